@@ -1,0 +1,41 @@
+# Five commands: install, check, test, demo, bench (and docs, which checks what the documentation says).
+PYTHON ?= python3.11
+BIN := .venv/bin
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: install check test demo bench docs lock
+
+install: .venv/.installed
+
+.venv/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pydoclint -q src
+
+models: install
+	$(BIN)/refsynth models fetch
+
+test: models
+	$(BIN)/pytest -q
+
+demo: models
+	$(BIN)/refsynth demo --out runs/demo
+
+bench: install
+	$(BIN)/refsynth bench --help
+
+docs: install
+	$(BIN)/pytest -q tests/test_docs.py
+
+lock:  # rewrite the lock file from pyproject.toml (needs the package index)
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet -e '.[dev]'
+	build/lock/bin/pip freeze --exclude-editable > requirements.lock

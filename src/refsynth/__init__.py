@@ -1,0 +1,31 @@
+"""refsynth: from a handful of labelled texts to a small, fast, audited text model.
+
+    import refsynth
+
+    model = refsynth.load("runs/tickets/bundle")
+    model.predict(["where is my card?"])
+
+Importing this loads no torch; names are found when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "RefsynthError": "refsynth.core.errors",
+}
+
+__all__ = ["RefsynthError", "__version__"]
+
+if TYPE_CHECKING:
+    from refsynth.core.errors import RefsynthError
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'refsynth' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

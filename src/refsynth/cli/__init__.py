@@ -1,0 +1,5 @@
+"""The command line: the only place that prints."""
+
+from refsynth.cli.app import main
+
+__all__ = ["main"]

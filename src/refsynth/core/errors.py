@@ -1,0 +1,84 @@
+"""Every error that refsynth raises on purpose.
+
+RefsynthError                 one base to catch
+├── InputError       exit 2   the user's file, row or argument is wrong
+│   ├── ConfigError           task.yaml or an override
+│   ├── DataError             a data file: place, found, expected, remedy
+│   └── BundleError           a bundle that is damaged, altered or not one
+├── GateError        exit 3   a gate said no
+└── MissingError     exit 4   a model, an extra or an endpoint is not there
+    ├── ExtraError            an optional dependency is not installed
+    ├── ModelError            model weights are absent or do not match their hash
+    └── EndpointError         a reference endpoint refuses, fails or answers nonsense
+
+A message says what was found, what was expected and what to do. Errors of other libraries are mapped to these where they
+enter, with `from`.
+
+    try:
+        refsynth.run("task.yaml", out="runs/one")
+    except refsynth.RefsynthError as error:
+        print(error)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RefsynthError(Exception):
+    """The base: `str(error)` is the message for a person."""
+
+    exit_code = 1
+
+    def __init__(self, found: str, *, expected: str = "", remedy: str = "") -> None:
+        self.found, self.expected, self.remedy = found, expected, remedy
+        super().__init__("\n  ".join(part for part in (found, expected, remedy) if part))
+
+
+class InputError(RefsynthError):
+    """The user's input is wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """task.yaml, an override or an option is wrong."""
+
+
+class DataError(InputError):
+    """A data file is wrong."""
+
+
+class BundleError(InputError):
+    """A bundle is damaged, altered or not a bundle."""
+
+
+class GateError(RefsynthError):
+    """A gate said no."""
+
+    exit_code = 3
+
+
+class MissingError(RefsynthError):
+    """Something that must be installed, fetched or started is not there."""
+
+    exit_code = 4
+
+
+class ExtraError(MissingError):
+    """An optional dependency is not installed."""
+
+
+class ModelError(MissingError):
+    """Model weights are absent or do not match their hash."""
+
+
+class EndpointError(MissingError):
+    """A reference endpoint refuses, fails or answers nonsense."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `did you mean 'x'?` for the known word closest to `word`, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,70 @@
+"""One verb each. A component is anything with the method; nothing needs to inherit from these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from refsynth.core.types import Completion, Example, FloatArray, Prediction, Prompt
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """The reference with its decoding settings: writes text for prompts, and tells how likely a text is under one."""
+
+    @property
+    def name(self) -> str:
+        """The identity that provenance records: kind and content hash or model name."""
+        ...
+
+    def generate(self, prompts: Sequence[Prompt], *, n: int, seed: int) -> list[list[Completion]]:
+        """Return `n` completions for each prompt, the same for the same arguments."""
+        ...
+
+    def score(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> FloatArray:
+        """Return mean log P(token | prompt, tokens before) in nats of `texts[i]` under `prompts[i]`: [N]."""
+        ...
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns texts into vectors."""
+
+    def encode(self, texts: Sequence[str]) -> FloatArray:
+        """Return one unit-length row per text: [N, D]."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Judges drafts."""
+
+    def score(self, drafts: Sequence[Example]) -> FloatArray:
+        """Return one value per draft, higher is better: [N]."""
+        ...
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A fitted model. Its label order is fixed."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The K labels, in the order of the columns of `logits`."""
+        ...
+
+    def logits(self, texts: Sequence[str]) -> FloatArray:
+        """Return unnormalised log-probabilities: [N, K]."""
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """Fits a predictor to examples. `dev` may be empty; where it is not, it decides when to stop."""
+
+    def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> Predictor:
+        """Return the fitted predictor; the same for the same arguments."""
+        ...
+
+
+__all__ = ["Encoder", "Generator", "Learner", "Prediction", "Predictor", "Scorer"]

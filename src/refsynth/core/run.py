@@ -1,0 +1,173 @@
+"""The run folder: a cache of steps, crash-safe writing, content hashes, derived seeds, an event log.
+
+A step is a pure function of its inputs' hashes, its configuration and a code version. It writes into a temporary folder that is
+renamed when it is complete, so a step is there whole or not at all, whenever the process dies. Knows nothing of what steps do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from refsynth.core.errors import InputError
+
+Json = Any
+
+
+def canonical(value: Json) -> bytes:
+    """Return the one JSON encoding of a value: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest(value: Json) -> str:
+    """Return the sha256 of a JSON value, in hex."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file, in hex, reading it in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """Return one sha256 over the names and contents of all files below a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest([[path.relative_to(folder).as_posix(), file_digest(path)] for path in files])
+
+
+def derive_seed(seed: int, *names: object) -> int:
+    """Return a seed in [0, 2^31) for one purpose, independent of the seeds for others."""
+    return int(digest([seed, *map(str, names)])[:8], 16) % 2**31
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that, at any moment, either the old or the new content is there and on disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Json) -> None:
+    """Write a value as indented JSON, atomically."""
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True).encode() + b"\n")
+
+
+def read_json(path: Path) -> Json:
+    """Read a JSON file that refsynth wrote."""
+    return json.loads(path.read_bytes())
+
+
+def write_jsonl(path: Path, records: Iterable[Json]) -> None:
+    """Write one JSON value per line, atomically."""
+    write_atomic(path, b"".join(json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in records))
+
+
+def read_jsonl(path: Path) -> Iterator[Json]:
+    """Yield the values of a JSON-lines file that refsynth wrote."""
+    with path.open("rb") as stream:
+        for line in stream:
+            yield json.loads(line)
+
+
+class RunFolder:
+    """A folder of finished steps: `RUN/steps/<name>/` beside its key in `step.json`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.steps = path / "steps"
+        foreign = path.exists() and any(path.iterdir()) and not self.steps.is_dir()
+        if foreign:
+            raise InputError(f"{path}: not empty and not a run folder", remedy="name a new folder with --out")
+        try:
+            self.steps.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror})", remedy="name another with --out") from error
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for this process; the system lets go when the process ends, however it ends.
+
+        Raises:
+            InputError: another process holds it.
+        """
+        import fcntl
+
+        with (self.path / ".lock").open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(f"{self.path}: another run is at work there", remedy="wait for it, or name another --out") from error
+            yield
+
+    def step(
+        self, name: str, key: Json, make: Callable[[Path], None], *, version: int = 1, keep: bool = False
+    ) -> Path:
+        """Return the folder of a step, made by `make(folder)` unless the same step is there already.
+
+        Args:
+            name: the step; also the folder's name.
+            key: everything that the result depends on, as JSON: hashes of inputs and configuration.
+            make: writes the step's files into the folder that it is given.
+            version: of the step's code; raise it when the same key should give something else.
+            keep: whether `make` gets what an interrupted try with the same key left behind, to go on from there.
+
+        Returns:
+            the finished folder; its content hash is `self.hash_of(name)`.
+        """
+        wanted = digest({"name": name, "version": version, "key": key})
+        final, partial = self.steps / name, self.steps / f".{name}.partial"
+        if self._key_of(final) == wanted:
+            return final
+        if not keep or self._key_of(partial) != wanted:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            if keep:
+                write_json(partial / "step.json", {"key": wanted})
+        for leftover in partial.rglob(".*.tmp"):
+            leftover.unlink()
+        started = time.monotonic()
+        make(partial)
+        (partial / "step.json").unlink(missing_ok=True)
+        write_json(partial / "step.json", {"key": wanted, "hash": folder_digest(partial)})
+        if final.exists():
+            shutil.rmtree(final)
+        partial.replace(final)
+        self.log("step", name=name, seconds=round(time.monotonic() - started, 2))
+        return final
+
+    def done(self, name: str) -> bool:
+        """Tell whether a step is finished (for whatever key)."""
+        return (self.steps / name / "step.json").is_file()
+
+    def hash_of(self, name: str) -> str:
+        """Return the content hash of a finished step."""
+        return str(read_json(self.steps / name / "step.json")["hash"])
+
+    def log(self, event: str, **fields: Json) -> None:
+        """Append an event to `events.jsonl`. Never give it user text."""
+        record = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **fields}
+        with (self.path / "events.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record) + "\n")
+
+    @staticmethod
+    def _key_of(folder: Path) -> str | None:
+        try:
+            return str(read_json(folder / "step.json")["key"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def seconds_of(events: Iterable[Mapping[str, Json]]) -> dict[str, float]:
+    """Return the seconds that each step took when it was last made."""
+    return {event["name"]: event["seconds"] for event in events if event["event"] == "step"}

@@ -1,0 +1,116 @@
+"""The values that flow between stages: frozen dataclasses without behaviour beyond (de)serialisation.
+
+Shapes are written with N texts, K labels, D dimensions, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a draft comes from, enough to make it again or to forget it.
+
+    `shown` holds the ids of the seed examples that the prompt displayed; `seed` is the sampling seed of the batch.
+    """
+
+    prompt: str
+    shown: tuple[str, ...]
+    seed: int
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A text with its label. `id` is stable: `row-12` for row 12 of the user's file, `draft-…` for a generated row."""
+
+    id: str
+    text: str
+    label: str
+    provenance: Provenance | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the example as JSON-ready values."""
+        record = asdict(self)
+        if self.provenance is None:
+            del record["provenance"]
+        return record
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Example:
+        """Build an example from what `to_json` returned."""
+        origin = record.get("provenance")
+        provenance = None if origin is None else Provenance(**{**origin, "shown": tuple(origin["shown"])})
+        return cls(record["id"], record["text"], record["label"], provenance)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One request to the reference: the finished text, the label it asks for and the seed examples that it shows."""
+
+    text: str
+    label: str
+    shown: tuple[str, ...] = ()
+
+
+class Completion(NamedTuple):
+    """What the reference wrote for a prompt. `finished` is false where the token limit cut it off."""
+
+    text: str
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A generated row with the scores it was given and, where it was dropped, the reason."""
+
+    example: Example
+    scores: Mapping[str, float] = field(default_factory=dict)
+    dropped: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the draft as JSON-ready values."""
+        return {**self.example.to_json(), "scores": dict(self.scores), "dropped": self.dropped}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Draft:
+        """Build a draft from what `to_json` returned."""
+        return cls(Example.from_json(record), dict(record["scores"]), record["dropped"])
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model says of one text: calibrated probabilities by label, and whether it would rather not answer."""
+
+    label: str
+    probabilities: Mapping[str, float]
+    abstain: bool = False
+
+    @property
+    def probability(self) -> float:
+        """The probability of `label`."""
+        return self.probabilities[self.label]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A measured value with its 95% interval and the number of rows behind it."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def percent(self) -> str:
+        """Return e.g. `76.8 [73.1-80.2]`, in percent."""
+        return f"{100 * self.value:.1f} [{100 * self.low:.1f}-{100 * self.high:.1f}]"

@@ -1,0 +1,146 @@
+"""Figures of merit as pure numpy functions on labels [N] and probabilities [N, K], with intervals.
+
+Labels are integers in [0, K). Resampling is over rows, seeded, and the same for the same arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from refsynth.core.types import FloatArray, IntArray, Metric
+
+RESAMPLES = 2000
+
+
+def accuracy(truth: IntArray, predicted: IntArray) -> float:
+    """Return the share of rows where the two agree."""
+    return float(np.mean(truth == predicted))
+
+
+def confusion(truth: IntArray, predicted: IntArray, k: int) -> IntArray:
+    """Return counts [K, K]: rows are the truth, columns the prediction."""
+    return np.bincount(truth * k + predicted, minlength=k * k).reshape(k, k)
+
+
+class PerClass(NamedTuple):
+    """Per-class figures, each [K]; 0 where the denominator is 0."""
+
+    precision: FloatArray
+    recall: FloatArray
+    f1: FloatArray
+    support: IntArray
+
+
+def per_class(truth: IntArray, predicted: IntArray, k: int) -> PerClass:
+    """Return precision, recall, F1 and support of each class."""
+    table = confusion(truth, predicted, k)
+    hits, support, claimed = np.diag(table), table.sum(1), table.sum(0)
+    precision = hits / np.maximum(claimed, 1)
+    recall = hits / np.maximum(support, 1)
+    f1 = 2 * hits / np.maximum(support + claimed, 1)
+    return PerClass(precision, recall, f1, support)
+
+
+def macro_f1(truth: IntArray, predicted: IntArray, k: int) -> float:
+    """Return the mean F1 over the classes that occur in either array, as scikit-learn does."""
+    figures = per_class(truth, predicted, k)
+    occurs = (figures.support > 0) | (np.bincount(predicted, minlength=k) > 0)
+    return float(figures.f1[occurs].mean())
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """Return probabilities over the last axis."""
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(-1, keepdims=True))
+
+
+def log_loss(truth: IntArray, probabilities: FloatArray) -> float:
+    """Return the mean -log p(truth), in nats."""
+    chosen = probabilities[np.arange(len(truth)), truth]
+    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+
+
+def brier(truth: IntArray, probabilities: FloatArray) -> float:
+    """Return the mean squared distance of the probabilities to the one-hot truth (Brier, 1950): [0, 2]."""
+    onehot = np.eye(probabilities.shape[1])[truth]
+    return float(((probabilities - onehot) ** 2).sum(1).mean())
+
+
+class ReliabilityBin(NamedTuple):
+    """One bin of a reliability diagram."""
+
+    confidence: float
+    accuracy: float
+    count: int
+
+
+def reliability(truth: IntArray, probabilities: FloatArray, bins: int = 10) -> list[ReliabilityBin]:
+    """Return the non-empty bins of equal width over the confidence of the predicted class."""
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    return [
+        ReliabilityBin(float(confidence[index == b].mean()), float(right[index == b].mean()), int((index == b).sum()))
+        for b in range(bins)
+        if (index == b).any()
+    ]
+
+
+def calibration_error(truth: IntArray, probabilities: FloatArray, bins: int = 10) -> float:
+    """Return the expected calibration error (Guo et al., 2017, eq. 3): mean |confidence - accuracy| over the bins."""
+    return sum(cell.count * abs(cell.confidence - cell.accuracy) for cell in reliability(truth, probabilities, bins)) / len(truth)
+
+
+class RiskCoverage(NamedTuple):
+    """Answering only the rows with confidence >= `threshold`: the share answered, and the error among those."""
+
+    threshold: float
+    coverage: float
+    risk: float
+
+
+def risk_coverage(truth: IntArray, probabilities: FloatArray) -> list[RiskCoverage]:
+    """Return one point per distinct confidence, from the most confident rows to all rows."""
+    confidence, wrong = probabilities.max(1), probabilities.argmax(1) != truth
+    order = np.argsort(-confidence, kind="stable")
+    errors = np.cumsum(wrong[order])
+    last = np.append(np.diff(confidence[order]) != 0, True)  # of each run of equal confidence
+    return [
+        RiskCoverage(float(confidence[order[i]]), (i + 1) / len(truth), float(errors[i]) / (i + 1)) for i in np.flatnonzero(last)
+    ]
+
+
+def bootstrap(name: str, statistic: Callable[[IntArray], float], n: int, *, seed: int = 0) -> Metric:
+    """Return a statistic of row indices with its 95% percentile bootstrap interval (Efron, 1979).
+
+    Args:
+        name: of the metric.
+        statistic: a function of an array of row indices [n].
+        n: the number of rows.
+        seed: of the resampling.
+    """
+    rng = np.random.default_rng(seed)
+    values = [statistic(rng.integers(0, n, n)) for _ in range(RESAMPLES)]
+    low, high = np.quantile(values, [0.025, 0.975])
+    return Metric(name, statistic(np.arange(n)), float(low), float(high), n)
+
+
+def accuracy_interval(truth: IntArray, predicted: IntArray) -> Metric:
+    """Return the accuracy with its 95% Wilson interval (Wilson, 1927), which holds for few rows and near 0 and 1."""
+    n, p, z = len(truth), accuracy(truth, predicted), 1.959964
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Metric("accuracy", p, float(max(0.0, centre - half)), float(min(1.0, centre + half)), n)
+
+
+def macro_f1_interval(truth: IntArray, predicted: IntArray, k: int) -> Metric:
+    """Return the macro-F1 with its bootstrap interval."""
+    return bootstrap("macro-F1", lambda rows: macro_f1(truth[rows], predicted[rows], k), len(truth))
+
+
+def paired_gain(base: FloatArray, other: FloatArray, *, name: str = "gain", seed: int = 0) -> Metric:
+    """Return the mean of `other - base` over paired rows [N], with its bootstrap interval."""
+    difference = np.asarray(other, float) - np.asarray(base, float)
+    return bootstrap(name, lambda rows: float(difference[rows].mean()), len(difference), seed=seed)
