@@ -92,7 +92,9 @@ class RunFolder:
         try:
             self.steps.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror})", remedy="name another with --out") from error
+            raise InputError(
+                f"{path}: cannot be written ({error.strerror})", remedy="name another with --out"
+            ) from error
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -107,12 +109,12 @@ class RunFolder:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise InputError(f"{self.path}: another run is at work there", remedy="wait for it, or name another --out") from error
+                raise InputError(
+                    f"{self.path}: another run is at work there", remedy="wait for it, or name another --out"
+                ) from error
             yield
 
-    def step(
-        self, name: str, key: Json, make: Callable[[Path], None], *, version: int = 1, keep: bool = False
-    ) -> Path:
+    def step(self, name: str, key: Json, make: Callable[[Path], None], *, version: int = 1, keep: bool = False) -> Path:
         """Return the folder of a step, made by `make(folder)` unless the same step is there already.
 
         Args:

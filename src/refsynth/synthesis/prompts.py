@@ -1,0 +1,61 @@
+"""Class-conditional prompts for a completion model: a list of items of one class, left open where the next one goes.
+
+User text is data: what could be read as markup by a chat template or as the list's own structure is neutralised before it is
+shown. Knows nothing of quotas or of models.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from refsynth.core.types import Example, Prompt
+
+MARKER = "- "
+"""What starts an item; the prompt ends with it (less the space, which belongs to the next token)."""
+
+SHOWN_WORDS = 60
+"""Longest shown example, in words: a longer one costs prefill time and teaches the model to ramble."""
+
+_CONTROL_TOKEN = re.compile(r"<\|[^<>|]{0,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>")
+_LIST_MARKER = re.compile(r"^(?:[-*•>#]+|\d{1,3}[.)])\s+")
+
+_HEADINGS = {
+    "zh": "以下是一组不同的文本，每条的内容都是：{description}\n\n",
+    "en": "The following is a list of different texts. In each of them, {description}:\n\n",
+}
+
+
+def neutralise(text: str) -> str:
+    """Return the text on one line, without chat-template tokens and without a list marker at its start."""
+    previous = None
+    while previous != text:  # taking a token out may join the halves of another
+        previous, text = text, _CONTROL_TOKEN.sub(" ", text)
+    return _LIST_MARKER.sub("", " ".join(text.split()))
+
+
+def shorten(text: str, *, words: int = SHOWN_WORDS) -> str:
+    """Return the text cut after `words` words (or four times as many characters, where words are not spaced)."""
+    parts = text.split(" ")
+    text = " ".join(parts[:words])
+    return text[: 8 * words]
+
+
+def class_prompt(label: str, description: str, shown: Sequence[Example], *, language: str = "en") -> Prompt:
+    """Return a prompt that asks for one more text of the class.
+
+    Args:
+        label: whose text is wanted.
+        description: what the label means, in plain words.
+        shown: seed examples of that label, in the order they are to appear; may be empty.
+        language: of the texts, ISO 639-1; decides the language of the heading.
+    """
+    heading = _HEADINGS.get(language, _HEADINGS["en"]).format(description=neutralise(description))
+    items = "".join(f"{MARKER}{shorten(neutralise(example.text))}\n" for example in shown)
+    return Prompt(heading + items + MARKER.rstrip(), label, tuple(example.id for example in shown))
+
+
+def generic_prompt(*, language: str = "en") -> Prompt:
+    """Return the prompt that names no class: the denominator of the likelihood ratio."""
+    heading = "以下是一组不同的文本：\n\n" if language == "zh" else "The following is a list of different texts:\n\n"
+    return Prompt(heading + MARKER.rstrip(), "")
