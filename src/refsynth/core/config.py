@@ -128,11 +128,7 @@ class RunConfig(Section):
     @classmethod
     def _describe_labels(cls, tree: Any) -> Any:
         """Let labels be a plain list of names: the name, in words, is then the description."""
-        if (
-            isinstance(tree, Mapping)
-            and isinstance(tree.get("labels"), Sequence)
-            and not isinstance(tree["labels"], str)
-        ):
+        if isinstance(tree, Mapping) and isinstance(tree.get("labels"), Sequence) and not isinstance(tree["labels"], str):
             return {**tree, "labels": {str(name): str(name).replace("_", " ") for name in tree["labels"]}}
         return tree
 
@@ -153,9 +149,7 @@ class RunConfig(Section):
         try:
             tree = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError as error:
-            raise ConfigError(
-                f"{path}: no such file", remedy="write one with: refsynth init DIR --from FILE"
-            ) from error
+            raise ConfigError(f"{path}: no such file", remedy="write one with: refsynth init DIR --from FILE") from error
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read ({error.strerror})", expected="a task.yaml file") from error
         except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
@@ -180,9 +174,7 @@ class RunConfig(Section):
             return cls.model_validate(tree)
         except ValidationError as error:
             lines = dict.fromkeys(_explain(problem) for problem in error.errors())
-            raise ConfigError(
-                f"{where}: " + "\n  ".join(lines), remedy="every key is explained in docs/config.md"
-            ) from error
+            raise ConfigError(f"{where}: " + "\n  ".join(lines), remedy="every key is explained in docs/config.md") from error
 
     def digest_of(self, *sections: str) -> dict[str, Any]:
         """Return the named sections as JSON-ready values, for a step's cache key."""

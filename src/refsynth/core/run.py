@@ -92,9 +92,7 @@ class RunFolder:
         try:
             self.steps.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(
-                f"{path}: cannot be written ({error.strerror})", remedy="name another with --out"
-            ) from error
+            raise InputError(f"{path}: cannot be written ({error.strerror})", remedy="name another with --out") from error
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -65,9 +65,7 @@ def plan_requests(
     return [request for turn in rounds for request in turn if request is not None]
 
 
-def _shown_sets(
-    rows: Sequence[tuple[Example, int]], n: int, *, shots: int, rng: np.random.Generator
-) -> list[list[Example]]:
+def _shown_sets(rows: Sequence[tuple[Example, int]], n: int, *, shots: int, rng: np.random.Generator) -> list[list[Example]]:
     """Return what each of `n` prompts of a class shows: up to `shots` rows, from half of the folds, in random order."""
     folds = sorted({fold for _, fold in rows})
     halves = list(itertools.combinations(folds, max(1, len(folds) // 2))) if folds else [()]

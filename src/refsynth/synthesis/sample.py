@@ -72,9 +72,7 @@ def synthesize(
     for batch in _batches(requests, seed):
         key = batch.key(generator.name)
         if key not in finished:
-            finished[key] = generator.generate(
-                [each.prompt for each in batch.requests], n=batch.requests[0].n, seed=batch.seed
-            )
+            finished[key] = generator.generate([each.prompt for each in batch.requests], n=batch.requests[0].n, seed=batch.seed)
             _append(journal, key, finished[key])
         wanted[key] = finished[key]
         _collect(batch, wanted[key], drafts, rejected, reference=generator.name, texts=texts, language=language)
