@@ -1,0 +1,129 @@
+"""The two things a reader takes away: the verdict in one sentence, and what to do next. Words only, derived from the figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from refsynth.core.types import Metric
+
+if TYPE_CHECKING:
+    from refsynth.evaluation.report import Report
+    from refsynth.evaluation.sections import ClassRow, Gate
+
+WEAK_F1 = 0.7
+NAMED = 3
+FEW_KEPT = 0.25
+OFTEN_CONFUSED = 0.2
+
+
+def points(gain: Metric) -> str:
+    """Return e.g. `+6.7 points [+2.1, +11.4]`."""
+    return f"{100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+
+
+def verdict(report: Report) -> str:
+    """Return the outcome in one sentence."""
+    shipped = report.results.shipped if report.results else None
+    measured = ""
+    if report.results and shipped and shipped.accuracy:
+        rows = f"rows of {report.results.file or 'the test file'}" if report.results.source == "test file" else "real rows, cross-validated"
+        measured = f"the bundle's accuracy is {shipped.accuracy.percent()} on {shipped.accuracy.n:,} {rows}"
+    if report.gate is None:
+        opening = "Drafts were not put to the test on real rows" if report.drafts else "No drafts were used"
+    else:
+        opening = _gate_clause(report.gate)
+    return f"{opening}; {measured}." if measured else f"{opening}."
+
+
+def _gate_clause(gate: Gate) -> str:
+    line = gate.decisive
+    found = f": {points(line.gain)} on {line.gain.n:,} held-out real rows" if line else ""
+    if gate.accepted:
+        return f"Drafts help{found}, so {gate.learner} trained on real rows and drafts ships"
+    return f"Drafts do not help here{found}, so {gate.learner} trained on real rows only ships"
+
+
+def advise(report: Report) -> tuple[str, ...]:
+    """Return what would improve the model most, most useful first; a sentence or two each."""
+    return (*_weak_classes(report), *_confused_pairs(report), *_label_or_synthesise(report), *_data_hygiene(report))
+
+
+def _weak_classes(report: Report) -> Iterator[str]:
+    if report.classes is None:
+        return
+    measured = [row for row in report.classes.rows if row.support]
+    weak = sorted((row for row in measured if row.f1 < WEAK_F1), key=lambda row: row.f1)[:NAMED]
+    if weak:
+        named = ", ".join(f"{row.label} ({_figures(row, report)})" for row in weak)
+        yield f"Label more rows of the weakest classes first: {named}."
+    unmeasured = len(report.classes.rows) - len(measured)
+    if unmeasured:
+        yield f"{unmeasured} of {len(report.classes.rows)} labels have no row to be measured on: label a few of each."
+
+
+def _figures(row: ClassRow, report: Report) -> str:
+    known = report.data.per_label.get(row.label) if report.data else None
+    return f"F1 {100 * row.f1:.0f}" + (f", {known} labelled" if known is not None else "")
+
+
+def top_confusions(report: Report, limit: int = 10) -> list[tuple[str, str, int, float]]:
+    """Return (truth, prediction, count, share of the truth's rows) of the most frequent mistakes, by share among equals."""
+    if report.classes is None:
+        return []
+    labels = [row.label for row in report.classes.rows]
+    cells = [
+        (labels[i], labels[j], count, count / sum(row))
+        for i, row in enumerate(report.classes.confusion)
+        for j, count in enumerate(row)
+        if i != j and count
+    ]
+    return sorted(cells, key=lambda cell: (-cell[2], -cell[3]))[:limit]
+
+
+def _confused_pairs(report: Report) -> Iterator[str]:
+    often = [cell for cell in top_confusions(report) if cell[2] > 1 and cell[3] >= OFTEN_CONFUSED]
+    if often:
+        truth, said, count, share = often[0]
+        yield (
+            f"{truth} is taken for {said} in {count} rows ({100 * share:.0f}% of its rows): "
+            "say in their descriptions what sets them apart, or merge the two if nobody acts on the difference."
+        )
+
+
+def _label_or_synthesise(report: Report) -> Iterator[str]:
+    line = report.gate.decisive if report.gate else None
+    if report.gate is None or line is None:
+        if report.gate is None and report.drafts:
+            yield "Label 8 rows of each class: enough to test whether drafts help and to measure the model."
+        return
+    if report.gate.accepted:
+        yield f"Synthesis pays here ({points(line.gain)}): try more drafts, with --set synthesis.drafts=N."
+    elif line.gain.high < 0:
+        yield "Label rather than synthesise: drafts of this reference lower the accuracy. A larger reference may write better ones."
+    else:
+        yield (
+            f"Label rather than synthesise: on {line.gain.n:,} rows the effect of drafts cannot be told from none "
+            f"({points(line.gain)}); {_rows_to_tell(line.gain)} rows would make this interval half as wide."
+        )
+
+
+def _rows_to_tell(gain: Metric) -> str:
+    rough = 4 * gain.n  # the width of an interval falls with the root of n
+    step = 10 ** max(0, int(math.log10(max(rough, 1))) - 1)
+    return f"about {math.ceil(rough / step) * step:,}"
+
+
+def _data_hygiene(report: Report) -> Iterator[str]:
+    if report.drafts:
+        poor = [line.label for line in report.drafts.per_class if line.asked and line.kept < FEW_KEPT * line.asked]
+        if poor:
+            more = f" and {len(poor) - NAMED} more" if len(poor) > NAMED else ""
+            yield f"Few drafts were kept for {', '.join(poor[:NAMED])}{more}: describe these labels better, or give them more seed examples."
+    files = report.data.files if report.data else ()
+    conflicts = sum(len(file.conflicts) for file in files)
+    if conflicts:
+        yield f"Settle the {conflicts} text{'s' if conflicts > 1 else ''} with two labels (see the data section)."
+    if report.results and report.results.source == "cross-validation":
+        yield "Set aside a test file: the figures here are cross-validated on the rows that the choices were made with."

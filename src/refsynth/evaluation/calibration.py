@@ -1,0 +1,113 @@
+"""Make a model's confidence mean something: one temperature, and the threshold below which it says "unsure".
+
+Both are fitted on logits or probabilities of rows that the model was not trained on. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from refsynth.core.extras import require
+from refsynth.core.types import FloatArray, IntArray
+from refsynth.metrics import RiskCoverage, risk_coverage
+
+LIMITS = (0.05, 20.0)
+FLOOR = 0.5
+ALPHA = 0.1
+
+
+def fit_temperature(logits: FloatArray, truth: IntArray) -> float:
+    """Return the temperature T that `softmax(logits / T)` is calibrated with (Guo et al., 2017, section 4.2).
+
+    Minimises the negative log-likelihood over log T within `LIMITS`. Of each row's target, 1 / (N + 2) goes to the strongest
+    class beside the truth, as Platt (1999, section 2.2) does for two classes: otherwise a handful of rows that are all right
+    would drive T to its lower limit, and every later answer to certainty. The effect vanishes as N grows.
+
+    Args:
+        logits: unnormalised log-probabilities [N, K] of held-out rows.
+        truth: their labels [N].
+
+    Returns:
+        T; 1 where the rows say nothing of it (none, or logits that are all equal).
+    """
+    logits = np.asarray(logits, float)
+    if not len(truth) or not np.ptp(logits, axis=1).any():
+        return 1.0
+    rows, share = np.arange(len(truth)), 1 / (len(truth) + 2)
+    margin = logits - logits[rows, truth][:, None]  # [N, K], 0 at the truth
+    others = margin.copy()
+    others[rows, truth] = -np.inf
+    rival = others.max(1)
+
+    def loss(log_temperature: float) -> float:
+        inverse = np.exp(-log_temperature)
+        return float(np.mean(np.logaddexp.reduce(margin * inverse, axis=1) - share * rival * inverse))
+
+    optimize = require("scipy.optimize", extra="train")
+    found = optimize.minimize_scalar(loss, bounds=tuple(np.log(LIMITS)), method="bounded", options={"xatol": 1e-6})
+    return float(np.clip(np.exp(found.x), *LIMITS))
+
+
+class Threshold(NamedTuple):
+    """Answer where the confidence is >= `threshold`, say "unsure" elsewhere.
+
+    `risk` is the share of wrong answers among the answered rows, `risk_high` its upper bound (one-sided, 90%), `coverage` the
+    share of the `n` rows that is answered. `basis` tells how the target was met: by the bound, by the measured risk only,
+    or not at all (`floor`).
+    """
+
+    threshold: float
+    coverage: float
+    risk: float
+    risk_high: float
+    n: int
+    target: float
+    basis: Literal["bound", "measured", "floor"]
+
+
+def risk_bound(errors: int, answered: int) -> float:
+    """Return the one-sided 90% upper bound on a share of errors (Clopper and Pearson, 1934)."""
+    if errors >= answered:
+        return 1.0
+    stats = require("scipy.stats", extra="train")
+    return float(stats.beta.ppf(1 - ALPHA, errors + 1, answered - errors))
+
+
+def choose_threshold(truth: IntArray, probabilities: FloatArray, *, target: float = 0.9) -> Threshold:
+    """Return the lowest threshold that keeps the accuracy on answered rows at `target`, as far as the rows can tell.
+
+    The rule, in order; only thresholds that answer at least half of the rows (`FLOOR`) are looked at, so the model never
+    falls silent:
+
+    1. From that half towards all rows, go on while the upper bound of the risk is at most 1 - target, and stop at the first
+       failure. Testing in a fixed order keeps the 90% of each bound for the choice (Angelopoulos et al., 2021, section 2.3).
+    2. With few rows no bound may be that low. Then: the lowest threshold whose measured risk is at most 1 - target.
+    3. If there is none, the target is out of reach and half of the rows are answered, the most confident ones.
+
+    Where all rows can be answered, the threshold is 0: nothing measured speaks for silence.
+
+    Args:
+        truth: labels [N] of held-out rows, N > 0.
+        probabilities: calibrated probabilities [N, K] for them.
+        target: accuracy wanted on the answered rows, in (0, 1].
+    """
+    n, allowed = len(truth), 1 - target
+    points = [point for point in risk_coverage(truth, probabilities) if point.coverage >= FLOOR]
+    answered = [round(point.coverage * n) for point in points]
+    bounds = [risk_bound(round(point.risk * rows), rows) for point, rows in zip(points, answered, strict=True)]
+    measured = [i for i, point in enumerate(points) if point.risk <= allowed + 1e-12]
+    bounded = next((i for i, bound in enumerate(bounds) if bound > allowed), len(points)) - 1
+    if bounded >= 0:
+        return _threshold(points[bounded], bounds[bounded], n, target, "bound")
+    if measured:
+        return _threshold(points[measured[-1]], bounds[measured[-1]], n, target, "measured")
+    return _threshold(points[0], bounds[0], n, target, "floor")
+
+
+def _threshold(
+    point: RiskCoverage, bound: float, n: int, target: float, basis: Literal["bound", "measured", "floor"]
+) -> Threshold:
+    lowest = 0.0 if point.coverage == 1 else point.threshold
+    return Threshold(lowest, point.coverage, point.risk, bound, n, target, basis)

@@ -1,0 +1,282 @@
+"""Plots as inline SVG: values in, a string out; the same string for the same values and matplotlib.
+
+Text stays text, so the page's fonts draw it, Chinese included. Ink, grid and series colours are CSS variables of the page with
+fallbacks, so one plot serves light, dark and print. Series differ in shape or hatching too. Colours: Okabe and Ito (2008).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import unicodedata
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from refsynth.core.extras import require
+from refsynth.core.types import Metric
+from refsynth.evaluation.calibration import Threshold
+from refsynth.evaluation.sections import Comparison, CurvePoint, ScoreHistogram, System
+from refsynth.metrics import ReliabilityBin, RiskCoverage
+
+INK, MUTED, GRID, PAGE = "#010203", "#040506", "#070809", "#0a0b0c"
+BLUE, ORANGE, RED = "#0072b2", "#e69f00", "#d55e00"
+VARIABLES = {
+    INK: "var(--ink, #1b1f24)",
+    MUTED: "var(--muted, #5a646e)",
+    GRID: "var(--grid, #dde2e7)",
+    PAGE: "var(--page, #ffffff)",
+    BLUE: "var(--blue, #0072b2)",
+    ORANGE: "var(--orange, #e69f00)",
+    RED: "var(--red, #d55e00)",
+}
+SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "refsynth",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "hatch.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+}
+LABEL_WIDTH = 24
+PAD = 0.55  # inches below the axes, for ticks and their title
+
+
+def results(systems: Sequence[System]) -> str:
+    """Draw the accuracy of each system with its 95% interval."""
+    lines = [(system.name, system.accuracy, system.shipped) for system in systems if system.accuracy]
+    height = 0.34 * len(lines) + 0.75
+
+    def paint(figure: Any) -> None:
+        names = [_short(name) for name, _, _ in lines]
+        axes = _axes(figure, left=_margin(names), bottom=PAD)
+        for row, (_, metric, shipped) in enumerate(lines):
+            _interval(axes, metric, row, color=BLUE, marker="D" if shipped else "o", size=7 if shipped else 5.5)
+        _name_rows(axes, names)
+        axes.set_xlabel("accuracy, % (95% interval)")
+
+    return _draw("results", "Accuracy of each system with its 95% interval", 7.2, height, paint)
+
+
+def gate(comparisons: Sequence[Comparison]) -> str:
+    """Draw each learner's accuracy without and with drafts, and beside it the paired gain."""
+    names = [_short(line.learner) for line in comparisons]
+    height = 0.5 * len(names) + 1.05
+
+    def paint(figure: Any) -> None:
+        left = _margin(names)
+        split = left + (figure.get_figwidth() - left) * 0.52
+        axes = _axes(figure, left=left, bottom=PAD, top=0.35, right=figure.get_figwidth() - split + 0.15)
+        gains = _axes(figure, left=split + 0.15, bottom=PAD, top=0.35)
+        for row, line in enumerate(comparisons):
+            _interval(axes, line.real, row - 0.14, color=ORANGE, marker="o", hollow=True, label="real rows only")
+            _interval(axes, line.augmented, row + 0.14, color=BLUE, marker="o", label="real rows + drafts")
+            _interval(gains, line.gain, row, color=BLUE, marker="D")
+        _name_rows(axes, names)
+        _name_rows(gains, [""] * len(names))
+        gains.axvline(0, color=INK, linewidth=0.9)
+        axes.set_xlabel("accuracy, % (95% interval)")
+        gains.set_xlabel("paired gain, points (95% interval)")
+        _legend(axes)
+
+    return _draw("gate", "Accuracy of each learner without and with drafts, and the paired gain", 7.2, height, paint)
+
+
+def learning(curve: Sequence[CurvePoint]) -> str:
+    """Draw accuracy over the number of real rows, without and with drafts, with 95% bands."""
+
+    def paint(figure: Any) -> None:
+        axes = _axes(figure, left=0.6, bottom=PAD, top=0.35)
+        series = ((False, ORANGE, "o--", "real rows only"), (True, BLUE, "o-", "real rows + drafts"))
+        for drafts, color, style, label in series:
+            chosen = sorted((point for point in curve if point.drafts is drafts), key=lambda point: point.rows)
+            rows = [point.rows for point in chosen]
+            low, high = ([100 * getattr(point.accuracy, side) for point in chosen] for side in ("low", "high"))
+            axes.fill_between(rows, low, high, color=color, alpha=0.15, linewidth=0)
+            axes.plot(rows, [100 * point.accuracy.value for point in chosen], style, color=color, label=label, markersize=4)
+        axes.set_xlabel("real rows to train on")
+        axes.set_ylabel("accuracy, %")
+        axes.grid(visible=True)
+        _legend(axes)
+
+    return _draw("learning", "Accuracy by number of real rows, without and with drafts", 4.8, 3.2, paint)
+
+
+def reliability(bins: Sequence[ReliabilityBin]) -> str:
+    """Draw accuracy against confidence by bin, and the number of rows in each bin below."""
+
+    def paint(figure: Any) -> None:
+        axes = _axes(figure, left=0.6, bottom=1.35)
+        counts = _axes(figure, left=0.6, bottom=PAD, top=figure.get_figheight() - 1.15)
+        axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        confidence = [100 * cell.confidence for cell in bins]
+        accuracy = [100 * cell.accuracy for cell in bins]
+        axes.vlines(confidence, confidence, accuracy, color=ORANGE, linewidth=2)
+        axes.plot(confidence, accuracy, "o-", color=BLUE, markersize=5, linewidth=1.2)
+        axes.text(97, 88, "perfect", ha="right", va="top", color=MUTED, fontsize=8)
+        axes.set(xlim=(0, 100), ylim=(0, 102), ylabel="accuracy, %")
+        axes.tick_params(labelbottom=False)
+        axes.grid(visible=True)
+        left = [10 * min(int(cell.confidence * 10), 9) for cell in bins]
+        counts.bar(left, [cell.count for cell in bins], width=9, align="edge", color=BLUE, alpha=0.55)
+        for x, cell in zip(left, bins, strict=True):
+            counts.text(x + 4.5, cell.count, f"{cell.count}", ha="center", va="bottom", fontsize=7, color=INK)
+        counts.set(xlim=(0, 100), ylim=(0, 1.35 * max(cell.count for cell in bins)), ylabel="rows", xlabel="confidence, %")
+        counts.set_yticks([])
+
+    return _draw("reliability", "Accuracy against confidence by bin, with the number of rows in each", 4.8, 4.3, paint)
+
+
+def risk_coverage(curve: Sequence[RiskCoverage], threshold: Threshold) -> str:
+    """Draw the error among answered rows over the share of rows answered, with the chosen threshold."""
+
+    def paint(figure: Any) -> None:
+        axes = _axes(figure, left=0.6, bottom=PAD)
+        coverage = [100 * point.coverage for point in curve]
+        axes.plot(coverage, [100 * point.risk for point in curve], color=BLUE, linewidth=1.6, drawstyle="steps-post")
+        x, y = 100 * threshold.coverage, 100 * threshold.risk
+        axes.axhline(100 * (1 - threshold.target), color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axes.text(1, 100 * (1 - threshold.target), "target", va="bottom", color=MUTED, fontsize=8)
+        axes.plot([x, x], [0, y], color=RED, linewidth=1)
+        axes.plot([x], [y], "D", color=RED, markersize=7, clip_on=False, zorder=5)
+        top = 1.15 * max(5, y, 100 * (1 - threshold.target), *(100 * point.risk for point in curve))
+        axes.annotate(f"chosen: {y:.1f}%", (x, y), (-9, 9), textcoords="offset points", ha="right", fontsize=8.5)
+        axes.set(xlim=(0, 101), ylim=(0, min(top, 102)), xlabel="rows answered, %", ylabel="wrong among the answered, %")
+        axes.grid(visible=True)
+
+    return _draw("coverage", "Error among answered rows by share of rows answered", 4.8, 4.3, paint)
+
+
+def scores(histogram: ScoreHistogram, number: int) -> str:
+    """Draw one scorer's scores of kept and dropped drafts; `number` tells the plots of a page apart."""
+
+    def paint(figure: Any) -> None:
+        axes = _axes(figure, left=0.55, bottom=PAD, top=0.3)
+        left, width = histogram.edges[:-1], histogram.edges[1] - histogram.edges[0]
+        common = {"width": width, "align": "edge", "linewidth": 0.4}
+        axes.bar(left, histogram.kept, color=BLUE, edgecolor=BLUE, label="kept", **common)
+        axes.bar(
+            left, histogram.dropped, bottom=histogram.kept, color="none", edgecolor=RED, hatch="/////", label="dropped", **common
+        )
+        if histogram.cut is not None:
+            axes.axvline(histogram.cut, color=INK, linewidth=1.1, linestyle=(0, (4, 3)), label="limit")
+        axes.set_xlabel(_short(histogram.scorer))
+        axes.set_ylabel("drafts")
+        axes.grid(visible=True, axis="y")
+        _legend(axes)
+
+    return _draw(f"scores-{number}", "Scores of kept and dropped drafts", 3.6, 2.4, paint)
+
+
+def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    """Draw the confusion matrix [K, K]: the darker a cell, the larger its share of its row. Cells of count 0 are left out."""
+    k = len(labels)
+    size = max(2.0, min(7.0, 0.25 * k))
+    font = max(4.5, min(8.5, 60 * size / k))
+    names = [f"{_short(label)}  {i + 1}" for i, label in enumerate(labels)]
+    left = _margin(names, font)
+
+    def paint(figure: Any) -> None:
+        patches = require("matplotlib.patches", extra="train")
+        axes = _axes(figure, left=left, bottom=0.3, top=0.35, right=0.1)
+        for i, row in enumerate(counts):
+            for j, count in enumerate(row):
+                if count:
+                    shade = 0.15 + 0.85 * count / sum(row)
+                    color = BLUE if i == j else RED
+                    axes.add_patch(patches.Rectangle((j + 0.04, i + 0.04), 0.92, 0.92, color=color, alpha=shade, linewidth=0))
+        axes.set(xlim=(0, k), ylim=(k, 0))
+        axes.set_yticks([i + 0.5 for i in range(k)], names, fontsize=font)
+        axes.set_xticks([i + 0.5 for i in range(k)], [str(i + 1) for i in range(k)], fontsize=min(font, 7))
+        axes.tick_params(length=0, labeltop=True, labelbottom=False)
+        axes.set_xlabel("predicted (numbers as on the left)")
+        for edge in range(0, k + 1, 5):
+            axes.axhline(edge, color=GRID, linewidth=0.6, zorder=0)
+            axes.axvline(edge, color=GRID, linewidth=0.6, zorder=0)
+
+    return _draw("confusion", "Confusion matrix: true labels in rows, predictions in columns", left + size + 0.1, size + 0.65, paint)
+
+
+def _draw(name: str, label: str, width: float, height: float, paint: Callable[[Any], None]) -> str:
+    """Return what `paint` draws on a figure of that many inches; ids begin with `name`, so that plots share a page."""
+    matplotlib = require("matplotlib", extra="train")
+    figures = require("matplotlib.figure", extra="train")
+    stream = io.StringIO()
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the browser's fonts draw the text, not matplotlib's
+        figure = figures.Figure(figsize=(width, height))
+        paint(figure)
+        blank = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(stream, format="svg", transparent=True, metadata=blank)
+    svg = stream.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r"\bid=\"", f'id="{name}-', svg)
+    svg = re.sub(r"(href=\"|url\()#", rf"\1#{name}-", svg)
+    svg = re.sub(r"(\d)px [^;\"]*sans-serif", r"\1px var(--sans, sans-serif)", svg)
+    for color, variable in VARIABLES.items():
+        svg = svg.replace(color, variable)
+    opening = f'<svg role="img" aria-label="{label}" width="{96 * width:.0f}" viewBox="0 0 {72 * width:g} {72 * height:g}" '
+    return re.sub(r"<svg[^>]*>", opening + 'xmlns:xlink="http://www.w3.org/1999/xlink" xmlns="http://www.w3.org/2000/svg">', svg, count=1)
+
+
+def _axes(figure: Any, *, left: float, bottom: float, right: float = 0.15, top: float = 0.1) -> Any:
+    """Return axes with margins in inches: matplotlib's own layout would measure Chinese text by the wrong font."""
+    width, height = figure.get_size_inches()
+    return figure.add_axes((left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height))
+
+
+def _interval(
+    axes: Any, metric: Metric, row: float, *, color: str, marker: str, size: float = 5.5, hollow: bool = False, label: str = ""
+) -> None:
+    axes.plot([100 * metric.low, 100 * metric.high], [row, row], color=color, linewidth=1.8, solid_capstyle="butt")
+    face = {"markerfacecolor": PAGE} if hollow else {}
+    axes.plot([100 * metric.value], [row], marker, color=color, markersize=size, label=label, **face)
+
+
+def _name_rows(axes: Any, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(visible=True, axis="x")
+
+
+def _legend(axes: Any) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    axes.legend(unique.values(), unique.keys(), loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0, handlelength=1.6)
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def _short(text: str) -> str:
+    """Return a label on one line of at most `LABEL_WIDTH` columns, a Chinese character being two."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    if _width(line) <= LABEL_WIDTH:
+        return line
+    while _width(line) >= LABEL_WIDTH:
+        line = line[:-1]
+    return line + "…"
+
+
+def _margin(names: Sequence[str], font: float = 9) -> float:
+    """Return the inches that the longest of some names takes."""
+    return 0.25 + max((_width(name) for name in names), default=0) * 0.56 * font / 72

@@ -1,0 +1,138 @@
+"""A report as HTML and Markdown: templates filled with the report's values, plots and a few derived lists.
+
+The templates decide what is shown and how; here are only the values, the number formats, and how text of strangers is made safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from refsynth.core.extras import require
+from refsynth.core.types import Metric
+from refsynth.evaluation import plots
+from refsynth.evaluation.advice import advise, points, top_confusions, verdict
+
+if TYPE_CHECKING:
+    from refsynth.evaluation.report import Report
+
+LONGEST_TEXT = 320
+LONGEST_LABEL = 60
+TABLE_MATRIX = 12
+WEAKEST = 12
+ABSENT = {
+    "results": "no system was measured, for want of labelled rows",
+    "gate": "there were no drafts, or no labelled rows to test them on",
+    "classes": "no labelled rows were held out to count mistakes on",
+    "calibration": "no labelled rows were held out to compare confidence with",
+    "drafts": "no drafts were asked for",
+    "data": "no data file was read",
+    "compression": "the model is served as it was trained",
+    "lineage": "it was not recorded",
+}
+
+
+def html(report: Report) -> str:
+    """Return the HTML page."""
+    return _fill("report.html", report, escape=True)
+
+
+def markdown(report: Report) -> str:
+    """Return the Markdown document."""
+    return _fill("report.md.j2", report, escape=False)
+
+
+def _fill(template: str, report: Report, *, escape: bool) -> str:
+    jinja2 = require("jinja2", extra="train")
+    environment = jinja2.Environment(
+        autoescape=escape, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters.update(FORMATS)
+    if not escape:
+        environment.filters.update(text=lambda value, limit=LONGEST_TEXT: _markdown(cut(value, limit)), label=lambda value: _markdown(cut(value, LONGEST_LABEL)))
+    source = files(__package__).joinpath(template).read_text(encoding="utf-8")
+    return str(environment.from_string(source).render(_context(report, jinja2.filters.Markup if escape else None)))
+
+
+def _context(report: Report, markup: Callable[[str], Any] | None) -> dict[str, Any]:
+    """Return the names that the templates use; plots only where there is a `markup` type to carry them."""
+    measured = report.classes.rows if report.classes else ()
+    return {
+        "report": report,
+        "verdict": verdict(report),
+        "advice": advise(report),
+        "absent": {**ABSENT, **report.absent},
+        "confusions": top_confusions(report),
+        "by_f1": sorted((row for row in measured if row.support), key=lambda row: row.f1),
+        "unmeasured": [row for row in measured if not row.support],
+        "table_matrix": TABLE_MATRIX,
+        "weakest": WEAKEST,
+        "plots": {name: markup(svg) for name, svg in _plots(report).items()} if markup else {},
+    }
+
+
+def _plots(report: Report) -> dict[str, str]:
+    drawn = {}
+    if report.results and any(system.accuracy for system in report.results.systems):
+        drawn["results"] = plots.results(report.results.systems)
+    if report.gate and report.gate.comparisons:
+        drawn["gate"] = plots.gate(report.gate.comparisons)
+    if report.gate and report.gate.curve:
+        drawn["learning"] = plots.learning(report.gate.curve)
+    if report.classes and len(report.classes.rows) > TABLE_MATRIX:
+        drawn["confusion"] = plots.confusion([row.label for row in report.classes.rows], report.classes.confusion)
+    if report.calibration:
+        drawn["reliability"] = plots.reliability(report.calibration.bins)
+        drawn["coverage"] = plots.risk_coverage(report.calibration.curve, report.calibration.threshold)
+    for number, histogram in enumerate(report.drafts.scores if report.drafts else ()):
+        drawn[f"scores-{number}"] = plots.scores(histogram, number)
+    return drawn
+
+
+def cut(value: str, limit: int = LONGEST_TEXT) -> str:
+    """Return a text on one line, without characters that do not print, cut visibly at `limit` characters."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in value).split())
+    return line if len(line) <= limit else f"{line[:limit].rstrip()}… (+{len(line) - limit:,} characters)"
+
+
+def _markdown(value: str) -> str:
+    """Escape what Markdown or the HTML in it would read as markup, in running text and in table cells."""
+    entities = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{char}" if char in r"\`*_{}[]()#+-.!|~$" else char for char in entities)
+
+
+def _percent(value: float, digits: int = 1) -> str:
+    return f"{100 * value:.{digits}f}"
+
+
+def _range(metric: Metric) -> str:
+    return f"[{100 * metric.low:.1f}–{100 * metric.high:.1f}]"
+
+
+def _significant(value: float) -> str:
+    """Return three significant digits, with thousands separated."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}" if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def _row_list(rows: tuple[int, ...], limit: int = 12) -> str:
+    shown = ", ".join(str(row) for row in rows[:limit])
+    return shown if len(rows) <= limit else f"{shown} … (+{len(rows) - limit:,})"
+
+
+FORMATS: Mapping[str, Callable[..., str]] = {
+    "text": cut,
+    "label": lambda value: cut(value, LONGEST_LABEL),
+    "percent": _percent,
+    "range": _range,
+    "points": points,
+    "significant": _significant,
+    "duration": _duration,
+    "row_list": _row_list,
+    "count": lambda value: f"{value:,}",
+}
