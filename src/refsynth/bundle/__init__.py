@@ -1,0 +1,11 @@
+"""The one on-disk form of a finished model: a folder of data files under a manifest of hashes. Never pickle.
+
+`save(folder, Contents(...))` writes one, `load(folder)` checks and opens it. Knows nothing of training.
+"""
+
+from refsynth.bundle.golden import GOLDEN_TEXTS
+from refsynth.bundle.manifest import Calibration, Manifest
+from refsynth.bundle.model import Model, load
+from refsynth.bundle.store import Contents, EncoderFiles, save
+
+__all__ = ["GOLDEN_TEXTS", "Calibration", "Contents", "EncoderFiles", "Manifest", "Model", "load", "save"]

@@ -1,0 +1,96 @@
+"""The model card: README.md of a bundle, with the front matter that the Hugging Face hub reads. Markdown text in, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import yaml
+
+from refsynth.bundle.manifest import Figure, Manifest
+
+_USE = """```python
+import refsynth
+
+model = refsynth.load("path/to/this/folder")
+model.predict(["a text"])   # label, calibrated probabilities, abstain
+```
+or `refsynth predict path/to/this/folder texts.jsonl`."""
+
+
+def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
+    """Return the card of a bundle.
+
+    Args:
+        manifest: of the bundle; its `files` may still be empty.
+        data: what the model was trained on, in plain words.
+        limits: what it should not be used for, one sentence each.
+    """
+    sections = [
+        _front_matter(manifest),
+        f"# Text classifier with {len(manifest.labels)} labels",
+        f"Made by refsynth {manifest.refsynth}. It runs on a CPU, without torch and without a network.",
+        "## Labels",
+        _table(("label", "meaning"), ((label.name, label.description) for label in manifest.labels)),
+        "## How good it is",
+        _metrics(manifest),
+        "## When it does not answer",
+        _abstention(manifest),
+        "## Data",
+        data or "Not recorded.",
+        "## Limits",
+        "\n".join(f"- {_plain(limit)}" for limit in (*limits, *_limits(manifest))),
+        "## Use",
+        _USE,
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _front_matter(manifest: Manifest) -> str:
+    fields = {
+        "library_name": "refsynth",
+        "pipeline_tag": "text-classification",
+        "tags": ["refsynth", "text-classification", manifest.kind],
+        **({} if manifest.language == "auto" else {"language": manifest.language}),
+    }
+    return f"---\n{yaml.safe_dump(fields, allow_unicode=True, sort_keys=False)}---"
+
+
+def _metrics(manifest: Manifest) -> str:
+    if not manifest.metrics:
+        return "Not measured: there were no labelled rows to measure on."
+    rows = (
+        (name, f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}", f"{figure.n:,}")
+        for name, figure in _sorted(manifest)
+    )
+    return _table(("metric", "value", "95% interval", "rows"), rows)
+
+
+def _sorted(manifest: Manifest) -> Iterable[tuple[str, Figure]]:
+    return sorted(manifest.metrics.items())
+
+
+def _abstention(manifest: Manifest) -> str:
+    calibration = manifest.calibration
+    if not calibration.threshold:
+        return "It always answers: no threshold was set."
+    text = f"It abstains where its top probability is below {calibration.threshold:.3f}."
+    if calibration.coverage is not None and calibration.risk is not None:
+        text += f" On held-out rows it then answered {calibration.coverage:.1%} and was wrong on {calibration.risk:.1%} of those."
+    return text
+
+
+def _limits(manifest: Manifest) -> list[str]:
+    limits = ["It knows these labels only: a text about something else gets the nearest of them, or an abstention."]
+    if manifest.max_tokens is not None:
+        limits.append(f"It reads the first {manifest.max_tokens} tokens of a text; what comes after has no effect.")
+    return limits
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_plain(cell) for cell in line)} |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Keep a user's words from becoming table cells, rows or HTML."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,141 @@
+"""Writing a bundle: all that is in it is a part of `Contents`; the folder appears whole and tested, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save as save_tensors
+
+from refsynth import __version__
+from refsynth.bundle.card import render_card
+from refsynth.bundle.golden import GOLDEN_LIMIT, GOLDEN_TEXTS
+from refsynth.bundle.manifest import MANIFEST, SCHEMA_VERSION, Calibration, Figure, FileEntry, Label, Manifest
+from refsynth.bundle.model import load
+from refsynth.core.errors import InputError
+from refsynth.core.protocols import Predictor
+from refsynth.core.run import file_digest, write_json
+from refsynth.core.types import Metric
+from refsynth.metrics import softmax
+from refsynth.models.predict import LinearHead
+from refsynth.models.tfidf import Vocabulary
+
+ENCODER_FILES = ("int8.onnx", "safe.onnx", "tokenizer.json", "weights.bin")
+
+
+@dataclass(frozen=True)
+class EncoderFiles:
+    """A folder that `compress.export.export_encoder` wrote, and how its texts are prepared."""
+
+    folder: Path
+    max_tokens: int
+    prefix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """All that goes into a bundle.
+
+    `labels` maps each of K labels, in the order of the head's columns, to its description. `features` is the exported encoder or
+    the vocabularies of TF-IDF. `reference` is the same model in fp32, as it was evaluated: the golden outputs are its answers.
+    `data` and `limits` are sentences for the model card.
+    """
+
+    labels: Mapping[str, str]
+    language: str
+    features: EncoderFiles | Sequence[Vocabulary]
+    head: LinearHead
+    reference: Predictor
+    calibration: Calibration
+    metrics: Sequence[Metric] = ()
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    data: str = ""
+    limits: Sequence[str] = ()
+    golden_limit: float = GOLDEN_LIMIT
+
+
+def save(folder: Path, contents: Contents) -> None:
+    """Write a bundle, replacing one that is there, and open it once to see that it gives its golden outputs.
+
+    Raises:
+        InputError: the folder holds something that is not a bundle, or the labels are not those of the reference.
+        BundleError: the exported model does not agree with the reference; nothing was written.
+    """
+    if tuple(contents.labels) != contents.reference.labels:
+        raise InputError(f"labels {', '.join(contents.labels)}", expected=f"those of the reference: {contents.reference.labels}")
+    if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
+        raise InputError(f"{folder}: not empty and not a bundle", remedy="name a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    partial.mkdir()
+    try:
+        _write(partial, contents)
+        load(partial)
+        _replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(folder: Path, contents: Contents) -> None:
+    tensors = {"weights": contents.head.weights.astype(np.float32), "bias": contents.head.bias.astype(np.float32)}
+    if isinstance(contents.features, EncoderFiles):
+        for name in ENCODER_FILES:
+            shutil.copyfile(contents.features.folder / name, folder / name)
+    else:
+        tensors["idf"] = np.concatenate([part.idf for part in contents.features]).astype(np.float64)
+        names = [part.name for part in fields(Vocabulary) if part.name != "idf"]
+        parts = [{name: getattr(part, name) for name in names} for part in contents.features]
+        write_json(folder / "vocabulary.json", {"parts": parts})
+    (folder / "head.safetensors").write_bytes(save_tensors(tensors))
+    probabilities = softmax(np.asarray(contents.reference.logits(GOLDEN_TEXTS), float) / contents.calibration.temperature)
+    write_json(folder / "golden.json", {"texts": GOLDEN_TEXTS, "probabilities": probabilities.round(6).tolist()})
+    draft = _manifest(contents, files={})
+    (folder / "README.md").write_text(render_card(draft, data=contents.data, limits=contents.limits), encoding="utf-8")
+    files = {path.name: FileEntry(sha256=file_digest(path), size=path.stat().st_size) for path in sorted(folder.iterdir())}
+    write_json(folder / MANIFEST, _manifest(contents, files).model_dump(mode="json"))
+
+
+def _manifest(contents: Contents, files: dict[str, FileEntry]) -> Manifest:
+    encoder = contents.features if isinstance(contents.features, EncoderFiles) else None
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        kind="encoder" if encoder else "tfidf",
+        refsynth=__version__,
+        labels=tuple(Label(name=name, description=description) for name, description in contents.labels.items()),
+        language=contents.language,
+        max_tokens=encoder.max_tokens if encoder else None,
+        prefix=encoder.prefix if encoder else "",
+        calibration=contents.calibration,
+        golden_limit=contents.golden_limit,
+        metrics={metric.name: _figure(metric) for metric in contents.metrics},
+        lineage=dict(contents.lineage),
+        files=files,
+    )
+
+
+def _figure(metric: Metric) -> Figure:
+    return Figure(**{name: value for name, value in asdict(metric).items() if name != "name"})
+
+
+def _replace(partial: Path, folder: Path) -> None:
+    """Rename the new folder into place. An old bundle is moved aside first: two folders cannot change places at once."""
+    for path in (*partial.iterdir(), partial):
+        _flush(path)
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,151 @@
+"""TF-IDF features without scikit-learn: the same numbers as its TfidfVectorizer, computed from a stored vocabulary.
+
+Counts word n-grams (`word`) or character n-grams inside word bounds (`char_wb`) or across them (`char`), weighs them with idf and
+scales each text to unit length, one part after the other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from refsynth.core.errors import ModelError
+from refsynth.core.types import FloatArray, IntArray
+
+Analyzer = Literal["word", "char", "char_wb"]
+PATTERNS = (r"(?u)\b\w\w+\b", r"(?u)\b\w+\b")  # a closed list: a pattern in a file could be made to run for ever
+_SPACES = re.compile(r"\s\s+")
+
+
+class SparseRow(NamedTuple):
+    """The non-zero features of one text: column indices and values."""
+
+    indices: IntArray
+    values: FloatArray
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """One vectoriser: which n-grams it counts, its V terms in column order, and their idf [V]."""
+
+    analyzer: Analyzer
+    low: int
+    high: int
+    terms: tuple[str, ...]
+    idf: FloatArray
+    lowercase: bool = True
+    sublinear: bool = False
+    pattern: str = PATTERNS[0]
+
+    def __post_init__(self) -> None:
+        """Check what the arithmetic relies on.
+
+        Raises:
+            ModelError: the parts do not fit together.
+        """
+        if self.pattern not in PATTERNS:
+            raise ModelError(f"token pattern {self.pattern!r}", expected=f"one of {', '.join(PATTERNS)}")
+        if not 1 <= self.low <= self.high:
+            raise ModelError(f"n-grams from {self.low} to {self.high}", expected="1 <= low <= high")
+        if self.idf.shape != (len(self.terms),):
+            raise ModelError(f"{len(self.terms)} terms and idf of shape {self.idf.shape}", expected="one idf a term")
+
+    @cached_property
+    def columns(self) -> dict[str, int]:
+        """The column of each term."""
+        return {term: column for column, term in enumerate(self.terms)}
+
+    def row(self, text: str) -> SparseRow:
+        """Return the features of a text, of unit length unless no term occurs."""
+        columns = self.columns
+        counts = Counter(columns[gram] for gram in self._grams(text) if gram in columns)
+        indices = np.fromiter(counts, int, len(counts))
+        values = np.fromiter(counts.values(), float, len(counts))
+        if self.sublinear:
+            values = np.log(values) + 1
+        values = values * self.idf[indices]
+        norm = np.sqrt((values**2).sum())
+        return SparseRow(indices, values / norm if norm else values)
+
+    def _grams(self, text: str) -> Iterator[str]:
+        text = text.lower() if self.lowercase else text
+        if self.analyzer == "word":
+            words = re.findall(self.pattern, text)
+            return (" ".join(words[i : i + n]) for n in range(self.low, self.high + 1) for i in range(len(words) - n + 1))
+        text = _SPACES.sub(" ", text)
+        if self.analyzer == "char":
+            return (text[i : i + n] for n in range(self.low, self.high + 1) for i in range(len(text) - n + 1))
+        return self._word_bound_grams(text)
+
+    def _word_bound_grams(self, text: str) -> Iterator[str]:
+        for word in text.split():
+            padded = f" {word} "
+            for n in range(self.low, self.high + 1):
+                if n >= len(padded):  # a word that n covers counts once, whatever longer n would be asked for
+                    yield padded
+                    break
+                yield from (padded[i : i + n] for i in range(len(padded) - n + 1))
+
+    @classmethod
+    def of_sklearn(cls, vectorizer: Any) -> Vocabulary:
+        """Take over a fitted scikit-learn TfidfVectorizer.
+
+        Raises:
+            ModelError: it uses an option that inference here does not know.
+        """
+        options = vectorizer.get_params()
+        known = {
+            "norm": "l2",
+            "strip_accents": None,
+            "preprocessor": None,
+            "tokenizer": None,
+            "stop_words": None,
+            "binary": False,
+        }
+        foreign = [name for name, value in known.items() if options[name] != value]
+        if foreign or options["analyzer"] not in ("word", "char", "char_wb"):
+            raise ModelError(
+                f"a TfidfVectorizer with {', '.join(foreign) or 'an analyzer of its own'}",
+                expected=", ".join(f"{name}={value!r}" for name, value in known.items()),
+            )
+        terms = sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.__getitem__)
+        idf = np.asarray(vectorizer.idf_ if options["use_idf"] else np.ones(len(terms)), float)
+        low, high = options["ngram_range"]
+        return cls(
+            analyzer=options["analyzer"],
+            low=int(low),
+            high=int(high),
+            terms=tuple(terms),
+            idf=idf,
+            lowercase=options["lowercase"],
+            sublinear=options["sublinear_tf"],
+            pattern=options["token_pattern"] or PATTERNS[0],
+        )
+
+
+class TfidfVectors:
+    """The features of several vocabularies side by side, as scikit-learn's FeatureUnion does."""
+
+    def __init__(self, parts: Sequence[Vocabulary]) -> None:
+        self.parts = tuple(parts)
+        self._offsets = np.cumsum([0, *(len(part.terms) for part in self.parts)])
+
+    @property
+    def dimension(self) -> int:
+        """The number of columns, D."""
+        return int(self._offsets[-1])
+
+    def rows(self, texts: Sequence[str]) -> list[SparseRow]:
+        """Return the non-zero features of each text."""
+        return [self._row(text) for text in texts]
+
+    def _row(self, text: str) -> SparseRow:
+        rows = [part.row(text) for part in self.parts]
+        shifted = [row.indices + offset for row, offset in zip(rows, self._offsets, strict=False)]
+        return SparseRow(np.concatenate(shifted), np.concatenate([row.values for row in rows]))

@@ -1,0 +1,60 @@
+"""Texts to token ids with the `tokenizers` library, and batches of like length. No torch, no transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from refsynth.core.errors import ModelError
+
+CHARS_PER_TOKEN = 256  # beyond max_tokens times this nothing of a text is read: a megabyte on one line costs no more than a page
+
+
+class TextTokenizer:
+    """A `tokenizer.json` that returns at most `max_tokens` ids a text, special tokens included."""
+
+    def __init__(self, path: Path, *, max_tokens: int, prefix: str = "", parallel: bool = True) -> None:
+        """Read the file.
+
+        Raises:
+            ModelError: it is no tokenizer.
+        """
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing narrower
+            raise ModelError(f"{path}: not a tokenizer ({error})") from error
+        self.pad = int((self._tokenizer.padding or {}).get("pad_id", 0))
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_tokens)
+        self.prefix, self.parallel, self._chars = prefix, parallel, max_tokens * CHARS_PER_TOKEN
+
+    @property
+    def size(self) -> int:
+        """The number of ids, V."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text; a text without tokens is one padding token, so that it has a mean."""
+        clean = [self.prefix + _encodable(text[: self._chars]) for text in texts]
+        if self.parallel:
+            return [encoding.ids or [self.pad] for encoding in self._tokenizer.encode_batch_fast(clean)]
+        return [self._tokenizer.encode(text).ids or [self.pad] for text in clean]
+
+
+def _encodable(text: str) -> str:
+    """Replace lone surrogates, which JSON can carry and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def length_batches(rows: Sequence[Sequence[int]], *, tokens: int) -> Iterator[list[int]]:
+    """Yield lists of row indices, shortest rows first, each list with at most `tokens` tokens after padding, or of one row."""
+    batch: list[int] = []
+    for index in sorted(range(len(rows)), key=lambda index: len(rows[index])):
+        if batch and len(rows[index]) * (len(batch) + 1) > tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
