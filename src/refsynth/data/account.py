@@ -1,0 +1,56 @@
+"""The account of a data file: which rows were left out and why, and which labels are thin. Holds no text."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from refsynth.core.run import write_atomic
+
+Reason = Literal["empty text", "no label", "duplicate", "conflict", "unknown label", "malformed"]
+
+_SHOWN = 12  # labels in a note
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedRow:
+    """A row that was left out, with the reason and what exactly was found."""
+
+    row: int
+    reason: Reason
+    detail: str
+
+
+def describe_skipped(skipped: Sequence[SkippedRow]) -> tuple[str, ...]:
+    """Return a sentence for each reason that rows were left out for, with the rows' numbers."""
+    sentences = []
+    for reason, count in Counter(row.reason for row in skipped).items():
+        rows = [str(row.row) for row in skipped if row.reason == reason]
+        shown = ", ".join(rows[:5]) + (f" and {count - 5} more" if count > 5 else "")
+        sentences.append(f"{count} {'rows' if count > 1 else 'row'} dropped: {reason} ({'rows' if count > 1 else 'row'} {shown})")
+    return tuple(sentences)
+
+
+def describe_thin(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Return a sentence each for the labels without rows and those with one."""
+    notes = []
+    for number, what in ((0, "no rows"), (1, "one row only")):
+        names = [label for label, count in counts.items() if count == number]
+        if names:
+            shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+            notes.append(f"{len(names)} {'labels have' if len(names) > 1 else 'label has'} {what}: {shown}")
+    return tuple(notes)
+
+
+def write_skipped(path: Path, skipped: Sequence[SkippedRow]) -> None:
+    """Write rows that were left out as CSV: row, reason, detail."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(SkippedRow.__slots__)
+    writer.writerows((row.row, row.reason, row.detail) for row in skipped)
+    write_atomic(path, table.getvalue().encode())

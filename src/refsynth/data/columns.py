@@ -1,0 +1,77 @@
+"""Which column holds what: by the names that the user gave, and, for a first look, by likely names and by the values."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from refsynth.core.config import Columns
+from refsynth.core.errors import DataError, nearest
+
+_TEXT_NAMES = """text message utterance sentence body content review comment query question description ticket tweet post document
+title 文本 内容 正文 句子 消息 评论 问题"""
+_LABEL_NAMES = """label intent category class target sentiment topic tag labels type queue
+标签 类别 分类 意图 类型"""
+_SHOWN = 12  # columns in a message
+_LONGEST_LABEL = 60  # characters, on average
+
+
+def named_text(columns: Collection[str]) -> str | None:
+    """Return the column whose name says that it holds the text."""
+    return _named(columns, _TEXT_NAMES.split())
+
+
+def named_label(columns: Collection[str]) -> str | None:
+    """Return the column whose name says that it holds the label."""
+    return _named(columns, _LABEL_NAMES.split())
+
+
+def _named(columns: Collection[str], names: Sequence[str]) -> str | None:
+    known = {column.strip().casefold(): column for column in columns}
+    return next((known[name] for name in names if name in known), None)
+
+
+def check_columns(path: Path, found: Sequence[str], wanted: Columns, *, labelled: bool = True, delimiter: str = "") -> None:
+    """Refuse a table that lacks a wanted column or has it twice.
+
+    Raises:
+        DataError: it does; the message lists what is there.
+    """
+    shown = ", ".join(found[:_SHOWN]) + (f", ... ({len(found)})" if len(found) > _SHOWN else "")
+    for column, likely in ((wanted.text, named_text(found)), (wanted.label, named_label(found)))[: 2 if labelled else 1]:
+        if column not in found:
+            guess = f"did you mean '{likely}'?" if likely else nearest(column, found)
+            remedy = f"{guess} Name the columns in task.yaml: data.columns".strip()
+            if len(found) == 1 and delimiter:
+                remedy += f"; or the delimiter, if it is not {delimiter!r}: data.delimiter"
+            raise DataError(f"{path}: no column '{column}'", expected=f"columns there: {shown}", remedy=remedy)
+        if found.count(column) > 1:
+            raise DataError(f"{path}: two columns are named '{column}'", expected=f"columns there: {shown}", remedy="rename one")
+
+
+def guess_text(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, label: str | None) -> str | None:
+    """Return the likely text column: by name, else the one with the longest values among those that hardly repeat."""
+    others = [column for column in columns if column != label]
+    if name := named_text(others):
+        return name
+    lengths = (
+        {column: fmean(len(row.get(column, "")) * _distinct(column, rows) for row in rows) for column in others} if rows else {}
+    )
+    best = max(lengths, key=lambda column: lengths[column], default=None)
+    return best if best is not None and lengths[best] > 0 else None
+
+
+def guess_label(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, text: str | None) -> str | None:
+    """Return the likely label column: by name, else the one with the fewest values, from 2 to half as many as there are rows."""
+    others = [column for column in columns if column != text]
+    if name := named_label(others):
+        return name
+    kinds = {column: _distinct(column, rows) * len(rows) for column in others}
+    short = [column for column in others if rows and fmean(len(row.get(column, "")) for row in rows) <= _LONGEST_LABEL]
+    return min((c for c in short if 2 <= round(kinds[c]) <= len(rows) / 2), key=lambda column: kinds[column], default=None)
+
+
+def _distinct(column: str, rows: Sequence[Mapping[str, str]]) -> float:
+    """Return how many different values a column has, as a share of the rows."""
+    return len({value for row in rows if (value := row.get(column, ""))}) / max(1, len(rows))

@@ -1,0 +1,243 @@
+"""Labelled and unlabelled rows from the user's files, each with its row number; what is wrong is said with place and remedy.
+
+`read_examples` reads a labelled file whole, for training and evaluation; `iter_rows` streams texts, for prediction. A row's number
+is that of the data row (header and blank lines do not count); messages add the physical line. Texts come out cleaned.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from refsynth.core.config import Columns
+from refsynth.core.errors import DataError, nearest
+from refsynth.core.types import Example
+from refsynth.data.account import Reason, SkippedRow, describe_skipped, describe_thin, write_skipped
+from refsynth.data.columns import check_columns
+from refsynth.data.records import Fault, Format, Record, Table, kind_of, open_table, standard_input
+from refsynth.data.text import clean, normalise
+
+__all__ = ["BadRow", "Loaded", "Row", "SkippedRow", "iter_rows", "read_examples", "write_skipped"]
+
+_SHOWN = 12  # labels or keys in a message
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a labelled file gave: the examples in its order, and the account of the other rows.
+
+    `rows` counts all data rows, `counts` the examples of each label of the task, `notes` are sentences for the user.
+    """
+
+    examples: tuple[Example, ...]
+    skipped: tuple[SkippedRow, ...]
+    format: Format
+    encoding: str
+    delimiter: str
+    rows: int
+    counts: Mapping[str, int]
+    notes: tuple[str, ...]
+
+
+class Row(NamedTuple):
+    """A text to predict, with what else the row said."""
+
+    number: int
+    text: str
+    id: str | None
+    label: str | None
+
+
+class BadRow(NamedTuple):
+    """A row that cannot be predicted, and why."""
+
+    number: int
+    message: str
+
+
+class _Bad(NamedTuple):
+    """Why a row is an error, and what to do; `detail` is the short form for the list of skipped rows."""
+
+    reason: Reason
+    detail: str
+    expected: str = ""
+    remedy: str = ""
+
+
+def read_examples(
+    path: Path,
+    *,
+    labels: Collection[str],
+    columns: Columns = Columns(),  # noqa: B008 - frozen
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    skip_bad: bool = False,
+) -> Loaded:
+    """Read a labelled CSV, TSV, JSONL or Parquet file.
+
+    Rows without text or label are left out and counted. So are repetitions of a text with the same label (the first stays) and
+    all rows of a text that carries two labels. Example ids are `row-<number>`.
+
+    Args:
+        path: the file.
+        labels: the task's labels; a class without rows is only noted.
+        columns: the names of its columns.
+        delimiter: of a CSV file; detected if None.
+        encoding: of the text; detected if None.
+        skip_bad: whether malformed rows and unknown labels are left out like the others instead of being errors.
+
+    Raises:
+        DataError: the file cannot be read, lacks a column, has a bad row, or has rows of fewer than two labels.
+    """
+    found: list[Example] = []
+    numbers: list[int] = []
+    skipped: list[SkippedRow] = []
+    rows = 0
+    seen: set[str] = set()
+    with open_table(path, delimiter=delimiter, encoding=encoding) as table:
+        if table.columns is not None:
+            check_columns(path, table.columns, columns, delimiter=table.delimiter)
+        for record in table.records:
+            rows += 1
+            if isinstance(record, Record) and table.columns is None:
+                seen.update(record.values)
+            verdict = _judge(record, columns, labels)
+            if isinstance(verdict, Example):
+                found.append(verdict)
+                numbers.append(record.row)
+                continue
+            if isinstance(verdict, _Bad) and not skip_bad:
+                raise _row_error(path, record, verdict)
+            skipped.append(SkippedRow(record.row, verdict.reason, verdict.detail))
+    if seen:
+        check_columns(path, sorted(seen), columns)
+    kept, repeated = _resolve(found, numbers)
+    skipped = sorted([*skipped, *repeated], key=lambda row: row.row)
+    counts = Counter(example.label for example in kept)
+    if len(counts) < 2:
+        raise _too_few(path, rows, counts, skipped)
+    ordered = {label: counts[label] for label in labels}
+    notes = (*describe_skipped(skipped), *describe_thin(ordered))
+    return Loaded(tuple(kept), tuple(skipped), table.format, table.encoding, table.delimiter, rows, ordered, notes)
+
+
+def _judge(record: Record | Fault, columns: Columns, labels: Collection[str]) -> Example | SkippedRow | _Bad:
+    if isinstance(record, Fault):
+        return _Bad("malformed", record.message)
+    text, label = record.values.get(columns.text), as_label(record.values.get(columns.label))
+    if text is not None and not isinstance(text, str):
+        return _Bad("malformed", f"'{columns.text}' is a JSON {kind_of(text)}, expected a string")
+    if label is None:
+        return _Bad("malformed", f"'{columns.label}' is neither a string nor a number")
+    text = clean(text or "")
+    if not text:
+        return SkippedRow(record.row, "empty text", "")
+    if not label:
+        return SkippedRow(record.row, "no label", "")
+    if label not in labels:
+        return _unknown(label, labels)
+    return Example(f"row-{record.row}", text, label)
+
+
+def as_label(value: Any) -> str | None:
+    """Return a cell as a label: empty where nothing stands, None where it cannot be one."""
+    if value is None or isinstance(value, bool):
+        return "" if value is None else str(value).lower()
+    if isinstance(value, float) and value.is_integer():  # what spreadsheets and data frames make of class numbers
+        value = int(value)
+    return clean(str(value)) if isinstance(value, str | int | float) else None
+
+
+def _unknown(label: str, labels: Collection[str]) -> _Bad:
+    known = list(labels)
+    shown = ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
+    name = label if len(label) <= 80 else label[:77] + "..."
+    remedy = f"{nearest(label, known)} Fix the row, add the label, or run with --skip-bad-rows (rows are listed in skipped.csv)"
+    return _Bad("unknown label", f"label '{name}' is not in task.yaml", f"labels there: {shown} ({len(known)})", remedy.strip())
+
+
+def _row_error(path: Path, record: Record | Fault, bad: _Bad) -> DataError:
+    where = f" (line {record.line} of the file)" if record.line not in (None, record.row) else ""
+    remedy = bad.remedy or "fix the row, or run with --skip-bad-rows (rows are listed in skipped.csv)"
+    return DataError(f"{path} row {record.row}: {bad.detail}{where}", expected=bad.expected, remedy=remedy)
+
+
+def _resolve(examples: Sequence[Example], numbers: Sequence[int]) -> tuple[list[Example], list[SkippedRow]]:
+    """Keep one of each repeated text, and none whose text (as compared) carries two labels."""
+    carried: dict[str, dict[str, int]] = {}
+    keys = [normalise(example.text) for example in examples]
+    for key, example, number in zip(keys, examples, numbers, strict=True):
+        carried.setdefault(key, {}).setdefault(example.label, number)
+    kept, skipped, first = [], [], dict[str, int]()
+    for key, example, number in zip(keys, examples, numbers, strict=True):
+        others = [f"'{label}' in row {row}" for label, row in carried[key].items() if label != example.label]
+        if others:
+            skipped.append(SkippedRow(number, "conflict", f"'{example.label}' here, but {', '.join(others)}"))
+        elif example.text in first:
+            skipped.append(SkippedRow(number, "duplicate", f"the same as row {first[example.text]}"))
+        else:
+            first[example.text] = number
+            kept.append(example)
+    return kept, skipped
+
+
+def _too_few(path: Path, rows: int, counts: Mapping[str, int], skipped: Sequence[SkippedRow]) -> DataError:
+    what = f"rows of one label only ('{next(iter(counts))}')" if counts else "no usable rows"
+    if not rows:
+        what = "no rows below the header" if path.suffix.lower() in (".csv", ".tsv", ".tab") else "no rows"
+    account = "; ".join(describe_skipped(skipped))
+    return DataError(
+        f"{path}: {what}" + (f", of {rows} ({account})" if account else ""), expected="labelled rows of at least two labels"
+    )
+
+
+def iter_rows(
+    source: Path | IO[bytes],
+    *,
+    columns: Columns = Columns(),  # noqa: B008 - frozen
+    delimiter: str | None = None,
+    encoding: str | None = None,
+) -> Iterator[Row | BadRow]:
+    """Yield the rows of a CSV, TSV, JSONL, Parquet or text file (one text per line), or of a stream, as they come.
+
+    Memory does not grow with the file. A value under `id` and one under the label's column are passed on where they are there.
+
+    Args:
+        source: a file, or an open stream such as `sys.stdin.buffer`: JSONL if it begins with `{`, else one text per line.
+        columns: the names of the columns.
+        delimiter: of a CSV file; detected if None.
+        encoding: of the text; detected if None (a stream is UTF-8).
+
+    Raises:
+        DataError: the file cannot be read or lacks the column of the text. A bad row never raises.
+    """
+    if not isinstance(source, Path):
+        with standard_input(source, encoding=encoding) as table:
+            yield from _rows(table, columns)
+        return
+    with open_table(source, delimiter=delimiter, encoding=encoding, plain=True) as table:
+        if table.format != "text" and table.columns is not None:
+            check_columns(source, table.columns, columns, labelled=False, delimiter=table.delimiter)
+        yield from _rows(table, columns)
+
+
+def _rows(table: Table, columns: Columns) -> Iterator[Row | BadRow]:
+    key = "text" if table.format == "text" else columns.text
+    for record in table.records:
+        if isinstance(record, Fault):
+            yield BadRow(record.row, record.message)
+            continue
+        text = record.values.get(key)
+        if key not in record.values:
+            yield BadRow(record.row, f"no key '{key}'; keys there: {', '.join(list(record.values)[:_SHOWN])}")
+        elif text is not None and not isinstance(text, str):
+            yield BadRow(record.row, f"'{key}' is a JSON {kind_of(text)}, expected a string")
+        elif not (cleaned := clean(text or "")):
+            yield BadRow(record.row, "empty text")
+        else:
+            own = record.values.get("id")
+            label = as_label(record.values.get(columns.label)) if columns.label in record.values else None
+            yield Row(record.row, cleaned, None if own is None else str(own), label or None)

@@ -1,0 +1,85 @@
+"""A first look at a labelled file that nothing is known of yet, for `refsynth init`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from refsynth.core.errors import DataError
+from refsynth.data.columns import guess_label, guess_text
+from refsynth.data.io import as_label
+from refsynth.data.records import Format, Record, open_table
+
+_SAMPLE = 2000  # rows that columns are guessed from
+_MOST_LABELS = 1000  # more different values than this are no classes
+
+
+@dataclass(frozen=True)
+class Sniffed:
+    """What a file seems to hold. `labels` counts the values of the label column, in the order in which they first appear."""
+
+    format: Format
+    encoding: str
+    delimiter: str
+    columns: tuple[str, ...]
+    text_column: str
+    label_column: str
+    rows: int
+    labels: Mapping[str, int]
+
+
+def sniff(
+    path: Path,
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+) -> Sniffed:
+    """Find out a labelled file's format, encoding, delimiter and columns, and count its labels.
+
+    What is given is taken as it is; the rest is guessed: columns by their names, else by their values. Bad rows are passed over.
+
+    Raises:
+        DataError: the file cannot be read, or it is not clear which columns hold the text and the label.
+    """
+    with open_table(path, delimiter=delimiter, encoding=encoding) as table:
+        records = (record for record in table.records if isinstance(record, Record))
+        sample = [record.values for record in islice(records, _SAMPLE)]
+        columns = table.columns or tuple(dict.fromkeys(column for values in sample for column in values))
+        words = [{column: _word(value) for column, value in values.items()} for values in sample]
+        label = label_column or guess_label(columns, words, text=text_column)
+        text = text_column or guess_text(columns, words, label=label)
+        if text is None or label is None or {text, label} - set(columns):
+            raise _unclear(path, columns, text, label)
+        labels = Counter(as_label(values.get(label)) for values in sample)
+        rows = len(sample)
+        for record in records:
+            rows += 1
+            if len(labels) <= _MOST_LABELS:
+                labels[as_label(record.values.get(label))] += 1
+    counts = {name: count for name, count in labels.items() if name}
+    if table.format == "csv" and label in counts and label_column is None:
+        raise DataError(f"{path}: the first line looks like a row, not like a header", remedy="put a header there: text,label")
+    if len(counts) > min(_MOST_LABELS, max(2, rows // 2)):
+        raise DataError(
+            f"{path}: column '{label}' has {len(counts)} different values in {rows} rows, too many for labels",
+            remedy="name the label column with --label-column",
+        )
+    return Sniffed(table.format, table.encoding, table.delimiter, columns, text, label, rows, counts)
+
+
+def _word(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _unclear(path: Path, columns: tuple[str, ...], text: str | None, label: str | None) -> DataError:
+    wrong = sorted({text, label} & {name for name in (text, label) if name} - set(columns))
+    found = f"no column '{wrong[0]}'" if wrong else f"not clear which column holds the {'text' if text is None else 'label'}"
+    shown = ", ".join(columns[:12]) or "none"
+    return DataError(
+        f"{path}: {found}", expected=f"columns there: {shown}", remedy="name them with --text-column, --label-column"
+    )
