@@ -1,0 +1,66 @@
+"""The command `refsynth`: puts the groups together and turns errors into exit codes.
+
+Commands live in one module per group and are imported when their module is cheap; heavy work is imported inside the commands, so
+that `refsynth --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+import refsynth
+from refsynth.cli import bench, demo, doctor, evaluate, init, models, predict, run, trace
+from refsynth.cli.screen import err
+from refsynth.core.errors import RefsynthError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="refsynth",
+    help="From a handful of labelled texts to a small, fast, audited text model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("demo")(demo.demo)
+app.command("init")(init.init)
+app.command("run")(run.run)
+app.command("predict")(predict.predict)
+app.command("evaluate")(evaluate.evaluate)
+app.command("trace")(trace.trace)
+app.add_typer(models.models, name="models")
+app.add_typer(bench.bench, name="bench")
+app.command("doctor")(doctor.doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"refsynth {refsynth.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+) -> None:
+    if debug:
+        os.environ["REFSYNTH_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 2 wrong input, 3 a gate said no, 4 something is missing, 130 interrupted."""
+    try:
+        app()
+    except RefsynthError as error:
+        if os.environ.get("REFSYNTH_DEBUG"):
+            raise
+        err.print(f"error: {error}", markup=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("stopped; what is finished is kept. Run the same command to go on.")
+        sys.exit(INTERRUPTED)

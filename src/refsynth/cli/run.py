@@ -1,0 +1,46 @@
+"""`refsynth run`: the whole pipeline, resumable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from refsynth.cli.screen import err, out, print_json
+from refsynth.cli.watch import Printer
+
+
+def run(
+    task: Annotated[Path, typer.Argument(help="A task.yaml, as `refsynth init` writes it.")],
+    folder: Annotated[Path, typer.Option("--out", help="The run folder; an interrupted run there is continued.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="Override one value: synthesis.drafts=4000")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Override the seed of task.yaml.")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave unusable rows out and list them.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """From labelled rows (or label names alone) to a bundle and a report.
+
+    Example: refsynth run tickets/task.yaml --out runs/tickets --set synthesis.drafts=2000
+    """
+    from refsynth.task import Task
+
+    changes = [*(overrides or ()), *([] if seed is None else [f"seed={seed}"])]
+    execute(Task.load(task, tuple(changes)), folder, skip_bad=skip_bad, as_json=as_json)
+
+
+def execute(task: Any, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
+    """Run a task and print what came of it."""
+    from refsynth.cli.table import show_systems
+    from refsynth.pipeline.report import summary, write_report
+    from refsynth.pipeline.steps import run as run_task
+
+    err.print(f"refsynth run: {len(task.labels)} labels -> {folder}   (offline but for a reference endpoint, if task.yaml names one)")
+    finished = run_task(task, folder, watch=Printer(), skip_bad=skip_bad)
+    report, paths = write_report(finished)
+    if as_json:
+        print_json(summary(finished, report, paths))
+        return
+    show_systems(out, report)
+    out.print(f"report: {paths.html}", markup=False)
+    out.print(f"next: refsynth predict {finished.bundle} new.jsonl > out.jsonl", markup=False)

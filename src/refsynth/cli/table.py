@@ -1,0 +1,34 @@
+"""The results table that ends a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from refsynth.core.types import Metric
+
+if TYPE_CHECKING:
+    from refsynth.evaluation.report import Report
+
+
+def show_systems(console: Console, report: Report) -> None:
+    """Print the systems side by side, with their intervals, speed and size."""
+    from refsynth.evaluation.advice import verdict
+
+    if report.results is not None:
+        source = f"{report.results.n:,} rows of {report.results.file}" if report.results.file else "cross-validation"
+        table = Table(title=f"{source}; 95% intervals; speed on this machine", title_justify="left", box=None, pad_edge=False)
+        for name in ("system", "accuracy", "macro-F1", "texts/s", "MB"):
+            table.add_column(name, justify="left" if name == "system" else "right", no_wrap=True)
+        for system in report.results.systems:
+            speed = "" if system.texts_per_second is None else f"{system.texts_per_second:,.0f}"
+            size = "" if system.size_mb is None else f"{system.size_mb:.1f}"
+            table.add_row(system.name, _percent(system.accuracy), _percent(system.macro_f1), speed, size)
+        console.print(table)
+    console.print(verdict(report), markup=False)
+
+
+def _percent(metric: Metric | None) -> str:
+    return "" if metric is None else metric.percent()

@@ -1,0 +1,36 @@
+"""`refsynth trace`: where a training row comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from refsynth.cli.screen import out, print_json
+
+
+def trace(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    row: Annotated[str, typer.Argument(help="A row id, e.g. draft-3f2a9c01de-7 or row-12.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Show where a training row comes from: its prompt, the seed rows the prompt showed, seed, reference, scores.
+
+    For a seed row, show the drafts whose prompts displayed it.
+
+    Example: refsynth trace runs/tickets draft-3f2a9c01de-7
+    """
+    from refsynth.pipeline.lineage import trace_row
+
+    story = trace_row(run, row)
+    if as_json:
+        print_json(story)
+        return
+    for key, value in story.items():
+        if isinstance(value, list):
+            out.print(f"{key}:")
+            for item in value:
+                out.print(f"  {item}", markup=False)
+        else:
+            out.print(f"{key}: {value}", markup=False)

@@ -1,0 +1,33 @@
+"""The observer of a run that prints: a numbered line per stage, a bar or plain lines for what takes long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from refsynth.cli.screen import err, ticker
+
+
+class Printer:
+    """Prints stages to stderr as they finish, each with the time since the one before."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._since = time.monotonic()
+
+    def stage(self, name: str, line: str) -> None:
+        """Print the stage's result."""
+        self._number += 1
+        seconds, self._since = time.monotonic() - self._since, time.monotonic()
+        err.print(f"{self._number:2} {name:<11} {line}   {int(seconds) // 60}:{int(seconds) % 60:02}", markup=False)
+
+    def note(self, line: str) -> None:
+        """Print a remark."""
+        err.print(f"   note: {line}", markup=False)
+
+    @contextmanager
+    def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show a bar."""
+        with ticker(title, total) as shown:
+            yield shown.update

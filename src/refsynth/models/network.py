@@ -1,0 +1,65 @@
+"""The encoder as a torch module, for training: a transformer with mean pooling over tokens, as its authors trained it.
+
+Together with the references the only torch in this layer. Texts are batched by length, so that work is proportional to tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from refsynth.core.types import FloatArray
+from refsynth.models.tokenise import length_batches
+
+TOKENS_PER_BATCH = 4096
+
+
+class TransformerEncoder(torch.nn.Module):
+    """A BERT-like encoder read from a folder. Gradients flow through `embed`; `encode` is for inference."""
+
+    def __init__(self, folder: Path, *, prefix: str = "", max_tokens: int = 128) -> None:
+        super().__init__()
+        self.prefix, self.max_tokens = prefix, max_tokens
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.transformer: Any = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32, use_safetensors=True)
+        self.dimension = int(self.transformer.config.hidden_size)
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return token ids per text, at most `max_tokens` of each."""
+        rows = self.tokenizer([self.prefix + text for text in texts], truncation=True, max_length=self.max_tokens)
+        return list(rows["input_ids"])
+
+    def embed(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return unit-length embeddings of token id rows: [N, D]."""
+        width = max(map(len, rows))
+        ids = torch.full((len(rows), width), int(self.tokenizer.pad_token_id))
+        mask = torch.zeros((len(rows), width), dtype=torch.long)
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = torch.tensor(row)
+            mask[index, : len(row)] = 1
+        states = self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
+        weights = mask.unsqueeze(-1).to(states.dtype)
+        pooled = (states * weights).sum(1) / weights.sum(1)
+        return torch.nn.functional.normalize(pooled, dim=-1)
+
+    def encode(self, texts: Sequence[str]) -> FloatArray:
+        """Return unit-length embeddings: [N, D], float32."""
+        rows = self.tokenize(texts)
+        out = np.zeros((len(rows), self.dimension), np.float32)
+        was_training = self.training
+        self.eval()
+        with torch.inference_mode():
+            for batch in length_batches(rows, tokens=TOKENS_PER_BATCH):
+                out[batch] = self.embed([rows[index] for index in batch]).numpy()
+        self.train(was_training)
+        return out
+
+    def save(self, folder: Path) -> None:
+        """Write the encoder so that `transformers` loads the folder (safetensors)."""
+        self.transformer.save_pretrained(folder, safe_serialization=True)
+        self.tokenizer.save_pretrained(folder)

@@ -1,0 +1,74 @@
+"""The only reader of the configuration: visible tables from each kind to the function that makes the component."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from refsynth.core.config import EndpointReference, FolderReference, LearnerName, RunConfig
+from refsynth.core.errors import ConfigError
+from refsynth.core.protocols import Generator, Learner
+from refsynth.models.network import TransformerEncoder
+from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator
+from refsynth.models.store import EncoderSpec, ModelStore, encoder_for
+from refsynth.training.baseline import FrozenLearner, TfidfLearner
+from refsynth.training.contrastive import ContrastiveLearner
+from refsynth.training.finetune import FinetuneLearner
+
+DRAFT_LANGUAGES = frozenset({"en"})
+"""Languages that the embedded reference was trained to write."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What learners are made with: the labels, the language, and the encoder they start from, loaded once."""
+
+    labels: tuple[str, ...]
+    language: str
+    spec: EncoderSpec
+    encoder: TransformerEncoder
+
+
+def make_workshop(labels: tuple[str, ...], language: str, encoder: Path, *, max_tokens: int) -> Workshop:
+    """Return a workshop over the encoder in a folder."""
+    spec = encoder_for(language)
+    tokens = min(max_tokens, spec.max_tokens)
+    return Workshop(labels, language, spec, TransformerEncoder(encoder, prefix=spec.prefix, max_tokens=tokens))
+
+
+LEARNERS: Mapping[LearnerName, Callable[[Workshop], Learner]] = {
+    "tfidf": lambda shop: TfidfLearner(shop.labels, language=shop.language),
+    "frozen": lambda shop: FrozenLearner(shop.labels, shop.encoder),
+    "contrastive": lambda shop: ContrastiveLearner(shop.labels, shop.encoder),
+    "finetune": lambda shop: FinetuneLearner(shop.labels, shop.encoder),
+}
+
+
+def make_generator(config: RunConfig, store: ModelStore) -> Generator:
+    """Return the reference that the configuration names, with its decoding settings.
+
+    Raises:
+        MissingError: its weights, its extra or its key are not there.
+    """
+    decoding = config.synthesis.model_dump(include={"temperature", "top_p", "max_tokens"})
+    match config.reference:
+        case "echo":
+            return EchoGenerator()
+        case "embedded":
+            return EmbeddedGenerator(store.path("smollm2"), **decoding)
+        case FolderReference(folder=folder):
+            return FolderGenerator(folder, **decoding)
+        case EndpointReference() as server:
+            return EndpointGenerator(
+                server.endpoint,
+                model=server.model,
+                key=os.environ.get(server.key_env),
+                concurrency=server.concurrency,
+                timeout=server.timeout,
+                retries=server.retries,
+                max_requests=server.max_requests,
+                **decoding,
+            )
+    raise ConfigError(f"reference: {config.reference!r} is not known")

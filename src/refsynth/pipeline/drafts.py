@@ -1,0 +1,78 @@
+"""Synthesis as steps: plan, ask the reference, screen what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from refsynth.core.protocols import Generator
+from refsynth.core.run import RunFolder, read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.types import Draft, Example
+from refsynth.pipeline.observe import Observer
+from refsynth.pipeline.rows import Rows
+from refsynth.quality.filter import screen
+from refsynth.synthesis.plan import plan_requests
+from refsynth.synthesis.sample import prompts_of, synthesize
+from refsynth.task import Task
+
+
+@dataclass(frozen=True)
+class Written:
+    """What the reference wrote: drafts in plan order, and how many completions gave none, by reason."""
+
+    drafts: tuple[Example, ...]
+    rejected: Mapping[str, int]
+    asked: int
+    reference: str
+
+
+def write_drafts(task: Task, rows: Rows, folder: RunFolder, make_generator: Callable[[], Generator], watch: Observer) -> Written:
+    """Return the drafts of the task, asking the reference only for what is not on disk yet."""
+    settings = task.config.synthesis
+    reference = task.config.digest_of("reference", "synthesis", "labels", "seed")
+    key = {"rows": folder.hash_of("rows"), "config": reference, "language": rows.language}
+
+    def make(out: Path) -> None:
+        requests = plan_requests(
+            rows.examples,
+            rows.folds,
+            task.descriptions,
+            drafts=settings.drafts,
+            shots=settings.shots,
+            per_prompt=settings.per_prompt,
+            language=rows.language,
+            seed=task.config.seed,
+        )
+        generator = make_generator()
+        with watch.progress("drafts", settings.drafts) as progress:
+            written = synthesize(
+                requests,
+                generator,
+                journal=out / "journal.jsonl",
+                texts={example.id: example.text for example in rows.examples},
+                language=rows.language,
+                seed=task.config.seed,
+                progress=progress,
+            )
+        write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in written.drafts])
+        write_jsonl(out / "prompts.jsonl", prompts_of(requests))
+        facts = {"rejected": written.rejected, "asked": sum(request.n for request in requests), "reference": generator.name}
+        write_json(out / "facts.json", facts)
+
+    done = folder.step("drafts", key, make, keep=True)
+    facts = read_json(done / "facts.json")
+    drafts = tuple(Example.from_json(record) for record in read_jsonl(done / "drafts.jsonl"))
+    return Written(drafts, facts["rejected"], facts["asked"], facts["reference"])
+
+
+def screen_drafts(rows: Rows, written: Written, folder: RunFolder, *, longest: int, forget: Sequence[str]) -> list[Draft]:
+    """Return the drafts with what is wrong with their form; see `quality.filter.screen`."""
+    key = {"drafts": folder.hash_of("drafts"), "longest": longest, "forget": sorted(forget)}
+
+    def make(out: Path) -> None:
+        drafts = screen(written.drafts, rows.examples, longest=longest, forget=forget)
+        write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in drafts])
+
+    done = folder.step("screen", key, make)
+    return [Draft.from_json(record) for record in read_jsonl(done / "drafts.jsonl")]

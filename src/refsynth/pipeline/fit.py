@@ -1,0 +1,73 @@
+"""The final fit: every candidate on all real rows, kept on disk so that evaluation and export need not train again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from refsynth.core.config import LearnerName
+from refsynth.core.protocols import Predictor
+from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.types import Draft, Example
+from refsynth.models.predict import EncoderPredictor
+from refsynth.pipeline.build import LEARNERS, Workshop
+from refsynth.pipeline.candidates import Candidate, fit_candidates
+from refsynth.pipeline.rows import Rows
+from refsynth.quality.filter import kept
+from refsynth.task import Task
+from refsynth.training.artifact import load_predictor, save_predictor
+
+
+@dataclass(frozen=True)
+class Final:
+    """The finished candidates and the drafts with the reasons for which they were left out."""
+
+    folder: Path
+    candidates: tuple[Candidate, ...]
+    drafts: tuple[Draft, ...]
+    real: tuple[Example, ...]
+
+    def predictor(self, candidate: Candidate, shop: Workshop) -> Predictor:
+        """Return a fitted candidate; TF-IDF, which is fitted in no time, is fitted again."""
+        if candidate.learner == "tfidf":
+            rows = [*self.real, *(kept(self.drafts) if candidate.drafts else ())]
+            return LEARNERS["tfidf"](shop).fit(rows, (), seed=0)
+        return load_predictor(self.folder / str(candidate), shop.labels, base=shop.encoder)
+
+
+def real_rows(task: Task, rows: Rows) -> tuple[Example, ...]:
+    """Return what stands for real rows in training: the user's, or without any the labels' descriptions."""
+    if rows.examples:
+        return rows.examples
+    return tuple(Example(f"label-{label}", text, label) for label, text in task.descriptions.items())
+
+
+def fit_final(
+    task: Task, rows: Rows, drafts: Sequence[Draft], learners: Sequence[LearnerName], shop: Workshop, folder: RunFolder
+) -> Final:
+    """Return all candidates fitted to all real rows."""
+    real = real_rows(task, rows)
+    key = {
+        "rows": folder.hash_of("rows"),
+        "drafts": folder.hash_of("screen"),
+        "labels": task.config.labels,
+        "learners": learners,
+        "encoder": shop.spec.name,
+        "seed": task.config.seed,
+    }
+
+    def make(out: Path) -> None:
+        seed = derive_seed(task.config.seed, "final")
+        fitted = fit_candidates(
+            {name: LEARNERS[name](shop) for name in learners}, real, drafts, (), labels=task.labels, seed=seed
+        )
+        for candidate, predictor in fitted.predictors.items():
+            if isinstance(predictor, EncoderPredictor):
+                save_predictor(predictor, out / str(candidate), base=shop.encoder)
+        write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in fitted.drafts])
+        write_json(out / "facts.json", {"candidates": list(fitted.predictors)})
+
+    done = folder.step("fit", key, make)
+    candidates = tuple(Candidate(*pair) for pair in read_json(done / "facts.json")["candidates"])
+    return Final(done, candidates, tuple(Draft.from_json(record) for record in read_jsonl(done / "drafts.jsonl")), real)

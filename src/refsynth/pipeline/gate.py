@@ -1,0 +1,147 @@
+"""The gate: is the model better with drafts, on real rows that neither it nor its drafts have seen?
+
+Repeated cross-validation over the real rows. When a fold is held out, so is every draft whose prompt showed one of its rows, and
+the judge that selects drafts is fitted without it. Each fold is a step of its own, so that a killed run loses one at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from refsynth.core.config import LearnerName
+from refsynth.core.protocols import Learner
+from refsynth.core.run import RunFolder, derive_seed, digest, read_json, write_json
+from refsynth.core.types import Draft, Example, FloatArray, IntArray, Metric
+from refsynth.metrics import bootstrap, paired_gain, softmax
+from refsynth.pipeline.candidates import PREFERENCE, Candidate, fit_candidates
+from refsynth.pipeline.rows import Rows
+from refsynth.task import Task
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What each candidate said of each real row when it was held out: logits [R, N, K] over R repeats."""
+
+    truth: IntArray
+    logits: Mapping[Candidate, FloatArray]
+
+    def accuracy(self, candidate: Candidate) -> Metric:
+        """Return the cross-validated accuracy; the interval is a bootstrap over rows."""
+        right = self.correct(candidate)
+        return bootstrap("cross-validated accuracy", lambda rows: float(right[rows].mean()), len(right))
+
+    def correct(self, candidate: Candidate) -> FloatArray:
+        """Return the share of repeats in which each row was right [N]."""
+        return np.asarray((self.logits[candidate].argmax(-1) == self.truth).mean(0))
+
+    def confidence(self, candidate: Candidate) -> FloatArray:
+        """Return log P(truth) of each row, the mean over repeats [N]."""
+        probabilities = softmax(self.logits[candidate])
+        return np.asarray(np.log(np.maximum(probabilities[:, np.arange(len(self.truth)), self.truth], 1e-6)).mean(0))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which candidate ships. `gain` is the best with drafts over the best without, in accuracy, paired by row."""
+
+    shipped: Candidate
+    real: Candidate
+    mixed: Candidate | None
+    gain: Metric | None
+    reason: str
+
+    def line(self) -> str:
+        """Return the decision as one line for the screen."""
+        measured = ""
+        if self.gain is not None:
+            measured = f": {100 * self.gain.value:+.1f} points [{100 * self.gain.low:+.1f}, {100 * self.gain.high:+.1f}]"
+        return f"{self.reason}{measured} -> shipping {self.shipped}"
+
+
+def safe_for(drafts: Sequence[Draft], held_out: frozenset[str]) -> list[Draft]:
+    """Return the drafts whose prompts showed none of the held-out rows."""
+    return [d for d in drafts if d.example.provenance is None or held_out.isdisjoint(d.example.provenance.shown)]
+
+
+def hold_out(
+    rows: Rows,
+    drafts: Sequence[Draft],
+    make_learners: Callable[[], Mapping[LearnerName, Learner]],
+    task: Task,
+    folder: RunFolder,
+    progress: Callable[[int], None],
+) -> HeldOut:
+    """Return what every candidate says of every real row when that row's fold is held out."""
+    config, labels = task.config, task.labels
+    truth = np.array([labels.index(example.label) for example in rows.examples])
+    logits: dict[Candidate, FloatArray] = {}
+    cells = [(repeat, int(fold)) for repeat in range(config.gate.repeats) for fold in np.unique(rows.folds)]
+    for done, (repeat, fold) in enumerate(cells):
+        out = rows.folds == fold
+        held = [rows.examples[index] for index in np.flatnonzero(out)]
+        train = [rows.examples[index] for index in np.flatnonzero(~out)]
+        safe = safe_for(drafts, frozenset(example.id for example in held))
+        seed = derive_seed(config.seed, "gate", repeat, fold)
+        key = {
+            "rows": folder.hash_of("rows"),
+            "drafts": digest([draft.to_json() for draft in safe]),
+            "config": config.digest_of("learners", "labels", "seed"),
+        }
+        make = partial(_fit_and_ask, train, held, safe, make_learners, labels, seed)
+        step = folder.step(f"gate-{repeat}-{fold}", key, make)
+        for name, values in read_json(step / "logits.json").items():
+            empty = np.zeros((config.gate.repeats, len(truth), len(labels)))
+            logits.setdefault(Candidate.named(name), empty)[repeat, out] = values
+        progress(done + 1)
+    return HeldOut(truth, logits)
+
+
+def _fit_and_ask(
+    train: Sequence[Example],
+    held: Sequence[Example],
+    drafts: Sequence[Draft],
+    make_learners: Callable[[], Mapping[LearnerName, Learner]],
+    labels: tuple[str, ...],
+    seed: int,
+    out: Path,
+) -> None:
+    fitted = fit_candidates(make_learners(), train, drafts, (), labels=labels, seed=seed)
+    texts = [example.text for example in held]
+    write_json(out / "logits.json", {str(name): model.logits(texts).tolist() for name, model in fitted.predictors.items()})
+
+
+def decide(held: HeldOut | None, candidates: Sequence[Candidate]) -> Decision:
+    """Choose the best learner without drafts and with drafts, then between the two.
+
+    A learner that is less preferred must beat a more preferred one by more than the standard error of their difference; drafts
+    must show a gain in accuracy, or the same accuracy with a higher likelihood of the truth. Without rows to hold out, the most
+    preferred learner ships, with drafts if there are any.
+    """
+    order = sorted(candidates, key=lambda candidate: PREFERENCE.index(candidate.learner))
+    plain, helped = ([c for c in order if c.drafts is wanted and (held is None or c in held.logits)] for wanted in (False, True))
+    if held is None:
+        shipped = (helped or plain)[0]
+        return Decision(shipped, plain[0], shipped if helped else None, None, "too few labelled rows to hold any out: not measured")
+    real = _best(held, plain)
+    if not helped:
+        return Decision(real, real, None, None, "there are no drafts to compare with")
+    mixed = _best(held, helped)
+    gain = paired_gain(held.correct(real), held.correct(mixed))
+    surer = float((held.confidence(mixed) - held.confidence(real)).mean())
+    if gain.value > 0 or (gain.value == 0 and surer > 0):
+        return Decision(mixed, real, mixed, gain, "drafts help on held-out real rows")
+    return Decision(real, real, mixed, gain, "drafts do not help on held-out real rows")
+
+
+def _best(held: HeldOut, candidates: Sequence[Candidate]) -> Candidate:
+    best = candidates[0]
+    for candidate in candidates[1:]:
+        difference = held.correct(candidate) - held.correct(best)
+        if float(difference.mean()) > float(difference.std() / np.sqrt(len(difference))):
+            best = candidate
+    return best

@@ -1,0 +1,39 @@
+"""How the pipeline tells what it does: an observer that prints, or one that stays silent. The pipeline itself never prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+
+class Observer(Protocol):
+    """Who watches a run."""
+
+    def stage(self, name: str, line: str) -> None:
+        """A stage is finished; `line` is its result in one line."""
+        ...
+
+    def note(self, line: str) -> None:
+        """Something that the user should know."""
+        ...
+
+    def progress(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """Long work towards `total` begins; the value is called with how much is done."""
+        ...
+
+
+class Silent:
+    """Watches and says nothing."""
+
+    def stage(self, name: str, line: str) -> None:
+        """Ignore it."""
+
+    def note(self, line: str) -> None:
+        """Ignore it."""
+
+    @contextmanager
+    def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Ignore it."""
+        del title, total
+        yield lambda done: None

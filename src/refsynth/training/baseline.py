@@ -1,0 +1,57 @@
+"""The learners that need no fine-tuning: TF-IDF with a logistic head, and a frozen encoder with a logistic head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from refsynth.core.protocols import Encoder
+from refsynth.core.types import Example, IntArray
+from refsynth.models.predict import EncoderPredictor, TfidfPredictor
+from refsynth.models.tfidf import TfidfVectors, Vocabulary
+from refsynth.training.head import fit_head
+
+UNSPACED = frozenset({"zh", "ja", "th"})
+"""Languages written without spaces between words: their TF-IDF features are character n-grams."""
+
+HEAD_STRENGTH = 10.0
+"""scikit-learn's C for unit-length features, where its default of 1 leaves few-shot heads underfitted."""
+
+
+def classes_of(examples: Sequence[Example], labels: Sequence[str]) -> IntArray:
+    """Return the class index of each example [N]."""
+    index = {label: number for number, label in enumerate(labels)}
+    return np.array([index[example.label] for example in examples], int)
+
+
+class TfidfLearner:
+    """Logistic regression on TF-IDF of word 1- and 2-grams; of character 1- to 3-grams where words are not spaced."""
+
+    def __init__(self, labels: tuple[str, ...], *, language: str) -> None:
+        self._labels = labels
+        self._options = {"analyzer": "char", "ngram_range": (1, 3)} if language in UNSPACED else {"ngram_range": (1, 2)}
+
+    def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> TfidfPredictor:
+        """Fit to the examples; `dev` and `seed` have no effect."""
+        del dev, seed
+        vectorizer = TfidfVectorizer(sublinear_tf=True, **self._options)
+        features = vectorizer.fit_transform([example.text for example in train])
+        head = fit_head(features, classes_of(train, self._labels), len(self._labels), strength=HEAD_STRENGTH)
+        return TfidfPredictor(self._labels, TfidfVectors([Vocabulary.of_sklearn(vectorizer)]), head)
+
+
+class FrozenLearner:
+    """Logistic regression on the embeddings of an encoder that is left as it is."""
+
+    def __init__(self, labels: tuple[str, ...], encoder: Encoder) -> None:
+        self._labels = labels
+        self._encoder = encoder
+
+    def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor:
+        """Fit to the examples; `dev` and `seed` have no effect."""
+        del dev, seed
+        features = self._encoder.encode([example.text for example in train])
+        head = fit_head(features, classes_of(train, self._labels), len(self._labels), strength=HEAD_STRENGTH)
+        return EncoderPredictor(self._labels, self._encoder, head)

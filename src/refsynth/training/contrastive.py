@@ -1,0 +1,94 @@
+"""Contrastive fine-tuning of an encoder from few labelled texts, then a logistic head on its embeddings.
+
+The recipe of SetFit (Tunstall et al., 2022) with the supervised contrastive loss (Khosla et al., 2020, eq. 2) in place of pairs: a
+batch of a few texts of several classes yields all its pairs from one pass.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from refsynth.core.types import Example, IntArray
+from refsynth.models.network import TransformerEncoder
+from refsynth.models.predict import EncoderPredictor
+from refsynth.training.baseline import HEAD_STRENGTH, classes_of
+from refsynth.training.head import fit_head
+from refsynth.training.schedule import Tuner
+
+TEMPERATURE = 0.1
+
+
+def contrastive_loss(embeddings: torch.Tensor, classes: torch.Tensor, *, temperature: float = TEMPERATURE) -> torch.Tensor:
+    """Return the supervised contrastive loss, L_out of Khosla et al. (2020), eq. 2.
+
+    Args:
+        embeddings: unit-length rows [N, D].
+        classes: of the rows [N]; a row without another of its class does not count.
+        temperature: divides the similarities.
+    """
+    similarity = embeddings @ embeddings.T / temperature
+    same = classes[:, None] == classes[None, :]
+    itself = torch.eye(len(classes), dtype=torch.bool)
+    log_share = similarity - torch.logsumexp(similarity.masked_fill(itself, -torch.inf), dim=1, keepdim=True)
+    positive = same & ~itself
+    count = positive.sum(1)
+    per_row = -(log_share * positive).sum(1) / count.clamp(min=1)
+    return per_row[count > 0].mean()
+
+
+def balanced_batches(classes: IntArray, *, size: int, steps: int, seed: int) -> Iterator[IntArray]:
+    """Yield `steps` batches of row indices with equally many rows of each class in them, as far as the size allows.
+
+    A batch holds at least 2 rows of each class that it holds; with more classes than fit, they take turns.
+    """
+    rng = np.random.default_rng(seed)
+    present = np.unique(classes)
+    rows = {int(c): np.flatnonzero(classes == c) for c in present}
+    queues: dict[int, list[int]] = {int(c): [] for c in present}
+    turn: list[int] = []
+    for _ in range(steps):
+        wanted = min(len(present), max(2, size // 4)) if len(present) > 1 else 1
+        while len(turn) < wanted:
+            turn.extend(int(c) for c in rng.permutation(present))
+        chosen, turn = list(dict.fromkeys(turn[:wanted])), turn[wanted:]
+        each = max(2, size // len(chosen))
+        batch: list[int] = []
+        for c in chosen:
+            take = min(each, max(2, len(rows[c])))
+            while len(queues[c]) < take:
+                queues[c].extend(int(row) for row in rng.permutation(rows[c]))
+            batch.extend(queues[c][:take])
+            del queues[c][:take]
+        yield np.array(batch)
+
+
+class ContrastiveLearner:
+    """Fine-tunes a copy of the encoder; the given one is left as it is."""
+
+    def __init__(
+        self, labels: tuple[str, ...], encoder: TransformerEncoder, *, steps: int, batch: int = 32, rate: float = 5e-5
+    ) -> None:
+        self._labels = labels
+        self._encoder = encoder
+        self._steps, self._batch, self._rate = steps, batch, rate
+
+    def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor:
+        """Fit to the examples."""
+        del dev
+        torch.manual_seed(seed)
+        encoder = copy.deepcopy(self._encoder)
+        texts, classes = [example.text for example in train], classes_of(train, self._labels)
+        if len(np.unique(classes)) > 1:
+            self._tune(encoder, encoder.tokenize(texts), classes, seed=seed)
+        head = fit_head(encoder.encode(texts), classes, len(self._labels), strength=HEAD_STRENGTH)
+        return EncoderPredictor(self._labels, encoder, head)
+
+    def _tune(self, encoder: TransformerEncoder, rows: Sequence[Sequence[int]], classes: IntArray, *, seed: int) -> None:
+        tuner = Tuner([encoder], rate=self._rate, steps=self._steps)
+        for batch in balanced_batches(classes, size=self._batch, steps=self._steps, seed=seed):
+            tuner.step(contrastive_loss(encoder.embed([rows[index] for index in batch]), torch.from_numpy(classes[batch])))
+        encoder.eval()
