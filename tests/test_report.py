@@ -101,7 +101,8 @@ def example_results(k, n, file):
 def example_gate(accepted, n):
     rng = np.random.default_rng(1)
     lines = []
-    for learner, base, lift in (("tfidf", 0.48, 0.09), ("frozen", 0.66, 0.03), ("contrastive", 0.71, 0.07 if accepted else -0.01)):
+    for learner, base, lift in (("tfidf", 0.48, 0.09), ("frozen", 0.66, 0.03), ("contrastive", 0.71, 0.07)):
+        lift = lift if accepted else 0.02 - lift / 2
         real = (rng.random(n) < base).astype(float)
         other = np.clip(real + (rng.random(n) < 3 * abs(lift)) * np.sign(lift), 0, 1)
         gain = metrics.paired_gain(real, other)

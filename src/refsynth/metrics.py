@@ -22,7 +22,8 @@ def accuracy(truth: IntArray, predicted: IntArray) -> float:
 
 def confusion(truth: IntArray, predicted: IntArray, k: int) -> IntArray:
     """Return counts [K, K]: rows are the truth, columns the prediction."""
-    return np.bincount(truth * k + predicted, minlength=k * k).reshape(k, k)
+    cells = np.asarray(truth, np.intp) * k + np.asarray(predicted, np.intp)  # a narrow integer type would overflow
+    return np.bincount(cells, minlength=k * k).reshape(k, k)
 
 
 class PerClass(NamedTuple):
@@ -74,7 +75,7 @@ class ReliabilityBin(NamedTuple):
 
     confidence: float
     accuracy: float
-    count: int
+    n: int
 
 
 def reliability(truth: IntArray, probabilities: FloatArray, bins: int = 10) -> list[ReliabilityBin]:
@@ -90,7 +91,7 @@ def reliability(truth: IntArray, probabilities: FloatArray, bins: int = 10) -> l
 
 def calibration_error(truth: IntArray, probabilities: FloatArray, bins: int = 10) -> float:
     """Return the expected calibration error (Guo et al., 2017, eq. 3): mean |confidence - accuracy| over the bins."""
-    return sum(cell.count * abs(cell.confidence - cell.accuracy) for cell in reliability(truth, probabilities, bins)) / len(truth)
+    return sum(cell.n * abs(cell.confidence - cell.accuracy) for cell in reliability(truth, probabilities, bins)) / len(truth)
 
 
 class RiskCoverage(NamedTuple):
@@ -127,12 +128,18 @@ def bootstrap(name: str, statistic: Callable[[IntArray], float], n: int, *, seed
     return Metric(name, statistic(np.arange(n)), float(low), float(high), n)
 
 
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Return the 95% score interval of a share of `n` rows (Wilson, 1927), which holds for few rows and near 0 and 1."""
+    z2 = 1.959963984540054**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return float(np.clip(centre - half, 0.0, share)), float(np.clip(centre + half, share, 1.0))
+
+
 def accuracy_interval(truth: IntArray, predicted: IntArray) -> Metric:
-    """Return the accuracy with its 95% Wilson interval (Wilson, 1927), which holds for few rows and near 0 and 1."""
-    n, p, z = len(truth), accuracy(truth, predicted), 1.959964
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return Metric("accuracy", p, float(max(0.0, centre - half)), float(min(1.0, centre + half)), n)
+    """Return the accuracy with its 95% Wilson interval."""
+    share = accuracy(truth, predicted)
+    return Metric("accuracy", share, *wilson(share, len(truth)), len(truth))
 
 
 def macro_f1_interval(truth: IntArray, predicted: IntArray, k: int) -> Metric:

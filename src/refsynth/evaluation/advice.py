@@ -26,23 +26,25 @@ def points(gain: Metric) -> str:
 def verdict(report: Report) -> str:
     """Return the outcome in one sentence."""
     shipped = report.results.shipped if report.results else None
-    measured = ""
-    if report.results and shipped and shipped.accuracy:
-        rows = f"rows of {report.results.file or 'the test file'}" if report.results.source == "test file" else "real rows, cross-validated"
-        measured = f"the bundle's accuracy is {shipped.accuracy.percent()} on {shipped.accuracy.n:,} {rows}"
-    if report.gate is None:
-        opening = "Drafts were not put to the test on real rows" if report.drafts else "No drafts were used"
-    else:
-        opening = _gate_clause(report.gate)
-    return f"{opening}; {measured}." if measured else f"{opening}."
+    opening, owner = "No drafts were used", "the bundle's"
+    if report.gate:
+        opening, owner = _gate_clause(report.gate), "its"
+    elif report.drafts:
+        opening = "Drafts were not put to the test on real rows"
+    if report.results is None or shipped is None or shipped.accuracy is None:
+        return f"{opening}."
+    accuracy, tested = shipped.accuracy, report.results.source == "test file"
+    rows = f"rows of {report.results.file}" if tested else "real rows, cross-validated"
+    interval = f"[{100 * accuracy.low:.1f}-{100 * accuracy.high:.1f}]"
+    return f"{opening}; {owner} accuracy is {accuracy.value:.1%} {interval} on {accuracy.n:,} {rows}."
 
 
 def _gate_clause(gate: Gate) -> str:
     line = gate.decisive
     found = f": {points(line.gain)} on {line.gain.n:,} held-out real rows" if line else ""
     if gate.accepted:
-        return f"Drafts help{found}, so {gate.learner} trained on real rows and drafts ships"
-    return f"Drafts do not help here{found}, so {gate.learner} trained on real rows only ships"
+        return f"Drafts help{found}, so the bundle is trained with them ({gate.learner})"
+    return f"Drafts do not help here{found}, so the bundle is trained on real rows only ({gate.learner})"
 
 
 def advise(report: Report) -> tuple[str, ...]:
@@ -101,7 +103,7 @@ def _label_or_synthesise(report: Report) -> Iterator[str]:
     if report.gate.accepted:
         yield f"Synthesis pays here ({points(line.gain)}): try more drafts, with --set synthesis.drafts=N."
     elif line.gain.high < 0:
-        yield "Label rather than synthesise: drafts of this reference lower the accuracy. A larger reference may write better ones."
+        yield "Label rather than synthesise: this reference's drafts lower the accuracy; those of a larger one may not."
     else:
         yield (
             f"Label rather than synthesise: on {line.gain.n:,} rows the effect of drafts cannot be told from none "
@@ -120,10 +122,12 @@ def _data_hygiene(report: Report) -> Iterator[str]:
         poor = [line.label for line in report.drafts.per_class if line.asked and line.kept < FEW_KEPT * line.asked]
         if poor:
             more = f" and {len(poor) - NAMED} more" if len(poor) > NAMED else ""
-            yield f"Few drafts were kept for {', '.join(poor[:NAMED])}{more}: describe these labels better, or give them more seed examples."
+            named = ", ".join(poor[:NAMED]) + more
+            yield f"Few drafts were kept for {named}: describe these labels better, or give them more seed examples."
     files = report.data.files if report.data else ()
     conflicts = sum(len(file.conflicts) for file in files)
     if conflicts:
-        yield f"Settle the {conflicts} text{'s' if conflicts > 1 else ''} with two labels (see the data section)."
+        texts = "1 text carries" if conflicts == 1 else f"{conflicts} texts carry"
+        yield f"Settle which label is right: {texts} several, listed under Data."
     if report.results and report.results.source == "cross-validation":
         yield "Set aside a test file: the figures here are cross-validated on the rows that the choices were made with."

@@ -15,9 +15,8 @@ from typing import Any
 
 from refsynth.core.extras import require
 from refsynth.core.types import Metric
-from refsynth.evaluation.calibration import Threshold
-from refsynth.evaluation.sections import Comparison, CurvePoint, ScoreHistogram, System
-from refsynth.metrics import ReliabilityBin, RiskCoverage
+from refsynth.evaluation.sections import Calibration, Comparison, CurvePoint, ScoreHistogram, System
+from refsynth.metrics import ReliabilityBin, wilson
 
 INK, MUTED, GRID, PAGE = "#010203", "#040506", "#070809", "#0a0b0c"
 BLUE, ORANGE, RED = "#0072b2", "#e69f00", "#d55e00"
@@ -54,38 +53,34 @@ SETTINGS = {
     "ytick.color": MUTED,
     "ytick.labelcolor": INK,
 }
-LABEL_WIDTH = 24
+NAME_WIDTH = 38
+CROWDED = 40
 PAD = 0.55  # inches below the axes, for ticks and their title
 
 
 def results(systems: Sequence[System]) -> str:
     """Draw the accuracy of each system with its 95% interval."""
     lines = [(system.name, system.accuracy, system.shipped) for system in systems if system.accuracy]
-    height = 0.34 * len(lines) + 0.75
 
     def paint(figure: Any) -> None:
-        names = [_short(name) for name, _, _ in lines]
-        axes = _axes(figure, left=_margin(names), bottom=PAD)
+        axes = _axes(figure, left=0.15, bottom=PAD)
         for row, (_, metric, shipped) in enumerate(lines):
             _interval(axes, metric, row, color=BLUE, marker="D" if shipped else "o", size=7 if shipped else 5.5)
-        _name_rows(axes, names)
+        _name_rows(axes, [name for name, _, _ in lines])
         axes.set_xlabel("accuracy, % (95% interval)")
 
-    return _draw("results", "Accuracy of each system with its 95% interval", 7.2, height, paint)
+    return _draw("results", "Accuracy of each system with its 95% interval", 5.2, 0.44 * len(lines) + 0.75, paint)
 
 
 def gate(comparisons: Sequence[Comparison]) -> str:
     """Draw each learner's accuracy without and with drafts, and beside it the paired gain."""
-    names = [_short(line.learner) for line in comparisons]
-    height = 0.5 * len(names) + 1.05
+    names = [line.learner for line in comparisons]
 
     def paint(figure: Any) -> None:
-        left = _margin(names)
-        split = left + (figure.get_figwidth() - left) * 0.52
-        axes = _axes(figure, left=left, bottom=PAD, top=0.35, right=figure.get_figwidth() - split + 0.15)
-        gains = _axes(figure, left=split + 0.15, bottom=PAD, top=0.35)
+        axes = _axes(figure, left=0.15, bottom=PAD, top=0.35, right=2.75)
+        gains = _axes(figure, left=2.85, bottom=PAD, top=0.35)
         for row, line in enumerate(comparisons):
-            _interval(axes, line.real, row - 0.14, color=ORANGE, marker="o", hollow=True, label="real rows only")
+            _interval(axes, line.real, row - 0.12, color=ORANGE, marker="o", hollow=True, label="real rows only")
             _interval(axes, line.augmented, row + 0.14, color=BLUE, marker="o", label="real rows + drafts")
             _interval(gains, line.gain, row, color=BLUE, marker="D")
         _name_rows(axes, names)
@@ -95,7 +90,8 @@ def gate(comparisons: Sequence[Comparison]) -> str:
         gains.set_xlabel("paired gain, points (95% interval)")
         _legend(axes)
 
-    return _draw("gate", "Accuracy of each learner without and with drafts, and the paired gain", 7.2, height, paint)
+    label = "Accuracy of each learner without and with drafts, and the paired gain"
+    return _draw("gate", label, 5.4, 0.62 * len(names) + 1.0, paint)
 
 
 def learning(curve: Sequence[CurvePoint]) -> str:
@@ -119,7 +115,7 @@ def learning(curve: Sequence[CurvePoint]) -> str:
 
 
 def reliability(bins: Sequence[ReliabilityBin]) -> str:
-    """Draw accuracy against confidence by bin, and the number of rows in each bin below."""
+    """Draw accuracy with its 95% interval against confidence, by bin, and the number of rows in each bin below."""
 
     def paint(figure: Any) -> None:
         axes = _axes(figure, left=0.6, bottom=1.35)
@@ -127,37 +123,40 @@ def reliability(bins: Sequence[ReliabilityBin]) -> str:
         axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         confidence = [100 * cell.confidence for cell in bins]
         accuracy = [100 * cell.accuracy for cell in bins]
-        axes.vlines(confidence, confidence, accuracy, color=ORANGE, linewidth=2)
-        axes.plot(confidence, accuracy, "o-", color=BLUE, markersize=5, linewidth=1.2)
-        axes.text(97, 88, "perfect", ha="right", va="top", color=MUTED, fontsize=8)
+        low, high = zip(*(wilson(cell.accuracy, cell.n) for cell in bins), strict=True)
+        axes.vlines(confidence, [100 * bound for bound in low], [100 * bound for bound in high], color=BLUE, linewidth=1.8)
+        axes.plot(confidence, accuracy, "o", color=BLUE, markersize=6)
+        axes.text(98, 4, "dashed: as often right as confident", ha="right", color=MUTED, fontsize=8)
         axes.set(xlim=(0, 100), ylim=(0, 102), ylabel="accuracy, %")
         axes.tick_params(labelbottom=False)
         axes.grid(visible=True)
         left = [10 * min(int(cell.confidence * 10), 9) for cell in bins]
-        counts.bar(left, [cell.count for cell in bins], width=9, align="edge", color=BLUE, alpha=0.55)
+        counts.bar(left, [cell.n for cell in bins], width=9, align="edge", color=BLUE, alpha=0.55)
         for x, cell in zip(left, bins, strict=True):
-            counts.text(x + 4.5, cell.count, f"{cell.count}", ha="center", va="bottom", fontsize=7, color=INK)
-        counts.set(xlim=(0, 100), ylim=(0, 1.35 * max(cell.count for cell in bins)), ylabel="rows", xlabel="confidence, %")
+            counts.text(x + 4.5, cell.n, f"{cell.n}", ha="center", va="bottom", fontsize=7, color=INK)
+        counts.set(xlim=(0, 100), ylim=(0, 1.35 * max(cell.n for cell in bins)), ylabel="rows", xlabel="confidence, %")
         counts.set_yticks([])
 
     return _draw("reliability", "Accuracy against confidence by bin, with the number of rows in each", 4.8, 4.3, paint)
 
 
-def risk_coverage(curve: Sequence[RiskCoverage], threshold: Threshold) -> str:
-    """Draw the error among answered rows over the share of rows answered, with the chosen threshold."""
+def risk_coverage(calibration: Calibration) -> str:
+    """Draw the error among answered rows over the share of rows answered, with the threshold's place."""
+    allowed = 100 * (1 - calibration.threshold.target)
+    risk = [100 * point.risk for point in calibration.curve]
 
     def paint(figure: Any) -> None:
         axes = _axes(figure, left=0.6, bottom=PAD)
-        coverage = [100 * point.coverage for point in curve]
-        axes.plot(coverage, [100 * point.risk for point in curve], color=BLUE, linewidth=1.6, drawstyle="steps-post")
-        x, y = 100 * threshold.coverage, 100 * threshold.risk
-        axes.axhline(100 * (1 - threshold.target), color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        axes.text(1, 100 * (1 - threshold.target), "target", va="bottom", color=MUTED, fontsize=8)
-        axes.plot([x, x], [0, y], color=RED, linewidth=1)
-        axes.plot([x], [y], "D", color=RED, markersize=7, clip_on=False, zorder=5)
-        top = 1.15 * max(5, y, 100 * (1 - threshold.target), *(100 * point.risk for point in curve))
-        axes.annotate(f"chosen: {y:.1f}%", (x, y), (-9, 9), textcoords="offset points", ha="right", fontsize=8.5)
-        axes.set(xlim=(0, 101), ylim=(0, min(top, 102)), xlabel="rows answered, %", ylabel="wrong among the answered, %")
+        axes.plot([100 * point.coverage for point in calibration.curve], risk, color=BLUE, linewidth=1.6, drawstyle="steps-post")
+        axes.axhline(allowed, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axes.text(1, allowed, "allowed", va="bottom", color=MUTED, fontsize=8)
+        if calibration.accuracy:
+            x, y = 100 * calibration.answered.value, 100 * (1 - calibration.accuracy.value)
+            axes.plot([x, x], [0, y], color=RED, linewidth=1)
+            axes.plot([x], [y], "D", color=RED, markersize=7, clip_on=False, zorder=5)
+            axes.annotate(f"chosen: {y:.1f}%", (x, y), (-9, 9), textcoords="offset points", ha="right", fontsize=8.5)
+        top = min(102, 1.15 * max(5, allowed, *risk))
+        axes.set(xlim=(0, 101), ylim=(0, top), xlabel="rows answered, %", ylabel="wrong among the answered, %")
         axes.grid(visible=True)
 
     return _draw("coverage", "Error among answered rows by share of rows answered", 4.8, 4.3, paint)
@@ -170,12 +169,11 @@ def scores(histogram: ScoreHistogram, number: int) -> str:
         axes = _axes(figure, left=0.55, bottom=PAD, top=0.3)
         left, width = histogram.edges[:-1], histogram.edges[1] - histogram.edges[0]
         common = {"width": width, "align": "edge", "linewidth": 0.4}
-        axes.bar(left, histogram.kept, color=BLUE, edgecolor=BLUE, label="kept", **common)
-        axes.bar(
-            left, histogram.dropped, bottom=histogram.kept, color="none", edgecolor=RED, hatch="/////", label="dropped", **common
-        )
+        axes.bar(left, histogram.kept, color=BLUE, edgecolor=PAGE, label="kept", **common)
+        hatched = {"color": "none", "edgecolor": RED, "hatch": "/////", "label": "dropped"}
+        axes.bar(left, histogram.dropped, bottom=histogram.kept, **hatched, **common)
         if histogram.cut is not None:
-            axes.axvline(histogram.cut, color=INK, linewidth=1.1, linestyle=(0, (4, 3)), label="limit")
+            axes.plot([histogram.cut] * 2, axes.get_ylim(), color=INK, linewidth=1.1, linestyle=(0, (4, 3)), label="limit")
         axes.set_xlabel(_short(histogram.scorer))
         axes.set_ylabel("drafts")
         axes.grid(visible=True, axis="y")
@@ -187,8 +185,8 @@ def scores(histogram: ScoreHistogram, number: int) -> str:
 def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     """Draw the confusion matrix [K, K]: the darker a cell, the larger its share of its row. Cells of count 0 are left out."""
     k = len(labels)
-    size = max(2.0, min(7.0, 0.25 * k))
-    font = max(4.5, min(8.5, 60 * size / k))
+    size = max(2.0, min(8.0, 0.25 * k))
+    font = min(8.5, 58 * size / k)
     names = [f"{_short(label)}  {i + 1}" for i, label in enumerate(labels)]
     left = _margin(names, font)
 
@@ -203,14 +201,17 @@ def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
                     axes.add_patch(patches.Rectangle((j + 0.04, i + 0.04), 0.92, 0.92, color=color, alpha=shade, linewidth=0))
         axes.set(xlim=(0, k), ylim=(k, 0))
         axes.set_yticks([i + 0.5 for i in range(k)], names, fontsize=font)
-        axes.set_xticks([i + 0.5 for i in range(k)], [str(i + 1) for i in range(k)], fontsize=min(font, 7))
+        marked = range(k) if k <= CROWDED else range(4, k, 5)
+        axes.set_xticks([i + 0.5 for i in marked], [str(i + 1) for i in marked], fontsize=7)
         axes.tick_params(length=0, labeltop=True, labelbottom=False)
         axes.set_xlabel("predicted (numbers as on the left)")
         for edge in range(0, k + 1, 5):
             axes.axhline(edge, color=GRID, linewidth=0.6, zorder=0)
             axes.axvline(edge, color=GRID, linewidth=0.6, zorder=0)
 
-    return _draw("confusion", "Confusion matrix: true labels in rows, predictions in columns", left + size + 0.1, size + 0.65, paint)
+    return _draw(
+        "confusion", "Confusion matrix: true labels in rows, predictions in columns", left + size + 0.1, size + 0.65, paint
+    )
 
 
 def _draw(name: str, label: str, width: float, height: float, paint: Callable[[Any], None]) -> str:
@@ -228,11 +229,13 @@ def _draw(name: str, label: str, width: float, height: float, paint: Callable[[A
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r"\bid=\"", f'id="{name}-', svg)
     svg = re.sub(r"(href=\"|url\()#", rf"\1#{name}-", svg)
-    svg = re.sub(r"(\d)px [^;\"]*sans-serif", r"\1px var(--sans, sans-serif)", svg)
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans, sans-serif)", svg)
     for color, variable in VARIABLES.items():
         svg = svg.replace(color, variable)
     opening = f'<svg role="img" aria-label="{label}" width="{96 * width:.0f}" viewBox="0 0 {72 * width:g} {72 * height:g}" '
-    return re.sub(r"<svg[^>]*>", opening + 'xmlns:xlink="http://www.w3.org/1999/xlink" xmlns="http://www.w3.org/2000/svg">', svg, count=1)
+    return re.sub(
+        r"<svg[^>]*>", opening + 'xmlns:xlink="http://www.w3.org/1999/xlink" xmlns="http://www.w3.org/2000/svg">', svg, count=1
+    )
 
 
 def _axes(figure: Any, *, left: float, bottom: float, right: float = 0.15, top: float = 0.1) -> Any:
@@ -250,9 +253,11 @@ def _interval(
 
 
 def _name_rows(axes: Any, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
+    """Write each row's name above it: beside it, it would leave no room for the data on a phone."""
+    for row, name in enumerate(names):
+        axes.text(0, row - 0.24, _short(name), transform=axes.get_yaxis_transform(), va="bottom", backgroundcolor=PAGE)
+    axes.set_yticks([])
+    axes.set_ylim(len(names) - 0.6, -0.75)
     axes.spines["left"].set_visible(False)
     axes.grid(visible=True, axis="x")
 
@@ -268,15 +273,15 @@ def _width(text: str) -> int:
 
 
 def _short(text: str) -> str:
-    """Return a label on one line of at most `LABEL_WIDTH` columns, a Chinese character being two."""
+    """Return a label on one line of at most `NAME_WIDTH` columns, a Chinese character being two."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    if _width(line) <= LABEL_WIDTH:
+    if _width(line) <= NAME_WIDTH:
         return line
-    while _width(line) >= LABEL_WIDTH:
+    while _width(line) >= NAME_WIDTH:
         line = line[:-1]
     return line + "…"
 
 
-def _margin(names: Sequence[str], font: float = 9) -> float:
+def _margin(names: Sequence[str], font: float) -> float:
     """Return the inches that the longest of some names takes."""
     return 0.25 + max((_width(name) for name in names), default=0) * 0.56 * font / 72

@@ -50,7 +50,10 @@ def _fill(template: str, report: Report, *, escape: bool) -> str:
     )
     environment.filters.update(FORMATS)
     if not escape:
-        environment.filters.update(text=lambda value, limit=LONGEST_TEXT: _markdown(cut(value, limit)), label=lambda value: _markdown(cut(value, LONGEST_LABEL)))
+        environment.filters.update(
+            text=lambda value, limit=LONGEST_TEXT: _markdown(cut(value, limit)),
+            label=lambda value: _markdown(cut(value, LONGEST_LABEL)),
+        )
     source = files(__package__).joinpath(template).read_text(encoding="utf-8")
     return str(environment.from_string(source).render(_context(report, jinja2.filters.Markup if escape else None)))
 
@@ -84,7 +87,7 @@ def _plots(report: Report) -> dict[str, str]:
         drawn["confusion"] = plots.confusion([row.label for row in report.classes.rows], report.classes.confusion)
     if report.calibration:
         drawn["reliability"] = plots.reliability(report.calibration.bins)
-        drawn["coverage"] = plots.risk_coverage(report.calibration.curve, report.calibration.threshold)
+        drawn["coverage"] = plots.risk_coverage(report.calibration)
     for number, histogram in enumerate(report.drafts.scores if report.drafts else ()):
         drawn[f"scores-{number}"] = plots.scores(histogram, number)
     return drawn
@@ -115,11 +118,6 @@ def _significant(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}" if seconds >= 10 else f"{seconds:.1f} s"
-
-
 def _row_list(rows: tuple[int, ...], limit: int = 12) -> str:
     shown = ", ".join(str(row) for row in rows[:limit])
     return shown if len(rows) <= limit else f"{shown} … (+{len(rows) - limit:,})"
@@ -132,7 +130,6 @@ FORMATS: Mapping[str, Callable[..., str]] = {
     "range": _range,
     "points": points,
     "significant": _significant,
-    "duration": _duration,
     "row_list": _row_list,
     "count": lambda value: f"{value:,}",
 }

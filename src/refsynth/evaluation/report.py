@@ -29,7 +29,10 @@ from refsynth.evaluation.sections import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The root. `language` is that of the texts; `date` is ISO 8601; `absent` tells, by a section's field name, why it is None."""
+    """The root. `language` is that of the texts; `date` is ISO 8601; `labels` maps names to what they mean.
+
+    `absent` tells, by a section's field name, why that section is None.
+    """
 
     title: str
     task: str

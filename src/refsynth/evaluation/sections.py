@@ -17,11 +17,13 @@ from refsynth.evaluation.calibration import Threshold
 from refsynth.metrics import (
     ReliabilityBin,
     RiskCoverage,
+    accuracy_interval,
     calibration_error,
     confusion,
     per_class,
     reliability,
     risk_coverage,
+    wilson,
 )
 
 Source = Literal["test file", "cross-validation"]
@@ -131,7 +133,9 @@ class Classes:
 class Calibration:
     """How far the shipped model's confidence can be trusted, and what it loses or wins by saying "unsure".
 
-    `error_before` and `error` are the expected calibration error without and with the temperature.
+    `error_before` and `error` are the expected calibration error without and with the temperature. `answered` is the share of
+    the `n` rows at or above the threshold, `accuracy` that among them (None if there are none); `threshold` tells how it was
+    chosen, on rows of its own.
     """
 
     temperature: float
@@ -140,6 +144,8 @@ class Calibration:
     bins: tuple[ReliabilityBin, ...]
     curve: tuple[RiskCoverage, ...]
     threshold: Threshold
+    answered: Metric
+    accuracy: Metric | None
     source: Source
     n: int
 
@@ -156,6 +162,7 @@ class Calibration:
     ) -> Self:
         """Measure probabilities [N, K] against labels [N]; `uncalibrated` are those at temperature 1."""
         curve = risk_coverage(truth, probabilities)
+        sure = probabilities.max(1) >= threshold.threshold
         picked = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), CURVE_POINTS)).astype(int))
         return cls(
             temperature=temperature,
@@ -164,6 +171,8 @@ class Calibration:
             bins=tuple(reliability(truth, probabilities)),
             curve=tuple(curve[i] for i in picked),
             threshold=threshold,
+            answered=Metric("answered", float(sure.mean()), *wilson(float(sure.mean()), len(truth)), len(truth)),
+            accuracy=accuracy_interval(truth[sure], probabilities[sure].argmax(1)) if sure.any() else None,
             source=source,
             n=len(truth),
         )
@@ -180,8 +189,9 @@ class DraftCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diversity:
-    """How varied a set of `n` texts is: distinct words and word pairs over all (Li et al., 2016), and how much of a text its
-    nearest neighbour in the set shares, on average.
+    """How varied a set of `n` texts is.
+
+    Shares of distinct words and word pairs (Li et al., 2016); the mean overlap of a text with its nearest neighbour in the set.
     """
 
     name: str
