@@ -26,7 +26,9 @@ class TransformerEncoder(torch.nn.Module):
         super().__init__()
         self.prefix, self.max_tokens = prefix, max_tokens
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.transformer: Any = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32, use_safetensors=True)
+        self.transformer: Any = AutoModel.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, use_safetensors=True
+        )
         self.dimension = int(self.transformer.config.hidden_size)
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:

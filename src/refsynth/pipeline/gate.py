@@ -126,7 +126,9 @@ def decide(held: HeldOut | None, candidates: Sequence[Candidate]) -> Decision:
     plain, helped = ([c for c in order if c.drafts is wanted and (held is None or c in held.logits)] for wanted in (False, True))
     if held is None:
         shipped = (helped or plain)[0]
-        return Decision(shipped, plain[0], shipped if helped else None, None, "too few labelled rows to hold any out: not measured")
+        return Decision(
+            shipped, plain[0], shipped if helped else None, None, "too few labelled rows to hold any out: not measured"
+        )
     real = _best(held, plain)
     if not helped:
         return Decision(real, real, None, None, "there are no drafts to compare with")

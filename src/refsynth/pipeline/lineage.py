@@ -26,7 +26,9 @@ def trace_row(run: Path, row: str) -> dict[str, Any]:
         return {**seeds[row], "kind": "seed row", "drafts that saw it": len(saw), "of these kept": used}
     if row not in drafts:
         raise InputError(
-            f"{run}: no row '{row}'", expected=f"row-N, or one of {len(drafts)} drafts", remedy="ids are in steps/fit/drafts.jsonl"
+            f"{run}: no row '{row}'",
+            expected=f"row-N, or one of {len(drafts)} drafts",
+            remedy="ids are in steps/fit/drafts.jsonl",
         )
     draft = drafts[row]
     origin = draft["provenance"]

@@ -18,13 +18,13 @@ import numpy as np
 import refsynth
 from refsynth.bundle.model import load
 from refsynth.core.run import file_digest, read_jsonl, seconds_of, write_atomic
-from refsynth.core.types import Draft, FloatArray, IntArray, Metric
+from refsynth.core.types import Draft, FloatArray, IntArray
 from refsynth.evaluation import sections
 from refsynth.evaluation.advice import verdict
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
 from refsynth.metrics import accuracy_interval, bootstrap, macro_f1_interval, softmax
 from refsynth.pipeline.candidates import Candidate
-from refsynth.pipeline.evaluate import MAJORITY, SHIPPED, TestResult
+from refsynth.pipeline.evaluate import MAJORITY, SHIPPED
 from refsynth.pipeline.gate import HeldOut
 from refsynth.pipeline.steps import Finished
 from refsynth.quality.diversity import diversity
@@ -112,7 +112,13 @@ def _results(finished: Finished) -> sections.Results | None:
         speed, size = _speed(finished, key)
         figures = accuracy_interval(truth, guess), macro_f1_interval(truth, guess, k)
         return sections.System(
-            name=name, detail=detail, accuracy=figures[0], macro_f1=figures[1], texts_per_second=speed, size_mb=size, shipped=shipped
+            name=name,
+            detail=detail,
+            accuracy=figures[0],
+            macro_f1=figures[1],
+            texts_per_second=speed,
+            size_mb=size,
+            shipped=shipped,
         )
 
     systems = [system("majority", MAJORITY, "the most frequent label")]
@@ -122,7 +128,9 @@ def _results(finished: Finished) -> sections.Results | None:
         systems.append(system("real + synthetic", str(decision.mixed), NAMES[decision.mixed.learner]))
     if test is not None:
         systems.append(system("shipped bundle (int8)", SHIPPED, str(decision.shipped), shipped=True))
-        return sections.Results(systems=tuple(systems), source="test file", n=len(truth), file=finished.task.test.name if finished.task.test else "")
+        return sections.Results(
+            systems=tuple(systems), source="test file", n=len(truth), file=finished.task.test.name if finished.task.test else ""
+        )
     assert held is not None
     return sections.Results(systems=tuple(systems), source="cross-validation", n=len(truth))
 
@@ -166,11 +174,22 @@ def _gate(finished: Finished) -> sections.Gate | None:
         if not candidate.drafts and helped in held.logits:
             lines.append(_comparison(held, candidate, helped, NAMES[candidate.learner]))
     if decision.mixed and decision.mixed.learner != decision.real.learner:
-        lines.append(_comparison(held, decision.real, decision.mixed, f"{NAMES[decision.real.learner]} / {NAMES[decision.mixed.learner]}"))
-    learner = lines[-1].learner if decision.mixed and decision.mixed.learner != decision.real.learner else NAMES[decision.shipped.learner]
+        lines.append(
+            _comparison(held, decision.real, decision.mixed, f"{NAMES[decision.real.learner]} / {NAMES[decision.mixed.learner]}")
+        )
+    learner = (
+        lines[-1].learner
+        if decision.mixed and decision.mixed.learner != decision.real.learner
+        else NAMES[decision.shipped.learner]
+    )
     config = finished.task.config.gate
     return sections.Gate(
-        comparisons=tuple(lines), accepted=decision.shipped.drafts, learner=learner, reason=decision.reason, folds=config.folds, repeats=config.repeats
+        comparisons=tuple(lines),
+        accepted=decision.shipped.drafts,
+        learner=learner,
+        reason=decision.reason,
+        folds=config.folds,
+        repeats=config.repeats,
     )
 
 
@@ -188,7 +207,9 @@ def _classes(finished: Finished) -> sections.Classes | None:
     truth, by_name = said
     if finished.test is not None:
         return sections.Classes.of(finished.task.labels, truth, by_name[SHIPPED], source="test file")
-    return sections.Classes.of(finished.task.labels, truth, by_name[str(finished.learned.decision.shipped)], source="cross-validation")
+    return sections.Classes.of(
+        finished.task.labels, truth, by_name[str(finished.learned.decision.shipped)], source="cross-validation"
+    )
 
 
 def _calibration(finished: Finished) -> sections.Calibration | None:
@@ -226,7 +247,9 @@ def _drafts(finished: Finished) -> sections.Drafts:
         kept=len(chosen),
         dropped=dict(reasons),
         seconds=seconds_of(read_jsonl(finished.folder.path / "events.jsonl")).get("drafts"),
-        per_class=tuple(sections.DraftCount(label=label, asked=asked[label], kept=counts[label]) for label in finished.task.labels),
+        per_class=tuple(
+            sections.DraftCount(label=label, asked=asked[label], kept=counts[label]) for label in finished.task.labels
+        ),
         diversity=tuple(sections.Diversity(name=name, **diversity(texts)._asdict()) for name, texts in named if len(texts) > 1),
         agreement=bootstrap("agreement", lambda rows: float(agrees[rows].mean()), len(agrees)) if len(agrees) else None,
         scores=tuple(_histogram(final.drafts, scorer) for scorer in ("agreement",) if judged),
@@ -276,7 +299,9 @@ def _data(finished: Finished) -> sections.Data:
     test = finished.test
     if test is not None and finished.task.test is not None:
         unusable = sum(test.unusable.values())
-        files.append(sections.DataFile(role="test", file=finished.task.test.name, rows=len(test.truth) + unusable, used=len(test.truth)))
+        files.append(
+            sections.DataFile(role="test", file=finished.task.test.name, rows=len(test.truth) + unusable, used=len(test.truth))
+        )
     folds = tuple(sections.Fold(rows=int((rows.folds == fold).sum())) for fold in np.unique(rows.folds))
     return sections.Data(files=tuple(files), per_label=dict(rows.per_label), folds=folds)
 
@@ -285,12 +310,22 @@ def _lineage(finished: Finished) -> sections.Lineage:
     seconds = seconds_of(read_jsonl(finished.folder.path / "events.jsonl"))
     files = sorted(finished.bundle.iterdir())
     return sections.Lineage(
-        command="refsynth " + " ".join(sys.argv[1:]) if sys.argv and sys.argv[0].endswith("refsynth") else "refsynth.run(task, out=...)",
+        command="refsynth " + " ".join(sys.argv[1:])
+        if sys.argv and sys.argv[0].endswith("refsynth")
+        else "refsynth.run(task, out=...)",
         seeds={"seed": finished.task.config.seed},
         machine=f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
-        versions={"refsynth": refsynth.__version__, "python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        artifacts=tuple(sections.Artifact(name=path.name, sha256=file_digest(path), detail=f"{path.stat().st_size:,} bytes") for path in files),
+        versions={
+            "refsynth": refsynth.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in PACKAGES},
+        },
+        artifacts=tuple(
+            sections.Artifact(name=path.name, sha256=file_digest(path), detail=f"{path.stat().st_size:,} bytes") for path in files
+        ),
         steps=tuple(
-            sections.Step(name=name, seconds=taken, sha256=finished.folder.hash_of(name)) for name, taken in seconds.items() if finished.folder.done(name)
+            sections.Step(name=name, seconds=taken, sha256=finished.folder.hash_of(name))
+            for name, taken in seconds.items()
+            if finished.folder.done(name)
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ def diversity(texts: Sequence[str]) -> DiversityFigures:
     picked = [texts[i] for i in np.unique(np.linspace(0, len(texts) - 1, min(len(texts), SAMPLE)).astype(int))]
     words = [units(text) for text in picked]
     singles = [word for row in words for word in row]
-    pairs = [pair for row in words for pair in zip(row, row[1:], strict=False)]
+    pairs = [pair for row in words for pair in itertools.pairwise(row)]
     overlap = [
         float(nearest_overlap([text], picked[:i] + picked[i + 1 :], language="en")[0]) for i, text in enumerate(picked[:100])
     ]

@@ -29,9 +29,7 @@ NEAR = 0.7
 """Jaccard overlap of character n-grams from which two texts count as the same (Lee et al., 2022, use 0.8 on longer texts)."""
 
 
-def screen(
-    drafts: Sequence[Example], seeds: Sequence[Example], *, longest: int, forget: Collection[str] = ()
-) -> list[Draft]:
+def screen(drafts: Sequence[Example], seeds: Sequence[Example], *, longest: int, forget: Collection[str] = ()) -> list[Draft]:
     """Return the drafts with what is wrong with them apart from their meaning.
 
     Args:

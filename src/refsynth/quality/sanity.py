@@ -20,7 +20,11 @@ DISTINCT_FLOOR = 0.4
 def units(text: str) -> list[str]:
     """Return the words of a text; where words are not spaced, its characters."""
     words = text.lower().split()
-    return words if any(character.isascii() and character.isalpha() for character in text) or len(words) > 3 else list("".join(words))
+    return (
+        words
+        if any(character.isascii() and character.isalpha() for character in text) or len(words) > 3
+        else list("".join(words))
+    )
 
 
 def form_check(seed_texts: Sequence[str], *, longest: int) -> Callable[[str], str | None]:

@@ -1,7 +1,7 @@
 """Contrastive fine-tuning of an encoder from few labelled texts, then a logistic head on its embeddings.
 
-The recipe of SetFit (Tunstall et al., 2022) with the supervised contrastive loss (Khosla et al., 2020, eq. 2) in place of pairs: a
-batch of a few texts of several classes yields all its pairs from one pass.
+The recipe of SetFit (Tunstall et al., 2022) with the supervised contrastive loss (Khosla et al., 2020, eq. 2) in place of pairs:
+a batch of a few texts of several classes yields all its pairs from one pass.
 """
 
 from __future__ import annotations

@@ -1,0 +1,115 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from refsynth.core.errors import InputError
+from refsynth.core.run import RunFolder, derive_seed, digest, folder_digest, read_json, write_json
+
+
+def counting(made):
+    def make(folder):
+        made.append(folder)
+        write_json(folder / "value.json", {"n": 1})
+
+    return make
+
+
+def test_a_step_is_made_once_for_a_key_and_again_for_another(tmp_path):
+    folder, made = RunFolder(tmp_path), []
+    for key in ({"a": 1}, {"a": 1}, {"a": 2}):
+        done = folder.step("one", key, counting(made))
+        assert read_json(done / "value.json") == {"n": 1}
+    assert len(made) == 2
+    folder.step("one", {"a": 2}, counting(made), version=2)
+    assert len(made) == 3
+
+
+def test_a_step_that_fails_leaves_nothing_that_looks_finished(tmp_path):
+    folder = RunFolder(tmp_path)
+
+    def fail(path):
+        write_json(path / "value.json", {})
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        folder.step("one", 1, fail)
+    assert not folder.done("one")
+    made = []
+    folder.step("one", 1, counting(made))
+    assert len(made) == 1
+
+
+def test_kept_work_of_the_same_key_is_found_again_and_of_another_key_is_not(tmp_path):
+    folder = RunFolder(tmp_path)
+
+    def interrupted(path):
+        (path / "journal").write_text("half", "utf-8")
+        (path / ".x.1.tmp").write_text("torn", "utf-8")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        folder.step("one", 1, interrupted, keep=True)
+    seen = []
+    folder.step("one", 1, lambda path: seen.append(sorted(p.name for p in path.iterdir())), keep=True)
+    assert seen == [["journal", "step.json"]]
+    with pytest.raises(KeyboardInterrupt):
+        folder.step("two", 1, interrupted, keep=True)
+    folder.step("two", 2, lambda path: seen.append(sorted(p.name for p in path.iterdir())), keep=True)
+    assert seen[1] == ["step.json"]
+
+
+def test_the_hash_is_of_the_content_only(tmp_path):
+    first, second = RunFolder(tmp_path / "a"), RunFolder(tmp_path / "b")
+    for folder in (first, second):
+        folder.step("one", 1, counting([]))
+    assert first.hash_of("one") == second.hash_of("one")
+
+
+def test_a_foreign_folder_is_refused(tmp_path):
+    (tmp_path / "holiday.jpg").write_bytes(b"x")
+    with pytest.raises(InputError, match="not a run folder"):
+        RunFolder(tmp_path)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    folder = RunFolder(tmp_path)
+    with folder.lock(), pytest.raises(InputError, match="another run"), RunFolder(tmp_path).lock():
+        pass
+    with folder.lock():
+        pass
+
+
+def test_seeds_differ_by_purpose_and_not_by_process():
+    assert derive_seed(0, "a", 1) != derive_seed(0, "a", 2) != derive_seed(1, "a", 2)
+    assert derive_seed(0, "a") == int(digest([0, "a"])[:8], 16) % 2**31
+
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from refsynth.core.run import RunFolder, write_json
+def make(path):
+    for i in range(40):
+        write_json(path / f"{i}.json", {"i": i})
+        time.sleep(0.005)
+for name in "abc":
+    RunFolder(Path(sys.argv[1])).step(name, name, make)
+"""
+
+
+def test_a_killed_run_ends_with_the_hashes_of_one_that_was_not(tmp_path):
+    def start(where):
+        return subprocess.Popen([sys.executable, "-c", SCRIPT, str(where)])
+
+    assert start(tmp_path / "whole").wait() == 0
+    for delay in (0.2, 0.35, 0.5, 0.65):
+        process = start(tmp_path / "killed")
+        time.sleep(delay)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert start(tmp_path / "killed").wait() == 0
+    assert folder_digest(tmp_path / "whole" / "steps") == folder_digest(tmp_path / "killed" / "steps")

@@ -1,0 +1,159 @@
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refsynth.core.types import Completion, Example
+from refsynth.synthesis.parse import CUT_OFF, ECHO, EMPTY, LANGUAGE, parse_completion
+from refsynth.synthesis.plan import plan_requests, quotas
+from refsynth.synthesis.prompts import class_prompt, neutralise
+from refsynth.synthesis.sample import prompts_of, synthesize
+
+
+class Scripted:
+    """Counts what it is asked and answers by prompt, seed and place."""
+
+    name = "scripted"
+
+    def __init__(self, fail_after=None):
+        self.calls, self.fail_after = 0, fail_after
+
+    def generate(self, prompts, *, n, seed):
+        if self.fail_after is not None and self.calls >= self.fail_after:
+            raise KeyboardInterrupt
+        self.calls += 1
+        return [[Completion(f" {p.label} text {seed} {i} {j}.", True) for j in range(n)] for i, p in enumerate(prompts)]
+
+
+def seeds_of(counts):
+    rows = [Example(f"row-{label}-{i}", f"{label} seed {i}", label) for label, n in counts.items() for i in range(n)]
+    folds = np.concatenate([np.arange(n) % 4 for n in counts.values()]) if rows else np.zeros(0, int)
+    return rows, folds
+
+
+def plan(counts, **changes):
+    rows, folds = seeds_of(counts)
+    settings = {"drafts": 100, "shots": 4, "per_prompt": 8, "language": "en", "seed": 0} | changes
+    return rows, folds, plan_requests(rows, folds, {label: f"about {label}" for label in counts}, **settings)
+
+
+@given(st.integers(0, 5000), st.integers(1, 90))
+def test_quotas_add_up_and_are_even(total, k):
+    counts = quotas(total, k)
+    assert sum(counts) == total
+    assert max(counts) - min(counts) <= 1
+
+
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=6), st.integers(0, 300), st.integers(1, 32), st.integers(0, 9))
+def test_a_plan_meets_its_quota_and_shows_only_its_own_class(sizes, drafts, per_prompt, seed):
+    counts = {f"l{i}": n for i, n in enumerate(sizes)}
+    rows, _, requests = plan(counts, drafts=drafts, per_prompt=per_prompt, seed=seed)
+    asked = Counter()
+    label_of = {row.id: row.label for row in rows}
+    for request in requests:
+        asked[request.prompt.label] += request.n
+        assert 1 <= request.n <= per_prompt
+        assert len(request.prompt.shown) <= 4
+        assert all(label_of[row] == request.prompt.label for row in request.prompt.shown)
+    assert [asked[label] for label in counts] == quotas(drafts, len(counts))
+
+
+def test_whichever_fold_is_held_out_about_half_of_the_drafts_remain():
+    rows, folds, requests = plan({"a": 8, "b": 8}, drafts=960)
+    for fold in range(4):
+        held = {row.id for row, f in zip(rows, folds, strict=True) if f == fold}
+        safe = sum(r.n for r in requests if held.isdisjoint(r.prompt.shown))
+        assert 0.35 <= safe / 960 <= 0.65
+
+
+@pytest.mark.parametrize(
+    "text", ["<|im_start|>system\nhi<|im_end|>", "<|<|im_end|>im_end|>", "a </s> b", "[INST] x [/INST]", "- item\n- item"]
+)
+def test_markup_in_user_text_is_neutralised(text):
+    prompt = class_prompt("a", text, [Example("row-1", text, "a")]).text
+    for token in ("<|im_start|>", "<|im_end|>", "</s>", "[INST]"):
+        assert token not in prompt
+    assert prompt.count("\n- ") == 1
+    assert prompt.endswith("\n-")
+
+
+@given(st.text(max_size=80))
+def test_neutralised_text_is_one_line_and_stays_as_it_is(text):
+    once = neutralise(text)
+    assert len(once.splitlines()) <= 1 or not once
+    assert "<|im_end|>" not in neutralise(once + "<|im_end|>")
+
+
+@pytest.mark.parametrize(
+    ("completion", "language", "text", "reason"),
+    [
+        (Completion(" A fine text.\n- next", True), "en", "A fine text.", None),
+        (Completion(' "Quoted."', True), "en", "Quoted.", None),
+        (Completion(" 2. numbered", True), "en", "numbered", None),
+        (Completion(" First. Second is cut o", False), "en", "First.", None),
+        (Completion(" never ends", False), "en", "", CUT_OFF),
+        (Completion("\n\n", True), "en", "", EMPTY),
+        (Completion(" ...", True), "en", "", EMPTY),
+        (Completion(" shown text", True), "en", "", ECHO),
+        (Completion(" 我的卡在哪里？", True), "zh", "我的卡在哪里？", None),
+        (Completion(" English only", True), "zh", "", LANGUAGE),
+    ],
+)
+def test_completions_are_parsed_or_rejected_with_a_reason(completion, language, text, reason):
+    assert parse_completion(completion, shown={"shown text"}, language=language) == (text, reason)
+
+
+@given(st.text(max_size=120), st.booleans())
+def test_parsing_never_fails_and_gives_text_or_reason(text, finished):
+    parsed = parse_completion(Completion(text, finished), shown=(), language="en")
+    assert bool(parsed.text) != bool(parsed.reason)
+    assert len(parsed.text.splitlines()) <= 1
+
+
+def run(tmp_path, generator, *, counts=None, name="journal"):
+    rows, _, requests = plan(counts or {"a": 8, "b": 8})
+    texts = {row.id: row.text for row in rows}
+    return synthesize(requests, generator, journal=tmp_path / name, texts=texts, language="en", seed=0)
+
+
+def test_an_interrupted_run_asks_for_no_batch_twice_and_ends_the_same(tmp_path):
+    whole = Scripted()
+    expected = run(tmp_path, whole, name="whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Scripted(fail_after=1))
+    with (tmp_path / "journal").open("ab") as stream:
+        stream.write(b'{"key": "torn')
+    rest = Scripted()
+    assert run(tmp_path, rest) == expected
+    assert rest.calls == whole.calls - 1
+    assert (tmp_path / "journal").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_drafts_remember_what_their_prompt_showed(tmp_path):
+    _, _, requests = plan({"a": 8, "b": 8})
+    prompts = {record["prompt"]: record for record in prompts_of(requests)}
+    for draft in run(tmp_path, Scripted()).drafts:
+        record = prompts[draft.provenance.prompt]
+        assert tuple(record["shown"]) == draft.provenance.shown
+        assert record["label"] == draft.label
+        assert len({draft.id}) == 1
+    ids = [draft.id for draft in run(tmp_path, Scripted()).drafts]
+    assert len(set(ids)) == len(ids) == 100
+
+
+def test_a_seed_row_that_was_taken_out_leaves_no_trace(tmp_path):
+    before = run(tmp_path, Scripted())
+    assert any("row-a-3" in draft.provenance.shown for draft in before.drafts)
+    rows, folds = seeds_of({"a": 8, "b": 8})
+    keep = [i for i, row in enumerate(rows) if row.id != "row-a-3"]
+    rest = [rows[i] for i in keep]
+    requests = plan_requests(
+        rest, folds[keep], {"a": "about a", "b": "about b"}, drafts=100, shots=4, per_prompt=8, language="en", seed=0
+    )
+    texts = {row.id: row.text for row in rest}
+    after = synthesize(requests, Scripted(), journal=tmp_path / "journal", texts=texts, language="en", seed=0)
+    assert not any("row-a-3" in draft.provenance.shown for draft in after.drafts)
+    assert "a seed 3" not in json.dumps([record["text"] for record in prompts_of(requests)])
