@@ -22,6 +22,7 @@ from refsynth.bundle.manifest import Manifest, verify
 from refsynth.core.errors import BundleError, ModelError
 from refsynth.core.protocols import Predictor
 from refsynth.core.types import FloatArray, Prediction
+from refsynth.data.text import clean
 from refsynth.metrics import softmax
 from refsynth.models.predict import EncoderPredictor, LinearHead, OnnxEncoder, TfidfPredictor
 from refsynth.models.tfidf import Analyzer, TfidfVectors, Vocabulary
@@ -43,7 +44,7 @@ class Model:
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
         """Return unnormalised log-probabilities before calibration: [N, K]."""
-        return self._predictor.logits(texts)
+        return self._predictor.logits([clean(text) for text in texts])  # as the training rows were
 
     def probabilities(self, texts: Sequence[str]) -> FloatArray:
         """Return calibrated probabilities [N, K]."""

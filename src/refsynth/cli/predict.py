@@ -1,0 +1,130 @@
+"""`refsynth predict`: rows in, one JSON object a row out, as they come."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from refsynth.cli.screen import err
+from refsynth.core.config import Columns
+
+if TYPE_CHECKING:
+    from refsynth.bundle import Model
+    from refsynth.data.io import BadRow, Row
+
+CHUNK = 256  # rows: enough for batches of like length, few enough to answer soon
+DIGITS = 6
+
+
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="A bundle: the folder `bundle` of a run.")],
+    file: Annotated[
+        str, typer.Argument(help="CSV, TSV, JSONL, Parquet or plain text, one text a line; - is standard input.")
+    ] = "-",
+    text_column: Annotated[str, typer.Option("--text", help="Column of the text.")] = "text",
+    delimiter: Annotated[str | None, typer.Option(help="Field delimiter of a CSV file; detected if left out.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Text encoding; detected if left out.")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="Threads to compute with; 0: one per core.")] = 0,
+) -> None:
+    """Label texts: one JSON object a row on stdout, in the order of the input, with constant memory.
+
+    A row that cannot be read gives {"row", "error"}; the others {"row", "label", "probabilities", "abstain"} and their own "id".
+
+    Example: refsynth predict runs/tickets/bundle new.csv --text message > labels.jsonl
+    """
+    model = open_bundle(bundle, threads=threads)
+    tally = Tally()
+    rows = read_rows(file, columns=Columns(text=text_column), delimiter=delimiter, encoding=encoding)
+    started = time.monotonic()
+    try:
+        for record in records(model, rows, tally):
+            sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has what it wants; what is still buffered must not be flushed to it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    rate = tally.rows / max(time.monotonic() - started, 1e-9)
+    err.print(f"{tally.rows:,} rows: {tally.describe()}   {rate:,.0f} rows/s", markup=False)
+
+
+@dataclass
+class Tally:
+    """What became of the rows."""
+
+    predicted: int = 0
+    unsure: int = 0
+    unreadable: int = 0
+
+    @property
+    def rows(self) -> int:
+        """All rows."""
+        return self.predicted + self.unreadable
+
+    def describe(self) -> str:
+        """Return e.g. `98 predicted (3 unsure), 2 unreadable`."""
+        unsure = f" ({self.unsure:,} unsure)" if self.unsure else ""
+        return f"{self.predicted:,} predicted{unsure}" + (f", {self.unreadable:,} unreadable" if self.unreadable else "")
+
+
+def open_bundle(folder: Path, *, threads: int) -> Model:
+    """Load a bundle, with its warnings as lines for a person."""
+    from refsynth.bundle import load
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = load(folder, threads=threads)
+    for warning in caught:
+        err.print(f"warning: {warning.message}", markup=False)
+    return model
+
+
+def read_rows(file: str, *, columns: Columns, delimiter: str | None, encoding: str | None) -> Iterator[Row | BadRow]:
+    """Return the rows of a file, or of standard input where its name is `-`."""
+    from refsynth.data.io import iter_rows
+
+    source = sys.stdin.buffer if file == "-" else Path(file)
+    return iter_rows(source, columns=columns, delimiter=delimiter, encoding=encoding)
+
+
+def records(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterator[dict[str, Any]]:
+    """Yield the output of each row in order, predicting a chunk at a time."""
+    for chunk in chunks(rows):
+        yield from _chunk_records(model, chunk, tally)
+
+
+def chunks(rows: Iterable[Row | BadRow]) -> Iterator[list[Row | BadRow]]:
+    """Yield the rows in lists of at most `CHUNK`."""
+    stream = iter(rows)
+    while chunk := list(islice(stream, CHUNK)):
+        yield chunk
+
+
+def _chunk_records(model: Model, chunk: Sequence[Row | BadRow], tally: Tally) -> Iterator[dict[str, Any]]:
+    from refsynth.data.io import Row
+
+    answers = iter(model.predict([row.text for row in chunk if isinstance(row, Row)]))
+    for row in chunk:
+        if not isinstance(row, Row):
+            tally.unreadable += 1
+            yield {"row": row.number, "error": row.message}
+            continue
+        answer = next(answers)
+        tally.predicted += 1
+        tally.unsure += answer.abstain
+        yield {
+            "row": row.number,
+            **({} if row.id is None else {"id": row.id}),
+            "label": answer.label,
+            "probabilities": {label: round(value, DIGITS) for label, value in answer.probabilities.items()},
+            "abstain": answer.abstain,
+        }

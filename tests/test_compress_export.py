@@ -1,0 +1,110 @@
+"""The export gives the encoder's embeddings: closely in the safe graph, nearly in the int8 one; weights are stored once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from transformers import DistilBertConfig, DistilBertModel
+
+from refsynth.compress.export import INT8, SAFE, TOKENIZER, WEIGHTS, export_encoder, quantize_rows
+from refsynth.core.errors import ModelError
+from refsynth.models.predict import OnnxEncoder
+from tiny_encoder import MAX_TOKENS, embed, make_encoder, make_tokenizer
+
+TEXTS = ("a", "the rain is late", "is it open? " * 2, "our list: nine, ten, eleven", "x")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoder")
+    return export_encoder(make_encoder(), make_tokenizer(folder / "t.json"), folder / "out").folder
+
+
+def encoder(folder: Path, name: str) -> OnnxEncoder:
+    return OnnxEncoder(folder / name, folder / TOKENIZER, max_tokens=MAX_TOKENS, threads=1)
+
+
+def test_the_folder_holds_four_files_and_the_graphs_share_their_weights(exported: Path) -> None:
+    assert {path.name for path in exported.iterdir()} == {INT8, SAFE, WEIGHTS, TOKENIZER}
+    places = [
+        {
+            tensor.name: [entry.value for entry in tensor.external_data]
+            for tensor in graph.graph.initializer
+            if tensor.external_data
+        }
+        for graph in (onnx.load(exported / name, load_external_data=False) for name in (INT8, SAFE))
+    ]
+    shared = places[0].keys() & places[1].keys()
+    assert any(name.endswith("_quantized") for name in shared)
+    assert all(places[0][name] == places[1][name] for name in shared)
+    assert {name for place in places for name, (location, *_) in place.items() if location != WEIGHTS} == set()
+
+
+def test_every_weight_matrix_is_int8(tmp_path: Path) -> None:
+    model = make_encoder()
+    report = export_encoder(model, make_tokenizer(tmp_path / "t.json"), tmp_path / "out")
+    # Per layer: query-key-value fused, attention output, two of the feed-forward part; and the table of 400 word embeddings.
+    assert report.quantized == 2 * 4 + 1
+    matrices = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and "pooler" not in name)
+    assert (tmp_path / "out" / WEIGHTS).stat().st_size < 1.5 * matrices
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [(SAFE, 0.02), (INT8, 0.1)])
+def test_embeddings_agree_with_torch(exported: Path, name: str, tolerance: float) -> None:
+    ours = encoder(exported, name)
+    reference = embed(make_encoder(), ours.tokenizer.encode(TEXTS))
+    found = ours.encode(TEXTS)
+    assert found.shape == reference.shape == (len(TEXTS), 32)
+    assert np.abs(found - reference).max() < tolerance
+    other = embed(make_encoder(seed=1), ours.tokenizer.encode(TEXTS))
+    assert np.abs(found - other).max() > 2 * tolerance  # the tolerance tells encoders apart
+
+
+def test_the_safe_graph_does_not_depend_on_who_shares_the_batch(exported: Path) -> None:
+    ours = encoder(exported, SAFE)
+    alone = np.concatenate([ours.encode([text]) for text in TEXTS])
+    np.testing.assert_allclose(ours.encode(TEXTS), alone, atol=1e-5)
+
+
+def test_without_normalize_lengths_are_kept(tmp_path: Path) -> None:
+    folder = export_encoder(make_encoder(), make_tokenizer(tmp_path / "t.json"), tmp_path / "out", normalize=False).folder
+    ours = encoder(folder, SAFE)
+    reference = embed(make_encoder(), ours.tokenizer.encode(TEXTS), normalize=False)
+    np.testing.assert_allclose(ours.encode(TEXTS), reference, atol=0.1)
+    assert np.abs(np.linalg.norm(reference, axis=1) - 1).max() > 0.2
+
+
+def test_export_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    model = make_encoder().train()
+    attention = model.config._attn_implementation
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    export_encoder(model, make_tokenizer(tmp_path / "t.json"), tmp_path / "out")
+    assert model.training
+    assert model.config._attn_implementation == attention
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_an_encoder_whose_attention_is_not_recognised_is_refused(tmp_path: Path) -> None:
+    class Odd(DistilBertModel):
+        """A model whose configuration promises more layers than it has."""
+
+    config = DistilBertConfig(vocab_size=400, dim=32, n_layers=1, n_heads=4, hidden_dim=64, max_position_embeddings=64)
+    model = Odd(config).eval()
+    model.config.num_hidden_layers = 3
+    with pytest.raises(ModelError, match="of 3 attention layers"):
+        export_encoder(model, make_tokenizer(tmp_path / "t.json"), tmp_path / "out")
+
+
+@given(hnp.arrays(np.float32, (5, 7), elements=st.floats(-1e3, 1e3, width=32)))
+def test_quantised_rows_are_within_half_a_step(table: np.ndarray) -> None:
+    values, scales = quantize_rows(table)
+    assert values.dtype == np.int8
+    assert np.abs(values.astype(np.int64)).max() <= 127
+    assert (np.abs(values * scales - table) <= 0.5001 * scales).all()
