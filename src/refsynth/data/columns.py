@@ -55,9 +55,7 @@ def guess_text(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, lab
     others = [column for column in columns if column != label]
     if name := named_text(others):
         return name
-    lengths = (
-        {column: fmean(len(row.get(column, "")) * _distinct(column, rows) for row in rows) for column in others} if rows else {}
-    )
+    lengths = {column: fmean(len(row.get(column, "")) for row in rows) * _distinct(column, rows) for column in others if rows}
     best = max(lengths, key=lambda column: lengths[column], default=None)
     return best if best is not None and lengths[best] > 0 else None
 

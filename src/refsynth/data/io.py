@@ -1,7 +1,7 @@
-"""Labelled and unlabelled rows from the user's files, each with its row number; what is wrong is said with place and remedy.
+"""Labelled and unlabelled rows from the user's files, with row numbers; what is wrong is said with place and remedy.
 
-`read_examples` reads a labelled file whole, for training and evaluation; `iter_rows` streams texts, for prediction. A row's number
-is that of the data row (header and blank lines do not count); messages add the physical line. Texts come out cleaned.
+`read_examples` reads a labelled file whole, for training and evaluation; `iter_rows` streams texts, for prediction. A row's
+number is that of the data row (header and blank lines do not count); messages add the physical line. Texts come out cleaned.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _SHOWN = 12  # labels or keys in a message
 class Loaded:
     """What a labelled file gave: the examples in its order, and the account of the other rows.
 
-    `rows` counts all data rows, `counts` the examples of each label of the task, `notes` are sentences for the user.
+    `rows` counts all data rows, `counts` the examples of each label of the task; `conflicts` has the row numbers of each text
+    that carries more than one label; `notes` are sentences for the user.
     """
 
     examples: tuple[Example, ...]
@@ -39,6 +40,7 @@ class Loaded:
     delimiter: str
     rows: int
     counts: Mapping[str, int]
+    conflicts: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
 
 
@@ -92,36 +94,44 @@ def read_examples(
     Raises:
         DataError: the file cannot be read, lacks a column, has a bad row, or has rows of fewer than two labels.
     """
-    found: list[Example] = []
-    numbers: list[int] = []
-    skipped: list[SkippedRow] = []
-    rows = 0
-    seen: set[str] = set()
     with open_table(path, delimiter=delimiter, encoding=encoding) as table:
-        if table.columns is not None:
-            check_columns(path, table.columns, columns, delimiter=table.delimiter)
-        for record in table.records:
-            rows += 1
-            if isinstance(record, Record) and table.columns is None:
-                seen.update(record.values)
-            verdict = _judge(record, columns, labels)
-            if isinstance(verdict, Example):
-                found.append(verdict)
-                numbers.append(record.row)
-                continue
-            if isinstance(verdict, _Bad) and not skip_bad:
-                raise _row_error(path, record, verdict)
-            skipped.append(SkippedRow(record.row, verdict.reason, verdict.detail))
-    if seen:
-        check_columns(path, sorted(seen), columns)
-    kept, repeated = _resolve(found, numbers)
+        found, skipped, rows = _scan(path, table, columns, labels, skip_bad=skip_bad)
+    kept, repeated, conflicts = _resolve(found)
     skipped = sorted([*skipped, *repeated], key=lambda row: row.row)
     counts = Counter(example.label for example in kept)
     if len(counts) < 2:
         raise _too_few(path, rows, counts, skipped)
     ordered = {label: counts[label] for label in labels}
     notes = (*describe_skipped(skipped), *describe_thin(ordered))
-    return Loaded(tuple(kept), tuple(skipped), table.format, table.encoding, table.delimiter, rows, ordered, notes)
+    return Loaded(
+        tuple(kept), tuple(skipped), table.format, table.encoding, table.delimiter, rows, ordered, tuple(conflicts), notes
+    )
+
+
+def _scan(
+    path: Path, table: Table, columns: Columns, labels: Collection[str], *, skip_bad: bool
+) -> tuple[list[Example], list[SkippedRow], int]:
+    """Return the usable rows of an open table, the others, and the number of all."""
+    if table.columns is not None:
+        check_columns(path, table.columns, columns, delimiter=table.delimiter)
+    found: list[Example] = []
+    skipped: list[SkippedRow] = []
+    keys: set[str] = set()
+    rows = 0
+    for record in table.records:
+        rows += 1
+        if isinstance(record, Record) and table.columns is None:
+            keys.update(record.values)
+        verdict = _judge(record, columns, labels)
+        if isinstance(verdict, Example):
+            found.append(verdict)
+            continue
+        if isinstance(verdict, _Bad) and not skip_bad:
+            raise _row_error(path, record, verdict)
+        skipped.append(SkippedRow(record.row, verdict.reason, verdict.detail))
+    if keys:  # what JSONL rows are called is known only now
+        check_columns(path, sorted(keys), columns)
+    return found, skipped, rows
 
 
 def _judge(record: Record | Fault, columns: Columns, labels: Collection[str]) -> Example | SkippedRow | _Bad:
@@ -165,23 +175,32 @@ def _row_error(path: Path, record: Record | Fault, bad: _Bad) -> DataError:
     return DataError(f"{path} row {record.row}: {bad.detail}{where}", expected=bad.expected, remedy=remedy)
 
 
-def _resolve(examples: Sequence[Example], numbers: Sequence[int]) -> tuple[list[Example], list[SkippedRow]]:
-    """Keep one of each repeated text, and none whose text (as compared) carries two labels."""
-    carried: dict[str, dict[str, int]] = {}
-    keys = [normalise(example.text) for example in examples]
-    for key, example, number in zip(keys, examples, numbers, strict=True):
-        carried.setdefault(key, {}).setdefault(example.label, number)
-    kept, skipped, first = [], [], dict[str, int]()
-    for key, example, number in zip(keys, examples, numbers, strict=True):
-        others = [f"'{label}' in row {row}" for label, row in carried[key].items() if label != example.label]
-        if others:
-            skipped.append(SkippedRow(number, "conflict", f"'{example.label}' here, but {', '.join(others)}"))
-        elif example.text in first:
-            skipped.append(SkippedRow(number, "duplicate", f"the same as row {first[example.text]}"))
-        else:
-            first[example.text] = number
-            kept.append(example)
-    return kept, skipped
+def _resolve(examples: Sequence[Example]) -> tuple[list[Example], list[SkippedRow], list[tuple[int, ...]]]:
+    """Keep one of each repeated text, and none whose text (as compared) carries two labels; those come as groups of rows too."""
+    carriers: dict[str, list[Example]] = {}
+    for example in examples:
+        carriers.setdefault(normalise(example.text), []).append(example)
+    kept: list[Example] = []
+    skipped: list[SkippedRow] = []
+    conflicts: list[tuple[int, ...]] = []
+    for group in carriers.values():
+        labels = {example.label: _number(example) for example in reversed(group)}
+        if len(labels) > 1:
+            conflicts.append(tuple(map(_number, group)))
+            for example in group:
+                others = ", ".join(f"'{label}' in row {labels[label]}" for label in sorted(set(labels) - {example.label}))
+                skipped.append(SkippedRow(_number(example), "conflict", f"'{example.label}' here, but {others}"))
+            continue
+        first: dict[str, Example] = {}
+        for example in group:
+            if first.setdefault(example.text, example) is not example:
+                skipped.append(SkippedRow(_number(example), "duplicate", f"the same as row {_number(first[example.text])}"))
+        kept.extend(first.values())
+    return sorted(kept, key=_number), skipped, conflicts
+
+
+def _number(example: Example) -> int:
+    return int(example.id.removeprefix("row-"))
 
 
 def _too_few(path: Path, rows: int, counts: Mapping[str, int], skipped: Sequence[SkippedRow]) -> DataError:

@@ -16,7 +16,7 @@ from typing import IO, Any, Literal, NamedTuple
 
 from refsynth.core.errors import DataError
 from refsynth.core.extras import require
-from refsynth.data.source import ROW_LIMIT, Line, Lines, broken_byte, check_encoding, detect_encoding, opened
+from refsynth.data.source import ROW_LIMIT, Line, Lines, broken_byte, check_encoding, detect_encoding, lines_of, opened
 
 Format = Literal["csv", "jsonl", "parquet", "text"]
 
@@ -72,27 +72,19 @@ def open_table(path: Path, *, delimiter: str | None = None, encoding: str | None
             yield _parquet(path, stream)
             return
         found = check_encoding(encoding) if encoding else detect_encoding(stream, name=str(path))
-        yield text_table(stream, name=str(path), kind=kind, delimiter=delimiter or _tab_of(path), encoding=found)
+        with lines_of(stream, found) as lines:
+            yield _text_table(lines, name=str(path), kind=kind, delimiter=delimiter or _tab_of(path), encoding=found)
 
 
 @contextmanager
 def standard_input(stream: IO[bytes], *, encoding: str | None = None) -> Iterator[Table]:
     """Read a stream that cannot be rewound: JSONL where its first character is `{`, else one text per line."""
-    lines = Lines(stream, check_encoding(encoding) if encoding else "utf-8-sig")
-    try:
+    with lines_of(stream, check_encoding(encoding) if encoding else "utf-8-sig") as lines:
         kind: Format = "jsonl" if _first(lines).startswith("{") else "text"
         yield Table(kind, encoding or "utf-8", "", None if kind == "jsonl" else ("text",), _READERS[kind](lines))
-    finally:
-        lines.release()
 
 
-def text_table(stream: IO[bytes], *, name: str, kind: Format | None, delimiter: str | None, encoding: str) -> Table:
-    """Return the table of a text file whose encoding is known.
-
-    Raises:
-        DataError: it is empty, a JSON array, or its header cannot be read.
-    """
-    lines = Lines(stream, encoding)
+def _text_table(lines: Lines, *, name: str, kind: Format | None, delimiter: str | None, encoding: str) -> Table:
     first = _first(lines)
     if not first:
         raise DataError(f"{name}: is empty", expected="a header and at least two labelled rows")
@@ -202,9 +194,8 @@ def _csv_records(rows: Iterator[tuple[int, list[str] | str]], columns: tuple[str
         if isinstance(fields, str):
             yield Fault(row, line, fields)
         elif len(fields) != len(columns):
-            yield Fault(
-                row, line, f"{len(fields)} fields, but the header has {len(columns)}; quote a text that holds the delimiter"
-            )
+            count = f"{len(fields)} field{'s' * (len(fields) > 1)}, but the header has {len(columns)}"
+            yield Fault(row, line, f"{count}; a text that holds the delimiter needs quotes")
         else:
             yield Record(row, line, dict(zip(columns, fields, strict=True)))
 

@@ -64,9 +64,9 @@ def sniff(
     counts = {name: count for name, count in labels.items() if name}
     if table.format == "csv" and label in counts and label_column is None:
         raise DataError(f"{path}: the first line looks like a row, not like a header", remedy="put a header there: text,label")
-    if len(counts) > min(_MOST_LABELS, max(2, rows // 2)):
+    if len(counts) > _MOST_LABELS:
         raise DataError(
-            f"{path}: column '{label}' has {len(counts)} different values in {rows} rows, too many for labels",
+            f"{path}: column '{label}' has more than {_MOST_LABELS} different values, too many for labels",
             remedy="name the label column with --label-column",
         )
     return Sniffed(table.format, table.encoding, table.delimiter, columns, text, label, rows, counts)
@@ -77,9 +77,8 @@ def _word(value: object) -> str:
 
 
 def _unclear(path: Path, columns: tuple[str, ...], text: str | None, label: str | None) -> DataError:
-    wrong = sorted({text, label} & {name for name in (text, label) if name} - set(columns))
+    wrong = [name for name in (text, label) if name is not None and name not in columns]
     found = f"no column '{wrong[0]}'" if wrong else f"not clear which column holds the {'text' if text is None else 'label'}"
     shown = ", ".join(columns[:12]) or "none"
-    return DataError(
-        f"{path}: {found}", expected=f"columns there: {shown}", remedy="name them with --text-column, --label-column"
-    )
+    remedy = "name them with --text-column and --label-column"
+    return DataError(f"{path}: {found}", expected=f"columns there: {shown}", remedy=remedy)

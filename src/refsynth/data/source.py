@@ -77,7 +77,7 @@ def check_encoding(encoding: str) -> str:
         DataError: there is no such text encoding.
     """
     try:
-        b"".decode(encoding)
+        io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # refuses codecs that are not of text
         return codecs.lookup(encoding).name
     except (LookupError, ValueError) as error:
         raise DataError(
@@ -146,10 +146,15 @@ def _utf8_census(stream: IO[bytes]) -> tuple[int, int, bytes]:
 def _guess(sample: bytes, name: str) -> str:
     remedy = "name its encoding (data.encoding in task.yaml, or --encoding), or save it as UTF-8"
     try:
-        guesses = require("charset_normalizer", extra="train").from_bytes(sample, cp_isolation=list(_LEGACY))
+        detect = require("charset_normalizer", extra="train").from_bytes
     except ExtraError as error:
         raise DataError(f"{name}: is not UTF-8", remedy=remedy) from error
-    best = guesses.best()
+    again = sample + b"\n"
+    for attempt in (again * (1 + 1000 // len(again)), sample):  # its statistics want length: a row said again counts
+        guesses = detect(attempt, cp_isolation=list(_LEGACY))
+        best = guesses.best()
+        if best is not None:
+            break
     if best is None:
         raise DataError(f"{name}: is not text in any encoding that could be recognised", remedy=remedy)
     score = (best.chaos, -best.coherence)
@@ -190,8 +195,18 @@ class Lines:
         self._back.extendleft(reversed(lines))
 
     def release(self) -> None:
-        """Leave the stream open when this object goes."""
+        """Part from the stream, which would be closed with this object otherwise."""
         self._text.detach()
+
+
+@contextmanager
+def lines_of(stream: IO[bytes], encoding: str) -> Iterator[Lines]:
+    """Give the lines of a stream, and leave the stream open behind."""
+    lines = Lines(stream, encoding)
+    try:
+        yield lines
+    finally:
+        lines.release()
 
 
 def broken_byte(text: str) -> str | None:

@@ -1,0 +1,178 @@
+"""`refsynth init`: write a task.yaml to edit, from a labelled file or from label names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import indent
+from typing import Annotated
+
+import typer
+import yaml
+
+from refsynth.cli.screen import out
+from refsynth.core.config import Columns, RunConfig
+from refsynth.core.errors import ConfigError, InputError
+from refsynth.core.run import write_atomic
+from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
+from refsynth.data.io import Loaded, read_examples
+from refsynth.data.sniff import Sniffed, sniff
+
+_NO_DATA = """\
+# data:                   # no labelled rows yet: the descriptions above are all there is
+#   train: FILE           # add some here, even a few help
+"""
+_DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+
+_HEAD = """\
+# A refsynth task. Run it with: refsynth run {path} --out runs/{name}
+task: classify            # one label for each text
+language: auto            # found from the texts; or en, zh, ...: picks the encoder and the text rules
+# Each label with what it means. The descriptions are shown to the writer of the drafts: a sentence each pays, for example
+#   lost_card: the customer reports a lost or stolen card
+labels:                   # name: what it means, in plain words
+"""
+_TAIL = """\
+reference: embedded       # who writes the drafts; or {endpoint: "http://127.0.0.1:8080/v1", model: NAME} or {folder: PATH}
+synthesis:                # how they are written
+  drafts: 1000            # how many to ask for, over all labels; 0 turns synthesis off
+  shots: 4                # your own rows that one prompt shows
+learners: [tfidf, frozen, contrastive]  # the gate chooses among these, with and without drafts
+gate:                     # how it is decided whether drafts help
+  folds: 4                # parts of your rows, each held out once
+seed: 0                   # the same seed gives the same result
+"""
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Folder for task.yaml; made if it is not there.", metavar="DIR")],
+    from_file: Annotated[Path | None, typer.Option("--from", help="Labelled rows: CSV, TSV, JSONL or Parquet.")] = None,
+    labels: Annotated[str | None, typer.Option("--labels", help="The labels, with commas between: a,b,c.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column of the text; guessed if left out.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of the label; guessed if left out.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Of a CSV file; detected if left out.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of the file; detected if left out.")] = None,
+    test: Annotated[Path | None, typer.Option(help="Labelled rows that only the final evaluation reads.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a task.yaml that is there.")] = False,
+) -> None:
+    """Write a task.yaml to edit, from a labelled file or from label names."""
+    target = directory / "task.yaml"
+    named = _split(labels)
+    if from_file is None and named is None:
+        raise InputError("neither a file nor labels given", remedy="refsynth init DIR --from FILE, or --labels a,b,c")
+    if target.exists() and not force:
+        raise InputError(f"{target}: is there already", remedy="--force writes over it")
+    if test is not None and not test.is_file():  # never opened here: only the final evaluation reads it
+        raise InputError(f"{test}: no such file", expected="labelled rows, for --test")
+    look, loaded = None, None
+    if from_file is not None:
+        look = sniff(from_file, text_column=text_column, label_column=label_column, delimiter=delimiter, encoding=encoding)
+        loaded = read_examples(
+            from_file,
+            labels=named or list(look.labels),
+            columns=Columns(text=look.text_column, label=look.label_column),
+            delimiter=look.delimiter or None,
+            encoding=look.encoding,
+            skip_bad=True,  # a first look; the run stops at them
+        )
+    names = named or list(look.labels if look else ())
+    document = _document(target, names, from_file=from_file, test=test, look=look)
+    RunConfig.parse(yaml.safe_load(document), where=str(target))
+    conflicts = [row for row in loaded.skipped if row.reason == "conflict"] if loaded else []
+    _write(target, document, conflicts)
+    if from_file is not None and look is not None and loaded is not None:
+        _tell(from_file, look, loaded, directory / "conflicts.csv")
+    _say(f"wrote {target} - describe the labels there, it pays")
+    _say(f"next: refsynth run {target} --out {Path('runs', directory.resolve().name)}")
+
+
+def _split(labels: str | None) -> list[str] | None:
+    if labels is None:
+        return None
+    names = [name.strip() for name in labels.replace("，", ",").split(",") if name.strip()]
+    if len(set(names)) < 2 or len(set(names)) < len(names):
+        raise ConfigError(f"--labels {labels}: {len(set(names))} different of {len(names)}", expected="at least two, none twice")
+    return names
+
+
+def _write(target: Path, document: str, conflicts: Sequence[SkippedRow]) -> None:
+    listed = target.with_name("conflicts.csv")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if conflicts:
+            write_skipped(listed, conflicts)
+        else:
+            listed.unlink(missing_ok=True)
+        write_atomic(target, document.encode())
+    except OSError as error:
+        raise InputError(f"{target.parent}: cannot be written ({error.strerror})", remedy="name another folder") from error
+
+
+def _document(target: Path, names: Sequence[str], *, from_file: Path | None, test: Path | None, look: Sniffed | None) -> str:
+    head = _HEAD.format(path=target, name=target.parent.resolve().name)
+    labels = "".join(indent(_yaml({name: _in_words(name)}), "  ") + "\n" for name in names)
+    return head + labels + _data_lines(target.parent, from_file=from_file, test=test, look=look) + _TAIL
+
+
+def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look: Sniffed | None) -> str:
+    if from_file is None and test is None:
+        return _NO_DATA
+    lines = ["data:                     # your files; relative paths start at this file's folder"]
+    if from_file is not None:
+        lines.append(f"  {_yaml({'train': _relative(from_file, folder)}):<24}# labelled rows to learn from")
+    if test is not None:
+        lines.append(f"  {_yaml({'test': _relative(test, folder)}):<24}# read once, at the very end")
+    else:
+        lines.append("  # test: FILE            # optional: labelled rows, read once, at the very end")
+    if look is not None:
+        lines.append("  columns:                # which column holds what")
+        lines.append(f"    {_yaml({'text': look.text_column})}")
+        lines.append(f"    {_yaml({'label': look.label_column})}")
+        lines.append(f"  {_yaml({'encoding': look.encoding}):<24}# as it was found")
+        if look.delimiter:
+            lines.append(f"  {_yaml({'delimiter': look.delimiter}):<24}# as it was found")
+    return "\n".join(lines) + "\n"
+
+
+def _yaml(pair: Mapping[str, str]) -> str:
+    """Return one `key: value` line, quoted where YAML would take it for something else."""
+    return str(yaml.safe_dump(dict(pair), allow_unicode=True, width=10_000)).strip()
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Return the path as seen from the folder, unless they have nothing but the root in common."""
+    path, folder = path.resolve(), folder.resolve()
+    shared = Path(os.path.commonpath([path, folder]))
+    return str(path) if shared == Path(path.anchor) else os.path.relpath(path, folder)
+
+
+def _in_words(name: str) -> str:
+    """Return `card arrival` for card_arrival, card-arrival and CardArrival."""
+    return " ".join(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").replace("-", " ").split()) or name
+
+
+def _tell(path: Path, look: Sniffed, loaded: Loaded, listed: Path) -> None:
+    delimiter = f"{_DELIMITER_NAMES.get(loaded.delimiter, repr(loaded.delimiter))}, " if loaded.delimiter else ""
+    kind = "" if loaded.format == "csv" else f"{loaded.format}, "
+    _say(
+        f"{path}: {loaded.rows} rows, {kind}{loaded.encoding}, {delimiter}"
+        f"columns {look.text_column} (text), {look.label_column} (label)"
+    )
+    sizes = loaded.counts.values()
+    spread = f"{min(sizes)} rows each" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)} rows each"
+    dropped = describe_skipped([row for row in loaded.skipped if row.reason != "conflict"])
+    _say("  " + "; ".join([f"{len(loaded.counts)} labels, {spread}", *dropped]))
+    bad = [row for row in loaded.skipped if row.reason in ("malformed", "unknown label")]
+    if bad:
+        _say(f"  row {bad[0].row}: {bad[0].detail} - fix such rows, or run with --skip-bad-rows")
+    if loaded.conflicts:
+        count, rows = len(loaded.conflicts), [str(row) for text in loaded.conflicts for row in text]
+        carry = "1 text carries two labels" if count == 1 else f"{count} texts carry more than one label each"
+        shown = ", ".join(rows[:6]) + (", ..." if len(rows) > 6 else "")
+        _say(f"  {carry} (rows {shown}): kept out, listed in {listed}")
+
+
+def _say(line: str) -> None:
+    out.print(line, markup=False)
