@@ -41,7 +41,7 @@ def make_workshop(labels: tuple[str, ...], language: str, encoder: Path, *, max_
 LEARNERS: Mapping[LearnerName, Callable[[Workshop], Learner]] = {
     "tfidf": lambda shop: TfidfLearner(shop.labels, language=shop.language),
     "frozen": lambda shop: FrozenLearner(shop.labels, shop.encoder),
-    "contrastive": lambda shop: ContrastiveLearner(shop.labels, shop.encoder),
+    "contrastive": lambda shop: ContrastiveLearner(shop.labels, shop.encoder, steps=40),
     "finetune": lambda shop: FinetuneLearner(shop.labels, shop.encoder),
 }
 

@@ -85,7 +85,8 @@ def select(
 
     Args:
         drafts: as `screen` left them.
-        scores: named scores of the drafts that are still in, in their order; `agreement` is P(label | text) by the model.
+        scores: named scores of the drafts that are still in, in their order; `agreement` is that of
+            `AgreementScorer`, above 0.5 where the model says the same label.
         labels: of the task.
         floor: the least agreement.
         margin: a class keeps at most this many times the median number of drafts of all classes, the most agreed first.
@@ -94,7 +95,7 @@ def select(
     results = list(drafts)
     for place, index in enumerate(alive):
         named = {name: float(values[place]) for name, values in scores.items()}
-        reason = None if named["agreement"] >= floor else OTHER_CLASS if named["agreement"] < 1 / len(labels) else UNSURE
+        reason = None if named["agreement"] >= floor else OTHER_CLASS if named["agreement"] < 0.5 else UNSURE
         results[index] = replace(drafts[index], scores={**drafts[index].scores, **named}, dropped=reason)
     counts = Counter(draft.example.label for draft in results if draft.dropped is None)
     most = max(1, int(margin * float(np.median([counts[label] for label in labels]))))

@@ -8,22 +8,28 @@ import numpy as np
 
 from refsynth.core.protocols import Generator, Predictor
 from refsynth.core.types import Example, FloatArray, Prompt
-from refsynth.metrics import softmax
 
 
 class AgreementScorer:
-    """P(label of the draft | text) under a predictor that was fitted to real rows: ZeroGen's and SuperGen's filter."""
+    """How a predictor that was fitted to real rows sees a draft's label against the strongest other one.
+
+    P(label) / (P(label) + P(strongest other)), in [0, 1]: above 1/2 exactly where the predictor says the same label, whatever
+    the number of labels.
+    """
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
 
     def score(self, drafts: Sequence[Example]) -> FloatArray:
-        """Return probabilities [N]."""
+        """Return shares [N]."""
         if not drafts:
             return np.zeros(0)
         column = {label: index for index, label in enumerate(self._predictor.labels)}
-        probabilities = softmax(self._predictor.logits([draft.text for draft in drafts]))
-        return probabilities[np.arange(len(drafts)), [column[draft.label] for draft in drafts]]
+        rows, own = np.arange(len(drafts)), [column[draft.label] for draft in drafts]
+        logits = np.array(self._predictor.logits([draft.text for draft in drafts]), float)
+        chosen = logits[rows, own]
+        logits[rows, own] = -np.inf
+        return np.asarray(1 / (1 + np.exp(np.clip(logits.max(1) - chosen, -50, 50))))
 
 
 class LikelihoodRatioScorer:

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refsynth.core.types import Draft, Example, Prompt, Provenance
+from refsynth.quality import filter as quality
+from refsynth.quality.diversity import diversity
+from refsynth.quality.filter import kept, screen, select
+from refsynth.quality.leakage import leaked
+from refsynth.quality.sanity import LONG, REPETITIVE, SHORT
+from refsynth.quality.scorers import AgreementScorer, LikelihoodRatioScorer
+
+SEEDS = [
+    Example("row-1", "my parcel has not arrived and nobody answers the phone", "late"),
+    Example("row-2", "where is the book that I ordered a week ago", "late"),
+    Example("row-3", "the lamp came with a crack in its shade", "broken"),
+    Example("row-4", "one of the two mugs was in pieces when I opened the box", "broken"),
+]
+
+
+def draft(number, text, label="late"):
+    return Example(f"draft-{number}", text, label, Provenance("p", (), 0, "echo"))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("still no sign of the jacket you promised for Monday", None),
+        ("late", SHORT),
+        ("the order is late " * 40, LONG),
+        ("late late late late late late late late late", REPETITIVE),
+        ("My parcel has not arrived, and nobody answers the phone!", quality.COPY),
+    ],
+)
+def test_each_fault_of_form_has_its_reason(text, reason):
+    assert [d.dropped for d in screen([draft(0, text)], SEEDS, longest=60)] == [reason]
+
+
+def test_of_duplicates_the_first_stays_and_texts_of_two_labels_go():
+    texts = [
+        "the courier never rang the bell at my door",
+        "The courier never rang the bell at my door",
+        "the courier never rang a bell at my door",
+    ]
+    drafts = [draft(i, text) for i, text in enumerate(texts)]
+    drafts += [draft(3, "it is all a complete mess over here", "late"), draft(4, "it is all a complete mess over here", "broken")]
+    reasons = [d.dropped for d in screen(drafts, SEEDS, longest=60)]
+    assert reasons == [None, quality.DUPLICATE, quality.NEAR_DUPLICATE, quality.TWO_LABELS, quality.TWO_LABELS]
+
+
+def test_a_draft_to_forget_goes():
+    drafts = [draft(0, "still no sign of the jacket you promised")]
+    assert screen(drafts, SEEDS, longest=60, forget=["draft-0"])[0].dropped == quality.LEAKED
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.text(max_size=40), max_size=12))
+def test_screening_gives_every_draft_back_in_order(texts):
+    drafts = [draft(i, text) for i, text in enumerate(texts)]
+    assert [d.example for d in screen(drafts, SEEDS, longest=60)] == drafts
+
+
+def test_selection_drops_other_classes_and_evens_the_rest_out():
+    drafts = [Draft(draft(i, f"text {i}", "late" if i < 8 else "broken")) for i in range(10)]
+    agreement = np.array([0.9, 0.8, 0.7, 0.65, 0.62, 0.95, 0.55, 0.2, 0.9, 0.9])
+    chosen = select(drafts, {"agreement": agreement}, labels=("late", "broken"), floor=0.6, margin=1.0)
+    reasons = [d.dropped for d in chosen]
+    assert reasons[6:8] == [quality.UNSURE, quality.OTHER_CLASS]
+    assert [i for i, d in enumerate(chosen) if d.dropped is None] == [0, 1, 2, 5, 8, 9]  # the median class has 4
+    assert {reasons[3], reasons[4]} == {quality.SURPLUS}
+    assert chosen[0].scores["agreement"] == 0.9
+
+
+def test_selection_leaves_reasons_that_were_given_before():
+    drafts = [Draft(draft(0, "a"), dropped="too short"), Draft(draft(1, "b"))]
+    chosen = select(drafts, {"agreement": np.array([0.9])}, labels=("late", "broken"), floor=0.5, margin=9.0)
+    assert [d.dropped for d in chosen] == ["too short", None]
+    assert kept(chosen) == [drafts[1].example]
+
+
+class Fixed:
+    labels = ("late", "broken")
+
+    def logits(self, texts):
+        return np.log(np.array([[0.25, 0.75]] * len(texts)))
+
+
+def test_agreement_is_the_probability_of_the_drafts_own_label():
+    scores = AgreementScorer(Fixed()).score([draft(0, "x", "late"), draft(1, "y", "broken")])
+    np.testing.assert_allclose(scores, [0.25, 0.75])
+    assert AgreementScorer(Fixed()).score([]).shape == (0,)
+
+
+class Coin:
+    """Scores a text by its length under a prompt of its label, half of that under the generic one."""
+
+    name = "coin"
+
+    def generate(self, prompts, *, n, seed):
+        raise NotImplementedError
+
+    def score(self, prompts, texts):
+        return np.array([len(t) * (1.0 if p.label else 0.5) for p, t in zip(prompts, texts, strict=True)])
+
+
+def test_the_likelihood_ratio_is_a_difference_of_two_scores():
+    scorer = LikelihoodRatioScorer(Coin(), {"late": Prompt("about late", "late")}, Prompt("anything", ""))
+    np.testing.assert_allclose(scorer.score([draft(0, "abcd")]), [2.0])
+
+
+def test_planted_copies_of_test_texts_are_caught_and_ordinary_drafts_are_not():
+    test_texts = [
+        f"question number {i} is about the {word} that I bought in spring"
+        for i, word in enumerate(["lamp", "mug", "rug", "desk", "sofa"])
+    ]
+    planted = [draft(i, text.upper() + "!") for i, text in enumerate(test_texts)]
+    ordinary = [draft(9, "nobody told me that the shop had moved")]
+    assert leaked([*planted, *ordinary], test_texts) == [d.id for d in planted]
+
+
+def test_diversity_falls_from_distinct_to_repeated_texts():
+    varied = diversity(["a red fox ran home", "blue whales sing at night", "trains stop here daily"])
+    same = diversity(["a red fox ran home"] * 3)
+    assert varied.distinct_1 == 1.0
+    assert same.distinct_1 == pytest.approx(1 / 3)
+    assert same.nearest_overlap == 1.0 > varied.nearest_overlap

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from transformers import PreTrainedTokenizerFast
+
+from refsynth.core.protocols import Learner, Predictor
+from refsynth.core.types import Example
+from refsynth.metrics import softmax
+from refsynth.models.network import TransformerEncoder
+from refsynth.training.baseline import FrozenLearner, TfidfLearner
+from refsynth.training.contrastive import ContrastiveLearner, balanced_batches, contrastive_loss
+from refsynth.training.finetune import FinetuneLearner
+from refsynth.training.head import fit_head
+from tiny_encoder import MAX_TOKENS, make_encoder, make_tokenizer
+
+LABELS = ("late", "broken", "other")
+TEXTS = {
+    "late": ["where is my order", "my order is late", "no sign of my order yet", "is my order on its way"],
+    "broken": ["the lamp is broken", "a broken mug came", "it arrived in pieces", "the shade has a crack"],
+}
+TRAIN = [Example(f"row-{i}-{label}", text, label) for label, texts in TEXTS.items() for i, text in enumerate(texts)]
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    make_encoder().save_pretrained(folder)
+    path = make_tokenizer(folder / "tokenizer.json")
+    PreTrainedTokenizerFast(
+        tokenizer_file=str(path), pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    ).save_pretrained(folder)
+    return TransformerEncoder(folder, max_tokens=MAX_TOKENS)
+
+
+MAKERS = {
+    "tfidf": lambda encoder: TfidfLearner(LABELS, language="en"),
+    "tfidf zh": lambda encoder: TfidfLearner(LABELS, language="zh"),
+    "frozen": lambda encoder: FrozenLearner(LABELS, encoder),
+    "contrastive": lambda encoder: ContrastiveLearner(LABELS, encoder, steps=4),
+    "finetune": lambda encoder: FinetuneLearner(LABELS, encoder, epochs=3, batch=4),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_learner_keeps_the_contract(name, encoder):
+    before = encoder.encode(["where is it"])
+    learner = MAKERS[name](encoder)
+    assert isinstance(learner, Learner)
+    first, again = (learner.fit(TRAIN, (), seed=3) for _ in range(2))
+    assert isinstance(first, Predictor)
+    assert first.labels == LABELS
+    texts = [example.text for example in TRAIN] + ["", "?" * 500, "全く別の"]
+    logits = first.logits(texts)
+    assert logits.shape == (len(texts), 3)
+    assert np.isfinite(logits).all()
+    np.testing.assert_allclose(again.logits(texts), logits, rtol=1e-5, atol=1e-5)
+    assert not (logits.argmax(1) == 2).any()  # a class without rows is never predicted
+    right = logits[: len(TRAIN)].argmax(1) == [LABELS.index(example.label) for example in TRAIN]
+    assert right.mean() >= 0.75
+    np.testing.assert_array_equal(encoder.encode(["where is it"]), before)  # the encoder it was given is left as it was
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_learner_survives_one_row_per_class_and_one_class(name, encoder):
+    learner = MAKERS[name](encoder)
+    for train in ([TRAIN[0], TRAIN[4]], TRAIN[:1]):
+        logits = learner.fit(train, (), seed=0).logits(["where is my order"])
+        assert np.isfinite(logits).all()
+    assert logits.argmax() == 0
+
+
+def test_early_stopping_keeps_the_best_epoch(encoder):
+    dev = [Example("row-9", "where is the order", "late"), Example("row-10", "the mug is broken", "broken")]
+    learner = FinetuneLearner(LABELS, encoder, epochs=6, batch=4, rate=1e-3, patience=1)
+    fitted = learner.fit(TRAIN, dev, seed=0)
+    loss = -np.log(softmax(fitted.logits([d.text for d in dev]))[[0, 1], [0, 1]]).mean()
+    assert loss < np.log(3)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_the_head_is_scikit_learns(k):
+    rng = np.random.default_rng(0)
+    features, truth = rng.normal(size=(60, 5)), rng.integers(0, k, 60)
+    head = fit_head(features, truth, k, strength=2.0)
+    expected = LogisticRegression(C=2.0, max_iter=1000).fit(features, truth).predict_proba(features)
+    np.testing.assert_allclose(softmax(head.logits(features)), expected, atol=1e-6)
+
+
+def test_the_contrastive_loss_is_the_formula():
+    rng = np.random.default_rng(1)
+    z = torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=(7, 4))), dim=-1)
+    y = torch.tensor([0, 0, 1, 1, 1, 2, 0])
+    terms = []
+    for i in range(7):
+        positives = [p for p in range(7) if p != i and y[p] == y[i]]
+        if positives:
+            total = sum(torch.exp(z[i] @ z[a] / 0.5) for a in range(7) if a != i)
+            terms.append(-sum(torch.log(torch.exp(z[i] @ z[p] / 0.5) / total) for p in positives) / len(positives))
+    torch.testing.assert_close(contrastive_loss(z, y, temperature=0.5), torch.stack(terms).mean())
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(0, 11), min_size=2, max_size=80), st.integers(2, 40), st.integers(0, 5))
+def test_batches_are_balanced(classes, size, seed):
+    classes = np.array(classes)
+    for batch in balanced_batches(classes, size=size, steps=5, seed=seed):
+        counts = np.bincount(classes[batch])[np.unique(classes[batch])]
+        assert len(batch) <= max(size, 4) * 2
+        assert counts.max() - counts.min() <= max(0, counts.max() - 2)
+        assert (counts >= 2).all()
