@@ -5,6 +5,8 @@ import json
 import re
 from collections import Counter
 from dataclasses import asdict, replace
+from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -51,15 +53,15 @@ ENGLISH = {
     "account_access": "the customer cannot sign in",
     "payment": "the customer asks about a charge, an invoice or a way to pay",
 }
-CHINESE = dict(
-    zip(
-        "查询订单 催促发货 修改地址 取消订单 申请退款 退款进度 换货申请 商品破损 缺少配件 质量问题 发错商品 物流异常 拒收包裹 开具发票 "
-        "修改发票 优惠券使用 积分兑换 会员升级 无法登录 忘记密码 账号被盗 注销账号 绑定手机号 支付失败 重复扣款 分期付款 投诉客服 商品咨询 "
-        "库存查询 价格保护申请".split(),
-        (f"客户的来意属于第{i}类" for i in range(1, 31)),
-        strict=True,
-    )
+# fmt: off
+INTENTS = (
+    "查询订单", "催促发货", "修改地址", "取消订单", "申请退款", "退款进度", "换货申请", "商品破损",
+    "缺少配件", "质量问题", "发错商品", "物流异常", "拒收包裹", "开具发票", "修改发票", "优惠券使用",
+    "积分兑换", "会员升级", "无法登录", "忘记密码", "账号被盗", "注销账号", "绑定手机号", "支付失败",
+    "重复扣款", "分期付款", "投诉客服", "商品咨询", "库存查询", "价格保护申请",
 )
+# fmt: on
+CHINESE = {name: f"客户的来意属于第{i}类" for i, name in enumerate(INTENTS, 1)}
 SYSTEMS = (
     ("majority", "always the most frequent label", 0.0),
     ("TF-IDF + logistic regression", "words, the real rows only", 0.35),
@@ -89,7 +91,9 @@ def example_results(k, n, file):
                 name=name,
                 detail=detail,
                 accuracy=metrics.accuracy_interval(truth, predicted),
-                macro_f1=metrics.bootstrap("macro-F1", lambda rows, t=truth, p=predicted: metrics.macro_f1(t[rows], p[rows], k), n),
+                macro_f1=metrics.bootstrap(
+                    "macro-F1", lambda rows, t=truth, p=predicted: metrics.macro_f1(t[rows], p[rows], k), n
+                ),
                 texts_per_second=None if not place else (None, 41_200.0, 412.0, 405.0, 402.0, 1_338.0)[place],
                 size_mb=(None, 0.9, 86.7, 86.7, 86.7, 22.9)[place],
                 shipped=name.startswith("bundle"),
@@ -115,7 +119,13 @@ def example_gate(accepted, n):
     )
     reason = "the interval of its gain lies above zero" if accepted else "no learner's gain has an interval above zero"
     return Gate(
-        comparisons=tuple(lines), accepted=accepted, learner="contrastive", reason=reason, folds=4, repeats=2, curve=curve * accepted
+        comparisons=tuple(lines),
+        accepted=accepted,
+        learner="contrastive",
+        reason=reason,
+        folds=4,
+        repeats=2,
+        curve=curve * accepted,
     )
 
 
@@ -229,7 +239,9 @@ def example(labels=None, *, language="en", title="Support tickets", accepted=Tru
         compression=Compression(
             variants=(
                 Variant(name="fp32", size_mb=86.7, p50_ms=9.1, p95_ms=14.8, texts_per_second=402, accuracy=accuracy),
-                Variant(name="int8", size_mb=22.9, p50_ms=3.1, p95_ms=4.9, texts_per_second=1338, accuracy=accuracy, shipped=True),
+                Variant(
+                    name="int8", size_mb=22.9, p50_ms=3.1, p95_ms=4.9, texts_per_second=1338, accuracy=accuracy, shipped=True
+                ),
             ),
             agreement=Metric("agreement", 0.996, 0.987, 0.999, n),
         ),
@@ -237,6 +249,7 @@ def example(labels=None, *, language="en", title="Support tickets", accepted=Tru
     )
 
 
+@cache
 def example_chinese():
     texts = (
         "我上周五下的单，到现在还没有发货，能帮忙催一下吗？",
@@ -251,6 +264,292 @@ def example_chinese():
     return replace(report, compression=None, absent={"compression": "int8 was not faster than fp32 on this machine"})
 
 
+@cache
 def example_wide():
     labels = {f"banking_intent_number_{i}_asks_for_something": f"the customer asks for thing {i}" for i in range(77)}
     return example(labels, n=1540)
+
+
+class Outline(html.parser.HTMLParser):
+    """Collects what a page is made of, and checks that tags close in order."""
+
+    VOID = ("meta", "br", "img", "link", "wbr", "input", "hr")
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.tags, self.ids, self.headings, self.text, self.targets = [], Counter(), Counter(), [], [], []
+        self.attributes, self.headers = [], []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags[tag] += 1
+        values = dict(attrs)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if "id" in values:
+            self.ids[values["id"]] += 1
+        if tag in ("a", "use") or "clip-path" in values:
+            self.targets += re.findall(r"#([\w-]+)", f"{values.get('href')} {values.get('xlink:href')} {values.get('clip-path')}")
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag == "th":
+            self.headers.append(values)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def english():
+    return example()
+
+
+@pytest.fixture(scope="module")
+def page(english):
+    return render_html(english)
+
+
+@cache
+def hostile_report():
+    """Every string that a user, a reference or a file name can reach is hostile."""
+    labels = {f"{HOSTILE} {i}": HOSTILE for i in range(14)}
+    report = example(labels, title=HOSTILE, language='"><script>', file=HOSTILE, texts=(HOSTILE,) * 7, n=200)
+    gate = replace(
+        report.gate,
+        learner=HOSTILE,
+        reason=HOSTILE,
+        comparisons=tuple(replace(c, learner=HOSTILE) for c in report.gate.comparisons),
+    )
+    drafts = replace(
+        report.drafts,
+        reference=HOSTILE,
+        dropped={HOSTILE: 3},
+        scores=(ScoreHistogram.of(HOSTILE, [1.0, 2.0], [0.0]),),
+        seeds={"row-12": HOSTILE},
+        rejected=(replace(report.drafts.rejected[0], dropped=HOSTILE, scores={HOSTILE: 1.0}),),
+    )
+    data = replace(report.data, files=(replace(report.data.files[0], file=HOSTILE, format=HOSTILE),))
+    lineage = replace(report.lineage, command=HOSTILE, machine=HOSTILE, versions={HOSTILE: HOSTILE})
+    systems = tuple(replace(system, name=HOSTILE, detail=HOSTILE) for system in report.results.systems)
+    results = replace(report.results, systems=systems)
+    return replace(report, gate=gate, drafts=drafts, data=data, lineage=lineage, results=results, absent={"gate": HOSTILE})
+
+
+@pytest.mark.parametrize("build", [example, example_chinese, example_wide, hostile_report])
+def test_the_page_is_sound_html_and_needs_nobody(build):
+    page = render_html(build())
+    assert page.startswith("<!DOCTYPE html>")
+    outline = Outline(page)
+    assert outline.tags["h1"] == outline.tags["main"] == outline.tags["title"] == 1
+    assert [tag for tag in ("script", "img", "link", "iframe", "object", "form", "base") if outline.tags[tag]] == []
+    assert [each for each in outline.attributes if each[1].startswith("on") or each[1] == "src"] == []
+    assert all(value.startswith("#") for _, name, value in outline.attributes if name.endswith("href"))
+    assert set(re.findall(r"https?://[^\"' ]+", page)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert "@import" not in page
+    assert [name for name, count in outline.ids.items() if count > 1] == []
+    assert set(outline.targets) <= set(outline.ids)
+    assert all(high - low <= 1 for low, high in pairwise(outline.headings))
+    assert all(header.get("scope") in ("col", "row") for header in outline.headers)
+    assert ("html", "lang", "en") in outline.attributes
+    policy = next(value for tag, name, value in outline.attributes if tag == "meta" and value.startswith("default-src"))
+    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline';")
+    page.encode()
+
+
+def test_plots_have_a_text_alternative(page):
+    outline = Outline(page)
+    labels = [value for tag, name, value in outline.attributes if (tag, name) == ("svg", "aria-label")]
+    assert len(labels) == outline.tags["svg"] == outline.tags["figcaption"] == 8
+    assert all(labels)
+
+
+def test_hostile_text_is_shown_and_does_nothing():
+    outline = Outline(render_html(hostile_report()))
+    shown = "".join(outline.text)
+    assert "</script><img src=x onerror=alert(1)>" in shown
+    assert "{{ 7*7 }}" in shown
+    assert "\x00" not in shown
+    assert "\u202e" not in shown
+    assert outline.tags["style"] == 1 + outline.tags["svg"]  # ours, and matplotlib's in each plot
+
+
+@given(st.text(max_size=60))
+@settings(max_examples=25, deadline=None)
+def test_any_draft_comes_back_as_text(text):
+    labels = {"a": "", "b": ""}
+    drafts = Drafts(
+        reference="echo", asked=1, parsed=1, kept=1, dropped={}, best=(Draft(Example("draft-1", text, "a"), {}, None),)
+    )
+    report = Report(title="t", task="classify", language="en", date="d", version="0", labels=labels, drafts=drafts)
+    outline = Outline(render_html(report))
+    assert cut(text) in "".join(outline.text)
+    assert not outline.tags["script"]
+
+
+@given(st.text(max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_markdown_keeps_any_text_in_its_cell(text):
+    report = Report(title="t", task="classify", language="en", date="d", version="0", labels={"a": "", "b": ""})
+    systems = (System(name=text, accuracy=Metric("accuracy", 0.5, 0.4, 0.6, 10)),)
+    document = render_markdown(replace(report, results=Results(systems=systems, source="test file", n=10)))
+    row = next(line for line in document.splitlines() if line.endswith("| 50.0 [40.0–60.0] | – | – | – |"))
+    cells = re.sub(r"\\.", "", row)
+    assert cells.count("|") == 6
+    assert not re.search(r"[<`*\[_]", cells.split("|")[1])
+
+
+def test_huge_texts_are_cut_visibly():
+    assert cut("x" * 320) == "x" * 320
+    assert cut("汉" * 5000) == "汉" * 320 + "… (+4,680 characters)"
+    assert cut(" a\n\tb\x00c ") == "a b c"
+    report = example(texts=("lorem " * 40_000,) * 7, n=60)
+    assert len(render_html(report)) < 400_000
+
+
+def test_the_same_report_gives_the_same_bytes(english, page):
+    assert render_html(english) == page
+    assert "<dc:date>" not in page
+    assert "matplotlib.org" not in page
+
+
+def test_chinese_stays_text_for_the_fonts_of_the_reader():
+    report = example_chinese()
+    page = render_html(report)
+    svg = page[page.index('aria-label="Confusion matrix') :]
+    assert "价格保护申请" in svg[: svg.index("</svg>")]
+    assert '<bdi lang="zh">我上周五下的单' in page
+    assert "Noto Sans CJK SC" in page
+    assert "font-family: var(--sans" in page
+    assert "DejaVu Sans," not in page
+
+
+def test_page_shows_what_was_measured(english, page):
+    text = " ".join("".join(Outline(page).text).split())
+    shipped = english.results.shipped
+    assert verdict(english) in text
+    assert f"{100 * shipped.accuracy.value:.1f}" in text
+    assert f"n = {shipped.accuracy.n}" in text
+    gain = english.gate.decisive.gain
+    assert f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]" in text
+    for name in ("conflict", "rows 8, 31", "rows 14, 57", "near-duplicate", "list-4", "row-12", "int8", "6b6b6b"):
+        assert name in text or name == "conflict"
+    for label, meaning in ENGLISH.items():
+        assert label in text
+        assert meaning in text
+
+
+def test_many_classes_fold_but_are_all_there():
+    report = example_wide()
+    text = "".join(Outline(render_html(report)).text)
+    assert "the other 65 classes" in text
+    for row in report.classes.rows:
+        assert row.label in text
+
+
+def test_absent_sections_say_why():
+    bare = Report(
+        title="t",
+        task="classify",
+        language="en",
+        date="2026-03-14",
+        version="0.1.0",
+        labels={"a": "x", "b": "y"},
+        absent={"gate": "the labelled rows are only three"},
+    )
+    for document in ("".join(Outline(render_html(bare)).text), render_markdown(bare)):
+        assert document.count("Left out: ") == 8
+        assert "Left out: the labelled rows are only three." in document
+    assert verdict(bare) == "No drafts were used."
+    assert advise(bare) == ()
+
+
+def test_json_is_whole_and_plain(english):
+    tree = json.loads(to_json(english))
+    assert tree["verdict"] == verdict(english)
+    assert tree["next"] == list(advise(english))
+    assert tree["calibration"]["bins"][0].keys() == {"confidence", "accuracy", "n"}
+    assert tree["calibration"]["threshold"]["basis"] == english.calibration.threshold.basis
+    assert tree["drafts"]["best"][0]["example"]["provenance"]["shown"] == ["row-12", "row-31"]
+    assert set(asdict(english)) | {"verdict", "next"} == set(tree)
+    json.dumps(asdict(english))
+    shaky = replace(english, results=replace(english.results, systems=(System(name="\ud800", size_mb=float("nan")),)))
+    assert json.loads(to_json(shaky).encode())["results"]["systems"][0]["size_mb"] is None
+
+
+def test_verdict_in_each_case(english):
+    line = english.gate.decisive
+    gain = replace(line.gain, value=0.067, low=0.021, high=0.114, n=94)
+    gate = replace(english.gate, comparisons=(replace(line, gain=gain),))
+    shipped = replace(english.results.shipped, accuracy=Metric("accuracy", 0.768, 0.731, 0.802, 600))
+    report = replace(english, gate=gate, results=replace(english.results, systems=(shipped,)))
+    assert verdict(report) == (
+        "Drafts help: +6.7 points [+2.1, +11.4] on 94 held-out real rows, so the bundle is trained with them (contrastive); "
+        "its accuracy is 76.8% [73.1-80.2] on 600 rows of test.csv."
+    )
+    refused = verdict(replace(report, gate=replace(gate, accepted=False), results=None))
+    assert refused.startswith("Drafts do not help here: +6.7 points")
+    assert refused.endswith("so the bundle is trained on real rows only (contrastive).")
+    assert verdict(replace(report, gate=None)).startswith("Drafts were not put to the test on real rows; the bundle's accuracy")
+
+
+def gated(english, accepted, low, value, high):
+    gate = english.gate
+    line = replace(gate.decisive, gain=Metric("gain", value, low, high, 94))
+    return replace(english, gate=replace(gate, accepted=accepted, comparisons=(line,)))
+
+
+def test_advice_follows_the_figures(english):
+    assert any(line.startswith("Synthesis pays") for line in advise(gated(english, True, 0.02, 0.06, 0.11)))
+    unclear = advise(gated(english, False, -0.03, 0.01, 0.05))
+    assert any("cannot be told from none" in line and "about 380 rows" in line for line in unclear)
+    assert any("lower the accuracy" in line for line in advise(gated(english, False, -0.08, -0.05, -0.01)))
+    truth = np.array([0] * 10 + [1] * 10)
+    predicted = np.array([1] * 6 + [0] * 4 + [1] * 10)
+    classes = Classes.of(["left", "right", "never"], truth, predicted, source="test file")
+    report = replace(english, classes=classes)
+    assert top_confusions(report) == [("left", "right", 6, 0.6)]
+    lines = advise(report)
+    assert any("left is taken for right in 6 rows (60% of its rows)" in line for line in lines)
+    assert any("left (F1 57" in line for line in lines)
+    assert any("1 of 3 labels have no row" in line for line in lines)
+
+
+def test_sections_compute_what_the_metrics_say():
+    truth, logits = simulate(4, 200, 0.7)
+    given_ = metrics.softmax(logits)
+    threshold = choose_threshold(truth, given_, target=0.9)
+    section = Calibration.of(truth, given_, threshold=threshold, source="test file", uncalibrated=given_)
+    assert section.error == section.error_before == metrics.calibration_error(truth, given_)
+    assert (section.answered.value, section.accuracy.value) == pytest.approx((threshold.coverage, 1 - threshold.risk))
+    assert len(section.curve) <= 200
+    assert section.curve[-1].coverage == 1
+    silent = Calibration.of(truth, given_, threshold=threshold._replace(threshold=1.1), source="test file")
+    assert silent.accuracy is None
+    assert "coverage" in plots.risk_coverage(silent)
+    histogram = ScoreHistogram.of("s", [1.0, 2.0, np.inf], [0.0, np.nan])
+    assert (sum(histogram.kept), sum(histogram.dropped)) == (2, 1)
+    assert (histogram.edges[0], histogram.edges[-1]) == (0, 2)
+
+
+def test_nothing_to_plot_is_no_error():
+    counts = ScoreHistogram.of("s", [], [])
+    drafts = Drafts(reference="echo", asked=0, parsed=0, kept=0, dropped={}, scores=(counts,))
+    results = Results(systems=(System(name="majority"),), source="cross-validation", n=0)
+    gate = Gate(comparisons=(), accepted=False, learner="tfidf", reason="r", folds=2, repeats=1)
+    report = Report(
+        title="", task="classify", language="en", date="", version="", labels={}, drafts=drafts, results=results, gate=gate
+    )
+    assert Outline(render_html(report)).tags["svg"] == 1
+    render_markdown(report)

@@ -149,5 +149,5 @@ def macro_f1_interval(truth: IntArray, predicted: IntArray, k: int) -> Metric:
 
 def paired_gain(base: FloatArray, other: FloatArray, *, name: str = "gain", seed: int = 0) -> Metric:
     """Return the mean of `other - base` over paired rows [N], with its bootstrap interval."""
-    difference = np.asarray(other, float) - np.asarray(base, float)
+    difference = np.diff(np.stack([base, other]).astype(float), axis=0)[0]  # stacking refuses what is not paired
     return bootstrap(name, lambda rows: float(difference[rows].mean()), len(difference), seed=seed)

@@ -41,6 +41,8 @@ def verdict(report: Report) -> str:
 
 def _gate_clause(gate: Gate) -> str:
     line = gate.decisive
+    if not gate.comparisons:
+        return f"No drafts were compared, so the bundle is trained on real rows only ({gate.learner})"
     found = f": {points(line.gain)} on {line.gain.n:,} held-out real rows" if line else ""
     if gate.accepted:
         return f"Drafts help{found}, so the bundle is trained with them ({gate.learner})"

@@ -53,6 +53,7 @@ SETTINGS = {
     "ytick.color": MUTED,
     "ytick.labelcolor": INK,
 }
+NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 NAME_WIDTH = 38
 CROWDED = 40
 PAD = 0.55  # inches below the axes, for ticks and their title
@@ -209,9 +210,8 @@ def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
             axes.axhline(edge, color=GRID, linewidth=0.6, zorder=0)
             axes.axvline(edge, color=GRID, linewidth=0.6, zorder=0)
 
-    return _draw(
-        "confusion", "Confusion matrix: true labels in rows, predictions in columns", left + size + 0.1, size + 0.65, paint
-    )
+    label = "Confusion matrix: true labels in rows, predictions in columns"
+    return _draw("confusion", label, left + size + 0.1, size + 0.65, paint)
 
 
 def _draw(name: str, label: str, width: float, height: float, paint: Callable[[Any], None]) -> str:
@@ -225,17 +225,21 @@ def _draw(name: str, label: str, width: float, height: float, paint: Callable[[A
         paint(figure)
         blank = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(stream, format="svg", transparent=True, metadata=blank)
-    svg = stream.getvalue()
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r"\bid=\"", f'id="{name}-', svg)
-    svg = re.sub(r"(href=\"|url\()#", rf"\1#{name}-", svg)
-    svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans, sans-serif)", svg)
-    for color, variable in VARIABLES.items():
-        svg = svg.replace(color, variable)
-    opening = f'<svg role="img" aria-label="{label}" width="{96 * width:.0f}" viewBox="0 0 {72 * width:g} {72 * height:g}" '
-    return re.sub(
-        r"<svg[^>]*>", opening + 'xmlns:xlink="http://www.w3.org/1999/xlink" xmlns="http://www.w3.org/2000/svg">', svg, count=1
+    svg = re.sub(
+        r"<metadata>.*?</metadata>|<!--.*?-->", "", stream.getvalue().partition("<svg")[2].partition(">")[2], flags=re.DOTALL
     )
+    opening = f'<svg role="img" aria-label="{label}" width="{96 * width:.0f}" viewBox="0 0 {72 * width:g} {72 * height:g}"'
+    return f"{opening} {NAMESPACES}>" + re.sub("<[^>]*>", lambda tag: _adapt(tag[0], name), svg)
+
+
+def _adapt(tag: str, name: str) -> str:
+    """Return a tag of matplotlib's with its plot's own ids and the page's fonts and colours."""
+    tag = re.sub(r"\bid=\"", f'id="{name}-', tag)
+    tag = re.sub(r"(href=\"|url\()#", rf"\1#{name}-", tag)
+    tag = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans, sans-serif)", tag)
+    for color, variable in VARIABLES.items():
+        tag = tag.replace(color, variable)
+    return tag
 
 
 def _axes(figure: Any, *, left: float, bottom: float, right: float = 0.15, top: float = 0.1) -> Any:
@@ -272,9 +276,14 @@ def _width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
+def one_line(text: str) -> str:
+    """Return a text on one line, without characters that do not print (joiners, which shape letters and emoji, stay)."""
+    return " ".join("".join(char if char.isprintable() or char in "\u200c\u200d" else " " for char in text).split())
+
+
 def _short(text: str) -> str:
-    """Return a label on one line of at most `NAME_WIDTH` columns, a Chinese character being two."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    """Return a label of at most `NAME_WIDTH` columns, a Chinese character being two."""
+    line = one_line(text)
     if _width(line) <= NAME_WIDTH:
         return line
     while _width(line) >= NAME_WIDTH:

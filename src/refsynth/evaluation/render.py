@@ -5,6 +5,7 @@ The templates decide what is shown and how; here are only the values, the number
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -50,12 +51,13 @@ def _fill(template: str, report: Report, *, escape: bool) -> str:
     )
     environment.filters.update(FORMATS)
     if not escape:
-        environment.filters.update(
-            text=lambda value, limit=LONGEST_TEXT: _markdown(cut(value, limit)),
-            label=lambda value: _markdown(cut(value, LONGEST_LABEL)),
-        )
+        environment.filters.update({name: _escaped(FORMATS[name]) for name in ("text", "label")})
     source = files(__package__).joinpath(template).read_text(encoding="utf-8")
     return str(environment.from_string(source).render(_context(report, jinja2.filters.Markup if escape else None)))
+
+
+def _escaped(shorten: Callable[..., str]) -> Callable[..., str]:
+    return lambda *arguments: _markdown(shorten(*arguments))
 
 
 def _context(report: Report, markup: Callable[[str], Any] | None) -> dict[str, Any]:
@@ -94,15 +96,16 @@ def _plots(report: Report) -> dict[str, str]:
 
 
 def cut(value: str, limit: int = LONGEST_TEXT) -> str:
-    """Return a text on one line, without characters that do not print, cut visibly at `limit` characters."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in value).split())
+    """Return a text on one line, cut visibly at `limit` characters."""
+    line = plots.one_line(value)
     return line if len(line) <= limit else f"{line[:limit].rstrip()}… (+{len(line) - limit:,} characters)"
 
 
 def _markdown(value: str) -> str:
-    """Escape what Markdown or the HTML in it would read as markup, in running text and in table cells."""
+    """Escape what Markdown, or the HTML in it, would read as markup: in running text, list items and table cells."""
     entities = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{char}" if char in r"\`*_{}[]()#+-.!|~$" else char for char in entities)
+    inner = re.sub(r"([\\`*_{}\[\]|~$])", r"\\\1", entities)
+    return re.sub(r"^(\d*)([-+#=.)])", r"\1\\\2", inner)
 
 
 def _percent(value: float, digits: int = 1) -> str:

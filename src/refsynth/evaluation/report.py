@@ -54,7 +54,8 @@ class Report:
 def to_json(report: Report) -> str:
     """Return the tree as indented JSON, with the verdict and the advice beside it; NaN becomes null."""
     tree = {"verdict": verdict(report), "next": list(advise(report)), **_plain(report)}
-    return json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair cannot be written to a file
 
 
 def render_html(report: Report) -> str:

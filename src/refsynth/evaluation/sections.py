@@ -281,7 +281,7 @@ class Fold:
     """A fold of the real rows: how many it holds out, and how many drafts with them because they had seen one of them."""
 
     rows: int
-    drafts_held_out: int = 0
+    drafts_held_out: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
