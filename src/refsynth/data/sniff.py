@@ -80,5 +80,5 @@ def _unclear(path: Path, columns: tuple[str, ...], text: str | None, label: str 
     wrong = [name for name in (text, label) if name is not None and name not in columns]
     found = f"no column '{wrong[0]}'" if wrong else f"not clear which column holds the {'text' if text is None else 'label'}"
     shown = ", ".join(columns[:12]) or "none"
-    remedy = "name them with --text-column and --label-column"
+    remedy = "the first line must name the columns; name those of text and label with --text-column and --label-column"
     return DataError(f"{path}: {found}", expected=f"columns there: {shown}", remedy=remedy)

@@ -22,9 +22,11 @@ def fold_of(examples: Sequence[Example], *, folds: int, seed: int, groups: IntAr
         seed: decides between equals.
         groups: a group number per row [N], as `near_groups` gives it; a group is never divided.
     """
+    if not examples:
+        return np.zeros(0, int)
     labels = {label: k for k, label in enumerate(sorted({example.label for example in examples}))}
     group = np.unique(groups, return_inverse=True)[1]
-    table = np.zeros((int(group.max(initial=-1)) + 1, len(labels)), int)
+    table = np.zeros((int(group.max()) + 1, len(labels)), int)
     np.add.at(table, (group, np.array([labels[example.label] for example in examples], int)), 1)
     order = np.random.default_rng(seed).permutation(len(table))
     # Class after class among groups of one size: dealing a class out in one go is what keeps it, and the folds, even.

@@ -1,0 +1,158 @@
+"""`refsynth init` writes a task.yaml that loads, and says what it found."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from refsynth.cli.init import init
+from refsynth.core.config import Columns, RunConfig
+from refsynth.core.errors import InputError, RefsynthError
+from refsynth.data.io import read_examples
+
+app = typer.Typer()
+app.command()(init)
+
+ROWS = """message,intent
+where is it,card_arrival
+not here yet,card_arrival
+Lost it,lost_card
+lost it,card_arrival
+,lost_card
+stolen!,lost_card
+my purse is gone,lost_card
+"""
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments):
+    result = run(*arguments)
+    assert result.exit_code == 0, result.exception
+    return result.output
+
+
+def fail(*arguments) -> RefsynthError:
+    result = run(*arguments)
+    assert isinstance(result.exception, InputError), result.output
+    return result.exception
+
+
+def test_from_a_file(tmp_path):
+    (tmp_path / "tickets.csv").write_text(ROWS)
+    assert succeed("tickets", "--from", "tickets.csv").splitlines() == [
+        "tickets.csv: 7 rows, utf-8, comma, columns message (text), intent (label)",
+        "  2 labels, 2 rows each; 1 row dropped: empty text (row 5)",
+        "  1 text carries two labels (rows 3, 4): kept out, listed in tickets/conflicts.csv",
+        "wrote tickets/task.yaml - describe the labels there, it pays",
+        "next: refsynth run tickets/task.yaml --out runs/tickets",
+    ]
+    config = RunConfig.load(tmp_path / "tickets" / "task.yaml")
+    assert config.labels == {"card_arrival": "card arrival", "lost_card": "lost card"}
+    assert config.data.columns == Columns(text="message", label="intent")
+    assert config.data.train.resolve() == tmp_path / "tickets.csv"
+    defaults = RunConfig(labels=config.labels)
+    assert config.model_dump(exclude={"data"}) == defaults.model_dump(exclude={"data"})
+    loaded = read_examples(
+        config.data.train,
+        labels=config.labels,
+        columns=config.data.columns,
+        delimiter=config.data.delimiter,
+        encoding=config.data.encoding,
+    )
+    assert len(loaded.examples) == 4
+    conflicts = list(csv.DictReader(io.StringIO((tmp_path / "tickets" / "conflicts.csv").read_text())))
+    assert [row["row"] for row in conflicts] == ["3", "4"]
+
+
+def test_every_line_is_explained(tmp_path):
+    (tmp_path / "tickets.csv").write_text(ROWS)
+    succeed("tickets", "--from", "tickets.csv", "--test", "tickets.csv")
+    lines = (tmp_path / "tickets" / "task.yaml").read_text().splitlines()
+    unexplained = [line.strip() for line in lines if "#" not in line]
+    assert unexplained == ["card_arrival: card arrival", "lost_card: lost card", "text: message", "label: intent"]
+
+
+def test_labels_alone(tmp_path):
+    output = succeed("task", "--labels", "yes, no,1,ShippingDelay,x: y #z")
+    assert output.startswith("wrote task/task.yaml")
+    config = RunConfig.load(tmp_path / "task" / "task.yaml")
+    assert config.labels == {"yes": "yes", "no": "no", "1": "1", "ShippingDelay": "Shipping Delay", "x: y #z": "x: y #z"}
+    assert config.data.train is None
+
+
+@pytest.mark.parametrize(
+    "label", ["null", "~", "- a", "'", '"', "{a}", "*x", "!tag", "标签", "l" * 300, "0x1F", "a\u2028b", "😀", "?"]
+)
+def test_any_label_survives_the_file(tmp_path, label):
+    (tmp_path / "rows.csv").write_text(f'text,label\nx,other\ny,"{label.replace(chr(34), chr(34) * 2)}"\n', encoding="utf-8")
+    succeed("task", "--from", "rows.csv")
+    assert list(RunConfig.load(tmp_path / "task" / "task.yaml").labels) == ["other", " ".join(label.split())]
+
+
+def test_odd_columns_encoding_and_delimiter(tmp_path):
+    (tmp_path / "rows.csv").write_bytes("yes: no;#label\nGrüße an alle;ä\nSchöne Straße;ö\nMühe;ä\nÄrger;ö\n".encode("cp1252"))
+    output = succeed("task", "--from", "rows.csv", "--text-column", "yes: no", "--label-column", "#label")
+    assert "4 rows, cp1252, semicolon, columns yes: no (text), #label (label)" in output
+    data = RunConfig.load(tmp_path / "task" / "task.yaml").data
+    assert (data.columns, data.encoding, data.delimiter) == (Columns(text="yes: no", label="#label"), "cp1252", ";")
+
+
+def test_bad_rows_are_told_but_do_not_stop(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\nx,a\ny,b\nz,b,b\n")
+    output = succeed("task", "--from", "rows.csv")
+    assert "1 row dropped: malformed (row 3)" in output
+    assert "row 3: 3 fields, but the header has 2; a text that holds the delimiter needs quotes - fix such rows" in output
+
+
+def test_the_test_file_is_named_and_not_read(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\nx,a\ny,b\n")
+    (tmp_path / "test.csv").write_bytes(b"\xff\xfe\x00garbage")
+    succeed("task", "--from", "rows.csv", "--test", "test.csv")
+    assert RunConfig.load(tmp_path / "task" / "task.yaml").data.test.resolve() == tmp_path / "test.csv"
+
+
+def test_it_does_not_write_over_without_force(tmp_path):
+    succeed("task", "--labels", "a,b")
+    assert "--force" in str(fail("task", "--labels", "c,d"))
+    assert "a" in RunConfig.load(tmp_path / "task" / "task.yaml").labels
+    succeed("task", "--labels", "c,d", "--force")
+    assert list(RunConfig.load(tmp_path / "task" / "task.yaml").labels) == ["c", "d"]
+
+
+def test_conflicts_of_an_earlier_look_go(tmp_path):
+    (tmp_path / "rows.csv").write_text(ROWS)
+    succeed("task", "--from", "rows.csv")
+    (tmp_path / "rows.csv").write_text(ROWS.replace("Lost it,lost_card\n", ""))
+    succeed("task", "--from", "rows.csv", "--force")
+    assert not (tmp_path / "task" / "conflicts.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["task"], "--from FILE, or --labels"),
+        (["task", "--labels", "a"], "at least two"),
+        (["task", "--labels", "a,a"], "none twice"),
+        (["task", "--from", "absent.csv"], "absent.csv: no such file"),
+        (["task", "--labels", "a,b", "--test", "absent.csv"], "absent.csv: no such file"),
+        (["task/file/under", "--labels", "a,b"], "cannot be written"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, arguments, message):
+    if "under" in arguments[0]:
+        (tmp_path / "task").mkdir()
+        (tmp_path / "task" / "file").write_text("")
+    assert message in str(fail(*arguments))
+    assert not (tmp_path / "task" / "task.yaml").exists()
