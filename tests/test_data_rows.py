@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 import tracemalloc
 
 import pytest
@@ -97,7 +99,7 @@ def test_unreadable_files_raise(tmp_path):
         list(iter_rows(tmp_path / "absent.csv"))
     with pytest.raises(DataError, match="is a folder"):
         list(iter_rows(tmp_path))
-    with pytest.raises(DataError, match="no column 'text'"):
+    with pytest.raises(DataError, match="no column 'text'\n  columns there: body\n  did you mean 'body'.*--text; .*--delimiter"):
         rows_of(tmp_path, "x.csv", "body\nx\n")
     with pytest.raises(DataError, match="old Excel"):
         rows_of(tmp_path, "x.csv", b"\xd0\xcf\x11\xe0" + b"\0" * 600)
@@ -119,6 +121,20 @@ def test_memory_does_not_grow_with_the_file_nor_with_a_line(tmp_path, kind):
     tracemalloc.stop()
     assert bad == [BadRow(20_001, "longer than 1,000,000 characters")]
     assert peak < 12e6
+
+
+def test_reading_text_needs_the_base_install_only(tmp_path):
+    (tmp_path / "x.csv").write_text("text\none\n")
+    program = """
+import sys
+for name in ("scipy", "polars", "charset_normalizer", "torch", "sklearn", "datasketch"):
+    sys.modules[name] = None
+from pathlib import Path
+from refsynth.data.io import iter_rows
+print(next(iter_rows(Path(sys.argv[1]))).text)
+"""
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "x.csv"], capture_output=True, text=True)
+    assert done.stdout == "one\n", done.stderr
 
 
 @settings(max_examples=100, deadline=None)

@@ -42,9 +42,10 @@ def check_columns(path: Path, found: Sequence[str], wanted: Columns, *, labelled
     for column, likely in ((wanted.text, named_text(found)), (wanted.label, named_label(found)))[: 2 if labelled else 1]:
         if column not in found:
             guess = f"did you mean '{likely}'?" if likely else nearest(column, found)
-            remedy = f"{guess} Name the columns in task.yaml: data.columns".strip()
+            where = "in task.yaml: data.columns" if labelled else "of the text with --text"
+            remedy = f"{guess} Name the column{'s' * labelled} {where}".strip()
             if len(found) == 1 and delimiter:
-                remedy += f"; or the delimiter, if it is not {delimiter!r}: data.delimiter"
+                remedy += f"; or the delimiter, if it is not {delimiter!r}: {'data.delimiter' if labelled else '--delimiter'}"
             raise DataError(f"{path}: no column '{column}'", expected=f"columns there: {shown}", remedy=remedy)
         if found.count(column) > 1:
             raise DataError(f"{path}: two columns are named '{column}'", expected=f"columns there: {shown}", remedy="rename one")

@@ -22,7 +22,7 @@ _BANDS, _ROWS = 40, 4  # a pair of similarity s meets in a band with probability
 
 
 def clean(text: str) -> str:
-    """Return the text as models get it: no control or zero-width characters, lone surrogates as U+FFFD, single spaces."""
+    """Return the text as models get it: no control characters or zero-width spaces, lone surrogates as U+FFFD, single spaces."""
     return " ".join(_LONE.sub("\ufffd", _UNSEEN.sub("", text)).split())
 
 
