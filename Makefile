@@ -18,7 +18,6 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pydoclint -q src
 
 models: install
 	$(BIN)/refsynth models fetch
@@ -38,4 +37,4 @@ docs: install
 lock:  # rewrite the lock file from pyproject.toml (needs the package index)
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet -e '.[dev]'
-	build/lock/bin/pip freeze --exclude-editable > requirements.lock
+	build/lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock

@@ -1,5 +1,1 @@
-"""The command line: the only place that prints."""
-
-from refsynth.cli.app import main
-
-__all__ = ["main"]
+"""The command line: one module per command group, and the only place that prints."""

@@ -35,7 +35,9 @@ def execute(task: Any, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
     from refsynth.pipeline.report import summary, write_report
     from refsynth.pipeline.steps import run as run_task
 
-    err.print(f"refsynth run: {len(task.labels)} labels -> {folder}   (offline but for a reference endpoint, if task.yaml names one)")
+    err.print(
+        f"refsynth run: {len(task.labels)} labels -> {folder}   (offline but for a reference endpoint, if task.yaml names one)"
+    )
     finished = run_task(task, folder, watch=Printer(), skip_bad=skip_bad)
     report, paths = write_report(finished)
     if as_json:

@@ -10,9 +10,10 @@ from pathlib import Path
 from refsynth.core.config import EndpointReference, FolderReference, LearnerName, RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.protocols import Generator, Learner
+from refsynth.models.catalog import EncoderSpec, encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator
-from refsynth.models.store import EncoderSpec, ModelStore, encoder_for
+from refsynth.models.store import ModelStore
 from refsynth.training.baseline import FrozenLearner, TfidfLearner
 from refsynth.training.contrastive import ContrastiveLearner
 from refsynth.training.finetune import FinetuneLearner

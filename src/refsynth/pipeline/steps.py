@@ -12,7 +12,8 @@ from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft, Metric
 from refsynth.metrics import accuracy_interval
-from refsynth.models.store import ModelStore, encoder_for
+from refsynth.models.catalog import encoder_for
+from refsynth.models.store import ModelStore
 from refsynth.pipeline.build import LEARNERS, Workshop, make_generator, make_workshop
 from refsynth.pipeline.candidates import ranked
 from refsynth.pipeline.drafts import Written, screen_drafts, write_drafts
