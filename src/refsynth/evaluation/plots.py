@@ -199,7 +199,7 @@ def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
                 if count:
                     shade = 0.15 + 0.85 * count / sum(row)
                     color = BLUE if i == j else RED
-                    axes.add_patch(patches.Rectangle((j + 0.04, i + 0.04), 0.92, 0.92, color=color, alpha=shade, linewidth=0))
+                    axes.add_artist(patches.Rectangle((j + 0.04, i + 0.04), 0.92, 0.92, color=color, alpha=shade, linewidth=0))
         axes.set(xlim=(0, k), ylim=(k, 0))
         axes.set_yticks([i + 0.5 for i in range(k)], names, fontsize=font)
         marked = range(k) if k <= CROWDED else range(4, k, 5)
