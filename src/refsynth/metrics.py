@@ -121,6 +121,9 @@ def bootstrap(name: str, statistic: Callable[[IntArray], float], n: int, *, seed
         statistic: a function of an array of row indices [n].
         n: the number of rows.
         seed: of the resampling.
+
+    Returns:
+        the statistic of all rows, with the interval.
     """
     rng = np.random.default_rng(seed)
     values = [statistic(rng.integers(0, n, n)) for _ in range(RESAMPLES)]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from refsynth.core.types import Metric
+from refsynth.evaluation.sections import ClassRow, Gate
+from refsynth.evaluation.tree import Report
 
-if TYPE_CHECKING:
-    from refsynth.evaluation.report import Report
-    from refsynth.evaluation.sections import ClassRow, Gate
 
 WEAK_F1 = 0.7
 NAMED = 3

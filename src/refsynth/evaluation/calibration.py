@@ -92,6 +92,9 @@ def choose_threshold(truth: IntArray, probabilities: FloatArray, *, target: floa
         truth: labels [N] of held-out rows, N > 0.
         probabilities: calibrated probabilities [N, K] for them.
         target: accuracy wanted on the answered rows, in (0, 1].
+
+    Returns:
+        the threshold with what it does to these rows.
     """
     n, allowed = len(truth), 1 - target
     points = [point for point in risk_coverage(truth, probabilities) if point.coverage >= FLOOR]

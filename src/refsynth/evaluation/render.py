@@ -8,15 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from refsynth.core.extras import require
 from refsynth.core.types import Metric
 from refsynth.evaluation import plots
 from refsynth.evaluation.advice import advise, points, top_confusions, verdict
+from refsynth.evaluation.tree import Report
 
-if TYPE_CHECKING:
-    from refsynth.evaluation.report import Report
 
 LONGEST_TEXT = 320
 LONGEST_LABEL = 60

@@ -9,46 +9,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from refsynth.evaluation.advice import advise, verdict
-from refsynth.evaluation.sections import (
-    Calibration,
-    Classes,
-    Compression,
-    Data,
-    Drafts,
-    Gate,
-    Lineage,
-    Results,
-)
+from refsynth.evaluation.render import html, markdown
+from refsynth.evaluation.tree import Report
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """The root. `language` is that of the texts; `date` is ISO 8601; `labels` maps names to what they mean.
-
-    `absent` tells, by a section's field name, why that section is None.
-    """
-
-    title: str
-    task: str
-    language: str
-    date: str
-    version: str
-    labels: Mapping[str, str]
-    results: Results | None = None
-    gate: Gate | None = None
-    classes: Classes | None = None
-    calibration: Calibration | None = None
-    drafts: Drafts | None = None
-    data: Data | None = None
-    compression: Compression | None = None
-    lineage: Lineage | None = None
-    absent: Mapping[str, str] = field(default_factory=dict)
+__all__ = ["Report", "render_html", "render_markdown", "to_json"]
 
 
 def to_json(report: Report) -> str:
@@ -60,15 +29,11 @@ def to_json(report: Report) -> str:
 
 def render_html(report: Report) -> str:
     """Return the report as one self-contained HTML page."""
-    from refsynth.evaluation.render import html
-
     return html(report)
 
 
 def render_markdown(report: Report) -> str:
     """Return the report as Markdown, tables in place of plots."""
-    from refsynth.evaluation.render import markdown
-
     return markdown(report)
 
 

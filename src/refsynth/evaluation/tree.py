@@ -1,0 +1,41 @@
+"""The root of a report. Its parts are in `sections`; how they are shown is in `render`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from refsynth.evaluation.sections import (
+    Calibration,
+    Classes,
+    Compression,
+    Data,
+    Drafts,
+    Gate,
+    Lineage,
+    Results,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The root. `language` is that of the texts; `date` is ISO 8601; `labels` maps names to what they mean.
+
+    `absent` tells, by a section's field name, why that section is None.
+    """
+
+    title: str
+    task: str
+    language: str
+    date: str
+    version: str
+    labels: Mapping[str, str]
+    results: Results | None = None
+    gate: Gate | None = None
+    classes: Classes | None = None
+    calibration: Calibration | None = None
+    drafts: Drafts | None = None
+    data: Data | None = None
+    compression: Compression | None = None
+    lineage: Lineage | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
