@@ -9,7 +9,6 @@ from refsynth.core.types import Metric
 from refsynth.evaluation.sections import ClassRow, Gate
 from refsynth.evaluation.tree import Report
 
-
 WEAK_F1 = 0.7
 NAMED = 3
 FEW_KEPT = 0.25

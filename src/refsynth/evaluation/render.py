@@ -16,7 +16,6 @@ from refsynth.evaluation import plots
 from refsynth.evaluation.advice import advise, points, top_confusions, verdict
 from refsynth.evaluation.tree import Report
 
-
 LONGEST_TEXT = 320
 LONGEST_LABEL = 60
 TABLE_MATRIX = 12
