@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from refsynth.bundle.model import load
-from refsynth.core.config import RunConfig
+from refsynth.core.config import DataConfig, RunConfig
+from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, read_json, write_json
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.data.io import BadRow, iter_rows
@@ -45,12 +46,13 @@ def evaluate_test(config: RunConfig, final: Final, shop: Workshop, bundle: Path,
     Raises:
         DataError: the file cannot be read, or has no usable row.
     """
-    if config.data.test is None:
+    path = config.data.test
+    if path is None:
         return None
-    key = {"file": file_digest_or_none(config.data.test), "bundle": folder.hash_of("bundle"), "fit": folder.hash_of("fit")}
+    key = {"file": file_digest_or_none(path), "bundle": folder.hash_of("bundle"), "fit": folder.hash_of("fit")}
 
     def make(out: Path) -> None:
-        texts, truth, unusable = _read(config, shop.labels)
+        texts, truth, unusable = _read(path, config.data, shop.labels)
         model = load(bundle)
         probabilities = model.probabilities(texts)
         majority = Counter(example.label for example in final.real).most_common(1)[0][0]
@@ -76,16 +78,17 @@ def evaluate_test(config: RunConfig, final: Final, shop: Workshop, bundle: Path,
     )
 
 
-def _read(config: RunConfig, labels: Sequence[str]) -> tuple[list[str], list[int], dict[str, int]]:
+def _read(path: Path, data: DataConfig, labels: Sequence[str]) -> tuple[list[str], list[int], dict[str, int]]:
     texts, truth, unusable = [], [], Counter[str]()
-    data = config.data
-    assert data.test is not None
-    for row in iter_rows(data.test, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding):
+    for row in iter_rows(path, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding):
         if isinstance(row, BadRow):
-            unusable["unreadable"] += 1
+            unusable["an unreadable row"] += 1
         elif row.label not in labels:
-            unusable["unknown or missing label"] += 1
+            unusable["an unknown or missing label"] += 1
         else:
             texts.append(row.text)
             truth.append(labels.index(row.label))
+    if not texts:
+        found = ", ".join(f"{count} with {why}" for why, count in unusable.items()) or "no rows"
+        raise DataError(f"{path}: no row to measure on: {found}", remedy="correct data.test or data.columns in task.yaml")
     return texts, truth, dict(unusable)

@@ -15,7 +15,7 @@ from refsynth.core.types import Example, IntArray
 from refsynth.data.io import read_examples
 from refsynth.data.language import detect_language
 from refsynth.data.split import fold_of
-from refsynth.data.text import clean, near_groups
+from refsynth.data.text import near_groups
 from refsynth.task import Task
 
 
@@ -78,13 +78,18 @@ def file_digest_or_none(path: Path) -> str | None:
         return None
 
 
-def _load(task: Task, *, skip_bad: bool) -> tuple[list[Example], dict[str, Any]]:
+def _load(task: Task, *, skip_bad: bool) -> tuple[tuple[Example, ...], dict[str, Any]]:
     if task.train is None:
-        return [], {}
+        return (), {}
     data = task.config.data
     loaded = read_examples(
         task.train, labels=task.labels, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding, skip_bad=skip_bad
     )
-    examples = [Example(example.id, clean(example.text), example.label) for example in loaded.examples]
-    facts = {"name": task.train.name, "rows": loaded.rows, "skipped": [asdict(row) for row in loaded.skipped]}
-    return examples, facts
+    facts = {
+        "name": task.train.name,
+        "format": ", ".join(part for part in (loaded.format, loaded.encoding, loaded.delimiter) if part),
+        "rows": loaded.rows,
+        "skipped": [asdict(row) for row in loaded.skipped],
+        "notes": list(loaded.notes),
+    }
+    return loaded.examples, facts
