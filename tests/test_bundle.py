@@ -70,6 +70,7 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> bundle.Contents:
         lineage={"seed": 0, "data": {"train": "0" * 64}},
         data="96 labelled rows and 600 drafts.",
         limits=["Not for medical use."],
+        golden_limit=0.05,
     )
 
 
@@ -320,11 +321,11 @@ def test_where_both_variants_go_wrong_nothing_is_served(copy: Path) -> None:
 
 def test_a_tie_may_turn_but_a_decision_may_not() -> None:
     golden = Golden(("a", "b"), np.array([[0.51, 0.49], [0.9, 0.1]]))
-    assert golden.agrees(np.array([[0.48, 0.52], [0.88, 0.12]]), limit=0.1)
-    assert not golden.agrees(np.array([[0.51, 0.49], [0.75, 0.25]]), limit=0.1)
-    wide = Golden(("a",), np.array([[0.6, 0.4]]))
-    assert not wide.agrees(np.array([[0.45, 0.55]]), limit=0.16)
-    assert not golden.agrees(np.full((2, 2), np.nan), limit=1.0)
+    assert golden.share_off(np.array([[0.48, 0.52], [0.88, 0.12]]), limit=0.1) == 0
+    assert golden.share_off(np.array([[0.51, 0.49], [0.75, 0.25]]), limit=0.1) == 0.5
+    decided = Golden(("a",), np.array([[0.6, 0.4]]))
+    assert decided.share_off(np.array([[0.45, 0.55]]), limit=0.16) == 1
+    assert golden.share_off(np.full((2, 2), np.nan), limit=1.0) == 1
 
 
 class TestSave:

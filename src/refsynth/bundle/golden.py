@@ -1,6 +1,6 @@
 """Golden texts: built-in sentences whose fp32 probabilities a bundle carries, so that it can test itself wherever it is opened.
 
-Integer arithmetic differs between processors: without VNNI a product of two 8-bit numbers pairs can saturate, silently. The test
+Integer arithmetic differs between processors: without VNNI the sum of two 8-bit products can saturate, silently. The test
 notices. The sentences are ours and neutral; a user's rows never get into a bundle.
 """
 
@@ -17,6 +17,9 @@ from refsynth.core.types import FloatArray
 
 GOLDEN_LIMIT = 0.15
 """The largest difference of a probability to fp32 that counts as rounding (design/003-bundle.md has the measurements)."""
+
+TOLERATED = 0.1
+"""The share of golden texts that may be off: a sharp head turns the rounding of a text near a boundary into a large step."""
 
 GOLDEN_TEXTS = (
     "Hello, I have a question about my account.",
@@ -92,22 +95,16 @@ class Golden(NamedTuple):
     texts: tuple[str, ...]
     probabilities: FloatArray
 
-    def deviation(self, probabilities: FloatArray) -> float:
-        """Return the largest difference of a probability to fp32; infinite where one is not a number."""
-        worst = float(np.abs(probabilities - self.probabilities).max())
-        return worst if np.isfinite(worst) else float("inf")
+    def share_off(self, probabilities: FloatArray, *, limit: float) -> float:
+        """Return the share of texts that are answered otherwise than in fp32 by more than rounding explains.
 
-    def agrees(self, probabilities: FloatArray, *, limit: float) -> bool:
-        """Tell whether these probabilities are those of fp32 but for rounding.
-
-        No probability is off by more than the limit, and no label flips whose lead in fp32 was larger than the limit; a smaller
-        lead is a tie that rounding may turn.
+        Such a text has a probability that is off by more than the limit (or is not a number), or another label although the lead
+        of the fp32 label was larger than the limit; a smaller lead is a tie that rounding may turn.
         """
-        if self.deviation(probabilities) > limit:
-            return False
         rows, best = np.arange(len(self.texts)), probabilities.argmax(1)
+        near = np.abs(probabilities - self.probabilities).max(1) <= limit  # false for what is not a number
         lead = self.probabilities.max(1) - self.probabilities[rows, best]
-        return bool((lead <= limit).all())
+        return float(1 - (near & (lead <= limit)).mean())
 
 
 class _File(BaseModel):

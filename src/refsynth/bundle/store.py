@@ -6,13 +6,13 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save as save_tensors
 
-from refsynth import __version__
 from refsynth.bundle.card import render_card
 from refsynth.bundle.golden import GOLDEN_LIMIT, GOLDEN_TEXTS
 from refsynth.bundle.manifest import MANIFEST, SCHEMA_VERSION, Calibration, Figure, FileEntry, Label, Manifest
@@ -71,7 +71,7 @@ def save(folder: Path, contents: Contents) -> None:
     if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
         raise InputError(f"{folder}: not empty and not a bundle", remedy="name a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     partial.mkdir()
     try:
         _write(partial, contents)
@@ -105,7 +105,7 @@ def _manifest(contents: Contents, files: dict[str, FileEntry]) -> Manifest:
     return Manifest(
         schema_version=SCHEMA_VERSION,
         kind="encoder" if encoder else "tfidf",
-        refsynth=__version__,
+        refsynth=version("refsynth"),
         labels=tuple(Label(name=name, description=description) for name, description in contents.labels.items()),
         language=contents.language,
         max_tokens=encoder.max_tokens if encoder else None,

@@ -42,21 +42,19 @@ class OnnxEncoder:
 
     An int8 graph scales the activations of a batch together, so that an embedding moves a little (about as much as int8 differs
     from fp32) with the texts that share its batch.
+
+    Args:
+        graph: the ONNX file, with its external data beside it.
+        tokenizer: the `tokenizer.json`.
+        max_tokens: the longest text, special tokens included; longer ones are cut.
+        prefix: what the encoder wants before each text.
+        threads: for one batch; 0 lets ONNX Runtime take one per core.
+
+    Raises:
+        ModelError: a file is absent or is not what it should be.
     """
 
     def __init__(self, graph: Path, tokenizer: Path, *, max_tokens: int, prefix: str = "", threads: int = 0) -> None:
-        """Open a graph.
-
-        Args:
-            graph: the ONNX file, with its external data beside it.
-            tokenizer: the `tokenizer.json`.
-            max_tokens: the longest text, special tokens included; longer ones are cut.
-            prefix: what the encoder wants before each text.
-            threads: for one batch; 0 lets ONNX Runtime take one per core.
-
-        Raises:
-            ModelError: a file is absent or is not what it should be.
-        """
         self.tokenizer = TextTokenizer(tokenizer, max_tokens=max_tokens, prefix=prefix, parallel=threads != 1)
         self._session = _session(graph, threads)
         self.dimension = int(self._session.get_outputs()[0].shape[-1])

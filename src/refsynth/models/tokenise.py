@@ -13,14 +13,19 @@ CHARS_PER_TOKEN = 256  # beyond max_tokens times this nothing of a text is read:
 
 
 class TextTokenizer:
-    """A `tokenizer.json` that returns at most `max_tokens` ids a text, special tokens included."""
+    """A `tokenizer.json` that returns at most `max_tokens` ids a text, special tokens included.
+
+    Args:
+        path: the file.
+        max_tokens: the longest text; longer ones are cut.
+        prefix: goes before each text.
+        parallel: whether a batch may take more than one thread.
+
+    Raises:
+        ModelError: it is no tokenizer.
+    """
 
     def __init__(self, path: Path, *, max_tokens: int, prefix: str = "", parallel: bool = True) -> None:
-        """Read the file.
-
-        Raises:
-            ModelError: it is no tokenizer.
-        """
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises nothing narrower
