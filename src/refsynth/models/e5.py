@@ -116,13 +116,15 @@ def dequantize(blocks: bytes | memoryview, shape: tuple[int, int]) -> Floats:
     """Return the matrix of Q4_0 blocks: value = (nibble - 8) x scale.
 
     Raises:
-        ModelError: the number of bytes does not fit the shape.
+        ModelError: the number of bytes does not fit the shape, or a scale is no number.
     """
     count = shape[0] * shape[1] // BLOCK
     if len(blocks) != count * BLOCK_BYTES or shape[1] % BLOCK:
         raise ModelError(f"{len(blocks)} bytes of Q4_0", expected=f"expected {count * BLOCK_BYTES} for shape {shape}")
     table = np.frombuffer(blocks, np.uint8).reshape(count, BLOCK_BYTES)
     scale = table[:, :2].copy().view(np.float16).astype(np.float32)
+    if not np.isfinite(scale).all():
+        raise ModelError("a Q4_0 block has a scale that is no number", remedy="fetch it again: refsynth models fetch e5")
     nibbles = np.concatenate([table[:, 2:] & 15, table[:, 2:] >> 4], axis=1)
     return np.asarray((nibbles.astype(np.float32) - 8) * scale).reshape(shape)
 

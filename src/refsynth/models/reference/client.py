@@ -9,11 +9,17 @@ import email.utils
 import random
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 from refsynth.core.errors import EndpointError
 from refsynth.core.extras import require
+
+Json = dict[str, Any]
+Post = Callable[[str, Json], Any]
+"""A request's path and body to its JSON answer."""
 
 LONGEST_WAIT = 60.0
 """Seconds to wait before a further try at most, whatever `Retry-After` says."""
@@ -59,7 +65,7 @@ class Budget:
 
 
 class JsonClient:
-    """POSTs JSON to one server. No redirect is followed: the key and the prompts go to the host that the user named only."""
+    """POSTs JSON to one server. No redirect is followed: key and prompts go only to the host that the user named."""
 
     def __init__(self, base: str, *, key: str | None, timeout: float, retries: int, concurrency: int, budget: Budget) -> None:
         """Prepare the connection pool.
@@ -77,15 +83,21 @@ class JsonClient:
             raise EndpointError("the endpoint is not an http address", expected="expected e.g. http://127.0.0.1:8080/v1")
         self.host = f"{place.scheme}://{place.hostname}" + (f":{place.port}" if place.port else "") + place.path.rstrip("/")
         self._retries, self._budget = retries, budget
-        self._client = self._httpx.Client(
-            base_url=base.rstrip("/") + "/",
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-            timeout=timeout,
-            limits=self._httpx.Limits(max_connections=concurrency),
-            follow_redirects=False,
-        )
+        self._options = {
+            "base_url": base.rstrip("/") + "/",
+            "timeout": timeout,
+            "limits": self._httpx.Limits(max_connections=concurrency),
+            "follow_redirects": False,
+        }
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
+    @contextmanager
+    def connect(self) -> Iterator[Post]:
+        """Give `post(path, body)`, which threads may share, and close the connections after the block."""
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        with self._httpx.Client(headers=headers, **self._options) as connection:
+            yield lambda path, body: self._post(connection, path, body)
+
+    def _post(self, connection: Any, path: str, body: Json) -> Any:
         """Return the JSON answer. The caller has taken this request from the budget; further tries are taken here.
 
         Raises:
@@ -96,7 +108,7 @@ class JsonClient:
             if attempt:
                 self._budget.take(1)
             try:
-                answer = self._client.post(path, json=body)
+                answer = connection.post(path, json=body)
             except self._httpx.TransportError as error:
                 failure, wait = f"no answer ({type(error).__name__})", None
             except self._httpx.HTTPError as error:

@@ -22,7 +22,7 @@ from refsynth.core.errors import ModelError
 from refsynth.core.extras import require
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Completion, FloatArray, Prompt
-from refsynth.models.reference.seam import completion_of, continuation
+from refsynth.models.reference.seam import completion_of, continuation, ids_holding
 from refsynth.models.store import model_hash
 
 START = "<|endoftext|>"
@@ -79,7 +79,7 @@ class EmbeddedGenerator:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._special = sorted(self._tokenizer.get_added_tokens_decoder())
         self._tokenizer.encode_special_tokens = True  # control tokens in a prompt are text
-        self._ends = frozenset(self._special) | _holding(self._tokenizer, stop)
+        self._ends = frozenset(self._special) | ids_holding(stop, self._tokenizer.decode, self._tokenizer.get_vocab_size())
         self._decoding = {
             "beam_size": 1,
             "max_length": max_tokens,
@@ -150,10 +150,3 @@ class EmbeddedGenerator:
     def _completion(self, ids: list[int]) -> Completion:
         finished = bool(ids) and ids[-1] in self._ends
         return completion_of(self._tokenizer.decode(ids, skip_special_tokens=True), stop=self._stop, finished=finished)
-
-
-def _holding(tokenizer: Any, stop: str) -> frozenset[int]:
-    """Return the ids whose text holds `stop`: sampling one of them ends the completion at once."""
-    if not stop:
-        return frozenset()
-    return frozenset(index for index in range(tokenizer.get_vocab_size()) if stop in tokenizer.decode([index]))

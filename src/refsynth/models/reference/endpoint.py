@@ -15,7 +15,7 @@ import numpy as np
 from refsynth.core.errors import EndpointError
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Completion, FloatArray, Prompt
-from refsynth.models.reference.client import Budget, JsonClient, Refusal
+from refsynth.models.reference.client import Budget, JsonClient, Post, Refusal
 from refsynth.models.reference.seam import completion_of, continuation
 
 _NO_SUCH_ROUTE = (404, 405, 501)
@@ -90,8 +90,8 @@ class EndpointGenerator:
             PartialAnswerError: a prompt could not be answered; the others' answers are in it.
         """
         self._budget.take(len(prompts))
-        with ThreadPoolExecutor(self._concurrency) as pool:
-            futures = [pool.submit(self._ask, prompt, n, derive_seed(seed, index)) for index, prompt in enumerate(prompts)]
+        with self._client.connect() as post, ThreadPoolExecutor(self._concurrency) as pool:
+            futures = [pool.submit(self._ask, post, prompt, n, derive_seed(seed, index)) for index, prompt in enumerate(prompts)]
         return _gather(futures)
 
     def score(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> FloatArray:
@@ -102,29 +102,29 @@ class EndpointGenerator:
         """
         pairs = list(zip(prompts, texts, strict=True))
         self._budget.take(len(pairs))
-        with ThreadPoolExecutor(self._concurrency) as pool:
-            return np.asarray(list(pool.map(lambda pair: self._score(*pair), pairs)), dtype=np.float64)
+        with self._client.connect() as post, ThreadPoolExecutor(self._concurrency) as pool:
+            return np.asarray(list(pool.map(lambda pair: self._score(post, *pair), pairs)), dtype=np.float64)
 
-    def _ask(self, prompt: Prompt, n: int, seed: int) -> list[Completion]:
+    def _ask(self, post: Post, prompt: Prompt, n: int, seed: int) -> list[Completion]:
         """Return `n` completions; a server that ignores `n` is asked again until it has given as many."""
         rows: list[Completion] = []
         while len(rows) < n:
             if rows:
                 self._budget.take(1)
             body = {**self._decoding, "n": n - len(rows), "seed": derive_seed(seed, len(rows))}
-            rows += self._complete(prompt.text, body)
+            rows += self._complete(post, prompt.text, body)
         return rows[:n]
 
-    def _complete(self, prompt: str, body: dict[str, Any]) -> list[Completion]:
+    def _complete(self, post: Post, prompt: str, body: dict[str, Any]) -> list[Completion]:
         if not self._chat:
             try:
-                return self._completions(self._client.post("completions", {**body, "prompt": prompt}))
+                return self._completions(post("completions", {**body, "prompt": prompt}))
             except Refusal as error:
                 if error.status not in _NO_SUCH_ROUTE:
                     raise
             self._budget.take(1)
         message = {"role": "user", "content": prompt}
-        rows = self._completions(self._client.post("chat/completions", {**body, "messages": [message]}))
+        rows = self._completions(post("chat/completions", {**body, "messages": [message]}))
         self._chat = True  # only once it has answered: a 404 may also mean that the model is not known
         return rows
 
@@ -138,13 +138,13 @@ class EndpointGenerator:
             rows.append(completion_of(text, stop=self._stop, finished=choice.get("finish_reason") != "length"))
         return rows
 
-    def _score(self, prompt: Prompt, text: str) -> float:
+    def _score(self, post: Post, prompt: Prompt, text: str) -> float:
         whole = prompt.text + continuation(prompt.text, text)
         if len(whole) == len(prompt.text):
             return float("nan")
         body = {"model": self._model, "prompt": whole, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
         try:
-            answer = self._client.post("completions", body)
+            answer = post("completions", body)
         except Refusal as error:
             if error.status in (400, 422, *_NO_SUCH_ROUTE):
                 raise self._cannot_score() from error

@@ -18,7 +18,7 @@ from refsynth.core.errors import ModelError
 from refsynth.core.extras import require
 from refsynth.core.run import derive_seed, digest, file_digest
 from refsynth.core.types import Completion, FloatArray, Prompt
-from refsynth.models.reference.seam import completion_of, continuation
+from refsynth.models.reference.seam import completion_of, continuation, ids_holding
 
 SCORE_BATCH = 16
 """Texts scored at once under one prompt."""
@@ -37,7 +37,7 @@ class FolderGenerator:
             ModelError: the folder holds no causal language model in safetensors.
         """
         self._torch = require("torch", extra="train")
-        transformers = require("transformers", extra="train")
+        transformers, safetensors = require("transformers", extra="train"), require("safetensors", extra="train")
         weights = sorted(folder.glob("*.safetensors"))
         if not (folder / "config.json").is_file() or not weights:
             raise ModelError(
@@ -51,11 +51,15 @@ class FolderGenerator:
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 folder, use_safetensors=True, dtype=self._torch.float32, **options
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
             raise ModelError(f"{folder}: does not load as a causal language model ({error})") from error
         self._model = model.eval()
         self._hash = digest([[path.name, file_digest(path)] for path in [folder / "config.json", *weights]])
         self._start = [index for index in [self._tokenizer.bos_token_id] if index is not None]
+        ends = self._model.generation_config.eos_token_id
+        self._ends = frozenset([ends] if isinstance(ends, int) else ends or ()) | ids_holding(
+            stop, self._tokenizer.decode, len(self._tokenizer)
+        )
         self._stop = stop
         self._decoding: dict[str, Any] = {
             "do_sample": True,
@@ -64,9 +68,8 @@ class FolderGenerator:
             "top_k": 0,
             "max_new_tokens": max_tokens,
             "pad_token_id": self._padding(),
+            "eos_token_id": sorted(self._ends) or None,
         }
-        if stop:
-            self._decoding |= {"stop_strings": [stop], "tokenizer": self._tokenizer}
 
     @property
     def name(self) -> str:
@@ -127,8 +130,6 @@ class FolderGenerator:
         return self._start + ids if start else ids
 
     def _completion(self, ids: list[int]) -> Completion:
-        ends = self._model.generation_config.eos_token_id
-        known = {ends} if isinstance(ends, int) else set(ends or ())
-        place = next((index for index, token in enumerate(ids) if token in known), None)
-        text = self._tokenizer.decode(ids[:place], skip_special_tokens=True)
-        return completion_of(text, stop=self._stop, finished=place is not None)
+        end = next((place for place, token in enumerate(ids, start=1) if token in self._ends), None)  # what follows is padding
+        text = self._tokenizer.decode(ids[:end], skip_special_tokens=True)
+        return completion_of(text, stop=self._stop, finished=end is not None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from refsynth.core.types import Completion
 
 _OPENERS = "\"'([{“‘「『《（【"
@@ -18,3 +20,8 @@ def completion_of(text: str, *, stop: str, finished: bool) -> Completion:
     """Return the completion up to `stop` (never, if that is empty); meeting it is a finish too."""
     head, found, _ = text.partition(stop) if stop else (text, "", "")
     return Completion(head, finished or bool(found))
+
+
+def ids_holding(stop: str, decode: Callable[[list[int]], str], size: int) -> frozenset[int]:
+    """Return the token ids below `size` whose text holds `stop`: sampling one of them ends a completion at once."""
+    return frozenset(index for index in range(size) if stop in decode([index])) if stop else frozenset()
