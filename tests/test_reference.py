@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -14,10 +15,13 @@ from hypothesis import strategies as st
 from openai_server import OpenAIServer
 from refsynth.core.errors import ModelError
 from refsynth.core.protocols import Generator
+from refsynth.core.run import file_digest, write_json
 from refsynth.core.types import Completion, Prompt
+from refsynth.models import gguf
+from refsynth.models.catalog import CATALOG
 from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator
 from refsynth.models.reference.seam import completion_of, continuation
-from refsynth.models.store import ModelStore
+from refsynth.models.store import LAYOUT, MANIFEST, ModelStore, model_hash
 
 CARD = Prompt("Texts about cards:\n\n- my new card has not arrived\n- when does the card come\n-", "card")
 FOOD = Prompt("Texts about food:\n\n- the soup was cold and late\n- good bread, slow kitchen\n-", "food")
@@ -75,16 +79,24 @@ def folder(tmp_path_factory):
     transformers = pytest.importorskip("transformers")
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-    vocabulary = {"<bos>": 0, "<eos>": 1} | {char: 2 + i for i, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    vocabulary = {"<|endoftext|>": 0, "<|im_start|>": 1, "<|im_end|>": 2} | {
+        char: 3 + i for i, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))
+    }
     tokenizer = Tokenizer(models.BPE(vocabulary, merges=[]))
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     path = tmp_path_factory.mktemp("folder")
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<eos>")
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        unk_token="<|endoftext|>",
+        additional_special_tokens=["<|im_start|>"],
+    )
     fast.save_pretrained(path)
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
-        vocab_size=258, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        bos_token_id=0, eos_token_id=1, max_position_embeddings=512, initializer_range=0.3,
+        vocab_size=259, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        bos_token_id=0, eos_token_id=2, max_position_embeddings=512, initializer_range=0.3,
     )  # fmt: skip
     transformers.LlamaForCausalLM(config).save_pretrained(path)
     return path
@@ -136,7 +148,7 @@ class TestFolder:
 
     def test_control_tokens_in_a_prompt_are_text(self, folder):
         generator = FolderGenerator(folder)
-        assert 1 not in generator._ids("a <eos> b", start=False) and generator._ids("a", start=True)[0] == 0
+        assert 2 not in generator._ids("a <|im_end|> b", start=False) and generator._ids("a", start=True)[0] == 0
 
     def test_not_a_model(self, tmp_path, folder):
         with pytest.raises(ModelError, match="not a model folder"):
@@ -160,8 +172,17 @@ def test_embedded_needs_a_ready_folder(tmp_path):
         EmbeddedGenerator(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def smollm2():
+@pytest.fixture(scope="module", params=["tiny", "smollm2"])
+def smollm2(request, tmp_path_factory):
+    """The embedded reference's folder: the tiny model converted as the real one is, and the real one where it is in the cache."""
+    if request.param == "tiny":
+        source, ready = tmp_path_factory.mktemp("embedded") / "full", tmp_path_factory.mktemp("ready")
+        shutil.copytree(request.getfixturevalue("folder"), source)
+        gguf.quantize(source, ready)
+        files = {path.name: {"sha256": file_digest(path), "bytes": path.stat().st_size} for path in ready.iterdir()}
+        assert not source.exists() and set(files) == set(CATALOG["smollm2"].files)
+        write_json(ready / MANIFEST, {"layout": LAYOUT, "source": "test", "files": files})
+        return ready
     if not ModelStore().status("smollm2").ready:
         pytest.skip("smollm2 is not in the cache: refsynth models fetch smollm2")
     return ModelStore().path("smollm2")
@@ -191,9 +212,7 @@ class TestEmbedded:
 
     def test_completions(self, smollm2):
         generator = EmbeddedGenerator(smollm2, max_tokens=12)
-        assert (
-            isinstance(generator, Generator) and generator.name == f"embedded:smollm2:{ModelStore().status('smollm2').hash[:12]}"
-        )
+        assert isinstance(generator, Generator) and generator.name == f"embedded:smollm2:{model_hash(smollm2)[:12]}"
         rows = [completion for row in generator.generate([CARD, FOOD], n=16, seed=0) for completion in row]
         assert all("\n" not in completion.text and "<|" not in completion.text for completion in rows)
         assert {completion.finished for completion in rows} == {True, False}

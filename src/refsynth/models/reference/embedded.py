@@ -85,7 +85,7 @@ class EmbeddedGenerator:
             "max_length": max_tokens,
             "min_length": 1,  # a prompt is never answered with nothing
             "sampling_temperature": temperature,
-            "sampling_topk": TOP_K if top_p < 1 else 0,
+            "sampling_topk": min(TOP_K, self._tokenizer.get_vocab_size()) if top_p < 1 else 0,
             "sampling_topp": top_p,
             "include_prompt_in_result": False,
             "end_token": sorted(self._ends),
