@@ -43,23 +43,17 @@ def test_a_step_that_fails_leaves_nothing_that_looks_finished(tmp_path):
     assert len(made) == 1
 
 
-def test_kept_work_of_the_same_key_is_found_again_and_of_another_key_is_not(tmp_path):
-    folder = RunFolder(tmp_path)
+def test_what_an_interrupted_step_left_behind_is_not_taken_over(tmp_path):
+    folder, seen = RunFolder(tmp_path), []
 
     def interrupted(path):
-        (path / "journal").write_text("half", "utf-8")
-        (path / ".x.1.tmp").write_text("torn", "utf-8")
+        (path / "half").write_text("half", "utf-8")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        folder.step("one", 1, interrupted, keep=True)
-    seen = []
-    folder.step("one", 1, lambda path: seen.append(sorted(p.name for p in path.iterdir())), keep=True)
-    assert seen == [["journal", "step.json"]]
-    with pytest.raises(KeyboardInterrupt):
-        folder.step("two", 1, interrupted, keep=True)
-    folder.step("two", 2, lambda path: seen.append(sorted(p.name for p in path.iterdir())), keep=True)
-    assert seen[1] == ["step.json"]
+        folder.step("one", 1, interrupted)
+    folder.step("one", 1, lambda path: seen.append(list(path.iterdir())))
+    assert seen == [[]]
 
 
 def test_the_hash_is_of_the_content_only(tmp_path):

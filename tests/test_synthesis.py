@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refsynth.core.errors import EndpointError
 from refsynth.core.types import Completion, Example
+from refsynth.models.reference import BudgetError, PartialAnswerError
 from refsynth.synthesis.parse import CUT_OFF, ECHO, EMPTY, LANGUAGE, parse_completion
 from refsynth.synthesis.plan import plan_requests, quotas
 from refsynth.synthesis.prompts import class_prompt, neutralise
-from refsynth.synthesis.sample import prompts_of, synthesize
+from refsynth.synthesis.sample import BATCH, prompts_of, synthesize
 
 
 class Scripted:
@@ -116,7 +118,7 @@ def test_parsing_never_fails_and_gives_text_or_reason(text, finished):
 def run(tmp_path, generator, *, counts=None, name="journal"):
     rows, _, requests = plan(counts or {"a": 8, "b": 8})
     texts = {row.id: row.text for row in rows}
-    return synthesize(requests, generator, journal=tmp_path / name, texts=texts, language="en", seed=0)
+    return synthesize(requests, generator, decoding={}, journal=tmp_path / name, texts=texts, language="en", seed=0)
 
 
 def test_an_interrupted_run_asks_for_no_batch_twice_and_ends_the_same(tmp_path):
@@ -154,6 +156,54 @@ def test_a_seed_row_that_was_taken_out_leaves_no_trace(tmp_path):
         rest, folds[keep], {"a": "about a", "b": "about b"}, drafts=100, shots=4, per_prompt=8, language="en", seed=0
     )
     texts = {row.id: row.text for row in rest}
-    after = synthesize(requests, Scripted(), journal=tmp_path / "journal", texts=texts, language="en", seed=0)
+    after = synthesize(requests, Scripted(), decoding={}, journal=tmp_path / "journal", texts=texts, language="en", seed=0)
     assert not any("row-a-3" in draft.provenance.shown for draft in after.drafts)
     assert "a seed 3" not in json.dumps([record["text"] for record in prompts_of(requests)])
+
+
+class Halting(Scripted):
+    """Answers one prompt of its second call and fails, as an endpoint does; or says that the budget is used up."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def generate(self, prompts, *, n, seed):
+        if self.calls == 1:
+            if self.error is PartialAnswerError:
+                raise PartialAnswerError(EndpointError("gone"), {1: [Completion(" kept.", True)] * n})
+            raise self.error("used up")
+        return super().generate(prompts, n=n, seed=seed)
+
+
+def test_what_an_endpoint_answered_before_it_failed_is_kept(tmp_path):
+    with pytest.raises(EndpointError):
+        run(tmp_path, Halting(PartialAnswerError))
+    asked = []
+
+    class Watched(Scripted):
+        def generate(self, prompts, *, n, seed):
+            asked.append(len(prompts))
+            return super().generate(prompts, n=n, seed=seed)
+
+    drafts = run(tmp_path, Watched()).drafts
+    whole = [BATCH] * (len(asked) - 1)
+    assert asked[0] < BATCH or asked != whole
+    assert any(draft.text == "kept." for draft in drafts)
+
+
+def test_at_the_end_of_its_budget_a_run_goes_on_with_what_it_has(tmp_path):
+    result = run(tmp_path, Halting(BudgetError))
+    assert result.stopped
+    assert 0 < len(result.drafts) < 100
+
+
+def test_drafts_of_other_settings_are_not_taken_from_the_journal(tmp_path):
+    rows, _, requests = plan({"a": 8, "b": 8})
+    texts = {row.id: row.text for row in rows}
+    calls = []
+    for decoding in ({"t": 1}, {"t": 1}, {"t": 2}):
+        generator = Scripted()
+        synthesize(requests, generator, decoding=decoding, journal=tmp_path / "j", texts=texts, language="en", seed=0)
+        calls.append(generator.calls)
+    assert calls[1] == 0 < calls[0] == calls[2]

@@ -16,13 +16,22 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Model": "refsynth.bundle.model",
     "RefsynthError": "refsynth.core.errors",
+    "RunConfig": "refsynth.core.config",
+    "Task": "refsynth.task",
+    "load": "refsynth.bundle.model",
+    "run": "refsynth.pipeline.steps",
 }
 
-__all__ = ["RefsynthError", "__version__"]
+__all__ = ["Model", "RefsynthError", "RunConfig", "Task", "__version__", "load", "run"]
 
 if TYPE_CHECKING:
+    from refsynth.bundle.model import Model, load
+    from refsynth.core.config import RunConfig
     from refsynth.core.errors import RefsynthError
+    from refsynth.pipeline.steps import run
+    from refsynth.task import Task
 
 
 def __getattr__(name: str) -> Any:

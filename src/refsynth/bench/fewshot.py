@@ -19,7 +19,8 @@ from refsynth.bench.peers import setfit
 from refsynth.bench.sets import Sample, read_sample
 from refsynth.core.config import RunConfig
 from refsynth.metrics import accuracy, macro_f1
-from refsynth.models.store import ModelStore, encoder_for
+from refsynth.models.catalog import encoder_for
+from refsynth.models.store import ModelStore
 from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.steps import run
 from refsynth.task import Task

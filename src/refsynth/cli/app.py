@@ -16,8 +16,6 @@ from refsynth.cli import bench, demo, doctor, evaluate, init, models, predict, r
 from refsynth.cli.screen import err
 from refsynth.core.errors import RefsynthError
 
-INTERRUPTED = 130
-
 app = typer.Typer(
     name="refsynth",
     help="From a handful of labelled texts to a small, fast, audited text model.",
@@ -61,6 +59,3 @@ def main() -> None:
             raise
         err.print(f"error: {error}", markup=False)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("stopped; what is finished is kept. Run the same command to go on.")
-        sys.exit(INTERRUPTED)

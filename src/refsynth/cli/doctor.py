@@ -21,7 +21,10 @@ FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
-    """Tell what is installed, what is missing and what this machine can do."""
+    """Tell what is installed, what is missing and what this machine can do.
+
+    Example: refsynth doctor --json
+    """
     report = examine()
     if as_json:
         print_json(report)

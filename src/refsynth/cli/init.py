@@ -57,7 +57,10 @@ def init(
     test: Annotated[Path | None, typer.Option(help="Labelled rows that only the final evaluation reads.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a task.yaml that is there.")] = False,
 ) -> None:
-    """Write a task.yaml to edit, from a labelled file or from label names."""
+    """Write a task.yaml to edit, from a labelled file or from label names.
+
+    Examples: refsynth init my-task --from tickets.csv, or refsynth init my-task --labels billing,delivery
+    """
     target = directory / "task.yaml"
     named = _split(labels)
     if from_file is None and named is None:

@@ -29,7 +29,10 @@ class SourceName(StrEnum):
 
 @models.command("list")
 def list_(as_json: Json = False) -> None:
-    """List the embedded models and whether they are on this machine."""
+    """List the embedded models and whether they are on this machine.
+
+    Example: refsynth models list
+    """
     store = ModelStore()
     states = [store.status(name) for name in CATALOG]
     if as_json:
@@ -52,7 +55,10 @@ def fetch(
     folder: Annotated[Path | None, typer.Option("--from", help="Copy ready models from this folder instead.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Make them again even if they are there.")] = False,
 ) -> None:
-    """Fetch models into the cache, once; nothing else needs the network."""
+    """Fetch models into the cache, once; nothing else needs the network.
+
+    Examples: refsynth models fetch, or on a machine without a network: refsynth models fetch --from /media/stick
+    """
     store = ModelStore()
     for entry in [entry_of(name) for name in names or CATALOG]:
         with err.status(f"{entry.name}: {entry.title}") as line:
@@ -70,7 +76,10 @@ def fetch(
 
 @models.command("verify")
 def verify(names: Names = None, as_json: Json = False) -> None:
-    """Hash the stored files again; without names, those of every model that is there."""
+    """Hash the stored files again; without names, those of every model that is there.
+
+    Example: refsynth models verify minilm
+    """
     store = ModelStore()
     wanted = [entry_of(name).name for name in names] if names else [name for name in CATALOG if store.status(name).ready]
     if not wanted:

@@ -10,6 +10,8 @@ import typer
 from refsynth.cli.screen import err, out, print_json
 from refsynth.cli.watch import Printer
 
+INTERRUPTED = 130
+
 
 def run(
     task: Annotated[Path, typer.Argument(help="A task.yaml, as `refsynth init` writes it.")],
@@ -31,6 +33,8 @@ def run(
 
 def execute(task: Any, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
     """Run a task and print what came of it."""
+    import transformers
+
     from refsynth.cli.table import show_systems
     from refsynth.pipeline.report import summary, write_report
     from refsynth.pipeline.steps import run as run_task
@@ -38,7 +42,13 @@ def execute(task: Any, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
     err.print(
         f"refsynth run: {len(task.labels)} labels -> {folder}   (offline but for a reference endpoint, if task.yaml names one)"
     )
-    finished = run_task(task, folder, watch=Printer(), skip_bad=skip_bad)
+    transformers.utils.logging.disable_progress_bar()  # its bars are about files, not about the run
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        finished = run_task(task, folder, watch=Printer(), skip_bad=skip_bad)
+    except KeyboardInterrupt:
+        err.print("stopped; what is finished is kept. Run the same command to go on.")
+        raise typer.Exit(INTERRUPTED) from None
     report, paths = write_report(finished)
     if as_json:
         print_json(summary(finished, report, paths))

@@ -112,7 +112,7 @@ class RunFolder:
                 ) from error
             yield
 
-    def step(self, name: str, key: Json, make: Callable[[Path], None], *, version: int = 1, keep: bool = False) -> Path:
+    def step(self, name: str, key: Json, make: Callable[[Path], None], *, version: int = 1) -> Path:
         """Return the folder of a step, made by `make(folder)` unless the same step is there already.
 
         Args:
@@ -120,7 +120,6 @@ class RunFolder:
             key: everything that the result depends on, as JSON: hashes of inputs and configuration.
             make: writes the step's files into the folder that it is given.
             version: of the step's code; raise it when the same key should give something else.
-            keep: whether `make` gets what an interrupted try with the same key left behind, to go on from there.
 
         Returns:
             the finished folder; its content hash is `self.hash_of(name)`.
@@ -129,16 +128,10 @@ class RunFolder:
         final, partial = self.steps / name, self.steps / f".{name}.partial"
         if self._key_of(final) == wanted:
             return final
-        if not keep or self._key_of(partial) != wanted:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            if keep:
-                write_json(partial / "step.json", {"key": wanted})
-        for leftover in partial.rglob(".*.tmp"):
-            leftover.unlink()
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
         started = time.monotonic()
         make(partial)
-        (partial / "step.json").unlink(missing_ok=True)
         write_json(partial / "step.json", {"key": wanted, "hash": folder_digest(partial)})
         if final.exists():
             shutil.rmtree(final)

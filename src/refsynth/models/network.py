@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoTokenizer
 from refsynth.core.types import FloatArray
 from refsynth.models.tokenise import length_batches
 
-TOKENS_PER_BATCH = 4096
+TOKENS_PER_BATCH = 1024
 
 
 class TransformerEncoder(torch.nn.Module):
@@ -24,12 +24,13 @@ class TransformerEncoder(torch.nn.Module):
 
     def __init__(self, folder: Path, *, prefix: str = "", max_tokens: int = 128) -> None:
         super().__init__()
-        self.prefix, self.max_tokens = prefix, max_tokens
+        self.prefix = prefix
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.transformer: Any = AutoModel.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, use_safetensors=True
+            folder, local_files_only=True, dtype=torch.float32, use_safetensors=True, add_pooling_layer=False
         )
         self.dimension = int(self.transformer.config.hidden_size)
+        self.max_tokens = min(max_tokens, int(self.transformer.config.max_position_embeddings))
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return token ids per text, at most `max_tokens` of each."""

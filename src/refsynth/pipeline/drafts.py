@@ -49,7 +49,8 @@ def write_drafts(task: Task, rows: Rows, folder: RunFolder, make_generator: Call
             written = synthesize(
                 requests,
                 generator,
-                journal=out / "journal.jsonl",
+                decoding=settings.model_dump(include={"temperature", "top_p", "max_tokens"}),
+                journal=folder.path / "journal.jsonl",
                 texts={example.id: example.text for example in rows.examples},
                 language=rows.language,
                 seed=task.config.seed,
@@ -59,8 +60,11 @@ def write_drafts(task: Task, rows: Rows, folder: RunFolder, make_generator: Call
         write_jsonl(out / "prompts.jsonl", prompts_of(requests))
         facts = {"rejected": written.rejected, "asked": sum(request.n for request in requests), "reference": generator.name}
         write_json(out / "facts.json", facts)
+        if written.stopped:
+            watch.note(f"the request budget is used up: {len(written.drafts):,} drafts; raise reference.max_requests for more")
 
-    done = folder.step("drafts", key, make, keep=True)
+    # The journal lies beside the steps: what was answered is not asked again when the plan changes.
+    done = folder.step("drafts", key, make)
     facts = read_json(done / "facts.json")
     drafts = tuple(Example.from_json(record) for record in read_jsonl(done / "drafts.jsonl"))
     return Written(drafts, facts["rejected"], facts["asked"], facts["reference"])

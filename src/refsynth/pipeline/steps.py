@@ -12,11 +12,11 @@ from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft, Metric
 from refsynth.metrics import accuracy_interval
-from refsynth.models.catalog import encoder_for
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.build import LEARNERS, Workshop, make_generator, make_workshop
 from refsynth.pipeline.candidates import ranked
 from refsynth.pipeline.drafts import Written, screen_drafts, write_drafts
+from refsynth.pipeline.encoder import prepare_encoder
 from refsynth.pipeline.evaluate import SHIPPED, TestResult, evaluate_test
 from refsynth.pipeline.fit import Final, fit_final
 from refsynth.pipeline.gate import Decision, HeldOut, decide, hold_out
@@ -76,7 +76,7 @@ def run(
         rows = read_rows(task, folder, skip_bad=skip_bad)
         watch.stage("rows", _rows_line(rows, task))
         store = store or ModelStore()
-        encoder = store.path(encoder_for(rows.language).name)
+        encoder = prepare_encoder(task, rows, store, folder)
         shop = make_workshop(task.labels, rows.language, encoder, max_tokens=MAX_TOKENS)
         finished = _deliver(task, folder, shop, _learn(task, folder, rows, shop, store, watch, forget=()), watch)
         if finished.test and finished.test.leaked:

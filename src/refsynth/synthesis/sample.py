@@ -1,22 +1,22 @@
 """Asking the reference: batch by batch, each on disk before the next is begun, nothing asked twice.
 
-The journal holds one line per finished batch, under a key of everything that decides its content. A run that was killed reads
-it, drops a torn last line and goes on; the drafts that it ends with are those of a run that was never killed.
+A run that was killed finds its finished batches in the ledger and goes on; the drafts that it ends with are those of a run that
+was never killed.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from refsynth.core.protocols import Generator
-from refsynth.core.run import canonical, derive_seed, digest, write_atomic
+from refsynth.core.run import Json, derive_seed, digest
 from refsynth.core.types import Completion, Example, Provenance
+from refsynth.models.reference import BudgetError, PartialAnswerError
+from refsynth.synthesis.ledger import Ledger
 from refsynth.synthesis.parse import parse_completion
 from refsynth.synthesis.plan import Request
 
@@ -25,10 +25,11 @@ BATCH = 8
 
 
 class Synthesis(NamedTuple):
-    """The drafts in plan order, and how many completions gave none, by reason."""
+    """The drafts in plan order, how many completions gave none, by reason, and whether the request budget ended it early."""
 
     drafts: tuple[Example, ...]
     rejected: Mapping[str, int]
+    stopped: bool
 
 
 class Batch(NamedTuple):
@@ -38,7 +39,7 @@ class Batch(NamedTuple):
     seed: int
 
     def key(self, reference: str) -> str:
-        """Return the hash of everything that decides the answer."""
+        """Return the hash of everything that decides the answer; `reference` names the model and its decoding."""
         return digest([reference, self.seed, [[request.prompt.text, request.n] for request in self.requests]])
 
 
@@ -46,6 +47,7 @@ def synthesize(
     requests: Sequence[Request],
     generator: Generator,
     *,
+    decoding: Json,
     journal: Path,
     texts: Mapping[str, str],
     language: str,
@@ -57,29 +59,53 @@ def synthesize(
     Args:
         requests: the plan.
         generator: who writes.
+        decoding: its settings, as JSON: drafts made with others are not taken from the journal.
         journal: file of finished batches; made if absent, and left with the batches of this plan only, so that a seed example
             which was taken out leaves no trace.
         texts: the text of each seed example, by id.
         language: of the texts.
         seed: of the sampling.
         progress: called with the number of completions there are so far.
+
+    Raises:
+        EndpointError: an endpoint fails; what it answered before is in the journal.
     """
-    finished = dict(_read(journal))
-    wanted: dict[str, list[list[Completion]]] = {}
+    ledger = Ledger(journal)
+    reference = digest([generator.name, decoding])
+    wanted: list[str] = []
     drafts: list[Example] = []
     rejected: Counter[str] = Counter()
-    done = 0
+    done, stopped = 0, False
     for batch in _batches(requests, seed):
-        key = batch.key(generator.name)
-        if key not in finished:
-            finished[key] = generator.generate([each.prompt for each in batch.requests], n=batch.requests[0].n, seed=batch.seed)
-            _append(journal, key, finished[key])
-        wanted[key] = finished[key]
-        _collect(batch, wanted[key], drafts, rejected, reference=generator.name, texts=texts, language=language)
-        done += sum(map(len, wanted[key]))
+        key = batch.key(reference)
+        try:
+            rows = ledger.answers(key) or _ask(batch, generator, ledger, key)
+        except BudgetError:
+            if not drafts:
+                raise
+            stopped = True
+            break
+        wanted.append(key)
+        _collect(batch, rows, drafts, rejected, reference=generator.name, texts=texts, language=language)
+        done += sum(map(len, rows))
         progress(done)
-    write_atomic(journal, b"".join(_line(key, rows) for key, rows in wanted.items()))
-    return Synthesis(tuple(drafts), dict(rejected))
+    ledger.keep(wanted)
+    return Synthesis(tuple(drafts), dict(rejected), stopped)
+
+
+def _ask(batch: Batch, generator: Generator, ledger: Ledger, key: str) -> list[list[Completion]]:
+    """Ask for what the ledger lacks of a batch, and enter the answers, also those of a call that fails midway."""
+    answered = ledger.begun(key)
+    open_places = [place for place in range(len(batch.requests)) if place not in answered]
+    prompts = [batch.requests[place].prompt for place in open_places]
+    try:
+        rows = generator.generate(prompts, n=batch.requests[0].n, seed=batch.seed)
+    except PartialAnswerError as error:
+        ledger.enter(key, answered | {open_places[place]: row for place, row in error.answered.items()}, whole=False)
+        raise
+    answered |= dict(zip(open_places, rows, strict=True))
+    ledger.enter(key, answered, whole=True)
+    return [answered[place] for place in range(len(batch.requests))]
 
 
 def _batches(requests: Sequence[Request], seed: int) -> Iterator[Batch]:
@@ -89,35 +115,6 @@ def _batches(requests: Sequence[Request], seed: int) -> Iterator[Batch]:
         while chunk := tuple(itertools.islice(same, BATCH)):
             yield Batch(chunk, derive_seed(seed, "sample", index))
             index += 1
-
-
-def _line(key: str, rows: Sequence[Sequence[Completion]]) -> bytes:
-    return canonical({"key": key, "completions": rows}) + b"\n"
-
-
-def _append(journal: Path, key: str, rows: Sequence[Sequence[Completion]]) -> None:
-    with journal.open("ab") as stream:
-        stream.write(_line(key, rows))
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _read(journal: Path) -> Iterator[tuple[str, list[list[Completion]]]]:
-    """Yield the whole lines of the journal; cut off a torn tail."""
-    if not journal.exists():
-        return
-    whole = 0
-    with journal.open("rb") as stream:
-        for line in stream:
-            try:
-                record = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
-                record = None
-            if record is None:
-                break
-            whole += len(line)
-            yield record["key"], [[Completion(*pair) for pair in row] for row in record["completions"]]
-    os.truncate(journal, whole)
 
 
 def _collect(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -89,6 +90,11 @@ class ContrastiveLearner:
 
     def _tune(self, encoder: TransformerEncoder, rows: Sequence[Sequence[int]], classes: IntArray, *, seed: int) -> None:
         tuner = Tuner([encoder], rate=self._rate, steps=self._steps)
+
+        def loss(batch: IntArray) -> torch.Tensor:
+            embeddings = encoder.embed([rows[index] for index in batch])
+            return contrastive_loss(embeddings.float(), torch.from_numpy(classes[batch]))
+
         for batch in balanced_batches(classes, size=self._batch, steps=self._steps, seed=seed):
-            tuner.step(contrastive_loss(encoder.embed([rows[index] for index in batch]), torch.from_numpy(classes[batch])))
+            tuner.step(partial(loss, batch))
         encoder.eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,7 @@ class FinetuneLearner:
             order = rng.permutation(len(rows))
             for start in range(0, len(order), self._batch):
                 chosen = order[start : start + self._batch]
-                features = torch.nn.functional.dropout(SCALE * encoder.embed([rows[i] for i in chosen]), self._dropout)
-                tuner.step(torch.nn.functional.cross_entropy(head(features), truth[chosen]))
+                tuner.step(partial(self._batch_loss, encoder, head, [rows[i] for i in chosen], truth[chosen]))
             if not dev:
                 continue
             loss = _loss(encoder, head, dev, self._labels)
@@ -75,6 +75,12 @@ class FinetuneLearner:
         encoder.eval()
         weights: FloatArray = SCALE * head.weight.detach().numpy().T
         return EncoderPredictor(self._labels, encoder, LinearHead(weights, head.bias.detach().numpy()))
+
+    def _batch_loss(
+        self, encoder: TransformerEncoder, head: torch.nn.Linear, rows: Sequence[Sequence[int]], truth: torch.Tensor
+    ) -> torch.Tensor:
+        features = torch.nn.functional.dropout(SCALE * encoder.embed(rows), self._dropout)
+        return torch.nn.functional.cross_entropy(head(features).float(), truth)
 
 
 def _loss(encoder: TransformerEncoder, head: torch.nn.Linear, dev: Sequence[Example], labels: Sequence[str]) -> float:

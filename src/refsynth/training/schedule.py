@@ -1,8 +1,8 @@
-"""What every fine-tuning shares: AdamW, a linear warm-up and decay, clipped gradients."""
+"""What every fine-tuning shares: AdamW, a linear warm-up and decay, clipped gradients, bfloat16 where the processor has it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -33,12 +33,21 @@ class Tuner:
         for module in modules:
             module.train()
 
-    def step(self, loss: torch.Tensor) -> None:
-        """Move the parameters down the gradient of the loss."""
+    def step(self, loss: Callable[[], torch.Tensor]) -> None:
+        """Compute the loss and move the parameters down its gradient."""
         for module in self._modules:
             module.train()
+        # Half the time per step on a processor with AVX512-BF16; weights and their updates stay in float32.
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16()):
+            value = loss()
         self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._parameters, CLIP)
         self._optimiser.step()
         self._schedule.step()
+
+
+def has_bfloat16() -> bool:
+    """Return whether the processor multiplies bfloat16 in hardware; emulated it is slower than float32."""
+    abilities = torch.cpu.get_capabilities()
+    return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))

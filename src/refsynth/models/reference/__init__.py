@@ -1,8 +1,9 @@
 """The references: each writes drafts and says how likely a text is (`core.protocols.Generator`). Heavy libraries load late."""
 
+from refsynth.models.reference.client import BudgetError
 from refsynth.models.reference.echo import EchoGenerator
 from refsynth.models.reference.embedded import EmbeddedGenerator
 from refsynth.models.reference.endpoint import EndpointGenerator, PartialAnswerError
 from refsynth.models.reference.folder import FolderGenerator
 
-__all__ = ["EchoGenerator", "EmbeddedGenerator", "EndpointGenerator", "FolderGenerator", "PartialAnswerError"]
+__all__ = ["BudgetError", "EchoGenerator", "EmbeddedGenerator", "EndpointGenerator", "FolderGenerator", "PartialAnswerError"]

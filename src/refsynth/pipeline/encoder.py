@@ -1,0 +1,33 @@
+"""The encoder that a run starts from: the embedded one of the language, a multilingual one pruned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from refsynth.compress.prune import prune_vocabulary
+from refsynth.core.run import RunFolder
+from refsynth.models.catalog import encoder_for
+from refsynth.models.store import ModelStore, model_hash
+from refsynth.pipeline.rows import Rows
+from refsynth.task import Task
+
+MULTILINGUAL = "multilingual"
+
+
+def prepare_encoder(task: Task, rows: Rows, store: ModelStore, folder: RunFolder) -> Path:
+    """Return the folder of the encoder.
+
+    The vocabulary is pruned before training, not after: training is faster with fewer embeddings, and what is shipped has
+    been trained and measured with the very tokenizer that it ships with.
+    """
+    spec = encoder_for(rows.language)
+    ready = store.path(spec.name)
+    if spec.language != MULTILINGUAL:
+        return ready
+    texts = [*(example.text for example in rows.examples), *task.descriptions.values()]
+    key = {"rows": folder.hash_of("rows"), "labels": task.config.labels, "model": model_hash(ready)}
+
+    def make(out: Path) -> None:
+        prune_vocabulary(ready, out / "model", texts, prefix=spec.prefix)
+
+    return folder.step("encoder", key, make) / "model"

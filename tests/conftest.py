@@ -1,0 +1,42 @@
+"""Shared: a model store with tiny random models, so that a whole run takes seconds and needs nothing that is not here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from transformers import PreTrainedTokenizerFast
+
+from refsynth.models.catalog import CATALOG
+from refsynth.models.store import _seal
+from tiny_encoder import make_encoder, make_tokenizer
+
+transformers.utils.logging.disable_progress_bar()
+transformers.utils.logging.set_verbosity_error()
+torch.set_num_threads(1)  # tests run side by side; the models are tiny
+
+
+def write_tiny(folder: Path) -> Path:
+    """Write the tiny encoder as a Hugging Face folder."""
+    make_encoder().save_pretrained(folder)
+    path = make_tokenizer(folder / "tokenizer.json")
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_file=str(path), **names).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache (for REFSYNTH_CACHE) in which both encoders are the tiny one."""
+    cache = tmp_path_factory.mktemp("cache")
+    for name in ("minilm", "e5"):
+        folder = write_tiny(cache / "models" / name)
+        _seal(CATALOG[name], folder, "made by the tests")
+    return cache

@@ -1,0 +1,110 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import typer
+
+import refsynth
+from refsynth.cli import app as application
+from refsynth.cli.app import app
+from test_pipeline import make_task
+
+
+def call(monkeypatch, capsys, *arguments, cache=None):
+    """Run the command line in this process; return the exit code, stdout and stderr."""
+    monkeypatch.setattr(sys, "argv", ["refsynth", *map(str, arguments)])
+    if cache:
+        monkeypatch.setenv("REFSYNTH_CACHE", str(cache))
+    with pytest.raises(SystemExit) as caught:
+        application.main()
+    output = capsys.readouterr()
+    return caught.value.code or 0, output.out, output.err
+
+
+def commands(group, path=()):
+    group = typer.main.get_command(group) if not path else group
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), list(commands(app)), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_command_has_help_with_an_example(path, command):
+    assert "example" in (command.help or "").lower(), path
+
+
+def test_help_and_import_load_nothing_heavy():
+    heavy = ("torch", "transformers", "ctranslate2", "matplotlib", "polars", "sklearn")
+    code = f"import sys, refsynth, refsynth.cli.app; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_public_names_are_those_of_all():
+    for name in refsynth.__all__:
+        assert getattr(refsynth, name) is not None
+    with pytest.raises(AttributeError):
+        _ = refsynth.nothing
+
+
+def test_a_run_prints_its_result_as_one_json_object(monkeypatch, capsys, tmp_path, tiny_cache):
+    task = make_task(tmp_path / "data")
+    (tmp_path / "task.yaml").write_text(json.dumps(task.config.model_dump(mode="json")), "utf-8")
+    arguments = ("run", tmp_path / "task.yaml", "--out", tmp_path / "out", "--seed", "1", "--json")
+    code, out, err = call(monkeypatch, capsys, *arguments, cache=tiny_cache)
+    assert code == 0, err
+    told = json.loads(out)
+    assert (tmp_path / "out" / "report.html").is_file()
+    code, out, _ = call(monkeypatch, capsys, "evaluate", told["bundle"], task.test, "--json")
+    assert code == 0
+    shipped = next(system for system in told["systems"] if system["shipped"])
+    assert json.loads(out)["accuracy"]["value"] == pytest.approx(shipped["accuracy"]["value"])
+    code, out, _ = call(monkeypatch, capsys, "trace", tmp_path / "out", "row-1", "--json")
+    assert code == 0
+    assert json.loads(out)["kind"] == "seed row"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "none.yaml", "--out", "out"], 2, "refsynth init"),
+        (["run"], 2, "task"),
+        (["rnu"], 2, "No such command"),
+        (["predict", "nowhere", "rows.csv"], 2, "nowhere"),
+        (["evaluate", "nowhere", "rows.csv"], 2, "nowhere"),
+        (["trace", "nowhere", "row-1"], 2, "not a run folder"),
+        (["models", "fetch", "gpt"], 4, "no embedded model"),
+        (["bench", "fewshot", "--data", "nowhere"], 2, "no such data set"),
+    ],
+)
+def test_wrong_calls_end_with_their_code_and_one_message(monkeypatch, capsys, tmp_path, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    found, _, err = call(monkeypatch, capsys, *arguments)
+    assert found == code
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_missing_model_names_the_command_that_fetches_it(monkeypatch, capsys, tmp_path):
+    task = make_task(tmp_path / "data")
+    (tmp_path / "task.yaml").write_text(json.dumps(task.config.model_dump(mode="json")), "utf-8")
+    code, _, err = call(monkeypatch, capsys, "run", tmp_path / "task.yaml", "--out", tmp_path / "out", cache=tmp_path / "empty")
+    assert code == 4
+    assert "refsynth models fetch" in err
+
+
+def test_an_interrupt_keeps_what_is_finished(monkeypatch, capsys, tmp_path):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    task = make_task(tmp_path / "data")
+    (tmp_path / "task.yaml").write_text(json.dumps(task.config.model_dump(mode="json")), "utf-8")
+    monkeypatch.setattr("refsynth.pipeline.steps.read_rows", interrupt)
+    code, _, err = call(monkeypatch, capsys, "run", tmp_path / "task.yaml", "--out", tmp_path / "out")
+    assert code == 130
+    assert "same command" in err

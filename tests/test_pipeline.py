@@ -1,0 +1,269 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import refsynth
+from refsynth.core.config import RunConfig
+from refsynth.core.errors import DataError
+from refsynth.core.run import folder_digest, read_jsonl
+from refsynth.core.types import Completion, Draft, Example, Provenance
+from refsynth.data.text import normalise
+from refsynth.models.reference import EchoGenerator
+from refsynth.models.store import ModelStore
+from refsynth.pipeline import steps
+from refsynth.pipeline.candidates import Candidate
+from refsynth.pipeline.gate import HeldOut, decide, safe_for
+from refsynth.pipeline.lineage import trace_row
+from refsynth.pipeline.report import summary, write_report
+from refsynth.pipeline.steps import run
+from refsynth.quality.filter import LEAKED
+from refsynth.task import Task
+
+WORDS = {
+    "late": ["parcel", "late", "courier", "waiting", "tracking", "week", "delivery", "arrive"],
+    "broken": ["broken", "crack", "pieces", "shattered", "dent", "scratched", "faulty", "split"],
+}
+
+
+def write_rows(path, rows, seed):
+    rng = random.Random(seed)
+    with path.open("w", encoding="utf-8") as stream:
+        for i in range(rows):
+            for label, words in WORDS.items():
+                text = f"number {seed}{i} " + " ".join(rng.sample(words, 5))
+                stream.write(json.dumps({"text": text, "label": label}) + "\n")
+
+
+def make_task(folder, **changes):
+    folder.mkdir(parents=True, exist_ok=True)
+    write_rows(folder / "train.jsonl", 6, 1)
+    write_rows(folder / "test.jsonl", 10, 2)
+    tree = {
+        "language": "en",
+        "labels": {"late": "the parcel is late", "broken": "the thing is broken"},
+        "data": {"train": str(folder / "train.jsonl"), "test": str(folder / "test.jsonl")},
+        "reference": "echo",
+        "synthesis": {"drafts": 60, "per_prompt": 4},
+        "learners": ["tfidf", "frozen"],
+        "gate": {"folds": 3},
+    }
+    return Task.of(RunConfig.parse(tree | changes))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_cache):
+    where = tmp_path_factory.mktemp("run")
+    return run(make_task(where / "data"), where / "out", store=ModelStore(tiny_cache))
+
+
+def test_a_run_ends_with_a_bundle_that_predicts(finished):
+    model = refsynth.load(finished.bundle)
+    predictions = model.predict(["my parcel is late", "it is broken"])
+    assert {p.label for p in predictions} <= set(WORDS)
+    assert finished.test is not None
+    said = model.probabilities([row["text"] for row in read_jsonl(finished.task.test)])
+    np.testing.assert_allclose(said, finished.test.probabilities, atol=1e-5)
+
+
+def test_its_report_has_every_section(finished):
+    report, paths = write_report(finished)
+    assert report.results is not None and report.gate is not None and report.drafts is not None
+    assert [system.shipped for system in report.results.systems].count(True) == 1
+    assert report.drafts.kept + sum(report.drafts.dropped.values()) == report.drafts.asked
+    for path in paths:
+        assert path.stat().st_size > 1000
+    told = summary(finished, report, paths)
+    assert json.loads(json.dumps(told))["bundle"] == str(finished.bundle)
+
+
+def test_running_again_makes_no_step_again(finished, tiny_cache):
+    events = (finished.folder.path / "events.jsonl").read_text()
+    before = folder_digest(finished.folder.steps)
+    run(finished.task, finished.folder.path, store=ModelStore(tiny_cache))
+    assert folder_digest(finished.folder.steps) == before
+    assert (finished.folder.path / "events.jsonl").read_text() == events
+
+
+def test_the_same_task_elsewhere_ends_with_the_same_hashes(finished, tmp_path, tiny_cache):
+    task = make_task(finished.task.train.parent)
+    other = run(task, tmp_path / "other", store=ModelStore(tiny_cache))
+    assert folder_digest(other.bundle) == folder_digest(finished.bundle)
+    assert folder_digest(other.folder.steps) == folder_digest(finished.folder.steps)
+
+
+def test_every_draft_traces_to_its_prompt_and_seed_rows(finished):
+    drafts = list(read_jsonl(finished.folder.steps / "fit" / "drafts.jsonl"))
+    story = trace_row(finished.folder.path, drafts[0]["id"])
+    assert story["kind"] == "draft"
+    assert len(story["seed rows shown"]) == len(drafts[0]["provenance"]["shown"])
+    seed = drafts[0]["provenance"]["shown"][0]
+    assert trace_row(finished.folder.path, seed)["drafts that saw it"] > 0
+
+
+def test_a_seed_row_that_is_removed_takes_its_drafts_with_it(finished, tmp_path, tiny_cache):
+    task = make_task(tmp_path / "data")
+    lines = task.train.read_text().splitlines()
+    gone = json.loads(lines[3])["text"]
+    task.train.write_text("\n".join(lines[:3] + lines[4:]) + "\n")
+    after = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    assert gone not in "".join(path.read_text() for path in (tmp_path / "out" / "steps").rglob("*.jsonl"))
+    assert len(after.learned.rows.examples) == 11
+
+
+def test_label_names_alone_give_a_bundle_and_no_claim(tmp_path, tiny_cache):
+    task = make_task(tmp_path / "data", data={"test": str(tmp_path / "data" / "test.jsonl")})
+    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    assert finished.learned.held is None
+    assert finished.learned.decision.gain is None
+    report, _ = write_report(finished)
+    assert report.gate is None and "too few" in report.absent["gate"]
+
+
+def test_without_a_test_file_the_figures_are_cross_validated(tmp_path, tiny_cache):
+    task = make_task(tmp_path / "data", data={"train": str(tmp_path / "data" / "train.jsonl")})
+    report, _ = write_report(run(task, tmp_path / "out", store=ModelStore(tiny_cache)))
+    assert report.results is not None and report.results.source == "cross-validation"
+
+
+def test_synthesis_can_be_turned_off(tmp_path, tiny_cache):
+    task = make_task(tmp_path / "data", synthesis={"drafts": 0})
+    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    assert not finished.learned.decision.shipped.drafts
+    assert write_report(finished)[0].drafts is None
+
+
+def test_a_misspelt_test_file_stops_the_run_before_it_begins(tmp_path, tiny_cache):
+    task = make_task(
+        tmp_path / "data", data={"train": str(tmp_path / "data" / "train.jsonl"), "test": str(tmp_path / "tset.jsonl")}
+    )
+    with pytest.raises(DataError, match=r"tset\.jsonl"):
+        run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    assert not (tmp_path / "out").exists()
+
+
+class Cheat(EchoGenerator):
+    """Echo, but the first answer to each prompt is a test row of the label."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self._rows = rows
+
+    def generate(self, prompts, *, n, seed):
+        answers = super().generate(prompts, n=n, seed=seed)
+        for prompt, answer in zip(prompts, answers, strict=True):
+            copied = random.Random(seed).choice([row["text"] for row in self._rows if row["label"] == prompt.label])
+            answer[0] = Completion(" " + copied.upper(), True)
+        return answers
+
+
+def test_planted_copies_of_test_rows_are_taken_out_and_the_run_made_again(tmp_path, tiny_cache, monkeypatch):
+    task = make_task(tmp_path / "data")
+    rows = list(read_jsonl(task.test))
+    monkeypatch.setattr(steps, "make_generator", lambda config, store: Cheat(rows))
+    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    dropped = Counter(draft.dropped for draft in finished.learned.screened)
+    assert dropped[LEAKED] > 0
+    assert finished.test is not None and finished.test.leaked == ()
+    copies = {normalise(row["text"]) for row in rows}
+    assert copies.isdisjoint(normalise(draft.example.text) for draft in finished.learned.final.drafts if draft.dropped is None)
+
+
+def heldout(right):
+    """Logits of one repeat from a table candidate -> rows answered rightly."""
+    n = len(next(iter(right.values())))
+    logits = {c: np.array([[[2.0, 0.0] if ok else [0.0, 2.0] for ok in rows]]) for c, rows in right.items()}
+    return HeldOut(np.zeros(n, int), logits)
+
+
+REAL, HELPED, POOR = Candidate("contrastive", False), Candidate("contrastive", True), Candidate("tfidf", False)
+
+
+@pytest.mark.parametrize(
+    ("real", "helped", "shipped"),
+    [
+        ([1, 1, 0, 0], [1, 1, 1, 0], HELPED),
+        ([1, 1, 1, 0], [1, 1, 0, 0], REAL),
+        ([1, 1, 0, 0], [0, 0, 1, 1], REAL),  # no gain, no surer: stay with real rows
+    ],
+)
+def test_the_gate_ships_what_is_better_on_held_out_rows(real, helped, shipped):
+    decision = decide(heldout({REAL: real, HELPED: helped}), [REAL, HELPED])
+    assert decision.shipped == shipped
+    assert decision.gain is not None and decision.gain.n == 4
+
+
+def test_a_less_preferred_learner_must_win_by_more_than_the_error():
+    held = heldout({REAL: [1, 1, 1, 0, 0, 0], POOR: [1, 1, 0, 1, 0, 1]})
+    assert decide(held, [POOR, REAL]).real == REAL
+    held = heldout({REAL: [1, 0, 0, 0, 0, 0], POOR: [1, 1, 1, 1, 1, 1]})
+    assert decide(held, [POOR, REAL]).real == POOR
+
+
+def test_a_fold_loses_every_draft_that_saw_one_of_its_rows():
+    drafts = [
+        Draft(Example(f"d{i}", "t", "a", Provenance("p", shown, 0, "echo")))
+        for i, shown in enumerate([("r1",), ("r2",), ("r2", "r3"), ()])
+    ]
+    assert [d.example.id for d in safe_for(drafts, frozenset({"r2"}))] == ["d0", "d3"]
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[4])
+from pathlib import Path
+import test_pipeline
+from refsynth.models.store import ModelStore
+from refsynth.pipeline import steps
+from refsynth.pipeline.steps import run
+from refsynth.quality.filter import LEAKED
+from refsynth.core.config import RunConfig
+from refsynth.task import Task
+run(Task.load(sys.argv[1]), Path(sys.argv[2]), store=ModelStore(Path(sys.argv[3])))
+"""
+
+
+def kill_and_resume(tmp_path, tiny_cache, kills, learners):
+    """Kill a run at random points until it has been killed so often, let it end, and compare it with one left alone."""
+    task = make_task(tmp_path / "data", learners=learners)
+    tree = task.config.model_dump(mode="json")
+    (tmp_path / "task.yaml").write_text(json.dumps(tree), "utf-8")
+
+    def start(out):
+        here = str(Path(__file__).parent)
+        return subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", SCRIPT, str(tmp_path / "task.yaml"), str(out), str(tiny_cache), here]
+        )
+
+    began = time.monotonic()
+    assert start(tmp_path / "whole").wait() == 0
+    whole = time.monotonic() - began
+    rng, done = random.Random(0), 0
+    while done < kills:
+        out = tmp_path / f"killed-{done}"
+        process = start(out)
+        time.sleep(rng.uniform(0.3, 1.0) * whole)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        done += 1
+        assert start(out).wait() == 0
+        assert folder_digest(out / "bundle") == folder_digest(tmp_path / "whole" / "bundle")
+        assert folder_digest(out / "steps") == folder_digest(tmp_path / "whole" / "steps")
+
+
+def test_a_killed_run_resumes_to_the_same_hashes(tmp_path, tiny_cache):
+    kill_and_resume(tmp_path, tiny_cache, 2, ["tfidf", "frozen"])
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_points_all_resume_to_the_same_hashes(tmp_path, tiny_cache):
+    kill_and_resume(tmp_path, tiny_cache, 20, ["frozen", "contrastive"])
