@@ -30,7 +30,7 @@ def test_every_key_is_explained(prefix, model):
 
 def shown_commands():
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
-        for line in re.findall(r"^(?:\.venv/bin/)?(refsynth .*)$", path.read_text("utf-8"), re.MULTILINE):
+        for line in re.findall(r"^\.venv/bin/(refsynth .*)$", path.read_text("utf-8"), re.MULTILINE):
             yield line
     for line in re.findall(r"`(refsynth [^`]+)`", README):
         yield line

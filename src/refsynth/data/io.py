@@ -142,6 +142,8 @@ def _judge(record: Record | Fault, columns: Columns, labels: Collection[str]) ->
         return _Bad("malformed", f"'{columns.text}' is a JSON {kind_of(text)}, expected a string")
     if label is None:
         return _Bad("malformed", f"'{columns.label}' is neither a string nor a number")
+    if "\0" in (text or ""):  # a sign of damage or of another encoding, not something that a person wrote
+        return _Bad("malformed", f"'{columns.text}' holds NUL bytes", "expected text", "name the encoding (data.encoding) or fix the row")
     text = clean(text or "")
     if not text:
         return SkippedRow(record.row, "empty text", "")

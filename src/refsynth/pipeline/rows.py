@@ -12,6 +12,7 @@ import numpy as np
 
 from refsynth.core.run import RunFolder, file_digest, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.types import Example, IntArray
+from refsynth.data.account import SkippedRow, write_skipped
 from refsynth.data.io import read_examples
 from refsynth.data.language import detect_language
 from refsynth.data.split import fold_of
@@ -66,6 +67,8 @@ def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
 
     done = folder.step("rows", key, make)
     facts = read_json(done / "facts.json")
+    if skipped := facts["file"].get("skipped"):
+        write_skipped(folder.path / "skipped.csv", [SkippedRow(**row) for row in skipped])
     examples = tuple(Example.from_json(record) for record in read_jsonl(done / "examples.jsonl"))
     return Rows(examples, np.array(facts["folds"], int), facts["language"], facts["file"])
 

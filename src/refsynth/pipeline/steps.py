@@ -75,6 +75,8 @@ def run(
     with folder.lock():
         rows = read_rows(task, folder, skip_bad=skip_bad)
         watch.stage("rows", _rows_line(rows, task))
+        for note in rows.file.get("notes", ()):
+            watch.note(note)
         store = store or ModelStore()
         encoder = prepare_encoder(task, rows, store, folder)
         shop = make_workshop(task.labels, rows.language, encoder, max_tokens=MAX_TOKENS)
