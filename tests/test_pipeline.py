@@ -23,7 +23,6 @@ from refsynth.pipeline import steps
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.gate import HeldOut, decide, safe_for
 from refsynth.pipeline.lineage import trace_row
-from refsynth.pipeline.report import summary, write_report
 from refsynth.pipeline.steps import run
 from refsynth.quality.filter import LEAKED
 from refsynth.task import Task
@@ -62,7 +61,7 @@ def make_task(folder, **changes):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, tiny_cache):
     where = tmp_path_factory.mktemp("run")
-    return run(make_task(where / "data"), where / "out", store=ModelStore(tiny_cache))
+    return run(make_task(where / "data"), where / "out", store=ModelStore(tiny_cache)).finished
 
 
 def test_a_run_ends_with_a_bundle_that_predicts(finished):
@@ -74,15 +73,14 @@ def test_a_run_ends_with_a_bundle_that_predicts(finished):
     np.testing.assert_allclose(said, finished.test.probabilities, atol=1e-5)
 
 
-def test_its_report_has_every_section(finished):
-    report, paths = write_report(finished)
+def test_its_report_has_every_section(finished, tiny_cache):
+    result = run(finished.task, finished.folder.path, store=ModelStore(tiny_cache))
+    report, paths = result.report, result.paths
     assert report.results is not None and report.gate is not None and report.drafts is not None
     assert [system.shipped for system in report.results.systems].count(True) == 1
     assert report.drafts.kept + sum(report.drafts.dropped.values()) == report.drafts.asked
     for path in paths:
         assert path.stat().st_size > 1000
-    told = summary(finished, report, paths)
-    assert json.loads(json.dumps(told))["bundle"] == str(finished.bundle)
 
 
 def test_running_again_makes_no_step_again(finished, tiny_cache):
@@ -95,7 +93,7 @@ def test_running_again_makes_no_step_again(finished, tiny_cache):
 
 def test_the_same_task_elsewhere_ends_with_the_same_hashes(finished, tmp_path, tiny_cache):
     task = make_task(finished.task.train.parent)
-    other = run(task, tmp_path / "other", store=ModelStore(tiny_cache))
+    other = run(task, tmp_path / "other", store=ModelStore(tiny_cache)).finished
     assert folder_digest(other.bundle) == folder_digest(finished.bundle)
     assert folder_digest(other.folder.steps) == folder_digest(finished.folder.steps)
 
@@ -114,31 +112,31 @@ def test_a_seed_row_that_is_removed_takes_its_drafts_with_it(finished, tmp_path,
     lines = task.train.read_text().splitlines()
     gone = json.loads(lines[3])["text"]
     task.train.write_text("\n".join(lines[:3] + lines[4:]) + "\n")
-    after = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    after = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
     assert gone not in "".join(path.read_text() for path in (tmp_path / "out" / "steps").rglob("*.jsonl"))
     assert len(after.learned.rows.examples) == 11
 
 
 def test_label_names_alone_give_a_bundle_and_no_claim(tmp_path, tiny_cache):
     task = make_task(tmp_path / "data", data={"test": str(tmp_path / "data" / "test.jsonl")})
-    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
     assert finished.learned.held is None
     assert finished.learned.decision.gain is None
-    report, _ = write_report(finished)
+    report = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).report
     assert report.gate is None and "too few" in report.absent["gate"]
 
 
 def test_without_a_test_file_the_figures_are_cross_validated(tmp_path, tiny_cache):
     task = make_task(tmp_path / "data", data={"train": str(tmp_path / "data" / "train.jsonl")})
-    report, _ = write_report(run(task, tmp_path / "out", store=ModelStore(tiny_cache)))
+    report = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).report
     assert report.results is not None and report.results.source == "cross-validation"
 
 
 def test_synthesis_can_be_turned_off(tmp_path, tiny_cache):
     task = make_task(tmp_path / "data", synthesis={"drafts": 0})
-    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
-    assert not finished.learned.decision.shipped.drafts
-    assert write_report(finished)[0].drafts is None
+    result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    assert not result.finished.learned.decision.shipped.drafts
+    assert result.report.drafts is None
 
 
 def test_a_misspelt_test_file_stops_the_run_before_it_begins(tmp_path, tiny_cache):
@@ -169,7 +167,7 @@ def test_planted_copies_of_test_rows_are_taken_out_and_the_run_made_again(tmp_pa
     task = make_task(tmp_path / "data")
     rows = list(read_jsonl(task.test))
     monkeypatch.setattr(steps, "make_generator", lambda config, store: Cheat(rows))
-    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
     dropped = Counter(draft.dropped for draft in finished.learned.screened)
     assert dropped[LEAKED] > 0
     assert finished.test is not None and finished.test.leaked == ()

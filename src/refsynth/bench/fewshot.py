@@ -57,7 +57,7 @@ def _ours(sample: Sample, name: str, seed: int) -> list[Cell]:
     train, test = sample.write(folder / "data")
     tree = {"language": "auto", "labels": dict(sample.labels), "data": {"train": str(train), "test": str(test)}, "seed": seed}
     started = time.monotonic()
-    finished = run(Task.of(RunConfig.parse(tree)), folder / "run")
+    finished = run(Task.of(RunConfig.parse(tree)), folder / "run").finished
     seconds = time.monotonic() - started
     assert finished.test is not None
     decision = finished.learned.decision

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from refsynth.cli.screen import err, out, print_json
 from refsynth.cli.watch import Printer
+
+if TYPE_CHECKING:
+    from refsynth.pipeline.steps import RunResult
+    from refsynth.task import Task
 
 INTERRUPTED = 130
 
@@ -31,12 +36,11 @@ def run(
     execute(Task.load(task, tuple(changes)), folder, skip_bad=skip_bad, as_json=as_json)
 
 
-def execute(task: Any, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
+def execute(task: Task, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
     """Run a task and print what came of it."""
     import transformers
 
     from refsynth.cli.table import show_systems
-    from refsynth.pipeline.report import summary, write_report
     from refsynth.pipeline.steps import run as run_task
 
     err.print(
@@ -45,14 +49,29 @@ def execute(task: Any, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
     transformers.utils.logging.disable_progress_bar()  # its bars are about files, not about the run
     transformers.utils.logging.set_verbosity_error()
     try:
-        finished = run_task(task, folder, watch=Printer(), skip_bad=skip_bad)
+        result = run_task(task, folder, watch=Printer(), skip_bad=skip_bad)
     except KeyboardInterrupt:
         err.print("stopped; what is finished is kept. Run the same command to go on.")
         raise typer.Exit(INTERRUPTED) from None
-    report, paths = write_report(finished)
     if as_json:
-        print_json(summary(finished, report, paths))
+        print_json(_summary(result))
         return
-    show_systems(out, report)
-    out.print(f"report: {paths.html}", markup=False)
-    out.print(f"next: refsynth predict {finished.bundle} new.jsonl > out.jsonl", markup=False)
+    show_systems(out, result.report)
+    out.print(f"report: {result.paths.html}", markup=False)
+    out.print(f"next: refsynth predict {result.bundle} new.jsonl > out.jsonl", markup=False)
+
+
+def _summary(result: RunResult) -> dict[str, Any]:
+    """Return the run's outcome as JSON-ready values."""
+    from refsynth.evaluation.advice import verdict
+
+    decision, results = result.finished.learned.decision, result.report.results
+    return {
+        "run": str(result.finished.folder.path),
+        "bundle": str(result.bundle),
+        "report": str(result.paths.html),
+        "verdict": verdict(result.report),
+        "shipped": str(decision.shipped),
+        "gain": None if decision.gain is None else asdict(decision.gain),
+        "systems": [asdict(system) for system in results.systems] if results else [],
+    }

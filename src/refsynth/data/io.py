@@ -143,7 +143,9 @@ def _judge(record: Record | Fault, columns: Columns, labels: Collection[str]) ->
     if label is None:
         return _Bad("malformed", f"'{columns.label}' is neither a string nor a number")
     if "\0" in (text or ""):  # a sign of damage or of another encoding, not something that a person wrote
-        return _Bad("malformed", f"'{columns.text}' holds NUL bytes", "expected text", "name the encoding (data.encoding) or fix the row")
+        return _Bad(
+            "malformed", f"'{columns.text}' holds NUL bytes", "expected text", "name the encoding (data.encoding) or fix the row"
+        )
     text = clean(text or "")
     if not text:
         return SkippedRow(record.row, "empty text", "")

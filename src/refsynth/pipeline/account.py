@@ -17,9 +17,9 @@ from refsynth.core.run import file_digest, read_jsonl, seconds_of
 from refsynth.core.types import Draft
 from refsynth.evaluation import sections
 from refsynth.metrics import bootstrap
+from refsynth.pipeline.finished import Finished
 from refsynth.pipeline.gate import safe_for
 from refsynth.pipeline.rows import Rows
-from refsynth.pipeline.steps import Finished
 from refsynth.quality.diversity import diversity
 
 SHOWN = 6

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,14 +16,13 @@ from refsynth.bundle.model import load
 from refsynth.core.run import write_atomic
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.evaluation import sections
-from refsynth.evaluation.advice import verdict
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
 from refsynth.metrics import accuracy_interval, macro_f1_interval, paired_gain, softmax
 from refsynth.pipeline.account import data_of, drafts_of, lineage_of
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.evaluate import MAJORITY, SHIPPED
+from refsynth.pipeline.finished import Finished
 from refsynth.pipeline.gate import HeldOut
-from refsynth.pipeline.steps import Finished
 from refsynth.quality.filter import kept
 
 TIMED = 128
@@ -48,20 +47,6 @@ def write_report(finished: Finished) -> tuple[Report, Paths]:
     for path, text in zip(paths, (render_html(report), render_markdown(report), to_json(report)), strict=True):
         write_atomic(path, text.encode())
     return report, paths
-
-
-def summary(finished: Finished, report: Report, paths: Paths) -> dict[str, Any]:
-    """Return the run's outcome as JSON-ready values."""
-    systems = [asdict(system) for system in report.results.systems] if report.results else []
-    return {
-        "run": str(finished.folder.path),
-        "bundle": str(finished.bundle),
-        "report": str(paths.html),
-        "verdict": verdict(report),
-        "shipped": str(finished.learned.decision.shipped),
-        "gain": None if finished.learned.decision.gain is None else asdict(finished.learned.decision.gain),
-        "systems": systems,
-    }
 
 
 def build_report(finished: Finished) -> Report:

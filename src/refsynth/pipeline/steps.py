@@ -10,19 +10,22 @@ from typing import Any
 
 from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder
-from refsynth.core.types import Draft, Metric
+from refsynth.core.types import Metric
+from refsynth.evaluation.report import Report
 from refsynth.metrics import accuracy_interval
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.build import LEARNERS, Workshop, make_generator, make_workshop
 from refsynth.pipeline.candidates import ranked
-from refsynth.pipeline.drafts import Written, screen_drafts, write_drafts
+from refsynth.pipeline.drafts import screen_drafts, write_drafts
 from refsynth.pipeline.encoder import prepare_encoder
-from refsynth.pipeline.evaluate import SHIPPED, TestResult, evaluate_test
-from refsynth.pipeline.fit import Final, fit_final
-from refsynth.pipeline.gate import Decision, HeldOut, decide, hold_out
+from refsynth.pipeline.evaluate import SHIPPED, evaluate_test
+from refsynth.pipeline.finished import Finished, Learned
+from refsynth.pipeline.fit import fit_final
+from refsynth.pipeline.gate import decide, hold_out
 from refsynth.pipeline.observe import Observer, Silent
+from refsynth.pipeline.report import Paths, write_report
 from refsynth.pipeline.rows import Rows, read_rows
-from refsynth.pipeline.ship import Calibrated, calibrate, write_bundle
+from refsynth.pipeline.ship import calibrate, write_bundle
 from refsynth.task import Task
 
 LONGEST_DRAFT = 120
@@ -32,36 +35,27 @@ MAX_TOKENS = 128
 
 
 @dataclass(frozen=True)
-class Learned:
-    """All that is known when the real rows have been used and the test file has not been opened."""
+class RunResult:
+    """What `run` gives back: the bundle, the report as values and as files, and everything that led to them."""
 
-    rows: Rows
-    written: Written
-    screened: Sequence[Draft]
-    held: HeldOut | None
-    decision: Decision
-    final: Final
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a run leaves behind."""
-
-    task: Task
-    folder: RunFolder
-    learned: Learned
-    calibrated: Calibrated
     bundle: Path
-    test: TestResult | None
+    report: Report
+    paths: Paths
+    finished: Finished
 
 
 def run(
-    task: Task, out: str | Path, *, store: ModelStore | None = None, watch: Observer | None = None, skip_bad: bool = False
-) -> Finished:
-    """Run a task from its rows to a bundle in the folder `out`; go on where an earlier run stopped.
+    task: Task | str | Path,
+    out: str | Path,
+    *,
+    store: ModelStore | None = None,
+    watch: Observer | None = None,
+    skip_bad: bool = False,
+) -> RunResult:
+    """Run a task from its rows to a bundle and a report in the folder `out`; go on where an earlier run stopped.
 
     Args:
-        task: what is asked.
+        task: what is asked, or the path of a task.yaml.
         out: the run folder, new or of the same task.
         store: where model weights are.
         watch: is told what happens.
@@ -70,6 +64,7 @@ def run(
     Raises:
         RefsynthError: see `core.errors`; what was finished before is kept.
     """
+    task = task if isinstance(task, Task) else Task.load(task)
     _check_files(task)
     folder, watch = RunFolder(Path(out)), watch or Silent()
     with folder.lock():
@@ -86,7 +81,8 @@ def run(
             leaked = finished.test.leaked
             watch.note(f"{len(leaked)} drafts resemble test rows: they are taken out, and what they touched is made again")
             finished = _deliver(task, folder, shop, _learn(task, folder, rows, shop, store, watch, forget=leaked), watch)
-    return finished
+        report, paths = write_report(finished)
+    return RunResult(finished.bundle, report, paths, finished)
 
 
 def _learn(

@@ -1,0 +1,41 @@
+"""What a run has found out, stage by stage: the values that evaluation, shipping and the report read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from refsynth.core.run import RunFolder
+from refsynth.core.types import Draft
+from refsynth.pipeline.drafts import Written
+from refsynth.pipeline.evaluate import TestResult
+from refsynth.pipeline.fit import Final
+from refsynth.pipeline.gate import Decision, HeldOut
+from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.ship import Calibrated
+from refsynth.task import Task
+
+
+@dataclass(frozen=True)
+class Learned:
+    """All that is known when the real rows have been used and the test file has not been opened."""
+
+    rows: Rows
+    written: Written
+    screened: Sequence[Draft]
+    held: HeldOut | None
+    decision: Decision
+    final: Final
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run leaves behind."""
+
+    task: Task
+    folder: RunFolder
+    learned: Learned
+    calibrated: Calibrated
+    bundle: Path
+    test: TestResult | None
