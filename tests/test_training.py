@@ -39,7 +39,9 @@ MAKERS = {
     "tfidf": lambda encoder: TfidfLearner(LABELS, language="en"),
     "tfidf zh": lambda encoder: TfidfLearner(LABELS, language="zh"),
     "frozen": lambda encoder: FrozenLearner(LABELS, encoder),
-    "contrastive": lambda encoder: ContrastiveLearner(LABELS, encoder, steps=4),
+    "contrastive": lambda encoder: ContrastiveLearner(
+        LABELS, encoder, {"late": "it is late", "broken": "it is broken", "other": "else"}, steps=4
+    ),
     "finetune": lambda encoder: FinetuneLearner(LABELS, encoder, epochs=3, batch=4),
 }
 

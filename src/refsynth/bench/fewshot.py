@@ -89,7 +89,8 @@ def _finetune(sample: Sample, name: str, seed: int) -> list[Cell]:
 
     labels = tuple(sample.labels)
     truth = np.array([labels.index(row["label"]) for row in sample.test])
-    shop = make_workshop(labels, "en", ModelStore().path(encoder_for("en").name), max_tokens=128)
+    task = Task.of(RunConfig.parse({"labels": dict(sample.labels)}))
+    shop = make_workshop(task, "en", ModelStore().path(encoder_for("en").name), max_tokens=128)
     train = [Example(f"row-{i}", row["text"], row["label"]) for i, row in enumerate(sample.train)]
     started = time.monotonic()
     predictor = LEARNERS["finetune"](shop).fit(train, (), seed=seed)

@@ -10,16 +10,15 @@ from pathlib import Path
 from refsynth.core.config import EndpointReference, FolderReference, LearnerName, RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.protocols import Generator, Learner
-from refsynth.models.catalog import EncoderSpec, encoder_for
+from refsynth.core.run import file_digest
+from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator
 from refsynth.models.store import ModelStore
+from refsynth.task import Task
 from refsynth.training.baseline import FrozenLearner, TfidfLearner
 from refsynth.training.contrastive import ContrastiveLearner
 from refsynth.training.finetune import FinetuneLearner
-
-DRAFT_LANGUAGES = frozenset({"en"})
-"""Languages that the embedded reference was trained to write."""
 
 
 @dataclass(frozen=True)
@@ -27,22 +26,23 @@ class Workshop:
     """What learners are made with: the labels, the language, and the encoder they start from, loaded once."""
 
     labels: tuple[str, ...]
+    descriptions: Mapping[str, str]
     language: str
-    spec: EncoderSpec
     encoder: TransformerEncoder
+    encoder_hash: str
 
 
-def make_workshop(labels: tuple[str, ...], language: str, encoder: Path, *, max_tokens: int) -> Workshop:
+def make_workshop(task: Task, language: str, encoder: Path, *, max_tokens: int) -> Workshop:
     """Return a workshop over the encoder in a folder."""
     spec = encoder_for(language)
-    tokens = min(max_tokens, spec.max_tokens)
-    return Workshop(labels, language, spec, TransformerEncoder(encoder, prefix=spec.prefix, max_tokens=tokens))
+    loaded = TransformerEncoder(encoder, prefix=spec.prefix, max_tokens=min(max_tokens, spec.max_tokens))
+    return Workshop(task.labels, task.descriptions, language, loaded, file_digest(encoder / "model.safetensors"))
 
 
 LEARNERS: Mapping[LearnerName, Callable[[Workshop], Learner]] = {
     "tfidf": lambda shop: TfidfLearner(shop.labels, language=shop.language),
     "frozen": lambda shop: FrozenLearner(shop.labels, shop.encoder),
-    "contrastive": lambda shop: ContrastiveLearner(shop.labels, shop.encoder, steps=40),
+    "contrastive": lambda shop: ContrastiveLearner(shop.labels, shop.encoder, shop.descriptions),
     "finetune": lambda shop: FinetuneLearner(shop.labels, shop.encoder),
 }
 

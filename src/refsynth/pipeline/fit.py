@@ -53,7 +53,7 @@ def fit_final(
         "drafts": folder.hash_of("screen"),
         "labels": task.config.labels,
         "learners": learners,
-        "encoder": shop.spec.name,
+        "encoder": shop.encoder_hash,
         "seed": task.config.seed,
     }
 

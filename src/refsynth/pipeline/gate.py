@@ -71,12 +71,23 @@ def safe_for(drafts: Sequence[Draft], held_out: frozenset[str]) -> list[Draft]:
 def hold_out(
     rows: Rows,
     drafts: Sequence[Draft],
-    make_learners: Callable[[], Mapping[LearnerName, Learner]],
+    learners: Mapping[LearnerName, Learner],
+    encoder: str,
     task: Task,
     folder: RunFolder,
     progress: Callable[[int], None],
 ) -> HeldOut:
-    """Return what every candidate says of every real row when that row's fold is held out."""
+    """Return what every candidate says of every real row when that row's fold is held out.
+
+    Args:
+        rows: the real rows with their folds.
+        drafts: screened drafts.
+        learners: by name.
+        encoder: hash of the encoder that they start from.
+        task: what is asked.
+        folder: each fold becomes a step there.
+        progress: called with the number of folds that are done.
+    """
     config, labels = task.config, task.labels
     truth = np.array([labels.index(example.label) for example in rows.examples])
     logits: dict[Candidate, FloatArray] = {}
@@ -91,8 +102,9 @@ def hold_out(
             "rows": folder.hash_of("rows"),
             "drafts": digest([draft.to_json() for draft in safe]),
             "config": config.digest_of("learners", "labels", "seed"),
+            "encoder": encoder,
         }
-        make = partial(_fit_and_ask, train, held, safe, make_learners, labels, seed)
+        make = partial(_fit_and_ask, train, held, safe, learners, labels, seed)
         step = folder.step(f"gate-{repeat}-{fold}", key, make)
         for name, values in read_json(step / "logits.json").items():
             empty = np.zeros((config.gate.repeats, len(truth), len(labels)))
@@ -105,12 +117,12 @@ def _fit_and_ask(
     train: Sequence[Example],
     held: Sequence[Example],
     drafts: Sequence[Draft],
-    make_learners: Callable[[], Mapping[LearnerName, Learner]],
+    learners: Mapping[LearnerName, Learner],
     labels: tuple[str, ...],
     seed: int,
     out: Path,
 ) -> None:
-    fitted = fit_candidates(make_learners(), train, drafts, (), labels=labels, seed=seed)
+    fitted = fit_candidates(learners, train, drafts, (), labels=labels, seed=seed)
     texts = [example.text for example in held]
     write_json(out / "logits.json", {str(name): model.logits(texts).tolist() for name, model in fitted.predictors.items()})
 

@@ -74,7 +74,7 @@ def run(
             watch.note(note)
         store = store or ModelStore()
         encoder = prepare_encoder(task, rows, store, folder)
-        shop = make_workshop(task.labels, rows.language, encoder, max_tokens=MAX_TOKENS)
+        shop = make_workshop(task, rows.language, encoder, max_tokens=MAX_TOKENS)
         finished = _deliver(task, folder, shop, _learn(task, folder, rows, shop, store, watch, forget=()), watch)
         if finished.test and finished.test.leaked:
             # Only now is it known that these copy the test file: a model that was trained on them must not be shipped.
@@ -101,7 +101,9 @@ def _learn(
     held = None
     if rows.judged:
         with watch.progress("gate", config.gate.repeats * config.gate.folds) as progress:
-            held = hold_out(rows, screened, lambda: {name: LEARNERS[name](shop) for name in learners}, task, folder, progress)
+            held = hold_out(
+                rows, screened, {name: LEARNERS[name](shop) for name in learners}, shop.encoder_hash, task, folder, progress
+            )
     decision = decide(held, final.candidates)
     watch.stage("gate", decision.line())
     return Learned(rows, written, screened, held, decision, final)

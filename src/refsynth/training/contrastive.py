@@ -1,13 +1,14 @@
 """Contrastive fine-tuning of an encoder from few labelled texts, then a logistic head on its embeddings.
 
 The recipe of SetFit (Tunstall et al., 2022) with the supervised contrastive loss (Khosla et al., 2020, eq. 2) in place of pairs:
-a batch of a few texts of several classes yields all its pairs from one pass.
+a batch of a few texts of several classes yields all its pairs from one pass. What each label means, in plain words, is one more
+text of its class: the encoder knows from pretraining what those words are about, which a handful of examples cannot tell.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -71,10 +72,17 @@ class ContrastiveLearner:
     """Fine-tunes a copy of the encoder; the given one is left as it is."""
 
     def __init__(
-        self, labels: tuple[str, ...], encoder: TransformerEncoder, *, steps: int, batch: int = 32, rate: float = 5e-5
+        self,
+        labels: tuple[str, ...],
+        encoder: TransformerEncoder,
+        descriptions: Mapping[str, str],
+        *,
+        steps: int = 60,
+        batch: int = 32,
+        rate: float = 5e-5,
     ) -> None:
-        self._labels = labels
-        self._encoder = encoder
+        self._labels, self._encoder = labels, encoder
+        self._anchors = [Example(f"label-{label}", descriptions[label], label) for label in labels]
         self._steps, self._batch, self._rate = steps, batch, rate
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor:
@@ -82,7 +90,9 @@ class ContrastiveLearner:
         del dev
         torch.manual_seed(seed)
         encoder = copy.deepcopy(self._encoder)
-        texts, classes = [example.text for example in train], classes_of(train, self._labels)
+        known = {example.id for example in train}
+        rows = [*train, *(anchor for anchor in self._anchors if anchor.id not in known)]
+        texts, classes = [example.text for example in rows], classes_of(rows, self._labels)
         if len(np.unique(classes)) > 1:
             self._tune(encoder, encoder.tokenize(texts), classes, seed=seed)
         head = fit_head(encoder.encode(texts), classes, len(self._labels), strength=HEAD_STRENGTH)
