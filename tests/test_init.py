@@ -156,3 +156,14 @@ def test_what_is_wrong_is_said(tmp_path, arguments, message):
         (tmp_path / "task" / "file").write_text("")
     assert message in str(fail(*arguments))
     assert not (tmp_path / "task" / "task.yaml").exists()
+
+
+def test_a_long_path_does_not_swallow_its_comment(tmp_path):
+    rows = tmp_path / ("a-folder-with-a-long-name" * 3) / "rows.csv"
+    rows.parent.mkdir()
+    rows.write_text("text,label\na b,x\nc d,x\ne f,y\ng h,y\n", "utf-8")
+    result = CliRunner().invoke(app, [str(tmp_path / "task"), "--from", str(rows), "--test", str(rows)])
+    assert result.exit_code == 0, result.output
+    data = RunConfig.load(tmp_path / "task" / "task.yaml").data
+    assert data.train is not None and data.train.is_file()
+    assert data.test is not None and data.test.is_file()

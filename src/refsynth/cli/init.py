@@ -124,18 +124,18 @@ def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look
         return _NO_DATA
     lines = ["data:                     # your files; relative paths start at this file's folder"]
     if from_file is not None:
-        lines.append(f"  {_yaml({'train': _relative(from_file, folder)}):<24}# labelled rows to learn from")
+        lines.append(f"  {_yaml({'train': _relative(from_file, folder)}):<23} # labelled rows to learn from")
     if test is not None:
-        lines.append(f"  {_yaml({'test': _relative(test, folder)}):<24}# read once, at the very end")
+        lines.append(f"  {_yaml({'test': _relative(test, folder)}):<23} # read once, at the very end")
     else:
         lines.append("  # test: FILE            # optional: labelled rows, read once, at the very end")
     if look is not None:
         lines.append("  columns:                # which column holds what")
         lines.append(f"    {_yaml({'text': look.text_column})}")
         lines.append(f"    {_yaml({'label': look.label_column})}")
-        lines.append(f"  {_yaml({'encoding': look.encoding}):<24}# as it was found")
+        lines.append(f"  {_yaml({'encoding': look.encoding}):<23} # as it was found")
         if look.delimiter:
-            lines.append(f"  {_yaml({'delimiter': look.delimiter}):<24}# as it was found")
+            lines.append(f"  {_yaml({'delimiter': look.delimiter}):<23} # as it was found")
     return "\n".join(lines) + "\n"
 
 
