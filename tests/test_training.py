@@ -7,13 +7,13 @@ from sklearn.linear_model import LogisticRegression
 from transformers import PreTrainedTokenizerFast
 
 from refsynth.core.protocols import Learner, Predictor
-from refsynth.core.types import Example
+from refsynth.core.types import Example, Provenance
 from refsynth.metrics import softmax
 from refsynth.models.network import TransformerEncoder
 from refsynth.training.baseline import FrozenLearner, TfidfLearner
 from refsynth.training.contrastive import ContrastiveLearner, balanced_batches, contrastive_loss
 from refsynth.training.finetune import FinetuneLearner
-from refsynth.training.head import fit_head
+from refsynth.training.head import DRAFT_WEIGHT, fit_head, row_weights
 from tiny_encoder import MAX_TOKENS, make_encoder, make_tokenizer
 
 LABELS = ("late", "broken", "other")
@@ -89,6 +89,16 @@ def test_the_head_is_scikit_learns(k):
     head = fit_head(features, truth, k, strength=2.0)
     expected = LogisticRegression(C=2.0, max_iter=1000).fit(features, truth).predict_proba(features)
     np.testing.assert_allclose(softmax(head.logits(features)), expected, atol=1e-6)
+
+
+@given(st.integers(0, 20), st.integers(0, 200))
+def test_drafts_never_outweigh_real_rows_by_more_than_the_limit(real, drafted):
+    origin = Provenance("p", (), 0, "echo")
+    rows = [Example("r", "t", "late")] * real + [Example("d", "t", "late", origin)] * drafted
+    weights = row_weights(rows)
+    assert (weights[:real] == 1).all()
+    assert (weights <= 1).all()
+    assert not real or weights[real:].sum() <= DRAFT_WEIGHT * real + 1e-9
 
 
 def test_the_contrastive_loss_is_the_formula():

@@ -11,7 +11,7 @@ from refsynth.core.protocols import Encoder
 from refsynth.core.types import Example, IntArray
 from refsynth.models.predict import EncoderPredictor, TfidfPredictor
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
-from refsynth.training.head import fit_head
+from refsynth.training.head import fit_head, row_weights
 
 UNSPACED = frozenset({"zh", "ja", "th"})
 """Languages written without spaces between words: their TF-IDF features are character n-grams."""
@@ -38,7 +38,9 @@ class TfidfLearner:
         del dev, seed
         vectorizer = TfidfVectorizer(sublinear_tf=True, **self._options)
         features = vectorizer.fit_transform([example.text for example in train])
-        head = fit_head(features, classes_of(train, self._labels), len(self._labels), strength=HEAD_STRENGTH)
+        head = fit_head(
+            features, classes_of(train, self._labels), len(self._labels), strength=HEAD_STRENGTH, weights=row_weights(train)
+        )
         return TfidfPredictor(self._labels, TfidfVectors([Vocabulary.of_sklearn(vectorizer)]), head)
 
 
@@ -53,5 +55,7 @@ class FrozenLearner:
         """Fit to the examples; `dev` and `seed` have no effect."""
         del dev, seed
         features = self._encoder.encode([example.text for example in train])
-        head = fit_head(features, classes_of(train, self._labels), len(self._labels), strength=HEAD_STRENGTH)
+        head = fit_head(
+            features, classes_of(train, self._labels), len(self._labels), strength=HEAD_STRENGTH, weights=row_weights(train)
+        )
         return EncoderPredictor(self._labels, self._encoder, head)

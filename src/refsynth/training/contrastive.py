@@ -18,7 +18,7 @@ from refsynth.core.types import Example, IntArray
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor
 from refsynth.training.baseline import HEAD_STRENGTH, classes_of
-from refsynth.training.head import fit_head
+from refsynth.training.head import fit_head, row_weights
 from refsynth.training.schedule import Tuner
 
 TEMPERATURE = 0.1
@@ -95,7 +95,8 @@ class ContrastiveLearner:
         texts, classes = [example.text for example in rows], classes_of(rows, self._labels)
         if len(np.unique(classes)) > 1:
             self._tune(encoder, encoder.tokenize(texts), classes, seed=seed)
-        head = fit_head(encoder.encode(texts), classes, len(self._labels), strength=HEAD_STRENGTH)
+        weights = row_weights(rows)
+        head = fit_head(encoder.encode(texts), classes, len(self._labels), strength=HEAD_STRENGTH, weights=weights)
         return EncoderPredictor(self._labels, encoder, head)
 
     def _tune(self, encoder: TransformerEncoder, rows: Sequence[Sequence[int]], classes: IntArray, *, seed: int) -> None:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from refsynth.core.types import FloatArray, IntArray
+from refsynth.core.types import Example, FloatArray, IntArray
 from refsynth.models.predict import LinearHead
+
+DRAFT_WEIGHT = 4.0
+"""Drafts count together at most this many times what the real rows count, however many there are."""
+
+
+def row_weights(examples: Sequence[Example]) -> FloatArray:
+    """Return 1 for each real row, and for each draft its share of `DRAFT_WEIGHT` times the real rows, at most 1: [N]."""
+    drafted = np.array([example.provenance is not None for example in examples], bool)
+    real, drafts = int((~drafted).sum()), int(drafted.sum())
+    each = 1.0 if not real or not drafts else min(1.0, DRAFT_WEIGHT * real / drafts)
+    return np.where(drafted, each, 1.0)
 
 
 def fit_head(features: FloatArray, truth: IntArray, k: int, *, strength: float, weights: FloatArray | None = None) -> LinearHead:
