@@ -17,6 +17,7 @@ SECTIONS = {
     "data.": config.DataConfig,
     "data.columns.": config.Columns,
     "synthesis.": config.SynthesisConfig,
+    "filter.": config.FilterConfig,
     "gate.": config.GateConfig,
 }
 

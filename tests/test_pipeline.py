@@ -24,7 +24,7 @@ from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.gate import HeldOut, decide, safe_for
 from refsynth.pipeline.lineage import trace_row
 from refsynth.pipeline.steps import run
-from refsynth.quality.filter import LEAKED
+from refsynth.quality.filter import LEAKED, UNLIKELY
 from refsynth.task import Task
 
 WORDS = {
@@ -139,6 +139,14 @@ def test_synthesis_can_be_turned_off(tmp_path, tiny_cache):
     assert result.report.drafts is None
 
 
+def test_drafts_can_be_scored_by_the_reference_itself(tmp_path, tiny_cache):
+    task = make_task(tmp_path / "data", filter={"likelihood": 0.0, "agreement": 0.4})
+    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
+    scored = [draft for draft in finished.learned.screened if "likelihood ratio" in draft.scores]
+    assert scored
+    assert all((draft.scores["likelihood ratio"] < 0) == (draft.dropped == UNLIKELY) for draft in scored)
+
+
 def test_a_misspelt_test_file_stops_the_run_before_it_begins(tmp_path, tiny_cache):
     task = make_task(
         tmp_path / "data", data={"train": str(tmp_path / "data" / "train.jsonl"), "test": str(tmp_path / "tset.jsonl")}
@@ -222,7 +230,7 @@ import test_pipeline
 from refsynth.models.store import ModelStore
 from refsynth.pipeline import steps
 from refsynth.pipeline.steps import run
-from refsynth.quality.filter import LEAKED
+from refsynth.quality.filter import LEAKED, UNLIKELY
 from refsynth.core.config import RunConfig
 from refsynth.task import Task
 run(Task.load(sys.argv[1]), Path(sys.argv[2]), store=ModelStore(Path(sys.argv[3])))

@@ -125,3 +125,10 @@ def test_diversity_falls_from_distinct_to_repeated_texts():
     assert varied.distinct_1 == 1.0
     assert same.distinct_1 == pytest.approx(1 / 3)
     assert same.nearest_overlap == 1.0 > varied.nearest_overlap
+
+
+def test_unlikely_drafts_go_and_unscored_ones_stay():
+    drafts = [Draft(draft(i, f"text {i}")) for i in range(4)] + [Draft(draft(9, "x"), dropped="too short")]
+    left = quality.drop_unlikely(drafts, np.array([0.2, -0.1, np.nan, 0.0]), floor=0.0)
+    assert [d.dropped for d in left] == [None, quality.UNLIKELY, None, None, "too short"]
+    assert left[0].scores["likelihood ratio"] == 0.2

@@ -93,6 +93,15 @@ class SynthesisConfig(Section):
     """The longest draft, in tokens of the reference."""
 
 
+class FilterConfig(Section):
+    """Which drafts are trained on."""
+
+    agreement: float = Field(default=0.5, ge=0, lt=1)
+    """Least agreement of a model of the real rows with a draft's label; above 0.5 the model says the same label."""
+    likelihood: float | None = None
+    """Least log-likelihood ratio per token, in nats, of a draft with its label against without; reads every draft twice."""
+
+
 class GateConfig(Section):
     """How the decision for or against drafts is made."""
 
@@ -117,6 +126,8 @@ class RunConfig(Section):
     """Who writes the drafts."""
     synthesis: SynthesisConfig = SynthesisConfig()
     """How drafts are written."""
+    filter: FilterConfig = FilterConfig()
+    """Which drafts are trained on."""
     learners: tuple[LearnerName, ...] = Field(default=("tfidf", "frozen", "contrastive"), min_length=1)
     """What the gate chooses among, with and without drafts."""
     gate: GateConfig = GateConfig()

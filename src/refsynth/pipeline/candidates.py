@@ -17,8 +17,8 @@ from refsynth.quality.scorers import AgreementScorer
 PREFERENCE: tuple[LearnerName, ...] = ("contrastive", "finetune", "frozen", "tfidf")
 """Learners from the one that is best on most tasks to the one that is worst: who judges drafts, and who wins a draw."""
 
-AGREEMENT_FLOOR = 0.5
 CLASS_MARGIN = 1.5
+"""A class keeps at most this many times the drafts of the median class."""
 
 
 class Candidate(NamedTuple):
@@ -56,6 +56,7 @@ def fit_candidates(
     dev: Sequence[Example],
     *,
     labels: tuple[str, ...],
+    agreement: float,
     seed: int,
 ) -> Fitted:
     """Fit every learner to the real rows, and again to the real rows with the drafts that the best of them agrees with.
@@ -66,14 +67,15 @@ def fit_candidates(
         drafts: screened drafts, none of which has seen a row outside `real` that is to be predicted.
         dev: rows that decide when to stop; may be empty.
         labels: of the task.
+        agreement: the least that the judge must agree with a draft.
         seed: of the training.
     """
     fitted: dict[Candidate, Predictor] = {
         Candidate(name, False): learner.fit(real, dev, seed=seed) for name, learner in learners.items()
     }
     judge = fitted[Candidate(ranked(learners)[0], False)]
-    agreement = AgreementScorer(judge).score(kept(drafts))
-    chosen = select(drafts, {"agreement": agreement}, labels=labels, floor=AGREEMENT_FLOOR, margin=CLASS_MARGIN)
+    scores = {"agreement": AgreementScorer(judge).score(kept(drafts))}
+    chosen = select(drafts, scores, labels=labels, floor=agreement, margin=CLASS_MARGIN)
     if selected := kept(chosen):
         for name, learner in learners.items():
             fitted[Candidate(name, True)] = learner.fit([*real, *selected], dev, seed=seed)

@@ -11,10 +11,15 @@ from refsynth.core.run import RunFolder, read_json, read_jsonl, write_json, writ
 from refsynth.core.types import Draft, Example
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.rows import Rows
-from refsynth.quality.filter import screen
+from refsynth.quality.filter import drop_unlikely, kept, screen
+from refsynth.quality.scorers import LikelihoodRatioScorer
 from refsynth.synthesis.plan import plan_requests
+from refsynth.synthesis.prompts import class_prompt, generic_prompt
 from refsynth.synthesis.sample import prompts_of, synthesize
 from refsynth.task import Task
+
+LONGEST_DRAFT = 120
+"""Words: a small reference wanders off in longer drafts."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +75,25 @@ def write_drafts(task: Task, rows: Rows, folder: RunFolder, make_generator: Call
     return Written(drafts, facts["rejected"], facts["asked"], facts["reference"])
 
 
-def screen_drafts(rows: Rows, written: Written, folder: RunFolder, *, longest: int, forget: Sequence[str]) -> list[Draft]:
-    """Return the drafts with what is wrong with their form; see `quality.filter.screen`."""
-    key = {"drafts": folder.hash_of("drafts"), "longest": longest, "forget": sorted(forget)}
+def screen_drafts(
+    task: Task,
+    rows: Rows,
+    written: Written,
+    folder: RunFolder,
+    make_generator: Callable[[], Generator],
+    *,
+    forget: Sequence[str],
+) -> list[Draft]:
+    """Return the drafts with what is wrong with them before any model is trained; see `quality.filter`."""
+    floor = task.config.filter.likelihood
+    key = {"drafts": folder.hash_of("drafts"), "longest": LONGEST_DRAFT, "forget": sorted(forget), "likelihood": floor}
 
     def make(out: Path) -> None:
-        drafts = screen(written.drafts, rows.examples, longest=longest, forget=forget)
+        drafts = screen(written.drafts, rows.examples, longest=LONGEST_DRAFT, forget=forget)
+        if floor is not None:
+            prompts = {label: class_prompt(label, text, (), language=rows.language) for label, text in task.descriptions.items()}
+            scorer = LikelihoodRatioScorer(make_generator(), prompts, generic_prompt(language=rows.language))
+            drafts = drop_unlikely(drafts, scorer.score(kept(drafts)), floor=floor)
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in drafts])
 
     done = folder.step("screen", key, make)

@@ -53,6 +53,7 @@ def fit_final(
         "drafts": folder.hash_of("screen"),
         "labels": task.config.labels,
         "learners": learners,
+        "filter": task.config.digest_of("filter"),
         "encoder": shop.encoder_hash,
         "seed": task.config.seed,
     }
@@ -60,7 +61,13 @@ def fit_final(
     def make(out: Path) -> None:
         seed = derive_seed(task.config.seed, "final")
         fitted = fit_candidates(
-            {name: LEARNERS[name](shop) for name in learners}, real, drafts, (), labels=task.labels, seed=seed
+            {name: LEARNERS[name](shop) for name in learners},
+            real,
+            drafts,
+            (),
+            labels=task.labels,
+            agreement=task.config.filter.agreement,
+            seed=seed,
         )
         for candidate, predictor in fitted.predictors.items():
             if isinstance(predictor, EncoderPredictor):

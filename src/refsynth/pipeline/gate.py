@@ -16,9 +16,9 @@ import numpy as np
 from refsynth.core.config import LearnerName
 from refsynth.core.protocols import Learner
 from refsynth.core.run import RunFolder, derive_seed, digest, read_json, write_json
-from refsynth.core.types import Draft, Example, FloatArray, IntArray, Metric
+from refsynth.core.types import Draft, FloatArray, IntArray, Metric
 from refsynth.metrics import bootstrap, paired_gain, softmax
-from refsynth.pipeline.candidates import PREFERENCE, Candidate, fit_candidates
+from refsynth.pipeline.candidates import PREFERENCE, Candidate, Fitted, fit_candidates
 from refsynth.pipeline.rows import Rows
 from refsynth.task import Task
 
@@ -89,6 +89,7 @@ def hold_out(
         progress: called with the number of folds that are done.
     """
     config, labels = task.config, task.labels
+    fit = partial(fit_candidates, learners, labels=labels, agreement=config.filter.agreement)
     truth = np.array([labels.index(example.label) for example in rows.examples])
     logits: dict[Candidate, FloatArray] = {}
     cells = [(repeat, int(fold)) for repeat in range(config.gate.repeats) for fold in np.unique(rows.folds)]
@@ -101,10 +102,10 @@ def hold_out(
         key = {
             "rows": folder.hash_of("rows"),
             "drafts": digest([draft.to_json() for draft in safe]),
-            "config": config.digest_of("learners", "labels", "seed"),
+            "config": config.digest_of("learners", "labels", "filter", "seed"),
             "encoder": encoder,
         }
-        make = partial(_fit_and_ask, train, held, safe, learners, labels, seed)
+        make = partial(_ask, partial(fit, train, safe, (), seed=seed), [example.text for example in held])
         step = folder.step(f"gate-{repeat}-{fold}", key, make)
         for name, values in read_json(step / "logits.json").items():
             empty = np.zeros((config.gate.repeats, len(truth), len(labels)))
@@ -113,18 +114,9 @@ def hold_out(
     return HeldOut(truth, logits)
 
 
-def _fit_and_ask(
-    train: Sequence[Example],
-    held: Sequence[Example],
-    drafts: Sequence[Draft],
-    learners: Mapping[LearnerName, Learner],
-    labels: tuple[str, ...],
-    seed: int,
-    out: Path,
-) -> None:
-    fitted = fit_candidates(learners, train, drafts, (), labels=labels, seed=seed)
-    texts = [example.text for example in held]
-    write_json(out / "logits.json", {str(name): model.logits(texts).tolist() for name, model in fitted.predictors.items()})
+def _ask(fit: Callable[[], Fitted], texts: Sequence[str], out: Path) -> None:
+    said = {str(name): model.logits(texts).tolist() for name, model in fit().predictors.items()}
+    write_json(out / "logits.json", said)
 
 
 def decide(held: HeldOut | None, candidates: Sequence[Candidate]) -> Decision:

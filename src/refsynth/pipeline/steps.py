@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,6 @@ from refsynth.pipeline.report import Paths, write_report
 from refsynth.pipeline.rows import Rows, read_rows
 from refsynth.pipeline.ship import calibrate, write_bundle
 from refsynth.task import Task
-
-LONGEST_DRAFT = 120
-"""Words: a small reference wanders off in longer drafts."""
 
 MAX_TOKENS = 128
 
@@ -89,9 +87,10 @@ def _learn(
     task: Task, folder: RunFolder, rows: Rows, shop: Workshop, store: ModelStore, watch: Observer, *, forget: Sequence[str]
 ) -> Learned:
     config = task.config
-    written = write_drafts(task, rows, folder, lambda: make_generator(config, store), watch)
+    generator = partial(make_generator, config, store)
+    written = write_drafts(task, rows, folder, generator, watch)
     watch.stage("synthesize", f"{written.asked:,} drafts{_less(written.rejected)}")
-    screened = screen_drafts(rows, written, folder, longest=LONGEST_DRAFT, forget=forget)
+    screened = screen_drafts(task, rows, written, folder, generator, forget=forget)
     reasons = Counter(draft.dropped for draft in screened)
     watch.stage("filter", f"{reasons.pop(None, 0):,} kept{_less(reasons)}")
     learners = ranked(config.learners)

@@ -23,6 +23,7 @@ TWO_LABELS = "written for two labels"
 LEAKED = "resembles a test row"
 OTHER_CLASS = "other class"
 UNSURE = "class unclear"
+UNLIKELY = "unlikely for its label"
 SURPLUS = "more than its class needs"
 
 NEAR = 0.7
@@ -75,6 +76,22 @@ def _thin(drafts: Sequence[Draft]) -> list[Draft]:
         if int(group) in groups:
             results[index] = replace(drafts[index], dropped=NEAR_DUPLICATE)
         groups.add(int(group))
+    return results
+
+
+def drop_unlikely(drafts: Sequence[Draft], ratios: FloatArray, *, floor: float) -> list[Draft]:
+    """Drop drafts whose log-likelihood ratio is below the floor; one that could not be scored (NaN) stays.
+
+    Args:
+        drafts: as `screen` left them.
+        ratios: of the drafts that are still in, in their order.
+        floor: in nats per token.
+    """
+    alive = [index for index, draft in enumerate(drafts) if draft.dropped is None]
+    results = list(drafts)
+    for index, ratio in zip(alive, ratios, strict=True):
+        scores = {**drafts[index].scores, "likelihood ratio": float(ratio)} if np.isfinite(ratio) else drafts[index].scores
+        results[index] = replace(drafts[index], scores=scores, dropped=UNLIKELY if ratio < floor else None)
     return results
 
 
