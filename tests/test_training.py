@@ -59,7 +59,8 @@ def test_every_learner_keeps_the_contract(name, encoder):
     assert logits.shape == (len(texts), 3)
     assert np.isfinite(logits).all()
     np.testing.assert_allclose(again.logits(texts), logits, rtol=1e-5, atol=1e-5)
-    assert not (logits.argmax(1) == 2).any()  # a class without rows is never predicted
+    if name != "contrastive":  # which has read what the label means
+        assert not (logits.argmax(1) == 2).any()  # a class without rows is never predicted
     right = logits[: len(TRAIN)].argmax(1) == [LABELS.index(example.label) for example in TRAIN]
     assert right.mean() >= 0.75
     np.testing.assert_array_equal(encoder.encode(["where is it"]), before)  # the encoder it was given is left as it was

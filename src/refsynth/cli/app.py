@@ -52,6 +52,8 @@ def _root(
 
 def main() -> None:
     """Run the command line and exit: 0 done, 2 wrong input, 3 a gate said no, 4 something is missing, 130 interrupted."""
+    # Threads that spin while they wait for each other double the time of a fit on a machine that does anything else.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except RefsynthError as error:
