@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
+from hypothesis import settings
 from transformers import PreTrainedTokenizerFast
 
 from refsynth.models.catalog import CATALOG
 from refsynth.models.store import _seal
 from tiny_encoder import make_encoder, make_tokenizer
+
+# Machines are noisy, so no test has a deadline; in CI the examples are the same every time.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()

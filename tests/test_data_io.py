@@ -314,7 +314,8 @@ def test_skipped_rows_are_written_as_csv(tmp_path):
     ]
 
 
-texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
+# Control characters apart from white space are left out: a file that is full of them is refused as binary.
+texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]) | st.sampled_from("\n\t\r"), max_size=30)
 
 
 @settings(max_examples=60, deadline=None)
