@@ -198,7 +198,7 @@ REAL, HELPED, POOR = Candidate("contrastive", False), Candidate("contrastive", T
     [
         ([1, 1, 0, 0], [1, 1, 1, 0], HELPED),
         ([1, 1, 1, 0], [1, 1, 0, 0], REAL),
-        ([1, 1, 0, 0], [0, 0, 1, 1], REAL),  # no gain, no surer: stay with real rows
+        ([1, 1, 0, 0], [0, 0, 1, 1], REAL),  # no gain: stay with real rows
     ],
 )
 def test_the_gate_ships_what_is_better_on_held_out_rows(real, helped, shipped):

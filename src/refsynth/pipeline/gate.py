@@ -17,7 +17,7 @@ from refsynth.core.config import LearnerName
 from refsynth.core.protocols import Learner
 from refsynth.core.run import RunFolder, derive_seed, digest, read_json, write_json
 from refsynth.core.types import Draft, FloatArray, IntArray, Metric
-from refsynth.metrics import bootstrap, paired_gain, softmax
+from refsynth.metrics import bootstrap, paired_gain
 from refsynth.pipeline.candidates import PREFERENCE, Candidate, Fitted, fit_candidates
 from refsynth.pipeline.rows import Rows
 from refsynth.task import Task
@@ -38,11 +38,6 @@ class HeldOut:
     def correct(self, candidate: Candidate) -> FloatArray:
         """Return the share of repeats in which each row was right [N]."""
         return np.asarray((self.logits[candidate].argmax(-1) == self.truth).mean(0))
-
-    def confidence(self, candidate: Candidate) -> FloatArray:
-        """Return log P(truth) of each row, the mean over repeats [N]."""
-        probabilities = softmax(self.logits[candidate])
-        return np.asarray(np.log(np.maximum(probabilities[:, np.arange(len(self.truth)), self.truth], 1e-6)).mean(0))
 
 
 @dataclass(frozen=True)
@@ -123,8 +118,7 @@ def decide(held: HeldOut | None, candidates: Sequence[Candidate]) -> Decision:
     """Choose the best learner without drafts and with drafts, then between the two.
 
     A learner that is less preferred must beat a more preferred one by more than the standard error of their difference; drafts
-    must show a gain in accuracy, or the same accuracy with a higher likelihood of the truth. Without rows to hold out, the most
-    preferred learner ships, with drafts if there are any.
+    must show a gain in accuracy. Without rows to hold out, the most preferred learner ships, with drafts if there are any.
     """
     order = sorted(candidates, key=lambda candidate: PREFERENCE.index(candidate.learner))
     plain, helped = ([c for c in order if c.drafts is wanted and (held is None or c in held.logits)] for wanted in (False, True))
@@ -138,8 +132,7 @@ def decide(held: HeldOut | None, candidates: Sequence[Candidate]) -> Decision:
         return Decision(real, real, None, None, "there are no drafts to compare with")
     mixed = _best(held, helped)
     gain = paired_gain(held.correct(real), held.correct(mixed))
-    surer = float((held.confidence(mixed) - held.confidence(real)).mean())
-    if gain.value > 0 or (gain.value == 0 and surer > 0):
+    if gain.value > 0:
         return Decision(mixed, real, mixed, gain, "drafts help on held-out real rows")
     return Decision(real, real, mixed, gain, "drafts do not help on held-out real rows")
 

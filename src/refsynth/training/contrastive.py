@@ -74,8 +74,8 @@ def balanced_batches(classes: IntArray, *, size: int, steps: int, seed: int) -> 
 class ContrastiveLearner:
     """Fine-tunes a copy of the encoder on the real rows and fits the head to all rows, drafts included.
 
-    Drafts do not tune the encoder: in trials on three data sets a round of tuning on them was no better than the head alone, and it
-    costs as much again. Where there are too few real rows to form pairs, the encoder is tuned on all there is.
+    Drafts do not tune the encoder: in trials on three data sets a round of tuning on them was no better than the head alone, at
+    twice the cost. Where there are too few real rows to form pairs, the encoder is tuned on all there is.
     """
 
     def __init__(
