@@ -23,6 +23,7 @@ from refsynth.pipeline import steps
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.gate import HeldOut, decide, safe_for
 from refsynth.pipeline.lineage import trace_row
+from refsynth.pipeline.observe import Silent
 from refsynth.pipeline.steps import run
 from refsynth.quality.filter import LEAKED, UNLIKELY
 from refsynth.task import Task
@@ -147,6 +148,20 @@ def test_drafts_can_be_scored_by_the_reference_itself(tmp_path, tiny_cache):
     assert all((draft.scores["likelihood ratio"] < 0) == (draft.dropped == UNLIKELY) for draft in scored)
 
 
+def test_the_embedded_reference_is_not_asked_for_a_language_that_it_cannot_write(tmp_path, tiny_cache, monkeypatch):
+    task = make_task(tmp_path / "data", reference="embedded", language="zh")
+    monkeypatch.setattr(steps, "prepare_encoder", lambda *_: ModelStore(tiny_cache).path("minilm"))  # the tiny e5 is no Unigram
+    notes = []
+
+    class Notes(Silent):
+        def note(self, line):
+            notes.append(line)
+
+    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=Notes()).finished
+    assert finished.learned.written.asked == 0
+    assert any("writes English" in note for note in notes)
+
+
 def test_a_misspelt_test_file_stops_the_run_before_it_begins(tmp_path, tiny_cache):
     task = make_task(
         tmp_path / "data", data={"train": str(tmp_path / "data" / "train.jsonl"), "test": str(tmp_path / "tset.jsonl")}
@@ -196,7 +211,8 @@ REAL, HELPED, POOR = Candidate("contrastive", False), Candidate("contrastive", T
 @pytest.mark.parametrize(
     ("real", "helped", "shipped"),
     [
-        ([1, 1, 0, 0], [1, 1, 1, 0], HELPED),
+        ([1, 1, 0, 0], [1, 1, 1, 1], HELPED),
+        ([1, 1, 0, 0], [1, 1, 1, 0], REAL),  # one row more is no evidence
         ([1, 1, 1, 0], [1, 1, 0, 0], REAL),
         ([1, 1, 0, 0], [0, 0, 1, 1], REAL),  # no gain: stay with real rows
     ],

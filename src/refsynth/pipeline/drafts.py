@@ -21,6 +21,9 @@ from refsynth.task import Task
 LONGEST_DRAFT = 120
 """Words: a small reference wanders off in longer drafts."""
 
+EMBEDDED_LANGUAGE = "en"
+"""What the embedded reference was trained to write; its Chinese, for one, is no language."""
+
 
 @dataclass(frozen=True)
 class Written:
@@ -35,6 +38,10 @@ class Written:
 def write_drafts(task: Task, rows: Rows, folder: RunFolder, make_generator: Callable[[], Generator], watch: Observer) -> Written:
     """Return the drafts of the task, asking the reference only for what is not on disk yet."""
     settings = task.config.synthesis
+    wanted = settings.drafts
+    if wanted and task.config.reference == "embedded" and rows.language != EMBEDDED_LANGUAGE:
+        watch.note("the embedded reference writes English only: no drafts. A larger one is a line in task.yaml: reference")
+        wanted = 0
     reference = task.config.digest_of("reference", "synthesis", "labels", "seed")
     key = {"rows": folder.hash_of("rows"), "config": reference, "language": rows.language}
 
@@ -43,14 +50,14 @@ def write_drafts(task: Task, rows: Rows, folder: RunFolder, make_generator: Call
             rows.examples,
             rows.folds,
             task.descriptions,
-            drafts=settings.drafts,
+            drafts=wanted,
             shots=settings.shots,
             per_prompt=settings.per_prompt,
             language=rows.language,
             seed=task.config.seed,
         )
         generator = make_generator()
-        with watch.progress("drafts", settings.drafts) as progress:
+        with watch.progress("drafts", wanted) as progress:
             written = synthesize(
                 requests,
                 generator,

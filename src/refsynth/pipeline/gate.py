@@ -117,8 +117,8 @@ def _ask(fit: Callable[[], Fitted], texts: Sequence[str], out: Path) -> None:
 def decide(held: HeldOut | None, candidates: Sequence[Candidate]) -> Decision:
     """Choose the best learner without drafts and with drafts, then between the two.
 
-    A learner that is less preferred must beat a more preferred one by more than the standard error of their difference; drafts
-    must show a gain in accuracy. Without rows to hold out, the most preferred learner ships, with drafts if there are any.
+    What is less preferred must win by more than the standard error of the difference: a learner over a more preferred one, and
+    drafts over none. Without rows to hold out, the most preferred learner ships, with drafts if there are any.
     """
     order = sorted(candidates, key=lambda candidate: PREFERENCE.index(candidate.learner))
     plain, helped = ([c for c in order if c.drafts is wanted and (held is None or c in held.logits)] for wanted in (False, True))
@@ -132,7 +132,7 @@ def decide(held: HeldOut | None, candidates: Sequence[Candidate]) -> Decision:
         return Decision(real, real, None, None, "there are no drafts to compare with")
     mixed = _best(held, helped)
     gain = paired_gain(held.correct(real), held.correct(mixed))
-    if gain.value > 0:
+    if _beats(held, mixed, real):
         return Decision(mixed, real, mixed, gain, "drafts help on held-out real rows")
     return Decision(real, real, mixed, gain, "drafts do not help on held-out real rows")
 
@@ -140,7 +140,12 @@ def decide(held: HeldOut | None, candidates: Sequence[Candidate]) -> Decision:
 def _best(held: HeldOut, candidates: Sequence[Candidate]) -> Candidate:
     best = candidates[0]
     for candidate in candidates[1:]:
-        difference = held.correct(candidate) - held.correct(best)
-        if float(difference.mean()) > float(difference.std() / np.sqrt(len(difference))):
+        if _beats(held, candidate, best):
             best = candidate
     return best
+
+
+def _beats(held: HeldOut, candidate: Candidate, other: Candidate) -> bool:
+    """Return whether the gain in accuracy, paired by row, exceeds its standard error; one row more is not enough."""
+    difference = held.correct(candidate) - held.correct(other)
+    return float(difference.mean()) > float(difference.std(ddof=1) / np.sqrt(len(difference)))
