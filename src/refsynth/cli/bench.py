@@ -32,7 +32,12 @@ def fewshot(
 
     Example: refsynth bench fewshot --data ../data --seeds 5
     """
+    import transformers
+
     from refsynth.bench.fewshot import measure, outcome
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
 
     names = None if sets is None else tuple(sets.split(","))
     cells = measure(data, results / "fewshot.jsonl", seeds=1 if quick else seeds, sets=names, quick=quick, say=_say)

@@ -15,7 +15,7 @@ from refsynth.quality.filter import drop_unlikely, kept, screen
 from refsynth.quality.scorers import LikelihoodRatioScorer
 from refsynth.synthesis.plan import plan_requests
 from refsynth.synthesis.prompts import class_prompt, generic_prompt
-from refsynth.synthesis.sample import prompts_of, synthesize
+from refsynth.synthesis.sample import Synthesis, prompts_of, synthesize
 from refsynth.task import Task
 
 LONGEST_DRAFT = 120
@@ -42,8 +42,8 @@ def write_drafts(task: Task, rows: Rows, folder: RunFolder, make_generator: Call
     if wanted and task.config.reference == "embedded" and rows.language != EMBEDDED_LANGUAGE:
         watch.note("the embedded reference writes English only: no drafts. A larger one is a line in task.yaml: reference")
         wanted = 0
-    reference = task.config.digest_of("reference", "synthesis", "labels", "seed")
-    key = {"rows": folder.hash_of("rows"), "config": reference, "language": rows.language}
+    config = task.config.digest_of("reference", "synthesis", "labels", "seed")
+    key = {"rows": folder.hash_of("rows"), "config": config, "language": rows.language}
 
     def make(out: Path) -> None:
         requests = plan_requests(
@@ -56,21 +56,24 @@ def write_drafts(task: Task, rows: Rows, folder: RunFolder, make_generator: Call
             language=rows.language,
             seed=task.config.seed,
         )
-        generator = make_generator()
-        with watch.progress("drafts", wanted) as progress:
-            written = synthesize(
-                requests,
-                generator,
-                decoding=settings.model_dump(include={"temperature", "top_p", "max_tokens"}),
-                journal=folder.path / "journal.jsonl",
-                texts={example.id: example.text for example in rows.examples},
-                language=rows.language,
-                seed=task.config.seed,
-                progress=progress,
-            )
+        written, reference = Synthesis((), {}, stopped=False), "none"
+        if requests:  # a reference that is not asked need not be there
+            generator = make_generator()
+            reference = generator.name
+            with watch.progress("drafts", wanted) as progress:
+                written = synthesize(
+                    requests,
+                    generator,
+                    decoding=settings.model_dump(include={"temperature", "top_p", "max_tokens"}),
+                    journal=folder.path / "journal.jsonl",
+                    texts={example.id: example.text for example in rows.examples},
+                    language=rows.language,
+                    seed=task.config.seed,
+                    progress=progress,
+                )
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in written.drafts])
         write_jsonl(out / "prompts.jsonl", prompts_of(requests))
-        facts = {"rejected": written.rejected, "asked": sum(request.n for request in requests), "reference": generator.name}
+        facts = {"rejected": written.rejected, "asked": sum(request.n for request in requests), "reference": reference}
         write_json(out / "facts.json", facts)
         if written.stopped:
             watch.note(f"the request budget is used up: {len(written.drafts):,} drafts; raise reference.max_requests for more")
