@@ -8,12 +8,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import refsynth
 from refsynth.bench.cells import Cell, Cells, interval, machine
 from refsynth.bench.peers import setfit
 from refsynth.bench.sets import Sample, read_sample
@@ -42,11 +42,12 @@ def measure(
     for name in sets or SETS:
         for seed in range(seeds):
             sample = read_sample(data, name, shots=SHOTS, seed=seed, test_rows=rows)
-            common = {"set": name, "seed": seed, "rows": len(sample.test), "version": refsynth.__version__}
-            for group, systems in ((_ours, OURS), (_setfit, ("setfit",)), (_finetune, ("finetune",))):
-                if any(not cells.find(**common, system=system) for system in systems):
+            common = {"set": name, "seed": seed, "rows": len(sample.test)}
+            for group, systems, package in GROUPS:
+                measured = {**common, "version": version(package)}  # a peer is measured anew when the peer changes
+                if any(not cells.find(**measured, system=system) for system in systems):
                     for cell in group(sample, name, seed):
-                        cells.add({**common, **cell, "machine": machine()})
+                        cells.add({**measured, **cell, "machine": machine()})
                         say(f"{name} seed {seed} {cell['system']}: {100 * cell['accuracy']:.1f} ({cell['seconds']:.0f} s)")
     return cells
 
@@ -96,6 +97,10 @@ def _finetune(sample: Sample, name: str, seed: int) -> list[Cell]:
     predictor = LEARNERS["finetune"](shop).fit(train, (), seed=seed)
     said = predictor.logits([row["text"] for row in sample.test]).argmax(1)
     return [_cell("finetune", truth, said, time.monotonic() - started, len(labels))]
+
+
+GROUPS = ((_ours, OURS, "refsynth"), (_setfit, ("setfit",), "setfit"), (_finetune, ("finetune",), "refsynth"))
+"""Who measures which systems, and the package whose version the cells belong to."""
 
 
 def _cell(system: str, truth: Any, said: Any, seconds: float, k: int) -> dict[str, Any]:

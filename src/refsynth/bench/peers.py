@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -47,5 +49,6 @@ def setfit(encoder: Path, texts: Sequence[str], classes: IntArray, test: Sequenc
             output_dir=work, seed=seed, report_to="none", save_strategy="no", show_progress_bar=False, **cap
         )
         trainer = package.Trainer(model=model, args=arguments, train_dataset=rows)
-        trainer.train()
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # its bars and losses are not asked for
+            trainer.train()
     return np.asarray(model.predict(list(test), as_numpy=True), int)
