@@ -63,4 +63,5 @@ def test_the_outcome_checks_the_floors(tmp_path):
 
 def test_the_interval_holds_the_mean():
     mean, low, high = interval([0.1, 0.4, 0.2, 0.3])
-    assert low < mean == pytest.approx(0.25) < high
+    assert mean == pytest.approx(0.25)
+    assert low < mean < high
