@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from refsynth.core.types import Completion, Example, FloatArray, Prediction, Prompt
+from refsynth.core.types import Completion, Example, FloatArray, Prompt
 
 
 @runtime_checkable
@@ -65,6 +65,3 @@ class Learner(Protocol):
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> Predictor:
         """Return the fitted predictor; the same for the same arguments."""
         ...
-
-
-__all__ = ["Encoder", "Generator", "Learner", "Prediction", "Predictor", "Scorer"]
