@@ -1,11 +1,16 @@
 import json
 
+import numpy as np
 import pytest
 
-from refsynth.bench import fewshot
+from refsynth.bench import scale
 from refsynth.bench.cells import Cells, interval
+from refsynth.bench.fewshot import FEWSHOT
+from refsynth.bench.names import NAMES, label_scores
 from refsynth.bench.sets import read_sample
+from refsynth.bench.suite import Group, Suite
 from refsynth.core.errors import InputError
+from refsynth.models.reference import EchoGenerator
 
 
 @pytest.fixture
@@ -33,19 +38,18 @@ def test_a_set_that_is_not_there_is_named(data):
         read_sample(data, "nothing", shots=8, seed=0)
 
 
-def test_a_bench_measures_only_what_is_missing(data, monkeypatch):
+def test_a_suite_measures_only_what_is_missing(data):
     calls = []
 
     def fake(sample, name, seed):
         calls.append((name, seed))
-        return [{"system": system, "accuracy": 0.5 + seed / 10, "macro_f1": 0.5, "seconds": 1} for system in fewshot.SYSTEMS]
+        return [{"system": "one", "accuracy": 0.5 + seed / 10, "macro_f1": 0.5, "seconds": 1}]
 
-    monkeypatch.setattr(fewshot, "GROUPS", ((fake, fewshot.SYSTEMS, "refsynth"),))
-    results = data / "cells.jsonl"
+    suite = Suite("toy", sets=("toy",), groups=(Group(fake, ("one",), "refsynth"),), order=("one",), checks=())
     for seeds in (1, 1, 2):
-        cells = fewshot.measure(data, results, seeds=seeds, sets=["toy"], quick=False, say=lambda line: None)
+        cells = suite.measure(data, data, seeds=seeds, sets=None, quick=False, say=lambda line: None)
     assert calls == [("toy", 0), ("toy", 1)]
-    assert len(Cells(results).rows) == len(cells.rows) == 2 * len(fewshot.SYSTEMS)
+    assert len(Cells(data / "toy.jsonl").rows) == len(cells.rows) == 2
 
 
 def test_the_outcome_checks_the_floors(tmp_path):
@@ -53,12 +57,38 @@ def test_the_outcome_checks_the_floors(tmp_path):
     for seed in range(3):
         for system, accuracy in (("setfit", 0.70), ("real only", 0.75), ("shipped", 0.73)):
             cells.add({"set": "snips", "seed": seed, "system": system, "accuracy": accuracy})
-    checks = {check["name"]: check for check in fewshot.outcome(cells)["checks"]}
+    checks = {check["name"]: check for check in FEWSHOT.outcome(cells)["checks"]}
     assert checks["shipped over setfit"]["value"] == pytest.approx(3.0)
     assert checks["shipped over setfit"]["ok"]
     assert checks["worst of shipped over real only"]["value"] == pytest.approx(-2.0)
     assert not checks["worst of shipped over real only"]["ok"]
-    assert "| setfit | 70.0 [70.0-70.0] | 70.0 |" in fewshot.outcome(cells)["table"]
+    assert "| setfit | 70.0 [70.0-70.0] | 70.0 |" in FEWSHOT.outcome(cells)["table"]
+
+
+def test_one_value_stands_for_all_seeds_of_a_system_that_draws_nothing(tmp_path):
+    cells = Cells(tmp_path / "cells.jsonl")
+    cells.add({"set": "snips", "seed": 0, "system": "reference, calibrated", "accuracy": 0.4})
+    for seed, accuracy in enumerate((0.5, 0.7)):
+        cells.add({"set": "snips", "seed": seed, "system": "shipped", "accuracy": accuracy})
+    check = NAMES.outcome(cells)["checks"][1]
+    assert (check["value"], check["ok"]) == (pytest.approx(20.0), True)
+
+
+def test_the_reference_is_asked_every_label_of_every_text():
+    scores = label_scores(
+        EchoGenerator(), ["my card was declined", "where is my parcel"], ["about cards", "about parcels", "else"]
+    )
+    assert scores.shape == (2, 3)
+    assert np.isfinite(scores).all()
+
+
+def test_growth_is_told_as_a_line(tmp_path):
+    cells = Cells(tmp_path / "cells.jsonl")
+    for drafts in (1000, 250, 4000):
+        cells.add({"set": "bitext_support", "drafts": drafts, "rows": 216, "seconds": 100 + drafts / 10, "gigabytes": 1.5})
+    result = scale.outcome(cells)
+    assert "100 s and 100 s per 1,000 drafts; no point is further than 0%" in result["table"]
+    assert [check["ok"] for check in result["checks"]] == [False, True, False, True]  # what is not measured is not met
 
 
 def test_the_interval_holds_the_mean():

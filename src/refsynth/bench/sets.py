@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from refsynth.core.errors import InputError
 from refsynth.core.run import derive_seed, write_jsonl
+from refsynth.core.types import IntArray
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class Sample:
     train: list[dict[str, str]]
     test: list[dict[str, str]]
     labels: Mapping[str, str]
+
+    def classes(self, rows: Sequence[Mapping[str, str]]) -> IntArray:
+        """Return the indices of the rows' labels [N]."""
+        order = {label: index for index, label in enumerate(self.labels)}
+        return np.array([order[row["label"]] for row in rows])
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Write train.jsonl and test.jsonl and return their paths."""

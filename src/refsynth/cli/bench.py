@@ -3,49 +3,98 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from refsynth.cli.screen import err, out, print_json
 
+if TYPE_CHECKING:
+    from refsynth.bench.suite import Suite
+
 bench = typer.Typer(no_args_is_help=True, help="Benchmarks. Each measured cell is appended to a file, so a long bench resumes.")
 
-DATA = typer.Option("--data", help="Folder of data sets: NAME/train.jsonl, NAME/test.jsonl, NAME/labels.json.")
-RESULTS = typer.Option("--results", help="Folder that measured cells are appended to.")
-SEEDS = typer.Option("--seeds", min=1, help="Seeds 0 to N-1.")
-QUICK = typer.Option("--quick", help="The same checks on less, in under ten minutes.")
-JSON = typer.Option("--json", help="One JSON object on stdout.")
-ONLY = typer.Option("--sets", help="Comma-separated data sets, instead of all of the bench.")
+Data = Annotated[Path, typer.Option("--data", help="Folder of data sets: NAME/train.jsonl, NAME/test.jsonl, NAME/labels.json.")]
+Results = Annotated[Path, typer.Option("--results", help="Folder that measured cells are appended to.")]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0 to N-1.")]
+Quick = Annotated[bool, typer.Option("--quick", help="The same checks on less, in under ten minutes.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Only = Annotated[str | None, typer.Option("--sets", help="Comma-separated data sets, instead of all of the bench.")]
+
+RESULTS = Path("benchmarks/results")
 
 
 @bench.command("fewshot")
 def fewshot(
-    data: Annotated[Path, DATA],
-    results: Annotated[Path, RESULTS] = Path("benchmarks/results"),
-    seeds: Annotated[int, SEEDS] = 5,
-    quick: Annotated[bool, QUICK] = False,
-    as_json: Annotated[bool, JSON] = False,
-    sets: Annotated[str | None, ONLY] = None,
+    data: Data, results: Results = RESULTS, seeds: Seeds = 5, quick: Quick = False, as_json: Json = False, sets: Only = None
 ) -> None:
     """Accuracy with 8 labels per class: TF-IDF, frozen encoder, full fine-tuning, SetFit, and this project's arms.
 
     Example: refsynth bench fewshot --data ../data --seeds 5
     """
-    import transformers
+    from refsynth.bench.fewshot import FEWSHOT
 
-    from refsynth.bench.fewshot import measure, outcome
+    _suite(FEWSHOT, data, results, seeds, quick=quick, as_json=as_json, sets=sets)
+
+
+@bench.command("chinese")
+def chinese(
+    data: Data, results: Results = RESULTS, seeds: Seeds = 3, quick: Quick = False, as_json: Json = False, sets: Only = None
+) -> None:
+    """Accuracy on Chinese texts with 8 labels per class, on the multilingual encoder.
+
+    Example: refsynth bench chinese --data ../data
+    """
+    from refsynth.bench.fewshot import CHINESE
+
+    _suite(CHINESE, data, results, seeds, quick=quick, as_json=as_json, sets=sets)
+
+
+@bench.command("names")
+def names(
+    data: Data, results: Results = RESULTS, seeds: Seeds = 3, quick: Quick = False, as_json: Json = False, sets: Only = None
+) -> None:
+    """Accuracy from label names and descriptions alone, against the majority class and the reference's own answers.
+
+    Example: refsynth bench names --data ../data
+    """
+    from refsynth.bench.names import NAMES
+
+    _suite(NAMES, data, results, seeds, quick=quick, as_json=as_json, sets=sets)
+
+
+@bench.command("scale")
+def scale(data: Data, results: Results = RESULTS, quick: Quick = False, as_json: Json = False) -> None:
+    """Wall time and peak memory of whole runs: 2, 27 and 77 classes, 250 to 4,000 drafts.
+
+    Example: refsynth bench scale --data ../data
+    """
+    import refsynth
+    from refsynth.bench.scale import measure, outcome
+
+    _show(outcome(measure(data, results, version=refsynth.__version__, quick=quick, say=_say)), as_json=as_json)
+
+
+def _suite(suite: Suite, data: Path, results: Path, seeds: int, *, quick: bool, as_json: bool, sets: str | None) -> None:
+    import transformers
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
+    only = None if sets is None else tuple(sets.split(","))
+    cells = suite.measure(data, results, seeds=1 if quick else seeds, sets=only, quick=quick, say=_say)
+    _show(suite.outcome(cells), as_json=as_json)
 
-    names = None if sets is None else tuple(sets.split(","))
-    cells = measure(data, results / "fewshot.jsonl", seeds=1 if quick else seeds, sets=names, quick=quick, say=_say)
-    result = outcome(cells)
+
+def _show(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(result)
-    else:
-        out.print(result["table"], markup=False)
+        return
+    out.print(result["table"], markup=False)
+    for check in result["checks"]:
+        bound = f"at most {check['limit']:g}" if "limit" in check else f"at least {check['floor']:g}, aim {check['aim']:g}"
+        out.print(
+            f"{'ok' if check['ok'] else 'MISSED':6} {check['name']}: {check['value']:.1f} {check['unit']} ({bound})", markup=False
+        )
 
 
 def _say(line: str) -> None:

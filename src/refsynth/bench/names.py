@@ -1,0 +1,73 @@
+"""Label names only: no labelled row at all, against always saying the most frequent class and against asking the reference."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from refsynth.bench.cells import Cell
+from refsynth.bench.fewshot import SETS
+from refsynth.bench.ours import arms, run_ours
+from refsynth.bench.sets import Sample
+from refsynth.bench.suite import Check, Group, Suite, cell
+from refsynth.core.protocols import Generator
+from refsynth.core.types import FloatArray, Prompt
+from refsynth.models.reference import EmbeddedGenerator
+from refsynth.models.store import ModelStore
+from refsynth.pipeline.evaluate import SHIPPED
+from refsynth.synthesis.prompts import neutralise, shorten
+
+ASKED_ROWS = 300
+"""Test rows: the reference reads each once for every label."""
+
+
+def _ours(sample: Sample, name: str, seed: int) -> list[Cell]:
+    return arms(run_ours(replace(sample, train=[]), f"{name}-names", seed), {"shipped": SHIPPED})
+
+
+def _majority(sample: Sample, name: str, seed: int) -> list[Cell]:
+    """Say the class that is most frequent among the test rows: more than anyone without labels could know."""
+    truth = sample.classes(sample.test)
+    return [cell("majority", truth, np.full(len(truth), np.bincount(truth).argmax()), 0.0, len(sample.labels))]
+
+
+def _reference(sample: Sample, name: str, seed: int) -> list[Cell]:
+    if seed:  # nothing is drawn: seeds would only repeat it
+        return []
+    started = time.monotonic()
+    generator = EmbeddedGenerator(ModelStore().path("smollm2"))
+    scores = label_scores(generator, [row["text"] for row in sample.test], list(sample.labels.values()))
+    truth, seconds = sample.classes(sample.test), time.monotonic() - started
+    said = {"reference": scores, "reference, calibrated": scores - scores.mean(0)}
+    return [cell(system, truth, values.argmax(1), seconds, len(sample.labels)) for system, values in said.items()]
+
+
+def label_scores(generator: Generator, texts: list[str], descriptions: list[str]) -> FloatArray:
+    """Return the mean log P per token of each label's description, asked what each text is about: [N, K].
+
+    Less its mean over texts this is batch calibration (Zhou et al., 2024, "Batch Calibration"): what the reference says of any
+    text is taken out.
+    """
+    asked = [Prompt(f"Text: {shorten(neutralise(text))}\nWhat the text is about:", "") for text in texts]
+    pairs = [(prompt, description) for prompt in asked for description in descriptions]
+    flat = generator.score([prompt for prompt, _ in pairs], [description for _, description in pairs])
+    return np.reshape(flat, (len(texts), len(descriptions)))
+
+
+NAMES = Suite(
+    "names",
+    sets=SETS,
+    groups=(
+        Group(_ours, ("shipped",), "refsynth"),
+        Group(_majority, ("majority",), "refsynth"),
+        Group(_reference, ("reference", "reference, calibrated"), "refsynth"),
+    ),
+    order=("majority", "reference", "reference, calibrated", "shipped"),
+    checks=(
+        Check("shipped over majority", "shipped", "majority", floor=0.0, aim=20.0),
+        Check("shipped over the reference", "shipped", "reference, calibrated", floor=0.0, aim=10.0),
+    ),
+    test_rows=ASKED_ROWS,
+)

@@ -1,0 +1,61 @@
+"""This project's own arms: the pipeline, run as a user does, and what its test result says of each arm."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from refsynth.bench.cells import Cell
+from refsynth.bench.sets import Sample
+from refsynth.bench.suite import cell
+from refsynth.core.config import RunConfig
+from refsynth.pipeline.evaluate import SHIPPED
+from refsynth.pipeline.finished import Finished
+from refsynth.pipeline.steps import run
+from refsynth.task import Task
+
+
+class Ours(NamedTuple):
+    """A finished run and its wall time in seconds."""
+
+    finished: Finished
+    seconds: float
+
+
+def run_ours(sample: Sample, name: str, seed: int, **settings: Any) -> Ours:
+    """Run the pipeline on a sample; `settings` are further keys of the configuration."""
+    folder = Path("build") / "bench" / f"{name}-{seed}"
+    train, test = sample.write(folder / "data")
+    files = {"test": str(test)} | ({"train": str(train)} if sample.train else {})
+    tree = {"language": "auto", "labels": dict(sample.labels), "data": files, "seed": seed, **settings}
+    started = time.monotonic()
+    finished = run(Task.of(RunConfig.parse(tree)), folder / "run").finished
+    seconds = time.monotonic() - started
+    shutil.rmtree(folder)
+    return Ours(finished, seconds)
+
+
+def arms(ours: Ours, systems: dict[str, str]) -> list[Cell]:
+    """Return the cells of some arms: `systems` maps their names in the bench to those in the run's test result."""
+    test, decision = ours.finished.test, ours.finished.learned.decision
+    assert test is not None
+    k = len(ours.finished.task.labels)
+    extra = {"gain": None if decision.gain is None else decision.gain.value, "shipped": str(decision.shipped)}
+    return [
+        cell(name, test.truth, test.predicted[key], ours.seconds, k) | (extra if key == SHIPPED else {})
+        for name, key in systems.items()
+    ]
+
+
+def four_arms(sample: Sample, name: str, seed: int) -> list[Cell]:
+    """Measure the baselines, the best learner without and with drafts, and what ships."""
+    ours = run_ours(sample, name, seed)
+    decision = ours.finished.learned.decision
+    systems = {"tfidf": "tfidf", "frozen": "frozen", "real only": str(decision.real), "shipped": SHIPPED}
+    return arms(ours, systems | {"real + synthetic": str(decision.mixed or decision.real)})
+
+
+OURS = ("tfidf", "frozen", "real only", "real + synthetic", "shipped")
+"""The systems of `four_arms`."""

@@ -1,0 +1,124 @@
+"""A suite: systems measured on data sets and seeds, cell by cell, and the table and checks that are made from the cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from refsynth.bench.cells import Cell, Cells, interval, machine
+from refsynth.bench.sets import Sample, read_sample
+from refsynth.core.types import FloatArray, IntArray
+from refsynth.metrics import accuracy, macro_f1
+
+SHOTS = 8
+TEST_ROWS = 1000
+
+Values = Mapping[str, Mapping[str, FloatArray]]
+"""Accuracy in points by system and set: one value per seed that has been measured."""
+
+
+class Group(NamedTuple):
+    """Systems that are measured together, who measures them, and the package whose version their cells belong to."""
+
+    measure: Callable[[Sample, str, int], list[Cell]]
+    systems: tuple[str, ...]
+    package: str
+
+
+class Check(NamedTuple):
+    """A number that the suite is held to: one system over another, in points of accuracy."""
+
+    name: str
+    system: str
+    over: str
+    floor: float
+    aim: float
+    sets: tuple[str, ...] = ()
+    """On these sets; on all of them if empty."""
+    worst: bool = False
+    """The least over sets, instead of the mean."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What is measured on what. All systems see the same labelled rows and the same test rows."""
+
+    name: str
+    sets: tuple[str, ...]
+    groups: tuple[Group, ...]
+    order: tuple[str, ...]
+    checks: tuple[Check, ...]
+    test_rows: int = TEST_ROWS
+
+    def measure(
+        self, data: Path, results: Path, *, seeds: int, sets: Sequence[str] | None, quick: bool, say: Callable[[str], None]
+    ) -> Cells:
+        """Measure the cells that are missing, and return all."""
+        cells = Cells(results / f"{self.name}.jsonl")
+        rows = min(200, self.test_rows) if quick else self.test_rows
+        for seed in range(seeds):
+            for name in sets or self.sets:
+                sample = read_sample(data, name, shots=SHOTS, seed=seed, test_rows=rows)
+                common = {"set": name, "seed": seed, "rows": len(sample.test)}
+                for group in self.groups:
+                    measured = {**common, "version": version(group.package)}  # a peer is measured anew when the peer changes
+                    if any(not cells.find(**measured, system=system) for system in group.systems):
+                        for cell in group.measure(sample, name, seed):
+                            cells.add({**measured, **cell, "machine": machine()})
+                            say(f"{name} seed {seed} {cell['system']}: {100 * cell['accuracy']:.1f} ({cell['seconds']:.0f} s)")
+        return cells
+
+    def outcome(self, cells: Cells) -> dict[str, Any]:
+        """Return the table of means with intervals over seeds, and the checks against the floors."""
+        names = [name for name in self.sets if cells.find(set=name)]
+        values = {system: {name: _accuracies(cells, name, system) for name in names} for system in self.order}
+        checks = [_checked(check, values, names) for check in self.checks]
+        return {
+            "name": self.name,
+            "machine": machine(),
+            "rows": cells.rows,
+            "checks": checks,
+            "table": table(values, names),
+        }
+
+
+def cell(system: str, truth: IntArray, said: IntArray, seconds: float, k: int) -> Cell:
+    """Return what was measured of a system that said one of `k` classes [N] of test rows whose classes are known [N]."""
+    measured = {"accuracy": accuracy(truth, said), "macro_f1": macro_f1(truth, said, k)}
+    return {"system": system, **measured, "seconds": round(seconds, 1)}
+
+
+def table(values: Values, names: Sequence[str]) -> str:
+    """Return means with 95% intervals over seeds as Markdown, with the mean over sets where all have been measured."""
+    lines = ["| system | " + " | ".join(names) + " | mean |", "|---" * (len(names) + 2) + "|"]
+    for system, by_set in values.items():
+        full = [points for points in by_set.values() if len(points)]
+        mean = f"{np.mean([points.mean() for points in full]):.1f}" if full and len(full) == len(names) else ""
+        lines.append(f"| {system} | " + " | ".join(_shown(points) for points in by_set.values()) + f" | {mean} |")
+    return "\n".join(lines)
+
+
+def _shown(points: FloatArray) -> str:
+    if not len(points):
+        return ""
+    mean, low, high = interval(list(points))
+    return f"{mean:.1f} [{low:.1f}-{high:.1f}]"
+
+
+def _accuracies(cells: Cells, name: str, system: str) -> FloatArray:
+    found = sorted(cells.find(set=name, system=system), key=lambda one: one["seed"])
+    return np.array([100 * one["accuracy"] for one in found])
+
+
+def _checked(check: Check, values: Values, names: Sequence[str]) -> dict[str, Any]:
+    pairs = [(values[check.system][name], values[check.over][name]) for name in check.sets or names if name in names]
+    gaps = [float((ours - theirs).mean()) for ours, theirs in pairs if len(ours) and len(theirs) in (1, len(ours))]
+    statistic = np.min if check.worst else np.mean
+    value, low, high = interval(gaps, statistic=statistic) if gaps else (float("nan"),) * 3
+    measured = {"value": value, "low": low, "high": high, "unit": "points", "n": len(gaps)}
+    return {"name": check.name, **measured, "floor": check.floor, "aim": check.aim, "ok": bool(gaps) and value >= check.floor}
