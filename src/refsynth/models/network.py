@@ -27,14 +27,20 @@ class TransformerEncoder(torch.nn.Module):
         self.prefix = prefix
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.transformer: Any = AutoModel.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, use_safetensors=True, add_pooling_layer=False
+            folder,
+            local_files_only=True,
+            dtype=torch.float32,
+            use_safetensors=True,
+            add_pooling_layer=False,
+            attn_implementation="eager",  # a training step on short texts takes 0.7 of the time of the fused kernel, on a CPU
         )
         self.dimension = int(self.transformer.config.hidden_size)
         self.max_tokens = min(max_tokens, int(self.transformer.config.max_position_embeddings))
 
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return token ids per text, at most `max_tokens` of each."""
-        rows = self.tokenizer([self.prefix + text for text in texts], truncation=True, max_length=self.max_tokens)
+    def tokenize(self, texts: Sequence[str], *, limit: int | None = None) -> list[list[int]]:
+        """Return token ids per text, at most `max_tokens` of each, or `limit` if that is less."""
+        longest = min(self.max_tokens, limit or self.max_tokens)
+        rows = self.tokenizer([self.prefix + text for text in texts], truncation=True, max_length=longest)
         return list(rows["input_ids"])
 
     def embed(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:

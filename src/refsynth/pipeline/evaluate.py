@@ -15,6 +15,7 @@ from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, read_json, write_json
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.data.io import BadRow, iter_rows
+from refsynth.models.predict import logits_of
 from refsynth.pipeline.build import Workshop
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.rows import file_digest_or_none
@@ -57,8 +58,8 @@ def evaluate_test(config: RunConfig, final: Final, shop: Workshop, bundle: Path,
         probabilities = model.probabilities(texts)
         majority = Counter(example.label for example in final.real).most_common(1)[0][0]
         said = {MAJORITY: [shop.labels.index(majority)] * len(texts), SHIPPED: probabilities.argmax(1).tolist()}
-        for candidate in final.candidates:
-            said[str(candidate)] = final.predictor(candidate, shop).logits(texts).argmax(1).tolist()
+        for candidate, logits in logits_of(final.predictors(shop), texts).items():
+            said[str(candidate)] = logits.argmax(1).tolist()
         result = {
             "truth": truth,
             "predicted": said,

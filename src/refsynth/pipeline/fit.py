@@ -16,7 +16,7 @@ from refsynth.pipeline.candidates import Candidate, fit_candidates
 from refsynth.pipeline.rows import Rows
 from refsynth.quality.filter import kept
 from refsynth.task import Task
-from refsynth.training.artifact import load_predictor, save_predictor
+from refsynth.training.artifact import load_predictors, save_predictors
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,14 @@ class Final:
     drafts: tuple[Draft, ...]
     real: tuple[Example, ...]
 
-    def predictor(self, candidate: Candidate, shop: Workshop) -> Predictor:
-        """Return a fitted candidate; TF-IDF, which is fitted in no time, is fitted again."""
-        if candidate.learner == "tfidf":
-            rows = [*self.real, *(kept(self.drafts) if candidate.drafts else ())]
-            return LEARNERS["tfidf"](shop).fit(rows, (), seed=0)
-        return load_predictor(self.folder / str(candidate), shop.labels, base=shop.encoder)
+    def predictors(self, shop: Workshop) -> dict[Candidate, Predictor]:
+        """Return the fitted candidates; TF-IDF, which is fitted in no time, is fitted again."""
+        loaded = load_predictors(self.folder, shop.labels, base=shop.encoder)
+        return {candidate: loaded.get(str(candidate)) or self._tfidf(candidate, shop) for candidate in self.candidates}
+
+    def _tfidf(self, candidate: Candidate, shop: Workshop) -> Predictor:
+        rows = [*self.real, *(kept(self.drafts) if candidate.drafts else ())]
+        return LEARNERS["tfidf"](shop).fit(rows, (), seed=0)
 
 
 def real_rows(task: Task, rows: Rows) -> tuple[Example, ...]:
@@ -69,9 +71,8 @@ def fit_final(
             agreement=task.config.filter.agreement,
             seed=seed,
         )
-        for candidate, predictor in fitted.predictors.items():
-            if isinstance(predictor, EncoderPredictor):
-                save_predictor(predictor, out / str(candidate), base=shop.encoder)
+        encoders = {str(name): model for name, model in fitted.predictors.items() if isinstance(model, EncoderPredictor)}
+        save_predictors(encoders, out, base=shop.encoder)
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in fitted.drafts])
         write_json(out / "facts.json", {"candidates": list(fitted.predictors)})
 

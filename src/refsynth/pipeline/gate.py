@@ -18,6 +18,7 @@ from refsynth.core.protocols import Learner
 from refsynth.core.run import RunFolder, derive_seed, digest, read_json, write_json
 from refsynth.core.types import Draft, FloatArray, IntArray, Metric
 from refsynth.metrics import bootstrap, paired_gain
+from refsynth.models.predict import logits_of
 from refsynth.pipeline.candidates import PREFERENCE, Candidate, Fitted, fit_candidates
 from refsynth.pipeline.rows import Rows
 from refsynth.task import Task
@@ -110,7 +111,7 @@ def hold_out(
 
 
 def _ask(fit: Callable[[], Fitted], texts: Sequence[str], out: Path) -> None:
-    said = {str(name): model.logits(texts).tolist() for name, model in fit().predictors.items()}
+    said = {str(name): logits.tolist() for name, logits in logits_of(fit().predictors, texts).items()}
     write_json(out / "logits.json", said)
 
 

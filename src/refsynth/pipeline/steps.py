@@ -117,7 +117,7 @@ def _deliver(task: Task, folder: RunFolder, shop: Workshop, learned: Learned, wa
     bundle = write_bundle(
         task,
         shipped,
-        learned.final.predictor(shipped, shop),
+        learned.final.predictors(shop)[shipped],
         shop,
         folder,
         calibrated=calibrated,

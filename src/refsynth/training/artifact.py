@@ -1,29 +1,46 @@
-"""A fitted encoder with its head on disk: a Hugging Face folder and a safetensors file, so that a step can be resumed."""
+"""Fitted encoders with their heads on disk: Hugging Face folders and safetensors files, so that a step can be resumed."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from refsynth.core.run import read_json, write_json
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 
-
-def save_predictor(predictor: EncoderPredictor, folder: Path, *, base: TransformerEncoder) -> None:
-    """Write the head, and the encoder unless it is `base` itself, left as it was."""
-    folder.mkdir(parents=True)
-    head = {"weights": np.ascontiguousarray(predictor.head.weights), "bias": np.ascontiguousarray(predictor.head.bias)}
-    save_file(head, folder / "head.safetensors")
-    if isinstance(predictor.encoder, TransformerEncoder) and predictor.encoder is not base:
-        predictor.encoder.save(folder / "encoder")
+INDEX = "predictors.json"
 
 
-def load_predictor(folder: Path, labels: tuple[str, ...], *, base: TransformerEncoder) -> EncoderPredictor:
-    """Read what `save_predictor` wrote."""
-    encoder = base
-    if (folder / "encoder").is_dir():
-        encoder = TransformerEncoder(folder / "encoder", prefix=base.prefix, max_tokens=base.max_tokens)
-    head = load_file(folder / "head.safetensors")
-    return EncoderPredictor(labels, encoder, LinearHead(head["weights"], head["bias"]))
+def save_predictors(predictors: Mapping[str, EncoderPredictor], folder: Path, *, base: TransformerEncoder) -> None:
+    """Write the heads, and each encoder once; `base` itself, left as it was, is not written."""
+    encoders: list[object] = [base]
+    index: dict[str, int] = {}
+    for name, predictor in predictors.items():
+        number = next((i for i, encoder in enumerate(encoders) if encoder is predictor.encoder), len(encoders))
+        if number == len(encoders):
+            if not isinstance(predictor.encoder, TransformerEncoder):
+                raise TypeError(f"a {type(predictor.encoder).__name__} cannot be written")
+            encoders.append(predictor.encoder)
+            predictor.encoder.save(folder / f"encoder-{number}")
+        head = {"weights": np.ascontiguousarray(predictor.head.weights), "bias": np.ascontiguousarray(predictor.head.bias)}
+        save_file(head, folder / f"{name}.safetensors")
+        index[name] = number
+    write_json(folder / INDEX, index)
+
+
+def load_predictors(folder: Path, labels: tuple[str, ...], *, base: TransformerEncoder) -> dict[str, EncoderPredictor]:
+    """Read what `save_predictors` wrote."""
+    index = read_json(folder / INDEX)
+    encoders = {0: base} | {
+        number: TransformerEncoder(folder / f"encoder-{number}", prefix=base.prefix, max_tokens=base.max_tokens)
+        for number in set(index.values()) - {0}
+    }
+    heads = {name: load_file(folder / f"{name}.safetensors") for name in index}
+    return {
+        name: EncoderPredictor(labels, encoders[index[name]], LinearHead(head["weights"], head["bias"]))
+        for name, head in heads.items()
+    }

@@ -3,6 +3,9 @@
 The recipe of SetFit (Tunstall et al., 2022) with the supervised contrastive loss (Khosla et al., 2020, eq. 2) in place of pairs:
 a batch of a few texts of several classes yields all its pairs from one pass. What each label means, in plain words, is one more
 text of its class: the encoder knows from pretraining what those words are about, which a handful of examples cannot tell.
+
+What the recipe leaves out costs most of the time and was worth nothing on four data sets: dropout (a quarter of a step goes into
+random numbers), texts beyond 64 tokens, more than 40 steps. The head reads texts at full length.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ TEMPERATURE = 0.1
 
 ANCHORS = 2
 """How often each label's description is among the rows."""
+
+TUNING_TOKENS = 64
+"""The longest text that the encoder is tuned on."""
 
 
 def contrastive_loss(embeddings: torch.Tensor, classes: torch.Tensor, *, temperature: float = TEMPERATURE) -> torch.Tensor:
@@ -84,7 +90,7 @@ class ContrastiveLearner:
         encoder: TransformerEncoder,
         descriptions: Mapping[str, str],
         *,
-        steps: int = 60,
+        steps: int = 40,
         batch: int = 32,
         rate: float = 1e-4,
     ) -> None:
@@ -113,12 +119,13 @@ class ContrastiveLearner:
             torch.manual_seed(seed)
             encoder = copy.deepcopy(self._encoder)
             encoder.transformer.embeddings.requires_grad_(False)  # few rows meet few of its words
-            tokens = encoder.tokenize([example.text for example in rows])
+            tokens = encoder.tokenize([example.text for example in rows], limit=TUNING_TOKENS)
             self._descend(encoder, tokens, classes_of(rows, self._labels), seed=seed)
             self._tuned = (key, encoder)
         return self._tuned[1]
 
     def _descend(self, encoder: TransformerEncoder, rows: Sequence[Sequence[int]], classes: IntArray, *, seed: int) -> None:
+        encoder.eval()  # no dropout
         tuner = Tuner([encoder], rate=self._rate, steps=self._steps)
 
         def loss(batch: IntArray) -> torch.Tensor:
@@ -127,4 +134,3 @@ class ContrastiveLearner:
 
         for batch in balanced_batches(classes, size=self._batch, steps=self._steps, seed=seed):
             tuner.step(partial(loss, batch))
-        encoder.eval()

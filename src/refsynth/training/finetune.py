@@ -51,6 +51,7 @@ class FinetuneLearner:
         torch.nn.init.zeros_(head.bias)
         rows = encoder.tokenize([example.text for example in train])
         truth = torch.from_numpy(classes_of(train, self._labels))
+        encoder.train()
         tuner = Tuner([encoder, head], rate=self._rate, head=head, steps=self._epochs * -(-len(rows) // self._batch))
         rng = np.random.default_rng(seed)
         best: tuple[float, Any] = (np.inf, None)

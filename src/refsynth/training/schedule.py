@@ -13,7 +13,7 @@ HEAD_RATE = 1e-2
 
 
 class Tuner:
-    """Takes gradient steps on some modules over a planned number of steps."""
+    """Takes gradient steps on some modules, in the mode they are in, over a planned number of steps."""
 
     def __init__(
         self, modules: Sequence[torch.nn.Module], *, rate: float, steps: int, head: torch.nn.Module | None = None
@@ -24,19 +24,15 @@ class Tuner:
             {"params": [p for p in parameters if id(p) not in fresh], "lr": rate},
             {"params": [p for p in parameters if id(p) in fresh], "lr": HEAD_RATE},
         ]
-        self._modules, self._parameters = modules, parameters
+        self._parameters = parameters
         self._optimiser = torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=0.01)
         warmup = max(1, int(WARMUP * steps))
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimiser, lambda step: min((step + 1) / warmup, max(0.0, (steps - step) / max(1, steps - warmup)))
         )
-        for module in modules:
-            module.train()
 
     def step(self, loss: Callable[[], torch.Tensor]) -> None:
         """Compute the loss and move the parameters down its gradient."""
-        for module in self._modules:
-            module.train()
         # Half the time per step on a processor with AVX512-BF16; weights and their updates stay in float32.
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16()):
             value = loss()
