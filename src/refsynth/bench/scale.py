@@ -29,8 +29,8 @@ class Size(NamedTuple):
 
 
 SIZES = (Size("imdb_counterfactual", 2, 8), Size("bitext_support", 27, 20), Size("banking77", 77, 40))
-DEFAULT_DRAFTS = 1000
-DRAFTS = (250, 500, 2000, 4000)
+DEFAULT_DRAFTS = 600
+DRAFTS = (250, 1000, 2000, 4000)
 GROWTH = "bitext_support"
 
 

@@ -37,7 +37,7 @@ labels:                   # name: what it means, in plain words
 _TAIL = """\
 reference: embedded       # who writes the drafts; or {endpoint: "http://127.0.0.1:8080/v1", model: NAME} or {folder: PATH}
 synthesis:                # how they are written
-  drafts: 1000            # how many to ask for, over all labels; 0 turns synthesis off
+  drafts: 600             # how many to ask for, over all labels; 0 turns synthesis off
   shots: 4                # your own rows that one prompt shows
 learners: [tfidf, frozen, contrastive]  # the gate chooses among these, with and without drafts
 gate:                     # how it is decided whether drafts help

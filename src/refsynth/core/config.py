@@ -79,7 +79,7 @@ Reference = Literal["embedded", "echo"] | EndpointReference | FolderReference
 class SynthesisConfig(Section):
     """How drafts are written."""
 
-    drafts: int = Field(default=1000, ge=0, le=1_000_000)
+    drafts: int = Field(default=600, ge=0, le=1_000_000)
     """Drafts to ask for over all labels; 0 turns synthesis off."""
     shots: int = Field(default=4, ge=0, le=32)
     """Seed examples of the class that one prompt shows."""
@@ -89,7 +89,7 @@ class SynthesisConfig(Section):
     """Sampling temperature."""
     top_p: float = Field(default=0.95, gt=0, le=1)
     """Nucleus: the share of probability that is sampled from."""
-    max_tokens: int = Field(default=96, ge=4, le=2048)
+    max_tokens: int = Field(default=64, ge=4, le=2048)
     """The longest draft, in tokens of the reference."""
 
 

@@ -14,8 +14,9 @@ from refsynth.core.types import Example, Prompt
 MARKER = "- "
 """What starts an item; the prompt ends with it (less the space, which belongs to the next token)."""
 
-SHOWN_WORDS = 60
-"""Longest shown example, in words: a longer one costs prefill time and teaches the model to ramble."""
+SHOWN_WORDS = 30
+"""Longest shown example, in words: every word shown is read again with every token written (abstracts: 2.4 times the rows per
+second of 60 words), and long examples teach the model to ramble."""
 
 _CONTROL_TOKEN = re.compile(r"<\|[^<>|]{0,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>")
 _LIST_MARKER = re.compile(r"^(?:[-*•>#]+|\d{1,3}[.)])\s+")

@@ -45,7 +45,7 @@ class EndpointGenerator:
         max_requests: int | None = None,
         temperature: float = 1.0,
         top_p: float = 0.95,
-        max_tokens: int = 96,
+        max_tokens: int = 64,
         stop: str = "\n",
     ) -> None:
         """Prepare; nothing is sent yet.

@@ -28,7 +28,7 @@ class FolderGenerator:
     """A folder's model with its decoding settings. Texts are a pure function of the arguments and the settings."""
 
     def __init__(
-        self, folder: Path, *, temperature: float = 1.0, top_p: float = 0.95, max_tokens: int = 96, stop: str = "\n"
+        self, folder: Path, *, temperature: float = 1.0, top_p: float = 0.95, max_tokens: int = 64, stop: str = "\n"
     ) -> None:
         """Load the model.
 
