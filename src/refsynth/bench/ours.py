@@ -18,10 +18,11 @@ from refsynth.task import Task
 
 
 class Ours(NamedTuple):
-    """A finished run and its wall time in seconds."""
+    """A finished run, its wall time in seconds, and whether that includes the drafting."""
 
     finished: Finished
     seconds: float
+    drafted: bool
 
 
 def run_ours(sample: Sample, name: str, seed: int, **settings: Any) -> Ours:
@@ -30,11 +31,19 @@ def run_ours(sample: Sample, name: str, seed: int, **settings: Any) -> Ours:
     train, test = sample.write(folder / "data")
     files = {"test": str(test)} | ({"train": str(train)} if sample.train else {})
     tree = {"language": "auto", "labels": dict(sample.labels), "data": files, "seed": seed, **settings}
+    journal, kept = folder / "run" / "journal.jsonl", Path("build") / "bench" / "journals" / f"{name}-{seed}.jsonl"
+    drafted = not kept.exists()
+    if not drafted:  # the same prompts were answered for an earlier version of something else
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(kept, journal)
     started = time.monotonic()
     finished = run(Task.of(RunConfig.parse(tree)), folder / "run").finished
     seconds = time.monotonic() - started
+    if journal.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(journal, kept)
     shutil.rmtree(folder)
-    return Ours(finished, seconds)
+    return Ours(finished, seconds, drafted)
 
 
 def arms(ours: Ours, systems: dict[str, str]) -> list[Cell]:
@@ -44,7 +53,9 @@ def arms(ours: Ours, systems: dict[str, str]) -> list[Cell]:
     k = len(ours.finished.task.labels)
     extra = {"gain": None if decision.gain is None else decision.gain.value, "shipped": str(decision.shipped)}
     return [
-        cell(name, test.truth, test.predicted[key], ours.seconds, k) | (extra if key == SHIPPED else {})
+        cell(name, test.truth, test.predicted[key], ours.seconds, k)
+        | {"drafted": ours.drafted}
+        | (extra if key == SHIPPED else {})
         for name, key in systems.items()
     ]
 
