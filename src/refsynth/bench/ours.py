@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from refsynth.bench.cells import Cell
+from refsynth.bench.pool import BENCH, keep, restore
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import cell
 from refsynth.core.config import RunConfig
@@ -27,21 +27,16 @@ class Ours(NamedTuple):
 
 def run_ours(sample: Sample, name: str, seed: int, **settings: Any) -> Ours:
     """Run the pipeline on a sample; `settings` are further keys of the configuration."""
-    folder = Path("build") / "bench" / f"{name}-{seed}"
+    folder = BENCH / f"{name}-{seed}"
     train, test = sample.write(folder / "data")
     files = {"test": str(test)} | ({"train": str(train)} if sample.train else {})
     tree = {"language": "auto", "labels": dict(sample.labels), "data": files, "seed": seed, **settings}
-    journal, kept = folder / "run" / "journal.jsonl", Path("build") / "bench" / "journals" / f"{name}-{seed}.jsonl"
-    drafted = not kept.exists()
-    if not drafted:  # the same prompts were answered for an earlier version of something else
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(kept, journal)
+    journal = folder / "run" / "journal.jsonl"
+    drafted = not restore(journal, name, seed)
     started = time.monotonic()
     finished = run(Task.of(RunConfig.parse(tree)), folder / "run").finished
     seconds = time.monotonic() - started
-    if journal.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(journal, kept)
+    keep(journal, name, seed)
     shutil.rmtree(folder)
     return Ours(finished, seconds, drafted)
 

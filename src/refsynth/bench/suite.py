@@ -54,6 +54,8 @@ class Suite:
     order: tuple[str, ...]
     checks: tuple[Check, ...]
     test_rows: int = TEST_ROWS
+    more: Callable[[Cells], list[dict[str, Any]]] = lambda cells: []
+    """Checks that are not a difference of accuracies."""
 
     def measure(
         self, data: Path, results: Path, *, seeds: int, sets: Sequence[str] | None, quick: bool, say: Callable[[str], None]
@@ -77,7 +79,7 @@ class Suite:
         """Return the table of means with intervals over seeds, and the checks against the floors."""
         names = [name for name in self.sets if cells.find(set=name)]
         values = {system: {name: _accuracies(cells, name, system) for name in names} for system in self.order}
-        checks = [_checked(check, values, names) for check in self.checks]
+        checks = [_checked(check, values, names) for check in self.checks] + self.more(cells)
         return {
             "name": self.name,
             "machine": machine(),

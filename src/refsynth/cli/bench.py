@@ -63,6 +63,19 @@ def names(
     _suite(NAMES, data, results, seeds, quick=quick, as_json=as_json, sets=sets)
 
 
+@bench.command("influence")
+def influence(
+    data: Data, results: Results = RESULTS, seeds: Seeds = 5, quick: Quick = False, as_json: Json = False, sets: Only = None
+) -> None:
+    """Influence scores against training again without each draft, and drafts chosen by them, on frozen embeddings.
+
+    Example: refsynth bench influence --data ../data
+    """
+    from refsynth.bench.influence import INFLUENCE
+
+    _suite(INFLUENCE, data, results, seeds, quick=quick, as_json=as_json, sets=sets)
+
+
 @bench.command("scale")
 def scale(data: Data, results: Results = RESULTS, quick: Quick = False, as_json: Json = False) -> None:
     """Wall time and peak memory of whole runs: 2, 27 and 77 classes, 250 to 4,000 drafts.
