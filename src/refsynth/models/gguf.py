@@ -1,4 +1,4 @@
-"""SmolLM2 from its GGUF file, or from a Hugging Face folder, to the CTranslate2 int8 folder that the reference runs from.
+"""SmolLM2 from its GGUF file to CTranslate2 int8, which writes fast, or to a Hugging Face folder, which can be trained.
 
 Needs the extra `train`: transformers reads the GGUF file, CTranslate2's own converter does the rest. It takes some 20 s and
 2 GB of memory.
@@ -22,20 +22,28 @@ def convert(gguf: Path, folder: Path, *, work: Path) -> None:
     Raises:
         ExtraError: the extra `train` is not installed.
     """
+    require("ctranslate2", extra="train")
+    unpack(gguf, work, dtype="float32")
+    quantize(work, folder)
+
+
+def unpack(gguf: Path, folder: Path, *, dtype: str) -> None:
+    """Write the model as a Hugging Face folder of safetensors of that torch dtype.
+
+    Raises:
+        ExtraError: the extra `train` is not installed.
+    """
     transformers = require("transformers", extra="train")
     torch = require("torch", extra="train")
-    for module in ("gguf", "ctranslate2"):
-        require(module, extra="train")
+    require("gguf", extra="train")
     with _quiet(transformers):
         options = {"gguf_file": gguf.name, "local_files_only": True}
         tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, **options)
         model = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **options)
         model.hf_quantizer = None  # the weights are dequantised by now; with these two set, saving is refused
         del model.config.quantization_config
-        model.save_pretrained(work)
-        tokenizer.save_pretrained(work)
-        del model
-    quantize(work, folder)
+        model.to(getattr(torch, dtype)).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
 def quantize(source: Path, folder: Path) -> None:

