@@ -70,7 +70,7 @@ def test_unknown_model(shelf):
 
 def test_doctor(shelf):
     report = json.loads(run("doctor", "--json").stdout)
-    assert report["models"] == {"minilm": False, "e5": False, "smollm2": False} and report["network"] == "not used"
+    assert report["models"] == dict.fromkeys(CATALOG, False) and report["network"] == "not used"
     assert report["machine"]["cores"] >= 1 and report["machine"]["memory_gb"] > 0 and report["free_gb"] > 0
     assert report["extras"]["train"]["torch"] and "refsynth" not in report["extras"]["dev"]
     text = run("doctor").stdout

@@ -44,7 +44,8 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
         )
         out.print(f"extra     {extra}: {state}", markup=False)
     for name, ready in report["models"].items():
-        out.print(f"model     {name}: {'ready' if ready else f'missing: refsynth models fetch {name}'}", markup=False)
+        lack = "optional, not here" if CATALOG[name].optional else "missing"
+        out.print(f"model     {name}: {'ready' if ready else f'{lack}: refsynth models fetch {name}'}", markup=False)
     out.print("network   not used, here or by any command but `models fetch` and a reference endpoint")
 
 
