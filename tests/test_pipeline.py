@@ -25,7 +25,7 @@ from refsynth.pipeline.gate import HeldOut, decide, safe_for
 from refsynth.pipeline.lineage import trace_row
 from refsynth.pipeline.observe import Silent
 from refsynth.pipeline.steps import run
-from refsynth.quality.filter import LEAKED, UNLIKELY
+from refsynth.quality.filter import HARMFUL, LEAKED, UNLIKELY
 from refsynth.task import Task
 
 WORDS = {
@@ -148,6 +148,22 @@ def test_drafts_can_be_scored_by_the_reference_itself(tmp_path, tiny_cache):
     assert all((draft.scores["likelihood ratio"] < 0) == (draft.dropped == UNLIKELY) for draft in scored)
 
 
+def test_drafts_can_be_chosen_by_influence_and_taught_by_the_judge(tmp_path, tiny_cache):
+    chosen = {"agreement": 0.0, "influence": 0.4, "targets": "judge"}
+    finished = run(make_task(tmp_path / "data", filter=chosen), tmp_path / "out", store=ModelStore(tiny_cache)).finished
+    drafts = finished.learned.final.drafts
+    scored = [draft for draft in drafts if "influence" in draft.scores]
+    harmful = [draft for draft in scored if draft.dropped == HARMFUL]
+    assert 0.25 <= len(harmful) / len(scored) <= 0.55
+    for label in WORDS:
+        mine = [draft for draft in scored if draft.example.label == label]
+        worst = max((d.scores["influence"] for d in mine if d.dropped == HARMFUL), default=-np.inf)
+        assert worst <= min(d.scores["influence"] for d in mine if d.dropped != HARMFUL)
+    targets = np.array([draft.example.targets for draft in drafts if draft.dropped is None])
+    np.testing.assert_allclose(targets.sum(1), 1)
+    assert all(draft.example.targets is None for draft in drafts if draft.dropped)
+
+
 def test_the_embedded_reference_is_not_asked_for_a_language_that_it_cannot_write(tmp_path, tiny_cache, monkeypatch):
     task = make_task(tmp_path / "data", reference="embedded", language="zh")
     monkeypatch.setattr(steps, "prepare_encoder", lambda *_: ModelStore(tiny_cache).path("minilm"))  # the tiny e5 is no Unigram
@@ -246,7 +262,7 @@ import test_pipeline
 from refsynth.models.store import ModelStore
 from refsynth.pipeline import steps
 from refsynth.pipeline.steps import run
-from refsynth.quality.filter import LEAKED, UNLIKELY
+from refsynth.quality.filter import HARMFUL, LEAKED, UNLIKELY
 from refsynth.core.config import RunConfig
 from refsynth.task import Task
 run(Task.load(sys.argv[1]), Path(sys.argv[2]), store=ModelStore(Path(sys.argv[3])))

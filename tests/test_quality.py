@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from refsynth.core.types import Draft, Example, Prompt, Provenance
 from refsynth.quality import filter as quality
 from refsynth.quality.diversity import diversity
-from refsynth.quality.filter import kept, screen, select
+from refsynth.quality.filter import kept, screen
 from refsynth.quality.leakage import leaked
 from refsynth.quality.sanity import LONG, REPETITIVE, SHORT
 from refsynth.quality.scorers import AgreementScorer, LikelihoodRatioScorer
@@ -61,10 +61,10 @@ def test_screening_gives_every_draft_back_in_order(texts):
     assert [d.example for d in screen(drafts, SEEDS, longest=60)] == drafts
 
 
-def test_selection_drops_other_classes_and_evens_the_rest_out():
+def test_other_classes_go_and_the_rest_is_evened_out():
     drafts = [Draft(draft(i, f"text {i}", "late" if i < 8 else "broken")) for i in range(10)]
     agreement = np.array([0.9, 0.8, 0.7, 0.65, 0.62, 0.95, 0.55, 0.2, 0.9, 0.9])
-    chosen = select(drafts, {"agreement": agreement}, labels=("late", "broken"), floor=0.6, margin=1.0)
+    chosen = quality.even_out(quality.drop_disagreeing(drafts, agreement, floor=0.6), ("late", "broken"), margin=1.0)
     reasons = [d.dropped for d in chosen]
     assert reasons[6:8] == [quality.UNSURE, quality.OTHER_CLASS]
     assert [i for i, d in enumerate(chosen) if d.dropped is None] == [0, 1, 2, 5, 8, 9]  # the median class has 4
@@ -72,11 +72,20 @@ def test_selection_drops_other_classes_and_evens_the_rest_out():
     assert chosen[0].scores["agreement"] == 0.9
 
 
-def test_selection_leaves_reasons_that_were_given_before():
+def test_reasons_that_were_given_before_stay():
     drafts = [Draft(draft(0, "a"), dropped="too short"), Draft(draft(1, "b"))]
-    chosen = select(drafts, {"agreement": np.array([0.9])}, labels=("late", "broken"), floor=0.5, margin=9.0)
+    chosen = quality.drop_disagreeing(drafts, np.array([0.9]), floor=0.5)
     assert [d.dropped for d in chosen] == ["too short", None]
     assert kept(chosen) == [drafts[1].example]
+
+
+def test_the_most_harmful_of_each_label_go():
+    drafts = [Draft(draft(i, f"text {i}", "late" if i < 4 else "broken")) for i in range(8)]
+    gains = np.array([0.1, -0.5, 0.2, 0.3, -3.0, np.nan, -1.0, -2.0])
+    chosen = quality.drop_harmful(drafts, gains, share=0.5)
+    assert [i for i, d in enumerate(chosen) if d.dropped is None] == [2, 3, 5, 6, 7]  # half of each, and what cannot be judged
+    assert {d.dropped for d in chosen if d.dropped} == {quality.HARMFUL}
+    assert "influence" not in chosen[5].scores
 
 
 class Fixed:

@@ -13,7 +13,7 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.training.baseline import FrozenLearner, TfidfLearner
 from refsynth.training.contrastive import ContrastiveLearner, balanced_batches, contrastive_loss
 from refsynth.training.finetune import FinetuneLearner
-from refsynth.training.head import DRAFT_WEIGHT, fit_head, row_weights
+from refsynth.training.head import DRAFT_WEIGHT, fit_head, fit_head_to, row_weights
 from tiny_encoder import MAX_TOKENS, make_encoder, make_tokenizer
 
 LABELS = ("late", "broken", "other")
@@ -124,3 +124,17 @@ def test_batches_are_balanced(classes, size, seed):
         assert len(batch) <= max(size, 4) * 2
         assert counts.max() - counts.min() <= max(0, counts.max() - 2)
         assert (counts >= 2).all()
+
+
+def test_soft_targets_are_cross_entropy_with_probabilities():
+    """A row with targets (0.7, 0.3, 0) weighs in as the closed form says: the optimum of the weighted sum of its losses."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(12, 3))
+    rows = [Example(f"row-{i}", "x", "abc"[i % 3]) for i in range(9)]
+    rows += [Example(f"draft-{i}", "x", "a", Provenance("p", (), 0, "r"), (0.7, 0.3, 0.0)) for i in range(3)]
+    head = fit_head_to(features, rows, ("a", "b", "c"))
+    repeated = np.concatenate([features[:9], features[9:], features[9:]])
+    truth = np.array([*(i % 3 for i in range(9)), 0, 0, 0, 1, 1, 1])
+    weights = np.array([1.0] * 9 + [0.7] * 3 + [0.3] * 3)
+    expected = fit_head(repeated, truth, 3, strength=10.0, weights=weights)
+    np.testing.assert_allclose(head.weights, expected.weights, atol=1e-3)

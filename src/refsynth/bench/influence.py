@@ -18,8 +18,7 @@ from refsynth.core.types import FloatArray, IntArray
 from refsynth.metrics import softmax
 from refsynth.quality.filter import kept
 from refsynth.quality.influence import Points, cross_fitted
-from refsynth.training.baseline import HEAD_STRENGTH, classes_of
-from refsynth.training.head import fit_head, row_weights
+from refsynth.training.head import HEAD_STRENGTH, classes_of, fit_head, row_weights
 
 LEFT_OUT = 100
 """Drafts that the head is trained again without, in each fold that they are safe for."""

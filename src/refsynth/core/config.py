@@ -100,6 +100,10 @@ class FilterConfig(Section):
     """Least agreement of a model of the real rows with a draft's label; above 0.5 the model says the same label."""
     likelihood: float | None = None
     """Least log-likelihood ratio per token, in nats, of a draft with its label against without; reads every draft twice."""
+    influence: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each label's drafts to leave out: those that raise the loss on held-out real rows most, or lower it least."""
+    targets: Literal["label", "judge"] = "label"
+    """What a draft teaches: the label it was written for, or what a model of the real rows makes of it."""
 
 
 class GateConfig(Section):

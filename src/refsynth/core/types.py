@@ -31,26 +31,29 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A text with its label. `id` is stable: `row-12` for row 12 of the user's file, `draft-…` for a generated row."""
+    """A text with its label. `id` is stable: `row-12` for row 12 of the user's file, `draft-…` for a generated row.
+
+    `targets` are the probabilities of the task's labels, in their order, where a teacher gave them instead of `label` alone.
+    """
 
     id: str
     text: str
     label: str
     provenance: Provenance | None = None
+    targets: tuple[float, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the example as JSON-ready values."""
         record = asdict(self)
-        if self.provenance is None:
-            del record["provenance"]
-        return record
+        return {name: value for name, value in record.items() if value is not None}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Example:
         """Build an example from what `to_json` returned."""
         origin = record.get("provenance")
         provenance = None if origin is None else Provenance(**{**origin, "shown": tuple(origin["shown"])})
-        return cls(record["id"], record["text"], record["label"], provenance)
+        targets = record.get("targets")
+        return cls(record["id"], record["text"], record["label"], provenance, None if targets is None else tuple(targets))
 
 
 @dataclass(frozen=True, slots=True)

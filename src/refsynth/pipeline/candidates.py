@@ -1,24 +1,20 @@
-"""What the gate compares: each learner, without drafts and with the drafts that a model of the same real rows agrees with.
+"""What the gate compares: each learner, without drafts and with the drafts that were chosen by a model of the same real rows.
 
 The judge that selects drafts is fitted to the very rows that the candidate trains on, never to the rows it is measured on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from refsynth.core.config import LearnerName
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.types import Draft, Example
-from refsynth.quality.filter import kept, select
-from refsynth.quality.scorers import AgreementScorer
+from refsynth.quality.filter import kept
 
 PREFERENCE: tuple[LearnerName, ...] = ("contrastive", "finetune", "frozen", "tfidf")
 """Learners from the one that is best on most tasks to the one that is worst: who judges drafts, and who wins a draw."""
-
-CLASS_MARGIN = 1.5
-"""A class keeps at most this many times the drafts of the median class."""
 
 
 class Candidate(NamedTuple):
@@ -53,30 +49,24 @@ def fit_candidates(
     learners: Mapping[LearnerName, Learner],
     real: Sequence[Example],
     drafts: Sequence[Draft],
-    dev: Sequence[Example],
+    choose: Callable[[Predictor, Sequence[Example], Sequence[Draft]], list[Draft]],
     *,
-    labels: tuple[str, ...],
-    agreement: float,
     seed: int,
 ) -> Fitted:
-    """Fit every learner to the real rows, and again to the real rows with the drafts that the best of them agrees with.
+    """Fit every learner to the real rows, and again to the real rows with the drafts that the best of them chooses.
 
     Args:
         learners: by name.
         real: rows to train on.
         drafts: screened drafts, none of which has seen a row outside `real` that is to be predicted.
-        dev: rows that decide when to stop; may be empty.
-        labels: of the task.
-        agreement: the least that the judge must agree with a draft.
+        choose: chooses among the drafts, given a judge that was fitted to the real rows.
         seed: of the training.
     """
     fitted: dict[Candidate, Predictor] = {
-        Candidate(name, False): learner.fit(real, dev, seed=seed) for name, learner in learners.items()
+        Candidate(name, False): learner.fit(real, (), seed=seed) for name, learner in learners.items()
     }
-    judge = fitted[Candidate(ranked(learners)[0], False)]
-    scores = {"agreement": AgreementScorer(judge).score(kept(drafts))}
-    chosen = select(drafts, scores, labels=labels, floor=agreement, margin=CLASS_MARGIN)
+    chosen = choose(fitted[Candidate(ranked(learners)[0], False)], real, drafts)
     if selected := kept(chosen):
         for name, learner in learners.items():
-            fitted[Candidate(name, True)] = learner.fit([*real, *selected], dev, seed=seed)
+            fitted[Candidate(name, True)] = learner.fit([*real, *selected], (), seed=seed)
     return Fitted(fitted, chosen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,13 @@ def real_rows(task: Task, rows: Rows) -> tuple[Example, ...]:
 
 
 def fit_final(
-    task: Task, rows: Rows, drafts: Sequence[Draft], learners: Sequence[LearnerName], shop: Workshop, folder: RunFolder
+    task: Task,
+    rows: Rows,
+    drafts: Sequence[Draft],
+    learners: Sequence[LearnerName],
+    choose: Callable[[Predictor, Sequence[Example], Sequence[Draft]], list[Draft]],
+    shop: Workshop,
+    folder: RunFolder,
 ) -> Final:
     """Return all candidates fitted to all real rows."""
     real = real_rows(task, rows)
@@ -62,15 +68,7 @@ def fit_final(
 
     def make(out: Path) -> None:
         seed = derive_seed(task.config.seed, "final")
-        fitted = fit_candidates(
-            {name: LEARNERS[name](shop) for name in learners},
-            real,
-            drafts,
-            (),
-            labels=task.labels,
-            agreement=task.config.filter.agreement,
-            seed=seed,
-        )
+        fitted = fit_candidates({name: LEARNERS[name](shop) for name in learners}, real, drafts, choose, seed=seed)
         encoders = {str(name): model for name, model in fitted.predictors.items() if isinstance(model, EncoderPredictor)}
         save_predictors(encoders, out, base=shop.encoder)
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in fitted.drafts])

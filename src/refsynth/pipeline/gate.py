@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from refsynth.core.config import LearnerName
-from refsynth.core.protocols import Learner
+from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder, derive_seed, digest, read_json, write_json
-from refsynth.core.types import Draft, FloatArray, IntArray, Metric
+from refsynth.core.types import Draft, Example, FloatArray, IntArray, Metric
 from refsynth.metrics import bootstrap, paired_gain
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.candidates import PREFERENCE, Candidate, Fitted, fit_candidates
@@ -68,6 +68,7 @@ def hold_out(
     rows: Rows,
     drafts: Sequence[Draft],
     learners: Mapping[LearnerName, Learner],
+    choose: Callable[[Predictor, Sequence[Example], Sequence[Draft]], list[Draft]],
     encoder: str,
     task: Task,
     folder: RunFolder,
@@ -79,13 +80,13 @@ def hold_out(
         rows: the real rows with their folds.
         drafts: screened drafts.
         learners: by name.
+        choose: chooses the drafts to train on, given a judge and the real rows that it was fitted to.
         encoder: hash of the encoder that they start from.
         task: what is asked.
         folder: each fold becomes a step there.
         progress: called with the number of folds that are done.
     """
     config, labels = task.config, task.labels
-    fit = partial(fit_candidates, learners, labels=labels, agreement=config.filter.agreement)
     truth = np.array([labels.index(example.label) for example in rows.examples])
     logits: dict[Candidate, FloatArray] = {}
     cells = [(repeat, int(fold)) for repeat in range(config.gate.repeats) for fold in np.unique(rows.folds)]
@@ -101,7 +102,8 @@ def hold_out(
             "config": config.digest_of("learners", "labels", "filter", "seed"),
             "encoder": encoder,
         }
-        make = partial(_ask, partial(fit, train, safe, (), seed=seed), [example.text for example in held])
+        fit = partial(fit_candidates, learners, train, safe, choose, seed=seed)
+        make = partial(_ask, fit, [example.text for example in held])
         step = folder.step(f"gate-{repeat}-{fold}", key, make)
         for name, values in read_json(step / "logits.json").items():
             empty = np.zeros((config.gate.repeats, len(truth), len(labels)))

@@ -17,6 +17,7 @@ from refsynth.metrics import accuracy_interval
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.build import LEARNERS, Workshop, make_generator, make_workshop
 from refsynth.pipeline.candidates import ranked
+from refsynth.pipeline.choose import Chooser
 from refsynth.pipeline.drafts import screen_drafts, write_drafts
 from refsynth.pipeline.encoder import prepare_encoder
 from refsynth.pipeline.evaluate import SHIPPED, evaluate_test
@@ -94,14 +95,23 @@ def _learn(
     reasons = Counter(draft.dropped for draft in screened)
     watch.stage("filter", f"{reasons.pop(None, 0):,} kept{_less(reasons)}")
     learners = ranked(config.learners)
-    final = fit_final(task, rows, screened, learners, shop, folder)
+    folds = dict(zip((row.id for row in rows.examples), rows.folds.tolist(), strict=True))
+    choose = Chooser(task.labels, config.filter, shop.encoder, folds, rows.examples, screened).choose
+    final = fit_final(task, rows, screened, learners, choose, shop, folder)
     reasons = Counter(draft.dropped for draft in final.drafts if draft.dropped not in reasons)
     watch.stage("train", f"{len(final.real):,} real rows; {reasons.pop(None, 0):,} drafts chosen{_less(reasons)}")
     held = None
     if rows.judged:
         with watch.progress("gate", config.gate.repeats * config.gate.folds) as progress:
             held = hold_out(
-                rows, screened, {name: LEARNERS[name](shop) for name in learners}, shop.encoder_hash, task, folder, progress
+                rows,
+                screened,
+                {name: LEARNERS[name](shop) for name in learners},
+                choose,
+                shop.encoder_hash,
+                task,
+                folder,
+                progress,
             )
     decision = decide(held, final.candidates)
     watch.stage("gate", decision.line())

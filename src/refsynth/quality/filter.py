@@ -1,13 +1,13 @@
 """The filter: each draft is kept, or dropped for one named reason. No draft disappears.
 
-`screen` needs no model: form, copies of seed rows, duplicates. `select` compares the drafts with a model of the real rows and
-evens the classes out. Both give back every draft that they were given, in the same order.
+`screen` needs no model: form, copies of seed rows, duplicates. The `drop_` functions each hold one score against a floor, and
+`even_out` evens the classes out. All give back every draft that they were given, in the same order.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +24,7 @@ LEAKED = "resembles a test row"
 OTHER_CLASS = "other class"
 UNSURE = "class unclear"
 UNLIKELY = "unlikely for its label"
+HARMFUL = "worst influence on held-out rows"
 SURPLUS = "more than its class needs"
 
 NEAR = 0.7
@@ -79,47 +80,58 @@ def _thin(drafts: Sequence[Draft]) -> list[Draft]:
     return results
 
 
-def drop_unlikely(drafts: Sequence[Draft], ratios: FloatArray, *, floor: float) -> list[Draft]:
-    """Drop drafts whose log-likelihood ratio is below the floor; one that could not be scored (NaN) stays.
+def drop_below(
+    drafts: Sequence[Draft], name: str, values: FloatArray, *, floor: float | FloatArray, reason: Callable[[float], str]
+) -> list[Draft]:
+    """Record a score and drop the drafts below its floor; one that could not be scored (NaN) stays.
 
     Args:
-        drafts: as `screen` left them.
-        ratios: of the drafts that are still in, in their order.
-        floor: in nats per token.
+        drafts: some of which may have been dropped before.
+        name: of the score.
+        values: of the drafts that are still in, in their order.
+        floor: the least value, for all or for each.
+        reason: why a value below the floor is too low.
     """
     alive = [index for index, draft in enumerate(drafts) if draft.dropped is None]
+    floors = np.broadcast_to(floor, len(alive))
     results = list(drafts)
-    for index, ratio in zip(alive, ratios, strict=True):
-        scores = {**drafts[index].scores, "likelihood ratio": float(ratio)} if np.isfinite(ratio) else drafts[index].scores
-        results[index] = replace(drafts[index], scores=scores, dropped=UNLIKELY if ratio < floor else None)
+    for index, value, least in zip(alive, values, floors, strict=True):
+        if np.isfinite(value):
+            scores = {**drafts[index].scores, name: float(value)}
+            results[index] = replace(drafts[index], scores=scores, dropped=reason(value) if value < least else None)
     return results
 
 
-def select(
-    drafts: Sequence[Draft], scores: Mapping[str, FloatArray], *, labels: Sequence[str], floor: float, margin: float
-) -> list[Draft]:
-    """Drop what a model of the real rows takes for another class, and even the classes out.
+def drop_unlikely(drafts: Sequence[Draft], ratios: FloatArray, *, floor: float) -> list[Draft]:
+    """Drop drafts whose log-likelihood ratio, in nats per token, is below the floor."""
+    return drop_below(drafts, "likelihood ratio", ratios, floor=floor, reason=lambda value: UNLIKELY)
 
-    Args:
-        drafts: as `screen` left them.
-        scores: named scores of the drafts that are still in, in their order; `agreement` is that of
-            `AgreementScorer`, above 0.5 where the model says the same label.
-        labels: of the task.
-        floor: the least agreement.
-        margin: a class keeps at most this many times the median number of drafts of all classes, the most agreed first.
-    """
-    alive = [index for index, draft in enumerate(drafts) if draft.dropped is None]
-    results = list(drafts)
-    for place, index in enumerate(alive):
-        named = {name: float(values[place]) for name, values in scores.items()}
-        reason = None if named["agreement"] >= floor else OTHER_CLASS if named["agreement"] < 0.5 else UNSURE
-        results[index] = replace(drafts[index], scores={**drafts[index].scores, **named}, dropped=reason)
-    counts = Counter(draft.example.label for draft in results if draft.dropped is None)
+
+def drop_disagreeing(drafts: Sequence[Draft], agreement: FloatArray, *, floor: float) -> list[Draft]:
+    """Drop what a model of the real rows takes for another class; see `scorers.AgreementScorer`."""
+    return drop_below(drafts, "agreement", agreement, floor=floor, reason=lambda value: OTHER_CLASS if value < 0.5 else UNSURE)
+
+
+def drop_harmful(drafts: Sequence[Draft], gains: FloatArray, *, share: float) -> list[Draft]:
+    """Drop the share of each label's drafts whose gain on held-out real rows is least; see `influence`."""
+    alive = [draft.example.label for draft in drafts if draft.dropped is None]
+    floors = np.full(len(alive), -np.inf)
+    for label in set(alive):
+        mine = np.array([each == label for each in alive]) & np.isfinite(gains)
+        if mine.any():
+            floors[mine] = np.quantile(gains[mine], share)
+    return drop_below(drafts, "influence", gains, floor=floors, reason=lambda value: HARMFUL)
+
+
+def even_out(drafts: Sequence[Draft], labels: Sequence[str], *, margin: float) -> list[Draft]:
+    """Leave each label at most `margin` times the median number of drafts of all labels, those with most agreement."""
+    counts = Counter(draft.example.label for draft in drafts if draft.dropped is None)
     most = max(1, int(margin * float(np.median([counts[label] for label in labels]))))
+    results = list(drafts)
     for label in labels:
-        mine = [index for index in alive if results[index].dropped is None and results[index].example.label == label]
-        for index in sorted(mine, key=lambda i: -results[i].scores["agreement"])[most:]:
-            results[index] = replace(results[index], dropped=SURPLUS)
+        mine = [index for index, draft in enumerate(drafts) if draft.dropped is None and draft.example.label == label]
+        for index in sorted(mine, key=lambda i: -drafts[i].scores["agreement"])[most:]:
+            results[index] = replace(drafts[index], dropped=SURPLUS)
     return results
 
 

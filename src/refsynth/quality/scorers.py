@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from refsynth.core.protocols import Generator, Predictor
-from refsynth.core.types import Example, FloatArray, Prompt
+from refsynth.core.types import Example, FloatArray, IntArray, Prompt
 
 
 class AgreementScorer:
@@ -25,11 +25,16 @@ class AgreementScorer:
         if not drafts:
             return np.zeros(0)
         column = {label: index for index, label in enumerate(self._predictor.labels)}
-        rows, own = np.arange(len(drafts)), [column[draft.label] for draft in drafts]
-        logits = np.array(self._predictor.logits([draft.text for draft in drafts]), float)
-        chosen = logits[rows, own]
-        logits[rows, own] = -np.inf
-        return np.asarray(1 / (1 + np.exp(np.clip(logits.max(1) - chosen, -50, 50))))
+        logits = self._predictor.logits([draft.text for draft in drafts])
+        return agreement_of(logits, np.array([column[draft.label] for draft in drafts]))
+
+
+def agreement_of(logits: FloatArray, classes: IntArray) -> FloatArray:
+    """Return the agreement [N] of logits [N, K] with the classes [N] that the texts were written for."""
+    rows, others = np.arange(len(classes)), np.array(logits, float)
+    own = others[rows, classes]
+    others[rows, classes] = -np.inf
+    return np.asarray(1 / (1 + np.exp(np.clip(others.max(1, initial=-np.inf) - own, -50, 50))))
 
 
 class LikelihoodRatioScorer:

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from refsynth.core.protocols import Encoder
-from refsynth.core.types import Example, IntArray
+from refsynth.core.types import Example
 from refsynth.models.predict import EncoderPredictor, TfidfPredictor
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
-from refsynth.training.head import fit_head, row_weights
+from refsynth.training.head import fit_head_to
 
 UNSPACED = frozenset({"zh", "ja", "th"})
 """Languages written without spaces between words: their TF-IDF features are character n-grams."""
-
-HEAD_STRENGTH = 10.0
-"""scikit-learn's C for unit-length features, where its default of 1 leaves few-shot heads underfitted."""
-
-
-def classes_of(examples: Sequence[Example], labels: Sequence[str]) -> IntArray:
-    """Return the class index of each example [N]."""
-    index = {label: number for number, label in enumerate(labels)}
-    return np.array([index[example.label] for example in examples], int)
 
 
 class TfidfLearner:
@@ -38,10 +28,8 @@ class TfidfLearner:
         del dev, seed
         vectorizer = TfidfVectorizer(sublinear_tf=True, **self._options)
         features = vectorizer.fit_transform([example.text for example in train])
-        head = fit_head(
-            features, classes_of(train, self._labels), len(self._labels), strength=HEAD_STRENGTH, weights=row_weights(train)
-        )
-        return TfidfPredictor(self._labels, TfidfVectors([Vocabulary.of_sklearn(vectorizer)]), head)
+        vectors = TfidfVectors([Vocabulary.of_sklearn(vectorizer)])
+        return TfidfPredictor(self._labels, vectors, fit_head_to(features, train, self._labels))
 
 
 class FrozenLearner:
@@ -55,7 +43,4 @@ class FrozenLearner:
         """Fit to the examples; `dev` and `seed` have no effect."""
         del dev, seed
         features = self._encoder.encode([example.text for example in train])
-        head = fit_head(
-            features, classes_of(train, self._labels), len(self._labels), strength=HEAD_STRENGTH, weights=row_weights(train)
-        )
-        return EncoderPredictor(self._labels, self._encoder, head)
+        return EncoderPredictor(self._labels, self._encoder, fit_head_to(features, train, self._labels))

@@ -20,8 +20,7 @@ import torch
 from refsynth.core.types import Example, IntArray
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor
-from refsynth.training.baseline import HEAD_STRENGTH, classes_of
-from refsynth.training.head import fit_head, row_weights
+from refsynth.training.head import classes_of, fit_head_to
 from refsynth.training.schedule import Tuner
 
 TEMPERATURE = 0.1
@@ -106,9 +105,8 @@ class ContrastiveLearner:
         real = [example for example in rows if example.provenance is None]
         enough = len(real) > len(self._anchors) and len({example.label for example in real}) > 1
         encoder = self._tune(real if enough else rows, seed=seed)
-        features, weights = encoder.encode([example.text for example in rows]), row_weights(rows)
-        classes, k = classes_of(rows, self._labels), len(self._labels)
-        return EncoderPredictor(self._labels, encoder, fit_head(features, classes, k, strength=HEAD_STRENGTH, weights=weights))
+        features = encoder.encode([example.text for example in rows])
+        return EncoderPredictor(self._labels, encoder, fit_head_to(features, rows, self._labels))
 
     def _tune(self, rows: Sequence[Example], *, seed: int) -> TransformerEncoder:
         """Return the encoder tuned on the rows; asked again for the same rows and seed, the one that is there."""

@@ -13,7 +13,7 @@ import torch
 from refsynth.core.types import Example, FloatArray
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
-from refsynth.training.baseline import classes_of
+from refsynth.training.head import classes_of
 from refsynth.training.schedule import Tuner
 
 SCALE = 10.0

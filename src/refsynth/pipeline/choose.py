@@ -1,0 +1,104 @@
+"""Which drafts a model is trained on, judged by nothing but the real rows that the model may see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from refsynth.core.config import FilterConfig
+from refsynth.core.protocols import Encoder, Predictor
+from refsynth.core.types import Draft, Example, FloatArray
+from refsynth.metrics import softmax
+from refsynth.models.predict import LinearHead
+from refsynth.quality.filter import drop_disagreeing, drop_harmful, even_out, kept
+from refsynth.quality.influence import Points, cross_fitted
+from refsynth.quality.scorers import agreement_of
+from refsynth.training.head import HEAD_STRENGTH, classes_of, fit_head, row_weights
+
+CLASS_MARGIN = 1.5
+"""A class keeps at most this many times the drafts of the median class."""
+
+SHARPNESS = 2.0
+"""A judge's probabilities are raised to this power before they become targets: nearer to its answer, short of certainty."""
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """Chooses among drafts for one set of real rows after another: all of them, and all but a fold.
+
+    Attributes:
+        labels: of the task.
+        settings: the filter's.
+        encoder: as it comes, before any training: influence is measured on its embeddings.
+        folds: the fold of each real row, by id.
+        drafts: all screened drafts; what is chosen among is always a part of them.
+        real: all real rows.
+    """
+
+    labels: tuple[str, ...]
+    settings: FilterConfig
+    encoder: Encoder
+    folds: Mapping[str, int]
+    real: Sequence[Example]
+    drafts: Sequence[Draft]
+
+    def choose(self, judge: Predictor, real: Sequence[Example], drafts: Sequence[Draft]) -> list[Draft]:
+        """Return the drafts with the reasons for which some are left out.
+
+        Args:
+            judge: fitted to `real`.
+            real: the rows that a model will be trained on.
+            drafts: screened drafts that have seen no row that the model will be measured on.
+        """
+        examples = kept(drafts)
+        if not examples:
+            return list(drafts)
+        said = np.array(judge.logits([example.text for example in examples]), float).reshape(-1, len(self.labels))
+        agreement = agreement_of(said, classes_of(examples, self.labels))
+        chosen = drop_disagreeing(drafts, agreement, floor=self.settings.agreement)
+        if self.settings.influence:
+            chosen = drop_harmful(chosen, self.influence(real, kept(chosen)), share=self.settings.influence)
+        chosen = even_out(chosen, self.labels, margin=CLASS_MARGIN)
+        return self._with_targets(chosen, examples, said) if self.settings.targets == "judge" else chosen
+
+    def influence(self, real: Sequence[Example], drafts: Sequence[Example]) -> FloatArray:
+        """Return the cross-fitted gain of each draft on held-out rows among `real` [M], NaN where none can tell."""
+        rows = [example for example in real if example.id in self.folds]
+        if not rows or not drafts:
+            return np.full(len(drafts), np.nan)
+        weights = row_weights([*rows, *drafts])
+        shown = [frozenset(self.folds[row] for row in draft.provenance.shown) for draft in drafts if draft.provenance]
+        return cross_fitted(
+            self._fit,
+            self._points(rows, weights[: len(rows)]),
+            np.array([self.folds[row.id] for row in rows]),
+            self._points(drafts, weights[len(rows) :]),
+            shown,
+            strength=HEAD_STRENGTH,
+        )
+
+    def _fit(self, points: Points) -> LinearHead:
+        return fit_head(points.features, points.classes, len(self.labels), strength=HEAD_STRENGTH, weights=points.weights)
+
+    def _points(self, examples: Sequence[Example], weights: FloatArray) -> Points:
+        place, features = self._features
+        chosen = features[[place[example.id] for example in examples]]
+        return Points(chosen, classes_of(examples, self.labels), weights)
+
+    @cached_property
+    def _features(self) -> tuple[Mapping[str, int], FloatArray]:
+        """Embeddings of all rows and drafts [N + M, D]: of all at once, since the last digits of one depend on its batch."""
+        examples = [*self.real, *kept(self.drafts)]
+        features = np.asarray(self.encoder.encode([example.text for example in examples]), float)
+        return {example.id: index for index, example in enumerate(examples)}, features
+
+    def _with_targets(self, chosen: Sequence[Draft], examples: Sequence[Example], said: FloatArray) -> list[Draft]:
+        sharp = softmax(SHARPNESS * said)
+        target = {example.id: tuple(row.tolist()) for example, row in zip(examples, sharp, strict=True)}
+        return [
+            draft if draft.dropped else replace(draft, example=replace(draft.example, targets=target[draft.example.id]))
+            for draft in chosen
+        ]
