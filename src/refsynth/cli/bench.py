@@ -76,6 +76,19 @@ def influence(
     _suite(INFLUENCE, data, results, seeds, quick=quick, as_json=as_json, sets=sets)
 
 
+@bench.command("selection")
+def selection(
+    data: Data, results: Results = RESULTS, seeds: Seeds = 5, quick: Quick = False, as_json: Json = False, sets: Only = None
+) -> None:
+    """What each part of the choice of drafts is worth: no choice, deduplication, agreement, likelihood, influence, soft targets.
+
+    Example: refsynth bench selection --data ../data
+    """
+    from refsynth.bench.selection import SELECTION
+
+    _suite(SELECTION, data, results, seeds, quick=quick, as_json=as_json, sets=sets)
+
+
 @bench.command("scale")
 def scale(data: Data, results: Results = RESULTS, quick: Quick = False, as_json: Json = False) -> None:
     """Wall time and peak memory of whole runs: 2, 27 and 77 classes, 250 to 4,000 drafts.

@@ -1,0 +1,127 @@
+"""What each part of the selection is worth: arms that add one after another, all on the same tuned encoder and the same drafts.
+
+Drafts train the head (the encoder is tuned on the real rows), so an arm costs a head and differences between arms are theirs.
+The leakage guard is measured on the way: test texts planted among the drafts, and its alarms on the drafts as they are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from refsynth.bench.cells import Cell, Cells
+from refsynth.bench.fewshot import SETS
+from refsynth.bench.pool import Pool, draft_pool
+from refsynth.bench.sets import Sample
+from refsynth.bench.suite import Check, Group, Suite, cell
+from refsynth.core.config import FilterConfig
+from refsynth.core.protocols import Predictor
+from refsynth.core.types import Draft, Example
+from refsynth.models.predict import logits_of
+from refsynth.models.reference import EmbeddedGenerator
+from refsynth.models.store import ModelStore
+from refsynth.pipeline.choose import Chooser
+from refsynth.quality.filter import drop_unlikely, kept
+from refsynth.quality.leakage import leaked
+from refsynth.quality.scorers import LikelihoodRatioScorer
+from refsynth.synthesis.prompts import class_prompt, generic_prompt
+from refsynth.training.contrastive import ContrastiveLearner
+
+PLANTED = 50
+
+SHARE = 0.2
+"""Of each label's drafts that the arms with influence leave out."""
+
+LEAST_RATIO = 0.0
+"""Nats per token: a draft is at least as likely with its label as without."""
+
+OFF, ON = FilterConfig(agreement=0.0), FilterConfig()
+ARMS: Mapping[str, tuple[FilterConfig, bool, bool]] = {
+    "naive": (OFF, False, False),
+    "+ dedupe": (OFF, True, False),
+    "+ agreement (default)": (ON, True, False),
+    "+ likelihood ratio": (ON, True, True),
+    "+ influence": (ON.model_copy(update={"influence": SHARE}), True, True),
+    "+ soft targets (full)": (ON.model_copy(update={"influence": SHARE, "targets": "judge"}), True, True),
+    "agreement + influence": (ON.model_copy(update={"influence": SHARE}), True, False),
+    "agreement + soft targets": (ON.model_copy(update={"targets": "judge"}), True, False),
+    "soft targets, no agreement": (OFF.model_copy(update={"targets": "judge"}), True, False),
+}
+"""Each arm: the filter, whether the drafts are screened, whether those that are unlikely for their label are out."""
+
+DEFAULT = "+ agreement (default)"
+
+
+def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
+    started = time.monotonic()
+    pool = draft_pool(sample, name, seed)
+    learner = ContrastiveLearner(pool.task.labels, pool.encoder, pool.task.descriptions)
+    real = pool.rows.examples
+    judge = learner.fit(real, (), seed=seed)
+    written = {True: pool.screened, False: [Draft(example) for example in pool.written]}
+    likely = drop_unlikely(pool.screened, _ratios(pool, kept(pool.screened)), floor=LEAST_RATIO)
+    models: dict[str, Predictor] = {"real only": judge}
+    counts = {"real only": 0}
+    for arm, (settings, screened, with_ratio) in ARMS.items():
+        drafts = likely if with_ratio else written[screened]
+        chosen = kept(_chooser(pool, settings, drafts).choose(judge, real, drafts))
+        models[arm], counts[arm] = learner.fit([*real, *chosen], (), seed=seed), len(chosen)
+    texts = [row["text"] for row in sample.test]
+    said = logits_of(models, texts)  # one tuned encoder: each text is read once
+    seconds = time.monotonic() - started
+    guard = _guard(kept(pool.screened), texts, seed)
+    k, truth = len(pool.task.labels), sample.classes(sample.test)
+    return [cell(arm, truth, said[arm].argmax(1), seconds, k) | {"drafts": counts[arm]} | guard for arm in models]
+
+
+def _chooser(pool: Pool, settings: FilterConfig, drafts: Sequence[Draft]) -> Chooser:
+    folds = {example.id: int(fold) for example, fold in zip(pool.rows.examples, pool.rows.folds, strict=True)}
+    return Chooser(pool.task.labels, settings, pool.encoder, folds, pool.rows.examples, drafts)
+
+
+def _ratios(pool: Pool, drafts: Sequence[Example]) -> Any:
+    language = pool.rows.language
+    prompts = {label: class_prompt(label, text, (), language=language) for label, text in pool.task.descriptions.items()}
+    generator = EmbeddedGenerator(ModelStore().path("smollm2"))
+    return LikelihoodRatioScorer(generator, prompts, generic_prompt(language=language)).score(drafts)
+
+
+def _guard(drafts: Sequence[Example], texts: Sequence[str], seed: int) -> dict[str, float]:
+    """Return the share of planted test texts that the guard finds, and the share of the other drafts that it takes for some."""
+    picked = np.random.default_rng(seed).permutation(len(texts))[:PLANTED]
+    planted = [replace(drafts[0], id=f"planted-{index}", text=texts[index]) for index in picked]
+    found = leaked([*drafts, *planted], texts)
+    caught = sum(name.startswith("planted-") for name in found)
+    return {"caught": caught / len(planted), "alarms": (len(found) - caught) / len(drafts)}
+
+
+def _guarded(cells: Cells) -> list[dict[str, Any]]:
+    found = cells.find(system="naive")
+    caught = min((one["caught"] for one in found), default=float("nan"))
+    alarms = float(np.mean([one["alarms"] for one in found])) if found else float("nan")
+    common = {"unit": "%", "n": len(found)}
+    return [
+        {
+            "name": f"of {PLANTED} planted test texts found, least",
+            "value": 100 * caught,
+            **common,
+            "floor": 100,
+            "aim": 100,
+            "ok": caught == 1,
+        },
+        {"name": "ordinary drafts taken for test texts", "value": 100 * alarms, **common, "limit": 1.0, "ok": alarms <= 0.01},
+    ]
+
+
+SELECTION = Suite(
+    "selection",
+    sets=SETS,
+    groups=(Group(_measure, ("real only", *ARMS), "refsynth"),),
+    order=("real only", *ARMS),
+    checks=tuple(Check(f"default over {arm}", DEFAULT, arm, floor=0.0, aim=0.5) for arm in ARMS if arm != DEFAULT),
+    more=_guarded,
+)
