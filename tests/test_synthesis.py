@@ -10,7 +10,7 @@ from refsynth.core.errors import EndpointError
 from refsynth.core.types import Completion, Example
 from refsynth.models.reference import BudgetError, PartialAnswerError
 from refsynth.synthesis.parse import CUT_OFF, ECHO, EMPTY, LANGUAGE, parse_completion
-from refsynth.synthesis.plan import plan_requests, quotas
+from refsynth.synthesis.plan import Brief, Focus, plan_requests, quotas
 from refsynth.synthesis.prompts import class_prompt, neutralise
 from refsynth.synthesis.sample import BATCH, prompts_of, synthesize
 
@@ -38,15 +38,23 @@ def seeds_of(counts):
 
 def plan(counts, **changes):
     rows, folds = seeds_of(counts)
-    settings = {"drafts": 100, "shots": 4, "per_prompt": 8, "language": "en", "seed": 0} | changes
-    return rows, folds, plan_requests(rows, folds, {label: f"about {label}" for label in counts}, **settings)
+    settings = {"drafts": 100, "shots": 4, "per_prompt": 8, "ways": ("examples",), "language": "en", "seed": 0} | changes
+    return rows, folds, plan_requests(rows, folds, {label: f"about {label}" for label in counts}, Brief(**settings))
 
 
 @given(st.integers(0, 5000), st.integers(1, 90))
 def test_quotas_add_up_and_are_even(total, k):
-    counts = quotas(total, k)
+    counts = quotas(total, [1.0] * k)
     assert sum(counts) == total
     assert max(counts) - min(counts) <= 1
+    assert counts == quotas(total, [0.0] * k)
+
+
+@given(st.integers(0, 5000), st.lists(st.floats(0, 100), min_size=1, max_size=20).filter(any))
+def test_quotas_follow_the_needs_to_within_one(total, needs):
+    counts = quotas(total, needs)
+    assert sum(counts) == total
+    assert all(abs(count - total * need / sum(needs)) < 1 + 1e-6 for count, need in zip(counts, needs, strict=True))
 
 
 @given(st.lists(st.integers(0, 9), min_size=2, max_size=6), st.integers(0, 300), st.integers(1, 32), st.integers(0, 9))
@@ -60,7 +68,7 @@ def test_a_plan_meets_its_quota_and_shows_only_its_own_class(sizes, drafts, per_
         assert 1 <= request.n <= per_prompt
         assert len(request.prompt.shown) <= 4
         assert all(label_of[row] == request.prompt.label for row in request.prompt.shown)
-    assert [asked[label] for label in counts] == quotas(drafts, len(counts))
+    assert [asked[label] for label in counts] == quotas(drafts, [1.0] * len(counts))
 
 
 def test_whichever_fold_is_held_out_about_half_of_the_drafts_remain():
@@ -69,6 +77,31 @@ def test_whichever_fold_is_held_out_about_half_of_the_drafts_remain():
         held = {row.id for row, f in zip(rows, folds, strict=True) if f == fold}
         safe = sum(r.n for r in requests if held.isdisjoint(r.prompt.shown))
         assert 0.35 <= safe / 960 <= 0.65
+
+
+def test_ways_are_taken_in_turn():
+    _, _, requests = plan({"a": 8, "b": 8}, drafts=96, ways=("examples", "styles", "contrast", "paraphrase"))
+    texts = [request.prompt.text for request in requests if request.prompt.label == "a"]
+    assert texts[0].startswith("The following is a list of different texts. In each of them, about a:")
+    assert texts[1].startswith("The following is a list of different short texts. In each of them, about a:")
+    assert texts[2].startswith("The following is a list of different texts. In each of them, about a, and not that about b:")
+    assert texts[3].startswith("The following are different ways to say the same thing in other words:")
+    assert texts[3].count("\n- ") == 1
+    assert texts[5].startswith("The following is a list of different long and detailed texts.")
+
+
+def test_a_focus_decides_who_gets_drafts_what_they_are_unlike_and_what_is_shown():
+    hard = frozenset({"row-a-0", "row-a-1"})
+    focus = Focus(need={"a": 3.0, "b": 1.0, "c": 0.0}, confused={"a": "c"}, hard=hard)
+    _, folds, requests = plan({"a": 8, "b": 8, "c": 8}, drafts=80, shots=2, ways=("contrast",), focus=focus)
+    asked = Counter()
+    for request in requests:
+        asked[request.prompt.label] += request.n
+    assert asked == {"a": 60, "b": 20}
+    mine = [request.prompt for request in requests if request.prompt.label == "a"]
+    assert all("and not that about c" in prompt.text for prompt in mine)
+    shown = Counter(row for prompt in mine for row in prompt.shown)
+    assert all(shown[row] > max(count for other, count in shown.items() if other not in hard) for row in hard)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +186,10 @@ def test_a_seed_row_that_was_taken_out_leaves_no_trace(tmp_path):
     keep = [i for i, row in enumerate(rows) if row.id != "row-a-3"]
     rest = [rows[i] for i in keep]
     requests = plan_requests(
-        rest, folds[keep], {"a": "about a", "b": "about b"}, drafts=100, shots=4, per_prompt=8, language="en", seed=0
+        rest,
+        folds[keep],
+        {"a": "about a", "b": "about b"},
+        Brief(drafts=100, shots=4, per_prompt=8, ways=("examples",), language="en", seed=0),
     )
     texts = {row.id: row.text for row in rest}
     after = synthesize(requests, Scripted(), decoding={}, journal=tmp_path / "journal", texts=texts, language="en", seed=0)

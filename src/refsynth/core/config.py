@@ -76,6 +76,9 @@ class FolderReference(Section):
 Reference = Literal["embedded", "echo"] | EndpointReference | FolderReference
 
 
+Way = Literal["examples", "styles", "contrast", "paraphrase"]
+
+
 class SynthesisConfig(Section):
     """How drafts are written."""
 
@@ -85,6 +88,8 @@ class SynthesisConfig(Section):
     """Seed examples of the class that one prompt shows."""
     per_prompt: int = Field(default=16, ge=1, le=256)
     """Drafts sampled from one prompt; its prefix is computed once for them."""
+    ways: tuple[Way, ...] = Field(default=("examples",), min_length=1)
+    """How prompts ask, in turn: by examples, for a length or register, against another label, for a row in other words."""
     temperature: float = Field(default=1.0, gt=0, le=5)
     """Sampling temperature."""
     top_p: float = Field(default=0.95, gt=0, le=1)

@@ -13,7 +13,7 @@ from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.rows import Rows
 from refsynth.quality.filter import drop_unlikely, kept, screen
 from refsynth.quality.scorers import LikelihoodRatioScorer
-from refsynth.synthesis.plan import plan_requests
+from refsynth.synthesis.plan import Brief, plan_requests
 from refsynth.synthesis.prompts import class_prompt, generic_prompt
 from refsynth.synthesis.sample import Synthesis, prompts_of, synthesize
 from refsynth.task import Task
@@ -46,16 +46,8 @@ def write_drafts(task: Task, rows: Rows, folder: RunFolder, make_generator: Call
     key = {"rows": folder.hash_of("rows"), "config": config, "language": rows.language}
 
     def make(out: Path) -> None:
-        requests = plan_requests(
-            rows.examples,
-            rows.folds,
-            task.descriptions,
-            drafts=wanted,
-            shots=settings.shots,
-            per_prompt=settings.per_prompt,
-            language=rows.language,
-            seed=task.config.seed,
-        )
+        brief = Brief(wanted, settings.shots, settings.per_prompt, settings.ways, language=rows.language, seed=task.config.seed)
+        requests = plan_requests(rows.examples, rows.folds, task.descriptions, brief)
         written, reference = Synthesis((), {}, stopped=False), "none"
         if requests:  # a reference that is not asked need not be there
             generator = make_generator()

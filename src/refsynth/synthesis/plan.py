@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from refsynth.core.config import Way
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Example, IntArray, Prompt
-from refsynth.synthesis.prompts import class_prompt
+from refsynth.synthesis.prompts import STYLES, class_prompt, paraphrase_prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,47 +26,93 @@ class Request:
     n: int
 
 
-def quotas(total: int, k: int) -> list[int]:
-    """Return K counts that add up to `total` and differ by at most 1."""
-    return [total // k + (index < total % k) for index in range(k)]
+@dataclass(frozen=True)
+class Focus:
+    """Where drafts are needed, as an earlier round has found out; nothing is known where it is empty.
+
+    Attributes:
+        need: how much of the drafts each label is to get, in relation to the others.
+        confused: for a label, the one that it is taken for most.
+        hard: ids of seed rows near the decision boundary; a prompt that can show one does.
+    """
+
+    need: Mapping[str, float] = field(default_factory=dict)
+    confused: Mapping[str, str] = field(default_factory=dict)
+    hard: frozenset[str] = frozenset()
 
 
-def plan_requests(
-    examples: Sequence[Example],
-    folds: IntArray,
-    descriptions: Mapping[str, str],
-    *,
-    drafts: int,
-    shots: int,
-    per_prompt: int,
-    language: str,
-    seed: int,
-) -> list[Request]:
+@dataclass(frozen=True)
+class Brief:
+    """What a plan is made for: how many drafts, and how prompts are written.
+
+    Attributes:
+        drafts: how many drafts to ask for over all labels.
+        shots: seed examples shown by one prompt.
+        per_prompt: the most drafts asked of one prompt.
+        ways: how prompts ask, taken in turn.
+        language: of the texts.
+        seed: of the choice and order of what is shown.
+        focus: where drafts are needed.
+    """
+
+    drafts: int
+    shots: int
+    per_prompt: int
+    ways: Sequence[Way]
+    language: str
+    seed: int
+    focus: Focus = Focus()
+
+
+def quotas(total: int, needs: Sequence[float]) -> list[int]:
+    """Return K counts that add up to `total`, in proportion to the needs [K] as nearly as whole numbers can be."""
+    if not any(needs):
+        needs = [1.0] * len(needs)
+    exact = np.asarray(needs, float) / sum(needs) * total
+    counts = np.floor(exact + 1e-9).astype(int)
+    counts[np.argsort(counts - exact, kind="stable")[: total - counts.sum()]] += 1  # largest remainders
+    return [int(count) for count in counts]
+
+
+def plan_requests(examples: Sequence[Example], folds: IntArray, descriptions: Mapping[str, str], brief: Brief) -> list[Request]:
     """Return the requests for all labels, label by label in turn so that an early stop leaves no class without drafts.
 
     Args:
         examples: the seed examples, N.
         folds: the fold of each example [N].
         descriptions: each label with what it means.
-        drafts: how many drafts to ask for over all labels.
-        shots: seed examples shown by one prompt.
-        per_prompt: the most drafts asked of one prompt.
-        language: of the texts.
-        seed: of the choice and order of what is shown.
+        brief: what the plan is made for.
     """
     by_label = []
-    for label, quota in zip(descriptions, quotas(drafts, len(descriptions)), strict=True):
+    needs = [brief.focus.need.get(label, 1.0) for label in descriptions]
+    for label, quota in zip(descriptions, quotas(brief.drafts, needs), strict=True):
         rows = [(example, int(fold)) for example, fold in zip(examples, folds, strict=True) if example.label == label]
-        rng = np.random.default_rng(derive_seed(seed, "plan", label))
-        counts = [min(per_prompt, quota - start) for start in range(0, quota, per_prompt)]
-        shown = _shown_sets(rows, len(counts), shots=shots, rng=rng)
-        prompts = [class_prompt(label, descriptions[label], each, language=language) for each in shown]
+        rng = np.random.default_rng(derive_seed(brief.seed, "plan", label))
+        counts = [min(brief.per_prompt, quota - start) for start in range(0, quota, brief.per_prompt)]
+        shown = _shown_sets(rows, len(counts), brief=brief, rng=rng)
+        prompts = [_prompt(label, descriptions, each, turn, brief) for turn, each in enumerate(shown)]
         by_label.append([Request(*parts) for parts in zip(prompts, counts, strict=True)])
     rounds = itertools.zip_longest(*by_label)
     return [request for turn in rounds for request in turn if request is not None]
 
 
-def _shown_sets(rows: Sequence[tuple[Example, int]], n: int, *, shots: int, rng: np.random.Generator) -> list[list[Example]]:
+def _prompt(label: str, descriptions: Mapping[str, str], shown: Sequence[Example], turn: int, brief: Brief) -> Prompt:
+    """Return the prompt of a class's turn, in the way that is due."""
+    language, way = brief.language, brief.ways[turn % len(brief.ways)]
+    lap = turn // len(brief.ways)
+    if way == "paraphrase" and shown:
+        return paraphrase_prompt(label, shown[0], language=language)
+    if way == "styles":
+        styles = STYLES.get(language, STYLES["en"])
+        return class_prompt(label, descriptions[label], shown, language=language, style=styles[lap % len(styles)])
+    if way == "contrast":
+        others = [other for other in descriptions if other != label]
+        other = brief.focus.confused.get(label, others[lap % len(others)])
+        return class_prompt(label, descriptions[label], shown, language=language, unlike=descriptions[other])
+    return class_prompt(label, descriptions[label], shown, language=language)
+
+
+def _shown_sets(rows: Sequence[tuple[Example, int]], n: int, *, brief: Brief, rng: np.random.Generator) -> list[list[Example]]:
     """Return what each of `n` prompts of a class shows: up to `shots` rows, from half of the folds, in random order."""
     folds = sorted({fold for _, fold in rows})
     halves = list(itertools.combinations(folds, max(1, len(folds) // 2))) if folds else [()]
@@ -76,5 +123,8 @@ def _shown_sets(rows: Sequence[tuple[Example, int]], n: int, *, shots: int, rng:
             turn = [halves[index] for index in rng.permutation(len(halves))]
         half = turn.pop()
         pool = [example for example, fold in rows if fold in half]
-        chosen.append([pool[index] for index in rng.permutation(len(pool))[:shots]])
+        order = [pool[index] for index in rng.permutation(len(pool))]
+        order.sort(key=lambda example: example.id not in brief.focus.hard)  # stable: hard rows first, else as drawn
+        taken = order[: brief.shots]
+        chosen.append([taken[index] for index in rng.permutation(len(taken))] if brief.focus.hard else taken)
     return chosen

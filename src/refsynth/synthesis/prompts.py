@@ -7,7 +7,7 @@ shown. Knows nothing of quotas or of models.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from refsynth.core.types import Example, Prompt
 
@@ -22,9 +22,20 @@ _CONTROL_TOKEN = re.compile(r"<\|[^<>|]{0,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:
 _LIST_MARKER = re.compile(r"^(?:[-*•>#]+|\d{1,3}[.)])\s+")
 
 _HEADINGS = {
-    "zh": "以下是一组不同的文本，每条的内容都是：{description}\n\n",
-    "en": "The following is a list of different texts. In each of them, {description}:\n\n",
+    "zh": "以下是一组不同的{style}文本，每条的内容都是：{description}{unlike}\n\n",
+    "en": "The following is a list of different {style}texts. In each of them, {description}{unlike}:\n\n",
 }
+_UNLIKE = {"zh": "，而不是：{description}", "en": ", and not that {description}"}
+_PARAPHRASES = {
+    "zh": "同一句话的不同说法：\n\n",
+    "en": "The following are different ways to say the same thing in other words:\n\n",
+}
+
+STYLES: Mapping[str, tuple[str, ...]] = {
+    "en": ("short", "long and detailed", "informal", "polite and formal", "impatient", "hesitant", "plain", "unusual"),
+    "zh": ("简短的", "详细的", "口语化的", "正式的", "急切的", "犹豫的", "平实的", "少见的"),
+}
+"""Length and register, as a heading names them (AttrPrompt, Yu et al., 2023: attributes vary what one prompt repeats)."""
 
 
 def neutralise(text: str) -> str:
@@ -42,7 +53,15 @@ def shorten(text: str, *, words: int = SHOWN_WORDS) -> str:
     return text[: 8 * words]
 
 
-def class_prompt(label: str, description: str, shown: Sequence[Example], *, language: str = "en") -> Prompt:
+def class_prompt(
+    label: str,
+    description: str,
+    shown: Sequence[Example],
+    *,
+    language: str = "en",
+    style: str = "",
+    unlike: str = "",
+) -> Prompt:
     """Return a prompt that asks for one more text of the class.
 
     Args:
@@ -50,8 +69,24 @@ def class_prompt(label: str, description: str, shown: Sequence[Example], *, lang
         description: what the label means, in plain words.
         shown: seed examples of that label, in the order they are to appear; may be empty.
         language: of the texts, ISO 639-1; decides the language of the heading.
+        style: one of `STYLES`, or any.
+        unlike: what a label means that the text is not to have.
     """
-    heading = _HEADINGS.get(language, _HEADINGS["en"]).format(description=neutralise(description))
+    code = language if language in _HEADINGS else "en"
+    heading = _HEADINGS[code].format(
+        description=neutralise(description),
+        style=style + " " if style and code == "en" else style,
+        unlike=_UNLIKE[code].format(description=neutralise(unlike)) if unlike else "",
+    )
+    return _list_prompt(heading, label, shown)
+
+
+def paraphrase_prompt(label: str, row: Example, *, language: str = "en") -> Prompt:
+    """Return a prompt that asks for the text of a row in other words."""
+    return _list_prompt(_PARAPHRASES.get(language, _PARAPHRASES["en"]), label, [row])
+
+
+def _list_prompt(heading: str, label: str, shown: Sequence[Example]) -> Prompt:
     items = "".join(f"{MARKER}{shorten(neutralise(example.text))}\n" for example in shown)
     return Prompt(heading + items + MARKER.rstrip(), label, tuple(example.id for example in shown))
 
