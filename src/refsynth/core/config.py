@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from refsynth.core.errors import ConfigError, nearest
 
@@ -76,6 +76,52 @@ class FolderReference(Section):
 Reference = Literal["embedded", "echo"] | EndpointReference | FolderReference
 
 
+class ApertiumTranslation(Section):
+    """Back-translation by Apertium, where it is installed."""
+
+    translate: Literal["apertium"]
+    """The engine."""
+    pivot: str = Field(pattern="^[a-z]{2,3}$")
+    """ISO 639 code of the language to translate into and back from; both directions must be installed."""
+
+
+class Seq2SeqTranslation(Section):
+    """Back-translation by two translation models in CTranslate2 folders."""
+
+    translate: Literal["ctranslate2"]
+    """The engine."""
+    forward: Path
+    """Folder of the model out of the texts' language, as ct2-transformers-converter writes it, with its tokenizer."""
+    back: Path
+    """Folder of the model into the texts' language; may be the same."""
+    forward_prefix: str = ""
+    """Words before each text that tell the model the direction, e.g. `translate English to German: ` for a T5."""
+    back_prefix: str = ""
+    """The same for the way back."""
+
+
+AugmenterName = Literal["noise", "synonyms"]
+
+
+def _kind_of(method: Any) -> Any:
+    """Return the tag of a way to augment, so that a wrong one is told of one kind, not of all."""
+    if isinstance(method, str):
+        return "named"
+    return method.get("translate") if isinstance(method, Mapping) else getattr(method, "translate", None)
+
+
+Augmentation = Annotated[
+    Annotated[AugmenterName, Tag("named")]
+    | Annotated[ApertiumTranslation, Tag("apertium")]
+    | Annotated[Seq2SeqTranslation, Tag("ctranslate2")],
+    Discriminator(
+        _kind_of,
+        custom_error_type="augmentation",
+        custom_error_message="expected noise, synonyms, {translate: apertium, pivot: ...} or {translate: ctranslate2, ...}",
+    ),
+]
+
+
 class SynthesisConfig(Section):
     """How drafts are written."""
 
@@ -91,6 +137,10 @@ class SynthesisConfig(Section):
     """Nucleus: the share of probability that is sampled from."""
     max_tokens: int = Field(default=64, ge=4, le=2048)
     """The longest draft, in tokens of the reference."""
+    augment: tuple[Augmentation, ...] = ()
+    """Ways to change copies of real rows: `noise`, `synonyms` (English, WordNet), `{translate: apertium, pivot: es}`."""
+    copies: int = Field(default=4, ge=1, le=64)
+    """Augmented copies of one real row, at most, over all ways; they join the drafts."""
 
 
 class FilterConfig(Section):
@@ -213,12 +263,21 @@ def _override(tree: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override}: the value is not valid YAML") from error
 
 
+BRANCHES: Mapping[str, type[BaseModel]] = {
+    "EndpointReference": EndpointReference,
+    "FolderReference": FolderReference,
+    "apertium": ApertiumTranslation,
+    "ctranslate2": Seq2SeqTranslation,
+}
+"""How pydantic names the branches of a union in the place of an error."""
+
+
 def _known_keys(path: Sequence[str | int]) -> list[str]:
     """Return the keys known at a place in the tree (the parent of an offending key)."""
     model: type[BaseModel] = RunConfig
     for part in path:
-        if part in ("EndpointReference", "FolderReference"):  # pydantic names the branch of a union
-            model = EndpointReference if part == "EndpointReference" else FolderReference
+        if part in BRANCHES:
+            model = BRANCHES[str(part)]
             continue
         field = model.model_fields.get(str(part))
         annotation = field.annotation if field else None
@@ -229,7 +288,7 @@ def _known_keys(path: Sequence[str | int]) -> list[str]:
 
 def _explain(problem: Any) -> str:
     path = [part for part in problem["loc"] if not str(part).startswith(("literal", "function"))]
-    key = ".".join(str(part) for part in path if part not in ("EndpointReference", "FolderReference"))
+    key = ".".join(str(part) for part in path if part not in (*BRANCHES, "named"))
     if problem["type"] == "extra_forbidden":
         known = _known_keys(path[:-1])
         return f"unknown key '{key}'; {nearest(str(path[-1]), known) or 'known there: ' + ', '.join(known)}"

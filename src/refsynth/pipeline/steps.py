@@ -15,7 +15,7 @@ from refsynth.core.types import Metric
 from refsynth.evaluation.report import Report
 from refsynth.metrics import accuracy_interval
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.build import LEARNERS, Workshop, make_generator, make_workshop
+from refsynth.pipeline.build import LEARNERS, Workshop, make_augmenters, make_generator, make_workshop
 from refsynth.pipeline.candidates import ranked
 from refsynth.pipeline.drafts import screen_drafts, write_drafts
 from refsynth.pipeline.encoder import prepare_encoder
@@ -88,7 +88,7 @@ def _learn(
 ) -> Learned:
     config = task.config
     generator = partial(make_generator, config, store)
-    written = write_drafts(task, rows, folder, generator, watch)
+    written = write_drafts(task, rows, folder, generator, partial(make_augmenters, config), watch)
     watch.stage("synthesize", f"{written.asked:,} drafts{_less(written.rejected)}")
     screened = screen_drafts(task, rows, written, folder, generator, forget=forget)
     reasons = Counter(draft.dropped for draft in screened)

@@ -10,7 +10,7 @@ from refsynth.synthesis.augment.copies import Augmented, augment_rows
 from refsynth.synthesis.augment.noise import NoiseAugmenter
 from refsynth.synthesis.augment.seq2seq import Seq2SeqTranslator
 from refsynth.synthesis.augment.synonyms import SynonymAugmenter
-from refsynth.synthesis.augment.wordnet import WordNet
+from refsynth.synthesis.augment.wordnet import WordNet, find_wordnet
 
 __all__ = [
     "ApertiumTranslator",
@@ -22,4 +22,5 @@ __all__ = [
     "Translator",
     "WordNet",
     "augment_rows",
+    "find_wordnet",
 ]
