@@ -17,6 +17,7 @@ from refsynth.metrics import accuracy_interval
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.build import LEARNERS, Workshop, make_augmenters, make_generator, make_workshop
 from refsynth.pipeline.candidates import ranked
+from refsynth.pipeline.coverage import measure_coverage
 from refsynth.pipeline.drafts import screen_drafts, write_drafts
 from refsynth.pipeline.encoder import prepare_encoder
 from refsynth.pipeline.evaluate import SHIPPED, evaluate_test
@@ -128,7 +129,8 @@ def _deliver(task: Task, folder: RunFolder, shop: Workshop, learned: Learned, wa
     test = evaluate_test(task.config, learned.final, shop, bundle, folder)
     if test is not None:
         watch.stage("test", f"accuracy {accuracy_interval(test.truth, test.predicted[SHIPPED]).percent()}")
-    return Finished(task, folder, learned, calibrated, bundle, test)
+    coverage = measure_coverage(learned.rows, learned.final, shop, folder)
+    return Finished(task, folder, learned, calibrated, bundle, test, coverage)
 
 
 def _check_files(task: Task) -> None:
