@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refsynth.core.config import EndpointReference, RunConfig
+from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
+from refsynth.core.sections import EndpointReference
 
 LABELS = {"a": "first", "b": "second"}
 

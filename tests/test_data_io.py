@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refsynth.core.config import Columns
 from refsynth.core.errors import DataError
+from refsynth.core.sections import Columns
 from refsynth.data import source
 from refsynth.data.io import Loaded, SkippedRow, read_examples, write_skipped
 from refsynth.data.text import clean, normalise

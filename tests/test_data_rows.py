@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refsynth.core.config import Columns
 from refsynth.core.errors import DataError
+from refsynth.core.sections import Columns
 from refsynth.data.io import BadRow, Row, iter_rows
 
 

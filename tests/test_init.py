@@ -10,8 +10,9 @@ import typer
 from typer.testing import CliRunner
 
 from refsynth.cli.init import init
-from refsynth.core.config import Columns, RunConfig
+from refsynth.core.config import RunConfig
 from refsynth.core.errors import InputError, RefsynthError
+from refsynth.core.sections import Columns
 from refsynth.data.io import read_examples
 
 app = typer.Typer()

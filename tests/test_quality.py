@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from refsynth.core.types import Draft, Example, Prompt, Provenance
 from refsynth.quality import filter as quality
-from refsynth.quality.diversity import diversity
+from refsynth.quality.diversity import coverage, diversity, self_bleu
 from refsynth.quality.filter import kept, screen
 from refsynth.quality.leakage import leaked
 from refsynth.quality.sanity import LONG, REPETITIVE, SHORT
@@ -134,6 +134,39 @@ def test_diversity_falls_from_distinct_to_repeated_texts():
     assert varied.distinct_1 == 1.0
     assert same.distinct_1 == pytest.approx(1 / 3)
     assert same.nearest_overlap == 1.0 > varied.nearest_overlap
+
+
+def test_self_bleu_is_that_of_nltk():
+    # nltk 3.10.4: the mean over rows of sentence_bleu(others, row, (0.25,) * 4, smoothing_function=SmoothingFunction().method1)
+    texts = ["the card has not arrived yet", "my card has not arrived", "where is my card"]
+    texts += ["the lamp arrived broken and the shade is broken", "refund please", "card"]
+    assert self_bleu([text.split() for text in texts]) == pytest.approx(0.2567562953669158)
+
+
+@given(st.lists(st.lists(st.sampled_from("abcd"), max_size=7), max_size=6))
+def test_self_bleu_is_a_share_and_full_for_repetition(rows):
+    assert 0 <= self_bleu(rows) <= 1 + 1e-9
+    long = [[*row, "a", "b", "c", "d"] for row in rows]
+    if rows:
+        assert self_bleu([*long, *long]) == pytest.approx(1)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 3))
+def test_coverage_is_the_definition(seed, k):
+    rng = np.random.default_rng(seed)
+    real, drafts = rng.normal(size=(rng.integers(k + 1, 9), 3)), rng.normal(size=(rng.integers(1, 9), 3))
+    hits = 0
+    for i, row in enumerate(real):
+        radius = sorted(np.linalg.norm(row - other) for j, other in enumerate(real) if j != i)[k - 1]
+        hits += any(np.linalg.norm(row - draft) < radius for draft in drafts)
+    assert coverage(real, drafts, k=k).value == hits / len(real)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_the_expected_coverage_is_what_like_drafts_have(k):
+    rng = np.random.default_rng(0)
+    figures = [coverage(rng.normal(size=(12, 4)), rng.normal(size=(20, 4)), k=k) for _ in range(400)]
+    assert np.mean([each.value for each in figures]) == pytest.approx(figures[0].expected, abs=0.02)
 
 
 def test_unlikely_drafts_go_and_unscored_ones_stay():

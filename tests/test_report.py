@@ -27,6 +27,7 @@ from refsynth.evaluation.sections import (
     Comparison,
     Compression,
     Conflict,
+    Coverage,
     CurvePoint,
     Data,
     DataFile,
@@ -150,9 +151,10 @@ def example_drafts(labels, texts, language):
             for label in labels
         ),
         diversity=(
-            Diversity(name="real rows", distinct_1=0.61, distinct_2=0.92, nearest_overlap=0.21, n=94),
-            Diversity(name="kept drafts", distinct_1=0.18, distinct_2=0.57, nearest_overlap=0.38, n=612),
+            Diversity(name="real rows", distinct_1=0.61, distinct_2=0.92, self_bleu=0.12, nearest_overlap=0.21, n=94),
+            Diversity(name="kept drafts", distinct_1=0.18, distinct_2=0.57, self_bleu=0.447, nearest_overlap=0.38, n=612),
         ),
+        coverage=Coverage(value=0.628, expected=0.868, k=1, n=94, drafts=612),
         agreement=metrics.accuracy_interval(np.ones(971), (np.arange(971) < 702).astype(float)),
         scores=(
             ScoreHistogram.of("agreement with the real rows' model", kept, dropped, cut=0.5),
@@ -319,6 +321,12 @@ def english():
 @pytest.fixture(scope="module")
 def page(english):
     return render_html(english)
+
+
+def test_variety_and_coverage_are_shown_in_both_forms(english, page):
+    for text in (page, render_markdown(english)):
+        assert "44.7" in text and "self-BLEU-4" in text
+        assert "62.8% of 94 real rows have one of 612 kept drafts nearer" in text
 
 
 @cache

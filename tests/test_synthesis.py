@@ -93,7 +93,7 @@ def test_ways_are_taken_in_turn():
 def test_a_focus_decides_who_gets_drafts_what_they_are_unlike_and_what_is_shown():
     hard = frozenset({"row-a-0", "row-a-1"})
     focus = Focus(need={"a": 3.0, "b": 1.0, "c": 0.0}, confused={"a": "c"}, hard=hard)
-    _, folds, requests = plan({"a": 8, "b": 8, "c": 8}, drafts=80, shots=2, ways=("contrast",), focus=focus)
+    requests = plan({"a": 8, "b": 8, "c": 8}, drafts=80, shots=2, ways=("contrast",), focus=focus)[-1]
     asked = Counter()
     for request in requests:
         asked[request.prompt.label] += request.n

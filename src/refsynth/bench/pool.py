@@ -13,7 +13,7 @@ from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft, Example
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.build import make_generator, make_workshop
+from refsynth.pipeline.build import make_augmenters, make_generator, make_workshop
 from refsynth.pipeline.drafts import screen_drafts, write_drafts
 from refsynth.pipeline.encoder import prepare_encoder
 from refsynth.pipeline.observe import Silent
@@ -46,7 +46,7 @@ def draft_pool(sample: Sample, name: str, seed: int) -> Pool:
     restore(run.path / "journal.jsonl", name, seed)
     rows = read_rows(task, run, skip_bad=False)
     generator = partial(make_generator, task.config, store)
-    written = write_drafts(task, rows, run, generator, Silent())
+    written = write_drafts(task, rows, run, generator, partial(make_augmenters, task.config), Silent())
     keep(run.path / "journal.jsonl", name, seed)
     screened = screen_drafts(task, rows, written, run, generator, forget=())
     shop = make_workshop(task, rows.language, prepare_encoder(task, rows, store, run), max_tokens=MAX_TOKENS)

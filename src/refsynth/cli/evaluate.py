@@ -14,8 +14,8 @@ from rich.table import Table
 
 from refsynth.cli.predict import chunks, open_bundle, read_rows
 from refsynth.cli.screen import err, out, print_json
-from refsynth.core.config import Columns
 from refsynth.core.errors import DataError, nearest
+from refsynth.core.sections import Columns
 from refsynth.core.types import FloatArray, IntArray
 
 if TYPE_CHECKING:

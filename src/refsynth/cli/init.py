@@ -13,9 +13,10 @@ import typer
 import yaml
 
 from refsynth.cli.screen import out
-from refsynth.core.config import Columns, RunConfig
+from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, InputError
 from refsynth.core.run import write_atomic
+from refsynth.core.sections import Columns
 from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import Loaded, read_examples
 from refsynth.data.sniff import Sniffed, sniff

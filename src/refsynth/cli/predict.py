@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refsynth.cli.screen import err
-from refsynth.core.config import Columns
+from refsynth.core.sections import Columns
 
 if TYPE_CHECKING:
     from refsynth.bundle import Model

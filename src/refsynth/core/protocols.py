@@ -65,3 +65,17 @@ class Learner(Protocol):
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> Predictor:
         """Return the fitted predictor; the same for the same arguments."""
         ...
+
+
+@runtime_checkable
+class Augmenter(Protocol):
+    """Changes texts so that their label stays."""
+
+    @property
+    def name(self) -> str:
+        """The identity that provenance records: kind and version or content hash."""
+        ...
+
+    def augment(self, texts: Sequence[str], *, n: int, seed: int) -> list[list[str]]:
+        """Return at most `n` changed copies of each text, no two alike; the same for the same arguments."""
+        ...

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from refsynth.core.config import Columns
 from refsynth.core.errors import DataError, nearest
+from refsynth.core.sections import Columns
 
 _TEXT_NAMES = """text message utterance sentence body content review comment query question description ticket tweet post document
 title 文本 内容 正文 句子 消息 评论 问题"""

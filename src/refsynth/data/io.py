@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from refsynth.core.config import Columns
 from refsynth.core.errors import DataError, nearest
+from refsynth.core.sections import Columns
 from refsynth.core.types import Example
 from refsynth.data.account import Reason, SkippedRow, describe_skipped, describe_thin, write_skipped
 from refsynth.data.columns import check_columns

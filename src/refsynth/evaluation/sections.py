@@ -191,14 +191,30 @@ class DraftCount:
 class Diversity:
     """How varied a set of `n` texts is.
 
-    Shares of distinct words and word pairs (Li et al., 2016); the mean overlap of a text with its nearest neighbour in the set.
+    Shares of distinct words and word pairs (Li et al., 2016); the mean BLEU of a text against all others (self-BLEU, Zhu et al.,
+    2018); the mean overlap of a text with its nearest neighbour in the set.
     """
 
     name: str
     distinct_1: float
     distinct_2: float
+    self_bleu: float
     nearest_overlap: float
     n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """Share of `n` real rows that have one of `drafts` drafts nearer than their k-th nearest other real row (Naeem et al., 2020).
+
+    `expected` is what as many drafts from the distribution of the real rows would come to.
+    """
+
+    value: float
+    expected: float
+    k: int
+    n: int
+    drafts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +254,7 @@ class Drafts:
     seconds: float | None = None
     per_class: tuple[DraftCount, ...] = ()
     diversity: tuple[Diversity, ...] = ()
+    coverage: Coverage | None = None
     agreement: Metric | None = None
     scores: tuple[ScoreHistogram, ...] = ()
     best: tuple[Draft, ...] = ()

@@ -48,6 +48,7 @@ def drafts_of(finished: Finished) -> sections.Drafts:
         seconds=seconds_of(read_jsonl(finished.folder.path / "events.jsonl")).get("drafts"),
         per_class=tuple(sections.DraftCount(label=name, asked=asked[name], kept=kept[name]) for name in finished.task.labels),
         diversity=tuple(sections.Diversity(name=name, **diversity(texts)._asdict()) for name, texts in named if len(texts) > 1),
+        coverage=sections.Coverage(**finished.coverage._asdict()) if finished.coverage else None,
         agreement=bootstrap("agreement", lambda rows: float(agrees[rows].mean()), len(agrees)) if len(agrees) else None,
         scores=(_histogram(judged, "agreement"),) if judged else (),
         best=tuple(best),

@@ -7,14 +7,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from refsynth.core.config import EndpointReference, FolderReference, LearnerName, RunConfig
+from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
-from refsynth.core.protocols import Generator, Learner
+from refsynth.core.protocols import Augmenter, Generator, Learner
 from refsynth.core.run import file_digest
+from refsynth.core.sections import (
+    ApertiumTranslation,
+    AugmenterName,
+    EndpointReference,
+    FolderReference,
+    LearnerName,
+    Seq2SeqTranslation,
+)
+from refsynth.data.language import UNKNOWN
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator
 from refsynth.models.store import ModelStore
+from refsynth.synthesis.augment import (
+    ApertiumTranslator,
+    BackTranslator,
+    NoiseAugmenter,
+    Seq2SeqTranslator,
+    SynonymAugmenter,
+    WordNet,
+    find_wordnet,
+)
 from refsynth.task import Task
 from refsynth.training.baseline import FrozenLearner, TfidfLearner
 from refsynth.training.contrastive import ContrastiveLearner
@@ -73,3 +91,46 @@ def make_generator(config: RunConfig, store: ModelStore) -> Generator:
                 **decoding,
             )
     raise ConfigError(f"reference: {config.reference!r} is not known")
+
+
+AUGMENTERS: Mapping[AugmenterName, Callable[[], Augmenter]] = {
+    "noise": NoiseAugmenter,
+    "synonyms": lambda: SynonymAugmenter(WordNet(find_wordnet())),
+}
+
+AUGMENTER_LANGUAGES: Mapping[AugmenterName, str] = {"synonyms": "en"}
+"""Methods that know one language only."""
+
+
+def make_augmenters(config: RunConfig, language: str) -> list[Augmenter]:
+    """Return the ways to augment that the configuration names.
+
+    Args:
+        config: of the run.
+        language: of the texts.
+
+    Raises:
+        ConfigError: one of them does not know the language.
+        MissingError: a translator, a dictionary or an extra is not there.
+    """
+    return [_augmenter(method, language) for method in config.synthesis.augment]
+
+
+def _augmenter(method: AugmenterName | ApertiumTranslation | Seq2SeqTranslation, language: str) -> Augmenter:
+    match method:
+        case ApertiumTranslation(pivot=pivot):
+            if language == UNKNOWN:
+                raise ConfigError(
+                    "synthesis.augment: back-translation needs the texts' language, which could not be told",
+                    remedy="name it in task.yaml, for example language: de",
+                )
+            return BackTranslator(ApertiumTranslator(language, pivot), ApertiumTranslator(pivot, language))
+        case Seq2SeqTranslation() as pair:
+            forward = Seq2SeqTranslator(pair.forward, prefix=pair.forward_prefix)
+            return BackTranslator(forward, Seq2SeqTranslator(pair.back, prefix=pair.back_prefix))
+    if AUGMENTER_LANGUAGES.get(method, language) != language:
+        raise ConfigError(
+            f"synthesis.augment: '{method}' knows '{AUGMENTER_LANGUAGES[method]}' only, and the texts are '{language}'",
+            remedy="take it out, or name the texts' language in task.yaml",
+        )
+    return AUGMENTERS[method]()

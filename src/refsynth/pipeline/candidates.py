@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from refsynth.core.config import LearnerName
 from refsynth.core.protocols import Learner, Predictor
+from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft, Example
 from refsynth.quality.filter import kept
 

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from refsynth.core.config import FilterConfig
 from refsynth.core.protocols import Encoder, Predictor
+from refsynth.core.sections import FilterConfig
 from refsynth.core.types import Draft, Example, FloatArray
 from refsynth.metrics import softmax
 from refsynth.models.predict import LinearHead

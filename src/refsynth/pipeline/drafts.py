@@ -1,4 +1,4 @@
-"""Synthesis as steps: plan, ask the reference, screen what comes back."""
+"""Synthesis as steps: plan, ask the reference, change copies of real rows, screen what comes of both."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from refsynth.core.protocols import Generator
+from refsynth.core.protocols import Augmenter, Generator
 from refsynth.core.run import RunFolder, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.types import Draft, Example
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.rows import Rows
 from refsynth.quality.filter import drop_unlikely, kept, screen
 from refsynth.quality.scorers import LikelihoodRatioScorer
-from refsynth.synthesis.plan import Brief, plan_requests
+from refsynth.synthesis.augment import Augmented, augment_rows
+from refsynth.synthesis.plan import Brief, Request, plan_requests
 from refsynth.synthesis.prompts import class_prompt, generic_prompt
 from refsynth.synthesis.sample import Synthesis, prompts_of, synthesize
 from refsynth.task import Task
@@ -27,7 +28,7 @@ EMBEDDED_LANGUAGE = "en"
 
 @dataclass(frozen=True)
 class Written:
-    """What the reference wrote: drafts in plan order, and how many completions gave none, by reason."""
+    """Drafts in plan order, then augmented rows; how many completions gave none, by reason; who wrote, joined by " + "."""
 
     drafts: tuple[Example, ...]
     rejected: Mapping[str, int]
@@ -35,7 +36,14 @@ class Written:
     reference: str
 
 
-def write_drafts(task: Task, rows: Rows, folder: RunFolder, make_generator: Callable[[], Generator], watch: Observer) -> Written:
+def write_drafts(
+    task: Task,
+    rows: Rows,
+    folder: RunFolder,
+    make_generator: Callable[[], Generator],
+    make_augmenters: Callable[[str], Sequence[Augmenter]],
+    watch: Observer,
+) -> Written:
     """Return the drafts of the task, asking the reference only for what is not on disk yet."""
     settings = task.config.synthesis
     wanted = settings.drafts
@@ -48,10 +56,11 @@ def write_drafts(task: Task, rows: Rows, folder: RunFolder, make_generator: Call
     def make(out: Path) -> None:
         brief = Brief(wanted, settings.shots, settings.per_prompt, settings.ways, language=rows.language, seed=task.config.seed)
         requests = plan_requests(rows.examples, rows.folds, task.descriptions, brief)
-        written, reference = Synthesis((), {}, stopped=False), "none"
+        augmenters = make_augmenters(rows.language)  # first: what is missing is told before minutes are spent on drafts
+        written, writers = Synthesis((), {}, stopped=False), []
         if requests:  # a reference that is not asked need not be there
             generator = make_generator()
-            reference = generator.name
+            writers.append(generator.name)
             with watch.progress("drafts", wanted) as progress:
                 written = synthesize(
                     requests,
@@ -63,10 +72,9 @@ def write_drafts(task: Task, rows: Rows, folder: RunFolder, make_generator: Call
                     seed=task.config.seed,
                     progress=progress,
                 )
-        write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in written.drafts])
-        write_jsonl(out / "prompts.jsonl", prompts_of(requests))
-        facts = {"rejected": written.rejected, "asked": sum(request.n for request in requests), "reference": reference}
-        write_json(out / "facts.json", facts)
+        augmented = augment_rows(rows.examples, augmenters, copies=settings.copies, seed=task.config.seed)
+        writers += [augmenter.name for augmenter in augmenters]
+        _store(out, requests, written, augmented, writers)
         if written.stopped:
             watch.note(f"the request budget is used up: {len(written.drafts):,} drafts; raise reference.max_requests for more")
 
@@ -75,6 +83,14 @@ def write_drafts(task: Task, rows: Rows, folder: RunFolder, make_generator: Call
     facts = read_json(done / "facts.json")
     drafts = tuple(Example.from_json(record) for record in read_jsonl(done / "drafts.jsonl"))
     return Written(drafts, facts["rejected"], facts["asked"], facts["reference"])
+
+
+def _store(out: Path, requests: Sequence[Request], written: Synthesis, augmented: Augmented, writers: Sequence[str]) -> None:
+    write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in (*written.drafts, *augmented.drafts)])
+    write_jsonl(out / "prompts.jsonl", [*prompts_of(requests), *augmented.prompts])
+    asked = sum(request.n for request in requests) + len(augmented.drafts)
+    facts = {"rejected": written.rejected, "asked": asked, "reference": " + ".join(writers) or "none"}
+    write_json(out / "facts.json", facts)
 
 
 def screen_drafts(

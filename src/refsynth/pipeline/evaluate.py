@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from refsynth.bundle.model import load
-from refsynth.core.config import DataConfig, RunConfig
+from refsynth.core.config import RunConfig
 from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, read_json, write_json
+from refsynth.core.sections import DataConfig
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.data.io import BadRow, iter_rows
 from refsynth.models.predict import logits_of

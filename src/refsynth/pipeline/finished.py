@@ -14,6 +14,7 @@ from refsynth.pipeline.fit import Final
 from refsynth.pipeline.gate import Decision, HeldOut
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.ship import Calibrated
+from refsynth.quality.diversity import CoverageFigures
 from refsynth.task import Task
 
 
@@ -39,3 +40,4 @@ class Finished:
     calibrated: Calibrated
     bundle: Path
     test: TestResult | None
+    coverage: CoverageFigures | None

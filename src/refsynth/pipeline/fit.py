@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from refsynth.core.config import LearnerName
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft, Example
 from refsynth.models.predict import EncoderPredictor
 from refsynth.pipeline.build import LEARNERS, Workshop

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from refsynth.core.config import LearnerName
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder, derive_seed, digest, read_json, write_json
+from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft, Example, FloatArray, IntArray, Metric
 from refsynth.metrics import bootstrap, paired_gain
 from refsynth.models.predict import logits_of

@@ -15,9 +15,10 @@ from refsynth.core.types import Metric
 from refsynth.evaluation.report import Report
 from refsynth.metrics import accuracy_interval
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.build import LEARNERS, Workshop, make_generator, make_workshop
+from refsynth.pipeline.build import LEARNERS, Workshop, make_augmenters, make_generator, make_workshop
 from refsynth.pipeline.candidates import ranked
 from refsynth.pipeline.choose import Chooser
+from refsynth.pipeline.coverage import measure_coverage
 from refsynth.pipeline.drafts import screen_drafts, write_drafts
 from refsynth.pipeline.encoder import prepare_encoder
 from refsynth.pipeline.evaluate import SHIPPED, evaluate_test
@@ -89,7 +90,7 @@ def _learn(
 ) -> Learned:
     config = task.config
     generator = partial(make_generator, config, store)
-    written = write_drafts(task, rows, folder, generator, watch)
+    written = write_drafts(task, rows, folder, generator, partial(make_augmenters, config), watch)
     watch.stage("synthesize", f"{written.asked:,} drafts{_less(written.rejected)}")
     screened = screen_drafts(task, rows, written, folder, generator, forget=forget)
     reasons = Counter(draft.dropped for draft in screened)
@@ -138,7 +139,8 @@ def _deliver(task: Task, folder: RunFolder, shop: Workshop, learned: Learned, wa
     test = evaluate_test(task.config, learned.final, shop, bundle, folder)
     if test is not None:
         watch.stage("test", f"accuracy {accuracy_interval(test.truth, test.predicted[SHIPPED]).percent()}")
-    return Finished(task, folder, learned, calibrated, bundle, test)
+    coverage = measure_coverage(learned.rows, learned.final, shop, folder)
+    return Finished(task, folder, learned, calibrated, bundle, test, coverage)
 
 
 def _check_files(task: Task) -> None:

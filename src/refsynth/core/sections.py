@@ -1,0 +1,173 @@
+"""The sections of the configuration, one per stage: every key with its default, its bounds and what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+LearnerName = Literal["tfidf", "frozen", "contrastive", "finetune"]
+
+
+class Section(BaseModel):
+    """A part of the tree: immutable, and it refuses keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Columns(Section):
+    """Which columns of a data file hold what."""
+
+    text: str = "text"
+    """Column of the text."""
+    label: str = "label"
+    """Column of the label."""
+
+
+class DataConfig(Section):
+    """The user's files. Relative paths are read from the folder of task.yaml."""
+
+    train: Path | None = None
+    """Labelled rows (CSV, TSV, JSONL or Parquet). Without it the labels' descriptions are all there is."""
+    test: Path | None = None
+    """Labelled rows that only the final evaluation reads."""
+    columns: Columns = Columns()
+    """Column names, the same in both files."""
+    delimiter: str | None = None
+    """Field delimiter of a CSV file; detected if left out."""
+    encoding: str | None = None
+    """Text encoding of a CSV or JSONL file; detected if left out."""
+
+
+class EndpointReference(Section):
+    """An OpenAI-compatible server."""
+
+    endpoint: str = Field(pattern=r"^https?://")
+    """Base address, e.g. `http://127.0.0.1:8080/v1`."""
+    model: str
+    """The model's name there."""
+    key_env: str = "REFSYNTH_API_KEY"
+    """Environment variable that holds the key, if the server wants one."""
+    concurrency: int = Field(default=4, ge=1, le=256)
+    """Requests under way at once."""
+    timeout: float = Field(default=60.0, gt=0)
+    """Seconds to wait for one answer."""
+    retries: int = Field(default=4, ge=0, le=20)
+    """Further tries after a timeout, a dropped connection, 429 or 5xx."""
+    max_requests: int | None = Field(default=None, ge=1)
+    """The most requests that a run may send; at the limit it stops with what it has."""
+
+
+class FolderReference(Section):
+    """A causal language model in a local Hugging Face folder."""
+
+    folder: Path
+    """The folder, with config.json, weights and tokenizer."""
+
+
+Reference = Literal["embedded", "echo"] | EndpointReference | FolderReference
+
+
+Way = Literal["examples", "styles", "contrast", "paraphrase"]
+
+
+class ApertiumTranslation(Section):
+    """Back-translation by Apertium, where it is installed."""
+
+    translate: Literal["apertium"]
+    """The engine."""
+    pivot: str = Field(pattern="^[a-z]{2,3}$")
+    """ISO 639 code of the language to translate into and back from; both directions must be installed."""
+
+
+class Seq2SeqTranslation(Section):
+    """Back-translation by two translation models in CTranslate2 folders."""
+
+    translate: Literal["ctranslate2"]
+    """The engine."""
+    forward: Path
+    """Folder of the model out of the texts' language, as ct2-transformers-converter writes it, with its tokenizer."""
+    back: Path
+    """Folder of the model into the texts' language; may be the same."""
+    forward_prefix: str = ""
+    """Words before each text that tell the model the direction, e.g. `translate English to German: ` for a T5."""
+    back_prefix: str = ""
+    """The same for the way back."""
+
+
+AugmenterName = Literal["noise", "synonyms"]
+
+
+def _kind_of(method: Any) -> Any:
+    """Return the tag of a way to augment, so that a wrong one is told of one kind, not of all."""
+    if isinstance(method, str):
+        return "named"
+    return method.get("translate") if isinstance(method, Mapping) else getattr(method, "translate", None)
+
+
+Augmentation = Annotated[
+    Annotated[AugmenterName, Tag("named")]
+    | Annotated[ApertiumTranslation, Tag("apertium")]
+    | Annotated[Seq2SeqTranslation, Tag("ctranslate2")],
+    Discriminator(
+        _kind_of,
+        custom_error_type="augmentation",
+        custom_error_message="expected noise, synonyms, {translate: apertium, pivot: ...} or {translate: ctranslate2, ...}",
+    ),
+]
+
+
+class SynthesisConfig(Section):
+    """How drafts are written."""
+
+    drafts: int = Field(default=600, ge=0, le=1_000_000)
+    """Drafts to ask for over all labels; 0 turns synthesis off."""
+    shots: int = Field(default=4, ge=0, le=32)
+    """Seed examples of the class that one prompt shows."""
+    per_prompt: int = Field(default=16, ge=1, le=256)
+    """Drafts sampled from one prompt; its prefix is computed once for them."""
+    ways: tuple[Way, ...] = Field(default=("examples",), min_length=1)
+    """How prompts ask, in turn: by examples, for a length or register, against another label, for a row in other words."""
+    temperature: float = Field(default=1.0, gt=0, le=5)
+    """Sampling temperature."""
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    """Nucleus: the share of probability that is sampled from."""
+    max_tokens: int = Field(default=64, ge=4, le=2048)
+    """The longest draft, in tokens of the reference."""
+    augment: tuple[Augmentation, ...] = ()
+    """Ways to change copies of real rows: `noise`, `synonyms` (English, WordNet), `{translate: apertium, pivot: es}`."""
+    copies: int = Field(default=4, ge=1, le=64)
+    """Augmented copies of one real row, at most, over all ways; they join the drafts."""
+
+
+class FilterConfig(Section):
+    """Which drafts are trained on."""
+
+    agreement: float = Field(default=0.5, ge=0, lt=1)
+    """Least agreement of a model of the real rows with a draft's label; above 0.5 the model says the same label."""
+    likelihood: float | None = None
+    """Least log-likelihood ratio per token, in nats, of a draft with its label against without; reads every draft twice."""
+    influence: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each label's drafts to leave out: those that raise the loss on held-out real rows most, or lower it least."""
+    targets: Literal["label", "judge"] = "label"
+    """What a draft teaches: the label it was written for, or what a model of the real rows makes of it."""
+
+
+class GateConfig(Section):
+    """How the decision for or against drafts is made."""
+
+    folds: int = Field(default=4, ge=2, le=20)
+    """Folds of the real rows; drafts that saw a held-out row are held out with it."""
+    repeats: int = Field(default=1, ge=1, le=20)
+    """Training seeds per fold."""
+
+
+BRANCHES: Mapping[str, type[Section]] = {
+    "EndpointReference": EndpointReference,
+    "FolderReference": FolderReference,
+    "apertium": ApertiumTranslation,
+    "ctranslate2": Seq2SeqTranslation,
+}
+"""How pydantic names the branches of a union in the place of an error."""
