@@ -49,6 +49,18 @@ def test_of_duplicates_the_first_stays_and_texts_of_two_labels_go():
     assert reasons == [None, quality.DUPLICATE, quality.NEAR_DUPLICATE, quality.TWO_LABELS, quality.TWO_LABELS]
 
 
+def test_another_form_of_a_row_may_resemble_it_but_not_be_it():
+    origin = Provenance("p", (SEEDS[0].id,), 0, "noise")
+    other = Provenance("p", (SEEDS[1].id,), 0, "noise")
+    close, same = SEEDS[0].text + " today", SEEDS[0].text.upper()
+    drafts = [
+        Example(f"d{i}", text, SEEDS[0].label, source) for i, (text, source) in enumerate([(close, origin), (close + "!", other)])
+    ]
+    drafts.append(Example("d2", same, SEEDS[0].label, origin))
+    assert [d.dropped for d in screen(drafts[:1], SEEDS, longest=60)] == [None]
+    assert [d.dropped for d in screen(drafts[1:], SEEDS, longest=60)] == [quality.COPY, quality.COPY]
+
+
 def test_a_draft_to_forget_goes():
     drafts = [draft(0, "still no sign of the jacket you promised")]
     assert screen(drafts, SEEDS, longest=60, forget=["draft-0"])[0].dropped == quality.LEAKED

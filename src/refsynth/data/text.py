@@ -58,8 +58,17 @@ def near_groups(texts: Sequence[str], *, threshold: float = 0.7) -> IntArray:
     return np.asarray(np.argsort(np.argsort(first))[inverse])
 
 
-def nearest_overlap(texts: Sequence[str], against: Sequence[str], *, language: str = "auto") -> FloatArray:
-    """Return the highest Jaccard similarity of each text's shingles to those of any text in `against`: [N], 0 without any."""
+def nearest_overlap(
+    texts: Sequence[str], against: Sequence[str], *, language: str = "auto", except_for: IntArray | None = None
+) -> FloatArray:
+    """Return the highest Jaccard similarity of each text's shingles to those of any text in `against`: [N], 0 without any.
+
+    Args:
+        texts: N texts.
+        against: the texts that they are compared with.
+        language: decides what a shingle is.
+        except_for: for each text the place in `against` that it is not compared with, or -1 [N].
+    """
     best = np.zeros(len(texts))
     if not len(texts) or not len(against):
         return best
@@ -70,7 +79,10 @@ def nearest_overlap(texts: Sequence[str], against: Sequence[str], *, language: s
     for start in range(0, len(texts), _BLOCK):
         shared = (mine[start : start + _BLOCK] @ other).tocoo()
         rows = shared.row + start
-        np.maximum.at(best, rows, shared.data / (sizes[rows] + sizes[len(texts) + shared.col] - shared.data))
+        overlap = shared.data / (sizes[rows] + sizes[len(texts) + shared.col] - shared.data)
+        if except_for is not None:
+            overlap[except_for[rows] == shared.col] = 0
+        np.maximum.at(best, rows, overlap)
     return best
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from refsynth.core.types import Draft, Example, FloatArray
+from refsynth.core.types import Draft, Example, FloatArray, IntArray
 from refsynth.data.text import near_groups, nearest_overlap, normalise
 from refsynth.quality.sanity import form_check
 
@@ -43,14 +43,17 @@ def screen(drafts: Sequence[Example], seeds: Sequence[Example], *, longest: int,
     seed_texts = [example.text for example in seeds]
     check = form_check(seed_texts, longest=longest)
     texts = [draft.text for draft in drafts]
-    overlap = nearest_overlap(texts, seed_texts) if seeds and drafts else np.zeros(len(drafts))
+    overlap = (
+        nearest_overlap(texts, seed_texts, except_for=_sources(drafts, seeds)) if seeds and drafts else np.zeros(len(drafts))
+    )
+    exact = {normalise(text) for text in seed_texts}
     twofold = _written_twice(drafts)
     seen: set[str] = set()
     results = []
     for draft, nearness in zip(drafts, overlap, strict=True):
         key = normalise(draft.text)
         reason = LEAKED if draft.id in forget else check(draft.text)
-        if reason is None and nearness >= NEAR:
+        if reason is None and (nearness >= NEAR or key in exact):
             reason = COPY
         if reason is None and key in twofold:
             reason = TWO_LABELS
@@ -59,6 +62,13 @@ def screen(drafts: Sequence[Example], seeds: Sequence[Example], *, longest: int,
         seen.add(key)
         results.append(Draft(draft, {"nearest seed": float(nearness)}, reason))
     return _thin(results)
+
+
+def _sources(drafts: Sequence[Example], seeds: Sequence[Example]) -> IntArray:
+    """Return for each draft the seed row that it is another form of, or -1 [N]: it may resemble that one, but not be it."""
+    place = {seed.id: index for index, seed in enumerate(seeds)}
+    shown = [draft.provenance.shown if draft.provenance else () for draft in drafts]
+    return np.array([place.get(rows[0], -1) if len(rows) == 1 else -1 for rows in shown])
 
 
 def _written_twice(drafts: Iterable[Example]) -> set[str]:
