@@ -22,8 +22,10 @@ from refsynth.models.store import ModelStore
 from refsynth.pipeline import steps
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.gate import HeldOut, decide, safe_for
+from refsynth.pipeline.job import Job
 from refsynth.pipeline.lineage import trace_row
 from refsynth.pipeline.observe import Silent
+from refsynth.pipeline.rounds import _focus
 from refsynth.pipeline.steps import run
 from refsynth.quality.filter import HARMFUL, LEAKED, UNLIKELY
 from refsynth.task import Task
@@ -164,6 +166,41 @@ def test_drafts_can_be_chosen_by_influence_and_taught_by_the_judge(tmp_path, tin
     assert all(draft.example.targets is None for draft in drafts if draft.dropped)
 
 
+def test_rounds_go_on_while_they_help_and_their_drafts_join(tmp_path, tiny_cache, monkeypatch):
+    said = iter([0.5, 0.75, 0.75])  # held-out accuracy of the rounds: the third adds nothing
+
+    def held_out(job, drafts, folder):
+        if folder is job.folder:
+            return None
+        right = int(12 * next(said))
+        truth = np.array([0, 1] * 6)
+        logits = np.where(np.arange(12) < right, truth, 1 - truth)
+        return HeldOut(truth, {Candidate("frozen", drafts): np.eye(2)[logits][None] * 5 for drafts in (False, True)})
+
+    monkeypatch.setattr(Job, "hold_out", held_out)
+    task = make_task(tmp_path / "data", synthesis={"drafts": 24, "per_prompt": 1, "rounds": 5, "shots": 1})
+    learned = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished.learned
+    assert [(one.number, one.used) for one in learned.rounds] == [(1, True), (2, True), (3, False)]
+    parts = [list(read_jsonl(tmp_path / "out" / "rounds" / str(n) / "steps" / "part" / "drafts.jsonl")) for n in (1, 2, 3)]
+    texts = [{row["id"] for row in part} for part in parts]
+    assert {draft.id for draft in learned.written.drafts} == texts[0] | texts[1]
+    assert not texts[0] & texts[1]
+    assert not (tmp_path / "out" / "rounds" / "4").exists()
+    # Rows 6 to 11 were wrong in the first round, half of each label's: both labels need the same, and wrong rows are shown first.
+    shown = Counter(row for record in parts[1] for row in record["provenance"]["shown"])
+    ids = [f"row-{i}" for i in range(1, 13)]  # of the file, whose rows begin at 1
+    assert sum(shown[name] for name in ids[6:]) > 2 * sum(shown[name] for name in ids[:6])
+
+
+def test_a_focus_follows_the_errors():
+    probabilities = np.array([[0.9, 0.05, 0.05], [0.1, 0.2, 0.7], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.5, 0.3, 0.2]])
+    task = Task.of(RunConfig.parse({"labels": {"a": "a", "b": "b", "c": "c", "d": "d"}}))
+    focus = _focus(np.pad(probabilities, ((0, 0), (0, 1))), np.array([0, 0, 1, 1, 2]), task, [f"row-{i}" for i in range(5)])
+    assert focus.need == {"a": 0.625, "b": 0.25, "c": 1.0, "d": 1.0}  # d has no rows: nothing is known
+    assert focus.confused == {"a": "c", "b": "a", "c": "a"}
+    assert focus.hard == {"row-1", "row-2", "row-4"}
+
+
 def test_the_embedded_reference_is_not_asked_for_a_language_that_it_cannot_write(tmp_path, tiny_cache, monkeypatch):
     task = make_task(tmp_path / "data", reference="embedded", language="zh")
     monkeypatch.setattr(steps, "prepare_encoder", lambda *_: ModelStore(tiny_cache).path("minilm"))  # the tiny e5 is no Unigram
@@ -261,6 +298,7 @@ from pathlib import Path
 import test_pipeline
 from refsynth.models.store import ModelStore
 from refsynth.pipeline import steps
+from refsynth.pipeline.rounds import _focus
 from refsynth.pipeline.steps import run
 from refsynth.quality.filter import HARMFUL, LEAKED, UNLIKELY
 from refsynth.core.config import RunConfig

@@ -128,6 +128,10 @@ class SynthesisConfig(Section):
     """Seed examples of the class that one prompt shows."""
     per_prompt: int = Field(default=16, ge=1, le=256)
     """Drafts sampled from one prompt; its prefix is computed once for them."""
+    rounds: int = Field(default=1, ge=1, le=20)
+    """Rounds of `drafts` drafts each: later ones are for the labels and rows that the model before them gets wrong."""
+    minutes: float | None = Field(default=None, gt=0)
+    """No further round begins after so many minutes of drafting and judging; without it all do that still help."""
     ways: tuple[Way, ...] = Field(default=("examples",), min_length=1)
     """How prompts ask, in turn: by examples, for a length or register, against another label, for a row in other words."""
     temperature: float = Field(default=1.0, gt=0, le=5)

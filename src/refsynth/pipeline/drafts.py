@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from refsynth.core.protocols import Augmenter, Generator
-from refsynth.core.run import RunFolder, read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.types import Draft, Example
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.rows import Rows
 from refsynth.quality.filter import drop_unlikely, kept, screen
 from refsynth.quality.scorers import LikelihoodRatioScorer
 from refsynth.synthesis.augment import Augmented, augment_rows
-from refsynth.synthesis.plan import Brief, Request, plan_requests
+from refsynth.synthesis.plan import ANYWHERE, Brief, Focus, Request, plan_requests
 from refsynth.synthesis.prompts import class_prompt, generic_prompt
 from refsynth.synthesis.sample import Synthesis, prompts_of, synthesize
 from refsynth.task import Task
@@ -28,8 +29,12 @@ EMBEDDED_LANGUAGE = "en"
 
 @dataclass(frozen=True)
 class Written:
-    """Drafts in plan order, then augmented rows; how many completions gave none, by reason; who wrote, joined by " + "."""
+    """Drafts in plan order, then augmented rows; how many completions gave none, by reason; who wrote, joined by " + ".
 
+    `folder` is the step that holds them.
+    """
+
+    folder: Path
     drafts: tuple[Example, ...]
     rejected: Mapping[str, int]
     asked: int
@@ -43,20 +48,38 @@ def write_drafts(
     make_generator: Callable[[], Generator],
     make_augmenters: Callable[[str], Sequence[Augmenter]],
     watch: Observer,
+    *,
+    step: str = "drafts",
+    turn: int = 0,
+    focus: Focus = ANYWHERE,
 ) -> Written:
-    """Return the drafts of the task, asking the reference only for what is not on disk yet."""
+    """Return the drafts of the task, asking the reference only for what is not on disk yet.
+
+    Args:
+        task: what is asked.
+        rows: the seed examples.
+        folder: of the run, or of a round.
+        make_generator: makes the reference, when it is needed.
+        make_augmenters: makes the augmenters for a language; real rows are augmented in the first turn only.
+        watch: is told what happens.
+        step: the name that the result is kept under.
+        turn: the round; each samples anew.
+        focus: where drafts are needed.
+    """
     settings = task.config.synthesis
     wanted = settings.drafts
     if wanted and task.config.reference == "embedded" and rows.language != EMBEDDED_LANGUAGE:
         watch.note("the embedded reference writes English only: no drafts. A larger one is a line in task.yaml: reference")
         wanted = 0
     config = task.config.digest_of("reference", "synthesis", "labels", "seed")
-    key = {"rows": folder.hash_of("rows"), "config": config, "language": rows.language}
+    seed = task.config.seed if turn == 0 else derive_seed(task.config.seed, "round", turn)
+    wants = [sorted(focus.need.items()), sorted(focus.confused.items()), sorted(focus.hard)]
+    key = {"rows": folder.hash_of("rows"), "config": config, "language": rows.language, "turn": turn, "focus": wants}
 
     def make(out: Path) -> None:
-        brief = Brief(wanted, settings.shots, settings.per_prompt, settings.ways, language=rows.language, seed=task.config.seed)
+        brief = Brief(wanted, settings.shots, settings.per_prompt, settings.ways, language=rows.language, seed=seed, focus=focus)
         requests = plan_requests(rows.examples, rows.folds, task.descriptions, brief)
-        augmenters = make_augmenters(rows.language)  # first: what is missing is told before minutes are spent on drafts
+        augmenters = make_augmenters(rows.language) if turn == 0 else ()
         written, writers = Synthesis((), {}, stopped=False), []
         if requests:  # a reference that is not asked need not be there
             generator = make_generator()
@@ -69,7 +92,7 @@ def write_drafts(
                     journal=folder.path / "journal.jsonl",
                     texts={example.id: example.text for example in rows.examples},
                     language=rows.language,
-                    seed=task.config.seed,
+                    seed=seed,
                     progress=progress,
                 )
         augmented = augment_rows(rows.examples, augmenters, copies=settings.copies, seed=task.config.seed)
@@ -79,10 +102,30 @@ def write_drafts(
             watch.note(f"the request budget is used up: {len(written.drafts):,} drafts; raise reference.max_requests for more")
 
     # The journal lies beside the steps: what was answered is not asked again when the plan changes.
-    done = folder.step("drafts", key, make)
+    return _read(folder.step(step, key, make))
+
+
+def join_drafts(parts: Sequence[Path], folder: RunFolder) -> Written:
+    """Return the drafts of several steps as one step of a run; a draft that two rounds wrote alike counts once."""
+    hashes = [read_json(part / "step.json")["hash"] for part in parts]
+
+    def make(out: Path) -> None:
+        drafts = {record["id"]: record for part in parts for record in read_jsonl(part / "drafts.jsonl")}
+        prompts = {record["prompt"]: record for part in parts for record in read_jsonl(part / "prompts.jsonl")}
+        facts = [read_json(part / "facts.json") for part in parts]
+        write_jsonl(out / "drafts.jsonl", list(drafts.values()))
+        write_jsonl(out / "prompts.jsonl", list(prompts.values()))
+        rejected = sum((Counter(each["rejected"]) for each in facts), Counter[str]())
+        total = {"rejected": rejected, "asked": sum(each["asked"] for each in facts), "reference": facts[0]["reference"]}
+        write_json(out / "facts.json", total)
+
+    return _read(folder.step("drafts", {"parts": hashes}, make))
+
+
+def _read(done: Path) -> Written:
     facts = read_json(done / "facts.json")
     drafts = tuple(Example.from_json(record) for record in read_jsonl(done / "drafts.jsonl"))
-    return Written(drafts, facts["rejected"], facts["asked"], facts["reference"])
+    return Written(done, drafts, facts["rejected"], facts["asked"], facts["reference"])
 
 
 def _store(out: Path, requests: Sequence[Request], written: Synthesis, augmented: Augmented, writers: Sequence[str]) -> None:

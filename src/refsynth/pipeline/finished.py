@@ -12,6 +12,7 @@ from refsynth.pipeline.drafts import Written
 from refsynth.pipeline.evaluate import TestResult
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.gate import Decision, HeldOut
+from refsynth.pipeline.rounds import Round
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.ship import Calibrated
 from refsynth.quality.diversity import CoverageFigures
@@ -28,6 +29,7 @@ class Learned:
     held: HeldOut | None
     decision: Decision
     final: Final
+    rounds: tuple[Round, ...]
 
 
 @dataclass(frozen=True)

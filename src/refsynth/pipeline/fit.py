@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from refsynth.core.protocols import Predictor
+from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft, Example
@@ -49,7 +49,7 @@ def fit_final(
     task: Task,
     rows: Rows,
     drafts: Sequence[Draft],
-    learners: Sequence[LearnerName],
+    learners: Mapping[LearnerName, Learner],
     choose: Callable[[Predictor, Sequence[Example], Sequence[Draft]], list[Draft]],
     shop: Workshop,
     folder: RunFolder,
@@ -60,7 +60,7 @@ def fit_final(
         "rows": folder.hash_of("rows"),
         "drafts": folder.hash_of("screen"),
         "labels": task.config.labels,
-        "learners": learners,
+        "learners": list(learners),
         "filter": task.config.digest_of("filter"),
         "encoder": shop.encoder_hash,
         "seed": task.config.seed,
@@ -68,7 +68,7 @@ def fit_final(
 
     def make(out: Path) -> None:
         seed = derive_seed(task.config.seed, "final")
-        fitted = fit_candidates({name: LEARNERS[name](shop) for name in learners}, real, drafts, choose, seed=seed)
+        fitted = fit_candidates(learners, real, drafts, choose, seed=seed)
         encoders = {str(name): model for name, model in fitted.predictors.items() if isinstance(model, EncoderPredictor)}
         save_predictors(encoders, out, base=shop.encoder)
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in fitted.drafts])

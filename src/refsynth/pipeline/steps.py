@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,17 @@ from refsynth.core.types import Metric
 from refsynth.evaluation.report import Report
 from refsynth.metrics import accuracy_interval
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.build import LEARNERS, Workshop, make_augmenters, make_generator, make_workshop
-from refsynth.pipeline.candidates import ranked
-from refsynth.pipeline.choose import Chooser
+from refsynth.pipeline.build import make_workshop
 from refsynth.pipeline.coverage import measure_coverage
-from refsynth.pipeline.drafts import screen_drafts, write_drafts
 from refsynth.pipeline.encoder import prepare_encoder
 from refsynth.pipeline.evaluate import SHIPPED, evaluate_test
 from refsynth.pipeline.finished import Finished, Learned
 from refsynth.pipeline.fit import fit_final
-from refsynth.pipeline.gate import decide, hold_out
+from refsynth.pipeline.gate import decide
+from refsynth.pipeline.job import Job
 from refsynth.pipeline.observe import Observer, Silent
 from refsynth.pipeline.report import Paths, write_report
+from refsynth.pipeline.rounds import write_rounds
 from refsynth.pipeline.rows import Rows, read_rows
 from refsynth.pipeline.ship import calibrate, write_bundle
 from refsynth.task import Task
@@ -75,51 +73,37 @@ def run(
         store = store or ModelStore()
         encoder = prepare_encoder(task, rows, store, folder)
         shop = make_workshop(task, rows.language, encoder, max_tokens=MAX_TOKENS)
-        finished = _deliver(task, folder, shop, _learn(task, folder, rows, shop, store, watch, forget=()), watch)
+        job = Job(task, rows, shop, store, folder, watch)
+        finished = _deliver(job, _learn(job, skip_bad=skip_bad))
         if finished.test and finished.test.leaked:
             # Only now is it known that these copy the test file: a model that was trained on them must not be shipped.
             leaked = finished.test.leaked
             watch.note(f"{len(leaked)} drafts resemble test rows: they are taken out, and what they touched is made again")
-            finished = _deliver(task, folder, shop, _learn(task, folder, rows, shop, store, watch, forget=leaked), watch)
+            job = replace(job, forget=leaked)
+            finished = _deliver(job, _learn(job, skip_bad=skip_bad))
         report, paths = write_report(finished)
     return RunResult(finished.bundle, report, paths, finished)
 
 
-def _learn(
-    task: Task, folder: RunFolder, rows: Rows, shop: Workshop, store: ModelStore, watch: Observer, *, forget: Sequence[str]
-) -> Learned:
-    config = task.config
-    generator = partial(make_generator, config, store)
-    written = write_drafts(task, rows, folder, generator, partial(make_augmenters, config), watch)
+def _learn(job: Job, *, skip_bad: bool) -> Learned:
+    watch = job.watch
+    written, rounds = write_rounds(job, skip_bad=skip_bad)
     watch.stage("synthesize", f"{written.asked:,} drafts{_less(written.rejected)}")
-    screened = screen_drafts(task, rows, written, folder, generator, forget=forget)
+    screened = job.screen(written, job.folder)
     reasons = Counter(draft.dropped for draft in screened)
     watch.stage("filter", f"{reasons.pop(None, 0):,} kept{_less(reasons)}")
-    learners = ranked(config.learners)
-    folds = dict(zip((row.id for row in rows.examples), rows.folds.tolist(), strict=True))
-    choose = Chooser(task.labels, config.filter, shop.encoder, folds, rows.examples, screened).choose
-    final = fit_final(task, rows, screened, learners, choose, shop, folder)
+    choose = job.chooser(screened).choose
+    final = fit_final(job.task, job.rows, screened, job.learners, choose, job.shop, job.folder)
     reasons = Counter(draft.dropped for draft in final.drafts if draft.dropped not in reasons)
     watch.stage("train", f"{len(final.real):,} real rows; {reasons.pop(None, 0):,} drafts chosen{_less(reasons)}")
-    held = None
-    if rows.judged:
-        with watch.progress("gate", config.gate.repeats * config.gate.folds) as progress:
-            held = hold_out(
-                rows,
-                screened,
-                {name: LEARNERS[name](shop) for name in learners},
-                choose,
-                shop.encoder_hash,
-                task,
-                folder,
-                progress,
-            )
+    held = job.hold_out(screened, job.folder)
     decision = decide(held, final.candidates)
     watch.stage("gate", decision.line())
-    return Learned(rows, written, screened, held, decision, final)
+    return Learned(job.rows, written, screened, held, decision, final, rounds)
 
 
-def _deliver(task: Task, folder: RunFolder, shop: Workshop, learned: Learned, watch: Observer) -> Finished:
+def _deliver(job: Job, learned: Learned) -> Finished:
+    task, folder, shop, watch = job.task, job.folder, job.shop, job.watch
     shipped = learned.decision.shipped
     calibrated = calibrate(learned.held, shipped)
     metrics: tuple[Metric, ...] = ()

@@ -41,6 +41,10 @@ class Focus:
     hard: frozenset[str] = frozenset()
 
 
+ANYWHERE = Focus()
+"""Nothing is known yet."""
+
+
 @dataclass(frozen=True)
 class Brief:
     """What a plan is made for: how many drafts, and how prompts are written.
@@ -61,7 +65,7 @@ class Brief:
     ways: Sequence[Way]
     language: str
     seed: int
-    focus: Focus = Focus()
+    focus: Focus = ANYWHERE
 
 
 def quotas(total: int, needs: Sequence[float]) -> list[int]:

@@ -96,7 +96,7 @@ class ContrastiveLearner:
         self._labels, self._encoder = labels, encoder
         self._anchors = [Example(f"label-{label}", descriptions[label], label) for label in labels] * ANCHORS
         self._steps, self._batch, self._rate = steps, batch, rate
-        self._tuned: tuple[object, TransformerEncoder] = (None, encoder)
+        self._tuned: dict[object, TransformerEncoder] = {}
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor:
         """Fit to the examples; `dev` has no effect."""
@@ -109,18 +109,21 @@ class ContrastiveLearner:
         return EncoderPredictor(self._labels, encoder, fit_head_to(features, rows, self._labels))
 
     def _tune(self, rows: Sequence[Example], *, seed: int) -> TransformerEncoder:
-        """Return the encoder tuned on the rows; asked again for the same rows and seed, the one that is there."""
+        """Return the encoder tuned on the rows; asked again for the same rows and seed, the one that is there.
+
+        A run asks for as many as it has folds, and again in each round of drafts.
+        """
         if len(rows) == len(self._anchors):
             return self._encoder
         key = (seed, tuple(rows))
-        if self._tuned[0] != key:
+        if key not in self._tuned:
             torch.manual_seed(seed)
             encoder = copy.deepcopy(self._encoder)
             encoder.transformer.embeddings.requires_grad_(False)  # few rows meet few of its words
             tokens = encoder.tokenize([example.text for example in rows], limit=TUNING_TOKENS)
             self._descend(encoder, tokens, classes_of(rows, self._labels), seed=seed)
-            self._tuned = (key, encoder)
-        return self._tuned[1]
+            self._tuned[key] = encoder
+        return self._tuned[key]
 
     def _descend(self, encoder: TransformerEncoder, rows: Sequence[Sequence[int]], classes: IntArray, *, seed: int) -> None:
         encoder.eval()  # no dropout

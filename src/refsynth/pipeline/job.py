@@ -1,0 +1,71 @@
+"""A run under way: the task with everything that its stages need to begin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+from refsynth.core.protocols import Augmenter, Generator, Learner
+from refsynth.core.run import RunFolder
+from refsynth.core.sections import LearnerName
+from refsynth.core.types import Draft
+from refsynth.models.store import ModelStore
+from refsynth.pipeline.build import LEARNERS, Workshop, make_augmenters, make_generator
+from refsynth.pipeline.candidates import ranked
+from refsynth.pipeline.choose import Chooser
+from refsynth.pipeline.drafts import Written, screen_drafts, write_drafts
+from refsynth.pipeline.gate import HeldOut, hold_out
+from refsynth.pipeline.observe import Observer
+from refsynth.pipeline.rows import Rows
+from refsynth.synthesis.plan import ANYWHERE, Focus
+from refsynth.task import Task
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the stages of a run share. `forget` are ids of drafts that resemble test rows."""
+
+    task: Task
+    rows: Rows
+    shop: Workshop
+    store: ModelStore
+    folder: RunFolder
+    watch: Observer
+    forget: Sequence[str] = ()
+
+    def generator(self) -> Generator:
+        """Return the reference."""
+        return make_generator(self.task.config, self.store)
+
+    def augmenters(self, language: str) -> Sequence[Augmenter]:
+        """Return the augmenters."""
+        return make_augmenters(self.task.config, language)
+
+    @cached_property
+    def learners(self) -> dict[LearnerName, Learner]:
+        """The learners, the most preferred first; they remember what they tuned."""
+        return {name: LEARNERS[name](self.shop) for name in ranked(self.task.config.learners)}
+
+    def chooser(self, drafts: Sequence[Draft]) -> Chooser:
+        """Return who chooses among the drafts."""
+        folds = dict(zip((row.id for row in self.rows.examples), self.rows.folds.tolist(), strict=True))
+        return Chooser(self.task.labels, self.task.config.filter, self.shop.encoder, folds, self.rows.examples, drafts)
+
+    def write(self, folder: RunFolder, *, step: str = "drafts", turn: int = 0, focus: Focus = ANYWHERE) -> Written:
+        """Return drafts; see `write_drafts`."""
+        make = partial(write_drafts, self.task, self.rows, folder, self.generator, self.augmenters, self.watch)
+        return make(step=step, turn=turn, focus=focus)
+
+    def screen(self, written: Written, folder: RunFolder) -> list[Draft]:
+        """Return the drafts screened; see `screen_drafts`."""
+        return screen_drafts(self.task, self.rows, written, folder, self.generator, forget=self.forget)
+
+    def hold_out(self, drafts: Sequence[Draft], folder: RunFolder) -> HeldOut | None:
+        """Return what every candidate says of held-out rows; None where there are too few rows to hold any out."""
+        if not self.rows.judged:
+            return None
+        gate = self.task.config.gate
+        choose, encoder = self.chooser(drafts).choose, self.shop.encoder_hash
+        with self.watch.progress("gate", gate.repeats * gate.folds) as progress:
+            return hold_out(self.rows, drafts, self.learners, choose, encoder, self.task, folder, progress)

@@ -1,0 +1,113 @@
+"""The loop: rounds of drafts, each for the labels and rows that the model of the rounds before gets wrong on held-out rows.
+
+A round is judged by the gate like a whole run. The loop ends when a round adds nothing, and leaves that round's drafts out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from refsynth.core.run import RunFolder
+from refsynth.core.types import Draft, FloatArray, IntArray, Metric
+from refsynth.metrics import softmax
+from refsynth.pipeline.drafts import Written, join_drafts
+from refsynth.pipeline.gate import HeldOut, decide
+from refsynth.pipeline.job import Job
+from refsynth.pipeline.rows import read_rows
+from refsynth.quality.diversity import DiversityFigures, diversity
+from refsynth.quality.filter import kept
+from refsynth.synthesis.plan import ANYWHERE, Focus
+from refsynth.task import Task
+
+LEAST_NEED = 0.25
+"""Of a label without errors against one that is always wrong: its neighbours need its drafts too."""
+
+HARD_SHARE = 1 / 3
+"""Of each label's rows that count as hard: those with the least margin."""
+
+
+class Round(NamedTuple):
+    """What a round brought, all rounds up to it together: `accuracy` and `gain` on held-out real rows, with the drafts."""
+
+    number: int
+    asked: int
+    kept: int
+    accuracy: float
+    gain: Metric | None
+    diversity: DiversityFigures | None
+    used: bool
+
+
+def write_rounds(job: Job, *, skip_bad: bool) -> tuple[Written, tuple[Round, ...]]:
+    """Return the drafts of all rounds that helped, as the step "drafts" of the run, and what each round brought."""
+    settings = job.task.config.synthesis
+    if settings.rounds == 1 or not job.rows.judged:
+        return job.write(job.folder), ()
+    started = time.monotonic()
+    parts: list[Path] = []
+    done: list[Round] = []
+    focus = ANYWHERE
+    for turn in range(settings.rounds):
+        folder = RunFolder(job.folder.path / "rounds" / str(turn + 1))
+        read_rows(job.task, folder, skip_bad=skip_bad)  # the same rows: the round's steps depend on them
+        part = job.write(folder, step="part", turn=turn, focus=focus)
+        union = join_drafts([*parts, part.folder], folder)
+        screened = job.screen(union, folder)
+        held = job.hold_out(screened, folder)
+        assert held is not None  # rows are judged
+        done.append(_round(turn + 1, union, screened, held, done))
+        job.watch.stage(f"round {turn + 1}", _line(done[-1]))
+        if not done[-1].used:
+            break
+        parts.append(part.folder)
+        if settings.minutes is not None and time.monotonic() - started > 60 * settings.minutes:
+            break
+        focus = focus_of(held, job)
+    return join_drafts(parts, job.folder), tuple(done)
+
+
+def focus_of(held: HeldOut, job: Job) -> Focus:
+    """Return where drafts are needed: by each label's errors on held-out rows, what it is taken for, and rows of small margin."""
+    decision = decide(held, tuple(held.logits))
+    probabilities = softmax(held.logits[decision.shipped]).mean(0)
+    return _focus(probabilities, held.truth, job.task, [row.id for row in job.rows.examples])
+
+
+def _focus(probabilities: FloatArray, truth: IntArray, task: Task, ids: Sequence[str]) -> Focus:
+    labels = task.labels
+    own = probabilities[np.arange(len(truth)), truth]
+    others = probabilities.copy()
+    others[np.arange(len(truth)), truth] = -np.inf
+    margin = own - others.max(1)
+    need: dict[str, float] = {}
+    confused: dict[str, str] = {}
+    hard: set[str] = set()
+    for index, label in enumerate(labels):
+        mine = np.flatnonzero(truth == index)
+        if not len(mine):
+            need[label] = 1.0
+            continue
+        need[label] = round(LEAST_NEED + (1 - LEAST_NEED) * float((margin[mine] < 0).mean()), 6)
+        confused[label] = labels[int(others[mine].mean(0).argmax())]
+        hardest = mine[np.argsort(margin[mine], kind="stable")][: max(1, int(HARD_SHARE * len(mine)))]
+        hard.update(ids[row] for row in hardest)
+    return Focus(need, confused, frozenset(hard))
+
+
+def _round(number: int, union: Written, screened: Sequence[Draft], held: HeldOut, before: Sequence[Round]) -> Round:
+    decision = decide(held, tuple(held.logits))
+    accuracy = float(held.correct(decision.mixed or decision.real).mean())
+    texts = [example.text for example in kept(screened)]
+    used = not before or accuracy > before[-1].accuracy
+    varied = diversity(texts) if len(texts) > 1 else None
+    return Round(number, union.asked, len(texts), accuracy, decision.gain, varied, used)
+
+
+def _line(one: Round) -> str:
+    gain = "" if one.gain is None else f", {100 * one.gain.value:+.1f} points over real rows only"
+    return f"{one.kept:,} drafts, held-out accuracy {100 * one.accuracy:.1f}{gain}{'' if one.used else '; no further gain'}"
