@@ -19,7 +19,7 @@ from refsynth.core.types import Completion, Draft, Example, Provenance
 from refsynth.data.text import normalise
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
-from refsynth.pipeline import steps
+from refsynth.pipeline import job, steps
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.gate import HeldOut, decide, safe_for
 from refsynth.pipeline.job import Job
@@ -169,8 +169,8 @@ def test_drafts_can_be_chosen_by_influence_and_taught_by_the_judge(tmp_path, tin
 def test_rounds_go_on_while_they_help_and_their_drafts_join(tmp_path, tiny_cache, monkeypatch):
     said = iter([0.5, 0.75, 0.75])  # held-out accuracy of the rounds: the third adds nothing
 
-    def held_out(job, drafts, folder):
-        if folder is job.folder:
+    def held_out(self, drafts, folder):
+        if folder is self.folder:
             return None
         right = int(12 * next(said))
         truth = np.array([0, 1] * 6)
@@ -179,7 +179,10 @@ def test_rounds_go_on_while_they_help_and_their_drafts_join(tmp_path, tiny_cache
 
     monkeypatch.setattr(Job, "hold_out", held_out)
     task = make_task(tmp_path / "data", synthesis={"drafts": 24, "per_prompt": 1, "rounds": 5, "shots": 1})
-    learned = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished.learned
+    result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    learned = result.finished.learned
+    assert "| 3 | 72 |" in result.paths.markdown.read_text("utf-8")
+    assert "Round by round" in result.paths.html.read_text("utf-8")
     assert [(one.number, one.used) for one in learned.rounds] == [(1, True), (2, True), (3, False)]
     parts = [list(read_jsonl(tmp_path / "out" / "rounds" / str(n) / "steps" / "part" / "drafts.jsonl")) for n in (1, 2, 3)]
     texts = [{row["id"] for row in part} for part in parts]
@@ -242,7 +245,7 @@ class Cheat(EchoGenerator):
 def test_planted_copies_of_test_rows_are_taken_out_and_the_run_made_again(tmp_path, tiny_cache, monkeypatch):
     task = make_task(tmp_path / "data")
     rows = list(read_jsonl(task.test))
-    monkeypatch.setattr(steps, "make_generator", lambda config, store: Cheat(rows))
+    monkeypatch.setattr(job, "make_generator", lambda config, store: Cheat(rows))
     finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
     dropped = Counter(draft.dropped for draft in finished.learned.screened)
     assert dropped[LEAKED] > 0
@@ -297,7 +300,7 @@ sys.path.insert(0, sys.argv[4])
 from pathlib import Path
 import test_pipeline
 from refsynth.models.store import ModelStore
-from refsynth.pipeline import steps
+from refsynth.pipeline import job, steps
 from refsynth.pipeline.rounds import _focus
 from refsynth.pipeline.steps import run
 from refsynth.quality.filter import HARMFUL, LEAKED, UNLIKELY

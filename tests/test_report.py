@@ -18,32 +18,24 @@ from refsynth.core.types import Draft, Example, Metric, Provenance
 from refsynth.evaluation import plots
 from refsynth.evaluation.advice import advise, top_confusions, verdict
 from refsynth.evaluation.calibration import choose_threshold, fit_temperature
-from refsynth.evaluation.render import cut
-from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
-from refsynth.evaluation.sections import (
+from refsynth.evaluation.origins import (
     Artifact,
-    Calibration,
-    Classes,
-    Comparison,
-    Compression,
     Conflict,
     Coverage,
-    CurvePoint,
     Data,
     DataFile,
     Diversity,
     DraftCount,
     Drafts,
     Fold,
-    Gate,
     Lineage,
-    Results,
     ScoreHistogram,
     Skipped,
     Step,
-    System,
-    Variant,
 )
+from refsynth.evaluation.render import cut
+from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
+from refsynth.evaluation.sections import Calibration, Classes, Comparison, Compression, CurvePoint, Gate, Results, System, Variant
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'`|*_[a](javascript:x) {{ 7*7 }} $\\frac{$ \x00\u202e\ud800 --><style>"
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from refsynth.core.extras import require
 from refsynth.core.types import Metric
-from refsynth.evaluation.sections import Calibration, Comparison, CurvePoint, ScoreHistogram, System
+from refsynth.evaluation.origins import ScoreHistogram
+from refsynth.evaluation.sections import Calibration, Comparison, CurvePoint, System
 from refsynth.metrics import ReliabilityBin, wilson
 
 INK, MUTED, GRID, PAGE = "#010203", "#040506", "#070809", "#0a0b0c"

@@ -6,13 +6,13 @@ unit that the field's name ends with. The `of` constructors compute a section fr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
 
-from refsynth.core.types import Draft, FloatArray, IntArray, Metric
+from refsynth.core.types import FloatArray, IntArray, Metric
 from refsynth.evaluation.calibration import Threshold
 from refsynth.metrics import (
     ReliabilityBin,
@@ -28,7 +28,6 @@ from refsynth.metrics import (
 
 Source = Literal["test file", "cross-validation"]
 CURVE_POINTS = 200
-HISTOGRAM_BINS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,138 +178,6 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DraftCount:
-    """Drafts of one label."""
-
-    label: str
-    asked: int
-    kept: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diversity:
-    """How varied a set of `n` texts is.
-
-    Shares of distinct words and word pairs (Li et al., 2016); the mean BLEU of a text against all others (self-BLEU, Zhu et al.,
-    2018); the mean overlap of a text with its nearest neighbour in the set.
-    """
-
-    name: str
-    distinct_1: float
-    distinct_2: float
-    self_bleu: float
-    nearest_overlap: float
-    n: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Coverage:
-    """Share of `n` real rows that have one of `drafts` drafts nearer than their k-th nearest other real row (Naeem et al., 2020).
-
-    `expected` is what as many drafts from the distribution of the real rows would come to.
-    """
-
-    value: float
-    expected: float
-    k: int
-    n: int
-    drafts: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreHistogram:
-    """Counts of one scorer's scores between B + 1 `edges`, of kept and of dropped drafts. `cut` is the filter's limit."""
-
-    scorer: str
-    edges: tuple[float, ...]
-    kept: tuple[int, ...]
-    dropped: tuple[int, ...]
-    cut: float | None = None
-
-    @classmethod
-    def of(cls, scorer: str, kept: Sequence[float], dropped: Sequence[float], *, cut: float | None = None) -> Self:
-        """Count finite scores in bins of equal width."""
-        groups = [np.asarray(group, float) for group in (kept, dropped)]
-        finite = [group[np.isfinite(group)] for group in groups]
-        edges = np.histogram_bin_edges(np.concatenate(finite), HISTOGRAM_BINS)
-        counts = [tuple(np.histogram(group, edges)[0].tolist()) for group in finite]
-        return cls(scorer=scorer, edges=tuple(edges.tolist()), kept=counts[0], dropped=counts[1], cut=cut)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drafts:
-    """What the reference wrote and what became of it.
-
-    `dropped` counts by reason. `best` and `worst` are kept drafts at both ends of the ranking; `rejected` are dropped ones.
-    `seeds` maps the ids that provenance shows to their texts. `agreement` is the share of parsed drafts whose label a model of
-    the real rows confirms.
-    """
-
-    reference: str
-    asked: int
-    parsed: int
-    kept: int
-    dropped: Mapping[str, int]
-    seconds: float | None = None
-    per_class: tuple[DraftCount, ...] = ()
-    diversity: tuple[Diversity, ...] = ()
-    coverage: Coverage | None = None
-    agreement: Metric | None = None
-    scores: tuple[ScoreHistogram, ...] = ()
-    best: tuple[Draft, ...] = ()
-    worst: tuple[Draft, ...] = ()
-    rejected: tuple[Draft, ...] = ()
-    seeds: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
-    """Rows of a file that were left out, by reason, with their row numbers."""
-
-    reason: str
-    rows: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conflict:
-    """A text that carries several labels."""
-
-    text: str
-    labels: tuple[str, ...]
-    rows: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataFile:
-    """A file that was read. `role` is e.g. `train`; `format` e.g. `CSV, utf-8, comma`."""
-
-    role: str
-    file: str
-    rows: int
-    used: int
-    format: str = ""
-    skipped: tuple[Skipped, ...] = ()
-    conflicts: tuple[Conflict, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fold:
-    """A fold of the real rows: how many it holds out, and how many drafts with them because they had seen one of them."""
-
-    rows: int
-    drafts_held_out: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Data:
-    """The user's rows: files, real training rows per label, folds."""
-
-    files: tuple[DataFile, ...]
-    per_label: Mapping[str, int] = field(default_factory=dict)
-    folds: tuple[Fold, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """One form of the shipped model; latency is of one text at a time."""
 
@@ -329,33 +196,3 @@ class Compression:
 
     variants: tuple[Variant, ...]
     agreement: Metric | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
-    """Something that the run depends on or made: a file, a model, the bundle. `detail` is a version, a licence or a size."""
-
-    name: str
-    sha256: str
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """A step of the run with the time it took when it was last made."""
-
-    name: str
-    seconds: float
-    sha256: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lineage:
-    """Enough to make the run again."""
-
-    command: str
-    seeds: Mapping[str, int]
-    machine: str
-    versions: Mapping[str, str]
-    artifacts: tuple[Artifact, ...] = ()
-    steps: tuple[Step, ...] = ()

@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from refsynth.evaluation.sections import (
-    Calibration,
-    Classes,
-    Compression,
-    Data,
-    Drafts,
-    Gate,
-    Lineage,
-    Results,
-)
+from refsynth.evaluation.origins import Data, Drafts, Lineage
+from refsynth.evaluation.sections import Calibration, Classes, Compression, Gate, Results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

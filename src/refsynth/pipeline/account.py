@@ -15,10 +15,11 @@ import numpy as np
 import refsynth
 from refsynth.core.run import file_digest, read_jsonl, seconds_of
 from refsynth.core.types import Draft
-from refsynth.evaluation import sections
+from refsynth.evaluation import origins
 from refsynth.metrics import bootstrap
 from refsynth.pipeline.finished import Finished
 from refsynth.pipeline.gate import safe_for
+from refsynth.pipeline.rounds import Round
 from refsynth.pipeline.rows import Rows
 from refsynth.quality.diversity import diversity
 
@@ -28,7 +29,7 @@ SHOWN = 6
 PACKAGES = ("numpy", "onnxruntime", "tokenizers", "torch", "transformers", "scikit-learn", "ctranslate2")
 
 
-def drafts_of(finished: Finished) -> sections.Drafts:
+def drafts_of(finished: Finished) -> origins.Drafts:
     """Return what became of the drafts."""
     written, final = finished.learned.written, finished.learned.final
     chosen, dropped = _split(final.drafts)
@@ -39,16 +40,17 @@ def drafts_of(finished: Finished) -> sections.Drafts:
     agrees = np.array([draft.scores["agreement"] > 0.5 for draft in judged], float)
     named = (("kept drafts", [d.example.text for d in chosen]), ("seed rows", [e.text for e in final.real]))
     shown = {row for d in (*best, *worst, *rejected) if d.example.provenance for row in d.example.provenance.shown}
-    return sections.Drafts(
+    return origins.Drafts(
         reference=written.reference,
         asked=written.asked,
         parsed=len(written.drafts),
         kept=len(chosen),
         dropped=dict(Counter(draft.dropped for draft in dropped if draft.dropped) + Counter(written.rejected)),
         seconds=seconds_of(read_jsonl(finished.folder.path / "events.jsonl")).get("drafts"),
-        per_class=tuple(sections.DraftCount(label=name, asked=asked[name], kept=kept[name]) for name in finished.task.labels),
-        diversity=tuple(sections.Diversity(name=name, **diversity(texts)._asdict()) for name, texts in named if len(texts) > 1),
-        coverage=sections.Coverage(**finished.coverage._asdict()) if finished.coverage else None,
+        per_class=tuple(origins.DraftCount(label=name, asked=asked[name], kept=kept[name]) for name in finished.task.labels),
+        diversity=tuple(origins.Diversity(name=name, **diversity(texts)._asdict()) for name, texts in named if len(texts) > 1),
+        rounds=tuple(_round(one) for one in finished.learned.rounds),
+        coverage=origins.Coverage(**finished.coverage._asdict()) if finished.coverage else None,
         agreement=bootstrap("agreement", lambda rows: float(agrees[rows].mean()), len(agrees)) if len(agrees) else None,
         scores=(_histogram(judged, "agreement"),) if judged else (),
         best=tuple(best),
@@ -58,13 +60,27 @@ def drafts_of(finished: Finished) -> sections.Drafts:
     )
 
 
+def _round(one: Round) -> origins.DraftRound:
+    varied = one.diversity
+    return origins.DraftRound(
+        number=one.number,
+        asked=one.asked,
+        kept=one.kept,
+        accuracy=one.accuracy,
+        gain=one.gain,
+        distinct_2=varied.distinct_2 if varied else None,
+        self_bleu=varied.self_bleu if varied else None,
+        used=one.used,
+    )
+
+
 def _split(drafts: Sequence[Draft]) -> tuple[list[Draft], list[Draft]]:
     return [d for d in drafts if d.dropped is None], [d for d in drafts if d.dropped is not None]
 
 
-def _histogram(drafts: Sequence[Draft], scorer: str) -> sections.ScoreHistogram:
+def _histogram(drafts: Sequence[Draft], scorer: str) -> origins.ScoreHistogram:
     chosen, dropped = _split(drafts)
-    return sections.ScoreHistogram.of(scorer, [d.scores[scorer] for d in chosen], [d.scores[scorer] for d in dropped])
+    return origins.ScoreHistogram.of(scorer, [d.scores[scorer] for d in chosen], [d.scores[scorer] for d in dropped])
 
 
 def _two_of_each(dropped: Sequence[Draft]) -> list[Draft]:
@@ -75,46 +91,46 @@ def _two_of_each(dropped: Sequence[Draft]) -> list[Draft]:
     return [draft for drafts in by_reason.values() for draft in drafts[:2]]
 
 
-def data_of(finished: Finished) -> sections.Data:
+def data_of(finished: Finished) -> origins.Data:
     """Return which rows were read, which were left out, and the folds."""
     rows, test = finished.learned.rows, finished.test
     files = [_train_file(rows)] if rows.file else []
     if test is not None and finished.task.test is not None:
         unusable = sum(test.unusable.values())
         total = len(test.truth) + unusable
-        files.append(sections.DataFile(role="test", file=finished.task.test.name, rows=total, used=len(test.truth)))
+        files.append(origins.DataFile(role="test", file=finished.task.test.name, rows=total, used=len(test.truth)))
     folds = []
     for fold in np.unique(rows.folds):
         held = frozenset(rows.examples[index].id for index in np.flatnonzero(rows.folds == fold))
         gone = len(finished.learned.screened) - len(safe_for(finished.learned.screened, held))
-        folds.append(sections.Fold(rows=len(held), drafts_held_out=gone))
-    return sections.Data(files=tuple(files), per_label=dict(rows.per_label), folds=tuple(folds))
+        folds.append(origins.Fold(rows=len(held), drafts_held_out=gone))
+    return origins.Data(files=tuple(files), per_label=dict(rows.per_label), folds=tuple(folds))
 
 
-def _train_file(rows: Rows) -> sections.DataFile:
+def _train_file(rows: Rows) -> origins.DataFile:
     skipped: dict[str, list[int]] = {}
     for row in rows.file["skipped"]:
         skipped.setdefault(row["reason"], []).append(row["row"])
-    return sections.DataFile(
+    return origins.DataFile(
         role="train",
         file=rows.file["name"],
         rows=rows.file["rows"],
         used=len(rows.examples),
         format=rows.file["format"],
-        skipped=tuple(sections.Skipped(reason=reason, rows=tuple(numbers)) for reason, numbers in skipped.items()),
+        skipped=tuple(origins.Skipped(reason=reason, rows=tuple(numbers)) for reason, numbers in skipped.items()),
     )
 
 
-def lineage_of(finished: Finished) -> sections.Lineage:
+def lineage_of(finished: Finished) -> origins.Lineage:
     """Return what the bundle was made from and how to make it again."""
     folder = finished.folder
     called = Path(sys.argv[0]).name == "refsynth"
     artifacts = [
-        sections.Artifact(name=path.name, sha256=file_digest(path), detail=f"{path.stat().st_size:,} bytes")
+        origins.Artifact(name=path.name, sha256=file_digest(path), detail=f"{path.stat().st_size:,} bytes")
         for path in sorted(finished.bundle.iterdir())
     ]
     seconds = seconds_of(read_jsonl(folder.path / "events.jsonl"))
-    return sections.Lineage(
+    return origins.Lineage(
         command=" ".join(["refsynth", *sys.argv[1:]]) if called else "refsynth.run(task, out=...)",
         seeds={"seed": finished.task.config.seed},
         machine=f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
@@ -122,7 +138,7 @@ def lineage_of(finished: Finished) -> sections.Lineage:
         | {name: version(name) for name in PACKAGES},
         artifacts=tuple(artifacts),
         steps=tuple(
-            sections.Step(name=name, seconds=taken, sha256=folder.hash_of(name))
+            origins.Step(name=name, seconds=taken, sha256=folder.hash_of(name))
             for name, taken in seconds.items()
             if folder.done(name)
         ),
