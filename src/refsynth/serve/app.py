@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-import refsynth
 from refsynth.core.errors import RefsynthError
 from refsynth.core.types import Prediction
 from refsynth.serve import explain
@@ -56,7 +56,7 @@ def build_app(service: Service) -> Front:
     """Return the whole application of one worker."""
     api = FastAPI(
         title="refsynth",
-        version=refsynth.__version__,
+        version=version("refsynth"),
         description="Labels for texts, with calibrated probabilities.",
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
