@@ -11,7 +11,7 @@ import typer
 
 from refsynth.cli.screen import err, out
 from refsynth.core.errors import MissingError
-from refsynth.core.extras import require
+from refsynth.core.extras import check_installed
 
 NO_SERVER = "is it running, with this port or --state?"
 
@@ -42,8 +42,7 @@ def serve(
 
     Example: refsynth serve runs/tickets/bundle --workers 2
     """
-    for module in ("fastapi", "uvicorn", "httptools", "prometheus_client"):
-        require(module, extra="serve")
+    check_installed("fastapi", "uvicorn", "httptools", "prometheus_client", extra="serve")
     from refsynth.serve.logs import configure
     from refsynth.serve.settings import Settings, check_exposure
     from refsynth.serve.supervisor import Supervisor

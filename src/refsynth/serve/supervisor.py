@@ -1,7 +1,7 @@
 """The supervisor: holds the listening socket, keeps the workers alive, drains, reloads. It never opens a bundle or a request.
 
-A worker beats while its model answers the canary; one that is silent too long, for whatever reason, is killed and another takes its
-place. Connections that no worker has taken wait in the socket meanwhile.
+A worker beats while its model answers the canary; one that is silent too long, for whatever reason, is killed and another takes
+its place. Connections that no worker has taken wait in the socket meanwhile.
 """
 
 from __future__ import annotations
