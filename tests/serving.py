@@ -21,6 +21,7 @@ from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
 from refsynth.serve.app import build_app
 from refsynth.serve.engine import Loaded
+from refsynth.serve.protocol import BoundedProtocol
 from refsynth.serve.seams import Guards
 from refsynth.serve.service import Service
 from refsynth.serve.settings import Settings
@@ -107,7 +108,7 @@ def running(
     guards: Guards | None = None,
     before: Callable[[Sequence[str]], None] | None = None,
     ready: bool = True,
-    **options: object,
+    **limits: object,
 ) -> Iterator[Running]:
     """Serve a bundle until the block ends."""
     loaded = Loaded.open(folder, threads=1)
@@ -116,13 +117,12 @@ def running(
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     box = SimpleNamespace()
     up = threading.Event()
-    settings = Settings.of(bundle=folder, log_requests=False, **options)
+    settings = Settings.of(bundle=folder, log_requests=False, **limits)
 
     async def main() -> None:
         service = Service(settings, loaded, guards or Guards())
-        config = uvicorn.Config(
-            build_app(service), lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
-        )
+        options = {"http": BoundedProtocol, "lifespan": "off", "log_config": None, "access_log": False}
+        config = uvicorn.Config(build_app(service), timeout_graceful_shutdown=1, **options)
         box.server, box.service, box.loop = uvicorn.Server(config), service, asyncio.get_running_loop()
         task = asyncio.create_task(box.server.serve(sockets=[listener]))
         while not box.server.started or (ready and service.health.problems()):

@@ -17,7 +17,7 @@ from refsynth.serve import explain
 from refsynth.serve.batching import RowError
 from refsynth.serve.engine import Answer, Question
 from refsynth.serve.errors import MEANINGS, ErrorBody, Failed, Invalid, NotFound, ServeError, Unavailable, body_of
-from refsynth.serve.front import Front
+from refsynth.serve.front import UNFORESEEN, Front
 from refsynth.serve.schema import (
     ExplainReply,
     ExplainRequest,
@@ -91,7 +91,12 @@ def _add_errors(api: FastAPI) -> None:
         content = body_of(code, MEANINGS.get(error.status_code, "refused"), request.scope["request_id"])
         return Response(content, error.status_code, error.headers, "application/json")
 
+    async def unforeseen(request: Request, error: Exception) -> Response:
+        content = body_of("internal_error", UNFORESEEN, request.scope["request_id"])
+        return Response(content, 500, media_type="application/json")
+
     api.add_exception_handler(ServeError, refused)
+    api.add_exception_handler(Exception, unforeseen)  # raised again for the front, which logs it
     api.add_exception_handler(HTTPException, foreign)
 
 

@@ -24,6 +24,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+UNFORESEEN = "the server failed on this request; its log has the place"
 ALWAYS = ("/health/live", "/health/ready", "/metrics")
 """Answered however many requests are under way."""
 
@@ -64,10 +65,9 @@ class Front:
                 await reply.refuse(503, "busy", "too many requests are under way", {"Retry-After": "1"})
             else:
                 await self._app(scope, receive, reply.send)
-        except Exception as error:  # nothing that a text caused may take the worker down, or get into a log by its message
+        except Exception as error:  # noqa: BLE001 - further out it would be logged with its message, which may quote a text
             event("request failed", level=logging.ERROR, error=error, request_id=reply.request_id)
-            logging.getLogger(__name__).debug("", exc_info=True)
-            await reply.refuse(500, "internal_error", "the server failed on this request; its log has the place", {})
+            await reply.refuse(500, "internal_error", UNFORESEEN, {})
         finally:
             self.inflight -= 1
             self._metrics.inflight.set(self.inflight)
