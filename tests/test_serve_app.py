@@ -196,7 +196,7 @@ class TestRequestIds:
         answer = post(server, "/v1/predict", {"texts": "a"}, headers={"X-Request-ID": "order-17.a"})
         assert answer.headers["x-request-id"] == answer.json()["request_id"] == "order-17.a"
 
-    @pytest.mark.parametrize("given", ["a b", "x" * 129, '"', "é"])
+    @pytest.mark.parametrize("given", ["a b", "x" * 65, '"', "é"])
     def test_a_strange_id_is_replaced(self, server: Running, given: str) -> None:
         answer = post(server, "/v1/predict", {"texts": "a"}, headers={b"X-Request-ID": given.encode()})
         assert re.fullmatch(r"[0-9a-f]{16}", answer.headers["x-request-id"])
@@ -384,9 +384,11 @@ class TestHealth:
 class Keys:
     required = True
 
-    def check(self, presented: str | None) -> seams.Key | None:
+    def check(self, presented: str | None) -> seams.Caller | None:
         known = {"all": seams.SCOPES, "some": frozenset(("predict",))}
-        return seams.Key(f"id-{presented}", known[presented]) if presented in known else None
+        if presented == "broken":
+            raise InputError("the file of keys is gone")
+        return seams.Caller(f"id-{presented}", known[presented]) if presented in known else None
 
 
 class Quota:
@@ -406,20 +408,18 @@ class Memory:
 
     def __init__(self, broken: bool = False) -> None:
         self.served: list[seams.Served] = []
-        self.said: dict[str, seams.Feedback] = {}
+        self.said: dict[tuple[str, int], str] = {}
         self.broken, self.closed = broken, False
 
     def predictions(self, served: Sequence[seams.Served]) -> None:
         self.served += served
 
-    def feedback(self, feedback: seams.Feedback) -> seams.Verdict:
+    def feedback(self, *, request_id: str, row: int, label: str, key: str) -> seams.Outcome:
         if self.broken:
             raise InputError("disk full")
-        if (feedback.request_id, feedback.row) not in {(one.request_id, one.row) for one in self.served}:
-            return "unknown"
-        repeated = feedback.id in self.said
-        self.said[feedback.id] = feedback
-        return "repeated" if repeated else "recorded"
+        before = self.said.get((request_id, row))
+        self.said[request_id, row] = label
+        return "stored" if before is None else "repeated" if before == label else "changed"
 
     def close(self) -> None:
         self.closed = True
@@ -459,24 +459,29 @@ class TestGuards:
             assert answer.headers["retry-after"] == "3"
             assert post(server, "/v1/predict", {"texts": "a"}).status_code == 200
 
-    def test_answers_and_feedback_reach_the_recorder_redacted(self, folder: Path) -> None:
+    def test_answers_and_feedback_reach_the_recorder(self, folder: Path) -> None:
         memory = Memory()
-        guards = seams.Guards(keys=Keys(), recorder=memory, redact=lambda text: text.replace("hunter2", "***"))
-        with running(folder, guards=guards) as server:
+        with running(folder, guards=seams.Guards(keys=Keys(), recorder=memory)) as server:
             key = {"Authorization": "Bearer all", "X-Request-ID": "r1"}
-            said = post(server, "/v1/predict", {"texts": ["w1", "w2 hunter2"]}, headers=key).json()["predictions"]
-            assert [(one.row, one.text, one.label, one.key) for one in memory.served] == [
-                (0, "w1", said[0]["label"], "id-all"),
-                (1, "w2 ***", said[1]["label"], "id-all"),
+            said = post(server, "/v1/predict", {"texts": ["w1", "w2"]}, headers=key).json()["predictions"]
+            assert [(one.request_id, one.row, one.text, one.label, one.key) for one in memory.served] == [
+                ("r1", 0, "w1", said[0]["label"], "id-all"),
+                ("r1", 1, "w2", said[1]["label"], "id-all"),
             ]
             body = {"request_id": "r1", "row": 1, "label": "other"}
-            first = post(server, "/v1/feedback", body, headers=key)
-            assert first.json() == {"request_id": "r1", "id": "r1/1/other", "repeated": False}
-            assert post(server, "/v1/feedback", body, headers=key).json()["repeated"] is True
-            assert memory.said["r1/1/other"].label == "other"
-            assert problem(post(server, "/v1/feedback", {**body, "row": 2}, headers=key)) == (404, "unknown_request")
+            for label, outcome in (("other", "stored"), ("other", "repeated"), ("billing", "changed")):
+                answer = post(server, "/v1/feedback", {**body, "label": label}, headers=key)
+                assert answer.json() == {"request_id": "r1", "row": 1, "outcome": outcome}
+            assert memory.said == {("r1", 1): "billing"}
             assert problem(post(server, "/v1/feedback", {**body, "label": "none"}, headers=key)) == (422, "invalid")
+            assert problem(post(server, "/v1/feedback", {**body, "request_id": "a b"}, headers=key)) == (422, "invalid")
         assert memory.closed
+
+    def test_when_keys_cannot_be_checked_nobody_gets_in(self, folder: Path) -> None:
+        with running(folder, guards=seams.Guards(keys=Keys())) as server:
+            answer = post(server, "/v1/predict", {"texts": "a"}, headers={"Authorization": "Bearer broken"})
+            assert problem(answer) == (503, "keys_unavailable")
+            assert answer.headers["retry-after"] == "1"
 
     def test_without_a_record_feedback_is_not_taken(self, server: Running) -> None:
         assert problem(post(server, "/v1/feedback", {"request_id": "r", "label": "other"})) == (404, "no_record")
@@ -484,7 +489,7 @@ class TestGuards:
     def test_feedback_that_cannot_be_written_is_not_acknowledged(self, folder: Path) -> None:
         with running(folder, guards=seams.Guards(recorder=Memory(broken=True))) as server:
             answer = post(server, "/v1/feedback", {"request_id": "r", "label": "other"})
-            assert problem(answer) == (503, "store_unavailable")
+            assert problem(answer) == (503, "record_unavailable")
             assert answer.headers["retry-after"] == "1"
 
 

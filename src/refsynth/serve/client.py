@@ -4,14 +4,13 @@
         reply = client.predict(["where is my card?"])
         client.feedback(reply.request_id, "card_arrival")
 
-Everything it sends may be sent twice without harm: feedback carries an id of its own.
+Everything it sends may be sent twice without harm: feedback for a text is stored once.
 """
 
 from __future__ import annotations
 
 import random
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -86,8 +85,7 @@ class Client:
         Raises:
             RequestError: the server refuses, or does not answer in time.
         """
-        body = {"request_id": request_id, "row": row, "label": label, "id": uuid.uuid4().hex}
-        self._call("POST", "/v1/feedback", body)
+        self._call("POST", "/v1/feedback", {"request_id": request_id, "row": row, "label": label})
 
     def models(self) -> list[dict[str, Any]]:
         """Return what is served.

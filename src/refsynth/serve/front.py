@@ -16,6 +16,7 @@ from refsynth.serve.errors import body_of
 from refsynth.serve.health import Health
 from refsynth.serve.logs import event
 from refsynth.serve.metrics import Metrics
+from refsynth.serve.schema import REQUEST_ID
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -23,7 +24,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_REQUEST_ID = re.compile(REQUEST_ID)
 UNFORESEEN = "the server failed on this request; its log has the place"
 ALWAYS = ("/health/live", "/health/ready", "/metrics")
 """Answered however many requests are under way."""
@@ -122,6 +123,6 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             given = value.decode("latin-1")
-            if REQUEST_ID.fullmatch(given):
+            if _REQUEST_ID.fullmatch(given):
                 return str(given)
     return secrets.token_hex(8)

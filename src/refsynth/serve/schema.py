@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+REQUEST_ID = r"^[A-Za-z0-9._:-]{1,64}$"
+
 
 class _In(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -134,23 +136,17 @@ class FeedbackRequest(_In):
     """The correct label of a row of an earlier request."""
 
     model_config = _example(request_id="5f0c2f9be4ec4ce9", row=0, label="billing")
-    request_id: str = Field(min_length=1, max_length=128)
+    request_id: str = Field(pattern=REQUEST_ID)
     row: int = Field(default=0, ge=0, le=1_000_000, description="Which text of that request, from 0.")
     label: str
-    id: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=128,
-        description="Names this feedback: sent again, it is recorded once. Made of request, row and label if left out.",
-    )
 
 
 class FeedbackReply(BaseModel):
-    """The feedback is safe."""
+    """The feedback is on disk."""
 
     request_id: str
-    id: str
-    repeated: bool = Field(description="It had been recorded before.")
+    row: int
+    outcome: str = Field(description="stored; repeated, if it was there already; changed, if there was another label.")
 
 
 class ModelOut(BaseModel):

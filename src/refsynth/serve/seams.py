@@ -1,4 +1,4 @@
-"""What the server is given from outside: who may call, how often, what is hidden, what is kept. And the open versions of these.
+"""What the server is given from outside: who may call, how often, what is kept. And the open versions of these.
 
 The app calls `KeyChecker.check`, `Limiter.take` and `Recorder.predictions` on the event loop: they answer at once (well under a
 millisecond) and never wait for a disk or a network. `Recorder.feedback` runs in a thread and returns when the feedback is safe.
@@ -6,19 +6,16 @@ millisecond) and never wait for a disk or a network. `Recorder.feedback` runs in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 Scope = Literal["predict", "explain", "feedback", "admin"]
 SCOPES: frozenset[Scope] = frozenset(("predict", "explain", "feedback", "admin"))
 
-Redactor = Callable[[str], str]
-"""A text to the same text without what must not be kept."""
 
-
-class Key(NamedTuple):
-    """A caller. `id` names the key in logs and limits; it is not the secret."""
+class Caller(NamedTuple):
+    """Who calls. `id` names the key in logs, quotas and the record; it is not the secret."""
 
     id: str
     scopes: frozenset[Scope]
@@ -32,8 +29,12 @@ class KeyChecker(Protocol):
         """Whether a request without a key is refused."""
         ...
 
-    def check(self, presented: str | None) -> Key | None:
-        """Return the key that was presented, or None where it is absent, unknown, expired or revoked."""
+    def check(self, presented: str | None) -> Caller | None:
+        """Return whose key was presented, or None where it is absent, unknown, expired or revoked.
+
+        Raises:
+            RefsynthError: keys cannot be checked now.
+        """
         ...
 
 
@@ -47,7 +48,7 @@ class Limiter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One answered text. `text` is set only where texts are kept, and then redacted. `version` names the bundle."""
+    """One answered text. `text` is as it came, and set only where texts are kept; `version` names the bundle."""
 
     request_id: str
     row: int
@@ -60,23 +61,12 @@ class Served:
     text: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Feedback:
-    """The correct label of one row of an earlier request. Equal `id` means the same feedback, sent again."""
-
-    id: str
-    request_id: str
-    row: int
-    key: str
-    label: str
-
-
-Verdict = Literal["recorded", "repeated", "unknown"]
-"""`repeated`: this id was recorded before; `unknown`: no such request and row."""
+Outcome = Literal["stored", "repeated", "changed"]
+"""What became of feedback: it is new, was there already, or replaces another label for the same text."""
 
 
 class Recorder(Protocol):
-    """Keeps what was answered, and what the right answer would have been."""
+    """Keeps what was answered, and what the right answer would have been. Redacts texts before it stores them."""
 
     @property
     def enabled(self) -> bool:
@@ -92,8 +82,8 @@ class Recorder(Protocol):
         """Take the answers of a request for writing soon; never waits, never raises."""
         ...
 
-    def feedback(self, feedback: Feedback) -> Verdict:
-        """Write feedback and return when it cannot be lost any more.
+    def feedback(self, *, request_id: str, row: int, label: str, key: str) -> Outcome:
+        """Write the right label of a row of an earlier request, and return when it cannot be lost any more.
 
         Raises:
             RefsynthError: it could not be written.
@@ -110,9 +100,9 @@ class OpenKeys:
 
     required = False
 
-    def check(self, presented: str | None) -> Key | None:
+    def check(self, presented: str | None) -> Caller | None:
         """Return the one caller there is."""
-        return Key("open", SCOPES)
+        return Caller("open", SCOPES)
 
 
 class NoLimit:
@@ -124,7 +114,7 @@ class NoLimit:
 
 
 class NoRecord:
-    """Keeps nothing."""
+    """Keeps nothing; the app takes no feedback then."""
 
     enabled = False
     texts = False
@@ -132,9 +122,9 @@ class NoRecord:
     def predictions(self, served: Sequence[Served]) -> None:
         """Forget."""
 
-    def feedback(self, feedback: Feedback) -> Verdict:
-        """Know of no request."""
-        return "unknown"
+    def feedback(self, *, request_id: str, row: int, label: str, key: str) -> Outcome:
+        """Forget."""
+        return "stored"
 
     def close(self) -> None:
         """Do nothing."""
@@ -146,5 +136,4 @@ class Guards:
 
     keys: KeyChecker = field(default_factory=OpenKeys)
     limiter: Limiter = field(default_factory=NoLimit)
-    redact: Redactor = str
     recorder: Recorder = field(default_factory=NoRecord)

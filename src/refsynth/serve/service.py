@@ -10,6 +10,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
+from refsynth.core.errors import RefsynthError
 from refsynth.serve.batching import Batch, Batcher, QueueFullError, RowError
 from refsynth.serve.engine import Answer, Engine, Loaded, Question
 from refsynth.serve.errors import (
@@ -26,7 +27,7 @@ from refsynth.serve.errors import (
 )
 from refsynth.serve.health import Health
 from refsynth.serve.metrics import Metrics
-from refsynth.serve.seams import Guards, Key, Scope, Served
+from refsynth.serve.seams import Caller, Guards, Scope, Served
 from refsynth.serve.settings import Settings
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -71,15 +72,20 @@ class Service:
         await self.batcher.close()
         await asyncio.to_thread(self.guards.recorder.close)
 
-    def authorise(self, request: Request, scope: Scope) -> Key:
+    def authorise(self, request: Request, scope: Scope) -> Caller:
         """Return the caller's key.
 
         Raises:
             Unauthorised: there is none, or it is not valid.
             Forbidden: it lacks the scope.
+            Unavailable: keys cannot be checked now.
         """
         scheme, _, presented = request.headers.get("authorization", "").partition(" ")
-        key = self.guards.keys.check(presented.strip() if scheme.lower() == "bearer" and presented.strip() else None)
+        given = presented.strip() if scheme.lower() == "bearer" else ""
+        try:
+            key = self.guards.keys.check(given or None)
+        except RefsynthError as error:
+            raise Unavailable("keys cannot be checked now", code="keys_unavailable", retry_after=1) from error
         if key is None:
             raise Unauthorised("a valid API key is needed: Authorization: Bearer KEY")
         request.scope["key"] = key.id
@@ -107,7 +113,7 @@ class Service:
         except ValidationError as error:
             raise Invalid(_explain(error)) from error
 
-    def admit(self, request: Request, key: Key, texts: Sequence[str]) -> None:
+    def admit(self, request: Request, key: Caller, texts: Sequence[str]) -> None:
         """Check sizes and quota of texts to be answered.
 
         Raises:
@@ -152,7 +158,7 @@ class Service:
         self._count(answers)
         return answers
 
-    def keep(self, request: Request, key: Key, texts: Sequence[str], answers: Sequence[Answer | RowError]) -> None:
+    def keep(self, request: Request, key: Caller, texts: Sequence[str], answers: Sequence[Answer | RowError]) -> None:
         """Give what was answered to the recorder."""
         recorder = self.guards.recorder
         if not recorder.enabled:
@@ -168,7 +174,7 @@ class Service:
                     abstain=answer.prediction.abstain,
                     tier=answer.tier,
                     version=answer.version,
-                    text=self.guards.redact(text) if recorder.texts else None,
+                    text=text if recorder.texts else None,
                 )
                 for row, (text, answer) in enumerate(zip(texts, answers, strict=True))
                 if not isinstance(answer, RowError)
