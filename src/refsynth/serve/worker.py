@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ ACCEPTED = 8
 LINGER = 1.0
 """Seconds for which an idle connection stays open in a drain: a request may be on its way."""
 SETTLE = 0.1
-"""Seconds in which the last connections are taken after the kernel was told to refuse new ones."""
+"""Seconds until a connection that was just taken is surely known to the server."""
 
 Compose = Callable[[Mapping[str, Any]], Guards]
 """Options, as the supervisor passed them on, to guards."""
@@ -132,19 +133,32 @@ class Worker:
 
     async def _drain(self) -> None:
         loop, settings = asyncio.get_running_loop(), self._service.settings
-        end = loop.time() + settings.drain - 1.0  # the supervisor kills at the limit
+        end = loop.time() + 0.9 * settings.drain  # the supervisor kills at the limit
         self._service.health.draining = True
         event("draining", inflight=self._front.inflight)
         await asyncio.sleep(settings.notice)
-        self._listener.listen(0)  # refuse new ones; those that are there already are taken while we wait
-        await asyncio.sleep(SETTLE)
-        for server in self._server.servers:
-            server.close()
+        await self._stop_accepting()
         linger = loop.time() + LINGER
         while loop.time() < end and (self._front.inflight or (self._server.server_state.connections and loop.time() < linger)):
             await asyncio.sleep(0.01)
         event("drained", inflight=self._front.inflight)
         self._server.should_exit = True
+
+    async def _stop_accepting(self) -> None:
+        """Take the connections that the kernel has made already and none after them: each may bring a request."""
+        loop, server = asyncio.get_running_loop(), self._server
+        make = partial(BoundedProtocol, config=server.config, server_state=server.server_state, app_state={})
+        last = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                last.append(self._listener.accept()[0])
+        for each in server.servers:
+            each.close()
+        for connection in last:
+            connection.setblocking(False)
+            with contextlib.suppress(OSError):  # it is gone already
+                await loop.connect_accepted_socket(make, connection)
+        await asyncio.sleep(SETTLE)
 
 
 def main(listener: int, channel: int, compose: Compose) -> None:
