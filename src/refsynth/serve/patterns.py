@@ -30,8 +30,8 @@ TOP_LEVEL = re.compile("[A-Za-z]{2,24}|xn--[A-Za-z0-9-]{2,59}")
 IBAN = re.compile(_EDGE + r"(?=([A-Za-z]{2}[0-9]{2}(?:[ .-]?[A-Za-z0-9]){11,30}))")  # looks ahead, as it may start in another
 
 IDENTITY = re.compile(
-    r"(?<![A-Za-z0-9])([1-9][0-9]{5}) ?((?:18|19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])) ?([0-9]{3}[0-9Xx])"
-    + _END
+    r"(?<![A-Za-z0-9])([1-9][0-9]{5}) ?"
+    r"((?:18|19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])) ?([0-9]{3}[0-9Xx])" + _END
 )
 
 CARD = re.compile(
@@ -56,6 +56,8 @@ NUMBERED = re.compile(
     r"|版本|版|固件|驱动|升级|更新|章|节|条|第)号?(?:\s(?:number|no|to|from|is))?[\s.:：为是至到]*$",
     re.IGNORECASE,
 )
+
+MACHINE = re.compile(r"(?:\bip|\bipv4|address|server|host|dns|ping|gateway|router|地址|服务器|主机)[^0-9]{0,12}$", re.IGNORECASE)
 
 _DIGITS = r"[0-9](?:[ .()/-]{0,3}[0-9])"
 GROUP = re.compile(r"[0-9]+")

@@ -1,5 +1,6 @@
-"""Structured personal data in texts, found and replaced: e-mail addresses, phone numbers, IBANs, payment cards, Chinese resident
-identity numbers, IP addresses, credentials in URLs.
+"""Structured personal data in texts, found and replaced.
+
+E-mail addresses, phone numbers, IBANs, payment cards, Chinese resident identity numbers, IP addresses, credentials in URLs.
 
 What has a checksum must satisfy it. What has none needs its usual shape, and a word before it where the shape says too little: an
 order number is to survive. Names and postal addresses are not found: no pattern can, and nobody should rely on one that tries.
@@ -23,7 +24,10 @@ REGIONS = ("US", "GB", "CN", "DE", "FR", "ES", "IT", "NL", "IN", "JP", "BR", "AU
 
 _CONTEXT = 40  # characters before a number that are looked at
 _CHECKED = 50  # numbers of a text whose country plans are looked up; beyond, their shape is enough to redact them
-_SHORTEST = 7  # digits of a phone number that is recognised by itself
+_ABROAD_DIGITS, _NATIONAL_DIGITS = 7, 9  # of the shortest numbers that are recognised by themselves
+_GROUPS = 7  # of its digits
+_SMALL = 50  # of random addresses one in 700 has only parts below it
+_PRIVATE = 10  # 10.0.0.1 and so on
 _ANY = re.compile(r"[0-9@]|%40|://", re.ASCII)  # without one of these there is nothing to find
 
 
@@ -193,8 +197,8 @@ def _checked_cards() -> Callable[[str], Iterator[Span]]:
 def _addresses(text: str) -> Iterator[Span]:
     found = []
     for match in patterns.IPV4.finditer(text):
-        numbered = patterns.NUMBERED.search(text, max(0, match.start() - _CONTEXT), match.start())
-        if not numbered and all(int(part) < 256 for part in match[0].split(".")):
+        parts = [int(part) for part in match[0].split(".")]
+        if max(parts) < 256 and not _is_version(text, match.start(), parts):
             found.append(match.span())
     for match in patterns.IPV6.finditer(text):
         for shown in (match[0], match[0].rstrip(".:")):
@@ -202,6 +206,14 @@ def _addresses(text: str) -> Iterator[Span]:
                 found.append((match.start(), match.start() + len(shown)))
                 break
     return _without_overlaps(found)
+
+
+def _is_version(text: str, start: int, parts: list[int]) -> bool:
+    """Tell a version or a section of four parts from an address: by the word before it, else by its small numbers."""
+    before = (text, max(0, start - _CONTEXT), start)
+    if patterns.NUMBERED.search(*before):
+        return True
+    return max(parts) < _SMALL and parts[0] != _PRIVATE and not patterns.MACHINE.search(*before)
 
 
 def _is_ipv6(shown: str) -> bool:
@@ -229,11 +241,14 @@ class _Phones:
     def _planned(self, text: str) -> Iterator[Span]:
         """Yield the numbers that are in the numbering plan of a country."""
         checks = _CHECKED
-        for pattern, is_number in ((patterns.ABROAD, self._is_abroad), (patterns.NATIONAL, self._is_national)):
+        for pattern, shortest, is_number in (
+            (patterns.ABROAD, _ABROAD_DIGITS, self._is_abroad),
+            (patterns.NATIONAL, _NATIONAL_DIGITS, self._is_national),
+        ):
             at = 0
             while match := pattern.search(text, at):
                 start, at = match.start(), match.end()
-                ends = _ends(text, match) if not patterns.DATE.match(text, start) else []
+                ends = _ends(text, match, shortest) if not patterns.DATE.match(text, start) else []
                 if checks <= 0 and ends:
                     yield start, ends[0]
                 for end in ends if checks > 0 else ():  # the last groups may be another number, or none
@@ -269,11 +284,11 @@ def _cued(text: str) -> Iterator[Span]:
             yield match.span()
 
 
-def _ends(text: str, match: re.Match[str]) -> list[int]:
+def _ends(text: str, match: re.Match[str], shortest: int) -> list[int]:
     """Return where the number may end, behind a whole group of digits, the longest first."""
-    ends = [each.end() for each in patterns.GROUP.finditer(text, *match.span())]
+    ends = [each.end() for each in patterns.GROUP.finditer(text, *match.span())][:_GROUPS]
     digits = [sum(map(str.isdigit, text[match.start() : end])) for end in ends]
-    return [end for end, n in zip(ends, digits, strict=True) if n >= _SHORTEST and patterns.AFTER.match(text, end)][::-1]
+    return [end for end, n in zip(ends, digits, strict=True) if n >= shortest and patterns.AFTER.match(text, end)][::-1]
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:
