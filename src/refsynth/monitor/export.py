@@ -1,4 +1,4 @@
-"""Feedback as a file to train on: Parquet with the columns `text` and `label` that a task.yaml reads, and where each row is from."""
+"""Feedback as a file to train on: Parquet with the columns `text` and `label` that a task.yaml reads, and each row's origin."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The record: what was predicted and what people said of it, in SQLite or PostgreSQL.
 
-`add_feedback` returns when the feedback is on disk; it may be sent again and is there once. A server's predictions come in batches,
-from `writer`. Texts are stored only if the record is opened with a function that redacts them: none is stored as it came.
+`add_feedback` returns when the feedback is on disk; it may be sent again and is there once. A server's predictions come from
+`writer`, in batches. Texts are stored only if the record is opened with a function that redacts them: none is stored as it came.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from refsynth.core.errors import InputError
 from refsynth.data.text import clean
 from refsynth.monitor import migrate
 from refsynth.monitor.database import open_engine, translated
-from refsynth.monitor.schema import LABEL_LENGTH, feedback, predictions
+from refsynth.monitor.schema import ID_LENGTH, LABEL_LENGTH, feedback, predictions
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _CHUNK = 2_000  # rows deleted in one transaction, so that no writer waits long
@@ -121,15 +121,12 @@ class Record:
             RecordError: the database does not answer, or its tables are of another version.
         """
         engine = open_engine(where)
-        with translated(engine.url):
-            found, head = migrate.revisions(engine.execution_options(reads=True))
-            if found != head and upgrade:
-                migrate.upgrade(engine)
-            elif found != head:
-                what = "has no tables yet" if found is None else f"has the tables of revision {found}, not {head}"
-                raise RecordError(
-                    f"{engine.url.render_as_string()}: {what}", remedy="bring it up to date: refsynth record upgrade"
-                )
+        try:
+            with translated(engine.url):
+                migrate.upgrade(engine) if upgrade else migrate.check(engine)
+        except BaseException:
+            engine.dispose()
+            raise
         return cls(engine, redact=redact, clock=clock)
 
     def add_predictions(self, rows: Sequence[Predicted]) -> None:
@@ -157,7 +154,12 @@ class Record:
         now = self._clock()
         values = {
             _key(row): {
-                **{"request_id": row.request_id, "row": row.row, "label": _label(row.label), "source": _id(row.source, "source")},
+                **{
+                    "request_id": row.request_id,
+                    "row": row.row,
+                    "label": _printable(row.label, "label", LABEL_LENGTH),
+                    "source": _id(row.source, "source"),
+                },
                 **{"created": now, "updated": now, "revision": 1},
             }
             for row in rows
@@ -233,12 +235,14 @@ class Record:
                 return total
 
     def _prediction(self, row: Predicted) -> dict[str, object]:
+        if not 0 <= row.probability <= 1:
+            raise InputError("a probability that cannot be stored", expected="a number from 0 to 1")
         return {
             "request_id": row.request_id,
             "row": row.row,
-            "model": row.model,
-            "tier": row.tier,
-            "label": _label(row.label),
+            "model": _printable(row.model, "model", ID_LENGTH),
+            "tier": _printable(row.tier, "tier", ID_LENGTH),
+            "label": _printable(row.label, "label", LABEL_LENGTH),
             "probability": row.probability,
             "abstained": row.abstained,
             "text": None if self._redact is None or row.text is None else self._redact(clean(row.text)),
@@ -274,7 +278,7 @@ def _id(value: str, what: str) -> str:
     return value
 
 
-def _label(value: str) -> str:
-    if not value or len(value) > LABEL_LENGTH or clean(value) != value:
-        raise InputError("a label that cannot be stored", expected=f"1 to {LABEL_LENGTH} printable characters")
+def _printable(value: str, what: str, longest: int) -> str:
+    if not value or len(value) > longest or clean(value) != value:
+        raise InputError(f"a {what} that cannot be stored", expected=f"1 to {longest} printable characters")
     return value

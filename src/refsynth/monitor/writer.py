@@ -1,6 +1,7 @@
 """Writes predictions to the record from a thread, in batches, so that no request waits for the database.
 
-The queue is bounded: where the database cannot keep up or is away, predictions are dropped and counted, and requests are answered.
+The queue is bounded: where the database cannot keep up or is away, predictions are dropped and counted. What waits is lost if the
+process is killed; feedback does not go through here.
 """
 
 from __future__ import annotations
@@ -79,14 +80,19 @@ class PredictionWriter:
             if not batch:
                 return
             try:
-                self._record.add_predictions(batch)
-                kept = True
+                stored = self._store(batch)
             except RecordError:
                 return  # it is tried again; meanwhile the queue fills up
-            except InputError:  # a row that cannot be stored must not hold up those behind it
-                kept = False
             with self._lock:
                 for _ in range(min(len(batch), len(self._waiting))):
                     self._waiting.popleft()
-                self._written += len(batch) * kept
-                self._dropped += len(batch) * (not kept)
+                self._written += stored
+                self._dropped += len(batch) - stored
+
+    def _store(self, batch: Sequence[Predicted]) -> int:
+        """Return how many rows are on disk: one that cannot be stored does not hold up the others."""
+        try:
+            self._record.add_predictions(batch)
+        except InputError:
+            return sum(self._store([row]) for row in batch) if len(batch) > 1 else 0
+        return len(batch)
