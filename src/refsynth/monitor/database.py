@@ -16,13 +16,16 @@ from refsynth.core.errors import InputError, RecordError
 BUSY = 10  # seconds to wait for a database that others write to, or that does not answer
 
 
-def open_engine(where: str | Path) -> sa.Engine:
+def open_engine(where: str | Path, *, create: bool) -> sa.Engine:
     """Return an engine for a SQLite file, or for a URL such as `postgresql://user@host/name`.
 
-    A SQLite file is made if it is not there, readable by its owner only: it may hold texts.
+    Args:
+        where: the file or the URL.
+        create: whether a SQLite file may be made. Only its owner can read it: it may hold texts.
 
     Raises:
         InputError: the URL is none, or of another kind of database.
+        RecordError: the file is not there.
     """
     url = _url(where)
     if url.get_backend_name() == "postgresql":
@@ -31,7 +34,7 @@ def open_engine(where: str | Path) -> sa.Engine:
         arguments = {"connect_timeout": BUSY} | ({} if "options" in url.query else {"options": options})
         return sa.create_engine(url, connect_args=arguments, pool_pre_ping=True, hide_parameters=True)
     with translated(url):
-        os.close(os.open(str(url.database), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(str(url.database), os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600))
     engine = sa.create_engine(url, connect_args={"timeout": BUSY}, hide_parameters=True)
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "begin", _begin)

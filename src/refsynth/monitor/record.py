@@ -30,7 +30,10 @@ _CHUNK = 2_000  # rows deleted in one transaction, so that no writer waits long
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """One text of a request and what the model said of it. `model` is the version of the bundle, `tier` what answered."""
+    """One text of a request and what the model said of it.
+
+    `model` is the version of the bundle, `tier` what answered, `source` who asked, such as the id of an API key.
+    """
 
     request_id: str
     row: int
@@ -39,6 +42,7 @@ class Predicted:
     abstained: bool
     model: str
     tier: str
+    source: str = ""
     text: str | None = None
 
 
@@ -113,14 +117,14 @@ class Record:
         Args:
             where: a SQLite file, or a URL such as `postgresql://user@host/name`.
             redact: makes of a text what may be stored; None stores no texts.
-            upgrade: whether tables may be made and changed; else they must be those of this version.
+            upgrade: whether the file and the tables may be made and changed; else the tables must be those of this version.
             clock: the time.
 
         Raises:
             InputError: `where` is no such thing.
             RecordError: the database does not answer, or its tables are of another version.
         """
-        engine = open_engine(where)
+        engine = open_engine(where, create=upgrade)
         try:
             with translated(engine.url):
                 migrate.upgrade(engine) if upgrade else migrate.check(engine)
@@ -240,6 +244,7 @@ class Record:
         return {
             "request_id": row.request_id,
             "row": row.row,
+            "source": _id(row.source, "source"),
             "model": _printable(row.model, "model", ID_LENGTH),
             "tier": _printable(row.tier, "tier", ID_LENGTH),
             "label": _printable(row.label, "label", LABEL_LENGTH),

@@ -35,6 +35,7 @@ predictions = sa.Table(
     sa.Column("request_id", sa.String(ID_LENGTH), primary_key=True),
     sa.Column("row", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("created", UtcTime, nullable=False, index=True),
+    sa.Column("source", sa.String(ID_LENGTH), nullable=False),
     sa.Column("model", sa.String(ID_LENGTH), nullable=False),
     sa.Column("tier", sa.String(ID_LENGTH), nullable=False),
     sa.Column("label", sa.String(LABEL_LENGTH), nullable=False),

@@ -188,8 +188,19 @@ class KeyChecker:
         """Return the key that was presented if it may do `scope`.
 
         Raises:
-            AccessError: with status 401 (no key, unknown, expired, revoked), 403 (lacks the scope) or 503 (the file of keys went
-                away or is damaged: nobody gets in).
+            AccessError: as `identify`, or with status 403 (it lacks the scope).
+        """
+        key = self.identify(presented)
+        if scope not in key.scopes:
+            raise AccessError(f"the API key lacks the scope '{scope}'", reason="scope", status=403)
+        return key
+
+    def identify(self, presented: str | None) -> Key:
+        """Return the key that was presented.
+
+        Raises:
+            AccessError: with status 401 (no key, unknown, expired, revoked) or 503 (the file of keys went away or is damaged:
+                nobody gets in).
         """
         if not presented:
             raise AccessError("an API key is needed", reason="missing", status=401)
@@ -207,8 +218,6 @@ class KeyChecker:
         state = key.state(self._clock())
         if state != "active":
             raise AccessError(f"the API key is {state}", reason=state, status=401)
-        if scope not in key.scopes:
-            raise AccessError(f"the API key lacks the scope '{scope}'", reason="scope", status=403)
         return key
 
     def _refresh(self) -> None:

@@ -14,6 +14,7 @@ def upgrade() -> None:
         sa.Column("request_id", sa.String(64)),
         sa.Column("row", sa.Integer, autoincrement=False),
         sa.Column("created", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("source", sa.String(64), nullable=False),
         sa.Column("model", sa.String(64), nullable=False),
         sa.Column("tier", sa.String(64), nullable=False),
         sa.Column("label", sa.String(200), nullable=False),
