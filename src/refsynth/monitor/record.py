@@ -22,9 +22,9 @@ from refsynth.core.errors import InputError
 from refsynth.data.text import clean
 from refsynth.monitor import migrate
 from refsynth.monitor.database import open_engine, translated
-from refsynth.monitor.schema import ID_LENGTH, LABEL_LENGTH, feedback, predictions
+from refsynth.monitor.schema import ID_LENGTH, LABEL_LENGTH, NAME_LENGTH, feedback, predictions
 
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_ID = re.compile(r"[A-Za-z0-9._:-]*")
 _CHUNK = 2_000  # rows deleted in one transaction, so that no writer waits long
 
 
@@ -162,7 +162,7 @@ class Record:
                     "request_id": row.request_id,
                     "row": row.row,
                     "label": _printable(row.label, "label", LABEL_LENGTH),
-                    "source": _id(row.source, "source"),
+                    "source": _id(row.source, "source", NAME_LENGTH),
                 },
                 **{"created": now, "updated": now, "revision": 1},
             }
@@ -244,9 +244,9 @@ class Record:
         return {
             "request_id": row.request_id,
             "row": row.row,
-            "source": _id(row.source, "source"),
-            "model": _printable(row.model, "model", ID_LENGTH),
-            "tier": _printable(row.tier, "tier", ID_LENGTH),
+            "source": _id(row.source, "source", NAME_LENGTH),
+            "model": _printable(row.model, "model", NAME_LENGTH),
+            "tier": _printable(row.tier, "tier", NAME_LENGTH),
             "label": _printable(row.label, "label", LABEL_LENGTH),
             "probability": row.probability,
             "abstained": row.abstained,
@@ -274,12 +274,12 @@ def _given() -> sa.Select[*tuple[Any, ...]]:
 def _key(row: Predicted | Feedback) -> tuple[str, int]:
     if not 0 <= row.row < 2**31 or not row.request_id:
         raise InputError("a row needs a request id and a number from 0", remedy="send those of the answer that it belongs to")
-    return _id(row.request_id, "request id"), row.row
+    return _id(row.request_id, "request id", ID_LENGTH), row.row
 
 
-def _id(value: str, what: str) -> str:
-    if value and not _ID.fullmatch(value):
-        raise InputError(f"a {what} that cannot be stored", expected="1 to 64 letters, digits and . _ : -")
+def _id(value: str, what: str, longest: int) -> str:
+    if len(value) > longest or not _ID.fullmatch(value):
+        raise InputError(f"a {what} that cannot be stored", expected=f"at most {longest} letters, digits and . _ : -")
     return value
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
-ID_LENGTH, LABEL_LENGTH = 64, 200
+ID_LENGTH, NAME_LENGTH, LABEL_LENGTH = 128, 64, 200
 
 metadata = sa.MetaData(naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%(table_name)s_%(column_0_name)s"})
 
@@ -35,9 +35,9 @@ predictions = sa.Table(
     sa.Column("request_id", sa.String(ID_LENGTH), primary_key=True),
     sa.Column("row", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("created", UtcTime, nullable=False, index=True),
-    sa.Column("source", sa.String(ID_LENGTH), nullable=False),
-    sa.Column("model", sa.String(ID_LENGTH), nullable=False),
-    sa.Column("tier", sa.String(ID_LENGTH), nullable=False),
+    sa.Column("source", sa.String(NAME_LENGTH), nullable=False),
+    sa.Column("model", sa.String(NAME_LENGTH), nullable=False),
+    sa.Column("tier", sa.String(NAME_LENGTH), nullable=False),
     sa.Column("label", sa.String(LABEL_LENGTH), nullable=False),
     sa.Column("probability", sa.Double, nullable=False),
     sa.Column("abstained", sa.Boolean, nullable=False),
@@ -55,6 +55,6 @@ feedback = sa.Table(
     sa.Column("updated", UtcTime, nullable=False, index=True),
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("label", sa.String(LABEL_LENGTH), nullable=False),
-    sa.Column("source", sa.String(ID_LENGTH), nullable=False),
+    sa.Column("source", sa.String(NAME_LENGTH), nullable=False),
     sqlite_with_rowid=False,
 )

@@ -11,7 +11,7 @@ def upgrade() -> None:
     """Make the first tables."""
     op.create_table(
         "predictions",
-        sa.Column("request_id", sa.String(64)),
+        sa.Column("request_id", sa.String(128)),
         sa.Column("row", sa.Integer, autoincrement=False),
         sa.Column("created", sa.DateTime(timezone=True), nullable=False),
         sa.Column("source", sa.String(64), nullable=False),
@@ -27,7 +27,7 @@ def upgrade() -> None:
     op.create_index("ix_predictions_created", "predictions", ["created"])
     op.create_table(
         "feedback",
-        sa.Column("request_id", sa.String(64)),
+        sa.Column("request_id", sa.String(128)),
         sa.Column("row", sa.Integer, autoincrement=False),
         sa.Column("created", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated", sa.DateTime(timezone=True), nullable=False),
