@@ -224,7 +224,7 @@ def test_the_revisions_make_the_tables_of_the_code(record):
 
 def test_tables_of_another_version_are_not_touched(where):
     with pytest.raises(RecordError, match=r"no tables yet(.|\n)*refsynth record upgrade|No such file"):
-        Record.open(where, upgrade=False)
+        Record.open(where, tables="check")
     record = Record.open(where)
     with record._engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
@@ -232,7 +232,7 @@ def test_tables_of_another_version_are_not_touched(where):
     with pytest.raises(RecordError, match=r"revision 9999(.|\n)*newer refsynth"):
         Record.open(where)
     with pytest.raises(RecordError, match="revision 9999"):
-        Record.open(where, upgrade=False)
+        Record.open(where, tables="check")
 
 
 def test_workers_may_all_open_a_new_record_at_once(where):
@@ -242,7 +242,7 @@ def test_workers_may_all_open_a_new_record_at_once(where):
     )
     workers = [subprocess.Popen([sys.executable, "-c", code, where, f"q{n}"], stderr=-1, text=True) for n in range(4)]
     assert [worker.communicate(timeout=60)[1] for worker in workers] == [""] * 4
-    record = Record.open(where, upgrade=False)
+    record = Record.open(where, tables="check")
     assert len(record.recent_feedback(10)) == 4
     record.close()
 
@@ -289,6 +289,20 @@ def test_a_server_that_was_down_is_used_again(postgres):
     finally:
         postgres.start()
     assert record.add_feedback([Feedback("r", 0, "a"), Feedback("q", 0, "a")]) == [Outcome.stored, Outcome.repeated]
+    record.close()
+
+
+def test_a_worker_can_start_while_the_server_is_down(postgres):
+    url = postgres.url()
+    Record.open(url).close()
+    postgres.stop()
+    try:
+        record = Record.open(url, tables="trust")
+        with pytest.raises(RecordError):
+            record.add_feedback([Feedback("q", 0, "a")])
+    finally:
+        postgres.start()
+    assert record.add_feedback([Feedback("q", 0, "a")]) == [Outcome.stored]
     record.close()
 
 

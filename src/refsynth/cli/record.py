@@ -45,7 +45,7 @@ def show(
     """
     from refsynth.monitor.record import Record
 
-    opened = Record.open(where, upgrade=False)
+    opened = Record.open(where, tables="check")
     try:
         found = opened.summary(since=_ago(days))
     finally:
@@ -74,7 +74,7 @@ def export(
     from refsynth.monitor.export import export as export_to
     from refsynth.monitor.record import Record
 
-    opened = Record.open(where, upgrade=False)
+    opened = Record.open(where, tables="check")
     try:
         done = export_to(opened, file, since=None if days is None else _ago(days))
     finally:
@@ -99,7 +99,7 @@ def purge(
     """
     from refsynth.monitor.record import Record
 
-    opened = Record.open(where, upgrade=False)
+    opened = Record.open(where, tables="check")
     try:
         done = opened.purge(before=_ago(days))
     finally:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 
 from refsynth.core.errors import InputError, RecordError
 
-BUSY = 10  # seconds to wait for a database that others write to, or that does not answer
+BUSY = 5  # seconds to wait for a database that others write to, or that does not answer
 
 
 def open_engine(where: str | Path, *, create: bool) -> sa.Engine:

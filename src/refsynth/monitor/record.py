@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -23,6 +23,8 @@ from refsynth.data.text import clean
 from refsynth.monitor import migrate
 from refsynth.monitor.database import open_engine, translated
 from refsynth.monitor.schema import ID_LENGTH, LABEL_LENGTH, NAME_LENGTH, feedback, predictions
+
+Tables = Literal["make", "check", "trust"]
 
 _ID = re.compile(r"[A-Za-z0-9._:-]*")
 _CHUNK = 2_000  # rows deleted in one transaction, so that no writer waits long
@@ -109,7 +111,7 @@ class Record:
         where: str | Path,
         *,
         redact: Callable[[str], str] | None = None,
-        upgrade: bool = True,
+        tables: Tables = "make",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> Self:
         """Open a record.
@@ -117,17 +119,19 @@ class Record:
         Args:
             where: a SQLite file, or a URL such as `postgresql://user@host/name`.
             redact: makes of a text what may be stored; None stores no texts.
-            upgrade: whether the file and the tables may be made and changed; else the tables must be those of this version.
+            tables: `make` makes the file and the tables, or brings them up to date; `check` changes nothing and refuses those of another
+                version; `trust` does not even connect, so a worker can start while the database is away.
             clock: the time.
 
         Raises:
             InputError: `where` is no such thing.
             RecordError: the database does not answer, or its tables are of another version.
         """
-        engine = open_engine(where, create=upgrade)
+        engine = open_engine(where, create=tables == "make")
         try:
             with translated(engine.url):
-                migrate.upgrade(engine) if upgrade else migrate.check(engine)
+                if tables != "trust":
+                    migrate.upgrade(engine) if tables == "make" else migrate.check(engine)
         except BaseException:
             engine.dispose()
             raise
