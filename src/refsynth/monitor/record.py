@@ -119,8 +119,8 @@ class Record:
         Args:
             where: a SQLite file, or a URL such as `postgresql://user@host/name`.
             redact: makes of a text what may be stored; None stores no texts.
-            tables: `make` makes the file and the tables, or brings them up to date; `check` changes nothing and refuses those of another
-                version; `trust` does not even connect, so a worker can start while the database is away.
+            tables: `make` makes the file and the tables, or brings them up to date; `check` changes nothing and refuses those of
+                another version; `trust` does not even connect, so a worker can start while the database is away.
             clock: the time.
 
         Raises:
