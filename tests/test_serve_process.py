@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -23,6 +24,8 @@ import pytest
 import refsynth
 from refsynth import bundle
 from refsynth.core.errors import ConfigError
+from refsynth.monitor.record import Record
+from refsynth.serve.auth import Keyring
 from refsynth.serve.client import RequestError
 from refsynth.serve.state import State
 from serving import eventually, nonce, save_bundle
@@ -247,6 +250,39 @@ def test_reload_without_a_server_says_so(tmp_path: Path) -> None:
     )
     assert done.returncode == 4
     assert "no server" in done.stderr
+
+
+def test_keys_quotas_and_the_record_hold_over_all_workers(first: Path, tmp_path: Path) -> None:
+    keys, where = tmp_path / "keys.json", tmp_path / "record.sqlite"
+    ring = Keyring(keys)
+    caller = ring.add("shop", scopes=["predict", "feedback"]).presented
+    hasty = ring.add("hasty", scopes=["predict"], rate=0.001, burst=10).presented
+    options = ("--workers", 2, "--keys", keys, "--record", where, "--keep-texts")
+    with serving(first, tmp_path, *options) as server:
+        assert httpx.post(server.url + "/v1/predict", json={"texts": "a"}).status_code == 401
+        used = [httpx.post(server.url + "/v1/predict", json={"texts": "a"}, headers=bearer(hasty)) for _ in range(30)]
+        assert [answer.status_code for answer in used].count(200) == 10
+        assert all(int(answer.headers["retry-after"]) > 1 for answer in used if answer.status_code == 429)
+        with refsynth.Client(server.url, key=caller) as client:
+            reply = client.predict(["w1, I am jane@example.org", "w2"])
+            client.feedback(reply.request_id, "billing")
+            client.feedback(reply.request_id, "billing")
+            with pytest.raises(RequestError) as caught:
+                client.explain("w1")
+            assert caught.value.status == 403
+            ring.revoke("shop")
+            assert eventually(lambda: httpx.post(server.url + "/predict", headers=bearer(caller)).status_code == 401, 5)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+    record = Record.open(where, tables="check")
+    (given,) = record.recent_feedback(10)
+    assert (given.request_id, given.label, given.text) == (reply.request_id, "billing", "w1, I am [EMAIL]")
+    assert sum(record.summary(since=datetime(2000, 1, 1, tzinfo=UTC)).predictions.values()) == 12
+    record.close()
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
 
 
 class TestClient:

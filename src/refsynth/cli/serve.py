@@ -34,6 +34,17 @@ def serve(
     notice: Annotated[float, typer.Option(help="Seconds to say `not ready` before connections are refused.")] = 0.0,
     hang: Annotated[float, typer.Option(help="Seconds after which a silent process is replaced.")] = 4.0,
     state: Annotated[Path | None, typer.Option(help="Folder for what the server needs while it runs.")] = None,
+    keys: Annotated[
+        Path | None, typer.Option(envvar="REFSYNTH_KEYS", help="The file of `refsynth keys`; without it everybody may call.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Quota of keys without their own: texts a second, else 429.")
+    ] = None,
+    burst: Annotated[float | None, typer.Option(min=1, help="How many of these may come at once.")] = None,
+    record: Annotated[
+        str | None, typer.Option(envvar="REFSYNTH_RECORD", help="Keep predictions and feedback here: a SQLite file or a URL.")
+    ] = None,
+    keep_texts: Annotated[bool, typer.Option("--keep-texts", help="Keep texts in the record too, redacted.")] = False,
     log_requests: Annotated[bool, typer.Option(help="Log a line for each request, without texts.")] = True,
 ) -> None:
     """Answer requests over HTTP until SIGTERM or Ctrl-C. Logs are JSON lines on stderr and never hold a text.
@@ -43,13 +54,17 @@ def serve(
     Example: refsynth serve runs/tickets/bundle --workers 2
     """
     check_installed("fastapi", "uvicorn", "httptools", "prometheus_client", extra="serve")
+    from refsynth.cli.guards import prepare
     from refsynth.serve.logs import configure
     from refsynth.serve.settings import Settings, check_exposure
     from refsynth.serve.supervisor import Supervisor
 
     options = {name: value for name, value in locals().items() if name in Settings.model_fields}
     settings = Settings.of(**{**options, "bundle": bundle.resolve()})
-    check_exposure(host, keyed=False)
+    check_exposure(host, keyed=keys is not None)
+    guards = {"keys": keys and str(keys.resolve()), "rate": rate, "burst": burst, "record": record, "texts": keep_texts}
+    if record is not None:
+        prepare(record)
     configure()
 
     def started(actual: int) -> None:
@@ -57,7 +72,7 @@ def serve(
         err.print(f"serving {bundle} at http://{shown}:{actual}   ({workers} workers; Ctrl-C ends)", markup=False)
 
     command = (sys.executable, "-m", "refsynth.cli.worker")
-    asyncio.run(Supervisor(settings, command=command, guards={}, started=started).run())
+    asyncio.run(Supervisor(settings, command=command, guards=guards, started=started).run())
 
 
 def reload(

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from typing import Any
-
-from refsynth.serve.seams import Guards
-
-
-def compose(options: Mapping[str, Any]) -> Guards:
-    """Put together who may call, how often, and what is kept, from the options of `refsynth serve`."""
-    return Guards()
-
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from refsynth.cli.guards import compose
     from refsynth.serve.logs import configure
     from refsynth.serve.worker import main
 

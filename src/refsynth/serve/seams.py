@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-Scope = Literal["predict", "explain", "feedback", "admin"]
-SCOPES: frozenset[Scope] = frozenset(("predict", "explain", "feedback", "admin"))
+from refsynth.serve.auth import SCOPES, Scope
 
 
 class Caller(NamedTuple):
@@ -102,7 +101,7 @@ class OpenKeys:
 
     def check(self, presented: str | None) -> Caller | None:
         """Return the one caller there is."""
-        return Caller("open", SCOPES)
+        return Caller("open", frozenset(SCOPES))
 
 
 class NoLimit:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from refsynth.core.errors import RefsynthError
+from refsynth.serve.auth import Scope
 from refsynth.serve.batching import Batch, Batcher, QueueFullError, RowError
 from refsynth.serve.engine import Answer, Engine, Loaded, Question
 from refsynth.serve.errors import (
@@ -27,7 +28,7 @@ from refsynth.serve.errors import (
 )
 from refsynth.serve.health import Health
 from refsynth.serve.metrics import Metrics
-from refsynth.serve.seams import Caller, Guards, Scope, Served
+from refsynth.serve.seams import Caller, Guards, Served
 from refsynth.serve.settings import Settings
 
 Body = TypeVar("Body", bound=BaseModel)

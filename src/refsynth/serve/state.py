@@ -1,4 +1,4 @@
-"""The folder of a running server: copies of the bundles that it serves, the control socket, the metrics of its workers.
+"""The folder of a running server: copies of the bundles that it serves, the control socket, metrics and quotas.
 
 A bundle is copied before it is opened: what happens to the original afterwards touches neither a worker that starts again nor a
 rollback. The copy carries the manifest, so one that was torn by a writer is refused like any damaged bundle.
@@ -55,6 +55,7 @@ class State:
         self._clear()
         self.metrics.mkdir()
         self.bundles.mkdir()
+        self.shared.mkdir()
 
     @property
     def metrics(self) -> Path:
@@ -65,6 +66,11 @@ class State:
     def bundles(self) -> Path:
         """Where the copies are."""
         return self.folder / "bundles"
+
+    @property
+    def shared(self) -> Path:
+        """What the guards of all workers share."""
+        return self.folder / "shared"
 
     @property
     def control(self) -> Path:
@@ -112,6 +118,7 @@ class State:
     def _clear(self) -> None:
         shutil.rmtree(self.metrics, ignore_errors=True)
         shutil.rmtree(self.bundles, ignore_errors=True)
+        shutil.rmtree(self.shared, ignore_errors=True)
         self.control.unlink(missing_ok=True)
 
 

@@ -120,6 +120,7 @@ class Supervisor:
             self._slots = [Slot(number, first) for number in range(self._settings.workers)]
             self._switcher = Switcher(self._settings, state, self._slots, first)
             self._count = _Counters()
+            self._shared = str(state.shared)
             await self._serve(port, state)
         finally:
             listener.close()
@@ -235,7 +236,7 @@ class Supervisor:
         slot.bundle = self._switcher.current
         slot.link = await Link.over(ours)
         settings = self._settings.model_dump(mode="json")
-        slot.link.send(settings=settings, bundle=str(slot.bundle), guards=self._guards)
+        slot.link.send(settings=settings, bundle=str(slot.bundle), guards=self._guards, shared=self._shared)
 
 
 class _Counters:

@@ -40,8 +40,8 @@ LINGER = 1.0
 SETTLE = 0.1
 """Seconds until a connection that was just taken is surely known to the server."""
 
-Compose = Callable[[Mapping[str, Any]], Guards]
-"""Options, as the supervisor passed them on, to guards."""
+Compose = Callable[[Mapping[str, Any], Path], Guards]
+"""Options, as the supervisor passed them on, and a folder that all workers share, to guards."""
 
 
 class _Server(uvicorn.Server):
@@ -64,7 +64,7 @@ async def run_worker(listener: socket.socket, channel: socket.socket, compose: C
     try:
         settings = Settings.of(**start["settings"])
         loaded = await asyncio.to_thread(Loaded.open, Path(start["bundle"]), threads=settings.threads_each)
-        service = Service(settings, loaded, compose(start["guards"]), beat=lambda: link.send(event="beat"))
+        service = Service(settings, loaded, compose(start["guards"], Path(start["shared"])), beat=lambda: link.send(event="beat"))
     except RefsynthError as error:
         link.send(event="failed", message=str(error), exit_code=error.exit_code)
         await link.close()
