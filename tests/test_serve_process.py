@@ -65,8 +65,10 @@ class Server:
 
 
 @contextmanager
-def serving(bundle_folder: Path, folder: Path, *options: object) -> Iterator[Server]:
+def serving(bundle_folder: Path, folder: Path, *options: object, script: Path | None = None) -> Iterator[Server]:
     arguments = command("serve", bundle_folder, "--port", 0, "--state", folder / "state", "--no-log-requests", *options)
+    if script is not None:
+        arguments = [sys.executable, str(script), str(bundle_folder), str(folder / "state")]
     process = subprocess.Popen(arguments, env=ENVIRONMENT, text=True, stderr=subprocess.PIPE)
     server = Server(process, folder)
 
@@ -171,6 +173,22 @@ def test_killed_and_frozen_workers_are_replaced_and_clients_notice_little(first:
         text = httpx.get(server.url + "/metrics", timeout=10).text
         assert 'refsynth_worker_restarts_total{reason="hung"} 1.0' in text
         assert f'refsynth_requests_total{{code="200",route="/v1/predict"}} {float(load.seen["200"])}' in text
+
+
+@pytest.mark.parametrize(("text", "reason"), [("hang", "hung"), ("exit", "exited"), ("broken", "hung")])
+def test_a_model_that_hangs_dies_or_fails_is_replaced(first: Path, tmp_path: Path, text: str, reason: str) -> None:
+    with serving(first, tmp_path, script=Path(__file__).parent / "meddled.py") as server:
+        try:
+            answer = httpx.post(server.url + "/v1/predict", json={"texts": text}, timeout=20)
+            assert answer.status_code == {"hang": 504, "broken": 500}[text]
+        except httpx.TransportError:
+            assert text == "exit"
+        assert eventually(lambda: len(server.events("worker ready")) == 2, 30)
+        assert [line["reason"] for line in server.events("worker lost")] == [reason]
+        with refsynth.Client(server.url) as client:
+            assert client.predict("w1").predictions[0] is not None
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
 
 
 def test_sigterm_under_load_loses_no_accepted_request(first: Path, tmp_path: Path) -> None:
