@@ -1,4 +1,4 @@
-"""A server whose model can be broken from outside: the text `hang` never returns, `exit` ends the process, `broken` makes it fail.
+"""A server whose model can be broken from outside: the text `hang` never returns, `exit` ends the process, `broken` fails.
 
 `python meddled.py BUNDLE STATE` is the server, `python meddled.py LISTENER CHANNEL` (two numbers) one of its workers.
 """

@@ -18,7 +18,7 @@ import pytest
 
 from refsynth import bundle
 from refsynth.core.errors import ConfigError, InputError
-from refsynth.serve import seams
+from refsynth.serve import health, seams
 from refsynth.serve.settings import Settings, check_exposure
 from serving import LABELS, Running, eventually, nonce, refuse_poison, running, save_bundle, slow
 
@@ -357,7 +357,8 @@ class TestHealth:
             assert eventually(lambda: httpx.get(server.url + "/health/ready").status_code == 503)
             assert httpx.get(server.url + "/health/ready").json()["problems"] == ["the model fails (MemoryError)"]
 
-    def test_wrong_golden_answers_are_not_ready(self, folder: Path, tmp_path: Path) -> None:
+    def test_wrong_golden_answers_are_not_ready(self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(health, "PERIOD", 0.02)
         other = bundle.load(save_bundle(tmp_path / "other", seed=1))
         with running(folder) as server:
             server.service.engine.current.model.predict = other.predict  # type: ignore[method-assign]

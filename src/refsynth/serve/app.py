@@ -74,6 +74,7 @@ def build_app(service: Service) -> Front:
         routes=frozenset(str(getattr(route, "path", "")) for route in api.routes),
         health=service.health,
         metrics=service.metrics,
+        full=lambda: service.batcher.full,
         limit=service.settings.requests,
         deadline=service.settings.deadline,
         log=service.settings.log_requests,

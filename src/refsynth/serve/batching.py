@@ -162,9 +162,11 @@ class Batcher(Generic[Item, Answer]):
         return self._waiting_cost * self._speed_seconds / self._speed_cost if self._speed_cost else 0.0
 
     @property
-    def overloaded(self) -> bool:
-        """Whether a further row would be refused."""
-        return len(self._waiting) >= self._queue_rows or self.wait > self._longest_wait
+    def full(self) -> float:
+        """The seconds after which a further row would probably be taken, at least 1; 0 where it would be now."""
+        if len(self._waiting) < self._queue_rows and self.wait <= self._longest_wait:
+            return 0.0
+        return max(self.wait, 1.0)
 
     async def submit(
         self, items: Sequence[Item], costs: Iterable[int], *, deadline: float, urgent: bool = False
@@ -186,7 +188,7 @@ class Batcher(Generic[Item, Answer]):
         if not items:
             return []
         loop = asyncio.get_running_loop()
-        if not urgent and (self.overloaded or len(self._waiting) + len(items) > self._queue_rows):
+        if not urgent and (self.full or len(self._waiting) + len(items) > self._queue_rows):
             raise QueueFullError(max(self.wait, 1.0))
         call: _Call[Item, Answer] = _Call(loop.create_future(), deadline, [None] * len(items), len(items))
         now, queue_ = loop.time(), self._urgent if urgent else self._waiting

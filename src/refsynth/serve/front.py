@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -28,6 +29,8 @@ _REQUEST_ID = re.compile(REQUEST_ID)
 UNFORESEEN = "the server failed on this request; its log has the place"
 ALWAYS = ("/health/live", "/health/ready", "/metrics")
 """Answered however many requests are under way."""
+ASKING = ("/v1/predict", "/predict", "/v1/explain")
+"""Refused before anything is read while the queue is full: under overload, what is refused must not cost what answers need."""
 
 
 class Front:
@@ -38,16 +41,26 @@ class Front:
         routes: the paths that metrics may name; all others count as `other`.
         health: knows whether the worker is ending.
         metrics: counts.
+        full: tells the seconds to wait while the queue is full, else 0.
         limit: the most requests under way.
         deadline: seconds for a request; handlers find its end in `scope["deadline"]`.
         log: whether each request is logged.
     """
 
     def __init__(
-        self, app: App, *, routes: frozenset[str], health: Health, metrics: Metrics, limit: int, deadline: float, log: bool
+        self,
+        app: App,
+        *,
+        routes: frozenset[str],
+        health: Health,
+        metrics: Metrics,
+        full: Callable[[], float],
+        limit: int,
+        deadline: float,
+        log: bool,
     ) -> None:
         self._app, self._routes, self._health, self._metrics = app, routes, health, metrics
-        self._limit, self._deadline, self._log = limit, deadline, log
+        self._full, self._limit, self._deadline, self._log = full, limit, deadline, log
         self.inflight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,10 +74,7 @@ class Front:
         self.inflight += 1
         self._metrics.inflight.set(self.inflight)
         try:
-            if self.inflight > self._limit and scope["path"] not in ALWAYS:
-                self._metrics.rejected.labels("busy").inc()
-                await reply.refuse(503, "busy", "too many requests are under way", {"Retry-After": "1"})
-            else:
+            if not await self._refused(scope["path"], reply):
                 await self._app(scope, receive, reply.send)
         except Exception as error:  # noqa: BLE001 - further out it would be logged with its message, which may quote a text
             event("request failed", level=logging.ERROR, error=error, request_id=reply.request_id)
@@ -73,6 +83,18 @@ class Front:
             self.inflight -= 1
             self._metrics.inflight.set(self.inflight)
             self._finish(scope, reply, loop.time() - started)
+
+    async def _refused(self, path: str, reply: _Reply) -> bool:
+        """Refuse at once what there is no room for."""
+        if path in ASKING and (wait := self._full()):
+            self._metrics.rejected.labels("queue").inc()
+            await reply.refuse(503, "queue_full", "the queue is full", {"Retry-After": str(math.ceil(wait))})
+        elif self.inflight > self._limit and path not in ALWAYS:
+            self._metrics.rejected.labels("busy").inc()
+            await reply.refuse(503, "busy", "too many requests are under way", {"Retry-After": "1"})
+        else:
+            return False
+        return True
 
     def _finish(self, scope: Scope, reply: _Reply, seconds: float) -> None:
         route = scope["path"] if scope["path"] in self._routes else "other"

@@ -34,7 +34,8 @@ from refsynth.serve.settings import Settings
 BACKLOG = 2048
 """Connections that the kernel holds for us."""
 ACCEPTED = 8
-"""Connections taken in one turn of the loop: a worker that took all that wait would leave none to the others."""
+"""Connections taken in a turn of the loop. A worker that took all that wait would leave none to the others, and in a flood of new
+connections its requests, its queue and its heartbeat would wait for seconds."""
 LINGER = 1.0
 """Seconds for which an idle connection stays open in a drain: a request may be on its way."""
 SETTLE = 0.1
