@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 
 from refsynth import bundle
 from refsynth.compress.export import export_encoder
+from refsynth.core.errors import RefsynthError
 from refsynth.models.predict import LinearHead
 from refsynth.models.tokenise import TextTokenizer
 from refsynth.serve import explain, protocol
 from refsynth.serve.link import Link
+from refsynth.serve.listening import accept_waiting, listen, refuse_new
 from refsynth.serve.logs import JsonFormatter, event
 from refsynth.serve.schema import Part
 from serving import Running, eventually, refuse_poison, running, save_bundle
@@ -200,3 +202,28 @@ class TestLink:
             await other.close()
 
         asyncio.run(test())
+
+
+class TestListening:
+    def test_whoever_is_in_stays_in_and_nobody_else_gets_in(self) -> None:
+        listener = listen("127.0.0.1", 0)
+        listener.setblocking(False)
+        early = socket.create_connection(listener.getsockname())
+        early.sendall(b"request")
+        refuse_new(listener)
+        late = socket.socket()
+        late.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            late.connect(listener.getsockname())
+        (accepted,) = accept_waiting(listener)
+        listener.close()
+        assert accepted.recv(100) == b"request"
+        early.sendall(b"more")
+        accepted.setblocking(True)
+        assert accepted.recv(100) == b"more"
+        for each in (early, late, accepted):
+            each.close()
+
+    def test_a_taken_address_says_so(self) -> None:
+        with listen("127.0.0.1", 0) as listener, pytest.raises(RefsynthError, match="port"):
+            listen("127.0.0.1", listener.getsockname()[1])

@@ -19,6 +19,7 @@ from typing import Any
 from refsynth.core.errors import RefsynthError
 from refsynth.core.extras import require
 from refsynth.serve.link import Link, Message
+from refsynth.serve.listening import listen
 from refsynth.serve.logs import event
 from refsynth.serve.settings import Settings
 from refsynth.serve.state import State, default_folder
@@ -28,7 +29,6 @@ GRACE = 0.5
 """A silent worker's last chance, in seconds: perhaps it was this process that slept."""
 LONGEST_PAUSE = 10.0
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
-BACKLOG = 2048
 
 
 class StartError(RefsynthError):
@@ -256,18 +256,3 @@ class _Counters:
     def gone(self, process: int) -> None:
         """Forget what only a living worker has: its requests under way and its queue."""
         self._multiprocess.mark_process_dead(process)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket.
-
-    Raises:
-        RefsynthError: the address cannot be had.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise RefsynthError(
-            f"{host} port {port}: {error.strerror}", remedy="choose another with --port, or end what listens there"
-        ) from error

@@ -25,21 +25,20 @@ from refsynth.serve.app import build_app
 from refsynth.serve.engine import Loaded
 from refsynth.serve.front import Front
 from refsynth.serve.link import Link, Message
+from refsynth.serve.listening import BACKLOG, accept_waiting, refuse_new
 from refsynth.serve.logs import event
 from refsynth.serve.protocol import BoundedProtocol
 from refsynth.serve.seams import Guards
 from refsynth.serve.service import Service
 from refsynth.serve.settings import Settings
 
-BACKLOG = 2048
-"""Connections that the kernel holds for us."""
 ACCEPTED = 8
 """Connections taken in a turn of the loop. A worker that took all that wait would leave none to the others, and in a flood of new
 connections its requests, its queue and its heartbeat would wait for seconds."""
 LINGER = 1.0
 """Seconds for which an idle connection stays open in a drain: a request may be on its way."""
-SETTLE = 0.1
-"""Seconds until a connection that was just taken is surely known to the server."""
+SETTLE = 0.2
+"""Seconds for a handshake to end, and again for a connection that was just taken to be known to the server."""
 
 Compose = Callable[[Mapping[str, Any], Path], Guards]
 """Options, as the supervisor passed them on, and a folder that all workers share, to guards."""
@@ -146,17 +145,15 @@ class Worker:
         self._server.should_exit = True
 
     async def _stop_accepting(self) -> None:
-        """Take the connections that the kernel has made already and none after them: each may bring a request."""
+        """Take the connections that are made or in the making, and none after them: each may bring a request."""
         loop, server = asyncio.get_running_loop(), self._server
-        make = partial(BoundedProtocol, config=server.config, server_state=server.server_state, app_state={})
-        last = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                last.append(self._listener.accept()[0])
+        refuse_new(self._listener)
+        await asyncio.sleep(SETTLE)
+        last = accept_waiting(self._listener)
         for each in server.servers:
             each.close()
+        make = partial(BoundedProtocol, config=server.config, server_state=server.server_state, app_state={})
         for connection in last:
-            connection.setblocking(False)
             with contextlib.suppress(OSError):  # it is gone already
                 await loop.connect_accepted_socket(make, connection)
         await asyncio.sleep(SETTLE)
