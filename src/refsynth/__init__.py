@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Client": "refsynth.serve.client",
     "Model": "refsynth.bundle.model",
     "RefsynthError": "refsynth.core.errors",
     "RunConfig": "refsynth.core.config",
@@ -24,13 +25,14 @@ _HOMES = {
     "run": "refsynth.pipeline.steps",
 }
 
-__all__ = ["Model", "RefsynthError", "RunConfig", "Task", "__version__", "load", "run"]
+__all__ = ["Client", "Model", "RefsynthError", "RunConfig", "Task", "__version__", "load", "run"]
 
 if TYPE_CHECKING:
     from refsynth.bundle.model import Model, load
     from refsynth.core.config import RunConfig
     from refsynth.core.errors import RefsynthError
     from refsynth.pipeline.steps import run
+    from refsynth.serve.client import Client
     from refsynth.task import Task
 
 

@@ -5,7 +5,7 @@
 
 from refsynth.bundle.golden import GOLDEN_TEXTS
 from refsynth.bundle.manifest import Calibration, Manifest
-from refsynth.bundle.model import Model, load
+from refsynth.bundle.model import Contributions, Model, load
 from refsynth.bundle.store import Contents, EncoderFiles, save
 
-__all__ = ["GOLDEN_TEXTS", "Calibration", "Contents", "EncoderFiles", "Manifest", "Model", "load", "save"]
+__all__ = ["GOLDEN_TEXTS", "Calibration", "Contents", "Contributions", "EncoderFiles", "Manifest", "Model", "load", "save"]

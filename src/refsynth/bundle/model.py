@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -28,6 +28,13 @@ from refsynth.models.predict import EncoderPredictor, LinearHead, OnnxEncoder, T
 from refsynth.models.tfidf import Analyzer, TfidfVectors, Vocabulary
 
 Variant = Literal["int8", "safe", "exact"]
+
+
+class Contributions(NamedTuple):
+    """Why a label: `base` and the values of all terms sum to log p(label) less the mean of log p over the labels."""
+
+    base: float
+    terms: tuple[tuple[str, float], ...]
 
 
 class Model:
@@ -59,6 +66,16 @@ class Model:
             Prediction(labels[row.argmax()], dict(zip(labels, row.tolist(), strict=True)), bool(row.max() < threshold))
             for row in self.probabilities(texts)
         ]
+
+    def contributions(self, text: str, label: str) -> Contributions | None:
+        """Return what each n-gram of a text says for a label, exactly, or None where the model is not additive (encoders)."""
+        if not isinstance(self._predictor, TfidfPredictor):
+            return None
+        terms, parts = self._predictor.parts(clean(text))
+        column, temperature = self.labels.index(label), self.manifest.calibration.temperature
+        bias = self._predictor.head.bias
+        values = (parts[:, column] - parts.mean(1)) / temperature
+        return Contributions(float(bias[column] - bias.mean()) / temperature, tuple(zip(terms, values.tolist(), strict=True)))
 
 
 def load(folder: str | Path, *, threads: int = 0) -> Model:

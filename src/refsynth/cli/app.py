@@ -12,7 +12,7 @@ import sys
 import typer
 
 import refsynth
-from refsynth.cli import bench, demo, doctor, evaluate, init, models, predict, run, trace
+from refsynth.cli import bench, demo, doctor, evaluate, init, keys, models, predict, record, run, serve, trace
 from refsynth.cli.screen import err
 from refsynth.core.errors import RefsynthError
 
@@ -30,6 +30,10 @@ app.command("run")(run.run)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("trace")(trace.trace)
+app.command("serve")(serve.serve)
+app.command("reload")(serve.reload)
+app.add_typer(keys.keys, name="keys")
+app.add_typer(record.record, name="record")
 app.add_typer(models.models, name="models")
 app.add_typer(bench.bench, name="bench")
 app.command("doctor")(doctor.doctor)

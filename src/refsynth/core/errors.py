@@ -6,10 +6,12 @@ RefsynthError                 one base to catch
 │   ├── DataError             a data file: place, found, expected, remedy
 │   └── BundleError           a bundle that is damaged, altered or not one
 ├── GateError        exit 3   a gate said no
+├── AccessError      exit 1   a caller of the server is refused: `reason`, and the HTTP status that says so
 └── MissingError     exit 4   a model, an extra or an endpoint is not there
     ├── ExtraError            an optional dependency is not installed
     ├── ModelError            model weights are absent or do not match their hash
-    └── EndpointError         a reference endpoint refuses, fails or answers nonsense
+    ├── EndpointError         a reference endpoint refuses, fails or answers nonsense
+    └── RecordError           the record's database is not there, busy, or of another version
 
 A message says what was found, what was expected and what to do. Errors of other libraries are mapped to these where they
 enter, with `from`.
@@ -60,6 +62,14 @@ class GateError(RefsynthError):
     exit_code = 3
 
 
+class AccessError(RefsynthError):
+    """A caller of the server is refused. `reason` is one word, fit for a metric's label; `status` an HTTP status."""
+
+    def __init__(self, found: str, *, reason: str, status: int) -> None:
+        super().__init__(found)
+        self.reason, self.status = reason, status
+
+
 class MissingError(RefsynthError):
     """Something that must be installed, fetched or started is not there."""
 
@@ -76,6 +86,10 @@ class ModelError(MissingError):
 
 class EndpointError(MissingError):
     """A reference endpoint refuses, fails or answers nonsense."""
+
+
+class RecordError(MissingError):
+    """The database of predictions and feedback is not there, busy, or of another version."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 from refsynth.core.errors import ExtraError
@@ -19,7 +20,21 @@ def require(module: str, *, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise
-        raise ExtraError(
-            f"this needs the package '{module.split('.')[0]}', which is not installed",
-            remedy=f"pip install 'refsynth[{extra}]'",
-        ) from error
+        raise _missing(module, extra) from error
+
+
+def check_installed(*modules: str, extra: str) -> None:
+    """Check that top-level modules, which the extra `extra` installs, are there, without importing them.
+
+    Raises:
+        ExtraError: one is not.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise _missing(module, extra)
+
+
+def _missing(module: str, extra: str) -> ExtraError:
+    return ExtraError(
+        f"this needs the package '{module.split('.')[0]}', which is not installed", remedy=f"pip install 'refsynth[{extra}]'"
+    )

@@ -48,9 +48,14 @@ def derive_seed(seed: int, *names: object) -> int:
     return int(digest([seed, *map(str, names)])[:8], 16) % 2**31
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that, at any moment, either the old or the new content is there and on disk."""
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Write a file so that, at any moment, either the old or the new content is there and on disk.
+
+    `mode` is what the process's umask leaves of it.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # one that a killed process of the same number left would keep its mode
+    temporary.touch(mode=mode, exist_ok=False)
     with temporary.open("wb") as stream:
         stream.write(data)
         stream.flush()

@@ -159,6 +159,11 @@ class TfidfPredictor:
             out[index] = row.values @ self.head.weights[row.indices] + self.head.bias
         return out
 
+    def parts(self, text: str) -> tuple[list[str], FloatArray]:
+        """Return the J n-grams of a text and what each adds to the logits, [J, K]: their sum and the bias are the logits."""
+        row = self.vectors.rows([text])[0]
+        return self.vectors.terms(row.indices), row.values[:, None] * self.head.weights[row.indices]
+
 
 def logits_of(predictors: Mapping[Name, Predictor], texts: Sequence[str]) -> dict[Name, FloatArray]:
     """Return what each predictor says of the texts, logits [N, K]; an encoder that several share reads them once."""

@@ -141,6 +141,11 @@ class TfidfVectors:
         """The number of columns, D."""
         return int(self._offsets[-1])
 
+    def terms(self, columns: IntArray) -> list[str]:
+        """Return the n-gram of each column."""
+        parts = np.searchsorted(self._offsets, columns, side="right") - 1
+        return [self.parts[part].terms[column - self._offsets[part]] for part, column in zip(parts, columns, strict=True)]
+
     def rows(self, texts: Sequence[str]) -> list[SparseRow]:
         """Return the non-zero features of each text."""
         return [self._row(text) for text in texts]

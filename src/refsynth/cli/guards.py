@@ -1,0 +1,157 @@
+"""What protects a server, put together from the options of `refsynth serve`: keys, quotas, the record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from refsynth.core.errors import AccessError
+from refsynth.serve.auth import KeyChecker
+from refsynth.serve.limits import Limiter, Quota
+from refsynth.serve.seams import Caller, Guards, NoRecord, OpenKeys, Outcome, Served
+
+if TYPE_CHECKING:
+    from refsynth.monitor.record import Record
+
+
+class Protection(BaseModel):
+    """The options. `rate` is in texts a second, for keys that have no quota of their own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keys: Path | None = None
+    rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    burst: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    record: str | None = None
+    texts: bool = False
+
+
+def compose(options: Mapping[str, Any], shared: Path) -> Guards:
+    """Open what the options name.
+
+    Raises:
+        InputError: the file of keys or of quotas, or the record, cannot be opened.
+    """
+    chosen = Protection.model_validate(options)
+    quotas = Quotas(Limiter(shared / "quotas"), _quota(chosen.rate, chosen.burst))
+    return Guards(
+        keys=OpenKeys() if chosen.keys is None else Keys(KeyChecker(chosen.keys), quotas),
+        limiter=quotas,
+        recorder=NoRecord() if chosen.record is None else _recorder(chosen.record, texts=chosen.texts),
+    )
+
+
+def _quota(rate: float | None, burst: float | None) -> Quota | None:
+    return None if rate is None else Quota(rate, burst or max(1.0, rate))
+
+
+class Quotas:
+    """The quotas of all keys: a key's own, or the server's."""
+
+    def __init__(self, limiter: Limiter, common: Quota | None) -> None:
+        self._limiter, self._common = limiter, common
+        self._own: dict[str, Quota | None] = {}
+
+    def know(self, key: str, own: Quota | None) -> None:
+        """Remember the quota of a key, or that it has none of its own."""
+        self._own[key] = own
+
+    def take(self, key: str, n: int) -> float:
+        """Take `n` texts; return 0, or the seconds to wait where nothing was taken."""
+        quota = self._own.get(key) or self._common
+        return 0.0 if quota is None else self._limiter.take(key, quota, n)
+
+
+class Keys:
+    """The file of keys, and what it says of quotas."""
+
+    required = True
+
+    def __init__(self, checker: KeyChecker, quotas: Quotas) -> None:
+        self._checker, self._quotas = checker, quotas
+
+    def check(self, presented: str | None) -> Caller | None:
+        """Return whose key was presented, or None where it is not good.
+
+        Raises:
+            AccessError: keys cannot be checked now.
+        """
+        try:
+            key = self._checker.identify(presented)
+        except AccessError as error:
+            if error.status == 401:
+                return None
+            raise
+        self._quotas.know(key.id, _quota(key.rate, key.burst))
+        return Caller(key.id, frozenset(key.scopes))
+
+
+class Recorder:
+    """The record in a database. Predictions are written by a thread, feedback at once."""
+
+    enabled = True
+
+    def __init__(self, record: Record, *, texts: bool) -> None:
+        from refsynth.monitor.writer import PredictionWriter
+
+        self.texts, self._record, self._writer = texts, record, PredictionWriter(record)
+
+    def predictions(self, served: Sequence[Served]) -> None:
+        """Leave answers to be written; where the database cannot keep up, they are dropped."""
+        from refsynth.monitor.record import Predicted
+
+        self._writer.put(
+            [
+                Predicted(
+                    request_id=one.request_id,
+                    row=one.row,
+                    label=one.label,
+                    probability=one.probability,
+                    abstained=one.abstain,
+                    model=one.version,
+                    tier=one.tier,
+                    source=one.key,
+                    text=one.text,
+                )
+                for one in served
+            ]
+        )
+
+    def feedback(self, *, request_id: str, row: int, label: str, key: str) -> Outcome:
+        """Write feedback and return when it is on disk.
+
+        Raises:
+            RecordError: it could not be written.
+        """
+        from refsynth.monitor.record import Feedback
+
+        (outcome,) = self._record.add_feedback([Feedback(request_id, row, label, source=key)])
+        return outcome.value
+
+    def close(self) -> None:
+        """Write what waits and close the database."""
+        self._writer.close()
+        self._record.close()
+
+
+def _recorder(where: str, *, texts: bool) -> Recorder:
+    from refsynth.monitor.record import Record
+    from refsynth.serve.redact import Redactor
+
+    redactor = Redactor() if texts else None
+    redact = None if redactor is None else lambda text: redactor.redact(text).text
+    return Recorder(Record.open(where, redact=redact, tables="trust"), texts=texts)
+
+
+def prepare(where: str) -> None:
+    """Make the tables of a SQLite record; check those of a database, which its owner makes with `refsynth record upgrade`.
+
+    Raises:
+        RefsynthError: it is no record, does not answer, or is of another version.
+    """
+    from refsynth.monitor.record import Record
+
+    Record.open(where, tables="check" if "://" in where else "make").close()

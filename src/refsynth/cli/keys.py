@@ -1,0 +1,97 @@
+"""`refsynth keys`: the API keys of a server."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from refsynth.cli.screen import err, out, print_json
+from refsynth.serve.auth import SCOPES, Key, Keyring, default_keys
+
+keys = typer.Typer(help="API keys of the server: add, list, revoke.", no_args_is_help=True)
+
+_DAY = 86_400.0
+
+File = Annotated[
+    Path | None,
+    typer.Option("--keys", help="The file of keys; $REFSYNTH_KEYS, or keys.json in ~/.config/refsynth.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@keys.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    scope: Annotated[list[str] | None, typer.Option(help=f"What it may do: {', '.join(SCOPES)}; may be repeated.")] = None,
+    days: Annotated[float | None, typer.Option(help="How long it is good for; until it is revoked, if left out.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Its quota, texts a second; the server's, if left out.")] = None,
+    burst: Annotated[float | None, typer.Option(help="How many texts of it may come at once.")] = None,
+    file: File = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key and show it, this once. Without --scope it may predict, explain and give feedback.
+
+    Example: refsynth keys add webshop --scope predict --days 90
+    """
+    made = Keyring(file or default_keys()).add(
+        name,
+        scopes=scope or ("predict", "explain", "feedback"),
+        seconds=None if days is None else days * _DAY,
+        rate=rate,
+        burst=burst,
+    )
+    if as_json:
+        print_json({"presented": made.presented, **_record(made.key)})
+        return
+    out.print(made.presented, markup=False)
+    err.print("This is the only time that the key is shown. Clients send it as: Authorization: Bearer KEY", markup=False)
+
+
+@keys.command("list")
+def list_(file: File = None, as_json: Json = False) -> None:
+    """List the keys: whose, what they may do, until when.
+
+    Example: refsynth keys list
+    """
+    path = file or default_keys()
+    found = Keyring(path).keys()
+    if as_json:
+        print_json({"file": str(path), "keys": [_record(key) for key in found]})
+        return
+    if not found:
+        out.print(f"no keys in {path}; make one with: refsynth keys add NAME", markup=False)
+        return
+    table = Table("id", "name", "scopes", "made", "until", "state", box=None)
+    for key in found:
+        until = "" if key.expires is None else _day(key.expires)
+        table.add_row(key.id, key.name, " ".join(key.scopes), _day(key.created), until, key.state(time.time()))
+    out.print(table)
+
+
+@keys.command("revoke")
+def revoke(
+    which: Annotated[str, typer.Argument(help="The id of a key, or its name if no other has it.")],
+    file: File = None,
+    as_json: Json = False,
+) -> None:
+    """End a key, for good. Running servers refuse it within a second.
+
+    Example: refsynth keys revoke webshop
+    """
+    key = Keyring(file or default_keys()).revoke(which)
+    if as_json:
+        print_json(_record(key))
+        return
+    err.print(f"{key.name} ({key.id}): revoked", markup=False)
+
+
+def _record(key: Key) -> dict[str, object]:
+    return {**key.model_dump(exclude={"hash"}), "state": key.state(time.time())}
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))

@@ -1,0 +1,114 @@
+"""`refsynth record`: what a server remembers: tables, counts, retention, export."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from refsynth.cli.screen import err, out, print_json
+
+record = typer.Typer(help="The record of predictions and feedback: upgrade, show, export, purge.", no_args_is_help=True)
+
+Where = Annotated[
+    str,
+    typer.Argument(
+        envvar="REFSYNTH_RECORD", help="A SQLite file, or postgresql://user@host/name; a password is better in $REFSYNTH_RECORD."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@record.command("upgrade")
+def upgrade(where: Where) -> None:
+    """Make the tables, or bring those of an older version up to date.
+
+    Example: refsynth record upgrade postgresql://refsynth@db/refsynth
+    """
+    from refsynth.monitor.record import Record
+
+    Record.open(where).close()
+    err.print("the tables are up to date")
+
+
+@record.command("show")
+def show(
+    where: Where,
+    days: Annotated[float, typer.Option(min=0, help="How far back to count.")] = 7,
+    as_json: Json = False,
+) -> None:
+    """Count predictions by label, abstentions, feedback, and how often people agreed.
+
+    Example: refsynth record show record.sqlite --days 1
+    """
+    from refsynth.monitor.record import Record
+
+    opened = Record.open(where, tables="check")
+    try:
+        found = opened.summary(since=_ago(days))
+    finally:
+        opened.close()
+    if as_json:
+        print_json(found._asdict())
+        return
+    total = sum(found.predictions.values())
+    out.print(f"last {days:g} days: {total:,} predictions, {found.abstained:,} unsure", markup=False)
+    for label, n in sorted(found.predictions.items(), key=lambda item: -item[1]):
+        out.print(f"  {label}: {n:,} ({n / total:.0%})", markup=False)
+    out.print(f"{found.feedback:,} feedback, {found.agreed:,} of {found.compared:,} agree with the prediction", markup=False)
+
+
+@record.command("export")
+def export(
+    where: Where,
+    file: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
+    days: Annotated[float | None, typer.Option(min=0, help="Only feedback of the last days.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the texts that people labelled, as rows to train on.
+
+    Example: refsynth record export record.sqlite --out feedback.parquet
+    """
+    from refsynth.monitor.export import export as export_to
+    from refsynth.monitor.record import Record
+
+    opened = Record.open(where, tables="check")
+    try:
+        done = export_to(opened, file, since=None if days is None else _ago(days))
+    finally:
+        opened.close()
+    if as_json:
+        print_json({"file": str(file), **done._asdict()})
+        return
+    err.print(f"{done.rows:,} rows in {file}", markup=False)
+    if done.without_text:
+        err.print(f"{done.without_text:,} more have no text: a server stores texts only if it is told to", markup=False)
+
+
+@record.command("purge")
+def purge(
+    where: Where,
+    days: Annotated[float, typer.Option(min=0, help="What is older than this many days is deleted.")],
+    as_json: Json = False,
+) -> None:
+    """Delete old predictions and feedback, texts included.
+
+    Example: refsynth record purge record.sqlite --days 90
+    """
+    from refsynth.monitor.record import Record
+
+    opened = Record.open(where, tables="check")
+    try:
+        done = opened.purge(before=_ago(days))
+    finally:
+        opened.close()
+    if as_json:
+        print_json(done._asdict())
+        return
+    err.print(f"deleted {done.predictions:,} predictions and {done.feedback:,} feedback", markup=False)
+
+
+def _ago(days: float) -> datetime:
+    return datetime.now(UTC) - timedelta(days=days)

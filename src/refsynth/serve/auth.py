@@ -1,0 +1,273 @@
+"""API keys: made, listed, revoked and checked. A key is shown once; its file holds a keyed hash of it.
+
+The file of keys is small and written whole, atomically, under a lock. Every worker process reads it again when it changes and at
+the latest after half a second, so a revocation is seen at once. The secret beside it keys the hashes: a stolen file of keys alone
+does not even allow guessing. Knows nothing of HTTP but the status that belongs to a refusal.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from refsynth.core.errors import AccessError, InputError, nearest
+from refsynth.core.run import write_atomic
+
+Scope = Literal["predict", "explain", "feedback", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+_KEY = re.compile(r"rsk_([0-9a-f]{12})_[0-9a-f]{48}")
+_REREAD = 0.5  # seconds; for file systems on which a replaced file looks like the one before
+_SECRET_BYTES = 32
+_EXPOSED = 0o037  # a group may read (that is how a container gets a secret), nobody may do more
+
+
+class Key(BaseModel):
+    """What is known of a key, all but itself. Times are seconds since 1970; `rate` is in units a second, None is the server's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(pattern=r"^[0-9a-f]{12}$")
+    name: str
+    scopes: tuple[Scope, ...]
+    created: float
+    expires: float | None = None
+    revoked: float | None = None
+    rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    burst: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    hash: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
+
+    def state(self, now: float) -> Literal["active", "expired", "revoked"]:
+        """Return whether the key is good at a time."""
+        if self.revoked is not None:
+            return "revoked"
+        return "expired" if self.expires is not None and now >= self.expires else "active"
+
+
+class NewKey(NamedTuple):
+    """A key that was just made: `presented` is what its owner sends, and is stored nowhere."""
+
+    presented: str
+    key: Key
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    keys: tuple[Key, ...] = ()
+
+
+def default_keys() -> Path:
+    """Return $REFSYNTH_KEYS, else refsynth/keys.json below $XDG_CONFIG_HOME or ~/.config."""
+    if own := os.environ.get("REFSYNTH_KEYS"):
+        return Path(own)
+    shared = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(shared) if shared else Path.home() / ".config") / "refsynth" / "keys.json"
+
+
+class Keyring:
+    """The file of keys, for who administers it. The secret is `keys.secret` beside `keys.json`."""
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self.path, self._clock = path, clock
+
+    def add(
+        self,
+        name: str,
+        *,
+        scopes: Collection[str],
+        seconds: float | None = None,
+        rate: float | None = None,
+        burst: float | None = None,
+    ) -> NewKey:
+        """Make a key.
+
+        Args:
+            name: whose it is, for people.
+            scopes: what it may do.
+            seconds: how long it is good for; None is until it is revoked.
+            rate: its own quota in units a second; None is the server's.
+            burst: how much of it may come at once; None is the server's.
+
+        Raises:
+            InputError: a scope is unknown, a number is not positive, or the file cannot be read or written.
+        """
+        for scope in scopes:
+            if scope not in SCOPES:
+                hint = nearest(scope, SCOPES)
+                raise InputError(f"unknown scope '{scope}'", expected=f"scopes: {', '.join(SCOPES)}", remedy=hint)
+        if not scopes or not name.strip() or any(value is not None and not value > 0 for value in (seconds, rate, burst)):
+            raise InputError("a key needs a name, a scope, and positive numbers", remedy="see: refsynth keys add --help")
+        with self._lock():
+            secret = _make_secret(_secret_path(self.path))
+            now, number = self._clock(), secrets.token_hex(6)
+            presented = f"rsk_{number}_{secrets.token_hex(24)}"
+            key = Key(
+                id=number,
+                name=name.strip(),
+                scopes=tuple(scope for scope in SCOPES if scope in scopes),
+                created=now,
+                expires=None if seconds is None else now + seconds,
+                rate=rate,
+                burst=burst,
+                hash=_hash(secret, presented),
+            )
+            self._write((*self.keys(), key))
+        return NewKey(presented, key)
+
+    def revoke(self, which: str) -> Key:
+        """End a key, for good, by its id or its name.
+
+        Raises:
+            InputError: there is none, it is ambiguous, or the file cannot be read or written.
+        """
+        with self._lock():
+            keys = self.keys()
+            found = [key for key in keys if which in (key.id, key.name) and key.revoked is None]
+            if len(found) != 1:
+                what = "no active key" if not found else f"{len(found)} active keys"
+                remedy = "the ids are in: refsynth keys list" if found else nearest(which, [key.name for key in keys])
+                raise InputError(f"{self.path}: {what} with the id or name '{which}'", remedy=remedy)
+            revoked = found[0].model_copy(update={"revoked": self._clock()})
+            self._write(tuple(revoked if key.id == revoked.id else key for key in keys))
+        return revoked
+
+    def keys(self) -> tuple[Key, ...]:
+        """Return all keys in the order in which they were made; none where there is no file.
+
+        Raises:
+            InputError: the file is damaged or cannot be read.
+        """
+        return _read_keys(self.path) if self.path.exists() else ()
+
+    def _write(self, keys: tuple[Key, ...]) -> None:
+        write_atomic(self.path, _File(keys=keys).model_dump_json(indent=1).encode() + b"\n", mode=0o600)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with self.path.with_name(f".{self.path.name}.lock").open("w") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX)
+                yield
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written ({error.strerror})", remedy="name another with --keys") from error
+
+
+class KeyChecker:
+    """Checks presented keys in a worker process. `check` takes microseconds: it may be called in an event loop."""
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        """Open the file of keys.
+
+        Raises:
+            InputError: it or its secret is absent, damaged, or open to others.
+        """
+        self._path, self._clock = path, clock
+        if not path.exists():
+            raise InputError(f"{path}: no such file of keys", remedy="make a key with: refsynth keys add NAME")
+        self._secret = _read_secret(_secret_path(path))
+        self._keys: dict[str, Key] = {}
+        self._seen, self._due = (0, 0, 0), 0.0
+        self._refresh()
+
+    def check(self, presented: str | None, scope: Scope) -> Key:
+        """Return the key that was presented if it may do `scope`.
+
+        Raises:
+            AccessError: as `identify`, or with status 403 (it lacks the scope).
+        """
+        key = self.identify(presented)
+        if scope not in key.scopes:
+            raise AccessError(f"the API key lacks the scope '{scope}'", reason="scope", status=403)
+        return key
+
+    def identify(self, presented: str | None) -> Key:
+        """Return the key that was presented.
+
+        Raises:
+            AccessError: with status 401 (no key, unknown, expired, revoked) or 503 (the file of keys went away or is damaged:
+                nobody gets in).
+        """
+        if not presented:
+            raise AccessError("an API key is needed", reason="missing", status=401)
+        try:
+            self._refresh()
+        except InputError as error:
+            raise AccessError("API keys cannot be checked now", reason="unavailable", status=503) from error
+        shape = _KEY.fullmatch(presented)
+        key = self._keys.get(shape[1]) if shape else None
+        # A key of an unknown id is hashed and compared like any other, so that the time does not tell which ids exist.
+        expected = key.hash if key else "0" * 64
+        same = hmac.compare_digest(_hash(self._secret, presented if shape else ""), expected)
+        if key is None or not same:
+            raise AccessError("the API key is unknown", reason="unknown", status=401)
+        state = key.state(self._clock())
+        if state != "active":
+            raise AccessError(f"the API key is {state}", reason=state, status=401)
+        return key
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        try:
+            status = self._path.stat()
+        except OSError as error:
+            raise InputError(f"{self._path}: cannot be read ({error.strerror})") from error
+        seen = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if seen != self._seen or now >= self._due:
+            self._keys = {key.id: key for key in _read_keys(self._path)}
+            self._seen, self._due = seen, now + _REREAD
+
+
+def _hash(secret: bytes, presented: str) -> str:
+    """Return the keyed BLAKE2b of a key, in hex. A key has 192 random bits, so a fast hash is enough."""
+    return hashlib.blake2b(presented.encode(), key=secret, digest_size=32).hexdigest()
+
+
+def _read_keys(path: Path) -> tuple[Key, ...]:
+    try:
+        return _File.model_validate_json(path.read_bytes()).keys
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        problem = error.errors(include_input=False)[0]
+        raise InputError(
+            f"{path}: not a file of keys ({problem['msg']})", remedy="restore it, or make new keys in another"
+        ) from None
+
+
+def _secret_path(path: Path) -> Path:
+    return path.with_suffix(".secret")
+
+
+def _make_secret(path: Path) -> bytes:
+    """Return the secret, made now if it is not there. The caller holds the lock."""
+    if not path.exists():
+        write_atomic(path, secrets.token_bytes(_SECRET_BYTES), mode=0o600)
+    return _read_secret(path)
+
+
+def _read_secret(path: Path) -> bytes:
+    try:
+        mode, secret = stat.S_IMODE(path.stat().st_mode), path.read_bytes()
+    except OSError as error:
+        remedy = "it belongs beside the file of keys; without it all keys must be made again"
+        raise InputError(f"{path}: cannot be read ({error.strerror})", remedy=remedy) from error
+    if mode & _EXPOSED:
+        raise InputError(f"{path}: mode {mode:03o}", expected="a secret that others cannot read", remedy=f"chmod 600 {path}")
+    if len(secret) != _SECRET_BYTES:
+        raise InputError(f"{path}: {len(secret)} bytes", expected=f"a secret of {_SECRET_BYTES}")
+    return secret

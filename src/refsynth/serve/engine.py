@@ -1,0 +1,92 @@
+"""The bundle behind the queue: opened with its version and golden texts, switched between two batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from refsynth.bundle import Contributions, Model, load
+from refsynth.bundle.golden import TOLERATED, Golden, read_golden
+from refsynth.bundle.manifest import MANIFEST
+from refsynth.core.run import file_digest
+from refsynth.core.types import Prediction
+
+BYTES_PER_TOKEN = 4
+VERSION_DIGITS = 12
+
+
+class Question(NamedTuple):
+    """A text, and whether to say why. `label` is the one to explain; the predicted one where it is None."""
+
+    text: str
+    explain: bool = False
+    label: str | None = None
+
+
+class Answer(NamedTuple):
+    """What one bundle said of one text."""
+
+    prediction: Prediction
+    version: str
+    tier: str
+    contributions: Contributions | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An open bundle that passed its self-test. `version` is the start of the hash of its manifest."""
+
+    model: Model
+    golden: Golden
+    version: str
+
+    @classmethod
+    def open(cls, folder: Path, *, threads: int) -> Self:
+        """Open a bundle.
+
+        Raises:
+            BundleError: it is damaged, or does not give its golden outputs here.
+        """
+        model = load(folder, threads=threads)
+        golden = read_golden(folder / "golden.json", len(model.labels))
+        return cls(model, golden, file_digest(folder / MANIFEST)[:VERSION_DIGITS])
+
+    def agrees(self, index: int, prediction: Prediction) -> bool:
+        """Tell whether a prediction for golden text `index` is what it should be, up to rounding."""
+        row = np.array([[prediction.probabilities[label] for label in self.model.labels]])
+        one = Golden(self.golden.texts[index : index + 1], self.golden.probabilities[index : index + 1])
+        return one.share_off(row, limit=self.model.manifest.golden_limit) <= TOLERATED
+
+
+class Engine:
+    """Answers batches of questions with the bundle that is current when the batch begins."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.current = loaded
+
+    def switch(self, loaded: Loaded) -> None:
+        """Answer the next batch, and all after it, with another bundle."""
+        self.current = loaded
+
+    def run(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answer each question."""
+        loaded = self.current  # read once: a switch falls between batches
+        predictions = loaded.model.predict([question.text for question in questions])
+        return [
+            Answer(prediction, loaded.version, loaded.model.variant, _why(loaded.model, question, prediction))
+            for question, prediction in zip(questions, predictions, strict=True)
+        ]
+
+    def cost(self, text: str) -> int:
+        """Return about how many tokens of a text are read."""
+        tokens = 1 + len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN
+        longest = self.current.model.manifest.max_tokens
+        return tokens if longest is None else min(tokens, longest)
+
+
+def _why(model: Model, question: Question, prediction: Prediction) -> Contributions | None:
+    return model.contributions(question.text, question.label or prediction.label) if question.explain else None

@@ -1,0 +1,157 @@
+"""Quotas per key, held across the worker processes of one machine. Knows nothing of HTTP or of what a unit is.
+
+A quota is a token bucket. What is kept of one is a single number, the moment at which the bucket will be full again (the generic
+cell rate algorithm, ITU-T I.371), in a memory-mapped file that the workers share: microseconds a call, where a transaction of a
+database takes a hundred. A bucket is locked by a range of bytes; the system lets go of it when its holder dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import math
+import mmap
+import os
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from refsynth.core.errors import InputError
+
+_HEADER = struct.Struct("<8s36s")
+_MAGIC = b"rsquota1"
+_SLOT = struct.Struct("<16sd")  # digest of the key, when its bucket is full again: seconds of the system's monotonic clock
+_FIRST = 64  # bytes before the slots
+_SLOTS = 1 << 14
+_PATIENCE = 0.005  # seconds to wait for a bucket that another worker holds for some microseconds
+_PAUSE = 0.0002
+
+
+class Quota(NamedTuple):
+    """`rate` units a second in the long run, at most `burst` at once."""
+
+    rate: float
+    burst: float
+
+
+class Limiter:
+    """The buckets of all keys. Each worker process opens the same file once; its threads share the limiter."""
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Open the file, made if it is not there. What it holds is forgotten when the machine starts again.
+
+        Raises:
+            InputError: it cannot be opened, or is another kind of file.
+        """
+        self._path, self._clock = path, clock
+        self._thread = threading.Lock()  # the system's locks hold between processes only
+        self._slot: dict[str, int] = {}
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be opened ({error.strerror})", remedy="name another file of quotas") from error
+        try:
+            self._map = self._prepare()
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def _prepare(self) -> mmap.mmap:
+        """Map the file, zeroed if it is new or from before the machine's start."""
+        size, header = _FIRST + _SLOTS * _SLOT.size, _HEADER.pack(_MAGIC, _boot())
+        fcntl.lockf(self._file, fcntl.LOCK_EX, _FIRST, 0)
+        try:
+            found = os.pread(self._file, len(_MAGIC), 0)
+            if found not in (b"", bytes(len(_MAGIC)), _MAGIC):
+                raise InputError(f"{self._path}: not a file of quotas", remedy="name another file, or delete it")
+            os.ftruncate(self._file, size)
+            mapped = mmap.mmap(self._file, size)
+            if mapped[: len(header)] != header:
+                mapped[:] = header + bytes(size - len(header))
+            return mapped
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, _FIRST, 0)
+
+    def take(self, key: str, quota: Quota, cost: float = 1.0) -> float:
+        """Take units from the bucket of a key.
+
+        A cost above the burst is let through when the bucket is full, and is paid off before the next: the rate holds.
+
+        Args:
+            key: whose bucket, such as the id of an API key.
+            quota: its rate and burst; a changed quota holds from the next call.
+            cost: units to take, for instance texts.
+
+        Returns:
+            0 if they were taken; else the seconds to wait until they can be, and nothing was taken.
+
+        Raises:
+            InputError: the file has no room for one more key.
+        """
+        allowed = max(0.0, quota.burst - cost) / quota.rate
+        with self._thread:
+            slot = self._slot.get(key)
+            if slot is None:
+                slot = self._slot[key] = self._find(key)
+            place = _FIRST + slot * _SLOT.size
+            with self._held(place, _SLOT.size):
+                now = self._clock()
+                digest, full = _SLOT.unpack_from(self._map, place)
+                full = max(full, now) if math.isfinite(full) else now
+                wait = full - now - allowed
+                if wait > 0:
+                    return wait
+                _SLOT.pack_into(self._map, place, digest, full + cost / quota.rate)
+                return 0.0
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._map.close()
+        os.close(self._file)
+
+    def _find(self, key: str) -> int:
+        """Return the slot of a key, taken now if it has none."""
+        mine = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        start = int.from_bytes(mine[:8], "little")
+        with self._held(0, _FIRST):  # a slot never changes hands, so only the search for a free one needs the lock
+            for step in range(_SLOTS):
+                slot = (start + step) % _SLOTS
+                place = _FIRST + slot * _SLOT.size
+                found, _ = _SLOT.unpack_from(self._map, place)
+                if found == mine:
+                    return slot
+                if not any(found):
+                    _SLOT.pack_into(self._map, place, mine, 0.0)
+                    return slot
+        raise InputError(f"{self._path}: quotas of {_SLOTS:,} keys are full", remedy="delete the file and start the server again")
+
+    @contextmanager
+    def _held(self, start: int, size: int) -> Iterator[None]:
+        """Hold a range of the file.
+
+        A holder that was stopped, not killed, keeps its lock. Nobody waits for it: after `_PATIENCE` the block runs without the
+        lock, which can cost at most the units of one call that runs at the same moment.
+        """
+        deadline = 0.0
+        while True:
+            try:
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, size, start)
+                break
+            except BlockingIOError:
+                deadline = deadline or time.monotonic() + _PATIENCE
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(_PAUSE)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, size, start)
+
+
+def _boot() -> bytes:
+    """Return an id of the machine's run since it started: its monotonic clock counts from there."""
+    return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()[:36]

@@ -1,0 +1,183 @@
+"""What goes in and out, as pydantic models with examples: the OpenAPI description is made of these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+REQUEST_ID = r"^[A-Za-z0-9._:-]{1,64}$"
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _example(**example: Any) -> ConfigDict:
+    return ConfigDict(extra="forbid", strict=True, json_schema_extra={"example": example})
+
+
+class PredictRequest(_In):
+    """Texts to label."""
+
+    model_config = _example(texts=["where is my parcel?"], top_k=3)
+    texts: str | list[str] = Field(description="One text, or a list of texts.")
+    top_k: int | None = Field(default=None, ge=1, le=1_000_000, description="How many labels to show; all of them if left out.")
+    probabilities: bool = Field(default=True, description="Whether to show probabilities by label.")
+
+
+class PredictionOut(BaseModel):
+    """The answer for one text."""
+
+    label: str
+    probability: float = Field(ge=0, le=1)
+    probabilities: dict[str, float] | None = Field(default=None, description="By label, highest first.")
+    abstain: bool = Field(description="The model would rather not answer: its probability is below the calibrated threshold.")
+    tier: str = Field(description="Which arithmetic answered: int8, its slower safe form, or exact.")
+    version: str = Field(description="Which bundle answered.")
+
+
+class RowFailure(BaseModel):
+    """The model failed on this text; the others are not affected."""
+
+    error: dict[str, str]
+
+
+class PredictReply(BaseModel):
+    """One prediction per text, in order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "request_id": "5f0c2f9be4ec4ce9",
+                "predictions": [
+                    {
+                        "label": "delivery",
+                        "probability": 0.91,
+                        "probabilities": {"delivery": 0.91, "cancellation": 0.05, "billing": 0.04},
+                        "abstain": False,
+                        "tier": "int8",
+                        "version": "0b44a9d7b51c",
+                    }
+                ],
+            }
+        }
+    )
+    request_id: str
+    predictions: list[PredictionOut | RowFailure]
+
+
+class TeiRequest(_In):
+    """A request in the form of Hugging Face's text-embeddings-inference."""
+
+    model_config = _example(inputs="where is my parcel?")
+    inputs: str | list[str] | list[list[str]] = Field(description="One text, or a batch as a list of lists of one text each.")
+    truncate: bool = Field(default=True, description="Accepted for compatibility; long texts are always cut.")
+    raw_scores: bool = Field(default=False, description="Only false: scores are calibrated probabilities.")
+
+
+class TeiScore(BaseModel):
+    """A label with its probability."""
+
+    score: float
+    label: str
+
+
+class ExplainRequest(_In):
+    """A text whose label is to be explained."""
+
+    model_config = _example(text="where is my parcel?", top=10)
+    text: str
+    label: str | None = Field(default=None, description="The label to explain; the predicted one if left out.")
+    top: int = Field(default=20, ge=1, le=1000, description="How many parts to show, strongest first.")
+
+
+class Part(BaseModel):
+    """A part of the text and what it says for the label. Offsets count characters; n-grams of TF-IDF have none."""
+
+    text: str
+    value: float
+    start: int | None = None
+    end: int | None = None
+
+
+class ExplainReply(BaseModel):
+    """Why a label.
+
+    `contributions` (TF-IDF) is exact: `base`, all values and `rest` sum to log p(label) less the mean of log p over all labels.
+    `occlusion` (encoders) is measured: a value is how much p(label) falls when that part is left out.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "request_id": "5f0c2f9be4ec4ce9",
+                "label": "delivery",
+                "probability": 0.91,
+                "method": "contributions",
+                "base": -0.1,
+                "parts": [{"text": "parcel", "value": 1.3, "start": None, "end": None}],
+                "rest": 0.2,
+                "version": "0b44a9d7b51c",
+            }
+        }
+    )
+    request_id: str
+    label: str
+    probability: float
+    method: str
+    base: float
+    parts: list[Part]
+    rest: float = Field(description="The sum of the values that are not shown.")
+    version: str
+
+
+class FeedbackRequest(_In):
+    """The correct label of a row of an earlier request."""
+
+    model_config = _example(request_id="5f0c2f9be4ec4ce9", row=0, label="billing")
+    request_id: str = Field(pattern=REQUEST_ID)
+    row: int = Field(default=0, ge=0, le=1_000_000, description="Which text of that request, from 0.")
+    label: str
+
+
+class FeedbackReply(BaseModel):
+    """The feedback is on disk."""
+
+    request_id: str
+    row: int
+    outcome: str = Field(description="stored; repeated, if it was there already; changed, if there was another label.")
+
+
+class ModelOut(BaseModel):
+    """A bundle in use."""
+
+    id: str
+    object: str = "model"
+    kind: str
+    tier: str
+    labels: list[str]
+    language: str
+    threshold: float
+    metrics: dict[str, float]
+
+
+class ModelsReply(BaseModel):
+    """What is served."""
+
+    object: str = "list"
+    data: list[ModelOut]
+
+
+class LiveReply(BaseModel):
+    """The process answers."""
+
+    status: str = "live"
+
+
+class ReadyReply(BaseModel):
+    """Whether requests should be sent here."""
+
+    ready: bool
+    problems: list[str]
+    version: str

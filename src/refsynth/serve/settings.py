@@ -1,0 +1,100 @@
+"""Settings: what an operator can choose of the server, checked against each other before anything starts."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from refsynth.core.errors import ConfigError
+
+
+class Settings(BaseModel):
+    """All of them. Times are in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bundle: Path
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1, le=64)
+    threads: int = Field(default=0, ge=0, le=256)
+    """Threads that compute, in each worker; 0 shares the cores among the workers."""
+    state: Path | None = None
+    """Folder for the bundle's copies, the control socket and the metrics; by default one named after the port."""
+
+    deadline: float = Field(default=10.0, gt=0, le=600)
+    """From a request's first byte to its answer."""
+    queue_rows: int = Field(default=2048, ge=1)
+    batch_rows: int = Field(default=64, ge=1, le=4096)
+    batch_tokens: int = Field(default=1024, ge=1)
+    requests: int = Field(default=1024, ge=1)
+    """Requests that a worker has under way at once."""
+
+    body_bytes: int = Field(default=1 << 20, ge=1024)
+    texts: int = Field(default=256, ge=1)
+    """Texts in a request."""
+    characters: int = Field(default=20_000, ge=1)
+    """Characters of a text."""
+
+    drain: float = Field(default=30.0, gt=0)
+    """From the signal to the end."""
+    notice: float = Field(default=0.0, ge=0)
+    """How long a worker that is told to end says `not ready` before it stops accepting."""
+    hang: float = Field(default=4.0, ge=0.5)
+    """A worker whose model has not answered the canary for this long is replaced."""
+    start: float = Field(default=120.0, gt=0)
+    """How long a worker may load its bundle."""
+    log_requests: bool = True
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.texts > self.queue_rows:
+            raise ValueError(f"a request of {self.texts} texts never fits into a queue of {self.queue_rows} rows")
+        if self.notice + self.deadline >= self.drain:
+            raise ValueError(
+                f"drain ({self.drain:g} s) must be longer than notice and deadline ({self.notice + self.deadline:g} s), "
+                "or accepted requests are lost"
+            )
+        return self
+
+    @classmethod
+    def of(cls, **options: object) -> Self:
+        """Build settings from options.
+
+        Raises:
+            ConfigError: an option is wrong, or two do not fit together.
+        """
+        try:
+            return cls.model_validate(options)
+        except ValidationError as error:
+            lines = [f"{'.'.join(map(str, problem['loc'])) or 'options'}: {problem['msg']}" for problem in error.errors()]
+            raise ConfigError("\n  ".join(lines), remedy="refsynth serve --help explains each option") from error
+
+    @property
+    def threads_each(self) -> int:
+        """The threads of one worker."""
+        return self.threads or max(1, len(os.sched_getaffinity(0)) // self.workers)
+
+
+def check_exposure(host: str, *, keyed: bool) -> None:
+    """Refuse to serve other machines without keys.
+
+    Raises:
+        ConfigError: the address is not this machine's own, and nobody needs a key.
+    """
+    if keyed or host == "localhost":
+        return
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False  # a name may mean any address
+    if not loopback:
+        raise ConfigError(
+            f"--host {host}: other machines could use the server, and no keys are configured",
+            expected="127.0.0.1, ::1 or localhost without keys",
+            remedy="make keys and name their store, or serve loopback behind a proxy that checks who calls",
+        )

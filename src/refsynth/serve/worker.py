@@ -1,0 +1,165 @@
+"""A worker process: opens the bundle, serves on the socket that all workers share, and does what the supervisor says.
+
+Signals are the supervisor's business; a worker ends when it is told to, or when the supervisor is gone. Accepted requests are
+answered first:
+
+    not ready -> (notice) -> no new connections -> every reply closes its connection -> nothing under way -> end
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from refsynth.core.errors import RefsynthError
+from refsynth.serve.app import build_app
+from refsynth.serve.engine import Loaded
+from refsynth.serve.front import Front
+from refsynth.serve.link import Link, Message
+from refsynth.serve.listening import BACKLOG, accept_waiting, refuse_new
+from refsynth.serve.logs import event
+from refsynth.serve.protocol import BoundedProtocol
+from refsynth.serve.seams import Guards
+from refsynth.serve.service import Service
+from refsynth.serve.settings import Settings
+
+ACCEPTED = 8
+"""Connections taken in a turn of the loop. A worker that took all that wait would leave none to the others, and in a flood of new
+connections its requests, its queue and its heartbeat would wait for seconds."""
+LINGER = 1.0
+"""Seconds for which an idle connection stays open in a drain: a request may be on its way."""
+SETTLE = 0.2
+"""Seconds for a handshake to end, and again for a connection that was just taken to be known to the server."""
+
+Compose = Callable[[Mapping[str, Any], Path], Guards]
+"""Options, as the supervisor passed them on, and a folder that all workers share, to guards."""
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its own signal handlers."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+async def run_worker(listener: socket.socket, channel: socket.socket, compose: Compose) -> None:
+    """Serve until told to end."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # a terminal or a service manager sends them to the whole group
+    link = await Link.over(channel)
+    start = await link.receive()
+    if start is None:
+        return
+    try:
+        settings = Settings.of(**start["settings"])
+        loaded = await asyncio.to_thread(Loaded.open, Path(start["bundle"]), threads=settings.threads_each)
+        service = Service(settings, loaded, compose(start["guards"], Path(start["shared"])), beat=lambda: link.send(event="beat"))
+    except RefsynthError as error:
+        link.send(event="failed", message=str(error), exit_code=error.exit_code)
+        await link.close()
+        return
+    await Worker(service, link, listener).run()
+    await link.close()
+
+
+class Worker:
+    """Serves, and obeys."""
+
+    def __init__(self, service: Service, link: Link, listener: socket.socket) -> None:
+        self._service, self._link, self._listener = service, link, listener
+        self._front: Front = build_app(service)
+        self._server = _Server(
+            uvicorn.Config(
+                self._front,
+                http=BoundedProtocol,
+                ws="none",
+                loop="asyncio",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=ACCEPTED,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._prepared: Loaded | None = None
+
+    async def run(self) -> None:
+        """Serve until the supervisor says `drain` or is gone."""
+        while self._service.health.problems():  # the first canary
+            await asyncio.sleep(0.01)
+        serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+        while not self._server.started:
+            await asyncio.sleep(0.01)
+        self._listener.listen(BACKLOG)  # the server has set it to ACCEPTED
+        event("worker ready", version=self._service.engine.current.version)
+        self._link.send(event="ready", version=self._service.engine.current.version)
+        while (order := await self._link.receive()) is not None and order["do"] != "drain":
+            await self._obey(order)
+        await self._drain()
+        await serving
+        await self._service.close()
+
+    async def _obey(self, order: Message) -> None:
+        match order["do"]:
+            case "prepare":
+                await self._prepare(Path(order["bundle"]), order["ticket"])
+            case "commit" if self._prepared is not None:
+                self._service.switch(self._prepared)
+                self._prepared = None
+                self._link.send(reply="switched", ticket=order["ticket"])
+            case "forget":
+                self._prepared = None
+
+    async def _prepare(self, folder: Path, ticket: int) -> None:
+        """Open another bundle beside the one in use; opening it tests it."""
+        try:
+            self._prepared = await asyncio.to_thread(Loaded.open, folder, threads=self._service.settings.threads_each)
+        except RefsynthError as error:
+            self._link.send(reply="refused", ticket=ticket, message=str(error))
+        else:
+            self._link.send(reply="prepared", ticket=ticket, version=self._prepared.version)
+
+    async def _drain(self) -> None:
+        loop, settings = asyncio.get_running_loop(), self._service.settings
+        end = loop.time() + 0.9 * settings.drain  # the supervisor kills at the limit
+        self._service.health.draining = True
+        event("draining", inflight=self._front.inflight)
+        await asyncio.sleep(settings.notice)
+        await self._stop_accepting()
+        linger = loop.time() + LINGER
+        while loop.time() < end and (self._front.inflight or (self._server.server_state.connections and loop.time() < linger)):
+            await asyncio.sleep(0.01)
+        event("drained", inflight=self._front.inflight)
+        self._server.should_exit = True
+
+    async def _stop_accepting(self) -> None:
+        """Take the connections that are made or in the making, and none after them: each may bring a request."""
+        loop, server = asyncio.get_running_loop(), self._server
+        refuse_new(self._listener)
+        await asyncio.sleep(SETTLE)
+        last = accept_waiting(self._listener)
+        for each in server.servers:
+            each.close()
+        make = partial(BoundedProtocol, config=server.config, server_state=server.server_state, app_state={})
+        for connection in last:
+            with contextlib.suppress(OSError):  # it is gone already
+                await loop.connect_accepted_socket(make, connection)
+        await asyncio.sleep(SETTLE)
+
+
+def main(listener: int, channel: int, compose: Compose) -> None:
+    """Run a worker on two inherited descriptors: the listening socket and the line to the supervisor."""
+    asyncio.run(run_worker(socket.socket(fileno=listener), socket.socket(fileno=channel), compose))
+    os._exit(0)  # a model that never returns must not keep the process

@@ -1,0 +1,142 @@
+"""A tiny bundle, and a server for it on a loopback port in a thread of this process. Any model can take the bundle's place."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import uvicorn
+
+from refsynth import bundle
+from refsynth.core.types import Prediction
+from refsynth.models.predict import LinearHead, TfidfPredictor
+from refsynth.models.tfidf import TfidfVectors, Vocabulary
+from refsynth.serve.app import build_app
+from refsynth.serve.engine import Loaded
+from refsynth.serve.protocol import BoundedProtocol
+from refsynth.serve.seams import Guards
+from refsynth.serve.service import Service
+from refsynth.serve.settings import Settings
+
+LABELS = ("billing", "delivery", "other")
+WORDS = tuple(f"w{index}" for index in range(200))
+
+
+def save_bundle(folder: Path, *, seed: int = 0, labels: Sequence[str] = LABELS) -> Path:
+    """Write a TF-IDF bundle whose probabilities tell texts of `WORDS` apart."""
+    rng = np.random.default_rng(seed)
+    vocabulary = Vocabulary("word", 1, 1, WORDS, rng.uniform(1, 3, len(WORDS)))
+    head = LinearHead(rng.normal(size=(len(WORDS), len(labels))), rng.normal(size=len(labels)))
+    bundle.save(
+        folder,
+        bundle.Contents(
+            labels={label: f"about {label}" for label in labels},
+            language="en",
+            features=[vocabulary],
+            head=head,
+            reference=TfidfPredictor(tuple(labels), TfidfVectors([vocabulary]), head),
+            calibration=bundle.Calibration(temperature=0.7, threshold=0.4),
+        ),
+    )
+    return folder
+
+
+def nonce(number: int) -> str:
+    """A text that no other number gives."""
+    rng = np.random.default_rng(number)
+    return " ".join(rng.choice(WORDS, 12, replace=False))
+
+
+class Meddled:
+    """A model with something done before it answers."""
+
+    def __init__(self, model: bundle.Model, before: Callable[[Sequence[str]], None]) -> None:
+        self._model, self._before = model, before
+
+    def __getattr__(self, name: str):
+        return getattr(self._model, name)
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        self._before(texts)
+        return self._model.predict(texts)
+
+
+def refuse_poison(texts: Sequence[str]) -> None:
+    if any("poison" in text for text in texts):
+        raise ValueError("secret text: " + " ".join(texts))
+
+
+def slow(seconds: float, *, per: str = "batch") -> Callable[[Sequence[str]], None]:
+    return lambda texts: time.sleep(seconds * (len(texts) if per == "row" else 1))
+
+
+@dataclass
+class Running:
+    url: str
+    service: Service
+    loop: asyncio.AbstractEventLoop
+    server: uvicorn.Server
+
+    def idle(self, seconds: float = 5.0) -> bool:
+        """Wait until nothing is queued, running or under way."""
+        front = self.server.config.app
+        return eventually(lambda: not (self.service.batcher.queued or self.service.batcher.running or front.inflight), seconds)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """Wait for a condition; the limit is for a test that hangs, not a measurement."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@contextmanager
+def running(
+    folder: Path,
+    *,
+    guards: Guards | None = None,
+    before: Callable[[Sequence[str]], None] | None = None,
+    ready: bool = True,
+    **limits: object,
+) -> Iterator[Running]:
+    """Serve a bundle until the block ends."""
+    loaded = Loaded.open(folder, threads=1)
+    if before is not None:
+        loaded = replace(loaded, model=Meddled(loaded.model, before))
+    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    box = SimpleNamespace()
+    up = threading.Event()
+    settings = Settings.of(bundle=folder, log_requests=False, **limits)
+
+    async def main() -> None:
+        service = Service(settings, loaded, guards or Guards())
+        options = {"http": BoundedProtocol, "lifespan": "off", "log_config": None, "access_log": False}
+        config = uvicorn.Config(build_app(service), timeout_graceful_shutdown=1, **options)
+        box.server, box.service, box.loop = uvicorn.Server(config), service, asyncio.get_running_loop()
+        task = asyncio.create_task(box.server.serve(sockets=[listener]))
+        while not box.server.started or (ready and service.health.problems()):
+            await asyncio.sleep(0.005)
+        up.set()
+        await task
+        await service.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
+    thread.start()
+    assert up.wait(30)
+    try:
+        yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", box.service, box.loop, box.server)
+    finally:
+        box.server.should_exit = True
+        thread.join(15)
+        assert not thread.is_alive()

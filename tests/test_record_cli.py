@@ -1,0 +1,66 @@
+"""`refsynth record` in an app of its own."""
+
+import json
+
+import polars
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from refsynth.cli import record
+from refsynth.core.errors import RecordError
+from refsynth.monitor.record import Feedback, Predicted, Record
+
+app = typer.Typer()
+app.add_typer(record.record, name="record")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setenv("REFSYNTH_RECORD", str(tmp_path / "record.sqlite"))
+
+    def invoke(command, *options):
+        return CliRunner().invoke(app, ["record", command, *options])
+
+    return invoke
+
+
+@pytest.fixture
+def filled(tmp_path, run):
+    assert run("upgrade").exit_code == 0
+    opened = Record.open(tmp_path / "record.sqlite", redact=str)
+    opened.add_predictions([Predicted("q", n, "ab"[n % 2], 0.5, n == 0, "1", "int8", text=f"text {n}") for n in range(4)])
+    opened.add_feedback([Feedback("q", 0, "a"), Feedback("q", 1, "a"), Feedback("gone", 0, "a")])
+    opened.close()
+
+
+def test_show(run, filled):
+    assert json.loads(run("show", "--json").stdout) == {
+        "predictions": {"a": 2, "b": 2},
+        "abstained": 1,
+        "feedback": 3,
+        "compared": 2,
+        "agreed": 1,
+    }
+    text = run("show").stdout
+    assert "4 predictions, 1 unsure" in text
+    assert "1 of 2 agree" in text
+
+
+def test_export(run, filled, tmp_path):
+    done = run("export", "--out", str(tmp_path / "f.parquet"))
+    assert "2 rows in" in done.stderr
+    assert "1 more have no text" in done.stderr
+    table = polars.read_parquet(tmp_path / "f.parquet")
+    assert table.select("text", "label").rows() == [("text 0", "a"), ("text 1", "a")]
+    assert json.loads(run("export", "--out", str(tmp_path / "f.parquet"), "--json").stdout)["rows"] == 2
+
+
+def test_purge(run, filled):
+    assert json.loads(run("purge", "--days", "1", "--json").stdout) == {"predictions": 0, "feedback": 0}
+    assert "deleted 4 predictions and 3 feedback" in run("purge", "--days", "0").stderr
+
+
+def test_nothing_is_made_by_looking(run, tmp_path):
+    assert isinstance(run("show").exception, RecordError)
+    assert list(tmp_path.iterdir()) == []

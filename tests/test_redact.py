@@ -1,0 +1,111 @@
+"""Redaction: what is planted goes, what is harmless stays, and no text takes long."""
+
+import csv
+import time
+from importlib.resources import files
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planted import harmless, plant
+from refsynth.serve.redact import Kind, Redactor
+
+redactor = Redactor()
+
+
+@pytest.fixture(scope="module")
+def planted_texts():
+    return list(plant(10_000, seed=7))
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_planted_items_are_found_and_their_neighbours_stay(kind, planted_texts):
+    missed, n = [], 0
+    for planted in planted_texts:
+        if planted.kind is not kind:
+            continue
+        n += 1
+        result = redactor.redact(planted.text)
+        gone = planted.item not in result.text
+        exact = kind is Kind.credentials or result.text == planted.text.replace(planted.item, f"[{kind.value}]")
+        if not (gone and exact and result.counts[kind]):
+            missed.append(planted.text)
+    assert n > 1000
+    assert len(missed) <= 0.01 * n, missed[:5]
+
+
+def test_harmless_texts_stay():
+    texts = list(harmless(4000, seed=7))
+    changed = [text for text in texts if redactor.redact(text).text != text]
+    assert len(changed) <= 0.01 * len(texts), changed[:5]
+    for name in ("tickets", "tickets_zh"):
+        for part in ("train.csv", "test.csv"):
+            rows = csv.DictReader((files("refsynth") / "examples" / name / part).read_text("utf-8").splitlines())
+            assert [text for row in rows if redactor.redact(text := row["message"]).counts] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mail joe.o'brien+x@sub.example.co.uk.", "mail [EMAIL]."),
+        ("mail 'joe@example.com', josé@müller.de", "mail '[EMAIL]', [EMAIL]"),
+        ("?next=joe%40example.com&x=1", "?next=[EMAIL]&x=1"),
+        ("请联系zhang@qq.com谢谢", "请联系[EMAIL]谢谢"),
+        ("ｚｈａｎｇ＠ｑｑ．ｃｏｍ，１３８１２３４５６７８", "[EMAIL]，[PHONE]"),
+        ("a@b, joe@localhost, @joe, joe@1.2", "a@b, joe@localhost, @joe, joe@1.2"),
+        ("DE89 3704 0044 0532 0130 00 is mine", "[IBAN] is mine"),
+        ("DE89 3704 0044 0532 0130 01 is a slip", "DE89 3704 0044 0532 0130 01 is a slip"),
+        ("AB12 34567 DE89370400440532013000", "AB12 34567 [IBAN]"),
+        ("4111 1111 1111 1111 12/27", "[CARD] 12/27"),
+        ("4111-1111-1111-1112", "4111-1111-1111-1112"),
+        ("0.4111111111111111", "0.4111111111111111"),
+        ("11010519491231002X, 110105194912310021", "[ID], 110105194912310021"),
+        ("11010519491331002X", "11010519491331002X"),
+        ("at 192.168.1.20:8080, not 1.25.3 or 300.1.1.1", "at [IP]:8080, not 1.25.3 or 300.1.1.1"),
+        ("version 192.168.1.20, v77.88.99.1, ping 1.1.1.1", "version 192.168.1.20, v77.88.99.1, ping [IP]"),
+        ("fe80::1. ::1, 2001:db8::8a2e:370:7334 a::b 12:30:45", "[IP]. [IP], [IP] a::b 12:30:45"),
+        ("https://joe:p@ss#1@host:80/x", "https://[CREDENTIALS]@host:80/x"),
+        ("http://host:80/@joe", "http://host:80/@joe"),
+        ("http://h/?a=1&access_token=xyz&b=2", "http://h/?a=1&access_token=[CREDENTIALS]&b=2"),
+        ("(212) 555-0123 x12, +44 (0)20 7946 0958", "[PHONE], [PHONE]"),
+        ("call 5551234567, order 5551234567", "call [PHONE], order 5551234567"),
+        ("0049 30 1234567 or 020 7946 0958", "[PHONE] or [PHONE]"),
+        ("call 2024-05-17, 17.05.2024 1430", "call 2024-05-17, 17.05.2024 1430"),
+        ("Miles 2b 4 0 1 1 0 0 2 0 1", "Miles 2b 4 0 1 1 0 0 2 0 1"),
+        ("112-3456789-0123456", "112-3456789-0123456"),
+    ],
+)
+def test_cases(text, expected):
+    assert redactor.redact(text).text == expected
+
+
+def test_a_second_time_finds_no_placeholder():
+    text = redactor.redact("joe@example.com https://a:b@host/?token=x 4111111111111111").text
+    assert redactor.redact(text).text == text
+
+
+@given(st.text() | st.text("0123456789 .-+()@:/aE", max_size=200))
+def test_any_text_is_cut_where_it_says(text):
+    found = redactor.find(text)
+    assert all(0 <= each.start < each.end <= len(text) for each in found)
+    assert all(one.end <= other.start for one, other in pairwise(found))
+    kept, last = "", 0
+    for each in found:
+        kept += text[last : each.start] + f"[{each.kind.value}]"
+        last = each.end
+    assert redactor.redact(text).text == kept + text[last:]
+
+
+HOSTILE = (
+    *("a", "1", "1 ", "1-", "+1", "0 1", "(0", "a.", "a@", "a@b.", "://a:", "?token=", "4111 ", "DE89 ", "1.1.1.", "::", "1:"),
+    *("tel 1234567 ", "+4930123456 ", "0301234567 ", "joe@b.co ", "DE89370400440532013000 ", "１", "\u2011"),
+)
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_hostile_texts_take_linear_time(piece):
+    started = time.monotonic()
+    redactor.find(piece * (200_000 // len(piece)))
+    assert time.monotonic() - started < 20  # a quadratic pattern takes minutes

@@ -1,0 +1,229 @@
+"""Edges of the server: slow and endless heads, pipelining, encoders' explanations, logs without texts."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refsynth import bundle
+from refsynth.compress.export import export_encoder
+from refsynth.core.errors import RefsynthError
+from refsynth.models.predict import LinearHead
+from refsynth.models.tokenise import TextTokenizer
+from refsynth.serve import explain, protocol
+from refsynth.serve.link import Link
+from refsynth.serve.listening import accept_waiting, listen, refuse_new
+from refsynth.serve.logs import JsonFormatter, event
+from refsynth.serve.schema import Part
+from serving import Running, eventually, refuse_poison, running, save_bundle
+from tiny_encoder import MAX_TOKENS, embed, make_encoder, make_tokenizer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_bundle(tmp_path_factory.mktemp("serve") / "bundle")
+
+
+@contextmanager
+def connected(server: Running) -> Iterator[socket.socket]:
+    place = httpx.URL(server.url)
+    with socket.create_connection((place.host, place.port or 0), timeout=10) as connection:
+        yield connection
+
+
+class TestHeads:
+    def test_an_endless_head_ends_the_connection(self, folder: Path) -> None:
+        with running(folder) as server, connected(server) as connection:
+            connection.sendall(b"GET /health/live HTTP/1.1\r\n")
+            received = b""
+            try:
+                for _ in range(100):
+                    connection.sendall(b"X-Filler: " + b"a" * 10_000 + b"\r\n")
+                received = connection.recv(100)
+            except OSError:  # it was closed while we still sent
+                pass
+            assert received == b"" or b" 400 " in received
+            assert eventually(lambda: not server.server.server_state.connections)
+
+    def test_a_silent_connection_is_closed(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
+        with running(folder) as server, connected(server) as connection:
+            assert connection.recv(1) == b""
+            assert eventually(lambda: not server.server.server_state.connections)
+
+    def test_a_connection_serves_many_requests_whose_heads_each_have_their_own_time(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(protocol, "HEAD_SECONDS", 2.0)
+        with running(folder) as server, connected(server) as connection:
+            stream = connection.makefile("rb")
+            for _ in range(20):
+                connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\nX-Filler: " + b"a" * 10_000 + b"\r\n\r\n")
+                assert b" 200 " in stream.readline()
+                while stream.readline() != b"\r\n":
+                    pass
+                assert stream.read(17) == b'{"status":"live"}'
+
+    def test_pipelined_requests_are_answered_in_order(self, folder: Path) -> None:
+        with running(folder) as server, connected(server) as connection:
+            for number in range(10):
+                body = json.dumps({"texts": f"w{number}"}).encode()
+                head = f"POST /v1/predict HTTP/1.1\r\nHost: a\r\nX-Request-ID: p{number}\r\nContent-Length: {len(body)}\r\n\r\n"
+                connection.sendall(head.encode() + body)
+            found = b""
+            while found.count(b'"predictions"') < 10:
+                found += connection.recv(65536)
+            places = [found.index(f'"request_id":"p{number}"'.encode()) for number in range(10)]
+            assert places == sorted(places)
+
+
+class TestExplain:
+    @given(st.text(max_size=400))
+    def test_spans_cover_every_word_once_in_order(self, text: str) -> None:
+        found = explain.spans(text)
+        assert len(found) <= explain.PARTS
+        assert all(one.end <= after.start for one, after in pairwise(found))
+        assert "".join("".join(text[span.start : span.end].split()) for span in found) == "".join(text.split())
+
+    def test_scripts_without_spaces_are_cut_by_character(self) -> None:
+        text = "退款 ok吗"
+        assert [text[span.start : span.end] for span in explain.spans(text)] == ["退", "款", "ok", "吗"]
+
+    def test_what_is_not_shown_is_in_the_rest(self) -> None:
+        shown, rest = explain.strongest([Part(text=str(value), value=value) for value in (0.5, -2.0, 1.0)], 2)
+        assert [part.value for part in shown] == [-2.0, 1.0]
+        assert rest == 0.5
+
+    def test_an_encoder_is_explained_by_leaving_words_out(self, tmp_path: Path) -> None:
+        tokenizer = make_tokenizer(tmp_path / "t.json")
+        export_encoder(make_encoder(), tokenizer, tmp_path / "out")
+        rng = np.random.default_rng(0)
+        head = LinearHead(rng.normal(size=(32, 2)), rng.normal(size=2))
+
+        class Reference:
+            labels = ("a", "b")
+
+            def logits(self, texts):
+                return head.logits(embed(make_encoder(), TextTokenizer(tokenizer, max_tokens=MAX_TOKENS).encode(texts)))
+
+        contents = bundle.Contents(
+            labels={"a": "", "b": ""},
+            language="en",
+            features=bundle.EncoderFiles(tmp_path / "out", MAX_TOKENS),
+            head=head,
+            reference=Reference(),
+            calibration=bundle.Calibration(),
+        )
+        bundle.save(tmp_path / "b", contents)
+        model = bundle.load(tmp_path / "b", threads=1)
+        text = "where is it now"
+        with running(tmp_path / "b") as server:
+            said = httpx.post(server.url + "/v1/explain", json={"text": text, "label": "b"}, timeout=30).json()
+            assert (said["method"], said["base"], said["rest"]) == ("occlusion", 0, 0)
+            found = sorted((part["start"], part["text"]) for part in said["parts"])
+            assert found == [(0, "where"), (6, "is"), (9, "it"), (12, "now")]
+            whole = model.predict([text])[0].probabilities["b"]
+            for part in said["parts"]:
+                less = model.predict([text[: part["start"]] + " " + text[part["end"] :]])[0].probabilities["b"]
+                assert part["value"] == pytest.approx(whole - less, abs=0.03)  # int8 answers move with their batch
+            empty = httpx.post(server.url + "/v1/explain", json={"text": " "}, timeout=30).json()
+            assert empty["parts"] == []
+
+
+class TestLogs:
+    def test_requests_and_failures_are_logged_without_a_text(self, folder: Path) -> None:
+        stream = io.StringIO()
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(JsonFormatter())
+        root = logging.getLogger()
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
+        try:
+            with running(folder, before=refuse_poison) as server:
+                object.__setattr__(server.server.config.app, "_log", True)
+                httpx.post(server.url + "/v1/predict", json={"texts": "poison xyzzy"})
+                httpx.post(server.url + "/v1/predict", json={"texts": "fine xyzzy"}, headers={"X-Request-ID": "r7"})
+                httpx.post(server.url + "/v1/predict", json={"xyzzy": ["xyzzy"]})
+                server.service.guards.limiter.take = lambda key, n: 1 / 0  # a bug somewhere behind the front
+                answer = httpx.post(server.url + "/v1/predict", json={"texts": "xyzzy"})
+                assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+        finally:
+            root.removeHandler(handler)
+            root.setLevel(logging.WARNING)
+        assert "xyzzy" not in stream.getvalue()
+        lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+        requests = [line for line in lines if line["event"] == "request"]
+        assert [line["code"] for line in requests] == [500, 200, 422, 500]
+        assert (requests[1]["request_id"], requests[1]["texts"], requests[1]["key"]) == ("r7", 1, "open")
+        (failed,) = [line for line in lines if line["event"] == "request failed"]
+        assert failed["error"] == "ZeroDivisionError"
+        assert any("service.py" in place for place in failed["at"])
+
+    def test_the_message_of_an_exception_is_left_out(self) -> None:
+        record = logging.LogRecord("a", logging.ERROR, "f", 1, "event", (), None)
+        try:
+            raise ValueError("the text")
+        except ValueError as error:
+            record.exc_info = (ValueError, error, error.__traceback__)
+        line = JsonFormatter().format(record)
+        assert "the text" not in line
+        assert json.loads(line)["error"] == "ValueError"
+        event("ignored", level=logging.DEBUG, a=1)
+
+
+class TestLink:
+    def test_messages_pass_and_rubbish_ends_it(self) -> None:
+        async def test() -> None:
+            left, right = socket.socketpair()
+            one, other = await Link.over(left), await Link.over(right)
+            one.send(a=1)
+            one.send(b="ü")
+            assert await other.receive() == {"a": 1}
+            assert await other.receive() == {"b": "ü"}
+            one._writer.write(b"[1]\n")
+            assert await other.receive() is None
+            one._writer.write(b"{")
+            await one.close()
+            assert await other.receive() is None
+            other.send(c=1)
+            await other.close()
+
+        asyncio.run(test())
+
+
+class TestListening:
+    def test_whoever_is_in_stays_in_and_nobody_else_gets_in(self) -> None:
+        listener = listen("127.0.0.1", 0)
+        listener.setblocking(False)
+        early = socket.create_connection(listener.getsockname())
+        early.sendall(b"request")
+        refuse_new(listener)
+        late = socket.socket()
+        late.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            late.connect(listener.getsockname())
+        (accepted,) = accept_waiting(listener)
+        listener.close()
+        assert accepted.recv(100) == b"request"
+        early.sendall(b"more")
+        accepted.setblocking(True)
+        assert accepted.recv(100) == b"more"
+        for each in (early, late, accepted):
+            each.close()
+
+    def test_a_taken_address_says_so(self) -> None:
+        with listen("127.0.0.1", 0) as listener, pytest.raises(RefsynthError, match="port"):
+            listen("127.0.0.1", listener.getsockname()[1])

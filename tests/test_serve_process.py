@@ -1,0 +1,355 @@
+"""The whole server as processes: killed and frozen workers are replaced, a drain loses nothing, a bad bundle changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+import refsynth
+from refsynth import bundle
+from refsynth.core.errors import ConfigError
+from refsynth.monitor.record import Record
+from refsynth.serve.auth import Keyring
+from refsynth.serve.client import RequestError
+from refsynth.serve.state import State
+from serving import eventually, nonce, save_bundle
+
+SOURCE = str(Path(refsynth.__file__).parent.parent)
+ENVIRONMENT = {**os.environ, "PYTHONPATH": SOURCE, "OMP_NUM_THREADS": "1"}
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "refsynth", *map(str, arguments)]
+
+
+@dataclass
+class Server:
+    process: subprocess.Popen[str]
+    folder: Path
+    lines: list[str] = field(default_factory=list)
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def workers(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children()
+
+    def events(self, name: str) -> list[dict]:
+        logged = [json.loads(line) for line in self.lines if line.startswith("{")]
+        return [line for line in logged if line["event"] == name]
+
+    def version(self) -> str:
+        return httpx.get(self.url + "/v1/models", timeout=10).json()["data"][0]["id"]
+
+    def reload(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        asked = command("reload", *arguments, "--state", self.folder / "state")
+        return subprocess.run(asked, env=ENVIRONMENT, text=True, capture_output=True, timeout=60, check=False)
+
+
+@contextmanager
+def serving(bundle_folder: Path, folder: Path, *options: object, script: Path | None = None) -> Iterator[Server]:
+    arguments = command("serve", bundle_folder, "--port", 0, "--state", folder / "state", "--no-log-requests", *options)
+    if script is not None:
+        arguments = [sys.executable, str(script), str(bundle_folder), str(folder / "state")]
+    process = subprocess.Popen(arguments, env=ENVIRONMENT, text=True, stderr=subprocess.PIPE)
+    server = Server(process, folder)
+
+    def read() -> None:
+        assert process.stderr is not None
+        server.lines.extend(process.stderr)
+
+    class Lines(list):
+        def extend(self, lines) -> None:
+            for line in lines:
+                self.append(line)
+
+    server.lines = Lines()
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        assert eventually(lambda: bool(server.events("serving")) or process.poll() is not None, 60)
+        if server.events("serving"):
+            server.port = server.events("serving")[0]["port"]
+        yield server
+    finally:
+        for worker in [] if process.poll() is not None else server.workers():
+            worker.kill()
+        process.kill()
+        process.wait(20)
+        reader.join(10)
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_bundle(tmp_path_factory.mktemp("bundles") / "first")
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_bundle(tmp_path_factory.mktemp("bundles") / "second", seed=1)
+
+
+class Load:
+    """Clients that ask without pause, over connections that stay open, and check what they get."""
+
+    def __init__(self, server: Server, *models: bundle.Model, users: int = 6) -> None:
+        self.seen: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self._url, self._models, self._stop = server.url, models, threading.Event()
+        self._pool = ThreadPoolExecutor(users)
+        self._users = [self._pool.submit(self._use, number) for number in range(users)]
+
+    def end(self) -> None:
+        self._stop.set()
+        for user in self._users:
+            user.result(60)
+        self._pool.shutdown()
+
+    def _use(self, user: int) -> None:
+        client = httpx.Client(base_url=self._url, timeout=20)
+        number = user * 1_000_000
+        while not self._stop.is_set():
+            number += 1
+            try:
+                answer = client.post("/v1/predict", json={"texts": nonce(number)}, headers={"X-Request-ID": str(number)})
+            except httpx.ConnectError:  # refused before anything was accepted
+                self.seen["refused"] += 1
+                time.sleep(0.05)
+                continue
+            except httpx.TransportError as error:
+                self.seen[type(error).__name__] += 1
+                continue
+            self.seen[str(answer.status_code)] += 1
+            if answer.status_code == 200 and not self._right(number, answer.json()):
+                self.wrong.append(answer.text)
+        client.close()
+
+    def _right(self, number: int, said: dict) -> bool:
+        (one,) = said["predictions"]
+        expected = [dict(model.predict([nonce(number)])[0].probabilities) for model in self._models]
+        return said["request_id"] == str(number) and any(
+            one["probabilities"] == pytest.approx(each, abs=1e-6) for each in expected
+        )
+
+
+def test_killed_and_frozen_workers_are_replaced_and_clients_notice_little(first: Path, tmp_path: Path) -> None:
+    with serving(first, tmp_path, "--workers", 2, "--hang", 2) as server:
+        assert len(server.workers()) == 2
+        load = Load(server, bundle.load(first))
+        for number in (signal.SIGKILL, signal.SIGSTOP):
+            victim = server.workers()[0]
+            before = len(server.events("worker ready"))
+            victim.send_signal(number)
+            assert eventually(lambda victim=victim: not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE, 10)
+            assert eventually(lambda before=before: len(server.events("worker ready")) > before, 30)
+            assert len(server.workers()) == 2
+        load.end()
+        assert [line["reason"] for line in server.events("worker lost")] == ["exited", "hung"]
+        assert load.wrong == []
+        assert load.seen["200"] > 50
+        # What the dead workers had in their hands got a broken connection, never silence; one request a user at most.
+        assert set(load.seen) <= {"200", "RemoteProtocolError", "ReadError", "WriteError"}
+        assert sum(load.seen.values()) - load.seen["200"] <= 12
+        text = httpx.get(server.url + "/metrics", timeout=10).text
+        assert 'refsynth_worker_restarts_total{reason="hung"} 1.0' in text
+        assert f'refsynth_requests_total{{code="200",route="/v1/predict"}} {float(load.seen["200"])}' in text
+
+
+@pytest.mark.parametrize(("text", "reason"), [("hang", "hung"), ("exit", "exited"), ("broken", "hung")])
+def test_a_model_that_hangs_dies_or_fails_is_replaced(first: Path, tmp_path: Path, text: str, reason: str) -> None:
+    with serving(first, tmp_path, script=Path(__file__).parent / "meddled.py") as server:
+        try:
+            answer = httpx.post(server.url + "/v1/predict", json={"texts": text}, timeout=20)
+            assert answer.status_code == {"hang": 504, "broken": 500}[text]
+        except httpx.TransportError:
+            assert text == "exit"
+        assert eventually(lambda: len(server.events("worker ready")) == 2, 30)
+        assert [line["reason"] for line in server.events("worker lost")] == [reason]
+        with refsynth.Client(server.url) as client:
+            assert client.predict("w1").predictions[0] is not None
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+
+
+def test_sigterm_under_load_loses_no_accepted_request(first: Path, tmp_path: Path) -> None:
+    with serving(first, tmp_path, "--workers", 2) as server:
+        load = Load(server, bundle.load(first))
+        assert eventually(lambda: load.seen["200"] > 50, 30)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        load.end()
+        assert load.wrong == []
+        assert set(load.seen) == {"200", "refused"}
+        assert server.events("ended")[0]["killed"] == 0
+        assert not (tmp_path / "state").exists()
+
+
+def test_a_notice_says_not_ready_while_requests_are_still_taken(first: Path, tmp_path: Path) -> None:
+    with serving(first, tmp_path, "--notice", 2) as server:
+        server.process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: httpx.get(server.url + "/health/ready").status_code == 503)
+        assert httpx.get(server.url + "/health/ready").json()["problems"] == ["draining"]
+        answer = httpx.post(server.url + "/v1/predict", json={"texts": "a"})
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        assert server.process.wait(30) == 0
+
+
+def test_reloads_under_load_switch_all_workers_or_none(first: Path, second: Path, tmp_path: Path) -> None:
+    original = tmp_path / "original"
+    save_bundle(original)
+    with serving(original, tmp_path, "--workers", 2) as server:
+        load = Load(server, bundle.load(first), bundle.load(second), users=3)
+        old = server.version()
+        assert server.reload(second).returncode == 0
+        new = server.version()
+        assert new != old
+        broken = tmp_path / "broken"
+        save_bundle(broken)
+        (broken / "head.safetensors").write_bytes(b"nothing")
+        refused = server.reload(broken)
+        assert refused.returncode == 3
+        assert "head.safetensors" in refused.stderr
+        assert {server.version() for _ in range(10)} == {new}
+        assert server.reload("--rollback").returncode == 0
+        assert {server.version() for _ in range(10)} == {old}
+        assert server.reload("--rollback").returncode == 0
+        assert {server.version() for _ in range(10)} == {new}
+        (original / "vocabulary.json").unlink()  # the original is gone; SIGHUP must not take the service with it
+        server.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: len(server.events("reload refused")) == 2)
+        server.workers()[0].kill()  # a new worker opens the copy that is in use, not the original
+        assert eventually(lambda: len(server.events("worker ready")) == 3, 30)
+        assert {server.version() for _ in range(10)} == {new}
+        load.end()
+        assert load.wrong == []
+        assert sum(load.seen.values()) - load.seen["200"] <= 3  # the killed worker's
+
+
+def test_a_server_that_cannot_start_says_why(first: Path, tmp_path: Path) -> None:
+    broken = save_bundle(tmp_path / "broken")
+    (broken / "golden.json").write_text("{}")
+    for arguments, code, found in (
+        ([broken, "--port", 0], 2, "golden.json"),
+        ([tmp_path / "none", "--port", 0], 2, "not a bundle"),
+        ([first, "--host", "0.0.0.0"], 2, "no keys"),
+        ([first, "--drain", 1], 2, "drain"),
+    ):
+        done = subprocess.run(
+            command("serve", *arguments), env=ENVIRONMENT, text=True, capture_output=True, timeout=60, check=False
+        )
+        assert done.returncode == code, done.stderr
+        assert found in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_reload_without_a_server_says_so(tmp_path: Path) -> None:
+    done = subprocess.run(
+        command("reload", "--state", tmp_path), env=ENVIRONMENT, text=True, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 4
+    assert "no server" in done.stderr
+
+
+def test_keys_quotas_and_the_record_hold_over_all_workers(first: Path, tmp_path: Path) -> None:
+    keys, where = tmp_path / "keys.json", tmp_path / "record.sqlite"
+    ring = Keyring(keys)
+    caller = ring.add("shop", scopes=["predict", "feedback"]).presented
+    hasty = ring.add("hasty", scopes=["predict"], rate=0.001, burst=10).presented
+    options = ("--workers", 2, "--keys", keys, "--record", where, "--keep-texts")
+    with serving(first, tmp_path, *options) as server:
+        assert httpx.post(server.url + "/v1/predict", json={"texts": "a"}).status_code == 401
+        used = [httpx.post(server.url + "/v1/predict", json={"texts": "a"}, headers=bearer(hasty)) for _ in range(30)]
+        assert [answer.status_code for answer in used].count(200) == 10
+        assert all(int(answer.headers["retry-after"]) > 1 for answer in used if answer.status_code == 429)
+        with refsynth.Client(server.url, key=caller) as client:
+            reply = client.predict(["w1, I am jane@example.org", "w2"])
+            client.feedback(reply.request_id, "billing")
+            client.feedback(reply.request_id, "billing")
+            with pytest.raises(RequestError) as caught:
+                client.explain("w1")
+            assert caught.value.status == 403
+            ring.revoke("shop")
+            assert eventually(lambda: httpx.post(server.url + "/predict", headers=bearer(caller)).status_code == 401, 5)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+    record = Record.open(where, tables="check")
+    (given,) = record.recent_feedback(10)
+    assert (given.request_id, given.label, given.text) == (reply.request_id, "billing", "w1, I am [EMAIL]")
+    assert sum(record.summary(since=datetime(2000, 1, 1, tzinfo=UTC)).predictions.values()) == 12
+    record.close()
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+class TestClient:
+    def test_it_predicts_explains_and_waits_for_a_worker_that_is_replaced(self, first: Path, tmp_path: Path) -> None:
+        model = bundle.load(first)
+        with serving(first, tmp_path) as server, refsynth.Client(server.url) as client:
+            reply = client.predict([nonce(1), nonce(2)])
+            for said, expected in zip(reply.predictions, model.predict([nonce(1), nonce(2)]), strict=True):
+                assert said is not None
+                assert (said.label, said.abstain) == (expected.label, expected.abstain)
+            assert client.explain(nonce(1))["label"] == reply.predictions[0].label  # type: ignore[union-attr]
+            assert client.models()[0]["labels"] == list(model.labels)
+            server.workers()[0].kill()
+            assert client.predict(nonce(3)).predictions[0].label == model.predict([nonce(3)])[0].label  # type: ignore[union-attr]
+            with pytest.raises(RequestError, match="no record") as caught:
+                client.feedback(reply.request_id, "other")
+            assert (caught.value.status, caught.value.code) == (404, "no_record")
+
+    def test_it_gives_up_in_time(self) -> None:
+        started = time.monotonic()
+        with refsynth.Client("http://127.0.0.1:9", timeout=0.5) as client, pytest.raises(RequestError, match="ConnectError"):
+            client.predict("a")
+        assert time.monotonic() - started < 5
+
+    def test_it_waits_as_long_as_it_is_told(self) -> None:
+        replies = iter(
+            [
+                httpx.Response(503, headers={"Retry-After": "1"}, json={"error": {"code": "queue_full", "message": "full"}}),
+                httpx.Response(200, json={"request_id": "r", "predictions": [{"error": {}}]}),
+            ]
+        )
+        client = refsynth.Client("http://test", timeout=10)
+        client._pool = httpx.Client(base_url="http://test", transport=httpx.MockTransport(lambda request: next(replies)))
+        started = time.monotonic()
+        assert client.predict("a").predictions == (None,)
+        assert time.monotonic() - started >= 1
+        client.close()
+
+
+class TestState:
+    def test_one_server_holds_it(self, tmp_path: Path) -> None:
+        state = State(tmp_path / "state")
+        with pytest.raises(ConfigError, match="another server"):
+            State(tmp_path / "state")
+        state.close()
+        State(tmp_path / "state").close()
+
+    def test_a_folder_with_something_else_in_it_is_left_alone(self, tmp_path: Path) -> None:
+        (tmp_path / "bundles").mkdir()
+        with pytest.raises(ConfigError, match="not empty"):
+            State(tmp_path)
+        assert (tmp_path / "bundles").is_dir()
