@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import psycopg  # noqa: F401 - here, so that each writer need not and is killed while it writes
+
 from refsynth.core.errors import RecordError
 from refsynth.monitor.record import Feedback, Record
 

@@ -40,6 +40,11 @@ def test_a_key_is_shown_once_and_works_until_it_is_revoked(run, tmp_path):
     assert "revoked" in run("list").stdout
 
 
+def test_names_are_shown_as_they_are(run):
+    run("add", "[red]shop[/]")
+    assert "[red]shop[/]" in run("list").stdout
+
+
 def test_json(run):
     made = json.loads(run("add", "shop", "--scope", "predict", "--rate", "5", "--json").stdout)
     assert (made["name"], made["scopes"], made["rate"], made["state"]) == ("shop", ["predict"], 5.0, "active")

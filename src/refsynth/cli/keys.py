@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from refsynth.cli.screen import err, out, print_json
@@ -68,7 +69,7 @@ def list_(file: File = None, as_json: Json = False) -> None:
     table = Table("id", "name", "scopes", "made", "until", "state", box=None)
     for key in found:
         until = "" if key.expires is None else _day(key.expires)
-        table.add_row(key.id, key.name, " ".join(key.scopes), _day(key.created), until, key.state(time.time()))
+        table.add_row(key.id, escape(key.name), " ".join(key.scopes), _day(key.created), until, key.state(time.time()))
     out.print(table)
 
 

@@ -155,6 +155,11 @@ class Keyring:
 
     def _write(self, keys: tuple[Key, ...]) -> None:
         write_atomic(self.path, _File(keys=keys).model_dump_json(indent=1).encode() + b"\n", mode=0o600)
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)  # a revocation must not be undone by a power cut
+        finally:
+            os.close(folder)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
