@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from postgres import account, programs, running
-from refsynth.core.config import Columns
 from refsynth.core.errors import InputError, RecordError
+from refsynth.core.sections import Columns
 from refsynth.data.io import read_examples
 from refsynth.monitor.export import export
 from refsynth.monitor.record import Feedback, Outcome, Predicted, Record

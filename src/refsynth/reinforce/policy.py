@@ -1,0 +1,170 @@
+"""The policy: a causal language model with a LoRA adapter, trained by policy gradient and kept near the model it came from.
+
+The adapter off is the reference, so one set of weights serves both. Knows nothing of rewards, prompts or rollouts.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from refsynth.core.extras import require
+from refsynth.core.types import FloatArray
+
+RANK, ALPHA = 8, 16
+TARGETS = ("q_proj", "v_proj")
+CLIP = 1.0
+MICRO = 8
+"""Texts in one pass: a pass holds the logits of all their tokens over the whole vocabulary."""
+
+ADAPTER, STATE = "adapter.safetensors", "optimiser.safetensors"
+
+
+class Rollout(NamedTuple):
+    """A text under its prompt, as token ids."""
+
+    prompt: tuple[int, ...]
+    text: tuple[int, ...]
+
+
+class Update(NamedTuple):
+    """What a step did: mean log P per token and mean KL per token to the reference, both before it, in nats."""
+
+    log_likelihood: float
+    kl: float
+
+
+class Policy:
+    """A model in a Hugging Face folder with a fresh adapter on its attention, or one that was saved."""
+
+    def __init__(self, folder: Path, *, rate: float = 1e-4, kl: float = 0.05, seed: int = 0) -> None:
+        """Load the model; its own weights stay as they are.
+
+        Args:
+            folder: causal language model, safetensors.
+            rate: learning rate.
+            kl: weight of the divergence from the reference in the loss.
+            seed: of the adapter.
+        """
+        transformers, peft = require("transformers", extra="train"), require("peft", extra="train")
+        torch.manual_seed(seed)
+        self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
+        config = peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=list(TARGETS), lora_dropout=0.0, bias="none")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers in an older way
+            self._model: Any = peft.get_peft_model(model, config)
+        self._model.eval()  # no dropout: the policy that is trained is the one that wrote
+        self._weights = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
+        self._optimiser = torch.optim.AdamW(self._weights.values(), lr=rate, weight_decay=0.0)
+        self._kl = kl
+
+    def update(self, rollouts: Sequence[Rollout], advantages: FloatArray) -> Update:
+        """Take one step up sum_i A_i log P(text_i) / M less `kl` times the divergence from the reference.
+
+        The divergence is the k3 estimator of Schulman (2020), as in GRPO (Shao et al., 2024, eq. 4): exp(d) - d - 1 with
+        d = log reference - log policy, per token, never negative.
+
+        Args:
+            rollouts: M texts that the policy wrote as it is now.
+            advantages: of each over its siblings [M].
+        """
+        self._optimiser.zero_grad()
+        likelihood = divergence = 0.0
+        tokens = sum(len(rollout.text) for rollout in rollouts)
+        for rows in _by_length(rollouts):
+            batch = [rollouts[row] for row in rows]
+            with torch.no_grad(), self._model.disable_adapter():
+                reference, _ = self._logs(batch)
+            logs, held = self._logs(batch)
+            difference = (reference - logs) * held
+            kl = ((difference.exp() - difference - 1) * held).sum() / tokens
+            gain = torch.from_numpy(np.asarray(advantages[rows], np.float32))
+            loss = -(gain * (logs * held).sum(1)).sum() / tokens + self._kl * kl
+            loss.backward()  # type: ignore[no-untyped-call]
+            likelihood += float((logs * held).sum().detach()) / tokens
+            divergence += float(kl.detach())
+        torch.nn.utils.clip_grad_norm_(self._weights.values(), CLIP)
+        self._optimiser.step()
+        return Update(likelihood, divergence)
+
+    def log_likelihoods(self, rollouts: Sequence[Rollout]) -> FloatArray:
+        """Return log P(text | prompt) of each rollout, in nats, summed over its tokens: [M]."""
+        out = np.zeros(len(rollouts))
+        with torch.inference_mode():
+            for rows in _by_length(rollouts):
+                logs, held = self._logs([rollouts[row] for row in rows])
+                out[rows] = (logs * held).sum(1).numpy()
+        return out
+
+    def _logs(self, batch: Sequence[Rollout]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return log P of the texts' tokens, padded on the right [M, T], and which of them are tokens."""
+        width = max(len(one.prompt) + len(one.text) for one in batch)
+        longest = max(len(one.text) for one in batch)
+        ids = torch.zeros((len(batch), width), dtype=torch.long)
+        mask, held = torch.zeros_like(ids), torch.zeros((len(batch), longest))
+        place = torch.zeros((len(batch), longest), dtype=torch.long)
+        for row, one in enumerate(batch):
+            size = len(one.prompt) + len(one.text)
+            ids[row, :size] = torch.tensor([*one.prompt, *one.text])
+            mask[row, :size] = 1
+            held[row, : len(one.text)] = 1
+            place[row, : len(one.text)] = torch.arange(len(one.prompt) - 1, size - 1)
+        states = self._model.get_base_model().model(input_ids=ids, attention_mask=mask).last_hidden_state
+        picked = states.gather(1, place.unsqueeze(-1).expand(-1, -1, states.shape[-1]))  # logits only where a text is
+        logits = self._model.get_base_model().lm_head(picked).float()
+        wanted = ids.gather(1, place + 1)
+        return logits.log_softmax(-1).gather(-1, wanted.unsqueeze(-1)).squeeze(-1), held
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter and the optimiser's state, as safetensors."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({name: weight.detach().contiguous() for name, weight in self._weights.items()}, folder / ADAPTER)
+        states = self._optimiser.state_dict()["state"]
+        moments = {f"{index}.{name}": value for index, state in states.items() for name, value in state.items()}
+        save_file(moments, folder / STATE)
+
+    def restore(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        from safetensors.torch import load_file
+
+        stored, moments = load_file(folder / ADAPTER), load_file(folder / STATE)
+        with torch.no_grad():
+            for name, weight in self._weights.items():
+                weight.copy_(stored[name])
+        states: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in moments.items():
+            index, _, name = key.partition(".")
+            states.setdefault(int(index), {})[name] = value
+        self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": states})
+
+    def export(self, folder: Path) -> None:
+        """Write the model with the adapter merged in, as a Hugging Face folder; the policy stays as it is."""
+        self._model.merge_adapter()
+        try:
+            base = self._model.get_base_model()
+            merged = {
+                name.replace(".base_layer", ""): weight.half().contiguous()
+                for name, weight in base.state_dict().items()
+                if "lora_" not in name
+            }
+            base.save_pretrained(folder, state_dict=merged, safe_serialization=True)
+            self.tokenizer.save_pretrained(folder)
+        finally:
+            self._model.unmerge_adapter()
+
+
+def _by_length(rollouts: Sequence[Rollout]) -> Iterator[list[int]]:
+    """Yield rows of like length, `MICRO` at a time: padding is work too."""
+    order = sorted(range(len(rollouts)), key=lambda row: len(rollouts[row].prompt) + len(rollouts[row].text))
+    for start in range(0, len(order), MICRO):
+        yield order[start : start + MICRO]

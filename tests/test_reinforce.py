@@ -1,0 +1,129 @@
+"""Reinforcement on a model small enough to see what it learns."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refsynth.reinforce.reward import CLIP, FAULT, advantages, standardise
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from refsynth.reinforce.policy import Policy, Rollout  # noqa: E402
+
+V = 16
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A random two-layer Llama over 16 words, its input and output embeddings tied."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    path = tmp_path_factory.mktemp("causal")
+    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(V)}, unk_token="w0"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0").save_pretrained(path)
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=V,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+    )
+    transformers.LlamaForCausalLM(config).save_pretrained(path)
+    return path
+
+
+ROLLOUTS = [Rollout((1, 2, 3), (4, 5)), Rollout((1, 2, 3), (6, 7, 8)), Rollout((9,), (4,)), Rollout((9,), (10, 11, 12, 13))]
+
+
+def plain(folder, rollout):
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    ids = torch.tensor([[*rollout.prompt, *rollout.text]])
+    logs = model(ids).logits[0].detach().log_softmax(-1)
+    start = len(rollout.prompt)
+    return sum(float(logs[start + i - 1, token]) for i, token in enumerate(rollout.text))
+
+
+def test_the_likelihood_is_that_of_a_plain_forward_pass(folder):
+    np.testing.assert_allclose(Policy(folder).log_likelihoods(ROLLOUTS), [plain(folder, one) for one in ROLLOUTS], rtol=1e-4)
+
+
+def test_what_is_rewarded_becomes_likelier_and_the_reference_holds_it_back(folder):
+    """One token of 16 is rewarded; with a strong tie to the reference the policy goes less far."""
+    reached = {}
+    for kl in (0.0, 5.0):
+        policy, rng = Policy(folder, rate=1e-2, kl=kl), np.random.default_rng(0)
+        prompt = Rollout((1, 2, 3), (5,))
+        before = policy.log_likelihoods([prompt])[0]
+        for _ in range(30):
+            texts = rng.integers(0, V, 8)
+            rollouts = [Rollout((1, 2, 3), (int(token),)) for token in texts]
+            update = policy.update(rollouts, advantages((texts == 5).astype(float), np.zeros(8, int)))
+        reached[kl] = policy.log_likelihoods([prompt])[0] - before
+        assert update.kl >= 0
+    assert reached[0.0] > 0.5
+    assert reached[5.0] < 0.6 * reached[0.0]
+
+
+def test_no_advantage_no_change(folder):
+    policy = Policy(folder, kl=0.1)
+    before = policy.log_likelihoods(ROLLOUTS)
+    update = policy.update(ROLLOUTS, np.zeros(4))
+    assert update.kl == pytest.approx(0, abs=1e-6)
+    assert update.log_likelihood == pytest.approx(before.sum() / 10)
+    np.testing.assert_allclose(policy.log_likelihoods(ROLLOUTS), before, atol=1e-5)
+
+
+def test_a_restored_policy_goes_on_as_the_one_that_was_saved(folder, tmp_path):
+    values = np.array([1.0, -1.0, 0.5, -0.5])
+    first = Policy(folder, rate=1e-2)
+    first.update(ROLLOUTS, values)
+    first.save(tmp_path)
+    second = Policy(folder, rate=1e-2, seed=7)
+    second.restore(tmp_path)
+    np.testing.assert_array_equal(second.log_likelihoods(ROLLOUTS), first.log_likelihoods(ROLLOUTS))
+    for policy in (first, second):
+        policy.update(ROLLOUTS, values)
+    np.testing.assert_array_equal(second.log_likelihoods(ROLLOUTS), first.log_likelihoods(ROLLOUTS))
+
+
+def test_the_exported_model_says_what_the_policy_says_and_the_policy_stays(folder, tmp_path):
+    policy = Policy(folder, rate=1e-2)
+    policy.update(ROLLOUTS, np.array([1.0, -1.0, 0.5, -0.5]))
+    said = policy.log_likelihoods(ROLLOUTS)
+    policy.export(tmp_path)
+    np.testing.assert_allclose([plain(tmp_path, one) for one in ROLLOUTS], said, atol=2e-2)  # half precision
+    assert np.abs(said - [plain(folder, one) for one in ROLLOUTS]).max() > 2e-2
+    np.testing.assert_allclose(policy.log_likelihoods(ROLLOUTS), said, atol=1e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.floats(-100, 100), st.integers(0, 3)), min_size=1, max_size=20))
+def test_advantages_add_up_to_nothing_in_each_group(pairs):
+    rewards, groups = np.array([r for r, _ in pairs]), np.array([g for _, g in pairs])
+    result = advantages(rewards, groups)
+    for group in set(groups):
+        mine = groups == group
+        assert abs(result[mine].sum()) < 1e-6
+        if mine.sum() == 1:
+            assert result[mine][0] == 0
+        elif mine.sum() == 2:
+            assert result[mine][0] == pytest.approx(rewards[mine][0] - rewards[mine][1])
+
+
+def test_rewards_are_standardised_clipped_and_faults_are_worst():
+    gains = np.array([0.0, 1.0, 2.0, 300.0, np.nan, 5.0] + [1.0] * 10)
+    faulty = np.arange(16) == 5
+    rewards = standardise(gains, faulty)
+    assert rewards[5] == FAULT == rewards.min()
+    assert rewards[3] == CLIP == rewards.max()
+    assert rewards[4] == 0
+    assert rewards[0] < rewards[1] < rewards[2]
+    np.testing.assert_array_equal(standardise(np.full(3, np.nan), np.zeros(3, bool)), np.zeros(3))
+    np.testing.assert_array_equal(standardise(np.full(3, 7.0), np.zeros(3, bool)), np.zeros(3))
