@@ -5,11 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refsynth.reinforce.reward import CLIP, FAULT, advantages, standardise
+from refsynth.core.types import Completion, Prompt
+from refsynth.reinforce.reward import CLIP, FAULT, Scale, advantages, rewards
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from refsynth.reinforce.loop import Judged, reinforce  # noqa: E402
 from refsynth.reinforce.policy import Policy, Rollout  # noqa: E402
 
 V = 16
@@ -117,13 +119,63 @@ def test_advantages_add_up_to_nothing_in_each_group(pairs):
             assert result[mine][0] == pytest.approx(rewards[mine][0] - rewards[mine][1])
 
 
-def test_rewards_are_standardised_clipped_and_faults_are_worst():
+def test_rewards_are_on_one_scale_clipped_and_faults_are_worst():
     gains = np.array([0.0, 1.0, 2.0, 300.0, np.nan, 5.0] + [1.0] * 10)
     faulty = np.arange(16) == 5
-    rewards = standardise(gains, faulty)
-    assert rewards[5] == FAULT == rewards.min()
-    assert rewards[3] == CLIP == rewards.max()
-    assert rewards[4] == 0
-    assert rewards[0] < rewards[1] < rewards[2]
-    np.testing.assert_array_equal(standardise(np.full(3, np.nan), np.zeros(3, bool)), np.zeros(3))
-    np.testing.assert_array_equal(standardise(np.full(3, 7.0), np.zeros(3, bool)), np.zeros(3))
+    scale = Scale.of(gains[:3], faulty[:3])
+    said = rewards(gains, faulty, scale)
+    assert (scale.mean, scale.spread) == (1.0, pytest.approx(0.8165, abs=1e-4))
+    assert said[5] == FAULT == said.min()
+    assert said[3] == CLIP == said.max()
+    assert said[4] == said[1] == 0
+    assert said[0] == pytest.approx(-said[2])
+    assert Scale.of(np.full(3, np.nan), np.zeros(3, bool)) == (0, 1)
+    assert Scale.of(np.full(3, 7.0), np.zeros(3, bool)) == (7, 1)
+
+
+class Parrot:
+    """Writes with an exported tiny model, one word a text."""
+
+    name = "parrot"
+
+    def __init__(self, folder):
+        self._model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+    def generate(self, prompts, *, n, seed):
+        chance = self._model(torch.tensor([[1, 2, 3]])).logits[0, -1].detach().softmax(-1).double().numpy()
+        rng = np.random.default_rng(seed)
+        return [[Completion(f"w{rng.choice(V, p=chance / chance.sum())}", False) for _ in range(n)] for _ in prompts]
+
+
+def likes_five(written):
+    right = np.array([one.completion.text == "w5" for one in written], float)
+    return Judged(right, np.array([one.completion.text == "w9" for one in written]), 1.0)
+
+
+def learn(folder, out, *, turns, shuffled=False):
+    policy = Policy(folder, rate=1e-2, kl=0.0)
+    ask = lambda turn: [Prompt("w1 w2 w3", "a")] * 4  # noqa: E731
+    run = reinforce(policy, ask, Parrot, likes_five, out, turns=turns, siblings=8, seed=0, shuffled=shuffled)
+    return policy, list(run)
+
+
+def test_the_loop_learns_what_is_rewarded_and_nothing_from_shuffled_rewards(folder, tmp_path):
+    wanted = Rollout((1, 2, 3), (5,))
+    before = Policy(folder).log_likelihoods([wanted])[0]
+    rise = {}
+    for shuffled in (False, True):
+        policy, figures = learn(folder, tmp_path / str(shuffled), turns=25, shuffled=shuffled)
+        rise[shuffled] = policy.log_likelihoods([wanted])[0] - before
+        assert all(0 <= one.kl < 5 for one in figures)
+    assert rise[False] > 0.5
+    assert rise[True] < 0.5 * rise[False]
+    assert not (tmp_path / "False" / "export").exists()
+
+
+def test_a_loop_that_was_stopped_goes_on_to_the_same_end(folder, tmp_path):
+    whole, figures = learn(folder, tmp_path / "whole", turns=4)
+    learn(folder, tmp_path / "parts", turns=2)
+    (tmp_path / "parts" / ".turn-2.partial").mkdir()  # as a killed one leaves it
+    again, resumed = learn(folder, tmp_path / "parts", turns=4)
+    assert [f.gain for f in resumed] == [f.gain for f in figures]
+    np.testing.assert_array_equal(again.log_likelihoods(ROLLOUTS), whole.log_likelihoods(ROLLOUTS))

@@ -42,11 +42,12 @@ class Update(NamedTuple):
 class Policy:
     """A model in a Hugging Face folder with a fresh adapter on its attention, or one that was saved."""
 
-    def __init__(self, folder: Path, *, rate: float = 1e-4, kl: float = 0.05, seed: int = 0) -> None:
+    def __init__(self, folder: Path, *, start: str = "", rate: float = 1e-4, kl: float = 0.05, seed: int = 0) -> None:
         """Load the model; its own weights stay as they are.
 
         Args:
             folder: causal language model, safetensors.
+            start: the token that opens a document in its pretraining, if there is one.
             rate: learning rate.
             kl: weight of the divergence from the reference in the loss.
             seed: of the adapter.
@@ -54,6 +55,7 @@ class Policy:
         transformers, peft = require("transformers", extra="train"), require("peft", extra="train")
         torch.manual_seed(seed)
         self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._start = [self.tokenizer.convert_tokens_to_ids(start)] if start else []
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
         )
@@ -65,6 +67,11 @@ class Policy:
         self._weights = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
         self._optimiser = torch.optim.AdamW(self._weights.values(), lr=rate, weight_decay=0.0)
         self._kl = kl
+
+    def rollout(self, prompt: str, text: str) -> Rollout:
+        """Return a prompt and its continuation as token ids."""
+        head, tail = (self.tokenizer(part, add_special_tokens=False, split_special_tokens=True) for part in (prompt, text))
+        return Rollout((*self._start, *head["input_ids"]), tuple(tail["input_ids"]))
 
     def update(self, rollouts: Sequence[Rollout], advantages: FloatArray) -> Update:
         """Take one step up sum_i A_i log P(text_i) / M less `kl` times the divergence from the reference.
@@ -148,19 +155,23 @@ class Policy:
         self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": states})
 
     def export(self, folder: Path) -> None:
-        """Write the model with the adapter merged in, as a Hugging Face folder; the policy stays as it is."""
-        self._model.merge_adapter()
-        try:
-            base = self._model.get_base_model()
-            merged = {
-                name.replace(".base_layer", ""): weight.half().contiguous()
-                for name, weight in base.state_dict().items()
-                if "lora_" not in name
+        """Write the model with the adapter added to its weights, as a Hugging Face folder in half precision.
+
+        The sums are made aside: adding to the weights and taking away again would leave rounding in them.
+        """
+        base = self._model.get_base_model()
+        with torch.no_grad():
+            deltas = {
+                f"{name}.weight": module.get_delta_weight("default")
+                for name, module in base.named_modules()
+                if hasattr(module, "get_delta_weight")
             }
-            base.save_pretrained(folder, state_dict=merged, safe_serialization=True)
-            self.tokenizer.save_pretrained(folder)
-        finally:
-            self._model.unmerge_adapter()
+            weights = {
+                name.replace(".base_layer", ""): weight for name, weight in base.state_dict().items() if "lora_" not in name
+            }
+            merged = {name: (weight + deltas.get(name, 0.0)).half() for name, weight in weights.items()}
+        base.save_pretrained(folder, state_dict=merged, safe_serialization=True)
+        self.tokenizer.save_pretrained(folder)
 
 
 def _by_length(rollouts: Sequence[Rollout]) -> Iterator[list[int]]:

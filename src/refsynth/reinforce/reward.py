@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,20 +16,29 @@ FAULT = -2.0
 """Reward of a text that copies a seed row, is malformed, or belongs to another class, whatever its influence."""
 
 
-def standardise(gains: FloatArray, faulty: NDArray[np.bool_]) -> FloatArray:
-    """Return rewards [M]: the gains of sound drafts with mean 0 and deviation 1, clipped; `FAULT` for the others.
+class Scale(NamedTuple):
+    """Mean and deviation of the gains of a first batch: rewards on one scale can be compared from batch to batch."""
+
+    mean: float
+    spread: float
+
+    @classmethod
+    def of(cls, gains: FloatArray, faulty: NDArray[np.bool_]) -> Scale:
+        """Measure the sound drafts of a batch [M]; the gains of drafts that nobody could judge are NaN."""
+        known = gains[np.isfinite(gains) & ~faulty]
+        return cls(float(known.mean()), float(known.std()) or 1.0) if len(known) else cls(0.0, 1.0)
+
+
+def rewards(gains: FloatArray, faulty: NDArray[np.bool_], scale: Scale) -> FloatArray:
+    """Return rewards [M]: the gains of sound drafts on a scale, clipped; `FAULT` for the others.
 
     Args:
-        gains: influence of each draft on held-out loss [M]; where it is unknown (NaN) the reward is that of the mean.
+        gains: influence of each draft on held-out loss [M]; where it is unknown (NaN) the reward is 0.
         faulty: drafts that are worth nothing [M].
+        scale: of the gains.
     """
-    known = np.isfinite(gains) & ~faulty
-    rewards = np.zeros(len(gains))
-    if known.any():
-        spread = float(gains[known].std()) or 1.0
-        rewards[known] = np.clip((gains[known] - gains[known].mean()) / spread, -CLIP, CLIP)
-    rewards[faulty] = FAULT
-    return rewards
+    standard = np.nan_to_num((gains - scale.mean) / scale.spread, nan=0.0)
+    return np.asarray(np.where(faulty, FAULT, np.clip(standard, -CLIP, CLIP)))
 
 
 def advantages(rewards: FloatArray, groups: IntArray) -> FloatArray:

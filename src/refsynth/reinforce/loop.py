@@ -1,0 +1,154 @@
+"""Reinforcement of a generator: write, judge, step, again. Each round is on disk before the next, so a killed one goes on.
+
+A round writes drafts with the policy as it is (on-policy, through a fast engine that reads an export of it), has them judged, and
+takes one step. What is kept of a round is small: adapter, optimiser, figures. The exports are scratch.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refsynth.core.protocols import Generator
+from refsynth.core.run import derive_seed, read_json, write_json
+from refsynth.core.types import Completion, FloatArray, Prompt
+from refsynth.reinforce.policy import Policy, Rollout
+from refsynth.reinforce.reward import Scale, advantages, rewards
+
+FIGURES = "figures.json"
+
+
+class Judged(NamedTuple):
+    """What a judge says of texts: gains on held-out loss [M], NaN where unknown; and which are worth nothing [M]."""
+
+    gains: FloatArray
+    faulty: NDArray[np.bool_]
+    distinct_2: float
+
+
+class Written(NamedTuple):
+    """A completion with the prompt that it answers."""
+
+    prompt: Prompt
+    completion: Completion
+
+
+Judge = Callable[[Sequence[Written]], Judged]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A round in numbers.
+
+    Attributes:
+        turn: the round, from 0.
+        reward: mean, on the scale of the first round.
+        gain: mean over sound texts, in nats of held-out loss per unit of weight.
+        faulty: share of texts that are worth nothing.
+        kl: mean divergence from the reference per token, in nats.
+        log_likelihood: mean log P per token, in nats.
+        distinct_2: share of distinct word pairs.
+        texts: how many were written.
+        seconds: wall time.
+    """
+
+    turn: int
+    reward: float
+    gain: float
+    faulty: float
+    kl: float
+    log_likelihood: float
+    distinct_2: float
+    texts: int
+    seconds: float
+
+
+def reinforce(
+    policy: Policy,
+    prompts: Callable[[int], Sequence[Prompt]],
+    writer: Callable[[Path], Generator],
+    judge: Judge,
+    folder: Path,
+    *,
+    turns: int,
+    siblings: int,
+    seed: int,
+    shuffled: bool = False,
+) -> Iterator[Figures]:
+    """Train the policy and yield the figures of each round, those of finished rounds first.
+
+    Args:
+        policy: to be trained; left as the last round leaves it.
+        prompts: what is asked in a round.
+        writer: makes a generator from an exported policy.
+        judge: judges what was written.
+        folder: of the finished rounds.
+        turns: rounds.
+        siblings: texts per prompt, each the baseline of the others; at least 2.
+        seed: of the sampling.
+        shuffled: deal the rewards out anew among all texts of a round: the control in which nothing can be learnt.
+    """
+    scale: Scale | None = None
+    for turn in range(turns):
+        place = folder / f"turn-{turn}"
+        if (place / FIGURES).is_file():
+            record = read_json(place / FIGURES)
+            scale = Scale(*record.pop("scale"))
+            policy.restore(place)
+            yield Figures(**record)
+            continue
+        started = time.monotonic()
+        written = _write(policy, prompts(turn), writer, folder / "export", siblings, derive_seed(seed, "rollout", turn))
+        judged = judge(written)
+        scale = scale or Scale.of(judged.gains, judged.faulty)
+        reward = rewards(judged.gains, judged.faulty, scale)
+        dealt = np.random.default_rng(derive_seed(seed, "deal", turn)).permutation(reward) if shuffled else reward
+        groups = np.repeat(np.arange(len(written) // siblings), siblings)
+        update = policy.update([_rollout(policy, one) for one in written], advantages(dealt, groups))
+        figures = Figures(
+            turn=turn,
+            reward=float(reward.mean()),
+            gain=float(np.nanmean(np.where(judged.faulty, np.nan, judged.gains))) if not judged.faulty.all() else 0.0,
+            faulty=float(judged.faulty.mean()),
+            kl=update.kl,
+            log_likelihood=update.log_likelihood,
+            distinct_2=judged.distinct_2,
+            texts=len(written),
+            seconds=round(time.monotonic() - started, 1),
+        )
+        _keep(policy, figures, scale, place)
+        yield figures
+    shutil.rmtree(folder / "export", ignore_errors=True)
+
+
+def _write(
+    policy: Policy, prompts: Sequence[Prompt], writer: Callable[[Path], Generator], export: Path, siblings: int, seed: int
+) -> list[Written]:
+    shutil.rmtree(export, ignore_errors=True)
+    policy.export(export)
+    answers = writer(export).generate(prompts, n=siblings, seed=seed)
+    return [Written(prompt, each) for prompt, answer in zip(prompts, answers, strict=True) for each in answer]
+
+
+def _rollout(policy: Policy, written: Written) -> Rollout:
+    """Return the token ids of what was written; the end of a finished text is one of its tokens, or it would never be learnt."""
+    prompt, completion = written
+    end = "\n" if completion.finished else ""
+    return policy.rollout(prompt.text, completion.text + end)
+
+
+def _keep(policy: Policy, figures: Figures, scale: Scale, place: Path) -> None:
+    """Write a round; its figures are written last and make it finished."""
+    partial = place.with_name(f".{place.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    policy.save(partial)
+    write_json(partial / FIGURES, {**asdict(figures), "scale": list(scale)})
+    shutil.rmtree(place, ignore_errors=True)
+    partial.replace(place)
