@@ -12,14 +12,14 @@ import numpy as np
 
 from refsynth.bench.cells import Cell, Cells, interval, machine
 from refsynth.bench.sets import Sample, read_sample
-from refsynth.core.types import FloatArray, IntArray
+from refsynth.core.types import IntArray
 from refsynth.metrics import accuracy, macro_f1
 
 SHOTS = 8
 TEST_ROWS = 1000
 
-Values = Mapping[str, Mapping[str, FloatArray]]
-"""Accuracy in points by system and set: one value per seed that has been measured."""
+Values = Mapping[str, Mapping[str, Mapping[int, float]]]
+"""Accuracy in points by system, set and seed, as far as it has been measured."""
 
 
 class Group(NamedTuple):
@@ -42,6 +42,8 @@ class Check(NamedTuple):
     """On these sets; on all of them if empty."""
     worst: bool = False
     """The least over sets, instead of the mean."""
+    fixed: bool = False
+    """The other system draws nothing: its one value stands for all seeds."""
 
 
 @dataclass(frozen=True)
@@ -99,28 +101,34 @@ def table(values: Values, names: Sequence[str]) -> str:
     """Return means with 95% intervals over seeds as Markdown, with the mean over sets where all have been measured."""
     lines = ["| system | " + " | ".join(names) + " | mean |", "|---" * (len(names) + 2) + "|"]
     for system, by_set in values.items():
-        full = [points for points in by_set.values() if len(points)]
-        mean = f"{np.mean([points.mean() for points in full]):.1f}" if full and len(full) == len(names) else ""
+        full = [list(points.values()) for points in by_set.values() if points]
+        mean = f"{np.mean([np.mean(points) for points in full]):.1f}" if full and len(full) == len(names) else ""
         lines.append(f"| {system} | " + " | ".join(_shown(points) for points in by_set.values()) + f" | {mean} |")
     return "\n".join(lines)
 
 
-def _shown(points: FloatArray) -> str:
-    if not len(points):
+def _shown(points: Mapping[int, float]) -> str:
+    if not points:
         return ""
-    mean, low, high = interval(list(points))
+    mean, low, high = interval(list(points.values()))
     return f"{mean:.1f} [{low:.1f}-{high:.1f}]"
 
 
-def _accuracies(cells: Cells, name: str, system: str) -> FloatArray:
-    found = sorted(cells.find(set=name, system=system), key=lambda one: one["seed"])
-    return np.array([100 * one["accuracy"] for one in found])
+def _accuracies(cells: Cells, name: str, system: str) -> dict[int, float]:
+    return {one["seed"]: 100 * one["accuracy"] for one in cells.find(set=name, system=system)}
 
 
 def _checked(check: Check, values: Values, names: Sequence[str]) -> dict[str, Any]:
     pairs = [(values[check.system][name], values[check.over][name]) for name in check.sets or names if name in names]
-    gaps = [float((ours - theirs).mean()) for ours, theirs in pairs if len(ours) and len(theirs) in (1, len(ours))]
+    gaps = [float(np.mean(gap)) for ours, theirs in pairs if (gap := _gaps(ours, theirs, fixed=check.fixed))]
     statistic = np.min if check.worst else np.mean
     value, low, high = interval(gaps, statistic=statistic) if gaps else (float("nan"),) * 3
     measured = {"value": value, "low": low, "high": high, "unit": "points", "n": len(gaps)}
     return {"name": check.name, **measured, "floor": check.floor, "aim": check.aim, "ok": bool(gaps) and value >= check.floor}
+
+
+def _gaps(ours: Mapping[int, float], theirs: Mapping[int, float], *, fixed: bool) -> list[float]:
+    """Return the differences over the seeds that both have."""
+    if fixed and theirs:
+        theirs = dict.fromkeys(ours, next(iter(theirs.values())))
+    return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
