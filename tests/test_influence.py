@@ -111,6 +111,22 @@ def test_no_fold_judges_a_draft_that_saw_it():
     assert only.mean() < seen.mean()
 
 
+def test_on_real_rows_alone_a_gain_does_not_depend_on_the_other_drafts():
+    rng = np.random.default_rng(4)
+    real, drafts = rows(rng, 24), rows(rng, 12, noise=1.2)
+    folds = np.arange(24) // 3 % 4
+
+    def fit(points):
+        return fit_head(points.features, points.classes, 3, strength=C, weights=points.weights)
+
+    seen = [frozenset({j % 4}) for j in range(12)]
+    whole = cross_fitted(fit, real, folds, drafts, seen, strength=C, train_on_drafts=False)
+    some = cross_fitted(fit, real, folds, drafts.take(np.arange(12) < 4), seen[:4], strength=C, train_on_drafts=False)
+    np.testing.assert_allclose(whole[:4], some, rtol=1e-9)
+    together = cross_fitted(fit, real, folds, drafts, seen, strength=C)
+    assert np.abs(together - whole).max() > 1e-4
+
+
 def test_ten_thousand_drafts_of_77_classes_are_judged_at_once():
     rng = np.random.default_rng(3)
     real = rows(rng, 616, k=77, d=384)

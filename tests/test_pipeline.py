@@ -291,7 +291,9 @@ def test_a_fold_loses_every_draft_that_saw_one_of_its_rows():
         Draft(Example(f"d{i}", "t", "a", Provenance("p", shown, 0, "echo")))
         for i, shown in enumerate([("r1",), ("r2",), ("r2", "r3"), ()])
     ]
+    drafts.append(Draft(Example("d4", "t", "a", Provenance("p", ("r1",), 0, "echo", rewarded_by=("r1", "r2")))))
     assert [d.example.id for d in safe_for(drafts, frozenset({"r2"}))] == ["d0", "d3"]
+    assert all(Draft.from_json(json.loads(json.dumps(d.to_json()))) == d for d in drafts)
 
 
 SCRIPT = """

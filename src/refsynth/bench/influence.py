@@ -34,7 +34,7 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     real, mine = points
     k = len(pool.task.labels)
     folds = {example.id: int(fold) for example, fold in zip(pool.rows.examples, pool.rows.folds, strict=True)}
-    shown = [frozenset(folds[row] for row in draft.provenance.shown) for draft in drafts if draft.provenance]
+    shown = [frozenset(folds[row] for row in draft.provenance.seen) for draft in drafts if draft.provenance]
     said = cross_fitted(_fit(k), real, pool.rows.folds, mine, shown, strength=HEAD_STRENGTH)
     truth = _left_out(real, pool.rows.folds, mine, shown, k, seed)
     common = np.isfinite(truth) & np.isfinite(said)

@@ -20,13 +20,20 @@ IntArray = NDArray[np.integer[Any]]
 class Provenance:
     """Where a draft comes from, enough to make it again or to forget it.
 
-    `shown` holds the ids of the seed examples that the prompt displayed; `seed` is the sampling seed of the batch.
+    `shown` holds the ids of the seed examples that the prompt displayed; `seed` is the sampling seed of the batch. `rewarded_by`
+    holds the ids of those whose loss the generator was trained to lower.
     """
 
     prompt: str
     shown: tuple[str, ...]
     seed: int
     reference: str
+    rewarded_by: tuple[str, ...] = ()
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """All seed examples that the draft owes anything to: no judge of it, and no row to measure it on."""
+        return frozenset(self.shown) | frozenset(self.rewarded_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +52,19 @@ class Example:
     def to_json(self) -> dict[str, Any]:
         """Return the example as JSON-ready values."""
         record = asdict(self)
+        if self.provenance is not None and not self.provenance.rewarded_by:
+            del record["provenance"]["rewarded_by"]
         return {name: value for name, value in record.items() if value is not None}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Example:
         """Build an example from what `to_json` returned."""
         origin = record.get("provenance")
-        provenance = None if origin is None else Provenance(**{**origin, "shown": tuple(origin["shown"])})
+        provenance = (
+            None
+            if origin is None
+            else Provenance(**{**origin, "shown": tuple(origin["shown"]), "rewarded_by": tuple(origin.get("rewarded_by", ()))})
+        )
         targets = record.get("targets")
         return cls(record["id"], record["text"], record["label"], provenance, None if targets is None else tuple(targets))
 

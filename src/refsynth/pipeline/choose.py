@@ -70,7 +70,7 @@ class Chooser:
         if not rows or not drafts:
             return np.full(len(drafts), np.nan)
         weights = row_weights([*rows, *drafts])
-        shown = [frozenset(self.folds[row] for row in draft.provenance.shown) for draft in drafts if draft.provenance]
+        shown = [frozenset(self.folds[row] for row in draft.provenance.seen) for draft in drafts if draft.provenance]
         return cross_fitted(
             self._fit,
             self._points(rows, weights[: len(rows)]),

@@ -60,8 +60,8 @@ class Decision:
 
 
 def safe_for(drafts: Sequence[Draft], held_out: frozenset[str]) -> list[Draft]:
-    """Return the drafts whose prompts showed none of the held-out rows."""
-    return [d for d in drafts if d.example.provenance is None or held_out.isdisjoint(d.example.provenance.shown)]
+    """Return the drafts that owe nothing to the held-out rows: no prompt showed them, no reward came from them."""
+    return [d for d in drafts if d.example.provenance is None or held_out.isdisjoint(d.example.provenance.seen)]
 
 
 def hold_out(

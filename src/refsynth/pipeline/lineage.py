@@ -21,7 +21,11 @@ def trace_row(run: Path, row: str) -> dict[str, Any]:
     seeds = {record["id"]: record for record in read_jsonl(steps / "rows" / "examples.jsonl")}
     drafts = _drafts(steps)
     if row in seeds:
-        saw = [draft["id"] for draft in drafts.values() if row in draft["provenance"]["shown"]]
+        saw = [
+            draft["id"]
+            for draft in drafts.values()
+            if row in [*draft["provenance"]["shown"], *draft["provenance"].get("rewarded_by", ())]
+        ]
         used = [name for name in saw if drafts[name].get("dropped") is None]
         return {**seeds[row], "kind": "seed row", "drafts that saw it": len(saw), "of these kept": used}
     if row not in drafts:

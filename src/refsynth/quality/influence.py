@@ -81,11 +81,12 @@ def cross_fitted(
     real: Points,
     folds: IntArray,
     drafts: Points,
-    shown: Sequence[frozenset[int]],
+    seen: Sequence[frozenset[int]],
     *,
     strength: float,
+    train_on_drafts: bool = True,
 ) -> FloatArray:
-    """Return the mean gain of each draft over the folds whose rows its prompt did not show: [M], NaN where it showed all folds.
+    """Return the mean gain of each draft over the folds whose rows it owes nothing to: [M], NaN where there is none.
 
     In each fold the head is fitted to the other real rows and the drafts that are safe for the fold, and its held-out rows judge
     those drafts: no real row judges a draft that saw it, or a head that did.
@@ -95,17 +96,21 @@ def cross_fitted(
         real: the real rows [N].
         folds: of the real rows [N].
         drafts: screened drafts [M] with the weights that they would have.
-        shown: for each draft, the folds whose rows its prompt showed.
+        seen: for each draft, the folds of the rows that it owes anything to.
         strength: C of the heads that `fit` returns.
+        train_on_drafts: whether the heads are fitted to the drafts too. Without, a draft's gain does not depend on its company,
+            and gains of different batches can be compared.
     """
     total, count = np.zeros(len(drafts.classes)), np.zeros(len(drafts.classes))
     for fold in np.unique(folds):
         out = folds == fold
-        safe = np.array([int(fold) not in seen for seen in shown], bool)
+        safe = np.array([int(fold) not in mine for mine in seen], bool)
         if not safe.any() or out.all():
             continue
         chosen = drafts.take(safe)
-        train = Points(*(np.concatenate(pair) for pair in zip(real.take(~out), chosen, strict=True)))
+        train = real.take(~out)
+        if train_on_drafts:
+            train = Points(*(np.concatenate(pair) for pair in zip(train, chosen, strict=True)))
         total[safe] += out.sum() * gains(fit(train), train, real.take(out), chosen, strength=strength)
         count[safe] += out.sum()
     with np.errstate(invalid="ignore"):
