@@ -20,7 +20,7 @@ from refsynth.quality.filter import kept
 from refsynth.quality.influence import Points, cross_fitted
 from refsynth.training.head import HEAD_STRENGTH, classes_of, fit_head, row_weights
 
-LEFT_OUT = 100
+LEFT_OUT = 50
 """Drafts that the head is trained again without, in each fold that they are safe for."""
 
 SPEARMAN_FLOOR, SPEARMAN_AIM = 0.6, 0.8
@@ -81,7 +81,7 @@ def _left_out(real: Points, folds: IntArray, drafts: Points, shown: list[frozens
         safe = np.array([int(fold) not in seen for seen in shown])
         some = drafts.take(safe)
         train, held_out = _joined(real.take(~out), some), real.take(out)
-        exact = LogisticRegression(C=HEAD_STRENGTH, tol=1e-7, max_iter=5000, warm_start=True)
+        exact = LogisticRegression(C=HEAD_STRENGTH, tol=1e-6, max_iter=5000, warm_start=True)
         before = _loss(exact, train, held_out)
         places = np.flatnonzero(safe)
         for j in tried[safe[tried]]:
