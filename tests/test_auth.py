@@ -28,19 +28,17 @@ def path(tmp_path):
     return tmp_path / "keys" / "keys.json"
 
 
-def refusal(checker, presented, scope="predict"):
+def refusal(checker, presented):
     with pytest.raises(AccessError) as caught:
-        checker.check(presented, scope)
+        checker.identify(presented)
     return caught.value.reason, caught.value.status
 
 
-def test_a_key_opens_its_scopes_only(path):
+def test_a_key_is_known_with_its_scopes_and_quota(path):
     presented, key = Keyring(path).add("shop", scopes=["explain", "predict"], rate=5, burst=10)
     checker = KeyChecker(path)
-    assert checker.check(presented, "predict") == key
-    assert checker.check(presented, "explain").name == "shop"
+    assert checker.identify(presented) == key
     assert (key.scopes, key.rate, key.burst) == (("predict", "explain"), 5, 10)
-    assert refusal(checker, presented, "admin") == ("scope", 403)
 
 
 def test_every_other_key_is_unknown(path):
@@ -70,7 +68,7 @@ def test_no_made_up_key_gets_in(tmp_path_factory, presented):
     if not path.exists():
         Keyring(path).add("shop", scopes=SCOPES)
     with pytest.raises(AccessError) as caught:
-        KeyChecker(path).check(presented, "predict")
+        KeyChecker(path).identify(presented)
     assert caught.value.status == 401
 
 
@@ -79,7 +77,7 @@ def test_a_key_ends_at_its_expiry(path):
     presented = Keyring(path, clock=clock).add("shop", scopes=["predict"], seconds=60).presented
     checker = KeyChecker(path, clock=clock)
     clock.now += 59.9
-    checker.check(presented, "predict")
+    checker.identify(presented)
     clock.now += 0.1
     assert refusal(checker, presented) == ("expired", 401)
 
@@ -88,10 +86,10 @@ def test_a_revocation_counts_at_once_and_for_good(path):
     ring = Keyring(path)
     first, second = ring.add("shop", scopes=["predict"]), ring.add("app", scopes=["predict"])
     checker = KeyChecker(path)
-    checker.check(first.presented, "predict")
+    checker.identify(first.presented)
     assert ring.revoke("shop").revoked
     assert refusal(checker, first.presented) == ("revoked", 401)
-    checker.check(second.presented, "predict")
+    checker.identify(second.presented)
     with pytest.raises(InputError, match="no active key"):
         ring.revoke(first.key.id)
 
@@ -118,9 +116,9 @@ def test_another_process_sees_a_revocation_within_a_second(path):
         "import sys, time; from pathlib import Path\n"
         "from refsynth.core.errors import AccessError; from refsynth.serve.auth import KeyChecker\n"
         "checker = KeyChecker(Path(sys.argv[1])); key = sys.stdin.readline().strip()\n"
-        "checker.check(key, 'predict'); print('in', flush=True); deadline = time.time() + 30\n"
+        "checker.identify(key); print('in', flush=True); deadline = time.time() + 30\n"
         "while time.time() < deadline:\n"
-        "    try: checker.check(key, 'predict')\n"
+        "    try: checker.identify(key)\n"
         "    except AccessError as error: print(error.reason, time.time(), flush=True); break\n"
         "    time.sleep(0.01)\n"
     )
@@ -172,7 +170,7 @@ def test_nobody_gets_in_with_a_damaged_file(path, damage):
     with pytest.raises(InputError, match="not a file of keys"):
         KeyChecker(path)
     path.write_bytes(good)
-    checker.check(presented, "predict")
+    checker.identify(presented)
     path.unlink()
     assert refusal(checker, presented) == ("unavailable", 503)
 

@@ -107,3 +107,25 @@ def test_a_killed_run_ends_with_the_hashes_of_one_that_was_not(tmp_path):
         process.wait()
     assert start(tmp_path / "killed").wait() == 0
     assert folder_digest(tmp_path / "whole" / "steps") == folder_digest(tmp_path / "killed" / "steps")
+
+
+def test_steps_of_another_run_are_taken_over_and_checked(tmp_path):
+    other, mine = RunFolder(tmp_path / "other"), RunFolder(tmp_path / "mine")
+    made = []
+
+    def write(text):
+        def make(out):
+            made.append(text)
+            (out / "file").write_text(text)
+
+        return make
+
+    other.step("a", {"x": 1}, write("a1"))
+    other.step("b", {"x": 1}, write("b1"))
+    mine.step("b", {"x": 2}, write("b2"))
+    mine.adopt(other)
+    assert (mine.step("a", {"x": 1}, write("again")) / "file").read_text() == "a1"
+    assert (mine.step("b", {"x": 2}, write("again")) / "file").read_text() == "b2"
+    assert (mine.step("a", {"x": 3}, write("a3")) / "file").read_text() == "a3"  # what is not what was asked for is made
+    assert made == ["a1", "b1", "b2", "a3"]
+    assert mine.hash_of("b") != other.hash_of("b")

@@ -11,16 +11,16 @@ from sklearn.linear_model import LogisticRegression
 
 from refsynth.bench.cells import Cell, Cells, interval
 from refsynth.bench.fewshot import SETS
-from refsynth.bench.pool import Pool, draft_pool
+from refsynth.bench.pool import draft_pool
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.metrics import softmax
 from refsynth.quality.filter import kept
-from refsynth.quality.influence import Points, cross_fitted
-from refsynth.training.head import HEAD_STRENGTH, classes_of, fit_head, row_weights
+from refsynth.quality.influence import Points
+from refsynth.training.head import HEAD_STRENGTH
 
-LEFT_OUT = 50
+LEFT_OUT = 100
 """Drafts that the head is trained again without, in each fold that they are safe for."""
 
 SPEARMAN_FLOOR, SPEARMAN_AIM = 0.6, 0.8
@@ -30,13 +30,10 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     started = time.monotonic()
     pool = draft_pool(sample, name, seed)
     drafts = kept(pool.screened)
-    points = points_of(pool)
-    real, mine = points
-    k = len(pool.task.labels)
-    folds = {example.id: int(fold) for example, fold in zip(pool.rows.examples, pool.rows.folds, strict=True)}
-    shown = [frozenset(folds[row] for row in draft.provenance.seen) for draft in drafts if draft.provenance]
-    said = cross_fitted(_fit(k), real, pool.rows.folds, mine, shown, strength=HEAD_STRENGTH)
-    truth = _left_out(real, pool.rows.folds, mine, shown, k, seed)
+    rows, chooser, k = pool.job.rows, pool.job.chooser(pool.screened), len(sample.labels)
+    said = chooser.influence(rows.examples, drafts)
+    real, mine = chooser.points(rows.examples, drafts)
+    truth = _left_out(real, rows.folds, mine, chooser.seen(drafts), seed)
     common = np.isfinite(truth) & np.isfinite(said)
     agreement = float(spearmanr(said[common], truth[common]).statistic)
     half = len(drafts) // 2
@@ -44,44 +41,26 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     chance = np.random.default_rng(seed).permutation(len(drafts))
     arms = {"real only": order[:0], "all drafts": order, "top half": order[:half], "bottom half": order[half:]}
     arms["random half"] = chance[:half]
-    features = pool.encoder.encode([row["text"] for row in sample.test])
+    features = pool.job.shop.encoder.encode([row["text"] for row in sample.test])
     cells = []
     for system, chosen in arms.items():
-        some = Points(
-            mine.features[chosen], mine.classes[chosen], np.minimum(1, mine.weights[chosen] * len(drafts) / max(1, len(chosen)))
-        )
-        head = _fit(k)(_joined(real, some))
-        cells.append(cell(system, sample.classes(sample.test), head.logits(features).argmax(1), time.monotonic() - started, k))
+        some = mine.take(chosen)
+        weighed = some._replace(weights=np.minimum(1, some.weights * len(drafts) / max(1, len(chosen))))
+        guess = chooser.fit(real.joined(weighed)).logits(features).argmax(1)
+        cells.append(cell(system, sample.classes(sample.test), guess, time.monotonic() - started, k))
     return [one | {"spearman": agreement, "drafts": len(drafts)} for one in cells]
 
 
-def points_of(pool: Pool) -> tuple[Points, Points]:
-    """Return the real rows and the screened drafts on frozen embeddings, with the weights that a learner gives them."""
-    rows = [*pool.rows.examples, *kept(pool.screened)]
-    features = pool.encoder.encode([row.text for row in rows])
-    everything = Points(np.asarray(features, float), classes_of(rows, pool.task.labels), row_weights(rows))
-    real = np.arange(len(rows)) < len(pool.rows.examples)
-    return everything.take(real), everything.take(~real)
-
-
-def _fit(k: int) -> Any:
-    return lambda points: fit_head(points.features, points.classes, k, strength=HEAD_STRENGTH, weights=points.weights)
-
-
-def _joined(real: Points, drafts: Points) -> Points:
-    return Points(*(np.concatenate(pair) for pair in zip(real, drafts, strict=True)))
-
-
-def _left_out(real: Points, folds: IntArray, drafts: Points, shown: list[frozenset[int]], k: int, seed: int) -> FloatArray:
+def _left_out(real: Points, folds: IntArray, drafts: Points, seen: list[frozenset[int]], seed: int) -> FloatArray:
     """Return by how much the held-out loss rises when the head is trained again without a draft [M]; NaN where not tried."""
     total, count = np.zeros(len(drafts.classes)), np.zeros(len(drafts.classes))
     tried = np.random.default_rng(seed).permutation(len(drafts.classes))[:LEFT_OUT]
     for fold in np.unique(folds):
         out = folds == fold
-        safe = np.array([int(fold) not in seen for seen in shown])
+        safe = np.array([int(fold) not in mine for mine in seen])
         some = drafts.take(safe)
-        train, held_out = _joined(real.take(~out), some), real.take(out)
-        exact = LogisticRegression(C=HEAD_STRENGTH, tol=1e-6, max_iter=5000, warm_start=True)
+        train, held_out = real.take(~out).joined(some), real.take(out)
+        exact = LogisticRegression(C=HEAD_STRENGTH, tol=1e-7, max_iter=5000, warm_start=True)
         before = _loss(exact, train, held_out)
         places = np.flatnonzero(safe)
         for j in tried[safe[tried]]:

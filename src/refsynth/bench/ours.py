@@ -28,10 +28,12 @@ class Ours(NamedTuple):
 def run_ours(sample: Sample, name: str, seed: int, **settings: Any) -> Ours:
     """Run the pipeline on a sample; `settings` are further keys of the configuration."""
     folder = BENCH / f"{name}-{seed}"
+    journal = folder / "run" / "journal.jsonl"
+    keep(journal, name, seed)  # of a run that was stopped the answers stay and the steps go: the time is that of a whole run
+    shutil.rmtree(folder, ignore_errors=True)
     train, test = sample.write(folder / "data")
     files = {"test": str(test)} | ({"train": str(train)} if sample.train else {})
     tree = {"language": "auto", "labels": dict(sample.labels), "data": files, "seed": seed, **settings}
-    journal = folder / "run" / "journal.jsonl"
     drafted = not restore(journal, name, seed)
     started = time.monotonic()
     finished = run(Task.of(RunConfig.parse(tree)), folder / "run").finished

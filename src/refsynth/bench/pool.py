@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,14 +10,9 @@ from refsynth.bench.sets import Sample
 from refsynth.core.config import RunConfig
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft, Example
-from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.build import make_augmenters, make_generator, make_workshop
-from refsynth.pipeline.drafts import screen_drafts, write_drafts
-from refsynth.pipeline.encoder import prepare_encoder
+from refsynth.pipeline.job import Job
 from refsynth.pipeline.observe import Silent
-from refsynth.pipeline.rows import Rows, read_rows
-from refsynth.pipeline.steps import MAX_TOKENS
 from refsynth.task import Task
 
 BENCH = Path("build") / "bench"
@@ -27,13 +21,11 @@ JOURNALS = BENCH / "journals"
 
 
 class Pool(NamedTuple):
-    """The labelled rows with their folds, all drafts, and the same drafts screened."""
+    """A job that has read its rows, all drafts, and the same drafts screened."""
 
-    task: Task
-    rows: Rows
+    job: Job
     written: tuple[Example, ...]
     screened: list[Draft]
-    encoder: TransformerEncoder
 
 
 def draft_pool(sample: Sample, name: str, seed: int) -> Pool:
@@ -41,16 +33,12 @@ def draft_pool(sample: Sample, name: str, seed: int) -> Pool:
     folder = BENCH / "pools" / f"{name}-{seed}"
     train, _ = sample.write(folder / "data")
     tree = {"language": "auto", "labels": dict(sample.labels), "data": {"train": str(train)}, "seed": seed}
-    task, store = Task.of(RunConfig.parse(tree)), ModelStore()
     run = RunFolder(folder / "run")
     restore(run.path / "journal.jsonl", name, seed)
-    rows = read_rows(task, run, skip_bad=False)
-    generator = partial(make_generator, task.config, store)
-    written = write_drafts(task, rows, run, generator, partial(make_augmenters, task.config), Silent())
+    job = Job.begin(Task.of(RunConfig.parse(tree)), run, ModelStore(), Silent(), skip_bad=False)
+    written = job.write(run)
     keep(run.path / "journal.jsonl", name, seed)
-    screened = screen_drafts(task, rows, written, run, generator, forget=())
-    shop = make_workshop(task, rows.language, prepare_encoder(task, rows, store, run), max_tokens=MAX_TOKENS)
-    return Pool(task, rows, written.drafts, screened, shop.encoder)
+    return Pool(job, written.drafts, job.screen(written, run))
 
 
 def restore(journal: Path, name: str, seed: int) -> bool:

@@ -15,20 +15,16 @@ import numpy as np
 
 from refsynth.bench.cells import Cell, Cells
 from refsynth.bench.fewshot import SETS
-from refsynth.bench.pool import Pool, draft_pool
+from refsynth.bench.pool import draft_pool
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.protocols import Predictor
 from refsynth.core.sections import FilterConfig
 from refsynth.core.types import Draft, Example
 from refsynth.models.predict import logits_of
-from refsynth.models.reference import EmbeddedGenerator
-from refsynth.models.store import ModelStore
-from refsynth.pipeline.choose import Chooser
+from refsynth.pipeline.drafts import likelihood_scorer
 from refsynth.quality.filter import drop_unlikely, kept
 from refsynth.quality.leakage import leaked
-from refsynth.quality.scorers import LikelihoodRatioScorer
-from refsynth.synthesis.prompts import class_prompt, generic_prompt
 from refsynth.training.contrastive import ContrastiveLearner
 
 PLANTED = 50
@@ -59,35 +55,25 @@ DEFAULT = "+ agreement (default)"
 def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     started = time.monotonic()
     pool = draft_pool(sample, name, seed)
-    learner = ContrastiveLearner(pool.task.labels, pool.encoder, pool.task.descriptions)
-    real = pool.rows.examples
+    task, rows = pool.job.task, pool.job.rows
+    learner = ContrastiveLearner(task.labels, pool.job.shop.encoder, task.descriptions)
+    real = rows.examples
     judge = learner.fit(real, (), seed=seed)
     written = {True: pool.screened, False: [Draft(example) for example in pool.written]}
-    likely = drop_unlikely(pool.screened, _ratios(pool, kept(pool.screened)), floor=LEAST_RATIO)
+    scorer = likelihood_scorer(task, rows.language, pool.job.generator())
+    likely = drop_unlikely(pool.screened, scorer.score(kept(pool.screened)), floor=LEAST_RATIO)
     models: dict[str, Predictor] = {"real only": judge}
     counts = {"real only": 0}
     for arm, (settings, screened, with_ratio) in ARMS.items():
         drafts = likely if with_ratio else written[screened]
-        chosen = kept(_chooser(pool, settings, drafts).choose(judge, real, drafts))
+        chosen = kept(replace(pool.job.chooser(drafts), settings=settings).choose(judge, real, drafts))
         models[arm], counts[arm] = learner.fit([*real, *chosen], (), seed=seed), len(chosen)
     texts = [row["text"] for row in sample.test]
     said = logits_of(models, texts)  # one tuned encoder: each text is read once
     seconds = time.monotonic() - started
     guard = _guard(kept(pool.screened), texts, seed)
-    k, truth = len(pool.task.labels), sample.classes(sample.test)
+    k, truth = len(task.labels), sample.classes(sample.test)
     return [cell(arm, truth, said[arm].argmax(1), seconds, k) | {"drafts": counts[arm]} | guard for arm in models]
-
-
-def _chooser(pool: Pool, settings: FilterConfig, drafts: Sequence[Draft]) -> Chooser:
-    folds = {example.id: int(fold) for example, fold in zip(pool.rows.examples, pool.rows.folds, strict=True)}
-    return Chooser(pool.task.labels, settings, pool.encoder, folds, pool.rows.examples, drafts)
-
-
-def _ratios(pool: Pool, drafts: Sequence[Example]) -> Any:
-    language = pool.rows.language
-    prompts = {label: class_prompt(label, text, (), language=language) for label, text in pool.task.descriptions.items()}
-    generator = EmbeddedGenerator(ModelStore().path("smollm2"))
-    return LikelihoodRatioScorer(generator, prompts, generic_prompt(language=language)).score(drafts)
 
 
 def _guard(drafts: Sequence[Example], texts: Sequence[str], seed: int) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,69 +25,50 @@ Only = Annotated[str | None, typer.Option("--sets", help="Comma-separated data s
 RESULTS = Path("benchmarks/results")
 
 
-@bench.command("fewshot")
-def fewshot(
-    data: Data, results: Results = RESULTS, seeds: Seeds = 5, quick: Quick = False, as_json: Json = False, sets: Only = None
-) -> None:
-    """Accuracy with 8 labels per class: TF-IDF, frozen encoder, full fine-tuning, SetFit, and this project's arms.
-
-    Example: refsynth bench fewshot --data ../data --seeds 5
-    """
-    from refsynth.bench.fewshot import FEWSHOT
-
-    _suite(FEWSHOT, data, results, seeds, quick=quick, as_json=as_json, sets=sets)
-
-
-@bench.command("chinese")
-def chinese(
-    data: Data, results: Results = RESULTS, seeds: Seeds = 3, quick: Quick = False, as_json: Json = False, sets: Only = None
-) -> None:
-    """Accuracy on Chinese texts with 8 labels per class, on the multilingual encoder.
-
-    Example: refsynth bench chinese --data ../data
-    """
-    from refsynth.bench.fewshot import CHINESE
-
-    _suite(CHINESE, data, results, seeds, quick=quick, as_json=as_json, sets=sets)
-
-
-@bench.command("names")
-def names(
-    data: Data, results: Results = RESULTS, seeds: Seeds = 3, quick: Quick = False, as_json: Json = False, sets: Only = None
-) -> None:
-    """Accuracy from label names and descriptions alone, against the majority class and the reference's own answers.
-
-    Example: refsynth bench names --data ../data
-    """
-    from refsynth.bench.names import NAMES
-
-    _suite(NAMES, data, results, seeds, quick=quick, as_json=as_json, sets=sets)
+SUITES = {
+    "fewshot": (
+        "fewshot:FEWSHOT",
+        5,
+        "Accuracy with 8 labels per class: TF-IDF, frozen encoder, full fine-tuning, SetFit, and this project's arms.",
+    ),
+    "chinese": ("fewshot:CHINESE", 3, "Accuracy on Chinese texts with 8 labels per class, on the multilingual encoder."),
+    "names": (
+        "names:NAMES",
+        3,
+        "Accuracy from label names and descriptions alone, against the majority class and the reference's own answers.",
+    ),
+    "influence": (
+        "influence:INFLUENCE",
+        5,
+        "Influence scores against training again without each draft, and drafts chosen by them, on frozen embeddings.",
+    ),
+    "selection": (
+        "selection:SELECTION",
+        5,
+        "What each part of the choice of drafts is worth: none, deduplication, agreement, likelihood, influence, soft targets.",
+    ),
+}
+"""Benches of accuracy: where the suite is, how many seeds it is to have, what it measures."""
 
 
-@bench.command("influence")
-def influence(
-    data: Data, results: Results = RESULTS, seeds: Seeds = 5, quick: Quick = False, as_json: Json = False, sets: Only = None
-) -> None:
-    """Influence scores against training again without each draft, and drafts chosen by them, on frozen embeddings.
+def _add_suite(name: str, place: str, usual: int, about: str) -> None:
+    def command(
+        data: Data,
+        results: Results = RESULTS,
+        seeds: Seeds = usual,
+        quick: Quick = False,
+        as_json: Json = False,
+        sets: Only = None,
+    ) -> None:
+        module, _, constant = place.partition(":")
+        suite = getattr(import_module(f"refsynth.bench.{module}"), constant)  # late: it imports what trains
+        _suite(suite, data, results, seeds, quick=quick, as_json=as_json, sets=sets)
 
-    Example: refsynth bench influence --data ../data
-    """
-    from refsynth.bench.influence import INFLUENCE
-
-    _suite(INFLUENCE, data, results, seeds, quick=quick, as_json=as_json, sets=sets)
+    bench.command(name, help=f"{about}\n\nExample: refsynth bench {name} --data ../data")(command)
 
 
-@bench.command("selection")
-def selection(
-    data: Data, results: Results = RESULTS, seeds: Seeds = 5, quick: Quick = False, as_json: Json = False, sets: Only = None
-) -> None:
-    """What each part of the choice of drafts is worth: no choice, deduplication, agreement, likelihood, influence, soft targets.
-
-    Example: refsynth bench selection --data ../data
-    """
-    from refsynth.bench.selection import SELECTION
-
-    _suite(SELECTION, data, results, seeds, quick=quick, as_json=as_json, sets=sets)
+for _name, (_place, _seeds, _about) in SUITES.items():
+    _add_suite(_name, _place, _seeds, _about)
 
 
 @bench.command("scale")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -45,11 +46,8 @@ def show(
     """
     from refsynth.monitor.record import Record
 
-    opened = Record.open(where, tables="check")
-    try:
+    with closing(Record.open(where, tables="check")) as opened:
         found = opened.summary(since=_ago(days))
-    finally:
-        opened.close()
     if as_json:
         print_json(found._asdict())
         return
@@ -74,11 +72,8 @@ def export(
     from refsynth.monitor.export import export as export_to
     from refsynth.monitor.record import Record
 
-    opened = Record.open(where, tables="check")
-    try:
+    with closing(Record.open(where, tables="check")) as opened:
         done = export_to(opened, file, since=None if days is None else _ago(days))
-    finally:
-        opened.close()
     if as_json:
         print_json({"file": str(file), **done._asdict()})
         return
@@ -99,11 +94,8 @@ def purge(
     """
     from refsynth.monitor.record import Record
 
-    opened = Record.open(where, tables="check")
-    try:
+    with closing(Record.open(where, tables="check")) as opened:
         done = opened.purge(before=_ago(days))
-    finally:
-        opened.close()
     if as_json:
         print_json(done._asdict())
         return

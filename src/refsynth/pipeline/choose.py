@@ -13,6 +13,7 @@ from refsynth.core.sections import FilterConfig
 from refsynth.core.types import Draft, Example, FloatArray
 from refsynth.metrics import softmax
 from refsynth.models.predict import LinearHead
+from refsynth.pipeline.rows import Rows
 from refsynth.quality.filter import drop_disagreeing, drop_harmful, even_out, kept
 from refsynth.quality.influence import Points, cross_fitted
 from refsynth.quality.scorers import agreement_of
@@ -33,16 +34,14 @@ class Chooser:
         labels: of the task.
         settings: the filter's.
         encoder: as it comes, before any training: influence is measured on its embeddings.
-        folds: the fold of each real row, by id.
+        rows: all real rows, with their folds.
         drafts: all screened drafts; what is chosen among is always a part of them.
-        real: all real rows.
     """
 
     labels: tuple[str, ...]
     settings: FilterConfig
     encoder: Encoder
-    folds: Mapping[str, int]
-    real: Sequence[Example]
+    rows: Rows
     drafts: Sequence[Draft]
 
     def choose(self, judge: Predictor, real: Sequence[Example], drafts: Sequence[Draft]) -> list[Draft]:
@@ -66,32 +65,35 @@ class Chooser:
 
     def influence(self, real: Sequence[Example], drafts: Sequence[Example]) -> FloatArray:
         """Return the cross-fitted gain of each draft on held-out rows among `real` [M], NaN where none can tell."""
-        rows = [example for example in real if example.id in self.folds]
+        folds = self.rows.fold_of
+        rows = [example for example in real if example.id in folds]
         if not rows or not drafts:
             return np.full(len(drafts), np.nan)
-        weights = row_weights([*rows, *drafts])
-        shown = [frozenset(self.folds[row] for row in draft.provenance.seen) for draft in drafts if draft.provenance]
-        return cross_fitted(
-            self._fit,
-            self._points(rows, weights[: len(rows)]),
-            np.array([self.folds[row.id] for row in rows]),
-            self._points(drafts, weights[len(rows) :]),
-            shown,
-            strength=HEAD_STRENGTH,
-        )
+        mine, theirs = self.points(rows, drafts)
+        of_rows = np.array([folds[row.id] for row in rows])
+        return cross_fitted(self.fit, mine, of_rows, theirs, self.seen(drafts), strength=HEAD_STRENGTH)
 
-    def _fit(self, points: Points) -> LinearHead:
-        return fit_head(points.features, points.classes, len(self.labels), strength=HEAD_STRENGTH, weights=points.weights)
+    def seen(self, drafts: Sequence[Example]) -> list[frozenset[int]]:
+        """Return, for each draft, the folds of the rows that it owes anything to."""
+        folds = self.rows.fold_of
+        return [frozenset(folds[row] for row in draft.provenance.seen) if draft.provenance else frozenset() for draft in drafts]
 
-    def _points(self, examples: Sequence[Example], weights: FloatArray) -> Points:
+    def points(self, real: Sequence[Example], drafts: Sequence[Example]) -> tuple[Points, Points]:
+        """Return real rows and drafts on the encoder's embeddings, with the weights that a learner gives them together."""
         place, features = self._features
-        chosen = features[[place[example.id] for example in examples]]
-        return Points(chosen, classes_of(examples, self.labels), weights)
+        rows = [*real, *drafts]
+        together = Points(features[[place[row.id] for row in rows]], classes_of(rows, self.labels), row_weights(rows))
+        first = np.arange(len(rows)) < len(real)
+        return together.take(first), together.take(~first)
+
+    def fit(self, points: Points) -> LinearHead:
+        """Fit a head as the learners do."""
+        return fit_head(points.features, points.classes, len(self.labels), strength=HEAD_STRENGTH, weights=points.weights)
 
     @cached_property
     def _features(self) -> tuple[Mapping[str, int], FloatArray]:
         """Embeddings of all rows and drafts [N + M, D]: of all at once, since the last digits of one depend on its batch."""
-        examples = [*self.real, *kept(self.drafts)]
+        examples = [*self.rows.examples, *kept(self.drafts)]
         features = np.asarray(self.encoder.encode([example.text for example in examples]), float)
         return {example.id: index for index, example in enumerate(examples)}, features
 

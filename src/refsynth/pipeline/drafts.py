@@ -152,10 +152,15 @@ def screen_drafts(
     def make(out: Path) -> None:
         drafts = screen(written.drafts, rows.examples, longest=LONGEST_DRAFT, forget=forget)
         if floor is not None:
-            prompts = {label: class_prompt(label, text, (), language=rows.language) for label, text in task.descriptions.items()}
-            scorer = LikelihoodRatioScorer(make_generator(), prompts, generic_prompt(language=rows.language))
+            scorer = likelihood_scorer(task, rows.language, make_generator())
             drafts = drop_unlikely(drafts, scorer.score(kept(drafts)), floor=floor)
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in drafts])
 
     done = folder.step("screen", key, make)
     return [Draft.from_json(record) for record in read_jsonl(done / "drafts.jsonl")]
+
+
+def likelihood_scorer(task: Task, language: str, generator: Generator) -> LikelihoodRatioScorer:
+    """Return the reference as a judge of drafts: each under its label's description against a prompt without a class."""
+    prompts = {label: class_prompt(label, text, (), language=language) for label, text in task.descriptions.items()}
+    return LikelihoodRatioScorer(generator, prompts, generic_prompt(language=language))

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
+from typing import Self
 
 from refsynth.core.protocols import Augmenter, Generator, Learner
 from refsynth.core.run import RunFolder
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.build import LEARNERS, Workshop, make_augmenters, make_generator
+from refsynth.pipeline.build import LEARNERS, Workshop, make_augmenters, make_generator, make_workshop
 from refsynth.pipeline.candidates import ranked
 from refsynth.pipeline.choose import Chooser
 from refsynth.pipeline.drafts import Written, screen_drafts, write_drafts
+from refsynth.pipeline.encoder import prepare_encoder
 from refsynth.pipeline.gate import HeldOut, hold_out
 from refsynth.pipeline.observe import Observer
-from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.rows import Rows, read_rows
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.task import Task
+
+MAX_TOKENS = 128
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,17 @@ class Job:
     folder: RunFolder
     watch: Observer
     forget: Sequence[str] = ()
+
+    @classmethod
+    def begin(cls, task: Task, folder: RunFolder, store: ModelStore, watch: Observer, *, skip_bad: bool) -> Self:
+        """Read the rows and load the encoder of their language.
+
+        Raises:
+            RefsynthError: the rows cannot be used, or the encoder is not here.
+        """
+        rows = read_rows(task, folder, skip_bad=skip_bad)
+        encoder = prepare_encoder(task, rows, store, folder)
+        return cls(task, rows, make_workshop(task, rows.language, encoder, max_tokens=MAX_TOKENS), store, folder, watch)
 
     def generator(self) -> Generator:
         """Return the reference."""
@@ -49,13 +64,13 @@ class Job:
 
     def chooser(self, drafts: Sequence[Draft]) -> Chooser:
         """Return who chooses among the drafts."""
-        folds = dict(zip((row.id for row in self.rows.examples), self.rows.folds.tolist(), strict=True))
-        return Chooser(self.task.labels, self.task.config.filter, self.shop.encoder, folds, self.rows.examples, drafts)
+        return Chooser(self.task.labels, self.task.config.filter, self.shop.encoder, self.rows, drafts)
 
     def write(self, folder: RunFolder, *, step: str = "drafts", turn: int = 0, focus: Focus = ANYWHERE) -> Written:
         """Return drafts; see `write_drafts`."""
-        make = partial(write_drafts, self.task, self.rows, folder, self.generator, self.augmenters, self.watch)
-        return make(step=step, turn=turn, focus=focus)
+        return write_drafts(
+            self.task, self.rows, folder, self.generator, self.augmenters, self.watch, step=step, turn=turn, focus=focus
+        )
 
     def screen(self, written: Written, folder: RunFolder) -> list[Draft]:
         """Return the drafts screened; see `screen_drafts`."""

@@ -68,6 +68,8 @@ def write_rounds(job: Job, *, skip_bad: bool) -> tuple[Written, tuple[Round, ...
         if settings.minutes is not None and time.monotonic() - started > 60 * settings.minutes:
             break
         focus = focus_of(held, job)
+    # What the last round that helped found out about the same drafts is not found out again.
+    job.folder.adopt(RunFolder(job.folder.path / "rounds" / str(len(parts))))
     return join_drafts(parts, job.folder), tuple(done)
 
 

@@ -35,6 +35,11 @@ class Rows:
         return Counter(example.label for example in self.examples)
 
     @property
+    def fold_of(self) -> dict[str, int]:
+        """The fold of each row, by id."""
+        return {row.id: int(fold) for row, fold in zip(self.examples, self.folds, strict=True)}
+
+    @property
     def judged(self) -> bool:
         """Whether there are enough rows to hold some out: at least two labels with two rows each."""
         return sum(count >= 2 for count in self.per_label.values()) >= 2

@@ -14,9 +14,7 @@ from refsynth.core.types import Metric
 from refsynth.evaluation.report import Report
 from refsynth.metrics import accuracy_interval
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.build import make_workshop
 from refsynth.pipeline.coverage import measure_coverage
-from refsynth.pipeline.encoder import prepare_encoder
 from refsynth.pipeline.evaluate import SHIPPED, evaluate_test
 from refsynth.pipeline.finished import Finished, Learned
 from refsynth.pipeline.fit import fit_final
@@ -25,11 +23,9 @@ from refsynth.pipeline.job import Job
 from refsynth.pipeline.observe import Observer, Silent
 from refsynth.pipeline.report import Paths, write_report
 from refsynth.pipeline.rounds import write_rounds
-from refsynth.pipeline.rows import Rows, read_rows
+from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.ship import calibrate, write_bundle
 from refsynth.task import Task
-
-MAX_TOKENS = 128
 
 
 @dataclass(frozen=True)
@@ -66,14 +62,10 @@ def run(
     _check_files(task)
     folder, watch = RunFolder(Path(out)), watch or Silent()
     with folder.lock():
-        rows = read_rows(task, folder, skip_bad=skip_bad)
-        watch.stage("rows", _rows_line(rows, task))
-        for note in rows.file.get("notes", ()):
+        job = Job.begin(task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
+        watch.stage("rows", _rows_line(job.rows, task))
+        for note in job.rows.file.get("notes", ()):
             watch.note(note)
-        store = store or ModelStore()
-        encoder = prepare_encoder(task, rows, store, folder)
-        shop = make_workshop(task, rows.language, encoder, max_tokens=MAX_TOKENS)
-        job = Job(task, rows, shop, store, folder, watch)
         finished = _deliver(job, _learn(job, skip_bad=skip_bad))
         if finished.test and finished.test.leaked:
             # Only now is it known that these copy the test file: a model that was trained on them must not be shipped.

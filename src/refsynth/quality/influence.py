@@ -39,9 +39,13 @@ class Points(NamedTuple):
     classes: IntArray
     weights: FloatArray
 
-    def take(self, chosen: NDArray[np.bool_]) -> Points:
+    def take(self, chosen: NDArray[np.bool_] | IntArray) -> Points:
         """Return some of the rows."""
         return Points(self.features[chosen], self.classes[chosen], self.weights[chosen])
+
+    def joined(self, other: Points) -> Points:
+        """Return these rows and then the others."""
+        return Points(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
 
 
 def gains(head: LinearHead, train: Points, held_out: Points, drafts: Points, *, strength: float) -> FloatArray:
@@ -110,7 +114,7 @@ def cross_fitted(
         chosen = drafts.take(safe)
         train = real.take(~out)
         if train_on_drafts:
-            train = Points(*(np.concatenate(pair) for pair in zip(train, chosen, strict=True)))
+            train = train.joined(chosen)
         total[safe] += out.sum() * gains(fit(train), train, real.take(out), chosen, strength=strength)
         count[safe] += out.sum()
     with np.errstate(invalid="ignore"):

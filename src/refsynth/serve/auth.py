@@ -173,7 +173,7 @@ class Keyring:
 
 
 class KeyChecker:
-    """Checks presented keys in a worker process. `check` takes microseconds: it may be called in an event loop."""
+    """Checks presented keys in a worker process. `identify` takes microseconds: it may be called in an event loop."""
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         """Open the file of keys.
@@ -188,17 +188,6 @@ class KeyChecker:
         self._keys: dict[str, Key] = {}
         self._seen, self._due = (0, 0, 0), 0.0
         self._refresh()
-
-    def check(self, presented: str | None, scope: Scope) -> Key:
-        """Return the key that was presented if it may do `scope`.
-
-        Raises:
-            AccessError: as `identify`, or with status 403 (it lacks the scope).
-        """
-        key = self.identify(presented)
-        if scope not in key.scopes:
-            raise AccessError(f"the API key lacks the scope '{scope}'", reason="scope", status=403)
-        return key
 
     def identify(self, presented: str | None) -> Key:
         """Return the key that was presented.

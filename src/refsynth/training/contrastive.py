@@ -28,6 +28,9 @@ TEMPERATURE = 0.1
 ANCHORS = 2
 """How often each label's description is among the rows."""
 
+REMEMBERED = 8
+"""Tuned encoders that are kept, the latest: of each fold and of the whole. One takes 90 MB."""
+
 TUNING_TOKENS = 64
 """The longest text that the encoder is tuned on."""
 
@@ -122,6 +125,8 @@ class ContrastiveLearner:
             encoder.transformer.embeddings.requires_grad_(False)  # few rows meet few of its words
             tokens = encoder.tokenize([example.text for example in rows], limit=TUNING_TOKENS)
             self._descend(encoder, tokens, classes_of(rows, self._labels), seed=seed)
+            while len(self._tuned) >= REMEMBERED:
+                del self._tuned[next(iter(self._tuned))]
             self._tuned[key] = encoder
         return self._tuned[key]
 

@@ -15,8 +15,7 @@ from refsynth.core.run import derive_seed
 from refsynth.synthesis.augment.copies import distinct
 
 RATE = 0.08
-"""Slips per letter. The filter takes what overlaps its seed row by 0.7 in character 4-grams for a copy of it; one slip breaks
-four of them, so below about 0.045 nothing is new to the filter."""
+"""Slips per letter. One slip breaks four character 4-grams, so a copy at this rate overlaps its row by about 0.56 in them."""
 
 TRIES = 4
 """Attempts for each copy that is wanted: a short text may come out as it went in."""
