@@ -4,9 +4,9 @@ The recipe of SetFit (Tunstall et al., 2022) with the supervised contrastive los
 a batch of a few texts of several classes yields all its pairs from one pass. What each label means, in plain words, is one more
 text of its class: the encoder knows from pretraining what those words are about, which a handful of examples cannot tell.
 
-What the recipe leaves out took three quarters of the time: dropout (random numbers are a quarter of a step), texts beyond 64 tokens
-(the head reads them at full length), more than 40 steps. Over seven sets with 8 rows per class, one or two seeds each, it came to
--0.1 points on the mean: from +5 (financial_phrasebank) to -3 (the built-in tickets), so not settled where classes are alike.
+What the recipe leaves out took three quarters of the time: dropout (random numbers are a quarter of a step), texts beyond 64
+tokens (the head reads them at full length), more than 40 steps. Over seven sets with 8 rows per class, one or two seeds each, it
+came to -0.1 points on the mean: from +5 (financial_phrasebank) to -3 (the built-in tickets), so not settled.
 """
 
 from __future__ import annotations
