@@ -78,7 +78,7 @@ def test_no_advantage_no_change(folder):
     before = policy.log_likelihoods(ROLLOUTS)
     update = policy.update(ROLLOUTS, np.zeros(4))
     assert update.kl == pytest.approx(0, abs=1e-6)
-    assert update.log_likelihood == pytest.approx(before.sum() / 10)
+    assert update.log_likelihood == pytest.approx(before.sum() / 10, rel=1e-3)  # a step may be in bfloat16
     np.testing.assert_allclose(policy.log_likelihoods(ROLLOUTS), before, atol=1e-5)
 
 

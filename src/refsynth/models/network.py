@@ -19,6 +19,12 @@ from refsynth.models.tokenise import length_batches
 TOKENS_PER_BATCH = 1024
 
 
+def has_bfloat16() -> bool:
+    """Return whether the processor multiplies bfloat16 in hardware; emulated it is slower than float32."""
+    abilities = torch.cpu.get_capabilities()
+    return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+
+
 class TransformerEncoder(torch.nn.Module):
     """A BERT-like encoder read from a folder. Gradients flow through `embed`; `encode` is for inference."""
 

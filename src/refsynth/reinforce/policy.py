@@ -5,6 +5,7 @@ The adapter off is the reference, so one set of weights serves both. Knows nothi
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,11 +16,12 @@ import torch
 
 from refsynth.core.extras import require
 from refsynth.core.types import FloatArray
+from refsynth.models.network import has_bfloat16
 
 RANK, ALPHA = 8, 16
 TARGETS = ("q_proj", "v_proj")
 CLIP = 1.0
-MICRO = 8
+MICRO = 16
 """Texts in one pass: a pass holds the logits of all their tokens over the whole vocabulary."""
 
 ADAPTER, STATE = "adapter.safetensors", "optimiser.safetensors"
@@ -86,11 +88,12 @@ class Policy:
         self._optimiser.zero_grad()
         likelihood = divergence = 0.0
         tokens = sum(len(rollout.text) for rollout in rollouts)
-        for rows in _by_length(rollouts):
+        for rows in _siblings(rollouts):
             batch = [rollouts[row] for row in rows]
-            with torch.no_grad(), self._model.disable_adapter():
-                reference, _ = self._logs(batch)
-            logs, held = self._logs(batch)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16()):
+                with torch.no_grad(), self._model.disable_adapter():
+                    reference, _ = self._logs(batch)
+                logs, held = self._logs(batch)
             difference = (reference - logs) * held
             kl = ((difference.exp() - difference - 1) * held).sum() / tokens
             gain = torch.from_numpy(np.asarray(advantages[rows], np.float32))
@@ -106,29 +109,33 @@ class Policy:
         """Return log P(text | prompt) of each rollout, in nats, summed over its tokens: [M]."""
         out = np.zeros(len(rollouts))
         with torch.inference_mode():
-            for rows in _by_length(rollouts):
+            for rows in _siblings(rollouts):
                 logs, held = self._logs([rollouts[row] for row in rows])
                 out[rows] = (logs * held).sum(1).numpy()
         return out
 
     def _logs(self, batch: Sequence[Rollout]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return log P of the texts' tokens, padded on the right [M, T], and which of them are tokens."""
-        width = max(len(one.prompt) + len(one.text) for one in batch)
+        """Return log P of the tokens of texts under one prompt, padded on the right [M, T], and which of them are tokens.
+
+        The prompt is read once for all of them, and gradients flow through what was read.
+        """
+        head = torch.tensor([batch[0].prompt])
         longest = max(len(one.text) for one in batch)
-        ids = torch.zeros((len(batch), width), dtype=torch.long)
-        mask, held = torch.zeros_like(ids), torch.zeros((len(batch), longest))
-        place = torch.zeros((len(batch), longest), dtype=torch.long)
+        ids, held = torch.zeros((len(batch), longest), dtype=torch.long), torch.zeros((len(batch), longest))
         for row, one in enumerate(batch):
-            size = len(one.prompt) + len(one.text)
-            ids[row, :size] = torch.tensor([*one.prompt, *one.text])
-            mask[row, :size] = 1
+            ids[row, : len(one.text)] = torch.tensor(one.text)
             held[row, : len(one.text)] = 1
-            place[row, : len(one.text)] = torch.arange(len(one.prompt) - 1, size - 1)
-        states = self._model.get_base_model().model(input_ids=ids, attention_mask=mask).last_hidden_state
-        picked = states.gather(1, place.unsqueeze(-1).expand(-1, -1, states.shape[-1]))  # logits only where a text is
-        logits = self._model.get_base_model().lm_head(picked).float()
-        wanted = ids.gather(1, place + 1)
-        return logits.log_softmax(-1).gather(-1, wanted.unsqueeze(-1)).squeeze(-1), held
+        model = self._model.get_base_model()
+        prefix = model.model(input_ids=head, use_cache=True)
+        states = prefix.last_hidden_state[:, -1:].expand(len(batch), -1, -1)
+        if longest > 1:
+            cache = prefix.past_key_values
+            cache.batch_repeat_interleave(len(batch))
+            mask = torch.cat([torch.ones(len(batch), head.shape[1], dtype=torch.long), held[:, :-1].long()], dim=1)
+            after = model.model(input_ids=ids[:, :-1], attention_mask=mask, past_key_values=cache).last_hidden_state
+            states = torch.cat([states, after], dim=1)
+        logits = model.lm_head(states).float()
+        return logits.log_softmax(-1).gather(-1, ids.unsqueeze(-1)).squeeze(-1), held
 
     def save(self, folder: Path) -> None:
         """Write the adapter and the optimiser's state, as safetensors."""
@@ -174,8 +181,9 @@ class Policy:
         self.tokenizer.save_pretrained(folder)
 
 
-def _by_length(rollouts: Sequence[Rollout]) -> Iterator[list[int]]:
-    """Yield rows of like length, `MICRO` at a time: padding is work too."""
-    order = sorted(range(len(rollouts)), key=lambda row: len(rollouts[row].prompt) + len(rollouts[row].text))
-    for start in range(0, len(order), MICRO):
-        yield order[start : start + MICRO]
+def _siblings(rollouts: Sequence[Rollout]) -> Iterator[list[int]]:
+    """Yield rows that share a prompt, `MICRO` at a time and of like length: padding is work too."""
+    order = sorted(range(len(rollouts)), key=lambda row: (rollouts[row].prompt, len(rollouts[row].text)))
+    for _, group in itertools.groupby(order, key=lambda row: rollouts[row].prompt):
+        while rows := list(itertools.islice(group, MICRO)):
+            yield rows

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from refsynth.models.network import has_bfloat16
+
 WARMUP = 0.1
 CLIP = 1.0
 HEAD_RATE = 1e-2
@@ -42,8 +44,3 @@ class Tuner:
         self._optimiser.step()
         self._schedule.step()
 
-
-def has_bfloat16() -> bool:
-    """Return whether the processor multiplies bfloat16 in hardware; emulated it is slower than float32."""
-    abilities = torch.cpu.get_capabilities()
-    return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
