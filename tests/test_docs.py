@@ -20,6 +20,7 @@ SECTIONS = {
     sections.ApertiumTranslation: "synthesis.augment[].",
     sections.Seq2SeqTranslation: "synthesis.augment[].",
     sections.FilterConfig: "filter.",
+    sections.ReinforceConfig: "reinforce.",
     sections.GateConfig: "gate.",
 }
 

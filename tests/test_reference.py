@@ -72,34 +72,9 @@ class TestEcho:
         assert values.shape == (2,) and values[1] < values[0] == 0.0
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A random two-layer Llama over bytes, in a Hugging Face folder."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    vocabulary = {"<|endoftext|>": 0, "<|im_start|>": 1, "<|im_end|>": 2} | {
-        char: 3 + i for i, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))
-    }
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges=[]))
-    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    path = tmp_path_factory.mktemp("folder")
-    fast = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<|endoftext|>",
-        eos_token="<|im_end|>",
-        unk_token="<|endoftext|>",
-        additional_special_tokens=["<|im_start|>"],
-    )
-    fast.save_pretrained(path)
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=259, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        bos_token_id=0, eos_token_id=2, max_position_embeddings=512, initializer_range=0.3,
-    )  # fmt: skip
-    transformers.LlamaForCausalLM(config).save_pretrained(path)
-    return path
+@pytest.fixture
+def folder(tiny_causal):
+    return tiny_causal
 
 
 class TestFolder:

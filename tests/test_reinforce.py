@@ -11,7 +11,8 @@ from refsynth.reinforce.reward import CLIP, FAULT, Scale, advantages, rewards
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from refsynth.reinforce.loop import Judged, reinforce  # noqa: E402
+from refsynth.reinforce.figures import Judged  # noqa: E402
+from refsynth.reinforce.loop import reinforce  # noqa: E402
 from refsynth.reinforce.policy import Policy, Rollout  # noqa: E402
 
 V = 16

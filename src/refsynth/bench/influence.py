@@ -16,6 +16,7 @@ from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.metrics import softmax
+from refsynth.pipeline.choose import head_fitter
 from refsynth.quality.filter import kept
 from refsynth.quality.influence import Points
 from refsynth.training.head import HEAD_STRENGTH
@@ -46,7 +47,7 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     for system, chosen in arms.items():
         some = mine.take(chosen)
         weighed = some._replace(weights=np.minimum(1, some.weights * len(drafts) / max(1, len(chosen))))
-        guess = chooser.fit(real.joined(weighed)).logits(features).argmax(1)
+        guess = head_fitter(k)(real.joined(weighed)).logits(features).argmax(1)
         cells.append(cell(system, sample.classes(sample.test), guess, time.monotonic() - started, k))
     return [one | {"spearman": agreement, "drafts": len(drafts)} for one in cells]
 

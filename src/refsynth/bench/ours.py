@@ -11,6 +11,7 @@ from refsynth.bench.pool import BENCH, keep, restore
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import cell
 from refsynth.core.config import RunConfig
+from refsynth.core.run import RunFolder
 from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.finished import Finished
 from refsynth.pipeline.steps import run
@@ -34,9 +35,10 @@ def run_ours(sample: Sample, name: str, seed: int, **settings: Any) -> Ours:
     train, test = sample.write(folder / "data")
     files = {"test": str(test)} | ({"train": str(train)} if sample.train else {})
     tree = {"language": "auto", "labels": dict(sample.labels), "data": files, "seed": seed, **settings}
+    place = RunFolder(folder / "run")  # before the journal is there: a folder with other files is not taken for a run's
     drafted = not restore(journal, name, seed)
     started = time.monotonic()
-    finished = run(Task.of(RunConfig.parse(tree)), folder / "run").finished
+    finished = run(Task.of(RunConfig.parse(tree)), place.path).finished
     seconds = time.monotonic() - started
     keep(journal, name, seed)
     shutil.rmtree(folder)

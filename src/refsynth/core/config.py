@@ -17,12 +17,17 @@ from refsynth.core.sections import (
     BRANCHES,
     DataConfig,
     FilterConfig,
+    FolderReference,
     GateConfig,
     LearnerName,
     Reference,
+    ReinforceConfig,
     Section,
     SynthesisConfig,
 )
+
+LEAST_FOLDS = 4
+"""For reinforcement: each half of the folds holds one out while the other is learnt from."""
 
 
 class RunConfig(Section):
@@ -40,6 +45,8 @@ class RunConfig(Section):
     """Who writes the drafts."""
     synthesis: SynthesisConfig = SynthesisConfig()
     """How drafts are written."""
+    reinforce: ReinforceConfig = ReinforceConfig()
+    """How the reference learns before it writes."""
     filter: FilterConfig = FilterConfig()
     """Which drafts are trained on."""
     learners: tuple[LearnerName, ...] = Field(default=("tfidf", "frozen", "contrastive"), min_length=1)
@@ -62,6 +69,15 @@ class RunConfig(Section):
         blank = [name for name in self.labels if not name.strip()]
         if blank:
             raise ValueError("a label name is empty")
+        return self
+
+    @model_validator(mode="after")
+    def _check_reinforce(self) -> Self:
+        if self.reinforce.turns and self.gate.folds < LEAST_FOLDS:
+            raise ValueError(f"reinforce needs gate.folds of at least {LEAST_FOLDS}: two folds reward, two measure")
+        trained = self.reference == "embedded" or isinstance(self.reference, FolderReference)
+        if self.reinforce.turns and self.reinforce.policy == "adapter" and not trained:
+            raise ValueError("reinforce.policy: adapter needs a reference with weights here (embedded or a folder); use bandit")
         return self
 
     @classmethod

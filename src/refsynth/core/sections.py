@@ -159,6 +159,25 @@ class FilterConfig(Section):
     """What a draft teaches: the label it was written for, or what a model of the real rows makes of it."""
 
 
+class ReinforceConfig(Section):
+    """How the reference learns, before it writes, from what its drafts do to the loss on held-out rows."""
+
+    turns: int = Field(default=0, ge=0, le=1000)
+    """Turns of writing, judging and learning, for each half of the folds; 0 turns reinforcement off."""
+    policy: Literal["adapter", "bandit"] = "adapter"
+    """What learns: a LoRA adapter on the reference's weights, or the choice of prompts and temperature for any reference."""
+    prompts: int = Field(default=8, ge=1, le=256)
+    """Prompts in a turn."""
+    siblings: int = Field(default=8, ge=2, le=64)
+    """Drafts of one prompt in a turn; each is judged against the others."""
+    rate: float = Field(default=1e-4, gt=0)
+    """Learning rate of the adapter."""
+    kl: float = Field(default=0.05, ge=0)
+    """What keeps the adapter near the reference: the weight of their divergence, in nats per token."""
+    minutes: float | None = Field(default=None, gt=0)
+    """No further turn begins after so many minutes, for each half; without it all turns are taken."""
+
+
 class GateConfig(Section):
     """How the decision for or against drafts is made."""
 

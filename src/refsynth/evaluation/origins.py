@@ -87,6 +87,29 @@ class DraftRound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What the texts of a turn of reinforcement came to.
+
+    Mean reward on the scale of the first turn, mean gain of the sound ones in nats of held-out loss, shares of faulty ones and of
+    distinct word pairs, and nats per token from the reference.
+    """
+
+    reward: float
+    gain: float
+    faulty: float
+    distinct_2: float
+    kl: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reinforced:
+    """The turns of the policy that one half of the folds rewarded."""
+
+    half: str
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drafts:
     """What the reference wrote and what became of it.
 
@@ -105,6 +128,7 @@ class Drafts:
     diversity: tuple[Diversity, ...] = ()
     coverage: Coverage | None = None
     rounds: tuple[DraftRound, ...] = ()
+    reinforced: tuple[Reinforced, ...] = ()
     agreement: Metric | None = None
     scores: tuple[ScoreHistogram, ...] = ()
     best: tuple[Draft, ...] = ()

@@ -15,7 +15,7 @@ from typing import Any
 
 from refsynth.core.extras import require
 from refsynth.core.types import Metric
-from refsynth.evaluation.origins import ScoreHistogram
+from refsynth.evaluation.origins import Reinforced, ScoreHistogram
 from refsynth.evaluation.sections import Calibration, Comparison, CurvePoint, System
 from refsynth.metrics import ReliabilityBin, wilson
 
@@ -182,6 +182,32 @@ def scores(histogram: ScoreHistogram, number: int) -> str:
         _legend(axes)
 
     return _draw(f"scores-{number}", "Scores of kept and dropped drafts", 3.6, 2.4, paint)
+
+
+def reinforcement(policies: Sequence[Reinforced]) -> str:
+    """Draw the mean reward of each policy's turns, and below it how far each is from the reference where that is known."""
+    apart = any(turn.kl is not None for policy in policies for turn in policy.turns)
+
+    def paint(figure: Any) -> None:
+        panels = figure.subplots(2 if apart else 1, 1, sharex=True, squeeze=False)[:, 0]
+        figure.subplots_adjust(left=0.11, right=0.97, top=0.9, bottom=0.14)
+        for policy, color, marker in zip(policies, (BLUE, ORANGE), "os", strict=False):
+            number = range(1, len(policy.turns) + 1)
+            style = {"color": color, "marker": marker, "markersize": 4.5, "linewidth": 1.4, "label": f"{policy.half} half"}
+            panels[0].plot(number, [turn.reward for turn in policy.turns], **style)
+            if apart:
+                panels[1].plot(number, [turn.kl or 0.0 for turn in policy.turns], **style)
+        panels[0].axhline(0, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+        panels[0].set_ylabel("mean reward")
+        if apart:
+            panels[1].set_ylabel("KL, nats per token")
+        panels[-1].set_xlabel("turn")
+        panels[-1].xaxis.get_major_locator().set_params(integer=True)
+        for panel in panels:
+            panel.grid(visible=True, axis="y")
+        _legend(panels[0])
+
+    return _draw("reinforcement", "Reward of each turn of reinforcement", 5.2, 3.6 if apart else 2.4, paint)
 
 
 def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:

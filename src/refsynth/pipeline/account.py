@@ -19,6 +19,7 @@ from refsynth.evaluation import origins
 from refsynth.metrics import bootstrap
 from refsynth.pipeline.finished import Finished
 from refsynth.pipeline.gate import safe_for
+from refsynth.pipeline.policies import Curve
 from refsynth.pipeline.rounds import Round
 from refsynth.pipeline.rows import Rows
 from refsynth.quality.diversity import diversity
@@ -50,6 +51,7 @@ def drafts_of(finished: Finished) -> origins.Drafts:
         per_class=tuple(origins.DraftCount(label=name, asked=asked[name], kept=kept[name]) for name in finished.task.labels),
         diversity=tuple(origins.Diversity(name=name, **diversity(texts)._asdict()) for name, texts in named if len(texts) > 1),
         rounds=tuple(_round(one) for one in finished.learned.rounds),
+        reinforced=tuple(_reinforced(curve) for curve in finished.learned.curves),
         coverage=origins.Coverage(**finished.coverage._asdict()) if finished.coverage else None,
         agreement=bootstrap("agreement", lambda rows: float(agrees[rows].mean()), len(agrees)) if len(agrees) else None,
         scores=(_histogram(judged, "agreement"),) if judged else (),
@@ -58,6 +60,14 @@ def drafts_of(finished: Finished) -> origins.Drafts:
         rejected=tuple(rejected),
         seeds={example.id: example.text for example in final.real if example.id in shown},
     )
+
+
+def _reinforced(curve: Curve) -> origins.Reinforced:
+    turns = [
+        origins.Turn(reward=one.reward, gain=one.gain, faulty=one.faulty, distinct_2=one.distinct_2, kl=one.kl)
+        for one in curve.turns
+    ]
+    return origins.Reinforced(half=curve.half, turns=tuple(turns))
 
 
 def _round(one: Round) -> origins.DraftRound:

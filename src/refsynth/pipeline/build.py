@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
@@ -23,6 +25,7 @@ from refsynth.data.language import UNKNOWN
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator
+from refsynth.models.reference.embedded import START, to_ctranslate2
 from refsynth.models.store import ModelStore
 from refsynth.synthesis.augment import (
     ApertiumTranslator,
@@ -91,6 +94,45 @@ def make_generator(config: RunConfig, store: ModelStore) -> Generator:
                 **decoding,
             )
     raise ConfigError(f"reference: {config.reference!r} is not known")
+
+
+class Trainable(NamedTuple):
+    """Weights of the reference that can be trained: a Hugging Face folder, and the token that opens a document, if known."""
+
+    folder: Path
+    start: str | None
+
+
+def trainable(config: RunConfig, store: ModelStore) -> Trainable:
+    """Return the weights of the reference that the configuration names.
+
+    Raises:
+        MissingError: they are not in the store.
+        ConfigError: the reference is somewhere else.
+    """
+    match config.reference:
+        case "embedded":
+            return Trainable(store.path("smollm2-torch"), START)
+        case FolderReference(folder=folder):
+            return Trainable(folder, None)
+    raise ConfigError("reinforce.policy: adapter needs a reference with weights here", remedy="reinforce: {policy: bandit}")
+
+
+def ready_trained(config: RunConfig, weights: Path, out: Path) -> None:
+    """Turn trained weights of the reference, a Hugging Face folder, into what `make_trained` reads."""
+    shutil.rmtree(out, ignore_errors=True)
+    if config.reference == "embedded":
+        to_ctranslate2(weights, out)
+    else:
+        shutil.copytree(weights, out)
+
+
+def make_trained(config: RunConfig, folder: Path, *, name: str) -> Generator:
+    """Return the reference with trained weights, as `ready_trained` left them, under a name for provenance."""
+    decoding = config.synthesis.model_dump(include={"temperature", "top_p", "max_tokens"})
+    if config.reference == "embedded":
+        return EmbeddedGenerator(folder, name=name, **decoding)
+    return FolderGenerator(folder, **decoding)
 
 
 AUGMENTERS: Mapping[AugmenterName, Callable[[], Augmenter]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -24,6 +24,11 @@ CLASS_MARGIN = 1.5
 
 SHARPNESS = 2.0
 """A judge's probabilities are raised to this power before they become targets: nearer to its answer, short of certainty."""
+
+
+def head_fitter(k: int) -> Callable[[Points], LinearHead]:
+    """Return who fits a head of `k` classes to points as the learners do."""
+    return lambda points: fit_head(points.features, points.classes, k, strength=HEAD_STRENGTH, weights=points.weights)
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Chooser:
             return np.full(len(drafts), np.nan)
         mine, theirs = self.points(rows, drafts)
         of_rows = np.array([folds[row.id] for row in rows])
-        return cross_fitted(self.fit, mine, of_rows, theirs, self.seen(drafts), strength=HEAD_STRENGTH)
+        return cross_fitted(head_fitter(len(self.labels)), mine, of_rows, theirs, self.seen(drafts), strength=HEAD_STRENGTH)
 
     def seen(self, drafts: Sequence[Example]) -> list[frozenset[int]]:
         """Return, for each draft, the folds of the rows that it owes anything to."""
@@ -85,10 +90,6 @@ class Chooser:
         together = Points(features[[place[row.id] for row in rows]], classes_of(rows, self.labels), row_weights(rows))
         first = np.arange(len(rows)) < len(real)
         return together.take(first), together.take(~first)
-
-    def fit(self, points: Points) -> LinearHead:
-        """Fit a head as the learners do."""
-        return fit_head(points.features, points.classes, len(self.labels), strength=HEAD_STRENGTH, weights=points.weights)
 
     @cached_property
     def _features(self) -> tuple[Mapping[str, int], FloatArray]:

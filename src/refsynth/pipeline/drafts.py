@@ -10,14 +10,15 @@ from pathlib import Path
 from refsynth.core.protocols import Augmenter, Generator
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.types import Draft, Example
+from refsynth.pipeline.author import Author, Composed, compose
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.rows import Rows
 from refsynth.quality.filter import drop_unlikely, kept, screen
 from refsynth.quality.scorers import LikelihoodRatioScorer
 from refsynth.synthesis.augment import Augmented, augment_rows
-from refsynth.synthesis.plan import ANYWHERE, Brief, Focus, Request, plan_requests
+from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.synthesis.prompts import class_prompt, generic_prompt
-from refsynth.synthesis.sample import Synthesis, prompts_of, synthesize
+from refsynth.synthesis.sample import prompts_of
 from refsynth.task import Task
 
 LONGEST_DRAFT = 120
@@ -41,11 +42,16 @@ class Written:
     reference: str
 
 
+def can_write(task: Task, language: str) -> bool:
+    """Tell whether the reference writes the language."""
+    return task.config.reference != "embedded" or language == EMBEDDED_LANGUAGE
+
+
 def write_drafts(
     task: Task,
     rows: Rows,
     folder: RunFolder,
-    make_generator: Callable[[], Generator],
+    authors: Sequence[Author],
     make_augmenters: Callable[[str], Sequence[Augmenter]],
     watch: Observer,
     *,
@@ -59,47 +65,33 @@ def write_drafts(
         task: what is asked.
         rows: the seed examples.
         folder: of the run, or of a round.
-        make_generator: makes the reference, when it is needed.
+        authors: who write, in equal shares.
         make_augmenters: makes the augmenters for a language; real rows are augmented in the first turn only.
         watch: is told what happens.
         step: the name that the result is kept under.
         turn: the round; each samples anew.
         focus: where drafts are needed.
     """
-    settings = task.config.synthesis
-    wanted = settings.drafts
-    if wanted and task.config.reference == "embedded" and rows.language != EMBEDDED_LANGUAGE:
+    wanted = task.config.synthesis.drafts if can_write(task, rows.language) else 0
+    if wanted < task.config.synthesis.drafts:
         watch.note("the embedded reference writes English only: no drafts. A larger one is a line in task.yaml: reference")
-        wanted = 0
     config = task.config.digest_of("reference", "synthesis", "labels", "seed")
     seed = task.config.seed if turn == 0 else derive_seed(task.config.seed, "round", turn)
     wants = [sorted(focus.need.items()), sorted(focus.confused.items()), sorted(focus.hard)]
     key = {"rows": folder.hash_of("rows"), "config": config, "language": rows.language, "turn": turn, "focus": wants}
+    key |= {"authors": [author.key for author in authors]}
 
     def make(out: Path) -> None:
-        brief = Brief(wanted, settings.shots, settings.per_prompt, settings.ways, language=rows.language, seed=seed, focus=focus)
-        requests = plan_requests(rows.examples, rows.folds, task.descriptions, brief)
         augmenters = make_augmenters(rows.language) if turn == 0 else ()
-        written, writers = Synthesis((), {}, stopped=False), []
-        if requests:  # a reference that is not asked need not be there
-            generator = make_generator()
-            writers.append(generator.name)
-            with watch.progress("drafts", wanted) as progress:
-                written = synthesize(
-                    requests,
-                    generator,
-                    decoding=settings.model_dump(include={"temperature", "top_p", "max_tokens"}),
-                    journal=folder.path / "journal.jsonl",
-                    texts={example.id: example.text for example in rows.examples},
-                    language=rows.language,
-                    seed=seed,
-                    progress=progress,
-                )
-        augmented = augment_rows(rows.examples, augmenters, copies=settings.copies, seed=task.config.seed)
-        writers += [augmenter.name for augmenter in augmenters]
-        _store(out, requests, written, augmented, writers)
-        if written.stopped:
-            watch.note(f"the request budget is used up: {len(written.drafts):,} drafts; raise reference.max_requests for more")
+        with watch.progress("drafts", wanted) as progress:
+            composed = compose(
+                authors, wanted, task.descriptions, folder.path, language=rows.language, seed=seed, focus=focus, progress=progress
+            )
+        augmented = augment_rows(rows.examples, augmenters, copies=task.config.synthesis.copies, seed=task.config.seed)
+        _store(out, composed, augmented, [augmenter.name for augmenter in augmenters])
+        if composed.stopped:
+            count = len(composed.drafts)
+            watch.note(f"the request budget is used up: {count:,} drafts; raise reference.max_requests for more")
 
     # The journal lies beside the steps: what was answered is not asked again when the plan changes.
     return _read(folder.step(step, key, make))
@@ -128,12 +120,12 @@ def _read(done: Path) -> Written:
     return Written(done, drafts, facts["rejected"], facts["asked"], facts["reference"])
 
 
-def _store(out: Path, requests: Sequence[Request], written: Synthesis, augmented: Augmented, writers: Sequence[str]) -> None:
-    write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in (*written.drafts, *augmented.drafts)])
-    write_jsonl(out / "prompts.jsonl", [*prompts_of(requests), *augmented.prompts])
-    asked = sum(request.n for request in requests) + len(augmented.drafts)
-    facts = {"rejected": written.rejected, "asked": asked, "reference": " + ".join(writers) or "none"}
-    write_json(out / "facts.json", facts)
+def _store(out: Path, composed: Composed, augmented: Augmented, augmenters: Sequence[str]) -> None:
+    write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in (*composed.drafts, *augmented.drafts)])
+    write_jsonl(out / "prompts.jsonl", [*prompts_of(composed.requests), *augmented.prompts])
+    asked = sum(request.n for request in composed.requests) + len(augmented.drafts)
+    writers = " + ".join(dict.fromkeys([*composed.writers, *augmenters]))
+    write_json(out / "facts.json", {"rejected": dict(composed.rejected), "asked": asked, "reference": writers or "none"})
 
 
 def screen_drafts(

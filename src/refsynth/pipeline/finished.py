@@ -12,6 +12,7 @@ from refsynth.pipeline.drafts import Written
 from refsynth.pipeline.evaluate import TestResult
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.gate import Decision, HeldOut
+from refsynth.pipeline.policies import Curve
 from refsynth.pipeline.rounds import Round
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.ship import Calibrated
@@ -30,6 +31,7 @@ class Learned:
     decision: Decision
     final: Final
     rounds: tuple[Round, ...]
+    curves: tuple[Curve, ...]
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,16 @@ from refsynth.core.run import RunFolder
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft
 from refsynth.models.store import ModelStore
+from refsynth.pipeline.author import Author
 from refsynth.pipeline.build import LEARNERS, Workshop, make_augmenters, make_generator, make_workshop
 from refsynth.pipeline.candidates import ranked
 from refsynth.pipeline.choose import Chooser
-from refsynth.pipeline.drafts import Written, screen_drafts, write_drafts
+from refsynth.pipeline.drafts import LONGEST_DRAFT, Written, can_write, screen_drafts, write_drafts
 from refsynth.pipeline.encoder import prepare_encoder
 from refsynth.pipeline.gate import HeldOut, hold_out
+from refsynth.pipeline.lesson import Lesson, halves
 from refsynth.pipeline.observe import Observer
+from refsynth.pipeline.policies import Curve, teach
 from refsynth.pipeline.rows import Rows, read_rows
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.task import Task
@@ -49,6 +52,22 @@ class Job:
         encoder = prepare_encoder(task, rows, store, folder)
         return cls(task, rows, make_workshop(task, rows.language, encoder, max_tokens=MAX_TOKENS), store, folder, watch)
 
+    @cached_property
+    def taught(self) -> tuple[tuple[Author, ...], tuple[Curve, ...]]:
+        """The authors, and the curves of those that were reinforced; without reinforcement the reference as it comes."""
+        plain = Author("", "", self.generator, self.task.config.synthesis, self.rows.examples, self.rows.folds)
+        config = self.task.config
+        if not (config.reinforce.turns and config.synthesis.drafts and can_write(self.task, self.rows.language)):
+            return (plain,), ()
+        parts = halves(self.rows)
+        if not all(part.judges for part in parts):
+            self.watch.note("too few labelled rows to reward a policy: the reference writes as it is")
+            return (plain,), ()
+        taught = [teach(Lesson(self.task, part, self.shop, self.store, self.folder, self.watch, LONGEST_DRAFT)) for part in parts]
+        for _, curve in taught:
+            self.watch.stage("reinforce", curve.line())
+        return tuple(author for authors, _ in taught for author in authors), tuple(curve for _, curve in taught)
+
     def generator(self) -> Generator:
         """Return the reference."""
         return make_generator(self.task.config, self.store)
@@ -68,9 +87,8 @@ class Job:
 
     def write(self, folder: RunFolder, *, step: str = "drafts", turn: int = 0, focus: Focus = ANYWHERE) -> Written:
         """Return drafts; see `write_drafts`."""
-        return write_drafts(
-            self.task, self.rows, folder, self.generator, self.augmenters, self.watch, step=step, turn=turn, focus=focus
-        )
+        authors, _ = self.taught
+        return write_drafts(self.task, self.rows, folder, authors, self.augmenters, self.watch, step=step, turn=turn, focus=focus)
 
     def screen(self, written: Written, folder: RunFolder) -> list[Draft]:
         """Return the drafts screened; see `screen_drafts`."""

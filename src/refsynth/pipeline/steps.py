@@ -91,7 +91,8 @@ def _learn(job: Job, *, skip_bad: bool) -> Learned:
     held = job.hold_out(screened, job.folder)
     decision = decide(held, final.candidates)
     watch.stage("gate", decision.line())
-    return Learned(job.rows, written, screened, held, decision, final, rounds)
+    _, curves = job.taught
+    return Learned(job.rows, written, screened, held, decision, final, rounds, curves)
 
 
 def _deliver(job: Job, learned: Learned) -> Finished:

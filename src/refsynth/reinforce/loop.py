@@ -9,65 +9,19 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from refsynth.core.protocols import Generator
 from refsynth.core.run import derive_seed, read_json, write_json
-from refsynth.core.types import Completion, FloatArray, Prompt
+from refsynth.core.types import Prompt
+from refsynth.reinforce.figures import Figures, Judge, Written
 from refsynth.reinforce.policy import Policy, Rollout
 from refsynth.reinforce.reward import Scale, advantages, rewards
 
 FIGURES = "figures.json"
-
-
-class Judged(NamedTuple):
-    """What a judge says of texts: gains on held-out loss [M], NaN where unknown; and which are worth nothing [M]."""
-
-    gains: FloatArray
-    faulty: NDArray[np.bool_]
-    distinct_2: float
-
-
-class Written(NamedTuple):
-    """A completion with the prompt that it answers."""
-
-    prompt: Prompt
-    completion: Completion
-
-
-Judge = Callable[[Sequence[Written]], Judged]
-
-
-@dataclass(frozen=True)
-class Figures:
-    """A round in numbers.
-
-    Attributes:
-        turn: the round, from 0.
-        reward: mean, on the scale of the first round.
-        gain: mean over sound texts, in nats of held-out loss per unit of weight.
-        faulty: share of texts that are worth nothing.
-        kl: mean divergence from the reference per token, in nats.
-        log_likelihood: mean log P per token, in nats.
-        distinct_2: share of distinct word pairs.
-        texts: how many were written.
-        seconds: wall time.
-    """
-
-    turn: int
-    reward: float
-    gain: float
-    faulty: float
-    kl: float
-    log_likelihood: float
-    distinct_2: float
-    texts: int
-    seconds: float
 
 
 def reinforce(
@@ -115,7 +69,7 @@ def reinforce(
         figures = Figures(
             turn=turn,
             reward=float(reward.mean()),
-            gain=float(np.nanmean(np.where(judged.faulty, np.nan, judged.gains))) if not judged.faulty.all() else 0.0,
+            gain=judged.gain,
             faulty=float(judged.faulty.mean()),
             kl=update.kl,
             log_likelihood=update.log_likelihood,

@@ -44,12 +44,12 @@ class Update(NamedTuple):
 class Policy:
     """A model in a Hugging Face folder with a fresh adapter on its attention, or one that was saved."""
 
-    def __init__(self, folder: Path, *, start: str = "", rate: float = 1e-4, kl: float = 0.05, seed: int = 0) -> None:
+    def __init__(self, folder: Path, *, start: str | None = None, rate: float = 1e-4, kl: float = 0.05, seed: int = 0) -> None:
         """Load the model; its own weights stay as they are.
 
         Args:
             folder: causal language model, safetensors.
-            start: the token that opens a document in its pretraining, if there is one.
+            start: the token that opens a document in its pretraining; the one that its tokenizer names if left out.
             rate: learning rate.
             kl: weight of the divergence from the reference in the loss.
             seed: of the adapter.
@@ -57,7 +57,8 @@ class Policy:
         transformers, peft = require("transformers", extra="train"), require("peft", extra="train")
         torch.manual_seed(seed)
         self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self._start = [self.tokenizer.convert_tokens_to_ids(start)] if start else []
+        opening = start or self.tokenizer.bos_token
+        self._start = [self.tokenizer.convert_tokens_to_ids(opening)] if opening else []
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +53,7 @@ def synthesize(
     texts: Mapping[str, str],
     language: str,
     seed: int,
+    rewarded_by: tuple[str, ...] = (),
     progress: Callable[[int], None] = lambda done: None,
 ) -> Synthesis:
     """Return the drafts for the requests, taking from the journal what is there already.
@@ -65,6 +67,7 @@ def synthesize(
         texts: the text of each seed example, by id.
         language: of the texts.
         seed: of the sampling.
+        rewarded_by: ids of the rows whose loss the generator was trained to lower.
         progress: called with the number of completions there are so far.
 
     Raises:
@@ -86,7 +89,8 @@ def synthesize(
             stopped = True
             break
         wanted.append(key)
-        _collect(batch, rows, drafts, rejected, reference=generator.name, texts=texts, language=language)
+        origin = Provenance("", (), batch.seed, generator.name, rewarded_by)
+        _collect(batch, rows, drafts, rejected, origin=origin, texts=texts, language=language)
         done += sum(map(len, rows))
         progress(done)
     ledger.keep(wanted)
@@ -123,15 +127,15 @@ def _collect(
     drafts: list[Example],
     rejected: Counter[str],
     *,
-    reference: str,
+    origin: Provenance,
     texts: Mapping[str, str],
     language: str,
 ) -> None:
-    """Add the drafts of a batch to `drafts` and the reasons for the rest to `rejected`."""
+    """Add the drafts of a batch to `drafts`, their origin with the prompt in it, and the reasons for the rest to `rejected`."""
     for place, (request, completions) in enumerate(zip(batch.requests, rows, strict=True)):
         prompt = request.prompt
         shown = {" ".join(texts[row].split()) for row in prompt.shown}
-        origin = Provenance(digest(prompt.text)[:16], prompt.shown, batch.seed, reference)
+        origin = replace(origin, prompt=digest(prompt.text)[:16], shown=prompt.shown)
         for index, completion in enumerate(completions):
             text, reason = parse_completion(completion, shown=shown, language=language)
             if reason:

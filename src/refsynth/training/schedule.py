@@ -43,4 +43,3 @@ class Tuner:
         torch.nn.utils.clip_grad_norm_(self._parameters, CLIP)
         self._optimiser.step()
         self._schedule.step()
-

@@ -9,6 +9,7 @@ of its own with one fresh thread (0.13 s to load), seeded under a lock by a firs
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +57,7 @@ class EmbeddedGenerator:
         max_tokens: int = 64,
         stop: str = "\n",
         workers: int = 2,
+        name: str | None = None,
     ) -> None:
         """Read the tokenizer; the model loads with the first call.
 
@@ -66,6 +68,7 @@ class EmbeddedGenerator:
             max_tokens: the longest completion.
             stop: where a completion ends; it is not part of it. Empty: only the model ends it.
             workers: threads, one model each.
+            name: the identity of weights that are not the store's.
 
         Raises:
             ExtraError: the extra `train` is not installed.
@@ -75,7 +78,7 @@ class EmbeddedGenerator:
 
         self._ctranslate2 = require("ctranslate2", extra="train")
         self._folder, self._workers, self._stop = folder, workers, stop
-        self._hash = model_hash(folder)
+        self._name = name or f"embedded:smollm2:{model_hash(folder)[:12]}"
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._special = sorted(self._tokenizer.get_added_tokens_decoder())
         self._tokenizer.encode_special_tokens = True  # control tokens in a prompt are text
@@ -96,7 +99,7 @@ class EmbeddedGenerator:
     @property
     def name(self) -> str:
         """The identity that provenance records."""
-        return f"embedded:smollm2:{self._hash[:12]}"
+        return self._name
 
     def generate(self, prompts: Sequence[Prompt], *, n: int, seed: int) -> list[list[Completion]]:
         """Return `n` completions for each prompt; a prompt's prefix is computed once for them."""
@@ -150,3 +153,10 @@ class EmbeddedGenerator:
     def _completion(self, ids: list[int]) -> Completion:
         finished = bool(ids) and ids[-1] in self._ends
         return completion_of(self._tokenizer.decode(ids, skip_special_tokens=True), stop=self._stop, finished=finished)
+
+
+def to_ctranslate2(weights: Path, out: Path) -> None:
+    """Convert a Hugging Face folder of the same kind of model to what `EmbeddedGenerator` reads: int8, with its tokenizer."""
+    converters = require("ctranslate2", extra="train").converters
+    converters.TransformersConverter(str(weights)).convert(str(out), quantization="int8", force=True)
+    shutil.copy(weights / "tokenizer.json", out / "tokenizer.json")

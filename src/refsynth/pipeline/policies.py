@@ -1,0 +1,161 @@
+"""Reinforced authors: each half of the folds rewards a policy of its own, which alone is shown that half's rows.
+
+A policy that was rewarded for lowering the loss of some rows has seen these rows. With two of them, whichever fold the gate holds
+out, the drafts of one have not seen it and may be trained on.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import numpy as np
+
+from refsynth.core.protocols import Generator
+from refsynth.core.run import derive_seed, digest, read_json, write_json
+from refsynth.core.sections import SynthesisConfig, Way
+from refsynth.core.types import IntArray, Prompt
+from refsynth.pipeline.author import Author
+from refsynth.pipeline.build import make_generator, make_trained, ready_trained, trainable
+from refsynth.pipeline.lesson import Lesson
+from refsynth.reinforce.bandit import Bandit, search
+from refsynth.reinforce.figures import Figures, Written
+from refsynth.reinforce.loop import reinforce
+from refsynth.reinforce.policy import Policy
+from refsynth.task import Task
+
+TEMPERATURES = (0.7, 1.0, 1.3)
+WAYS: tuple[Way, ...] = get_args(Way)
+
+ARMS = 3
+"""Of the bandit's arms, the best that write: one would write much the same again and again."""
+
+FIGURES, MODEL = "figures.json", "model"
+
+
+class Curve(NamedTuple):
+    """The turns of the policy of one half."""
+
+    half: str
+    turns: tuple[Figures, ...]
+
+    def line(self) -> str:
+        """Return what the turns came to, for the screen."""
+        first, last = self.turns[0], self.turns[-1]
+        away = "" if last.kl is None else f", {last.kl:.3f} nats from the reference"
+        return f"{self.half} half, {len(self.turns)} turns: reward {first.reward:+.2f} -> {last.reward:+.2f}{away}"
+
+
+def teach(lesson: Lesson) -> tuple[list[Author], Curve]:
+    """Return the authors that come of a lesson, and the figures of its turns."""
+    config = lesson.task.config
+    key = {
+        "rows": lesson.folder.hash_of("rows"),
+        "config": config.digest_of("reference", "reinforce", "synthesis", "labels", "seed"),
+        "encoder": lesson.shop.encoder_hash,
+    }
+    scratch = lesson.folder.path / "reinforce" / f"{lesson.half.name}-{digest(key)[:12]}"
+    step = f"policy-{lesson.half.name}"
+    train = {"adapter": _train_adapter, "bandit": _train_bandit}[config.reinforce.policy]
+    done = lesson.folder.step(step, key, partial(train, lesson, scratch))
+    shutil.rmtree(scratch, ignore_errors=True)
+    curve = Curve(lesson.half.name, tuple(Figures(**record) for record in read_json(done / FIGURES)))
+    learnt = lesson.folder.hash_of(step)
+    return {"adapter": _adapted, "bandit": _chosen}[config.reinforce.policy](lesson, done, learnt), curve
+
+
+def _train_adapter(lesson: Lesson, scratch: Path, out: Path) -> None:
+    config = lesson.task.config
+    weights = trainable(config, lesson.store)
+    settings = config.reinforce
+    policy = Policy(weights.folder, start=weights.start, rate=settings.rate, kl=settings.kl, seed=lesson.seed)
+
+    def prompts(turn: int) -> list[Prompt]:
+        return lesson.prompts(config.synthesis, turn, lesson.places(turn))
+
+    def writer(exported: Path) -> Generator:
+        ready = exported.with_name(MODEL)
+        ready_trained(config, exported, ready)
+        return make_trained(config, ready, name="rollout")
+
+    turns = reinforce(
+        policy, prompts, writer, lesson.judge, scratch, turns=settings.turns, siblings=settings.siblings, seed=lesson.seed
+    )
+    figures = _watched(lesson, turns)
+    policy.export(scratch / "final")
+    ready_trained(config, scratch / "final", out / MODEL)
+    write_json(out / FIGURES, [asdict(one) for one in figures])
+
+
+def _adapted(lesson: Lesson, done: Path, learnt: str) -> list[Author]:
+    config, half = lesson.task.config, lesson.half
+    make = partial(make_trained, config, done / MODEL, name=f"reinforced:{learnt[:12]}")
+    return [Author(half.name, learnt, make, config.synthesis, half.rows, half.folds, rewarded=True)]
+
+
+def _train_bandit(lesson: Lesson, scratch: Path, out: Path) -> None:
+    settings = lesson.task.config.reinforce
+    arms = [_arm(lesson.task, *each) for each in product(WAYS, TEMPERATURES)]
+    bandit = Bandit(len(arms))
+    turns = search(
+        bandit,
+        partial(_try, lesson, arms),
+        lesson.judge,
+        scratch,
+        turns=settings.turns,
+        prompts=settings.prompts,
+        seed=lesson.seed,
+    )
+    figures = _watched(lesson, turns)
+    write_json(out / "arms.json", [arms[index].model_dump(mode="json") for index in bandit.best(ARMS)])
+    write_json(out / FIGURES, [asdict(one) for one in figures])
+
+
+def _arm(task: Task, way: Way, temperature: float) -> SynthesisConfig:
+    return task.config.synthesis.model_copy(update={"ways": (way,), "temperature": temperature})
+
+
+def _try(lesson: Lesson, arms: Sequence[SynthesisConfig], drawn: IntArray, turn: int) -> list[Written]:
+    """Have arms [P] write, each for its place in the turn."""
+    places, siblings = lesson.places(turn), lesson.task.config.reinforce.siblings
+    written: dict[int, list[Written]] = {}
+    for arm in np.unique(drawn):
+        mine = np.flatnonzero(drawn == arm)
+        prompts = lesson.prompts(arms[arm], turn, [places[index] for index in mine])
+        generator = _asked(lesson, arms[arm])
+        answers = generator.generate(prompts, n=siblings, seed=derive_seed(lesson.seed, "try", turn, int(arm)))
+        for index, prompt, answer in zip(mine, prompts, answers, strict=True):
+            written[int(index)] = [Written(prompt, completion) for completion in answer]
+    return [one for index in range(len(drawn)) for one in written[index]]
+
+
+def _asked(lesson: Lesson, settings: SynthesisConfig) -> Generator:
+    return make_generator(lesson.task.config.model_copy(update={"synthesis": settings}), lesson.store)
+
+
+def _chosen(lesson: Lesson, done: Path, learnt: str) -> list[Author]:
+    half = lesson.half
+    chosen = [SynthesisConfig.model_validate(record) for record in read_json(done / "arms.json")]
+    return [
+        Author(f"{half.name}-{number}", learnt, partial(_asked, lesson, settings), settings, half.rows, half.folds, rewarded=True)
+        for number, settings in enumerate(chosen, start=1)
+    ]
+
+
+def _watched(lesson: Lesson, turns: Iterator[Figures]) -> list[Figures]:
+    """Take the turns, as many as there are minutes for, and show how far they are."""
+    settings = lesson.task.config.reinforce
+    figures: list[Figures] = []
+    with lesson.watch.progress(f"reinforce, {lesson.half.name} half", settings.turns) as progress:
+        for one in turns:
+            figures.append(one)
+            progress(len(figures))
+            # Of finished turns the time counts too: a run that was killed ends where it would have ended.
+            if settings.minutes is not None and sum(each.seconds for each in figures) > 60 * settings.minutes:
+                break
+    return figures

@@ -1,0 +1,216 @@
+"""Reinforcement in a run: who judges, who is shown what, and that no fold is measured with drafts that it rewarded."""
+
+import numpy as np
+import pytest
+
+from refsynth.core.config import RunConfig
+from refsynth.core.errors import ConfigError
+from refsynth.core.run import read_json, read_jsonl
+from refsynth.core.types import Completion, Example, Prompt
+from refsynth.models.predict import LinearHead
+from refsynth.models.reference import FolderGenerator
+from refsynth.models.store import ModelStore
+from refsynth.pipeline.gate import safe_for
+from refsynth.pipeline.lesson import Half, halves
+from refsynth.pipeline.reward import RowJudge
+from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.steps import run
+from refsynth.quality.influence import Points, gains
+from refsynth.reinforce.bandit import Bandit, search
+from refsynth.reinforce.figures import Judged, Written
+from refsynth.training.head import HEAD_STRENGTH, fit_head
+from test_pipeline import make_task
+
+LABELS = ("late", "broken")
+
+
+class ByWords:
+    """Two features: how many words a text shares with each class."""
+
+    def encode(self, texts):
+        counts = [[text.count("parcel") + 0.1, text.count("crack") + 0.1] for text in texts]
+        return np.array([np.array(row) / np.linalg.norm(row) for row in counts], np.float32)
+
+
+def rows_of(n, *, folds):
+    words = {"late": "my parcel number {} is not here yet", "broken": "there is a crack in article {} of mine"}
+    examples = [Example(f"row-{i}", words[LABELS[i % 2]].format(i), LABELS[i % 2]) for i in range(n)]
+    return Rows(tuple(examples), np.arange(n) // 2 % folds, "en", {})
+
+
+def judge_of(rows):
+    return RowJudge(LABELS, ByWords(), rows.examples, rows.folds, "en", 60)
+
+
+def answer(text, label, shown=()):
+    return Written(Prompt("prompt", label, shown), Completion(text, finished=True))
+
+
+def test_halves_share_the_folds_out():
+    rows = rows_of(16, folds=4)
+    parts = halves(rows)
+    assert [set(part.folds) for part in parts] == [{0, 1}, {2, 3}]
+    assert sorted(row.id for part in parts for row in part.rows) == sorted(row.id for row in rows.examples)
+    assert all(part.judges for part in parts)
+    assert not Half("first", rows.examples[:2], np.array([0, 1])).judges  # one label is left when a fold is out
+
+
+def test_a_gain_is_that_on_the_folds_which_the_prompt_did_not_show():
+    rows = rows_of(8, folds=2)
+    text, shown = "a parcel that never came to us", rows.examples[0].id
+    said = judge_of(rows)([answer(text, "late", (shown,))])
+
+    def points(examples):
+        texts = [example.text for example in examples]
+        classes = np.array([LABELS.index(example.label) for example in examples])
+        return Points(ByWords().encode(texts).astype(float), classes, np.ones(len(texts)))
+
+    inside = [row for row, fold in zip(rows.examples, rows.folds, strict=True) if fold == 0]
+    outside = [row for row, fold in zip(rows.examples, rows.folds, strict=True) if fold == 1]
+    train = points(inside)  # the head of the fold that judges: fitted to the other
+    head = fit_head(train.features, train.classes, 2, strength=HEAD_STRENGTH)
+    assert isinstance(head, LinearHead)
+    wanted = gains(head, train, points(outside), points([Example("x", text, "late")]), strength=HEAD_STRENGTH)
+    np.testing.assert_allclose(said.gains, wanted, rtol=1e-5)
+    assert not said.faulty[0]
+
+
+def test_what_is_worth_nothing_is_faulty_and_company_changes_no_gain():
+    rows = rows_of(8, folds=2)
+    good = answer("the parcel was lost on its way", "late")
+    bad = [
+        answer("", "late"),
+        answer(rows.examples[0].text, "late"),  # a copy
+        answer("the crack in the glass is long", "late"),  # another class
+        answer("the parcel was lost on its way", "late"),  # said before
+        answer("word " * 90, "late"),
+    ]
+    alone, together = judge_of(rows)([good]), judge_of(rows)([good, *bad])
+    assert together.faulty.tolist() == [False] + [True] * 5
+    np.testing.assert_allclose(together.gains[0], alone.gains[0], rtol=1e-6)
+
+
+def test_nothing_sound_is_no_error():
+    said = judge_of(rows_of(8, folds=2))([answer("", "late"), answer("", "broken")])
+    assert said.faulty.all() and said.gain == 0.0 and said.distinct_2 == 0.0
+
+
+def pulls(best, *, blindly=False, turns=12, folder):
+    """Have a bandit of 6 arms write; arm `best` is worth more than the others."""
+    bandit, drawn = Bandit(6), []
+
+    def write(arms, turn):
+        drawn.append(arms)
+        return [answer(str(int(arm)), "late") for arm in arms for _ in range(4)]
+
+    def judge(written):
+        rng = np.random.default_rng(len(drawn))
+        value = np.array([1.5 * (one.completion.text == str(best)) for one in written])
+        return Judged(value + rng.normal(0, 0.5, len(written)), np.zeros(len(written), bool), 1.0)
+
+    figures = list(search(bandit, write, judge, folder, turns=turns, prompts=4, seed=1, blindly=blindly))
+    return bandit, np.concatenate(drawn) if drawn else np.zeros(0), figures
+
+
+@pytest.mark.parametrize("best", [0, 3, 5])
+def test_the_bandit_finds_the_arm_that_pays_and_pulls_it_more(best, tmp_path):
+    bandit, drawn, figures = pulls(best, folder=tmp_path / "a")
+    assert bandit.best(1) == [best]
+    assert np.mean(drawn[24:] == best) > 0.5
+    assert figures[-1].reward > figures[0].reward
+    _, blind, _ = pulls(best, blindly=True, folder=tmp_path / "b")
+    assert np.mean(blind[24:] == best) < 0.5
+
+
+def test_a_search_that_was_stopped_goes_on_to_the_same_end(tmp_path):
+    _, _, figures = pulls(2, folder=tmp_path / "whole", turns=3)
+    pulls(2, folder=tmp_path / "parts", turns=2)
+    again, _, resumed = pulls(2, folder=tmp_path / "parts", turns=2)
+    assert [one.reward for one in resumed] == [one.reward for one in figures[:2]]
+    assert again.state() == read_json(tmp_path / "whole" / "turn-1.json")["bandit"]
+
+
+def test_only_arms_that_were_tried_are_named():
+    bandit = Bandit(5)
+    bandit.learn(np.array([1, 1, 3]), np.array([-1.0, -1.0, -3.0]))
+    assert bandit.best(4) == [1, 3]
+
+
+REINFORCE = {"gate": {"folds": 4}, "synthesis": {"drafts": 48, "per_prompt": 4}}
+
+
+def check_owners(finished):
+    """No draft was shown rows that did not reward its author; for every fold there are drafts that owe it nothing."""
+    rows = finished.learned.rows
+    parts = [frozenset(row.id for row in part.rows) for part in halves(rows)]
+    drafts = finished.learned.screened
+    origins = [draft.example.provenance for draft in drafts]
+    assert {frozenset(origin.rewarded_by) for origin in origins} == set(parts)
+    assert all(set(origin.shown) <= set(origin.rewarded_by) for origin in origins)
+    for fold in np.unique(rows.folds):
+        held = frozenset(row.id for row, each in zip(rows.examples, rows.folds, strict=True) if each == fold)
+        safe = safe_for(drafts, held)
+        assert 0 < len(safe) < len(drafts)
+
+
+def test_a_run_with_a_bandit(tmp_path, tiny_cache):
+    task = make_task(tmp_path / "data", reinforce={"turns": 3, "policy": "bandit", "prompts": 4, "siblings": 4}, **REINFORCE)
+    result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    check_owners(result.finished)
+    assert [len(curve.turns) for curve in result.finished.learned.curves] == [3, 3]
+    assert [policy.half for policy in result.report.drafts.reinforced] == ["first", "second"]
+    assert "Reinforcement, turn by turn" in result.paths.html.read_text("utf-8")
+    run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    steps = [event["name"] for event in list(read_jsonl(tmp_path / "out" / "events.jsonl")) if event["event"] == "step"]
+    assert len(steps) == len(set(steps))  # nothing was made twice
+
+
+def by_length(judge, written):
+    """A judge to whom even the gibberish of a random model differs; each half likes something else."""
+    sign = 1.0 if judge.rows[0].id == "row-1" else -1.0
+    return Judged(sign * np.array([float(len(one.completion.text)) for one in written]), np.zeros(len(written), bool), 1.0)
+
+
+def test_a_run_with_an_adapter(tmp_path, tiny_cache, tiny_causal, monkeypatch):
+    monkeypatch.setattr(RowJudge, "__call__", by_length)
+    task = make_task(
+        tmp_path / "data",
+        reference={"folder": str(tiny_causal)},
+        reinforce={"turns": 2, "prompts": 2, "siblings": 2, "rate": 1e-2},
+        gate={"folds": 4},
+        synthesis={"drafts": 16, "per_prompt": 4, "max_tokens": 16, "shots": 1},
+    )
+    result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    curves = result.finished.learned.curves
+    assert [len(curve.turns) for curve in curves] == [2, 2]
+    assert all(turn.kl is not None and turn.kl >= 0 for curve in curves for turn in curve.turns)
+    reference = result.finished.learned.written.reference.split(" + ")
+    plain = FolderGenerator(tiny_causal).name
+    assert len({*reference, plain}) == 3  # two policies, neither of them the reference
+    assert not list((tmp_path / "out" / "reinforce").glob("*"))
+    figures = read_json(tmp_path / "out" / "steps" / "policy-first" / "figures.json")
+    assert len(figures) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"reinforce": {"turns": 1, "policy": "bandit"}, "gate": {"folds": 3}}, "gate.folds of at least 4"),
+        ({"reinforce": {"turns": 1}, "reference": "echo"}, "use bandit"),
+        ({"reinforce": {"turns": 1}, "reference": {"endpoint": "http://127.0.0.1:1", "model": "m"}}, "use bandit"),
+        ({"reinforce": {"turns": 1, "siblings": 1}}, "siblings"),
+        ({"reinforce": {"turn": 1}}, "turns"),
+    ],
+)
+def test_what_cannot_be_is_refused(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        RunConfig.parse({"labels": ["a", "b"], **changes})
+
+
+def test_too_few_rows_leave_the_reference_as_it_is(tmp_path, tiny_cache):
+    task = make_task(tmp_path / "data", reinforce={"turns": 1, "policy": "bandit"}, **REINFORCE)
+    lines = task.train.read_text("utf-8").splitlines(keepends=True)
+    task.train.write_text("".join(lines[:4]), "utf-8")
+    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
+    assert finished.learned.curves == ()
+    assert {draft.provenance.rewarded_by for draft in finished.learned.written.drafts} == {()}
