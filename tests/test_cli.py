@@ -8,6 +8,8 @@ import typer
 import refsynth
 from refsynth.cli import app as application
 from refsynth.cli.app import app
+from refsynth.core.run import RunFolder, read_jsonl
+from refsynth.pipeline.reopen import remember
 from test_pipeline import make_task
 
 
@@ -69,6 +71,35 @@ def test_a_run_prints_its_result_as_one_json_object(monkeypatch, capsys, tmp_pat
     assert json.loads(out)["kind"] == "seed row"
 
 
+def test_parts_of_a_run_are_done_again_from_its_folder(monkeypatch, capsys, tmp_path, tiny_cache):
+    run = tmp_path / "out"
+    code, _, err = call(monkeypatch, capsys, "synthesize", run, cache=tiny_cache)
+    assert (code, "not a run folder" in err) == (2, True)
+    task = make_task(tmp_path / "data", gate={"folds": 4})
+    with RunFolder(run).lock():
+        remember(task, RunFolder(run), skip_bad=False)
+    code, out, err = call(monkeypatch, capsys, "synthesize", run, "--json", cache=tiny_cache)
+    assert code == 0, err
+    assert sum(json.loads(out)["drafts"].values()) > 0
+    kept = tmp_path / "kept.jsonl"
+    code, out, err = call(monkeypatch, capsys, "filter", run, "--set", "filter.agreement=0", "--out", kept, "--json")
+    assert code == 0, err
+    by_reason = json.loads(out)["by_reason"]
+    assert by_reason["kept"] == len(list(read_jsonl(kept))) and "other class" not in by_reason
+    code, _, err = call(monkeypatch, capsys, "reinforce", run)
+    assert (code, "--set reinforce.turns=8" in err) == (2, True)
+    changes = ("--set", "reinforce={turns: 2, policy: bandit, prompts: 2, siblings: 2}")
+    code, out, err = call(monkeypatch, capsys, "reinforce", run, *changes, "--json")
+    assert code == 0, err
+    assert {half: len(turns) for half, turns in json.loads(out).items()} == {"first": 2, "second": 2}
+    for part in ("synthesize", "filter"):
+        code, out, err = call(monkeypatch, capsys, part, run, *changes)
+        assert code == 0, err
+        assert "drafts" in out
+    code, out, _ = call(monkeypatch, capsys, "reinforce", run, *changes)
+    assert "reward" in out and "second" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -104,7 +135,7 @@ def test_an_interrupt_keeps_what_is_finished(monkeypatch, capsys, tmp_path):
 
     task = make_task(tmp_path / "data")
     (tmp_path / "task.yaml").write_text(json.dumps(task.config.model_dump(mode="json")), "utf-8")
-    monkeypatch.setattr("refsynth.pipeline.steps.read_rows", interrupt)
+    monkeypatch.setattr("refsynth.pipeline.job.read_rows", interrupt)
     code, _, err = call(monkeypatch, capsys, "run", tmp_path / "task.yaml", "--out", tmp_path / "out")
     assert code == 130
     assert "same command" in err

@@ -12,7 +12,7 @@ import sys
 import typer
 
 import refsynth
-from refsynth.cli import bench, demo, doctor, evaluate, init, keys, models, predict, record, run, serve, trace
+from refsynth.cli import bench, demo, doctor, evaluate, init, keys, models, parts, predict, record, run, serve, trace
 from refsynth.cli.screen import err
 from refsynth.core.errors import RefsynthError
 
@@ -27,6 +27,9 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("init")(init.init)
 app.command("run")(run.run)
+app.command("synthesize")(parts.synthesize)
+app.command("filter")(parts.filter_drafts)
+app.command("reinforce")(parts.reinforce)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("trace")(trace.trace)

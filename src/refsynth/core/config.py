@@ -117,6 +117,17 @@ class RunConfig(Section):
             lines = dict.fromkeys(_explain(problem) for problem in error.errors())
             raise ConfigError(f"{where}: " + "\n  ".join(lines), remedy="every key is explained in docs/config.md") from error
 
+    def changed(self, overrides: Sequence[str]) -> Self:
+        """Return the tree with overrides such as `filter.agreement=0.6`.
+
+        Raises:
+            ConfigError: a key is unknown or a value of the wrong kind.
+        """
+        tree = self.model_dump(mode="json")
+        for override in overrides:
+            _override(tree, override)
+        return self.parse(tree, where="--set")
+
     def digest_of(self, *sections: str) -> dict[str, Any]:
         """Return the named sections as JSON-ready values, for a step's cache key."""
         return self.model_dump(mode="json", include=set(sections))

@@ -31,7 +31,10 @@ MAX_TOKENS = 128
 
 @dataclass(frozen=True)
 class Job:
-    """What the stages of a run share. `forget` are ids of drafts that resemble test rows."""
+    """What the stages of a run share.
+
+    `skip_bad` says that unusable rows are left out instead of ending the run; `forget` are ids of drafts that resemble test rows.
+    """
 
     task: Task
     rows: Rows
@@ -39,6 +42,7 @@ class Job:
     store: ModelStore
     folder: RunFolder
     watch: Observer
+    skip_bad: bool = False
     forget: Sequence[str] = ()
 
     @classmethod
@@ -50,7 +54,8 @@ class Job:
         """
         rows = read_rows(task, folder, skip_bad=skip_bad)
         encoder = prepare_encoder(task, rows, store, folder)
-        return cls(task, rows, make_workshop(task, rows.language, encoder, max_tokens=MAX_TOKENS), store, folder, watch)
+        shop = make_workshop(task, rows.language, encoder, max_tokens=MAX_TOKENS)
+        return cls(task, rows, shop, store, folder, watch, skip_bad=skip_bad)
 
     @cached_property
     def taught(self) -> tuple[tuple[Author, ...], tuple[Curve, ...]]:

@@ -43,7 +43,7 @@ class Round(NamedTuple):
     used: bool
 
 
-def write_rounds(job: Job, *, skip_bad: bool) -> tuple[Written, tuple[Round, ...]]:
+def write_rounds(job: Job) -> tuple[Written, tuple[Round, ...]]:
     """Return the drafts of all rounds that helped, as the step "drafts" of the run, and what each round brought."""
     settings = job.task.config.synthesis
     if settings.rounds == 1 or not job.rows.judged:
@@ -54,7 +54,7 @@ def write_rounds(job: Job, *, skip_bad: bool) -> tuple[Written, tuple[Round, ...
     focus = ANYWHERE
     for turn in range(settings.rounds):
         folder = RunFolder(job.folder.path / "rounds" / str(turn + 1))
-        read_rows(job.task, folder, skip_bad=skip_bad)  # the same rows: the round's steps depend on them
+        read_rows(job.task, folder, skip_bad=job.skip_bad)  # the same rows: the round's steps depend on them
         part = job.write(folder, step="part", turn=turn, focus=focus)
         union = join_drafts([*parts, part.folder], folder)
         screened = job.screen(union, folder)

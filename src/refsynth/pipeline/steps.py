@@ -10,19 +10,21 @@ from typing import Any
 
 from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder
-from refsynth.core.types import Metric
+from refsynth.core.types import Draft, Metric
 from refsynth.evaluation.report import Report
 from refsynth.metrics import accuracy_interval
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.coverage import measure_coverage
+from refsynth.pipeline.drafts import Written
 from refsynth.pipeline.evaluate import SHIPPED, evaluate_test
 from refsynth.pipeline.finished import Finished, Learned
-from refsynth.pipeline.fit import fit_final
+from refsynth.pipeline.fit import Final, fit_final
 from refsynth.pipeline.gate import decide
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.observe import Observer, Silent
+from refsynth.pipeline.reopen import remember
 from refsynth.pipeline.report import Paths, write_report
-from refsynth.pipeline.rounds import write_rounds
+from refsynth.pipeline.rounds import Round, write_rounds
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.ship import calibrate, write_bundle
 from refsynth.task import Task
@@ -63,34 +65,45 @@ def run(
     folder, watch = RunFolder(Path(out)), watch or Silent()
     with folder.lock():
         job = Job.begin(task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
+        remember(task, folder, skip_bad=skip_bad)
         watch.stage("rows", _rows_line(job.rows, task))
         for note in job.rows.file.get("notes", ()):
             watch.note(note)
-        finished = _deliver(job, _learn(job, skip_bad=skip_bad))
+        finished = _deliver(job, _learn(job))
         if finished.test and finished.test.leaked:
             # Only now is it known that these copy the test file: a model that was trained on them must not be shipped.
             leaked = finished.test.leaked
             watch.note(f"{len(leaked)} drafts resemble test rows: they are taken out, and what they touched is made again")
             job = replace(job, forget=leaked)
-            finished = _deliver(job, _learn(job, skip_bad=skip_bad))
+            finished = _deliver(job, _learn(job))
         report, paths = write_report(finished)
     return RunResult(finished.bundle, report, paths, finished)
 
 
-def _learn(job: Job, *, skip_bad: bool) -> Learned:
-    watch = job.watch
-    written, rounds = write_rounds(job, skip_bad=skip_bad)
-    watch.stage("synthesize", f"{written.asked:,} drafts{_less(written.rejected)}")
+def synthesize(job: Job) -> tuple[Written, tuple[Round, ...]]:
+    """Return the drafts of all rounds, and what each round brought."""
+    written, rounds = write_rounds(job)
+    job.watch.stage("synthesize", f"{written.asked:,} drafts{_less(written.rejected)}")
+    return written, rounds
+
+
+def choose(job: Job, written: Written) -> tuple[list[Draft], Final]:
+    """Return the screened drafts, and all candidates fitted to the real rows and the drafts that were chosen."""
     screened = job.screen(written, job.folder)
     reasons = Counter(draft.dropped for draft in screened)
-    watch.stage("filter", f"{reasons.pop(None, 0):,} kept{_less(reasons)}")
-    choose = job.chooser(screened).choose
-    final = fit_final(job.task, job.rows, screened, job.learners, choose, job.shop, job.folder)
+    job.watch.stage("filter", f"{reasons.pop(None, 0):,} kept{_less(reasons)}")
+    final = fit_final(job.task, job.rows, screened, job.learners, job.chooser(screened).choose, job.shop, job.folder)
     reasons = Counter(draft.dropped for draft in final.drafts if draft.dropped not in reasons)
-    watch.stage("train", f"{len(final.real):,} real rows; {reasons.pop(None, 0):,} drafts chosen{_less(reasons)}")
+    job.watch.stage("train", f"{len(final.real):,} real rows; {reasons.pop(None, 0):,} drafts chosen{_less(reasons)}")
+    return screened, final
+
+
+def _learn(job: Job) -> Learned:
+    written, rounds = synthesize(job)
+    screened, final = choose(job, written)
     held = job.hold_out(screened, job.folder)
     decision = decide(held, final.candidates)
-    watch.stage("gate", decision.line())
+    job.watch.stage("gate", decision.line())
     _, curves = job.taught
     return Learned(job.rows, written, screened, held, decision, final, rounds, curves)
 

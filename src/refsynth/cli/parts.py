@@ -1,0 +1,124 @@
+"""`refsynth synthesize | filter | reinforce`: one part of a run, from its folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from refsynth.cli.run import INTERRUPTED
+from refsynth.cli.screen import err, out, print_json
+from refsynth.cli.watch import Printer
+from refsynth.core.errors import ConfigError
+from refsynth.core.run import write_jsonl
+
+if TYPE_CHECKING:
+    from refsynth.core.types import Draft
+    from refsynth.pipeline.job import Job
+    from refsynth.reinforce.figures import Figures
+
+Run = Annotated[Path, typer.Argument(help="A run folder.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Change one value of the run's task: filter.agreement=0.6")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Write the drafts that are kept there, as JSON lines.")]
+
+
+def synthesize(run: Run, overrides: Set = None, as_json: Json = False) -> None:
+    """Write the drafts of a run again, with some values changed; nothing is trained but what rounds and reinforcement need.
+
+    Example: refsynth synthesize runs/tickets --set synthesis.ways=[examples,styles]
+    """
+    from refsynth.pipeline.steps import synthesize as write
+    from refsynth.quality.diversity import diversity
+
+    with _job(run, overrides) as job:
+        written, _ = write(job)
+    texts = [draft.text for draft in written.drafts]
+    counts = Counter(draft.label for draft in written.drafts)
+    figures = diversity(texts)._asdict() if len(texts) > 1 else {}
+    if as_json:
+        print_json({"asked": written.asked, "drafts": dict(counts), "rejected": dict(written.rejected), "diversity": figures})
+        return
+    _table(("label", "drafts"), [(label, f"{counts[label]:,}") for label in job.task.labels])
+    if figures:
+        out.print(f"distinct word pairs {100 * figures['distinct_2']:.1f}%, self-BLEU-4 {100 * figures['self_bleu']:.1f}%")
+    out.print(f"drafts: {written.folder / 'drafts.jsonl'}", markup=False)
+
+
+def filter_drafts(run: Run, overrides: Set = None, kept: Out = None, as_json: Json = False) -> None:
+    """Choose among the drafts of a run again, with some values changed, and tell what was dropped for which reason.
+
+    Example: refsynth filter runs/tickets --set filter.agreement=0.6 --out drafts.jsonl
+    """
+    from refsynth.pipeline.steps import choose
+    from refsynth.pipeline.steps import synthesize as write
+
+    with _job(run, overrides) as job:
+        written, _ = write(job)
+        _, final = choose(job, written)
+    reasons = Counter(draft.dropped or "kept" for draft in final.drafts)
+    if kept is not None:
+        write_jsonl(kept, [_row(draft) for draft in final.drafts if draft.dropped is None])
+    if as_json:
+        print_json({"drafts": len(final.drafts), "by_reason": dict(reasons)})
+        return
+    _table(("", "drafts"), [(reason, f"{count:,}") for reason, count in reasons.most_common()])
+    if kept is not None:
+        out.print(f"kept drafts: {kept}", markup=False)
+
+
+def reinforce(run: Run, overrides: Set = None, as_json: Json = False) -> None:
+    """Teach the reference by what its drafts do to the loss on held-out rows; the run's next drafts are those of what it became.
+
+    Example: refsynth reinforce runs/tickets --set reinforce.turns=8
+    """
+    with _job(run, overrides) as job:
+        if not job.task.config.reinforce.turns:
+            raise ConfigError("reinforce.turns is 0: reinforcement is turned off", remedy="--set reinforce.turns=8")
+        _, curves = job.taught
+    if as_json:
+        print_json({curve.half: [asdict(turn) for turn in curve.turns] for curve in curves})
+        return
+    lines = [(curve.half, *_figures(turn)) for curve in curves for turn in curve.turns]
+    _table(("half", "turn", "reward", "faulty", "distinct word pairs", "KL, nats per token"), lines)
+
+
+@contextmanager
+def _job(run: Path, overrides: Sequence[str] | None) -> Iterator[Job]:
+    """Open the run; an interruption keeps what is finished."""
+    import transformers
+
+    from refsynth.pipeline.reopen import reopened
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        with reopened(run, tuple(overrides or ()), Printer()) as job:
+            yield job
+    except KeyboardInterrupt:
+        err.print("stopped; what is finished is kept. Run the same command to go on.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _figures(turn: Figures) -> tuple[str, ...]:
+    apart = "" if turn.kl is None else f"{turn.kl:.4f}"
+    return f"{turn.turn + 1}", f"{turn.reward:+.2f}", f"{100 * turn.faulty:.0f}%", f"{100 * turn.distinct_2:.0f}%", apart
+
+
+def _row(draft: Draft) -> dict[str, Any]:
+    return {"id": draft.example.id, "text": draft.example.text, "label": draft.example.label}
+
+
+def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="left" if number == 0 else "right")
+    for line in lines:
+        table.add_row(*line)
+    out.print(table)

@@ -1,0 +1,41 @@
+"""A run folder knows its task, so that a part of the run can be done again from the folder alone, with some values changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from refsynth.core.config import RunConfig
+from refsynth.core.errors import InputError
+from refsynth.core.run import RunFolder, read_json, write_json
+from refsynth.models.store import ModelStore
+from refsynth.pipeline.job import Job
+from refsynth.pipeline.observe import Observer
+from refsynth.task import Task
+
+RECORD = "task.json"
+
+
+def remember(task: Task, folder: RunFolder, *, skip_bad: bool) -> None:
+    """Write what the run was asked for into its folder; paths are made absolute."""
+    config = task.config.model_dump(mode="json")
+    config["data"] |= {role: str(path.absolute()) for role in ("train", "test") if (path := getattr(task, role)) is not None}
+    write_json(folder.path / RECORD, {"config": config, "skip_bad": skip_bad})
+
+
+@contextmanager
+def reopened(run: Path, overrides: Sequence[str], watch: Observer, *, store: ModelStore | None = None) -> Iterator[Job]:
+    """Return the job of a run folder, with overrides such as `filter.agreement=0.6`; what they do not touch comes from the cache.
+
+    Raises:
+        InputError: the folder holds no run.
+        RefsynthError: the overrides are wrong, or the rows cannot be used any more.
+    """
+    if not (run / RECORD).is_file():
+        raise InputError(f"{run}: not a run folder", remedy="refsynth run TASK.yaml --out RUN")
+    record = read_json(run / RECORD)
+    task = Task.of(RunConfig.parse(record["config"], where=str(run / RECORD)).changed(overrides))
+    folder = RunFolder(run)
+    with folder.lock():
+        yield Job.begin(task, folder, store or ModelStore(), watch, skip_bad=record["skip_bad"])
