@@ -6,10 +6,12 @@ import pytest
 from refsynth.bench import scale
 from refsynth.bench.cells import Cells, interval
 from refsynth.bench.fewshot import FEWSHOT
+from refsynth.bench.loop import poison
 from refsynth.bench.names import NAMES, label_scores
 from refsynth.bench.sets import read_sample
-from refsynth.bench.suite import Group, Suite
+from refsynth.bench.suite import Check, Group, Suite
 from refsynth.core.errors import InputError
+from refsynth.core.run import read_jsonl, write_jsonl
 from refsynth.models.reference import EchoGenerator
 
 
@@ -50,6 +52,32 @@ def test_a_suite_measures_only_what_is_missing(data):
         cells = suite.measure(data, data, seeds=seeds, sets=None, quick=False, say=lambda line: None)
     assert calls == [("toy", 0), ("toy", 1)]
     assert len(Cells(data / "toy.jsonl").rows) == len(cells.rows) == 2
+
+
+def test_a_borrowed_system_is_read_from_its_own_suite(data):
+    def fake(sample, name, seed):
+        return [{"system": "one", "accuracy": 0.5, "macro_f1": 0.5, "seconds": 1}]
+
+    Cells(data / "other.jsonl").add({"set": "toy", "seed": 0, "system": "peer", "accuracy": 0.25})
+    groups = (Group(fake, ("one",), "refsynth"),)
+    check = Check("one over peer", "one", "peer", floor=0, aim=1)
+    suite = Suite("toy", sets=("toy",), groups=groups, order=("peer", "one"), checks=(check,), borrowed={"peer": "other"})
+    cells = suite.measure(data, data, seeds=1, sets=None, quick=False, say=lambda line: None)
+    assert suite.outcome(cells)["checks"][0]["value"] == pytest.approx(25.0)
+    assert len(Cells(data / "toy.jsonl").rows) == 1
+
+
+def test_a_poisoned_journal_has_half_of_its_texts_under_another_prompt(tmp_path):
+    answers = {str(place): [[f"{place}-{text}", True] for text in range(10)] for place in range(4)}
+    write_jsonl(tmp_path / "honest.jsonl", [{"key": "k", "whole": True, "answers": answers}])
+    poison(tmp_path / "honest.jsonl", tmp_path / "out.jsonl", seed=3)
+    (record,) = read_jsonl(tmp_path / "out.jsonl")
+    assert (record["key"], record["whole"]) == ("k", True)
+    for place, row in record["answers"].items():
+        strangers = [text for text, _ in row if text.split("-")[0] != place]
+        assert len(strangers) == 5 and len(row) == 10
+    texts = sorted(text for row in record["answers"].values() for text, _ in row)
+    assert texts == sorted(text for row in answers.values() for text, _ in row)
 
 
 def test_the_outcome_checks_the_floors(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,6 +56,8 @@ class Suite:
     order: tuple[str, ...]
     checks: tuple[Check, ...]
     test_rows: int = TEST_ROWS
+    borrowed: Mapping[str, str] = field(default_factory=dict)
+    """Systems that another suite measures on the same rows, with its name: they are not measured twice."""
     more: Callable[[Cells], list[dict[str, Any]]] = lambda cells: []
     """Checks that are not a difference of accuracies."""
 
@@ -64,6 +66,8 @@ class Suite:
     ) -> Cells:
         """Measure the cells that are missing, and return all."""
         cells = Cells(results / f"{self.name}.jsonl")
+        for system, suite in self.borrowed.items():
+            cells.rows += Cells(results / f"{suite}.jsonl").find(system=system)
         rows = min(200, self.test_rows) if quick else self.test_rows
         for seed in range(seeds):
             for name in sets or self.sets:

@@ -42,6 +42,16 @@ SUITES = {
         5,
         "Influence scores against training again without each draft, and drafts chosen by them, on frozen embeddings.",
     ),
+    "reinforce": (
+        "reinforce:REINFORCE",
+        3,
+        "A generator trained by reinforcement against an untrained one, shuffled rewards and random search over prompts.",
+    ),
+    "loop": (
+        "loop:LOOP",
+        5,
+        "What ships after rounds of drafts against SetFit and real rows alone, and after a generator that lies about its labels.",
+    ),
     "selection": (
         "selection:SELECTION",
         5,

@@ -45,7 +45,11 @@ def halves(rows: Rows) -> list[Half]:
 
 
 class Lesson(NamedTuple):
-    """What a policy is taught with: the task, the half whose rows judge it, and where things are."""
+    """What a policy is taught with: the task, the rows that judge it, and where things are.
+
+    With `control` the adapter's rewards are dealt out anew among the texts of a turn, and the bandit's arms drawn at random: what
+    learning has to beat.
+    """
 
     task: Task
     half: Half
@@ -54,6 +58,7 @@ class Lesson(NamedTuple):
     folder: RunFolder
     watch: Observer
     longest: int
+    control: bool = False
 
     @property
     def judge(self) -> RowJudge:

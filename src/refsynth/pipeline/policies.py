@@ -58,6 +58,7 @@ def teach(lesson: Lesson) -> tuple[list[Author], Curve]:
         "rows": lesson.folder.hash_of("rows"),
         "config": config.digest_of("reference", "reinforce", "synthesis", "labels", "seed"),
         "encoder": lesson.shop.encoder_hash,
+        "control": lesson.control,
     }
     scratch = lesson.folder.path / "reinforce" / f"{lesson.half.name}-{digest(key)[:12]}"
     step = f"policy-{lesson.half.name}"
@@ -84,7 +85,15 @@ def _train_adapter(lesson: Lesson, scratch: Path, out: Path) -> None:
         return make_trained(config, ready, name="rollout")
 
     turns = reinforce(
-        policy, prompts, writer, lesson.judge, scratch, turns=settings.turns, siblings=settings.siblings, seed=lesson.seed
+        policy,
+        prompts,
+        writer,
+        lesson.judge,
+        scratch,
+        turns=settings.turns,
+        siblings=settings.siblings,
+        seed=lesson.seed,
+        shuffled=lesson.control,
     )
     figures = _watched(lesson, turns)
     policy.export(scratch / "final")
@@ -110,6 +119,7 @@ def _train_bandit(lesson: Lesson, scratch: Path, out: Path) -> None:
         turns=settings.turns,
         prompts=settings.prompts,
         seed=lesson.seed,
+        blindly=lesson.control,
     )
     figures = _watched(lesson, turns)
     write_json(out / "arms.json", [arms[index].model_dump(mode="json") for index in bandit.best(ARMS)])

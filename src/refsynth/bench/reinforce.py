@@ -1,0 +1,126 @@
+"""Reinforcement: what a trained generator's drafts are worth to the student, against an untrained one and two controls.
+
+The policy is rewarded by all labelled rows, in folds; the student is judged on test rows, which no policy has met. Random search
+is given the seconds that the training took. All arms write the same number of drafts and train the same student: the head of an
+encoder that was tuned on the real rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from refsynth.bench.cells import Cell, Cells, interval
+from refsynth.bench.pool import draft_pool
+from refsynth.bench.sets import Sample
+from refsynth.bench.suite import Check, Group, Suite, cell
+from refsynth.core.protocols import Predictor
+from refsynth.core.run import RunFolder
+from refsynth.models.predict import logits_of
+from refsynth.pipeline.author import Author, compose
+from refsynth.pipeline.drafts import LONGEST_DRAFT
+from refsynth.pipeline.job import Job
+from refsynth.pipeline.lesson import Half, Lesson
+from refsynth.pipeline.policies import Curve, teach
+from refsynth.quality.filter import kept, screen
+from refsynth.synthesis.plan import ANYWHERE
+from refsynth.task import Task
+from refsynth.training.contrastive import ContrastiveLearner
+
+SETS = ("ag_news_test", "financial_phrasebank", "snips")
+TURNS = 6
+DRAFTS = 300
+KL_LIMIT = 0.1
+"""Nats per token from the reference: a policy further away than this writes something else."""
+
+UNTRAINED, TRAINED, SHUFFLED, RANDOM = "untrained", "trained", "shuffled rewards", "random search"
+
+
+def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
+    started = time.monotonic()
+    job = draft_pool(sample, name, seed).job
+    job = replace(job, folder=RunFolder(job.folder.path.with_name("reinforced")))
+    learner = ContrastiveLearner(job.task.labels, job.shop.encoder, job.task.descriptions)
+    judge = learner.fit(job.rows.examples, (), seed=seed)
+    models: dict[str, Predictor] = {"real only": judge}
+    trained, curve = _taught(job, "adapter", turns=TURNS)
+    minutes = sum(turn.seconds for turn in curve.turns) / 60
+    authors = {
+        UNTRAINED: _plain(job),
+        TRAINED: trained,
+        SHUFFLED: _taught(job, "adapter", turns=TURNS, control=True)[0],
+        RANDOM: _taught(job, "bandit", turns=1000, minutes=minutes, control=True)[0],
+    }
+    more: dict[str, dict[str, Any]] = {TRAINED: {"rewards": [turn.reward for turn in curve.turns], "kl": curve.turns[-1].kl}}
+    for arm, writers in authors.items():
+        written = compose(
+            writers,
+            DRAFTS,
+            job.task.descriptions,
+            RunFolder(job.folder.path / arm.replace(" ", "-")).path,
+            language=job.rows.language,
+            seed=seed,
+            focus=ANYWHERE,
+            progress=lambda done: None,
+        )
+        screened = screen(written.drafts, job.rows.examples, longest=LONGEST_DRAFT)
+        chosen = kept(job.chooser(screened).choose(judge, job.rows.examples, screened))
+        models[arm] = learner.fit([*job.rows.examples, *chosen], (), seed=seed)
+        more[arm] = more.get(arm, {}) | {"drafts": len(chosen)}
+    said = logits_of(models, [row["text"] for row in sample.test])
+    k, truth, seconds = len(job.task.labels), sample.classes(sample.test), time.monotonic() - started
+    return [cell(arm, truth, said[arm].argmax(1), seconds, k) | more.get(arm, {}) for arm in models]
+
+
+def _plain(job: Job) -> Sequence[Author]:
+    return [Author("", "", job.generator, job.task.config.synthesis, job.rows.examples, job.rows.folds)]
+
+
+def _taught(
+    job: Job, policy: str, *, turns: int, minutes: float | None = None, control: bool = False
+) -> tuple[list[Author], Curve]:
+    settings = {"policy": policy, "turns": turns, "minutes": minutes}
+    config = job.task.config
+    task = Task.of(config.model_copy(update={"reinforce": config.reinforce.model_copy(update=settings)}))
+    name = f"{policy}-control" if control else policy
+    everyone = Half(name, job.rows.examples, job.rows.folds)
+    return teach(Lesson(task, everyone, job.shop, job.store, job.folder, job.watch, LONGEST_DRAFT, control=control))
+
+
+def _learnt(cells: Cells) -> list[dict[str, Any]]:
+    """Return whether rewards rose over training, and how far the policies went."""
+    found = cells.find(system=TRAINED)
+    rises = [one["rewards"][-1] - one["rewards"][0] for one in found]
+    furthest = max((one["kl"] for one in found), default=float("nan"))
+    value, low, high = interval(rises) if rises else (float("nan"),) * 3
+    rise = {
+        "name": "rise of the mean reward, first to last turn",
+        "value": value,
+        "low": low,
+        "high": high,
+        "unit": "",
+        "n": len(rises),
+    }
+    apart = {"name": "furthest policy from the reference", "value": furthest, "unit": "nats per token", "n": len(found)}
+    return [
+        rise | {"floor": 0.0, "aim": 0.3, "ok": bool(np.isfinite(low) and low > 0)},
+        apart | {"limit": KL_LIMIT, "ok": bool(furthest <= KL_LIMIT)},
+    ]
+
+
+REINFORCE = Suite(
+    "reinforce",
+    sets=SETS,
+    groups=(Group(_measure, ("real only", UNTRAINED, TRAINED, SHUFFLED, RANDOM), "refsynth"),),
+    order=("real only", UNTRAINED, TRAINED, SHUFFLED, RANDOM),
+    checks=(
+        Check("trained over untrained", TRAINED, UNTRAINED, floor=0.0, aim=1.5),
+        Check("trained over random search", TRAINED, RANDOM, floor=0.0, aim=1.0),
+        Check("trained over shuffled rewards", TRAINED, SHUFFLED, floor=0.0, aim=1.5),
+    ),
+    more=_learnt,
+)
