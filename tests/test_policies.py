@@ -1,10 +1,14 @@
 """Reinforcement in a run: who judges, who is shown what, and that no fold is measured with drafts that it rewarded."""
 
+import sqlite3
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from refsynth.core.config import RunConfig
-from refsynth.core.errors import ConfigError
+from refsynth.core.errors import ConfigError, ExtraError
 from refsynth.core.run import read_json, read_jsonl
 from refsynth.core.types import Completion, Example, Prompt
 from refsynth.models.predict import LinearHead
@@ -12,12 +16,14 @@ from refsynth.models.reference import FolderGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.gate import safe_for
 from refsynth.pipeline.lesson import Half, halves
+from refsynth.pipeline.policies import Curve
 from refsynth.pipeline.reward import RowJudge
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.steps import run
+from refsynth.pipeline.track import track
 from refsynth.quality.influence import Points, gains
 from refsynth.reinforce.bandit import Bandit, search
-from refsynth.reinforce.figures import Judged, Written
+from refsynth.reinforce.figures import Figures, Judged, Written
 from refsynth.training.head import HEAD_STRENGTH, fit_head
 from test_pipeline import make_task
 
@@ -214,3 +220,25 @@ def test_too_few_rows_leave_the_reference_as_it_is(tmp_path, tiny_cache):
     finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
     assert finished.learned.curves == ()
     assert {draft.provenance.rewarded_by for draft in finished.learned.written.drafts} == {()}
+
+
+def test_trackers_get_the_curves(tmp_path):
+    turns = tuple(Figures(turn, 0.5 * turn, 0.1, 0.0, 0.9, 8, 1.0, kl=0.25) for turn in range(3))
+    learned = SimpleNamespace(curves=(Curve("first", turns),), rounds=())
+    track(learned, ("tensorboard", "wandb", "mlflow"), tmp_path)
+    track(learned, ("tensorboard", "mlflow"), tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.value for event in events.Scalars("reinforce/first half/reward")] == [0.0, 0.5, 1.0]
+    with sqlite3.connect(tmp_path / "mlflow" / "mlflow.db") as database:
+        values = database.execute(
+            "select step, value from metrics where key = 'reinforce/first half/kl' order by step"
+        ).fetchall()
+    assert values == [(step, 0.25) for step in (0, 0, 1, 1, 2, 2)]  # two runs
+    (record,) = (tmp_path / "wandb").rglob("*.wandb")
+    assert b"reinforce/first half/reward" in record.read_bytes()
+
+
+def test_a_tracker_that_is_not_installed_stops_the_run_at_its_start(tmp_path, tiny_cache, monkeypatch):
+    monkeypatch.setattr("refsynth.core.extras.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ExtraError, match=r"refsynth\[track\]"):
+        run(make_task(tmp_path / "data", track=["wandb"]), tmp_path / "out", store=ModelStore(tiny_cache))

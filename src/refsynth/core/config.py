@@ -24,6 +24,7 @@ from refsynth.core.sections import (
     ReinforceConfig,
     Section,
     SynthesisConfig,
+    TrackerName,
 )
 
 LEAST_FOLDS = 4
@@ -53,6 +54,8 @@ class RunConfig(Section):
     """What the gate chooses among, with and without drafts."""
     gate: GateConfig = GateConfig()
     """How the decision is made."""
+    track: tuple[TrackerName, ...] = ()
+    """Trackers that get the curves of reinforcement and rounds, as files in RUN/track; nothing is sent."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """The root of all randomness."""
 

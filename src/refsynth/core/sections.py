@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 LearnerName = Literal["tfidf", "frozen", "contrastive", "finetune"]
+TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
 class Section(BaseModel):

@@ -27,6 +27,7 @@ from refsynth.pipeline.report import Paths, write_report
 from refsynth.pipeline.rounds import Round, write_rounds
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.ship import calibrate, write_bundle
+from refsynth.pipeline.track import check_trackers, track
 from refsynth.task import Task
 
 
@@ -62,6 +63,7 @@ def run(
     """
     task = task if isinstance(task, Task) else Task.load(task)
     _check_files(task)
+    check_trackers(task.config.track)
     folder, watch = RunFolder(Path(out)), watch or Silent()
     with folder.lock():
         job = Job.begin(task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
@@ -76,6 +78,7 @@ def run(
             watch.note(f"{len(leaked)} drafts resemble test rows: they are taken out, and what they touched is made again")
             job = replace(job, forget=leaked)
             finished = _deliver(job, _learn(job))
+        track(finished.learned, task.config.track, folder.path / "track")
         report, paths = write_report(finished)
     return RunResult(finished.bundle, report, paths, finished)
 
