@@ -29,14 +29,14 @@ def test_a_key_is_shown_once_and_works_until_it_is_revoked(run, tmp_path):
     added = run("add", "shop", "--days", "90")
     presented = added.stdout.strip()
     checker = KeyChecker(tmp_path / "keys.json")
-    assert checker.check(presented, "feedback").name == "shop"
+    assert checker.identify(presented).name == "shop"
     listed = run("list")
     assert "shop" in listed.stdout
     assert "active" in listed.stdout
     assert presented not in listed.output
     assert run("revoke", "shop").exit_code == 0
     with pytest.raises(AccessError, match="revoked"):
-        checker.check(presented, "predict")
+        checker.identify(presented)
     assert "revoked" in run("list").stdout
 
 

@@ -206,7 +206,7 @@ def test_a_focus_follows_the_errors():
 
 def test_the_embedded_reference_is_not_asked_for_a_language_that_it_cannot_write(tmp_path, tiny_cache, monkeypatch):
     task = make_task(tmp_path / "data", reference="embedded", language="zh")
-    monkeypatch.setattr(steps, "prepare_encoder", lambda *_: ModelStore(tiny_cache).path("minilm"))  # the tiny e5 is no Unigram
+    monkeypatch.setattr(job, "prepare_encoder", lambda *_: ModelStore(tiny_cache).path("minilm"))  # the tiny e5 is no Unigram
     notes = []
 
     class Notes(Silent):

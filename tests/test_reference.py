@@ -72,7 +72,7 @@ class TestEcho:
         assert values.shape == (2,) and values[1] < values[0] == 0.0
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def folder(tiny_causal):
     return tiny_causal
 
