@@ -2,7 +2,7 @@
 
 F(S) = sum_i max_{j in S} s(i, j), over rows i and chosen rows j, with s = 1 + cosine: how near each row is to the nearest that is
 kept. F is monotone and submodular: choosing n rows greedily reaches at least 1 - 1/e of the best choice (Nemhauser et al., 1978),
-and a row's gain only ever falls, so that one computed in an earlier turn is a bound, and only the rows with the highest bounds are
+and a row's gain only ever falls, so that one computed in an earlier turn is a bound, and only rows with the highest bounds are
 computed anew (lazy greedy, Minoux, 1978). Similarities are computed when they are needed: memory is linear in the rows.
 """
 
