@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,12 @@ import pytest
 import refsynth
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import DataError
-from refsynth.core.run import folder_digest, read_jsonl
+from refsynth.core.run import RunFolder, folder_digest, read_jsonl
 from refsynth.core.types import Completion, Draft, Example, Provenance
 from refsynth.data.text import normalise
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
-from refsynth.pipeline import job, steps
+from refsynth.pipeline import job
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.gate import HeldOut, decide, safe_for
 from refsynth.pipeline.job import Job
@@ -27,7 +28,7 @@ from refsynth.pipeline.lineage import trace_row
 from refsynth.pipeline.observe import Silent
 from refsynth.pipeline.rounds import _focus
 from refsynth.pipeline.steps import run
-from refsynth.quality.filter import HARMFUL, LEAKED, UNLIKELY
+from refsynth.quality.filter import HARMFUL, LEAKED, REDUNDANT, SURPLUS, UNLIKELY
 from refsynth.task import Task
 
 WORDS = {
@@ -164,6 +165,65 @@ def test_drafts_can_be_chosen_by_influence_and_taught_by_the_judge(tmp_path, tin
     targets = np.array([draft.example.targets for draft in drafts if draft.dropped is None])
     np.testing.assert_allclose(targets.sum(1), 1)
     assert all(draft.example.targets is None for draft in drafts if draft.dropped)
+
+
+def _chosen(folder, cache, settings):
+    finished = run(make_task(folder / "data", filter=settings), folder / "out", store=ModelStore(cache)).finished
+    return finished.learned.final.drafts
+
+
+def test_drafts_can_be_thinned_weighed_and_smoothed(tmp_path, tiny_cache):
+    chosen = {"agreement": 0.0, "diverse": 0.4, "weights": "influence", "smoothing": 0.2}
+    drafts = _chosen(tmp_path, tiny_cache, chosen)
+    for label in WORDS:
+        mine = [draft for draft in drafts if draft.example.label == label]
+        reasons = Counter(draft.dropped for draft in mine)
+        assert reasons[REDUNDANT] == int(0.4 * (reasons[REDUNDANT] + reasons[SURPLUS] + reasons[None]))
+        used = [draft for draft in mine if draft.dropped is None]
+        assert np.mean([draft.example.weight for draft in used]) == pytest.approx(1)
+        assert max(used, key=lambda d: d.example.weight) == max(used, key=lambda d: d.scores["influence"])
+    assert len({draft.example.weight for draft in drafts}) > 3
+    taught = [(draft.example.targets, draft.example.label) for draft in drafts if draft.dropped is None]
+    assert {(label, targets) for targets, label in taught} == {("late", (0.9, 0.1)), ("broken", (0.1, 0.9))}
+
+
+def test_the_judges_opinion_is_smoothed_too(tmp_path, tiny_cache):
+    plain, smooth = (
+        _chosen(tmp_path / str(smoothing), tiny_cache, {"agreement": 0.0, "targets": "judge", "smoothing": smoothing})
+        for smoothing in (0.0, 0.5)
+    )
+    targets = [np.array([draft.example.targets for draft in drafts if draft.dropped is None]) for drafts in (plain, smooth)]
+    np.testing.assert_allclose(targets[1], 0.5 * targets[0] + 0.25)
+
+
+def test_what_is_chosen_and_weighed_depends_on_the_given_rows_alone(tmp_path, tiny_cache):
+    """The labels of held-out rows are spoilt: nothing that is decided without these rows may change."""
+    settings = {"agreement": 0.0, "diverse": 0.3, "weights": "influence", "smoothing": 0.1}
+    begun = Job.begin(
+        make_task(tmp_path / "data", filter=settings),
+        RunFolder(tmp_path / "run"),
+        ModelStore(tiny_cache),
+        Silent(),
+        skip_bad=False,
+    )
+    drafts = begun.screen(begun.write(begun.folder), begun.folder)
+    rows, out = begun.rows, begun.rows.folds == 0
+    held = frozenset(row.id for row, gone in zip(rows.examples, out, strict=True) if gone)
+    real = [row for row in rows.examples if row.id not in held]
+    spoilt = [
+        replace(row, label="late" if row.label == "broken" else "broken") if row.id in held else row for row in rows.examples
+    ]
+    judge = begun.learners["frozen"].fit(real, (), seed=0)
+    safe = safe_for(drafts, held)
+    said, same = (
+        replace(begun, rows=replace(rows, examples=examples)).chooser(drafts).choose(judge, real, safe)
+        for examples in (rows.examples, tuple(spoilt))
+    )
+    assert said == same
+    assert len({draft.example.weight for draft in said if draft.dropped is None}) > 3
+    assert any(draft.dropped == REDUNDANT for draft in said)
+    other = begun.chooser(drafts).choose(judge, [row for row in spoilt if row.id not in held or row.id == min(held)], safe)
+    assert other != said  # a given row does count
 
 
 def test_rounds_go_on_while_they_help_and_their_drafts_join(tmp_path, tiny_cache, monkeypatch):

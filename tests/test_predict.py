@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.metrics import f1_score
+from sklearn.metrics import brier_score_loss, f1_score, log_loss
 from typer.testing import CliRunner, Result
 
 from refsynth import bundle, metrics
@@ -231,6 +232,9 @@ class TestEvaluateCommand:
         assert figures["accuracy"]["low"] == metrics.accuracy_interval(np.array(truth), np.array(predicted)).low
         assert figures["macro_f1"]["value"] == pytest.approx(f1_score(truth, predicted, average="macro"))
         assert figures["coverage"] == 0.8  # all but `hello`
+        said = bundle.load(folder).probabilities([text for text, _ in self.ROWS[:5]])
+        assert figures["brier"] == pytest.approx(brier_score_loss(truth, said, labels=range(3), scale_by_half=False))
+        assert figures["log_loss"] == pytest.approx(log_loss(truth, said, labels=range(3)))
         assert figures["accuracy_answered"]["value"] == 0.75
         assert figures["classes"][1] == {"label": "loan", "precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "rows": 2}
         assert "did you mean 'card'?" in result.stderr
@@ -239,6 +243,7 @@ class TestEvaluateCommand:
         text = run("evaluate", folder, file).stdout
         assert "5 rows; left out: 2 unreadable, 1 unlabelled, 1 unknown label" in text
         assert "accuracy           80.0 [" in text
+        assert re.search(r"\nBrier score        \d\.\d{3}\nlog loss           \d\.\d{3} nats\n", text)
         assert "unsure on          20.0% (accuracy on the rest 75.0 [" in text
         assert "[bold]other" in text  # a label is no markup
 

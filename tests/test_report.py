@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import brier_score_loss, log_loss
 
 from refsynth import metrics
 from refsynth.core.types import Draft, Example, Metric, Provenance
@@ -418,6 +419,12 @@ def test_huge_texts_are_cut_visibly():
     assert len(render_html(report)) < 400_000
 
 
+def test_scores_of_the_probabilities_are_shown_in_both_forms(english, page):
+    said = f"Brier score {english.calibration.brier:.3f} (0 to 2), log loss {english.calibration.log_loss:.3f} nats."
+    assert said in page
+    assert said in render_markdown(english)
+
+
 def test_the_same_report_gives_the_same_bytes(english, page):
     assert render_html(english) == page
     assert "<dc:date>" not in page
@@ -532,6 +539,8 @@ def test_sections_compute_what_the_metrics_say():
     threshold = choose_threshold(truth, given_, target=0.9)
     section = Calibration.of(truth, given_, threshold=threshold, source="test file", uncalibrated=given_)
     assert section.error == section.error_before == metrics.calibration_error(truth, given_)
+    assert section.brier == pytest.approx(brier_score_loss(truth, given_, labels=range(4), scale_by_half=False))
+    assert section.log_loss == pytest.approx(log_loss(truth, given_, labels=range(4)))
     assert (section.answered.value, section.accuracy.value) == pytest.approx((threshold.coverage, 1 - threshold.risk))
     assert len(section.curve) <= 200
     assert section.curve[-1].coverage == 1

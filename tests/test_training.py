@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from transformers import PreTrainedTokenizerFast
 
@@ -13,7 +16,7 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.training.baseline import FrozenLearner, TfidfLearner
 from refsynth.training.contrastive import ContrastiveLearner, balanced_batches, contrastive_loss
 from refsynth.training.finetune import FinetuneLearner
-from refsynth.training.head import DRAFT_WEIGHT, fit_head, fit_head_to, row_weights
+from refsynth.training.head import DRAFT_WEIGHT, fit_head, fit_head_to, fit_soft_head, row_weights
 from tiny_encoder import MAX_TOKENS, make_encoder, make_tokenizer
 
 LABELS = ("late", "broken", "other")
@@ -138,3 +141,44 @@ def test_soft_targets_are_cross_entropy_with_probabilities():
     weights = np.array([1.0] * 9 + [0.7] * 3 + [0.3] * 3)
     expected = fit_head(repeated, truth, 3, strength=10.0, weights=weights)
     np.testing.assert_allclose(head.weights, expected.weights, atol=1e-3)
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_the_fit_to_certain_targets_is_the_fit_to_classes(k):
+    rng = np.random.default_rng(k)
+    features, truth, weights = rng.normal(size=(40, 4)), np.arange(40) % k, rng.random(40) + 0.1
+    soft = fit_soft_head(features, np.eye(k)[truth], strength=10.0, weights=weights)
+    expected = LogisticRegression(C=10.0, tol=1e-8, max_iter=5000).fit(features, truth, sample_weight=weights)
+    np.testing.assert_allclose(softmax(soft.logits(features)), expected.predict_proba(features), atol=1e-3)
+
+
+def test_many_classes_that_a_row_may_be_are_all_counted():
+    """With smoothing 0.1 over 20 classes a row is each other class with probability 0.005, which the fit must show."""
+    k = 20
+    truth = np.arange(10 * k) % k
+    features = np.eye(k)[truth]
+    rows = [
+        Example(f"d{i}", "x", str(c), Provenance("p", (), 0, "r"), tuple(0.9 * np.eye(k)[c] + 0.1 / k))
+        for i, c in enumerate(truth)
+    ]
+    said = softmax(fit_head_to(sparse.csr_array(features), rows, [str(c) for c in range(k)]).logits(features))
+    assert said[np.arange(len(truth)), truth].mean() < 0.905  # 0.99 without
+    np.testing.assert_allclose(said.mean(0), 1 / k, atol=1e-3)
+
+
+@given(st.lists(st.floats(0, 2), min_size=1, max_size=30), st.integers(1, 5))
+def test_weights_of_drafts_count_and_their_sum_is_limited(own, real):
+    origin = Provenance("p", (), 0, "echo")
+    rows = [Example("r", "t", "late")] * real + [Example("d", "t", "late", origin, weight=weight) for weight in own]
+    weights = row_weights(rows)
+    assert (weights[:real] == 1).all()
+    assert weights[real:].sum() == pytest.approx(min(sum(own), DRAFT_WEIGHT * real))
+    np.testing.assert_allclose(weights[real:] * sum(own), np.array(own) * weights[real:].sum(), atol=1e-9)
+
+
+def test_a_weight_is_as_many_rows():
+    features = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    rows = [Example("a", "x", "a"), Example("b", "x", "b"), Example("c", "x", "a", weight=2.0)]
+    once = [*rows[:2], replace(rows[2], weight=1.0), replace(rows[2], weight=1.0)]
+    weighed, repeated = fit_head_to(features, rows, ("a", "b")), fit_head_to(features[[0, 1, 2, 2]], once, ("a", "b"))
+    np.testing.assert_allclose(weighed.weights, repeated.weights, atol=1e-3)

@@ -55,7 +55,8 @@ SUITES = {
     "selection": (
         "selection:SELECTION",
         5,
-        "What each part of the choice of drafts is worth: none, deduplication, agreement, likelihood, influence, soft targets.",
+        "What each part of the choice of drafts is worth: deduplication, agreement, likelihood, influence, diversity, weights, "
+        "soft and smoothed targets.",
     ),
 }
 """Benches of accuracy: where the suite is, how many seeds it is to have, what it measures."""

@@ -104,6 +104,8 @@ def measure(scored: Scored, labels: tuple[str, ...], *, threshold: float) -> dic
         "accuracy": asdict(metrics.accuracy_interval(truth, predicted)),
         "macro_f1": asdict(metrics.macro_f1_interval(truth, predicted, len(labels))),
         "calibration_error": metrics.calibration_error(truth, scored.probabilities),
+        "brier": metrics.brier(truth, scored.probabilities),
+        "log_loss": metrics.log_loss(truth, scored.probabilities),
         "threshold": threshold,
         "coverage": float(answered.mean()),
         "accuracy_answered": asdict(metrics.accuracy_interval(truth[answered], predicted[answered])) if answered.any() else None,
@@ -142,6 +144,8 @@ def _show(figures: Mapping[str, Any]) -> None:
     out.print(f"accuracy           {Metric(**figures['accuracy']).percent()}")
     out.print(f"macro-F1           {Metric(**figures['macro_f1']).percent()}")
     out.print(f"calibration error  {100 * figures['calibration_error']:.1f}")
+    out.print(f"Brier score        {figures['brier']:.3f}")
+    out.print(f"log loss           {figures['log_loss']:.3f} nats")
     if figures["threshold"] and figures["accuracy_answered"]:
         right = Metric(**figures["accuracy_answered"]).percent()
         out.print(f"unsure on          {1 - figures['coverage']:.1%} (accuracy on the rest {right})")

@@ -41,6 +41,7 @@ class Example:
     """A text with its label. `id` is stable: `row-12` for row 12 of the user's file, `draft-…` for a generated row.
 
     `targets` are the probabilities of the task's labels, in their order, where a teacher gave them instead of `label` alone.
+    `weight` is what the example counts in training against others of its kind.
     """
 
     id: str
@@ -48,12 +49,15 @@ class Example:
     label: str
     provenance: Provenance | None = None
     targets: tuple[float, ...] | None = None
+    weight: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the example as JSON-ready values."""
         record = asdict(self)
         if self.provenance is not None and not self.provenance.rewarded_by:
             del record["provenance"]["rewarded_by"]
+        if self.weight == 1:
+            del record["weight"]
         return {name: value for name, value in record.items() if value is not None}
 
     @classmethod
@@ -66,7 +70,14 @@ class Example:
             else Provenance(**{**origin, "shown": tuple(origin["shown"]), "rewarded_by": tuple(origin.get("rewarded_by", ()))})
         )
         targets = record.get("targets")
-        return cls(record["id"], record["text"], record["label"], provenance, None if targets is None else tuple(targets))
+        return cls(
+            record["id"],
+            record["text"],
+            record["label"],
+            provenance,
+            None if targets is None else tuple(targets),
+            record.get("weight", 1.0),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,10 @@ from refsynth.metrics import (
     ReliabilityBin,
     RiskCoverage,
     accuracy_interval,
+    brier,
     calibration_error,
     confusion,
+    log_loss,
     per_class,
     reliability,
     risk_coverage,
@@ -132,14 +134,16 @@ class Classes:
 class Calibration:
     """How far the shipped model's confidence can be trusted, and what it loses or wins by saying "unsure".
 
-    `error_before` and `error` are the expected calibration error without and with the temperature. `answered` is the share of
-    the `n` rows at or above the threshold, `accuracy` that among them (None if there are none); `threshold` tells how it was
-    chosen, on rows of its own.
+    `error_before` and `error` are the expected calibration error without and with the temperature; `brier` (in [0, 2]) and
+    `log_loss` (in nats), with it, weigh being right and being sure together. `answered` is the share of the `n` rows at or above
+    the threshold, `accuracy` that among them (None if there are none); `threshold` tells how it was chosen, on rows of its own.
     """
 
     temperature: float
     error_before: float | None
     error: float
+    brier: float
+    log_loss: float
     bins: tuple[ReliabilityBin, ...]
     curve: tuple[RiskCoverage, ...]
     threshold: Threshold
@@ -167,6 +171,8 @@ class Calibration:
             temperature=temperature,
             error_before=None if uncalibrated is None else calibration_error(truth, uncalibrated),
             error=calibration_error(truth, probabilities),
+            brier=brier(truth, probabilities),
+            log_loss=log_loss(truth, probabilities),
             bins=tuple(reliability(truth, probabilities)),
             curve=tuple(curve[i] for i in picked),
             threshold=threshold,

@@ -14,7 +14,7 @@ from refsynth.core.types import Draft, Example, FloatArray
 from refsynth.metrics import softmax
 from refsynth.models.predict import LinearHead
 from refsynth.pipeline.rows import Rows
-from refsynth.quality.filter import drop_disagreeing, drop_harmful, even_out, kept
+from refsynth.quality.filter import drop_disagreeing, drop_harmful, drop_redundant, even_out, kept, weigh
 from refsynth.quality.influence import Points, cross_fitted
 from refsynth.quality.scorers import agreement_of
 from refsynth.training.head import HEAD_STRENGTH, classes_of, fit_head, row_weights
@@ -63,10 +63,14 @@ class Chooser:
         said = np.array(judge.logits([example.text for example in examples]), float).reshape(-1, len(self.labels))
         agreement = agreement_of(said, classes_of(examples, self.labels))
         chosen = drop_disagreeing(drafts, agreement, floor=self.settings.agreement)
-        if self.settings.influence:
+        if self.settings.influence or self.settings.weights == "influence":
             chosen = drop_harmful(chosen, self.influence(real, kept(chosen)), share=self.settings.influence)
+        if self.settings.diverse:
+            chosen = self._varied(real, chosen)
         chosen = even_out(chosen, self.labels, margin=CLASS_MARGIN)
-        return self._with_targets(chosen, examples, said) if self.settings.targets == "judge" else chosen
+        if self.settings.weights == "influence":
+            chosen = weigh(chosen)
+        return self._with_targets(chosen, examples, said)
 
     def influence(self, real: Sequence[Example], drafts: Sequence[Example]) -> FloatArray:
         """Return the cross-fitted gain of each draft on held-out rows among `real` [M], NaN where none can tell."""
@@ -98,9 +102,22 @@ class Chooser:
         features = np.asarray(self.encoder.encode([example.text for example in examples]), float)
         return {example.id: index for index, example in enumerate(examples)}, features
 
+    def _varied(self, real: Sequence[Example], drafts: Sequence[Draft]) -> list[Draft]:
+        place, features = self._features
+        known = {label: [place[row.id] for row in real if row.label == label and row.id in place] for label in self.labels}
+        mine = features[[place[example.id] for example in kept(drafts)]]
+        return drop_redundant(drafts, mine, {label: features[rows] for label, rows in known.items()}, share=self.settings.diverse)
+
     def _with_targets(self, chosen: Sequence[Draft], examples: Sequence[Example], said: FloatArray) -> list[Draft]:
-        sharp = softmax(SHARPNESS * said)
-        target = {example.id: tuple(row.tolist()) for example, row in zip(examples, sharp, strict=True)}
+        """Return the drafts with what they teach, where that is not just their label: (1 - e) t + e / K for smoothing e."""
+        judged, smoothing, k = self.settings.targets == "judge", self.settings.smoothing, len(self.labels)
+        if not judged and not smoothing:
+            return list(chosen)
+        taught = softmax(SHARPNESS * said) if judged else np.eye(k)[classes_of(examples, self.labels)]
+        target = {
+            example.id: tuple(row.tolist())
+            for example, row in zip(examples, (1 - smoothing) * taught + smoothing / k, strict=True)
+        }
         return [
             draft if draft.dropped else replace(draft, example=replace(draft.example, targets=target[draft.example.id]))
             for draft in chosen

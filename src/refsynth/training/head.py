@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.sparse import issparse
+from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from refsynth.core.types import Example, FloatArray, IntArray
@@ -18,8 +21,8 @@ DRAFT_WEIGHT = 4.0
 HEAD_STRENGTH = 10.0
 """scikit-learn's C for unit-length features, where its default of 1 leaves few-shot heads underfitted."""
 
-LEAST_TARGET = 0.02
-"""A smaller probability of a teacher is left out: a row counts once for each class that it may be."""
+TOLERANCE = 1e-5
+"""Largest slope, of the loss per unit of weight, at which the fit to probabilities ends."""
 
 
 def classes_of(examples: Sequence[Example], labels: Sequence[str]) -> IntArray:
@@ -29,30 +32,23 @@ def classes_of(examples: Sequence[Example], labels: Sequence[str]) -> IntArray:
 
 
 def fit_head_to(features: Any, examples: Sequence[Example], labels: Sequence[str]) -> LinearHead:
-    """Fit a head to examples with their features [N, D]; one with `targets` counts towards each class by its probability.
-
-    That is cross-entropy with soft targets, which for a row is the weighted sum of its losses for each class.
-    """
+    """Fit a head to examples with their features [N, D]; one with `targets` counts towards each class by its probability."""
     classes, weights = classes_of(examples, labels), row_weights(examples)
-    soft = [index for index, example in enumerate(examples) if example.targets is not None]
-    if soft:
-        hard = np.array([example.targets is None for example in examples])
-        targets = np.array([examples[index].targets for index in soft])
-        rows, columns = np.nonzero(targets >= LEAST_TARGET)
-        taken = np.array(soft)[rows]
-        order = np.concatenate([np.flatnonzero(hard), taken])
-        classes = np.concatenate([classes[hard], columns])
-        weights = np.concatenate([weights[hard], weights[taken] * targets[rows, columns]])
-        features = features[order]
-    return fit_head(features, classes, len(labels), strength=HEAD_STRENGTH, weights=weights)
+    soft = {index: example.targets for index, example in enumerate(examples) if example.targets is not None}
+    if not soft:
+        return fit_head(features, classes, len(labels), strength=HEAD_STRENGTH, weights=weights)
+    targets = np.eye(len(labels))[classes]
+    targets[list(soft)] = list(soft.values())
+    return fit_soft_head(features, targets, strength=HEAD_STRENGTH, weights=weights)
 
 
 def row_weights(examples: Sequence[Example]) -> FloatArray:
-    """Return 1 for each real row, and for each draft its share of `DRAFT_WEIGHT` times the real rows, at most 1: [N]."""
+    """Return what each row counts [N]: its own weight, with those of drafts scaled down where `DRAFT_WEIGHT` limits them."""
     drafted = np.array([example.provenance is not None for example in examples], bool)
-    real, drafts = int((~drafted).sum()), int(drafted.sum())
-    each = 1.0 if not real or not drafts else min(1.0, DRAFT_WEIGHT * real / drafts)
-    return np.where(drafted, each, 1.0)
+    own = np.array([example.weight for example in examples], float)
+    most = DRAFT_WEIGHT * own[~drafted].sum()
+    scale = most / max(most, own[drafted].sum()) if most else 1.0
+    return np.where(drafted, scale * own, own)
 
 
 def fit_head(features: Any, truth: IntArray, k: int, *, strength: float, weights: FloatArray | None = None) -> LinearHead:
@@ -78,3 +74,39 @@ def fit_head(features: Any, truth: IntArray, k: int, *, strength: float, weights
     else:
         coefficients[:, present], bias[present] = model.coef_.T, model.intercept_
     return LinearHead(coefficients, bias)
+
+
+def fit_soft_head(features: Any, targets: FloatArray, *, strength: float, weights: FloatArray) -> LinearHead:
+    """Fit the same model to probabilities of the classes, by cross-entropy.
+
+    scikit-learn takes classes only. A row for each class that a row may be, weighted by its probability, comes to the same, but
+    costs K times the memory and time where all K are possible, as they are with label smoothing.
+
+    Args:
+        features: of the rows [N, D], dense or sparse.
+        targets: probabilities [N, K].
+        strength: scikit-learn's C, the inverse of the penalty.
+        weights: of the rows [N].
+    """
+    features = features if issparse(features) else np.asarray(features, float)
+    shape, free = (features.shape[1] + 1, targets.shape[1]), slice(int(targets.shape[1] == 2), None)  # as scikit-learn for K = 2
+    share, penalty = weights / weights.sum(), 1 / (strength * weights.sum())
+
+    def parameters(flat: FloatArray) -> FloatArray:
+        table = np.zeros(shape)
+        table[:, free] = flat.reshape(shape[0], -1)
+        return table
+
+    def objective(flat: FloatArray) -> tuple[float, FloatArray]:
+        table = parameters(flat)
+        logits = features @ table[:-1] + table[-1]
+        log_shares = log_softmax(logits, axis=1)
+        residual = share[:, None] * (np.exp(log_shares) - targets)
+        slope = np.concatenate([features.T @ residual + penalty * table[:-1], residual.sum(0)[None]])
+        loss = -float(share @ (targets * log_shares).sum(1)) + penalty / 2 * float((table[:-1] ** 2).sum())
+        return loss, slope[:, free].ravel()
+
+    start = np.zeros(shape)[:, free].ravel()
+    options = {"maxiter": 1000, "gtol": TOLERANCE, "ftol": 64 * np.finfo(float).eps, "maxls": 50}
+    table = parameters(minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x)
+    return LinearHead(table[:-1], table[-1])
