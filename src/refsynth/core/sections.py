@@ -155,8 +155,8 @@ class FilterConfig(Section):
     """Least log-likelihood ratio per token, in nats, of a draft with its label against without; reads every draft twice."""
     influence: float = Field(default=0.0, ge=0, lt=1)
     """Share of each label's drafts to leave out: those that raise the loss on held-out real rows most, or lower it least."""
-    targets: Literal["label", "judge"] = "label"
-    """What a draft teaches: the label it was written for, or what a model of the real rows makes of it."""
+    targets: Literal["label", "judge", "ensemble"] = "label"
+    """What a draft teaches: its label, what a model of the real rows makes of it, or the mean of that and of the reference."""
 
 
 class GateConfig(Section):

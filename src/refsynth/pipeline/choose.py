@@ -13,6 +13,7 @@ from refsynth.core.sections import FilterConfig
 from refsynth.core.types import Draft, Example, FloatArray
 from refsynth.metrics import softmax
 from refsynth.models.predict import LinearHead
+from refsynth.pipeline.judged import posteriors
 from refsynth.pipeline.rows import Rows
 from refsynth.quality.filter import drop_disagreeing, drop_harmful, even_out, kept
 from refsynth.quality.influence import Points, cross_fitted
@@ -61,7 +62,7 @@ class Chooser:
         if self.settings.influence:
             chosen = drop_harmful(chosen, self.influence(real, kept(chosen)), share=self.settings.influence)
         chosen = even_out(chosen, self.labels, margin=CLASS_MARGIN)
-        return self._with_targets(chosen, examples, said) if self.settings.targets == "judge" else chosen
+        return chosen if self.settings.targets == "label" else self._with_targets(chosen, self._targets(drafts, said))
 
     def influence(self, real: Sequence[Example], drafts: Sequence[Example]) -> FloatArray:
         """Return the cross-fitted gain of each draft on held-out rows among `real` [M], NaN where none can tell."""
@@ -97,10 +98,18 @@ class Chooser:
         features = np.asarray(self.encoder.encode([example.text for example in examples]), float)
         return {example.id: index for index, example in enumerate(examples)}, features
 
-    def _with_targets(self, chosen: Sequence[Draft], examples: Sequence[Example], said: FloatArray) -> list[Draft]:
-        sharp = softmax(SHARPNESS * said)
-        target = {example.id: tuple(row.tolist()) for example, row in zip(examples, sharp, strict=True)}
+    def _targets(self, drafts: Sequence[Draft], said: FloatArray) -> dict[str, tuple[float, ...]]:
+        """Return what each draft that is still in is to teach, by id: the judge's view, or its mean with the reference's."""
+        alive = [draft for draft in drafts if draft.dropped is None]
+        taught = softmax(SHARPNESS * said)
+        if self.settings.targets == "ensemble":
+            reference = posteriors(alive, self.labels)
+            taught = np.where(np.isnan(reference), taught, (taught + reference) / 2)
+        return {draft.example.id: tuple(row.tolist()) for draft, row in zip(alive, taught, strict=True)}
+
+    @staticmethod
+    def _with_targets(chosen: Sequence[Draft], targets: Mapping[str, tuple[float, ...]]) -> list[Draft]:
         return [
-            draft if draft.dropped else replace(draft, example=replace(draft.example, targets=target[draft.example.id]))
+            draft if draft.dropped else replace(draft, example=replace(draft.example, targets=targets[draft.example.id]))
             for draft in chosen
         ]
