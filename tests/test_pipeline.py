@@ -14,20 +14,22 @@ import pytest
 import refsynth
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import DataError
-from refsynth.core.run import folder_digest, read_jsonl
+from refsynth.core.run import RunFolder, folder_digest, read_jsonl
 from refsynth.core.sections import FilterConfig
 from refsynth.core.types import Completion, Draft, Example, Provenance
 from refsynth.data.text import normalise
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
-from refsynth.pipeline import job, steps
+from refsynth.pipeline import build, job, steps
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.choose import Chooser
+from refsynth.pipeline.drafts import write_drafts
 from refsynth.pipeline.gate import HeldOut, decide, safe_for
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.lineage import trace_row
 from refsynth.pipeline.observe import Silent
 from refsynth.pipeline.rounds import _focus
+from refsynth.pipeline.rows import read_rows
 from refsynth.pipeline.steps import run
 from refsynth.quality.filter import HARMFUL, LEAKED, UNLIKELY
 from refsynth.task import Task
@@ -186,6 +188,26 @@ def test_drafts_can_be_taught_by_the_judge_and_the_reference(tmp_path, tiny_cach
     assert not any(draft.likelihoods for draft in learned.screened if draft.dropped)
     targets = np.array([draft.example.targets for draft in learned.final.drafts if draft.dropped is None])
     np.testing.assert_allclose(targets.sum(1), 1)
+
+
+def test_guidance_reaches_the_reference_and_the_prompts(tmp_path, monkeypatch):
+    asked = []
+
+    class Noted(EchoGenerator):
+        def generate(self, prompts, *, n, seed):
+            asked.extend(prompts)
+            return super().generate(prompts, n=n, seed=seed)
+
+    monkeypatch.setattr(build, "FolderGenerator", lambda folder, **settings: settings)
+    for guidance in (1.0, 1.5):
+        where = tmp_path / str(guidance)
+        task = make_task(where / "data", reference={"folder": "mine"}, synthesis={"drafts": 8, "guidance": guidance})
+        assert build.make_generator(task.config, None)["guidance"] == guidance
+        folder = RunFolder(where / "out")
+        rows = read_rows(task, folder, skip_bad=False)
+        write_drafts(task, rows, folder, Noted, lambda language: (), Silent())
+        assert {bool(prompt.negative) for prompt in asked} == {guidance != 1}
+        asked.clear()
 
 
 class Says:

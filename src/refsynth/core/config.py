@@ -11,12 +11,14 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from refsynth.core.errors import ConfigError, nearest
 from refsynth.core.sections import (
     BRANCHES,
     DataConfig,
     FilterConfig,
+    FolderReference,
     GateConfig,
     LearnerName,
     Reference,
@@ -62,6 +64,17 @@ class RunConfig(Section):
         blank = [name for name in self.labels if not name.strip()]
         if blank:
             raise ValueError("a label name is empty")
+        return self
+
+    @model_validator(mode="after")
+    def _check_guidance(self) -> Self:
+        if self.synthesis.guidance != 1 and not isinstance(self.reference, FolderReference):
+            name = self.reference if isinstance(self.reference, str) else "an endpoint"
+            raise PydanticCustomError(
+                "guidance",
+                "synthesis.guidance: found {guidance} with a reference that cannot be guided ({name}), expected 1, or {able}",
+                {"guidance": self.synthesis.guidance, "name": name, "able": "reference: {folder: PATH}"},
+            )
         return self
 
     @classmethod
@@ -149,5 +162,7 @@ def _explain(problem: Any) -> str:
         return f"unknown key '{key}'; {nearest(str(path[-1]), known) or 'known there: ' + ', '.join(known)}"
     if problem["type"] == "missing":
         return f"'{key}' is missing"
+    if not key:
+        return str(problem["msg"])
     found = repr(problem.get("input"))
-    return f"{key or 'the file'}: {problem['msg']}, found {found if len(found) < 60 else found[:57] + '...'}"
+    return f"{key}: {problem['msg']}, found {found if len(found) < 60 else found[:57] + '...'}"

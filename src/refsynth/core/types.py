@@ -71,11 +71,15 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One request to the reference: the finished text, the label it asks for and the seed examples that it shows."""
+    """One request to the reference: the finished text, the label it asks for and the seed examples that it shows.
+
+    `negative` is the prompt that a reference with guidance is led away from; empty for none.
+    """
 
     text: str
     label: str
     shown: tuple[str, ...] = ()
+    negative: str = ""
 
 
 class Completion(NamedTuple):

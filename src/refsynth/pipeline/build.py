@@ -78,7 +78,7 @@ def make_generator(config: RunConfig, store: ModelStore) -> Generator:
         case "embedded":
             return EmbeddedGenerator(store.path("smollm2"), **decoding)
         case FolderReference(folder=folder):
-            return FolderGenerator(folder, **decoding)
+            return FolderGenerator(folder, guidance=config.synthesis.guidance, **decoding)
         case EndpointReference() as server:
             return EndpointGenerator(
                 server.endpoint,

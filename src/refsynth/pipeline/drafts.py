@@ -9,6 +9,7 @@ from pathlib import Path
 
 from refsynth.core.protocols import Augmenter, Generator
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.sections import SynthesisConfig
 from refsynth.core.types import Draft, Example, Prompt
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.rows import Rows
@@ -77,7 +78,16 @@ def write_drafts(
     key = {"rows": folder.hash_of("rows"), "config": config, "language": rows.language, "turn": turn, "focus": wants}
 
     def make(out: Path) -> None:
-        brief = Brief(wanted, settings.shots, settings.per_prompt, settings.ways, language=rows.language, seed=seed, focus=focus)
+        brief = Brief(
+            wanted,
+            settings.shots,
+            settings.per_prompt,
+            settings.ways,
+            language=rows.language,
+            seed=seed,
+            focus=focus,
+            guided=settings.guidance != 1,
+        )
         requests = plan_requests(rows.examples, rows.folds, task.descriptions, brief)
         augmenters = make_augmenters(rows.language) if turn == 0 else ()
         written, writers = Synthesis((), {}, stopped=False), []
@@ -88,7 +98,7 @@ def write_drafts(
                 written = synthesize(
                     requests,
                     generator,
-                    decoding=settings.model_dump(include={"temperature", "top_p", "max_tokens"}),
+                    decoding=_decoding(settings),
                     journal=folder.path / "journal.jsonl",
                     texts={example.id: example.text for example in rows.examples},
                     language=rows.language,
@@ -103,6 +113,12 @@ def write_drafts(
 
     # The journal lies beside the steps: what was answered is not asked again when the plan changes.
     return _read(folder.step(step, key, make))
+
+
+def _decoding(settings: SynthesisConfig) -> dict[str, float]:
+    """Return the settings that answers depend on; guidance only where there is any, so that answers from before it hold."""
+    names = {"temperature", "top_p", "max_tokens"} | ({"guidance"} if settings.guidance != 1 else set())
+    return settings.model_dump(include=names)
 
 
 def join_drafts(parts: Sequence[Path], folder: RunFolder) -> Written:
