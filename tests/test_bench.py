@@ -123,9 +123,9 @@ def test_the_drafting_ratio_is_the_median_over_repeats(tmp_path):
     cells = Cells(tmp_path / "cells.jsonl")
     for seed, rate in enumerate((8.0, 6.0, 40.0)):
         for system, value in ((drafting.OURS, rate), (drafting.THEIRS, 2.0)):
-            common = {"asked": 64, "accepted": 32, "seconds": 32 / value}
+            common = {"asked": 64, "accepted": 32, "seconds": 32 / value, "cpu_seconds": 8 / value**2}
             cells.add({"set": "snips", "seed": seed, "system": system, "rate": value, **common})
     (check,) = drafting.outcome(cells)["checks"]
     assert (check["value"], check["low"], check["high"], check["n"], check["ok"]) == (4.0, 3.0, 20.0, 3, True)
-    assert "4.00 [3.00-20.00]" in drafting.outcome(cells)["table"]
+    assert "| 4.00 [3.00-20.00] | 16.00 [9.00-400.00] |" in drafting.outcome(cells)["table"]
     assert not drafting.outcome(Cells(tmp_path / "none.jsonl"))["checks"][0]["ok"]
