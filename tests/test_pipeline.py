@@ -26,6 +26,7 @@ from refsynth.pipeline.choose import Chooser
 from refsynth.pipeline.drafts import write_drafts
 from refsynth.pipeline.gate import HeldOut, decide, safe_for
 from refsynth.pipeline.job import Job
+from refsynth.pipeline.judged import judge_drafts
 from refsynth.pipeline.lineage import trace_row
 from refsynth.pipeline.observe import Silent
 from refsynth.pipeline.rounds import _focus
@@ -208,6 +209,20 @@ def test_guidance_reaches_the_reference_and_the_prompts(tmp_path, monkeypatch):
         write_drafts(task, rows, folder, Noted, lambda language: (), Silent())
         assert {bool(prompt.negative) for prompt in asked} == {guidance != 1}
         asked.clear()
+
+
+def test_the_embedded_reference_judges_no_language_that_it_cannot_read(tmp_path):
+    task = make_task(tmp_path / "data", reference="embedded", language="zh", filter={"targets": "ensemble"})
+    rows = read_rows(task, RunFolder(tmp_path / "out"), skip_bad=False)
+    notes = []
+
+    class Notes(Silent):
+        def note(self, line):
+            notes.append(line)
+
+    drafts = [Draft(Example("d0", "杯子碎了", "broken", Provenance("p", (), 0, "noise")))]
+    assert judge_drafts(task, rows, drafts, None, None, None, Notes(), encoder_hash="") == drafts
+    assert len(notes) == 1 and "reads English only" in notes[0]
 
 
 class Says:

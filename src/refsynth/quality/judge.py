@@ -65,7 +65,8 @@ class ReferenceJudge:
     def logits(self, texts: Sequence[str]) -> FloatArray:
         """Return calibrated log-posteriors up to a constant of each text [N, K]; -inf for a label that is not on its shortlist.
 
-        Calibration takes the mean over these texts: what is said of one depends on which others are asked about with it.
+        Calibration takes the mean over these texts: what is said of one depends on which others are asked about with it, and of
+        one text alone nothing is left.
         """
         return calibrated(self.ratios(texts)) / self._temperature
 
