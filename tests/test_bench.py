@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from refsynth.bench import scale
+from refsynth.bench import drafting, scale
 from refsynth.bench.cells import Cells, interval
 from refsynth.bench.fewshot import FEWSHOT
 from refsynth.bench.loop import poison
@@ -123,3 +123,37 @@ def test_the_interval_holds_the_mean():
     mean, low, high = interval([0.1, 0.4, 0.2, 0.3])
     assert mean == pytest.approx(0.25)
     assert low < mean < high
+
+
+def test_both_sides_draft_from_the_same_prompts_in_turn(data, monkeypatch):
+    asked = []
+
+    class Side(EchoGenerator):
+        def __init__(self, name):
+            self.side = name
+
+        def generate(self, prompts, *, n, seed):
+            asked.append((self.side, [prompt.text for prompt in prompts], n, seed))
+            return super().generate(prompts, n=n, seed=seed)
+
+    monkeypatch.setattr(drafting, "SETS", ("toy",))
+    monkeypatch.setattr(drafting, "_sides", lambda: {name: Side(name) for name in (drafting.OURS, drafting.THEIRS)})
+    cells = drafting.measure(data, data, version="1", quick=True, say=lambda line: None)
+    assert len(cells.rows) == 2 * drafting.REPEATS == len(asked)
+    assert all(one[1:] == other[1:] for one, other in zip(asked[::2], asked[1::2], strict=True))
+    assert [side for side, *_ in asked[:4]] == [drafting.THEIRS, drafting.OURS, drafting.OURS, drafting.THEIRS]
+    assert all(0 < cell["accepted"] <= cell["asked"] for cell in cells.rows)
+    assert len(drafting.measure(data, data, version="1", quick=True, say=lambda line: None).rows) == len(cells.rows)
+    assert len(asked) == len(cells.rows)  # nothing was measured again
+
+
+def test_the_drafting_ratio_is_the_median_over_repeats(tmp_path):
+    cells = Cells(tmp_path / "cells.jsonl")
+    for seed, rate in enumerate((8.0, 6.0, 40.0)):
+        for system, value in ((drafting.OURS, rate), (drafting.THEIRS, 2.0)):
+            common = {"asked": 64, "accepted": 32, "seconds": 32 / value, "cpu_seconds": 8 / value**2}
+            cells.add({"set": "snips", "seed": seed, "system": system, "rate": value, **common})
+    (check,) = drafting.outcome(cells)["checks"]
+    assert (check["value"], check["low"], check["high"], check["n"], check["ok"]) == (4.0, 3.0, 20.0, 3, True)
+    assert "| 4.00 [3.00-20.00] | 16.00 [9.00-400.00] |" in drafting.outcome(cells)["table"]
+    assert not drafting.outcome(Cells(tmp_path / "none.jsonl"))["checks"][0]["ok"]

@@ -16,17 +16,23 @@ import refsynth
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, folder_digest, read_jsonl
+from refsynth.core.sections import FilterConfig
 from refsynth.core.types import Completion, Draft, Example, Provenance
 from refsynth.data.text import normalise
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
-from refsynth.pipeline import job
+from refsynth.pipeline import build, job
+from refsynth.pipeline.author import Author
 from refsynth.pipeline.candidates import Candidate
+from refsynth.pipeline.choose import Chooser
+from refsynth.pipeline.drafts import write_drafts
 from refsynth.pipeline.gate import HeldOut, decide, safe_for
 from refsynth.pipeline.job import Job
+from refsynth.pipeline.judged import judge_drafts
 from refsynth.pipeline.lineage import trace_row
 from refsynth.pipeline.observe import Silent
 from refsynth.pipeline.rounds import _focus
+from refsynth.pipeline.rows import read_rows
 from refsynth.pipeline.steps import run
 from refsynth.quality.filter import HARMFUL, LEAKED, REDUNDANT, SURPLUS, UNLIKELY
 from refsynth.task import Task
@@ -224,6 +230,88 @@ def test_what_is_chosen_and_weighed_depends_on_the_given_rows_alone(tmp_path, ti
     assert any(draft.dropped == REDUNDANT for draft in said)
     other = begun.chooser(drafts).choose(judge, [row for row in spoilt if row.id not in held or row.id == min(held)], safe)
     assert other != said  # a given row does count
+
+
+def test_drafts_can_be_taught_by_the_judge_and_the_reference(tmp_path, tiny_cache, monkeypatch):
+    calls = []
+
+    class Counted(EchoGenerator):
+        def score(self, prompts, texts):
+            calls.append([prompt.shown for prompt in prompts])
+            return super().score(prompts, texts)
+
+    monkeypatch.setattr(job, "make_generator", lambda config, store: Counted())
+    finished = run(make_task(tmp_path / "data", filter={"targets": "ensemble"}), tmp_path / "out", store=ModelStore(tiny_cache))
+    learned = finished.finished.learned
+    alive = [draft for draft in learned.screened if draft.dropped is None]
+    assert len(calls) == 1 and len(calls[0]) == 3 * len(alive)  # once a run: under each of two labels and under none
+    assert set(calls[0]) == {()}  # no prompt shows a row: any fold may use the answers
+    assert all(set(draft.likelihoods) == set(WORDS) for draft in alive)
+    assert not any(draft.likelihoods for draft in learned.screened if draft.dropped)
+    targets = np.array([draft.example.targets for draft in learned.final.drafts if draft.dropped is None])
+    np.testing.assert_allclose(targets.sum(1), 1)
+
+
+def test_guidance_reaches_the_reference_and_the_prompts(tmp_path, monkeypatch):
+    asked = []
+
+    class Noted(EchoGenerator):
+        def generate(self, prompts, *, n, seed):
+            asked.extend(prompts)
+            return super().generate(prompts, n=n, seed=seed)
+
+    monkeypatch.setattr(build, "FolderGenerator", lambda folder, **settings: settings)
+    for guidance in (1.0, 1.5):
+        where = tmp_path / str(guidance)
+        task = make_task(where / "data", reference={"folder": "mine"}, synthesis={"drafts": 8, "guidance": guidance})
+        assert build.make_generator(task.config, None)["guidance"] == guidance
+        folder = RunFolder(where / "out")
+        rows = read_rows(task, folder, skip_bad=False)
+        author = Author("", "", Noted, task.config.synthesis, rows.examples, rows.folds)
+        write_drafts(task, rows, folder, [author], lambda language: (), Silent())
+        assert {bool(prompt.negative) for prompt in asked} == {guidance != 1}
+        asked.clear()
+
+
+def test_the_embedded_reference_judges_no_language_that_it_cannot_read(tmp_path):
+    task = make_task(tmp_path / "data", reference="embedded", language="zh", filter={"targets": "ensemble"})
+    rows = read_rows(task, RunFolder(tmp_path / "out"), skip_bad=False)
+    notes = []
+
+    class Notes(Silent):
+        def note(self, line):
+            notes.append(line)
+
+    drafts = [Draft(Example("d0", "杯子碎了", "broken", Provenance("p", (), 0, "noise")))]
+    assert judge_drafts(task, rows, drafts, None, None, None, Notes(), encoder_hash="") == drafts
+    assert len(notes) == 1 and "reads English only" in notes[0]
+
+
+class Says:
+    labels = ("late", "broken")
+
+    def logits(self, texts):
+        return np.array([[1.0, 0.0] if "late" in text else [0.0, 1.0] for text in texts])
+
+
+def test_the_ensemble_is_the_mean_of_two_views_of_the_drafts_at_hand():
+    """Closed form: calibrated ratios of +-0.1 at a temperature of 0.1 are odds of e^2; logits 1 and 0, sharpened, too."""
+    likelihoods = [{"late": 0.5, "broken": 0.1}, {"late": 0.3, "broken": 0.3}, {}]
+    drafts = [
+        Draft(Example(f"d{i}", text, label, Provenance("p", (), 0, "echo")), likelihoods=each)
+        for i, (text, label, each) in enumerate(
+            zip(["late", "mug", "late again"], ["late", "broken", "late"], likelihoods, strict=True)
+        )
+    ]
+    drafts.append(Draft(Example("d9", "late", "late", Provenance("p", (), 0, "echo")), dropped="too short"))
+    settings = FilterConfig(agreement=0.0, targets="ensemble")
+    chosen = Chooser(("late", "broken"), settings, Says(), None, drafts).choose(Says(), (), drafts)
+    high = np.exp(2) / (1 + np.exp(2))
+    np.testing.assert_allclose(chosen[0].example.targets, [high, 1 - high])
+    np.testing.assert_allclose(chosen[1].example.targets, [1 - high, high])
+    np.testing.assert_allclose(chosen[2].example.targets, [high, 1 - high])  # the reference was not asked: the judge alone
+    assert chosen[3].example.targets is None
+    assert Draft.from_json(json.loads(json.dumps(drafts[0].to_json()))) == drafts[0]
 
 
 def test_rounds_go_on_while_they_help_and_their_drafts_join(tmp_path, tiny_cache, monkeypatch):

@@ -5,11 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from refsynth.core.errors import InputError
+from refsynth.core.protocols import Predictor
 from refsynth.core.types import Draft, Example, Prompt, Provenance
 from refsynth.quality import filter as quality
 from refsynth.quality.cover import best_cover
 from refsynth.quality.diversity import coverage, diversity, self_bleu
 from refsynth.quality.filter import kept, screen
+from refsynth.quality.judge import ReferenceJudge, Shortlist, calibrated
 from refsynth.quality.leakage import leaked
 from refsynth.quality.sanity import LONG, REPETITIVE, SHORT
 from refsynth.quality.scorers import AgreementScorer, LikelihoodRatioScorer
@@ -283,3 +286,98 @@ def test_weights_follow_the_rank_within_the_label_and_have_mean_one(given_):
         assert (weights[:, None] > weights)[higher].all()
         assert (weights[:, None] == weights)[gains[:, None] == gains].all()
     assert all(each.example.weight == 1 for each in weighed if "influence" not in each.scores)
+
+
+LIKES = {"late": 2.0, "broken": -1.0, "lost": 0.5}
+JUDGE_PROMPTS = {label: Prompt(f"about {label}", label) for label in LIKES}
+
+
+class Table:
+    """Scores a text by its words' overlap with the label, by how much it likes the label, and by the text's length."""
+
+    name = "table"
+
+    def __init__(self):
+        self.calls = []
+
+    def generate(self, prompts, *, n, seed):
+        raise NotImplementedError
+
+    def score(self, prompts, texts):
+        self.calls.append([(prompt.label, text) for prompt, text in zip(prompts, texts, strict=True)])
+        return np.array([self.one(p.label, t) for p, t in zip(prompts, texts, strict=True)])
+
+    @staticmethod
+    def one(label, text):
+        return np.nan if not text else -len(text) + (LIKES[label] + text.count(label) if label else 0.0)
+
+
+class Counts:
+    """A cheap predictor: how often a text says the label."""
+
+    labels = tuple(LIKES)
+
+    def logits(self, texts):
+        return np.array([[float(text.count(label)) for label in self.labels] for text in texts])
+
+
+def judge(generator, *, size=None, temperature=1.0):
+    shortlist = None if size is None else Shortlist(Counts(), size)
+    return ReferenceJudge(generator, JUDGE_PROMPTS, Prompt("anything", ""), temperature=temperature, shortlist=shortlist)
+
+
+def test_the_judge_takes_the_mean_over_texts_out():
+    """Closed form: with one mention of each label over all texts, what is left is the mention less a third."""
+    table = Table()
+    texts = ["it is late", "the mug is broken, all of it", "lost"]
+    ours = judge(table, temperature=0.5)
+    assert isinstance(ours, Predictor) and ours.labels == tuple(LIKES)
+    ratios = ours.ratios(texts)
+    np.testing.assert_allclose(ratios, np.eye(3) + list(LIKES.values()))
+    np.testing.assert_allclose(ours.logits(texts), (np.eye(3) - 1 / 3) / 0.5)
+    assert ratios.argmax(1).tolist() == [0, 0, 0]  # uncalibrated, the label that it likes wins them all
+
+
+def test_the_judge_asks_prompt_by_prompt_in_one_call():
+    table = Table()
+    judge(table).ratios(["a", "b"])
+    assert table.calls == [[(label, text) for label in ("", *LIKES) for text in ("a", "b")]]
+
+
+@given(st.lists(st.text(alphabet="abc ", max_size=3).map(lambda text: text + "late broken"), min_size=1, max_size=6))
+def test_a_shortlist_of_all_labels_is_none(texts):
+    np.testing.assert_array_equal(judge(Table(), size=3).logits(texts), judge(Table()).logits(texts))
+
+
+def test_a_shortlist_asks_about_its_labels_only_and_costs_so_much():
+    table, texts = Table(), ["late late broken", "broken and lost lost", "late, lost"]
+    logits = judge(table, size=2).logits(texts)
+    assert np.isneginf(logits).tolist() == [[False, False, True], [True, False, False], [False, True, False]]
+    (pairs,) = table.calls
+    assert len(pairs) == len(texts) * (2 + 1)
+    # Each label is asked about two texts, and loses the mean over these.
+    np.testing.assert_allclose(logits[:, 0], [0.5, -np.inf, -0.5])
+    np.testing.assert_allclose(logits[:, 2], [-np.inf, 0.5, -0.5])
+
+
+def test_a_shortlist_of_other_labels_is_refused():
+    with pytest.raises(InputError, match="lost"):
+        ReferenceJudge(Table(), {"late": Prompt("p", "late")}, Prompt("", ""), temperature=1, shortlist=Shortlist(Counts(), 1))
+
+
+def test_the_judge_of_nothing_and_of_a_text_without_tokens():
+    assert judge(Table()).logits([]).shape == (0, 3)
+    assert judge(Table(), size=1).logits([]).shape == (0, 3)
+    logits = judge(Table()).logits(["", "late", "lost"])
+    assert logits[0].tolist() == [0, 0, 0]
+    np.testing.assert_allclose(logits[1:, 0], [0.5, -0.5])
+
+
+@given(st.integers(0, 10**6))
+def test_calibration_forgets_what_is_said_of_every_text(seed):
+    rng = np.random.default_rng(seed)
+    ratios = rng.normal(size=(5, 3))
+    ratios[rng.random((5, 3)) < 0.3] = -np.inf
+    shifted = calibrated(ratios + rng.normal(size=3))
+    np.testing.assert_allclose(shifted, calibrated(ratios))
+    assert (np.isneginf(shifted) == np.isneginf(ratios)).all()

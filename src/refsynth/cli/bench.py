@@ -94,14 +94,31 @@ def scale(data: Data, results: Results = RESULTS, quick: Quick = False, as_json:
     _show(outcome(measure(data, results, version=refsynth.__version__, quick=quick, say=_say)), as_json=as_json)
 
 
+@bench.command("drafting")
+def drafting(data: Data, results: Results = RESULTS, quick: Quick = False, as_json: Json = False) -> None:
+    """Accepted drafts per second against transformers.generate with the same model and prompts.
+
+    Example: refsynth bench drafting --data ../data
+    """
+    import refsynth
+    from refsynth.bench.drafting import measure, outcome
+
+    _quiet()
+    _show(outcome(measure(data, results, version=refsynth.__version__, quick=quick, say=_say)), as_json=as_json)
+
+
 def _suite(suite: Suite, data: Path, results: Path, seeds: int, *, quick: bool, as_json: bool, sets: str | None) -> None:
+    _quiet()
+    only = None if sets is None else tuple(sets.split(","))
+    cells = suite.measure(data, results, seeds=1 if quick else seeds, sets=only, quick=quick, say=_say)
+    _show(suite.outcome(cells), as_json=as_json)
+
+
+def _quiet() -> None:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
-    only = None if sets is None else tuple(sets.split(","))
-    cells = suite.measure(data, results, seeds=1 if quick else seeds, sets=only, quick=quick, say=_say)
-    _show(suite.outcome(cells), as_json=as_json)
 
 
 def _show(result: dict[str, Any], *, as_json: bool) -> None:

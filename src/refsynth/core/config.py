@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from refsynth.core.errors import ConfigError, nearest
 from refsynth.core.sections import (
@@ -81,6 +82,17 @@ class RunConfig(Section):
         trained = self.reference == "embedded" or isinstance(self.reference, FolderReference)
         if self.reinforce.turns and self.reinforce.policy == "adapter" and not trained:
             raise ValueError("reinforce.policy: adapter needs a reference with weights here (embedded or a folder); use bandit")
+        return self
+
+    @model_validator(mode="after")
+    def _check_guidance(self) -> Self:
+        if self.synthesis.guidance != 1 and not isinstance(self.reference, FolderReference):
+            name = self.reference if isinstance(self.reference, str) else "an endpoint"
+            raise PydanticCustomError(
+                "guidance",
+                "synthesis.guidance: found {guidance} with a reference that cannot be guided ({name}), expected 1, or {able}",
+                {"guidance": self.synthesis.guidance, "name": name, "able": "reference: {folder: PATH}"},
+            )
         return self
 
     @classmethod
@@ -179,5 +191,7 @@ def _explain(problem: Any) -> str:
         return f"unknown key '{key}'; {nearest(str(path[-1]), known) or 'known there: ' + ', '.join(known)}"
     if problem["type"] == "missing":
         return f"'{key}' is missing"
+    if not key:
+        return str(problem["msg"])
     found = repr(problem.get("input"))
-    return f"{key or 'the file'}: {problem['msg']}, found {found if len(found) < 60 else found[:57] + '...'}"
+    return f"{key}: {problem['msg']}, found {found if len(found) < 60 else found[:57] + '...'}"

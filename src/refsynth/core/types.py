@@ -82,11 +82,15 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One request to the reference: the finished text, the label it asks for and the seed examples that it shows."""
+    """One request to the reference: the finished text, the label it asks for and the seed examples that it shows.
+
+    `negative` is the prompt that a reference with guidance is led away from; empty for none.
+    """
 
     text: str
     label: str
     shown: tuple[str, ...] = ()
+    negative: str = ""
 
 
 class Completion(NamedTuple):
@@ -98,20 +102,25 @@ class Completion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A generated row with the scores it was given and, where it was dropped, the reason."""
+    """A generated row with the scores it was given and, where it was dropped, the reason.
+
+    `likelihoods` holds the log-likelihood ratio per token, in nats, under each label that the reference was asked about.
+    """
 
     example: Example
     scores: Mapping[str, float] = field(default_factory=dict)
     dropped: str | None = None
+    likelihoods: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the draft as JSON-ready values."""
-        return {**self.example.to_json(), "scores": dict(self.scores), "dropped": self.dropped}
+        asked = {"likelihoods": dict(self.likelihoods)} if self.likelihoods else {}
+        return {**self.example.to_json(), "scores": dict(self.scores), "dropped": self.dropped, **asked}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Draft:
         """Build a draft from what `to_json` returned."""
-        return cls(Example.from_json(record), dict(record["scores"]), record["dropped"])
+        return cls(Example.from_json(record), dict(record["scores"]), record["dropped"], dict(record.get("likelihoods", {})))
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ def make_generator(config: RunConfig, store: ModelStore) -> Generator:
         case "embedded":
             return EmbeddedGenerator(store.path("smollm2"), **decoding)
         case FolderReference(folder=folder):
-            return FolderGenerator(folder, **decoding)
+            return FolderGenerator(folder, guidance=config.synthesis.guidance, **decoding)
         case EndpointReference() as server:
             return EndpointGenerator(
                 server.endpoint,
@@ -132,7 +132,7 @@ def make_trained(config: RunConfig, folder: Path, *, name: str) -> Generator:
     decoding = config.synthesis.model_dump(include={"temperature", "top_p", "max_tokens"})
     if config.reference == "embedded":
         return EmbeddedGenerator(folder, name=name, **decoding)
-    return FolderGenerator(folder, **decoding)
+    return FolderGenerator(folder, guidance=config.synthesis.guidance, **decoding)
 
 
 AUGMENTERS: Mapping[AugmenterName, Callable[[], Augmenter]] = {

@@ -13,6 +13,7 @@ from refsynth.core.sections import FilterConfig
 from refsynth.core.types import Draft, Example, FloatArray
 from refsynth.metrics import softmax
 from refsynth.models.predict import LinearHead
+from refsynth.pipeline.judged import posteriors
 from refsynth.pipeline.rows import Rows
 from refsynth.quality.filter import drop_disagreeing, drop_harmful, drop_redundant, even_out, kept, weigh
 from refsynth.quality.influence import Points, cross_fitted
@@ -70,7 +71,8 @@ class Chooser:
         chosen = even_out(chosen, self.labels, margin=CLASS_MARGIN)
         if self.settings.weights == "influence":
             chosen = weigh(chosen)
-        return self._with_targets(chosen, examples, said)
+        targets = self._targets(drafts, examples, said)
+        return chosen if targets is None else _with_targets(chosen, targets)
 
     def influence(self, real: Sequence[Example], drafts: Sequence[Example]) -> FloatArray:
         """Return the cross-fitted gain of each draft on held-out rows among `real` [M], NaN where none can tell."""
@@ -108,17 +110,26 @@ class Chooser:
         mine = features[[place[example.id] for example in kept(drafts)]]
         return drop_redundant(drafts, mine, {label: features[rows] for label, rows in known.items()}, share=self.settings.diverse)
 
-    def _with_targets(self, chosen: Sequence[Draft], examples: Sequence[Example], said: FloatArray) -> list[Draft]:
-        """Return the drafts with what they teach, where that is not just their label: (1 - e) t + e / K for smoothing e."""
-        judged, smoothing, k = self.settings.targets == "judge", self.settings.smoothing, len(self.labels)
-        if not judged and not smoothing:
-            return list(chosen)
-        taught = softmax(SHARPNESS * said) if judged else np.eye(k)[classes_of(examples, self.labels)]
-        target = {
-            example.id: tuple(row.tolist())
-            for example, row in zip(examples, (1 - smoothing) * taught + smoothing / k, strict=True)
-        }
-        return [
-            draft if draft.dropped else replace(draft, example=replace(draft.example, targets=target[draft.example.id]))
-            for draft in chosen
-        ]
+    def _targets(
+        self, drafts: Sequence[Draft], examples: Sequence[Example], said: FloatArray
+    ) -> dict[str, tuple[float, ...]] | None:
+        """Return what each draft that is still in is to teach, by id; None where that is just its label.
+
+        A teacher's view t is its own, or its mean with the reference's; of smoothing e it keeps (1 - e) t + e / K.
+        """
+        settings, k = self.settings, len(self.labels)
+        if settings.targets == "label" and not settings.smoothing:
+            return None
+        taught = softmax(SHARPNESS * said) if settings.targets != "label" else np.eye(k)[classes_of(examples, self.labels)]
+        if settings.targets == "ensemble":
+            reference = posteriors([draft for draft in drafts if draft.dropped is None], self.labels)
+            taught = np.where(np.isnan(reference), taught, (taught + reference) / 2)
+        taught = (1 - settings.smoothing) * taught + settings.smoothing / k
+        return {example.id: tuple(row.tolist()) for example, row in zip(examples, taught, strict=True)}
+
+
+def _with_targets(chosen: Sequence[Draft], targets: Mapping[str, tuple[float, ...]]) -> list[Draft]:
+    return [
+        draft if draft.dropped else replace(draft, example=replace(draft.example, targets=targets[draft.example.id]))
+        for draft in chosen
+    ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from refsynth.core.protocols import Augmenter, Generator
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
-from refsynth.core.types import Draft, Example
+from refsynth.core.types import Draft, Example, Prompt
 from refsynth.pipeline.author import Author, Composed, compose
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.rows import Rows
@@ -154,5 +154,9 @@ def screen_drafts(
 
 def likelihood_scorer(task: Task, language: str, generator: Generator) -> LikelihoodRatioScorer:
     """Return the reference as a judge of drafts: each under its label's description against a prompt without a class."""
-    prompts = {label: class_prompt(label, text, (), language=language) for label, text in task.descriptions.items()}
-    return LikelihoodRatioScorer(generator, prompts, generic_prompt(language=language))
+    return LikelihoodRatioScorer(generator, class_prompts(task, language), generic_prompt(language=language))
+
+
+def class_prompts(task: Task, language: str) -> dict[str, Prompt]:
+    """Return each label's prompt, with its description and no seed example."""
+    return {label: class_prompt(label, text, (), language=language) for label, text in task.descriptions.items()}

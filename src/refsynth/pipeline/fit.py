@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refsynth.core.protocols import Learner, Predictor
-from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.run import RunFolder, derive_seed, digest, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft, Example
 from refsynth.models.predict import EncoderPredictor
@@ -58,7 +58,7 @@ def fit_final(
     real = real_rows(task, rows)
     key = {
         "rows": folder.hash_of("rows"),
-        "drafts": folder.hash_of("screen"),
+        "drafts": digest([draft.to_json() for draft in drafts]),
         "labels": task.config.labels,
         "learners": list(learners),
         "filter": task.config.digest_of("filter"),

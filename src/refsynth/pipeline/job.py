@@ -19,6 +19,7 @@ from refsynth.pipeline.choose import Chooser
 from refsynth.pipeline.drafts import LONGEST_DRAFT, Written, can_write, screen_drafts, write_drafts
 from refsynth.pipeline.encoder import prepare_encoder
 from refsynth.pipeline.gate import HeldOut, hold_out
+from refsynth.pipeline.judged import judge_drafts
 from refsynth.pipeline.lesson import Lesson, halves
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.policies import Curve, teach
@@ -96,8 +97,16 @@ class Job:
         return write_drafts(self.task, self.rows, folder, authors, self.augmenters, self.watch, step=step, turn=turn, focus=focus)
 
     def screen(self, written: Written, folder: RunFolder) -> list[Draft]:
-        """Return the drafts screened; see `screen_drafts`."""
-        return screen_drafts(self.task, self.rows, written, folder, self.generator, forget=self.forget)
+        """Return the drafts screened, and judged by the reference where that is what they teach; see `screen_drafts`."""
+        screened = screen_drafts(self.task, self.rows, written, folder, self.generator, forget=self.forget)
+        return self.judged(screened, folder) if self.task.config.filter.targets == "ensemble" else screened
+
+    def judged(self, screened: Sequence[Draft], folder: RunFolder) -> list[Draft]:
+        """Return the drafts with what the reference says of their class; see `judge_drafts`."""
+        shop = self.shop
+        return judge_drafts(
+            self.task, self.rows, screened, folder, self.generator, shop.encoder, self.watch, encoder_hash=shop.encoder_hash
+        )
 
     def hold_out(self, drafts: Sequence[Draft], folder: RunFolder) -> HeldOut | None:
         """Return what every candidate says of held-out rows; None where there are too few rows to hold any out."""

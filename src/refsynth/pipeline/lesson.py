@@ -76,7 +76,15 @@ class Lesson(NamedTuple):
         k, siblings = len(self.task.labels), self.task.config.reinforce.siblings
         laps = max(wanted) // k + 1
         seed = derive_seed(self.seed, "prompts", turn)
-        brief = Brief(laps * k * siblings, settings.shots, siblings, settings.ways, language=self.shop.language, seed=seed)
+        brief = Brief(
+            laps * k * siblings,
+            settings.shots,
+            siblings,
+            settings.ways,
+            language=self.shop.language,
+            seed=seed,
+            guided=settings.guidance != 1,
+        )
         planned = plan_requests(self.half.rows, self.half.folds, self.task.descriptions, brief)
         return [planned[place].prompt for place in wanted]
 

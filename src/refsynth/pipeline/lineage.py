@@ -48,6 +48,7 @@ def trace_row(run: Path, row: str) -> dict[str, Any]:
         "sampling seed": origin["seed"],
         "prompt": prompts[origin["prompt"]]["text"],
         "seed rows shown": [f"{name}: {seeds[name]['text']}" for name in origin["shown"]],
+        **({"likelihoods": draft["likelihoods"]} if "likelihoods" in draft else {}),
     }
 
 

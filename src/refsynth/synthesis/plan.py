@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from refsynth.core.run import derive_seed
 from refsynth.core.sections import Way
 from refsynth.core.types import Example, IntArray, Prompt
-from refsynth.synthesis.prompts import STYLES, class_prompt, paraphrase_prompt
+from refsynth.synthesis.prompts import STYLES, class_prompt, generic_prompt, paraphrase_prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ class Brief:
         language: of the texts.
         seed: of the choice and order of what is shown.
         focus: where drafts are needed.
+        guided: whether the reference is to be led away from what it says without the class.
     """
 
     drafts: int
@@ -66,6 +67,7 @@ class Brief:
     language: str
     seed: int
     focus: Focus = ANYWHERE
+    guided: bool = False
 
 
 def quotas(total: int, needs: Sequence[float]) -> list[int]:
@@ -97,7 +99,11 @@ def plan_requests(examples: Sequence[Example], folds: IntArray, descriptions: Ma
         prompts = [_prompt(label, descriptions, each, turn, brief) for turn, each in enumerate(shown)]
         by_label.append([Request(*parts) for parts in zip(prompts, counts, strict=True)])
     rounds = itertools.zip_longest(*by_label)
-    return [request for turn in rounds for request in turn if request is not None]
+    requests = [request for turn in rounds for request in turn if request is not None]
+    if not brief.guided:
+        return requests
+    negative = generic_prompt(language=brief.language).text
+    return [Request(replace(request.prompt, negative=negative), request.n) for request in requests]
 
 
 def _prompt(label: str, descriptions: Mapping[str, str], shown: Sequence[Example], turn: int, brief: Brief) -> Prompt:

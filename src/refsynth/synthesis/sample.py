@@ -41,7 +41,13 @@ class Batch(NamedTuple):
 
     def key(self, reference: str) -> str:
         """Return the hash of everything that decides the answer; `reference` names the model and its decoding."""
-        return digest([reference, self.seed, [[request.prompt.text, request.n] for request in self.requests]])
+        return digest([reference, self.seed, [_identity(request) for request in self.requests]])
+
+
+def _identity(request: Request) -> list[Json]:
+    """Return what decides the answer to a request; a negative prompt is named only where there is one, so that old keys hold."""
+    prompt = request.prompt
+    return [prompt.text, request.n, prompt.negative] if prompt.negative else [prompt.text, request.n]
 
 
 def synthesize(
@@ -150,5 +156,6 @@ def prompts_of(requests: Sequence[Request]) -> list[dict[str, Any]]:
     unique = {digest(request.prompt.text)[:16]: request.prompt for request in requests}
     return [
         {"prompt": name, "label": prompt.label, "shown": list(prompt.shown), "text": prompt.text}
+        | ({"negative": prompt.negative} if prompt.negative else {})
         for name, prompt in unique.items()
     ]
