@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from refsynth.metrics import softmax
 from refsynth.models.predict import LinearHead
 from refsynth.quality.influence import Points, cross_fitted, gains
-from refsynth.training.head import fit_head
+from refsynth.training.head import HEAD_STRENGTH, fit_head, softmax_strength
 
 C = 10.0
 
@@ -28,7 +28,7 @@ def joined(*parts):
     return Points(*(np.concatenate(pair) for pair in zip(*parts, strict=True)))
 
 
-def exact(points, k=3):
+def exact(points, k=3, strength=C):
     """The optimum to far more digits than the product's solver goes for: differences of 1e-4 are measured with it."""
     d = points.features.shape[1]
     x = np.hstack([points.features, np.ones((len(points.classes), 1))])
@@ -38,9 +38,9 @@ def exact(points, k=3):
         p = softmax(x @ w)
         loss = -(points.weights * np.log(p[np.arange(len(x)), points.classes])).sum()
         p[np.arange(len(x)), points.classes] -= 1
-        slope = C * x.T @ (points.weights[:, None] * p)
+        slope = strength * x.T @ (points.weights[:, None] * p)
         slope[:-1] += w[:-1]
-        return (w[:-1] ** 2).sum() / 2 + C * loss, slope.ravel()
+        return (w[:-1] ** 2).sum() / 2 + strength * loss, slope.ravel()
 
     flat = minimize(objective, np.zeros((d + 1) * k), jac=True, method="BFGS", options={"gtol": 1e-9, "maxiter": 5000}).x
     w = flat.reshape(d + 1, k)
@@ -61,6 +61,14 @@ def test_the_formula_is_the_slope_of_the_held_out_loss():
         one = [Points(drafts.features[[j]], drafts.classes[[j]], np.array([e])) for e in (1e-3, -1e-3)]
         up, down = (loss(exact(joined(train, each)), held_out) for each in one)
         assert said[j] == pytest.approx(-(up - down) / 2e-3, rel=2e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_a_head_is_the_softmax_regression_whose_strength_is_told(k):
+    points = rows(np.random.default_rng(3), 24, k=k)
+    head = fit_head(points.features, points.classes, k, strength=HEAD_STRENGTH)
+    twin = exact(points, k, softmax_strength(k))
+    np.testing.assert_allclose(softmax(head.logits(points.features)), softmax(twin.logits(points.features)), atol=2e-3)
 
 
 def test_the_order_is_that_of_training_again_without_each_draft():

@@ -24,7 +24,7 @@ from refsynth.pipeline.track import track
 from refsynth.quality.influence import Points, gains
 from refsynth.reinforce.bandit import Bandit, search
 from refsynth.reinforce.figures import Figures, Judged, Written
-from refsynth.training.head import HEAD_STRENGTH, fit_head
+from refsynth.training.head import HEAD_STRENGTH, fit_head, softmax_strength
 from test_pipeline import make_task
 
 LABELS = ("late", "broken")
@@ -76,7 +76,7 @@ def test_a_gain_is_that_on_the_folds_which_the_prompt_did_not_show():
     train = points(inside)  # the head of the fold that judges: fitted to the other
     head = fit_head(train.features, train.classes, 2, strength=HEAD_STRENGTH)
     assert isinstance(head, LinearHead)
-    wanted = gains(head, train, points(outside), points([Example("x", text, "late")]), strength=HEAD_STRENGTH)
+    wanted = gains(head, train, points(outside), points([Example("x", text, "late")]), strength=softmax_strength(2))
     np.testing.assert_allclose(said.gains, wanted, rtol=1e-5)
     assert not said.faulty[0]
 

@@ -43,7 +43,9 @@ UNTRAINED, TRAINED, SHUFFLED, RANDOM = "untrained", "trained", "shuffled rewards
 def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     started = time.monotonic()
     job = draft_pool(sample, name, seed).job
-    job = replace(job, folder=RunFolder(job.folder.path.with_name("reinforced")))
+    folder = RunFolder(job.folder.path.with_name("reinforced"))
+    folder.adopt(job.folder)  # the rows
+    job = replace(job, folder=folder)
     learner = ContrastiveLearner(job.task.labels, job.shop.encoder, job.task.descriptions)
     judge = learner.fit(job.rows.examples, (), seed=seed)
     models: dict[str, Predictor] = {"real only": judge}

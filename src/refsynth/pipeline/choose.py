@@ -18,7 +18,7 @@ from refsynth.pipeline.rows import Rows
 from refsynth.quality.filter import drop_disagreeing, drop_harmful, drop_redundant, even_out, kept, weigh
 from refsynth.quality.influence import Points, cross_fitted
 from refsynth.quality.scorers import agreement_of
-from refsynth.training.head import HEAD_STRENGTH, classes_of, fit_head, row_weights
+from refsynth.training.head import HEAD_STRENGTH, classes_of, fit_head, row_weights, softmax_strength
 
 CLASS_MARGIN = 1.5
 """A class keeps at most this many times the drafts of the median class."""
@@ -82,7 +82,8 @@ class Chooser:
             return np.full(len(drafts), np.nan)
         mine, theirs = self.points(rows, drafts)
         of_rows = np.array([folds[row.id] for row in rows])
-        return cross_fitted(head_fitter(len(self.labels)), mine, of_rows, theirs, self.seen(drafts), strength=HEAD_STRENGTH)
+        k = len(self.labels)
+        return cross_fitted(head_fitter(k), mine, of_rows, theirs, self.seen(drafts), strength=softmax_strength(k))
 
     def seen(self, drafts: Sequence[Example]) -> list[frozenset[int]]:
         """Return, for each draft, the folds of the rows that it owes anything to."""

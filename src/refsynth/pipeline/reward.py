@@ -18,7 +18,7 @@ from refsynth.quality.influence import Points, cross_fitted
 from refsynth.quality.scorers import agreement_of
 from refsynth.reinforce.figures import Judged, Written
 from refsynth.synthesis.parse import parse_completion
-from refsynth.training.head import HEAD_STRENGTH, classes_of
+from refsynth.training.head import classes_of, softmax_strength
 
 AGREEMENT = 0.5
 """A text that a model of the real rows takes for another class is worth nothing: labels must not drift."""
@@ -59,8 +59,9 @@ class RowJudge:
             agreement = agreement_of(np.asarray(self._head.logits(drafts.features), float), drafts.classes)
             faulty[sound] = agreement < AGREEMENT
             seen = [self._seen(examples[index]) for index in sound]
+            k = len(self.labels)
             gains[sound] = cross_fitted(
-                head_fitter(len(self.labels)), self._real, self.folds, drafts, seen, strength=HEAD_STRENGTH, train_on_drafts=False
+                head_fitter(k), self._real, self.folds, drafts, seen, strength=softmax_strength(k), train_on_drafts=False
             )
         texts = [examples[index].text for index in np.flatnonzero(~faulty)]
         return Judged(gains, faulty, diversity(texts).distinct_2 if len(texts) > 1 else 0.0)

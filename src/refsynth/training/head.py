@@ -51,6 +51,14 @@ def row_weights(examples: Sequence[Example]) -> FloatArray:
     return np.where(drafted, scale * own, own)
 
 
+def softmax_strength(k: int) -> float:
+    """Return C of the softmax regression that has the optimum of a head of `k` classes.
+
+    For two classes scikit-learn fits one vector w of log-odds, and softmax two of w / 2 and -w / 2, of which the penalty is half.
+    """
+    return HEAD_STRENGTH / 2 if k == 2 else HEAD_STRENGTH
+
+
 def fit_head(features: Any, truth: IntArray, k: int, *, strength: float, weights: FloatArray | None = None) -> LinearHead:
     """Fit multinomial logistic regression with an L2 penalty.
 
