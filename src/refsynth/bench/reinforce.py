@@ -20,6 +20,7 @@ from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import RunFolder
+from refsynth.core.types import Example
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.author import Author, compose
 from refsynth.pipeline.drafts import LONGEST_DRAFT
@@ -27,6 +28,7 @@ from refsynth.pipeline.job import Job
 from refsynth.pipeline.lesson import Half, Lesson
 from refsynth.pipeline.policies import Curve, teach
 from refsynth.quality.filter import kept, screen
+from refsynth.reinforce.reward import Scale, rewards
 from refsynth.synthesis.plan import ANYWHERE
 from refsynth.task import Task
 from refsynth.training.contrastive import ContrastiveLearner
@@ -46,71 +48,74 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     folder = RunFolder(job.folder.path.with_name("reinforced"))
     folder.adopt(job.folder)  # the rows
     job = replace(job, folder=folder)
+    real = job.rows.examples
     learner = ContrastiveLearner(job.task.labels, job.shop.encoder, job.task.descriptions)
-    judge = learner.fit(job.rows.examples, (), seed=seed)
+    judge = learner.fit(real, (), seed=seed)
     models: dict[str, Predictor] = {"real only": judge}
-    trained, curve = _taught(job, "adapter", turns=TURNS)
-    minutes = sum(turn.seconds for turn in curve.turns) / 60
-    authors = {
-        UNTRAINED: _plain(job),
-        TRAINED: trained,
-        SHUFFLED: _taught(job, "adapter", turns=TURNS, control=True)[0],
-        RANDOM: _taught(job, "bandit", turns=1000, minutes=minutes, control=True)[0],
-    }
-    more: dict[str, dict[str, Any]] = {TRAINED: {"rewards": [turn.reward for turn in curve.turns], "kl": curve.turns[-1].kl}}
+    authors, curve = _authors(job)
+    facts: dict[str, dict[str, Any]] = {}
+    scale: Scale | None = None
     for arm, writers in authors.items():
-        written = compose(
-            writers,
-            DRAFTS,
-            job.task.descriptions,
-            RunFolder(job.folder.path / arm.replace(" ", "-")).path,
-            language=job.rows.language,
-            seed=seed,
-            focus=ANYWHERE,
-            progress=lambda done: None,
-        )
-        screened = screen(written.drafts, job.rows.examples, longest=LONGEST_DRAFT)
-        chosen = kept(job.chooser(screened).choose(judge, job.rows.examples, screened))
-        models[arm] = learner.fit([*job.rows.examples, *chosen], (), seed=seed)
-        more[arm] = more.get(arm, {}) | {"drafts": len(chosen)}
+        written = _write(job, writers, arm, seed)
+        screened = screen(written, real, longest=LONGEST_DRAFT)
+        chosen = kept(job.chooser(screened).choose(judge, real, screened))
+        models[arm] = learner.fit([*real, *chosen], (), seed=seed)
+        judged = _lesson(job, "adapter").judge.judge(written)
+        scale = scale or Scale.of(judged.gains, judged.faulty)  # of the untrained reference
+        reward = float(rewards(judged.gains, judged.faulty, scale).mean())
+        facts[arm] = {"drafts": len(chosen), "reward": reward, "faulty": float(judged.faulty.mean())}
+    facts[TRAINED] |= {"rewards": [turn.reward for turn in curve.turns], "kl": curve.turns[-1].kl}
     said = logits_of(models, [row["text"] for row in sample.test])
     k, truth, seconds = len(job.task.labels), sample.classes(sample.test), time.monotonic() - started
-    return [cell(arm, truth, said[arm].argmax(1), seconds, k) | more.get(arm, {}) for arm in models]
+    return [cell(arm, truth, said[arm].argmax(1), seconds, k) | facts.get(arm, {}) for arm in models]
 
 
-def _plain(job: Job) -> Sequence[Author]:
-    return [Author("", "", job.generator, job.task.config.synthesis, job.rows.examples, job.rows.folds)]
+def _authors(job: Job) -> tuple[dict[str, Sequence[Author]], Curve]:
+    """Return who writes in each arm, and the turns of the trained policy."""
+    trained, curve = teach(_lesson(job, "adapter"))
+    minutes = sum(turn.seconds for turn in curve.turns) / 60
+    authors: dict[str, Sequence[Author]] = {
+        UNTRAINED: [Author("", "", job.generator, job.task.config.synthesis, job.rows.examples, job.rows.folds)],
+        TRAINED: trained,
+        SHUFFLED: teach(_lesson(job, "adapter", control=True))[0],
+        RANDOM: teach(_lesson(job, "bandit", turns=1000, minutes=minutes, control=True))[0],
+    }
+    return authors, curve
 
 
-def _taught(
-    job: Job, policy: str, *, turns: int, minutes: float | None = None, control: bool = False
-) -> tuple[list[Author], Curve]:
-    settings = {"policy": policy, "turns": turns, "minutes": minutes}
+def _lesson(job: Job, policy: str, *, turns: int = TURNS, minutes: float | None = None, control: bool = False) -> Lesson:
     config = job.task.config
-    task = Task.of(config.model_copy(update={"reinforce": config.reinforce.model_copy(update=settings)}))
-    name = f"{policy}-control" if control else policy
-    everyone = Half(name, job.rows.examples, job.rows.folds)
-    return teach(Lesson(task, everyone, job.shop, job.store, job.folder, job.watch, LONGEST_DRAFT, control=control))
+    settings = config.reinforce.model_copy(update={"policy": policy, "turns": turns, "minutes": minutes})
+    task = Task.of(config.model_copy(update={"reinforce": settings}))
+    everyone = Half(f"{policy}-control" if control else policy, job.rows.examples, job.rows.folds)
+    return Lesson(task, everyone, job.shop, job.store, job.folder, job.watch, LONGEST_DRAFT, control=control)
+
+
+def _write(job: Job, writers: Sequence[Author], arm: str, seed: int) -> Sequence[Example]:
+    return compose(
+        writers,
+        DRAFTS,
+        job.task.descriptions,
+        RunFolder(job.folder.path.with_name(arm.replace(" ", "-"))).path,
+        language=job.rows.language,
+        seed=seed,
+        focus=ANYWHERE,
+        progress=lambda done: None,
+    ).drafts
 
 
 def _learnt(cells: Cells) -> list[dict[str, Any]]:
-    """Return whether rewards rose over training, and how far the policies went."""
+    """Return whether the trained generator's drafts are rewarded more than the untrained one's, and how far it went."""
+    untrained = {(one["set"], one["seed"]): one["reward"] for one in cells.find(system=UNTRAINED)}
     found = cells.find(system=TRAINED)
-    rises = [one["rewards"][-1] - one["rewards"][0] for one in found]
+    rises = [one["reward"] - untrained[one["set"], one["seed"]] for one in found]
     furthest = max((one["kl"] for one in found), default=float("nan"))
     value, low, high = interval(rises) if rises else (float("nan"),) * 3
-    rise = {
-        "name": "rise of the mean reward, first to last turn",
-        "value": value,
-        "low": low,
-        "high": high,
-        "unit": "",
-        "n": len(rises),
-    }
-    apart = {"name": "furthest policy from the reference", "value": furthest, "unit": "nats per token", "n": len(found)}
+    rise = {"name": "mean reward over the untrained", "value": value, "low": low, "high": high, "unit": "deviations"}
+    apart = {"name": "furthest policy from the reference", "value": furthest, "unit": "nats per token"}
     return [
-        rise | {"floor": 0.0, "aim": 0.3, "ok": bool(np.isfinite(low) and low > 0)},
-        apart | {"limit": KL_LIMIT, "ok": bool(furthest <= KL_LIMIT)},
+        rise | {"n": len(rises), "floor": 0.0, "aim": 0.3, "ok": bool(np.isfinite(low) and low > 0)},
+        apart | {"n": len(found), "limit": KL_LIMIT, "ok": bool(furthest <= KL_LIMIT)},
     ]
 
 

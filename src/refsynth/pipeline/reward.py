@@ -48,13 +48,16 @@ class RowJudge:
     longest: int
 
     def __call__(self, written: Sequence[Written]) -> Judged:
+        """Judge what was written for prompts."""
+        return self.judge(self._examples(written))
+
+    def judge(self, examples: Sequence[Example]) -> Judged:
         """Return the gains [M] of the texts, in nats of held-out loss per unit of weight, and which are faulty."""
-        examples = self._examples(written)
         screened = screen(examples, self.rows, longest=self.longest)
         faulty = np.array([draft.dropped is not None for draft in screened])
-        gains = np.full(len(written), np.nan)
-        sound = np.flatnonzero(~faulty)
-        if len(sound):
+        gains = np.full(len(examples), np.nan)
+        sound = [index for index, draft in enumerate(screened) if draft.dropped is None]
+        if sound:
             drafts = self._points([examples[index] for index in sound])
             agreement = agreement_of(np.asarray(self._head.logits(drafts.features), float), drafts.classes)
             faulty[sound] = agreement < AGREEMENT
@@ -63,7 +66,7 @@ class RowJudge:
             gains[sound] = cross_fitted(
                 head_fitter(k), self._real, self.folds, drafts, seen, strength=softmax_strength(k), train_on_drafts=False
             )
-        texts = [examples[index].text for index in np.flatnonzero(~faulty)]
+        texts = [example.text for example, wrong in zip(examples, faulty, strict=True) if not wrong]
         return Judged(gains, faulty, diversity(texts).distinct_2 if len(texts) > 1 else 0.0)
 
     def _examples(self, written: Sequence[Written]) -> list[Example]:
