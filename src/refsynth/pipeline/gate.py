@@ -24,6 +24,14 @@ from refsynth.pipeline.rows import Rows
 from refsynth.task import Task
 
 
+LEARNER_DOUBT, DRAFT_DOUBT = 2.0, 1.0
+"""Standard errors by which a less preferred learner, and drafts, must win.
+
+That one learner is better than another on most tasks is known from many data sets; a few dozen rows of this one must speak
+clearly to overrule it. Of drafts nothing is known beforehand: it depends on the reference and the task.
+"""
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """What each candidate said of each real row when it was held out: logits [R, N, K] over R repeats."""
@@ -120,8 +128,8 @@ def _ask(fit: Callable[[], Fitted], texts: Sequence[str], out: Path) -> None:
 def decide(held: HeldOut | None, candidates: Sequence[Candidate]) -> Decision:
     """Choose the best learner without drafts and with drafts, then between the two.
 
-    What is less preferred must win by more than the standard error of the difference: a learner over a more preferred one, and
-    drafts over none. Without rows to hold out, the most preferred learner ships, with drafts if there are any.
+    What is less preferred must win by more than chance would have it: a learner over a more preferred one by `LEARNER_DOUBT`
+    standard errors of the difference, drafts over none by `DRAFT_DOUBT`. Without rows to hold out, the most preferred learner ships, with drafts if there are any.
     """
     order = sorted(candidates, key=lambda candidate: PREFERENCE.index(candidate.learner))
     plain, helped = ([c for c in order if c.drafts is wanted and (held is None or c in held.logits)] for wanted in (False, True))
@@ -135,7 +143,7 @@ def decide(held: HeldOut | None, candidates: Sequence[Candidate]) -> Decision:
         return Decision(real, real, None, None, "there are no drafts to compare with")
     mixed = _best(held, helped)
     gain = paired_gain(held.correct(real), held.correct(mixed))
-    if _beats(held, mixed, real):
+    if _beats(held, mixed, real, doubt=DRAFT_DOUBT):
         return Decision(mixed, real, mixed, gain, "drafts help on held-out real rows")
     return Decision(real, real, mixed, gain, "drafts do not help on held-out real rows")
 
@@ -143,12 +151,12 @@ def decide(held: HeldOut | None, candidates: Sequence[Candidate]) -> Decision:
 def _best(held: HeldOut, candidates: Sequence[Candidate]) -> Candidate:
     best = candidates[0]
     for candidate in candidates[1:]:
-        if _beats(held, candidate, best):
+        if _beats(held, candidate, best, doubt=LEARNER_DOUBT):
             best = candidate
     return best
 
 
-def _beats(held: HeldOut, candidate: Candidate, other: Candidate) -> bool:
-    """Return whether the gain in accuracy, paired by row, exceeds its standard error; one row more is not enough."""
+def _beats(held: HeldOut, candidate: Candidate, other: Candidate, *, doubt: float) -> bool:
+    """Return whether the gain in accuracy, paired by row, exceeds so many standard errors; one row more is never enough."""
     difference = held.correct(candidate) - held.correct(other)
-    return float(difference.mean()) > float(difference.std(ddof=1) / np.sqrt(len(difference)))
+    return float(difference.mean()) > doubt * float(difference.std(ddof=1) / np.sqrt(len(difference)))
