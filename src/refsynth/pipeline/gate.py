@@ -23,7 +23,6 @@ from refsynth.pipeline.candidates import PREFERENCE, Candidate, Fitted, fit_cand
 from refsynth.pipeline.rows import Rows
 from refsynth.task import Task
 
-
 LEARNER_DOUBT, DRAFT_DOUBT = 2.0, 1.0
 """Standard errors by which a less preferred learner, and drafts, must win.
 
@@ -129,7 +128,8 @@ def decide(held: HeldOut | None, candidates: Sequence[Candidate]) -> Decision:
     """Choose the best learner without drafts and with drafts, then between the two.
 
     What is less preferred must win by more than chance would have it: a learner over a more preferred one by `LEARNER_DOUBT`
-    standard errors of the difference, drafts over none by `DRAFT_DOUBT`. Without rows to hold out, the most preferred learner ships, with drafts if there are any.
+    standard errors of the difference, drafts over none by `DRAFT_DOUBT`. Without rows to hold out, the most preferred learner
+    ships, with drafts if there are any.
     """
     order = sorted(candidates, key=lambda candidate: PREFERENCE.index(candidate.learner))
     plain, helped = ([c for c in order if c.drafts is wanted and (held is None or c in held.logits)] for wanted in (False, True))
