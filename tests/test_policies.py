@@ -166,6 +166,7 @@ def test_a_run_with_a_bandit(tmp_path, tiny_cache):
     assert [len(curve.turns) for curve in result.finished.learned.curves] == [3, 3]
     assert [policy.half for policy in result.report.drafts.reinforced] == ["first", "second"]
     assert "Reinforcement, turn by turn" in result.paths.html.read_text("utf-8")
+    assert not list((tmp_path / "out" / "reinforce").glob("*"))
     run(task, tmp_path / "out", store=ModelStore(tiny_cache))
     steps = [event["name"] for event in list(read_jsonl(tmp_path / "out" / "events.jsonl")) if event["event"] == "step"]
     assert len(steps) == len(set(steps))  # nothing was made twice
@@ -204,6 +205,13 @@ def test_a_run_with_an_adapter(tmp_path, tiny_cache, tiny_causal, monkeypatch):
         ({"reinforce": {"turns": 1, "policy": "bandit"}, "gate": {"folds": 3}}, "gate.folds of at least 4"),
         ({"reinforce": {"turns": 1}, "reference": "echo"}, "use bandit"),
         ({"reinforce": {"turns": 1}, "reference": {"endpoint": "http://127.0.0.1:1", "model": "m"}}, "use bandit"),
+        (
+            {
+                "reinforce": {"turns": 1, "policy": "bandit"},
+                "reference": {"endpoint": "http://127.0.0.1:1", "model": "m", "max_requests": 9},
+            },
+            "max_requests",
+        ),
         ({"reinforce": {"turns": 1, "siblings": 1}}, "siblings"),
         ({"reinforce": {"turn": 1}}, "turns"),
     ],

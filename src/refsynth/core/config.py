@@ -79,6 +79,10 @@ class RunConfig(Section):
     def _check_reinforce(self) -> Self:
         if self.reinforce.turns and self.gate.folds < LEAST_FOLDS:
             raise ValueError(f"reinforce needs gate.folds of at least {LEAST_FOLDS}: two folds reward, two measure")
+        if self.reinforce.turns and getattr(self.reference, "max_requests", None) is not None:
+            raise ValueError(
+                "reinforce does not count towards reference.max_requests; leave that out and limit turns and prompts"
+            )
         trained = self.reference == "embedded" or isinstance(self.reference, FolderReference)
         if self.reinforce.turns and self.reinforce.policy == "adapter" and not trained:
             raise ValueError("reinforce.policy: adapter needs a reference with weights here (embedded or a folder); use bandit")

@@ -35,6 +35,9 @@ WAYS: tuple[Way, ...] = get_args(Way)
 ARMS = 3
 """Of the bandit's arms, the best that write: one would write much the same again and again."""
 
+ASKING = {"ways", "shots", "temperature", "top_p", "max_tokens", "guidance"}
+"""Of the settings of synthesis those that a policy is taught with."""
+
 FIGURES, MODEL = "figures.json", "model"
 
 
@@ -56,7 +59,8 @@ def teach(lesson: Lesson) -> tuple[list[Author], Curve]:
     config = lesson.task.config
     key = {
         "rows": lesson.folder.hash_of("rows"),
-        "config": config.digest_of("reference", "reinforce", "synthesis", "labels", "seed"),
+        "config": config.digest_of("reference", "reinforce", "labels", "seed"),
+        "asking": config.synthesis.model_dump(mode="json", include=ASKING),
         "encoder": lesson.shop.encoder_hash,
         "control": lesson.control,
     }
@@ -64,7 +68,8 @@ def teach(lesson: Lesson) -> tuple[list[Author], Curve]:
     step = f"policy-{lesson.half.name}"
     train = {"adapter": _train_adapter, "bandit": _train_bandit}[config.reinforce.policy]
     done = lesson.folder.step(step, key, partial(train, lesson, scratch))
-    shutil.rmtree(scratch, ignore_errors=True)
+    for place in scratch.parent.glob(f"{lesson.half.name}-*"):  # this lesson's, and those of killed ones with other settings
+        shutil.rmtree(place)
     curve = Curve(lesson.half.name, tuple(Figures(**record) for record in read_json(done / FIGURES)))
     learnt = lesson.folder.hash_of(step)
     return {"adapter": _adapted, "bandit": _chosen}[config.reinforce.policy](lesson, done, learnt), curve
@@ -109,7 +114,8 @@ def _adapted(lesson: Lesson, done: Path, learnt: str) -> list[Author]:
 
 def _train_bandit(lesson: Lesson, scratch: Path, out: Path) -> None:
     settings = lesson.task.config.reinforce
-    arms = [_arm(lesson.task, *each) for each in product(WAYS, TEMPERATURES)]
+    pairs = list(product(WAYS, TEMPERATURES))
+    arms = [_arm(lesson.task, *pair) for pair in pairs]
     bandit = Bandit(len(arms))
     turns = search(
         bandit,
@@ -122,7 +128,7 @@ def _train_bandit(lesson: Lesson, scratch: Path, out: Path) -> None:
         blindly=lesson.control,
     )
     figures = _watched(lesson, turns)
-    write_json(out / "arms.json", [arms[index].model_dump(mode="json") for index in bandit.best(ARMS)])
+    write_json(out / "arms.json", [pairs[index] for index in bandit.best(ARMS)])
     write_json(out / FIGURES, [asdict(one) for one in figures])
 
 
@@ -150,7 +156,7 @@ def _asked(lesson: Lesson, settings: SynthesisConfig) -> Generator:
 
 def _chosen(lesson: Lesson, done: Path, learnt: str) -> list[Author]:
     half = lesson.half
-    chosen = [SynthesisConfig.model_validate(record) for record in read_json(done / "arms.json")]
+    chosen = [_arm(lesson.task, way, temperature) for way, temperature in read_json(done / "arms.json")]
     return [
         Author(f"{half.name}-{number}", learnt, partial(_asked, lesson, settings), settings, half.rows, half.folds, rewarded=True)
         for number, settings in enumerate(chosen, start=1)
