@@ -13,7 +13,7 @@ transformers = pytest.importorskip("transformers")
 
 from refsynth.reinforce.figures import Judged  # noqa: E402
 from refsynth.reinforce.loop import reinforce  # noqa: E402
-from refsynth.reinforce.policy import Policy, Rollout  # noqa: E402
+from refsynth.reinforce.policy import Policy, Rollout, _steps  # noqa: E402
 
 V = 16
 
@@ -72,6 +72,26 @@ def test_what_is_rewarded_becomes_likelier_and_the_reference_holds_it_back(folde
         assert update.kl >= 0
     assert reached[0.0] > 0.5
     assert reached[5.0] < 0.6 * reached[0.0]
+
+
+def test_a_step_holds_whole_groups_of_siblings_and_every_text_is_in_one():
+    rollouts = [Rollout((prompt,), (1, text)) for text in range(5) for prompt in range(4)]
+    steps = list(_steps(rollouts, 8))
+    assert sorted(row for step in steps for rows in step for row in rows) == list(range(20))
+    prompts = [{rollouts[row].prompt for rows in step for row in rows} for step in steps]
+    assert [len(each) for each in prompts] == [2, 2]
+    assert not prompts[0] & prompts[1]
+
+
+def test_smaller_steps_go_further(folder):
+    values = np.array([1.0, -1.0, 1.0, -1.0])
+    after = {}
+    for batch in (2, 64):
+        policy = Policy(folder, rate=1e-2, kl=0.0, batch=batch)
+        before = policy.log_likelihoods(ROLLOUTS)
+        policy.update(ROLLOUTS, values)
+        after[batch] = float(values @ (policy.log_likelihoods(ROLLOUTS) - before))
+    assert after[2] > after[64] > 0
 
 
 def test_no_advantage_no_change(folder):

@@ -34,7 +34,7 @@ from refsynth.task import Task
 from refsynth.training.contrastive import ContrastiveLearner
 
 SETS = ("ag_news_test", "financial_phrasebank", "snips")
-TURNS = 6
+TURNS = 4
 DRAFTS = 300
 KL_LIMIT = 0.1
 """Nats per token from the reference: a policy further away than this writes something else."""

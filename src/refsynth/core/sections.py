@@ -175,12 +175,14 @@ class ReinforceConfig(Section):
     """Turns of writing, judging and learning, for each half of the folds; 0 turns reinforcement off."""
     policy: Literal["adapter", "bandit"] = "adapter"
     """What learns: a LoRA adapter on the reference's weights, or the choice of prompts and temperature for any reference."""
-    prompts: int = Field(default=8, ge=1, le=256)
+    prompts: int = Field(default=32, ge=1, le=1024)
     """Prompts in a turn."""
     siblings: int = Field(default=8, ge=2, le=64)
     """Drafts of one prompt in a turn; each is judged against the others."""
-    rate: float = Field(default=1e-4, gt=0)
+    rate: float = Field(default=1e-3, gt=0)
     """Learning rate of the adapter."""
+    batch: int = Field(default=64, ge=2)
+    """Drafts of one gradient step of the adapter, at least: a turn has as many steps as its drafts make."""
     kl: float = Field(default=0.05, ge=0)
     """What keeps the adapter near the reference: the weight of their divergence, in nats per token."""
     minutes: float | None = Field(default=None, gt=0)

@@ -79,7 +79,9 @@ def _train_adapter(lesson: Lesson, scratch: Path, out: Path) -> None:
     config = lesson.task.config
     weights = trainable(config, lesson.store)
     settings = config.reinforce
-    policy = Policy(weights.folder, start=weights.start, rate=settings.rate, kl=settings.kl, seed=lesson.seed)
+    policy = Policy(
+        weights.folder, start=weights.start, rate=settings.rate, kl=settings.kl, batch=settings.batch, seed=lesson.seed
+    )
 
     def prompts(turn: int) -> list[Prompt]:
         return lesson.prompts(config.synthesis, turn, lesson.places(turn))

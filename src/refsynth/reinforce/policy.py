@@ -35,7 +35,7 @@ class Rollout(NamedTuple):
 
 
 class Update(NamedTuple):
-    """What a step did: mean log P per token and mean KL per token to the reference, both before it, in nats."""
+    """Mean log P per token and mean KL per token to the reference, in nats, each text as the policy was before its step."""
 
     log_likelihood: float
     kl: float
@@ -44,7 +44,9 @@ class Update(NamedTuple):
 class Policy:
     """A model in a Hugging Face folder with a fresh adapter on its attention, or one that was saved."""
 
-    def __init__(self, folder: Path, *, start: str | None = None, rate: float = 1e-4, kl: float = 0.05, seed: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, start: str | None = None, rate: float = 1e-3, kl: float = 0.05, batch: int = 64, seed: int = 0
+    ) -> None:
         """Load the model; its own weights stay as they are.
 
         Args:
@@ -52,6 +54,7 @@ class Policy:
             start: the token that opens a document in its pretraining; the one that its tokenizer names if left out.
             rate: learning rate.
             kl: weight of the divergence from the reference in the loss.
+            batch: texts of one step, at least; siblings stay together.
             seed: of the adapter.
         """
         transformers, peft = require("transformers", extra="train"), require("peft", extra="train")
@@ -69,7 +72,7 @@ class Policy:
         self._model.eval()  # no dropout: the policy that is trained is the one that wrote
         self._weights = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
         self._optimiser = torch.optim.AdamW(self._weights.values(), lr=rate, weight_decay=0.0)
-        self._kl = kl
+        self._kl, self._batch = kl, batch
 
     def rollout(self, prompt: str, text: str) -> Rollout:
         """Return a prompt and its continuation as token ids."""
@@ -77,34 +80,41 @@ class Policy:
         return Rollout((*self._start, *head["input_ids"]), tuple(tail["input_ids"]))
 
     def update(self, rollouts: Sequence[Rollout], advantages: FloatArray) -> Update:
-        """Take one step up sum_i A_i log P(text_i) / M less `kl` times the divergence from the reference.
+        """Take steps up sum_i A_i log P(text_i) less `kl` times the divergence from the reference, `batch` texts a step.
 
         The divergence is the k3 estimator of Schulman (2020), as in GRPO (Shao et al., 2024, eq. 4): exp(d) - d - 1 with
-        d = log reference - log policy, per token, never negative.
+        d = log reference - log policy, per token, never negative. Within the steps of one call the policy moves away from the one
+        that wrote by so little that their ratio is left out.
 
         Args:
             rollouts: M texts that the policy wrote as it is now.
             advantages: of each over its siblings [M].
         """
-        self._optimiser.zero_grad()
         likelihood = divergence = 0.0
         tokens = sum(len(rollout.text) for rollout in rollouts)
-        for rows in _siblings(rollouts):
-            batch = [rollouts[row] for row in rows]
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16()):
-                with torch.no_grad(), self._model.disable_adapter():
-                    reference, _ = self._logs(batch)
-                logs, held = self._logs(batch)
-            difference = (reference - logs) * held
-            kl = ((difference.exp() - difference - 1) * held).sum() / tokens
-            gain = torch.from_numpy(np.asarray(advantages[rows], np.float32))
-            loss = -(gain * (logs * held).sum(1)).sum() / tokens + self._kl * kl
-            loss.backward()  # type: ignore[no-untyped-call]
-            likelihood += float((logs * held).sum().detach()) / tokens
-            divergence += float(kl.detach())
-        torch.nn.utils.clip_grad_norm_(self._weights.values(), CLIP)
-        self._optimiser.step()
+        for groups in _steps(rollouts, self._batch):
+            self._optimiser.zero_grad()
+            count = sum(len(rollouts[row].text) for rows in groups for row in rows)
+            for rows in groups:
+                logs, kl = self._backward([rollouts[row] for row in rows], advantages[rows], count)
+                likelihood += logs / tokens
+                divergence += kl / tokens
+            torch.nn.utils.clip_grad_norm_(self._weights.values(), CLIP)
+            self._optimiser.step()
         return Update(likelihood, divergence)
+
+    def _backward(self, batch: Sequence[Rollout], advantages: FloatArray, tokens: int) -> tuple[float, float]:
+        """Add the gradient of some siblings to a step over `tokens` tokens; return the sums of log P and of the divergence."""
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16()):
+            with torch.no_grad(), self._model.disable_adapter():
+                reference, _ = self._logs(batch)
+            logs, held = self._logs(batch)
+        difference = (reference - logs) * held
+        kl = ((difference.exp() - difference - 1) * held).sum()
+        gain = torch.from_numpy(np.asarray(advantages, np.float32))
+        loss = (self._kl * kl - (gain * (logs * held).sum(1)).sum()) / tokens
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float((logs * held).sum().detach()), float(kl.detach())
 
     def log_likelihoods(self, rollouts: Sequence[Rollout]) -> FloatArray:
         """Return log P(text | prompt) of each rollout, in nats, summed over its tokens: [M]."""
@@ -188,3 +198,14 @@ def _siblings(rollouts: Sequence[Rollout]) -> Iterator[list[int]]:
     for _, group in itertools.groupby(order, key=lambda row: rollouts[row].prompt):
         while rows := list(itertools.islice(group, MICRO)):
             yield rows
+
+
+def _steps(rollouts: Sequence[Rollout], batch: int) -> Iterator[list[list[int]]]:
+    """Yield the rows of each step, as passes over siblings."""
+    groups: list[list[int]] = []
+    for rows in _siblings(rollouts):
+        if groups and sum(map(len, groups)) >= batch and rollouts[rows[0]].prompt != rollouts[groups[-1][0]].prompt:
+            yield groups
+            groups = []
+        groups.append(rows)
+    yield groups
