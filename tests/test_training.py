@@ -182,3 +182,14 @@ def test_a_weight_is_as_many_rows():
     once = [*rows[:2], replace(rows[2], weight=1.0), replace(rows[2], weight=1.0)]
     weighed, repeated = fit_head_to(features, rows, ("a", "b")), fit_head_to(features[[0, 1, 2, 2]], once, ("a", "b"))
     np.testing.assert_allclose(weighed.weights, repeated.weights, atol=1e-3)
+
+
+def test_a_saved_encoder_does_not_depend_on_what_it_read(tiny_folder, tmp_path):
+    fresh, used = (TransformerEncoder(tiny_folder, max_tokens=MAX_TOKENS) for _ in range(2))
+    used.tokenize(["the parcel is late " * 40], limit=5)
+    used.encode(["short"])
+    for name, encoder in (("fresh", fresh), ("used", used)):
+        encoder.save(tmp_path / name)
+    assert (tmp_path / "fresh" / "tokenizer.json").read_bytes() == (tmp_path / "used" / "tokenizer.json").read_bytes()
+    again = TransformerEncoder(tmp_path / "used", max_tokens=MAX_TOKENS)
+    assert again.tokenize(["the parcel is late " * 40]) == fresh.tokenize(["the parcel is late " * 40])

@@ -77,4 +77,7 @@ class TransformerEncoder(torch.nn.Module):
     def save(self, folder: Path) -> None:
         """Write the encoder so that `transformers` loads the folder (safetensors)."""
         self.transformer.save_pretrained(folder, safe_serialization=True)
+        backend = self.tokenizer.backend_tokenizer  # keeps the limits of its last call, which no file may depend on
+        backend.no_truncation()
+        backend.enable_padding(pad_id=int(self.tokenizer.pad_token_id), pad_token=self.tokenizer.pad_token)
         self.tokenizer.save_pretrained(folder)
