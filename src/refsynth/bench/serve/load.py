@@ -46,23 +46,21 @@ class Tally:
 
     def __init__(self) -> None:
         self.seen: Counter[str] = Counter()
+        self.silent = 0
+        """Refusals (429, 503) that do not say when to come back."""
         self._seconds: dict[str, array[float]] = {}
 
     def __call__(self, reply: Reply) -> None:
         """Count a reply."""
         kind = reply.failure or str(reply.status)
         self.seen[kind] += 1
+        self.silent += reply.status in (429, 503) and not reply.retry_after
         self._seconds.setdefault(kind, array("f")).append(reply.seconds)
 
     def milliseconds(self, kind: str, share: float) -> float:
         """Return a quantile of the time of replies of one kind; NaN where there were none."""
         seconds = self._seconds.get(kind)
         return 1000 * float(np.quantile(np.frombuffer(seconds, np.float32), share)) if seconds else float("nan")
-
-    @property
-    def slowest(self) -> float:
-        """The longest time of any, in seconds."""
-        return max((max(seconds) for seconds in self._seconds.values()), default=0.0)
 
     @property
     def total(self) -> int:
@@ -80,9 +78,7 @@ class Connected:
     def __init__(self, session: aiohttp.ClientSession, package: Any) -> None:
         self._session, self._package = session, package
 
-    async def post(
-        self, path: str, body: Any, *, seconds: float = 30.0, headers: Mapping[str, str] | None = None
-    ) -> Reply:
+    async def post(self, path: str, body: Any, *, seconds: float = 30.0, headers: Mapping[str, str] | None = None) -> Reply:
         """Post JSON, or bytes as they are, and return what came back within `seconds`."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         loop, errors = asyncio.get_running_loop(), self._package

@@ -20,6 +20,7 @@ from refsynth.bench.serve.load import Connected, Reply, Tally, closed, connected
 from refsynth.bench.serve.plan import Bound, Job
 from refsynth.bench.serve.subject import short_text, ticket_text
 from refsynth.bench.serve.target import LOOPBACK, START, eventually, free_port, serving, started
+from refsynth.core.extras import require
 from refsynth.serve.auth import Keyring
 
 HANDLERS = Path(__file__).parent / "handlers"
@@ -42,6 +43,7 @@ class Side(NamedTuple):
     url: str
     path: str
     body: Callable[[str], Any]
+    process: int
     key: str | None = None
 
 
@@ -94,7 +96,7 @@ async def _interleaved(sides: list[Side], job: Job) -> None:
 
 
 async def _speed(side: Side, clients: int, seconds: float, text: Callable[[int], str], first: int) -> dict[str, Any]:
-    tally = Tally()
+    tally, before = Tally(), _cpu(side.process)
     async with connected(side.url, key=side.key) as server:
         took = await closed(_asking(server, side, text), tally, clients=clients, seconds=seconds, first=first)
     good = tally.seen["200"]
@@ -102,8 +104,17 @@ async def _speed(side: Side, clients: int, seconds: float, text: Callable[[int],
         "requests/s": round(good / took, 2),
         "p50_ms": round(tally.milliseconds("200", 0.5), 3),
         "p99_ms": round(tally.milliseconds("200", 0.99), 3),
+        "cpu_ms": round(1000 * (_cpu(side.process) - before) / max(good, 1), 3),
         "failed": tally.total - good,
     }
+
+
+def _cpu(process: int) -> float:
+    """Return the processor time of a process and its children: what a request costs even where other work slows everything."""
+    psutil = require("psutil", extra="dev")
+    parent = psutil.Process(process)
+    times = [one.cpu_times() for one in (parent, *parent.children(recursive=True))]
+    return float(sum(each.user + each.system for each in times))
 
 
 def _asking(server: Connected, side: Side, text: Callable[[int], str]) -> Callable[[int], Any]:
@@ -122,6 +133,7 @@ def _ratios(found: dict[str, dict[str, Any]], clients: int, short: bool) -> dict
     kind = "" if short else ", tickets"
     ratios = {f"micro-batching at {clients} clients{kind}": ratio("requests/s", OURS, ONE)}
     ratios[f"p50 of micro-batching at {clients} {'client' if clients == 1 else 'clients'}{kind}"] = ratio("p50_ms", OURS, ONE)
+    ratios[f"cpu of batches of one at {clients} clients{kind}"] = ratio("cpu_ms", ONE, OURS)
     if PROTECTED in found:
         ratios[f"protections at {clients} clients"] = ratio("requests/s", PROTECTED, OURS)
     for peer in PEERS:
@@ -148,7 +160,7 @@ def _ours(job: Job) -> Iterator[Any]:
 def _side(name: str, job: Job, *options: object, key: str | None = None) -> Iterator[Side]:
     folder = job.work / name.rpartition(" ")[2]
     with serving(job.bundle, folder, *options) as target:
-        yield Side(name, target.url, "/v1/predict", lambda text: {"texts": text}, key)
+        yield Side(name, target.url, "/v1/predict", lambda text: {"texts": text}, target.process.pid, key)
 
 
 class PeerError(Exception):
@@ -171,7 +183,7 @@ def _theirs(peer: Peer, job: Job) -> Iterator[Side]:
 
         if not eventually(answers, START, pause=0.2) or process.poll() is not None:
             raise PeerError(f"it did not come up; its log is {log}")
-        yield Side(peer.name, url, "/predict", peer.body)
+        yield Side(peer.name, url, "/predict", peer.body, process.pid)
 
 
 def _environment(peer: Peer, job: Job) -> Path:

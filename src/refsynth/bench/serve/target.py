@@ -76,14 +76,19 @@ def serving(bundle: Path, folder: Path, *options: object, meddled: bool = False)
     log.unlink(missing_ok=True)
     with started(command, log) as process:
         target = Target(process, "", log, state)
-        if not eventually(lambda: bool(target.events("serving")) or process.poll() is not None, START) or process.poll() is not None:
+        if (
+            not eventually(lambda: bool(target.events("serving")) or process.poll() is not None, START)
+            or process.poll() is not None
+        ):
             raise RefsynthError("the server did not come up", remedy=f"its log is {log}")
         target.url = f"http://{LOOPBACK}:{target.events('serving')[0]['port']}"
         yield target
 
 
 @contextmanager
-def started(command: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    command: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command, its output in a file, until the block ends; then end it with what it started."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as stream:
