@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -18,7 +19,7 @@ from refsynth.serve import explain
 from refsynth.serve.batching import RowError
 from refsynth.serve.engine import Answer, Question
 from refsynth.serve.errors import MEANINGS, ErrorBody, Failed, Invalid, NotFound, ServeError, Unavailable, body_of
-from refsynth.serve.front import UNFORESEEN, Front
+from refsynth.serve.front import UNFORESEEN, Front, Receive, Scope, Send
 from refsynth.serve.schema import (
     ExplainReply,
     ExplainRequest,
@@ -64,13 +65,13 @@ def build_app(service: Service) -> Front:
         default_response_class=Json,
     )
     _add_errors(api)
-    _add_predict(api, service)
+    hot = _add_predict(api, service)
     _add_explain(api, service)
     _add_feedback(api, service)
     _add_reading(api, service)
     _document_keys(api, required=service.guards.keys.required)
     return Front(
-        api,
+        partial(_dispatch, api, hot),
         routes=frozenset(str(getattr(route, "path", "")) for route in api.routes),
         health=service.health,
         metrics=service.metrics,
@@ -81,11 +82,32 @@ def build_app(service: Service) -> Front:
     )
 
 
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+async def _dispatch(api: FastAPI, hot: Mapping[str, Endpoint], scope: Scope, receive: Receive, send: Send) -> None:
+    """Call the endpoints of `hot` paths without the layers of FastAPI, a sixth of what a request costs; it describes them."""
+    endpoint = hot.get(scope["path"])
+    if endpoint is None or scope["method"] != "POST":
+        await api(scope, receive, send)
+        return
+    request = Request(scope, receive)
+    try:
+        response = await endpoint(request)
+    except ServeError as error:
+        response = _refusal(request, error)
+    await response(scope, receive, send)
+
+
+def _refusal(request: Request, error: ServeError) -> Response:
+    content = body_of(error.reason, error.found, request.scope["request_id"])
+    return Response(content, error.status, error.headers(), "application/json")
+
+
 def _add_errors(api: FastAPI) -> None:
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, ServeError)
-        content = body_of(error.reason, error.found, request.scope["request_id"])
-        return Response(content, error.status, error.headers(), "application/json")
+        return _refusal(request, error)
 
     async def foreign(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -102,7 +124,9 @@ def _add_errors(api: FastAPI) -> None:
     api.add_exception_handler(HTTPException, foreign)
 
 
-def _add_predict(api: FastAPI, service: Service) -> None:
+def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
+    """Add the routes, and return them by path."""
+
     async def answer(request: Request, key: Caller, texts: list[str]) -> list[Answer | RowError]:
         service.admit(request, key, texts)
         answers = await service.ask(request, [Question(text) for text in texts])
@@ -132,6 +156,8 @@ def _add_predict(api: FastAPI, service: Service) -> None:
             raise Failed("the model failed on a text")
         scores = [_scores(one.prediction) for one in answers if isinstance(one, Answer)]
         return Json(scores if _is_batch(body) else scores[0])
+
+    return {"/v1/predict": predict, "/predict": tei}
 
 
 def _is_batch(body: TeiRequest) -> bool:

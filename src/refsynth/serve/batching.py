@@ -36,6 +36,10 @@ class QueueFullError(RefsynthError):
         super().__init__("the queue is full", remedy=f"try again in {math.ceil(wait)} s")
 
 
+class AbandonedError(Exception):
+    """The caller went before the answer came."""
+
+
 class RowError(RefsynthError):
     """The model failed on this row, alone. `reason` is the class of what it raised; its message may hold the text."""
 
@@ -169,7 +173,13 @@ class Batcher(Generic[Item, Answer]):
         return max(self.wait, 1.0)
 
     async def submit(
-        self, items: Sequence[Item], costs: Iterable[int], *, deadline: float, urgent: bool = False
+        self,
+        items: Sequence[Item],
+        costs: Iterable[int],
+        *,
+        deadline: float,
+        urgent: bool = False,
+        gone: asyncio.Future[None] | None = None,
     ) -> list[Answer | RowError]:
         """Return an answer for each item, in their order; a row that the model failed on has a RowError in its place.
 
@@ -180,10 +190,12 @@ class Batcher(Generic[Item, Answer]):
             costs: of each item, in the unit of `batch_cost`.
             deadline: on the clock of the event loop.
             urgent: go before all that waits and past the bounds; for the canary.
+            gone: is done when the caller has gone.
 
         Raises:
             QueueFullError: the queue is full.
             TimeoutError: the deadline passed.
+            AbandonedError: the caller has gone.
         """
         if not items:
             return []
@@ -199,8 +211,10 @@ class Batcher(Generic[Item, Answer]):
         self._waiting_cost += 0 if urgent else sum(row.cost for row in call.rows)
         self._arrived.set()
         try:
-            async with asyncio.timeout_at(deadline):
-                await call.done
+            ends = (call.done,) if gone is None else (call.done, gone)
+            await asyncio.wait(ends, timeout=max(0.0, deadline - now), return_when=asyncio.FIRST_COMPLETED)
+            if not call.done.done():
+                raise TimeoutError if gone is None or not gone.done() else AbandonedError
         finally:
             for row in call.rows:
                 self._forget(row)
