@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
 
 from refsynth.core.errors import RefsynthError
 from refsynth.core.types import Prediction
 from refsynth.serve import explain
 from refsynth.serve.batching import RowError
 from refsynth.serve.engine import Answer, Question
-from refsynth.serve.errors import MEANINGS, ErrorBody, Failed, Invalid, NotFound, ServeError, Unavailable, body_of
-from refsynth.serve.front import UNFORESEEN, Front, Receive, Scope, Send
+from refsynth.serve.errors import MEANINGS, ErrorBody, Failed, Invalid, NotFound, Unavailable
+from refsynth.serve.front import Front
+from refsynth.serve.replies import Endpoint, Json, add_errors, dispatch
 from refsynth.serve.schema import (
     ExplainReply,
     ExplainRequest,
@@ -42,18 +40,6 @@ READING = (401, 403, 405, 500, 503)
 ASKING = (401, 403, 405, 408, 413, 415, 422, 429, 500, 503, 504)
 
 
-class Json(Response):
-    """A reply that is JSON already, or becomes it here."""
-
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        """Return the bytes."""
-        if isinstance(content, BaseModel):
-            return content.model_dump_json().encode()
-        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-
-
 def build_app(service: Service) -> Front:
     """Return the whole application of one worker."""
     api = FastAPI(
@@ -64,14 +50,14 @@ def build_app(service: Service) -> Front:
         redoc_url=None,
         default_response_class=Json,
     )
-    _add_errors(api)
+    add_errors(api)
     hot = _add_predict(api, service)
     _add_explain(api, service)
     _add_feedback(api, service)
     _add_reading(api, service)
     _document_keys(api, required=service.guards.keys.required)
     return Front(
-        partial(_dispatch, api, hot),
+        partial(dispatch, api, hot),
         routes=frozenset(str(getattr(route, "path", "")) for route in api.routes),
         health=service.health,
         metrics=service.metrics,
@@ -80,48 +66,6 @@ def build_app(service: Service) -> Front:
         deadline=service.settings.deadline,
         log=service.settings.log_requests,
     )
-
-
-Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-async def _dispatch(api: FastAPI, hot: Mapping[str, Endpoint], scope: Scope, receive: Receive, send: Send) -> None:
-    """Call the endpoints of `hot` paths without the layers of FastAPI, a sixth of what a request costs; it describes them."""
-    endpoint = hot.get(scope["path"])
-    if endpoint is None or scope["method"] != "POST":
-        await api(scope, receive, send)
-        return
-    request = Request(scope, receive)
-    try:
-        response = await endpoint(request)
-    except ServeError as error:
-        response = _refusal(request, error)
-    await response(scope, receive, send)
-
-
-def _refusal(request: Request, error: ServeError) -> Response:
-    content = body_of(error.reason, error.found, request.scope["request_id"])
-    return Response(content, error.status, error.headers(), "application/json")
-
-
-def _add_errors(api: FastAPI) -> None:
-    async def refused(request: Request, error: Exception) -> Response:
-        assert isinstance(error, ServeError)
-        return _refusal(request, error)
-
-    async def foreign(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid")
-        content = body_of(code, MEANINGS.get(error.status_code, "refused"), request.scope["request_id"])
-        return Response(content, error.status_code, error.headers, "application/json")
-
-    async def unforeseen(request: Request, error: Exception) -> Response:
-        content = body_of("internal_error", UNFORESEEN, request.scope["request_id"])
-        return Response(content, 500, media_type="application/json")
-
-    api.add_exception_handler(ServeError, refused)
-    api.add_exception_handler(Exception, unforeseen)  # raised again for the front, which logs it
-    api.add_exception_handler(HTTPException, foreign)
 
 
 def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:

@@ -1,4 +1,4 @@
-"""Whether every request gets its own answer, once: numbered texts from many clients, bad rows in their batches, callers that leave."""
+"""Whether every request gets its own answer, once: numbered texts from many clients, bad rows among them, callers that leave."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that die, freeze, hang or fail under load; servers that are told to end; bundles that are switched, broken ones among them."""
+"""Workers that die, freeze, hang or fail under load; servers that are told to end; bundles that are switched under load."""
 
 from __future__ import annotations
 

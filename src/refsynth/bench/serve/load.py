@@ -1,4 +1,4 @@
-"""The load: clients that ask as fast as they are answered (closed), or at a rate whatever happens (open). aiohttp does the HTTP."""
+"""The load: clients that ask as fast as they are answered (closed), or at a rate whatever happens (open). HTTP by aiohttp."""
 
 from __future__ import annotations
 
@@ -128,8 +128,8 @@ async def closed(ask: Ask, take: Take, *, clients: int, seconds: float = 0.0, re
     return loop.time() - begun
 
 
-async def open_loop(ask: Ask, take: Take, *, rate: float, seconds: float, first: int = 0) -> None:
-    """Send requests at a rate (1/s) however long the replies take, and wait for all replies."""
+async def open_loop(ask: Ask, take: Take, *, rate: float, seconds: float, first: int = 0) -> float:
+    """Send requests at a rate (1/s) however long the replies take, wait for all, and return the seconds that sending took."""
     loop = asyncio.get_running_loop()
     begun, under_way = loop.time(), set()
 
@@ -144,7 +144,9 @@ async def open_loop(ask: Ask, take: Take, *, rate: float, seconds: float, first:
         task = loop.create_task(one(first + number))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
+    sent = loop.time() - begun
     await asyncio.gather(*under_way)
+    return sent
 
 
 def predict(server: Connected, text: Callable[[int], str], *, seconds: float = 30.0) -> Ask:

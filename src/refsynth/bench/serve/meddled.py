@@ -1,5 +1,6 @@
-"""`refsynth serve` with a model that texts can break: `poison` fails its batch, `exit` ends the process, `hang` never returns,
-`broken` makes all that follow fail. Takes the options that `serving` gives and those of `Settings`.
+"""`refsynth serve` with a model that texts can break. Takes the options that `serving` gives and those of `Settings`.
+
+`poison` fails its batch, `exit` ends the process, `hang` never returns, `broken` makes all that follow fail.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ if __name__ == "__main__":
 
     configure()
     if sys.argv[1].isdecimal():  # a worker: the descriptors of its socket and of its line to the supervisor
-        Model.predict = predict  # type: ignore[method-assign]
+        Model.predict = predict  # type: ignore[method-assign, assignment]
         main(int(sys.argv[1]), int(sys.argv[2]), compose)
     else:
         _serve(*sys.argv[1:])

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from refsynth.bench.serve.load import REFUSED, Tally, closed, connected, open_loop, predict
+from refsynth.bench.serve.load import REFUSED, Reply, Tally, closed, connected, open_loop, predict
 from refsynth.bench.serve.plan import Bound, Job
 from refsynth.bench.serve.subject import short_text
 from refsynth.bench.serve.target import Target, eventually, serving
@@ -60,17 +60,23 @@ async def capacity(target: Target, seconds: float, *, fresh: bool = False, clien
 
 async def _flood(target: Target, peak: float, seconds: float, *, fresh: bool) -> dict[str, Any]:
     tally, loop = Tally(), asyncio.get_running_loop()
-    begun = loop.time()
+    until, within = loop.time() + seconds, 0
+
+    def take(reply: Reply) -> None:
+        nonlocal within
+        within += reply.status == 200 and loop.time() <= until
+        tally(reply)
+
     async with connected(target.url, fresh=fresh) as server:
-        await open_loop(predict(server, short_text, seconds=LATE), tally, rate=TIMES * peak, seconds=seconds, first=3 * 10**7)
-    took = loop.time() - begun
+        sent = await open_loop(
+            predict(server, short_text, seconds=LATE), take, rate=TIMES * peak, seconds=seconds, first=3 * 10**7
+        )
     return {
         "sent": tally.total,
-        "sent/s": round(tally.total / took, 1),
+        "sent / peak": round(tally.total / sent / peak, 2),
         "answered": tally.seen["200"],
         **_unanswered(tally),
-        # The queue is worked off after the last request: what is answered then counts, and so does its time.
-        "goodput / peak": round(tally.seen["200"] / took / peak, 3),
+        "goodput / peak": round(within / seconds / peak, 3),
         "p99 of answers (ms)": round(tally.milliseconds("200", 0.99), 1),
         "p99 of refusals (ms)": round(tally.milliseconds("503", 0.99), 1) if tally.seen["503"] else None,
         "false restarts": len(target.events("worker lost")),

@@ -128,7 +128,7 @@ def _ratios(found: dict[str, dict[str, Any]], clients: int, short: bool) -> dict
     """Return what the bounds are about, and our speed over each peer's."""
 
     def ratio(figure: str, one: str, other: str) -> float:
-        return round(found[one][figure] / max(found[other][figure], 1e-9), 4)
+        return round(float(found[one][figure]) / max(float(found[other][figure]), 1e-9), 4)
 
     kind = "" if short else ", tickets"
     ratios = {f"micro-batching at {clients} clients{kind}": ratio("requests/s", OURS, ONE)}

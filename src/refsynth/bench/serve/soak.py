@@ -17,6 +17,8 @@ SHARE = 0.8
 WARM = 0.2
 """The part of the time after which memory is to stay where it is."""
 SAMPLES = 200
+REST = 2.0
+"""Seconds for closed connections to be forgotten."""
 
 BOUNDS = (
     Bound("soak", "5xx", limit=0),
@@ -31,7 +33,6 @@ class Held(NamedTuple):
     """What the workers hold together."""
 
     megabytes: float
-    descriptors: int
     threads: int
 
 
@@ -43,6 +44,7 @@ def measure(job: Job) -> None:
 
 async def _soak(target: Target, seconds: float, short: float) -> dict[str, Any]:
     rate = SHARE * await capacity(target, short)
+    at_rest = await _descriptors(target)
     tally, samples = Tally(), [_held(target)]
 
     async def watch() -> None:
@@ -54,6 +56,7 @@ async def _soak(target: Target, seconds: float, short: float) -> dict[str, Any]:
     async with connected(target.url) as server:
         await open_loop(predict(server, short_text), tally, rate=rate, seconds=seconds)
     watching.cancel()
+    left = await _descriptors(target) - at_rest
     warm = samples[int(WARM * len(samples)) :]
     edge = max(1, len(warm) // 10)  # single samples hold whatever batch was running
     first, last = (np.median(part, axis=0) for part in (warm[:edge], warm[-edge:]))
@@ -66,8 +69,8 @@ async def _soak(target: Target, seconds: float, short: float) -> dict[str, Any]:
         "p99 (ms)": round(tally.milliseconds("200", 0.99), 1),
         "megabytes": round(float(last[0]), 1),
         "memory growth (%)": round(float(100 * (last[0] / first[0] - 1)), 2),
-        "descriptor growth": float(last[1] - first[1]),
-        "thread growth": float(last[2] - first[2]),
+        "descriptor growth": left,
+        "thread growth": float(last[1] - first[1]),
         "restarts": len(target.events("worker lost")),
     }
 
@@ -76,6 +79,11 @@ def _held(target: Target) -> Held:
     workers = target.workers()
     return Held(
         sum(worker.memory_info().rss for worker in workers) / 2**20,
-        sum(worker.num_fds() for worker in workers),
         sum(worker.num_threads() for worker in workers),
     )
+
+
+async def _descriptors(target: Target) -> int:
+    """Return the descriptors that the workers hold while nobody is connected."""
+    await asyncio.sleep(REST)
+    return sum(worker.num_fds() for worker in target.workers())

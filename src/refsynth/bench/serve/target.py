@@ -1,4 +1,4 @@
-"""Servers as processes of their own: started, watched through their log, and ended; nothing that was not started here is touched."""
+"""Servers as processes of their own: started, watched through their log, and ended. Nothing else is touched."""
 
 from __future__ import annotations
 
