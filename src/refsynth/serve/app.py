@@ -15,6 +15,7 @@ from refsynth.core.types import Prediction
 from refsynth.serve import explain
 from refsynth.serve.batching import RowError
 from refsynth.serve.engine import Answer, Question
+from refsynth.serve.console import add_console
 from refsynth.serve.errors import MEANINGS, ErrorBody, Failed, Invalid, NotFound, Unavailable
 from refsynth.serve.front import Front
 from refsynth.serve.replies import Endpoint, Json, add_errors, dispatch
@@ -23,6 +24,8 @@ from refsynth.serve.schema import (
     ExplainRequest,
     FeedbackReply,
     FeedbackRequest,
+    GivenOut,
+    GivenReply,
     LiveReply,
     ModelOut,
     ModelsReply,
@@ -36,6 +39,8 @@ from refsynth.serve.seams import Caller
 from refsynth.serve.service import Service
 
 DIGITS = 6
+RECENT = 20
+NO_RECORD = "this server keeps no record of its requests"
 READING = (401, 403, 405, 500, 503)
 ASKING = (401, 403, 405, 408, 413, 415, 422, 429, 500, 503, 504)
 
@@ -55,6 +60,7 @@ def build_app(service: Service) -> Front:
     _add_explain(api, service)
     _add_feedback(api, service)
     _add_reading(api, service)
+    add_console(api)
     _document_keys(api, required=service.guards.keys.required)
     return Front(
         partial(dispatch, api, hot),
@@ -195,7 +201,7 @@ def _add_feedback(api: FastAPI, service: Service) -> None:
         body = await service.read(request, FeedbackRequest)
         recorder = service.guards.recorder
         if not recorder.enabled:
-            raise NotFound("this server keeps no record of its requests", code="no_record")
+            raise NotFound(NO_RECORD, code="no_record")
         if body.label not in service.engine.current.model.labels:
             raise Invalid("label: the model has no such label; /v1/models lists them")
         write = partial(recorder.feedback, request_id=body.request_id, row=body.row, label=body.label, key=key.id)
@@ -204,6 +210,19 @@ def _add_feedback(api: FastAPI, service: Service) -> None:
         except RefsynthError as error:
             raise Unavailable("the feedback could not be written", code="record_unavailable", retry_after=1) from error
         return Json(FeedbackReply(request_id=body.request_id, row=body.row, outcome=outcome))
+
+    @api.get("/v1/feedback", **_documented(GivenReply, (401, 403, 404, *READING[2:])))
+    async def recent(request: Request) -> Response:
+        """Show the last feedback, the newest first."""
+        service.authorise(request, "admin")
+        recorder = service.guards.recorder
+        if not recorder.enabled:
+            raise NotFound(NO_RECORD, code="no_record")
+        try:
+            found = await asyncio.to_thread(recorder.recent, RECENT)
+        except RefsynthError as error:
+            raise Unavailable("the record does not answer", code="record_unavailable", retry_after=1) from error
+        return Json(GivenReply(data=[GivenOut(**one._asdict()) for one in found]))
 
 
 def _add_reading(api: FastAPI, service: Service) -> None:
