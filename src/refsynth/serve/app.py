@@ -14,8 +14,8 @@ from refsynth.core.errors import RefsynthError
 from refsynth.core.types import Prediction
 from refsynth.serve import explain
 from refsynth.serve.batching import RowError
-from refsynth.serve.engine import Answer, Question
 from refsynth.serve.console import add_console
+from refsynth.serve.engine import Answer, Question
 from refsynth.serve.errors import MEANINGS, ErrorBody, Failed, Invalid, NotFound, Unavailable
 from refsynth.serve.front import Front
 from refsynth.serve.replies import Endpoint, Json, add_errors, dispatch

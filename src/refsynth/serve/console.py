@@ -1,7 +1,7 @@
 """The page at `/`: try a text, see the figures and the recent feedback. One file, nothing from elsewhere.
 
-The page holds no data: what it shows it asks of the other routes, with the key that is typed into it. Its policy lets only its own
-script and style run, named by their hashes, and lets them talk to this server alone.
+The page holds no data: what it shows it asks of the other routes, with the key that is typed into it. Its policy lets only its
+own script and style run, named by their hashes, and lets them talk to this server alone.
 """
 
 from __future__ import annotations

@@ -47,13 +47,13 @@ def _serve(bundle: str, *options: str) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from refsynth.cli.guards import compose
     from refsynth.serve.logs import configure
+    from refsynth.serve.seams import Guards
     from refsynth.serve.worker import main
 
     configure()
     if sys.argv[1].isdecimal():  # a worker: the descriptors of its socket and of its line to the supervisor
         Model.predict = predict  # type: ignore[method-assign, assignment]
-        main(int(sys.argv[1]), int(sys.argv[2]), compose)
+        main(int(sys.argv[1]), int(sys.argv[2]), lambda options, shared: Guards())
     else:
         _serve(*sys.argv[1:])

@@ -13,7 +13,7 @@ import httpx
 
 from refsynth.bench.serve.load import REFUSED, Reply, Tally, closed, connected, open_loop, predict
 from refsynth.bench.serve.plan import Bound, Job
-from refsynth.bench.serve.subject import short_text
+from refsynth.bench.serve.subject import ticket_text
 from refsynth.bench.serve.target import Target, eventually, serving
 
 TIMES = 3.0
@@ -52,7 +52,7 @@ async def capacity(target: Target, seconds: float, *, fresh: bool = False, clien
     """Return the answers per second that clients get who wait for each."""
     tally = Tally()
     async with connected(target.url, fresh=fresh) as server:
-        ask = predict(server, short_text)
+        ask = predict(server, ticket_text)
         await closed(ask, Tally(), clients=clients, seconds=1.0, first=10**7)
         took = await closed(ask, tally, clients=clients, seconds=seconds, first=2 * 10**7)
     return tally.seen["200"] / took
@@ -69,7 +69,7 @@ async def _flood(target: Target, peak: float, seconds: float, *, fresh: bool) ->
 
     async with connected(target.url, fresh=fresh) as server:
         sent = await open_loop(
-            predict(server, short_text, seconds=LATE), take, rate=TIMES * peak, seconds=seconds, first=3 * 10**7
+            predict(server, ticket_text, seconds=LATE), take, rate=TIMES * peak, seconds=seconds, first=3 * 10**7
         )
     return {
         "sent": tally.total,
@@ -96,7 +96,7 @@ def _unanswered(tally: Tally) -> dict[str, Any]:
 
 async def _burst(target: Target, tally: Tally, size: int, *, first: int) -> None:
     async with connected(target.url) as server:
-        ask = predict(server, short_text, seconds=LATE)
+        ask = predict(server, ticket_text, seconds=LATE)
         for reply in await asyncio.gather(*(ask(first + number) for number in range(size))):
             tally(reply)
 

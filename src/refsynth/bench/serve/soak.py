@@ -10,7 +10,7 @@ import numpy as np
 from refsynth.bench.serve.load import Tally, connected, open_loop, predict
 from refsynth.bench.serve.overload import capacity
 from refsynth.bench.serve.plan import Bound, Job
-from refsynth.bench.serve.subject import short_text
+from refsynth.bench.serve.subject import ticket_text
 from refsynth.bench.serve.target import Target, serving
 
 SHARE = 0.8
@@ -54,7 +54,7 @@ async def _soak(target: Target, seconds: float, short: float) -> dict[str, Any]:
 
     watching = asyncio.create_task(watch())
     async with connected(target.url) as server:
-        await open_loop(predict(server, short_text), tally, rate=rate, seconds=seconds)
+        await open_loop(predict(server, ticket_text), tally, rate=rate, seconds=seconds)
     watching.cancel()
     left = await _descriptors(target) - at_rest
     warm = samples[int(WARM * len(samples)) :]

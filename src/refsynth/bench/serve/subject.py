@@ -18,8 +18,8 @@ from refsynth.task import Task
 
 LABELS = ("billing", "delivery", "other")
 TERMS = tuple(f"w{index}" for index in range(400))
-WORDS = 4
-"""Words of a short text: about eight tokens with the marks of its ends."""
+WORDS = 6
+"""Words of a short text: about nine tokens with the marks of its ends."""
 _MIX = 2654435761  # a large prime (Knuth's hash), coprime to every number of texts here: neighbours become strangers
 _EXAMPLE = files("refsynth") / "examples" / "tickets"
 
@@ -64,7 +64,7 @@ def exact_bundle(folder: Path, *, seed: int = 0) -> Path:
 
 
 def short_text(number: int) -> str:
-    """Return a text of four words of the tickets that no other number below a billion gives."""
+    """Return a text of a few words of the tickets that no other number below a billion gives."""
     return " ".join(_spelled(number, _vocabulary()))
 
 
