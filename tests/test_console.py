@@ -1,4 +1,4 @@
-"""The console in a real browser: texts are labelled and explained, figures move, keys stay in memory, nothing is loaded elsewhere."""
+"""The console in a real browser: texts are labelled and explained, figures move, keys stay in memory, all is from here."""
 
 from __future__ import annotations
 
