@@ -18,6 +18,8 @@ from refsynth.bench.serve.target import Target, eventually, serving
 
 TIMES = 3.0
 DEADLINE = 10.0
+FULL = 0.25
+"""The part of the flood after which answers are counted: then the queue is full, and a batch that began before ends within."""
 LATE = 1.1 * DEADLINE
 """A reply after this many seconds is none."""
 REST = 20.0
@@ -60,11 +62,11 @@ async def capacity(target: Target, seconds: float, *, fresh: bool = False, clien
 
 async def _flood(target: Target, peak: float, seconds: float, *, fresh: bool) -> dict[str, Any]:
     tally, loop = Tally(), asyncio.get_running_loop()
-    until, within = loop.time() + seconds, 0
+    begun, within = loop.time(), 0
 
     def take(reply: Reply) -> None:
         nonlocal within
-        within += reply.status == 200 and loop.time() <= until
+        within += reply.status == 200 and FULL * seconds < loop.time() - begun <= seconds
         tally(reply)
 
     async with connected(target.url, fresh=fresh) as server:
@@ -76,7 +78,7 @@ async def _flood(target: Target, peak: float, seconds: float, *, fresh: bool) ->
         "sent / peak": round(tally.total / sent / peak, 2),
         "answered": tally.seen["200"],
         **_unanswered(tally),
-        "goodput / peak": round(within / seconds / peak, 3),
+        "goodput / peak": round(within / (1 - FULL) / seconds / peak, 3),
         "p99 of answers (ms)": round(tally.milliseconds("200", 0.99), 1),
         "p99 of refusals (ms)": round(tally.milliseconds("503", 0.99), 1) if tally.seen["503"] else None,
         "false restarts": len(target.events("worker lost")),
