@@ -1,9 +1,9 @@
-# Five commands: install, check, test, demo, bench (and docs, which checks what the documentation says).
+# Five commands: install, check, test, demo, bench (and docs, which checks what the documentation says; soak, half an hour of load).
 PYTHON ?= python3.11
 BIN := .venv/bin
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: install check test demo bench docs lock
+.PHONY: install check test demo bench soak docs lock
 
 install: .venv/.installed
 
@@ -30,6 +30,9 @@ demo: models
 
 bench: install
 	$(BIN)/refsynth bench --help
+
+soak: models
+	$(BIN)/refsynth bench serve --only soak --long --again
 
 docs: install
 	$(BIN)/pytest -q tests/test_docs.py

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planted import harmless, plant
+from refsynth.bench.serve.planted import harmless, plant
 from refsynth.serve.redact import Kind, Redactor
 
 redactor = Redactor()

@@ -415,6 +415,9 @@ class Memory:
     def predictions(self, served: Sequence[seams.Served]) -> None:
         self.served += served
 
+    def recent(self, n: int) -> list[seams.Given]:
+        return []
+
     def feedback(self, *, request_id: str, row: int, label: str, key: str) -> seams.Outcome:
         if self.broken:
             raise InputError("disk full")
@@ -433,7 +436,7 @@ class TestGuards:
             guarded = [
                 (path, method) for path, methods in described["paths"].items() for method in methods if "/health/" not in path
             ]
-            assert len(guarded) == 5
+            assert len(guarded) == 6
             for path, method in [*guarded, ("/metrics", "get")]:
                 for header in (
                     {},

@@ -107,6 +107,31 @@ def drafting(data: Data, results: Results = RESULTS, quick: Quick = False, as_js
     _show(outcome(measure(data, results, version=refsynth.__version__, quick=quick, say=_say)), as_json=as_json)
 
 
+@bench.command("serve")
+def serve(
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="What is served; left out, a bundle of the built-in tickets is made.")
+    ] = None,
+    only: Annotated[str | None, typer.Option("--only", help="Comma-separated parts, instead of all.")] = None,
+    long: Annotated[bool, typer.Option("--long", help="The full counts: hours.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Measure what this version has measured already.")] = False,
+    results: Results = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """The server under load, faults and attack: peers, identity, overload, kills, soak, fuzz, privacy. Loopback only.
+
+    Example: refsynth bench serve --only peers,overload
+    """
+    import refsynth
+    from refsynth.bench.serve.plan import LONG, SHORT
+    from refsynth.bench.serve.suite import chosen, measure, outcome
+
+    parts, size = chosen(only), LONG if long else SHORT
+    served = None if bundle is None else bundle.resolve()
+    cells = measure(results, bundle=served, parts=parts, size=size, again=again, version=refsynth.__version__, say=_say)
+    _show(outcome(cells, parts), as_json=as_json)
+
+
 def _suite(suite: Suite, data: Path, results: Path, seeds: int, *, quick: bool, as_json: bool, sets: str | None) -> None:
     _quiet()
     only = None if sets is None else tuple(sets.split(","))

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from refsynth.core.errors import AccessError
 from refsynth.serve.auth import KeyChecker
 from refsynth.serve.limits import Limiter, Quota
-from refsynth.serve.seams import Caller, Guards, NoRecord, OpenKeys, Outcome, Served
+from refsynth.serve.seams import Caller, Given, Guards, NoRecord, OpenKeys, Outcome, Served
 
 if TYPE_CHECKING:
     from refsynth.monitor.record import Record
@@ -130,6 +130,15 @@ class Recorder:
 
         (outcome,) = self._record.add_feedback([Feedback(request_id, row, label, source=key)])
         return outcome.value
+
+    def recent(self, n: int) -> Sequence[Given]:
+        """Return the last feedback, the newest first.
+
+        Raises:
+            RecordError: the record does not answer.
+        """
+        found = self._record.recent_feedback(n)
+        return [Given(one.request_id, one.row, one.label, one.predicted, one.text, one.updated) for one in found]
 
     def close(self) -> None:
         """Write what waits and close the database."""

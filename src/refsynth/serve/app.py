@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
 
 from refsynth.core.errors import RefsynthError
 from refsynth.core.types import Prediction
 from refsynth.serve import explain
 from refsynth.serve.batching import RowError
+from refsynth.serve.console import add_console
 from refsynth.serve.engine import Answer, Question
-from refsynth.serve.errors import MEANINGS, ErrorBody, Failed, Invalid, NotFound, ServeError, Unavailable, body_of
-from refsynth.serve.front import UNFORESEEN, Front
+from refsynth.serve.errors import MEANINGS, ErrorBody, Failed, Invalid, NotFound, Unavailable
+from refsynth.serve.front import Front
+from refsynth.serve.replies import Endpoint, Json, add_errors, dispatch
 from refsynth.serve.schema import (
     ExplainReply,
     ExplainRequest,
     FeedbackReply,
     FeedbackRequest,
+    GivenOut,
+    GivenReply,
     LiveReply,
     ModelOut,
     ModelsReply,
@@ -37,20 +39,10 @@ from refsynth.serve.seams import Caller
 from refsynth.serve.service import Service
 
 DIGITS = 6
+RECENT = 20
+NO_RECORD = "this server keeps no record of its requests"
 READING = (401, 403, 405, 500, 503)
 ASKING = (401, 403, 405, 408, 413, 415, 422, 429, 500, 503, 504)
-
-
-class Json(Response):
-    """A reply that is JSON already, or becomes it here."""
-
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        """Return the bytes."""
-        if isinstance(content, BaseModel):
-            return content.model_dump_json().encode()
-        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def build_app(service: Service) -> Front:
@@ -63,14 +55,15 @@ def build_app(service: Service) -> Front:
         redoc_url=None,
         default_response_class=Json,
     )
-    _add_errors(api)
-    _add_predict(api, service)
+    add_errors(api)
+    hot = _add_predict(api, service)
     _add_explain(api, service)
     _add_feedback(api, service)
     _add_reading(api, service)
+    add_console(api)
     _document_keys(api, required=service.guards.keys.required)
     return Front(
-        api,
+        partial(dispatch, api, hot),
         routes=frozenset(str(getattr(route, "path", "")) for route in api.routes),
         health=service.health,
         metrics=service.metrics,
@@ -81,28 +74,9 @@ def build_app(service: Service) -> Front:
     )
 
 
-def _add_errors(api: FastAPI) -> None:
-    async def refused(request: Request, error: Exception) -> Response:
-        assert isinstance(error, ServeError)
-        content = body_of(error.reason, error.found, request.scope["request_id"])
-        return Response(content, error.status, error.headers(), "application/json")
+def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
+    """Add the routes, and return them by path."""
 
-    async def foreign(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid")
-        content = body_of(code, MEANINGS.get(error.status_code, "refused"), request.scope["request_id"])
-        return Response(content, error.status_code, error.headers, "application/json")
-
-    async def unforeseen(request: Request, error: Exception) -> Response:
-        content = body_of("internal_error", UNFORESEEN, request.scope["request_id"])
-        return Response(content, 500, media_type="application/json")
-
-    api.add_exception_handler(ServeError, refused)
-    api.add_exception_handler(Exception, unforeseen)  # raised again for the front, which logs it
-    api.add_exception_handler(HTTPException, foreign)
-
-
-def _add_predict(api: FastAPI, service: Service) -> None:
     async def answer(request: Request, key: Caller, texts: list[str]) -> list[Answer | RowError]:
         service.admit(request, key, texts)
         answers = await service.ask(request, [Question(text) for text in texts])
@@ -132,6 +106,8 @@ def _add_predict(api: FastAPI, service: Service) -> None:
             raise Failed("the model failed on a text")
         scores = [_scores(one.prediction) for one in answers if isinstance(one, Answer)]
         return Json(scores if _is_batch(body) else scores[0])
+
+    return {"/v1/predict": predict, "/predict": tei}
 
 
 def _is_batch(body: TeiRequest) -> bool:
@@ -225,7 +201,7 @@ def _add_feedback(api: FastAPI, service: Service) -> None:
         body = await service.read(request, FeedbackRequest)
         recorder = service.guards.recorder
         if not recorder.enabled:
-            raise NotFound("this server keeps no record of its requests", code="no_record")
+            raise NotFound(NO_RECORD, code="no_record")
         if body.label not in service.engine.current.model.labels:
             raise Invalid("label: the model has no such label; /v1/models lists them")
         write = partial(recorder.feedback, request_id=body.request_id, row=body.row, label=body.label, key=key.id)
@@ -234,6 +210,19 @@ def _add_feedback(api: FastAPI, service: Service) -> None:
         except RefsynthError as error:
             raise Unavailable("the feedback could not be written", code="record_unavailable", retry_after=1) from error
         return Json(FeedbackReply(request_id=body.request_id, row=body.row, outcome=outcome))
+
+    @api.get("/v1/feedback", **_documented(GivenReply, (401, 403, 404, *READING[2:])))
+    async def recent(request: Request) -> Response:
+        """Show the last feedback, the newest first."""
+        service.authorise(request, "admin")
+        recorder = service.guards.recorder
+        if not recorder.enabled:
+            raise NotFound(NO_RECORD, code="no_record")
+        try:
+            found = await asyncio.to_thread(recorder.recent, RECENT)
+        except RefsynthError as error:
+            raise Unavailable("the record does not answer", code="record_unavailable", retry_after=1) from error
+        return Json(GivenReply(data=[GivenOut(**one._asdict()) for one in found]))
 
 
 def _add_reading(api: FastAPI, service: Service) -> None:

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-import queue
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from refsynth.core.errors import RefsynthError
+from refsynth.serve.thread import ModelThread
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -36,6 +35,10 @@ class QueueFullError(RefsynthError):
         super().__init__("the queue is full", remedy=f"try again in {math.ceil(wait)} s")
 
 
+class AbandonedError(Exception):
+    """The caller went before the answer came."""
+
+
 class RowError(RefsynthError):
     """The model failed on this row, alone. `reason` is the class of what it raised; its message may hold the text."""
 
@@ -50,44 +53,6 @@ class Batch(NamedTuple):
     rows: int
     waited: float
     took: float
-
-
-class ModelThread:
-    """One daemon thread that runs functions in turn. A function that never returns does not keep the process from ending."""
-
-    def __init__(self, name: str) -> None:
-        self._work: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
-
-    def call(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
-        """Return a future for what the function returns or raises."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._work.put((function, future))
-        return future
-
-    def close(self) -> None:
-        """Let the thread end after what it was given."""
-        self._work.put(None)
-
-    def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            function, future = work
-            try:
-                result, error = function(), None
-            except Exception as raised:  # noqa: BLE001 - whatever a model raises belongs to who asked, not to this thread
-                result, error = None, raised
-            if not future.get_loop().is_closed():
-                future.get_loop().call_soon_threadsafe(_settle, future, result, error)
-
-
-def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
 
 
 @dataclass(eq=False, slots=True)
@@ -169,7 +134,13 @@ class Batcher(Generic[Item, Answer]):
         return max(self.wait, 1.0)
 
     async def submit(
-        self, items: Sequence[Item], costs: Iterable[int], *, deadline: float, urgent: bool = False
+        self,
+        items: Sequence[Item],
+        costs: Iterable[int],
+        *,
+        deadline: float,
+        urgent: bool = False,
+        gone: asyncio.Future[None] | None = None,
     ) -> list[Answer | RowError]:
         """Return an answer for each item, in their order; a row that the model failed on has a RowError in its place.
 
@@ -180,10 +151,12 @@ class Batcher(Generic[Item, Answer]):
             costs: of each item, in the unit of `batch_cost`.
             deadline: on the clock of the event loop.
             urgent: go before all that waits and past the bounds; for the canary.
+            gone: is done when the caller has gone.
 
         Raises:
             QueueFullError: the queue is full.
             TimeoutError: the deadline passed.
+            AbandonedError: the caller has gone.
         """
         if not items:
             return []
@@ -199,8 +172,11 @@ class Batcher(Generic[Item, Answer]):
         self._waiting_cost += 0 if urgent else sum(row.cost for row in call.rows)
         self._arrived.set()
         try:
-            async with asyncio.timeout_at(deadline):
-                await call.done
+            await asyncio.wait(
+                (call.done, gone) if gone else (call.done,), timeout=max(0.0, deadline - now), return_when=asyncio.FIRST_COMPLETED
+            )
+            if not call.done.done():
+                raise TimeoutError if gone is None or not gone.done() else AbandonedError
         finally:
             for row in call.rows:
                 self._forget(row)

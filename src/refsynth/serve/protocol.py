@@ -20,7 +20,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock."""
         super().connection_made(transport)
-        self._expect_head()
+        self._start()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
@@ -32,14 +32,17 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._in_head:
             self._head += len(data)
         super().data_received(data)
-        if self._in_head and self._head > HEAD_BYTES and not self.transport.is_closing():
+        if not self._in_head or self.transport.is_closing():
+            return
+        if self._head > HEAD_BYTES:
             self.send_400_response("The head of the request is too large.")
+        elif self._timer is None:  # most heads arrive whole and need no timer
+            self._start()
 
     def on_message_begin(self) -> None:
         """Expect a head."""
         super().on_message_begin()
-        if not self._in_head:
-            self._expect_head()
+        self._in_head = True
 
     def on_headers_complete(self) -> None:
         """The head is there."""
@@ -47,9 +50,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop()
         super().on_headers_complete()
 
-    def _expect_head(self) -> None:
-        self._in_head, self._head = True, 0
-        self._stop()
+    def _start(self) -> None:
         self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def _stop(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -147,6 +148,23 @@ class FeedbackReply(BaseModel):
     request_id: str
     row: int
     outcome: str = Field(description="stored; repeated, if it was there already; changed, if there was another label.")
+
+
+class GivenOut(BaseModel):
+    """A stored feedback. `text` is there where the server keeps texts, redacted."""
+
+    request_id: str
+    row: int
+    label: str
+    predicted: str | None = Field(description="What the model had said, while the record still has it.")
+    text: str | None
+    time: datetime
+
+
+class GivenReply(BaseModel):
+    """The last feedback, the newest first."""
+
+    data: list[GivenOut]
 
 
 class ModelOut(BaseModel):

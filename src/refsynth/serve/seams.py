@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal, NamedTuple, Protocol
 
 from refsynth.serve.auth import SCOPES, Scope
@@ -60,6 +61,17 @@ class Served:
     text: str | None = None
 
 
+class Given(NamedTuple):
+    """A stored feedback: the right label, what had been predicted, and the text where it was kept, redacted."""
+
+    request_id: str
+    row: int
+    label: str
+    predicted: str | None
+    text: str | None
+    time: datetime
+
+
 Outcome = Literal["stored", "repeated", "changed"]
 """What became of feedback: it is new, was there already, or replaces another label for the same text."""
 
@@ -86,6 +98,14 @@ class Recorder(Protocol):
 
         Raises:
             RefsynthError: it could not be written.
+        """
+        ...
+
+    def recent(self, n: int) -> Sequence[Given]:
+        """Return the last feedback, the newest first.
+
+        Raises:
+            RefsynthError: the record does not answer.
         """
         ...
 
@@ -124,6 +144,10 @@ class NoRecord:
     def feedback(self, *, request_id: str, row: int, label: str, key: str) -> Outcome:
         """Forget."""
         return "stored"
+
+    def recent(self, n: int) -> Sequence[Given]:
+        """Return nothing."""
+        return ()
 
     def close(self) -> None:
         """Do nothing."""

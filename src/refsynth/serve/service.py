@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from refsynth.core.errors import RefsynthError
 from refsynth.serve.auth import Scope
-from refsynth.serve.batching import Batch, Batcher, QueueFullError, RowError
+from refsynth.serve.batching import AbandonedError, Batch, Batcher, QueueFullError, RowError
 from refsynth.serve.engine import Answer, Engine, Loaded, Question
 from refsynth.serve.errors import (
     Compressed,
@@ -140,13 +140,11 @@ class Service:
             ServeError: the queue is full, the deadline passed or the client is gone.
         """
         costs = [self.engine.cost(question.text) for question in questions]
-        work = asyncio.create_task(self.batcher.submit(questions, costs, deadline=request.scope["deadline"]))
         gone = asyncio.create_task(_hang_up(request))
         try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise Gone("the client hung up")
-            answers = work.result()
+            answers = await self.batcher.submit(questions, costs, deadline=request.scope["deadline"], gone=gone)
+        except AbandonedError as error:
+            raise Gone("the client hung up") from error
         except QueueFullError as error:
             self.metrics.rejected.labels("queue").inc()
             raise Unavailable("the queue is full", retry_after=error.wait) from error
@@ -154,7 +152,6 @@ class Service:
             self.metrics.rejected.labels("deadline").inc()
             raise Late(f"no answer within {self.settings.deadline:g} s") from error
         finally:
-            work.cancel()
             gone.cancel()
         self._count(answers)
         return answers

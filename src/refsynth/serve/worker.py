@@ -88,6 +88,7 @@ class Worker:
                 lifespan="off",
                 log_config=None,
                 access_log=False,
+                proxy_headers=False,  # nothing here asks for a client's address
                 server_header=False,
                 backlog=ACCEPTED,
                 timeout_graceful_shutdown=1,

@@ -179,7 +179,7 @@ def _filled(template: str, rng: random.Random) -> str:
         cents = rng.randint(99, 10**7) / 100
         return rng.choice((f"${cents:,.2f}", f"{cents:.2f}", f"€{cents:.2f}", f"{int(cents):,}", f"¥{cents:.1f}"))
 
-    parts = {
+    parts: dict[str, Callable[[], object]] = {
         "order": lambda: rng.choice(
             (
                 rng.randint(10**5, 10**10),
