@@ -113,16 +113,23 @@ def serve(
     from refsynth.bench.serve.suite import chosen, measure, outcome
 
     parts, size = chosen(only), LONG if long else SHORT
+    if bundle is None:  # one is trained
+        _quiet()
     served = None if bundle is None else bundle.resolve()
     cells = measure(results, bundle=served, parts=parts, size=size, again=again, version=refsynth.__version__, say=_say)
     _show(outcome(cells, parts), as_json=as_json)
 
 
-def _suite(suite: Suite, data: Path, results: Path, seeds: int, *, quick: bool, as_json: bool, sets: str | None) -> None:
+def _quiet() -> None:
+    """Keep what trains from showing bars and warnings of its own."""
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
+
+
+def _suite(suite: Suite, data: Path, results: Path, seeds: int, *, quick: bool, as_json: bool, sets: str | None) -> None:
+    _quiet()
     only = None if sets is None else tuple(sets.split(","))
     cells = suite.measure(data, results, seeds=1 if quick else seeds, sets=only, quick=quick, say=_say)
     _show(suite.outcome(cells), as_json=as_json)
