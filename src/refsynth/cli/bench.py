@@ -143,7 +143,7 @@ def _show(result: dict[str, Any], *, as_json: bool) -> None:
     for check in result["checks"]:
         bound = f"at most {check['limit']:g}" if "limit" in check else f"at least {check['floor']:g}, aim {check['aim']:g}"
         out.print(
-            f"{'ok' if check['ok'] else 'MISSED':6} {check['name']}: {check['value']:.1f} {check['unit']} ({bound})", markup=False
+            f"{'ok' if check['ok'] else 'MISSED':6} {check['name']}: {check['value']:.4g} {check['unit']} ({bound})", markup=False
         )
 
 
