@@ -35,8 +35,8 @@ TINY = replace(
     soak=1.0,
     nasty=12,
     keys=10,
-    planted=70,
-    canaries=12,
+    planted=35,
+    canaries=40,
 )
 
 

@@ -155,6 +155,9 @@ class TestRefusals:
         answer = post(server, "/v1/predict", {"texts": ["fine", {"secret": "hunter2"}], "hunter3": 1})
         assert answer.status_code == 422
         assert "hunter2" not in answer.text
+        answer = post(server, "/v1/predict", {"texts": "fine", "hunter3": 1})
+        assert answer.status_code == 422
+        assert "hunter3" not in answer.text and "top_k" in answer.text
 
     def test_unknown_paths_and_methods(self, server: Running) -> None:
         assert problem(httpx.get(server.url + "/nothing")) == (404, "not_found")

@@ -127,6 +127,8 @@ def serve(
     from refsynth.bench.serve.suite import chosen, measure, outcome
 
     parts, size = chosen(only), LONG if long else SHORT
+    if bundle is None:  # one is trained
+        _quiet()
     served = None if bundle is None else bundle.resolve()
     cells = measure(results, bundle=served, parts=parts, size=size, again=again, version=refsynth.__version__, say=_say)
     _show(outcome(cells, parts), as_json=as_json)
@@ -154,7 +156,7 @@ def _show(result: dict[str, Any], *, as_json: bool) -> None:
     for check in result["checks"]:
         bound = f"at most {check['limit']:g}" if "limit" in check else f"at least {check['floor']:g}, aim {check['aim']:g}"
         out.print(
-            f"{'ok' if check['ok'] else 'MISSED':6} {check['name']}: {check['value']:.1f} {check['unit']} ({bound})", markup=False
+            f"{'ok' if check['ok'] else 'MISSED':6} {check['name']}: {check['value']:.4g} {check['unit']} ({bound})", markup=False
         )
 
 

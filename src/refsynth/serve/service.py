@@ -112,7 +112,7 @@ class Service:
         try:
             return schema.model_validate_json(content)
         except ValidationError as error:
-            raise Invalid(_explain(error)) from error
+            raise Invalid(_explain(error, schema)) from error
 
     def admit(self, request: Request, key: Caller, texts: Sequence[str]) -> None:
         """Check sizes and quota of texts to be answered.
@@ -215,8 +215,10 @@ async def _hang_up(request: Request) -> None:
         pass
 
 
-def _explain(error: ValidationError) -> str:
-    """Return the first problem without what was sent."""
+def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
+    """Return the first problem without what was sent, not even the name of a field that is none."""
     problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    if problem["type"] == "extra_forbidden":
+        return f"a field that is not known; there are {', '.join(schema.model_fields)}"
     place = ".".join(str(part) for part in problem["loc"])
     return f"{place}: {problem['msg']}" if place else str(problem["msg"])

@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from refsynth.bench.cells import Cell, Cells, machine
 from refsynth.bench.serve.plan import Bound, Job, Size
 from refsynth.bench.serve.subject import example_bundle
@@ -79,16 +81,29 @@ def outcome(cells: Cells, parts: Sequence[str]) -> dict[str, Any]:
     return {"name": "serve", "machine": machine(), "rows": rows, "checks": checks, "table": _table(rows)}
 
 
-_COMMON = ("part", "size", "version", "run", "machine", "name")
+_COMMON = ("part", "size", "version", "run", "machine", "name", "repeat")
 
 
 def _table(rows: Sequence[Cell]) -> str:
-    lines = ["| part | what | figures |", "|---|---|---|"]
+    """Return a line for each setting: the median of each figure over its cells."""
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in rows:
-        figures = ", ".join(f"{name} {value}" for name, value in cell.items() if name not in _COMMON)
+        setting = tuple(cell.get(name) for name in ("part", "size", "name", "clients", "texts"))
+        groups.setdefault(setting, []).append(cell)
+    lines = ["| part | what | cells | figures |", "|---|---|---|---|"]
+    for (part, size, name, *_), cells in groups.items():
+        names = dict.fromkeys(figure for cell in cells for figure in cell if figure not in _COMMON)
+        figures = {figure: _middle([cell[figure] for cell in cells if figure in cell]) for figure in names}
         if figures:
-            lines.append(f"| {cell['part']} ({cell['size']}) | {cell['name']} | {figures} |")
+            shown = ", ".join(f"{figure} {value}" for figure, value in figures.items())
+            lines.append(f"| {part} ({size}) | {name} | {len(cells)} | {shown} |")
     return "\n".join(lines)
+
+
+def _middle(values: Sequence[Any]) -> Any:
+    """Return the median of numbers; of what is none, the first."""
+    numbers = [value for value in values if isinstance(value, int | float)]
+    return f"{np.median(numbers):g}" if numbers else values[0]
 
 
 def _empty(folder: Path) -> None:
