@@ -117,7 +117,7 @@ class RunConfig(Section):
         for override in overrides:
             _override(tree, override)
         config = cls.parse(tree, where=str(path))
-        return config.model_copy(update={"data": _anchored(config.data, path.parent)})
+        return config.model_copy(update={"data": config.data.placed(lambda file: path.parent / file)})
 
     @classmethod
     def parse(cls, tree: Mapping[str, Any], *, where: str = "config") -> Self:
@@ -146,11 +146,6 @@ class RunConfig(Section):
     def digest_of(self, *sections: str) -> dict[str, Any]:
         """Return the named sections as JSON-ready values, for a step's cache key."""
         return self.model_dump(mode="json", include=set(sections))
-
-
-def _anchored(data: DataConfig, folder: Path) -> DataConfig:
-    paths = {name: folder / path for name in ("train", "test") if (path := getattr(data, name)) is not None}
-    return data.model_copy(update=paths)
 
 
 def _override(tree: dict[str, Any], override: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
@@ -27,11 +27,17 @@ class Columns(Section):
     """Column of the label."""
 
 
+FILES = ("train", "more", "test")
+"""The keys of `DataConfig` that name files."""
+
+
 class DataConfig(Section):
     """The user's files. Relative paths are read from the folder of task.yaml."""
 
     train: Path | None = None
     """Labelled rows (CSV, TSV, JSONL or Parquet). Without it the labels' descriptions are all there is."""
+    more: Path | None = None
+    """Further labelled rows (JSONL), which `refsynth label add` appends to; need not be there yet."""
     test: Path | None = None
     """Labelled rows that only the final evaluation reads."""
     columns: Columns = Columns()
@@ -40,6 +46,10 @@ class DataConfig(Section):
     """Field delimiter of a CSV file; detected if left out."""
     encoding: str | None = None
     """Text encoding of a CSV or JSONL file; detected if left out."""
+
+    def placed(self, place: Callable[[Path], Path]) -> Self:
+        """Return it with the path of each file changed."""
+        return self.model_copy(update={name: place(path) for name in FILES if (path := getattr(self, name)) is not None})
 
 
 class EndpointReference(Section):

@@ -71,6 +71,8 @@ def run(
         watch.stage("rows", _rows_line(job.rows, task))
         for note in job.rows.file.get("notes", ()):
             watch.note(note)
+        if (more := task.config.data.more) is not None and not more.exists():
+            watch.note(f"{more.name} is not there yet; refsynth label add writes it")
         finished = _deliver(job, _learn(job))
         if finished.test and finished.test.leaked:
             # Only now is it known that these copy the test file: a model that was trained on them must not be shipped.

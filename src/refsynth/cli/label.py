@@ -1,0 +1,101 @@
+"""`refsynth label`: cheap labels: what to label next, answers taken in, several annotators, rules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refsynth.annotate.active import StrategyName
+from refsynth.cli.screen import err, out, print_json
+from refsynth.cli.watch import Printer
+
+if TYPE_CHECKING:
+    from refsynth.pipeline.label import Stability
+
+label = typer.Typer(no_args_is_help=True, help="Cheap labels: what to label next, answers taken in, several annotators, rules.")
+
+Run = Annotated[Path, typer.Option("--run", help="The folder of a finished run.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Delimiter = Annotated[str | None, typer.Option(help="Field delimiter of a CSV file; detected if left out.")]
+Encoding = Annotated[str | None, typer.Option(help="Text encoding; detected if left out.")]
+
+SHOWN = 10
+"""Conflicts on the screen."""
+
+
+@label.command("next")
+def next_(
+    pool: Annotated[Path, typer.Argument(help="Unlabelled texts: CSV, TSV, JSONL, Parquet, or .txt with one a line.")],
+    run: Run,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many texts to label.")] = 20,
+    strategy: Annotated[StrategyName, typer.Option(help="How they are chosen.")] = "margin",
+    file: Annotated[Path | None, typer.Option("--out", help="A new .csv or .jsonl; in RUN/label if left out.")] = None,
+    text_column: Annotated[str | None, typer.Option("--text", help="Column of the text; the task's if left out.")] = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of what is drawn; the task's if left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Choose the texts whose labels would teach the model of a run most, and write them to be filled in.
+
+    Example: refsynth label next inbox.csv --run runs/tickets -n 20 --out to-label.csv
+    """
+    from refsynth.core.sections import Columns
+    from refsynth.pipeline.label import ask_next
+    from refsynth.pipeline.reopen import reopened
+
+    with reopened(run, (), Printer()) as job:
+        columns = job.task.config.data.columns if text_column is None else Columns(text=text_column)
+        asked = ask_next(
+            job, pool, n=n, strategy=strategy, out=file, columns=columns, delimiter=delimiter, encoding=encoding, seed=seed
+        )
+    if as_json:
+        stable = asked.stability._asdict() if asked.stability else None
+        print_json(asked._asdict() | {"stability": stable})
+        return
+    unread = f"; {asked.unreadable:,} rows cannot be read" if asked.unreadable else ""
+    err.print(f"{asked.rows:,} of {asked.pool:,} texts ({asked.labelled:,} more have a label already{unread})", markup=False)
+    if asked.stability:
+        err.print(_advice(asked.stability), markup=False)
+    out.print(f"fill in the labels: {asked.file}", markup=False)
+    out.print(f"next: refsynth label add {asked.file} --run {run}", markup=False)
+
+
+@label.command("add")
+def add(
+    file: Annotated[Path, typer.Argument(help="What `label next` wrote, filled in; or any file with the task's columns.")],
+    run: Run,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave unusable rows out.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Add labelled rows to those that the next run learns from; the same rows again add nothing.
+
+    Example: refsynth label add to-label.csv --run runs/tickets
+    """
+    from refsynth.pipeline.label import add_labels
+
+    done = add_labels(run, file, skip_bad=skip_bad)
+    added, skipped = done.added, done.loaded.notes
+    if as_json:
+        conflicts = [conflict._asdict() for conflict in added.conflicts]
+        told = {"file": str(done.file), "added": added.added, "known": added.known, "conflicts": conflicts}
+        print_json(told | {"skipped": len(done.loaded.skipped), "named": done.named})
+        return
+    out.print(f"{added.added:,} rows added to {done.file}; {added.known:,} were there already", markup=False)
+    for note in skipped:
+        out.print(f"  {note}", markup=False)
+    for row, said, before in added.conflicts[:SHOWN]:
+        out.print(f"  not added: {row} says '{said}', but its text is labelled '{before}' already", markup=False)
+    if len(added.conflicts) > SHOWN:
+        out.print(f"  and {len(added.conflicts) - SHOWN:,} more that contradict what is there", markup=False)
+    if not done.named:
+        out.print(f"write it into task.yaml once, under data: `more: {done.file.name}`", markup=False)
+    out.print(f"next: refsynth run TASK.yaml --out {run}", markup=False)
+
+
+def _advice(stability: Stability) -> str:
+    changed = f"the answer to {stability.changed:.1%} of {stability.n:,} texts"
+    last = f"the last labels changed {changed} (kappa {stability.kappas[-1]:.3f})"
+    return f"{last}: further labels of this pool would hardly change the model" if stability.stop else last
