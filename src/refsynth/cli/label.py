@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from refsynth.annotate.active import StrategyName
+from refsynth.annotate.crowd import Method
 from refsynth.cli.screen import err, out, print_json
+from refsynth.cli.table import show_rows
 from refsynth.cli.watch import Printer
+from refsynth.core.errors import InputError
+from refsynth.core.run import write_json, write_jsonl
 
 if TYPE_CHECKING:
     from refsynth.pipeline.label import Stability
@@ -23,6 +28,9 @@ Encoding = Annotated[str | None, typer.Option(help="Text encoding; detected if l
 
 SHOWN = 10
 """Conflicts on the screen."""
+
+LINES = 40
+"""Annotators on the screen."""
 
 
 @label.command("next")
@@ -93,6 +101,73 @@ def add(
     if not done.named:
         out.print(f"write it into task.yaml once, under data: `more: {done.file.name}`", markup=False)
     out.print(f"next: refsynth run TASK.yaml --out {run}", markup=False)
+
+
+Least = Annotated[float, typer.Option(min=0, max=1, help="Leave out texts whose label is not more probable than this.")]
+
+
+@label.command("crowd")
+def crowd(
+    file: Annotated[Path, typer.Argument(help="One row per text and annotator: CSV, TSV, JSONL or Parquet.")],
+    target: Annotated[Path, typer.Option("--out", help="JSON lines to train on; the annotators go to NAME.annotators.json.")],
+    method: Annotated[
+        Method, typer.Option(help="dawid-skene weighs annotators by how they err; majority counts heads.")
+    ] = "dawid-skene",
+    least: Least = 0.5,
+    text_column: Annotated[str, typer.Option("--text", help="Column of the text.")] = "text",
+    annotator_column: Annotated[str, typer.Option("--annotator", help="Column of who labelled it.")] = "annotator",
+    label_column: Annotated[str, typer.Option("--label", help="Column of the label.")] = "label",
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    as_json: Json = False,
+) -> None:
+    """Join the labels of several annotators to one per text, and tell how reliable each annotator is.
+
+    Example: refsynth label crowd votes.csv --out train.jsonl
+    """
+    from refsynth.annotate.crowd import Fields, agree, describe, join, read_crowd
+
+    fields = Fields(text_column, annotator_column, label_column)
+    read = read_crowd(file, fields=fields, delimiter=delimiter, encoding=encoding)
+    consensus = agree(read, method=method)
+    joined, people = join(read, consensus, least=least), describe(read, consensus)
+    _write(target, [row._asdict() for row in joined])
+    _write_report(target.with_suffix(".annotators.json"), people)
+    if as_json:
+        print_json({"texts": len(joined), "unclear": read.votes.n - len(joined), "skipped": read.skipped, "annotators": people})
+        return
+    lines = [
+        (line["annotator"], f"{line['votes']:,}", f"{100 * line['accuracy']:.1f}%", _worst(line["confusion"])) for line in people
+    ]
+    show_rows(("annotator", "votes", "accuracy", "errs most"), lines[:LINES])
+    if len(lines) > LINES:
+        out.print(f"and {len(lines) - LINES:,} more annotators")
+    _tell_written(target, len(joined), read.votes.n, read.skipped, least)
+
+
+def _worst(confusion: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the error that an annotator makes most often."""
+    errors = [(share, truth, said) for truth, row in confusion.items() for said, share in row.items() if said != truth]
+    share, truth, said = max(errors)
+    return f"'{truth}' taken for '{said}' {share:.0%}"
+
+
+def _write(target: Path, records: Sequence[Mapping[str, object]]) -> None:
+    try:
+        write_jsonl(target, records)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror})", remedy="name another with --out") from error
+
+
+def _write_report(target: Path, value: object) -> None:
+    write_json(target, value)
+    err.print(f"details: {target}", markup=False)
+
+
+def _tell_written(target: Path, rows: int, texts: int, skipped: Mapping[str, int], least: float) -> None:
+    out.print(f"{rows:,} rows in {target}; {texts - rows:,} texts left out: no label above {least:.0%}", markup=False)
+    for reason, count in skipped.items():
+        out.print(f"  {count:,} rows {reason}", markup=False)
 
 
 def _advice(stability: Stability) -> str:
