@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refsynth.annotate import consensus
-from refsynth.annotate.consensus import Votes, dawid_skene, majority
-from refsynth.annotate.crowd import agree, describe, join, read_crowd
+from refsynth.annotate.consensus import Votes, dawid_skene, join, majority
+from refsynth.annotate.crowd import agree, describe, read_crowd
 from refsynth.core.errors import DataError
 from refsynth.core.run import read_json, read_jsonl
 from test_cli import call
@@ -105,21 +105,21 @@ def some_votes(draw):
 
 
 @settings(max_examples=50)
-@given(votes=some_votes(), seed=st.integers(0, 99), even=st.booleans())
-def test_whoever_and_whatever_is_renamed_only_renames_the_result(votes, seed, even):
+@given(votes=some_votes(), seed=st.integers(0, 99))
+def test_whoever_and_whatever_is_renamed_only_renames_the_result(votes, seed):
     rng = np.random.default_rng(seed)
     who, what, which = (rng.permutation(size) for size in (votes.j, votes.k, votes.n))
     order = rng.permutation(len(votes.items))
     renamed = Votes(which[votes.items][order], who[votes.sources][order], what[votes.classes][order], *votes[3:])
-    before, after = dawid_skene(votes, even=even), dawid_skene(renamed, even=even)
+    before, after = dawid_skene(votes), dawid_skene(renamed)
     np.testing.assert_allclose(after.posterior[np.ix_(which, what)], before.posterior, atol=1e-4)
     np.testing.assert_allclose(after.confusion[np.ix_(who, what, what)], before.confusion, atol=1e-4)
     np.testing.assert_allclose(majority(renamed)[np.ix_(which, what)], majority(votes), atol=1e-12)
 
 
-@given(votes=some_votes(), even=st.booleans())
-def test_everything_is_a_distribution(votes, even):
-    fitted = dawid_skene(votes, even=even)
+@given(votes=some_votes())
+def test_everything_is_a_distribution(votes):
+    fitted = dawid_skene(votes)
     for table in fitted:
         assert (table >= 0).all()
         np.testing.assert_allclose(table.sum(-1), 1)
@@ -171,7 +171,8 @@ def test_equal_texts_are_one_and_ties_are_left_out(tmp_path):
     file = write_votes(tmp_path / "v.jsonl", [dict(zip(("text", "annotator", "label"), row, strict=True)) for row in rows])
     crowd = read_crowd(file)
     assert crowd.texts == ("One", "two")
-    joined = join(crowd, agree(crowd, method="majority"), least=0.5)
+    shares = agree(crowd, method="majority").posterior
+    joined = join(crowd.texts, crowd.labels, crowd.votes, shares, least=0.5)
     assert [(row.text, row.label, row.confidence, row.votes) for row in joined] == [("One", "x", 1.0, 2)]
     lines = describe(crowd, agree(crowd, method="majority"))
     assert [line["annotator"] for line in lines] == ["a", "b"]

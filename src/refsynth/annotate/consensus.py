@@ -7,6 +7,7 @@ A source that says nothing of an item tells nothing about it. Computed on logari
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +46,22 @@ class Consensus(NamedTuple):
         return np.asarray(np.einsum("k,jkk->j", self.prior, self.confusion))
 
 
+class Joined(NamedTuple):
+    """One text with the label that its votes give, how probable that is, and how many votes there were."""
+
+    text: str
+    label: str
+    confidence: float
+    votes: int
+
+
+def join(texts: Sequence[str], labels: Sequence[str], votes: Votes, posterior: FloatArray, *, least: float) -> list[Joined]:
+    """Return the texts [N] that have votes and whose label is more probable than `least`."""
+    count = np.bincount(votes.items, minlength=votes.n).tolist()
+    rows = zip(texts, posterior, count, strict=True)
+    return [Joined(text, labels[p.argmax()], round(float(p.max()), 4), n) for text, p, n in rows if n and p.max() > least]
+
+
 def majority(votes: Votes) -> FloatArray:
     """Return the share of each class among the votes for each item [N, K]; an even guess where there are none."""
     counts = np.zeros((votes.n, votes.k))
@@ -53,19 +70,12 @@ def majority(votes: Votes) -> FloatArray:
     return np.where(total > 0, counts / np.maximum(total, 1), 1 / votes.k)
 
 
-def dawid_skene(votes: Votes, *, even: bool = False, balance: FloatArray | None = None) -> Consensus:
-    """Fit the model to votes, from the majority's answers.
-
-    Args:
-        votes: of all sources.
-        even: whether a source errs equally often whatever the class, and as often to any wrong one: one number per source
-            instead of K^2, for sources that know one class only (Ratner et al., 2016, "Data Programming", section 3).
-        balance: the shares of the classes [K], if known; estimated if None.
-    """
+def dawid_skene(votes: Votes) -> Consensus:
+    """Fit the model to votes, from the majority's answers."""
     posterior = majority(votes)
     for _ in range(ROUNDS):
-        prior = (posterior.sum(0) + 1) / (votes.n + votes.k) if balance is None else balance
-        confusion = _confusion(votes, posterior, even=even)
+        prior = (posterior.sum(0) + 1) / (votes.n + votes.k)
+        confusion = _confusion(votes, posterior)
         logs = np.tile(np.log(prior), (votes.n, 1))
         np.add.at(logs, votes.items, np.log(confusion)[votes.sources, :, votes.classes])
         before, posterior = posterior, softmax(logs)
@@ -74,17 +84,12 @@ def dawid_skene(votes: Votes, *, even: bool = False, balance: FloatArray | None 
     return Consensus(posterior, prior, confusion)
 
 
-def _confusion(votes: Votes, posterior: FloatArray, *, even: bool) -> FloatArray:
+def _confusion(votes: Votes, posterior: FloatArray) -> FloatArray:
     """Return the sources' expected answers, given what the items are believed to be [J, K, K]."""
-    k, own = votes.k, np.arange(votes.k)
-    counts = tally(votes, posterior) + WRONG / max(1, k - 1)
-    counts[:, own, own] += RIGHT - WRONG / max(1, k - 1)
-    if not even:
-        return np.asarray(counts / counts.sum(2, keepdims=True))
-    right = counts[:, own, own].sum(1) / counts.sum((1, 2))
-    out = np.repeat(((1 - right) / max(1, k - 1))[:, None], k * k, axis=1).reshape(votes.j, k, k)
-    out[:, own, own] = right[:, None]
-    return out
+    imagined = np.full((votes.k, votes.k), WRONG / max(1, votes.k - 1))
+    np.fill_diagonal(imagined, RIGHT)
+    counts = tally(votes, posterior) + imagined
+    return np.asarray(counts / counts.sum(2, keepdims=True))
 
 
 def tally(votes: Votes, posterior: FloatArray) -> FloatArray:

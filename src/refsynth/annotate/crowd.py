@@ -37,15 +37,6 @@ class Crowd(NamedTuple):
     skipped: Mapping[str, int]
 
 
-class Joined(NamedTuple):
-    """One text with the label that its votes give, how probable that is, and how many votes there were."""
-
-    text: str
-    label: str
-    confidence: float
-    votes: int
-
-
 def read_crowd(path: Path, *, fields: Fields = Fields(), delimiter: str | None = None, encoding: str | None = None) -> Crowd:  # noqa: B008 - a tuple
     """Read a file with one row per text and annotator (CSV, TSV, JSONL or Parquet). Equal texts are one.
 
@@ -106,13 +97,6 @@ def _against(votes: Votes, shares: FloatArray) -> FloatArray:
     counts = tally(votes, shares)
     total = counts.sum(2, keepdims=True)
     return np.where(total > 0, counts / np.maximum(total, 1e-300), 1 / votes.k)
-
-
-def join(crowd: Crowd, consensus: Consensus, *, least: float) -> list[Joined]:
-    """Return the texts whose label is more probable than `least`, in the order of the file."""
-    count = np.bincount(crowd.votes.items, minlength=crowd.votes.n)
-    rows = zip(crowd.texts, consensus.posterior, count.tolist(), strict=True)
-    return [Joined(text, crowd.labels[p.argmax()], float(p.max()), votes) for text, p, votes in rows if p.max() > least]
 
 
 def describe(crowd: Crowd, consensus: Consensus) -> list[dict[str, Any]]:

@@ -125,12 +125,14 @@ def crowd(
 
     Example: refsynth label crowd votes.csv --out train.jsonl
     """
-    from refsynth.annotate.crowd import Fields, agree, describe, join, read_crowd
+    from refsynth.annotate.consensus import join
+    from refsynth.annotate.crowd import Fields, agree, describe, read_crowd
 
     fields = Fields(text_column, annotator_column, label_column)
     read = read_crowd(file, fields=fields, delimiter=delimiter, encoding=encoding)
     consensus = agree(read, method=method)
-    joined, people = join(read, consensus, least=least), describe(read, consensus)
+    joined = join(read.texts, read.labels, read.votes, consensus.posterior, least=least)
+    people = describe(read, consensus)
     _write(target, [row._asdict() for row in joined])
     _write_report(target.with_suffix(".annotators.json"), people)
     if as_json:
@@ -143,6 +145,67 @@ def crowd(
     if len(lines) > LINES:
         out.print(f"and {len(lines) - LINES:,} more annotators")
     _tell_written(target, len(joined), read.votes.n, read.skipped, least)
+
+
+@label.command("weak")
+def weak(
+    pool: Annotated[Path, typer.Argument(help="Unlabelled texts: CSV, TSV, JSONL, Parquet, or .txt with one a line.")],
+    rules: Annotated[
+        Path, typer.Option("--rules", help="A YAML file of rules; or a Python file, which is run: name only your own.")
+    ],
+    target: Annotated[Path, typer.Option("--out", help="JSON lines to train on; the rules' figures go to NAME.rules.json.")],
+    least: Least = 0.5,
+    text_column: Annotated[str, typer.Option("--text", help="Column of the text.")] = "text",
+    label_column: Annotated[str, typer.Option("--label", help="Column of true labels, if some are known.")] = "label",
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    as_json: Json = False,
+) -> None:
+    """Label texts by rules, weighed by how they agree with each other.
+
+    Example: refsynth label weak inbox.csv --rules rules.yaml --out train.jsonl
+    """
+    from refsynth.annotate.consensus import join
+    from refsynth.annotate.rules import read_rules
+    from refsynth.annotate.weak import describe_rules, mark, weigh_rules
+    from refsynth.core.sections import Columns
+    from refsynth.data.io import Row, iter_rows
+
+    if rules.suffix.lower() == ".py":
+        err.print(f"running {rules}, because you named it: it can do whatever you can", markup=False)
+    read = read_rules(rules)
+    columns = Columns(text=text_column, label=label_column)
+    found = list(iter_rows(pool, columns=columns, delimiter=delimiter, encoding=encoding))
+    rows = [row for row in found if isinstance(row, Row)]
+    marked = mark(read, [row.text for row in rows])
+    weighed = weigh_rules(marked, read.balance)
+    joined = join([row.text for row in rows], marked.labels, marked.votes, weighed.posterior, least=least)
+    figures = describe_rules(read, marked, weighed, [row.label for row in rows])
+    _write(target, [row._asdict() for row in joined])
+    told = [{name: _plain(value) for name, value in one._asdict().items()} for one in figures]
+    _write_report(target.with_suffix(".rules.json"), told)
+    if not read.balance:
+        err.print(
+            "the labels are taken to be equally frequent; if they are not, say so under `balance` in rules.yaml", markup=False
+        )
+    skipped = {"unreadable": len(found) - len(rows)} if len(found) > len(rows) else {}
+    if as_json:
+        print_json({"texts": len(joined), "unclear": len(rows) - len(joined), "skipped": skipped, "rules": told})
+        return
+    heads = ("rule", "says", "coverage", "overlap", "conflict", "accuracy, estimated", "measured")
+    show_rows(heads, [(one.name, one.labels, *(_share(value) for value in one[2:])) for one in figures])
+    _tell_written(target, len(joined), len(rows), skipped, least)
+
+
+def _plain(value: float | str) -> float | str | None:
+    """Return a JSON-ready value: null for what is not known."""
+    if isinstance(value, str):
+        return value
+    return None if value != value else round(value, 4)
+
+
+def _share(value: float) -> str:
+    return "" if value != value else f"{100 * value:.1f}%"
 
 
 def _worst(confusion: Mapping[str, Mapping[str, float]]) -> str:
