@@ -24,6 +24,7 @@ from refsynth.core.sections import (
     Reference,
     ReinforceConfig,
     Section,
+    SelftrainConfig,
     SynthesisConfig,
     TrackerName,
 )
@@ -51,6 +52,8 @@ class RunConfig(Section):
     """How the reference learns before it writes."""
     filter: FilterConfig = FilterConfig()
     """Which drafts are trained on."""
+    selftrain: SelftrainConfig = SelftrainConfig()
+    """Which texts of an unlabelled file join the drafts."""
     learners: tuple[LearnerName, ...] = Field(default=("tfidf", "frozen", "contrastive"), min_length=1)
     """What the gate chooses among, with and without drafts."""
     gate: GateConfig = GateConfig()

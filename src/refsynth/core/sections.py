@@ -27,7 +27,7 @@ class Columns(Section):
     """Column of the label."""
 
 
-FILES = ("train", "more", "test")
+FILES = ("train", "more", "pool", "test")
 """The keys of `DataConfig` that name files."""
 
 
@@ -38,6 +38,8 @@ class DataConfig(Section):
     """Labelled rows (CSV, TSV, JSONL or Parquet). Without it the labels' descriptions are all there is."""
     more: Path | None = None
     """Further labelled rows (JSONL), which `refsynth label add` appends to; need not be there yet."""
+    pool: Path | None = None
+    """Unlabelled texts for self-training; a `.txt` has one per line."""
     test: Path | None = None
     """Labelled rows that only the final evaluation reads."""
     columns: Columns = Columns()
@@ -195,6 +197,15 @@ class ReinforceConfig(Section):
     """What keeps the adapter near the reference: the weight of their divergence, in nats per token."""
     minutes: float | None = Field(default=None, gt=0)
     """No further turn begins after so many minutes, for each half; without it all turns are taken."""
+
+
+class SelftrainConfig(Section):
+    """Which texts of `data.pool` join the drafts, labelled by a model of the real rows."""
+
+    per_class: int = Field(default=200, ge=0, le=100_000)
+    """The most texts of one label; 0 turns self-training off."""
+    least: float = Field(default=0.75, ge=0.5, lt=1)
+    """Least probability of the likeliest label against the runner-up alone."""
 
 
 class GateConfig(Section):

@@ -20,12 +20,10 @@ from refsynth.core.types import Example
 from refsynth.data.io import BadRow, Loaded, Row, iter_rows, read_examples
 from refsynth.data.text import normalise
 from refsynth.pipeline.job import Job
+from refsynth.pipeline.pool import draw
 from refsynth.pipeline.reopen import recall
 from refsynth.pipeline.rows import read_labelled
 from refsynth.task import Task
-
-LARGEST = 20_000
-"""Texts of a pool that are looked at; of a larger one so many are drawn at random."""
 
 WATCHED, LEAST_WATCHED = 1000, 30
 """Texts of the pool whose predicted labels are compared between rounds, and the fewest that can be."""
@@ -98,7 +96,7 @@ def ask_next(
     if not free:
         raise DataError(f"{pool}: no text that is not labelled yet, of {len(read)} rows", remedy="name a file with new texts")
     root = derive_seed(job.task.config.seed if seed is None else seed, "label", len(known))
-    forms = _forms(job, model, _some(free, root), strategy, n, root)
+    forms = _forms(job, model, draw(free, seed=root), strategy, n, root)
     stability = _watch(job, model, file_digest(bundle / MANIFEST), rows)
     write_forms(file, forms)
     unreadable = sum(isinstance(row, BadRow) for row in read)
@@ -174,13 +172,6 @@ def _forms(job: Job, model: Model, rows: Sequence[Row], strategy: StrategyName, 
         }
         for place, score in zip(*choose(strategy, pool, n, seed=seed), strict=True)
     ]
-
-
-def _some(rows: list[Row], seed: int) -> list[Row]:
-    if len(rows) <= LARGEST:
-        return rows
-    drawn = np.random.default_rng(seed).permutation(len(rows))[:LARGEST]
-    return [rows[place] for place in np.sort(drawn)]
 
 
 def _new_file(folder: Path) -> Path:
