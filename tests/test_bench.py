@@ -1,9 +1,11 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from refsynth.bench import drafting, scale
+from refsynth.bench import active, drafting, scale
+from refsynth.bench.active import needed
 from refsynth.bench.cells import Cells, interval
 from refsynth.bench.fewshot import FEWSHOT
 from refsynth.bench.loop import poison
@@ -157,3 +159,28 @@ def test_the_drafting_ratio_is_the_median_over_repeats(tmp_path):
     assert (check["value"], check["low"], check["high"], check["n"], check["ok"]) == (4.0, 3.0, 20.0, 3, True)
     assert "| 4.00 [3.00-20.00] | 16.00 [9.00-400.00] |" in drafting.outcome(cells)["table"]
     assert not drafting.outcome(Cells(tmp_path / "none.jsonl"))["checks"][0]["ok"]
+
+
+def test_labels_needed_are_read_off_the_curve():
+    assert needed([0.5, 0.6, 0.8], 10, 0.7) == pytest.approx(25)
+    assert needed([0.8, 0.6], 10, 0.7) == 10
+    assert needed([0.5, 0.6], 10, 0.7) is None
+
+
+def test_strategies_are_held_against_random_labels(data, monkeypatch):
+    def features(texts, name):
+        rng = np.random.default_rng(0)
+        centre = np.array([[1.0, 0.0] if text.startswith("a") else [0.0, 1.0] for text in texts])
+        return centre + rng.normal(0, 0.3, centre.shape)
+
+    monkeypatch.setattr(active, "_embeddings", features)
+    monkeypatch.setattr(active, "ROUNDS", 3)
+    suite = replace(active.ACTIVE, sets=("toy",))
+    cells = suite.measure(data, data, seeds=1, sets=None, quick=False, say=lambda line: None)
+    assert {cell["system"] for cell in cells.rows} == {active.WHOLE, *active.STRATEGIES}
+    assert all(len(cell["curve"]) == 3 for cell in cells.find(batch=10))
+    checks = {check["name"]: check for check in suite.outcome(cells)["checks"]}
+    assert checks["badge against random"]["n"] == 1
+    for cell in cells.rows:
+        cell["labels"] = 20.0 if cell["system"] == "random" else 10.0
+    assert active._saving(cells, "badge")["value"] == pytest.approx(50)

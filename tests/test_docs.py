@@ -21,6 +21,7 @@ SECTIONS = {
     sections.Seq2SeqTranslation: "synthesis.augment[].",
     sections.FilterConfig: "filter.",
     sections.ReinforceConfig: "reinforce.",
+    sections.SelftrainConfig: "selftrain.",
     sections.GateConfig: "gate.",
 }
 

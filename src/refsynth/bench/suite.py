@@ -56,6 +56,8 @@ class Suite:
     order: tuple[str, ...]
     checks: tuple[Check, ...]
     test_rows: int = TEST_ROWS
+    shots: int = SHOTS
+    """Labelled rows per class."""
     borrowed: Mapping[str, str] = field(default_factory=dict)
     """Systems that another suite measures on the same rows, with its name: they are not measured twice."""
     more: Callable[[Cells], list[dict[str, Any]]] = lambda cells: []
@@ -71,7 +73,7 @@ class Suite:
         rows = min(200, self.test_rows) if quick else self.test_rows
         for seed in range(seeds):
             for name in sets or self.sets:
-                sample = read_sample(data, name, shots=SHOTS, seed=seed, test_rows=rows)
+                sample = read_sample(data, name, shots=self.shots, seed=seed, test_rows=rows)
                 common = {"set": name, "seed": seed, "rows": len(sample.test)}
                 for group in self.groups:
                     measured = {**common, "version": version(group.package)}  # a peer is measured anew when the peer changes

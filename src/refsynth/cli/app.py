@@ -12,7 +12,7 @@ import sys
 import typer
 
 import refsynth
-from refsynth.cli import bench, demo, doctor, evaluate, init, keys, models, parts, predict, record, run, serve, trace
+from refsynth.cli import bench, demo, doctor, evaluate, init, keys, label, models, parts, predict, record, run, serve, trace
 from refsynth.cli.screen import err
 from refsynth.core.errors import RefsynthError
 
@@ -37,6 +37,7 @@ app.command("serve")(serve.serve)
 app.command("reload")(serve.reload)
 app.add_typer(keys.keys, name="keys")
 app.add_typer(record.record, name="record")
+app.add_typer(label.label, name="label")
 app.add_typer(models.models, name="models")
 app.add_typer(bench.bench, name="bench")
 app.command("doctor")(doctor.doctor)

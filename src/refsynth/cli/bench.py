@@ -42,6 +42,11 @@ SUITES = {
         5,
         "Influence scores against training again without each draft, and drafts chosen by them, on frozen embeddings.",
     ),
+    "active": (
+        "active:ACTIVE",
+        5,
+        "Labels that each strategy of active learning needs for 90% of the accuracy with all labels, against random ones.",
+    ),
     "reinforce": (
         "reinforce:REINFORCE",
         3,

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from refsynth.cli.run import INTERRUPTED
 from refsynth.cli.screen import err, out, print_json
+from refsynth.cli.table import show_rows
 from refsynth.cli.watch import Printer
 from refsynth.core.errors import ConfigError
 from refsynth.core.run import write_jsonl
@@ -45,7 +45,7 @@ def synthesize(run: Run, overrides: Set = None, as_json: Json = False) -> None:
     if as_json:
         print_json({"asked": written.asked, "drafts": dict(counts), "rejected": dict(written.rejected), "diversity": figures})
         return
-    _table(("label", "drafts"), [(label, f"{counts[label]:,}") for label in job.task.labels])
+    show_rows(("label", "drafts"), [(label, f"{counts[label]:,}") for label in job.task.labels])
     if figures:
         out.print(f"distinct word pairs {100 * figures['distinct_2']:.1f}%, self-BLEU-4 {100 * figures['self_bleu']:.1f}%")
     out.print(f"drafts: {written.folder / 'drafts.jsonl'}", markup=False)
@@ -68,7 +68,7 @@ def filter_drafts(run: Run, overrides: Set = None, kept: Out = None, as_json: Js
     if as_json:
         print_json({"drafts": len(final.drafts), "by_reason": dict(reasons)})
         return
-    _table(("", "drafts"), [(reason, f"{count:,}") for reason, count in reasons.most_common()])
+    show_rows(("", "drafts"), [(reason, f"{count:,}") for reason, count in reasons.most_common()])
     if kept is not None:
         out.print(f"kept drafts: {kept}", markup=False)
 
@@ -86,7 +86,7 @@ def reinforce(run: Run, overrides: Set = None, as_json: Json = False) -> None:
         print_json({curve.half: [asdict(turn) for turn in curve.turns] for curve in curves})
         return
     lines = [(curve.half, *_figures(turn)) for curve in curves for turn in curve.turns]
-    _table(("half", "turn", "reward", "faulty", "distinct word pairs", "KL, nats per token"), lines)
+    show_rows(("half", "turn", "reward", "faulty", "distinct word pairs", "KL, nats per token"), lines)
 
 
 @contextmanager
@@ -113,12 +113,3 @@ def _figures(turn: Figures) -> tuple[str, ...]:
 
 def _row(draft: Draft) -> dict[str, Any]:
     return {"id": draft.example.id, "text": draft.example.text, "label": draft.example.label}
-
-
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for number, head in enumerate(heads):
-        table.add_column(head, justify="left" if number == 0 else "right")
-    for line in lines:
-        table.add_row(*line)
-    out.print(table)

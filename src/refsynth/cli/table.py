@@ -1,16 +1,29 @@
-"""The results table that ends a run."""
+"""Tables: of any rows, and of the results that end a run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from refsynth.cli.screen import out
 from refsynth.core.types import Metric
 
 if TYPE_CHECKING:
     from refsynth.evaluation.report import Report
+
+
+def show_rows(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Print rows under their heads; all but the first column are numbers."""
+    table = Table(box=None, pad_edge=False)
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="left" if number == 0 else "right")
+    for line in lines:
+        table.add_row(*map(escape, line))
+    out.print(table)
 
 
 def show_systems(console: Console, report: Report) -> None:

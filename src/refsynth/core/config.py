@@ -24,6 +24,7 @@ from refsynth.core.sections import (
     Reference,
     ReinforceConfig,
     Section,
+    SelftrainConfig,
     SynthesisConfig,
     TrackerName,
 )
@@ -51,6 +52,8 @@ class RunConfig(Section):
     """How the reference learns before it writes."""
     filter: FilterConfig = FilterConfig()
     """Which drafts are trained on."""
+    selftrain: SelftrainConfig = SelftrainConfig()
+    """Which texts of an unlabelled file join the drafts."""
     learners: tuple[LearnerName, ...] = Field(default=("tfidf", "frozen", "contrastive"), min_length=1)
     """What the gate chooses among, with and without drafts."""
     gate: GateConfig = GateConfig()
@@ -121,7 +124,7 @@ class RunConfig(Section):
         for override in overrides:
             _override(tree, override)
         config = cls.parse(tree, where=str(path))
-        return config.model_copy(update={"data": _anchored(config.data, path.parent)})
+        return config.model_copy(update={"data": config.data.placed(lambda file: path.parent / file)})
 
     @classmethod
     def parse(cls, tree: Mapping[str, Any], *, where: str = "config") -> Self:
@@ -150,11 +153,6 @@ class RunConfig(Section):
     def digest_of(self, *sections: str) -> dict[str, Any]:
         """Return the named sections as JSON-ready values, for a step's cache key."""
         return self.model_dump(mode="json", include=set(sections))
-
-
-def _anchored(data: DataConfig, folder: Path) -> DataConfig:
-    paths = {name: folder / path for name in ("train", "test") if (path := getattr(data, name)) is not None}
-    return data.model_copy(update=paths)
 
 
 def _override(tree: dict[str, Any], override: str) -> None:

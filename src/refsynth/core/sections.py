@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
@@ -27,11 +27,19 @@ class Columns(Section):
     """Column of the label."""
 
 
+FILES = ("train", "more", "pool", "test")
+"""The keys of `DataConfig` that name files."""
+
+
 class DataConfig(Section):
     """The user's files. Relative paths are read from the folder of task.yaml."""
 
     train: Path | None = None
     """Labelled rows (CSV, TSV, JSONL or Parquet). Without it the labels' descriptions are all there is."""
+    more: Path | None = None
+    """Further labelled rows (JSONL), which `refsynth label add` appends to; need not be there yet."""
+    pool: Path | None = None
+    """Unlabelled texts for self-training; a `.txt` has one per line."""
     test: Path | None = None
     """Labelled rows that only the final evaluation reads."""
     columns: Columns = Columns()
@@ -40,6 +48,10 @@ class DataConfig(Section):
     """Field delimiter of a CSV file; detected if left out."""
     encoding: str | None = None
     """Text encoding of a CSV or JSONL file; detected if left out."""
+
+    def placed(self, place: Callable[[Path], Path]) -> Self:
+        """Return it with the path of each file changed."""
+        return self.model_copy(update={name: place(path) for name in FILES if (path := getattr(self, name)) is not None})
 
 
 class EndpointReference(Section):
@@ -187,6 +199,15 @@ class ReinforceConfig(Section):
     """What keeps the adapter near the reference: the weight of their divergence, in nats per token."""
     minutes: float | None = Field(default=None, gt=0)
     """No further turn begins after so many minutes, for each half; without it all turns are taken."""
+
+
+class SelftrainConfig(Section):
+    """Which texts of `data.pool` join the drafts, labelled by a model of the real rows."""
+
+    per_class: int = Field(default=200, ge=0, le=100_000)
+    """The most texts of one label; 0 turns self-training off."""
+    least: float = Field(default=0.75, ge=0.5, lt=1)
+    """Least probability of the likeliest label against the runner-up alone."""
 
 
 class GateConfig(Section):

@@ -77,6 +77,7 @@ def read_examples(
     delimiter: str | None = None,
     encoding: str | None = None,
     skip_bad: bool = False,
+    least_labels: int = 2,
 ) -> Loaded:
     """Read a labelled CSV, TSV, JSONL or Parquet file.
 
@@ -90,16 +91,17 @@ def read_examples(
         delimiter: of a CSV file; detected if None.
         encoding: of the text; detected if None.
         skip_bad: whether malformed rows and unknown labels are left out like the others instead of being errors.
+        least_labels: the fewest labels that must have rows.
 
     Raises:
-        DataError: the file cannot be read, lacks a column, has a bad row, or has rows of fewer than two labels.
+        DataError: the file cannot be read, lacks a column, has a bad row, or has rows of too few labels.
     """
     with open_table(path, delimiter=delimiter, encoding=encoding) as table:
         found, skipped, rows = _scan(path, table, columns, labels, skip_bad=skip_bad)
     kept, repeated, conflicts = _resolve(found)
     skipped = sorted([*skipped, *repeated], key=lambda row: row.row)
     counts = Counter(example.label for example in kept)
-    if len(counts) < 2:
+    if len(counts) < least_labels:
         raise _too_few(path, rows, counts, skipped)
     ordered = {label: counts[label] for label in labels}
     notes = (*describe_skipped(skipped), *describe_thin(ordered))

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 import refsynth
-from refsynth.core.run import file_digest, read_jsonl, seconds_of
+from refsynth.annotate.selftrain import from_pool
+from refsynth.core.run import file_digest, read_json, read_jsonl, seconds_of
 from refsynth.core.types import Draft
 from refsynth.evaluation import origins
 from refsynth.metrics import bootstrap
@@ -33,11 +34,12 @@ PACKAGES = ("numpy", "onnxruntime", "tokenizers", "torch", "transformers", "scik
 def drafts_of(finished: Finished) -> origins.Drafts:
     """Return what became of the drafts."""
     written, final = finished.learned.written, finished.learned.final
-    chosen, dropped = _split(final.drafts)
+    generated = [draft for draft in final.drafts if not from_pool(draft.example)]
+    chosen, dropped = _split(generated)
     kept, asked = Counter(d.example.label for d in chosen), Counter(d.label for d in written.drafts)
     ranked = sorted(chosen, key=lambda draft: -draft.scores.get("agreement", 0.0))
     best, worst, rejected = ranked[:SHOWN], ranked[SHOWN:][-SHOWN:], _two_of_each(dropped)
-    judged = [draft for draft in final.drafts if "agreement" in draft.scores]
+    judged = [draft for draft in generated if "agreement" in draft.scores]
     agrees = np.array([draft.scores["agreement"] > 0.5 for draft in judged], float)
     named = (("kept drafts", [d.example.text for d in chosen]), ("seed rows", [e.text for e in final.real]))
     shown = {row for d in (*best, *worst, *rejected) if d.example.provenance for row in d.example.provenance.shown}
@@ -109,6 +111,10 @@ def data_of(finished: Finished) -> origins.Data:
         unusable = sum(test.unusable.values())
         total = len(test.truth) + unusable
         files.append(origins.DataFile(role="test", file=finished.task.test.name, rows=total, used=len(test.truth)))
+    pool = finished.task.config.data.pool
+    if pool is not None and (steps := finished.folder.steps / "pool" / "facts.json").is_file():
+        total, used = read_json(steps)["rows"], len(finished.learned.final.from_pool)
+        files.append(origins.DataFile(role="pool", file=pool.name, rows=total, used=used))
     folds = []
     for fold in np.unique(rows.folds):
         held = frozenset(rows.examples[index].id for index in np.flatnonzero(rows.folds == fold))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from refsynth.annotate.selftrain import from_pool
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder, derive_seed, digest, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.sections import LearnerName
@@ -27,6 +28,11 @@ class Final:
     candidates: tuple[Candidate, ...]
     drafts: tuple[Draft, ...]
     real: tuple[Example, ...]
+
+    @property
+    def from_pool(self) -> tuple[Draft, ...]:
+        """The drafts that are texts of the pool."""
+        return tuple(draft for draft in self.drafts if from_pool(draft.example))
 
     def predictors(self, shop: Workshop) -> dict[Candidate, Predictor]:
         """Return the fitted candidates; TF-IDF, which is fitted in no time, is fitted again."""
@@ -53,8 +59,10 @@ def fit_final(
     choose: Callable[[Predictor, Sequence[Example], Sequence[Draft]], list[Draft]],
     shop: Workshop,
     folder: RunFolder,
+    *,
+    pool: str = "",
 ) -> Final:
-    """Return all candidates fitted to all real rows."""
+    """Return all candidates fitted to all real rows; `pool` is the hash of what `choose` adds to the drafts, if it does."""
     real = real_rows(task, rows)
     key = {
         "rows": folder.hash_of("rows"),
@@ -65,6 +73,8 @@ def fit_final(
         "encoder": shop.encoder_hash,
         "seed": task.config.seed,
     }
+    if pool:
+        key["pool"] = pool
 
     def make(out: Path) -> None:
         seed = derive_seed(task.config.seed, "final")

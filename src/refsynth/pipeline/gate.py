@@ -80,6 +80,8 @@ def hold_out(
     task: Task,
     folder: RunFolder,
     progress: Callable[[int], None],
+    *,
+    pool: str = "",
 ) -> HeldOut:
     """Return what every candidate says of every real row when that row's fold is held out.
 
@@ -92,6 +94,7 @@ def hold_out(
         task: what is asked.
         folder: each fold becomes a step there.
         progress: called with the number of folds that are done.
+        pool: hash of what `choose` adds to the drafts, if it does.
     """
     config, labels = task.config, task.labels
     truth = np.array([labels.index(example.label) for example in rows.examples])
@@ -109,6 +112,8 @@ def hold_out(
             "config": config.digest_of("learners", "labels", "filter", "seed"),
             "encoder": encoder,
         }
+        if pool:
+            key["pool"] = pool
         fit = partial(fit_candidates, learners, train, safe, choose, seed=seed)
         make = partial(_ask, fit, [example.text for example in held])
         step = folder.step(f"gate-{repeat}-{fold}", key, make)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
+from refsynth.annotate.selftrain import Choose, SelfTrainer
 from refsynth.core.protocols import Augmenter, Generator, Learner
-from refsynth.core.run import RunFolder
+from refsynth.core.run import RunFolder, digest
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft
 from refsynth.models.store import ModelStore
@@ -23,6 +24,7 @@ from refsynth.pipeline.judged import judge_drafts
 from refsynth.pipeline.lesson import Lesson, halves
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.policies import Curve, teach
+from refsynth.pipeline.pool import TextPool, read_pool
 from refsynth.pipeline.rows import Rows, read_rows
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.task import Task
@@ -91,6 +93,24 @@ class Job:
         """Return who chooses among the drafts."""
         return Chooser(self.task.labels, self.task.config.filter, self.shop.encoder, self.rows, drafts)
 
+    @cached_property
+    def pool(self) -> TextPool:
+        """The unlabelled texts for self-training, without those that resemble test rows."""
+        pool = read_pool(self.task, self.rows, self.folder)
+        return pool._replace(texts=tuple(row for row in pool.texts if row.id not in self.forget))
+
+    @property
+    def pool_key(self) -> str:
+        """What self-training depends on, for the cache; empty without a pool."""
+        texts = self.pool.texts
+        return digest([texts, self.task.config.digest_of("selftrain")]) if texts else ""
+
+    def choice(self, drafts: Sequence[Draft]) -> Choose:
+        """Return how drafts are chosen; the texts of the pool that the judge is sure of join them."""
+        settings = self.task.config.selftrain
+        trainer = SelfTrainer(self.task.labels, self.pool.texts, settings.per_class, settings.least)
+        return trainer.joined(self.chooser(drafts).choose)
+
     def write(self, folder: RunFolder, *, step: str = "drafts", turn: int = 0, focus: Focus = ANYWHERE) -> Written:
         """Return drafts; see `write_drafts`."""
         authors, _ = self.taught
@@ -113,6 +133,15 @@ class Job:
         if not self.rows.judged:
             return None
         gate = self.task.config.gate
-        choose, encoder = self.chooser(drafts).choose, self.shop.encoder_hash
         with self.watch.progress("gate", gate.repeats * gate.folds) as progress:
-            return hold_out(self.rows, drafts, self.learners, choose, encoder, self.task, folder, progress)
+            return hold_out(
+                self.rows,
+                drafts,
+                self.learners,
+                self.choice(drafts),
+                self.shop.encoder_hash,
+                self.task,
+                folder,
+                progress,
+                pool=self.pool_key,
+            )

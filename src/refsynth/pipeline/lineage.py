@@ -36,6 +36,8 @@ def trace_row(run: Path, row: str) -> dict[str, Any]:
         )
     draft = drafts[row]
     origin = draft["provenance"]
+    if row.startswith("pool-"):
+        return {**draft, "kind": "text of the pool, labelled by a model of the rows below", "provenance": list(origin["shown"])}
     prompts = {record["prompt"]: record for record in read_jsonl(steps / "drafts" / "prompts.jsonl")}
     return {
         "id": row,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import InputError
@@ -19,9 +20,28 @@ RECORD = "task.json"
 
 def remember(task: Task, folder: RunFolder, *, skip_bad: bool) -> None:
     """Write what the run was asked for into its folder; paths are made absolute."""
-    config = task.config.model_dump(mode="json")
-    config["data"] |= {role: str(path.absolute()) for role in ("train", "test") if (path := getattr(task, role)) is not None}
-    write_json(folder.path / RECORD, {"config": config, "skip_bad": skip_bad})
+    config = task.config.model_copy(update={"data": task.config.data.placed(Path.absolute)})
+    write_json(folder.path / RECORD, {"config": config.model_dump(mode="json"), "skip_bad": skip_bad})
+
+
+class Remembered(NamedTuple):
+    """What a run was asked for."""
+
+    task: Task
+    skip_bad: bool
+
+
+def recall(run: Path, overrides: Sequence[str] = ()) -> Remembered:
+    """Return what a run was asked for, with overrides such as `filter.agreement=0.6`.
+
+    Raises:
+        InputError: the folder holds no run, or the overrides are wrong.
+    """
+    if not (run / RECORD).is_file():
+        raise InputError(f"{run}: not a run folder", remedy="refsynth run TASK.yaml --out RUN")
+    record = read_json(run / RECORD)
+    task = Task.of(RunConfig.parse(record["config"], where=str(run / RECORD)).changed(overrides))
+    return Remembered(task, record["skip_bad"])
 
 
 @contextmanager
@@ -32,10 +52,7 @@ def reopened(run: Path, overrides: Sequence[str], watch: Observer, *, store: Mod
         InputError: the folder holds no run.
         RefsynthError: the overrides are wrong, or the rows cannot be used any more.
     """
-    if not (run / RECORD).is_file():
-        raise InputError(f"{run}: not a run folder", remedy="refsynth run TASK.yaml --out RUN")
-    record = read_json(run / RECORD)
-    task = Task.of(RunConfig.parse(record["config"], where=str(run / RECORD)).changed(overrides))
+    task, skip_bad = recall(run, overrides)
     folder = RunFolder(run)
     with folder.lock():
-        yield Job.begin(task, folder, store or ModelStore(), watch, skip_bad=record["skip_bad"])
+        yield Job.begin(task, folder, store or ModelStore(), watch, skip_bad=skip_bad)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from refsynth.core.run import RunFolder, file_digest, read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.sections import FILES
 from refsynth.core.types import Example, IntArray
-from refsynth.data.account import SkippedRow, write_skipped
-from refsynth.data.io import read_examples
+from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
+from refsynth.data.io import Loaded, read_examples
 from refsynth.data.language import detect_language
 from refsynth.data.split import fold_of
-from refsynth.data.text import near_groups
+from refsynth.data.text import near_groups, normalise
 from refsynth.task import Task
 
 
@@ -56,9 +57,11 @@ def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
         "file": None if task.train is None else file_digest_or_none(task.train),
         "skip_bad": skip_bad,
         "config": config.digest_of("labels", "language", "seed"),
-        "columns": config.data.model_dump(mode="json", exclude={"train", "test"}),
+        "columns": config.data.model_dump(mode="json", exclude=set(FILES)),
         "folds": config.gate.folds,
     }
+    if (more := _more(task)) is not None:
+        key["more"] = file_digest_or_none(more)
 
     def make(out: Path) -> None:
         examples, file = _load(task, skip_bad=skip_bad)
@@ -86,18 +89,63 @@ def file_digest_or_none(path: Path) -> str | None:
         return None
 
 
+def _more(task: Task) -> Path | None:
+    """Return the file of rows that were labelled later, if it is there."""
+    more = task.config.data.more
+    return more if more is not None and more.exists() else None
+
+
 def _load(task: Task, *, skip_bad: bool) -> tuple[tuple[Example, ...], dict[str, Any]]:
-    if task.train is None:
+    read = read_labelled(task, skip_bad=skip_bad)
+    if not read:
         return (), {}
-    data = task.config.data
-    loaded = read_examples(
-        task.train, labels=task.labels, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding, skip_bad=skip_bad
-    )
+    examples, disputed = join_rows([each.examples for each in read])
+    notes = [note for each in read for note in each.notes]
+    if disputed:
+        notes.append(f"{disputed} texts carry one label in data.train and another in data.more: kept out")
     facts = {
-        "name": task.train.name,
-        "format": ", ".join(part for part in (loaded.format, loaded.encoding, loaded.delimiter) if part),
-        "rows": loaded.rows,
-        "skipped": [asdict(row) for row in loaded.skipped],
-        "notes": list(loaded.notes),
+        "name": " + ".join(path.name for path in (task.train, _more(task)) if path is not None),
+        "format": " + ".join(", ".join(part for part in (each.format, each.encoding, each.delimiter) if part) for each in read),
+        "rows": sum(each.rows for each in read),
+        "skipped": [asdict(row) for each in read for row in each.skipped],
+        "notes": notes,
     }
-    return loaded.examples, facts
+    return examples, facts
+
+
+def read_labelled(task: Task, *, skip_bad: bool, least_labels: int = 2) -> list[Loaded]:
+    """Return what the task's files of labelled rows hold, those that are there, one after the other.
+
+    Raises:
+        DataError: a file cannot be used, or the first has rows of too few labels.
+    """
+    data, read = task.config.data, []
+    if task.train is not None:
+        loaded = read_examples(
+            task.train,
+            labels=task.labels,
+            columns=data.columns,
+            delimiter=data.delimiter,
+            encoding=data.encoding,
+            skip_bad=skip_bad,
+            least_labels=least_labels,
+        )
+        read.append(loaded)
+    if (more := _more(task)) is not None:
+        least = 0 if read else least_labels
+        loaded = read_examples(more, labels=task.labels, columns=data.columns, skip_bad=skip_bad, least_labels=least)
+        named = tuple(replace(example, id=example.id.replace("row-", "more-", 1)) for example in loaded.examples)
+        notes = tuple(f"{more.name}: {note}" for note in describe_skipped(loaded.skipped))
+        read.append(replace(loaded, examples=named, notes=notes))
+    return read
+
+
+def join_rows(files: Sequence[Sequence[Example]]) -> tuple[tuple[Example, ...], int]:
+    """Return the rows of all files, each text once, without those that carry two labels; and how many texts do."""
+    labels: dict[str, set[str]] = {}
+    joined: dict[str, Example] = {}
+    for example in (example for file in files for example in file):
+        labels.setdefault(normalise(example.text), set()).add(example.label)
+        joined.setdefault(example.text, example)
+    kept = tuple(example for text, example in joined.items() if len(labels[normalise(text)]) == 1)
+    return kept, sum(len(found) > 1 for found in labels.values())

@@ -71,6 +71,8 @@ def run(
         watch.stage("rows", _rows_line(job.rows, task))
         for note in job.rows.file.get("notes", ()):
             watch.note(note)
+        if (more := task.config.data.more) is not None and not more.exists():
+            watch.note(f"{more.name} is not there yet; refsynth label add writes it")
         finished = _deliver(job, _learn(job))
         if finished.test and finished.test.leaked:
             # Only now is it known that these copy the test file: a model that was trained on them must not be shipped.
@@ -95,9 +97,13 @@ def choose(job: Job, written: Written) -> tuple[list[Draft], Final]:
     screened = job.screen(written, job.folder)
     reasons = Counter(draft.dropped for draft in screened)
     job.watch.stage("filter", f"{reasons.pop(None, 0):,} kept{_less(reasons)}")
-    final = fit_final(job.task, job.rows, screened, job.learners, job.chooser(screened).choose, job.shop, job.folder)
+    choice = job.choice(screened)
+    final = fit_final(job.task, job.rows, screened, job.learners, choice, job.shop, job.folder, pool=job.pool_key)
     reasons = Counter(draft.dropped for draft in final.drafts if draft.dropped not in reasons)
-    job.watch.stage("train", f"{len(final.real):,} real rows; {reasons.pop(None, 0):,} drafts chosen{_less(reasons)}")
+    taken = len(final.from_pool)
+    pool = f", {taken:,} of {len(job.pool.texts):,} texts of the pool" if job.pool.texts else ""
+    chosen = reasons.pop(None, 0) - taken
+    job.watch.stage("train", f"{len(final.real):,} real rows{pool}; {chosen:,} drafts chosen{_less(reasons)}")
     return screened, final
 
 
@@ -138,7 +144,7 @@ def _deliver(job: Job, learned: Learned) -> Finished:
 
 def _check_files(task: Task) -> None:
     """See that the files are there, without opening them: a run of many minutes must not end on a misspelt name."""
-    for role, path in (("train", task.train), ("test", task.test)):
+    for role, path in (("train", task.train), ("pool", task.config.data.pool), ("test", task.test)):
         if path is not None and not path.is_file():
             raise DataError(f"{path}: no such file", remedy=f"correct data.{role} in task.yaml")
 

@@ -1,0 +1,193 @@
+"""Active learning: which texts of an unlabelled pool a person should label next, and when it is time to stop.
+
+A strategy is a pure function of what a model says of the pool (probabilities [N, K]) and of embeddings of the pool [N, D] and of
+the rows that are labelled already [M, D]. `STRATEGIES` is the table of all; `choose` applies one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from refsynth.core.extras import require
+from refsynth.core.types import FloatArray, IntArray
+
+StrategyName = Literal["uncertainty", "margin", "entropy", "coreset", "badge", "hybrid", "random"]
+
+OVERSAMPLE = 10
+"""The hybrid strategy clusters so many times the texts that it is to choose: the least certain ones (Zhdanov, 2019)."""
+
+STABLE, WINDOW = 0.99, 3
+"""Labels stop paying where kappa has averaged so much over so many rounds (Bloodgood and Vijay-Shanker, 2009, section 4)."""
+
+
+class Pool(NamedTuple):
+    """What a strategy may look at: probabilities [N, K], embeddings of the pool [N, D] and of labelled rows [M, D].
+
+    The embeddings may have D = 0 for a strategy that does not look at them.
+    """
+
+    probabilities: FloatArray
+    features: FloatArray
+    labelled: FloatArray
+
+
+class Choice(NamedTuple):
+    """The places of the chosen texts in the pool [n], the most wanted first, and why: a score each, higher is more wanted [n]."""
+
+    places: IntArray
+    scores: FloatArray
+
+
+class Strategy(NamedTuple):
+    """How to choose, whether it looks at embeddings, and what its score is, in words for a person."""
+
+    choose: Callable[[Pool, int, np.random.Generator], Choice]
+    embeds: bool
+    score: str
+
+
+def choose(name: StrategyName, pool: Pool, n: int, *, seed: int) -> Choice:
+    """Return the `n` texts of the pool (all of a smaller one) that a strategy wants labelled."""
+    size = len(pool.probabilities)
+    if not size:
+        return Choice(np.zeros(0, int), np.zeros(0))
+    return STRATEGIES[name].choose(pool, min(n, size), np.random.default_rng(seed))
+
+
+def least_confidence(probabilities: FloatArray) -> FloatArray:
+    """Return 1 - p of the likeliest label [N]."""
+    return np.asarray(1 - probabilities.max(1))
+
+
+def margin(probabilities: FloatArray) -> FloatArray:
+    """Return 1 less the distance between the two likeliest labels [N]."""
+    best = np.sort(probabilities, axis=1)
+    return np.asarray(1 - (best[:, -1] - best[:, -2]))
+
+
+def entropy(probabilities: FloatArray) -> FloatArray:
+    """Return the entropy as a share of that of an even guess [N]."""
+    logs = np.log(probabilities, where=probabilities > 0, out=np.zeros_like(probabilities))
+    return np.asarray(-(probabilities * logs).sum(1) / np.log(probabilities.shape[1]))
+
+
+def _highest(measure: Callable[[FloatArray], FloatArray]) -> Callable[[Pool, int, np.random.Generator], Choice]:
+    def pick(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
+        del rng
+        scores = measure(pool.probabilities)
+        places = np.argsort(-scores, kind="stable")[:n]
+        return Choice(places, scores[places])
+
+    return pick
+
+
+def _coreset(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
+    """k-centre greedy (Sener and Savarese, 2018, algorithm 1): the text that is farthest from all labelled and chosen ones.
+
+    The largest distance of any text to the nearest centre is then at most twice the least possible. The score is the distance.
+    """
+    del rng
+    x = np.asarray(pool.features, float)
+
+    def reach(place: int) -> FloatArray:
+        return _squared(x, x[place : place + 1])[:, 0]
+
+    if len(pool.labelled):
+        nearest = _squared(x, np.asarray(pool.labelled, float)).min(1)
+        return _one_by_one(n, int(nearest.argmax()), nearest, reach, lambda left: int(left.argmax()))
+    middle = int(_squared(x, x.mean(0, keepdims=True)).argmin())
+    return _one_by_one(n, middle, None, reach, lambda left: int(left.argmax()))
+
+
+def _badge(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
+    """BADGE (Ash et al., 2020, algorithm 1): k-means++ on the gradients that a linear head would get from its own answers.
+
+    The gradient of row i is the outer product of r_i = p_i - onehot(argmax p_i) [K] and x_i [D]. A product of two gradients is
+    (r_i . r_j)(x_i . x_j), so that the N K D numbers are never made. The score is the distance to the nearest gradient chosen.
+    """
+    r, x = np.array(pool.probabilities, float), np.asarray(pool.features, float)
+    r[np.arange(len(r)), r.argmax(1)] -= 1
+    size = (r**2).sum(1) * (x**2).sum(1)
+
+    def reach(place: int) -> FloatArray:
+        return np.asarray(np.maximum(size + size[place] - 2 * (r @ r[place]) * (x @ x[place]), 0))
+
+    return _one_by_one(n, int(size.argmax()), None, reach, lambda left: int(rng.choice(len(left), p=left / left.sum())))
+
+
+def _one_by_one(
+    n: int, first: int, nearest: FloatArray | None, reach: Callable[[int], FloatArray], pick: Callable[[FloatArray], int]
+) -> Choice:
+    """Choose one after another by the squared distances to the nearest centre.
+
+    Args:
+        n: how many.
+        first: the first.
+        nearest: squared distances to the centres that there are already [N]; None for none.
+        reach: returns the squared distances to a place [N].
+        pick: picks the next by the distances [N], which are 0 for what is chosen; not asked where all are.
+    """
+    places, scores, free = [first], [], np.ones(len(reach(first)), bool)
+    while True:
+        apart = reach(places[-1])
+        scores.append(float(np.sqrt(apart.max() if nearest is None else nearest[places[-1]])))
+        nearest = apart if nearest is None else np.minimum(nearest, apart)
+        free[places[-1]] = False
+        if len(places) == n:
+            return Choice(np.array(places), np.array(scores))
+        left = np.where(free, nearest, 0.0)
+        places.append(pick(left) if left.any() else int(np.flatnonzero(free)[0]))  # only copies of chosen texts are left
+
+
+def _hybrid(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
+    """Clusters of the least certain texts, weighted by how uncertain they are; of each cluster the text nearest to its centre.
+
+    Zhdanov, 2019, "Diverse mini-batch Active Learning". The score is the margin's.
+    """
+    cluster = require("sklearn.cluster", extra="train")
+    unsure = margin(pool.probabilities)
+    some = np.argsort(-unsure, kind="stable")[: OVERSAMPLE * n]
+    x, weights = np.asarray(pool.features, float)[some], np.maximum(unsure[some], 1e-6)
+    k = min(n, len(np.unique(x, axis=0)))
+    centres = cluster.KMeans(k, n_init=1, random_state=int(rng.integers(2**31))).fit(x, sample_weight=weights).cluster_centers_
+    apart, chosen = _squared(x, centres), np.zeros(len(some), bool)
+    for column in range(k):
+        chosen[int(np.where(chosen, np.inf, apart[:, column]).argmin())] = True
+    chosen[np.flatnonzero(~chosen)[: n - k]] = True  # copies: the least certain of them
+    return Choice(some[chosen], unsure[some[chosen]])
+
+
+def _random(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
+    return Choice(rng.permutation(len(pool.probabilities))[:n], np.zeros(n))
+
+
+def _squared(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return squared Euclidean distances [N, M]."""
+    return np.asarray(np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T, 0))
+
+
+STRATEGIES: Mapping[StrategyName, Strategy] = {
+    "uncertainty": Strategy(_highest(least_confidence), embeds=False, score="1 - probability of the likeliest label"),
+    "margin": Strategy(_highest(margin), embeds=False, score="1 - distance between the two likeliest labels"),
+    "entropy": Strategy(_highest(entropy), embeds=False, score="entropy of the labels, as a share of an even guess"),
+    "coreset": Strategy(_coreset, embeds=True, score="distance to the nearest labelled or chosen text"),
+    "badge": Strategy(_badge, embeds=True, score="distance to the nearest chosen text, in what it would teach"),
+    "hybrid": Strategy(_hybrid, embeds=True, score="1 - distance between the two likeliest labels; one of each group of texts"),
+    "random": Strategy(_random, embeds=False, score="drawn at random"),
+}
+
+
+def kappa(before: IntArray, after: IntArray) -> float:
+    """Return Cohen's kappa of two models' answers to the same texts [N]: 1 where they are the same, 0 as often as by chance."""
+    classes = int(max(before.max(), after.max())) + 1
+    shares = [np.bincount(said, minlength=classes) / len(said) for said in (before, after)]
+    observed, expected = float((before == after).mean()), float(shares[0] @ shares[1])
+    return 1.0 if expected == 1 else (observed - expected) / (1 - expected)
+
+
+def stable(kappas: Sequence[float]) -> bool:
+    """Return whether labels have stopped changing the model, given kappa between each round and the one before it."""
+    return len(kappas) >= WINDOW and float(np.mean(kappas[-WINDOW:])) >= STABLE

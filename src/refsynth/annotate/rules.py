@@ -1,0 +1,140 @@
+"""Rules that label a text or say nothing: read from YAML, which is data, or from Python, which is run.
+
+A Python file of functions is run with the rights of whoever names it; nothing here looks for one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from refsynth.core.errors import ConfigError, nearest
+from refsynth.core.sections import Section
+from refsynth.data.text import normalise
+
+_UNSPACED = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7af]")
+
+
+class RuleConfig(Section):
+    """One rule: texts with one of these words, or that match a pattern, have the label."""
+
+    label: str = Field(min_length=1)
+    """What it says of a text that it applies to."""
+    words: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Words or phrases, whole and in any case; parts of a text where words are not spaced."""
+    pattern: str | None = None
+    """A regular expression (Python's), in any case, found anywhere in the text."""
+    name: str = ""
+    """For the table; without it the label and a number."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if bool(self.words) == bool(self.pattern):
+            raise ValueError("a rule needs either words or a pattern")
+        try:
+            re.compile(self.pattern or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return self
+
+
+class RulesConfig(Section):
+    """A file of rules."""
+
+    rules: Annotated[tuple[RuleConfig, ...], Field(min_length=1)]
+    """The rules; the order makes no difference."""
+    balance: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
+    """How frequent each label is among all texts, if known; even if left out."""
+
+
+class Rule(NamedTuple):
+    """A named function from a text to a label, or None where it says nothing."""
+
+    name: str
+    judge: Callable[[str], str | None]
+
+
+class Rules(NamedTuple):
+    """Rules and, where it is known, how frequent each label is."""
+
+    rules: tuple[Rule, ...]
+    balance: Mapping[str, float]
+
+
+def read_rules(path: Path) -> Rules:
+    """Read rules from a YAML file, or run a Python file for its functions.
+
+    Raises:
+        ConfigError: the file is not there, is no such file, or has a rule that is none.
+    """
+    if path.suffix.lower() == ".py":
+        return Rules(_functions(path), {})
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        config = RulesConfig.model_validate(tree)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})", expected="a YAML or Python file of rules") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML", expected="rules: [{label: ..., words: [...]}, ...]") from error
+    except ValidationError as error:
+        lines = dict.fromkeys(_problem(problem) for problem in error.errors())
+        raise ConfigError(f"{path}: " + "\n  ".join(lines), expected="rules: [{label: ..., words: [...]}, ...]") from error
+    labels = [rule.label for rule in config.rules]
+    for label in config.balance:
+        if label not in labels:
+            raise ConfigError(f"{path}: balance: no rule has the label '{label}'", remedy=nearest(label, labels))
+    if config.balance and set(labels) - set(config.balance):
+        missing = ", ".join(sorted(set(labels) - set(config.balance)))
+        raise ConfigError(f"{path}: balance: nothing for {missing}", expected="all labels or none")
+    names = [rule.name or f"{rule.label} {number}" for number, rule in enumerate(config.rules, 1)]
+    return Rules(tuple(Rule(name, _judge(rule)) for name, rule in zip(names, config.rules, strict=True)), config.balance)
+
+
+def _problem(problem: Any) -> str:
+    where = ".".join(str(part + 1) if isinstance(part, int) else str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = RuleConfig.model_fields if len(problem["loc"]) > 1 else RulesConfig.model_fields
+        return f"unknown key '{where}'; known there: {', '.join(known)}"
+    return f"{where or 'the file'}: {problem['msg']}"
+
+
+def _judge(rule: RuleConfig) -> Callable[[str], str | None]:
+    if rule.pattern is not None:
+        pattern = re.compile(rule.pattern, re.IGNORECASE)
+        return lambda text: rule.label if pattern.search(text) else None
+    words = re.compile("|".join(_whole(normalise(word)) for word in rule.words))
+    return lambda text: rule.label if words.search(normalise(text)) else None
+
+
+def _whole(word: str) -> str:
+    """Return a pattern for a word as a whole, where there are spaces between words."""
+    if _UNSPACED.search(word):
+        return re.escape(word)
+    return rf"(?<!\w){re.escape(word)}(?!\w)"
+
+
+def _functions(path: Path) -> tuple[Rule, ...]:
+    """Run a Python file and return its own public functions."""
+    spec = importlib.util.spec_from_file_location("refsynth_rules", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ConfigError(f"{path}: no such file", expected="a Python file with functions from a text to a label or None")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(f"{path}: does not run: {type(error).__name__}: {error}") from error
+    mine = [
+        Rule(name, function)
+        for name, function in vars(module).items()
+        if inspect.isfunction(function) and function.__module__ == spec.name and not name.startswith("_")
+    ]
+    if not mine:
+        raise ConfigError(f"{path}: has no functions", expected="functions from a text to a label or None: def late(text): ...")
+    return tuple(mine)

@@ -1,0 +1,62 @@
+"""The unlabelled texts of a task, read once: cleaned, each one once, none that is a real row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from refsynth.annotate.selftrain import Unlabelled
+from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
+from refsynth.data.io import Row, iter_rows
+from refsynth.data.text import normalise
+from refsynth.pipeline.rows import Rows, file_digest_or_none
+from refsynth.task import Task
+
+LARGEST = 20_000
+"""Texts of a pool that are looked at; of a larger one so many are drawn at random."""
+
+
+class TextPool(NamedTuple):
+    """The texts, and how many rows the file has."""
+
+    texts: tuple[Unlabelled, ...]
+    rows: int
+
+
+def draw(rows: list[Row], *, seed: int) -> list[Row]:
+    """Return the rows, of too many as many as are looked at."""
+    if len(rows) <= LARGEST:
+        return rows
+    drawn = np.random.default_rng(seed).permutation(len(rows))[:LARGEST]
+    return [rows[place] for place in np.sort(drawn)]
+
+
+def read_pool(task: Task, rows: Rows, folder: RunFolder) -> TextPool:
+    """Return the texts of `data.pool` that are no real row; nothing without such a file, real rows or self-training.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    path, data = task.config.data.pool, task.config.data
+    if path is None or not rows.examples or not task.config.selftrain.per_class:
+        return TextPool((), 0)
+    file = path
+    columns = data.columns.model_dump(mode="json")
+    key = {"file": file_digest_or_none(path), "rows": folder.hash_of("rows"), "seed": task.config.seed, "columns": columns}
+
+    def make(out: Path) -> None:
+        known = {normalise(example.text) for example in rows.examples}
+        found = list(iter_rows(file, columns=data.columns))
+        fresh: dict[str, Row] = {}
+        for row in found:
+            if isinstance(row, Row) and (same := normalise(row.text)) not in known:
+                fresh.setdefault(same, row)
+        some = draw(list(fresh.values()), seed=derive_seed(task.config.seed, "pool"))
+        write_jsonl(out / "texts.jsonl", [{"id": f"pool-{row.number}", "text": row.text} for row in some])
+        write_json(out / "facts.json", {"rows": len(found)})
+
+    done = folder.step("pool", key, make)
+    texts = tuple(Unlabelled(**record) for record in read_jsonl(done / "texts.jsonl"))
+    return TextPool(texts, read_json(done / "facts.json")["rows"])
