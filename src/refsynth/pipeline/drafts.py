@@ -43,7 +43,7 @@ class Written:
 
 
 def can_write(task: Task, language: str) -> bool:
-    """Tell whether the reference writes the language."""
+    """Tell whether the reference writes the language, and so can tell how likely a text of it is."""
     return task.config.reference != "embedded" or language == EMBEDDED_LANGUAGE
 
 

@@ -17,7 +17,7 @@ from refsynth.core.run import RunFolder, read_jsonl, write_json, write_jsonl
 from refsynth.core.types import Draft, FloatArray
 from refsynth.metrics import softmax
 from refsynth.models.predict import EncoderPredictor, LinearHead
-from refsynth.pipeline.drafts import EMBEDDED_LANGUAGE, class_prompts
+from refsynth.pipeline.drafts import can_write, class_prompts
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.rows import Rows
 from refsynth.quality.filter import kept
@@ -57,7 +57,7 @@ def judge_drafts(
     encoder_hash: str,
 ) -> list[Draft]:
     """Return the screened drafts; those that are still in say how likely the reference finds them under each label."""
-    if task.config.reference == "embedded" and rows.language != EMBEDDED_LANGUAGE:
+    if not can_write(task, rows.language):
         watch.note("the embedded reference reads English only: a model of the real rows alone says what drafts teach")
         return list(drafts)
     asked = task.config.digest_of("reference", "labels")
