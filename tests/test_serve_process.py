@@ -217,7 +217,8 @@ def test_a_notice_says_not_ready_while_requests_are_still_taken(first: Path, tmp
 def test_reloads_under_load_switch_all_workers_or_none(first: Path, second: Path, tmp_path: Path) -> None:
     original = tmp_path / "original"
     save_bundle(original)
-    with serving(original, tmp_path, "--workers", 2) as server:
+    deep = tmp_path / ("longer-than-the-address-of-a-unix-socket-may-be" * 3)
+    with serving(original, deep, "--workers", 2) as server:
         load = Load(server, bundle.load(first), bundle.load(second), users=3)
         old = server.version()
         assert server.reload(second).returncode == 0

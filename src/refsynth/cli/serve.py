@@ -85,10 +85,10 @@ def reload(
 
     Example: refsynth reload runs/tickets/bundle
     """
-    from refsynth.serve.state import default_folder
+    from refsynth.serve.state import CONTROL, default_folder
     from refsynth.serve.switch import SwitchError, order
 
-    control = (state or default_folder(port)) / "control.sock"
+    control = (state or default_folder(port)) / CONTROL
     wanted = {"do": "rollback"} if rollback else {"do": "reload", **({"bundle": str(bundle.resolve())} if bundle else {})}
     try:
         reply = asyncio.run(order(control, wanted))

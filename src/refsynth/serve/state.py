@@ -12,14 +12,17 @@ import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from refsynth.core.errors import BundleError, ConfigError
 
 MANIFEST = "manifest.json"
 LOCK = "refsynth.lock"
+CONTROL = "control.sock"
 ANOTHER = "name another folder with --state"
 MOST_FILES = 64
+MOST_ADDRESS = 100
 MOST_BYTES = 8 << 30
 
 
@@ -28,6 +31,22 @@ def default_folder(port: int) -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     base = Path(runtime) / "refsynth" if runtime else Path(tempfile.gettempdir()) / f"refsynth-{os.getuid()}"
     return base / str(port)
+
+
+@contextlib.contextmanager
+def reachable(control: Path) -> Iterator[str]:
+    """Give the address of a control socket, to bind or to connect to, however long its path is.
+
+    The address of a Unix socket has 107 bytes: a longer path goes through its open folder (Linux only).
+    """
+    if len(os.fsencode(control)) <= MOST_ADDRESS:
+        yield str(control)
+        return
+    folder = os.open(control.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{control.name}"
+    finally:
+        os.close(folder)
 
 
 class State:
@@ -75,7 +94,7 @@ class State:
     @property
     def control(self) -> Path:
         """The socket that `refsynth reload` speaks to."""
-        return self.folder / "control.sock"
+        return self.folder / CONTROL
 
     def copy(self, bundle: Path) -> Path:
         """Copy a bundle and return the copy.

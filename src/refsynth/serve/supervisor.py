@@ -22,7 +22,7 @@ from refsynth.serve.link import Link, Message
 from refsynth.serve.listening import listen
 from refsynth.serve.logs import event
 from refsynth.serve.settings import Settings
-from refsynth.serve.state import State, default_folder
+from refsynth.serve.state import State, default_folder, reachable
 from refsynth.serve.switch import Switcher
 
 GRACE = 0.5
@@ -133,7 +133,8 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, lambda: self._background(self._switcher.reload(self._settings.bundle)))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
-        control = await asyncio.start_unix_server(self._switcher.attend, state.control)
+        with reachable(state.control) as address:
+            control = await asyncio.start_unix_server(self._switcher.attend, address)
         keepers = [asyncio.create_task(self._keep(slot)) for slot in self._slots]
         announce = asyncio.create_task(self._announce(port))
         try:

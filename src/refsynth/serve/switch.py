@@ -14,7 +14,7 @@ from refsynth.core.errors import RefsynthError
 from refsynth.serve.link import Link, Message
 from refsynth.serve.logs import event
 from refsynth.serve.settings import Settings
-from refsynth.serve.state import State
+from refsynth.serve.state import State, reachable
 
 SECONDS_TO_COMMIT = 10.0
 
@@ -121,7 +121,8 @@ async def order(control: Path, message: Message) -> Message:
     Raises:
         OSError: no server listens there.
     """
-    link = Link(*await asyncio.open_unix_connection(control))
+    with reachable(control) as address:
+        link = Link(*await asyncio.open_unix_connection(address))
     link.send(**message)
     reply = await link.receive()
     await link.close()

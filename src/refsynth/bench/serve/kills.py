@@ -17,6 +17,7 @@ from refsynth.bench.serve.load import NO_REPLY, REFUSED, Connected, Reply, Tally
 from refsynth.bench.serve.plan import Bound, Job
 from refsynth.bench.serve.subject import exact_bundle, exact_text
 from refsynth.bench.serve.target import Target, eventually, serving
+from refsynth.serve.state import CONTROL
 from refsynth.serve.switch import order
 
 CLIENTS = 6
@@ -158,7 +159,7 @@ async def _reloads(target: Target, work: Path, count: int) -> dict[str, Any]:
             asked = broken if bad else bundles[turn % 2]
             reply: dict[str, Any] = {}
             with contextlib.suppress(OSError):
-                reply = await order(target.state / "control.sock", {"do": "reload", "bundle": str(asked.resolve())})
+                reply = await order(target.state / CONTROL, {"do": "reload", "bundle": str(asked.resolve())})
             outcomes.append((bad, bool(reply.get("ok"))))
         tally = await pressure.end()
     good, refused = [ok for bad, ok in outcomes if not bad], [not ok for bad, ok in outcomes if bad]

@@ -68,8 +68,7 @@ def serving(bundle: Path, folder: Path, *options: object, meddled: bool = False)
         RefsynthError: it does not come up.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # The path of a Unix socket in it may have 107 bytes.
-    state = Path(os.path.relpath(folder / "state"))
+    state = folder / "state"
     module = ("refsynth.bench.serve.meddled",) if meddled else ("refsynth", "serve")
     command = [sys.executable, "-m", *module, str(bundle), "--port", "0", "--state", str(state), *map(str, options)]
     log = folder / "server.log"
