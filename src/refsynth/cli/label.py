@@ -86,10 +86,11 @@ def add(
 
     Example: refsynth label add to-label.csv --run runs/tickets
     """
+    from refsynth.data.account import describe_skipped
     from refsynth.pipeline.label import add_labels
 
     done = add_labels(run, file, skip_bad=skip_bad)
-    added, skipped = done.added, done.loaded.notes
+    added, skipped = done.added, describe_skipped(done.loaded.skipped)
     if as_json:
         conflicts = [conflict._asdict() for conflict in added.conflicts]
         told = {"file": str(done.file), "added": added.added, "known": added.known, "conflicts": conflicts}
