@@ -50,10 +50,14 @@ def next_(
 
     Example: refsynth label next inbox.csv --run runs/tickets -n 20 --out to-label.csv
     """
+    import transformers
+
     from refsynth.core.sections import Columns
     from refsynth.pipeline.label import ask_next
     from refsynth.pipeline.reopen import reopened
 
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
     with reopened(run, (), Printer()) as job:
         columns = job.task.config.data.columns if text_column is None else Columns(text=text_column)
         asked = ask_next(
@@ -82,10 +86,11 @@ def add(
 
     Example: refsynth label add to-label.csv --run runs/tickets
     """
+    from refsynth.data.account import describe_skipped
     from refsynth.pipeline.label import add_labels
 
     done = add_labels(run, file, skip_bad=skip_bad)
-    added, skipped = done.added, done.loaded.notes
+    added, skipped = done.added, describe_skipped(done.loaded.skipped)
     if as_json:
         conflicts = [conflict._asdict() for conflict in added.conflicts]
         told = {"file": str(done.file), "added": added.added, "known": added.known, "conflicts": conflicts}
