@@ -20,6 +20,7 @@ from refsynth.bundle.model import load
 from refsynth.core.errors import InputError
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import file_digest, write_json
+from refsynth.core.sections import TaskKind
 from refsynth.core.types import FloatArray, Metric
 from refsynth.metrics import softmax
 from refsynth.models.predict import LinearHead
@@ -66,6 +67,7 @@ class Contents:
 
     labels: Mapping[str, str]
     language: str
+    task: TaskKind = "classify"
     features: EncoderFiles | StaticFiles | Sequence[Vocabulary]
     head: LinearHead
     reference: Predictor
@@ -148,6 +150,7 @@ def _manifest(contents: Contents, files: dict[str, FileEntry]) -> Manifest:
     return Manifest(
         schema_version=NEWEST[contents.kind],
         kind=contents.kind,
+        task=contents.task,
         refsynth=version("refsynth"),
         labels=tuple(Label(name=name, description=description) for name, description in contents.labels.items()),
         language=contents.language,

@@ -62,12 +62,11 @@ def fit_static(table: FloatArray, rows: Sequence[Sequence[int]], targets: FloatA
 
     Args:
         table: where each token starts [V, D].
-        rows: token ids of the N texts, without special tokens.
+        rows: token ids of the N texts, at least one each, without special tokens.
         targets: what the teacher says of the texts, probabilities [N, K].
         seed: of the order and the dropout.
     """
     torch.manual_seed(seed)
-    rows = [row or [0] for row in rows]
     seen = np.unique(np.fromiter(chain.from_iterable(rows), np.intp))
     place = np.zeros(len(table), np.intp)
     place[seen] = np.arange(len(seen))

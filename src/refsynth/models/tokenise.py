@@ -8,12 +8,15 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from refsynth.core.errors import ModelError
+from refsynth.core.pair import split_pair
 
 CHARS_PER_TOKEN = 256  # beyond max_tokens times this nothing of a text is read: a megabyte on one line costs no more than a page
 
 
 class TextTokenizer:
     """A `tokenizer.json` that returns at most `max_tokens` ids a text, special tokens included.
+
+    Between the halves of a pair (`core.pair`) stands what the tokenizer puts there; of a long pair the longer half is cut first.
 
     Args:
         path: the file.
@@ -46,16 +49,19 @@ class TextTokenizer:
         """Return the ids of each text; a text without tokens is one padding token, so that it has a mean."""
         clean, special = [self._prepared(text) for text in texts], self._special
         if self.parallel:
-            encodings = self._tokenizer.encode_batch_fast(clean, add_special_tokens=special)
+            items = [split_pair(text) or text for text in clean]
+            encodings = self._tokenizer.encode_batch_fast(items, add_special_tokens=special)
             return [encoding.ids or [self.pad] for encoding in encodings]
-        return [self._tokenizer.encode(text, add_special_tokens=special).ids or [self.pad] for text in clean]
+        pairs = (split_pair(text) or (text,) for text in clean)
+        return [self._tokenizer.encode(*pair, add_special_tokens=special).ids or [self.pad] for pair in pairs]
 
     def pieces(self, text: str) -> tuple[list[str], list[int]]:
         """Return the tokens of a text, as they stand in it, and their ids; none where it has none."""
         clean = self._prepared(text)
-        encoding = self._tokenizer.encode(clean, add_special_tokens=self._special)
-        named = zip(encoding.offsets, encoding.tokens, strict=True)
-        return [clean[start:end] or token for (start, end), token in named], encoding.ids
+        parts = split_pair(clean) or (clean,)
+        encoding = self._tokenizer.encode(*parts, add_special_tokens=self._special)
+        places = zip(encoding.sequence_ids, encoding.offsets, encoding.tokens, strict=True)
+        return [parts[part or 0][start:end] or token for part, (start, end), token in places], encoding.ids
 
     def _prepared(self, text: str) -> str:
         return self.prefix + _encodable(text[: self._chars])

@@ -197,9 +197,9 @@ class _Maker:
     def _fit(self, out: Path) -> None:
         taught, dev = self._split()
         predictor = self._final_teacher()
-        rows = predictor.encoder.tokenizer(taught, add_special_tokens=False, truncation=True, max_length=self._longest)
+        rows = self._tokenizer().encode(taught)
         seed = derive_seed(self.job.task.config.seed, "static")
-        head = fit_static(token_table(predictor.encoder), rows["input_ids"], self.teacher.probabilities(taught), seed=seed)
+        head = fit_static(token_table(predictor.encoder), rows, self.teacher.probabilities(taught), seed=seed)
         head = LinearHead(head.weights[: self._tokenizer().size], head.bias)
         save_file({"weights": head.weights, "bias": head.bias}, out / "votes.safetensors")
         measured = [row.text for row in self.job.aside] or dev
@@ -255,6 +255,7 @@ class _Maker:
         return Contents(
             labels={label.name: label.description for label in manifest.labels},
             language=manifest.language,
+            task=manifest.task,
             features=StaticFiles(self.main / "tokenizer.json", self._longest),
             head=predictor.head,
             reference=predictor,

@@ -8,6 +8,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_BYTES = 64 << 10
 HEAD_SECONDS = 20.0
+KEEP_ALIVE = 75
+"""Seconds for which an idle connection stays open: longer than load balancers and proxies keep theirs, 60 mostly. The client must
+be the first to close: a request that meets a closing connection is lost."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
