@@ -11,13 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from typer.testing import CliRunner
 
 from refsynth import bundle
+from refsynth.bench.cascade import outcome
+from refsynth.bench.cells import Cells
 from refsynth.bundle.manifest import MANIFEST, Certificate
+from refsynth.cli.app import app
+from refsynth.cli.predict import warn_shift
 from refsynth.compress.cascade import LEAST_SHARE, THRESHOLDS, certify, least_texts
 from refsynth.compress.static import fit_static, token_table
 from refsynth.core.config import RunConfig
-from refsynth.core.errors import BundleError, ConfigError, ModelError
+from refsynth.core.errors import BundleError, ConfigError, InputError, ModelError
 from refsynth.core.run import file_digest
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
@@ -26,6 +31,7 @@ from refsynth.models.store import ModelStore
 from refsynth.models.tokenise import TextTokenizer
 from refsynth.pipeline.pool import part
 from refsynth.pipeline.steps import RunResult, run
+from refsynth.serve.engine import Engine, Loaded, Question
 from refsynth.task import Task
 from tiny_encoder import MAX_TOKENS, make_tokenizer
 
@@ -281,3 +287,85 @@ def test_running_again_makes_no_step_again(cascade: RunResult, tiny_cache: Path)
 def test_a_bad_value_is_told() -> None:
     with pytest.raises(ConfigError, match=r"compress\.tiers"):
         RunConfig.parse({"labels": ["a", "b"], "compress": {"tiers": "two"}})
+
+
+def test_the_card_and_the_report_carry_the_certificate(cascade: RunResult) -> None:
+    certificate = cascade.finished.tiers.certificate
+    assert certificate is not None
+    card = (cascade.bundle / "README.md").read_text("utf-8")
+    for text in (card, cascade.paths.markdown.read_text("utf-8"), cascade.paths.html.read_text("utf-8")):
+        assert "at most 1.0% of texts are answered otherwise" in text
+        assert certificate.assumptions[0] in text
+    section = cascade.report.compression
+    assert section is not None
+    assert section.cascade is not None
+    assert section.cascade.answered.value == certificate.share
+    assert [variant.shipped for variant in section.variants] == [False, True]
+
+
+def test_what_was_never_measured_is_not_claimed(static: RunResult, tmp_path: Path, tiny_cache: Path) -> None:
+    data = {"train": static.finished.task.train}
+    config = static.finished.task.config
+    task = Task.of(RunConfig.parse(config.model_dump(mode="json") | {"data": {k: str(v) for k, v in data.items()}}))
+    report = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).report
+    assert report.results is not None
+    assert report.results.shipped is not None
+    assert report.results.shipped.accuracy is None
+    assert report.classes is None
+    assert report.calibration is None
+    assert "only the trained model was measured" in report.absent["classes"]
+
+
+def test_explanations_on_the_command_line_sum_up(static: RunResult) -> None:
+    found = CliRunner().invoke(
+        app, ["explain", str(static.bundle), "my parcel is late", "--label", "broken", "--top", "2", "--json"]
+    )
+    assert found.exit_code == 0, found.output
+    why = json.loads(found.stdout)
+    log_p = np.log(bundle.load(static.bundle).probabilities(["my parcel is late"])[0])
+    assert why["tier"] == "static"
+    assert len(why["parts"]) == 2
+    total = why["base"] + why["rest"] + sum(part["value"] for part in why["parts"])
+    assert total == pytest.approx(log_p[1] - log_p.mean(), abs=1e-4)
+    wrong = CliRunner().invoke(app, ["explain", str(static.bundle), "text", "--label", "brokn"])
+    assert isinstance(wrong.exception, InputError)
+
+
+def test_predict_says_the_tier_and_warns_of_a_shift(
+    cascade: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = bundle.load(cascade.bundle)
+    first = model.manifest.first
+    assert first is not None
+    same = round(first.certificate.share * 200)
+    warn_shift(model, same, 200)
+    assert capsys.readouterr().err == ""
+    warn_shift(model, same - 100 if same > 100 else same + 100, 200)
+    assert "does not hold" in " ".join(capsys.readouterr().err.split())
+    file = tmp_path / "texts.jsonl"
+    write_rows(file, 2, 9)
+    rows = [json.loads(line) for line in CliRunner().invoke(app, ["predict", str(cascade.bundle), str(file)]).stdout.splitlines()]
+    assert {row["tier"] for row in rows} <= {"static", "int8"}
+
+
+def test_the_server_answers_golden_texts_of_both_tiers_rightly(cascade: RunResult) -> None:
+    loaded = Loaded.open(cascade.bundle, threads=1)
+    texts = loaded.golden.texts
+    answers = Engine(loaded).run([Question(text) for text in texts])
+    right = [loaded.agrees(place, answer.prediction) for place, answer in enumerate(answers)]
+    assert right.count(False) <= len(texts) // 10
+    assert {answer.tier for answer in answers} <= {"static", "int8"}
+
+
+def test_a_bench_without_a_cascade_meets_no_floor_of_one(tmp_path: Path) -> None:
+    cells = Cells(tmp_path / "cascade.jsonl")
+    cell = {"set": "one", "shots": 16, "certificate": None, "broken": 30, "calibrations": 200, "tiers": "alone"}
+    rates = {"int8": [10.0, 10.0], "static": [400.0, 200.0], "cascade": [10.0, 10.0]}
+    kinds = {"int8": "encoder", "static": "static", "cascade": "encoder"}
+    f1 = {"int8": 0.9, "static": 0.88, "cascade": 0.9, "tfidf": 0.8}
+    cells.add({**cell, "rates": rates, "kinds": kinds, "macro_f1": f1, "megabytes": dict.fromkeys(rates, 1.0)})
+    checks = {check["name"]: check for check in outcome(cells)["checks"]}
+    assert checks["static / int8, texts/s"]["value"] == 30
+    assert checks["static / int8, texts/s"]["ok"]
+    assert not checks["cascade / int8, texts/s"]["ok"]
+    assert not checks["simulated calibrations that break alpha"]["ok"]  # 15% of them
