@@ -201,7 +201,7 @@ def _ratios(cell: Cell) -> dict[str, float]:
     f1, rates = cell["macro_f1"], cell["rates"]
 
     def faster(name: str) -> float:
-        return median(mine / theirs for mine, theirs in zip(rates[name], rates["int8"], strict=True))
+        return float(median(mine / theirs for mine, theirs in zip(rates[name], rates["int8"], strict=True)))
 
     found = {"violations": 100 * cell["broken"] / cell["calibrations"]}
     if cell["kinds"]["static"] == "static":

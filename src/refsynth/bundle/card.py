@@ -77,9 +77,9 @@ def _tiers(manifest: Manifest) -> list[str]:
     found = manifest.first.certificate
     bar = manifest.first.threshold
     certified = (
-        f"A static tier answers where its confidence is at least {bar:.3f}, about {found.share:.0%} of texts; the encoder answers "
-        f"the others. With {1 - found.delta:.0%} confidence at most {found.alpha:.1%} of texts are answered otherwise than by the "
-        f"encoder alone, tested on {found.n:,} unlabelled texts ({found.disagreed} answered otherwise). It assumes:"
+        f"A static tier answers where its confidence is at least {bar:.3f}, about {found.share:.0%} of texts; the encoder "
+        f"answers the others. With {1 - found.delta:.0%} confidence at most {found.alpha:.1%} of texts are answered otherwise "
+        f"than by the encoder alone, tested on {found.n:,} unlabelled texts ({found.disagreed} answered otherwise). It assumes:"
     )
     return ["## Two tiers", certified, "\n".join(f"- {line}" for line in found.assumptions)]
 

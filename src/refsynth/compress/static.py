@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import io
+import logging
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from itertools import chain
@@ -41,6 +42,7 @@ def token_table(encoder: TransformerEncoder) -> FloatArray:
     """
     distill = require("model2vec.distill", extra="train")
     width = min(DIMENSIONS, encoder.dimension)
+    logging.getLogger("skeletoken").setLevel(logging.ERROR)  # it warns of what BERT's own tokenizers have
     # The library resizes the model that it is given, and shows its progress.
     with redirect_stderr(io.StringIO()):
         made: Any = distill.distill_from_model(
