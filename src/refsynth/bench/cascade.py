@@ -185,10 +185,11 @@ def _certified(
 
 def outcome(cells: Cells) -> dict[str, Any]:
     """Return the table, and the checks against their floors: of each figure the worst set."""
-    lines = ["| set | labels per class | system | macro-F1 | texts/s | MB |", "|---" * 6 + "|"]
+    lines = ["| set | labels per class | system | macro-F1 | texts/s [least-most] | MB |", "|---" * 6 + "|"]
     for cell in cells.rows:
         for name, value in cell["macro_f1"].items():
-            rate = f"{median(cell['rates'][name]):,.0f}" if name in cell["rates"] else ""
+            found = cell["rates"].get(name, ())
+            rate = f"{median(found):,.0f} [{min(found):,.0f}-{max(found):,.0f}]" if found else ""
             size = f"{cell['megabytes'][name]:.1f}" if name in cell["rates"] else ""
             lines.append(f"| {cell['set']} | {cell['shots']} | {name} | {100 * value:.1f} | {rate} | {size} |")
     lines += ["", *(f"{cell['set']}: {cell['tiers']}; TF-IDF F1 is of real labels" for cell in cells.rows)]
