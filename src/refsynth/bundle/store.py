@@ -82,7 +82,7 @@ def save(folder: Path, contents: Contents) -> None:
 
 
 def _write(folder: Path, contents: Contents) -> None:
-    tensors = {"weights": contents.head.weights.astype(np.float32), "bias": contents.head.bias.astype(np.float32)}
+    tensors = {"weights": contents.head.weights.astype(np.float32, order="C"), "bias": contents.head.bias.astype(np.float32)}
     if isinstance(contents.features, EncoderFiles):
         for name in ENCODER_FILES:
             shutil.copyfile(contents.features.folder / name, folder / name)

@@ -27,6 +27,7 @@ from transformers import AutoModel
 
 from refsynth.core.errors import ModelError
 from refsynth.core.types import FloatArray, IntArray
+from refsynth.models.adapted import has_parts
 
 INT8, SAFE, WEIGHTS, TOKENIZER = "int8.onnx", "safe.onnx", "weights.bin", "tokenizer.json"
 OPSET = 17
@@ -57,7 +58,7 @@ def export_encoder(encoder: Path | torch.nn.Module, tokenizer: Path, out: Path, 
     out.mkdir(parents=True, exist_ok=True)
     model = encoder if isinstance(encoder, torch.nn.Module) else AutoModel.from_pretrained(encoder, dtype=torch.float32)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as work:
-        fused = _fuse(_trace(model, Path(work), normalize=normalize), model.config)
+        fused = _fuse(_trace(model, Path(work), normalize=normalize), model.config, altered=has_parts(model))
         tables = _quantize_tables(fused.graph)
         quantized = _quantize(fused, Path(work))
         safe = _dequantize_weights(fused, quantized)
@@ -111,7 +112,7 @@ def _trace(model: Any, work: Path, *, normalize: bool) -> Path:
     return work / "traced.onnx"
 
 
-def _fuse(path: Path, config: Any) -> onnx.ModelProto:
+def _fuse(path: Path, config: Any, *, altered: bool) -> onnx.ModelProto:
     options = FusionOptions("bert")
     options.enable_embed_layer_norm = False  # it would hide the embedding table from `_quantize_tables`
     fused = optimizer.optimize_model(
@@ -123,7 +124,8 @@ def _fuse(path: Path, config: Any) -> onnx.ModelProto:
         optimization_options=options,
     )
     found = fused.get_fused_operator_statistics()["Attention"]
-    if found != config.num_hidden_layers:
+    # Adapters and prefixes hide the pattern of an attention layer: its matrices are then quantised one by one.
+    if found != config.num_hidden_layers and not altered:
         raise ModelError(
             f"{found} of {config.num_hidden_layers} attention layers of this {config.model_type} were recognised",
             expected="an encoder of the BERT family",

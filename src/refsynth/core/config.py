@@ -27,6 +27,7 @@ from refsynth.core.sections import (
     SelftrainConfig,
     SynthesisConfig,
     TrackerName,
+    TrainingConfig,
 )
 
 LEAST_FOLDS = 4
@@ -56,6 +57,8 @@ class RunConfig(Section):
     """Which texts of an unlabelled file join the drafts."""
     learners: tuple[LearnerName, ...] = Field(default=("tfidf", "frozen", "contrastive"), min_length=1)
     """What the gate chooses among, with and without drafts."""
+    training: TrainingConfig = TrainingConfig()
+    """How learners that are fine-tuned are trained."""
     gate: GateConfig = GateConfig()
     """How the decision is made."""
     track: tuple[TrackerName, ...] = ()

@@ -57,7 +57,8 @@ class Job:
         """
         rows = read_rows(task, folder, skip_bad=skip_bad)
         encoder = prepare_encoder(task, rows, store, folder)
-        shop = make_workshop(task, rows.language, encoder, max_tokens=MAX_TOKENS)
+        checkpoints = folder.path / "checkpoints"
+        shop = make_workshop(task, rows.language, encoder, max_tokens=MAX_TOKENS, checkpoints=checkpoints)
         return cls(task, rows, shop, store, folder, watch, skip_bad=skip_bad)
 
     @cached_property
