@@ -17,9 +17,10 @@ from refsynth.core.types import Example
 from refsynth.metrics import softmax
 from refsynth.models.adapted import PARTS, Bottleneck, PromptedTransformer, insert_bottlenecks
 from refsynth.models.network import TransformerEncoder
-from refsynth.pipeline.build import LEARNERS
-from refsynth.pipeline.candidates import PREFERENCE
+from refsynth.pipeline.build import LEARNERS, make_workshop
+from refsynth.pipeline.candidates import PREFERENCE, TUNED
 from refsynth.pipeline.report import NAMES
+from refsynth.task import Task
 from refsynth.training.artifact import load_predictors, save_predictors
 from refsynth.training.finetune import FinetuneLearner
 from refsynth.training.methods import METHODS, Size
@@ -41,9 +42,18 @@ def encoder(tiny_folder):
 
 
 @pytest.fixture(scope="module")
-def fitted(encoder):
+def causal(tiny_causal):
+    return TransformerEncoder(tiny_causal, max_tokens=MAX_TOKENS)
+
+
+CASES = [*METHODS, "causal_lora"]
+
+
+@pytest.fixture(scope="module")
+def fitted(encoder, causal):
     """Each method's learner and predictor, trained once."""
-    made = {}
+    learner = FinetuneLearner(LABELS, causal, method="lora", recipe=Recipe(epochs=4, batch=4, rate=1e-3))
+    made = {"causal_lora": (learner, learner.fit(TRAIN, (), seed=0))}
     for name, method in METHODS.items():
         learner = FinetuneLearner(LABELS, encoder, method=name, recipe=Recipe(epochs=4, batch=4, rate=method.rate))
         made[name] = (learner, learner.fit(TRAIN, (), seed=0))
@@ -52,11 +62,11 @@ def fitted(encoder):
 
 def test_the_tables_know_every_learner():
     names = {*LearnerName.__args__}
-    assert {*MethodName.__args__} == METHODS.keys() < names
+    assert {*MethodName.__args__} == METHODS.keys() < TUNED < names
     assert LEARNERS.keys() == NAMES.keys() == set(PREFERENCE) == names
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 def test_a_saved_predictor_says_the_same(name, fitted, encoder, tmp_path):
     predictor = fitted[name][1]
     save_predictors({"one": predictor}, tmp_path, base=encoder)
@@ -72,7 +82,7 @@ def test_it_moves_the_encoder_and_only_its_copy(name, fitted, encoder, tiny_fold
     assert (moved == 0) == (name == "head")
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 def test_it_ends_in_an_int8_bundle(name, fitted, tmp_path):
     predictor = fitted[name][1]
     predictor.encoder.save(tmp_path / "source")
@@ -105,6 +115,30 @@ def test_few_weights_move_and_merged_models_have_the_encoders_shape(name, fitted
     effort = learner.effort
     assert (effort.trainable == effort.parameters) is (name == "finetune")
     assert effort.trainable >= encoder.dimension * len(LABELS) + len(LABELS)
+
+
+def test_the_reference_is_read_at_its_last_token(causal):
+    """Padding must not be what is read; against each text alone."""
+    texts = ["where is my order", "broken"]
+    together = causal.encode(texts)
+    for text, vector in zip(texts, together, strict=True):
+        states = causal.transformer(input_ids=torch.tensor(causal.tokenize([text]))).last_hidden_state[0, -1]
+        np.testing.assert_allclose(vector, torch.nn.functional.normalize(states, dim=-1).detach().numpy(), atol=1e-5)
+
+
+def test_a_reference_that_is_elsewhere_cannot_be_trained():
+    with pytest.raises(ConfigError, match="causal_lora trains the reference"):
+        RunConfig.parse({"labels": ["a", "b"], "learners": ["causal_lora"], "reference": "echo"})
+
+
+def test_causal_lora_trains_the_reference(tiny_folder, tiny_causal):
+    task = Task.of(RunConfig.parse({"labels": list(LABELS), "learners": ["causal_lora"], "training": {"epochs": 1}}))
+    shop = make_workshop(task, "en", tiny_folder, max_tokens=MAX_TOKENS, causal=tiny_causal)
+    assert shop.encoder_hash != make_workshop(task, "en", tiny_folder, max_tokens=MAX_TOKENS).encoder_hash
+    fitted = LEARNERS["causal_lora"](shop).fit(TRAIN, (), seed=0)
+    assert fitted.encoder.transformer.config.model_type == "llama"
+    with pytest.raises(ConfigError, match="causal_lora"):
+        LEARNERS["causal_lora"](make_workshop(task, "en", tiny_folder, max_tokens=MAX_TOKENS))
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -131,7 +131,7 @@ def _theirs(encoder: TransformerEncoder, sample: Sample, seed: int, *, batch: in
             dataloader_pin_memory=False,
             **size,
         )
-        optimiser = torch.optim.AdamW(groups)
+        optimiser = torch.optim.AdamW(groups, fused=True)  # as is its default
         collator = transformers.DataCollatorWithPadding(network.encoder.tokenizer)
         trainer = transformers.Trainer(
             model=network, args=arguments, train_dataset=rows, data_collator=collator, optimizers=(optimiser, None)

@@ -1,6 +1,6 @@
 """A trained encoder as ONNX: `int8.onnx` and `safe.onnx` over one `weights.bin`, beside `tokenizer.json`.
 
-Both graphs map token ids [N, T] and their mask [N, T] to mean-pooled embeddings [N, D] and read the same int8 weights.
+Both graphs map token ids [N, T] and their mask [N, T] to pooled embeddings [N, D] and read the same int8 weights.
 `int8.onnx` also quantises activations while it runs, which is fast; `safe.onnx` turns the weights back to fp32 first, which is
 right on every CPU (design/003-bundle.md). Knows nothing of labels and heads.
 """
@@ -28,6 +28,7 @@ from transformers import AutoModel
 from refsynth.core.errors import ModelError
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.models.adapted import has_parts
+from refsynth.models.pooling import is_causal, pooled
 
 INT8, SAFE, WEIGHTS, TOKENIZER = "int8.onnx", "safe.onnx", "weights.bin", "tokenizer.json"
 OPSET = 17
@@ -72,7 +73,7 @@ def export_encoder(encoder: Path | torch.nn.Module, tokenizer: Path, out: Path, 
 
 
 class _Pooled(torch.nn.Module):
-    """The encoder with masked mean pooling: [N, T] -> [N, D]."""
+    """The encoder with its pooling: [N, T] -> [N, D]."""
 
     def __init__(self, encoder: torch.nn.Module, *, normalize: bool) -> None:
         super().__init__()
@@ -81,9 +82,8 @@ class _Pooled(torch.nn.Module):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Return the embeddings [N, D] of token ids [N, T]."""
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        weights = attention_mask.unsqueeze(-1).to(states.dtype)
-        pooled = (states * weights).sum(1) / weights.sum(1)
-        return torch.nn.functional.normalize(pooled, dim=-1) if self.normalize else pooled
+        vectors = pooled(states, attention_mask, self.encoder.config)
+        return torch.nn.functional.normalize(vectors, dim=-1) if self.normalize else vectors
 
 
 def _trace(model: Any, work: Path, *, normalize: bool) -> Path:
@@ -113,6 +113,10 @@ def _trace(model: Any, work: Path, *, normalize: bool) -> Path:
 
 
 def _fuse(path: Path, config: Any, *, altered: bool) -> onnx.ModelProto:
+    if is_causal(config):
+        traced = onnx.load(path)  # of its attention the optimiser knows no pattern
+        traced.graph.output[0].type.tensor_type.shape.dim[1].dim_value = config.hidden_size
+        return traced
     options = FusionOptions("bert")
     options.enable_embed_layer_norm = False  # it would hide the embedding table from `_quantize_tables`
     fused = optimizer.optimize_model(

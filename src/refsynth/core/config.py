@@ -95,6 +95,12 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_causal(self) -> Self:
+        if "causal_lora" in self.learners and not (self.reference == "embedded" or isinstance(self.reference, FolderReference)):
+            raise ValueError("learners: causal_lora trains the reference, whose weights must be here (embedded or a folder)")
+        return self
+
+    @model_validator(mode="after")
     def _check_guidance(self) -> Self:
         if self.synthesis.guidance != 1 and not isinstance(self.reference, FolderReference):
             name = self.reference if isinstance(self.reference, str) else "an endpoint"

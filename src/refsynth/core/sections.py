@@ -13,7 +13,7 @@ MethodName = Literal[
 ]
 """Ways to fine-tune an encoder."""
 
-LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName]
+LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "causal_lora"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.protocols import Augmenter, Generator, Learner
-from refsynth.core.run import file_digest
+from refsynth.core.run import digest, file_digest
 from refsynth.core.sections import (
     ApertiumTranslation,
     AugmenterName,
@@ -59,10 +59,21 @@ class Workshop:
     encoder_hash: str
     training: TrainingConfig
     checkpoints: Path | None
+    causal: Path | None
 
 
-def make_workshop(task: Task, language: str, encoder: Path, *, max_tokens: int, checkpoints: Path | None = None) -> Workshop:
-    """Return a workshop over the encoder in a folder; long trainings keep what a killed one goes on from in `checkpoints`.
+def make_workshop(
+    task: Task, language: str, encoder: Path, *, max_tokens: int, checkpoints: Path | None = None, causal: Path | None = None
+) -> Workshop:
+    """Return a workshop over the encoder in a folder.
+
+    Args:
+        task: what is asked.
+        language: of the texts.
+        encoder: the folder.
+        max_tokens: the longest text.
+        checkpoints: folder of what a training that was killed goes on from.
+        causal: folder of the reference's weights, if a learner trains them.
 
     Raises:
         ConfigError: this processor has not what the configuration asks for.
@@ -74,12 +85,26 @@ def make_workshop(task: Task, language: str, encoder: Path, *, max_tokens: int, 
             remedy="leave it out: auto takes what is fast here",
         )
     loaded = TransformerEncoder(encoder, prefix=spec.prefix, max_tokens=min(max_tokens, spec.max_tokens))
-    digest = file_digest(encoder / "model.safetensors")
-    return Workshop(task.labels, task.descriptions, language, loaded, digest, training, checkpoints)
+    begun = file_digest(encoder / "model.safetensors")
+    if causal is not None:
+        begun = digest([begun, *(file_digest(path) for path in sorted(causal.glob("*.safetensors")))])
+    return Workshop(task.labels, task.descriptions, language, loaded, begun, training, checkpoints, causal)
+
+
+def _causal_lora(shop: Workshop) -> Learner:
+    """Return the learner that fine-tunes the reference as a classifier.
+
+    Raises:
+        ConfigError: the workshop has no reference.
+    """
+    if shop.causal is None:
+        raise ConfigError("learners: causal_lora needs the weights of a reference", remedy="fetch them: refsynth models fetch")
+    encoder = TransformerEncoder(shop.causal, prefix=shop.encoder.prefix, max_tokens=shop.encoder.max_tokens)
+    return _tuned(replace(shop, encoder=encoder), method="lora")
 
 
 def _tuned(shop: Workshop, *, method: MethodName) -> Learner:
-    """Return the learner that fine-tunes the encoder by a method."""
+    """Return the learner that fine-tunes the workshop's encoder by a method."""
     training = shop.training
     recipe = Recipe(
         epochs=training.epochs,
@@ -110,6 +135,7 @@ LEARNERS: Mapping[LearnerName, Callable[[Workshop], Learner]] = {
     "frozen": lambda shop: FrozenLearner(shop.labels, shop.encoder),
     "contrastive": lambda shop: ContrastiveLearner(shop.labels, shop.encoder, shop.descriptions),
     **{method: partial(_tuned, method=method) for method in METHODS},
+    "causal_lora": _causal_lora,
 }
 
 
@@ -160,7 +186,9 @@ def trainable(config: RunConfig, store: ModelStore) -> Trainable:
             return Trainable(store.path("smollm2-torch"), START)
         case FolderReference(folder=folder):
             return Trainable(folder, None)
-    raise ConfigError("reinforce.policy: adapter needs a reference with weights here", remedy="reinforce: {policy: bandit}")
+    raise ConfigError(
+        f"the reference {config.reference!r} has no weights here that could be trained", expected="embedded or a folder"
+    )
 
 
 def ready_trained(config: RunConfig, weights: Path, out: Path) -> None:

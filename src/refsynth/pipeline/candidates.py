@@ -27,11 +27,18 @@ PREFERENCE: tuple[LearnerName, ...] = (
     "prefix_tuning",
     "p_tuning",
     "prompt_tuning",
+    "causal_lora",
     "frozen",
     "head",
     "tfidf",
 )
-"""Learners from the one that is best on most tasks to the one that is worst: who judges drafts, and who wins a draw."""
+"""Learners from the one that is best on most tasks to the one that is worst: who judges drafts, and who wins a draw.
+
+The causal reference makes a bundle many times as large and slow, so it has to win clearly.
+"""
+
+TUNED = METHODS.keys() | {"causal_lora"}
+"""Learners that need to be told when to stop."""
 
 LEAST_DEV = 12
 """Rows by which it can be told when to stop."""
@@ -86,10 +93,10 @@ def fit_candidates(
         seed: of the training.
         dev: share of the real rows that tell when to stop.
     """
-    train, told = set_aside(real, dev, seed=seed) if METHODS.keys() & learners.keys() else (list(real), [])
+    train, told = set_aside(real, dev, seed=seed) if TUNED & learners.keys() else (list(real), [])
 
     def fit(name: LearnerName, selected: Sequence[Draft]) -> Predictor:
-        stops = name in METHODS and told
+        stops = name in TUNED and told
         safe = safe_for(selected, frozenset(row.id for row in told)) if stops else selected
         rows = [*(train if stops else real), *(draft.example for draft in safe)]
         return learners[name].fit(rows, told if stops else (), seed=seed)

@@ -43,6 +43,7 @@ NAMES: Mapping[LearnerName, str] = {
     "p_tuning": "P-tuning",
     "prompt_tuning": "prompt tuning",
     "houlsby": "bottleneck adapters",
+    "causal_lora": "reference + LoRA",
 }
 
 

@@ -122,7 +122,8 @@ class FinetuneLearner:
         if self._checkpoints is None:
             return None
         rows = [[example.to_json() for example in examples] for examples in (train, dev)]
-        return self._checkpoints / f"{digest([self._key, self._labels, rows, seed])[:24]}.safetensors"
+        begun = {name: float(weight.detach().sum()) for name, weight in self._encoder.named_parameters()}
+        return self._checkpoints / f"{digest([self._key, self._labels, begun, rows, seed])[:24]}.safetensors"
 
 
 def _effort(encoder: torch.nn.Module, head: torch.nn.Module, seconds: Sequence[float]) -> Effort:

@@ -79,7 +79,7 @@ class Tuner:
             {"params": [p for p in self.parameters if id(p) not in fresh], "lr": rate, "highest": rate},
             {"params": [p for p in self.parameters if id(p) in fresh], "lr": HEAD_RATE, "highest": HEAD_RATE},
         ]
-        self._optimiser = torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=decay)
+        self._optimiser = torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=decay, fused=True)
         self._steps, self._warmup = steps, max(1, int(warmup * steps))
         self._bfloat16 = has_bfloat16() if bfloat16 is None else bfloat16
         self.crew = Crew.here()
