@@ -12,12 +12,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refsynth.bundle.model import load
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
+from refsynth.core.run import write_jsonl
 from refsynth.core.types import Example, Provenance
 from refsynth.models.network import TransformerEncoder
+from refsynth.models.store import ModelStore
 from refsynth.pipeline.build import make_workshop
 from refsynth.pipeline.candidates import fit_candidates, set_aside
+from refsynth.pipeline.steps import run
 from refsynth.task import Task
 from refsynth.training.batches import bucketed
 from refsynth.training.finetune import FinetuneLearner
@@ -304,3 +308,30 @@ def known(folder, training):
 
     task = Task.of(RunConfig.parse({"labels": ["a", "b"], "training": training}))
     return json.dumps(LEARNERS["lora"](make_workshop(task, "en", folder, max_tokens=24))._key, default=str)
+
+
+def test_a_run_ships_what_was_fine_tuned(tmp_path, tiny_cache):
+    """From task.yaml to a bundle and a report, with a method that is merged and one that is not; and nothing left behind."""
+    words = {"late": ["late", "order", "where"], "broken": ["broken", "pieces", "crack"]}
+    rng = np.random.default_rng(0)
+    rows = [
+        {"text": " ".join(rng.choice(words[label], 3)) + f" {rng.integers(10**6)}", "label": label}
+        for label in words
+        for _ in range(24)
+    ]
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    tree = {
+        "language": "en",
+        "labels": list(words),
+        "data": {"train": str(tmp_path / "train.jsonl")},
+        "synthesis": {"drafts": 0},
+        "learners": ["lora", "houlsby"],
+        "training": {"epochs": 3, "dev": 0.35, "smoothing": 0.1, "averaging": "ema"},
+        "gate": {"folds": 2},
+    }
+    result = run(Task.of(RunConfig.parse(tree)), tmp_path / "out", store=ModelStore(tiny_cache))
+    assert result.finished.learned.decision.shipped.learner in ("lora", "houlsby")
+    assert "LoRA" in result.paths.markdown.read_text("utf-8")
+    predictions = load(result.bundle).predict(["the order is late", "broken in pieces"])
+    assert {prediction.label for prediction in predictions} <= words.keys()
+    assert not list((tmp_path / "out" / "checkpoints").glob("*"))

@@ -14,6 +14,7 @@ MethodName = Literal[
 """Ways to fine-tune an encoder."""
 
 LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "causal_lora"]
+TaskKind = Literal["classify", "pairs"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
@@ -30,6 +31,8 @@ class Columns(Section):
     """Column of the text."""
     label: str = "label"
     """Column of the label."""
+    pair: str | None = None
+    """Column of the second text, for `task: pairs`; there `text_pair` unless it is named."""
 
 
 FILES = ("train", "more", "pool", "test")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from refsynth.core.pair import split_pair
 from refsynth.core.types import FloatArray
 from refsynth.models.adapted import read_parts, write_transformer
 from refsynth.models.pooling import is_causal, pooled
@@ -52,8 +53,12 @@ class TransformerEncoder(torch.nn.Module):
     def tokenize(self, texts: Sequence[str], *, limit: int | None = None) -> list[list[int]]:
         """Return token ids per text, at most `max_tokens` of each, or `limit` if that is less."""
         longest = min(self.max_tokens, limit or self.max_tokens)
-        rows = self.tokenizer([self.prefix + text for text in texts], truncation=True, max_length=longest)
-        return [ids or [int(self.tokenizer.pad_token_id)] for ids in rows["input_ids"]]
+        halves = [split_pair(self.prefix + text) or (self.prefix + text, None) for text in texts]
+        if all(second is None for _, second in halves):
+            rows = list(self.tokenizer([first for first, _ in halves], truncation=True, max_length=longest)["input_ids"])
+        else:
+            rows = [self.tokenizer(*pair, truncation=True, max_length=longest)["input_ids"] for pair in halves]
+        return [ids or [int(self.tokenizer.pad_token_id)] for ids in rows]
 
     def embed(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return unit-length embeddings of token id rows: [N, D]."""
