@@ -6,12 +6,14 @@ writer put there, no more and no less. That says nothing of who the writer was: 
 
 from __future__ import annotations
 
+import math
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from refsynth.core.errors import BundleError
 from refsynth.core.run import file_digest
@@ -19,7 +21,8 @@ from refsynth.core.sections import TaskKind
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 16 << 20
-Kind = Literal["encoder", "tfidf"]
+VOID_LEVEL = 0.01
+Kind = Literal["encoder", "tfidf", "static", "cascade"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,25 @@ LAYOUTS = (
         ("README.md", "golden.json", "head.safetensors", "int8.onnx", "safe.onnx", "tokenizer.json", "weights.bin"),
     ),
     Layout(1, "tfidf", ("README.md", "golden.json", "head.safetensors", "vocabulary.json")),
+    Layout(2, "static", ("README.md", "golden.json", "head.safetensors", "tokenizer.json")),
+    Layout(
+        2,
+        "cascade",
+        (
+            "README.md",
+            "golden-static.json",
+            "golden.json",
+            "head.safetensors",
+            "int8.onnx",
+            "safe.onnx",
+            "static.safetensors",
+            "tokenizer.json",
+            "weights.bin",
+        ),
+    ),
 )
+NEWEST: Mapping[Kind, int] = {layout.kind: layout.schema_version for layout in LAYOUTS}
+"""The version that a bundle of a kind is written in: what an older refsynth can read stays readable to it."""
 SCHEMA_VERSION = max(layout.schema_version for layout in LAYOUTS)
 
 
@@ -81,8 +102,45 @@ class Figure(_Part):
     n: int = Field(ge=0)
 
 
+class Certificate(_Part):
+    """What was shown of the first tier of a cascade, by Learn-then-Test on unlabelled texts that neither tier had seen.
+
+    With probability 1 - `delta` over the draw of the `n` texts, at most the share `alpha` of texts drawn like them is answered
+    otherwise than the second tier would. Of the `n` the first tier answered `answered`, `disagreed` of them otherwise.
+    """
+
+    alpha: float = Field(gt=0, lt=1)
+    delta: float = Field(gt=0, lt=1)
+    n: int = Field(ge=1)
+    answered: int = Field(ge=0)
+    disagreed: int = Field(ge=0)
+    assumptions: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        """The share of texts that the first tier is expected to answer."""
+        return self.answered / self.n
+
+    def shifted(self, answered: int, n: int) -> bool:
+        """Return whether so many answered of `n` later texts mean that these are drawn otherwise: the certificate is void.
+
+        The two shares differ by more than chance gives 99 times of 100 (Hoeffding's bound of each, at most half of 1% together).
+        A shift that leaves the share as it was goes unseen.
+        """
+        slack = math.sqrt(math.log(2 / VOID_LEVEL) / 2) * math.sqrt(1 / self.n + 1 / max(n, 1))
+        return n > 0 and abs(answered / n - self.share) > slack
+
+
+class FirstTier(_Part):
+    """The static tier of a cascade: it answers where its confidence is at least `threshold`, and passes the others on."""
+
+    threshold: float = Field(ge=0, le=1)
+    calibration: Calibration
+    certificate: Certificate
+
+
 class Manifest(_Part):
-    """What a bundle says of itself."""
+    """What a bundle says of itself. Of a cascade `calibration` is that of the second tier."""
 
     schema_version: int
     kind: Kind
@@ -97,6 +155,13 @@ class Manifest(_Part):
     metrics: dict[str, Figure]
     lineage: dict[str, JsonValue]
     files: dict[str, FileEntry]
+    first: FirstTier | None = None
+
+    @model_validator(mode="after")
+    def _tiers(self) -> Self:
+        if (self.first is not None) != (self.kind == "cascade"):
+            raise ValueError("a cascade, and nothing else, has a first tier")
+        return self
 
     @field_validator("labels")
     @classmethod

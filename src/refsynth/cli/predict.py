@@ -42,7 +42,8 @@ def predict(
 ) -> None:
     """Label texts: one JSON object a row on stdout, in the order of the input, with constant memory.
 
-    A row that cannot be read gives {"row", "error"}; the others {"row", "label", "probabilities", "abstain"} and their own "id".
+    A row that cannot be read gives {"row", "error"}; the others {"row", "label", "probabilities", "abstain", "tier"} and
+    their own "id"; "tier" is what answered: int8, safe, static or exact.
 
     Example: refsynth predict runs/tickets/bundle new.csv --text message > labels.jsonl
     """
@@ -60,6 +61,7 @@ def predict(
         return
     rate = tally.rows / max(time.monotonic() - started, 1e-9)
     err.print(f"{tally.rows:,} rows: {tally.describe()}   {rate:,.0f} rows/s", markup=False)
+    warn_shift(model, tally.by_static, tally.predicted)
 
 
 @dataclass
@@ -69,6 +71,7 @@ class Tally:
     predicted: int = 0
     unsure: int = 0
     unreadable: int = 0
+    by_static: int = 0
 
     @property
     def rows(self) -> int:
@@ -106,6 +109,19 @@ def pair_of(model: Model, wanted: str | None) -> str | None:
     return None
 
 
+def warn_shift(model: Model, answered: int, n: int) -> None:
+    """Say so where the first tier of a cascade answered another share of texts than its certificate was made for."""
+    first = model.manifest.first
+    if first is not None and first.certificate.shifted(answered, n):
+        found = first.certificate
+        err.print(
+            f"warning: the static tier answered {answered / n:.0%} of these texts, and {found.share:.0%} of those that it was "
+            f"certified on: they are drawn otherwise, and the certificate (at most {found.alpha:.1%} answered otherwise than "
+            "by the model alone) does not hold for them. Run the task again with such texts in data.pool.",
+            markup=False,
+        )
+
+
 def read_rows(file: str, *, columns: Columns, delimiter: str | None, encoding: str | None) -> Iterator[Row | BadRow]:
     """Return the rows of a file, or of standard input where its name is `-`."""
     from refsynth.data.io import iter_rows
@@ -139,10 +155,12 @@ def _chunk_records(model: Model, chunk: Sequence[Row | BadRow], tally: Tally) ->
         answer = next(answers)
         tally.predicted += 1
         tally.unsure += answer.abstain
+        tally.by_static += answer.tier == "static"
         yield {
             "row": row.number,
             **({} if row.id is None else {"id": row.id}),
             "label": answer.label,
             "probabilities": {label: round(value, DIGITS) for label, value in answer.probabilities.items()},
             "abstain": answer.abstain,
+            "tier": answer.tier,
         }

@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from refsynth.core.errors import ConfigError, nearest
 from refsynth.core.sections import (
     BRANCHES,
+    CompressConfig,
     DataConfig,
     FilterConfig,
     FolderReference,
@@ -71,6 +72,8 @@ class RunConfig(Section):
     """How learners that are fine-tuned are trained."""
     gate: GateConfig = GateConfig()
     """How the decision is made."""
+    compress: CompressConfig = CompressConfig()
+    """What ships: the trained model, a faster student of it, or both."""
     track: tuple[TrackerName, ...] = ()
     """Trackers that get the curves of reinforcement and rounds, as files in RUN/track; nothing is sent."""
     seed: int = Field(default=0, ge=0, lt=2**31)

@@ -42,8 +42,12 @@ class TestResult:
     unusable: Mapping[str, int]
 
 
-def evaluate_test(config: RunConfig, final: Final, shop: Workshop, bundle: Path, folder: RunFolder) -> TestResult | None:
+def evaluate_test(
+    config: RunConfig, final: Final, shop: Workshop, bundle: Path, folder: RunFolder, *, made: str
+) -> TestResult | None:
     """Read the test file and measure every candidate and the bundle on it; None where the task names no test file.
+
+    `made` is the step that made the bundle.
 
     Raises:
         DataError: the file cannot be read, or has no usable row.
@@ -51,7 +55,7 @@ def evaluate_test(config: RunConfig, final: Final, shop: Workshop, bundle: Path,
     path = config.data.test
     if path is None:
         return None
-    key = {"file": file_digest_or_none(path), "bundle": folder.hash_of("bundle"), "fit": folder.hash_of("fit")}
+    key = {"file": file_digest_or_none(path), "bundle": folder.hash_of(made), "fit": folder.hash_of("fit")}
 
     def make(out: Path) -> None:
         texts, truth, unusable = _read(path, config.data, shop.labels)
