@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import refsynth
 from refsynth.bundle.model import load
 from refsynth.core.run import write_atomic
+from refsynth.core.sections import LearnerName
 from refsynth.core.types import IntArray
 from refsynth.evaluation import sections
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
@@ -24,7 +26,22 @@ from refsynth.pipeline.evaluate import MAJORITY, SHIPPED
 from refsynth.pipeline.finished import Finished
 from refsynth.pipeline.gate import HeldOut
 
-NAMES = {"tfidf": "TF-IDF + LR", "frozen": "frozen encoder + LR", "contrastive": "contrastive", "finetune": "full fine-tuning"}
+NAMES: Mapping[LearnerName, str] = {
+    "tfidf": "TF-IDF + LR",
+    "frozen": "frozen encoder + LR",
+    "contrastive": "contrastive",
+    "finetune": "full fine-tuning",
+    "head": "frozen encoder + head",
+    "bitfit": "BitFit",
+    "lora": "LoRA",
+    "adalora": "AdaLoRA",
+    "ia3": "IA3",
+    "prefix_tuning": "prefix tuning",
+    "p_tuning": "P-tuning",
+    "prompt_tuning": "prompt tuning",
+    "houlsby": "bottleneck adapters",
+    "causal_lora": "reference + LoRA",
+}
 
 
 class Paths(NamedTuple):
