@@ -49,18 +49,27 @@ class TransformerEncoder(torch.nn.Module):
         rows = self.tokenizer([self.prefix + text for text in texts], truncation=True, max_length=longest)
         return list(rows["input_ids"])
 
-    def embed(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Return unit-length embeddings of token id rows: [N, D]."""
+    def padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return token ids [N, T] of rows of at most T, and their mask [N, T]."""
         width = max(map(len, rows))
         ids = torch.full((len(rows), width), int(self.tokenizer.pad_token_id))
         mask = torch.zeros((len(rows), width), dtype=torch.long)
         for index, row in enumerate(rows):
             ids[index, : len(row)] = torch.tensor(row)
             mask[index, : len(row)] = 1
-        states = self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
+        return ids, mask
+
+    @staticmethod
+    def pool(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the unit-length means [N, D] of the states [N, T, D] of tokens."""
         weights = mask.unsqueeze(-1).to(states.dtype)
         pooled = (states * weights).sum(1) / weights.sum(1)
         return torch.nn.functional.normalize(pooled, dim=-1)
+
+    def embed(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return unit-length embeddings of token id rows: [N, D]."""
+        ids, mask = self.padded(rows)
+        return self.pool(self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state, mask)
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return unit-length embeddings: [N, D], float32."""

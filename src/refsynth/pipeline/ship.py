@@ -92,7 +92,7 @@ def write_bundle(
         save(out / "bundle", contents)
         shutil.rmtree(out / "export", ignore_errors=True)
 
-    done = folder.step("bundle", key, make)
+    done = folder.step("bundle", key, make, version=2)
     return _publish(done / "bundle", folder.path / "bundle")
 
 
