@@ -14,6 +14,8 @@ import torch
 from refsynth.core.errors import InputError
 from refsynth.models.network import TransformerEncoder
 
+Losses = Callable[[TransformerEncoder], Iterable[torch.Tensor]]
+
 
 def spread(count: int, of: int) -> tuple[int, ...]:
     """Return which `count` of `of` layers to keep: evenly spread, the last among them, as every other one of six is 1, 3, 5."""
@@ -35,11 +37,11 @@ def keep_layers(encoder: TransformerEncoder, kept: Sequence[int]) -> Transformer
     return smaller
 
 
-def narrow(encoder: TransformerEncoder, width: int, losses: Callable[[TransformerEncoder], Iterable[torch.Tensor]]) -> Any:
+def narrow(encoder: TransformerEncoder, width: int, losses: Losses) -> TransformerEncoder:
     """Return a copy whose feed-forward parts have `width` units, those whose loss would change the loss of the model most.
 
-    The importance of a unit is the mean of |gradient of the loss with respect to a mask on the unit, at 1|, as Michel et al. (2019,
-    eq. 5) take it for attention heads.
+    The importance of a unit is the mean of |gradient of the loss with respect to a mask on the unit, at 1|, as Michel et al.
+    (2019, eq. 5) take it for attention heads.
 
     Args:
         encoder: the larger one.
@@ -62,7 +64,7 @@ def narrow(encoder: TransformerEncoder, width: int, losses: Callable[[Transforme
     return smaller
 
 
-def _importance(encoder: TransformerEncoder, losses: Callable[[TransformerEncoder], Iterable[torch.Tensor]]) -> list[torch.Tensor]:
+def _importance(encoder: TransformerEncoder, losses: Losses) -> list[torch.Tensor]:
     """Return the importance of the units of each layer [units]."""
     layers = encoder.transformer.encoder.layer
     masks = [torch.ones(layer.intermediate.dense.out_features, requires_grad=True) for layer in layers]

@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from refsynth.core.errors import ConfigError, nearest
 from refsynth.core.sections import (
     BRANCHES,
+    ContractConfig,
     DataConfig,
     FilterConfig,
     FolderReference,
@@ -58,6 +59,8 @@ class RunConfig(Section):
     """What the gate chooses among, with and without drafts."""
     gate: GateConfig = GateConfig()
     """How the decision is made."""
+    contract: ContractConfig = ContractConfig()
+    """What the bundle must keep to."""
     track: tuple[TrackerName, ...] = ()
     """Trackers that get the curves of reinforcement and rounds, as files in RUN/track; nothing is sent."""
     seed: int = Field(default=0, ge=0, lt=2**31)

@@ -185,7 +185,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One form of the shipped model; latency is of one text at a time."""
+    """One form of the shipped model; latency is of one text at a time. `kept` is its macro-F1 as a share of the whole model's."""
 
     name: str
     size_mb: float
@@ -193,12 +193,18 @@ class Variant:
     p95_ms: float | None = None
     texts_per_second: float | None = None
     accuracy: Metric | None = None
+    kept: float | None = None
     shipped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compression:
-    """The shipped model before and after compression; `agreement` is the share of rows on which both say the same."""
+    """The shipped model before and after compression; `agreement` is the share of rows on which both say the same.
+
+    `asked` is the contract in words, empty where there is none, and `met` whether the shipped form keeps it.
+    """
 
     variants: tuple[Variant, ...]
     agreement: Metric | None = None
+    asked: str = ""
+    met: bool = True

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from refsynth.compress.contract import Contract
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.protocols import Augmenter, Generator, Learner
@@ -66,6 +67,11 @@ LEARNERS: Mapping[LearnerName, Callable[[Workshop], Learner]] = {
     "contrastive": lambda shop: ContrastiveLearner(shop.labels, shop.encoder, shop.descriptions),
     "finetune": lambda shop: FinetuneLearner(shop.labels, shop.encoder),
 }
+
+
+def asked_of(config: RunConfig) -> Contract:
+    """Return what the bundle must keep to."""
+    return Contract(**config.contract.model_dump())
 
 
 def make_generator(config: RunConfig, store: ModelStore) -> Generator:

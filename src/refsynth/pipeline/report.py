@@ -13,16 +13,18 @@ import numpy as np
 
 import refsynth
 from refsynth.bundle.model import load
+from refsynth.compress.contract import Form
 from refsynth.core.run import write_atomic
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.evaluation import sections
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
 from refsynth.metrics import accuracy_interval, macro_f1_interval, paired_gain, softmax
 from refsynth.pipeline.account import data_of, drafts_of, lineage_of
+from refsynth.pipeline.build import asked_of
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.evaluate import MAJORITY, SHIPPED
 from refsynth.pipeline.finished import Finished
-from refsynth.pipeline.gate import HeldOut
+from refsynth.pipeline.gate import HeldOut, accuracy_of
 from refsynth.quality.filter import kept
 
 TIMED = 128
@@ -72,6 +74,7 @@ def build_report(finished: Finished) -> Report:
         calibration=_calibration(finished),
         drafts=drafts_of(finished) if learned.written.asked else None,
         data=data_of(finished),
+        compression=_compression(finished),
         lineage=lineage_of(finished),
         absent=absent | {"compression": "the results table has the size and the speed of the bundle"},
     )
@@ -94,7 +97,8 @@ def _results(finished: Finished) -> sections.Results | None:
     systems.append(system("real rows only", str(decision.real), NAMES[decision.real.learner]))
     if decision.mixed:
         systems.append(system("real + synthetic", str(decision.mixed), NAMES[decision.mixed.learner]))
-    shipped = system("shipped bundle (int8)", SHIPPED, str(decision.shipped))
+    form = "" if finished.shrunk.outcome is None else f", form: {finished.shrunk.name}"
+    shipped = system("shipped bundle (int8)", SHIPPED, f"{decision.shipped}{form}")
     model = load(finished.bundle)
     size = sum(path.stat().st_size for path in finished.bundle.iterdir()) / 1e6
     systems.append(replace(shipped, shipped=True, texts_per_second=_speed(model.logits, finished), size_mb=size))
@@ -102,6 +106,24 @@ def _results(finished: Finished) -> sections.Results | None:
     if finished.test is not None and test is not None:
         return sections.Results(systems=tuple(systems), source="test file", n=len(truth), file=test.name)
     return sections.Results(systems=tuple(systems), source="cross-validation", n=len(truth))
+
+
+def _compression(finished: Finished) -> sections.Compression | None:
+    """Return the forms that the contract was searched among, and which of them ships."""
+    outcome, held = finished.shrunk.outcome, finished.learned.held
+    if outcome is None:
+        return None
+
+    def variant(form: Form) -> sections.Variant:
+        shipped = form.name == outcome.shipped.name
+        said = finished.shrunk.logits if shipped else None
+        measured = None if held is None or said is None else accuracy_of(held.truth, said)
+        return sections.Variant(
+            name=form.name, size_mb=form.size_mb, p50_ms=form.p50_ms, kept=form.kept, accuracy=measured, shipped=shipped
+        )
+
+    asked = str(asked_of(finished.task.config))
+    return sections.Compression(variants=tuple(variant(form) for form in outcome.forms), asked=asked, met=outcome.met)
 
 
 def _said(finished: Finished) -> tuple[IntArray, dict[str, IntArray]] | None:
@@ -113,8 +135,9 @@ def _said(finished: Finished) -> tuple[IntArray, dict[str, IntArray]] | None:
         return None
     said = {str(name): values[0].argmax(-1) for name, values in held.logits.items()}
     majority = int(np.bincount(held.truth).argmax())
-    shipped = said[str(finished.learned.decision.shipped)]
-    return held.truth, {MAJORITY: np.full(len(held.truth), majority), **said, SHIPPED: shipped}
+    shipped = finished.shrunk.logits
+    assert shipped is not None
+    return held.truth, {MAJORITY: np.full(len(held.truth), majority), **said, SHIPPED: shipped[0].argmax(-1)}
 
 
 def _speed(predict: Callable[[Sequence[str]], FloatArray], finished: Finished) -> float:
@@ -168,6 +191,7 @@ def _calibration(finished: Finished) -> sections.Calibration | None:
     measure = partial(sections.Calibration.of, threshold=calibrated.threshold, temperature=calibrated.temperature)
     if finished.test is not None:
         return measure(finished.test.truth, finished.test.probabilities, source="test file")
-    logits = held.logits[finished.learned.decision.shipped][0]
+    assert finished.shrunk.logits is not None
+    logits = finished.shrunk.logits[0]
     calm = softmax(logits / calibrated.temperature)
     return measure(held.truth, calm, source="cross-validation", uncalibrated=softmax(logits))

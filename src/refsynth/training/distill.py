@@ -1,8 +1,8 @@
 """Distillation: a smaller encoder learns to say what teachers say, and to see what the first of them sees on the way there.
 
-Needs no labels: any text of the task's kind teaches. Three losses are added, as in TinyBERT (Jiao et al., 2020) and MiniLM (Wang et
-al., 2020): soft answers at a temperature (Hinton et al., 2015), hidden states of matched layers (mean squared error) and attention
-of matched layers (divergence). A student as deep as its teacher is self-distillation.
+Needs no labels: any text of the task's kind teaches. Three losses are added, as in TinyBERT (Jiao et al., 2020) and MiniLM (Wang
+et al., 2020): soft answers at a temperature (Hinton et al., 2015), hidden states of matched layers (mean squared error) and
+attention of matched layers (divergence). A student as deep as its teacher is self-distillation.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def distill(
     *,
     matched: Sequence[int],
     seed: int,
-    transfer: Transfer = Transfer(),
+    transfer: Transfer,
 ) -> EncoderPredictor:
     """Train the student in place and return it with a head, which starts as that of the first teacher.
 
