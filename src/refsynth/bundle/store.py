@@ -82,7 +82,9 @@ def save(folder: Path, contents: Contents) -> None:
 
 
 def _write(folder: Path, contents: Contents) -> None:
-    tensors = {"weights": contents.head.weights.astype(np.float32), "bias": contents.head.bias.astype(np.float32)}
+    head = contents.head
+    # safetensors writes an array's bytes as they lie in memory: those of a transposed one would be read in another order.
+    tensors = {name: np.ascontiguousarray(part, np.float32) for name, part in (("weights", head.weights), ("bias", head.bias))}
     if isinstance(contents.features, EncoderFiles):
         for name in ENCODER_FILES:
             shutil.copyfile(contents.features.folder / name, folder / name)
