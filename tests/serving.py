@@ -16,12 +16,13 @@ import numpy as np
 import uvicorn
 
 from refsynth import bundle
+from refsynth.core.sections import TaskKind
 from refsynth.core.types import Prediction
 from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
 from refsynth.serve.app import build_app
 from refsynth.serve.engine import Loaded
-from refsynth.serve.protocol import BoundedProtocol
+from refsynth.serve.protocol import KEEP_ALIVE, BoundedProtocol
 from refsynth.serve.seams import Guards
 from refsynth.serve.service import Service
 from refsynth.serve.settings import Settings
@@ -30,7 +31,7 @@ LABELS = ("billing", "delivery", "other")
 WORDS = tuple(f"w{index}" for index in range(200))
 
 
-def save_bundle(folder: Path, *, seed: int = 0, labels: Sequence[str] = LABELS) -> Path:
+def save_bundle(folder: Path, *, seed: int = 0, labels: Sequence[str] = LABELS, task: TaskKind = "classify") -> Path:
     """Write a TF-IDF bundle whose probabilities tell texts of `WORDS` apart."""
     rng = np.random.default_rng(seed)
     vocabulary = Vocabulary("word", 1, 1, WORDS, rng.uniform(1, 3, len(WORDS)))
@@ -40,6 +41,7 @@ def save_bundle(folder: Path, *, seed: int = 0, labels: Sequence[str] = LABELS) 
         bundle.Contents(
             labels={label: f"about {label}" for label in labels},
             language="en",
+            task=task,
             features=[vocabulary],
             head=head,
             reference=TfidfPredictor(tuple(labels), TfidfVectors([vocabulary]), head),
@@ -121,7 +123,14 @@ def running(
 
     async def main() -> None:
         service = Service(settings, loaded, guards or Guards())
-        options = {"http": BoundedProtocol, "lifespan": "off", "log_config": None, "access_log": False}
+        options = {
+            "http": BoundedProtocol,
+            "timeout_keep_alive": KEEP_ALIVE,
+            "proxy_headers": False,
+            "lifespan": "off",
+            "log_config": None,
+            "access_log": False,
+        }
         config = uvicorn.Config(build_app(service), timeout_graceful_shutdown=1, **options)
         box.server, box.service, box.loop = uvicorn.Server(config), service, asyncio.get_running_loop()
         task = asyncio.create_task(box.server.serve(sockets=[listener]))

@@ -18,6 +18,7 @@ import pytest
 
 from refsynth import bundle
 from refsynth.core.errors import ConfigError, InputError
+from refsynth.core.pair import join_pair
 from refsynth.serve import health, seams
 from refsynth.serve.settings import Settings, check_exposure
 from serving import LABELS, Running, eventually, nonce, refuse_poison, running, save_bundle, slow
@@ -102,7 +103,7 @@ class TestAnswers:
         assert many[0] == one
         assert len(many) == 2
         assert post(server, "/predict", {"inputs": [nonce(3)]}).json() == one
-        for wrong in (["a", "pair"], [["a", "pair"]], [], [[]], 3, [3]):
+        for wrong in (["a", "pair"], [["a", "pair"]], [["a"], ["a", "pair"]], [], [[]], 3, [3]):
             assert problem(post(server, "/predict", {"inputs": wrong})) == (422, "invalid")
         assert problem(post(server, "/predict", {"inputs": "a", "raw_scores": True})) == (422, "invalid")
 
@@ -550,3 +551,36 @@ class TestSettings:
 def test_labels_of_the_tiny_bundle(model: bundle.Model) -> None:
     assert model.labels == LABELS
     assert len({tuple(row) for row in model.probabilities([nonce(number) for number in range(3000)]).round(9)}) == 3000
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(save_bundle(tmp_path_factory.mktemp("pairs") / "bundle", task="pairs")) as started:
+        yield started
+
+
+class TestPairs:
+    def test_two_texts_are_one_pair_in_every_form(self, pairs: Running) -> None:
+        first, second = nonce(1), nonce(2)
+        joined = join_pair(first, second)
+        (said,) = pairs.service.engine.current.model.predict([joined])
+        texts = post(pairs, "/v1/predict", {"texts": [[first, second], joined]}).json()["predictions"]
+        assert [one["probabilities"] for one in texts] == [pytest.approx(dict(said.probabilities), abs=1e-6)] * 2
+        batch = post(pairs, "/predict", {"inputs": [[first, second]]}).json()
+        one = post(pairs, "/predict", {"inputs": [first, second]}).json()
+        assert batch[0] == one
+        assert {row["label"]: row["score"] for row in one} == pytest.approx(dict(said.probabilities), abs=1e-6)
+        reason = post(pairs, "/v1/explain", {"text": [first, second]}).json()
+        assert reason["label"] == said.label
+        assert httpx.get(pairs.url + "/v1/models").json()["data"][0]["task"] == "pairs"
+
+    @pytest.mark.parametrize("wrong", ["alone", ["alone"], [["a"]], [["a", " "]], [["a", "b", "c"]], [[]]])
+    def test_what_is_no_pair_is_refused(self, pairs: Running, wrong: Any) -> None:
+        answer = post(pairs, "/v1/predict", {"texts": wrong})
+        assert problem(answer) == (422, "invalid")
+        assert "[first, second]" in answer.text
+
+    def test_a_pair_for_a_bundle_of_single_texts_is_refused(self, server: Running) -> None:
+        answer = post(server, "/v1/predict", {"texts": ["a", ["b", "c"]]})
+        assert problem(answer) == (422, "invalid")
+        assert "texts[1]" in answer.text

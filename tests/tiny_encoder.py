@@ -26,7 +26,10 @@ def make_tokenizer(path: Path) -> Path:
     pieces = [*SPECIALS, *letters, *(f"##{letter}" for letter in letters), *words, *(f"##{word}" for word in words)]
     tokenizer = Tokenizer(WordPiece({piece: index for index, piece in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = BertNormalizer(), BertPreTokenizer()
-    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    specials = [("[CLS]", 2), ("[SEP]", 3)]
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=specials
+    )
     # What the real file of MiniLM has, and what inference has to undo.
     tokenizer.enable_padding(length=40)
     tokenizer.enable_truncation(40)

@@ -21,16 +21,18 @@ _HOMES = {
     "RefsynthError": "refsynth.core.errors",
     "RunConfig": "refsynth.core.config",
     "Task": "refsynth.task",
+    "join_pair": "refsynth.core.pair",
     "load": "refsynth.bundle.model",
     "run": "refsynth.pipeline.steps",
 }
 
-__all__ = ["Client", "Model", "RefsynthError", "RunConfig", "Task", "__version__", "load", "run"]
+__all__ = ["Client", "Model", "RefsynthError", "RunConfig", "Task", "__version__", "join_pair", "load", "run"]
 
 if TYPE_CHECKING:
     from refsynth.bundle.model import Model, load
     from refsynth.core.config import RunConfig
     from refsynth.core.errors import RefsynthError
+    from refsynth.core.pair import join_pair
     from refsynth.pipeline.steps import run
     from refsynth.serve.client import Client
     from refsynth.task import Task

@@ -9,11 +9,12 @@ from types import MappingProxyType
 from typing import Self
 
 from refsynth.core.config import RunConfig
+from refsynth.core.pair import DIVIDER
 
 
 @dataclass(frozen=True)
 class Task:
-    """A single-label classification task. `config` is the tree it came from."""
+    """A task of one label for each text, or for each pair of texts. `config` is the tree it came from."""
 
     labels: tuple[str, ...]
     descriptions: Mapping[str, str]
@@ -42,3 +43,11 @@ class Task:
             test=config.data.test,
             config=config,
         )
+
+    @property
+    def meanings(self) -> Mapping[str, str]:
+        """Each label with what a prompt says of its texts: what it means, and of pairs also how they are written."""
+        if self.config.task != "pairs":
+            return self.descriptions
+        form = f"two texts stand side by side with {DIVIDER} between them, and"
+        return {label: f"{form} {meaning}" for label, meaning in self.descriptions.items()}

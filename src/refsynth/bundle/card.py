@@ -12,9 +12,10 @@ _USE = """```python
 import refsynth
 
 model = refsynth.load("path/to/this/folder")
-model.predict(["a text"])   # label, calibrated probabilities, abstain
+model.predict([{text}])   # label, calibrated probabilities, abstain
 ```
 or `refsynth predict path/to/this/folder texts.jsonl`."""
+_TEXT = {"classify": '"a text"', "pairs": 'refsynth.join_pair("a text", "another")'}
 
 
 def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
@@ -27,7 +28,7 @@ def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
     """
     sections = [
         _front_matter(manifest),
-        f"# Text classifier with {len(manifest.labels)} labels",
+        f"# Classifier of {'pairs of texts' if manifest.task == 'pairs' else 'texts'} with {len(manifest.labels)} labels",
         f"Made by refsynth {manifest.refsynth}. It runs on a CPU, without torch and without a network.",
         "## Labels",
         _table(("label", "meaning"), ((label.name, label.description) for label in manifest.labels)),
@@ -40,7 +41,7 @@ def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
         "## Limits",
         "\n".join(f"- {_plain(limit)}" for limit in (*limits, *_limits(manifest))),
         "## Use",
-        _USE,
+        _USE.format(text=_TEXT[manifest.task]),
     ]
     return "\n\n".join(sections) + "\n"
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 
 from refsynth.core.errors import BundleError
 from refsynth.core.run import file_digest
+from refsynth.core.sections import TaskKind
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 16 << 20
@@ -85,6 +86,7 @@ class Manifest(_Part):
 
     schema_version: int
     kind: Kind
+    task: TaskKind = "classify"
     refsynth: str
     labels: Annotated[tuple[Label, ...], Field(min_length=2)]
     language: str

@@ -20,6 +20,7 @@ from refsynth.bundle.model import load
 from refsynth.core.errors import InputError
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import file_digest, write_json
+from refsynth.core.sections import TaskKind
 from refsynth.core.types import Metric
 from refsynth.metrics import softmax
 from refsynth.models.predict import LinearHead
@@ -48,6 +49,7 @@ class Contents:
 
     labels: Mapping[str, str]
     language: str
+    task: TaskKind = "classify"
     features: EncoderFiles | Sequence[Vocabulary]
     head: LinearHead
     reference: Predictor
@@ -107,6 +109,7 @@ def _manifest(contents: Contents, files: dict[str, FileEntry]) -> Manifest:
     return Manifest(
         schema_version=SCHEMA_VERSION,
         kind="encoder" if encoder else "tfidf",
+        task=contents.task,
         refsynth=version("refsynth"),
         labels=tuple(Label(name=name, description=description) for name, description in contents.labels.items()),
         language=contents.language,

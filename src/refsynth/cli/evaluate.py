@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from refsynth.cli.predict import chunks, open_bundle, read_rows
+from refsynth.cli.predict import PAIR_HELP, chunks, open_bundle, pair_of, read_rows
 from refsynth.cli.screen import err, out, print_json
 from refsynth.core.errors import DataError, nearest
 from refsynth.core.sections import Columns
@@ -36,6 +36,7 @@ def evaluate(
     bundle: Annotated[Path, typer.Argument(help="A bundle: the folder `bundle` of a run.")],
     file: Annotated[str, typer.Argument(help="Labelled rows: CSV, TSV, JSONL or Parquet; - is JSONL on standard input.")],
     text_column: Annotated[str, typer.Option("--text", help="Column of the text.")] = "text",
+    pair_column: Annotated[str | None, typer.Option("--pair", help=PAIR_HELP)] = None,
     label_column: Annotated[str, typer.Option("--label", help="Column of the label.")] = "label",
     delimiter: Annotated[str | None, typer.Option(help="Field delimiter of a CSV file; detected if left out.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Text encoding; detected if left out.")] = None,
@@ -49,7 +50,8 @@ def evaluate(
     Example: refsynth evaluate runs/tickets/bundle test.csv --text message --label intent
     """
     model = open_bundle(bundle, threads=threads)
-    rows = read_rows(file, columns=Columns(text=text_column, label=label_column), delimiter=delimiter, encoding=encoding)
+    columns = Columns(text=text_column, label=label_column, pair=pair_of(model, pair_column))
+    rows = read_rows(file, columns=columns, delimiter=delimiter, encoding=encoding)
     scored = score_rows(model, rows)
     if not len(scored.truth):
         raise _nothing(file, label_column, scored, model.labels)

@@ -13,10 +13,10 @@ import typer
 import yaml
 
 from refsynth.cli.screen import out
-from refsynth.core.config import RunConfig
+from refsynth.core.config import LEARNERS, RunConfig
 from refsynth.core.errors import ConfigError, InputError
 from refsynth.core.run import write_atomic
-from refsynth.core.sections import Columns
+from refsynth.core.sections import Columns, TaskKind
 from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import Loaded, read_examples
 from refsynth.data.sniff import Sniffed, sniff
@@ -29,7 +29,7 @@ _DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 _HEAD = """\
 # A refsynth task. Run it with: refsynth run {path} --out runs/{name}
-task: classify            # one label for each text
+task: {kind:<19} # one label for each {unit}
 language: auto            # found from the texts; or en, zh, ...: picks the encoder and the text rules
 # Each label with what it means. The descriptions are shown to the writer of the drafts: a sentence each pays, for example
 #   lost_card: the customer reports a lost or stolen card
@@ -40,7 +40,7 @@ reference: embedded       # who writes the drafts; or {endpoint: "http://127.0.0
 synthesis:                # how they are written
   drafts: 600             # how many to ask for, over all labels; 0 turns synthesis off
   shots: 4                # your own rows that one prompt shows
-learners: [tfidf, frozen, contrastive]  # the gate chooses among these, with and without drafts
+learners: [LEARNERS]  # the gate chooses among these, with and without drafts
 gate:                     # how it is decided whether drafts help
   folds: 4                # parts of your rows, each held out once
 seed: 0                   # the same seed gives the same result
@@ -53,6 +53,7 @@ def init(
     labels: Annotated[str | None, typer.Option("--labels", help="The labels, with commas between: a,b,c.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column of the text; guessed if left out.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of the label; guessed if left out.")] = None,
+    pair_column: Annotated[str | None, typer.Option(help="Column of a second text: the task is then about pairs.")] = None,
     delimiter: Annotated[str | None, typer.Option(help="Of a CSV file; detected if left out.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of the file; detected if left out.")] = None,
     test: Annotated[Path | None, typer.Option(help="Labelled rows that only the final evaluation reads.")] = None,
@@ -70,19 +71,21 @@ def init(
         raise InputError(f"{target}: is there already", remedy="--force writes over it")
     if test is not None and not test.is_file():  # never opened here: only the final evaluation reads it
         raise InputError(f"{test}: no such file", expected="labelled rows, for --test")
+    if pair_column is not None and from_file is None:
+        raise InputError(f"--pair-column {pair_column}: without a file", remedy="name it: refsynth init DIR --from FILE")
     look, loaded = None, None
     if from_file is not None:
         look = sniff(from_file, text_column=text_column, label_column=label_column, delimiter=delimiter, encoding=encoding)
         loaded = read_examples(
             from_file,
             labels=named or list(look.labels),
-            columns=Columns(text=look.text_column, label=look.label_column),
+            columns=Columns(text=look.text_column, label=look.label_column, pair=pair_column),
             delimiter=look.delimiter or None,
             encoding=look.encoding,
             skip_bad=True,  # a first look; the run stops at them
         )
     names = named or list(look.labels if look else ())
-    document = _document(target, names, from_file=from_file, test=test, look=look)
+    document = _document(target, names, from_file=from_file, test=test, look=look, pair=pair_column)
     RunConfig.parse(yaml.safe_load(document), where=str(target))
     conflicts = [row for row in loaded.skipped if row.reason == "conflict"] if loaded else []
     _write(target, document, conflicts)
@@ -114,13 +117,18 @@ def _write(target: Path, document: str, conflicts: Sequence[SkippedRow]) -> None
         raise InputError(f"{target.parent}: cannot be written ({error.strerror})", remedy="name another folder") from error
 
 
-def _document(target: Path, names: Sequence[str], *, from_file: Path | None, test: Path | None, look: Sniffed | None) -> str:
-    head = _HEAD.format(path=target, name=target.parent.resolve().name)
+def _document(
+    target: Path, names: Sequence[str], *, from_file: Path | None, test: Path | None, look: Sniffed | None, pair: str | None
+) -> str:
+    kind: TaskKind = "classify" if pair is None else "pairs"
+    unit = "text" if pair is None else "pair of texts"
+    head = _HEAD.format(path=target, name=target.parent.resolve().name, kind=kind, unit=unit)
+    tail = _TAIL.replace("LEARNERS", ", ".join(LEARNERS[kind]))
     labels = "".join(indent(_yaml({name: _in_words(name)}), "  ") + "\n" for name in names)
-    return head + labels + _data_lines(target.parent, from_file=from_file, test=test, look=look) + _TAIL
+    return head + labels + _data_lines(target.parent, from_file=from_file, test=test, look=look, pair=pair) + tail
 
 
-def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look: Sniffed | None) -> str:
+def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look: Sniffed | None, pair: str | None) -> str:
     if from_file is None and test is None:
         return _NO_DATA
     lines = ["data:                     # your files; relative paths start at this file's folder"]
@@ -133,6 +141,8 @@ def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look
     if look is not None:
         lines.append("  columns:                # which column holds what")
         lines.append(f"    {_yaml({'text': look.text_column})}")
+        if pair is not None:
+            lines.append(f"    {_yaml({'pair': pair})}")
         lines.append(f"    {_yaml({'label': look.label_column})}")
         lines.append(f"  {_yaml({'encoding': look.encoding}):<23} # as it was found")
         if look.delimiter:

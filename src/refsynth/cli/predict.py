@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refsynth.cli.screen import err
+from refsynth.core.config import PAIR_COLUMN
+from refsynth.core.errors import InputError
 from refsynth.core.sections import Columns
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 CHUNK = 256  # rows: enough for batches of like length, few enough to answer soon
 DIGITS = 6
+PAIR_HELP = f"Column of the second text, for a bundle of pairs; {PAIR_COLUMN} if left out."
 
 
 def predict(
@@ -32,6 +35,7 @@ def predict(
         str, typer.Argument(help="CSV, TSV, JSONL, Parquet or plain text, one text a line; - is standard input.")
     ] = "-",
     text_column: Annotated[str, typer.Option("--text", help="Column of the text.")] = "text",
+    pair_column: Annotated[str | None, typer.Option("--pair", help=PAIR_HELP)] = None,
     delimiter: Annotated[str | None, typer.Option(help="Field delimiter of a CSV file; detected if left out.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Text encoding; detected if left out.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads to compute with; 0: one per core.")] = 0,
@@ -44,7 +48,8 @@ def predict(
     """
     model = open_bundle(bundle, threads=threads)
     tally = Tally()
-    rows = read_rows(file, columns=Columns(text=text_column), delimiter=delimiter, encoding=encoding)
+    columns = Columns(text=text_column, pair=pair_of(model, pair_column))
+    rows = read_rows(file, columns=columns, delimiter=delimiter, encoding=encoding)
     started = time.monotonic()
     try:
         for record in records(model, rows, tally):
@@ -86,6 +91,19 @@ def open_bundle(folder: Path, *, threads: int) -> Model:
     for warning in caught:
         err.print(f"warning: {warning.message}", markup=False)
     return model
+
+
+def pair_of(model: Model, wanted: str | None) -> str | None:
+    """Return the column of the second text; None where the bundle takes single texts.
+
+    Raises:
+        InputError: one is named for a bundle that takes single texts.
+    """
+    if model.manifest.task == "pairs":
+        return wanted or PAIR_COLUMN
+    if wanted is not None:
+        raise InputError(f"--pair {wanted}: the bundle labels single texts", remedy="leave --pair out")
+    return None
 
 
 def read_rows(file: str, *, columns: Columns, delimiter: str | None, encoding: str | None) -> Iterator[Row | BadRow]:

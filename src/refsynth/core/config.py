@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -27,8 +27,18 @@ from refsynth.core.sections import (
     Section,
     SelftrainConfig,
     SynthesisConfig,
+    TaskKind,
     TrackerName,
 )
+
+LEARNERS: Mapping[TaskKind, tuple[LearnerName, ...]] = {
+    "classify": ("tfidf", "frozen", "contrastive"),
+    "pairs": ("tfidf", "finetune"),
+}
+"""What the gate chooses among where nothing is said. Of two texts read together an encoder knows nothing before it is tuned."""
+
+PAIR_COLUMN = "text_pair"
+"""Column of the second text where nothing is said."""
 
 LEAST_FOLDS = 4
 """For reinforcement: each half of the folds holds one out while the other is learnt from."""
@@ -37,8 +47,8 @@ LEAST_FOLDS = 4
 class RunConfig(Section):
     """A whole run."""
 
-    task: Literal["classify"] = "classify"
-    """The kind of task."""
+    task: TaskKind = "classify"
+    """The kind of task: one label for each text, or for each pair of texts."""
     language: str = "auto"
     """`auto`, or an ISO 639-1 code such as `en` or `zh`: chooses the encoder and the text rules."""
     labels: Annotated[dict[str, str], Field(min_length=2)]
@@ -55,8 +65,8 @@ class RunConfig(Section):
     """Which drafts are trained on."""
     selftrain: SelftrainConfig = SelftrainConfig()
     """Which texts of an unlabelled file join the drafts."""
-    learners: tuple[LearnerName, ...] = Field(default=("tfidf", "frozen", "contrastive"), min_length=1)
-    """What the gate chooses among, with and without drafts."""
+    learners: tuple[LearnerName, ...] = Field(default=LEARNERS["classify"], min_length=1)
+    """What the gate chooses among, with and without drafts; for `task: pairs` it is [tfidf, finetune] unless named."""
     gate: GateConfig = GateConfig()
     """How the decision is made."""
     contract: ContractConfig = ContractConfig()
@@ -73,6 +83,30 @@ class RunConfig(Section):
         if isinstance(tree, Mapping) and isinstance(tree.get("labels"), Sequence) and not isinstance(tree["labels"], str):
             return {**tree, "labels": {str(name): str(name).replace("_", " ") for name in tree["labels"]}}
         return tree
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_kind(cls, tree: Any) -> Any:
+        """Fill in what is usual for the kind of task."""
+        if not isinstance(tree, Mapping) or tree.get("task") != "pairs":
+            return tree
+        data = tree.get("data", {})
+        columns = data.get("columns", {}) if isinstance(data, Mapping) else None
+        if isinstance(columns, Mapping) and columns.get("pair") is None:
+            data = {**data, "columns": {**columns, "pair": PAIR_COLUMN}}
+        return {"learners": LEARNERS["pairs"], **tree, "data": data}
+
+    @model_validator(mode="after")
+    def _check_pairs(self) -> Self:
+        if self.task != "pairs" and self.data.columns.pair is not None:
+            raise ValueError(f"data.columns.pair names a second text, but task is {self.task}; write task: pairs")
+        if self.task == "pairs" and self.data.train is None:
+            raise ValueError(
+                "task: pairs needs labelled rows (data.train): what a label means for two texts is not said by its name"
+            )
+        if self.task == "pairs" and self.synthesis.augment:
+            raise ValueError("synthesis.augment changes single texts, and task is pairs; take it out")
+        return self
 
     @model_validator(mode="after")
     def _check_labels(self) -> Self:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 LearnerName = Literal["tfidf", "frozen", "contrastive", "finetune"]
+TaskKind = Literal["classify", "pairs"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
@@ -25,6 +26,8 @@ class Columns(Section):
     """Column of the text."""
     label: str = "label"
     """Column of the label."""
+    pair: str | None = None
+    """Column of the second text, for `task: pairs`; there `text_pair` unless it is named."""
 
 
 FILES = ("train", "more", "pool", "test")

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from refsynth.core.errors import DataError, nearest
+from refsynth.core.pair import split_pair
 from refsynth.core.sections import Columns
 
 _TEXT_NAMES = """text message utterance sentence body content review comment query question description ticket tweet post document
@@ -32,6 +33,16 @@ def _named(columns: Collection[str], names: Sequence[str]) -> str | None:
     return next((known[name] for name in names if name in known), None)
 
 
+def text_columns(columns: Columns) -> tuple[str, ...]:
+    """Return the names of the columns that make up the text: one, or two of a pair."""
+    return (columns.text,) if columns.pair is None else (columns.text, columns.pair)
+
+
+def text_fields(text: str, columns: Columns) -> dict[str, str]:
+    """Return what a row holds in its text columns, so that reading it gives the text again."""
+    return dict(zip(text_columns(columns), split_pair(text) or (text,), strict=False))
+
+
 def check_columns(path: Path, found: Sequence[str], wanted: Columns, *, labelled: bool = True, delimiter: str = "") -> None:
     """Refuse a table that lacks a wanted column or has it twice.
 
@@ -39,7 +50,8 @@ def check_columns(path: Path, found: Sequence[str], wanted: Columns, *, labelled
         DataError: it does; the message lists what is there.
     """
     shown = ", ".join(found[:_SHOWN]) + (f", ... ({len(found)})" if len(found) > _SHOWN else "")
-    for column, likely in ((wanted.text, named_text(found)), (wanted.label, named_label(found)))[: 2 if labelled else 1]:
+    texts = [(wanted.text, named_text(found)), *((name, None) for name in text_columns(wanted)[1:])]
+    for column, likely in [*texts, (wanted.label, named_label(found))] if labelled else texts:
         if column not in found:
             guess = f"did you mean '{likely}'?" if likely else nearest(column, found)
             where = "in task.yaml: data.columns" if labelled else "of the text with --text"

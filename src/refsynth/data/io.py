@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from refsynth.core.errors import DataError, nearest
+from refsynth.core.pair import join_pair
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
 from refsynth.data.account import Reason, SkippedRow, describe_skipped, describe_thin, write_skipped
-from refsynth.data.columns import check_columns
+from refsynth.data.columns import check_columns, text_columns
 from refsynth.data.records import Fault, Format, Record, Table, kind_of, open_table, standard_input
 from refsynth.data.text import clean, normalise
 
@@ -139,16 +140,16 @@ def _scan(
 def _judge(record: Record | Fault, columns: Columns, labels: Collection[str]) -> Example | SkippedRow | _Bad:
     if isinstance(record, Fault):
         return _Bad("malformed", record.message)
-    text, label = record.values.get(columns.text), as_label(record.values.get(columns.label))
-    if text is not None and not isinstance(text, str):
-        return _Bad("malformed", f"'{columns.text}' is a JSON {kind_of(text)}, expected a string")
+    for name in text_columns(columns):
+        value = record.values.get(name)
+        if value is not None and not isinstance(value, str):
+            return _Bad("malformed", _no_string(name, value))
+        if "\0" in (value or ""):  # a sign of damage or of another encoding, not something that a person wrote
+            remedy = "name the encoding (data.encoding) or fix the row"
+            return _Bad("malformed", f"'{name}' holds NUL bytes", "expected text", remedy)
+    text, label = _text_of(record, columns), as_label(record.values.get(columns.label))
     if label is None:
         return _Bad("malformed", f"'{columns.label}' is neither a string nor a number")
-    if "\0" in (text or ""):  # a sign of damage or of another encoding, not something that a person wrote
-        return _Bad(
-            "malformed", f"'{columns.text}' holds NUL bytes", "expected text", "name the encoding (data.encoding) or fix the row"
-        )
-    text = clean(text or "")
     if not text:
         return SkippedRow(record.row, "empty text", "")
     if not label:
@@ -156,6 +157,16 @@ def _judge(record: Record | Fault, columns: Columns, labels: Collection[str]) ->
     if label not in labels:
         return _unknown(label, labels)
     return Example(f"row-{record.row}", text, label)
+
+
+def _text_of(record: Record, columns: Columns) -> str:
+    """Return the text, cleaned, or the pair as one; empty where one is missing."""
+    halves = [clean(record.values.get(name) or "") for name in text_columns(columns)]
+    return "" if not all(halves) else halves[0] if len(halves) == 1 else join_pair(*halves)
+
+
+def _no_string(name: str, value: object) -> str:
+    return f"'{name}' is a JSON {kind_of(value)}, expected a string"
 
 
 def as_label(value: Any) -> str | None:
@@ -250,19 +261,27 @@ def iter_rows(
 
 
 def _rows(table: Table, columns: Columns) -> Iterator[Row | BadRow]:
-    key = "text" if table.format == "text" else columns.text
+    if table.format == "text" and columns.text != "text":  # one text a line, whatever it would be called elsewhere
+        columns = columns.model_copy(update={"text": "text"})
     for record in table.records:
         if isinstance(record, Fault):
             yield BadRow(record.row, record.message)
-            continue
-        text = record.values.get(key)
-        if key not in record.values:
-            yield BadRow(record.row, f"no key '{key}'; keys there: {', '.join(list(record.values)[:_SHOWN])}")
-        elif text is not None and not isinstance(text, str):
-            yield BadRow(record.row, f"'{key}' is a JSON {kind_of(text)}, expected a string")
-        elif not (cleaned := clean(text or "")):
-            yield BadRow(record.row, "empty text")
+        elif trouble := _unreadable(record, columns):
+            yield BadRow(record.row, trouble)
         else:
             own = record.values.get("id")
             label = as_label(record.values.get(columns.label)) if columns.label in record.values else None
-            yield Row(record.row, cleaned, None if own is None else str(own), label or None)
+            yield Row(record.row, _text_of(record, columns), None if own is None else str(own), label or None)
+
+
+def _unreadable(record: Record, columns: Columns) -> str | None:
+    """Return why a row gives no text."""
+    for name in text_columns(columns):
+        value = record.values.get(name)
+        if name not in record.values:
+            return f"no key '{name}'; keys there: {', '.join(list(record.values)[:_SHOWN])}"
+        if value is not None and not isinstance(value, str):
+            return _no_string(name, value)
+        if not clean(value or ""):
+            return "empty text"
+    return None

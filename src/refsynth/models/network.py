@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from refsynth.core.pair import split_pair
 from refsynth.core.types import FloatArray
 from refsynth.models.tokenise import length_batches
 
@@ -46,8 +47,10 @@ class TransformerEncoder(torch.nn.Module):
     def tokenize(self, texts: Sequence[str], *, limit: int | None = None) -> list[list[int]]:
         """Return token ids per text, at most `max_tokens` of each, or `limit` if that is less."""
         longest = min(self.max_tokens, limit or self.max_tokens)
-        rows = self.tokenizer([self.prefix + text for text in texts], truncation=True, max_length=longest)
-        return list(rows["input_ids"])
+        halves = [split_pair(self.prefix + text) or (self.prefix + text, None) for text in texts]
+        if all(second is None for _, second in halves):
+            return list(self.tokenizer([first for first, _ in halves], truncation=True, max_length=longest)["input_ids"])
+        return [self.tokenizer(*pair, truncation=True, max_length=longest)["input_ids"] for pair in halves]
 
     def padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return token ids [N, T] of rows of at most T, and their mask [N, T]."""

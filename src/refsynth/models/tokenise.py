@@ -8,12 +8,15 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from refsynth.core.errors import ModelError
+from refsynth.core.pair import split_pair
 
 CHARS_PER_TOKEN = 256  # beyond max_tokens times this nothing of a text is read: a megabyte on one line costs no more than a page
 
 
 class TextTokenizer:
     """A `tokenizer.json` that returns at most `max_tokens` ids a text, special tokens included.
+
+    Between the halves of a pair (`core.pair`) stands what the tokenizer puts there; of a long pair the longer half is cut first.
 
     Args:
         path: the file.
@@ -44,8 +47,9 @@ class TextTokenizer:
         """Return the ids of each text; a text without tokens is one padding token, so that it has a mean."""
         clean = [self.prefix + _encodable(text[: self._chars]) for text in texts]
         if self.parallel:
-            return [encoding.ids or [self.pad] for encoding in self._tokenizer.encode_batch_fast(clean)]
-        return [self._tokenizer.encode(text).ids or [self.pad] for text in clean]
+            items = [split_pair(text) or text for text in clean]
+            return [encoding.ids or [self.pad] for encoding in self._tokenizer.encode_batch_fast(items)]
+        return [self._tokenizer.encode(*(split_pair(text) or (text,))).ids or [self.pad] for text in clean]
 
 
 def _encodable(text: str) -> str:

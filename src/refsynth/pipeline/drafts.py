@@ -85,7 +85,7 @@ def write_drafts(
         augmenters = make_augmenters(rows.language) if turn == 0 else ()
         with watch.progress("drafts", wanted) as progress:
             composed = compose(
-                authors, wanted, task.descriptions, folder.path, language=rows.language, seed=seed, focus=focus, progress=progress
+                authors, wanted, task.meanings, folder.path, language=rows.language, seed=seed, focus=focus, progress=progress
             )
         augmented = augment_rows(rows.examples, augmenters, copies=task.config.synthesis.copies, seed=task.config.seed)
         _store(out, composed, augmented, [augmenter.name for augmenter in augmenters])
@@ -142,7 +142,8 @@ def screen_drafts(
     key = {"drafts": folder.hash_of("drafts"), "longest": LONGEST_DRAFT, "forget": sorted(forget), "likelihood": floor}
 
     def make(out: Path) -> None:
-        drafts = screen(written.drafts, rows.examples, longest=LONGEST_DRAFT, forget=forget)
+        paired = task.config.task == "pairs"
+        drafts = screen(written.drafts, rows.examples, longest=LONGEST_DRAFT, forget=forget, paired=paired)
         if floor is not None:
             scorer = likelihood_scorer(task, rows.language, make_generator())
             drafts = drop_unlikely(drafts, scorer.score(kept(drafts)), floor=floor)
@@ -159,4 +160,4 @@ def likelihood_scorer(task: Task, language: str, generator: Generator) -> Likeli
 
 def class_prompts(task: Task, language: str) -> dict[str, Prompt]:
     """Return each label's prompt, with its description and no seed example."""
-    return {label: class_prompt(label, text, (), language=language) for label, text in task.descriptions.items()}
+    return {label: class_prompt(label, text, (), language=language) for label, text in task.meanings.items()}

@@ -85,7 +85,7 @@ class Lesson(NamedTuple):
             seed=seed,
             guided=settings.guidance != 1,
         )
-        planned = plan_requests(self.half.rows, self.half.folds, self.task.descriptions, brief)
+        planned = plan_requests(self.half.rows, self.half.folds, self.task.meanings, brief)
         return [planned[place].prompt for place in wanted]
 
     def places(self, turn: int) -> range:

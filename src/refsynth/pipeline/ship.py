@@ -75,6 +75,7 @@ def write_bundle(
         "metrics": [[metric.name, metric.value, metric.low, metric.high, metric.n] for metric in metrics],
         "lineage": lineage,
         "labels": task.config.labels,
+        "task": task.config.task,
         "version": refsynth.__version__,
     }
 
@@ -82,6 +83,7 @@ def write_bundle(
         contents = Contents(
             labels=task.descriptions,
             language=shop.language,
+            task=task.config.task,
             features=features_of(predictor, out / "export"),
             head=head_of(predictor),
             reference=predictor,

@@ -228,6 +228,7 @@ def _bundle(job: Job, predictor: Predictor, work: Path) -> None:
     contents = Contents(
         labels=job.task.descriptions,
         language=job.shop.language,
+        task=job.task.config.task,
         features=features_of(predictor, work / "export"),
         head=head_of(predictor),
         reference=predictor,

@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import rankdata
 
+from refsynth.core.pair import split_pair
 from refsynth.core.types import Draft, Example, FloatArray, IntArray
 from refsynth.data.text import near_groups, nearest_overlap, normalise
 from refsynth.quality.cover import best_cover
@@ -22,6 +23,7 @@ from refsynth.quality.sanity import form_check
 COPY = "copies a seed row"
 DUPLICATE = "duplicate of another draft"
 NEAR_DUPLICATE = "near-duplicate of another draft"
+NO_PAIR = "not two texts"
 TWO_LABELS = "written for two labels"
 LEAKED = "resembles a test row"
 OTHER_CLASS = "other class"
@@ -35,7 +37,9 @@ NEAR = 0.7
 """Jaccard overlap of character n-grams from which two texts count as the same (Lee et al., 2022, use 0.8 on longer texts)."""
 
 
-def screen(drafts: Sequence[Example], seeds: Sequence[Example], *, longest: int, forget: Collection[str] = ()) -> list[Draft]:
+def screen(
+    drafts: Sequence[Example], seeds: Sequence[Example], *, longest: int, forget: Collection[str] = (), paired: bool = False
+) -> list[Draft]:
     """Return the drafts with what is wrong with them apart from their meaning.
 
     Args:
@@ -43,6 +47,7 @@ def screen(drafts: Sequence[Example], seeds: Sequence[Example], *, longest: int,
         seeds: the user's rows.
         longest: the most words that a draft may have.
         forget: ids of drafts that are to go because they resemble a test row.
+        paired: whether each has to be a pair of texts.
     """
     seed_texts = [example.text for example in seeds]
     check = form_check(seed_texts, longest=longest)
@@ -57,6 +62,8 @@ def screen(drafts: Sequence[Example], seeds: Sequence[Example], *, longest: int,
     for draft, nearness in zip(drafts, overlap, strict=True):
         key = normalise(draft.text)
         reason = LEAKED if draft.id in forget else check(draft.text)
+        if reason is None and paired and split_pair(draft.text) is None:
+            reason = NO_PAIR
         if reason is None and (nearness >= NEAR or key in exact):
             reason = COPY
         if reason is None and key in twofold:

@@ -90,7 +90,8 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
         """Label one text or many. A text that the model fails on gets an error in its place and does not harm the others."""
         key = service.authorise(request, "predict")
         body = await service.read(request, PredictRequest)
-        answers = await answer(request, key, [body.texts] if isinstance(body.texts, str) else body.texts)
+        given = [body.texts] if isinstance(body.texts, str) else body.texts
+        answers = await answer(request, key, [service.text(one, f"texts[{row}]") for row, one in enumerate(given)])
         shown = [_prediction(one, body) for one in answers]
         return Json({"request_id": request.scope["request_id"], "predictions": shown})
 
@@ -101,7 +102,7 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
         body = await service.read(request, TeiRequest)
         if body.raw_scores:
             raise Invalid("raw_scores: scores here are calibrated probabilities; leave it out")
-        answers = await answer(request, key, _tei_texts(body))
+        answers = await answer(request, key, [service.text(one, f"inputs[{row}]") for row, one in enumerate(_tei_rows(body))])
         if any(isinstance(one, RowError) for one in answers):
             raise Failed("the model failed on a text")
         scores = [_scores(one.prediction) for one in answers if isinstance(one, Answer)]
@@ -110,19 +111,16 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
     return {"/v1/predict": predict, "/predict": tei}
 
 
+def _tei_rows(body: TeiRequest) -> list[str | list[str]]:
+    """Return the rows of a request; a list of one text is that text."""
+    if isinstance(body.inputs, str):
+        return [body.inputs]
+    rows = [row for row in body.inputs if isinstance(row, list)] or [[text for text in body.inputs if isinstance(text, str)]]
+    return [row[0] if len(row) == 1 else row for row in rows]
+
+
 def _is_batch(body: TeiRequest) -> bool:
     return isinstance(body.inputs, list) and bool(body.inputs) and isinstance(body.inputs[0], list)
-
-
-def _tei_texts(body: TeiRequest) -> list[str]:
-    rows = body.inputs if _is_batch(body) else [body.inputs]
-    texts = []
-    for row in rows:
-        row = [row] if isinstance(row, str) else row
-        if len(row) != 1 or not isinstance(row[0], str):
-            raise Invalid("inputs: pairs of texts are not classified here; a batch is [[text], [text], ...]")
-        texts.append(row[0])
-    return texts
 
 
 def _ranked(prediction: Prediction) -> list[tuple[str, float]]:
@@ -154,18 +152,19 @@ def _add_explain(api: FastAPI, service: Service) -> None:
         """Say which parts of a text speak for a label: exactly for TF-IDF, by leaving parts out for encoders."""
         key = service.authorise(request, "explain")
         body = await service.read(request, ExplainRequest)
-        service.admit(request, key, [body.text])
+        text = service.text(body.text, "text")
+        service.admit(request, key, [text])
         model = service.engine.current.model
         if body.label is not None and body.label not in model.labels:
             raise Invalid("label: the model has no such label; /v1/models lists them")
-        places = [] if model.manifest.kind == "tfidf" else explain.spans(body.text)
-        questions = [Question(body.text, True, body.label)]
-        questions += [Question(explain.without(body.text, place)) for place in places]
-        return Json(_explanation(request, body, await service.ask(request, questions), places))
+        places = [] if model.manifest.kind == "tfidf" else explain.spans(text)
+        questions = [Question(text, True, body.label)]
+        questions += [Question(explain.without(text, place)) for place in places]
+        return Json(_explanation(request, body, await service.ask(request, questions), text, places))
 
 
 def _explanation(
-    request: Request, body: ExplainRequest, answers: list[Answer | RowError], places: list[explain.Span]
+    request: Request, body: ExplainRequest, answers: list[Answer | RowError], text: str, places: list[explain.Span]
 ) -> ExplainReply:
     good = [answer for answer in answers if isinstance(answer, Answer)]
     if len(good) < len(answers):
@@ -179,7 +178,7 @@ def _explanation(
         method, base, parts = "contributions", whole.contributions.base, explain.of_terms(whole.contributions)
     else:
         left = [answer.prediction.probabilities[label] for answer in good[1:]]
-        method, base, parts = "occlusion", 0.0, explain.of_spans(body.text, places, probability, left)
+        method, base, parts = "occlusion", 0.0, explain.of_spans(text, places, probability, left)
     shown, rest = explain.strongest(parts, body.top)
     return ExplainReply(
         request_id=request.scope["request_id"],
@@ -235,6 +234,7 @@ def _add_reading(api: FastAPI, service: Service) -> None:
         shown = ModelOut(
             id=loaded.version,
             kind=manifest.kind,
+            task=manifest.task,
             tier=loaded.model.variant,
             labels=list(loaded.model.labels),
             language=manifest.language,

@@ -12,11 +12,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from refsynth.bundle import Contributions
+from refsynth.core.pair import DIVIDER
 from refsynth.serve.schema import Part
 
 PARTS = 48
 _UNIT = re.compile(
-    "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\\s\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+"
+    "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\\s\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff‖]+"
 )
 
 
@@ -36,8 +37,9 @@ def spans(text: str) -> list[Span]:
 
 
 def without(text: str, span: Span) -> str:
-    """Return the text without a part."""
-    return text[: span.start] + " " + text[span.end :]
+    """Return the text without a part; a pair stays a pair."""
+    between = f" {DIVIDER} " if DIVIDER in text[span.start : span.end] else " "
+    return text[: span.start] + between + text[span.end :]
 
 
 def strongest(parts: Sequence[Part], top: int) -> tuple[list[Part], float]:

@@ -22,7 +22,7 @@ class PredictRequest(_In):
     """Texts to label."""
 
     model_config = _example(texts=["where is my parcel?"], top_k=3)
-    texts: str | list[str] = Field(description="One text, or a list of texts.")
+    texts: str | list[str | list[str]] = Field(description="One text, or a list of texts; of a bundle for pairs [first, second].")
     top_k: int | None = Field(default=None, ge=1, le=1_000_000, description="How many labels to show; all of them if left out.")
     probabilities: bool = Field(default=True, description="Whether to show probabilities by label.")
 
@@ -72,7 +72,9 @@ class TeiRequest(_In):
     """A request in the form of Hugging Face's text-embeddings-inference."""
 
     model_config = _example(inputs="where is my parcel?")
-    inputs: str | list[str] | list[list[str]] = Field(description="One text, or a batch as a list of lists of one text each.")
+    inputs: str | list[str] | list[list[str]] = Field(
+        description="One text, or a batch as a list of lists of one text each; of a bundle for pairs two texts each."
+    )
     truncate: bool = Field(default=True, description="Accepted for compatibility; long texts are always cut.")
     raw_scores: bool = Field(default=False, description="Only false: scores are calibrated probabilities.")
 
@@ -88,7 +90,7 @@ class ExplainRequest(_In):
     """A text whose label is to be explained."""
 
     model_config = _example(text="where is my parcel?", top=10)
-    text: str
+    text: str | list[str] = Field(description="A text; of a bundle for pairs [first, second].")
     label: str | None = Field(default=None, description="The label to explain; the predicted one if left out.")
     top: int = Field(default=20, ge=1, le=1000, description="How many parts to show, strongest first.")
 
@@ -173,6 +175,7 @@ class ModelOut(BaseModel):
     id: str
     object: str = "model"
     kind: str
+    task: str
     tier: str
     labels: list[str]
     language: str

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from refsynth.core.errors import RefsynthError
+from refsynth.core.pair import DIVIDER, join_pair, split_pair
 from refsynth.serve.auth import Scope
 from refsynth.serve.batching import AbandonedError, Batch, Batcher, QueueFullError, RowError
 from refsynth.serve.engine import Answer, Engine, Loaded, Question
@@ -113,6 +114,22 @@ class Service:
             return schema.model_validate_json(content)
         except ValidationError as error:
             raise Invalid(_explain(error, schema)) from error
+
+    def text(self, given: str | list[str], place: str) -> str:
+        """Return what a request gave as a text, as the bundle takes it: a pair as one text.
+
+        Raises:
+            ServeError: it is a pair for a bundle of single texts, or the other way round.
+        """
+        pairs = self.engine.current.model.manifest.task == "pairs"
+        if pairs and isinstance(given, list) and len(given) == 2 and all(half.strip() for half in given):
+            return join_pair(*given)
+        if isinstance(given, list) or (pairs and split_pair(given) is None):
+            expected = (
+                f"[first, second], or one text with {DIVIDER} between them" if pairs else "a text: the bundle labels no pairs"
+            )
+            raise Invalid(f"{place}: expected {expected}")
+        return given
 
     def admit(self, request: Request, key: Caller, texts: Sequence[str]) -> None:
         """Check sizes and quota of texts to be answered.

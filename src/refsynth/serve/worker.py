@@ -27,7 +27,7 @@ from refsynth.serve.front import Front
 from refsynth.serve.link import Link, Message
 from refsynth.serve.listening import BACKLOG, accept_waiting, refuse_new
 from refsynth.serve.logs import event
-from refsynth.serve.protocol import BoundedProtocol
+from refsynth.serve.protocol import KEEP_ALIVE, BoundedProtocol
 from refsynth.serve.seams import Guards
 from refsynth.serve.service import Service
 from refsynth.serve.settings import Settings
@@ -91,6 +91,7 @@ class Worker:
                 proxy_headers=False,  # nothing here asks for a client's address
                 server_header=False,
                 backlog=ACCEPTED,
+                timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=1,
             )
         )

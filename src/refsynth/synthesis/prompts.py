@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from refsynth.core.pair import join_pair, split_pair
 from refsynth.core.types import Example, Prompt
 
 MARKER = "- "
@@ -47,7 +48,9 @@ def neutralise(text: str) -> str:
 
 
 def shorten(text: str, *, words: int = SHOWN_WORDS) -> str:
-    """Return the text cut after `words` words (or four times as many characters, where words are not spaced)."""
+    """Return the text, or each half of a pair, cut after `words` words (or 8 times as many characters)."""
+    if halves := split_pair(text):
+        return join_pair(*(shorten(half, words=words) for half in halves))
     parts = text.split(" ")
     text = " ".join(parts[:words])
     return text[: 8 * words]
