@@ -23,6 +23,7 @@ SECTIONS = {
     sections.ReinforceConfig: "reinforce.",
     sections.SelftrainConfig: "selftrain.",
     sections.GateConfig: "gate.",
+    sections.ContractConfig: "contract.",
 }
 
 

@@ -53,8 +53,7 @@ def export_encoder(encoder: Path | torch.nn.Module, tokenizer: Path, out: Path, 
     """
     out.mkdir(parents=True, exist_ok=True)
     model = encoder if isinstance(encoder, torch.nn.Module) else AutoModel.from_pretrained(encoder, dtype=torch.float32)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as work:
-        fused = _fuse(_trace(model, Path(work), normalize=normalize), model.config)
+    fused = fused_graph(model, normalize=normalize)
     tables = quantize_tables(fused.graph)
     quantized = quantize_matrices(fused)
     safe = dequantize_matrices(fused, quantized)
@@ -66,6 +65,16 @@ def export_encoder(encoder: Path | torch.nn.Module, tokenizer: Path, out: Path, 
     return Export(
         out, sum((out / name).stat().st_size for name in (INT8, SAFE, WEIGHTS, TOKENIZER)), tables + len(quantized.matrices)
     )
+
+
+def fused_graph(model: Any, *, normalize: bool = True) -> onnx.ModelProto:
+    """Return the graph of a BERT-like model in fp32, with the runtime's own operators for attention, GELU and norms.
+
+    Raises:
+        ModelError: the attention layers were not recognised.
+    """
+    with tempfile.TemporaryDirectory(prefix="refsynth-export-") as work:
+        return _fuse(_trace(model, Path(work), normalize=normalize), model.config)
 
 
 class _Pooled(torch.nn.Module):
