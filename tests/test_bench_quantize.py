@@ -28,7 +28,7 @@ def cells_of(folder: Path, *, ours: float, flips: float, size: int = 23) -> Cell
         (1.0, 0.0, 23, set()),
         (1.5, 0.0, 23, {"int8 / fused fp32, one long text"}),
         (2.5, 0.0, 23, {"int8 / fused fp32, one long text", "int8 / torch fp32, texts/s, short texts"}),
-        (1.0, 0.002, 23, {"other label in a batch"}),
+        (1.0, 0.002, 23, {"labels that change with the batch"}),
         (1.0, 0.0, 30, {"size, int8 / fp32"}),
     ],
 )
