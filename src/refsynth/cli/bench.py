@@ -143,6 +143,19 @@ def cascade(data: Data, results: Results = RESULTS, quick: Quick = False, as_jso
     _show(outcome(measure(data, results, version=refsynth.__version__, quick=quick, say=_say)), as_json=as_json)
 
 
+@bench.command("quantize")
+def quantize(data: Data, results: Results = RESULTS, quick: Quick = False, as_json: Json = False) -> None:
+    """The int8 encoder against torch and ONNX Runtime's own quantiser: speed, size, labels that change with the batch.
+
+    Example: refsynth bench quantize --data ../data
+    """
+    import refsynth
+    from refsynth.bench.quantize import measure, outcome
+
+    _quiet()
+    _show(outcome(measure(data, results, version=refsynth.__version__, quick=quick, say=_say)), as_json=as_json)
+
+
 @bench.command("serve")
 def serve(
     bundle: Annotated[

@@ -17,6 +17,7 @@ from refsynth.core.errors import ConfigError, nearest
 from refsynth.core.sections import (
     BRANCHES,
     CompressConfig,
+    ContractConfig,
     DataConfig,
     FilterConfig,
     FolderReference,
@@ -74,6 +75,8 @@ class RunConfig(Section):
     """How the decision is made."""
     compress: CompressConfig = CompressConfig()
     """What ships: the trained model, a faster student of it, or both."""
+    contract: ContractConfig = ContractConfig()
+    """What the bundle must keep to."""
     track: tuple[TrackerName, ...] = ()
     """Trackers that get the curves of reinforcement and rounds, as files in RUN/track; nothing is sent."""
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -109,6 +112,12 @@ class RunConfig(Section):
             )
         if self.task == "pairs" and self.synthesis.augment:
             raise ValueError("synthesis.augment changes single texts, and task is pairs; take it out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_compress(self) -> Self:
+        if self.compress.tiers != "one" and self.contract != ContractConfig():
+            raise ValueError(f"contract measures one model, and compress.tiers is {self.compress.tiers}; leave one of them out")
         return self
 
     @model_validator(mode="after")

@@ -185,7 +185,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One form of the shipped model; latency is of one text at a time."""
+    """One form of the shipped model; latency is of one text at a time. `kept` is its macro-F1 as a share of the whole model's."""
 
     name: str
     size_mb: float
@@ -193,6 +193,7 @@ class Variant:
     p95_ms: float | None = None
     texts_per_second: float | None = None
     accuracy: Metric | None = None
+    kept: float | None = None
     shipped: bool = False
 
 
@@ -218,6 +219,7 @@ class Compression:
 
     `student` and `rival` are how often the static student, and TF-IDF taught the same, say what the model says of texts that none
     of them learnt from. `reason` says why the model ships alone although tiers were asked for.
+    `asked` is the contract in words, empty where there is none, and `met` whether the shipped form keeps it.
     """
 
     variants: tuple[Variant, ...]
@@ -226,3 +228,5 @@ class Compression:
     rival: Metric | None = None
     reason: str = ""
     cascade: Cascade | None = None
+    asked: str = ""
+    met: bool = True

@@ -40,12 +40,17 @@ class HeldOut:
 
     def accuracy(self, candidate: Candidate) -> Metric:
         """Return the cross-validated accuracy; the interval is a bootstrap over rows."""
-        right = self.correct(candidate)
-        return bootstrap("cross-validated accuracy", lambda rows: float(right[rows].mean()), len(right))
+        return accuracy_of(self.truth, self.logits[candidate])
 
     def correct(self, candidate: Candidate) -> FloatArray:
         """Return the share of repeats in which each row was right [N]."""
         return np.asarray((self.logits[candidate].argmax(-1) == self.truth).mean(0))
+
+
+def accuracy_of(truth: IntArray, logits: FloatArray) -> Metric:
+    """Return the cross-validated accuracy of logits [R, N, K] over R repeats; the interval is a bootstrap over rows."""
+    right = np.asarray((logits.argmax(-1) == truth).mean(0))
+    return bootstrap("cross-validated accuracy", lambda rows: float(right[rows].mean()), len(right))
 
 
 @dataclass(frozen=True)

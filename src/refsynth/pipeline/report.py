@@ -113,7 +113,8 @@ def _results(finished: Finished) -> sections.Results | None:
         systems.append(system("real + synthetic", str(decision.mixed), NAMES[decision.mixed.learner]))
     model = load(finished.bundle)
     form = model.manifest.kind if model.manifest.kind in ("static", "cascade") else "int8"
-    shipped = system(f"shipped bundle ({form})", SHIPPED, str(decision.shipped))
+    cut = "" if finished.shrunk.outcome is None else f", form: {finished.shrunk.name}"
+    shipped = system(f"shipped bundle ({form})", SHIPPED, f"{decision.shipped}{cut}")
     if _unmeasured(finished):
         shipped = replace(shipped, accuracy=None, macro_f1=None)
     (rate,), size = speeds([model], finished), size_of(finished.bundle)
@@ -133,8 +134,9 @@ def _said(finished: Finished) -> tuple[IntArray, dict[str, IntArray]] | None:
         return None
     said = {str(name): values[0].argmax(-1) for name, values in held.logits.items()}
     majority = int(np.bincount(held.truth).argmax())
-    shipped = said[str(finished.learned.decision.shipped)]
-    return held.truth, {MAJORITY: np.full(len(held.truth), majority), **said, SHIPPED: shipped}
+    shipped = finished.shrunk.logits
+    assert shipped is not None
+    return held.truth, {MAJORITY: np.full(len(held.truth), majority), **said, SHIPPED: shipped[0].argmax(-1)}
 
 
 def _unmeasured(finished: Finished) -> bool:
@@ -183,6 +185,7 @@ def _calibration(finished: Finished) -> sections.Calibration | None:
     measure = partial(sections.Calibration.of, threshold=calibrated.threshold, temperature=calibrated.temperature)
     if finished.test is not None:
         return measure(finished.test.truth, finished.test.probabilities, source="test file")
-    logits = held.logits[finished.learned.decision.shipped][0]
+    assert finished.shrunk.logits is not None
+    logits = finished.shrunk.logits[0]
     calm = softmax(logits / calibrated.temperature)
     return measure(held.truth, calm, source="cross-validation", uncalibrated=softmax(logits))
