@@ -16,7 +16,7 @@ from refsynth.core.types import FloatArray, IntArray
 
 MICROSOFT = "com.microsoft"
 FLAT = {"SkipLayerNormalization": 2, "BiasGelu": 1}
-"""Operators that work on tokens [M, D] as well as on texts [N, T, D], and how many of their inputs are such."""
+"""Operators that work on tokens [M, D] as well as on texts [N, T, D]: how many of their inputs are such; the next is [D]."""
 
 ZERO = 128
 """What stands for 0 in unsigned activations: fixed, so that it is the same for all tokens."""
@@ -95,7 +95,8 @@ def dequantize_matrices(fused: onnx.ModelProto, quantized: Quantized) -> onnx.Mo
 class _Rewriting:
     """Takes the nodes of a graph in order and leaves those of its int8 form.
 
-    Between products, activations stay as tokens [M, D] with M = N x T: `flat` maps a tensor of texts to that form.
+    Between products, activations stay as tokens [M, D]: `flat` maps a tensor of texts [N, T, D], or of any other rank, to that
+    form, `lead` to the name of its shape without D.
     """
 
     def __init__(self, graph: Any) -> None:
@@ -104,20 +105,17 @@ class _Rewriting:
         self._graph = graph
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self._flat: dict[str, str] = {}
+        self._lead: dict[str, str] = {}
         self._only_flat: dict[str, int] = {}  # with their width D
+        self._shapes: set[str] = set()
         self._quantized: dict[str, tuple[str, str]] = {}
         for name, value in (
             ("zero", np.uint8(ZERO)),
             ("one", np.float32(1)),
             ("step", np.float32(1 / 127)),
             ("last", np.array([1])),
-            ("first", np.array([0])),
         ):
             self._constant(PREFIX + name, value)
-        self._add("Shape", ["input_ids"], PREFIX + "shape")
-        self._add("Unsqueeze", [self._add("Size", ["input_ids"], PREFIX + "size"), PREFIX + "first"], PREFIX + "tokens")
-        zero = numpy_helper.from_array(np.array([ZERO], np.uint8))
-        self._add("ConstantOfShape", [PREFIX + "tokens"], PREFIX + "zeros", value=zero)
 
     def take(self, node: Any) -> None:
         """Add what does the work of a node."""
@@ -129,15 +127,16 @@ class _Rewriting:
         elif node.op_type in FLAT:
             flat = onnx.NodeProto()
             flat.CopyFrom(node)
+            width = self._only_flat[out] = int(self._tensors[node.input[FLAT[node.op_type]]].dims[0])
+            self._lead[out] = self._lead_of(node.input[0])
             for place in range(FLAT[node.op_type]):
-                flat.input[place] = self._flattened(node.input[place])
+                flat.input[place] = self._flattened(node.input[place], width)
             flat.output[0] = self._flat[out] = f"{out}_flat"
-            self._only_flat[out] = int(self._tensors[node.input[FLAT[node.op_type]]].dims[0])
             self.nodes.append(flat)
         else:
             for name in node.input:
                 if name in self._only_flat:
-                    self._texts(self._flat[name], self._only_flat.pop(name), name)
+                    self._texts(self._flat[name], self._lead[name], self._only_flat.pop(name), name)
             self.nodes.append(node)
 
     def _attend(self, node: Any) -> None:
@@ -145,44 +144,60 @@ class _Rewriting:
         out = node.output[0]
         product, width = self._product(texts, matrix, out)
         parts = [f"{out}_query", f"{out}_key", f"{out}_value"]
-        self.nodes.append(helper.make_node("Split", [self._texts(product, width, f"{out}_joined")], parts, axis=-1))
+        joined = self._texts(product, self._lead_of(texts), width, f"{out}_joined")
+        self.nodes.append(helper.make_node("Split", [joined], parts, axis=-1))
         heads = next(helper.get_attribute_value(one) for one in node.attribute if one.name == "num_heads")
         self._add("MultiHeadAttention", [*parts, bias, mask], out, domain=MICROSOFT, num_heads=heads)
 
     def _product(self, texts: str, matrix: str, out: str) -> tuple[str, int]:
-        """Add the product of activations and a matrix [D, E]; return its name, tokens [M, E], and E."""
+        """Add the product of activations and a matrix [D, E], instead of `out`; return its name, tokens [M, E], and E."""
+        self._lead[out] = self._lead_of(texts)
         values, scales = quantize_rows(numpy_helper.to_array(self._tensors[matrix]).T)
         self._graph.initializer.remove(self._tensors[matrix])
         self._constant(f"{matrix}_quantized", np.ascontiguousarray(values.T))
         self._constant(f"{matrix}_scale", scales[:, 0])
         self.matrices.append(matrix)
-        tokens, steps = self._tokens_int8(texts)
+        tokens, steps = self._tokens_int8(texts, values.shape[1])
         inputs = [tokens, f"{matrix}_quantized", PREFIX + "one", f"{matrix}_scale", PREFIX + "zero"]
         product = self._add("MatMulIntegerToFloat", inputs, f"{out}_unscaled", domain=MICROSOFT)
         return self._add("Mul", [product, steps], f"{out}_product"), len(scales)
 
-    def _tokens_int8(self, texts: str) -> tuple[str, str]:
+    def _tokens_int8(self, texts: str, width: int) -> tuple[str, str]:
         """Return the names of activations as int8 [M, D] and of the scale of each token [M, 1]."""
         if texts not in self._quantized:
-            tokens = self._flattened(texts)
+            tokens = self._flattened(texts, width)
             largest = self._add("ReduceMax", [self._add("Abs", [tokens], f"{texts}_abs")], f"{texts}_max", axes=[1], keepdims=0)
             steps = self._add("Mul", [largest, PREFIX + "step"], f"{texts}_steps")
-            values = self._add("QuantizeLinear", [tokens, steps, PREFIX + "zeros"], f"{texts}_int8", axis=0)
+            zero = numpy_helper.from_array(np.array([ZERO], np.uint8))
+            zeros = self._add("ConstantOfShape", [self._add("Shape", [steps], f"{texts}_m")], f"{texts}_zeros", value=zero)
+            values = self._add("QuantizeLinear", [tokens, steps, zeros], f"{texts}_int8", axis=0)
             self._quantized[texts] = values, self._add("Unsqueeze", [steps, PREFIX + "last"], f"{texts}_scale")
         return self._quantized[texts]
 
-    def _flattened(self, texts: str) -> str:
+    def _flattened(self, texts: str, width: int) -> str:
         if texts not in self._flat:
-            self._flat[texts] = self._add("Flatten", [texts], f"{texts}_flat", axis=2)
+            self._once(f"{PREFIX}tokens_{width}", np.array([-1, width]))
+            self._flat[texts] = self._add("Reshape", [texts, f"{PREFIX}tokens_{width}"], f"{texts}_flat")
         return self._flat[texts]
 
-    def _texts(self, tokens: str, width: int, out: str) -> str:
+    def _lead_of(self, texts: str) -> str:
+        if texts not in self._lead:
+            self._lead[texts] = self._add("Shape", [texts], f"{texts}_lead", end=-1)
+        return self._lead[texts]
+
+    def _texts(self, tokens: str, lead: str, width: int, out: str) -> str:
         """Add the reshaping of tokens [M, D] to texts [N, T, D]."""
-        shape = f"{PREFIX}shape_{width}"
-        if shape not in {node.output[0] for node in self.nodes}:
-            self._constant(f"{PREFIX}width_{width}", np.array([width]))
-            self._add("Concat", [PREFIX + "shape", f"{PREFIX}width_{width}"], shape, axis=0)
+        shape = f"{lead}_{width}"
+        if shape not in self._shapes:
+            self._shapes.add(shape)
+            self._once(f"{PREFIX}width_{width}", np.array([width]))
+            self._add("Concat", [lead, f"{PREFIX}width_{width}"], shape, axis=0)
         return self._add("Reshape", [tokens, shape], out)
+
+    def _once(self, name: str, value: Any) -> None:
+        if name not in self._shapes:
+            self._shapes.add(name)
+            self._constant(name, value)
 
     def _constant(self, name: str, value: Any) -> None:
         self._graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
