@@ -14,10 +14,10 @@ from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.protocols import Generator
 from refsynth.core.types import FloatArray, Prompt
+from refsynth.data.quote import neutralise, shorten
 from refsynth.models.reference import EmbeddedGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.evaluate import SHIPPED
-from refsynth.synthesis.prompts import neutralise, shorten
 
 ASKED_ROWS = 300
 """Test rows: the reference reads each once for every label."""
