@@ -37,6 +37,11 @@ SUITES = {
         3,
         "Accuracy from label names and descriptions alone, against the majority class and the reference's own answers.",
     ),
+    "prompting": (
+        "prompting:PROMPTING",
+        3,
+        "The reference as a classifier: zero- and few-shot, both ways of asking, each calibration, a searched prompt.",
+    ),
     "influence": (
         "influence:INFLUENCE",
         5,
