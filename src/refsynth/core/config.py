@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from refsynth.core.errors import ConfigError, nearest
+from refsynth.core.labelset import JOINER, NONE, unfit_name
 from refsynth.core.sections import (
     BRANCHES,
     DataConfig,
@@ -33,11 +34,27 @@ from refsynth.core.sections import (
 LEARNERS: Mapping[TaskKind, tuple[LearnerName, ...]] = {
     "classify": ("tfidf", "frozen", "contrastive"),
     "pairs": ("tfidf", "finetune"),
+    "multilabel": ("tfidf", "frozen", "finetune"),
 }
 """What the gate chooses among where nothing is said. Of two texts read together an encoder knows nothing before it is tuned."""
 
 PAIR_COLUMN = "text_pair"
 """Column of the second text where nothing is said."""
+
+SEPARATOR = "|"
+"""What stands between the labels in a cell where nothing is said."""
+
+ONE_LABEL_ONLY: Mapping[str, str] = {
+    "data.pool": "self-training is sure of one label against the others",
+    "synthesis.rounds": "a round goes where one label is taken for another",
+    "reinforce.turns": "its reward is the loss of one label against the others",
+    "filter.influence": "it is the effect on the loss of one label against the others",
+    "filter.diverse": "it thins the drafts label by label",
+    "filter.weights": "they are ranks within a label",
+    "filter.targets": "a judge gives shares of one label against the others",
+    "filter.smoothing": "it spreads one label over the others",
+}
+"""Options that need one label for each text, and why."""
 
 LEAST_FOLDS = 4
 """For reinforcement: each half of the folds holds one out while the other is learnt from."""
@@ -47,7 +64,7 @@ class RunConfig(Section):
     """A whole run."""
 
     task: TaskKind = "classify"
-    """The kind of task: one label for each text, or for each pair of texts."""
+    """The kind of task: one label for each text, one for each pair of texts, or any number of them for each text."""
     language: str = "auto"
     """`auto`, or an ISO 639-1 code such as `en` or `zh`: chooses the encoder and the text rules."""
     labels: Annotated[dict[str, str], Field(min_length=2)]
@@ -65,7 +82,7 @@ class RunConfig(Section):
     selftrain: SelftrainConfig = SelftrainConfig()
     """Which texts of an unlabelled file join the drafts."""
     learners: tuple[LearnerName, ...] = Field(default=LEARNERS["classify"], min_length=1)
-    """What the gate chooses among, with and without drafts; for `task: pairs` it is [tfidf, finetune] unless named."""
+    """What the gate chooses among, with and without drafts; other kinds of task have others, see docs/tasks.md."""
     gate: GateConfig = GateConfig()
     """How the decision is made."""
     track: tuple[TrackerName, ...] = ()
@@ -85,13 +102,16 @@ class RunConfig(Section):
     @classmethod
     def _fill_kind(cls, tree: Any) -> Any:
         """Fill in what is usual for the kind of task."""
-        if not isinstance(tree, Mapping) or tree.get("task") != "pairs":
+        kind = tree.get("task") if isinstance(tree, Mapping) else None
+        if kind not in ("pairs", "multilabel"):
             return tree
         data = tree.get("data", {})
         columns = data.get("columns", {}) if isinstance(data, Mapping) else None
-        if isinstance(columns, Mapping) and columns.get("pair") is None:
+        if kind == "pairs" and isinstance(columns, Mapping) and columns.get("pair") is None:
             data = {**data, "columns": {**columns, "pair": PAIR_COLUMN}}
-        return {"learners": LEARNERS["pairs"], **tree, "data": data}
+        if kind == "multilabel" and isinstance(data, Mapping) and data.get("separator") is None:
+            data = {**data, "separator": SEPARATOR}
+        return {"learners": LEARNERS[kind], **tree, "data": data}
 
     @model_validator(mode="after")
     def _check_pairs(self) -> Self:
@@ -103,6 +123,39 @@ class RunConfig(Section):
             )
         if self.task == "pairs" and self.synthesis.augment:
             raise ValueError("synthesis.augment changes single texts, and task is pairs; take it out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_multilabel(self) -> Self:
+        if self.task != "multilabel":
+            if self.data.separator is not None:
+                raise ValueError(
+                    f"data.separator divides the labels of one text, but task is {self.task}; write task: multilabel"
+                )
+            return self
+        if unfit := next((name for name in self.labels if unfit_name(name)), None):
+            raise ValueError(
+                f"the label '{unfit}' cannot be one of several: found '{JOINER}', '{NONE}' or space at an end; rename it"
+            )
+        between = self.data.separator or SEPARATOR
+        if unfit := next((name for name in self.labels if between in name), None):
+            raise ValueError(f"data.separator: found '{between}' within the label '{unfit}'; name one that stands in no label")
+        if self.data.train is None:
+            raise ValueError(
+                "task: multilabel needs labelled rows (data.train): which labels go together is not said by their names"
+            )
+        if "contrastive" in self.learners:
+            raise ValueError(
+                "learners: contrastive pulls texts of one label together, and here a text has several; "
+                "take " + ", ".join(LEARNERS["multilabel"])
+            )
+        if "contrast" in self.synthesis.ways:
+            raise ValueError("synthesis.ways: contrast asks for one label against another, and here a text has several; take it out")
+        for key, why in ONE_LABEL_ONLY.items():
+            section, _, name = key.partition(".")
+            part = getattr(self, section)
+            if getattr(part, name) != type(part).model_fields[name].default:
+                raise ValueError(f"{key} is for tasks of one label: {why}; take it out")
         return self
 
     @model_validator(mode="after")
@@ -228,6 +281,6 @@ def _explain(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"'{key}' is missing"
     if not key:
-        return str(problem["msg"])
+        return str(problem["msg"]).removeprefix("Value error, ")
     found = repr(problem.get("input"))
     return f"{key}: {problem['msg']}, found {found if len(found) < 60 else found[:57] + '...'}"

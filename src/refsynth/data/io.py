@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from refsynth.core.errors import DataError, nearest
+from refsynth.core.labelset import JOINER, NONE, join_labels, split_labels
 from refsynth.core.pair import join_pair
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
@@ -77,6 +78,7 @@ def read_examples(
     columns: Columns = Columns(),  # noqa: B008 - frozen
     delimiter: str | None = None,
     encoding: str | None = None,
+    separator: str | None = None,
     skip_bad: bool = False,
     least_labels: int = 2,
 ) -> Loaded:
@@ -91,6 +93,8 @@ def read_examples(
         columns: the names of its columns.
         delimiter: of a CSV file; detected if None.
         encoding: of the text; detected if None.
+        separator: what stands between the labels in a cell, where a row may have any number of them (JSON lists need none); an empty
+            list and a cell with `(none)` mean none of them. None where each row has one label.
         skip_bad: whether malformed rows and unknown labels are left out like the others instead of being errors.
         least_labels: the fewest labels that must have rows.
 
@@ -98,10 +102,12 @@ def read_examples(
         DataError: the file cannot be read, lacks a column, has a bad row, or has rows of too few labels.
     """
     with open_table(path, delimiter=delimiter, encoding=encoding) as table:
-        found, skipped, rows = _scan(path, table, columns, labels, skip_bad=skip_bad)
+        found, skipped, rows = _scan(path, table, columns, labels, separator=separator, skip_bad=skip_bad)
     kept, repeated, conflicts = _resolve(found)
     skipped = sorted([*skipped, *repeated], key=lambda row: row.row)
-    counts = Counter(example.label for example in kept)
+    counts = Counter(
+        name for example in kept for name in ((example.label,) if separator is None else split_labels(example.label))
+    )
     if len(counts) < least_labels:
         raise _too_few(path, rows, counts, skipped)
     ordered = {label: counts[label] for label in labels}
@@ -112,7 +118,7 @@ def read_examples(
 
 
 def _scan(
-    path: Path, table: Table, columns: Columns, labels: Collection[str], *, skip_bad: bool
+    path: Path, table: Table, columns: Columns, labels: Collection[str], *, separator: str | None, skip_bad: bool
 ) -> tuple[list[Example], list[SkippedRow], int]:
     """Return the usable rows of an open table, the others, and the number of all."""
     if table.columns is not None:
@@ -125,7 +131,7 @@ def _scan(
         rows += 1
         if isinstance(record, Record) and table.columns is None:
             keys.update(record.values)
-        verdict = _judge(record, columns, labels)
+        verdict = _judge(record, columns, labels, separator)
         if isinstance(verdict, Example):
             found.append(verdict)
             continue
@@ -137,7 +143,9 @@ def _scan(
     return found, skipped, rows
 
 
-def _judge(record: Record | Fault, columns: Columns, labels: Collection[str]) -> Example | SkippedRow | _Bad:
+def _judge(
+    record: Record | Fault, columns: Columns, labels: Collection[str], separator: str | None
+) -> Example | SkippedRow | _Bad:
     if isinstance(record, Fault):
         return _Bad("malformed", record.message)
     for name in text_columns(columns):
@@ -147,16 +155,17 @@ def _judge(record: Record | Fault, columns: Columns, labels: Collection[str]) ->
         if "\0" in (value or ""):  # a sign of damage or of another encoding, not something that a person wrote
             remedy = "name the encoding (data.encoding) or fix the row"
             return _Bad("malformed", f"'{name}' holds NUL bytes", "expected text", remedy)
-    text, label = _text_of(record, columns), as_label(record.values.get(columns.label))
+    text, label = _text_of(record, columns), _label_of(record, columns, separator)
     if label is None:
-        return _Bad("malformed", f"'{columns.label}' is neither a string nor a number")
+        return _Bad("malformed", f"'{columns.label}' is neither a string nor a number{'' if separator is None else ' nor a list'}")
     if not text:
         return SkippedRow(record.row, "empty text", "")
     if not label:
         return SkippedRow(record.row, "no label", "")
-    if label not in labels:
-        return _unknown(label, labels)
-    return Example(f"row-{record.row}", text, label)
+    names = (label,) if separator is None else split_labels(label)
+    if unknown := next((name for name in names if name not in labels), None):
+        return _unknown(unknown, labels)
+    return Example(f"row-{record.row}", text, label if separator is None else join_labels(names, list(labels)))
 
 
 def _text_of(record: Record, columns: Columns) -> str:
@@ -176,6 +185,21 @@ def as_label(value: Any) -> str | None:
     if isinstance(value, float) and value.is_integer():  # what spreadsheets and data frames make of class numbers
         value = int(value)
     return clean(str(value)) if isinstance(value, str | int | float) else None
+
+
+def as_labels(value: Any, separator: str) -> str | None:
+    """Return a JSON list, or the parts of a cell, as a set of labels: empty where nothing stands, None where it cannot be one."""
+    if not isinstance(value, (list, tuple)):
+        cell = as_label(value)
+        parts = cell.split(separator) if cell and cell != NONE else []
+        return JOINER.join(part.strip() for part in parts if part.strip()) or cell
+    names = [as_label(name) for name in value]
+    return JOINER.join(dict.fromkeys(name for name in names if name)) or NONE if all(names) else None
+
+
+def _label_of(record: Record, columns: Columns, separator: str | None) -> str | None:
+    value = record.values.get(columns.label)
+    return as_label(value) if separator is None else as_labels(value, separator)
 
 
 def _unknown(label: str, labels: Collection[str]) -> _Bad:
@@ -236,6 +260,7 @@ def iter_rows(
     columns: Columns = Columns(),  # noqa: B008 - frozen
     delimiter: str | None = None,
     encoding: str | None = None,
+    separator: str | None = None,
 ) -> Iterator[Row | BadRow]:
     """Yield the rows of a CSV, TSV, JSONL, Parquet or text file (one text per line), or of a stream, as they come.
 
@@ -246,21 +271,22 @@ def iter_rows(
         columns: the names of the columns.
         delimiter: of a CSV file; detected if None.
         encoding: of the text; detected if None (a stream is UTF-8).
+        separator: what stands between the labels in a cell; None where each row has one label.
 
     Raises:
         DataError: the file cannot be read or lacks the column of the text. A bad row never raises.
     """
     if not isinstance(source, Path):
         with standard_input(source, encoding=encoding) as table:
-            yield from _rows(table, columns)
+            yield from _rows(table, columns, separator)
         return
     with open_table(source, delimiter=delimiter, encoding=encoding, plain=True) as table:
         if table.format != "text" and table.columns is not None:
             check_columns(source, table.columns, columns, labelled=False, delimiter=table.delimiter)
-        yield from _rows(table, columns)
+        yield from _rows(table, columns, separator)
 
 
-def _rows(table: Table, columns: Columns) -> Iterator[Row | BadRow]:
+def _rows(table: Table, columns: Columns, separator: str | None) -> Iterator[Row | BadRow]:
     if table.format == "text" and columns.text != "text":  # one text a line, whatever it would be called elsewhere
         columns = columns.model_copy(update={"text": "text"})
     for record in table.records:
@@ -270,7 +296,7 @@ def _rows(table: Table, columns: Columns) -> Iterator[Row | BadRow]:
             yield BadRow(record.row, trouble)
         else:
             own = record.values.get("id")
-            label = as_label(record.values.get(columns.label)) if columns.label in record.values else None
+            label = _label_of(record, columns, separator) if columns.label in record.values else None
             yield Row(record.row, _text_of(record, columns), None if own is None else str(own), label or None)
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from refsynth.core.types import Example, IntArray
 
 
-def fold_of(examples: Sequence[Example], *, folds: int, seed: int, groups: IntArray) -> IntArray:
+def fold_of(
+    examples: Sequence[Example],
+    *,
+    folds: int,
+    seed: int,
+    groups: IntArray,
+    names: Callable[[str], Sequence[str]] = lambda label: (label,),
+) -> IntArray:
     """Return the fold of each example: [N] in [0, folds).
 
     Whole groups are dealt out, the largest first, each to the fold that has least of its classes and then fewest rows. Where no
@@ -21,13 +28,15 @@ def fold_of(examples: Sequence[Example], *, folds: int, seed: int, groups: IntAr
         folds: how many.
         seed: decides between equals.
         groups: a group number per row [N], as `near_groups` gives it; a group is never divided.
+        names: the classes that an example's label stands for, where it may be several or none.
     """
     if not examples:
         return np.zeros(0, int)
-    labels = {label: k for k, label in enumerate(sorted({example.label for example in examples}))}
+    pairs = [(row, name) for row, example in enumerate(examples) for name in names(example.label)]
+    labels = {name: k for k, name in enumerate(sorted({name for _, name in pairs}))}
     group = np.unique(groups, return_inverse=True)[1]
     table = np.zeros((int(group.max()) + 1, len(labels)), int)
-    np.add.at(table, (group, np.array([labels[example.label] for example in examples], int)), 1)
+    np.add.at(table, (group[[row for row, _ in pairs]], np.array([labels[name] for _, name in pairs], int)), 1)
     order = np.random.default_rng(seed).permutation(len(table))
     # Class after class among groups of one size: dealing a class out in one go is what keeps it, and the folds, even.
     order = order[np.lexsort((table.argmax(1)[order], -table.sum(1)[order]))]

@@ -22,6 +22,7 @@ from refsynth.core.sections import (
     Seq2SeqTranslation,
 )
 from refsynth.data.language import UNKNOWN
+from refsynth.kinds import KINDS, ONE_LABEL, Kind
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator
@@ -40,6 +41,7 @@ from refsynth.task import Task
 from refsynth.training.baseline import FrozenLearner, TfidfLearner
 from refsynth.training.contrastive import ContrastiveLearner
 from refsynth.training.finetune import FinetuneLearner
+from refsynth.training.head import Link
 
 
 @dataclass(frozen=True)
@@ -51,20 +53,27 @@ class Workshop:
     language: str
     encoder: TransformerEncoder
     encoder_hash: str
+    kind: Kind = ONE_LABEL
+
+    @property
+    def link(self) -> Link:
+        """How logits become probabilities."""
+        return "sigmoid" if self.kind.several else "softmax"
 
 
 def make_workshop(task: Task, language: str, encoder: Path, *, max_tokens: int) -> Workshop:
     """Return a workshop over the encoder in a folder."""
     spec = encoder_for(language)
     loaded = TransformerEncoder(encoder, prefix=spec.prefix, max_tokens=min(max_tokens, spec.max_tokens))
-    return Workshop(task.labels, task.descriptions, language, loaded, file_digest(encoder / "model.safetensors"))
+    kind = KINDS[task.config.task]
+    return Workshop(task.labels, task.descriptions, language, loaded, file_digest(encoder / "model.safetensors"), kind)
 
 
 LEARNERS: Mapping[LearnerName, Callable[[Workshop], Learner]] = {
-    "tfidf": lambda shop: TfidfLearner(shop.labels, language=shop.language),
-    "frozen": lambda shop: FrozenLearner(shop.labels, shop.encoder),
+    "tfidf": lambda shop: TfidfLearner(shop.labels, language=shop.language, link=shop.link),
+    "frozen": lambda shop: FrozenLearner(shop.labels, shop.encoder, link=shop.link),
     "contrastive": lambda shop: ContrastiveLearner(shop.labels, shop.encoder, shop.descriptions),
-    "finetune": lambda shop: FinetuneLearner(shop.labels, shop.encoder),
+    "finetune": lambda shop: FinetuneLearner(shop.labels, shop.encoder, link=shop.link),
 }
 
 

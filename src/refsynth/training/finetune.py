@@ -13,7 +13,7 @@ import torch
 from refsynth.core.types import Example, FloatArray
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
-from refsynth.training.head import classes_of
+from refsynth.training.head import Link, classes_of, marks_of
 from refsynth.training.schedule import Tuner
 
 SCALE = 10.0
@@ -37,10 +37,11 @@ class FinetuneLearner:
         rate: float = 5e-5,
         dropout: float = 0.1,
         patience: int = 3,
+        link: Link = "softmax",
     ) -> None:
         self._labels, self._encoder = labels, encoder
         self._epochs, self._batch, self._rate = epochs, batch, rate
-        self._dropout, self._patience = dropout, patience
+        self._dropout, self._patience, self._link = dropout, patience, link
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor:
         """Fit to the examples."""
@@ -50,7 +51,7 @@ class FinetuneLearner:
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
         rows = encoder.tokenize([example.text for example in train])
-        truth = torch.from_numpy(classes_of(train, self._labels))
+        truth = self._truth(train)
         encoder.train()
         tuner = Tuner([encoder, head], rate=self._rate, head=head, steps=self._epochs * -(-len(rows) // self._batch))
         rng = np.random.default_rng(seed)
@@ -63,7 +64,7 @@ class FinetuneLearner:
                 tuner.step(partial(self._batch_loss, encoder, head, [rows[i] for i in chosen], truth[chosen]))
             if not dev:
                 continue
-            loss = _loss(encoder, head, dev, self._labels)
+            loss = self._loss(encoder, head, dev)
             if loss < best[0]:
                 best, waited = (loss, (copy.deepcopy(encoder.state_dict()), copy.deepcopy(head.state_dict()))), 0
             else:
@@ -81,10 +82,20 @@ class FinetuneLearner:
         self, encoder: TransformerEncoder, head: torch.nn.Linear, rows: Sequence[Sequence[int]], truth: torch.Tensor
     ) -> torch.Tensor:
         features = torch.nn.functional.dropout(SCALE * encoder.embed(rows), self._dropout)
-        return torch.nn.functional.cross_entropy(head(features).float(), truth)
+        return self._cross_entropy(head(features).float(), truth)
 
+    def _loss(self, encoder: TransformerEncoder, head: torch.nn.Linear, dev: Sequence[Example]) -> float:
+        features = torch.from_numpy(SCALE * encoder.encode([example.text for example in dev]))
+        with torch.inference_mode():
+            return float(self._cross_entropy(head(features), self._truth(dev)))
 
-def _loss(encoder: TransformerEncoder, head: torch.nn.Linear, dev: Sequence[Example], labels: Sequence[str]) -> float:
-    features = torch.from_numpy(SCALE * encoder.encode([example.text for example in dev]))
-    with torch.inference_mode():
-        return float(torch.nn.functional.cross_entropy(head(features), torch.from_numpy(classes_of(dev, labels))))
+    def _truth(self, examples: Sequence[Example]) -> torch.Tensor:
+        if self._link == "sigmoid":
+            return torch.from_numpy(marks_of(examples, self._labels)).float()
+        return torch.from_numpy(classes_of(examples, self._labels))
+
+    def _cross_entropy(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Return the mean over rows; of labels that are each a question of their own the sum."""
+        if self._link == "sigmoid":
+            return torch.nn.functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(1).mean()
+        return torch.nn.functional.cross_entropy(logits, truth)
