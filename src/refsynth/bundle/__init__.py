@@ -4,8 +4,22 @@
 """
 
 from refsynth.bundle.golden import GOLDEN_TEXTS
-from refsynth.bundle.manifest import Calibration, Manifest
+from refsynth.bundle.manifest import Calibration, Certificate, FirstTier, Manifest
 from refsynth.bundle.model import Contributions, Model, load
-from refsynth.bundle.store import Contents, EncoderFiles, save
+from refsynth.bundle.store import Contents, EncoderFiles, StaticFiles, StaticTier, save
 
-__all__ = ["GOLDEN_TEXTS", "Calibration", "Contents", "Contributions", "EncoderFiles", "Manifest", "Model", "load", "save"]
+__all__ = [
+    "GOLDEN_TEXTS",
+    "Calibration",
+    "Certificate",
+    "Contents",
+    "Contributions",
+    "EncoderFiles",
+    "FirstTier",
+    "Manifest",
+    "Model",
+    "StaticFiles",
+    "StaticTier",
+    "load",
+    "save",
+]

@@ -7,11 +7,12 @@ writer put there, no more and no less. That says nothing of who the writer was: 
 from __future__ import annotations
 
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from refsynth.core.errors import BundleError
 from refsynth.core.run import file_digest
@@ -19,7 +20,7 @@ from refsynth.core.sections import TaskKind
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 16 << 20
-Kind = Literal["encoder", "tfidf"]
+Kind = Literal["encoder", "tfidf", "static", "cascade"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,25 @@ LAYOUTS = (
         ("README.md", "golden.json", "head.safetensors", "int8.onnx", "safe.onnx", "tokenizer.json", "weights.bin"),
     ),
     Layout(1, "tfidf", ("README.md", "golden.json", "head.safetensors", "vocabulary.json")),
+    Layout(2, "static", ("README.md", "golden.json", "head.safetensors", "tokenizer.json")),
+    Layout(
+        2,
+        "cascade",
+        (
+            "README.md",
+            "golden-static.json",
+            "golden.json",
+            "head.safetensors",
+            "int8.onnx",
+            "safe.onnx",
+            "static.safetensors",
+            "tokenizer.json",
+            "weights.bin",
+        ),
+    ),
 )
+NEWEST: Mapping[Kind, int] = {layout.kind: layout.schema_version for layout in LAYOUTS}
+"""The version that a bundle of a kind is written in: what an older refsynth can read stays readable to it."""
 SCHEMA_VERSION = max(layout.schema_version for layout in LAYOUTS)
 
 
@@ -81,8 +100,38 @@ class Figure(_Part):
     n: int = Field(ge=0)
 
 
+class Certificate(_Part):
+    """What was shown of the first tier of a cascade, by Learn-then-Test on unlabelled texts that neither tier had seen.
+
+    With probability 1 - `delta` over the draw of the `n` texts, at most the share `alpha` of texts drawn like them is answered
+    otherwise than the second tier would. Of the `n` the first tier answered `answered`, `disagreed` of them otherwise.
+    `confidences` are its confidences on them at 0%, 1%, ... 100%: later texts that differ void the certificate.
+    """
+
+    alpha: float = Field(gt=0, lt=1)
+    delta: float = Field(gt=0, lt=1)
+    n: int = Field(ge=1)
+    answered: int = Field(ge=0)
+    disagreed: int = Field(ge=0)
+    confidences: Annotated[tuple[float, ...], Field(min_length=101, max_length=101)]
+    assumptions: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        """The share of texts that the first tier is expected to answer."""
+        return self.answered / self.n
+
+
+class FirstTier(_Part):
+    """The static tier of a cascade: it answers where its confidence is at least `threshold`, and passes the others on."""
+
+    threshold: float = Field(ge=0, le=1)
+    calibration: Calibration
+    certificate: Certificate
+
+
 class Manifest(_Part):
-    """What a bundle says of itself."""
+    """What a bundle says of itself. Of a cascade `calibration` is that of the second tier."""
 
     schema_version: int
     kind: Kind
@@ -97,6 +146,13 @@ class Manifest(_Part):
     metrics: dict[str, Figure]
     lineage: dict[str, JsonValue]
     files: dict[str, FileEntry]
+    first: FirstTier | None = None
+
+    @model_validator(mode="after")
+    def _tiers(self) -> Self:
+        if (self.first is not None) != (self.kind == "cascade"):
+            raise ValueError("a cascade, and nothing else, has a first tier")
+        return self
 
     @field_validator("labels")
     @classmethod

@@ -15,13 +15,13 @@ from safetensors.numpy import save as save_tensors
 
 from refsynth.bundle.card import render_card
 from refsynth.bundle.golden import GOLDEN_LIMIT, GOLDEN_TEXTS
-from refsynth.bundle.manifest import MANIFEST, SCHEMA_VERSION, Calibration, Figure, FileEntry, Label, Manifest
+from refsynth.bundle.manifest import MANIFEST, NEWEST, Calibration, Figure, FileEntry, FirstTier, Kind, Label, Manifest
 from refsynth.bundle.model import load
 from refsynth.core.errors import InputError
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import file_digest, write_json
 from refsynth.core.sections import TaskKind
-from refsynth.core.types import Metric
+from refsynth.core.types import FloatArray, Metric
 from refsynth.metrics import softmax
 from refsynth.models.predict import LinearHead
 from refsynth.models.tfidf import Vocabulary
@@ -38,19 +38,37 @@ class EncoderFiles:
     prefix: str = ""
 
 
+@dataclass(frozen=True)
+class StaticFiles:
+    """The tokenizer.json whose tokens a static head [V, K] has votes for, and how many of a text are read."""
+
+    tokenizer: Path
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class StaticTier:
+    """The first tier of a cascade: the votes of the encoder's own tokens, and the same in fp32 as it was certified."""
+
+    head: LinearHead
+    reference: Predictor
+    facts: FirstTier
+
+
 @dataclass(frozen=True, kw_only=True)
 class Contents:
     """All that goes into a bundle.
 
-    `labels` maps each of K labels, in the order of the head's columns, to its description. `features` is the exported encoder or
-    the vocabularies of TF-IDF. `reference` is the same model in fp32, as it was evaluated: the golden outputs are its answers.
+    `labels` maps each of K labels, in the order of the head's columns, to its description. `features` is the exported encoder,
+    the vocabularies of TF-IDF, or the tokenizer of a static model. With `first`, which needs an encoder, the bundle is a cascade.
+    `reference` is the same model in fp32, as it was evaluated: the golden outputs are its answers.
     `data` and `limits` are sentences for the model card.
     """
 
     labels: Mapping[str, str]
     language: str
     task: TaskKind = "classify"
-    features: EncoderFiles | Sequence[Vocabulary]
+    features: EncoderFiles | StaticFiles | Sequence[Vocabulary]
     head: LinearHead
     reference: Predictor
     calibration: Calibration
@@ -59,6 +77,14 @@ class Contents:
     data: str = ""
     limits: Sequence[str] = ()
     golden_limit: float = GOLDEN_LIMIT
+    first: StaticTier | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of bundle that this makes."""
+        if isinstance(self.features, EncoderFiles):
+            return "cascade" if self.first else "encoder"
+        return "static" if isinstance(self.features, StaticFiles) else "tfidf"
 
 
 def save(folder: Path, contents: Contents) -> None:
@@ -77,7 +103,7 @@ def save(folder: Path, contents: Contents) -> None:
     partial.mkdir()
     try:
         _write(partial, contents)
-        load(partial)
+        load(partial).check()
         _replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -85,39 +111,57 @@ def save(folder: Path, contents: Contents) -> None:
 
 def _write(folder: Path, contents: Contents) -> None:
     tensors = {"weights": contents.head.weights.astype(np.float32), "bias": contents.head.bias.astype(np.float32)}
-    if isinstance(contents.features, EncoderFiles):
-        for name in ENCODER_FILES:
-            shutil.copyfile(contents.features.folder / name, folder / name)
-    else:
-        tensors["idf"] = np.concatenate([part.idf for part in contents.features]).astype(np.float64)
-        names = [part.name for part in fields(Vocabulary) if part.name != "idf"]
-        parts = [{name: getattr(part, name) for name in names} for part in contents.features]
-        write_json(folder / "vocabulary.json", {"parts": parts})
+    match contents.features:
+        case EncoderFiles(folder=source):
+            for name in ENCODER_FILES:
+                shutil.copyfile(source / name, folder / name)
+        case StaticFiles(tokenizer=source):
+            shutil.copyfile(source, folder / "tokenizer.json")
+            tensors = _votes(contents.head)
+        case vocabularies:
+            tensors["idf"] = np.concatenate([part.idf for part in vocabularies]).astype(np.float64)
+            names = [part.name for part in fields(Vocabulary) if part.name != "idf"]
+            parts = [{name: getattr(part, name) for name in names} for part in vocabularies]
+            write_json(folder / "vocabulary.json", {"parts": parts})
     (folder / "head.safetensors").write_bytes(save_tensors(tensors))
-    probabilities = softmax(np.asarray(contents.reference.logits(GOLDEN_TEXTS), float) / contents.calibration.temperature)
-    write_json(folder / "golden.json", {"texts": GOLDEN_TEXTS, "probabilities": probabilities.round(6).tolist()})
+    _write_golden(folder / "golden.json", contents.reference, contents.calibration)
+    if contents.first is not None:
+        (folder / "static.safetensors").write_bytes(save_tensors(_votes(contents.first.head)))
+        _write_golden(folder / "golden-static.json", contents.first.reference, contents.first.facts.calibration)
     draft = _manifest(contents, files={})
     (folder / "README.md").write_text(render_card(draft, data=contents.data, limits=contents.limits), encoding="utf-8")
     files = {path.name: FileEntry(sha256=file_digest(path), size=path.stat().st_size) for path in sorted(folder.iterdir())}
-    write_json(folder / MANIFEST, _manifest(contents, files).model_dump(mode="json"))
+    unset = None if contents.first else {"first"}  # older versions know no such field
+    write_json(folder / MANIFEST, _manifest(contents, files).model_dump(mode="json", exclude=unset))
+
+
+def _votes(head: LinearHead) -> dict[str, FloatArray]:
+    """Return a static head as it is stored: half precision is far below what a vote is known to."""
+    return {"weights": head.weights.astype(np.float16), "bias": head.bias.astype(np.float32)}
+
+
+def _write_golden(path: Path, reference: Predictor, calibration: Calibration) -> None:
+    probabilities = softmax(np.asarray(reference.logits(GOLDEN_TEXTS), float) / calibration.temperature)
+    write_json(path, {"texts": GOLDEN_TEXTS, "probabilities": probabilities.round(6).tolist()})
 
 
 def _manifest(contents: Contents, files: dict[str, FileEntry]) -> Manifest:
-    encoder = contents.features if isinstance(contents.features, EncoderFiles) else None
+    read = contents.features if isinstance(contents.features, (EncoderFiles, StaticFiles)) else None
     return Manifest(
-        schema_version=SCHEMA_VERSION,
-        kind="encoder" if encoder else "tfidf",
+        schema_version=NEWEST[contents.kind],
+        kind=contents.kind,
         task=contents.task,
         refsynth=version("refsynth"),
         labels=tuple(Label(name=name, description=description) for name, description in contents.labels.items()),
         language=contents.language,
-        max_tokens=encoder.max_tokens if encoder else None,
-        prefix=encoder.prefix if encoder else "",
+        max_tokens=read.max_tokens if read else None,
+        prefix=read.prefix if isinstance(read, EncoderFiles) else "",
         calibration=contents.calibration,
         golden_limit=contents.golden_limit,
         metrics={metric.name: _figure(metric) for metric in contents.metrics},
         lineage=dict(contents.lineage),
         files=files,
+        first=contents.first.facts if contents.first else None,
     )
 
 

@@ -42,7 +42,8 @@ def predict(
 ) -> None:
     """Label texts: one JSON object a row on stdout, in the order of the input, with constant memory.
 
-    A row that cannot be read gives {"row", "error"}; the others {"row", "label", "probabilities", "abstain"} and their own "id".
+    A row that cannot be read gives {"row", "error"}; the others {"row", "label", "probabilities", "abstain", "tier"} and
+    their own "id"; "tier" is what answered: int8, safe, static or exact.
 
     Example: refsynth predict runs/tickets/bundle new.csv --text message > labels.jsonl
     """
@@ -145,4 +146,5 @@ def _chunk_records(model: Model, chunk: Sequence[Row | BadRow], tally: Tally) ->
             "label": answer.label,
             "probabilities": {label: round(value, DIGITS) for label, value in answer.probabilities.items()},
             "abstain": answer.abstain,
+            "tier": answer.tier,
         }

@@ -125,11 +125,15 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says of one text: calibrated probabilities by label, and whether it would rather not answer."""
+    """What a model says of one text: calibrated probabilities by label, and whether it would rather not answer.
+
+    `tier` is what answered: `int8` or its slower `safe` form, `static`, or `exact` (TF-IDF).
+    """
 
     label: str
     probabilities: Mapping[str, float]
     abstain: bool = False
+    tier: str = ""
 
     @property
     def probability(self) -> float:

@@ -23,12 +23,13 @@ class TextTokenizer:
         max_tokens: the longest text; longer ones are cut.
         prefix: goes before each text.
         parallel: whether a batch may take more than one thread.
+        special: whether to add the tokens that a transformer wants around a text.
 
     Raises:
         ModelError: it is no tokenizer.
     """
 
-    def __init__(self, path: Path, *, max_tokens: int, prefix: str = "", parallel: bool = True) -> None:
+    def __init__(self, path: Path, *, max_tokens: int, prefix: str = "", parallel: bool = True, special: bool = True) -> None:
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises nothing narrower
@@ -37,6 +38,7 @@ class TextTokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
         self.prefix, self.parallel, self._chars = prefix, parallel, max_tokens * CHARS_PER_TOKEN
+        self._special = special
 
     @property
     def size(self) -> int:
@@ -45,11 +47,23 @@ class TextTokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text; a text without tokens is one padding token, so that it has a mean."""
-        clean = [self.prefix + _encodable(text[: self._chars]) for text in texts]
+        clean, special = [self._prepared(text) for text in texts], self._special
         if self.parallel:
             items = [split_pair(text) or text for text in clean]
-            return [encoding.ids or [self.pad] for encoding in self._tokenizer.encode_batch_fast(items)]
-        return [self._tokenizer.encode(*(split_pair(text) or (text,))).ids or [self.pad] for text in clean]
+            encodings = self._tokenizer.encode_batch_fast(items, add_special_tokens=special)
+            return [encoding.ids or [self.pad] for encoding in encodings]
+        halves = [split_pair(text) or (text,) for text in clean]
+        return [self._tokenizer.encode(*each, add_special_tokens=special).ids or [self.pad] for each in halves]
+
+    def pieces(self, text: str) -> tuple[list[str], list[int]]:
+        """Return the tokens of a text, as they stand in it, and their ids; none where it has none."""
+        clean = self._prepared(text)
+        encoding = self._tokenizer.encode(clean, add_special_tokens=self._special)
+        named = zip(encoding.offsets, encoding.tokens, strict=True)
+        return [clean[start:end] or token for (start, end), token in named], encoding.ids
+
+    def _prepared(self, text: str) -> str:
+        return self.prefix + _encodable(text[: self._chars])
 
 
 def _encodable(text: str) -> str:

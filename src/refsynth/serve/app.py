@@ -149,7 +149,7 @@ def _prediction(answer: Answer | RowError, body: PredictRequest) -> dict[str, An
 def _add_explain(api: FastAPI, service: Service) -> None:
     @api.post("/v1/explain", **_documented(ExplainReply, ASKING, ExplainRequest))
     async def explain_(request: Request) -> Response:
-        """Say which parts of a text speak for a label: exactly for TF-IDF, by leaving parts out for encoders."""
+        """Say which parts of a text speak for a label: exactly for TF-IDF and static tiers, by leaving parts out for encoders."""
         key = service.authorise(request, "explain")
         body = await service.read(request, ExplainRequest)
         text = service.text(body.text, "text")
@@ -157,7 +157,7 @@ def _add_explain(api: FastAPI, service: Service) -> None:
         model = service.engine.current.model
         if body.label is not None and body.label not in model.labels:
             raise Invalid("label: the model has no such label; /v1/models lists them")
-        places = [] if model.manifest.kind == "tfidf" else explain.spans(text)
+        places = [] if model.additive(text) else explain.spans(text)
         questions = [Question(text, True, body.label)]
         questions += [Question(explain.without(text, place)) for place in places]
         return Json(_explanation(request, body, await service.ask(request, questions), text, places))

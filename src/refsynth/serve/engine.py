@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from refsynth.bundle import Contributions, Model, load
-from refsynth.bundle.golden import TOLERATED, Golden, read_golden
+from refsynth.bundle.golden import TOLERATED, Golden
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.core.run import file_digest
 from refsynth.core.types import Prediction
@@ -41,8 +41,12 @@ class Loaded:
     """An open bundle that passed its self-test. `version` is the start of the hash of its manifest."""
 
     model: Model
-    golden: Golden
     version: str
+
+    @property
+    def golden(self) -> Golden:
+        """The golden texts."""
+        return self.model.golden("")
 
     @classmethod
     def open(cls, folder: Path, *, threads: int) -> Self:
@@ -52,13 +56,13 @@ class Loaded:
             BundleError: it is damaged, or does not give its golden outputs here.
         """
         model = load(folder, threads=threads)
-        golden = read_golden(folder / "golden.json", len(model.labels))
-        return cls(model, golden, file_digest(folder / MANIFEST)[:VERSION_DIGITS])
+        return cls(model, file_digest(folder / MANIFEST)[:VERSION_DIGITS])
 
     def agrees(self, index: int, prediction: Prediction) -> bool:
         """Tell whether a prediction for golden text `index` is what it should be, up to rounding."""
         row = np.array([[prediction.probabilities[label] for label in self.model.labels]])
-        one = Golden(self.golden.texts[index : index + 1], self.golden.probabilities[index : index + 1])
+        golden = self.model.golden(prediction.tier)
+        one = Golden(golden.texts[index : index + 1], golden.probabilities[index : index + 1])
         return one.share_off(row, limit=self.model.manifest.golden_limit) <= TOLERATED
 
 
@@ -77,7 +81,7 @@ class Engine:
         loaded = self.current  # read once: a switch falls between batches
         predictions = loaded.model.predict([question.text for question in questions])
         return [
-            Answer(prediction, loaded.version, loaded.model.variant, _why(loaded.model, question, prediction))
+            Answer(prediction, loaded.version, prediction.tier, _why(loaded.model, question, prediction))
             for question, prediction in zip(questions, predictions, strict=True)
         ]
 

@@ -34,7 +34,7 @@ class PredictionOut(BaseModel):
     probability: float = Field(ge=0, le=1)
     probabilities: dict[str, float] | None = Field(default=None, description="By label, highest first.")
     abstain: bool = Field(description="The model would rather not answer: its probability is below the calibrated threshold.")
-    tier: str = Field(description="Which arithmetic answered: int8, its slower safe form, or exact.")
+    tier: str = Field(description="What answered: int8, its slower safe form, static, or exact (TF-IDF).")
     version: str = Field(description="Which bundle answered.")
 
 
@@ -96,7 +96,7 @@ class ExplainRequest(_In):
 
 
 class Part(BaseModel):
-    """A part of the text and what it says for the label. Offsets count characters; n-grams of TF-IDF have none."""
+    """A part of the text and what it says for the label. Offsets count characters; terms of `contributions` have none."""
 
     text: str
     value: float
@@ -107,7 +107,7 @@ class Part(BaseModel):
 class ExplainReply(BaseModel):
     """Why a label.
 
-    `contributions` (TF-IDF) is exact: `base`, all values and `rest` sum to log p(label) less the mean of log p over all labels.
+    `contributions` (TF-IDF, static) is exact: `base`, all values and `rest` sum to log p(label) less the mean of log p over all labels.
     `occlusion` (encoders) is measured: a value is how much p(label) falls when that part is left out.
     """
 

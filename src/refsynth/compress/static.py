@@ -1,0 +1,96 @@
+"""A static student: votes of single tokens, started from the teacher's own view of each token and taught on texts.
+
+The table of token embeddings is model2vec's (each token alone through the teacher, PCA, weights by rank); it and a linear head
+are then trained on the teacher's probabilities. Table times head is all that is kept: V x K votes. Word pairs as further features
+were tried and left out, see design/009-static-and-cascade.md. Knows nothing of bundles.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+
+from refsynth.core.extras import require
+from refsynth.core.types import FloatArray
+from refsynth.models.network import TransformerEncoder
+from refsynth.models.predict import LinearHead
+
+DIMENSIONS = 256
+SPREAD = 0.3
+"""Standard deviation that the table starts with: model2vec's own is that of the teacher's last layer, which differs by encoder."""
+EPOCHS = 15
+BATCH = 64
+RATE = 5e-3
+DROPOUT = 0.2
+
+
+def token_table(encoder: TransformerEncoder) -> FloatArray:
+    """Return what the encoder makes of each of its tokens alone: [V, D]. Special and unused tokens have zeros.
+
+    Raises:
+        MissingError: model2vec is not installed.
+    """
+    distill = require("model2vec.distill", extra="train")
+    width = min(DIMENSIONS, encoder.dimension)
+    # The library resizes the model that it is given, and shows its progress.
+    with redirect_stderr(io.StringIO()):
+        made: Any = distill.distill_from_model(
+            copy.deepcopy(encoder.transformer), encoder.tokenizer, device="cpu", pca_dims=width, quantize_to="float32"
+        )
+    places, table = made.tokenizer.get_vocab(), np.asarray(made.embedding, np.float32)
+    tokens = encoder.tokenizer.get_vocab()
+    out = np.zeros((max(tokens.values()) + 1, table.shape[1]), np.float32)
+    for token, place in tokens.items():
+        if token in places:
+            out[place] = table[places[token]]
+    return out * (SPREAD / max(float(table.std()), 1e-9))
+
+
+def fit_static(
+    table: FloatArray, rows: Sequence[Sequence[int]], targets: FloatArray, *, seed: int, epochs: int = EPOCHS
+) -> LinearHead:
+    """Return votes [V, K] and bias [K] that were taught by cross-entropy.
+
+    Tokens that no row has keep their place in the table: what they vote for is what the head makes of their neighbours.
+
+    Args:
+        table: where each token starts [V, D].
+        rows: token ids of the N texts, without special tokens.
+        targets: what the teacher says of the texts, probabilities [N, K].
+        seed: of the order and the dropout.
+        epochs: passes over the texts.
+    """
+    torch.manual_seed(seed)
+    rows = [row or [0] for row in rows]
+    seen = np.unique(np.fromiter(chain.from_iterable(rows), np.intp))
+    place = np.zeros(len(table), np.intp)
+    place[seen] = np.arange(len(seen))
+    bag = torch.nn.EmbeddingBag.from_pretrained(torch.from_numpy(np.asarray(table, np.float32)[seen]), freeze=False, mode="mean")
+    head = torch.nn.Linear(table.shape[1], targets.shape[1])
+    optimiser = torch.optim.Adam([{"params": bag.parameters(), "lr": RATE}, {"params": head.parameters(), "lr": 2 * RATE}])
+    steps = epochs * -(-len(rows) // BATCH)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
+    wanted, rng = torch.from_numpy(np.asarray(targets, np.float32)), np.random.default_rng(seed)
+    for _ in range(epochs):
+        order = rng.permutation(len(rows))
+        for start in range(0, len(rows), BATCH):
+            chosen = order[start : start + BATCH]
+            lengths = np.array([len(rows[i]) for i in chosen])
+            tokens = place[np.fromiter(chain.from_iterable(rows[i] for i in chosen), np.intp)]
+            features = bag(torch.from_numpy(tokens), torch.from_numpy(np.cumsum(lengths) - lengths))
+            logits = head(torch.nn.functional.dropout(features, DROPOUT))
+            loss = torch.nn.functional.cross_entropy(logits, wanted[chosen])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    tuned = np.array(table, np.float32)
+    tuned[seen] = bag.weight.detach().numpy()
+    return LinearHead(tuned @ head.weight.detach().numpy().T, head.bias.detach().numpy())
