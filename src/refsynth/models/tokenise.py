@@ -52,8 +52,9 @@ class TextTokenizer:
             items = [split_pair(text) or text for text in clean]
             encodings = self._tokenizer.encode_batch_fast(items, add_special_tokens=special)
             return [encoding.ids or [self.pad] for encoding in encodings]
-        halves = [split_pair(text) or (text,) for text in clean]
-        return [self._tokenizer.encode(*each, add_special_tokens=special).ids or [self.pad] for each in halves]
+        halves = [split_pair(text) or (text, None) for text in clean]
+        encodings = [self._tokenizer.encode(first, second, add_special_tokens=special) for first, second in halves]
+        return [encoding.ids or [self.pad] for encoding in encodings]
 
     def pieces(self, text: str) -> tuple[list[str], list[int]]:
         """Return the tokens of a text, as they stand in it, and their ids; none where it has none."""

@@ -17,8 +17,7 @@ from refsynth.compress.export import export_encoder
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Metric
-from refsynth.evaluation.calibration import Threshold, choose_threshold, fit_temperature
-from refsynth.metrics import softmax
+from refsynth.evaluation.calibration import Threshold, fit_temperature, threshold_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, TfidfPredictor
 from refsynth.pipeline.build import Workshop
@@ -29,10 +28,14 @@ from refsynth.task import Task
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The temperature and threshold fitted on held-out rows; without such rows 1 and none."""
+    """The temperature and threshold fitted on held-out rows; without such rows 1 and none.
+
+    `cuts` are the calibrated probabilities [K] from which on each label is said, where a row may have any number of them.
+    """
 
     temperature: float
     threshold: Threshold | None
+    cuts: tuple[float, ...] = ()
 
     def manifest(self) -> Calibration:
         """Return what the bundle's manifest records."""
@@ -43,17 +46,26 @@ class Calibrated:
             threshold=self.threshold.threshold,
             risk=self.threshold.risk,
             coverage=self.threshold.coverage,
+            thresholds=self.cuts,
         )
 
 
 def calibrate(held: HeldOut | None, candidate: Candidate) -> Calibrated:
-    """Fit temperature and threshold to what the candidate said of rows that were held out."""
+    """Fit temperature, threshold and cuts to what the candidate said of rows that were held out."""
     if held is None:
         return Calibrated(1.0, None)
+    kind = held.kind
     logits = held.logits[candidate].reshape(-1, held.logits[candidate].shape[-1])
-    truth = np.tile(held.truth, len(held.logits[candidate]))
-    temperature = fit_temperature(logits, truth)
-    return Calibrated(temperature, choose_threshold(truth, softmax(logits / temperature)))
+    truth = np.concatenate([held.truth] * len(held.logits[candidate]))
+    temperature = fit_temperature(*kind.choices(logits, truth))
+    answers = np.concatenate(held.answers(candidate))
+    sure = kind.confidence(kind.probabilities(logits / temperature), answers)
+    cuts = held.cuts(candidate)
+    return Calibrated(
+        temperature,
+        threshold_of(kind.right(truth, answers), sure),
+        () if cuts is None else tuple(kind.probabilities(cuts / temperature).tolist()),
+    )
 
 
 def write_bundle(
@@ -78,6 +90,8 @@ def write_bundle(
         "task": task.config.task,
         "version": refsynth.__version__,
     }
+    if calibrated.cuts:
+        key["cuts"] = calibrated.cuts
 
     def make(out: Path) -> None:
         contents = Contents(

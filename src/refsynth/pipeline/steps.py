@@ -12,7 +12,7 @@ from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft, Metric
 from refsynth.evaluation.report import Report
-from refsynth.metrics import accuracy_interval
+from refsynth.kinds import KINDS
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.coverage import measure_coverage
 from refsynth.pipeline.drafts import Written
@@ -123,7 +123,7 @@ def _deliver(job: Job, learned: Learned) -> Finished:
     calibrated = calibrate(learned.held, shipped)
     metrics: tuple[Metric, ...] = ()
     if learned.held:
-        metrics = (learned.held.accuracy(shipped),)
+        metrics = (learned.held.score(shipped),)
     bundle = write_bundle(
         task,
         shipped,
@@ -135,9 +135,10 @@ def _deliver(job: Job, learned: Learned) -> Finished:
         lineage=_lineage(task, folder, learned),
     )
     watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
-    test = evaluate_test(task.config, learned.final, shop, bundle, folder)
+    test = evaluate_test(task.config, learned.final, learned.held, shop, bundle, folder)
     if test is not None:
-        watch.stage("test", f"accuracy {accuracy_interval(test.truth, test.predicted[SHIPPED]).percent()}")
+        first = KINDS[task.config.task].figures(test.truth, test.predicted[SHIPPED], len(task.labels))[0]
+        watch.stage("test", f"{first.name} {first.percent()}")
     coverage = measure_coverage(learned.rows, learned.final, shop, folder)
     return Finished(task, folder, learned, calibrated, bundle, test, coverage)
 
