@@ -35,16 +35,16 @@ def fold_of(
     pairs = [(row, name) for row, example in enumerate(examples) for name in names(example.label)]
     labels = {name: k for k, name in enumerate(sorted({name for _, name in pairs}))}
     group = np.unique(groups, return_inverse=True)[1]
-    table = np.zeros((int(group.max()) + 1, len(labels)), int)
+    table = np.zeros((int(group.max()) + 1, max(1, len(labels))), int)  # no row may have any label
     np.add.at(table, (group[[row for row, _ in pairs]], np.array([labels[name] for _, name in pairs], int)), 1)
     order = np.random.default_rng(seed).permutation(len(table))
     # Class after class among groups of one size: dealing a class out in one go is what keeps it, and the folds, even.
     order = order[np.lexsort((table.argmax(1)[order], -table.sum(1)[order]))]
-    held = np.zeros((folds, len(labels)), int)
+    held = np.zeros((folds, table.shape[1]), int)
     fold_of_group = np.zeros(len(table), int)
     for index in order:
         counts = table[index]
-        crowd = (held @ (counts / table.sum(0))).round(12)
+        crowd = (held @ (counts / np.maximum(table.sum(0), 1))).round(12)
         fold = min(range(folds), key=lambda f: (crowd[f], held[f].sum(), f))
         fold_of_group[index] = fold
         held[fold] += counts

@@ -144,7 +144,9 @@ def reliability(bins: Sequence[ReliabilityBin], *, several: bool = False) -> str
         counts.set(xlim=(0, 100), ylim=(0, 1.35 * max(cell.n for cell in bins)), ylabel="decisions" if several else "rows", xlabel=scale)
         counts.set_yticks([])
 
-    return _draw("reliability", "Accuracy against confidence by bin, with the number of rows in each", 4.8, 4.3, paint)
+    about = "Share of rows with a label against its probability" if several else "Accuracy against confidence"
+    counted = "decisions" if several else "rows"
+    return _draw("reliability", f"{about} by bin, with the number of {counted} in each", 4.8, 4.3, paint)
 
 
 def risk_coverage(calibration: Calibration) -> str:
