@@ -392,4 +392,4 @@ def test_init_notices_sets(tmp_path, name, options):
     pairs = CliRunner().invoke(
         app, ["init", str(tmp_path / "b"), "--from", str(tmp_path / name), *options, "--pair-column", "text"]
     )
-    assert pairs.exit_code == 2
+    assert isinstance(pairs.exception, ConfigError)
