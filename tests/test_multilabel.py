@@ -3,7 +3,6 @@
 import csv
 import json
 import random
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from refsynth.cli.app import app
 from refsynth.core.config import LEARNERS, RunConfig
 from refsynth.core.errors import ConfigError, DataError
 from refsynth.core.labelset import JOINER, NONE, join_labels, split_labels, unfit_name
-from refsynth.core.types import Draft, Example, Prediction, Provenance
+from refsynth.core.types import Example, Prediction
 from refsynth.data.io import as_labels, iter_rows, read_examples
 from refsynth.data.split import fold_of
 from refsynth.data.text import clean
@@ -116,7 +115,12 @@ def test_sets_are_read_from_lists_and_from_cells(tmp_path):
         assert [row.label for row in iter_rows(file, separator="|")] == ["money + late", NONE, "broken", None]
 
 
-@given(st.lists(names.map(clean).filter(lambda name: name and "|" not in name and not unfit_name(name) and JOINER.strip() not in name), unique=True))
+@given(
+    st.lists(
+        names.map(clean).filter(lambda name: name and "|" not in name and not unfit_name(name) and JOINER.strip() not in name),
+        unique=True,
+    )
+)
 def test_lists_and_cells_say_the_same(given_):
     wanted_ = as_labels(given_, "|")
     assert wanted_ == (JOINER.join(given_) or NONE)
@@ -328,9 +332,7 @@ def test_a_run_on_sets_ends_with_a_bundle_of_sets(finished):
 def test_a_bundle_with_too_few_thresholds_is_refused(finished):
     manifest = refsynth.load(finished.bundle).manifest.model_dump(mode="json")
     with pytest.raises(ValueError, match="2 thresholds for 3 labels"):
-        Manifest.model_validate_json(
-            json.dumps(manifest | {"calibration": manifest["calibration"] | {"thresholds": [0.5, 0.5]}})
-        )
+        Manifest.model_validate_json(json.dumps(manifest | {"calibration": manifest["calibration"] | {"thresholds": [0.5, 0.5]}}))
     with pytest.raises(ValueError, match="3 thresholds for 3 labels of task classify"):
         Manifest.model_validate_json(json.dumps(manifest | {"task": "classify"}))
 
@@ -363,7 +365,9 @@ def test_predict_and_evaluate_speak_of_sets(finished, tmp_path):
     systems = finished.report.results.systems
     assert measured["f1_per_row"]["value"] == pytest.approx(systems[-1].f1_per_row.value)
     assert measured["exact_match"]["value"] == pytest.approx(systems[-1].exact_match.value)
-    assert [row["threshold"] for row in measured["classes"]] == list(refsynth.load(finished.bundle).manifest.calibration.thresholds)
+    assert [row["threshold"] for row in measured["classes"]] == list(
+        refsynth.load(finished.bundle).manifest.calibration.thresholds
+    )
     (tmp_path / "rows.csv").write_text("text,label\nlate parcel,late;money\nhello,(none)\nx,wrong;late\n", "utf-8")
     said = CliRunner().invoke(app, ["evaluate", str(finished.bundle), str(tmp_path / "rows.csv"), "--separator", ";"])
     assert "2 rows; left out: 1 unknown label" in said.output

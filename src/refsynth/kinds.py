@@ -1,7 +1,7 @@
 """What a kind of task answers, and how its answers are counted: one label for each row, or any number of them.
 
-Truth and answers are class indices [N] in the one case and marks of 0 and 1 [N, K] in the other. Whoever fits, gates, ships, evaluates
-or reports asks the task's `Kind` and does not look at these arrays itself. Knows nothing of models or of files.
+Truth and answers are class indices [N] in the one case and marks of 0 and 1 [N, K] in the other. Whoever gates, ships, evaluates
+or reports asks the task's `Kind` what they mean. Knows nothing of models or of files.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Figures of merit as pure numpy functions on labels [N] and probabilities [N, K], with intervals.
 
-Labels are integers in [0, K), or, where a row has any number of them, marks of 0 and 1 [N, K]. Resampling is over rows, seeded, and
-the same for the same arguments.
+Labels are integers in [0, K), or, where a row has any number of them, marks of 0 and 1 [N, K]. Resampling is over rows, seeded,
+and the same for the same arguments.
 """
 
 from __future__ import annotations

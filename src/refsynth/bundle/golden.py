@@ -99,8 +99,8 @@ class Golden(NamedTuple):
         """Return the share of texts that are answered otherwise than in fp32 by more than rounding explains.
 
         Such a text has a probability that is off by more than the limit (or is not a number), or another label although the lead
-        of the fp32 label was larger than the limit; a smaller lead is a tie that rounding may turn. Where a text may have `several`
-        labels none leads.
+        of the fp32 label was larger than the limit; a smaller lead is a tie that rounding may turn. Where a text may have
+        `several` labels none leads.
         """
         near = np.abs(probabilities - self.probabilities).max(1) <= limit  # false for what is not a number
         if several:

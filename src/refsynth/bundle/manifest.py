@@ -86,7 +86,8 @@ class Label(_Part):
 class Calibration(_Part):
     """Probabilities are softmax(logits / temperature); below `threshold` the model abstains.
 
-    Where a text may have any number of labels they are sigmoids, and a label is said from its own of the `thresholds` on. `risk` and `coverage` are the error among the answered and the share answered that were measured at this threshold.
+    Where a text may have any number of labels they are sigmoids, and a label is said from its own of the `thresholds` on. `risk`
+    and `coverage` are the error among the answered and the share answered that were measured at this threshold.
     """
 
     temperature: float = Field(default=1.0, gt=0)

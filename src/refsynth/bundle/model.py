@@ -114,7 +114,7 @@ class Model:
         ]
 
     def decide(self, probabilities: FloatArray) -> IntArray:
-        """Return the answers for calibrated probabilities [N, K]: classes [N], or marks [N, K] where a text may have any number."""
+        """Return the answers for calibrated probabilities [N, K]: classes [N]; marks [N, K] where a text may have any number."""
         return self.manifest.answers.decide(probabilities, self.manifest.calibration.cuts)
 
     def additive(self, text: str) -> bool:

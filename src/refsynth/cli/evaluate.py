@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Scored(NamedTuple):
-    """The rows that could be scored: truth and answers as the model's kind has them, probabilities [N, K]; how many could not, why."""
+    """The rows that could be scored: truth and answers of the model's kind, probabilities [N, K]; how many could not, why."""
 
     truth: IntArray
     probabilities: FloatArray
@@ -42,7 +42,9 @@ def evaluate(
     text_column: Annotated[str, typer.Option("--text", help="Column of the text.")] = "text",
     pair_column: Annotated[str | None, typer.Option("--pair", help=PAIR_HELP)] = None,
     label_column: Annotated[str, typer.Option("--label", help="Column of the label.")] = "label",
-    separator: Annotated[str, typer.Option(help="What stands between the labels in a cell, where a row has several.")] = SEPARATOR,
+    separator: Annotated[
+        str, typer.Option(help="What stands between the labels in a cell, where a row has several.")
+    ] = SEPARATOR,
     delimiter: Annotated[str | None, typer.Option(help="Field delimiter of a CSV file; detected if left out.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Text encoding; detected if left out.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads to compute with; 0: one per core.")] = 0,
@@ -50,7 +52,8 @@ def evaluate(
 ) -> None:
     """Measure a bundle on labelled rows: accuracy, macro-F1, calibration, abstention, each class.
 
-    Of a bundle that gives a text any number of labels: F1 per row, micro- and macro-F1, exact match, each label. Rows that cannot be read or whose label the model does not know are left out and counted.
+    Of a bundle that gives a text any number of labels: F1 per row, micro- and macro-F1, exact match, each label. Rows that
+    cannot be read or whose label the model does not know are left out and counted.
 
     Example: refsynth evaluate runs/tickets/bundle test.csv --text message --label intent
     """

@@ -150,7 +150,9 @@ class RunConfig(Section):
                 "take " + ", ".join(LEARNERS["multilabel"])
             )
         if "contrast" in self.synthesis.ways:
-            raise ValueError("synthesis.ways: contrast asks for one label against another, and here a text has several; take it out")
+            raise ValueError(
+                "synthesis.ways: contrast asks for one label against another, and here a text has several; take it out"
+            )
         for key, why in ONE_LABEL_ONLY.items():
             section, _, name = key.partition(".")
             part = getattr(self, section)

@@ -128,8 +128,8 @@ class Draft:
 class Prediction:
     """What a model says of one text: calibrated probabilities by label, and whether it would rather not answer.
 
-    `tier` is what answered: `int8` or its slower `safe` form, `static`, or `exact` (TF-IDF). `labels` are all labels that the text
-    has, where it may have any number, and `label` is then the set of them as `core.labelset` writes it; elsewhere None.
+    `tier` is what answered: `int8` or its slower `safe` form, `static`, or `exact` (TF-IDF). `labels` are all labels that the
+    text has, where it may have any number, and `label` is then the set of them as `core.labelset` writes it; elsewhere None.
     """
 
     label: str

@@ -93,8 +93,8 @@ def read_examples(
         columns: the names of its columns.
         delimiter: of a CSV file; detected if None.
         encoding: of the text; detected if None.
-        separator: what stands between the labels in a cell, where a row may have any number of them (JSON lists need none); an empty
-            list and a cell with `(none)` mean none of them. None where each row has one label.
+        separator: what stands between the labels in a cell, where a row may have any number of them (JSON lists need none); an
+            empty list and a cell with `(none)` mean none of them. None where each row has one label.
         skip_bad: whether malformed rows and unknown labels are left out like the others instead of being errors.
         least_labels: the fewest labels that must have rows.
 
@@ -157,7 +157,9 @@ def _judge(
             return _Bad("malformed", f"'{name}' holds NUL bytes", "expected text", remedy)
     text, label = _text_of(record, columns), _label_of(record, columns, separator)
     if label is None:
-        return _Bad("malformed", f"'{columns.label}' is neither a string nor a number{'' if separator is None else ' nor a list'}")
+        return _Bad(
+            "malformed", f"'{columns.label}' is neither a string nor a number{'' if separator is None else ' nor a list'}"
+        )
     if not text:
         return SkippedRow(record.row, "empty text", "")
     if not label:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from refsynth.core.config import SEPARATOR
 from refsynth.core.errors import DataError
-from refsynth.data.columns import guess_label, guess_text
 from refsynth.core.labelset import split_labels
+from refsynth.data.columns import guess_label, guess_text
 from refsynth.data.io import as_label, as_labels
 from refsynth.data.records import Format, Record, open_table
 
@@ -23,8 +23,8 @@ _MOST_LABELS = 1000  # more different values than this are no classes
 class Sniffed:
     """What a file seems to hold.
 
-    `labels` counts the values of the label column, in the order in which they first appear; `separator` stands between them where a
-    row may have any number, else it is None.
+    `labels` counts the values of the label column, in the order in which they first appear; `separator` stands between them where
+    a row may have any number, else it is None.
     """
 
     format: Format
@@ -49,8 +49,8 @@ def sniff(
 ) -> Sniffed:
     """Find out a labelled file's format, encoding, delimiter and columns, and count its labels.
 
-    What is given is taken as it is; the rest is guessed: columns by their names, else by their values. Bad rows are passed over. A
-    row has any number of labels where a separator is given or JSON has lists.
+    What is given is taken as it is; the rest is guessed: columns by their names, else by their values. Bad rows are passed over.
+    A row has any number of labels where a separator is given or JSON has lists.
 
     Raises:
         DataError: the file cannot be read, or it is not clear which columns hold the text and the label.

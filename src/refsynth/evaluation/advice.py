@@ -102,7 +102,8 @@ def _label_or_synthesise(report: Report) -> Iterator[str]:
     if report.gate.accepted:
         yield f"Synthesis pays here ({points(line.gain)}): try more drafts, with --set synthesis.drafts=N."
     elif line.gain.high < 0:
-        yield f"Label rather than synthesise: this reference's drafts lower the {report.gate.measure}; those of a larger one may not."
+        lowered = f"this reference's drafts lower the {report.gate.measure}"
+        yield f"Label rather than synthesise: {lowered}; those of a larger one may not."
     else:
         yield (
             f"Label rather than synthesise: on {line.gain.n:,} rows the effect of drafts cannot be told from none "

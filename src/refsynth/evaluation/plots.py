@@ -141,7 +141,9 @@ def reliability(bins: Sequence[ReliabilityBin], *, several: bool = False) -> str
         counts.bar(left, [cell.n for cell in bins], width=9, align="edge", color=BLUE, alpha=0.55)
         for x, cell in zip(left, bins, strict=True):
             counts.text(x + 4.5, cell.n, f"{cell.n}", ha="center", va="bottom", fontsize=7, color=INK)
-        counts.set(xlim=(0, 100), ylim=(0, 1.35 * max(cell.n for cell in bins)), ylabel="decisions" if several else "rows", xlabel=scale)
+        counts.set(
+            xlim=(0, 100), ylim=(0, 1.35 * max(cell.n for cell in bins)), ylabel="decisions" if several else "rows", xlabel=scale
+        )
         counts.set_yticks([])
 
     about = "Share of rows with a label against its probability" if several else "Accuracy against confidence"

@@ -192,8 +192,8 @@ class Calibration:
     `log_loss` (in nats), with it, weigh being right and being sure together. `answered` is the share of the `n` rows at or above
     the threshold, `accuracy` that among them (None if there are none); `threshold` tells how it was chosen, on rows of its own.
 
-    Where a row may have any number of labels, an answer is right if it has just the right ones; the errors, `brier`, `log_loss` and
-    `bins` are then over `decisions`, one for each row and label, and a bin's confidence is the probability of the label.
+    Where a row may have any number of labels, an answer is right if it has just the right ones; the errors, `brier`, `log_loss`
+    and `bins` are then over `decisions`, one for each row and label, and a bin's confidence is the probability of the label.
     """
 
     temperature: float

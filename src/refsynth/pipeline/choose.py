@@ -67,7 +67,9 @@ class Chooser:
             return list(drafts)
         said = np.array(judge.logits([example.text for example in examples]), float).reshape(-1, len(self.labels))
         if self.several:
-            return drop_disagreeing(drafts, agreement_of_sets(said, marks_of(examples, self.labels)), floor=self.settings.agreement)
+            return drop_disagreeing(
+                drafts, agreement_of_sets(said, marks_of(examples, self.labels)), floor=self.settings.agreement
+            )
         agreement = agreement_of(said, classes_of(examples, self.labels))
         chosen = drop_disagreeing(drafts, agreement, floor=self.settings.agreement)
         if self.settings.influence or self.settings.weights == "influence":

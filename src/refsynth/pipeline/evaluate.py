@@ -33,8 +33,9 @@ SHIPPED = "shipped"
 class TestResult:
     """What each system said of the test rows.
 
-    `predicted` maps a system (`majority`, a candidate's name, `shipped`) to classes [N], or marks [N, K] where rows have any number of
-    labels; `probabilities` [N, K] are the bundle's. `leaked` are ids of drafts that resemble a test row; `unusable` counts rows by why they could not be measured.
+    `predicted` maps a system (`majority`, a candidate's name, `shipped`) to classes [N], or marks [N, K] where rows have any
+    number of labels; `probabilities` [N, K] are the bundle's. `leaked` are ids of drafts that resemble a test row; `unusable`
+    counts rows by why they could not be measured.
     """
 
     truth: IntArray
@@ -94,13 +95,9 @@ def evaluate_test(
     )
 
 
-def _read(
-    path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]
-) -> tuple[list[str], list[str], dict[str, int]]:
+def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> tuple[list[str], list[str], dict[str, int]]:
     texts, given, unusable = [], [], Counter[str]()
-    for row in iter_rows(
-        path, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding, separator=data.separator
-    ):
+    for row in iter_rows(path, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding, separator=data.separator):
         if isinstance(row, BadRow):
             unusable["an unreadable row"] += 1
         elif row.label is None or not set(kind.names(row.label)) <= set(labels):

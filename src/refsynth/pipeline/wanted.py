@@ -1,4 +1,4 @@
-"""What drafts are asked for: texts of each label, or of the sets of labels that occur in the real rows and of each label alone."""
+"""What drafts are asked for: texts of each label, or of the sets of labels that occur in the real rows and each label alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Wanted(NamedTuple):
 def wanted(task: Task, rows: Rows, focus: Focus = ANYWHERE) -> Wanted:
     """Return what to ask for.
 
-    Of sets as many drafts as rows that have just this set, and one row more: their shares are what a head of each label learns from.
+    Of a set in proportion to the rows that have just this set, and one more: heads of each label learn from how frequent it is.
     """
     if not rows.kind.several:
         return Wanted(task.meanings, focus)

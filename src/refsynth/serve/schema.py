@@ -116,7 +116,8 @@ class Part(BaseModel):
 class ExplainReply(BaseModel):
     """Why a label.
 
-    `contributions` (TF-IDF, static) is exact: `base`, all values and `rest` sum to log p(label) less the mean of log p over all labels.
+    `contributions` (TF-IDF, static) is exact: `base`, all values and `rest` sum to log p(label) less the mean of log p over
+    all labels.
     Where a text may have any number of labels they sum to log p(label) - log(1 - p(label)).
     `occlusion` (encoders) is measured: a value is how much p(label) falls when that part is left out.
     """
