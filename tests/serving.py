@@ -127,6 +127,7 @@ def running(
         options = {
             "http": BoundedProtocol,
             "timeout_keep_alive": KEEP_ALIVE,
+            "proxy_headers": False,
             "lifespan": "off",
             "log_config": None,
             "access_log": False,

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import refsynth
+from refsynth.annotate.added import add_rows
 from refsynth.cli.predict import Tally, pair_of, records
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, DataError, InputError
@@ -22,6 +23,9 @@ from refsynth.data.text import clean, normalise
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 from refsynth.models.tokenise import TextTokenizer
+from refsynth.pipeline.label import ask_next
+from refsynth.pipeline.observe import Silent
+from refsynth.pipeline.reopen import reopened
 from refsynth.pipeline.steps import run
 from refsynth.quality.filter import NO_PAIR, screen
 from refsynth.serve.explain import spans, without
@@ -189,3 +193,15 @@ def test_a_bundle_of_single_texts_takes_no_second_column(finished):
     assert pair_of(model, None) is None
     with pytest.raises(InputError, match="single texts"):
         pair_of(model, "b")
+
+
+def test_pairs_labelled_later_go_into_their_own_columns(tmp_path, tiny_cache, finished):
+    pool = write(tmp_path, [{"text": f"a new {i}", "text_pair": f"the old {i}"} for i in range(9)])
+    with reopened(finished.folder.path, (), Silent(), store=ModelStore(tiny_cache)) as job:
+        asked = ask_next(job, pool, n=3, strategy="random", out=tmp_path / "next.jsonl")
+    forms = [json.loads(line) for line in asked.file.read_text("utf-8").splitlines()]
+    assert [form["text_pair"] for form in forms] == [form["text"].replace("a new", "the old") for form in forms]
+    rows = [Example(f"row-{i}", join_pair(form["text"], form["text_pair"]), "same") for i, form in enumerate(forms)]
+    add_rows(tmp_path / "more.jsonl", rows, list, columns=PAIRS)
+    again = read_examples(tmp_path / "more.jsonl", labels=LABELS, columns=PAIRS, least_labels=1)
+    assert [row.text for row in again.examples] == [row.text for row in rows]

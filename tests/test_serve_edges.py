@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import IO
 
 import httpx
 import numpy as np
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from refsynth import bundle
 from refsynth.compress.export import export_encoder
 from refsynth.core.errors import RefsynthError
+from refsynth.core.pair import DIVIDER
 from refsynth.models.predict import LinearHead
 from refsynth.models.tokenise import TextTokenizer
 from refsynth.serve import explain, protocol
@@ -28,7 +30,7 @@ from refsynth.serve.link import Link
 from refsynth.serve.listening import accept_waiting, listen, refuse_new
 from refsynth.serve.logs import JsonFormatter, event
 from refsynth.serve.schema import Part
-from serving import Running, eventually, refuse_poison, running, save_bundle
+from serving import Running, eventually, refuse_poison, running, save_bundle, slow
 from tiny_encoder import MAX_TOKENS, embed, make_encoder, make_tokenizer
 
 
@@ -90,13 +92,90 @@ class TestHeads:
             assert places == sorted(places)
 
 
+def asked(body: bytes = b'{"texts":"w1"}', *, version: str = "1.1", headers: str = "") -> bytes:
+    return f"POST /v1/predict?a=b HTTP/{version}\r\nHost: a\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
+
+
+def replied(stream: IO[bytes]) -> tuple[int, dict[str, str], bytes]:
+    status = int(stream.readline().split()[1])
+    headers = {}
+    while line := stream.readline().strip():
+        name, _, value = line.decode().partition(": ")
+        headers[name.lower()] = value
+    return status, headers, stream.read(int(headers["content-length"]))
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(save_bundle(tmp_path_factory.mktemp("full") / "bundle")) as server:
+        server.server.config.app._full = lambda: 2.3
+        yield server
+
+
+class TestFull:
+    """What a full queue refuses, before the application sees it."""
+
+    def test_the_reply_is_whole_and_the_connection_stays(self, full: Running) -> None:
+        with connected(full) as connection, connection.makefile("rb") as stream:
+            for number in range(3):
+                connection.sendall(asked(headers=f"X-Request-ID: n{number}\r\n"))
+                status, headers, body = replied(stream)
+                assert (status, headers["retry-after"], headers["x-request-id"]) == (503, "3", f"n{number}")
+                assert json.loads(body)["error"]["code"] == "queue_full"
+                assert "date" in headers
+                assert "connection" not in headers
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert replied(stream)[0] == 200
+
+    def test_a_body_that_comes_later_is_read_over(self, full: Running) -> None:
+        with connected(full) as connection, connection.makefile("rb") as stream:
+            request = asked(b"x" * 300_000)
+            connection.sendall(request[:1000])
+            assert replied(stream)[0] == 503
+            connection.sendall(request[1000:])
+            connection.sendall(asked(headers="Transfer-Encoding: chunked\r\n").replace(b"Content-Length: 14\r\n", b"")[:-14])
+            assert replied(stream)[0] == 503
+            connection.sendall(b"e\r\n" + b'{"texts":"w1"}' + b"\r\n0\r\n\r\n" + b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert replied(stream)[0] == 200
+
+    @pytest.mark.parametrize("request_", [asked(version="1.0"), asked(headers="Connection: close\r\n")])
+    def test_a_client_that_wants_the_end_gets_it(self, full: Running, request_: bytes) -> None:
+        with connected(full) as connection, connection.makefile("rb") as stream:
+            connection.sendall(request_)
+            status, headers, _ = replied(stream)
+            assert (status, headers["connection"]) == (503, "close")
+            assert stream.read() == b""
+
+    def test_refusals_are_counted_and_nothing_stays_under_way(self, full: Running) -> None:
+        def counted() -> float:
+            lines = httpx.get(full.url + "/metrics").text.splitlines()
+            return sum(float(line.split()[-1]) for line in lines if line.startswith('refsynth_rejected_total{reason="queue"'))
+
+        before = counted()
+        with connected(full) as connection, connection.makefile("rb") as stream:
+            connection.sendall(asked() * 20)
+            assert [replied(stream)[0] for _ in range(20)] == [503] * 20
+        assert counted() == before + 20
+        assert full.idle()
+
+    def test_one_behind_an_answer_waits_for_it(self, folder: Path) -> None:
+        with running(folder, before=slow(0.3)) as server, connected(server) as connection, connection.makefile("rb") as stream:
+            connection.sendall(asked())
+            assert eventually(lambda: server.service.batcher.running)
+            server.server.config.app._full = lambda: 1.0
+            connection.sendall(asked())
+            assert [replied(stream)[0] for _ in range(2)] == [200, 503]
+
+
 class TestExplain:
     @given(st.text(max_size=400))
     def test_spans_cover_every_word_once_in_order(self, text: str) -> None:
         found = explain.spans(text)
         assert len(found) <= explain.PARTS
         assert all(one.end <= after.start for one, after in pairwise(found))
-        assert "".join("".join(text[span.start : span.end].split()) for span in found) == "".join(text.split())
+        assert "".join("".join(text[span.start : span.end].split()) for span in found).replace(DIVIDER, "") == "".join(
+            text.replace(DIVIDER, "").split()
+        )
 
     def test_scripts_without_spaces_are_cut_by_character(self) -> None:
         text = "退款 ok吗"

@@ -20,6 +20,7 @@ from refsynth.core.errors import InputError
 from refsynth.core.run import write_atomic
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
+from refsynth.data.columns import text_fields
 from refsynth.data.text import normalise
 
 SUFFIXES = (".csv", ".jsonl")
@@ -102,7 +103,9 @@ def add_rows(
             fresh, conflicts = _news(rows, known())
             if fresh:
                 before = path.read_bytes() if path.exists() else b""
-                lines = (json.dumps({columns.text: row.text, columns.label: row.label}, ensure_ascii=False) for row in fresh)
+                lines = (
+                    json.dumps({**text_fields(row.text, columns), columns.label: row.label}, ensure_ascii=False) for row in fresh
+                )
                 end = b"\n" if before and not before.endswith(b"\n") else b""
                 write_atomic(path, before + end + "".join(line + "\n" for line in lines).encode())
     except OSError as error:

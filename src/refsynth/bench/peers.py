@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -28,9 +29,11 @@ def setfit(encoder: Path, texts: Sequence[str], classes: IntArray, test: Sequenc
     """
     package = require("setfit", extra="dev")
     sentence = require("sentence_transformers", extra="train")
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
+    disable_progress_bars()
+    logging.getLogger("setfit").setLevel(logging.WARNING)
     words = Transformer(str(encoder), max_seq_length=256)
     body = sentence.SentenceTransformer(
         modules=[words, Pooling(words.get_embedding_dimension(), "mean"), Normalize()], device="cpu"

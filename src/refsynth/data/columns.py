@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from refsynth.core.errors import DataError, nearest
+from refsynth.core.pair import split_pair
 from refsynth.core.sections import Columns
 
 _TEXT_NAMES = """text message utterance sentence body content review comment query question description ticket tweet post document
@@ -35,6 +36,11 @@ def _named(columns: Collection[str], names: Sequence[str]) -> str | None:
 def text_columns(columns: Columns) -> tuple[str, ...]:
     """Return the names of the columns that make up the text: one, or two of a pair."""
     return (columns.text,) if columns.pair is None else (columns.text, columns.pair)
+
+
+def text_fields(text: str, columns: Columns) -> dict[str, str]:
+    """Return what a row holds in its text columns, so that reading it gives the text again."""
+    return dict(zip(text_columns(columns), split_pair(text) or (text,), strict=False))
 
 
 def check_columns(path: Path, found: Sequence[str], wanted: Columns, *, labelled: bool = True, delimiter: str = "") -> None:

@@ -17,6 +17,7 @@ from refsynth.core.errors import ConfigError, DataError, InputError
 from refsynth.core.run import derive_seed, digest, file_digest, read_jsonl, write_jsonl
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
+from refsynth.data.columns import text_fields
 from refsynth.data.io import BadRow, Loaded, Row, iter_rows, read_examples
 from refsynth.data.text import normalise
 from refsynth.pipeline.job import Job
@@ -173,7 +174,7 @@ def _forms(job: Job, model: Model, rows: Sequence[Row], strategy: StrategyName, 
             "id": rows[place].id or f"pool-{rows[place].number}",
             "score": round(float(score), 4),
             "reason": f"{strategy}: {why}",
-            columns.text: rows[place].text,
+            **text_fields(rows[place].text, columns),
             columns.label: "",
         }
         for place, score in zip(*choose(strategy, pool, n, seed=seed), strict=True)

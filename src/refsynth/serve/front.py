@@ -1,6 +1,7 @@
 """The outermost layer: request ids, the bound on requests under way, the deadline, metrics, the log line, and the last resort.
 
-Plain ASGI, so that a refusal under overload costs next to nothing and nothing stands between a handler and its client's hang-up.
+Plain ASGI, so that nothing stands between a handler and its client's hang-up. What a full queue refuses does not even come here:
+`serve.protocol` asks `refuse_early` when the head of a request is there, and writes the reply itself.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import logging
 import math
 import re
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any, NamedTuple
 
 from refsynth.serve.errors import body_of
 from refsynth.serve.health import Health
@@ -31,6 +32,18 @@ ALWAYS = ("/health/live", "/health/ready", "/metrics")
 """Answered however many requests are under way."""
 ASKING = ("/v1/predict", "/predict", "/v1/explain")
 """Refused before anything is read while the queue is full: under overload, what is refused must not cost what answers need."""
+
+
+Head = list[tuple[bytes, bytes]]
+
+
+class Refusal(NamedTuple):
+    """Why there is no room: the metric's label, the code and message of the error, and the seconds after which to come back."""
+
+    reason: str
+    code: str
+    message: str
+    retry_after: float
 
 
 class Front:
@@ -69,12 +82,14 @@ class Front:
             return
         loop = asyncio.get_running_loop()
         started = loop.time()
-        reply = _Reply(send, _request_id(scope), self._health)
+        reply = _Reply(send, _request_id(scope["headers"]), self._health)
         scope["request_id"], scope["deadline"] = reply.request_id, started + self._deadline
         self.inflight += 1
         self._metrics.inflight.set(self.inflight)
         try:
-            if not await self._refused(scope["path"], reply):
+            if refusal := self._refusal(scope["path"], others=self.inflight - 1):
+                await reply.refuse(503, refusal.code, refusal.message, self._counted(refusal))
+            else:
                 await self._app(scope, receive, reply.send)
         except Exception as error:  # noqa: BLE001 - further out it would be logged with its message, which may quote a text
             event("request failed", level=logging.ERROR, error=error, request_id=reply.request_id)
@@ -82,29 +97,39 @@ class Front:
         finally:
             self.inflight -= 1
             self._metrics.inflight.set(self.inflight)
-            self._finish(scope, reply, loop.time() - started)
+            self._finish(scope, reply.request_id, reply.status, loop.time() - started)
 
-    async def _refused(self, path: str, reply: _Reply) -> bool:
-        """Refuse at once what there is no room for."""
+    def refuse_early(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> tuple[Head, bytes] | None:
+        """Return the head and body of a 503, where there is no room for a request of which nothing but its head was read."""
+        refusal = self._refusal(path, others=self.inflight) if path in ASKING else None
+        if refusal is None:
+            return None
+        request_id = _request_id(headers)
+        self._finish({"path": path}, request_id, 503, 0.0)
+        head, body = _error(refusal.code, refusal.message, request_id, self._counted(refusal))
+        return [*head, *_common(request_id, self._health, head)], body
+
+    def _refusal(self, path: str, *, others: int) -> Refusal | None:
         if path in ASKING and (wait := self._full()):
-            self._metrics.rejected.labels("queue").inc()
-            await reply.refuse(503, "queue_full", "the queue is full", {"Retry-After": str(math.ceil(wait))})
-        elif self.inflight > self._limit and path not in ALWAYS:
-            self._metrics.rejected.labels("busy").inc()
-            await reply.refuse(503, "busy", "too many requests are under way", {"Retry-After": "1"})
-        else:
-            return False
-        return True
+            return Refusal("queue", "queue_full", "the queue is full", wait)
+        if others >= self._limit and path not in ALWAYS:
+            return Refusal("busy", "busy", "too many requests are under way", 1)
+        return None
 
-    def _finish(self, scope: Scope, reply: _Reply, seconds: float) -> None:
+    def _counted(self, refusal: Refusal) -> dict[str, str]:
+        """Count a refusal and return its headers."""
+        self._metrics.rejected.labels(refusal.reason).inc()
+        return {"Retry-After": str(math.ceil(refusal.retry_after))}
+
+    def _finish(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         route = scope["path"] if scope["path"] in self._routes else "other"
-        self._metrics.request(route, reply.status, seconds)
+        self._metrics.request(route, status, seconds)
         if self._log and route not in ALWAYS:
             event(
                 "request",
-                request_id=reply.request_id,
+                request_id=request_id,
                 route=route,
-                code=reply.status,
+                code=status,
                 seconds=round(seconds, 5),
                 texts=scope.get("texts", 0),
                 key=scope.get("key"),
@@ -123,26 +148,34 @@ class _Reply:
         """Pass a message on."""
         if message["type"] == "http.response.start":
             self._begun, self.status = True, message["status"]
-            headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
-            if self._health.draining and not any(name.lower() == b"connection" for name, _ in headers):
-                headers.append((b"connection", b"close"))
-            message = {**message, "headers": headers}
+            headers = list(message.get("headers", ()))
+            message = {**message, "headers": [*headers, *_common(self.request_id, self._health, headers)]}
         await self._send(message)
 
     async def refuse(self, status: int, code: str, text: str, headers: dict[str, str]) -> None:
         """Send an error, unless a reply has begun."""
         if self._begun:
             return
-        body = body_of(code, text, self.request_id)
-        fields = {"content-type": "application/json", "content-length": str(len(body)), **headers}
-        head = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
+        head, body = _error(code, text, self.request_id, headers)
         await self.send({"type": "http.response.start", "status": status, "headers": head})
         await self.send({"type": "http.response.body", "body": body})
 
 
-def _request_id(scope: Scope) -> str:
+def _error(code: str, text: str, request_id: str, headers: Mapping[str, str]) -> tuple[Head, bytes]:
+    body = body_of(code, text, request_id)
+    fields = {"content-type": "application/json", "content-length": str(len(body)), **headers}
+    return [(name.lower().encode(), value.encode()) for name, value in fields.items()], body
+
+
+def _common(request_id: str, health: Health, head: Iterable[tuple[bytes, bytes]]) -> Head:
+    """Return what every reply's head has beside its own."""
+    closing = health.draining and not any(name.lower() == b"connection" for name, _ in head)
+    return [(b"x-request-id", request_id.encode()), *([(b"connection", b"close")] if closing else [])]
+
+
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """Return the client's id where it is a plain one, else a new one."""
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"x-request-id":
             given = value.decode("latin-1")
             if _REQUEST_ID.fullmatch(given):

@@ -1,16 +1,29 @@
-"""Uvicorn's HTTP protocol with bounds on the head of a request: its bytes, and the time it may take to arrive."""
+"""Uvicorn's HTTP protocol with bounds on the head of a request: its bytes, and the time it may take to arrive.
+
+What a full queue refuses is answered here, when the head is there: a quarter of the processor time of a reply through the
+application, and under overload most requests are refused.
+"""
 
 from __future__ import annotations
 
 import asyncio
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from refsynth.serve.front import Front, Head
 
 HEAD_BYTES = 64 << 10
 HEAD_SECONDS = 20.0
 KEEP_ALIVE = 75
-"""Seconds for which an idle connection stays open: longer than load balancers and proxies keep theirs (mostly 60). The client must be
-the first to close: a request that meets a closing connection is lost."""
+"""Seconds for which an idle connection stays open: longer than load balancers and proxies keep theirs, 60 mostly. The client must
+be the first to close: a request that meets a closing connection is lost."""
+
+
+class _Refused:
+    """Stands where a cycle of request and reply would: what still comes of the body is read over."""
+
+    response_complete = True
+    message_event = asyncio.Event()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -51,7 +64,24 @@ class BoundedProtocol(HttpToolsProtocol):
         """The head is there."""
         self._in_head, self._head = False, 0
         self._stop()
+        # One that waits behind another of its connection is left to the application, which keeps their order.
+        if isinstance(self.app, Front) and (self.cycle is None or self.cycle.response_complete):
+            refusal = self.app.refuse_early(self.url.partition(b"?")[0].decode("latin-1"), self.headers)
+            if refusal is not None:
+                self._refuse(*refusal)
+                return
         super().on_headers_complete()
+
+    def _refuse(self, head: Head, body: bytes) -> None:
+        stays = self.parser.should_keep_alive() and (b"connection", b"close") not in head
+        if not stays and (b"connection", b"close") not in head:
+            head = [*head, (b"connection", b"close")]
+        lines = (name + b": " + value + b"\r\n" for name, value in (*self.server_state.default_headers, *head))
+        self.transport.write(b"".join((STATUS_LINE[503], *lines, b"\r\n", body)))
+        self.cycle = _Refused()  # type: ignore[assignment]
+        self.on_response_complete()
+        if not stays:
+            self.transport.close()
 
     def _start(self) -> None:
         self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
