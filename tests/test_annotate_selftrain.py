@@ -12,7 +12,8 @@ from refsynth.core.run import RunFolder, folder_digest, read_jsonl
 from refsynth.core.types import Draft, Example
 from refsynth.metrics import softmax
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.gate import hold_out, safe_for
+from refsynth.pipeline.candidates import safe_for
+from refsynth.pipeline.gate import hold_out
 from refsynth.pipeline.lineage import trace_row
 from refsynth.pipeline.rows import read_rows
 from refsynth.pipeline.steps import run

@@ -16,7 +16,7 @@ from refsynth.core.types import Example
 from refsynth.data.text import clean
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.build import AUGMENTERS, make_augmenters
-from refsynth.pipeline.gate import safe_for
+from refsynth.pipeline.candidates import safe_for
 from refsynth.pipeline.lineage import trace_row
 from refsynth.pipeline.steps import run
 from refsynth.synthesis.augment import (

@@ -4,12 +4,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from refsynth.bench import active, drafting, scale
+from refsynth.bench import active, drafting, scale, trainer
 from refsynth.bench.active import needed
 from refsynth.bench.cells import Cells, interval
 from refsynth.bench.fewshot import FEWSHOT
 from refsynth.bench.loop import poison
 from refsynth.bench.names import NAMES, label_scores
+from refsynth.bench.peft import PEFT
 from refsynth.bench.sets import read_sample
 from refsynth.bench.suite import Check, Group, Suite
 from refsynth.core.errors import InputError
@@ -184,3 +185,27 @@ def test_strategies_are_held_against_random_labels(data, monkeypatch):
     for cell in cells.rows:
         cell["labels"] = 20.0 if cell["system"] == "random" else 10.0
     assert active._saving(cells, "badge")["value"] == pytest.approx(50)
+
+
+def test_the_trainers_ratios_are_taken_within_a_repeat(tmp_path):
+    cells = Cells(tmp_path / "trainer.jsonl")
+    for seed, (ours, theirs) in enumerate([(10, 30), (20, 50), (5, 5)]):
+        for system, seconds in ((trainer.OURS, ours), (trainer.THEIRS, theirs), (trainer.LARGER, theirs)):
+            key = {"set": "snips", "seed": seed, "shots": 12, "version": "1", "system": system}
+            cells.add({**key, "seconds": seconds, "cpu_seconds": seconds, "accuracy": 0.8 if system == trainer.OURS else 0.79})
+    speed, accuracy = trainer.outcome(cells)["checks"]
+    assert speed["value"] == pytest.approx(2.5) and speed["ok"]
+    assert accuracy["value"] == pytest.approx(1.0) and accuracy["n"] == 3
+    assert not trainer.outcome(Cells(tmp_path / "none.jsonl"))["checks"][0]["ok"]
+
+
+def test_the_bench_of_methods_shows_what_each_costs(tmp_path):
+    cells = Cells(tmp_path / "peft.jsonl")
+    cost = {"trainable": 1000, "steps": 10, "step_ms": 5.0, "peak_gib": 0.5, "adapter_kb": 4.0}
+    for system, points, share in (("finetune", 0.9, 1.0), ("lora", 0.88, 0.03)):
+        cells.add({"set": "snips", "seed": 0, "system": system, "accuracy": points, "share": share, **cost})
+    result = PEFT.outcome(cells)
+    gap, moved = result["checks"]
+    assert gap["value"] == pytest.approx(-2.0) and not gap["ok"]
+    assert moved["value"] == pytest.approx(3.0) and not moved["ok"]
+    assert "| lora | 1,000 | 3.00 | 5 | 10 | 0.50 | 4 |" in result["table"]

@@ -22,6 +22,7 @@ SECTIONS = {
     sections.FilterConfig: "filter.",
     sections.ReinforceConfig: "reinforce.",
     sections.SelftrainConfig: "selftrain.",
+    sections.TrainingConfig: "training.",
     sections.GateConfig: "gate.",
 }
 
@@ -31,6 +32,11 @@ def test_every_key_is_explained(model, prefix):
     text = (ROOT / "docs" / "config.md").read_text("utf-8")
     missing = [name for name in model.model_fields if f"| `{prefix}{name}` |" not in text]
     assert missing == []
+
+
+def test_every_learner_is_explained():
+    text = (ROOT / "docs" / "training.md").read_text("utf-8")
+    assert [name for name in sections.LearnerName.__args__ if f"| `{name}` |" not in text] == []
 
 
 def shown_commands():

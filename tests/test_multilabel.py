@@ -36,6 +36,7 @@ from refsynth.task import Task
 from refsynth.training.baseline import TfidfLearner
 from refsynth.training.finetune import FinetuneLearner
 from refsynth.training.head import NEVER, fit_label_heads
+from refsynth.training.trainer import Recipe
 
 LABELS = {"late": "something arrives late", "broken": "something is damaged", "money": "money is asked back"}
 names = st.text(min_size=1).filter(lambda name: not unfit_name(name))
@@ -74,6 +75,7 @@ def tree(**changes):
         ({"synthesis": {"ways": ["contrast"]}}, "synthesis.ways: contrast"),
         ({"synthesis": {"rounds": 3}}, "synthesis.rounds"),
         ({"reinforce": {"turns": 2}}, "reinforce.turns"),
+        ({"training": {"rdrop": 1}}, "training.rdrop"),
         *(
             ({"filter": {key: value}}, f"filter.{key} is for tasks of one label")
             for key, value in (
@@ -216,7 +218,7 @@ def test_each_head_is_a_logistic_regression_of_its_own():
 def test_full_fine_tuning_learns_several_labels(tiny_folder):
     rows = examples_(24)
     encoder = TransformerEncoder(tiny_folder, max_tokens=16)
-    fitted = FinetuneLearner(tuple(LABELS), encoder, epochs=40, rate=1e-3, link="sigmoid").fit(rows, (), seed=0)
+    fitted = FinetuneLearner(tuple(LABELS), encoder, recipe=Recipe(epochs=40, rate=1e-3), link="sigmoid").fit(rows, (), seed=0)
     said = ANY_LABELS.decide(metrics.sigmoid(fitted.logits([row.text for row in rows])))
     truth = ANY_LABELS.truth([row.label for row in rows], tuple(LABELS))
     assert metrics.micro_f1(truth, said) > 0.7

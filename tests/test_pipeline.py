@@ -23,10 +23,10 @@ from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline import build, job
 from refsynth.pipeline.author import Author
-from refsynth.pipeline.candidates import Candidate
+from refsynth.pipeline.candidates import Candidate, safe_for
 from refsynth.pipeline.choose import Chooser
 from refsynth.pipeline.drafts import write_drafts
-from refsynth.pipeline.gate import HeldOut, decide, safe_for
+from refsynth.pipeline.gate import HeldOut, decide
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.judged import judge_drafts
 from refsynth.pipeline.lineage import trace_row

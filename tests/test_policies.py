@@ -14,7 +14,7 @@ from refsynth.core.types import Completion, Example, Prompt
 from refsynth.models.predict import LinearHead
 from refsynth.models.reference import FolderGenerator
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.gate import safe_for
+from refsynth.pipeline.candidates import safe_for
 from refsynth.pipeline.lesson import Half, halves
 from refsynth.pipeline.policies import Curve
 from refsynth.pipeline.reward import RowJudge

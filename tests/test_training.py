@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
-from transformers import PreTrainedTokenizerFast
 
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.types import Example, Provenance
@@ -17,7 +17,9 @@ from refsynth.training.baseline import FrozenLearner, TfidfLearner
 from refsynth.training.contrastive import ContrastiveLearner, balanced_batches, contrastive_loss
 from refsynth.training.finetune import FinetuneLearner
 from refsynth.training.head import DRAFT_WEIGHT, fit_head, fit_head_to, fit_soft_head, row_weights
-from tiny_encoder import MAX_TOKENS, make_encoder, make_tokenizer
+from refsynth.training.methods import METHODS
+from refsynth.training.trainer import Recipe
+from tiny_encoder import MAX_TOKENS
 
 LABELS = ("late", "broken", "other")
 TEXTS = {
@@ -27,15 +29,13 @@ TEXTS = {
 TRAIN = [Example(f"row-{i}-{label}", text, label) for label, texts in TEXTS.items() for i, text in enumerate(texts)]
 
 
-@pytest.fixture(scope="session")
-def encoder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    make_encoder().save_pretrained(folder)
-    path = make_tokenizer(folder / "tokenizer.json")
-    PreTrainedTokenizerFast(
-        tokenizer_file=str(path), pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    ).save_pretrained(folder)
-    return TransformerEncoder(folder, max_tokens=MAX_TOKENS)
+@pytest.fixture(scope="module")
+def encoder(tiny_folder):
+    return TransformerEncoder(tiny_folder, max_tokens=MAX_TOKENS)
+
+
+def tuned(method, encoder):
+    return FinetuneLearner(LABELS, encoder, method=method, recipe=Recipe(epochs=5, batch=4, rate=METHODS[method].rate))
 
 
 MAKERS = {
@@ -45,7 +45,7 @@ MAKERS = {
     "contrastive": lambda encoder: ContrastiveLearner(
         LABELS, encoder, {"late": "it is late", "broken": "it is broken", "other": "else"}, steps=4
     ),
-    "finetune": lambda encoder: FinetuneLearner(LABELS, encoder, epochs=3, batch=4),
+    **{method: partial(tuned, method) for method in METHODS},
 }
 
 
@@ -80,7 +80,7 @@ def test_every_learner_survives_one_row_per_class_and_one_class(name, encoder):
 
 def test_early_stopping_keeps_the_best_epoch(encoder):
     dev = [Example("row-9", "where is the order", "late"), Example("row-10", "the mug is broken", "broken")]
-    learner = FinetuneLearner(LABELS, encoder, epochs=6, batch=4, rate=1e-3, patience=1)
+    learner = FinetuneLearner(LABELS, encoder, recipe=Recipe(epochs=6, batch=4, rate=1e-3, patience=1))
     fitted = learner.fit(TRAIN, dev, seed=0)
     loss = -np.log(softmax(fitted.logits([d.text for d in dev]))[[0, 1], [0, 1]]).mean()
     assert loss < np.log(3)

@@ -62,6 +62,8 @@ class Suite:
     """Systems that another suite measures on the same rows, with its name: they are not measured twice."""
     more: Callable[[Cells], list[dict[str, Any]]] = lambda cells: []
     """Checks that are not a difference of accuracies."""
+    notes: Callable[[Cells], str] = lambda cells: ""
+    """What stands below the table."""
 
     def measure(
         self, data: Path, results: Path, *, seeds: int, sets: Sequence[str] | None, quick: bool, say: Callable[[str], None]
@@ -93,7 +95,7 @@ class Suite:
             "machine": machine(),
             "rows": cells.rows,
             "checks": checks,
-            "table": table(values, names),
+            "table": "\n\n".join(part for part in (table(values, names), self.notes(cells)) if part),
         }
 
 

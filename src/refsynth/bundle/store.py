@@ -110,7 +110,7 @@ def save(folder: Path, contents: Contents) -> None:
 
 
 def _write(folder: Path, contents: Contents) -> None:
-    tensors = {"weights": contents.head.weights.astype(np.float32), "bias": contents.head.bias.astype(np.float32)}
+    tensors = {"weights": contents.head.weights.astype(np.float32, order="C"), "bias": contents.head.bias.astype(np.float32)}
     match contents.features:
         case EncoderFiles(folder=source):
             for name in ENCODER_FILES:

@@ -57,6 +57,11 @@ SUITES = {
         5,
         "What ships after rounds of drafts against SetFit and real rows alone, and after a generator that lies about its labels.",
     ),
+    "peft": (
+        "peft:PEFT",
+        3,
+        "Ways to fine-tune with 64 labels per class: accuracy, weights that move, step time, peak memory, size.",
+    ),
     "selection": (
         "selection:SELECTION",
         5,
@@ -119,6 +124,19 @@ def kinds(
     only = None if sets is None else tuple(sets.split(","))
     measured = measure(data, results, seeds=1 if quick else seeds, sets=only, quick=quick, version=refsynth.__version__, say=_say)
     _show(outcome(measured), as_json=as_json)
+
+
+@bench.command("trainer")
+def trainer(data: Data, results: Results = RESULTS, quick: Quick = False, as_json: Json = False) -> None:
+    """Fine-tuning against the trainer of transformers at its defaults: the same network, rows, epochs and rates.
+
+    Example: refsynth bench trainer --data ../data
+    """
+    import refsynth
+    from refsynth.bench.trainer import measure, outcome
+
+    _quiet()
+    _show(outcome(measure(data, results, version=refsynth.__version__, quick=quick, say=_say)), as_json=as_json)
 
 
 @bench.command("drafting")

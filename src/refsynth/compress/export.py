@@ -1,6 +1,6 @@
 """A trained encoder as ONNX: `int8.onnx` and `safe.onnx` over one `weights.bin`, beside `tokenizer.json`.
 
-Both graphs map token ids [N, T] and their mask [N, T] to mean-pooled embeddings [N, D] and read the same int8 weights.
+Both graphs map token ids [N, T] and their mask [N, T] to pooled embeddings [N, D] and read the same int8 weights.
 `int8.onnx` also quantises activations while it runs, which is fast; `safe.onnx` turns the weights back to fp32 first, which is
 right on every CPU (design/003-bundle.md). Knows nothing of labels and heads.
 """
@@ -27,6 +27,8 @@ from transformers import AutoModel
 
 from refsynth.core.errors import ModelError
 from refsynth.core.types import FloatArray, IntArray
+from refsynth.models.adapted import has_parts
+from refsynth.models.pooling import is_causal, pooled
 
 INT8, SAFE, WEIGHTS, TOKENIZER = "int8.onnx", "safe.onnx", "weights.bin", "tokenizer.json"
 OPSET = 17
@@ -57,7 +59,7 @@ def export_encoder(encoder: Path | torch.nn.Module, tokenizer: Path, out: Path, 
     out.mkdir(parents=True, exist_ok=True)
     model = encoder if isinstance(encoder, torch.nn.Module) else AutoModel.from_pretrained(encoder, dtype=torch.float32)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as work:
-        fused = _fuse(_trace(model, Path(work), normalize=normalize), model.config)
+        fused = _fuse(_trace(model, Path(work), normalize=normalize), model.config, altered=has_parts(model))
         tables = _quantize_tables(fused.graph)
         quantized = _quantize(fused, Path(work))
         safe = _dequantize_weights(fused, quantized)
@@ -71,7 +73,7 @@ def export_encoder(encoder: Path | torch.nn.Module, tokenizer: Path, out: Path, 
 
 
 class _Pooled(torch.nn.Module):
-    """The encoder with masked mean pooling: [N, T] -> [N, D]."""
+    """The encoder with its pooling: [N, T] -> [N, D]."""
 
     def __init__(self, encoder: torch.nn.Module, *, normalize: bool) -> None:
         super().__init__()
@@ -80,9 +82,8 @@ class _Pooled(torch.nn.Module):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Return the embeddings [N, D] of token ids [N, T]."""
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        weights = attention_mask.unsqueeze(-1).to(states.dtype)
-        pooled = (states * weights).sum(1) / weights.sum(1)
-        return torch.nn.functional.normalize(pooled, dim=-1) if self.normalize else pooled
+        vectors = pooled(states, attention_mask, self.encoder.config)
+        return torch.nn.functional.normalize(vectors, dim=-1) if self.normalize else vectors
 
 
 def _trace(model: Any, work: Path, *, normalize: bool) -> Path:
@@ -111,7 +112,11 @@ def _trace(model: Any, work: Path, *, normalize: bool) -> Path:
     return work / "traced.onnx"
 
 
-def _fuse(path: Path, config: Any) -> onnx.ModelProto:
+def _fuse(path: Path, config: Any, *, altered: bool) -> onnx.ModelProto:
+    if is_causal(config):
+        traced = onnx.load(path)  # of its attention the optimiser knows no pattern
+        traced.graph.output[0].type.tensor_type.shape.dim[1].dim_value = config.hidden_size
+        return traced
     options = FusionOptions("bert")
     options.enable_embed_layer_norm = False  # it would hide the embedding table from `_quantize_tables`
     fused = optimizer.optimize_model(
@@ -123,7 +128,8 @@ def _fuse(path: Path, config: Any) -> onnx.ModelProto:
         optimization_options=options,
     )
     found = fused.get_fused_operator_statistics()["Attention"]
-    if found != config.num_hidden_layers:
+    # Adapters and prefixes hide the pattern of an attention layer: its matrices are then quantised one by one.
+    if found != config.num_hidden_layers and not altered:
         raise ModelError(
             f"{found} of {config.num_hidden_layers} attention layers of this {config.model_type} were recognised",
             expected="an encoder of the BERT family",

@@ -29,6 +29,7 @@ from refsynth.core.sections import (
     SynthesisConfig,
     TaskKind,
     TrackerName,
+    TrainingConfig,
 )
 
 LEARNERS: Mapping[TaskKind, tuple[LearnerName, ...]] = {
@@ -53,6 +54,7 @@ ONE_LABEL_ONLY: Mapping[str, str] = {
     "filter.weights": "they are ranks within a label",
     "filter.targets": "a judge gives shares of one label against the others",
     "filter.smoothing": "it spreads one label over the others",
+    "training.rdrop": "it is the divergence of one label's probability against the others'",
 }
 """Options that need one label for each text, and why."""
 
@@ -83,6 +85,8 @@ class RunConfig(Section):
     """Which texts of an unlabelled file join the drafts."""
     learners: tuple[LearnerName, ...] = Field(default=LEARNERS["classify"], min_length=1)
     """What the gate chooses among, with and without drafts; other kinds of task have others, see docs/tasks.md."""
+    training: TrainingConfig = TrainingConfig()
+    """How learners that are fine-tuned are trained."""
     gate: GateConfig = GateConfig()
     """How the decision is made."""
     track: tuple[TrackerName, ...] = ()
@@ -178,6 +182,12 @@ class RunConfig(Section):
         trained = self.reference == "embedded" or isinstance(self.reference, FolderReference)
         if self.reinforce.turns and self.reinforce.policy == "adapter" and not trained:
             raise ValueError("reinforce.policy: adapter needs a reference with weights here (embedded or a folder); use bandit")
+        return self
+
+    @model_validator(mode="after")
+    def _check_causal(self) -> Self:
+        if "causal_lora" in self.learners and not (self.reference == "embedded" or isinstance(self.reference, FolderReference)):
+            raise ValueError("learners: causal_lora trains the reference, whose weights must be here (embedded or a folder)")
         return self
 
     @model_validator(mode="after")

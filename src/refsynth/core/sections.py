@@ -6,9 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-LearnerName = Literal["tfidf", "frozen", "contrastive", "finetune"]
+MethodName = Literal[
+    "finetune", "head", "bitfit", "lora", "adalora", "ia3", "prefix_tuning", "p_tuning", "prompt_tuning", "houlsby"
+]
+"""Ways to fine-tune an encoder."""
+
+LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "causal_lora"]
 TaskKind = Literal["classify", "pairs", "multilabel"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
@@ -213,6 +218,57 @@ class SelftrainConfig(Section):
     """The most texts of one label; 0 turns self-training off."""
     least: float = Field(default=0.75, ge=0.5, lt=1)
     """Least probability of the likeliest label against the runner-up alone."""
+
+
+class TrainingConfig(Section):
+    """How learners that are fine-tuned are trained: `finetune`, `lora` and the other methods of docs/training.md."""
+
+    epochs: int = Field(default=20, ge=1, le=1000)
+    """The most passes over the rows."""
+    batch: int = Field(default=16, ge=1, le=4096)
+    """Rows of a step."""
+    rate: float | None = Field(default=None, gt=0, le=1)
+    """Learning rate at its highest; the method's own if left out."""
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the steps over which the rate rises; after it the rate falls to 0."""
+    passes: int = Field(default=1, ge=1, le=256)
+    """Passes in which the rows of a step are computed, their gradients added up: more take less memory."""
+    checkpointing: bool = False
+    """Compute activations again on the way back instead of keeping them: less memory, a third more time."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of passes; weights stay in float32. `auto` takes bfloat16 where the processor multiplies it in hardware."""
+    dev: float = Field(default=0.15, ge=0, le=0.5)
+    """Share of the training rows that decides when to stop, where that makes 12 rows and 2 of each label; 0 turns it off."""
+    patience: int = Field(default=3, ge=1, le=1000)
+    """Epochs without a lower loss on those rows after which training ends."""
+    rank: int = Field(default=8, ge=1, le=512)
+    """Rank of LoRA; AdaLoRA starts with twice that and ends with it in the mean."""
+    prompt: int = Field(default=16, ge=1, le=256)
+    """Vectors of a prompt or prefix."""
+    bottleneck: int = Field(default=32, ge=1, le=4096)
+    """Width of bottleneck adapters."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """In the encoder and before the head."""
+    l2: float = Field(default=0.01, ge=0, le=10)
+    """Weight decay."""
+    smoothing: float = Field(default=0.0, ge=0, le=0.5)
+    """Share of what a row teaches that is spread evenly over all labels."""
+    mixup: float = Field(default=0.0, ge=0, le=10)
+    """`a` of Beta(a, a), by which embeddings and targets of two rows are mixed; 0 turns it off."""
+    adversarial: float = Field(default=0.0, ge=0, le=100)
+    """Length of the step up the gradient from a text's token embeddings, learnt from as well; 0 turns it off."""
+    rdrop: float = Field(default=0.0, ge=0, le=100)
+    """Weight of the divergence between two passes over a row with other dropout; 0 turns it off."""
+    averaging: Literal["none", "ema", "swa"] = "none"
+    """Weights that are kept: the last, their exponential moving average, or their mean over the last quarter of the epochs."""
+
+    @model_validator(mode="after")
+    def _check_passes(self) -> Self:
+        if self.rdrop and self.mixup:
+            raise ValueError("rdrop compares two passes over one row, mixup mixes rows: use one of them")
+        if self.rdrop and not self.dropout:
+            raise ValueError("rdrop needs dropout: without it both passes say the same")
+        return self
 
 
 class GateConfig(Section):

@@ -1,4 +1,4 @@
-"""The encoder as a torch module, for training: a transformer with mean pooling over tokens, as its authors trained it.
+"""The encoder as a torch module, for training: a transformer whose states of tokens are pooled to one vector.
 
 Together with the references the only torch in this layer. Texts are batched by length, so that work is proportional to tokens.
 """
@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from refsynth.core.pair import split_pair
 from refsynth.core.types import FloatArray
+from refsynth.models.adapted import read_parts, write_transformer
+from refsynth.models.pooling import is_causal, pooled
 from refsynth.models.tokenise import length_batches
 
 TOKENS_PER_BATCH = 1024
@@ -27,20 +29,24 @@ def has_bfloat16() -> bool:
 
 
 class TransformerEncoder(torch.nn.Module):
-    """A BERT-like encoder read from a folder. Gradients flow through `embed`; `encode` is for inference."""
+    """A BERT-like encoder or a causal language model from a folder. Gradients flow through `embed`; `encode` is for inference."""
 
     def __init__(self, folder: Path, *, prefix: str = "", max_tokens: int = 128) -> None:
         super().__init__()
         self.prefix = prefix
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
         self.transformer: Any = AutoModel.from_pretrained(
             folder,
             local_files_only=True,
             dtype=torch.float32,
             use_safetensors=True,
-            add_pooling_layer=False,
             attn_implementation="eager",  # a training step on short texts takes 0.7 of the time of the fused kernel, on a CPU
+            **({"use_cache": False} if is_causal(config) else {"add_pooling_layer": False}),
         )
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.transformer = read_parts(self.transformer, folder)
         self.dimension = int(self.transformer.config.hidden_size)
         self.max_tokens = min(max_tokens, int(self.transformer.config.max_position_embeddings))
 
@@ -49,8 +55,10 @@ class TransformerEncoder(torch.nn.Module):
         longest = min(self.max_tokens, limit or self.max_tokens)
         halves = [split_pair(self.prefix + text) or (self.prefix + text, None) for text in texts]
         if all(second is None for _, second in halves):
-            return list(self.tokenizer([first for first, _ in halves], truncation=True, max_length=longest)["input_ids"])
-        return [self.tokenizer(*pair, truncation=True, max_length=longest)["input_ids"] for pair in halves]
+            rows = list(self.tokenizer([first for first, _ in halves], truncation=True, max_length=longest)["input_ids"])
+        else:
+            rows = [self.tokenizer(*pair, truncation=True, max_length=longest)["input_ids"] for pair in halves]
+        return [ids or [int(self.tokenizer.pad_token_id)] for ids in rows]
 
     def embed(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return unit-length embeddings of token id rows: [N, D]."""
@@ -61,9 +69,8 @@ class TransformerEncoder(torch.nn.Module):
             ids[index, : len(row)] = torch.tensor(row)
             mask[index, : len(row)] = 1
         states = self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
-        weights = mask.unsqueeze(-1).to(states.dtype)
-        pooled = (states * weights).sum(1) / weights.sum(1)
-        return torch.nn.functional.normalize(pooled, dim=-1)
+        states = states[:, -width:]  # what peft puts before a text is no part of it
+        return torch.nn.functional.normalize(pooled(states, mask, self.transformer.config), dim=-1)
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return unit-length embeddings: [N, D], float32."""
@@ -79,7 +86,7 @@ class TransformerEncoder(torch.nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write the encoder so that `transformers` loads the folder (safetensors)."""
-        self.transformer.save_pretrained(folder, safe_serialization=True)
+        write_transformer(self.transformer, folder)
         backend = self.tokenizer.backend_tokenizer  # keeps the limits of its last call, which no file may depend on
         backend.no_truncation()
         backend.enable_padding(pad_id=int(self.tokenizer.pad_token_id), pad_token=self.tokenizer.pad_token)

@@ -18,8 +18,8 @@ from refsynth.core.run import file_digest, read_json, read_jsonl, seconds_of
 from refsynth.core.types import Draft
 from refsynth.evaluation import origins
 from refsynth.metrics import bootstrap
+from refsynth.pipeline.candidates import safe_for
 from refsynth.pipeline.finished import Finished
-from refsynth.pipeline.gate import safe_for
 from refsynth.pipeline.policies import Curve
 from refsynth.pipeline.rounds import Round
 from refsynth.pipeline.rows import Rows

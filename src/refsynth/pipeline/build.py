@@ -5,26 +5,29 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.protocols import Augmenter, Generator, Learner
-from refsynth.core.run import file_digest
+from refsynth.core.run import digest, file_digest
 from refsynth.core.sections import (
     ApertiumTranslation,
     AugmenterName,
     EndpointReference,
     FolderReference,
     LearnerName,
+    MethodName,
     Seq2SeqTranslation,
+    TrainingConfig,
 )
 from refsynth.data.language import UNKNOWN
 from refsynth.kinds import KINDS, ONE_LABEL, Kind
 from refsynth.models.catalog import encoder_for
-from refsynth.models.network import TransformerEncoder
+from refsynth.models.network import TransformerEncoder, has_bfloat16
 from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator
 from refsynth.models.reference.embedded import START, to_ctranslate2
 from refsynth.models.store import ModelStore
@@ -42,6 +45,9 @@ from refsynth.training.baseline import FrozenLearner, TfidfLearner
 from refsynth.training.contrastive import ContrastiveLearner
 from refsynth.training.finetune import FinetuneLearner
 from refsynth.training.head import Link
+from refsynth.training.methods import METHODS, Size
+from refsynth.training.objective import Robust
+from refsynth.training.trainer import Recipe
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,9 @@ class Workshop:
     language: str
     encoder: TransformerEncoder
     encoder_hash: str
+    training: TrainingConfig
+    checkpoints: Path | None
+    causal: Path | None
     kind: Kind = ONE_LABEL
 
     @property
@@ -61,19 +70,82 @@ class Workshop:
         return "sigmoid" if self.kind.several else "softmax"
 
 
-def make_workshop(task: Task, language: str, encoder: Path, *, max_tokens: int) -> Workshop:
-    """Return a workshop over the encoder in a folder."""
-    spec = encoder_for(language)
+def make_workshop(
+    task: Task, language: str, encoder: Path, *, max_tokens: int, checkpoints: Path | None = None, causal: Path | None = None
+) -> Workshop:
+    """Return a workshop over the encoder in a folder.
+
+    Args:
+        task: what is asked.
+        language: of the texts.
+        encoder: the folder.
+        max_tokens: the longest text.
+        checkpoints: folder of what a training that was killed goes on from.
+        causal: folder of the reference's weights, if a learner trains them.
+
+    Raises:
+        ConfigError: this processor has not what the configuration asks for.
+    """
+    spec, training = encoder_for(language), task.config.training
+    if training.precision == "bfloat16" and not has_bfloat16():
+        raise ConfigError(
+            "training.precision: this processor does not multiply bfloat16, and emulating it is slower than float32",
+            remedy="leave it out: auto takes what is fast here",
+        )
     loaded = TransformerEncoder(encoder, prefix=spec.prefix, max_tokens=min(max_tokens, spec.max_tokens))
+    begun = file_digest(encoder / "model.safetensors")
+    if causal is not None:
+        begun = digest([begun, *(file_digest(path) for path in sorted(causal.glob("*.safetensors")))])
     kind = KINDS[task.config.task]
-    return Workshop(task.labels, task.descriptions, language, loaded, file_digest(encoder / "model.safetensors"), kind)
+    return Workshop(task.labels, task.descriptions, language, loaded, begun, training, checkpoints, causal, kind)
+
+
+def _causal_lora(shop: Workshop) -> Learner:
+    """Return the learner that fine-tunes the reference as a classifier.
+
+    Raises:
+        ConfigError: the workshop has no reference.
+    """
+    if shop.causal is None:
+        raise ConfigError("learners: causal_lora needs the weights of a reference", remedy="fetch them: refsynth models fetch")
+    encoder = TransformerEncoder(shop.causal, prefix=shop.encoder.prefix, max_tokens=shop.encoder.max_tokens)
+    return _tuned(replace(shop, encoder=encoder), method="lora")
+
+
+def _tuned(shop: Workshop, *, method: MethodName) -> Learner:
+    """Return the learner that fine-tunes the workshop's encoder by a method."""
+    training = shop.training
+    recipe = Recipe(
+        epochs=training.epochs,
+        batch=training.batch,
+        rate=training.rate or METHODS[method].rate,
+        warmup=training.warmup,
+        passes=training.passes,
+        patience=training.patience,
+        l2=training.l2,
+        averaging=training.averaging,
+        bfloat16=None if training.precision == "auto" else training.precision == "bfloat16",
+    )
+    return FinetuneLearner(
+        shop.labels,
+        shop.encoder,
+        method=method,
+        recipe=recipe,
+        size=Size(training.rank, training.prompt, training.bottleneck),
+        dropout=training.dropout,
+        robust=Robust(training.smoothing, training.mixup, training.adversarial, training.rdrop),
+        checkpointing=training.checkpointing,
+        checkpoints=shop.checkpoints,
+        link=shop.link,
+    )
 
 
 LEARNERS: Mapping[LearnerName, Callable[[Workshop], Learner]] = {
     "tfidf": lambda shop: TfidfLearner(shop.labels, language=shop.language, link=shop.link),
     "frozen": lambda shop: FrozenLearner(shop.labels, shop.encoder, link=shop.link),
     "contrastive": lambda shop: ContrastiveLearner(shop.labels, shop.encoder, shop.descriptions),
-    "finetune": lambda shop: FinetuneLearner(shop.labels, shop.encoder, link=shop.link),
+    **{method: partial(_tuned, method=method) for method in METHODS},
+    "causal_lora": _causal_lora,
 }
 
 
@@ -124,7 +196,9 @@ def trainable(config: RunConfig, store: ModelStore) -> Trainable:
             return Trainable(store.path("smollm2-torch"), START)
         case FolderReference(folder=folder):
             return Trainable(folder, None)
-    raise ConfigError("reinforce.policy: adapter needs a reference with weights here", remedy="reinforce: {policy: bandit}")
+    raise ConfigError(
+        f"the reference {config.reference!r} has no weights here that could be trained", expected="embedded or a folder"
+    )
 
 
 def ready_trained(config: RunConfig, weights: Path, out: Path) -> None:

@@ -9,12 +9,40 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from refsynth.core.protocols import Learner, Predictor
+from refsynth.core.run import derive_seed
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft, Example
-from refsynth.quality.filter import kept
+from refsynth.data.split import fold_of
+from refsynth.data.text import near_groups
+from refsynth.kinds import ONE_LABEL, Kind
+from refsynth.training.methods import METHODS
 
-PREFERENCE: tuple[LearnerName, ...] = ("contrastive", "finetune", "frozen", "tfidf")
-"""Learners from the one that is best on most tasks to the one that is worst: who judges drafts, and who wins a draw."""
+PREFERENCE: tuple[LearnerName, ...] = (
+    "contrastive",
+    "finetune",
+    "lora",
+    "adalora",
+    "houlsby",
+    "bitfit",
+    "ia3",
+    "prefix_tuning",
+    "p_tuning",
+    "prompt_tuning",
+    "causal_lora",
+    "frozen",
+    "head",
+    "tfidf",
+)
+"""Learners from the one that is best on most tasks to the one that is worst: who judges drafts, and who wins a draw.
+
+The causal reference makes a bundle many times as large and slow, so it has to win clearly.
+"""
+
+TUNED = METHODS.keys() | {"causal_lora"}
+"""Learners that need to be told when to stop."""
+
+LEAST_DEV = 12
+"""Rows by which it can be told when to stop."""
 
 
 class Candidate(NamedTuple):
@@ -52,8 +80,12 @@ def fit_candidates(
     choose: Callable[[Predictor, Sequence[Example], Sequence[Draft]], list[Draft]],
     *,
     seed: int,
+    dev: float = 0.0,
+    kind: Kind = ONE_LABEL,
 ) -> Fitted:
     """Fit every learner to the real rows, and again to the real rows with the drafts that the best of them chooses.
+
+    A learner that is fine-tuned has some of the real rows to tell when to stop; neither these nor what has seen them train it.
 
     Args:
         learners: by name.
@@ -61,12 +93,39 @@ def fit_candidates(
         drafts: screened drafts, none of which has seen a row outside `real` that is to be predicted.
         choose: chooses among the drafts, given a judge that was fitted to the real rows.
         seed: of the training.
+        dev: share of the real rows that tell when to stop.
+        kind: of the task.
     """
-    fitted: dict[Candidate, Predictor] = {
-        Candidate(name, False): learner.fit(real, (), seed=seed) for name, learner in learners.items()
-    }
+    train, told = set_aside(real, dev, seed=seed, kind=kind) if TUNED & learners.keys() else (list(real), [])
+
+    def fit(name: LearnerName, selected: Sequence[Draft]) -> Predictor:
+        stops = name in TUNED and told
+        safe = safe_for(selected, frozenset(row.id for row in told)) if stops else selected
+        rows = [*(train if stops else real), *(draft.example for draft in safe)]
+        return learners[name].fit(rows, told if stops else (), seed=seed)
+
+    fitted: dict[Candidate, Predictor] = {Candidate(name, False): fit(name, ()) for name in learners}
     chosen = choose(fitted[Candidate(ranked(learners)[0], False)], real, drafts)
-    if selected := kept(chosen):
-        for name, learner in learners.items():
-            fitted[Candidate(name, True)] = learner.fit([*real, *selected], (), seed=seed)
+    if selected := [draft for draft in chosen if draft.dropped is None]:
+        fitted |= {Candidate(name, True): fit(name, selected) for name in learners}
     return Fitted(fitted, chosen)
+
+
+def safe_for(drafts: Sequence[Draft], held_out: frozenset[str]) -> list[Draft]:
+    """Return the drafts that owe nothing to the held-out rows: no prompt showed them, no reward came from them."""
+    return [d for d in drafts if d.example.provenance is None or held_out.isdisjoint(d.example.provenance.seen)]
+
+
+def set_aside(real: Sequence[Example], share: float, *, seed: int, kind: Kind = ONE_LABEL) -> tuple[list[Example], list[Example]]:
+    """Divide real rows into those to train on and those that tell when to stop; near-duplicates stay together.
+
+    None are set aside where that would be too few to tell: fewer than `LEAST_DEV`, or than 2 of each label in the mean.
+    """
+    least = max(LEAST_DEV, 2 * len({name for row in real for name in kind.names(row.label)}))
+    if round(share * len(real)) < least:
+        return list(real), []
+    groups = near_groups([row.text for row in real])
+    folds = fold_of(real, folds=round(1 / share), seed=derive_seed(seed, "dev"), groups=groups, names=kind.names)
+    return [row for row, fold in zip(real, folds, strict=True) if fold], [
+        row for row, fold in zip(real, folds, strict=True) if not fold
+    ]

@@ -70,6 +70,7 @@ def fit_final(
         "labels": task.config.labels,
         "learners": list(learners),
         "filter": task.config.digest_of("filter"),
+        "training": task.config.digest_of("training"),
         "encoder": shop.encoder_hash,
         "seed": task.config.seed,
     }
@@ -78,7 +79,7 @@ def fit_final(
 
     def make(out: Path) -> None:
         seed = derive_seed(task.config.seed, "final")
-        fitted = fit_candidates(learners, real, drafts, choose, seed=seed)
+        fitted = fit_candidates(learners, real, drafts, choose, seed=seed, dev=task.config.training.dev, kind=shop.kind)
         encoders = {str(name): model for name, model in fitted.predictors.items() if isinstance(model, EncoderPredictor)}
         save_predictors(encoders, out, base=shop.encoder)
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in fitted.drafts])

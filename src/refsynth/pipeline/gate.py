@@ -21,7 +21,7 @@ from refsynth.core.types import Draft, Example, FloatArray, IntArray, Metric
 from refsynth.kinds import KINDS, ONE_LABEL, Kind, given_labels
 from refsynth.metrics import bootstrap, paired_gain
 from refsynth.models.predict import logits_of
-from refsynth.pipeline.candidates import PREFERENCE, Candidate, Fitted, fit_candidates
+from refsynth.pipeline.candidates import PREFERENCE, Candidate, Fitted, fit_candidates, safe_for
 from refsynth.pipeline.rows import Rows
 from refsynth.task import Task
 
@@ -93,11 +93,6 @@ class Decision:
         return f"{self.reason}{measured} -> shipping {self.shipped}"
 
 
-def safe_for(drafts: Sequence[Draft], held_out: frozenset[str]) -> list[Draft]:
-    """Return the drafts that owe nothing to the held-out rows: no prompt showed them, no reward came from them."""
-    return [d for d in drafts if d.example.provenance is None or held_out.isdisjoint(d.example.provenance.seen)]
-
-
 def hold_out(
     rows: Rows,
     drafts: Sequence[Draft],
@@ -139,14 +134,12 @@ def hold_out(
         key = {
             "rows": folder.hash_of("rows"),
             "drafts": digest([draft.to_json() for draft in safe]),
-            "config": config.digest_of("learners", "labels", "filter", "seed"),
+            "config": config.digest_of("learners", "labels", "filter", "training", "seed"),
             "encoder": encoder,
         }
         if pool:
             key["pool"] = pool
-        if kind.several:
-            key["task"] = config.task
-        fit = partial(fit_candidates, learners, train, safe, choose, seed=seed)
+        fit = partial(fit_candidates, learners, train, safe, choose, seed=seed, dev=config.training.dev, kind=kind)
         make = partial(_ask, fit, [example.text for example in held])
         step = folder.step(f"gate-{repeat}-{fold}", key, make)
         for name, values in read_json(step / "logits.json").items():

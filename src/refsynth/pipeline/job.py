@@ -14,7 +14,7 @@ from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.author import Author
-from refsynth.pipeline.build import LEARNERS, Workshop, make_augmenters, make_generator, make_workshop
+from refsynth.pipeline.build import LEARNERS, Workshop, make_augmenters, make_generator, make_workshop, trainable
 from refsynth.pipeline.candidates import ranked
 from refsynth.pipeline.choose import Chooser
 from refsynth.pipeline.drafts import LONGEST_DRAFT, Written, can_write, screen_drafts, write_drafts
@@ -57,7 +57,9 @@ class Job:
         """
         rows = read_rows(task, folder, skip_bad=skip_bad)
         encoder = prepare_encoder(task, rows, store, folder)
-        shop = make_workshop(task, rows.language, encoder, max_tokens=MAX_TOKENS)
+        checkpoints = folder.path / "checkpoints"
+        causal = trainable(task.config, store).folder if "causal_lora" in task.config.learners else None
+        shop = make_workshop(task, rows.language, encoder, max_tokens=MAX_TOKENS, checkpoints=checkpoints, causal=causal)
         return cls(task, rows, shop, store, folder, watch, skip_bad=skip_bad)
 
     @cached_property

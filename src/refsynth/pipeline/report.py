@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import numpy as np
 import refsynth
 from refsynth.bundle.model import load
 from refsynth.core.run import write_atomic
+from refsynth.core.sections import LearnerName
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.evaluation import sections
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
@@ -28,7 +29,22 @@ from refsynth.quality.filter import kept
 TIMED = 128
 """Texts in the batch that the bundle's speed is taken on."""
 
-NAMES = {"tfidf": "TF-IDF + LR", "frozen": "frozen encoder + LR", "contrastive": "contrastive", "finetune": "full fine-tuning"}
+NAMES: Mapping[LearnerName, str] = {
+    "tfidf": "TF-IDF + LR",
+    "frozen": "frozen encoder + LR",
+    "contrastive": "contrastive",
+    "finetune": "full fine-tuning",
+    "head": "frozen encoder + head",
+    "bitfit": "BitFit",
+    "lora": "LoRA",
+    "adalora": "AdaLoRA",
+    "ia3": "IA3",
+    "prefix_tuning": "prefix tuning",
+    "p_tuning": "P-tuning",
+    "prompt_tuning": "prompt tuning",
+    "houlsby": "bottleneck adapters",
+    "causal_lora": "reference + LoRA",
+}
 
 
 class Paths(NamedTuple):

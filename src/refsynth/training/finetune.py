@@ -1,30 +1,41 @@
-"""Full fine-tuning: cross-entropy through a linear head and the whole encoder, stopped early on a validation fold."""
+"""Fine-tuning: cross-entropy through a linear head and an encoder, of which a method moves all or some of the weights."""
 
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from refsynth.core.run import digest
+from refsynth.core.sections import MethodName
 from refsynth.core.types import Example, FloatArray
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
-from refsynth.training.head import Link, classes_of, marks_of
-from refsynth.training.schedule import Tuner
+from refsynth.training.head import Link
+from refsynth.training.methods import METHODS, USUAL, Adapted, Size
+from refsynth.training.objective import LOSSES, PLAIN, SCALE, Objective, Robust, targets_of
+from refsynth.training.trainer import SAVE_SECONDS, Recipe, Trainer
 
-SCALE = 10.0
-"""Embeddings have unit length: logits start with a range that a softmax can use."""
+
+class Effort(NamedTuple):
+    """What a fit took: parameters that moved, the head's among them; parameters in all; and the seconds of each step."""
+
+    trainable: int
+    parameters: int
+    steps: tuple[float, ...]
 
 
 class FinetuneLearner:
     """Fine-tunes a copy of the encoder with a head; the given encoder is left as it is.
 
     With a validation set the epoch with the lowest validation loss is kept, and training ends after `patience` epochs without a
-    better one. Without, it runs for `epochs`.
+    better one. Without, it runs for all epochs. Weights and targets of the examples count.
     """
 
     def __init__(
@@ -32,16 +43,38 @@ class FinetuneLearner:
         labels: tuple[str, ...],
         encoder: TransformerEncoder,
         *,
-        epochs: int = 20,
-        batch: int = 16,
-        rate: float = 5e-5,
+        method: MethodName = "finetune",
+        recipe: Recipe | None = None,
+        size: Size = USUAL,
         dropout: float = 0.1,
-        patience: int = 3,
+        robust: Robust = PLAIN,
+        checkpointing: bool = False,
+        checkpoints: Path | None = None,
+        every: float = SAVE_SECONDS,
         link: Link = "softmax",
     ) -> None:
-        self._labels, self._encoder = labels, encoder
-        self._epochs, self._batch, self._rate = epochs, batch, rate
-        self._dropout, self._patience, self._link = dropout, patience, link
+        """Take the encoder to start from.
+
+        Args:
+            labels: of the task.
+            encoder: stays as it is.
+            method: which weights move.
+            recipe: how they are trained; the usual one at the method's own rate if left out.
+            size: of what the method adds.
+            dropout: in the encoder and before the head.
+            robust: changes to the loss.
+            checkpointing: compute activations again on the way back instead of keeping them: less memory, more time.
+            checkpoints: folder of what a killed fit goes on from.
+            every: seconds between two checkpoints.
+            link: how logits become probabilities.
+        """
+        self._labels, self._encoder, self._method = labels, encoder, METHODS[method]
+        self._recipe = recipe or Recipe(rate=METHODS[method].rate)
+        self._size, self._dropout, self._robust = size, dropout, robust
+        self._checkpointing, self._checkpoints, self._every = checkpointing, checkpoints, every
+        self._link = link
+        self._key = [method, asdict(self._recipe), size, dropout, asdict(robust), checkpointing, link]
+        self.effort: Effort | None = None
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor:
         """Fit to the examples."""
@@ -50,52 +83,54 @@ class FinetuneLearner:
         head = torch.nn.Linear(encoder.dimension, len(self._labels))
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
-        rows = encoder.tokenize([example.text for example in train])
-        truth = self._truth(train)
+        adapted = self._adapt(encoder, steps=self._recipe.epochs * -(-len(train) // self._recipe.batch))
+        trainer = Trainer(
+            encoder,
+            head,
+            self._recipe,
+            seed=seed,
+            companion=adapted.companion,
+            checkpoint=self._checkpoint(train, dev, seed),
+            every=self._every,
+        )
+        objective = Objective(encoder, head, train, self._labels, dropout=self._dropout, robust=self._robust, link=self._link)
         encoder.train()
-        tuner = Tuner([encoder, head], rate=self._rate, head=head, steps=self._epochs * -(-len(rows) // self._batch))
-        rng = np.random.default_rng(seed)
-        best: tuple[float, Any] = (np.inf, None)
-        waited = 0
-        for _ in range(self._epochs):
-            order = rng.permutation(len(rows))
-            for start in range(0, len(order), self._batch):
-                chosen = order[start : start + self._batch]
-                tuner.step(partial(self._batch_loss, encoder, head, [rows[i] for i in chosen], truth[chosen]))
-            if not dev:
-                continue
-            loss = self._loss(encoder, head, dev)
-            if loss < best[0]:
-                best, waited = (loss, (copy.deepcopy(encoder.state_dict()), copy.deepcopy(head.state_dict()))), 0
-            else:
-                waited += 1
-            if waited >= self._patience:
-                break
-        if best[1] is not None:
-            encoder.load_state_dict(best[1][0])
-            head.load_state_dict(best[1][1])
+        trainer.fit(objective, (lambda: self._loss(encoder, head, dev)) if dev else None)
+        self.effort = _effort(encoder, head, trainer.seconds)
         encoder.eval()
-        weights: FloatArray = SCALE * head.weight.detach().numpy().T
+        encoder.transformer = adapted.finish()
+        encoder.eval().requires_grad_(False)
+        weights: FloatArray = np.ascontiguousarray(SCALE * head.weight.detach().numpy().T)
         return EncoderPredictor(self._labels, encoder, LinearHead(weights, head.bias.detach().numpy()))
 
-    def _batch_loss(
-        self, encoder: TransformerEncoder, head: torch.nn.Linear, rows: Sequence[Sequence[int]], truth: torch.Tensor
-    ) -> torch.Tensor:
-        features = torch.nn.functional.dropout(SCALE * encoder.embed(rows), self._dropout)
-        return self._cross_entropy(head(features).float(), truth)
+    def _adapt(self, encoder: TransformerEncoder, *, steps: int) -> Adapted:
+        """Prepare a copy of the encoder for training."""
+        encoder.requires_grad_(True)
+        adapted = self._method.adapt(encoder.transformer, self._size, steps)
+        encoder.transformer = adapted.transformer
+        for module in encoder.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = self._dropout
+        if self._checkpointing:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # its new name is not in every transformers that we take
+                encoder.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        return adapted
 
     def _loss(self, encoder: TransformerEncoder, head: torch.nn.Linear, dev: Sequence[Example]) -> float:
         features = torch.from_numpy(SCALE * encoder.encode([example.text for example in dev]))
         with torch.inference_mode():
-            return float(self._cross_entropy(head(features), self._truth(dev)))
+            truth = torch.from_numpy(targets_of(dev, self._labels, link=self._link)).float()
+            return float(LOSSES[self._link](head(features), truth).mean())
 
-    def _truth(self, examples: Sequence[Example]) -> torch.Tensor:
-        if self._link == "sigmoid":
-            return torch.from_numpy(marks_of(examples, self._labels)).float()
-        return torch.from_numpy(classes_of(examples, self._labels))
+    def _checkpoint(self, train: Sequence[Example], dev: Sequence[Example], seed: int) -> Path | None:
+        if self._checkpoints is None:
+            return None
+        rows = [[example.to_json() for example in examples] for examples in (train, dev)]
+        begun = {name: float(weight.detach().sum()) for name, weight in self._encoder.named_parameters()}
+        return self._checkpoints / f"{digest([self._key, self._labels, begun, rows, seed])[:24]}.safetensors"
 
-    def _cross_entropy(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Return the mean over rows; of labels that are each a question of their own the sum."""
-        if self._link == "sigmoid":
-            return torch.nn.functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(1).mean()
-        return torch.nn.functional.cross_entropy(logits, truth)
+
+def _effort(encoder: torch.nn.Module, head: torch.nn.Module, seconds: Sequence[float]) -> Effort:
+    counts = [(p.numel(), p.requires_grad) for module in (encoder, head) for p in module.parameters()]
+    return Effort(sum(n for n, moves in counts if moves), sum(n for n, _ in counts), tuple(seconds))

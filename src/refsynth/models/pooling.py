@@ -1,0 +1,22 @@
+"""From the states of tokens to one vector per text: their mean, or the last where a model reads from left to right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+def is_causal(config: Any) -> bool:
+    """Tell whether a model of this configuration sees only what stands before a token."""
+    kind = config.model_type
+    return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+def pooled(states: torch.Tensor, mask: torch.Tensor, config: Any) -> torch.Tensor:
+    """Return one vector per text [N, D] of states [N, T, D], padded on the right where the mask [N, T] is 0."""
+    if is_causal(config):
+        return states[torch.arange(states.shape[0]), mask.sum(1) - 1]
+    weights = mask.unsqueeze(-1).to(states.dtype)
+    return (states * weights).sum(1) / weights.sum(1)
