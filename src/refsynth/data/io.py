@@ -10,15 +10,16 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from refsynth.core.errors import DataError, nearest
-from refsynth.core.labelset import JOINER, NONE, join_labels, split_labels
+from refsynth.core.labelset import join_labels, split_labels
 from refsynth.core.pair import join_pair
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
 from refsynth.data.account import Reason, SkippedRow, describe_skipped, describe_thin, write_skipped
 from refsynth.data.columns import check_columns, text_columns
+from refsynth.data.labels import as_label, as_labels
 from refsynth.data.records import Fault, Format, Record, Table, kind_of, open_table, standard_input
 from refsynth.data.text import clean, normalise
 
@@ -178,25 +179,6 @@ def _text_of(record: Record, columns: Columns) -> str:
 
 def _no_string(name: str, value: object) -> str:
     return f"'{name}' is a JSON {kind_of(value)}, expected a string"
-
-
-def as_label(value: Any) -> str | None:
-    """Return a cell as a label: empty where nothing stands, None where it cannot be one."""
-    if value is None or isinstance(value, bool):
-        return "" if value is None else str(value).lower()
-    if isinstance(value, float) and value.is_integer():  # what spreadsheets and data frames make of class numbers
-        value = int(value)
-    return clean(str(value)) if isinstance(value, str | int | float) else None
-
-
-def as_labels(value: Any, separator: str) -> str | None:
-    """Return a JSON list, or the parts of a cell, as a set of labels: empty where nothing stands, None where it cannot be one."""
-    if not isinstance(value, (list, tuple)):
-        cell = as_label(value)
-        parts = cell.split(separator) if cell and cell != NONE else []
-        return JOINER.join(part.strip() for part in parts if part.strip()) or cell
-    names = [as_label(name) for name in value]
-    return JOINER.join(dict.fromkeys(name for name in names if name)) or NONE if all(names) else None
 
 
 def _label_of(record: Record, columns: Columns, separator: str | None) -> str | None:

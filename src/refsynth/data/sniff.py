@@ -12,7 +12,7 @@ from refsynth.core.config import SEPARATOR
 from refsynth.core.errors import DataError
 from refsynth.core.labelset import split_labels
 from refsynth.data.columns import guess_label, guess_text
-from refsynth.data.io import as_label, as_labels
+from refsynth.data.labels import as_label, as_labels
 from refsynth.data.records import Format, Record, open_table
 
 _SAMPLE = 2000  # rows that columns are guessed from
