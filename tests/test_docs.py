@@ -24,6 +24,7 @@ SECTIONS = {
     sections.SelftrainConfig: "selftrain.",
     sections.TrainingConfig: "training.",
     sections.GateConfig: "gate.",
+    sections.CompressConfig: "compress.",
 }
 
 

@@ -35,6 +35,7 @@ def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
         _labels(manifest),
         "## How good it is",
         _metrics(manifest),
+        *_tiers(manifest),
         "## When it does not answer",
         _abstention(manifest),
         "## Data",
@@ -78,6 +79,19 @@ def _metrics(manifest: Manifest) -> str:
 
 def _sorted(manifest: Manifest) -> Iterable[tuple[str, Figure]]:
     return sorted(manifest.metrics.items())
+
+
+def _tiers(manifest: Manifest) -> list[str]:
+    if manifest.first is None:
+        return []
+    found = manifest.first.certificate
+    bar = manifest.first.threshold
+    certified = (
+        f"A static tier answers where its confidence is at least {bar:.3f}, about {found.share:.0%} of texts; the encoder "
+        f"answers the others. With {1 - found.delta:.0%} confidence at most {found.alpha:.1%} of texts are answered otherwise "
+        f"than by the encoder alone, tested on {found.n:,} unlabelled texts ({found.disagreed} answered otherwise). It assumes:"
+    )
+    return ["## Two tiers", certified, "\n".join(f"- {line}" for line in found.assumptions)]
 
 
 def _abstention(manifest: Manifest) -> str:

@@ -6,6 +6,7 @@ writer put there, no more and no less. That says nothing of who the writer was: 
 
 from __future__ import annotations
 
+import math
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from refsynth.kinds import Kind as Answers
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 16 << 20
+VOID_LEVEL = 0.01
 Kind = Literal["encoder", "tfidf", "static", "cascade"]
 
 
@@ -116,7 +118,6 @@ class Certificate(_Part):
 
     With probability 1 - `delta` over the draw of the `n` texts, at most the share `alpha` of texts drawn like them is answered
     otherwise than the second tier would. Of the `n` the first tier answered `answered`, `disagreed` of them otherwise.
-    `confidences` are its confidences on them at 0%, 1%, ... 100%: later texts that differ void the certificate.
     """
 
     alpha: float = Field(gt=0, lt=1)
@@ -124,13 +125,21 @@ class Certificate(_Part):
     n: int = Field(ge=1)
     answered: int = Field(ge=0)
     disagreed: int = Field(ge=0)
-    confidences: Annotated[tuple[float, ...], Field(min_length=101, max_length=101)]
     assumptions: tuple[str, ...]
 
     @property
     def share(self) -> float:
         """The share of texts that the first tier is expected to answer."""
         return self.answered / self.n
+
+    def shifted(self, answered: int, n: int) -> bool:
+        """Return whether so many answered of `n` later texts mean that these are drawn otherwise: the certificate is void.
+
+        The two shares differ by more than chance gives 99 times of 100 (Hoeffding's bound of each, at most half of 1% together).
+        A shift that leaves the share as it was goes unseen.
+        """
+        slack = math.sqrt(math.log(2 / VOID_LEVEL) / 2) * math.sqrt(1 / self.n + 1 / max(n, 1))
+        return n > 0 and abs(answered / n - self.share) > slack
 
 
 class FirstTier(_Part):

@@ -62,9 +62,9 @@ class Model:
         return tuple(label.name for label in self.manifest.labels)
 
     @property
-    def second(self) -> Tier | None:
-        """The second tier, as far as it has been needed."""
-        return self._second
+    def opened(self) -> tuple[str, ...]:
+        """The tiers that have been opened so far."""
+        return tuple(tier.variant for tier in (self._first, self._second) if tier is not None)
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
         """Return unnormalised log-probabilities before calibration: [N, K]."""
@@ -88,10 +88,6 @@ class Model:
         if passed.any():
             said[passed] = self._opened().probabilities([ready[place] for place in np.flatnonzero(passed)])
         return Answered(said, passed)
-
-    def confidences(self, texts: Sequence[str]) -> FloatArray:
-        """Return the confidence of the tier that sees every text [N]."""
-        return np.asarray(self._first.probabilities([clean(text) for text in texts]).max(1))
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Return one prediction per text; it abstains where its probability is below the calibrated threshold."""
@@ -122,7 +118,7 @@ class Model:
         if not isinstance(self._first.predictor, (TfidfPredictor, StaticPredictor)):
             return False
         first = self.manifest.first
-        return first is None or bool(self.confidences([text])[0] >= first.threshold)
+        return first is None or bool(self._first.probabilities([clean(text)]).max() >= first.threshold)
 
     def contributions(self, text: str, label: str) -> Contributions | None:
         """Return what each n-gram or token says for a label, exactly, or None where an encoder answers, which is not additive."""

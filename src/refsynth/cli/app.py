@@ -12,7 +12,23 @@ import sys
 import typer
 
 import refsynth
-from refsynth.cli import bench, demo, doctor, evaluate, init, keys, label, models, parts, predict, record, run, serve, trace
+from refsynth.cli import (
+    bench,
+    demo,
+    doctor,
+    evaluate,
+    explain,
+    init,
+    keys,
+    label,
+    models,
+    parts,
+    predict,
+    record,
+    run,
+    serve,
+    trace,
+)
 from refsynth.cli.screen import err
 from refsynth.core.errors import RefsynthError
 
@@ -32,6 +48,7 @@ app.command("filter")(parts.filter_drafts)
 app.command("reinforce")(parts.reinforce)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
+app.command("explain")(explain.explain)
 app.command("trace")(trace.trace)
 app.command("serve")(serve.serve)
 app.command("reload")(serve.reload)

@@ -152,6 +152,19 @@ def drafting(data: Data, results: Results = RESULTS, quick: Quick = False, as_js
     _show(outcome(measure(data, results, version=refsynth.__version__, quick=quick, say=_say)), as_json=as_json)
 
 
+@bench.command("cascade")
+def cascade(data: Data, results: Results = RESULTS, quick: Quick = False, as_json: Json = False) -> None:
+    """A static student and a certified cascade against the int8 model: speed, macro-F1, 200 calibrations, a planted shift.
+
+    Example: refsynth bench cascade --data ../data --quick
+    """
+    import refsynth
+    from refsynth.bench.cascade import measure, outcome
+
+    _quiet()
+    _show(outcome(measure(data, results, version=refsynth.__version__, quick=quick, say=_say)), as_json=as_json)
+
+
 @bench.command("serve")
 def serve(
     bundle: Annotated[

@@ -16,7 +16,7 @@ from refsynth.cli.screen import out, print_json
 from refsynth.models.catalog import CATALOG
 from refsynth.models.store import ModelStore
 
-FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "asimddp", "i8mm")
 """Processor features that int8 inference runs faster with."""
 
 

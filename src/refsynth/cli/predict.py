@@ -62,6 +62,7 @@ def predict(
         return
     rate = tally.rows / max(time.monotonic() - started, 1e-9)
     err.print(f"{tally.rows:,} rows: {tally.describe()}   {rate:,.0f} rows/s", markup=False)
+    warn_shift(model, tally.by_static, tally.predicted)
 
 
 @dataclass
@@ -71,6 +72,7 @@ class Tally:
     predicted: int = 0
     unsure: int = 0
     unreadable: int = 0
+    by_static: int = 0
 
     @property
     def rows(self) -> int:
@@ -108,6 +110,19 @@ def pair_of(model: Model, wanted: str | None) -> str | None:
     return None
 
 
+def warn_shift(model: Model, answered: int, n: int) -> None:
+    """Say so where the first tier of a cascade answered another share of texts than its certificate was made for."""
+    first = model.manifest.first
+    if first is not None and first.certificate.shifted(answered, n):
+        found = first.certificate
+        err.print(
+            f"warning: the static tier answered {answered / n:.0%} of these texts, and {found.share:.0%} of those that it was "
+            f"certified on: they are drawn otherwise, and the certificate (at most {found.alpha:.1%} answered otherwise than "
+            "by the model alone) does not hold for them. Run the task again with such texts in data.pool.",
+            markup=False,
+        )
+
+
 def read_rows(
     file: str, *, columns: Columns, delimiter: str | None, encoding: str | None, separator: str | None = None
 ) -> Iterator[Row | BadRow]:
@@ -143,6 +158,7 @@ def _chunk_records(model: Model, chunk: Sequence[Row | BadRow], tally: Tally) ->
         answer = next(answers)
         tally.predicted += 1
         tally.unsure += answer.abstain
+        tally.by_static += answer.tier == "static"
         yield {
             "row": row.number,
             **({} if row.id is None else {"id": row.id}),

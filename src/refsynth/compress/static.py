@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import io
+import logging
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from itertools import chain
@@ -24,8 +25,10 @@ from refsynth.models.predict import LinearHead
 
 DIMENSIONS = 256
 SPREAD = 0.3
-"""Standard deviation that the table starts with: model2vec's own is that of the teacher's last layer, which differs by encoder."""
+"""Standard deviation that the table starts with; that of model2vec differs by encoder."""
 EPOCHS = 15
+LEAST_STEPS = 600
+"""Where texts are few, they are passed over more often."""
 BATCH = 64
 RATE = 5e-3
 DROPOUT = 0.2
@@ -39,6 +42,7 @@ def token_table(encoder: TransformerEncoder) -> FloatArray:
     """
     distill = require("model2vec.distill", extra="train")
     width = min(DIMENSIONS, encoder.dimension)
+    logging.getLogger("skeletoken").setLevel(logging.ERROR)  # it warns of what BERT's own tokenizers have
     # The library resizes the model that it is given, and shows its progress.
     with redirect_stderr(io.StringIO()):
         made: Any = distill.distill_from_model(
@@ -53,28 +57,25 @@ def token_table(encoder: TransformerEncoder) -> FloatArray:
     return out * (SPREAD / max(float(table.std()), 1e-9))
 
 
-def fit_static(
-    table: FloatArray, rows: Sequence[Sequence[int]], targets: FloatArray, *, seed: int, epochs: int = EPOCHS
-) -> LinearHead:
+def fit_static(table: FloatArray, rows: Sequence[Sequence[int]], targets: FloatArray, *, seed: int) -> LinearHead:
     """Return votes [V, K] and bias [K] that were taught by cross-entropy.
 
     Tokens that no row has keep their place in the table: what they vote for is what the head makes of their neighbours.
 
     Args:
         table: where each token starts [V, D].
-        rows: token ids of the N texts, without special tokens.
+        rows: token ids of the N texts, at least one each, without special tokens.
         targets: what the teacher says of the texts, probabilities [N, K].
         seed: of the order and the dropout.
-        epochs: passes over the texts.
     """
     torch.manual_seed(seed)
-    rows = [row or [0] for row in rows]
     seen = np.unique(np.fromiter(chain.from_iterable(rows), np.intp))
     place = np.zeros(len(table), np.intp)
     place[seen] = np.arange(len(seen))
     bag = torch.nn.EmbeddingBag.from_pretrained(torch.from_numpy(np.asarray(table, np.float32)[seen]), freeze=False, mode="mean")
     head = torch.nn.Linear(table.shape[1], targets.shape[1])
     optimiser = torch.optim.Adam([{"params": bag.parameters(), "lr": RATE}, {"params": head.parameters(), "lr": 2 * RATE}])
+    epochs = max(EPOCHS, LEAST_STEPS * BATCH // len(rows))
     steps = epochs * -(-len(rows) // BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
     wanted, rng = torch.from_numpy(np.asarray(targets, np.float32)), np.random.default_rng(seed)
@@ -88,7 +89,7 @@ def fit_static(
             logits = head(torch.nn.functional.dropout(features, DROPOUT))
             loss = torch.nn.functional.cross_entropy(logits, wanted[chosen])
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
     tuned = np.array(table, np.float32)

@@ -17,6 +17,7 @@ from refsynth.core.errors import ConfigError, nearest
 from refsynth.core.labelset import JOINER, NONE, unfit_name
 from refsynth.core.sections import (
     BRANCHES,
+    CompressConfig,
     DataConfig,
     FilterConfig,
     FolderReference,
@@ -54,6 +55,7 @@ ONE_LABEL_ONLY: Mapping[str, str] = {
     "filter.weights": "they are ranks within a label",
     "filter.targets": "a judge gives shares of one label against the others",
     "filter.smoothing": "it spreads one label over the others",
+    "compress.tiers": "a student learns one label against the others",
     "training.rdrop": "it is the divergence of one label's probability against the others'",
 }
 """Options that need one label for each text, and why."""
@@ -89,6 +91,8 @@ class RunConfig(Section):
     """How learners that are fine-tuned are trained."""
     gate: GateConfig = GateConfig()
     """How the decision is made."""
+    compress: CompressConfig = CompressConfig()
+    """What ships: the trained model, a faster student of it, or both."""
     track: tuple[TrackerName, ...] = ()
     """Trackers that get the curves of reinforcement and rounds, as files in RUN/track; nothing is sent."""
     seed: int = Field(default=0, ge=0, lt=2**31)

@@ -280,6 +280,17 @@ class GateConfig(Section):
     """Training seeds per fold."""
 
 
+class CompressConfig(Section):
+    """What ships: the trained model, a faster student of it, or both."""
+
+    tiers: Literal["one", "static", "cascade"] = "one"
+    """`one`: as trained. `static`: a student without a transformer. `cascade`: the student, then the model where it is unsure."""
+    disagreement: float = Field(default=0.02, gt=0, le=0.5)
+    """Of a cascade: the largest share of all texts that may be answered otherwise than the model alone would."""
+    delta: float = Field(default=0.1, gt=0, le=0.5)
+    """The chance that this is broken; half of `data.pool` is set aside to see to it."""
+
+
 BRANCHES: Mapping[str, type[Section]] = {
     "EndpointReference": EndpointReference,
     "FolderReference": FolderReference,

@@ -293,8 +293,32 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cascade:
+    """The certificate of a cascade, tested on `n` unlabelled texts: see `compress.cascade`.
+
+    `answered` is the share of them that the static tier answers, `disagreed` the share that it answers otherwise than the model.
+    """
+
+    alpha: float
+    delta: float
+    n: int
+    threshold: float
+    answered: Metric
+    disagreed: Metric
+    assumptions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Compression:
-    """The shipped model before and after compression; `agreement` is the share of rows on which both say the same."""
+    """The shipped model before and after compression; `agreement` is the share of rows on which both say the same.
+
+    `student` and `rival` are how often the static student, and TF-IDF taught the same, say what the model says of texts that none
+    of them learnt from. `reason` says why the model ships alone although tiers were asked for.
+    """
 
     variants: tuple[Variant, ...]
     agreement: Metric | None = None
+    student: Metric | None = None
+    rival: Metric | None = None
+    reason: str = ""
+    cascade: Cascade | None = None

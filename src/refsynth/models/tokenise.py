@@ -52,16 +52,16 @@ class TextTokenizer:
             items = [split_pair(text) or text for text in clean]
             encodings = self._tokenizer.encode_batch_fast(items, add_special_tokens=special)
             return [encoding.ids or [self.pad] for encoding in encodings]
-        halves = [split_pair(text) or (text, None) for text in clean]
-        encodings = [self._tokenizer.encode(first, second, add_special_tokens=special) for first, second in halves]
-        return [encoding.ids or [self.pad] for encoding in encodings]
+        pairs = (split_pair(text) or (text, None) for text in clean)
+        return [self._tokenizer.encode(one, two, add_special_tokens=special).ids or [self.pad] for one, two in pairs]
 
     def pieces(self, text: str) -> tuple[list[str], list[int]]:
         """Return the tokens of a text, as they stand in it, and their ids; none where it has none."""
         clean = self._prepared(text)
-        encoding = self._tokenizer.encode(clean, add_special_tokens=self._special)
-        named = zip(encoding.offsets, encoding.tokens, strict=True)
-        return [clean[start:end] or token for (start, end), token in named], encoding.ids
+        parts = split_pair(clean) or (clean, "")
+        encoding = self._tokenizer.encode(parts[0], parts[1] or None, add_special_tokens=self._special)
+        places = zip(encoding.sequence_ids, encoding.offsets, encoding.tokens, strict=True)
+        return [parts[part or 0][start:end] or token for part, (start, end), token in places], encoding.ids
 
     def _prepared(self, text: str) -> str:
         return self.prefix + _encodable(text[: self._chars])

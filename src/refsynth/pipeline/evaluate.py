@@ -46,11 +46,11 @@ class TestResult:
 
 
 def evaluate_test(
-    config: RunConfig, final: Final, held: HeldOut | None, shop: Workshop, bundle: Path, folder: RunFolder
+    config: RunConfig, final: Final, held: HeldOut | None, shop: Workshop, bundle: Path, folder: RunFolder, *, made: str
 ) -> TestResult | None:
     """Read the test file and measure every candidate and the bundle on it; None where the task names no test file.
 
-    What candidates other than the bundle need to decide, they have from the held-out rows.
+    `made` is the step that made the bundle. What other candidates need to decide, they have from the held-out rows.
 
     Raises:
         DataError: the file cannot be read, or has no usable row.
@@ -58,7 +58,7 @@ def evaluate_test(
     path = config.data.test
     if path is None:
         return None
-    key = {"file": file_digest_or_none(path), "bundle": folder.hash_of("bundle"), "fit": folder.hash_of("fit")}
+    key = {"file": file_digest_or_none(path), "bundle": folder.hash_of(made), "fit": folder.hash_of("fit")}
     kind, labels = shop.kind, shop.labels
     cuts = {candidate: held.cuts(candidate) for candidate in held.logits} if held and kind.several else {}
     if cuts:

@@ -16,6 +16,7 @@ from refsynth.pipeline.policies import Curve
 from refsynth.pipeline.rounds import Round
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.ship import Calibrated
+from refsynth.pipeline.tiers import Tiers
 from refsynth.quality.diversity import CoverageFigures
 from refsynth.task import Task
 
@@ -45,3 +46,4 @@ class Finished:
     bundle: Path
     test: TestResult | None
     coverage: CoverageFigures | None
+    tiers: Tiers

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
-from refsynth.annotate.selftrain import Choose, SelfTrainer
+from refsynth.annotate.selftrain import Choose, SelfTrainer, Unlabelled
 from refsynth.core.protocols import Augmenter, Generator, Learner
-from refsynth.core.run import RunFolder, digest
+from refsynth.core.run import RunFolder, derive_seed, digest
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft
 from refsynth.models.store import ModelStore
@@ -24,7 +24,7 @@ from refsynth.pipeline.judged import judge_drafts
 from refsynth.pipeline.lesson import Lesson, halves
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.policies import Curve, teach
-from refsynth.pipeline.pool import TextPool, read_pool
+from refsynth.pipeline.pool import Parted, TextPool, part, read_pool
 from refsynth.pipeline.rows import Rows, read_rows
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.task import Task
@@ -98,20 +98,37 @@ class Job:
 
     @cached_property
     def pool(self) -> TextPool:
-        """The unlabelled texts for self-training, without those that resemble test rows."""
+        """The unlabelled texts to learn from, without those that resemble test rows or are set aside."""
+        return self._read._replace(texts=self._parted.learnt)
+
+    @property
+    def aside(self) -> tuple[Unlabelled, ...]:
+        """Unlabelled texts that nothing learns from; none unless there are tiers to compare."""
+        return self._parted.aside
+
+    @cached_property
+    def _read(self) -> TextPool:
         pool = read_pool(self.task, self.rows, self.folder)
         return pool._replace(texts=tuple(row for row in pool.texts if row.id not in self.forget))
 
+    @cached_property
+    def _parted(self) -> Parted:
+        texts = self._read.texts
+        if self.task.config.compress.tiers == "one":
+            return Parted(texts, ())
+        return part(texts, seed=derive_seed(self.task.config.seed, "aside"))
+
     @property
     def pool_key(self) -> str:
-        """What self-training depends on, for the cache; empty without a pool."""
-        texts = self.pool.texts
+        """What self-training depends on, for the cache; empty without it."""
+        texts = self.pool.texts if self.task.config.selftrain.per_class else ()
         return digest([texts, self.task.config.digest_of("selftrain")]) if texts else ""
 
     def choice(self, drafts: Sequence[Draft]) -> Choose:
         """Return how drafts are chosen; the texts of the pool that the judge is sure of join them."""
         settings = self.task.config.selftrain
-        trainer = SelfTrainer(self.task.labels, self.pool.texts, settings.per_class, settings.least)
+        texts = self.pool.texts if settings.per_class else ()
+        trainer = SelfTrainer(self.task.labels, texts, settings.per_class, settings.least)
         return trainer.joined(self.chooser(drafts).choose)
 
     def write(self, folder: RunFolder, *, step: str = "drafts", turn: int = 0, focus: Focus = ANYWHERE) -> Written:

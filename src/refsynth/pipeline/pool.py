@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,9 @@ from refsynth.data.text import normalise
 from refsynth.pipeline.rows import Rows, file_digest_or_none
 from refsynth.task import Task
 
+ASIDE = 4_000
+"""Texts that are set aside, at most: more certify little that these do not."""
+
 LARGEST = 20_000
 """Texts of a pool that are looked at; of a larger one so many are drawn at random."""
 
@@ -25,6 +29,21 @@ class TextPool(NamedTuple):
     rows: int
 
 
+class Parted(NamedTuple):
+    """A pool in two: what may be learnt from, and what is set aside for measuring."""
+
+    learnt: tuple[Unlabelled, ...]
+    aside: tuple[Unlabelled, ...]
+
+
+def part(texts: Sequence[Unlabelled], *, seed: int) -> Parted:
+    """Set half of the texts aside, drawn at random: what was not learnt from is then drawn like all that is to come."""
+    order = np.random.default_rng(seed).permutation(len(texts))
+    aside = set(order[: min(len(texts) // 2, ASIDE)].tolist())
+    both = [tuple(text for place, text in enumerate(texts) if (place in aside) is out) for out in (False, True)]
+    return Parted(*both)
+
+
 def draw(rows: list[Row], *, seed: int) -> list[Row]:
     """Return the rows, of too many as many as are looked at."""
     if len(rows) <= LARGEST:
@@ -34,13 +53,14 @@ def draw(rows: list[Row], *, seed: int) -> list[Row]:
 
 
 def read_pool(task: Task, rows: Rows, folder: RunFolder) -> TextPool:
-    """Return the texts of `data.pool` that are no real row; nothing without such a file, real rows or self-training.
+    """Return the texts of `data.pool` that are no real row; nothing without such a file, real rows or a use for them.
 
     Raises:
         DataError: the file cannot be read.
     """
     path, data = task.config.data.pool, task.config.data
-    if path is None or not rows.examples or not task.config.selftrain.per_class:
+    wanted = task.config.selftrain.per_class or task.config.compress.tiers != "one"
+    if path is None or not rows.examples or not wanted:
         return TextPool((), 0)
     file = path
     columns = data.columns.model_dump(mode="json")

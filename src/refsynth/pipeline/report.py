@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,13 +21,10 @@ from refsynth.kinds import KINDS, Kind
 from refsynth.metrics import paired_gain
 from refsynth.pipeline.account import data_of, drafts_of, lineage_of
 from refsynth.pipeline.candidates import Candidate
+from refsynth.pipeline.compression import compression_of, size_of, speeds
 from refsynth.pipeline.evaluate import MAJORITY, SHIPPED
 from refsynth.pipeline.finished import Finished
 from refsynth.pipeline.gate import HeldOut
-from refsynth.quality.filter import kept
-
-TIMED = 128
-"""Texts in the batch that the bundle's speed is taken on."""
 
 NAMES: Mapping[LearnerName, str] = {
     "tfidf": "TF-IDF + LR",
@@ -73,6 +70,9 @@ def build_report(finished: Finished) -> Report:
         absent = {"gate": learned.decision.reason, "calibration": learned.decision.reason}
     if finished.test is None and learned.held is None:
         absent |= {"results": "no test file and no held-out rows", "classes": "no test file and no held-out rows"}
+    if _unmeasured(finished):
+        why = "without a test file only the trained model was measured, not what ships of it: see Compression"
+        absent |= {"classes": why, "calibration": why}
     if not learned.written.asked:
         absent["drafts"] = "synthesis is turned off (synthesis.drafts: 0)"
     return Report(
@@ -84,10 +84,11 @@ def build_report(finished: Finished) -> Report:
         labels=dict(task.descriptions),
         results=_results(finished),
         gate=_gate(finished),
-        classes=_classes(finished),
-        calibration=_calibration(finished),
+        classes=None if _unmeasured(finished) else _classes(finished),
+        calibration=None if _unmeasured(finished) else _calibration(finished),
         drafts=drafts_of(finished) if learned.written.asked else None,
         data=data_of(finished),
+        compression=compression_of(finished),
         lineage=lineage_of(finished),
         absent=absent | {"compression": "the results table has the size and the speed of the bundle"},
     )
@@ -110,10 +111,13 @@ def _results(finished: Finished) -> sections.Results | None:
     systems.append(system("real rows only", str(decision.real), NAMES[decision.real.learner]))
     if decision.mixed:
         systems.append(system("real + synthetic", str(decision.mixed), NAMES[decision.mixed.learner]))
-    shipped = system("shipped bundle (int8)", SHIPPED, str(decision.shipped))
     model = load(finished.bundle)
-    size = sum(path.stat().st_size for path in finished.bundle.iterdir()) / 1e6
-    systems.append(replace(shipped, shipped=True, texts_per_second=_speed(model.logits, finished), size_mb=size))
+    form = model.manifest.kind if model.manifest.kind in ("static", "cascade") else "int8"
+    shipped = system(f"shipped bundle ({form})", SHIPPED, str(decision.shipped))
+    if _unmeasured(finished):
+        shipped = replace(shipped, accuracy=None, macro_f1=None)
+    (rate,), size = speeds([model], finished), size_of(finished.bundle)
+    systems.append(replace(shipped, shipped=True, texts_per_second=rate, size_mb=size))
     test = finished.task.test
     if finished.test is not None and test is not None:
         return sections.Results(systems=tuple(systems), source="test file", n=len(truth), file=test.name)
@@ -138,14 +142,9 @@ def _kind(finished: Finished) -> Kind:
     return KINDS[finished.task.config.task]
 
 
-def _speed(predict: Callable[[Sequence[str]], FloatArray], finished: Finished) -> float:
-    """Return texts per second on a batch of the run's own texts."""
-    final = finished.learned.final
-    texts = [example.text for example in (*final.real, *kept(final.drafts))][:TIMED]
-    predict(texts[:8])
-    started = time.perf_counter()
-    predict(texts)
-    return len(texts) / (time.perf_counter() - started)
+def _unmeasured(finished: Finished) -> bool:
+    """Return whether what ships was never asked about rows whose label is known."""
+    return finished.test is None and finished.tiers.bundle != finished.tiers.main
 
 
 def _gate(finished: Finished) -> sections.Gate | None:

@@ -79,7 +79,7 @@ def write_bundle(
     metrics: tuple[Metric, ...],
     lineage: Mapping[str, Any],
 ) -> Path:
-    """Write RUN/bundle as a step, and return its path."""
+    """Write the bundle of a candidate as a step, and return its folder there."""
     key = {
         "fit": folder.hash_of("fit"),
         "candidate": candidate,
@@ -108,8 +108,7 @@ def write_bundle(
         save(out / "bundle", contents)
         shutil.rmtree(out / "export", ignore_errors=True)
 
-    done = folder.step("bundle", key, make)
-    return _publish(done / "bundle", folder.path / "bundle")
+    return folder.step("bundle", key, make) / "bundle"
 
 
 def _head_of(predictor: Predictor) -> Any:
@@ -130,7 +129,7 @@ def _features(predictor: Predictor, shop: Workshop, work: Path) -> Any:
     return EncoderFiles(work / "onnx", max_tokens=encoder.max_tokens, prefix=encoder.prefix)
 
 
-def _publish(made: Path, public: Path) -> Path:
+def publish(made: Path, public: Path) -> Path:
     """Put a copy of the bundle where the user looks for it, unless the same is there."""
     if public.exists():
         from refsynth.core.run import folder_digest

@@ -26,7 +26,8 @@ from refsynth.pipeline.reopen import remember
 from refsynth.pipeline.report import Paths, write_report
 from refsynth.pipeline.rounds import Round, write_rounds
 from refsynth.pipeline.rows import Rows
-from refsynth.pipeline.ship import calibrate, write_bundle
+from refsynth.pipeline.ship import calibrate, publish, write_bundle
+from refsynth.pipeline.tiers import make_tiers
 from refsynth.pipeline.track import check_trackers, track
 from refsynth.task import Task
 
@@ -124,7 +125,8 @@ def _deliver(job: Job, learned: Learned) -> Finished:
     metrics: tuple[Metric, ...] = ()
     if learned.held:
         metrics = (learned.held.score(shipped),)
-    bundle = write_bundle(
+    lineage = _lineage(task, folder, learned)
+    made = write_bundle(
         task,
         shipped,
         learned.final.predictors(shop)[shipped],
@@ -132,15 +134,19 @@ def _deliver(job: Job, learned: Learned) -> Finished:
         folder,
         calibrated=calibrated,
         metrics=metrics,
-        lineage=_lineage(task, folder, learned),
+        lineage=lineage,
     )
+    tiers = make_tiers(job, learned.final, made, metrics=metrics, lineage=lineage)
+    if tiers.wanted != "one":
+        watch.stage("compress", tiers.line())
+    bundle = publish(tiers.bundle, folder.path / "bundle")
     watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
-    test = evaluate_test(task.config, learned.final, learned.held, shop, bundle, folder)
+    test = evaluate_test(task.config, learned.final, learned.held, shop, bundle, folder, made=tiers.step)
     if test is not None:
         first = KINDS[task.config.task].figures(test.truth, test.predicted[SHIPPED], len(task.labels))[0]
         watch.stage("test", f"{first.name} {first.percent()}")
     coverage = measure_coverage(learned.rows, learned.final, shop, folder)
-    return Finished(task, folder, learned, calibrated, bundle, test, coverage)
+    return Finished(task, folder, learned, calibrated, bundle, test, coverage, tiers)
 
 
 def _check_files(task: Task) -> None:

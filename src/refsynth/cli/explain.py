@@ -1,0 +1,63 @@
+"""`refsynth explain`: which parts of a text speak for a label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from refsynth.cli.predict import open_bundle
+from refsynth.cli.screen import out, print_json
+from refsynth.core.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from refsynth.bundle import Model
+
+
+def explain(
+    bundle: Annotated[Path, typer.Argument(help="A bundle: the folder `bundle` of a run.")],
+    text: Annotated[str, typer.Argument(help="The text.")],
+    label: Annotated[str | None, typer.Option(help="The label to explain; the predicted one if left out.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many parts to show, strongest first.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Say which parts of a text speak for a label.
+
+    A static tier and TF-IDF are additive: the values sum, with `base` and `rest`, to log p(label) less the mean of log p over all
+    labels. Of an encoder each value is how much p(label) falls without that part.
+
+    Example: refsynth explain runs/tickets/bundle "where is my parcel?"
+    """
+    why = explained(open_bundle(bundle, threads=0), text, label, top=top)
+    if as_json:
+        print_json(why)
+        return
+    out.print(f"{why['label']}  {why['probability']:.3f}  ({why['method']}, {why['tier']})", markup=False)
+    for part in why["parts"]:
+        out.print(f"{part['value']:+8.3f}  {part['text']}", markup=False)
+    out.print(f"{why['base']:+8.3f}  base\n{why['rest']:+8.3f}  rest", markup=False)
+
+
+def explained(model: Model, text: str, label: str | None, *, top: int) -> dict[str, Any]:
+    """Return the explanation as JSON-ready values.
+
+    Raises:
+        InputError: the model has no such label.
+    """
+    from refsynth.serve.explain import of_spans, of_terms, spans, strongest, without
+
+    if label is not None and label not in model.labels:
+        raise InputError(f"--label {label}: the model has no such label", remedy=nearest(label, model.labels) or "")
+    (answer,) = model.predict([text])
+    label = label or answer.label
+    whole, contributions = answer.probabilities[label], model.contributions(text, label)
+    if contributions is None:
+        places = spans(text)
+        left = [one.probabilities[label] for one in model.predict([without(text, place) for place in places])]
+        method, base, parts = "occlusion", 0.0, of_spans(text, places, whole, left)
+    else:
+        method, base, parts = "contributions", contributions.base, of_terms(contributions)
+    shown, rest = strongest(parts, top)
+    said = {"label": label, "probability": whole, "tier": answer.tier, "method": method, "base": base}
+    return {**said, "parts": [part.model_dump(exclude_none=True) for part in shown], "rest": rest}

@@ -1,0 +1,92 @@
+"""The report's section on compression: the forms that the model was made in, the certificate, or why there is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from refsynth.bundle.model import Model, load
+from refsynth.core.types import Metric
+from refsynth.evaluation import sections
+from refsynth.metrics import accuracy_interval, wilson
+from refsynth.pipeline.evaluate import SHIPPED
+from refsynth.pipeline.finished import Finished
+from refsynth.quality.filter import kept
+
+TIMED = 128
+"""Texts in the batch that speed is taken on."""
+
+TURNS = 3
+
+
+def size_of(bundle: Path) -> float:
+    """Return the size of a bundle, in MB."""
+    return sum(path.stat().st_size for path in bundle.iterdir()) / 1e6
+
+
+def speeds(models: Sequence[Model], finished: Finished) -> list[float]:
+    """Return texts per second of each model on a batch of the run's own texts, the models in turn, the median of a few."""
+    final = finished.learned.final
+    texts = [example.text for example in (*final.real, *kept(final.drafts))][:TIMED]
+    rates: list[list[float]] = [[] for _ in models]
+    for model in models:
+        model.logits(texts[:8])
+    for _ in range(TURNS):
+        for model, found in zip(models, rates, strict=True):
+            started = time.perf_counter()
+            model.logits(texts)
+            found.append(len(texts) / (time.perf_counter() - started))
+    return [median(found) for found in rates]
+
+
+def compression_of(finished: Finished) -> sections.Compression | None:
+    """Return the section; None where the model ships as it was trained because nothing else was asked for."""
+    tiers = finished.tiers
+    if tiers.wanted == "one":
+        return None
+    folders = [tiers.main] if tiers.main == tiers.bundle else [tiers.main, tiers.bundle]
+    models = [load(folder) for folder in folders]
+    test = finished.test
+    accuracy = None if test is None else accuracy_interval(test.truth, test.predicted[SHIPPED])
+    variants = tuple(
+        sections.Variant(
+            name="the model alone (int8)" if folder == tiers.main and model.variant != "exact" else _name(model),
+            size_mb=size_of(folder),
+            texts_per_second=rate,
+            shipped=folder == tiers.bundle,
+            accuracy=accuracy if folder == tiers.bundle else None,
+        )
+        for folder, model, rate in zip(folders, models, speeds(models, finished), strict=True)
+    )
+    student = tiers.student
+    agreement = None if student is None else _share("student and teacher", student.agreement, student.n)
+    rival = None if student is None else _share("TF-IDF and teacher", student.rival, student.n)
+    return sections.Compression(
+        variants=variants, student=agreement, rival=rival, reason=tiers.reason, cascade=_cascade(finished)
+    )
+
+
+def _name(model: Model) -> str:
+    return {"exact": "TF-IDF, taught by the model", "static": "static student"}.get(model.variant, "cascade of both")
+
+
+def _cascade(finished: Finished) -> sections.Cascade | None:
+    found = finished.tiers.certificate
+    first = load(finished.tiers.bundle).manifest.first
+    if found is None or first is None:
+        return None
+    return sections.Cascade(
+        alpha=found.alpha,
+        delta=found.delta,
+        n=found.n,
+        threshold=first.threshold,
+        answered=_share("answered by the static tier", found.share, found.n),
+        disagreed=_share("answered otherwise", found.disagreed / found.n, found.n),
+        assumptions=found.assumptions,
+    )
+
+
+def _share(name: str, value: float, n: int) -> Metric:
+    return Metric(name, value, *wilson(value, n), n)

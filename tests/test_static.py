@@ -1,0 +1,371 @@
+"""The static student: additive to the last digit, taught by a teacher, shipped alone or in front of it."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from typer.testing import CliRunner
+
+from refsynth import bundle
+from refsynth.bench.cascade import outcome
+from refsynth.bench.cells import Cells
+from refsynth.bundle.manifest import MANIFEST, Certificate
+from refsynth.cli.app import app
+from refsynth.cli.predict import warn_shift
+from refsynth.compress.cascade import LEAST_SHARE, THRESHOLDS, certify, least_texts
+from refsynth.compress.static import fit_static, token_table
+from refsynth.core.config import RunConfig
+from refsynth.core.errors import BundleError, ConfigError, InputError, ModelError
+from refsynth.core.run import file_digest
+from refsynth.models.network import TransformerEncoder
+from refsynth.models.predict import LinearHead
+from refsynth.models.static import StaticPredictor
+from refsynth.models.store import ModelStore
+from refsynth.models.tokenise import TextTokenizer
+from refsynth.pipeline.pool import part
+from refsynth.pipeline.steps import RunResult, run
+from refsynth.serve.engine import Engine, Loaded, Question
+from refsynth.task import Task
+from tiny_encoder import MAX_TOKENS, make_tokenizer
+
+WORDS = {
+    "late": ["parcel", "late", "courier", "waiting", "tracking", "week", "delivery", "arrive"],
+    "broken": ["broken", "crack", "pieces", "shattered", "dent", "scratched", "faulty", "split"],
+}
+ALPHA, DELTA = 0.05, 0.1
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
+    path = make_tokenizer(tmp_path_factory.mktemp("tokenizer") / "t.json")
+    return TextTokenizer(path, max_tokens=MAX_TOKENS, special=False)
+
+
+@pytest.fixture(scope="module")
+def predictor(tokenizer: TextTokenizer) -> StaticPredictor:
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(tokenizer.size, 3)).astype(np.float32)
+    return StaticPredictor(("a", "b", "c"), tokenizer, LinearHead(weights, rng.normal(size=3).astype(np.float32)))
+
+
+@given(st.lists(st.text(max_size=60), max_size=5))
+def test_parts_sum_to_the_logits_of_any_text(predictor: StaticPredictor, texts: list[str]) -> None:
+    logits = predictor.logits(texts)
+    assert logits.shape == (len(texts), 3)
+    for text, row in zip(texts, logits, strict=True):
+        words, parts = predictor.parts(text)
+        assert len(words) == len(parts)
+        if words:
+            np.testing.assert_allclose(parts.sum(0) + predictor.head.bias, row, atol=1e-5)
+
+
+def test_a_text_is_answered_the_same_alone_and_among_many(predictor: StaticPredictor) -> None:
+    texts = [f"number {i} is a letter" for i in range(600)]  # more than a chunk
+    np.testing.assert_allclose(predictor.logits(texts)[[0, 300, 599]], predictor.logits([texts[i] for i in (0, 300, 599)]))
+
+
+def test_votes_must_fit_the_tokenizer(tokenizer: TextTokenizer) -> None:
+    with pytest.raises(ModelError, match="votes of shape"):
+        StaticPredictor(("a", "b"), tokenizer, LinearHead(np.zeros((3, 2)), np.zeros(2)))
+
+
+def test_a_table_has_a_row_for_every_token_and_none_for_special_ones(tiny_folder: Path) -> None:
+    encoder = TransformerEncoder(tiny_folder, max_tokens=MAX_TOKENS)
+    before = {name: value.clone() for name, value in encoder.transformer.state_dict().items()}
+    table = token_table(encoder)
+    places = encoder.tokenizer.get_vocab()
+    assert len(table) == len(places)
+    assert not table[places["[CLS]"]].any()
+    assert table[places["a"]].any()
+    assert all((value == before[name]).all() for name, value in encoder.transformer.state_dict().items())
+
+
+def test_a_student_learns_what_it_is_taught_and_the_same_twice() -> None:
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 40, 6).tolist() for _ in range(300)]
+    truth = np.array([int(sum(row) > 120) for row in rows])
+    table = rng.normal(size=(50, 8)).astype(np.float32)
+    head = fit_static(table, rows, np.eye(2)[truth], seed=1)
+    said = np.array([head.weights[row].mean(0) + head.bias for row in rows]).argmax(1)
+    assert (said == truth).mean() > 0.95
+    np.testing.assert_array_equal(head.weights, fit_static(table, rows, np.eye(2)[truth], seed=1).weights)
+
+
+def test_no_threshold_is_certified_on_too_few_texts() -> None:
+    need = least_texts(ALPHA, DELTA)
+    assert stats.binom.cdf(0, need, ALPHA) <= DELTA < stats.binom.cdf(0, need - 1, ALPHA)
+    agrees = np.zeros(need, bool)
+    assert certify(np.ones(need), agrees, alpha=ALPHA, delta=DELTA) is not None
+    assert certify(np.ones(need - 1), agrees[1:], alpha=ALPHA, delta=DELTA) is None
+    assert certify(np.empty(0), agrees[:0], alpha=ALPHA, delta=DELTA) is None
+
+
+def test_a_tier_that_would_answer_hardly_anything_is_not_certified() -> None:
+    confidence = np.where(np.arange(1000) < 1000 * LEAST_SHARE - 1, 0.99995, 0.0)
+    assert certify(confidence, confidence < 0.5, alpha=ALPHA, delta=DELTA) is None
+
+
+def test_the_last_threshold_that_passes_is_taken_and_the_next_would_fail() -> None:
+    rng = np.random.default_rng(3)
+    confidence = rng.uniform(size=800)
+    disagrees = rng.uniform(size=800) < (1 - confidence) ** 2
+    found = certify(confidence, disagrees, alpha=ALPHA, delta=DELTA)
+    assert found is not None
+    place = int(np.flatnonzero(found.threshold == THRESHOLDS)[0])
+    counts = [int((disagrees & (confidence >= bar)).sum()) for bar in THRESHOLDS[: place + 2]]
+    p_values = [stats.binomtest(count, 800, ALPHA, alternative="less").pvalue for count in counts]
+    assert max(p_values[:-1]) <= DELTA < p_values[-1]
+    assert found.disagreed == counts[-2]
+
+
+def test_certificates_are_broken_no_more_often_than_they_say() -> None:
+    """Confidence is uniform, and a text of confidence c is answered otherwise with (1 - c)^2: the risk at t is (1 - t)^3 / 3."""
+    rng = np.random.default_rng(0)
+    trials, broken, found = 400, 0, 0
+    for _ in range(trials):
+        confidence = rng.uniform(size=300)
+        disagrees = rng.uniform(size=300) < (1 - confidence) ** 2
+        certified = certify(confidence, disagrees, alpha=ALPHA, delta=DELTA)
+        found += certified is not None
+        broken += certified is not None and (1 - certified.threshold) ** 3 / 3 > ALPHA
+    assert found > trials / 2  # or nothing was tested
+    assert broken <= stats.binom.ppf(0.999, trials, DELTA)
+    assert broken >= 1  # a test that never errs wastes what it was allowed
+
+
+def test_a_shift_in_the_share_answered_voids_the_certificate() -> None:
+    certificate = Certificate(alpha=0.02, delta=0.1, n=500, answered=350, disagreed=2, assumptions=())
+    rng = np.random.default_rng(0)
+    same = [certificate.shifted(int(rng.binomial(400, 0.7)), 400) for _ in range(300)]
+    assert sum(same) <= 3
+    assert certificate.shifted(200, 400)
+    assert not certificate.shifted(0, 0)
+    assert not certificate.shifted(0, 2)  # two texts tell nothing
+
+
+def test_a_part_of_the_pool_is_set_aside_by_chance() -> None:
+    texts = [(f"pool-{i}", str(i)) for i in range(101)]
+    learnt, aside = part(texts, seed=0)  # type: ignore[arg-type]
+    assert len(aside) == 50
+    assert sorted([*learnt, *aside]) == sorted(texts)
+    assert part(texts, seed=1).aside != aside  # type: ignore[arg-type]
+
+
+def write_rows(path: Path, rows: int, seed: int, *, labelled: bool = True) -> None:
+    rng = random.Random(seed)
+    with path.open("w", encoding="utf-8") as stream:
+        for i in range(rows):
+            for label, words in WORDS.items():
+                row = {"text": f"number {seed}{i} " + " ".join(rng.sample(words, 5))}
+                stream.write(json.dumps(row | ({"label": label} if labelled else {})) + "\n")
+
+
+def make_run(folder: Path, cache: Path, tiers: str, *, pool: int = 0, disagreement: float = 0.1, **changes: object) -> RunResult:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_rows(folder / "train.jsonl", 8, 1)
+    write_rows(folder / "test.jsonl", 10, 2)
+    data = {"train": str(folder / "train.jsonl"), "test": str(folder / "test.jsonl")}
+    if pool:
+        write_rows(folder / "pool.jsonl", pool, 3, labelled=False)
+        data["pool"] = str(folder / "pool.jsonl")
+    tree = {
+        "language": "en",
+        "labels": {"late": "the parcel is late", "broken": "the thing is broken"},
+        "data": data,
+        "reference": "echo",
+        "synthesis": {"drafts": 0},
+        "selftrain": {"per_class": 0},
+        "learners": ["frozen"],
+        "gate": {"folds": 2},
+        "compress": {"tiers": tiers, "disagreement": disagreement},
+    }
+    return run(Task.of(RunConfig.parse(tree | changes)), folder / "out", store=ModelStore(cache))
+
+
+@pytest.fixture(scope="module")
+def cascade(tmp_path_factory: pytest.TempPathFactory, tiny_cache: Path) -> RunResult:
+    return make_run(tmp_path_factory.mktemp("cascade"), tiny_cache, "cascade", pool=300, disagreement=0.01)
+
+
+@pytest.fixture(scope="module")
+def static(tmp_path_factory: pytest.TempPathFactory, tiny_cache: Path) -> RunResult:
+    return make_run(tmp_path_factory.mktemp("static"), tiny_cache, "static", pool=100)
+
+
+def test_a_static_bundle_predicts_and_explains_exactly(static: RunResult) -> None:
+    model = bundle.load(static.bundle)
+    student = static.finished.tiers.student
+    assert student is not None
+    assert student.agreement > 0.7
+    texts = ["my parcel is late", "", "it is  broken"]
+    assert model.manifest.kind == "static"
+    assert model.manifest.schema_version == 2
+    assert {answer.tier for answer in model.predict(texts)} == {"static"}
+    probabilities = np.log(model.probabilities(texts))
+    why = model.contributions(texts[0], "late")
+    assert why is not None
+    total = why.base + sum(value for _, value in why.terms)
+    assert total == pytest.approx(probabilities[0, 0] - probabilities[0].mean(), abs=1e-4)
+
+
+def test_a_static_bundle_predicts_without_torch_and_onnx_runtime_sessions(static: RunResult) -> None:
+    assert not list(static.bundle.glob("*.onnx"))
+    assert sum(path.stat().st_size for path in static.bundle.iterdir()) < 200_000
+
+
+def test_a_cascade_opens_its_second_tier_for_the_first_text_that_needs_it(cascade: RunResult) -> None:
+    certificate = cascade.finished.tiers.certificate
+    assert certificate is not None, cascade.finished.tiers.reason
+    assert certificate.n == 300
+    model = bundle.load(cascade.bundle)
+    assert model.opened == ("static",)
+    file = cascade.finished.task.config.data.pool
+    assert file is not None
+    pool = [json.loads(line)["text"] for line in file.read_text("utf-8").splitlines()]
+    answers = model.predict(pool)
+    assert model.opened == ("static", "int8")
+    share = sum(answer.tier == "static" for answer in answers) / len(answers)
+    assert share == pytest.approx(certificate.share, abs=0.1)
+    alone = bundle.load(cascade.finished.tiers.main).predict(pool)
+    otherwise = sum(one.label != other.label for one, other in zip(answers, alone, strict=True))
+    assert otherwise / len(pool) <= 0.03
+    assert model.additive(pool[0]) == (answers[0].tier == "static")
+    assert (model.contributions(pool[0], "late") is None) != model.additive(pool[0])
+
+
+def test_a_cascade_refuses_a_bundle_that_took_its_place(cascade: RunResult, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    for path in cascade.bundle.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    model = bundle.load(folder)
+    (folder / "README.md").write_text("other")
+    with pytest.raises(BundleError, match=r"README\.md"):
+        model.check()
+
+
+def test_a_forged_cascade_is_refused(cascade: RunResult, tmp_path: Path) -> None:
+    for path in cascade.bundle.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    tree = json.loads((tmp_path / MANIFEST).read_bytes())
+    (tmp_path / MANIFEST).write_text(json.dumps({**tree, "first": None}))
+    with pytest.raises(BundleError, match="first tier"):
+        bundle.load(tmp_path)
+    (tmp_path / "static.safetensors").write_bytes((tmp_path / "head.safetensors").read_bytes())
+    entry = {"sha256": file_digest(tmp_path / "static.safetensors"), "size": (tmp_path / "static.safetensors").stat().st_size}
+    (tmp_path / MANIFEST).write_text(json.dumps({**tree, "files": {**tree["files"], "static.safetensors": entry}}))
+    with pytest.raises(BundleError, match="votes of shape"):
+        bundle.load(tmp_path)
+
+
+def test_without_enough_texts_the_model_ships_alone_and_the_run_says_why(tmp_path: Path, tiny_cache: Path) -> None:
+    result = make_run(tmp_path, tiny_cache, "cascade", pool=5)
+    assert bundle.load(result.bundle).manifest.kind == "encoder"
+    assert "give a pool of 44 texts or more" in result.finished.tiers.reason
+
+
+def test_tf_idf_needs_no_student(tmp_path: Path, tiny_cache: Path) -> None:
+    result = make_run(tmp_path, tiny_cache, "static", learners=["tfidf"])
+    assert bundle.load(result.bundle).manifest.kind == "tfidf"
+    assert "TF-IDF" in result.finished.tiers.reason
+
+
+def test_running_again_makes_no_step_again(cascade: RunResult, tiny_cache: Path) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in cascade.finished.folder.steps.iterdir()}
+    again = run(cascade.finished.task, cascade.finished.folder.path, store=ModelStore(tiny_cache))
+    assert {path.name: path.stat().st_mtime_ns for path in cascade.finished.folder.steps.iterdir()} == before
+    assert again.finished.tiers.certificate == cascade.finished.tiers.certificate
+
+
+def test_a_bad_value_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"compress\.tiers"):
+        RunConfig.parse({"labels": ["a", "b"], "compress": {"tiers": "two"}})
+
+
+def test_the_card_and_the_report_carry_the_certificate(cascade: RunResult) -> None:
+    certificate = cascade.finished.tiers.certificate
+    assert certificate is not None
+    card = (cascade.bundle / "README.md").read_text("utf-8")
+    for text in (card, cascade.paths.markdown.read_text("utf-8"), cascade.paths.html.read_text("utf-8")):
+        assert "at most 1.0% of texts are answered otherwise" in text
+        assert certificate.assumptions[0] in text
+    section = cascade.report.compression
+    assert section is not None
+    assert section.cascade is not None
+    assert section.cascade.answered.value == certificate.share
+    assert [variant.shipped for variant in section.variants] == [False, True]
+
+
+def test_what_was_never_measured_is_not_claimed(static: RunResult, tmp_path: Path, tiny_cache: Path) -> None:
+    data = {"train": static.finished.task.train}
+    config = static.finished.task.config
+    task = Task.of(RunConfig.parse(config.model_dump(mode="json") | {"data": {k: str(v) for k, v in data.items()}}))
+    report = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).report
+    assert report.results is not None
+    assert report.results.shipped is not None
+    assert report.results.shipped.accuracy is None
+    assert report.classes is None
+    assert report.calibration is None
+    assert "only the trained model was measured" in report.absent["classes"]
+
+
+def test_explanations_on_the_command_line_sum_up(static: RunResult) -> None:
+    found = CliRunner().invoke(
+        app, ["explain", str(static.bundle), "my parcel is late", "--label", "broken", "--top", "2", "--json"]
+    )
+    assert found.exit_code == 0, found.output
+    why = json.loads(found.stdout)
+    log_p = np.log(bundle.load(static.bundle).probabilities(["my parcel is late"])[0])
+    assert why["tier"] == "static"
+    assert len(why["parts"]) == 2
+    total = why["base"] + why["rest"] + sum(part["value"] for part in why["parts"])
+    assert total == pytest.approx(log_p[1] - log_p.mean(), abs=1e-4)
+    wrong = CliRunner().invoke(app, ["explain", str(static.bundle), "text", "--label", "brokn"])
+    assert isinstance(wrong.exception, InputError)
+
+
+def test_predict_says_the_tier_and_warns_of_a_shift(
+    cascade: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = bundle.load(cascade.bundle)
+    first = model.manifest.first
+    assert first is not None
+    same = round(first.certificate.share * 200)
+    warn_shift(model, same, 200)
+    assert capsys.readouterr().err == ""
+    warn_shift(model, same - 100 if same > 100 else same + 100, 200)
+    assert "does not hold" in " ".join(capsys.readouterr().err.split())
+    file = tmp_path / "texts.jsonl"
+    write_rows(file, 2, 9)
+    rows = [json.loads(line) for line in CliRunner().invoke(app, ["predict", str(cascade.bundle), str(file)]).stdout.splitlines()]
+    assert {row["tier"] for row in rows} <= {"static", "int8"}
+
+
+def test_the_server_answers_golden_texts_of_both_tiers_rightly(cascade: RunResult) -> None:
+    loaded = Loaded.open(cascade.bundle, threads=1)
+    texts = loaded.golden.texts
+    answers = Engine(loaded).run([Question(text) for text in texts])
+    right = [loaded.agrees(place, answer.prediction) for place, answer in enumerate(answers)]
+    assert right.count(False) <= len(texts) // 10
+    assert {answer.tier for answer in answers} <= {"static", "int8"}
+
+
+def test_a_bench_without_a_cascade_meets_no_floor_of_one(tmp_path: Path) -> None:
+    cells = Cells(tmp_path / "cascade.jsonl")
+    cell = {"set": "one", "shots": 16, "certificate": None, "broken": 30, "calibrations": 200, "tiers": "alone"}
+    rates = {"int8": [10.0, 10.0], "static": [400.0, 200.0], "cascade": [10.0, 10.0]}
+    kinds = {"int8": "encoder", "static": "static", "cascade": "encoder"}
+    f1 = {"int8": 0.9, "static": 0.88, "cascade": 0.9, "tfidf": 0.8}
+    cells.add({**cell, "rates": rates, "kinds": kinds, "macro_f1": f1, "megabytes": dict.fromkeys(rates, 1.0)})
+    checks = {check["name"]: check for check in outcome(cells)["checks"]}
+    assert checks["static / int8, texts/s"]["value"] == 30
+    assert checks["static / int8, texts/s"]["ok"]
+    assert not checks["cascade / int8, texts/s"]["ok"]
+    assert not checks["simulated calibrations that break alpha"]["ok"]  # 15% of them
