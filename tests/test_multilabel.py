@@ -16,6 +16,7 @@ import refsynth
 from refsynth import metrics
 from refsynth.bundle.manifest import Manifest
 from refsynth.cli.app import app
+from refsynth.cli.explain import explained
 from refsynth.core.config import LEARNERS, RunConfig
 from refsynth.core.errors import ConfigError, DataError
 from refsynth.core.labelset import JOINER, NONE, join_labels, split_labels, unfit_name
@@ -401,3 +402,11 @@ def test_init_notices_sets(tmp_path, name, options):
         app, ["init", str(tmp_path / "b"), "--from", str(tmp_path / name), *options, "--pair-column", "text"]
     )
     assert isinstance(pairs.exception, ConfigError)
+
+
+def test_explain_speaks_of_one_label(finished):
+    model = refsynth.load(finished.bundle)
+    (said,) = model.predict(["broken and late parcel"])
+    why = explained(model, "broken and late parcel", None, top=50)
+    assert why["label"] == said.likeliest
+    assert explained(model, "broken and late parcel", "money", top=50)["probability"] == said.probabilities["money"]
