@@ -4,12 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from refsynth.bench import active, drafting, kinds, scale, trainer
+from refsynth.bench import active, drafting, kinds, prompting, scale, trainer
 from refsynth.bench.active import needed
 from refsynth.bench.cells import Cells, interval
 from refsynth.bench.fewshot import FEWSHOT
 from refsynth.bench.loop import poison
-from refsynth.bench.names import NAMES, label_scores
+from refsynth.bench.names import NAMES
 from refsynth.bench.peft import PEFT
 from refsynth.bench.sets import read_sample
 from refsynth.bench.suite import Check, Group, Suite
@@ -105,12 +105,16 @@ def test_one_value_stands_for_all_seeds_of_a_system_that_draws_nothing(tmp_path)
     assert (check["value"], check["ok"]) == (pytest.approx(20.0), True)
 
 
-def test_the_reference_is_asked_every_label_of_every_text():
-    scores = label_scores(
-        EchoGenerator(), ["my card was declined", "where is my parcel"], ["about cards", "about parcels", "else"]
-    )
-    assert scores.shape == (2, 3)
-    assert np.isfinite(scores).all()
+def test_every_manner_of_prompting_gives_a_cell_for_each_calibration(data):
+    class Letters:
+        def encode(self, texts):
+            return np.array([[text.count("a"), text.count("b"), 1.0] for text in texts])
+
+    sample = read_sample(data, "toy", shots=3, seed=0, test_rows=5)
+    cells = [
+        one for manner in prompting.MANNERS for one in prompting.measured(sample, manner, EchoGenerator(), Letters(), seed=0)
+    ]
+    assert tuple(one["system"] for one in cells) == prompting.ORDER
 
 
 def test_growth_is_told_as_a_line(tmp_path):

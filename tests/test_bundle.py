@@ -374,3 +374,9 @@ def test_a_good_bundle_loads_without_a_warning(saved: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         bundle.load(saved)
+
+
+def test_a_head_that_lies_transposed_in_memory_is_saved_right(saved: Path, contents: bundle.Contents, tmp_path: Path) -> None:
+    turned = LinearHead(np.asfortranarray(contents.head.weights), contents.head.bias)
+    bundle.save(tmp_path / "turned", replace(contents, head=turned))
+    assert (tmp_path / "turned" / "head.safetensors").read_bytes() == (saved / "head.safetensors").read_bytes()

@@ -25,6 +25,7 @@ SECTIONS = {
     sections.TrainingConfig: "training.",
     sections.GateConfig: "gate.",
     sections.CompressConfig: "compress.",
+    sections.ContractConfig: "contract.",
 }
 
 

@@ -79,6 +79,7 @@ def tree(**changes):
         ({"reinforce": {"turns": 2}}, "reinforce.turns"),
         ({"training": {"rdrop": 1}}, "training.rdrop"),
         ({"compress": {"tiers": "static"}}, "compress.tiers"),
+        ({"contract": {"size_mb": 5}}, "contract.size_mb"),
         *(
             ({"filter": {key: value}}, f"filter.{key} is for tasks of one label")
             for key, value in (
@@ -271,12 +272,12 @@ def test_a_fold_is_judged_with_cuts_that_it_had_no_part_in():
     logits = (truth + rng.normal(size=(40, 1)))[None]
     one = Candidate("frozen", False)
     held = HeldOut(truth, {one: logits}, folds, ANY_LABELS)
-    before = held.answers(one)[0]
+    before = held.answers_of(logits)[0]
     for fold in range(4):
         mine = folds == fold
         turned = truth.copy()
         turned[mine] = 1 - turned[mine]
-        again = HeldOut(turned, {one: logits}, folds, ANY_LABELS).answers(one)[0]
+        again = HeldOut(turned, {one: logits}, folds, ANY_LABELS).answers_of(logits)[0]
         np.testing.assert_array_equal(before[mine], again[mine])
     single = HeldOut(truth[:, 0], {one: np.concatenate([-logits, logits], 2)}, folds, ONE_LABEL)
     np.testing.assert_array_equal(single.scores(one), (logits[0, :, 0] > 0) == truth[:, 0])

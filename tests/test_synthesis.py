@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from refsynth.core.errors import EndpointError
 from refsynth.core.run import digest
 from refsynth.core.types import Completion, Example
+from refsynth.data.quote import neutralise
 from refsynth.models.reference import BudgetError, PartialAnswerError
 from refsynth.synthesis.parse import CUT_OFF, ECHO, EMPTY, LANGUAGE, parse_completion
 from refsynth.synthesis.plan import Brief, Focus, plan_requests, quotas
-from refsynth.synthesis.prompts import class_prompt, generic_prompt, neutralise
+from refsynth.synthesis.prompts import class_prompt, generic_prompt
 from refsynth.synthesis.sample import BATCH, Batch, prompts_of, synthesize
 
 

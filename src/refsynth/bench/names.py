@@ -12,12 +12,12 @@ from refsynth.bench.fewshot import SETS
 from refsynth.bench.ours import arms, run_ours
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
-from refsynth.core.protocols import Generator
-from refsynth.core.types import FloatArray, Prompt
 from refsynth.models.reference import EmbeddedGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.evaluate import SHIPPED
-from refsynth.synthesis.prompts import neutralise, shorten
+from refsynth.prompting.classify import Asking, score_labels
+from refsynth.prompting.examples import NothingShown
+from refsynth.prompting.templates import templates_for
 
 ASKED_ROWS = 300
 """Test rows: the reference reads each once for every label."""
@@ -38,22 +38,11 @@ def _reference(sample: Sample, name: str, seed: int) -> list[Cell]:
         return []
     started = time.monotonic()
     generator = EmbeddedGenerator(ModelStore().path("smollm2"))
-    scores = label_scores(generator, [row["text"] for row in sample.test], list(sample.labels.values()))
+    asking = Asking("direct", templates_for("en")[0], tuple(sample.labels.values()))
+    scores = score_labels(generator, asking, [row["text"] for row in sample.test], NothingShown())
     truth, seconds = sample.classes(sample.test), time.monotonic() - started
     said = {"reference": scores, "reference, calibrated": scores - scores.mean(0)}
     return [cell(system, truth, values.argmax(1), seconds, len(sample.labels)) for system, values in said.items()]
-
-
-def label_scores(generator: Generator, texts: list[str], descriptions: list[str]) -> FloatArray:
-    """Return the mean log P per token of each label's description, asked what each text is about: [N, K].
-
-    Less its mean over texts this is batch calibration (Zhou et al., 2024, "Batch Calibration"): what the reference says of any
-    text is taken out.
-    """
-    asked = [Prompt(f"Text: {shorten(neutralise(text))}\nWhat the text is about:", "") for text in texts]
-    pairs = [(prompt, description) for prompt in asked for description in descriptions]
-    flat = generator.score([prompt for prompt, _ in pairs], [description for _, description in pairs])
-    return np.reshape(flat, (len(texts), len(descriptions)))
 
 
 NAMES = Suite(

@@ -110,7 +110,9 @@ def save(folder: Path, contents: Contents) -> None:
 
 
 def _write(folder: Path, contents: Contents) -> None:
-    tensors = {"weights": contents.head.weights.astype(np.float32, order="C"), "bias": contents.head.bias.astype(np.float32)}
+    head = contents.head
+    # safetensors writes an array's bytes as they lie in memory: those of a transposed one would be read in another order.
+    tensors = {name: np.ascontiguousarray(part, np.float32) for name, part in (("weights", head.weights), ("bias", head.bias))}
     match contents.features:
         case EncoderFiles(folder=source):
             for name in ENCODER_FILES:

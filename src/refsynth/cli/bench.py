@@ -37,6 +37,11 @@ SUITES = {
         3,
         "Accuracy from label names and descriptions alone, against the majority class and the reference's own answers.",
     ),
+    "prompting": (
+        "prompting:PROMPTING",
+        3,
+        "The reference as a classifier: zero- and few-shot, both ways of asking, each calibration, a searched prompt.",
+    ),
     "influence": (
         "influence:INFLUENCE",
         5,
@@ -160,6 +165,19 @@ def cascade(data: Data, results: Results = RESULTS, quick: Quick = False, as_jso
     """
     import refsynth
     from refsynth.bench.cascade import measure, outcome
+
+    _quiet()
+    _show(outcome(measure(data, results, version=refsynth.__version__, quick=quick, say=_say)), as_json=as_json)
+
+
+@bench.command("quantize")
+def quantize(data: Data, results: Results = RESULTS, quick: Quick = False, as_json: Json = False) -> None:
+    """The int8 encoder against torch and ONNX Runtime's own quantiser: speed, size, labels that change with the batch.
+
+    Example: refsynth bench quantize --data ../data
+    """
+    import refsynth
+    from refsynth.bench.quantize import measure, outcome
 
     _quiet()
     _show(outcome(measure(data, results, version=refsynth.__version__, quick=quick, say=_say)), as_json=as_json)

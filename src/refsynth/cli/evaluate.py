@@ -14,8 +14,8 @@ from rich.table import Table
 
 from refsynth.cli.predict import PAIR_HELP, chunks, open_bundle, pair_of, read_rows
 from refsynth.cli.screen import err, out, print_json
-from refsynth.core.config import SEPARATOR
 from refsynth.core.errors import DataError, nearest
+from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import Columns
 from refsynth.core.types import FloatArray, IntArray
 

@@ -10,6 +10,7 @@ import typer
 
 from refsynth.cli.screen import err, out, print_json
 from refsynth.cli.watch import Printer
+from refsynth.core.errors import GateError
 
 if TYPE_CHECKING:
     from refsynth.pipeline.steps import RunResult
@@ -55,10 +56,26 @@ def execute(task: Task, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
         print_json(_summary(result))
-        return
-    show_systems(out, result.report)
-    out.print(f"report: {result.paths.html}", markup=False)
-    out.print(f"next: refsynth predict {result.bundle} new.jsonl > out.jsonl", markup=False)
+    else:
+        show_systems(out, result.report)
+        out.print(f"report: {result.paths.html}", markup=False)
+        out.print(f"next: refsynth predict {result.bundle} new.jsonl > out.jsonl", markup=False)
+    _hold_to_contract(result)
+
+
+def _hold_to_contract(result: RunResult) -> None:
+    """End with 3 where the bundle is only the nearest to what was asked for.
+
+    Raises:
+        GateError: it is.
+    """
+    outcome = result.finished.shrunk.outcome
+    if outcome is not None and not outcome.met and result.report.compression:
+        raise GateError(
+            f"no form of the model keeps the contract ({result.report.compression.asked})",
+            expected=f"the bundle holds the nearest, {outcome.shipped}",
+            remedy="take it as it is, or ask for less under contract in task.yaml; the report has all forms",
+        )
 
 
 def _summary(result: RunResult) -> dict[str, Any]:
@@ -66,6 +83,7 @@ def _summary(result: RunResult) -> dict[str, Any]:
     from refsynth.evaluation.advice import verdict
 
     decision, results = result.finished.learned.decision, result.report.results
+    outcome = result.finished.shrunk.outcome
     return {
         "run": str(result.finished.folder.path),
         "bundle": str(result.bundle),
@@ -73,5 +91,8 @@ def _summary(result: RunResult) -> dict[str, Any]:
         "verdict": verdict(result.report),
         "shipped": str(decision.shipped),
         "gain": None if decision.gain is None else asdict(decision.gain),
+        "contract": None
+        if outcome is None
+        else {"met": outcome.met, "shipped": outcome.shipped._asdict(), "forms": [form._asdict() for form in outcome.forms]},
         "systems": [asdict(system) for system in results.systems] if results else [],
     }

@@ -14,10 +14,11 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from refsynth.core.errors import ConfigError, nearest
-from refsynth.core.labelset import JOINER, NONE, unfit_name
+from refsynth.core.multilabel import SEPARATOR, problem_of
 from refsynth.core.sections import (
     BRANCHES,
     CompressConfig,
+    ContractConfig,
     DataConfig,
     FilterConfig,
     FolderReference,
@@ -42,23 +43,6 @@ LEARNERS: Mapping[TaskKind, tuple[LearnerName, ...]] = {
 
 PAIR_COLUMN = "text_pair"
 """Column of the second text where nothing is said."""
-
-SEPARATOR = "|"
-"""What stands between the labels in a cell where nothing is said."""
-
-ONE_LABEL_ONLY: Mapping[str, str] = {
-    "data.pool": "self-training is sure of one label against the others",
-    "synthesis.rounds": "a round goes where one label is taken for another",
-    "reinforce.turns": "its reward is the loss of one label against the others",
-    "filter.influence": "it is the effect on the loss of one label against the others",
-    "filter.diverse": "it thins the drafts label by label",
-    "filter.weights": "they are ranks within a label",
-    "filter.targets": "a judge gives shares of one label against the others",
-    "filter.smoothing": "it spreads one label over the others",
-    "compress.tiers": "a student learns one label against the others",
-    "training.rdrop": "it is the divergence of one label's probability against the others'",
-}
-"""Options that need one label for each text, and why."""
 
 LEAST_FOLDS = 4
 """For reinforcement: each half of the folds holds one out while the other is learnt from."""
@@ -93,6 +77,8 @@ class RunConfig(Section):
     """How the decision is made."""
     compress: CompressConfig = CompressConfig()
     """What ships: the trained model, a faster student of it, or both."""
+    contract: ContractConfig = ContractConfig()
+    """What the bundle must keep to."""
     track: tuple[TrackerName, ...] = ()
     """Trackers that get the curves of reinforcement and rounds, as files in RUN/track; nothing is sent."""
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -135,37 +121,14 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _check_multilabel(self) -> Self:
-        if self.task != "multilabel":
-            if self.data.separator is not None:
-                raise ValueError(
-                    f"data.separator divides the labels of one text, but task is {self.task}; write task: multilabel"
-                )
-            return self
-        if unfit := next((name for name in self.labels if unfit_name(name)), None):
-            raise ValueError(
-                f"the label '{unfit}' cannot be one of several: found '{JOINER}', '{NONE}' or space at an end; rename it"
-            )
-        between = self.data.separator or SEPARATOR
-        if unfit := next((name for name in self.labels if between in name), None):
-            raise ValueError(f"data.separator: found '{between}' within the label '{unfit}'; name one that stands in no label")
-        if self.data.train is None:
-            raise ValueError(
-                "task: multilabel needs labelled rows (data.train): which labels go together is not said by their names"
-            )
-        if "contrastive" in self.learners:
-            raise ValueError(
-                "learners: contrastive pulls texts of one label together, and here a text has several; "
-                "take " + ", ".join(LEARNERS["multilabel"])
-            )
-        if "contrast" in self.synthesis.ways:
-            raise ValueError(
-                "synthesis.ways: contrast asks for one label against another, and here a text has several; take it out"
-            )
-        for key, why in ONE_LABEL_ONLY.items():
-            section, _, name = key.partition(".")
-            part = getattr(self, section)
-            if getattr(part, name) != type(part).model_fields[name].default:
-                raise ValueError(f"{key} is for tasks of one label: {why}; take it out")
+        if problem := problem_of(dict(self)):
+            raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def _check_compress(self) -> Self:
+        if self.compress.tiers != "one" and self.contract != ContractConfig():
+            raise ValueError(f"contract measures one model, and compress.tiers is {self.compress.tiers}; leave one of them out")
         return self
 
     @model_validator(mode="after")

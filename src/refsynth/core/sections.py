@@ -291,6 +291,17 @@ class CompressConfig(Section):
     """The chance that this is broken; half of `data.pool` is set aside to see to it."""
 
 
+class ContractConfig(Section):
+    """How fast, small and good the bundle must be; the smallest form of the model that is so ships. Nothing asked: as trained."""
+
+    p50_ms: float | None = Field(default=None, gt=0)
+    """Most milliseconds for one text, as the median on the machine of the run."""
+    size_mb: float | None = Field(default=None, gt=0)
+    """Most megabytes (10^6 bytes) of the bundle."""
+    keep: float | None = Field(default=None, gt=0, le=1)
+    """Least share of the macro-F1 on held-out real rows that the model has before it is made smaller."""
+
+
 BRANCHES: Mapping[str, type[Section]] = {
     "EndpointReference": EndpointReference,
     "FolderReference": FolderReference,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from refsynth.core.config import SEPARATOR
 from refsynth.core.errors import DataError
 from refsynth.core.labelset import split_labels
+from refsynth.core.multilabel import SEPARATOR
 from refsynth.data.columns import guess_label, guess_text
 from refsynth.data.labels import as_label, as_labels
 from refsynth.data.records import Format, Record, open_table

@@ -16,7 +16,7 @@ from typing import Any
 from refsynth.core.extras import require
 from refsynth.core.types import Metric
 from refsynth.evaluation.origins import Reinforced, ScoreHistogram
-from refsynth.evaluation.sections import Calibration, Comparison, CurvePoint, System
+from refsynth.evaluation.sections import Calibration, Comparison, CurvePoint, System, Variant
 from refsynth.metrics import ReliabilityBin, wilson
 
 INK, MUTED, GRID, PAGE = "#010203", "#040506", "#070809", "#0a0b0c"
@@ -217,6 +217,27 @@ def reinforcement(policies: Sequence[Reinforced]) -> str:
         _legend(panels[0])
 
     return _draw("reinforcement", "Reward of each turn of reinforcement", 5.2, 3.6 if apart else 2.4, paint)
+
+
+def frontier(variants: Sequence[Variant]) -> str:
+    """Draw the forms of a model by size and latency, the share of macro-F1 that each keeps beside its name."""
+    timed = [variant for variant in variants if variant.p50_ms is not None]
+
+    def paint(figure: Any) -> None:
+        axes = _axes(figure, left=0.55, bottom=PAD, right=1.6, top=0.15)
+        for variant in timed:
+            kept = "" if variant.kept is None else f" {100 * variant.kept:.1f}%"
+            style = {"color": ORANGE, "markersize": 9} if variant.shipped else {"color": BLUE, "markersize": 6}
+            axes.plot([variant.size_mb], [variant.p50_ms], "D" if variant.shipped else "o", **style)
+            place = {"xytext": (7, 0), "textcoords": "offset points", "va": "center", "annotation_clip": False}
+            axes.annotate(_short(variant.name) + kept, (variant.size_mb, variant.p50_ms), **place)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("size, MB")
+        axes.set_ylabel("median of one text, ms")
+        axes.grid(visible=True)
+
+    return _draw("frontier", "Size and latency of the forms, with the macro-F1 that each keeps", 5.2, 3.0, paint)
 
 
 def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:

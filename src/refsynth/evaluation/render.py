@@ -89,6 +89,8 @@ def _plots(report: Report) -> dict[str, str]:
     if report.calibration:
         drawn["reliability"] = plots.reliability(report.calibration.bins, several=report.calibration.decisions is not None)
         drawn["coverage"] = plots.risk_coverage(report.calibration)
+    if report.compression and len(report.compression.variants) > 1:
+        drawn["frontier"] = plots.frontier(report.compression.variants)
     if report.drafts and report.drafts.reinforced:
         drawn["reinforcement"] = plots.reinforcement(report.drafts.reinforced)
     for number, histogram in enumerate(report.drafts.scores if report.drafts else ()):

@@ -281,7 +281,7 @@ def _answered(right: NDArray[np.bool_] | IntArray, confidence: FloatArray, thres
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One form of the shipped model; latency is of one text at a time."""
+    """One form of the shipped model; latency is of one text at a time. `kept` is its macro-F1 as a share of the whole model's."""
 
     name: str
     size_mb: float
@@ -289,6 +289,7 @@ class Variant:
     p95_ms: float | None = None
     texts_per_second: float | None = None
     accuracy: Metric | None = None
+    kept: float | None = None
     shipped: bool = False
 
 
@@ -314,6 +315,7 @@ class Compression:
 
     `student` and `rival` are how often the static student, and TF-IDF taught the same, say what the model says of texts that none
     of them learnt from. `reason` says why the model ships alone although tiers were asked for.
+    `asked` is the contract in words, empty where there is none, and `met` whether the shipped form keeps it.
     """
 
     variants: tuple[Variant, ...]
@@ -322,3 +324,5 @@ class Compression:
     rival: Metric | None = None
     reason: str = ""
     cascade: Cascade | None = None
+    asked: str = ""
+    met: bool = True

@@ -60,17 +60,25 @@ class TransformerEncoder(torch.nn.Module):
             rows = [self.tokenizer(*pair, truncation=True, max_length=longest)["input_ids"] for pair in halves]
         return [ids or [int(self.tokenizer.pad_token_id)] for ids in rows]
 
-    def embed(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Return unit-length embeddings of token id rows: [N, D]."""
+    def padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return token ids [N, T] of rows of at most T, and their mask [N, T]."""
         width = max(map(len, rows))
         ids = torch.full((len(rows), width), int(self.tokenizer.pad_token_id))
         mask = torch.zeros((len(rows), width), dtype=torch.long)
         for index, row in enumerate(rows):
             ids[index, : len(row)] = torch.tensor(row)
             mask[index, : len(row)] = 1
-        states = self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
-        states = states[:, -width:]  # what peft puts before a text is no part of it
+        return ids, mask
+
+    def pool(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the unit-length embeddings [N, D] of the states of tokens [N, T, D]."""
+        states = states[:, -mask.shape[1] :]  # what peft puts before a text is no part of it
         return torch.nn.functional.normalize(pooled(states, mask, self.transformer.config), dim=-1)
+
+    def embed(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return unit-length embeddings of token id rows: [N, D]."""
+        ids, mask = self.padded(rows)
+        return self.pool(self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state, mask)
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return unit-length embeddings: [N, D], float32."""

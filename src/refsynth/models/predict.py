@@ -43,8 +43,7 @@ ORT_ERRORS: tuple[type[Exception], ...] = tuple(
 class OnnxEncoder:
     """An exported encoder: token ids and mask in, embeddings out, pooled (and scaled) inside the graph.
 
-    An int8 graph scales the activations of a batch together, so that an embedding moves a little (about as much as int8 differs
-    from fp32) with the texts that share its batch.
+    What a text is given does not depend on the texts that share its batch, but for the last digits of a float.
 
     Args:
         graph: the ONNX file, with its external data beside it.

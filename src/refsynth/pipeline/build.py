@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from refsynth.compress.contract import Contract
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.protocols import Augmenter, Generator, Learner
@@ -147,6 +148,11 @@ LEARNERS: Mapping[LearnerName, Callable[[Workshop], Learner]] = {
     **{method: partial(_tuned, method=method) for method in METHODS},
     "causal_lora": _causal_lora,
 }
+
+
+def asked_of(config: RunConfig) -> Contract:
+    """Return what the bundle must keep to."""
+    return Contract(**config.contract.model_dump())
 
 
 def make_generator(config: RunConfig, store: ModelStore) -> Generator:

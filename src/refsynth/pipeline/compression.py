@@ -8,9 +8,11 @@ from pathlib import Path
 from statistics import median
 
 from refsynth.bundle.model import Model, load
+from refsynth.compress.contract import Form
 from refsynth.core.types import Metric
 from refsynth.evaluation import sections
 from refsynth.metrics import accuracy_interval, wilson
+from refsynth.pipeline.build import asked_of
 from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.finished import Finished
 from refsynth.quality.filter import kept
@@ -45,7 +47,7 @@ def compression_of(finished: Finished) -> sections.Compression | None:
     """Return the section; None where the model ships as it was trained because nothing else was asked for."""
     tiers = finished.tiers
     if tiers.wanted == "one":
-        return None
+        return _contracted(finished)
     folders = [tiers.main] if tiers.main == tiers.bundle else [tiers.main, tiers.bundle]
     models = [load(folder) for folder in folders]
     test = finished.test
@@ -66,6 +68,24 @@ def compression_of(finished: Finished) -> sections.Compression | None:
     return sections.Compression(
         variants=variants, student=agreement, rival=rival, reason=tiers.reason, cascade=_cascade(finished)
     )
+
+
+def _contracted(finished: Finished) -> sections.Compression | None:
+    """Return the forms that the contract was searched among, and which of them ships."""
+    outcome, held = finished.shrunk.outcome, finished.learned.held
+    if outcome is None:
+        return None
+
+    def variant(form: Form) -> sections.Variant:
+        shipped = form.name == outcome.shipped.name
+        said = finished.shrunk.logits if shipped else None
+        measured = None if held is None or said is None else held.score_of(said)
+        return sections.Variant(
+            name=form.name, size_mb=form.size_mb, p50_ms=form.p50_ms, kept=form.kept, accuracy=measured, shipped=shipped
+        )
+
+    asked = str(asked_of(finished.task.config))
+    return sections.Compression(variants=tuple(variant(form) for form in outcome.forms), asked=asked, met=outcome.met)
 
 
 def _name(model: Model) -> str:

@@ -60,7 +60,7 @@ def evaluate_test(
         return None
     key = {"file": file_digest_or_none(path), "bundle": folder.hash_of(made), "fit": folder.hash_of("fit")}
     kind, labels = shop.kind, shop.labels
-    cuts = {candidate: held.cuts(candidate) for candidate in held.logits} if held and kind.several else {}
+    cuts = {candidate: held.cuts_of(logits) for candidate, logits in held.logits.items()} if held and kind.several else {}
     if cuts:
         key["cuts"] = digest({str(candidate): np.asarray(cut).tolist() for candidate, cut in cuts.items()})
 

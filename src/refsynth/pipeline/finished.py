@@ -16,6 +16,7 @@ from refsynth.pipeline.policies import Curve
 from refsynth.pipeline.rounds import Round
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.ship import Calibrated
+from refsynth.pipeline.shrink import Shrunk
 from refsynth.pipeline.tiers import Tiers
 from refsynth.quality.diversity import CoverageFigures
 from refsynth.task import Task
@@ -42,6 +43,7 @@ class Finished:
     task: Task
     folder: RunFolder
     learned: Learned
+    shrunk: Shrunk
     calibrated: Calibrated
     bundle: Path
     test: TestResult | None

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder, derive_seed, digest, read_json, write_json
@@ -45,34 +44,39 @@ class HeldOut:
     folds: IntArray = field(default_factory=lambda: np.zeros(0, int))
     kind: Kind = ONE_LABEL
 
-    def score(self, candidate: Candidate) -> Metric:
-        """Return the cross-validated mean of `scores`; the interval is a bootstrap over rows."""
-        scores = self.scores(candidate)
-        return bootstrap(f"cross-validated {self.kind.measure}", lambda rows: float(scores[rows].mean()), len(scores))
-
     def scores(self, candidate: Candidate) -> FloatArray:
         """Return how far the answer for each row was right, the mean over repeats [N]: 0 or 1 where a row has one label."""
-        return np.asarray(np.mean([self.kind.scores(self.truth, answers) for answers in self.answers(candidate)], axis=0))
+        return self.scores_of(self.logits[candidate])
 
-    def cuts(self, candidate: Candidate) -> FloatArray | None:
-        """Return the cuts on logits [K] that suit all rows, where they are needed."""
-        return self._cuts(candidate, np.ones(len(self.truth), bool))
+    def score(self, candidate: Candidate) -> Metric:
+        """Return the cross-validated mean of `scores`; the interval is a bootstrap over rows."""
+        return self.score_of(self.logits[candidate])
 
-    def answers(self, candidate: Candidate) -> list[IntArray]:
+    def score_of(self, logits: FloatArray) -> Metric:
+        """Return the same of a form of a candidate, by its logits [R, N, K]."""
+        scores = self.scores_of(logits)
+        return bootstrap(f"cross-validated {self.kind.measure}", lambda rows: float(scores[rows].mean()), len(scores))
+
+    def scores_of(self, logits: FloatArray) -> FloatArray:
+        """Return the scores of answers by their logits [R, N, K]."""
+        return np.asarray(np.mean([self.kind.scores(self.truth, answers) for answers in self.answers_of(logits)], axis=0))
+
+    def answers_of(self, logits: FloatArray) -> list[IntArray]:
         """Return the answers of each repeat; those to a fold with cuts that suit the other folds."""
-        logits = self.logits[candidate]
         if not self.kind.several:
             return [self.kind.decide(each) for each in logits]
         out = np.zeros(logits.shape, int)
         for fold in np.unique(self.folds):
             mine = self.folds == fold
-            out[:, mine] = self.kind.decide(logits[:, mine], self._cuts(candidate, ~mine))
+            out[:, mine] = self.kind.decide(logits[:, mine], self._cuts(logits[:, ~mine], self.truth[~mine]))
         return list(out)
 
-    def _cuts(self, candidate: Candidate, rows: NDArray[np.bool_]) -> FloatArray | None:
-        logits = self.logits[candidate][:, rows]
-        repeats, _, k = logits.shape
-        return self.kind.cuts(logits.reshape(-1, k), np.concatenate([self.truth[rows]] * repeats))
+    def cuts_of(self, logits: FloatArray) -> FloatArray | None:
+        """Return the cuts on logits [K] that suit all rows, where they are needed."""
+        return self._cuts(logits, self.truth)
+
+    def _cuts(self, logits: FloatArray, truth: IntArray) -> FloatArray | None:
+        return self.kind.cuts(logits.reshape(-1, logits.shape[-1]), np.concatenate([truth] * len(logits)))
 
 
 @dataclass(frozen=True)

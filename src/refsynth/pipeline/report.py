@@ -113,7 +113,8 @@ def _results(finished: Finished) -> sections.Results | None:
         systems.append(system("real + synthetic", str(decision.mixed), NAMES[decision.mixed.learner]))
     model = load(finished.bundle)
     form = model.manifest.kind if model.manifest.kind in ("static", "cascade") else "int8"
-    shipped = system(f"shipped bundle ({form})", SHIPPED, str(decision.shipped))
+    cut = "" if finished.shrunk.outcome is None else f", form: {finished.shrunk.name}"
+    shipped = system(f"shipped bundle ({form})", SHIPPED, f"{decision.shipped}{cut}")
     if _unmeasured(finished):
         shipped = replace(shipped, accuracy=None, macro_f1=None)
     (rate,), size = speeds([model], finished), size_of(finished.bundle)
@@ -131,11 +132,12 @@ def _said(finished: Finished) -> tuple[IntArray, dict[str, IntArray]] | None:
     held = finished.learned.held
     if held is None:
         return None
-    said = {str(name): held.answers(name)[0] for name in held.logits}
+    said = {str(name): held.answers_of(held.logits[name])[0] for name in held.logits}
     rows, counts = np.unique(held.truth, axis=0, return_counts=True)
     majority = np.stack([rows[counts.argmax()]] * len(held.truth))
-    shipped = said[str(finished.learned.decision.shipped)]
-    return held.truth, {MAJORITY: majority, **said, SHIPPED: shipped}
+    shipped = finished.shrunk.logits
+    assert shipped is not None
+    return held.truth, {MAJORITY: majority, **said, SHIPPED: held.answers_of(shipped)[0]}
 
 
 def _kind(finished: Finished) -> Kind:
@@ -192,10 +194,11 @@ def _calibration(finished: Finished) -> sections.Calibration | None:
     chosen = {"threshold": calibrated.threshold, "temperature": calibrated.temperature}
     if (test := finished.test) is not None:
         return _trust(held.kind, test.truth, test.probabilities, test.predicted[SHIPPED], **chosen, source="test file")
-    shipped = finished.learned.decision.shipped
-    loud, calm = (held.kind.probabilities(held.logits[shipped][0] / t) for t in (1.0, calibrated.temperature))
+    shipped = finished.shrunk.logits
+    assert shipped is not None
+    loud, calm = (held.kind.probabilities(shipped[0] / t) for t in (1.0, calibrated.temperature))
     chosen |= {"source": "cross-validation", "uncalibrated": loud}
-    return _trust(held.kind, held.truth, calm, held.answers(shipped)[0], **chosen)
+    return _trust(held.kind, held.truth, calm, held.answers_of(shipped)[0], **chosen)
 
 
 def _trust(kind: Kind, truth: IntArray, said: FloatArray, answers: IntArray, **chosen: Any) -> sections.Calibration:

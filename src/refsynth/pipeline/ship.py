@@ -12,17 +12,16 @@ import numpy as np
 
 import refsynth
 from refsynth.bundle.manifest import Calibration
-from refsynth.bundle.store import Contents, EncoderFiles, save
-from refsynth.compress.export import export_encoder
+from refsynth.bundle.store import Contents, save
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import RunFolder
-from refsynth.core.types import Metric
+from refsynth.core.types import FloatArray, Metric
 from refsynth.evaluation.calibration import Threshold, fit_temperature, threshold_of
-from refsynth.models.network import TransformerEncoder
-from refsynth.models.predict import EncoderPredictor, TfidfPredictor
 from refsynth.pipeline.build import Workshop
 from refsynth.pipeline.candidates import Candidate
+from refsynth.pipeline.forms import FULL, RECIPES
 from refsynth.pipeline.gate import HeldOut
+from refsynth.pipeline.pack import features_of, head_of
 from refsynth.task import Task
 
 
@@ -50,17 +49,15 @@ class Calibrated:
         )
 
 
-def calibrate(held: HeldOut | None, candidate: Candidate) -> Calibrated:
-    """Fit temperature, threshold and cuts to what the candidate said of rows that were held out."""
-    if held is None:
+def calibrate(held: HeldOut | None, said: FloatArray | None) -> Calibrated:
+    """Fit temperature, threshold and cuts to what the model said of rows that were held out, logits [R, N, K]."""
+    if held is None or said is None:
         return Calibrated(1.0, None)
-    kind = held.kind
-    logits = held.logits[candidate].reshape(-1, held.logits[candidate].shape[-1])
-    truth = np.concatenate([held.truth] * len(held.logits[candidate]))
+    kind, logits, truth = held.kind, said.reshape(-1, said.shape[-1]), np.concatenate([held.truth] * len(said))
     temperature = fit_temperature(*kind.choices(logits, truth))
-    answers = np.concatenate(held.answers(candidate))
+    answers = np.concatenate(held.answers_of(said))
     sure = kind.confidence(kind.probabilities(logits / temperature), answers)
-    cuts = held.cuts(candidate)
+    cuts = held.cuts_of(said)
     return Calibrated(
         temperature,
         threshold_of(kind.right(truth, answers), sure),
@@ -77,12 +74,14 @@ def write_bundle(
     *,
     calibrated: Calibrated,
     metrics: tuple[Metric, ...],
+    form: str,
     lineage: Mapping[str, Any],
 ) -> Path:
     """Write the bundle of a candidate as a step, and return its folder there."""
     key = {
         "fit": folder.hash_of("fit"),
         "candidate": candidate,
+        "form": [form, folder.hash_of("student") if form in RECIPES and form != FULL else ""],
         "calibration": [calibrated.temperature, calibrated.threshold],
         "metrics": [[metric.name, metric.value, metric.low, metric.high, metric.n] for metric in metrics],
         "lineage": lineage,
@@ -98,8 +97,8 @@ def write_bundle(
             labels=task.descriptions,
             language=shop.language,
             task=task.config.task,
-            features=_features(predictor, shop, out / "export"),
-            head=_head_of(predictor),
+            features=features_of(predictor, out / "export"),
+            head=head_of(predictor),
             reference=predictor,
             calibration=calibrated.manifest(),
             metrics=metrics,
@@ -108,25 +107,7 @@ def write_bundle(
         save(out / "bundle", contents)
         shutil.rmtree(out / "export", ignore_errors=True)
 
-    return folder.step("bundle", key, make) / "bundle"
-
-
-def _head_of(predictor: Predictor) -> Any:
-    if not isinstance(predictor, (EncoderPredictor, TfidfPredictor)):
-        raise TypeError(f"no bundle is known for a {type(predictor).__name__}")
-    return predictor.head
-
-
-def _features(predictor: Predictor, shop: Workshop, work: Path) -> Any:
-    if isinstance(predictor, TfidfPredictor):
-        return predictor.vectors.parts
-    if not isinstance(predictor, EncoderPredictor) or not isinstance(predictor.encoder, TransformerEncoder):
-        raise TypeError(f"no bundle is known for a {type(predictor).__name__}")
-    encoder = predictor.encoder
-    work.mkdir()
-    encoder.save(work / "source")
-    export_encoder(encoder.transformer, work / "source" / "tokenizer.json", work / "onnx")
-    return EncoderFiles(work / "onnx", max_tokens=encoder.max_tokens, prefix=encoder.prefix)
+    return folder.step("bundle", key, make, version=2) / "bundle"
 
 
 def publish(made: Path, public: Path) -> Path:

@@ -14,6 +14,7 @@ from refsynth.core.types import Draft, Metric
 from refsynth.evaluation.report import Report
 from refsynth.kinds import KINDS
 from refsynth.models.store import ModelStore
+from refsynth.pipeline.build import asked_of
 from refsynth.pipeline.coverage import measure_coverage
 from refsynth.pipeline.drafts import Written
 from refsynth.pipeline.evaluate import SHIPPED, evaluate_test
@@ -27,6 +28,7 @@ from refsynth.pipeline.report import Paths, write_report
 from refsynth.pipeline.rounds import Round, write_rounds
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.ship import calibrate, publish, write_bundle
+from refsynth.pipeline.shrink import Shrinker, Shrunk
 from refsynth.pipeline.tiers import make_tiers
 from refsynth.pipeline.track import check_trackers, track
 from refsynth.task import Task
@@ -121,19 +123,21 @@ def _learn(job: Job) -> Learned:
 def _deliver(job: Job, learned: Learned) -> Finished:
     task, folder, shop, watch = job.task, job.folder, job.shop, job.watch
     shipped = learned.decision.shipped
-    calibrated = calibrate(learned.held, shipped)
+    shrunk = Shrinker(job, learned.screened, learned.final, shipped, learned.held).run(asked_of(task.config))
+    calibrated = calibrate(learned.held, shrunk.logits)
     metrics: tuple[Metric, ...] = ()
-    if learned.held:
-        metrics = (learned.held.score(shipped),)
-    lineage = _lineage(task, folder, learned)
+    if learned.held and shrunk.logits is not None:
+        metrics = (learned.held.score_of(shrunk.logits),)
+    lineage = _lineage(task, folder, learned, shrunk)
     made = write_bundle(
         task,
         shipped,
-        learned.final.predictors(shop)[shipped],
+        shrunk.predictor,
         shop,
         folder,
         calibrated=calibrated,
         metrics=metrics,
+        form=shrunk.name,
         lineage=lineage,
     )
     tiers = make_tiers(job, learned.final, made, metrics=metrics, lineage=lineage)
@@ -146,7 +150,7 @@ def _deliver(job: Job, learned: Learned) -> Finished:
         first = KINDS[task.config.task].figures(test.truth, test.predicted[SHIPPED], len(task.labels))[0]
         watch.stage("test", f"{first.name} {first.percent()}")
     coverage = measure_coverage(learned.rows, learned.final, shop, folder)
-    return Finished(task, folder, learned, calibrated, bundle, test, coverage, tiers)
+    return Finished(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers)
 
 
 def _check_files(task: Task) -> None:
@@ -156,9 +160,10 @@ def _check_files(task: Task) -> None:
             raise DataError(f"{path}: no such file", remedy=f"correct data.{role} in task.yaml")
 
 
-def _lineage(task: Task, folder: RunFolder, learned: Learned) -> Mapping[str, Any]:
+def _lineage(task: Task, folder: RunFolder, learned: Learned, shrunk: Shrunk) -> Mapping[str, Any]:
     return {
         "candidate": str(learned.decision.shipped),
+        "form": shrunk.name,
         "reason": learned.decision.reason,
         "reference": learned.written.reference,
         "seed": task.config.seed,

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from refsynth.core.types import Completion
-from refsynth.synthesis.prompts import neutralise
+from refsynth.data.quote import neutralise
 
 EMPTY = "empty"
 CUT_OFF = "cut off by the token limit"

@@ -6,21 +6,13 @@ shown. Knows nothing of quotas or of models.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
-from refsynth.core.pair import join_pair, split_pair
 from refsynth.core.types import Example, Prompt
+from refsynth.data.quote import neutralise, shorten
 
 MARKER = "- "
 """What starts an item; the prompt ends with it (less the space, which belongs to the next token)."""
-
-SHOWN_WORDS = 30
-"""Longest shown example, in words: every word shown is read again with every token written (abstracts: 2.4 times the rows per
-second of 60 words), and long examples teach the model to ramble."""
-
-_CONTROL_TOKEN = re.compile(r"<\|[^<>|]{0,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>")
-_LIST_MARKER = re.compile(r"^(?:[-*•>#]+|\d{1,3}[.)])\s+")
 
 _HEADINGS = {
     "zh": "以下是一组不同的{style}文本，每条的内容都是：{description}{unlike}\n\n",
@@ -37,23 +29,6 @@ STYLES: Mapping[str, tuple[str, ...]] = {
     "zh": ("简短的", "详细的", "口语化的", "正式的", "急切的", "犹豫的", "平实的", "少见的"),
 }
 """Length and register, as a heading names them (AttrPrompt, Yu et al., 2023: attributes vary what one prompt repeats)."""
-
-
-def neutralise(text: str) -> str:
-    """Return the text on one line, without chat-template tokens and without a list marker at its start."""
-    previous = None
-    while previous != text:  # taking a token out may join the halves of another
-        previous, text = text, _CONTROL_TOKEN.sub(" ", text)
-    return _LIST_MARKER.sub("", " ".join(text.split()))
-
-
-def shorten(text: str, *, words: int = SHOWN_WORDS) -> str:
-    """Return the text, or each half of a pair, cut after `words` words (or 8 times as many characters)."""
-    if halves := split_pair(text):
-        return join_pair(*(shorten(half, words=words) for half in halves))
-    parts = text.split(" ")
-    text = " ".join(parts[:words])
-    return text[: 8 * words]
 
 
 def class_prompt(

@@ -1,0 +1,98 @@
+"""Smaller encoders made of parts of a larger one: fewer layers, narrower feed-forward parts. The larger one stays as it is.
+
+What is cut out leaves a gap that training has to close (`training.distill`). Knows nothing of heads and labels.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+
+from refsynth.core.errors import InputError
+from refsynth.models.network import TransformerEncoder
+
+Losses = Callable[[TransformerEncoder], Iterable[torch.Tensor]]
+
+
+def spread(count: int, of: int) -> tuple[int, ...]:
+    """Return which `count` of `of` layers to keep: evenly spread, the last among them, as every other one of six is 1, 3, 5."""
+    return tuple((number + 1) * of // count - 1 for number in range(count))
+
+
+def keep_layers(encoder: TransformerEncoder, kept: Sequence[int]) -> TransformerEncoder:
+    """Return a copy with these of the encoder's layers, counted from 0, in this order.
+
+    Raises:
+        InputError: one of them is not there, or there is none.
+    """
+    layers = encoder.transformer.encoder.layer
+    if not kept or not set(kept) <= set(range(len(layers))):
+        raise InputError(f"layers {list(kept)} of an encoder with {len(layers)}", expected=f"some of 0 to {len(layers) - 1}")
+    smaller = copy.deepcopy(encoder)
+    smaller.transformer.encoder.layer = torch.nn.ModuleList(smaller.transformer.encoder.layer[place] for place in kept)
+    smaller.transformer.config.num_hidden_layers = len(kept)
+    return smaller
+
+
+def narrow(encoder: TransformerEncoder, width: int, losses: Losses) -> TransformerEncoder:
+    """Return a copy whose feed-forward parts have `width` units, those whose loss would change the loss of the model most.
+
+    The importance of a unit is the mean of |gradient of the loss with respect to a mask on the unit, at 1|, as Michel et al.
+    (2019, eq. 5) take it for attention heads.
+
+    Args:
+        encoder: the larger one.
+        width: units that stay in each layer.
+        losses: yields the loss of one batch after another of the encoder that it is given.
+
+    Raises:
+        InputError: there are not so many units.
+    """
+    config = encoder.transformer.config
+    if not 0 < width <= config.intermediate_size:
+        raise InputError(f"{width} of {config.intermediate_size} units", expected=f"1 to {config.intermediate_size}")
+    smaller = copy.deepcopy(encoder).eval()
+    layers = smaller.transformer.encoder.layer
+    for layer, importance in zip(layers, _importance(smaller, losses), strict=True):
+        kept = importance.topk(width).indices.sort().values
+        layer.intermediate.dense = _rows(layer.intermediate.dense, kept)
+        layer.output.dense = _columns(layer.output.dense, kept)
+    smaller.transformer.config.intermediate_size = width
+    return smaller
+
+
+def _importance(encoder: TransformerEncoder, losses: Losses) -> list[torch.Tensor]:
+    """Return the importance of the units of each layer [units]."""
+    layers = encoder.transformer.encoder.layer
+    masks = [torch.ones(layer.intermediate.dense.out_features, requires_grad=True) for layer in layers]
+
+    def masked(mask: torch.Tensor) -> Callable[..., torch.Tensor]:
+        return lambda module, inputs, output: output * mask
+
+    hooks = [layer.intermediate.register_forward_hook(masked(mask)) for layer, mask in zip(layers, masks, strict=True)]
+    totals = [torch.zeros_like(mask) for mask in masks]
+    try:
+        for loss in losses(encoder):
+            for total, slope in zip(totals, torch.autograd.grad(loss, masks), strict=True):
+                total += slope.abs()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [total.detach() for total in totals]
+
+
+def _rows(linear: Any, kept: torch.Tensor) -> torch.nn.Linear:
+    smaller = torch.nn.Linear(linear.in_features, len(kept))
+    smaller.weight.data.copy_(linear.weight[kept])
+    smaller.bias.data.copy_(linear.bias[kept])
+    return smaller
+
+
+def _columns(linear: Any, kept: torch.Tensor) -> torch.nn.Linear:
+    smaller = torch.nn.Linear(len(kept), linear.out_features)
+    smaller.weight.data.copy_(linear.weight[:, kept])
+    smaller.bias.data.copy_(linear.bias)
+    return smaller

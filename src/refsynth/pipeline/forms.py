@@ -1,0 +1,88 @@
+"""Smaller forms of a trained model: a table of what there is, how each is cut from the model, how it learns to be like it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+
+from refsynth.compress.shape import keep_layers, narrow, spread
+from refsynth.core.types import Example
+from refsynth.models.network import TransformerEncoder
+from refsynth.models.predict import EncoderPredictor
+from refsynth.training.distill import Transfer, distill
+from refsynth.training.head import classes_of
+
+FULL = "full"
+TFIDF = "tfidf"
+JUDGED = 256
+"""Rows that tell which units of a feed-forward part matter."""
+
+ROWS = 32
+"""Rows in a batch of those."""
+
+
+class Recipe(NamedTuple):
+    """A share of the layers and of the units of their feed-forward parts."""
+
+    layers: float
+    width: float = 1.0
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "full": Recipe(1),
+    "two thirds": Recipe(2 / 3),
+    "half": Recipe(1 / 2),
+    "half, narrow": Recipe(1 / 2, 1 / 2),
+    "third": Recipe(1 / 3),
+}
+"""Forms by the share of layers that they keep; a narrow one has half of the units too."""
+
+TRANSFER = Transfer(steps=100)
+"""Beyond 100 steps of a few dozen texts little is won; every fold pays for them."""
+
+
+class Teacher(NamedTuple):
+    """A trained predictor on a transformer, and the rows that it learnt from, which its smaller forms learn from too."""
+
+    predictor: EncoderPredictor
+    encoder: TransformerEncoder
+    rows: Sequence[Example]
+
+
+def cut(teacher: Teacher, name: str) -> tuple[EncoderPredictor, tuple[int, ...]]:
+    """Return a form as it is before training, with the layers of the teacher that it keeps."""
+    recipe, config = RECIPES[name], teacher.encoder.transformer.config
+    depth = int(config.num_hidden_layers)
+    kept = spread(max(1, round(recipe.layers * depth)), depth)
+    encoder = teacher.encoder
+    if recipe.width < 1:
+        encoder = narrow(encoder, round(recipe.width * config.intermediate_size), _losses(teacher))
+    return EncoderPredictor(teacher.predictor.labels, keep_layers(encoder, kept), teacher.predictor.head), kept
+
+
+def shrink(teacher: Teacher, name: str, texts: Sequence[str], *, seed: int) -> EncoderPredictor:
+    """Return a form of the teacher that has learnt from it on the texts; the full one is the teacher itself."""
+    if name == FULL:
+        return teacher.predictor
+    torch.manual_seed(seed)
+    student, kept = cut(teacher, name)
+    assert isinstance(student.encoder, TransformerEncoder)
+    return distill([teacher.predictor], student.encoder, texts, matched=kept, seed=seed, transfer=TRANSFER)
+
+
+def _losses(teacher: Teacher) -> Callable[[TransformerEncoder], Iterable[torch.Tensor]]:
+    """Return what yields the cross-entropy of an encoder under the teacher's head, batch by batch of some of its rows."""
+    rows = teacher.rows[:: max(1, len(teacher.rows) // JUDGED)]
+    truth = torch.from_numpy(classes_of(rows, teacher.predictor.labels))
+    weights = torch.tensor(teacher.predictor.head.weights, dtype=torch.float32)
+    bias = torch.tensor(teacher.predictor.head.bias, dtype=torch.float32)
+
+    def losses(encoder: TransformerEncoder) -> Iterator[torch.Tensor]:
+        for start in range(0, len(rows), ROWS):
+            batch = slice(start, start + ROWS)
+            embeddings = encoder.embed(encoder.tokenize([row.text for row in rows[batch]]))
+            yield torch.nn.functional.cross_entropy(embeddings @ weights + bias, truth[batch])
+
+    return losses

@@ -1,0 +1,237 @@
+"""From the candidate that won to the form of it that keeps the contract: measured on this machine, and on rows held out.
+
+Size and latency are measured on bundles of untrained forms, which weigh and take what trained ones do. Quality is measured as the
+gate measures: in each fold the teacher and its form see neither the held-out rows nor drafts that owe anything to them, and the
+form answers in int8, as it would ship. The test file has no part in it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from refsynth.bundle.manifest import Calibration
+from refsynth.bundle.model import Model, load
+from refsynth.bundle.store import Contents, save
+from refsynth.compress.contract import Contract, Form, Outcome, search
+from refsynth.core.protocols import Predictor
+from refsynth.core.run import derive_seed, digest, read_json, write_json
+from refsynth.core.types import Draft, Example, FloatArray
+from refsynth.metrics import macro_f1
+from refsynth.models.network import TransformerEncoder
+from refsynth.models.predict import EncoderPredictor
+from refsynth.pipeline.candidates import Candidate, fit_candidates, ranked, safe_for
+from refsynth.pipeline.fit import Final
+from refsynth.pipeline.forms import FULL, RECIPES, TFIDF, Teacher, cut, shrink
+from refsynth.pipeline.gate import HeldOut
+from refsynth.pipeline.job import Job
+from refsynth.pipeline.pack import features_of, head_of
+from refsynth.quality.filter import kept
+from refsynth.training.artifact import load_predictors, save_predictors
+
+TIMED = 60
+"""Texts that a form is timed on, one at a time, forms in turn."""
+
+WARM = 5
+
+
+class Shrunk(NamedTuple):
+    """The form that ships with what it said of held-out rows, logits [R, N, K] (None if nothing was measured), and the search."""
+
+    predictor: Predictor
+    name: str
+    logits: FloatArray | None
+    outcome: Outcome | None
+
+
+@dataclass
+class Shrinker:
+    """Finds the form of the shipped candidate that meets the contract.
+
+    Attributes:
+        job: the run.
+        drafts: screened drafts.
+        final: the candidates fitted to all rows.
+        shipped: the candidate that won.
+        held: what all candidates said of held-out rows.
+    """
+
+    job: Job
+    drafts: Sequence[Draft]
+    final: Final
+    shipped: Candidate
+    held: HeldOut | None
+    _answers: dict[str, FloatArray] = field(default_factory=dict)
+
+    def run(self, contract: Contract) -> Shrunk:
+        """Return the form to ship; without a contract the candidate itself."""
+        own = None if self.held is None else self.held.logits[self.shipped]
+        finished = self.final.predictors(self.job.shop)
+        if contract == Contract():
+            return Shrunk(finished[self.shipped], FULL, own, None)
+        forms = self._measure(finished)
+        outcome = search(contract, forms, None if self.held is None else self._quality)
+        name = outcome.shipped.name
+        if self.held is not None and outcome.shipped.kept is None:  # nobody asked, but the report tells
+            shipped = outcome.shipped._replace(kept=self._quality(name))
+            forms = tuple(shipped if form.name == name else form for form in outcome.forms)
+            outcome = outcome._replace(shipped=shipped, forms=forms)
+        self.job.watch.stage("contract", self._line(contract, outcome))
+        return Shrunk(self._finish(name, finished), name, self._answers.get(name), outcome)
+
+    def _line(self, contract: Contract, outcome: Outcome) -> str:
+        verdict = "met by" if outcome.met else "NOT met; the nearest is"
+        return f"{contract}: {verdict} {outcome.shipped}"
+
+    def _names(self) -> tuple[str, ...]:
+        tfidf = Candidate("tfidf", self.shipped.drafts)
+        simple = (TFIDF,) if tfidf in self.final.candidates else ()
+        return simple if self.shipped.learner == "tfidf" else (*RECIPES, *simple)
+
+    def _finish(self, name: str, finished: Mapping[Candidate, Predictor]) -> Predictor:
+        if name == TFIDF:
+            return finished[Candidate("tfidf", self.shipped.drafts)]
+        if name == FULL:
+            return finished[self.shipped]
+        shop, folder = self.job.shop, self.job.folder
+        key = {"fit": folder.hash_of("fit"), "form": name, "recipe": RECIPES[name], "seed": self.job.task.config.seed}
+        teacher = _teacher(finished[self.shipped], self._rows())
+
+        def make(out: Path) -> None:
+            seed = derive_seed(self.job.task.config.seed, "student")
+            student = shrink(teacher, name, self._texts(teacher.rows), seed=seed)
+            save_predictors({"student": student}, out, base=shop.encoder)
+
+        done = folder.step("student", key, make)
+        return load_predictors(done, shop.labels, base=shop.encoder)["student"]
+
+    def _rows(self) -> list[Example]:
+        return [*self.final.real, *(kept(self.final.drafts) if self.shipped.drafts else ())]
+
+    def _texts(self, rows: Sequence[Example]) -> list[str]:
+        """Return what a student learns from: the rows, and all of the pool, whose labels nobody needs to know."""
+        return list(dict.fromkeys([row.text for row in rows] + [row.text for row in self.job.pool.texts]))
+
+    def _measure(self, finished: Mapping[Candidate, Predictor]) -> tuple[Form, ...]:
+        """Return all forms with size and latency, measured once a run."""
+        names = self._names()
+        key = {"fit": self.job.folder.hash_of("fit"), "shipped": str(self.shipped), "recipes": {n: RECIPES.get(n) for n in names}}
+
+        def make(out: Path) -> None:
+            with tempfile.TemporaryDirectory(dir=out, prefix="trial-") as work:
+                sketches = {name: self._sketch(name, finished, Path(work) / str(n)) for n, name in enumerate(names)}
+                texts = [row.text for row in self._rows()][:TIMED]
+                latency = latencies({name: model for name, (_, model) in sketches.items()}, texts)
+                forms = [[name, size, latency[name]] for name, (size, _) in sketches.items()]
+            write_json(out / "forms.json", forms)
+
+        return tuple(Form(*one) for one in read_json(self.job.folder.step("forms", key, make) / "forms.json"))
+
+    def _sketch(self, name: str, finished: Mapping[Candidate, Predictor], out: Path) -> tuple[float, Model]:
+        """Return the size in MB and the model of a form that need not have learnt anything yet."""
+        if name == TFIDF:
+            predictor = self._finish(name, finished)
+        else:
+            predictor, _ = cut(_teacher(finished[self.shipped], self._rows()), name)
+        _bundle(self.job, predictor, out)
+        return sum(path.stat().st_size for path in (out / "bundle").iterdir()) / 1e6, load(out / "bundle")
+
+    def _quality(self, name: str) -> float:
+        """Return the macro-F1 of a form on held-out rows as a share of the teacher's."""
+        assert self.held is not None
+        k = len(self.job.task.labels)
+        if name == TFIDF:
+            self._answers[name] = self.held.logits[Candidate("tfidf", self.shipped.drafts)]
+        else:
+            self._answers[name] = self._hold_out(name)
+
+        def mean(logits: FloatArray) -> float:
+            assert self.held is not None
+            return float(np.mean([macro_f1(self.held.truth, one.argmax(1), k) for one in logits]))
+
+        whole = mean(self.held.logits[self.shipped])
+        return mean(self._answers[name]) / whole if whole else 1.0
+
+    def _hold_out(self, name: str) -> FloatArray:
+        """Return what a form says in int8 of each row when its fold is held out, logits [1, N, K]."""
+        job, rows = self.job, self.job.rows
+        folds = [int(fold) for fold in np.unique(rows.folds)]
+        out = np.zeros((1, len(rows.examples), len(job.task.labels)))
+        with job.watch.progress(f"form '{name}'", len(folds)) as progress:
+            for done, fold in enumerate(folds):
+                held = rows.folds == fold
+                out[0, held] = self._fold(name, fold)
+                progress(done + 1)
+        return out
+
+    def _fold(self, name: str, fold: int) -> Any:
+        job, rows, seed = self.job, self.job.rows, self.job.task.config.seed
+        out = rows.folds == fold
+        held = [rows.examples[index] for index in np.flatnonzero(out)]
+        train = [rows.examples[index] for index in np.flatnonzero(~out)]
+        safe = safe_for(self.drafts, frozenset(example.id for example in held))
+        key = {
+            "rows": job.folder.hash_of("rows"),
+            "drafts": digest([draft.to_json() for draft in safe]),
+            "config": job.task.config.digest_of("learners", "labels", "filter", "seed", "training"),
+            "encoder": job.shop.encoder_hash,
+            "pool": job.pool_key,
+            "shipped": str(self.shipped),
+            "recipe": RECIPES[name],
+        }
+
+        def make(path: Path) -> None:
+            wanted = {ranked(job.learners)[0], self.shipped.learner}
+            learners = {each: learner for each, learner in job.learners.items() if each in wanted}
+            fitted = fit_candidates(learners, train, safe, job.choice(self.drafts), seed=derive_seed(seed, "gate", 0, fold))
+            candidate = self.shipped if self.shipped in fitted.predictors else self.shipped._replace(drafts=False)
+            learnt = [*train, *(kept(fitted.drafts) if candidate.drafts else ())]
+            teacher = _teacher(fitted.predictors[candidate], learnt)
+            form = shrink(teacher, name, self._texts(learnt), seed=derive_seed(seed, "student", fold))
+            with tempfile.TemporaryDirectory(dir=path, prefix="trial-") as work:
+                _bundle(job, form, Path(work))
+                logits = load(Path(work) / "bundle").logits([example.text for example in held])
+            write_json(path / "logits.json", logits.tolist())
+
+        slug = name.replace(",", "").replace(" ", "-")
+        return read_json(job.folder.step(f"form-{slug}-{fold}", key, make) / "logits.json")
+
+
+def latencies(models: Mapping[str, Model], texts: Sequence[str]) -> dict[str, float]:
+    """Return the median milliseconds that each model takes for one text; in turns, so that all meet the same neighbours."""
+    for model in models.values():
+        for text in texts[:WARM]:
+            model.predict([text])
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for text in texts:
+        for name, model in models.items():
+            started = time.perf_counter()
+            model.predict([text])
+            times[name].append(1000 * (time.perf_counter() - started))
+    return {name: float(np.median(values)) for name, values in times.items()}
+
+
+def _teacher(predictor: Predictor, rows: Sequence[Example]) -> Teacher:
+    if not isinstance(predictor, EncoderPredictor) or not isinstance(predictor.encoder, TransformerEncoder):
+        raise TypeError(f"a {type(predictor).__name__} cannot teach")
+    return Teacher(predictor, predictor.encoder, rows)
+
+
+def _bundle(job: Job, predictor: Predictor, work: Path) -> None:
+    """Write a bundle to try, `work`/bundle."""
+    contents = Contents(
+        labels=job.task.descriptions,
+        language=job.shop.language,
+        task=job.task.config.task,
+        features=features_of(predictor, work / "export"),
+        head=head_of(predictor),
+        reference=predictor,
+        calibration=Calibration(),
+    )
+    save(work / "bundle", contents)

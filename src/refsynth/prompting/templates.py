@@ -1,0 +1,105 @@
+"""Templates: how a text and a label are put to the reference. Data, in `templates.yaml`; users can bring a file of their own."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import yaml
+from pydantic import AfterValidator, RootModel, ValidationError
+
+from refsynth.core.errors import ConfigError
+from refsynth.core.sections import Section
+
+Method = Literal["direct", "channel"]
+"""What is asked: P(label | text), or P(text | label) (Min et al., 2022, "Noisy Channel Language Model Prompting")."""
+TEXT, LABEL = "{text}", "{label}"
+FALLBACK = "en"
+
+
+class Form(NamedTuple):
+    """A template for one method: what stands above what is scored, with the place of what is given, and the gap between them."""
+
+    head: str
+    given: str
+    gap: str
+
+    def ask(self, value: str) -> str:
+        """Return the prompt with the value of what is given."""
+        return self.head.replace(self.given, value)
+
+
+def _check_order(first: str, second: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if (
+            text.count(first) != 1
+            or text.count(second) != 1
+            or not text.endswith(second)
+            or text.index(first) > text.index(second)
+        ):
+            raise ValueError(f"expected {first} once, then {second} once, at the end")
+        return text
+
+    return AfterValidator(check)
+
+
+class Template(Section):
+    """A way to ask, in one language."""
+
+    name: str
+    """What it is called in reports."""
+    direct: Annotated[str, _check_order(TEXT, LABEL)]
+    """The text, then the label."""
+    channel: Annotated[str, _check_order(LABEL, TEXT)]
+    """The label, then the text."""
+
+    def form(self, method: Method) -> Form:
+        """Return it for a method."""
+        whole, wanted, given = (self.direct, LABEL, TEXT) if method == "direct" else (self.channel, TEXT, LABEL)
+        before = whole.removesuffix(wanted)
+        head = before.rstrip(" ")  # a space belongs to the token after it
+        return Form(head, given, before[len(head) :])
+
+    def example(self, method: Method, text: str, label: str) -> str:
+        """Return it filled in, for a prompt that shows examples."""
+        form, (given, wanted) = self.form(method), (text, label) if method == "direct" else (label, text)
+        return form.ask(given) + form.gap + wanted
+
+
+class _Templates(RootModel[dict[str, tuple[Template, ...]]]):
+    """A file of templates, by language."""
+
+
+def read_templates(path: Path | None = None) -> dict[str, tuple[Template, ...]]:
+    """Return templates by ISO 639-1 code: those of a YAML file, or those that come with the package.
+
+    Raises:
+        ConfigError: the file cannot be read or is none.
+    """
+    name = str(path or "templates.yaml")
+    try:
+        content = path.read_text("utf-8") if path else (resources.files(__package__) / "templates.yaml").read_text("utf-8")
+        return _Templates.model_validate(yaml.safe_load(content)).root
+    except OSError as error:
+        raise ConfigError(f"{name}: cannot be read ({error.strerror})", expected="a YAML file of templates") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name}: not valid YAML", expected="en: [{name: ..., direct: ..., channel: ...}]") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"])) or "the file"
+        raise ConfigError(
+            f"{name}: {where}: {problem['msg']}", expected="en: [{name: ..., direct: ..., channel: ...}]"
+        ) from error
+
+
+def templates_for(language: str, path: Path | None = None) -> tuple[Template, ...]:
+    """Return the templates of a language; those in English where it has none.
+
+    Raises:
+        ConfigError: the file cannot be used, or has neither.
+    """
+    found = read_templates(path)
+    if templates := found.get(language) or found.get(FALLBACK):
+        return templates
+    raise ConfigError(f"{path}: no templates for '{language}'", expected=f"one for {language} or {FALLBACK}")

@@ -1,0 +1,163 @@
+"""Distillation: a smaller encoder learns to say what teachers say, and to see what the first of them sees on the way there.
+
+Needs no labels: any text of the task's kind teaches. Three losses are added, as in TinyBERT (Jiao et al., 2020) and MiniLM (Wang
+et al., 2020): soft answers at a temperature (Hinton et al., 2015), hidden states of matched layers (mean squared error) and
+attention of matched layers (divergence). A student as deep as its teacher is self-distillation.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from refsynth.core.errors import InputError
+from refsynth.models.network import TransformerEncoder
+from refsynth.models.predict import EncoderPredictor, LinearHead
+from refsynth.models.tokenise import length_batches
+from refsynth.training.schedule import Tuner
+
+TOKENS_PER_STEP = 768
+TUNING_TOKENS = 64
+"""The longest text that is learnt from; the student reads texts at full length."""
+
+
+class Transfer(NamedTuple):
+    """How a student learns: softmax temperature, what the losses of states and attention weigh beside that of answers, steps."""
+
+    temperature: float = 2.0
+    hidden: float = 1.0
+    attention: float = 1.0
+    steps: int = 300
+    rate: float = 3e-4
+
+
+def soft_loss(said: torch.Tensor, taught: torch.Tensor, *, temperature: float) -> torch.Tensor:
+    """Return T^2 KL(teacher || student) in nats, the mean over texts (Hinton et al., 2015, section 2).
+
+    Args:
+        said: the student's logits [N, K].
+        taught: the teacher's probabilities at the temperature [N, K].
+        temperature: T.
+    """
+    log_shares = torch.log_softmax(said / temperature, dim=-1)
+    return temperature**2 * torch.nn.functional.kl_div(log_shares, taught, reduction="batchmean")
+
+
+def distill(
+    teachers: Sequence[EncoderPredictor],
+    student: TransformerEncoder,
+    texts: Sequence[str],
+    *,
+    matched: Sequence[int],
+    seed: int,
+    transfer: Transfer,
+) -> EncoderPredictor:
+    """Train the student in place and return it with a head, which starts as that of the first teacher.
+
+    Args:
+        teachers: predictors with a transformer; their probabilities are averaged.
+        student: a smaller encoder of the first teacher's width and tokenizer.
+        texts: to learn from.
+        matched: for each layer of the student, the layer of the first teacher, counted from 0, that it is to resemble.
+        seed: of the order of texts.
+        transfer: temperature, weights, steps.
+
+    Raises:
+        InputError: there is no text, or `matched` does not fit the layers.
+    """
+    layers = student.transformer.config.num_hidden_layers
+    if not texts or len(matched) != layers:
+        raise InputError(f"{len(texts)} texts, {len(matched)} matched layers", expected=f"texts, and {layers} layers")
+    first, head = _encoder_of(teachers[0]).eval(), _torch_head(teachers[0].head)
+    rows = student.tokenize(texts, limit=TUNING_TOKENS)
+    answers = _answers(teachers, texts, transfer.temperature)
+    student.eval()  # no dropout: a student of few steps has nothing to forget
+    student.transformer.embeddings.requires_grad_(False)  # the teacher's own, already
+    tuner = Tuner([student, head], rate=transfer.rate, steps=transfer.steps)
+
+    def loss(batch: Sequence[int]) -> torch.Tensor:
+        picked = [rows[index] for index in batch]
+        with torch.inference_mode():
+            seen = _look(first, picked)
+        mine = _look(student, picked)
+        value = soft_loss(head(mine.embedding).float(), answers[list(batch)], temperature=transfer.temperature)
+        if transfer.hidden:
+            value = value + transfer.hidden * _state_loss(mine, seen, matched)
+        if transfer.attention:
+            value = value + transfer.attention * _attention_loss(mine, seen, matched)
+        return value
+
+    for batch in _batches(rows, steps=transfer.steps, seed=seed):
+        tuner.step(partial(loss, batch))
+    weights = head.weight.detach().numpy().T.astype(float)
+    return EncoderPredictor(teachers[0].labels, student, LinearHead(weights, head.bias.detach().numpy().astype(float)))
+
+
+class _View(NamedTuple):
+    """What an encoder makes of a batch: embeddings [N, D], states after each layer [N, T, D], attention [N, H, T, T], mask."""
+
+    embedding: torch.Tensor
+    states: Sequence[torch.Tensor]
+    attention: Sequence[torch.Tensor]
+    mask: torch.Tensor
+
+
+def _look(encoder: TransformerEncoder, rows: Sequence[Sequence[int]]) -> _View:
+    ids, mask = encoder.padded(rows)
+    out = encoder.transformer(input_ids=ids, attention_mask=mask, output_hidden_states=True, output_attentions=True)
+    return _View(encoder.pool(out.last_hidden_state, mask), out.hidden_states[1:], out.attentions, mask)
+
+
+def _state_loss(mine: _View, seen: _View, matched: Sequence[int]) -> torch.Tensor:
+    """Return the mean squared error of hidden states, over matched layers, tokens and dimensions."""
+    token = mine.mask.unsqueeze(-1).float()
+    each = [
+        (token * (own.float() - seen.states[layer].float()) ** 2).sum() / (token.sum() * own.shape[-1])
+        for own, layer in zip(mine.states, matched, strict=True)
+    ]
+    return torch.stack(each).mean()
+
+
+def _attention_loss(mine: _View, seen: _View, matched: Sequence[int]) -> torch.Tensor:
+    """Return KL(teacher || student) of where tokens attend, in nats: the mean over matched layers, heads and tokens."""
+    token = mine.mask[:, None, :].float()
+    each = []
+    for own, layer in zip(mine.attention, matched, strict=True):
+        taught = seen.attention[layer].float().clamp(min=1e-9)
+        apart = (taught * (taught.log() - own.float().clamp(min=1e-9).log())).sum(-1)
+        each.append((token * apart).sum() / (token.sum() * own.shape[1]))
+    return torch.stack(each).mean()
+
+
+def _batches(rows: Sequence[Sequence[int]], *, steps: int, seed: int) -> Iterator[list[int]]:
+    """Yield so many batches of texts of like length; each round through all texts deals and orders them anew."""
+    rng = np.random.default_rng(seed)
+    while steps > 0:
+        order = [int(place) for place in rng.permutation(len(rows))]
+        batches = list(length_batches([rows[place] for place in order], tokens=TOKENS_PER_STEP))
+        for number in rng.permutation(len(batches))[:steps]:
+            yield [order[place] for place in batches[number]]
+        steps -= len(batches)
+
+
+def _answers(teachers: Sequence[EncoderPredictor], texts: Sequence[str], temperature: float) -> torch.Tensor:
+    said = [torch.from_numpy(np.asarray(teacher.logits(texts), np.float32)) for teacher in teachers]
+    return torch.stack([torch.softmax(logits / temperature, dim=-1) for logits in said]).mean(0)
+
+
+def _encoder_of(teacher: EncoderPredictor) -> TransformerEncoder:
+    if not isinstance(teacher.encoder, TransformerEncoder):
+        raise InputError(f"a teacher on a {type(teacher.encoder).__name__}", expected="one on a transformer")
+    return copy.deepcopy(teacher.encoder)
+
+
+def _torch_head(head: LinearHead) -> Any:
+    linear = torch.nn.Linear(*head.weights.shape)
+    linear.weight.data.copy_(torch.from_numpy(np.asarray(head.weights.T, np.float32)))
+    linear.bias.data.copy_(torch.from_numpy(np.asarray(head.bias, np.float32)))
+    return linear

@@ -1,0 +1,88 @@
+"""A run under a contract: what ships, what the report tells, and what the command line says where nothing keeps it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import refsynth
+from refsynth.cli.app import app
+from refsynth.core.config import RunConfig
+from refsynth.core.errors import ConfigError, GateError
+from refsynth.models.store import ModelStore
+from refsynth.pipeline.steps import RunResult, run
+from test_pipeline import make_task
+
+
+def run_under(where: Path, cache: Path, contract: dict[str, float], **changes: object) -> RunResult:
+    task = make_task(where / "data", synthesis={"drafts": 0}, contract=contract, **changes)
+    return run(task, where / "out", store=ModelStore(cache))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, tiny_cache: Path) -> RunResult:
+    return run_under(tmp_path_factory.mktemp("small"), tiny_cache, {"keep": 0.01}, learners=["frozen"])
+
+
+def test_the_smallest_form_that_keeps_it_ships(small: RunResult) -> None:
+    outcome = small.finished.shrunk.outcome
+    assert outcome is not None
+    assert outcome.met
+    assert outcome.shipped.size_mb == min(form.size_mb for form in outcome.forms)
+    model = refsynth.load(small.bundle)
+    assert model.manifest.lineage["form"] == outcome.shipped.name != "full"
+    assert model.predict(["my parcel is late"])[0].label in ("late", "broken")
+    assert sum(path.stat().st_size for path in small.bundle.iterdir()) / 1e6 == pytest.approx(outcome.shipped.size_mb, rel=0.1)
+
+
+def test_the_report_has_all_forms_and_marks_the_one_that_ships(small: RunResult) -> None:
+    compression = small.report.compression
+    assert compression is not None
+    assert compression.met
+    assert [variant.name for variant in compression.variants if variant.shipped] == [small.finished.shrunk.name]
+    html, markdown = small.paths.html.read_text("utf-8"), small.paths.markdown.read_text("utf-8")
+    assert "Asked for: keeps at least 1.0%" in html
+    assert "frontier" in html
+    assert "half, narrow" in markdown
+
+
+def test_running_again_makes_no_form_again(small: RunResult, tiny_cache: Path) -> None:
+    steps = small.finished.folder.steps
+    before = {path.name: path.stat().st_mtime_ns for path in steps.glob("*/step.json")}
+    run(small.finished.task, small.finished.folder.path, store=ModelStore(tiny_cache))
+    assert {path.name: path.stat().st_mtime_ns for path in steps.glob("*/step.json")} == before
+
+
+def test_what_nothing_keeps_ends_with_3_and_the_nearest_bundle(
+    tmp_path: Path, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(tmp_path / "data")
+    tree = json.loads(task.config.model_dump_json(exclude_defaults=True))
+    tree |= {"synthesis": {"drafts": 0}, "learners": ["frozen"], "contract": {"size_mb": 0.001}}
+    (tmp_path / "task.yaml").write_text(json.dumps(tree), "utf-8")
+    monkeypatch.setenv("REFSYNTH_CACHE", str(tiny_cache))
+    result = CliRunner().invoke(app, ["run", str(tmp_path / "task.yaml"), "--out", str(tmp_path / "out"), "--json"])
+    assert isinstance(result.exception, GateError)
+    assert result.exception.exit_code == 3
+    assert "at most 0.001 MB" in str(result.exception)
+    summary = json.loads(result.stdout)
+    assert summary["contract"]["met"] is False
+    assert summary["contract"]["shipped"]["name"] == "half, narrow"
+    assert refsynth.load(tmp_path / "out" / "bundle").labels == ("late", "broken")
+
+
+def test_tfidf_is_a_form_too(tmp_path: Path, tiny_cache: Path) -> None:
+    result = run_under(tmp_path, tiny_cache, {"size_mb": 0.05}, learners=["tfidf", "frozen"])
+    outcome = result.finished.shrunk.outcome
+    assert outcome is not None
+    assert outcome.shipped.name == "tfidf"
+    assert refsynth.load(result.bundle).manifest.kind == "tfidf"
+
+
+@pytest.mark.parametrize("contract", [{"keep": 1.5}, {"p50_ms": 0}, {"size_mb": -1}, {"latency": 3}])
+def test_a_contract_that_means_nothing_is_refused(contract: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="contract"):
+        RunConfig.parse({"labels": ["a", "b"], "contract": contract})
