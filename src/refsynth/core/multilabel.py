@@ -49,6 +49,10 @@ def problem_of(parts: Mapping[str, Any]) -> str | None:
         return "learners: contrastive pulls texts of one label together, and here a text has several; take frozen or finetune"
     if "contrast" in parts["synthesis"].ways:
         return "synthesis.ways: contrast asks for one label against another, and here a text has several; take it out"
+    return _out_of_place(parts)
+
+
+def _out_of_place(parts: Mapping[str, Any]) -> str | None:
     for key, why in ONE_LABEL_ONLY.items():
         section, _, name = key.partition(".")
         if getattr(parts[section], name) != type(parts[section]).model_fields[name].default:
