@@ -36,6 +36,7 @@ def save_bundle(folder: Path, *, seed: int = 0, labels: Sequence[str] = LABELS, 
     rng = np.random.default_rng(seed)
     vocabulary = Vocabulary("word", 1, 1, WORDS, rng.uniform(1, 3, len(WORDS)))
     head = LinearHead(rng.normal(size=(len(WORDS), len(labels))), rng.normal(size=len(labels)))
+    thresholds = (0.4,) * len(labels) if task == "multilabel" else ()
     bundle.save(
         folder,
         bundle.Contents(
@@ -45,7 +46,7 @@ def save_bundle(folder: Path, *, seed: int = 0, labels: Sequence[str] = LABELS, 
             features=[vocabulary],
             head=head,
             reference=TfidfPredictor(tuple(labels), TfidfVectors([vocabulary]), head),
-            calibration=bundle.Calibration(temperature=0.7, threshold=0.4),
+            calibration=bundle.Calibration(temperature=0.7, threshold=0.4, thresholds=thresholds),
         ),
     )
     return folder

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from refsynth.bench import active, drafting, prompting, scale, trainer
+from refsynth.bench import active, drafting, kinds, prompting, scale, trainer
 from refsynth.bench.active import needed
 from refsynth.bench.cells import Cells, interval
 from refsynth.bench.fewshot import FEWSHOT
@@ -213,3 +213,47 @@ def test_the_bench_of_methods_shows_what_each_costs(tmp_path):
     assert gap["value"] == pytest.approx(-2.0) and not gap["ok"]
     assert moved["value"] == pytest.approx(3.0) and not moved["ok"]
     assert "| lora | 1,000 | 3.00 | 5 | 10 | 0.50 | 4 |" in result["table"]
+
+
+def kind_cell(system, seed, score, name="nlupp_banking"):
+    return {
+        "set": name,
+        "train": 500,
+        "seed": seed,
+        "system": system,
+        "score": score,
+        "figures": {"F1 per row": score},
+        "seconds": 1,
+    }
+
+
+def test_the_kinds_of_task_are_checked_by_set_and_size(tmp_path):
+    cells = kinds.Cells(tmp_path / "kinds.jsonl")
+    for seed, (plain, tuned, shipped) in enumerate([(0.3, 0.6, 0.7), (0.4, 0.7, 0.72)]):
+        cells.add(kind_cell("tfidf", seed, plain))
+        cells.add(kind_cell("finetune", seed, tuned))
+        cells.add(kind_cell("shipped", seed, shipped) | {"shipped": "frozen+drafts"})
+    result = kinds.outcome(cells)
+    assert {check["name"]: (round(check["value"], 6), check["ok"]) for check in result["checks"]} == {
+        "shipped over tfidf, nlupp_banking, 500 rows": (36.0, True),
+        "shipped over finetune, nlupp_banking, 500 rows": (6.0, True),
+    }
+    assert "| nlupp_banking | 500 | shipped | F1 per row 71.0" in result["table"]
+
+
+def test_the_kinds_of_task_draw_rows_by_seed(tmp_path):
+    folder = tmp_path / "nlupp_banking"
+    folder.mkdir()
+    rows = [{"text": f"t{i}", "label": ["a"] if i % 2 else [], "other": 1} for i in range(20)]
+    for file in ("train", "test"):
+        (folder / f"{file}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    (folder / "labels.json").write_text(json.dumps({"a": "first", "b": "second"}), "utf-8")
+    samples = [kinds.draw(tmp_path, "nlupp_banking", 8, seed=seed, test_rows=5) for seed in (0, 1, 0)]
+    assert samples[0] == samples[2] != samples[1]
+    assert samples[0].test == samples[1].test
+    assert (len(samples[0].train), len(samples[0].test)) == (8, 5)
+    assert len(kinds.draw(tmp_path, "nlupp_banking", 0, seed=0, test_rows=5).train) == 20
+    examples = kinds._examples(samples[0].train, "multilabel", ["a", "b"])
+    assert {row.label for row in examples} == {"a", "(none)"}
+    with pytest.raises(InputError, match="not in this bench"):
+        kinds.measure(tmp_path, tmp_path, seeds=1, sets=["x"], quick=True, version="0", say=print)

@@ -113,7 +113,7 @@ LABELS = {"same": "both mean the same", "other": "they mean different things"}
         ({"task": "classify", "data": {"train": "a", "columns": {"pair": "b"}}}, "task: pairs"),
         ({"task": "pairs"}, "data.train"),
         ({"task": "pairs", "data": {"train": "a"}, "synthesis": {"augment": ["noise"]}}, "augment"),
-        ({"task": "paris"}, "'classify' or 'pairs'"),
+        ({"task": "paris"}, "'classify', 'pairs' or 'multilabel'"),
         ({"task": "pairs", "data": 3}, "data"),
     ],
 )

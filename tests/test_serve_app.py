@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+import refsynth
 from refsynth import bundle
 from refsynth.core.errors import ConfigError, InputError
 from refsynth.core.pair import join_pair
@@ -584,3 +585,58 @@ class TestPairs:
         answer = post(server, "/v1/predict", {"texts": ["a", ["b", "c"]]})
         assert problem(answer) == (422, "invalid")
         assert "texts[1]" in answer.text
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    recorder = Memory()
+    with running(
+        save_bundle(tmp_path_factory.mktemp("sets") / "bundle", task="multilabel"), guards=seams.Guards(recorder=recorder)
+    ) as started:
+        yield started
+
+
+class TestSets:
+    def test_a_text_has_all_labels_that_reach_their_thresholds(self, sets: Running) -> None:
+        texts = [nonce(number) for number in range(20)]
+        said = sets.service.engine.current.model.predict(texts)
+        shown = post(sets, "/v1/predict", {"texts": texts}).json()["predictions"]
+        assert len({len(one["labels"]) for one in shown}) > 2
+        for one, expected in zip(shown, said, strict=True):
+            assert "label" not in one
+            assert tuple(one["labels"]) == expected.labels
+            assert set(one["labels"]) == {label for label, value in expected.probabilities.items() if value >= 0.4}
+            assert one["probability"] == pytest.approx(expected.probability, abs=1e-6)
+            assert one["abstain"] == (expected.probability < 0.4)
+        with refsynth.Client(sets.url) as client:
+            assert [one.labels for one in client.predict(texts).predictions] == [one.labels for one in said]
+
+    def test_scores_of_tei_are_of_each_label_by_itself(self, sets: Running) -> None:
+        scores = {one["label"]: one["score"] for one in post(sets, "/predict", {"inputs": nonce(3)}).json()}
+        (expected,) = sets.service.engine.current.model.predict([nonce(3)])
+        assert scores == pytest.approx(dict(expected.probabilities), abs=1e-6)
+        assert sum(scores.values()) != pytest.approx(1, abs=1e-3)
+
+    @pytest.mark.parametrize("label", [None, *LABELS])
+    def test_one_label_is_explained_exactly(self, sets: Running, label: str | None) -> None:
+        said = post(sets, "/v1/explain", {"text": nonce(4), "label": label}).json()
+        (expected,) = sets.service.engine.current.model.predict([nonce(4)])
+        p = expected.probabilities[said["label"]]
+        assert said["label"] == (label or expected.likeliest)
+        total = said["base"] + said["rest"] + sum(part["value"] for part in said["parts"])
+        assert total == pytest.approx(math.log(p / (1 - p)), abs=1e-5)
+
+    @pytest.mark.parametrize(("labels", "kept"), [(["other", "billing"], "billing + other"), ([], "(none)")])
+    def test_feedback_is_a_set(self, sets: Running, labels: list[str], kept: str) -> None:
+        body = {"request_id": f"r-{len(labels)}", "labels": labels}
+        assert post(sets, "/v1/feedback", body).json()["outcome"] == "stored"
+        assert sets.service.guards.recorder.said[f"r-{len(labels)}", 0] == kept
+
+    @pytest.mark.parametrize("wrong", [{"label": "billing"}, {"labels": ["nope"]}, {}, {"label": "billing", "labels": []}])
+    def test_feedback_of_another_form_is_refused(self, sets: Running, wrong: dict[str, Any]) -> None:
+        assert problem(post(sets, "/v1/feedback", {"request_id": "r", **wrong})) == (422, "invalid")
+
+    def test_a_set_for_a_bundle_of_one_label_is_refused(self, folder: Path) -> None:
+        with running(folder, guards=seams.Guards(recorder=Memory())) as server:
+            answer = post(server, "/v1/feedback", {"request_id": "r", "labels": ["billing"]})
+            assert problem(answer) == (422, "invalid")

@@ -1,14 +1,16 @@
 """Figures of merit as pure numpy functions on labels [N] and probabilities [N, K], with intervals.
 
-Labels are integers in [0, K). Resampling is over rows, seeded, and the same for the same arguments.
+Labels are integers in [0, K), or, where a row has any number of them, marks of 0 and 1 [N, K]. Resampling is over rows, seeded,
+and the same for the same arguments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refsynth.core.types import FloatArray, IntArray, Metric
 
@@ -52,6 +54,40 @@ def macro_f1(truth: IntArray, predicted: IntArray, k: int) -> float:
     return float(figures.f1[occurs].mean())
 
 
+def per_label(truth: IntArray, said: IntArray) -> PerClass:
+    """Return precision, recall, F1 and support of each label, of marks [N, K]."""
+    hits, support, claimed = (truth * said).sum(0), truth.sum(0), said.sum(0)
+    f1 = 2 * hits / np.maximum(support + claimed, 1)
+    return PerClass(hits / np.maximum(claimed, 1), hits / np.maximum(support, 1), f1, support)
+
+
+def row_f1(truth: IntArray, said: IntArray) -> FloatArray:
+    """Return the F1 of each row's labels [N], of marks [N, K]; 1 where there are none and none are said."""
+    both = truth.sum(1) + said.sum(1)
+    return np.where(both == 0, 1.0, 2 * (truth * said).sum(1) / np.maximum(both, 1))
+
+
+def micro_f1(truth: IntArray, said: IntArray) -> float:
+    """Return the F1 over all marks [N, K] together; 0 where there are none."""
+    return float(2 * (truth * said).sum() / max(truth.sum() + said.sum(), 1))
+
+
+def mean_f1(truth: IntArray, said: IntArray) -> float:
+    """Return the mean F1 over the labels that occur in either of the marks [N, K]: their macro-F1."""
+    occurs = truth.any(0) | said.any(0)
+    return float(per_label(truth, said).f1[occurs].mean()) if occurs.any() else 0.0
+
+
+def exact_match(truth: IntArray, said: IntArray) -> IntArray:
+    """Return whether each row has just the labels that are said [N], of marks [N, K]."""
+    return np.asarray((truth == said).all(1), int)
+
+
+def sigmoid(logits: FloatArray) -> FloatArray:
+    """Return 1 / (1 + exp(-x)) without overflow."""
+    return np.asarray(np.exp(-np.logaddexp(0, -np.asarray(logits, float))))
+
+
 def softmax(logits: FloatArray) -> FloatArray:
     """Return probabilities over the last axis."""
     shifted = np.exp(logits - logits.max(-1, keepdims=True))
@@ -80,7 +116,11 @@ class ReliabilityBin(NamedTuple):
 
 def reliability(truth: IntArray, probabilities: FloatArray, bins: int = 10) -> list[ReliabilityBin]:
     """Return the non-empty bins of equal width over the confidence of the predicted class."""
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
+    return reliability_of(probabilities.max(1), probabilities.argmax(1) == truth, bins)
+
+
+def reliability_of(confidence: FloatArray, right: NDArray[np.bool_] | IntArray, bins: int = 10) -> list[ReliabilityBin]:
+    """Return the same for confidences [N] of anything that is right or wrong [N]."""
     index = np.minimum((confidence * bins).astype(int), bins - 1)
     return [
         ReliabilityBin(float(confidence[index == b].mean()), float(right[index == b].mean()), int((index == b).sum()))
@@ -91,7 +131,12 @@ def reliability(truth: IntArray, probabilities: FloatArray, bins: int = 10) -> l
 
 def calibration_error(truth: IntArray, probabilities: FloatArray, bins: int = 10) -> float:
     """Return the expected calibration error (Guo et al., 2017, eq. 3): mean |confidence - accuracy| over the bins."""
-    return sum(cell.n * abs(cell.confidence - cell.accuracy) for cell in reliability(truth, probabilities, bins)) / len(truth)
+    return distance(reliability(truth, probabilities, bins))
+
+
+def distance(cells: Sequence[ReliabilityBin]) -> float:
+    """Return the mean |confidence - accuracy| over the rows of the bins."""
+    return sum(cell.n * abs(cell.confidence - cell.accuracy) for cell in cells) / sum(cell.n for cell in cells)
 
 
 class RiskCoverage(NamedTuple):
@@ -104,12 +149,17 @@ class RiskCoverage(NamedTuple):
 
 def risk_coverage(truth: IntArray, probabilities: FloatArray) -> list[RiskCoverage]:
     """Return one point per distinct confidence, from the most confident rows to all rows."""
-    confidence, wrong = probabilities.max(1), probabilities.argmax(1) != truth
+    return risk_coverage_of(probabilities.max(1), probabilities.argmax(1) == truth)
+
+
+def risk_coverage_of(confidence: FloatArray, right: NDArray[np.bool_] | IntArray) -> list[RiskCoverage]:
+    """Return the same for confidences [N] of answers that are right or wrong [N]."""
+    wrong = ~np.asarray(right, bool)
     order = np.argsort(-confidence, kind="stable")
     errors = np.cumsum(wrong[order])
     last = np.append(np.diff(confidence[order]) != 0, True)  # of each run of equal confidence
     return [
-        RiskCoverage(float(confidence[order[i]]), (i + 1) / len(truth), float(errors[i]) / (i + 1)) for i in np.flatnonzero(last)
+        RiskCoverage(float(confidence[order[i]]), (i + 1) / len(order), float(errors[i]) / (i + 1)) for i in np.flatnonzero(last)
     ]
 
 
@@ -141,8 +191,13 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 def accuracy_interval(truth: IntArray, predicted: IntArray) -> Metric:
     """Return the accuracy with its 95% Wilson interval."""
-    share = accuracy(truth, predicted)
-    return Metric("accuracy", share, *wilson(share, len(truth)), len(truth))
+    return share_interval("accuracy", truth == predicted)
+
+
+def share_interval(name: str, right: NDArray[np.bool_] | IntArray) -> Metric:
+    """Return the share of rows [N] that are right with its 95% Wilson interval."""
+    share = float(np.mean(right))
+    return Metric(name, share, *wilson(share, len(right)), len(right))
 
 
 def macro_f1_interval(truth: IntArray, predicted: IntArray, k: int) -> Metric:

@@ -14,7 +14,7 @@ from refsynth.core.pair import DIVIDER
 
 @dataclass(frozen=True)
 class Task:
-    """A task of one label for each text, or for each pair of texts. `config` is the tree it came from."""
+    """A task of one label for each text or pair of texts, or of any number for each. `config` is the tree it came from."""
 
     labels: tuple[str, ...]
     descriptions: Mapping[str, str]

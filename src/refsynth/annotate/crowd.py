@@ -12,7 +12,7 @@ import numpy as np
 from refsynth.annotate.consensus import Consensus, Votes, dawid_skene, majority, tally
 from refsynth.core.errors import DataError
 from refsynth.core.types import FloatArray
-from refsynth.data.io import as_label
+from refsynth.data.labels import as_label
 from refsynth.data.records import Fault, Record, open_table
 from refsynth.data.text import clean, normalise
 

@@ -66,7 +66,7 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     real = rows.examples
     judge = learner.fit(real, (), seed=seed)
     written = {True: pool.screened, False: [Draft(example) for example in pool.written]}
-    scorer = likelihood_scorer(task, rows.language, pool.job.generator())
+    scorer = likelihood_scorer(task.meanings, rows.language, pool.job.generator())
     likely = drop_unlikely(pool.screened, scorer.score(kept(pool.screened)), floor=LEAST_RATIO)
     models: dict[str, Predictor] = {"real only": judge}
     counts = {"real only": 0}

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +18,13 @@ from refsynth.core.types import IntArray
 
 @dataclass(frozen=True)
 class Sample:
-    """A few labelled rows per class and at most so many test rows, as lists of {"text", "label"}."""
+    """A few labelled rows and at most so many test rows, as lists of {"text", "label"}, or of what else a kind of task has."""
 
-    train: list[dict[str, str]]
-    test: list[dict[str, str]]
+    train: list[dict[str, Any]]
+    test: list[dict[str, Any]]
     labels: Mapping[str, str]
 
-    def classes(self, rows: Sequence[Mapping[str, str]]) -> IntArray:
+    def classes(self, rows: Sequence[Mapping[str, Any]]) -> IntArray:
         """Return the indices of the rows' labels [N]."""
         order = {label: index for index, label in enumerate(self.labels)}
         return np.array([order[row["label"]] for row in rows])
@@ -48,7 +49,7 @@ def read_sample(data: Path, name: str, *, shots: int, seed: int, test_rows: int 
             f"{folder}: no such data set", expected="train.jsonl, test.jsonl, labels.json", remedy="name the folder with --data"
         )
     labels = json.loads((folder / "labels.json").read_text("utf-8"))
-    by_label: dict[str, list[dict[str, str]]] = defaultdict(list)
+    by_label: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in _rows(folder / "train.jsonl"):
         by_label[row["label"]].append(row)
     rng = np.random.default_rng(derive_seed(seed, "bench", name))
@@ -58,7 +59,7 @@ def read_sample(data: Path, name: str, *, shots: int, seed: int, test_rows: int 
     return Sample(train, [test[i] for i in sorted(picked)], labels)
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(path: Path) -> list[dict[str, Any]]:
     with path.open(encoding="utf-8") as stream:
         rows = [json.loads(line) for line in stream]
     return [{"text": row["text"], "label": row["label"]} for row in rows]

@@ -12,10 +12,10 @@ _USE = """```python
 import refsynth
 
 model = refsynth.load("path/to/this/folder")
-model.predict([{text}])   # label, calibrated probabilities, abstain
+model.predict([{text}])   # {label}, calibrated probabilities, abstain
 ```
 or `refsynth predict path/to/this/folder texts.jsonl`."""
-_TEXT = {"classify": '"a text"', "pairs": 'refsynth.join_pair("a text", "another")'}
+_TEXT = {"classify": '"a text"', "pairs": 'refsynth.join_pair("a text", "another")', "multilabel": '"a text"'}
 
 
 def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
@@ -28,10 +28,11 @@ def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
     """
     sections = [
         _front_matter(manifest),
-        f"# Classifier of {'pairs of texts' if manifest.task == 'pairs' else 'texts'} with {len(manifest.labels)} labels",
+        f"# Classifier of {'pairs of texts' if manifest.task == 'pairs' else 'texts'} with {len(manifest.labels)} labels"
+        + (", any number of them for each text" if manifest.answers.several else ""),
         f"Made by refsynth {manifest.refsynth}. It runs on a CPU, without torch and without a network.",
         "## Labels",
-        _table(("label", "meaning"), ((label.name, label.description) for label in manifest.labels)),
+        _labels(manifest),
         "## How good it is",
         _metrics(manifest),
         *_tiers(manifest),
@@ -42,9 +43,18 @@ def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
         "## Limits",
         "\n".join(f"- {_plain(limit)}" for limit in (*limits, *_limits(manifest))),
         "## Use",
-        _USE.format(text=_TEXT[manifest.task]),
+        _USE.format(text=_TEXT[manifest.task], label="labels" if manifest.answers.several else "label"),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _labels(manifest: Manifest) -> str:
+    if not manifest.calibration.thresholds:
+        return _table(("label", "meaning"), ((label.name, label.description) for label in manifest.labels))
+    rows = zip(manifest.labels, manifest.calibration.thresholds, strict=True)
+    return _table(
+        ("label", "meaning", "said from a probability of"), ((one.name, one.description, f"{least:.3f}") for one, least in rows)
+    )
 
 
 def _front_matter(manifest: Manifest) -> str:
@@ -88,14 +98,16 @@ def _abstention(manifest: Manifest) -> str:
     calibration = manifest.calibration
     if not calibration.threshold:
         return "It always answers: no threshold was set."
-    text = f"It abstains where its top probability is below {calibration.threshold:.3f}."
+    whose = "probability of all its labels together" if manifest.answers.several else "top probability"
+    text = f"It abstains where its {whose} is below {calibration.threshold:.3f}."
     if calibration.coverage is not None and calibration.risk is not None:
         text += f" On held-out rows it then answered {calibration.coverage:.1%} and was wrong on {calibration.risk:.1%} of those."
     return text
 
 
 def _limits(manifest: Manifest) -> list[str]:
-    limits = ["It knows these labels only: a text about something else gets the nearest of them, or an abstention."]
+    instead = "none of them, or the nearest" if manifest.answers.several else "the nearest of them, or an abstention"
+    limits = [f"It knows these labels only: a text about something else gets {instead}."]
     if manifest.max_tokens is not None:
         limits.append(f"It reads the first {manifest.max_tokens} tokens of a text; what comes after has no effect.")
     return limits

@@ -95,14 +95,17 @@ class Golden(NamedTuple):
     texts: tuple[str, ...]
     probabilities: FloatArray
 
-    def share_off(self, probabilities: FloatArray, *, limit: float) -> float:
+    def share_off(self, probabilities: FloatArray, *, limit: float, several: bool = False) -> float:
         """Return the share of texts that are answered otherwise than in fp32 by more than rounding explains.
 
         Such a text has a probability that is off by more than the limit (or is not a number), or another label although the lead
-        of the fp32 label was larger than the limit; a smaller lead is a tie that rounding may turn.
+        of the fp32 label was larger than the limit; a smaller lead is a tie that rounding may turn. Where a text may have
+        `several` labels none leads.
         """
-        rows, best = np.arange(len(self.texts)), probabilities.argmax(1)
         near = np.abs(probabilities - self.probabilities).max(1) <= limit  # false for what is not a number
+        if several:
+            return float(1 - near.mean())
+        rows, best = np.arange(len(self.texts)), probabilities.argmax(1)
         lead = self.probabilities.max(1) - self.probabilities[rows, best]
         return float(1 - (near & (lead <= limit)).mean())
 

@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from refsynth.core.errors import BundleError
 from refsynth.core.run import file_digest
 from refsynth.core.sections import TaskKind
+from refsynth.core.types import FloatArray
+from refsynth.kinds import KINDS
+from refsynth.kinds import Kind as Answers
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 16 << 20
@@ -84,13 +88,20 @@ class Label(_Part):
 class Calibration(_Part):
     """Probabilities are softmax(logits / temperature); below `threshold` the model abstains.
 
-    `risk` and `coverage` are the error among the answered and the share answered that were measured at this threshold.
+    Where a text may have any number of labels they are sigmoids, and a label is said from its own of the `thresholds` on. `risk`
+    and `coverage` are the error among the answered and the share answered that were measured at this threshold.
     """
 
     temperature: float = Field(default=1.0, gt=0)
     threshold: float = Field(default=0.0, ge=0, le=1)
     risk: float | None = Field(default=None, ge=0, le=1)
     coverage: float | None = Field(default=None, ge=0, le=1)
+    thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
+
+    @property
+    def cuts(self) -> FloatArray | None:
+        """The thresholds [K]."""
+        return np.array(self.thresholds) if self.thresholds else None
 
 
 class Figure(_Part):
@@ -162,6 +173,18 @@ class Manifest(_Part):
         if (self.first is not None) != (self.kind == "cascade"):
             raise ValueError("a cascade, and nothing else, has a first tier")
         return self
+
+    @model_validator(mode="after")
+    def _thresholds(self) -> Self:
+        wanted = len(self.labels) if self.task == "multilabel" and self.calibration.thresholds else 0
+        if len(self.calibration.thresholds) != wanted:
+            raise ValueError(f"{len(self.calibration.thresholds)} thresholds for {len(self.labels)} labels of task {self.task}")
+        return self
+
+    @property
+    def answers(self) -> Answers:
+        """How its answers are made."""
+        return KINDS[self.task]
 
     @field_validator("labels")
     @classmethod

@@ -18,14 +18,17 @@ from refsynth.bundle.golden import Golden
 from refsynth.bundle.manifest import Manifest, verify
 from refsynth.bundle.tiers import Tier, open_first, open_main
 from refsynth.core.errors import BundleError
-from refsynth.core.types import FloatArray, Prediction
+from refsynth.core.types import FloatArray, IntArray, Prediction
 from refsynth.data.text import clean
 from refsynth.models.predict import TfidfPredictor
 from refsynth.models.static import StaticPredictor
 
 
 class Contributions(NamedTuple):
-    """Why a label: `base` and the values of all terms sum to log p(label) less the mean of log p over the labels."""
+    """Why a label: `base` and the values of all terms sum to log p(label) less the mean of log p over the labels.
+
+    Where a text may have any number of labels they sum to log p - log(1 - p) of the label.
+    """
 
     base: float
     terms: tuple[tuple[str, float], ...]
@@ -87,20 +90,28 @@ class Model:
         return Answered(said, passed)
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """Return one prediction per text; it abstains where the top probability is below the calibrated threshold."""
+        """Return one prediction per text; it abstains where its probability is below the calibrated threshold."""
         if isinstance(texts, str):
             raise TypeError("predict takes a sequence of texts: model.predict([text])")
         labels, (said, passed) = self.labels, self.answer(texts)
+        answers = self.decide(said)
+        sure = self.manifest.answers.confidence(said, answers)
         tiers = [self._second if late and self._second else self._first for late in passed]
+        named = [self.manifest.answers.shown(answer, labels) for answer in answers]
         return [
             Prediction(
-                labels[row.argmax()],
+                label,
                 dict(zip(labels, row.tolist(), strict=True)),
-                bool(row.max() < tier.calibration.threshold),
+                bool(confidence < tier.calibration.threshold),
                 tier.variant,
+                self.manifest.answers.names(label) if self.manifest.answers.several else None,
             )
-            for row, tier in zip(said, tiers, strict=True)
+            for label, row, confidence, tier in zip(named, said, sure, tiers, strict=True)
         ]
+
+    def decide(self, probabilities: FloatArray) -> IntArray:
+        """Return the answers for calibrated probabilities [N, K]: classes [N]; marks [N, K] where a text may have any number."""
+        return self.manifest.answers.decide(probabilities, self.manifest.calibration.cuts)
 
     def additive(self, text: str) -> bool:
         """Return whether the tier that answers a text can say what each part of it adds."""
@@ -117,8 +128,10 @@ class Model:
         terms, parts = predictor.parts(clean(text))
         column, temperature = self.labels.index(label), self._first.calibration.temperature
         bias = predictor.head.bias
-        values = (parts[:, column] - parts.mean(1)) / temperature
-        return Contributions(float(bias[column] - bias.mean()) / temperature, tuple(zip(terms, values.tolist(), strict=True)))
+        own, base = parts[:, column], bias[column]
+        if not self.manifest.answers.several:
+            own, base = own - parts.mean(1), base - bias.mean()
+        return Contributions(float(base) / temperature, tuple(zip(terms, (own / temperature).tolist(), strict=True)))
 
     def check(self) -> None:
         """Open the tier that has not been needed yet, which tests it.

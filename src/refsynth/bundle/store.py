@@ -22,7 +22,7 @@ from refsynth.core.protocols import Predictor
 from refsynth.core.run import file_digest, write_json
 from refsynth.core.sections import TaskKind
 from refsynth.core.types import FloatArray, Metric
-from refsynth.metrics import softmax
+from refsynth.kinds import KINDS
 from refsynth.models.predict import LinearHead
 from refsynth.models.tfidf import Vocabulary
 
@@ -126,15 +126,23 @@ def _write(folder: Path, contents: Contents) -> None:
             parts = [{name: getattr(part, name) for name in names} for part in vocabularies]
             write_json(folder / "vocabulary.json", {"parts": parts})
     (folder / "head.safetensors").write_bytes(save_tensors(tensors))
-    _write_golden(folder / "golden.json", contents.reference, contents.calibration)
+    _write_golden(folder / "golden.json", contents.reference, contents.calibration, contents.task)
     if contents.first is not None:
         (folder / "static.safetensors").write_bytes(save_tensors(_votes(contents.first.head)))
-        _write_golden(folder / "golden-static.json", contents.first.reference, contents.first.facts.calibration)
+        _write_golden(folder / "golden-static.json", contents.first.reference, contents.first.facts.calibration, contents.task)
     draft = _manifest(contents, files={})
     (folder / "README.md").write_text(render_card(draft, data=contents.data, limits=contents.limits), encoding="utf-8")
     files = {path.name: FileEntry(sha256=file_digest(path), size=path.stat().st_size) for path in sorted(folder.iterdir())}
-    unset = None if contents.first else {"first"}  # older versions know no such field
-    write_json(folder / MANIFEST, _manifest(contents, files).model_dump(mode="json", exclude=unset))
+    write_json(folder / MANIFEST, _plain(_manifest(contents, files)))
+
+
+def _plain(manifest: Manifest) -> dict[str, Any]:
+    """Return the manifest without the fields that only some bundles have: older versions know no such fields."""
+    tree = manifest.model_dump(mode="json", exclude=None if manifest.first else {"first"})
+    for calibration in (tree["calibration"], tree.get("first", {}).get("calibration", {})):
+        if not calibration.get("thresholds"):
+            calibration.pop("thresholds", None)
+    return tree
 
 
 def _votes(head: LinearHead) -> dict[str, FloatArray]:
@@ -142,8 +150,9 @@ def _votes(head: LinearHead) -> dict[str, FloatArray]:
     return {"weights": head.weights.astype(np.float16), "bias": head.bias.astype(np.float32)}
 
 
-def _write_golden(path: Path, reference: Predictor, calibration: Calibration) -> None:
-    probabilities = softmax(np.asarray(reference.logits(GOLDEN_TEXTS), float) / calibration.temperature)
+def _write_golden(path: Path, reference: Predictor, calibration: Calibration, task: TaskKind) -> None:
+    logits = np.asarray(reference.logits(GOLDEN_TEXTS), float)
+    probabilities = KINDS[task].probabilities(logits / calibration.temperature)
     write_json(path, {"texts": GOLDEN_TEXTS, "probabilities": probabilities.round(6).tolist()})
 
 

@@ -19,7 +19,7 @@ from refsynth.bundle.manifest import Calibration, Manifest
 from refsynth.core.errors import BundleError, ModelError
 from refsynth.core.protocols import Predictor
 from refsynth.core.types import FloatArray
-from refsynth.metrics import softmax
+from refsynth.kinds import Kind
 from refsynth.models.predict import EncoderPredictor, LinearHead, OnnxEncoder, TfidfPredictor
 from refsynth.models.static import StaticPredictor
 from refsynth.models.tfidf import Analyzer, TfidfVectors, Vocabulary
@@ -36,10 +36,11 @@ class Tier:
     predictor: Predictor
     calibration: Calibration
     golden: Golden
+    kind: Kind
 
     def probabilities(self, texts: Sequence[str]) -> FloatArray:
         """Return calibrated probabilities [N, K] of clean texts."""
-        return softmax(np.asarray(self.predictor.logits(texts), float) / self.calibration.temperature)
+        return self.kind.probabilities(np.asarray(self.predictor.logits(texts), float) / self.calibration.temperature)
 
 
 def open_first(folder: Path, manifest: Manifest, threads: int) -> Tier:
@@ -78,8 +79,9 @@ def _first_good(
 ) -> Tier:
     failed = 0.0
     for variant in variants:
-        tier = Tier(variant, _open(folder, manifest, variant, threads), calibration, golden)
-        off = golden.share_off(tier.probabilities(golden.texts), limit=manifest.golden_limit)
+        kind = manifest.answers
+        tier = Tier(variant, _open(folder, manifest, variant, threads), calibration, golden, kind)
+        off = golden.share_off(tier.probabilities(golden.texts), limit=manifest.golden_limit, several=kind.several)
         if off <= TOLERATED:
             if variant == "safe":
                 warnings.warn(

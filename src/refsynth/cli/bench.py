@@ -109,6 +109,28 @@ def scale(data: Data, results: Results = RESULTS, quick: Quick = False, as_json:
     _show(outcome(measure(data, results, version=refsynth.__version__, quick=quick, say=_say)), as_json=as_json)
 
 
+@bench.command("kinds")
+def kinds(
+    data: Data,
+    results: Results = RESULTS,
+    seeds: Seeds = 3,
+    quick: Quick = False,
+    as_json: Json = False,
+    sets: Only = None,
+) -> None:
+    """Several labels a text, and pairs of texts, at 500 rows and in full: what ships against TF-IDF and full fine-tuning.
+
+    Example: refsynth bench kinds --data ../data --sets nlupp_banking
+    """
+    import refsynth
+    from refsynth.bench.kinds import measure, outcome
+
+    _quiet()
+    only = None if sets is None else tuple(sets.split(","))
+    measured = measure(data, results, seeds=1 if quick else seeds, sets=only, quick=quick, version=refsynth.__version__, say=_say)
+    _show(outcome(measured), as_json=as_json)
+
+
 @bench.command("trainer")
 def trainer(data: Data, results: Results = RESULTS, quick: Quick = False, as_json: Json = False) -> None:
     """Fine-tuning against the trainer of transformers at its defaults: the same network, rows, epochs and rates.

@@ -15,19 +15,23 @@ from rich.table import Table
 from refsynth.cli.predict import PAIR_HELP, chunks, open_bundle, pair_of, read_rows
 from refsynth.cli.screen import err, out, print_json
 from refsynth.core.errors import DataError, nearest
+from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import Columns
 from refsynth.core.types import FloatArray, IntArray
 
+FIGURES = ("accuracy", "f1_per_row", "micro_f1", "macro_f1", "exact_match")
+
 if TYPE_CHECKING:
-    from refsynth.bundle import Model
+    from refsynth.bundle import Manifest, Model
     from refsynth.data.io import BadRow, Row
 
 
 class Scored(NamedTuple):
-    """The rows that could be scored: classes [N] and probabilities [N, K]; and how many could not, by reason."""
+    """The rows that could be scored: truth and answers of the model's kind, probabilities [N, K]; how many could not, why."""
 
     truth: IntArray
     probabilities: FloatArray
+    answers: IntArray
     left_out: Mapping[str, int]
     unknown: Mapping[str, int]
 
@@ -38,6 +42,9 @@ def evaluate(
     text_column: Annotated[str, typer.Option("--text", help="Column of the text.")] = "text",
     pair_column: Annotated[str | None, typer.Option("--pair", help=PAIR_HELP)] = None,
     label_column: Annotated[str, typer.Option("--label", help="Column of the label.")] = "label",
+    separator: Annotated[
+        str, typer.Option(help="What stands between the labels in a cell, where a row has several.")
+    ] = SEPARATOR,
     delimiter: Annotated[str | None, typer.Option(help="Field delimiter of a CSV file; detected if left out.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Text encoding; detected if left out.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads to compute with; 0: one per core.")] = 0,
@@ -45,17 +52,19 @@ def evaluate(
 ) -> None:
     """Measure a bundle on labelled rows: accuracy, macro-F1, calibration, abstention, each class.
 
-    Rows that cannot be read or whose label the model does not know are left out and counted.
+    Of a bundle that gives a text any number of labels: F1 per row, micro- and macro-F1, exact match, each label. Rows that
+    cannot be read or whose label the model does not know are left out and counted.
 
     Example: refsynth evaluate runs/tickets/bundle test.csv --text message --label intent
     """
     model = open_bundle(bundle, threads=threads)
     columns = Columns(text=text_column, label=label_column, pair=pair_of(model, pair_column))
-    rows = read_rows(file, columns=columns, delimiter=delimiter, encoding=encoding)
+    several = model.manifest.answers.several
+    rows = read_rows(file, columns=columns, delimiter=delimiter, encoding=encoding, separator=separator if several else None)
     scored = score_rows(model, rows)
     if not len(scored.truth):
         raise _nothing(file, label_column, scored, model.labels)
-    figures = measure(scored, model.labels, threshold=model.manifest.calibration.threshold)
+    figures = measure(scored, model.manifest)
     if as_json:
         print_json(figures)
     else:
@@ -70,10 +79,10 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow]) -> Scored:
 
     from refsynth.data.io import Row
 
-    index = {label: number for number, label in enumerate(model.labels)}
+    kind, labels = model.manifest.answers, model.labels
     left_out, unknown = Counter[str](unreadable=0, unlabelled=0, unknown_label=0), Counter[str]()
-    truth: list[int] = []
-    parts: list[FloatArray] = [np.empty((0, len(index)))]
+    given: list[str] = []
+    parts: list[FloatArray] = [np.empty((0, len(labels)))]
     for chunk in chunks(rows):
         texts = []
         for row in chunk:
@@ -81,47 +90,75 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow]) -> Scored:
                 left_out["unreadable"] += 1
             elif row.label is None:
                 left_out["unlabelled"] += 1
-            elif row.label not in index:
+            elif strange := [name for name in kind.names(row.label) if name not in labels]:
                 left_out["unknown_label"] += 1
-                unknown[row.label] += 1
+                unknown.update(strange)
             else:
-                truth.append(index[row.label])
+                given.append(row.label)
                 texts.append(row.text)
         if texts:
             parts.append(model.probabilities(texts))
-    return Scored(np.array(truth, int), np.concatenate(parts), left_out, unknown)
+    probabilities = np.concatenate(parts)
+    return Scored(kind.truth(given, labels), probabilities, model.decide(probabilities), left_out, unknown)
 
 
-def measure(scored: Scored, labels: tuple[str, ...], *, threshold: float) -> dict[str, Any]:
+def measure(scored: Scored, manifest: Manifest) -> dict[str, Any]:
     """Return all figures as JSON-ready values."""
     from refsynth import metrics
 
-    truth, predicted = scored.truth, scored.probabilities.argmax(1)
-    answered = scored.probabilities.max(1) >= threshold
-    table = metrics.per_class(truth, predicted, len(labels))
+    kind, labels, threshold = manifest.answers, [label.name for label in manifest.labels], manifest.calibration.threshold
+    truth, answers = scored.truth, scored.answers
+    right, answered = kind.right(truth, answers), kind.confidence(scored.probabilities, answers) >= threshold
+    figures = kind.figures(truth, answers, len(labels))
     return {
         "rows": len(truth) + sum(scored.left_out.values()),
         "evaluated": len(truth),
         **scored.left_out,
-        "accuracy": asdict(metrics.accuracy_interval(truth, predicted)),
-        "macro_f1": asdict(metrics.macro_f1_interval(truth, predicted, len(labels))),
-        "calibration_error": metrics.calibration_error(truth, scored.probabilities),
-        "brier": metrics.brier(truth, scored.probabilities),
-        "log_loss": metrics.log_loss(truth, scored.probabilities),
+        **{figure.name.lower().replace("-", "_").replace(" ", "_"): asdict(figure) for figure in figures},
+        **_trust(scored, several=kind.several),
         "threshold": threshold,
         "coverage": float(answered.mean()),
-        "accuracy_answered": asdict(metrics.accuracy_interval(truth[answered], predicted[answered])) if answered.any() else None,
-        "classes": [
-            {
-                "label": label,
-                "precision": float(table.precision[k]),
-                "recall": float(table.recall[k]),
-                "f1": float(table.f1[k]),
-                "rows": int(table.support[k]),
-            }
-            for k, label in enumerate(labels)
-        ],
+        "accuracy_answered": asdict(metrics.share_interval("accuracy", right[answered])) if answered.any() else None,
+        "classes": _classes(scored, manifest),
     }
+
+
+def _trust(scored: Scored, *, several: bool) -> dict[str, float]:
+    """Return the calibration of the rows, or of all decisions on a row and a label."""
+    import numpy as np
+
+    from refsynth import metrics
+
+    truth, probabilities = scored.truth, scored.probabilities
+    if several:
+        truth, said = truth.ravel(), probabilities.ravel()
+        probabilities, bins = np.stack([1 - said, said], 1), metrics.reliability_of(said, truth)
+    else:
+        bins = metrics.reliability(truth, probabilities)
+    return {
+        "calibration_error": metrics.distance(bins),
+        "brier": metrics.brier(truth, probabilities),
+        "log_loss": metrics.log_loss(truth, probabilities),
+    }
+
+
+def _classes(scored: Scored, manifest: Manifest) -> list[dict[str, Any]]:
+    from refsynth import metrics
+
+    truth, answers, least = scored.truth, scored.answers, manifest.calibration.thresholds
+    several, k = manifest.answers.several, len(manifest.labels)
+    table = metrics.per_label(truth, answers) if several else metrics.per_class(truth, answers, k)
+    return [
+        {
+            "label": label.name,
+            "precision": float(table.precision[place]),
+            "recall": float(table.recall[place]),
+            "f1": float(table.f1[place]),
+            "rows": int(table.support[place]),
+            **({"threshold": least[place]} if least else {}),
+        }
+        for place, label in enumerate(manifest.labels)
+    ]
 
 
 def _nothing(file: str, label_column: str, scored: Scored, labels: tuple[str, ...]) -> DataError:
@@ -143,21 +180,23 @@ def _show(figures: Mapping[str, Any]) -> None:
         f"{figures[key]:,} {key.replace('_', ' ')}" for key in ("unreadable", "unlabelled", "unknown_label") if figures[key]
     )
     out.print(f"{figures['evaluated']:,} rows{f'; left out: {left_out}' if left_out else ''}")
-    out.print(f"accuracy           {Metric(**figures['accuracy']).percent()}")
-    out.print(f"macro-F1           {Metric(**figures['macro_f1']).percent()}")
+    for figure in (Metric(**figures[key]) for key in FIGURES if key in figures):
+        out.print(f"{figure.name:<18} {figure.percent()}")
     out.print(f"calibration error  {100 * figures['calibration_error']:.1f}")
     out.print(f"Brier score        {figures['brier']:.3f}")
     out.print(f"log loss           {figures['log_loss']:.3f} nats")
     if figures["threshold"] and figures["accuracy_answered"]:
         right = Metric(**figures["accuracy_answered"]).percent()
-        out.print(f"unsure on          {1 - figures['coverage']:.1%} (accuracy on the rest {right})")
+        rest = "exact match" if "exact_match" in figures else "accuracy"
+        out.print(f"unsure on          {1 - figures['coverage']:.1%} ({rest} on the rest {right})")
     elif figures["threshold"]:
         out.print("unsure on          all rows")
     table = Table("class", box=None)
-    for column in ("precision", "recall", "F1", "rows"):
+    least = ("threshold",) if "threshold" in figures["classes"][0] else ()
+    for column in ("precision", "recall", "F1", *least, "rows"):
         table.add_column(column, justify="right")
     for row in figures["classes"]:
-        shares = (f"{100 * row[key]:.1f}" for key in ("precision", "recall", "f1"))
+        shares = (f"{100 * row[key]:.1f}" for key in ("precision", "recall", "f1", *least))
         table.add_row(escape(row["label"]), *shares, f"{row['rows']:,}")
     out.print(table)
 

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 def explain(
     bundle: Annotated[Path, typer.Argument(help="A bundle: the folder `bundle` of a run.")],
     text: Annotated[str, typer.Argument(help="The text.")],
-    label: Annotated[str | None, typer.Option(help="The label to explain; the predicted one if left out.")] = None,
+    label: Annotated[str | None, typer.Option(help="The label to explain; the likeliest if left out.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many parts to show, strongest first.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Say which parts of a text speak for a label.
 
     A static tier and TF-IDF are additive: the values sum, with `base` and `rest`, to log p(label) less the mean of log p over all
-    labels. Of an encoder each value is how much p(label) falls without that part.
+    labels; where a text may have any number of labels, to log p(label) - log(1 - p(label)). Of an encoder
+    each value is how much p(label) falls without that part.
 
     Example: refsynth explain runs/tickets/bundle "where is my parcel?"
     """
@@ -50,7 +51,7 @@ def explained(model: Model, text: str, label: str | None, *, top: int) -> dict[s
     if label is not None and label not in model.labels:
         raise InputError(f"--label {label}: the model has no such label", remedy=nearest(label, model.labels) or "")
     (answer,) = model.predict([text])
-    label = label or answer.label
+    label = label or answer.likeliest
     whole, contributions = answer.probabilities[label], model.contributions(text, label)
     if contributions is None:
         places = spans(text)

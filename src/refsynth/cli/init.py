@@ -25,11 +25,17 @@ _NO_DATA = """\
 # data:                   # no labelled rows yet: the descriptions above are all there is
 #   train: FILE           # add some here, even a few help
 """
+UNITS: Mapping[TaskKind, str] = {
+    "classify": "one label for each text",
+    "pairs": "one label for each pair of texts",
+    "multilabel": "any number of labels for each text",
+}
+
 _DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 _HEAD = """\
 # A refsynth task. Run it with: refsynth run {path} --out runs/{name}
-task: {kind:<19} # one label for each {unit}
+task: {kind:<19} # {unit}
 language: auto            # found from the texts; or en, zh, ...: picks the encoder and the text rules
 # Each label with what it means. The descriptions are shown to the writer of the drafts: a sentence each pays, for example
 #   lost_card: the customer reports a lost or stolen card
@@ -56,6 +62,9 @@ def init(
     text_column: Annotated[str | None, typer.Option(help="Column of the text; guessed if left out.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of the label; guessed if left out.")] = None,
     pair_column: Annotated[str | None, typer.Option(help="Column of a second text: the task is then about pairs.")] = None,
+    separator: Annotated[
+        str | None, typer.Option(help="What stands between the labels in a cell: a text then has any number of them.")
+    ] = None,
     delimiter: Annotated[str | None, typer.Option(help="Of a CSV file; detected if left out.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of the file; detected if left out.")] = None,
     test: Annotated[Path | None, typer.Option(help="Labelled rows that only the final evaluation reads.")] = None,
@@ -77,13 +86,21 @@ def init(
         raise InputError(f"--pair-column {pair_column}: without a file", remedy="name it: refsynth init DIR --from FILE")
     look, loaded = None, None
     if from_file is not None:
-        look = sniff(from_file, text_column=text_column, label_column=label_column, delimiter=delimiter, encoding=encoding)
+        look = sniff(
+            from_file,
+            text_column=text_column,
+            label_column=label_column,
+            delimiter=delimiter,
+            encoding=encoding,
+            separator=separator,
+        )
         loaded = read_examples(
             from_file,
             labels=named or list(look.labels),
             columns=Columns(text=look.text_column, label=look.label_column, pair=pair_column),
             delimiter=look.delimiter or None,
             encoding=look.encoding,
+            separator=look.separator,
             skip_bad=True,  # a first look; the run stops at them
         )
     names = named or list(look.labels if look else ())
@@ -122,12 +139,19 @@ def _write(target: Path, document: str, conflicts: Sequence[SkippedRow]) -> None
 def _document(
     target: Path, names: Sequence[str], *, from_file: Path | None, test: Path | None, look: Sniffed | None, pair: str | None
 ) -> str:
-    kind: TaskKind = "classify" if pair is None else "pairs"
-    unit = "text" if pair is None else "pair of texts"
+    kind = _kind(look, pair)
+    unit = UNITS[kind]
     head = _HEAD.format(path=target, name=target.parent.resolve().name, kind=kind, unit=unit)
     tail = _TAIL.replace("LEARNERS", ", ".join(LEARNERS[kind]))
     labels = "".join(indent(_yaml({name: _in_words(name)}), "  ") + "\n" for name in names)
     return head + labels + _data_lines(target.parent, from_file=from_file, test=test, look=look, pair=pair) + tail
+
+
+def _kind(look: Sniffed | None, pair: str | None) -> TaskKind:
+    several = look is not None and look.separator is not None
+    if several and pair is not None:
+        raise ConfigError(f"--pair-column {pair}: pairs have one label each", expected="one label in a row")
+    return "multilabel" if several else "classify" if pair is None else "pairs"
 
 
 def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look: Sniffed | None, pair: str | None) -> str:
@@ -147,6 +171,8 @@ def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look
             lines.append(f"    {_yaml({'pair': pair})}")
         lines.append(f"    {_yaml({'label': look.label_column})}")
         lines.append(f"  {_yaml({'encoding': look.encoding}):<23} # as it was found")
+        if look.separator:
+            lines.append(f"  {_yaml({'separator': look.separator}):<23} # between the labels in a cell; JSON lists need none")
         if look.delimiter:
             lines.append(f"  {_yaml({'delimiter': look.delimiter}):<23} # as it was found")
     return "\n".join(lines) + "\n"

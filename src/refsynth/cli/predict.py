@@ -43,7 +43,8 @@ def predict(
     """Label texts: one JSON object a row on stdout, in the order of the input, with constant memory.
 
     A row that cannot be read gives {"row", "error"}; the others {"row", "label", "probabilities", "abstain", "tier"} and
-    their own "id"; "tier" is what answered: int8, safe, static or exact.
+    their own "id"; "tier" is what answered: int8, safe, static or exact. Of a bundle that gives a text any number of labels it is
+    "labels", a list.
 
     Example: refsynth predict runs/tickets/bundle new.csv --text message > labels.jsonl
     """
@@ -122,12 +123,14 @@ def warn_shift(model: Model, answered: int, n: int) -> None:
         )
 
 
-def read_rows(file: str, *, columns: Columns, delimiter: str | None, encoding: str | None) -> Iterator[Row | BadRow]:
+def read_rows(
+    file: str, *, columns: Columns, delimiter: str | None, encoding: str | None, separator: str | None = None
+) -> Iterator[Row | BadRow]:
     """Return the rows of a file, or of standard input where its name is `-`."""
     from refsynth.data.io import iter_rows
 
     source = sys.stdin.buffer if file == "-" else Path(file)
-    return iter_rows(source, columns=columns, delimiter=delimiter, encoding=encoding)
+    return iter_rows(source, columns=columns, delimiter=delimiter, encoding=encoding, separator=separator)
 
 
 def records(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterator[dict[str, Any]]:
@@ -159,7 +162,7 @@ def _chunk_records(model: Model, chunk: Sequence[Row | BadRow], tally: Tally) ->
         yield {
             "row": row.number,
             **({} if row.id is None else {"id": row.id}),
-            "label": answer.label,
+            **({"label": answer.label} if answer.labels is None else {"labels": list(answer.labels)}),
             "probabilities": {label: round(value, DIGITS) for label, value in answer.probabilities.items()},
             "abstain": answer.abstain,
             "tier": answer.tier,

@@ -33,12 +33,13 @@ def show_systems(console: Console, report: Report) -> None:
     if report.results is not None:
         source = f"{report.results.n:,} rows of {report.results.file}" if report.results.file else "cross-validation"
         table = Table(title=f"{source}; 95% intervals; speed on this machine", title_justify="left", box=None, pad_edge=False)
-        for name in ("system", "accuracy", "macro-F1", "texts/s", "MB"):
+        figures = report.results.figures
+        for name in ("system", *figures.values(), "texts/s", "MB"):
             table.add_column(name, justify="left" if name == "system" else "right", no_wrap=True)
         for system in report.results.systems:
             speed = "" if system.texts_per_second is None else f"{system.texts_per_second:,.0f}"
             size = "" if system.size_mb is None else f"{system.size_mb:.1f}"
-            table.add_row(system.name, _percent(system.accuracy), _percent(system.macro_f1), speed, size)
+            table.add_row(system.name, *(_percent(getattr(system, field)) for field in figures), speed, size)
         console.print(table)
     console.print(verdict(report), markup=False)
 

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from refsynth.core.errors import ConfigError, nearest
+from refsynth.core.multilabel import SEPARATOR, problem_of
 from refsynth.core.sections import (
     BRANCHES,
     CompressConfig,
@@ -36,6 +37,7 @@ from refsynth.core.sections import (
 LEARNERS: Mapping[TaskKind, tuple[LearnerName, ...]] = {
     "classify": ("tfidf", "frozen", "contrastive"),
     "pairs": ("tfidf", "finetune"),
+    "multilabel": ("tfidf", "frozen", "finetune"),
 }
 """What the gate chooses among where nothing is said. Of two texts read together an encoder knows nothing before it is tuned."""
 
@@ -50,7 +52,7 @@ class RunConfig(Section):
     """A whole run."""
 
     task: TaskKind = "classify"
-    """The kind of task: one label for each text, or for each pair of texts."""
+    """The kind of task: one label for each text, one for each pair of texts, or any number of them for each text."""
     language: str = "auto"
     """`auto`, or an ISO 639-1 code such as `en` or `zh`: chooses the encoder and the text rules."""
     labels: Annotated[dict[str, str], Field(min_length=2)]
@@ -68,7 +70,7 @@ class RunConfig(Section):
     selftrain: SelftrainConfig = SelftrainConfig()
     """Which texts of an unlabelled file join the drafts."""
     learners: tuple[LearnerName, ...] = Field(default=LEARNERS["classify"], min_length=1)
-    """What the gate chooses among, with and without drafts; for `task: pairs` it is [tfidf, finetune] unless named."""
+    """What the gate chooses among, with and without drafts; other kinds of task have others, see docs/tasks.md."""
     training: TrainingConfig = TrainingConfig()
     """How learners that are fine-tuned are trained."""
     gate: GateConfig = GateConfig()
@@ -94,13 +96,16 @@ class RunConfig(Section):
     @classmethod
     def _fill_kind(cls, tree: Any) -> Any:
         """Fill in what is usual for the kind of task."""
-        if not isinstance(tree, Mapping) or tree.get("task") != "pairs":
+        kind = tree.get("task") if isinstance(tree, Mapping) else None
+        if kind not in ("pairs", "multilabel"):
             return tree
         data = tree.get("data", {})
         columns = data.get("columns", {}) if isinstance(data, Mapping) else None
-        if isinstance(columns, Mapping) and columns.get("pair") is None:
+        if kind == "pairs" and isinstance(columns, Mapping) and columns.get("pair") is None:
             data = {**data, "columns": {**columns, "pair": PAIR_COLUMN}}
-        return {"learners": LEARNERS["pairs"], **tree, "data": data}
+        if kind == "multilabel" and isinstance(data, Mapping) and data.get("separator") is None:
+            data = {**data, "separator": SEPARATOR}
+        return {"learners": LEARNERS[kind], **tree, "data": data}
 
     @model_validator(mode="after")
     def _check_pairs(self) -> Self:
@@ -112,6 +117,12 @@ class RunConfig(Section):
             )
         if self.task == "pairs" and self.synthesis.augment:
             raise ValueError("synthesis.augment changes single texts, and task is pairs; take it out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_multilabel(self) -> Self:
+        if problem := problem_of(dict(self)):
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")
@@ -249,6 +260,6 @@ def _explain(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"'{key}' is missing"
     if not key:
-        return str(problem["msg"])
+        return str(problem["msg"]).removeprefix("Value error, ")
     found = repr(problem.get("input"))
     return f"{key}: {problem['msg']}, found {found if len(found) < 60 else found[:57] + '...'}"

@@ -14,7 +14,7 @@ MethodName = Literal[
 """Ways to fine-tune an encoder."""
 
 LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "causal_lora"]
-TaskKind = Literal["classify", "pairs"]
+TaskKind = Literal["classify", "pairs", "multilabel"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
@@ -56,6 +56,8 @@ class DataConfig(Section):
     """Field delimiter of a CSV file; detected if left out."""
     encoding: str | None = None
     """Text encoding of a CSV or JSONL file; detected if left out."""
+    separator: str | None = Field(default=None, min_length=1)
+    """What stands between the labels in a cell, for `task: multilabel`; there `|` unless it is named. JSON lists need none."""
 
     def placed(self, place: Callable[[Path], Path]) -> Self:
         """Return it with the path of each file changed."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -127,18 +128,27 @@ class Draft:
 class Prediction:
     """What a model says of one text: calibrated probabilities by label, and whether it would rather not answer.
 
-    `tier` is what answered: `int8` or its slower `safe` form, `static`, or `exact` (TF-IDF).
+    `tier` is what answered: `int8` or its slower `safe` form, `static`, or `exact` (TF-IDF). `labels` are all labels that the
+    text has, where it may have any number, and `label` is then the set of them as `core.labelset` writes it; elsewhere None.
     """
 
     label: str
     probabilities: Mapping[str, float]
     abstain: bool = False
     tier: str = ""
+    labels: tuple[str, ...] | None = None
+
+    @property
+    def likeliest(self) -> str:
+        """The label with the highest probability, said or not."""
+        return max(self.probabilities, key=lambda label: self.probabilities[label]) if self.labels is not None else self.label
 
     @property
     def probability(self) -> float:
-        """The probability of `label`."""
-        return self.probabilities[self.label]
+        """The probability of `label`; of a set that it is just the right one, were its labels independent."""
+        if self.labels is None:
+            return self.probabilities[self.label]
+        return prod(value if label in self.labels else 1 - value for label, value in self.probabilities.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,16 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from refsynth.core.errors import DataError, nearest
+from refsynth.core.labelset import join_labels, split_labels
 from refsynth.core.pair import join_pair
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
 from refsynth.data.account import Reason, SkippedRow, describe_skipped, describe_thin, write_skipped
 from refsynth.data.columns import check_columns, text_columns
+from refsynth.data.labels import as_label, as_labels
 from refsynth.data.records import Fault, Format, Record, Table, kind_of, open_table, standard_input
 from refsynth.data.text import clean, normalise
 
@@ -77,6 +79,7 @@ def read_examples(
     columns: Columns = Columns(),  # noqa: B008 - frozen
     delimiter: str | None = None,
     encoding: str | None = None,
+    separator: str | None = None,
     skip_bad: bool = False,
     least_labels: int = 2,
 ) -> Loaded:
@@ -91,6 +94,8 @@ def read_examples(
         columns: the names of its columns.
         delimiter: of a CSV file; detected if None.
         encoding: of the text; detected if None.
+        separator: what stands between the labels in a cell, where a row may have any number of them (JSON lists need none); an
+            empty list and a cell with `(none)` mean none of them. None where each row has one label.
         skip_bad: whether malformed rows and unknown labels are left out like the others instead of being errors.
         least_labels: the fewest labels that must have rows.
 
@@ -98,10 +103,12 @@ def read_examples(
         DataError: the file cannot be read, lacks a column, has a bad row, or has rows of too few labels.
     """
     with open_table(path, delimiter=delimiter, encoding=encoding) as table:
-        found, skipped, rows = _scan(path, table, columns, labels, skip_bad=skip_bad)
+        found, skipped, rows = _scan(path, table, columns, labels, separator=separator, skip_bad=skip_bad)
     kept, repeated, conflicts = _resolve(found)
     skipped = sorted([*skipped, *repeated], key=lambda row: row.row)
-    counts = Counter(example.label for example in kept)
+    counts = Counter(
+        name for example in kept for name in ((example.label,) if separator is None else split_labels(example.label))
+    )
     if len(counts) < least_labels:
         raise _too_few(path, rows, counts, skipped)
     ordered = {label: counts[label] for label in labels}
@@ -112,7 +119,7 @@ def read_examples(
 
 
 def _scan(
-    path: Path, table: Table, columns: Columns, labels: Collection[str], *, skip_bad: bool
+    path: Path, table: Table, columns: Columns, labels: Collection[str], *, separator: str | None, skip_bad: bool
 ) -> tuple[list[Example], list[SkippedRow], int]:
     """Return the usable rows of an open table, the others, and the number of all."""
     if table.columns is not None:
@@ -125,7 +132,7 @@ def _scan(
         rows += 1
         if isinstance(record, Record) and table.columns is None:
             keys.update(record.values)
-        verdict = _judge(record, columns, labels)
+        verdict = _judge(record, columns, labels, separator)
         if isinstance(verdict, Example):
             found.append(verdict)
             continue
@@ -137,7 +144,9 @@ def _scan(
     return found, skipped, rows
 
 
-def _judge(record: Record | Fault, columns: Columns, labels: Collection[str]) -> Example | SkippedRow | _Bad:
+def _judge(
+    record: Record | Fault, columns: Columns, labels: Collection[str], separator: str | None
+) -> Example | SkippedRow | _Bad:
     if isinstance(record, Fault):
         return _Bad("malformed", record.message)
     for name in text_columns(columns):
@@ -147,16 +156,19 @@ def _judge(record: Record | Fault, columns: Columns, labels: Collection[str]) ->
         if "\0" in (value or ""):  # a sign of damage or of another encoding, not something that a person wrote
             remedy = "name the encoding (data.encoding) or fix the row"
             return _Bad("malformed", f"'{name}' holds NUL bytes", "expected text", remedy)
-    text, label = _text_of(record, columns), as_label(record.values.get(columns.label))
+    text, label = _text_of(record, columns), _label_of(record, columns, separator)
     if label is None:
-        return _Bad("malformed", f"'{columns.label}' is neither a string nor a number")
+        return _Bad(
+            "malformed", f"'{columns.label}' is neither a string nor a number{'' if separator is None else ' nor a list'}"
+        )
     if not text:
         return SkippedRow(record.row, "empty text", "")
     if not label:
         return SkippedRow(record.row, "no label", "")
-    if label not in labels:
-        return _unknown(label, labels)
-    return Example(f"row-{record.row}", text, label)
+    names = (label,) if separator is None else split_labels(label)
+    if unknown := next((name for name in names if name not in labels), None):
+        return _unknown(unknown, labels)
+    return Example(f"row-{record.row}", text, label if separator is None else join_labels(names, list(labels)))
 
 
 def _text_of(record: Record, columns: Columns) -> str:
@@ -169,13 +181,9 @@ def _no_string(name: str, value: object) -> str:
     return f"'{name}' is a JSON {kind_of(value)}, expected a string"
 
 
-def as_label(value: Any) -> str | None:
-    """Return a cell as a label: empty where nothing stands, None where it cannot be one."""
-    if value is None or isinstance(value, bool):
-        return "" if value is None else str(value).lower()
-    if isinstance(value, float) and value.is_integer():  # what spreadsheets and data frames make of class numbers
-        value = int(value)
-    return clean(str(value)) if isinstance(value, str | int | float) else None
+def _label_of(record: Record, columns: Columns, separator: str | None) -> str | None:
+    value = record.values.get(columns.label)
+    return as_label(value) if separator is None else as_labels(value, separator)
 
 
 def _unknown(label: str, labels: Collection[str]) -> _Bad:
@@ -236,6 +244,7 @@ def iter_rows(
     columns: Columns = Columns(),  # noqa: B008 - frozen
     delimiter: str | None = None,
     encoding: str | None = None,
+    separator: str | None = None,
 ) -> Iterator[Row | BadRow]:
     """Yield the rows of a CSV, TSV, JSONL, Parquet or text file (one text per line), or of a stream, as they come.
 
@@ -246,21 +255,22 @@ def iter_rows(
         columns: the names of the columns.
         delimiter: of a CSV file; detected if None.
         encoding: of the text; detected if None (a stream is UTF-8).
+        separator: what stands between the labels in a cell; None where each row has one label.
 
     Raises:
         DataError: the file cannot be read or lacks the column of the text. A bad row never raises.
     """
     if not isinstance(source, Path):
         with standard_input(source, encoding=encoding) as table:
-            yield from _rows(table, columns)
+            yield from _rows(table, columns, separator)
         return
     with open_table(source, delimiter=delimiter, encoding=encoding, plain=True) as table:
         if table.format != "text" and table.columns is not None:
             check_columns(source, table.columns, columns, labelled=False, delimiter=table.delimiter)
-        yield from _rows(table, columns)
+        yield from _rows(table, columns, separator)
 
 
-def _rows(table: Table, columns: Columns) -> Iterator[Row | BadRow]:
+def _rows(table: Table, columns: Columns, separator: str | None) -> Iterator[Row | BadRow]:
     if table.format == "text" and columns.text != "text":  # one text a line, whatever it would be called elsewhere
         columns = columns.model_copy(update={"text": "text"})
     for record in table.records:
@@ -270,7 +280,7 @@ def _rows(table: Table, columns: Columns) -> Iterator[Row | BadRow]:
             yield BadRow(record.row, trouble)
         else:
             own = record.values.get("id")
-            label = as_label(record.values.get(columns.label)) if columns.label in record.values else None
+            label = _label_of(record, columns, separator) if columns.label in record.values else None
             yield Row(record.row, _text_of(record, columns), None if own is None else str(own), label or None)
 
 

@@ -9,8 +9,10 @@ from itertools import islice
 from pathlib import Path
 
 from refsynth.core.errors import DataError
+from refsynth.core.labelset import split_labels
+from refsynth.core.multilabel import SEPARATOR
 from refsynth.data.columns import guess_label, guess_text
-from refsynth.data.io import as_label
+from refsynth.data.labels import as_label, as_labels
 from refsynth.data.records import Format, Record, open_table
 
 _SAMPLE = 2000  # rows that columns are guessed from
@@ -19,7 +21,11 @@ _MOST_LABELS = 1000  # more different values than this are no classes
 
 @dataclass(frozen=True)
 class Sniffed:
-    """What a file seems to hold. `labels` counts the values of the label column, in the order in which they first appear."""
+    """What a file seems to hold.
+
+    `labels` counts the values of the label column, in the order in which they first appear; `separator` stands between them where
+    a row may have any number, else it is None.
+    """
 
     format: Format
     encoding: str
@@ -29,6 +35,7 @@ class Sniffed:
     label_column: str
     rows: int
     labels: Mapping[str, int]
+    separator: str | None = None
 
 
 def sniff(
@@ -38,10 +45,12 @@ def sniff(
     label_column: str | None = None,
     delimiter: str | None = None,
     encoding: str | None = None,
+    separator: str | None = None,
 ) -> Sniffed:
     """Find out a labelled file's format, encoding, delimiter and columns, and count its labels.
 
     What is given is taken as it is; the rest is guessed: columns by their names, else by their values. Bad rows are passed over.
+    A row has any number of labels where a separator is given or JSON has lists.
 
     Raises:
         DataError: the file cannot be read, or it is not clear which columns hold the text and the label.
@@ -55,12 +64,14 @@ def sniff(
         text = text_column or guess_text(columns, words, label=label)
         if text is None or label is None or {text, label} - set(columns):
             raise _unclear(path, columns, text, label)
-        labels = Counter(as_label(values.get(label)) for values in sample)
+        if separator is None and any(isinstance(values.get(label), list) for values in sample):
+            separator = SEPARATOR
+        labels = Counter(name for values in sample for name in _names(values.get(label), separator))
         rows = len(sample)
         for record in records:
             rows += 1
             if len(labels) <= _MOST_LABELS:
-                labels[as_label(record.values.get(label))] += 1
+                labels.update(_names(record.values.get(label), separator))
     counts = {name: count for name, count in labels.items() if name}
     if table.format == "csv" and label in counts and label_column is None:
         raise DataError(f"{path}: the first line looks like a row, not like a header", remedy="put a header there: text,label")
@@ -69,7 +80,13 @@ def sniff(
             f"{path}: column '{label}' has more than {_MOST_LABELS} different values, too many for labels",
             remedy="name the label column with --label-column",
         )
-    return Sniffed(table.format, table.encoding, table.delimiter, columns, text, label, rows, counts)
+    return Sniffed(table.format, table.encoding, table.delimiter, columns, text, label, rows, counts, separator)
+
+
+def _names(value: object, separator: str | None) -> tuple[str | None, ...]:
+    """Return the labels in a cell; None for one that cannot be a label."""
+    label = as_label(value) if separator is None else as_labels(value, separator)
+    return split_labels(label) if label and separator is not None else (label,)
 
 
 def _word(value: object) -> str:

@@ -28,12 +28,12 @@ def verdict(report: Report) -> str:
         opening, owner = _gate_clause(report.gate), "its"
     elif report.drafts:
         opening = "Drafts were not put to the test on real rows"
-    if report.results is None or shipped is None or shipped.accuracy is None:
+    if report.results is None or shipped is None or shipped.score is None:
         return f"{opening}."
-    accuracy, tested = shipped.accuracy, report.results.source == "test file"
+    score, tested = shipped.score, report.results.source == "test file"
     rows = f"rows of {report.results.file}" if tested else "real rows, cross-validated"
-    interval = f"[{100 * accuracy.low:.1f}-{100 * accuracy.high:.1f}]"
-    return f"{opening}; {owner} accuracy is {accuracy.value:.1%} {interval} on {accuracy.n:,} {rows}."
+    interval = f"[{100 * score.low:.1f}-{100 * score.high:.1f}]"
+    return f"{opening}; {owner} {score.name} is {score.value:.1%} {interval} on {score.n:,} {rows}."
 
 
 def _gate_clause(gate: Gate) -> str:
@@ -102,7 +102,8 @@ def _label_or_synthesise(report: Report) -> Iterator[str]:
     if report.gate.accepted:
         yield f"Synthesis pays here ({points(line.gain)}): try more drafts, with --set synthesis.drafts=N."
     elif line.gain.high < 0:
-        yield "Label rather than synthesise: this reference's drafts lower the accuracy; those of a larger one may not."
+        lowered = f"this reference's drafts lower the {report.gate.measure}"
+        yield f"Label rather than synthesise: {lowered}; those of a larger one may not."
     else:
         yield (
             f"Label rather than synthesise: on {line.gain.n:,} rows the effect of drafts cannot be told from none "

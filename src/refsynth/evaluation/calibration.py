@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refsynth.core.extras import require
 from refsynth.core.types import FloatArray, IntArray
-from refsynth.metrics import RiskCoverage, risk_coverage
+from refsynth.metrics import RiskCoverage, risk_coverage_of
 
 LIMITS = (0.05, 20.0)
 FLOOR = 0.5
@@ -76,6 +77,11 @@ def risk_bound(errors: int, answered: int) -> float:
 
 
 def choose_threshold(truth: IntArray, probabilities: FloatArray, *, target: float = 0.9) -> Threshold:
+    """Return what `threshold_of` does for the likeliest labels, of labels [N] and calibrated probabilities [N, K]."""
+    return threshold_of(probabilities.argmax(1) == truth, probabilities.max(1), target=target)
+
+
+def threshold_of(right: NDArray[np.bool_] | IntArray, confidence: FloatArray, *, target: float = 0.9) -> Threshold:
     """Return the lowest threshold that keeps the accuracy on answered rows at `target`, as far as the rows can tell.
 
     The rule, in order; only thresholds that answer at least half of the rows (`FLOOR`) are looked at, so the model never
@@ -89,15 +95,15 @@ def choose_threshold(truth: IntArray, probabilities: FloatArray, *, target: floa
     Where all rows can be answered, the threshold is 0: nothing measured speaks for silence.
 
     Args:
-        truth: labels [N] of held-out rows, N > 0.
-        probabilities: calibrated probabilities [N, K] for them.
+        right: whether the answers for held-out rows were right [N], N > 0.
+        confidence: of the answers [N].
         target: accuracy wanted on the answered rows, in (0, 1].
 
     Returns:
         the threshold with what it does to these rows.
     """
-    n, allowed = len(truth), 1 - target
-    points = [point for point in risk_coverage(truth, probabilities) if point.coverage >= FLOOR]
+    n, allowed = len(right), 1 - target
+    points = [point for point in risk_coverage_of(confidence, right) if point.coverage >= FLOOR]
     answered = [round(point.coverage * n) for point in points]
     bounds = [risk_bound(round(point.risk * rows), rows) for point, rows in zip(points, answered, strict=True)]
     measured = [i for i, point in enumerate(points) if point.risk <= allowed + 1e-12]

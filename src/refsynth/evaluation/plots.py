@@ -61,21 +61,22 @@ PAD = 0.55  # inches below the axes, for ticks and their title
 
 
 def results(systems: Sequence[System]) -> str:
-    """Draw the accuracy of each system with its 95% interval."""
-    lines = [(system.name, system.accuracy, system.shipped) for system in systems if system.accuracy]
+    """Draw the score of each system with its 95% interval."""
+    lines = [(system.name, system.score, system.shipped) for system in systems if system.score]
+    measure = lines[0][1].name
 
     def paint(figure: Any) -> None:
         axes = _axes(figure, left=0.15, bottom=PAD)
         for row, (_, metric, shipped) in enumerate(lines):
             _interval(axes, metric, row, color=BLUE, marker="D" if shipped else "o", size=7 if shipped else 5.5)
         _name_rows(axes, [name for name, _, _ in lines])
-        axes.set_xlabel("accuracy, % (95% interval)")
+        axes.set_xlabel(f"{measure}, % (95% interval)")
 
-    return _draw("results", "Accuracy of each system with its 95% interval", 5.2, 0.44 * len(lines) + 0.75, paint)
+    return _draw("results", f"{capital(measure)} of each system with its 95% interval", 5.2, 0.44 * len(lines) + 0.75, paint)
 
 
-def gate(comparisons: Sequence[Comparison]) -> str:
-    """Draw each learner's accuracy without and with drafts, and beside it the paired gain."""
+def gate(comparisons: Sequence[Comparison], *, measure: str = "accuracy") -> str:
+    """Draw each learner's score without and with drafts, and beside it the paired gain."""
     names = [line.learner for line in comparisons]
 
     def paint(figure: Any) -> None:
@@ -88,11 +89,11 @@ def gate(comparisons: Sequence[Comparison]) -> str:
         _name_rows(axes, names)
         _name_rows(gains, [""] * len(names))
         gains.axvline(0, color=INK, linewidth=0.9)
-        axes.set_xlabel("accuracy, % (95% interval)")
+        axes.set_xlabel(f"{measure}, % (95% interval)")
         gains.set_xlabel("paired gain, points (95% interval)")
         _legend(axes)
 
-    label = "Accuracy of each learner without and with drafts, and the paired gain"
+    label = f"{capital(measure)} of each learner without and with drafts, and the paired gain"
     return _draw("gate", label, 5.4, 0.62 * len(names) + 1.0, paint)
 
 
@@ -116,8 +117,12 @@ def learning(curve: Sequence[CurvePoint]) -> str:
     return _draw("learning", "Accuracy by number of real rows, without and with drafts", 4.8, 3.2, paint)
 
 
-def reliability(bins: Sequence[ReliabilityBin]) -> str:
-    """Draw accuracy with its 95% interval against confidence, by bin, and the number of rows in each bin below."""
+def reliability(bins: Sequence[ReliabilityBin], *, several: bool = False) -> str:
+    """Draw accuracy with its 95% interval against confidence, by bin, and the number of rows in each bin below.
+
+    With `several` it is how often rows have a label against its probability, over all rows and labels.
+    """
+    outcome, scale = ("rows with the label, %", "probability of a label, %") if several else ("accuracy, %", "confidence, %")
 
     def paint(figure: Any) -> None:
         axes = _axes(figure, left=0.6, bottom=1.35)
@@ -129,17 +134,21 @@ def reliability(bins: Sequence[ReliabilityBin]) -> str:
         axes.vlines(confidence, [100 * bound for bound in low], [100 * bound for bound in high], color=BLUE, linewidth=1.8)
         axes.plot(confidence, accuracy, "o", color=BLUE, markersize=6)
         axes.text(98, 4, "dashed: as often right as confident", ha="right", color=MUTED, fontsize=8)
-        axes.set(xlim=(0, 100), ylim=(0, 102), ylabel="accuracy, %")
+        axes.set(xlim=(0, 100), ylim=(0, 102), ylabel=outcome)
         axes.tick_params(labelbottom=False)
         axes.grid(visible=True)
         left = [10 * min(int(cell.confidence * 10), 9) for cell in bins]
         counts.bar(left, [cell.n for cell in bins], width=9, align="edge", color=BLUE, alpha=0.55)
         for x, cell in zip(left, bins, strict=True):
             counts.text(x + 4.5, cell.n, f"{cell.n}", ha="center", va="bottom", fontsize=7, color=INK)
-        counts.set(xlim=(0, 100), ylim=(0, 1.35 * max(cell.n for cell in bins)), ylabel="rows", xlabel="confidence, %")
+        counts.set(
+            xlim=(0, 100), ylim=(0, 1.35 * max(cell.n for cell in bins)), ylabel="decisions" if several else "rows", xlabel=scale
+        )
         counts.set_yticks([])
 
-    return _draw("reliability", "Accuracy against confidence by bin, with the number of rows in each", 4.8, 4.3, paint)
+    about = "Share of rows with a label against its probability" if several else "Accuracy against confidence"
+    counted = "decisions" if several else "rows"
+    return _draw("reliability", f"{about} by bin, with the number of {counted} in each", 4.8, 4.3, paint)
 
 
 def risk_coverage(calibration: Calibration) -> str:
@@ -318,6 +327,11 @@ def _legend(axes: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     axes.legend(unique.values(), unique.keys(), loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0, handlelength=1.6)
+
+
+def capital(text: str) -> str:
+    """Return a text with its first letter as a capital."""
+    return text[:1].upper() + text[1:]
 
 
 def _width(text: str) -> int:

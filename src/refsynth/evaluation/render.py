@@ -69,6 +69,7 @@ def _context(report: Report, markup: Callable[[str], Any] | None) -> dict[str, A
         "confusions": top_confusions(report),
         "by_f1": sorted((row for row in measured if row.support), key=lambda row: row.f1),
         "unmeasured": [row for row in measured if not row.support],
+        "thresholds": any(row.threshold is not None for row in measured),
         "table_matrix": TABLE_MATRIX,
         "weakest": WEAKEST,
         "plots": {name: markup(svg) for name, svg in _plots(report).items()} if markup else {},
@@ -77,16 +78,16 @@ def _context(report: Report, markup: Callable[[str], Any] | None) -> dict[str, A
 
 def _plots(report: Report) -> dict[str, str]:
     drawn = {}
-    if report.results and any(system.accuracy for system in report.results.systems):
+    if report.results and any(system.score for system in report.results.systems):
         drawn["results"] = plots.results(report.results.systems)
     if report.gate and report.gate.comparisons:
-        drawn["gate"] = plots.gate(report.gate.comparisons)
+        drawn["gate"] = plots.gate(report.gate.comparisons, measure=report.gate.measure)
     if report.gate and report.gate.curve:
         drawn["learning"] = plots.learning(report.gate.curve)
-    if report.classes and len(report.classes.rows) > TABLE_MATRIX:
+    if report.classes and report.classes.confusion and len(report.classes.rows) > TABLE_MATRIX:
         drawn["confusion"] = plots.confusion([row.label for row in report.classes.rows], report.classes.confusion)
     if report.calibration:
-        drawn["reliability"] = plots.reliability(report.calibration.bins)
+        drawn["reliability"] = plots.reliability(report.calibration.bins, several=report.calibration.decisions is not None)
         drawn["coverage"] = plots.risk_coverage(report.calibration)
     if report.compression and len(report.compression.variants) > 1:
         drawn["frontier"] = plots.frontier(report.compression.variants)
@@ -130,6 +131,7 @@ def _row_list(rows: tuple[int, ...], limit: int = 12) -> str:
 
 FORMATS: Mapping[str, Callable[..., str]] = {
     "text": cut,
+    "capital": plots.capital,
     "label": lambda value: cut(value, LONGEST_LABEL),
     "percent": _percent,
     "range": _range,

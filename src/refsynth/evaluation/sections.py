@@ -6,26 +6,29 @@ unit that the field's name ends with. The `of` constructors compute a section fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refsynth.core.types import FloatArray, IntArray, Metric
 from refsynth.evaluation.calibration import Threshold
 from refsynth.metrics import (
     ReliabilityBin,
     RiskCoverage,
-    accuracy_interval,
     brier,
     calibration_error,
     confusion,
+    distance,
     log_loss,
     per_class,
+    per_label,
     reliability,
-    risk_coverage,
-    wilson,
+    reliability_of,
+    risk_coverage_of,
+    share_interval,
 )
 
 Source = Literal["test file", "cross-validation"]
@@ -39,10 +42,28 @@ class System:
     name: str
     detail: str = ""
     accuracy: Metric | None = None
+    f1_per_row: Metric | None = None
+    micro_f1: Metric | None = None
     macro_f1: Metric | None = None
+    exact_match: Metric | None = None
     texts_per_second: float | None = None
     size_mb: float | None = None
     shipped: bool = False
+
+    @property
+    def score(self) -> Metric | None:
+        """The figure that systems are compared by."""
+        return self.accuracy or self.f1_per_row
+
+
+FIGURES: Mapping[str, str] = {
+    "accuracy": "accuracy",
+    "f1_per_row": "F1 per row",
+    "micro_f1": "micro-F1",
+    "macro_f1": "macro-F1",
+    "exact_match": "exact match",
+}
+"""The figures of a `System` and what they are called, in the order in which they are shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +76,11 @@ class Results:
     file: str = ""
 
     @property
+    def figures(self) -> dict[str, str]:
+        """The names of the figures that the systems have, by field."""
+        return {field: name for field, name in FIGURES.items() if any(getattr(each, field) for each in self.systems)}
+
+    @property
     def shipped(self) -> System | None:
         """The system that the bundle holds."""
         return next((system for system in self.systems if system.shipped), None)
@@ -62,7 +88,7 @@ class Results:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One learner without and with drafts: accuracy on held-out real rows, and the gain paired by row."""
+    """One learner without and with drafts: its score on held-out real rows, and the gain paired by row."""
 
     learner: str
     real: Metric
@@ -81,7 +107,10 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """Whether drafts are used, by whom, and why. `learner` is the one that ships; `reason` is a sentence without full stop."""
+    """Whether drafts are used, by whom, and why. `learner` is the one that ships; `reason` is a sentence without full stop.
+
+    `measure` names the score that the comparisons are made in.
+    """
 
     comparisons: tuple[Comparison, ...]
     accepted: bool
@@ -90,6 +119,7 @@ class Gate:
     folds: int
     repeats: int
     curve: tuple[CurvePoint, ...] = ()
+    measure: str = "accuracy"
 
     @property
     def decisive(self) -> Comparison | None:
@@ -99,18 +129,25 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassRow:
-    """Figures of one label. `support` counts its rows among those measured."""
+    """Figures of one label. `support` counts its rows among those measured.
+
+    `threshold` is the probability from which on it is said, where a row may have any number of labels.
+    """
 
     label: str
     precision: float
     recall: float
     f1: float
     support: int
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classes:
-    """The shipped model by label, and its confusion counts [K, K]: rows are the truth, columns the prediction."""
+    """The shipped model by label, and its confusion counts [K, K]: rows are the truth, columns the prediction.
+
+    There are no such counts where a row may have any number of labels: none of them is taken for another.
+    """
 
     rows: tuple[ClassRow, ...]
     confusion: tuple[tuple[int, ...], ...]
@@ -129,6 +166,23 @@ class Classes:
             n=len(truth),
         )
 
+    @classmethod
+    def of_marks(
+        cls, labels: Sequence[str], truth: IntArray, said: IntArray, *, thresholds: Sequence[float], source: Source
+    ) -> Self:
+        """Count from marks of 0 and 1 [N, K]; `thresholds` [K] may be empty."""
+        columns = zip(labels, *(column.tolist() for column in per_label(truth, said)), strict=True)
+        least: list[float | None] = [*thresholds] or [None] * len(labels)
+        return cls(
+            rows=tuple(
+                ClassRow(label=name, precision=p, recall=r, f1=f, support=s, threshold=t)
+                for (name, p, r, f, s), t in zip(columns, least, strict=True)
+            ),
+            confusion=(),
+            source=source,
+            n=len(truth),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
@@ -137,6 +191,9 @@ class Calibration:
     `error_before` and `error` are the expected calibration error without and with the temperature; `brier` (in [0, 2]) and
     `log_loss` (in nats), with it, weigh being right and being sure together. `answered` is the share of the `n` rows at or above
     the threshold, `accuracy` that among them (None if there are none); `threshold` tells how it was chosen, on rows of its own.
+
+    Where a row may have any number of labels, an answer is right if it has just the right ones; the errors, `brier`, `log_loss`
+    and `bins` are then over `decisions`, one for each row and label, and a bin's confidence is the probability of the label.
     """
 
     temperature: float
@@ -151,6 +208,7 @@ class Calibration:
     accuracy: Metric | None
     source: Source
     n: int
+    decisions: int | None = None
 
     @classmethod
     def of(
@@ -164,9 +222,6 @@ class Calibration:
         uncalibrated: FloatArray | None = None,
     ) -> Self:
         """Measure probabilities [N, K] against labels [N]; `uncalibrated` are those at temperature 1."""
-        curve = risk_coverage(truth, probabilities)
-        sure = probabilities.max(1) >= threshold.threshold
-        picked = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), CURVE_POINTS)).astype(int))
         return cls(
             temperature=temperature,
             error_before=None if uncalibrated is None else calibration_error(truth, uncalibrated),
@@ -174,13 +229,54 @@ class Calibration:
             brier=brier(truth, probabilities),
             log_loss=log_loss(truth, probabilities),
             bins=tuple(reliability(truth, probabilities)),
-            curve=tuple(curve[i] for i in picked),
             threshold=threshold,
-            answered=Metric("answered", float(sure.mean()), *wilson(float(sure.mean()), len(truth)), len(truth)),
-            accuracy=accuracy_interval(truth[sure], probabilities[sure].argmax(1)) if sure.any() else None,
             source=source,
             n=len(truth),
+            **_answered(probabilities.argmax(1) == truth, probabilities.max(1), threshold),
         )
+
+    @classmethod
+    def of_marks(
+        cls,
+        truth: IntArray,
+        probabilities: FloatArray,
+        *,
+        right: IntArray,
+        confidence: FloatArray,
+        threshold: Threshold,
+        source: Source,
+        temperature: float = 1.0,
+        uncalibrated: FloatArray | None = None,
+    ) -> Self:
+        """Measure probabilities [N, K] against marks [N, K]; whole answers are `right` [N] with a `confidence` [N]."""
+        marks, flat = truth.ravel(), probabilities.ravel()
+        both = np.stack([1 - flat, flat], 1)
+        bins = reliability_of(flat, marks)
+        return cls(
+            temperature=temperature,
+            error_before=None if uncalibrated is None else distance(reliability_of(uncalibrated.ravel(), marks)),
+            error=distance(bins),
+            brier=brier(marks, both),
+            log_loss=log_loss(marks, both),
+            bins=tuple(bins),
+            threshold=threshold,
+            source=source,
+            n=len(truth),
+            decisions=truth.size,
+            **_answered(right, confidence, threshold),
+        )
+
+
+def _answered(right: NDArray[np.bool_] | IntArray, confidence: FloatArray, threshold: Threshold) -> dict[str, Any]:
+    """Return what becomes of answers that are right or wrong [N] at each confidence, and at the threshold's."""
+    curve = risk_coverage_of(confidence, right)
+    sure = confidence >= threshold.threshold
+    picked = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), CURVE_POINTS)).astype(int))
+    return {
+        "curve": tuple(curve[i] for i in picked),
+        "answered": share_interval("answered", sure),
+        "accuracy": share_interval("accuracy", right[sure]) if sure.any() else None,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,9 @@ def drafts_of(finished: Finished) -> origins.Drafts:
     written, final = finished.learned.written, finished.learned.final
     generated = [draft for draft in final.drafts if not from_pool(draft.example)]
     chosen, dropped = _split(generated)
-    kept, asked = Counter(d.example.label for d in chosen), Counter(d.label for d in written.drafts)
+    names = finished.learned.rows.kind.names
+    kept = Counter(name for draft in chosen for name in names(draft.example.label))
+    asked = Counter(name for draft in written.drafts for name in names(draft.label))
     ranked = sorted(chosen, key=lambda draft: -draft.scores.get("agreement", 0.0))
     best, worst, rejected = ranked[:SHOWN], ranked[SHOWN:][-SHOWN:], _two_of_each(dropped)
     judged = [draft for draft in generated if "agreement" in draft.scores]

@@ -26,6 +26,7 @@ from refsynth.core.sections import (
     TrainingConfig,
 )
 from refsynth.data.language import UNKNOWN
+from refsynth.kinds import KINDS, ONE_LABEL, Kind
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder, has_bfloat16
 from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator
@@ -44,6 +45,7 @@ from refsynth.task import Task
 from refsynth.training.baseline import FrozenLearner, TfidfLearner
 from refsynth.training.contrastive import ContrastiveLearner
 from refsynth.training.finetune import FinetuneLearner
+from refsynth.training.head import Link
 from refsynth.training.methods import METHODS, Size
 from refsynth.training.objective import Robust
 from refsynth.training.trainer import Recipe
@@ -61,6 +63,12 @@ class Workshop:
     training: TrainingConfig
     checkpoints: Path | None
     causal: Path | None
+    kind: Kind = ONE_LABEL
+
+    @property
+    def link(self) -> Link:
+        """How logits become probabilities."""
+        return "sigmoid" if self.kind.several else "softmax"
 
 
 def make_workshop(
@@ -89,7 +97,8 @@ def make_workshop(
     begun = file_digest(encoder / "model.safetensors")
     if causal is not None:
         begun = digest([begun, *(file_digest(path) for path in sorted(causal.glob("*.safetensors")))])
-    return Workshop(task.labels, task.descriptions, language, loaded, begun, training, checkpoints, causal)
+    kind = KINDS[task.config.task]
+    return Workshop(task.labels, task.descriptions, language, loaded, begun, training, checkpoints, causal, kind)
 
 
 def _causal_lora(shop: Workshop) -> Learner:
@@ -128,12 +137,13 @@ def _tuned(shop: Workshop, *, method: MethodName) -> Learner:
         robust=Robust(training.smoothing, training.mixup, training.adversarial, training.rdrop),
         checkpointing=training.checkpointing,
         checkpoints=shop.checkpoints,
+        link=shop.link,
     )
 
 
 LEARNERS: Mapping[LearnerName, Callable[[Workshop], Learner]] = {
-    "tfidf": lambda shop: TfidfLearner(shop.labels, language=shop.language),
-    "frozen": lambda shop: FrozenLearner(shop.labels, shop.encoder),
+    "tfidf": lambda shop: TfidfLearner(shop.labels, language=shop.language, link=shop.link),
+    "frozen": lambda shop: FrozenLearner(shop.labels, shop.encoder, link=shop.link),
     "contrastive": lambda shop: ContrastiveLearner(shop.labels, shop.encoder, shop.descriptions),
     **{method: partial(_tuned, method=method) for method in METHODS},
     "causal_lora": _causal_lora,

@@ -14,6 +14,7 @@ from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft, Example
 from refsynth.data.split import fold_of
 from refsynth.data.text import near_groups
+from refsynth.kinds import ONE_LABEL, Kind
 from refsynth.training.methods import METHODS
 
 PREFERENCE: tuple[LearnerName, ...] = (
@@ -80,6 +81,7 @@ def fit_candidates(
     *,
     seed: int,
     dev: float = 0.0,
+    kind: Kind = ONE_LABEL,
 ) -> Fitted:
     """Fit every learner to the real rows, and again to the real rows with the drafts that the best of them chooses.
 
@@ -92,8 +94,9 @@ def fit_candidates(
         choose: chooses among the drafts, given a judge that was fitted to the real rows.
         seed: of the training.
         dev: share of the real rows that tell when to stop.
+        kind: of the task.
     """
-    train, told = set_aside(real, dev, seed=seed) if TUNED & learners.keys() else (list(real), [])
+    train, told = set_aside(real, dev, seed=seed, kind=kind) if TUNED & learners.keys() else (list(real), [])
 
     def fit(name: LearnerName, selected: Sequence[Draft]) -> Predictor:
         stops = name in TUNED and told
@@ -113,16 +116,16 @@ def safe_for(drafts: Sequence[Draft], held_out: frozenset[str]) -> list[Draft]:
     return [d for d in drafts if d.example.provenance is None or held_out.isdisjoint(d.example.provenance.seen)]
 
 
-def set_aside(real: Sequence[Example], share: float, *, seed: int) -> tuple[list[Example], list[Example]]:
+def set_aside(real: Sequence[Example], share: float, *, seed: int, kind: Kind = ONE_LABEL) -> tuple[list[Example], list[Example]]:
     """Divide real rows into those to train on and those that tell when to stop; near-duplicates stay together.
 
     None are set aside where that would be too few to tell: fewer than `LEAST_DEV`, or than 2 of each label in the mean.
     """
-    least = max(LEAST_DEV, 2 * len({row.label for row in real}))
+    least = max(LEAST_DEV, 2 * len({name for row in real for name in kind.names(row.label)}))
     if round(share * len(real)) < least:
         return list(real), []
     groups = near_groups([row.text for row in real])
-    folds = fold_of(real, folds=round(1 / share), seed=derive_seed(seed, "dev"), groups=groups)
+    folds = fold_of(real, folds=round(1 / share), seed=derive_seed(seed, "dev"), groups=groups, names=kind.names)
     return [row for row, fold in zip(real, folds, strict=True) if fold], [
         row for row, fold in zip(real, folds, strict=True) if not fold
     ]

@@ -17,8 +17,8 @@ from refsynth.pipeline.judged import posteriors
 from refsynth.pipeline.rows import Rows
 from refsynth.quality.filter import drop_disagreeing, drop_harmful, drop_redundant, even_out, kept, weigh
 from refsynth.quality.influence import Points, cross_fitted
-from refsynth.quality.scorers import agreement_of
-from refsynth.training.head import HEAD_STRENGTH, classes_of, fit_head, row_weights, softmax_strength
+from refsynth.quality.scorers import agreement_of, agreement_of_sets
+from refsynth.training.head import HEAD_STRENGTH, classes_of, fit_head, marks_of, row_weights, softmax_strength
 
 CLASS_MARGIN = 1.5
 """A class keeps at most this many times the drafts of the median class."""
@@ -42,6 +42,7 @@ class Chooser:
         encoder: as it comes, before any training: influence is measured on its embeddings.
         rows: all real rows, with their folds.
         drafts: all screened drafts; what is chosen among is always a part of them.
+        several: whether a row may have any number of labels.
     """
 
     labels: tuple[str, ...]
@@ -49,9 +50,12 @@ class Chooser:
     encoder: Encoder
     rows: Rows
     drafts: Sequence[Draft]
+    several: bool = False
 
     def choose(self, judge: Predictor, real: Sequence[Example], drafts: Sequence[Draft]) -> list[Draft]:
         """Return the drafts with the reasons for which some are left out.
+
+        Where a row may have any number of labels, agreement alone decides: the rest is about one label against the others.
 
         Args:
             judge: fitted to `real`.
@@ -62,6 +66,10 @@ class Chooser:
         if not examples:
             return list(drafts)
         said = np.array(judge.logits([example.text for example in examples]), float).reshape(-1, len(self.labels))
+        if self.several:
+            return drop_disagreeing(
+                drafts, agreement_of_sets(said, marks_of(examples, self.labels)), floor=self.settings.agreement
+            )
         agreement = agreement_of(said, classes_of(examples, self.labels))
         chosen = drop_disagreeing(drafts, agreement, floor=self.settings.agreement)
         if self.settings.influence or self.settings.weights == "influence":

@@ -15,7 +15,6 @@ from refsynth.metrics import accuracy_interval, wilson
 from refsynth.pipeline.build import asked_of
 from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.finished import Finished
-from refsynth.pipeline.gate import accuracy_of
 from refsynth.quality.filter import kept
 
 TIMED = 128
@@ -80,7 +79,7 @@ def _contracted(finished: Finished) -> sections.Compression | None:
     def variant(form: Form) -> sections.Variant:
         shipped = form.name == outcome.shipped.name
         said = finished.shrunk.logits if shipped else None
-        measured = None if held is None or said is None else accuracy_of(held.truth, said)
+        measured = None if held is None or said is None else held.score_of(said)
         return sections.Variant(
             name=form.name, size_mb=form.size_mb, p50_ms=form.p50_ms, kept=form.kept, accuracy=measured, shipped=shipped
         )

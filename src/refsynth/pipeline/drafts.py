@@ -13,6 +13,7 @@ from refsynth.core.types import Draft, Example, Prompt
 from refsynth.pipeline.author import Author, Composed, compose
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.wanted import meanings_of, wanted
 from refsynth.quality.filter import drop_unlikely, kept, screen
 from refsynth.quality.scorers import LikelihoodRatioScorer
 from refsynth.synthesis.augment import Augmented, augment_rows
@@ -72,20 +73,21 @@ def write_drafts(
         turn: the round; each samples anew.
         focus: where drafts are needed.
     """
-    wanted = task.config.synthesis.drafts if can_write(task, rows.language) else 0
-    if wanted < task.config.synthesis.drafts:
+    number = task.config.synthesis.drafts if can_write(task, rows.language) else 0
+    if number < task.config.synthesis.drafts:
         watch.note("the embedded reference writes English only: no drafts. A larger one is a line in task.yaml: reference")
     config = task.config.digest_of("reference", "synthesis", "labels", "seed")
     seed = task.config.seed if turn == 0 else derive_seed(task.config.seed, "round", turn)
+    meanings, focus = wanted(task, rows, focus)
     wants = [sorted(focus.need.items()), sorted(focus.confused.items()), sorted(focus.hard)]
     key = {"rows": folder.hash_of("rows"), "config": config, "language": rows.language, "turn": turn, "focus": wants}
     key |= {"authors": [author.key for author in authors]}
 
     def make(out: Path) -> None:
         augmenters = make_augmenters(rows.language) if turn == 0 else ()
-        with watch.progress("drafts", wanted) as progress:
+        with watch.progress("drafts", number) as progress:
             composed = compose(
-                authors, wanted, task.meanings, folder.path, language=rows.language, seed=seed, focus=focus, progress=progress
+                authors, number, meanings, folder.path, language=rows.language, seed=seed, focus=focus, progress=progress
             )
         augmented = augment_rows(rows.examples, augmenters, copies=task.config.synthesis.copies, seed=task.config.seed)
         _store(out, composed, augmented, [augmenter.name for augmenter in augmenters])
@@ -145,7 +147,8 @@ def screen_drafts(
         paired = task.config.task == "pairs"
         drafts = screen(written.drafts, rows.examples, longest=LONGEST_DRAFT, forget=forget, paired=paired)
         if floor is not None:
-            scorer = likelihood_scorer(task, rows.language, make_generator())
+            meanings = meanings_of(task, rows, {draft.label for draft in written.drafts})
+            scorer = likelihood_scorer(meanings, rows.language, make_generator())
             drafts = drop_unlikely(drafts, scorer.score(kept(drafts)), floor=floor)
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in drafts])
 
@@ -153,11 +156,11 @@ def screen_drafts(
     return [Draft.from_json(record) for record in read_jsonl(done / "drafts.jsonl")]
 
 
-def likelihood_scorer(task: Task, language: str, generator: Generator) -> LikelihoodRatioScorer:
+def likelihood_scorer(meanings: Mapping[str, str], language: str, generator: Generator) -> LikelihoodRatioScorer:
     """Return the reference as a judge of drafts: each under its label's description against a prompt without a class."""
-    return LikelihoodRatioScorer(generator, class_prompts(task, language), generic_prompt(language=language))
+    return LikelihoodRatioScorer(generator, class_prompts(meanings, language), generic_prompt(language=language))
 
 
-def class_prompts(task: Task, language: str) -> dict[str, Prompt]:
+def class_prompts(meanings: Mapping[str, str], language: str) -> dict[str, Prompt]:
     """Return each label's prompt, with its description and no seed example."""
-    return {label: class_prompt(label, text, (), language=language) for label, text in task.meanings.items()}
+    return {label: class_prompt(label, text, (), language=language) for label, text in meanings.items()}

@@ -12,13 +12,15 @@ import numpy as np
 from refsynth.bundle.model import load
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import DataError
-from refsynth.core.run import RunFolder, read_json, write_json
+from refsynth.core.run import RunFolder, digest, read_json, write_json
 from refsynth.core.sections import DataConfig
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.data.io import BadRow, iter_rows
+from refsynth.kinds import Kind
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.build import Workshop
 from refsynth.pipeline.fit import Final
+from refsynth.pipeline.gate import HeldOut
 from refsynth.pipeline.rows import file_digest_or_none
 from refsynth.quality.filter import kept
 from refsynth.quality.leakage import leaked
@@ -31,8 +33,9 @@ SHIPPED = "shipped"
 class TestResult:
     """What each system said of the test rows.
 
-    `predicted` maps a system (`majority`, a candidate's name, `shipped`) to class indices [N]; `probabilities` [N, K] are the
-    bundle's. `leaked` are ids of drafts that resemble a test row; `unusable` counts rows by why they could not be measured.
+    `predicted` maps a system (`majority`, a candidate's name, `shipped`) to classes [N], or marks [N, K] where rows have any
+    number of labels; `probabilities` [N, K] are the bundle's. `leaked` are ids of drafts that resemble a test row; `unusable`
+    counts rows by why they could not be measured.
     """
 
     truth: IntArray
@@ -43,11 +46,11 @@ class TestResult:
 
 
 def evaluate_test(
-    config: RunConfig, final: Final, shop: Workshop, bundle: Path, folder: RunFolder, *, made: str
+    config: RunConfig, final: Final, held: HeldOut | None, shop: Workshop, bundle: Path, folder: RunFolder, *, made: str
 ) -> TestResult | None:
     """Read the test file and measure every candidate and the bundle on it; None where the task names no test file.
 
-    `made` is the step that made the bundle.
+    `made` is the step that made the bundle. What other candidates need to decide, they have from the held-out rows.
 
     Raises:
         DataError: the file cannot be read, or has no usable row.
@@ -56,17 +59,25 @@ def evaluate_test(
     if path is None:
         return None
     key = {"file": file_digest_or_none(path), "bundle": folder.hash_of(made), "fit": folder.hash_of("fit")}
+    kind, labels = shop.kind, shop.labels
+    cuts = {candidate: held.cuts_of(logits) for candidate, logits in held.logits.items()} if held and kind.several else {}
+    if cuts:
+        key["cuts"] = digest({str(candidate): np.asarray(cut).tolist() for candidate, cut in cuts.items()})
 
     def make(out: Path) -> None:
-        texts, truth, unusable = _read(path, config.data, shop.labels)
+        texts, given, unusable = _read(path, config.data, kind, labels)
         model = load(bundle)
         probabilities = model.probabilities(texts)
         majority = Counter(example.label for example in final.real).most_common(1)[0][0]
-        said = {MAJORITY: [shop.labels.index(majority)] * len(texts), SHIPPED: probabilities.argmax(1).tolist()}
+        said = {
+            MAJORITY: kind.truth([majority] * len(texts), labels).tolist(),
+            SHIPPED: model.decide(probabilities).tolist(),
+        }
         for candidate, logits in logits_of(final.predictors(shop), texts).items():
-            said[str(candidate)] = logits.argmax(1).tolist()
+            cut = cuts.get(candidate)
+            said[str(candidate)] = kind.decide(logits if cut is not None else kind.probabilities(logits), cut).tolist()
         result = {
-            "truth": truth,
+            "truth": kind.truth(given, labels).tolist(),
             "predicted": said,
             "probabilities": probabilities.round(6).tolist(),
             "leaked": leaked(kept(final.drafts), texts),
@@ -84,17 +95,17 @@ def evaluate_test(
     )
 
 
-def _read(path: Path, data: DataConfig, labels: Sequence[str]) -> tuple[list[str], list[int], dict[str, int]]:
-    texts, truth, unusable = [], [], Counter[str]()
-    for row in iter_rows(path, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding):
+def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> tuple[list[str], list[str], dict[str, int]]:
+    texts, given, unusable = [], [], Counter[str]()
+    for row in iter_rows(path, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding, separator=data.separator):
         if isinstance(row, BadRow):
             unusable["an unreadable row"] += 1
-        elif row.label not in labels:
+        elif row.label is None or not set(kind.names(row.label)) <= set(labels):
             unusable["an unknown or missing label"] += 1
         else:
             texts.append(row.text)
-            truth.append(labels.index(row.label))
+            given.append(row.label)
     if not texts:
         found = ", ".join(f"{count} with {why}" for why, count in unusable.items()) or "no rows"
         raise DataError(f"{path}: no row to measure on: {found}", remedy="correct data.test or data.columns in task.yaml")
-    return texts, truth, dict(unusable)
+    return texts, given, dict(unusable)

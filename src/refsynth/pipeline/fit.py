@@ -79,7 +79,7 @@ def fit_final(
 
     def make(out: Path) -> None:
         seed = derive_seed(task.config.seed, "final")
-        fitted = fit_candidates(learners, real, drafts, choose, seed=seed, dev=task.config.training.dev)
+        fitted = fit_candidates(learners, real, drafts, choose, seed=seed, dev=task.config.training.dev, kind=shop.kind)
         encoders = {str(name): model for name, model in fitted.predictors.items() if isinstance(model, EncoderPredictor)}
         save_predictors(encoders, out, base=shop.encoder)
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in fitted.drafts])

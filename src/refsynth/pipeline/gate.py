@@ -7,7 +7,7 @@ the judge that selects drafts is fitted without it. Each fold is a step of its o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder, derive_seed, digest, read_json, write_json
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft, Example, FloatArray, IntArray, Metric
+from refsynth.kinds import KINDS, ONE_LABEL, Kind, given_labels
 from refsynth.metrics import bootstrap, paired_gain
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.candidates import PREFERENCE, Candidate, Fitted, fit_candidates, safe_for
@@ -33,29 +34,54 @@ clearly to overrule it. Of drafts nothing is known beforehand: it depends on the
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What each candidate said of each real row when it was held out: logits [R, N, K] over R repeats."""
+    """What each candidate said of each real row when it was held out: logits [R, N, K] over R repeats.
+
+    `folds` [N] are those that were held out together: what is tuned on answers is tuned on those to the other folds.
+    """
 
     truth: IntArray
     logits: Mapping[Candidate, FloatArray]
+    folds: IntArray = field(default_factory=lambda: np.zeros(0, int))
+    kind: Kind = ONE_LABEL
 
-    def accuracy(self, candidate: Candidate) -> Metric:
-        """Return the cross-validated accuracy; the interval is a bootstrap over rows."""
-        return accuracy_of(self.truth, self.logits[candidate])
+    def scores(self, candidate: Candidate) -> FloatArray:
+        """Return how far the answer for each row was right, the mean over repeats [N]: 0 or 1 where a row has one label."""
+        return self.scores_of(self.logits[candidate])
 
-    def correct(self, candidate: Candidate) -> FloatArray:
-        """Return the share of repeats in which each row was right [N]."""
-        return np.asarray((self.logits[candidate].argmax(-1) == self.truth).mean(0))
+    def score(self, candidate: Candidate) -> Metric:
+        """Return the cross-validated mean of `scores`; the interval is a bootstrap over rows."""
+        return self.score_of(self.logits[candidate])
 
+    def score_of(self, logits: FloatArray) -> Metric:
+        """Return the same of a form of a candidate, by its logits [R, N, K]."""
+        scores = self.scores_of(logits)
+        return bootstrap(f"cross-validated {self.kind.measure}", lambda rows: float(scores[rows].mean()), len(scores))
 
-def accuracy_of(truth: IntArray, logits: FloatArray) -> Metric:
-    """Return the cross-validated accuracy of logits [R, N, K] over R repeats; the interval is a bootstrap over rows."""
-    right = np.asarray((logits.argmax(-1) == truth).mean(0))
-    return bootstrap("cross-validated accuracy", lambda rows: float(right[rows].mean()), len(right))
+    def scores_of(self, logits: FloatArray) -> FloatArray:
+        """Return the scores of answers by their logits [R, N, K]."""
+        return np.asarray(np.mean([self.kind.scores(self.truth, answers) for answers in self.answers_of(logits)], axis=0))
+
+    def answers_of(self, logits: FloatArray) -> list[IntArray]:
+        """Return the answers of each repeat; those to a fold with cuts that suit the other folds."""
+        if not self.kind.several:
+            return [self.kind.decide(each) for each in logits]
+        out = np.zeros(logits.shape, int)
+        for fold in np.unique(self.folds):
+            mine = self.folds == fold
+            out[:, mine] = self.kind.decide(logits[:, mine], self._cuts(logits[:, ~mine], self.truth[~mine]))
+        return list(out)
+
+    def cuts_of(self, logits: FloatArray) -> FloatArray | None:
+        """Return the cuts on logits [K] that suit all rows, where they are needed."""
+        return self._cuts(logits, self.truth)
+
+    def _cuts(self, logits: FloatArray, truth: IntArray) -> FloatArray | None:
+        return self.kind.cuts(logits.reshape(-1, logits.shape[-1]), np.concatenate([truth] * len(logits)))
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Which candidate ships. `gain` is the best with drafts over the best without, in accuracy, paired by row."""
+    """Which candidate ships. `gain` is the best with drafts over the best without, in what the gate measures, paired by row."""
 
     shipped: Candidate
     real: Candidate
@@ -97,7 +123,8 @@ def hold_out(
         pool: hash of what `choose` adds to the drafts, if it does.
     """
     config, labels = task.config, task.labels
-    truth = np.array([labels.index(example.label) for example in rows.examples])
+    kind = KINDS[config.task]
+    truth = kind.truth(given_labels(rows.examples), labels)
     logits: dict[Candidate, FloatArray] = {}
     cells = [(repeat, int(fold)) for repeat in range(config.gate.repeats) for fold in np.unique(rows.folds)]
     for done, (repeat, fold) in enumerate(cells):
@@ -105,6 +132,8 @@ def hold_out(
         held = [rows.examples[index] for index in np.flatnonzero(out)]
         train = [rows.examples[index] for index in np.flatnonzero(~out)]
         safe = safe_for(drafts, frozenset(example.id for example in held))
+        known = {*labels, *given_labels(train)}  # that some labels go together may be known from held-out rows alone
+        safe = [draft for draft in safe if draft.example.label in known]
         seed = derive_seed(config.seed, "gate", repeat, fold)
         key = {
             "rows": folder.hash_of("rows"),
@@ -114,14 +143,14 @@ def hold_out(
         }
         if pool:
             key["pool"] = pool
-        fit = partial(fit_candidates, learners, train, safe, choose, seed=seed, dev=config.training.dev)
+        fit = partial(fit_candidates, learners, train, safe, choose, seed=seed, dev=config.training.dev, kind=kind)
         make = partial(_ask, fit, [example.text for example in held])
         step = folder.step(f"gate-{repeat}-{fold}", key, make)
         for name, values in read_json(step / "logits.json").items():
             empty = np.zeros((config.gate.repeats, len(truth), len(labels)))
             logits.setdefault(Candidate.named(name), empty)[repeat, out] = values
         progress(done + 1)
-    return HeldOut(truth, logits)
+    return HeldOut(truth, logits, rows.folds, kind)
 
 
 def _ask(fit: Callable[[], Fitted], texts: Sequence[str], out: Path) -> None:
@@ -147,7 +176,7 @@ def decide(held: HeldOut | None, candidates: Sequence[Candidate]) -> Decision:
     if not helped:
         return Decision(real, real, None, None, "there are no drafts to compare with")
     mixed = _best(held, helped)
-    gain = paired_gain(held.correct(real), held.correct(mixed))
+    gain = paired_gain(held.scores(real), held.scores(mixed))
     if _beats(held, mixed, real, doubt=DRAFT_DOUBT):
         return Decision(mixed, real, mixed, gain, "drafts help on held-out real rows")
     return Decision(real, real, mixed, gain, "drafts do not help on held-out real rows")
@@ -162,6 +191,6 @@ def _best(held: HeldOut, candidates: Sequence[Candidate]) -> Candidate:
 
 
 def _beats(held: HeldOut, candidate: Candidate, other: Candidate, *, doubt: float) -> bool:
-    """Return whether the gain in accuracy, paired by row, exceeds so many standard errors; one row more is never enough."""
-    difference = held.correct(candidate) - held.correct(other)
+    """Return whether the gain, paired by row, exceeds so many standard errors; one row more is never enough."""
+    difference = held.scores(candidate) - held.scores(other)
     return float(difference.mean()) > doubt * float(difference.std(ddof=1) / np.sqrt(len(difference)))

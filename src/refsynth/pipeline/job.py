@@ -93,7 +93,8 @@ class Job:
 
     def chooser(self, drafts: Sequence[Draft]) -> Chooser:
         """Return who chooses among the drafts."""
-        return Chooser(self.task.labels, self.task.config.filter, self.shop.encoder, self.rows, drafts)
+        settings, several = self.task.config.filter, self.rows.kind.several
+        return Chooser(self.task.labels, settings, self.shop.encoder, self.rows, drafts, several)
 
     @cached_property
     def pool(self) -> TextPool:

@@ -38,7 +38,7 @@ def reference_judge(task: Task, language: str, generator: Generator, encoder: En
     shortlist = Shortlist(EncoderPredictor(task.labels, encoder, nearest), ASKED_LABELS)
     return ReferenceJudge(
         generator,
-        class_prompts(task, language),
+        class_prompts(task.meanings, language),
         generic_prompt(language=language),
         temperature=TEMPERATURE,
         shortlist=shortlist,

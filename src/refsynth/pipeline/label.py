@@ -83,12 +83,17 @@ def ask_next(
 
     Raises:
         DataError: the pool cannot be read, or has no text that is not labelled.
-        InputError: the run is not finished, or the file cannot be written.
+        InputError: the run is not finished, the file cannot be written, or a text may have any number of labels.
     """
     bundle, file = job.folder.path / "bundle", out or _new_file(job.folder.path / "label")
     if not bundle.is_dir():
         raise InputError(f"{job.folder.path}: the run is not finished", remedy="refsynth run TASK.yaml --out RUN")
     check_forms(file)
+    if job.task.config.task == "multilabel":
+        raise InputError(
+            "task: multilabel: which texts to label next is known for one label a text only",
+            remedy="label texts of your choice, and add them: refsynth label add",
+        )
     model = load(bundle)
     read = list(iter_rows(pool, columns=columns or job.task.config.data.columns, delimiter=delimiter, encoding=encoding))
     rows = list({normalise(row.text): row for row in reversed(read) if isinstance(row, Row)}.values())[::-1]
@@ -127,7 +132,8 @@ def add_labels(run: Path, file: Path, *, skip_bad: bool = False) -> Taken:
     """
     task, _ = recall(run)
     columns = task.config.data.columns
-    loaded = read_examples(file, labels=task.labels, columns=columns, skip_bad=skip_bad, least_labels=0)
+    separator = task.config.data.separator
+    loaded = read_examples(file, labels=task.labels, columns=columns, separator=separator, skip_bad=skip_bad, least_labels=0)
     target = more_of(task)
     placed = Task.of(task.config.model_copy(update={"data": task.config.data.model_copy(update={"more": target})}))
 

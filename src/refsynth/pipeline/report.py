@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,10 +14,11 @@ import refsynth
 from refsynth.bundle.model import load
 from refsynth.core.run import write_atomic
 from refsynth.core.sections import LearnerName
-from refsynth.core.types import IntArray
+from refsynth.core.types import FloatArray, IntArray
 from refsynth.evaluation import sections
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
-from refsynth.metrics import accuracy_interval, macro_f1_interval, paired_gain, softmax
+from refsynth.kinds import KINDS, Kind
+from refsynth.metrics import paired_gain
 from refsynth.pipeline.account import data_of, drafts_of, lineage_of
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.compression import compression_of, size_of, speeds
@@ -99,14 +99,14 @@ def _results(finished: Finished) -> sections.Results | None:
     if said is None:
         return None
     truth, by_name = said
-    decision, k = finished.learned.decision, len(finished.task.labels)
+    decision, k, kind = finished.learned.decision, len(finished.task.labels), _kind(finished)
+    fields = {shown: field for field, shown in sections.FIGURES.items()}
 
     def system(name: str, key: str, detail: str) -> sections.System:
-        guess = by_name[key]
-        right, balanced = accuracy_interval(truth, guess), macro_f1_interval(truth, guess, k)
-        return sections.System(name=name, detail=detail, accuracy=right, macro_f1=balanced)
+        figures: dict[str, Any] = {fields[figure.name]: figure for figure in kind.figures(truth, by_name[key], k)}
+        return sections.System(name=name, detail=detail, **figures)
 
-    systems = [system("majority", MAJORITY, "the most frequent label")]
+    systems = [system("majority", MAJORITY, f"the most frequent {'set of labels' if kind.several else 'label'}")]
     systems += [system(NAMES[name], name, "real rows") for name in ("tfidf", "frozen") if name in by_name]
     systems.append(system("real rows only", str(decision.real), NAMES[decision.real.learner]))
     if decision.mixed:
@@ -126,17 +126,22 @@ def _results(finished: Finished) -> sections.Results | None:
 
 
 def _said(finished: Finished) -> tuple[IntArray, dict[str, IntArray]] | None:
-    """Return the truth and each system's classes, on the test file or else on the held-out rows."""
+    """Return the truth and each system's answers, on the test file or else on the held-out rows."""
     if finished.test is not None:
         return finished.test.truth, dict(finished.test.predicted)
     held = finished.learned.held
     if held is None:
         return None
-    said = {str(name): values[0].argmax(-1) for name, values in held.logits.items()}
-    majority = int(np.bincount(held.truth).argmax())
+    said = {str(name): held.answers_of(held.logits[name])[0] for name in held.logits}
+    rows, counts = np.unique(held.truth, axis=0, return_counts=True)
+    majority = np.stack([rows[counts.argmax()]] * len(held.truth))
     shipped = finished.shrunk.logits
     assert shipped is not None
-    return held.truth, {MAJORITY: np.full(len(held.truth), majority), **said, SHIPPED: shipped[0].argmax(-1)}
+    return held.truth, {MAJORITY: majority, **said, SHIPPED: held.answers_of(shipped)[0]}
+
+
+def _kind(finished: Finished) -> Kind:
+    return KINDS[finished.task.config.task]
 
 
 def _unmeasured(finished: Finished) -> bool:
@@ -161,12 +166,13 @@ def _gate(finished: Finished) -> sections.Gate | None:
         reason=decision.reason,
         folds=config.folds,
         repeats=config.repeats,
+        measure=held.kind.measure,
     )
 
 
 def _comparison(held: HeldOut, real: Candidate, mixed: Candidate, name: str) -> sections.Comparison:
-    gain = paired_gain(held.correct(real), held.correct(mixed))
-    return sections.Comparison(learner=name, real=held.accuracy(real), augmented=held.accuracy(mixed), gain=gain)
+    gain = paired_gain(held.scores(real), held.scores(mixed))
+    return sections.Comparison(learner=name, real=held.score(real), augmented=held.score(mixed), gain=gain)
 
 
 def _classes(finished: Finished) -> sections.Classes | None:
@@ -175,17 +181,28 @@ def _classes(finished: Finished) -> sections.Classes | None:
         return None
     truth, by_name = said
     source: sections.Source = "cross-validation" if finished.test is None else "test file"
-    return sections.Classes.of(finished.task.labels, truth, by_name[SHIPPED], source=source)
+    labels, shipped = finished.task.labels, by_name[SHIPPED]
+    if _kind(finished).several:
+        return sections.Classes.of_marks(labels, truth, shipped, thresholds=finished.calibrated.cuts, source=source)
+    return sections.Classes.of(labels, truth, shipped, source=source)
 
 
 def _calibration(finished: Finished) -> sections.Calibration | None:
     held, calibrated = finished.learned.held, finished.calibrated
     if held is None or calibrated.threshold is None:
         return None
-    measure = partial(sections.Calibration.of, threshold=calibrated.threshold, temperature=calibrated.temperature)
-    if finished.test is not None:
-        return measure(finished.test.truth, finished.test.probabilities, source="test file")
-    assert finished.shrunk.logits is not None
-    logits = finished.shrunk.logits[0]
-    calm = softmax(logits / calibrated.temperature)
-    return measure(held.truth, calm, source="cross-validation", uncalibrated=softmax(logits))
+    chosen = {"threshold": calibrated.threshold, "temperature": calibrated.temperature}
+    if (test := finished.test) is not None:
+        return _trust(held.kind, test.truth, test.probabilities, test.predicted[SHIPPED], **chosen, source="test file")
+    shipped = finished.shrunk.logits
+    assert shipped is not None
+    loud, calm = (held.kind.probabilities(shipped[0] / t) for t in (1.0, calibrated.temperature))
+    chosen |= {"source": "cross-validation", "uncalibrated": loud}
+    return _trust(held.kind, held.truth, calm, held.answers_of(shipped)[0], **chosen)
+
+
+def _trust(kind: Kind, truth: IntArray, said: FloatArray, answers: IntArray, **chosen: Any) -> sections.Calibration:
+    if not kind.several:
+        return sections.Calibration.of(truth, said, **chosen)
+    right, confidence = kind.right(truth, answers), kind.confidence(said, answers)
+    return sections.Calibration.of_marks(truth, said, right=right, confidence=confidence, **chosen)

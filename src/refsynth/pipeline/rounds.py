@@ -103,7 +103,7 @@ def _focus(probabilities: FloatArray, truth: IntArray, task: Task, ids: Sequence
 
 def _round(number: int, union: Written, screened: Sequence[Draft], held: HeldOut, before: Sequence[Round]) -> Round:
     decision = decide(held, tuple(held.logits))
-    accuracy = float(held.correct(decision.mixed or decision.real).mean())
+    accuracy = float(held.scores(decision.mixed or decision.real).mean())
     texts = [example.text for example in kept(screened)]
     used = not before or accuracy > before[-1].accuracy
     varied = diversity(texts) if len(texts) > 1 else None

@@ -18,6 +18,7 @@ from refsynth.data.io import Loaded, read_examples
 from refsynth.data.language import detect_language
 from refsynth.data.split import fold_of
 from refsynth.data.text import near_groups, normalise
+from refsynth.kinds import KINDS, ONE_LABEL, Kind
 from refsynth.task import Task
 
 
@@ -29,11 +30,12 @@ class Rows:
     folds: IntArray
     language: str
     file: Mapping[str, Any]
+    kind: Kind = ONE_LABEL
 
     @property
     def per_label(self) -> Counter[str]:
         """How many rows each label has."""
-        return Counter(example.label for example in self.examples)
+        return Counter(name for example in self.examples for name in self.kind.names(example.label))
 
     @property
     def fold_of(self) -> dict[str, int]:
@@ -60,6 +62,7 @@ def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
         "columns": config.data.model_dump(mode="json", exclude=set(FILES)),
         "folds": config.gate.folds,
     }
+    kind = KINDS[config.task]
     if (more := _more(task)) is not None:
         key["more"] = file_digest_or_none(more)
 
@@ -69,7 +72,7 @@ def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
         language = config.language
         if language == "auto":
             language = detect_language([*texts, *task.descriptions.values()])
-        folds = fold_of(examples, folds=config.gate.folds, seed=config.seed, groups=near_groups(texts))
+        folds = fold_of(examples, folds=config.gate.folds, seed=config.seed, groups=near_groups(texts), names=kind.names)
         write_jsonl(out / "examples.jsonl", [example.to_json() for example in examples])
         write_json(out / "facts.json", {"language": language, "folds": folds.tolist(), "file": file})
 
@@ -78,7 +81,7 @@ def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
     if skipped := facts["file"].get("skipped"):
         write_skipped(folder.path / "skipped.csv", [SkippedRow(**row) for row in skipped])
     examples = tuple(Example.from_json(record) for record in read_jsonl(done / "examples.jsonl"))
-    return Rows(examples, np.array(facts["folds"], int), facts["language"], facts["file"])
+    return Rows(examples, np.array(facts["folds"], int), facts["language"], facts["file"], kind)
 
 
 def file_digest_or_none(path: Path) -> str | None:
@@ -127,13 +130,21 @@ def read_labelled(task: Task, *, skip_bad: bool, least_labels: int = 2) -> list[
             columns=data.columns,
             delimiter=data.delimiter,
             encoding=data.encoding,
+            separator=data.separator,
             skip_bad=skip_bad,
             least_labels=least_labels,
         )
         read.append(loaded)
     if (more := _more(task)) is not None:
         least = 0 if read else least_labels
-        loaded = read_examples(more, labels=task.labels, columns=data.columns, skip_bad=skip_bad, least_labels=least)
+        loaded = read_examples(
+            more,
+            labels=task.labels,
+            columns=data.columns,
+            separator=data.separator,
+            skip_bad=skip_bad,
+            least_labels=least,
+        )
         named = tuple(replace(example, id=example.id.replace("row-", "more-", 1)) for example in loaded.examples)
         notes = tuple(f"{more.name}: {note}" for note in describe_skipped(loaded.skipped))
         read.append(replace(loaded, examples=named, notes=notes))

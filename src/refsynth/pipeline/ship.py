@@ -16,8 +16,7 @@ from refsynth.bundle.store import Contents, save
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import RunFolder
 from refsynth.core.types import FloatArray, Metric
-from refsynth.evaluation.calibration import Threshold, choose_threshold, fit_temperature
-from refsynth.metrics import softmax
+from refsynth.evaluation.calibration import Threshold, fit_temperature, threshold_of
 from refsynth.pipeline.build import Workshop
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.forms import FULL, RECIPES
@@ -28,10 +27,14 @@ from refsynth.task import Task
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The temperature and threshold fitted on held-out rows; without such rows 1 and none."""
+    """The temperature and threshold fitted on held-out rows; without such rows 1 and none.
+
+    `cuts` are the calibrated probabilities [K] from which on each label is said, where a row may have any number of them.
+    """
 
     temperature: float
     threshold: Threshold | None
+    cuts: tuple[float, ...] = ()
 
     def manifest(self) -> Calibration:
         """Return what the bundle's manifest records."""
@@ -42,16 +45,24 @@ class Calibrated:
             threshold=self.threshold.threshold,
             risk=self.threshold.risk,
             coverage=self.threshold.coverage,
+            thresholds=self.cuts,
         )
 
 
 def calibrate(held: HeldOut | None, said: FloatArray | None) -> Calibrated:
-    """Fit temperature and threshold to what the model said of rows that were held out, logits [R, N, K]."""
+    """Fit temperature, threshold and cuts to what the model said of rows that were held out, logits [R, N, K]."""
     if held is None or said is None:
         return Calibrated(1.0, None)
-    logits, truth = said.reshape(-1, said.shape[-1]), np.tile(held.truth, len(said))
-    temperature = fit_temperature(logits, truth)
-    return Calibrated(temperature, choose_threshold(truth, softmax(logits / temperature)))
+    kind, logits, truth = held.kind, said.reshape(-1, said.shape[-1]), np.concatenate([held.truth] * len(said))
+    temperature = fit_temperature(*kind.choices(logits, truth))
+    answers = np.concatenate(held.answers_of(said))
+    sure = kind.confidence(kind.probabilities(logits / temperature), answers)
+    cuts = held.cuts_of(said)
+    return Calibrated(
+        temperature,
+        threshold_of(kind.right(truth, answers), sure),
+        () if cuts is None else tuple(kind.probabilities(cuts / temperature).tolist()),
+    )
 
 
 def write_bundle(
@@ -78,6 +89,8 @@ def write_bundle(
         "task": task.config.task,
         "version": refsynth.__version__,
     }
+    if calibrated.cuts:
+        key["cuts"] = calibrated.cuts
 
     def make(out: Path) -> None:
         contents = Contents(

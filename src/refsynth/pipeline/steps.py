@@ -12,7 +12,7 @@ from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft, Metric
 from refsynth.evaluation.report import Report
-from refsynth.metrics import accuracy_interval
+from refsynth.kinds import KINDS
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.build import asked_of
 from refsynth.pipeline.coverage import measure_coverage
@@ -20,7 +20,7 @@ from refsynth.pipeline.drafts import Written
 from refsynth.pipeline.evaluate import SHIPPED, evaluate_test
 from refsynth.pipeline.finished import Finished, Learned
 from refsynth.pipeline.fit import Final, fit_final
-from refsynth.pipeline.gate import accuracy_of, decide
+from refsynth.pipeline.gate import decide
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.observe import Observer, Silent
 from refsynth.pipeline.reopen import remember
@@ -127,7 +127,7 @@ def _deliver(job: Job, learned: Learned) -> Finished:
     calibrated = calibrate(learned.held, shrunk.logits)
     metrics: tuple[Metric, ...] = ()
     if learned.held and shrunk.logits is not None:
-        metrics = (accuracy_of(learned.held.truth, shrunk.logits),)
+        metrics = (learned.held.score_of(shrunk.logits),)
     lineage = _lineage(task, folder, learned, shrunk)
     made = write_bundle(
         task,
@@ -145,9 +145,10 @@ def _deliver(job: Job, learned: Learned) -> Finished:
         watch.stage("compress", tiers.line())
     bundle = publish(tiers.bundle, folder.path / "bundle")
     watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
-    test = evaluate_test(task.config, learned.final, shop, bundle, folder, made=tiers.step)
+    test = evaluate_test(task.config, learned.final, learned.held, shop, bundle, folder, made=tiers.step)
     if test is not None:
-        watch.stage("test", f"accuracy {accuracy_interval(test.truth, test.predicted[SHIPPED]).percent()}")
+        first = KINDS[task.config.task].figures(test.truth, test.predicted[SHIPPED], len(task.labels))[0]
+        watch.stage("test", f"{first.name} {first.percent()}")
     coverage = measure_coverage(learned.rows, learned.final, shop, folder)
     return Finished(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers)
 

@@ -37,6 +37,17 @@ def agreement_of(logits: FloatArray, classes: IntArray) -> FloatArray:
     return np.asarray(1 / (1 + np.exp(np.clip(others.max(1, initial=-np.inf) - own, -50, 50))))
 
 
+def agreement_of_sets(logits: FloatArray, marks: IntArray) -> FloatArray:
+    """Return the agreement [N] of logits [N, K], of each label by itself, with the labels that the texts were written for [N, K].
+
+    That of the least likely of them against the likeliest other one; where there are none, or no others, against even odds.
+    """
+    least = np.where(marks == 1, logits, np.inf).min(1)
+    strongest = np.where(marks == 1, -np.inf, logits).max(1)
+    bar, own = np.where(np.isinf(strongest), 0.0, strongest), np.where(np.isinf(least), 0.0, least)
+    return np.asarray(1 / (1 + np.exp(np.clip(bar - own, -50, 50))))
+
+
 class LikelihoodRatioScorer:
     """Mean over tokens of log P(token | label's prompt) - log P(token | prompt without a class), in nats.
 

@@ -137,7 +137,7 @@ def _prediction(answer: Answer | RowError, body: PredictRequest) -> dict[str, An
         return {"error": {"code": "prediction_failed", "message": answer.found}}
     prediction = answer.prediction
     return {
-        "label": prediction.label,
+        **({"label": prediction.label} if prediction.labels is None else {"labels": list(prediction.labels)}),
         "probability": round(prediction.probability, DIGITS),
         "probabilities": dict(_ranked(prediction)[: body.top_k]) if body.probabilities else None,
         "abstain": prediction.abstain,
@@ -172,7 +172,7 @@ def _explanation(
     whole = good[0]
     if any(answer.version != whole.version for answer in good):
         raise Unavailable("the bundle was switched during the explanation", code="switched", retry_after=1)
-    label = body.label or whole.prediction.label
+    label = body.label or whole.prediction.likeliest
     probability = whole.prediction.probabilities[label]
     if whole.contributions is not None:
         method, base, parts = "contributions", whole.contributions.base, explain.of_terms(whole.contributions)
@@ -195,15 +195,14 @@ def _explanation(
 def _add_feedback(api: FastAPI, service: Service) -> None:
     @api.post("/v1/feedback", **_documented(FeedbackReply, (401, 403, 404, *ASKING[2:]), FeedbackRequest))
     async def feedback(request: Request) -> Response:
-        """Say what the right label of an earlier text is. When the reply is there, the feedback is on disk."""
+        """Say what the right label, or labels, of an earlier text are. When the reply is there, the feedback is on disk."""
         key = service.authorise(request, "feedback")
         body = await service.read(request, FeedbackRequest)
         recorder = service.guards.recorder
         if not recorder.enabled:
             raise NotFound(NO_RECORD, code="no_record")
-        if body.label not in service.engine.current.model.labels:
-            raise Invalid("label: the model has no such label; /v1/models lists them")
-        write = partial(recorder.feedback, request_id=body.request_id, row=body.row, label=body.label, key=key.id)
+        label = service.right(body)
+        write = partial(recorder.feedback, request_id=body.request_id, row=body.row, label=label, key=key.id)
         try:
             outcome = await asyncio.to_thread(write)
         except RefsynthError as error:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self
 
 from refsynth.core.errors import EndpointError
 from refsynth.core.extras import require
+from refsynth.core.labelset import join_labels
 from refsynth.core.types import Prediction
 
 RETRIED = frozenset({408, 429, 502, 503, 504})
@@ -79,13 +80,16 @@ class Client:
         """
         return self._call("POST", "/v1/explain", {"text": text, "label": label, "top": top})
 
-    def feedback(self, request_id: str, label: str, *, row: int = 0) -> None:
+    def feedback(self, request_id: str, label: str | Sequence[str], *, row: int = 0) -> None:
         """Say what the right label of a text of an earlier request is; when this returns, the server has it on disk.
+
+        Of a bundle that gives a text any number of labels it is a list of them all.
 
         Raises:
             RequestError: the server refuses, or does not answer in time.
         """
-        self._call("POST", "/v1/feedback", {"request_id": request_id, "row": row, "label": label})
+        right = {"label": label} if isinstance(label, str) else {"labels": list(label)}
+        self._call("POST", "/v1/feedback", {"request_id": request_id, "row": row, **right})
 
     def models(self) -> list[dict[str, Any]]:
         """Return what is served.
@@ -144,7 +148,9 @@ class Client:
 
 
 def _prediction(one: Mapping[str, Any]) -> Prediction:
-    return Prediction(one["label"], one["probabilities"], one["abstain"])
+    if (labels := one.get("labels")) is not None:
+        return Prediction(join_labels(labels, labels), one["probabilities"], one["abstain"], one["tier"], tuple(labels))
+    return Prediction(one["label"], one["probabilities"], one["abstain"], one["tier"])
 
 
 def _pause(attempt: int) -> float:

@@ -63,7 +63,8 @@ class Loaded:
         row = np.array([[prediction.probabilities[label] for label in self.model.labels]])
         golden = self.model.golden(prediction.tier)
         one = Golden(golden.texts[index : index + 1], golden.probabilities[index : index + 1])
-        return one.share_off(row, limit=self.model.manifest.golden_limit) <= TOLERATED
+        manifest = self.model.manifest
+        return one.share_off(row, limit=manifest.golden_limit, several=manifest.answers.several) <= TOLERATED
 
 
 class Engine:
@@ -93,4 +94,4 @@ class Engine:
 
 
 def _why(model: Model, question: Question, prediction: Prediction) -> Contributions | None:
-    return model.contributions(question.text, question.label or prediction.label) if question.explain else None
+    return model.contributions(question.text, question.label or prediction.likeliest) if question.explain else None

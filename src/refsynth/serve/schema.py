@@ -27,15 +27,24 @@ class PredictRequest(_In):
     probabilities: bool = Field(default=True, description="Whether to show probabilities by label.")
 
 
-class PredictionOut(BaseModel):
-    """The answer for one text."""
-
-    label: str
+class _Answer(BaseModel):
     probability: float = Field(ge=0, le=1)
     probabilities: dict[str, float] | None = Field(default=None, description="By label, highest first.")
     abstain: bool = Field(description="The model would rather not answer: its probability is below the calibrated threshold.")
     tier: str = Field(description="What answered: int8, its slower safe form, static, or exact (TF-IDF).")
     version: str = Field(description="Which bundle answered.")
+
+
+class PredictionOut(_Answer):
+    """The answer for one text."""
+
+    label: str
+
+
+class LabelsOut(_Answer):
+    """The answer for one text that may have any number of labels. `probability` is that of just these, were they independent."""
+
+    labels: list[str]
 
 
 class RowFailure(BaseModel):
@@ -65,7 +74,7 @@ class PredictReply(BaseModel):
         }
     )
     request_id: str
-    predictions: list[PredictionOut | RowFailure]
+    predictions: list[PredictionOut | LabelsOut | RowFailure]
 
 
 class TeiRequest(_In):
@@ -91,7 +100,7 @@ class ExplainRequest(_In):
 
     model_config = _example(text="where is my parcel?", top=10)
     text: str | list[str] = Field(description="A text; of a bundle for pairs [first, second].")
-    label: str | None = Field(default=None, description="The label to explain; the predicted one if left out.")
+    label: str | None = Field(default=None, description="The label to explain; the likeliest if left out.")
     top: int = Field(default=20, ge=1, le=1000, description="How many parts to show, strongest first.")
 
 
@@ -107,8 +116,9 @@ class Part(BaseModel):
 class ExplainReply(BaseModel):
     """Why a label.
 
-    `contributions` (TF-IDF, static) is exact: `base`, all values and `rest` sum to log p(label) less the mean of log p over all
-    labels.
+    `contributions` (TF-IDF, static) is exact: `base`, all values and `rest` sum to log p(label) less the mean of log p over
+    all labels.
+    Where a text may have any number of labels they sum to log p(label) - log(1 - p(label)).
     `occlusion` (encoders) is measured: a value is how much p(label) falls when that part is left out.
     """
 
@@ -137,12 +147,13 @@ class ExplainReply(BaseModel):
 
 
 class FeedbackRequest(_In):
-    """The correct label of a row of an earlier request."""
+    """The correct label of a row of an earlier request, or its labels where it may have any number of them."""
 
     model_config = _example(request_id="5f0c2f9be4ec4ce9", row=0, label="billing")
     request_id: str = Field(pattern=REQUEST_ID)
     row: int = Field(default=0, ge=0, le=1_000_000, description="Which text of that request, from 0.")
-    label: str
+    label: str | None = Field(default=None, description="Of a bundle that gives each text one label.")
+    labels: list[str] | None = Field(default=None, description="Of a bundle that gives any number of labels; may be empty.")
 
 
 class FeedbackReply(BaseModel):
@@ -154,7 +165,7 @@ class FeedbackReply(BaseModel):
 
 
 class GivenOut(BaseModel):
-    """A stored feedback. `text` is there where the server keeps texts, redacted."""
+    """A stored feedback. `text` is there where the server keeps texts, redacted; several labels have ` + ` between them."""
 
     request_id: str
     row: int

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from refsynth.core.errors import RefsynthError
+from refsynth.core.labelset import join_labels
 from refsynth.core.pair import DIVIDER, join_pair, split_pair
 from refsynth.serve.auth import Scope
 from refsynth.serve.batching import AbandonedError, Batch, Batcher, QueueFullError, RowError
@@ -29,6 +30,7 @@ from refsynth.serve.errors import (
 )
 from refsynth.serve.health import Health
 from refsynth.serve.metrics import Metrics
+from refsynth.serve.schema import FeedbackRequest
 from refsynth.serve.seams import Caller, Guards, Served
 from refsynth.serve.settings import Settings
 
@@ -130,6 +132,25 @@ class Service:
             )
             raise Invalid(f"{place}: expected {expected}")
         return given
+
+    def right(self, body: FeedbackRequest) -> str:
+        """Return the label that feedback gives; labels as one, as they are recorded.
+
+        Raises:
+            ServeError: it gives none that the bundle knows, or labels where there is one, or the other way round.
+        """
+        model = self.engine.current.model
+        if model.manifest.answers.several:
+            if body.labels is None or body.label is not None:
+                raise Invalid("labels: expected a list of all labels that the text has, instead of label")
+            if not set(body.labels) <= set(model.labels):
+                raise Invalid("labels: the model has no such label; /v1/models lists them")
+            return join_labels(body.labels, model.labels)
+        if body.label is None or body.labels is not None:
+            raise Invalid("label: expected one label, instead of labels")
+        if body.label not in model.labels:
+            raise Invalid("label: the model has no such label; /v1/models lists them")
+        return body.label
 
     def admit(self, request: Request, key: Caller, texts: Sequence[str]) -> None:
         """Check sizes and quota of texts to be answered.

@@ -17,8 +17,9 @@ from refsynth.core.sections import MethodName
 from refsynth.core.types import Example, FloatArray
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
+from refsynth.training.head import Link
 from refsynth.training.methods import METHODS, USUAL, Adapted, Size
-from refsynth.training.objective import PLAIN, SCALE, Objective, Robust, cross_entropy, targets_of
+from refsynth.training.objective import LOSSES, PLAIN, SCALE, Objective, Robust, targets_of
 from refsynth.training.trainer import SAVE_SECONDS, Recipe, Trainer
 
 
@@ -50,6 +51,7 @@ class FinetuneLearner:
         checkpointing: bool = False,
         checkpoints: Path | None = None,
         every: float = SAVE_SECONDS,
+        link: Link = "softmax",
     ) -> None:
         """Take the encoder to start from.
 
@@ -64,12 +66,14 @@ class FinetuneLearner:
             checkpointing: compute activations again on the way back instead of keeping them: less memory, more time.
             checkpoints: folder of what a killed fit goes on from.
             every: seconds between two checkpoints.
+            link: how logits become probabilities.
         """
         self._labels, self._encoder, self._method = labels, encoder, METHODS[method]
         self._recipe = recipe or Recipe(rate=METHODS[method].rate)
         self._size, self._dropout, self._robust = size, dropout, robust
         self._checkpointing, self._checkpoints, self._every = checkpointing, checkpoints, every
-        self._key = [method, asdict(self._recipe), size, dropout, asdict(robust), checkpointing]
+        self._link = link
+        self._key = [method, asdict(self._recipe), size, dropout, asdict(robust), checkpointing, link]
         self.effort: Effort | None = None
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor:
@@ -89,7 +93,7 @@ class FinetuneLearner:
             checkpoint=self._checkpoint(train, dev, seed),
             every=self._every,
         )
-        objective = Objective(encoder, head, train, self._labels, dropout=self._dropout, robust=self._robust)
+        objective = Objective(encoder, head, train, self._labels, dropout=self._dropout, robust=self._robust, link=self._link)
         encoder.train()
         trainer.fit(objective, (lambda: self._loss(encoder, head, dev)) if dev else None)
         self.effort = _effort(encoder, head, trainer.seconds)
@@ -116,7 +120,8 @@ class FinetuneLearner:
     def _loss(self, encoder: TransformerEncoder, head: torch.nn.Linear, dev: Sequence[Example]) -> float:
         features = torch.from_numpy(SCALE * encoder.encode([example.text for example in dev]))
         with torch.inference_mode():
-            return float(cross_entropy(head(features), torch.from_numpy(targets_of(dev, self._labels)).float()).mean())
+            truth = torch.from_numpy(targets_of(dev, self._labels, link=self._link)).float()
+            return float(LOSSES[self._link](head(features), truth).mean())
 
     def _checkpoint(self, train: Sequence[Example], dev: Sequence[Example], seed: int) -> Path | None:
         if self._checkpoints is None:

@@ -1,9 +1,9 @@
-"""Fitting a multinomial logistic head to features: to classes, or to the probabilities that a teacher gave."""
+"""Fitting a logistic head to features: to classes, to the probabilities that a teacher gave, or to each label by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.optimize import minimize
@@ -12,6 +12,7 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from refsynth.core.types import Example, FloatArray, IntArray
+from refsynth.kinds import ANY_LABELS, given_labels
 from refsynth.models.predict import LinearHead
 
 DRAFT_WEIGHT = 4.0
@@ -20,6 +21,12 @@ DRAFT_WEIGHT = 4.0
 
 HEAD_STRENGTH = 10.0
 """scikit-learn's C for unit-length features, where its default of 1 leaves few-shot heads underfitted."""
+
+NEVER = -30.0
+"""The logit, whatever the text, of a label that no row has."""
+
+Link = Literal["softmax", "sigmoid"]
+"""How logits become probabilities: labels compete for each row, or each is a question of its own."""
 
 TOLERANCE = 1e-5
 """Largest slope, of the loss per unit of weight, at which the fit to probabilities ends."""
@@ -31,8 +38,15 @@ def classes_of(examples: Sequence[Example], labels: Sequence[str]) -> IntArray:
     return np.array([index[example.label] for example in examples], int)
 
 
-def fit_head_to(features: Any, examples: Sequence[Example], labels: Sequence[str]) -> LinearHead:
+def marks_of(examples: Sequence[Example], labels: Sequence[str]) -> IntArray:
+    """Return 1 for each label that an example has [N, K]; see `core.labelset`."""
+    return ANY_LABELS.truth(given_labels(examples), labels)
+
+
+def fit_head_to(features: Any, examples: Sequence[Example], labels: Sequence[str], *, link: Link = "softmax") -> LinearHead:
     """Fit a head to examples with their features [N, D]; one with `targets` counts towards each class by its probability."""
+    if link == "sigmoid":
+        return fit_label_heads(features, marks_of(examples, labels), strength=HEAD_STRENGTH, weights=row_weights(examples))
     classes, weights = classes_of(examples, labels), row_weights(examples)
     soft = {index: example.targets for index, example in enumerate(examples) if example.targets is not None}
     if not soft:
@@ -72,7 +86,7 @@ def fit_head(features: Any, truth: IntArray, k: int, *, strength: float, weights
         weights: of the rows [N]; all 1 if left out.
     """
     present = np.unique(truth)
-    coefficients, bias = np.zeros((features.shape[1], k)), np.full(k, -30.0)
+    coefficients, bias = np.zeros((features.shape[1], k)), np.full(k, NEVER)
     if len(present) == 1:
         bias[present] = 0.0
         return LinearHead(coefficients, bias)
@@ -81,6 +95,25 @@ def fit_head(features: Any, truth: IntArray, k: int, *, strength: float, weights
         coefficients[:, present[1]], bias[present] = model.coef_[0], (0.0, float(model.intercept_[0]))
     else:
         coefficients[:, present], bias[present] = model.coef_.T, model.intercept_
+    return LinearHead(coefficients, bias)
+
+
+def fit_label_heads(features: Any, marks: IntArray, *, strength: float, weights: FloatArray) -> LinearHead:
+    """Fit a logistic regression with an L2 penalty for each label by itself.
+
+    A label that no row has gets weights of zero and a logit that is never said; one that all rows have, always.
+
+    Args:
+        features: of the rows [N, D], dense or sparse.
+        marks: 1 for each label that a row has [N, K].
+        strength: scikit-learn's C, the inverse of the penalty.
+        weights: of the rows [N].
+    """
+    coefficients, bias = np.zeros((features.shape[1], marks.shape[1])), np.full(marks.shape[1], NEVER)
+    bias[marks.all(0)] = -NEVER
+    for label in np.flatnonzero(marks.any(0) & ~marks.all(0)):
+        model = LogisticRegression(C=strength, max_iter=1000).fit(features, marks[:, label], sample_weight=weights)
+        coefficients[:, label], bias[label] = model.coef_[0], model.intercept_[0]
     return LinearHead(coefficients, bias)
 
 

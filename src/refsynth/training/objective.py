@@ -6,7 +6,7 @@ of weight 2 counts as two rows do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ import torch
 
 from refsynth.core.types import Example, FloatArray, IntArray
 from refsynth.models.network import TransformerEncoder
-from refsynth.training.head import classes_of, row_weights
+from refsynth.training.head import Link, classes_of, marks_of, row_weights
 
 SCALE = 10.0
 """Embeddings have unit length: logits start with a range that a softmax can use."""
@@ -46,8 +46,12 @@ class Robust:
 PLAIN = Robust()
 
 
-def targets_of(examples: Sequence[Example], labels: Sequence[str], *, smoothing: float = 0.0) -> FloatArray:
-    """Return what each example is to be taken for, probabilities [N, K]: its `targets`, or certainly its label."""
+def targets_of(
+    examples: Sequence[Example], labels: Sequence[str], *, smoothing: float = 0.0, link: Link = "softmax"
+) -> FloatArray:
+    """Return what each example is to be taken for, probabilities [N, K]: its `targets`, or certainly its label, or its labels."""
+    if link == "sigmoid":
+        return (1 - smoothing) * marks_of(examples, labels) + smoothing / 2
     targets = np.eye(len(labels))[classes_of(examples, labels)]
     for index, example in enumerate(examples):
         if example.targets is not None:
@@ -58,6 +62,17 @@ def targets_of(examples: Sequence[Example], labels: Sequence[str], *, smoothing:
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return -sum_k t_k log p_k per row, [N], of logits and probabilities [N, K]."""
     return -(targets * torch.log_softmax(logits.float(), -1)).sum(-1)
+
+
+def binary_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return -sum_k t_k log p_k + (1 - t_k) log(1 - p_k) per row, [N], each label being a question of its own."""
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").sum(-1)
+
+
+LOSSES: Mapping[Link, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "softmax": cross_entropy,
+    "sigmoid": binary_cross_entropy,
+}
 
 
 def symmetric_divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -78,10 +93,12 @@ class Objective:
         *,
         dropout: float = 0.0,
         robust: Robust = PLAIN,
+        link: Link = "softmax",
     ) -> None:
+        self._loss = LOSSES[link]
         self._encoder, self._head, self._dropout, self._robust = encoder, head, dropout, robust
         self._rows = encoder.tokenize([example.text for example in examples])
-        self._targets = torch.from_numpy(targets_of(examples, labels, smoothing=robust.smoothing)).float()
+        self._targets = torch.from_numpy(targets_of(examples, labels, smoothing=robust.smoothing, link=link)).float()
         weights = row_weights(examples)
         self._weights = torch.from_numpy(weights / weights.mean()).float()
         self._push = _Push(encoder, robust.adversarial) if robust.adversarial else None
@@ -108,7 +125,7 @@ class Objective:
         return losses(part).sum() / of
 
     def _plain(self, part: IntArray) -> torch.Tensor:
-        return self._weights[part] * cross_entropy(self._head(self._features(part)), self._targets[part])
+        return self._weights[part] * self._loss(self._head(self._features(part)), self._targets[part])
 
     def _losses(self, part: IntArray) -> torch.Tensor:
         if self._robust.rdrop:
@@ -120,12 +137,12 @@ class Objective:
         share = torch.distributions.Dirichlet(concentration).sample()[0]  # of two, it is Beta(a, a)
         other = torch.randperm(len(part))
         mixed = [share * each + (1 - share) * each[other] for each in (features, targets, weights)]
-        return mixed[2] * cross_entropy(self._head(mixed[0]), mixed[1])
+        return mixed[2] * self._loss(self._head(mixed[0]), mixed[1])
 
     def _rdrop(self, part: IntArray) -> torch.Tensor:
         first, second = self._head(self._features(np.concatenate([part, part]))).chunk(2)
         truth = self._targets[part]
-        fit = (cross_entropy(first, truth) + cross_entropy(second, truth)) / 2
+        fit = (self._loss(first, truth) + self._loss(second, truth)) / 2
         return self._weights[part] * (fit + self._robust.rdrop / 2 * symmetric_divergence(first, second))
 
     def _features(self, part: IntArray) -> torch.Tensor:

@@ -1,0 +1,60 @@
+"""What a task of any number of labels for each text cannot have: options that set one label against the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from refsynth.core.labelset import JOINER, NONE, unfit_name
+
+SEPARATOR = "|"
+"""What stands between the labels in a cell where nothing is said."""
+
+SMALLER = "a smaller form of a model learns one label against the others"
+
+ONE_LABEL_ONLY: Mapping[str, str] = {
+    "data.pool": "self-training is sure of one label against the others",
+    "synthesis.rounds": "a round goes where one label is taken for another",
+    "reinforce.turns": "its reward is the loss of one label against the others",
+    "filter.influence": "it is the effect on the loss of one label against the others",
+    "filter.diverse": "it thins the drafts label by label",
+    "filter.weights": "they are ranks within a label",
+    "filter.targets": "a judge gives shares of one label against the others",
+    "filter.smoothing": "it spreads one label over the others",
+    "contract.p50_ms": SMALLER,
+    "contract.size_mb": SMALLER,
+    "contract.keep": SMALLER,
+    "compress.tiers": "a student learns one label against the others",
+    "training.rdrop": "it is the divergence of one label's probability against the others'",
+}
+"""Options that need one label for each text, and why."""
+
+
+def problem_of(parts: Mapping[str, Any]) -> str | None:
+    """Return what is wrong in this respect with a configuration, by its fields, and what to do."""
+    task, labels, data = parts["task"], parts["labels"], parts["data"]
+    if task != "multilabel" and data.separator is not None:
+        return f"data.separator divides the labels of one text, but task is {task}; write task: multilabel"
+    if task != "multilabel":
+        return None
+    between = data.separator or SEPARATOR
+    for name in labels:
+        if unfit_name(name):
+            return f"the label '{name}' cannot be one of several: found '{JOINER}', '{NONE}' or space at an end; rename it"
+        if between in name:
+            return f"data.separator: found '{between}' within the label '{name}'; name one that stands in no label"
+    if data.train is None:
+        return "task: multilabel needs labelled rows (data.train): which labels go together is not said by their names"
+    if "contrastive" in parts["learners"]:
+        return "learners: contrastive pulls texts of one label together, and here a text has several; take frozen or finetune"
+    if "contrast" in parts["synthesis"].ways:
+        return "synthesis.ways: contrast asks for one label against another, and here a text has several; take it out"
+    return _out_of_place(parts)
+
+
+def _out_of_place(parts: Mapping[str, Any]) -> str | None:
+    for key, why in ONE_LABEL_ONLY.items():
+        section, _, name = key.partition(".")
+        if getattr(parts[section], name) != type(parts[section]).model_fields[name].default:
+            return f"{key} is for tasks of one label: {why}; take it out"
+    return None
