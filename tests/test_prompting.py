@@ -1,18 +1,27 @@
 """Prompting: templates, examples, calibration, classification and search, on a reference whose mind is known."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.types import Completion, Example
+from refsynth.models.store import ModelStore
+from refsynth.pipeline.candidates import Candidate
+from refsynth.pipeline.gate import decide
+from refsynth.pipeline.steps import run
 from refsynth.prompting.calibrate import calibration_texts, taste
 from refsynth.prompting.classify import Asking, score_labels
 from refsynth.prompting.examples import NearestShown, NothingShown, SameShown
 from refsynth.prompting.learner import SEARCH_ROWS, Manner, PromptLearner, _some
 from refsynth.prompting.search import Rows, loss_of, propose_instructions, propose_verbalizers, search
 from refsynth.prompting.templates import read_templates, templates_for
+from test_pipeline import make_task
 
 LABELS = {"late": "the parcel is late", "broken": "the thing is broken"}
 TEXTS = ["my parcel came late", "so late again", "it is broken", "a broken cup", "late, late parcel", "broken in two"]
@@ -220,6 +229,33 @@ def test_a_search_reads_few_rows_and_all_classes_alike():
     rows = _some([f"text {i}" for i in range(330)], classes, seed=0)
     assert len(rows.texts) == SEARCH_ROWS
     assert np.bincount(rows.classes).tolist() == [SEARCH_ROWS // 2] * 2
+
+
+def test_a_predictor_comes_back_as_it_was(tmp_path):
+    mine = learner(Overlap({"broken": 0.3}, answers=["late", "broken"]), shots=2, proposals=2)
+    fitted = mine.fit(examples(), (), seed=4)
+    record = json.loads(json.dumps(fitted.to_json()))
+    again = mine.recalled(record, examples(), seed=4)
+    np.testing.assert_array_equal(again.logits(TEXTS), fitted.logits(TEXTS))
+
+
+def test_a_run_compares_it_and_never_ships_it(tmp_path, tiny_cache):
+    task = make_task(tmp_path, learners=["tfidf", "prompt"], prompting={"shots": 1}, synthesis={"drafts": 12, "per_prompt": 4})
+    result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    held = result.finished.learned.held
+    prompted = Candidate("prompt", False)
+    assert prompted in held.logits
+    assert Candidate("prompt", True) not in held.logits
+    assert result.finished.learned.decision.shipped.learner == "tfidf"
+    assert "reference, prompted" in [system.name for system in result.report.results.systems]
+    logits = np.where(np.eye(2)[held.truth] > 0, 5.0, -5.0)[None]
+    perfect = replace(held, logits={**held.logits, prompted: logits})
+    assert decide(perfect, list(perfect.logits)).shipped.learner == "tfidf"
+
+
+def test_alone_it_is_refused():
+    with pytest.raises(ConfigError, match="add another"):
+        RunConfig.parse({"labels": LABELS, "learners": ["prompt"]})
 
 
 def test_without_rows_it_still_answers():

@@ -24,6 +24,7 @@ from refsynth.core.sections import (
     FolderReference,
     GateConfig,
     LearnerName,
+    PromptingConfig,
     Reference,
     ReinforceConfig,
     Section,
@@ -73,6 +74,8 @@ class RunConfig(Section):
     """What the gate chooses among, with and without drafts; other kinds of task have others, see docs/tasks.md."""
     training: TrainingConfig = TrainingConfig()
     """How learners that are fine-tuned are trained."""
+    prompting: PromptingConfig = PromptingConfig()
+    """How the reference is asked where `prompt` is among the learners."""
     gate: GateConfig = GateConfig()
     """How the decision is made."""
     compress: CompressConfig = CompressConfig()
@@ -149,6 +152,12 @@ class RunConfig(Section):
         trained = self.reference == "embedded" or isinstance(self.reference, FolderReference)
         if self.reinforce.turns and self.reinforce.policy == "adapter" and not trained:
             raise ValueError("reinforce.policy: adapter needs a reference with weights here (embedded or a folder); use bandit")
+        return self
+
+    @model_validator(mode="after")
+    def _check_prompt(self) -> Self:
+        if set(self.learners) == {"prompt"}:
+            raise ValueError("learners: prompt needs the reference to answer, and no bundle has it; add another, e.g. frozen")
         return self
 
     @model_validator(mode="after")

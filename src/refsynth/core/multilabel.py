@@ -47,6 +47,8 @@ def problem_of(parts: Mapping[str, Any]) -> str | None:
         return "task: multilabel needs labelled rows (data.train): which labels go together is not said by their names"
     if "contrastive" in parts["learners"]:
         return "learners: contrastive pulls texts of one label together, and here a text has several; take frozen or finetune"
+    if "prompt" in parts["learners"]:
+        return "learners: prompt asks which one label fits, and here a text has several; take it out"
     if "contrast" in parts["synthesis"].ways:
         return "synthesis.ways: contrast asks for one label against another, and here a text has several; take it out"
     return _out_of_place(parts)

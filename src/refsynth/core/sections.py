@@ -13,7 +13,7 @@ MethodName = Literal[
 ]
 """Ways to fine-tune an encoder."""
 
-LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "causal_lora"]
+LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "causal_lora", "prompt"]
 TaskKind = Literal["classify", "pairs", "multilabel"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
@@ -269,6 +269,23 @@ class TrainingConfig(Section):
         if self.rdrop and not self.dropout:
             raise ValueError("rdrop needs dropout: without it both passes say the same")
         return self
+
+
+class PromptingConfig(Section):
+    """How the reference is asked by the learner `prompt`, which trains nothing and is compared only: see docs/prompting.md."""
+
+    method: Literal["direct", "channel"] = "channel"
+    """What is scored: each label after a text, or the text after each label."""
+    shots: int = Field(default=0, ge=0, le=32)
+    """Labelled rows that a prompt shows."""
+    examples: Literal["same", "nearest"] = "same"
+    """Which: the same for all texts, or those whose embeddings are nearest to each."""
+    calibration: Literal["none", "contextual", "domain", "batch"] = "batch"
+    """Where the reference's taste for labels is measured: on empty texts, on random words of the rows, or on the rows."""
+    proposals: int = Field(default=0, ge=0, le=16)
+    """Instructions and words for each label that the reference proposes and real rows choose among; 0: no search."""
+    templates: Path | None = None
+    """A file of templates; those that come with the package if left out."""
 
 
 class GateConfig(Section):

@@ -22,6 +22,7 @@ from refsynth.core.sections import (
     FolderReference,
     LearnerName,
     MethodName,
+    PromptingConfig,
     Seq2SeqTranslation,
     TrainingConfig,
 )
@@ -32,6 +33,8 @@ from refsynth.models.network import TransformerEncoder, has_bfloat16
 from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator
 from refsynth.models.reference.embedded import START, to_ctranslate2
 from refsynth.models.store import ModelStore
+from refsynth.prompting.learner import Manner, PromptLearner
+from refsynth.prompting.templates import templates_for
 from refsynth.synthesis.augment import (
     ApertiumTranslator,
     BackTranslator,
@@ -63,6 +66,8 @@ class Workshop:
     training: TrainingConfig
     checkpoints: Path | None
     causal: Path | None
+    prompting: PromptingConfig
+    reference: Callable[[], Generator] | None
     kind: Kind = ONE_LABEL
 
     @property
@@ -72,7 +77,14 @@ class Workshop:
 
 
 def make_workshop(
-    task: Task, language: str, encoder: Path, *, max_tokens: int, checkpoints: Path | None = None, causal: Path | None = None
+    task: Task,
+    language: str,
+    encoder: Path,
+    *,
+    max_tokens: int,
+    checkpoints: Path | None = None,
+    causal: Path | None = None,
+    reference: Callable[[], Generator] | None = None,
 ) -> Workshop:
     """Return a workshop over the encoder in a folder.
 
@@ -83,6 +95,7 @@ def make_workshop(
         max_tokens: the longest text.
         checkpoints: folder of what a training that was killed goes on from.
         causal: folder of the reference's weights, if a learner trains them.
+        reference: makes the reference, for a learner that asks it.
 
     Raises:
         ConfigError: this processor has not what the configuration asks for.
@@ -98,7 +111,38 @@ def make_workshop(
     if causal is not None:
         begun = digest([begun, *(file_digest(path) for path in sorted(causal.glob("*.safetensors")))])
     kind = KINDS[task.config.task]
-    return Workshop(task.labels, task.descriptions, language, loaded, begun, training, checkpoints, causal, kind)
+    return Workshop(
+        task.labels,
+        task.descriptions,
+        language,
+        loaded,
+        begun,
+        training,
+        checkpoints,
+        causal,
+        task.config.prompting,
+        reference,
+        kind,
+    )
+
+
+def prompt_learner(shop: Workshop) -> PromptLearner:
+    """Return the learner that asks the reference.
+
+    Raises:
+        ConfigError: the workshop has no reference, or the templates cannot be used.
+    """
+    if shop.reference is None:
+        raise ConfigError("learners: prompt needs a reference", remedy="name one in task.yaml: reference")
+    asked = shop.prompting
+    return PromptLearner(
+        shop.descriptions,
+        shop.reference,
+        shop.encoder,
+        manner=Manner(asked.method, asked.shots, asked.examples, asked.calibration, asked.proposals),
+        templates=templates_for(shop.language, asked.templates),
+        language=shop.language,
+    )
 
 
 def _causal_lora(shop: Workshop) -> Learner:
@@ -147,6 +191,7 @@ LEARNERS: Mapping[LearnerName, Callable[[Workshop], Learner]] = {
     "contrastive": lambda shop: ContrastiveLearner(shop.labels, shop.encoder, shop.descriptions),
     **{method: partial(_tuned, method=method) for method in METHODS},
     "causal_lora": _causal_lora,
+    "prompt": prompt_learner,
 }
 
 

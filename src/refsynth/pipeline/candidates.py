@@ -32,11 +32,15 @@ PREFERENCE: tuple[LearnerName, ...] = (
     "frozen",
     "head",
     "tfidf",
+    "prompt",
 )
 """Learners from the one that is best on most tasks to the one that is worst: who judges drafts, and who wins a draw.
 
 The causal reference makes a bundle many times as large and slow, so it has to win clearly.
 """
+
+COMPARED = frozenset({"prompt"})
+"""Learners that are measured beside the others and never ship: no bundle holds the reference. Drafts change nothing."""
 
 TUNED = METHODS.keys() | {"causal_lora"}
 """Learners that need to be told when to stop."""
@@ -107,7 +111,7 @@ def fit_candidates(
     fitted: dict[Candidate, Predictor] = {Candidate(name, False): fit(name, ()) for name in learners}
     chosen = choose(fitted[Candidate(ranked(learners)[0], False)], real, drafts)
     if selected := [draft for draft in chosen if draft.dropped is None]:
-        fitted |= {Candidate(name, True): fit(name, selected) for name in learners}
+        fitted |= {Candidate(name, True): fit(name, selected) for name in learners if name not in COMPARED}
     return Fitted(fitted, chosen)
 
 

@@ -12,12 +12,15 @@ from refsynth.core.run import RunFolder, derive_seed, digest, read_json, read_js
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft, Example
 from refsynth.models.predict import EncoderPredictor
-from refsynth.pipeline.build import LEARNERS, Workshop
-from refsynth.pipeline.candidates import Candidate, fit_candidates
+from refsynth.pipeline.build import LEARNERS, Workshop, prompt_learner
+from refsynth.pipeline.candidates import COMPARED, Candidate, fit_candidates
 from refsynth.pipeline.rows import Rows
+from refsynth.prompting.classify import PromptPredictor
 from refsynth.quality.filter import kept
 from refsynth.task import Task
 from refsynth.training.artifact import load_predictors, save_predictors
+
+PROMPT = "prompt.json"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,10 @@ class Final:
 
     def predictors(self, shop: Workshop) -> dict[Candidate, Predictor]:
         """Return the fitted candidates; TF-IDF, which is fitted in no time, is fitted again."""
-        loaded = load_predictors(self.folder, shop.labels, base=shop.encoder)
+        loaded: dict[str, Predictor] = dict(load_predictors(self.folder, shop.labels, base=shop.encoder))
+        if (found := self.folder / PROMPT).exists():
+            record = read_json(found)
+            loaded["prompt"] = prompt_learner(shop).recalled(record["predictor"], self.real, seed=record["seed"])
         return {candidate: loaded.get(str(candidate)) or self._tfidf(candidate, shop) for candidate in self.candidates}
 
     def _tfidf(self, candidate: Candidate, shop: Workshop) -> Predictor:
@@ -76,12 +82,17 @@ def fit_final(
     }
     if pool:
         key["pool"] = pool
+    if COMPARED & learners.keys():
+        key["prompting"] = task.config.digest_of("prompting", "reference")
 
     def make(out: Path) -> None:
         seed = derive_seed(task.config.seed, "final")
         fitted = fit_candidates(learners, real, drafts, choose, seed=seed, dev=task.config.training.dev, kind=shop.kind)
         encoders = {str(name): model for name, model in fitted.predictors.items() if isinstance(model, EncoderPredictor)}
         save_predictors(encoders, out, base=shop.encoder)
+        for model in fitted.predictors.values():
+            if isinstance(model, PromptPredictor):
+                write_json(out / PROMPT, {"predictor": model.to_json(), "seed": seed})
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in fitted.drafts])
         write_json(out / "facts.json", {"candidates": list(fitted.predictors)})
 

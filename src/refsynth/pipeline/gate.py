@@ -20,7 +20,7 @@ from refsynth.core.types import Draft, Example, FloatArray, IntArray, Metric
 from refsynth.kinds import KINDS, ONE_LABEL, Kind, given_labels
 from refsynth.metrics import bootstrap, paired_gain
 from refsynth.models.predict import logits_of
-from refsynth.pipeline.candidates import PREFERENCE, Candidate, Fitted, fit_candidates, safe_for
+from refsynth.pipeline.candidates import COMPARED, PREFERENCE, Candidate, Fitted, fit_candidates, safe_for
 from refsynth.pipeline.rows import Rows
 from refsynth.task import Task
 
@@ -143,6 +143,8 @@ def hold_out(
         }
         if pool:
             key["pool"] = pool
+        if COMPARED & learners.keys():
+            key["prompting"] = config.digest_of("prompting", "reference")
         fit = partial(fit_candidates, learners, train, safe, choose, seed=seed, dev=config.training.dev, kind=kind)
         make = partial(_ask, fit, [example.text for example in held])
         step = folder.step(f"gate-{repeat}-{fold}", key, make)
@@ -165,7 +167,8 @@ def decide(held: HeldOut | None, candidates: Sequence[Candidate]) -> Decision:
     standard errors of the difference, drafts over none by `DRAFT_DOUBT`. Without rows to hold out, the most preferred learner
     ships, with drafts if there are any.
     """
-    order = sorted(candidates, key=lambda candidate: PREFERENCE.index(candidate.learner))
+    able = [candidate for candidate in candidates if candidate.learner not in COMPARED]
+    order = sorted(able, key=lambda candidate: PREFERENCE.index(candidate.learner))
     plain, helped = ([c for c in order if c.drafts is wanted and (held is None or c in held.logits)] for wanted in (False, True))
     if held is None:
         shipped = (helped or plain)[0]

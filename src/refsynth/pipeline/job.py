@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Self
 
 from refsynth.annotate.selftrain import Choose, SelfTrainer, Unlabelled
@@ -59,7 +59,15 @@ class Job:
         encoder = prepare_encoder(task, rows, store, folder)
         checkpoints = folder.path / "checkpoints"
         causal = trainable(task.config, store).folder if "causal_lora" in task.config.learners else None
-        shop = make_workshop(task, rows.language, encoder, max_tokens=MAX_TOKENS, checkpoints=checkpoints, causal=causal)
+        shop = make_workshop(
+            task,
+            rows.language,
+            encoder,
+            max_tokens=MAX_TOKENS,
+            checkpoints=checkpoints,
+            causal=causal,
+            reference=partial(make_generator, task.config, store),
+        )
         return cls(task, rows, shop, store, folder, watch, skip_bad=skip_bad)
 
     @cached_property

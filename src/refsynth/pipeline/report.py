@@ -41,6 +41,7 @@ NAMES: Mapping[LearnerName, str] = {
     "prompt_tuning": "prompt tuning",
     "houlsby": "bottleneck adapters",
     "causal_lora": "reference + LoRA",
+    "prompt": "reference, prompted",
 }
 
 
@@ -107,7 +108,7 @@ def _results(finished: Finished) -> sections.Results | None:
         return sections.System(name=name, detail=detail, **figures)
 
     systems = [system("majority", MAJORITY, f"the most frequent {'set of labels' if kind.several else 'label'}")]
-    systems += [system(NAMES[name], name, "real rows") for name in ("tfidf", "frozen") if name in by_name]
+    systems += [system(NAMES[name], name, "real rows") for name in ("tfidf", "frozen", "prompt") if name in by_name]
     systems.append(system("real rows only", str(decision.real), NAMES[decision.real.learner]))
     if decision.mixed:
         systems.append(system("real + synthetic", str(decision.mixed), NAMES[decision.mixed.learner]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -75,6 +76,12 @@ class PromptPredictor:
     asking: Asking
     shown: Shown
     bias: FloatArray
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what it was fitted to, as JSON-ready values; the examples come from the rows again."""
+        asking = self.asking
+        words = {"verbalizers": asking.verbalizers, "instruction": asking.instruction, "bias": self.bias.tolist()}
+        return {"method": asking.method, "template": asking.template.model_dump(), **words}
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
         """Return calibrated scores [N, K], sharpened."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -71,8 +71,7 @@ class PromptLearner:
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> PromptPredictor:
         """Return a predictor for which `train` decides whatever there is to decide."""
         labels = tuple(self._descriptions)
-        texts = [example.text for example in train]
-        classes = np.array([labels.index(example.label) for example in train], int)
+        texts, classes = self._rows(train)
         shown = self._shown(texts, classes, seed=seed)
         asking = Asking(self._manner.method, self._templates[0], tuple(self._descriptions.values()))
         generator = self._generator()
@@ -81,6 +80,17 @@ class PromptLearner:
         free = calibration_texts(self._manner.calibration, texts, seed=seed)
         scores: FloatArray = score_labels(generator, asking, free, shown) if free else np.zeros((0, len(labels)))
         return PromptPredictor(labels, generator, asking, shown, taste(scores))
+
+    def recalled(self, record: Mapping[str, Any], train: Sequence[Example], *, seed: int) -> PromptPredictor:
+        """Return the predictor that `fit` gave for the same rows and seed, from what its `to_json` said."""
+        labels = tuple(self._descriptions)
+        asking = Asking(record["method"], Template(**record["template"]), tuple(record["verbalizers"]), record["instruction"])
+        shown = self._shown(*self._rows(train), seed=seed)
+        return PromptPredictor(labels, self._generator(), asking, shown, np.array(record["bias"], float))
+
+    def _rows(self, train: Sequence[Example]) -> tuple[list[str], IntArray]:
+        labels = tuple(self._descriptions)
+        return [example.text for example in train], np.array([labels.index(example.label) for example in train], int)
 
     def _generator(self) -> Generator:
         if self._made is None:
