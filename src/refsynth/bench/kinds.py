@@ -100,14 +100,16 @@ def draw(data: Path, name: str, size: int, *, seed: int, test_rows: int) -> Samp
     folder, keys = data / name, ("text", PAIR_COLUMN, "label")
     if not (folder / "train.jsonl").is_file():
         raise InputError(f"{folder}: no such data set", remedy="name the folder of data sets with --data")
-    train, test = (
-        [{key: row[key] for key in keys if key in row} for row in map(json.loads, (folder / file).open(encoding="utf-8"))]
-        for file in ("train.jsonl", "test.jsonl")
-    )
+    train, test = (_rows(folder / file, keys) for file in ("train.jsonl", "test.jsonl"))
     chosen = np.random.default_rng(derive_seed(seed, "kinds", name)).permutation(len(train))[: size or len(train)]
     shown = np.random.default_rng(0).permutation(len(test))[:test_rows]
     labels = json.loads((folder / "labels.json").read_text("utf-8"))
     return Sample([train[i] for i in sorted(chosen)], [test[i] for i in sorted(shown)], labels)
+
+
+def _rows(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8") as stream:
+        return [{key: row[key] for key in keys if key in row} for row in map(json.loads, stream)]
 
 
 def _systems(sample: Sample, name: str, seed: int, less: Mapping[str, Any]) -> dict[str, Callable[[], Cell]]:
