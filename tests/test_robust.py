@@ -132,7 +132,7 @@ def test_every_robust_option_still_learns(encoder):
 def fit_in_crew(encoder, out, rank, size, port):
     os.environ |= {
         "WORLD_SIZE": str(size), "RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        "ACCELERATE_USE_CPU": "true",
+        "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     rows = [replace(row, weight=1.0 + number) for number, row in enumerate(TRAIN)]
     recipe = Recipe(epochs=3, batch=5, bfloat16=False)

@@ -125,7 +125,7 @@ class _Maker:
         """Fit the student, or find it in the step cache."""
         step = self.job.folder.step("static", self._key(), self._fit)
         facts = read_json(step / "facts.json")
-        return Student(**{**facts, "calibration": Calibration(**facts["calibration"])})
+        return Student(**{**facts, "calibration": Calibration.model_validate(facts["calibration"], strict=False)})
 
     def static(self, student: Student, lineage: Mapping[str, Any]) -> Tiers:
         """Return the student alone, or TF-IDF that was taught the same where that agrees more with the teacher."""
