@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import refsynth
 from refsynth.annotate.added import add_rows
+from refsynth.cli.explain import explained
 from refsynth.cli.predict import Tally, pair_of, records
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, DataError, InputError
@@ -205,3 +206,12 @@ def test_pairs_labelled_later_go_into_their_own_columns(tmp_path, tiny_cache, fi
     add_rows(tmp_path / "more.jsonl", rows, list, columns=PAIRS)
     again = read_examples(tmp_path / "more.jsonl", labels=LABELS, columns=PAIRS, least_labels=1)
     assert [row.text for row in again.examples] == [row.text for row in rows]
+
+
+def test_explain_takes_pairs_apart_and_refuses_a_single_text(finished):
+    model = refsynth.load(finished.bundle)
+    why = explained(model, join_pair("a car", "the car there"), None, top=9)
+    assert why["method"] == "occlusion"
+    assert {part["text"] for part in why["parts"]} == {"a", "car", "the", "there"}
+    with pytest.raises(InputError, match="pairs"):
+        explained(model, "a car", None, top=9)

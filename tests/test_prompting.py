@@ -12,6 +12,7 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.types import Completion, Example
 from refsynth.models.store import ModelStore
+from refsynth.pipeline.build import prompting_key
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.gate import decide
 from refsynth.pipeline.steps import run
@@ -251,6 +252,18 @@ def test_a_run_compares_it_and_never_ships_it(tmp_path, tiny_cache):
     logits = np.where(np.eye(2)[held.truth] > 0, 5.0, -5.0)[None]
     perfect = replace(held, logits={**held.logits, prompted: logits})
     assert decide(perfect, list(perfect.logits)).shipped.learner == "tfidf"
+
+
+def test_templates_lie_beside_the_task_and_count_by_what_they_say(tmp_path):
+    mine = tmp_path / "mine.yaml"
+    tree = {"labels": LABELS, "learners": ["tfidf", "prompt"], "prompting": {"templates": "mine.yaml"}}
+    (tmp_path / "task.yaml").write_text(json.dumps(tree), "utf-8")
+    config = RunConfig.load(tmp_path / "task.yaml")
+    keys = []
+    for word in ("Label", "Class", "Label"):
+        mine.write_text(f"en: [{{name: a, direct: '{{text}} {word}: {{label}}', channel: '{{label}} {{text}}'}}]", "utf-8")
+        keys.append(prompting_key(config, "en"))
+    assert keys[0] == keys[2] != keys[1]
 
 
 def test_alone_it_is_refused():

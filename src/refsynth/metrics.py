@@ -196,8 +196,12 @@ def accuracy_interval(truth: IntArray, predicted: IntArray) -> Metric:
 
 def share_interval(name: str, right: NDArray[np.bool_] | IntArray) -> Metric:
     """Return the share of rows [N] that are right with its 95% Wilson interval."""
-    share = float(np.mean(right))
-    return Metric(name, share, *wilson(share, len(right)), len(right))
+    return share_of(name, float(np.mean(right)), len(right))
+
+
+def share_of(name: str, share: float, n: int) -> Metric:
+    """Return a share of `n` rows with its 95% Wilson interval."""
+    return Metric(name, share, *wilson(share, n), n)
 
 
 def macro_f1_interval(truth: IntArray, predicted: IntArray, k: int) -> Metric:

@@ -97,16 +97,30 @@ for _name, (_place, _seeds, _about) in SUITES.items():
     _add_suite(_name, _place, _seeds, _about)
 
 
-@bench.command("scale")
-def scale(data: Data, results: Results = RESULTS, quick: Quick = False, as_json: Json = False) -> None:
-    """Wall time and peak memory of whole runs: 2, 27 and 77 classes, 250 to 4,000 drafts.
+SIDES = {
+    "scale": "Wall time and peak memory of whole runs: 2, 27 and 77 classes, 250 to 4,000 drafts.",
+    "trainer": "Fine-tuning against the trainer of transformers at its defaults: the same network, rows, epochs and rates.",
+    "drafting": "Accepted drafts per second against transformers.generate with the same model and prompts.",
+    "cascade": "A static student and a certified cascade against the int8 model: speed, macro-F1, 200 calibrations, a shift.",
+    "quantize": "The int8 encoder against torch and ONNX Runtime's quantiser: speed, size, labels that change with the batch.",
+}
+"""Benches of two sides or of runs, each a module with `measure` and `outcome`, and what they measure."""
 
-    Example: refsynth bench scale --data ../data
-    """
-    import refsynth
-    from refsynth.bench.scale import measure, outcome
 
-    _show(outcome(measure(data, results, version=refsynth.__version__, quick=quick, say=_say)), as_json=as_json)
+def _add_sides(name: str, about: str) -> None:
+    def command(data: Data, results: Results = RESULTS, quick: Quick = False, as_json: Json = False) -> None:
+        import refsynth
+
+        module = import_module(f"refsynth.bench.{name}")  # late: it imports what trains
+        _quiet()
+        cells = module.measure(data, results, version=refsynth.__version__, quick=quick, say=_say)
+        _show(module.outcome(cells), as_json=as_json)
+
+    bench.command(name, help=f"{about}\n\nExample: refsynth bench {name} --data ../data")(command)
+
+
+for _name, _about in SIDES.items():
+    _add_sides(_name, _about)
 
 
 @bench.command("kinds")
@@ -129,58 +143,6 @@ def kinds(
     only = None if sets is None else tuple(sets.split(","))
     measured = measure(data, results, seeds=1 if quick else seeds, sets=only, quick=quick, version=refsynth.__version__, say=_say)
     _show(outcome(measured), as_json=as_json)
-
-
-@bench.command("trainer")
-def trainer(data: Data, results: Results = RESULTS, quick: Quick = False, as_json: Json = False) -> None:
-    """Fine-tuning against the trainer of transformers at its defaults: the same network, rows, epochs and rates.
-
-    Example: refsynth bench trainer --data ../data
-    """
-    import refsynth
-    from refsynth.bench.trainer import measure, outcome
-
-    _quiet()
-    _show(outcome(measure(data, results, version=refsynth.__version__, quick=quick, say=_say)), as_json=as_json)
-
-
-@bench.command("drafting")
-def drafting(data: Data, results: Results = RESULTS, quick: Quick = False, as_json: Json = False) -> None:
-    """Accepted drafts per second against transformers.generate with the same model and prompts.
-
-    Example: refsynth bench drafting --data ../data
-    """
-    import refsynth
-    from refsynth.bench.drafting import measure, outcome
-
-    _quiet()
-    _show(outcome(measure(data, results, version=refsynth.__version__, quick=quick, say=_say)), as_json=as_json)
-
-
-@bench.command("cascade")
-def cascade(data: Data, results: Results = RESULTS, quick: Quick = False, as_json: Json = False) -> None:
-    """A static student and a certified cascade against the int8 model: speed, macro-F1, 200 calibrations, a planted shift.
-
-    Example: refsynth bench cascade --data ../data --quick
-    """
-    import refsynth
-    from refsynth.bench.cascade import measure, outcome
-
-    _quiet()
-    _show(outcome(measure(data, results, version=refsynth.__version__, quick=quick, say=_say)), as_json=as_json)
-
-
-@bench.command("quantize")
-def quantize(data: Data, results: Results = RESULTS, quick: Quick = False, as_json: Json = False) -> None:
-    """The int8 encoder against torch and ONNX Runtime's own quantiser: speed, size, labels that change with the batch.
-
-    Example: refsynth bench quantize --data ../data
-    """
-    import refsynth
-    from refsynth.bench.quantize import measure, outcome
-
-    _quiet()
-    _show(outcome(measure(data, results, version=refsynth.__version__, quick=quick, say=_say)), as_json=as_json)
 
 
 @bench.command("serve")

@@ -10,6 +10,7 @@ import typer
 from refsynth.cli.predict import open_bundle
 from refsynth.cli.screen import out, print_json
 from refsynth.core.errors import InputError, nearest
+from refsynth.core.pair import DIVIDER, split_pair
 
 if TYPE_CHECKING:
     from refsynth.bundle import Model
@@ -44,10 +45,12 @@ def explained(model: Model, text: str, label: str | None, *, top: int) -> dict[s
     """Return the explanation as JSON-ready values.
 
     Raises:
-        InputError: the model has no such label.
+        InputError: the model has no such label, or is for pairs and the text is none.
     """
     from refsynth.serve.explain import of_spans, of_terms, spans, strongest, without
 
+    if model.manifest.task == "pairs" and split_pair(text) is None:
+        raise InputError("the text is one text, and the bundle labels pairs", expected=f"two texts with {DIVIDER} between them")
     if label is not None and label not in model.labels:
         raise InputError(f"--label {label}: the model has no such label", remedy=nearest(label, model.labels) or "")
     (answer,) = model.predict([text])

@@ -5,7 +5,7 @@ Only `pipeline.build` reads it; components take flat keyword arguments. Nothing 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -199,7 +199,7 @@ class RunConfig(Section):
         for override in overrides:
             _override(tree, override)
         config = cls.parse(tree, where=str(path))
-        return config.model_copy(update={"data": config.data.placed(lambda file: path.parent / file)})
+        return config.placed(lambda file: path.parent / file)
 
     @classmethod
     def parse(cls, tree: Mapping[str, Any], *, where: str = "config") -> Self:
@@ -213,6 +213,12 @@ class RunConfig(Section):
         except ValidationError as error:
             lines = dict.fromkeys(_explain(problem) for problem in error.errors())
             raise ConfigError(f"{where}: " + "\n  ".join(lines), remedy="every key is explained in docs/config.md") from error
+
+    def placed(self, place: Callable[[Path], Path]) -> Self:
+        """Return it with the paths of the user's data and templates changed."""
+        templates = self.prompting.templates
+        prompting = self.prompting.model_copy(update={"templates": None if templates is None else place(templates)})
+        return self.model_copy(update={"data": self.data.placed(place), "prompting": prompting})
 
     def changed(self, overrides: Sequence[str]) -> Self:
         """Return the tree with overrides such as `filter.agreement=0.6`.

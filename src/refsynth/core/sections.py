@@ -285,7 +285,7 @@ class PromptingConfig(Section):
     proposals: int = Field(default=0, ge=0, le=16)
     """Instructions and words for each label that the reference proposes and real rows choose among; 0: no search."""
     templates: Path | None = None
-    """A file of templates; those that come with the package if left out."""
+    """A file of templates, its path from the folder of task.yaml; those that come with the package if left out."""
 
 
 class GateConfig(Section):

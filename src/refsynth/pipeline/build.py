@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from refsynth.compress.contract import Contract
 from refsynth.core.config import RunConfig
@@ -183,6 +183,17 @@ def _tuned(shop: Workshop, *, method: MethodName) -> Learner:
         checkpoints=shop.checkpoints,
         link=shop.link,
     )
+
+
+def prompting_key(config: RunConfig, language: str) -> dict[str, Any]:
+    """Return what the answers of `prompt` depend on beside the rows, for a step's cache key: of templates their content.
+
+    Raises:
+        ConfigError: the templates cannot be used.
+    """
+    asked = config.prompting
+    templates = [template.model_dump() for template in templates_for(language, asked.templates)]
+    return {**config.digest_of("reference"), "manner": asked.model_dump(exclude={"templates"}), "templates": templates}
 
 
 LEARNERS: Mapping[LearnerName, Callable[[Workshop], Learner]] = {

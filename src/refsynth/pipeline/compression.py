@@ -9,9 +9,8 @@ from statistics import median
 
 from refsynth.bundle.model import Model, load
 from refsynth.compress.contract import Form
-from refsynth.core.types import Metric
 from refsynth.evaluation import sections
-from refsynth.metrics import accuracy_interval, wilson
+from refsynth.metrics import accuracy_interval, share_of
 from refsynth.pipeline.build import asked_of
 from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.finished import Finished
@@ -63,8 +62,8 @@ def compression_of(finished: Finished) -> sections.Compression | None:
         for folder, model, rate in zip(folders, models, speeds(models, finished), strict=True)
     )
     student = tiers.student
-    agreement = None if student is None else _share("student and teacher", student.agreement, student.n)
-    rival = None if student is None else _share("TF-IDF and teacher", student.rival, student.n)
+    agreement = None if student is None else share_of("student and teacher", student.agreement, student.n)
+    rival = None if student is None else share_of("TF-IDF and teacher", student.rival, student.n)
     return sections.Compression(
         variants=variants, student=agreement, rival=rival, reason=tiers.reason, cascade=_cascade(finished)
     )
@@ -102,11 +101,7 @@ def _cascade(finished: Finished) -> sections.Cascade | None:
         delta=found.delta,
         n=found.n,
         threshold=first.threshold,
-        answered=_share("answered by the static tier", found.share, found.n),
-        disagreed=_share("answered otherwise", found.disagreed / found.n, found.n),
+        answered=share_of("answered by the static tier", found.share, found.n),
+        disagreed=share_of("answered otherwise", found.disagreed / found.n, found.n),
         assumptions=found.assumptions,
     )
-
-
-def _share(name: str, value: float, n: int) -> Metric:
-    return Metric(name, value, *wilson(value, n), n)

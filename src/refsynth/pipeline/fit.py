@@ -12,7 +12,7 @@ from refsynth.core.run import RunFolder, derive_seed, digest, read_json, read_js
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft, Example
 from refsynth.models.predict import EncoderPredictor
-from refsynth.pipeline.build import LEARNERS, Workshop, prompt_learner
+from refsynth.pipeline.build import LEARNERS, Workshop, prompt_learner, prompting_key
 from refsynth.pipeline.candidates import COMPARED, Candidate, fit_candidates
 from refsynth.pipeline.rows import Rows
 from refsynth.prompting.classify import PromptPredictor
@@ -83,7 +83,7 @@ def fit_final(
     if pool:
         key["pool"] = pool
     if COMPARED & learners.keys():
-        key["prompting"] = task.config.digest_of("prompting", "reference")
+        key["prompting"] = prompting_key(task.config, rows.language)
 
     def make(out: Path) -> None:
         seed = derive_seed(task.config.seed, "final")

@@ -20,6 +20,7 @@ from refsynth.core.types import Draft, Example, FloatArray, IntArray, Metric
 from refsynth.kinds import KINDS, ONE_LABEL, Kind, given_labels
 from refsynth.metrics import bootstrap, paired_gain
 from refsynth.models.predict import logits_of
+from refsynth.pipeline.build import prompting_key
 from refsynth.pipeline.candidates import COMPARED, PREFERENCE, Candidate, Fitted, fit_candidates, safe_for
 from refsynth.pipeline.rows import Rows
 from refsynth.task import Task
@@ -144,7 +145,7 @@ def hold_out(
         if pool:
             key["pool"] = pool
         if COMPARED & learners.keys():
-            key["prompting"] = config.digest_of("prompting", "reference")
+            key["prompting"] = prompting_key(config, rows.language)
         fit = partial(fit_candidates, learners, train, safe, choose, seed=seed, dev=config.training.dev, kind=kind)
         make = partial(_ask, fit, [example.text for example in held])
         step = folder.step(f"gate-{repeat}-{fold}", key, make)

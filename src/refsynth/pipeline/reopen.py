@@ -20,7 +20,7 @@ RECORD = "task.json"
 
 def remember(task: Task, folder: RunFolder, *, skip_bad: bool) -> None:
     """Write what the run was asked for into its folder; paths are made absolute."""
-    config = task.config.model_copy(update={"data": task.config.data.placed(Path.absolute)})
+    config = task.config.placed(Path.absolute)
     write_json(folder.path / RECORD, {"config": config.model_dump(mode="json"), "skip_bad": skip_bad})
 
 

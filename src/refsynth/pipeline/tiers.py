@@ -23,7 +23,7 @@ from refsynth.core.run import derive_seed, digest, read_json, write_json
 from refsynth.core.sections import CompressConfig
 from refsynth.core.types import Example, FloatArray, IntArray, Metric
 from refsynth.evaluation.calibration import choose_threshold, fit_temperature
-from refsynth.metrics import softmax, wilson
+from refsynth.metrics import share_of, softmax
 from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor
 from refsynth.models.static import StaticPredictor
 from refsynth.models.tokenise import TextTokenizer
@@ -41,7 +41,6 @@ AGREEMENT = "agreement with the model it was taught by"
 ASSUMPTIONS = (
     "later texts are drawn like those of data.pool, each text counted once",
     "agreement is with the second tier, whatever the truth",
-    "the second tier answers as it did in the batches of the test; int8 answers depend a little on the batch",
 )
 
 
@@ -131,12 +130,12 @@ class _Maker:
         """Return the student alone, or TF-IDF that was taught the same where that agrees more with the teacher."""
         rival = student.rival > student.agreement
         contents = self._common(lineage)
-        metrics = (_share(AGREEMENT, max(student.agreement, student.rival), student.n),)
+        metrics = (share_of(AGREEMENT, max(student.agreement, student.rival), student.n),)
         key = [self.job.folder.hash_of("static"), self.job.folder.hash_of("bundle"), lineage, "static"]
 
         def make(out: Path) -> None:
             if rival:
-                learnt = self._rival(*self._split())
+                learnt = self._rival(self._split()[0])
                 shown = replace(contents, features=learnt.vectors.parts, head=learnt.head, reference=learnt, metrics=metrics)
                 save(out / "bundle", replace(shown, calibration=Calibration()))
                 return
@@ -205,7 +204,7 @@ class _Maker:
         measured = [row.text for row in self.job.aside] or dev
         student, theirs = self._predictor(head), self.teacher.probabilities(measured).argmax(1)
         said = student.logits(measured).argmax(1)
-        rival = np.asarray(self._rival(taught, dev).logits(measured)).argmax(1)
+        rival = np.asarray(self._rival(taught).logits(measured)).argmax(1)
         facts = {
             "calibration": self._calibrated(student, dev).model_dump(mode="json"),
             "agreement": float((said == theirs).mean()),
@@ -238,9 +237,8 @@ class _Maker:
         held = set(dev)
         return [text for text in texts if text not in held], dev
 
-    def _rival(self, taught: Sequence[str], dev: Sequence[str]) -> TfidfPredictor:
+    def _rival(self, taught: Sequence[str]) -> TfidfPredictor:
         """Fit TF-IDF to the teacher's labels of the same texts."""
-        del dev
         said = self.teacher.probabilities(taught).argmax(1)
         labels = self.teacher.labels
         rows = [Example(f"taught-{i}", text, labels[j]) for i, (text, j) in enumerate(zip(taught, said, strict=True))]
@@ -289,7 +287,3 @@ def _drawn(probabilities: FloatArray, *, seed: int) -> IntArray:
     rng = np.random.default_rng(seed)
     reached = probabilities.cumsum(1) > rng.random(len(probabilities))[:, None] * probabilities.sum(1, keepdims=True)
     return np.asarray(reached.argmax(1))
-
-
-def _share(name: str, value: float, n: int) -> Metric:
-    return Metric(name, value, *wilson(value, n), n)
