@@ -12,10 +12,22 @@ _USE = """```python
 import refsynth
 
 model = refsynth.load("path/to/this/folder")
-model.predict([{text}])   # {label}, calibrated probabilities, abstain
+model.predict([{text}])   # {answer}, abstain
 ```
 or `refsynth predict path/to/this/folder texts.jsonl`."""
-_TEXT = {"classify": '"a text"', "pairs": 'refsynth.join_pair("a text", "another")', "multilabel": '"a text"'}
+_TEXT = {"classify": '"a text"', "pairs": 'refsynth.join_pair("a text", "another")', "multilabel": '"a text"', "tokens": '"a text"'}
+_ANSWER = {
+    "classify": "label, calibrated probabilities",
+    "pairs": "label, calibrated probabilities",
+    "multilabel": "labels, calibrated probabilities",
+    "tokens": "entities with start, end, label and calibrated confidence",
+}
+_TITLE = {
+    "classify": "Classifier of texts with {k} labels",
+    "pairs": "Classifier of pairs of texts with {k} labels",
+    "multilabel": "Classifier of texts with {k} labels, any number of them for each text",
+    "tokens": "Finder of entities in texts, with {k} labels",
+}
 
 
 def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
@@ -28,8 +40,7 @@ def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
     """
     sections = [
         _front_matter(manifest),
-        f"# Classifier of {'pairs of texts' if manifest.task == 'pairs' else 'texts'} with {len(manifest.labels)} labels"
-        + (", any number of them for each text" if manifest.answers.several else ""),
+        f"# {_TITLE[manifest.task]}".format(k=len(manifest.labels)),
         f"Made by refsynth {manifest.refsynth}. It runs on a CPU, without torch and without a network.",
         "## Labels",
         _labels(manifest),
@@ -43,7 +54,7 @@ def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
         "## Limits",
         "\n".join(f"- {_plain(limit)}" for limit in (*limits, *_limits(manifest))),
         "## Use",
-        _USE.format(text=_TEXT[manifest.task], label="labels" if manifest.answers.several else "label"),
+        _USE.format(text=_TEXT[manifest.task], answer=_ANSWER[manifest.task]),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -60,8 +71,8 @@ def _labels(manifest: Manifest) -> str:
 def _front_matter(manifest: Manifest) -> str:
     fields = {
         "library_name": "refsynth",
-        "pipeline_tag": "text-classification",
-        "tags": ["refsynth", "text-classification", manifest.kind],
+        "pipeline_tag": (tag := "token-classification" if manifest.answers.spans else "text-classification"),
+        "tags": ["refsynth", tag, manifest.kind],
         **({} if manifest.language == "auto" else {"language": manifest.language}),
     }
     return f"---\n{yaml.safe_dump(fields, allow_unicode=True, sort_keys=False)}---"
@@ -98,7 +109,8 @@ def _abstention(manifest: Manifest) -> str:
     calibration = manifest.calibration
     if not calibration.threshold:
         return "It always answers: no threshold was set."
-    whose = "probability of all its labels together" if manifest.answers.several else "top probability"
+    together = "spans" if manifest.answers.spans else "labels" if manifest.answers.several else ""
+    whose = f"probability of all its {together} together" if together else "top probability"
     text = f"It abstains where its {whose} is below {calibration.threshold:.3f}."
     if calibration.coverage is not None and calibration.risk is not None:
         text += f" On held-out rows it then answered {calibration.coverage:.1%} and was wrong on {calibration.risk:.1%} of those."
@@ -108,6 +120,8 @@ def _abstention(manifest: Manifest) -> str:
 def _limits(manifest: Manifest) -> list[str]:
     instead = "none of them, or the nearest" if manifest.answers.several else "the nearest of them, or an abstention"
     limits = [f"It knows these labels only: a text about something else gets {instead}."]
+    if manifest.answers.spans:
+        limits = ["It knows these labels only, and finds whole words: spans do not overlap and do not end inside a word."]
     if manifest.max_tokens is not None:
         limits.append(f"It reads the first {manifest.max_tokens} tokens of a text; what comes after has no effect.")
     return limits

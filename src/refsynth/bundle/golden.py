@@ -13,7 +13,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from refsynth.core.errors import BundleError
-from refsynth.core.types import FloatArray
+from refsynth.core.types import Array, FloatArray
+from refsynth.core.words import words_of
 
 GOLDEN_LIMIT = 0.15
 """The largest difference of a probability to fp32 that counts as rounding (design/003-bundle.md has the measurements)."""
@@ -90,13 +91,13 @@ GOLDEN_TEXTS = (
 
 
 class Golden(NamedTuple):
-    """Texts and the probabilities [N, K] that the fp32 model gave them."""
+    """Texts and the probabilities that the fp32 model gave them [N, K], or, where words are labelled, all their words [M, C]."""
 
     texts: tuple[str, ...]
     probabilities: FloatArray
 
     def share_off(self, probabilities: FloatArray, *, limit: float, several: bool = False) -> float:
-        """Return the share of texts that are answered otherwise than in fp32 by more than rounding explains.
+        """Return the share of texts, or of words, that are answered otherwise than in fp32 by more than rounding explains.
 
         Such a text has a probability that is off by more than the limit (or is not a number), or another label although the lead
         of the fp32 label was larger than the limit; a smaller lead is a tie that rounding may turn. Where a text may have
@@ -105,9 +106,14 @@ class Golden(NamedTuple):
         near = np.abs(probabilities - self.probabilities).max(1) <= limit  # false for what is not a number
         if several:
             return float(1 - near.mean())
-        rows, best = np.arange(len(self.texts)), probabilities.argmax(1)
+        rows, best = np.arange(len(self.probabilities)), probabilities.argmax(1)
         lead = self.probabilities.max(1) - self.probabilities[rows, best]
         return float(1 - (near & (lead <= limit)).mean())
+
+
+def flat(probabilities: Array) -> FloatArray:
+    """Return probabilities as golden outputs have them: those of texts as they are, those of words text after text."""
+    return np.concatenate(list(probabilities)) if probabilities.dtype == object else probabilities
 
 
 class _File(BaseModel):
@@ -116,8 +122,8 @@ class _File(BaseModel):
     probabilities: tuple[tuple[float, ...], ...]
 
 
-def read_golden(path: Path, k: int) -> Golden:
-    """Read `golden.json` of a bundle with K labels.
+def read_golden(path: Path, k: int, *, words: bool = False) -> Golden:
+    """Read `golden.json` of a bundle with K labels, or tags; `words` says that words have them.
 
     Raises:
         BundleError: it is malformed.
@@ -126,6 +132,7 @@ def read_golden(path: Path, k: int) -> Golden:
         content = _File.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise BundleError(f"{path}: {error.errors()[0]['msg']}") from error
-    if len(content.texts) != len(content.probabilities) or any(len(row) != k for row in content.probabilities):
+    rows = sum(len(words_of(text)) for text in content.texts) if words else len(content.texts)
+    if rows != len(content.probabilities) or any(len(row) != k for row in content.probabilities):
         raise BundleError(f"{path}: probabilities do not fit {len(content.texts)} texts and {k} labels")
     return Golden(content.texts, np.array(content.probabilities))

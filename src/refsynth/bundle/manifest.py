@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from refsynth.core.errors import BundleError
 from refsynth.core.run import file_digest
 from refsynth.core.sections import TaskKind
+from refsynth.core.spans import tag_names
 from refsynth.core.types import FloatArray
 from refsynth.kinds import KINDS
 from refsynth.kinds import Kind as Answers
@@ -26,7 +27,7 @@ from refsynth.kinds import Kind as Answers
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 16 << 20
 VOID_LEVEL = 0.01
-Kind = Literal["encoder", "tfidf", "static", "cascade"]
+Kind = Literal["encoder", "tfidf", "static", "cascade", "tagger", "crf"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,12 @@ LAYOUTS = (
             "weights.bin",
         ),
     ),
+    Layout(
+        3,
+        "tagger",
+        ("README.md", "golden.json", "head.safetensors", "int8.onnx", "safe.onnx", "tokenizer.json", "weights.bin"),
+    ),
+    Layout(3, "crf", ("README.md", "features.json", "golden.json", "head.safetensors")),
 )
 NEWEST: Mapping[Kind, int] = {layout.kind: layout.schema_version for layout in LAYOUTS}
 """The version that a bundle of a kind is written in: what an older refsynth can read stays readable to it."""
@@ -157,7 +164,7 @@ class Manifest(_Part):
     kind: Kind
     task: TaskKind = "classify"
     refsynth: str
-    labels: Annotated[tuple[Label, ...], Field(min_length=2)]
+    labels: Annotated[tuple[Label, ...], Field(min_length=1)]
     language: str
     max_tokens: int | None = Field(default=None, ge=2, le=1 << 20)
     prefix: str = ""
@@ -180,6 +187,19 @@ class Manifest(_Part):
         if len(self.calibration.thresholds) != wanted:
             raise ValueError(f"{len(self.calibration.thresholds)} thresholds for {len(self.labels)} labels of task {self.task}")
         return self
+
+    @model_validator(mode="after")
+    def _of_task(self) -> Self:
+        if len(self.labels) < self.answers.least:
+            raise ValueError(f"{len(self.labels)} labels for task {self.task}")
+        if (self.kind in ("tagger", "crf")) != self.answers.spans:
+            raise ValueError(f"a bundle of kind {self.kind} for task {self.task}")
+        return self
+
+    @property
+    def width(self) -> int:
+        """The number of columns of its logits: labels, or tags of words."""
+        return len(tag_names([label.name for label in self.labels])) if self.answers.spans else len(self.labels)
 
     @property
     def answers(self) -> Answers:

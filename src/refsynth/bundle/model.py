@@ -17,11 +17,17 @@ from numpy.typing import NDArray
 from refsynth.bundle.golden import Golden
 from refsynth.bundle.manifest import Manifest, verify
 from refsynth.bundle.tiers import Tier, open_first, open_main
+from refsynth.core.chain import Chain
 from refsynth.core.errors import BundleError
-from refsynth.core.types import FloatArray, IntArray, Prediction
+from refsynth.core.marks import places_in
+from refsynth.core.spans import split_spans
+from refsynth.core.types import Array, Entity, FloatArray, Prediction
 from refsynth.data.text import clean
 from refsynth.models.predict import TfidfPredictor
 from refsynth.models.static import StaticPredictor
+
+
+LEAST_PROBABILITY = 1e-300
 
 
 class Contributions(NamedTuple):
@@ -35,9 +41,9 @@ class Contributions(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """Calibrated probabilities [N, K] of texts, and which of them went to the second tier [N]."""
+    """Calibrated probabilities of texts, and which of them went to the second tier [N]."""
 
-    probabilities: FloatArray
+    probabilities: Array
     passed: NDArray[np.bool_]
 
 
@@ -66,14 +72,14 @@ class Model:
         """The tiers that have been opened so far."""
         return tuple(tier.variant for tier in (self._first, self._second) if tier is not None)
 
-    def logits(self, texts: Sequence[str]) -> FloatArray:
-        """Return unnormalised log-probabilities before calibration: [N, K]."""
+    def logits(self, texts: Sequence[str]) -> Array:
+        """Return unnormalised log-probabilities before calibration: [N, K], or of the words of each text [N]."""
         if self.manifest.first is None:
             return self._first.predictor.logits([clean(text) for text in texts])  # as the training rows were
         return np.asarray(self.manifest.calibration.temperature * np.log(np.maximum(self.probabilities(texts), 1e-300)))
 
-    def probabilities(self, texts: Sequence[str]) -> FloatArray:
-        """Return calibrated probabilities [N, K]."""
+    def probabilities(self, texts: Sequence[str]) -> Array:
+        """Return calibrated probabilities [N, K], or of the words of each text [N]."""
         return self.answer(texts).probabilities
 
     def answer(self, texts: Sequence[str]) -> Answered:
@@ -84,7 +90,9 @@ class Model:
         """
         ready = [clean(text) for text in texts]
         said = self._first.probabilities(ready)
-        passed = said.max(1) < (self.manifest.first.threshold if self.manifest.first else 0.0)
+        if self.manifest.first is None:
+            return Answered(said, np.zeros(len(ready), bool))
+        passed = said.max(1) < self.manifest.first.threshold
         if passed.any():
             said[passed] = self._opened().probabilities([ready[place] for place in np.flatnonzero(passed)])
         return Answered(said, passed)
@@ -98,6 +106,8 @@ class Model:
         sure = self.manifest.answers.confidence(said, answers)
         tiers = [self._second if late and self._second else self._first for late in passed]
         named = [self.manifest.answers.shown(answer, labels) for answer in answers]
+        if self.manifest.answers.spans:
+            return [self._found(*row) for row in zip(texts, named, said, sure, strict=True)]
         return [
             Prediction(
                 label,
@@ -109,8 +119,19 @@ class Model:
             for label, row, confidence, tier in zip(named, said, sure, tiers, strict=True)
         ]
 
-    def decide(self, probabilities: FloatArray) -> IntArray:
-        """Return the answers for calibrated probabilities [N, K]: classes [N]; marks [N, K] where a text may have any number."""
+    def _found(self, text: str, label: str, probabilities: FloatArray, certainty: float) -> Prediction:
+        """Return what was found in a text as it was given, by the spans of its words, whose probabilities are [T, C]."""
+        spans, tier = split_spans(label), self._first
+        chain = Chain.of(np.log(np.maximum(probabilities, LEAST_PROBABILITY))) if spans else None
+        entities = tuple(
+            Entity(*place, chain.span(span.start, span.end, self.labels.index(span.label)) if chain else 0.0)
+            for place, span in zip(places_in(text, spans), spans, strict=True)
+        )
+        unsure = bool(certainty < tier.calibration.threshold)
+        return Prediction(label, {}, unsure, tier.variant, entities=entities, certainty=float(certainty))
+
+    def decide(self, probabilities: Array) -> Array:
+        """Return the answers for calibrated probabilities, as the task's `Kind` has them."""
         return self.manifest.answers.decide(probabilities, self.manifest.calibration.cuts)
 
     def additive(self, text: str) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors.numpy import save as save_tensors
 
 from refsynth.bundle.card import render_card
-from refsynth.bundle.golden import GOLDEN_LIMIT, GOLDEN_TEXTS
+from refsynth.bundle.golden import GOLDEN_LIMIT, GOLDEN_TEXTS, flat
 from refsynth.bundle.manifest import MANIFEST, NEWEST, Calibration, Figure, FileEntry, FirstTier, Kind, Label, Manifest
 from refsynth.bundle.model import load
 from refsynth.core.errors import InputError
@@ -22,7 +22,7 @@ from refsynth.core.protocols import Predictor
 from refsynth.core.run import file_digest, write_json
 from refsynth.core.sections import TaskKind
 from refsynth.core.types import FloatArray, Metric
-from refsynth.kinds import KINDS
+from refsynth.kinds import KINDS, as_floats
 from refsynth.models.predict import LinearHead
 from refsynth.models.tfidf import Vocabulary
 
@@ -47,6 +47,14 @@ class StaticFiles:
 
 
 @dataclass(frozen=True)
+class CrfFiles:
+    """The features of a CRF, in the order of the rows of its head's weights, and its transitions [C, C]."""
+
+    terms: Sequence[str]
+    transitions: FloatArray
+
+
+@dataclass(frozen=True)
 class StaticTier:
     """The first tier of a cascade: the votes of the encoder's own tokens, and the same in fp32 as it was certified."""
 
@@ -60,7 +68,7 @@ class Contents:
     """All that goes into a bundle.
 
     `labels` maps each of K labels, in the order of the head's columns, to its description. `features` is the exported encoder,
-    the vocabularies of TF-IDF, or the tokenizer of a static model. With `first`, which needs an encoder, the bundle is a cascade.
+    the vocabularies of TF-IDF, the features of a CRF, or the tokenizer of a static model. With `first`, which needs an encoder, the bundle is a cascade.
     `reference` is the same model in fp32, as it was evaluated: the golden outputs are its answers.
     `data` and `limits` are sentences for the model card.
     """
@@ -68,7 +76,7 @@ class Contents:
     labels: Mapping[str, str]
     language: str
     task: TaskKind = "classify"
-    features: EncoderFiles | StaticFiles | Sequence[Vocabulary]
+    features: EncoderFiles | StaticFiles | CrfFiles | Sequence[Vocabulary]
     head: LinearHead
     reference: Predictor
     calibration: Calibration
@@ -82,6 +90,10 @@ class Contents:
     @property
     def kind(self) -> Kind:
         """The kind of bundle that this makes."""
+        if isinstance(self.features, CrfFiles):
+            return "crf"
+        if isinstance(self.features, EncoderFiles) and KINDS[self.task].spans:
+            return "tagger"
         if isinstance(self.features, EncoderFiles):
             return "cascade" if self.first else "encoder"
         return "static" if isinstance(self.features, StaticFiles) else "tfidf"
@@ -120,6 +132,9 @@ def _write(folder: Path, contents: Contents) -> None:
         case StaticFiles(tokenizer=source):
             shutil.copyfile(source, folder / "tokenizer.json")
             tensors = _votes(contents.head)
+        case CrfFiles(terms=terms, transitions=transitions):
+            tensors["transitions"] = np.ascontiguousarray(transitions, np.float32)
+            write_json(folder / "features.json", {"terms": list(terms)})
         case vocabularies:
             tensors["idf"] = np.concatenate([part.idf for part in vocabularies]).astype(np.float64)
             names = [part.name for part in fields(Vocabulary) if part.name != "idf"]
@@ -151,8 +166,7 @@ def _votes(head: LinearHead) -> dict[str, FloatArray]:
 
 
 def _write_golden(path: Path, reference: Predictor, calibration: Calibration, task: TaskKind) -> None:
-    logits = np.asarray(reference.logits(GOLDEN_TEXTS), float)
-    probabilities = KINDS[task].probabilities(logits / calibration.temperature)
+    probabilities = flat(KINDS[task].probabilities(as_floats(reference.logits(GOLDEN_TEXTS)) / calibration.temperature))
     write_json(path, {"texts": GOLDEN_TEXTS, "probabilities": probabilities.round(6).tolist()})
 
 

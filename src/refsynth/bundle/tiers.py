@@ -14,14 +14,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from refsynth.bundle.golden import TOLERATED, Golden, read_golden
+from refsynth.bundle.golden import TOLERATED, Golden, flat, read_golden
 from refsynth.bundle.manifest import Calibration, Manifest
 from refsynth.core.errors import BundleError, ModelError
 from refsynth.core.protocols import Predictor
-from refsynth.core.types import FloatArray
-from refsynth.kinds import Kind
+from refsynth.core.types import Array, FloatArray
+from refsynth.kinds import Kind, as_floats
+from refsynth.models.crf import CrfPredictor
 from refsynth.models.predict import EncoderPredictor, LinearHead, OnnxEncoder, TfidfPredictor
 from refsynth.models.static import StaticPredictor
+from refsynth.models.tagger import OnnxWords, TagPredictor
 from refsynth.models.tfidf import Analyzer, TfidfVectors, Vocabulary
 from refsynth.models.tokenise import TextTokenizer
 
@@ -38,9 +40,9 @@ class Tier:
     golden: Golden
     kind: Kind
 
-    def probabilities(self, texts: Sequence[str]) -> FloatArray:
-        """Return calibrated probabilities [N, K] of clean texts."""
-        return self.kind.probabilities(np.asarray(self.predictor.logits(texts), float) / self.calibration.temperature)
+    def probabilities(self, texts: Sequence[str]) -> Array:
+        """Return calibrated probabilities [N, K] of clean texts; of spans, of the words of each [N]."""
+        return self.kind.probabilities(as_floats(self.predictor.logits(texts)) / self.calibration.temperature)
 
 
 def open_first(folder: Path, manifest: Manifest, threads: int) -> Tier:
@@ -60,7 +62,7 @@ def open_main(folder: Path, manifest: Manifest, threads: int) -> Tier:
     Raises:
         BundleError: it is damaged, or does not give its golden outputs here.
     """
-    variants: dict[str, tuple[Variant, ...]] = {"tfidf": ("exact",), "static": ("static",)}
+    variants: dict[str, tuple[Variant, ...]] = {"tfidf": ("exact",), "crf": ("exact",), "static": ("static",)}
     return _tested(folder, manifest, variants.get(manifest.kind, ("int8", "safe")), manifest.calibration, "golden.json", threads)
 
 
@@ -68,7 +70,7 @@ def _tested(
     folder: Path, manifest: Manifest, variants: Sequence[Variant], calibration: Calibration, golden_file: str, threads: int
 ) -> Tier:
     try:
-        golden = read_golden(folder / golden_file, len(manifest.labels))
+        golden = read_golden(folder / golden_file, manifest.width, words=manifest.answers.spans)
         return _first_good(folder, manifest, variants, calibration, golden, threads)
     except (ModelError, OSError) as error:
         raise BundleError(f"{folder}: {error}", remedy="export the bundle again") from error
@@ -81,7 +83,7 @@ def _first_good(
     for variant in variants:
         kind = manifest.answers
         tier = Tier(variant, _open(folder, manifest, variant, threads), calibration, golden, kind)
-        off = golden.share_off(tier.probabilities(golden.texts), limit=manifest.golden_limit, several=kind.several)
+        off = golden.share_off(flat(tier.probabilities(golden.texts)), limit=manifest.golden_limit, several=kind.several)
         if off <= TOLERATED:
             if variant == "safe":
                 warnings.warn(
@@ -104,6 +106,8 @@ def _open(folder: Path, manifest: Manifest, variant: Variant, threads: int) -> P
     tensors = _tensors(folder / ("static.safetensors" if variant == "static" and not alone else "head.safetensors"))
     labels = tuple(label.name for label in manifest.labels)
     head = LinearHead(tensors["weights"], tensors["bias"])
+    if manifest.kind == "crf":
+        return CrfPredictor(labels, _terms(folder / "features.json"), head, tensors.get("transitions", np.empty((0, 0))))
     if variant == "exact":
         vectors = TfidfVectors(_vocabularies(folder / "vocabulary.json", tensors.get("idf", np.empty(0))))
         _fits(folder, head, vectors.dimension, len(labels))
@@ -116,11 +120,29 @@ def _open(folder: Path, manifest: Manifest, variant: Variant, threads: int) -> P
         return StaticPredictor(labels, tokenizer, wide)
     graph = folder / f"{variant}.onnx"
     _check_external(graph)
+    if manifest.kind == "tagger":
+        tagger = OnnxWords(graph, folder / "tokenizer.json", max_tokens=manifest.max_tokens, threads=threads)
+        _fits(folder, head, tagger.dimension, manifest.width)
+        return TagPredictor(labels, tagger, head)
     encoder = OnnxEncoder(
         graph, folder / "tokenizer.json", max_tokens=manifest.max_tokens, prefix=manifest.prefix, threads=threads
     )
     _fits(folder, head, encoder.dimension, len(labels))
     return EncoderPredictor(labels, encoder, head)
+
+
+class FeaturesFile(BaseModel):
+    """What `features.json` holds: the features of a CRF, in the order of the rows of its weights."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    terms: tuple[str, ...]
+
+
+def _terms(path: Path) -> tuple[str, ...]:
+    try:
+        return FeaturesFile.model_validate_json(path.read_bytes()).terms
+    except ValidationError as error:
+        raise BundleError(f"{path}: {error.errors()[0]['msg']}") from error
 
 
 def _tensors(path: Path) -> dict[str, Any]:

@@ -41,7 +41,9 @@ class Export(NamedTuple):
     quantized: int
 
 
-def export_encoder(encoder: Path | torch.nn.Module, tokenizer: Path, out: Path, *, normalize: bool = True) -> Export:
+def export_encoder(
+    encoder: Path | torch.nn.Module, tokenizer: Path, out: Path, *, normalize: bool = True, pool: bool = True
+) -> Export:
     """Write the four files of an encoder into the folder `out`, which is made if it is absent.
 
     Args:
@@ -49,13 +51,14 @@ def export_encoder(encoder: Path | torch.nn.Module, tokenizer: Path, out: Path, 
         tokenizer: its `tokenizer.json`.
         out: the folder to write to.
         normalize: whether the graph scales embeddings to unit length.
+        pool: whether it gives one embedding for a text; otherwise the states of its tokens as they are [N, T, D].
 
     Raises:
         ModelError: the attention layers were not recognised, so that most weights would stay in fp32.
     """
     out.mkdir(parents=True, exist_ok=True)
     model = encoder if isinstance(encoder, torch.nn.Module) else AutoModel.from_pretrained(encoder, dtype=torch.float32)
-    fused = fused_graph(model, normalize=normalize)
+    fused = fused_graph(model, normalize=normalize, pool=pool)
     tables = quantize_tables(fused.graph)
     quantized = quantize_matrices(fused)
     safe = dequantize_matrices(fused, quantized)
@@ -69,14 +72,27 @@ def export_encoder(encoder: Path | torch.nn.Module, tokenizer: Path, out: Path, 
     )
 
 
-def fused_graph(model: Any, *, normalize: bool = True) -> onnx.ModelProto:
+def fused_graph(model: Any, *, normalize: bool = True, pool: bool = True) -> onnx.ModelProto:
     """Return the graph of a BERT-like model in fp32, with the runtime's own operators for attention, GELU and norms.
 
     Raises:
         ModelError: the attention layers were not recognised.
     """
     with tempfile.TemporaryDirectory(prefix="refsynth-export-") as work:
-        return _fuse(_trace(model, Path(work), normalize=normalize), model.config, altered=has_parts(model))
+        return _fuse(_trace(model, Path(work), normalize=normalize, pool=pool), model.config, altered=has_parts(model))
+
+
+class _States(torch.nn.Module):
+    """The encoder's states of tokens: [N, T] -> [N, T, D], 0 for padding."""
+
+    def __init__(self, encoder: torch.nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Return the states [N, T, D] of token ids [N, T]."""
+        states: torch.Tensor = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return states[:, -input_ids.shape[1] :] * attention_mask.unsqueeze(-1).to(states.dtype)
 
 
 class _Pooled(torch.nn.Module):
@@ -93,7 +109,7 @@ class _Pooled(torch.nn.Module):
         return torch.nn.functional.normalize(vectors, dim=-1) if self.normalize else vectors
 
 
-def _trace(model: Any, work: Path, *, normalize: bool) -> Path:
+def _trace(model: Any, work: Path, *, normalize: bool, pool: bool) -> Path:
     ids = torch.ones((2, 7), dtype=torch.int64)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
@@ -104,12 +120,12 @@ def _trace(model: Any, work: Path, *, normalize: bool) -> Path:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the tracer, on shapes that the pooling makes constant
             torch.onnx.export(
-                _Pooled(model, normalize=normalize).eval(),
+                (_Pooled(model, normalize=normalize) if pool else _States(model)).eval(),
                 (ids, mask),
                 str(work / "traced.onnx"),
                 input_names=["input_ids", "attention_mask"],
                 output_names=["embedding"],
-                dynamic_axes={"input_ids": axes, "attention_mask": axes, "embedding": {0: "texts"}},
+                dynamic_axes={"input_ids": axes, "attention_mask": axes, "embedding": {0: "texts"} if pool else axes},
                 opset_version=OPSET,
                 dynamo=False,
             )

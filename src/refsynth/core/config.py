@@ -13,8 +13,9 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from refsynth.core import multilabel, tokens
 from refsynth.core.errors import ConfigError, nearest
-from refsynth.core.multilabel import SEPARATOR, problem_of
+from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import (
     BRANCHES,
     CompressConfig,
@@ -39,6 +40,7 @@ LEARNERS: Mapping[TaskKind, tuple[LearnerName, ...]] = {
     "classify": ("tfidf", "frozen", "contrastive"),
     "pairs": ("tfidf", "finetune"),
     "multilabel": ("tfidf", "frozen", "finetune"),
+    "tokens": ("crf", "finetune"),
 }
 """What the gate chooses among where nothing is said. Of two texts read together an encoder knows nothing before it is tuned."""
 
@@ -53,10 +55,10 @@ class RunConfig(Section):
     """A whole run."""
 
     task: TaskKind = "classify"
-    """The kind of task: one label for each text, one for each pair of texts, or any number of them for each text."""
+    """The kind of task: one label for each text, one for each pair of texts, any number for each text, or labels of words in it."""
     language: str = "auto"
     """`auto`, or an ISO 639-1 code such as `en` or `zh`: chooses the encoder and the text rules."""
-    labels: Annotated[dict[str, str], Field(min_length=2)]
+    labels: Annotated[dict[str, str], Field(min_length=1)]
     """Each label with what it means, in plain words."""
     data: DataConfig = DataConfig()
     """The user's files."""
@@ -100,7 +102,7 @@ class RunConfig(Section):
     def _fill_kind(cls, tree: Any) -> Any:
         """Fill in what is usual for the kind of task."""
         kind = tree.get("task") if isinstance(tree, Mapping) else None
-        if kind not in ("pairs", "multilabel"):
+        if kind not in ("pairs", "multilabel", "tokens"):
             return tree
         data = tree.get("data", {})
         columns = data.get("columns", {}) if isinstance(data, Mapping) else None
@@ -123,8 +125,8 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _check_multilabel(self) -> Self:
-        if problem := problem_of(dict(self)):
+    def _check_kind(self) -> Self:
+        if problem := multilabel.problem_of(dict(self)) or tokens.problem_of(dict(self)):
             raise ValueError(problem)
         return self
 

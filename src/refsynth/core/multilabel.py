@@ -51,12 +51,13 @@ def problem_of(parts: Mapping[str, Any]) -> str | None:
         return "learners: prompt asks which one label fits, and here a text has several; take it out"
     if "contrast" in parts["synthesis"].ways:
         return "synthesis.ways: contrast asks for one label against another, and here a text has several; take it out"
-    return _out_of_place(parts)
+    return out_of_place(parts, ONE_LABEL_ONLY, "tasks of one label")
 
 
-def _out_of_place(parts: Mapping[str, Any]) -> str | None:
-    for key, why in ONE_LABEL_ONLY.items():
+def out_of_place(parts: Mapping[str, Any], reasons: Mapping[str, str], meant: str) -> str | None:
+    """Return what is wrong where an option is set that a kind of task cannot have; `meant` is what it is for."""
+    for key, why in reasons.items():
         section, _, name = key.partition(".")
         if getattr(parts[section], name) != type(parts[section]).model_fields[name].default:
-            return f"{key} is for tasks of one label: {why}; take it out"
+            return f"{key} is for {meant}: {why}; take it out"
     return None

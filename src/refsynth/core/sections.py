@@ -13,8 +13,8 @@ MethodName = Literal[
 ]
 """Ways to fine-tune an encoder."""
 
-LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "causal_lora", "prompt"]
-TaskKind = Literal["classify", "pairs", "multilabel"]
+LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "causal_lora", "prompt", "crf"]
+TaskKind = Literal["classify", "pairs", "multilabel", "tokens"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
+Array = NDArray[Any]
+"""Numbers; or, where rows differ in length, an object array of arrays or of strings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +126,23 @@ class Draft:
         return cls(Example.from_json(record), dict(record["scores"]), record["dropped"], dict(record.get("likelihoods", {})))
 
 
+class Entity(NamedTuple):
+    """A part of a text with a label: characters from `start` up to but not including `end`, and how probable just this is."""
+
+    start: int
+    end: int
+    label: str
+    confidence: float
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """What a model says of one text: calibrated probabilities by label, and whether it would rather not answer.
 
     `tier` is what answered: `int8` or its slower `safe` form, `static`, or `exact` (TF-IDF). `labels` are all labels that the
     text has, where it may have any number, and `label` is then the set of them as `core.labelset` writes it; elsewhere None.
+    `entities` are what was found where words are labelled, `label` is then their spans as `core.spans` writes them, there are no
+    probabilities by label, and `certainty` is the probability that just these are there; elsewhere None.
     """
 
     label: str
@@ -137,6 +150,8 @@ class Prediction:
     abstain: bool = False
     tier: str = ""
     labels: tuple[str, ...] | None = None
+    entities: tuple[Entity, ...] | None = None
+    certainty: float | None = None
 
     @property
     def likeliest(self) -> str:
@@ -146,6 +161,8 @@ class Prediction:
     @property
     def probability(self) -> float:
         """The probability of `label`; of a set that it is just the right one, were its labels independent."""
+        if self.certainty is not None:
+            return self.certainty
         if self.labels is None:
             return self.probabilities[self.label]
         return prod(value if label in self.labels else 1 - value for label, value in self.probabilities.items())

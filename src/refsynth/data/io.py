@@ -10,22 +10,28 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 from refsynth.core.errors import DataError, nearest
 from refsynth.core.labelset import join_labels, split_labels
+from refsynth.core.marks import MarkError
 from refsynth.core.pair import join_pair
 from refsynth.core.sections import Columns
+from refsynth.core.spans import split_spans
 from refsynth.core.types import Example
 from refsynth.data.account import Reason, SkippedRow, describe_skipped, describe_thin, write_skipped
 from refsynth.data.columns import check_columns, text_columns
 from refsynth.data.labels import as_label, as_labels
 from refsynth.data.records import Fault, Format, Record, Table, kind_of, open_table, standard_input
+from refsynth.data.tagged import TOKENS, read_plain, read_tagged, text_key
 from refsynth.data.text import clean, normalise
 
 __all__ = ["BadRow", "Loaded", "Row", "SkippedRow", "iter_rows", "read_examples", "write_skipped"]
 
 _SHOWN = 12  # labels or keys in a message
+
+Spans = Literal["none", "marked", "ignored"]
+"""Whether rows have spans of words for labels, and whether these are read; a text whose marks are ignored may be a list of tokens."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,11 @@ class BadRow(NamedTuple):
     message: str
 
 
+MARKS_REMEDY = (
+    "fix the row (a bracket that is no mark is written \\\\[), or run with --skip-bad-rows (rows are listed in skipped.csv)"
+)
+
+
 class _Bad(NamedTuple):
     """Why a row is an error, and what to do; `detail` is the short form for the list of skipped rows."""
 
@@ -80,6 +91,7 @@ def read_examples(
     delimiter: str | None = None,
     encoding: str | None = None,
     separator: str | None = None,
+    spans: Spans = "none",
     skip_bad: bool = False,
     least_labels: int = 2,
 ) -> Loaded:
@@ -96,6 +108,7 @@ def read_examples(
         encoding: of the text; detected if None.
         separator: what stands between the labels in a cell, where a row may have any number of them (JSON lists need none); an
             empty list and a cell with `(none)` mean none of them. None where each row has one label.
+        spans: `marked` where labels are of words, see `data.tagged`.
         skip_bad: whether malformed rows and unknown labels are left out like the others instead of being errors.
         least_labels: the fewest labels that must have rows.
 
@@ -103,27 +116,24 @@ def read_examples(
         DataError: the file cannot be read, lacks a column, has a bad row, or has rows of too few labels.
     """
     with open_table(path, delimiter=delimiter, encoding=encoding) as table:
-        found, skipped, rows = _scan(path, table, columns, labels, separator=separator, skip_bad=skip_bad)
+        judge = _Judge(columns, labels, separator, spans)
+        found, skipped, rows = _scan(path, table, judge, skip_bad=skip_bad)
     kept, repeated, conflicts = _resolve(found)
     skipped = sorted([*skipped, *repeated], key=lambda row: row.row)
-    counts = Counter(
-        name for example in kept for name in ((example.label,) if separator is None else split_labels(example.label))
-    )
+    counts = Counter(name for example in kept for name in dict.fromkeys(judge.names(example.label)))
     if len(counts) < least_labels:
         raise _too_few(path, rows, counts, skipped)
     ordered = {label: counts[label] for label in labels}
-    notes = (*describe_skipped(skipped), *describe_thin(ordered))
+    notes = (*describe_skipped(skipped), *describe_thin(ordered), *judge.notes())
     return Loaded(
         tuple(kept), tuple(skipped), table.format, table.encoding, table.delimiter, rows, ordered, tuple(conflicts), notes
     )
 
 
-def _scan(
-    path: Path, table: Table, columns: Columns, labels: Collection[str], *, separator: str | None, skip_bad: bool
-) -> tuple[list[Example], list[SkippedRow], int]:
+def _scan(path: Path, table: Table, judge: _Judge, *, skip_bad: bool) -> tuple[list[Example], list[SkippedRow], int]:
     """Return the usable rows of an open table, the others, and the number of all."""
     if table.columns is not None:
-        check_columns(path, table.columns, columns, delimiter=table.delimiter)
+        judge.check(path, table.columns, table.delimiter)
     found: list[Example] = []
     skipped: list[SkippedRow] = []
     keys: set[str] = set()
@@ -132,7 +142,7 @@ def _scan(
         rows += 1
         if isinstance(record, Record) and table.columns is None:
             keys.update(record.values)
-        verdict = _judge(record, columns, labels, separator)
+        verdict = judge(record)
         if isinstance(verdict, Example):
             found.append(verdict)
             continue
@@ -140,35 +150,90 @@ def _scan(
             raise _row_error(path, record, verdict)
         skipped.append(SkippedRow(record.row, verdict.reason, verdict.detail))
     if keys:  # what JSONL rows are called is known only now
-        check_columns(path, sorted(keys), columns)
+        judge.check(path, sorted(keys), "")
     return found, skipped, rows
 
 
-def _judge(
-    record: Record | Fault, columns: Columns, labels: Collection[str], separator: str | None
-) -> Example | SkippedRow | _Bad:
-    if isinstance(record, Fault):
-        return _Bad("malformed", record.message)
-    for name in text_columns(columns):
-        value = record.values.get(name)
-        if value is not None and not isinstance(value, str):
-            return _Bad("malformed", _no_string(name, value))
-        if "\0" in (value or ""):  # a sign of damage or of another encoding, not something that a person wrote
-            remedy = "name the encoding (data.encoding) or fix the row"
-            return _Bad("malformed", f"'{name}' holds NUL bytes", "expected text", remedy)
-    text, label = _text_of(record, columns), _label_of(record, columns, separator)
-    if label is None:
-        return _Bad(
-            "malformed", f"'{columns.label}' is neither a string nor a number{'' if separator is None else ' nor a list'}"
+@dataclass
+class _Judge:
+    """Tells what a row of a labelled file is; counts the rows with marks that were widened to whole words."""
+
+    columns: Columns
+    labels: Collection[str]
+    separator: str | None
+    spans: Spans
+    widened: int = 0
+
+    def names(self, label: str) -> Sequence[str]:
+        """Return the labels that a label stands for."""
+        if self.spans != "none":
+            return [span.label for span in split_spans(label)]
+        return (label,) if self.separator is None else split_labels(label)
+
+    def check(self, path: Path, found: Sequence[str], delimiter: str) -> None:
+        """Refuse a table that lacks a column."""
+        if self.spans == "none":
+            check_columns(path, found, self.columns, delimiter=delimiter)
+        elif TOKENS not in found:
+            check_columns(path, found, self.columns, labelled=False, delimiter=delimiter)
+
+    def notes(self) -> list[str]:
+        """Return a sentence about widened marks, if there are any."""
+        if not self.widened:
+            return []
+        return [
+            f"{self.widened} {'rows have marks' if self.widened > 1 else 'row has a mark'} that end inside a word: it counts whole"
+        ]
+
+    def __call__(self, record: Record | Fault) -> Example | SkippedRow | _Bad:
+        """Return a row as an example, as one to leave out, or as an error."""
+        if isinstance(record, Fault):
+            return _Bad("malformed", record.message)
+        if trouble := self._no_text(record):
+            return trouble
+        if self.spans != "none":
+            return self._tagged(record)
+        text, label = _text_of(record, self.columns), _label_of(record, self.columns, self.separator)
+        if label is None:
+            several = "" if self.separator is None else " nor a list"
+            return _Bad("malformed", f"'{self.columns.label}' is neither a string nor a number{several}")
+        if not text:
+            return SkippedRow(record.row, "empty text", "")
+        if not label:
+            return SkippedRow(record.row, "no label", "")
+        if unknown := next((name for name in self.names(label) if name not in self.labels), None):
+            return _unknown(unknown, self.labels)
+        return Example(
+            f"row-{record.row}", text, label if self.separator is None else join_labels(self.names(label), list(self.labels))
         )
-    if not text:
-        return SkippedRow(record.row, "empty text", "")
-    if not label:
-        return SkippedRow(record.row, "no label", "")
-    names = (label,) if separator is None else split_labels(label)
-    if unknown := next((name for name in names if name not in labels), None):
-        return _unknown(unknown, labels)
-    return Example(f"row-{record.row}", text, label if separator is None else join_labels(names, list(labels)))
+
+    def _no_text(self, record: Record) -> _Bad | None:
+        for name in text_columns(self.columns):
+            value = record.values.get(name)
+            if value is not None and not isinstance(value, str) and not (self.spans != "none" and isinstance(value, list)):
+                return _Bad("malformed", _no_string(name, value))
+            if (
+                isinstance(value, str) and "\0" in value
+            ):  # a sign of damage or of another encoding, not something that a person wrote
+                remedy = "name the encoding (data.encoding) or fix the row"
+                return _Bad("malformed", f"'{name}' holds NUL bytes", "expected text", remedy)
+        return None
+
+    def _tagged(self, record: Record) -> Example | SkippedRow | _Bad:
+        if not record.values.get(text_key(record.values, self.columns)):
+            return SkippedRow(record.row, "empty text", "")
+        try:
+            row = read_tagged(record.values, self.columns)
+        except MarkError as error:
+            return _Bad("malformed", str(error), remedy=MARKS_REMEDY)
+        if not row.text:
+            return SkippedRow(record.row, "empty text", "")
+        if row.label is None:
+            return SkippedRow(record.row, "no label", "")
+        if unknown := next((name for name in self.names(row.label) if name not in self.labels), None):
+            return _unknown(unknown, self.labels)
+        self.widened += bool(row.widened)
+        return Example(f"row-{record.row}", row.text, row.label)
 
 
 def _text_of(record: Record, columns: Columns) -> str:
@@ -245,6 +310,7 @@ def iter_rows(
     delimiter: str | None = None,
     encoding: str | None = None,
     separator: str | None = None,
+    spans: Spans = "none",
 ) -> Iterator[Row | BadRow]:
     """Yield the rows of a CSV, TSV, JSONL, Parquet or text file (one text per line), or of a stream, as they come.
 
@@ -256,38 +322,59 @@ def iter_rows(
         delimiter: of a CSV file; detected if None.
         encoding: of the text; detected if None (a stream is UTF-8).
         separator: what stands between the labels in a cell; None where each row has one label.
+        spans: whether labels are of words, see `data.tagged`, and are read.
 
     Raises:
         DataError: the file cannot be read or lacks the column of the text. A bad row never raises.
     """
     if not isinstance(source, Path):
         with standard_input(source, encoding=encoding) as table:
-            yield from _rows(table, columns, separator)
+            yield from _rows(table, columns, separator, spans)
         return
     with open_table(source, delimiter=delimiter, encoding=encoding, plain=True) as table:
-        if table.format != "text" and table.columns is not None:
+        if table.format != "text" and table.columns is not None and not (spans != "none" and TOKENS in table.columns):
             check_columns(source, table.columns, columns, labelled=False, delimiter=table.delimiter)
-        yield from _rows(table, columns, separator)
+        yield from _rows(table, columns, separator, spans)
 
 
-def _rows(table: Table, columns: Columns, separator: str | None) -> Iterator[Row | BadRow]:
+def _rows(table: Table, columns: Columns, separator: str | None, spans: Spans) -> Iterator[Row | BadRow]:
     if table.format == "text" and columns.text != "text":  # one text a line, whatever it would be called elsewhere
         columns = columns.model_copy(update={"text": "text"})
     for record in table.records:
         if isinstance(record, Fault):
             yield BadRow(record.row, record.message)
-        elif trouble := _unreadable(record, columns):
+        elif trouble := _unreadable(record, columns, tokens=spans != "none"):
             yield BadRow(record.row, trouble)
         else:
-            own = record.values.get("id")
-            label = _label_of(record, columns, separator) if columns.label in record.values else None
-            yield Row(record.row, _text_of(record, columns), None if own is None else str(own), label or None)
+            yield _spanned(record, columns, spans) if spans != "none" else _labelled(record, columns, separator)
 
 
-def _unreadable(record: Record, columns: Columns) -> str | None:
-    """Return why a row gives no text."""
-    for name in text_columns(columns):
+def _labelled(record: Record, columns: Columns, separator: str | None) -> Row:
+    label = _label_of(record, columns, separator) if columns.label in record.values else None
+    return Row(record.row, _text_of(record, columns), _own_id(record), label or None)
+
+
+def _spanned(record: Record, columns: Columns, spans: Spans) -> Row | BadRow:
+    try:
+        if spans == "ignored":
+            return Row(record.row, read_plain(record.values, columns), _own_id(record), None)
+        row = read_tagged(record.values, columns)
+    except MarkError as error:
+        return BadRow(record.row, str(error))
+    return Row(record.row, row.text, _own_id(record), row.label)
+
+
+def _own_id(record: Record) -> str | None:
+    own = record.values.get("id")
+    return None if own is None else str(own)
+
+
+def _unreadable(record: Record, columns: Columns, *, tokens: bool) -> str | None:
+    """Return why a row gives no text; `tokens` says that it may be a list of them."""
+    for name in (text_key(record.values, columns),) if tokens else text_columns(columns):
         value = record.values.get(name)
+        if tokens and isinstance(value, list):
+            continue
         if name not in record.values:
             return f"no key '{name}'; keys there: {', '.join(list(record.values)[:_SHOWN])}"
         if value is not None and not isinstance(value, str):

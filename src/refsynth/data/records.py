@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,10 +19,11 @@ from refsynth.core.errors import DataError
 from refsynth.core.extras import require
 from refsynth.data.source import ROW_LIMIT, Line, Lines, broken_byte, check_encoding, detect_encoding, lines_of, opened
 
-Format = Literal["csv", "jsonl", "parquet", "text"]
+Format = Literal["csv", "jsonl", "parquet", "text", "conll"]
 
 _SUFFIXES: Mapping[str, Format] = {
     ".csv": "csv", ".tsv": "csv", ".tab": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet",
+    ".conll": "conll", ".bio": "conll", ".iob": "conll", ".iob2": "conll",
 }  # fmt: skip
 _DELIMITERS = ",;\t|"
 _SLICE = 10_000  # rows of a Parquet file in memory at once
@@ -92,7 +94,7 @@ def _text_table(lines: Lines, *, name: str, kind: Format | None, delimiter: str 
         raise DataError(f"{name}: is one JSON array", expected="one JSON object per line", remedy="convert it: jq -c '.[]'")
     kind = kind or ("jsonl" if first.startswith("{") else "csv")
     if kind != "csv":
-        return Table(kind, encoding, "", None if kind == "jsonl" else ("text",), _READERS[kind](lines))
+        return Table(kind, encoding, "", ("text",) if kind == "text" else None, _READERS[kind](lines))
     delimiter = _check_delimiter(delimiter) if delimiter else _detect_delimiter(lines)
     rows = _fields(lines, delimiter)
     header = next(rows)
@@ -226,7 +228,26 @@ def _text_records(lines: Lines) -> Iterator[Record | Fault]:
         yield Fault(line.number, line.number, trouble) if trouble else Record(line.number, line.number, {"text": line.text})
 
 
-_READERS = {"jsonl": _jsonl_records, "text": _text_records}
+def _conll_records(lines: Lines) -> Iterator[Record | Fault]:
+    """Yield sentences: a token a line with its tag in the last column, a blank line after each."""
+    row, first = 0, 1
+    pairs: list[tuple[str, str]] = []
+    trouble: str | None = None
+    for line in itertools.chain(lines, [None]):
+        fields = line.text.split() if line is not None else []
+        if line is not None and fields and fields[0] != "-DOCSTART-":
+            first = first if pairs or trouble else line.number
+            if problem := _trouble(line) or (None if len(fields) > 1 else "a token without a tag"):
+                trouble = trouble or f"line {line.number}: {problem}"
+            pairs.append((fields[0], fields[-1]))
+        elif pairs:
+            row += 1
+            values = {"tokens": [token for token, _ in pairs], "tags": [tag for _, tag in pairs]}
+            yield Fault(row, first, trouble) if trouble else Record(row, first, values)
+            pairs, trouble = [], None
+
+
+_READERS = {"jsonl": _jsonl_records, "text": _text_records, "conll": _conll_records}
 
 
 def kind_of(value: object) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from refsynth.core.types import FloatArray, IntArray, Metric
 from refsynth.evaluation.calibration import Threshold
 from refsynth.metrics import (
+    PerClass,
     ReliabilityBin,
     RiskCoverage,
     brier,
@@ -43,6 +44,9 @@ class System:
     detail: str = ""
     accuracy: Metric | None = None
     f1_per_row: Metric | None = None
+    span_f1: Metric | None = None
+    precision: Metric | None = None
+    recall: Metric | None = None
     micro_f1: Metric | None = None
     macro_f1: Metric | None = None
     exact_match: Metric | None = None
@@ -53,12 +57,15 @@ class System:
     @property
     def score(self) -> Metric | None:
         """The figure that systems are compared by."""
-        return self.accuracy or self.f1_per_row
+        return self.accuracy or self.f1_per_row or self.span_f1
 
 
 FIGURES: Mapping[str, str] = {
     "accuracy": "accuracy",
     "f1_per_row": "F1 per row",
+    "span_f1": "span F1",
+    "precision": "precision",
+    "recall": "recall",
     "micro_f1": "micro-F1",
     "macro_f1": "macro-F1",
     "exact_match": "exact match",
@@ -171,7 +178,14 @@ class Classes:
         cls, labels: Sequence[str], truth: IntArray, said: IntArray, *, thresholds: Sequence[float], source: Source
     ) -> Self:
         """Count from marks of 0 and 1 [N, K]; `thresholds` [K] may be empty."""
-        columns = zip(labels, *(column.tolist() for column in per_label(truth, said)), strict=True)
+        return cls.of_table(labels, per_label(truth, said), thresholds=thresholds, source=source, n=len(truth))
+
+    @classmethod
+    def of_table(
+        cls, labels: Sequence[str], table: PerClass, *, thresholds: Sequence[float] = (), source: Source, n: int
+    ) -> Self:
+        """Take the figures of labels none of which is taken for another; `thresholds` [K] may be empty."""
+        columns = zip(labels, *(column.tolist() for column in table), strict=True)
         least: list[float | None] = [*thresholds] or [None] * len(labels)
         return cls(
             rows=tuple(
@@ -180,7 +194,7 @@ class Classes:
             ),
             confusion=(),
             source=source,
-            n=len(truth),
+            n=n,
         )
 
 

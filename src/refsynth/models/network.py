@@ -17,7 +17,7 @@ from refsynth.core.pair import split_pair
 from refsynth.core.types import FloatArray
 from refsynth.models.adapted import read_parts, write_transformer
 from refsynth.models.pooling import is_causal, pooled
-from refsynth.models.tokenise import length_batches
+from refsynth.models.tokenise import Pieces, length_batches, pieces_of, split_words
 
 TOKENS_PER_BATCH = 1024
 
@@ -89,6 +89,40 @@ class TransformerEncoder(torch.nn.Module):
         with torch.inference_mode():
             for batch in length_batches(rows, tokens=TOKENS_PER_BATCH):
                 out[batch] = self.embed([rows[index] for index in batch]).numpy()
+        self.train(was_training)
+        return out
+
+    def words(self, texts: Sequence[str]) -> list[Pieces]:
+        """Return the words of each text as tokens; each word is read by itself, so that no token is of two."""
+        split, pad = [split_words(text) for text in texts], int(self.tokenizer.pad_token_id)
+        if not any(split):
+            return [Pieces([pad], 0, [], [], []) for _ in texts]
+        read = self.tokenizer(split, is_split_into_words=True, truncation=True, max_length=self.max_tokens)
+        return [pieces_of(ids, read.word_ids(i), len(split[i]), pad=pad) for i, ids in enumerate(read["input_ids"])]
+
+    def word_states(self, rows: Sequence[Pieces]) -> torch.Tensor:
+        """Return the states of all words that are there, text after text: each the mean over its tokens [M, D]."""
+        ids, mask = self.padded([row.ids for row in rows])
+        states = self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
+        states = states[:, -mask.shape[1] :]  # what peft puts before a text is no part of it
+        spans = [(row * mask.shape[1], one) for row, one in enumerate(rows)]
+        tokens = [base + place for base, one in spans for a, b in zip(one.starts, one.ends, strict=True) for place in range(a, b)]
+        sizes = torch.tensor([b - a for one in rows for a, b in zip(one.starts, one.ends, strict=True)])
+        of = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+        sums = torch.zeros(len(sizes), self.dimension).index_add(0, of, states.reshape(-1, self.dimension)[tokens])
+        return sums / sizes[:, None]
+
+    def states(self, rows: Sequence[Pieces]) -> list[FloatArray]:
+        """Return the states of the words of each text that are there: [M, D], float32."""
+        out: list[FloatArray] = [np.zeros((0, self.dimension), np.float32)] * len(rows)
+        was_training = self.training
+        self.eval()
+        with torch.inference_mode():
+            for batch in length_batches([row.ids for row in rows], tokens=TOKENS_PER_BATCH):
+                states = self.word_states([rows[index] for index in batch]).numpy()
+                stops = np.cumsum([len(rows[index].words) for index in batch])
+                for index, part in zip(batch, np.split(states, stops[:-1]), strict=True):
+                    out[index] = part
         self.train(was_training)
         return out
 

@@ -58,7 +58,7 @@ class OnnxEncoder:
 
     def __init__(self, graph: Path, tokenizer: Path, *, max_tokens: int, prefix: str = "", threads: int = 0) -> None:
         self.tokenizer = TextTokenizer(tokenizer, max_tokens=max_tokens, prefix=prefix, parallel=threads != 1)
-        self._session = _session(graph, threads)
+        self._session = open_session(graph, threads)
         self.dimension = int(self._session.get_outputs()[0].shape[-1])
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
@@ -74,19 +74,33 @@ class OnnxEncoder:
         return out
 
     def _run(self, rows: Sequence[Sequence[int]]) -> FloatArray:
-        width = max(map(len, rows))
-        ids = np.full((len(rows), width), self.tokenizer.pad, np.int64)
-        mask = np.zeros((len(rows), width), np.int64)
-        for index, row in enumerate(rows):
-            ids[index, : len(row)] = row
-            mask[index, : len(row)] = 1
-        try:
-            return np.asarray(self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0])
-        except ORT_ERRORS as error:
-            raise ModelError(f"the encoder's graph does not run ({_first_line(error)})") from error
+        return run_session(self._session, rows, pad=self.tokenizer.pad)
 
 
-def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
+def run_session(session: onnxruntime.InferenceSession, rows: Sequence[Sequence[int]], *, pad: int) -> FloatArray:
+    """Return what a graph makes of rows of token ids, padded to one width.
+
+    Raises:
+        ModelError: the graph does not run on them.
+    """
+    width = max(map(len, rows))
+    ids = np.full((len(rows), width), pad, np.int64)
+    mask = np.zeros((len(rows), width), np.int64)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = row
+        mask[index, : len(row)] = 1
+    try:
+        return np.asarray(session.run(None, {"input_ids": ids, "attention_mask": mask})[0])
+    except ORT_ERRORS as error:
+        raise ModelError(f"the encoder's graph does not run ({_first_line(error)})") from error
+
+
+def open_session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
+    """Open a graph from token ids and their mask to one output whose last dimension is known.
+
+    Raises:
+        ModelError: it is absent or not such a graph.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

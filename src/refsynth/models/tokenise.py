@@ -4,13 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tokenizers import Tokenizer
 
 from refsynth.core.errors import ModelError
 from refsynth.core.pair import split_pair
+from refsynth.core.words import words_of
+from refsynth.data.text import clean
 
 CHARS_PER_TOKEN = 256  # beyond max_tokens times this nothing of a text is read: a megabyte on one line costs no more than a page
+
+
+class Pieces(NamedTuple):
+    """A text of `n` words as token ids [T]; word `words[i]` is what stands from `starts[i]` on, up to `ends[i]`."""
+
+    ids: list[int]
+    n: int
+    words: list[int]
+    starts: list[int]
+    ends: list[int]
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words of a text as a tokenizer gets them; see `core.words`."""
+    return [_encodable(clean(text[start:end])) for start, end in words_of(text)]
+
+
+def pieces_of(ids: Sequence[int], word_ids: Sequence[int | None], n: int, *, pad: int) -> Pieces:
+    """Return where the words are among the tokens, `word_ids` [T] being the word of each; a word that was cut off is not there."""
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for place, word in enumerate(word_ids):
+        if word is not None:
+            first.setdefault(word, place)
+            last[word] = place + 1
+    return Pieces(list(ids) or [pad], n, list(first), list(first.values()), list(last.values()))
 
 
 class TextTokenizer:
@@ -54,6 +83,15 @@ class TextTokenizer:
             return [encoding.ids or [self.pad] for encoding in encodings]
         pairs = (split_pair(text) or (text, None) for text in clean)
         return [self._tokenizer.encode(one, two, add_special_tokens=special).ids or [self.pad] for one, two in pairs]
+
+    def words(self, texts: Sequence[str]) -> list[Pieces]:
+        """Return the words of each text as tokens; each word is read by itself, so that no token is of two."""
+        split = [split_words(text) for text in texts]
+        encodings = self._tokenizer.encode_batch(split, is_pretokenized=True, add_special_tokens=self._special)
+        return [
+            pieces_of(encoding.ids, encoding.word_ids, len(words), pad=self.pad)
+            for encoding, words in zip(encodings, split, strict=True)
+        ]
 
     def pieces(self, text: str) -> tuple[list[str], list[int]]:
         """Return the tokens of a text, as they stand in it, and their ids; none where it has none."""

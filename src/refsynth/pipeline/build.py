@@ -47,6 +47,7 @@ from refsynth.synthesis.augment import (
 from refsynth.task import Task
 from refsynth.training.baseline import FrozenLearner, TfidfLearner
 from refsynth.training.contrastive import ContrastiveLearner
+from refsynth.training.crf import CrfLearner
 from refsynth.training.finetune import FinetuneLearner
 from refsynth.training.head import Link
 from refsynth.training.methods import METHODS, Size
@@ -72,7 +73,7 @@ class Workshop:
 
     @property
     def link(self) -> Link:
-        """How logits become probabilities."""
+        """How logits of texts become probabilities."""
         return "sigmoid" if self.kind.several else "softmax"
 
 
@@ -181,7 +182,7 @@ def _tuned(shop: Workshop, *, method: MethodName) -> Learner:
         robust=Robust(training.smoothing, training.mixup, training.adversarial, training.rdrop),
         checkpointing=training.checkpointing,
         checkpoints=shop.checkpoints,
-        link=shop.link,
+        link="tags" if shop.kind.spans else shop.link,
     )
 
 
@@ -202,6 +203,7 @@ LEARNERS: Mapping[LearnerName, Callable[[Workshop], Learner]] = {
     "contrastive": lambda shop: ContrastiveLearner(shop.labels, shop.encoder, shop.descriptions),
     **{method: partial(_tuned, method=method) for method in METHODS},
     "causal_lora": _causal_lora,
+    "crf": lambda shop: CrfLearner(shop.labels),
     "prompt": prompt_learner,
 }
 

@@ -31,6 +31,7 @@ PREFERENCE: tuple[LearnerName, ...] = (
     "causal_lora",
     "frozen",
     "head",
+    "crf",
     "tfidf",
     "prompt",
 )

@@ -11,13 +11,14 @@ import numpy as np
 from refsynth.core.protocols import Encoder, Predictor
 from refsynth.core.sections import FilterConfig
 from refsynth.core.types import Draft, Example, FloatArray
+from refsynth.kinds import ONE_LABEL, Kind, given_labels
 from refsynth.metrics import softmax
 from refsynth.models.predict import LinearHead
 from refsynth.pipeline.judged import posteriors
 from refsynth.pipeline.rows import Rows
 from refsynth.quality.filter import drop_disagreeing, drop_harmful, drop_redundant, even_out, kept, weigh
 from refsynth.quality.influence import Points, cross_fitted
-from refsynth.quality.scorers import agreement_of, agreement_of_sets
+from refsynth.quality.scorers import agreement_of, agreement_of_sets, agreement_of_tags
 from refsynth.training.head import HEAD_STRENGTH, classes_of, fit_head, marks_of, row_weights, softmax_strength
 
 CLASS_MARGIN = 1.5
@@ -42,7 +43,7 @@ class Chooser:
         encoder: as it comes, before any training: influence is measured on its embeddings.
         rows: all real rows, with their folds.
         drafts: all screened drafts; what is chosen among is always a part of them.
-        several: whether a row may have any number of labels.
+        kind: of the task.
     """
 
     labels: tuple[str, ...]
@@ -50,12 +51,13 @@ class Chooser:
     encoder: Encoder
     rows: Rows
     drafts: Sequence[Draft]
-    several: bool = False
+    kind: Kind = ONE_LABEL
 
     def choose(self, judge: Predictor, real: Sequence[Example], drafts: Sequence[Draft]) -> list[Draft]:
         """Return the drafts with the reasons for which some are left out.
 
-        Where a row may have any number of labels, agreement alone decides: the rest is about one label against the others.
+        Where a row may have any number of labels, or its words have them, agreement alone decides: the rest is about one label of
+        a text against the others.
 
         Args:
             judge: fitted to `real`.
@@ -65,8 +67,13 @@ class Chooser:
         examples = kept(drafts)
         if not examples:
             return list(drafts)
-        said = np.array(judge.logits([example.text for example in examples]), float).reshape(-1, len(self.labels))
-        if self.several:
+        read = judge.logits([example.text for example in examples])
+        if self.kind.spans:
+            found = self.kind.probabilities(read)
+            agreement = agreement_of_tags(found, self.kind.truth(given_labels(examples), self.labels), self.kind.decide(found))
+            return drop_disagreeing(drafts, agreement, floor=self.settings.agreement)
+        said = np.array(read, float).reshape(-1, len(self.labels))
+        if self.kind.several:
             return drop_disagreeing(
                 drafts, agreement_of_sets(said, marks_of(examples, self.labels)), floor=self.settings.agreement
             )

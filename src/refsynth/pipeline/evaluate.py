@@ -14,9 +14,9 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, digest, read_json, write_json
 from refsynth.core.sections import DataConfig
-from refsynth.core.types import FloatArray, IntArray
-from refsynth.data.io import BadRow, iter_rows
-from refsynth.kinds import Kind
+from refsynth.core.types import Array
+from refsynth.data.io import BadRow, Spans, iter_rows
+from refsynth.kinds import Kind, as_json, from_json, given_labels
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.build import Workshop
 from refsynth.pipeline.fit import Final
@@ -33,14 +33,14 @@ SHIPPED = "shipped"
 class TestResult:
     """What each system said of the test rows.
 
-    `predicted` maps a system (`majority`, a candidate's name, `shipped`) to classes [N], or marks [N, K] where rows have any
-    number of labels; `probabilities` [N, K] are the bundle's. `leaked` are ids of drafts that resemble a test row; `unusable`
-    counts rows by why they could not be measured.
+    `predicted` maps a system (`majority`, a candidate's name, `shipped`) to answers as the task's `Kind` has them;
+    `probabilities` are the bundle's. `leaked` are ids of drafts that resemble a test row; `unusable` counts rows by why they could
+    not be measured.
     """
 
-    truth: IntArray
-    predicted: Mapping[str, IntArray]
-    probabilities: FloatArray
+    truth: Array
+    predicted: Mapping[str, Array]
+    probabilities: Array
     leaked: tuple[str, ...]
     unusable: Mapping[str, int]
 
@@ -68,18 +68,17 @@ def evaluate_test(
         texts, given, unusable = _read(path, config.data, kind, labels)
         model = load(bundle)
         probabilities = model.probabilities(texts)
-        majority = Counter(example.label for example in final.real).most_common(1)[0][0]
         said = {
-            MAJORITY: kind.truth([majority] * len(texts), labels).tolist(),
-            SHIPPED: model.decide(probabilities).tolist(),
+            MAJORITY: as_json(kind.usual(kind.truth(given_labels(final.real), labels), len(texts))),
+            SHIPPED: as_json(model.decide(probabilities)),
         }
         for candidate, logits in logits_of(final.predictors(shop), texts).items():
             cut = cuts.get(candidate)
-            said[str(candidate)] = kind.decide(logits if cut is not None else kind.probabilities(logits), cut).tolist()
+            said[str(candidate)] = as_json(kind.decide(logits if cut is not None else kind.probabilities(logits), cut))
         result = {
-            "truth": kind.truth(given, labels).tolist(),
+            "truth": as_json(kind.truth(given, labels)),
             "predicted": said,
-            "probabilities": probabilities.round(6).tolist(),
+            "probabilities": as_json(probabilities if kind.spans else probabilities.round(6)),
             "leaked": leaked(kept(final.drafts), texts),
             "unusable": unusable,
         }
@@ -87,9 +86,9 @@ def evaluate_test(
 
     result = read_json(folder.step("test", key, make) / "result.json")
     return TestResult(
-        np.array(result["truth"]),
-        {name: np.array(classes) for name, classes in result["predicted"].items()},
-        np.array(result["probabilities"]),
+        from_json(result["truth"]),
+        {name: from_json(answers) for name, answers in result["predicted"].items()},
+        from_json(result["probabilities"]),
         tuple(result["leaked"]),
         result["unusable"],
     )
@@ -97,7 +96,9 @@ def evaluate_test(
 
 def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> tuple[list[str], list[str], dict[str, int]]:
     texts, given, unusable = [], [], Counter[str]()
-    for row in iter_rows(path, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding, separator=data.separator):
+    spans: Spans = "marked" if kind.spans else "none"
+    read = {"columns": data.columns, "delimiter": data.delimiter, "encoding": data.encoding, "separator": data.separator}
+    for row in iter_rows(path, **read, spans=spans):
         if isinstance(row, BadRow):
             unusable["an unreadable row"] += 1
         elif row.label is None or not set(kind.names(row.label)) <= set(labels):

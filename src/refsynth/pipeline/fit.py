@@ -11,14 +11,13 @@ from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder, derive_seed, digest, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft, Example
-from refsynth.models.predict import EncoderPredictor
 from refsynth.pipeline.build import LEARNERS, Workshop, prompt_learner, prompting_key
 from refsynth.pipeline.candidates import COMPARED, Candidate, fit_candidates
 from refsynth.pipeline.rows import Rows
 from refsynth.prompting.classify import PromptPredictor
 from refsynth.quality.filter import kept
 from refsynth.task import Task
-from refsynth.training.artifact import load_predictors, save_predictors
+from refsynth.training.artifact import Fitted, load_predictors, load_taggers, save_predictors
 
 PROMPT = "prompt.json"
 
@@ -38,16 +37,17 @@ class Final:
         return tuple(draft for draft in self.drafts if from_pool(draft.example))
 
     def predictors(self, shop: Workshop) -> dict[Candidate, Predictor]:
-        """Return the fitted candidates; TF-IDF, which is fitted in no time, is fitted again."""
-        loaded: dict[str, Predictor] = dict(load_predictors(self.folder, shop.labels, base=shop.encoder))
+        """Return the fitted candidates; TF-IDF and a CRF, which are fitted in no time, are fitted again."""
+        load = load_taggers if shop.kind.spans else load_predictors
+        loaded: dict[str, Predictor] = dict(load(self.folder, shop.labels, base=shop.encoder))
         if (found := self.folder / PROMPT).exists():
             record = read_json(found)
             loaded["prompt"] = prompt_learner(shop).recalled(record["predictor"], self.real, seed=record["seed"])
-        return {candidate: loaded.get(str(candidate)) or self._tfidf(candidate, shop) for candidate in self.candidates}
+        return {candidate: loaded.get(str(candidate)) or self._again(candidate, shop) for candidate in self.candidates}
 
-    def _tfidf(self, candidate: Candidate, shop: Workshop) -> Predictor:
+    def _again(self, candidate: Candidate, shop: Workshop) -> Predictor:
         rows = [*self.real, *(kept(self.drafts) if candidate.drafts else ())]
-        return LEARNERS["tfidf"](shop).fit(rows, (), seed=0)
+        return LEARNERS[candidate.learner](shop).fit(rows, (), seed=0)
 
 
 def real_rows(task: Task, rows: Rows) -> tuple[Example, ...]:
@@ -88,7 +88,7 @@ def fit_final(
     def make(out: Path) -> None:
         seed = derive_seed(task.config.seed, "final")
         fitted = fit_candidates(learners, real, drafts, choose, seed=seed, dev=task.config.training.dev, kind=shop.kind)
-        encoders = {str(name): model for name, model in fitted.predictors.items() if isinstance(model, EncoderPredictor)}
+        encoders = {str(name): model for name, model in fitted.predictors.items() if isinstance(model, Fitted)}
         save_predictors(encoders, out, base=shop.encoder)
         for model in fitted.predictors.values():
             if isinstance(model, PromptPredictor):

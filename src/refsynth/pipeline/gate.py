@@ -16,8 +16,8 @@ import numpy as np
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder, derive_seed, digest, read_json, write_json
 from refsynth.core.sections import LearnerName
-from refsynth.core.types import Draft, Example, FloatArray, IntArray, Metric
-from refsynth.kinds import KINDS, ONE_LABEL, Kind, given_labels
+from refsynth.core.types import Array, Draft, Example, FloatArray, IntArray, Metric
+from refsynth.kinds import KINDS, ONE_LABEL, Kind, as_json, from_json, given_labels, joined
 from refsynth.metrics import bootstrap, paired_gain
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.build import prompting_key
@@ -35,13 +35,13 @@ clearly to overrule it. Of drafts nothing is known beforehand: it depends on the
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What each candidate said of each real row when it was held out: logits [R, N, K] over R repeats.
+    """What each candidate said of each real row when it was held out: logits [R, N, K] over R repeats, of spans [R, N].
 
     `folds` [N] are those that were held out together: what is tuned on answers is tuned on those to the other folds.
     """
 
-    truth: IntArray
-    logits: Mapping[Candidate, FloatArray]
+    truth: Array
+    logits: Mapping[Candidate, Array]
     folds: IntArray = field(default_factory=lambda: np.zeros(0, int))
     kind: Kind = ONE_LABEL
 
@@ -53,31 +53,31 @@ class HeldOut:
         """Return the cross-validated mean of `scores`; the interval is a bootstrap over rows."""
         return self.score_of(self.logits[candidate])
 
-    def score_of(self, logits: FloatArray) -> Metric:
+    def score_of(self, logits: Array) -> Metric:
         """Return the same of a form of a candidate, by its logits [R, N, K]."""
         scores = self.scores_of(logits)
         return bootstrap(f"cross-validated {self.kind.measure}", lambda rows: float(scores[rows].mean()), len(scores))
 
-    def scores_of(self, logits: FloatArray) -> FloatArray:
+    def scores_of(self, logits: Array) -> FloatArray:
         """Return the scores of answers by their logits [R, N, K]."""
         return np.asarray(np.mean([self.kind.scores(self.truth, answers) for answers in self.answers_of(logits)], axis=0))
 
-    def answers_of(self, logits: FloatArray) -> list[IntArray]:
+    def answers_of(self, logits: Array) -> list[Array]:
         """Return the answers of each repeat; those to a fold with cuts that suit the other folds."""
         if not self.kind.several:
-            return [self.kind.decide(each) for each in logits]
+            return [self.kind.decide(self.kind.probabilities(each)) for each in logits]
         out = np.zeros(logits.shape, int)
         for fold in np.unique(self.folds):
             mine = self.folds == fold
             out[:, mine] = self.kind.decide(logits[:, mine], self._cuts(logits[:, ~mine], self.truth[~mine]))
         return list(out)
 
-    def cuts_of(self, logits: FloatArray) -> FloatArray | None:
+    def cuts_of(self, logits: Array) -> FloatArray | None:
         """Return the cuts on logits [K] that suit all rows, where they are needed."""
         return self._cuts(logits, self.truth)
 
-    def _cuts(self, logits: FloatArray, truth: IntArray) -> FloatArray | None:
-        return self.kind.cuts(logits.reshape(-1, logits.shape[-1]), np.concatenate([truth] * len(logits)))
+    def _cuts(self, logits: Array, truth: Array) -> FloatArray | None:
+        return self.kind.cuts(joined(logits), joined([truth] * len(logits)))
 
 
 @dataclass(frozen=True)
@@ -126,15 +126,16 @@ def hold_out(
     config, labels = task.config, task.labels
     kind = KINDS[config.task]
     truth = kind.truth(given_labels(rows.examples), labels)
-    logits: dict[Candidate, FloatArray] = {}
+    logits: dict[Candidate, Array] = {}
     cells = [(repeat, int(fold)) for repeat in range(config.gate.repeats) for fold in np.unique(rows.folds)]
     for done, (repeat, fold) in enumerate(cells):
         out = rows.folds == fold
         held = [rows.examples[index] for index in np.flatnonzero(out)]
         train = [rows.examples[index] for index in np.flatnonzero(~out)]
         safe = safe_for(drafts, frozenset(example.id for example in held))
-        known = {*labels, *given_labels(train)}  # that some labels go together may be known from held-out rows alone
-        safe = [draft for draft in safe if draft.example.label in known]
+        # That some labels go together may be known from held-out rows alone.
+        known = {*labels, *map(kind.group, given_labels(train))}
+        safe = [draft for draft in safe if kind.group(draft.example.label) in known]
         seed = derive_seed(config.seed, "gate", repeat, fold)
         key = {
             "rows": folder.hash_of("rows"),
@@ -150,14 +151,15 @@ def hold_out(
         make = partial(_ask, fit, [example.text for example in held])
         step = folder.step(f"gate-{repeat}-{fold}", key, make)
         for name, values in read_json(step / "logits.json").items():
-            empty = np.zeros((config.gate.repeats, len(truth), len(labels)))
-            logits.setdefault(Candidate.named(name), empty)[repeat, out] = values
+            said = from_json(values)
+            empty = np.zeros((config.gate.repeats, len(truth), *said.shape[1:]), said.dtype)
+            logits.setdefault(Candidate.named(name), empty)[repeat, out] = said
         progress(done + 1)
     return HeldOut(truth, logits, rows.folds, kind)
 
 
 def _ask(fit: Callable[[], Fitted], texts: Sequence[str], out: Path) -> None:
-    said = {str(name): logits.tolist() for name, logits in logits_of(fit().predictors, texts).items()}
+    said = {str(name): as_json(logits) for name, logits in logits_of(fit().predictors, texts).items()}
     write_json(out / "logits.json", said)
 
 

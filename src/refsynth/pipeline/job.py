@@ -101,8 +101,7 @@ class Job:
 
     def chooser(self, drafts: Sequence[Draft]) -> Chooser:
         """Return who chooses among the drafts."""
-        settings, several = self.task.config.filter, self.rows.kind.several
-        return Chooser(self.task.labels, settings, self.shop.encoder, self.rows, drafts, several)
+        return Chooser(self.task.labels, self.task.config.filter, self.shop.encoder, self.rows, drafts, self.rows.kind)
 
     @cached_property
     def pool(self) -> TextPool:

@@ -14,10 +14,11 @@ import refsynth
 from refsynth.bundle.model import load
 from refsynth.core.run import write_atomic
 from refsynth.core.sections import LearnerName
-from refsynth.core.types import FloatArray, IntArray
+from refsynth.core.types import Array
 from refsynth.evaluation import sections
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
 from refsynth.kinds import KINDS, Kind
+from refsynth.kinds.spans import span_confidences, spans_right
 from refsynth.metrics import paired_gain
 from refsynth.pipeline.account import data_of, drafts_of, lineage_of
 from refsynth.pipeline.candidates import Candidate
@@ -41,6 +42,7 @@ NAMES: Mapping[LearnerName, str] = {
     "prompt_tuning": "prompt tuning",
     "houlsby": "bottleneck adapters",
     "causal_lora": "reference + LoRA",
+    "crf": "CRF",
     "prompt": "reference, prompted",
 }
 
@@ -107,8 +109,9 @@ def _results(finished: Finished) -> sections.Results | None:
         figures: dict[str, Any] = {fields[figure.name]: figure for figure in kind.figures(truth, by_name[key], k)}
         return sections.System(name=name, detail=detail, **figures)
 
-    systems = [system("majority", MAJORITY, f"the most frequent {'set of labels' if kind.several else 'label'}")]
-    systems += [system(NAMES[name], name, "real rows") for name in ("tfidf", "frozen", "prompt") if name in by_name]
+    usual = "no span at all" if kind.spans else f"the most frequent {'set of labels' if kind.several else 'label'}"
+    systems = [system("all O" if kind.spans else "majority", MAJORITY, usual)]
+    systems += [system(NAMES[name], name, "real rows") for name in ("tfidf", "crf", "frozen", "prompt") if name in by_name]
     systems.append(system("real rows only", str(decision.real), NAMES[decision.real.learner]))
     if decision.mixed:
         systems.append(system("real + synthetic", str(decision.mixed), NAMES[decision.mixed.learner]))
@@ -126,7 +129,7 @@ def _results(finished: Finished) -> sections.Results | None:
     return sections.Results(systems=tuple(systems), source="cross-validation", n=len(truth))
 
 
-def _said(finished: Finished) -> tuple[IntArray, dict[str, IntArray]] | None:
+def _said(finished: Finished) -> tuple[Array, dict[str, Array]] | None:
     """Return the truth and each system's answers, on the test file or else on the held-out rows."""
     if finished.test is not None:
         return finished.test.truth, dict(finished.test.predicted)
@@ -134,8 +137,7 @@ def _said(finished: Finished) -> tuple[IntArray, dict[str, IntArray]] | None:
     if held is None:
         return None
     said = {str(name): held.answers_of(held.logits[name])[0] for name in held.logits}
-    rows, counts = np.unique(held.truth, axis=0, return_counts=True)
-    majority = np.stack([rows[counts.argmax()]] * len(held.truth))
+    majority = held.kind.usual(held.truth, len(held.truth))
     shipped = finished.shrunk.logits
     assert shipped is not None
     return held.truth, {MAJORITY: majority, **said, SHIPPED: held.answers_of(shipped)[0]}
@@ -183,6 +185,8 @@ def _classes(finished: Finished) -> sections.Classes | None:
     truth, by_name = said
     source: sections.Source = "cross-validation" if finished.test is None else "test file"
     labels, shipped = finished.task.labels, by_name[SHIPPED]
+    if _kind(finished).spans:
+        return sections.Classes.of_table(labels, _kind(finished).table(truth, shipped, len(labels)), source=source, n=len(truth))
     if _kind(finished).several:
         return sections.Classes.of_marks(labels, truth, shipped, thresholds=finished.calibrated.cuts, source=source)
     return sections.Classes.of(labels, truth, shipped, source=source)
@@ -202,8 +206,14 @@ def _calibration(finished: Finished) -> sections.Calibration | None:
     return _trust(held.kind, held.truth, calm, held.answers_of(shipped)[0], **chosen)
 
 
-def _trust(kind: Kind, truth: IntArray, said: FloatArray, answers: IntArray, **chosen: Any) -> sections.Calibration:
-    if not kind.several:
+def _trust(kind: Kind, truth: Array, said: Array, answers: Array, **chosen: Any) -> sections.Calibration | None:
+    if not (kind.several or kind.spans):
         return sections.Calibration.of(truth, said, **chosen)
     right, confidence = kind.right(truth, answers), kind.confidence(said, answers)
+    if kind.spans:
+        loud = chosen.pop("uncalibrated", None)
+        chosen |= {"uncalibrated": None if loud is None else span_confidences(loud, answers)}
+        truth, said = spans_right(truth, answers), span_confidences(said, answers)
+        if not len(said):
+            return None
     return sections.Calibration.of_marks(truth, said, right=right, confidence=confidence, **chosen)

@@ -14,7 +14,7 @@ from refsynth.core.run import RunFolder, file_digest, read_json, read_jsonl, wri
 from refsynth.core.sections import FILES
 from refsynth.core.types import Example, IntArray
 from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
-from refsynth.data.io import Loaded, read_examples
+from refsynth.data.io import Loaded, Spans, read_examples
 from refsynth.data.language import detect_language
 from refsynth.data.split import fold_of
 from refsynth.data.text import near_groups, normalise
@@ -44,8 +44,8 @@ class Rows:
 
     @property
     def judged(self) -> bool:
-        """Whether there are enough rows to hold some out: at least two labels with two rows each."""
-        return sum(count >= 2 for count in self.per_label.values()) >= 2
+        """Whether there are enough rows to hold some out: of as many labels as a task has at least, two rows each."""
+        return sum(count >= 2 for count in self.per_label.values()) >= self.kind.least
 
 
 def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
@@ -116,13 +116,18 @@ def _load(task: Task, *, skip_bad: bool) -> tuple[tuple[Example, ...], dict[str,
     return examples, facts
 
 
-def read_labelled(task: Task, *, skip_bad: bool, least_labels: int = 2) -> list[Loaded]:
+def read_labelled(task: Task, *, skip_bad: bool, least_labels: int | None = None) -> list[Loaded]:
     """Return what the task's files of labelled rows hold, those that are there, one after the other.
+
+    `least_labels` is the fewest labels that must have rows; as many as a task of this kind has at least, if left out.
 
     Raises:
         DataError: a file cannot be used, or the first has rows of too few labels.
     """
     data, read = task.config.data, []
+    kind = KINDS[task.config.task]
+    least_labels = kind.least if least_labels is None else least_labels
+    spans: Spans = "marked" if kind.spans else "none"
     if task.train is not None:
         loaded = read_examples(
             task.train,
@@ -131,6 +136,7 @@ def read_labelled(task: Task, *, skip_bad: bool, least_labels: int = 2) -> list[
             delimiter=data.delimiter,
             encoding=data.encoding,
             separator=data.separator,
+            spans=spans,
             skip_bad=skip_bad,
             least_labels=least_labels,
         )
@@ -142,6 +148,7 @@ def read_labelled(task: Task, *, skip_bad: bool, least_labels: int = 2) -> list[
             labels=task.labels,
             columns=data.columns,
             separator=data.separator,
+            spans=spans,
             skip_bad=skip_bad,
             least_labels=least,
         )

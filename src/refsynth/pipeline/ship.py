@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import refsynth
 from refsynth.bundle.manifest import Calibration
 from refsynth.bundle.store import Contents, save
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import RunFolder
-from refsynth.core.types import FloatArray, Metric
+from refsynth.core.types import Array, Metric
 from refsynth.evaluation.calibration import Threshold, fit_temperature, threshold_of
+from refsynth.kinds import joined
 from refsynth.pipeline.build import Workshop
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.forms import FULL, RECIPES
@@ -49,13 +48,13 @@ class Calibrated:
         )
 
 
-def calibrate(held: HeldOut | None, said: FloatArray | None) -> Calibrated:
-    """Fit temperature, threshold and cuts to what the model said of rows that were held out, logits [R, N, K]."""
+def calibrate(held: HeldOut | None, said: Array | None) -> Calibrated:
+    """Fit temperature, threshold and cuts to what the model said of rows that were held out, logits [R, N, K], of spans [R, N]."""
     if held is None or said is None:
         return Calibrated(1.0, None)
-    kind, logits, truth = held.kind, said.reshape(-1, said.shape[-1]), np.concatenate([held.truth] * len(said))
+    kind, logits, truth = held.kind, joined(said), joined([held.truth] * len(said))
     temperature = fit_temperature(*kind.choices(logits, truth))
-    answers = np.concatenate(held.answers_of(said))
+    answers = joined(held.answers_of(said))
     sure = kind.confidence(kind.probabilities(logits / temperature), answers)
     cuts = held.cuts_of(said)
     return Calibrated(

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from refsynth.core.protocols import Generator, Predictor
-from refsynth.core.types import Example, FloatArray, IntArray, Prompt
+from refsynth.core.types import Array, Example, FloatArray, IntArray, Prompt
+from refsynth.kinds.spans import path_of
 
 
 class AgreementScorer:
@@ -46,6 +47,21 @@ def agreement_of_sets(logits: FloatArray, marks: IntArray) -> FloatArray:
     strongest = np.where(marks == 1, -np.inf, logits).max(1)
     bar, own = np.where(np.isinf(strongest), 0.0, strongest), np.where(np.isinf(least), 0.0, least)
     return np.asarray(1 / (1 + np.exp(np.clip(bar - own, -50, 50))))
+
+
+def agreement_of_tags(probabilities: Array, truth: Array, said: Array) -> FloatArray:
+    """Return the agreement [N] of probabilities of words [T, C] with the spans that texts were written with, in [0, 1].
+
+    The mean probability of the right tag over the words that belong to a span, be it one that was written or one that is said;
+    1 where there is none.
+    """
+    out = np.ones(len(truth))
+    for row, (each, *spans) in enumerate(zip(probabilities, truth, said, strict=True)):
+        there, found = (path_of(one, len(each), (each.shape[1] - 1) // 2) for one in spans)
+        words = np.flatnonzero((there > 0) | (found > 0))
+        if len(words):
+            out[row] = each[words, there[words]].mean()
+    return out
 
 
 class LikelihoodRatioScorer:

@@ -7,20 +7,22 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
 from refsynth.core.run import digest
 from refsynth.core.sections import MethodName
-from refsynth.core.types import Example, FloatArray
+from refsynth.core.types import Example
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
+from refsynth.models.tagger import TagPredictor
 from refsynth.training.head import Link
 from refsynth.training.methods import METHODS, USUAL, Adapted, Size
 from refsynth.training.objective import LOSSES, PLAIN, SCALE, Objective, Robust, targets_of
-from refsynth.training.trainer import SAVE_SECONDS, Recipe, Trainer
+from refsynth.training.tagging import TagObjective, tag_loss, width_of
+from refsynth.training.trainer import SAVE_SECONDS, Loss, Recipe, Trainer
 
 
 class Effort(NamedTuple):
@@ -51,7 +53,7 @@ class FinetuneLearner:
         checkpointing: bool = False,
         checkpoints: Path | None = None,
         every: float = SAVE_SECONDS,
-        link: Link = "softmax",
+        link: Link | Literal["tags"] = "softmax",
     ) -> None:
         """Take the encoder to start from.
 
@@ -66,7 +68,7 @@ class FinetuneLearner:
             checkpointing: compute activations again on the way back instead of keeping them: less memory, more time.
             checkpoints: folder of what a killed fit goes on from.
             every: seconds between two checkpoints.
-            link: how logits become probabilities.
+            link: how logits become probabilities; `tags` to label words, of which the states are taken instead of their mean.
         """
         self._labels, self._encoder, self._method = labels, encoder, METHODS[method]
         self._recipe = recipe or Recipe(rate=METHODS[method].rate)
@@ -76,11 +78,11 @@ class FinetuneLearner:
         self._key = [method, asdict(self._recipe), size, dropout, asdict(robust), checkpointing, link]
         self.effort: Effort | None = None
 
-    def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor:
+    def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor | TagPredictor:
         """Fit to the examples."""
         torch.manual_seed(seed)
         encoder = copy.deepcopy(self._encoder)
-        head = torch.nn.Linear(encoder.dimension, len(self._labels))
+        head = torch.nn.Linear(encoder.dimension, width_of(self._labels) if self._link == "tags" else len(self._labels))
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
         adapted = self._adapt(encoder, steps=self._recipe.epochs * -(-len(train) // self._recipe.batch))
@@ -93,15 +95,21 @@ class FinetuneLearner:
             checkpoint=self._checkpoint(train, dev, seed),
             every=self._every,
         )
-        objective = Objective(encoder, head, train, self._labels, dropout=self._dropout, robust=self._robust, link=self._link)
         encoder.train()
-        trainer.fit(objective, (lambda: self._loss(encoder, head, dev)) if dev else None)
+        trainer.fit(self._objective(encoder, head, train), (lambda: self._loss(encoder, head, dev)) if dev else None)
         self.effort = _effort(encoder, head, trainer.seconds)
         encoder.eval()
         encoder.transformer = adapted.finish()
         encoder.eval().requires_grad_(False)
-        weights: FloatArray = np.ascontiguousarray(SCALE * head.weight.detach().numpy().T)
-        return EncoderPredictor(self._labels, encoder, LinearHead(weights, head.bias.detach().numpy()))
+        weights, bias = np.ascontiguousarray(head.weight.detach().numpy().T), head.bias.detach().numpy()
+        if self._link == "tags":
+            return TagPredictor(self._labels, encoder, LinearHead(weights, bias))
+        return EncoderPredictor(self._labels, encoder, LinearHead(SCALE * weights, bias))
+
+    def _objective(self, encoder: TransformerEncoder, head: torch.nn.Linear, train: Sequence[Example]) -> Loss:
+        if self._link == "tags":
+            return TagObjective(encoder, head, train, self._labels, dropout=self._dropout, smoothing=self._robust.smoothing)
+        return Objective(encoder, head, train, self._labels, dropout=self._dropout, robust=self._robust, link=self._link)
 
     def _adapt(self, encoder: TransformerEncoder, *, steps: int) -> Adapted:
         """Prepare a copy of the encoder for training."""
@@ -118,6 +126,8 @@ class FinetuneLearner:
         return adapted
 
     def _loss(self, encoder: TransformerEncoder, head: torch.nn.Linear, dev: Sequence[Example]) -> float:
+        if self._link == "tags":
+            return tag_loss(encoder, head, dev, self._labels)
         features = torch.from_numpy(SCALE * encoder.encode([example.text for example in dev]))
         with torch.inference_mode():
             truth = torch.from_numpy(targets_of(dev, self._labels, link=self._link)).float()

@@ -1,96 +1,37 @@
-"""What a kind of task answers, and how its answers are counted: one label for each row, or any number of them.
-
-Truth and answers are class indices [N] in the one case and marks of 0 and 1 [N, K] in the other. Whoever gates, ships, evaluates
-or reports asks the task's `Kind` what they mean. Knows nothing of models or of files.
-"""
+"""One label for each row, or any number of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
 from refsynth import metrics
 from refsynth.core.labelset import join_labels, split_labels
-from refsynth.core.sections import TaskKind
-from refsynth.core.types import Example, FloatArray, IntArray, Metric
+from refsynth.core.types import FloatArray, IntArray, Metric
+from refsynth.kinds.kind import Choices
+from refsynth.metrics import PerClass
 
 FEW_POSITIVES = 4
 """Rows of a label below which its own cut says nothing: it then has that of all labels together (design/010-multilabel.md)."""
-
-
-class Choices(NamedTuple):
-    """Decisions as choices between C classes: logits or probabilities [M, C], and the right classes [M]."""
-
-    values: FloatArray
-    truth: IntArray
-
-
-class Kind(Protocol):
-    """How the answers of a kind of task are made and counted.
-
-    `several` tells whether a row may have several labels. `measure` names the mean of `scores` over rows: what the gate compares.
-    Cuts [K] say from which value on, logit or probability, a label is said; None where they are not needed or not known.
-    """
-
-    several: bool
-    measure: str
-
-    def names(self, label: str) -> tuple[str, ...]:
-        """Return the labels that an example's label stands for."""
-        ...
-
-    def truth(self, given: Sequence[str], labels: Sequence[str]) -> IntArray:
-        """Return the examples' labels as an array."""
-        ...
-
-    def shown(self, answer: IntArray, labels: Sequence[str]) -> str:
-        """Return the answer for one row as an example's label."""
-        ...
-
-    def probabilities(self, logits: FloatArray) -> FloatArray:
-        """Return probabilities [..., K]."""
-        ...
-
-    def cuts(self, logits: FloatArray, truth: IntArray) -> FloatArray | None:
-        """Return the cuts that suit logits [N, K] of rows that the model was not fitted to."""
-        ...
-
-    def decide(self, probabilities: FloatArray, cuts: FloatArray | None = None) -> IntArray:
-        """Return the answers for rows of probabilities [N, K], or of logits with cuts on these."""
-        ...
-
-    def right(self, truth: IntArray, answers: IntArray) -> IntArray:
-        """Return whether each row's whole answer is right [N]."""
-        ...
-
-    def scores(self, truth: IntArray, answers: IntArray) -> FloatArray:
-        """Return how far each row's answer is right, from 0 to 1 [N]."""
-        ...
-
-    def confidence(self, probabilities: FloatArray, answers: IntArray) -> FloatArray:
-        """Return the probability of each row's whole answer [N]."""
-        ...
-
-    def choices(self, logits: FloatArray, truth: IntArray) -> Choices:
-        """Return all decisions on rows of logits [N, K] as choices, which a temperature is fitted to."""
-        ...
-
-    def figures(self, truth: IntArray, answers: IntArray, k: int) -> tuple[Metric, ...]:
-        """Return the figures of merit with their intervals; the first is the mean of `scores`."""
-        ...
 
 
 class OneLabel:
     """One label for each row: the likeliest."""
 
     several = False
+    spans = False
     measure = "accuracy"
+    least = 2
 
     def names(self, label: str) -> tuple[str, ...]:
         """Return the label."""
         return (label,)
+
+    def group(self, label: str) -> str:
+        """Return the label."""
+        return label
 
     def truth(self, given: Sequence[str], labels: Sequence[str]) -> IntArray:
         """Return class indices [N]."""
@@ -113,6 +54,10 @@ class OneLabel:
         """Return the likeliest class [N]."""
         return np.asarray(probabilities.argmax(-1))
 
+    def usual(self, truth: IntArray, n: int) -> IntArray:
+        """Return the most frequent class for each of `n` rows."""
+        return most_frequent(truth, n)
+
     def right(self, truth: IntArray, answers: IntArray) -> IntArray:
         """Return whether the class is right [N]."""
         return np.asarray(truth == answers, int)
@@ -129,6 +74,10 @@ class OneLabel:
         """Return the rows as they are: each is a choice between K classes."""
         return Choices(logits, truth)
 
+    def table(self, truth: IntArray, answers: IntArray, k: int) -> PerClass:
+        """Return the figures of each class."""
+        return metrics.per_class(truth, answers, k)
+
     def figures(self, truth: IntArray, answers: IntArray, k: int) -> tuple[Metric, ...]:
         """Return accuracy and macro-F1."""
         return metrics.accuracy_interval(truth, answers), metrics.macro_f1_interval(truth, answers, k)
@@ -138,11 +87,17 @@ class AnyLabels:
     """Any number of labels for each row: those whose probability reaches their threshold."""
 
     several = True
+    spans = False
     measure = "F1 per row"
+    least = 2
 
     def names(self, label: str) -> tuple[str, ...]:
         """Return the names of a set."""
         return split_labels(label)
+
+    def group(self, label: str) -> str:
+        """Return the set."""
+        return label
 
     def truth(self, given: Sequence[str], labels: Sequence[str]) -> IntArray:
         """Return marks [N, K]."""
@@ -176,6 +131,10 @@ class AnyLabels:
         """Return marks [N, K]; without cuts a label is said where it is as likely as not."""
         return np.asarray(probabilities >= (0.5 if cuts is None else cuts), int)
 
+    def usual(self, truth: IntArray, n: int) -> IntArray:
+        """Return the most frequent marks for each of `n` rows."""
+        return most_frequent(truth, n)
+
     def right(self, truth: IntArray, answers: IntArray) -> IntArray:
         """Return whether just the right labels are said [N]."""
         return metrics.exact_match(truth, answers)
@@ -192,6 +151,10 @@ class AnyLabels:
         """Return a choice between no and yes for each row and label [N K, 2]."""
         flat = np.asarray(logits, float).ravel()
         return Choices(np.stack([np.zeros_like(flat), flat], 1), truth.ravel())
+
+    def table(self, truth: IntArray, answers: IntArray, k: int) -> PerClass:
+        """Return the figures of each label."""
+        return metrics.per_label(truth, answers)
 
     def figures(self, truth: IntArray, answers: IntArray, k: int) -> tuple[Metric, ...]:
         """Return F1 per row, micro-F1, macro-F1 and exact match."""
@@ -216,12 +179,7 @@ def best_cut(values: FloatArray, marks: IntArray) -> float:
     return float(ranked[best] if best == len(ranked) - 1 else (ranked[best] + ranked[best + 1]) / 2)
 
 
-ONE_LABEL, ANY_LABELS = OneLabel(), AnyLabels()
-
-KINDS: Mapping[TaskKind, Kind] = {"classify": ONE_LABEL, "pairs": ONE_LABEL, "multilabel": ANY_LABELS}
-"""What each kind of task answers."""
-
-
-def given_labels(examples: Iterable[Example]) -> list[str]:
-    """Return the examples' labels, as `truth` takes them."""
-    return [example.label for example in examples]
+def most_frequent(truth: IntArray, n: int) -> IntArray:
+    """Return the most frequent class or row of marks, the first seen of equals, `n` times."""
+    first = Counter(map(tuple, np.atleast_2d(truth.T).T.tolist())).most_common(1)[0][0]
+    return np.array([first] * n).reshape(n, *truth.shape[1:])

@@ -1,0 +1,73 @@
+"""Tags of the words of one text as a chain: `I-` follows only `B-` or `I-` of its label. Scores [T, C] in, C = 1 + 2 K.
+
+Columns are outside, K first words, K further words (`core.spans.tag_names`). The score of a path is the sum of its tags' scores;
+what is not allowed has none. All probabilities are exact, by forward and backward recursions (Rabiner, 1989, section III).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from refsynth.core.types import FloatArray, IntArray
+
+
+def best_path(scores: FloatArray) -> IntArray:
+    """Return the allowed path with the highest score [T] (Viterbi)."""
+    t, c = scores.shape
+    k = (c - 1) // 2
+    best, back = np.array(scores, float), np.zeros((t, c), int)
+    best[:1, 1 + k :] = -np.inf
+    first = np.arange(1, 1 + k)
+    for place in range(1, t):
+        before = best[place - 1]
+        lead = int(before.argmax())
+        back[place, : 1 + k] = lead
+        goes_on = before[1 + k :] > before[1 : 1 + k]
+        back[place, 1 + k :] = np.where(goes_on, first + k, first)
+        best[place] += before[back[place]]
+    path = np.zeros(t, int)
+    for place in range(t - 1, -1, -1):
+        path[place] = best[place].argmax() if place == t - 1 else back[place + 1, path[place + 1]]
+    return path
+
+
+class Chain(NamedTuple):
+    """The recursions over scores [T, C]: log-sums over the ways to and from each place.
+
+    `to` [T + 1] ends before a word, `out` [T + 1] goes on from a word that continues nothing, `total` is over all paths.
+    """
+
+    scores: FloatArray
+    to: FloatArray
+    out: FloatArray
+    total: float
+
+    @classmethod
+    def of(cls, scores: FloatArray) -> Chain:
+        """Return the chain of scores, which may be log-probabilities or anything that differs from them by word only."""
+        scores = np.asarray(scores, float)
+        t, c = scores.shape
+        k = (c - 1) // 2
+        to, out = np.zeros(t + 1), np.zeros(t + 1)
+        ahead = np.full(2 * k, -np.inf)  # of first and of further words, ending at the word before
+        for place in range(t):
+            further = scores[place, 1 + k :] + np.logaddexp(ahead[:k], ahead[k:])
+            ahead = np.concatenate([scores[place, 1 : 1 + k] + to[place], further])
+            to[place + 1] = np.logaddexp(scores[place, 0] + to[place], np.logaddexp.reduce(ahead))
+        rest = np.zeros(k)  # of going on from a word that a span of each label has reached
+        for place in range(t - 1, -1, -1):
+            out[place] = np.logaddexp(scores[place, 0] + out[place + 1], np.logaddexp.reduce(scores[place, 1 : 1 + k] + rest))
+            rest = np.logaddexp(out[place], scores[place, 1 + k :] + rest)
+        return cls(scores, to, out, float(to[t]))
+
+    def path(self, path: IntArray) -> float:
+        """Return the probability of an allowed path [T]."""
+        return float(np.exp(self.scores[np.arange(len(path)), path].sum() - self.total))
+
+    def span(self, start: int, end: int, label: int) -> float:
+        """Return the probability that just these words are a span of the label."""
+        k = (self.scores.shape[1] - 1) // 2
+        inside = self.scores[start, 1 + label] + self.scores[start + 1 : end, 1 + k + label].sum()
+        return float(np.exp(self.to[start] + inside + self.out[end] - self.total))

@@ -1,0 +1,62 @@
+"""What a task of spans of words cannot have: options that change texts, or that know of labels of whole texts only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from refsynth.core.multilabel import out_of_place
+from refsynth.core.spans import OUTSIDE, unfit_name
+
+SMALLER = "a smaller form of a model learns labels of whole texts"
+
+LABELS_OF_TEXTS_ONLY: Mapping[str, str] = {
+    "data.pool": "self-training labels whole texts",
+    "synthesis.augment": "a changed text loses its marks",
+    "synthesis.rounds": "a round goes where one label is taken for another",
+    "reinforce.turns": "its reward is the loss on labels of whole texts",
+    "filter.likelihood": "it asks how likely a text is under the prompt of one label",
+    "filter.influence": "it is the effect on the loss on labels of whole texts",
+    "filter.diverse": "it thins the drafts label by label",
+    "filter.weights": "they are ranks within a label",
+    "filter.targets": "a judge gives shares of the labels of a whole text",
+    "filter.smoothing": "it spreads the label of a whole text over the others",
+    "contract.p50_ms": SMALLER,
+    "contract.size_mb": SMALLER,
+    "contract.keep": SMALLER,
+    "compress.tiers": "a student learns labels of whole texts",
+    "training.mixup": "it mixes whole texts",
+    "training.adversarial": "it is written for labels of whole texts",
+    "training.rdrop": "it compares two views of a whole text",
+}
+"""Options that need labels of whole texts, and why."""
+
+WAYS = {"examples", "styles"}
+"""Ways of asking whose prompts show marks; the others ask for one label against another, or for a text in other words."""
+
+NOT_HERE = ("tfidf", "frozen", "contrastive", "head", "causal_lora", "prompt")
+"""Learners that read a text as one vector, or that answer with one label."""
+
+
+def problem_of(parts: Mapping[str, Any]) -> str | None:
+    """Return what is wrong in this respect with a configuration, by its fields, and what to do."""
+    if parts["task"] != "tokens":
+        if "crf" in parts["learners"]:
+            return f"learners: crf tags words, but task is {parts['task']}; write task: tokens, or take it out"
+        if len(parts["labels"]) < 2:
+            return f"labels: task {parts['task']} needs two or more labels; to find one kind of words in texts write task: tokens"
+        return None
+    for name in parts["labels"]:
+        if unfit_name(name) or name == OUTSIDE:
+            return (
+                f"the label '{name}' cannot stand in [words](label): found a space, a bracket, a colon or a backslash; rename it"
+            )
+    if parts["data"].train is None:
+        return "task: tokens needs labelled rows (data.train): where a label's words begin and end is not said by its name"
+    for name in NOT_HERE:
+        if name in parts["learners"]:
+            return f"learners: {name} labels whole texts, and here words are labelled; take crf or finetune"
+    for way in parts["synthesis"].ways:
+        if way not in WAYS:
+            return f"synthesis.ways: {way} is for labels of whole texts, and here words are labelled; take examples or styles"
+    return out_of_place(parts, LABELS_OF_TEXTS_ONLY, "labels of whole texts")

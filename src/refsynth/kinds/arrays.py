@@ -1,0 +1,44 @@
+"""Answers, logits and probabilities of any kind as JSON, and back; those of several texts or repeats as one array."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from refsynth.core.types import Array
+from refsynth.kinds.spans import ragged
+
+DIGITS = 6
+"""Of logits and probabilities of words, in JSON: there are many."""
+
+
+def as_json(values: Array) -> list[Any]:
+    """Return an array as lists."""
+    if values.dtype != object:
+        return list(values.tolist())
+    return [each if isinstance(each, str) else np.round(each, DIGITS).tolist() for each in values]
+
+
+def from_json(values: Sequence[Any]) -> Array:
+    """Return the array that `as_json` was given."""
+    if not len(values) or not isinstance(values[0], (str, list)):
+        return np.array(values)
+    if isinstance(values[0], str):
+        return np.array(values, object)
+    return ragged([np.array(each, float) for each in values]) if _deep(values) else np.array(values)
+
+
+def _deep(values: Sequence[Any]) -> bool:
+    return any(len(each) and isinstance(each[0], list) for each in values)
+
+
+def as_floats(values: Array) -> Array:
+    """Return numbers in double precision; an array of arrays as it is."""
+    return values if values.dtype == object else np.asarray(values, float)
+
+
+def joined(parts: Sequence[Array]) -> Array:
+    """Return the rows of several arrays as one: of [R, N, K] it is [R N, K], of R arrays [N] of arrays it is [R N]."""
+    return np.concatenate([np.asarray(part) for part in parts])

@@ -1,0 +1,89 @@
+"""What a kind of task answers, and how its answers are counted: what whoever gates, ships, evaluates or reports asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from refsynth.core.types import Array, FloatArray, IntArray, Metric
+from refsynth.metrics import PerClass
+
+
+class Choices(NamedTuple):
+    """Decisions as choices between C classes: logits or probabilities [M, C], and the right classes [M]."""
+
+    values: FloatArray
+    truth: IntArray
+
+
+class Kind(Protocol):
+    """How the answers of a kind of task are made and counted.
+
+    Answers, and the truth, are class indices [N], marks [N, K], or spans as strings [N]. Logits and probabilities are numbers
+    [N, K], or an array [N] of numbers [T, C] by text. Cuts [K] say from which value on, logit or probability, a label is said;
+    None where they are not needed or not known.
+
+    `several` tells whether a row may have several labels, `spans` whether labels are of words. `measure` names the mean of
+    `scores` over rows: what the gate compares. `least` is the fewest labels that a task has.
+    """
+
+    several: bool
+    spans: bool
+    measure: str
+    least: int
+
+    def names(self, label: str) -> tuple[str, ...]:
+        """Return the labels that an example's label stands for."""
+        ...
+
+    def group(self, label: str) -> str:
+        """Return what a draft is asked for, so that it is like an example with this label: a label, or a set of labels."""
+        ...
+
+    def truth(self, given: Sequence[str], labels: Sequence[str]) -> Array:
+        """Return the examples' labels as an array."""
+        ...
+
+    def shown(self, answer: Array, labels: Sequence[str]) -> str:
+        """Return the answer for one row as an example's label."""
+        ...
+
+    def probabilities(self, logits: Array) -> Array:
+        """Return probabilities, in the shape of the logits."""
+        ...
+
+    def cuts(self, logits: Array, truth: Array) -> FloatArray | None:
+        """Return the cuts that suit logits of rows that the model was not fitted to."""
+        ...
+
+    def decide(self, probabilities: Array, cuts: FloatArray | None = None) -> Array:
+        """Return the answers for rows of probabilities, or of logits with cuts on these."""
+        ...
+
+    def usual(self, truth: Array, n: int) -> Array:
+        """Return what a model that reads nothing says of `n` rows, having seen the truth of some."""
+        ...
+
+    def right(self, truth: Array, answers: Array) -> IntArray:
+        """Return whether each row's whole answer is right [N]."""
+        ...
+
+    def scores(self, truth: Array, answers: Array) -> FloatArray:
+        """Return each row's part in the measure [N]: the mean over rows is the measure."""
+        ...
+
+    def confidence(self, probabilities: Array, answers: Array) -> FloatArray:
+        """Return the probability of each row's whole answer [N]."""
+        ...
+
+    def choices(self, logits: Array, truth: Array) -> Choices:
+        """Return all decisions on rows of logits as choices, which a temperature is fitted to."""
+        ...
+
+    def table(self, truth: Array, answers: Array, k: int) -> PerClass:
+        """Return the figures of each of K labels."""
+        ...
+
+    def figures(self, truth: Array, answers: Array, k: int) -> tuple[Metric, ...]:
+        """Return the figures of merit with their intervals; the first is the mean of `scores`."""
+        ...

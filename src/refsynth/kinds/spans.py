@@ -1,0 +1,204 @@
+"""Entities in texts: spans of words with a label each, found by tags of all words (`core.chain`), counted as whole spans.
+
+An answer is the row's spans with numbers for labels, as `core.spans` writes them. Precision, recall and F1 are those of conlleval
+(Tjong Kim Sang and De Meulder, 2003) and seqeval: a span is right where its first and last word and its label are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from refsynth import metrics
+from refsynth.core.chain import Chain, best_path
+from refsynth.core.labelset import join_labels
+from refsynth.core.spans import Span, join_spans, spans_of, split_spans, tag_names, tags_of
+from refsynth.core.types import Array, FloatArray, IntArray, Metric
+from refsynth.kinds.kind import Choices
+from refsynth.metrics import PerClass
+
+LEAST_LOG = -700.0
+"""Below it a probability is no positive number any more."""
+
+
+class Counts(NamedTuple):
+    """Spans of each row [N]: said and right, there, said."""
+
+    hits: IntArray
+    there: IntArray
+    said: IntArray
+
+    def f1(self) -> float:
+        """Return the F1 over all rows; 0 where there are no spans and none are said."""
+        both = self.there.sum() + self.said.sum()
+        return float(2 * self.hits.sum() / both) if both else 0.0
+
+    def take(self, rows: IntArray) -> Counts:
+        """Return the counts of some rows."""
+        return Counts(self.hits[rows], self.there[rows], self.said[rows])
+
+
+class Spans:
+    """Any number of spans for each text."""
+
+    several = False
+    spans = True
+    measure = "span F1"
+    least = 1
+
+    def names(self, label: str) -> tuple[str, ...]:
+        """Return the labels of the spans, each once."""
+        return tuple(dict.fromkeys(span.label for span in split_spans(label)))
+
+    def group(self, label: str) -> str:
+        """Return the set of the spans' labels."""
+        names = sorted(self.names(label))
+        return join_labels(names, names)
+
+    def truth(self, given: Sequence[str], labels: Sequence[str]) -> Array:
+        """Return the spans, with numbers for labels [N]."""
+        number = {label: str(index) for index, label in enumerate(labels)}
+        return _strings([join_spans(Span(*place, number[label]) for *place, label in split_spans(each)) for each in given])
+
+    def shown(self, answer: Array, labels: Sequence[str]) -> str:
+        """Return a row's spans with names for labels."""
+        return join_spans(span._replace(label=labels[int(span.label)]) for span in split_spans(str(answer)))
+
+    def probabilities(self, logits: Array) -> Array:
+        """Return the softmax of each word."""
+        return ragged([metrics.softmax(np.asarray(one, float)) if len(one) else np.asarray(one) for one in logits])
+
+    def cuts(self, logits: Array, truth: Array) -> FloatArray | None:
+        """Return none: tags compete."""
+        return None
+
+    def decide(self, probabilities: Array, cuts: FloatArray | None = None) -> Array:
+        """Return the spans of the likeliest allowed path of tags of each text [N]."""
+        return _strings(
+            [join_spans(_found(best_path(_logs(one)), _k(one))) if len(one) else join_spans(()) for one in probabilities]
+        )
+
+    def usual(self, truth: Array, n: int) -> Array:
+        """Return no span for each of `n` rows."""
+        return _strings([join_spans(())] * n)
+
+    def right(self, truth: Array, answers: Array) -> IntArray:
+        """Return whether just the right spans are said [N]."""
+        return np.asarray(truth == answers, int)
+
+    def scores(self, truth: Array, answers: Array) -> FloatArray:
+        """Return each row's part in the F1 over all spans [N], by the delta method: F + (2 h - F (t + s)) / mean(t + s).
+
+        Their mean is F, since that of the second term is 0, and their spread gives its standard error.
+        """
+        counts = count(truth, answers)
+        f1, size = counts.f1(), counts.there + counts.said
+        return np.asarray(f1 + (2 * counts.hits - f1 * size) / size.mean() if size.any() else np.zeros(len(truth)))
+
+    def confidence(self, probabilities: Array, answers: Array) -> FloatArray:
+        """Return the probability of each text's path among the allowed ones [N]."""
+        return np.array(
+            [
+                Chain.of(_logs(one)).path(path_of(said, len(one), _k(one))) if len(one) else 1.0
+                for one, said in zip(probabilities, answers, strict=True)
+            ]
+        )
+
+    def choices(self, logits: Array, truth: Array) -> Choices:
+        """Return all words as choices between C tags."""
+        paths = [path_of(said, len(one), _k(one)) for one, said in zip(logits, truth, strict=True) if len(one)]
+        return Choices(np.concatenate([np.asarray(one, float) for one in logits if len(one)]), np.concatenate(paths))
+
+    def table(self, truth: Array, answers: Array, k: int) -> PerClass:
+        """Return the figures of the spans of each label."""
+        hits, there, said = (each.sum(0) for each in by_label(truth, answers, k))
+        f1 = 2 * hits / np.maximum(there + said, 1)
+        return PerClass(hits / np.maximum(said, 1), hits / np.maximum(there, 1), f1, there)
+
+    def figures(self, truth: Array, answers: Array, k: int) -> tuple[Metric, ...]:
+        """Return F1, precision and recall of spans, macro-F1 over labels, and exact match of rows."""
+        counts, labelled = count(truth, answers), by_label(truth, answers, k)
+
+        def over(name: str, figure: Callable[[Counts], float], of: Counts) -> Metric:
+            return metrics.bootstrap(name, lambda rows: figure(of.take(rows)), len(truth))
+
+        return (
+            over(self.measure, Counts.f1, counts),
+            over("precision", lambda of: float(of.hits.sum() / max(of.said.sum(), 1)), counts),
+            over("recall", lambda of: float(of.hits.sum() / max(of.there.sum(), 1)), counts),
+            over("macro-F1", _mean_f1, labelled),
+            metrics.share_interval("exact match", self.right(truth, answers)),
+        )
+
+
+def span_confidences(probabilities: Array, answers: Array) -> FloatArray:
+    """Return the probability of each span that is said, row after row [M]."""
+    found: list[float] = []
+    for one, said in zip(probabilities, answers, strict=True):
+        if spans := split_spans(said):
+            chain = Chain.of(_logs(one))
+            found += [chain.span(start, end, int(label)) for start, end, label in spans]
+    return np.array(found)
+
+
+def spans_right(truth: Array, answers: Array) -> IntArray:
+    """Return whether each span that is said is there, row after row [M]."""
+    rows = [(set(split_spans(there)), split_spans(said)) for there, said in zip(truth, answers, strict=True)]
+    return np.array([span in there for there, said in rows for span in said], int)
+
+
+def count(truth: Array, answers: Array) -> Counts:
+    """Return the spans of each row [N]."""
+    rows = [(set(split_spans(there)), set(split_spans(said))) for there, said in zip(truth, answers, strict=True)]
+    return Counts(*np.array([(len(a & b), len(a), len(b)) for a, b in rows], int).reshape(-1, 3).T)
+
+
+def by_label(truth: Array, answers: Array, k: int) -> Counts:
+    """Return the spans of each row and label [N, K]."""
+    table = np.zeros((3, len(truth), k), int)
+    for row, (there, said) in enumerate(zip(truth, answers, strict=True)):
+        a, b = set(split_spans(there)), set(split_spans(said))
+        for part, spans in enumerate((a & b, a, b)):
+            for span in spans:
+                table[part, row, int(span.label)] += 1
+    return Counts(*table)
+
+
+def _mean_f1(of: Counts) -> float:
+    """Return the mean F1 over the labels that occur in either."""
+    hits, both = of.hits.sum(0), of.there.sum(0) + of.said.sum(0)
+    return float((2 * hits[both > 0] / both[both > 0]).mean()) if both.any() else 0.0
+
+
+def path_of(said: str, n: int, k: int) -> IntArray:
+    """Return the tags of `n` words, by number [n], that an answer among K labels stands for."""
+    tags = {name: index for index, name in enumerate(tag_names([str(label) for label in range(k)]))}
+    return np.array([tags[tag] for tag in tags_of(split_spans(str(said)), n)], int)
+
+
+def _found(path: IntArray, k: int) -> list[Span]:
+    names = tag_names([str(label) for label in range(k)])
+    return spans_of([names[tag] for tag in path])
+
+
+def _logs(probabilities: FloatArray) -> FloatArray:
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(np.asarray(probabilities, float)), LEAST_LOG)
+
+
+def _k(rows: FloatArray) -> int:
+    return (rows.shape[1] - 1) // 2
+
+
+def ragged(parts: Sequence[FloatArray]) -> Array:
+    """Return an array [N] of arrays."""
+    out = np.empty(len(parts), object)
+    for place, part in enumerate(parts):
+        out[place] = part
+    return out
+
+
+def _strings(values: Sequence[str]) -> Array:
+    return np.array(values, object).reshape(-1)
