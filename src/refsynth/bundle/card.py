@@ -15,7 +15,12 @@ model = refsynth.load("path/to/this/folder")
 model.predict([{text}])   # {answer}, abstain
 ```
 or `refsynth predict path/to/this/folder texts.jsonl`."""
-_TEXT = {"classify": '"a text"', "pairs": 'refsynth.join_pair("a text", "another")', "multilabel": '"a text"', "tokens": '"a text"'}
+_TEXT = {
+    "classify": '"a text"',
+    "pairs": 'refsynth.join_pair("a text", "another")',
+    "multilabel": '"a text"',
+    "tokens": '"a text"',
+}
 _ANSWER = {
     "classify": "label, calibrated probabilities",
     "pairs": "label, calibrated probabilities",

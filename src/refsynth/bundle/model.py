@@ -26,7 +26,6 @@ from refsynth.data.text import clean
 from refsynth.models.predict import TfidfPredictor
 from refsynth.models.static import StaticPredictor
 
-
 LEAST_PROBABILITY = 1e-300
 
 

@@ -17,21 +17,23 @@ from refsynth.cli.screen import err, out, print_json
 from refsynth.core.errors import DataError, nearest
 from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import Columns
-from refsynth.core.types import FloatArray, IntArray
+from refsynth.core.types import Array
 
-FIGURES = ("accuracy", "f1_per_row", "micro_f1", "macro_f1", "exact_match")
+FIGURES = ("accuracy", "f1_per_row", "span_f1", "precision", "recall", "micro_f1", "macro_f1", "exact_match")
+TRUST = ("calibration_error", "brier", "log_loss")
 
 if TYPE_CHECKING:
     from refsynth.bundle import Manifest, Model
     from refsynth.data.io import BadRow, Row
+    from refsynth.kinds import Kind
 
 
 class Scored(NamedTuple):
     """The rows that could be scored: truth and answers of the model's kind, probabilities [N, K]; how many could not, why."""
 
-    truth: IntArray
-    probabilities: FloatArray
-    answers: IntArray
+    truth: Array
+    probabilities: Array
+    answers: Array
     left_out: Mapping[str, int]
     unknown: Mapping[str, int]
 
@@ -52,15 +54,17 @@ def evaluate(
 ) -> None:
     """Measure a bundle on labelled rows: accuracy, macro-F1, calibration, abstention, each class.
 
-    Of a bundle that gives a text any number of labels: F1 per row, micro- and macro-F1, exact match, each label. Rows that
+    Of a bundle that gives a text any number of labels: F1 per row, micro- and macro-F1, exact match, each label. Of one that
+    labels words: F1, precision and recall of whole spans, macro-F1, exact match; calibration is of the spans found. Rows that
     cannot be read or whose label the model does not know are left out and counted.
 
     Example: refsynth evaluate runs/tickets/bundle test.csv --text message --label intent
     """
     model = open_bundle(bundle, threads=threads)
     columns = Columns(text=text_column, label=label_column, pair=pair_of(model, pair_column))
-    several = model.manifest.answers.several
-    rows = read_rows(file, columns=columns, delimiter=delimiter, encoding=encoding, separator=separator if several else None)
+    kind = model.manifest.answers
+    cells, spans = separator if kind.several else None, "marked" if kind.spans else "none"
+    rows = read_rows(file, columns=columns, delimiter=delimiter, encoding=encoding, separator=cells, spans=spans)
     scored = score_rows(model, rows)
     if not len(scored.truth):
         raise _nothing(file, label_column, scored, model.labels)
@@ -82,7 +86,7 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow]) -> Scored:
     kind, labels = model.manifest.answers, model.labels
     left_out, unknown = Counter[str](unreadable=0, unlabelled=0, unknown_label=0), Counter[str]()
     given: list[str] = []
-    parts: list[FloatArray] = [np.empty((0, len(labels)))]
+    parts: list[Array] = [np.empty(0, object) if kind.spans else np.empty((0, len(labels)))]
     for chunk in chunks(rows):
         texts = []
         for row in chunk:
@@ -115,7 +119,7 @@ def measure(scored: Scored, manifest: Manifest) -> dict[str, Any]:
         "evaluated": len(truth),
         **scored.left_out,
         **{figure.name.lower().replace("-", "_").replace(" ", "_"): asdict(figure) for figure in figures},
-        **_trust(scored, several=kind.several),
+        **_trust(scored, kind),
         "threshold": threshold,
         "coverage": float(answered.mean()),
         "accuracy_answered": asdict(metrics.share_interval("accuracy", right[answered])) if answered.any() else None,
@@ -123,18 +127,22 @@ def measure(scored: Scored, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _trust(scored: Scored, *, several: bool) -> dict[str, float]:
-    """Return the calibration of the rows, or of all decisions on a row and a label."""
+def _trust(scored: Scored, kind: Kind) -> dict[str, float | None]:
+    """Return the calibration of the rows, of all decisions on a row and a label, or of all spans that were found."""
     import numpy as np
 
     from refsynth import metrics
+    from refsynth.kinds.spans import span_confidences, spans_right
 
     truth, probabilities = scored.truth, scored.probabilities
-    if several:
+    bins = None if kind.several or kind.spans else metrics.reliability(truth, probabilities)
+    if bins is None:
         truth, said = truth.ravel(), probabilities.ravel()
+        if kind.spans:
+            truth, said = spans_right(truth, scored.answers), span_confidences(probabilities, scored.answers)
+        if not len(said):
+            return dict.fromkeys(TRUST)
         probabilities, bins = np.stack([1 - said, said], 1), metrics.reliability_of(said, truth)
-    else:
-        bins = metrics.reliability(truth, probabilities)
     return {
         "calibration_error": metrics.distance(bins),
         "brier": metrics.brier(truth, probabilities),
@@ -143,11 +151,8 @@ def _trust(scored: Scored, *, several: bool) -> dict[str, float]:
 
 
 def _classes(scored: Scored, manifest: Manifest) -> list[dict[str, Any]]:
-    from refsynth import metrics
-
     truth, answers, least = scored.truth, scored.answers, manifest.calibration.thresholds
-    several, k = manifest.answers.several, len(manifest.labels)
-    table = metrics.per_label(truth, answers) if several else metrics.per_class(truth, answers, k)
+    table = manifest.answers.table(truth, answers, len(manifest.labels))
     return [
         {
             "label": label.name,
@@ -182,9 +187,10 @@ def _show(figures: Mapping[str, Any]) -> None:
     out.print(f"{figures['evaluated']:,} rows{f'; left out: {left_out}' if left_out else ''}")
     for figure in (Metric(**figures[key]) for key in FIGURES if key in figures):
         out.print(f"{figure.name:<18} {figure.percent()}")
-    out.print(f"calibration error  {100 * figures['calibration_error']:.1f}")
-    out.print(f"Brier score        {figures['brier']:.3f}")
-    out.print(f"log loss           {figures['log_loss']:.3f} nats")
+    if figures["calibration_error"] is not None:
+        out.print(f"calibration error  {100 * figures['calibration_error']:.1f}")
+        out.print(f"Brier score        {figures['brier']:.3f}")
+        out.print(f"log loss           {figures['log_loss']:.3f} nats")
     if figures["threshold"] and figures["accuracy_answered"]:
         right = Metric(**figures["accuracy_answered"]).percent()
         rest = "exact match" if "exact_match" in figures else "accuracy"
@@ -193,7 +199,7 @@ def _show(figures: Mapping[str, Any]) -> None:
         out.print("unsure on          all rows")
     table = Table("class", box=None)
     least = ("threshold",) if "threshold" in figures["classes"][0] else ()
-    for column in ("precision", "recall", "F1", *least, "rows"):
+    for column in ("precision", "recall", "F1", *least, "spans" if "span_f1" in figures else "rows"):
         table.add_column(column, justify="right")
     for row in figures["classes"]:
         shares = (f"{100 * row[key]:.1f}" for key in ("precision", "recall", "f1", *least))

@@ -22,7 +22,8 @@ from refsynth.core.sections import Columns
 
 if TYPE_CHECKING:
     from refsynth.bundle import Model
-    from refsynth.data.io import BadRow, Row
+    from refsynth.core.types import Prediction
+    from refsynth.data.io import BadRow, Row, Spans
 
 CHUNK = 256  # rows: enough for batches of like length, few enough to answer soon
 DIGITS = 6
@@ -44,14 +45,16 @@ def predict(
 
     A row that cannot be read gives {"row", "error"}; the others {"row", "label", "probabilities", "abstain", "tier"} and
     their own "id"; "tier" is what answered: int8, safe, static or exact. Of a bundle that gives a text any number of labels it is
-    "labels", a list.
+    "labels", a list; of one that labels words it is {"row", "entities", "abstain", "tier"}, each entity with "start", "end"
+    (characters of the text), "label", "confidence" and its "text".
 
     Example: refsynth predict runs/tickets/bundle new.csv --text message > labels.jsonl
     """
     model = open_bundle(bundle, threads=threads)
     tally = Tally()
     columns = Columns(text=text_column, pair=pair_of(model, pair_column))
-    rows = read_rows(file, columns=columns, delimiter=delimiter, encoding=encoding)
+    spans: Spans = "ignored" if model.manifest.answers.spans else "none"
+    rows = read_rows(file, columns=columns, delimiter=delimiter, encoding=encoding, spans=spans)
     started = time.monotonic()
     try:
         for record in records(model, rows, tally):
@@ -124,13 +127,19 @@ def warn_shift(model: Model, answered: int, n: int) -> None:
 
 
 def read_rows(
-    file: str, *, columns: Columns, delimiter: str | None, encoding: str | None, separator: str | None = None
+    file: str,
+    *,
+    columns: Columns,
+    delimiter: str | None,
+    encoding: str | None,
+    separator: str | None = None,
+    spans: Spans = "none",
 ) -> Iterator[Row | BadRow]:
     """Return the rows of a file, or of standard input where its name is `-`."""
     from refsynth.data.io import iter_rows
 
     source = sys.stdin.buffer if file == "-" else Path(file)
-    return iter_rows(source, columns=columns, delimiter=delimiter, encoding=encoding, separator=separator)
+    return iter_rows(source, columns=columns, delimiter=delimiter, encoding=encoding, separator=separator, spans=spans)
 
 
 def records(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterator[dict[str, Any]]:
@@ -162,8 +171,16 @@ def _chunk_records(model: Model, chunk: Sequence[Row | BadRow], tally: Tally) ->
         yield {
             "row": row.number,
             **({} if row.id is None else {"id": row.id}),
-            **({"label": answer.label} if answer.labels is None else {"labels": list(answer.labels)}),
-            "probabilities": {label: round(value, DIGITS) for label, value in answer.probabilities.items()},
+            **_said(answer, row.text),
             "abstain": answer.abstain,
             "tier": answer.tier,
         }
+
+
+def _said(answer: Prediction, text: str) -> dict[str, Any]:
+    """Return what was said of a text: its label, its labels, or what was found in it."""
+    if answer.entities is not None:
+        found = [{**entity._asdict(), "confidence": round(entity.confidence, DIGITS)} for entity in answer.entities]
+        return {"entities": [{**entity, "text": text[entity["start"] : entity["end"]]} for entity in found]}
+    shown = {"label": answer.label} if answer.labels is None else {"labels": list(answer.labels)}
+    return {**shown, "probabilities": {label: round(value, DIGITS) for label, value in answer.probabilities.items()}}

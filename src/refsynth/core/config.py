@@ -55,7 +55,7 @@ class RunConfig(Section):
     """A whole run."""
 
     task: TaskKind = "classify"
-    """The kind of task: one label for each text, one for each pair of texts, any number for each text, or labels of words in it."""
+    """The kind of task: one label for each text or pair of texts, any number for each text, or labels of words in it."""
     language: str = "auto"
     """`auto`, or an ISO 639-1 code such as `en` or `zh`: chooses the encoder and the text rules."""
     labels: Annotated[dict[str, str], Field(min_length=1)]

@@ -1,6 +1,6 @@
 """Entities of a text as spans of its words, as BIO tags, and as one label: `0-2:person 5-6:place`, or `(none)`.
 
-Every stage passes the label on like any other. Only who fits, decides or counts takes it apart. Places count words (`core.words`).
+Every stage passes the label on like any other; only who fits, decides or counts takes it apart. Places count words.
 """
 
 from __future__ import annotations

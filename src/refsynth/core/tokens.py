@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from refsynth.core.multilabel import out_of_place
-from refsynth.core.spans import OUTSIDE, unfit_name
+from refsynth.core.spans import unfit_name
 
 SMALLER = "a smaller form of a model learns labels of whole texts"
 
@@ -44,19 +44,25 @@ def problem_of(parts: Mapping[str, Any]) -> str | None:
         if "crf" in parts["learners"]:
             return f"learners: crf tags words, but task is {parts['task']}; write task: tokens, or take it out"
         if len(parts["labels"]) < 2:
-            return f"labels: task {parts['task']} needs two or more labels; to find one kind of words in texts write task: tokens"
+            return f"labels: task {parts['task']} needs at least 2 labels; to find one kind of words in texts write task: tokens"
         return None
-    for name in parts["labels"]:
-        if unfit_name(name) or name == OUTSIDE:
-            return (
-                f"the label '{name}' cannot stand in [words](label): found a space, a bracket, a colon or a backslash; rename it"
-            )
     if parts["data"].train is None:
         return "task: tokens needs labelled rows (data.train): where a label's words begin and end is not said by its name"
+    return _unfit(parts["labels"]) or _unable(parts) or out_of_place(parts, LABELS_OF_TEXTS_ONLY, "labels of whole texts")
+
+
+def _unfit(labels: Iterable[str]) -> str | None:
+    wrong = next((name for name in labels if unfit_name(name)), None)
+    if wrong is None:
+        return None
+    return f"the label '{wrong}' cannot stand in [words](label): found a space, a bracket, a colon or a backslash; rename it"
+
+
+def _unable(parts: Mapping[str, Any]) -> str | None:
     for name in NOT_HERE:
         if name in parts["learners"]:
             return f"learners: {name} labels whole texts, and here words are labelled; take crf or finetune"
     for way in parts["synthesis"].ways:
         if way not in WAYS:
             return f"synthesis.ways: {way} is for labels of whole texts, and here words are labelled; take examples or styles"
-    return out_of_place(parts, LABELS_OF_TEXTS_ONLY, "labels of whole texts")
+    return None

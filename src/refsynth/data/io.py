@@ -10,28 +10,20 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import IO, NamedTuple
 
-from refsynth.core.errors import DataError, nearest
-from refsynth.core.labelset import join_labels, split_labels
+from refsynth.core.errors import DataError
 from refsynth.core.marks import MarkError
-from refsynth.core.pair import join_pair
 from refsynth.core.sections import Columns
-from refsynth.core.spans import split_spans
 from refsynth.core.types import Example
-from refsynth.data.account import Reason, SkippedRow, describe_skipped, describe_thin, write_skipped
+from refsynth.data.account import SkippedRow, describe_skipped, describe_thin, write_skipped
 from refsynth.data.columns import check_columns, text_columns
-from refsynth.data.labels import as_label, as_labels
-from refsynth.data.records import Fault, Format, Record, Table, kind_of, open_table, standard_input
+from refsynth.data.judge import SHOWN, Bad, Judge, Spans, label_of, no_string, row_error, text_of
+from refsynth.data.records import Fault, Format, Record, Table, open_table, standard_input
 from refsynth.data.tagged import TOKENS, read_plain, read_tagged, text_key
 from refsynth.data.text import clean, normalise
 
-__all__ = ["BadRow", "Loaded", "Row", "SkippedRow", "iter_rows", "read_examples", "write_skipped"]
-
-_SHOWN = 12  # labels or keys in a message
-
-Spans = Literal["none", "marked", "ignored"]
-"""Whether rows have spans of words for labels, and whether these are read; a text whose marks are ignored may be a list of tokens."""
+__all__ = ["BadRow", "Loaded", "Row", "SkippedRow", "Spans", "iter_rows", "read_examples", "write_skipped"]
 
 
 @dataclass(frozen=True)
@@ -69,20 +61,6 @@ class BadRow(NamedTuple):
     message: str
 
 
-MARKS_REMEDY = (
-    "fix the row (a bracket that is no mark is written \\\\[), or run with --skip-bad-rows (rows are listed in skipped.csv)"
-)
-
-
-class _Bad(NamedTuple):
-    """Why a row is an error, and what to do; `detail` is the short form for the list of skipped rows."""
-
-    reason: Reason
-    detail: str
-    expected: str = ""
-    remedy: str = ""
-
-
 def read_examples(
     path: Path,
     *,
@@ -116,7 +94,7 @@ def read_examples(
         DataError: the file cannot be read, lacks a column, has a bad row, or has rows of too few labels.
     """
     with open_table(path, delimiter=delimiter, encoding=encoding) as table:
-        judge = _Judge(columns, labels, separator, spans)
+        judge = Judge(columns, labels, separator, spans)
         found, skipped, rows = _scan(path, table, judge, skip_bad=skip_bad)
     kept, repeated, conflicts = _resolve(found)
     skipped = sorted([*skipped, *repeated], key=lambda row: row.row)
@@ -130,7 +108,7 @@ def read_examples(
     )
 
 
-def _scan(path: Path, table: Table, judge: _Judge, *, skip_bad: bool) -> tuple[list[Example], list[SkippedRow], int]:
+def _scan(path: Path, table: Table, judge: Judge, *, skip_bad: bool) -> tuple[list[Example], list[SkippedRow], int]:
     """Return the usable rows of an open table, the others, and the number of all."""
     if table.columns is not None:
         judge.check(path, table.columns, table.delimiter)
@@ -146,123 +124,12 @@ def _scan(path: Path, table: Table, judge: _Judge, *, skip_bad: bool) -> tuple[l
         if isinstance(verdict, Example):
             found.append(verdict)
             continue
-        if isinstance(verdict, _Bad) and not skip_bad:
-            raise _row_error(path, record, verdict)
+        if isinstance(verdict, Bad) and not skip_bad:
+            raise row_error(path, record, verdict)
         skipped.append(SkippedRow(record.row, verdict.reason, verdict.detail))
     if keys:  # what JSONL rows are called is known only now
         judge.check(path, sorted(keys), "")
     return found, skipped, rows
-
-
-@dataclass
-class _Judge:
-    """Tells what a row of a labelled file is; counts the rows with marks that were widened to whole words."""
-
-    columns: Columns
-    labels: Collection[str]
-    separator: str | None
-    spans: Spans
-    widened: int = 0
-
-    def names(self, label: str) -> Sequence[str]:
-        """Return the labels that a label stands for."""
-        if self.spans != "none":
-            return [span.label for span in split_spans(label)]
-        return (label,) if self.separator is None else split_labels(label)
-
-    def check(self, path: Path, found: Sequence[str], delimiter: str) -> None:
-        """Refuse a table that lacks a column."""
-        if self.spans == "none":
-            check_columns(path, found, self.columns, delimiter=delimiter)
-        elif TOKENS not in found:
-            check_columns(path, found, self.columns, labelled=False, delimiter=delimiter)
-
-    def notes(self) -> list[str]:
-        """Return a sentence about widened marks, if there are any."""
-        if not self.widened:
-            return []
-        return [
-            f"{self.widened} {'rows have marks' if self.widened > 1 else 'row has a mark'} that end inside a word: it counts whole"
-        ]
-
-    def __call__(self, record: Record | Fault) -> Example | SkippedRow | _Bad:
-        """Return a row as an example, as one to leave out, or as an error."""
-        if isinstance(record, Fault):
-            return _Bad("malformed", record.message)
-        if trouble := self._no_text(record):
-            return trouble
-        if self.spans != "none":
-            return self._tagged(record)
-        text, label = _text_of(record, self.columns), _label_of(record, self.columns, self.separator)
-        if label is None:
-            several = "" if self.separator is None else " nor a list"
-            return _Bad("malformed", f"'{self.columns.label}' is neither a string nor a number{several}")
-        if not text:
-            return SkippedRow(record.row, "empty text", "")
-        if not label:
-            return SkippedRow(record.row, "no label", "")
-        if unknown := next((name for name in self.names(label) if name not in self.labels), None):
-            return _unknown(unknown, self.labels)
-        return Example(
-            f"row-{record.row}", text, label if self.separator is None else join_labels(self.names(label), list(self.labels))
-        )
-
-    def _no_text(self, record: Record) -> _Bad | None:
-        for name in text_columns(self.columns):
-            value = record.values.get(name)
-            if value is not None and not isinstance(value, str) and not (self.spans != "none" and isinstance(value, list)):
-                return _Bad("malformed", _no_string(name, value))
-            if (
-                isinstance(value, str) and "\0" in value
-            ):  # a sign of damage or of another encoding, not something that a person wrote
-                remedy = "name the encoding (data.encoding) or fix the row"
-                return _Bad("malformed", f"'{name}' holds NUL bytes", "expected text", remedy)
-        return None
-
-    def _tagged(self, record: Record) -> Example | SkippedRow | _Bad:
-        if not record.values.get(text_key(record.values, self.columns)):
-            return SkippedRow(record.row, "empty text", "")
-        try:
-            row = read_tagged(record.values, self.columns)
-        except MarkError as error:
-            return _Bad("malformed", str(error), remedy=MARKS_REMEDY)
-        if not row.text:
-            return SkippedRow(record.row, "empty text", "")
-        if row.label is None:
-            return SkippedRow(record.row, "no label", "")
-        if unknown := next((name for name in self.names(row.label) if name not in self.labels), None):
-            return _unknown(unknown, self.labels)
-        self.widened += bool(row.widened)
-        return Example(f"row-{record.row}", row.text, row.label)
-
-
-def _text_of(record: Record, columns: Columns) -> str:
-    """Return the text, cleaned, or the pair as one; empty where one is missing."""
-    halves = [clean(record.values.get(name) or "") for name in text_columns(columns)]
-    return "" if not all(halves) else halves[0] if len(halves) == 1 else join_pair(*halves)
-
-
-def _no_string(name: str, value: object) -> str:
-    return f"'{name}' is a JSON {kind_of(value)}, expected a string"
-
-
-def _label_of(record: Record, columns: Columns, separator: str | None) -> str | None:
-    value = record.values.get(columns.label)
-    return as_label(value) if separator is None else as_labels(value, separator)
-
-
-def _unknown(label: str, labels: Collection[str]) -> _Bad:
-    known = list(labels)
-    shown = ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
-    name = label if len(label) <= 80 else label[:77] + "..."
-    remedy = f"{nearest(label, known)} Fix the row, add the label, or run with --skip-bad-rows (rows are listed in skipped.csv)"
-    return _Bad("unknown label", f"label '{name}' is not in task.yaml", f"labels there: {shown} ({len(known)})", remedy.strip())
-
-
-def _row_error(path: Path, record: Record | Fault, bad: _Bad) -> DataError:
-    where = f" (line {record.line} of the file)" if record.line not in (None, record.row) else ""
-    remedy = bad.remedy or "fix the row, or run with --skip-bad-rows (rows are listed in skipped.csv)"
-    return DataError(f"{path} row {record.row}: {bad.detail}{where}", expected=bad.expected, remedy=remedy)
 
 
 def _resolve(examples: Sequence[Example]) -> tuple[list[Example], list[SkippedRow], list[tuple[int, ...]]]:
@@ -350,8 +217,8 @@ def _rows(table: Table, columns: Columns, separator: str | None, spans: Spans) -
 
 
 def _labelled(record: Record, columns: Columns, separator: str | None) -> Row:
-    label = _label_of(record, columns, separator) if columns.label in record.values else None
-    return Row(record.row, _text_of(record, columns), _own_id(record), label or None)
+    label = label_of(record, columns, separator) if columns.label in record.values else None
+    return Row(record.row, text_of(record, columns), _own_id(record), label or None)
 
 
 def _spanned(record: Record, columns: Columns, spans: Spans) -> Row | BadRow:
@@ -376,9 +243,9 @@ def _unreadable(record: Record, columns: Columns, *, tokens: bool) -> str | None
         if tokens and isinstance(value, list):
             continue
         if name not in record.values:
-            return f"no key '{name}'; keys there: {', '.join(list(record.values)[:_SHOWN])}"
+            return f"no key '{name}'; keys there: {', '.join(list(record.values)[:SHOWN])}"
         if value is not None and not isinstance(value, str):
-            return _no_string(name, value)
+            return no_string(name, value)
         if not clean(value or ""):
             return "empty text"
     return None

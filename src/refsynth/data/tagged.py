@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from refsynth.core.marks import MarkError, Place, read_marks, spans_in, write_marks
 from refsynth.core.sections import Columns
-from refsynth.core.spans import OUTSIDE, Span, join_spans, spans_of
+from refsynth.core.spans import OUTSIDE, join_spans, spans_of
 from refsynth.core.words import unspaced
 from refsynth.data.text import clean
 
@@ -103,13 +103,13 @@ def _of_places(text: str, places: Sequence[Any]) -> TaggedRow:
             raise MarkError(f"the spans {before.start}-{before.end} and {after.start}-{after.end} overlap")
     marked = read_marks(clean(write_marks(text, [place._replace(label=str(n)) for n, place in enumerate(found)])))
     spans, widened = spans_in(marked.text, marked.places)
-    return TaggedRow(clean(marked.text), join_spans(Span(*place, found[int(n)].label) for *place, n in spans), widened)
+    named = (span._replace(label=found[int(span.label)].label) for span in spans)
+    return TaggedRow(clean(marked.text), join_spans(named), widened)
 
 
 def _place(value: Any, size: int) -> Place:
-    parts = [value.get(key) for key in ("start", "end", "label")] if isinstance(value, dict) else value
-    kinds = [type(part) for part in parts] if isinstance(parts, (list, tuple)) else []
-    if kinds != [int, int, str]:
+    parts: Any = [value.get(key) for key in ("start", "end", "label")] if isinstance(value, dict) else value
+    if not isinstance(parts, (list, tuple)) or [type(part) for part in parts] != [int, int, str]:
         raise MarkError('a span is neither [start, end, "label"] nor {"start", "end", "label"}, in characters')
     start, end, label = parts
     if not 0 <= start < end <= size:

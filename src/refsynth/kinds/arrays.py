@@ -39,6 +39,6 @@ def as_floats(values: Array) -> Array:
     return values if values.dtype == object else np.asarray(values, float)
 
 
-def joined(parts: Sequence[Array]) -> Array:
+def joined(parts: Sequence[Array] | Array) -> Array:
     """Return the rows of several arrays as one: of [R, N, K] it is [R N, K], of R arrays [N] of arrays it is [R N]."""
     return np.concatenate([np.asarray(part) for part in parts])

@@ -60,7 +60,7 @@ class Spans:
     def truth(self, given: Sequence[str], labels: Sequence[str]) -> Array:
         """Return the spans, with numbers for labels [N]."""
         number = {label: str(index) for index, label in enumerate(labels)}
-        return _strings([join_spans(Span(*place, number[label]) for *place, label in split_spans(each)) for each in given])
+        return _strings([join_spans(span._replace(label=number[span.label]) for span in split_spans(each)) for each in given])
 
     def shown(self, answer: Array, labels: Sequence[str]) -> str:
         """Return a row's spans with names for labels."""
@@ -185,11 +185,11 @@ def _found(path: IntArray, k: int) -> list[Span]:
 
 def _logs(probabilities: FloatArray) -> FloatArray:
     with np.errstate(divide="ignore"):
-        return np.maximum(np.log(np.asarray(probabilities, float)), LEAST_LOG)
+        return np.asarray(np.maximum(np.log(np.asarray(probabilities, float)), LEAST_LOG))
 
 
 def _k(rows: FloatArray) -> int:
-    return (rows.shape[1] - 1) // 2
+    return int(rows.shape[1] - 1) // 2
 
 
 def ragged(parts: Sequence[FloatArray]) -> Array:

@@ -1,7 +1,7 @@
 """A linear-chain CRF over features of words, as data: no more than the base install has is needed to use one.
 
-What it says of a word are the logarithms of its marginal probabilities over all allowed paths (Lafferty et al., 2001), so that it is
-read like any other tagger. Knows nothing of how it is fitted.
+What it says of a word are the logarithms of its marginal probabilities over all allowed paths (Lafferty et al., 2001), so that it
+is read like any other tagger. Knows nothing of how it is fitted.
 """
 
 from __future__ import annotations

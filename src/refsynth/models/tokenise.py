@@ -32,7 +32,7 @@ def split_words(text: str) -> list[str]:
 
 
 def pieces_of(ids: Sequence[int], word_ids: Sequence[int | None], n: int, *, pad: int) -> Pieces:
-    """Return where the words are among the tokens, `word_ids` [T] being the word of each; a word that was cut off is not there."""
+    """Return where words are among tokens, `word_ids` [T] being the word of each; one that was cut off is not there."""
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     for place, word in enumerate(word_ids):

@@ -34,8 +34,8 @@ class TestResult:
     """What each system said of the test rows.
 
     `predicted` maps a system (`majority`, a candidate's name, `shipped`) to answers as the task's `Kind` has them;
-    `probabilities` are the bundle's. `leaked` are ids of drafts that resemble a test row; `unusable` counts rows by why they could
-    not be measured.
+    `probabilities` are the bundle's. `leaked` are ids of drafts that resemble a test row; `unusable` counts rows by why they
+    could not be measured.
     """
 
     truth: Array
@@ -97,8 +97,10 @@ def evaluate_test(
 def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> tuple[list[str], list[str], dict[str, int]]:
     texts, given, unusable = [], [], Counter[str]()
     spans: Spans = "marked" if kind.spans else "none"
-    read = {"columns": data.columns, "delimiter": data.delimiter, "encoding": data.encoding, "separator": data.separator}
-    for row in iter_rows(path, **read, spans=spans):
+    rows = iter_rows(
+        path, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding, separator=data.separator, spans=spans
+    )
+    for row in rows:
         if isinstance(row, BadRow):
             unusable["an unreadable row"] += 1
         elif row.label is None or not set(kind.names(row.label)) <= set(labels):

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 import refsynth
 from refsynth.bundle.model import load
 from refsynth.core.run import write_atomic

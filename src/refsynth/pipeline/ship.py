@@ -49,7 +49,7 @@ class Calibrated:
 
 
 def calibrate(held: HeldOut | None, said: Array | None) -> Calibrated:
-    """Fit temperature, threshold and cuts to what the model said of rows that were held out, logits [R, N, K], of spans [R, N]."""
+    """Fit temperature, threshold and cuts to what the model said of rows that were held out, logits."""
     if held is None or said is None:
         return Calibrated(1.0, None)
     kind, logits, truth = held.kind, joined(said), joined([held.truth] * len(said))

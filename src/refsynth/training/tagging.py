@@ -1,7 +1,7 @@
 """What fine-tuning minimises where words are labelled: weighted cross-entropy over all words that the encoder reads.
 
-A row counts by its words: a step of rows with M_i words minimises sum_i w_i sum_t l_it / (n W T), T being the mean number of words
-of all rows and W their mean weight, so that words, not rows, count alike.
+A step of n rows minimises sum_i w_i sum_t l_it / (n W T), T being the mean number of words of all rows and W their mean weight:
+words, not rows, count alike.
 """
 
 from __future__ import annotations

@@ -1,0 +1,157 @@
+"""What a row of a labelled file is: an example, a row to leave out, or an error with its remedy.
+
+Rows of all kinds of task; which columns hold what, and how labels stand in them, is said when a `Judge` is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from refsynth.core.errors import DataError, nearest
+from refsynth.core.labelset import join_labels, split_labels
+from refsynth.core.marks import MarkError
+from refsynth.core.pair import join_pair
+from refsynth.core.sections import Columns
+from refsynth.core.spans import split_spans
+from refsynth.core.types import Example
+from refsynth.data.account import Reason, SkippedRow
+from refsynth.data.columns import check_columns, text_columns
+from refsynth.data.labels import as_label, as_labels
+from refsynth.data.records import Fault, Record, kind_of
+from refsynth.data.tagged import TOKENS, read_tagged, text_key
+from refsynth.data.text import clean
+
+SHOWN = 12
+"""Labels or keys in a message."""
+
+Spans = Literal["none", "marked", "ignored"]
+"""Whether rows have spans of words for labels, and whether these are read. Such a text may be a list of tokens."""
+
+
+MARKS_REMEDY = (
+    "fix the row (a bracket that is no mark is written \\[), or run with --skip-bad-rows (rows are listed in skipped.csv)"
+)
+
+
+class Bad(NamedTuple):
+    """Why a row is an error, and what to do; `detail` is the short form for the list of skipped rows."""
+
+    reason: Reason
+    detail: str
+    expected: str = ""
+    remedy: str = ""
+
+
+@dataclass
+class Judge:
+    """Tells what a row of a labelled file is; counts the rows with marks that were widened to whole words."""
+
+    columns: Columns
+    labels: Collection[str]
+    separator: str | None
+    spans: Spans
+    widened: int = 0
+
+    def names(self, label: str) -> Sequence[str]:
+        """Return the labels that a label stands for."""
+        if self.spans != "none":
+            return [span.label for span in split_spans(label)]
+        return (label,) if self.separator is None else split_labels(label)
+
+    def check(self, path: Path, found: Sequence[str], delimiter: str) -> None:
+        """Refuse a table that lacks a column."""
+        if self.spans == "none":
+            check_columns(path, found, self.columns, delimiter=delimiter)
+        elif TOKENS not in found:
+            check_columns(path, found, self.columns, labelled=False, delimiter=delimiter)
+
+    def notes(self) -> list[str]:
+        """Return a sentence about widened marks, if there are any."""
+        if not self.widened:
+            return []
+        return [f"{self.widened} {'rows have' if self.widened > 1 else 'row has'} marks that end inside a word: it counts whole"]
+
+    def __call__(self, record: Record | Fault) -> Example | SkippedRow | Bad:
+        """Return a row as an example, as one to leave out, or as an error."""
+        if isinstance(record, Fault):
+            return Bad("malformed", record.message)
+        if trouble := self._no_text(record):
+            return trouble
+        if self.spans != "none":
+            return self._tagged(record)
+        text, label = text_of(record, self.columns), label_of(record, self.columns, self.separator)
+        if label is None:
+            several = "" if self.separator is None else " nor a list"
+            return Bad("malformed", f"'{self.columns.label}' is neither a string nor a number{several}")
+        if not text:
+            return SkippedRow(record.row, "empty text", "")
+        if not label:
+            return SkippedRow(record.row, "no label", "")
+        if unknown := next((name for name in self.names(label) if name not in self.labels), None):
+            return _unknown(unknown, self.labels)
+        return Example(
+            f"row-{record.row}", text, label if self.separator is None else join_labels(self.names(label), list(self.labels))
+        )
+
+    def _no_text(self, record: Record) -> Bad | None:
+        for name in text_columns(self.columns):
+            value = record.values.get(name)
+            if value is not None and not isinstance(value, str) and not (self.spans != "none" and isinstance(value, list)):
+                return Bad("malformed", no_string(name, value))
+            if (
+                isinstance(value, str) and "\0" in value
+            ):  # a sign of damage or of another encoding, not something that a person wrote
+                remedy = "name the encoding (data.encoding) or fix the row"
+                return Bad("malformed", f"'{name}' holds NUL bytes", "expected text", remedy)
+        return None
+
+    def _tagged(self, record: Record) -> Example | SkippedRow | Bad:
+        if not record.values.get(text_key(record.values, self.columns)):
+            return SkippedRow(record.row, "empty text", "")
+        try:
+            row = read_tagged(record.values, self.columns)
+        except MarkError as error:
+            return Bad("malformed", str(error), remedy=MARKS_REMEDY)
+        if not row.text:
+            return SkippedRow(record.row, "empty text", "")
+        if row.label is None:
+            return SkippedRow(record.row, "no label", "")
+        if unknown := next((name for name in self.names(row.label) if name not in self.labels), None):
+            return _unknown(unknown, self.labels)
+        self.widened += bool(row.widened)
+        return Example(f"row-{record.row}", row.text, row.label)
+
+
+def text_of(record: Record, columns: Columns) -> str:
+    """Return the text, cleaned, or the pair as one; empty where one is missing."""
+    halves = [clean(record.values.get(name) or "") for name in text_columns(columns)]
+    return "" if not all(halves) else halves[0] if len(halves) == 1 else join_pair(*halves)
+
+
+def no_string(name: str, value: object) -> str:
+    """Return what is wrong with a value that should be a text."""
+    return f"'{name}' is a JSON {kind_of(value)}, expected a string"
+
+
+def label_of(record: Record, columns: Columns, separator: str | None) -> str | None:
+    """Return the label or the set of labels: empty where nothing stands, None where it cannot be one."""
+    value = record.values.get(columns.label)
+    return as_label(value) if separator is None else as_labels(value, separator)
+
+
+def _unknown(label: str, labels: Collection[str]) -> Bad:
+    known = list(labels)
+    shown = ", ".join(known[:SHOWN]) + (", ..." if len(known) > SHOWN else "")
+    name = label if len(label) <= 80 else label[:77] + "..."
+    remedy = f"{nearest(label, known)} Fix the row, add the label, or run with --skip-bad-rows (rows are listed in skipped.csv)"
+    return Bad("unknown label", f"label '{name}' is not in task.yaml", f"labels there: {shown} ({len(known)})", remedy.strip())
+
+
+def row_error(path: Path, record: Record | Fault, bad: Bad) -> DataError:
+    """Return the error of a row with its place."""
+    where = f" (line {record.line} of the file)" if record.line not in (None, record.row) else ""
+    remedy = bad.remedy or "fix the row, or run with --skip-bad-rows (rows are listed in skipped.csv)"
+    return DataError(f"{path} row {record.row}: {bad.detail}{where}", expected=bad.expected, remedy=remedy)
