@@ -14,7 +14,7 @@ from refsynth.core.pair import DIVIDER
 
 @dataclass(frozen=True)
 class Task:
-    """A task of one label for each text or pair of texts, or of any number for each. `config` is the tree it came from."""
+    """A task of one label for each text or pair of texts, of any number, or of its words. `config` is the tree it came from."""
 
     labels: tuple[str, ...]
     descriptions: Mapping[str, str]
@@ -46,7 +46,9 @@ class Task:
 
     @property
     def meanings(self) -> Mapping[str, str]:
-        """Each label with what a prompt says of its texts: what it means, and of pairs also how they are written."""
+        """Each label with what a prompt says of its texts: what it means, and of pairs and of marks also how they are written."""
+        if self.config.task == "tokens":
+            return {label: f"[...]({label}) marks {meaning}" for label, meaning in self.descriptions.items()}
         if self.config.task != "pairs":
             return self.descriptions
         form = f"two texts stand side by side with {DIVIDER} between them, and"

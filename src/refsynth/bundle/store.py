@@ -67,8 +67,9 @@ class StaticTier:
 class Contents:
     """All that goes into a bundle.
 
-    `labels` maps each of K labels, in their order, to its description. `features` is the exported
-    encoder, the vocabularies of TF-IDF, the features of a CRF, or the tokenizer of a static model. With `first`, which needs an encoder, the bundle is a cascade.
+    `labels` maps each of K labels, in their order, to its description. `features` is the exported encoder, the vocabularies of
+    TF-IDF, the features of a CRF, or the tokenizer of a static model. With `first`, which needs an encoder, the bundle is a
+    cascade.
     `reference` is the same model in fp32, as it was evaluated: the golden outputs are its answers.
     `data` and `limits` are sentences for the model card.
     """

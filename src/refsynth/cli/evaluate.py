@@ -24,7 +24,7 @@ TRUST = ("calibration_error", "brier", "log_loss")
 
 if TYPE_CHECKING:
     from refsynth.bundle import Manifest, Model
-    from refsynth.data.io import BadRow, Row
+    from refsynth.data.io import BadRow, Row, Spans
     from refsynth.kinds import Kind
 
 
@@ -63,7 +63,8 @@ def evaluate(
     model = open_bundle(bundle, threads=threads)
     columns = Columns(text=text_column, label=label_column, pair=pair_of(model, pair_column))
     kind = model.manifest.answers
-    cells, spans = separator if kind.several else None, "marked" if kind.spans else "none"
+    spans: Spans = "marked" if kind.spans else "none"
+    cells = separator if kind.several else None
     rows = read_rows(file, columns=columns, delimiter=delimiter, encoding=encoding, separator=cells, spans=spans)
     scored = score_rows(model, rows)
     if not len(scored.truth):

@@ -7,6 +7,7 @@ import platform
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from refsynth.evaluation import origins
 from refsynth.metrics import bootstrap
 from refsynth.pipeline.candidates import safe_for
 from refsynth.pipeline.finished import Finished
+from refsynth.pipeline.marked import with_marks
 from refsynth.pipeline.policies import Curve
 from refsynth.pipeline.rounds import Round
 from refsynth.pipeline.rows import Rows
@@ -44,6 +46,8 @@ def drafts_of(finished: Finished) -> origins.Drafts:
     judged = [draft for draft in generated if "agreement" in draft.scores]
     agrees = np.array([draft.scores["agreement"] > 0.5 for draft in judged], float)
     named = (("kept drafts", [d.example.text for d in chosen]), ("seed rows", [e.text for e in final.real]))
+    if finished.learned.rows.kind.spans:
+        best, worst, rejected = ([replace(d, example=with_marks(d.example)) for d in some] for some in (best, worst, rejected))
     shown = {row for d in (*best, *worst, *rejected) if d.example.provenance for row in d.example.provenance.shown}
     return origins.Drafts(
         reference=written.reference,

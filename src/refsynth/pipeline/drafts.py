@@ -11,6 +11,7 @@ from refsynth.core.protocols import Augmenter, Generator
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.types import Draft, Example, Prompt
 from refsynth.pipeline.author import Author, Composed, compose
+from refsynth.pipeline.marked import without_marks
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.wanted import meanings_of, wanted
@@ -89,6 +90,9 @@ def write_drafts(
             composed = compose(
                 authors, number, meanings, folder.path, language=rows.language, seed=seed, focus=focus, progress=progress
             )
+        if rows.kind.spans:
+            unmarked, broken = without_marks(composed.drafts, task.labels)
+            composed = composed._replace(drafts=unmarked, rejected={**composed.rejected, **broken})
         augmented = augment_rows(rows.examples, augmenters, copies=task.config.synthesis.copies, seed=task.config.seed)
         _store(out, composed, augmented, [augmenter.name for augmenter in augmenters])
         if composed.stopped:

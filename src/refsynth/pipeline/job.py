@@ -22,6 +22,7 @@ from refsynth.pipeline.encoder import prepare_encoder
 from refsynth.pipeline.gate import HeldOut, hold_out
 from refsynth.pipeline.judged import judge_drafts
 from refsynth.pipeline.lesson import Lesson, halves
+from refsynth.pipeline.marked import shown_rows
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.policies import Curve, teach
 from refsynth.pipeline.pool import Parted, TextPool, part, read_pool
@@ -73,8 +74,9 @@ class Job:
     @cached_property
     def taught(self) -> tuple[tuple[Author, ...], tuple[Curve, ...]]:
         """The authors, and the curves of those that were reinforced; without reinforcement the reference as it comes."""
-        plain = Author("", "", self.generator, self.task.config.synthesis, self.rows.examples, self.rows.folds)
         config = self.task.config
+        shown = shown_rows(self.rows.examples) if self.rows.kind.spans else self.rows.examples
+        plain = Author("", "", self.generator, config.synthesis, shown, self.rows.folds)
         if not (config.reinforce.turns and config.synthesis.drafts and can_write(self.task, self.rows.language)):
             return (plain,), ()
         parts = halves(self.rows)

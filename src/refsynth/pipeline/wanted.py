@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from refsynth.core.labelset import NONE, split_labels
 from refsynth.pipeline.rows import Rows
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.task import Task
@@ -29,6 +30,8 @@ def wanted(task: Task, rows: Rows, focus: Focus = ANYWHERE) -> Wanted:
 
     Of a set in proportion to the rows that have just this set, and one more: heads of each label learn from how frequent it is.
     """
+    if rows.kind.spans:
+        return _of_spans(task, rows)
     if not rows.kind.several:
         return Wanted(task.meanings, focus)
     found = Counter(example.label for example in rows.examples)
@@ -36,6 +39,16 @@ def wanted(task: Task, rows: Rows, focus: Focus = ANYWHERE) -> Wanted:
     sets = [label for label, _ in found.most_common() if label not in task.labels][:room]
     named = meanings_of(task, rows, (*task.labels, *sets))
     return Wanted(named, Focus(need={label: 1.0 + found[label] for label in named}))
+
+
+def _of_spans(task: Task, rows: Rows) -> Wanted:
+    """Return the sets of labels that occur together, in proportion to their rows: only what is shown with marks is marked."""
+    found = Counter(rows.kind.group(example.label) for example in rows.examples)
+    del found[NONE]
+    sets = found.most_common(max(1, task.config.synthesis.drafts // LEAST_DRAFTS))
+    also = _AND.get(rows.language, ", and ")
+    named = {each: also.join(task.meanings[name] for name in split_labels(each)) for each, _ in sets}
+    return Wanted(named, Focus(need={each: float(count) for each, count in sets}))
 
 
 def meanings_of(task: Task, rows: Rows, labels: Iterable[str]) -> dict[str, str]:
