@@ -1,7 +1,7 @@
-"""Other kinds of task: what ships against TF-IDF and plain full fine-tuning, for several labels a text and for pairs of texts.
+"""Other kinds of task: what ships against plain systems, for several labels a text, pairs of texts, and labels of words.
 
 The plain systems are what their user would have without this package: one fit to all labelled rows, and of several labels those
-that are as likely as not.
+that are as likely as not. They are TF-IDF, or a CRF where words are labelled, and full fine-tuning.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from refsynth.bench.ours import run_ours
 from refsynth.bench.sets import Sample
 from refsynth.core.config import PAIR_COLUMN, RunConfig
 from refsynth.core.errors import InputError
-from refsynth.core.labelset import join_labels
+from refsynth.core.labelset import NONE, join_labels
 from refsynth.core.pair import join_pair
 from refsynth.core.run import derive_seed
-from refsynth.core.sections import LearnerName, TaskKind
+from refsynth.core.sections import Columns, LearnerName, TaskKind
 from refsynth.core.types import Example
+from refsynth.data.tagged import read_tagged
 from refsynth.data.text import clean
 from refsynth.kinds import KINDS, given_labels
 from refsynth.models.catalog import encoder_for
@@ -33,12 +34,18 @@ from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.job import MAX_TOKENS
 from refsynth.task import Task
 
-SETS: Mapping[str, TaskKind] = {"nlupp_banking": "multilabel", "snli_counterfactual": "pairs"}
+SETS: Mapping[str, TaskKind] = {"nlupp_banking": "multilabel", "snli_counterfactual": "pairs", "wnut17": "tokens"}
 SIZES = (500, 0)
 """Labelled rows; 0 for all there are."""
 
 QUICK, QUICK_TEST, TEST_ROWS = 100, 200, 1000
-PLAIN: tuple[LearnerName, ...] = ("tfidf", "finetune")
+PLAIN: Mapping[TaskKind, tuple[LearnerName, ...]] = {
+    "multilabel": ("tfidf", "finetune"),
+    "pairs": ("tfidf", "finetune"),
+    "tokens": ("crf", "finetune"),
+}
+ALL_O = "all O"
+"""The system that finds nothing, where words are labelled."""
 LESS: Mapping[str, Any] = {"synthesis": {"drafts": 100}, "gate": {"folds": 2}}
 """Of a run, with --quick."""
 
@@ -57,6 +64,8 @@ CHECKS = (
     Check("nlupp_banking", "finetune", 0.0, 3.0),
     Check("snli_counterfactual", "tfidf", 0.0, 5.0),
     Check("snli_counterfactual", "finetune", -1.0, 0.0),
+    Check("wnut17", "crf", 0.0, 10.0),
+    Check("wnut17", "finetune", -2.0, 0.0),
 )
 
 
@@ -97,7 +106,7 @@ def draw(data: Path, name: str, size: int, *, seed: int, test_rows: int) -> Samp
     Raises:
         InputError: the data set is not there.
     """
-    folder, keys = data / name, ("text", PAIR_COLUMN, "label")
+    folder, keys = data / name, ("text", PAIR_COLUMN, "label", "tokens", "tags")
     if not (folder / "train.jsonl").is_file():
         raise InputError(f"{folder}: no such data set", remedy="name the folder of data sets with --data")
     train, test = (_rows(folder / file, keys) for file in ("train.jsonl", "test.jsonl"))
@@ -118,7 +127,9 @@ def _systems(sample: Sample, name: str, seed: int, less: Mapping[str, Any]) -> d
     def plain(learner: LearnerName) -> Callable[[], Cell]:
         return lambda: _plain(sample, kind, learner, seed)
 
-    return {learner: plain(learner) for learner in PLAIN} | {SHIPPED: lambda: _shipped(sample, name, kind, seed, less)}
+    systems = {learner: plain(learner) for learner in PLAIN[kind]}
+    shipped: dict[str, Callable[[], Cell]] = {SHIPPED: lambda: _shipped(sample, name, kind, seed, less)}
+    return ({ALL_O: lambda: _all_o(sample, kind)} if KINDS[kind].spans else {}) | systems | shipped
 
 
 def _plain(sample: Sample, task: TaskKind, learner: LearnerName, seed: int) -> Cell:
@@ -133,7 +144,16 @@ def _plain(sample: Sample, task: TaskKind, learner: LearnerName, seed: int) -> C
     return _cell(task, kind.truth(given_labels(test), labels), answers, len(labels), time.monotonic() - started)
 
 
+def _all_o(sample: Sample, task: TaskKind) -> Cell:
+    kind, labels = KINDS[task], tuple(sample.labels)
+    truth = kind.truth(given_labels(_examples(sample.test, task, labels)), labels)
+    return _cell(task, truth, kind.usual(truth, len(truth)), len(labels), 0.0)
+
+
 def _examples(rows: Sequence[Mapping[str, Any]], task: TaskKind, labels: Sequence[str]) -> list[Example]:
+    if task == "tokens":
+        read = [read_tagged(row, Columns()) for row in rows]
+        return [Example(f"row-{i}", row.text, row.label or NONE) for i, row in enumerate(read)]
     texts = [join_pair(clean(row["text"]), clean(row[PAIR_COLUMN])) if task == "pairs" else clean(row["text"]) for row in rows]
     named = [join_labels(row["label"], labels) if task == "multilabel" else row["label"] for row in rows]
     return [Example(f"row-{i}", text, label) for i, (text, label) in enumerate(zip(texts, named, strict=True))]
@@ -164,7 +184,11 @@ def outcome(cells: Cells) -> dict[str, Any]:
     checks = []
     for name in SETS:
         for train in sorted({one["train"] for one in cells.find(set=name)}):
-            lines += [_line(name, train, found) for system in (*PLAIN, SHIPPED) if (found := _of(cells, name, train, system))]
+            lines += [
+                _line(name, train, found)
+                for system in (ALL_O, *PLAIN[SETS[name]], SHIPPED)
+                if (found := _of(cells, name, train, system))
+            ]
             checks += [_checked(check, cells, train) for check in CHECKS if check.name == name]
     return {"name": "kinds", "machine": machine(), "rows": cells.rows, "checks": checks, "table": "\n".join(lines)}
 

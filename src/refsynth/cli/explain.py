@@ -49,6 +49,11 @@ def explained(model: Model, text: str, label: str | None, *, top: int) -> dict[s
     """
     from refsynth.serve.explain import of_spans, of_terms, spans, strongest, without
 
+    if model.manifest.answers.spans:
+        raise InputError(
+            "the bundle labels words in texts: why a part has its label cannot be said",
+            remedy="refsynth predict shows what it finds, each with its confidence",
+        )
     if model.manifest.task == "pairs" and split_pair(text) is None:
         raise InputError("the text is one text, and the bundle labels pairs", expected=f"two texts with {DIVIDER} between them")
     if label is not None and label not in model.labels:

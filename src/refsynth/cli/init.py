@@ -19,7 +19,7 @@ from refsynth.core.run import write_atomic
 from refsynth.core.sections import Columns, TaskKind
 from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import Loaded, read_examples
-from refsynth.data.sniff import Sniffed, sniff
+from refsynth.data.sniff import Sniffed, sniff, sniff_tagged
 
 _NO_DATA = """\
 # data:                   # no labelled rows yet: the descriptions above are all there is
@@ -29,6 +29,7 @@ UNITS: Mapping[TaskKind, str] = {
     "classify": "one label for each text",
     "pairs": "one label for each pair of texts",
     "multilabel": "any number of labels for each text",
+    "tokens": "labels of words in each text",
 }
 
 _DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -65,6 +66,9 @@ def init(
     separator: Annotated[
         str | None, typer.Option(help="What stands between the labels in a cell: a text then has any number of them.")
     ] = None,
+    words: Annotated[
+        bool, typer.Option("--words", help="Labels are of words, as in [Ann Lee](person); noticed in CoNLL and token lists.")
+    ] = False,
     delimiter: Annotated[str | None, typer.Option(help="Of a CSV file; detected if left out.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of the file; detected if left out.")] = None,
     test: Annotated[Path | None, typer.Option(help="Labelled rows that only the final evaluation reads.")] = None,
@@ -84,20 +88,22 @@ def init(
         raise InputError(f"{test}: no such file", expected="labelled rows, for --test")
     if pair_column is not None and from_file is None:
         raise InputError(f"--pair-column {pair_column}: without a file", remedy="name it: refsynth init DIR --from FILE")
+    if words and (from_file is None or separator is not None or pair_column is not None):
+        raise InputError(
+            "--words: labels of words are read from a file, and of single texts", remedy="refsynth init DIR --from FILE --words"
+        )
     look, loaded = None, None
     if from_file is not None:
-        look = sniff(
-            from_file,
-            text_column=text_column,
-            label_column=label_column,
-            delimiter=delimiter,
-            encoding=encoding,
-            separator=separator,
-        )
+        known = {"text_column": text_column, "label_column": label_column, "delimiter": delimiter, "encoding": encoding}
+        other = separator is not None or pair_column is not None
+        look = None if other else sniff_tagged(from_file, **known, asked=words)
+        look = look or sniff(from_file, **known, separator=separator)
         loaded = read_examples(
             from_file,
             labels=named or list(look.labels),
-            columns=Columns(text=look.text_column, label=look.label_column, pair=pair_column),
+            columns=Columns(text=look.text_column, label=look.label_column or "label", pair=pair_column),
+            spans="marked" if look.spans else "none",
+            least_labels=1 if look.spans else 2,
             delimiter=look.delimiter or None,
             encoding=look.encoding,
             separator=look.separator,
@@ -148,6 +154,8 @@ def _document(
 
 
 def _kind(look: Sniffed | None, pair: str | None) -> TaskKind:
+    if look is not None and look.spans:
+        return "tokens"
     several = look is not None and look.separator is not None
     if several and pair is not None:
         raise ConfigError(f"--pair-column {pair}: pairs have one label each", expected="one label in a row")
@@ -169,7 +177,8 @@ def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look
         lines.append(f"    {_yaml({'text': look.text_column})}")
         if pair is not None:
             lines.append(f"    {_yaml({'pair': pair})}")
-        lines.append(f"    {_yaml({'label': look.label_column})}")
+        if look.label_column:
+            lines.append(f"    {_yaml({'label': look.label_column})}")
         lines.append(f"  {_yaml({'encoding': look.encoding}):<23} # as it was found")
         if look.separator:
             lines.append(f"  {_yaml({'separator': look.separator}):<23} # between the labels in a cell; JSON lists need none")
@@ -200,7 +209,7 @@ def _tell(path: Path, look: Sniffed, loaded: Loaded, listed: Path) -> None:
     kind = "" if loaded.format == "csv" else f"{loaded.format}, "
     _say(
         f"{path}: {loaded.rows} rows, {kind}{loaded.encoding}, {delimiter}"
-        f"columns {look.text_column} (text), {look.label_column} (label)"
+        f"columns {look.text_column} (text), {look.label_column or look.text_column} (label)"
     )
     sizes = loaded.counts.values()
     spread = f"{min(sizes)} rows each" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)} rows each"

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from refsynth.core.errors import DataError
-from refsynth.core.labelset import split_labels
+from refsynth.core.labelset import NONE, split_labels
+from refsynth.core.marks import MarkError
 from refsynth.core.multilabel import SEPARATOR
-from refsynth.data.columns import guess_label, guess_text
+from refsynth.core.sections import Columns
+from refsynth.core.spans import split_spans
+from refsynth.data.columns import guess_label, guess_text, named_text
 from refsynth.data.labels import as_label, as_labels
 from refsynth.data.records import Format, Record, open_table
+from refsynth.data.tagged import TAGS, TOKENS, read_tagged
 
 _SAMPLE = 2000  # rows that columns are guessed from
 _MOST_LABELS = 1000  # more different values than this are no classes
@@ -24,7 +29,7 @@ class Sniffed:
     """What a file seems to hold.
 
     `labels` counts the values of the label column, in the order in which they first appear; `separator` stands between them where
-    a row may have any number, else it is None.
+    a row may have any number, else it is None. With `spans` they are of words; no column holds them where they stand in the text.
     """
 
     format: Format
@@ -36,6 +41,48 @@ class Sniffed:
     rows: int
     labels: Mapping[str, int]
     separator: str | None = None
+    spans: bool = False
+
+
+def sniff_tagged(
+    path: Path,
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    asked: bool = False,
+) -> Sniffed | None:
+    """Count the labels of words in a file; None where it is no CoNLL file and has no lists of tokens and tags, unless `asked`.
+
+    Bad rows are passed over.
+
+    Raises:
+        DataError: the file cannot be read, or has no labels of words.
+    """
+    with open_table(path, delimiter=delimiter, encoding=encoding) as table:
+        named = named_text(table.columns or ()) or "text"
+        columns = Columns(text=text_column or named, label=label_column or "label")
+        labels, rows, keys = Counter[str](), 0, dict[str, None]()
+        for record in table.records:
+            rows += 1
+            if not isinstance(record, Record):
+                continue
+            lists = all(isinstance(record.values.get(key), list) for key in (TOKENS, TAGS))
+            if not (asked or lists):
+                return None
+            keys |= dict.fromkeys(record.values)
+            with suppress(MarkError):
+                labels.update(span.label for span in split_spans(read_tagged(record.values, columns).label or NONE))
+    if not labels:
+        raise DataError(
+            f"{path}: no labels of words in column '{columns.text}'",
+            expected="[words](label) in the text, lists of tokens and tags, or lists of [start, end, label]",
+            remedy="name the columns with --text-column and --label-column",
+        )
+    text, label = (columns.text, columns.label) if columns.text in keys else (TOKENS, TAGS)
+    label = label if label in keys else ""
+    return Sniffed(table.format, table.encoding, table.delimiter, tuple(keys), text, label, rows, labels, spans=True)
 
 
 def sniff(

@@ -17,6 +17,7 @@ from refsynth.core.extras import require
 from refsynth.core.types import Metric
 from refsynth.evaluation.origins import Reinforced, ScoreHistogram
 from refsynth.evaluation.sections import Calibration, Comparison, CurvePoint, System, Variant
+from refsynth.evaluation.wording import WORDING, Wording
 from refsynth.metrics import ReliabilityBin, wilson
 
 INK, MUTED, GRID, PAGE = "#010203", "#040506", "#070809", "#0a0b0c"
@@ -117,12 +118,8 @@ def learning(curve: Sequence[CurvePoint]) -> str:
     return _draw("learning", "Accuracy by number of real rows, without and with drafts", 4.8, 3.2, paint)
 
 
-def reliability(bins: Sequence[ReliabilityBin], *, several: bool = False) -> str:
-    """Draw accuracy with its 95% interval against confidence, by bin, and the number of rows in each bin below.
-
-    With `several` it is how often rows have a label against its probability, over all rows and labels.
-    """
-    outcome, scale = ("rows with the label, %", "probability of a label, %") if several else ("accuracy, %", "confidence, %")
+def reliability(bins: Sequence[ReliabilityBin], words: Wording = WORDING["rows"]) -> str:
+    """Draw how often decisions are right, with its 95% interval, against their confidence, by bin; below, how many there are."""
 
     def paint(figure: Any) -> None:
         axes = _axes(figure, left=0.6, bottom=1.35)
@@ -134,21 +131,18 @@ def reliability(bins: Sequence[ReliabilityBin], *, several: bool = False) -> str
         axes.vlines(confidence, [100 * bound for bound in low], [100 * bound for bound in high], color=BLUE, linewidth=1.8)
         axes.plot(confidence, accuracy, "o", color=BLUE, markersize=6)
         axes.text(98, 4, "dashed: as often right as confident", ha="right", color=MUTED, fontsize=8)
-        axes.set(xlim=(0, 100), ylim=(0, 102), ylabel=outcome)
+        axes.set(xlim=(0, 100), ylim=(0, 102), ylabel=words.outcome)
         axes.tick_params(labelbottom=False)
         axes.grid(visible=True)
         left = [10 * min(int(cell.confidence * 10), 9) for cell in bins]
         counts.bar(left, [cell.n for cell in bins], width=9, align="edge", color=BLUE, alpha=0.55)
         for x, cell in zip(left, bins, strict=True):
             counts.text(x + 4.5, cell.n, f"{cell.n}", ha="center", va="bottom", fontsize=7, color=INK)
-        counts.set(
-            xlim=(0, 100), ylim=(0, 1.35 * max(cell.n for cell in bins)), ylabel="decisions" if several else "rows", xlabel=scale
-        )
+        counts.set(xlim=(0, 100), ylim=(0, 1.35 * max(cell.n for cell in bins)), ylabel=words.unit, xlabel=words.confidence)
         counts.set_yticks([])
 
-    about = "Share of rows with a label against its probability" if several else "Accuracy against confidence"
-    counted = "decisions" if several else "rows"
-    return _draw("reliability", f"{about} by bin, with the number of {counted} in each", 4.8, 4.3, paint)
+    about = f"{words.outcome}, against {words.confidence}, by bin, with the number of {words.unit} in each"
+    return _draw("reliability", about, 4.8, 4.3, paint)
 
 
 def risk_coverage(calibration: Calibration) -> str:

@@ -87,7 +87,7 @@ def _plots(report: Report) -> dict[str, str]:
     if report.classes and report.classes.confusion and len(report.classes.rows) > TABLE_MATRIX:
         drawn["confusion"] = plots.confusion([row.label for row in report.classes.rows], report.classes.confusion)
     if report.calibration:
-        drawn["reliability"] = plots.reliability(report.calibration.bins, several=report.calibration.decisions is not None)
+        drawn["reliability"] = plots.reliability(report.calibration.bins, report.calibration.words)
         drawn["coverage"] = plots.risk_coverage(report.calibration)
     if report.compression and len(report.compression.variants) > 1:
         drawn["frontier"] = plots.frontier(report.compression.variants)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from refsynth.core.types import FloatArray, IntArray, Metric
 from refsynth.evaluation.calibration import Threshold
+from refsynth.evaluation.wording import WORDING, Over, Wording
 from refsynth.metrics import (
     PerClass,
     ReliabilityBin,
@@ -208,6 +209,7 @@ class Calibration:
 
     Where a row may have any number of labels, an answer is right if it has just the right ones; the errors, `brier`, `log_loss`
     and `bins` are then over `decisions`, one for each row and label, and a bin's confidence is the probability of the label.
+    Where words have labels they are over the spans that were found. `over` says which.
     """
 
     temperature: float
@@ -223,6 +225,12 @@ class Calibration:
     source: Source
     n: int
     decisions: int | None = None
+    over: Over = "rows"
+
+    @property
+    def words(self) -> Wording:
+        """How it is told."""
+        return WORDING[self.over]
 
     @classmethod
     def of(
@@ -261,8 +269,12 @@ class Calibration:
         source: Source,
         temperature: float = 1.0,
         uncalibrated: FloatArray | None = None,
+        over: Over = "labels",
     ) -> Self:
-        """Measure probabilities [N, K] against marks [N, K]; whole answers are `right` [N] with a `confidence` [N]."""
+        """Measure probabilities of decisions against what is so, 0 or 1; whole answers are `right` [N] with a `confidence` [N].
+
+        The decisions are those of all rows and labels [N, K], or the spans that were found [M].
+        """
         marks, flat = truth.ravel(), probabilities.ravel()
         both = np.stack([1 - flat, flat], 1)
         bins = reliability_of(flat, marks)
@@ -275,8 +287,9 @@ class Calibration:
             bins=tuple(bins),
             threshold=threshold,
             source=source,
-            n=len(truth),
+            n=len(right),
             decisions=truth.size,
+            over=over,
             **_answered(right, confidence, threshold),
         )
 

@@ -31,6 +31,8 @@ WATCHED, LEAST_WATCHED = 1000, 30
 
 ROUNDS = "rounds.jsonl"
 
+MARKED_ROW = '{"text": "[Ann Lee](person) lives in [Oslo](place)"}'
+
 
 class Stability(NamedTuple):
     """How much the last labels changed what the model says of the pool.
@@ -89,10 +91,11 @@ def ask_next(
     if not bundle.is_dir():
         raise InputError(f"{job.folder.path}: the run is not finished", remedy="refsynth run TASK.yaml --out RUN")
     check_forms(file)
-    if job.task.config.task == "multilabel":
+    if (kind := job.task.config.task) in ("multilabel", "tokens"):
         raise InputError(
-            "task: multilabel: which texts to label next is known for one label a text only",
-            remedy="label texts of your choice, and add them: refsynth label add",
+            f"task: {kind}: which texts to label next is known for one label a text only",
+            remedy="label texts of your choice, and add them: "
+            + ("refsynth label add" if kind == "multilabel" else f"in a JSONL file named as data.more, {MARKED_ROW}"),
         )
     model = load(bundle)
     read = list(iter_rows(pool, columns=columns or job.task.config.data.columns, delimiter=delimiter, encoding=encoding))
@@ -131,6 +134,11 @@ def add_labels(run: Path, file: Path, *, skip_bad: bool = False) -> Taken:
         DataError: a row of the file has a label that the task does not know.
     """
     task, _ = recall(run)
+    if task.config.task == "tokens":
+        raise InputError(
+            "task: tokens: rows with marks are not taken in one by one",
+            remedy=f"put them into a JSONL file, and name it as data.more in task.yaml: {MARKED_ROW}",
+        )
     columns = task.config.data.columns
     separator = task.config.data.separator
     loaded = read_examples(file, labels=task.labels, columns=columns, separator=separator, skip_bad=skip_bad, least_labels=0)

@@ -45,7 +45,7 @@ def _cut(example: Example, end: int, spans: Iterable[Span]) -> Example:
 
 
 def without_marks(drafts: Iterable[Example], labels: Sequence[str]) -> tuple[list[Example], Mapping[str, int]]:
-    """Return drafts as rows, and how many are none, by reason: one in which nothing is marked would teach that nothing is there."""
+    """Return drafts as rows, and how many are none, by reason: where nothing is marked, that nothing is there would be learnt."""
     rows: list[Example] = []
     rejected: Counter[str] = Counter()
     named = {label.casefold(): label for label in labels}

@@ -210,7 +210,7 @@ def _trust(kind: Kind, truth: Array, said: Array, answers: Array, **chosen: Any)
     right, confidence = kind.right(truth, answers), kind.confidence(said, answers)
     if kind.spans:
         loud = chosen.pop("uncalibrated", None)
-        chosen |= {"uncalibrated": None if loud is None else span_confidences(loud, answers)}
+        chosen |= {"over": "spans", "uncalibrated": None if loud is None else span_confidences(loud, answers)}
         truth, said = spans_right(truth, answers), span_confidences(said, answers)
         if not len(said):
             return None

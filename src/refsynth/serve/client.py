@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 from refsynth.core.errors import EndpointError
 from refsynth.core.extras import require
 from refsynth.core.labelset import join_labels
-from refsynth.core.types import Prediction
+from refsynth.core.types import Entity, Prediction
 
 RETRIED = frozenset({408, 429, 502, 503, 504})
 LONGEST_PAUSE = 10.0
@@ -148,6 +148,9 @@ class Client:
 
 
 def _prediction(one: Mapping[str, Any]) -> Prediction:
+    if (found := one.get("entities")) is not None:
+        entities = tuple(Entity(**entity) for entity in found)
+        return Prediction("", {}, one["abstain"], one["tier"], entities=entities, certainty=one["probability"])
     if (labels := one.get("labels")) is not None:
         return Prediction(join_labels(labels, labels), one["probabilities"], one["abstain"], one["tier"], tuple(labels))
     return Prediction(one["label"], one["probabilities"], one["abstain"], one["tier"])

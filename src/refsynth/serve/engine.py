@@ -14,6 +14,7 @@ from refsynth.bundle.golden import TOLERATED, Golden
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.core.run import file_digest
 from refsynth.core.types import Prediction
+from refsynth.core.words import words_of
 
 BYTES_PER_TOKEN = 4
 VERSION_DIGITS = 12
@@ -60,11 +61,24 @@ class Loaded:
 
     def agrees(self, index: int, prediction: Prediction) -> bool:
         """Tell whether a prediction for golden text `index` is what it should be, up to rounding."""
+        if self.model.manifest.answers.spans:
+            return self._finds(index, prediction)
         row = np.array([[prediction.probabilities[label] for label in self.model.labels]])
         golden = self.model.golden(prediction.tier)
         one = Golden(golden.texts[index : index + 1], golden.probabilities[index : index + 1])
         manifest = self.model.manifest
         return one.share_off(row, limit=manifest.golden_limit, several=manifest.answers.several) <= TOLERATED
+
+    def _finds(self, index: int, prediction: Prediction) -> bool:
+        """Tell whether what was found in golden text `index` is what should be; what is hardly probable may be found or not."""
+        golden, manifest = self.golden, self.model.manifest
+        starts = np.cumsum([0, *(len(words_of(text)) for text in golden.texts)])
+        said = np.empty(1, object)
+        said[0] = golden.probabilities[starts[index] : starts[index + 1]]
+        answer = manifest.answers.decide(said)
+        sure = float(manifest.answers.confidence(said, answer)[0])
+        same = prediction.label == manifest.answers.shown(answer[0], self.model.labels)
+        return abs(prediction.probability - sure) <= 2 * manifest.golden_limit and (same or sure <= 0.5 + manifest.golden_limit)
 
 
 class Engine:

@@ -47,6 +47,21 @@ class LabelsOut(_Answer):
     labels: list[str]
 
 
+class EntityOut(BaseModel):
+    """A part of the text with a label."""
+
+    start: int = Field(description="Where it begins, in characters.")
+    end: int = Field(description="Where it ends, in characters.")
+    label: str
+    confidence: float = Field(ge=0, le=1, description="How probable it is that just this part has this label.")
+
+
+class EntitiesOut(_Answer):
+    """What was found in one text, of a bundle that labels words. `probability` is that just these are there."""
+
+    entities: list[EntityOut]
+
+
 class RowFailure(BaseModel):
     """The model failed on this text; the others are not affected."""
 
@@ -74,7 +89,7 @@ class PredictReply(BaseModel):
         }
     )
     request_id: str
-    predictions: list[PredictionOut | LabelsOut | RowFailure]
+    predictions: list[PredictionOut | LabelsOut | EntitiesOut | RowFailure]
 
 
 class TeiRequest(_In):

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from refsynth.core.errors import RefsynthError
 from refsynth.core.labelset import join_labels
 from refsynth.core.pair import DIVIDER, join_pair, split_pair
+from refsynth.core.types import Prediction
 from refsynth.serve.auth import Scope
 from refsynth.serve.batching import AbandonedError, Batch, Batcher, QueueFullError, RowError
 from refsynth.serve.engine import Answer, Engine, Loaded, Question
@@ -133,12 +134,22 @@ class Service:
             raise Invalid(f"{place}: expected {expected}")
         return given
 
+    def of_whole_texts(self, instead: str) -> None:
+        """Refuse what needs labels of whole texts.
+
+        Raises:
+            ServeError: the bundle labels words.
+        """
+        if self.engine.current.model.manifest.answers.spans:
+            raise Invalid(f"the bundle labels words in texts; {instead}")
+
     def right(self, body: FeedbackRequest) -> str:
         """Return the label that feedback gives; labels as one, as they are recorded.
 
         Raises:
             ServeError: it gives none that the bundle knows, or labels where there is one, or the other way round.
         """
+        self.of_whole_texts("put corrected rows with their marks into a file, and name it as data.more in task.yaml")
         model = self.engine.current.model
         if model.manifest.answers.several:
             if body.labels is None or body.label is not None:
@@ -205,7 +216,7 @@ class Service:
                     request_id=request.scope["request_id"],
                     row=row,
                     key=key.id,
-                    label=answer.prediction.label,
+                    label=_recorded(answer.prediction),
                     probability=answer.prediction.probability,
                     abstain=answer.prediction.abstain,
                     tier=answer.tier,
@@ -227,6 +238,14 @@ class Service:
                 self.metrics.failed(self.engine.current.model.variant)
             else:
                 self.metrics.answer(answer)
+
+
+def _recorded(prediction: Prediction) -> str:
+    """Return the label as it is kept; of what was found in a text the set of labels: places say nothing without the text."""
+    if prediction.entities is None:
+        return prediction.label
+    names = sorted({entity.label for entity in prediction.entities})
+    return join_labels(names, names)
 
 
 async def _content(request: Request, limit: int) -> bytes:
