@@ -398,7 +398,7 @@ def test_a_crf_scores_paths_as_crfsuite_does(tmp_path):
 
     for one, other in (((1, 0, 0, 2), (0, 0, 0, 0)), ((1, 3, 0, 2), (1, 0, 2, 4))):
         theirs = [np.log(tagger.probability([TAGS[tag] for tag in path])) for path in (one, other)]
-        assert ours(one) - ours(other) == pytest.approx(theirs[0] - theirs[1], abs=1e-6)
+        assert ours(one) - ours(other) == pytest.approx(theirs[0] - theirs[1], abs=1e-4)
 
 
 def test_a_crf_with_parts_that_do_not_fit_is_refused():
@@ -430,7 +430,7 @@ def test_words_are_aligned_in_both_tokenizers(tiny_folder):
 def test_full_fine_tuning_learns_words(tiny_folder):
     rows = list(itertools.starmap(example, enumerate(texts(24))))
     encoder = TransformerEncoder(tiny_folder, max_tokens=24)
-    learner = FinetuneLearner(LABELS, encoder, recipe=Recipe(epochs=40, rate=2e-3), link="tags")
+    learner = FinetuneLearner(LABELS, encoder, recipe=Recipe(epochs=25, rate=2e-3), link="tags")
     fitted = learner.fit(rows, (), seed=0)
     said = SPANS.decide(SPANS.probabilities(fitted.logits([row.text for row in rows])))
     truth = SPANS.truth([row.label for row in rows], LABELS)
@@ -514,7 +514,7 @@ def config_of(folder, **changes):
 def finished(tmp_path_factory, tiny_cache):
     folder = tmp_path_factory.mktemp("spans")
     config = config_of(
-        folder, synthesis={"drafts": 24, "per_prompt": 4}, learners=["finetune"], training={"epochs": 30, "rate": 2e-3}
+        folder, synthesis={"drafts": 24, "per_prompt": 4}, learners=["finetune"], training={"epochs": 16, "rate": 2e-3}
     )
     return run(Task.of(RunConfig.parse(config)), folder / "out", store=ModelStore(tiny_cache))
 
