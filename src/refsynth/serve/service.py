@@ -52,7 +52,7 @@ class Service:
 
     def __init__(self, settings: Settings, loaded: Loaded, guards: Guards, *, beat: Callable[[], None] = lambda: None) -> None:
         self.settings, self.guards = settings, guards
-        self.engine = Engine(loaded)
+        self.engine = Engine(loaded, pressed=lambda: self.batcher.pressed)
         self.metrics = Metrics()
         self.metrics.model(loaded)
         self.batcher: Batcher[Question, Answer] = Batcher(
