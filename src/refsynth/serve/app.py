@@ -71,6 +71,7 @@ def build_app(service: Service) -> Front:
         limit=service.settings.requests,
         deadline=service.settings.deadline,
         log=service.settings.log_requests,
+        tracer=service.guards.tracer,
     )
 
 

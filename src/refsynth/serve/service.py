@@ -75,6 +75,8 @@ class Service:
         await self.health.close()
         await self.batcher.close()
         await asyncio.to_thread(self.guards.recorder.close)
+        if self.guards.tracer is not None:
+            await asyncio.to_thread(self.guards.tracer.close)
 
     def authorise(self, request: Request, scope: Scope) -> Caller:
         """Return the caller's key.
