@@ -143,6 +143,7 @@ class Prediction:
     text has, where it may have any number, and `label` is then the set of them as `core.labelset` writes it; elsewhere None.
     `entities` are what was found where words are labelled, `label` is then their spans as `core.spans` writes them, there are no
     probabilities by label, and `certainty` is the probability that just these are there; elsewhere None.
+    `degraded` says that a first tier answered what it would pass on, since the next one was not asked.
     """
 
     label: str
@@ -150,6 +151,7 @@ class Prediction:
     abstain: bool = False
     tier: str = ""
     labels: tuple[str, ...] | None = None
+    degraded: bool = False
     entities: tuple[Entity, ...] | None = None
     certainty: float | None = None
 

@@ -150,10 +150,18 @@ class Client:
 def _prediction(one: Mapping[str, Any]) -> Prediction:
     if (found := one.get("entities")) is not None:
         entities = tuple(Entity(**entity) for entity in found)
-        return Prediction("", {}, one["abstain"], one["tier"], entities=entities, certainty=one["probability"])
-    if (labels := one.get("labels")) is not None:
-        return Prediction(join_labels(labels, labels), one["probabilities"], one["abstain"], one["tier"], tuple(labels))
-    return Prediction(one["label"], one["probabilities"], one["abstain"], one["tier"])
+        return Prediction(
+            "", {}, one["abstain"], one["tier"], degraded=one["degraded"], entities=entities, certainty=one["probability"]
+        )
+    labels = one.get("labels")
+    return Prediction(
+        one["label"] if labels is None else join_labels(labels, labels),
+        one["probabilities"],
+        one["abstain"],
+        one["tier"],
+        None if labels is None else tuple(labels),
+        one["degraded"],
+    )
 
 
 def _pause(attempt: int) -> float:
