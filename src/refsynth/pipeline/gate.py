@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder, derive_seed, digest, read_json, write_json
@@ -126,7 +128,7 @@ def hold_out(
     config, labels = task.config, task.labels
     kind = KINDS[config.task]
     truth = kind.truth(given_labels(rows.examples), labels)
-    logits: dict[Candidate, Array] = {}
+    parts: list[_Part] = []
     cells = [(repeat, int(fold)) for repeat in range(config.gate.repeats) for fold in np.unique(rows.folds)]
     for done, (repeat, fold) in enumerate(cells):
         out = rows.folds == fold
@@ -150,12 +152,29 @@ def hold_out(
         fit = partial(fit_candidates, learners, train, safe, choose, seed=seed, dev=config.training.dev, kind=kind)
         make = partial(_ask, fit, [example.text for example in held])
         step = folder.step(f"gate-{repeat}-{fold}", key, make)
-        for name, values in read_json(step / "logits.json").items():
-            said = from_json(values)
-            empty = np.zeros((config.gate.repeats, len(truth), *said.shape[1:]), said.dtype)
-            logits.setdefault(Candidate.named(name), empty)[repeat, out] = said
+        said = {Candidate.named(name): from_json(values) for name, values in read_json(step / "logits.json").items()}
+        parts.append(_Part(repeat, out, said))
         progress(done + 1)
-    return HeldOut(truth, logits, rows.folds, kind)
+    return HeldOut(truth, _whole(parts, config.gate.repeats), rows.folds, kind)
+
+
+class _Part(NamedTuple):
+    """What candidates said of the rows of a fold, which are marked [N]."""
+
+    repeat: int
+    rows: NDArray[np.bool_]
+    said: Mapping[Candidate, Array]
+
+
+def _whole(parts: Sequence[_Part], repeats: int) -> dict[Candidate, Array]:
+    """Return logits [R, N, ...] of each candidate; in a fold for which no draft was chosen, with drafts is as without."""
+    logits: dict[Candidate, Array] = {}
+    for name in dict.fromkeys(candidate for part in parts for candidate in part.said):
+        for part in parts:
+            said = part.said[name if name in part.said else name._replace(drafts=False)]
+            empty = np.zeros((repeats, len(part.rows), *said.shape[1:]), said.dtype)
+            logits.setdefault(name, empty)[part.repeat, part.rows] = said
+    return logits
 
 
 def _ask(fit: Callable[[], Fitted], texts: Sequence[str], out: Path) -> None:
