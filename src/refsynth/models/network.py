@@ -17,7 +17,7 @@ from refsynth.core.pair import split_pair
 from refsynth.core.types import FloatArray
 from refsynth.models.adapted import read_parts, write_transformer
 from refsynth.models.pooling import is_causal, pooled
-from refsynth.models.tokenise import Pieces, length_batches, pieces_of, split_words
+from refsynth.models.tokenise import WORDS_PER_TOKEN, Pieces, length_batches, pieces_of, split_words
 
 TOKENS_PER_BATCH = 1024
 
@@ -95,9 +95,10 @@ class TransformerEncoder(torch.nn.Module):
     def words(self, texts: Sequence[str]) -> list[Pieces]:
         """Return the words of each text as tokens; each word is read by itself, so that no token is of two."""
         split, pad = [split_words(text) for text in texts], int(self.tokenizer.pad_token_id)
+        given = [words[: WORDS_PER_TOKEN * self.max_tokens] for words in split]
         if not any(split):
             return [Pieces([pad], 0, [], [], []) for _ in texts]
-        read = self.tokenizer(split, is_split_into_words=True, truncation=True, max_length=self.max_tokens)
+        read = self.tokenizer(given, is_split_into_words=True, truncation=True, max_length=self.max_tokens)
         return [pieces_of(ids, read.word_ids(i), len(split[i]), pad=pad) for i, ids in enumerate(read["input_ids"])]
 
     def word_states(self, rows: Sequence[Pieces]) -> torch.Tensor:

@@ -16,6 +16,10 @@ from refsynth.data.text import clean
 CHARS_PER_TOKEN = 256  # beyond max_tokens times this nothing of a text is read: a megabyte on one line costs no more than a page
 
 
+WORDS_PER_TOKEN = 4
+"""Beyond `max_tokens` times this no word of a text is read: some words have no token, but not three of four."""
+
+
 class Pieces(NamedTuple):
     """A text of `n` words as token ids [T]; word `words[i]` is what stands from `starts[i]` on, up to `ends[i]`."""
 
@@ -67,7 +71,7 @@ class TextTokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
         self.prefix, self.parallel, self._chars = prefix, parallel, max_tokens * CHARS_PER_TOKEN
-        self._special = special
+        self._special, self._words = special, max_tokens * WORDS_PER_TOKEN
 
     @property
     def size(self) -> int:
@@ -87,7 +91,11 @@ class TextTokenizer:
     def words(self, texts: Sequence[str]) -> list[Pieces]:
         """Return the words of each text as tokens; each word is read by itself, so that no token is of two."""
         split = [split_words(text) for text in texts]
-        encodings = self._tokenizer.encode_batch(split, is_pretokenized=True, add_special_tokens=self._special)
+        read, options = [words[: self._words] for words in split], {"is_pretokenized": True, "add_special_tokens": self._special}
+        encode = self._tokenizer.encode
+        encodings = (
+            self._tokenizer.encode_batch(read, **options) if self.parallel else [encode(words, **options) for words in read]
+        )
         return [
             pieces_of(encoding.ids, encoding.word_ids, len(words), pad=self.pad)
             for encoding, words in zip(encodings, split, strict=True)
