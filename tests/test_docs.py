@@ -23,6 +23,7 @@ SECTIONS = {
     sections.ReinforceConfig: "reinforce.",
     sections.SelftrainConfig: "selftrain.",
     sections.TrainingConfig: "training.",
+    sections.EnsembleConfig: "ensemble.",
     sections.PromptingConfig: "prompting.",
     sections.GateConfig: "gate.",
     sections.CompressConfig: "compress.",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -20,6 +20,8 @@ from refsynth.core.sections import (
     CompressConfig,
     ContractConfig,
     DataConfig,
+    EnsembleConfig,
+    EnsembleName,
     FilterConfig,
     FolderReference,
     GateConfig,
@@ -41,6 +43,13 @@ LEARNERS: Mapping[TaskKind, tuple[LearnerName, ...]] = {
     "multilabel": ("tfidf", "frozen", "finetune"),
 }
 """What the gate chooses among where nothing is said. Of two texts read together an encoder knows nothing before it is tuned."""
+
+ENSEMBLES: frozenset[LearnerName] = frozenset(get_args(EnsembleName))
+
+BEGINNERS: frozenset[LearnerName] = frozenset(
+    {"frozen", "contrastive", "finetune", "head", "bitfit", "lora", "adalora", "ia3", "soup"}
+)
+"""Learners that end in an encoder of the usual shape, as which a student can begin."""
 
 PAIR_COLUMN = "text_pair"
 """Column of the second text where nothing is said."""
@@ -74,6 +83,8 @@ class RunConfig(Section):
     """What the gate chooses among, with and without drafts; other kinds of task have others, see docs/tasks.md."""
     training: TrainingConfig = TrainingConfig()
     """How learners that are fine-tuned are trained."""
+    ensemble: EnsembleConfig = EnsembleConfig()
+    """How learners are joined where an ensemble is among them."""
     prompting: PromptingConfig = PromptingConfig()
     """How the reference is asked where `prompt` is among the learners."""
     gate: GateConfig = GateConfig()
@@ -159,6 +170,20 @@ class RunConfig(Section):
         if set(self.learners) == {"prompt"}:
             raise ValueError("learners: prompt needs the reference to answer, and no bundle has it; add another, e.g. frozen")
         return self
+
+    @model_validator(mode="after")
+    def _check_ensembles(self) -> Self:
+        named, joined = [name for name in self.learners if name in ENSEMBLES], self.members
+        if named and len(joined) < 2:
+            raise ValueError(f"learners: {named[0]} joins the other learners, and needs two of them; add e.g. tfidf, frozen")
+        if "distilled" in named and not BEGINNERS.intersection(joined):
+            raise ValueError(f"learners: distilled begins as one of the others; add one of {', '.join(sorted(BEGINNERS))}")
+        return self
+
+    @property
+    def members(self) -> tuple[LearnerName, ...]:
+        """The learners that ensembles join."""
+        return tuple(name for name in self.learners if name not in ENSEMBLES and name != "prompt")
 
     @model_validator(mode="after")
     def _check_causal(self) -> Self:

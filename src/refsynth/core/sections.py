@@ -13,7 +13,10 @@ MethodName = Literal[
 ]
 """Ways to fine-tune an encoder."""
 
-LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "causal_lora", "prompt"]
+EnsembleName = Literal["average", "stacking", "distilled"]
+"""Learners that join the others of a task."""
+
+LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "soup", "causal_lora", EnsembleName, "prompt"]
 TaskKind = Literal["classify", "pairs", "multilabel"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
@@ -269,6 +272,19 @@ class TrainingConfig(Section):
         if self.rdrop and not self.dropout:
             raise ValueError("rdrop needs dropout: without it both passes say the same")
         return self
+
+
+class EnsembleConfig(Section):
+    """How models are joined by `average`, `stacking`, `distilled` and `soup` of docs/training.md."""
+
+    folds: int = Field(default=4, ge=2, le=20)
+    """Parts of the training rows for `stacking`: its weights suit what the others say of each part when it is held out."""
+    teacher: Literal["average", "stacking"] = "average"
+    """Which of the two `distilled` learns from."""
+    soup: Literal["greedy", "uniform"] = "greedy"
+    """Models whose weights are averaged: those with which the loss on the rows set aside does not rise, or all."""
+    seeds: int = Field(default=3, ge=2, le=20)
+    """Models that are fine-tuned for a soup."""
 
 
 class PromptingConfig(Section):

@@ -18,10 +18,10 @@ from refsynth.core.types import FloatArray, IntArray
 from refsynth.data.io import BadRow, iter_rows
 from refsynth.kinds import Kind
 from refsynth.models.predict import logits_of
-from refsynth.pipeline.build import Workshop
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.gate import HeldOut
 from refsynth.pipeline.rows import file_digest_or_none
+from refsynth.pipeline.workshop import Workshop
 from refsynth.quality.filter import kept
 from refsynth.quality.leakage import leaked
 

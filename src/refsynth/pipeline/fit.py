@@ -12,13 +12,14 @@ from refsynth.core.run import RunFolder, derive_seed, digest, read_json, read_js
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft, Example
 from refsynth.models.predict import EncoderPredictor
-from refsynth.pipeline.build import LEARNERS, Workshop, prompt_learner, prompting_key
-from refsynth.pipeline.candidates import COMPARED, Candidate, fit_candidates
+from refsynth.pipeline.candidates import Candidate, fit_candidates
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.workshop import LEARNERS, Workshop, learners_key, prompt_learner
 from refsynth.prompting.classify import PromptPredictor
 from refsynth.quality.filter import kept
 from refsynth.task import Task
 from refsynth.training.artifact import load_predictors, save_predictors
+from refsynth.training.ensemble import EnsemblePredictor
 
 PROMPT = "prompt.json"
 
@@ -39,7 +40,7 @@ class Final:
 
     def predictors(self, shop: Workshop) -> dict[Candidate, Predictor]:
         """Return the fitted candidates; TF-IDF, which is fitted in no time, is fitted again."""
-        loaded: dict[str, Predictor] = dict(load_predictors(self.folder, shop.labels, base=shop.encoder))
+        loaded = load_predictors(self.folder, shop.labels, base=shop.encoder)
         if (found := self.folder / PROMPT).exists():
             record = read_json(found)
             loaded["prompt"] = prompt_learner(shop).recalled(record["predictor"], self.real, seed=record["seed"])
@@ -82,14 +83,14 @@ def fit_final(
     }
     if pool:
         key["pool"] = pool
-    if COMPARED & learners.keys():
-        key["prompting"] = prompting_key(task.config, rows.language)
+    key |= learners_key(task.config, rows.language)
 
     def make(out: Path) -> None:
         seed = derive_seed(task.config.seed, "final")
         fitted = fit_candidates(learners, real, drafts, choose, seed=seed, dev=task.config.training.dev, kind=shop.kind)
-        encoders = {str(name): model for name, model in fitted.predictors.items() if isinstance(model, EncoderPredictor)}
-        save_predictors(encoders, out, base=shop.encoder)
+        kept_on_disk = (EncoderPredictor, EnsemblePredictor)
+        models = {str(name): model for name, model in fitted.predictors.items() if isinstance(model, kept_on_disk)}
+        save_predictors(models, out, base=shop.encoder)
         for model in fitted.predictors.values():
             if isinstance(model, PromptPredictor):
                 write_json(out / PROMPT, {"predictor": model.to_json(), "seed": seed})

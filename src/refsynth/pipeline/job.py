@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Self
 
@@ -14,8 +14,7 @@ from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.author import Author
-from refsynth.pipeline.build import LEARNERS, Workshop, make_augmenters, make_generator, make_workshop, trainable
-from refsynth.pipeline.candidates import ranked
+from refsynth.pipeline.build import make_augmenters, make_generator, trainable
 from refsynth.pipeline.choose import Chooser
 from refsynth.pipeline.drafts import LONGEST_DRAFT, Written, can_write, screen_drafts, write_drafts
 from refsynth.pipeline.encoder import prepare_encoder
@@ -26,6 +25,7 @@ from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.policies import Curve, teach
 from refsynth.pipeline.pool import Parted, TextPool, part, read_pool
 from refsynth.pipeline.rows import Rows, read_rows
+from refsynth.pipeline.workshop import Workshop, make_learners, make_workshop
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.task import Task
 
@@ -97,7 +97,12 @@ class Job:
     @cached_property
     def learners(self) -> dict[LearnerName, Learner]:
         """The learners, the most preferred first; they remember what they tuned."""
-        return {name: LEARNERS[name](self.shop) for name in ranked(self.task.config.learners)}
+        texts = tuple(row.text for row in self.pool.texts) if self._distils else ()
+        return make_learners(replace(self.shop, unlabelled=texts), self.task.config.learners)
+
+    @property
+    def _distils(self) -> bool:
+        return "distilled" in self.task.config.learners
 
     def chooser(self, drafts: Sequence[Draft]) -> Chooser:
         """Return who chooses among the drafts."""
@@ -128,8 +133,8 @@ class Job:
 
     @property
     def pool_key(self) -> str:
-        """What self-training depends on, for the cache; empty without it."""
-        texts = self.pool.texts if self.task.config.selftrain.per_class else ()
+        """What self-training and students depend on, for the cache; empty without them."""
+        texts = self.pool.texts if self.task.config.selftrain.per_class or self._distils else ()
         return digest([texts, self.task.config.digest_of("selftrain")]) if texts else ""
 
     def choice(self, drafts: Sequence[Draft]) -> Choose:

@@ -11,10 +11,10 @@ from refsynth.core.run import RunFolder, derive_seed
 from refsynth.core.sections import SynthesisConfig
 from refsynth.core.types import Example, IntArray, Prompt
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.build import Workshop
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.reward import RowJudge
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.workshop import Workshop
 from refsynth.synthesis.plan import Brief, plan_requests
 from refsynth.task import Task
 
