@@ -22,6 +22,7 @@ SECTIONS = {
     sections.FilterConfig: "filter.",
     sections.ReinforceConfig: "reinforce.",
     sections.SelftrainConfig: "selftrain.",
+    sections.PretrainConfig: "pretrain.",
     sections.TrainingConfig: "training.",
     sections.EnsembleConfig: "ensemble.",
     sections.PromptingConfig: "prompting.",

@@ -26,6 +26,7 @@ from refsynth.core.sections import (
     FolderReference,
     GateConfig,
     LearnerName,
+    PretrainConfig,
     PromptingConfig,
     Reference,
     ReinforceConfig,
@@ -79,6 +80,8 @@ class RunConfig(Section):
     """Which drafts are trained on."""
     selftrain: SelftrainConfig = SelftrainConfig()
     """Which texts of an unlabelled file join the drafts."""
+    pretrain: PretrainConfig = PretrainConfig()
+    """How models learn from unlabelled texts beforehand."""
     learners: tuple[LearnerName, ...] = Field(default=LEARNERS["classify"], min_length=1)
     """What the gate chooses among, with and without drafts; other kinds of task have others, see docs/tasks.md."""
     training: TrainingConfig = TrainingConfig()
@@ -169,6 +172,15 @@ class RunConfig(Section):
     def _check_prompt(self) -> Self:
         if set(self.learners) == {"prompt"}:
             raise ValueError("learners: prompt needs the reference to answer, and no bundle has it; add another, e.g. frozen")
+        return self
+
+    @model_validator(mode="after")
+    def _check_pretrain(self) -> Self:
+        asked = [f"pretrain.{name}" for name in ("encoder", "reference") if getattr(self.pretrain, name)]
+        if asked and self.data.pool is None:
+            raise ValueError(f"{asked[0]} is about unlabelled texts, and there are none; name a file under data: pool")
+        if self.pretrain.reference and not (self.reference == "embedded" or isinstance(self.reference, FolderReference)):
+            raise ValueError("pretrain.reference trains the reference, whose weights must be here (embedded or a folder)")
         return self
 
     @model_validator(mode="after")

@@ -13,7 +13,6 @@ SEPARATOR = "|"
 SMALLER = "a smaller form of a model learns one label against the others"
 
 ONE_LABEL_ONLY: Mapping[str, str] = {
-    "data.pool": "self-training is sure of one label against the others",
     "synthesis.rounds": "a round goes where one label is taken for another",
     "reinforce.turns": "its reward is the loss of one label against the others",
     "filter.influence": "it is the effect on the loss of one label against the others",
@@ -61,6 +60,8 @@ def problem_of(parts: Mapping[str, Any]) -> str | None:
 
 
 def _out_of_place(parts: Mapping[str, Any]) -> str | None:
+    if parts["data"].pool is not None and parts["selftrain"].per_class:
+        return "data.pool: self-training is sure of one label against the others; write selftrain: {per_class: 0}"
     for key, why in ONE_LABEL_ONLY.items():
         section, _, name = key.partition(".")
         if getattr(parts[section], name) != type(parts[section]).model_fields[name].default:

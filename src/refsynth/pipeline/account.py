@@ -122,7 +122,13 @@ def data_of(finished: Finished) -> origins.Data:
         held = frozenset(rows.examples[index].id for index in np.flatnonzero(rows.folds == fold))
         gone = len(finished.learned.screened) - len(safe_for(finished.learned.screened, held))
         folds.append(origins.Fold(rows=len(held), drafts_held_out=gone))
-    return origins.Data(files=tuple(files), per_label=dict(rows.per_label), folds=tuple(folds))
+    learnt = [
+        origins.Pretraining(
+            model=one.what, texts=one.texts, held=one.held, before=one.before, after=one.after, gain=one.gain, used=one.used
+        )
+        for one in finished.learned.pretrained
+    ]
+    return origins.Data(files=tuple(files), per_label=dict(rows.per_label), folds=tuple(folds), pretraining=tuple(learnt))
 
 
 def _train_file(rows: Rows) -> origins.DataFile:

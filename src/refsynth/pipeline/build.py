@@ -67,6 +67,10 @@ def make_generator(config: RunConfig, store: ModelStore) -> Generator:
     raise ConfigError(f"reference: {config.reference!r} is not known")
 
 
+MODEL, WEIGHTS = "model", "weights"
+"""In a step in which the reference learnt: what `make_trained` reads, and a Hugging Face folder to learn further with."""
+
+
 class Trainable(NamedTuple):
     """Weights of the reference that can be trained: a Hugging Face folder, and the token that opens a document, if known."""
 
@@ -106,6 +110,33 @@ def make_trained(config: RunConfig, folder: Path, *, name: str) -> Generator:
     if config.reference == "embedded":
         return EmbeddedGenerator(folder, name=name, **decoding)
     return FolderGenerator(folder, guidance=config.synthesis.guidance, **decoding)
+
+
+class Source(NamedTuple):
+    """Where the reference comes from: the store, or a step in which it learnt, with its hash."""
+
+    store: ModelStore
+    learnt: Path | None = None
+    hash: str = ""
+
+    def generator(self, config: RunConfig) -> Generator:
+        """Return the reference.
+
+        Raises:
+            MissingError: see `make_generator`.
+        """
+        if self.learnt is None:
+            return make_generator(config, self.store)
+        return make_trained(config, self.learnt / MODEL, name=f"pretrained:{self.hash[:12]}")
+
+    def weights(self, config: RunConfig) -> Trainable:
+        """Return its weights.
+
+        Raises:
+            RefsynthError: see `trainable`.
+        """
+        come = trainable(config, self.store)
+        return come if self.learnt is None else come._replace(folder=self.learnt / WEIGHTS)
 
 
 AUGMENTERS: Mapping[AugmenterName, Callable[[], Augmenter]] = {

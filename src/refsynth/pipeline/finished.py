@@ -13,6 +13,7 @@ from refsynth.pipeline.evaluate import TestResult
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.gate import Decision, HeldOut
 from refsynth.pipeline.policies import Curve
+from refsynth.pipeline.pretrain import Pretrained
 from refsynth.pipeline.rounds import Round
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.ship import Calibrated
@@ -34,6 +35,7 @@ class Learned:
     final: Final
     rounds: tuple[Round, ...]
     curves: tuple[Curve, ...]
+    pretrained: tuple[Pretrained, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from refsynth.core.run import RunFolder, derive_seed
 from refsynth.core.sections import SynthesisConfig
 from refsynth.core.types import Example, IntArray, Prompt
-from refsynth.models.store import ModelStore
+from refsynth.pipeline.build import Source
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.reward import RowJudge
 from refsynth.pipeline.rows import Rows
@@ -54,7 +54,7 @@ class Lesson(NamedTuple):
     task: Task
     half: Half
     shop: Workshop
-    store: ModelStore
+    source: Source
     folder: RunFolder
     watch: Observer
     longest: int
