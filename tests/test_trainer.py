@@ -281,7 +281,7 @@ def test_wrong_settings_are_named(training, message):
 
 
 def test_bfloat16_is_refused_where_it_is_slow(tiny_folder, monkeypatch):
-    monkeypatch.setattr("refsynth.pipeline.build.has_bfloat16", lambda: False)
+    monkeypatch.setattr("refsynth.pipeline.workshop.has_bfloat16", lambda: False)
     task = Task.of(RunConfig.parse({"labels": ["a", "b"], "training": {"precision": "bfloat16"}}))
     with pytest.raises(ConfigError, match="bfloat16"):
         make_workshop(task, "en", tiny_folder, max_tokens=24)
