@@ -143,6 +143,12 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_topics(self) -> Self:
+        if "topics" in self.synthesis.ways and self.data.pool is None:
+            raise ValueError("synthesis.ways: topics are found in unlabelled texts; name a file of them under data.pool")
+        return self
+
+    @model_validator(mode="after")
     def _check_compress(self) -> Self:
         if self.compress.tiers != "one" and self.contract != ContractConfig():
             raise ValueError(f"contract measures one model, and compress.tiers is {self.compress.tiers}; leave one of them out")

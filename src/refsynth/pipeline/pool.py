@@ -69,7 +69,7 @@ def read_pool(task: Task, rows: Rows, folder: RunFolder) -> TextPool:
     path, data = task.config.data.pool, task.config.data
     config = task.config
     learnt = config.selftrain.per_class or config.pretrain.encoder or config.pretrain.reference
-    wanted = learnt or config.compress.tiers != "one" or "distilled" in config.learners
+    wanted = learnt or config.compress.tiers != "one" or "topics" in config.synthesis.ways or "distilled" in config.learners
     if path is None or not rows.examples or not wanted:
         return TextPool((), 0)
     file = path
