@@ -194,7 +194,7 @@ def weak(
     _write_report(target.with_suffix(".rules.json"), told)
     if not read.balance:
         err.print(
-            "the labels are taken to be equally frequent; if they are not, say so under `balance` in rules.yaml", markup=False
+            f"the labels are taken to be equally frequent; if they are not, say so under `balance` in {rules.name}", markup=False
         )
     skipped = {"unreadable": len(found) - len(rows)} if len(found) > len(rows) else {}
     if as_json:
