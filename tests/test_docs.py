@@ -24,6 +24,7 @@ SECTIONS = {
     sections.SelftrainConfig: "selftrain.",
     sections.PretrainConfig: "pretrain.",
     sections.TrainingConfig: "training.",
+    sections.SearchConfig: "search.",
     sections.EnsembleConfig: "ensemble.",
     sections.PromptingConfig: "prompting.",
     sections.GateConfig: "gate.",

@@ -240,10 +240,10 @@ def test_a_run_pretrains_the_encoder_and_says_what_came_of_it(use, tmp_path, cac
     task = pool_task(tmp_path / "data", pretrain={"encoder": 1, "use": use}, synthesis={"drafts": 0})
     done = run(task, tmp_path / "out", store=cache)
     (brought,) = done.finished.learned.pretrained
-    assert brought.what == "encoder" and brought.texts > 50 and brought.gain is not None
+    assert brought.model == "encoder" and brought.texts > 50 and brought.gain is not None
     assert brought.used == (use == "always")
     (told,) = done.report.data.pretraining
-    assert (told.before, told.after, told.used) == (brought.before, brought.after, brought.used)
+    assert told == brought
     assert "Learnt from unlabelled texts" in done.paths.html.read_text("utf-8")
     assert refsynth.load(done.bundle).predict(["my parcel is late"])
     events = (tmp_path / "out" / "events.jsonl").read_text("utf-8")
@@ -279,7 +279,7 @@ def test_a_run_pretrains_the_reference_and_drafts_with_it(tmp_path, tiny_cache, 
     )
     done = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
     (brought,) = done.finished.learned.pretrained
-    assert brought.what == "reference" and brought.used and brought.after < brought.before
+    assert brought.model == "reference" and brought.used and brought.after < brought.before
     facts = read_json(RunFolder(tmp_path / "out").steps / "drafts" / "facts.json")
     plain = tiny_causal / "model.safetensors"
     trained = tmp_path / "out" / "steps" / "reference" / "model" / "model.safetensors"

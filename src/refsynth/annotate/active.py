@@ -126,8 +126,8 @@ def _badge(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
     """BADGE (Ash et al., 2020, algorithm 1): k-means++ on the gradients that a linear head would get from its own answers.
 
     The gradient of row i is the outer product of r_i = p_i - answer_i [K], 1 for what is said, and x_i [D]. A product of two
-    gradients is (r_i . r_j)(x_i . x_j), so that the N K D numbers are never made. The score is the distance to the nearest gradient
-    chosen.
+    gradients is (r_i . r_j)(x_i . x_j), so that the N K D numbers are never made. The score is the distance to the nearest one
+    that is chosen.
     """
     r, x = np.array(pool.probabilities, float), np.asarray(pool.features, float)
     if pool.several:

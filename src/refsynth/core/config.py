@@ -26,10 +26,12 @@ from refsynth.core.sections import (
     FolderReference,
     GateConfig,
     LearnerName,
+    MethodName,
     PretrainConfig,
     PromptingConfig,
     Reference,
     ReinforceConfig,
+    SearchConfig,
     Section,
     SelftrainConfig,
     SynthesisConfig,
@@ -46,6 +48,9 @@ LEARNERS: Mapping[TaskKind, tuple[LearnerName, ...]] = {
 """What the gate chooses among where nothing is said. Of two texts read together an encoder knows nothing before it is tuned."""
 
 ENSEMBLES: frozenset[LearnerName] = frozenset(get_args(EnsembleName))
+
+SEARCHED: frozenset[LearnerName] = frozenset(get_args(MethodName))
+"""Learners whose hyper-parameters can be searched for."""
 
 BEGINNERS: frozenset[LearnerName] = frozenset(
     {"frozen", "contrastive", "finetune", "head", "bitfit", "lora", "adalora", "ia3", "soup"}
@@ -86,6 +91,8 @@ class RunConfig(Section):
     """What the gate chooses among, with and without drafts; other kinds of task have others, see docs/tasks.md."""
     training: TrainingConfig = TrainingConfig()
     """How learners that are fine-tuned are trained."""
+    search: SearchConfig = SearchConfig()
+    """How their hyper-parameters are searched for."""
     ensemble: EnsembleConfig = EnsembleConfig()
     """How learners are joined where an ensemble is among them."""
     prompting: PromptingConfig = PromptingConfig()
@@ -196,6 +203,15 @@ class RunConfig(Section):
             raise ValueError(f"learners: {named[0]} joins the other learners, and needs two of them; add e.g. tfidf, frozen")
         if "distilled" in named and not BEGINNERS.intersection(joined):
             raise ValueError(f"learners: distilled begins as one of the others; add one of {', '.join(sorted(BEGINNERS))}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_search(self) -> Self:
+        if self.search.minutes and not SEARCHED.intersection(self.learners):
+            known = ", ".join(sorted(SEARCHED))
+            raise ValueError(f"search tunes learners that are fine-tuned, and none is among learners; add one of {known}")
+        if self.search.minutes and ("stacking" in self.learners or self.ensemble.teacher == "stacking"):
+            raise ValueError("search: each fold of a stack would have to be searched for anew; take stacking out")
         return self
 
     @property

@@ -288,6 +288,15 @@ class TrainingConfig(Section):
         return self
 
 
+class SearchConfig(Section):
+    """How hyper-parameters of fine-tuned learners are searched for, by Optuna: see docs/training.md."""
+
+    minutes: float = Field(default=0.0, ge=0, le=100_000)
+    """For all searches of a run together; 0 turns them off."""
+    trials: int = Field(default=20, ge=1, le=10_000)
+    """Settings that one search tries, at most."""
+
+
 class EnsembleConfig(Section):
     """How models are joined by `average`, `stacking`, `distilled` and `soup` of docs/training.md."""
 

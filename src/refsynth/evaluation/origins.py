@@ -221,7 +221,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """Enough to make the run again."""
+    """Enough to make the run again. `found` tells, a line each, which hyper-parameters a search found."""
 
     command: str
     seeds: Mapping[str, int]
@@ -229,3 +229,4 @@ class Lineage:
     versions: Mapping[str, str]
     artifacts: tuple[Artifact, ...] = ()
     steps: tuple[Step, ...] = ()
+    found: tuple[str, ...] = ()

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft
+from refsynth.evaluation.origins import Pretraining
 from refsynth.pipeline.drafts import Written
 from refsynth.pipeline.evaluate import TestResult
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.gate import Decision, HeldOut
 from refsynth.pipeline.policies import Curve
-from refsynth.pipeline.pretrain import Pretrained
 from refsynth.pipeline.rounds import Round
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.ship import Calibrated
@@ -35,7 +35,7 @@ class Learned:
     final: Final
     rounds: tuple[Round, ...]
     curves: tuple[Curve, ...]
-    pretrained: tuple[Pretrained, ...] = ()
+    pretrained: tuple[Pretraining, ...] = ()
 
 
 @dataclass(frozen=True)

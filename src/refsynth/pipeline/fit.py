@@ -19,19 +19,21 @@ from refsynth.prompting.classify import PromptPredictor
 from refsynth.quality.filter import kept
 from refsynth.task import Task
 from refsynth.training.artifact import load_predictors, save_predictors
-from refsynth.training.ensemble import EnsemblePredictor
+from refsynth.training.ensemble import EnsemblePredictor, RememberedLearner
+from refsynth.training.search import Found, SearchedLearner
 
 PROMPT = "prompt.json"
 
 
 @dataclass(frozen=True)
 class Final:
-    """The finished candidates and the drafts with the reasons for which they were left out."""
+    """The finished candidates, the drafts with the reasons for which they were left out, and the settings that were found."""
 
     folder: Path
     candidates: tuple[Candidate, ...]
     drafts: tuple[Draft, ...]
     real: tuple[Example, ...]
+    found: tuple[Found, ...] = ()
 
     @property
     def from_pool(self) -> tuple[Draft, ...]:
@@ -95,8 +97,12 @@ def fit_final(
             if isinstance(model, PromptPredictor):
                 write_json(out / PROMPT, {"predictor": model.to_json(), "seed": seed})
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in fitted.drafts])
-        write_json(out / "facts.json", {"candidates": list(fitted.predictors)})
+        alone = [learner.learner if isinstance(learner, RememberedLearner) else learner for learner in learners.values()]
+        found = [learner.last._asdict() for learner in alone if isinstance(learner, SearchedLearner) and learner.last]
+        write_json(out / "facts.json", {"candidates": list(fitted.predictors), "found": found})
 
     done = folder.step("fit", key, make)
-    candidates = tuple(Candidate(*pair) for pair in read_json(done / "facts.json")["candidates"])
-    return Final(done, candidates, tuple(Draft.from_json(record) for record in read_jsonl(done / "drafts.jsonl")), real)
+    facts = read_json(done / "facts.json")
+    candidates = tuple(Candidate(*pair) for pair in facts["candidates"])
+    found = tuple(Found(**record) for record in facts.get("found", ()))
+    return Final(done, candidates, tuple(Draft.from_json(record) for record in read_jsonl(done / "drafts.jsonl")), real, found)

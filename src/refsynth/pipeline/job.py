@@ -12,6 +12,7 @@ from refsynth.core.protocols import Augmenter, Generator, Learner
 from refsynth.core.run import RunFolder, digest
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft
+from refsynth.evaluation.origins import Pretraining
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.author import Author
 from refsynth.pipeline.build import Source, make_augmenters, make_generator, trainable
@@ -24,7 +25,7 @@ from refsynth.pipeline.lesson import Lesson, halves
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.policies import Curve, teach
 from refsynth.pipeline.pool import Parted, TextPool, parted_pool, read_pool
-from refsynth.pipeline.pretrain import Adapted, Pretrained, pretrain_encoder, pretrain_reference
+from refsynth.pipeline.pretrain import Adapted, pretrain_encoder, pretrain_reference
 from refsynth.pipeline.rows import Rows, read_rows
 from refsynth.pipeline.topics import topics_of
 from refsynth.pipeline.workshop import Workshop, make_learners, make_workshop
@@ -49,7 +50,7 @@ class Job:
     watch: Observer
     skip_bad: bool = False
     forget: Sequence[str] = ()
-    brought: tuple[Pretrained, ...] = ()
+    brought: tuple[Pretraining, ...] = ()
 
     @classmethod
     def begin(
@@ -120,7 +121,7 @@ class Job:
         return self._adapted.source
 
     @property
-    def pretrained(self) -> tuple[Pretrained, ...]:
+    def pretrained(self) -> tuple[Pretraining, ...]:
         """What pretraining brought to the encoder and to the reference."""
         brought = self._adapted.brought
         return self.brought if brought is None else (*self.brought, brought)

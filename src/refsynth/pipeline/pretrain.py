@@ -17,6 +17,8 @@ from refsynth.annotate.selftrain import Unlabelled
 from refsynth.core.run import RunFolder, derive_seed, digest, file_digest, read_json, write_json
 from refsynth.core.types import FloatArray, Metric
 from refsynth.data.text import nearest_overlap
+from refsynth.evaluation.advice import points
+from refsynth.evaluation.origins import Pretraining
 from refsynth.kinds import KINDS, given_labels
 from refsynth.metrics import paired_gain
 from refsynth.models.catalog import encoder_for
@@ -43,28 +45,14 @@ HELD_SHARE, MOST_HELD = 0.2, 200
 FACTS = "facts.json"
 
 
-class Pretrained(NamedTuple):
-    """What pretraining brought: texts learnt from, and perplexity on `held` others before and after.
-
-    `gain` is that of frozen embeddings on held-out real rows; None where it was not measured, as of a reference.
-    """
-
-    what: str
-    texts: int
-    held: int
-    before: float
-    after: float
-    gain: Metric | None
-    used: bool
-
-    def line(self) -> str:
-        """Return it as one line for the screen."""
-        kind = "pseudo-perplexity" if self.what == "encoder" else "perplexity"
-        words = f"{self.what}, {self.texts:,} texts: {kind} {self.before:.1f} -> {self.after:.1f} on {self.held:,} others"
-        if self.gain is None:
-            return words if self.used else f"{words}; not used"
-        gain = f"{100 * self.gain.value:+.1f} points [{100 * self.gain.low:+.1f}, {100 * self.gain.high:+.1f}]"
-        return f"{words}; frozen on held-out rows {gain} -> {'used' if self.used else 'not used'}"
+def line_of(brought: Pretraining) -> str:
+    """Return what pretraining brought, as one line for the screen."""
+    kind = "pseudo-perplexity" if brought.model == "encoder" else "perplexity"
+    values = f"{kind} {brought.before:.1f} -> {brought.after:.1f} on {brought.held:,} others"
+    words = f"{brought.model}, {brought.texts:,} texts: {values}"
+    if brought.gain is None:
+        return words if brought.used else f"{words}; not used"
+    return f"{words}; frozen on held-out rows {points(brought.gain)} -> {'used' if brought.used else 'not used'}"
 
 
 class Parts(NamedTuple):
@@ -98,7 +86,7 @@ class Chosen(NamedTuple):
     """The folder of the encoder to start from, and what pretraining brought; None if there was none."""
 
     folder: Path
-    brought: Pretrained | None
+    brought: Pretraining | None
 
 
 def pretrain_encoder(
@@ -160,8 +148,8 @@ def pretrain_encoder(
     facts, gain, better = read_json(done / FACTS), None, False
     if rows.judged:
         gain, better = _judge(task, rows, load(start), load(done / MODEL))
-    brought = Pretrained("encoder", **facts, gain=gain, used=better or asked.use == "always")
-    watch.stage("pretrain", brought.line())
+    brought = Pretraining(model="encoder", **facts, gain=gain, used=better or asked.use == "always")
+    watch.stage("pretrain", line_of(brought))
     return Chosen(done / MODEL if brought.used else start, brought)
 
 
@@ -191,7 +179,7 @@ class Adapted(NamedTuple):
     """Where the reference that writes comes from, and what pretraining brought; None if there was none."""
 
     source: Source
-    brought: Pretrained | None
+    brought: Pretraining | None
 
 
 def pretrain_reference(
@@ -236,6 +224,6 @@ def pretrain_reference(
     done = folder.step(step, key, make)
     shutil.rmtree(scratch, ignore_errors=True)
     facts = read_json(done / FACTS)
-    brought = Pretrained("reference", **facts, gain=None, used=facts["after"] < facts["before"])
-    watch.stage("pretrain", brought.line())
+    brought = Pretraining(model="reference", **facts, gain=None, used=facts["after"] < facts["before"])
+    watch.stage("pretrain", line_of(brought))
     return Adapted(source._replace(learnt=done, hash=folder.hash_of(step)) if brought.used else source, brought)

@@ -108,6 +108,8 @@ def choose(job: Job, written: Written) -> tuple[list[Draft], Final]:
     pool = f", {taken:,} of {len(job.pool.texts):,} texts of the pool" if job.pool.texts else ""
     chosen = reasons.pop(None, 0) - taken
     job.watch.stage("train", f"{len(final.real):,} real rows{pool}; {chosen:,} drafts chosen{_less(reasons)}")
+    for found in final.found:
+        job.watch.stage("search", found.line())
     return screened, final
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from refsynth.core.config import ENSEMBLES, RunConfig
+from refsynth.core.config import ENSEMBLES, SEARCHED, RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.protocols import Generator, Learner
 from refsynth.core.run import digest, file_digest
@@ -34,10 +34,22 @@ from refsynth.training.finetune import FinetuneLearner
 from refsynth.training.head import Link
 from refsynth.training.methods import METHODS, Size
 from refsynth.training.objective import Robust
+from refsynth.training.search import Range, SearchedLearner, Settings
 from refsynth.training.soup import SoupLearner
 from refsynth.training.trainer import Recipe
 
 USUAL = EnsembleConfig()
+
+SEARCH = "search"
+"""The folder in a run of what searches found."""
+
+
+class Searching(NamedTuple):
+    """Minutes and trials for one search of one learner, and the folder of what is found."""
+
+    minutes: float
+    trials: int
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,7 @@ class Workshop:
     kind: Kind = ONE_LABEL
     members: tuple[LearnerName, ...] = ()
     ensemble: EnsembleConfig = USUAL
+    search: Searching | None = None
     unlabelled: tuple[str, ...] = ()
 
     @property
@@ -117,7 +130,16 @@ def make_workshop(
         kind,
         members=tuple(ranked(task.config.members)),
         ensemble=task.config.ensemble,
+        search=_searching(task.config, checkpoints),
     )
+
+
+def _searching(config: RunConfig, checkpoints: Path | None) -> Searching | None:
+    """Return what one search may take: one for each learner in each fold of the gate, and in the final fit."""
+    if not config.search.minutes or checkpoints is None:
+        return None
+    searches = len(SEARCHED.intersection(config.learners)) * (config.gate.folds * config.gate.repeats + 1)
+    return Searching(config.search.minutes / searches, config.search.trials, checkpoints.with_name(SEARCH))
 
 
 def prompt_learner(shop: Workshop) -> PromptLearner:
@@ -190,11 +212,51 @@ def prompting_key(config: RunConfig, language: str) -> dict[str, Any]:
     return {**config.digest_of("reference"), "manner": asked.model_dump(exclude={"templates"}), "templates": templates}
 
 
+def _searched(shop: Workshop, *, method: MethodName) -> Learner:
+    """Return the learner that fine-tunes by a method, with settings as the task has them or as a search finds them."""
+    if shop.search is None:
+        return _tuned(shop, method=method)
+
+    def make(settings: Settings) -> Learner:
+        return _tuned(replace(shop, training=shop.training.model_copy(update=settings)), method=method)
+
+    training = shop.training
+    usual = {
+        "rate": training.rate or METHODS[method].rate,
+        "batch": training.batch,
+        "dropout": training.dropout,
+        "l2": training.l2,
+        "smoothing": training.smoothing,
+    }
+    least = min(0.05, usual["dropout"]) if training.rdrop else 0.0  # which needs some
+    space = {
+        "rate": Range(usual["rate"] / 5, min(1.0, usual["rate"] * 5), log=True),
+        "batch": Range(among=tuple(sorted({8, 16, 32, training.batch}))),
+        "dropout": Range(least, max(0.3, usual["dropout"])),
+        "l2": Range(0.0, max(0.1, usual["l2"])),
+        "smoothing": Range(0.0, max(0.2, usual["smoothing"])),
+    }
+    asked = shop.search
+    return SearchedLearner(
+        method,
+        make,
+        space,
+        usual,
+        labels=shop.labels,
+        minutes=asked.minutes,
+        trials=asked.trials,
+        folder=asked.folder,
+        link=shop.link,
+    )
+
+
 def learners_key(config: RunConfig, language: str) -> dict[str, Any]:
     """Return what some of the learners depend on beside what all do, for a step's cache key."""
     key: dict[str, Any] = {}
     if "prompt" in config.learners:
         key["prompting"] = prompting_key(config, language)
+    if config.search.minutes:
+        key |= config.digest_of("search")
     if {*ENSEMBLES, "soup"}.intersection(config.learners):
         key |= config.digest_of("ensemble")
     return key
@@ -238,7 +300,7 @@ LEARNERS: Mapping[LearnerName, Callable[[Workshop], Learner]] = {
     "tfidf": lambda shop: TfidfLearner(shop.labels, language=shop.language, link=shop.link),
     "frozen": lambda shop: FrozenLearner(shop.labels, shop.encoder, link=shop.link),
     "contrastive": lambda shop: ContrastiveLearner(shop.labels, shop.encoder, shop.descriptions),
-    **{method: partial(_tuned, method=method) for method in METHODS},
+    **{method: partial(_searched, method=method) for method in METHODS},
     "soup": _soup,
     "causal_lora": _causal_lora,
     "prompt": prompt_learner,
