@@ -122,22 +122,25 @@ class SearchedLearner:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
         study = optuna.create_study(study_name=self._name, storage=storage, load_if_exists=True)
-        done = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+
+        def finished() -> list[Any]:
+            return list(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
+
+        def tried(trial: Any) -> float:
+            settings = {name: values.suggest(trial, name) for name, values in self._space.items()}
+            return self._loss(settings, real, dev, seed=seed)
+
         # A search that goes on must not draw again what it has drawn.
-        study.sampler = optuna.samplers.TPESampler(seed=derive_seed(seed, "search", len(done)))
-        if not done:
-            study.enqueue_trial(dict(self._usual), skip_if_exists=True)
-        spent = sum(trial.duration.total_seconds() for trial in done)
-        left = max(0.0, 60 * self._minutes - spent)
-        if not done or (left and len(done) < self._trials):
-
-            def tried(trial: Any) -> float:
-                settings = {name: values.suggest(trial, name) for name, values in self._space.items()}
-                return self._loss(settings, real, dev, seed=seed)
-
+        study.sampler = optuna.samplers.TPESampler(seed=derive_seed(seed, "search", len(finished())))
+        if not finished():
+            study.enqueue_trial(dict(self._usual))
+            study.optimize(tried, n_trials=1)
+        done = finished()
+        left = 60 * self._minutes - sum(trial.duration.total_seconds() for trial in done)
+        if left > 0 and len(done) < self._trials:
             study.optimize(tried, n_trials=self._trials - len(done), timeout=left)
-        complete = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
-        return Found(self._name, dict(study.best_params), float(complete[0].value), float(study.best_value), len(complete))
+        done = finished()
+        return Found(self._name, dict(study.best_params), float(done[0].value), float(study.best_value), len(done))
 
     def _loss(self, settings: Settings, real: Sequence[Example], dev: Sequence[Example], *, seed: int) -> float:
         """Return the mean log loss of the rows, in nats, each answered by a model of the other parts."""
