@@ -70,7 +70,7 @@ def test_what_nothing_keeps_ends_with_3_and_the_nearest_bundle(
     assert "at most 0.001 MB" in str(result.exception)
     summary = json.loads(result.stdout)
     assert summary["contract"]["met"] is False
-    assert summary["contract"]["shipped"]["name"] == "half, narrow"
+    assert summary["contract"]["shipped"]["name"] == "half, narrow, few words"
     assert refsynth.load(tmp_path / "out" / "bundle").labels == ("late", "broken")
 
 

@@ -28,7 +28,7 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor
 from refsynth.pipeline.candidates import Candidate, fit_candidates, ranked, safe_for
 from refsynth.pipeline.fit import Final
-from refsynth.pipeline.forms import FULL, RECIPES, TFIDF, Teacher, cut, shrink
+from refsynth.pipeline.forms import FULL, RECIPES, TFIDF, Teacher, can_shrink, cut, shrink
 from refsynth.pipeline.gate import HeldOut
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.pack import features_of, head_of
@@ -92,7 +92,10 @@ class Shrinker:
     def _names(self) -> tuple[str, ...]:
         tfidf = Candidate("tfidf", self.shipped.drafts)
         simple = (TFIDF,) if tfidf in self.final.candidates else ()
-        return simple if self.shipped.learner == "tfidf" else (*RECIPES, *simple)
+        if self.shipped.learner == "tfidf":
+            return simple
+        shapes = tuple(RECIPES) if can_shrink(_teacher(self.final.predictors(self.job.shop)[self.shipped], ())) else (FULL,)
+        return (*shapes, *simple)
 
     def _finish(self, name: str, finished: Mapping[Candidate, Predictor]) -> Predictor:
         if name == TFIDF:
@@ -138,7 +141,8 @@ class Shrinker:
         if name == TFIDF:
             predictor = self._finish(name, finished)
         else:
-            predictor, _ = cut(_teacher(finished[self.shipped], self._rows()), name)
+            teacher = _teacher(finished[self.shipped], self._rows())
+            predictor, _ = cut(teacher, name, self._texts(teacher.rows))
         _bundle(self.job, predictor, out)
         return sum(path.stat().st_size for path in (out / "bundle").iterdir()) / 1e6, load(out / "bundle")
 
