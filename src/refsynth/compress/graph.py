@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from onnx import helper, numpy_helper
 
-from refsynth.core.types import FloatArray
+from refsynth.core.types import FloatArray, IntArray
 
 LEAST_ROWS = 128
 """Of a matrix that counts as a table."""
@@ -86,11 +86,11 @@ def _looked_up(graph: Any, node: Any, tensor: Any) -> list[Any]:
     return [node]
 
 
-def _distinct(table: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _distinct(table: FloatArray) -> tuple[FloatArray, IntArray]:
     """Return the distinct rows of a table [V, D] and for each row of the table its place among them [V]."""
     keys = np.ascontiguousarray(table).view(np.dtype((np.void, table.shape[1] * table.itemsize))).ravel()
     _, first, places = np.unique(keys, return_index=True, return_inverse=True)
-    return table[first], places
+    return table[first], np.asarray(places)
 
 
 def _directions(table: FloatArray) -> FloatArray:

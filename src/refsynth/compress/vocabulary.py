@@ -62,7 +62,7 @@ def merge_words(encoder: TransformerEncoder, kept: Collection[int]) -> Transform
     unit = torch.nn.functional.normalize(table, dim=-1)
     held, gone = stays.nonzero()[:, 0], (~stays).nonzero()[:, 0]
     candidates = unit[held].T
-    for part in gone.split(CHUNK):
+    for part in torch.split(gone, CHUNK):
         table[part] = table[held[(unit[part] @ candidates).argmax(1)]]
     return smaller
 

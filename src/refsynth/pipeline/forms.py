@@ -25,8 +25,7 @@ ROWS = 32
 
 
 class Recipe(NamedTuple):
-    """Shares of what the model has that a form keeps: layers, units of their feed-forward parts, attention heads, words, and
-    dimensions that the embeddings of words span."""
+    """Shares that a form keeps: of layers, units of their feed-forward parts, attention heads, words, dimensions of these."""
 
     layers: float = 1.0
     width: float = 1.0

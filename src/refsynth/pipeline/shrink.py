@@ -71,7 +71,7 @@ class Shrinker:
 
     def run(self, contract: Contract) -> Shrunk:
         """Return the form to ship; without a contract the candidate itself."""
-        own = None if self.held is None else self.held.logits[self.shipped]
+        own = None if self.held is None else self.held.as_shipped(self.shipped)
         finished = self.final.predictors(self.job.shop)
         if contract == Contract():
             return Shrunk(finished[self.shipped], FULL, own, None)
@@ -152,6 +152,8 @@ class Shrinker:
         k = len(self.job.task.labels)
         if name == TFIDF:
             self._answers[name] = self.held.logits[Candidate("tfidf", self.shipped.drafts)]
+        elif name == FULL:
+            self._answers[name] = self.held.as_shipped(self.shipped)
         else:
             self._answers[name] = self._hold_out(name)
 
