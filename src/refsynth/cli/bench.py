@@ -102,7 +102,7 @@ SIDES = {
     "trainer": "Fine-tuning against the trainer of transformers at its defaults: the same network, rows, epochs and rates.",
     "drafting": "Accepted drafts per second against transformers.generate with the same model and prompts.",
     "cascade": "A static student and a certified cascade against the int8 model: speed, macro-F1, 200 calibrations, a shift.",
-    "serve-core": "The engine against torch, ONNX Runtime, sentence-transformers, optimum, SetFit, model2vec: speed, memory, start.",
+    "serve-core": "The engine against torch, ONNX Runtime, sentence-transformers, optimum, SetFit, model2vec: speed, memory.",
     "quantize": "The int8 encoder against torch and ONNX Runtime's quantiser: speed, size, labels that change with the batch.",
 }
 """Benches of two sides or of runs, each a module with `measure` and `outcome`, and what they measure."""

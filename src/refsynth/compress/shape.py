@@ -1,4 +1,4 @@
-"""Smaller encoders made of parts of a larger one: fewer layers, fewer heads, narrower feed-forward parts. That one stays as it is.
+"""Smaller encoders made of parts of a larger one: fewer layers, fewer heads, narrower feed-forward parts. It stays as it is.
 
 What is cut out leaves a gap that training has to close (`training.distill`). Knows nothing of heads and labels.
 """

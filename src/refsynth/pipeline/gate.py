@@ -38,7 +38,8 @@ clearly to overrule it. Of drafts nothing is known beforehand: it depends on the
 class HeldOut:
     """What each candidate said of each real row when it was held out: logits [R, N, K] over R repeats.
 
-    `int8` has what those with an encoder say as they would ship, which is what they are calibrated on. `folds` [N] are those that were held out together: what is tuned on answers is tuned on those to the other folds.
+    `int8` has what those with an encoder say as they would ship, which is what they are calibrated on. `folds` [N] are those that
+    were held out together: what is tuned on answers is tuned on those to the other folds.
     """
 
     truth: IntArray

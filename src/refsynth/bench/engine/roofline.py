@@ -16,7 +16,7 @@ ROWS, WIDTH = 1024, 1024
 
 
 def int8_peak(*, threads: int, seconds: float) -> float:
-    """Return the most int8 operations a second of a product [1024, 1024] by [1024, 1024] in ONNX Runtime; two a multiplication."""
+    """Return the most int8 operations a second, two a multiplication, of ONNX Runtime's product of two [1024, 1024]."""
     weights = np.random.default_rng(0).integers(-127, 128, (WIDTH, WIDTH)).astype(np.int8)
     ends = [
         helper.make_tensor_value_info("a", TensorProto.UINT8, [ROWS, WIDTH]),
@@ -41,7 +41,7 @@ def operations(encoder: TransformerEncoder, texts: Sequence[str]) -> float:
     """Return the operations that the products of the encoder's matrices and the texts' tokens take, attention's own left out."""
     config = encoder.transformer.config
     layer = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
-    return 2.0 * config.num_hidden_layers * layer * sum(map(len, encoder.tokenize(texts)))
+    return float(2 * config.num_hidden_layers * layer * sum(map(len, encoder.tokenize(texts))))
 
 
 def tokens_per_second(tokenizer: TextTokenizer, texts: Sequence[str], *, repeats: int) -> float:

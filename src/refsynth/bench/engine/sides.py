@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,9 +67,9 @@ def make_sides(sample: Sample, network: TransformerEncoder, work: Path, *, threa
     onnx.save(fused_graph(network.transformer), work / "fused.onnx")
     frozen = FrozenLearner(labels, network).fit(rows, (), seed=0)
     longest = network.max_tokens
-    settings = {"max_tokens": longest, "threads": threads}
-    fused = EncoderPredictor(labels, OnnxEncoder(work / "fused.onnx", source / TOKENIZER, **settings), frozen.head)
-    int8 = OnnxEncoder(work / "onnx" / INT8, source / TOKENIZER, **settings)
+    opened = partial(OnnxEncoder, tokenizer=source / TOKENIZER, max_tokens=longest, threads=threads)
+    fused = EncoderPredictor(labels, opened(work / "fused.onnx"), frozen.head)
+    int8 = opened(work / "onnx" / INT8)
     contents = Contents(
         labels=dict(sample.labels),
         language="en",

@@ -8,7 +8,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 folder, work, threads, longest = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 replies = os.fdopen(os.dup(1), "w")
@@ -26,12 +28,13 @@ options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = threads
 
 
-def sentence_int8():
+def sentence_int8() -> Callable[[list[str]], Any]:
     """The ONNX backend of sentence-transformers with its own preset of dynamic int8."""
     target = work / "sentence"
     if not target.exists():
         words = models.Transformer(str(folder), max_seq_length=longest)
-        SentenceTransformer(modules=[words, models.Pooling(words.get_word_embedding_dimension(), "mean"), models.Normalize()], device="cpu").save(str(target))  # fmt: skip
+        parts = [words, models.Pooling(words.get_word_embedding_dimension(), "mean"), models.Normalize()]
+        SentenceTransformer(modules=parts, device="cpu").save(str(target))
         plain = SentenceTransformer(str(target), backend="onnx", device="cpu", model_kwargs={"session_options": options})
         plain.save_pretrained(str(target))
         export_dynamic_quantized_onnx_model(plain, "avx512_vnni", str(target))
@@ -40,7 +43,7 @@ def sentence_int8():
     return lambda texts: model.encode(texts, batch_size=min(32, len(texts)), show_progress_bar=False)
 
 
-def optimum_pipeline():
+def optimum_pipeline() -> Callable[[list[str]], Any]:
     """The feature-extraction pipeline on optimum's ONNX model in its int8 for AVX512-VNNI."""
     target = work / "optimum"
     if not (target / "model_quantized.onnx").exists():
