@@ -103,6 +103,8 @@ SIDES = {
     "drafting": "Accepted drafts per second against transformers.generate with the same model and prompts.",
     "cascade": "A static student and a certified cascade against the int8 model: speed, macro-F1, 200 calibrations, a shift.",
     "serve-core": "The engine against torch, ONNX Runtime, sentence-transformers, optimum, SetFit, model2vec: speed, memory.",
+    "distill": "What int8, fewer layers, words and heads, a static student and a cascade keep of a fine-tuned model's macro-F1.",
+    "contract": "Ten contracts, easy to impossible: met by what ships, measured again, or refused with the nearest form.",
     "quantize": "The int8 encoder against torch and ONNX Runtime's quantiser: speed, size, labels that change with the batch.",
 }
 """Benches of two sides or of runs, each a module with `measure` and `outcome`, and what they measure."""

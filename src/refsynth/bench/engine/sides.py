@@ -79,7 +79,9 @@ def make_sides(sample: Sample, network: TransformerEncoder, work: Path, *, threa
         calibration=Calibration(),
     )
     made = distilled(network)
-    static = _student(labels, network, int8, frozen.head, made, work / "onnx" / TOKENIZER, [row.text for row in rows])
+    static = fit_student(
+        EncoderPredictor(labels, int8, frozen.head), network, made, source / TOKENIZER, [row.text for row in rows]
+    )
     first = _first(static, EncoderPredictor(labels, int8, frozen.head), [row["text"] for row in sample.test], alpha, delta)
     save(work / "int8", contents)
     student = replace(contents, features=StaticFiles(source / TOKENIZER, longest), head=static.head, reference=static)
@@ -111,19 +113,21 @@ def seconds_of(name: str, ask: Pass, texts: Sequence[str], *, one: bool) -> floa
     return (time.perf_counter() - started) / times
 
 
-def _student(
-    labels: tuple[str, ...],
-    network: TransformerEncoder,
-    int8: OnnxEncoder,
-    head: LinearHead,
-    made: Any,
-    tokenizer: Path,
-    texts: Sequence[str],
+def fit_student(
+    teacher: EncoderPredictor, network: TransformerEncoder, made: Any, tokenizer: Path, texts: Sequence[str]
 ) -> StaticPredictor:
+    """Return the static student that learnt from the teacher's answers to the texts.
+
+    Args:
+        teacher: the int8 model.
+        network: the encoder that it was exported from.
+        made: what `compress.static.distilled` gives for the network.
+        tokenizer: its `tokenizer.json`.
+        texts: to learn from.
+    """
     own = TextTokenizer(tokenizer, max_tokens=network.max_tokens, special=False)
-    taught = softmax(head.logits(int8.encode(texts)))
-    votes = fit_static(table_of(made, network), own.encode(texts), taught, seed=0)
-    return StaticPredictor(labels, own, LinearHead(votes.weights[: own.size], votes.bias))
+    votes = fit_static(table_of(made, network), own.encode(texts), softmax(teacher.logits(texts)), seed=0)
+    return StaticPredictor(teacher.labels, own, LinearHead(votes.weights[: own.size], votes.bias))
 
 
 def _first(static: StaticPredictor, int8: EncoderPredictor, texts: Sequence[str], alpha: float, delta: float) -> FirstTier:
