@@ -369,3 +369,29 @@ def test_a_bench_without_a_cascade_meets_no_floor_of_one(tmp_path: Path) -> None
     assert checks["static / int8, texts/s"]["ok"]
     assert not checks["cascade / int8, texts/s"]["ok"]
     assert not checks["simulated calibrations that break alpha"]["ok"]  # 15% of them
+
+
+@pytest.mark.parametrize(
+    ("tiers", "contract", "shipped"),
+    [
+        ("cascade", {"keep": 0.5}, "half, narrow, few words"),
+        ("cascade", {"p50_ms": 1000}, "cascade"),  # nothing is asked of its quality: the largest that fits
+        ("static", {"size_mb": 0.06}, "static"),
+    ],
+)
+def test_tiers_stand_in_the_search_of_a_contract(
+    tiers: str, contract: dict[str, float], shipped: str, tmp_path: Path, tiny_cache: Path
+) -> None:
+    result = make_run(tmp_path, tiny_cache, tiers, pool=300, contract=contract)
+    outcome = result.finished.shrunk.outcome
+    assert outcome is not None
+    assert tiers in {form.name for form in outcome.forms}
+    assert outcome.shipped.name == shipped
+    assert bundle.load(result.bundle).manifest.kind == (tiers if shipped == tiers else "encoder")
+    compression = result.report.compression
+    assert compression is not None
+    assert [variant.name for variant in compression.variants if variant.shipped] == [shipped]
+    assert (compression.cascade is not None) == (shipped == "cascade")
+    if shipped == tiers:
+        assert outcome.shipped.kept is not None
+        assert 0.5 < outcome.shipped.kept <= 1.2

@@ -90,7 +90,7 @@ def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callab
 
 
 def _parted(folder: Path, sample: Sample, most: int) -> tuple[Sample, list[str]]:
-    """Return the labelled rows and so many other texts of the training file; where all are labelled a tenth gives its labels up."""
+    """Return the labelled rows and so many other texts of the training file; a tenth of the rows if all are labelled."""
     known = {row["text"] for row in sample.train}
     with (folder / "train.jsonl").open(encoding="utf-8") as stream:
         free = [text for line in stream if (text := json.loads(line)["text"]) not in known]

@@ -47,10 +47,13 @@ RECIPES: Mapping[str, Recipe] = {
     "third": Recipe(1 / 3),
     "third, few words": Recipe(1 / 3, words=1 / 10),
 }
-"""Forms by the share of layers that they keep; a narrow one has half of the units too."""
+"""Forms by what they keep; the heads that stay are half over all layers, not of each."""
 
 TRANSFER = Transfer(steps=100)
 """Beyond 100 steps of a few dozen texts little is won; every fold pays for them."""
+
+GENTLE = Transfer(steps=40, rate=1e-4)
+"""For a form that keeps all layers: there is less to learn, and at the usual rate more is forgotten than won."""
 
 
 class Teacher(NamedTuple):
@@ -92,13 +95,18 @@ def cut(teacher: Teacher, name: str, texts: Sequence[str]) -> tuple[EncoderPredi
 
 
 def shrink(teacher: Teacher, name: str, texts: Sequence[str], *, seed: int) -> EncoderPredictor:
-    """Return a form of the teacher that has learnt from it on the texts; the full one is the teacher itself."""
-    if name == FULL:
-        return teacher.predictor
+    """Return a form of the teacher that has learnt from it on the texts; the full one is the teacher itself.
+
+    One that lacks nothing but words that no text has is the teacher on all texts at hand: there is nothing to learn from them.
+    """
     torch.manual_seed(seed)
+    recipe = RECIPES[name]
     student, kept = cut(teacher, name, texts)
+    if recipe._replace(words=1.0) == RECIPES[FULL]:
+        return student
     assert isinstance(student.encoder, TransformerEncoder)
-    return distill([teacher.predictor], student.encoder, texts, matched=kept, seed=seed, transfer=TRANSFER)
+    transfer = GENTLE if recipe.layers == 1 else TRANSFER
+    return distill([teacher.predictor], student.encoder, texts, matched=kept, seed=seed, transfer=transfer)
 
 
 def _losses(teacher: Teacher) -> Callable[[TransformerEncoder], Iterable[torch.Tensor]]:

@@ -21,7 +21,7 @@ from refsynth.bundle.model import Model, load
 from refsynth.bundle.store import Contents, save
 from refsynth.compress.contract import Contract, Form, Outcome, search
 from refsynth.core.protocols import Predictor
-from refsynth.core.run import derive_seed, digest, read_json, write_json
+from refsynth.core.run import derive_seed, digest, folder_digest, read_json, write_json
 from refsynth.core.types import Draft, Example, FloatArray
 from refsynth.metrics import macro_f1
 from refsynth.models.network import TransformerEncoder
@@ -50,6 +50,13 @@ class Shrunk(NamedTuple):
     outcome: Outcome | None
 
 
+class Beside(NamedTuple):
+    """A bundle that stands in the search beside the forms, and the share of the full form's quality that it keeps."""
+
+    bundle: Path
+    share: float
+
+
 @dataclass
 class Shrinker:
     """Finds the form of the shipped candidate that meets the contract.
@@ -60,6 +67,7 @@ class Shrinker:
         final: the candidates fitted to all rows.
         shipped: the candidate that won.
         held: what all candidates said of held-out rows.
+        beside: finished bundles that may ship instead of a form, by name.
     """
 
     job: Job
@@ -67,6 +75,7 @@ class Shrinker:
     final: Final
     shipped: Candidate
     held: HeldOut | None
+    beside: Mapping[str, Beside] = field(default_factory=dict)
     _answers: dict[str, FloatArray] = field(default_factory=dict)
 
     def run(self, contract: Contract) -> Shrunk:
@@ -95,12 +104,12 @@ class Shrinker:
         if self.shipped.learner == "tfidf":
             return simple
         shapes = tuple(RECIPES) if can_shrink(_teacher(self.final.predictors(self.job.shop)[self.shipped], ())) else (FULL,)
-        return (*shapes, *simple)
+        return (*shapes, *simple, *self.beside)
 
     def _finish(self, name: str, finished: Mapping[Candidate, Predictor]) -> Predictor:
         if name == TFIDF:
             return finished[Candidate("tfidf", self.shipped.drafts)]
-        if name == FULL:
+        if name == FULL or name in self.beside:
             return finished[self.shipped]
         shop, folder = self.job.shop, self.job.folder
         key = {"fit": folder.hash_of("fit"), "form": name, "recipe": RECIPES[name], "seed": self.job.task.config.seed}
@@ -124,12 +133,18 @@ class Shrinker:
     def _measure(self, finished: Mapping[Candidate, Predictor]) -> tuple[Form, ...]:
         """Return all forms with size and latency, measured once a run."""
         names = self._names()
-        key = {"fit": self.job.folder.hash_of("fit"), "shipped": str(self.shipped), "recipes": {n: RECIPES.get(n) for n in names}}
+        key = {
+            "fit": self.job.folder.hash_of("fit"),
+            "shipped": str(self.shipped),
+            "recipes": {n: RECIPES.get(n) for n in names},
+            "beside": {name: folder_digest(one.bundle) for name, one in self.beside.items()},
+        }
 
         def make(out: Path) -> None:
             with tempfile.TemporaryDirectory(dir=out, prefix="trial-") as work:
                 sketches = {name: self._sketch(name, finished, Path(work) / str(n)) for n, name in enumerate(names)}
-                texts = [row.text for row in self._rows()][:TIMED]
+                # What a first tier has learnt from it is surer of than of later texts.
+                texts = [row.text for row in (self.job.aside if self.beside else self._rows())][:TIMED]
                 latency = latencies({name: model for name, (_, model) in sketches.items()}, texts)
                 forms = [[name, size, latency[name]] for name, (size, _) in sketches.items()]
             write_json(out / "forms.json", forms)
@@ -138,6 +153,9 @@ class Shrinker:
 
     def _sketch(self, name: str, finished: Mapping[Candidate, Predictor], out: Path) -> tuple[float, Model]:
         """Return the size in MB and the model of a form that need not have learnt anything yet."""
+        if name in self.beside:
+            bundle = self.beside[name].bundle
+            return sum(path.stat().st_size for path in bundle.iterdir()) / 1e6, load(bundle)
         if name == TFIDF:
             predictor = self._finish(name, finished)
         else:
@@ -149,6 +167,8 @@ class Shrinker:
     def _quality(self, name: str) -> float:
         """Return the macro-F1 of a form on held-out rows as a share of the teacher's."""
         assert self.held is not None
+        if name in self.beside:
+            return self.beside[name].share * self._quality(FULL)
         k = len(self.job.task.labels)
         if name == TFIDF:
             self._answers[name] = self.held.logits[Candidate("tfidf", self.shipped.drafts)]

@@ -66,6 +66,13 @@ class Tiers:
     certificate: Certificate | None = None
     reason: str = ""
 
+    @property
+    def agreement(self) -> float:
+        """How often what ships says what the model alone says, of texts that neither has learnt from."""
+        if self.certificate is not None:
+            return 1 - self.certificate.disagreed / self.certificate.n
+        return 1.0 if self.student is None else max(self.student.agreement, self.student.rival)
+
     def line(self) -> str:
         """Return the outcome as one line for the screen."""
         if self.reason:

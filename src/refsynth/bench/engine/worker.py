@@ -14,7 +14,7 @@ from typing import Any
 
 from refsynth.core.errors import RefsynthError
 
-HANDLER = Path(__file__).parent / "handlers" / "optimum.py"
+HANDLER = Path(__file__).parent / "handlers" / "theirs.py"
 PACKAGES = (
     "transformers<5",
     "huggingface-hub<1",

@@ -1,6 +1,6 @@
 """A worker in an environment of its own: one side a line, seconds a pass. Knows nothing of refsynth.
 
-Started as `python optimum.py FOLDER WORK THREADS MAX_TOKENS`; says which sides it has, then answers each
+Started as `python theirs.py FOLDER WORK THREADS MAX_TOKENS`; says which sides it has, then answers each
 {"side": NAME, "texts": [...], "one": BOOL} with {"seconds": S}.
 """
 
