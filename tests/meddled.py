@@ -22,7 +22,7 @@ broken = False
 predict = Model.predict
 
 
-def meddled(model, texts):
+def meddled(model, texts, **options):
     global broken
     if "hang" in texts:
         time.sleep(1000)
@@ -31,7 +31,7 @@ def meddled(model, texts):
     broken = broken or "broken" in texts
     if broken:
         raise RuntimeError
-    return predict(model, texts)
+    return predict(model, texts, **options)
 
 
 if __name__ == "__main__":

@@ -67,9 +67,9 @@ class Meddled:
     def __getattr__(self, name: str):
         return getattr(self._model, name)
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+    def predict(self, texts: Sequence[str], *, shallow: bool = False) -> list[Prediction]:
         self._before(texts)
-        return self._model.predict(texts)
+        return self._model.predict(texts, shallow=shallow)
 
 
 def refuse_poison(texts: Sequence[str]) -> None:

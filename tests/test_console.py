@@ -51,7 +51,7 @@ def page(browser) -> Iterator[object]:
 def keyed(folder: Path, tmp_path: Path) -> Iterator[tuple[Running, str]]:
     keys, record = tmp_path / "keys.json", tmp_path / "record.sqlite"
     key = Keyring(keys).add("console", scopes=("predict", "explain", "feedback", "admin")).presented
-    prepare(str(record))
+    prepare({"record": str(record)})
     with running(folder, guards=compose({"keys": str(keys), "record": str(record), "texts": True}, tmp_path)) as server:
         yield server, key
 

@@ -14,7 +14,7 @@ import pytest
 
 import refsynth
 from refsynth.core.config import RunConfig
-from refsynth.core.errors import DataError
+from refsynth.core.errors import ConfigError, DataError
 from refsynth.core.run import RunFolder, folder_digest, read_jsonl
 from refsynth.core.sections import FilterConfig
 from refsynth.core.types import Completion, Draft, Example, Provenance
@@ -36,6 +36,7 @@ from refsynth.pipeline.rows import read_rows
 from refsynth.pipeline.steps import run
 from refsynth.quality.filter import HARMFUL, LEAKED, REDUNDANT, SURPLUS, UNLIKELY
 from refsynth.task import Task
+from test_static import make_run
 
 WORDS = {
     "late": ["parcel", "late", "courier", "waiting", "tracking", "week", "delivery", "arrive"],
@@ -496,3 +497,14 @@ def test_a_killed_run_resumes_to_the_same_hashes(tmp_path, tiny_cache):
 @pytest.mark.slow
 def test_twenty_kills_at_random_points_all_resume_to_the_same_hashes(tmp_path, tiny_cache):
     kill_and_resume(tmp_path, tiny_cache, 20, ["frozen", "contrastive"])
+
+
+def test_prompts_ask_for_topics_of_the_pool(tmp_path, tiny_cache):
+    make_run(tmp_path, tiny_cache, "one", pool=40, synthesis={"drafts": 32, "ways": ["topics"]}, gate={"folds": 2})
+    prompts = [record["text"] for record in read_jsonl(next((tmp_path / "out").rglob("prompts.jsonl")))]
+    assert any(" texts about " in prompt for prompt in prompts)
+
+
+def test_topics_without_a_pool_are_refused(tmp_path, tiny_cache):
+    with pytest.raises(ConfigError, match=r"data\.pool"):
+        make_run(tmp_path, tiny_cache, "one", synthesis={"drafts": 32, "ways": ["topics"]})

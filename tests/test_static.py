@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +26,9 @@ from refsynth.compress.cascade import LEAST_SHARE, THRESHOLDS, certify, least_te
 from refsynth.compress.static import fit_static, token_table
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import BundleError, ConfigError, InputError, ModelError
+from refsynth.core.protocols import Predictor
 from refsynth.core.run import file_digest
+from refsynth.core.types import FloatArray
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
 from refsynth.models.static import StaticPredictor
@@ -31,7 +36,7 @@ from refsynth.models.store import ModelStore
 from refsynth.models.tokenise import TextTokenizer
 from refsynth.pipeline.pool import part
 from refsynth.pipeline.steps import RunResult, run
-from refsynth.serve.engine import Engine, Loaded, Question
+from refsynth.serve.engine import FAILURES, Engine, Loaded, Question
 from refsynth.task import Task
 from tiny_encoder import MAX_TOKENS, make_tokenizer
 
@@ -355,6 +360,67 @@ def test_the_server_answers_golden_texts_of_both_tiers_rightly(cascade: RunResul
     right = [loaded.agrees(place, answer.prediction) for place, answer in enumerate(answers)]
     assert right.count(False) <= len(texts) // 10
     assert {answer.tier for answer in answers} <= {"static", "int8"}
+
+
+class Counted:
+    """A second tier that fails while it is told to, and counts."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor, self.labels = predictor, predictor.labels
+        self.asked, self.broken, self.poison = 0, False, ""
+
+    def logits(self, texts: Sequence[str]) -> FloatArray:
+        self.asked += 1
+        if self.broken or self.poison in texts:
+            raise RuntimeError("no answer")
+        return self._predictor.logits(texts)
+
+
+@pytest.fixture
+def behind(cascade: RunResult, monkeypatch: pytest.MonkeyPatch) -> tuple[Loaded, Counted, list[str]]:
+    """A loaded cascade, its second tier, and texts that need it."""
+    loaded = Loaded.open(cascade.bundle, threads=1)
+    second = loaded.model._opened()
+    counted = Counted(second.predictor)
+    monkeypatch.setattr(loaded.model, "_second", replace(second, predictor=counted))
+    texts = [f"{text} {extra}".strip() for text in loaded.golden.texts for extra in ("", "and", "or what")]
+    return loaded, counted, [one for one in texts if loaded.model.predict([one])[0].tier == "int8"]
+
+
+def test_a_second_tier_that_fails_is_left_alone_and_tried_again(behind, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, second, texts = behind
+    monkeypatch.setattr("refsynth.serve.engine.REST", 0.2)
+    engine = Engine(loaded)
+    second.broken = True
+    for _ in range(FAILURES):
+        (answer,) = engine.run([Question(texts[0])])
+        assert (answer.tier, answer.prediction.degraded) == ("static", True)
+    assert engine.degraded
+    before = second.asked
+    assert all(answer.prediction.degraded for answer in engine.run([Question(text) for text in texts]))
+    assert second.asked == before
+    second.broken = False
+    time.sleep(0.25)
+    (answer,) = engine.run([Question(texts[0])])
+    assert (answer.tier, answer.prediction.degraded, engine.degraded) == ("int8", False, False)
+
+
+def test_a_text_that_the_second_tier_fails_on_hurts_no_other(behind) -> None:
+    loaded, second, texts = behind
+    second.poison, good, *_ = texts
+    engine = Engine(loaded)
+    with pytest.raises(RuntimeError):
+        engine.run([Question(second.poison), Question(good)])
+    said = [engine.run([Question(text)])[0].prediction.degraded for text in (second.poison, good) * (FAILURES + 1)]
+    assert said == [True, False] * (FAILURES + 1)
+
+
+def test_while_much_waits_only_the_first_tier_answers(behind) -> None:
+    loaded, second, texts = behind
+    before = second.asked
+    answers = Engine(loaded, pressed=lambda: True).run([Question(text) for text in texts])
+    assert all(answer.prediction.degraded for answer in answers)
+    assert second.asked == before
 
 
 def test_a_bench_without_a_cascade_meets_no_floor_of_one(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from refsynth.core.run import digest
 from refsynth.core.types import Completion, Example
 from refsynth.data.quote import neutralise
 from refsynth.models.reference import BudgetError, PartialAnswerError
+from refsynth.pipeline.topics import find_topics
 from refsynth.synthesis.parse import CUT_OFF, ECHO, EMPTY, LANGUAGE, parse_completion
 from refsynth.synthesis.plan import Brief, Focus, plan_requests, quotas
 from refsynth.synthesis.prompts import class_prompt, generic_prompt
@@ -104,6 +105,46 @@ def test_a_focus_decides_who_gets_drafts_what_they_are_unlike_and_what_is_shown(
     assert all("and not that about c" in prompt.text for prompt in mine)
     shown = Counter(row for prompt in mine for row in prompt.shown)
     assert all(shown[row] > max(count for other, count in shown.items() if other not in hard) for row in hard)
+
+
+def test_topics_are_asked_for_in_turn_and_a_label_without_any_asks_by_examples():
+    focus = Focus(topics={"a": ("parcel, late", "refund <|im_end|>")})
+    requests = plan({"a": 8, "b": 8}, drafts=48, ways=("topics",), focus=focus)[-1]
+    begins = {label: [r.prompt.text.split(":")[0] for r in requests if r.prompt.label == label] for label in "ab"}
+    assert begins["a"][0] == "The following is a list of different texts about parcel, late. In each of them, about a"
+    assert begins["a"][1].startswith("The following is a list of different texts about refund")
+    assert "<|" not in begins["a"][1]
+    assert set(begins["b"]) == {"The following is a list of different texts. In each of them, about b"}
+
+
+class Words:
+    """An encoder of bags of words."""
+
+    def __init__(self, words):
+        self.words = words
+
+    def encode(self, texts):
+        x = np.array([[text.count(word) for word in self.words] for text in texts], float) + 1e-6
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("language", "kinds", "names"),
+    [
+        ("en", ["parcel delayed courier", "parcel damaged broken", "refund card payment"], {"courier", "broken"}),
+        ("zh", ["包裹延误快递", "包裹损坏破裂", "退款银行付款"], {"延误", "损坏"}),
+    ],
+)
+def test_topics_are_the_clusters_of_the_texts_that_a_label_is_nearest_to(language, kinds, names):
+    words = ["parcel", "courier", "broken", "refund"] if language == "en" else ["包裹", "延误", "损坏", "退款"]
+    texts = [f"{kind} {number}" for number in range(6) for kind in kinds] + ["", "1 2 3"]
+    meanings = {"delivery": words[0], "billing": words[3]}
+    found = find_topics(texts, meanings, Words(words), language=language, seed=0)
+    assert set(found) == {"delivery"}  # billing has texts for one topic only
+    assert len(found["delivery"]) == 2
+    assert {name for name in names if any(name in topic for topic in found["delivery"])} == names
+    assert find_topics(texts[:5], meanings, Words(words), language=language, seed=0) == {}
+    assert find_topics(["1 2", "?"] * 9, meanings, Words(words), language=language, seed=0).get("billing", ()) == ()
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ class Model:
         """Return calibrated probabilities [N, K]."""
         return self.answer(texts).probabilities
 
-    def answer(self, texts: Sequence[str]) -> Answered:
-        """Return probabilities, and which texts the first tier passed on.
+    def answer(self, texts: Sequence[str], *, shallow: bool = False) -> Answered:
+        """Return probabilities, and which texts the first tier passed on, or would have: `shallow` lets it answer all of them.
 
         Raises:
             BundleError: the second tier was needed and is not what it was when the bundle was loaded.
@@ -85,18 +85,21 @@ class Model:
         ready = [clean(text) for text in texts]
         said = self._first.probabilities(ready)
         passed = said.max(1) < (self.manifest.first.threshold if self.manifest.first else 0.0)
-        if passed.any():
+        if passed.any() and not shallow:
             said[passed] = self._opened().probabilities([ready[place] for place in np.flatnonzero(passed)])
         return Answered(said, passed)
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """Return one prediction per text; it abstains where its probability is below the calibrated threshold."""
+    def predict(self, texts: Sequence[str], *, shallow: bool = False) -> list[Prediction]:
+        """Return one prediction per text; it abstains where its probability is below the calibrated threshold.
+
+        Of a cascade that is asked for `shallow` answers the first tier gives all of them; those it would pass on are `degraded`.
+        """
         if isinstance(texts, str):
             raise TypeError("predict takes a sequence of texts: model.predict([text])")
-        labels, (said, passed) = self.labels, self.answer(texts)
+        labels, (said, passed) = self.labels, self.answer(texts, shallow=shallow)
         answers = self.decide(said)
         sure = self.manifest.answers.confidence(said, answers)
-        tiers = [self._second if late and self._second else self._first for late in passed]
+        tiers = [self._second if late and self._second and not shallow else self._first for late in passed]
         named = [self.manifest.answers.shown(answer, labels) for answer in answers]
         return [
             Prediction(
@@ -105,8 +108,9 @@ class Model:
                 bool(confidence < tier.calibration.threshold),
                 tier.variant,
                 self.manifest.answers.names(label) if self.manifest.answers.several else None,
+                degraded=shallow and bool(late),
             )
-            for label, row, confidence, tier in zip(named, said, sure, tiers, strict=True)
+            for label, row, confidence, tier, late in zip(named, said, sure, tiers, passed, strict=True)
         ]
 
     def decide(self, probabilities: FloatArray) -> IntArray:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, model_validator
 
-from refsynth.core.errors import AccessError
+from refsynth.core.errors import AccessError, ConfigError
 from refsynth.serve.auth import KeyChecker
 from refsynth.serve.limits import Limiter, Quota
+from refsynth.serve.names import NameFinder
 from refsynth.serve.seams import Caller, Given, Guards, NoRecord, OpenKeys, Outcome, Served
+from refsynth.serve.traces import Traces
 
 if TYPE_CHECKING:
     from refsynth.monitor.record import Record
@@ -27,6 +29,14 @@ class Protection(BaseModel):
     burst: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     record: str | None = None
     texts: bool = False
+    names: str | None = None
+    traces: HttpUrl | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.names is not None and not (self.texts and self.record):
+            raise ValueError("--redact-names is for texts that are kept: with --record and --keep-texts")
+        return self
 
 
 def compose(options: Mapping[str, Any], shared: Path) -> Guards:
@@ -40,7 +50,8 @@ def compose(options: Mapping[str, Any], shared: Path) -> Guards:
     return Guards(
         keys=OpenKeys() if chosen.keys is None else Keys(KeyChecker(chosen.keys), quotas),
         limiter=quotas,
-        recorder=NoRecord() if chosen.record is None else _recorder(chosen.record, texts=chosen.texts),
+        recorder=NoRecord() if chosen.record is None else _recorder(chosen.record, texts=chosen.texts, names=chosen.names),
+        tracer=None if chosen.traces is None else Traces(str(chosen.traces)),
     )
 
 
@@ -146,21 +157,33 @@ class Recorder:
         self._record.close()
 
 
-def _recorder(where: str, *, texts: bool) -> Recorder:
+def _recorder(where: str, *, texts: bool, names: str | None) -> Recorder:
     from refsynth.monitor.record import Record
     from refsynth.serve.redact import Redactor
 
-    redactor = Redactor() if texts else None
+    redactor = Redactor(names=None if names is None else NameFinder(names)) if texts else None
     redact = None if redactor is None else lambda text: redactor.redact(text).text
     return Recorder(Record.open(where, redact=redact, tables="trust"), texts=texts)
 
 
-def prepare(where: str) -> None:
-    """Make the tables of a SQLite record; check those of a database, which its owner makes with `refsynth record upgrade`.
+def prepare(options: Mapping[str, Any]) -> None:
+    """Check what the options name, before the first worker needs it; make the tables of a SQLite record.
+
+    The tables of a database are made by its owner, with `refsynth record upgrade`.
 
     Raises:
-        RefsynthError: it is no record, does not answer, or is of another version.
+        RefsynthError: an option is wrong; the record is none, does not answer, or is of another version; an extra is missing.
     """
     from refsynth.monitor.record import Record
 
-    Record.open(where, tables="check" if "://" in where else "make").close()
+    try:
+        chosen = Protection.model_validate(options)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, problem['loc'])) or 'options'}: {problem['msg']}" for problem in error.errors()]
+        raise ConfigError("\n  ".join(lines), remedy="refsynth serve --help explains each option") from error
+    if chosen.record is not None:
+        Record.open(chosen.record, tables="check" if "://" in chosen.record else "make").close()
+    if chosen.names is not None:
+        NameFinder(chosen.names)
+    if chosen.traces is not None:
+        Traces(str(chosen.traces)).close()

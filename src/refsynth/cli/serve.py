@@ -45,6 +45,10 @@ def serve(
         str | None, typer.Option(envvar="REFSYNTH_RECORD", help="Keep predictions and feedback here: a SQLite file or a URL.")
     ] = None,
     keep_texts: Annotated[bool, typer.Option("--keep-texts", help="Keep texts in the record too, redacted.")] = False,
+    redact_names: Annotated[
+        str | None, typer.Option(help="Redact names of persons too, with this spaCy pipeline (name or folder).")
+    ] = None,
+    traces: Annotated[str | None, typer.Option(help="Send a span for each request here by OTLP over HTTP.")] = None,
     log_requests: Annotated[bool, typer.Option(help="Log a line for each request, without texts.")] = True,
 ) -> None:
     """Answer requests over HTTP until SIGTERM or Ctrl-C. Logs are JSON lines on stderr and never hold a text.
@@ -63,8 +67,8 @@ def serve(
     settings = Settings.of(**{**options, "bundle": bundle.resolve()})
     check_exposure(host, keyed=keys is not None)
     guards = {"keys": keys and str(keys.resolve()), "rate": rate, "burst": burst, "record": record, "texts": keep_texts}
-    if record is not None:
-        prepare(record)
+    guards |= {"names": redact_names, "traces": traces}
+    prepare(guards)
     configure()
 
     def started(actual: int) -> None:

@@ -129,6 +129,12 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_topics(self) -> Self:
+        if "topics" in self.synthesis.ways and self.data.pool is None:
+            raise ValueError("synthesis.ways: topics are found in unlabelled texts; name a file of them under data.pool")
+        return self
+
+    @model_validator(mode="after")
     def _check_labels(self) -> Self:
         blank = [name for name in self.labels if not name.strip()]
         if blank:

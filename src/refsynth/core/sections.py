@@ -93,7 +93,7 @@ class FolderReference(Section):
 Reference = Literal["embedded", "echo"] | EndpointReference | FolderReference
 
 
-Way = Literal["examples", "styles", "contrast", "paraphrase"]
+Way = Literal["examples", "styles", "contrast", "paraphrase", "topics"]
 
 
 class ApertiumTranslation(Section):
@@ -156,7 +156,7 @@ class SynthesisConfig(Section):
     minutes: float | None = Field(default=None, gt=0)
     """No further round begins after so many minutes of drafting and judging; without it all do that still help."""
     ways: tuple[Way, ...] = Field(default=("examples",), min_length=1)
-    """How prompts ask, in turn: by examples, for a length or register, against another label, for a row in other words."""
+    """How prompts ask, in turn: by examples, for a length or register, against another label, a row in other words, a topic."""
     temperature: float = Field(default=1.0, gt=0, le=5)
     """Sampling temperature."""
     top_p: float = Field(default=0.95, gt=0, le=1)

@@ -130,6 +130,7 @@ class Prediction:
 
     `tier` is what answered: `int8` or its slower `safe` form, `static`, or `exact` (TF-IDF). `labels` are all labels that the
     text has, where it may have any number, and `label` is then the set of them as `core.labelset` writes it; elsewhere None.
+    `degraded` says that a first tier answered what it would pass on, since the next one was not asked.
     """
 
     label: str
@@ -137,6 +138,7 @@ class Prediction:
     abstain: bool = False
     tier: str = ""
     labels: tuple[str, ...] | None = None
+    degraded: bool = False
 
     @property
     def likeliest(self) -> str:

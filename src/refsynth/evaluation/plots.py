@@ -7,6 +7,7 @@ fallbacks, so one plot serves light, dark and print. Series differ in shape or h
 from __future__ import annotations
 
 import io
+import logging
 import re
 import unicodedata
 import warnings
@@ -273,6 +274,7 @@ def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
 
 def _draw(name: str, label: str, width: float, height: float, paint: Callable[[Any], None]) -> str:
     """Return what `paint` draws on a figure of that many inches; ids begin with `name`, so that plots share a page."""
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it announces its cache as a warning
     matplotlib = require("matplotlib", extra="train")
     figures = require("matplotlib.figure", extra="train")
     stream = io.StringIO()

@@ -79,7 +79,8 @@ def write_drafts(
     config = task.config.digest_of("reference", "synthesis", "labels", "seed")
     seed = task.config.seed if turn == 0 else derive_seed(task.config.seed, "round", turn)
     meanings, focus = wanted(task, rows, focus)
-    wants = [sorted(focus.need.items()), sorted(focus.confused.items()), sorted(focus.hard)]
+    wants: list[object] = [sorted(focus.need.items()), sorted(focus.confused.items()), sorted(focus.hard)]
+    wants += [sorted(focus.topics.items())] if focus.topics else []  # so that drafts without topics keep their key
     key = {"rows": folder.hash_of("rows"), "config": config, "language": rows.language, "turn": turn, "focus": wants}
     key |= {"authors": [author.key for author in authors]}
 

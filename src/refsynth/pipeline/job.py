@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Self
 
@@ -26,6 +26,7 @@ from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.policies import Curve, teach
 from refsynth.pipeline.pool import Parted, TextPool, part, read_pool
 from refsynth.pipeline.rows import Rows, read_rows
+from refsynth.pipeline.topics import topics_of
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.task import Task
 
@@ -139,9 +140,20 @@ class Job:
         trainer = SelfTrainer(self.task.labels, texts, settings.per_class, settings.least)
         return trainer.joined(self.chooser(drafts).choose)
 
+    @cached_property
+    def topics(self) -> dict[str, tuple[str, ...]]:
+        """What the pool's texts are about, by the label that they are nearest to, where prompts ask for it."""
+        if "topics" not in self.task.config.synthesis.ways:
+            return {}
+        found = topics_of(self.task, self.pool, self.rows.language, self.shop, self.folder)
+        if not found:
+            self.watch.note("too few unlabelled texts for topics: prompts ask by examples instead")
+        return found
+
     def write(self, folder: RunFolder, *, step: str = "drafts", turn: int = 0, focus: Focus = ANYWHERE) -> Written:
         """Return drafts; see `write_drafts`."""
         authors, _ = self.taught
+        focus = replace(focus, topics=self.topics)
         return write_drafts(self.task, self.rows, folder, authors, self.augmenters, self.watch, step=step, turn=turn, focus=focus)
 
     def screen(self, written: Written, folder: RunFolder) -> list[Draft]:

@@ -59,7 +59,8 @@ def read_pool(task: Task, rows: Rows, folder: RunFolder) -> TextPool:
         DataError: the file cannot be read.
     """
     path, data = task.config.data.pool, task.config.data
-    wanted = task.config.selftrain.per_class or task.config.compress.tiers != "one"
+    config = task.config
+    wanted = config.selftrain.per_class or config.compress.tiers != "one" or "topics" in config.synthesis.ways
     if path is None or not rows.examples or not wanted:
         return TextPool((), 0)
     file = path

@@ -71,6 +71,7 @@ def build_app(service: Service) -> Front:
         limit=service.settings.requests,
         deadline=service.settings.deadline,
         log=service.settings.log_requests,
+        tracer=service.guards.tracer,
     )
 
 
@@ -142,6 +143,7 @@ def _prediction(answer: Answer | RowError, body: PredictRequest) -> dict[str, An
         "probabilities": dict(_ranked(prediction)[: body.top_k]) if body.probabilities else None,
         "abstain": prediction.abstain,
         "tier": answer.tier,
+        "degraded": prediction.degraded,
         "version": answer.version,
     }
 
@@ -251,7 +253,8 @@ def _add_reading(api: FastAPI, service: Service) -> None:
     async def ready() -> Response:
         """Say whether to send requests here: the last canary through the queue was right, and nothing is full or ending."""
         problems = service.health.problems()
-        reply = ReadyReply(ready=not problems, problems=problems, version=service.engine.current.version)
+        engine = service.engine
+        reply = ReadyReply(ready=not problems, problems=problems, degraded=engine.degraded, version=engine.current.version)
         return Json(reply, status_code=503 if problems else 200, headers={"Retry-After": "1"} if problems else None)
 
     @api.get("/metrics", include_in_schema=False)

@@ -127,6 +127,11 @@ class Batcher(Generic[Item, Answer]):
         return self._waiting_cost * self._speed_seconds / self._speed_cost if self._speed_cost else 0.0
 
     @property
+    def pressed(self) -> bool:
+        """Whether a row would wait more than half of what is allowed."""
+        return self.wait > self._longest_wait / 2
+
+    @property
     def full(self) -> float:
         """The seconds after which a further row would probably be taken, at least 1; 0 where it would be now."""
         if len(self._waiting) < self._queue_rows and self.wait <= self._longest_wait:

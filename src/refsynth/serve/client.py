@@ -148,9 +148,15 @@ class Client:
 
 
 def _prediction(one: Mapping[str, Any]) -> Prediction:
-    if (labels := one.get("labels")) is not None:
-        return Prediction(join_labels(labels, labels), one["probabilities"], one["abstain"], one["tier"], tuple(labels))
-    return Prediction(one["label"], one["probabilities"], one["abstain"], one["tier"])
+    labels = one.get("labels")
+    return Prediction(
+        one["label"] if labels is None else join_labels(labels, labels),
+        one["probabilities"],
+        one["abstain"],
+        one["tier"],
+        None if labels is None else tuple(labels),
+        one["degraded"],
+    )
 
 
 def _pause(attempt: int) -> float:

@@ -1,22 +1,32 @@
-"""The bundle behind the queue: opened with its version and golden texts, switched between two batches."""
+"""The bundle behind the queue: opened with its version and golden texts, switched between two batches.
+
+The second tier of a cascade is behind a breaker: where it fails again and again, or where the queue is long, the first tier
+answers alone and says `degraded` of what it would have passed on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
+from pybreaker import CircuitBreaker, CircuitBreakerError, CircuitBreakerListener, CircuitBreakerState
 
 from refsynth.bundle import Contributions, Model, load
 from refsynth.bundle.golden import TOLERATED, Golden
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.core.run import file_digest
 from refsynth.core.types import Prediction
+from refsynth.serve.logs import event
 
 BYTES_PER_TOKEN = 4
 VERSION_DIGITS = 12
+FAILURES = 5
+"""Failures in a row after which the second tier of a cascade is left alone: one bad text is one failure, or two."""
+REST = 10.0
+"""Seconds until it is tried again."""
 
 
 class Question(NamedTuple):
@@ -56,6 +66,7 @@ class Loaded:
             BundleError: it is damaged, or does not give its golden outputs here.
         """
         model = load(folder, threads=threads)
+        model.check()  # a server finds out now, not at the first text that needs the second tier
         return cls(model, file_digest(folder / MANIFEST)[:VERSION_DIGITS])
 
     def agrees(self, index: int, prediction: Prediction) -> bool:
@@ -67,24 +78,60 @@ class Loaded:
         return one.share_off(row, limit=manifest.golden_limit, several=manifest.answers.several) <= TOLERATED
 
 
-class Engine:
-    """Answers batches of questions with the bundle that is current when the batch begins."""
+class _Logged(CircuitBreakerListener):
+    def state_change(self, cb: CircuitBreaker, old_state: CircuitBreakerState | None, new_state: CircuitBreakerState) -> None:
+        event("second tier", breaker=new_state.name)
 
-    def __init__(self, loaded: Loaded) -> None:
-        self.current = loaded
+
+class Engine:
+    """Answers batches of questions with the bundle that is current when the batch begins.
+
+    Args:
+        loaded: the bundle.
+        pressed: tells whether so much waits that only the first tier of a cascade should answer.
+    """
+
+    def __init__(self, loaded: Loaded, *, pressed: Callable[[], bool] = lambda: False) -> None:
+        self._pressed = pressed
+        self.switch(loaded)
 
     def switch(self, loaded: Loaded) -> None:
         """Answer the next batch, and all after it, with another bundle."""
         self.current = loaded
+        self._breaker = CircuitBreaker(
+            fail_max=FAILURES, reset_timeout=REST, listeners=[_Logged()], throw_new_error_on_trip=False
+        )
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the second tier of a cascade is left alone."""
+        return self._breaker.current_state == "open" or (self.current.model.manifest.first is not None and self._pressed())
 
     def run(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer each question."""
         loaded = self.current  # read once: a switch falls between batches
-        predictions = loaded.model.predict([question.text for question in questions])
+        predictions = self._predict(loaded.model, [question.text for question in questions])
         return [
             Answer(prediction, loaded.version, prediction.tier, _why(loaded.model, question, prediction))
             for question, prediction in zip(questions, predictions, strict=True)
         ]
+
+    def _predict(self, model: Model, texts: Sequence[str]) -> list[Prediction]:
+        predictions = model.predict(texts, shallow=True)
+        late = [place for place, prediction in enumerate(predictions) if prediction.degraded]
+        if not late or self._pressed():
+            return predictions
+        try:
+            deep = self._breaker.call(model.predict, [texts[place] for place in late])
+        except CircuitBreakerError:
+            return predictions
+        except Exception:
+            if len(texts) > 1:  # asked again one by one, so that a bad text costs its neighbours nothing
+                raise
+            return predictions
+        for place, prediction in zip(late, deep, strict=True):
+            predictions[place] = prediction
+        return predictions
 
     def cost(self, text: str) -> int:
         """Return about how many tokens of a text are read."""

@@ -11,6 +11,7 @@ import logging
 import math
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from refsynth.serve.health import Health
 from refsynth.serve.logs import event
 from refsynth.serve.metrics import Metrics
 from refsynth.serve.schema import REQUEST_ID
+from refsynth.serve.seams import Tracer
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -58,6 +60,7 @@ class Front:
         limit: the most requests under way.
         deadline: seconds for a request; handlers find its end in `scope["deadline"]`.
         log: whether each request is logged.
+        tracer: takes a span for each request.
     """
 
     def __init__(
@@ -71,9 +74,10 @@ class Front:
         limit: int,
         deadline: float,
         log: bool,
+        tracer: Tracer | None,
     ) -> None:
         self._app, self._routes, self._health, self._metrics = app, routes, health, metrics
-        self._full, self._limit, self._deadline, self._log = full, limit, deadline, log
+        self._full, self._limit, self._deadline, self._log, self._tracer = full, limit, deadline, log, tracer
         self.inflight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,7 +109,7 @@ class Front:
         if refusal is None:
             return None
         request_id = _request_id(headers)
-        self._finish({"path": path}, request_id, 503, 0.0)
+        self._finish({"path": path, "method": "POST", "headers": headers}, request_id, 503, 0.0)
         head, body = _error(refusal.code, refusal.message, request_id, self._counted(refusal))
         return [*head, *_common(request_id, self._health, head)], body
 
@@ -134,6 +138,18 @@ class Front:
                 texts=scope.get("texts", 0),
                 key=scope.get("key"),
             )
+        if self._tracer and route not in ALWAYS:
+            end = time.time_ns()
+            attributes = {
+                "http.request.method": scope["method"],
+                "http.route": route,
+                "http.response.status_code": status,
+                "refsynth.request_id": request_id,
+                "refsynth.texts": scope.get("texts", 0),
+            }
+            parent = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), "")
+            name = f"{scope['method']} {route}"
+            self._tracer.request(name, attributes, parent=parent, start=end - int(seconds * 1e9), end=end)
 
 
 class _Reply:

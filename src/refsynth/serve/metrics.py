@@ -60,7 +60,8 @@ class Metrics:
 
     def answer(self, answer: Answer) -> None:
         """Count an answered text."""
-        self._decisions.labels(answer.tier, "abstained" if answer.prediction.abstain else "answered").inc()
+        said = answer.prediction
+        self._decisions.labels(answer.tier, "degraded" if said.degraded else "abstained" if said.abstain else "answered").inc()
 
     def failed(self, tier: str) -> None:
         """Count a text that the model failed on."""

@@ -3,7 +3,7 @@
 E-mail addresses, phone numbers, IBANs, payment cards, Chinese resident identity numbers, IP addresses, credentials in URLs.
 
 What has a checksum must satisfy it. What has none needs its usual shape, and a word before it where the shape says too little: an
-order number is to survive. Names and postal addresses are not found: no pattern can, and nobody should rely on one that tries.
+order number is to survive. Postal addresses are not found, and names only where a finder of names is given: no pattern can.
 The time is linear in the text, whatever it holds: patterns are bounded or possessive, and the checks per text are counted.
 """
 
@@ -41,6 +41,7 @@ class Kind(StrEnum):
     card = "CARD"
     ip = "IP"
     phone = "PHONE"
+    person = "PERSON"
 
 
 class Found(NamedTuple):
@@ -62,15 +63,20 @@ Span = tuple[int, int]
 
 
 class Redactor:
-    """Finds and replaces. `regions` (ISO 3166 codes) are those whose national phone numbers are recognised."""
+    """Finds and replaces."""
 
-    def __init__(self, *, regions: tuple[str, ...] = REGIONS) -> None:
+    def __init__(self, *, regions: tuple[str, ...] = REGIONS, names: Callable[[str], Iterator[Span]] | None = None) -> None:
         """Prepare to redact.
+
+        Args:
+            regions: ISO 3166 codes of those whose national phone numbers are recognised.
+            names: yields the places of names of persons in a text, as `names.NameFinder` does.
 
         Raises:
             ExtraError: the extra `serve` is not installed.
         """
         phones = _Phones(regions)
+        self._names = names
         # Earlier ones win: the password of a URL looks like the start of an e-mail address, a card holds phone numbers.
         self._finders: tuple[tuple[Kind, Callable[[str], Iterator[Span]]], ...] = (
             (Kind.credentials, _credentials),
@@ -86,9 +92,8 @@ class Redactor:
         """Return what is found, in order, without overlaps."""
         plain = text.translate(patterns.PLAIN)
         found: list[Found] = []
-        if not _ANY.search(plain):
-            return found
-        for kind, places in self._finders:
+        finders = self._finders if _ANY.search(plain) else ()
+        for kind, places in (*finders, *([(Kind.person, self._names)] if self._names else [])):
             spans = list(places(plain))
             plain = "".join(_pieces(plain, ((start, end, "\0" * (end - start)) for start, end in spans)))
             found += [Found(kind, start, end) for start, end in spans]

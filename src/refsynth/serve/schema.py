@@ -32,6 +32,9 @@ class _Answer(BaseModel):
     probabilities: dict[str, float] | None = Field(default=None, description="By label, highest first.")
     abstain: bool = Field(description="The model would rather not answer: its probability is below the calibrated threshold.")
     tier: str = Field(description="What answered: int8, its slower safe form, static, or exact (TF-IDF).")
+    degraded: bool = Field(
+        default=False, description="The first tier of a cascade was unsure, and answered since the second could not be asked."
+    )
     version: str = Field(description="Which bundle answered.")
 
 
@@ -67,6 +70,7 @@ class PredictReply(BaseModel):
                         "probabilities": {"delivery": 0.91, "cancellation": 0.05, "billing": 0.04},
                         "abstain": False,
                         "tier": "int8",
+                        "degraded": False,
                         "version": "0b44a9d7b51c",
                     }
                 ],
@@ -213,4 +217,5 @@ class ReadyReply(BaseModel):
 
     ready: bool
     problems: list[str]
+    degraded: bool = Field(default=False, description="Only the first tier of a cascade is asked now.")
     version: str

@@ -6,10 +6,10 @@ millisecond) and never wait for a disk or a network. `Recorder.feedback` runs in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from refsynth.serve.auth import SCOPES, Scope
 
@@ -153,10 +153,23 @@ class NoRecord:
         """Do nothing."""
 
 
+class Tracer(Protocol):
+    """Takes a span for each request, without its texts."""
+
+    def request(self, name: str, attributes: Mapping[str, Any], *, parent: str, start: int, end: int) -> None:
+        """Take the span of a request that is over, from `start` to `end` (nanoseconds since 1970); never waits."""
+        ...
+
+    def close(self) -> None:
+        """Send what was taken and end."""
+        ...
+
+
 @dataclass(frozen=True)
 class Guards:
-    """All of them together; the default is an open server that keeps nothing."""
+    """All of them together; the default is an open server that keeps and sends nothing."""
 
     keys: KeyChecker = field(default_factory=OpenKeys)
     limiter: Limiter = field(default_factory=NoLimit)
     recorder: Recorder = field(default_factory=NoRecord)
+    tracer: Tracer | None = None

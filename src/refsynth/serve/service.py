@@ -52,7 +52,7 @@ class Service:
 
     def __init__(self, settings: Settings, loaded: Loaded, guards: Guards, *, beat: Callable[[], None] = lambda: None) -> None:
         self.settings, self.guards = settings, guards
-        self.engine = Engine(loaded)
+        self.engine = Engine(loaded, pressed=lambda: self.batcher.pressed)
         self.metrics = Metrics()
         self.metrics.model(loaded)
         self.batcher: Batcher[Question, Answer] = Batcher(
@@ -75,6 +75,8 @@ class Service:
         await self.health.close()
         await self.batcher.close()
         await asyncio.to_thread(self.guards.recorder.close)
+        if self.guards.tracer is not None:
+            await asyncio.to_thread(self.guards.tracer.close)
 
     def authorise(self, request: Request, scope: Scope) -> Caller:
         """Return the caller's key.

@@ -34,11 +34,13 @@ class Focus:
         need: how much of the drafts each label is to get, in relation to the others.
         confused: for a label, the one that it is taken for most.
         hard: ids of seed rows near the decision boundary; a prompt that can show one does.
+        topics: for a label, what unlabelled texts like its own are about; each topic as words.
     """
 
     need: Mapping[str, float] = field(default_factory=dict)
     confused: Mapping[str, str] = field(default_factory=dict)
     hard: frozenset[str] = frozenset()
+    topics: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 ANYWHERE = Focus()
@@ -115,6 +117,8 @@ def _prompt(label: str, descriptions: Mapping[str, str], shown: Sequence[Example
     if way == "styles":
         styles = STYLES.get(language, STYLES["en"])
         return class_prompt(label, descriptions[label], shown, language=language, style=styles[lap % len(styles)])
+    if way == "topics" and (topics := brief.focus.topics.get(label)):
+        return class_prompt(label, descriptions[label], shown, language=language, topic=topics[lap % len(topics)])
     if way == "contrast":
         others = [other for other in descriptions if other != label]
         other = brief.focus.confused.get(label, others[lap % len(others)])

@@ -15,10 +15,11 @@ MARKER = "- "
 """What starts an item; the prompt ends with it (less the space, which belongs to the next token)."""
 
 _HEADINGS = {
-    "zh": "以下是一组不同的{style}文本，每条的内容都是：{description}{unlike}\n\n",
-    "en": "The following is a list of different {style}texts. In each of them, {description}{unlike}:\n\n",
+    "zh": "以下是一组不同的{style}文本{topic}，每条的内容都是：{description}{unlike}\n\n",
+    "en": "The following is a list of different {style}texts{topic}. In each of them, {description}{unlike}:\n\n",
 }
 _UNLIKE = {"zh": "，而不是：{description}", "en": ", and not that {description}"}
+_TOPIC = {"zh": "（关于{topic}）", "en": " about {topic}"}
 _PARAPHRASES = {
     "zh": "同一句话的不同说法：\n\n",
     "en": "The following are different ways to say the same thing in other words:\n\n",
@@ -38,6 +39,7 @@ def class_prompt(
     *,
     language: str = "en",
     style: str = "",
+    topic: str = "",
     unlike: str = "",
 ) -> Prompt:
     """Return a prompt that asks for one more text of the class.
@@ -48,12 +50,14 @@ def class_prompt(
         shown: seed examples of that label, in the order they are to appear; may be empty.
         language: of the texts, ISO 639-1; decides the language of the heading.
         style: one of `STYLES`, or any.
+        topic: what the text is about, as words.
         unlike: what a label means that the text is not to have.
     """
     code = language if language in _HEADINGS else "en"
     heading = _HEADINGS[code].format(
         description=neutralise(description),
         style=style + " " if style and code == "en" else style,
+        topic=_TOPIC[code].format(topic=neutralise(topic)) if topic else "",
         unlike=_UNLIKE[code].format(description=neutralise(unlike)) if unlike else "",
     )
     return _list_prompt(heading, label, shown)

@@ -22,7 +22,7 @@ _predict = Model.predict
 _broken = False
 
 
-def predict(model: Model, texts: Sequence[str]) -> list[Prediction]:
+def predict(model: Model, texts: Sequence[str], *, shallow: bool = False) -> list[Prediction]:
     """Do what a text asks for, or predict."""
     global _broken
     if HANG in texts:
@@ -32,7 +32,7 @@ def predict(model: Model, texts: Sequence[str]) -> list[Prediction]:
     _broken = _broken or BROKEN in texts
     if _broken or any(text.startswith(POISON) for text in texts):
         raise RuntimeError
-    return _predict(model, texts)
+    return _predict(model, texts, shallow=shallow)
 
 
 def _serve(bundle: str, *options: str) -> None:

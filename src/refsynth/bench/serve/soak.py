@@ -11,7 +11,7 @@ from refsynth.bench.serve.load import Tally, connected, open_loop, predict
 from refsynth.bench.serve.overload import capacity
 from refsynth.bench.serve.plan import Bound, Job
 from refsynth.bench.serve.subject import ticket_text
-from refsynth.bench.serve.target import Target, serving
+from refsynth.bench.serve.target import Target, apart, serving
 
 SHARE = 0.8
 WARM = 0.2
@@ -38,7 +38,7 @@ class Held(NamedTuple):
 
 def measure(job: Job) -> None:
     """Measure one long load."""
-    with serving(job.bundle, job.work, "--no-log-requests") as target:
+    with apart() as cores, serving(job.bundle, job.work, "--no-log-requests", cores=cores) as target:
         job.add({"name": "soak", **asyncio.run(_soak(target, job.size.soak, job.size.seconds))})
 
 

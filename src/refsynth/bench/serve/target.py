@@ -55,7 +55,21 @@ class Target:
 
 
 @contextmanager
-def serving(bundle: Path, folder: Path, *options: object, meddled: bool = False) -> Iterator[Target]:
+def apart() -> Iterator[frozenset[int]]:
+    """Keep this thread, and so the clients, on one core until the block ends, and yield those that a server may have."""
+    cores = frozenset(os.sched_getaffinity(0))
+    own = frozenset({min(cores)})
+    os.sched_setaffinity(0, own)
+    try:
+        yield cores - own or cores
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+@contextmanager
+def serving(
+    bundle: Path, folder: Path, *options: object, meddled: bool = False, cores: frozenset[int] | None = None
+) -> Iterator[Target]:
     """Serve a bundle with `refsynth serve` until the block ends.
 
     Args:
@@ -63,6 +77,7 @@ def serving(bundle: Path, folder: Path, *options: object, meddled: bool = False)
         folder: for its log and state; made if it is not there.
         options: of the command line.
         meddled: serve with workers whose model certain texts break (`meddled`).
+        cores: what it may run on; None is whatever this process may.
 
     Raises:
         RefsynthError: it does not come up.
@@ -73,7 +88,7 @@ def serving(bundle: Path, folder: Path, *options: object, meddled: bool = False)
     command = [sys.executable, "-m", *module, str(bundle), "--port", "0", "--state", str(state), *map(str, options)]
     log = folder / "server.log"
     log.unlink(missing_ok=True)
-    with started(command, log) as process:
+    with started(command, log, cores=cores) as process:
         target = Target(process, "", log, state)
         if (
             not eventually(lambda: bool(target.events("serving")) or process.poll() is not None, START)
@@ -86,12 +101,14 @@ def serving(bundle: Path, folder: Path, *options: object, meddled: bool = False)
 
 @contextmanager
 def started(
-    command: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None
+    command: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None, cores: frozenset[int] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command, its output in a file, until the block ends; then end it with what it started."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=stream, env={**os.environ, **(environment or {})})
+    if cores is not None:
+        os.sched_setaffinity(process.pid, cores)  # it has one thread yet, and what it starts inherits this
     try:
         yield process
     finally:
