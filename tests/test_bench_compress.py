@@ -15,6 +15,7 @@ from refsynth.bench.engine import worker
 from refsynth.bench.engine.roofline import int8_peak, operations
 from refsynth.bench.engine.sides import CASCADE, FUSED, LONGEST, OURS, PADDED, STATIC, TORCH, make_sides, seconds_of
 from refsynth.bench.sets import Sample
+from refsynth.compress.static import distilled
 from refsynth.models.network import TransformerEncoder
 
 ROWS = [
@@ -113,7 +114,7 @@ def test_ten_contracts_from_easy_to_impossible() -> None:
 def test_all_sides_in_this_process_answer(tiny_folder: Path, tmp_path: Path) -> None:
     network = TransformerEncoder(tiny_folder, max_tokens=24).eval()
     sample = Sample(ROWS[:8], ROWS, {"late": "it is late", "lost": "it is lost"})
-    sides = make_sides(sample, network, tmp_path, threads=1, alpha=0.02, delta=0.1)
+    sides = make_sides(sample, network, distilled(network), tmp_path, threads=1, alpha=0.02, delta=0.1)
     texts = [row["text"] for row in ROWS]
     for name, ask in sides.ask.items():
         assert seconds_of(name, ask, texts, one=False) > 0

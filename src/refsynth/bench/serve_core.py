@@ -37,6 +37,7 @@ from refsynth.bench.engine.sides import (
 )
 from refsynth.bench.engine.worker import PeerError, peers
 from refsynth.bench.sets import read_sample
+from refsynth.compress.static import distilled
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 
@@ -100,13 +101,14 @@ def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callab
     size = QUICK if quick else WHOLE
     torch.set_num_threads(THREADS)
     network = TransformerEncoder(ModelStore().path("minilm"), max_tokens=MAX_TOKENS).eval()
+    made = distilled(network)
     peak = int8_peak(threads=THREADS, seconds=size.peak)
     common |= {"machine": machine(), "peak": peak}
     with ExitStack() as stack:
         for name in (SHORT, LONG):
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="refsynth-bench-")))
             sample = read_sample(data, name, shots=size.shots, seed=0, test_rows=size.texts[name])
-            sides = make_sides(sample, network, work, threads=THREADS, alpha=ALPHA, delta=DELTA)
+            sides = make_sides(sample, network, made, work, threads=THREADS, alpha=ALPHA, delta=DELTA)
             say(f"{name}: all sides fitted")
             texts = [row["text"] for row in sample.test]
             if not cells.find(set=name, version=version, quick=quick):

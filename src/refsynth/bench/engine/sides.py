@@ -19,7 +19,7 @@ from refsynth.bundle.model import load
 from refsynth.bundle.store import Contents, EncoderFiles, StaticFiles, StaticTier, save
 from refsynth.compress.cascade import certify
 from refsynth.compress.export import INT8, TOKENIZER, export_encoder, fused_graph
-from refsynth.compress.static import distilled, fit_static, table_of
+from refsynth.compress.static import fit_static, table_of
 from refsynth.core.extras import require
 from refsynth.core.types import Example
 from refsynth.metrics import softmax
@@ -54,10 +54,12 @@ class Sides(NamedTuple):
     megabytes: Mapping[str, float]
 
 
-def make_sides(sample: Sample, network: TransformerEncoder, work: Path, *, threads: int, alpha: float, delta: float) -> Sides:
+def make_sides(
+    sample: Sample, network: TransformerEncoder, made: Any, work: Path, *, threads: int, alpha: float, delta: float
+) -> Sides:
     """Fit all sides to the sample's labelled rows and write the bundles of our tiers below `work`.
 
-    The static student learns from the int8 model's answers to the labelled rows' texts; the cascade is certified on the test
+    `made` is what `compress.static.distilled` gives for the network. The static student learns from the int8 model's answers to the labelled rows' texts; the cascade is certified on the test
     rows' texts, without their labels.
     """
     labels, source = tuple(sample.labels), work / "source"
@@ -78,7 +80,6 @@ def make_sides(sample: Sample, network: TransformerEncoder, work: Path, *, threa
         reference=frozen,
         calibration=Calibration(),
     )
-    made = distilled(network)
     static = fit_student(
         EncoderPredictor(labels, int8, frozen.head), network, made, source / TOKENIZER, [row.text for row in rows]
     )
