@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from refsynth import bundle
 from refsynth.bench.cascade import outcome
 from refsynth.bench.cells import Cells
-from refsynth.bundle.manifest import MANIFEST, Certificate
+from refsynth.bundle.manifest import MANIFEST, Calibration, Certificate, FirstTier
 from refsynth.cli.app import app
 from refsynth.cli.predict import warn_shift
 from refsynth.compress.cascade import LEAST_SHARE, THRESHOLDS, certify, least_texts
@@ -29,6 +29,7 @@ from refsynth.core.errors import BundleError, ConfigError, InputError, ModelErro
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import file_digest
 from refsynth.core.types import FloatArray
+from refsynth.metrics import lead_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
 from refsynth.models.static import StaticPredictor
@@ -461,3 +462,13 @@ def test_tiers_stand_in_the_search_of_a_contract(
     if shipped == tiers:
         assert outcome.shipped.kept is not None
         assert 0.5 < outcome.shipped.kept <= 1.2
+
+
+def test_who_is_passed_on_is_who_is_not_sure() -> None:
+    certificate = Certificate(alpha=0.1, delta=0.1, n=10, answered=5, disagreed=0, assumptions=())
+    said = np.array([[0.5, 0.4, 0.1], [0.5, 0.25, 0.25], [0.9, 0.1, 0.0]])
+    np.testing.assert_allclose(lead_of(said), [5 / 9, 2 / 3, 0.9])
+    facts = {"calibration": Calibration(), "certificate": certificate}
+    assert FirstTier(threshold=0.6, confidence="odds", **facts).passes_on(said).tolist() == [True, False, False]
+    # Bundles of before have no such key.
+    assert FirstTier(threshold=0.6, **facts).passes_on(said).tolist() == [True, True, False]

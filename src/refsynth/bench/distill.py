@@ -22,7 +22,7 @@ from refsynth.compress.cascade import certify
 from refsynth.compress.export import INT8, TOKENIZER, export_encoder
 from refsynth.compress.static import distilled
 from refsynth.core.types import Example, FloatArray
-from refsynth.metrics import macro_f1, softmax
+from refsynth.metrics import lead_of, macro_f1, softmax
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, OnnxEncoder
 from refsynth.models.store import ModelStore
@@ -134,8 +134,8 @@ def _forms(sample: Sample, pool: Sequence[str], epochs: int) -> Iterator[Cell]:
         said = np.asarray(student.logits(test), float)
         yield cell(STATIC, said, student.head.weights.size * 2 / 1e6)
         sure = softmax(np.asarray(student.logits(aside), float))
-        found = certify(sure.max(1), sure.argmax(1) != whole.logits(aside).argmax(1), alpha=ALPHA, delta=DELTA)
-        answers = softmax(said).max(1) >= (2.0 if found is None else found.threshold)
+        found = certify(lead_of(sure), sure.argmax(1) != whole.logits(aside).argmax(1), alpha=ALPHA, delta=DELTA)
+        answers = lead_of(softmax(said)) >= (2.0 if found is None else found.threshold)
         joined = np.where(answers[:, None], said, whole.logits(test))
         share = {"answered": float(answers.mean()), "certified": found is not None}
         yield cell(CASCADE, joined) | share

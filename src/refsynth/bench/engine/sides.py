@@ -22,7 +22,7 @@ from refsynth.compress.export import INT8, TOKENIZER, export_encoder, fused_grap
 from refsynth.compress.static import fit_static, table_of
 from refsynth.core.extras import require
 from refsynth.core.types import Example
-from refsynth.metrics import softmax
+from refsynth.metrics import lead_of, softmax
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead, OnnxEncoder
 from refsynth.models.static import StaticPredictor
@@ -59,8 +59,8 @@ def make_sides(
 ) -> Sides:
     """Fit all sides to the sample's labelled rows and write the bundles of our tiers below `work`.
 
-    `made` is what `compress.static.distilled` gives for the network. The static student learns from the int8 model's answers to the labelled rows' texts; the cascade is certified on the test
-    rows' texts, without their labels.
+    `made` is what `compress.static.distilled` gives for the network. The static student learns from the int8 model's answers to
+    the labelled rows' texts; the cascade is certified on the test rows' texts, without their labels.
     """
     labels, source = tuple(sample.labels), work / "source"
     rows = [Example(str(number), row["text"], row["label"]) for number, row in enumerate(sample.train)]
@@ -135,12 +135,14 @@ def _first(static: StaticPredictor, int8: EncoderPredictor, texts: Sequence[str]
     """Return the first tier of a cascade at the certified threshold; one that answers nothing where none is certified."""
     said = softmax(np.asarray(static.logits(texts), float))
     disagrees = said.argmax(1) != int8.logits(texts).argmax(1)
-    found = certify(said.max(1), disagrees, alpha=alpha, delta=delta)
+    found = certify(lead_of(said), disagrees, alpha=alpha, delta=delta)
     answered, disagreed = (0, 0) if found is None else (found.answered, found.disagreed)
     certificate = Certificate(
         alpha=alpha, delta=delta, n=len(texts), answered=answered, disagreed=disagreed, assumptions=("those of a bench",)
     )
-    return FirstTier(threshold=1.0 if found is None else found.threshold, calibration=Calibration(), certificate=certificate)
+    return FirstTier(
+        threshold=1.0 if found is None else found.threshold, confidence="odds", calibration=Calibration(), certificate=certificate
+    )
 
 
 def _model2vec(made: Any, rows: Sequence[Example]) -> Pass:
