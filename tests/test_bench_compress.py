@@ -39,6 +39,8 @@ def speed_cells(folder: Path, **changed: float) -> Cells:
     for side, first in ((OURS, 1.0), (STATIC, 0.2), (CASCADE, 0.2), (TORCH, 8.0)):
         figures = {"starts": [first] * 3, "first": first, "loaded": 10**8, "after": 10**8, "texts": 100}
         cells.add({"set": "processes", "system": side, "version": "1", "quick": False, **figures})
+    spent = {"cpu": {"reference": [60.0, 90.0], "cascade": [0.5, 0.75]}, "right": {"reference": 8, "cascade": 9}, "texts": 10}
+    cells.add({"set": "reference", "system": CASCADE, "version": "1", "quick": False, **spent})
     return cells
 
 
@@ -56,6 +58,14 @@ def test_ratios_are_those_within_a_repeat(changed: dict[str, float], missed: set
     assert {check["name"] for check in result["checks"] if not check["ok"]} == missed
     assert "int8 1 of 4 G operations/s (25%)" in result["table"]
     assert f"| {TORCH} | 8.00 | 100 | 100 | 100 |" in result["table"]
+
+
+def test_a_cascade_that_is_wrong_more_often_than_the_reference_is_missed(tmp_path: Path) -> None:
+    cells = speed_cells(tmp_path)
+    cells.rows[-1]["right"]["cascade"] = 7
+    (missed,) = [check for check in serve_core.outcome(cells)["checks"] if not check["ok"]]
+    assert missed["name"].startswith("P6")
+    assert missed["value"] == pytest.approx(120)
 
 
 def test_nothing_measured_is_nothing_met(tmp_path: Path) -> None:

@@ -20,8 +20,10 @@ import numpy as np
 import torch
 
 from refsynth.bench.cells import Cell, Cells, interval, machine
+from refsynth.bench.engine.reference import costs
 from refsynth.bench.engine.roofline import int8_peak, operations, tokens_per_second
 from refsynth.bench.engine.sides import (
+    CASCADE,
     FUSED,
     LONGEST,
     MODEL2VEC,
@@ -51,17 +53,23 @@ ANSWER = 600.0
 
 
 class Size(NamedTuple):
-    """How much is measured: texts of a pass on each set, labelled rows per class, texts that memory is taken after."""
+    """How much is measured.
+
+    Texts of a pass on each set, labelled rows per class, texts that memory is taken after, texts one at a time, seconds for the
+    peak, texts that the reference is asked about, and how often.
+    """
 
     texts: Mapping[str, int]
     shots: int
     memory: int
     alone: int
     peak: float
+    asked: int
+    asks: int
 
 
-WHOLE = Size({SHORT: 256, LONG: 64}, 16, 100_000, 32, 20.0)
-QUICK = Size({SHORT: 48, LONG: 8}, 2, 1000, 6, 3.0)
+WHOLE = Size({SHORT: 256, LONG: 64}, 16, 100_000, 32, 20.0, 20, REPEATS)
+QUICK = Size({SHORT: 48, LONG: 8}, 2, 1000, 6, 3.0, 2, 1)
 
 
 class Ratio(NamedTuple):
@@ -96,7 +104,7 @@ def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callab
     """Measure the sets that are missing, and return all cells."""
     cells = Cells(results / "serve-core.jsonl")
     common = {"version": version, "quick": quick}
-    if all(cells.find(set=name, **common) for name in (SHORT, LONG, "processes")):
+    if all(cells.find(set=name, **common) for name in (SHORT, LONG, "processes", "reference")):
         return cells
     size = QUICK if quick else WHOLE
     torch.set_num_threads(THREADS)
@@ -119,6 +127,10 @@ def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callab
                 for cell in _processes(sides, texts, work, size):
                     cells.add({"set": "processes", **common, **cell})
                     say(f"{cell['system']}: first answer after {cell['first']:.1f} s")
+            if name == SHORT and not cells.find(set="reference", version=version, quick=quick):
+                asked = costs(sample, network, sides.ask[CASCADE], count=size.asked, repeats=size.asks)
+                cells.add({"set": "reference", "system": CASCADE, **common, **asked})
+                say("the reference has been asked")
     return cells
 
 
@@ -187,6 +199,7 @@ def outcome(cells: Cells) -> dict[str, Any]:
     """Return the table and the checks."""
     latest = {(cell["set"], cell["system"]): cell for cell in cells.rows}
     checks = [_ratio(latest, ratio) for ratio in RATIOS]
+    checks.append(_cost(latest.get(("reference", CASCADE))))
     fp32 = (latest.get((SHORT, TORCH)) or {}).get("megabytes")
     for title, system, limit in SIZES:
         value = (latest.get((SHORT, system)) or {}).get("megabytes", np.nan) / (fp32 or np.nan)
@@ -212,10 +225,19 @@ def _check(title: str, found: Sequence[float], floor: float, aim: float) -> dict
     return {"name": title, **measured, "floor": floor, "aim": aim, "ok": bool(found) and value >= floor}
 
 
+def _cost(cell: Cell | None) -> dict[str, Any]:
+    """Return how much less processor time the cascade takes than the reference; not met if it is right less often."""
+    spent = [] if cell is None else list(zip(cell["cpu"]["reference"], cell["cpu"]["cascade"], strict=True))
+    found = _check(
+        "P6: the reference on every text / cascade, processor time", [one / other for one, other in spent], 50.0, 200.0
+    )
+    return found | {"ok": found["ok"] and cell is not None and cell["right"]["cascade"] >= cell["right"]["reference"]}
+
+
 def _speeds(latest: Mapping[tuple[str, str], Cell]) -> str:
     lines = ["| set | side | texts/s | ms alone | MB |", "|---" * 5 + "|"]
     for (name, side), cell in latest.items():
-        if name != "processes":
+        if name in (SHORT, LONG):
             size = "" if cell["megabytes"] is None else f"{cell['megabytes']:.1f}"
             speed, single = cell["texts"] / np.median(cell["seconds"]), 1000 * np.median(cell["alone"])
             lines.append(f"| {name} | {side} | {speed:.0f} | {single:.2f} | {size} |")
