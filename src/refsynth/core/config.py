@@ -156,12 +156,6 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _check_compress(self) -> Self:
-        if self.compress.tiers != "one" and self.contract != ContractConfig():
-            raise ValueError(f"contract measures one model, and compress.tiers is {self.compress.tiers}; leave one of them out")
-        return self
-
-    @model_validator(mode="after")
     def _check_labels(self) -> Self:
         blank = [name for name in self.labels if not name.strip()]
         if blank:

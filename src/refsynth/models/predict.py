@@ -70,11 +70,16 @@ class OnnxEncoder:
         rows = self.tokenizer.encode(texts)
         out = np.zeros((len(rows), self.dimension), np.float32)
         for batch in length_batches(rows, tokens=TOKENS_PER_BATCH):
-            out[batch] = self._run([rows[index] for index in batch])
+            out[batch] = self.embed([rows[index] for index in batch])
         return out
 
-    def _run(self, rows: Sequence[Sequence[int]]) -> FloatArray:
-        width = max(map(len, rows))
+    def embed(self, rows: Sequence[Sequence[int]], *, width: int | None = None) -> FloatArray:
+        """Return embeddings [N, D] of token ids that go through the graph together, padded to the longest or to `width`.
+
+        Raises:
+            ModelError: the graph does not run on them.
+        """
+        width = width or max(map(len, rows))
         ids = np.full((len(rows), width), self.tokenizer.pad, np.int64)
         mask = np.zeros((len(rows), width), np.int64)
         for index, row in enumerate(rows):

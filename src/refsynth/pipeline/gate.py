@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from refsynth.compress.simulate import int8_logits_of
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder, derive_seed, digest, read_json, write_json
 from refsynth.core.sections import LearnerName
@@ -37,13 +38,19 @@ clearly to overrule it. Of drafts nothing is known beforehand: it depends on the
 class HeldOut:
     """What each candidate said of each real row when it was held out: logits [R, N, K] over R repeats.
 
-    `folds` [N] are those that were held out together: what is tuned on answers is tuned on those to the other folds.
+    `int8` has what those with an encoder say as they would ship, which is what they are calibrated on. `folds` [N] are those that
+    were held out together: what is tuned on answers is tuned on those to the other folds.
     """
 
     truth: IntArray
     logits: Mapping[Candidate, FloatArray]
     folds: IntArray = field(default_factory=lambda: np.zeros(0, int))
     kind: Kind = ONE_LABEL
+    int8: Mapping[Candidate, FloatArray] = field(default_factory=dict)
+
+    def as_shipped(self, candidate: Candidate) -> FloatArray:
+        """Return the logits of a candidate in the arithmetic that ships."""
+        return self.int8.get(candidate, self.logits[candidate])
 
     def scores(self, candidate: Candidate) -> FloatArray:
         """Return how far the answer for each row was right, the mean over repeats [N]: 0 or 1 where a row has one label."""
@@ -126,7 +133,7 @@ def hold_out(
     config, labels = task.config, task.labels
     kind = KINDS[config.task]
     truth = kind.truth(given_labels(rows.examples), labels)
-    logits: dict[Candidate, FloatArray] = {}
+    said: dict[str, dict[Candidate, FloatArray]] = {"logits": {}, "int8": {}}
     cells = [(repeat, int(fold)) for repeat in range(config.gate.repeats) for fold in np.unique(rows.folds)]
     for done, (repeat, fold) in enumerate(cells):
         out = rows.folds == fold
@@ -147,17 +154,19 @@ def hold_out(
         key |= learners_key(config, rows.language)
         fit = partial(fit_candidates, learners, train, safe, choose, seed=seed, dev=config.training.dev, kind=kind)
         make = partial(_ask, fit, [example.text for example in held])
-        step = folder.step(f"gate-{repeat}-{fold}", key, make)
-        for name, values in read_json(step / "logits.json").items():
-            empty = np.zeros((config.gate.repeats, len(truth), len(labels)))
-            logits.setdefault(Candidate.named(name), empty)[repeat, out] = values
+        step = folder.step(f"gate-{repeat}-{fold}", key, make, version=2)
+        for arithmetic, found in said.items():
+            for name, values in read_json(step / f"{arithmetic}.json").items():
+                empty = np.zeros((config.gate.repeats, len(truth), len(labels)))
+                found.setdefault(Candidate.named(name), empty)[repeat, out] = values
         progress(done + 1)
-    return HeldOut(truth, logits, rows.folds, kind)
+    return HeldOut(truth, said["logits"], rows.folds, kind, said["int8"])
 
 
 def _ask(fit: Callable[[], Fitted], texts: Sequence[str], out: Path) -> None:
-    said = {str(name): logits.tolist() for name, logits in logits_of(fit().predictors, texts).items()}
-    write_json(out / "logits.json", said)
+    predictors = fit().predictors
+    for name, said in (("logits", logits_of(predictors, texts)), ("int8", int8_logits_of(predictors, texts))):
+        write_json(out / f"{name}.json", {str(candidate): logits.tolist() for candidate, logits in said.items()})
 
 
 def decide(held: HeldOut | None, candidates: Sequence[Candidate]) -> Decision:

@@ -76,6 +76,7 @@ def write_bundle(
     metrics: tuple[Metric, ...],
     form: str,
     lineage: Mapping[str, Any],
+    step: str = "bundle",
 ) -> Path:
     """Write the bundle of a candidate as a step, and return its folder there."""
     key = {
@@ -107,7 +108,7 @@ def write_bundle(
         save(out / "bundle", contents)
         shutil.rmtree(out / "export", ignore_errors=True)
 
-    return folder.step("bundle", key, make, version=2) / "bundle"
+    return folder.step(step, key, make, version=2) / "bundle"
 
 
 def publish(made: Path, public: Path) -> Path:
