@@ -16,8 +16,11 @@ from transformers import DistilBertConfig, DistilBertModel
 
 from refsynth.compress.export import INT8, SAFE, TOKENIZER, WEIGHTS, export_encoder
 from refsynth.compress.quantize import quantize_rows
+from refsynth.compress.simulate import in_int8, int8_logits_of
 from refsynth.core.errors import ModelError
-from refsynth.models.predict import OnnxEncoder
+from refsynth.models.network import TransformerEncoder
+from refsynth.models.predict import EncoderPredictor, LinearHead, OnnxEncoder, TfidfPredictor
+from refsynth.models.tfidf import TfidfVectors
 from tiny_encoder import MAX_TOKENS, embed, make_encoder, make_tokenizer
 
 TEXTS = ("a", "the rain is late", "is it open? " * 2, "our list: nine, ten, eleven", "x")
@@ -127,3 +130,26 @@ def test_quantised_rows_are_within_half_a_step(table: np.ndarray) -> None:
     assert values.dtype == np.int8
     assert np.abs(values.astype(np.int64)).max() <= 127
     assert (np.abs(values * scales - table) <= 0.5001 * scales).all()
+
+
+def test_the_simulation_rounds_as_the_graph_does(tiny_folder: Path, tmp_path: Path) -> None:
+    network = TransformerEncoder(tiny_folder, max_tokens=MAX_TOKENS)
+    network.save(tmp_path / "saved")
+    before = network.encode(TEXTS)
+    export_encoder(network.transformer, tmp_path / "saved" / TOKENIZER, tmp_path / "out")
+    int8, simulated = encoder(tmp_path / "out", INT8).encode(TEXTS), in_int8(network).encode(TEXTS)
+    assert np.abs(int8 - before).max() > 0.001  # rounding shows
+    assert np.abs(int8 - simulated).max() < 0.2 * np.abs(int8 - before).max()
+    assert (network.encode(TEXTS) == before).all()
+
+
+def test_what_has_no_encoder_says_nothing_in_int8(tiny_folder: Path) -> None:
+    network = TransformerEncoder(tiny_folder, max_tokens=MAX_TOKENS)
+    head = LinearHead(np.eye(32)[:, :3], np.zeros(3))
+    labels = ("a", "b", "c")
+    one, two = EncoderPredictor(labels, network, head), EncoderPredictor(labels, network, LinearHead(-head.weights, head.bias))
+    words = TfidfPredictor(labels, TfidfVectors([]), LinearHead(np.zeros((0, 3)), np.zeros(3)))
+    said = int8_logits_of({"one": one, "words": words, "two": two}, TEXTS)
+    assert set(said) == {"one", "two"}
+    np.testing.assert_allclose(said["one"], -said["two"])
+    np.testing.assert_allclose(said["one"], one.logits(TEXTS), atol=0.1)

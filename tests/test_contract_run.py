@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -12,6 +13,7 @@ import refsynth
 from refsynth.cli.app import app
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, GateError
+from refsynth.evaluation.calibration import fit_temperature
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.steps import RunResult, run
 from test_pipeline import make_task
@@ -70,7 +72,7 @@ def test_what_nothing_keeps_ends_with_3_and_the_nearest_bundle(
     assert "at most 0.001 MB" in str(result.exception)
     summary = json.loads(result.stdout)
     assert summary["contract"]["met"] is False
-    assert summary["contract"]["shipped"]["name"] == "half, narrow"
+    assert summary["contract"]["shipped"]["name"] == "half, narrow, few words"
     assert refsynth.load(tmp_path / "out" / "bundle").labels == ("late", "broken")
 
 
@@ -86,3 +88,16 @@ def test_tfidf_is_a_form_too(tmp_path: Path, tiny_cache: Path) -> None:
 def test_a_contract_that_means_nothing_is_refused(contract: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="contract"):
         RunConfig.parse({"labels": ["a", "b"], "contract": contract})
+
+
+def test_a_model_is_calibrated_to_what_it_says_in_int8(tmp_path: Path, tiny_cache: Path) -> None:
+    result = run_under(tmp_path, tiny_cache, {}, learners=["tfidf", "frozen"])
+    held = result.finished.learned.held
+    assert held is not None
+    assert {candidate.learner for candidate in held.int8} == {"frozen"}
+    for candidate, said in held.int8.items():
+        assert (said != held.logits[candidate]).any()
+        assert np.abs(said - held.logits[candidate]).max() < 0.3
+    shipped = held.as_shipped(result.finished.learned.decision.shipped)
+    temperature = fit_temperature(shipped.reshape(-1, 2), np.concatenate([held.truth] * len(shipped)))
+    assert refsynth.load(result.bundle).manifest.calibration.temperature == pytest.approx(temperature)

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from refsynth import bundle
 from refsynth.bench.cascade import outcome
 from refsynth.bench.cells import Cells
-from refsynth.bundle.manifest import MANIFEST, Certificate
+from refsynth.bundle.manifest import MANIFEST, Calibration, Certificate, FirstTier
 from refsynth.cli.app import app
 from refsynth.cli.predict import warn_shift
 from refsynth.compress.cascade import LEAST_SHARE, THRESHOLDS, certify, least_texts
@@ -29,6 +29,7 @@ from refsynth.core.errors import BundleError, ConfigError, InputError, ModelErro
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import file_digest
 from refsynth.core.types import FloatArray
+from refsynth.metrics import lead_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
 from refsynth.models.static import StaticPredictor
@@ -435,3 +436,39 @@ def test_a_bench_without_a_cascade_meets_no_floor_of_one(tmp_path: Path) -> None
     assert checks["static / int8, texts/s"]["ok"]
     assert not checks["cascade / int8, texts/s"]["ok"]
     assert not checks["simulated calibrations that break alpha"]["ok"]  # 15% of them
+
+
+@pytest.mark.parametrize(
+    ("tiers", "contract", "shipped"),
+    [
+        ("cascade", {"keep": 0.5}, "half, narrow, few words"),
+        ("cascade", {"p50_ms": 1000}, "cascade"),  # nothing is asked of its quality: the largest that fits
+        ("static", {"size_mb": 0.06}, "static"),
+    ],
+)
+def test_tiers_stand_in_the_search_of_a_contract(
+    tiers: str, contract: dict[str, float], shipped: str, tmp_path: Path, tiny_cache: Path
+) -> None:
+    result = make_run(tmp_path, tiny_cache, tiers, pool=300, contract=contract)
+    outcome = result.finished.shrunk.outcome
+    assert outcome is not None
+    assert tiers in {form.name for form in outcome.forms}
+    assert outcome.shipped.name == shipped
+    assert bundle.load(result.bundle).manifest.kind == (tiers if shipped == tiers else "encoder")
+    compression = result.report.compression
+    assert compression is not None
+    assert [variant.name for variant in compression.variants if variant.shipped] == [shipped]
+    assert (compression.cascade is not None) == (shipped == "cascade")
+    if shipped == tiers:
+        assert outcome.shipped.kept is not None
+        assert 0.5 < outcome.shipped.kept <= 1.2
+
+
+def test_who_is_passed_on_is_who_is_not_sure() -> None:
+    certificate = Certificate(alpha=0.1, delta=0.1, n=10, answered=5, disagreed=0, assumptions=())
+    said = np.array([[0.5, 0.4, 0.1], [0.5, 0.25, 0.25], [0.9, 0.1, 0.0]])
+    np.testing.assert_allclose(lead_of(said), [5 / 9, 2 / 3, 0.9])
+    facts = {"calibration": Calibration(), "certificate": certificate}
+    assert FirstTier(threshold=0.6, confidence="odds", **facts).passes_on(said).tolist() == [True, False, False]
+    # Bundles of before have no such key.
+    assert FirstTier(threshold=0.6, **facts).passes_on(said).tolist() == [True, True, False]

@@ -88,6 +88,12 @@ def sigmoid(logits: FloatArray) -> FloatArray:
     return np.asarray(np.exp(-np.logaddexp(0, -np.asarray(logits, float))))
 
 
+def lead_of(probabilities: FloatArray) -> FloatArray:
+    """Return the probability of the likeliest class against the next alone, in [0.5, 1]: [N] of [N, K]."""
+    best = np.partition(probabilities, -2, axis=1)[:, -2:]
+    return np.asarray(best[:, 1] / best.sum(1))
+
+
 def softmax(logits: FloatArray) -> FloatArray:
     """Return probabilities over the last axis."""
     shifted = np.exp(logits - logits.max(-1, keepdims=True))

@@ -22,7 +22,7 @@ from refsynth.compress.cascade import certify
 from refsynth.core.config import RunConfig
 from refsynth.core.run import write_jsonl
 from refsynth.core.types import FloatArray
-from refsynth.metrics import macro_f1
+from refsynth.metrics import lead_of, macro_f1
 from refsynth.pipeline.steps import RunResult, run
 from refsynth.task import Task
 
@@ -134,7 +134,7 @@ def _figures(sample: Sample, shipped: Mapping[str, RunResult], strangers: Sequen
         "megabytes": {name: sum(p.stat().st_size for p in path.iterdir()) / 1e6 for name, path in bundles.items()},
     }
     certificate = shipped["cascade"].finished.tiers.certificate
-    pairs = said["static"].max(1), said["static"].argmax(1) != said["int8"].argmax(1)
+    pairs = lead_of(said["static"]), said["static"].argmax(1) != said["int8"].argmax(1)
     return {**facts, **_simulated(*pairs), **_certified(certificate, models, texts, strangers)}
 
 

@@ -102,8 +102,10 @@ def _tiers(manifest: Manifest) -> list[str]:
         return []
     found = manifest.first.certificate
     bar = manifest.first.threshold
+    odds = "the share of its likeliest label against the next"
+    whose = odds if manifest.first.confidence == "odds" else "the probability of its likeliest label"
     certified = (
-        f"A static tier answers where its confidence is at least {bar:.3f}, about {found.share:.0%} of texts; the encoder "
+        f"A static tier answers where {whose} is at least {bar:.3f}, about {found.share:.0%} of texts; the encoder "
         f"answers the others. With {1 - found.delta:.0%} confidence at most {found.alpha:.1%} of texts are answered otherwise "
         f"than by the encoder alone, tested on {found.n:,} unlabelled texts ({found.disagreed} answered otherwise). It assumes:"
     )

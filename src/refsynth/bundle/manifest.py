@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from refsynth.core.errors import BundleError
@@ -23,6 +24,7 @@ from refsynth.core.spans import tag_names
 from refsynth.core.types import FloatArray
 from refsynth.kinds import KINDS
 from refsynth.kinds import Kind as Answers
+from refsynth.metrics import lead_of
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 16 << 20
@@ -150,11 +152,20 @@ class Certificate(_Part):
 
 
 class FirstTier(_Part):
-    """The static tier of a cascade: it answers where its confidence is at least `threshold`, and passes the others on."""
+    """The static tier of a cascade: it answers where its confidence is at least `threshold`, and passes the others on.
+
+    Its confidence is the probability of the likeliest label, or the odds of that against the next, as a share of both.
+    """
 
     threshold: float = Field(ge=0, le=1)
+    confidence: Literal["probability", "odds"] = "probability"
     calibration: Calibration
     certificate: Certificate
+
+    def passes_on(self, probabilities: FloatArray) -> NDArray[np.bool_]:
+        """Return which texts are for the second tier [N], given calibrated probabilities [N, K] of the first."""
+        sure = lead_of(probabilities) if self.confidence == "odds" else probabilities.max(1)
+        return np.asarray(sure < self.threshold)
 
 
 class Manifest(_Part):

@@ -89,9 +89,8 @@ class Model:
         """
         ready = [clean(text) for text in texts]
         said = self._first.probabilities(ready)
-        if self.manifest.first is None:
-            return Answered(said, np.zeros(len(ready), bool))
-        passed = said.max(1) < self.manifest.first.threshold
+        first = self.manifest.first
+        passed = np.zeros(len(said), bool) if first is None else first.passes_on(said)
         if passed.any() and not shallow:
             said[passed] = self._opened().probabilities([ready[place] for place in np.flatnonzero(passed)])
         return Answered(said, passed)
@@ -142,7 +141,7 @@ class Model:
         if not isinstance(self._first.predictor, (TfidfPredictor, StaticPredictor)):
             return False
         first = self.manifest.first
-        return first is None or bool(self._first.probabilities([clean(text)]).max() >= first.threshold)
+        return first is None or not first.passes_on(self._first.probabilities([clean(text)]))[0]
 
     def contributions(self, text: str, label: str) -> Contributions | None:
         """Return what each n-gram or token says for a label, exactly, or None where an encoder answers, which is not additive."""

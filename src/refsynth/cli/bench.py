@@ -102,6 +102,9 @@ SIDES = {
     "trainer": "Fine-tuning against the trainer of transformers at its defaults: the same network, rows, epochs and rates.",
     "drafting": "Accepted drafts per second against transformers.generate with the same model and prompts.",
     "cascade": "A static student and a certified cascade against the int8 model: speed, macro-F1, 200 calibrations, a shift.",
+    "serve-core": "The engine against torch, ONNX Runtime, sentence-transformers, optimum, SetFit, model2vec: speed, memory.",
+    "distill": "What int8, fewer layers, words and heads, a static student and a cascade keep of a fine-tuned model's macro-F1.",
+    "contract": "Ten contracts, easy to impossible: met by what ships, measured again, or refused with the nearest form.",
     "quantize": "The int8 encoder against torch and ONNX Runtime's quantiser: speed, size, labels that change with the batch.",
 }
 """Benches of two sides or of runs, each a module with `measure` and `outcome`, and what they measure."""
@@ -111,7 +114,7 @@ def _add_sides(name: str, about: str) -> None:
     def command(data: Data, results: Results = RESULTS, quick: Quick = False, as_json: Json = False) -> None:
         import refsynth
 
-        module = import_module(f"refsynth.bench.{name}")  # late: it imports what trains
+        module = import_module(f"refsynth.bench.{name.replace('-', '_')}")  # late: it imports what trains
         _quiet()
         cells = module.measure(data, results, version=refsynth.__version__, quick=quick, say=_say)
         _show(module.outcome(cells), as_json=as_json)

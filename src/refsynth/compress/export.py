@@ -22,6 +22,7 @@ from onnxruntime.transformers import optimizer
 from onnxruntime.transformers.fusion_options import FusionOptions
 from transformers import AutoModel
 
+from refsynth.compress.graph import slim
 from refsynth.compress.quantize import dequantize_matrices, quantize_matrices, quantize_tables
 from refsynth.core.errors import ModelError
 from refsynth.models.adapted import has_parts
@@ -59,6 +60,7 @@ def export_encoder(
     out.mkdir(parents=True, exist_ok=True)
     model = encoder if isinstance(encoder, torch.nn.Module) else AutoModel.from_pretrained(encoder, dtype=torch.float32)
     fused = fused_graph(model, normalize=normalize, pool=pool)
+    slim(fused.graph)
     tables = quantize_tables(fused.graph)
     quantized = quantize_matrices(fused)
     safe = dequantize_matrices(fused, quantized)

@@ -54,7 +54,7 @@ def prune_vocabulary(source: Path, target: Path, texts: Sequence[str], *, prefix
     tokenizer = Tokenizer.from_file(str(source / TOKENIZER))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    scripts = _main_scripts((_normalise(tokenizer, text) for text in texts), share)
+    scripts = main_scripts((_normalise(tokenizer, text) for text in texts), share)
     used = {index for encoding in tokenizer.encode_batch([prefix + text for text in texts]) for index in encoding.ids}
     kept = _kept(tree, scripts, used)
     renumbered = {old: new for new, old in enumerate(kept)}
@@ -78,7 +78,8 @@ def script_of(character: str) -> str | None:
     return None if name in ("COMBINING", "MODIFIER", "VARIATION") else name
 
 
-def _main_scripts(texts: Iterable[str], share: float) -> frozenset[str]:
+def main_scripts(texts: Iterable[str], share: float) -> frozenset[str]:
+    """Return the scripts that have at least this share of the letters of the texts."""
     counts = Counter(script for text in texts for character in text if (script := script_of(character)))
     return frozenset(script for script, count in counts.items() if count >= share * counts.total())
 

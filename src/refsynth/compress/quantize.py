@@ -52,10 +52,10 @@ def quantize_tables(graph: Any, *, rows: int = 128) -> int:
         table, (ids, out) = node.input[0], (node.input[1], node.output[0])
         used.add(table)
         nodes += [
-            helper.make_node("Gather", [f"{table}_rows", ids], [f"{out}_int8"], axis=0),
-            helper.make_node("Cast", [f"{out}_int8"], [f"{out}_cast"], to=TensorProto.FLOAT),
-            helper.make_node("Gather", [f"{table}_scales", ids], [f"{out}_scale"], axis=0),
-            helper.make_node("Mul", [f"{out}_cast", f"{out}_scale"], [out]),
+            helper.make_node("Gather", [f"{table}_rows", ids], [f"{out}_row"], axis=0),
+            helper.make_node("Cast", [f"{out}_row"], [f"{out}_row_cast"], to=TensorProto.FLOAT),
+            helper.make_node("Gather", [f"{table}_scales", ids], [f"{out}_row_scale"], axis=0),
+            helper.make_node("Mul", [f"{out}_row_cast", f"{out}_row_scale"], [out]),
         ]
     for name in used:
         quantized, scales = quantize_rows(numpy_helper.to_array(tables[name]))

@@ -1,4 +1,4 @@
-"""Smaller encoders made of parts of a larger one: fewer layers, narrower feed-forward parts. The larger one stays as it is.
+"""Smaller encoders made of parts of a larger one: fewer layers, fewer heads, narrower feed-forward parts. It stays as it is.
 
 What is cut out leaves a gap that training has to close (`training.distill`). Knows nothing of heads and labels.
 """
@@ -56,7 +56,8 @@ def narrow(encoder: TransformerEncoder, width: int, losses: Losses) -> Transform
         raise InputError(f"{width} of {config.intermediate_size} units", expected=f"1 to {config.intermediate_size}")
     smaller = copy.deepcopy(encoder).eval()
     layers = smaller.transformer.encoder.layer
-    for layer, importance in zip(layers, _importance(smaller, losses), strict=True):
+    readers = [layer.output.dense for layer in layers]
+    for layer, importance in zip(layers, _importance(smaller, readers, config.intermediate_size, losses), strict=True):
         kept = importance.topk(width).indices.sort().values
         layer.intermediate.dense = _rows(layer.intermediate.dense, kept)
         layer.output.dense = _columns(layer.output.dense, kept)
@@ -64,15 +65,50 @@ def narrow(encoder: TransformerEncoder, width: int, losses: Losses) -> Transform
     return smaller
 
 
-def _importance(encoder: TransformerEncoder, losses: Losses) -> list[torch.Tensor]:
-    """Return the importance of the units of each layer [units]."""
-    layers = encoder.transformer.encoder.layer
-    masks = [torch.ones(layer.intermediate.dense.out_features, requires_grad=True) for layer in layers]
+def drop_heads(encoder: TransformerEncoder, count: int, losses: Losses) -> TransformerEncoder:
+    """Return a copy with `count` attention heads over all layers, at least one in each; the others compute nothing.
 
-    def masked(mask: torch.Tensor) -> Callable[..., torch.Tensor]:
-        return lambda module, inputs, output: output * mask
+    Heads are ranked by the importance of `narrow`, scaled to unit length in each layer (Michel et al., 2019, section 2.3). All
+    weights of a head that goes are zero, from which no gradient leads away, so that training keeps them so; an export leaves
+    them out.
 
-    hooks = [layer.intermediate.register_forward_hook(masked(mask)) for layer, mask in zip(layers, masks, strict=True)]
+    Args:
+        encoder: the larger one.
+        count: heads that stay.
+        losses: yields the loss of one batch after another of the encoder that it is given.
+
+    Raises:
+        InputError: there are not so many heads, or fewer than layers are to stay.
+    """
+    config = encoder.transformer.config
+    heads, depth = config.num_attention_heads, config.num_hidden_layers
+    if not depth <= count <= heads * depth:
+        raise InputError(f"{count} of {heads * depth} heads", expected=f"{depth} to {heads * depth}")
+    smaller = copy.deepcopy(encoder).eval()
+    layers = smaller.transformer.encoder.layer
+    readers = [layer.attention.output.dense for layer in layers]
+    importance = torch.stack([one / one.norm().clamp(min=1e-12) for one in _importance(smaller, readers, heads, losses)])
+    importance.scatter_(1, importance.argmax(1, keepdim=True), float("inf"))
+    kept = torch.zeros(heads * depth, dtype=torch.bool)
+    kept[importance.flatten().topk(count).indices] = True
+    with torch.no_grad():
+        for layer, stays in zip(layers, kept.view(depth, heads), strict=True):
+            empty = ~stays.repeat_interleave(config.hidden_size // heads)
+            inner = layer.attention.self
+            for part in (inner.query, inner.key, inner.value):
+                part.weight[empty], part.bias[empty] = 0.0, 0.0
+            layer.attention.output.dense.weight[:, empty] = 0.0
+    return smaller
+
+
+def _importance(encoder: TransformerEncoder, readers: Sequence[Any], parts: int, losses: Losses) -> list[torch.Tensor]:
+    """Return the importance [parts] of the equal parts of what each of the linear maps reads."""
+    masks = [torch.ones(parts, requires_grad=True) for _ in readers]
+
+    def masked(mask: torch.Tensor) -> Callable[..., tuple[torch.Tensor]]:
+        return lambda module, inputs: (inputs[0] * mask.repeat_interleave(module.in_features // parts),)
+
+    hooks = [reader.register_forward_pre_hook(masked(mask)) for reader, mask in zip(readers, masks, strict=True)]
     totals = [torch.zeros_like(mask) for mask in masks]
     try:
         for loss in losses(encoder):

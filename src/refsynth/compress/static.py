@@ -40,14 +40,27 @@ def token_table(encoder: TransformerEncoder) -> FloatArray:
     Raises:
         MissingError: model2vec is not installed.
     """
+    return table_of(distilled(encoder), encoder)
+
+
+def distilled(encoder: TransformerEncoder) -> Any:
+    """Return the static model that model2vec makes of an encoder.
+
+    Raises:
+        MissingError: model2vec is not installed.
+    """
     distill = require("model2vec.distill", extra="train")
     width = min(DIMENSIONS, encoder.dimension)
     logging.getLogger("skeletoken").setLevel(logging.ERROR)  # it warns of what BERT's own tokenizers have
     # The library resizes the model that it is given, and shows its progress.
     with redirect_stderr(io.StringIO()):
-        made: Any = distill.distill_from_model(
+        return distill.distill_from_model(
             copy.deepcopy(encoder.transformer), encoder.tokenizer, device="cpu", pca_dims=width, quantize_to="float32"
         )
+
+
+def table_of(made: Any, encoder: TransformerEncoder) -> FloatArray:
+    """Return the table of a static model by the ids of the encoder's own tokens [V, D]."""
     places, table = made.tokenizer.get_vocab(), np.asarray(made.embedding, np.float32)
     tokens = encoder.tokenizer.get_vocab()
     out = np.zeros((max(tokens.values()) + 1, table.shape[1]), np.float32)

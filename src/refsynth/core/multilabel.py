@@ -13,7 +13,6 @@ SEPARATOR = "|"
 SMALLER = "a smaller form of a model learns one label against the others"
 
 ONE_LABEL_ONLY: Mapping[str, str] = {
-    "data.pool": "self-training is sure of one label against the others",
     "synthesis.rounds": "a round goes where one label is taken for another",
     "reinforce.turns": "its reward is the loss of one label against the others",
     "filter.influence": "it is the effect on the loss of one label against the others",
@@ -29,6 +28,13 @@ ONE_LABEL_ONLY: Mapping[str, str] = {
 }
 """Options that need one label for each text, and why."""
 
+UNFIT: Mapping[str, str] = {
+    "contrastive": "pulls texts of one label together, and here a text has several; take frozen or finetune",
+    "distilled": "learns one label against the others, and here a text has several; take soup, which ships as well",
+    "prompt": "asks which one label fits, and here a text has several; take it out",
+}
+"""Learners that need one label for each text, and why."""
+
 
 def problem_of(parts: Mapping[str, Any]) -> str | None:
     """Return what is wrong in this respect with a configuration, by its fields, and what to do."""
@@ -43,15 +49,20 @@ def problem_of(parts: Mapping[str, Any]) -> str | None:
             return f"the label '{name}' cannot be one of several: found '{JOINER}', '{NONE}' or space at an end; rename it"
         if between in name:
             return f"data.separator: found '{between}' within the label '{name}'; name one that stands in no label"
-    if data.train is None:
+    return _unable(parts) or out_of_place(parts, ONE_LABEL_ONLY, "tasks of one label")
+
+
+def _unable(parts: Mapping[str, Any]) -> str | None:
+    if parts["data"].train is None:
         return "task: multilabel needs labelled rows (data.train): which labels go together is not said by their names"
-    if "contrastive" in parts["learners"]:
-        return "learners: contrastive pulls texts of one label together, and here a text has several; take frozen or finetune"
-    if "prompt" in parts["learners"]:
-        return "learners: prompt asks which one label fits, and here a text has several; take it out"
+    for learner, why in UNFIT.items():
+        if learner in parts["learners"]:
+            return f"learners: {learner} {why}"
     if "contrast" in parts["synthesis"].ways:
         return "synthesis.ways: contrast asks for one label against another, and here a text has several; take it out"
-    return out_of_place(parts, ONE_LABEL_ONLY, "tasks of one label")
+    if parts["data"].pool is not None and parts["selftrain"].per_class:
+        return "data.pool: self-training is sure of one label against the others; write selftrain: {per_class: 0}"
+    return None
 
 
 def out_of_place(parts: Mapping[str, Any], reasons: Mapping[str, str], meant: str) -> str | None:

@@ -11,6 +11,9 @@ from refsynth.core.spans import unfit_name
 SMALLER = "a smaller form of a model learns labels of whole texts"
 
 LABELS_OF_TEXTS_ONLY: Mapping[str, str] = {
+    "pretrain.encoder": "whether it helped is measured on labels of whole texts",
+    "pretrain.reference": "it learns from texts without marks, and drafts need marks",
+    "search.minutes": "settings are judged by the loss on labels of whole texts",
     "data.pool": "self-training labels whole texts",
     "synthesis.augment": "a changed text loses its marks",
     "synthesis.rounds": "a round goes where one label is taken for another",
@@ -34,8 +37,8 @@ LABELS_OF_TEXTS_ONLY: Mapping[str, str] = {
 WAYS = {"examples", "styles"}
 """Ways of asking whose prompts show marks; the others ask for one label against another, or for a text in other words."""
 
-NOT_HERE = ("tfidf", "frozen", "contrastive", "head", "causal_lora", "prompt")
-"""Learners that read a text as one vector, or that answer with one label."""
+NOT_HERE = ("tfidf", "frozen", "contrastive", "head", "soup", "causal_lora", "average", "stacking", "distilled", "prompt")
+"""Learners that read a text as one vector, that answer with one label, or that join the probabilities of labels of texts."""
 
 
 def problem_of(parts: Mapping[str, Any]) -> str | None:

@@ -70,20 +70,27 @@ class OnnxEncoder:
         rows = self.tokenizer.encode(texts)
         out = np.zeros((len(rows), self.dimension), np.float32)
         for batch in length_batches(rows, tokens=TOKENS_PER_BATCH):
-            out[batch] = self._run([rows[index] for index in batch])
+            out[batch] = self.embed([rows[index] for index in batch])
         return out
 
-    def _run(self, rows: Sequence[Sequence[int]]) -> FloatArray:
-        return run_session(self._session, rows, pad=self.tokenizer.pad)
+    def embed(self, rows: Sequence[Sequence[int]], *, width: int | None = None) -> FloatArray:
+        """Return embeddings [N, D] of token ids that go through the graph together, padded to the longest or to `width`.
+
+        Raises:
+            ModelError: the graph does not run on them.
+        """
+        return run_session(self._session, rows, pad=self.tokenizer.pad, width=width)
 
 
-def run_session(session: onnxruntime.InferenceSession, rows: Sequence[Sequence[int]], *, pad: int) -> FloatArray:
-    """Return what a graph makes of rows of token ids, padded to one width.
+def run_session(
+    session: onnxruntime.InferenceSession, rows: Sequence[Sequence[int]], *, pad: int, width: int | None = None
+) -> FloatArray:
+    """Return what a graph makes of rows of token ids that go through it together, padded to the longest or to `width`.
 
     Raises:
         ModelError: the graph does not run on them.
     """
-    width = max(map(len, rows))
+    width = width or max(map(len, rows))
     ids = np.full((len(rows), width), pad, np.int64)
     mask = np.zeros((len(rows), width), np.int64)
     for index, row in enumerate(rows):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 from refsynth.bundle.model import Model, load
-from refsynth.compress.contract import Form
+from refsynth.compress.contract import Form, Outcome
 from refsynth.evaluation import sections
 from refsynth.metrics import accuracy_interval, share_of
 from refsynth.pipeline.build import asked_of
@@ -44,9 +45,14 @@ def speeds(models: Sequence[Model], finished: Finished) -> list[float]:
 
 def compression_of(finished: Finished) -> sections.Compression | None:
     """Return the section; None where the model ships as it was trained because nothing else was asked for."""
-    tiers = finished.tiers
+    tiers, student = finished.tiers, finished.tiers.student
+    agreement = None if student is None else share_of("student and teacher", student.agreement, student.n)
+    rival = None if student is None else share_of("TF-IDF and teacher", student.rival, student.n)
+    found = sections.Compression(variants=(), student=agreement, rival=rival, reason=tiers.reason, cascade=_cascade(finished))
+    if finished.shrunk.outcome is not None:
+        return _contracted(found, finished, finished.shrunk.outcome)
     if tiers.wanted == "one":
-        return _contracted(finished)
+        return None
     folders = [tiers.main] if tiers.main == tiers.bundle else [tiers.main, tiers.bundle]
     models = [load(folder) for folder in folders]
     test = finished.test
@@ -61,30 +67,24 @@ def compression_of(finished: Finished) -> sections.Compression | None:
         )
         for folder, model, rate in zip(folders, models, speeds(models, finished), strict=True)
     )
-    student = tiers.student
-    agreement = None if student is None else share_of("student and teacher", student.agreement, student.n)
-    rival = None if student is None else share_of("TF-IDF and teacher", student.rival, student.n)
-    return sections.Compression(
-        variants=variants, student=agreement, rival=rival, reason=tiers.reason, cascade=_cascade(finished)
-    )
+    return replace(found, variants=variants)
 
 
-def _contracted(finished: Finished) -> sections.Compression | None:
-    """Return the forms that the contract was searched among, and which of them ships."""
-    outcome, held = finished.shrunk.outcome, finished.learned.held
-    if outcome is None:
-        return None
+def _contracted(found: sections.Compression, finished: Finished, outcome: Outcome) -> sections.Compression:
+    """Add the forms that the contract was searched among, and which of them ships."""
+    held = finished.learned.held
 
     def variant(form: Form) -> sections.Variant:
         shipped = form.name == outcome.shipped.name
-        said = finished.shrunk.logits if shipped else None
+        alone = finished.tiers.bundle == finished.tiers.main
+        said = finished.shrunk.logits if shipped and alone else None
         measured = None if held is None or said is None else held.score_of(said)
         return sections.Variant(
             name=form.name, size_mb=form.size_mb, p50_ms=form.p50_ms, kept=form.kept, accuracy=measured, shipped=shipped
         )
 
     asked = str(asked_of(finished.task.config))
-    return sections.Compression(variants=tuple(variant(form) for form in outcome.forms), asked=asked, met=outcome.met)
+    return replace(found, variants=tuple(variant(form) for form in outcome.forms), asked=asked, met=outcome.met)
 
 
 def _name(model: Model) -> str:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from refsynth.compress.shape import keep_layers, narrow, spread
+from refsynth.compress.shape import drop_heads, keep_layers, narrow, spread
+from refsynth.compress.vocabulary import common_tokens, lower_rank, merge_words, used_tokens
 from refsynth.core.types import Example
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor
@@ -24,23 +25,35 @@ ROWS = 32
 
 
 class Recipe(NamedTuple):
-    """A share of the layers and of the units of their feed-forward parts."""
+    """Shares that a form keeps: of layers, units of their feed-forward parts, attention heads, words, dimensions of these."""
 
-    layers: float
+    layers: float = 1.0
     width: float = 1.0
+    heads: float = 1.0
+    words: float = 1.0
+    rank: float = 1.0
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "full": Recipe(1),
+    "full": Recipe(),
+    "half the heads": Recipe(heads=1 / 2),
+    "low rank": Recipe(rank=1 / 2),
+    "few words": Recipe(words=1 / 10),
     "two thirds": Recipe(2 / 3),
     "half": Recipe(1 / 2),
     "half, narrow": Recipe(1 / 2, 1 / 2),
+    "half, few words": Recipe(1 / 2, words=1 / 10),
+    "half, narrow, few words": Recipe(1 / 2, 1 / 2, words=1 / 10),
     "third": Recipe(1 / 3),
+    "third, few words": Recipe(1 / 3, words=1 / 10),
 }
-"""Forms by the share of layers that they keep; a narrow one has half of the units too."""
+"""Forms by what they keep; the heads that stay are half over all layers, not of each."""
 
 TRANSFER = Transfer(steps=100)
 """Beyond 100 steps of a few dozen texts little is won; every fold pays for them."""
+
+GENTLE = Transfer(steps=40, rate=1e-4)
+"""For a form that keeps all layers: there is less to learn, and at the usual rate more is forgotten than won."""
 
 
 class Teacher(NamedTuple):
@@ -51,25 +64,49 @@ class Teacher(NamedTuple):
     rows: Sequence[Example]
 
 
-def cut(teacher: Teacher, name: str) -> tuple[EncoderPredictor, tuple[int, ...]]:
-    """Return a form as it is before training, with the layers of the teacher that it keeps."""
+def can_shrink(teacher: Teacher) -> bool:
+    """Tell whether the forms are known for this kind of encoder: BERT's family, without learnt prompts."""
+    return hasattr(teacher.encoder.transformer, "encoder") and hasattr(teacher.encoder.transformer, "embeddings")
+
+
+def cut(teacher: Teacher, name: str, texts: Sequence[str]) -> tuple[EncoderPredictor, tuple[int, ...]]:
+    """Return a form as it is before training, with the layers of the teacher that it keeps.
+
+    Args:
+        teacher: what it is cut from.
+        name: of the form.
+        texts: whose words it keeps, whatever share of the others.
+    """
+    if name == FULL:
+        return teacher.predictor, ()
     recipe, config = RECIPES[name], teacher.encoder.transformer.config
     depth = int(config.num_hidden_layers)
     kept = spread(max(1, round(recipe.layers * depth)), depth)
     encoder = teacher.encoder
+    if recipe.heads < 1:
+        encoder = drop_heads(encoder, max(depth, round(recipe.heads * depth * config.num_attention_heads)), _losses(teacher))
     if recipe.width < 1:
         encoder = narrow(encoder, round(recipe.width * config.intermediate_size), _losses(teacher))
+    if recipe.rank < 1:
+        encoder = lower_rank(encoder, round(recipe.rank * encoder.dimension), used_tokens(encoder, texts))
+    if recipe.words < 1:
+        encoder = merge_words(encoder, used_tokens(encoder, texts) | common_tokens(encoder, texts, recipe.words))
     return EncoderPredictor(teacher.predictor.labels, keep_layers(encoder, kept), teacher.predictor.head), kept
 
 
 def shrink(teacher: Teacher, name: str, texts: Sequence[str], *, seed: int) -> EncoderPredictor:
-    """Return a form of the teacher that has learnt from it on the texts; the full one is the teacher itself."""
-    if name == FULL:
-        return teacher.predictor
+    """Return a form of the teacher that has learnt from it on the texts; the full one is the teacher itself.
+
+    One that lacks nothing but words that no text has is the teacher on all texts at hand: there is nothing to learn from them.
+    """
     torch.manual_seed(seed)
-    student, kept = cut(teacher, name)
+    recipe = RECIPES[name]
+    student, kept = cut(teacher, name, texts)
+    if recipe._replace(words=1.0) == RECIPES[FULL]:
+        return student
     assert isinstance(student.encoder, TransformerEncoder)
-    return distill([teacher.predictor], student.encoder, texts, matched=kept, seed=seed, transfer=TRANSFER)
+    transfer = GENTLE if recipe.layers == 1 else TRANSFER
+    return distill([teacher.predictor], student.encoder, texts, matched=kept, seed=seed, transfer=transfer)
 
 
 def _losses(teacher: Teacher) -> Callable[[TransformerEncoder], Iterable[torch.Tensor]]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from refsynth.compress.simulate import int8_logits_of
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder, derive_seed, digest, read_json, write_json
 from refsynth.core.sections import LearnerName
@@ -22,9 +23,9 @@ from refsynth.core.types import Array, Draft, Example, FloatArray, IntArray, Met
 from refsynth.kinds import KINDS, ONE_LABEL, Kind, as_json, from_json, given_labels, joined
 from refsynth.metrics import bootstrap, paired_gain
 from refsynth.models.predict import logits_of
-from refsynth.pipeline.build import prompting_key
 from refsynth.pipeline.candidates import COMPARED, PREFERENCE, Candidate, Fitted, fit_candidates, safe_for
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.workshop import learners_key
 from refsynth.task import Task
 
 LEARNER_DOUBT, DRAFT_DOUBT = 2.0, 1.0
@@ -39,13 +40,19 @@ clearly to overrule it. Of drafts nothing is known beforehand: it depends on the
 class HeldOut:
     """What each candidate said of each real row when it was held out: logits [R, N, K] over R repeats, of spans [R, N].
 
-    `folds` [N] are those that were held out together: what is tuned on answers is tuned on those to the other folds.
+    `int8` has what those with an encoder say as they would ship, which is what they are calibrated on. `folds` [N] are those that
+    were held out together: what is tuned on answers is tuned on those to the other folds.
     """
 
     truth: Array
     logits: Mapping[Candidate, Array]
     folds: IntArray = field(default_factory=lambda: np.zeros(0, int))
     kind: Kind = ONE_LABEL
+    int8: Mapping[Candidate, Array] = field(default_factory=dict)
+
+    def as_shipped(self, candidate: Candidate) -> Array:
+        """Return the logits of a candidate in the arithmetic that ships."""
+        return self.int8.get(candidate, self.logits[candidate])
 
     def scores(self, candidate: Candidate) -> FloatArray:
         """Return how far the answer for each row was right, the mean over repeats [N]: 0 or 1 where a row has one label."""
@@ -128,7 +135,7 @@ def hold_out(
     config, labels = task.config, task.labels
     kind = KINDS[config.task]
     truth = kind.truth(given_labels(rows.examples), labels)
-    parts: list[_Part] = []
+    parts: dict[str, list[_Part]] = {"logits": [], "int8": []}
     cells = [(repeat, int(fold)) for repeat in range(config.gate.repeats) for fold in np.unique(rows.folds)]
     for done, (repeat, fold) in enumerate(cells):
         out = rows.folds == fold
@@ -147,15 +154,16 @@ def hold_out(
         }
         if pool:
             key["pool"] = pool
-        if COMPARED & learners.keys():
-            key["prompting"] = prompting_key(config, rows.language)
+        key |= learners_key(config, rows.language)
         fit = partial(fit_candidates, learners, train, safe, choose, seed=seed, dev=config.training.dev, kind=kind)
         make = partial(_ask, fit, [example.text for example in held])
-        step = folder.step(f"gate-{repeat}-{fold}", key, make)
-        said = {Candidate.named(name): from_json(values) for name, values in read_json(step / "logits.json").items()}
-        parts.append(_Part(repeat, out, said))
+        step = folder.step(f"gate-{repeat}-{fold}", key, make, version=2)
+        for arithmetic, found in parts.items():
+            said = {Candidate.named(name): from_json(values) for name, values in read_json(step / f"{arithmetic}.json").items()}
+            found.append(_Part(repeat, out, said))
         progress(done + 1)
-    return HeldOut(truth, _whole(parts, config.gate.repeats), rows.folds, kind)
+    logits, int8 = (_whole(found, config.gate.repeats) for found in parts.values())
+    return HeldOut(truth, logits, rows.folds, kind, int8)
 
 
 class _Part(NamedTuple):
@@ -178,8 +186,9 @@ def _whole(parts: Sequence[_Part], repeats: int) -> dict[Candidate, Array]:
 
 
 def _ask(fit: Callable[[], Fitted], texts: Sequence[str], out: Path) -> None:
-    said = {str(name): as_json(logits) for name, logits in logits_of(fit().predictors, texts).items()}
-    write_json(out / "logits.json", said)
+    predictors = fit().predictors
+    for name, said in (("logits", logits_of(predictors, texts)), ("int8", int8_logits_of(predictors, texts))):
+        write_json(out / f"{name}.json", {str(candidate): as_json(logits) for candidate, logits in said.items()})
 
 
 def decide(held: HeldOut | None, candidates: Sequence[Candidate]) -> Decision:

@@ -30,6 +30,7 @@ NAMES: Mapping[LearnerName, str] = {
     "frozen": "frozen encoder + LR",
     "contrastive": "contrastive",
     "finetune": "full fine-tuning",
+    "soup": "model soup",
     "head": "frozen encoder + head",
     "bitfit": "BitFit",
     "lora": "LoRA",
@@ -40,9 +41,15 @@ NAMES: Mapping[LearnerName, str] = {
     "prompt_tuning": "prompt tuning",
     "houlsby": "bottleneck adapters",
     "causal_lora": "reference + LoRA",
+    "average": "average of all learners",
+    "stacking": "stack of all learners",
+    "distilled": "student of all learners",
     "crf": "CRF",
     "prompt": "reference, prompted",
 }
+
+BESIDE: tuple[LearnerName, ...] = ("tfidf", "crf", "frozen", "average", "stacking", "prompt")
+"""Learners that the table of results has whatever ships."""
 
 
 class Paths(NamedTuple):
@@ -109,7 +116,7 @@ def _results(finished: Finished) -> sections.Results | None:
 
     usual = "no span at all" if kind.spans else f"the most frequent {'set of labels' if kind.several else 'label'}"
     systems = [system("all O" if kind.spans else "majority", MAJORITY, usual)]
-    systems += [system(NAMES[name], name, "real rows") for name in ("tfidf", "crf", "frozen", "prompt") if name in by_name]
+    systems += [system(NAMES[name], name, "real rows") for name in BESIDE if name in by_name]
     systems.append(system("real rows only", str(decision.real), NAMES[decision.real.learner]))
     if decision.mixed:
         systems.append(system("real + synthetic", str(decision.mixed), NAMES[decision.mixed.learner]))

@@ -16,11 +16,11 @@ from refsynth.core.run import RunFolder
 from refsynth.core.types import Array, Metric
 from refsynth.evaluation.calibration import Threshold, fit_temperature, threshold_of
 from refsynth.kinds import joined
-from refsynth.pipeline.build import Workshop
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.forms import FULL, RECIPES
 from refsynth.pipeline.gate import HeldOut
 from refsynth.pipeline.pack import features_of, head_of
+from refsynth.pipeline.workshop import Workshop
 from refsynth.task import Task
 
 
@@ -75,6 +75,7 @@ def write_bundle(
     metrics: tuple[Metric, ...],
     form: str,
     lineage: Mapping[str, Any],
+    step: str = "bundle",
 ) -> Path:
     """Write the bundle of a candidate as a step, and return its folder there."""
     key = {
@@ -106,7 +107,7 @@ def write_bundle(
         save(out / "bundle", contents)
         shutil.rmtree(out / "export", ignore_errors=True)
 
-    return folder.step("bundle", key, make, version=2) / "bundle"
+    return folder.step(step, key, make, version=2) / "bundle"
 
 
 def publish(made: Path, public: Path) -> Path:

@@ -21,17 +21,18 @@ from refsynth.bundle.model import Model, load
 from refsynth.bundle.store import Contents, save
 from refsynth.compress.contract import Contract, Form, Outcome, search
 from refsynth.core.protocols import Predictor
-from refsynth.core.run import derive_seed, digest, read_json, write_json
+from refsynth.core.run import derive_seed, digest, folder_digest, read_json, write_json
 from refsynth.core.types import Draft, Example, FloatArray
 from refsynth.metrics import macro_f1
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor
 from refsynth.pipeline.candidates import Candidate, fit_candidates, ranked, safe_for
 from refsynth.pipeline.fit import Final
-from refsynth.pipeline.forms import FULL, RECIPES, TFIDF, Teacher, cut, shrink
+from refsynth.pipeline.forms import FULL, RECIPES, TFIDF, Teacher, can_shrink, cut, shrink
 from refsynth.pipeline.gate import HeldOut
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.pack import features_of, head_of
+from refsynth.pipeline.workshop import learners_key
 from refsynth.quality.filter import kept
 from refsynth.training.artifact import load_predictors, save_predictors
 
@@ -50,6 +51,13 @@ class Shrunk(NamedTuple):
     outcome: Outcome | None
 
 
+class Beside(NamedTuple):
+    """A bundle that stands in the search beside the forms, and the share of the full form's quality that it keeps."""
+
+    bundle: Path
+    share: float
+
+
 @dataclass
 class Shrinker:
     """Finds the form of the shipped candidate that meets the contract.
@@ -60,6 +68,7 @@ class Shrinker:
         final: the candidates fitted to all rows.
         shipped: the candidate that won.
         held: what all candidates said of held-out rows.
+        beside: finished bundles that may ship instead of a form, by name.
     """
 
     job: Job
@@ -67,11 +76,12 @@ class Shrinker:
     final: Final
     shipped: Candidate
     held: HeldOut | None
+    beside: Mapping[str, Beside] = field(default_factory=dict)
     _answers: dict[str, FloatArray] = field(default_factory=dict)
 
     def run(self, contract: Contract) -> Shrunk:
         """Return the form to ship; without a contract the candidate itself."""
-        own = None if self.held is None else self.held.logits[self.shipped]
+        own = None if self.held is None else self.held.as_shipped(self.shipped)
         finished = self.final.predictors(self.job.shop)
         if contract == Contract():
             return Shrunk(finished[self.shipped], FULL, own, None)
@@ -92,12 +102,15 @@ class Shrinker:
     def _names(self) -> tuple[str, ...]:
         tfidf = Candidate("tfidf", self.shipped.drafts)
         simple = (TFIDF,) if tfidf in self.final.candidates else ()
-        return simple if self.shipped.learner == "tfidf" else (*RECIPES, *simple)
+        if self.shipped.learner == "tfidf":
+            return simple
+        shapes = tuple(RECIPES) if can_shrink(_teacher(self.final.predictors(self.job.shop)[self.shipped], ())) else (FULL,)
+        return (*shapes, *simple, *self.beside)
 
     def _finish(self, name: str, finished: Mapping[Candidate, Predictor]) -> Predictor:
         if name == TFIDF:
             return finished[Candidate("tfidf", self.shipped.drafts)]
-        if name == FULL:
+        if name == FULL or name in self.beside:
             return finished[self.shipped]
         shop, folder = self.job.shop, self.job.folder
         key = {"fit": folder.hash_of("fit"), "form": name, "recipe": RECIPES[name], "seed": self.job.task.config.seed}
@@ -121,12 +134,18 @@ class Shrinker:
     def _measure(self, finished: Mapping[Candidate, Predictor]) -> tuple[Form, ...]:
         """Return all forms with size and latency, measured once a run."""
         names = self._names()
-        key = {"fit": self.job.folder.hash_of("fit"), "shipped": str(self.shipped), "recipes": {n: RECIPES.get(n) for n in names}}
+        key = {
+            "fit": self.job.folder.hash_of("fit"),
+            "shipped": str(self.shipped),
+            "recipes": {n: RECIPES.get(n) for n in names},
+            "beside": {name: folder_digest(one.bundle) for name, one in self.beside.items()},
+        }
 
         def make(out: Path) -> None:
             with tempfile.TemporaryDirectory(dir=out, prefix="trial-") as work:
                 sketches = {name: self._sketch(name, finished, Path(work) / str(n)) for n, name in enumerate(names)}
-                texts = [row.text for row in self._rows()][:TIMED]
+                # What a first tier has learnt from it is surer of than of later texts.
+                texts = [row.text for row in (self.job.aside if self.beside else self._rows())][:TIMED]
                 latency = latencies({name: model for name, (_, model) in sketches.items()}, texts)
                 forms = [[name, size, latency[name]] for name, (size, _) in sketches.items()]
             write_json(out / "forms.json", forms)
@@ -135,19 +154,27 @@ class Shrinker:
 
     def _sketch(self, name: str, finished: Mapping[Candidate, Predictor], out: Path) -> tuple[float, Model]:
         """Return the size in MB and the model of a form that need not have learnt anything yet."""
+        if name in self.beside:
+            bundle = self.beside[name].bundle
+            return sum(path.stat().st_size for path in bundle.iterdir()) / 1e6, load(bundle)
         if name == TFIDF:
             predictor = self._finish(name, finished)
         else:
-            predictor, _ = cut(_teacher(finished[self.shipped], self._rows()), name)
+            teacher = _teacher(finished[self.shipped], self._rows())
+            predictor, _ = cut(teacher, name, self._texts(teacher.rows))
         _bundle(self.job, predictor, out)
         return sum(path.stat().st_size for path in (out / "bundle").iterdir()) / 1e6, load(out / "bundle")
 
     def _quality(self, name: str) -> float:
         """Return the macro-F1 of a form on held-out rows as a share of the teacher's."""
         assert self.held is not None
+        if name in self.beside:
+            return self.beside[name].share * self._quality(FULL)
         k = len(self.job.task.labels)
         if name == TFIDF:
             self._answers[name] = self.held.logits[Candidate("tfidf", self.shipped.drafts)]
+        elif name == FULL:
+            self._answers[name] = self.held.as_shipped(self.shipped)
         else:
             self._answers[name] = self._hold_out(name)
 
@@ -184,10 +211,11 @@ class Shrinker:
             "pool": job.pool_key,
             "shipped": str(self.shipped),
             "recipe": RECIPES[name],
+            **learners_key(job.task.config, rows.language),
         }
 
         def make(path: Path) -> None:
-            wanted = {ranked(job.learners)[0], self.shipped.learner}
+            wanted = {ranked(job.learners)[0], self.shipped.learner}  # a student asks its teachers by itself
             learners = {each: learner for each, learner in job.learners.items() if each in wanted}
             fitted = fit_candidates(learners, train, safe, job.choice(self.drafts), seed=derive_seed(seed, "gate", 0, fold))
             candidate = self.shipped if self.shipped in fitted.predictors else self.shipped._replace(drafts=False)

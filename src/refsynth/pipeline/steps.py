@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder
-from refsynth.core.types import Draft, Metric
+from refsynth.core.types import Draft
 from refsynth.evaluation.report import Report
 from refsynth.kinds import KINDS
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.build import asked_of
+from refsynth.pipeline.bundles import make_bundles
 from refsynth.pipeline.coverage import measure_coverage
 from refsynth.pipeline.drafts import Written
 from refsynth.pipeline.evaluate import SHIPPED, evaluate_test
@@ -27,9 +26,7 @@ from refsynth.pipeline.reopen import remember
 from refsynth.pipeline.report import Paths, write_report
 from refsynth.pipeline.rounds import Round, write_rounds
 from refsynth.pipeline.rows import Rows
-from refsynth.pipeline.ship import calibrate, publish, write_bundle
-from refsynth.pipeline.shrink import Shrinker, Shrunk
-from refsynth.pipeline.tiers import make_tiers
+from refsynth.pipeline.ship import publish
 from refsynth.pipeline.track import check_trackers, track
 from refsynth.task import Task
 
@@ -80,8 +77,9 @@ def run(
         if finished.test and finished.test.leaked:
             # Only now is it known that these copy the test file: a model that was trained on them must not be shipped.
             leaked = finished.test.leaked
-            watch.note(f"{len(leaked)} drafts resemble test rows: they are taken out, and what they touched is made again")
-            job = replace(job, forget=leaked)
+            what = f"{len(leaked)} drafts or texts of the pool resemble test rows"
+            watch.note(f"{what}: they are taken out, and what they touched is made again")
+            job = job.forgetting(leaked)
             finished = _deliver(job, _learn(job))
         track(finished.learned, task.config.track, folder.path / "track")
         report, paths = write_report(finished)
@@ -107,6 +105,8 @@ def choose(job: Job, written: Written) -> tuple[list[Draft], Final]:
     pool = f", {taken:,} of {len(job.pool.texts):,} texts of the pool" if job.pool.texts else ""
     chosen = reasons.pop(None, 0) - taken
     job.watch.stage("train", f"{len(final.real):,} real rows{pool}; {chosen:,} drafts chosen{_less(reasons)}")
+    for found in final.found:
+        job.watch.stage("search", found.line())
     return screened, final
 
 
@@ -117,35 +117,15 @@ def _learn(job: Job) -> Learned:
     decision = decide(held, final.candidates)
     job.watch.stage("gate", decision.line())
     _, curves = job.taught
-    return Learned(job.rows, written, screened, held, decision, final, rounds, curves)
+    return Learned(job.rows, written, screened, held, decision, final, rounds, curves, job.pretrained)
 
 
 def _deliver(job: Job, learned: Learned) -> Finished:
     task, folder, shop, watch = job.task, job.folder, job.shop, job.watch
-    shipped = learned.decision.shipped
-    shrunk = Shrinker(job, learned.screened, learned.final, shipped, learned.held).run(asked_of(task.config))
-    calibrated = calibrate(learned.held, shrunk.logits)
-    metrics: tuple[Metric, ...] = ()
-    if learned.held and shrunk.logits is not None:
-        metrics = (learned.held.score_of(shrunk.logits),)
-    lineage = _lineage(task, folder, learned, shrunk)
-    made = write_bundle(
-        task,
-        shipped,
-        shrunk.predictor,
-        shop,
-        folder,
-        calibrated=calibrated,
-        metrics=metrics,
-        form=shrunk.name,
-        lineage=lineage,
-    )
-    tiers = make_tiers(job, learned.final, made, metrics=metrics, lineage=lineage)
-    if tiers.wanted != "one":
-        watch.stage("compress", tiers.line())
+    shrunk, calibrated, tiers = make_bundles(job, learned)
     bundle = publish(tiers.bundle, folder.path / "bundle")
     watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
-    test = evaluate_test(task.config, learned.final, learned.held, shop, bundle, folder, made=tiers.step)
+    test = evaluate_test(task.config, learned.final, learned.held, shop, bundle, folder, made=tiers.step, studied=job.studied)
     if test is not None:
         first = KINDS[task.config.task].figures(test.truth, test.predicted[SHIPPED], len(task.labels))[0]
         watch.stage("test", f"{first.name} {first.percent()}")
@@ -158,17 +138,6 @@ def _check_files(task: Task) -> None:
     for role, path in (("train", task.train), ("pool", task.config.data.pool), ("test", task.test)):
         if path is not None and not path.is_file():
             raise DataError(f"{path}: no such file", remedy=f"correct data.{role} in task.yaml")
-
-
-def _lineage(task: Task, folder: RunFolder, learned: Learned, shrunk: Shrunk) -> Mapping[str, Any]:
-    return {
-        "candidate": str(learned.decision.shipped),
-        "form": shrunk.name,
-        "reason": learned.decision.reason,
-        "reference": learned.written.reference,
-        "seed": task.config.seed,
-        "steps": {name: folder.hash_of(name) for name in ("rows", "drafts", "screen", "fit")},
-    }
 
 
 def _rows_line(rows: Rows, task: Task) -> str:

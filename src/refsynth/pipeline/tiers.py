@@ -23,14 +23,14 @@ from refsynth.core.run import derive_seed, digest, read_json, write_json
 from refsynth.core.sections import CompressConfig
 from refsynth.core.types import Example, FloatArray, IntArray, Metric
 from refsynth.evaluation.calibration import choose_threshold, fit_temperature
-from refsynth.metrics import share_of, softmax
+from refsynth.metrics import lead_of, share_of, softmax
 from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor
 from refsynth.models.static import StaticPredictor
 from refsynth.models.tokenise import TextTokenizer
-from refsynth.pipeline.build import LEARNERS
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.job import Job
+from refsynth.pipeline.workshop import LEARNERS
 from refsynth.quality.filter import kept
 
 DEV, LEAST_DEV = 0.1, 40
@@ -65,6 +65,13 @@ class Tiers:
     student: Student | None = None
     certificate: Certificate | None = None
     reason: str = ""
+
+    @property
+    def agreement(self) -> float:
+        """How often what ships says what the model alone says, of texts that neither has learnt from."""
+        if self.certificate is not None:
+            return 1 - self.certificate.disagreed / self.certificate.n
+        return 1.0 if self.student is None else max(self.student.agreement, self.student.rival)
 
     def line(self) -> str:
         """Return the outcome as one line for the screen."""
@@ -156,14 +163,16 @@ class _Maker:
             predictor = self._predictor(self._head())
             said = softmax(np.asarray(predictor.logits(texts), float) / student.calibration.temperature)
             theirs = self.teacher.probabilities(texts).argmax(1)
-            found = certify(said.max(1), said.argmax(1) != theirs, **bars)
+            found = certify(lead_of(said), said.argmax(1) != theirs, **bars)
             write_json(out / "facts.json", None if found is None else [len(texts), *found])
             if found is None:
                 return
             certificate = Certificate(
                 **bars, n=len(texts), answered=found.answered, disagreed=found.disagreed, assumptions=ASSUMPTIONS
             )
-            first = FirstTier(threshold=found.threshold, calibration=student.calibration, certificate=certificate)
+            first = FirstTier(
+                threshold=found.threshold, confidence="odds", calibration=student.calibration, certificate=certificate
+            )
             head = load_file(self.main / "head.safetensors")
             manifest = self.teacher.manifest
             contents = replace(

@@ -1,0 +1,1 @@
+"""What the engine costs and gives, beside other engines on the same texts: speed, latency, memory, start."""

@@ -1,0 +1,88 @@
+"""From what was learnt to what ships: the form that the contract asks for, or the tiers, or the one of them that meets it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from refsynth.compress.contract import Contract
+from refsynth.core.types import Metric
+from refsynth.pipeline.build import asked_of
+from refsynth.pipeline.finished import Learned
+from refsynth.pipeline.job import Job
+from refsynth.pipeline.ship import Calibrated, calibrate, write_bundle
+from refsynth.pipeline.shrink import Beside, Shrinker, Shrunk
+from refsynth.pipeline.tiers import Tiers, make_tiers
+
+
+class Bundles(NamedTuple):
+    """The form that ships, how the model alone was calibrated, and what is in the bundle."""
+
+    shrunk: Shrunk
+    calibrated: Calibrated
+    tiers: Tiers
+
+
+def make_bundles(job: Job, learned: Learned) -> Bundles:
+    """Make what ships.
+
+    Tiers are made of the model as it was trained. Under a contract they stand in the search beside its smaller forms: what they
+    keep is how often they answer as it does, on texts that neither has learnt from.
+
+    Raises:
+        MissingError: tiers are wanted, and model2vec is not installed.
+    """
+    contract, wanted = asked_of(job.task.config), job.task.config.compress.tiers
+    shrinker = Shrinker(job, learned.screened, learned.final, learned.decision.shipped, learned.held)
+    if wanted == "one":
+        return _alone(job, learned, shrinker.run(contract), "bundle")
+    made = _alone(job, learned, shrinker.run(Contract()), "bundle")
+    job.watch.stage("compress", made.tiers.line())
+    if contract == Contract():
+        return made
+    beside: dict[str, Beside] = {}
+    if made.tiers.bundle != made.tiers.main:
+        beside[wanted] = Beside(made.tiers.bundle, made.tiers.agreement)
+    shrunk = replace(shrinker, beside=beside).run(contract)
+    if shrunk.name in beside:
+        return made._replace(shrunk=shrunk._replace(logits=made.shrunk.logits))  # those of the model behind them
+    alone = _alone(job, learned, shrunk, "form")
+    return alone._replace(
+        tiers=replace(made.tiers, bundle=alone.tiers.bundle, main=alone.tiers.main, step="form", certificate=None)
+    )
+
+
+def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
+    """Write the bundle of a form, and of the tiers in front of it where it is what they are made of."""
+    calibrated = calibrate(learned.held, shrunk.logits)
+    metrics: tuple[Metric, ...] = ()
+    if learned.held and shrunk.logits is not None:
+        metrics = (learned.held.score_of(shrunk.logits),)
+    lineage = _lineage(job, learned, shrunk)
+    made = write_bundle(
+        job.task,
+        learned.decision.shipped,
+        shrunk.predictor,
+        job.shop,
+        job.folder,
+        calibrated=calibrated,
+        metrics=metrics,
+        form=shrunk.name,
+        lineage=lineage,
+        step=step,
+    )
+    if step != "bundle":
+        return Bundles(shrunk, calibrated, Tiers("one", made, made, step))
+    return Bundles(shrunk, calibrated, make_tiers(job, learned.final, made, metrics=metrics, lineage=lineage))
+
+
+def _lineage(job: Job, learned: Learned, shrunk: Shrunk) -> Mapping[str, Any]:
+    return {
+        "candidate": str(learned.decision.shipped),
+        "form": shrunk.name,
+        "reason": learned.decision.reason,
+        "reference": learned.written.reference,
+        "seed": job.task.config.seed,
+        "steps": {name: job.folder.hash_of(name) for name in ("rows", "drafts", "screen", "fit")},
+    }
