@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from refsynth.annotate.active import STRATEGIES, Pool, choose, kappa, stable
+from refsynth.annotate.active import STRATEGIES, Pool, centred, choose, entropy, kappa, least_confidence, margin, stable
 from refsynth.annotate.added import add_rows, write_forms
 from refsynth.core.errors import DataError, InputError
 from refsynth.core.run import read_jsonl
@@ -41,11 +41,36 @@ def random_pool(n, k=3, d=4, m=2, seed=0):
 def test_every_strategy_chooses_different_texts_and_the_same_again(name, n, wanted, copies, m, seed):
     pool = random_pool(n, m=m, seed=seed)
     if copies and n:
-        pool = Pool(*(np.repeat(part[:1], len(part), axis=0) for part in pool))
+        pool = Pool(*(np.repeat(part[:1], len(part), axis=0) for part in pool[:3]))
+    pool = pool._replace(several=seed % 2 == 1)
     chosen = choose(name, pool, wanted, seed=seed)
     assert len(chosen.places) == len(chosen.scores) == min(n, wanted) == len(set(chosen.places.tolist()))
     assert np.isfinite(chosen.scores).all()
     np.testing.assert_array_equal(chosen.places, choose(name, pool, wanted, seed=seed).places)
+
+
+def of_sets(probabilities):
+    return random_pool(len(probabilities))._replace(probabilities=np.array(probabilities), several=True)
+
+
+@given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=6))
+def test_doubt_about_sets_is_the_closed_form(rows):
+    pool = of_sets(rows)
+    surest = [np.prod([max(p, 1 - p) for p in row]) for row in rows]
+    np.testing.assert_allclose(least_confidence(pool), 1 - np.array(surest), atol=1e-9)
+    np.testing.assert_allclose(margin(pool), [1 - min(abs(p - (1 - p)) for p in row) for row in rows], atol=1e-9)
+    bits = [[-sum(q * np.log2(q) for q in (p, 1 - p) if q) for p in row] for row in rows]
+    np.testing.assert_allclose(entropy(pool), np.mean(bits, 1), atol=1e-9)
+
+
+def test_a_label_is_in_doubt_near_its_own_threshold():
+    """0.2 is nearer to a threshold of 0.25 than 0.5 is; the place of 0.5 is where a label begins to be said."""
+    cuts = np.array([0.25, 0.5])
+    moved = centred(np.array([[0.25, 0.5], [0.2, 0.9], [0.5, 0.9], [0.0, 1.0]]), cuts)
+    np.testing.assert_allclose(moved[0], [0.5, 0.5])
+    np.testing.assert_allclose(moved[3], [0.0, 1.0])
+    assert ((moved >= 0.5) == (np.array([[0.25, 0.5], [0.2, 0.9], [0.5, 0.9], [0.0, 1.0]]) >= cuts)).all()
+    assert list(choose("margin", of_sets(moved), 2, seed=0).places) == [0, 1]
 
 
 @given(p=st.floats(0.5, 1))

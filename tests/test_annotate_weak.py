@@ -189,3 +189,21 @@ def test_a_pool_and_rules_become_rows_to_train_on(monkeypatch, capsys, tmp_path)
     code, out, err = call(monkeypatch, capsys, *arguments, tmp_path / "rules.py", "--json")
     assert code == 0 and "because you named it" in err
     assert json.loads(out)["texts"] == 4
+
+
+def test_a_python_file_may_say_how_frequent_labels_are(tmp_path):
+    late = "def late(text):\n    return 'late'\n"
+    assert rules_of(tmp_path, f"balance = {{'late': 0.7, 'broken': 0.3}}\n{late}", "one.py").balance == {
+        "late": 0.7,
+        "broken": 0.3,
+    }
+    assert rules_of(tmp_path, late, "two.py").balance == {}
+    for wrong in ("{'late': -1.0}", "[0.7, 0.3]", "{'late': 'often'}", "{1: 0.5}"):
+        with pytest.raises(ConfigError, match="balance"):
+            rules_of(tmp_path, f"balance = {wrong}\n{late}", "three.py")
+
+
+def test_a_balance_without_a_label_that_rules_say_is_refused():
+    votes = Votes(np.array([0, 1]), np.array([0, 0]), np.array([0, 1]), n=2, j=1, k=2)
+    with pytest.raises(ConfigError, match="nothing for broken"):
+        weigh_rules(Marked(votes, ("broken", "late")), {"late": 0.7})

@@ -10,16 +10,16 @@ from refsynth.bundle.manifest import Calibration
 from refsynth.bundle.model import load
 from refsynth.bundle.store import Contents, EncoderFiles, save
 from refsynth.compress.export import export_encoder
-from refsynth.core.config import RunConfig
+from refsynth.core.config import ENSEMBLES, RunConfig
 from refsynth.core.errors import ConfigError, ModelError
 from refsynth.core.sections import LearnerName, MethodName
 from refsynth.core.types import Example
 from refsynth.metrics import softmax
 from refsynth.models.adapted import PARTS, Bottleneck, PromptedTransformer, insert_bottlenecks
 from refsynth.models.network import TransformerEncoder
-from refsynth.pipeline.build import LEARNERS, make_workshop
-from refsynth.pipeline.candidates import PREFERENCE, TUNED
+from refsynth.pipeline.candidates import PREFERENCE, STOPPED
 from refsynth.pipeline.report import NAMES
+from refsynth.pipeline.workshop import JOINED, LEARNERS, make_workshop
 from refsynth.task import Task
 from refsynth.training.artifact import load_predictors, save_predictors
 from refsynth.training.finetune import FinetuneLearner
@@ -62,8 +62,9 @@ def fitted(encoder, causal):
 
 def test_the_tables_know_every_learner():
     names = {*LearnerName.__args__}
-    assert {*MethodName.__args__} == METHODS.keys() < TUNED < names
-    assert LEARNERS.keys() == NAMES.keys() == set(PREFERENCE) == names
+    assert {*MethodName.__args__} == METHODS.keys() < STOPPED < names
+    assert LEARNERS.keys() | JOINED.keys() == NAMES.keys() == set(PREFERENCE) == names
+    assert JOINED.keys() == ENSEMBLES and not JOINED.keys() & LEARNERS.keys()
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -30,6 +30,9 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.gate import HeldOut
+from refsynth.pipeline.label import add_labels, ask_next
+from refsynth.pipeline.observe import Silent
+from refsynth.pipeline.reopen import reopened
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.steps import run
 from refsynth.pipeline.wanted import wanted
@@ -71,7 +74,7 @@ def tree(**changes):
     [
         ({"data": {}}, "data.train"),
         ({"data": {"train": "a", "separator": "o"}}, "found 'o' within the label 'broken'"),
-        ({"data": {"train": "a", "pool": "b"}}, "data.pool is for tasks of one label"),
+        ({"data": {"train": "a", "pool": "b"}}, "selftrain: {per_class: 0}"),
         ({"data": {"train": "a", "columns": {"pair": "b"}}}, "task: pairs"),
         ({"learners": ["frozen", "contrastive"]}, "contrastive pulls texts of one label"),
         ({"synthesis": {"ways": ["contrast"]}}, "synthesis.ways: contrast"),
@@ -333,6 +336,20 @@ def test_a_run_on_sets_ends_with_a_bundle_of_sets(finished):
     assert metrics.row_f1(test.truth, test.predicted["shipped"]).mean() > 0.5
     assert "cross-validated F1 per row" in model.manifest.metrics
     assert "said from a probability of" in (finished.bundle / "README.md").read_text("utf-8")
+
+
+def test_what_to_label_next_and_the_answers_taken_in(finished, tmp_path, tiny_cache):
+    pool = tmp_path / "pool.jsonl"
+    pool.write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in rows_(60, 7)), "utf-8")
+    run_folder = finished.finished.folder.path
+    with reopened(run_folder, (), Silent(), store=ModelStore(tiny_cache)) as job:
+        asked = ask_next(job, pool, n=5, strategy="margin", out=tmp_path / "next.jsonl")
+    forms = [json.loads(line) for line in asked.file.read_text("utf-8").splitlines()]
+    assert len(forms) == 5 and all(form["label"] == "" and "yes and no" in form["reason"] for form in forms)
+    names = list(LABELS)
+    filled = [form | {"label": names[: place % 3]} for place, form in enumerate(forms)]
+    (tmp_path / "filled.jsonl").write_text("".join(json.dumps(form) + "\n" for form in filled), "utf-8")
+    assert add_labels(run_folder, tmp_path / "filled.jsonl").added.added == 5
 
 
 def test_a_bundle_with_too_few_thresholds_is_refused(finished):

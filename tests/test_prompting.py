@@ -12,10 +12,10 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.types import Completion, Example
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.build import prompting_key
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.gate import decide
 from refsynth.pipeline.steps import run
+from refsynth.pipeline.workshop import prompting_key
 from refsynth.prompting.calibrate import calibration_texts, taste
 from refsynth.prompting.classify import Asking, score_labels
 from refsynth.prompting.examples import NearestShown, NothingShown, SameShown

@@ -19,9 +19,9 @@ from refsynth.core.run import write_jsonl
 from refsynth.core.types import Example, Provenance
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.build import make_workshop
 from refsynth.pipeline.candidates import fit_candidates, set_aside
 from refsynth.pipeline.steps import run
+from refsynth.pipeline.workshop import make_workshop
 from refsynth.task import Task
 from refsynth.training.batches import bucketed
 from refsynth.training.finetune import FinetuneLearner
@@ -281,7 +281,7 @@ def test_wrong_settings_are_named(training, message):
 
 
 def test_bfloat16_is_refused_where_it_is_slow(tiny_folder, monkeypatch):
-    monkeypatch.setattr("refsynth.pipeline.build.has_bfloat16", lambda: False)
+    monkeypatch.setattr("refsynth.pipeline.workshop.has_bfloat16", lambda: False)
     task = Task.of(RunConfig.parse({"labels": ["a", "b"], "training": {"precision": "bfloat16"}}))
     with pytest.raises(ConfigError, match="bfloat16"):
         make_workshop(task, "en", tiny_folder, max_tokens=24)
@@ -290,7 +290,7 @@ def test_bfloat16_is_refused_where_it_is_slow(tiny_folder, monkeypatch):
 def test_every_setting_reaches_the_learner(tiny_folder):
     """Each key of `training` but `dev`, which the pipeline reads, changes what the learner is known by."""
     from refsynth.core.sections import TrainingConfig
-    from refsynth.pipeline.build import LEARNERS
+    from refsynth.pipeline.workshop import LEARNERS
 
     changed = {
         "epochs": 2, "batch": 3, "rate": 0.5, "warmup": 0.3, "passes": 2, "checkpointing": True, "precision": "float32",
@@ -304,7 +304,7 @@ def test_every_setting_reaches_the_learner(tiny_folder):
 
 
 def known(folder, training):
-    from refsynth.pipeline.build import LEARNERS
+    from refsynth.pipeline.workshop import LEARNERS
 
     task = Task.of(RunConfig.parse({"labels": ["a", "b"], "training": training}))
     return json.dumps(LEARNERS["lora"](make_workshop(task, "en", folder, max_tokens=24))._key, default=str)

@@ -26,12 +26,14 @@ STABLE, WINDOW = 0.99, 3
 class Pool(NamedTuple):
     """What a strategy may look at: probabilities [N, K], embeddings of the pool [N, D] and of labelled rows [M, D].
 
-    The embeddings may have D = 0 for a strategy that does not look at them.
+    The embeddings may have D = 0 for a strategy that does not look at them. With `several` a text may have any number of labels:
+    each probability is that of a question of its own, and where the model begins to say yes it is 0.5 (see `centred`).
     """
 
     probabilities: FloatArray
     features: FloatArray
     labelled: FloatArray
+    several: bool = False
 
 
 class Choice(NamedTuple):
@@ -42,11 +44,12 @@ class Choice(NamedTuple):
 
 
 class Strategy(NamedTuple):
-    """How to choose, whether it looks at embeddings, and what its score is, in words for a person."""
+    """How to choose, whether it looks at embeddings, and what its score is, in words for a person; `of_set` of several labels."""
 
     choose: Callable[[Pool, int, np.random.Generator], Choice]
     embeds: bool
     score: str
+    of_set: str
 
 
 def choose(name: StrategyName, pool: Pool, n: int, *, seed: int) -> Choice:
@@ -57,27 +60,44 @@ def choose(name: StrategyName, pool: Pool, n: int, *, seed: int) -> Choice:
     return STRATEGIES[name].choose(pool, min(n, size), np.random.default_rng(seed))
 
 
-def least_confidence(probabilities: FloatArray) -> FloatArray:
-    """Return 1 - p of the likeliest label [N]."""
-    return np.asarray(1 - probabilities.max(1))
+def centred(probabilities: FloatArray, cuts: FloatArray) -> FloatArray:
+    """Return probabilities [N, K] with their odds divided by those of the cuts [K], from which on a label is said."""
+    yes, no = probabilities * (1 - cuts), (1 - probabilities) * cuts
+    total = yes + no
+    return np.asarray(np.divide(yes, total, out=np.full_like(total, 0.5), where=total > 0))
 
 
-def margin(probabilities: FloatArray) -> FloatArray:
-    """Return 1 less the distance between the two likeliest labels [N]."""
-    best = np.sort(probabilities, axis=1)
+def least_confidence(pool: Pool) -> FloatArray:
+    """Return 1 - p of the likeliest label, or of the answers to all questions together [N]."""
+    p = pool.probabilities
+    return np.asarray(1 - (np.maximum(p, 1 - p).prod(1) if pool.several else p.max(1)))
+
+
+def margin(pool: Pool) -> FloatArray:
+    """Return 1 less the distance of the two likeliest labels, or of yes and no where that is least (Brinker, 2006) [N]."""
+    if pool.several:
+        return np.asarray(1 - np.abs(2 * pool.probabilities - 1).min(1))
+    best = np.sort(pool.probabilities, axis=1)
     return np.asarray(1 - (best[:, -1] - best[:, -2]))
 
 
-def entropy(probabilities: FloatArray) -> FloatArray:
-    """Return the entropy as a share of that of an even guess [N]."""
-    logs = np.log(probabilities, where=probabilities > 0, out=np.zeros_like(probabilities))
-    return np.asarray(-(probabilities * logs).sum(1) / np.log(probabilities.shape[1]))
+def entropy(pool: Pool) -> FloatArray:
+    """Return the entropy as a share of that of an even guess [N]; the mean over questions where there are several."""
+    p = pool.probabilities
+    if pool.several:
+        return np.asarray(((_surprise(p) + _surprise(1 - p)) / np.log(2)).mean(1))
+    return np.asarray(_surprise(p).sum(1) / np.log(p.shape[1]))
 
 
-def _highest(measure: Callable[[FloatArray], FloatArray]) -> Callable[[Pool, int, np.random.Generator], Choice]:
+def _surprise(p: FloatArray) -> FloatArray:
+    """Return -p log p, 0 for 0."""
+    return np.asarray(-p * np.log(p, where=p > 0, out=np.zeros_like(p)))
+
+
+def _highest(measure: Callable[[Pool], FloatArray]) -> Callable[[Pool, int, np.random.Generator], Choice]:
     def pick(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
         del rng
-        scores = measure(pool.probabilities)
+        scores = measure(pool)
         places = np.argsort(-scores, kind="stable")[:n]
         return Choice(places, scores[places])
 
@@ -105,11 +125,15 @@ def _coreset(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
 def _badge(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
     """BADGE (Ash et al., 2020, algorithm 1): k-means++ on the gradients that a linear head would get from its own answers.
 
-    The gradient of row i is the outer product of r_i = p_i - onehot(argmax p_i) [K] and x_i [D]. A product of two gradients is
-    (r_i . r_j)(x_i . x_j), so that the N K D numbers are never made. The score is the distance to the nearest gradient chosen.
+    The gradient of row i is the outer product of r_i = p_i - answer_i [K], 1 for what is said, and x_i [D]. A product of two
+    gradients is (r_i . r_j)(x_i . x_j), so that the N K D numbers are never made. The score is the distance to the nearest one
+    that is chosen.
     """
     r, x = np.array(pool.probabilities, float), np.asarray(pool.features, float)
-    r[np.arange(len(r)), r.argmax(1)] -= 1
+    if pool.several:
+        r -= r >= 0.5
+    else:
+        r[np.arange(len(r)), r.argmax(1)] -= 1
     size = (r**2).sum(1) * (x**2).sum(1)
 
     def reach(place: int) -> FloatArray:
@@ -148,7 +172,7 @@ def _hybrid(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
     Zhdanov, 2019, "Diverse mini-batch Active Learning". The score is the margin's.
     """
     cluster = require("sklearn.cluster", extra="train")
-    unsure = margin(pool.probabilities)
+    unsure = margin(pool)
     some = np.argsort(-unsure, kind="stable")[: OVERSAMPLE * n]
     x, weights = np.asarray(pool.features, float)[some], np.maximum(unsure[some], 1e-6)
     k = min(n, len(np.unique(x, axis=0)))
@@ -169,14 +193,21 @@ def _squared(a: FloatArray, b: FloatArray) -> FloatArray:
     return np.asarray(np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T, 0))
 
 
+FAR, TAUGHT = "distance to the nearest labelled or chosen text", "distance to the nearest chosen text, in what it would teach"
+EVEN, EVEN_EACH = "entropy of the labels, as a share of an even guess", "entropy of yes or no, the mean over labels"
+CLOSE, CLOSEST = "1 - distance between the two likeliest labels", "1 - distance between yes and no of the least certain label"
+EACH = "one of each group of texts"
+
 STRATEGIES: Mapping[StrategyName, Strategy] = {
-    "uncertainty": Strategy(_highest(least_confidence), embeds=False, score="1 - probability of the likeliest label"),
-    "margin": Strategy(_highest(margin), embeds=False, score="1 - distance between the two likeliest labels"),
-    "entropy": Strategy(_highest(entropy), embeds=False, score="entropy of the labels, as a share of an even guess"),
-    "coreset": Strategy(_coreset, embeds=True, score="distance to the nearest labelled or chosen text"),
-    "badge": Strategy(_badge, embeds=True, score="distance to the nearest chosen text, in what it would teach"),
-    "hybrid": Strategy(_hybrid, embeds=True, score="1 - distance between the two likeliest labels; one of each group of texts"),
-    "random": Strategy(_random, embeds=False, score="drawn at random"),
+    "uncertainty": Strategy(
+        _highest(least_confidence), False, "1 - probability of the likeliest label", "1 - probability of all yes and no together"
+    ),
+    "margin": Strategy(_highest(margin), False, CLOSE, CLOSEST),
+    "entropy": Strategy(_highest(entropy), False, EVEN, EVEN_EACH),
+    "coreset": Strategy(_coreset, True, FAR, FAR),
+    "badge": Strategy(_badge, True, TAUGHT, TAUGHT),
+    "hybrid": Strategy(_hybrid, True, f"{CLOSE}; {EACH}", f"{CLOSEST}; {EACH}"),
+    "random": Strategy(_random, False, "drawn at random", "drawn at random"),
 }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from refsynth.core.errors import ConfigError, nearest
 from refsynth.core.sections import Section
@@ -45,12 +45,16 @@ class RuleConfig(Section):
         return self
 
 
+Balance = dict[str, Annotated[float, Field(gt=0)]]
+BALANCE: TypeAdapter[Balance] = TypeAdapter(Balance)
+
+
 class RulesConfig(Section):
     """A file of rules."""
 
     rules: Annotated[tuple[RuleConfig, ...], Field(min_length=1)]
     """The rules; the order makes no difference."""
-    balance: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
+    balance: Balance = Field(default={})
     """How frequent each label is among all texts, if known; even if left out."""
 
 
@@ -75,7 +79,7 @@ def read_rules(path: Path) -> Rules:
         ConfigError: the file is not there, is no such file, or has a rule that is none.
     """
     if path.suffix.lower() == ".py":
-        return Rules(_functions(path), {})
+        return _run(path)
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
         config = RulesConfig.model_validate(tree)
@@ -120,8 +124,8 @@ def _whole(word: str) -> str:
     return rf"(?<!\w){re.escape(word)}(?!\w)"
 
 
-def _functions(path: Path) -> tuple[Rule, ...]:
-    """Run a Python file and return its own public functions."""
+def _run(path: Path) -> Rules:
+    """Run a Python file and return its own public functions, and what it calls `balance`."""
     spec = importlib.util.spec_from_file_location("refsynth_rules", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise ConfigError(f"{path}: no such file", expected="a Python file with functions from a text to a label or None")
@@ -137,4 +141,8 @@ def _functions(path: Path) -> tuple[Rule, ...]:
     ]
     if not mine:
         raise ConfigError(f"{path}: has no functions", expected="functions from a text to a label or None: def late(text): ...")
-    return tuple(mine)
+    try:
+        return Rules(tuple(mine), BALANCE.validate_python(vars(module).get("balance", {}), strict=True))
+    except ValidationError as error:
+        lines = dict.fromkeys(_problem(problem) for problem in error.errors())
+        raise ConfigError(f"{path}: balance: " + "\n  ".join(lines), expected='balance = {"late": 0.7, "broken": 0.3}') from error

@@ -21,7 +21,7 @@ import numpy as np
 
 from refsynth.annotate.consensus import Votes
 from refsynth.annotate.rules import Rule, Rules
-from refsynth.core.errors import InputError
+from refsynth.core.errors import ConfigError, InputError
 from refsynth.core.types import FloatArray
 from refsynth.metrics import softmax
 
@@ -98,8 +98,13 @@ def weigh_rules(marked: Marked, balance: Mapping[str, float]) -> Weighed:
     Args:
         marked: what each says.
         balance: how frequent each label is among all texts; taken for even if empty.
+
+    Raises:
+        ConfigError: it says nothing of a label that a rule says.
     """
     votes = marked.votes
+    if missing := sorted(set(marked.labels) - set(balance)) if balance else []:
+        raise ConfigError(f"balance: nothing for {', '.join(missing)}", expected="all labels that rules say, or none")
     prior = np.array([balance.get(label, 1.0) for label in marked.labels], float)
     prior /= prior.sum()
     alone = np.bincount(votes.items, minlength=votes.n)[votes.items] == 1

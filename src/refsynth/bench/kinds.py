@@ -28,9 +28,9 @@ from refsynth.data.text import clean
 from refsynth.kinds import KINDS, given_labels
 from refsynth.models.catalog import encoder_for
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.build import LEARNERS, make_workshop
 from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.job import MAX_TOKENS
+from refsynth.pipeline.workshop import LEARNERS, make_workshop
 from refsynth.task import Task
 
 SETS: Mapping[str, TaskKind] = {"nlupp_banking": "multilabel", "snli_counterfactual": "pairs"}

@@ -19,8 +19,8 @@ from refsynth.core.sections import MethodName
 from refsynth.core.types import Example
 from refsynth.models.catalog import encoder_for
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.build import LEARNERS, make_workshop
 from refsynth.pipeline.candidates import set_aside
+from refsynth.pipeline.workshop import LEARNERS, make_workshop
 from refsynth.task import Task
 from refsynth.training.finetune import FinetuneLearner
 from refsynth.training.methods import METHODS

@@ -13,6 +13,7 @@ from refsynth.annotate.crowd import Method
 from refsynth.cli.screen import err, out, print_json
 from refsynth.cli.table import show_rows
 from refsynth.cli.watch import Printer
+from refsynth.cli.worth import worth
 from refsynth.core.errors import InputError
 from refsynth.core.run import write_json, write_jsonl
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from refsynth.pipeline.label import Stability
 
 label = typer.Typer(no_args_is_help=True, help="Cheap labels: what to label next, answers taken in, several annotators, rules.")
+
+label.command("worth")(worth)
 
 Run = Annotated[Path, typer.Option("--run", help="The folder of a finished run.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -191,7 +194,7 @@ def weak(
     _write_report(target.with_suffix(".rules.json"), told)
     if not read.balance:
         err.print(
-            "the labels are taken to be equally frequent; if they are not, say so under `balance` in rules.yaml", markup=False
+            f"the labels are taken to be equally frequent; if they are not, say so under `balance` in {rules.name}", markup=False
         )
     skipped = {"unreadable": len(found) - len(rows)} if len(found) > len(rows) else {}
     if as_json:

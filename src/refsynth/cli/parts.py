@@ -37,7 +37,7 @@ def synthesize(run: Run, overrides: Set = None, as_json: Json = False) -> None:
     from refsynth.pipeline.steps import synthesize as write
     from refsynth.quality.diversity import diversity
 
-    with _job(run, overrides) as job:
+    with reopened_job(run, overrides) as job:
         written, _ = write(job)
     texts = [draft.text for draft in written.drafts]
     counts = Counter(draft.label for draft in written.drafts)
@@ -59,7 +59,7 @@ def filter_drafts(run: Run, overrides: Set = None, kept: Out = None, as_json: Js
     from refsynth.pipeline.steps import choose
     from refsynth.pipeline.steps import synthesize as write
 
-    with _job(run, overrides) as job:
+    with reopened_job(run, overrides) as job:
         written, _ = write(job)
         _, final = choose(job, written)
     reasons = Counter(draft.dropped or "kept" for draft in final.drafts)
@@ -78,7 +78,7 @@ def reinforce(run: Run, overrides: Set = None, as_json: Json = False) -> None:
 
     Example: refsynth reinforce runs/tickets --set reinforce.turns=8
     """
-    with _job(run, overrides) as job:
+    with reopened_job(run, overrides) as job:
         if not job.task.config.reinforce.turns:
             raise ConfigError("reinforce.turns is 0: reinforcement is turned off", remedy="--set reinforce.turns=8")
         _, curves = job.taught
@@ -90,7 +90,7 @@ def reinforce(run: Run, overrides: Set = None, as_json: Json = False) -> None:
 
 
 @contextmanager
-def _job(run: Path, overrides: Sequence[str] | None) -> Iterator[Job]:
+def reopened_job(run: Path, overrides: Sequence[str] | None) -> Iterator[Job]:
     """Open the run; an interruption keeps what is finished."""
     import transformers
 

@@ -23,6 +23,9 @@ def run(
     task: Annotated[Path, typer.Argument(help="A task.yaml, as `refsynth init` writes it.")],
     folder: Annotated[Path, typer.Option("--out", help="The run folder; an interrupted run there is continued.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Override one value: synthesis.drafts=4000")] = None,
+    search: Annotated[
+        float | None, typer.Option(help="Minutes for hyper-parameters of fine-tuned learners; 0 for as task.yaml has them.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Override the seed of task.yaml.")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave unusable rows out and list them.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -33,7 +36,8 @@ def run(
     """
     from refsynth.task import Task
 
-    changes = [*(overrides or ()), *([] if seed is None else [f"seed={seed}"])]
+    options = {"seed": seed, "search.minutes": search}
+    changes = [*(overrides or ()), *(f"{key}={value}" for key, value in options.items() if value is not None)]
     execute(Task.load(task, tuple(changes)), folder, skip_bad=skip_bad, as_json=as_json)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -20,13 +20,18 @@ from refsynth.core.sections import (
     CompressConfig,
     ContractConfig,
     DataConfig,
+    EnsembleConfig,
+    EnsembleName,
     FilterConfig,
     FolderReference,
     GateConfig,
     LearnerName,
+    MethodName,
+    PretrainConfig,
     PromptingConfig,
     Reference,
     ReinforceConfig,
+    SearchConfig,
     Section,
     SelftrainConfig,
     SynthesisConfig,
@@ -41,6 +46,16 @@ LEARNERS: Mapping[TaskKind, tuple[LearnerName, ...]] = {
     "multilabel": ("tfidf", "frozen", "finetune"),
 }
 """What the gate chooses among where nothing is said. Of two texts read together an encoder knows nothing before it is tuned."""
+
+ENSEMBLES: frozenset[LearnerName] = frozenset(get_args(EnsembleName))
+
+SEARCHED: frozenset[LearnerName] = frozenset(get_args(MethodName))
+"""Learners whose hyper-parameters can be searched for."""
+
+BEGINNERS: frozenset[LearnerName] = frozenset(
+    {"frozen", "contrastive", "finetune", "head", "bitfit", "lora", "adalora", "ia3", "soup"}
+)
+"""Learners that end in an encoder of the usual shape, as which a student can begin."""
 
 PAIR_COLUMN = "text_pair"
 """Column of the second text where nothing is said."""
@@ -70,10 +85,16 @@ class RunConfig(Section):
     """Which drafts are trained on."""
     selftrain: SelftrainConfig = SelftrainConfig()
     """Which texts of an unlabelled file join the drafts."""
+    pretrain: PretrainConfig = PretrainConfig()
+    """How models learn from unlabelled texts beforehand."""
     learners: tuple[LearnerName, ...] = Field(default=LEARNERS["classify"], min_length=1)
     """What the gate chooses among, with and without drafts; other kinds of task have others, see docs/tasks.md."""
     training: TrainingConfig = TrainingConfig()
     """How learners that are fine-tuned are trained."""
+    search: SearchConfig = SearchConfig()
+    """How their hyper-parameters are searched for."""
+    ensemble: EnsembleConfig = EnsembleConfig()
+    """How learners are joined where an ensemble is among them."""
     prompting: PromptingConfig = PromptingConfig()
     """How the reference is asked where `prompt` is among the learners."""
     gate: GateConfig = GateConfig()
@@ -159,6 +180,38 @@ class RunConfig(Section):
         if set(self.learners) == {"prompt"}:
             raise ValueError("learners: prompt needs the reference to answer, and no bundle has it; add another, e.g. frozen")
         return self
+
+    @model_validator(mode="after")
+    def _check_pretrain(self) -> Self:
+        asked = [f"pretrain.{name}" for name in ("encoder", "reference") if getattr(self.pretrain, name)]
+        if asked and self.data.pool is None:
+            raise ValueError(f"{asked[0]} is about unlabelled texts, and there are none; name a file under data: pool")
+        if self.pretrain.reference and not (self.reference == "embedded" or isinstance(self.reference, FolderReference)):
+            raise ValueError("pretrain.reference trains the reference, whose weights must be here (embedded or a folder)")
+        return self
+
+    @model_validator(mode="after")
+    def _check_ensembles(self) -> Self:
+        named, joined = [name for name in self.learners if name in ENSEMBLES], self.members
+        if named and len(joined) < 2:
+            raise ValueError(f"learners: {named[0]} joins the other learners, and needs two of them; add e.g. tfidf, frozen")
+        if "distilled" in named and not BEGINNERS.intersection(joined):
+            raise ValueError(f"learners: distilled begins as one of the others; add one of {', '.join(sorted(BEGINNERS))}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_search(self) -> Self:
+        if self.search.minutes and not SEARCHED.intersection(self.learners):
+            known = ", ".join(sorted(SEARCHED))
+            raise ValueError(f"search tunes learners that are fine-tuned, and none is among learners; add one of {known}")
+        if self.search.minutes and ("stacking" in self.learners or self.ensemble.teacher == "stacking"):
+            raise ValueError("search: each fold of a stack would have to be searched for anew; take stacking out")
+        return self
+
+    @property
+    def members(self) -> tuple[LearnerName, ...]:
+        """The learners that ensembles join."""
+        return tuple(name for name in self.learners if name not in ENSEMBLES and name != "prompt")
 
     @model_validator(mode="after")
     def _check_causal(self) -> Self:

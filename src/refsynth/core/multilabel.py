@@ -13,7 +13,6 @@ SEPARATOR = "|"
 SMALLER = "a smaller form of a model learns one label against the others"
 
 ONE_LABEL_ONLY: Mapping[str, str] = {
-    "data.pool": "self-training is sure of one label against the others",
     "synthesis.rounds": "a round goes where one label is taken for another",
     "reinforce.turns": "its reward is the loss of one label against the others",
     "filter.influence": "it is the effect on the loss of one label against the others",
@@ -28,6 +27,13 @@ ONE_LABEL_ONLY: Mapping[str, str] = {
     "training.rdrop": "it is the divergence of one label's probability against the others'",
 }
 """Options that need one label for each text, and why."""
+
+UNFIT: Mapping[str, str] = {
+    "contrastive": "pulls texts of one label together, and here a text has several; take frozen or finetune",
+    "distilled": "learns one label against the others, and here a text has several; take soup, which ships as well",
+    "prompt": "asks which one label fits, and here a text has several; take it out",
+}
+"""Learners that need one label for each text, and why."""
 
 
 def problem_of(parts: Mapping[str, Any]) -> str | None:
@@ -45,16 +51,17 @@ def problem_of(parts: Mapping[str, Any]) -> str | None:
             return f"data.separator: found '{between}' within the label '{name}'; name one that stands in no label"
     if data.train is None:
         return "task: multilabel needs labelled rows (data.train): which labels go together is not said by their names"
-    if "contrastive" in parts["learners"]:
-        return "learners: contrastive pulls texts of one label together, and here a text has several; take frozen or finetune"
-    if "prompt" in parts["learners"]:
-        return "learners: prompt asks which one label fits, and here a text has several; take it out"
+    for learner, why in UNFIT.items():
+        if learner in parts["learners"]:
+            return f"learners: {learner} {why}"
     if "contrast" in parts["synthesis"].ways:
         return "synthesis.ways: contrast asks for one label against another, and here a text has several; take it out"
     return _out_of_place(parts)
 
 
 def _out_of_place(parts: Mapping[str, Any]) -> str | None:
+    if parts["data"].pool is not None and parts["selftrain"].per_class:
+        return "data.pool: self-training is sure of one label against the others; write selftrain: {per_class: 0}"
     for key, why in ONE_LABEL_ONLY.items():
         section, _, name = key.partition(".")
         if getattr(parts[section], name) != type(parts[section]).model_fields[name].default:

@@ -13,7 +13,10 @@ MethodName = Literal[
 ]
 """Ways to fine-tune an encoder."""
 
-LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "causal_lora", "prompt"]
+EnsembleName = Literal["average", "stacking", "distilled"]
+"""Learners that join the others of a task."""
+
+LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "soup", "causal_lora", EnsembleName, "prompt"]
 TaskKind = Literal["classify", "pairs", "multilabel"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
@@ -47,7 +50,7 @@ class DataConfig(Section):
     more: Path | None = None
     """Further labelled rows (JSONL), which `refsynth label add` appends to; need not be there yet."""
     pool: Path | None = None
-    """Unlabelled texts for self-training; a `.txt` has one per line."""
+    """Unlabelled texts for self-training and pretraining; a `.txt` has one per line."""
     test: Path | None = None
     """Labelled rows that only the final evaluation reads."""
     columns: Columns = Columns()
@@ -190,12 +193,15 @@ class FilterConfig(Section):
     """Share of what a draft teaches, be it label or judge, that is spread evenly over all labels."""
 
 
+PolicyName = Literal["adapter", "bandit"]
+
+
 class ReinforceConfig(Section):
     """How the reference learns, before it writes, from what its drafts do to the loss on held-out rows."""
 
     turns: int = Field(default=0, ge=0, le=1000)
     """Turns of writing, judging and learning, for each half of the folds; 0 turns reinforcement off."""
-    policy: Literal["adapter", "bandit"] = "adapter"
+    policy: PolicyName = "adapter"
     """What learns: a LoRA adapter on the reference's weights, or the choice of prompts and temperature for any reference."""
     prompts: int = Field(default=32, ge=1, le=1024)
     """Prompts in a turn."""
@@ -218,6 +224,17 @@ class SelftrainConfig(Section):
     """The most texts of one label; 0 turns self-training off."""
     least: float = Field(default=0.75, ge=0.5, lt=1)
     """Least probability of the likeliest label against the runner-up alone."""
+
+
+class PretrainConfig(Section):
+    """How models learn from the texts of `data.pool` before they learn from rows. No label is needed for it."""
+
+    encoder: float = Field(default=0.0, ge=0, le=100_000)
+    """Minutes in which the encoder learns to guess masked words; 0 turns it off."""
+    use: Literal["gated", "always"] = "gated"
+    """Whether the encoder that has learnt must be better on held-out real rows, or is used in any case."""
+    reference: float = Field(default=0.0, ge=0, le=100_000)
+    """Minutes in which the reference learns to write such texts, by a LoRA adapter; 0 turns it off."""
 
 
 class TrainingConfig(Section):
@@ -269,6 +286,28 @@ class TrainingConfig(Section):
         if self.rdrop and not self.dropout:
             raise ValueError("rdrop needs dropout: without it both passes say the same")
         return self
+
+
+class SearchConfig(Section):
+    """How hyper-parameters of fine-tuned learners are searched for, by Optuna: see docs/training.md."""
+
+    minutes: float = Field(default=0.0, ge=0, le=100_000)
+    """For all searches of a run together; 0 turns them off."""
+    trials: int = Field(default=20, ge=1, le=10_000)
+    """Settings that one search tries, at most."""
+
+
+class EnsembleConfig(Section):
+    """How models are joined by `average`, `stacking`, `distilled` and `soup` of docs/training.md."""
+
+    folds: int = Field(default=4, ge=2, le=20)
+    """Parts of the training rows for `stacking`: its weights suit what the others say of each part when it is held out."""
+    teacher: Literal["average", "stacking"] = "average"
+    """Which of the two `distilled` learns from."""
+    soup: Literal["greedy", "uniform"] = "greedy"
+    """Models whose weights are averaged: those with which the loss on the rows set aside does not rise, or all."""
+    seeds: int = Field(default=3, ge=2, le=20)
+    """Models that are fine-tuned for a soup."""
 
 
 class PromptingConfig(Section):

@@ -176,12 +176,29 @@ class Fold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pretraining:
+    """What a model learnt from unlabelled `texts`: perplexity on `held` others, of masked words for an encoder.
+
+    `gain` is that of frozen embeddings on held-out real rows; `used` whether the run went on with what was learnt.
+    """
+
+    model: str
+    texts: int
+    held: int
+    before: float
+    after: float
+    gain: Metric | None
+    used: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
     """The user's rows: files, real training rows per label, folds."""
 
     files: tuple[DataFile, ...]
     per_label: Mapping[str, int] = field(default_factory=dict)
     folds: tuple[Fold, ...] = ()
+    pretraining: tuple[Pretraining, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +221,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """Enough to make the run again."""
+    """Enough to make the run again. `found` tells, a line each, which hyper-parameters a search found."""
 
     command: str
     seeds: Mapping[str, int]
@@ -212,3 +229,4 @@ class Lineage:
     versions: Mapping[str, str]
     artifacts: tuple[Artifact, ...] = ()
     steps: tuple[Step, ...] = ()
+    found: tuple[str, ...] = ()

@@ -122,7 +122,8 @@ def data_of(finished: Finished) -> origins.Data:
         held = frozenset(rows.examples[index].id for index in np.flatnonzero(rows.folds == fold))
         gone = len(finished.learned.screened) - len(safe_for(finished.learned.screened, held))
         folds.append(origins.Fold(rows=len(held), drafts_held_out=gone))
-    return origins.Data(files=tuple(files), per_label=dict(rows.per_label), folds=tuple(folds))
+    learnt = finished.learned.pretrained
+    return origins.Data(files=tuple(files), per_label=dict(rows.per_label), folds=tuple(folds), pretraining=learnt)
 
 
 def _train_file(rows: Rows) -> origins.DataFile:
@@ -155,6 +156,7 @@ def lineage_of(finished: Finished) -> origins.Lineage:
         versions={"refsynth": refsynth.__version__, "python": platform.python_version()}
         | {name: version(name) for name in PACKAGES},
         artifacts=tuple(artifacts),
+        found=tuple(found.line() for found in finished.learned.final.found),
         steps=tuple(
             origins.Step(name=name, seconds=taken, sha256=folder.hash_of(name))
             for name, taken in seconds.items()

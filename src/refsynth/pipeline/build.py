@@ -5,36 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from refsynth.compress.contract import Contract
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
-from refsynth.core.protocols import Augmenter, Generator, Learner
-from refsynth.core.run import digest, file_digest
+from refsynth.core.protocols import Augmenter, Generator
 from refsynth.core.sections import (
     ApertiumTranslation,
     AugmenterName,
     EndpointReference,
     FolderReference,
-    LearnerName,
-    MethodName,
-    PromptingConfig,
     Seq2SeqTranslation,
-    TrainingConfig,
 )
 from refsynth.data.language import UNKNOWN
-from refsynth.kinds import KINDS, ONE_LABEL, Kind
-from refsynth.models.catalog import encoder_for
-from refsynth.models.network import TransformerEncoder, has_bfloat16
 from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator
 from refsynth.models.reference.embedded import START, to_ctranslate2
 from refsynth.models.store import ModelStore
-from refsynth.prompting.learner import Manner, PromptLearner
-from refsynth.prompting.templates import templates_for
 from refsynth.synthesis.augment import (
     ApertiumTranslator,
     BackTranslator,
@@ -44,166 +32,6 @@ from refsynth.synthesis.augment import (
     WordNet,
     find_wordnet,
 )
-from refsynth.task import Task
-from refsynth.training.baseline import FrozenLearner, TfidfLearner
-from refsynth.training.contrastive import ContrastiveLearner
-from refsynth.training.finetune import FinetuneLearner
-from refsynth.training.head import Link
-from refsynth.training.methods import METHODS, Size
-from refsynth.training.objective import Robust
-from refsynth.training.trainer import Recipe
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """What learners are made with: the labels, the language, and the encoder they start from, loaded once."""
-
-    labels: tuple[str, ...]
-    descriptions: Mapping[str, str]
-    language: str
-    encoder: TransformerEncoder
-    encoder_hash: str
-    training: TrainingConfig
-    checkpoints: Path | None
-    causal: Path | None
-    prompting: PromptingConfig
-    reference: Callable[[], Generator] | None
-    kind: Kind = ONE_LABEL
-
-    @property
-    def link(self) -> Link:
-        """How logits become probabilities."""
-        return "sigmoid" if self.kind.several else "softmax"
-
-
-def make_workshop(
-    task: Task,
-    language: str,
-    encoder: Path,
-    *,
-    max_tokens: int,
-    checkpoints: Path | None = None,
-    causal: Path | None = None,
-    reference: Callable[[], Generator] | None = None,
-) -> Workshop:
-    """Return a workshop over the encoder in a folder.
-
-    Args:
-        task: what is asked.
-        language: of the texts.
-        encoder: the folder.
-        max_tokens: the longest text.
-        checkpoints: folder of what a training that was killed goes on from.
-        causal: folder of the reference's weights, if a learner trains them.
-        reference: makes the reference, for a learner that asks it.
-
-    Raises:
-        ConfigError: this processor has not what the configuration asks for.
-    """
-    spec, training = encoder_for(language), task.config.training
-    if training.precision == "bfloat16" and not has_bfloat16():
-        raise ConfigError(
-            "training.precision: this processor does not multiply bfloat16, and emulating it is slower than float32",
-            remedy="leave it out: auto takes what is fast here",
-        )
-    loaded = TransformerEncoder(encoder, prefix=spec.prefix, max_tokens=min(max_tokens, spec.max_tokens))
-    begun = file_digest(encoder / "model.safetensors")
-    if causal is not None:
-        begun = digest([begun, *(file_digest(path) for path in sorted(causal.glob("*.safetensors")))])
-    kind = KINDS[task.config.task]
-    return Workshop(
-        task.labels,
-        task.descriptions,
-        language,
-        loaded,
-        begun,
-        training,
-        checkpoints,
-        causal,
-        task.config.prompting,
-        reference,
-        kind,
-    )
-
-
-def prompt_learner(shop: Workshop) -> PromptLearner:
-    """Return the learner that asks the reference.
-
-    Raises:
-        ConfigError: the workshop has no reference, or the templates cannot be used.
-    """
-    if shop.reference is None:
-        raise ConfigError("learners: prompt needs a reference", remedy="name one in task.yaml: reference")
-    asked = shop.prompting
-    return PromptLearner(
-        shop.descriptions,
-        shop.reference,
-        shop.encoder,
-        manner=Manner(asked.method, asked.shots, asked.examples, asked.calibration, asked.proposals),
-        templates=templates_for(shop.language, asked.templates),
-        language=shop.language,
-    )
-
-
-def _causal_lora(shop: Workshop) -> Learner:
-    """Return the learner that fine-tunes the reference as a classifier.
-
-    Raises:
-        ConfigError: the workshop has no reference.
-    """
-    if shop.causal is None:
-        raise ConfigError("learners: causal_lora needs the weights of a reference", remedy="fetch them: refsynth models fetch")
-    encoder = TransformerEncoder(shop.causal, prefix=shop.encoder.prefix, max_tokens=shop.encoder.max_tokens)
-    return _tuned(replace(shop, encoder=encoder), method="lora")
-
-
-def _tuned(shop: Workshop, *, method: MethodName) -> Learner:
-    """Return the learner that fine-tunes the workshop's encoder by a method."""
-    training = shop.training
-    recipe = Recipe(
-        epochs=training.epochs,
-        batch=training.batch,
-        rate=training.rate or METHODS[method].rate,
-        warmup=training.warmup,
-        passes=training.passes,
-        patience=training.patience,
-        l2=training.l2,
-        averaging=training.averaging,
-        bfloat16=None if training.precision == "auto" else training.precision == "bfloat16",
-    )
-    return FinetuneLearner(
-        shop.labels,
-        shop.encoder,
-        method=method,
-        recipe=recipe,
-        size=Size(training.rank, training.prompt, training.bottleneck),
-        dropout=training.dropout,
-        robust=Robust(training.smoothing, training.mixup, training.adversarial, training.rdrop),
-        checkpointing=training.checkpointing,
-        checkpoints=shop.checkpoints,
-        link=shop.link,
-    )
-
-
-def prompting_key(config: RunConfig, language: str) -> dict[str, Any]:
-    """Return what the answers of `prompt` depend on beside the rows, for a step's cache key: of templates their content.
-
-    Raises:
-        ConfigError: the templates cannot be used.
-    """
-    asked = config.prompting
-    templates = [template.model_dump() for template in templates_for(language, asked.templates)]
-    return {**config.digest_of("reference"), "manner": asked.model_dump(exclude={"templates"}), "templates": templates}
-
-
-LEARNERS: Mapping[LearnerName, Callable[[Workshop], Learner]] = {
-    "tfidf": lambda shop: TfidfLearner(shop.labels, language=shop.language, link=shop.link),
-    "frozen": lambda shop: FrozenLearner(shop.labels, shop.encoder, link=shop.link),
-    "contrastive": lambda shop: ContrastiveLearner(shop.labels, shop.encoder, shop.descriptions),
-    **{method: partial(_tuned, method=method) for method in METHODS},
-    "causal_lora": _causal_lora,
-    "prompt": prompt_learner,
-}
 
 
 def asked_of(config: RunConfig) -> Contract:
@@ -237,6 +65,10 @@ def make_generator(config: RunConfig, store: ModelStore) -> Generator:
                 **decoding,
             )
     raise ConfigError(f"reference: {config.reference!r} is not known")
+
+
+MODEL, WEIGHTS = "model", "weights"
+"""In a step in which the reference learnt: what `make_trained` reads, and a Hugging Face folder to learn further with."""
 
 
 class Trainable(NamedTuple):
@@ -278,6 +110,33 @@ def make_trained(config: RunConfig, folder: Path, *, name: str) -> Generator:
     if config.reference == "embedded":
         return EmbeddedGenerator(folder, name=name, **decoding)
     return FolderGenerator(folder, guidance=config.synthesis.guidance, **decoding)
+
+
+class Source(NamedTuple):
+    """Where the reference comes from: the store, or a step in which it learnt, with its hash."""
+
+    store: ModelStore
+    learnt: Path | None = None
+    hash: str = ""
+
+    def generator(self, config: RunConfig) -> Generator:
+        """Return the reference.
+
+        Raises:
+            MissingError: see `make_generator`.
+        """
+        if self.learnt is None:
+            return make_generator(config, self.store)
+        return make_trained(config, self.learnt / MODEL, name=f"pretrained:{self.hash[:12]}")
+
+    def weights(self, config: RunConfig) -> Trainable:
+        """Return its weights.
+
+        Raises:
+            RefsynthError: see `trainable`.
+        """
+        come = trainable(config, self.store)
+        return come if self.learnt is None else come._replace(folder=self.learnt / WEIGHTS)
 
 
 AUGMENTERS: Mapping[AugmenterName, Callable[[], Augmenter]] = {

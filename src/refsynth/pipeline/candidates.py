@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from refsynth.core.config import ENSEMBLES
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed
 from refsynth.core.sections import LearnerName
@@ -15,11 +16,13 @@ from refsynth.core.types import Draft, Example
 from refsynth.data.split import fold_of
 from refsynth.data.text import near_groups
 from refsynth.kinds import ONE_LABEL, Kind
-from refsynth.training.methods import METHODS
+from refsynth.training.ensemble import TUNED
 
 PREFERENCE: tuple[LearnerName, ...] = (
     "contrastive",
     "finetune",
+    "soup",
+    "distilled",
     "lora",
     "adalora",
     "houlsby",
@@ -32,6 +35,8 @@ PREFERENCE: tuple[LearnerName, ...] = (
     "frozen",
     "head",
     "tfidf",
+    "average",
+    "stacking",
     "prompt",
 )
 """Learners from the one that is best on most tasks to the one that is worst: who judges drafts, and who wins a draw.
@@ -39,11 +44,14 @@ PREFERENCE: tuple[LearnerName, ...] = (
 The causal reference makes a bundle many times as large and slow, so it has to win clearly.
 """
 
-COMPARED = frozenset({"prompt"})
-"""Learners that are measured beside the others and never ship: no bundle holds the reference. Drafts change nothing."""
+COMPARED: frozenset[LearnerName] = frozenset({"average", "stacking", "prompt"})
+"""Learners that are measured beside the others and never ship: no bundle holds several models, or the reference."""
 
-TUNED = METHODS.keys() | {"causal_lora"}
-"""Learners that need to be told when to stop."""
+UNTAUGHT: frozenset[LearnerName] = frozenset({"prompt"})
+"""Learners to which drafts make no difference."""
+
+STOPPED = ENSEMBLES | TUNED
+"""Learners that are told when to stop, and those that tell it to others."""
 
 LEAST_DEV = 12
 """Rows by which it can be told when to stop."""
@@ -100,10 +108,10 @@ def fit_candidates(
         dev: share of the real rows that tell when to stop.
         kind: of the task.
     """
-    train, told = set_aside(real, dev, seed=seed, kind=kind) if TUNED & learners.keys() else (list(real), [])
+    train, told = set_aside(real, dev, seed=seed, kind=kind) if STOPPED & learners.keys() else (list(real), [])
 
     def fit(name: LearnerName, selected: Sequence[Draft]) -> Predictor:
-        stops = name in TUNED and told
+        stops = name in STOPPED and told
         safe = safe_for(selected, frozenset(row.id for row in told)) if stops else selected
         rows = [*(train if stops else real), *(draft.example for draft in safe)]
         return learners[name].fit(rows, told if stops else (), seed=seed)
@@ -111,7 +119,7 @@ def fit_candidates(
     fitted: dict[Candidate, Predictor] = {Candidate(name, False): fit(name, ()) for name in learners}
     chosen = choose(fitted[Candidate(ranked(learners)[0], False)], real, drafts)
     if selected := [draft for draft in chosen if draft.dropped is None]:
-        fitted |= {Candidate(name, True): fit(name, selected) for name in learners if name not in COMPARED}
+        fitted |= {Candidate(name, True): fit(name, selected) for name in learners if name not in UNTAUGHT}
     return Fitted(fitted, chosen)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from refsynth.core.run import RunFolder, read_json, write_json
-from refsynth.pipeline.build import Workshop
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.workshop import Workshop
 from refsynth.quality.diversity import NEAREST, CoverageFigures, coverage, sample
 from refsynth.quality.filter import kept
 

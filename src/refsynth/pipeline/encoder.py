@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from refsynth.compress.prune import prune_vocabulary
-from refsynth.core.run import RunFolder
+from refsynth.core.run import RunFolder, digest
 from refsynth.models.catalog import encoder_for
 from refsynth.models.store import ModelStore, model_hash
 from refsynth.pipeline.rows import Rows
@@ -14,8 +15,8 @@ from refsynth.task import Task
 MULTILINGUAL = "multilingual"
 
 
-def prepare_encoder(task: Task, rows: Rows, store: ModelStore, folder: RunFolder) -> Path:
-    """Return the folder of the encoder.
+def prepare_encoder(task: Task, rows: Rows, store: ModelStore, folder: RunFolder, texts: Sequence[str] = ()) -> Path:
+    """Return the folder of the encoder; `texts` are what it will read beside the rows.
 
     The vocabulary is pruned before training, not after: training is faster with fewer embeddings, and what is shipped has
     been trained and measured with the very tokenizer that it ships with.
@@ -24,10 +25,12 @@ def prepare_encoder(task: Task, rows: Rows, store: ModelStore, folder: RunFolder
     ready = store.path(spec.name)
     if spec.language != MULTILINGUAL:
         return ready
-    texts = [*(example.text for example in rows.examples), *task.descriptions.values()]
+    read = [*(example.text for example in rows.examples), *task.descriptions.values(), *texts]
     key = {"rows": folder.hash_of("rows"), "labels": task.config.labels, "model": model_hash(ready)}
+    if texts:
+        key["texts"] = digest(list(texts))
 
     def make(out: Path) -> None:
-        prune_vocabulary(ready, out / "model", texts, prefix=spec.prefix)
+        prune_vocabulary(ready, out / "model", read, prefix=spec.prefix)
 
     return folder.step("encoder", key, make) / "model"

@@ -9,19 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
+from refsynth.annotate.selftrain import Unlabelled
 from refsynth.bundle.model import load
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, digest, read_json, write_json
 from refsynth.core.sections import DataConfig
-from refsynth.core.types import FloatArray, IntArray
+from refsynth.core.types import Example, FloatArray, IntArray
 from refsynth.data.io import BadRow, iter_rows
 from refsynth.kinds import Kind
 from refsynth.models.predict import logits_of
-from refsynth.pipeline.build import Workshop
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.gate import HeldOut
 from refsynth.pipeline.rows import file_digest_or_none
+from refsynth.pipeline.workshop import Workshop
 from refsynth.quality.filter import kept
 from refsynth.quality.leakage import leaked
 
@@ -34,8 +35,8 @@ class TestResult:
     """What each system said of the test rows.
 
     `predicted` maps a system (`majority`, a candidate's name, `shipped`) to classes [N], or marks [N, K] where rows have any
-    number of labels; `probabilities` [N, K] are the bundle's. `leaked` are ids of drafts that resemble a test row; `unusable`
-    counts rows by why they could not be measured.
+    number of labels; `probabilities` [N, K] are the bundle's. `leaked` are ids of drafts,
+    and of texts of the pool, that resemble a test row; `unusable` counts rows by why they could not be measured.
     """
 
     truth: IntArray
@@ -46,11 +47,20 @@ class TestResult:
 
 
 def evaluate_test(
-    config: RunConfig, final: Final, held: HeldOut | None, shop: Workshop, bundle: Path, folder: RunFolder, *, made: str
+    config: RunConfig,
+    final: Final,
+    held: HeldOut | None,
+    shop: Workshop,
+    bundle: Path,
+    folder: RunFolder,
+    *,
+    made: str,
+    studied: Sequence[Unlabelled] = (),
 ) -> TestResult | None:
     """Read the test file and measure every candidate and the bundle on it; None where the task names no test file.
 
-    `made` is the step that made the bundle. What other candidates need to decide, they have from the held-out rows.
+    `made` is the step that made the bundle; `studied` are texts of the pool that models have learnt from without a label. What
+    other candidates need to decide, they have from the held-out rows.
 
     Raises:
         DataError: the file cannot be read, or has no usable row.
@@ -61,6 +71,8 @@ def evaluate_test(
     key = {"file": file_digest_or_none(path), "bundle": folder.hash_of(made), "fit": folder.hash_of("fit")}
     kind, labels = shop.kind, shop.labels
     cuts = {candidate: held.cuts_of(logits) for candidate, logits in held.logits.items()} if held and kind.several else {}
+    if studied:
+        key["studied"] = digest(studied)
     if cuts:
         key["cuts"] = digest({str(candidate): np.asarray(cut).tolist() for candidate, cut in cuts.items()})
 
@@ -80,7 +92,7 @@ def evaluate_test(
             "truth": kind.truth(given, labels).tolist(),
             "predicted": said,
             "probabilities": probabilities.round(6).tolist(),
-            "leaked": leaked(kept(final.drafts), texts),
+            "leaked": leaked([*kept(final.drafts), *(Example(row.id, row.text, "") for row in studied)], texts),
             "unusable": unusable,
         }
         write_json(out / "result.json", result)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft
+from refsynth.evaluation.origins import Pretraining
 from refsynth.pipeline.drafts import Written
 from refsynth.pipeline.evaluate import TestResult
 from refsynth.pipeline.fit import Final
@@ -34,6 +35,7 @@ class Learned:
     final: Final
     rounds: tuple[Round, ...]
     curves: tuple[Curve, ...]
+    pretrained: tuple[Pretraining, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,25 +12,28 @@ from refsynth.core.run import RunFolder, derive_seed, digest, read_json, read_js
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft, Example
 from refsynth.models.predict import EncoderPredictor
-from refsynth.pipeline.build import LEARNERS, Workshop, prompt_learner, prompting_key
-from refsynth.pipeline.candidates import COMPARED, Candidate, fit_candidates
+from refsynth.pipeline.candidates import Candidate, fit_candidates
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.workshop import LEARNERS, Workshop, learners_key, prompt_learner
 from refsynth.prompting.classify import PromptPredictor
 from refsynth.quality.filter import kept
 from refsynth.task import Task
 from refsynth.training.artifact import load_predictors, save_predictors
+from refsynth.training.ensemble import EnsemblePredictor, RememberedLearner
+from refsynth.training.search import Found, SearchedLearner
 
 PROMPT = "prompt.json"
 
 
 @dataclass(frozen=True)
 class Final:
-    """The finished candidates and the drafts with the reasons for which they were left out."""
+    """The finished candidates, the drafts with the reasons for which they were left out, and the settings that were found."""
 
     folder: Path
     candidates: tuple[Candidate, ...]
     drafts: tuple[Draft, ...]
     real: tuple[Example, ...]
+    found: tuple[Found, ...] = ()
 
     @property
     def from_pool(self) -> tuple[Draft, ...]:
@@ -39,7 +42,7 @@ class Final:
 
     def predictors(self, shop: Workshop) -> dict[Candidate, Predictor]:
         """Return the fitted candidates; TF-IDF, which is fitted in no time, is fitted again."""
-        loaded: dict[str, Predictor] = dict(load_predictors(self.folder, shop.labels, base=shop.encoder))
+        loaded = load_predictors(self.folder, shop.labels, base=shop.encoder)
         if (found := self.folder / PROMPT).exists():
             record = read_json(found)
             loaded["prompt"] = prompt_learner(shop).recalled(record["predictor"], self.real, seed=record["seed"])
@@ -82,20 +85,24 @@ def fit_final(
     }
     if pool:
         key["pool"] = pool
-    if COMPARED & learners.keys():
-        key["prompting"] = prompting_key(task.config, rows.language)
+    key |= learners_key(task.config, rows.language)
 
     def make(out: Path) -> None:
         seed = derive_seed(task.config.seed, "final")
         fitted = fit_candidates(learners, real, drafts, choose, seed=seed, dev=task.config.training.dev, kind=shop.kind)
-        encoders = {str(name): model for name, model in fitted.predictors.items() if isinstance(model, EncoderPredictor)}
-        save_predictors(encoders, out, base=shop.encoder)
+        kept_on_disk = (EncoderPredictor, EnsemblePredictor)
+        models = {str(name): model for name, model in fitted.predictors.items() if isinstance(model, kept_on_disk)}
+        save_predictors(models, out, base=shop.encoder)
         for model in fitted.predictors.values():
             if isinstance(model, PromptPredictor):
                 write_json(out / PROMPT, {"predictor": model.to_json(), "seed": seed})
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in fitted.drafts])
-        write_json(out / "facts.json", {"candidates": list(fitted.predictors)})
+        alone = [learner.learner if isinstance(learner, RememberedLearner) else learner for learner in learners.values()]
+        found = [learner.last._asdict() for learner in alone if isinstance(learner, SearchedLearner) and learner.last]
+        write_json(out / "facts.json", {"candidates": list(fitted.predictors), "found": found})
 
     done = folder.step("fit", key, make)
-    candidates = tuple(Candidate(*pair) for pair in read_json(done / "facts.json")["candidates"])
-    return Final(done, candidates, tuple(Draft.from_json(record) for record in read_jsonl(done / "drafts.jsonl")), real)
+    facts = read_json(done / "facts.json")
+    candidates = tuple(Candidate(*pair) for pair in facts["candidates"])
+    found = tuple(Found(**record) for record in facts.get("found", ()))
+    return Final(done, candidates, tuple(Draft.from_json(record) for record in read_jsonl(done / "drafts.jsonl")), real, found)

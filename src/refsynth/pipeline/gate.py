@@ -21,9 +21,9 @@ from refsynth.core.types import Draft, Example, FloatArray, IntArray, Metric
 from refsynth.kinds import KINDS, ONE_LABEL, Kind, given_labels
 from refsynth.metrics import bootstrap, paired_gain
 from refsynth.models.predict import logits_of
-from refsynth.pipeline.build import prompting_key
 from refsynth.pipeline.candidates import COMPARED, PREFERENCE, Candidate, Fitted, fit_candidates, safe_for
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.workshop import learners_key
 from refsynth.task import Task
 
 LEARNER_DOUBT, DRAFT_DOUBT = 2.0, 1.0
@@ -151,8 +151,7 @@ def hold_out(
         }
         if pool:
             key["pool"] = pool
-        if COMPARED & learners.keys():
-            key["prompting"] = prompting_key(config, rows.language)
+        key |= learners_key(config, rows.language)
         fit = partial(fit_candidates, learners, train, safe, choose, seed=seed, dev=config.training.dev, kind=kind)
         make = partial(_ask, fit, [example.text for example in held])
         step = folder.step(f"gate-{repeat}-{fold}", key, make, version=2)

@@ -9,13 +9,13 @@ from typing import Self
 
 from refsynth.annotate.selftrain import Choose, SelfTrainer, Unlabelled
 from refsynth.core.protocols import Augmenter, Generator, Learner
-from refsynth.core.run import RunFolder, derive_seed, digest
+from refsynth.core.run import RunFolder, digest
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft
+from refsynth.evaluation.origins import Pretraining
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.author import Author
-from refsynth.pipeline.build import LEARNERS, Workshop, make_augmenters, make_generator, make_workshop, trainable
-from refsynth.pipeline.candidates import ranked
+from refsynth.pipeline.build import Source, make_augmenters, make_generator, trainable
 from refsynth.pipeline.choose import Chooser
 from refsynth.pipeline.drafts import LONGEST_DRAFT, Written, can_write, screen_drafts, write_drafts
 from refsynth.pipeline.encoder import prepare_encoder
@@ -24,9 +24,11 @@ from refsynth.pipeline.judged import judge_drafts
 from refsynth.pipeline.lesson import Lesson, halves
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.policies import Curve, teach
-from refsynth.pipeline.pool import Parted, TextPool, part, read_pool
+from refsynth.pipeline.pool import Parted, TextPool, parted_pool, read_pool
+from refsynth.pipeline.pretrain import Adapted, pretrain_encoder, pretrain_reference
 from refsynth.pipeline.rows import Rows, read_rows
 from refsynth.pipeline.topics import topics_of
+from refsynth.pipeline.workshop import Workshop, make_learners, make_workshop
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.task import Task
 
@@ -48,16 +50,30 @@ class Job:
     watch: Observer
     skip_bad: bool = False
     forget: Sequence[str] = ()
+    brought: tuple[Pretraining, ...] = ()
 
     @classmethod
-    def begin(cls, task: Task, folder: RunFolder, store: ModelStore, watch: Observer, *, skip_bad: bool) -> Self:
-        """Read the rows and load the encoder of their language.
+    def begin(
+        cls,
+        task: Task,
+        folder: RunFolder,
+        store: ModelStore,
+        watch: Observer,
+        *,
+        skip_bad: bool,
+        forget: Sequence[str] = (),
+    ) -> Self:
+        """Read the rows and load the encoder of their language, pretrained on the pool where that is asked for.
 
         Raises:
             RefsynthError: the rows cannot be used, or the encoder is not here.
         """
         rows = read_rows(task, folder, skip_bad=skip_bad)
-        encoder = prepare_encoder(task, rows, store, folder)
+        if task.config.pretrain.reference:
+            trainable(task.config, store)  # that it is here should be known before hours of work
+        texts = parted_pool(task, read_pool(task, rows, folder), forget=forget).learnt if task.config.pretrain.encoder else ()
+        plain = prepare_encoder(task, rows, store, folder, [row.text for row in texts])
+        encoder, brought = pretrain_encoder(task, rows, plain, texts, folder, watch, max_tokens=MAX_TOKENS, again=bool(forget))
         checkpoints = folder.path / "checkpoints"
         causal = trainable(task.config, store).folder if "causal_lora" in task.config.learners else None
         shop = make_workshop(
@@ -69,12 +85,19 @@ class Job:
             causal=causal,
             reference=partial(make_generator, task.config, store),
         )
-        return cls(task, rows, shop, store, folder, watch, skip_bad=skip_bad)
+        brought_all = () if brought is None else (brought,)
+        return cls(task, rows, shop, store, folder, watch, skip_bad=skip_bad, forget=forget, brought=brought_all)
+
+    def forgetting(self, leaked: Sequence[str]) -> Self:
+        """Return the run without drafts, and texts of the pool, that resemble test rows; what learnt from these learns again."""
+        if self.brought:
+            return type(self).begin(self.task, self.folder, self.store, self.watch, skip_bad=self.skip_bad, forget=leaked)
+        return replace(self, forget=leaked)
 
     @cached_property
     def taught(self) -> tuple[tuple[Author, ...], tuple[Curve, ...]]:
         """The authors, and the curves of those that were reinforced; without reinforcement the reference as it comes."""
-        plain = Author("", "", self.generator, self.task.config.synthesis, self.rows.examples, self.rows.folds)
+        plain = Author("", self.source.hash, self.generator, self.task.config.synthesis, self.rows.examples, self.rows.folds)
         config = self.task.config
         if not (config.reinforce.turns and config.synthesis.drafts and can_write(self.task, self.rows.language)):
             return (plain,), ()
@@ -82,14 +105,34 @@ class Job:
         if not all(part.judges for part in parts):
             self.watch.note("too few labelled rows to reward a policy: the reference writes as it is")
             return (plain,), ()
-        taught = [teach(Lesson(self.task, part, self.shop, self.store, self.folder, self.watch, LONGEST_DRAFT)) for part in parts]
+        source = self.source
+        taught = [teach(Lesson(self.task, part, self.shop, source, self.folder, self.watch, LONGEST_DRAFT)) for part in parts]
         for _, curve in taught:
             self.watch.stage("reinforce", curve.line())
         return tuple(author for authors, _ in taught for author in authors), tuple(curve for _, curve in taught)
 
     def generator(self) -> Generator:
-        """Return the reference."""
-        return make_generator(self.task.config, self.store)
+        """Return the reference, as it writes after pretraining."""
+        return self.source.generator(self.task.config)
+
+    @property
+    def source(self) -> Source:
+        """Where the reference comes from."""
+        return self._adapted.source
+
+    @property
+    def pretrained(self) -> tuple[Pretraining, ...]:
+        """What pretraining brought to the encoder and to the reference."""
+        brought = self._adapted.brought
+        return self.brought if brought is None else (*self.brought, brought)
+
+    @cached_property
+    def _adapted(self) -> Adapted:
+        config = self.task.config
+        source = Source(self.store)
+        if not (config.pretrain.reference and config.synthesis.drafts and can_write(self.task, self.rows.language)):
+            return Adapted(source, None)
+        return pretrain_reference(self.task, self.rows, source, self.pool.texts, self.folder, self.watch, again=bool(self.forget))
 
     def augmenters(self, language: str) -> Sequence[Augmenter]:
         """Return the augmenters."""
@@ -98,7 +141,12 @@ class Job:
     @cached_property
     def learners(self) -> dict[LearnerName, Learner]:
         """The learners, the most preferred first; they remember what they tuned."""
-        return {name: LEARNERS[name](self.shop) for name in ranked(self.task.config.learners)}
+        texts = tuple(row.text for row in self.pool.texts) if self._distils else ()
+        return make_learners(replace(self.shop, unlabelled=texts), self.task.config.learners)
+
+    @property
+    def _distils(self) -> bool:
+        return "distilled" in self.task.config.learners
 
     def chooser(self, drafts: Sequence[Draft]) -> Chooser:
         """Return who chooses among the drafts."""
@@ -117,20 +165,21 @@ class Job:
 
     @cached_property
     def _read(self) -> TextPool:
-        pool = read_pool(self.task, self.rows, self.folder)
-        return pool._replace(texts=tuple(row for row in pool.texts if row.id not in self.forget))
+        return read_pool(self.task, self.rows, self.folder)
 
     @cached_property
     def _parted(self) -> Parted:
-        texts = self._read.texts
-        if self.task.config.compress.tiers == "one":
-            return Parted(texts, ())
-        return part(texts, seed=derive_seed(self.task.config.seed, "aside"))
+        return parted_pool(self.task, self._read, forget=self.forget)
+
+    @property
+    def studied(self) -> tuple[Unlabelled, ...]:
+        """The texts of the pool that models have learnt from without a label."""
+        return self.pool.texts if self._distils or any(one.used for one in self.pretrained) else ()
 
     @property
     def pool_key(self) -> str:
-        """What self-training depends on, for the cache; empty without it."""
-        texts = self.pool.texts if self.task.config.selftrain.per_class else ()
+        """What self-training and students depend on, for the cache; empty without them."""
+        texts = self.pool.texts if self.task.config.selftrain.per_class or self._distils else ()
         return digest([texts, self.task.config.digest_of("selftrain")]) if texts else ""
 
     def choice(self, drafts: Sequence[Draft]) -> Choose:

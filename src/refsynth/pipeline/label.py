@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refsynth.annotate.active import STRATEGIES, Pool, StrategyName, choose, kappa, stable
+from refsynth.annotate.active import STRATEGIES, Pool, StrategyName, centred, choose, kappa, stable
 from refsynth.annotate.added import Added, add_rows, check_forms, write_forms
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.bundle.model import Model, load
@@ -83,17 +83,12 @@ def ask_next(
 
     Raises:
         DataError: the pool cannot be read, or has no text that is not labelled.
-        InputError: the run is not finished, the file cannot be written, or a text may have any number of labels.
+        InputError: the run is not finished, or the file cannot be written.
     """
     bundle, file = job.folder.path / "bundle", out or _new_file(job.folder.path / "label")
     if not bundle.is_dir():
         raise InputError(f"{job.folder.path}: the run is not finished", remedy="refsynth run TASK.yaml --out RUN")
     check_forms(file)
-    if job.task.config.task == "multilabel":
-        raise InputError(
-            "task: multilabel: which texts to label next is known for one label a text only",
-            remedy="label texts of your choice, and add them: refsynth label add",
-        )
     model = load(bundle)
     read = list(iter_rows(pool, columns=columns or job.task.config.data.columns, delimiter=delimiter, encoding=encoding))
     rows = list({normalise(row.text): row for row in reversed(read) if isinstance(row, Row)}.values())[::-1]
@@ -163,12 +158,15 @@ def more_of(task: Task) -> Path:
 def _forms(job: Job, model: Model, rows: Sequence[Row], strategy: StrategyName, n: int, seed: int) -> list[dict[str, Any]]:
     """Return the rows to be filled in; what the model says of them is not shown, so that nobody follows it."""
     texts, nothing = [row.text for row in rows], np.zeros((len(rows), 0))
-    pool = Pool(model.probabilities(texts), nothing, nothing[:0])
+    several, cuts = job.rows.kind.several, model.manifest.calibration.cuts
+    said = model.probabilities(texts)
+    pool = Pool(said if cuts is None else centred(said, cuts), nothing, nothing[:0], several)
     if STRATEGIES[strategy].embeds:
         labelled = [example.text for example in job.rows.examples]
         features = np.asarray(job.shop.encoder.encode([*texts, *labelled]))
         pool = pool._replace(features=features[: len(texts)], labelled=features[len(texts) :])
-    columns, why = job.task.config.data.columns, STRATEGIES[strategy].score
+    columns, way = job.task.config.data.columns, STRATEGIES[strategy]
+    why = way.of_set if several else way.score
     return [
         {
             "id": rows[place].id or f"pool-{rows[place].number}",
@@ -194,8 +192,8 @@ def _watch(job: Job, model: Model, bundle: str, rows: Sequence[Row]) -> Stabilit
     folder.mkdir(exist_ok=True)
     earlier = [one for one in read_jsonl(folder / ROUNDS)] if (folder / ROUNDS).exists() else []
     watched = sorted({digest(normalise(row.text))[:16]: row.text for row in rows}.items())[:WATCHED]
-    said = model.probabilities([text for _, text in watched]).argmax(1)
-    names = {key: model.labels[place] for (key, _), place in zip(watched, said, strict=True)}
+    said = model.decide(model.probabilities([text for _, text in watched]))
+    names = {key: job.rows.kind.shown(answer, model.labels) for (key, _), answer in zip(watched, said, strict=True)}
     rounds = [one for one in earlier if one["bundle"] != bundle]
     rounds.append({"bundle": bundle, "labelled": len(job.rows.examples), "said": names})
     write_jsonl(folder / ROUNDS, rounds)

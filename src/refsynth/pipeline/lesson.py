@@ -10,11 +10,11 @@ import numpy as np
 from refsynth.core.run import RunFolder, derive_seed
 from refsynth.core.sections import SynthesisConfig
 from refsynth.core.types import Example, IntArray, Prompt
-from refsynth.models.store import ModelStore
-from refsynth.pipeline.build import Workshop
+from refsynth.pipeline.build import Source
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.reward import RowJudge
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.workshop import Workshop
 from refsynth.synthesis.plan import Brief, plan_requests
 from refsynth.task import Task
 
@@ -54,7 +54,7 @@ class Lesson(NamedTuple):
     task: Task
     half: Half
     shop: Workshop
-    store: ModelStore
+    source: Source
     folder: RunFolder
     watch: Observer
     longest: int

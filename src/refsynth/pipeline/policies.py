@@ -7,7 +7,7 @@ out, the drafts of one have not seen it and may be trained on.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import product
@@ -18,10 +18,10 @@ import numpy as np
 
 from refsynth.core.protocols import Generator
 from refsynth.core.run import derive_seed, digest, read_json, write_json
-from refsynth.core.sections import SynthesisConfig, Way
+from refsynth.core.sections import PolicyName, SynthesisConfig, Way
 from refsynth.core.types import IntArray, Prompt
 from refsynth.pipeline.author import Author
-from refsynth.pipeline.build import make_generator, make_trained, ready_trained, trainable
+from refsynth.pipeline.build import MODEL, make_trained, ready_trained
 from refsynth.pipeline.lesson import Lesson
 from refsynth.reinforce.bandit import Bandit, search
 from refsynth.reinforce.figures import Figures, Written
@@ -38,7 +38,7 @@ ARMS = 3
 ASKING = {"ways", "shots", "temperature", "top_p", "max_tokens", "guidance"}
 """Of the settings of synthesis those that a policy is taught with."""
 
-FIGURES, MODEL = "figures.json", "model"
+FIGURES = "figures.json"
 
 
 class Curve(NamedTuple):
@@ -64,20 +64,22 @@ def teach(lesson: Lesson) -> tuple[list[Author], Curve]:
         "encoder": lesson.shop.encoder_hash,
         "control": lesson.control,
     }
+    if lesson.source.hash:
+        key["reference"] = lesson.source.hash
     scratch = lesson.folder.path / "reinforce" / f"{lesson.half.name}-{digest(key)[:12]}"
     step = f"policy-{lesson.half.name}"
-    train = {"adapter": _train_adapter, "bandit": _train_bandit}[config.reinforce.policy]
-    done = lesson.folder.step(step, key, partial(train, lesson, scratch))
+    way = WAYS_TO_LEARN[config.reinforce.policy]
+    done = lesson.folder.step(step, key, partial(way.train, lesson, scratch))
     for place in scratch.parent.glob(f"{lesson.half.name}-*"):  # this lesson's, and those of killed ones with other settings
         shutil.rmtree(place)
     curve = Curve(lesson.half.name, tuple(Figures(**record) for record in read_json(done / FIGURES)))
     learnt = lesson.folder.hash_of(step)
-    return {"adapter": _adapted, "bandit": _chosen}[config.reinforce.policy](lesson, done, learnt), curve
+    return way.authors(lesson, done, learnt), curve
 
 
 def _train_adapter(lesson: Lesson, scratch: Path, out: Path) -> None:
     config = lesson.task.config
-    weights = trainable(config, lesson.store)
+    weights = lesson.source.weights(config)
     settings = config.reinforce
     policy = Policy(
         weights.folder, start=weights.start, rate=settings.rate, kl=settings.kl, batch=settings.batch, seed=lesson.seed
@@ -153,7 +155,7 @@ def _try(lesson: Lesson, arms: Sequence[SynthesisConfig], drawn: IntArray, turn:
 
 
 def _asked(lesson: Lesson, settings: SynthesisConfig) -> Generator:
-    return make_generator(lesson.task.config.model_copy(update={"synthesis": settings}), lesson.store)
+    return lesson.source.generator(lesson.task.config.model_copy(update={"synthesis": settings}))
 
 
 def _chosen(lesson: Lesson, done: Path, learnt: str) -> list[Author]:
@@ -177,3 +179,17 @@ def _watched(lesson: Lesson, turns: Iterator[Figures]) -> list[Figures]:
             if settings.minutes is not None and sum(each.seconds for each in figures) > 60 * settings.minutes:
                 break
     return figures
+
+
+class WayToLearn(NamedTuple):
+    """What learns: how it is trained, in a scratch folder and then in a step's, and the authors that come of the step."""
+
+    train: Callable[[Lesson, Path, Path], None]
+    authors: Callable[[Lesson, Path, str], list[Author]]
+
+
+WAYS_TO_LEARN: Mapping[PolicyName, WayToLearn] = {
+    "adapter": WayToLearn(_train_adapter, _adapted),
+    "bandit": WayToLearn(_train_bandit, _chosen),
+}
+"""Each policy by the name that `reinforce.policy` has for it."""

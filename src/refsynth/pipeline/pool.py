@@ -44,6 +44,14 @@ def part(texts: Sequence[Unlabelled], *, seed: int) -> Parted:
     return Parted(*both)
 
 
+def parted_pool(task: Task, pool: TextPool, *, forget: Sequence[str]) -> Parted:
+    """Return what of a pool may be learnt from, and what is set aside to compare tiers; ids in `forget` are left out."""
+    texts = tuple(row for row in pool.texts if row.id not in forget)
+    if task.config.compress.tiers == "one":
+        return Parted(texts, ())
+    return part(texts, seed=derive_seed(task.config.seed, "aside"))
+
+
 def draw(rows: list[Row], *, seed: int) -> list[Row]:
     """Return the rows, of too many as many as are looked at."""
     if len(rows) <= LARGEST:
@@ -60,7 +68,8 @@ def read_pool(task: Task, rows: Rows, folder: RunFolder) -> TextPool:
     """
     path, data = task.config.data.pool, task.config.data
     config = task.config
-    wanted = config.selftrain.per_class or config.compress.tiers != "one" or "topics" in config.synthesis.ways
+    learnt = config.selftrain.per_class or config.pretrain.encoder or config.pretrain.reference
+    wanted = learnt or config.compress.tiers != "one" or "topics" in config.synthesis.ways or "distilled" in config.learners
     if path is None or not rows.examples or not wanted:
         return TextPool((), 0)
     file = path

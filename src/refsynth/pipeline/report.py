@@ -31,6 +31,7 @@ NAMES: Mapping[LearnerName, str] = {
     "frozen": "frozen encoder + LR",
     "contrastive": "contrastive",
     "finetune": "full fine-tuning",
+    "soup": "model soup",
     "head": "frozen encoder + head",
     "bitfit": "BitFit",
     "lora": "LoRA",
@@ -41,8 +42,14 @@ NAMES: Mapping[LearnerName, str] = {
     "prompt_tuning": "prompt tuning",
     "houlsby": "bottleneck adapters",
     "causal_lora": "reference + LoRA",
+    "average": "average of all learners",
+    "stacking": "stack of all learners",
+    "distilled": "student of all learners",
     "prompt": "reference, prompted",
 }
+
+BESIDE: tuple[LearnerName, ...] = ("tfidf", "frozen", "average", "stacking", "prompt")
+"""Learners that the table of results has whatever ships."""
 
 
 class Paths(NamedTuple):
@@ -108,7 +115,7 @@ def _results(finished: Finished) -> sections.Results | None:
         return sections.System(name=name, detail=detail, **figures)
 
     systems = [system("majority", MAJORITY, f"the most frequent {'set of labels' if kind.several else 'label'}")]
-    systems += [system(NAMES[name], name, "real rows") for name in ("tfidf", "frozen", "prompt") if name in by_name]
+    systems += [system(NAMES[name], name, "real rows") for name in BESIDE if name in by_name]
     systems.append(system("real rows only", str(decision.real), NAMES[decision.real.learner]))
     if decision.mixed:
         systems.append(system("real + synthetic", str(decision.mixed), NAMES[decision.mixed.learner]))

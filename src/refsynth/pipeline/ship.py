@@ -17,11 +17,11 @@ from refsynth.core.protocols import Predictor
 from refsynth.core.run import RunFolder
 from refsynth.core.types import FloatArray, Metric
 from refsynth.evaluation.calibration import Threshold, fit_temperature, threshold_of
-from refsynth.pipeline.build import Workshop
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.forms import FULL, RECIPES
 from refsynth.pipeline.gate import HeldOut
 from refsynth.pipeline.pack import features_of, head_of
+from refsynth.pipeline.workshop import Workshop
 from refsynth.task import Task
 
 

@@ -32,6 +32,7 @@ from refsynth.pipeline.forms import FULL, RECIPES, TFIDF, Teacher, can_shrink, c
 from refsynth.pipeline.gate import HeldOut
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.pack import features_of, head_of
+from refsynth.pipeline.workshop import learners_key
 from refsynth.quality.filter import kept
 from refsynth.training.artifact import load_predictors, save_predictors
 
@@ -210,10 +211,11 @@ class Shrinker:
             "pool": job.pool_key,
             "shipped": str(self.shipped),
             "recipe": RECIPES[name],
+            **learners_key(job.task.config, rows.language),
         }
 
         def make(path: Path) -> None:
-            wanted = {ranked(job.learners)[0], self.shipped.learner}
+            wanted = {ranked(job.learners)[0], self.shipped.learner}  # a student asks its teachers by itself
             learners = {each: learner for each, learner in job.learners.items() if each in wanted}
             fitted = fit_candidates(learners, train, safe, job.choice(self.drafts), seed=derive_seed(seed, "gate", 0, fold))
             candidate = self.shipped if self.shipped in fitted.predictors else self.shipped._replace(drafts=False)

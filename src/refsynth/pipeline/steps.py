@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from refsynth.core.errors import DataError
@@ -77,8 +77,9 @@ def run(
         if finished.test and finished.test.leaked:
             # Only now is it known that these copy the test file: a model that was trained on them must not be shipped.
             leaked = finished.test.leaked
-            watch.note(f"{len(leaked)} drafts resemble test rows: they are taken out, and what they touched is made again")
-            job = replace(job, forget=leaked)
+            what = f"{len(leaked)} drafts or texts of the pool resemble test rows"
+            watch.note(f"{what}: they are taken out, and what they touched is made again")
+            job = job.forgetting(leaked)
             finished = _deliver(job, _learn(job))
         track(finished.learned, task.config.track, folder.path / "track")
         report, paths = write_report(finished)
@@ -104,6 +105,8 @@ def choose(job: Job, written: Written) -> tuple[list[Draft], Final]:
     pool = f", {taken:,} of {len(job.pool.texts):,} texts of the pool" if job.pool.texts else ""
     chosen = reasons.pop(None, 0) - taken
     job.watch.stage("train", f"{len(final.real):,} real rows{pool}; {chosen:,} drafts chosen{_less(reasons)}")
+    for found in final.found:
+        job.watch.stage("search", found.line())
     return screened, final
 
 
@@ -114,7 +117,7 @@ def _learn(job: Job) -> Learned:
     decision = decide(held, final.candidates)
     job.watch.stage("gate", decision.line())
     _, curves = job.taught
-    return Learned(job.rows, written, screened, held, decision, final, rounds, curves)
+    return Learned(job.rows, written, screened, held, decision, final, rounds, curves, job.pretrained)
 
 
 def _deliver(job: Job, learned: Learned) -> Finished:
@@ -122,7 +125,7 @@ def _deliver(job: Job, learned: Learned) -> Finished:
     shrunk, calibrated, tiers = make_bundles(job, learned)
     bundle = publish(tiers.bundle, folder.path / "bundle")
     watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
-    test = evaluate_test(task.config, learned.final, learned.held, shop, bundle, folder, made=tiers.step)
+    test = evaluate_test(task.config, learned.final, learned.held, shop, bundle, folder, made=tiers.step, studied=job.studied)
     if test is not None:
         first = KINDS[task.config.task].figures(test.truth, test.predicted[SHIPPED], len(task.labels))[0]
         watch.stage("test", f"{first.name} {first.percent()}")

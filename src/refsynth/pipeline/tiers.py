@@ -27,10 +27,10 @@ from refsynth.metrics import lead_of, share_of, softmax
 from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor
 from refsynth.models.static import StaticPredictor
 from refsynth.models.tokenise import TextTokenizer
-from refsynth.pipeline.build import LEARNERS
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.job import Job
+from refsynth.pipeline.workshop import LEARNERS
 from refsynth.quality.filter import kept
 
 DEV, LEAST_DEV = 0.1, 40

@@ -16,8 +16,8 @@ from refsynth.core.extras import require
 from refsynth.core.protocols import Encoder
 from refsynth.core.run import RunFolder, digest, read_json, write_json
 from refsynth.core.types import FloatArray, IntArray
-from refsynth.pipeline.build import Workshop
 from refsynth.pipeline.pool import TextPool
+from refsynth.pipeline.workshop import Workshop
 from refsynth.task import Task
 
 MOST = 8

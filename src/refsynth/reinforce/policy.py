@@ -35,7 +35,10 @@ class Rollout(NamedTuple):
 
 
 class Update(NamedTuple):
-    """Mean log P per token and mean KL per token to the reference, in nats, each text as the policy was before its step."""
+    """Mean log P per token and mean KL per token to the reference, in nats, each text as the policy was before its step.
+
+    Where the divergence has no weight it is not computed, and 0.
+    """
 
     log_likelihood: float
     kl: float
@@ -106,15 +109,19 @@ class Policy:
     def _backward(self, batch: Sequence[Rollout], advantages: FloatArray, tokens: int) -> tuple[float, float]:
         """Add the gradient of some siblings to a step over `tokens` tokens; return the sums of log P and of the divergence."""
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16()):
-            with torch.no_grad(), self._model.disable_adapter():
-                reference, _ = self._logs(batch)
             logs, held = self._logs(batch)
-        difference = (reference - logs) * held
-        kl = ((difference.exp() - difference - 1) * held).sum()
+            kl = self._divergence(batch, logs, held) if self._kl else torch.zeros(())
         gain = torch.from_numpy(np.asarray(advantages, np.float32))
         loss = (self._kl * kl - (gain * (logs * held).sum(1)).sum()) / tokens
         loss.backward()  # type: ignore[no-untyped-call]
         return float((logs * held).sum().detach()), float(kl.detach())
+
+    def _divergence(self, batch: Sequence[Rollout], logs: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
+        """Return the sum over tokens of the divergence from the reference, given log P of the tokens [M, T]."""
+        with torch.no_grad(), self._model.disable_adapter():
+            reference, _ = self._logs(batch)
+        difference = (reference - logs) * held
+        return ((difference.exp() - difference - 1) * held).sum()
 
     def log_likelihoods(self, rollouts: Sequence[Rollout]) -> FloatArray:
         """Return log P(text | prompt) of each rollout, in nats, summed over its tokens: [M]."""

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from refsynth.core.errors import InputError
+from refsynth.core.protocols import Predictor
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.tokenise import length_batches
@@ -56,6 +57,7 @@ def distill(
     matched: Sequence[int],
     seed: int,
     transfer: Transfer,
+    answered_by: Predictor | None = None,
 ) -> EncoderPredictor:
     """Train the student in place and return it with a head, which starts as that of the first teacher.
 
@@ -66,6 +68,7 @@ def distill(
         matched: for each layer of the student, the layer of the first teacher, counted from 0, that it is to resemble.
         seed: of the order of texts.
         transfer: temperature, weights, steps.
+        answered_by: whose answers are learnt, if not those of the teachers.
 
     Raises:
         InputError: there is no text, or `matched` does not fit the layers.
@@ -75,17 +78,19 @@ def distill(
         raise InputError(f"{len(texts)} texts, {len(matched)} matched layers", expected=f"texts, and {layers} layers")
     first, head = _encoder_of(teachers[0]).eval(), _torch_head(teachers[0].head)
     rows = student.tokenize(texts, limit=TUNING_TOKENS)
-    answers = _answers(teachers, texts, transfer.temperature)
+    answers = _answers(teachers if answered_by is None else [answered_by], texts, transfer.temperature)
     student.eval()  # no dropout: a student of few steps has nothing to forget
     student.transformer.embeddings.requires_grad_(False)  # the teacher's own, already
     tuner = Tuner([student, head], rate=transfer.rate, steps=transfer.steps)
 
     def loss(batch: Sequence[int]) -> torch.Tensor:
-        picked = [rows[index] for index in batch]
+        picked, taught = [rows[index] for index in batch], answers[list(batch)]
+        if not (transfer.hidden or transfer.attention):
+            return soft_loss(head(student.embed(picked)).float(), taught, temperature=transfer.temperature)
         with torch.inference_mode():
             seen = _look(first, picked)
         mine = _look(student, picked)
-        value = soft_loss(head(mine.embedding).float(), answers[list(batch)], temperature=transfer.temperature)
+        value = soft_loss(head(mine.embedding).float(), taught, temperature=transfer.temperature)
         if transfer.hidden:
             value = value + transfer.hidden * _state_loss(mine, seen, matched)
         if transfer.attention:
@@ -145,7 +150,7 @@ def _batches(rows: Sequence[Sequence[int]], *, steps: int, seed: int) -> Iterato
         steps -= len(batches)
 
 
-def _answers(teachers: Sequence[EncoderPredictor], texts: Sequence[str], temperature: float) -> torch.Tensor:
+def _answers(teachers: Sequence[Predictor], texts: Sequence[str], temperature: float) -> torch.Tensor:
     said = [torch.from_numpy(np.asarray(teacher.logits(texts), np.float32)) for teacher in teachers]
     return torch.stack([torch.softmax(logits / temperature, dim=-1) for logits in said]).mean(0)
 

@@ -48,7 +48,7 @@ class Crew(NamedTuple):
 
 
 class Tuner:
-    """Takes gradient steps on some modules, in the mode they are in, over a planned number of steps."""
+    """Takes gradient steps on some modules, in the mode they are in, over a planned number of `steps`, which may be changed."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Tuner:
             {"params": [p for p in self.parameters if id(p) in fresh], "lr": HEAD_RATE, "highest": HEAD_RATE},
         ]
         self._optimiser = torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=decay, fused=True)
-        self._steps, self._warmup = steps, max(1, int(warmup * steps))
+        self.steps, self._warmup = steps, warmup
         self._bfloat16 = has_bfloat16() if bfloat16 is None else bfloat16
         self.crew = Crew.here()
         self.taken = 0
@@ -94,7 +94,8 @@ class Tuner:
             value.backward()  # type: ignore[no-untyped-call]
         self.crew.add_up(self.parameters)
         torch.nn.utils.clip_grad_norm_(self.parameters, CLIP)
-        share = min((self.taken + 1) / self._warmup, max(0.0, (self._steps - self.taken) / max(1, self._steps - self._warmup)))
+        warm = max(1, int(self._warmup * self.steps))
+        share = min((self.taken + 1) / warm, max(0.0, (self.steps - self.taken) / max(1, self.steps - warm)))
         for group in self._optimiser.param_groups:
             group["lr"] = share * group["highest"]
         self._optimiser.step()

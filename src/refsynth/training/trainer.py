@@ -105,6 +105,7 @@ class _Progress:
     best: float = float("inf")
     waited: int = 0
     averaged: int = 0
+    seconds: float = 0.0
 
 
 class Trainer:
@@ -120,6 +121,7 @@ class Trainer:
         companion: Companion | None = None,
         checkpoint: Path | None = None,
         every: float = SAVE_SECONDS,
+        limit: float | None = None,
     ) -> None:
         """Take what is trained.
 
@@ -131,9 +133,10 @@ class Trainer:
             companion: acts after each step.
             checkpoint: the file that training goes on from, if it is there; it is removed at the end.
             every: seconds between two checkpoints.
+            limit: seconds, before and after a kill, in which it has to end: as many steps are planned as there is time for.
         """
         self._modules, self._recipe, self._seed, self._companion = (encoder, head), recipe, seed, companion
-        self._checkpoint, self._every = checkpoint, every
+        self._checkpoint, self._every, self._limit = checkpoint, every, limit
         named = chain(encoder.named_parameters("encoder"), head.named_parameters("head"))
         self._weights = {name: parameter for name, parameter in named if parameter.requires_grad}
         self._best: Tensors = {}
@@ -154,19 +157,32 @@ class Trainer:
         tuner = self._tuner(steps)
         torch.manual_seed(derive_seed(self._seed, "steps"))
         self._resume(tuner)
-        while now.step < steps and now.waited < recipe.patience:
+        while now.step < tuner.steps and now.waited < recipe.patience:
             epoch, first = divmod(now.step, per_epoch)
             batches = bucketed(loss.lengths, size=recipe.batch, seed=derive_seed(self._seed, "epoch", epoch))
             for batch in batches[first:]:
+                started = time.monotonic()
                 self._step(tuner, loss, batch)
                 if now.step % per_epoch == 0:
                     self._end_epoch(steps, dev_loss)
+                now.seconds += time.monotonic() - started
+                self._plan(tuner, steps)
                 if self._checkpoint and time.monotonic() - saved >= self._every:
                     self._save(self._checkpoint, tuner)
                     saved = time.monotonic()
+                if now.step == tuner.steps:
+                    break
+        if now.step % per_epoch and now.step == tuner.steps:
+            self._end_epoch(steps, dev_loss)
         self._put(self._best or self._average)
         if self._checkpoint:
             self._checkpoint.unlink(missing_ok=True)
+
+    def _plan(self, tuner: Tuner, steps: int) -> None:
+        """Plan as many of the steps as there is time for, so that the rate has fallen when time is up."""
+        now = self._progress
+        if self._limit is not None:
+            tuner.steps = min(steps, max(now.step, int(now.step * self._limit / max(now.seconds, 1e-9))))
 
     def _tuner(self, steps: int) -> Tuner:
         recipe = self._recipe

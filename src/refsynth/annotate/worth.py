@@ -1,0 +1,108 @@
+"""Label or synthesise: what the next labels and the next drafts would bring, extrapolated from measured learning curves.
+
+A curve is err(n) = a + b n^-c (an inverse power law; of few labels, Figueroa et al., 2012), fitted by least squares. How far it
+can be trusted is told by fitting it again to rows and models that are drawn anew.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from refsynth.core.errors import InputError
+from refsynth.core.types import FloatArray, Metric
+
+EXPONENTS = np.linspace(0.1, 2.0, 20)
+DRAWS = 1000
+LEAST_SIZES = 3
+"""A curve has three numbers."""
+
+Verdict = Literal["labels", "drafts", "cannot tell"]
+
+
+class Curve(NamedTuple):
+    """How right held-out rows are answered, from 0 to 1, by models of growing sizes.
+
+    Attributes:
+        sizes: of what was learnt from [S].
+        scores: of N rows by R models of each size, which learnt from other draws [S, R, N].
+    """
+
+    sizes: FloatArray
+    scores: FloatArray
+
+
+class Powers(NamedTuple):
+    """Fitted curves a + b n^-c, each [B]."""
+
+    a: FloatArray
+    b: FloatArray
+    c: FloatArray
+
+    def at(self, n: float) -> FloatArray:
+        """Return the errors at size n [B]."""
+        return np.asarray(self.a + self.b * n**-self.c)
+
+
+def fit_powers(sizes: FloatArray, errors: FloatArray, *, falls: bool) -> Powers:
+    """Fit a curve to each row of errors.
+
+    Args:
+        sizes: [S], above 0.
+        errors: from 0 to 1 [B, S].
+        falls: whether more can only help: b is then not negative.
+    """
+    best = np.full(len(errors), np.inf)
+    found = Powers(*(np.zeros(len(errors)) for _ in range(3)))
+    mean = errors.mean(1)
+    for c in EXPONENTS:
+        x = sizes**-c
+        apart = x - x.mean()
+        b = errors @ apart / (apart @ apart)
+        b = np.maximum(b, 0) if falls else b
+        a = mean - b * x.mean()
+        b = np.where(a < 0, errors @ x / (x @ x), b)  # no error can be negative, however much there is to learn from
+        a = np.maximum(a, 0)
+        loss = ((errors - a[:, None] - b[:, None] * x) ** 2).sum(1)
+        better = loss < best
+        best = np.where(better, loss, best)
+        for values, value in zip(found, (a, b, np.full(len(errors), c)), strict=True):
+            values[better] = value[better]
+    return found
+
+
+def worth(name: str, curve: Curve, *, now: float, more: float, falls: bool, seed: int) -> Metric:
+    """Return by how much the score would rise from size `now` to `now + more`, with a 95% bootstrap interval.
+
+    Args:
+        name: of the figure.
+        curve: what was measured.
+        now: the size today.
+        more: what would come.
+        falls: whether more can only help.
+        seed: of the draws.
+
+    Raises:
+        InputError: there are too few sizes.
+    """
+    if len(curve.sizes) < LEAST_SIZES:
+        raise InputError(f"a curve of {len(curve.sizes)} sizes", expected=f"at least {LEAST_SIZES}")
+    rng = np.random.default_rng(seed)
+    count, models, n = curve.scores.shape
+    errors = [1 - curve.scores.mean((1, 2))]
+    for _ in range(DRAWS):
+        rows, drawn = rng.integers(0, n, n), rng.integers(0, models, (count, models))
+        scores = np.take_along_axis(curve.scores[:, :, rows], drawn[:, :, None], axis=1)
+        errors.append(1 - scores.mean((1, 2)))
+    fitted = fit_powers(np.asarray(curve.sizes, float), np.array(errors), falls=falls)
+    gains = fitted.at(now) - fitted.at(now + more)
+    low, high = np.quantile(gains[1:], [0.025, 0.975])
+    return Metric(name, float(gains[0]), float(low), float(high), n)
+
+
+def verdict(labels: Metric, drafts: Metric) -> Verdict:
+    """Return which of the two brings more; nobody can tell where the intervals overlap."""
+    if labels.low > drafts.high:
+        return "labels"
+    return "drafts" if drafts.low > labels.high else "cannot tell"

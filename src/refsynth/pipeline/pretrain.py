@@ -1,0 +1,229 @@
+"""Pretraining as steps: the encoder and the reference learn from the texts of the pool, before any label is used.
+
+An encoder that guesses words better need not be better for the task. What is known of that is its frozen embeddings under a
+logistic head, on held-out real rows, with and without: unless it wins there, the encoder stays as it came.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from refsynth.annotate.selftrain import Unlabelled
+from refsynth.core.run import RunFolder, derive_seed, digest, file_digest, read_json, write_json
+from refsynth.core.types import FloatArray, Metric
+from refsynth.data.text import nearest_overlap
+from refsynth.evaluation.advice import points
+from refsynth.evaluation.origins import Pretraining
+from refsynth.kinds import KINDS, given_labels
+from refsynth.metrics import paired_gain
+from refsynth.models.catalog import encoder_for
+from refsynth.models.network import TransformerEncoder
+from refsynth.pipeline.build import MODEL, WEIGHTS, Source, ready_trained
+from refsynth.pipeline.gate import DRAFT_DOUBT, HeldOut
+from refsynth.pipeline.observe import Observer
+from refsynth.pipeline.rows import Rows
+from refsynth.quality.filter import NEAR
+from refsynth.reinforce.imitate import imitate
+from refsynth.reinforce.policy import Policy
+from refsynth.synthesis.prompts import generic_prompt
+from refsynth.task import Task
+from refsynth.training.baseline import FrozenLearner
+from refsynth.training.head import Link
+from refsynth.training.pretrain import Budget, Held, WordModel, fit_head, fit_words, pseudo_perplexity
+
+LEAST_TEXTS = 50
+"""Fewer teach nothing, and leave none to measure on."""
+
+HELD_SHARE, MOST_HELD = 0.2, 200
+"""Of the texts, what is not learnt from: half tells when to stop, half is measured on."""
+
+FACTS = "facts.json"
+
+
+def line_of(brought: Pretraining) -> str:
+    """Return what pretraining brought, as one line for the screen."""
+    kind = "pseudo-perplexity" if brought.model == "encoder" else "perplexity"
+    values = f"{kind} {brought.before:.1f} -> {brought.after:.1f} on {brought.held:,} others"
+    words = f"{brought.model}, {brought.texts:,} texts: {values}"
+    if brought.gain is None:
+        return words if brought.used else f"{words}; not used"
+    return f"{words}; frozen on held-out rows {points(brought.gain)} -> {'used' if brought.used else 'not used'}"
+
+
+class Parts(NamedTuple):
+    """Texts to learn from, to stop by and to measure on; none of the latter two resembles one of the first."""
+
+    learnt: tuple[str, ...]
+    told: tuple[str, ...]
+    measured: tuple[str, ...]
+
+
+def divide(texts: Sequence[str], *, seed: int) -> Parts | None:
+    """Divide texts at random; None where there are too few."""
+    if len(texts) < LEAST_TEXTS:
+        return None
+    order = np.random.default_rng(seed).permutation(len(texts))
+    count = min(int(HELD_SHARE * len(texts)), 2 * MOST_HELD)
+    held, learnt = ([texts[place] for place in places] for places in (order[:count], order[count:]))
+    fresh = [text for text, share in zip(held, nearest_overlap(held, learnt), strict=True) if share < NEAR]
+    half = len(fresh) // 2
+    return Parts(tuple(learnt), tuple(fresh[:half]), tuple(fresh[half:])) if half else None
+
+
+def too_few(what: str, texts: Sequence[object]) -> str:
+    """Return what is said where there is nothing to learn from."""
+    return (
+        f"pretrain.{what}: {len(texts)} texts of the pool can be learnt from, expected {LEAST_TEXTS}; the {what} stays as it is"
+    )
+
+
+class Chosen(NamedTuple):
+    """The folder of the encoder to start from, and what pretraining brought; None if there was none."""
+
+    folder: Path
+    brought: Pretraining | None
+
+
+def pretrain_encoder(
+    task: Task,
+    rows: Rows,
+    start: Path,
+    texts: Sequence[Unlabelled],
+    folder: RunFolder,
+    watch: Observer,
+    *,
+    max_tokens: int,
+    again: bool,
+) -> Chosen:
+    """Return the encoder that a run begins with: the one in `start`, or what it became by guessing words of the texts.
+
+    Args:
+        task: what is asked.
+        rows: the real rows; they are not learnt from.
+        start: the folder of the encoder as it comes.
+        texts: of the pool, those that may be learnt from.
+        folder: of the run.
+        watch: is told what happens.
+        max_tokens: the longest text.
+        again: without texts that were found to resemble test rows; the first step stays, or the same run would make both again.
+    """
+    asked = task.config.pretrain
+    if not asked.encoder:
+        return Chosen(start, None)
+    seed = derive_seed(task.config.seed, "pretrain")
+    parts = divide([row.text for row in texts], seed=seed)
+    if parts is None:
+        watch.note(too_few("encoder", texts))
+        return Chosen(start, None)
+    spec = encoder_for(rows.language)
+
+    def load(path: Path) -> TransformerEncoder:
+        return TransformerEncoder(path, prefix=spec.prefix, max_tokens=min(max_tokens, spec.max_tokens))
+
+    key = {"texts": digest(parts), "encoder": file_digest(start / "model.safetensors"), "minutes": asked.encoder, "seed": seed}
+    checkpoint = folder.path / "checkpoints" / f"words-{digest(key)[:16]}.safetensors"
+    budget = Budget(asked.encoder, checkpoint)
+
+    def make(out: Path) -> None:
+        encoder = load(start)
+        model = WordModel(encoder, seed=seed)
+        learnt, told, measured = (encoder.tokenize(part) for part in parts)
+        held = Held(told, measured)
+        with watch.progress("pretrain the encoder", 2) as progress:
+            fit_head(model, learnt, held, budget._replace(checkpoint=checkpoint.with_suffix(".head")), seed=seed)
+            before = pseudo_perplexity(model, measured)
+            progress(1)
+            fit_words(model, learnt, held, budget, seed=seed)
+            progress(2)
+        encoder.save(out / MODEL)
+        facts = {"texts": len(learnt), "held": len(measured), "before": before, "after": pseudo_perplexity(model, measured)}
+        write_json(out / FACTS, facts)
+
+    done = folder.step("words-again" if again else "words", key, make)
+    facts, gain, better = read_json(done / FACTS), None, False
+    if rows.judged:
+        gain, better = _judge(task, rows, load(start), load(done / MODEL))
+    brought = Pretraining(model="encoder", **facts, gain=gain, used=better or asked.use == "always")
+    watch.stage("pretrain", line_of(brought))
+    return Chosen(done / MODEL if brought.used else start, brought)
+
+
+def _judge(task: Task, rows: Rows, plain: TransformerEncoder, learnt: TransformerEncoder) -> tuple[Metric, bool]:
+    """Return the gain of frozen embeddings on held-out real rows, paired by row, and whether it exceeds its doubt."""
+    kind, labels = KINDS[task.config.task], task.labels
+    held = HeldOut(kind.truth(given_labels(rows.examples), labels), {}, rows.folds, kind)
+    before, after = (held.scores_of(_held_out(task, rows, encoder)) for encoder in (plain, learnt))
+    difference = after - before
+    doubt = DRAFT_DOUBT * float(difference.std(ddof=1) / np.sqrt(len(difference)))
+    return paired_gain(before, after), float(difference.mean()) > doubt
+
+
+def _held_out(task: Task, rows: Rows, encoder: TransformerEncoder) -> FloatArray:
+    """Return the logits [1, N, K] of a logistic head on an encoder's embeddings for each row, when its fold is held out."""
+    link: Link = "sigmoid" if KINDS[task.config.task].several else "softmax"
+    out: FloatArray = np.zeros((1, len(rows.examples), len(task.labels)))
+    for fold in np.unique(rows.folds):
+        mine = np.flatnonzero(rows.folds == fold)
+        train = [row for row, other in zip(rows.examples, rows.folds, strict=True) if other != fold]
+        fitted = FrozenLearner(task.labels, encoder, link=link).fit(train, (), seed=0)
+        out[0, mine] = fitted.logits([rows.examples[place].text for place in mine])
+    return out
+
+
+class Adapted(NamedTuple):
+    """Where the reference that writes comes from, and what pretraining brought; None if there was none."""
+
+    source: Source
+    brought: Pretraining | None
+
+
+def pretrain_reference(
+    task: Task, rows: Rows, source: Source, texts: Sequence[Unlabelled], folder: RunFolder, watch: Observer, *, again: bool
+) -> Adapted:
+    """Return the reference after it has learnt to write like the texts, in the form in which it is asked for one more.
+
+    Args:
+        task: what is asked.
+        rows: the real rows; they are not learnt from.
+        source: of the reference as it comes.
+        texts: of the pool, those that may be learnt from.
+        folder: of the run.
+        watch: is told what happens.
+        again: see `pretrain_encoder`.
+    """
+    config, seed = task.config, derive_seed(task.config.seed, "pretrain")
+    parts = divide([row.text for row in texts], seed=seed)
+    if parts is None:
+        watch.note(too_few("reference", texts))
+        return Adapted(source, None)
+    key = {"texts": digest(parts), "seed": seed, "minutes": config.pretrain.reference, **config.digest_of("reference")}
+    scratch = folder.path / "reinforce" / f"texts-{digest(key)[:12]}"
+    prompt, held = generic_prompt(language=rows.language).text, [*parts.told, *parts.measured][:MOST_HELD]
+
+    def make(out: Path) -> None:
+        weights = source.weights(config)
+        policy = Policy(weights.folder, start=weights.start, kl=0.0, seed=seed)
+        minutes = config.pretrain.reference
+        turns = []
+        with watch.progress("pretrain the reference", round(60 * minutes)) as progress:
+            for turn in imitate(policy, prompt, parts.learnt, held, scratch, minutes=minutes, seed=seed):
+                turns.append(turn)
+                progress(min(round(60 * minutes), round(sum(each.seconds for each in turns))))
+        policy.export(out / WEIGHTS)
+        ready_trained(config, out / WEIGHTS, out / MODEL)
+        best = min(turns, key=lambda turn: turn.loss)
+        losses = {"before": float(np.exp(turns[0].loss)), "after": float(np.exp(best.loss))}
+        write_json(out / FACTS, {"texts": min(best.texts, len(parts.learnt)), "held": len(held), **losses})
+
+    step = "reference-again" if again else "reference"
+    done = folder.step(step, key, make)
+    shutil.rmtree(scratch, ignore_errors=True)
+    facts = read_json(done / FACTS)
+    brought = Pretraining(model="reference", **facts, gain=None, used=facts["after"] < facts["before"])
+    watch.stage("pretrain", line_of(brought))
+    return Adapted(source._replace(learnt=done, hash=folder.hash_of(step)) if brought.used else source, brought)

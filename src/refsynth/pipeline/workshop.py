@@ -1,0 +1,307 @@
+"""What learners are made with, and the table of how each is made. Beside `build` the only reader of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from refsynth.core.config import ENSEMBLES, SEARCHED, RunConfig
+from refsynth.core.errors import ConfigError
+from refsynth.core.protocols import Generator, Learner
+from refsynth.core.run import digest, file_digest
+from refsynth.core.sections import (
+    EnsembleConfig,
+    EnsembleName,
+    LearnerName,
+    MethodName,
+    PromptingConfig,
+    TrainingConfig,
+)
+from refsynth.kinds import KINDS, ONE_LABEL, Kind
+from refsynth.models.catalog import encoder_for
+from refsynth.models.network import TransformerEncoder, has_bfloat16
+from refsynth.pipeline.candidates import ranked
+from refsynth.prompting.learner import Manner, PromptLearner
+from refsynth.prompting.templates import templates_for
+from refsynth.task import Task
+from refsynth.training.baseline import FrozenLearner, TfidfLearner
+from refsynth.training.contrastive import ContrastiveLearner
+from refsynth.training.ensemble import DistilledLearner, EnsembleLearner, RememberedLearner, Rule
+from refsynth.training.finetune import FinetuneLearner
+from refsynth.training.head import Link
+from refsynth.training.methods import METHODS, Size
+from refsynth.training.objective import Robust
+from refsynth.training.search import Range, SearchedLearner, Settings
+from refsynth.training.soup import SoupLearner
+from refsynth.training.trainer import Recipe
+
+USUAL = EnsembleConfig()
+
+SEARCH = "search"
+"""The folder in a run of what searches found."""
+
+
+class Searching(NamedTuple):
+    """Minutes and trials for one search of one learner, and the folder of what is found."""
+
+    minutes: float
+    trials: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What learners are made with: the labels, the language, and the encoder they start from, loaded once.
+
+    `members` are the learners that ensembles join; `unlabelled` are texts that a student may learn from.
+    """
+
+    labels: tuple[str, ...]
+    descriptions: Mapping[str, str]
+    language: str
+    encoder: TransformerEncoder
+    encoder_hash: str
+    training: TrainingConfig
+    checkpoints: Path | None
+    causal: Path | None
+    prompting: PromptingConfig
+    reference: Callable[[], Generator] | None
+    kind: Kind = ONE_LABEL
+    members: tuple[LearnerName, ...] = ()
+    ensemble: EnsembleConfig = USUAL
+    search: Searching | None = None
+    unlabelled: tuple[str, ...] = ()
+
+    @property
+    def link(self) -> Link:
+        """How logits become probabilities."""
+        return "sigmoid" if self.kind.several else "softmax"
+
+
+def make_workshop(
+    task: Task,
+    language: str,
+    encoder: Path,
+    *,
+    max_tokens: int,
+    checkpoints: Path | None = None,
+    causal: Path | None = None,
+    reference: Callable[[], Generator] | None = None,
+) -> Workshop:
+    """Return a workshop over the encoder in a folder.
+
+    Args:
+        task: what is asked.
+        language: of the texts.
+        encoder: the folder.
+        max_tokens: the longest text.
+        checkpoints: folder of what a training that was killed goes on from.
+        causal: folder of the reference's weights, if a learner trains them.
+        reference: makes the reference, for a learner that asks it.
+
+    Raises:
+        ConfigError: this processor has not what the configuration asks for.
+    """
+    spec, training = encoder_for(language), task.config.training
+    if training.precision == "bfloat16" and not has_bfloat16():
+        raise ConfigError(
+            "training.precision: this processor does not multiply bfloat16, and emulating it is slower than float32",
+            remedy="leave it out: auto takes what is fast here",
+        )
+    loaded = TransformerEncoder(encoder, prefix=spec.prefix, max_tokens=min(max_tokens, spec.max_tokens))
+    begun = file_digest(encoder / "model.safetensors")
+    if causal is not None:
+        begun = digest([begun, *(file_digest(path) for path in sorted(causal.glob("*.safetensors")))])
+    kind = KINDS[task.config.task]
+    return Workshop(
+        task.labels,
+        task.descriptions,
+        language,
+        loaded,
+        begun,
+        training,
+        checkpoints,
+        causal,
+        task.config.prompting,
+        reference,
+        kind,
+        members=tuple(ranked(task.config.members)),
+        ensemble=task.config.ensemble,
+        search=_searching(task.config, checkpoints),
+    )
+
+
+def _searching(config: RunConfig, checkpoints: Path | None) -> Searching | None:
+    """Return what one search may take: one for each learner in each fold of the gate, and in the final fit."""
+    if not config.search.minutes or checkpoints is None:
+        return None
+    searches = len(SEARCHED.intersection(config.learners)) * (config.gate.folds * config.gate.repeats + 1)
+    return Searching(config.search.minutes / searches, config.search.trials, checkpoints.with_name(SEARCH))
+
+
+def prompt_learner(shop: Workshop) -> PromptLearner:
+    """Return the learner that asks the reference.
+
+    Raises:
+        ConfigError: the workshop has no reference, or the templates cannot be used.
+    """
+    if shop.reference is None:
+        raise ConfigError("learners: prompt needs a reference", remedy="name one in task.yaml: reference")
+    asked = shop.prompting
+    return PromptLearner(
+        shop.descriptions,
+        shop.reference,
+        shop.encoder,
+        manner=Manner(asked.method, asked.shots, asked.examples, asked.calibration, asked.proposals),
+        templates=templates_for(shop.language, asked.templates),
+        language=shop.language,
+    )
+
+
+def _causal_lora(shop: Workshop) -> Learner:
+    """Return the learner that fine-tunes the reference as a classifier.
+
+    Raises:
+        ConfigError: the workshop has no reference.
+    """
+    if shop.causal is None:
+        raise ConfigError("learners: causal_lora needs the weights of a reference", remedy="fetch them: refsynth models fetch")
+    encoder = TransformerEncoder(shop.causal, prefix=shop.encoder.prefix, max_tokens=shop.encoder.max_tokens)
+    return _tuned(replace(shop, encoder=encoder), method="lora")
+
+
+def _tuned(shop: Workshop, *, method: MethodName) -> Learner:
+    """Return the learner that fine-tunes the workshop's encoder by a method."""
+    training = shop.training
+    recipe = Recipe(
+        epochs=training.epochs,
+        batch=training.batch,
+        rate=training.rate or METHODS[method].rate,
+        warmup=training.warmup,
+        passes=training.passes,
+        patience=training.patience,
+        l2=training.l2,
+        averaging=training.averaging,
+        bfloat16=None if training.precision == "auto" else training.precision == "bfloat16",
+    )
+    return FinetuneLearner(
+        shop.labels,
+        shop.encoder,
+        method=method,
+        recipe=recipe,
+        size=Size(training.rank, training.prompt, training.bottleneck),
+        dropout=training.dropout,
+        robust=Robust(training.smoothing, training.mixup, training.adversarial, training.rdrop),
+        checkpointing=training.checkpointing,
+        checkpoints=shop.checkpoints,
+        link=shop.link,
+    )
+
+
+def prompting_key(config: RunConfig, language: str) -> dict[str, Any]:
+    """Return what the answers of `prompt` depend on beside the rows, for a step's cache key: of templates their content.
+
+    Raises:
+        ConfigError: the templates cannot be used.
+    """
+    asked = config.prompting
+    templates = [template.model_dump() for template in templates_for(language, asked.templates)]
+    return {**config.digest_of("reference"), "manner": asked.model_dump(exclude={"templates"}), "templates": templates}
+
+
+def _searched(shop: Workshop, *, method: MethodName) -> Learner:
+    """Return the learner that fine-tunes by a method, with settings as the task has them or as a search finds them."""
+    if shop.search is None:
+        return _tuned(shop, method=method)
+
+    def make(settings: Settings) -> Learner:
+        return _tuned(replace(shop, training=shop.training.model_copy(update=settings)), method=method)
+
+    training = shop.training
+    usual = {
+        "rate": training.rate or METHODS[method].rate,
+        "batch": training.batch,
+        "dropout": training.dropout,
+        "l2": training.l2,
+        "smoothing": training.smoothing,
+    }
+    least = min(0.05, usual["dropout"]) if training.rdrop else 0.0  # which needs some
+    space = {
+        "rate": Range(usual["rate"] / 5, min(1.0, usual["rate"] * 5), log=True),
+        "batch": Range(among=tuple(sorted({8, 16, 32, training.batch}))),
+        "dropout": Range(least, max(0.3, usual["dropout"])),
+        "l2": Range(0.0, max(0.1, usual["l2"])),
+        "smoothing": Range(0.0, max(0.2, usual["smoothing"])),
+    }
+    asked = shop.search
+    return SearchedLearner(
+        method,
+        make,
+        space,
+        usual,
+        labels=shop.labels,
+        minutes=asked.minutes,
+        trials=asked.trials,
+        folder=asked.folder,
+        link=shop.link,
+    )
+
+
+def learners_key(config: RunConfig, language: str) -> dict[str, Any]:
+    """Return what some of the learners depend on beside what all do, for a step's cache key."""
+    key: dict[str, Any] = {}
+    if "prompt" in config.learners:
+        key["prompting"] = prompting_key(config, language)
+    if config.search.minutes:
+        key |= config.digest_of("search")
+    if {*ENSEMBLES, "soup"}.intersection(config.learners):
+        key |= config.digest_of("ensemble")
+    return key
+
+
+def _soup(shop: Workshop) -> Learner:
+    asked = shop.ensemble
+    return SoupLearner(_tuned(shop, method="finetune"), seeds=asked.seeds, greedy=asked.soup == "greedy", link=shop.link)
+
+
+Members = Mapping[LearnerName, RememberedLearner]
+
+
+def _joined(shop: Workshop, members: Members, *, rule: Rule) -> EnsembleLearner:
+    return EnsembleLearner(shop.labels, members, rule=rule, folds=shop.ensemble.folds, link=shop.link)
+
+
+def _distilled(shop: Workshop, members: Members) -> Learner:
+    return DistilledLearner(_joined(shop, members, rule=shop.ensemble.teacher), shop.unlabelled)
+
+
+JOINED: Mapping[EnsembleName, Callable[[Workshop, Members], Learner]] = {
+    "average": partial(_joined, rule="average"),
+    "stacking": partial(_joined, rule="stacking"),
+    "distilled": _distilled,
+}
+"""Learners that are made of others."""
+
+
+def make_learners(shop: Workshop, names: Iterable[LearnerName]) -> dict[LearnerName, Learner]:
+    """Return learners by name, in the order of preference; ensembles share their members with each other and with the rest."""
+    names = ranked(names)
+    if not ENSEMBLES.intersection(names):
+        return {name: LEARNERS[name](shop) for name in names}
+    members = {name: RememberedLearner(LEARNERS[name](shop)) for name in shop.members}
+    made: dict[LearnerName, Learner] = {**members, **{name: join(shop, members) for name, join in JOINED.items()}}
+    return {name: made.get(name) or LEARNERS[name](shop) for name in names}
+
+
+LEARNERS: Mapping[LearnerName, Callable[[Workshop], Learner]] = {
+    "tfidf": lambda shop: TfidfLearner(shop.labels, language=shop.language, link=shop.link),
+    "frozen": lambda shop: FrozenLearner(shop.labels, shop.encoder, link=shop.link),
+    "contrastive": lambda shop: ContrastiveLearner(shop.labels, shop.encoder, shop.descriptions),
+    **{method: partial(_searched, method=method) for method in METHODS},
+    "soup": _soup,
+    "causal_lora": _causal_lora,
+    "prompt": prompt_learner,
+}

@@ -1,0 +1,156 @@
+"""Search of hyper-parameters by Optuna, under a time budget: a learner that tries settings on the rows it is given, then fits.
+
+What it is not given it cannot have tuned on: where the gate holds a fold out, the settings are found anew without that fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from refsynth.core.extras import require
+from refsynth.core.protocols import Learner, Predictor
+from refsynth.core.run import derive_seed, digest, read_json, write_json
+from refsynth.core.types import Example, IntArray
+from refsynth.data.split import fold_of
+from refsynth.data.text import near_groups
+from refsynth.kinds import ANY_LABELS, ONE_LABEL, Kind
+from refsynth.training.head import Link
+from refsynth.training.objective import LOSSES, targets_of
+
+FOLDS = 3
+"""Parts of the rows, each answered by a model of the others, in every trial."""
+
+LEAST_ROWS = 12
+"""Fewer cannot tell settings apart."""
+
+Settings = Mapping[str, float | int]
+
+
+class Range(NamedTuple):
+    """The values of a setting: from low to high, on a logarithmic scale or not; or one of a few."""
+
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    among: tuple[int, ...] = ()
+
+    def suggest(self, trial: Any, name: str) -> float | int:
+        """Return the value that a trial is to try."""
+        if self.among:
+            return int(trial.suggest_categorical(name, self.among))
+        return float(trial.suggest_float(name, self.low, self.high, log=self.log))
+
+
+class Found(NamedTuple):
+    """The settings with the least log loss on held-out rows, that loss and that of the usual ones, and how many were tried."""
+
+    learner: str
+    settings: dict[str, float | int]
+    usual: float
+    best: float
+    trials: int
+
+    def line(self) -> str:
+        """Return it as one line."""
+        values = ", ".join(f"{name} {value:.3g}" for name, value in self.settings.items())
+        return f"{self.learner}, {self.trials} trials: held-out loss {self.usual:.3f} -> {self.best:.3f} with {values}"
+
+
+class SearchedLearner:
+    """Finds settings on the real rows that it is given, then fits with them. Asked about the same rows again, it knows them.
+
+    `last` is what it found for its last fit; None if it did not search.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[Settings], Learner],
+        space: Mapping[str, Range],
+        usual: Settings,
+        *,
+        labels: tuple[str, ...],
+        minutes: float,
+        trials: int,
+        folder: Path,
+        link: Link = "softmax",
+    ) -> None:
+        """Take what is searched.
+
+        Args:
+            name: of the learner.
+            make: makes it with settings.
+            space: what may be tried of each setting.
+            usual: settings that are tried first.
+            labels: of the task.
+            minutes: in which no further trial of one search begins; those before a kill count.
+            trials: of one search, at most.
+            folder: of what was found, and of searches under way.
+            link: how logits become probabilities.
+        """
+        self._name, self._make, self._space, self._usual, self._labels = name, make, space, usual, labels
+        self._minutes, self._trials, self._folder, self._link = minutes, trials, folder, link
+        self.last: Found | None = None
+
+    def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> Predictor:
+        """Search, and fit to the examples with what was found; with the usual settings where rows are too few, or all alike."""
+        real = [row for row in train if row.provenance is None]
+        folds = self._folds(real, seed=seed)
+        self.last = self.found(real, dev, seed=seed) if len(real) >= LEAST_ROWS and len(np.unique(folds)) > 1 else None
+        settings = self._usual if self.last is None else self.last.settings
+        return self._make(settings).fit(train, dev, seed=seed)
+
+    def found(self, real: Sequence[Example], dev: Sequence[Example], *, seed: int) -> Found:
+        """Return the best settings for real rows; searched for once."""
+        rows = [[row.to_json() for row in part] for part in (real, dev)]
+        key = digest([self._name, rows, seed, self._space, dict(self._usual), self._labels, self._minutes, self._trials])[:16]
+        path = self._folder / f"{self._name}-{key}.json"
+        if not path.is_file():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            journal = path.with_suffix(".journal")
+            write_json(path, self._search(real, dev, journal, seed=seed)._asdict())
+            journal.unlink(missing_ok=True)
+        return Found(**read_json(path))
+
+    def _search(self, real: Sequence[Example], dev: Sequence[Example], journal: Path, *, seed: int) -> Found:
+        optuna = require("optuna", extra="search")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+        study = optuna.create_study(study_name=self._name, storage=storage, load_if_exists=True)
+        done = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+        # A search that goes on must not draw again what it has drawn.
+        study.sampler = optuna.samplers.TPESampler(seed=derive_seed(seed, "search", len(done)))
+        if not done:
+            study.enqueue_trial(dict(self._usual), skip_if_exists=True)
+        spent = sum(trial.duration.total_seconds() for trial in done)
+        left = max(0.0, 60 * self._minutes - spent)
+        if not done or (left and len(done) < self._trials):
+
+            def tried(trial: Any) -> float:
+                settings = {name: values.suggest(trial, name) for name, values in self._space.items()}
+                return self._loss(settings, real, dev, seed=seed)
+
+            study.optimize(tried, n_trials=self._trials - len(done), timeout=left)
+        complete = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+        return Found(self._name, dict(study.best_params), float(complete[0].value), float(study.best_value), len(complete))
+
+    def _loss(self, settings: Settings, real: Sequence[Example], dev: Sequence[Example], *, seed: int) -> float:
+        """Return the mean log loss of the rows, in nats, each answered by a model of the other parts."""
+        folds, losses = self._folds(real, seed=seed), []
+        for fold in np.unique(folds):
+            train, held = ([real[int(place)] for place in np.flatnonzero(which)] for which in (folds != fold, folds == fold))
+            logits = self._make(settings).fit(train, dev, seed=seed).logits([row.text for row in held])
+            targets = torch.from_numpy(targets_of(held, self._labels, link=self._link)).float()
+            losses += LOSSES[self._link](torch.from_numpy(np.asarray(logits, float)), targets).tolist()
+        return float(np.mean(losses))
+
+    def _folds(self, real: Sequence[Example], *, seed: int) -> IntArray:
+        """Return the part of each row [N]; near-duplicates share one, so that there may be fewer parts than asked for."""
+        kind: Kind = ANY_LABELS if self._link == "sigmoid" else ONE_LABEL
+        groups = near_groups([row.text for row in real])
+        return fold_of(real, folds=FOLDS, seed=derive_seed(seed, "search"), groups=groups, names=kind.names)
