@@ -85,17 +85,16 @@ def ask_next(
 
     Raises:
         DataError: the pool cannot be read, or has no text that is not labelled.
-        InputError: the run is not finished, or the file cannot be written.
+        InputError: the run is not finished, the file cannot be written, or it is words that have labels.
     """
     bundle, file = job.folder.path / "bundle", out or _new_file(job.folder.path / "label")
     if not bundle.is_dir():
         raise InputError(f"{job.folder.path}: the run is not finished", remedy="refsynth run TASK.yaml --out RUN")
     check_forms(file)
-    if (kind := job.task.config.task) in ("multilabel", "tokens"):
+    if job.rows.kind.spans:
         raise InputError(
-            f"task: {kind}: which texts to label next is known for one label a text only",
-            remedy="label texts of your choice, and add them: "
-            + ("refsynth label add" if kind == "multilabel" else f"in a JSONL file named as data.more, {MARKED_ROW}"),
+            "task: tokens: which texts to label next is known for labels of whole texts only",
+            remedy=f"label texts of your choice, and add them in a JSONL file named as data.more in task.yaml: {MARKED_ROW}",
         )
     model = load(bundle)
     read = list(iter_rows(pool, columns=columns or job.task.config.data.columns, delimiter=delimiter, encoding=encoding))
