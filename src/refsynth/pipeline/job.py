@@ -100,7 +100,7 @@ class Job:
         """The authors, and the curves of those that were reinforced; without reinforcement the reference as it comes."""
         config = self.task.config
         shown = shown_rows(self.rows.examples) if self.rows.kind.spans else self.rows.examples
-        plain = Author("", "", self.generator, config.synthesis, shown, self.rows.folds)
+        plain = Author("", self.source.hash, self.generator, config.synthesis, shown, self.rows.folds)
         if not (config.reinforce.turns and config.synthesis.drafts and can_write(self.task, self.rows.language)):
             return (plain,), ()
         parts = halves(self.rows)
