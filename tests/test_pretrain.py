@@ -270,13 +270,12 @@ def test_texts_of_the_pool_that_resemble_test_rows_are_not_learnt_from(tmp_path,
 def test_a_run_pretrains_the_reference_and_drafts_with_it(tmp_path, tiny_cache, tiny_causal, monkeypatch):
     monkeypatch.setattr(imitating, "EPOCHS", 1)
     monkeypatch.setattr(imitating, "TURN", 32)
-    task = pool_task(
-        tmp_path / "data",
-        reference={"folder": str(tiny_causal)},
-        pretrain={"reference": 1},
-        synthesis={"drafts": 8, "per_prompt": 4, "max_tokens": 8},
-        learners=["tfidf"],
-    )
+    usual = {
+        "reference": {"folder": str(tiny_causal)},
+        "synthesis": {"drafts": 8, "per_prompt": 4, "max_tokens": 8},
+        "learners": ["tfidf"],
+    }
+    task = pool_task(tmp_path / "data", pretrain={"reference": 1}, **usual)
     done = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
     (brought,) = done.finished.learned.pretrained
     assert brought.model == "reference" and brought.used and brought.after < brought.before
@@ -287,6 +286,9 @@ def test_a_run_pretrains_the_reference_and_drafts_with_it(tmp_path, tiny_cache, 
     assert facts["reference"] != "none"
     assert not any((tmp_path / "out" / "reinforce").glob("texts-*"))
     assert list(read_jsonl(tmp_path / "out" / "steps" / "pool" / "texts.jsonl"))
+    run(pool_task(tmp_path / "data", **usual), tmp_path / "out", store=ModelStore(tiny_cache))
+    again = read_json(RunFolder(tmp_path / "out").steps / "drafts" / "facts.json")
+    assert again["reference"] != facts["reference"]  # drafts of the one are not taken for those of the other
 
 
 def test_too_few_texts_leave_the_encoder_as_it_is(tmp_path, cache):
