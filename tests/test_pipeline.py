@@ -241,7 +241,7 @@ def test_drafts_can_be_taught_by_the_judge_and_the_reference(tmp_path, tiny_cach
             calls.append([prompt.shown for prompt in prompts])
             return super().score(prompts, texts)
 
-    monkeypatch.setattr(job, "make_generator", lambda config, store: Counted())
+    monkeypatch.setattr(build, "make_generator", lambda config, store: Counted())
     finished = run(make_task(tmp_path / "data", filter={"targets": "ensemble"}), tmp_path / "out", store=ModelStore(tiny_cache))
     learned = finished.finished.learned
     alive = [draft for draft in learned.screened if draft.dropped is None]
@@ -394,7 +394,7 @@ class Cheat(EchoGenerator):
 def test_planted_copies_of_test_rows_are_taken_out_and_the_run_made_again(tmp_path, tiny_cache, monkeypatch):
     task = make_task(tmp_path / "data")
     rows = list(read_jsonl(task.test))
-    monkeypatch.setattr(job, "make_generator", lambda config, store: Cheat(rows))
+    monkeypatch.setattr(build, "make_generator", lambda config, store: Cheat(rows))
     finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
     dropped = Counter(draft.dropped for draft in finished.learned.screened)
     assert dropped[LEAKED] > 0
