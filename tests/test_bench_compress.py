@@ -171,3 +171,37 @@ def test_an_environment_that_cannot_be_made_is_told(tmp_path: Path, monkeypatch:
     with pytest.raises(worker.PeerError, match="transformers<5"):
         worker.environment(tmp_path / "venv")
     assert not (tmp_path / "venv" / "ready").exists()
+
+
+@pytest.fixture
+def small_data(tmp_path: Path, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data set under the name of the benches' own, and the tiny encoder under the name of the real one."""
+    monkeypatch.setenv("REFSYNTH_CACHE", str(tiny_cache))
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data" / "snips"
+    folder.mkdir(parents=True)
+    names = ("late", "lost")
+    rows = [
+        {"text": f"{noun} {number} is {what}", "label": what}
+        for number in range(40)
+        for what, noun in zip(names, "ab", strict=True)
+    ]
+    for name, part in (("train", rows[:60]), ("test", rows[60:])):
+        (folder / f"{name}.jsonl").write_text("\n".join(json.dumps(row) for row in part), "utf-8")
+    (folder / "labels.json").write_text(json.dumps({"late": "it is late", "lost": "it is lost"}), "utf-8")
+    return tmp_path / "data"
+
+
+def test_every_form_is_measured(small_data: Path, tmp_path: Path) -> None:
+    cells = distill.measure(small_data, tmp_path / "results", version="1", quick=True, say=lambda line: None)
+    assert tuple(cell["system"] for cell in cells.rows) == distill.ORDER
+    assert all(0 <= cell["macro_f1"] <= 1 for cell in cells.rows)
+    assert cells.rows[0]["flips"] == 0
+    assert all(check["n"] == 1 for check in distill.outcome(cells)["checks"])
+
+
+def test_contracts_are_met_or_refused(small_data: Path, tmp_path: Path) -> None:
+    cells = contract.measure(small_data, tmp_path / "results", version="1", quick=True, say=lambda line: None)
+    verdicts = {cell["system"]: (cell["met"], cell["right"]) for cell in cells.rows}
+    assert verdicts["anything"] == (True, True)
+    assert verdicts["a thousandth of the size"] == (False, True)
