@@ -103,13 +103,13 @@ class Front:
             self._metrics.inflight.set(self.inflight)
             self._finish(scope, reply.request_id, reply.status, loop.time() - started)
 
-    def refuse_early(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> tuple[Head, bytes] | None:
+    def refuse_early(self, method: str, path: str, headers: Head) -> tuple[Head, bytes] | None:
         """Return the head and body of a 503, where there is no room for a request of which nothing but its head was read."""
         refusal = self._refusal(path, others=self.inflight) if path in ASKING else None
         if refusal is None:
             return None
         request_id = _request_id(headers)
-        self._finish({"path": path, "method": "POST", "headers": headers}, request_id, 503, 0.0)
+        self._finish({"path": path, "method": method, "headers": headers}, request_id, 503, 0.0)
         head, body = _error(refusal.code, refusal.message, request_id, self._counted(refusal))
         return [*head, *_common(request_id, self._health, head)], body
 

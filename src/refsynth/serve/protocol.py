@@ -66,7 +66,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop()
         # One that waits behind another of its connection is left to the application, which keeps their order.
         if isinstance(self.app, Front) and (self.cycle is None or self.cycle.response_complete):
-            refusal = self.app.refuse_early(self.url.partition(b"?")[0].decode("latin-1"), self.headers)
+            path, method = self.url.partition(b"?")[0].decode("latin-1"), self.parser.get_method().decode("ascii")
+            refusal = self.app.refuse_early(method, path, self.headers)
             if refusal is not None:
                 self._refuse(*refusal)
                 return
