@@ -153,16 +153,15 @@ def test_nasty_bodies_repeat_themselves():
 
 
 @pytest.mark.parametrize("part", [identity, overload, kills, soak, privacy], ids=lambda part: part.__name__.rpartition(".")[2])
-def test_a_part_measures_all_that_its_bounds_are_about(part, tmp_path):
+def test_a_part_measures_all_that_its_bounds_are_about(part, tmp_path, monkeypatch):
+    # A capacity that was measured for a blink is a guess: at a tenth of it a stall of the machine fills no queue.
+    monkeypatch.setattr(soak, "SHARE", 0.1)
     cells = []
     job = Job(exact_bundle(tmp_path / "bundle"), tmp_path / "work", TINY, cells.append, lambda line: None)
     part.measure(job)
     name = part.__name__.rpartition(".")[2]
     checks = [bound.check([{"part": name, **cell} for cell in cells]) for bound in part.BOUNDS]
     assert json.dumps(cells)
-    # Speeds and refusals depend on the machine; what has to be nought does not. A second's capacity,
-    # measured beside somebody else's work, may be more than the next second holds: then 503 and 504 are right.
-    soft = ["goodput", "p99", "memory", "until"]
-    if name == "soak" and cells[0]["5xx"] == cells[0]["refused or late"]:
-        soft.append("soak: 5xx")
+    # Speeds and refusals depend on the machine; what has to be nought does not.
+    soft = ("goodput", "p99", "memory", "until")
     assert [one for one in checks if not one["ok"] and not any(word in one["name"] for word in soft)] == []

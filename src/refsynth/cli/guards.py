@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, model_validator
 
-from refsynth.core.errors import AccessError, ConfigError
+from refsynth.core.errors import AccessError
 from refsynth.serve.auth import KeyChecker
 from refsynth.serve.limits import Limiter, Quota
 from refsynth.serve.names import NameFinder
 from refsynth.serve.seams import Caller, Given, Guards, NoRecord, OpenKeys, Outcome, Served
+from refsynth.serve.settings import refused_options
 from refsynth.serve.traces import Traces
 
 if TYPE_CHECKING:
@@ -179,8 +180,7 @@ def prepare(options: Mapping[str, Any]) -> None:
     try:
         chosen = Protection.model_validate(options)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, problem['loc'])) or 'options'}: {problem['msg']}" for problem in error.errors()]
-        raise ConfigError("\n  ".join(lines), remedy="refsynth serve --help explains each option") from error
+        raise refused_options(error) from error
     if chosen.record is not None:
         Record.open(chosen.record, tables="check" if "://" in chosen.record else "make").close()
     if chosen.names is not None:

@@ -57,7 +57,7 @@ def serve(
 
     Example: refsynth serve runs/tickets/bundle --workers 2
     """
-    check_installed("fastapi", "uvicorn", "httptools", "prometheus_client", extra="serve")
+    check_installed("fastapi", "uvicorn", "httptools", "prometheus_client", "pybreaker", extra="serve")
     from refsynth.cli.guards import prepare
     from refsynth.serve.logs import configure
     from refsynth.serve.settings import Settings, check_exposure

@@ -69,11 +69,10 @@ def _looked_up(graph: Any, node: Any, tensor: Any) -> list[Any]:
     if len(rows) < WORTH * len(table):
         _replace(tensor, rows)
         graph.initializer.append(numpy_helper.from_array(places.astype(np.int32), f"{name}_places"))
-        shared = [
+        return [
             helper.make_node("Gather", [f"{name}_places", ids], [f"{out}_place"], axis=0),
             helper.make_node("Gather", [name, f"{out}_place"], [out], axis=0),
         ]
-        return shared
     directions = _directions(table)
     rank, width = directions.shape
     if rank * (len(table) + width) < WORTH * table.size:

@@ -33,6 +33,7 @@ def topics_of(task: Task, pool: TextPool, language: str, shop: Workshop, folder:
     """Return the topics of each label that has some, found once a run."""
     texts = [row.text for row in pool.texts]
     key = {"texts": digest(texts), "meanings": dict(task.meanings), "encoder": shop.encoder_hash, "seed": task.config.seed}
+    key |= {"language": language}
 
     def make(out: Path) -> None:
         write_json(out / "topics.json", find_topics(texts, task.meanings, shop.encoder, language=language, seed=task.config.seed))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -169,7 +170,7 @@ class Batcher(Generic[Item, Answer]):
         if not urgent and (self.full or len(self._waiting) + len(items) > self._queue_rows):
             raise QueueFullError(max(self.wait, 1.0))
         call: _Call[Item, Answer] = _Call(loop.create_future(), deadline, [None] * len(items), len(items))
-        now, queue_ = loop.time(), self._urgent if urgent else self._waiting
+        now, queue_ = time.monotonic(), self._urgent if urgent else self._waiting
         for index, (item, cost) in enumerate(zip(items, costs, strict=True)):
             row = _Row(call, index, item, cost, now)
             call.rows.append(row)
@@ -227,10 +228,9 @@ class Batcher(Generic[Item, Answer]):
         return batch
 
     async def _answer(self, batch: list[_Row[Item, Answer]]) -> None:
-        loop = asyncio.get_running_loop()
-        started, full = loop.time(), bool(self._waiting)
+        started, full = time.monotonic(), bool(self._waiting)
         answers = await self._outcome([row.item for row in batch])
-        took = loop.time() - started
+        took = time.monotonic() - started
         self.finished += 1
         if full and not isinstance(answers, RowError):
             self._speed_cost = MEMORY * self._speed_cost + sum(row.cost for row in batch)

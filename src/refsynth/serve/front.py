@@ -6,13 +6,12 @@ Plain ASGI, so that nothing stands between a handler and its client's hang-up. W
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
 from refsynth.serve.errors import body_of
@@ -29,6 +28,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _REQUEST_ID = re.compile(REQUEST_ID)
+_ID_DIGITS, _DRAWN = 16, 256
 UNFORESEEN = "the server failed on this request; its log has the place"
 ALWAYS = ("/health/live", "/health/ready", "/metrics")
 """Answered however many requests are under way."""
@@ -84,8 +84,7 @@ class Front:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = time.monotonic()  # the loop's clock, but not rounded to its turns
         reply = _Reply(send, _request_id(scope["headers"]), self._health)
         scope["request_id"], scope["deadline"] = reply.request_id, started + self._deadline
         self.inflight += 1
@@ -101,15 +100,15 @@ class Front:
         finally:
             self.inflight -= 1
             self._metrics.inflight.set(self.inflight)
-            self._finish(scope, reply.request_id, reply.status, loop.time() - started)
+            self._finish(scope, reply.request_id, reply.status, time.monotonic() - started)
 
-    def refuse_early(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> tuple[Head, bytes] | None:
+    def refuse_early(self, method: str, path: str, headers: Head) -> tuple[Head, bytes] | None:
         """Return the head and body of a 503, where there is no room for a request of which nothing but its head was read."""
         refusal = self._refusal(path, others=self.inflight) if path in ASKING else None
         if refusal is None:
             return None
         request_id = _request_id(headers)
-        self._finish({"path": path, "method": "POST", "headers": headers}, request_id, 503, 0.0)
+        self._finish({"path": path, "method": method, "headers": headers}, request_id, 503, None)
         head, body = _error(refusal.code, refusal.message, request_id, self._counted(refusal))
         return [*head, *_common(request_id, self._health, head)], body
 
@@ -122,10 +121,10 @@ class Front:
 
     def _counted(self, refusal: Refusal) -> dict[str, str]:
         """Count a refusal and return its headers."""
-        self._metrics.rejected.labels(refusal.reason).inc()
+        self._metrics.refused(refusal.reason)
         return {"Retry-After": str(math.ceil(refusal.retry_after))}
 
-    def _finish(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+    def _finish(self, scope: Scope, request_id: str, status: int, seconds: float | None) -> None:
         route = scope["path"] if scope["path"] in self._routes else "other"
         self._metrics.request(route, status, seconds)
         if self._log and route not in ALWAYS:
@@ -134,7 +133,7 @@ class Front:
                 request_id=request_id,
                 route=route,
                 code=status,
-                seconds=round(seconds, 5),
+                seconds=round(seconds or 0, 5),
                 texts=scope.get("texts", 0),
                 key=scope.get("key"),
             )
@@ -149,7 +148,7 @@ class Front:
             }
             parent = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), "")
             name = f"{scope['method']} {route}"
-            self._tracer.request(name, attributes, parent=parent, start=end - int(seconds * 1e9), end=end)
+            self._tracer.request(name, attributes, parent=parent, start=end - int((seconds or 0) * 1e9), end=end)
 
 
 class _Reply:
@@ -196,4 +195,14 @@ def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
             given = value.decode("latin-1")
             if _REQUEST_ID.fullmatch(given):
                 return str(given)
-    return secrets.token_hex(8)
+    return next(_new_ids)
+
+
+def _unguessable() -> Iterator[str]:
+    """Yield new ids; many are drawn at once, since each draw is a call of the kernel."""
+    while True:
+        digits = secrets.token_hex(_DRAWN * _ID_DIGITS // 2)
+        yield from (digits[start : start + _ID_DIGITS] for start in range(0, len(digits), _ID_DIGITS))
+
+
+_new_ids = _unguessable()

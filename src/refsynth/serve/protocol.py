@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from refsynth.serve.front import Front, Head
@@ -34,8 +35,13 @@ class BoundedProtocol(HttpToolsProtocol):
     _in_head = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock."""
-        super().connection_made(transport)
+        """Start the clock.
+
+        In place of uvicorn's own, which asks the kernel for both addresses: nothing here wants them, and they were a fifth of
+        what a new connection cost.
+        """
+        self.connections.add(self)
+        self.transport, self.flow, self.scheme = transport, FlowControl(transport), "http"
         self._start()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -66,7 +72,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop()
         # One that waits behind another of its connection is left to the application, which keeps their order.
         if isinstance(self.app, Front) and (self.cycle is None or self.cycle.response_complete):
-            refusal = self.app.refuse_early(self.url.partition(b"?")[0].decode("latin-1"), self.headers)
+            path, method = self.url.partition(b"?")[0].decode("latin-1"), self.parser.get_method().decode("ascii")
+            refusal = self.app.refuse_early(method, path, self.headers)
             if refusal is not None:
                 self._refuse(*refusal)
                 return

@@ -181,7 +181,7 @@ class Service:
                 raise TooLarge(f"text {row} has {len(text):,} characters; the limit is {self.settings.characters:,}")
         wait = self.guards.limiter.take(key.id, len(texts))
         if wait > 0:
-            self.metrics.rejected.labels("quota").inc()
+            self.metrics.refused("quota")
             raise OverQuota("this key is over its quota", retry_after=wait)
 
     async def ask(self, request: Request, questions: Sequence[Question]) -> list[Answer | RowError]:
@@ -197,10 +197,10 @@ class Service:
         except AbandonedError as error:
             raise Gone("the client hung up") from error
         except QueueFullError as error:
-            self.metrics.rejected.labels("queue").inc()
+            self.metrics.refused("queue")
             raise Unavailable("the queue is full", retry_after=error.wait) from error
         except TimeoutError as error:
-            self.metrics.rejected.labels("deadline").inc()
+            self.metrics.refused("deadline")
             raise Late(f"no answer within {self.settings.deadline:g} s") from error
         finally:
             gone.cancel()

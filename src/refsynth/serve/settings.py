@@ -71,13 +71,18 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(options)
         except ValidationError as error:
-            lines = [f"{'.'.join(map(str, problem['loc'])) or 'options'}: {problem['msg']}" for problem in error.errors()]
-            raise ConfigError("\n  ".join(lines), remedy="refsynth serve --help explains each option") from error
+            raise refused_options(error) from error
 
     @property
     def threads_each(self) -> int:
         """The threads of one worker."""
         return self.threads or max(1, len(os.sched_getaffinity(0)) // self.workers)
+
+
+def refused_options(error: ValidationError) -> ConfigError:
+    """Return what is wrong with options, a line each."""
+    lines = [f"{'.'.join(map(str, problem['loc'])) or 'options'}: {problem['msg']}" for problem in error.errors()]
+    return ConfigError("\n  ".join(lines), remedy="refsynth serve --help explains each option")
 
 
 def check_exposure(host: str, *, keyed: bool) -> None:

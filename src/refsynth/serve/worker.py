@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 
 from refsynth.core.errors import RefsynthError
 from refsynth.serve.app import build_app
@@ -33,9 +34,6 @@ from refsynth.serve.seams import Guards
 from refsynth.serve.service import Service
 from refsynth.serve.settings import Settings
 
-ACCEPTED = 8
-"""Connections taken in a turn of the loop. A worker that took all that wait would leave none to the others, and in a flood of new
-connections its requests, its queue and its heartbeat would wait for seconds."""
 THRESHOLDS = (20_000, 20, 100)
 """Of the garbage collector's generations: new objects until it looks at the youngest, and looks at each until the next is due."""
 LINGER = 1.0
@@ -99,13 +97,13 @@ class Worker:
                 self._front,
                 http=BoundedProtocol,
                 ws="none",
-                loop="asyncio",
+                loop="none",  # it runs in ours
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 proxy_headers=False,  # nothing here asks for a client's address
                 server_header=False,
-                backlog=ACCEPTED,
+                backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=1,
             )
@@ -119,7 +117,6 @@ class Worker:
         serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
         while not self._server.started:
             await asyncio.sleep(0.01)
-        self._listener.listen(BACKLOG)  # the server has set it to ACCEPTED
         event("worker ready", version=self._service.engine.current.version)
         self._link.send(event="ready", version=self._service.engine.current.version)
         while (order := await self._link.receive()) is not None and order["do"] != "drain":
@@ -176,7 +173,21 @@ class Worker:
         await asyncio.sleep(SETTLE)
 
 
+def _be_patient() -> None:
+    """Let this thread, the event loop's, wait for the end of a time slice where it shares a core with the model's.
+
+    Otherwise each request that arrives takes the core from the middle of a matrix product and leaves it with cold caches, in a
+    flood a thousand times a second (sched(7): a thread under SCHED_BATCH does not preempt when it wakes). Threads it starts are
+    as usual.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):  # a sandbox may forbid it, and nothing depends on it
+            os.sched_setscheduler(0, os.SCHED_BATCH | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+
+
 def main(listener: int, channel: int, compose: Compose) -> None:
     """Run a worker on two inherited descriptors: the listening socket and the line to the supervisor."""
-    asyncio.run(run_worker(socket.socket(fileno=listener), socket.socket(fileno=channel), compose))
+    _be_patient()
+    # Not asyncio's own loop: it takes many connections in a turn, or leaves them to the kernel, and each costs more.
+    uvloop.run(run_worker(socket.socket(fileno=listener), socket.socket(fileno=channel), compose))
     os._exit(0)  # a model that never returns must not keep the process

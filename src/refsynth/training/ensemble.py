@@ -20,9 +20,6 @@ from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Example, FloatArray
-from refsynth.data.split import fold_of
-from refsynth.data.text import near_groups
-from refsynth.kinds import ANY_LABELS, ONE_LABEL, Kind
 from refsynth.models.adapted import has_parts
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.pooling import is_causal
@@ -31,6 +28,7 @@ from refsynth.training.distill import Transfer, distill
 from refsynth.training.head import Link
 from refsynth.training.methods import METHODS
 from refsynth.training.objective import targets_of
+from refsynth.training.parts import parts_of
 
 Rule = Literal["average", "stacking"]
 """How the members' answers become one: the mean of their probabilities, or a product of them with learnt exponents."""
@@ -174,9 +172,7 @@ class EnsembleLearner:
     def _stack(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> FloatArray:
         """Return the weights that suit what members say of real rows when these, and drafts that saw them, are held out."""
         real = [row for row in train if row.provenance is None]
-        kind: Kind = ANY_LABELS if self._link == "sigmoid" else ONE_LABEL
-        groups = near_groups([row.text for row in real])
-        folds = fold_of(real, folds=self._folds, seed=derive_seed(seed, "stack"), groups=groups, names=kind.names)
+        folds = parts_of(real, self._folds, seed=derive_seed(seed, "stack"), link=self._link)
         members = {name: member.learner for name, member in self._members.items()}
         said: FloatArray = np.zeros((len(self._members), len(real), len(self._labels)))
         for fold in np.unique(folds):

@@ -16,11 +16,9 @@ from refsynth.core.extras import require
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed, digest, read_json, write_json
 from refsynth.core.types import Example, IntArray
-from refsynth.data.split import fold_of
-from refsynth.data.text import near_groups
-from refsynth.kinds import ANY_LABELS, ONE_LABEL, Kind
 from refsynth.training.head import Link
 from refsynth.training.objective import LOSSES, targets_of
+from refsynth.training.parts import parts_of
 
 FOLDS = 3
 """Parts of the rows, each answered by a model of the others, in every trial."""
@@ -153,7 +151,4 @@ class SearchedLearner:
         return float(np.mean(losses))
 
     def _folds(self, real: Sequence[Example], *, seed: int) -> IntArray:
-        """Return the part of each row [N]; near-duplicates share one, so that there may be fewer parts than asked for."""
-        kind: Kind = ANY_LABELS if self._link == "sigmoid" else ONE_LABEL
-        groups = near_groups([row.text for row in real])
-        return fold_of(real, folds=FOLDS, seed=derive_seed(seed, "search"), groups=groups, names=kind.names)
+        return parts_of(real, FOLDS, seed=derive_seed(seed, "search"), link=self._link)

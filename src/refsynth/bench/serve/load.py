@@ -7,8 +7,8 @@ import itertools
 import json
 from array import array
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 NO_REPLY, REFUSED, BROKEN = "no reply", "refused", "broken"
 """What can come instead of a status: nothing in time; no connection; a connection that ended before the reply."""
+
+FRESH_FROM = tuple((f"127.0.0.{number}", 0) for number in range(2, 18))
+"""Where connections for a single request come from, in turn. A closed one keeps its port for a minute: from one address some
+hundred new ones a second soon use up all 28,000, and each then costs the kernel a long search for a free one."""
 
 
 class Reply(NamedTuple):
@@ -75,8 +79,8 @@ class Tally:
 class Connected:
     """Connections to one server."""
 
-    def __init__(self, session: aiohttp.ClientSession, package: Any) -> None:
-        self._session, self._package = session, package
+    def __init__(self, sessions: Sequence[aiohttp.ClientSession], package: Any) -> None:
+        self._sessions, self._package = itertools.cycle(sessions), package
 
     async def post(self, path: str, body: Any, *, seconds: float = 30.0, headers: Mapping[str, str] | None = None) -> Reply:
         """Post JSON, or bytes as they are, and return what came back within `seconds`."""
@@ -85,7 +89,7 @@ class Connected:
         begun = loop.time()
         head = {"Content-Type": "application/json", **(headers or {})}
         try:
-            async with asyncio.timeout(seconds), self._session.post(path, data=data, headers=head) as answer:
+            async with asyncio.timeout(seconds), next(self._sessions).post(path, data=data, headers=head) as answer:
                 content = await answer.read()
                 return Reply(answer.status, loop.time() - begun, content, answer.headers.get("Retry-After", ""))
         except TimeoutError:
@@ -106,10 +110,14 @@ async def connected(url: str, *, key: str | None = None, fresh: bool = False) ->
     """
     package = require("aiohttp", extra="dev")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    connector = package.TCPConnector(limit=0, force_close=fresh)
-    # The limits of time are those of `post`.
-    async with package.ClientSession(url, connector=connector, headers=headers, timeout=package.ClientTimeout()) as session:
-        yield Connected(session, package)
+    async with AsyncExitStack() as stack:
+        sessions = []
+        for place in FRESH_FROM if fresh else [None]:
+            connector = package.TCPConnector(limit=0, force_close=fresh, local_addr=place)
+            # The limits of time are those of `post`.
+            session = package.ClientSession(url, connector=connector, headers=headers, timeout=package.ClientTimeout())
+            sessions.append(await stack.enter_async_context(session))
+        yield Connected(sessions, package)
 
 
 async def closed(ask: Ask, take: Take, *, clients: int, seconds: float = 0.0, requests: int = 0, first: int = 0) -> float:

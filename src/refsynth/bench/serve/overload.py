@@ -28,8 +28,6 @@ REST = 20.0
 BOUNDS = (
     Bound("overload", "without a reply", limit=0),
     Bound("overload", "goodput / peak", floor=0.9),
-    # To take a connection and to close it costs the server a third of a millisecond, refused or not.
-    Bound("overload", "goodput / peak, new connections", floor=0.8, aim=0.9),
     Bound("overload", "refusals without Retry-After", limit=0),
     Bound("overload", "p99 of refusals (ms)", limit=50),
     Bound("overload", "false restarts", limit=0),
@@ -46,8 +44,7 @@ def measure(job: Job) -> None:
             eventually(lambda: _ready(target), REST, pause=0.2)
             # Before and after: what else the machine does changes what it could have answered.
             between = (peak + asyncio.run(capacity(target, job.size.seconds, fresh=fresh))) / 2
-            goodput = "goodput / peak, new connections" if fresh else "goodput / peak"
-            figures = {"peak/s": round(between, 1), **figures, goodput: round(figures["answered/s"] / between, 3)}
+            figures = {"peak/s": round(between, 1), **figures, "goodput / peak": round(figures["answered/s"] / between, 3)}
             job.add({"name": "new connections" if fresh else "kept connections", **figures})
         before = len(target.events("worker lost"))
         tally = Tally()

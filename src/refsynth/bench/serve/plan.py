@@ -46,8 +46,8 @@ class Size:
 SHORT = Size("short")
 LONG = Size(
     "long",
-    repeats=7,
-    seconds=5.0,
+    repeats=9,
+    seconds=8.0,
     requests=200_000,
     poisoned=1_000,
     cancelled=1_000,

@@ -65,7 +65,6 @@ async def _soak(target: Target, seconds: float, short: float) -> dict[str, Any]:
         "requests": tally.total,
         "rate/s": round(rate, 1),
         "5xx": tally.of_class("5"),
-        "refused or late": tally.seen["503"] + tally.seen["504"],
         "without a reply": sum(n for kind, n in tally.seen.items() if not kind.isdecimal()),
         "p99 (ms)": round(tally.milliseconds("200", 0.99), 1),
         "megabytes": round(float(last[0]), 1),
