@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +22,7 @@ from postgres import account, programs, running
 from refsynth.core.errors import InputError, RecordError
 from refsynth.core.sections import Columns
 from refsynth.data.io import read_examples
+from refsynth.monitor import migrate
 from refsynth.monitor.export import export
 from refsynth.monitor.record import Feedback, Outcome, Predicted, Record
 from refsynth.monitor.schema import metadata
@@ -220,6 +223,32 @@ def test_the_export_can_be_trained_on(record, tmp_path, clock):
 def test_the_revisions_make_the_tables_of_the_code(record):
     with record._engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
+
+
+def test_an_older_record_is_brought_up_to_date_with_its_rows(where):
+    opened = Record.open(where)
+    opened.add_feedback([Feedback("q", 0, "a")])
+    config = migrate._config()
+    with opened._engine.begin() as connection:  # back to the first revision: none goes down by itself
+        connection.execute(sa.text("DROP TABLE predictions"))
+        connection.execute(sa.text("ALTER TABLE feedback RENAME TO later"))
+        connection.execute(sa.text("DROP INDEX ix_feedback_updated"))
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.text("ALTER TABLE later DROP CONSTRAINT pk_feedback"))
+        connection.execute(sa.text("DELETE FROM alembic_version"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(sa.text("INSERT INTO feedback SELECT * FROM later"))
+        connection.execute(sa.text("DROP TABLE later"))
+    opened.close()
+    with pytest.raises(RecordError, match="revision 0001"):
+        Record.open(where, tables="check")
+    with closing(Record.open(where)) as record:
+        long = " + ".join(f"label number {n}" for n in range(100))
+        record.add_feedback([Feedback("q", 1, long)])
+        assert sorted(row.label for row in record.recent_feedback(9)) == ["a", long]
+        with record._engine.connect() as connection:
+            assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
 
 
 def test_tables_of_another_version_are_not_touched(where):

@@ -4,6 +4,7 @@ import itertools
 import json
 import random
 import unicodedata
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -17,11 +18,12 @@ from typer.testing import CliRunner
 import refsynth
 from refsynth.bundle.manifest import Manifest
 from refsynth.cli.app import app
-from refsynth.core.chain import Chain, best_path
+from refsynth.core.chain import Chain, best_path, occurrences
 from refsynth.core.config import LEARNERS, RunConfig
 from refsynth.core.errors import BundleError, ConfigError, DataError, InputError
 from refsynth.core.marks import MarkError, Place, places_in, read_marks, spans_in, write_marks
-from refsynth.core.spans import Span, join_spans, spans_of, split_spans, tag_names, tags_of, unfit_name
+from refsynth.core.sections import Columns
+from refsynth.core.spans import Span, join_spans, names_in, spans_of, split_spans, tag_names, tags_of, unfit_name
 from refsynth.core.types import Example
 from refsynth.core.words import words_of
 from refsynth.data.io import BadRow, iter_rows, read_examples
@@ -33,6 +35,8 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
 from refsynth.models.store import ModelStore
 from refsynth.models.tokenise import TextTokenizer, split_words
+from refsynth.monitor.export import export
+from refsynth.monitor.record import Feedback, Predicted, Record
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.gate import _Part, _whole
 from refsynth.pipeline.marked import BROKEN, UNKNOWN, UNMARKED, shown_rows, with_marks, without_marks
@@ -197,11 +201,21 @@ def test_chains_are_sums_over_all_allowed_paths(t, seed):
     assert chain.total == pytest.approx(np.log(total))
     assert tuple(best) == max(weights, key=weights.get)
     assert chain.path(best) == pytest.approx(max(weights.values()) / total)
+    anywhere = [
+        sum(weight for path, weight in weights.items() if {1 + label, 3 + label} & set(path)) / total for label in range(2)
+    ]
+    np.testing.assert_allclose(occurrences(scores), anywhere)
     for start, end in itertools.combinations(range(t + 1), 2):
         for label in range(2):
             span = Span(start, end, LABELS[label])
             share = sum(weight for path, weight in weights.items() if span in spans_of([TAGS[tag] for tag in path])) / total
             assert chain.span(start, end, label) == pytest.approx(share)
+
+
+def test_names_are_read_out_of_spans_only():
+    assert names_in("0-2:person 5-6:place 7-8:person") == ("person", "place")
+    for label in ("(none)", "person", "a + b", "0-2:", "7-8: x", "1-2", "24-7:help yes"):
+        assert names_in(label) == (label,)
 
 
 def test_answers_survive_json():
@@ -261,7 +275,6 @@ FORMS = {
 
 @pytest.mark.parametrize("name", FORMS)
 def test_all_forms_say_the_same(tmp_path, name):
-    from refsynth.core.sections import Columns
 
     columns = Columns(text="words", label="bio") if name == "named.jsonl" else Columns()
     loaded = read_examples(write(tmp_path / name, FORMS[name]), labels=LABELS, columns=columns, spans="marked", least_labels=1)
@@ -705,26 +718,64 @@ def test_the_server_replies_with_entities(server):
             part[:3] for part in expected.entities
         ]
         assert one["probability"] == pytest.approx(expected.probability, abs=1e-6)
-        assert one["probabilities"] is None
+        assert one["probabilities"] == pytest.approx(dict(expected.probabilities), abs=1e-6)
     with refsynth.Client(server.url) as client:
         assert [[part[:3] for part in one.entities] for one in client.predict(texts_).predictions] == [
             [part[:3] for part in one.entities] for one in said
         ]
-    assert {row.label for row in server.service.guards.recorder.served} <= {"(none)", "person", "place", "person + place"}
+    for row, expected in zip(server.service.guards.recorder.served[-3:], said, strict=True):
+        assert row.label == expected.label
+
+
+def test_the_server_says_why_a_label_is_in_a_text(server):
+    said = post(server, "/v1/explain", {"text": "bo sat in rome 5", "label": "place"}).json()
+    assert (said["label"], said["method"]) == ("place", "occlusion")
+    assert max(said["parts"], key=lambda part: part["value"])["text"] == "rome"
+    shown = post(server, "/v1/predict", {"texts": "bo sat in rome 5"}).json()["predictions"][0]
+    assert said["probability"] == shown["probabilities"]["place"] > 0.5
+    scores = post(server, "/predict", {"inputs": "bo sat in rome 5"}).json()
+    assert {one["label"]: one["score"] for one in scores} == shown["probabilities"]
+    assert post(server, "/v1/explain", {"text": "bo sat in rome 5"}).json()["label"] == scores[0]["label"]
 
 
 @pytest.mark.parametrize(
-    ("path", "body"),
+    ("given", "message"),
     [
-        ("/predict", {"inputs": "bo"}),
-        ("/v1/explain", {"text": "bo"}),
-        ("/v1/feedback", {"request_id": "r", "label": "person"}),
+        ({"label": "person"}, "marked: expected the text"),
+        ({"marked": "bo", "labels": []}, "neither of the other two"),
+        ({"marked": "[bo](beast)"}, "no such label"),
+        ({"marked": "[bo](person"}, "no closed label"),
     ],
 )
-def test_the_server_refuses_what_needs_labels_of_whole_texts(server, path, body):
-    answer = post(server, path, body)
+def test_wrong_feedback_is_refused(server, given, message):
+    answer = post(server, "/v1/feedback", {"request_id": "r", **given})
     assert problem(answer) == (422, "invalid")
-    assert "labels words in texts" in answer.text
+    assert message in answer.text
+
+
+def test_feedback_becomes_rows_to_train_on(server, tmp_path):
+    texts_ = ["bo sat in rome 5", "no one [5]", "ann@example.org met bo"]
+    kept = server.service.guards.recorder
+    with refsynth.Client(server.url) as client:
+        name = client.predict(texts_).request_id
+        for row, marked in enumerate(("[bo](person) sat in [rome](place) 5", "no one [5]", "ann@example.org met [bo](person)")):
+            client.feedback(name, row=row, marked=marked)
+    with closing(
+        Record.open(str(tmp_path / "r.sqlite"), redact=lambda text: text.replace("ann@example.org", "[EMAIL]"))
+    ) as record:
+        record.add_predictions(
+            Predicted(name, one.row, one.label, one.probability, one.abstain, one.version, one.tier, text=texts_[one.row])
+            for one in kept.served
+            if one.request_id == name
+        )
+        record.add_feedback([Feedback(*place, label) for place, label in kept.said.items() if place[0] == name])
+        path = tmp_path / "feedback.parquet"
+        assert export(record, path) == (2, 1)
+    loaded = read_examples(path, labels=LABELS, columns=Columns(), spans="marked", least_labels=1)
+    assert [(row.text, row.label) for row in loaded.examples] == [
+        ("bo sat in rome 5", "0-1:person 3-4:place"),
+        ("no one [5]", "(none)"),
+    ]
 
 
 def test_the_parts_that_are_refused_say_what_to_do(finished_crf, tmp_path, tiny_cache, monkeypatch):

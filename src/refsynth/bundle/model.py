@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from refsynth.bundle.golden import Golden
 from refsynth.bundle.manifest import Manifest, verify
 from refsynth.bundle.tiers import Tier, open_first, open_main
-from refsynth.core.chain import Chain
+from refsynth.core.chain import Chain, occurrences
 from refsynth.core.errors import BundleError
 from refsynth.core.marks import places_in
 from refsynth.core.spans import split_spans
@@ -124,13 +124,15 @@ class Model:
     def _found(self, text: str, label: str, probabilities: FloatArray, certainty: float) -> Prediction:
         """Return what was found in a text as it was given, by the spans of its words, whose probabilities are [T, C]."""
         spans, tier = split_spans(label), self._first
-        chain = Chain.of(np.log(np.maximum(probabilities, LEAST_PROBABILITY))) if spans else None
+        scores = np.log(np.maximum(probabilities, LEAST_PROBABILITY)).reshape(-1, self.manifest.width)
+        chain = Chain.of(scores) if spans else None
+        anywhere = dict(zip(self.labels, occurrences(scores).tolist(), strict=True))
         entities = tuple(
             Entity(*place, chain.span(span.start, span.end, self.labels.index(span.label)) if chain else 0.0)
             for place, span in zip(places_in(text, spans), spans, strict=True)
         )
         unsure = bool(certainty < tier.calibration.threshold)
-        return Prediction(label, {}, unsure, tier.variant, entities=entities, certainty=float(certainty))
+        return Prediction(label, anywhere, unsure, tier.variant, entities=entities, certainty=float(certainty))
 
     def decide(self, probabilities: Array) -> Array:
         """Return the answers for calibrated probabilities, as the task's `Kind` has them."""

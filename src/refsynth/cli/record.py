@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Annotated
 import typer
 
 from refsynth.cli.screen import err, out, print_json
+from refsynth.core.labelset import JOINER, NONE
+from refsynth.core.spans import names_in
 
 record = typer.Typer(help="The record of predictions and feedback: upgrade, show, export, purge.", no_args_is_help=True)
 
@@ -53,7 +56,10 @@ def show(
         return
     total = sum(found.predictions.values())
     out.print(f"last {days:g} days: {total:,} predictions, {found.abstained:,} unsure", markup=False)
-    for label, n in sorted(found.predictions.items(), key=lambda item: -item[1]):
+    together: Counter[str] = Counter()
+    for label, n in found.predictions.items():
+        together[JOINER.join(names_in(label)) or NONE] += n
+    for label, n in together.most_common():
         out.print(f"  {label}: {n:,} ({n / total:.0%})", markup=False)
     out.print(f"{found.feedback:,} feedback, {found.agreed:,} of {found.compared:,} agree with the prediction", markup=False)
 

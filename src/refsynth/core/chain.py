@@ -33,6 +33,20 @@ def best_path(scores: FloatArray) -> IntArray:
     return path
 
 
+def occurrences(scores: FloatArray) -> FloatArray:
+    """Return the probability that a span of each label is anywhere [K]: 1 less that of all paths that avoid its first words."""
+    t, c = scores.shape
+    k = (c - 1) // 2
+    avoided = np.repeat(np.asarray(scores, float)[None], k + 1, axis=0)  # the last avoids nothing
+    avoided[np.arange(k), :, 1 + np.arange(k)] = -np.inf
+    to, ahead = np.zeros(k + 1), np.full((k + 1, 2 * k), -np.inf)
+    for place in range(t):
+        further = avoided[:, place, 1 + k :] + np.logaddexp(ahead[:, :k], ahead[:, k:])
+        ahead = np.concatenate([avoided[:, place, 1 : 1 + k] + to[:, None], further], axis=1)
+        to = np.logaddexp(avoided[:, place, 0] + to, np.logaddexp.reduce(ahead, axis=1))
+    return np.asarray(-np.expm1(np.minimum(to[:k] - to[k], 0)))
+
+
 class Chain(NamedTuple):
     """The recursions over scores [T, C]: log-sums over the ways to and from each place.
 

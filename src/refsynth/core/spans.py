@@ -5,12 +5,14 @@ Every stage passes the label on like any other; only who fits, decides or counts
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from refsynth.core.labelset import NONE
 
 OUTSIDE = "O"
+_SPANS = re.compile(r"\d+-\d+:\S+(?: \d+-\d+:\S+)*")
 _MARKS = "[]()\\:"
 
 
@@ -36,6 +38,11 @@ def _span(part: str) -> Span:
     place, _, label = part.partition(":")
     start, _, end = place.partition("-")
     return Span(int(start), int(end), label)
+
+
+def names_in(label: str) -> tuple[str, ...]:
+    """Return the labels of the spans of what may be such a label, each once and sorted; the label itself where it is another."""
+    return tuple(sorted({span.label for span in split_spans(label)})) if _SPANS.fullmatch(label) else (label,)
 
 
 def unfit_name(name: str) -> bool:

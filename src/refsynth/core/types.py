@@ -141,8 +141,8 @@ class Prediction:
 
     `tier` is what answered: `int8` or its slower `safe` form, `static`, or `exact` (TF-IDF). `labels` are all labels that the
     text has, where it may have any number, and `label` is then the set of them as `core.labelset` writes it; elsewhere None.
-    `entities` are what was found where words are labelled, `label` is then their spans as `core.spans` writes them, there are no
-    probabilities by label, and `certainty` is the probability that just these are there; elsewhere None.
+    `entities` are what was found where words are labelled, `label` is then their spans as `core.spans` writes them, a label's
+    probability is that it is anywhere in the text, and `certainty` is the probability that just these are there; elsewhere None.
     `degraded` says that a first tier answered what it would pass on, since the next one was not asked.
     """
 
@@ -158,7 +158,9 @@ class Prediction:
     @property
     def likeliest(self) -> str:
         """The label with the highest probability, said or not."""
-        return max(self.probabilities, key=lambda label: self.probabilities[label]) if self.labels is not None else self.label
+        if self.labels is None and self.entities is None:
+            return self.label
+        return max(self.probabilities, key=lambda label: self.probabilities[label])
 
     @property
     def probability(self) -> float:

@@ -1,4 +1,4 @@
-"""A row of a task of spans as its text and the spans' label: marks in the text, tokens with tags, or a list of places.
+"""A row of a task of spans as its text and the label of its spans: marks in the text, tokens with tags, places, or that label.
 
 Knows nothing of the task's labels.
 """
@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from refsynth.core.labelset import NONE
 from refsynth.core.marks import MarkError, Place, read_marks, spans_in, write_marks
 from refsynth.core.sections import Columns
-from refsynth.core.spans import OUTSIDE, join_spans, spans_of
-from refsynth.core.words import unspaced
+from refsynth.core.spans import OUTSIDE, join_spans, names_in, spans_of, split_spans
+from refsynth.core.words import unspaced, words_of
 from refsynth.data.text import clean
 
 TOKENS, TAGS = "tokens", "tags"
@@ -38,11 +39,22 @@ def read_tagged(values: Mapping[str, Any], columns: Columns) -> TaggedRow:
         return _of_tokens(tokens, tags)
     if isinstance(tags, list):
         return _of_places(str(tokens), tags)
+    if isinstance(tags, str) and (tags == NONE or names_in(tags) != (tags,)):
+        return _of_words(clean(str(tokens)), tags)
     if tags not in (None, ""):
         raise MarkError(f"'{columns.label}' is neither a list of tags nor of spans; marks stand in the text: [words](label)")
     marked = read_marks(clean(str(tokens)))
     spans, widened = spans_in(marked.text, marked.places)
     return TaggedRow(clean(marked.text), join_spans(spans), widened)
+
+
+def _of_words(text: str, label: str) -> TaggedRow:
+    """Read spans in words, as records of a server have them."""
+    spans = split_spans(label)
+    words = len(words_of(text))
+    if any(one.start >= one.end or one.end > words for one in spans) or any(one.end > two.start for one, two in pairwise(spans)):
+        raise MarkError(f"the spans {label[:40]!r} do not fit a text of {words} words")
+    return TaggedRow(text, label)
 
 
 def read_plain(values: Mapping[str, Any], columns: Columns) -> str:

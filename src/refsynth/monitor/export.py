@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from refsynth.core.errors import InputError
 from refsynth.core.extras import require
-from refsynth.monitor.record import Record
+from refsynth.core.spans import names_in
+from refsynth.monitor.record import Given, Record
 
 
 class Exported(NamedTuple):
-    """Rows in the file, and feedback that is not: its text was not stored, or is out of retention."""
+    """Rows in the file, and feedback that is not: its text was not stored, is out of retention, or lost what was found in it to redaction."""
 
     rows: int
     without_text: int
+
+
+_REDACTED = re.compile(r"\[[A-Z_]+\]")
 
 
 def export(record: Record, path: Path, *, since: datetime | None = None) -> Exported:
@@ -34,7 +39,7 @@ def export(record: Record, path: Path, *, since: datetime | None = None) -> Expo
     }
     frames, without = [polars.DataFrame(schema=schema)], 0
     for chunk in record.given(since=since):
-        rows = [given._asdict() for given in chunk if given.text is not None]
+        rows = [row for given in chunk if (row := _row(given)) is not None]
         without += len(chunk) - len(rows)
         frames.append(polars.DataFrame(rows, schema=schema))
     table = polars.concat(frames)
@@ -46,3 +51,9 @@ def export(record: Record, path: Path, *, since: datetime | None = None) -> Expo
         temporary.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written ({error.strerror})", remedy="name another file") from error
     return Exported(table.height, without)
+
+
+def _row(given: Given) -> dict[str, object] | None:
+    """Return a row of the file; None where its text is not there, or where redaction changed the words that its spans count."""
+    spans = names_in(given.label) != (given.label,)
+    return None if given.text is None or (spans and _REDACTED.search(given.text)) else given._asdict()

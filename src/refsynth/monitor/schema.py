@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
-ID_LENGTH, NAME_LENGTH, LABEL_LENGTH = 128, 64, 200
+ID_LENGTH, NAME_LENGTH, LABEL_LENGTH = 128, 64, 20_000
 
 metadata = sa.MetaData(naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%(table_name)s_%(column_0_name)s"})
 
@@ -38,7 +38,7 @@ predictions = sa.Table(
     sa.Column("source", sa.String(NAME_LENGTH), nullable=False),
     sa.Column("model", sa.String(NAME_LENGTH), nullable=False),
     sa.Column("tier", sa.String(NAME_LENGTH), nullable=False),
-    sa.Column("label", sa.String(LABEL_LENGTH), nullable=False),
+    sa.Column("label", sa.Text, nullable=False),
     sa.Column("probability", sa.Double, nullable=False),
     sa.Column("abstained", sa.Boolean, nullable=False),
     sa.Column("text", sa.Text, nullable=True),
@@ -54,7 +54,7 @@ feedback = sa.Table(
     sa.Column("created", UtcTime, nullable=False),
     sa.Column("updated", UtcTime, nullable=False, index=True),
     sa.Column("revision", sa.Integer, nullable=False),
-    sa.Column("label", sa.String(LABEL_LENGTH), nullable=False),
+    sa.Column("label", sa.Text, nullable=False),
     sa.Column("source", sa.String(NAME_LENGTH), nullable=False),
     sqlite_with_rowid=False,
 )

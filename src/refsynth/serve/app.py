@@ -103,7 +103,6 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
         body = await service.read(request, TeiRequest)
         if body.raw_scores:
             raise Invalid("raw_scores: scores here are calibrated probabilities; leave it out")
-        service.of_whole_texts("/v1/predict gives what was found")
         answers = await answer(request, key, [service.text(one, f"inputs[{row}]") for row, one in enumerate(_tei_rows(body))])
         if any(isinstance(one, RowError) for one in answers):
             raise Failed("the model failed on a text")
@@ -141,7 +140,7 @@ def _prediction(answer: Answer | RowError, body: PredictRequest) -> dict[str, An
     return {
         **_said(prediction),
         "probability": round(prediction.probability, DIGITS),
-        "probabilities": dict(_ranked(prediction)[: body.top_k]) if body.probabilities and prediction.entities is None else None,
+        "probabilities": dict(_ranked(prediction)[: body.top_k]) if body.probabilities else None,
         "abstain": prediction.abstain,
         "tier": answer.tier,
         "degraded": prediction.degraded,
@@ -161,7 +160,6 @@ def _add_explain(api: FastAPI, service: Service) -> None:
         """Say which parts of a text speak for a label: exactly for TF-IDF and static tiers, by leaving parts out for encoders."""
         key = service.authorise(request, "explain")
         body = await service.read(request, ExplainRequest)
-        service.of_whole_texts("why a part has its label cannot be said")
         text = service.text(body.text, "text")
         service.admit(request, key, [text])
         model = service.engine.current.model

@@ -80,15 +80,23 @@ class Client:
         """
         return self._call("POST", "/v1/explain", {"text": text, "label": label, "top": top})
 
-    def feedback(self, request_id: str, label: str | Sequence[str], *, row: int = 0) -> None:
+    def feedback(
+        self,
+        request_id: str,
+        label: str | Sequence[str] | None = None,
+        *,
+        marked: str | None = None,
+        row: int = 0,
+    ) -> None:
         """Say what the right label of a text of an earlier request is; when this returns, the server has it on disk.
 
-        Of a bundle that gives a text any number of labels it is a list of them all.
+        Of a bundle that gives a text any number of labels it is a list of them all. Of one that labels words `marked` takes its
+        place: the text with all that is in it marked, `[Ann Lee](person) called`. The server keeps where the marks are, not this text.
 
         Raises:
             RequestError: the server refuses, or does not answer in time.
         """
-        right = {"label": label} if isinstance(label, str) else {"labels": list(label)}
+        right = {"label": label} if isinstance(label, str) else {"labels": label and list(label), "marked": marked}
         self._call("POST", "/v1/feedback", {"request_id": request_id, "row": row, **right})
 
     def models(self) -> list[dict[str, Any]]:
@@ -151,7 +159,13 @@ def _prediction(one: Mapping[str, Any]) -> Prediction:
     if (found := one.get("entities")) is not None:
         entities = tuple(Entity(**entity) for entity in found)
         return Prediction(
-            "", {}, one["abstain"], one["tier"], degraded=one["degraded"], entities=entities, certainty=one["probability"]
+            "",
+            one["probabilities"] or {},
+            one["abstain"],
+            one["tier"],
+            degraded=one["degraded"],
+            entities=entities,
+            certainty=one["probability"],
         )
     labels = one.get("labels")
     return Prediction(

@@ -166,13 +166,17 @@ class ExplainReply(BaseModel):
 
 
 class FeedbackRequest(_In):
-    """The correct label of a row of an earlier request, or its labels where it may have any number of them."""
+    """The correct label of a row of an earlier request, its labels where it may have any number, or all that is in it, marked."""
 
     model_config = _example(request_id="5f0c2f9be4ec4ce9", row=0, label="billing")
     request_id: str = Field(pattern=REQUEST_ID)
     row: int = Field(default=0, ge=0, le=1_000_000, description="Which text of that request, from 0.")
     label: str | None = Field(default=None, description="Of a bundle that gives each text one label.")
     labels: list[str] | None = Field(default=None, description="Of a bundle that gives any number of labels; may be empty.")
+    marked: str | None = Field(
+        default=None,
+        description="Of a bundle that labels words: the text with all that is in it marked, [Ann Lee](person) called.",
+    )
 
 
 class FeedbackReply(BaseModel):

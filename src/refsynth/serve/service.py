@@ -12,8 +12,9 @@ from starlette.requests import ClientDisconnect
 
 from refsynth.core.errors import RefsynthError
 from refsynth.core.labelset import join_labels
+from refsynth.core.marks import MarkError, read_marks, spans_in
 from refsynth.core.pair import DIVIDER, join_pair, split_pair
-from refsynth.core.types import Prediction
+from refsynth.core.spans import Span, join_spans
 from refsynth.serve.auth import Scope
 from refsynth.serve.batching import AbandonedError, Batch, Batcher, QueueFullError, RowError
 from refsynth.serve.engine import Answer, Engine, Loaded, Question
@@ -37,6 +38,12 @@ from refsynth.serve.settings import Settings
 
 Body = TypeVar("Body", bound=BaseModel)
 
+EXPECTED = {
+    "label": "one label",
+    "labels": "a list of all labels that the text has",
+    "marked": "the text with all that is in it marked, [Ann Lee](person) called",
+}
+"""What feedback gives, by the form of the bundle's answers."""
 SWALLOWED = 4
 """A body that is too large is read on for this many times the limit: a client that is still sending cannot read a reply."""
 
@@ -136,34 +143,25 @@ class Service:
             raise Invalid(f"{place}: expected {expected}")
         return given
 
-    def of_whole_texts(self, instead: str) -> None:
-        """Refuse what needs labels of whole texts.
-
-        Raises:
-            ServeError: the bundle labels words.
-        """
-        if self.engine.current.model.manifest.answers.spans:
-            raise Invalid(f"the bundle labels words in texts; {instead}")
-
     def right(self, body: FeedbackRequest) -> str:
-        """Return the label that feedback gives; labels as one, as they are recorded.
+        """Return the label that feedback gives; several, or entities, as one, as they are recorded.
 
         Raises:
-            ServeError: it gives none that the bundle knows, or labels where there is one, or the other way round.
+            ServeError: it gives none that the bundle knows, or another form of answer than the bundle does.
         """
-        self.of_whole_texts("put corrected rows with their marks into a file, and name it as data.more in task.yaml")
         model = self.engine.current.model
-        if model.manifest.answers.several:
-            if body.labels is None or body.label is not None:
-                raise Invalid("labels: expected a list of all labels that the text has, instead of label")
-            if not set(body.labels) <= set(model.labels):
-                raise Invalid("labels: the model has no such label; /v1/models lists them")
-            return join_labels(body.labels, model.labels)
-        if body.label is None or body.labels is not None:
-            raise Invalid("label: expected one label, instead of labels")
-        if body.label not in model.labels:
-            raise Invalid("label: the model has no such label; /v1/models lists them")
-        return body.label
+        answers = model.manifest.answers
+        wanted = "marked" if answers.spans else "labels" if answers.several else "label"
+        given = {name for name in ("label", "labels", "marked") if getattr(body, name) is not None}
+        if given != {wanted}:
+            raise Invalid(f"{wanted}: expected {EXPECTED[wanted]}, and neither of the other two")
+        found = _spans(body.marked) if body.marked is not None else []
+        named = {body.label} if body.label is not None else {*(body.labels or ()), *(span.label for span in found)}
+        if not named <= set(model.labels):
+            raise Invalid(f"{wanted}: the model has no such label; /v1/models lists them")
+        if answers.spans:
+            return join_spans(found)
+        return join_labels(body.labels, model.labels) if body.labels is not None else str(body.label)
 
     def admit(self, request: Request, key: Caller, texts: Sequence[str]) -> None:
         """Check sizes and quota of texts to be answered.
@@ -218,7 +216,7 @@ class Service:
                     request_id=request.scope["request_id"],
                     row=row,
                     key=key.id,
-                    label=_recorded(answer.prediction),
+                    label=answer.prediction.label,
                     probability=answer.prediction.probability,
                     abstain=answer.prediction.abstain,
                     tier=answer.tier,
@@ -242,12 +240,12 @@ class Service:
                 self.metrics.answer(answer)
 
 
-def _recorded(prediction: Prediction) -> str:
-    """Return the label as it is kept; of what was found in a text the set of labels: places say nothing without the text."""
-    if prediction.entities is None:
-        return prediction.label
-    names = sorted({entity.label for entity in prediction.entities})
-    return join_labels(names, names)
+def _spans(marked: str) -> Sequence[Span]:
+    try:
+        read = read_marks(marked)
+        return spans_in(read.text, read.places).spans
+    except MarkError as error:
+        raise Invalid(f"marked: {error}") from error
 
 
 async def _content(request: Request, limit: int) -> bytes:
