@@ -174,15 +174,14 @@ class Worker:
 
 
 def _be_patient() -> None:
-    """Let this thread, the event loop's, wait for the end of a time slice where it shares a core with the model's.
+    """Let the threads of this process, all still to come, wait for the end of each other's time slices where they share a core.
 
     Otherwise each request that arrives takes the core from the middle of a matrix product and leaves it with cold caches, in a
-    flood a thousand times a second (sched(7): a thread under SCHED_BATCH does not preempt when it wakes). Threads it starts are
-    as usual.
+    flood a thousand times a second (sched(7): a thread under SCHED_BATCH does not preempt when it wakes).
     """
     if hasattr(os, "SCHED_BATCH"):
         with contextlib.suppress(OSError):  # a sandbox may forbid it, and nothing depends on it
-            os.sched_setscheduler(0, os.SCHED_BATCH | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def main(listener: int, channel: int, compose: Compose) -> None:
