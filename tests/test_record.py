@@ -143,7 +143,7 @@ def test_feedback_comes_with_its_prediction(record, clock):
         Feedback("q", 2**31, "a"),
         Feedback("q", 0, ""),
         Feedback("q", 0, "a\0"),
-        Feedback("q", 0, "a" * 201),
+        Feedback("q", 0, "a" * 20_001),
         Feedback("q", 0, "a", source="a b"),
         predicted("q", probability=float("nan")),
         predicted("q", model="m" * 65),

@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import shutil
 import unicodedata
 from contextlib import closing
 from dataclasses import replace
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 import refsynth
 from refsynth.bundle.manifest import Manifest
 from refsynth.cli.app import app
+from refsynth.cli.guards import compose, prepare
 from refsynth.core.chain import Chain, best_path, occurrences
 from refsynth.core.config import LEARNERS, RunConfig
 from refsynth.core.errors import BundleError, ConfigError, DataError, InputError
@@ -579,7 +581,7 @@ def test_a_run_ends_with_a_bundle_that_finds_entities(either):
     assert [SPANS.shown(answer, LABELS) for answer in test.predicted["shipped"]] == [one.label for one in predicted]
     assert SPANS.figures(test.truth, test.predicted["shipped"], 2)[0].value > 0.6
     for row, one in zip(rows, predicted, strict=True):
-        assert one.probabilities == {}
+        assert all(one.probabilities[entity.label] >= entity.confidence - 1e-9 for entity in one.entities)
         assert one.abstain == (one.probability < model.manifest.calibration.threshold)
         assert all(0 < entity.confidence <= 1 + 1e-9 for entity in one.entities)
         found = [Place(entity.start, entity.end, entity.label) for entity in one.entities]
@@ -689,8 +691,8 @@ def test_predict_and_evaluate_speak_of_entities(either, tmp_path):
     said = CliRunner().invoke(app, ["evaluate", str(either.bundle), str(test)])
     for line in ("span F1", "precision", "recall", "spans"):
         assert line in said.output
-    explained = CliRunner().invoke(app, ["explain", str(either.bundle), "bo sat"])
-    assert isinstance(explained.exception, InputError)
+    explained = CliRunner().invoke(app, ["explain", str(either.bundle), "bo sat in rome", "--label", "place"])
+    assert "rome" in explained.output.splitlines()[1]
 
 
 def test_golden_texts_are_judged_by_what_is_found(either):
@@ -776,6 +778,32 @@ def test_feedback_becomes_rows_to_train_on(server, tmp_path):
         ("bo sat in rome 5", "0-1:person 3-4:place"),
         ("no one [5]", "(none)"),
     ]
+
+
+def test_the_console_takes_marks_as_feedback(finished_crf, tmp_path):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    prepare({"record": str(tmp_path / "record.sqlite")})
+    guards = compose({"record": str(tmp_path / "record.sqlite"), "texts": True}, tmp_path)
+    with running(finished_crf.bundle, guards=guards) as server, sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(server.url)
+        page.fill("#text", "bo sat in rome [5]")
+        page.click("#why")
+        page.wait_for_selector("#parts .bar")
+        page.wait_for_selector("#right-marks", state="visible")
+        assert not page.locator("#right").is_visible()
+        shown = page.input_value("#right-marks")
+        assert read_marks(shown).text == "bo sat in rome [5]"
+        assert "[rome](place)" in shown
+        page.fill("#right-marks", shown.replace("[rome](place)", "rome"))
+        page.click("#send")
+        sync_api.expect(page.locator("#sent")).to_have_text("stored")
+        sync_api.expect(page.locator("#given")).to_contain_text("instead of")
+        browser.close()
 
 
 def test_the_parts_that_are_refused_say_what_to_do(finished_crf, tmp_path, tiny_cache, monkeypatch):

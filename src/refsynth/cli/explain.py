@@ -27,7 +27,7 @@ def explain(
 
     A static tier and TF-IDF are additive: the values sum, with `base` and `rest`, to log p(label) less the mean of log p over all
     labels; where a text may have any number of labels, to log p(label) - log(1 - p(label)). Of an encoder
-    each value is how much p(label) falls without that part.
+    each value is how much p(label) falls without that part; where words are labelled p(label) is that the label is anywhere.
 
     Example: refsynth explain runs/tickets/bundle "where is my parcel?"
     """
@@ -49,11 +49,6 @@ def explained(model: Model, text: str, label: str | None, *, top: int) -> dict[s
     """
     from refsynth.serve.explain import of_spans, of_terms, spans, strongest, without
 
-    if model.manifest.answers.spans:
-        raise InputError(
-            "the bundle labels words in texts: why a part has its label cannot be said",
-            remedy="refsynth predict shows what it finds, each with its confidence",
-        )
     if model.manifest.task == "pairs" and split_pair(text) is None:
         raise InputError("the text is one text, and the bundle labels pairs", expected=f"two texts with {DIVIDER} between them")
     if label is not None and label not in model.labels:

@@ -15,7 +15,7 @@ from refsynth.monitor.record import Given, Record
 
 
 class Exported(NamedTuple):
-    """Rows in the file, and feedback that is not: its text was not stored, is out of retention, or lost what was found in it to redaction."""
+    """Rows in the file, and feedback that is not: its text is not stored any more, or was redacted where words are labelled."""
 
     rows: int
     without_text: int

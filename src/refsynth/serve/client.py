@@ -91,7 +91,7 @@ class Client:
         """Say what the right label of a text of an earlier request is; when this returns, the server has it on disk.
 
         Of a bundle that gives a text any number of labels it is a list of them all. Of one that labels words `marked` takes its
-        place: the text with all that is in it marked, `[Ann Lee](person) called`. The server keeps where the marks are, not this text.
+        place: the text with all that is in it marked, `[Ann Lee](person) called`. Where the marks are is stored.
 
         Raises:
             RequestError: the server refuses, or does not answer in time.
