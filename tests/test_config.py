@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refsynth.core.config import RunConfig
+from refsynth.core.drafting import EndpointReference
 from refsynth.core.errors import ConfigError
-from refsynth.core.sections import EndpointReference
 
 LABELS = {"a": "first", "b": "second"}
 

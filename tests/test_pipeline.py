@@ -14,9 +14,9 @@ import pytest
 
 import refsynth
 from refsynth.core.config import RunConfig
+from refsynth.core.drafting import FilterConfig
 from refsynth.core.errors import ConfigError, DataError
 from refsynth.core.run import RunFolder, folder_digest, read_jsonl
-from refsynth.core.sections import FilterConfig
 from refsynth.core.types import Completion, Draft, Example, Provenance
 from refsynth.data.text import normalise
 from refsynth.models.reference import EchoGenerator

@@ -22,9 +22,9 @@ import torch
 from refsynth.bench.cells import Cell, Cells, interval, machine
 from refsynth.bench.sets import read_sample
 from refsynth.bench.suite import SHOTS
+from refsynth.core.drafting import SynthesisConfig
 from refsynth.core.protocols import Generator
 from refsynth.core.run import derive_seed
-from refsynth.core.sections import SynthesisConfig
 from refsynth.core.types import Example
 from refsynth.models.reference import EmbeddedGenerator, FolderGenerator
 from refsynth.models.store import ModelStore

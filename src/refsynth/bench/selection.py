@@ -18,8 +18,8 @@ from refsynth.bench.fewshot import SETS
 from refsynth.bench.pool import draft_pool
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
+from refsynth.core.drafting import FilterConfig
 from refsynth.core.protocols import Predictor
-from refsynth.core.sections import FilterConfig
 from refsynth.core.types import Draft, Example
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.drafts import likelihood_scorer

@@ -14,28 +14,23 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from refsynth.core import multilabel, tokens
+from refsynth.core.drafting import BRANCHES, FilterConfig, FolderReference, Reference, ReinforceConfig, SynthesisConfig
 from refsynth.core.errors import ConfigError, nearest
 from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import (
-    BRANCHES,
     CompressConfig,
     ContractConfig,
     DataConfig,
     EnsembleConfig,
     EnsembleName,
-    FilterConfig,
-    FolderReference,
     GateConfig,
     LearnerName,
     MethodName,
     PretrainConfig,
     PromptingConfig,
-    Reference,
-    ReinforceConfig,
     SearchConfig,
     Section,
     SelftrainConfig,
-    SynthesisConfig,
     TaskKind,
     TrackerName,
     TrainingConfig,

@@ -1,12 +1,15 @@
-"""The sections of the configuration, one per stage: every key with its default, its bounds and what it means."""
+"""The sections of the configuration, one per stage: every key with its default, its bounds and what it means.
+
+Those of drafts are in `core.drafting`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MethodName = Literal[
     "finetune", "head", "bitfit", "lora", "adalora", "ia3", "prefix_tuning", "p_tuning", "prompt_tuning", "houlsby"
@@ -65,156 +68,6 @@ class DataConfig(Section):
     def placed(self, place: Callable[[Path], Path]) -> Self:
         """Return it with the path of each file changed."""
         return self.model_copy(update={name: place(path) for name in FILES if (path := getattr(self, name)) is not None})
-
-
-class EndpointReference(Section):
-    """An OpenAI-compatible server."""
-
-    endpoint: str = Field(pattern=r"^https?://")
-    """Base address, e.g. `http://127.0.0.1:8080/v1`."""
-    model: str
-    """The model's name there."""
-    key_env: str = "REFSYNTH_API_KEY"
-    """Environment variable that holds the key, if the server wants one."""
-    concurrency: int = Field(default=4, ge=1, le=256)
-    """Requests under way at once."""
-    timeout: float = Field(default=60.0, gt=0)
-    """Seconds to wait for one answer."""
-    retries: int = Field(default=4, ge=0, le=20)
-    """Further tries after a timeout, a dropped connection, 429 or 5xx."""
-    max_requests: int | None = Field(default=None, ge=1)
-    """The most requests that a run may send; at the limit it stops with what it has."""
-
-
-class FolderReference(Section):
-    """A causal language model in a local Hugging Face folder."""
-
-    folder: Path
-    """The folder, with config.json, weights and tokenizer."""
-
-
-Reference = Literal["embedded", "echo"] | EndpointReference | FolderReference
-
-
-Way = Literal["examples", "styles", "contrast", "paraphrase", "topics"]
-
-
-class ApertiumTranslation(Section):
-    """Back-translation by Apertium, where it is installed."""
-
-    translate: Literal["apertium"]
-    """The engine."""
-    pivot: str = Field(pattern="^[a-z]{2,3}$")
-    """ISO 639 code of the language to translate into and back from; both directions must be installed."""
-
-
-class Seq2SeqTranslation(Section):
-    """Back-translation by two translation models in CTranslate2 folders."""
-
-    translate: Literal["ctranslate2"]
-    """The engine."""
-    forward: Path
-    """Folder of the model out of the texts' language, as ct2-transformers-converter writes it, with its tokenizer."""
-    back: Path
-    """Folder of the model into the texts' language; may be the same."""
-    forward_prefix: str = ""
-    """Words before each text that tell the model the direction, e.g. `translate English to German: ` for a T5."""
-    back_prefix: str = ""
-    """The same for the way back."""
-
-
-AugmenterName = Literal["noise", "synonyms"]
-
-
-def _kind_of(method: Any) -> Any:
-    """Return the tag of a way to augment, so that a wrong one is told of one kind, not of all."""
-    if isinstance(method, str):
-        return "named"
-    return method.get("translate") if isinstance(method, Mapping) else getattr(method, "translate", None)
-
-
-Augmentation = Annotated[
-    Annotated[AugmenterName, Tag("named")]
-    | Annotated[ApertiumTranslation, Tag("apertium")]
-    | Annotated[Seq2SeqTranslation, Tag("ctranslate2")],
-    Discriminator(
-        _kind_of,
-        custom_error_type="augmentation",
-        custom_error_message="expected noise, synonyms, {translate: apertium, pivot: ...} or {translate: ctranslate2, ...}",
-    ),
-]
-
-
-class SynthesisConfig(Section):
-    """How drafts are written."""
-
-    drafts: int = Field(default=600, ge=0, le=1_000_000)
-    """Drafts to ask for over all labels; 0 turns synthesis off."""
-    shots: int = Field(default=4, ge=0, le=32)
-    """Seed examples of the class that one prompt shows."""
-    per_prompt: int = Field(default=16, ge=1, le=256)
-    """Drafts sampled from one prompt; its prefix is computed once for them."""
-    rounds: int = Field(default=1, ge=1, le=20)
-    """Rounds of `drafts` drafts each: later ones are for the labels and rows that the model before them gets wrong."""
-    minutes: float | None = Field(default=None, gt=0)
-    """No further round begins after so many minutes of drafting and judging; without it all do that still help."""
-    ways: tuple[Way, ...] = Field(default=("examples",), min_length=1)
-    """How prompts ask, in turn: by examples, for a length or register, against another label, a row in other words, a topic."""
-    temperature: float = Field(default=1.0, gt=0, le=5)
-    """Sampling temperature."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    """Nucleus: the share of probability that is sampled from."""
-    max_tokens: int = Field(default=64, ge=4, le=2048)
-    """The longest draft, in tokens of the reference."""
-    guidance: float = Field(default=1.0, ge=1, le=10)
-    """How far each token is led from what the reference says without the class, 1 is off; for `reference: {folder: PATH}`."""
-    augment: tuple[Augmentation, ...] = ()
-    """Ways to change copies of real rows: `noise`, `synonyms` (English, WordNet), `{translate: apertium, pivot: es}`."""
-    copies: int = Field(default=4, ge=1, le=64)
-    """Augmented copies of one real row, at most, over all ways; they join the drafts."""
-
-
-class FilterConfig(Section):
-    """Which drafts are trained on."""
-
-    agreement: float = Field(default=0.5, ge=0, lt=1)
-    """Least agreement of a model of the real rows with a draft's label; above 0.5 the model says the same label."""
-    likelihood: float | None = None
-    """Least log-likelihood ratio per token, in nats, of a draft with its label against without; reads every draft twice."""
-    influence: float = Field(default=0.0, ge=0, lt=1)
-    """Share of each label's drafts to leave out: those that raise the loss on held-out real rows most, or lower it least."""
-    diverse: float = Field(default=0.0, ge=0, lt=1)
-    """Share of each label's remaining drafts to leave out: the least needed to cover them all, given the real rows."""
-    weights: Literal["even", "influence"] = "even"
-    """What a draft counts: all the same, or 0 to 2 by its rank among its label's in lowering the loss on held-out real rows."""
-    targets: Literal["label", "judge", "ensemble"] = "label"
-    """What a draft teaches: its label, what a model of the real rows makes of it, or the mean of that and of the reference."""
-    smoothing: float = Field(default=0.0, ge=0, le=0.5)
-    """Share of what a draft teaches, be it label or judge, that is spread evenly over all labels."""
-
-
-PolicyName = Literal["adapter", "bandit"]
-
-
-class ReinforceConfig(Section):
-    """How the reference learns, before it writes, from what its drafts do to the loss on held-out rows."""
-
-    turns: int = Field(default=0, ge=0, le=1000)
-    """Turns of writing, judging and learning, for each half of the folds; 0 turns reinforcement off."""
-    policy: PolicyName = "adapter"
-    """What learns: a LoRA adapter on the reference's weights, or the choice of prompts and temperature for any reference."""
-    prompts: int = Field(default=32, ge=1, le=1024)
-    """Prompts in a turn."""
-    siblings: int = Field(default=8, ge=2, le=64)
-    """Drafts of one prompt in a turn; each is judged against the others."""
-    rate: float = Field(default=1e-3, gt=0)
-    """Learning rate of the adapter."""
-    batch: int = Field(default=64, ge=2)
-    """Drafts of one gradient step of the adapter, at least: a turn has as many steps as its drafts make."""
-    kl: float = Field(default=0.05, ge=0)
-    """What keeps the adapter near the reference: the weight of their divergence, in nats per token."""
-    minutes: float | None = Field(default=None, gt=0)
-    """No further turn begins after so many minutes, for each half; without it all turns are taken."""
 
 
 class SelftrainConfig(Section):
@@ -356,12 +209,3 @@ class ContractConfig(Section):
     """Most megabytes (10^6 bytes) of the bundle."""
     keep: float | None = Field(default=None, gt=0, le=1)
     """Least share of the macro-F1 on held-out real rows that the model has before it is made smaller."""
-
-
-BRANCHES: Mapping[str, type[Section]] = {
-    "EndpointReference": EndpointReference,
-    "FolderReference": FolderReference,
-    "apertium": ApertiumTranslation,
-    "ctranslate2": Seq2SeqTranslation,
-}
-"""How pydantic names the branches of a union in the place of an error."""

@@ -10,15 +10,9 @@ from typing import NamedTuple
 
 from refsynth.compress.contract import Contract
 from refsynth.core.config import RunConfig
+from refsynth.core.drafting import ApertiumTranslation, AugmenterName, EndpointReference, FolderReference, Seq2SeqTranslation
 from refsynth.core.errors import ConfigError
 from refsynth.core.protocols import Augmenter, Generator
-from refsynth.core.sections import (
-    ApertiumTranslation,
-    AugmenterName,
-    EndpointReference,
-    FolderReference,
-    Seq2SeqTranslation,
-)
 from refsynth.data.language import UNKNOWN
 from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator
 from refsynth.models.reference.embedded import START, to_ctranslate2

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from refsynth.core.drafting import FilterConfig
 from refsynth.core.protocols import Encoder, Predictor
-from refsynth.core.sections import FilterConfig
 from refsynth.core.types import Draft, Example, FloatArray
 from refsynth.kinds import ONE_LABEL, Kind, given_labels
 from refsynth.metrics import softmax

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refsynth.core.drafting import SynthesisConfig
 from refsynth.core.run import RunFolder, derive_seed
-from refsynth.core.sections import SynthesisConfig
 from refsynth.core.types import Example, IntArray, Prompt
 from refsynth.pipeline.build import Source
 from refsynth.pipeline.observe import Observer

@@ -16,9 +16,9 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
+from refsynth.core.drafting import PolicyName, SynthesisConfig, Way
 from refsynth.core.protocols import Generator
 from refsynth.core.run import derive_seed, digest, read_json, write_json
-from refsynth.core.sections import PolicyName, SynthesisConfig, Way
 from refsynth.core.types import IntArray, Prompt
 from refsynth.pipeline.author import Author
 from refsynth.pipeline.build import MODEL, make_trained, ready_trained

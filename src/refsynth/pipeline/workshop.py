@@ -12,14 +12,7 @@ from refsynth.core.config import ENSEMBLES, SEARCHED, RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.protocols import Generator, Learner
 from refsynth.core.run import digest, file_digest
-from refsynth.core.sections import (
-    EnsembleConfig,
-    EnsembleName,
-    LearnerName,
-    MethodName,
-    PromptingConfig,
-    TrainingConfig,
-)
+from refsynth.core.sections import EnsembleConfig, EnsembleName, LearnerName, MethodName, PromptingConfig, TrainingConfig
 from refsynth.kinds import KINDS, ONE_LABEL, Kind
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder, has_bfloat16

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from refsynth.core.drafting import Way
 from refsynth.core.run import derive_seed
-from refsynth.core.sections import Way
 from refsynth.core.types import Example, IntArray, Prompt
 from refsynth.synthesis.prompts import STYLES, class_prompt, generic_prompt, paraphrase_prompt
 
