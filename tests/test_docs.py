@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from refsynth.cli.app import app
-from refsynth.core import config, errors, sections
+from refsynth.core import config, drafting, errors, sections
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -16,11 +16,11 @@ SECTIONS = {
     config.RunConfig: "",
     sections.DataConfig: "data.",
     sections.Columns: "data.columns.",
-    sections.SynthesisConfig: "synthesis.",
-    sections.ApertiumTranslation: "synthesis.augment[].",
-    sections.Seq2SeqTranslation: "synthesis.augment[].",
-    sections.FilterConfig: "filter.",
-    sections.ReinforceConfig: "reinforce.",
+    drafting.SynthesisConfig: "synthesis.",
+    drafting.ApertiumTranslation: "synthesis.augment[].",
+    drafting.Seq2SeqTranslation: "synthesis.augment[].",
+    drafting.FilterConfig: "filter.",
+    drafting.ReinforceConfig: "reinforce.",
     sections.SelftrainConfig: "selftrain.",
     sections.PretrainConfig: "pretrain.",
     sections.TrainingConfig: "training.",
