@@ -169,7 +169,9 @@ def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look
     if from_file is not None:
         lines.append(f"  {_yaml({'train': _relative(from_file, folder)}):<23} # labelled rows to learn from")
         more = from_file.with_name(f"{from_file.stem}.more.jsonl")
-        lines.append(f"  {_yaml({'more': _relative(more, folder)}):<23} # what refsynth label add appends; need not be there yet")
+        lines.append(
+            f"  {_yaml({'more': _relative(more, folder)}):<23} # further rows, e.g. of refsynth label add; need not be there yet"
+        )
     if test is not None:
         lines.append(f"  {_yaml({'test': _relative(test, folder)}):<23} # read once, at the very end")
     else:
