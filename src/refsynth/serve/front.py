@@ -11,7 +11,7 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
 from refsynth.serve.errors import body_of
@@ -28,7 +28,6 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _REQUEST_ID = re.compile(REQUEST_ID)
-_ID_DIGITS, _DRAWN = 16, 256
 UNFORESEEN = "the server failed on this request; its log has the place"
 ALWAYS = ("/health/live", "/health/ready", "/metrics")
 """Answered however many requests are under way."""
@@ -195,14 +194,4 @@ def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
             given = value.decode("latin-1")
             if _REQUEST_ID.fullmatch(given):
                 return str(given)
-    return next(_new_ids)
-
-
-def _unguessable() -> Iterator[str]:
-    """Yield new ids; many are drawn at once, since each draw is a call of the kernel."""
-    while True:
-        digits = secrets.token_hex(_DRAWN * _ID_DIGITS // 2)
-        yield from (digits[start : start + _ID_DIGITS] for start in range(0, len(digits), _ID_DIGITS))
-
-
-_new_ids = _unguessable()
+    return secrets.token_hex(8)

@@ -6,16 +6,12 @@ With PROMETHEUS_MULTIPROC_DIR set (the supervisor does) every worker writes to f
 from __future__ import annotations
 
 import os
-from functools import cache, partial
-from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from refsynth.serve.batching import Batch
 from refsynth.serve.engine import Answer, Loaded
-
-Metric = TypeVar("Metric", Counter, Histogram)
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -26,9 +22,6 @@ class Metrics:
     """The metrics of one worker."""
 
     def __init__(self) -> None:
-        if DIRECTORY in os.environ:
-            # By default each count asks the kernel whether this process is a fork of the one that began. Workers are none.
-            values.ValueClass = values.MultiProcessValue(partial(int, os.getpid()))  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -53,17 +46,16 @@ class Metrics:
             "refsynth_model_info", "1 for the bundle in use", ("version", "tier"), registry=registry, multiprocess_mode="livemax"
         )
         self._shown: tuple[str, str] | None = None
-        self._labelled = cache(_labelled)
 
     def request(self, route: str, code: int, seconds: float | None) -> None:
         """Count a reply, and its time unless it was refused at once: in a flood those would hide how long answers take."""
-        self._labelled(self._requests, route, str(code)).inc()
+        self._requests.labels(route, str(code)).inc()
         if seconds is not None:
-            self._labelled(self._duration, route).observe(seconds)
+            self._duration.labels(route).observe(seconds)
 
     def refused(self, reason: str) -> None:
         """Count a request that did not come to the model."""
-        self._labelled(self._rejected, reason).inc()
+        self._rejected.labels(reason).inc()
 
     def batch(self, batch: Batch) -> None:
         """Count a batch."""
@@ -94,7 +86,3 @@ class Metrics:
         everyone = CollectorRegistry()
         MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
         return generate_latest(everyone)
-
-
-def _labelled(metric: Metric, *labels: str) -> Metric:
-    return metric.labels(*labels)
