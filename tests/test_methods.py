@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from refsynth.bundle.manifest import Calibration
+from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.model import load
 from refsynth.bundle.store import Contents, EncoderFiles, save
 from refsynth.compress.export import export_encoder

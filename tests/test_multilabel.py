@@ -81,8 +81,6 @@ def tree(**changes):
         ({"synthesis": {"rounds": 3}}, "synthesis.rounds"),
         ({"reinforce": {"turns": 2}}, "reinforce.turns"),
         ({"training": {"rdrop": 1}}, "training.rdrop"),
-        ({"compress": {"tiers": "static"}}, "compress.tiers"),
-        ({"contract": {"size_mb": 5}}, "contract.size_mb"),
         *(
             ({"filter": {key: value}}, f"filter.{key} is for tasks of one label")
             for key, value in (

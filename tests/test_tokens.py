@@ -346,7 +346,7 @@ def tree(**changes):
     ("changes", "message"),
     [
         ({"data": {}}, "data.train"),
-        ({"data": {"train": "a", "pool": "b"}}, "data.pool is for labels of whole texts"),
+        ({"data": {"train": "a", "pool": "b"}}, "selftrain: {per_class: 0}"),
         ({"labels": ["creative work", "b"]}, "rename it"),
         ({"labels": ["a)", "b"]}, "rename it"),
         ({"learners": ["frozen"]}, "take crf or finetune"),
@@ -365,8 +365,6 @@ def tree(**changes):
         ({"filter": {"likelihood": 0.0}}, "filter.likelihood"),
         ({"filter": {"targets": "judge"}}, "filter.targets"),
         ({"training": {"mixup": 0.2}}, "training.mixup"),
-        ({"compress": {"tiers": "static"}}, "compress.tiers"),
-        ({"contract": {"p50_ms": 5}}, "contract.p50_ms"),
         ({"task": "classify", "learners": ["crf"]}, "write task: tokens"),
         ({"task": "classify", "labels": ["one"]}, "write task: tokens"),
         ({"data": {"train": "a", "separator": ";"}}, "task: multilabel"),

@@ -88,6 +88,10 @@ def sigmoid(logits: FloatArray) -> FloatArray:
     return np.asarray(np.exp(-np.logaddexp(0, -np.asarray(logits, float))))
 
 
+LEAST = 1e-300
+"""A probability below it counts as this where its logarithm is taken."""
+
+
 def lead_of(probabilities: FloatArray) -> FloatArray:
     """Return the probability of the likeliest class against the next alone, in [0.5, 1]: [N] of [N, K]."""
     best = np.partition(probabilities, -2, axis=1)[:, -2:]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from refsynth.bench.cells import Cell, Cells, machine
 from refsynth.bench.pool import BENCH
 from refsynth.bench.sets import Sample, read_sample
-from refsynth.bundle.manifest import Certificate
+from refsynth.bundle.certificate import Certificate
 from refsynth.bundle.model import Model, load
 from refsynth.compress.cascade import certify
 from refsynth.core.config import RunConfig

@@ -125,7 +125,9 @@ def _forms(sample: Sample, pool: Sequence[str], epochs: int) -> Iterator[Cell]:
         whole: EncoderPredictor | None = None
         for form, name in FORMS.items():
             folder = Path(work) / form.replace(" ", "-")
-            int8, megabytes = _exported(shrink(teacher, form, texts, seed=0), folder)
+            made = shrink(teacher, form, texts, seed=0)
+            assert isinstance(made, EncoderPredictor)
+            int8, megabytes = _exported(made, folder)
             whole = whole or int8
             yield cell(name, int8.logits(test), megabytes)
         assert whole is not None

@@ -3,8 +3,9 @@
 `save(folder, Contents(...))` writes one, `load(folder)` checks and opens it. Knows nothing of training.
 """
 
+from refsynth.bundle.certificate import Calibration, Certificate, FirstTier
 from refsynth.bundle.golden import GOLDEN_TEXTS
-from refsynth.bundle.manifest import Calibration, Certificate, FirstTier, Manifest
+from refsynth.bundle.manifest import Manifest
 from refsynth.bundle.model import Contributions, Model, load
 from refsynth.bundle.store import Contents, EncoderFiles, StaticFiles, StaticTier, save
 

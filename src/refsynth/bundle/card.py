@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import yaml
 
+from refsynth.bundle.certificate import Confidence
 from refsynth.bundle.manifest import Figure, Manifest
 
 _USE = """```python
@@ -33,6 +34,13 @@ _TITLE = {
     "multilabel": "Classifier of texts with {k} labels, any number of them for each text",
     "tokens": "Finder of entities in texts, with {k} labels",
 }
+
+SURE: Mapping[Confidence, str] = {
+    "odds": "the share of its likeliest label against the next",
+    "probability": "the probability of its likeliest label",
+    "answer": "the probability of its whole answer",
+}
+"""What of the first tier of a cascade its threshold is on."""
 
 
 def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
@@ -102,8 +110,7 @@ def _tiers(manifest: Manifest) -> list[str]:
         return []
     found = manifest.first.certificate
     bar = manifest.first.threshold
-    odds = "the share of its likeliest label against the next"
-    whose = odds if manifest.first.confidence == "odds" else "the probability of its likeliest label"
+    whose = SURE[manifest.first.confidence]
     certified = (
         f"A static tier answers where {whose} is at least {bar:.3f}, about {found.share:.0%} of texts; the encoder "
         f"answers the others. With {1 - found.delta:.0%} confidence at most {found.alpha:.1%} of texts are answered otherwise "

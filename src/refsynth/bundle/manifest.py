@@ -6,30 +6,27 @@ writer put there, no more and no less. That says nothing of who the writer was: 
 
 from __future__ import annotations
 
-import math
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
 
+from refsynth.bundle.certificate import Calibration, FirstTier, Part
 from refsynth.core.errors import BundleError
 from refsynth.core.run import file_digest
 from refsynth.core.sections import TaskKind
 from refsynth.core.spans import tag_names
-from refsynth.core.types import FloatArray
 from refsynth.kinds import KINDS
 from refsynth.kinds import Kind as Answers
-from refsynth.metrics import lead_of
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 16 << 20
-VOID_LEVEL = 0.01
-Kind = Literal["encoder", "tfidf", "static", "cascade", "tagger", "crf"]
+Kind = Literal["encoder", "tfidf", "static", "cascade", "tagger", "crf", "tagger_cascade"]
+OF_WORDS: frozenset[Kind] = frozenset({"tagger", "crf", "tagger_cascade"})
+CASCADES: frozenset[Kind] = frozenset({"cascade", "tagger_cascade"})
 
 
 @dataclass(frozen=True)
@@ -41,79 +38,37 @@ class Layout:
     files: tuple[str, ...]
 
 
+ENCODER_FILES = ("README.md", "golden.json", "head.safetensors", "int8.onnx", "safe.onnx", "tokenizer.json", "weights.bin")
+CASCADE_FILES = (*ENCODER_FILES, "golden-static.json", "static.safetensors")
 LAYOUTS = (
-    Layout(
-        1,
-        "encoder",
-        ("README.md", "golden.json", "head.safetensors", "int8.onnx", "safe.onnx", "tokenizer.json", "weights.bin"),
-    ),
+    Layout(1, "encoder", ENCODER_FILES),
     Layout(1, "tfidf", ("README.md", "golden.json", "head.safetensors", "vocabulary.json")),
     Layout(2, "static", ("README.md", "golden.json", "head.safetensors", "tokenizer.json")),
-    Layout(
-        2,
-        "cascade",
-        (
-            "README.md",
-            "golden-static.json",
-            "golden.json",
-            "head.safetensors",
-            "int8.onnx",
-            "safe.onnx",
-            "static.safetensors",
-            "tokenizer.json",
-            "weights.bin",
-        ),
-    ),
-    Layout(
-        3,
-        "tagger",
-        ("README.md", "golden.json", "head.safetensors", "int8.onnx", "safe.onnx", "tokenizer.json", "weights.bin"),
-    ),
+    Layout(2, "cascade", CASCADE_FILES),
+    Layout(3, "tagger", ENCODER_FILES),
     Layout(3, "crf", ("README.md", "features.json", "golden.json", "head.safetensors")),
+    Layout(3, "tagger_cascade", ("features.json", *CASCADE_FILES)),
 )
 NEWEST: Mapping[Kind, int] = {layout.kind: layout.schema_version for layout in LAYOUTS}
 """The version that a bundle of a kind is written in: what an older refsynth can read stays readable to it."""
 SCHEMA_VERSION = max(layout.schema_version for layout in LAYOUTS)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class FileEntry(_Part):
+class FileEntry(Part):
     """What a file must be."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(ge=0)
 
 
-class Label(_Part):
+class Label(Part):
     """A label and what it means."""
 
     name: str = Field(min_length=1)
     description: str
 
 
-class Calibration(_Part):
-    """Probabilities are softmax(logits / temperature); below `threshold` the model abstains.
-
-    Where a text may have any number of labels they are sigmoids, and a label is said from its own of the `thresholds` on. `risk`
-    and `coverage` are the error among the answered and the share answered that were measured at this threshold.
-    """
-
-    temperature: float = Field(default=1.0, gt=0)
-    threshold: float = Field(default=0.0, ge=0, le=1)
-    risk: float | None = Field(default=None, ge=0, le=1)
-    coverage: float | None = Field(default=None, ge=0, le=1)
-    thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
-
-    @property
-    def cuts(self) -> FloatArray | None:
-        """The thresholds [K]."""
-        return np.array(self.thresholds) if self.thresholds else None
-
-
-class Figure(_Part):
+class Figure(Part):
     """A measured value with its 95% interval and number of rows."""
 
     value: float
@@ -122,53 +77,7 @@ class Figure(_Part):
     n: int = Field(ge=0)
 
 
-class Certificate(_Part):
-    """What was shown of the first tier of a cascade, by Learn-then-Test on unlabelled texts that neither tier had seen.
-
-    With probability 1 - `delta` over the draw of the `n` texts, at most the share `alpha` of texts drawn like them is answered
-    otherwise than the second tier would. Of the `n` the first tier answered `answered`, `disagreed` of them otherwise.
-    """
-
-    alpha: float = Field(gt=0, lt=1)
-    delta: float = Field(gt=0, lt=1)
-    n: int = Field(ge=1)
-    answered: int = Field(ge=0)
-    disagreed: int = Field(ge=0)
-    assumptions: tuple[str, ...]
-
-    @property
-    def share(self) -> float:
-        """The share of texts that the first tier is expected to answer."""
-        return self.answered / self.n
-
-    def shifted(self, answered: int, n: int) -> bool:
-        """Return whether so many answered of `n` later texts mean that these are drawn otherwise: the certificate is void.
-
-        The two shares differ by more than chance gives 99 times of 100 (Hoeffding's bound of each, at most half of 1% together).
-        A shift that leaves the share as it was goes unseen.
-        """
-        slack = math.sqrt(math.log(2 / VOID_LEVEL) / 2) * math.sqrt(1 / self.n + 1 / max(n, 1))
-        return n > 0 and abs(answered / n - self.share) > slack
-
-
-class FirstTier(_Part):
-    """The static tier of a cascade: it answers where its confidence is at least `threshold`, and passes the others on.
-
-    Its confidence is the probability of the likeliest label, or the odds of that against the next, as a share of both.
-    """
-
-    threshold: float = Field(ge=0, le=1)
-    confidence: Literal["probability", "odds"] = "probability"
-    calibration: Calibration
-    certificate: Certificate
-
-    def passes_on(self, probabilities: FloatArray) -> NDArray[np.bool_]:
-        """Return which texts are for the second tier [N], given calibrated probabilities [N, K] of the first."""
-        sure = lead_of(probabilities) if self.confidence == "odds" else probabilities.max(1)
-        return np.asarray(sure < self.threshold)
-
-
-class Manifest(_Part):
+class Manifest(Part):
     """What a bundle says of itself. Of a cascade `calibration` is that of the second tier."""
 
     schema_version: int
@@ -188,7 +97,7 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _tiers(self) -> Self:
-        if (self.first is not None) != (self.kind == "cascade"):
+        if (self.first is not None) != (self.kind in CASCADES):
             raise ValueError("a cascade, and nothing else, has a first tier")
         return self
 
@@ -203,7 +112,7 @@ class Manifest(_Part):
     def _of_task(self) -> Self:
         if len(self.labels) < self.answers.least:
             raise ValueError(f"{len(self.labels)} labels for task {self.task}")
-        if (self.kind in ("tagger", "crf")) != self.answers.spans:
+        if (self.kind in OF_WORDS) != self.answers.spans:
             raise ValueError(f"a bundle of kind {self.kind} for task {self.task}")
         return self
 

@@ -7,6 +7,7 @@ operators of ONNX Runtime.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -23,10 +24,9 @@ from refsynth.core.marks import places_in
 from refsynth.core.spans import split_spans
 from refsynth.core.types import Array, Entity, FloatArray, Prediction
 from refsynth.data.text import clean
+from refsynth.metrics import LEAST
 from refsynth.models.predict import TfidfPredictor
 from refsynth.models.static import StaticPredictor
-
-LEAST_PROBABILITY = 1e-300
 
 
 class Contributions(NamedTuple):
@@ -75,7 +75,7 @@ class Model:
         """Return unnormalised log-probabilities before calibration: [N, K], or of the words of each text [N]."""
         if self.manifest.first is None:
             return self._first.predictor.logits([clean(text) for text in texts])  # as the training rows were
-        return np.asarray(self.manifest.calibration.temperature * np.log(np.maximum(self.probabilities(texts), 1e-300)))
+        return np.asarray(self.manifest.calibration.temperature * self.manifest.answers.logits(self.probabilities(texts)))
 
     def probabilities(self, texts: Sequence[str]) -> Array:
         """Return calibrated probabilities [N, K], or of the words of each text [N]."""
@@ -89,8 +89,7 @@ class Model:
         """
         ready = [clean(text) for text in texts]
         said = self._first.probabilities(ready)
-        first = self.manifest.first
-        passed = np.zeros(len(said), bool) if first is None else first.passes_on(said)
+        passed = self._passed_on(said)
         if passed.any() and not shallow:
             said[passed] = self._opened().probabilities([ready[place] for place in np.flatnonzero(passed)])
         return Answered(said, passed)
@@ -108,7 +107,9 @@ class Model:
         tiers = [self._second if late and self._second and not shallow else self._first for late in passed]
         named = [self.manifest.answers.shown(answer, labels) for answer in answers]
         if self.manifest.answers.spans:
-            return [self._found(*row) for row in zip(texts, named, said, sure, strict=True)]
+            rows = zip(texts, named, said, sure, tiers, strict=True)
+            found = [self._found(*row) for row in rows]
+            return [replace(one, degraded=shallow and bool(late)) for one, late in zip(found, passed, strict=True)]
         return [
             Prediction(
                 label,
@@ -121,10 +122,10 @@ class Model:
             for label, row, confidence, tier, late in zip(named, said, sure, tiers, passed, strict=True)
         ]
 
-    def _found(self, text: str, label: str, probabilities: FloatArray, certainty: float) -> Prediction:
+    def _found(self, text: str, label: str, probabilities: FloatArray, certainty: float, tier: Tier) -> Prediction:
         """Return what was found in a text as it was given, by the spans of its words, whose probabilities are [T, C]."""
-        spans, tier = split_spans(label), self._first
-        scores = np.log(np.maximum(probabilities, LEAST_PROBABILITY)).reshape(-1, self.manifest.width)
+        spans = split_spans(label)
+        scores = np.log(np.maximum(probabilities, LEAST)).reshape(-1, self.manifest.width)
         chain = Chain.of(scores) if spans else None
         anywhere = dict(zip(self.labels, occurrences(scores).tolist(), strict=True))
         entities = tuple(
@@ -134,6 +135,13 @@ class Model:
         unsure = bool(certainty < tier.calibration.threshold)
         return Prediction(label, anywhere, unsure, tier.variant, entities=entities, certainty=float(certainty))
 
+    def _passed_on(self, probabilities: Array) -> NDArray[np.bool_]:
+        """Return which texts the first tier does not answer by itself [N], by what it says of them."""
+        first = self.manifest.first
+        if first is None:
+            return np.zeros(len(probabilities), bool)
+        return first.passes_on(probabilities, self.manifest.answers, self.manifest.calibration.cuts)
+
     def decide(self, probabilities: Array) -> Array:
         """Return the answers for calibrated probabilities, as the task's `Kind` has them."""
         return self.manifest.answers.decide(probabilities, self.manifest.calibration.cuts)
@@ -142,8 +150,7 @@ class Model:
         """Return whether the tier that answers a text can say what each part of it adds."""
         if not isinstance(self._first.predictor, (TfidfPredictor, StaticPredictor)):
             return False
-        first = self.manifest.first
-        return first is None or not first.passes_on(self._first.probabilities([clean(text)]))[0]
+        return not self._passed_on(self._first.probabilities([clean(text)]))[0]
 
     def contributions(self, text: str, label: str) -> Contributions | None:
         """Return what each n-gram or token says for a label, exactly, or None where an encoder answers, which is not additive."""

@@ -14,8 +14,9 @@ import numpy as np
 from safetensors.numpy import save as save_tensors
 
 from refsynth.bundle.card import render_card
+from refsynth.bundle.certificate import Calibration, FirstTier
 from refsynth.bundle.golden import GOLDEN_LIMIT, GOLDEN_TEXTS, flat
-from refsynth.bundle.manifest import MANIFEST, NEWEST, Calibration, Figure, FileEntry, FirstTier, Kind, Label, Manifest
+from refsynth.bundle.manifest import MANIFEST, NEWEST, Figure, FileEntry, Kind, Label, Manifest
 from refsynth.bundle.model import load
 from refsynth.core.errors import InputError
 from refsynth.core.protocols import Predictor
@@ -23,7 +24,9 @@ from refsynth.core.run import file_digest, write_json
 from refsynth.core.sections import TaskKind
 from refsynth.core.types import FloatArray, Metric
 from refsynth.kinds import KINDS, as_floats
+from refsynth.models.crf import CrfPredictor
 from refsynth.models.predict import LinearHead
+from refsynth.models.static import StaticPredictor
 from refsynth.models.tfidf import Vocabulary
 
 ENCODER_FILES = ("int8.onnx", "safe.onnx", "tokenizer.json", "weights.bin")
@@ -56,10 +59,9 @@ class CrfFiles:
 
 @dataclass(frozen=True)
 class StaticTier:
-    """The first tier of a cascade: the votes of the encoder's own tokens, and the same in fp32 as it was certified."""
+    """The first tier of a cascade as it was certified: the votes of the encoder's own tokens, or a CRF before a tagger."""
 
-    head: LinearHead
-    reference: Predictor
+    predictor: StaticPredictor | CrfPredictor
     facts: FirstTier
 
 
@@ -94,7 +96,7 @@ class Contents:
         if isinstance(self.features, CrfFiles):
             return "crf"
         if isinstance(self.features, EncoderFiles) and KINDS[self.task].spans:
-            return "tagger"
+            return "tagger_cascade" if self.first else "tagger"
         if isinstance(self.features, EncoderFiles):
             return "cascade" if self.first else "encoder"
         return "static" if isinstance(self.features, StaticFiles) else "tfidf"
@@ -123,9 +125,7 @@ def save(folder: Path, contents: Contents) -> None:
 
 
 def _write(folder: Path, contents: Contents) -> None:
-    head = contents.head
-    # safetensors writes an array's bytes as they lie in memory: those of a transposed one would be read in another order.
-    tensors = {name: np.ascontiguousarray(part, np.float32) for name, part in (("weights", head.weights), ("bias", head.bias))}
+    tensors = _tensors(contents.head)
     match contents.features:
         case EncoderFiles(folder=source):
             for name in ENCODER_FILES:
@@ -134,7 +134,7 @@ def _write(folder: Path, contents: Contents) -> None:
             shutil.copyfile(source, folder / "tokenizer.json")
             tensors = _votes(contents.head)
         case CrfFiles(terms=terms, transitions=transitions):
-            tensors["transitions"] = np.ascontiguousarray(transitions, np.float32)
+            tensors = _tensors(contents.head, transitions=transitions)
             write_json(folder / "features.json", {"terms": list(terms)})
         case vocabularies:
             tensors["idf"] = np.concatenate([part.idf for part in vocabularies]).astype(np.float64)
@@ -144,8 +144,8 @@ def _write(folder: Path, contents: Contents) -> None:
     (folder / "head.safetensors").write_bytes(save_tensors(tensors))
     _write_golden(folder / "golden.json", contents.reference, contents.calibration, contents.task)
     if contents.first is not None:
-        (folder / "static.safetensors").write_bytes(save_tensors(_votes(contents.first.head)))
-        _write_golden(folder / "golden-static.json", contents.first.reference, contents.first.facts.calibration, contents.task)
+        _write_first(folder, contents.first.predictor)
+        _write_golden(folder / "golden-static.json", contents.first.predictor, contents.first.facts.calibration, contents.task)
     draft = _manifest(contents, files={})
     (folder / "README.md").write_text(render_card(draft, data=contents.data, limits=contents.limits), encoding="utf-8")
     files = {path.name: FileEntry(sha256=file_digest(path), size=path.stat().st_size) for path in sorted(folder.iterdir())}
@@ -159,6 +159,22 @@ def _plain(manifest: Manifest) -> dict[str, Any]:
         if not calibration.get("thresholds"):
             calibration.pop("thresholds", None)
     return tree
+
+
+def _write_first(folder: Path, predictor: StaticPredictor | CrfPredictor) -> None:
+    if isinstance(predictor, CrfPredictor):
+        tensors = _tensors(predictor.head, transitions=predictor.transitions)
+        write_json(folder / "features.json", {"terms": list(predictor.terms)})
+    else:
+        tensors = _votes(predictor.head)
+    (folder / "static.safetensors").write_bytes(save_tensors(tensors))
+
+
+def _tensors(head: LinearHead, **further: FloatArray) -> dict[str, FloatArray]:
+    """Return what is stored of a head, in fp32."""
+    # safetensors writes an array's bytes as they lie in memory: those of a transposed one would be read in another order.
+    parts = {"weights": head.weights, "bias": head.bias, **further}
+    return {name: np.ascontiguousarray(part, np.float32) for name, part in parts.items()}
 
 
 def _votes(head: LinearHead) -> dict[str, FloatArray]:

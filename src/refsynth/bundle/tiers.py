@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
+from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.golden import TOLERATED, Golden, flat, read_golden
-from refsynth.bundle.manifest import Calibration, Manifest
+from refsynth.bundle.manifest import Manifest
 from refsynth.core.errors import BundleError, ModelError
 from refsynth.core.protocols import Predictor
 from refsynth.core.types import Array, FloatArray
@@ -102,11 +103,11 @@ def _first_good(
 
 
 def _open(folder: Path, manifest: Manifest, variant: Variant, threads: int) -> Predictor:
-    alone = manifest.kind != "cascade"
-    tensors = _tensors(folder / ("static.safetensors" if variant == "static" and not alone else "head.safetensors"))
+    first = variant == "static" and manifest.first is not None
+    tensors = _tensors(folder / ("static.safetensors" if first else "head.safetensors"))
     labels = tuple(label.name for label in manifest.labels)
     head = LinearHead(tensors["weights"], tensors["bias"])
-    if manifest.kind == "crf":
+    if manifest.answers.spans and variant in ("exact", "static"):
         return CrfPredictor(labels, _terms(folder / "features.json"), head, tensors.get("transitions", np.empty((0, 0))))
     if variant == "exact":
         vectors = TfidfVectors(_vocabularies(folder / "vocabulary.json", tensors.get("idf", np.empty(0))))
@@ -120,7 +121,7 @@ def _open(folder: Path, manifest: Manifest, variant: Variant, threads: int) -> P
         return StaticPredictor(labels, tokenizer, wide)
     graph = folder / f"{variant}.onnx"
     _check_external(graph)
-    if manifest.kind == "tagger":
+    if manifest.answers.spans:
         tagger = OnnxWords(graph, folder / "tokenizer.json", max_tokens=manifest.max_tokens, threads=threads)
         _fits(folder, head, tagger.dimension, manifest.width)
         return TagPredictor(labels, tagger, head)

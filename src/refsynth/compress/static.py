@@ -70,7 +70,9 @@ def table_of(made: Any, encoder: TransformerEncoder) -> FloatArray:
     return out * (SPREAD / max(float(table.std()), 1e-9))
 
 
-def fit_static(table: FloatArray, rows: Sequence[Sequence[int]], targets: FloatArray, *, seed: int) -> LinearHead:
+def fit_static(
+    table: FloatArray, rows: Sequence[Sequence[int]], targets: FloatArray, *, seed: int, several: bool = False
+) -> LinearHead:
     """Return votes [V, K] and bias [K] that were taught by cross-entropy.
 
     Tokens that no row has keep their place in the table: what they vote for is what the head makes of their neighbours.
@@ -80,6 +82,7 @@ def fit_static(table: FloatArray, rows: Sequence[Sequence[int]], targets: FloatA
         rows: token ids of the N texts, at least one each, without special tokens.
         targets: what the teacher says of the texts, probabilities [N, K].
         seed: of the order and the dropout.
+        several: whether each label is a question of its own.
     """
     torch.manual_seed(seed)
     seen = np.unique(np.fromiter(chain.from_iterable(rows), np.intp))
@@ -100,7 +103,7 @@ def fit_static(table: FloatArray, rows: Sequence[Sequence[int]], targets: FloatA
             tokens = place[np.fromiter(chain.from_iterable(rows[i] for i in chosen), np.intp)]
             features = bag(torch.from_numpy(tokens), torch.from_numpy(np.cumsum(lengths) - lengths))
             logits = head(torch.nn.functional.dropout(features, DROPOUT))
-            loss = torch.nn.functional.cross_entropy(logits, wanted[chosen])
+            loss = _cross_entropy(logits, wanted[chosen], several=several)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -108,3 +111,10 @@ def fit_static(table: FloatArray, rows: Sequence[Sequence[int]], targets: FloatA
     tuned = np.array(table, np.float32)
     tuned[seen] = bag.weight.detach().numpy()
     return LinearHead(tuned @ head.weight.detach().numpy().T, head.bias.detach().numpy())
+
+
+def _cross_entropy(logits: torch.Tensor, wanted: torch.Tensor, *, several: bool) -> torch.Tensor:
+    """Return the mean over texts of -sum_k t_k log p_k, or of each label's by itself."""
+    if not several:
+        return torch.nn.functional.cross_entropy(logits, wanted)
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(1).mean()

@@ -10,8 +10,6 @@ from refsynth.core.labelset import JOINER, NONE, unfit_name
 SEPARATOR = "|"
 """What stands between the labels in a cell where nothing is said."""
 
-SMALLER = "a smaller form of a model learns one label against the others"
-
 ONE_LABEL_ONLY: Mapping[str, str] = {
     "synthesis.rounds": "a round goes where one label is taken for another",
     "reinforce.turns": "its reward is the loss of one label against the others",
@@ -20,10 +18,6 @@ ONE_LABEL_ONLY: Mapping[str, str] = {
     "filter.weights": "they are ranks within a label",
     "filter.targets": "a judge gives shares of one label against the others",
     "filter.smoothing": "it spreads one label over the others",
-    "contract.p50_ms": SMALLER,
-    "contract.size_mb": SMALLER,
-    "contract.keep": SMALLER,
-    "compress.tiers": "a student learns one label against the others",
     "training.rdrop": "it is the divergence of one label's probability against the others'",
 }
 """Options that need one label for each text, and why."""

@@ -8,13 +8,10 @@ from typing import Any
 from refsynth.core.multilabel import out_of_place
 from refsynth.core.spans import unfit_name
 
-SMALLER = "a smaller form of a model learns labels of whole texts"
-
 LABELS_OF_TEXTS_ONLY: Mapping[str, str] = {
     "pretrain.encoder": "whether it helped is measured on labels of whole texts",
     "pretrain.reference": "it learns from texts without marks, and drafts need marks",
     "search.minutes": "settings are judged by the loss on labels of whole texts",
-    "data.pool": "self-training labels whole texts",
     "synthesis.augment": "a changed text loses its marks",
     "synthesis.rounds": "a round goes where one label is taken for another",
     "reinforce.turns": "its reward is the loss on labels of whole texts",
@@ -24,10 +21,6 @@ LABELS_OF_TEXTS_ONLY: Mapping[str, str] = {
     "filter.weights": "they are ranks within a label",
     "filter.targets": "a judge gives shares of the labels of a whole text",
     "filter.smoothing": "it spreads the label of a whole text over the others",
-    "contract.p50_ms": SMALLER,
-    "contract.size_mb": SMALLER,
-    "contract.keep": SMALLER,
-    "compress.tiers": "a student learns labels of whole texts",
     "training.mixup": "it mixes whole texts",
     "training.adversarial": "it is written for labels of whole texts",
     "training.rdrop": "it compares two views of a whole text",
@@ -65,6 +58,8 @@ def _unable(parts: Mapping[str, Any]) -> str | None:
     for name in NOT_HERE:
         if name in parts["learners"]:
             return f"learners: {name} labels whole texts, and here words are labelled; take crf or finetune"
+    if parts["data"].pool is not None and parts["selftrain"].per_class:
+        return "data.pool: self-training labels whole texts; write selftrain: {per_class: 0}"
     for way in parts["synthesis"].ways:
         if way not in WAYS:
             return f"synthesis.ways: {way} is for labels of whole texts, and here words are labelled; take examples or styles"

@@ -52,6 +52,10 @@ class Kind(Protocol):
         """Return probabilities, in the shape of the logits."""
         ...
 
+    def logits(self, probabilities: Array) -> Array:
+        """Return logits that have these probabilities."""
+        ...
+
     def cuts(self, logits: Array, truth: Array) -> FloatArray | None:
         """Return the cuts that suit logits of rows that the model was not fitted to."""
         ...
@@ -82,6 +86,10 @@ class Kind(Protocol):
 
     def table(self, truth: Array, answers: Array, k: int) -> PerClass:
         """Return the figures of each of K labels."""
+        ...
+
+    def macro_f1(self, truth: Array, answers: Array, k: int) -> float:
+        """Return the mean F1 over the labels of K that occur in either."""
         ...
 
     def figures(self, truth: Array, answers: Array, k: int) -> tuple[Metric, ...]:

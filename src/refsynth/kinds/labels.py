@@ -46,6 +46,10 @@ class OneLabel:
         """Return the softmax."""
         return metrics.softmax(np.asarray(logits, float))
 
+    def logits(self, probabilities: FloatArray) -> FloatArray:
+        """Return the logarithms."""
+        return np.asarray(np.log(np.maximum(probabilities, metrics.LEAST)))
+
     def cuts(self, logits: FloatArray, truth: IntArray) -> FloatArray | None:
         """Return none: labels compete."""
         return None
@@ -77,6 +81,10 @@ class OneLabel:
     def table(self, truth: IntArray, answers: IntArray, k: int) -> PerClass:
         """Return the figures of each class."""
         return metrics.per_class(truth, answers, k)
+
+    def macro_f1(self, truth: IntArray, answers: IntArray, k: int) -> float:
+        """Return the mean F1 over the classes that occur in either."""
+        return metrics.macro_f1(truth, answers, k)
 
     def figures(self, truth: IntArray, answers: IntArray, k: int) -> tuple[Metric, ...]:
         """Return accuracy and macro-F1."""
@@ -114,6 +122,11 @@ class AnyLabels:
     def probabilities(self, logits: FloatArray) -> FloatArray:
         """Return each label's probability by itself."""
         return metrics.sigmoid(logits)
+
+    def logits(self, probabilities: FloatArray) -> FloatArray:
+        """Return the log-odds of each label."""
+        shares = np.asarray(probabilities, float)
+        return np.asarray(np.log(np.maximum(shares, metrics.LEAST)) - np.log(np.maximum(1 - shares, metrics.LEAST)))
 
     def cuts(self, logits: FloatArray, truth: IntArray) -> FloatArray | None:
         """Return for each label the mean of the cut with its highest F1 and of that with the highest F1 over all labels [K].
@@ -155,6 +168,10 @@ class AnyLabels:
     def table(self, truth: IntArray, answers: IntArray, k: int) -> PerClass:
         """Return the figures of each label."""
         return metrics.per_label(truth, answers)
+
+    def macro_f1(self, truth: IntArray, answers: IntArray, k: int) -> float:
+        """Return the mean F1 over the labels that occur in either."""
+        return metrics.mean_f1(truth, answers)
 
     def figures(self, truth: IntArray, answers: IntArray, k: int) -> tuple[Metric, ...]:
         """Return F1 per row, micro-F1, macro-F1 and exact match."""

@@ -70,6 +70,10 @@ class Spans:
         """Return the softmax of each word."""
         return ragged([metrics.softmax(np.asarray(one, float)) if len(one) else np.asarray(one) for one in logits])
 
+    def logits(self, probabilities: Array) -> Array:
+        """Return the logarithms, word by word."""
+        return ragged([_logs(one) for one in probabilities])
+
     def cuts(self, logits: Array, truth: Array) -> FloatArray | None:
         """Return none: tags compete."""
         return None
@@ -116,6 +120,10 @@ class Spans:
         hits, there, said = (each.sum(0) for each in by_label(truth, answers, k))
         f1 = 2 * hits / np.maximum(there + said, 1)
         return PerClass(hits / np.maximum(said, 1), hits / np.maximum(there, 1), f1, there)
+
+    def macro_f1(self, truth: Array, answers: Array, k: int) -> float:
+        """Return the mean F1 of spans over the labels that occur in either."""
+        return _mean_f1(by_label(truth, answers, k))
 
     def figures(self, truth: Array, answers: Array, k: int) -> tuple[Metric, ...]:
         """Return F1, precision and recall of spans, macro-F1 over labels, and exact match of rows."""

@@ -92,21 +92,29 @@ class TransformerEncoder(torch.nn.Module):
         self.train(was_training)
         return out
 
-    def words(self, texts: Sequence[str]) -> list[Pieces]:
-        """Return the words of each text as tokens; each word is read by itself, so that no token is of two."""
+    def words(self, texts: Sequence[str], *, limit: int | None = None) -> list[Pieces]:
+        """Return the words of each text as tokens, at most `max_tokens` of each, or `limit` if that is less.
+
+        Each word is read by itself, so that no token is of two.
+        """
         split, pad = [split_words(text) for text in texts], int(self.tokenizer.pad_token_id)
-        given = [words[: WORDS_PER_TOKEN * self.max_tokens] for words in split]
+        longest = min(self.max_tokens, limit or self.max_tokens)
+        given = [words[: WORDS_PER_TOKEN * longest] for words in split]
         if not any(split):
             return [Pieces([pad], 0, [], [], []) for _ in texts]
-        read = self.tokenizer(given, is_split_into_words=True, truncation=True, max_length=self.max_tokens)
+        read = self.tokenizer(given, is_split_into_words=True, truncation=True, max_length=longest)
         return [pieces_of(ids, read.word_ids(i), len(split[i]), pad=pad) for i, ids in enumerate(read["input_ids"])]
 
     def word_states(self, rows: Sequence[Pieces]) -> torch.Tensor:
-        """Return the states of all words that are there, text after text: each the mean over its tokens [M, D]."""
+        """Return the states of all words that are there, text after text [M, D]."""
         ids, mask = self.padded([row.ids for row in rows])
-        states = self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
-        states = states[:, -mask.shape[1] :]  # what peft puts before a text is no part of it
-        spans = [(row * mask.shape[1], one) for row, one in enumerate(rows)]
+        return self.pool_words(self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state, rows)
+
+    def pool_words(self, states: torch.Tensor, rows: Sequence[Pieces]) -> torch.Tensor:
+        """Return for each word that is there, text after text, the mean over its tokens [M, D] of the states [N, T, D]."""
+        width = max(len(row.ids) for row in rows)
+        states = states[:, -width:]  # what peft puts before a text is no part of it
+        spans = [(row * width, one) for row, one in enumerate(rows)]
         tokens = [base + place for base, one in spans for a, b in zip(one.starts, one.ends, strict=True) for place in range(a, b)]
         sizes = torch.tensor([b - a for one in rows for a, b in zip(one.starts, one.ends, strict=True)])
         of = torch.repeat_interleave(torch.arange(len(sizes)), sizes)

@@ -47,7 +47,7 @@ def compression_of(finished: Finished) -> sections.Compression | None:
     """Return the section; None where the model ships as it was trained because nothing else was asked for."""
     tiers, student = finished.tiers, finished.tiers.student
     agreement = None if student is None else share_of("student and teacher", student.agreement, student.n)
-    rival = None if student is None else share_of("TF-IDF and teacher", student.rival, student.n)
+    rival = None if student is None or student.rival is None else share_of("TF-IDF and teacher", student.rival, student.n)
     found = sections.Compression(variants=(), student=agreement, rival=rival, reason=tiers.reason, cascade=_cascade(finished))
     if finished.shrunk.outcome is not None:
         return _contracted(found, finished, finished.shrunk.outcome)
@@ -88,7 +88,9 @@ def _contracted(found: sections.Compression, finished: Finished, outcome: Outcom
 
 
 def _name(model: Model) -> str:
-    return {"exact": "TF-IDF, taught by the model", "static": "static student"}.get(model.variant, "cascade of both")
+    if model.variant == "exact":
+        return "CRF, taught by the model" if model.manifest.answers.spans else "TF-IDF, taught by the model"
+    return "static student" if model.variant == "static" else "cascade of both"
 
 
 def _cascade(finished: Finished) -> sections.Cascade | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from refsynth.compress.shape import drop_heads, keep_layers, narrow, spread
@@ -12,11 +13,13 @@ from refsynth.compress.vocabulary import common_tokens, lower_rank, merge_words,
 from refsynth.core.types import Example
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor
+from refsynth.models.tagger import TagPredictor
 from refsynth.training.distill import Transfer, distill
-from refsynth.training.head import classes_of
+from refsynth.training.head import Link
+from refsynth.training.objective import LOSSES, targets_of
+from refsynth.training.tagging import tags_read
 
 FULL = "full"
-TFIDF = "tfidf"
 JUDGED = 256
 """Rows that tell which units of a feed-forward part matter."""
 
@@ -56,12 +59,19 @@ GENTLE = Transfer(steps=40, rate=1e-4)
 """For a form that keeps all layers: there is less to learn, and at the usual rate more is forgotten than won."""
 
 
-class Teacher(NamedTuple):
-    """A trained predictor on a transformer, and the rows that it learnt from, which its smaller forms learn from too."""
+Shrinkable = EncoderPredictor | TagPredictor
 
-    predictor: EncoderPredictor
+
+class Teacher(NamedTuple):
+    """A trained predictor on a transformer, and the rows that it learnt from, which its smaller forms learn from too.
+
+    `link` tells how its logits of texts become probabilities.
+    """
+
+    predictor: Shrinkable
     encoder: TransformerEncoder
     rows: Sequence[Example]
+    link: Link = "softmax"
 
 
 def can_shrink(teacher: Teacher) -> bool:
@@ -69,7 +79,7 @@ def can_shrink(teacher: Teacher) -> bool:
     return hasattr(teacher.encoder.transformer, "encoder") and hasattr(teacher.encoder.transformer, "embeddings")
 
 
-def cut(teacher: Teacher, name: str, texts: Sequence[str]) -> tuple[EncoderPredictor, tuple[int, ...]]:
+def cut(teacher: Teacher, name: str, texts: Sequence[str]) -> tuple[Shrinkable, tuple[int, ...]]:
     """Return a form as it is before training, with the layers of the teacher that it keeps.
 
     Args:
@@ -91,10 +101,11 @@ def cut(teacher: Teacher, name: str, texts: Sequence[str]) -> tuple[EncoderPredi
         encoder = lower_rank(encoder, round(recipe.rank * encoder.dimension), used_tokens(encoder, texts))
     if recipe.words < 1:
         encoder = merge_words(encoder, used_tokens(encoder, texts) | common_tokens(encoder, texts, recipe.words))
-    return EncoderPredictor(teacher.predictor.labels, keep_layers(encoder, kept), teacher.predictor.head), kept
+    predictor = teacher.predictor
+    return type(predictor)(predictor.labels, keep_layers(encoder, kept), predictor.head), kept
 
 
-def shrink(teacher: Teacher, name: str, texts: Sequence[str], *, seed: int) -> EncoderPredictor:
+def shrink(teacher: Teacher, name: str, texts: Sequence[str], *, seed: int) -> Shrinkable:
     """Return a form of the teacher that has learnt from it on the texts; the full one is the teacher itself.
 
     One that lacks nothing but words that no text has is the teacher on all texts at hand: there is nothing to learn from them.
@@ -106,20 +117,33 @@ def shrink(teacher: Teacher, name: str, texts: Sequence[str], *, seed: int) -> E
         return student
     assert isinstance(student.encoder, TransformerEncoder)
     transfer = GENTLE if recipe.layers == 1 else TRANSFER
-    return distill([teacher.predictor], student.encoder, texts, matched=kept, seed=seed, transfer=transfer)
+    return distill([teacher.predictor], student.encoder, texts, matched=kept, seed=seed, transfer=transfer, link=teacher.link)
 
 
 def _losses(teacher: Teacher) -> Callable[[TransformerEncoder], Iterable[torch.Tensor]]:
     """Return what yields the cross-entropy of an encoder under the teacher's head, batch by batch of some of its rows."""
     rows = teacher.rows[:: max(1, len(teacher.rows) // JUDGED)]
-    truth = torch.from_numpy(classes_of(rows, teacher.predictor.labels))
     weights = torch.tensor(teacher.predictor.head.weights, dtype=torch.float32)
     bias = torch.tensor(teacher.predictor.head.bias, dtype=torch.float32)
+    of_batch = _loss_of_words if isinstance(teacher.predictor, TagPredictor) else _loss_of_texts
 
     def losses(encoder: TransformerEncoder) -> Iterator[torch.Tensor]:
         for start in range(0, len(rows), ROWS):
-            batch = slice(start, start + ROWS)
-            embeddings = encoder.embed(encoder.tokenize([row.text for row in rows[batch]]))
-            yield torch.nn.functional.cross_entropy(embeddings @ weights + bias, truth[batch])
+            yield of_batch(teacher, encoder, rows[start : start + ROWS], lambda features: features @ weights + bias)
 
     return losses
+
+
+Read = Callable[[torch.Tensor], torch.Tensor]
+
+
+def _loss_of_texts(teacher: Teacher, encoder: TransformerEncoder, rows: Sequence[Example], read: Read) -> torch.Tensor:
+    logits = read(encoder.embed(encoder.tokenize([row.text for row in rows])))
+    truth = torch.from_numpy(targets_of(rows, teacher.predictor.labels, link=teacher.link)).float()
+    return LOSSES[teacher.link](logits, truth).mean()
+
+
+def _loss_of_words(teacher: Teacher, encoder: TransformerEncoder, rows: Sequence[Example], read: Read) -> torch.Tensor:
+    words = encoder.words([row.text for row in rows])
+    truth = torch.from_numpy(np.concatenate(tags_read(rows, words, teacher.predictor.labels)))
+    return torch.nn.functional.cross_entropy(read(encoder.word_states(words)), truth)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import refsynth
-from refsynth.bundle.manifest import Calibration
+from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.store import Contents, save
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import RunFolder

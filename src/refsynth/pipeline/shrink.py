@@ -12,23 +12,25 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from refsynth.bundle.manifest import Calibration
+from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.model import Model, load
 from refsynth.bundle.store import Contents, save
 from refsynth.compress.contract import Contract, Form, Outcome, search
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import derive_seed, digest, folder_digest, read_json, write_json
-from refsynth.core.types import Draft, Example, FloatArray
-from refsynth.metrics import macro_f1
+from refsynth.core.sections import LearnerName
+from refsynth.core.types import Array, Draft, Example
+from refsynth.kinds import as_json, from_json
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor
+from refsynth.models.tagger import TagPredictor
 from refsynth.pipeline.candidates import Candidate, fit_candidates, ranked, safe_for
 from refsynth.pipeline.fit import Final
-from refsynth.pipeline.forms import FULL, RECIPES, TFIDF, Teacher, can_shrink, cut, shrink
+from refsynth.pipeline.forms import FULL, RECIPES, Teacher, can_shrink, cut, shrink
 from refsynth.pipeline.gate import HeldOut
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.pack import features_of, head_of
@@ -41,13 +43,16 @@ TIMED = 60
 
 WARM = 5
 
+SIMPLE: tuple[LearnerName, ...] = ("tfidf", "crf")
+"""Learners without an encoder: what they have fitted is small as it is, and may be asked for beside the forms of another."""
+
 
 class Shrunk(NamedTuple):
-    """The form that ships with what it said of held-out rows, logits [R, N, K] (None if nothing was measured), and the search."""
+    """The form that ships, what it said of held-out rows, logits [R, N, ...] (None if nothing was measured), and the search."""
 
     predictor: Predictor
     name: str
-    logits: FloatArray | None
+    logits: Array | None
     outcome: Outcome | None
 
 
@@ -77,7 +82,7 @@ class Shrinker:
     shipped: Candidate
     held: HeldOut | None
     beside: Mapping[str, Beside] = field(default_factory=dict)
-    _answers: dict[str, FloatArray] = field(default_factory=dict)
+    _answers: dict[str, Array] = field(default_factory=dict)
 
     def run(self, contract: Contract) -> Shrunk:
         """Return the form to ship; without a contract the candidate itself."""
@@ -100,21 +105,29 @@ class Shrinker:
         return f"{contract}: {verdict} {outcome.shipped}"
 
     def _names(self) -> tuple[str, ...]:
-        tfidf = Candidate("tfidf", self.shipped.drafts)
-        simple = (TFIDF,) if tfidf in self.final.candidates else ()
-        if self.shipped.learner == "tfidf":
+        simple = tuple(name for name in SIMPLE if Candidate(name, self.shipped.drafts) in self.final.candidates)
+        if self.shipped.learner in SIMPLE:
             return simple
-        shapes = tuple(RECIPES) if can_shrink(_teacher(self.final.predictors(self.job.shop)[self.shipped], ())) else (FULL,)
-        return (*shapes, *simple, *self.beside)
+        teacher = self._teacher(self.final.predictors(self.job.shop)[self.shipped], ())
+        return (*(tuple(RECIPES) if can_shrink(teacher) else (FULL,)), *simple, *self.beside)
+
+    def _simple(self, name: str) -> Candidate | None:
+        """Return the candidate that a form without an encoder is; None for the other forms."""
+        return next((Candidate(each, self.shipped.drafts) for each in SIMPLE if each == name), None)
+
+    def _teacher(self, predictor: Predictor, rows: Sequence[Example]) -> Teacher:
+        if not isinstance(predictor, (EncoderPredictor, TagPredictor)) or not isinstance(predictor.encoder, TransformerEncoder):
+            raise TypeError(f"a {type(predictor).__name__} cannot teach")
+        return Teacher(predictor, predictor.encoder, rows, self.job.shop.link)
 
     def _finish(self, name: str, finished: Mapping[Candidate, Predictor]) -> Predictor:
-        if name == TFIDF:
-            return finished[Candidate("tfidf", self.shipped.drafts)]
+        if simple := self._simple(name):
+            return finished[simple]
         if name == FULL or name in self.beside:
             return finished[self.shipped]
         shop, folder = self.job.shop, self.job.folder
         key = {"fit": folder.hash_of("fit"), "form": name, "recipe": RECIPES[name], "seed": self.job.task.config.seed}
-        teacher = _teacher(finished[self.shipped], self._rows())
+        teacher = self._teacher(finished[self.shipped], self._rows())
 
         def make(out: Path) -> None:
             seed = derive_seed(self.job.task.config.seed, "student")
@@ -157,10 +170,10 @@ class Shrinker:
         if name in self.beside:
             bundle = self.beside[name].bundle
             return sum(path.stat().st_size for path in bundle.iterdir()) / 1e6, load(bundle)
-        if name == TFIDF:
+        if self._simple(name):
             predictor = self._finish(name, finished)
         else:
-            teacher = _teacher(finished[self.shipped], self._rows())
+            teacher = self._teacher(finished[self.shipped], self._rows())
             predictor, _ = cut(teacher, name, self._texts(teacher.rows))
         _bundle(self.job, predictor, out)
         return sum(path.stat().st_size for path in (out / "bundle").iterdir()) / 1e6, load(out / "bundle")
@@ -170,34 +183,37 @@ class Shrinker:
         assert self.held is not None
         if name in self.beside:
             return self.beside[name].share * self._quality(FULL)
-        k = len(self.job.task.labels)
-        if name == TFIDF:
-            self._answers[name] = self.held.logits[Candidate("tfidf", self.shipped.drafts)]
+        if simple := self._simple(name):
+            self._answers[name] = self.held.logits[simple]
         elif name == FULL:
             self._answers[name] = self.held.as_shipped(self.shipped)
         else:
             self._answers[name] = self._hold_out(name)
+        whole = self._macro_f1(self.held.logits[self.shipped])
+        return self._macro_f1(self._answers[name]) / whole if whole else 1.0
 
-        def mean(logits: FloatArray) -> float:
-            assert self.held is not None
-            return float(np.mean([macro_f1(self.held.truth, one.argmax(1), k) for one in logits]))
+    def _macro_f1(self, logits: Array) -> float:
+        """Return the macro-F1 of answers to the held-out rows by their logits [R, N, ...], the mean over repeats."""
+        assert self.held is not None
+        kind, truth, k = self.held.kind, self.held.truth, len(self.job.task.labels)
+        return float(np.mean([kind.macro_f1(truth, answers, k) for answers in self.held.answers_of(logits)]))
 
-        whole = mean(self.held.logits[self.shipped])
-        return mean(self._answers[name]) / whole if whole else 1.0
-
-    def _hold_out(self, name: str) -> FloatArray:
-        """Return what a form says in int8 of each row when its fold is held out, logits [1, N, K]."""
+    def _hold_out(self, name: str) -> Array:
+        """Return what a form says in int8 of each row when its fold is held out, logits [1, N, ...]."""
         job, rows = self.job, self.job.rows
         folds = [int(fold) for fold in np.unique(rows.folds)]
-        out = np.zeros((1, len(rows.examples), len(job.task.labels)))
+        said: dict[int, Array] = {}
         with job.watch.progress(f"form '{name}'", len(folds)) as progress:
             for done, fold in enumerate(folds):
-                held = rows.folds == fold
-                out[0, held] = self._fold(name, fold)
+                said |= zip(np.flatnonzero(rows.folds == fold).tolist(), self._fold(name, fold), strict=True)
                 progress(done + 1)
+        spans = job.shop.kind.spans
+        out: Array = np.empty((1, len(said)), object) if spans else np.empty((1, len(said), len(job.task.labels)))
+        for row, logits in said.items():
+            out[0, row] = logits
         return out
 
-    def _fold(self, name: str, fold: int) -> Any:
+    def _fold(self, name: str, fold: int) -> Array:
         job, rows, seed = self.job, self.job.rows, self.job.task.config.seed
         out = rows.folds == fold
         held = [rows.examples[index] for index in np.flatnonzero(out)]
@@ -217,18 +233,19 @@ class Shrinker:
         def make(path: Path) -> None:
             wanted = {ranked(job.learners)[0], self.shipped.learner}  # a student asks its teachers by itself
             learners = {each: learner for each, learner in job.learners.items() if each in wanted}
-            fitted = fit_candidates(learners, train, safe, job.choice(self.drafts), seed=derive_seed(seed, "gate", 0, fold))
+            choice = job.choice(self.drafts)
+            fitted = fit_candidates(learners, train, safe, choice, seed=derive_seed(seed, "gate", 0, fold), kind=job.shop.kind)
             candidate = self.shipped if self.shipped in fitted.predictors else self.shipped._replace(drafts=False)
             learnt = [*train, *(kept(fitted.drafts) if candidate.drafts else ())]
-            teacher = _teacher(fitted.predictors[candidate], learnt)
+            teacher = self._teacher(fitted.predictors[candidate], learnt)
             form = shrink(teacher, name, self._texts(learnt), seed=derive_seed(seed, "student", fold))
             with tempfile.TemporaryDirectory(dir=path, prefix="trial-") as work:
                 _bundle(job, form, Path(work))
                 logits = load(Path(work) / "bundle").logits([example.text for example in held])
-            write_json(path / "logits.json", logits.tolist())
+            write_json(path / "logits.json", as_json(logits))
 
         slug = name.replace(",", "").replace(" ", "-")
-        return read_json(job.folder.step(f"form-{slug}-{fold}", key, make) / "logits.json")
+        return from_json(read_json(job.folder.step(f"form-{slug}-{fold}", key, make) / "logits.json"))
 
 
 def latencies(models: Mapping[str, Model], texts: Sequence[str]) -> dict[str, float]:
@@ -243,12 +260,6 @@ def latencies(models: Mapping[str, Model], texts: Sequence[str]) -> dict[str, fl
             model.predict([text])
             times[name].append(1000 * (time.perf_counter() - started))
     return {name: float(np.median(values)) for name, values in times.items()}
-
-
-def _teacher(predictor: Predictor, rows: Sequence[Example]) -> Teacher:
-    if not isinstance(predictor, EncoderPredictor) or not isinstance(predictor.encoder, TransformerEncoder):
-        raise TypeError(f"a {type(predictor).__name__} cannot teach")
-    return Teacher(predictor, predictor.encoder, rows)
 
 
 def _bundle(job: Job, predictor: Predictor, work: Path) -> None:

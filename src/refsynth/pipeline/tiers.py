@@ -1,7 +1,6 @@
 """What ships of a trained model: itself, a static student of it, or the student in front of it, with a certificate.
 
-The student learns from what the int8 bundle says of all texts at hand. What it is measured and certified on is half of the pool,
-which neither has learnt from.
+What a student is measured and certified on is half of the pool, which neither it nor the model has learnt from.
 """
 
 from __future__ import annotations
@@ -9,32 +8,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from refsynth.bundle.manifest import Calibration, Certificate, FirstTier
-from refsynth.bundle.model import Model, load
-from refsynth.bundle.store import Contents, EncoderFiles, StaticFiles, StaticTier, save
+from refsynth.bundle.certificate import Certificate, Confidence, FirstTier, sureness
+from refsynth.bundle.model import load
+from refsynth.bundle.store import Contents, CrfFiles, EncoderFiles, StaticFiles, StaticTier, save
 from refsynth.compress.cascade import LEAST_SHARE, certify, least_texts
-from refsynth.compress.static import fit_static, token_table
-from refsynth.core.run import derive_seed, digest, read_json, write_json
+from refsynth.core.run import digest, read_json, write_json
 from refsynth.core.sections import CompressConfig
-from refsynth.core.types import Example, FloatArray, IntArray, Metric
-from refsynth.evaluation.calibration import choose_threshold, fit_temperature
-from refsynth.metrics import lead_of, share_of, softmax
-from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor
-from refsynth.models.static import StaticPredictor
-from refsynth.models.tokenise import TextTokenizer
+from refsynth.core.types import Metric
+from refsynth.metrics import share_of
+from refsynth.models.crf import CrfPredictor
+from refsynth.models.predict import LinearHead
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.job import Job
-from refsynth.pipeline.workshop import LEARNERS
-from refsynth.quality.filter import kept
+from refsynth.pipeline.student import School, Student
 
-DEV, LEAST_DEV = 0.1, 40
-"""Share of the student's texts that it is calibrated on, and the fewest that it takes."""
+SIMPLE = {"tfidf": "TF-IDF", "crf": "a CRF"}
+"""Kinds of bundles that have no transformer."""
 
 AGREEMENT = "agreement with the model it was taught by"
 
@@ -42,16 +36,6 @@ ASSUMPTIONS = (
     "later texts are drawn like those of data.pool, each text counted once",
     "agreement is with the second tier, whatever the truth",
 )
-
-
-class Student(NamedTuple):
-    """The static student: its calibration, and how often it and TF-IDF say what the teacher says of `n` texts."""
-
-    calibration: Calibration
-    agreement: float
-    rival: float
-    n: int
-    taught: int
 
 
 @dataclass(frozen=True)
@@ -71,7 +55,7 @@ class Tiers:
         """How often what ships says what the model alone says, of texts that neither has learnt from."""
         if self.certificate is not None:
             return 1 - self.certificate.disagreed / self.certificate.n
-        return 1.0 if self.student is None else max(self.student.agreement, self.student.rival)
+        return 1.0 if self.student is None else max(self.student.agreement, self.student.rival or 0.0)
 
     def line(self) -> str:
         """Return the outcome as one line for the screen."""
@@ -104,15 +88,15 @@ def make_tiers(job: Job, final: Final, main: Path, *, metrics: Sequence[Metric],
     if config.tiers == "one":
         return Tiers("one", main, main)
     teacher = load(main)
-    if teacher.manifest.kind != "encoder":
-        return Tiers(config.tiers, main, main, reason="it is TF-IDF, which is as fast as a student would be")
+    if teacher.manifest.kind in SIMPLE:
+        return Tiers(config.tiers, main, main, reason=f"it is {SIMPLE[teacher.manifest.kind]}, as fast as a student would be")
     need = least_texts(config.disagreement, config.delta)
     if config.tiers == "cascade" and len(job.aside) < need:
         found = f"{len(job.aside):,} texts are set aside of data.pool"
         reason = f"{found}, and no threshold can be certified on fewer than {need:,}: give a pool of {2 * need:,} texts or more"
         return Tiers(config.tiers, main, main, reason=reason)
-    made = _Maker(job, final, main, teacher)
-    student = made.student()
+    made = _Maker(School(job, final, main, teacher))
+    student = made.school.student()
     if config.tiers == "static":
         return made.static(student, lineage)
     return made.cascade(student, config, metrics, lineage)
@@ -120,179 +104,100 @@ def make_tiers(job: Job, final: Final, main: Path, *, metrics: Sequence[Metric],
 
 @dataclass(frozen=True)
 class _Maker:
-    """Makes the student of a model and the bundles that it is in."""
+    """Makes the bundles that a student is in."""
 
-    job: Job
-    final: Final
-    main: Path
-    teacher: Model
-
-    def student(self) -> Student:
-        """Fit the student, or find it in the step cache."""
-        step = self.job.folder.step("static", self._key(), self._fit)
-        facts = read_json(step / "facts.json")
-        return Student(**{**facts, "calibration": Calibration.model_validate(facts["calibration"], strict=False)})
+    school: School
 
     def static(self, student: Student, lineage: Mapping[str, Any]) -> Tiers:
         """Return the student alone, or TF-IDF that was taught the same where that agrees more with the teacher."""
-        rival = student.rival > student.agreement
-        contents = self._common(lineage)
-        metrics = (share_of(AGREEMENT, max(student.agreement, student.rival), student.n),)
-        key = [self.job.folder.hash_of("static"), self.job.folder.hash_of("bundle"), lineage, "static"]
+        folder = self.school.job.folder
+        metrics = (share_of(AGREEMENT, max(student.agreement, student.rival or 0.0), student.n),)
+        key = [folder.hash_of("static"), folder.hash_of("bundle"), lineage, "static"]
 
         def make(out: Path) -> None:
-            if rival:
-                learnt = self._rival(self._split()[0])
-                shown = replace(contents, features=learnt.vectors.parts, head=learnt.head, reference=learnt, metrics=metrics)
-                save(out / "bundle", replace(shown, calibration=Calibration()))
-                return
-            predictor = self._predictor(self._head())
-            shown = replace(contents, head=predictor.head, reference=predictor, calibration=student.calibration, metrics=metrics)
-            save(out / "bundle", shown)
+            contents = replace(self._alone(student, lineage), metrics=metrics)
+            if student.loses:
+                learnt, calibration = self.school.rival()
+                contents = replace(
+                    contents, features=learnt.vectors.parts, head=learnt.head, reference=learnt, calibration=calibration
+                )
+            save(out / "bundle", contents)
 
-        step = self.job.folder.step("tiers", key, make)
-        return Tiers("static", step / "bundle", self.main, "tiers", student)
+        step = folder.step("tiers", key, make)
+        return Tiers("static", step / "bundle", self.school.main, "tiers", student)
 
     def cascade(self, student: Student, config: CompressConfig, metrics: Sequence[Metric], lineage: Mapping[str, Any]) -> Tiers:
         """Return the student before its teacher where a threshold can be certified, else the teacher alone."""
+        job, main = self.school.job, self.school.main
         bars = {"alpha": config.disagreement, "delta": config.delta}
-        key = [self.job.folder.hash_of("static"), self.job.folder.hash_of("bundle"), bars, digest(self.job.aside), lineage]
+        key = [job.folder.hash_of("static"), job.folder.hash_of("bundle"), bars, digest(job.aside), lineage]
 
         def make(out: Path) -> None:
-            texts = [row.text for row in self.job.aside]
-            predictor = self._predictor(self._head())
-            said = softmax(np.asarray(predictor.logits(texts), float) / student.calibration.temperature)
-            theirs = self.teacher.probabilities(texts).argmax(1)
-            found = certify(lead_of(said), said.argmax(1) != theirs, **bars)
-            write_json(out / "facts.json", None if found is None else [len(texts), *found])
-            if found is None:
-                return
-            certificate = Certificate(
-                **bars, n=len(texts), answered=found.answered, disagreed=found.disagreed, assumptions=ASSUMPTIONS
-            )
-            first = FirstTier(
-                threshold=found.threshold, confidence="odds", calibration=student.calibration, certificate=certificate
-            )
-            head = load_file(self.main / "head.safetensors")
-            manifest = self.teacher.manifest
-            contents = replace(
-                self._common(lineage),
-                features=EncoderFiles(self.main, manifest.max_tokens or 0, manifest.prefix),
-                head=LinearHead(head["weights"], head["bias"]),
-                reference=self.final.predictors(self.job.shop)[Candidate.named(lineage["candidate"])],
-                calibration=manifest.calibration,
-                metrics=[replace(metric, name=f"{metric.name} of the second tier") for metric in metrics],
-                first=StaticTier(predictor.head, predictor, first),
-            )
-            save(out / "bundle", contents)
+            first = self._certified(student, config)
+            write_json(out / "facts.json", first is not None)
+            if first is not None:
+                save(out / "bundle", self._both(first, metrics, lineage))
 
-        step = self.job.folder.step("tiers", key, make)
-        if read_json(step / "facts.json") is None:
+        step = job.folder.step("tiers", key, make, version=2)
+        if not read_json(step / "facts.json"):
             reason = (
-                f"no threshold keeps the disagreement at {config.disagreement:.1%} on {len(self.job.aside):,} texts and "
+                f"no threshold keeps the disagreement at {config.disagreement:.1%} on {len(job.aside):,} texts and "
                 f"lets the static tier answer {LEAST_SHARE:.0%} of them"
             )
-            return Tiers("cascade", self.main, self.main, student=student, reason=reason)
+            return Tiers("cascade", main, main, student=student, reason=reason)
         bundle = step / "bundle"
-        first_tier = load(bundle).manifest.first
-        assert first_tier is not None
-        return Tiers("cascade", bundle, self.main, "tiers", student, first_tier.certificate)
+        first = load(bundle).manifest.first
+        assert first is not None
+        return Tiers("cascade", bundle, main, "tiers", student, first.certificate)
 
-    def _key(self) -> Any:
-        pool = [self.job.pool.texts, self.job.aside]
-        return {"bundle": self.job.folder.hash_of("bundle"), "fit": self.job.folder.hash_of("fit"), "pool": digest(pool)}
+    def _certified(self, student: Student, config: CompressConfig) -> FirstTier | None:
+        """Return when the student answers by itself, as the texts that were set aside show."""
+        school, texts = self.school, [row.text for row in self.school.job.aside]
+        manifest = school.teacher.manifest
+        confidence: Confidence = "answer" if manifest.answers.several or manifest.answers.spans else "odds"
+        probabilities, said = school.answers(school.predictor(), student.calibration, texts)
+        sure = sureness(confidence, probabilities, manifest.answers, manifest.calibration.cuts)
+        bars = {"alpha": config.disagreement, "delta": config.delta}
+        found = certify(sure, school.disagrees(said, texts), **bars)
+        if found is None:
+            return None
+        certificate = Certificate(
+            **bars, n=len(texts), answered=found.answered, disagreed=found.disagreed, assumptions=ASSUMPTIONS
+        )
+        return FirstTier(
+            threshold=found.threshold, confidence=confidence, calibration=student.calibration, certificate=certificate
+        )
 
-    def _fit(self, out: Path) -> None:
-        taught, dev = self._split()
-        predictor = self._final_teacher()
-        rows = self._tokenizer().encode(taught)
-        seed = derive_seed(self.job.task.config.seed, "static")
-        head = fit_static(token_table(predictor.encoder), rows, self.teacher.probabilities(taught), seed=seed)
-        head = LinearHead(head.weights[: self._tokenizer().size], head.bias)
-        save_file({"weights": head.weights, "bias": head.bias}, out / "votes.safetensors")
-        measured = [row.text for row in self.job.aside] or dev
-        student, theirs = self._predictor(head), self.teacher.probabilities(measured).argmax(1)
-        said = student.logits(measured).argmax(1)
-        rival = np.asarray(self._rival(taught).logits(measured)).argmax(1)
-        facts = {
-            "calibration": self._calibrated(student, dev).model_dump(mode="json"),
-            "agreement": float((said == theirs).mean()),
-            "rival": float((rival == theirs).mean()),
-            "n": len(measured),
-            "taught": len(taught),
-        }
-        write_json(out / "facts.json", facts)
-
-    def _calibrated(self, student: StaticPredictor, dev: Sequence[str]) -> Calibration:
-        """Calibrate by labels drawn from the teacher's calibrated probabilities, which stand for the truth."""
-        logits = np.asarray(student.logits(dev), float)
-        drawn = _drawn(self.teacher.probabilities(dev), seed=derive_seed(self.job.task.config.seed, "drawn"))
-        temperature = fit_temperature(logits, drawn)
-        if not self.teacher.manifest.calibration.threshold:
-            return Calibration(temperature=temperature)
-        chosen = choose_threshold(drawn, softmax(logits / temperature))
-        return Calibration(temperature=temperature, threshold=chosen.threshold)
-
-    def _split(self) -> tuple[list[str], list[str]]:
-        """Return the texts to teach and those to calibrate on, which the teacher has not learnt from where there are enough."""
-        known = [example.text for example in (*self.final.real, *kept(self.final.drafts))]
-        learnt = set(known)
-        fresh = [row.text for row in self.job.pool.texts if row.text not in learnt]
-        texts = list(dict.fromkeys([*known, *fresh]))
-        source = fresh if len(fresh) >= 2 * LEAST_DEV else texts
-        size = min(len(source) // 2, max(LEAST_DEV, int(DEV * len(texts))))
-        order = np.random.default_rng(derive_seed(self.job.task.config.seed, "dev")).permutation(len(source))
-        dev = [source[place] for place in np.sort(order[:size])]
-        held = set(dev)
-        return [text for text in texts if text not in held], dev
-
-    def _rival(self, taught: Sequence[str]) -> TfidfPredictor:
-        """Fit TF-IDF to the teacher's labels of the same texts."""
-        said = self.teacher.probabilities(taught).argmax(1)
-        labels = self.teacher.labels
-        rows = [Example(f"taught-{i}", text, labels[j]) for i, (text, j) in enumerate(zip(taught, said, strict=True))]
-        fitted = LEARNERS["tfidf"](self.job.shop).fit(rows, (), seed=0)
-        assert isinstance(fitted, TfidfPredictor)
-        return fitted
-
-    def _common(self, lineage: Mapping[str, Any]) -> Contents:
-        """Return what the bundles have in common, filled in as that of the student."""
-        manifest = self.teacher.manifest
-        predictor = self._predictor(self._head())
+    def _alone(self, student: Student, lineage: Mapping[str, Any]) -> Contents:
+        """Return the bundle of the student."""
+        manifest, predictor = self.school.teacher.manifest, self.school.predictor()
+        features: StaticFiles | CrfFiles = StaticFiles(self.school.main / "tokenizer.json", manifest.max_tokens or 0)
+        if isinstance(predictor, CrfPredictor):
+            features = CrfFiles(predictor.terms, predictor.transitions)
         return Contents(
             labels={label.name: label.description for label in manifest.labels},
             language=manifest.language,
             task=manifest.task,
-            features=StaticFiles(self.main / "tokenizer.json", self._longest),
+            features=features,
             head=predictor.head,
             reference=predictor,
-            calibration=Calibration(),
+            calibration=student.calibration,
             lineage=dict(lineage),
         )
 
-    def _head(self) -> LinearHead:
-        tensors = load_file(self.job.folder.steps / "static" / "votes.safetensors")
-        return LinearHead(tensors["weights"], tensors["bias"])
-
-    def _predictor(self, head: LinearHead) -> StaticPredictor:
-        return StaticPredictor(self.teacher.labels, self._tokenizer(), head)
-
-    def _tokenizer(self) -> TextTokenizer:
-        return TextTokenizer(self.main / "tokenizer.json", max_tokens=self._longest, special=False)
-
-    def _final_teacher(self) -> Any:
-        name = str(self.teacher.manifest.lineage["candidate"])
-        predictor = self.final.predictors(self.job.shop)[Candidate.named(name)]
-        assert isinstance(predictor, EncoderPredictor)
-        return predictor
-
-    @property
-    def _longest(self) -> int:
-        return self.teacher.manifest.max_tokens or 0
-
-
-def _drawn(probabilities: FloatArray, *, seed: int) -> IntArray:
-    """Return a class for each row [N], drawn by its probabilities [N, K]."""
-    rng = np.random.default_rng(seed)
-    reached = probabilities.cumsum(1) > rng.random(len(probabilities))[:, None] * probabilities.sum(1, keepdims=True)
-    return np.asarray(reached.argmax(1))
+    def _both(self, first: FirstTier, metrics: Sequence[Metric], lineage: Mapping[str, Any]) -> Contents:
+        """Return the bundle of the student in front of its teacher."""
+        school, head = self.school, load_file(self.school.main / "head.safetensors")
+        manifest, predictor = school.teacher.manifest, school.predictor()
+        return Contents(
+            labels={label.name: label.description for label in manifest.labels},
+            language=manifest.language,
+            task=manifest.task,
+            features=EncoderFiles(school.main, manifest.max_tokens or 0, manifest.prefix),
+            head=LinearHead(head["weights"], head["bias"]),
+            reference=school.final.predictors(school.job.shop)[Candidate.named(str(lineage["candidate"]))],
+            calibration=manifest.calibration,
+            metrics=[replace(metric, name=f"{metric.name} of the second tier") for metric in metrics],
+            lineage=dict(lineage),
+            first=StaticTier(predictor, first),
+        )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -19,8 +19,12 @@ from refsynth.core.errors import InputError
 from refsynth.core.protocols import Predictor
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
+from refsynth.models.tagger import TagPredictor
 from refsynth.models.tokenise import length_batches
+from refsynth.training.head import Link
 from refsynth.training.schedule import Tuner
+
+Taught = TypeVar("Taught", bound=EncoderPredictor | TagPredictor)
 
 TOKENS_PER_STEP = 768
 TUNING_TOKENS = 64
@@ -38,11 +42,11 @@ class Transfer(NamedTuple):
 
 
 def soft_loss(said: torch.Tensor, taught: torch.Tensor, *, temperature: float) -> torch.Tensor:
-    """Return T^2 KL(teacher || student) in nats, the mean over texts (Hinton et al., 2015, section 2).
+    """Return T^2 KL(teacher || student) in nats, the mean over the first dimension (Hinton et al., 2015, section 2).
 
     Args:
-        said: the student's logits [N, K].
-        taught: the teacher's probabilities at the temperature [N, K].
+        said: the student's logits [N, K]; of labels that are each a question of its own [N, K, 2], whose divergences are added.
+        taught: the teacher's probabilities at the temperature, in the same shape.
         temperature: T.
     """
     log_shares = torch.log_softmax(said / temperature, dim=-1)
@@ -50,7 +54,7 @@ def soft_loss(said: torch.Tensor, taught: torch.Tensor, *, temperature: float) -
 
 
 def distill(
-    teachers: Sequence[EncoderPredictor],
+    teachers: Sequence[Taught],
     student: TransformerEncoder,
     texts: Sequence[str],
     *,
@@ -58,7 +62,8 @@ def distill(
     seed: int,
     transfer: Transfer,
     answered_by: Predictor | None = None,
-) -> EncoderPredictor:
+    link: Link = "softmax",
+) -> Taught:
     """Train the student in place and return it with a head, which starts as that of the first teacher.
 
     Args:
@@ -69,6 +74,7 @@ def distill(
         seed: of the order of texts.
         transfer: temperature, weights, steps.
         answered_by: whose answers are learnt, if not those of the teachers.
+        link: how the teachers' logits of texts become probabilities; tags of words compete.
 
     Raises:
         InputError: there is no text, or `matched` does not fit the layers.
@@ -77,45 +83,123 @@ def distill(
     if not texts or len(matched) != layers:
         raise InputError(f"{len(texts)} texts, {len(matched)} matched layers", expected=f"texts, and {layers} layers")
     first, head = _encoder_of(teachers[0]).eval(), _torch_head(teachers[0].head)
-    rows = student.tokenize(texts, limit=TUNING_TOKENS)
-    answers = _answers(teachers if answered_by is None else [answered_by], texts, transfer.temperature)
+    answering: Sequence[Predictor] = teachers if answered_by is None else [answered_by]
+    lessons: _Lessons = (
+        _Words(student, texts, answering, temperature=transfer.temperature)
+        if isinstance(teachers[0], TagPredictor)
+        else _Texts(student, texts, answering, temperature=transfer.temperature, link=link)
+    )
     student.eval()  # no dropout: a student of few steps has nothing to forget
     student.transformer.embeddings.requires_grad_(False)  # the teacher's own, already
     tuner = Tuner([student, head], rate=transfer.rate, steps=transfer.steps)
+    deep = bool(transfer.hidden or transfer.attention)
 
     def loss(batch: Sequence[int]) -> torch.Tensor:
-        picked, taught = [rows[index] for index in batch], answers[list(batch)]
-        if not (transfer.hidden or transfer.attention):
-            return soft_loss(head(student.embed(picked)).float(), taught, temperature=transfer.temperature)
+        mine = _look(student, lessons, batch, deep=deep)
+        value = soft_loss(lessons.said(head(mine.features).float()), lessons.taught(batch), temperature=transfer.temperature)
+        if not deep:
+            return value
         with torch.inference_mode():
-            seen = _look(first, picked)
-        mine = _look(student, picked)
-        value = soft_loss(head(mine.embedding).float(), taught, temperature=transfer.temperature)
+            seen = _look(first, lessons, batch, deep=True)
         if transfer.hidden:
             value = value + transfer.hidden * _state_loss(mine, seen, matched)
         if transfer.attention:
             value = value + transfer.attention * _attention_loss(mine, seen, matched)
         return value
 
-    for batch in _batches(rows, steps=transfer.steps, seed=seed):
+    for batch in _batches(lessons.rows, steps=transfer.steps, seed=seed):
         tuner.step(partial(loss, batch))
-    weights = head.weight.detach().numpy().T.astype(float)
-    return EncoderPredictor(teachers[0].labels, student, LinearHead(weights, head.bias.detach().numpy().astype(float)))
+    weights, bias = head.weight.detach().numpy().T.astype(float), head.bias.detach().numpy().astype(float)
+    return type(teachers[0])(teachers[0].labels, student, LinearHead(weights, bias))
+
+
+class _Lessons(Protocol):
+    """Texts as token ids, and what the teachers say of each: shares at the temperature."""
+
+    @property
+    def rows(self) -> Sequence[Sequence[int]]:
+        """Token ids of each text."""
+        ...
+
+    def features(self, encoder: TransformerEncoder, states: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
+        """Return what the head reads [M, D] of the states [N, T, D] of some rows."""
+        ...
+
+    def said(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return logits as the shares are laid out."""
+        ...
+
+    def taught(self, batch: Sequence[int]) -> torch.Tensor:
+        """Return the shares of some rows."""
+        ...
+
+
+class _Texts:
+    """Whole texts: shares of the labels [N, K], or of no and yes for each label [N, K, 2]."""
+
+    def __init__(
+        self, student: TransformerEncoder, texts: Sequence[str], teachers: Sequence[Predictor], *, temperature: float, link: Link
+    ) -> None:
+        self.rows: Sequence[Sequence[int]] = student.tokenize(texts, limit=TUNING_TOKENS)
+        self._link = link
+        answers = [self.said(torch.from_numpy(np.asarray(one.logits(texts), np.float32))) for one in teachers]
+        self._shares = torch.stack([torch.softmax(logits / temperature, dim=-1) for logits in answers]).mean(0)
+
+    def features(self, encoder: TransformerEncoder, states: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
+        _, mask = encoder.padded([self.rows[index] for index in batch])
+        return encoder.pool(states, mask)
+
+    def said(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits if self._link == "softmax" else torch.stack([torch.zeros_like(logits), logits], dim=-1)
+
+    def taught(self, batch: Sequence[int]) -> torch.Tensor:
+        return self._shares[list(batch)]
+
+
+class _Words:
+    """The words of texts that have any: shares of the tags, word after word [M, C]."""
+
+    def __init__(
+        self, student: TransformerEncoder, texts: Sequence[str], teachers: Sequence[Predictor], *, temperature: float
+    ) -> None:
+        read = student.words(texts, limit=TUNING_TOKENS)
+        texts = [text for text, row in zip(texts, read, strict=True) if row.words]
+        if not texts:
+            raise InputError("texts without words", expected="texts to learn from")
+        self._pieces = [row for row in read if row.words]
+        self.rows: Sequence[Sequence[int]] = [row.ids for row in self._pieces]
+        answers = [teacher.logits(texts) for teacher in teachers]
+
+        def shares(text: int, words: Sequence[int]) -> torch.Tensor:
+            logits = torch.from_numpy(np.stack([said[text][words] for said in answers]).astype(np.float32))
+            return torch.softmax(logits / temperature, dim=-1).mean(0)
+
+        self._shares = [shares(text, row.words) for text, row in enumerate(self._pieces)]
+
+    def features(self, encoder: TransformerEncoder, states: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
+        return encoder.pool_words(states, [self._pieces[index] for index in batch])
+
+    def said(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits
+
+    def taught(self, batch: Sequence[int]) -> torch.Tensor:
+        return torch.cat([self._shares[index] for index in batch])
 
 
 class _View(NamedTuple):
-    """What an encoder makes of a batch: embeddings [N, D], states after each layer [N, T, D], attention [N, H, T, T], mask."""
+    """What an encoder makes of a batch: what the head reads [M, D], states after each layer [N, T, D], attention [N, H, T, T]."""
 
-    embedding: torch.Tensor
+    features: torch.Tensor
     states: Sequence[torch.Tensor]
     attention: Sequence[torch.Tensor]
     mask: torch.Tensor
 
 
-def _look(encoder: TransformerEncoder, rows: Sequence[Sequence[int]]) -> _View:
-    ids, mask = encoder.padded(rows)
-    out = encoder.transformer(input_ids=ids, attention_mask=mask, output_hidden_states=True, output_attentions=True)
-    return _View(encoder.pool(out.last_hidden_state, mask), out.hidden_states[1:], out.attentions, mask)
+def _look(encoder: TransformerEncoder, lessons: _Lessons, batch: Sequence[int], *, deep: bool) -> _View:
+    ids, mask = encoder.padded([lessons.rows[index] for index in batch])
+    out = encoder.transformer(input_ids=ids, attention_mask=mask, output_hidden_states=deep, output_attentions=deep)
+    features = lessons.features(encoder, out.last_hidden_state, batch)
+    return _View(features, (out.hidden_states or ())[1:], out.attentions or (), mask)
 
 
 def _state_loss(mine: _View, seen: _View, matched: Sequence[int]) -> torch.Tensor:
@@ -150,12 +234,7 @@ def _batches(rows: Sequence[Sequence[int]], *, steps: int, seed: int) -> Iterato
         steps -= len(batches)
 
 
-def _answers(teachers: Sequence[Predictor], texts: Sequence[str], temperature: float) -> torch.Tensor:
-    said = [torch.from_numpy(np.asarray(teacher.logits(texts), np.float32)) for teacher in teachers]
-    return torch.stack([torch.softmax(logits / temperature, dim=-1) for logits in said]).mean(0)
-
-
-def _encoder_of(teacher: EncoderPredictor) -> TransformerEncoder:
+def _encoder_of(teacher: EncoderPredictor | TagPredictor) -> TransformerEncoder:
     if not isinstance(teacher.encoder, TransformerEncoder):
         raise InputError(f"a teacher on a {type(teacher.encoder).__name__}", expected="one on a transformer")
     return copy.deepcopy(teacher.encoder)

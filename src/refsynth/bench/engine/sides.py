@@ -14,7 +14,7 @@ import onnx
 from sklearn.linear_model import LogisticRegression
 
 from refsynth.bench.sets import Sample
-from refsynth.bundle.manifest import Calibration, Certificate, FirstTier
+from refsynth.bundle.certificate import Calibration, Certificate, FirstTier
 from refsynth.bundle.model import load
 from refsynth.bundle.store import Contents, EncoderFiles, StaticFiles, StaticTier, save
 from refsynth.compress.cascade import certify
@@ -87,7 +87,7 @@ def make_sides(
     save(work / "int8", contents)
     student = replace(contents, features=StaticFiles(source / TOKENIZER, longest), head=static.head, reference=static)
     save(work / "static", student)
-    save(work / "cascade", replace(contents, first=StaticTier(static.head, static, first)))
+    save(work / "cascade", replace(contents, first=StaticTier(static, first)))
     bundles = {OURS: work / "int8", STATIC: work / "static", CASCADE: work / "cascade"}
     ours = {name: load(folder, threads=threads).probabilities for name, folder in bundles.items()}
     words = TfidfLearner(labels, language="en").fit(rows, (), seed=0)

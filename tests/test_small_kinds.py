@@ -1,0 +1,263 @@
+"""Smaller forms, students and cascades where a text has any number of labels, and where words have them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import refsynth
+from refsynth.bundle.certificate import sureness
+from refsynth.compress.shape import keep_layers
+from refsynth.compress.static import fit_static
+from refsynth.core.config import RunConfig
+from refsynth.kinds import ANY_LABELS, KINDS, SPANS
+from refsynth.metrics import sigmoid, softmax
+from refsynth.models.network import TransformerEncoder
+from refsynth.models.predict import EncoderPredictor, LinearHead
+from refsynth.models.store import ModelStore
+from refsynth.models.tagger import TagPredictor
+from refsynth.pipeline.forms import RECIPES, Teacher, cut, shrink
+from refsynth.pipeline.steps import run
+from refsynth.pipeline.student import shift_of
+from refsynth.task import Task
+from refsynth.training.distill import Transfer, distill
+from test_multilabel import LABELS as SETS
+from test_multilabel import examples_, rows_
+from test_tokens import example, texts
+from test_tokens import tree as words_tree
+from tiny_encoder import MAX_TOKENS
+
+TASKS = ("multilabel", "tokens")
+POOL = 300
+
+
+def lines(task, n, seed):
+    return list(rows_(n, seed)) if task == "multilabel" else [{"text": text} for text in texts(n, seed)]
+
+
+def plain(task, n, seed):
+    """Texts without their labels."""
+    if task == "multilabel":
+        return [row["text"] for row in rows_(n, seed)]
+    return [example(i, text).text for i, text in enumerate(texts(n, seed))]
+
+
+def config_of(task, folder, **changes):
+    for name, n, seed in (("train", 40, 0), ("test", 24, 1)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines(task, n, seed)), "utf-8")
+    pool = [{"text": text} for text in plain(task, POOL, 2)]
+    (folder / "pool.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pool), "utf-8")
+    settings = {
+        "language": "en",
+        "data": {name: str(folder / f"{name}.jsonl") for name in ("train", "test", "pool")},
+        "reference": "echo",
+        "synthesis": {"drafts": 0},
+        "selftrain": {"per_class": 0},
+        "gate": {"folds": 2},
+    }
+    if task == "multilabel":
+        return settings | {"task": task, "labels": SETS, "learners": ["tfidf", "frozen"]} | changes
+    fitted = {"learners": ["crf", "finetune"], "training": {"epochs": 10, "rate": 3e-3}}
+    return words_tree(**(settings | fitted | changes))
+
+
+def finished_of(task, folder, cache, **changes):
+    return run(Task.of(RunConfig.parse(config_of(task, folder, **changes))), folder / "out", store=ModelStore(cache))
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def contracted(request, tmp_path_factory, tiny_cache):
+    return finished_of(request.param, tmp_path_factory.mktemp("contract"), tiny_cache, contract={"keep": 0.01, "size_mb": 40})
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def cascade(request, tmp_path_factory, tiny_cache):
+    tiers = {"tiers": "cascade", "disagreement": 0.2}
+    learners = ["frozen"] if request.param == "multilabel" else ["finetune"]
+    return finished_of(request.param, tmp_path_factory.mktemp("cascade"), tiny_cache, compress=tiers, learners=learners)
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def static(request, tmp_path_factory, tiny_cache):
+    learners = ["frozen"] if request.param == "multilabel" else ["finetune"]
+    folder = tmp_path_factory.mktemp("static")
+    return finished_of(request.param, folder, tiny_cache, compress={"tiers": "static"}, learners=learners)
+
+
+def test_the_smallest_form_that_keeps_it_ships(contracted):
+    outcome, kind = contracted.finished.shrunk.outcome, contracted.finished.learned.held.kind
+    assert outcome.met
+    assert outcome.shipped.kept is not None
+    fit = [form for form in outcome.forms if form.size_mb <= 40]
+    assert outcome.shipped.size_mb == min(form.size_mb for form in fit if form.kept is None or form.kept >= 0.01)
+    simple = {"crf"} if kind.spans else {"tfidf"}
+    assert {form.name for form in outcome.forms} - simple <= set(RECIPES)
+    model = refsynth.load(contracted.bundle)
+    assert model.manifest.lineage["form"] == outcome.shipped.name
+    assert len(model.predict(["ann sat in rome", ""])) == 2
+    assert contracted.report.compression.met
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_form_is_measured_on_rows_that_it_has_not_seen(task, tmp_path, tiny_cache):
+    learners = ["frozen"] if task == "multilabel" else ["finetune"]
+    done = finished_of(task, tmp_path, tiny_cache, contract={"keep": 0.001}, learners=learners)
+    shrunk, held = done.finished.shrunk, done.finished.learned.held
+    assert shrunk.name not in ("full", "crf", "tfidf")
+    assert len(shrunk.logits) == 1
+    assert len(shrunk.logits[0]) == len(held.truth) == 40
+    k = len(done.finished.task.labels)
+    (answers,) = held.answers_of(shrunk.logits)
+    full = held.answers_of(held.logits[done.finished.learned.decision.shipped])
+    whole = np.mean([held.kind.macro_f1(held.truth, one, k) for one in full])
+    assert shrunk.outcome.shipped.kept == pytest.approx(held.kind.macro_f1(held.truth, answers, k) / whole)
+    figures = refsynth.load(done.bundle).manifest.metrics
+    assert figures[f"cross-validated {held.kind.measure}"].value == pytest.approx(held.score_of(shrunk.logits).value)
+
+
+def test_a_static_bundle_says_what_its_teacher_says(static):
+    model, main = refsynth.load(static.bundle), refsynth.load(static.finished.tiers.main)
+    kind, student = model.manifest.answers, static.finished.tiers.student
+    assert model.manifest.kind == ("crf" if kind.spans else "tfidf" if student.loses else "static")
+    assert student.agreement > 0.5
+    aside = plain("tokens" if kind.spans else "multilabel", 100, 9)
+    same = [one.label == other.label for one, other in zip(model.predict(aside), main.predict(aside), strict=True)]
+    assert np.mean(same) > 0.5
+    assert not list(static.bundle.glob("*.onnx"))
+
+
+def test_a_cascade_keeps_its_certificate_and_says_which_tier_answered(cascade):
+    certificate = cascade.finished.tiers.certificate
+    assert certificate is not None, cascade.finished.tiers.reason
+    model, main = refsynth.load(cascade.bundle), refsynth.load(cascade.finished.tiers.main)
+    spans = model.manifest.answers.spans
+    assert model.manifest.kind == ("tagger_cascade" if spans else "cascade")
+    asked = plain("tokens" if spans else "multilabel", 200, 9)
+    answers, alone = model.predict(asked), main.predict(asked)
+    late = [one.tier != "static" for one in answers]
+    assert np.mean(late) == pytest.approx(1 - certificate.share, abs=0.15)
+    assert [one.label for one, out in zip(answers, late, strict=True) if out] == [
+        one.label for one, out in zip(alone, late, strict=True) if out
+    ]
+    otherwise = np.mean([one.label != other.label for one, other in zip(answers, alone, strict=True)])
+    assert otherwise <= certificate.alpha + 0.05
+    assert [one.degraded for one in model.predict(asked, shallow=True)] == late
+    assert "the probability of its whole answer" in (cascade.bundle / "README.md").read_text("utf-8")
+
+
+def test_logits_of_a_cascade_have_its_probabilities(cascade):
+    model = refsynth.load(cascade.bundle)
+    kind, asked = model.manifest.answers, ["ann sat in rome", "broken and late parcel"]
+    again = kind.probabilities(model.logits(asked) / model.manifest.calibration.temperature)
+    for one, other in zip(again, model.probabilities(asked), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_the_certificate_is_what_the_texts_set_aside_show(cascade):
+    finished = cascade.finished
+    model, main = refsynth.load(cascade.bundle), refsynth.load(finished.tiers.main)
+    first, certificate = model.manifest.first, finished.tiers.certificate
+    assert POOL // 2 - 5 <= certificate.n <= POOL // 2  # without those that are rows
+    job_pool = [json.loads(line)["text"] for line in finished.task.config.data.pool.read_text("utf-8").splitlines()]
+    said = model._first.probabilities(job_pool)
+    sure = sureness("answer", said, model.manifest.answers, model.manifest.calibration.cuts)
+    share = np.mean(sure >= first.threshold)
+    assert share == pytest.approx(certificate.share, abs=0.12)
+    right = model.manifest.answers.right(main.decide(main.probabilities(job_pool)), model.decide(said))
+    assert np.mean((right == 0) & (sure >= first.threshold)) <= certificate.alpha
+
+
+# Distillation
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_folder):
+    return TransformerEncoder(tiny_folder, max_tokens=MAX_TOKENS)
+
+
+def apart(task, one, other, asked):
+    kind = KINDS[task]
+    pairs = zip(kind.probabilities(one.logits(asked)), kind.probabilities(other.logits(asked)), strict=True)
+    return np.mean([np.abs(a - b).mean() for a, b in pairs])
+
+
+def teacher_of(task, encoder):
+    rng = np.random.default_rng(0)
+    if task == "multilabel":
+        predictor = EncoderPredictor(tuple(SETS), encoder, LinearHead(rng.normal(size=(encoder.dimension, 3)) * 4, np.zeros(3)))
+        return Teacher(predictor, encoder, examples_(30), "sigmoid")
+    head = LinearHead(rng.normal(size=(encoder.dimension, 5)), np.zeros(5))
+    rows = [example(i, text) for i, text in enumerate(texts(30))]
+    return Teacher(TagPredictor(("person", "place"), encoder, head), encoder, rows)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("deep", [1.0, 0.0])
+def test_a_student_comes_nearer_to_its_teacher(task, deep, encoder):
+    teacher, asked = teacher_of(task, encoder), plain(task, 30, 0)
+    untrained, kept = cut(teacher, "half", asked)
+    torch.manual_seed(0)
+    student = distill(
+        [teacher.predictor],
+        keep_layers(encoder, kept),
+        [*asked, ""],
+        matched=kept,
+        seed=0,
+        transfer=Transfer(steps=60, hidden=deep, attention=deep),
+        link=teacher.link,
+    )
+    assert type(student) is type(teacher.predictor)
+    assert apart(task, student, teacher.predictor, asked) < 0.6 * apart(task, untrained, teacher.predictor, asked)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", ["half the heads", "half, narrow, few words"])
+def test_what_is_cut_is_chosen_by_the_loss_of_the_task(task, name, encoder):
+    teacher, asked = teacher_of(task, encoder), plain(task, 30, 0)
+    form = shrink(teacher, name, asked, seed=0)
+    assert type(form) is type(teacher.predictor)
+    assert len(form.logits(asked)) == 30
+
+
+def test_votes_for_labels_of_their_own_are_learnt():
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 30, 6).tolist() for _ in range(300)]
+    marks = np.array([[sum(row) > 90, row.count(3) > 0] for row in rows], float)
+    head = fit_static(rng.normal(size=(30, 8)).astype(np.float32), rows, marks, seed=1, several=True)
+    said = sigmoid(np.array([head.weights[row].mean(0) + head.bias for row in rows])) > 0.5
+    assert (said == marks).mean() > 0.95
+
+
+# Thresholds of two tiers
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.05, 20))
+def test_moved_logits_reach_a_threshold_where_they_reached_their_cut(seed, temperature):
+    rng = np.random.default_rng(seed)
+    cuts, bars, logits = rng.normal(size=3), rng.uniform(0.01, 0.99, 3), rng.normal(size=(50, 3)) * 3
+    moved = logits + shift_of(cuts, bars, temperature=temperature)
+    np.testing.assert_array_equal(ANY_LABELS.decide(sigmoid(moved / temperature), bars), ANY_LABELS.decide(logits, cuts))
+
+
+def test_both_tiers_have_the_thresholds_of_the_second(cascade):
+    model, main = refsynth.load(cascade.bundle), refsynth.load(cascade.finished.tiers.main)
+    assert model.manifest.calibration.thresholds == main.manifest.calibration.thresholds
+    assert model.manifest.first.calibration.thresholds == main.manifest.calibration.thresholds
+    assert bool(model.manifest.calibration.thresholds) == model.manifest.answers.several
+
+
+@pytest.mark.parametrize("kind", [ANY_LABELS, SPANS])
+def test_logits_have_the_probabilities_that_they_were_made_of(kind):
+    rng = np.random.default_rng(0)
+    if kind is ANY_LABELS:
+        probabilities = rng.random((5, 3))
+        np.testing.assert_allclose(kind.probabilities(kind.logits(probabilities)), probabilities)
+        assert np.isfinite(kind.logits(np.array([[0.0, 1.0, 0.5]]))).all()
+        return
+    rows = np.empty(2, object)
+    rows[0], rows[1] = softmax(rng.normal(size=(4, 5))), np.zeros((0, 5))
+    for one, other in zip(kind.probabilities(kind.logits(rows)), rows, strict=True):
+        np.testing.assert_allclose(one, other)
