@@ -1,6 +1,7 @@
 """Smaller forms, students and cascades where a text has any number of labels, and where words have them."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import strategies as st
 
 import refsynth
 from refsynth.bundle.certificate import sureness
+from refsynth.bundle.manifest import MANIFEST
 from refsynth.compress.shape import keep_layers
 from refsynth.compress.static import fit_static
 from refsynth.core.config import RunConfig
+from refsynth.core.errors import BundleError
+from refsynth.core.run import file_digest
 from refsynth.kinds import ANY_LABELS, KINDS, SPANS
 from refsynth.metrics import sigmoid, softmax
 from refsynth.models.network import TransformerEncoder
@@ -168,6 +172,24 @@ def test_the_certificate_is_what_the_texts_set_aside_show(cascade):
     assert share == pytest.approx(certificate.share, abs=0.12)
     right = model.manifest.answers.right(main.decide(main.probabilities(job_pool)), model.decide(said))
     assert np.mean((right == 0) & (sure >= first.threshold)) <= certificate.alpha
+
+
+def test_a_forged_cascade_is_refused(cascade, tmp_path):
+    def forged(name, data):
+        shutil.copytree(cascade.bundle, tmp_path / "bundle", dirs_exist_ok=True)
+        (tmp_path / "bundle" / name).write_bytes(data)
+        manifest = json.loads((cascade.bundle / MANIFEST).read_bytes())
+        manifest["files"][name] = {"sha256": file_digest(tmp_path / "bundle" / name), "size": len(data)}
+        (tmp_path / "bundle" / MANIFEST).write_text(json.dumps(manifest), "utf-8")
+        return tmp_path / "bundle"
+
+    refsynth.load(forged("README.md", b"other"))
+    with pytest.raises(BundleError):
+        refsynth.load(forged("static.safetensors", (cascade.bundle / "head.safetensors").read_bytes()))
+    if refsynth.load(cascade.bundle).manifest.answers.spans:
+        for terms in (b'{"terms": ["bias"]}', b'{"terms": 5}', b"["):
+            with pytest.raises(BundleError):
+                refsynth.load(forged("features.json", terms))
 
 
 # Distillation

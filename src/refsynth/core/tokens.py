@@ -44,7 +44,10 @@ def problem_of(parts: Mapping[str, Any]) -> str | None:
         return None
     if parts["data"].train is None:
         return "task: tokens needs labelled rows (data.train): where a label's words begin and end is not said by its name"
-    return _unfit(parts["labels"]) or _unable(parts) or out_of_place(parts, LABELS_OF_TEXTS_ONLY, "labels of whole texts")
+    wrong = _unfit(parts["labels"]) or _unable(parts) or out_of_place(parts, LABELS_OF_TEXTS_ONLY, "labels of whole texts")
+    if wrong is None and parts["data"].pool is not None and parts["selftrain"].per_class:
+        return "data.pool: self-training labels whole texts; write selftrain: {per_class: 0}"
+    return wrong
 
 
 def _unfit(labels: Iterable[str]) -> str | None:
@@ -58,8 +61,6 @@ def _unable(parts: Mapping[str, Any]) -> str | None:
     for name in NOT_HERE:
         if name in parts["learners"]:
             return f"learners: {name} labels whole texts, and here words are labelled; take crf or finetune"
-    if parts["data"].pool is not None and parts["selftrain"].per_class:
-        return "data.pool: self-training labels whole texts; write selftrain: {per_class: 0}"
     for way in parts["synthesis"].ways:
         if way not in WAYS:
             return f"synthesis.ways: {way} is for labels of whole texts, and here words are labelled; take examples or styles"
