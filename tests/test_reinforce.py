@@ -1,12 +1,14 @@
 """Reinforcement on a model small enough to see what it learns."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refsynth.core.types import Completion, Prompt
-from refsynth.reinforce.reward import CLIP, FAULT, Scale, advantages, rewards
+from refsynth.reinforce.reward import CLIP, FAULT, Scale, advantages, rewards, telling
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -124,6 +126,20 @@ def test_the_exported_model_says_what_the_policy_says_and_the_policy_stays(folde
     np.testing.assert_allclose([plain(tmp_path, one) for one in ROLLOUTS], said, atol=2e-2)  # half precision
     assert np.abs(said - [plain(folder, one) for one in ROLLOUTS]).max() > 2e-2
     np.testing.assert_allclose(policy.log_likelihoods(ROLLOUTS), said, atol=1e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.floats(-100, 100), st.integers(0, 2)), min_size=1, max_size=14))
+def test_no_half_of_a_group_has_rewards_that_differ_more(pairs):
+    rewards, groups = np.array([r for r, _ in pairs]), np.array([g for _, g in pairs])
+    kept = telling(rewards, groups)
+    assert sorted(set(kept)) == kept.tolist()
+    for group in set(groups):
+        mine = np.flatnonzero(groups == group)
+        half = kept[groups[kept] == group]
+        assert len(half) == -(-len(mine) // 2)
+        most = max(rewards[list(some)].var() for some in itertools.combinations(mine, len(half)))
+        assert rewards[half].var() == pytest.approx(most, rel=1e-9, abs=1e-9)
 
 
 @settings(max_examples=50, deadline=None)

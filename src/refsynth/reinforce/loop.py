@@ -1,7 +1,7 @@
 """Reinforcement of a generator: write, judge, step, again. Each round is on disk before the next, so a killed one goes on.
 
 A round writes drafts with the policy as it is (on-policy, through a fast engine that reads an export of it), has them judged, and
-takes one step. What is kept of a round is small: adapter, optimiser, figures. The exports are scratch.
+learns from the half that tells most. What is kept of a round is small: adapter, optimiser, figures. The exports are scratch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from refsynth.core.run import derive_seed, read_json, write_json
 from refsynth.core.types import Prompt
 from refsynth.reinforce.figures import Figures, Judge, Written
 from refsynth.reinforce.policy import Policy, Rollout
-from refsynth.reinforce.reward import Scale, advantages, rewards
+from refsynth.reinforce.reward import Scale, advantages, rewards, telling
 
 FIGURES = "figures.json"
 
@@ -65,7 +65,8 @@ def reinforce(
         reward = rewards(judged.gains, judged.faulty, scale)
         dealt = np.random.default_rng(derive_seed(seed, "deal", turn)).permutation(reward) if shuffled else reward
         groups = np.repeat(np.arange(len(written) // siblings), siblings)
-        update = policy.update([_rollout(policy, one) for one in written], advantages(dealt, groups))
+        rows = telling(dealt, groups)
+        update = policy.update([_rollout(policy, written[row]) for row in rows], advantages(dealt[rows], groups[rows]))
         figures = Figures(
             turn=turn,
             reward=float(reward.mean()),

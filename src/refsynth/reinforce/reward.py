@@ -58,3 +58,25 @@ def advantages(rewards: FloatArray, groups: IntArray) -> FloatArray:
             others = (rewards[mine].sum() - rewards[mine]) / (len(mine) - 1)
             result[mine] = rewards[mine] - others
     return result
+
+
+def telling(rewards: FloatArray, groups: IntArray) -> IntArray:
+    """Return the rows of half of each group, rounded up, whose rewards differ most: rewards of largest variance, in order.
+
+    Max-variance down-sampling (Xu et al., 2025, "Not All Rollouts are Useful", arXiv:2504.13818): writing is cheap beside
+    learning, and what is neither good nor bad for its prompt says little. Such a half is always some of the best and some of the
+    worst, so that as many halves are compared as it has members, and one more. Advantages are to be taken within it: those over all
+    siblings would not add up to nothing, and push up or down whatever was written.
+
+    Args:
+        rewards: of the texts [M].
+        groups: the prompt of each text [M].
+    """
+    kept: list[int] = []
+    for group in np.unique(groups):
+        mine = np.flatnonzero(groups == group)
+        ranked = mine[np.argsort(rewards[mine], kind="stable")]
+        size = -(-len(mine) // 2)
+        halves = [np.concatenate([ranked[:low], ranked[len(ranked) - (size - low) :]]) for low in range(size + 1)]
+        kept += max(halves, key=lambda half: float(rewards[half].var())).tolist()
+    return np.array(sorted(kept), int)
