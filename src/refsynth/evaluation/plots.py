@@ -16,8 +16,9 @@ from typing import Any
 
 from refsynth.core.extras import require
 from refsynth.core.types import Metric
+from refsynth.evaluation.confidence import Calibration
 from refsynth.evaluation.origins import Reinforced, ScoreHistogram
-from refsynth.evaluation.sections import Calibration, Comparison, CurvePoint, System, Variant
+from refsynth.evaluation.sections import Comparison, CurvePoint, System, Variant
 from refsynth.evaluation.wording import WORDING, Wording
 from refsynth.metrics import ReliabilityBin, wilson
 
