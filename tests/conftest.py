@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from refsynth.models.catalog import CATALOG
-from refsynth.models.store import _seal
+from refsynth.models.manifest import seal
 from tiny_encoder import make_encoder, make_tokenizer
 
 # Machines are noisy, so no test has a deadline; in CI the examples are the same every time.
@@ -46,7 +46,7 @@ def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = tmp_path_factory.mktemp("cache")
     for name in ("minilm", "e5"):
         folder = write_tiny(cache / "models" / name)
-        _seal(CATALOG[name], folder, "made by the tests")
+        seal(CATALOG[name], folder, "made by the tests")
     return cache
 
 

@@ -14,8 +14,9 @@ from refsynth.core.errors import ConfigError, ModelError
 from refsynth.core.run import RunFolder, read_json, read_jsonl
 from refsynth.data.text import nearest_overlap
 from refsynth.models.catalog import CATALOG
+from refsynth.models.manifest import seal
 from refsynth.models.network import TransformerEncoder
-from refsynth.models.store import ModelStore, _seal
+from refsynth.models.store import ModelStore
 from refsynth.pipeline import pretrain as stage
 from refsynth.pipeline.observe import Silent
 from refsynth.pipeline.pretrain import LEAST_TEXTS, divide
@@ -229,7 +230,7 @@ def cache(masking, tmp_path_factory):
     for name in ("minilm", "e5"):
         shutil.copytree(masking, root / "models" / name)
         (root / "models" / name / "manifest.json").unlink(missing_ok=True)
-        _seal(CATALOG[name], root / "models" / name, "made by the tests")
+        seal(CATALOG[name], root / "models" / name, "made by the tests")
     return ModelStore(root)
 
 

@@ -19,9 +19,10 @@ from refsynth.core.run import file_digest, write_json
 from refsynth.core.types import Completion, Prompt
 from refsynth.models import gguf
 from refsynth.models.catalog import CATALOG
+from refsynth.models.manifest import LAYOUT, MANIFEST, model_hash
 from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator
 from refsynth.models.reference.seam import completion_of, continuation
-from refsynth.models.store import LAYOUT, MANIFEST, ModelStore, model_hash
+from refsynth.models.store import ModelStore
 
 CARD = Prompt("Texts about cards:\n\n- my new card has not arrived\n- when does the card come\n-", "card")
 FOOD = Prompt("Texts about food:\n\n- the soup was cold and late\n- good bread, slow kitchen\n-", "food")

@@ -19,6 +19,7 @@ from refsynth.core.types import Draft, Example, Metric, Provenance
 from refsynth.evaluation import plots
 from refsynth.evaluation.advice import advise, top_confusions, verdict
 from refsynth.evaluation.calibration import choose_threshold, fit_temperature
+from refsynth.evaluation.confidence import Calibration
 from refsynth.evaluation.origins import (
     Artifact,
     Conflict,
@@ -36,7 +37,7 @@ from refsynth.evaluation.origins import (
 )
 from refsynth.evaluation.render import cut
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
-from refsynth.evaluation.sections import Calibration, Classes, Comparison, Compression, CurvePoint, Gate, Results, System, Variant
+from refsynth.evaluation.sections import Classes, Comparison, Compression, CurvePoint, Gate, Results, System, Variant
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'`|*_[a](javascript:x) {{ 7*7 }} $\\frac{$ \x00\u202e\ud800 --><style>"
 

@@ -20,7 +20,8 @@ from refsynth.core import extras
 from refsynth.core.errors import ExtraError, ModelError
 from refsynth.models import catalog, wheel
 from refsynth.models.catalog import CATALOG, CatalogEntry, WheelFile, encoder_for
-from refsynth.models.store import MANIFEST, ModelStore, default_root, model_hash
+from refsynth.models.manifest import MANIFEST, model_hash
+from refsynth.models.store import ModelStore, default_root
 
 FORK = multiprocessing.get_context("fork")
 PARTS = {"config.json": b"{}", "model.safetensors": b"weights" * 99}

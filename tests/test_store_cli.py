@@ -12,7 +12,8 @@ from refsynth.cli import doctor, models
 from refsynth.core.errors import ModelError
 from refsynth.core.run import file_digest, write_json
 from refsynth.models.catalog import CATALOG
-from refsynth.models.store import LAYOUT, MANIFEST, ModelStore
+from refsynth.models.manifest import LAYOUT, MANIFEST
+from refsynth.models.store import ModelStore
 
 app = typer.Typer()
 app.add_typer(models.models, name="models")

@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from refsynth.core import multilabel, tokens
-from refsynth.core.drafting import BRANCHES, FilterConfig, FolderReference, Reference, ReinforceConfig, SynthesisConfig
-from refsynth.core.errors import ConfigError, nearest
+from refsynth.core.drafting import FilterConfig, FolderReference, Reference, ReinforceConfig, SynthesisConfig
+from refsynth.core.errors import ConfigError
 from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import (
     CompressConfig,
@@ -35,6 +34,7 @@ from refsynth.core.sections import (
     TrackerName,
     TrainingConfig,
 )
+from refsynth.core.tree import explain, read_tree, set_key
 
 LEARNERS: Mapping[TaskKind, tuple[LearnerName, ...]] = {
     "classify": ("tfidf", "frozen", "contrastive"),
@@ -234,20 +234,9 @@ class RunConfig(Section):
         Raises:
             ConfigError: the file is absent or is no such tree; each problem is a line.
         """
-        try:
-            tree = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-        except FileNotFoundError as error:
-            raise ConfigError(f"{path}: no such file", remedy="write one with: refsynth init DIR --from FILE") from error
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror})", expected="a task.yaml file") from error
-        except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-            place = getattr(error, "problem_mark", None)
-            where = f"{path} line {place.line + 1}" if place else str(path)
-            raise ConfigError(f"{where}: not valid YAML ({getattr(error, 'problem', None) or error})") from error
-        if not isinstance(tree, dict):
-            raise ConfigError(f"{path}: found {type(tree).__name__}, expected keys such as labels, data, seed")
+        tree = read_tree(path)
         for override in overrides:
-            _override(tree, override)
+            set_key(tree, override)
         config = cls.parse(tree, where=str(path))
         return config.placed(lambda file: path.parent / file)
 
@@ -261,7 +250,7 @@ class RunConfig(Section):
         try:
             return cls.model_validate(tree)
         except ValidationError as error:
-            lines = dict.fromkeys(_explain(problem) for problem in error.errors())
+            lines = dict.fromkeys(explain(problem, cls) for problem in error.errors())
             raise ConfigError(f"{where}: " + "\n  ".join(lines), remedy="every key is explained in docs/config.md") from error
 
     def placed(self, place: Callable[[Path], Path]) -> Self:
@@ -278,53 +267,9 @@ class RunConfig(Section):
         """
         tree = self.model_dump(mode="json")
         for override in overrides:
-            _override(tree, override)
+            set_key(tree, override)
         return self.parse(tree, where="--set")
 
     def digest_of(self, *sections: str) -> dict[str, Any]:
         """Return the named sections as JSON-ready values, for a step's cache key."""
         return self.model_dump(mode="json", include=set(sections))
-
-
-def _override(tree: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {override}: expected key=value", remedy="for example --set synthesis.drafts=4000")
-    *parents, leaf = key.split(".")
-    for parent in parents:
-        branch = tree.get(parent)
-        if not isinstance(branch, dict):  # absent, or a short form such as `reference: embedded`
-            branch = tree[parent] = {}
-        tree = branch
-    try:
-        tree[leaf] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not valid YAML") from error
-
-
-def _known_keys(path: Sequence[str | int]) -> list[str]:
-    """Return the keys known at a place in the tree (the parent of an offending key)."""
-    model: type[Section] = RunConfig
-    for part in path:
-        if part in BRANCHES:
-            model = BRANCHES[str(part)]
-            continue
-        field = model.model_fields.get(str(part))
-        annotation = field.annotation if field else None
-        if isinstance(annotation, type) and issubclass(annotation, Section):
-            model = annotation
-    return list(model.model_fields)
-
-
-def _explain(problem: Any) -> str:
-    path = [part for part in problem["loc"] if not str(part).startswith(("literal", "function"))]
-    key = ".".join(str(part) for part in path if part not in (*BRANCHES, "named"))
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(path[:-1])
-        return f"unknown key '{key}'; {nearest(str(path[-1]), known) or 'known there: ' + ', '.join(known)}"
-    if problem["type"] == "missing":
-        return f"'{key}' is missing"
-    if not key:
-        return str(problem["msg"]).removeprefix("Value error, ")
-    found = repr(problem.get("input"))
-    return f"{key}: {problem['msg']}, found {found if len(found) < 60 else found[:57] + '...'}"

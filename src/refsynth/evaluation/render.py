@@ -14,6 +14,7 @@ from refsynth.core.extras import require
 from refsynth.core.types import Metric
 from refsynth.evaluation import plots
 from refsynth.evaluation.advice import advise, points, top_confusions, verdict
+from refsynth.evaluation.caption import capital, one_line
 from refsynth.evaluation.tree import Report
 
 LONGEST_TEXT = 320
@@ -100,7 +101,7 @@ def _plots(report: Report) -> dict[str, str]:
 
 def cut(value: str, limit: int = LONGEST_TEXT) -> str:
     """Return a text on one line, cut visibly at `limit` characters."""
-    line = plots.one_line(value)
+    line = one_line(value)
     return line if len(line) <= limit else f"{line[:limit].rstrip()}… (+{len(line) - limit:,} characters)"
 
 
@@ -131,7 +132,7 @@ def _row_list(rows: tuple[int, ...], limit: int = 12) -> str:
 
 FORMATS: Mapping[str, Callable[..., str]] = {
     "text": cut,
-    "capital": plots.capital,
+    "capital": capital,
     "label": lambda value: cut(value, LONGEST_LABEL),
     "percent": _percent,
     "range": _range,

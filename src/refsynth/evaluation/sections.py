@@ -1,40 +1,20 @@
-"""The parts of a report: frozen dataclasses of plain values, one class a section. Knows nothing of how they are shown.
+"""The parts of a report on how well models do: systems, the gate, labels, forms. Knows nothing of how they are shown.
 
-Shares, accuracies and scores are in [0, 1] and gains are differences of those; sizes are in MB (10^6 bytes); times are in the
-unit that the field's name ends with. The `of` constructors compute a section from arrays of N rows and K labels.
+Frozen dataclasses of plain values, one class a section. Shares, accuracies and scores are in [0, 1] and gains are differences of
+those; sizes are in MB (10^6 bytes); times are in the unit that the field's name ends with. The `of` constructors compute a
+section from arrays of N rows and K labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from refsynth.core.types import FloatArray, IntArray, Metric
-from refsynth.evaluation.calibration import Threshold
-from refsynth.evaluation.wording import WORDING, Over, Wording
-from refsynth.metrics import (
-    PerClass,
-    ReliabilityBin,
-    RiskCoverage,
-    brier,
-    calibration_error,
-    confusion,
-    distance,
-    log_loss,
-    per_class,
-    per_label,
-    reliability,
-    reliability_of,
-    risk_coverage_of,
-    share_interval,
-)
+from refsynth.core.types import IntArray, Metric
+from refsynth.metrics import PerClass, confusion, per_class, per_label
 
 Source = Literal["test file", "cross-validation"]
-CURVE_POINTS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,113 +177,6 @@ class Classes:
             source=source,
             n=n,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """How far the shipped model's confidence can be trusted, and what it loses or wins by saying "unsure".
-
-    `error_before` and `error` are the expected calibration error without and with the temperature; `brier` (in [0, 2]) and
-    `log_loss` (in nats), with it, weigh being right and being sure together. `answered` is the share of the `n` rows at or above
-    the threshold, `accuracy` that among them (None if there are none); `threshold` tells how it was chosen, on rows of its own.
-
-    Where a row may have any number of labels, an answer is right if it has just the right ones; the errors, `brier`, `log_loss`
-    and `bins` are then over `decisions`, one for each row and label, and a bin's confidence is the probability of the label.
-    Where words have labels they are over the spans that were found. `over` says which.
-    """
-
-    temperature: float
-    error_before: float | None
-    error: float
-    brier: float
-    log_loss: float
-    bins: tuple[ReliabilityBin, ...]
-    curve: tuple[RiskCoverage, ...]
-    threshold: Threshold
-    answered: Metric
-    accuracy: Metric | None
-    source: Source
-    n: int
-    decisions: int | None = None
-    over: Over = "rows"
-
-    @property
-    def words(self) -> Wording:
-        """How it is told."""
-        return WORDING[self.over]
-
-    @classmethod
-    def of(
-        cls,
-        truth: IntArray,
-        probabilities: FloatArray,
-        *,
-        threshold: Threshold,
-        source: Source,
-        temperature: float = 1.0,
-        uncalibrated: FloatArray | None = None,
-    ) -> Self:
-        """Measure probabilities [N, K] against labels [N]; `uncalibrated` are those at temperature 1."""
-        return cls(
-            temperature=temperature,
-            error_before=None if uncalibrated is None else calibration_error(truth, uncalibrated),
-            error=calibration_error(truth, probabilities),
-            brier=brier(truth, probabilities),
-            log_loss=log_loss(truth, probabilities),
-            bins=tuple(reliability(truth, probabilities)),
-            threshold=threshold,
-            source=source,
-            n=len(truth),
-            **_answered(probabilities.argmax(1) == truth, probabilities.max(1), threshold),
-        )
-
-    @classmethod
-    def of_marks(
-        cls,
-        truth: IntArray,
-        probabilities: FloatArray,
-        *,
-        right: IntArray,
-        confidence: FloatArray,
-        threshold: Threshold,
-        source: Source,
-        temperature: float = 1.0,
-        uncalibrated: FloatArray | None = None,
-        over: Over = "labels",
-    ) -> Self:
-        """Measure probabilities of decisions against what is so, 0 or 1; whole answers are `right` [N] with a `confidence` [N].
-
-        The decisions are those of all rows and labels [N, K], or the spans that were found [M].
-        """
-        marks, flat = truth.ravel(), probabilities.ravel()
-        both = np.stack([1 - flat, flat], 1)
-        bins = reliability_of(flat, marks)
-        return cls(
-            temperature=temperature,
-            error_before=None if uncalibrated is None else distance(reliability_of(uncalibrated.ravel(), marks)),
-            error=distance(bins),
-            brier=brier(marks, both),
-            log_loss=log_loss(marks, both),
-            bins=tuple(bins),
-            threshold=threshold,
-            source=source,
-            n=len(right),
-            decisions=truth.size,
-            over=over,
-            **_answered(right, confidence, threshold),
-        )
-
-
-def _answered(right: NDArray[np.bool_] | IntArray, confidence: FloatArray, threshold: Threshold) -> dict[str, Any]:
-    """Return what becomes of answers that are right or wrong [N] at each confidence, and at the threshold's."""
-    curve = risk_coverage_of(confidence, right)
-    sure = confidence >= threshold.threshold
-    picked = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), CURVE_POINTS)).astype(int))
-    return {
-        "curve": tuple(curve[i] for i in picked),
-        "answered": share_interval("answered", sure),
-        "accuracy": share_interval("accuracy", right[sure]) if sure.any() else None,
-    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,13 @@
-"""The root of a report. Its parts are in `sections`; how they are shown is in `render`."""
+"""The root of a report. Its parts are in `sections`, `confidence` and `origins`; how they are shown is in `render`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from refsynth.evaluation.confidence import Calibration
 from refsynth.evaluation.origins import Data, Drafts, Lineage
-from refsynth.evaluation.sections import Calibration, Classes, Compression, Gate, Results
+from refsynth.evaluation.sections import Classes, Compression, Gate, Results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 from refsynth.compress.prune import prune_vocabulary
 from refsynth.core.run import RunFolder, digest
 from refsynth.models.catalog import encoder_for
-from refsynth.models.store import ModelStore, model_hash
+from refsynth.models.manifest import model_hash
+from refsynth.models.store import ModelStore
 from refsynth.pipeline.rows import Rows
 from refsynth.task import Task
 

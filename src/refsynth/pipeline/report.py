@@ -14,6 +14,7 @@ from refsynth.core.run import write_atomic
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Array
 from refsynth.evaluation import sections
+from refsynth.evaluation.confidence import Calibration
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
 from refsynth.kinds import KINDS, Kind
 from refsynth.kinds.spans import span_confidences, spans_right
@@ -197,7 +198,7 @@ def _classes(finished: Finished) -> sections.Classes | None:
     return sections.Classes.of(labels, truth, shipped, source=source)
 
 
-def _calibration(finished: Finished) -> sections.Calibration | None:
+def _calibration(finished: Finished) -> Calibration | None:
     held, calibrated = finished.learned.held, finished.calibrated
     if held is None or calibrated.threshold is None:
         return None
@@ -211,9 +212,9 @@ def _calibration(finished: Finished) -> sections.Calibration | None:
     return _trust(held.kind, held.truth, calm, held.answers_of(shipped)[0], **chosen)
 
 
-def _trust(kind: Kind, truth: Array, said: Array, answers: Array, **chosen: Any) -> sections.Calibration | None:
+def _trust(kind: Kind, truth: Array, said: Array, answers: Array, **chosen: Any) -> Calibration | None:
     if not (kind.several or kind.spans):
-        return sections.Calibration.of(truth, said, **chosen)
+        return Calibration.of(truth, said, **chosen)
     right, confidence = kind.right(truth, answers), kind.confidence(said, answers)
     if kind.spans:
         loud = chosen.pop("uncalibrated", None)
@@ -221,4 +222,4 @@ def _trust(kind: Kind, truth: Array, said: Array, answers: Array, **chosen: Any)
         truth, said = spans_right(truth, answers), span_confidences(said, answers)
         if not len(said):
             return None
-    return sections.Calibration.of_marks(truth, said, right=right, confidence=confidence, **chosen)
+    return Calibration.of_marks(truth, said, right=right, confidence=confidence, **chosen)

@@ -1,4 +1,7 @@
-"""What learners are made with, and the table of how each is made. Beside `build` the only reader of the configuration."""
+"""What learners are made with, and the table of how each is made.
+
+Beside `build` and `searching` the only reader of the configuration.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from refsynth.core.config import ENSEMBLES, SEARCHED, RunConfig
+from refsynth.core.config import ENSEMBLES, RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.protocols import Generator, Learner
 from refsynth.core.run import digest, file_digest
@@ -17,6 +20,7 @@ from refsynth.kinds import KINDS, ONE_LABEL, Kind
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder, has_bfloat16
 from refsynth.pipeline.candidates import ranked
+from refsynth.pipeline.searching import Searching, searching_of, space_of, usual_settings
 from refsynth.prompting.learner import Manner, PromptLearner
 from refsynth.prompting.templates import templates_for
 from refsynth.task import Task
@@ -28,22 +32,11 @@ from refsynth.training.finetune import FinetuneLearner
 from refsynth.training.head import Link
 from refsynth.training.methods import METHODS, Size
 from refsynth.training.objective import Robust
-from refsynth.training.search import Range, SearchedLearner, Settings
+from refsynth.training.search import SearchedLearner, Settings
 from refsynth.training.soup import SoupLearner
 from refsynth.training.trainer import Recipe
 
 USUAL = EnsembleConfig()
-
-SEARCH = "search"
-"""The folder in a run of what searches found."""
-
-
-class Searching(NamedTuple):
-    """Minutes and trials for one search of one learner, and the folder of what is found."""
-
-    minutes: float
-    trials: int
-    folder: Path
 
 
 @dataclass(frozen=True)
@@ -124,16 +117,8 @@ def make_workshop(
         kind,
         members=tuple(ranked(task.config.members)),
         ensemble=task.config.ensemble,
-        search=_searching(task.config, checkpoints),
+        search=searching_of(task.config, checkpoints),
     )
-
-
-def _searching(config: RunConfig, checkpoints: Path | None) -> Searching | None:
-    """Return what one search may take: one for each learner in each fold of the gate, and in the final fit."""
-    if not config.search.minutes or checkpoints is None:
-        return None
-    searches = len(SEARCHED.intersection(config.learners)) * (config.gate.folds * config.gate.repeats + 1)
-    return Searching(config.search.minutes / searches, config.search.trials, checkpoints.with_name(SEARCH))
 
 
 def prompt_learner(shop: Workshop) -> PromptLearner:
@@ -214,27 +199,12 @@ def _searched(shop: Workshop, *, method: MethodName) -> Learner:
     def make(settings: Settings) -> Learner:
         return _tuned(replace(shop, training=shop.training.model_copy(update=settings)), method=method)
 
-    training = shop.training
-    usual = {
-        "rate": training.rate or METHODS[method].rate,
-        "batch": training.batch,
-        "dropout": training.dropout,
-        "l2": training.l2,
-        "smoothing": training.smoothing,
-    }
-    least = min(0.05, usual["dropout"]) if training.rdrop else 0.0  # which needs some
-    space = {
-        "rate": Range(usual["rate"] / 5, min(1.0, usual["rate"] * 5), log=True),
-        "batch": Range(among=tuple(sorted({8, 16, 32, training.batch}))),
-        "dropout": Range(least, max(0.3, usual["dropout"])),
-        "l2": Range(0.0, max(0.1, usual["l2"])),
-        "smoothing": Range(0.0, max(0.2, usual["smoothing"])),
-    }
+    usual = usual_settings(shop.training, method)
     asked = shop.search
     return SearchedLearner(
         method,
         make,
-        space,
+        space_of(shop.training, usual),
         usual,
         labels=shop.labels,
         minutes=asked.minutes,

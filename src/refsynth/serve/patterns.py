@@ -1,4 +1,4 @@
-"""The shapes of structured personal data. Data only: `redact` says what a match must satisfy besides.
+"""The shapes of structured personal data. Data only: what a match must satisfy besides is told by those who use it.
 
 Every pattern starts where a run starts and is bounded or possessive, so none goes back over a text.
 """
@@ -6,6 +6,11 @@ Every pattern starts where a run starts and is bounded or possessive, so none go
 from __future__ import annotations
 
 import re
+
+Span = tuple[int, int]
+"""The place of a match in a text, from and to."""
+
+CONTEXT = 40  # characters before a number in which words are looked for
 
 # Full-width forms, unusual spaces and dashes, one character for one, so that a place in the plain text is the place in the text.
 PLAIN = {0xFF01 + i: 0x21 + i for i in range(94)}

@@ -15,17 +15,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from refsynth.core.extras import require
 from refsynth.serve import patterns
+from refsynth.serve.patterns import Span
+from refsynth.serve.phones import PhoneFinder
 
 REGIONS = ("US", "GB", "CN", "DE", "FR", "ES", "IT", "NL", "IN", "JP", "BR", "AU")
 
-_CONTEXT = 40  # characters before a number that are looked at
-_CHECKED = 50  # numbers of a text whose country plans are looked up; beyond, their shape is enough to redact them
-_ABROAD_DIGITS, _NATIONAL_DIGITS = 7, 9  # of the shortest numbers that are recognised by themselves
-_GROUPS = 7  # of its digits
 _SMALL = 50  # of random addresses one in 700 has only parts below it
 _PRIVATE = 10  # 10.0.0.1 and so on
 _ANY = re.compile(r"[0-9@]|%40|://", re.ASCII)  # without one of these there is nothing to find
@@ -59,9 +57,6 @@ class Redacted(NamedTuple):
     counts: Mapping[Kind, int]
 
 
-Span = tuple[int, int]
-
-
 class Redactor:
     """Finds and replaces."""
 
@@ -75,7 +70,6 @@ class Redactor:
         Raises:
             ExtraError: the extra `serve` is not installed.
         """
-        phones = _Phones(regions)
         self._names = names
         # Earlier ones win: the password of a URL looks like the start of an e-mail address, a card holds phone numbers.
         self._finders: tuple[tuple[Kind, Callable[[str], Iterator[Span]]], ...] = (
@@ -85,7 +79,7 @@ class Redactor:
             (Kind.identity, _checked_identities()),
             (Kind.card, _checked_cards()),
             (Kind.ip, _addresses),
-            (Kind.phone, phones.find),
+            (Kind.phone, PhoneFinder(regions)),
         )
 
     def find(self, text: str) -> list[Found]:
@@ -215,7 +209,7 @@ def _addresses(text: str) -> Iterator[Span]:
 
 def _is_version(text: str, start: int, parts: list[int]) -> bool:
     """Tell a version or a section of four parts from an address: by the word before it, else by its small numbers."""
-    before = (text, max(0, start - _CONTEXT), start)
+    before = (text, max(0, start - patterns.CONTEXT), start)
     if patterns.NUMBERED.search(*before):
         return True
     return max(parts) < _SMALL and parts[0] != _PRIVATE and not patterns.MACHINE.search(*before)
@@ -228,79 +222,3 @@ def _is_ipv6(shown: str) -> bool:
     except ValueError:
         return False
     return any(char.isdigit() for char in shown)
-
-
-class _Phones:
-    def __init__(self, regions: tuple[str, ...]) -> None:
-        self._regions = regions
-        self._library: Any = require("phonenumbers", extra="serve")
-
-    def find(self, text: str) -> Iterator[Span]:
-        found = [*self._planned(text), *_cued(text)]
-        for pattern in (patterns.SHAPED, patterns.MOBILE):
-            found += [match.span() for match in pattern.finditer(text)]
-        for start, end in _merged(found):
-            extension = patterns.EXTENSION.match(text, end)
-            yield start, extension.end() if extension else end
-
-    def _planned(self, text: str) -> Iterator[Span]:
-        """Yield the numbers that are in the numbering plan of a country."""
-        checks = _CHECKED
-        for pattern, shortest, is_number in (
-            (patterns.ABROAD, _ABROAD_DIGITS, self._is_abroad),
-            (patterns.NATIONAL, _NATIONAL_DIGITS, self._is_national),
-        ):
-            at = 0
-            while match := pattern.search(text, at):
-                start, at = match.start(), match.end()
-                ends = _ends(text, match, shortest) if not patterns.DATE.match(text, start) else []
-                if checks <= 0 and ends:
-                    yield start, ends[0]
-                for end in ends if checks > 0 else ():  # the last groups may be another number, or none
-                    checks -= 1
-                    if is_number(text[start:end]):
-                        yield start, end
-                        at = end
-                        break
-
-    def _is_abroad(self, shown: str) -> bool:
-        if shown.startswith("+"):
-            number = self._parse(shown, None)
-            return number is not None and bool(self._library.is_possible_number(number))
-        number = self._parse("+" + patterns.PREFIX.sub("", shown), None)
-        return number is not None and bool(self._library.is_valid_number(number))
-
-    def _is_national(self, shown: str) -> bool:
-        numbers = (self._parse(shown, region) for region in self._regions)
-        return any(number is not None and self._library.is_valid_number(number) for number in numbers)
-
-    def _parse(self, shown: str, region: str | None) -> Any | None:
-        try:
-            return self._library.parse(shown, region)
-        except self._library.NumberParseException:
-            return None
-
-
-def _cued(text: str) -> Iterator[Span]:
-    """Yield the numbers behind a word such as `call`."""
-    for match in patterns.CUED.finditer(text):
-        cue = patterns.CUE.search(text, max(0, match.start() - _CONTEXT), match.start())
-        if cue and not patterns.DATE.match(match[0]):
-            yield match.span()
-
-
-def _ends(text: str, match: re.Match[str], shortest: int) -> list[int]:
-    """Return where the number may end, behind a whole group of digits, the longest first."""
-    ends = [each.end() for each in patterns.GROUP.finditer(text, *match.span())][:_GROUPS]
-    digits = [sum(map(str.isdigit, text[match.start() : end])) for end in ends]
-    return [end for end, n in zip(ends, digits, strict=True) if n >= shortest and patterns.AFTER.match(text, end)][::-1]
-
-
-def _merged(spans: Iterable[Span]) -> list[Span]:
-    merged: list[Span] = []
-    for start, end in sorted(spans):
-        if merged and start < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged

@@ -1,0 +1,87 @@
+"""The tree of plain values behind a configuration: read from a file, changed by key, its problems explained by key.
+
+Knows nothing of what the keys mean: which there are, the sections say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic_core import ErrorDetails
+
+from refsynth.core.drafting import BRANCHES
+from refsynth.core.errors import ConfigError, nearest
+from refsynth.core.sections import Section
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """Return the tree in a YAML file.
+
+    Raises:
+        ConfigError: the file is absent, cannot be read, or holds no tree.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file", remedy="write one with: refsynth init DIR --from FILE") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})", expected="a task.yaml file") from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        place = getattr(error, "problem_mark", None)
+        where = f"{path} line {place.line + 1}" if place else str(path)
+        raise ConfigError(f"{where}: not valid YAML ({getattr(error, 'problem', None) or error})") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: found {type(tree).__name__}, expected keys such as labels, data, seed")
+    return tree
+
+
+def set_key(tree: dict[str, Any], override: str) -> None:
+    """Change the tree as an override such as `synthesis.drafts=4000` says.
+
+    Raises:
+        ConfigError: it is no `key=value`, or its value is not valid YAML.
+    """
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: expected key=value", remedy="for example --set synthesis.drafts=4000")
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        branch = tree.get(parent)
+        if not isinstance(branch, dict):  # absent, or a short form such as `reference: embedded`
+            branch = tree[parent] = {}
+        tree = branch
+    try:
+        tree[leaf] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not valid YAML") from error
+
+
+def explain(problem: ErrorDetails, root: type[Section]) -> str:
+    """Return in a line what pydantic found wrong with a tree of the section `root`."""
+    path = [part for part in problem["loc"] if not str(part).startswith(("literal", "function"))]
+    key = ".".join(str(part) for part in path if part not in (*BRANCHES, "named"))
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(path[:-1], root)
+        return f"unknown key '{key}'; {nearest(str(path[-1]), known) or 'known there: ' + ', '.join(known)}"
+    if problem["type"] == "missing":
+        return f"'{key}' is missing"
+    if not key:
+        return str(problem["msg"]).removeprefix("Value error, ")
+    found = repr(problem.get("input"))
+    return f"{key}: {problem['msg']}, found {found if len(found) < 60 else found[:57] + '...'}"
+
+
+def _known_keys(path: Sequence[str | int], model: type[Section]) -> list[str]:
+    """Return the keys known at a place below a section (the parent of an offending key)."""
+    for part in path:
+        if part in BRANCHES:
+            model = BRANCHES[str(part)]
+            continue
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            model = annotation
+    return list(model.model_fields)

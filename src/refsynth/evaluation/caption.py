@@ -1,0 +1,32 @@
+"""A text made fit for one line of a report. Knows nothing of plots, nor of how a page escapes it."""
+
+from __future__ import annotations
+
+import unicodedata
+
+NAME_WIDTH = 38
+
+
+def capital(text: str) -> str:
+    """Return a text with its first letter as a capital."""
+    return text[:1].upper() + text[1:]
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line, without characters that do not print (joiners, which shape letters and emoji, stay)."""
+    return " ".join("".join(char if char.isprintable() or char in "\u200c\u200d" else " " for char in text).split())
+
+
+def columns(text: str) -> int:
+    """Return how many columns a text takes, a Chinese character being two."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def short(text: str) -> str:
+    """Return a text on one line of at most `NAME_WIDTH` columns."""
+    line = one_line(text)
+    if columns(line) <= NAME_WIDTH:
+        return line
+    while columns(line) >= NAME_WIDTH:
+        line = line[:-1]
+    return line + "…"

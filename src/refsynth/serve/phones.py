@@ -1,0 +1,104 @@
+"""Phone numbers in texts: in the numbering plan of a country, of a shape that means one, or behind a word such as `call`.
+
+The time is linear in the text, as the checks per text are counted. Knows nothing of other personal data, nor what replaces it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from refsynth.core.extras import require
+from refsynth.serve import patterns
+from refsynth.serve.patterns import Span
+
+_CHECKED = 50  # numbers of a text whose country plans are looked up; beyond, their shape is enough to redact them
+_ABROAD_DIGITS, _NATIONAL_DIGITS = 7, 9  # of the shortest numbers that are recognised by themselves
+_GROUPS = 7  # of its digits
+
+
+class PhoneFinder:
+    """Finds phone numbers.
+
+    Args:
+        regions: ISO 3166 codes of those whose national numbers are recognised.
+
+    Raises:
+        ExtraError: the extra `serve` is not installed.
+    """
+
+    def __init__(self, regions: tuple[str, ...]) -> None:
+        self._regions = regions
+        self._library: Any = require("phonenumbers", extra="serve")
+
+    def __call__(self, text: str) -> Iterator[Span]:
+        """Yield the places of phone numbers in a text."""
+        found = [*self._planned(text), *_cued(text)]
+        for pattern in (patterns.SHAPED, patterns.MOBILE):
+            found += [match.span() for match in pattern.finditer(text)]
+        for start, end in _merged(found):
+            extension = patterns.EXTENSION.match(text, end)
+            yield start, extension.end() if extension else end
+
+    def _planned(self, text: str) -> Iterator[Span]:
+        """Yield the numbers that are in the numbering plan of a country."""
+        checks = _CHECKED
+        for pattern, shortest, is_number in (
+            (patterns.ABROAD, _ABROAD_DIGITS, self._is_abroad),
+            (patterns.NATIONAL, _NATIONAL_DIGITS, self._is_national),
+        ):
+            at = 0
+            while match := pattern.search(text, at):
+                start, at = match.start(), match.end()
+                ends = _ends(text, match, shortest) if not patterns.DATE.match(text, start) else []
+                if checks <= 0 and ends:
+                    yield start, ends[0]
+                for end in ends if checks > 0 else ():  # the last groups may be another number, or none
+                    checks -= 1
+                    if is_number(text[start:end]):
+                        yield start, end
+                        at = end
+                        break
+
+    def _is_abroad(self, shown: str) -> bool:
+        if shown.startswith("+"):
+            number = self._parse(shown, None)
+            return number is not None and bool(self._library.is_possible_number(number))
+        number = self._parse("+" + patterns.PREFIX.sub("", shown), None)
+        return number is not None and bool(self._library.is_valid_number(number))
+
+    def _is_national(self, shown: str) -> bool:
+        numbers = (self._parse(shown, region) for region in self._regions)
+        return any(number is not None and self._library.is_valid_number(number) for number in numbers)
+
+    def _parse(self, shown: str, region: str | None) -> Any | None:
+        try:
+            return self._library.parse(shown, region)
+        except self._library.NumberParseException:
+            return None
+
+
+def _cued(text: str) -> Iterator[Span]:
+    """Yield the numbers behind a word such as `call`."""
+    for match in patterns.CUED.finditer(text):
+        cue = patterns.CUE.search(text, max(0, match.start() - patterns.CONTEXT), match.start())
+        if cue and not patterns.DATE.match(match[0]):
+            yield match.span()
+
+
+def _ends(text: str, match: re.Match[str], shortest: int) -> list[int]:
+    """Return where the number may end, behind a whole group of digits, the longest first."""
+    ends = [each.end() for each in patterns.GROUP.finditer(text, *match.span())][:_GROUPS]
+    digits = [sum(map(str.isdigit, text[match.start() : end])) for end in ends]
+    return [end for end, n in zip(ends, digits, strict=True) if n >= shortest and patterns.AFTER.match(text, end)][::-1]
+
+
+def _merged(spans: Iterable[Span]) -> list[Span]:
+    merged: list[Span] = []
+    for start, end in sorted(spans):
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
