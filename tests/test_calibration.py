@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from refsynth import metrics
-from refsynth.evaluation.calibration import FLOOR, LIMITS, choose_threshold, fit_temperature, risk_bound
+from refsynth.evaluation.calibration import FLOOR, LIMITS, fit_temperature, risk_bound, threshold_of
 
 
 def two_class(n, right, gap=3.0):
@@ -78,14 +78,8 @@ def test_risk_bound_without_errors_has_a_closed_form():
     assert risk_bound(0, 20) == pytest.approx(1 - 0.1 ** (1 / 20))
 
 
-def confident(confidences, right):
-    """Two classes: rows that claim class 0 with the given confidences."""
-    confidences = np.asarray(confidences, float)
-    return np.where(right, 0, 1), np.stack([confidences, 1 - confidences], axis=1)
-
-
 def test_threshold_answers_everything_when_all_is_right():
-    chosen = choose_threshold(*confident(np.linspace(0.6, 0.99, 100), np.ones(100, bool)), target=0.9)
+    chosen = threshold_of(np.ones(100, bool), np.linspace(0.6, 0.99, 100), target=0.9)
     assert (chosen.threshold, chosen.coverage, chosen.risk, chosen.basis) == (0.0, 1.0, 0.0, "bound")
     assert chosen.risk_high == pytest.approx(1 - 0.1 ** (1 / 100))
 
@@ -93,7 +87,7 @@ def test_threshold_answers_everything_when_all_is_right():
 def test_threshold_by_the_bound_stops_before_the_wrong_rows():
     """200 rows, the 60 least confident wrong: with e errors in 140 + e rows the bound passes 0.1 between e = 8 and e = 9."""
     confidences = np.linspace(0.99, 0.51, 200)
-    chosen = choose_threshold(*confident(confidences, np.arange(200) < 140), target=0.9)
+    chosen = threshold_of(np.arange(200) < 140, confidences, target=0.9)
     errors = max(e for e in range(60) if stats.beta.ppf(0.9, e + 1, 140) <= 0.1)
     assert chosen.coverage == pytest.approx((140 + errors) / 200)
     assert chosen.threshold == pytest.approx(confidences[140 + errors - 1])
@@ -103,12 +97,12 @@ def test_threshold_by_the_bound_stops_before_the_wrong_rows():
 
 def test_threshold_of_few_rows_falls_back_on_what_was_measured():
     """10 rows, the 3 least confident wrong: no bound reaches 0.1, and 7 rows are answered without error."""
-    chosen = choose_threshold(*confident(np.linspace(0.95, 0.5, 10), np.arange(10) < 7), target=0.9)
+    chosen = threshold_of(np.arange(10) < 7, np.linspace(0.95, 0.5, 10), target=0.9)
     assert (chosen.coverage, chosen.risk, chosen.basis) == (0.7, 0.0, "measured")
 
 
 def test_threshold_of_a_hopeless_model_still_answers_half():
-    chosen = choose_threshold(*confident(np.linspace(0.95, 0.5, 40), np.zeros(40, bool)), target=0.9)
+    chosen = threshold_of(np.zeros(40, bool), np.linspace(0.95, 0.5, 40), target=0.9)
     assert (chosen.coverage, chosen.risk, chosen.basis) == (0.5, 1.0, "floor")
 
 
@@ -117,7 +111,7 @@ def test_threshold_of_a_hopeless_model_still_answers_half():
 def test_threshold_never_falls_silent_and_tells_what_it_does(seed, n, target):
     rng = np.random.default_rng(seed)
     truth, given_ = rng.integers(0, 3, n), np.round(rng.dirichlet(np.ones(3), n), 2)
-    chosen = choose_threshold(truth, given_, target=target)
+    chosen = threshold_of(given_.argmax(1) == truth, given_.max(1), target=target)
     answered = given_.max(1) >= chosen.threshold
     assert answered.mean() == pytest.approx(chosen.coverage)
     assert chosen.coverage >= FLOOR
@@ -132,7 +126,7 @@ def test_threshold_keeps_its_promise_on_fresh_rows():
     failures = certified = 0
     for _ in range(200):
         confidence = rng.uniform(0.5, 1, 150)
-        chosen = choose_threshold(*confident(confidence, rng.random(150) < confidence), target=0.8)
+        chosen = threshold_of(rng.random(150) < confidence, confidence, target=0.8)
         if chosen.basis == "bound":  # calibrated, so the true risk above t is 1 - (1 + t) / 2
             certified += 1
             failures += 1 - (1 + max(chosen.threshold, 0.5)) / 2 > 0.2

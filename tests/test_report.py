@@ -18,7 +18,7 @@ from refsynth import metrics
 from refsynth.core.types import Draft, Example, Metric, Provenance
 from refsynth.evaluation import plots
 from refsynth.evaluation.advice import advise, top_confusions, verdict
-from refsynth.evaluation.calibration import choose_threshold, fit_temperature
+from refsynth.evaluation.calibration import fit_temperature, threshold_of
 from refsynth.evaluation.confidence import Calibration
 from refsynth.evaluation.origins import (
     Artifact,
@@ -225,7 +225,7 @@ def example(labels=None, *, language="en", title="Support tickets", accepted=Tru
         calibration=Calibration.of(
             truth,
             probabilities,
-            threshold=choose_threshold(truth, probabilities, target=0.9),
+            threshold=threshold_of(probabilities.argmax(1) == truth, probabilities.max(1)),
             source=source,
             temperature=temperature,
             uncalibrated=metrics.softmax(logits),
@@ -234,10 +234,8 @@ def example(labels=None, *, language="en", title="Support tickets", accepted=Tru
         data=example_data(labels, "tickets.csv", texts),
         compression=Compression(
             variants=(
-                Variant(name="fp32", size_mb=86.7, p50_ms=9.1, p95_ms=14.8, texts_per_second=402, accuracy=accuracy),
-                Variant(
-                    name="int8", size_mb=22.9, p50_ms=3.1, p95_ms=4.9, texts_per_second=1338, accuracy=accuracy, shipped=True
-                ),
+                Variant(name="fp32", size_mb=86.7, p50_ms=9.1, p95_ms=14.8, texts_per_second=402, score=accuracy),
+                Variant(name="int8", size_mb=22.9, p50_ms=3.1, p95_ms=4.9, texts_per_second=1338, score=accuracy, shipped=True),
             ),
             agreement=Metric("agreement", 0.996, 0.987, 0.999, n),
         ),
@@ -537,7 +535,7 @@ def test_advice_follows_the_figures(english):
 def test_sections_compute_what_the_metrics_say():
     truth, logits = simulate(4, 200, 0.7)
     given_ = metrics.softmax(logits)
-    threshold = choose_threshold(truth, given_, target=0.9)
+    threshold = threshold_of(given_.argmax(1) == truth, given_.max(1))
     section = Calibration.of(truth, given_, threshold=threshold, source="test file", uncalibrated=given_)
     assert section.error == section.error_before == metrics.calibration_error(truth, given_)
     assert section.brier == pytest.approx(brier_score_loss(truth, given_, labels=range(4), scale_by_half=False))

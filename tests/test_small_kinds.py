@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +16,12 @@ from refsynth.bundle.manifest import MANIFEST
 from refsynth.compress.shape import keep_layers
 from refsynth.compress.static import fit_static
 from refsynth.core.config import RunConfig
-from refsynth.core.errors import BundleError
+from refsynth.core.errors import BundleError, InputError
 from refsynth.core.run import file_digest
-from refsynth.kinds import ANY_LABELS, KINDS, SPANS
+from refsynth.core.types import Example
+from refsynth.data.text import clean
+from refsynth.kinds import ANY_LABELS, KINDS, SPANS, as_floats, as_json, from_json
+from refsynth.kinds.spans import ragged
 from refsynth.metrics import sigmoid, softmax
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
@@ -25,7 +29,8 @@ from refsynth.models.store import ModelStore
 from refsynth.models.tagger import TagPredictor
 from refsynth.pipeline.forms import RECIPES, Teacher, cut, shrink
 from refsynth.pipeline.steps import run
-from refsynth.pipeline.student import shift_of
+from refsynth.pipeline.student import School, shift_of
+from refsynth.serve.engine import Loaded
 from refsynth.task import Task
 from refsynth.training.distill import Transfer, distill
 from test_multilabel import LABELS as SETS
@@ -66,6 +71,9 @@ def config_of(task, folder, **changes):
         return settings | {"task": task, "labels": SETS, "learners": ["tfidf", "frozen"]} | changes
     fitted = {"learners": ["crf", "finetune"], "training": {"epochs": 10, "rate": 3e-3}}
     return words_tree(**(settings | fitted | changes))
+
+
+ASKED = {task: plain(task, 200, 9) for task in TASKS}
 
 
 def finished_of(task, folder, cache, **changes):
@@ -133,23 +141,78 @@ def test_a_static_bundle_says_what_its_teacher_says(static):
     assert not list(static.bundle.glob("*.onnx"))
 
 
-def test_a_cascade_keeps_its_certificate_and_says_which_tier_answered(cascade):
+@pytest.fixture(scope="module")
+def mixed(cascade, tmp_path_factory):
+    """The cascade with a threshold at which each tier answers half of `ASKED`, and the model alone."""
+    folder = shutil.copytree(cascade.bundle, tmp_path_factory.mktemp("mixed") / "bundle")
+    task = cascade.finished.task.config.task
+    sure = refsynth.load(folder).answer(ASKED[task], shallow=True).certainty
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    manifest["first"]["threshold"] = float(np.median(sure))
+    (folder / MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    return refsynth.load(folder), refsynth.load(cascade.finished.tiers.main), ASKED[task]
+
+
+def test_each_tier_answers_what_is_its(mixed):
+    model, main, asked = mixed
+    kind, calibration = model.manifest.answers, model.manifest.first.calibration
+    answers, alone = model.predict(asked), main.predict(asked)
+    late = np.array([one.tier == "int8" for one in answers])
+    assert 0.3 < late.mean() < 0.7
+    assert model.opened == ("static", "int8")
+    for one, other, out in zip(answers, alone, late, strict=True):
+        if out:
+            assert (one.label, one.abstain) == (other.label, other.abstain)
+            assert one.probability == pytest.approx(other.probability)
+        else:
+            assert one.abstain == (one.probability < calibration.threshold)
+    first = kind.probabilities(
+        as_floats(model._first.predictor.logits([clean(text) for text in asked])) / calibration.temperature
+    )
+    shown = [kind.shown(one, model.labels) for one in model.decide(first)]
+    assert [one.label for one, out in zip(answers, late, strict=True) if not out] == [
+        label for label, out in zip(shown, late, strict=True) if not out
+    ]
+    shallow = model.predict(asked, shallow=True)
+    assert [one.degraded for one in shallow] == late.tolist()
+    assert [one.label for one in shallow] == shown
+    found = model.answer(asked)
+    assert found.unsure.tolist() == [one.abstain for one in answers]
+    assert found.certainty == pytest.approx([one.probability for one in answers])
+
+
+def test_golden_texts_of_either_tier_are_answered_rightly(mixed, cascade):
+    for model in (mixed[0], refsynth.load(cascade.bundle)):
+        loaded = Loaded(model, "v")
+        model.check()
+        texts = loaded.golden.texts
+        assert all(loaded.agrees(i, one) for i, one in enumerate(model.predict(texts)))
+        assert all(loaded.agrees(i, one) for i, one in enumerate(model.predict(texts, shallow=True)))
+
+
+def test_a_cascade_keeps_its_certificate(cascade):
     certificate = cascade.finished.tiers.certificate
     assert certificate is not None, cascade.finished.tiers.reason
     model, main = refsynth.load(cascade.bundle), refsynth.load(cascade.finished.tiers.main)
-    spans = model.manifest.answers.spans
-    assert model.manifest.kind == ("tagger_cascade" if spans else "cascade")
-    asked = plain("tokens" if spans else "multilabel", 200, 9)
-    answers, alone = model.predict(asked), main.predict(asked)
-    late = [one.tier != "static" for one in answers]
-    assert np.mean(late) == pytest.approx(1 - certificate.share, abs=0.15)
-    assert [one.label for one, out in zip(answers, late, strict=True) if out] == [
-        one.label for one, out in zip(alone, late, strict=True) if out
-    ]
+    task = model.manifest.task
+    assert model.manifest.kind == ("tagger_cascade" if task == "tokens" else "cascade")
+    answers, alone = model.predict(ASKED[task]), main.predict(ASKED[task])
     otherwise = np.mean([one.label != other.label for one, other in zip(answers, alone, strict=True)])
     assert otherwise <= certificate.alpha + 0.05
-    assert [one.degraded for one in model.predict(asked, shallow=True)] == late
     assert "the probability of its whole answer" in (cascade.bundle / "README.md").read_text("utf-8")
+    assert 0.5 < cascade.finished.tiers.kept <= 1
+    name = cascade.report.results.systems[-1].name
+    assert name == "shipped bundle (cascade)"
+
+
+def test_what_a_report_says_of_silence_is_what_the_bundle_does(cascade, static):
+    for done in (cascade, static):
+        test = done.finished.task.test
+        rows = [json.loads(line)["text"] for line in test.read_text("utf-8").splitlines()]
+        spans = done.finished.task.config.task == "tokens"
+        asked = [example(0, text).text for text in rows] if spans else rows
+        answered = np.mean([not one.abstain for one in refsynth.load(done.bundle).predict(asked)])
+        assert done.report.calibration is None or done.report.calibration.answered.value == pytest.approx(answered)
 
 
 def test_logits_of_a_cascade_have_its_probabilities(cascade):
@@ -167,7 +230,7 @@ def test_the_certificate_is_what_the_texts_set_aside_show(cascade):
     assert POOL // 2 - 5 <= certificate.n <= POOL // 2  # without those that are rows
     job_pool = [json.loads(line)["text"] for line in finished.task.config.data.pool.read_text("utf-8").splitlines()]
     said = model._first.probabilities(job_pool)
-    sure = sureness("answer", said, model.manifest.answers, model.manifest.calibration.cuts)
+    sure = sureness("answer", said, model.answer(job_pool, shallow=True).certainty)
     share = np.mean(sure >= first.threshold)
     assert share == pytest.approx(certificate.share, abs=0.12)
     right = model.manifest.answers.right(main.decide(main.probabilities(job_pool)), model.decide(said))
@@ -190,6 +253,60 @@ def test_a_forged_cascade_is_refused(cascade, tmp_path):
         for terms in (b'{"terms": ["bias"]}', b'{"terms": 5}', b"["):
             with pytest.raises(BundleError):
                 refsynth.load(forged("features.json", terms))
+
+
+@pytest.mark.parametrize("confidence", ["odds", "probability"])
+def test_a_first_tier_that_is_sure_of_one_label_is_refused(cascade, tmp_path, confidence):
+    folder = shutil.copytree(cascade.bundle, tmp_path / "bundle")
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    manifest["first"]["confidence"] = confidence
+    (folder / MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(BundleError, match="first tier for task"):
+        refsynth.load(folder)
+
+
+def test_a_form_learns_from_the_pool_and_is_made_again_with_another(tmp_path, tiny_cache, monkeypatch):
+    taught = []
+    monkeypatch.setattr(
+        "refsynth.pipeline.shrink.shrink", lambda *args, **known: taught.append(args[2]) or shrink(*args, **known)
+    )
+    wanted = {"contract": {"keep": 0.001}, "learners": ["frozen"], "labels": dict(SETS)}
+    config = config_of("multilabel", tmp_path, **wanted)
+    for words in ("seen", "other"):
+        pool = "".join(json.dumps({"text": f"{words} text {i}"}) + "\n" for i in range(20))
+        (tmp_path / "pool.jsonl").write_text(pool, "utf-8")
+        taught.clear()
+        run(Task.of(RunConfig.parse(config)), tmp_path / "out", store=ModelStore(tiny_cache))
+        assert len(taught) == 3  # two folds and what ships
+        assert all(f"{words} text 0" in texts for texts in taught)
+
+
+def test_texts_of_the_pool_that_are_test_rows_teach_no_student(tmp_path, tiny_cache, monkeypatch):
+    taught = []
+    teach = lambda *args, **known: taught.append({*args[2]}) or shrink(*args, **known)  # noqa: E731
+    monkeypatch.setattr("refsynth.pipeline.shrink.shrink", teach)
+    config = config_of("multilabel", tmp_path, contract={"keep": 0.001}, learners=["frozen"])
+    planted = {*plain("multilabel", 24, 1)} - {*plain("multilabel", 40, 0)}
+    (tmp_path / "pool.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in planted), "utf-8")
+    done = run(Task.of(RunConfig.parse(config)), tmp_path / "out", store=ModelStore(tiny_cache))
+    assert planted & taught[0]  # nobody has looked at the test file yet
+    assert not planted & taught[-1]
+    assert not done.finished.test.leaked
+
+
+def test_a_student_is_not_taught_what_its_teacher_does_not_read(cascade):
+    finished = cascade.finished
+    model = refsynth.load(finished.tiers.main)
+    if not model.manifest.answers.spans:
+        return
+    job = SimpleNamespace(folder=finished.folder, task=finished.task)
+    school = School(job, finished.learned.final, finished.tiers.main, model)
+    head = "ann sat in rome"
+    long = head + " . " * model.manifest.max_tokens + head
+    assert school._as_read([head, "", long])[:2] == [head, ""]
+    (cut_,) = school._as_read([long])
+    assert long.startswith(cut_)
+    assert len(head) < len(cut_) < len(long) - len(head)
 
 
 # Distillation
@@ -244,6 +361,22 @@ def test_what_is_cut_is_chosen_by_the_loss_of_the_task(task, name, encoder):
     assert len(form.logits(asked)) == 30
 
 
+def test_texts_without_words_are_left_out(encoder):
+    teacher = teacher_of("tokens", encoder)
+    rows = [*teacher.rows[:32], Example("empty", "", "(none)")]
+    form = shrink(teacher._replace(rows=rows), "half, narrow", plain("tokens", 30, 0), seed=0)
+    assert len(form.logits(["", "a"])) == 2
+    with pytest.raises(InputError, match="without words"):
+        distill([teacher.predictor], encoder, ["", " "], matched=range(2), seed=0, transfer=Transfer())
+    assert encoder.word_states(encoder.words(["", ""])).shape == (0, encoder.dimension)
+
+
+def test_kinds_of_nothing():
+    nothing = from_json(as_json(SPANS.probabilities(ragged([np.zeros((0, 5)), np.zeros((0, 5))]))))
+    assert nothing.dtype == object
+    assert len(SPANS.choices(nothing, SPANS.decide(nothing)).truth) == 0
+
+
 def test_votes_for_labels_of_their_own_are_learnt():
     rng = np.random.default_rng(0)
     rows = [rng.integers(0, 30, 6).tolist() for _ in range(300)]
@@ -256,10 +389,10 @@ def test_votes_for_labels_of_their_own_are_learnt():
 # Thresholds of two tiers
 
 
-@given(st.integers(0, 2**32 - 1), st.floats(0.05, 20))
-def test_moved_logits_reach_a_threshold_where_they_reached_their_cut(seed, temperature):
+@given(st.integers(0, 2**32 - 1), st.floats(0.05, 20), st.floats(0.1, 30))
+def test_moved_logits_reach_a_threshold_where_they_reached_their_cut(seed, temperature, spread):
     rng = np.random.default_rng(seed)
-    cuts, bars, logits = rng.normal(size=3), rng.uniform(0.01, 0.99, 3), rng.normal(size=(50, 3)) * 3
+    cuts, bars, logits = rng.normal(size=3), sigmoid(rng.uniform(-spread, spread, 3)), rng.normal(size=(50, 3)) * 3
     moved = logits + shift_of(cuts, bars, temperature=temperature)
     np.testing.assert_array_equal(ANY_LABELS.decide(sigmoid(moved / temperature), bars), ANY_LABELS.decide(logits, cuts))
 

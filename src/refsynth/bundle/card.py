@@ -137,7 +137,8 @@ def _limits(manifest: Manifest) -> list[str]:
     if manifest.answers.spans:
         limits = ["It knows these labels only, and finds whole words: spans do not overlap and do not end inside a word."]
     if manifest.max_tokens is not None:
-        limits.append(f"It reads the first {manifest.max_tokens} tokens of a text; what comes after has no effect.")
+        reader = "Its encoder" if manifest.kind == "tagger_cascade" else "It"
+        limits.append(f"{reader} reads the first {manifest.max_tokens} tokens of a text; what comes after has no effect.")
     return limits
 
 

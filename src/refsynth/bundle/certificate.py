@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from refsynth.core.types import Array, FloatArray
-from refsynth.kinds import Kind
 from refsynth.metrics import lead_of
 
 VOID_LEVEL = 0.01
@@ -81,13 +80,11 @@ class FirstTier(Part):
     calibration: Calibration
     certificate: Certificate
 
-    def passes_on(self, probabilities: Array, kind: Kind, cuts: FloatArray | None = None) -> NDArray[np.bool_]:
-        """Return which texts are for the second tier [N], given calibrated probabilities of the first."""
-        return np.asarray(sureness(self.confidence, probabilities, kind, cuts) < self.threshold)
+    def passes_on(self, probabilities: Array, certainty: FloatArray) -> NDArray[np.bool_]:
+        """Return which texts are for the second tier [N], by calibrated probabilities of the first, and of its answers [N]."""
+        return np.asarray(sureness(self.confidence, probabilities, certainty) < self.threshold)
 
 
-def sureness(confidence: Confidence, probabilities: Array, kind: Kind, cuts: FloatArray | None = None) -> FloatArray:
-    """Return how sure the first tier is of each answer [N], by calibrated probabilities."""
-    if confidence == "odds":
-        return lead_of(probabilities)
-    return kind.confidence(probabilities, kind.decide(probabilities, cuts))
+def sureness(confidence: Confidence, probabilities: Array, certainty: FloatArray) -> FloatArray:
+    """Return how sure the first tier is of each answer [N], by calibrated probabilities and those of its answers [N]."""
+    return lead_of(probabilities) if confidence == "odds" else certainty

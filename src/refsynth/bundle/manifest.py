@@ -99,6 +99,11 @@ class Manifest(Part):
     def _tiers(self) -> Self:
         if (self.first is not None) != (self.kind in CASCADES):
             raise ValueError("a cascade, and nothing else, has a first tier")
+        if self.first is not None:
+            if (self.first.confidence == "answer") != (self.answers.several or self.answers.spans):
+                raise ValueError(f"confidence '{self.first.confidence}' of a first tier for task {self.task}")
+            if self.first.calibration.thresholds != self.calibration.thresholds:
+                raise ValueError("the tiers have different thresholds for labels")
         return self
 
     @model_validator(mode="after")

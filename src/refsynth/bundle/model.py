@@ -7,7 +7,6 @@ operators of ONNX Runtime.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -40,9 +39,16 @@ class Contributions(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """Calibrated probabilities of texts, and which of them went to the second tier [N]."""
+    """What a bundle makes of N texts.
+
+    `probabilities` are calibrated, `certainty` [N] are those of the whole `answers`; `unsure` [N] are too improbable for the tier
+    that gave them, `passed` [N] those that the first tier passes on.
+    """
 
     probabilities: Array
+    answers: Array
+    certainty: FloatArray
+    unsure: NDArray[np.bool_]
     passed: NDArray[np.bool_]
 
 
@@ -88,11 +94,21 @@ class Model:
             BundleError: the second tier was needed and is not what it was when the bundle was loaded.
         """
         ready = [clean(text) for text in texts]
-        said = self._first.probabilities(ready)
-        passed = self._passed_on(said)
-        if passed.any() and not shallow:
-            said[passed] = self._opened().probabilities([ready[place] for place in np.flatnonzero(passed)])
-        return Answered(said, passed)
+        found = self._answered(self._first, ready)
+        late = np.flatnonzero(found.passed)
+        if len(late) and not shallow:
+            deep = self._answered(self._opened(), [ready[place] for place in late])
+            for whole, part in zip(found[:4], deep[:4], strict=True):
+                whole[late] = part
+        return found
+
+    def _answered(self, tier: Tier, texts: Sequence[str]) -> Answered:
+        """Return what one tier makes of clean texts, and which of them the first would pass on."""
+        first, probabilities = self.manifest.first, tier.probabilities(texts)
+        answers = self.decide(probabilities)
+        certainty = self.manifest.answers.confidence(probabilities, answers)
+        passed = np.zeros(len(answers), bool) if first is None else first.passes_on(probabilities, certainty)
+        return Answered(probabilities, answers, certainty, certainty < tier.calibration.threshold, passed)
 
     def predict(self, texts: Sequence[str], *, shallow: bool = False) -> list[Prediction]:
         """Return one prediction per text; it abstains where its probability is below the calibrated threshold.
@@ -101,28 +117,27 @@ class Model:
         """
         if isinstance(texts, str):
             raise TypeError("predict takes a sequence of texts: model.predict([text])")
-        labels, (said, passed) = self.labels, self.answer(texts, shallow=shallow)
-        answers = self.decide(said)
-        sure = self.manifest.answers.confidence(said, answers)
-        tiers = [self._second if late and self._second and not shallow else self._first for late in passed]
-        named = [self.manifest.answers.shown(answer, labels) for answer in answers]
-        if self.manifest.answers.spans:
-            rows = zip(texts, named, said, sure, tiers, strict=True)
-            found = [self._found(*row) for row in rows]
-            return [replace(one, degraded=shallow and bool(late)) for one, late in zip(found, passed, strict=True)]
+        found, labels, kind = self.answer(texts, shallow=shallow), self.labels, self.manifest.answers
+        tiers = [self._second if late and self._second and not shallow else self._first for late in found.passed]
+        named = [kind.shown(answer, labels) for answer in found.answers]
+        rows = zip(texts, named, found.probabilities, found.certainty, found.unsure, tiers, found.passed, strict=True)
+        if kind.spans:
+            return [self._found(*row[:6], degraded=shallow and bool(row[6])) for row in rows]
         return [
             Prediction(
                 label,
-                dict(zip(labels, row.tolist(), strict=True)),
-                bool(confidence < tier.calibration.threshold),
+                dict(zip(labels, probabilities.tolist(), strict=True)),
+                bool(unsure),
                 tier.variant,
-                self.manifest.answers.names(label) if self.manifest.answers.several else None,
+                kind.names(label) if kind.several else None,
                 degraded=shallow and bool(late),
             )
-            for label, row, confidence, tier, late in zip(named, said, sure, tiers, passed, strict=True)
+            for _, label, probabilities, _, unsure, tier, late in rows
         ]
 
-    def _found(self, text: str, label: str, probabilities: FloatArray, certainty: float, tier: Tier) -> Prediction:
+    def _found(
+        self, text: str, label: str, probabilities: FloatArray, certainty: float, unsure: bool, tier: Tier, *, degraded: bool
+    ) -> Prediction:
         """Return what was found in a text as it was given, by the spans of its words, whose probabilities are [T, C]."""
         spans = split_spans(label)
         scores = np.log(np.maximum(probabilities, LEAST)).reshape(-1, self.manifest.width)
@@ -132,15 +147,9 @@ class Model:
             Entity(*place, chain.span(span.start, span.end, self.labels.index(span.label)) if chain else 0.0)
             for place, span in zip(places_in(text, spans), spans, strict=True)
         )
-        unsure = bool(certainty < tier.calibration.threshold)
-        return Prediction(label, anywhere, unsure, tier.variant, entities=entities, certainty=float(certainty))
-
-    def _passed_on(self, probabilities: Array) -> NDArray[np.bool_]:
-        """Return which texts the first tier does not answer by itself [N], by what it says of them."""
-        first = self.manifest.first
-        if first is None:
-            return np.zeros(len(probabilities), bool)
-        return first.passes_on(probabilities, self.manifest.answers, self.manifest.calibration.cuts)
+        return Prediction(
+            label, anywhere, bool(unsure), tier.variant, entities=entities, certainty=float(certainty), degraded=degraded
+        )
 
     def decide(self, probabilities: Array) -> Array:
         """Return the answers for calibrated probabilities, as the task's `Kind` has them."""
@@ -150,7 +159,7 @@ class Model:
         """Return whether the tier that answers a text can say what each part of it adds."""
         if not isinstance(self._first.predictor, (TfidfPredictor, StaticPredictor)):
             return False
-        return not self._passed_on(self._first.probabilities([clean(text)]))[0]
+        return not self.answer([text], shallow=True).passed[0]
 
     def contributions(self, text: str, label: str) -> Contributions | None:
         """Return what each n-gram or token says for a label, exactly, or None where an encoder answers, which is not additive."""

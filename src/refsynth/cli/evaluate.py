@@ -23,17 +23,24 @@ FIGURES = ("accuracy", "f1_per_row", "span_f1", "precision", "recall", "micro_f1
 TRUST = ("calibration_error", "brier", "log_loss")
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from refsynth.bundle import Manifest, Model
     from refsynth.data.io import BadRow, Row, Spans
     from refsynth.kinds import Kind
 
 
 class Scored(NamedTuple):
-    """The rows that could be scored: truth and answers of the model's kind, probabilities [N, K]; how many could not, why."""
+    """The rows that could be scored: truth and answers of the model's kind, probabilities [N, K]; how many could not, why.
+
+    `unsure` [N] are those on which the model abstains.
+    """
 
     truth: Array
     probabilities: Array
     answers: Array
+    unsure: NDArray[np.bool_]
     left_out: Mapping[str, int]
     unknown: Mapping[str, int]
 
@@ -87,6 +94,7 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow]) -> Scored:
     kind, labels = model.manifest.answers, model.labels
     left_out, unknown = Counter[str](unreadable=0, unlabelled=0, unknown_label=0), Counter[str]()
     given: list[str] = []
+    unsure: list[Array] = [np.zeros(0, bool)]
     parts: list[Array] = [np.empty(0, object) if kind.spans else np.empty((0, len(labels)))]
     for chunk in chunks(rows):
         texts = []
@@ -102,9 +110,13 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow]) -> Scored:
                 given.append(row.label)
                 texts.append(row.text)
         if texts:
-            parts.append(model.probabilities(texts))
+            found = model.answer(texts)
+            parts.append(found.probabilities)
+            unsure.append(found.unsure)
     probabilities = np.concatenate(parts)
-    return Scored(kind.truth(given, labels), probabilities, model.decide(probabilities), left_out, unknown)
+    return Scored(
+        kind.truth(given, labels), probabilities, model.decide(probabilities), np.concatenate(unsure), left_out, unknown
+    )
 
 
 def measure(scored: Scored, manifest: Manifest) -> dict[str, Any]:
@@ -113,7 +125,7 @@ def measure(scored: Scored, manifest: Manifest) -> dict[str, Any]:
 
     kind, labels, threshold = manifest.answers, [label.name for label in manifest.labels], manifest.calibration.threshold
     truth, answers = scored.truth, scored.answers
-    right, answered = kind.right(truth, answers), kind.confidence(scored.probabilities, answers) >= threshold
+    right, answered = kind.right(truth, answers), ~scored.unsure
     figures = kind.figures(truth, answers, len(labels))
     return {
         "rows": len(truth) + sum(scored.left_out.values()),

@@ -44,7 +44,7 @@ def occurrences(scores: FloatArray) -> FloatArray:
         further = avoided[:, place, 1 + k :] + np.logaddexp(ahead[:, :k], ahead[:, k:])
         ahead = np.concatenate([avoided[:, place, 1 : 1 + k] + to[:, None], further], axis=1)
         to = np.logaddexp(avoided[:, place, 0] + to, np.logaddexp.reduce(ahead, axis=1))
-    return np.asarray(-np.expm1(np.minimum(to[:k] - to[k], 0)))
+    return np.asarray(-np.expm1(np.minimum(to[:k] - to[k], 0)) + 0.0)  # never -0
 
 
 class Chain(NamedTuple):

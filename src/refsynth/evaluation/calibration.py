@@ -76,11 +76,6 @@ def risk_bound(errors: int, answered: int) -> float:
     return float(stats.beta.ppf(1 - ALPHA, errors + 1, answered - errors))
 
 
-def choose_threshold(truth: IntArray, probabilities: FloatArray, *, target: float = 0.9) -> Threshold:
-    """Return what `threshold_of` does for the likeliest labels, of labels [N] and calibrated probabilities [N, K]."""
-    return threshold_of(probabilities.argmax(1) == truth, probabilities.max(1), target=target)
-
-
 def threshold_of(right: NDArray[np.bool_] | IntArray, confidence: FloatArray, *, target: float = 0.9) -> Threshold:
     """Return the lowest threshold that keeps the accuracy on answered rows at `target`, as far as the rows can tell.
 

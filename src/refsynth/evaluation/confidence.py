@@ -74,8 +74,12 @@ class Calibration:
         source: Source,
         temperature: float = 1.0,
         uncalibrated: FloatArray | None = None,
+        unsure: NDArray[np.bool_] | None = None,
     ) -> Self:
-        """Measure probabilities [N, K] against labels [N]; `uncalibrated` are those at temperature 1."""
+        """Measure probabilities [N, K] against labels [N]; `uncalibrated` are those at temperature 1.
+
+        `unsure` [N] are the rows not answered where several thresholds say so, as with two tiers.
+        """
         return cls(
             temperature=temperature,
             error_before=None if uncalibrated is None else calibration_error(truth, uncalibrated),
@@ -86,7 +90,7 @@ class Calibration:
             threshold=threshold,
             source=source,
             n=len(truth),
-            **_answered(probabilities.argmax(1) == truth, probabilities.max(1), threshold),
+            **_answered(probabilities.argmax(1) == truth, probabilities.max(1), threshold, unsure),
         )
 
     @classmethod
@@ -101,6 +105,7 @@ class Calibration:
         source: Source,
         temperature: float = 1.0,
         uncalibrated: FloatArray | None = None,
+        unsure: NDArray[np.bool_] | None = None,
         over: Over = "labels",
     ) -> Self:
         """Measure probabilities of decisions against what is so, 0 or 1; whole answers are `right` [N] with a `confidence` [N].
@@ -122,14 +127,16 @@ class Calibration:
             n=len(right),
             decisions=truth.size,
             over=over,
-            **_answered(right, confidence, threshold),
+            **_answered(right, confidence, threshold, unsure),
         )
 
 
-def _answered(right: NDArray[np.bool_] | IntArray, confidence: FloatArray, threshold: Threshold) -> dict[str, Any]:
-    """Return what becomes of answers that are right or wrong [N] at each confidence, and at the threshold's."""
+def _answered(
+    right: NDArray[np.bool_] | IntArray, confidence: FloatArray, threshold: Threshold, unsure: NDArray[np.bool_] | None
+) -> dict[str, Any]:
+    """Return what becomes of answers that are right or wrong [N] at each confidence, and of those that are given."""
     curve = risk_coverage_of(confidence, right)
-    sure = confidence >= threshold.threshold
+    sure = confidence >= threshold.threshold if unsure is None else ~unsure
     picked = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), CURVE_POINTS)).astype(int))
     return {
         "curve": tuple(curve[i] for i in picked),

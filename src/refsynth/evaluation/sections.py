@@ -181,14 +181,17 @@ class Classes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One form of the shipped model; latency is of one text at a time. `kept` is its macro-F1 as a share of the whole model's."""
+    """One form of the shipped model; latency is of one text at a time. `kept` is its macro-F1 as a share of the whole model's.
+
+    `score` is what the gate measures: accuracy where each row has one label.
+    """
 
     name: str
     size_mb: float
     p50_ms: float | None = None
     p95_ms: float | None = None
     texts_per_second: float | None = None
-    accuracy: Metric | None = None
+    score: Metric | None = None
     kept: float | None = None
     shipped: bool = False
 
@@ -219,6 +222,7 @@ class Compression:
     """
 
     variants: tuple[Variant, ...]
+    measure: str = "accuracy"
     agreement: Metric | None = None
     student: Metric | None = None
     rival: Metric | None = None

@@ -31,7 +31,8 @@ def from_json(values: Sequence[Any]) -> Array:
 
 
 def _deep(values: Sequence[Any]) -> bool:
-    return any(len(each) and isinstance(each[0], list) for each in values)
+    """Tell whether these are numbers of words: of a text without words there are none at all."""
+    return any(len(each) and isinstance(each[0], list) for each in values) or not any(map(len, values))
 
 
 def as_floats(values: Array) -> Array:

@@ -113,6 +113,8 @@ class Spans:
     def choices(self, logits: Array, truth: Array) -> Choices:
         """Return all words as choices between C tags."""
         paths = [path_of(said, len(one), _k(one)) for one, said in zip(logits, truth, strict=True) if len(one)]
+        if not paths:
+            return Choices(np.zeros((0, 1)), np.zeros(0, int))
         return Choices(np.concatenate([np.asarray(one, float) for one in logits if len(one)]), np.concatenate(paths))
 
     def table(self, truth: Array, answers: Array, k: int) -> PerClass:

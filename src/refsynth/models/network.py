@@ -116,7 +116,7 @@ class TransformerEncoder(torch.nn.Module):
         states = states[:, -width:]  # what peft puts before a text is no part of it
         spans = [(row * width, one) for row, one in enumerate(rows)]
         tokens = [base + place for base, one in spans for a, b in zip(one.starts, one.ends, strict=True) for place in range(a, b)]
-        sizes = torch.tensor([b - a for one in rows for a, b in zip(one.starts, one.ends, strict=True)])
+        sizes = torch.tensor([b - a for one in rows for a, b in zip(one.starts, one.ends, strict=True)], dtype=torch.long)
         of = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
         sums = torch.zeros(len(sizes), self.dimension).index_add(0, of, states.reshape(-1, self.dimension)[tokens])
         return sums / sizes[:, None]

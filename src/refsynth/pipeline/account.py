@@ -119,7 +119,7 @@ def data_of(finished: Finished) -> origins.Data:
         files.append(origins.DataFile(role="test", file=finished.task.test.name, rows=total, used=len(test.truth)))
     pool = finished.task.config.data.pool
     if pool is not None and (steps := finished.folder.steps / "pool" / "facts.json").is_file():
-        total, used = read_json(steps)["rows"], len(finished.learned.final.from_pool)
+        total, used = read_json(steps)["rows"], max(len(finished.learned.final.from_pool), finished.studied)
         files.append(origins.DataFile(role="pool", file=pool.name, rows=total, used=used))
     folds = []
     for fold in np.unique(rows.folds):

@@ -28,7 +28,7 @@ def make_bundles(job: Job, learned: Learned) -> Bundles:
     """Make what ships.
 
     Tiers are made of the model as it was trained. Under a contract they stand in the search beside its smaller forms: what they
-    keep is how often they answer as it does, on texts that neither has learnt from.
+    keep is their macro-F1 against its answers, on texts that neither has learnt from.
 
     Raises:
         MissingError: tiers are wanted, and model2vec is not installed.
@@ -43,7 +43,7 @@ def make_bundles(job: Job, learned: Learned) -> Bundles:
         return made
     beside: dict[str, Beside] = {}
     if made.tiers.bundle != made.tiers.main:
-        beside[wanted] = Beside(made.tiers.bundle, made.tiers.agreement)
+        beside[wanted] = Beside(made.tiers.bundle, made.tiers.kept)
     shrunk = replace(shrinker, beside=beside).run(contract)
     if shrunk.name in beside:
         return made._replace(shrunk=shrunk._replace(logits=made.shrunk.logits))  # those of the model behind them

@@ -11,7 +11,8 @@ from statistics import median
 from refsynth.bundle.model import Model, load
 from refsynth.compress.contract import Form, Outcome
 from refsynth.evaluation import sections
-from refsynth.metrics import accuracy_interval, share_of
+from refsynth.kinds import KINDS
+from refsynth.metrics import share_of
 from refsynth.pipeline.build import asked_of
 from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.finished import Finished
@@ -48,7 +49,10 @@ def compression_of(finished: Finished) -> sections.Compression | None:
     tiers, student = finished.tiers, finished.tiers.student
     agreement = None if student is None else share_of("student and teacher", student.agreement, student.n)
     rival = None if student is None or student.rival is None else share_of("TF-IDF and teacher", student.rival, student.n)
-    found = sections.Compression(variants=(), student=agreement, rival=rival, reason=tiers.reason, cascade=_cascade(finished))
+    measure = KINDS[finished.task.config.task].measure
+    found = sections.Compression(
+        variants=(), measure=measure, student=agreement, rival=rival, reason=tiers.reason, cascade=_cascade(finished)
+    )
     if finished.shrunk.outcome is not None:
         return _contracted(found, finished, finished.shrunk.outcome)
     if tiers.wanted == "one":
@@ -56,14 +60,15 @@ def compression_of(finished: Finished) -> sections.Compression | None:
     folders = [tiers.main] if tiers.main == tiers.bundle else [tiers.main, tiers.bundle]
     models = [load(folder) for folder in folders]
     test = finished.test
-    accuracy = None if test is None else accuracy_interval(test.truth, test.predicted[SHIPPED])
+    k, kind = len(finished.task.labels), KINDS[finished.task.config.task]
+    score = None if test is None else kind.figures(test.truth, test.predicted[SHIPPED], k)[0]
     variants = tuple(
         sections.Variant(
             name="the model alone (int8)" if folder == tiers.main and model.variant != "exact" else _name(model),
             size_mb=size_of(folder),
             texts_per_second=rate,
             shipped=folder == tiers.bundle,
-            accuracy=accuracy if folder == tiers.bundle else None,
+            score=score if folder == tiers.bundle else None,
         )
         for folder, model, rate in zip(folders, models, speeds(models, finished), strict=True)
     )
@@ -80,7 +85,7 @@ def _contracted(found: sections.Compression, finished: Finished, outcome: Outcom
         said = finished.shrunk.logits if shipped and alone else None
         measured = None if held is None or said is None else held.score_of(said)
         return sections.Variant(
-            name=form.name, size_mb=form.size_mb, p50_ms=form.p50_ms, kept=form.kept, accuracy=measured, shipped=shipped
+            name=form.name, size_mb=form.size_mb, p50_ms=form.p50_ms, kept=form.kept, score=measured, shipped=shipped
         )
 
     asked = str(asked_of(finished.task.config))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refsynth.annotate.selftrain import Unlabelled
 from refsynth.bundle.model import load
@@ -35,13 +36,14 @@ class TestResult:
     """What each system said of the test rows.
 
     `predicted` maps a system (`majority`, a candidate's name, `shipped`) to answers as the task's `Kind` has them;
-    `probabilities` are the bundle's. `leaked` are ids of drafts, and of texts of the pool, that resemble a test row;
-    `unusable` counts rows by why they could not be measured.
+    `probabilities` are the bundle's, and `unsure` [N] the rows on which it abstains. `leaked` are ids of drafts, and of texts
+    of the pool, that resemble a test row; `unusable` counts rows by why they could not be measured.
     """
 
     truth: Array
     predicted: Mapping[str, Array]
     probabilities: Array
+    unsure: NDArray[np.bool_]
     leaked: tuple[str, ...]
     unusable: Mapping[str, int]
 
@@ -79,10 +81,10 @@ def evaluate_test(
     def make(out: Path) -> None:
         texts, given, unusable = _read(path, config.data, kind, labels)
         model = load(bundle)
-        probabilities = model.probabilities(texts)
+        found = model.answer(texts)
         said = {
             MAJORITY: as_json(kind.usual(kind.truth(given_labels(final.real), labels), len(texts))),
-            SHIPPED: as_json(model.decide(probabilities)),
+            SHIPPED: as_json(found.answers),
         }
         for candidate, logits in logits_of(final.predictors(shop), texts).items():
             cut = cuts.get(candidate)
@@ -90,17 +92,19 @@ def evaluate_test(
         result = {
             "truth": as_json(kind.truth(given, labels)),
             "predicted": said,
-            "probabilities": as_json(probabilities if kind.spans else probabilities.round(6)),
+            "probabilities": as_json(found.probabilities if kind.spans else found.probabilities.round(6)),
+            "unsure": found.unsure.tolist(),
             "leaked": leaked([*kept(final.drafts), *(Example(row.id, row.text, "") for row in studied)], texts),
             "unusable": unusable,
         }
         write_json(out / "result.json", result)
 
-    result = read_json(folder.step("test", key, make) / "result.json")
+    result = read_json(folder.step("test", key, make, version=2) / "result.json")
     return TestResult(
         from_json(result["truth"]),
         {name: from_json(answers) for name, answers in result["predicted"].items()},
         from_json(result["probabilities"]),
+        np.array(result["unsure"], bool),
         tuple(result["leaked"]),
         result["unusable"],
     )

@@ -40,7 +40,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a run leaves behind."""
+    """What a run leaves behind; `studied` counts the texts of the pool that were learnt from without a label."""
 
     task: Task
     folder: RunFolder
@@ -51,3 +51,4 @@ class Finished:
     test: TestResult | None
     coverage: CoverageFigures | None
     tiers: Tiers
+    studied: int = 0

@@ -14,6 +14,7 @@ from refsynth.core.types import Example
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor
 from refsynth.models.tagger import TagPredictor
+from refsynth.models.tokenise import split_words
 from refsynth.training.distill import Transfer, distill
 from refsynth.training.head import Link
 from refsynth.training.objective import LOSSES, targets_of
@@ -123,6 +124,8 @@ def shrink(teacher: Teacher, name: str, texts: Sequence[str], *, seed: int) -> S
 def _losses(teacher: Teacher) -> Callable[[TransformerEncoder], Iterable[torch.Tensor]]:
     """Return what yields the cross-entropy of an encoder under the teacher's head, batch by batch of some of its rows."""
     rows = teacher.rows[:: max(1, len(teacher.rows) // JUDGED)]
+    if isinstance(teacher.predictor, TagPredictor):
+        rows = [row for row in rows if split_words(row.text)]  # of the others there is nothing to be wrong about
     weights = torch.tensor(teacher.predictor.head.weights, dtype=torch.float32)
     bias = torch.tensor(teacher.predictor.head.bias, dtype=torch.float32)
     of_batch = _loss_of_words if isinstance(teacher.predictor, TagPredictor) else _loss_of_texts

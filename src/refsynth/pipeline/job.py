@@ -10,7 +10,7 @@ from typing import Self
 from refsynth.annotate.selftrain import Choose, SelfTrainer, Unlabelled
 from refsynth.core.protocols import Augmenter, Generator, Learner
 from refsynth.core.run import RunFolder, digest
-from refsynth.core.sections import LearnerName
+from refsynth.core.sections import ContractConfig, LearnerName
 from refsynth.core.types import Draft
 from refsynth.evaluation.origins import Pretraining
 from refsynth.models.store import ModelStore
@@ -174,8 +174,10 @@ class Job:
 
     @property
     def studied(self) -> tuple[Unlabelled, ...]:
-        """The texts of the pool that models have learnt from without a label."""
-        return self.pool.texts if self._distils or any(one.used for one in self.pretrained) else ()
+        """The texts of the pool that models, or students of what ships, have learnt from without a label."""
+        config = self.task.config
+        taught = self._distils or config.compress.tiers != "one" or config.contract != ContractConfig()
+        return self.pool.texts if taught or any(one.used for one in self.pretrained) else ()
 
     @property
     def pool_key(self) -> str:

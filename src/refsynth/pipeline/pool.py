@@ -10,6 +10,7 @@ import numpy as np
 
 from refsynth.annotate.selftrain import Unlabelled
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.sections import ContractConfig
 from refsynth.data.io import Row, iter_rows
 from refsynth.data.text import normalise
 from refsynth.pipeline.rows import Rows, file_digest_or_none
@@ -69,7 +70,8 @@ def read_pool(task: Task, rows: Rows, folder: RunFolder) -> TextPool:
     path, data = task.config.data.pool, task.config.data
     config = task.config
     learnt = config.selftrain.per_class or config.pretrain.encoder or config.pretrain.reference
-    wanted = learnt or config.compress.tiers != "one" or "topics" in config.synthesis.ways or "distilled" in config.learners
+    smaller = config.compress.tiers != "one" or config.contract != ContractConfig()
+    wanted = learnt or smaller or "topics" in config.synthesis.ways or "distilled" in config.learners
     if path is None or not rows.examples or not wanted:
         return TextPool((), 0)
     file = path

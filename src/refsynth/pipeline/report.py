@@ -49,6 +49,15 @@ NAMES: Mapping[LearnerName, str] = {
     "prompt": "reference, prompted",
 }
 
+FORMS: Mapping[str, str] = {
+    "static": "static",
+    "cascade": "cascade",
+    "tagger_cascade": "cascade",
+    "crf": "CRF",
+    "tfidf": "TF-IDF",
+}
+"""What ships, by the kind of its bundle, where it is not an int8 encoder."""
+
 BESIDE: tuple[LearnerName, ...] = ("tfidf", "crf", "frozen", "average", "stacking", "prompt")
 """Learners that the table of results has whatever ships."""
 
@@ -122,7 +131,7 @@ def _results(finished: Finished) -> sections.Results | None:
     if decision.mixed:
         systems.append(system("real + synthetic", str(decision.mixed), NAMES[decision.mixed.learner]))
     model = load(finished.bundle)
-    form = model.manifest.kind if model.manifest.kind in ("static", "cascade") else "int8"
+    form = FORMS.get(model.manifest.kind, "int8")
     cut = "" if finished.shrunk.outcome is None else f", form: {finished.shrunk.name}"
     shipped = system(f"shipped bundle ({form})", SHIPPED, f"{decision.shipped}{cut}")
     if _unmeasured(finished):
@@ -204,7 +213,11 @@ def _calibration(finished: Finished) -> Calibration | None:
         return None
     chosen = {"threshold": calibrated.threshold, "temperature": calibrated.temperature}
     if (test := finished.test) is not None:
-        return _trust(held.kind, test.truth, test.probabilities, test.predicted[SHIPPED], **chosen, source="test file")
+        student = finished.tiers.student
+        if student is not None and student.threshold is not None and load(finished.bundle).manifest.first is None:
+            chosen = {"threshold": student.threshold, "temperature": student.calibration.temperature}
+        chosen |= {"unsure": test.unsure, "source": "test file"}
+        return _trust(held.kind, test.truth, test.probabilities, test.predicted[SHIPPED], **chosen)
     shipped = finished.shrunk.logits
     assert shipped is not None
     loud, calm = (held.kind.probabilities(shipped[0] / t) for t in (1.0, calibrated.temperature))

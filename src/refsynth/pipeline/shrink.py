@@ -57,7 +57,7 @@ class Shrunk(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """A bundle that stands in the search beside the forms, and the share of the full form's quality that it keeps."""
+    """A bundle that stands in the search beside the forms, and the share of the full form's macro-F1 that it keeps."""
 
     bundle: Path
     share: float
@@ -127,6 +127,7 @@ class Shrinker:
             return finished[self.shipped]
         shop, folder = self.job.shop, self.job.folder
         key = {"fit": folder.hash_of("fit"), "form": name, "recipe": RECIPES[name], "seed": self.job.task.config.seed}
+        key["pool"] = digest(self.job.pool.texts)
         teacher = self._teacher(finished[self.shipped], self._rows())
 
         def make(out: Path) -> None:
@@ -150,6 +151,7 @@ class Shrinker:
         key = {
             "fit": self.job.folder.hash_of("fit"),
             "shipped": str(self.shipped),
+            "pool": digest(self.job.pool.texts),
             "recipes": {n: RECIPES.get(n) for n in names},
             "beside": {name: folder_digest(one.bundle) for name, one in self.beside.items()},
         }
@@ -224,7 +226,7 @@ class Shrinker:
             "drafts": digest([draft.to_json() for draft in safe]),
             "config": job.task.config.digest_of("learners", "labels", "filter", "seed", "training"),
             "encoder": job.shop.encoder_hash,
-            "pool": job.pool_key,
+            "pool": [job.pool_key, digest(job.pool.texts)],
             "shipped": str(self.shipped),
             "recipe": RECIPES[name],
             **learners_key(job.task.config, rows.language),

@@ -130,7 +130,7 @@ def _deliver(job: Job, learned: Learned) -> Finished:
         first = KINDS[task.config.task].figures(test.truth, test.predicted[SHIPPED], len(task.labels))[0]
         watch.stage("test", f"{first.name} {first.percent()}")
     coverage = measure_coverage(learned.rows, learned.final, shop, folder)
-    return Finished(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers)
+    return Finished(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers, len(job.studied))
 
 
 def _check_files(task: Task) -> None:

@@ -19,7 +19,8 @@ from refsynth.bundle.model import Model
 from refsynth.compress.static import fit_static, token_table
 from refsynth.core.run import derive_seed, digest, read_json, write_json
 from refsynth.core.types import Array, Example, FloatArray, IntArray
-from refsynth.evaluation.calibration import fit_temperature, threshold_of
+from refsynth.core.words import words_of
+from refsynth.evaluation.calibration import Threshold, fit_temperature, threshold_of
 from refsynth.kinds import as_floats
 from refsynth.metrics import softmax
 from refsynth.models.crf import CrfPredictor
@@ -35,18 +36,23 @@ from refsynth.quality.filter import kept
 DEV, LEAST_DEV = 0.1, 40
 """Share of the student's texts that it is calibrated on, and the fewest that it takes."""
 
-SURE = 1e-6
+SURE = 1e-15
 """A threshold on a label's probability is at least this far from 0 and 1 where a student's logits are moved to it."""
 
 Fast = TypeVar("Fast", bound=StaticPredictor | TfidfPredictor | CrfPredictor)
 
 
 class Student(NamedTuple):
-    """A calibrated student, and how often it and its rival, if it has one, answer `n` texts as the teacher does."""
+    """A calibrated student, how often it and its rival, if it has one, answer `n` texts as the teacher does.
+
+    `kept` is the macro-F1 against the teacher's answers, of the one that comes nearer; `threshold` says how its own was chosen.
+    """
 
     calibration: Calibration
+    threshold: Threshold | None
     agreement: float
     rival: float | None
+    kept: float
     n: int
     taught: int
 
@@ -80,8 +86,10 @@ class School:
         """
         pool = digest([self.job.pool.texts, self.job.aside])
         key = {"bundle": self.job.folder.hash_of("bundle"), "fit": self.job.folder.hash_of("fit"), "pool": pool}
-        facts = read_json(self.job.folder.step("static", key, self._fit) / "facts.json")
-        return Student(**{**facts, "calibration": Calibration.model_validate(facts["calibration"], strict=False)})
+        facts = read_json(self.job.folder.step("static", key, self._fit, version=2) / "facts.json")
+        calibration = Calibration.model_validate(facts["calibration"], strict=False)
+        threshold = None if facts["threshold"] is None else Threshold(*facts["threshold"])
+        return Student(**{**facts, "calibration": calibration, "threshold": threshold})
 
     def predictor(self) -> StaticPredictor | CrfPredictor:
         """Return the student as it was fitted."""
@@ -95,11 +103,17 @@ class School:
     def rival(self) -> tuple[TfidfPredictor, Calibration]:
         """Fit TF-IDF to the teacher's answers of the same texts."""
         taught, dev = self._split()
+        predictor, calibration, _ = self._rival(taught, dev)
+        return predictor, calibration
+
+    def _rival(self, taught: Sequence[str], dev: Sequence[str]) -> tuple[TfidfPredictor, Calibration, Threshold | None]:
         fitted = LEARNERS["tfidf"](self.job.shop).fit(self._answered(taught), (), seed=0)
         assert isinstance(fitted, TfidfPredictor)
-        if not self.teacher.manifest.answers.several:
-            return fitted, Calibration()
         return self._calibrated(fitted, dev)
+
+    def kept(self, said: Array, texts: Sequence[str]) -> float:
+        """Return the macro-F1 of answers to the texts against the teacher's."""
+        return self.teacher.manifest.answers.macro_f1(self._theirs(texts), said, len(self.teacher.labels))
 
     def disagrees(self, said: Array, texts: Sequence[str]) -> Array:
         """Return whether answers to the texts are other than the teacher's [N]."""
@@ -113,22 +127,23 @@ class School:
 
     def _fit(self, out: Path) -> None:
         taught, dev = self._split()
-        predictor, calibration = self._calibrated(self._fitted(taught), dev)
+        predictor, calibration, threshold = self._calibrated(self._fitted(taught), dev)
         tensors = {"weights": predictor.head.weights, "bias": predictor.head.bias}
         if isinstance(predictor, CrfPredictor):
             write_json(out / "terms.json", list(predictor.terms))
             tensors["transitions"] = predictor.transitions
         save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, out / "student.safetensors")
         measured = [row.text for row in self.job.aside] or dev
-        rival = None if isinstance(predictor, CrfPredictor) else self._agreement(*self.rival(), measured)
-        facts = {
-            "calibration": calibration.model_dump(mode="json"),
-            "agreement": self._agreement(predictor, calibration, measured),
-            "rival": rival,
-            "n": len(measured),
-            "taught": len(taught),
-        }
-        write_json(out / "facts.json", facts)
+        _, said = self.answers(predictor, calibration, measured)
+        agreement, rival, kept = 1 - float(self.disagrees(said, measured).mean()), None, self.kept(said, measured)
+        if not isinstance(predictor, CrfPredictor):
+            other, fitted, chosen = self._rival(taught, dev)
+            _, theirs = self.answers(other, fitted, measured)
+            rival = 1 - float(self.disagrees(theirs, measured).mean())
+            if rival > agreement:
+                threshold, kept = chosen, self.kept(theirs, measured)
+        facts = {"agreement": agreement, "rival": rival, "kept": kept, "n": len(measured), "taught": len(taught)}
+        write_json(out / "facts.json", {"calibration": calibration.model_dump(mode="json"), "threshold": threshold, **facts})
 
     def _fitted(self, taught: Sequence[str]) -> StaticPredictor | CrfPredictor:
         kind = self.teacher.manifest.answers
@@ -142,7 +157,7 @@ class School:
         head = LinearHead(head.weights[: self._tokenizer().size], head.bias)
         return StaticPredictor(self.teacher.labels, self._tokenizer(), head)
 
-    def _calibrated(self, predictor: Fast, dev: Sequence[str]) -> tuple[Fast, Calibration]:
+    def _calibrated(self, predictor: Fast, dev: Sequence[str]) -> tuple[Fast, Calibration, Threshold | None]:
         """Calibrate by what the teacher holds likely: classes, and whether an answer is right, are drawn from it.
 
         One bundle has one threshold for each label, by which texts of both tiers are told: logits are moved to the teacher's.
@@ -156,22 +171,18 @@ class School:
             head = predictor.head
             predictor = replace(predictor, head=LinearHead(head.weights, (head.bias + shift).astype(head.bias.dtype)))
         if not manifest.calibration.threshold:
-            return predictor, found
+            return predictor, found, None
         probabilities, said = self.answers(predictor, found, dev)
         rng = np.random.default_rng(derive_seed(self.job.task.config.seed, "right"))
         right = rng.random(len(dev)) < kind.confidence(self.teacher.probabilities(dev), said)
-        threshold = threshold_of(right, kind.confidence(probabilities, said)).threshold
-        return predictor, found.model_copy(update={"threshold": threshold})
+        threshold = threshold_of(right, kind.confidence(probabilities, said))
+        return predictor, found.model_copy(update={"threshold": threshold.threshold}), threshold
 
     def _temperature(self, logits: Array, dev: Sequence[str]) -> float:
         kind, theirs = self.teacher.manifest.answers, self._theirs(dev)
         shares = softmax(kind.choices(kind.logits(self.teacher.probabilities(dev)), theirs).values)
         drawn = _drawn(shares, seed=derive_seed(self.job.task.config.seed, "drawn"))
         return fit_temperature(kind.choices(logits, theirs).values, drawn)
-
-    def _agreement(self, predictor: Any, calibration: Calibration, texts: Sequence[str]) -> float:
-        _, said = self.answers(predictor, calibration, texts)
-        return 1 - float(self.disagrees(said, texts).mean())
 
     def _theirs(self, texts: Sequence[str]) -> Array:
         return self.teacher.decide(self.teacher.probabilities(texts))
@@ -193,7 +204,15 @@ class School:
         order = np.random.default_rng(derive_seed(self.job.task.config.seed, "dev")).permutation(len(source))
         dev = [source[place] for place in np.sort(order[:size])]
         held = set(dev)
-        return [text for text in texts if text not in held], dev
+        return self._as_read([text for text in texts if text not in held]), self._as_read(dev)
+
+    def _as_read(self, texts: list[str]) -> list[str]:
+        """Return texts up to the last word that a tagger reads: of what comes after, it says nothing that could be learnt."""
+        if not self.teacher.manifest.answers.spans:
+            return texts
+        read = TextTokenizer(self.main / "tokenizer.json", max_tokens=self.teacher.manifest.max_tokens or 0).words(texts)
+        ends = (words_of(text)[max(row.words)][1] if row.words else 0 for text, row in zip(texts, read, strict=True))
+        return [text[:end] for text, end in zip(texts, ends, strict=True)]
 
     def _tokenizer(self) -> TextTokenizer:
         return TextTokenizer(self.main / "tokenizer.json", max_tokens=self.teacher.manifest.max_tokens or 0, special=False)

@@ -40,7 +40,10 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True)
 class Tiers:
-    """What ships. `main` is the bundle of the trained model alone; `reason` says why it is not what was wanted, if it is not."""
+    """What ships. `main` is the bundle of the trained model alone; `reason` says why it is not what was wanted, if it is not.
+
+    `kept` is the macro-F1 of what ships against the answers of the model alone, on texts that neither has learnt from.
+    """
 
     wanted: Literal["one", "static", "cascade"]
     bundle: Path
@@ -49,13 +52,7 @@ class Tiers:
     student: Student | None = None
     certificate: Certificate | None = None
     reason: str = ""
-
-    @property
-    def agreement(self) -> float:
-        """How often what ships says what the model alone says, of texts that neither has learnt from."""
-        if self.certificate is not None:
-            return 1 - self.certificate.disagreed / self.certificate.n
-        return 1.0 if self.student is None else max(self.student.agreement, self.student.rival or 0.0)
+    kept: float = 1.0
 
     def line(self) -> str:
         """Return the outcome as one line for the screen."""
@@ -124,7 +121,7 @@ class _Maker:
             save(out / "bundle", contents)
 
         step = folder.step("tiers", key, make)
-        return Tiers("static", step / "bundle", self.school.main, "tiers", student)
+        return Tiers("static", step / "bundle", self.school.main, "tiers", student, kept=student.kept)
 
     def cascade(self, student: Student, config: CompressConfig, metrics: Sequence[Metric], lineage: Mapping[str, Any]) -> Tiers:
         """Return the student before its teacher where a threshold can be certified, else the teacher alone."""
@@ -134,12 +131,15 @@ class _Maker:
 
         def make(out: Path) -> None:
             first = self._certified(student, config)
-            write_json(out / "facts.json", first is not None)
             if first is not None:
                 save(out / "bundle", self._both(first, metrics, lineage))
+            texts = [row.text for row in job.aside]
+            kept = None if first is None else self.school.kept(load(out / "bundle").answer(texts).answers, texts)
+            write_json(out / "facts.json", {"kept": kept})
 
         step = job.folder.step("tiers", key, make, version=2)
-        if not read_json(step / "facts.json"):
+        kept = read_json(step / "facts.json")["kept"]
+        if kept is None:
             reason = (
                 f"no threshold keeps the disagreement at {config.disagreement:.1%} on {len(job.aside):,} texts and "
                 f"lets the static tier answer {LEAST_SHARE:.0%} of them"
@@ -148,7 +148,7 @@ class _Maker:
         bundle = step / "bundle"
         first = load(bundle).manifest.first
         assert first is not None
-        return Tiers("cascade", bundle, main, "tiers", student, first.certificate)
+        return Tiers("cascade", bundle, main, "tiers", student, first.certificate, kept=kept)
 
     def _certified(self, student: Student, config: CompressConfig) -> FirstTier | None:
         """Return when the student answers by itself, as the texts that were set aside show."""
@@ -156,7 +156,7 @@ class _Maker:
         manifest = school.teacher.manifest
         confidence: Confidence = "answer" if manifest.answers.several or manifest.answers.spans else "odds"
         probabilities, said = school.answers(school.predictor(), student.calibration, texts)
-        sure = sureness(confidence, probabilities, manifest.answers, manifest.calibration.cuts)
+        sure = sureness(confidence, probabilities, manifest.answers.confidence(probabilities, said))
         bars = {"alpha": config.disagreement, "delta": config.delta}
         found = certify(sure, school.disagrees(said, texts), **bars)
         if found is None:

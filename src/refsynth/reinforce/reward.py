@@ -65,8 +65,8 @@ def telling(rewards: FloatArray, groups: IntArray) -> IntArray:
 
     Max-variance down-sampling (Xu et al., 2025, "Not All Rollouts are Useful", arXiv:2504.13818): writing is cheap beside
     learning, and what is neither good nor bad for its prompt says little. Such a half is always some of the best and some of the
-    worst, so that as many halves are compared as it has members, and one more. Advantages are to be taken within it: those over all
-    siblings would not add up to nothing, and push up or down whatever was written.
+    worst, so that as many halves are compared as it has members, and one more. Advantages are to be taken within it: those over
+    all siblings would not add up to nothing, and push up or down whatever was written.
 
     Args:
         rewards: of the texts [M].

@@ -82,7 +82,7 @@ class Loaded:
 
     def _finds(self, index: int, prediction: Prediction) -> bool:
         """Tell whether what was found in golden text `index` is what should be; what is hardly probable may be found or not."""
-        golden, manifest = self.golden, self.model.manifest
+        golden, manifest = self.model.golden(prediction.tier), self.model.manifest
         starts = np.cumsum([0, *(len(words_of(text)) for text in golden.texts)])
         said = np.empty(1, object)
         said[0] = golden.probabilities[starts[index] : starts[index + 1]]
@@ -150,8 +150,9 @@ class Engine:
     def cost(self, text: str) -> int:
         """Return about how many tokens of a text are read."""
         tokens = 1 + len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN
-        longest = self.current.model.manifest.max_tokens
-        return tokens if longest is None else min(tokens, longest)
+        manifest = self.current.model.manifest
+        whole = manifest.max_tokens is None or manifest.kind == "tagger_cascade"  # a CRF reads all of a text
+        return tokens if whole else min(tokens, manifest.max_tokens or tokens)
 
 
 def _why(model: Model, question: Question, prediction: Prediction) -> Contributions | None:
