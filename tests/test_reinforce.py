@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refsynth.core.types import Completion, Prompt
-from refsynth.reinforce.reward import CLIP, FAULT, Scale, advantages, rewards, telling
+from refsynth.reinforce.reward import CLIP, FAULT, Scale, advantages, raft, rewards, rloo, telling
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -137,7 +137,7 @@ def test_no_half_of_a_group_has_rewards_that_differ_more(pairs):
     for group in set(groups):
         mine = np.flatnonzero(groups == group)
         half = kept[groups[kept] == group]
-        assert len(half) == -(-len(mine) // 2)
+        assert len(half) == (len(mine) if len(mine) < 3 else max(2, -(-len(mine) // 2)))
         most = max(rewards[list(some)].var() for some in itertools.combinations(mine, len(half)))
         assert rewards[half].var() == pytest.approx(most, rel=1e-9, abs=1e-9)
 
@@ -189,19 +189,35 @@ def likes_five(written):
     return Judged(right, np.array([one.completion.text == "w9" for one in written]), 1.0)
 
 
-def learn(folder, out, *, turns, shuffled=False):
+def learn(folder, out, *, turns, shuffled=False, rule=rloo):
     policy = Policy(folder, rate=1e-2, kl=0.0)
     ask = lambda turn: [Prompt("w1 w2 w3", "a")] * 4  # noqa: E731
-    run = reinforce(policy, ask, Parrot, likes_five, out, turns=turns, siblings=8, seed=0, shuffled=shuffled)
+    run = reinforce(policy, ask, Parrot, likes_five, out, learn=rule, turns=turns, siblings=8, seed=0, shuffled=shuffled)
     return policy, list(run)
 
 
-def test_the_loop_learns_what_is_rewarded_and_nothing_from_shuffled_rewards(folder, tmp_path):
+def test_the_best_of_each_group_is_imitated_unless_all_are_alike():
+    rewards_ = np.array([0.0, 2.0, 1.0, 5.0, 5.0, -1.0, 3.0])
+    found = raft(rewards_, np.array([0, 0, 0, 1, 1, 2, 2]))
+    assert found.rows.tolist() == [1, 6]
+    assert found.worth.tolist() == [1, 1]
+    assert len(raft(np.ones(3), np.zeros(3, int)).rows) == 0
+
+
+def test_a_turn_that_teaches_nothing_changes_nothing(folder):
+    policy = Policy(folder)
+    before = policy.log_likelihoods(ROLLOUTS)
+    assert policy.update([], np.zeros(0)) == (0, 0)
+    np.testing.assert_array_equal(policy.log_likelihoods(ROLLOUTS), before)
+
+
+@pytest.mark.parametrize("rule", [rloo, raft])
+def test_the_loop_learns_what_is_rewarded_and_nothing_from_shuffled_rewards(folder, tmp_path, rule):
     wanted = Rollout((1, 2, 3), (5,))
     before = Policy(folder).log_likelihoods([wanted])[0]
     rise = {}
     for shuffled in (False, True):
-        policy, figures = learn(folder, tmp_path / str(shuffled), turns=25, shuffled=shuffled)
+        policy, figures = learn(folder, tmp_path / str(shuffled), turns=25, shuffled=shuffled, rule=rule)
         rise[shuffled] = policy.log_likelihoods([wanted])[0] - before
         assert all(0 <= one.kl < 5 for one in figures)
     assert rise[False] > 0.5

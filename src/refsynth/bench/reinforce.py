@@ -1,8 +1,9 @@
 """Reinforcement: what a trained generator's drafts are worth to the student, against an untrained one and two controls.
 
-The policy is rewarded by all labelled rows, in folds; the student is judged on test rows, which no policy has met. Random search
-is given the seconds that the training took. All arms write the same number of drafts and train the same student: the head of an
-encoder that was tuned on the real rows.
+Three designs are trained: an adapter by policy gradient (rloo), one on the best drafts (raft), the choice of prompts (bandit).
+Policies are rewarded by all labelled rows, in folds; the student is judged on test rows, which no policy has met. The bandit and
+random search are given the seconds that the first took. All arms write the same number of drafts and train the same student: the
+head of an encoder that was tuned on the real rows.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ DRAFTS = 300
 KL_LIMIT = 0.1
 """Nats per token from the reference: a policy further away than this writes something else."""
 
-UNTRAINED, TRAINED, SHUFFLED, RANDOM = "untrained", "trained", "shuffled rewards", "random search"
+UNTRAINED, TRAINED, SHUFFLED = "untrained", "trained (rloo)", "shuffled rewards"
+IMITATED, CHOSEN, RANDOM = "trained (raft)", "trained (bandit)", "random search"
+ARMS = (UNTRAINED, TRAINED, SHUFFLED, IMITATED, CHOSEN, RANDOM)
 
 
 def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
@@ -60,7 +63,7 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
         screened = screen(written, real, longest=LONGEST_DRAFT)
         chosen = kept(job.chooser(screened).choose(judge, real, screened))
         models[arm] = learner.fit([*real, *chosen], (), seed=seed)
-        judged = _lesson(job, "adapter").judge.judge(written)
+        judged = _lesson(job, "rloo").judge.judge(written)
         scale = scale or Scale.of(judged.gains, judged.faulty)  # of the untrained reference
         reward = float(rewards(judged.gains, judged.faulty, scale).mean())
         facts[arm] = {"drafts": len(chosen), "reward": reward, "faulty": float(judged.faulty.mean())}
@@ -72,12 +75,14 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
 
 def _authors(job: Job) -> tuple[dict[str, Sequence[Author]], Curve]:
     """Return who writes in each arm, and the turns of the trained policy."""
-    trained, curve = teach(_lesson(job, "adapter"))
+    trained, curve = teach(_lesson(job, "rloo"))
     minutes = sum(turn.seconds for turn in curve.turns) / 60
     authors: dict[str, Sequence[Author]] = {
         UNTRAINED: [Author("", "", job.generator, job.task.config.synthesis, job.rows.examples, job.rows.folds)],
         TRAINED: trained,
-        SHUFFLED: teach(_lesson(job, "adapter", control=True))[0],
+        SHUFFLED: teach(_lesson(job, "rloo", control=True))[0],
+        IMITATED: teach(_lesson(job, "raft"))[0],
+        CHOSEN: teach(_lesson(job, "bandit", turns=1000, minutes=minutes))[0],
         RANDOM: teach(_lesson(job, "bandit", turns=1000, minutes=minutes, control=True))[0],
     }
     return authors, curve
@@ -122,11 +127,11 @@ def _learnt(cells: Cells) -> list[dict[str, Any]]:
 REINFORCE = Suite(
     "reinforce",
     sets=SETS,
-    groups=(Group(_measure, ("real only", UNTRAINED, TRAINED, SHUFFLED, RANDOM), "refsynth"),),
-    order=("real only", UNTRAINED, TRAINED, SHUFFLED, RANDOM),
+    groups=(Group(_measure, ("real only", *ARMS), "refsynth"),),
+    order=("real only", *ARMS),
     checks=(
-        Check("trained over untrained", TRAINED, UNTRAINED, floor=0.0, aim=1.5),
-        Check("trained over random search", TRAINED, RANDOM, floor=0.0, aim=1.0),
+        *(Check(f"{arm} over untrained", arm, UNTRAINED, floor=0.0, aim=1.5) for arm in (TRAINED, IMITATED, CHOSEN)),
+        *(Check(f"{arm} over random search", arm, RANDOM, floor=0.0, aim=1.0) for arm in (TRAINED, IMITATED, CHOSEN)),
         Check("trained over shuffled rewards", TRAINED, SHUFFLED, floor=0.0, aim=1.5),
     ),
     more=_learnt,

@@ -168,8 +168,9 @@ class RunConfig(Section):
                 "reinforce does not count towards reference.max_requests; leave that out and limit turns and prompts"
             )
         trained = self.reference == "embedded" or isinstance(self.reference, FolderReference)
-        if self.reinforce.turns and self.reinforce.policy == "adapter" and not trained:
-            raise ValueError("reinforce.policy: adapter needs a reference with weights here (embedded or a folder); use bandit")
+        if self.reinforce.turns and self.reinforce.policy != "bandit" and not trained:
+            policy = self.reinforce.policy
+            raise ValueError(f"reinforce.policy: {policy} needs a reference with weights here, embedded or a folder; use bandit")
         return self
 
     @model_validator(mode="after")

@@ -137,7 +137,7 @@ class FilterConfig(Section):
     """Share of what a draft teaches, be it label or judge, that is spread evenly over all labels."""
 
 
-PolicyName = Literal["adapter", "bandit"]
+PolicyName = Literal["rloo", "raft", "bandit"]
 
 
 class ReinforceConfig(Section):
@@ -145,8 +145,8 @@ class ReinforceConfig(Section):
 
     turns: int = Field(default=0, ge=0, le=1000)
     """Turns of writing, judging and learning, for each half of the folds; 0 turns reinforcement off."""
-    policy: PolicyName = "adapter"
-    """What learns: a LoRA adapter on the reference's weights, or the choice of prompts and temperature for any reference."""
+    policy: PolicyName = "rloo"
+    """What learns: an adapter by policy gradient (`rloo`) or on the best drafts (`raft`), or the choice of prompts (`bandit`)."""
     prompts: int = Field(default=32, ge=1, le=1024)
     """Prompts in a turn."""
     siblings: int = Field(default=8, ge=2, le=64)
@@ -154,7 +154,7 @@ class ReinforceConfig(Section):
     rate: float = Field(default=1e-3, gt=0)
     """Learning rate of the adapter."""
     batch: int = Field(default=64, ge=2)
-    """Drafts of one gradient step of the adapter, at least: a turn has as many steps as its drafts make."""
+    """Drafts written for one gradient step of the adapter, at least: a turn has as many steps as its drafts make."""
     kl: float = Field(default=0.05, ge=0)
     """What keeps the adapter near the reference: the weight of their divergence, in nats per token."""
     minutes: float | None = Field(default=None, gt=0)

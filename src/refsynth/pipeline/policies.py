@@ -19,7 +19,7 @@ import numpy as np
 from refsynth.core.drafting import PolicyName, SynthesisConfig, Way
 from refsynth.core.protocols import Generator
 from refsynth.core.run import derive_seed, digest, read_json, write_json
-from refsynth.core.types import IntArray, Prompt
+from refsynth.core.types import FloatArray, IntArray, Prompt
 from refsynth.pipeline.author import Author
 from refsynth.pipeline.build import MODEL, make_trained, ready_trained
 from refsynth.pipeline.lesson import Lesson
@@ -27,6 +27,7 @@ from refsynth.reinforce.bandit import Bandit, search
 from refsynth.reinforce.figures import Figures, Written
 from refsynth.reinforce.loop import reinforce
 from refsynth.reinforce.policy import Policy
+from refsynth.reinforce.reward import Learnt, half_of, raft, rloo
 from refsynth.task import Task
 
 TEMPERATURES = (0.7, 1.0, 1.3)
@@ -77,13 +78,19 @@ def teach(lesson: Lesson) -> tuple[list[Author], Curve]:
     return way.authors(lesson, done, learnt), curve
 
 
-def _train_adapter(lesson: Lesson, scratch: Path, out: Path) -> None:
+class Rule(NamedTuple):
+    """What of a turn an adapter learns from, and which share of so many siblings that is."""
+
+    learn: Callable[[FloatArray, IntArray], Learnt]
+    share: Callable[[int], float]
+
+
+def _train_adapter(lesson: Lesson, scratch: Path, out: Path, *, rule: Rule) -> None:
     config = lesson.task.config
     weights = lesson.source.weights(config)
     settings = config.reinforce
-    policy = Policy(
-        weights.folder, start=weights.start, rate=settings.rate, kl=settings.kl, batch=settings.batch, seed=lesson.seed
-    )
+    learnt = max(1, round(settings.batch * rule.share(settings.siblings)))
+    policy = Policy(weights.folder, start=weights.start, rate=settings.rate, kl=settings.kl, batch=learnt, seed=lesson.seed)
 
     def prompts(turn: int) -> list[Prompt]:
         return lesson.prompts(config.synthesis, turn, lesson.places(turn))
@@ -99,6 +106,7 @@ def _train_adapter(lesson: Lesson, scratch: Path, out: Path) -> None:
         writer,
         lesson.judge,
         scratch,
+        learn=rule.learn,
         turns=settings.turns,
         siblings=settings.siblings,
         seed=lesson.seed,
@@ -189,7 +197,8 @@ class WayToLearn(NamedTuple):
 
 
 WAYS_TO_LEARN: Mapping[PolicyName, WayToLearn] = {
-    "adapter": WayToLearn(_train_adapter, _adapted),
+    "rloo": WayToLearn(partial(_train_adapter, rule=Rule(rloo, lambda siblings: half_of(siblings) / siblings)), _adapted),
+    "raft": WayToLearn(partial(_train_adapter, rule=Rule(raft, lambda siblings: 1 / siblings)), _adapted),
     "bandit": WayToLearn(_train_bandit, _chosen),
 }
 """Each policy by the name that `reinforce.policy` has for it."""

@@ -1,7 +1,7 @@
 """Reinforcement of a generator: write, judge, step, again. Each round is on disk before the next, so a killed one goes on.
 
 A round writes drafts with the policy as it is (on-policy, through a fast engine that reads an export of it), has them judged, and
-learns from the half that tells most. What is kept of a round is small: adapter, optimiser, figures. The exports are scratch.
+learns from some of them. What is kept of a round is small: adapter, optimiser, figures. The exports are scratch.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 
 from refsynth.core.protocols import Generator
 from refsynth.core.run import derive_seed, read_json, write_json
-from refsynth.core.types import Prompt
+from refsynth.core.types import FloatArray, IntArray, Prompt
 from refsynth.reinforce.figures import Figures, Judge, Written
 from refsynth.reinforce.policy import Policy, Rollout
-from refsynth.reinforce.reward import Scale, advantages, rewards, telling
+from refsynth.reinforce.reward import Learnt, Scale, rewards, rloo
 
 FIGURES = "figures.json"
 
@@ -31,6 +31,7 @@ def reinforce(
     judge: Judge,
     folder: Path,
     *,
+    learn: Callable[[FloatArray, IntArray], Learnt] = rloo,
     turns: int,
     siblings: int,
     seed: int,
@@ -44,6 +45,7 @@ def reinforce(
         writer: makes a generator from an exported policy.
         judge: judges what was written.
         folder: of the finished rounds.
+        learn: what is learnt from, of rewards and the prompts that they belong to.
         turns: rounds.
         siblings: texts per prompt, each the baseline of the others; at least 2.
         seed: of the sampling.
@@ -65,8 +67,8 @@ def reinforce(
         reward = rewards(judged.gains, judged.faulty, scale)
         dealt = np.random.default_rng(derive_seed(seed, "deal", turn)).permutation(reward) if shuffled else reward
         groups = np.repeat(np.arange(len(written) // siblings), siblings)
-        rows = telling(dealt, groups)
-        update = policy.update([_rollout(policy, written[row]) for row in rows], advantages(dealt[rows], groups[rows]))
+        learnt = learn(dealt, groups)
+        update = policy.update([_rollout(policy, written[row]) for row in learnt.rows], learnt.worth)
         figures = Figures(
             turn=turn,
             reward=float(reward.mean()),

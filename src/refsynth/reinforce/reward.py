@@ -52,8 +52,7 @@ def advantages(rewards: FloatArray, groups: IntArray) -> FloatArray:
         groups: the prompt of each text [M].
     """
     result = np.zeros(len(rewards))
-    for group in np.unique(groups):
-        mine = np.flatnonzero(groups == group)
+    for mine in _groups(groups):
         if len(mine) > 1:
             others = (rewards[mine].sum() - rewards[mine]) / (len(mine) - 1)
             result[mine] = rewards[mine] - others
@@ -61,7 +60,9 @@ def advantages(rewards: FloatArray, groups: IntArray) -> FloatArray:
 
 
 def telling(rewards: FloatArray, groups: IntArray) -> IntArray:
-    """Return the rows of half of each group, rounded up, whose rewards differ most: rewards of largest variance, in order.
+    """Return the rows of half of each group, rounded up, whose rewards differ most: those of largest variance, in order.
+
+    Of two and three texts it is two, since one alone says nothing.
 
     Max-variance down-sampling (Xu et al., 2025, "Not All Rollouts are Useful", arXiv:2504.13818): writing is cheap beside
     learning, and what is neither good nor bad for its prompt says little. Such a half is always some of the best and some of the
@@ -73,10 +74,49 @@ def telling(rewards: FloatArray, groups: IntArray) -> IntArray:
         groups: the prompt of each text [M].
     """
     kept: list[int] = []
-    for group in np.unique(groups):
-        mine = np.flatnonzero(groups == group)
+    for mine in _groups(groups):
         ranked = mine[np.argsort(rewards[mine], kind="stable")]
-        size = -(-len(mine) // 2)
+        size = half_of(len(mine))
         halves = [np.concatenate([ranked[:low], ranked[len(ranked) - (size - low) :]]) for low in range(size + 1)]
         kept += max(halves, key=lambda half: float(rewards[half].var())).tolist()
     return np.array(sorted(kept), int)
+
+
+def half_of(size: int) -> int:
+    """Return how many of a group of this size are learnt from by `rloo`."""
+    return min(size, max(2, -(-size // 2)))
+
+
+class Learnt(NamedTuple):
+    """The rows of a turn that are learnt from [m], and what each is worth: the factor of its log-likelihood [m]."""
+
+    rows: IntArray
+    worth: FloatArray
+
+
+def rloo(rewards: FloatArray, groups: IntArray) -> Learnt:
+    """Return the half of each group that tells most, with its advantages: policy gradient.
+
+    Args:
+        rewards: of the texts [M].
+        groups: the prompt of each text [M].
+    """
+    rows = telling(rewards, groups)
+    return Learnt(rows, advantages(rewards[rows], groups[rows]))
+
+
+def raft(rewards: FloatArray, groups: IntArray) -> Learnt:
+    """Return the best text of each group, unless all are alike: it is imitated.
+
+    Reward-ranked fine-tuning (Dong et al., 2023, "RAFT", arXiv:2304.06767, algorithm 1), with the best of each prompt.
+
+    Args:
+        rewards: of the texts [M].
+        groups: the prompt of each text [M].
+    """
+    best = [mine[rewards[mine].argmax()] for mine in _groups(groups) if np.ptp(rewards[mine])]
+    return Learnt(np.array(best, int), np.ones(len(best)))
+
+
+def _groups(groups: IntArray) -> list[IntArray]:
+    return [np.flatnonzero(groups == group) for group in np.unique(groups)]
