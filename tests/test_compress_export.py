@@ -19,7 +19,8 @@ from refsynth.compress.quantize import quantize_rows
 from refsynth.compress.simulate import in_int8, int8_logits_of
 from refsynth.core.errors import ModelError
 from refsynth.models.network import TransformerEncoder
-from refsynth.models.predict import EncoderPredictor, LinearHead, OnnxEncoder, TfidfPredictor
+from refsynth.models.onnx import OnnxEncoder
+from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor
 from refsynth.models.tfidf import TfidfVectors
 from tiny_encoder import MAX_TOKENS, embed, make_encoder, make_tokenizer
 

@@ -14,7 +14,7 @@ from refsynth.compress.prune import prune_vocabulary
 from refsynth.core.errors import ModelError
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder
-from refsynth.models.predict import OnnxEncoder
+from refsynth.models.onnx import OnnxEncoder
 from refsynth.models.store import ModelStore
 
 

@@ -17,7 +17,7 @@ from refsynth.compress.shape import drop_heads
 from refsynth.compress.vocabulary import common_tokens, lower_rank, merge_words, used_tokens
 from refsynth.core.errors import InputError
 from refsynth.models.network import TransformerEncoder
-from refsynth.models.predict import OnnxEncoder
+from refsynth.models.onnx import OnnxEncoder
 
 TEXTS = ["the lamp is late", "my parcel came in two pieces", "order 42 - where?", "no refund, no letter"]
 HEADS, LAYERS = 4, 2

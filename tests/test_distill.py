@@ -15,7 +15,8 @@ from refsynth.core.errors import InputError
 from refsynth.core.types import Example
 from refsynth.metrics import softmax
 from refsynth.models.network import TransformerEncoder
-from refsynth.models.predict import EncoderPredictor, LinearHead, OnnxEncoder
+from refsynth.models.onnx import OnnxEncoder
+from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.pipeline.forms import FULL, RECIPES, Teacher, cut, shrink
 from refsynth.training.distill import Transfer, distill, soft_loss
 from tiny_encoder import MAX_TOKENS, make_encoder, make_tokenizer

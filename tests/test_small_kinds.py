@@ -227,7 +227,7 @@ def test_the_certificate_is_what_the_texts_set_aside_show(cascade):
     finished = cascade.finished
     model, main = refsynth.load(cascade.bundle), refsynth.load(finished.tiers.main)
     first, certificate = model.manifest.first, finished.tiers.certificate
-    assert POOL // 2 - 5 <= certificate.n <= POOL // 2  # without those that are rows
+    assert POOL // 3 <= certificate.n <= POOL // 2  # without those that are rows, or resemble test rows
     job_pool = [json.loads(line)["text"] for line in finished.task.config.data.pool.read_text("utf-8").splitlines()]
     said = model._first.probabilities(job_pool)
     sure = sureness("answer", said, model.answer(job_pool, shallow=True).certainty)

@@ -24,7 +24,8 @@ from refsynth.compress.static import distilled
 from refsynth.core.types import Example, FloatArray
 from refsynth.metrics import lead_of, macro_f1, softmax
 from refsynth.models.network import TransformerEncoder
-from refsynth.models.predict import EncoderPredictor, OnnxEncoder
+from refsynth.models.onnx import OnnxEncoder
+from refsynth.models.predict import EncoderPredictor
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.forms import Teacher, shrink
 from refsynth.training.finetune import FinetuneLearner

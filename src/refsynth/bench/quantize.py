@@ -25,7 +25,7 @@ from refsynth.compress.export import INT8, export_encoder, fused_graph
 from refsynth.core.protocols import Encoder
 from refsynth.core.types import Example
 from refsynth.models.network import TransformerEncoder
-from refsynth.models.predict import OnnxEncoder
+from refsynth.models.onnx import OnnxEncoder
 from refsynth.models.store import ModelStore
 from refsynth.training.baseline import FrozenLearner
 

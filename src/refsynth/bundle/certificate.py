@@ -6,13 +6,14 @@ import math
 from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from refsynth.core.types import Array, FloatArray
+from refsynth.core.types import Array, FloatArray, IntArray
 from refsynth.metrics import lead_of
 
 VOID_LEVEL = 0.01
+KNOTS = 1 / (1 + np.exp(-np.linspace(-4.0, 9.0, 27)))
+"""Where the distribution of how sure a first tier is, is looked at: evenly spaced in log-odds."""
 
 Confidence = Literal["probability", "odds", "answer"]
 """Of one label its probability, or the odds of it against the next as a share of both; of others that of the whole answer."""
@@ -47,7 +48,8 @@ class Certificate(Part):
     """What was shown of the first tier of a cascade, by Learn-then-Test on unlabelled texts that neither tier had seen.
 
     With probability 1 - `delta` over the draw of the `n` texts, at most the share `alpha` of texts drawn like them is answered
-    otherwise than the second tier would. Of the `n` the first tier answered `answered`, `disagreed` of them otherwise.
+    otherwise than the second tier would. Of the `n` the first tier answered `answered`, `disagreed` of them otherwise;
+    of so many as are `below` it was less sure than each of the `KNOTS`.
     """
 
     alpha: float = Field(gt=0, lt=1)
@@ -55,21 +57,36 @@ class Certificate(Part):
     n: int = Field(ge=1)
     answered: int = Field(ge=0)
     disagreed: int = Field(ge=0)
+    below: tuple[Annotated[int, Field(ge=0)], ...]
     assumptions: tuple[str, ...]
+
+    @field_validator("below")
+    @classmethod
+    def _complete(cls, below: tuple[int, ...]) -> tuple[int, ...]:
+        if len(below) != len(KNOTS):
+            raise ValueError(f"{len(below)} counts of how sure the first tier was, not {len(KNOTS)}")
+        return below
 
     @property
     def share(self) -> float:
         """The share of texts that the first tier is expected to answer."""
         return self.answered / self.n
 
-    def shifted(self, answered: int, n: int) -> bool:
-        """Return whether so many answered of `n` later texts mean that these are drawn otherwise: the certificate is void.
+    def shifted(self, below: IntArray, n: int) -> bool:
+        """Return whether `n` later texts, so many `below` each of the knots, are drawn otherwise: the certificate is void.
 
-        The two shares differ by more than chance gives 99 times of 100 (Hoeffding's bound of each, at most half of 1% together).
-        A shift that leaves the share as it was goes unseen.
+        How sure the first tier was is then distributed otherwise than chance gives 99 times of 100, at one of the knots: by
+        Hoeffding's bound on the difference of two shares, for all knots together. A shift that leaves it as it was goes unseen.
         """
-        slack = math.sqrt(math.log(2 / VOID_LEVEL) / 2) * math.sqrt(1 / self.n + 1 / max(n, 1))
-        return n > 0 and abs(answered / n - self.share) > slack
+        if not n:
+            return False
+        apart = np.abs(np.asarray(below) / n - np.array(self.below) / self.n).max()
+        return bool(apart > math.sqrt(math.log(2 * len(KNOTS) / VOID_LEVEL) / 2 * (1 / self.n + 1 / n)))
+
+
+def below_knots(sure: FloatArray) -> IntArray:
+    """Return of how many texts the first tier was less sure than each of the Q knots [Q], by how sure it was of each [N]."""
+    return np.asarray((np.asarray(sure)[:, None] < KNOTS).sum(0))
 
 
 class FirstTier(Part):
@@ -80,9 +97,9 @@ class FirstTier(Part):
     calibration: Calibration
     certificate: Certificate
 
-    def passes_on(self, probabilities: Array, certainty: FloatArray) -> NDArray[np.bool_]:
-        """Return which texts are for the second tier [N], by calibrated probabilities of the first, and of its answers [N]."""
-        return np.asarray(sureness(self.confidence, probabilities, certainty) < self.threshold)
+    def sureness(self, probabilities: Array, certainty: FloatArray) -> FloatArray:
+        """Return how sure it is of each answer [N]."""
+        return sureness(self.confidence, probabilities, certainty)
 
 
 def sureness(confidence: Confidence, probabilities: Array, certainty: FloatArray) -> FloatArray:

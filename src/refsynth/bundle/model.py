@@ -42,7 +42,7 @@ class Answered(NamedTuple):
     """What a bundle makes of N texts.
 
     `probabilities` are calibrated, `certainty` [N] are those of the whole `answers`; `unsure` [N] are too improbable for the tier
-    that gave them, `passed` [N] those that the first tier passes on.
+    that gave them, `passed` [N] those that the first tier passes on. `sure` [N] is how sure that was.
     """
 
     probabilities: Array
@@ -50,6 +50,7 @@ class Answered(NamedTuple):
     certainty: FloatArray
     unsure: NDArray[np.bool_]
     passed: NDArray[np.bool_]
+    sure: FloatArray
 
 
 class Model:
@@ -107,8 +108,9 @@ class Model:
         first, probabilities = self.manifest.first, tier.probabilities(texts)
         answers = self.decide(probabilities)
         certainty = self.manifest.answers.confidence(probabilities, answers)
-        passed = np.zeros(len(answers), bool) if first is None else first.passes_on(probabilities, certainty)
-        return Answered(probabilities, answers, certainty, certainty < tier.calibration.threshold, passed)
+        sure = certainty.copy() if first is None else first.sureness(probabilities, certainty)
+        passed = np.zeros(len(answers), bool) if first is None else sure < first.threshold
+        return Answered(probabilities, answers, certainty, certainty < tier.calibration.threshold, passed, sure)
 
     def predict(self, texts: Sequence[str], *, shallow: bool = False) -> list[Prediction]:
         """Return one prediction per text; it abstains where its probability is below the calibrated threshold.
@@ -117,7 +119,11 @@ class Model:
         """
         if isinstance(texts, str):
             raise TypeError("predict takes a sequence of texts: model.predict([text])")
-        found, labels, kind = self.answer(texts, shallow=shallow), self.labels, self.manifest.answers
+        return self.told(texts, self.answer(texts, shallow=shallow), shallow=shallow)
+
+    def told(self, texts: Sequence[str], found: Answered, *, shallow: bool = False) -> list[Prediction]:
+        """Return what was found of the texts as predictions."""
+        labels, kind = self.labels, self.manifest.answers
         tiers = [self._second if late and self._second and not shallow else self._first for late in found.passed]
         named = [kind.shown(answer, labels) for answer in found.answers]
         rows = zip(texts, named, found.probabilities, found.certainty, found.unsure, tiers, found.passed, strict=True)

@@ -22,9 +22,9 @@ from refsynth.core.protocols import Predictor
 from refsynth.core.types import Array, FloatArray
 from refsynth.kinds import Kind, as_floats
 from refsynth.models.crf import CrfPredictor
-from refsynth.models.predict import EncoderPredictor, LinearHead, OnnxEncoder, TfidfPredictor
+from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor
 from refsynth.models.static import StaticPredictor
-from refsynth.models.tagger import OnnxWords, TagPredictor
+from refsynth.models.tagger import TagPredictor
 from refsynth.models.tfidf import Analyzer, TfidfVectors, Vocabulary
 from refsynth.models.tokenise import TextTokenizer
 
@@ -119,6 +119,8 @@ def _open(folder: Path, manifest: Manifest, variant: Variant, threads: int) -> P
         tokenizer = TextTokenizer(folder / "tokenizer.json", max_tokens=manifest.max_tokens, parallel=threads != 1, special=False)
         wide = LinearHead(head.weights.astype(np.float32), head.bias.astype(np.float32))
         return StaticPredictor(labels, tokenizer, wide)
+    from refsynth.models.onnx import OnnxEncoder, OnnxWords  # only what has a graph loads the runtime
+
     graph = folder / f"{variant}.onnx"
     _check_external(graph)
     if manifest.answers.spans:

@@ -22,7 +22,8 @@ from refsynth.core.sections import Columns
 
 if TYPE_CHECKING:
     from refsynth.bundle import Model
-    from refsynth.core.types import Prediction
+    from refsynth.bundle.model import Answered
+    from refsynth.core.types import IntArray, Prediction
     from refsynth.data.io import BadRow, Row, Spans
 
 CHUNK = 256  # rows: enough for batches of like length, few enough to answer soon
@@ -65,7 +66,7 @@ def predict(
         return
     rate = tally.rows / max(time.monotonic() - started, 1e-9)
     err.print(f"{tally.rows:,} rows: {tally.describe()}   {rate:,.0f} rows/s", markup=False)
-    warn_shift(model, tally.by_static, tally.predicted)
+    warn_shift(model, tally.below, tally.predicted)
 
 
 @dataclass
@@ -75,7 +76,13 @@ class Tally:
     predicted: int = 0
     unsure: int = 0
     unreadable: int = 0
-    by_static: int = 0
+    below: IntArray | None = None
+
+    def count(self, found: Answered) -> None:
+        """Add how sure the first tier was of some texts."""
+        from refsynth.bundle.certificate import below_knots
+
+        self.below = below_knots(found.sure) + (0 if self.below is None else self.below)
 
     @property
     def rows(self) -> int:
@@ -113,15 +120,15 @@ def pair_of(model: Model, wanted: str | None) -> str | None:
     return None
 
 
-def warn_shift(model: Model, answered: int, n: int) -> None:
-    """Say so where the first tier of a cascade answered another share of texts than its certificate was made for."""
+def warn_shift(model: Model, below: IntArray | None, n: int) -> None:
+    """Say so where the first tier of a cascade was sure otherwise than of the texts that its certificate was made with."""
     first = model.manifest.first
-    if first is not None and first.certificate.shifted(answered, n):
+    if first is not None and below is not None and first.certificate.shifted(below, n):
         found = first.certificate
         err.print(
-            f"warning: the static tier answered {answered / n:.0%} of these texts, and {found.share:.0%} of those that it was "
-            f"certified on: they are drawn otherwise, and the certificate (at most {found.alpha:.1%} answered otherwise than "
-            "by the model alone) does not hold for them. Run the task again with such texts in data.pool.",
+            "warning: the static tier is not as sure of these texts as of those that it was certified on: they are drawn "
+            f"otherwise, and the certificate (at most {found.alpha:.1%} answered otherwise than by the model alone) does not "
+            "hold for them. Run the task again with such texts in data.pool.",
             markup=False,
         )
 
@@ -158,7 +165,10 @@ def chunks(rows: Iterable[Row | BadRow]) -> Iterator[list[Row | BadRow]]:
 def _chunk_records(model: Model, chunk: Sequence[Row | BadRow], tally: Tally) -> Iterator[dict[str, Any]]:
     from refsynth.data.io import Row
 
-    answers = iter(model.predict([row.text for row in chunk if isinstance(row, Row)]))
+    texts = [row.text for row in chunk if isinstance(row, Row)]
+    found = model.answer(texts)
+    tally.count(found)
+    answers = iter(model.told(texts, found))
     for row in chunk:
         if not isinstance(row, Row):
             tally.unreadable += 1
@@ -167,7 +177,6 @@ def _chunk_records(model: Model, chunk: Sequence[Row | BadRow], tally: Tally) ->
         answer = next(answers)
         tally.predicted += 1
         tally.unsure += answer.abstain
-        tally.by_static += answer.tier == "static"
         yield {
             "row": row.number,
             **({} if row.id is None else {"id": row.id}),

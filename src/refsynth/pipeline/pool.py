@@ -46,11 +46,14 @@ def part(texts: Sequence[Unlabelled], *, seed: int) -> Parted:
 
 
 def parted_pool(task: Task, pool: TextPool, *, forget: Sequence[str]) -> Parted:
-    """Return what of a pool may be learnt from, and what is set aside to compare tiers; ids in `forget` are left out."""
-    texts = tuple(row for row in pool.texts if row.id not in forget)
-    if task.config.compress.tiers == "one":
-        return Parted(texts, ())
-    return part(texts, seed=derive_seed(task.config.seed, "aside"))
+    """Return what of a pool may be learnt from, and what is set aside to compare tiers; ids in `forget` are left out of both.
+
+    What is left out changes nothing for the others: a text that was set aside would otherwise be learnt from unseen.
+    """
+    parts = Parted(pool.texts, ())
+    if task.config.compress.tiers != "one":
+        parts = part(pool.texts, seed=derive_seed(task.config.seed, "aside"))
+    return Parted(*(tuple(row for row in texts if row.id not in forget) for texts in parts))
 
 
 def draw(rows: list[Row], *, seed: int) -> list[Row]:

@@ -9,19 +9,39 @@ from typing import NamedTuple
 
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import InputError
-from refsynth.core.run import RunFolder, read_json, write_json
+from refsynth.core.run import RunFolder, digest, read_json, write_json
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.observe import Observer
+from refsynth.pipeline.rows import file_digest_or_none
 from refsynth.task import Task
 
-RECORD = "task.json"
+RECORD, LEAKED = "task.json", "leaked.json"
 
 
 def remember(task: Task, folder: RunFolder, *, skip_bad: bool) -> None:
     """Write what the run was asked for into its folder; paths are made absolute."""
     config = task.config.placed(Path.absolute)
     write_json(folder.path / RECORD, {"config": config.model_dump(mode="json"), "skip_bad": skip_bad})
+
+
+def remember_leaked(task: Task, folder: RunFolder, leaked: Sequence[str]) -> None:
+    """Write down which drafts and texts of the pool were taken out because they resemble test rows."""
+    write_json(folder.path / LEAKED, {"of": _asked(task), "ids": list(leaked)})
+
+
+def recall_leaked(task: Task, folder: RunFolder) -> tuple[str, ...]:
+    """Return what `remember_leaked` wrote, if the same was asked of the same files: it need not be found out again."""
+    if not (folder.path / LEAKED).is_file():
+        return ()
+    record = read_json(folder.path / LEAKED)
+    return tuple(record["ids"]) if record["of"] == _asked(task) else ()
+
+
+def _asked(task: Task) -> str:
+    data, config = task.config.data, task.config.placed(Path.absolute)
+    files = [path and file_digest_or_none(path) for path in (data.train, data.more, data.pool, data.test)]
+    return digest([config.model_dump(mode="json"), files])
 
 
 class Remembered(NamedTuple):

@@ -22,7 +22,7 @@ from refsynth.pipeline.fit import Final, fit_final
 from refsynth.pipeline.gate import decide
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.observe import Observer, Silent
-from refsynth.pipeline.reopen import remember
+from refsynth.pipeline.reopen import recall_leaked, remember, remember_leaked
 from refsynth.pipeline.report import Paths, write_report
 from refsynth.pipeline.rounds import Round, write_rounds
 from refsynth.pipeline.rows import Rows
@@ -73,14 +73,17 @@ def run(
             watch.note(note)
         if (more := task.config.data.more) is not None and not more.exists():
             watch.note(f"{more.name} is not there yet; refsynth label add writes it")
+        leaked = recall_leaked(task, folder)
+        job = job.forgetting(leaked) if leaked else job
         finished = _deliver(job, _learn(job))
         if finished.test and finished.test.leaked:
             # Only now is it known that these copy the test file: a model that was trained on them must not be shipped.
-            leaked = finished.test.leaked
+            leaked = (*leaked, *finished.test.leaked)
             what = f"{len(leaked)} drafts or texts of the pool resemble test rows"
             watch.note(f"{what}: they are taken out, and what they touched is made again")
             job = job.forgetting(leaked)
             finished = _deliver(job, _learn(job))
+            remember_leaked(task, folder, leaked)
         track(finished.learned, task.config.track, folder.path / "track")
         report, paths = write_report(finished)
     return RunResult(finished.bundle, report, paths, finished)

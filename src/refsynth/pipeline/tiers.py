@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from safetensors.numpy import load_file
 
-from refsynth.bundle.certificate import Certificate, Confidence, FirstTier, sureness
+from refsynth.bundle.certificate import Certificate, Confidence, FirstTier, below_knots, sureness
 from refsynth.bundle.model import load
 from refsynth.bundle.store import Contents, CrfFiles, EncoderFiles, StaticFiles, StaticTier, save
 from refsynth.compress.cascade import LEAST_SHARE, certify, least_texts
@@ -162,7 +162,12 @@ class _Maker:
         if found is None:
             return None
         certificate = Certificate(
-            **bars, n=len(texts), answered=found.answered, disagreed=found.disagreed, assumptions=ASSUMPTIONS
+            **bars,
+            n=len(texts),
+            answered=found.answered,
+            disagreed=found.disagreed,
+            below=tuple(below_knots(sure).tolist()),
+            assumptions=ASSUMPTIONS,
         )
         return FirstTier(
             threshold=found.threshold, confidence=confidence, calibration=student.calibration, certificate=certificate

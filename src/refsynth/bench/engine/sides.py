@@ -14,7 +14,7 @@ import onnx
 from sklearn.linear_model import LogisticRegression
 
 from refsynth.bench.sets import Sample
-from refsynth.bundle.certificate import Calibration, Certificate, FirstTier
+from refsynth.bundle.certificate import Calibration, Certificate, FirstTier, below_knots
 from refsynth.bundle.model import load
 from refsynth.bundle.store import Contents, EncoderFiles, StaticFiles, StaticTier, save
 from refsynth.compress.cascade import certify
@@ -24,7 +24,8 @@ from refsynth.core.extras import require
 from refsynth.core.types import Example
 from refsynth.metrics import lead_of, softmax
 from refsynth.models.network import TransformerEncoder
-from refsynth.models.predict import EncoderPredictor, LinearHead, OnnxEncoder
+from refsynth.models.onnx import OnnxEncoder
+from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.static import StaticPredictor
 from refsynth.models.tokenise import TextTokenizer
 from refsynth.training.baseline import FrozenLearner, TfidfLearner
@@ -135,10 +136,17 @@ def _first(static: StaticPredictor, int8: EncoderPredictor, texts: Sequence[str]
     """Return the first tier of a cascade at the certified threshold; one that answers nothing where none is certified."""
     said = softmax(np.asarray(static.logits(texts), float))
     disagrees = said.argmax(1) != int8.logits(texts).argmax(1)
-    found = certify(lead_of(said), disagrees, alpha=alpha, delta=delta)
+    sure = lead_of(said)
+    found = certify(sure, disagrees, alpha=alpha, delta=delta)
     answered, disagreed = (0, 0) if found is None else (found.answered, found.disagreed)
     certificate = Certificate(
-        alpha=alpha, delta=delta, n=len(texts), answered=answered, disagreed=disagreed, assumptions=("those of a bench",)
+        alpha=alpha,
+        delta=delta,
+        n=len(texts),
+        answered=answered,
+        disagreed=disagreed,
+        below=tuple(below_knots(sure).tolist()),
+        assumptions=("those of a bench",),
     )
     return FirstTier(
         threshold=1.0 if found is None else found.threshold, confidence="odds", calibration=Calibration(), certificate=certificate

@@ -6,13 +6,14 @@ Started as `python theirs.py FOLDER WORK THREADS MAX_TOKENS`; says which sides i
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-folder, work, threads, longest = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+source, work, threads, longest = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 replies = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # what libraries print is no reply
 
@@ -26,6 +27,13 @@ from transformers import AutoTokenizer, pipeline  # noqa: E402
 torch.set_num_threads(threads)
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = threads
+
+
+# Written by a newer transformers, which names its tokenizers otherwise; the tokenizer.json is the same.
+folder = shutil.copytree(source, work / "source", dirs_exist_ok=True)
+settings_of_tokenizer = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+settings_of_tokenizer["tokenizer_class"] = "PreTrainedTokenizerFast"
+(folder / "tokenizer_config.json").write_text(json.dumps(settings_of_tokenizer), "utf-8")
 
 
 def sentence_int8() -> Callable[[list[str]], Any]:

@@ -1,0 +1,162 @@
+"""Exported encoders by ONNX Runtime: texts in, embeddings or the states of words out.
+
+Apart from `predict` so that a bundle without a graph does not load the runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from refsynth.core.errors import ModelError
+from refsynth.core.types import FloatArray
+from refsynth.models.tokenise import Pieces, TextTokenizer, length_batches
+
+TOKENS_PER_BATCH = 256  # short batches stay in the cache: 1.6 times the texts/s of 2048 on 15-token texts, 2 cores
+# ONNX Runtime's errors share no base class of their own.
+ORT_ERRORS: tuple[type[Exception], ...] = tuple(
+    getattr(ort_errors, name)
+    for name in (
+        "EPFail",
+        "Fail",
+        "InvalidArgument",
+        "InvalidGraph",
+        "InvalidProtobuf",
+        "NoModel",
+        "NoSuchFile",
+        "NotImplemented",
+        "RuntimeException",
+    )
+)
+
+
+class OnnxEncoder:
+    """An exported encoder: token ids and mask in, embeddings out, pooled (and scaled) inside the graph.
+
+    What a text is given does not depend on the texts that share its batch, but for the last digits of a float.
+
+    Args:
+        graph: the ONNX file, with its external data beside it.
+        tokenizer: the `tokenizer.json`.
+        max_tokens: the longest text, special tokens included; longer ones are cut.
+        prefix: what the encoder wants before each text.
+        threads: for one batch; 0 lets ONNX Runtime take one per core.
+
+    Raises:
+        ModelError: a file is absent or is not what it should be.
+    """
+
+    def __init__(self, graph: Path, tokenizer: Path, *, max_tokens: int, prefix: str = "", threads: int = 0) -> None:
+        self.tokenizer = TextTokenizer(tokenizer, max_tokens=max_tokens, prefix=prefix, parallel=threads != 1)
+        self._session = open_session(graph, threads)
+        self.dimension = int(self._session.get_outputs()[0].shape[-1])
+
+    def encode(self, texts: Sequence[str]) -> FloatArray:
+        """Return embeddings [N, D], float32.
+
+        Raises:
+            ModelError: the graph does not run on what the tokenizer gives.
+        """
+        rows = self.tokenizer.encode(texts)
+        out = np.zeros((len(rows), self.dimension), np.float32)
+        for batch in length_batches(rows, tokens=TOKENS_PER_BATCH):
+            out[batch] = self.embed([rows[index] for index in batch])
+        return out
+
+    def embed(self, rows: Sequence[Sequence[int]], *, width: int | None = None) -> FloatArray:
+        """Return embeddings [N, D] of token ids that go through the graph together, padded to the longest or to `width`.
+
+        Raises:
+            ModelError: the graph does not run on them.
+        """
+        return run_session(self._session, rows, pad=self.tokenizer.pad, width=width)
+
+
+class OnnxWords:
+    """An exported encoder of words: token ids and mask in, states of tokens [N, T, D] out.
+
+    Args:
+        graph: the ONNX file, with its external data beside it.
+        tokenizer: the `tokenizer.json`.
+        max_tokens: the longest text, special tokens included; longer ones are cut.
+        threads: for one batch; 0 lets ONNX Runtime take one per core.
+
+    Raises:
+        ModelError: a file is absent or is not what it should be.
+    """
+
+    def __init__(self, graph: Path, tokenizer: Path, *, max_tokens: int, threads: int = 0) -> None:
+        self._tokenizer = TextTokenizer(tokenizer, max_tokens=max_tokens, parallel=threads != 1)
+        self._session = open_session(graph, threads)
+        self.dimension = int(self._session.get_outputs()[0].shape[-1])
+
+    def words(self, texts: Sequence[str]) -> list[Pieces]:
+        """Return the words of each text as tokens."""
+        return self._tokenizer.words(texts)
+
+    def states(self, rows: Sequence[Pieces]) -> list[FloatArray]:
+        """Return the mean state of the tokens of each word: [M, D] for each text, float32.
+
+        Raises:
+            ModelError: the graph does not run on what the tokenizer gives.
+        """
+        out: list[FloatArray] = [np.zeros((0, self.dimension), np.float32)] * len(rows)
+        for batch in length_batches([row.ids for row in rows], tokens=TOKENS_PER_BATCH):
+            states = run_session(self._session, [rows[index].ids for index in batch], pad=self._tokenizer.pad)
+            for index, each in zip(batch, states, strict=True):
+                row = rows[index]
+                means = [each[start:end].mean(0) for start, end in zip(row.starts, row.ends, strict=True)]
+                out[index] = np.array(means, np.float32).reshape(-1, self.dimension)
+        return out
+
+
+def run_session(
+    session: onnxruntime.InferenceSession, rows: Sequence[Sequence[int]], *, pad: int, width: int | None = None
+) -> FloatArray:
+    """Return what a graph makes of rows of token ids that go through it together, padded to the longest or to `width`.
+
+    Raises:
+        ModelError: the graph does not run on them.
+    """
+    width = width or max(map(len, rows))
+    ids = np.full((len(rows), width), pad, np.int64)
+    mask = np.zeros((len(rows), width), np.int64)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = row
+        mask[index, : len(row)] = 1
+    try:
+        return np.asarray(session.run(None, {"input_ids": ids, "attention_mask": mask})[0])
+    except ORT_ERRORS as error:
+        raise ModelError(f"the encoder's graph does not run ({_first_line(error)})") from error
+
+
+def open_session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
+    """Open a graph from token ids and their mask to one output whose last dimension is known.
+
+    Raises:
+        ModelError: it is absent or not such a graph.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.enable_mem_pattern = False  # it plans memory for one shape; ours change with every batch
+    # Weights that are stored as int8 for size alone become fp32 once, at load, rather than int8 arithmetic by another door.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    # Threads that spin between batches take the cores of whoever shares the machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    except ORT_ERRORS as error:
+        raise ModelError(f"{graph}: not a graph that ONNX Runtime loads ({_first_line(error)})") from error
+    inputs, outputs = [node.name for node in session.get_inputs()], [node.shape for node in session.get_outputs()]
+    if sorted(inputs) != ["attention_mask", "input_ids"] or len(outputs) != 1 or not isinstance(outputs[0][-1], int):
+        raise ModelError(f"{graph}: inputs {inputs}, outputs {outputs}", expected="input_ids and attention_mask to one embedding")
+    return session
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0][:300]
