@@ -74,6 +74,16 @@ def test_a_student_comes_nearer_to_its_teacher(teacher: Teacher, transfer: Trans
     assert all(torch.equal(value, before[name]) for name, value in teacher.encoder.state_dict().items())
 
 
+def test_a_frozen_teacher_has_a_student_that_learns(teacher: Teacher) -> None:
+    """A fine-tuned encoder comes with its weights frozen, and so do its copies."""
+    free, frozen = (keep_layers(teacher.encoder, (1,)).requires_grad_(moves) for moves in (True, False))
+    students = [
+        distill([teacher.predictor], one, TEXTS, matched=(1,), seed=0, transfer=Transfer(steps=5)) for one in (free, frozen)
+    ]
+    np.testing.assert_array_equal(students[0].logits(TEXTS), students[1].logits(TEXTS))
+    assert not any(weight.requires_grad for weight in frozen.parameters())
+
+
 def test_a_student_is_the_same_for_the_same_seed(teacher: Teacher) -> None:
     one, same, other = (shrink(teacher, "half", TEXTS, seed=seed).logits(TEXTS) for seed in (1, 1, 2))
     assert (one == same).all()

@@ -89,7 +89,7 @@ def distill(
         if isinstance(teachers[0], TagPredictor)
         else _Texts(student, texts, answering, temperature=transfer.temperature, link=link)
     )
-    student.eval()  # no dropout: a student of few steps has nothing to forget
+    student.eval().requires_grad_(True)  # no dropout: a student of few steps has nothing to forget
     student.transformer.embeddings.requires_grad_(False)  # the teacher's own, already
     tuner = Tuner([student, head], rate=transfer.rate, steps=transfer.steps)
     deep = bool(transfer.hidden or transfer.attention)
@@ -109,6 +109,7 @@ def distill(
 
     for batch in _batches(lessons.rows, steps=transfer.steps, seed=seed):
         tuner.step(partial(loss, batch))
+    student.requires_grad_(False)
     weights, bias = head.weight.detach().numpy().T.astype(float), head.bias.detach().numpy().astype(float)
     return type(teachers[0])(teachers[0].labels, student, LinearHead(weights, bias))
 

@@ -221,11 +221,8 @@ class DistilledLearner:
         torch.manual_seed(seed)
         student = copy.deepcopy(first.encoder)
         assert isinstance(student, TransformerEncoder)
-        student.requires_grad_(True)
         layers = range(int(student.transformer.config.num_hidden_layers))
-        made = distill([first], student, texts, matched=layers, seed=seed, transfer=TRANSFER, answered_by=ensemble)
-        student.requires_grad_(False)
-        return made
+        return distill([first], student, texts, matched=layers, seed=seed, transfer=TRANSFER, answered_by=ensemble)
 
 
 def _plain_member(ensemble: EnsemblePredictor) -> EncoderPredictor:
