@@ -158,7 +158,9 @@ def test_each_tier_answers_what_is_its(mixed):
     kind, calibration = model.manifest.answers, model.manifest.first.calibration
     answers, alone = model.predict(asked), main.predict(asked)
     late = np.array([one.tier == "int8" for one in answers])
-    assert 0.1 < late.mean() < 0.9
+    assert late.tolist() == (model.answer(asked).sure < model.manifest.first.threshold).tolist()
+    assert late.any()
+    assert not late.all()
     assert model.opened == ("static", "int8")
     for one, other, out in zip(answers, alone, late, strict=True):
         if out:
@@ -227,7 +229,7 @@ def test_the_certificate_is_what_the_texts_set_aside_show(cascade):
     finished = cascade.finished
     model, main = refsynth.load(cascade.bundle), refsynth.load(finished.tiers.main)
     first, certificate = model.manifest.first, finished.tiers.certificate
-    assert POOL // 3 <= certificate.n <= POOL // 2  # without those that are rows, or resemble test rows
+    assert POOL // 2 - 5 <= certificate.n <= POOL // 2  # without those that are rows
     job_pool = [json.loads(line)["text"] for line in finished.task.config.data.pool.read_text("utf-8").splitlines()]
     said = model._first.probabilities(job_pool)
     sure = sureness("answer", said, model.answer(job_pool, shallow=True).certainty)

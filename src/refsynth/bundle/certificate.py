@@ -97,10 +97,6 @@ class FirstTier(Part):
     calibration: Calibration
     certificate: Certificate
 
-    def sureness(self, probabilities: Array, certainty: FloatArray) -> FloatArray:
-        """Return how sure it is of each answer [N]."""
-        return sureness(self.confidence, probabilities, certainty)
-
 
 def sureness(confidence: Confidence, probabilities: Array, certainty: FloatArray) -> FloatArray:
     """Return how sure the first tier is of each answer [N], by calibrated probabilities and those of its answers [N]."""

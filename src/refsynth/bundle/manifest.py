@@ -38,16 +38,16 @@ class Layout:
     files: tuple[str, ...]
 
 
-ENCODER_FILES = ("README.md", "golden.json", "head.safetensors", "int8.onnx", "safe.onnx", "tokenizer.json", "weights.bin")
-CASCADE_FILES = (*ENCODER_FILES, "golden-static.json", "static.safetensors")
+ENCODER_LAYOUT = ("README.md", "golden.json", "head.safetensors", "int8.onnx", "safe.onnx", "tokenizer.json", "weights.bin")
+CASCADE_LAYOUT = (*ENCODER_LAYOUT, "golden-static.json", "static.safetensors")
 LAYOUTS = (
-    Layout(1, "encoder", ENCODER_FILES),
+    Layout(1, "encoder", ENCODER_LAYOUT),
     Layout(1, "tfidf", ("README.md", "golden.json", "head.safetensors", "vocabulary.json")),
     Layout(2, "static", ("README.md", "golden.json", "head.safetensors", "tokenizer.json")),
-    Layout(2, "cascade", CASCADE_FILES),
-    Layout(3, "tagger", ENCODER_FILES),
+    Layout(2, "cascade", CASCADE_LAYOUT),
+    Layout(3, "tagger", ENCODER_LAYOUT),
     Layout(3, "crf", ("README.md", "features.json", "golden.json", "head.safetensors")),
-    Layout(3, "tagger_cascade", ("features.json", *CASCADE_FILES)),
+    Layout(3, "tagger_cascade", ("features.json", *CASCADE_LAYOUT)),
 )
 NEWEST: Mapping[Kind, int] = {layout.kind: layout.schema_version for layout in LAYOUTS}
 """The version that a bundle of a kind is written in: what an older refsynth can read stays readable to it."""

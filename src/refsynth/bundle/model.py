@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from refsynth.bundle.certificate import sureness
 from refsynth.bundle.golden import Golden
 from refsynth.bundle.manifest import Manifest, verify
 from refsynth.bundle.tiers import Tier, open_first, open_main
@@ -86,6 +87,8 @@ class Model:
 
     def probabilities(self, texts: Sequence[str]) -> Array:
         """Return calibrated probabilities [N, K], or of the words of each text [N]."""
+        if self.manifest.first is None:
+            return self._first.probabilities([clean(text) for text in texts])
         return self.answer(texts).probabilities
 
     def answer(self, texts: Sequence[str], *, shallow: bool = False) -> Answered:
@@ -108,7 +111,8 @@ class Model:
         first, probabilities = self.manifest.first, tier.probabilities(texts)
         answers = self.decide(probabilities)
         certainty = self.manifest.answers.confidence(probabilities, answers)
-        sure = certainty.copy() if first is None else first.sureness(probabilities, certainty)
+        # A copy: the certainty of texts that are passed on becomes that of the second tier, and this does not.
+        sure = np.array(certainty if first is None else sureness(first.confidence, probabilities, certainty))
         passed = np.zeros(len(answers), bool) if first is None else sure < first.threshold
         return Answered(probabilities, answers, certainty, certainty < tier.calibration.threshold, passed, sure)
 

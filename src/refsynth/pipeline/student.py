@@ -7,7 +7,7 @@ says of all texts at hand, and is calibrated by that bundle's probabilities, whi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -77,6 +77,7 @@ class School:
     final: Final
     main: Path
     teacher: Model
+    _asked: dict[tuple[str, ...], Array] = field(default_factory=dict)
 
     def student(self) -> Student:
         """Fit the student, or find it in the step cache.
@@ -100,13 +101,9 @@ class School:
             return CrfPredictor(self.teacher.labels, tuple(read_json(folder / "terms.json")), head, tensors["transitions"])
         return StaticPredictor(self.teacher.labels, self._tokenizer(), head)
 
-    def rival(self) -> tuple[TfidfPredictor, Calibration]:
+    def rival(self) -> tuple[TfidfPredictor, Calibration, Threshold | None]:
         """Fit TF-IDF to the teacher's answers of the same texts."""
         taught, dev = self._split()
-        predictor, calibration, _ = self._rival(taught, dev)
-        return predictor, calibration
-
-    def _rival(self, taught: Sequence[str], dev: Sequence[str]) -> tuple[TfidfPredictor, Calibration, Threshold | None]:
         fitted = LEARNERS["tfidf"](self.job.shop).fit(self._answered(taught), (), seed=0)
         assert isinstance(fitted, TfidfPredictor)
         return self._calibrated(fitted, dev)
@@ -137,7 +134,7 @@ class School:
         _, said = self.answers(predictor, calibration, measured)
         agreement, rival, kept = 1 - float(self.disagrees(said, measured).mean()), None, self.kept(said, measured)
         if not isinstance(predictor, CrfPredictor):
-            other, fitted, chosen = self._rival(taught, dev)
+            other, fitted, chosen = self.rival()
             _, theirs = self.answers(other, fitted, measured)
             rival = 1 - float(self.disagrees(theirs, measured).mean())
             if rival > agreement:
@@ -151,7 +148,7 @@ class School:
             fitted = LEARNERS["crf"](self.job.shop).fit(self._answered(taught), (), seed=0)
             assert isinstance(fitted, CrfPredictor)
             return fitted
-        rows, targets = self._tokenizer().encode(taught), self.teacher.probabilities(taught)
+        rows, targets = self._tokenizer().encode(taught), self._probabilities(taught)
         seed = derive_seed(self.job.task.config.seed, "static")
         head = fit_static(token_table(self._final_teacher().encoder), rows, targets, seed=seed, several=kind.several)
         head = LinearHead(head.weights[: self._tokenizer().size], head.bias)
@@ -174,18 +171,24 @@ class School:
             return predictor, found, None
         probabilities, said = self.answers(predictor, found, dev)
         rng = np.random.default_rng(derive_seed(self.job.task.config.seed, "right"))
-        right = rng.random(len(dev)) < kind.confidence(self.teacher.probabilities(dev), said)
+        right = rng.random(len(dev)) < kind.confidence(self._probabilities(dev), said)
         threshold = threshold_of(right, kind.confidence(probabilities, said))
         return predictor, found.model_copy(update={"threshold": threshold.threshold}), threshold
 
     def _temperature(self, logits: Array, dev: Sequence[str]) -> float:
         kind, theirs = self.teacher.manifest.answers, self._theirs(dev)
-        shares = softmax(kind.choices(kind.logits(self.teacher.probabilities(dev)), theirs).values)
+        shares = softmax(kind.choices(kind.logits(self._probabilities(dev)), theirs).values)
         drawn = _drawn(shares, seed=derive_seed(self.job.task.config.seed, "drawn"))
         return fit_temperature(kind.choices(logits, theirs).values, drawn)
 
     def _theirs(self, texts: Sequence[str]) -> Array:
-        return self.teacher.decide(self.teacher.probabilities(texts))
+        return self.teacher.decide(self._probabilities(texts))
+
+    def _probabilities(self, texts: Sequence[str]) -> Array:
+        """Return what the teacher says of texts, which it reads once."""
+        if (key := tuple(texts)) not in self._asked:
+            self._asked[key] = self.teacher.probabilities(texts)
+        return self._asked[key]
 
     def _answered(self, texts: Sequence[str]) -> list[Example]:
         """Return texts with the teacher's answers as their labels."""

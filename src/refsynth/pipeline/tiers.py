@@ -114,7 +114,7 @@ class _Maker:
         def make(out: Path) -> None:
             contents = replace(self._alone(student, lineage), metrics=metrics)
             if student.loses:
-                learnt, calibration = self.school.rival()
+                learnt, calibration, _ = self.school.rival()
                 contents = replace(
                     contents, features=learnt.vectors.parts, head=learnt.head, reference=learnt, calibration=calibration
                 )
@@ -132,7 +132,7 @@ class _Maker:
         def make(out: Path) -> None:
             first = self._certified(student, config)
             if first is not None:
-                save(out / "bundle", self._both(first, metrics, lineage))
+                save(out / "bundle", self._both(student, first, metrics, lineage))
             texts = [row.text for row in job.aside]
             kept = None if first is None else self.school.kept(load(out / "bundle").answer(texts).answers, texts)
             write_json(out / "facts.json", {"kept": kept})
@@ -190,19 +190,16 @@ class _Maker:
             lineage=dict(lineage),
         )
 
-    def _both(self, first: FirstTier, metrics: Sequence[Metric], lineage: Mapping[str, Any]) -> Contents:
+    def _both(self, student: Student, first: FirstTier, metrics: Sequence[Metric], lineage: Mapping[str, Any]) -> Contents:
         """Return the bundle of the student in front of its teacher."""
         school, head = self.school, load_file(self.school.main / "head.safetensors")
-        manifest, predictor = school.teacher.manifest, school.predictor()
-        return Contents(
-            labels={label.name: label.description for label in manifest.labels},
-            language=manifest.language,
-            task=manifest.task,
+        manifest = school.teacher.manifest
+        return replace(
+            self._alone(student, lineage),
             features=EncoderFiles(school.main, manifest.max_tokens or 0, manifest.prefix),
             head=LinearHead(head["weights"], head["bias"]),
             reference=school.final.predictors(school.job.shop)[Candidate.named(str(lineage["candidate"]))],
             calibration=manifest.calibration,
             metrics=[replace(metric, name=f"{metric.name} of the second tier") for metric in metrics],
-            lineage=dict(lineage),
-            first=StaticTier(predictor, first),
+            first=StaticTier(school.predictor(), first),
         )
