@@ -16,8 +16,7 @@ import numpy as np
 import uvicorn
 
 from refsynth import bundle
-from refsynth.core.sections import TaskKind
-from refsynth.core.types import Prediction
+from refsynth.core.types import Prediction, TaskKind
 from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
 from refsynth.serve.app import build_app

@@ -22,8 +22,8 @@ from refsynth.core.errors import InputError
 from refsynth.core.labelset import NONE, join_labels
 from refsynth.core.pair import join_pair
 from refsynth.core.run import derive_seed
-from refsynth.core.sections import Columns, LearnerName, TaskKind
-from refsynth.core.types import Example
+from refsynth.core.sections import Columns, LearnerName
+from refsynth.core.types import Example, TaskKind
 from refsynth.data.tagged import read_tagged
 from refsynth.data.text import clean
 from refsynth.kinds import KINDS, given_labels

@@ -17,8 +17,8 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validat
 from refsynth.bundle.certificate import Calibration, FirstTier, Part
 from refsynth.core.errors import BundleError
 from refsynth.core.run import file_digest
-from refsynth.core.sections import TaskKind
 from refsynth.core.spans import tag_names
+from refsynth.core.types import TaskKind
 from refsynth.kinds import KINDS
 from refsynth.kinds import Kind as Answers
 

@@ -21,8 +21,7 @@ from refsynth.bundle.model import load
 from refsynth.core.errors import InputError
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import file_digest, write_json
-from refsynth.core.sections import TaskKind
-from refsynth.core.types import FloatArray, Metric
+from refsynth.core.types import FloatArray, Metric, TaskKind
 from refsynth.kinds import KINDS, as_floats
 from refsynth.models.crf import CrfPredictor
 from refsynth.models.predict import LinearHead

@@ -16,7 +16,8 @@ from refsynth.cli.screen import out
 from refsynth.core.config import LEARNERS, RunConfig
 from refsynth.core.errors import ConfigError, InputError
 from refsynth.core.run import write_atomic
-from refsynth.core.sections import Columns, TaskKind
+from refsynth.core.sections import Columns
+from refsynth.core.types import TaskKind
 from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import Loaded, read_examples
 from refsynth.data.sniff import Sniffed, sniff, sniff_tagged

@@ -30,11 +30,11 @@ from refsynth.core.sections import (
     SearchConfig,
     Section,
     SelftrainConfig,
-    TaskKind,
     TrackerName,
     TrainingConfig,
 )
 from refsynth.core.tree import explain, read_tree, set_key
+from refsynth.core.types import TaskKind
 
 LEARNERS: Mapping[TaskKind, tuple[LearnerName, ...]] = {
     "classify": ("tfidf", "frozen", "contrastive"),

@@ -20,7 +20,6 @@ EnsembleName = Literal["average", "stacking", "distilled"]
 """Learners that join the others of a task."""
 
 LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "soup", "causal_lora", EnsembleName, "crf", "prompt"]
-TaskKind = Literal["classify", "pairs", "multilabel", "tokens"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 Array = NDArray[Any]
 """Numbers; or, where rows differ in length, an object array of arrays or of strings."""
+
+TaskKind = Literal["classify", "pairs", "multilabel", "tokens"]
+"""What a text, or a pair of them, is given: one label, any number of labels, or labels of its words."""
 
 
 @dataclass(frozen=True, slots=True)

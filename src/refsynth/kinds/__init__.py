@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from refsynth.core.sections import TaskKind
-from refsynth.core.types import Example
+from refsynth.core.types import Example, TaskKind
 from refsynth.kinds.arrays import as_floats, as_json, from_json, joined
 from refsynth.kinds.kind import Choices, Kind
 from refsynth.kinds.labels import FEW_POSITIVES, AnyLabels, OneLabel, best_cut
