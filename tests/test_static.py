@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from refsynth import bundle
 from refsynth.bench.cascade import outcome
 from refsynth.bench.cells import Cells
-from refsynth.bundle.certificate import Certificate, below_knots, sureness
+from refsynth.bundle.certificate import Certificate, profile_of, sureness
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.cli.app import app
 from refsynth.cli.predict import warn_shift
@@ -149,21 +149,27 @@ def test_certificates_are_broken_no_more_often_than_they_say() -> None:
     assert broken >= 1  # a test that never errs wastes what it was allowed
 
 
-def test_a_shift_in_how_sure_the_tier_is_voids_the_certificate() -> None:
+def test_a_shift_in_how_sure_the_tier_is_or_in_length_voids_the_certificate() -> None:
     rng = np.random.default_rng(0)
 
     def sure(n: int, spread: float = 1.0) -> FloatArray:
         return np.asarray(1 / (1 + np.exp(-rng.normal(2, spread, n))))
 
-    below = tuple(below_knots(sure(500)).tolist())
-    certificate = Certificate(alpha=0.02, delta=0.1, n=500, answered=250, disagreed=2, below=below, assumptions=())
-    same = [certificate.shifted(below_knots(sure(400)), 400) for _ in range(300)]
-    assert sum(same) <= 3
-    assert certificate.shifted(below_knots(sure(400, spread=3.0)), 400)  # as many as ever are surer than the median
-    assert not certificate.shifted(below_knots(sure(0)), 0)
-    assert not certificate.shifted(below_knots(sure(2, spread=9.0)), 2)  # two texts tell nothing
+    def texts(n: int, longest: int = 200) -> list[str]:
+        return ["x" * length for length in rng.integers(1, longest, n)]
+
+    def shifted(sure: FloatArray, texts: list[str]) -> bool:
+        return certificate.shifted(profile_of(sure, texts), len(texts))
+
+    profile = tuple(profile_of(sure(500), texts(500)).tolist())
+    certificate = Certificate(alpha=0.02, delta=0.1, n=500, answered=250, disagreed=2, profile=profile, assumptions=())
+    assert sum(shifted(sure(400), texts(400)) for _ in range(300)) <= 3
+    assert shifted(sure(400, spread=3.0), texts(400))  # as many as ever are surer than the median
+    assert shifted(sure(400), texts(400, longest=100))  # as sure as ever of shorter texts
+    assert not shifted(sure(0), [])
+    assert not shifted(sure(2, spread=9.0), texts(2))  # two texts tell nothing
     with pytest.raises(ValueError, match="3 counts"):
-        Certificate(alpha=0.02, delta=0.1, n=5, answered=2, disagreed=0, below=(1, 2, 3), assumptions=())
+        Certificate(alpha=0.02, delta=0.1, n=5, answered=2, disagreed=0, profile=(1, 2, 3), assumptions=())
 
 
 def test_a_part_of_the_pool_is_set_aside_by_chance() -> None:
@@ -357,9 +363,9 @@ def test_predict_says_the_tier_and_warns_of_a_shift(
     model = bundle.load(cascade.bundle)
     first = model.manifest.first
     assert first is not None
-    warn_shift(model, np.array(first.certificate.below), first.certificate.n)
+    warn_shift(model, np.array(first.certificate.profile), first.certificate.n)
     assert capsys.readouterr().err == ""
-    warn_shift(model, first.certificate.n - np.array(first.certificate.below), first.certificate.n)
+    warn_shift(model, first.certificate.n - np.array(first.certificate.profile), first.certificate.n)
     assert "does not hold" in " ".join(capsys.readouterr().err.split())
     file = tmp_path / "texts.jsonl"
     write_rows(file, 2, 9)

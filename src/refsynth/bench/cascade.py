@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from refsynth.bench.cells import Cell, Cells, machine
 from refsynth.bench.pool import BENCH
 from refsynth.bench.sets import Sample, read_sample
-from refsynth.bundle.certificate import Certificate, below_knots
+from refsynth.bundle.certificate import Certificate, profile_of
 from refsynth.bundle.model import Model, load
 from refsynth.compress.cascade import certify
 from refsynth.core.config import RunConfig
@@ -178,7 +178,7 @@ def _certified(
         found[name] = {
             "share": answered / len(some),
             "otherwise": float((answer.probabilities.argmax(1) != alone)[~answer.passed].sum() / len(some)),
-            "void": certificate.shifted(below_knots(answer.sure), len(some)),
+            "void": certificate.shifted(profile_of(answer.sure, some), len(some)),
         }
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -14,6 +15,9 @@ from refsynth.metrics import lead_of
 VOID_LEVEL = 0.01
 KNOTS = 1 / (1 + np.exp(-np.linspace(-4.0, 9.0, 27)))
 """Where the distribution of how sure a first tier is, is looked at: evenly spaced in log-odds."""
+
+LENGTHS = 2.0 ** np.arange(3, 17)
+"""Where the distribution of the length of texts is looked at, in characters."""
 
 Confidence = Literal["probability", "odds", "answer"]
 """Of one label its probability, or the odds of it against the next as a share of both; of others that of the whole answer."""
@@ -49,7 +53,7 @@ class Certificate(Part):
 
     With probability 1 - `delta` over the draw of the `n` texts, at most the share `alpha` of texts drawn like them is answered
     otherwise than the second tier would. Of the `n` the first tier answered `answered`, `disagreed` of them otherwise;
-    of so many as are `below` it was less sure than each of the `KNOTS`.
+    `profile` is that of the texts, see `profile_of`.
     """
 
     alpha: float = Field(gt=0, lt=1)
@@ -57,36 +61,40 @@ class Certificate(Part):
     n: int = Field(ge=1)
     answered: int = Field(ge=0)
     disagreed: int = Field(ge=0)
-    below: tuple[Annotated[int, Field(ge=0)], ...]
+    profile: tuple[Annotated[int, Field(ge=0)], ...]
     assumptions: tuple[str, ...]
 
-    @field_validator("below")
+    @field_validator("profile")
     @classmethod
-    def _complete(cls, below: tuple[int, ...]) -> tuple[int, ...]:
-        if len(below) != len(KNOTS):
-            raise ValueError(f"{len(below)} counts of how sure the first tier was, not {len(KNOTS)}")
-        return below
+    def _complete(cls, profile: tuple[int, ...]) -> tuple[int, ...]:
+        if len(profile) != len(KNOTS) + len(LENGTHS):
+            raise ValueError(f"{len(profile)} counts in the profile of the texts, not {len(KNOTS)} and {len(LENGTHS)}")
+        return profile
 
     @property
     def share(self) -> float:
         """The share of texts that the first tier is expected to answer."""
         return self.answered / self.n
 
-    def shifted(self, below: IntArray, n: int) -> bool:
-        """Return whether `n` later texts, so many `below` each of the knots, are drawn otherwise: the certificate is void.
+    def shifted(self, profile: IntArray, n: int) -> bool:
+        """Return whether `n` later texts of such a profile are drawn otherwise: the certificate is void.
 
-        How sure the first tier was is then distributed otherwise than chance gives 99 times of 100, at one of the knots: by
-        Hoeffding's bound on the difference of two shares, for all knots together. A shift that leaves it as it was goes unseen.
+        How sure the first tier was, or how long the texts are, is then distributed otherwise than chance gives 99 times of 100:
+        by Hoeffding's bound on the difference of two shares, for all Q together. What leaves both as they were is not seen.
         """
         if not n:
             return False
-        apart = np.abs(np.asarray(below) / n - np.array(self.below) / self.n).max()
-        return bool(apart > math.sqrt(math.log(2 * len(KNOTS) / VOID_LEVEL) / 2 * (1 / self.n + 1 / n)))
+        apart = np.abs(np.asarray(profile) / n - np.array(self.profile) / self.n).max()
+        return bool(apart > math.sqrt(math.log(2 * len(profile) / VOID_LEVEL) / 2 * (1 / self.n + 1 / n)))
 
 
-def below_knots(sure: FloatArray) -> IntArray:
-    """Return of how many texts the first tier was less sure than each of the Q knots [Q], by how sure it was of each [N]."""
-    return np.asarray((np.asarray(sure)[:, None] < KNOTS).sum(0))
+def profile_of(sure: FloatArray, texts: Sequence[str]) -> IntArray:
+    """Return how many of N texts are below each of Q points [Q].
+
+    These are the `KNOTS` of how sure the first tier was of each text [N], and the `LENGTHS`.
+    """
+    lengths = np.fromiter(map(len, texts), int, len(texts))
+    return np.concatenate([(np.asarray(sure)[:, None] < KNOTS).sum(0), (lengths[:, None] < LENGTHS).sum(0)])
 
 
 class FirstTier(Part):

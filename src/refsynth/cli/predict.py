@@ -66,7 +66,7 @@ def predict(
         return
     rate = tally.rows / max(time.monotonic() - started, 1e-9)
     err.print(f"{tally.rows:,} rows: {tally.describe()}   {rate:,.0f} rows/s", markup=False)
-    warn_shift(model, tally.below, tally.predicted)
+    warn_shift(model, tally.profile, tally.predicted)
 
 
 @dataclass
@@ -76,13 +76,13 @@ class Tally:
     predicted: int = 0
     unsure: int = 0
     unreadable: int = 0
-    below: IntArray | None = None
+    profile: IntArray | None = None
 
-    def count(self, found: Answered) -> None:
-        """Add how sure the first tier was of some texts."""
-        from refsynth.bundle.certificate import below_knots
+    def count(self, texts: Sequence[str], found: Answered) -> None:
+        """Add how sure the first tier was of some texts, and how long they are."""
+        from refsynth.bundle.certificate import profile_of
 
-        self.below = below_knots(found.sure) + (0 if self.below is None else self.below)
+        self.profile = profile_of(found.sure, texts) + (0 if self.profile is None else self.profile)
 
     @property
     def rows(self) -> int:
@@ -120,15 +120,15 @@ def pair_of(model: Model, wanted: str | None) -> str | None:
     return None
 
 
-def warn_shift(model: Model, below: IntArray | None, n: int) -> None:
-    """Say so where the first tier of a cascade was sure otherwise than of the texts that its certificate was made with."""
+def warn_shift(model: Model, profile: IntArray | None, n: int) -> None:
+    """Say so where texts are unlike those that the certificate of a cascade was made with."""
     first = model.manifest.first
-    if first is not None and below is not None and first.certificate.shifted(below, n):
+    if first is not None and profile is not None and first.certificate.shifted(profile, n):
         found = first.certificate
         err.print(
-            "warning: the static tier is not as sure of these texts as of those that it was certified on: they are drawn "
-            f"otherwise, and the certificate (at most {found.alpha:.1%} answered otherwise than by the model alone) does not "
-            "hold for them. Run the task again with such texts in data.pool.",
+            "warning: these texts are longer or shorter than those that the static tier was certified on, or it is not as sure "
+            f"of them: they are drawn otherwise, and the certificate (at most {found.alpha:.1%} answered otherwise than by the "
+            "model alone) does not hold for them. Run the task again with such texts in data.pool.",
             markup=False,
         )
 
@@ -167,7 +167,7 @@ def _chunk_records(model: Model, chunk: Sequence[Row | BadRow], tally: Tally) ->
 
     texts = [row.text for row in chunk if isinstance(row, Row)]
     found = model.answer(texts)
-    tally.count(found)
+    tally.count(texts, found)
     answers = iter(model.told(texts, found))
     for row in chunk:
         if not isinstance(row, Row):

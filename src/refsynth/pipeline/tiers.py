@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from safetensors.numpy import load_file
 
-from refsynth.bundle.certificate import Certificate, Confidence, FirstTier, below_knots, sureness
+from refsynth.bundle.certificate import Certificate, Confidence, FirstTier, profile_of, sureness
 from refsynth.bundle.model import load
 from refsynth.bundle.store import Contents, CrfFiles, EncoderFiles, StaticFiles, StaticTier, save
 from refsynth.compress.cascade import LEAST_SHARE, certify, least_texts
@@ -166,7 +166,7 @@ class _Maker:
             n=len(texts),
             answered=found.answered,
             disagreed=found.disagreed,
-            below=tuple(below_knots(sure).tolist()),
+            profile=tuple(profile_of(sure, texts).tolist()),
             assumptions=ASSUMPTIONS,
         )
         return FirstTier(

@@ -14,7 +14,7 @@ import onnx
 from sklearn.linear_model import LogisticRegression
 
 from refsynth.bench.sets import Sample
-from refsynth.bundle.certificate import Calibration, Certificate, FirstTier, below_knots
+from refsynth.bundle.certificate import Calibration, Certificate, FirstTier, profile_of
 from refsynth.bundle.model import load
 from refsynth.bundle.store import Contents, EncoderFiles, StaticFiles, StaticTier, save
 from refsynth.compress.cascade import certify
@@ -145,7 +145,7 @@ def _first(static: StaticPredictor, int8: EncoderPredictor, texts: Sequence[str]
         n=len(texts),
         answered=answered,
         disagreed=disagreed,
-        below=tuple(below_knots(sure).tolist()),
+        profile=tuple(profile_of(sure, texts).tolist()),
         assumptions=("those of a bench",),
     )
     return FirstTier(
