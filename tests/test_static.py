@@ -26,7 +26,7 @@ from refsynth.bundle.manifest import MANIFEST
 from refsynth.cli.app import app
 from refsynth.cli.predict import warn_shift
 from refsynth.compress.cascade import LEAST_SHARE, THRESHOLDS, certify, least_texts
-from refsynth.compress.static import fit_static, token_table
+from refsynth.compress.static import ENOUGH, MIXTURES, fit_static, lessons, token_table
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import BundleError, ConfigError, InputError, ModelError
 from refsynth.core.protocols import Predictor
@@ -489,3 +489,20 @@ def test_how_sure_a_first_tier_is() -> None:
     np.testing.assert_array_equal(sureness("odds", said, said.max(1)), lead_of(said))
     np.testing.assert_array_equal(sureness("probability", said, said.max(1)), said.max(1))
     np.testing.assert_array_equal(sureness("answer", said, np.array([0.1, 0.2, 0.3])), [0.1, 0.2, 0.3])
+
+
+def test_few_texts_are_mixed_with_one_another() -> None:
+    texts = ["one two three four", "五六七八九十", "", "ten"]
+    made = lessons(texts, seed=3)
+    assert made[: len(texts)] == texts
+    assert len(made) == len(texts) + MIXTURES * 3  # of a text without words there is no piece
+    assert made == lessons(texts, seed=3) != lessons(texts, seed=4)
+    for mixture in made[len(texts) :]:
+        halves = [(mixture[:place], mixture[place + 1 :]) for place, character in enumerate(mixture) if character == " "]
+        assert any(a and b and a in one and b in other for a, b in halves for one in texts for other in texts), mixture
+
+
+def test_many_texts_are_lessons_enough() -> None:
+    texts = [f"text number {n}" for n in range(ENOUGH - 2)]
+    assert len(lessons(texts, seed=0)) == ENOUGH
+    assert lessons([*texts, "a", "b", "c"], seed=0) == [*texts, "a", "b", "c"]

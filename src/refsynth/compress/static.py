@@ -20,6 +20,7 @@ import torch
 
 from refsynth.core.extras import require
 from refsynth.core.types import FloatArray
+from refsynth.core.words import Word, words_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
 
@@ -32,6 +33,8 @@ LEAST_STEPS = 600
 BATCH = 64
 RATE = 5e-3
 DROPOUT = 0.2
+MIXTURES, ENOUGH = 4, 5000
+"""How often a text is mixed with another, and how many texts need no mixtures (design/009-static-and-cascade.md)."""
 
 
 def token_table(encoder: TransformerEncoder) -> FloatArray:
@@ -68,6 +71,29 @@ def table_of(made: Any, encoder: TransformerEncoder) -> FloatArray:
         if token in places:
             out[place] = table[places[token]]
     return out * (SPREAD / max(float(table.std()), 1e-9))
+
+
+def lessons(texts: Sequence[str], *, seed: int) -> list[str]:
+    """Return the N texts, and mixtures of them where they are few: a piece of one before a piece of another.
+
+    A teacher answers whatever it is asked, so its students need not stop at the texts at hand (Tang et al., 2019). Each text is
+    mixed at most `MIXTURES` times, until there are `ENOUGH` in all; a piece is a quarter to three quarters of the words.
+    """
+    rng, words = np.random.default_rng(seed), [words_of(text) for text in texts]
+    found = list(texts)
+    readable = [place for place, each in enumerate(words) if each]
+    for _ in range(MIXTURES):
+        for first, second in zip(readable, rng.permutation(readable), strict=True):
+            if len(found) >= ENOUGH:
+                return found
+            found.append(" ".join(_piece(texts[place], words[place], rng) for place in (first, second)))
+    return found
+
+
+def _piece(text: str, words: Sequence[Word], rng: np.random.Generator) -> str:
+    size = max(1, int(len(words) * rng.uniform(1 / 4, 3 / 4)))
+    start = int(rng.integers(len(words) - size + 1))
+    return text[words[start].start : words[start + size - 1].end]
 
 
 def fit_static(

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.model import Model
-from refsynth.compress.static import fit_static, token_table
+from refsynth.compress.static import fit_static, lessons, token_table
 from refsynth.core.run import derive_seed, digest, read_json, write_json
 from refsynth.core.types import Array, Example, FloatArray, IntArray
 from refsynth.core.words import words_of
@@ -87,7 +87,7 @@ class School:
         """
         pool = digest([self.job.pool.texts, self.job.aside])
         key = {"bundle": self.job.folder.hash_of("bundle"), "fit": self.job.folder.hash_of("fit"), "pool": pool}
-        facts = read_json(self.job.folder.step("static", key, self._fit, version=2) / "facts.json")
+        facts = read_json(self.job.folder.step("static", key, self._fit, version=3) / "facts.json")
         calibration = Calibration.model_validate(facts["calibration"], strict=False)
         threshold = None if facts["threshold"] is None else Threshold(*facts["threshold"])
         return Student(**{**facts, "calibration": calibration, "threshold": threshold})
@@ -148,8 +148,10 @@ class School:
             fitted = LEARNERS["crf"](self.job.shop).fit(self._answered(taught), (), seed=0)
             assert isinstance(fitted, CrfPredictor)
             return fitted
-        rows, targets = self._tokenizer().encode(taught), self._probabilities(taught)
         seed = derive_seed(self.job.task.config.seed, "static")
+        if self.teacher.manifest.task != "pairs":  # halves of two pairs are no pair
+            taught = lessons(taught, seed=seed)
+        rows, targets = self._tokenizer().encode(taught), self._probabilities(taught)
         head = fit_static(token_table(self._final_teacher().encoder), rows, targets, seed=seed, several=kind.several)
         head = LinearHead(head.weights[: self._tokenizer().size], head.bias)
         return StaticPredictor(self.teacher.labels, self._tokenizer(), head)

@@ -19,7 +19,7 @@ from refsynth.bundle.model import load
 from refsynth.bundle.store import Contents, EncoderFiles, StaticFiles, StaticTier, save
 from refsynth.compress.cascade import certify
 from refsynth.compress.export import INT8, TOKENIZER, export_encoder, fused_graph
-from refsynth.compress.static import fit_static, table_of
+from refsynth.compress.static import fit_static, lessons, table_of
 from refsynth.core.extras import require
 from refsynth.core.types import Example
 from refsynth.metrics import lead_of, softmax
@@ -127,8 +127,8 @@ def fit_student(
         tokenizer: its `tokenizer.json`.
         texts: to learn from.
     """
-    own = TextTokenizer(tokenizer, max_tokens=network.max_tokens, special=False)
-    votes = fit_static(table_of(made, network), own.encode(texts), softmax(teacher.logits(texts)), seed=0)
+    own, taught = TextTokenizer(tokenizer, max_tokens=network.max_tokens, special=False), lessons(texts, seed=0)
+    votes = fit_static(table_of(made, network), own.encode(taught), softmax(teacher.logits(taught)), seed=0)
     return StaticPredictor(teacher.labels, own, LinearHead(votes.weights[: own.size], votes.bias))
 
 
