@@ -383,7 +383,7 @@ def test_votes_for_labels_of_their_own_are_learnt():
     rng = np.random.default_rng(0)
     rows = [rng.integers(0, 30, 6).tolist() for _ in range(300)]
     marks = np.array([[sum(row) > 90, row.count(3) > 0] for row in rows], float)
-    head = fit_static(rng.normal(size=(30, 8)).astype(np.float32), rows, marks, seed=1, several=True)
+    head = fit_static(rng.normal(size=(30, 8)).astype(np.float32), rows, marks, texts=len(rows), seed=1, several=True)
     said = sigmoid(np.array([head.weights[row].mean(0) + head.bias for row in rows])) > 0.5
     assert (said == marks).mean() > 0.95
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from refsynth.bundle.manifest import MANIFEST
 from refsynth.cli.app import app
 from refsynth.cli.predict import warn_shift
 from refsynth.compress.cascade import LEAST_SHARE, THRESHOLDS, certify, least_texts
-from refsynth.compress.static import ENOUGH, MIXTURES, fit_static, lessons, token_table
+from refsynth.compress.static import BATCH, ENOUGH, MIXTURES, _batches, fit_static, lessons, token_table
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import BundleError, ConfigError, InputError, ModelError
 from refsynth.core.protocols import Predictor
@@ -101,10 +102,10 @@ def test_a_student_learns_what_it_is_taught_and_the_same_twice() -> None:
     rows = [rng.integers(0, 40, 6).tolist() for _ in range(300)]
     truth = np.array([int(sum(row) > 120) for row in rows])
     table = rng.normal(size=(50, 8)).astype(np.float32)
-    head = fit_static(table, rows, np.eye(2)[truth], seed=1)
+    head = fit_static(table, rows, np.eye(2)[truth], texts=len(rows), seed=1)
     said = np.array([head.weights[row].mean(0) + head.bias for row in rows]).argmax(1)
     assert (said == truth).mean() > 0.95
-    np.testing.assert_array_equal(head.weights, fit_static(table, rows, np.eye(2)[truth], seed=1).weights)
+    np.testing.assert_array_equal(head.weights, fit_static(table, rows, np.eye(2)[truth], texts=len(rows), seed=1).weights)
 
 
 def test_no_threshold_is_certified_on_too_few_texts() -> None:
@@ -506,3 +507,13 @@ def test_many_texts_are_lessons_enough() -> None:
     texts = [f"text number {n}" for n in range(ENOUGH - 2)]
     assert len(lessons(texts, seed=0)) == ENOUGH
     assert lessons([*texts, "a", "b", "c"], seed=0) == [*texts, "a", "b", "c"]
+
+
+def test_the_last_steps_are_without_mixtures() -> None:
+    steps = 20
+    read = [set(batch.tolist()) for batch in islice(_batches(5 * BATCH, 2 * BATCH, steps, 0), steps)]
+    mixed = [bool(batch - set(range(2 * BATCH))) for batch in read]
+    assert all(mixed[:5])  # a pass over all lessons begins in the first steps alone, and ends where it ends
+    assert not any(mixed[10:])
+    assert set.union(*read[:5]) == set(range(5 * BATCH))
+    assert set.union(*read[10:12]) == set(range(2 * BATCH))

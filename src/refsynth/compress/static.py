@@ -10,16 +10,16 @@ from __future__ import annotations
 import copy
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 import torch
 
 from refsynth.core.extras import require
-from refsynth.core.types import FloatArray
+from refsynth.core.types import FloatArray, IntArray
 from refsynth.core.words import Word, words_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
@@ -33,8 +33,9 @@ LEAST_STEPS = 600
 BATCH = 64
 RATE = 5e-3
 DROPOUT = 0.2
-MIXTURES, ENOUGH = 4, 5000
-"""How often a text is mixed with another, and how many texts need no mixtures (design/009-static-and-cascade.md)."""
+MIXTURES, ENOUGH, ALONE = 4, 5000, 0.6
+"""How often a text is mixed with another, how many texts need no mixtures, and the share of the steps, the last, without them
+(design/009-static-and-cascade.md)."""
 
 
 def token_table(encoder: TransformerEncoder) -> FloatArray:
@@ -97,7 +98,7 @@ def _piece(text: str, words: Sequence[Word], rng: np.random.Generator) -> str:
 
 
 def fit_static(
-    table: FloatArray, rows: Sequence[Sequence[int]], targets: FloatArray, *, seed: int, several: bool = False
+    table: FloatArray, rows: Sequence[Sequence[int]], targets: FloatArray, *, texts: int, seed: int, several: bool = False
 ) -> LinearHead:
     """Return votes [V, K] and bias [K] that were taught by cross-entropy.
 
@@ -105,8 +106,9 @@ def fit_static(
 
     Args:
         table: where each token starts [V, D].
-        rows: token ids of the N texts, at least one each, without special tokens.
-        targets: what the teacher says of the texts, probabilities [N, K].
+        rows: token ids of the N lessons, at least one each, without special tokens.
+        targets: what the teacher says of the lessons, probabilities [N, K].
+        texts: how many of the lessons, the first, are texts and not mixtures.
         seed: of the order and the dropout.
         several: whether each label is a question of its own.
     """
@@ -117,26 +119,32 @@ def fit_static(
     bag = torch.nn.EmbeddingBag.from_pretrained(torch.from_numpy(np.asarray(table, np.float32)[seen]), freeze=False, mode="mean")
     head = torch.nn.Linear(table.shape[1], targets.shape[1])
     optimiser = torch.optim.Adam([{"params": bag.parameters(), "lr": RATE}, {"params": head.parameters(), "lr": 2 * RATE}])
-    epochs = max(EPOCHS, LEAST_STEPS * BATCH // len(rows))
-    steps = epochs * -(-len(rows) // BATCH)
+    steps = max(EPOCHS, LEAST_STEPS * BATCH // len(rows)) * -(-len(rows) // BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
-    wanted, rng = torch.from_numpy(np.asarray(targets, np.float32)), np.random.default_rng(seed)
-    for _ in range(epochs):
-        order = rng.permutation(len(rows))
-        for start in range(0, len(rows), BATCH):
-            chosen = order[start : start + BATCH]
-            lengths = np.array([len(rows[i]) for i in chosen])
-            tokens = place[np.fromiter(chain.from_iterable(rows[i] for i in chosen), np.intp)]
-            features = bag(torch.from_numpy(tokens), torch.from_numpy(np.cumsum(lengths) - lengths))
-            logits = head(torch.nn.functional.dropout(features, DROPOUT))
-            loss = _cross_entropy(logits, wanted[chosen], several=several)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
+    wanted = torch.from_numpy(np.asarray(targets, np.float32))
+    for chosen in islice(_batches(len(rows), texts, steps, seed), steps):
+        lengths = np.array([len(rows[i]) for i in chosen])
+        tokens = place[np.fromiter(chain.from_iterable(rows[i] for i in chosen), np.intp)]
+        features = bag(torch.from_numpy(tokens), torch.from_numpy(np.cumsum(lengths) - lengths))
+        logits = head(torch.nn.functional.dropout(features, DROPOUT))
+        loss = _cross_entropy(logits, wanted[chosen], several=several)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
     tuned = np.array(table, np.float32)
     tuned[seen] = bag.weight.detach().numpy()
     return LinearHead(tuned @ head.weight.detach().numpy().T, head.bias.detach().numpy())
+
+
+def _batches(lessons: int, texts: int, steps: int, seed: int) -> Iterator[IntArray]:
+    """Yield places of lessons, pass by pass; those of texts alone once so many of the steps are left."""
+    rng, done = np.random.default_rng(seed), 0
+    while True:
+        order = rng.permutation(lessons if done < (1 - ALONE) * steps else texts)
+        for start in range(0, len(order), BATCH):
+            yield order[start : start + BATCH]
+            done += 1
 
 
 def _cross_entropy(logits: torch.Tensor, wanted: torch.Tensor, *, several: bool) -> torch.Tensor:

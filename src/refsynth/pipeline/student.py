@@ -149,10 +149,11 @@ class School:
             assert isinstance(fitted, CrfPredictor)
             return fitted
         seed = derive_seed(self.job.task.config.seed, "static")
-        if self.teacher.manifest.task != "pairs":  # halves of two pairs are no pair
-            taught = lessons(taught, seed=seed)
-        rows, targets = self._tokenizer().encode(taught), self._probabilities(taught)
-        head = fit_static(token_table(self._final_teacher().encoder), rows, targets, seed=seed, several=kind.several)
+        pairs = self.teacher.manifest.task == "pairs"
+        given = taught if pairs else lessons(taught, seed=seed)  # pieces of two pairs are no pair
+        rows, targets = self._tokenizer().encode(given), self._probabilities(given)
+        table = token_table(self._final_teacher().encoder)
+        head = fit_static(table, rows, targets, texts=len(taught), seed=seed, several=kind.several)
         head = LinearHead(head.weights[: self._tokenizer().size], head.bias)
         return StaticPredictor(self.teacher.labels, self._tokenizer(), head)
 

@@ -128,7 +128,7 @@ def fit_student(
         texts: to learn from.
     """
     own, taught = TextTokenizer(tokenizer, max_tokens=network.max_tokens, special=False), lessons(texts, seed=0)
-    votes = fit_static(table_of(made, network), own.encode(taught), softmax(teacher.logits(taught)), seed=0)
+    votes = fit_static(table_of(made, network), own.encode(taught), softmax(teacher.logits(taught)), texts=len(texts), seed=0)
     return StaticPredictor(teacher.labels, own, LinearHead(votes.weights[: own.size], votes.bias))
 
 
