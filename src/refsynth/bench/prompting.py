@@ -14,7 +14,7 @@ from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.protocols import Encoder, Generator
 from refsynth.core.types import Example, FloatArray
 from refsynth.models.network import TransformerEncoder
-from refsynth.models.reference import EmbeddedGenerator
+from refsynth.models.reference import FolderGenerator
 from refsynth.models.store import ModelStore
 from refsynth.prompting.calibrate import Calibration, calibration_texts, taste
 from refsynth.prompting.classify import score_labels
@@ -45,7 +45,8 @@ def system_name(manner: str, calibration: Calibration) -> str:
 
 def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     store = ModelStore()
-    generator, encoder = EmbeddedGenerator(store.path("smollm2")), TransformerEncoder(store.path("minilm"))
+    # The embedded reference's own weights, on torch: a prompt is read once for all that is scored under it.
+    generator, encoder = FolderGenerator(store.path("smollm2-torch")), TransformerEncoder(store.path("minilm"))
     return [one for manner in MANNERS for one in measured(sample, manner, generator, encoder, seed=seed)]
 
 
