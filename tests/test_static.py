@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -356,6 +357,22 @@ def test_explanations_on_the_command_line_sum_up(static: RunResult) -> None:
     assert total == pytest.approx(log_p[1] - log_p.mean(), abs=1e-4)
     wrong = CliRunner().invoke(app, ["explain", str(static.bundle), "text", "--label", "brokn"])
     assert isinstance(wrong.exception, InputError)
+
+
+def test_the_report_says_whether_the_certificate_covers_the_test_rows(
+    cascade: RunResult, tmp_path: Path, tiny_cache: Path
+) -> None:
+    shutil.copytree(cascade.finished.folder.path, tmp_path / "out")
+    assert "The test rows are like those texts" in (tmp_path / "out" / "report.md").read_text("utf-8")
+    rows = [json.loads(line) for line in (cascade.finished.folder.path.parent / "test.jsonl").read_text("utf-8").splitlines()]
+    long = [row | {"text": " and then ".join([row["text"]] * 9)} for row in rows]
+    (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long), "utf-8")
+    config = cascade.finished.task.config
+    data = config.data.model_copy(update={"test": tmp_path / "long.jsonl"})
+    run(Task.of(config.model_copy(update={"data": data})), tmp_path / "out", store=ModelStore(tiny_cache))
+    for name in ("report.md", "report.html"):
+        assert "certificate is void for the test rows" in (tmp_path / "out" / name).read_text("utf-8")
+    assert json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))["compression"]["cascade"]["void"] is True
 
 
 def test_predict_says_the_tier_and_warns_of_a_shift(

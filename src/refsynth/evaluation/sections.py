@@ -201,6 +201,7 @@ class Cascade:
     """The certificate of a cascade, tested on `n` unlabelled texts: see `compress.cascade`.
 
     `answered` is the share of them that the static tier answers, `disagreed` the share that it answers otherwise than the model.
+    `void` tells whether the test rows are drawn otherwise; None where there are none.
     """
 
     alpha: float
@@ -210,6 +211,7 @@ class Cascade:
     answered: Metric
     disagreed: Metric
     assumptions: tuple[str, ...]
+    void: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

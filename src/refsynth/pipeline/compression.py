@@ -111,4 +111,5 @@ def _cascade(finished: Finished) -> sections.Cascade | None:
         answered=share_of("answered by the static tier", found.share, found.n),
         disagreed=share_of("answered otherwise", found.disagreed / found.n, found.n),
         assumptions=found.assumptions,
+        void=None if finished.test is None else finished.test.void,
     )

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsynth.annotate.selftrain import Unlabelled
-from refsynth.bundle.model import load
+from refsynth.bundle.certificate import profile_of
+from refsynth.bundle.model import Answered, Model, load
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, digest, read_json, write_json
@@ -37,7 +38,8 @@ class TestResult:
 
     `predicted` maps a system (`majority`, a candidate's name, `shipped`) to answers as the task's `Kind` has them;
     `probabilities` are the bundle's, and `unsure` [N] the rows on which it abstains. `leaked` are ids of drafts, and of texts
-    of the pool, that resemble a test row; `unusable` counts rows by why they could not be measured.
+    of the pool, that resemble a test row; `unusable` counts rows by why they could not be measured. `void` tells whether the
+    test rows are drawn otherwise than what the certificate of a cascade was made with; None without one.
     """
 
     truth: Array
@@ -46,6 +48,7 @@ class TestResult:
     unsure: NDArray[np.bool_]
     leaked: tuple[str, ...]
     unusable: Mapping[str, int]
+    void: bool | None
 
 
 def evaluate_test(
@@ -96,10 +99,11 @@ def evaluate_test(
             "unsure": found.unsure.tolist(),
             "leaked": leaked([*kept(final.drafts), *(Example(row.id, row.text, "") for row in studied)], texts),
             "unusable": unusable,
+            "void": _void(model, found, texts),
         }
         write_json(out / "result.json", result)
 
-    result = read_json(folder.step("test", key, make, version=2) / "result.json")
+    result = read_json(folder.step("test", key, make, version=3) / "result.json")
     return TestResult(
         from_json(result["truth"]),
         {name: from_json(answers) for name, answers in result["predicted"].items()},
@@ -107,7 +111,13 @@ def evaluate_test(
         np.array(result["unsure"], bool),
         tuple(result["leaked"]),
         result["unusable"],
+        result["void"],
     )
+
+
+def _void(model: Model, found: Answered, texts: Sequence[str]) -> bool | None:
+    first = model.manifest.first
+    return None if first is None else first.certificate.shifted(profile_of(found.sure, texts), len(texts))
 
 
 def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> tuple[list[str], list[str], dict[str, int]]:
