@@ -134,6 +134,8 @@ def _forms(sample: Sample, pool: Sequence[str], epochs: int, missing: Set[str]) 
             int8, megabytes = _exported(made, folder)
             whole = whole or int8
             yield cell(name, int8.logits(test), megabytes)
+        if not missing & {STATIC, CASCADE}:
+            return
         assert whole is not None
         tokenizer = Path(work) / "full" / "onnx" / TOKENIZER
         student = fit_student(whole, predictor.encoder, distilled(predictor.encoder), tokenizer, texts)

@@ -12,7 +12,7 @@ import io
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -80,8 +80,10 @@ def lessons(texts: Sequence[str], *, seed: int) -> list[str]:
     A teacher answers whatever it is asked, so its students need not stop at the texts at hand (Tang et al., 2019). Each text is
     mixed at most `MIXTURES` times, until there are `ENOUGH` in all; a piece is a quarter to three quarters of the words.
     """
-    rng, words = np.random.default_rng(seed), [words_of(text) for text in texts]
     found = list(texts)
+    if len(found) >= ENOUGH:
+        return found
+    rng, words = np.random.default_rng(seed), [words_of(text) for text in texts]
     readable = [place for place, each in enumerate(words) if each]
     for _ in range(MIXTURES):
         for first, second in zip(readable, rng.permutation(readable), strict=True):
@@ -122,7 +124,7 @@ def fit_static(
     steps = max(EPOCHS, LEAST_STEPS * BATCH // len(rows)) * -(-len(rows) // BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
     wanted = torch.from_numpy(np.asarray(targets, np.float32))
-    for chosen in islice(_batches(len(rows), texts, steps, seed), steps):
+    for chosen in _batches(len(rows), texts, steps, seed):
         lengths = np.array([len(rows[i]) for i in chosen])
         tokens = place[np.fromiter(chain.from_iterable(rows[i] for i in chosen), np.intp)]
         features = bag(torch.from_numpy(tokens), torch.from_numpy(np.cumsum(lengths) - lengths))
@@ -138,11 +140,11 @@ def fit_static(
 
 
 def _batches(lessons: int, texts: int, steps: int, seed: int) -> Iterator[IntArray]:
-    """Yield places of lessons, pass by pass; those of texts alone once so many of the steps are left."""
+    """Yield places of lessons for so many steps, pass by pass; passes that begin in the last of them are of texts alone."""
     rng, done = np.random.default_rng(seed), 0
-    while True:
+    while done < steps:
         order = rng.permutation(lessons if done < (1 - ALONE) * steps else texts)
-        for start in range(0, len(order), BATCH):
+        for start in range(0, len(order), BATCH)[: steps - done]:
             yield order[start : start + BATCH]
             done += 1
 

@@ -137,7 +137,7 @@ class _Maker:
             kept = None if first is None else self.school.kept(load(out / "bundle").answer(texts).answers, texts)
             write_json(out / "facts.json", {"kept": kept})
 
-        step = job.folder.step("tiers", key, make, version=2)
+        step = job.folder.step("tiers", key, make, version=3)
         kept = read_json(step / "facts.json")["kept"]
         if kept is None:
             reason = (
