@@ -71,4 +71,4 @@ def test_the_search_finds_what_measuring_everything_would(
 
 def test_in_words() -> None:
     assert str(Contract(p50_ms=2, keep=0.98)) == "p50 at most 2 ms, keeps at least 98.0%"
-    assert str(FORMS[0]._replace(kept=0.991)) == "full: p50 3.00 ms, 23.0 MB, keeps 99.1%"
+    assert str(FORMS[0]._replace(kept=0.991)) == "full: p50 3.00 ms, 23.0 MB, keeps 99.10%"

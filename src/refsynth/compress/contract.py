@@ -35,7 +35,7 @@ class Form(NamedTuple):
     kept: float | None = None
 
     def __str__(self) -> str:
-        kept = "" if self.kept is None else f", keeps {self.kept:.1%}"
+        kept = "" if self.kept is None else f", keeps {self.kept:.2%}"
         return f"{self.name}: p50 {self.p50_ms:.2f} ms, {self.size_mb:.1f} MB{kept}"
 
 
