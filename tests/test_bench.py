@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from refsynth.bench import active, drafting, kinds, prompting, scale, trainer
+from refsynth.bench import active, crowds, drafting, kinds, prompting, scale, trainer
 from refsynth.bench.active import needed
 from refsynth.bench.cells import Cells, interval
 from refsynth.bench.fewshot import FEWSHOT
@@ -55,6 +55,27 @@ def test_a_suite_measures_only_what_is_missing(data):
         cells = suite.measure(data, data, seeds=seeds, sets=None, quick=False, say=lambda line: None)
     assert calls == [("toy", 0), ("toy", 1)]
     assert len(Cells(data / "toy.jsonl").rows) == len(cells.rows) == 2
+
+
+def test_votes_of_a_known_crowd_are_those_of_its_confusion(data):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 5000)
+    confusion = crowds.CROWDS["annotators who confuse labels"](3, rng)
+    votes = crowds.asked(truth, confusion, rng)
+    assert (np.bincount(votes.items) == crowds.VOTES).all()
+    assert len(set(zip(votes.items, votes.sources, strict=True))) == len(votes.items)
+    for who in range(votes.j):
+        for known in range(3):
+            said = votes.classes[(votes.sources == who) & (truth[votes.items] == known)]
+            np.testing.assert_allclose(np.bincount(said, minlength=3) / len(said), confusion[who, known], atol=0.08)
+
+
+def test_the_bench_of_crowds_tells_what_was_recovered(data):
+    suite = replace(crowds.CROWD, sets=("toy",))
+    cells = suite.measure(data, data, seeds=2, sets=None, quick=False, say=lambda line: None)
+    said = suite.outcome(cells)
+    assert {one["name"] for one in said["checks"]} >= {"model over majority, rules", "error of accuracies, rules"}
+    assert all(np.isfinite(one["value"]) for one in said["checks"])
 
 
 def test_a_borrowed_system_is_read_from_its_own_suite(data):

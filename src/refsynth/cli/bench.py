@@ -52,6 +52,11 @@ SUITES = {
         5,
         "Labels that each strategy of active learning needs for 90% of the accuracy with all labels, against random ones.",
     ),
+    "crowds": (
+        "crowds:CROWD",
+        5,
+        "Annotators and rules with known errors: how well they are recovered, and labels against those of a majority vote.",
+    ),
     "reinforce": (
         "reinforce:REINFORCE",
         3,
@@ -135,7 +140,7 @@ def kinds(
     as_json: Json = False,
     sets: Only = None,
 ) -> None:
-    """Several labels a text, and pairs of texts, at 500 rows and in full: what ships against TF-IDF and full fine-tuning.
+    """Sets of labels, pairs of texts and labelled words, at 500 rows and in full: what ships against plain systems.
 
     Example: refsynth bench kinds --data ../data --sets nlupp_banking
     """
