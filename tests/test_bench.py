@@ -278,3 +278,11 @@ def test_the_kinds_of_task_draw_rows_by_seed(tmp_path):
     assert {row.label for row in examples} == {"a", "(none)"}
     with pytest.raises(InputError, match="not in this bench"):
         kinds.measure(tmp_path, tmp_path, seeds=1, sets=["x"], quick=True, version="0", say=print)
+
+
+def test_times_of_another_machine_are_not_gone_on_with(tmp_path):
+    path = tmp_path / "cells.jsonl"
+    Cells(path).add({"set": "one", "machine": "here"})
+    Cells(path).add({"set": "two", "machine": "there"})
+    assert [row["set"] for row in Cells(path, machine="here").rows] == ["one"]
+    assert len(Cells(path).rows) == 2

@@ -16,6 +16,7 @@ from refsynth.bench.engine.roofline import int8_peak, operations
 from refsynth.bench.engine.sides import CASCADE, FUSED, LONGEST, OURS, PADDED, STATIC, TORCH, make_sides, seconds_of
 from refsynth.bench.sets import Sample
 from refsynth.compress.static import distilled
+from refsynth.core.machine import describe_machine
 from refsynth.models.network import TransformerEncoder
 
 ROWS = [
@@ -25,6 +26,9 @@ ROWS = [
 ]
 
 
+HERE = {"version": "1", "quick": False, "machine": describe_machine()}
+
+
 def speed_cells(folder: Path, **changed: float) -> Cells:
     cells = Cells(folder / "serve-core.jsonl")
     seconds = {TORCH: 4.0, FUSED: 2.0, OURS: 1.0, STATIC: 0.02, PADDED: 5.0, LONGEST: 2.0, "model2vec": 0.02, "TF-IDF + LR": 0.01}
@@ -32,15 +36,15 @@ def speed_cells(folder: Path, **changed: float) -> Cells:
     for name in (serve_core.SHORT, serve_core.LONG):
         for side, taken in seconds.items():
             noisy = [taken, 10 * taken, taken]  # what slows one repeat slows both sides of it
-            cell = {"set": name, "system": side, "version": "1", "quick": False, "texts": 8, "seconds": noisy, "alone": noisy}
+            cell = {"set": name, "system": side, **HERE, "texts": 8, "seconds": noisy, "alone": noisy}
             weight = {TORCH: 90.0, OURS: 23.0, STATIC: 5.0}.get(side)
             more = {"operations": 1e9, "tokens": 100, "tokenizer": 1e4, "peak": 4e9} if side in (OURS, STATIC) else {}
             cells.add({**cell, "megabytes": weight, **more})
     for side, first in ((OURS, 1.0), (STATIC, 0.2), (CASCADE, 0.2), (TORCH, 8.0)):
         figures = {"starts": [first] * 3, "first": first, "loaded": 10**8, "after": 10**8, "texts": 100}
-        cells.add({"set": "processes", "system": side, "version": "1", "quick": False, **figures})
+        cells.add({"set": "processes", "system": side, **HERE, **figures})
     spent = {"cpu": {"reference": [60.0, 90.0], "cascade": [0.5, 0.75]}, "right": {"reference": 8, "cascade": 9}, "texts": 10}
-    cells.add({"set": "reference", "system": CASCADE, "version": "1", "quick": False, **spent})
+    cells.add({"set": "reference", "system": CASCADE, **HERE, **spent})
     return cells
 
 

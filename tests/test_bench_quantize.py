@@ -8,6 +8,7 @@ import pytest
 
 from refsynth.bench import quantize
 from refsynth.bench.cells import Cells
+from refsynth.core.machine import describe_machine
 
 
 def cells_of(folder: Path, *, ours: float, flips: float, size: int = 23) -> Cells:
@@ -18,7 +19,18 @@ def cells_of(folder: Path, *, ours: float, flips: float, size: int = 23) -> Cell
             timed = {"texts": 8, "seconds": [taken, 2 * taken, taken], "alone": [taken, taken, 3 * taken]}
             shares = {"changed": 0.01, "flips": flips if side == quantize.OURS else 0.02, "rows": 100}
             weight = size if side == quantize.OURS else 90
-            cells.add({"set": name, "version": "1", "quick": False, "system": side, "size": weight, **timed, **shares})
+            cells.add(
+                {
+                    "set": name,
+                    "version": "1",
+                    "quick": False,
+                    "machine": describe_machine(),
+                    "system": side,
+                    "size": weight,
+                    **timed,
+                    **shares,
+                }
+            )
     return cells
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from refsynth.cli import doctor, models
+from refsynth.core import machine
 from refsynth.core.errors import ModelError
+from refsynth.core.machine import instructions
 from refsynth.core.run import file_digest, write_json
 from refsynth.models.catalog import CATALOG
 from refsynth.models.manifest import LAYOUT, MANIFEST
@@ -86,5 +89,12 @@ def test_doctor_names_what_is_missing(shelf, monkeypatch):
 
 def test_processor_flags(tmp_path):
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512_vnni\n")
-    assert doctor._flags(tmp_path / "cpuinfo") == ["avx2", "avx512_vnni"]
-    assert doctor._flags(tmp_path / "none") == []
+    assert instructions(tmp_path / "cpuinfo") == ["avx512_vnni", "avx2"]
+    assert instructions(tmp_path / "none") == []
+
+
+def test_a_machine_is_known_by_its_fastest_integers(monkeypatch):
+    monkeypatch.setattr(machine, "instructions", lambda: ["avx512_bf16", "avx2", "avx512_vnni"])
+    assert " avx512_vnni, " in machine.describe_machine()
+    monkeypatch.setattr(machine, "instructions", list)
+    assert re.fullmatch(r"\w+, \d+ cores, Python 3[.\d]+", machine.describe_machine())

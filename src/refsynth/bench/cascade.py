@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refsynth.bench.cells import Cell, Cells, machine
+from refsynth.bench.cells import Cell, Cells
 from refsynth.bench.pool import BENCH
 from refsynth.bench.sets import Sample, read_sample
 from refsynth.bundle.certificate import Certificate, profile_of
 from refsynth.bundle.model import Model, load
 from refsynth.compress.cascade import certify
 from refsynth.core.config import RunConfig
+from refsynth.core.machine import describe_machine
 from refsynth.core.run import write_jsonl
 from refsynth.core.types import FloatArray
 from refsynth.metrics import lead_of, macro_f1
@@ -59,11 +60,11 @@ CHECKS = (
 
 def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callable[[str], None]) -> Cells:
     """Measure the sets that are missing, and return all cells."""
-    cells = Cells(results / "cascade.jsonl")
+    cells = Cells(results / "cascade.jsonl", machine=describe_machine())
     for name in SETS[:1] if quick else SETS:
         key = {"set": name, "seed": 0, "shots": QUICK_SHOTS if quick else SHOTS, "system": "cascade", "version": version}
         if not cells.find(**key):
-            cells.add({**key, **_measured(data, name, quick=quick), "machine": machine()})
+            cells.add({**key, **_measured(data, name, quick=quick), "machine": describe_machine()})
             say(f"{name}: done")
     return cells
 
@@ -195,7 +196,7 @@ def outcome(cells: Cells) -> dict[str, Any]:
     lines += ["", *(f"{cell['set']}: {cell['tiers']}; TF-IDF F1 is of real labels" for cell in cells.rows)]
     figures = [_ratios(cell) for cell in cells.rows]
     checks = [_checked(check, [one[check.key] for one in figures if check.key in one]) for check in CHECKS]
-    return {"name": "cascade", "machine": machine(), "rows": cells.rows, "checks": checks, "table": "\n".join(lines)}
+    return {"name": "cascade", "machine": describe_machine(), "rows": cells.rows, "checks": checks, "table": "\n".join(lines)}
 
 
 def _ratios(cell: Cell) -> dict[str, float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,15 @@ Cell = dict[str, Any]
 
 
 class Cells:
-    """The cells of one bench. A cell is known by its `set`, `seed`, `system` and the `version` of what was measured."""
+    """The cells of one bench. A cell is known by its `set`, `seed`, `system` and the `version` of what was measured.
 
-    def __init__(self, path: Path) -> None:
+    With a `machine`, those of other machines are left out: a bench that times sides against each other is not to go on elsewhere.
+    """
+
+    def __init__(self, path: Path, *, machine: str | None = None) -> None:
         self._path = path
-        self.rows: list[Cell] = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+        rows: list[Cell] = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+        self.rows = [row for row in rows if machine is None or row["machine"] == machine]
 
     def find(self, **key: Any) -> list[Cell]:
         """Return the cells that have these values."""
@@ -33,11 +36,6 @@ class Cells:
             stream.flush()
             os.fsync(stream.fileno())
         self.rows.append(cell)
-
-
-def machine() -> str:
-    """Return a short description of the machine, without its name."""
-    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def interval(

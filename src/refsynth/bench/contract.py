@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from refsynth.bench.cells import Cell, Cells, machine
+from refsynth.bench.cells import Cell, Cells
 from refsynth.bench.pool import BENCH
 from refsynth.bench.sets import Sample, read_sample
 from refsynth.bundle.model import load
 from refsynth.compress.contract import Contract, Form, excess
 from refsynth.core.config import RunConfig
+from refsynth.core.machine import describe_machine
 from refsynth.pipeline.compression import size_of
 from refsynth.pipeline.shrink import latencies
 from refsynth.pipeline.steps import RunResult, run
@@ -56,7 +57,7 @@ QUICK_WISHES = (WISHES[0], WISHES[3], WISHES[8])
 
 def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callable[[str], None]) -> Cells:
     """Measure the contracts that are missing, and return all cells."""
-    cells = Cells(results / "contract.jsonl")
+    cells = Cells(results / "contract.jsonl", machine=describe_machine())
     wanted = QUICK_WISHES if quick else WISHES
     missing = [wish for wish in wanted if not cells.find(system=wish.name, version=version, quick=quick)]
     if not missing:
@@ -73,7 +74,7 @@ def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callab
             wish.keep,
         )
         cell = _judged(wish, asked, _run(sample, folder, asked, quick=quick))
-        cells.add({"set": SET, "system": wish.name, "version": version, "quick": quick, **cell, "machine": machine()})
+        cells.add({"set": SET, "system": wish.name, "version": version, "quick": quick, **cell, "machine": describe_machine()})
         say(f"{wish.name}: {'met' if cell['met'] else 'refused'}, ships {cell['shipped']}")
     shutil.rmtree(folder)
     return cells
@@ -137,4 +138,4 @@ def outcome(cells: Cells) -> dict[str, Any]:
     share = 100 * right / len(cells.rows) if cells.rows else float("nan")
     check = {"name": "contracts met, or refused with the nearest", "value": share, "unit": "%", "floor": 100.0, "aim": 100.0}
     checks = [{**check, "n": len(cells.rows), "ok": share == 100.0}]
-    return {"name": "contract", "machine": machine(), "rows": cells.rows, "checks": checks, "table": "\n".join(lines)}
+    return {"name": "contract", "machine": describe_machine(), "rows": cells.rows, "checks": checks, "table": "\n".join(lines)}

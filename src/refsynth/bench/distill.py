@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refsynth.bench.cells import Cell, Cells, machine
+from refsynth.bench.cells import Cell, Cells
 from refsynth.bench.engine.sides import fit_student
 from refsynth.bench.sets import Sample, read_sample
 from refsynth.compress.cascade import certify
 from refsynth.compress.export import INT8, TOKENIZER, export_encoder
 from refsynth.compress.static import distilled
+from refsynth.core.machine import describe_machine
 from refsynth.core.types import Example, FloatArray
 from refsynth.metrics import lead_of, macro_f1, softmax
 from refsynth.models.network import TransformerEncoder
@@ -86,7 +87,7 @@ def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callab
             sample, pool = _parted(data / name, sample, size.pool)
             for cell in _forms(sample, pool, epochs, missing):
                 if cell["system"] in missing:
-                    cells.add({**key, **cell, "rows": len(sample.train), "machine": machine()})
+                    cells.add({**key, **cell, "rows": len(sample.train), "machine": describe_machine()})
                     say(f"{name}, {len(sample.train)} rows, {cell['system']}: {100 * cell['macro_f1']:.1f}")
     return cells
 
@@ -173,7 +174,7 @@ def outcome(cells: Cells) -> dict[str, Any]:
             kept.setdefault((cell["system"], "lost"), []).append(100 * (whole[0]["macro_f1"] - cell["macro_f1"]))
             kept.setdefault((cell["system"], "kept"), []).append(100 * cell["macro_f1"] / max(whole[0]["macro_f1"], 1e-9))
     checks = [_checked(bound, kept.get((bound.system, bound.key), ())) for bound in BOUNDS]
-    return {"name": "distill", "machine": machine(), "rows": cells.rows, "checks": checks, "table": "\n".join(lines)}
+    return {"name": "distill", "machine": describe_machine(), "rows": cells.rows, "checks": checks, "table": "\n".join(lines)}
 
 
 def _checked(bound: Bound, found: Sequence[float]) -> dict[str, Any]:

@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from refsynth.bench.cells import Cell, Cells, interval, machine
+from refsynth.bench.cells import Cell, Cells, interval
 from refsynth.bench.sets import read_sample
 from refsynth.bench.suite import SHOTS
 from refsynth.core.drafting import SynthesisConfig
+from refsynth.core.machine import describe_machine
 from refsynth.core.protocols import Generator
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Example
@@ -47,7 +48,7 @@ FLOOR, AIM = 3.0, 4.0
 
 def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callable[[str], None]) -> Cells:
     """Measure the repeats that are missing, both sides in this process, and return all."""
-    cells = Cells(results / "drafting.jsonl")
+    cells = Cells(results / "drafting.jsonl", machine=describe_machine())
     missing = [
         (name, seed)
         for name in SETS[: 1 if quick else None]
@@ -62,7 +63,7 @@ def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callab
         order = list(sides) if seed % 2 else list(reversed(sides))
         for system in order:
             key = {"set": name, "seed": seed, "version": version, "system": system}
-            cells.add({**key, **_timed(sides[system], examples, requests, seed), "machine": machine()})
+            cells.add({**key, **_timed(sides[system], examples, requests, seed), "machine": describe_machine()})
         one = {cell["system"]: cell["rate"] for cell in cells.find(set=name, seed=seed, version=version)}
         say(f"{name} {seed}: {one[OURS]:.1f} against {one[THEIRS]:.1f} accepted drafts/s")
     return cells
@@ -144,7 +145,13 @@ def outcome(cells: Cells) -> dict[str, Any]:
     value, low, high = interval(every, statistic=np.median) if every else (float("nan"),) * 3
     check = {"name": "accepted drafts per second over transformers.generate, median", "value": value, "low": low, "high": high}
     bounds = {"unit": "times", "floor": FLOOR, "aim": AIM, "n": len(every), "ok": value >= FLOOR}
-    return {"name": "drafting", "machine": machine(), "rows": cells.rows, "checks": [check | bounds], "table": "\n".join(lines)}
+    return {
+        "name": "drafting",
+        "machine": describe_machine(),
+        "rows": cells.rows,
+        "checks": [check | bounds],
+        "table": "\n".join(lines),
+    }
 
 
 def _effort(cell: Cell) -> float:

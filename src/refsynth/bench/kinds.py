@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refsynth.bench.cells import Cell, Cells, interval, machine
+from refsynth.bench.cells import Cell, Cells, interval
 from refsynth.bench.ours import run_ours
 from refsynth.bench.sets import Sample
 from refsynth.core.config import PAIR_COLUMN, RunConfig
 from refsynth.core.errors import InputError
 from refsynth.core.labelset import NONE, join_labels
+from refsynth.core.machine import describe_machine
 from refsynth.core.pair import join_pair
 from refsynth.core.run import derive_seed
 from refsynth.core.sections import Columns, LearnerName
@@ -94,7 +95,7 @@ def measure(
                 key = {"set": name, "train": len(sample.train), "seed": seed, "rows": len(sample.test), "version": version}
                 for system, work in _systems(sample, name, seed, LESS if quick else {}).items():
                     if not cells.find(**key, system=system):
-                        cells.add({**key, "size": size, "system": system, **work(), "machine": machine()})
+                        cells.add({**key, "size": size, "system": system, **work(), "machine": describe_machine()})
                         one = cells.rows[-1]
                         say(f"{name}, {one['train']} rows, seed {seed}, {system}: {_shown(one)} ({one['seconds']:.0f} s)")
     return cells
@@ -190,7 +191,7 @@ def outcome(cells: Cells) -> dict[str, Any]:
                 if (found := _of(cells, name, train, system))
             ]
             checks += [_checked(check, cells, train) for check in CHECKS if check.name == name]
-    return {"name": "kinds", "machine": machine(), "rows": cells.rows, "checks": checks, "table": "\n".join(lines)}
+    return {"name": "kinds", "machine": describe_machine(), "rows": cells.rows, "checks": checks, "table": "\n".join(lines)}
 
 
 def _of(cells: Cells, name: str, train: int, system: str) -> dict[int, Cell]:

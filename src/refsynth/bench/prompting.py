@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -43,11 +44,18 @@ def system_name(manner: str, calibration: Calibration) -> str:
     return manner if calibration == "none" else f"{manner}, {calibration}"
 
 
-def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
+def _measure(manner: str, sample: Sample, name: str, seed: int) -> list[Cell]:
+    del name
+    if seed and not _draws(MANNERS[manner]):  # seeds would repeat it
+        return []
     store = ModelStore()
     # The embedded reference's own weights, on torch: a prompt is read once for all that is scored under it.
     generator, encoder = FolderGenerator(store.path("smollm2-torch")), TransformerEncoder(store.path("minilm"))
-    return [one for manner in MANNERS for one in measured(sample, manner, generator, encoder, seed=seed)]
+    return list(measured(sample, manner, generator, encoder, seed=seed))
+
+
+def _draws(manner: Manner) -> bool:
+    return bool(manner.shots or manner.proposals)
 
 
 def measured(sample: Sample, manner: str, generator: Generator, encoder: Encoder, *, seed: int) -> Iterator[Cell]:
@@ -66,12 +74,16 @@ def measured(sample: Sample, manner: str, generator: Generator, encoder: Encoder
         yield cell(system_name(manner, calibration), truth, (scores - bias).argmax(1), time.monotonic() - started, k)
 
 
-ORDER = tuple(system_name(manner, calibration) for manner in MANNERS for calibration in CALIBRATIONS)
+def _names(manner: str) -> tuple[str, ...]:
+    return tuple(system_name(manner, calibration) for calibration in CALIBRATIONS)
+
+
+ORDER = tuple(name for manner in MANNERS for name in _names(manner))
 
 PROMPTING = Suite(
     "prompting",
     sets=SETS,
-    groups=(Group(_measure, ORDER, "refsynth"),),
+    groups=tuple(Group(partial(_measure, manner), _names(manner), "refsynth") for manner in MANNERS),
     order=ORDER,
     checks=(
         *(Check(f"batch calibration, {manner}", f"{manner}, batch", manner, floor=0.0, aim=5.0) for manner in MANNERS),

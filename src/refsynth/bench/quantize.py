@@ -19,9 +19,10 @@ from onnx import TensorProto
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
-from refsynth.bench.cells import Cell, Cells, interval, machine
+from refsynth.bench.cells import Cell, Cells, interval
 from refsynth.bench.sets import read_sample
 from refsynth.compress.export import INT8, export_encoder, fused_graph
+from refsynth.core.machine import describe_machine
 from refsynth.core.protocols import Encoder
 from refsynth.core.types import Example
 from refsynth.models.network import TransformerEncoder
@@ -40,7 +41,7 @@ TORCH, FUSED, OTHER, OURS = "torch fp32", "fused fp32", "int8, a scale a tensor"
 
 def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callable[[str], None]) -> Cells:
     """Measure the sets that are missing, and return all cells."""
-    cells = Cells(results / "quantize.jsonl")
+    cells = Cells(results / "quantize.jsonl", machine=describe_machine())
     missing = [name for name in SETS if not cells.find(set=name, version=version, quick=quick)]
     if missing:
         torch.set_num_threads(THREADS)
@@ -49,7 +50,7 @@ def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callab
             sides, sizes = _sides(network, Path(work))
             for name in missing:
                 for cell in _measure(data, name, network, sides, repeats=2 if quick else 5, rows=100 if quick else FLIP_ROWS):
-                    common = {"set": name, "version": version, "quick": quick, "machine": machine()}
+                    common = {"set": name, "version": version, "quick": quick, "machine": describe_machine()}
                     cells.add({**common, **cell, "size": sizes[cell["system"]]})
                 say(f"{name}: measured")
     return cells
@@ -136,7 +137,7 @@ def outcome(cells: Cells) -> dict[str, Any]:
         {"name": "size, int8 / fp32", "value": share, "unit": "x", "limit": 0.27, "ok": bool(share <= 0.27)},
     ]
     checks = [{"n": sum(cell["rows"] for cell in ours), **check} for check in checks]
-    return {"name": "quantize", "machine": machine(), "rows": cells.rows, "checks": checks, "table": "\n".join(lines)}
+    return {"name": "quantize", "machine": describe_machine(), "rows": cells.rows, "checks": checks, "table": "\n".join(lines)}
 
 
 def _ratio(

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refsynth.bench.cells import Cells, machine
+from refsynth.bench.cells import Cells
 from refsynth.bench.sets import read_sample
 from refsynth.bench.suite import SHOTS
+from refsynth.core.machine import describe_machine
 
 MEMORY_LIMIT = 6.0
 
@@ -42,7 +43,7 @@ def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callab
         key = {"set": name, "drafts": drafts, "version": version}
         if not cells.find(**key):
             cost = _run(data, name, drafts)
-            cells.add({**key, **cost, "machine": machine()})
+            cells.add({**key, **cost, "machine": describe_machine()})
             say(f"{name}, {drafts} drafts: {cost['seconds'] / 60:.1f} min, {cost['gigabytes']:.2f} GiB")
     return cells
 
@@ -77,7 +78,7 @@ def outcome(cells: Cells) -> dict[str, Any]:
     checks.append(_within("peak memory", max((one["gigabytes"] for one in cells.rows), default=np.nan), MEMORY_LIMIT, "GiB"))
     return {
         "name": "scale",
-        "machine": machine(),
+        "machine": describe_machine(),
         "rows": cells.rows,
         "checks": checks,
         "table": "\n".join(lines + _growth(cells)),

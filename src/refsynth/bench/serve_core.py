@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from refsynth.bench.cells import Cell, Cells, interval, machine
+from refsynth.bench.cells import Cell, Cells, interval
 from refsynth.bench.engine.reference import costs
 from refsynth.bench.engine.roofline import int8_peak, operations, tokens_per_second
 from refsynth.bench.engine.sides import (
@@ -40,6 +40,7 @@ from refsynth.bench.engine.sides import (
 from refsynth.bench.engine.worker import PeerError, peers
 from refsynth.bench.sets import read_sample
 from refsynth.compress.static import distilled
+from refsynth.core.machine import describe_machine
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 
@@ -102,7 +103,7 @@ STARTS = (("P13: cold start, torch / int8", OURS, 5.0), ("P13: cold start, torch
 
 def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callable[[str], None]) -> Cells:
     """Measure the sets that are missing, and return all cells."""
-    cells = Cells(results / "serve-core.jsonl")
+    cells = Cells(results / "serve-core.jsonl", machine=describe_machine())
     common = {"version": version, "quick": quick}
     if all(cells.find(set=name, **common) for name in (SHORT, LONG, "processes", "reference")):
         return cells
@@ -111,7 +112,7 @@ def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callab
     network = TransformerEncoder(ModelStore().path("minilm"), max_tokens=MAX_TOKENS).eval()
     made = distilled(network)
     peak = int8_peak(threads=THREADS, seconds=size.peak)
-    common |= {"machine": machine(), "peak": peak}
+    common |= {"machine": describe_machine(), "peak": peak}
     with ExitStack() as stack:
         for name in (SHORT, LONG):
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="refsynth-bench-")))
@@ -208,7 +209,7 @@ def outcome(cells: Cells) -> dict[str, Any]:
         cold = [latest.get(("processes", name), {}).get("starts", []) for name in (TORCH, system)]
         checks.append(_check(title, [one / other for one, other in zip(*cold, strict=True)], floor, floor))
     table = "\n\n".join(part for part in (_speeds(latest), _roofs(latest), _memory(latest)) if part)
-    return {"name": "serve-core", "machine": machine(), "rows": cells.rows, "checks": checks, "table": table}
+    return {"name": "serve-core", "machine": describe_machine(), "rows": cells.rows, "checks": checks, "table": table}
 
 
 def _ratio(latest: Mapping[tuple[str, str], Cell], ratio: Ratio) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refsynth.bench.cells import Cell, Cells, interval, machine
+from refsynth.bench.cells import Cell, Cells, interval
 from refsynth.bench.sets import Sample, read_sample
+from refsynth.core.machine import describe_machine
 from refsynth.core.types import IntArray
 from refsynth.metrics import accuracy, macro_f1
 
@@ -81,7 +82,7 @@ class Suite:
                     measured = {**common, "version": version(group.package)}  # a peer is measured anew when the peer changes
                     if any(not cells.find(**measured, system=system) for system in group.systems):
                         for cell in group.measure(sample, name, seed):
-                            cells.add({**measured, **cell, "machine": machine()})
+                            cells.add({**measured, **cell, "machine": describe_machine()})
                             say(f"{name} seed {seed} {cell['system']}: {100 * cell['accuracy']:.1f} ({cell['seconds']:.0f} s)")
         return cells
 
@@ -92,7 +93,7 @@ class Suite:
         checks = [_checked(check, values, names) for check in self.checks] + self.more(cells)
         return {
             "name": self.name,
-            "machine": machine(),
+            "machine": describe_machine(),
             "rows": cells.rows,
             "checks": checks,
             "table": "\n\n".join(part for part in (table(values, names), self.notes(cells)) if part),

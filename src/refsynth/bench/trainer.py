@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from refsynth.bench.cells import Cell, Cells, interval, machine
+from refsynth.bench.cells import Cell, Cells, interval
 from refsynth.bench.sets import Sample, read_sample
 from refsynth.bench.suite import cell
+from refsynth.core.machine import describe_machine
 from refsynth.core.types import Example, IntArray
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder
@@ -52,7 +53,7 @@ WHOLE, QUICK = Size(SETS, 5, 64), Size(SETS[:1], 2, 12)
 
 def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callable[[str], None]) -> Cells:
     """Measure the repeats that are missing, the sides in turn in this process, and return all."""
-    cells = Cells(results / "trainer.jsonl")
+    cells = Cells(results / "trainer.jsonl", machine=describe_machine())
     size = QUICK if quick else WHOLE
     for name in size.sets:
         for seed in range(size.repeats):
@@ -64,7 +65,7 @@ def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callab
             encoder = TransformerEncoder(ModelStore().path(spec.name), prefix=spec.prefix, max_tokens=128)
             order = list(SIDES) if seed % 2 else list(reversed(SIDES))
             for system in order:
-                cells.add({**key, **_timed(system, encoder, sample, seed), "machine": machine()})
+                cells.add({**key, **_timed(system, encoder, sample, seed), "machine": describe_machine()})
             one = {each["system"]: each["seconds"] for each in cells.find(**key)}
             say(f"{name} {seed}: {one[OURS]:.1f} s against {one[THEIRS]:.1f} s, {one[LARGER]:.1f} s in batches of our size")
     return cells
@@ -175,7 +176,7 @@ def outcome(cells: Cells) -> dict[str, Any]:
         _check("times as fast as transformers.Trainer, median", speed, np.median, FLOOR, AIM, "times"),
         _check("accuracy over transformers.Trainer", gaps, np.mean, -NOISE, 0.0, "points"),
     ]
-    return {"name": "trainer", "machine": machine(), "rows": cells.rows, "checks": checks, "table": "\n".join(lines)}
+    return {"name": "trainer", "machine": describe_machine(), "rows": cells.rows, "checks": checks, "table": "\n".join(lines)}
 
 
 def _pairs(cells: Cells, system: str, name: str | None = None) -> list[tuple[Cell, Cell]]:

@@ -13,11 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from refsynth.cli.screen import out, print_json
+from refsynth.core.machine import cores, instructions
 from refsynth.models.catalog import CATALOG
 from refsynth.models.store import ModelStore
-
-FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "asimddp", "i8mm")
-"""Processor features that int8 inference runs faster with."""
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
@@ -57,9 +55,9 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
-            "cores": _cores(),
+            "cores": cores(),
             "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-            "flags": _flags(),
+            "flags": instructions(),
         },
         "extras": _extras(),
         "models": {name: store.status(name).ready for name in CATALOG},
@@ -67,20 +65,6 @@ def examine() -> dict[str, Any]:
         "free_gb": round(_free(store.root) / 2**30, 1),
         "network": "not used",
     }
-
-
-def _cores() -> int:
-    """Return the cores that this process may use, which in a container can be fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _flags(source: Path = Path("/proc/cpuinfo")) -> list[str]:
-    try:
-        text = source.read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not Linux
-        return []
-    found = set(re.findall(r"\w+", " ".join(re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)[:1])))
-    return [flag for flag in FLAGS if flag in found]
 
 
 def _extras() -> dict[str, dict[str, str | None]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections import Counter
@@ -15,6 +14,7 @@ import numpy as np
 
 import refsynth
 from refsynth.annotate.selftrain import from_pool
+from refsynth.core.machine import describe_machine
 from refsynth.core.run import file_digest, read_json, read_jsonl, seconds_of
 from refsynth.core.types import Draft
 from refsynth.evaluation import origins
@@ -156,7 +156,7 @@ def lineage_of(finished: Finished) -> origins.Lineage:
     return origins.Lineage(
         command=" ".join(["refsynth", *sys.argv[1:]]) if called else "refsynth.run(task, out=...)",
         seeds={"seed": finished.task.config.seed},
-        machine=f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        machine=describe_machine(),
         versions={"refsynth": refsynth.__version__, "python": platform.python_version()}
         | {name: version(name) for name in PACKAGES},
         artifacts=tuple(artifacts),

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from refsynth.bench.cells import Cell, Cells, machine
+from refsynth.bench.cells import Cell, Cells
 from refsynth.bench.serve.plan import Bound, Job, Size
 from refsynth.bench.serve.subject import example_bundle
 from refsynth.core.errors import InputError, nearest
+from refsynth.core.machine import describe_machine
 
 PARTS = ("peers", "identity", "overload", "kills", "soak", "fuzz", "privacy")
 """Modules with `measure(job)` and `BOUNDS`."""
@@ -48,7 +49,7 @@ def measure(
         version: of this package.
         say: is told how it goes.
     """
-    cells = Cells(results / RESULTS)
+    cells = Cells(results / RESULTS, machine=describe_machine())
     for part in parts:
         key = {"part": part, "size": size.name, "version": version}
         if cells.find(**key, name="finished") and not again:
@@ -57,7 +58,11 @@ def measure(
         folder = WORK / part
         if folder.exists():
             _empty(folder)
-        common = {**key, "run": 1 + max((cell["run"] for cell in cells.find(part=part)), default=0), "machine": machine()}
+        common = {
+            **key,
+            "run": 1 + max((cell["run"] for cell in cells.find(part=part)), default=0),
+            "machine": describe_machine(),
+        }
 
         def add(cell: Cell, common: Cell = common) -> None:
             cells.add({**common, **cell})
@@ -78,7 +83,7 @@ def outcome(cells: Cells, parts: Sequence[str]) -> dict[str, Any]:
         rows += last
         bounds: tuple[Bound, ...] = import_module(f"refsynth.bench.serve.{part}").BOUNDS
         checks += [bound.check(last) for bound in bounds] if last else []
-    return {"name": "serve", "machine": machine(), "rows": rows, "checks": checks, "table": _table(rows)}
+    return {"name": "serve", "machine": describe_machine(), "rows": rows, "checks": checks, "table": _table(rows)}
 
 
 _COMMON = ("part", "size", "version", "run", "machine", "name", "repeat")

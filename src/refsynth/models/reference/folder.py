@@ -109,21 +109,28 @@ class FolderGenerator:
     def score(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> FloatArray:
         """Return the mean log P per token of each text after its prompt, in nats: [N]; NaN for a text without tokens.
 
-        A prompt's prefix is computed once for all texts under it.
+        A prompt is read once for all texts under it, and what all prompts begin with once for all of them.
         """
         pairs = list(zip(prompts, texts, strict=True))
         values = np.full(len(pairs), np.nan)
         order = sorted(range(len(pairs)), key=lambda row: pairs[row][0].text)
+        heads = {prompt.text: self._ids(prompt.text, start=True) or [self._padding()] for prompt, _ in pairs}
         with self._torch.inference_mode():
+            shared = _shared(list(heads.values()))
+            opening = self._read(shared).past_key_values if shared else None
             for text, group in itertools.groupby(order, key=lambda row: pairs[row][0].text):
-                head = self._torch.tensor([self._ids(text, start=True) or [self._padding()]])
-                prefix = self._model(head, use_cache=True)
+                prefix = self._read(heads[text][len(shared) :], after=opening)
                 rows = [(row, self._ids(continuation(text, pairs[row][1]), start=False)) for row in group]
                 rows = sorted((row for row in rows if row[1]), key=lambda row: len(row[1]))
                 for start in range(0, len(rows), SCORE_BATCH):
                     batch = rows[start : start + SCORE_BATCH]
-                    values[[row for row, _ in batch]] = self._score(prefix, head.shape[1], [ids for _, ids in batch])
+                    values[[row for row, _ in batch]] = self._score(prefix, len(heads[text]), [ids for _, ids in batch])
         return values
+
+    def _read(self, ids: list[int], *, after: Any = None) -> Any:
+        """Return the logits of the last of some tokens, with their cache. The cache that they come after stays as it is."""
+        cache = copy.deepcopy(after)
+        return self._model(self._torch.tensor([ids]), past_key_values=cache, use_cache=True, logits_to_keep=1)
 
     def _score(self, prefix: Any, length: int, tails: list[list[int]]) -> FloatArray:
         """Return the mean log P of token lists after a computed prefix of `length` tokens."""
@@ -131,12 +138,13 @@ class FolderGenerator:
         longest = max(map(len, tails))
         ids = torch.tensor([tail + [0] * (longest - len(tail)) for tail in tails])
         held = torch.tensor([[1] * len(tail) + [0] * (longest - len(tail)) for tail in tails])
-        cache = copy.deepcopy(prefix.past_key_values)
-        cache.batch_repeat_interleave(len(tails))
-        mask = torch.cat([torch.ones(len(tails), length, dtype=held.dtype), held], dim=1)
-        logits = self._model(ids, attention_mask=mask, past_key_values=cache).logits
-        first = prefix.logits[:, -1:].expand(len(tails), -1, -1)
-        logs = torch.cat([first, logits[:, :-1]], dim=1).log_softmax(-1).gather(-1, ids.unsqueeze(-1)).squeeze(-1)
+        logits = prefix.logits.expand(len(tails), -1, -1)
+        if longest > 1:  # nothing is asked of what follows the last token
+            cache = copy.deepcopy(prefix.past_key_values)
+            cache.batch_repeat_interleave(len(tails))
+            mask = torch.cat([torch.ones(len(tails), length, dtype=held.dtype), held[:, :-1]], dim=1)
+            logits = torch.cat([logits, self._model(ids[:, :-1], attention_mask=mask, past_key_values=cache).logits], dim=1)
+        logs = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
         return np.asarray(((logs * held).sum(1) / held.sum(1)).double().numpy())
 
     def _guided(self, prompt: Prompt, n: int) -> dict[str, Any]:
@@ -159,3 +167,10 @@ class FolderGenerator:
         end = next((place for place, token in enumerate(ids, start=1) if token in self._ends), None)  # what follows is padding
         text = self._tokenizer.decode(ids[:end], skip_special_tokens=True)
         return completion_of(text, stop=self._stop, finished=end is not None)
+
+
+def _shared(heads: list[list[int]]) -> list[int]:
+    """Return the tokens that several prompts all begin with; each keeps one of its own."""
+    first, last = min(heads, default=[]), max(heads, default=[])
+    same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
+    return first[: min(same, min(map(len, heads)) - 1)] if len(heads) > 1 else []
