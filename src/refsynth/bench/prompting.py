@@ -23,7 +23,7 @@ from refsynth.prompting.learner import Manner, PromptLearner
 from refsynth.prompting.templates import templates_for
 
 SETS = ("snips", "ag_news_test", "financial_phrasebank", "imdb_counterfactual")
-TEST_ROWS = 200
+TEST_ROWS = 100
 """Each is read once for every label and every manner of asking."""
 SHOTS, PROPOSALS = 4, 4
 
