@@ -106,6 +106,12 @@ def test_activations_computed_again_give_the_same_model(encoder):
     np.testing.assert_allclose(again.logits(texts), kept.logits(texts), atol=1e-4)
 
 
+@pytest.mark.parametrize(("rows", "epochs"), [(0, 20), (1500, 20), (3000, 10), (9000, 3), (10**6, 3)])
+def test_of_many_rows_each_is_read_less_often(rows, epochs):
+    assert Recipe().epochs_of(rows) == epochs
+    assert Recipe(epochs=7).epochs_of(rows) == 7
+
+
 def test_the_rate_rises_and_falls():
     module = torch.nn.Linear(2, 2)
     tuner = Tuner([module], rate=1.0, steps=10, warmup=0.2, bfloat16=False)

@@ -85,7 +85,7 @@ class FinetuneLearner:
         head = torch.nn.Linear(encoder.dimension, width_of(self._labels) if self._link == "tags" else len(self._labels))
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
-        adapted = self._adapt(encoder, steps=self._recipe.epochs * -(-len(train) // self._recipe.batch))
+        adapted = self._adapt(encoder, steps=self._recipe.epochs_of(len(train)) * -(-len(train) // self._recipe.batch))
         trainer = Trainer(
             encoder,
             head,

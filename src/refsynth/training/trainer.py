@@ -36,12 +36,16 @@ SAVE_SECONDS = 60.0
 """Between two checkpoints."""
 
 
+EPOCHS, LEAST_EPOCHS, ROWS_READ = 20, 3, 30_000
+"""Passes over few rows and over many, and how many rows are read in all between these: of many rows each is needed less often."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How to train.
 
     Attributes:
-        epochs: the most passes over the rows.
+        epochs: the most passes over the rows; if left out `EPOCHS`, and fewer where that would be more than `ROWS_READ` rows.
         batch: rows of a step.
         rate: learning rate at its highest.
         warmup: share of the steps over which it rises.
@@ -53,7 +57,7 @@ class Recipe:
         bfloat16: see `Tuner`.
     """
 
-    epochs: int = 20
+    epochs: int | None = None
     batch: int = 16
     rate: float = 5e-5
     warmup: float = WARMUP
@@ -62,6 +66,10 @@ class Recipe:
     l2: float = DECAY
     averaging: Averaging = "none"
     bfloat16: bool | None = None
+
+    def epochs_of(self, n: int) -> int:
+        """Return the most passes over N rows."""
+        return self.epochs or max(LEAST_EPOCHS, min(EPOCHS, ROWS_READ // max(1, n)))
 
 
 class Loss(Protocol):
@@ -153,7 +161,7 @@ class Trainer:
         """
         recipe, now = self._recipe, self._progress
         per_epoch = -(-len(loss.lengths) // recipe.batch)
-        steps, saved = recipe.epochs * per_epoch, time.monotonic()
+        steps, saved = recipe.epochs_of(len(loss.lengths)) * per_epoch, time.monotonic()
         tuner = self._tuner(steps)
         torch.manual_seed(derive_seed(self._seed, "steps"))
         self._resume(tuner)
