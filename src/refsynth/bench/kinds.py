@@ -50,6 +50,9 @@ ALL_O = "all O"
 LESS: Mapping[str, Any] = {"synthesis": {"drafts": 100}, "gate": {"folds": 2}}
 """Of a run, with --quick."""
 
+ALL: Mapping[str, Any] = {"gate": {"folds": 2}}
+"""Of a run on all rows: they are enough for two folds, and each fold takes long."""
+
 
 class Check(NamedTuple):
     """What ships over a plain system on a set, in points of what its kind of task measures."""
@@ -90,10 +93,11 @@ def measure(
         raise InputError(f"--sets {', '.join(sorted(unknown))}: not in this bench", expected=", ".join(SETS))
     for seed in range(seeds):
         for name in sets or SETS:
-            for size in (QUICK,) if quick else SIZES:
+            for size in (QUICK,) if quick else SIZES if seed == 0 else SIZES[:1]:  # with all rows nothing is drawn
                 sample = draw(data, name, size, seed=seed, test_rows=QUICK_TEST if quick else TEST_ROWS)
                 key = {"set": name, "train": len(sample.train), "seed": seed, "rows": len(sample.test), "version": version}
-                for system, work in _systems(sample, name, seed, LESS if quick else {}).items():
+                settings = LESS if quick else {} if size else ALL
+                for system, work in _systems(sample, name, seed, settings).items():
                     if not cells.find(**key, system=system):
                         cells.add({**key, "size": size, "system": system, **work(), "machine": describe_machine()})
                         one = cells.rows[-1]
@@ -122,14 +126,14 @@ def _rows(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
         return [{key: row[key] for key in keys if key in row} for row in map(json.loads, stream)]
 
 
-def _systems(sample: Sample, name: str, seed: int, less: Mapping[str, Any]) -> dict[str, Callable[[], Cell]]:
+def _systems(sample: Sample, name: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Callable[[], Cell]]:
     kind = SETS[name]
 
     def plain(learner: LearnerName) -> Callable[[], Cell]:
         return lambda: _plain(sample, kind, learner, seed)
 
     systems = {learner: plain(learner) for learner in PLAIN[kind]}
-    shipped: dict[str, Callable[[], Cell]] = {SHIPPED: lambda: _shipped(sample, name, kind, seed, less)}
+    shipped: dict[str, Callable[[], Cell]] = {SHIPPED: lambda: _shipped(sample, name, kind, seed, settings)}
     return ({ALL_O: lambda: _all_o(sample, kind)} if KINDS[kind].spans else {}) | systems | shipped
 
 
@@ -160,8 +164,8 @@ def _examples(rows: Sequence[Mapping[str, Any]], task: TaskKind, labels: Sequenc
     return [Example(f"row-{i}", text, label) for i, (text, label) in enumerate(zip(texts, named, strict=True))]
 
 
-def _shipped(sample: Sample, name: str, task: TaskKind, seed: int, less: Mapping[str, Any]) -> Cell:
-    ours = run_ours(sample, f"{name}-{len(sample.train)}", seed, task=task, **less)
+def _shipped(sample: Sample, name: str, task: TaskKind, seed: int, settings: Mapping[str, Any]) -> Cell:
+    ours = run_ours(sample, f"{name}-{len(sample.train)}", seed, task=task, **settings)
     test, decision = ours.finished.test, ours.finished.learned.decision
     assert test is not None
     measured = _cell(task, test.truth, test.predicted[SHIPPED], len(sample.labels), ours.seconds)
