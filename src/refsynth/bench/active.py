@@ -128,7 +128,7 @@ ACTIVE = Suite(
     sets=SETS,
     groups=(Group(_measure, (WHOLE, *STRATEGIES), "refsynth"),),
     order=(WHOLE, *STRATEGIES),
-    checks=(Check("margin over random, mean of rounds", "margin", "random", floor=0.0, aim=2.0),),
+    checks=(Check("hybrid over random, mean of rounds", "hybrid", "random", floor=0.0, aim=2.0),),
     shots=EVERY,
     more=_savings,
 )

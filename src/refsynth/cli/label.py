@@ -41,7 +41,7 @@ def next_(
     pool: Annotated[Path, typer.Argument(help="Unlabelled texts: CSV, TSV, JSONL, Parquet, or .txt with one a line.")],
     run: Run,
     n: Annotated[int, typer.Option("-n", min=1, help="How many texts to label.")] = 20,
-    strategy: Annotated[StrategyName, typer.Option(help="How they are chosen.")] = "margin",
+    strategy: Annotated[StrategyName, typer.Option(help="How they are chosen.")] = "hybrid",
     file: Annotated[Path | None, typer.Option("--out", help="A new .csv or .jsonl; in RUN/label if left out.")] = None,
     text_column: Annotated[str | None, typer.Option("--text", help="Column of the text; the task's if left out.")] = None,
     delimiter: Delimiter = None,
