@@ -252,7 +252,7 @@ def test_labels_go_round_from_the_pool_to_the_next_run(monkeypatch, capsys, tmp_
     assert "6 of 60 texts" in err and "label add" in out
     with (tmp_path / "ask.csv").open(encoding="utf-8-sig", newline="") as stream:
         forms = list(csv.DictReader(stream))
-    assert all(row["label"] == "" and row["reason"].startswith("margin") and row["id"].startswith("p") for row in forms)
+    assert all(row["label"] == "" and row["reason"].startswith("hybrid") and row["id"].startswith("p") for row in forms)
     for number, row in enumerate(forms[:5]):
         row["label"] = ("late", "broken")[number % 2]
     with (tmp_path / "ask.csv").open("w", encoding="utf-8", newline="") as stream:
