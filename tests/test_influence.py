@@ -135,6 +135,25 @@ def test_on_real_rows_alone_a_gain_does_not_depend_on_the_other_drafts():
     assert np.abs(together - whole).max() > 1e-4
 
 
+def test_a_head_that_never_met_a_class_tells_nothing_of_it():
+    rng = np.random.default_rng(5)
+    real, drafts = rows(rng, 24), rows(rng, 12)
+    folds = np.where(real.classes == 2, 0, np.arange(24) // 3 % 2)  # without fold 0 no row of class 2 is left
+
+    def fit(points):
+        return fit_head(points.features, points.classes, 3, strength=C, weights=points.weights)
+
+    shown = [frozenset({1})] * 12  # fold 0 alone may judge
+    said = cross_fitted(fit, real, folds, drafts, shown, strength=C, train_on_drafts=False)
+    assert np.isnan(said[drafts.classes == 2]).all()
+    others = drafts.classes != 2
+    without = real.take(real.classes != 2)
+    alone = cross_fitted(
+        fit, without, folds[real.classes != 2], drafts.take(others), shown[:8], strength=C, train_on_drafts=False
+    )
+    np.testing.assert_allclose(said[others], alone, rtol=1e-6)
+
+
 def test_ten_thousand_drafts_of_77_classes_are_judged_at_once():
     rng = np.random.default_rng(3)
     real = rows(rng, 616, k=77, d=384)

@@ -31,10 +31,12 @@ from refsynth.pipeline.job import Job
 from refsynth.pipeline.judged import judge_drafts
 from refsynth.pipeline.lineage import trace_row
 from refsynth.pipeline.observe import Silent
+from refsynth.pipeline.reopen import reopened
 from refsynth.pipeline.rounds import _focus
 from refsynth.pipeline.rows import read_rows
 from refsynth.pipeline.steps import run
-from refsynth.quality.filter import HARMFUL, LEAKED, REDUNDANT, SURPLUS, UNLIKELY
+from refsynth.quality.filter import HARMFUL, LEAKED, REDUNDANT, SURPLUS, UNLIKELY, kept
+from refsynth.quality.leakage import leaked
 from refsynth.task import Task
 from test_static import make_run
 
@@ -315,6 +317,25 @@ def test_the_ensemble_is_the_mean_of_two_views_of_the_drafts_at_hand():
     assert Draft.from_json(json.loads(json.dumps(drafts[0].to_json()))) == drafts[0]
 
 
+class Never(Says):
+    """Knows nothing of the third label, as what was fitted without rows of it."""
+
+    labels = ("late", "broken", "lost")
+
+    def logits(self, texts):
+        return np.column_stack([super().logits(texts), np.full(len(texts), -30.0)])
+
+
+def test_of_a_label_that_no_row_has_no_draft_is_taken_for_another():
+    written = [("late", "late"), ("mug", "broken"), ("late", "broken"), ("late and gone", "lost")]
+    drafts = [Draft(Example(f"d{i}", text, label, Provenance("p", (), 0, "echo"))) for i, (text, label) in enumerate(written)]
+    rows = [Example("r0", "late", "late"), Example("r1", "mug", "broken")]
+    chooser = Chooser(Never.labels, FilterConfig(), Never(), None, drafts)
+    assert [draft.dropped is None for draft in chooser.choose(Never(), rows, drafts)] == [True, True, False, True]
+    known = [*rows, Example("r2", "gone", "lost")]  # now it has met the label, and denies it
+    assert [draft.dropped is None for draft in chooser.choose(Never(), known, drafts)] == [True, True, False, False]
+
+
 def test_rounds_go_on_while_they_help_and_their_drafts_join(tmp_path, tiny_cache, monkeypatch):
     said = iter([0.5, 0.75, 0.75])  # held-out accuracy of the rounds: the third adds nothing
 
@@ -377,7 +398,7 @@ def test_a_misspelt_test_file_stops_the_run_before_it_begins(tmp_path, tiny_cach
 
 
 class Cheat(EchoGenerator):
-    """Echo, but the first answer to each prompt is a test row of the label."""
+    """Echo, but the first answers to each prompt are a test row of the label, and nearly the same once more."""
 
     def __init__(self, rows):
         super().__init__()
@@ -388,6 +409,7 @@ class Cheat(EchoGenerator):
         for prompt, answer in zip(prompts, answers, strict=True):
             copied = random.Random(seed).choice([row["text"] for row in self._rows if row["label"] == prompt.label])
             answer[0] = Completion(" " + copied.upper(), True)
+            answer[1] = Completion(f" {copied} really", True)
         return answers
 
 
@@ -399,6 +421,10 @@ def test_planted_copies_of_test_rows_are_taken_out_and_the_run_made_again(tmp_pa
     dropped = Counter(draft.dropped for draft in finished.learned.screened)
     assert dropped[LEAKED] > 0
     assert finished.test is not None and finished.test.leaked == ()
+    texts = [example.text for example in kept(finished.learned.screened)]
+    assert not leaked([Example(str(place), text, "") for place, text in enumerate(texts)], [row["text"] for row in rows])
+    with reopened(tmp_path / "out", ["filter.agreement=0.1"], Silent(), store=ModelStore(tiny_cache)) as job:
+        assert set(job.forget) == {draft.example.id for draft in finished.learned.screened if draft.dropped == LEAKED}
     copies = {normalise(row["text"]) for row in rows}
     assert copies.isdisjoint(normalise(draft.example.text) for draft in finished.learned.final.drafts if draft.dropped is None)
 

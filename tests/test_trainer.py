@@ -269,6 +269,22 @@ def test_what_has_seen_a_row_that_tells_when_to_stop_does_not_train():
     assert len(learners["tfidf"].calls[1][0]) == 200
 
 
+def test_what_was_rewarded_by_rows_or_labelled_by_a_model_of_them_trains_beside_those_that_tell_when_to_stop():
+    from refsynth.annotate.selftrain import PROMPT
+    from refsynth.core.types import Draft
+
+    rows = [Example(f"row-{i}", f"text number {i} of {i * 7919}", "ab"[i % 2]) for i in range(100)]
+    all_rows = tuple(row.id for row in rows)
+    rewarded = Provenance("p", ("row-1",), 0, "echo", rewarded_by=all_rows)
+    drafts = [Draft(Example(f"draft-{i}", f"draft {i}", "a", rewarded)) for i in range(9)]
+    drafts += [Draft(Example("pool-1", "from the pool", "a", Provenance(PROMPT, all_rows, 0, PROMPT)))]
+    for seed in range(5):
+        learner = Recorder()
+        fit_candidates({"lora": learner}, rows, drafts, lambda judge, real, found: list(found), seed=seed, dev=0.15)
+        (alone, told), (train, _) = learner.calls
+        assert len(train - alone) == (1 if "row-1" in told else 10)
+
+
 @pytest.mark.parametrize(
     ("training", "message"),
     [

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from refsynth.annotate.selftrain import from_pool
 from refsynth.core.config import ENSEMBLES
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed
@@ -98,7 +99,8 @@ def fit_candidates(
 ) -> Fitted:
     """Fit every learner to the real rows, and again to the real rows with the drafts that the best of them chooses.
 
-    A learner that is fine-tuned has some of the real rows to tell when to stop; neither these nor what has seen them train it.
+    A learner that is fine-tuned has some of the real rows to tell when to stop; neither these nor drafts
+    that were shown them train it.
 
     Args:
         learners: by name.
@@ -113,8 +115,10 @@ def fit_candidates(
 
     def fit(name: LearnerName, selected: Sequence[Draft]) -> Predictor:
         stops = name in STOPPED and told
-        safe = safe_for(selected, frozenset(row.id for row in told)) if stops else selected
-        rows = [*(train if stops else real), *(draft.example for draft in safe)]
+        taught = [draft.example for draft in selected]
+        if stops:
+            taught = _untold(taught, frozenset(row.id for row in told))
+        rows = [*(train if stops else real), *taught]
         return learners[name].fit(rows, told if stops else (), seed=seed)
 
     fitted: dict[Candidate, Predictor] = {Candidate(name, False): fit(name, ()) for name in learners}
@@ -122,6 +126,15 @@ def fit_candidates(
     if selected := [draft for draft in chosen if draft.dropped is None]:
         fitted |= {Candidate(name, True): fit(name, selected) for name in learners if name not in UNTAUGHT}
     return Fitted(fitted, chosen)
+
+
+def _untold(drafts: Sequence[Example], told: frozenset[str]) -> list[Example]:
+    """Return the drafts whose prompts showed none of the rows that tell when to stop.
+
+    Policies are rewarded by so many rows, and texts of the pool labelled by a model of so many, that none of these would be left.
+    The rows choose an epoch and measure nothing: what knows them from afar may be trained on.
+    """
+    return [row for row in drafts if row.provenance is None or from_pool(row) or told.isdisjoint(row.provenance.shown)]
 
 
 def safe_for(drafts: Sequence[Draft], held_out: frozenset[str]) -> list[Draft]:

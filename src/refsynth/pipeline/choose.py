@@ -74,11 +74,15 @@ class Chooser:
             return drop_disagreeing(drafts, agreement, floor=self.settings.agreement)
         said = np.array(read, float).reshape(-1, len(self.labels))
         if self.kind.several:
-            return drop_disagreeing(
-                drafts, agreement_of_sets(said, marks_of(examples, self.labels)), floor=self.settings.agreement
-            )
-        agreement = agreement_of(said, classes_of(examples, self.labels))
+            marks = marks_of(examples, self.labels)
+            agreement = agreement_of_sets(said, marks)
+        else:
+            classes = classes_of(examples, self.labels)
+            marks, agreement = np.eye(len(self.labels), dtype=int)[classes], agreement_of(said, classes)
+        agreement[marks[:, self._unknown(real, said)].any(1)] = np.nan
         chosen = drop_disagreeing(drafts, agreement, floor=self.settings.agreement)
+        if self.kind.several:
+            return chosen
         if self.settings.influence or self.settings.weights == "influence":
             chosen = drop_harmful(chosen, self.influence(real, kept(chosen)), share=self.settings.influence)
         if self.settings.diverse:
@@ -88,6 +92,15 @@ class Chooser:
             chosen = weigh(chosen)
         targets = self._targets(drafts, examples, said)
         return chosen if targets is None else _with_targets(chosen, targets)
+
+    def _unknown(self, real: Sequence[Example], said: FloatArray) -> list[int]:
+        """Return the labels that no real row has and that the judge, which never met them, says of no text, by logits [M, K].
+
+        Of drafts for these it knows nothing. A judge that learns from what labels mean may say them, and is asked.
+        """
+        known = {name for row in real for name in self.kind.names(row.label)}
+        yes = said > 0 if self.kind.several else said == said.max(1, keepdims=True)
+        return [k for k, label in enumerate(self.labels) if label not in known and not yes[:, k].any()]
 
     def influence(self, real: Sequence[Example], drafts: Sequence[Example]) -> FloatArray:
         """Return the cross-fitted gain of each draft on held-out rows among `real` [M], NaN where none can tell."""

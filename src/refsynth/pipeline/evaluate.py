@@ -17,7 +17,7 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, digest, read_json, write_json
 from refsynth.core.sections import DataConfig
-from refsynth.core.types import Array, Example
+from refsynth.core.types import Array, Draft, Example
 from refsynth.data.io import BadRow, Spans, iter_rows
 from refsynth.kinds import Kind, as_json, from_json, given_labels
 from refsynth.models.predict import logits_of
@@ -25,7 +25,7 @@ from refsynth.pipeline.fit import Final
 from refsynth.pipeline.gate import HeldOut
 from refsynth.pipeline.rows import file_digest_or_none
 from refsynth.pipeline.workshop import Workshop
-from refsynth.quality.filter import kept
+from refsynth.quality.filter import LEAKED, kept
 from refsynth.quality.leakage import leaked
 
 MAJORITY = "majority"
@@ -97,13 +97,13 @@ def evaluate_test(
             "predicted": said,
             "probabilities": as_json(found.probabilities if kind.spans else found.probabilities.round(6)),
             "unsure": found.unsure.tolist(),
-            "leaked": leaked([*kept(final.drafts), *(Example(row.id, row.text, "") for row in studied)], texts),
+            "leaked": _leaks(final.drafts, studied, texts),
             "unusable": unusable,
             "void": _void(model, found, texts),
         }
         write_json(out / "result.json", result)
 
-    result = read_json(folder.step("test", key, make, version=3) / "result.json")
+    result = read_json(folder.step("test", key, make, version=4) / "result.json")
     return TestResult(
         from_json(result["truth"]),
         {name: from_json(answers) for name, answers in result["predicted"].items()},
@@ -113,6 +113,16 @@ def evaluate_test(
         result["unusable"],
         result["void"],
     )
+
+
+def _leaks(drafts: Sequence[Draft], studied: Sequence[Unlabelled], texts: Sequence[str]) -> list[str]:
+    """Return the ids of what resembles test rows: nothing unless some of it was learnt from, and else all of it.
+
+    With what is taken out, its near-duplicates among the dropped drafts would otherwise take its place.
+    """
+    learnt = leaked([*kept(drafts), *(Example(row.id, row.text, "") for row in studied)], texts)
+    others = [draft.example for draft in drafts if draft.dropped not in (None, LEAKED)]
+    return [*learnt, *leaked(others, texts)] if learnt else []
 
 
 def _void(model: Model, found: Answered, texts: Sequence[str]) -> bool | None:

@@ -18,6 +18,9 @@ from refsynth.task import Task
 
 RECORD, LEAKED = "task.json", "leaked.json"
 
+LATER = {"filter", "learners", "training", "search", "ensemble", "prompting", "compress", "contract", "track"}
+"""Sections about what is done with drafts: those that resemble test rows do so whatever these say."""
+
 
 def remember(task: Task, folder: RunFolder, *, skip_bad: bool) -> None:
     """Write what the run was asked for into its folder; paths are made absolute."""
@@ -31,7 +34,7 @@ def remember_leaked(task: Task, folder: RunFolder, leaked: Sequence[str]) -> Non
 
 
 def recall_leaked(task: Task, folder: RunFolder) -> tuple[str, ...]:
-    """Return what `remember_leaked` wrote, if the same was asked of the same files: it need not be found out again."""
+    """Return what `remember_leaked` wrote, if the same drafts were asked for of the same files."""
     if not (folder.path / LEAKED).is_file():
         return ()
     record = read_json(folder.path / LEAKED)
@@ -41,7 +44,7 @@ def recall_leaked(task: Task, folder: RunFolder) -> tuple[str, ...]:
 def _asked(task: Task) -> str:
     data, config = task.config.data, task.config.placed(Path.absolute)
     files = [path and file_digest_or_none(path) for path in (data.train, data.more, data.pool, data.test)]
-    return digest([config.model_dump(mode="json"), files])
+    return digest([config.model_dump(mode="json", exclude=LATER), files])
 
 
 class Remembered(NamedTuple):
@@ -68,6 +71,8 @@ def recall(run: Path, overrides: Sequence[str] = ()) -> Remembered:
 def reopened(run: Path, overrides: Sequence[str], watch: Observer, *, store: ModelStore | None = None) -> Iterator[Job]:
     """Return the job of a run folder, with overrides such as `filter.agreement=0.6`; what they do not touch comes from the cache.
 
+    Drafts that were found to resemble test rows stay out.
+
     Raises:
         InputError: the folder holds no run.
         RefsynthError: the overrides are wrong, or the rows cannot be used any more.
@@ -75,4 +80,6 @@ def reopened(run: Path, overrides: Sequence[str], watch: Observer, *, store: Mod
     task, skip_bad = recall(run, overrides)
     folder = RunFolder(run)
     with folder.lock():
-        yield Job.begin(task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
+        job = Job.begin(task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
+        leaked = recall_leaked(task, folder)
+        yield job.forgetting(leaked) if leaked else job

@@ -76,14 +76,14 @@ def run(
         leaked = recall_leaked(task, folder)
         job = job.forgetting(leaked) if leaked else job
         finished = _deliver(job, _learn(job))
-        if finished.test and finished.test.leaked:
+        while finished.test and (found := set(finished.test.leaked) - set(leaked)):
             # Only now is it known that these copy the test file: a model that was trained on them must not be shipped.
-            leaked = (*leaked, *finished.test.leaked)
+            leaked = (*leaked, *sorted(found))
             what = f"{len(leaked)} drafts or texts of the pool resemble test rows"
             watch.note(f"{what}: they are taken out, and what they touched is made again")
+            remember_leaked(task, folder, leaked)
             job = job.forgetting(leaked)
             finished = _deliver(job, _learn(job))
-            remember_leaked(task, folder, leaked)
         track(finished.learned, task.config.track, folder.path / "track")
         report, paths = write_report(finished)
     return RunResult(finished.bundle, report, paths, finished)

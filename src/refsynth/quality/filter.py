@@ -166,13 +166,16 @@ def drop_redundant(drafts: Sequence[Draft], features: FloatArray, real: Mapping[
 
 
 def even_out(drafts: Sequence[Draft], labels: Sequence[str], *, margin: float) -> list[Draft]:
-    """Leave each label at most `margin` times the median number of drafts of all labels, those with most agreement."""
+    """Leave each label at most `margin` times the median number of drafts of all labels, those with most agreement.
+
+    A draft that nobody could judge counts as agreed with.
+    """
     counts = Counter(draft.example.label for draft in drafts if draft.dropped is None)
     most = max(1, int(margin * float(np.median([counts[label] for label in labels]))))
     results = list(drafts)
     for label in labels:
         mine = [index for index, draft in enumerate(drafts) if draft.dropped is None and draft.example.label == label]
-        for index in sorted(mine, key=lambda i: -drafts[i].scores["agreement"])[most:]:
+        for index in sorted(mine, key=lambda i: -drafts[i].scores.get("agreement", 1.0))[most:]:
             results[index] = replace(drafts[index], dropped=SURPLUS)
     return results
 

@@ -93,7 +93,8 @@ def cross_fitted(
     """Return the mean gain of each draft over the folds whose rows it owes nothing to: [M], NaN where there is none.
 
     In each fold the head is fitted to the other real rows and the drafts that are safe for the fold, and its held-out rows judge
-    those drafts: no real row judges a draft that saw it, or a head that did.
+    those drafts: no real row judges a draft that saw it, or a head that did. A head that has met no row of a class has no curvature
+    there, and tells nothing of the class: neither its drafts nor its rows take part.
 
     Args:
         fit: fits a head to rows.
@@ -111,11 +112,14 @@ def cross_fitted(
         safe = np.array([int(fold) not in mine for mine in seen], bool)
         if not safe.any() or out.all():
             continue
-        chosen = drafts.take(safe)
         train = real.take(~out)
         if train_on_drafts:
-            train = train.joined(chosen)
-        total[safe] += out.sum() * gains(fit(train), train, real.take(out), chosen, strength=strength)
+            train = train.joined(drafts.take(safe))
+        safe &= np.isin(drafts.classes, train.classes)
+        out &= np.isin(real.classes, train.classes)
+        if not safe.any() or not out.any():
+            continue
+        total[safe] += out.sum() * gains(fit(train), train, real.take(out), drafts.take(safe), strength=strength)
         count[safe] += out.sum()
     with np.errstate(invalid="ignore"):
         return np.asarray(total / count)
