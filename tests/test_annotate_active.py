@@ -14,7 +14,7 @@ from sklearn.metrics import cohen_kappa_score
 from refsynth.annotate.active import STRATEGIES, Pool, centred, choose, entropy, kappa, least_confidence, margin, stable
 from refsynth.annotate.added import add_rows, write_forms
 from refsynth.core.errors import DataError, InputError
-from refsynth.core.run import read_jsonl
+from refsynth.core.run import read_jsonl, write_jsonl
 from refsynth.core.types import Example
 from refsynth.data.text import normalise
 from refsynth.models.store import ModelStore
@@ -285,6 +285,19 @@ def test_only_what_an_embedding_is_needed_for_is_embedded(finished, tiny_cache, 
     assert ask(finished, tiny_cache, tmp_path / "pool.jsonl", out=tmp_path / "two.jsonl").rows == 5
     again = ask(finished, tiny_cache, tmp_path / "pool.jsonl", out=tmp_path / "three.jsonl")
     assert again.file.read_bytes() == (tmp_path / "two.jsonl").read_bytes()
+
+
+def test_what_was_labelled_since_the_run_is_not_asked_again(tiny_cache, tmp_path):
+    task = make_task(tmp_path, synthesis={"drafts": 0}, learners=["tfidf"])
+    run(task, tmp_path / "run", store=ModelStore(tiny_cache))
+    write_pool(tmp_path / "pool.jsonl", 40)
+    asked = ask(tmp_path, tiny_cache, tmp_path / "pool.jsonl", out=tmp_path / "one.jsonl")
+    forms = list(read_jsonl(asked.file))
+    write_jsonl(asked.file, [row | {"label": "late"} for row in forms])
+    assert add_labels(tmp_path / "run", asked.file).added.added == 5
+    again = ask(tmp_path, tiny_cache, tmp_path / "pool.jsonl", out=tmp_path / "two.jsonl")
+    assert (again.pool, again.labelled) == (35, 5)
+    assert {row["text"] for row in forms}.isdisjoint(row["text"] for row in read_jsonl(again.file))
 
 
 def test_a_pool_may_be_plain_text_with_copies_blank_lines_and_known_texts(finished, tiny_cache, tmp_path):

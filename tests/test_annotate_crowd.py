@@ -162,7 +162,12 @@ def test_a_file_of_votes_becomes_rows_to_train_on(monkeypatch, capsys, tmp_path)
     people = {line["annotator"]: line for line in read_json(tmp_path / "train.annotators.json")}
     assert people["person 0"]["accuracy"] > 0.85 > 0.6 > people["person 2"]["accuracy"]
     assert people["person 1"]["confusion"]["late"]["late"] > 0.8
-    code, out, _ = call(monkeypatch, capsys, *arguments, "--method", "majority", "--json")
+    before = (tmp_path / "train.jsonl").read_bytes()
+    code, _, err = call(monkeypatch, capsys, *arguments)
+    assert code == 2 and "is there already" in err and (tmp_path / "train.jsonl").read_bytes() == before
+    code, _, err = call(monkeypatch, capsys, *arguments[:4], file.with_suffix(".csv"), *arguments[5:], "--force")
+    assert code == 2 and "ends in .jsonl" in err
+    code, out, _ = call(monkeypatch, capsys, *arguments, "--method", "majority", "--json", "--force")
     assert (code, json.loads(out)["skipped"]) == (0, {"without a text": 1, "without a label": 1})
 
 

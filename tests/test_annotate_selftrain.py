@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refsynth.annotate.selftrain import MARGIN, SelfTrainer, Unlabelled, balanced, confidence, from_pool
+from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, folder_digest, read_jsonl
 from refsynth.core.types import Draft, Example
 from refsynth.metrics import softmax
@@ -145,6 +146,15 @@ def test_self_training_that_is_turned_off_leaves_the_pool_unread(with_pool, tiny
     off = make_task(task.train.parent, data=data, learners=["tfidf"], selftrain={"per_class": 0}, synthesis={"drafts": 0})
     finished = run(off, tmp_path / "off", store=ModelStore(tiny_cache)).finished
     assert finished.learned.final.from_pool == () and not (tmp_path / "off" / "steps" / "pool").exists()
+
+
+def test_a_pool_that_cannot_be_read_is_told(with_pool, tiny_cache, tmp_path):
+    _, task, _ = with_pool
+    (tmp_path / "pool.jsonl").write_text('{"message": "where is it"}\n' * 3)
+    data = task.config.data.model_dump(mode="json") | {"pool": str(tmp_path / "pool.jsonl")}
+    wrong = make_task(task.train.parent, data=data, learners=["tfidf"])
+    with pytest.raises(DataError, match=r"none of 3 rows can be read; row 1: .*text"):
+        run(wrong, tmp_path / "run", store=ModelStore(tiny_cache))
 
 
 def test_a_pool_without_drafts_is_judged_by_the_gate_alone(with_pool, tiny_cache, tmp_path):

@@ -186,9 +186,19 @@ def test_a_pool_and_rules_become_rows_to_train_on(monkeypatch, capsys, tmp_path)
     figures = read_json(tmp_path / "train.rules.json")
     assert [(one["name"], one["measured"]) for one in figures] == [("late 1", None), ("broken 2", None)]
     (tmp_path / "rules.py").write_text("def a(text):\n    return 'late' if 'late' in text else 'broken'\n")
-    code, out, err = call(monkeypatch, capsys, *arguments, tmp_path / "rules.py", "--json")
+    code, out, err = call(monkeypatch, capsys, *arguments, tmp_path / "rules.py", "--json", "--force")
     assert code == 0 and "because you named it" in err
     assert json.loads(out)["texts"] == 4
+
+
+def test_a_pool_without_a_text_that_can_be_read_is_told(monkeypatch, capsys, tmp_path):
+    (tmp_path / "rules.yaml").write_text(
+        "rules:\n  - {label: late, words: [late]}\n  - {label: broken, words: [crack]}\nbalance: {late: 0.5, broken: 0.5}\n"
+    )
+    (tmp_path / "pool.jsonl").write_text('{"message": "it is late"}\n')
+    arguments = ("label", "weak", tmp_path / "pool.jsonl", "--rules", tmp_path / "rules.yaml", "--out", tmp_path / "train.jsonl")
+    code, _, err = call(monkeypatch, capsys, *arguments)
+    assert code == 2 and "no text in 1 rows; row 1" in err and "--text" in err
 
 
 def test_a_python_file_may_say_how_frequent_labels_are(tmp_path):

@@ -149,6 +149,10 @@ def test_calibration_texts_are_what_their_names_say():
     assert {word for text in drawn for word in text.split()} <= {word for text in TEXTS for word in text.split()}
     assert len({len(text.split()) for text in drawn}) == 1
     assert calibration_texts("domain", [], seed=0) == []
+    unspaced = ["包裹还没有到，我等了很久", "杯子碎了，我要退款", "包裹什么时候到"]
+    mixed = calibration_texts("domain", unspaced, seed=0)
+    assert {each for text in mixed for each in text} <= set("".join(unspaced)) and not set(mixed) & set(unspaced)
+    assert {len(text) for text in mixed} == {round(sum(map(len, unspaced)) / 3)}
 
 
 @pytest.mark.parametrize("shots", [1, 2, 4, 5])

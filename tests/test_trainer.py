@@ -163,6 +163,22 @@ def test_the_average_is_that_of_the_weights(averaging):
     torch.testing.assert_close(course(averaging)[1], expected)
 
 
+def test_training_does_not_stop_before_there_is_an_average():
+    """By hand: the best single epoch is the first, the average begins after six of eight and is kept however it looks."""
+    module = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(module.weight)
+    plain, calls = course("none")[0], []
+
+    def dev_loss():
+        calls.append(module.weight.detach().clone())
+        return float(len(calls))  # worse and worse
+
+    recipe = Recipe(epochs=8, batch=2, rate=0.1, patience=2, averaging="swa", **EXACT)
+    Trainer(module, torch.nn.Identity(), recipe, seed=0).fit(Parabola(module), dev_loss)
+    torch.testing.assert_close(module.weight.detach(), plain[5])
+    assert len(calls) == 8
+
+
 def test_training_stops_early_and_keeps_the_best(encoder):
     module = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(module.weight)
@@ -300,6 +316,11 @@ def test_wrong_settings_are_named(training, message):
     with pytest.raises(ConfigError) as caught:
         RunConfig.parse({"labels": ["a", "b"], "training": training})
     assert message in str(caught.value)
+
+
+def test_layers_with_a_prefix_are_not_computed_again():
+    with pytest.raises(ConfigError, match="prefix_tuning"):
+        RunConfig.parse({"labels": ["a", "b"], "training": {"checkpointing": True}, "learners": ["frozen", "prefix_tuning"]})
 
 
 def test_bfloat16_is_refused_where_it_is_slow(tiny_folder, monkeypatch):

@@ -14,7 +14,7 @@ from refsynth.cli.screen import err, out, print_json
 from refsynth.cli.table import show_rows
 from refsynth.cli.watch import Printer
 from refsynth.cli.worth import worth
-from refsynth.core.errors import InputError
+from refsynth.core.errors import DataError, InputError
 from refsynth.core.run import write_json, write_jsonl
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ Run = Annotated[Path, typer.Option("--run", help="The folder of a finished run."
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Delimiter = Annotated[str | None, typer.Option(help="Field delimiter of a CSV file; detected if left out.")]
 Encoding = Annotated[str | None, typer.Option(help="Text encoding; detected if left out.")]
+
+Force = Annotated[bool, typer.Option("--force", help="Write over the file of --out.")]
 
 SHOWN = 10
 """Conflicts on the screen."""
@@ -55,14 +57,15 @@ def next_(
     """
     import transformers
 
-    from refsynth.core.sections import Columns
     from refsynth.pipeline.label import ask_next
     from refsynth.pipeline.reopen import reopened
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     with reopened(run, (), Printer()) as job:
-        columns = job.task.config.data.columns if text_column is None else Columns(text=text_column)
+        columns = job.task.config.data.columns
+        if text_column is not None:
+            columns = columns.model_copy(update={"text": text_column})
         asked = ask_next(
             job, pool, n=n, strategy=strategy, out=file, columns=columns, delimiter=delimiter, encoding=encoding, seed=seed
         )
@@ -127,6 +130,7 @@ def crowd(
     label_column: Annotated[str, typer.Option("--label", help="Column of the label.")] = "label",
     delimiter: Delimiter = None,
     encoding: Encoding = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Join the labels of several annotators to one per text, and tell how reliable each annotator is.
@@ -136,6 +140,7 @@ def crowd(
     from refsynth.annotate.consensus import join
     from refsynth.annotate.crowd import Fields, agree, describe, read_crowd
 
+    _check_target(target, force=force)
     fields = Fields(text_column, annotator_column, label_column)
     read = read_crowd(file, fields=fields, delimiter=delimiter, encoding=encoding)
     consensus = agree(read, method=method)
@@ -167,6 +172,7 @@ def weak(
     label_column: Annotated[str, typer.Option("--label", help="Column of true labels, if some are known.")] = "label",
     delimiter: Delimiter = None,
     encoding: Encoding = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Label texts by rules, weighed by how they agree with each other.
@@ -177,14 +183,18 @@ def weak(
     from refsynth.annotate.rules import read_rules
     from refsynth.annotate.weak import describe_rules, mark, weigh_rules
     from refsynth.core.sections import Columns
-    from refsynth.data.io import Row, iter_rows
+    from refsynth.data.io import BadRow, Row, iter_rows
 
+    _check_target(target, force=force)
     if rules.suffix.lower() == ".py":
         err.print(f"running {rules}, because you named it: it can do whatever you can", markup=False)
     read = read_rules(rules)
     columns = Columns(text=text_column, label=label_column)
     found = list(iter_rows(pool, columns=columns, delimiter=delimiter, encoding=encoding))
     rows = [row for row in found if isinstance(row, Row)]
+    if not rows:
+        why = f"; row {found[0].number}: {found[0].message}" if found and isinstance(found[0], BadRow) else ""
+        raise DataError(f"{pool}: no text in {len(found):,} rows{why}", remedy="name the column with --text")
     marked = mark(read, [row.text for row in rows])
     weighed = weigh_rules(marked, read.balance)
     joined = join([row.text for row in rows], marked.labels, marked.votes, weighed.posterior, least=least)
@@ -221,6 +231,13 @@ def _worst(confusion: Mapping[str, Mapping[str, float]]) -> str:
     errors = [(share, truth, said) for truth, row in confusion.items() for said, share in row.items() if said != truth]
     share, truth, said = max(errors)
     return f"'{truth}' taken for '{said}' {share:.0%}"
+
+
+def _check_target(target: Path, *, force: bool) -> None:
+    if target.suffix.lower() != ".jsonl":
+        raise InputError(f"{target}: cannot be written", expected="a name that ends in .jsonl", remedy="name another with --out")
+    if target.exists() and not force:
+        raise InputError(f"{target}: is there already", remedy="name another with --out, or write over it with --force")
 
 
 def _write(target: Path, records: Sequence[Mapping[str, object]]) -> None:

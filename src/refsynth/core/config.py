@@ -174,6 +174,12 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_checkpointing(self) -> Self:
+        if self.training.checkpointing and "prefix_tuning" in self.learners:
+            raise ValueError("training.checkpointing computes layers again, which prefix_tuning cannot; turn one of them off")
+        return self
+
+    @model_validator(mode="after")
     def _check_prompt(self) -> Self:
         if set(self.learners) == {"prompt"}:
             raise ValueError("learners: prompt needs the reference to answer, and no bundle has it; add another, e.g. frozen")

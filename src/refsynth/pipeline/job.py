@@ -30,6 +30,7 @@ from refsynth.pipeline.pretrain import Adapted, pretrain_encoder, pretrain_refer
 from refsynth.pipeline.rows import Rows, read_rows
 from refsynth.pipeline.topics import topics_of
 from refsynth.pipeline.workshop import Workshop, make_learners, make_workshop
+from refsynth.prompting.templates import templates_for
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.task import Task
 
@@ -70,8 +71,10 @@ class Job:
             RefsynthError: the rows cannot be used, or the encoder is not here.
         """
         rows = read_rows(task, folder, skip_bad=skip_bad)
+        if "prompt" in task.config.learners:
+            templates_for(rows.language, task.config.prompting.templates)  # that they fit should be known before hours of work
         if task.config.pretrain.reference:
-            trainable(task.config, store)  # that it is here should be known before hours of work
+            trainable(task.config, store)  # the same
         texts = parted_pool(task, read_pool(task, rows, folder), forget=forget).learnt if task.config.pretrain.encoder else ()
         plain = prepare_encoder(task, rows, store, folder, [row.text for row in texts])
         encoder, brought = pretrain_encoder(task, rows, plain, texts, folder, watch, max_tokens=MAX_TOKENS, again=bool(forget))
@@ -166,7 +169,10 @@ class Job:
 
     @cached_property
     def _read(self) -> TextPool:
-        return read_pool(self.task, self.rows, self.folder)
+        pool = read_pool(self.task, self.rows, self.folder)
+        if pool.unreadable:
+            self.watch.note(f"data.pool: {pool.unreadable:,} of {pool.rows:,} rows cannot be read and are left out")
+        return pool
 
     @cached_property
     def _parted(self) -> Parted:

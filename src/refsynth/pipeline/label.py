@@ -99,7 +99,7 @@ def ask_next(
     model = load(bundle)
     read = list(iter_rows(pool, columns=columns or job.task.config.data.columns, delimiter=delimiter, encoding=encoding))
     rows = list({normalise(row.text): row for row in reversed(read) if isinstance(row, Row)}.values())[::-1]
-    known = {normalise(example.text) for example in job.rows.examples}
+    known = {normalise(text) for text in (*(example.text for example in job.rows.examples), *_added(job.task))}
     free = [row for row in rows if normalise(row.text) not in known]
     if not free:
         raise DataError(f"{pool}: no text that is not labelled yet, of {len(read)} rows", remedy="name a file with new texts")
@@ -165,6 +165,14 @@ def more_of(task: Task) -> Path:
             remedy="name one in task.yaml, under data: `more: more.jsonl`, and run it again",
         )
     return task.train.with_name(f"{task.train.stem}.more.jsonl")
+
+
+def _added(task: Task) -> list[str]:
+    """Return the texts of rows that were added since the run."""
+    data = task.config.data
+    if (data.more is None and task.train is None) or not (file := more_of(task)).is_file():
+        return []
+    return [row.text for row in iter_rows(file, columns=data.columns) if isinstance(row, Row)]
 
 
 def _forms(job: Job, model: Model, rows: Sequence[Row], strategy: StrategyName, n: int, seed: int) -> list[dict[str, Any]]:

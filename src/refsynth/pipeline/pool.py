@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from refsynth.annotate.selftrain import Unlabelled
+from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.sections import ContractConfig
-from refsynth.data.io import Row, iter_rows
+from refsynth.data.io import BadRow, Row, Spans, iter_rows
 from refsynth.data.text import normalise
 from refsynth.pipeline.rows import Rows, file_digest_or_none
 from refsynth.task import Task
@@ -24,10 +25,11 @@ LARGEST = 20_000
 
 
 class TextPool(NamedTuple):
-    """The texts, and how many rows the file has."""
+    """The texts, how many rows the file has, and how many of these cannot be read."""
 
     texts: tuple[Unlabelled, ...]
     rows: int
+    unreadable: int = 0
 
 
 class Parted(NamedTuple):
@@ -65,33 +67,41 @@ def draw(rows: list[Row], *, seed: int) -> list[Row]:
 
 
 def read_pool(task: Task, rows: Rows, folder: RunFolder) -> TextPool:
-    """Return the texts of `data.pool` that are no real row; nothing without such a file, real rows or a use for them.
+    """Return the texts of `data.pool` that are no real row; nothing without such a file or a use for it.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file cannot be read, or has rows and not one that can.
     """
     path, data = task.config.data.pool, task.config.data
     config = task.config
-    learnt = config.selftrain.per_class or config.pretrain.encoder or config.pretrain.reference
     smaller = config.compress.tiers != "one" or config.contract != ContractConfig()
-    wanted = learnt or smaller or "topics" in config.synthesis.ways or "distilled" in config.learners
-    if path is None or not rows.examples or not wanted:
+    labelled = rows.examples and (config.selftrain.per_class or smaller or "distilled" in config.learners)
+    plainly = config.pretrain.encoder or config.pretrain.reference or "topics" in config.synthesis.ways
+    if path is None or not (labelled or plainly):
         return TextPool((), 0)
     file = path
-    columns = data.columns.model_dump(mode="json")
-    key = {"file": file_digest_or_none(path), "rows": folder.hash_of("rows"), "seed": task.config.seed, "columns": columns}
+    reading = data.model_dump(mode="json", include={"columns", "delimiter", "encoding"})
+    key = {"file": file_digest_or_none(path), "rows": folder.hash_of("rows"), "seed": task.config.seed, "reading": reading}
 
     def make(out: Path) -> None:
         known = {normalise(example.text) for example in rows.examples}
-        found = list(iter_rows(file, columns=data.columns))
+        spans: Spans = "ignored" if rows.kind.spans else "none"
+        found = list(iter_rows(file, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding, spans=spans))
+        bad = [row for row in found if isinstance(row, BadRow)]
+        if found and len(bad) == len(found):
+            raise DataError(
+                f"{file}: none of {len(found):,} rows can be read; row {bad[0].number}: {bad[0].message}",
+                remedy="correct data.pool or data.columns in task.yaml",
+            )
         fresh: dict[str, Row] = {}
         for row in found:
             if isinstance(row, Row) and (same := normalise(row.text)) not in known:
                 fresh.setdefault(same, row)
         some = draw(list(fresh.values()), seed=derive_seed(task.config.seed, "pool"))
         write_jsonl(out / "texts.jsonl", [{"id": f"pool-{row.number}", "text": row.text} for row in some])
-        write_json(out / "facts.json", {"rows": len(found)})
+        write_json(out / "facts.json", {"rows": len(found), "unreadable": len(bad)})
 
     done = folder.step("pool", key, make)
     texts = tuple(Unlabelled(**record) for record in read_jsonl(done / "texts.jsonl"))
-    return TextPool(texts, read_json(done / "facts.json")["rows"])
+    facts = read_json(done / "facts.json")
+    return TextPool(texts, facts["rows"], facts["unreadable"])

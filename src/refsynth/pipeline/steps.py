@@ -20,6 +20,7 @@ from refsynth.pipeline.evaluate import SHIPPED, evaluate_test
 from refsynth.pipeline.finished import Finished, Learned
 from refsynth.pipeline.fit import Final, fit_final
 from refsynth.pipeline.gate import decide
+from refsynth.pipeline.idle import without_effect
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.observe import Observer, Silent
 from refsynth.pipeline.reopen import recall_leaked, remember, remember_leaked
@@ -69,7 +70,7 @@ def run(
         job = Job.begin(task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
         remember(task, folder, skip_bad=skip_bad)
         watch.stage("rows", _rows_line(job.rows, task))
-        for note in job.rows.file.get("notes", ()):
+        for note in (*job.rows.file.get("notes", ()), *without_effect(task.config)):
             watch.note(note)
         if (more := task.config.data.more) is not None and not more.exists():
             watch.note(f"{more.name} is not there yet; refsynth label add writes it")

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from refsynth.core.types import FloatArray
+from refsynth.core.words import words_of
 
 Calibration = Literal["none", "contextual", "domain", "batch"]
 
@@ -18,6 +19,9 @@ CONTENT_FREE = ("N/A", "[MASK]", "-")
 """Texts that say nothing (Zhao et al., 2021, "Calibrate Before Use", section 5; theirs are N/A, [MASK] and an empty one)."""
 
 DOMAIN_TEXTS = 8
+
+UNSPACED = 3
+"""Words to a stretch without white space, in the mean, from which on a script does not space its words."""
 
 
 def calibration_texts(kind: Calibration, texts: Sequence[str], *, seed: int) -> list[str]:
@@ -33,10 +37,16 @@ def calibration_texts(kind: Calibration, texts: Sequence[str], *, seed: int) -> 
     if kind == "contextual":
         return list(CONTENT_FREE)
     if kind == "domain" and texts:
-        words = [word for text in texts for word in text.split()]
+        spaced = [word for text in texts for word in text.split()]
+        words = [text[word.start : word.end] for text in texts for word in words_of(text)]
+        between = " "
+        if len(words) < UNSPACED * len(spaced):
+            words = spaced
+        else:
+            between = ""
         length = max(1, round(len(words) / len(texts)))
         drawn = np.random.default_rng(seed).choice(len(words), (DOMAIN_TEXTS, length))
-        return [" ".join(words[place] for place in row) for row in drawn]
+        return [between.join(words[place] for place in row) for row in drawn]
     return list(texts) if kind == "batch" else []
 
 

@@ -93,8 +93,8 @@ def cross_fitted(
     """Return the mean gain of each draft over the folds whose rows it owes nothing to: [M], NaN where there is none.
 
     In each fold the head is fitted to the other real rows and the drafts that are safe for the fold, and its held-out rows judge
-    those drafts: no real row judges a draft that saw it, or a head that did. A head that has met no row of a class has no curvature
-    there, and tells nothing of the class: neither its drafts nor its rows take part.
+    those drafts: no real row judges a draft that saw it, or a head that did. A head that has met no row of a class has no
+    curvature there, and tells nothing of the class: neither its drafts nor its rows take part.
 
     Args:
         fit: fits a head to rows.

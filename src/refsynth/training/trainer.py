@@ -165,7 +165,7 @@ class Trainer:
         tuner = self._tuner(steps)
         torch.manual_seed(derive_seed(self._seed, "steps"))
         self._resume(tuner)
-        while now.step < tuner.steps and now.waited < recipe.patience:
+        while now.step < tuner.steps and (now.waited < recipe.patience or self._to_average):
             epoch, first = divmod(now.step, per_epoch)
             batches = bucketed(loss.lengths, size=recipe.batch, seed=derive_seed(self._seed, "epoch", epoch))
             for batch in batches[first:]:
@@ -185,6 +185,11 @@ class Trainer:
         self._put(self._best or self._average)
         if self._checkpoint:
             self._checkpoint.unlink(missing_ok=True)
+
+    @property
+    def _to_average(self) -> bool:
+        """Whether weights are to be averaged, and none has been yet: to end before would be to ship no average."""
+        return self._recipe.averaging == "swa" and not self._progress.averaged
 
     def _plan(self, tuner: Tuner, steps: int) -> None:
         """Plan as many of the steps as there is time for, so that the rate has fallen when time is up."""
@@ -219,6 +224,8 @@ class Trainer:
     def _end_epoch(self, steps: int, dev_loss: Callable[[], float] | None) -> None:
         now = self._progress
         if self._recipe.averaging == "swa" and now.step >= SWA_START * steps:
+            if not now.averaged:  # from here on averages compete: what single epochs came to counts no more
+                now.best, now.waited = float("inf"), 0
             self._average_in(now.averaged / (now.averaged + 1))
         if dev_loss is None:
             return

@@ -1,0 +1,27 @@
+"""What a task asks for that will make no difference, told at the start of a run."""
+
+from __future__ import annotations
+
+from refsynth.core.config import ENSEMBLES, RunConfig
+from refsynth.core.sections import EnsembleConfig, PromptingConfig, SearchConfig, SelftrainConfig, TrainingConfig
+from refsynth.training.ensemble import TUNED
+
+WITHOUT_ENCODER = {"tfidf", "crf", "prompt", "causal_lora"}
+
+
+def without_effect(config: RunConfig) -> list[str]:
+    """Return a line for each section of a task that nothing will read, with what it lacks."""
+    learners, drafts = set(config.learners), config.synthesis.drafts
+    tuned = bool(learners & (TUNED | ENSEMBLES))
+    idle = {
+        "training: none of the learners is fine-tuned": config.training != TrainingConfig() and not tuned,
+        "ensemble: no ensemble is among the learners": config.ensemble != EnsembleConfig() and not learners & ENSEMBLES,
+        "prompting: prompt is not among the learners": config.prompting != PromptingConfig() and "prompt" not in learners,
+        "search: search.minutes is 0": config.search != SearchConfig() and not config.search.minutes,
+        "selftrain: there is no data.pool": config.selftrain != SelftrainConfig() and config.data.pool is None,
+        "pretrain.encoder: no learner has an encoder": config.pretrain.encoder > 0 and learners <= WITHOUT_ENCODER,
+        "pretrain.reference: synthesis.drafts is 0": config.pretrain.reference > 0 and not drafts,
+        "reinforce.turns: synthesis.drafts is 0": config.reinforce.turns > 0 and not drafts,
+        "synthesis.rounds: synthesis.drafts is 0": config.synthesis.rounds > 1 and not drafts,
+    }
+    return [f"{what}, so that it has no effect" for what, is_so in idle.items() if is_so]
