@@ -16,7 +16,7 @@ import refsynth
 from refsynth.core.config import RunConfig
 from refsynth.core.drafting import FilterConfig
 from refsynth.core.errors import ConfigError, DataError
-from refsynth.core.run import RunFolder, folder_digest, read_jsonl
+from refsynth.core.run import RunFolder, folder_digest, read_json, read_jsonl, write_json
 from refsynth.core.types import Completion, Draft, Example, Provenance
 from refsynth.data.text import normalise
 from refsynth.models.reference import EchoGenerator
@@ -363,6 +363,23 @@ def test_rounds_go_on_while_they_help_and_their_drafts_join(tmp_path, tiny_cache
     shown = Counter(row for record in parts[1] for row in record["provenance"]["shown"])
     ids = [f"row-{i}" for i in range(1, 13)]  # of the file, whose rows begin at 1
     assert sum(shown[name] for name in ids[6:]) > 2 * sum(shown[name] for name in ids[:6])
+
+
+def test_minutes_of_rounds_are_those_before_an_interruption_too(tmp_path, tiny_cache, monkeypatch):
+    def held_out(self, drafts, folder):
+        if folder is self.folder:
+            return None
+        right = np.arange(12) < 3 * int(folder.path.name)  # each round helps
+        logits = np.eye(2)[np.where(right, 0, 1)][None] * 5
+        return HeldOut(np.zeros(12, int), {Candidate("frozen", drafts): logits for drafts in (False, True)})
+
+    monkeypatch.setattr(Job, "hold_out", held_out)
+    settings = {"drafts": 12, "per_prompt": 1, "rounds": 3, "shots": 1, "minutes": 5}
+    task = make_task(tmp_path / "data", synthesis=settings)
+    assert len(run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished.learned.rounds) == 3
+    file = tmp_path / "out" / "rounds" / "1" / "seconds.json"
+    write_json(file, read_json(file) | {"seconds": 1000.0})  # as if the round had taken long
+    assert len(run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished.learned.rounds) == 1
 
 
 def test_a_focus_follows_the_errors():

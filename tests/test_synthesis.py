@@ -82,6 +82,28 @@ def test_whichever_fold_is_held_out_about_half_of_the_drafts_remain():
         assert 0.35 <= safe / 960 <= 0.65
 
 
+@given(k=st.integers(2, 12), per_label=st.integers(2, 30), rows=st.integers(4, 9), seed=st.integers(0, 50))
+def test_whichever_fold_is_held_out_each_label_has_a_draft_that_has_not_seen_it(k, per_label, rows, seed):
+    counts = {f"label {i}": rows for i in range(k)}
+    examples, folds, requests = plan(counts, drafts=k * per_label, per_prompt=16, seed=seed)
+    fold_of = {row.id: fold for row, fold in zip(examples, folds, strict=True)}
+    for label in counts:
+        seen = [{fold_of[row] for row in request.prompt.shown} for request in requests if request.prompt.label == label]
+        assert all(any(fold not in one for one in seen) for fold in set(fold_of.values()))
+
+
+def test_of_many_labels_each_is_asked_in_all_ways():
+    counts = {f"label {i}": 8 for i in range(40)}
+    _, _, plain = plan(counts, drafts=400, ways=("examples",), per_prompt=16)
+    _, _, asked = plan(counts, drafts=400, ways=("examples", "styles", "contrast"), per_prompt=16)
+    assert {request.n for request in plain} == {5} and sum(request.n for request in asked) == 400
+    for label in counts:
+        assert sum(request.prompt.label == label for request in asked) >= 3
+    _, _, later = plan(counts, drafts=80, ways=("examples", "styles", "contrast"), per_prompt=16, before=2)
+    unlike = [request.prompt.text for request in later if request.prompt.label == "label 3"]
+    assert "not" in unlike[0].lower()  # the third way
+
+
 def test_ways_are_taken_in_turn():
     _, _, requests = plan({"a": 8, "b": 8}, drafts=96, ways=("examples", "styles", "contrast", "paraphrase"))
     texts = [request.prompt.text for request in requests if request.prompt.label == "a"]

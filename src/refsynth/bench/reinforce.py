@@ -93,7 +93,7 @@ def _lesson(job: Job, policy: str, *, turns: int = TURNS, minutes: float | None 
     settings = config.reinforce.model_copy(update={"policy": policy, "turns": turns, "minutes": minutes})
     task = Task.of(config.model_copy(update={"reinforce": settings}))
     everyone = Half(f"{policy}-control" if control else policy, job.rows.examples, job.rows.folds)
-    return Lesson(task, everyone, job.shop, job.source, job.folder, job.watch, LONGEST_DRAFT, control=control)
+    return Lesson(task, everyone, job.shop, job.source, job.folder, job.watch, LONGEST_DRAFT, control=control, topics=job.topics)
 
 
 def _write(job: Job, writers: Sequence[Author], arm: str, seed: int) -> Sequence[Example]:

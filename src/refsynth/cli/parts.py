@@ -74,7 +74,9 @@ def filter_drafts(run: Run, overrides: Set = None, kept: Out = None, as_json: Js
 
 
 def reinforce(run: Run, overrides: Set = None, as_json: Json = False) -> None:
-    """Teach the reference by what its drafts do to the loss on held-out rows; the run's next drafts are those of what it became.
+    """Teach the reference by what its drafts do to the loss on held-out rows.
+
+    The drafts are then those of what it became, if the next command has the same --set, or task.yaml the same settings.
 
     Example: refsynth reinforce runs/tickets --set reinforce.turns=8
     """

@@ -145,8 +145,10 @@ def screen_drafts(
     forget: Sequence[str],
 ) -> list[Draft]:
     """Return the drafts with what is wrong with them before any model is trained; see `quality.filter`."""
-    floor = task.config.filter.likelihood
+    floor = task.config.filter.likelihood if can_write(task, rows.language) else None  # what it cannot write it cannot judge
     key = {"drafts": folder.hash_of("drafts"), "longest": LONGEST_DRAFT, "forget": sorted(forget), "likelihood": floor}
+    if floor is not None:
+        key |= task.config.digest_of("reference")
 
     def make(out: Path) -> None:
         paired = task.config.task == "pairs"

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import Self
 
 from refsynth.annotate.selftrain import Choose, SelfTrainer, Unlabelled
+from refsynth.core.drafting import EndpointReference
 from refsynth.core.protocols import Augmenter, Generator, Learner
 from refsynth.core.run import RunFolder, digest
 from refsynth.core.sections import ContractConfig, LearnerName
@@ -111,14 +112,22 @@ class Job:
             self.watch.note("too few labelled rows to reward a policy: the reference writes as it is")
             return (plain,), ()
         source = self.source
-        taught = [teach(Lesson(self.task, part, self.shop, source, self.folder, self.watch, LONGEST_DRAFT)) for part in parts]
+        lesson = partial(Lesson, longest=LONGEST_DRAFT, topics=self.topics)
+        taught = [teach(lesson(self.task, part, self.shop, source, self.folder, self.watch)) for part in parts]
         for _, curve in taught:
             self.watch.stage("reinforce", curve.line())
         return tuple(author for authors, _ in taught for author in authors), tuple(curve for _, curve in taught)
 
     def generator(self) -> Generator:
-        """Return the reference, as it writes after pretraining."""
+        """Return the reference, as it writes after pretraining; of an endpoint always the same, which counts requests."""
+        return self._served if isinstance(self.task.config.reference, EndpointReference) else self._fresh()
+
+    def _fresh(self) -> Generator:
         return self.source.generator(self.task.config)
+
+    @cached_property
+    def _served(self) -> Generator:
+        return self._fresh()
 
     @property
     def source(self) -> Source:
@@ -210,6 +219,7 @@ class Job:
 
     def write(self, folder: RunFolder, *, step: str = "drafts", turn: int = 0, focus: Focus = ANYWHERE) -> Written:
         """Return drafts; see `write_drafts`."""
+        self.augmenters(self.rows.language)  # that they are here should be known before hours of reinforcement
         authors, _ = self.taught
         focus = replace(focus, topics=self.topics)
         return write_drafts(self.task, self.rows, folder, authors, self.augmenters, self.watch, step=step, turn=turn, focus=focus)

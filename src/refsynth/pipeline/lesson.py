@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.reward import RowJudge
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.workshop import Workshop
-from refsynth.synthesis.plan import Brief, plan_requests
+from refsynth.synthesis.plan import Brief, Focus, plan_requests
 from refsynth.task import Task
 
 
@@ -48,7 +49,7 @@ class Lesson(NamedTuple):
     """What a policy is taught with: the task, the rows that judge it, and where things are.
 
     With `control` the adapter's rewards are dealt out anew among the texts of a turn, and the bandit's arms drawn at random: what
-    learning has to beat.
+    learning has to beat. `topics` are those of each label, where prompts ask by topics.
     """
 
     task: Task
@@ -59,6 +60,7 @@ class Lesson(NamedTuple):
     watch: Observer
     longest: int
     control: bool = False
+    topics: Mapping[str, Sequence[str]] = MappingProxyType({})
 
     @property
     def judge(self) -> RowJudge:
@@ -83,7 +85,9 @@ class Lesson(NamedTuple):
             settings.ways,
             language=self.shop.language,
             seed=seed,
+            focus=Focus(topics=self.topics),
             guided=settings.guidance != 1,
+            before=turn * laps,
         )
         planned = plan_requests(self.half.rows, self.half.folds, self.task.meanings, brief)
         return [planned[place].prompt for place in wanted]

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -58,7 +58,7 @@ class Curve(NamedTuple):
 def teach(lesson: Lesson) -> tuple[list[Author], Curve]:
     """Return the authors that come of a lesson, and the figures of its turns."""
     config = lesson.task.config
-    key = {
+    key: dict[str, Any] = {
         "rows": lesson.folder.hash_of("rows"),
         "config": config.digest_of("reference", "reinforce", "labels", "seed"),
         "asking": config.synthesis.model_dump(mode="json", include=ASKING),
@@ -67,7 +67,12 @@ def teach(lesson: Lesson) -> tuple[list[Author], Curve]:
     }
     if lesson.source.hash:
         key["reference"] = lesson.source.hash
-    scratch = lesson.folder.path / "reinforce" / f"{lesson.half.name}-{digest(key)[:12]}"
+    if lesson.topics:
+        key["topics"] = sorted(lesson.topics.items())
+    # More turns or minutes go on from the turns that there are.
+    lasting = config.reinforce.model_dump(mode="json", exclude={"turns", "minutes"})
+    begun = digest({**key, "config": {**key["config"], "reinforce": lasting}})
+    scratch = lesson.folder.path / "reinforce" / f"{lesson.half.name}-{begun[:12]}"
     step = f"policy-{lesson.half.name}"
     way = WAYS_TO_LEARN[config.reinforce.policy]
     done = lesson.folder.step(step, key, partial(way.train, lesson, scratch))
@@ -126,7 +131,8 @@ def _adapted(lesson: Lesson, done: Path, learnt: str) -> list[Author]:
 
 def _train_bandit(lesson: Lesson, scratch: Path, out: Path) -> None:
     settings = lesson.task.config.reinforce
-    pairs = list(product(WAYS, TEMPERATURES))
+    ways = [way for way in WAYS if way != "topics" or lesson.topics]
+    pairs = list(product(ways, TEMPERATURES))
     arms = [_arm(lesson.task, *pair) for pair in pairs]
     bandit = Bandit(len(arms))
     turns = search(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refsynth.core.run import RunFolder
+from refsynth.core.run import RunFolder, read_json, write_json
 from refsynth.core.types import Draft, FloatArray, IntArray, Metric
 from refsynth.metrics import softmax
 from refsynth.pipeline.drafts import Written, join_drafts
@@ -48,29 +48,39 @@ def write_rounds(job: Job) -> tuple[Written, tuple[Round, ...]]:
     settings = job.task.config.synthesis
     if settings.rounds == 1 or not job.rows.judged:
         return job.write(job.folder), ()
-    started = time.monotonic()
+    spent = 0.0
     parts: list[Path] = []
     done: list[Round] = []
     focus = ANYWHERE
     for turn in range(settings.rounds):
-        folder = RunFolder(job.folder.path / "rounds" / str(turn + 1))
+        started, folder = time.monotonic(), RunFolder(job.folder.path / "rounds" / str(turn + 1))
         read_rows(job.task, folder, skip_bad=job.skip_bad)  # the same rows: the round's steps depend on them
         part = job.write(folder, step="part", turn=turn, focus=focus)
         union = join_drafts([*parts, part.folder], folder)
         screened = job.screen(union, folder)
         held = job.hold_out(screened, folder)
         assert held is not None  # rows are judged
+        spent += _seconds(folder, time.monotonic() - started)
         done.append(_round(turn + 1, union, screened, held, done))
         job.watch.stage(f"round {turn + 1}", _line(done[-1]))
         if not done[-1].used:
             break
         parts.append(part.folder)
-        if settings.minutes is not None and time.monotonic() - started > 60 * settings.minutes:
+        if settings.minutes is not None and spent > 60 * settings.minutes:
             break
         focus = focus_of(held, job)
     # What the last round that helped found out about the same drafts is not found out again.
     job.folder.adopt(RunFolder(job.folder.path / "rounds" / str(len(parts))))
     return join_drafts(parts, job.folder), tuple(done)
+
+
+def _seconds(folder: RunFolder, seconds: float) -> float:
+    """Return what a round took when its drafts were made, so that a run that goes on ends where it would have ended."""
+    file, drafts = folder.path / "seconds.json", folder.hash_of("drafts")
+    if file.is_file() and (record := read_json(file))["drafts"] == drafts:
+        return float(record["seconds"])
+    write_json(file, {"drafts": drafts, "seconds": round(seconds, 1)})
+    return seconds
 
 
 def focus_of(held: HeldOut, job: Job) -> Focus:

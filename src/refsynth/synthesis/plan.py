@@ -17,6 +17,9 @@ from refsynth.core.run import derive_seed
 from refsynth.core.types import Example, IntArray, Prompt
 from refsynth.synthesis.prompts import STYLES, class_prompt, generic_prompt, paraphrase_prompt
 
+LEAST_PROMPTS = 2
+"""Of a label, if it gets as many drafts: whichever fold is held out, one of them has not shown it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -54,12 +57,13 @@ class Brief:
     Attributes:
         drafts: how many drafts to ask for over all labels.
         shots: seed examples shown by one prompt.
-        per_prompt: the most drafts asked of one prompt.
+        per_prompt: the most drafts asked of one prompt; fewer where a label would have fewer prompts than there are ways.
         ways: how prompts ask, taken in turn.
         language: of the texts.
         seed: of the choice and order of what is shown.
         focus: where drafts are needed.
         guided: whether the reference is to be led away from what it says without the class.
+        before: prompts of each label that were planned before these: the ways go on from there.
     """
 
     drafts: int
@@ -70,6 +74,7 @@ class Brief:
     seed: int
     focus: Focus = ANYWHERE
     guided: bool = False
+    before: int = 0
 
 
 def quotas(total: int, needs: Sequence[float]) -> list[int]:
@@ -96,9 +101,10 @@ def plan_requests(examples: Sequence[Example], folds: IntArray, descriptions: Ma
     for label, quota in zip(descriptions, quotas(brief.drafts, needs), strict=True):
         rows = [(example, int(fold)) for example, fold in zip(examples, folds, strict=True) if example.label == label]
         rng = np.random.default_rng(derive_seed(brief.seed, "plan", label))
-        counts = [min(brief.per_prompt, quota - start) for start in range(0, quota, brief.per_prompt)]
+        most = min(brief.per_prompt, -(-quota // max(LEAST_PROMPTS, len(brief.ways))) or 1)
+        counts = [min(most, quota - start) for start in range(0, quota, most)]
         shown = _shown_sets(rows, len(counts), brief=brief, rng=rng)
-        prompts = [_prompt(label, descriptions, each, turn, brief) for turn, each in enumerate(shown)]
+        prompts = [_prompt(label, descriptions, each, turn, brief) for turn, each in enumerate(shown, start=brief.before)]
         by_label.append([Request(*parts) for parts in zip(prompts, counts, strict=True)])
     rounds = itertools.zip_longest(*by_label)
     requests = [request for turn in rounds for request in turn if request is not None]
@@ -134,7 +140,7 @@ def _shown_sets(rows: Sequence[tuple[Example, int]], n: int, *, brief: Brief, rn
     turn: list[tuple[int, ...]] = []
     for _ in range(n):
         if not turn:
-            turn = [halves[index] for index in rng.permutation(len(halves))]
+            turn = _apart([halves[index] for index in rng.permutation(len(halves))])
         half = turn.pop()
         pool = [example for example, fold in rows if fold in half]
         order = [pool[index] for index in rng.permutation(len(pool))]
@@ -142,3 +148,14 @@ def _shown_sets(rows: Sequence[tuple[Example, int]], n: int, *, brief: Brief, rn
         taken = order[: brief.shots]
         chosen.append([taken[index] for index in rng.permutation(len(taken))] if brief.focus.hard else taken)
     return chosen
+
+
+def _apart(halves: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Return the halves with each followed by the one that has least in common with it, where that is left."""
+    left, order = list(halves), []
+    while left:
+        first = left.pop(0)
+        order.append(first)
+        if left:
+            order.append(left.pop(int(np.argmin([len({*first} & {*other}) for other in left]))))
+    return order
