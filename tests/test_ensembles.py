@@ -20,7 +20,6 @@ from refsynth.pipeline.steps import run
 from refsynth.pipeline.workshop import make_learners, make_workshop
 from refsynth.task import Task
 from refsynth.training import ensemble
-from refsynth.training.artifact import load_predictors, save_predictors
 from refsynth.training.ensemble import EnsembleLearner, RememberedLearner, joined, stack_weights
 from refsynth.training.soup import SoupLearner, mixed
 from test_pipeline import make_task
@@ -140,26 +139,9 @@ def test_a_member_is_not_fitted_twice_for_the_same():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_saved_ensemble_says_the_same(name, fitted, shop, tmp_path):
-    predictor = fitted[name]
-    said = predictor.logits(ASKED)
-    assert said.shape == (len(ASKED), 3) and np.isfinite(said).all()
-    save_predictors({name: predictor}, tmp_path, base=shop.encoder)
-    again = load_predictors(tmp_path, LABELS, base=shop.encoder)
-    assert again.keys() == {name}
-    np.testing.assert_allclose(again[name].logits(ASKED), said, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_the_same_fit_gives_the_same(name, fitted, shop):
     again = make_learners(shop, ["tfidf", "frozen", *NAMES])[name].fit(TRAIN, DEV, seed=0)
     np.testing.assert_allclose(again.logits(ASKED), fitted[name].logits(ASKED), atol=1e-6)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_an_unknown_label_is_no_class(name, shop):
-    with pytest.raises(KeyError, match="stolen"):
-        make_learners(shop, ["tfidf", "frozen", *NAMES])[name].fit([Example("row-1", "text", "stolen")], (), seed=0)
 
 
 def test_the_student_says_what_its_teachers_say(shop, fitted, monkeypatch):

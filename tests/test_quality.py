@@ -14,7 +14,7 @@ from refsynth.quality.diversity import coverage, diversity, self_bleu
 from refsynth.quality.filter import kept, screen
 from refsynth.quality.judge import ReferenceJudge, Shortlist, calibrated
 from refsynth.quality.leakage import leaked
-from refsynth.quality.sanity import LONG, REPETITIVE, SHORT
+from refsynth.quality.sanity import LONG, REPETITIVE, SHORT, UNMARKED, form_check
 from refsynth.quality.scorers import AgreementScorer, LikelihoodRatioScorer
 
 SEEDS = [
@@ -381,3 +381,22 @@ def test_calibration_forgets_what_is_said_of_every_text(seed):
     shifted = calibrated(ratios + rng.normal(size=3))
     np.testing.assert_allclose(shifted, calibrated(ratios))
     assert (np.isneginf(shifted) == np.isneginf(ratios)).all()
+
+
+@pytest.mark.parametrize(("first", "second"), [(("<a>", "</a>"), ("<b>", "</b>")), (("[E1]", "[/E1]"), ("[E2]", "[/E2]"))])
+def test_drafts_about_two_marked_things_have_their_marks(first, second):
+    def text(one, other, middle):
+        return f"{first[0]}{one}{first[1]} {middle} {second[0]}{other}{second[1]}"
+
+    seeds = [
+        text("Ada", "Babbage", "worked with"),
+        text("Bo", "Oslo", "lives in"),
+        text("Rome", "Italy", "is in"),
+        text("x", "y", "z"),
+    ]
+    check = form_check(seeds, longest=40)
+    assert check(text("Eve", "Adam", "once met")) is None
+    assert check("Eve once met Adam") == check(f"{first[0]}Eve{first[1]} once met Adam") == UNMARKED
+    assert check(text("Eve", "Adam", f"{first[0]}met")) == UNMARKED
+    assert form_check([*seeds, "a row without"], longest=40)("Eve once met Adam") is None
+    assert form_check(seeds[:3], longest=40)("Eve once met Adam") is None

@@ -89,8 +89,8 @@ class PromptLearner:
         return PromptPredictor(labels, self._generator(), asking, shown, np.array(record["bias"], float))
 
     def _rows(self, train: Sequence[Example]) -> tuple[list[str], IntArray]:
-        labels = tuple(self._descriptions)
-        return [example.text for example in train], np.array([labels.index(example.label) for example in train], int)
+        place = {label: number for number, label in enumerate(self._descriptions)}
+        return [example.text for example in train], np.array([place[example.label] for example in train], int)
 
     def _generator(self) -> Generator:
         if self._made is None:

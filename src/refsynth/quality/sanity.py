@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -9,9 +11,13 @@ import numpy as np
 SHORT = "too short"
 LONG = "too long"
 REPETITIVE = "repeats itself"
+UNMARKED = "lacks marks that all rows have"
 
 LENGTH_SLACK = 2.5
 """Drafts may be this many times shorter or longer than the extremes of the seed examples."""
+
+_MARK = re.compile(r"</?[^\W\d]\w*>|\[/?[^\W\d]\w*\]")
+"""A mark around what a relation is about, for example `<a>`, `</a>` or `[E1]`."""
 
 DISTINCT_FLOOR = 0.4
 """Smallest share of distinct words: English text of up to 60 words stays above 0.5."""
@@ -27,20 +33,30 @@ def units(text: str) -> list[str]:
     )
 
 
+def _once(text: str) -> frozenset[str]:
+    """Return the marks that a text has once."""
+    return frozenset(mark for mark, count in Counter(_MARK.findall(text)).items() if count == 1)
+
+
 def form_check(seed_texts: Sequence[str], *, longest: int) -> Callable[[str], str | None]:
     """Return a function that names what is wrong with the form of a text, or gives None.
 
     Args:
         seed_texts: the user's texts; with fewer than 4 any length of 2 units up to `longest` is accepted.
         longest: no draft can have more units than this, however long the seed texts are.
+
+    Marks that each of four or more seed texts has once, such as `<a>` and `</a>`, a draft has to have once too.
     """
     lengths = [len(units(text)) for text in seed_texts]
     low, high = 2.0, float(longest)
     if len(lengths) >= 4:
         low = max(1.0, min(np.min(lengths) / LENGTH_SLACK, longest / 4))
         high = max(6.0, min(np.max(lengths) * LENGTH_SLACK, longest))
+    marks = frozenset.intersection(*map(_once, seed_texts)) if len(lengths) >= 4 else frozenset()
 
     def check(text: str) -> str | None:
+        if not marks <= _once(text):
+            return UNMARKED
         words = units(text)
         if len(words) < low:
             return SHORT
