@@ -353,6 +353,7 @@ def test_rounds_go_on_while_they_help_and_their_drafts_join(tmp_path, tiny_cache
     learned = result.finished.learned
     assert "| 3 | 72 |" in result.paths.markdown.read_text("utf-8")
     assert "Round by round" in result.paths.html.read_text("utf-8")
+    assert all(one.coverage is not None and 0 <= one.coverage <= 1 for one in learned.rounds)
     assert [(one.number, one.used) for one in learned.rounds] == [(1, True), (2, True), (3, False)]
     parts = [list(read_jsonl(tmp_path / "out" / "rounds" / str(n) / "steps" / "part" / "drafts.jsonl")) for n in (1, 2, 3)]
     texts = [{row["id"] for row in part} for part in parts]

@@ -74,7 +74,10 @@ class ScoreHistogram:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftRound:
-    """What a round of drafts brought, with those before it: held-out accuracy with drafts, and its gain over real rows only."""
+    """What a round of drafts brought, with those before it: held-out accuracy with drafts, and its gain over real rows only.
+
+    How varied the drafts are, and the share of the real rows that they cover.
+    """
 
     number: int
     asked: int
@@ -83,6 +86,7 @@ class DraftRound:
     gain: Metric | None
     distinct_2: float | None
     self_bleu: float | None
+    coverage: float | None
     used: bool
 
 

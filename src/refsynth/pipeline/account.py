@@ -88,6 +88,7 @@ def _round(one: Round) -> origins.DraftRound:
         gain=one.gain,
         distinct_2=varied.distinct_2 if varied else None,
         self_bleu=varied.self_bleu if varied else None,
+        coverage=one.coverage,
         used=one.used,
     )
 

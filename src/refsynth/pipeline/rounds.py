@@ -15,11 +15,12 @@ import numpy as np
 from refsynth.core.run import RunFolder, read_json, write_json
 from refsynth.core.types import Draft, FloatArray, IntArray, Metric
 from refsynth.metrics import softmax
+from refsynth.pipeline.coverage import measure_coverage
 from refsynth.pipeline.drafts import Written, join_drafts
 from refsynth.pipeline.gate import HeldOut, decide
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.rows import read_rows
-from refsynth.quality.diversity import DiversityFigures, diversity
+from refsynth.quality.diversity import CoverageFigures, DiversityFigures, diversity
 from refsynth.quality.filter import kept
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.task import Task
@@ -32,7 +33,10 @@ HARD_SHARE = 1 / 3
 
 
 class Round(NamedTuple):
-    """What a round brought, all rounds up to it together: `accuracy` and `gain` on held-out real rows, with the drafts."""
+    """What a round brought, all rounds up to it together: `accuracy` and `gain` on held-out real rows, with the drafts.
+
+    `coverage` is the share of the real rows that the drafts cover.
+    """
 
     number: int
     asked: int
@@ -40,6 +44,7 @@ class Round(NamedTuple):
     accuracy: float
     gain: Metric | None
     diversity: DiversityFigures | None
+    coverage: float | None
     used: bool
 
 
@@ -61,7 +66,8 @@ def write_rounds(job: Job) -> tuple[Written, tuple[Round, ...]]:
         held = job.hold_out(screened, folder)
         assert held is not None  # rows are judged
         spent += _seconds(folder, time.monotonic() - started)
-        done.append(_round(turn + 1, union, screened, held, done))
+        covered = measure_coverage(job.rows, screened, job.shop, folder)
+        done.append(_round(turn + 1, union, screened, held, done, covered))
         job.watch.stage(f"round {turn + 1}", _line(done[-1]))
         if not done[-1].used:
             break
@@ -111,13 +117,20 @@ def _focus(probabilities: FloatArray, truth: IntArray, task: Task, ids: Sequence
     return Focus(need, confused, frozenset(hard))
 
 
-def _round(number: int, union: Written, screened: Sequence[Draft], held: HeldOut, before: Sequence[Round]) -> Round:
+def _round(
+    number: int,
+    union: Written,
+    screened: Sequence[Draft],
+    held: HeldOut,
+    before: Sequence[Round],
+    covered: CoverageFigures | None,
+) -> Round:
     decision = decide(held, tuple(held.logits))
     accuracy = float(held.scores(decision.mixed or decision.real).mean())
     texts = [example.text for example in kept(screened)]
     used = not before or accuracy > before[-1].accuracy
     varied = diversity(texts) if len(texts) > 1 else None
-    return Round(number, union.asked, len(texts), accuracy, decision.gain, varied, used)
+    return Round(number, union.asked, len(texts), accuracy, decision.gain, varied, covered.value if covered else None, used)
 
 
 def _line(one: Round) -> str:

@@ -133,7 +133,7 @@ def _deliver(job: Job, learned: Learned) -> Finished:
     if test is not None:
         first = KINDS[task.config.task].figures(test.truth, test.predicted[SHIPPED], len(task.labels))[0]
         watch.stage("test", f"{first.name} {first.percent()}")
-    coverage = measure_coverage(learned.rows, learned.final, shop, folder)
+    coverage = measure_coverage(learned.rows, learned.final.drafts, shop, folder)
     return Finished(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers, len(job.studied))
 
 

@@ -40,6 +40,8 @@ def points(learned: Learned) -> Iterator[Point]:
     for one in learned.rounds:
         yield Point("rounds/held-out accuracy", one.accuracy, one.number)
         yield Point("rounds/drafts kept", one.kept, one.number)
+        if one.coverage is not None:
+            yield Point("rounds/real rows covered", one.coverage, one.number)
 
 
 def check_trackers(trackers: Sequence[TrackerName]) -> None:
