@@ -85,7 +85,7 @@ def _seconds(folder: RunFolder, seconds: float) -> float:
     file, drafts = folder.path / "seconds.json", folder.hash_of("drafts")
     if file.is_file() and (record := read_json(file))["drafts"] == drafts:
         return float(record["seconds"])
-    write_json(file, {"drafts": drafts, "seconds": round(seconds, 1)})
+    write_json(file, {"drafts": drafts, "seconds": round(seconds, 3)})
     return seconds
 
 

@@ -105,7 +105,7 @@ def search(
             faulty=float(judged.faulty.mean()),
             distinct_2=judged.distinct_2,
             texts=len(written),
-            seconds=round(time.monotonic() - started, 1),
+            seconds=round(time.monotonic() - started, 3),
         )
         write_json(place, {"figures": asdict(figures), "scale": list(scale), "bandit": bandit.state()})
         yield figures

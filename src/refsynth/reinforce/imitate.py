@@ -63,7 +63,7 @@ def imitate(
             if turn:
                 policy.update(_rollouts(policy, prompt, turn), np.ones(len(turn)))
             loss = -float(policy.log_likelihoods(measured).sum()) / sum(len(one.text) for one in measured)
-            _keep(policy, Turn(loss, number * TURN, round(time.monotonic() - started, 1)), place)
+            _keep(policy, Turn(loss, number * TURN, round(time.monotonic() - started, 3)), place)
         else:
             policy.restore(place)
         figures = Turn(*read_json(place / FIGURES))

@@ -78,7 +78,7 @@ def reinforce(
             log_likelihood=update.log_likelihood,
             distinct_2=judged.distinct_2,
             texts=len(written),
-            seconds=round(time.monotonic() - started, 1),
+            seconds=round(time.monotonic() - started, 3),
         )
         _keep(policy, figures, scale, place)
         yield figures
