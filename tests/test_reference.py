@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from openai_server import OpenAIServer
 from refsynth.core.errors import ModelError
+from refsynth.core.machine import instructions
 from refsynth.core.protocols import Generator
 from refsynth.core.run import file_digest, write_json
 from refsynth.core.types import Completion, Prompt
@@ -236,7 +237,8 @@ class TestEmbedded:
         logs = np.array(model.forward_batch([head + tail], return_log_probs=True))[0]
         ids = [generator._tokenizer.token_to_id(token) for token in tail]
         expected = np.mean([logs[len(head) - 1 + i, index] for i, index in enumerate(ids)])
-        assert values[0] == pytest.approx(expected, abs=0.1)  # int8 is rounded otherwise in a batch
+        if {"avx512_vnni", "avx_vnni", "amx_int8"} & {*instructions()}:  # elsewhere sums of 8-bit products saturate
+            assert values[0] == pytest.approx(expected, abs=0.05)
         on_topic, off_topic = generator.score([FOOD, CARD], ["the soup was cold"] * 2)
         assert on_topic > off_topic
 

@@ -178,7 +178,7 @@ CROWD = Suite(
             f"model over majority, {who}",
             _modelled(who),
             _plainly(who),
-            floor=-0.5 if who == "annotators alike" else 0.0,
+            floor=0.0,
             aim=2.0,
         )
         for who in (*CROWDS, RULES)

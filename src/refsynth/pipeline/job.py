@@ -219,7 +219,8 @@ class Job:
 
     def write(self, folder: RunFolder, *, step: str = "drafts", turn: int = 0, focus: Focus = ANYWHERE) -> Written:
         """Return drafts; see `write_drafts`."""
-        self.augmenters(self.rows.language)  # that they are here should be known before hours of reinforcement
+        if self.task.config.reinforce.turns and turn == 0:
+            self.augmenters(self.rows.language)  # that they are here should be known before hours of reinforcement
         authors, _ = self.taught
         focus = replace(focus, topics=self.topics)
         return write_drafts(self.task, self.rows, folder, authors, self.augmenters, self.watch, step=step, turn=turn, focus=focus)
