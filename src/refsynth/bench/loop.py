@@ -24,7 +24,8 @@ SWAPPED = 0.5
 
 
 def _loop(sample: Sample, name: str, seed: int) -> list[Cell]:
-    ours = run_ours(sample, f"{name}-loop", seed, synthesis={"rounds": ROUNDS})
+    draft_pool(sample, name, seed)  # which other benches judge, and the first round takes over
+    ours = run_ours(sample, f"{name}-loop", seed, pool=name, synthesis={"rounds": ROUNDS})
     used = {"rounds": sum(one.used for one in ours.finished.learned.rounds)}
     return [one | used for one in arms(ours, {"real only": str(ours.finished.learned.decision.real), "loop": SHIPPED})]
 

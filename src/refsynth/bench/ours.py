@@ -26,8 +26,11 @@ class Ours(NamedTuple):
     drafted: bool
 
 
-def run_ours(sample: Sample, name: str, seed: int, **settings: Any) -> Ours:
-    """Run the pipeline on a sample; `settings` are further keys of the configuration."""
+def run_ours(sample: Sample, name: str, seed: int, *, pool: str | None = None, **settings: Any) -> Ours:
+    """Run the pipeline on a sample; `settings` are further keys of the configuration.
+
+    The first of several rounds takes what the reference answered for the pool of the name `pool`, if that is kept.
+    """
     folder = BENCH / f"{name}-{seed}"
     journal = folder / "run" / "journal.jsonl"
     keep(journal, name, seed)  # of a run that was stopped the answers stay and the steps go: the time is that of a whole run
@@ -37,6 +40,8 @@ def run_ours(sample: Sample, name: str, seed: int, **settings: Any) -> Ours:
     tree = {"language": "auto", "labels": dict(sample.labels), "data": files, "seed": seed, **settings}
     place = RunFolder(folder / "run")  # before the journal is there: a folder with other files is not taken for a run's
     drafted = not restore(journal, name, seed)
+    if pool is not None:
+        restore(RunFolder(place.path / "rounds" / "1").path / journal.name, pool, seed)
     started = time.monotonic()
     finished = run(Task.of(RunConfig.parse(tree)), place.path).finished
     seconds = time.monotonic() - started
