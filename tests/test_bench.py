@@ -226,11 +226,12 @@ def test_the_trainers_ratios_are_taken_within_a_repeat(tmp_path):
 
 def test_the_bench_of_methods_shows_what_each_costs(tmp_path):
     cells = Cells(tmp_path / "peft.jsonl")
-    cost = {"trainable": 1000, "steps": 10, "step_ms": 5.0, "peak_gib": 0.5, "adapter_kb": 4.0}
-    for system, points, share in (("finetune", 0.9, 1.0), ("lora", 0.88, 0.03)):
-        cells.add({"set": "snips", "seed": 0, "system": system, "accuracy": points, "share": share, **cost})
+    cost = {"trainable": 1000, "steps": 10, "peak_gib": 0.5, "adapter_kb": 4.0}
+    for system, points, share, step in (("finetune", 0.9, 1.0, 7.5), ("lora", 0.88, 0.03, 5.0)):
+        cells.add({"set": "snips", "seed": 0, "system": system, "accuracy": points, "share": share, "step_ms": step, **cost})
     result = PEFT.outcome(cells)
-    gap, moved = result["checks"]
+    gap, moved, faster = result["checks"]
+    assert faster["value"] == pytest.approx(1.5) and faster["ok"]
     assert gap["value"] == pytest.approx(-2.0) and not gap["ok"]
     assert moved["value"] == pytest.approx(3.0) and not moved["ok"]
     assert "| lora | 1,000 | 3.00 | 5 | 10 | 0.50 | 4 |" in result["table"]
