@@ -52,6 +52,21 @@ def loss(head, points):
     return -np.log(p[np.arange(len(points.classes)), points.classes]).mean()
 
 
+def test_where_two_of_three_classes_have_rows_gains_are_those_of_two():
+    """A head of two classes has half of the penalty, however many labels the task has."""
+    rng = np.random.default_rng(4)
+    real, drafts = rows(rng, 24, k=2), rows(rng, 9, k=2, noise=1.5)
+    folds = np.arange(24) // 2 % 3
+
+    def said(k):
+        def fit(points):
+            return fit_head(points.features, points.classes, k, strength=HEAD_STRENGTH, weights=points.weights)
+
+        return cross_fitted(fit, real, folds, drafts, [frozenset[int]()] * 9, strength=softmax_strength)
+
+    np.testing.assert_allclose(said(3), said(2), rtol=1e-4)
+
+
 def test_the_formula_is_the_slope_of_the_held_out_loss():
     rng = np.random.default_rng(0)
     train, held_out = rows(rng, 24), rows(rng, 12)
@@ -109,13 +124,13 @@ def test_no_fold_judges_a_draft_that_saw_it():
     def fit(points):
         return fit_head(points.features, points.classes, 3, strength=C, weights=points.weights)
 
-    said = cross_fitted(fit, real, folds, drafts, shown, strength=C)
+    said = cross_fitted(fit, real, folds, drafts, shown, strength=lambda _: C)
     assert np.isfinite(said[:11]).all()
     assert np.isnan(said[11])
     # Fold 0's labels are spoilt: only drafts that never saw fold 0 may notice it in their judge; here none of them trains on it.
     spoilt = real._replace(classes=np.where(folds == 0, (real.classes + 1) % 3, real.classes))
-    only = cross_fitted(fit, spoilt, np.where(folds == 0, 0, 1), drafts, [frozenset({1})] * 12, strength=C)
-    seen = cross_fitted(fit, spoilt, np.where(folds == 0, 0, 1), drafts, [frozenset({0})] * 12, strength=C)
+    only = cross_fitted(fit, spoilt, np.where(folds == 0, 0, 1), drafts, [frozenset({1})] * 12, strength=lambda _: C)
+    seen = cross_fitted(fit, spoilt, np.where(folds == 0, 0, 1), drafts, [frozenset({0})] * 12, strength=lambda _: C)
     assert only.mean() < seen.mean()
 
 
@@ -128,10 +143,10 @@ def test_on_real_rows_alone_a_gain_does_not_depend_on_the_other_drafts():
         return fit_head(points.features, points.classes, 3, strength=C, weights=points.weights)
 
     seen = [frozenset({j % 4}) for j in range(12)]
-    whole = cross_fitted(fit, real, folds, drafts, seen, strength=C, train_on_drafts=False)
-    some = cross_fitted(fit, real, folds, drafts.take(np.arange(12) < 4), seen[:4], strength=C, train_on_drafts=False)
+    whole = cross_fitted(fit, real, folds, drafts, seen, strength=lambda _: C, train_on_drafts=False)
+    some = cross_fitted(fit, real, folds, drafts.take(np.arange(12) < 4), seen[:4], strength=lambda _: C, train_on_drafts=False)
     np.testing.assert_allclose(whole[:4], some, rtol=1e-9)
-    together = cross_fitted(fit, real, folds, drafts, seen, strength=C)
+    together = cross_fitted(fit, real, folds, drafts, seen, strength=lambda _: C)
     assert np.abs(together - whole).max() > 1e-4
 
 
@@ -144,12 +159,12 @@ def test_a_head_that_never_met_a_class_tells_nothing_of_it():
         return fit_head(points.features, points.classes, 3, strength=C, weights=points.weights)
 
     shown = [frozenset({1})] * 12  # fold 0 alone may judge
-    said = cross_fitted(fit, real, folds, drafts, shown, strength=C, train_on_drafts=False)
+    said = cross_fitted(fit, real, folds, drafts, shown, strength=lambda _: C, train_on_drafts=False)
     assert np.isnan(said[drafts.classes == 2]).all()
     others = drafts.classes != 2
     without = real.take(real.classes != 2)
     alone = cross_fitted(
-        fit, without, folds[real.classes != 2], drafts.take(others), shown[:8], strength=C, train_on_drafts=False
+        fit, without, folds[real.classes != 2], drafts.take(others), shown[:8], strength=lambda _: C, train_on_drafts=False
     )
     np.testing.assert_allclose(said[others], alone, rtol=1e-6)
 

@@ -472,6 +472,14 @@ def test_the_gate_ships_what_is_better_on_held_out_rows(real, helped, shipped):
     assert decision.gain is not None and decision.gain.n == 4
 
 
+def test_one_row_more_is_no_evidence_of_however_many_rows():
+    for n in range(4, 200):
+        real = [1, 0] * (n // 2) + [0] * (n % 2)
+        more, two = [1, *real[1:-1], 1], [1] * 4 + real[4:]
+        assert decide(heldout({REAL: real, HELPED: more}), [REAL, HELPED]).shipped == REAL, n
+        assert decide(heldout({REAL: real, HELPED: two}), [REAL, HELPED]).shipped == HELPED, n
+
+
 def test_a_less_preferred_learner_must_win_by_more_than_the_error():
     held = heldout({REAL: [1, 1, 1, 0, 0, 0], POOR: [1, 1, 0, 1, 0, 1]})
     assert decide(held, [POOR, REAL]).real == REAL

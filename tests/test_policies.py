@@ -11,6 +11,7 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, ExtraError
 from refsynth.core.run import read_json, read_jsonl
 from refsynth.core.types import Completion, Example, Prompt
+from refsynth.data.split import fold_of
 from refsynth.models.predict import LinearHead
 from refsynth.models.reference import FolderGenerator
 from refsynth.models.store import ModelStore
@@ -55,7 +56,7 @@ def answer(text, label, shown=()):
 def test_halves_share_the_folds_out():
     rows = rows_of(16, folds=4)
     parts = halves(rows)
-    assert [set(part.folds) for part in parts] == [{0, 1}, {2, 3}]
+    assert [set(part.folds) for part in parts] == [{0, 2}, {1, 3}]
     assert sorted(row.id for part in parts for row in part.rows) == sorted(row.id for row in rows.examples)
     assert all(part.judges for part in parts)
     assert not Half("first", rows.examples[:2], np.array([0, 1])).judges  # one label is left when a fold is out
@@ -94,6 +95,22 @@ def test_what_is_worth_nothing_is_faulty_and_company_changes_no_gain():
     alone, together = judge_of(rows)([good]), judge_of(rows)([good, *bad])
     assert together.faulty.tolist() == [False] + [True] * 5
     np.testing.assert_allclose(together.gains[0], alone.gains[0], rtol=1e-6)
+
+
+def test_of_a_label_without_rows_nobody_says_that_a_text_is_faulty():
+    rows = rows_of(8, folds=2)
+    said = RowJudge((*LABELS, "lost"), ByWords(), rows.examples, rows.folds, "en", 60)(
+        [answer("nobody knows where it is", "lost")]
+    )
+    assert not said.faulty[0] and np.isnan(said.gains[0])
+
+
+def test_each_half_has_rows_of_labels_that_have_two():
+    names = [f"label-{k}" for k in range(10)]
+    examples = [Example(f"row-{i}", f"text number {i}", names[i % 10]) for i in range(20)]
+    folds = fold_of(examples, folds=4, seed=0, groups=np.arange(20))
+    for part in halves(Rows(tuple(examples), folds, "en", {})):
+        assert {row.label for row in part.rows} == set(names)
 
 
 def test_nothing_sound_is_no_error():

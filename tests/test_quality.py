@@ -56,15 +56,16 @@ def test_of_duplicates_the_first_stays_and_texts_of_two_labels_go():
 
 
 def test_another_form_of_a_row_may_resemble_it_but_not_be_it():
-    origin = Provenance("p", (SEEDS[0].id,), 0, "noise")
-    other = Provenance("p", (SEEDS[1].id,), 0, "noise")
+    origin = Provenance("p", (SEEDS[0].id,), 0, "noise", reworded=True)
+    other = Provenance("p", (SEEDS[1].id,), 0, "noise", reworded=True)
+    written = Provenance("p", (SEEDS[0].id,), 0, "reference")  # a prompt that shows one row does not ask for it again
     close, same = SEEDS[0].text + " today", SEEDS[0].text.upper()
     drafts = [
         Example(f"d{i}", text, SEEDS[0].label, source) for i, (text, source) in enumerate([(close, origin), (close + "!", other)])
     ]
-    drafts.append(Example("d2", same, SEEDS[0].label, origin))
+    drafts += [Example("d2", same, SEEDS[0].label, origin), Example("d3", close + "?", SEEDS[0].label, written)]
     assert [d.dropped for d in screen(drafts[:1], SEEDS, longest=60)] == [None]
-    assert [d.dropped for d in screen(drafts[1:], SEEDS, longest=60)] == [quality.COPY, quality.COPY]
+    assert [d.dropped for d in screen(drafts[1:], SEEDS, longest=60)] == [quality.COPY] * 3
 
 
 def test_a_draft_to_forget_goes():

@@ -52,7 +52,7 @@ class Says:
 
 def searched(folder, **changes):
     Best.asked = []
-    options = {"labels": LABELS, "minutes": 1, "trials": 12, "folder": folder} | changes
+    options = {"labels": LABELS, "minutes": 1, "trials": 12, "folder": folder, "about": "a learner"} | changes
     return SearchedLearner("best", Best, SPACE, USUAL, **options)
 
 
@@ -86,12 +86,15 @@ def test_the_same_rows_are_searched_on_once_and_drafts_make_no_other_search(tmp_
     first = searched(tmp_path)
     first.fit(ROWS, (), seed=0)
     tried = len(Best.asked)
-    again = SearchedLearner("best", Best, SPACE, USUAL, labels=LABELS, minutes=1, trials=12, folder=tmp_path)
+    again = SearchedLearner("best", Best, SPACE, USUAL, labels=LABELS, minutes=1, trials=12, folder=tmp_path, about="a learner")
     again.fit([*ROWS, draft], (), seed=0)
     assert len(Best.asked) == tried + 1
     assert again.last == first.last
     again.fit(ROWS[:-1], (), seed=0)
     assert len(Best.asked) > tried + 2
+    other = searched(tmp_path, about="a learner that averages its weights")
+    other.fit(ROWS, (), seed=0)
+    assert len(Best.asked) == tried  # anew, as many trials
 
 
 def test_a_killed_search_goes_on_with_its_trials(tmp_path):

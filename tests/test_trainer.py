@@ -243,6 +243,10 @@ def test_rows_that_tell_when_to_stop_are_a_fold_of_their_own():
     assert {row.label for row in told} == {"a", "b"}
     assert sorted(row.id for row in (*train, *told)) == sorted(row.id for row in rows)
     assert set_aside(rows[:40], 0.15, seed=0) == (rows[:40], [])
+    rare = [Example(f"rare-{i}", f"an unusual thing {i} of which there are few", "rare") for i in range(2)]
+    for seed in range(5):
+        train, told = set_aside([*rare, *rows], 0.15, seed=seed)
+        assert sum(row.label == "rare" for row in train) == 2 and len(told) >= 12
     assert set_aside(rows, 0.0, seed=0) == (rows, [])
 
 

@@ -6,6 +6,7 @@ and the same for the same arguments.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -217,6 +218,15 @@ def share_of(name: str, share: float, n: int) -> Metric:
 def macro_f1_interval(truth: IntArray, predicted: IntArray, k: int) -> Metric:
     """Return the macro-F1 with its bootstrap interval."""
     return bootstrap("macro-F1", lambda rows: macro_f1(truth[rows], predicted[rows], k), len(truth))
+
+
+def exceeds_doubt(difference: FloatArray, *, doubt: float) -> bool:
+    """Return whether the mean of differences [N] exceeds so many of its standard errors.
+
+    One row more is exactly one standard error of N rows, and does not: rounding must not decide that.
+    """
+    error = float(difference.std(ddof=1)) / math.sqrt(len(difference))
+    return float(difference.mean()) > doubt * error * (1 + 1e-9)
 
 
 def paired_gain(base: FloatArray, other: FloatArray, *, name: str = "gain", seed: int = 0) -> Metric:

@@ -27,7 +27,8 @@ class Provenance:
     """Where a draft comes from, enough to make it again or to forget it.
 
     `shown` holds the ids of the seed examples that the prompt displayed; `seed` is the sampling seed of the batch. `rewarded_by`
-    holds the ids of those whose loss the generator was trained to lower.
+    holds the ids of those whose loss the generator was trained to lower. `reworded` says that the draft is another form of the
+    one row that is shown: it may resemble that one.
     """
 
     prompt: str
@@ -35,6 +36,7 @@ class Provenance:
     seed: int
     reference: str
     rewarded_by: tuple[str, ...] = ()
+    reworded: bool = False
 
     @property
     def seen(self) -> frozenset[str]:
@@ -60,8 +62,9 @@ class Example:
     def to_json(self) -> dict[str, Any]:
         """Return the example as JSON-ready values."""
         record = asdict(self)
-        if self.provenance is not None and not self.provenance.rewarded_by:
-            del record["provenance"]["rewarded_by"]
+        for name in ("rewarded_by", "reworded"):
+            if self.provenance is not None and not record["provenance"][name]:
+                del record["provenance"][name]
         if self.weight == 1:
             del record["weight"]
         return {name: value for name, value in record.items() if value is not None}
@@ -90,13 +93,15 @@ class Example:
 class Prompt:
     """One request to the reference: the finished text, the label it asks for and the seed examples that it shows.
 
-    `negative` is the prompt that a reference with guidance is led away from; empty for none.
+    `negative` is the prompt that a reference with guidance is led away from; empty for none. `rewords` says that it asks for the
+    one row that it shows in other words.
     """
 
     text: str
     label: str
     shown: tuple[str, ...] = ()
     negative: str = ""
+    rewords: bool = False
 
 
 class Completion(NamedTuple):

@@ -5,8 +5,11 @@ The judge that selects drafts is fitted to the very rows that the candidate trai
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from refsynth.annotate.selftrain import from_pool
 from refsynth.core.config import ENSEMBLES
@@ -57,6 +60,8 @@ STOPPED = ENSEMBLES | TUNED
 
 LEAST_DEV = 12
 """Rows by which it can be told when to stop."""
+LEAST_TAUGHT = 2
+"""Rows of a label that are trained on, if it has so many."""
 
 
 class Candidate(NamedTuple):
@@ -145,13 +150,19 @@ def safe_for(drafts: Sequence[Draft], held_out: frozenset[str]) -> list[Draft]:
 def set_aside(real: Sequence[Example], share: float, *, seed: int, kind: Kind = ONE_LABEL) -> tuple[list[Example], list[Example]]:
     """Divide real rows into those to train on and those that tell when to stop; near-duplicates stay together.
 
-    None are set aside where that would be too few to tell: fewer than `LEAST_DEV`, or than 2 of each label in the mean.
+    Rows of a label that would keep fewer than `LEAST_TAUGHT` to train on are not set aside. None are where that would be too few
+    to tell: fewer than `LEAST_DEV`, or than 2 of each label in the mean.
     """
     least = max(LEAST_DEV, 2 * len({name for row in real for name in kind.names(row.label)}))
     if round(share * len(real)) < least:
         return list(real), []
     groups = near_groups([row.text for row in real])
     folds = fold_of(real, folds=round(1 / share), seed=derive_seed(seed, "dev"), groups=groups, names=kind.names)
-    return [row for row, fold in zip(real, folds, strict=True) if fold], [
-        row for row, fold in zip(real, folds, strict=True) if not fold
-    ]
+    told = folds == 0
+    taught = Counter(name for row, aside in zip(real, told, strict=True) if not aside for name in kind.names(row.label))
+    scarce = [any(taught[name] < LEAST_TAUGHT for name in kind.names(row.label)) for row in real]
+    told &= ~np.isin(groups, groups[told & scarce])
+    if told.sum() < LEAST_DEV:
+        return list(real), []
+    pairs = list(zip(real, told, strict=True))
+    return [row for row, aside in pairs if not aside], [row for row, aside in pairs if aside]

@@ -111,7 +111,7 @@ class Chooser:
         mine, theirs = self.points(rows, drafts)
         of_rows = np.array([folds[row.id] for row in rows])
         k = len(self.labels)
-        return cross_fitted(head_fitter(k), mine, of_rows, theirs, self.seen(drafts), strength=softmax_strength(k))
+        return cross_fitted(head_fitter(k), mine, of_rows, theirs, self.seen(drafts), strength=softmax_strength)
 
     def seen(self, drafts: Sequence[Example]) -> list[frozenset[int]]:
         """Return, for each draft, the folds of the rows that it owes anything to."""

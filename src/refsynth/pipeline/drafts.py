@@ -146,7 +146,8 @@ def screen_drafts(
 ) -> list[Draft]:
     """Return the drafts with what is wrong with them before any model is trained; see `quality.filter`."""
     floor = task.config.filter.likelihood if can_write(task, rows.language) else None  # what it cannot write it cannot judge
-    key = {"drafts": folder.hash_of("drafts"), "longest": LONGEST_DRAFT, "forget": sorted(forget), "likelihood": floor}
+    key = {"rows": folder.hash_of("rows"), "drafts": folder.hash_of("drafts"), "longest": LONGEST_DRAFT}
+    key |= {"forget": sorted(forget), "likelihood": floor}
     if floor is not None:
         key |= task.config.digest_of("reference")
 

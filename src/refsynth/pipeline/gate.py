@@ -21,7 +21,7 @@ from refsynth.core.run import RunFolder, derive_seed, digest, read_json, write_j
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Array, Draft, Example, FloatArray, IntArray, Metric
 from refsynth.kinds import KINDS, ONE_LABEL, Kind, as_json, from_json, given_labels, joined
-from refsynth.metrics import bootstrap, paired_gain
+from refsynth.metrics import bootstrap, exceeds_doubt, paired_gain
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.candidates import COMPARED, PREFERENCE, Candidate, Fitted, fit_candidates, safe_for
 from refsynth.pipeline.rows import Rows
@@ -226,5 +226,4 @@ def _best(held: HeldOut, candidates: Sequence[Candidate]) -> Candidate:
 
 def _beats(held: HeldOut, candidate: Candidate, other: Candidate, *, doubt: float) -> bool:
     """Return whether the gain, paired by row, exceeds so many standard errors; one row more is never enough."""
-    difference = held.scores(candidate) - held.scores(other)
-    return float(difference.mean()) > doubt * float(difference.std(ddof=1) / np.sqrt(len(difference)))
+    return exceeds_doubt(held.scores(candidate) - held.scores(other), doubt=doubt)

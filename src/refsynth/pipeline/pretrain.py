@@ -20,7 +20,7 @@ from refsynth.data.text import nearest_overlap
 from refsynth.evaluation.advice import points
 from refsynth.evaluation.origins import Pretraining
 from refsynth.kinds import KINDS, given_labels
-from refsynth.metrics import paired_gain
+from refsynth.metrics import exceeds_doubt, paired_gain
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.pipeline.build import MODEL, WEIGHTS, Source, ready_trained
@@ -28,7 +28,7 @@ from refsynth.pipeline.gate import DRAFT_DOUBT, HeldOut
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.rows import Rows
 from refsynth.quality.filter import NEAR
-from refsynth.reinforce.imitate import imitate
+from refsynth.reinforce.imitate import imitate, nats_per_token
 from refsynth.reinforce.policy import Policy
 from refsynth.synthesis.prompts import generic_prompt
 from refsynth.task import Task
@@ -158,9 +158,7 @@ def _judge(task: Task, rows: Rows, plain: TransformerEncoder, learnt: Transforme
     kind, labels = KINDS[task.config.task], task.labels
     held = HeldOut(kind.truth(given_labels(rows.examples), labels), {}, rows.folds, kind)
     before, after = (held.scores_of(_held_out(task, rows, encoder)) for encoder in (plain, learnt))
-    difference = after - before
-    doubt = DRAFT_DOUBT * float(difference.std(ddof=1) / np.sqrt(len(difference)))
-    return paired_gain(before, after), float(difference.mean()) > doubt
+    return paired_gain(before, after), exceeds_doubt(after - before, doubt=DRAFT_DOUBT)
 
 
 def _held_out(task: Task, rows: Rows, encoder: TransformerEncoder) -> FloatArray:
@@ -203,25 +201,26 @@ def pretrain_reference(
         return Adapted(source, None)
     key = {"texts": digest(parts), "seed": seed, "minutes": config.pretrain.reference, **config.digest_of("reference")}
     scratch = folder.path / "reinforce" / f"texts-{digest(key)[:12]}"
-    prompt, held = generic_prompt(language=rows.language).text, [*parts.told, *parts.measured][:MOST_HELD]
+    prompt = generic_prompt(language=rows.language).text
 
     def make(out: Path) -> None:
         weights = source.weights(config)
         policy = Policy(weights.folder, start=weights.start, kl=0.0, seed=seed)
-        minutes = config.pretrain.reference
+        minutes, before = config.pretrain.reference, nats_per_token(policy, prompt, parts.measured)
         turns = []
         with watch.progress("pretrain the reference", round(60 * minutes)) as progress:
-            for turn in imitate(policy, prompt, parts.learnt, held, scratch, minutes=minutes, seed=seed):
+            for turn in imitate(policy, prompt, parts.learnt, parts.told, scratch, minutes=minutes, seed=seed):
                 turns.append(turn)
                 progress(min(round(60 * minutes), round(sum(each.seconds for each in turns))))
         policy.export(out / WEIGHTS)
         ready_trained(config, out / WEIGHTS, out / MODEL)
         best = min(turns, key=lambda turn: turn.loss)
-        losses = {"before": float(np.exp(turns[0].loss)), "after": float(np.exp(best.loss))}
-        write_json(out / FACTS, {"texts": min(best.texts, len(parts.learnt)), "held": len(held), **losses})
+        after = nats_per_token(policy, prompt, parts.measured)
+        losses = {"before": float(np.exp(before)), "after": float(np.exp(after))}
+        write_json(out / FACTS, {"texts": min(best.texts, len(parts.learnt)), "held": len(parts.measured), **losses})
 
     step = "reference-again" if again else "reference"
-    done = folder.step(step, key, make)
+    done = folder.step(step, key, make, version=2)
     shutil.rmtree(scratch, ignore_errors=True)
     facts = read_json(done / FACTS)
     brought = Pretraining(model="reference", **facts, gain=None, used=facts["after"] < facts["before"])

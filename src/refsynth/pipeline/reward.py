@@ -60,11 +60,12 @@ class RowJudge:
         if sound:
             drafts = self._points([examples[index] for index in sound])
             agreement = agreement_of(np.asarray(self._head.logits(drafts.features), float), drafts.classes)
-            faulty[sound] = agreement < AGREEMENT
+            known = {row.label for row in self.rows}  # of a label that no row has nobody here can say what belongs to it
+            faulty[sound] = (agreement < AGREEMENT) & [examples[index].label in known for index in sound]
             seen = [self._seen(examples[index]) for index in sound]
             k = len(self.labels)
             gains[sound] = cross_fitted(
-                head_fitter(k), self._real, self.folds, drafts, seen, strength=softmax_strength(k), train_on_drafts=False
+                head_fitter(k), self._real, self.folds, drafts, seen, strength=softmax_strength, train_on_drafts=False
             )
         texts = [example.text for example, wrong in zip(examples, faulty, strict=True) if not wrong]
         return Judged(gains, faulty, diversity(texts).distinct_2 if len(texts) > 1 else 0.0)
@@ -75,7 +76,8 @@ class RowJudge:
         examples = []
         for index, (prompt, completion) in enumerate(written):
             parsed = parse_completion(completion, shown={texts[row] for row in prompt.shown}, language=self.language)
-            examples.append(Example(f"text-{index}", parsed.text, prompt.label, Provenance("", prompt.shown, 0, "")))
+            origin = Provenance("", prompt.shown, 0, "", reworded=prompt.rewords)
+            examples.append(Example(f"text-{index}", parsed.text, prompt.label, origin))
         return examples
 
     def _seen(self, example: Example) -> frozenset[int]:

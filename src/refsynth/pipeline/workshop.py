@@ -210,6 +210,7 @@ def _searched(shop: Workshop, *, method: MethodName) -> Learner:
         minutes=asked.minutes,
         trials=asked.trials,
         folder=asked.folder,
+        about=digest([shop.training.model_dump(mode="json"), shop.encoder_hash]),
         link=shop.link,
     )
 

@@ -78,8 +78,8 @@ def screen(
 def _sources(drafts: Sequence[Example], seeds: Sequence[Example]) -> IntArray:
     """Return for each draft the seed row that it is another form of, or -1 [N]: it may resemble that one, but not be it."""
     place = {seed.id: index for index, seed in enumerate(seeds)}
-    shown = [draft.provenance.shown if draft.provenance else () for draft in drafts]
-    return np.array([place.get(rows[0], -1) if len(rows) == 1 else -1 for rows in shown])
+    origins = [draft.provenance for draft in drafts]
+    return np.array([place.get(origin.shown[0], -1) if origin and origin.reworded else -1 for origin in origins])
 
 
 def _written_twice(drafts: Iterable[Example]) -> set[str]:

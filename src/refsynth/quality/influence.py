@@ -87,7 +87,7 @@ def cross_fitted(
     drafts: Points,
     seen: Sequence[frozenset[int]],
     *,
-    strength: float,
+    strength: Callable[[int], float],
     train_on_drafts: bool = True,
 ) -> FloatArray:
     """Return the mean gain of each draft over the folds whose rows it owes nothing to: [M], NaN where there is none.
@@ -102,7 +102,7 @@ def cross_fitted(
         folds: of the real rows [N].
         drafts: screened drafts [M] with the weights that they would have.
         seen: for each draft, the folds of the rows that it owes anything to.
-        strength: C of the heads that `fit` returns.
+        strength: returns the C of a head that `fit` returns, by how many classes its rows have.
         train_on_drafts: whether the heads are fitted to the drafts too. Without, a draft's gain does not depend on its company,
             and gains of different batches can be compared.
     """
@@ -119,7 +119,8 @@ def cross_fitted(
         out &= np.isin(real.classes, train.classes)
         if not safe.any() or not out.any():
             continue
-        total[safe] += out.sum() * gains(fit(train), train, real.take(out), drafts.take(safe), strength=strength)
+        c = strength(len(np.unique(train.classes)))
+        total[safe] += out.sum() * gains(fit(train), train, real.take(out), drafts.take(safe), strength=c)
         count[safe] += out.sum()
     with np.errstate(invalid="ignore"):
         return np.asarray(total / count)

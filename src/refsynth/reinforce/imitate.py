@@ -49,12 +49,11 @@ def imitate(
         policy: with a divergence of no weight.
         prompt: what the texts follow upon.
         texts: to learn from.
-        held: to measure on.
+        held: that tell when to stop.
         folder: of the finished turns.
         minutes: in which no further turn begins; those of a killed training count.
         seed: of the order.
     """
-    measured = _rollouts(policy, prompt, held)
     best, spent = Turn(float("inf"), 0, 0.0), 0.0
     for number, turn in enumerate(_turns(texts, seed=seed)):
         place = folder / f"turn-{number}"
@@ -62,7 +61,7 @@ def imitate(
             started = time.monotonic()
             if turn:
                 policy.update(_rollouts(policy, prompt, turn), np.ones(len(turn)))
-            loss = -float(policy.log_likelihoods(measured).sum()) / sum(len(one.text) for one in measured)
+            loss = nats_per_token(policy, prompt, held)
             _keep(policy, Turn(loss, number * TURN, round(time.monotonic() - started, 3)), place)
         else:
             policy.restore(place)
@@ -75,6 +74,12 @@ def imitate(
         if spent > 60 * minutes:
             return
     policy.restore(folder / f"turn-{best.texts // TURN}")
+
+
+def nats_per_token(policy: Policy, prompt: str, texts: Sequence[str]) -> float:
+    """Return the mean of -log P over the tokens of texts that follow upon a prompt, in nats."""
+    rollouts = _rollouts(policy, prompt, texts)
+    return -float(policy.log_likelihoods(rollouts).sum()) / sum(len(one.text) for one in rollouts)
 
 
 def _turns(texts: Sequence[str], *, seed: int) -> Iterator[list[str]]:

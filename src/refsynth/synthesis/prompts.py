@@ -7,6 +7,7 @@ shown. Knows nothing of quotas or of models.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from refsynth.core.types import Example, Prompt
 from refsynth.data.quote import neutralise, shorten
@@ -65,7 +66,7 @@ def class_prompt(
 
 def paraphrase_prompt(label: str, row: Example, *, language: str = "en") -> Prompt:
     """Return a prompt that asks for the text of a row in other words."""
-    return _list_prompt(_PARAPHRASES.get(language, _PARAPHRASES["en"]), label, [row])
+    return replace(_list_prompt(_PARAPHRASES.get(language, _PARAPHRASES["en"]), label, [row]), rewords=True)
 
 
 def _list_prompt(heading: str, label: str, shown: Sequence[Example]) -> Prompt:

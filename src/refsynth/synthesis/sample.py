@@ -141,7 +141,7 @@ def _collect(
     for place, (request, completions) in enumerate(zip(batch.requests, rows, strict=True)):
         prompt = request.prompt
         shown = {" ".join(texts[row].split()) for row in prompt.shown}
-        origin = replace(origin, prompt=digest(prompt.text)[:16], shown=prompt.shown)
+        origin = replace(origin, prompt=digest(prompt.text)[:16], shown=prompt.shown, reworded=prompt.rewords)
         for index, completion in enumerate(completions):
             text, reason = parse_completion(completion, shown=shown, language=language)
             if reason:

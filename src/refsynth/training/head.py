@@ -66,7 +66,7 @@ def row_weights(examples: Sequence[Example]) -> FloatArray:
 
 
 def softmax_strength(k: int) -> float:
-    """Return C of the softmax regression that has the optimum of a head of `k` classes.
+    """Return C of the softmax regression that has the optimum of a head that was fitted to rows of `k` classes.
 
     For two classes scikit-learn fits one vector w of log-odds, and softmax two of w / 2 and -w / 2, of which the penalty is half.
     """

@@ -76,6 +76,7 @@ class SearchedLearner:
         minutes: float,
         trials: int,
         folder: Path,
+        about: str,
         link: Link = "softmax",
     ) -> None:
         """Take what is searched.
@@ -89,10 +90,11 @@ class SearchedLearner:
             minutes: in which no further trial of one search begins; those before a kill count.
             trials: of one search, at most.
             folder: of what was found, and of searches under way.
+            about: hash of what the learner is made with beside the settings.
             link: how logits become probabilities.
         """
         self._name, self._make, self._space, self._usual, self._labels = name, make, space, usual, labels
-        self._minutes, self._trials, self._folder, self._link = minutes, trials, folder, link
+        self._minutes, self._trials, self._folder, self._about, self._link = minutes, trials, folder, about, link
         self.last: Found | None = None
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> Predictor:
@@ -106,8 +108,8 @@ class SearchedLearner:
     def found(self, real: Sequence[Example], dev: Sequence[Example], *, seed: int) -> Found:
         """Return the best settings for real rows; searched for once."""
         rows = [[row.to_json() for row in part] for part in (real, dev)]
-        key = digest([self._name, rows, seed, self._space, dict(self._usual), self._labels, self._minutes, self._trials])[:16]
-        path = self._folder / f"{self._name}-{key}.json"
+        asked = [self._space, dict(self._usual), self._labels, self._minutes, self._trials]
+        path = self._folder / f"{self._name}-{digest([self._name, rows, seed, self._about, asked])[:16]}.json"
         if not path.is_file():
             self._folder.mkdir(parents=True, exist_ok=True)
             journal = path.with_suffix(".journal")

@@ -40,7 +40,7 @@ def augment_rows(rows: Sequence[Example], augmenters: Sequence[Augmenter], *, co
             for augmenter, text in zip(augmenters, turn, strict=True):
                 origins.setdefault(clean(text or ""), augmenter.name)
         for index, text in enumerate(distinct(row.text, origins, n=copies)):
-            origin = Provenance(name, (row.id,), seeds[origins[text]], origins[text])
+            origin = Provenance(name, (row.id,), seeds[origins[text]], origins[text], reworded=True)
             drafts.append(Example(f"draft-{digest([seed, 'augment', row.id])[:10]}-{index}", text, row.label, origin))
         if origins.keys() - {""}:
             prompts.append({"prompt": name, "label": row.label, "shown": [row.id], "text": row.text})
