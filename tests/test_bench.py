@@ -82,7 +82,7 @@ def test_a_borrowed_system_is_read_from_its_own_suite(data):
     def fake(sample, name, seed):
         return [{"system": "one", "accuracy": 0.5, "macro_f1": 0.5, "seconds": 1}]
 
-    Cells(data / "other.jsonl").add({"set": "toy", "seed": 0, "system": "peer", "accuracy": 0.25})
+    Cells(data / "other.jsonl").add({"set": "toy", "seed": 0, "rows": 4, "system": "peer", "accuracy": 0.25})
     groups = (Group(fake, ("one",), "refsynth"),)
     check = Check("one over peer", "one", "peer", floor=0, aim=1)
     suite = Suite("toy", sets=("toy",), groups=groups, order=("peer", "one"), checks=(check,), borrowed={"peer": "other"})
@@ -108,7 +108,8 @@ def test_the_outcome_checks_the_floors(tmp_path):
     cells = Cells(tmp_path / "cells.jsonl")
     for seed in range(3):
         for system, accuracy in (("setfit", 0.70), ("real only", 0.75), ("shipped", 0.73)):
-            cells.add({"set": "snips", "seed": seed, "system": system, "accuracy": accuracy})
+            cells.add({"set": "snips", "seed": seed, "rows": 700, "system": system, "accuracy": accuracy})
+    cells.add({"set": "snips", "seed": 0, "rows": 200, "system": "shipped", "accuracy": 0.1})  # of --quick, in the same file
     checks = {check["name"]: check for check in FEWSHOT.outcome(cells)["checks"]}
     assert checks["shipped over setfit"]["value"] == pytest.approx(3.0)
     assert checks["shipped over setfit"]["ok"]
@@ -119,9 +120,9 @@ def test_the_outcome_checks_the_floors(tmp_path):
 
 def test_one_value_stands_for_all_seeds_of_a_system_that_draws_nothing(tmp_path):
     cells = Cells(tmp_path / "cells.jsonl")
-    cells.add({"set": "snips", "seed": 0, "system": "reference, calibrated", "accuracy": 0.4})
+    cells.add({"set": "snips", "seed": 0, "rows": 700, "system": "reference, calibrated", "accuracy": 0.4})
     for seed, accuracy in enumerate((0.5, 0.7)):
-        cells.add({"set": "snips", "seed": seed, "system": "shipped", "accuracy": accuracy})
+        cells.add({"set": "snips", "seed": seed, "rows": 700, "system": "shipped", "accuracy": accuracy})
     check = NAMES.outcome(cells)["checks"][1]
     assert (check["value"], check["ok"]) == (pytest.approx(20.0), True)
 
@@ -228,7 +229,18 @@ def test_the_bench_of_methods_shows_what_each_costs(tmp_path):
     cells = Cells(tmp_path / "peft.jsonl")
     cost = {"trainable": 1000, "steps": 10, "peak_gib": 0.5, "adapter_kb": 4.0}
     for system, points, share, step in (("finetune", 0.9, 1.0, 7.5), ("lora", 0.88, 0.03, 5.0)):
-        cells.add({"set": "snips", "seed": 0, "system": system, "accuracy": points, "share": share, "step_ms": step, **cost})
+        cells.add(
+            {
+                "set": "snips",
+                "seed": 0,
+                "rows": 700,
+                "system": system,
+                "accuracy": points,
+                "share": share,
+                "step_ms": step,
+                **cost,
+            }
+        )
     result = PEFT.outcome(cells)
     gap, moved, faster = result["checks"]
     assert faster["value"] == pytest.approx(1.5) and faster["ok"]

@@ -57,6 +57,9 @@ WHOLE, QUICK = Size(SETS, 5, 32), Size(SETS[:1], 2, 12)
 
 def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callable[[str], None]) -> Cells:
     """Measure the repeats that are missing, the sides in turn in this process, and return all."""
+    import transformers
+
+    _ = transformers.Trainer  # loaded when it is first named, which is not training
     cells = Cells(results / "trainer.jsonl", machine=describe_machine())
     size = QUICK if quick else WHOLE
     for name in size.sets:
