@@ -229,18 +229,8 @@ def test_the_bench_of_methods_shows_what_each_costs(tmp_path):
     cells = Cells(tmp_path / "peft.jsonl")
     cost = {"trainable": 1000, "steps": 10, "peak_gib": 0.5, "adapter_kb": 4.0}
     for system, points, share, step in (("finetune", 0.9, 1.0, 7.5), ("lora", 0.88, 0.03, 5.0)):
-        cells.add(
-            {
-                "set": "snips",
-                "seed": 0,
-                "rows": 700,
-                "system": system,
-                "accuracy": points,
-                "share": share,
-                "step_ms": step,
-                **cost,
-            }
-        )
+        key = {"set": "snips", "seed": 0, "rows": 700, "system": system}
+        cells.add({**key, "accuracy": points, "share": share, "step_ms": step, **cost})
     result = PEFT.outcome(cells)
     gap, moved, faster = result["checks"]
     assert faster["value"] == pytest.approx(1.5) and faster["ok"]

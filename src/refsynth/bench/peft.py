@@ -29,8 +29,7 @@ SETS = ("financial_phrasebank", "snips", "ag_news_test")
 SHOTS = 64
 MOST_TRAINABLE = 2.0
 """Percent of all weights that LoRA may move, its head included."""
-STEP_FLOOR, STEP_AIM = 1.2, 1.4
-"""Times as fast as a step of full fine-tuning."""
+FASTER, STEP_FLOOR, STEP_AIM = "a step of lora, times as fast as of finetune, median", 1.2, 1.4
 
 
 def _measure(method: MethodName, sample: Sample, name: str, seed: int) -> list[Cell]:
@@ -105,7 +104,7 @@ def _cheaper(cells: Cells) -> list[dict[str, Any]]:
     moved = _figure(shares, np.max, "%")
     return [
         {"name": "weights that lora moves", **moved, "limit": MOST_TRAINABLE, "ok": moved["value"] <= MOST_TRAINABLE},
-        {"name": "lora's step, median", **speed, "floor": STEP_FLOOR, "aim": STEP_AIM, "ok": speed["value"] >= STEP_FLOOR},
+        {"name": FASTER, **speed, "floor": STEP_FLOOR, "aim": STEP_AIM, "ok": speed["value"] >= STEP_FLOOR},
     ]
 
 
