@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -52,6 +55,30 @@ def test_the_folder_holds_four_files_and_the_graphs_share_their_weights(exported
     assert any(name.endswith("_quantized") for name in shared)
     assert all(places[0][name] == places[1][name] for name in shared)
     assert {name for place in places for name, (location, *_) in place.items() if location != WEIGHTS} == set()
+
+
+TWO_TABLES = """
+import hashlib
+import numpy as np
+from onnx import helper, numpy_helper
+from refsynth.compress.quantize import quantize_tables
+
+tables = [numpy_helper.from_array(np.full((200, 2), value, np.float32), name) for value, name in enumerate("abcdef")]
+nodes = [helper.make_node("Gather", [table.name, "ids"], [f"out_{table.name}"], axis=0) for table in tables]
+graph = helper.make_graph(nodes, "g", [], [], initializer=tables)
+quantize_tables(graph)
+print(hashlib.sha256(graph.SerializeToString()).hexdigest())
+"""
+
+
+def test_the_same_graph_gives_the_same_bytes_in_every_process() -> None:
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", TWO_TABLES], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("0", "1", "2")
+    }
+    assert len(found) == 1
 
 
 def test_every_weight_matrix_is_int8(tmp_path: Path) -> None:

@@ -107,7 +107,12 @@ def test_odd_columns_encoding_and_delimiter(tmp_path):
     output = succeed("task", "--from", "rows.csv", "--text-column", "yes: no", "--label-column", "#label")
     assert "4 rows, cp1252, semicolon, columns yes: no (text), #label (label)" in output
     data = RunConfig.load(tmp_path / "task" / "task.yaml").data
-    assert (data.columns, data.encoding, data.delimiter) == (Columns(text="yes: no", label="#label"), "cp1252", ";")
+    assert data.columns == Columns(text="yes: no", label="#label")
+    assert (data.encoding, data.delimiter) == (None, None)  # the test file may have others
+    names = ("--text-column", "yes: no", "--label-column", "#label")
+    succeed("other", "--from", "rows.csv", *names, "--encoding", "cp1252", "--delimiter", ";")
+    data = RunConfig.load(tmp_path / "other" / "task.yaml").data
+    assert (data.encoding, data.delimiter) == ("cp1252", ";")
 
 
 def test_bad_rows_are_told_but_do_not_stop(tmp_path):

@@ -15,13 +15,13 @@ import pytest
 import refsynth
 from refsynth.core.config import RunConfig
 from refsynth.core.drafting import FilterConfig
-from refsynth.core.errors import ConfigError, DataError
+from refsynth.core.errors import ConfigError, DataError, InputError
 from refsynth.core.run import RunFolder, folder_digest, read_json, read_jsonl, write_json
 from refsynth.core.types import Completion, Draft, Example, Provenance
 from refsynth.data.text import normalise
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
-from refsynth.pipeline import build, job
+from refsynth.pipeline import build, job, report
 from refsynth.pipeline.author import Author
 from refsynth.pipeline.candidates import Candidate, safe_for
 from refsynth.pipeline.choose import Chooser
@@ -44,6 +44,14 @@ WORDS = {
     "late": ["parcel", "late", "courier", "waiting", "tracking", "week", "delivery", "arrive"],
     "broken": ["broken", "crack", "pieces", "shattered", "dent", "scratched", "faulty", "split"],
 }
+
+
+class Told(Silent):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, line):
+        self.notes.append(line)
 
 
 def write_rows(path, rows, seed):
@@ -279,15 +287,10 @@ def test_guidance_reaches_the_reference_and_the_prompts(tmp_path, monkeypatch):
 def test_the_embedded_reference_judges_no_language_that_it_cannot_read(tmp_path):
     task = make_task(tmp_path / "data", reference="embedded", language="zh", filter={"targets": "ensemble"})
     rows = read_rows(task, RunFolder(tmp_path / "out"), skip_bad=False)
-    notes = []
-
-    class Notes(Silent):
-        def note(self, line):
-            notes.append(line)
-
+    told = Told()
     drafts = [Draft(Example("d0", "杯子碎了", "broken", Provenance("p", (), 0, "noise")))]
-    assert judge_drafts(task, rows, drafts, None, None, None, Notes(), encoder_hash="") == drafts
-    assert len(notes) == 1 and "reads English only" in notes[0]
+    assert judge_drafts(task, rows, drafts, None, None, None, told, encoder_hash="") == drafts
+    assert len(told.notes) == 1 and "reads English only" in told.notes[0]
 
 
 class Says:
@@ -395,15 +398,89 @@ def test_a_focus_follows_the_errors():
 def test_the_embedded_reference_is_not_asked_for_a_language_that_it_cannot_write(tmp_path, tiny_cache, monkeypatch):
     task = make_task(tmp_path / "data", reference="embedded", language="zh")
     monkeypatch.setattr(job, "prepare_encoder", lambda *_: ModelStore(tiny_cache).path("minilm"))  # the tiny e5 is no Unigram
-    notes = []
-
-    class Notes(Silent):
-        def note(self, line):
-            notes.append(line)
-
-    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=Notes()).finished
+    told = Told()
+    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=told).finished
     assert finished.learned.written.asked == 0
-    assert any("writes English" in note for note in notes)
+    assert any("writes English" in note for note in told.notes)
+
+
+def test_each_file_is_read_in_its_own_encoding_and_with_its_own_delimiter(tmp_path, tiny_cache):
+    task = make_task(tmp_path / "data", synthesis={"drafts": 0}, learners=["tfidf"])
+    rows = list(read_jsonl(task.test))
+    for text in rows:
+        text["text"] += " \u00e7\u00e0 et l\u00e0, \u00e9t\u00e9"
+    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
+    train.write_text("text;label\n" + "".join(f"{r['text']};{r['label']}\n" for r in rows[:12]), encoding="cp1252")
+    test.write_text("text,label\n" + "".join(f'"{r["text"]}",{r["label"]}\n' for r in rows[12:]), encoding="utf-8")
+    data = {"train": str(train), "test": str(test)}
+    done = run(
+        Task.of(task.config.changed([f"data={json.dumps(data)}"])), tmp_path / "out", store=ModelStore(tiny_cache)
+    ).finished
+    assert len(done.test.truth) == 8
+    assert "cp1252" in done.learned.rows.file["format"]
+
+
+def test_test_rows_that_cannot_be_measured_are_told(tmp_path, tiny_cache):
+    task = make_task(tmp_path / "data", synthesis={"drafts": 0}, learners=["tfidf"])
+    with task.test.open("a", encoding="utf-8") as stream:
+        stream.write('{"text": "what is this", "label": "lost"}\n{"text": 4, "label": "late"}\n')
+    told = Told()
+    report = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=told).report
+    assert "data.test: 1 of 22 rows left out: an unknown or missing label (row 21)" in told.notes
+    assert "data.test: 1 of 22 rows left out: an unreadable row (row 22)" in told.notes
+    (test,) = (file for file in report.data.files if file.role == "test")
+    assert [(skipped.reason, skipped.rows) for skipped in test.skipped] == [
+        ("an unknown or missing label", (21,)),
+        ("an unreadable row", (22,)),
+    ]
+
+
+def test_a_test_file_without_the_columns_stops_the_run_before_it_begins(tmp_path, tiny_cache):
+    task = make_task(tmp_path / "data")
+    test = tmp_path / "test.csv"
+    test.write_text("text,topic\nx,late\n", encoding="utf-8")
+    with pytest.raises(DataError, match="no column 'label'"):
+        run(Task.of(task.config.changed([f"data.test={test}"])), tmp_path / "out", store=ModelStore(tiny_cache))
+    assert not (tmp_path / "out").exists()
+
+
+def test_why_a_learner_ships_is_told_without_drafts_too(tmp_path, tiny_cache):
+    task = make_task(tmp_path / "data", synthesis={"drafts": 0})
+    report = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).report
+    assert {line.learner for line in report.gate.comparisons} == {"TF-IDF + LR", "frozen encoder + LR"}
+    measured = {line.learner: line.real.value for line in report.gate.comparisons}
+    better = max(measured, key=measured.get)
+    assert (better != report.gate.learner) == (f"{better} measured better" in report.gate.passed_over)
+
+
+def test_what_measured_better_and_does_not_ship_is_named():
+    truth = np.arange(40) % 2
+    said = np.where(truth[:, None] == np.arange(2), 1.0, 0.0)
+    worse = said.copy()
+    worse[:2] = 1 - worse[:2]
+    tfidf, lora, average = (Candidate(name, False) for name in ("tfidf", "lora", "average"))
+    held = HeldOut(truth, {tfidf: said[None], lora: worse[None]})
+    shipped = decide(held, [tfidf, lora]).shipped
+    assert shipped == lora
+    assert "TF-IDF + LR measured better (100.0% against 95.0%), but not by the 2" in report._passed_over(held, shipped)
+    assert report._passed_over(held, tfidf) == ""
+    held = HeldOut(truth, {average: said[None], lora: worse[None]})
+    assert "no bundle can hold it" in report._passed_over(held, lora)
+
+
+def test_parts_of_a_run_are_refused_when_its_rows_have_changed(tmp_path, tiny_cache):
+    task, out, store = make_task(tmp_path / "data", learners=["tfidf"]), tmp_path / "out", ModelStore(tiny_cache)
+    run(task, out, store=store)
+    with reopened(out, (), Silent(), store=store):
+        pass
+    with task.train.open("a", encoding="utf-8") as stream:
+        stream.write('{"text": "one more parcel", "label": "late"}\n')
+    before = folder_digest(out / "steps")
+    with pytest.raises(InputError, match=r"data\.train changed since this run"), reopened(out, (), Silent(), store=store):
+        pass
+    assert folder_digest(out / "steps") == before
+    with reopened(out, (), Silent(), store=store, grown=True) as opened:
+        assert len(opened.rows.examples) == 13
 
 
 def test_a_misspelt_test_file_stops_the_run_before_it_begins(tmp_path, tiny_cache):

@@ -447,7 +447,7 @@ def test_page_shows_what_was_measured(english, page):
     assert verdict(english) in text
     assert f"{100 * shipped.accuracy.value:.1f}" in text
     assert f"n = {shipped.accuracy.n}" in text
-    gain = english.gate.decisive.gain
+    gain = english.gate.gain
     assert f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]" in text
     for name in ("conflict", "rows 8, 31", "rows 14, 57", "near-duplicate", "list-4", "row-12", "int8", "6b6b6b"):
         assert name in text or name == "conflict"
@@ -495,7 +495,8 @@ def test_json_is_whole_and_plain(english):
 
 
 def test_verdict_in_each_case(english):
-    line = english.gate.decisive
+    line = english.gate.comparisons[-1]
+    assert line.learner == english.gate.learner
     gain = replace(line.gain, value=0.067, low=0.021, high=0.114, n=94)
     gate = replace(english.gate, comparisons=(replace(line, gain=gain),))
     shipped = replace(english.results.shipped, accuracy=Metric("accuracy", 0.768, 0.731, 0.802, 600))
@@ -510,9 +511,22 @@ def test_verdict_in_each_case(english):
     assert verdict(replace(report, gate=None)).startswith("Drafts were not put to the test on real rows; the bundle's accuracy")
 
 
+def test_learners_without_drafts_are_compared_all_the_same(english):
+    real = Metric("accuracy", 0.66, 0.6, 0.7, 48)
+    lines = (Comparison(learner="tfidf", real=replace(real, value=0.79)), Comparison(learner="lora", real=real))
+    why = "tfidf measured better (79.0% against 66.0%), but not by 2 standard errors"
+    gate = replace(english.gate, comparisons=lines, accepted=False, learner="lora", passed_over=why, curve=())
+    report = replace(english, gate=gate)
+    for document in ("".join(Outline(render_html(report)).text), render_markdown(report)):
+        assert "79.0" in document
+        assert "tfidf measured better" in document
+        assert "real rows + drafts" not in document.split("Classes and mistakes")[0].split("The gate")[-1]
+    assert verdict(report).startswith("No drafts were compared")
+
+
 def gated(english, accepted, low, value, high):
     gate = english.gate
-    line = replace(gate.decisive, gain=Metric("gain", value, low, high, 94))
+    line = replace(gate.comparisons[-1], gain=Metric("gain", value, low, high, 94))
     return replace(english, gate=replace(gate, accepted=accepted, comparisons=(line,)))
 
 

@@ -111,7 +111,8 @@ def init(
             skip_bad=True,  # a first look; the run stops at them
         )
     names = named or list(look.labels if look else ())
-    document = _document(target, names, from_file=from_file, test=test, look=look, pair=pair_column)
+    forced = {key: value for key, value in (("encoding", encoding), ("delimiter", delimiter)) if value and from_file}
+    document = _document(target, names, from_file=from_file, test=test, look=look, pair=pair_column, forced=forced)
     RunConfig.parse(yaml.safe_load(document), where=str(target))
     conflicts = [row for row in loaded.skipped if row.reason == "conflict"] if loaded else []
     _write(target, document, conflicts)
@@ -144,14 +145,24 @@ def _write(target: Path, document: str, conflicts: Sequence[SkippedRow]) -> None
 
 
 def _document(
-    target: Path, names: Sequence[str], *, from_file: Path | None, test: Path | None, look: Sniffed | None, pair: str | None
+    target: Path,
+    names: Sequence[str],
+    *,
+    from_file: Path | None,
+    test: Path | None,
+    look: Sniffed | None,
+    pair: str | None,
+    forced: Mapping[str, str],
 ) -> str:
     kind = _kind(look, pair)
     unit = UNITS[kind]
     head = _HEAD.format(path=target, name=target.parent.resolve().name, kind=kind, unit=unit)
     tail = _TAIL.replace("LEARNERS", ", ".join(LEARNERS[kind]))
     labels = "".join(indent(_yaml({name: _in_words(name)}), "  ") + "\n" for name in names)
-    return head + labels + _data_lines(target.parent, from_file=from_file, test=test, look=look, pair=pair) + tail
+    data = _data_lines(target.parent, from_file=from_file, test=test, look=look, pair=pair)
+    ours = "of all files; without this line each file's own is found"
+    of_all = [f"  {_yaml({key: value}):<23} # {ours}\n" for key, value in forced.items()]
+    return head + labels + data + "".join(of_all) + tail
 
 
 def _kind(look: Sniffed | None, pair: str | None) -> TaskKind:
@@ -184,11 +195,8 @@ def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look
             lines.append(f"    {_yaml({'pair': pair})}")
         if look.label_column:
             lines.append(f"    {_yaml({'label': look.label_column})}")
-        lines.append(f"  {_yaml({'encoding': look.encoding}):<23} # as it was found")
         if look.separator:
             lines.append(f"  {_yaml({'separator': look.separator}):<23} # between the labels in a cell; JSON lists need none")
-        if look.delimiter:
-            lines.append(f"  {_yaml({'delimiter': look.delimiter}):<23} # as it was found")
     return "\n".join(lines) + "\n"
 
 

@@ -62,7 +62,7 @@ def next_(
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
-    with reopened(run, (), Printer()) as job:
+    with reopened(run, (), Printer(), grown=True) as job:
         columns = job.task.config.data.columns
         if text_column is not None:
             columns = columns.model_copy(update={"text": text_column})

@@ -44,13 +44,13 @@ def quantize_tables(graph: Any, *, rows: int = 128) -> int:
     A scale per row keeps rare tokens exact where one scale for the whole table would round them away.
     """
     tables = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) == 2 and tensor.dims[0] >= rows}
-    nodes, used = [], set()
+    nodes, used = [], dict[str, None]()  # in the graph's order: the same graph gives the same bytes
     for node in graph.node:
         if node.op_type != "Gather" or node.input[0] not in tables:
             nodes.append(node)
             continue
         table, (ids, out) = node.input[0], (node.input[1], node.output[0])
-        used.add(table)
+        used[table] = None
         nodes += [
             helper.make_node("Gather", [f"{table}_rows", ids], [f"{out}_row"], axis=0),
             helper.make_node("Cast", [f"{out}_row"], [f"{out}_row_cast"], to=TensorProto.FLOAT),

@@ -56,11 +56,11 @@ class DataConfig(Section):
     test: Path | None = None
     """Labelled rows that only the final evaluation reads."""
     columns: Columns = Columns()
-    """Column names, the same in both files."""
+    """Column names, the same in all files."""
     delimiter: str | None = None
-    """Field delimiter of a CSV file; detected if left out."""
+    """Field delimiter of the CSV files; if left out, each file's own is detected."""
     encoding: str | None = None
-    """Text encoding of a CSV or JSONL file; detected if left out."""
+    """Text encoding of the files (but `data.more`, which is UTF-8); if left out, each file's own is detected."""
     separator: str | None = Field(default=None, min_length=1)
     """What stands between the labels in a cell, for `task: multilabel`; there `|` unless it is named. JSON lists need none."""
 

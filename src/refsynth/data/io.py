@@ -170,6 +170,19 @@ def _too_few(path: Path, rows: int, counts: Mapping[str, int], skipped: Sequence
     )
 
 
+def check_header(
+    path: Path, *, columns: Columns, delimiter: str | None = None, encoding: str | None = None, spans: Spans = "none"
+) -> None:
+    """See that a labelled table has its columns, before anything depends on it; no row is read. JSONL has no header.
+
+    Raises:
+        DataError: the file cannot be read or lacks a column.
+    """
+    with open_table(path, delimiter=delimiter, encoding=encoding, plain=True) as table:
+        if table.columns is not None:
+            Judge(columns, (), None, spans).check(path, table.columns, table.delimiter)
+
+
 def iter_rows(
     source: Path | IO[bytes],
     *,

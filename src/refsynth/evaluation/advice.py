@@ -37,10 +37,9 @@ def verdict(report: Report) -> str:
 
 
 def _gate_clause(gate: Gate) -> str:
-    line = gate.decisive
-    if not gate.comparisons:
+    if not gate.with_drafts:
         return f"No drafts were compared, so the bundle is trained on real rows only ({gate.learner})"
-    found = f": {points(line.gain)} on {line.gain.n:,} held-out real rows" if line else ""
+    found = f": {points(gate.gain)} on {gate.gain.n:,} held-out real rows" if gate.gain else ""
     if gate.accepted:
         return f"Drafts help{found}, so the bundle is trained with them ({gate.learner})"
     return f"Drafts do not help here{found}, so the bundle is trained on real rows only ({gate.learner})"
@@ -94,20 +93,20 @@ def _confused_pairs(report: Report) -> Iterator[str]:
 
 
 def _label_or_synthesise(report: Report) -> Iterator[str]:
-    line = report.gate.decisive if report.gate else None
-    if report.gate is None or line is None:
+    gain = report.gate.gain if report.gate else None
+    if report.gate is None or gain is None:
         if report.gate is None and report.drafts:
             yield "Label 8 rows of each class: enough to test whether drafts help and to measure the model."
         return
     if report.gate.accepted:
-        yield f"Synthesis pays here ({points(line.gain)}): try more drafts, with --set synthesis.drafts=N."
-    elif line.gain.high < 0:
+        yield f"Synthesis pays here ({points(gain)}): try more drafts, with --set synthesis.drafts=N."
+    elif gain.high < 0:
         lowered = f"this reference's drafts lower the {report.gate.measure}"
         yield f"Label rather than synthesise: {lowered}; those of a larger one may not."
     else:
         yield (
-            f"Label rather than synthesise: on {line.gain.n:,} rows the effect of drafts cannot be told from none "
-            f"({points(line.gain)}); {_rows_to_tell(line.gain)} rows would make this interval half as wide."
+            f"Label rather than synthesise: on {gain.n:,} rows the effect of drafts cannot be told from none "
+            f"({points(gain)}); {_rows_to_tell(gain)} rows would make this interval half as wide."
         )
 
 

@@ -38,7 +38,7 @@ def results(systems: Sequence[System]) -> str:
 
 
 def gate(comparisons: Sequence[Comparison], *, measure: str = "accuracy") -> str:
-    """Draw each learner's score without and with drafts, and beside it the paired gain."""
+    """Draw the score of each learner without and with drafts, and beside it the paired gain; some have no drafts."""
     names = [line.learner for line in comparisons]
 
     def paint(figure: Any) -> None:
@@ -46,8 +46,9 @@ def gate(comparisons: Sequence[Comparison], *, measure: str = "accuracy") -> str
         gains = canvas.axes(figure, left=2.85, bottom=PAD, top=0.35)
         for row, line in enumerate(comparisons):
             canvas.interval(axes, line.real, row - 0.12, color=ORANGE, marker="o", hollow=True, label="real rows only")
-            canvas.interval(axes, line.augmented, row + 0.14, color=BLUE, marker="o", label="real rows + drafts")
-            canvas.interval(gains, line.gain, row, color=BLUE, marker="D")
+            if line.augmented and line.gain:
+                canvas.interval(axes, line.augmented, row + 0.14, color=BLUE, marker="o", label="real rows + drafts")
+                canvas.interval(gains, line.gain, row, color=BLUE, marker="D")
         canvas.name_rows(axes, names)
         canvas.name_rows(gains, [""] * len(names))
         gains.axvline(0, color=INK, linewidth=0.9)

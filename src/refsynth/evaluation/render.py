@@ -81,7 +81,7 @@ def _plots(report: Report) -> dict[str, str]:
     drawn = {}
     if report.results and any(system.score for system in report.results.systems):
         drawn["results"] = plots.results(report.results.systems)
-    if report.gate and report.gate.comparisons:
+    if report.gate and report.gate.with_drafts:
         drawn["gate"] = plots.gate(report.gate.comparisons, measure=report.gate.measure)
     if report.gate and report.gate.curve:
         drawn["learning"] = plots.learning(report.gate.curve)

@@ -76,12 +76,12 @@ class Results:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One learner without and with drafts: its score on held-out real rows, and the gain paired by row."""
+    """One learner: its score on held-out real rows without drafts and, where it learnt from any, with them; the gain by row."""
 
     learner: str
     real: Metric
-    augmented: Metric
-    gain: Metric
+    augmented: Metric | None = None
+    gain: Metric | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,8 @@ class CurvePoint:
 class Gate:
     """Whether drafts are used, by whom, and why. `learner` is the one that ships; `reason` is a sentence without full stop.
 
-    `measure` names the score that the comparisons are made in.
+    `comparisons` has every learner that was measured. `passed_over` says why one that measured better does not ship; empty where
+    none did. `measure` names the score that the comparisons are made in.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -106,13 +107,19 @@ class Gate:
     reason: str
     folds: int
     repeats: int
+    passed_over: str = ""
     curve: tuple[CurvePoint, ...] = ()
     measure: str = "accuracy"
 
     @property
-    def decisive(self) -> Comparison | None:
-        """The comparison of the learner that ships."""
-        return next((line for line in self.comparisons if line.learner == self.learner), None)
+    def with_drafts(self) -> tuple[Comparison, ...]:
+        """The learners that were measured with drafts too."""
+        return tuple(line for line in self.comparisons if line.gain is not None)
+
+    @property
+    def gain(self) -> Metric | None:
+        """What drafts bring to the learner that ships."""
+        return next((line.gain for line in self.comparisons if line.learner == self.learner), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,9 +115,9 @@ def data_of(finished: Finished) -> origins.Data:
     rows, test = finished.learned.rows, finished.test
     files = [_train_file(rows)] if rows.file else []
     if test is not None and finished.task.test is not None:
-        unusable = sum(test.unusable.values())
-        total = len(test.truth) + unusable
-        files.append(origins.DataFile(role="test", file=finished.task.test.name, rows=total, used=len(test.truth)))
+        skipped = tuple(origins.Skipped(reason=why, rows=tuple(numbers)) for why, numbers in test.unusable.items())
+        name = finished.task.test.name
+        files.append(origins.DataFile(role="test", file=name, rows=test.rows, used=len(test.truth), skipped=skipped))
     pool = finished.task.config.data.pool
     if pool is not None and (steps := finished.folder.steps / "pool" / "facts.json").is_file():
         total, used = read_json(steps)["rows"], max(len(finished.learned.final.from_pool), finished.studied)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +38,8 @@ class TestResult:
 
     `predicted` maps a system (`majority`, a candidate's name, `shipped`) to answers as the task's `Kind` has them;
     `probabilities` are the bundle's, and `unsure` [N] the rows on which it abstains. `leaked` are ids of drafts, and of texts
-    of the pool, that resemble a test row; `unusable` counts rows by why they could not be measured. `void` tells whether the
-    test rows are drawn otherwise than what the certificate of a cascade was made with; None without one.
+    of the pool, that resemble a test row; `unusable` has the numbers of rows by why they could not be measured. `void` tells
+    whether the test rows are drawn otherwise than what the certificate of a cascade was made with; None without one.
     """
 
     truth: Array
@@ -47,8 +47,13 @@ class TestResult:
     probabilities: Array
     unsure: NDArray[np.bool_]
     leaked: tuple[str, ...]
-    unusable: Mapping[str, int]
+    unusable: Mapping[str, Sequence[int]]
     void: bool | None
+
+    @property
+    def rows(self) -> int:
+        """How many rows the test file has."""
+        return len(self.truth) + sum(map(len, self.unusable.values()))
 
 
 def evaluate_test(
@@ -103,7 +108,7 @@ def evaluate_test(
         }
         write_json(out / "result.json", result)
 
-    result = read_json(folder.step("test", key, make, version=4) / "result.json")
+    result = read_json(folder.step("test", key, make, version=5) / "result.json")
     return TestResult(
         from_json(result["truth"]),
         {name: from_json(answers) for name, answers in result["predicted"].items()},
@@ -130,21 +135,21 @@ def _void(model: Model, found: Answered, texts: Sequence[str]) -> bool | None:
     return None if first is None else first.certificate.shifted(profile_of(found.sure, texts), len(texts))
 
 
-def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> tuple[list[str], list[str], dict[str, int]]:
-    texts, given, unusable = [], [], Counter[str]()
+def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> tuple[list[str], list[str], dict[str, list[int]]]:
+    texts, given, unusable = [], [], defaultdict[str, list[int]](list)
     spans: Spans = "marked" if kind.spans else "none"
     rows = iter_rows(
         path, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding, separator=data.separator, spans=spans
     )
     for row in rows:
         if isinstance(row, BadRow):
-            unusable["an unreadable row"] += 1
+            unusable["an unreadable row"].append(row.number)
         elif row.label is None or not set(kind.names(row.label)) <= set(labels):
-            unusable["an unknown or missing label"] += 1
+            unusable["an unknown or missing label"].append(row.number)
         else:
             texts.append(row.text)
             given.append(row.label)
     if not texts:
-        found = ", ".join(f"{count} with {why}" for why, count in unusable.items()) or "no rows"
+        found = ", ".join(f"{len(rows)} with {why}" for why, rows in unusable.items()) or "no rows"
         raise DataError(f"{path}: no row to measure on: {found}", remedy="correct data.test or data.columns in task.yaml")
     return texts, given, dict(unusable)

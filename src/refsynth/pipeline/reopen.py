@@ -25,7 +25,8 @@ LATER = {"filter", "learners", "training", "search", "ensemble", "prompting", "c
 def remember(task: Task, folder: RunFolder, *, skip_bad: bool) -> None:
     """Write what the run was asked for into its folder; paths are made absolute."""
     config = task.config.placed(Path.absolute)
-    write_json(folder.path / RECORD, {"config": config.model_dump(mode="json"), "skip_bad": skip_bad})
+    record = {"config": config.model_dump(mode="json"), "skip_bad": skip_bad, "files": _files(task)}
+    write_json(folder.path / RECORD, record)
 
 
 def remember_leaked(task: Task, folder: RunFolder, leaked: Sequence[str]) -> None:
@@ -42,9 +43,15 @@ def recall_leaked(task: Task, folder: RunFolder) -> tuple[str, ...]:
 
 
 def _asked(task: Task) -> str:
-    data, config = task.config.data, task.config.placed(Path.absolute)
-    files = [path and file_digest_or_none(path) for path in (data.train, data.more, data.pool, data.test)]
-    return digest([config.model_dump(mode="json", exclude=LATER), files])
+    config = task.config.placed(Path.absolute)
+    return digest([config.model_dump(mode="json", exclude=LATER), list(_files(task).values())])
+
+
+def _files(task: Task) -> dict[str, str | None]:
+    """Return the hash of each file of the task; None where it is not named or not there."""
+    data = task.config.data
+    files = {"train": data.train, "more": data.more, "pool": data.pool, "test": data.test}
+    return {role: file_digest_or_none(path) if path else None for role, path in files.items()}
 
 
 class Remembered(NamedTuple):
@@ -68,18 +75,33 @@ def recall(run: Path, overrides: Sequence[str] = ()) -> Remembered:
 
 
 @contextmanager
-def reopened(run: Path, overrides: Sequence[str], watch: Observer, *, store: ModelStore | None = None) -> Iterator[Job]:
+def reopened(
+    run: Path, overrides: Sequence[str], watch: Observer, *, store: ModelStore | None = None, grown: bool = False
+) -> Iterator[Job]:
     """Return the job of a run folder, with overrides such as `filter.agreement=0.6`; what they do not touch comes from the cache.
 
-    Drafts that were found to resemble test rows stay out.
+    Drafts that were found to resemble test rows stay out. `grown` says that the rows may be others than those of the run. Without
+    it that is refused: drafts for other rows would take the place of those that the bundle was trained on.
 
     Raises:
-        InputError: the folder holds no run.
+        InputError: the folder holds no run, or its rows have changed.
         RefsynthError: the overrides are wrong, or the rows cannot be used any more.
     """
     task, skip_bad = recall(run, overrides)
+    if not grown:
+        _check_rows(run, task)
     folder = RunFolder(run)
     with folder.lock():
         job = Job.begin(task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
         leaked = recall_leaked(task, folder)
         yield job.forgetting(leaked) if leaked else job
+
+
+def _check_rows(run: Path, task: Task) -> None:
+    then, now = read_json(run / RECORD).get("files"), _files(task)
+    changed = [f"data.{role}" for role in ("train", "more") if then is not None and then[role] != now[role]]
+    if changed:
+        raise InputError(
+            f"{run}: {' and '.join(changed)} changed since this run, and its drafts were written for the rows of then",
+            remedy=f"run again with the new rows: refsynth run TASK.yaml --out {run}",
+        )

@@ -20,11 +20,11 @@ from refsynth.kinds import KINDS, Kind
 from refsynth.kinds.spans import span_confidences, spans_right
 from refsynth.metrics import paired_gain
 from refsynth.pipeline.account import data_of, drafts_of, lineage_of
-from refsynth.pipeline.candidates import Candidate
+from refsynth.pipeline.candidates import COMPARED, Candidate
 from refsynth.pipeline.compression import compression_of, size_of, speeds
 from refsynth.pipeline.evaluate import MAJORITY, SHIPPED
 from refsynth.pipeline.finished import Finished
-from refsynth.pipeline.gate import HeldOut
+from refsynth.pipeline.gate import LEARNER_DOUBT, HeldOut
 
 NAMES: Mapping[LearnerName, str] = {
     "tfidf": "TF-IDF + LR",
@@ -171,8 +171,8 @@ def _gate(finished: Finished) -> sections.Gate | None:
     held, decision, config = finished.learned.held, finished.learned.decision, finished.task.config.gate
     if held is None:
         return None
-    pairs = [(each, Candidate(each.learner, True)) for each in held.logits if not each.drafts]
-    lines = [_comparison(held, plain, helped, NAMES[plain.learner]) for plain, helped in pairs if helped in held.logits]
+    plain = [each for each in held.logits if not each.drafts]
+    lines = [_comparison(held, each, Candidate(each.learner, True), NAMES[each.learner]) for each in plain]
     learner = NAMES[decision.shipped.learner]
     if decision.mixed and decision.mixed.learner != decision.real.learner:
         learner = f"{NAMES[decision.real.learner]} / {NAMES[decision.mixed.learner]} + drafts"
@@ -182,13 +182,29 @@ def _gate(finished: Finished) -> sections.Gate | None:
         accepted=decision.shipped.drafts,
         learner=learner,
         reason=decision.reason,
+        passed_over=_passed_over(held, decision.shipped),
         folds=config.folds,
         repeats=config.repeats,
         measure=held.kind.measure,
     )
 
 
+def _passed_over(held: HeldOut, shipped: Candidate) -> str:
+    """Return why the learner that measured best, with drafts or without them like the shipped one, is not the one that ships."""
+    alike = [each for each in held.logits if each.drafts == shipped.drafts]
+    best = max(alike, key=lambda each: held.score(each).value)
+    name, measured, chosen = NAMES[best.learner], held.score(best).value, held.score(shipped).value
+    if measured <= chosen:
+        return ""
+    if best.learner in COMPARED:
+        return f"{name} measured better ({measured:.1%} against {chosen:.1%}), but no bundle can hold it"
+    better = f"{name} measured better ({measured:.1%} against {chosen:.1%})"
+    return f"{better}, but not by the {LEARNER_DOUBT:g} standard errors by which a less preferred learner has to win"
+
+
 def _comparison(held: HeldOut, real: Candidate, mixed: Candidate, name: str) -> sections.Comparison:
+    if mixed not in held.logits:
+        return sections.Comparison(learner=name, real=held.score(real))
     gain = paired_gain(held.scores(real), held.scores(mixed))
     return sections.Comparison(learner=name, real=held.score(real), augmented=held.score(mixed), gain=gain)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft
+from refsynth.data.io import Spans, check_header
 from refsynth.evaluation.report import Report
 from refsynth.kinds import KINDS
 from refsynth.models.store import ModelStore
@@ -131,6 +132,9 @@ def _deliver(job: Job, learned: Learned) -> Finished:
     watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
     test = evaluate_test(task.config, learned.final, learned.held, shop, bundle, folder, made=tiers.step, studied=job.studied)
     if test is not None:
+        for why, rows in test.unusable.items():
+            more = ", ..." if len(rows) > 1 else ""
+            watch.note(f"data.test: {len(rows):,} of {test.rows:,} rows left out: {why} (row {rows[0]:,}{more})")
         first = KINDS[task.config.task].figures(test.truth, test.predicted[SHIPPED], len(task.labels))[0]
         watch.stage("test", f"{first.name} {first.percent()}")
     coverage = measure_coverage(learned.rows, learned.final.drafts, shop, folder)
@@ -138,10 +142,14 @@ def _deliver(job: Job, learned: Learned) -> Finished:
 
 
 def _check_files(task: Task) -> None:
-    """See that the files are there, without opening them: a run of many minutes must not end on a misspelt name."""
+    """See that the files are there and the test file has its columns: a run of many minutes must not end on a misspelt name."""
     for role, path in (("train", task.train), ("pool", task.config.data.pool), ("test", task.test)):
         if path is not None and not path.is_file():
             raise DataError(f"{path}: no such file", remedy=f"correct data.{role} in task.yaml")
+    if task.test is not None:
+        data = task.config.data
+        spans: Spans = "marked" if task.config.task == "tokens" else "none"
+        check_header(task.test, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding, spans=spans)
 
 
 def _rows_line(rows: Rows, task: Task) -> str:
