@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from refsynth.bundle.model import load
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
+from refsynth.core.labelset import join_labels
 from refsynth.core.run import write_jsonl
 from refsynth.core.types import Example, Provenance
 from refsynth.models.network import TransformerEncoder
@@ -29,6 +30,7 @@ from refsynth.training.methods import Size
 from refsynth.training.objective import Objective, Robust
 from refsynth.training.schedule import Tuner
 from refsynth.training.trainer import Recipe, Trainer
+from refsynth.training.validation import faults_of
 from test_methods import LABELS, TRAIN
 from tiny_encoder import MAX_TOKENS
 
@@ -142,7 +144,7 @@ def course(averaging):
 
     def look():
         seen.append(module.weight.detach().clone())
-        return -float(len(seen))
+        return (-float(len(seen)),)
 
     recipe = Recipe(epochs=8, batch=2, rate=0.1, averaging=averaging, **EXACT)
     Trainer(module, torch.nn.Identity(), recipe, seed=0).fit(Parabola(module), look)
@@ -169,12 +171,12 @@ def test_training_does_not_stop_before_there_is_an_average():
     torch.nn.init.zeros_(module.weight)
     plain, calls = course("none")[0], []
 
-    def dev_loss():
+    def told():
         calls.append(module.weight.detach().clone())
-        return float(len(calls))  # worse and worse
+        return (float(len(calls)),)  # worse and worse
 
     recipe = Recipe(epochs=8, batch=2, rate=0.1, patience=2, averaging="swa", **EXACT)
-    Trainer(module, torch.nn.Identity(), recipe, seed=0).fit(Parabola(module), dev_loss)
+    Trainer(module, torch.nn.Identity(), recipe, seed=0).fit(Parabola(module), told)
     torch.testing.assert_close(module.weight.detach(), plain[5])
     assert len(calls) == 8
 
@@ -184,15 +186,57 @@ def test_training_stops_early_and_keeps_the_best(encoder):
     torch.nn.init.zeros_(module.weight)
     losses, seen = iter([5.0, 4.0, 6.0, 7.0, 1.0]), []
 
-    def dev_loss():
+    def told():
         seen.append(module.weight.detach().clone())
-        return next(losses)
+        return (next(losses),)
 
     Trainer(module, torch.nn.Identity(), Recipe(epochs=9, batch=2, rate=0.1, patience=2, **EXACT), seed=0).fit(
-        Parabola(module), dev_loss
+        Parabola(module), told
     )
     assert len(seen) == 4
     torch.testing.assert_close(module.weight.detach(), seen[1])
+
+
+class Says:
+    """A predictor that says what it is given."""
+
+    def __init__(self, labels, logits):
+        self.labels, self._logits = labels, logits
+
+    def logits(self, texts):
+        assert len(texts) == len(self._logits)
+        return self._logits
+
+
+def test_faults_are_errors_and_the_loss_of_a_decision():
+    """By hand, for each kind of task: logits of 0 say nothing, those of 50 are certain."""
+    rows = [Example(f"r{i}", "x y", label) for i, label in enumerate("aabb")]
+    found = faults_of(Says(("a", "b"), np.array([[50.0, 0], [0, 0], [50, 0], [0, 50]])), rows, link="softmax")
+    assert found == pytest.approx((1 / 4, (np.log(2) + 27.631021) / 4), abs=1e-6)  # what is all but impossible counts 1e-12
+    rows = [Example("r0", "x", "a"), Example("r1", "x", join_labels(["a", "b"], ["a", "b"]))]
+    found = faults_of(Says(("a", "b"), np.array([[50.0, -50], [50, 0]])), rows, link="sigmoid")
+    assert found == pytest.approx((0.0, np.log(2) / 4))
+    logits = np.empty(2, object)
+    logits[:] = [np.array([[0.0, 50, 0], [50, 0, 0]]), np.array([[50.0, 0, 0], [0, 50, 0]])]
+    rows = [Example("r0", "x y", "0-1:a"), Example("r1", "x y", "0-1:a")]
+    errors, loss = faults_of(Says(("a",), logits), rows, link="tags")
+    assert (errors, loss) == pytest.approx((1 / 2, 2 * 27.631021 / 4), abs=1e-6)  # one of two spans is at another word
+
+
+def test_of_epochs_that_err_alike_the_one_with_the_lower_loss_is_kept():
+    module = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(module.weight)
+    faults, seen = iter([(0.2, 0.5), (0.1, 0.9), (0.1, 0.8), (0.3, 0.1), (0.1, 0.8)]), []
+
+    def told():
+        seen.append(module.weight.detach().clone())
+        return next(faults)
+
+    Trainer(module, torch.nn.Identity(), Recipe(epochs=9, batch=2, rate=0.1, patience=2, **EXACT), seed=0).fit(
+        Parabola(module), told
+    )
+    assert len(seen) == 5
+    torch.testing.assert_close(module.weight.detach(), seen[2])
 
 
 def fit_long(encoder, method, checkpoints):

@@ -109,7 +109,7 @@ class TrainingConfig(Section):
     dev: float = Field(default=0.15, ge=0, le=0.5)
     """Share of the training rows that decides when to stop, where that makes 12 rows and 2 of each label; 0 turns it off."""
     patience: int = Field(default=3, ge=1, le=1000)
-    """Epochs without a lower loss on those rows after which training ends."""
+    """Epochs without fewer errors on those rows, or as many at a lower loss, after which training ends."""
     rank: int = Field(default=8, ge=1, le=512)
     """Rank of LoRA; AdaLoRA starts with twice that and ends with it in the mean."""
     prompt: int = Field(default=16, ge=1, le=256)

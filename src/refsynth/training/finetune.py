@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +20,10 @@ from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.tagger import TagPredictor
 from refsynth.training.head import Link
 from refsynth.training.methods import METHODS, USUAL, Adapted, Size
-from refsynth.training.objective import LOSSES, PLAIN, SCALE, Objective, Robust, targets_of
-from refsynth.training.tagging import TagObjective, tag_loss, width_of
+from refsynth.training.objective import PLAIN, SCALE, Objective, Robust
+from refsynth.training.tagging import TagObjective, width_of
 from refsynth.training.trainer import SAVE_SECONDS, Loss, Recipe, Trainer
+from refsynth.training.validation import TagLink, faults_of
 
 
 class Effort(NamedTuple):
@@ -36,8 +37,8 @@ class Effort(NamedTuple):
 class FinetuneLearner:
     """Fine-tunes a copy of the encoder with a head; the given encoder is left as it is.
 
-    With a validation set the epoch with the lowest validation loss is kept, and training ends after `patience` epochs without a
-    better one. Without, it runs for all epochs. Weights and targets of the examples count.
+    With a validation set the epoch with the fewest errors there is kept, of equals the one with the lowest loss; training ends
+    after `patience` epochs without a better one. Without, it runs for all epochs. Weights and targets of the examples count.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class FinetuneLearner:
         checkpointing: bool = False,
         checkpoints: Path | None = None,
         every: float = SAVE_SECONDS,
-        link: Link | Literal["tags"] = "softmax",
+        link: Link | TagLink = "softmax",
     ) -> None:
         """Take the encoder to start from.
 
@@ -96,11 +97,15 @@ class FinetuneLearner:
             every=self._every,
         )
         encoder.train()
-        trainer.fit(self._objective(encoder, head, train), (lambda: self._loss(encoder, head, dev)) if dev else None)
+        told = (lambda: faults_of(self._predictor(encoder, head), dev, link=self._link)) if dev else None
+        trainer.fit(self._objective(encoder, head, train), told)
         self.effort = _effort(encoder, head, trainer.seconds)
         encoder.eval()
         encoder.transformer = adapted.finish()
         encoder.eval().requires_grad_(False)
+        return self._predictor(encoder, head)
+
+    def _predictor(self, encoder: TransformerEncoder, head: torch.nn.Linear) -> EncoderPredictor | TagPredictor:
         weights, bias = np.ascontiguousarray(head.weight.detach().numpy().T), head.bias.detach().numpy()
         if self._link == "tags":
             return TagPredictor(self._labels, encoder, LinearHead(weights, bias))
@@ -124,14 +129,6 @@ class FinetuneLearner:
                 warnings.simplefilter("ignore", FutureWarning)  # its new name is not in every transformers that we take
                 encoder.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         return adapted
-
-    def _loss(self, encoder: TransformerEncoder, head: torch.nn.Linear, dev: Sequence[Example]) -> float:
-        if self._link == "tags":
-            return tag_loss(encoder, head, dev, self._labels)
-        features = torch.from_numpy(SCALE * encoder.encode([example.text for example in dev]))
-        with torch.inference_mode():
-            truth = torch.from_numpy(targets_of(dev, self._labels, link=self._link)).float()
-            return float(LOSSES[self._link](head(features), truth).mean())
 
     def _checkpoint(self, train: Sequence[Example], dev: Sequence[Example], seed: int) -> Path | None:
         if self._checkpoints is None:

@@ -157,7 +157,7 @@ def _train(
     )
     told = _masked_once(model, held.told)
     model.train()
-    trainer.fit(MaskedLoss(model, rows), lambda: _told_loss(model, told))
+    trainer.fit(MaskedLoss(model, rows), lambda: (_told_loss(model, told),))
     model.eval()
 
 

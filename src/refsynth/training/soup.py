@@ -16,7 +16,7 @@ from refsynth.core.types import Example
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.training.head import Link
-from refsynth.training.objective import LOSSES, targets_of
+from refsynth.training.validation import faults_of
 
 
 class SoupLearner:
@@ -46,18 +46,14 @@ class SoupLearner:
             raise InputError(f"a soup of {type(made[0]).__name__}", expected="models of an encoder and a head")
         if not (self._greedy and dev):
             return mixed(models)
-        models.sort(key=lambda model: self._loss(model, dev))
-        chosen, best = [models[0]], self._loss(models[0], dev)
-        for model in models[1:]:
-            loss = self._loss(mixed([*chosen, model]), dev)
+        losses = [faults_of(model, dev, link=self._link).loss for model in models]
+        first, *others = (models[place] for place in np.argsort(losses, kind="stable"))
+        chosen, best = [first], min(losses)
+        for model in others:
+            loss = faults_of(mixed([*chosen, model]), dev, link=self._link).loss
             if loss <= best:
                 chosen, best = [*chosen, model], loss
         return mixed(chosen)
-
-    def _loss(self, model: EncoderPredictor, dev: Sequence[Example]) -> float:
-        logits = torch.from_numpy(np.asarray(model.logits([row.text for row in dev]), float))
-        targets = torch.from_numpy(targets_of(dev, model.labels, link=self._link))
-        return float(LOSSES[self._link](logits, targets.float()).mean())
 
 
 def mixed(models: Sequence[EncoderPredictor]) -> EncoderPredictor:

@@ -68,12 +68,3 @@ class TagObjective:
         losses = torch.nn.functional.cross_entropy(logits, truth, reduction="none", label_smoothing=self._smoothing)
         weights = np.concatenate([np.full(len(self._tags[row]), self._weights[row]) for row in part])
         return (losses * torch.from_numpy(weights).float()).sum() / of
-
-
-def tag_loss(encoder: TransformerEncoder, head: torch.nn.Module, dev: Sequence[Example], labels: Sequence[str]) -> float:
-    """Return the mean cross-entropy over the words of some rows, without dropout."""
-    rows = encoder.words([example.text for example in dev])
-    truth = torch.from_numpy(np.concatenate(tags_read(dev, rows, labels)))
-    with torch.inference_mode():
-        states = torch.from_numpy(np.concatenate(encoder.states(rows)))
-        return float(torch.nn.functional.cross_entropy(head(states), truth))

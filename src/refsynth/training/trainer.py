@@ -50,7 +50,7 @@ class Recipe:
         rate: learning rate at its highest.
         warmup: share of the steps over which it rises.
         passes: in which the rows of a step are computed, one after the other: more take less memory.
-        patience: epochs without a lower loss on the validation rows after which training ends.
+        patience: epochs without fewer faults on the validation rows after which training ends.
         l2: weight decay.
         averaging: what is kept: the last weights; their exponential moving average (Polyak and Juditsky, 1992; decay 0.99, less
             in the first steps); or their mean over the ends of the last epochs (Izmailov et al., 2018).
@@ -110,7 +110,7 @@ class _Progress:
     """How far training is, beside the weights."""
 
     step: int = 0
-    best: float = float("inf")
+    best: tuple[float, ...] = (float("inf"),)
     waited: int = 0
     averaged: int = 0
     seconds: float = 0.0
@@ -152,12 +152,13 @@ class Trainer:
         self._progress = _Progress()
         self.seconds: list[float] = []
 
-    def fit(self, loss: Loss, dev_loss: Callable[[], float] | None) -> None:
+    def fit(self, loss: Loss, told: Callable[[], tuple[float, ...]] | None) -> None:
         """Train, and leave the best weights in the modules.
 
         Args:
             loss: what is minimised.
-            dev_loss: returns the loss on validation rows as the modules are; without it training runs for all epochs.
+            told: returns the faults on validation rows as the modules are, the most telling first; without it training runs for
+                all epochs.
         """
         recipe, now = self._recipe, self._progress
         per_epoch = -(-len(loss.lengths) // recipe.batch)
@@ -172,7 +173,7 @@ class Trainer:
                 started = time.monotonic()
                 self._step(tuner, loss, batch)
                 if now.step % per_epoch == 0:
-                    self._end_epoch(steps, dev_loss)
+                    self._end_epoch(steps, told)
                 now.seconds += time.monotonic() - started
                 self._plan(tuner, steps)
                 if self._checkpoint and time.monotonic() - saved >= self._every:
@@ -181,7 +182,7 @@ class Trainer:
                 if now.step == tuner.steps:
                     break
         if now.step % per_epoch and now.step == tuner.steps:
-            self._end_epoch(steps, dev_loss)
+            self._end_epoch(steps, told)
         self._put(self._best or self._average)
         if self._checkpoint:
             self._checkpoint.unlink(missing_ok=True)
@@ -221,18 +222,18 @@ class Trainer:
             self._average_in(min(EMA_DECAY, (1 + now.averaged) / (10 + now.averaged)))
         self.seconds.append(time.perf_counter() - started)
 
-    def _end_epoch(self, steps: int, dev_loss: Callable[[], float] | None) -> None:
+    def _end_epoch(self, steps: int, told: Callable[[], tuple[float, ...]] | None) -> None:
         now = self._progress
         if self._recipe.averaging == "swa" and now.step >= SWA_START * steps:
             if not now.averaged:  # from here on averages compete: what single epochs came to counts no more
-                now.best, now.waited = float("inf"), 0
+                now.best, now.waited = _Progress.best, 0
             self._average_in(now.averaged / (now.averaged + 1))
-        if dev_loss is None:
+        if told is None:
             return
         with self._averaged():
-            value = dev_loss()
-            if value < now.best:
-                now.best, now.waited, self._best = value, 0, self._copy()
+            faults = told()
+            if faults < now.best:
+                now.best, now.waited, self._best = faults, 0, self._copy()
             else:
                 now.waited += 1
 
@@ -285,6 +286,7 @@ class Trainer:
                 part, _, name = key.partition("/")
                 parts[part][name] = stored.get_tensor(key)
             self._progress.__dict__.update(json.loads(stored.metadata()["progress"]))
+            self._progress.best = tuple(self._progress.best)
         self._put(parts["weights"])
         self._best, self._average = parts["best"], parts["average"]
         tuner.restore(parts["optimiser"], taken=self._progress.step)
