@@ -6,7 +6,7 @@ import pytest
 
 from refsynth.bench import active, crowds, drafting, kinds, prompting, scale, trainer
 from refsynth.bench.active import needed
-from refsynth.bench.cells import Cells, interval
+from refsynth.bench.cells import Cells, figure, interval, shown
 from refsynth.bench.fewshot import FEWSHOT
 from refsynth.bench.loop import poison
 from refsynth.bench.names import NAMES
@@ -148,10 +148,20 @@ def test_growth_is_told_as_a_line(tmp_path):
     assert [check["ok"] for check in result["checks"]] == [False, True, False, True]  # what is not measured is not met
 
 
-def test_the_interval_holds_the_mean():
-    mean, low, high = interval([0.1, 0.4, 0.2, 0.3])
-    assert mean == pytest.approx(0.25)
-    assert low < mean < high
+def test_an_interval_is_that_of_student():
+    """Of the ten differences of Student (1908, table of sleep): 1.58 with a 95% interval from 0.70 to 2.46."""
+    slept = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
+    assert interval(slept) == pytest.approx((1.58, 0.70, 2.46), abs=0.005)
+    assert shown(slept) == "1.6 [0.7-2.5]"
+
+
+def test_two_values_have_no_interval_and_a_median_has_the_range():
+    assert shown([80.0, 82.0]) == "81.0"
+    assert np.isnan(interval([80.0, 82.0])[1:]).all()
+    assert interval([3.0, 1.0, 2.0], statistic=np.median) == (2.0, 1.0, 3.0)
+    assert interval([3.0, 1.0, 2.0], statistic=np.min) == (1.0, 1.0, 3.0)
+    nothing = figure([], "points")
+    assert (nothing["n"], nothing["value"] >= 0, np.isnan(nothing["low"])) == (0, False, True)
 
 
 def test_both_sides_draft_from_the_same_prompts_in_turn(data, monkeypatch):

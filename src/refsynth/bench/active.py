@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from refsynth.annotate.active import STRATEGIES, Pool, StrategyName, choose
-from refsynth.bench.cells import Cell, Cells, interval
+from refsynth.bench.cells import Cell, Cells, figure
 from refsynth.bench.pool import BENCH
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
@@ -118,9 +118,8 @@ def _saving(cells: Cells, name: str) -> dict[str, Any]:
         for other in cells.find(system="random", **{key: one[key] for key in ("set", "seed", "rows", "version")}):
             mine, theirs = (each["labels"] or len(each["curve"]) * each["batch"] for each in (one, other))
             shares.append(100 * (1 - mine / theirs))
-    value, low, high = interval(shares) if shares else (float("nan"),) * 3
-    measured = {"value": value, "low": low, "high": high, "unit": "% fewer labels", "n": len(shares)}
-    return {"name": f"{name} against random", **measured, "floor": 0.0, "aim": 20.0, "ok": bool(shares) and value >= 0}
+    saved = figure(shares, "% fewer labels")
+    return {"name": f"{name} against random", **saved, "floor": 0.0, "aim": 20.0, "ok": saved["value"] >= 0}
 
 
 ACTIVE = Suite(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import t
 
 Cell = dict[str, Any]
 
@@ -38,12 +40,35 @@ class Cells:
         self.rows.append(cell)
 
 
-def interval(
-    values: Sequence[float], *, seed: int = 0, statistic: Callable[[Any], float] = np.mean
-) -> tuple[float, float, float]:
-    """Return the mean of values over seeds with its 95% bootstrap interval."""
+LEAST = 3
+"""Values from which on an interval of their mean is given: of two it is a dozen times as wide as they are apart."""
+
+
+def interval(values: Sequence[float], *, statistic: Callable[[Any], Any] = np.mean) -> tuple[float, float, float]:
+    """Return the mean of N values with its 95% interval by Student's t distribution, which few values need.
+
+    What it is an interval over is what the values are of: seeds on one data set, or data sets. Of another statistic, such as the
+    median, the range of the values comes with it. Without values all three are NaN; so are the bounds of fewer than `LEAST`.
+    """
     data = np.asarray(values, float)
-    rng = np.random.default_rng(seed)
-    means = [statistic(data[rng.integers(0, len(data), len(data))]) for _ in range(2000)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(statistic(data)), float(low), float(high)
+    if not len(data):
+        return (float("nan"),) * 3
+    value = float(statistic(data))
+    if statistic is not np.mean:
+        return value, float(data.min()), float(data.max())
+    if len(data) < LEAST:
+        return value, float("nan"), float("nan")
+    half = float(t.ppf(0.975, len(data) - 1) * data.std(ddof=1) / math.sqrt(len(data)))
+    return value, value - half, value + half
+
+
+def shown(values: Sequence[float]) -> str:
+    """Return e.g. `81.7 [80.5-82.9]`: the mean with its interval, if it has one."""
+    mean, low, high = interval(values)
+    return f"{mean:.1f}" if math.isnan(low) else f"{mean:.1f} [{low:.1f}-{high:.1f}]"
+
+
+def figure(values: Sequence[float], unit: str, *, statistic: Callable[[Any], Any] = np.mean) -> dict[str, Any]:
+    """Return what a check reports of the values that it is about."""
+    value, low, high = interval(values, statistic=statistic)
+    return {"value": value, "low": low, "high": high, "unit": unit, "n": len(values)}

@@ -14,7 +14,7 @@ import numpy as np
 
 from refsynth.annotate.consensus import Votes, dawid_skene, majority
 from refsynth.annotate.weak import Marked, weigh_rules
-from refsynth.bench.cells import Cell, Cells, interval
+from refsynth.bench.cells import Cell, Cells, figure, shown
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.run import derive_seed
@@ -147,22 +147,16 @@ def _errors(cells: Cells) -> str:
         for what, key in (("accuracy", "error"), ("confusion", "apart")):
             found = [[one[key] for one in cells.find(set=name, system=_modelled(who))] for name in names]
             if found and not np.isnan(np.concatenate(found)).any():
-                lines.append(f"| {who}: {what} | " + " | ".join(_shown(values) for values in found) + " |")
+                lines.append(f"| {who}: {what} | " + " | ".join(shown(values) for values in found) + " |")
     return "\n".join(lines)
-
-
-def _shown(values: list[float]) -> str:
-    mean, low, high = interval(values)
-    return f"{mean:.1f} [{low:.1f}-{high:.1f}]"
 
 
 def _recovered(cells: Cells) -> list[dict[str, Any]]:
     checks = []
     for who, limit in ((who, 10.0 if who == RULES else 3.0) for who in (*CROWDS, RULES)):
         errors = [one["error"] for one in cells.find(system=_modelled(who))]
-        value, low, high = interval(errors) if errors else (float("nan"),) * 3
-        measured = {"value": value, "low": low, "high": high, "unit": "points", "n": len(errors)}
-        checks.append({"name": f"error of accuracies, {who}", **measured, "limit": limit, "ok": bool(errors) and value <= limit})
+        error = figure(errors, "points")
+        checks.append({"name": f"error of accuracies, {who}", **error, "limit": limit, "ok": error["value"] <= limit})
     return checks
 
 

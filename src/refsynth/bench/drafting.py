@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from refsynth.bench.cells import Cell, Cells, interval
+from refsynth.bench.cells import Cell, Cells, figure
 from refsynth.bench.sets import read_sample
 from refsynth.bench.suite import SHOTS
 from refsynth.core.drafting import SynthesisConfig
@@ -142,9 +142,9 @@ def outcome(cells: Cells) -> dict[str, Any]:
         spread = " | ".join(f"{np.median(some):.2f} [{min(some):.2f}-{max(some):.2f}]" for some in (ratios, effort))
         lines.append(f"| {name} | {len(both)} | {rates} | {spread} |")
         every += ratios
-    value, low, high = interval(every, statistic=np.median) if every else (float("nan"),) * 3
-    check = {"name": "accepted drafts per second over transformers.generate, median", "value": value, "low": low, "high": high}
-    bounds = {"unit": "times", "floor": FLOOR, "aim": AIM, "n": len(every), "ok": value >= FLOOR}
+    measured = figure(every, "times", statistic=np.median)
+    check = {"name": "accepted drafts per second over transformers.generate, median", **measured}
+    bounds = {"floor": FLOOR, "aim": AIM, "ok": measured["value"] >= FLOOR}
     return {
         "name": "drafting",
         "machine": describe_machine(),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refsynth.bench.cells import Cell, Cells, interval
+from refsynth.bench.cells import Cell, Cells, figure, shown
 from refsynth.bench.ours import run_ours
 from refsynth.bench.sets import Sample
 from refsynth.core.config import PAIR_COLUMN, RunConfig
@@ -206,18 +206,16 @@ def _line(name: str, train: int, found: Mapping[int, Cell]) -> str:
     rows = list(found.values())
     means = {figure: 100 * float(np.mean([row["figures"][figure] for row in rows])) for figure in rows[0]["figures"]}
     (first, _), *others = means.items()
-    mean, low, high = interval([100 * row["score"] for row in rows])
     shipped = ", ".join(sorted({row["shipped"] for row in rows if "shipped" in row}))
     other = ", ".join(f"{figure} {value:.1f}" for figure, value in others)
     seconds = f"{np.mean([row['seconds'] for row in rows]):.0f}"
-    score = f"{first} {mean:.1f} [{low:.1f}-{high:.1f}]"
+    score = f"{first} {shown([100 * row['score'] for row in rows])}"
     return f"| {name} | {train} | {rows[0]['system']} | {score} | {other} | {shipped} | {seconds} |"
 
 
 def _checked(check: Check, cells: Cells, train: int) -> dict[str, Any]:
     ours, theirs = (_of(cells, check.name, train, system) for system in (SHIPPED, check.over))
     gaps = [100 * (ours[seed]["score"] - theirs[seed]["score"]) for seed in ours if seed in theirs]
-    value, low, high = interval(gaps) if gaps else (float("nan"),) * 3
-    measured = {"value": value, "low": low, "high": high, "unit": "points", "n": len(gaps)}
+    measured = figure(gaps, "points")
     name = f"shipped over {check.over}, {check.name}, {train} rows"
-    return {"name": name, **measured, "floor": check.floor, "aim": check.aim, "ok": bool(gaps) and value >= check.floor}
+    return {"name": name, **measured, "floor": check.floor, "aim": check.aim, "ok": measured["value"] >= check.floor}

@@ -19,7 +19,7 @@ from onnx import TensorProto
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
-from refsynth.bench.cells import Cell, Cells, interval
+from refsynth.bench.cells import Cell, Cells, figure
 from refsynth.bench.sets import read_sample
 from refsynth.compress.export import INT8, export_encoder, fused_graph
 from refsynth.core.machine import describe_machine
@@ -146,6 +146,5 @@ def _ratio(
     """Return how many times faster ours is: the median over repeats of the ratio within one."""
     pair = [latest.get((name, side)) for side in (over, OURS)]
     found = [theirs / ours for theirs, ours in zip(*(cell[key] for cell in pair if cell), strict=True)] if all(pair) else []
-    value, low, high = interval(found, statistic=np.median) if found else (float("nan"),) * 3
-    measured = {"value": value, "low": low, "high": high, "unit": "x", "n": len(found)}
-    return {"name": title, **measured, "floor": floor, "aim": aim, "ok": bool(found) and value >= floor}
+    measured = figure(found, "x", statistic=np.median)
+    return {"name": title, **measured, "floor": floor, "aim": aim, "ok": measured["value"] >= floor}

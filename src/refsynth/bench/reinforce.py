@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from refsynth.bench.cells import Cell, Cells, interval
+from refsynth.bench.cells import Cell, Cells, figure
 from refsynth.bench.pool import draft_pool
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
@@ -115,11 +113,10 @@ def _learnt(cells: Cells) -> list[dict[str, Any]]:
     found = cells.find(system=TRAINED)
     rises = [one["reward"] - untrained[one["set"], one["seed"]] for one in found]
     furthest = max((one["kl"] for one in found), default=float("nan"))
-    value, low, high = interval(rises) if rises else (float("nan"),) * 3
-    rise = {"name": "mean reward over the untrained", "value": value, "low": low, "high": high, "unit": "deviations"}
+    rise = {"name": "mean reward over the untrained", **figure(rises, "deviations")}
     apart = {"name": "furthest policy from the reference", "value": furthest, "unit": "nats per token"}
     return [
-        rise | {"n": len(rises), "floor": 0.0, "aim": 0.3, "ok": bool(np.isfinite(low) and low > 0)},
+        rise | {"floor": 0.0, "aim": 0.3, "ok": rise["low"] > 0},
         apart | {"n": len(found), "limit": KL_LIMIT, "ok": bool(furthest <= KL_LIMIT)},
     ]
 

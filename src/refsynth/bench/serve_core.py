@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from refsynth.bench.cells import Cell, Cells, interval
+from refsynth.bench.cells import Cell, Cells, figure
 from refsynth.bench.engine.reference import costs
 from refsynth.bench.engine.roofline import int8_peak, operations, tokens_per_second
 from refsynth.bench.engine.sides import (
@@ -221,9 +221,8 @@ def _ratio(latest: Mapping[tuple[str, str], Cell], ratio: Ratio) -> dict[str, An
 
 def _check(title: str, found: Sequence[float], floor: float, aim: float) -> dict[str, Any]:
     """Return a check on the median of ratios; where nothing could be measured it is not met."""
-    value, low, high = interval(found, statistic=np.median) if found else (float("nan"),) * 3
-    measured = {"value": value, "low": low, "high": high, "unit": "x", "n": len(found)}
-    return {"name": title, **measured, "floor": floor, "aim": aim, "ok": bool(found) and value >= floor}
+    measured = figure(found, "x", statistic=np.median)
+    return {"name": title, **measured, "floor": floor, "aim": aim, "ok": measured["value"] >= floor}
 
 
 def _cost(cell: Cell | None) -> dict[str, Any]:

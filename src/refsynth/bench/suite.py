@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refsynth.bench.cells import Cell, Cells, interval
+from refsynth.bench.cells import Cell, Cells, figure, shown
 from refsynth.bench.sets import Sample, read_sample
 from refsynth.core.machine import describe_machine
 from refsynth.core.types import IntArray
@@ -107,20 +107,14 @@ def cell(system: str, truth: IntArray, said: IntArray, seconds: float, k: int) -
 
 
 def table(values: Values, names: Sequence[str]) -> str:
-    """Return means with 95% intervals over seeds as Markdown, with the mean over sets where all have been measured."""
+    """Return means over seeds as Markdown, of three or more with 95% intervals, and the mean over sets where all are there."""
     lines = ["| system | " + " | ".join(names) + " | mean |", "|---" * (len(names) + 2) + "|"]
     for system, by_set in values.items():
         full = [list(points.values()) for points in by_set.values() if points]
         mean = f"{np.mean([np.mean(points) for points in full]):.1f}" if full and len(full) == len(names) else ""
-        lines.append(f"| {system} | " + " | ".join(_shown(points) for points in by_set.values()) + f" | {mean} |")
+        cells = [shown(list(points.values())) if points else "" for points in by_set.values()]
+        lines.append("| " + " | ".join([system, *cells, mean]) + " |")
     return "\n".join(lines)
-
-
-def _shown(points: Mapping[int, float]) -> str:
-    if not points:
-        return ""
-    mean, low, high = interval(list(points.values()))
-    return f"{mean:.1f} [{low:.1f}-{high:.1f}]"
 
 
 def _accuracies(cells: Cells, name: str, system: str) -> dict[int, float]:
@@ -131,12 +125,12 @@ def _accuracies(cells: Cells, name: str, system: str) -> dict[int, float]:
 
 
 def _checked(check: Check, values: Values, names: Sequence[str]) -> dict[str, Any]:
+    """Return the check on the difference over data sets, on each the mean over seeds: its interval is about sets like these."""
     pairs = [(values[check.system][name], values[check.over][name]) for name in check.sets or names if name in names]
     gaps = [float(np.mean(gap)) for ours, theirs in pairs if (gap := _gaps(ours, theirs, fixed=check.fixed))]
     statistic = np.min if check.worst else np.mean
-    value, low, high = interval(gaps, statistic=statistic) if gaps else (float("nan"),) * 3
-    measured = {"value": value, "low": low, "high": high, "unit": "points", "n": len(gaps)}
-    return {"name": check.name, **measured, "floor": check.floor, "aim": check.aim, "ok": bool(gaps) and value >= check.floor}
+    measured = figure(gaps, "points", statistic=statistic)
+    return {"name": check.name, **measured, "floor": check.floor, "aim": check.aim, "ok": measured["value"] >= check.floor}
 
 
 def _gaps(ours: Mapping[int, float], theirs: Mapping[int, float], *, fixed: bool) -> list[float]:

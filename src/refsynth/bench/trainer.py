@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from refsynth.bench.cells import Cell, Cells, interval
+from refsynth.bench.cells import Cell, Cells, figure
 from refsynth.bench.sets import Sample, read_sample
 from refsynth.bench.suite import cell
 from refsynth.core.machine import describe_machine
@@ -200,6 +200,5 @@ def _spread(ratios: list[float]) -> str:
 def _check(
     name: str, values: list[float], statistic: Callable[[Any], Any], floor: float, aim: float, unit: str
 ) -> dict[str, Any]:
-    value, low, high = interval(values, statistic=statistic) if values else (float("nan"),) * 3
-    measured = {"value": value, "low": low, "high": high, "unit": unit, "n": len(values)}
-    return {"name": name, **measured, "floor": floor, "aim": aim, "ok": bool(values) and value >= floor}
+    measured = figure(values, unit, statistic=statistic)
+    return {"name": name, **measured, "floor": floor, "aim": aim, "ok": measured["value"] >= floor}

@@ -106,8 +106,8 @@ class TrainingConfig(Section):
     """Compute activations again on the way back instead of keeping them: less memory, a third more time."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of passes; weights stay in float32. `auto` takes bfloat16 where the processor multiplies it in hardware."""
-    dev: float = Field(default=0.15, ge=0, le=0.5)
-    """Share of the training rows that decides when to stop, where that makes 12 rows and 2 of each label; 0 turns it off."""
+    dev: float = Field(default=0.0, ge=0, le=0.5)
+    """Share of the rows that tells when to stop, where that makes 12 rows, 2 of each label; with 0 all train, for all epochs."""
     patience: int = Field(default=3, ge=1, le=1000)
     """Epochs without fewer errors on those rows, or as many at a lower loss, after which training ends."""
     rank: int = Field(default=8, ge=1, le=512)

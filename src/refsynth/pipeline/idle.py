@@ -15,6 +15,7 @@ def without_effect(config: RunConfig) -> list[str]:
     tuned = bool(learners & (TUNED | ENSEMBLES))
     idle = {
         "training: none of the learners is fine-tuned": config.training != TrainingConfig() and not tuned,
+        "training.patience: training.dev is 0": config.training.patience != TrainingConfig().patience and not config.training.dev,
         "ensemble: no ensemble is among the learners": config.ensemble != EnsembleConfig() and not learners & ENSEMBLES,
         "prompting: prompt is not among the learners": config.prompting != PromptingConfig() and "prompt" not in learners,
         "search: search.minutes is 0": config.search != SearchConfig() and not config.search.minutes,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refsynth.bench.cells import Cell, interval
+from refsynth.bench.cells import Cell, figure
 
 Figures = dict[str, Any]
 
@@ -92,8 +92,8 @@ class Bound(NamedTuple):
         """Return the outcome over the cells that have the figure, with the interval of its statistic."""
         values = [float(cell[self.figure]) for cell in cells if cell["part"] == self.part and cell.get(self.figure) is not None]
         worst = np.max if self.limit is not None else np.min
-        value, low, high = interval(values, statistic=np.median if self.typical else worst) if values else (float("nan"),) * 3
+        measured = figure(values, self.unit, statistic=np.median if self.typical else worst)
+        value = measured["value"]
         ok = bool(values) and (self.floor is None or value >= self.floor) and (self.limit is None or value <= self.limit)
         bounds = {"limit": self.limit} if self.limit is not None else {"floor": self.floor, "aim": self.aim or self.floor}
-        measured = {"value": value, "low": low, "high": high, "unit": self.unit, "n": len(values)}
         return {"name": f"{self.part}: {self.figure}", **measured, **bounds, "ok": ok}
