@@ -32,7 +32,7 @@ Spans = Literal["none", "marked", "ignored"]
 
 
 MARKS_REMEDY = (
-    "fix the row (a bracket that is no mark is written \\[), or run with --skip-bad-rows (rows are listed in skipped.csv)"
+    "fix the row (plain brackets are written \\[ and \\]), or run with --skip-bad-rows (rows are listed in skipped.csv)"
 )
 
 
