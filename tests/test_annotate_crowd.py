@@ -167,6 +167,9 @@ def test_a_file_of_votes_becomes_rows_to_train_on(monkeypatch, capsys, tmp_path)
     assert code == 2 and "is there already" in err and (tmp_path / "train.jsonl").read_bytes() == before
     code, _, err = call(monkeypatch, capsys, *arguments[:4], file.with_suffix(".csv"), *arguments[5:], "--force")
     assert code == 2 and "ends in .jsonl" in err
+    (tmp_path / "busy.annotators.json").mkdir()
+    code, _, err = call(monkeypatch, capsys, *arguments[:4], tmp_path / "busy.jsonl", *arguments[5:])
+    assert code == 2 and "busy.annotators.json: cannot be written" in err
     code, out, _ = call(monkeypatch, capsys, *arguments, "--method", "majority", "--json", "--force")
     assert (code, json.loads(out)["skipped"]) == (0, {"without a text": 1, "without a label": 1})
 

@@ -86,6 +86,8 @@ def test_parts_of_a_run_are_done_again_from_its_folder(monkeypatch, capsys, tmp_
     assert code == 0, err
     by_reason = json.loads(out)["by_reason"]
     assert by_reason["kept"] == len(list(read_jsonl(kept))) and "other class" not in by_reason
+    code, _, err = call(monkeypatch, capsys, "filter", run, "--set", "filter.agreement=0", "--out", tmp_path)
+    assert (code, "cannot be written (Is a directory)" in err, "--out" in err) == (2, True, True)
     code, _, err = call(monkeypatch, capsys, "reinforce", run)
     assert (code, "--set reinforce.turns=8" in err) == (2, True)
     changes = ("--set", "reinforce={turns: 2, policy: bandit, prompts: 2, siblings: 2}")
@@ -106,6 +108,8 @@ def test_parts_of_a_run_are_done_again_from_its_folder(monkeypatch, capsys, tmp_
         (["run", "none.yaml", "--out", "out"], 2, "refsynth init"),
         (["run"], 2, "task"),
         (["rnu"], 2, "No such command"),
+        (["init", "new", "--from", "rows.csv", "--separator", ""], 2, "--separator: is empty"),
+        (["evaluate", "nowhere", "rows.csv", "--separator", ""], 2, "--separator: is empty"),
         (["predict", "nowhere", "rows.csv"], 2, "nowhere"),
         (["evaluate", "nowhere", "rows.csv"], 2, "nowhere"),
         (["trace", "nowhere", "row-1"], 2, "not a run folder"),

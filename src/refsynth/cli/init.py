@@ -20,6 +20,7 @@ from refsynth.core.sections import Columns
 from refsynth.core.types import TaskKind
 from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import Loaded, read_examples
+from refsynth.data.labels import check_separator
 from refsynth.data.sniff import Sniffed, sniff, sniff_tagged
 
 _NO_DATA = """\
@@ -79,6 +80,7 @@ def init(
 
     Examples: refsynth init my-task --from tickets.csv, or refsynth init my-task --labels billing,delivery
     """
+    check_separator(separator)
     target = directory / "task.yaml"
     named = _split(labels)
     if from_file is None and named is None:

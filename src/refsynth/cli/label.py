@@ -10,6 +10,7 @@ import typer
 
 from refsynth.annotate.active import StrategyName
 from refsynth.annotate.crowd import Method
+from refsynth.cli.files import writing
 from refsynth.cli.screen import err, out, print_json
 from refsynth.cli.table import show_rows
 from refsynth.cli.watch import Printer
@@ -241,14 +242,13 @@ def _check_target(target: Path, *, force: bool) -> None:
 
 
 def _write(target: Path, records: Sequence[Mapping[str, object]]) -> None:
-    try:
+    with writing(target):
         write_jsonl(target, records)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror})", remedy="name another with --out") from error
 
 
 def _write_report(target: Path, value: object) -> None:
-    write_json(target, value)
+    with writing(target):
+        write_json(target, value)
     err.print(f"details: {target}", markup=False)
 
 
