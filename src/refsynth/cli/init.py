@@ -21,7 +21,7 @@ from refsynth.core.types import TaskKind
 from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import Loaded, read_examples
 from refsynth.data.labels import check_separator
-from refsynth.data.sniff import Sniffed, sniff, sniff_tagged
+from refsynth.data.sniff import WORDS_REMEDY, Sniffed, sniff, sniff_tagged
 
 _NO_DATA = """\
 # data:                   # no labelled rows yet: the descriptions above are all there is
@@ -69,7 +69,7 @@ def init(
         str | None, typer.Option(help="What stands between the labels in a cell: a text then has any number of them.")
     ] = None,
     words: Annotated[
-        bool, typer.Option("--words", help="Labels are of words, as in [Ann Lee](person); noticed in CoNLL and token lists.")
+        bool, typer.Option("--words", help="Labels are of words, as in [Ann Lee](person); noticed in CoNLL files and lists.")
     ] = False,
     delimiter: Annotated[str | None, typer.Option(help="Of a CSV file; detected if left out.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of the file; detected if left out.")] = None,
@@ -230,6 +230,8 @@ def _tell(path: Path, look: Sniffed, loaded: Loaded, listed: Path) -> None:
     spread = f"{min(sizes)} rows each" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)} rows each"
     dropped = describe_skipped([row for row in loaded.skipped if row.reason != "conflict"])
     _say("  " + "; ".join([f"{len(loaded.counts)} labels, {spread}", *dropped]))
+    if look.marked:
+        _say(f"  {WORDS_REMEDY} --force")
     bad = [row for row in loaded.skipped if row.reason in ("malformed", "unknown label")]
     if bad:
         _say(f"  row {bad[0].row}: {bad[0].detail} - fix such rows, or run with --skip-bad-rows")

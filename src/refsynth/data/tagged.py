@@ -76,6 +76,17 @@ def read_plain(values: Mapping[str, Any], columns: Columns) -> str:
     return _joined(tokens)[0] if isinstance(tokens, list) else str(tokens)
 
 
+def tells_words(values: Mapping[str, Any], columns: Columns) -> bool:
+    """Return whether a row says labels of words beyond doubt: as a list of tokens with one of tags, or as a list of places."""
+    tokens, tags = _cells(values, columns)
+    if not isinstance(tags, list) or isinstance(tokens, list):
+        return isinstance(tags, list)
+    try:
+        return bool([_place(each, len(str(tokens))) for each in tags])
+    except MarkError:
+        return False
+
+
 def text_key(values: Mapping[str, Any], columns: Columns) -> str:
     """Return the column that holds the text or the tokens."""
     return TOKENS if columns.text not in values and TOKENS in values else columns.text
