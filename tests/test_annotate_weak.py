@@ -198,7 +198,7 @@ def test_a_pool_without_a_text_that_can_be_read_is_told(monkeypatch, capsys, tmp
     (tmp_path / "pool.jsonl").write_text('{"message": "it is late"}\n')
     arguments = ("label", "weak", tmp_path / "pool.jsonl", "--rules", tmp_path / "rules.yaml", "--out", tmp_path / "train.jsonl")
     code, _, err = call(monkeypatch, capsys, *arguments)
-    assert code == 2 and "no text in 1 rows; row 1" in err and "--text" in err
+    assert code == 2 and "none of 1 rows can be read; row 1" in err and "--text" in err
 
 
 def test_a_python_file_may_say_how_frequent_labels_are(tmp_path):

@@ -184,7 +184,7 @@ def weak(
     from refsynth.annotate.rules import read_rules
     from refsynth.annotate.weak import describe_rules, mark, weigh_rules
     from refsynth.core.sections import Columns
-    from refsynth.data.io import BadRow, Row, iter_rows
+    from refsynth.data.io import iter_rows, readable
 
     _check_target(target, force=force)
     if rules.suffix.lower() == ".py":
@@ -192,10 +192,9 @@ def weak(
     read = read_rules(rules)
     columns = Columns(text=text_column, label=label_column)
     found = list(iter_rows(pool, columns=columns, delimiter=delimiter, encoding=encoding))
-    rows = [row for row in found if isinstance(row, Row)]
+    rows = readable(pool, found, remedy="correct the file, or name the column of the text with --text")
     if not rows:
-        why = f"; row {found[0].number}: {found[0].message}" if found and isinstance(found[0], BadRow) else ""
-        raise DataError(f"{pool}: no text in {len(found):,} rows{why}", remedy="name the column with --text")
+        raise DataError(f"{pool}: no rows", expected="texts")
     marked = mark(read, [row.text for row in rows])
     weighed = weigh_rules(marked, read.balance)
     joined = join([row.text for row in rows], marked.labels, marked.votes, weighed.posterior, least=least)

@@ -87,7 +87,7 @@ class Judge:
             several = "" if self.separator is None else " nor a list"
             return Bad("malformed", f"'{self.columns.label}' is neither a string nor a number{several}")
         if not text:
-            return SkippedRow(record.row, "empty text", "")
+            return self._empty(record)
         if not label:
             return SkippedRow(record.row, "no label", "")
         if unknown := next((name for name in self.names(label) if name not in self.labels), None):
@@ -95,6 +95,13 @@ class Judge:
         return Example(
             f"row-{record.row}", text, label if self.separator is None else join_labels(self.names(label), list(self.labels))
         )
+
+    def _empty(self, record: Record) -> SkippedRow:
+        """Return a row without a text, or with one of two, as one to leave out."""
+        missing = [name for name in text_columns(self.columns) if not clean(record.values.get(name) or "")]
+        if len(missing) == len(text_columns(self.columns)):
+            return SkippedRow(record.row, "empty text", "")
+        return SkippedRow(record.row, "half a pair", f"no text in '{missing[0]}'")
 
     def _no_text(self, record: Record) -> Bad | None:
         for name in text_columns(self.columns):
