@@ -326,13 +326,16 @@ def test_answers_that_cannot_be_taken_are_named(finished, tmp_path):
     )
     taken = add_labels(finished / "run", file)
     assert taken.named is False and taken.file == finished / "train.more.jsonl"
+    assert taken.listed is None
     assert (taken.added.added, taken.added.conflicts) == (1, (("row-1", other, known["label"]),))
     taken.file.unlink()
     file.write_text(json.dumps({"text": "new", "label": "latte"}) + "\n")
     with pytest.raises(DataError, match="did you mean 'late'"):
         add_labels(finished / "run", file)
     assert not taken.file.exists()
-    assert add_labels(finished / "run", file, skip_bad=True).added.added == 0
+    taken = add_labels(finished / "run", file, skip_bad=True)
+    assert (taken.added.added, taken.listed) == (0, finished / "run" / "label" / "skipped.csv")
+    assert taken.listed.read_text("utf-8") == "row,reason,detail\n1,unknown label,label 'latte' is not in task.yaml\n"
 
 
 def test_an_unfinished_run_has_nothing_to_ask_with(tmp_path, tiny_cache):

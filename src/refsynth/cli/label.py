@@ -86,7 +86,7 @@ def next_(
 def add(
     file: Annotated[Path, typer.Argument(help="What `label next` wrote, filled in; or any file with the task's columns.")],
     run: Run,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave unusable rows out.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave unusable rows out and list them.")] = False,
     as_json: Json = False,
 ) -> None:
     """Add labelled rows to those that the next run learns from; the same rows again add nothing.
@@ -101,11 +101,14 @@ def add(
     if as_json:
         conflicts = [conflict._asdict() for conflict in added.conflicts]
         told = {"file": str(done.file), "added": added.added, "known": added.known, "conflicts": conflicts}
-        print_json(told | {"skipped": len(done.loaded.skipped), "named": done.named})
+        listed = None if done.listed is None else str(done.listed)
+        print_json(told | {"skipped": len(done.loaded.skipped), "listed": listed, "named": done.named})
         return
     out.print(f"{added.added:,} rows added to {done.file}; {added.known:,} were there already", markup=False)
     for note in skipped:
         out.print(f"  {note}", markup=False)
+    if done.listed is not None:
+        out.print(f"  listed in {done.listed}", markup=False)
     for row, said, before in added.conflicts[:SHOWN]:
         out.print(f"  not added: {row} says '{said}', but its text is labelled '{before}' already", markup=False)
     if len(added.conflicts) > SHOWN:
