@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 
 import pytest
 import typer
@@ -76,6 +77,14 @@ def test_from_a_file(tmp_path):
     assert len(loaded.examples) == 4
     conflicts = list(csv.DictReader(io.StringIO((tmp_path / "tickets" / "conflicts.csv").read_text())))
     assert [row["row"] for row in conflicts] == ["3", "4"]
+
+
+def test_the_next_command_is_quoted(tmp_path):
+    said = succeed("Bob's tickets", "--labels", "a,b").splitlines()[-1]
+    run = ["run", "Bob's tickets/task.yaml", "--out", "runs/Bob's tickets"]
+    assert shlex.split(said) == ["next:", "refsynth", *run]
+    head = (tmp_path / "Bob's tickets" / "task.yaml").read_text().splitlines()[0]
+    assert shlex.split(head.partition("with: ")[2]) == ["refsynth", *run]
 
 
 def test_every_line_is_explained(tmp_path):

@@ -11,7 +11,7 @@ import typer
 from refsynth.annotate.active import StrategyName
 from refsynth.annotate.crowd import Method
 from refsynth.cli.files import writing
-from refsynth.cli.screen import err, out, print_json
+from refsynth.cli.screen import command, err, out, print_json
 from refsynth.cli.table import show_rows
 from refsynth.cli.watch import Printer
 from refsynth.cli.worth import worth
@@ -79,7 +79,7 @@ def next_(
     if asked.stability:
         err.print(_advice(asked.stability), markup=False)
     out.print(f"fill in the labels: {asked.file}", markup=False)
-    out.print(f"next: refsynth label add {asked.file} --run {run}", markup=False)
+    out.print(f"next: {command('label', 'add', asked.file, '--run', run)}", markup=False)
 
 
 @label.command("add")
@@ -115,7 +115,7 @@ def add(
         out.print(f"  and {len(added.conflicts) - SHOWN:,} more that contradict what is there", markup=False)
     if not done.named:
         out.print(f"write it into task.yaml once, under data: `more: {done.file.name}`", markup=False)
-    out.print(f"next: refsynth run TASK.yaml --out {run}", markup=False)
+    out.print(f"next: {command('run', 'TASK.yaml', '--out', run)}", markup=False)
 
 
 Least = Annotated[float, typer.Option(min=0, max=1, help="Leave out texts whose label is not more probable than this.")]
