@@ -33,7 +33,7 @@ from refsynth.core.sections import (
     TrackerName,
     TrainingConfig,
 )
-from refsynth.core.tree import explain, read_tree, set_key
+from refsynth.core.tree import complaints, explain, read_tree, set_key
 from refsynth.core.types import TaskKind
 
 LEARNERS: Mapping[TaskKind, tuple[LearnerName, ...]] = {
@@ -195,6 +195,12 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_learners(self) -> Self:
+        if twice := [name for place, name in enumerate(self.learners) if name in self.learners[:place]]:
+            raise ValueError(f"learners: found {twice[0]} twice; name each once")
+        return self
+
+    @model_validator(mode="after")
     def _check_ensembles(self) -> Self:
         named, joined = [name for name in self.learners if name in ENSEMBLES], self.members
         if named and len(joined) < 2:
@@ -257,7 +263,7 @@ class RunConfig(Section):
         try:
             return cls.model_validate(tree)
         except ValidationError as error:
-            lines = dict.fromkeys(explain(problem, cls) for problem in error.errors())
+            lines = dict.fromkeys(explain(problem, cls) for problem in complaints(error))
             raise ConfigError(f"{where}: " + "\n  ".join(lines), remedy="every key is explained in docs/config.md") from error
 
     def placed(self, place: Callable[[Path], Path]) -> Self:

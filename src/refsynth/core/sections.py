@@ -123,11 +123,11 @@ class TrainingConfig(Section):
     smoothing: float = Field(default=0.0, ge=0, le=0.5)
     """Share of what a row teaches that is spread evenly over all labels."""
     mixup: float = Field(default=0.0, ge=0, le=10)
-    """`a` of Beta(a, a), by which embeddings and targets of two rows are mixed; 0 turns it off."""
+    """`a` of Beta(a, a), by which embeddings and targets of two rows are mixed; 0 turns it off. Not beside `rdrop`."""
     adversarial: float = Field(default=0.0, ge=0, le=100)
     """Length of the step up the gradient from a text's token embeddings, learnt from as well; 0 turns it off."""
     rdrop: float = Field(default=0.0, ge=0, le=100)
-    """Weight of the divergence between two passes over a row with other dropout; 0 turns it off."""
+    """Weight of the divergence between two passes over a row with other dropout; 0 turns it off. Needs `dropout`, not `mixup`."""
     averaging: Literal["none", "ema", "swa"] = "none"
     """Weights that are kept: the last, their exponential moving average, or their mean over the last quarter of the epochs."""
 
