@@ -132,12 +132,20 @@ def test_words_are_whole_and_patterns_are_found_anywhere(tmp_path, text, said):
         ("rules: [{label: a, words: [x]}]\nbalance: {b: 1}", "no rule has the label 'b'"),
         ("rules: [{label: a, words: [x]}, {label: b, words: [y]}]\nbalance: {b: 1}", "nothing for a"),
         ("- just a list", "the file"),
+        ("rules: [{label: yes, words: [x]}]", r"^[^\n]*rules.1.label: .*valid string; as text yes, no, [^\n]*\n  rules: \["),
         ("rules: [", "not valid YAML"),
     ],
 )
 def test_rules_that_are_none_are_named(tmp_path, text, told):
     with pytest.raises(ConfigError, match=told):
         rules_of(tmp_path, text)
+
+
+def test_numbers_are_names_of_labels(tmp_path):
+    text = "rules: [{label: 1, words: [404]}, {label: '2', words: [x]}]\nbalance: {1: 0.7, 2: 0.3}"
+    rules = rules_of(tmp_path, text)
+    assert [rule.judge("error 404, x") for rule in rules.rules] == ["1", "2"]
+    assert rules.balance == {"1": 0.7, "2": 0.3}
 
 
 def test_functions_of_a_python_file_are_rules(tmp_path):

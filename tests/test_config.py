@@ -58,6 +58,16 @@ def test_label_names_alone_become_descriptions():
     assert RunConfig.parse({"labels": ["lost_card", "top_up"]}).labels == {"lost_card": "lost card", "top_up": "top up"}
 
 
+@pytest.mark.parametrize("labels", ["[1, b]", "{1: one, b: two}"])
+def test_numbers_are_names_of_labels_and_truth_values_are_not(tmp_path, labels):
+    path = tmp_path / "task.yaml"
+    path.write_text(f"labels: {labels}\n", encoding="utf-8")
+    assert list(RunConfig.load(path).labels) == ["1", "b"]
+    path.write_text(f"labels: {labels.replace('1', 'yes')}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="found True; as text yes, no, on, off, true and false need quotes"):
+        RunConfig.load(path)
+
+
 def test_load_reads_overrides_and_anchors_paths(tmp_path):
     path = tmp_path / "task.yaml"
     path.write_text("labels: {a: first, b: second}\ndata: {train: rows.csv}\n", encoding="utf-8")

@@ -25,6 +25,7 @@ from refsynth.core.sections import (
     GateConfig,
     LearnerName,
     MethodName,
+    Name,
     PretrainConfig,
     PromptingConfig,
     SearchConfig,
@@ -68,7 +69,7 @@ class RunConfig(Section):
     """The kind of task: one label for each text or pair of texts, any number for each text, or labels of words in it."""
     language: str = "auto"
     """`auto`, or an ISO 639-1 code such as `en` or `zh`: chooses the encoder and the text rules."""
-    labels: Annotated[dict[str, str], Field(min_length=1)]
+    labels: Annotated[dict[Name, str], Field(min_length=1)]
     """Each label with what it means, in plain words."""
     data: DataConfig = DataConfig()
     """The user's files."""
@@ -110,7 +111,8 @@ class RunConfig(Section):
     def _describe_labels(cls, tree: Any) -> Any:
         """Let labels be a plain list of names: the name, in words, is then the description."""
         if isinstance(tree, Mapping) and isinstance(tree.get("labels"), Sequence) and not isinstance(tree["labels"], str):
-            return {**tree, "labels": {str(name): str(name).replace("_", " ") for name in tree["labels"]}}
+            names = (name if isinstance(name, bool) else str(name) for name in tree["labels"])
+            return {**tree, "labels": {name: str(name).replace("_", " ") for name in names}}
         return tree
 
     @model_validator(mode="before")

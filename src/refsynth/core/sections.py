@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,6 +21,10 @@ EnsembleName = Literal["average", "stacking", "distilled"]
 
 LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "soup", "causal_lora", EnsembleName, "crf", "prompt"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
+
+
+Name = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1)]
+"""What YAML may take for a number, and what is read as text in a data file too: the label `1`."""
 
 
 class Section(BaseModel):

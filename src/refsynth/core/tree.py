@@ -18,6 +18,9 @@ from refsynth.core.drafting import BRANCHES
 from refsynth.core.errors import ConfigError, nearest
 from refsynth.core.sections import Section
 
+QUOTES = "; as text yes, no, on, off, true and false need quotes"
+"""Said where YAML took a word for a truth value."""
+
 
 def read_tree(path: Path) -> dict[str, Any]:
     """Return the tree in a YAML file.
@@ -87,7 +90,7 @@ def explain(problem: ErrorDetails, root: type[Section]) -> str:
         )
     if problem["type"] == "tuple_type":
         return f"{key}: found {found}, expected a list: [..., ...]"
-    return f"{key}: {said}, found {found}"
+    return f"{key}: {said}, found {found}{QUOTES * isinstance(problem.get('input'), bool)}"
 
 
 def _known_keys(path: Sequence[str | int], model: type[Section]) -> list[str]:
