@@ -217,9 +217,14 @@ def test_words_are_named_where_a_file_has_marks_and_no_labels(tmp_path, content,
     assert RunConfig.load(tmp_path / "names" / "task.yaml").task == "tokens"
 
 
+def test_why_no_row_has_labels_of_words_is_told(tmp_path):
+    (tmp_path / "rows.conll").write_text("Ann B-a:b\nsat O\n\nBo B-\n")
+    assert "no labels of words in column 'text'; row 1: the label 'a:b'" in str(fail("names", "--from", "rows.conll"))
+
+
 def test_marks_beside_labels_are_told(tmp_path):
     (tmp_path / "rows.csv").write_text("text,label\n[Ann](person) sat,x\nsee [docs](http://x.y),y\n")
-    assert "--words --force" in succeed("names", "--from", "rows.csv")
+    assert "--words and --force" in succeed("names", "--from", "rows.csv")
     (tmp_path / "rows.csv").write_text("text,label\nnot late,x\nsee [docs](http://x.y),y\n")
     assert "--words" not in succeed("links", "--from", "rows.csv")
 

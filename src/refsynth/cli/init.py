@@ -236,7 +236,7 @@ def _tell(path: Path, look: Sniffed, loaded: Loaded, listed: Path) -> None:
     dropped = describe_skipped([row for row in loaded.skipped if row.reason != "conflict"])
     _say("  " + "; ".join([f"{len(loaded.counts)} labels, {spread}", *dropped]))
     if look.marked:
-        _say(f"  {WORDS_REMEDY} --force")
+        _say(f"  {WORDS_REMEDY} and --force")
     bad = [row for row in loaded.skipped if row.reason in ("malformed", "unknown label")]
     if bad:
         _say(f"  row {bad[0].row}: {bad[0].detail} - fix such rows, or run with --skip-bad-rows")

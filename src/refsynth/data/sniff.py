@@ -24,7 +24,7 @@ _SAMPLE = 2000  # rows that columns are guessed from
 _MOST_LABELS = 1000  # more different values than this are no classes
 _MARKED = re.compile(r"\]\([^\s\[\]():\\]+\)|\A\d+-\d+:\S")  # what a mark ends with, or a label of words as the server records it
 
-WORDS_REMEDY = "if words have labels, as in [Ann Lee](person): --words"
+WORDS_REMEDY = "if words have labels, as in [Ann Lee](person), say --words"
 """How `init` is told what is not sure from the file."""
 
 
@@ -81,14 +81,15 @@ def sniff_tagged(
             try:
                 labels.update(span.label for span in split_spans(read_tagged(record.values, columns).label or NONE))
             except MarkError as error:
-                troubles.append(f"row {record.row}: {error}")
+                if not troubles:
+                    troubles.append(f"row {record.row}: {error}")
     if not rows and asked:
         raise _nothing(path, table, troubles)
     if not sure:
         return None
     if not labels:
         raise DataError(
-            "; ".join([f"{path}: no labels of words in column '{columns.text}'", *troubles[:1]]),
+            "; ".join([f"{path}: no labels of words in column '{columns.text}'", *troubles]),
             expected="[words](label) in the text, lists of tokens and tags, or lists of [start, end, label]",
             remedy="name the columns with --text-column and --label-column",
         )
