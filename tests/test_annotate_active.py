@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 
@@ -237,41 +238,49 @@ def ask(where, tiny_cache, pool, **options):
         return ask_next(job, pool, **({"n": 5, "strategy": "margin"} | options))
 
 
+def next_of(out):
+    """Return the command that comes next, as a shell reads it."""
+    return shlex.split(out.splitlines()[-1].removeprefix("next: refsynth "))
+
+
 def test_labels_go_round_from_the_pool_to_the_next_run(monkeypatch, capsys, tmp_path, tiny_cache):
     task = make_task(tmp_path, synthesis={"drafts": 0}, learners=["tfidf"])
     write_pool(tmp_path / "pool.jsonl", 60)
     tree = task.config.model_dump(mode="json")
     tree["data"]["more"] = "more.jsonl"
     (tmp_path / "task.yaml").write_text(json.dumps(tree), "utf-8")
-    again = ("run", tmp_path / "task.yaml", "--out", tmp_path / "run")
-    code, _, err = call(monkeypatch, capsys, *again, cache=tiny_cache)
+    again = ("run", tmp_path / "task.yaml", "--out", tmp_path / "my run")
+    code, out, err = call(monkeypatch, capsys, *again, cache=tiny_cache)
     assert code == 0 and "not there yet" in err
-    asking = ("label", "next", tmp_path / "pool.jsonl", "--run", tmp_path / "run", "-n", "6", "--out")
-    code, out, err = call(monkeypatch, capsys, *asking, tmp_path / "ask.csv", cache=tiny_cache)
+    assert next_of(out) == ["predict", str(tmp_path / "my run" / "bundle"), "new.jsonl", ">", "out.jsonl"]
+    asking = ("label", "next", tmp_path / "pool.jsonl", "--run", tmp_path / "my run", "-n", "6", "--out")
+    code, out, err = call(monkeypatch, capsys, *asking, tmp_path / "ask me.csv", cache=tiny_cache)
     assert code == 0, err
-    assert "6 of 60 texts" in err and "label add" in out
-    with (tmp_path / "ask.csv").open(encoding="utf-8-sig", newline="") as stream:
+    assert "6 of 60 texts" in err
+    assert next_of(out) == ["label", "add", str(tmp_path / "ask me.csv"), "--run", str(tmp_path / "my run")]
+    with (tmp_path / "ask me.csv").open(encoding="utf-8-sig", newline="") as stream:
         forms = list(csv.DictReader(stream))
     assert all(row["label"] == "" and row["reason"].startswith("hybrid") and row["id"].startswith("p") for row in forms)
     for number, row in enumerate(forms[:5]):
         row["label"] = ("late", "broken")[number % 2]
-    with (tmp_path / "ask.csv").open("w", encoding="utf-8", newline="") as stream:
+    with (tmp_path / "ask me.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, forms[0])
         writer.writeheader()
         writer.writerows(forms)
-    adding = ("label", "add", tmp_path / "ask.csv", "--run", tmp_path / "run")
+    adding = ("label", "add", tmp_path / "ask me.csv", "--run", tmp_path / "my run")
     code, out, err = call(monkeypatch, capsys, *adding, "--json", cache=tiny_cache)
     told = json.loads(out)
     assert (code, told["added"], told["known"], told["skipped"], told["named"]) == (0, 5, 0, 1, True)
     code, out, _ = call(monkeypatch, capsys, *adding, cache=tiny_cache)
+    assert next_of(out) == ["run", "TASK.yaml", "--out", str(tmp_path / "my run")]
     assert "0 rows added" in out and "5 were there already" in out and "no label" in out
     code, _, err = call(monkeypatch, capsys, *again, cache=tiny_cache)
     assert code == 0 and "17 rows" in err, err
-    rows = list(read_jsonl(tmp_path / "run" / "steps" / "rows" / "examples.jsonl"))
+    rows = list(read_jsonl(tmp_path / "my run" / "steps" / "rows" / "examples.jsonl"))
     assert [row["id"] for row in rows[-5:]] == [f"more-{number}" for number in range(1, 6)]
     code, _, err = call(monkeypatch, capsys, *asking, tmp_path / "second.csv", cache=tiny_cache)
     assert "6 of 55 texts (5 more have a label already)" in err and "kappa" in err
-    assert "pool 1 " not in (tmp_path / "run" / "label" / "rounds.jsonl").read_text()
+    assert "pool 1 " not in (tmp_path / "my run" / "label" / "rounds.jsonl").read_text()
 
 
 def test_only_what_an_embedding_is_needed_for_is_embedded(finished, tiny_cache, monkeypatch, tmp_path):
@@ -307,8 +316,14 @@ def test_a_pool_may_be_plain_text_with_copies_blank_lines_and_known_texts(finish
     assert (asked.rows, asked.pool, asked.labelled, asked.unreadable) == (2, 2, 1, 1)
     assert asked.file.parent == finished / "run" / "label"
     (tmp_path / "old.txt").write_text(f"{known}\n", "utf-8")
-    with pytest.raises(DataError, match="not labelled yet"):
+    with pytest.raises(DataError, match="not labelled yet, of 1 rows\n"):
         ask(finished, tiny_cache, tmp_path / "old.txt")
+    (tmp_path / "old.txt").write_text(f"{known}\n\n", "utf-8")
+    with pytest.raises(DataError, match=r"not labelled yet, of 2 rows \(1 cannot be read\)"):
+        ask(finished, tiny_cache, tmp_path / "old.txt")
+    write_jsonl(tmp_path / "other.jsonl", [{"message": "one"}, {"message": "two"}])
+    with pytest.raises(DataError, match=r"none of 2 rows can be read; row 1: no key 'text'; keys there: message\n.*--text"):
+        ask(finished, tiny_cache, tmp_path / "other.jsonl")
 
 
 def test_answers_that_cannot_be_taken_are_named(finished, tmp_path):
@@ -320,13 +335,16 @@ def test_answers_that_cannot_be_taken_are_named(finished, tmp_path):
     )
     taken = add_labels(finished / "run", file)
     assert taken.named is False and taken.file == finished / "train.more.jsonl"
+    assert taken.listed is None
     assert (taken.added.added, taken.added.conflicts) == (1, (("row-1", other, known["label"]),))
     taken.file.unlink()
     file.write_text(json.dumps({"text": "new", "label": "latte"}) + "\n")
     with pytest.raises(DataError, match="did you mean 'late'"):
         add_labels(finished / "run", file)
     assert not taken.file.exists()
-    assert add_labels(finished / "run", file, skip_bad=True).added.added == 0
+    taken = add_labels(finished / "run", file, skip_bad=True)
+    assert (taken.added.added, taken.listed) == (0, finished / "run" / "label" / "skipped.csv")
+    assert taken.listed.read_text("utf-8") == "row,reason,detail\n1,unknown label,label 'latte' is not in task.yaml\n"
 
 
 def test_an_unfinished_run_has_nothing_to_ask_with(tmp_path, tiny_cache):

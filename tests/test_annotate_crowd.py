@@ -167,6 +167,9 @@ def test_a_file_of_votes_becomes_rows_to_train_on(monkeypatch, capsys, tmp_path)
     assert code == 2 and "is there already" in err and (tmp_path / "train.jsonl").read_bytes() == before
     code, _, err = call(monkeypatch, capsys, *arguments[:4], file.with_suffix(".csv"), *arguments[5:], "--force")
     assert code == 2 and "ends in .jsonl" in err
+    (tmp_path / "busy.annotators.json").mkdir()
+    code, _, err = call(monkeypatch, capsys, *arguments[:4], tmp_path / "busy.jsonl", *arguments[5:])
+    assert code == 2 and "busy.annotators.json: cannot be written" in err
     code, out, _ = call(monkeypatch, capsys, *arguments, "--method", "majority", "--json", "--force")
     assert (code, json.loads(out)["skipped"]) == (0, {"without a text": 1, "without a label": 1})
 
@@ -183,9 +186,21 @@ def test_equal_texts_are_one_and_ties_are_left_out(tmp_path):
     assert [line["annotator"] for line in lines] == ["a", "b"]
 
 
+def test_an_annotator_has_one_vote_for_a_text_and_none_where_they_contradict_themselves(tmp_path):
+    once = [("one", "a", "x"), ("one", "b", "y"), ("one", "c", "x"), ("two", "b", "y"), ("two", "c", "y")]
+    rows = [*once, ("One ", "b", "y"), ("one", "b", "y"), ("two", "a", "x"), ("two", "a", "y"), ("two", "a", "x")]
+    file = write_votes(tmp_path / "v.jsonl", [dict(zip(("text", "annotator", "label"), row, strict=True)) for row in rows])
+    crowd = read_crowd(file)
+    assert [list(part) for part in crowd.votes[:3]] == [[0, 0, 0, 1, 1], [0, 1, 2, 1, 2], [0, 1, 0, 1, 1]]
+    assert crowd.skipped == {"that repeat a vote": 2, "that contradict another vote of the same annotator": 3}
+    joined = join(crowd.texts, crowd.labels, crowd.votes, agree(crowd, method="majority").posterior, least=0.5)
+    assert [(row.text, row.label, row.votes) for row in joined] == [("one", "x", 3), ("two", "y", 2)]
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
+        ("text,annotator,label\nx,a,l\nx,a,m\ny,b,l\n", "votes for 1 labels .2 that contradict another vote"),
         ("text,who,label\nx,a,l\n", "no column 'annotator'"),
         ("text,annotator,label\nx,a,l\ny,b,l\n", "votes for 1 labels"),
         ("text,annotator,label\n", "votes for 0 labels"),

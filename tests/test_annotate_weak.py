@@ -132,12 +132,20 @@ def test_words_are_whole_and_patterns_are_found_anywhere(tmp_path, text, said):
         ("rules: [{label: a, words: [x]}]\nbalance: {b: 1}", "no rule has the label 'b'"),
         ("rules: [{label: a, words: [x]}, {label: b, words: [y]}]\nbalance: {b: 1}", "nothing for a"),
         ("- just a list", "the file"),
+        ("rules: [{label: yes, words: [x]}]", r"^[^\n]*rules.1.label: .*valid string; as text yes, no, [^\n]*\n  rules: \["),
         ("rules: [", "not valid YAML"),
     ],
 )
 def test_rules_that_are_none_are_named(tmp_path, text, told):
     with pytest.raises(ConfigError, match=told):
         rules_of(tmp_path, text)
+
+
+def test_numbers_are_names_of_labels(tmp_path):
+    text = "rules: [{label: 1, words: [404]}, {label: '2', words: [x]}]\nbalance: {1: 0.7, 2: 0.3}"
+    rules = rules_of(tmp_path, text)
+    assert [rule.judge("error 404, x") for rule in rules.rules] == ["1", "2"]
+    assert rules.balance == {"1": 0.7, "2": 0.3}
 
 
 def test_functions_of_a_python_file_are_rules(tmp_path):
@@ -198,7 +206,7 @@ def test_a_pool_without_a_text_that_can_be_read_is_told(monkeypatch, capsys, tmp
     (tmp_path / "pool.jsonl").write_text('{"message": "it is late"}\n')
     arguments = ("label", "weak", tmp_path / "pool.jsonl", "--rules", tmp_path / "rules.yaml", "--out", tmp_path / "train.jsonl")
     code, _, err = call(monkeypatch, capsys, *arguments)
-    assert code == 2 and "no text in 1 rows; row 1" in err and "--text" in err
+    assert code == 2 and "none of 1 rows can be read; row 1" in err and "--text" in err
 
 
 def test_a_python_file_may_say_how_frequent_labels_are(tmp_path):

@@ -339,7 +339,7 @@ def config(*augment, **changes):
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ("nosie", "augment.0: Input should be 'noise' or 'synonyms', found 'nosie'"),
+        ("nosie", "augment.0: found 'nosie', known are noise, synonyms; did you mean 'noise'?"),
         ({"translate": "apertium"}, "'synthesis.augment.0.pivot' is missing"),
         ({"translate": "apertium", "pivot": "es", "pivo": "x"}, "did you mean 'pivot'?"),
         ({"translate": "ctranslate2", "forward": "a", "bak": "b"}, "did you mean 'back'?"),

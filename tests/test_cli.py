@@ -1,14 +1,20 @@
+import io
 import json
 import subprocess
 import sys
 
 import pytest
 import typer
+from rich.console import Console
 
 import refsynth
 from refsynth.cli import app as application
 from refsynth.cli.app import app
+from refsynth.cli.table import show_systems
 from refsynth.core.run import RunFolder, read_jsonl
+from refsynth.core.types import Metric
+from refsynth.evaluation.report import Report
+from refsynth.evaluation.sections import FIGURES, Results, System
 from refsynth.pipeline.reopen import remember
 from test_pipeline import make_task
 
@@ -86,6 +92,8 @@ def test_parts_of_a_run_are_done_again_from_its_folder(monkeypatch, capsys, tmp_
     assert code == 0, err
     by_reason = json.loads(out)["by_reason"]
     assert by_reason["kept"] == len(list(read_jsonl(kept))) and "other class" not in by_reason
+    code, _, err = call(monkeypatch, capsys, "filter", run, "--set", "filter.agreement=0", "--out", tmp_path)
+    assert (code, "cannot be written (Is a directory)" in err, "--out" in err) == (2, True, True)
     code, _, err = call(monkeypatch, capsys, "reinforce", run)
     assert (code, "--set reinforce.turns=8" in err) == (2, True)
     changes = ("--set", "reinforce={turns: 2, policy: bandit, prompts: 2, siblings: 2}")
@@ -100,12 +108,37 @@ def test_parts_of_a_run_are_done_again_from_its_folder(monkeypatch, capsys, tmp_
     assert "reward" in out and "second" in out
 
 
+@pytest.mark.parametrize("kind", [("accuracy", "macro_f1"), ("span_f1", "precision", "recall", "macro_f1", "exact_match")])
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_table_of_results_keeps_all_figures_at_any_width(kind, width):
+    whole = Metric("accuracy", 1.0, 0.997, 1.0, 1000)
+    names = ("majority", "frozen encoder + LR", "shipped bundle (cascade)")
+    systems = tuple(
+        System(name=name, **dict.fromkeys(kind, whole), texts_per_second=26_273.0, size_mb=124.1, shipped=name == names[-1])
+        for name in names
+    )
+    results = Results(systems=systems, source="test file", n=1000, file="rows [1].csv")
+    console = Console(width=width, file=io.StringIO(), soft_wrap=True)
+    report = Report(title="t", task="classify", language="en", date="d", version="0", labels={}, results=results)
+    show_systems(console, report)
+    title, *lines = console.file.getvalue().splitlines()[:-1]
+    assert title == "1,000 rows of rows [1].csv; 95% intervals; speed on this machine"
+    assert max(map(len, lines)) <= width and "…" not in "".join(lines)
+    for name in names:
+        said = " ".join(line for line in lines if line.startswith(name))
+        assert (said.count("100.0 [99.7-100.0]"), said.count("26,273"), said.count("124.1")) == (len(kind), 1, 1)
+    assert all(sum(FIGURES[field] in line for line in lines) == 1 for field in kind)
+    assert width < 200 or len(lines) == 1 + len(names)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["run", "none.yaml", "--out", "out"], 2, "refsynth init"),
         (["run"], 2, "task"),
         (["rnu"], 2, "No such command"),
+        (["init", "new", "--from", "rows.csv", "--separator", ""], 2, "--separator: is empty"),
+        (["evaluate", "nowhere", "rows.csv", "--separator", ""], 2, "--separator: is empty"),
         (["predict", "nowhere", "rows.csv"], 2, "nowhere"),
         (["evaluate", "nowhere", "rows.csv"], 2, "nowhere"),
         (["trace", "nowhere", "row-1"], 2, "not a run folder"),

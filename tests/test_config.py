@@ -24,7 +24,12 @@ LABELS = {"a": "first", "b": "second"}
         ({"labels": LABELS, "filter": {"weights": "judge"}}, "filter.weights"),
         ({"labels": LABELS, "filter": {"smoothing": 0.6}}, "filter.smoothing"),
         ({"labels": LABELS, "reference": {"endpoint": "ftp://x", "model": "m"}}, "reference.endpoint"),
-        ({"labels": LABELS, "learners": ["svm"]}, "learners"),
+        ({"labels": LABELS, "learners": ["lroa"]}, "learners.0: found 'lroa', known are tfidf, frozen, "),
+        ({"labels": LABELS, "learners": ["lroa"]}, "; did you mean 'lora'?"),
+        ({"labels": LABELS, "learners": "lora"}, "learners: found 'lora', expected a list"),
+        ({"labels": LABELS, "learners": []}, "learners: Tuple should have at least 1 item"),
+        ({"labels": LABELS, "learners": ["tfidf", "frozen", "tfidf"]}, "learners: found tfidf twice"),
+        ({"labels": LABELS, "training": {"rdrop": 1, "mixup": 1}}, ": training: rdrop compares two passes"),
         ({"labels": {"a": "x", " ": "y"}}, "a label name is empty"),
     ],
 )
@@ -33,6 +38,13 @@ def test_wrong_trees_name_key_and_remedy(tree, message):
         RunConfig.parse(tree)
     assert message in str(caught.value)
     assert "docs/config.md" in str(caught.value)
+
+
+def test_a_list_with_a_wrong_entry_is_not_called_too_short():
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.parse({"labels": LABELS, "learners": ["svm"], "synthesis": {"ways": ["exmples"]}})
+    assert len(str(caught.value).splitlines()) == 3
+    assert "at least" not in str(caught.value) and "Input should be" not in str(caught.value)
 
 
 def test_every_problem_is_named_at_once():
@@ -44,6 +56,16 @@ def test_every_problem_is_named_at_once():
 
 def test_label_names_alone_become_descriptions():
     assert RunConfig.parse({"labels": ["lost_card", "top_up"]}).labels == {"lost_card": "lost card", "top_up": "top up"}
+
+
+@pytest.mark.parametrize("labels", ["[1, b]", "{1: one, b: two}"])
+def test_numbers_are_names_of_labels_and_truth_values_are_not(tmp_path, labels):
+    path = tmp_path / "task.yaml"
+    path.write_text(f"labels: {labels}\n", encoding="utf-8")
+    assert list(RunConfig.load(path).labels) == ["1", "b"]
+    path.write_text(f"labels: {labels.replace('1', 'yes')}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="found True; as text yes, no, on, off, true and false need quotes"):
+        RunConfig.load(path)
 
 
 def test_load_reads_overrides_and_anchors_paths(tmp_path):

@@ -241,7 +241,7 @@ def test_jsonl(tmp_path, name):
         ('{"text": 7' + "7" * 5000 + "}", " row 3: not usable JSON"),
         ('{"text": 7, "label": "a"}', " row 3: 'text' is a JSON number, expected a string"),
         ('{"text": ["x"], "label": "a"}', " row 3: 'text' is a JSON array"),
-        ('{"text": "x", "label": ["a"]}', " row 3: 'label' is neither a string nor a number"),
+        ('{"text": "x", "label": ["a"]}', " row 3: 'label' is a JSON array, expected a string or a number"),
         ('{"text": "x", "label": "A"}', " row 3: label 'A' is not in task.yaml"),
     ],
 )

@@ -97,6 +97,9 @@ def test_a_stream_gives_each_row_as_it_comes_and_stays_open():
 def test_unreadable_files_raise(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         list(iter_rows(tmp_path / "absent.csv"))
+    for name in ("x.csv", "x.txt", "x.jsonl"):
+        with pytest.raises(DataError, match=r"is empty\n  rows, and in CSV a header"):
+            rows_of(tmp_path, name, "\n")
     with pytest.raises(DataError, match="is a folder"):
         list(iter_rows(tmp_path))
     with pytest.raises(DataError, match=r"no column 'text'\n  columns there: body\n  did you mean 'body'.*--text; .*--delimiter"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import shlex
 
 import pytest
 import typer
@@ -75,6 +77,14 @@ def test_from_a_file(tmp_path):
     assert len(loaded.examples) == 4
     conflicts = list(csv.DictReader(io.StringIO((tmp_path / "tickets" / "conflicts.csv").read_text())))
     assert [row["row"] for row in conflicts] == ["3", "4"]
+
+
+def test_the_next_command_is_quoted(tmp_path):
+    said = succeed("Bob's tickets", "--labels", "a,b").splitlines()[-1]
+    run = ["run", "Bob's tickets/task.yaml", "--out", "runs/Bob's tickets"]
+    assert shlex.split(said) == ["next:", "refsynth", *run]
+    head = (tmp_path / "Bob's tickets" / "task.yaml").read_text().splitlines()[0]
+    assert shlex.split(head.partition("with: ")[2]) == ["refsynth", *run]
 
 
 def test_every_line_is_explained(tmp_path):
@@ -173,3 +183,62 @@ def test_a_long_path_does_not_swallow_its_comment(tmp_path):
     data = RunConfig.load(tmp_path / "task" / "task.yaml").data
     assert data.train is not None and data.train.is_file()
     assert data.test is not None and data.test.is_file()
+
+
+MARKED, PLACED = {"text": "[Ann](person) sat"}, {"text": "Bo is in Oslo", "label": [[0, 2, "person"], [9, 13, "place"]]}
+LISTED = {"tokens": ["Bo", "sat"], "tags": ["B-person", "O"]}
+
+
+@pytest.mark.parametrize(
+    "rows", [[PLACED], [MARKED, PLACED], [LISTED, MARKED], [MARKED, LISTED, PLACED], [{"text": "nobody", "label": []}, PLACED]]
+)
+def test_labels_of_words_are_noticed_in_lists_whatever_stands_before_them(tmp_path, rows):
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    succeed("names", "--from", "rows.jsonl")
+    config = RunConfig.load(tmp_path / "names" / "task.yaml")
+    assert config.task == "tokens"
+    loaded = read_examples(config.data.train, labels=config.labels, columns=config.data.columns, spans="marked", least_labels=1)
+    assert len(loaded.examples) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("text\n[Ann](person) sat\n", "not clear which column holds the label"),
+        ("text,label\n[Ann](person) sat,\n", "fewer than two labels in column 'label'"),
+        ("text,label\nAnn sat,0-1:person\n", "fewer than two labels in column 'label'"),
+    ],
+)
+def test_words_are_named_where_a_file_has_marks_and_no_labels(tmp_path, content, message):
+    (tmp_path / "rows.csv").write_text(content)
+    error = fail("names", "--from", "rows.csv")
+    assert message in str(error) and "--words" in error.remedy
+    succeed("names", "--from", "rows.csv", "--words")
+    assert RunConfig.load(tmp_path / "names" / "task.yaml").task == "tokens"
+
+
+def test_why_no_row_has_labels_of_words_is_told(tmp_path):
+    (tmp_path / "rows.conll").write_text("Ann B-a:b\nsat O\n\nBo B-\n")
+    assert "no labels of words in column 'text'; row 1: the label 'a:b'" in str(fail("names", "--from", "rows.conll"))
+
+
+def test_marks_beside_labels_are_told(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\n[Ann](person) sat,x\nsee [docs](http://x.y),y\n")
+    assert "--words and --force" in succeed("names", "--from", "rows.csv")
+    (tmp_path / "rows.csv").write_text("text,label\nnot late,x\nsee [docs](http://x.y),y\n")
+    assert "--words" not in succeed("links", "--from", "rows.csv")
+
+
+@pytest.mark.parametrize("words", [(), ("--words",)])
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("rows.csv", "text,label\n", "no rows below the header"),
+        ("rows.csv", "a,b\n", "no rows below the header"),
+        ("rows.csv", 'text,label\n"a,b\n', "no row can be read; row 1: a quote"),
+        ("rows.jsonl", "nope\n", "no row can be read; row 1: not valid JSON"),
+    ],
+)
+def test_a_file_without_rows_is_called_that(tmp_path, words, name, content, message):
+    (tmp_path / name).write_text(content)
+    assert message in str(fail("none", "--from", name, *words))

@@ -139,9 +139,10 @@ def test_lists_and_cells_say_the_same(given_):
     ("label", "message"),
     [
         (["late", "brokn"], r"row 2: label 'brokn' is not in task.yaml[\s\S]*did you mean 'broken'"),
-        (["late", ""], "row 2: 'label' is neither a string nor a number nor a list"),
-        (["late", ["broken"]], "row 2: 'label' is neither"),
-        ({"late": 1}, "row 2: 'label' is neither"),
+        (["late", ""], "row 2: the list in 'label' holds an empty name, expected names of labels"),
+        (["late", ["broken"]], "row 2: the list in 'label' holds a JSON array, expected names"),
+        ({"late": 1}, "row 2: 'label' is a JSON object, expected a string, a number or a list"),
+        ("late; broken", r"row 2: label 'late; broken' is not in task.yaml\n.*, in a cell with '\|' between them"),
     ],
 )
 def test_a_wrong_set_is_named(tmp_path, label, message):

@@ -19,7 +19,7 @@ from refsynth.core.errors import ConfigError, DataError, InputError
 from refsynth.core.pair import DIVIDER, join_pair, split_pair
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
-from refsynth.data.io import BadRow, iter_rows, read_examples
+from refsynth.data.io import BadRow, SkippedRow, iter_rows, read_examples
 from refsynth.data.text import clean, normalise
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
@@ -83,7 +83,11 @@ def test_pairs_are_read_from_two_columns(tmp_path):
 
 @pytest.mark.parametrize(
     ("second", "message"),
-    [({}, "no key 'text_pair'"), ({"text_pair": 3}, "'text_pair' is a JSON number"), ({"text_pair": " "}, "empty text")],
+    [
+        ({}, "no key 'text_pair'"),
+        ({"text_pair": 3}, "'text_pair' is a JSON number"),
+        ({"text_pair": " "}, "no text in 'text_pair'"),
+    ],
 )
 def test_a_row_without_a_second_text_is_named(tmp_path, second, message):
     path = write(tmp_path, [{"text": "a", "text_pair": "b", "label": "x"}, {"text": "a", **second, "label": "y"}])
@@ -95,7 +99,9 @@ def test_a_row_without_a_second_text_is_named(tmp_path, second, message):
             read_examples(path, labels="xy", columns=PAIRS)
     else:
         loaded = read_examples(path, labels="xy", columns=PAIRS, least_labels=1)
-        assert [row.reason for row in loaded.skipped] == ["empty text"]
+        assert loaded.skipped == (SkippedRow(2, "half a pair", "no text in 'text_pair'"),)
+        path = write(tmp_path, [{"text": "a", "text_pair": "b", "label": "x"}, {"text": "", **second, "label": "y"}])
+        assert read_examples(path, labels="xy", columns=PAIRS, least_labels=1).skipped == (SkippedRow(2, "empty text", ""),)
 
 
 def test_a_file_without_the_second_column_is_refused(tmp_path):

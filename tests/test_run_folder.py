@@ -43,6 +43,19 @@ def test_a_step_that_fails_leaves_nothing_that_looks_finished(tmp_path):
     assert len(made) == 1
 
 
+def test_a_file_is_no_run_folder(tmp_path):
+    (tmp_path / "file").write_text("mine", "utf-8")
+    with pytest.raises(InputError, match="Not a directory"):
+        RunFolder(tmp_path / "file")
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_json(tmp_path / "folder", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
 def test_what_an_interrupted_step_left_behind_is_not_taken_over(tmp_path):
     folder, seen = RunFolder(tmp_path), []
 

@@ -309,6 +309,15 @@ def test_all_forms_say_the_same(tmp_path, name):
         ({"tokens": ["Ann", "sat"], "tags": ["person", "O"]}, "row 2: the tag 'person' is not O, B-label or I-label"),
         ({"tokens": ["Ann", ""], "tags": ["O", "O"]}, "row 2: the tokens are not all strings"),
         ({"text": 3}, "row 2: 'text' is a JSON number"),
+        (
+            {"text": "[Ann](a person) sat"},
+            r"row 2: the label 'a person': expected a name without space, [\s\S]*written \\\[ and \\\]",
+        ),
+        ({"text": "see [docs](http://x.y)"}, "row 2: the label 'http://x.y': expected a name without space"),
+        ({"text": "Ann sat", "label": [[0, 3, "a person"]]}, "row 2: the label 'a person'"),
+        ({"text": "Ann sat", "label": [[0, 3, ""]]}, "row 2: the label ''"),
+        ({"text": "Ann sat", "label": "0-1:a:person"}, "row 2: the label 'a:person'"),
+        ({"tokens": ["Ann", "sat"], "tags": ["B-a person", "O"]}, "row 2: the label 'a person'"),
     ],
 )
 def test_wrong_rows_are_named(tmp_path, row, message):
@@ -317,6 +326,16 @@ def test_wrong_rows_are_named(tmp_path, row, message):
         read_examples(path, labels=LABELS, spans="marked", least_labels=1)
     skipped = read_examples(path, labels=LABELS, spans="marked", least_labels=1, skip_bad=True).skipped
     assert [one.row for one in skipped] == [2]
+
+
+def test_init_passes_over_labels_that_cannot_be_one_and_names_the_row(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "rows.jsonl", [{"text": "[Ann](person) sat"}, {"text": "see [docs](http://x.y)"}, {"text": "[Bo](a b)"}])
+    result = CliRunner().invoke(app, ["init", "names", "--from", "rows.jsonl", "--words"])
+    assert result.exit_code == 0, result.exception
+    assert "2 rows dropped: malformed (rows 2, 3)" in result.output
+    assert "  row 2: the label 'http://x.y': expected a name without space" in result.output
+    assert list(RunConfig.load(tmp_path / "names" / "task.yaml").labels) == ["person"]
 
 
 def test_rows_that_say_nothing_are_left_out_and_widened_ones_are_told(tmp_path):

@@ -69,6 +69,12 @@ def test_every_learner_keeps_the_contract(name, encoder):
     np.testing.assert_array_equal(encoder.encode(["where is it"]), before)  # the encoder it was given is left as it was
 
 
+def test_texts_without_words_are_counted_by_characters():
+    rows = [Example("1", "A +", "late"), Example("2", "B ?!", "broken"), Example("3", "👍", "other")]
+    model = TfidfLearner(LABELS, language="en").fit(rows, (), seed=0)
+    assert [LABELS[place] for place in model.logits([row.text for row in rows]).argmax(1)] == [row.label for row in rows]
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_every_learner_survives_one_row_per_class_and_one_class(name, encoder):
     learner = MAKERS[name](encoder)

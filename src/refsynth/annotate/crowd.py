@@ -18,6 +18,9 @@ from refsynth.data.text import clean, normalise
 
 Method = Literal["dawid-skene", "majority"]
 
+REPEATED, CONTRADICTED = "that repeat a vote", "that contradict another vote of the same annotator"
+"""Why rows with a vote do not count."""
+
 
 class Fields(NamedTuple):
     """Which columns hold what."""
@@ -38,7 +41,7 @@ class Crowd(NamedTuple):
 
 
 def read_crowd(path: Path, *, fields: Fields = Fields(), delimiter: str | None = None, encoding: str | None = None) -> Crowd:  # noqa: B008 - a tuple
-    """Read a file with one row per text and annotator (CSV, TSV, JSONL or Parquet). Equal texts are one.
+    """Read a file with one row per text and annotator (CSV, TSV, JSONL or Parquet). Equal texts are one, and so are equal votes.
 
     Raises:
         DataError: the file cannot be read, lacks a column, or has votes for fewer than two labels.
@@ -59,6 +62,7 @@ def read_crowd(path: Path, *, fields: Fields = Fields(), delimiter: str | None =
         if name not in columns:
             remedy = "name the columns with --text, --annotator and --label"
             raise DataError(f"{path}: no column '{name}'", expected=f"columns there: {', '.join(columns[:12])}", remedy=remedy)
+    found = _once(found, skipped)
     labels = tuple(sorted({label for *_, label in found}))
     if len(labels) < 2:
         why = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
@@ -83,6 +87,25 @@ def _vote(record: Record | Fault, fields: Fields) -> tuple[str, str, str] | str:
     if not named or not given:
         return f"without {'an annotator' if not named else 'a label'}"
     return clean(text), named, given
+
+
+def _once(votes: Sequence[tuple[str, str, str]], skipped: Counter[str]) -> list[tuple[str, str, str]]:
+    """Return one vote of each annotator for each text, and count the others.
+
+    Votes of one annotator that contradict each other all go, as rows of a text with two labels do: their order in a file does
+    not tell which was meant.
+    """
+    keys = [(normalise(text), who) for text, who, _ in votes]
+    said: dict[tuple[str, str], set[str]] = {}
+    for key, (*_, label) in zip(keys, votes, strict=True):
+        said.setdefault(key, set()).add(label)
+    kept: dict[tuple[str, str], tuple[str, str, str]] = {}
+    for key, vote in zip(keys, votes, strict=True):
+        if len(said[key]) > 1:
+            skipped[CONTRADICTED] += 1
+        elif kept.setdefault(key, vote) is not vote:
+            skipped[REPEATED] += 1
+    return list(kept.values())
 
 
 def agree(crowd: Crowd, *, method: Method = "dawid-skene") -> Consensus:

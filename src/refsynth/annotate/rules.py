@@ -16,7 +16,8 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from refsynth.core.errors import ConfigError, nearest
-from refsynth.core.sections import Section
+from refsynth.core.sections import Name, Section
+from refsynth.core.tree import QUOTES, complaints
 from refsynth.data.text import normalise
 
 _UNSPACED = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7af]")
@@ -25,9 +26,9 @@ _UNSPACED = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\ua
 class RuleConfig(Section):
     """One rule: texts with one of these words, or that match a pattern, have the label."""
 
-    label: str = Field(min_length=1)
+    label: Name
     """What it says of a text that it applies to."""
-    words: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    words: tuple[Name, ...] = ()
     """Words or phrases, whole and in any case; parts of a text where words are not spaced."""
     pattern: str | None = None
     """A regular expression (Python's), in any case, found anywhere in the text."""
@@ -45,7 +46,7 @@ class RuleConfig(Section):
         return self
 
 
-Balance = dict[str, Annotated[float, Field(gt=0)]]
+Balance = dict[Name, Annotated[float, Field(gt=0)]]
 BALANCE: TypeAdapter[Balance] = TypeAdapter(Balance)
 
 
@@ -88,7 +89,7 @@ def read_rules(path: Path) -> Rules:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML", expected="rules: [{label: ..., words: [...]}, ...]") from error
     except ValidationError as error:
-        lines = dict.fromkeys(_problem(problem) for problem in error.errors())
+        lines = dict.fromkeys(_problem(problem) for problem in complaints(error))
         raise ConfigError(f"{path}: " + "\n  ".join(lines), expected="rules: [{label: ..., words: [...]}, ...]") from error
     labels = [rule.label for rule in config.rules]
     for label in config.balance:
@@ -106,7 +107,7 @@ def _problem(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         known = RuleConfig.model_fields if len(problem["loc"]) > 1 else RulesConfig.model_fields
         return f"unknown key '{where}'; known there: {', '.join(known)}"
-    return f"{where or 'the file'}: {problem['msg']}"
+    return f"{where or 'the file'}: {problem['msg']}{QUOTES * isinstance(problem.get('input'), bool)}"
 
 
 def _judge(rule: RuleConfig) -> Callable[[str], str | None]:

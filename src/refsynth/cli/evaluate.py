@@ -18,6 +18,7 @@ from refsynth.core.errors import DataError, nearest
 from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import Columns
 from refsynth.core.types import Array
+from refsynth.data.labels import check_separator
 
 FIGURES = ("accuracy", "f1_per_row", "span_f1", "precision", "recall", "micro_f1", "macro_f1", "exact_match")
 TRUST = ("calibration_error", "brier", "log_loss")
@@ -67,6 +68,7 @@ def evaluate(
 
     Example: refsynth evaluate runs/tickets/bundle test.csv --text message --label intent
     """
+    check_separator(separator)
     model = open_bundle(bundle, threads=threads)
     columns = Columns(text=text_column, label=label_column, pair=pair_of(model, pair_column))
     kind = model.manifest.answers

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from refsynth.cli.screen import out
+from refsynth.cli.screen import command, out
 from refsynth.core.config import LEARNERS, RunConfig
 from refsynth.core.errors import ConfigError, InputError
 from refsynth.core.run import write_atomic
@@ -20,7 +20,8 @@ from refsynth.core.sections import Columns
 from refsynth.core.types import TaskKind
 from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import Loaded, read_examples
-from refsynth.data.sniff import Sniffed, sniff, sniff_tagged
+from refsynth.data.labels import check_separator
+from refsynth.data.sniff import WORDS_REMEDY, Sniffed, sniff, sniff_tagged
 
 _NO_DATA = """\
 # data:                   # no labelled rows yet: the descriptions above are all there is
@@ -36,7 +37,7 @@ UNITS: Mapping[TaskKind, str] = {
 _DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 _HEAD = """\
-# A refsynth task. Run it with: refsynth run {path} --out runs/{name}
+# A refsynth task. Run it with: {command}
 task: {kind:<19} # {unit}
 language: auto            # found from the texts; or en, zh, ...: picks the encoder and the text rules
 # Each label with what it means. The descriptions are shown to the writer of the drafts: a sentence each pays, for example
@@ -68,7 +69,7 @@ def init(
         str | None, typer.Option(help="What stands between the labels in a cell: a text then has any number of them.")
     ] = None,
     words: Annotated[
-        bool, typer.Option("--words", help="Labels are of words, as in [Ann Lee](person); noticed in CoNLL and token lists.")
+        bool, typer.Option("--words", help="Labels are of words, as in [Ann Lee](person); noticed in CoNLL files and lists.")
     ] = False,
     delimiter: Annotated[str | None, typer.Option(help="Of a CSV file; detected if left out.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of the file; detected if left out.")] = None,
@@ -79,6 +80,7 @@ def init(
 
     Examples: refsynth init my-task --from tickets.csv, or refsynth init my-task --labels billing,delivery
     """
+    check_separator(separator)
     target = directory / "task.yaml"
     named = _split(labels)
     if from_file is None and named is None:
@@ -119,7 +121,7 @@ def init(
     if from_file is not None and look is not None and loaded is not None:
         _tell(from_file, look, loaded, directory / "conflicts.csv")
     _say(f"wrote {target} - describe the labels there, it pays")
-    _say(f"next: refsynth run {target} --out {Path('runs', directory.resolve().name)}")
+    _say(f"next: {_run(target)}")
 
 
 def _split(labels: str | None) -> list[str] | None:
@@ -156,13 +158,18 @@ def _document(
 ) -> str:
     kind = _kind(look, pair)
     unit = UNITS[kind]
-    head = _HEAD.format(path=target, name=target.parent.resolve().name, kind=kind, unit=unit)
+    head = _HEAD.format(command=_run(target), kind=kind, unit=unit)
     tail = _TAIL.replace("LEARNERS", ", ".join(LEARNERS[kind]))
     labels = "".join(indent(_yaml({name: _in_words(name)}), "  ") + "\n" for name in names)
     data = _data_lines(target.parent, from_file=from_file, test=test, look=look, pair=pair)
     ours = "of all files; without this line each file's own is found"
     of_all = [f"  {_yaml({key: value}):<23} # {ours}\n" for key, value in forced.items()]
     return head + labels + data + "".join(of_all) + tail
+
+
+def _run(target: Path) -> str:
+    """Return the command that runs a task."""
+    return command("run", target, "--out", Path("runs", target.parent.resolve().name))
 
 
 def _kind(look: Sniffed | None, pair: str | None) -> TaskKind:
@@ -228,6 +235,8 @@ def _tell(path: Path, look: Sniffed, loaded: Loaded, listed: Path) -> None:
     spread = f"{min(sizes)} rows each" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)} rows each"
     dropped = describe_skipped([row for row in loaded.skipped if row.reason != "conflict"])
     _say("  " + "; ".join([f"{len(loaded.counts)} labels, {spread}", *dropped]))
+    if look.marked:
+        _say(f"  {WORDS_REMEDY} and --force")
     bad = [row for row in loaded.skipped if row.reason in ("malformed", "unknown label")]
     if bad:
         _say(f"  row {bad[0].row}: {bad[0].detail} - fix such rows, or run with --skip-bad-rows")

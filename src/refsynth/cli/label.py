@@ -10,7 +10,8 @@ import typer
 
 from refsynth.annotate.active import StrategyName
 from refsynth.annotate.crowd import Method
-from refsynth.cli.screen import err, out, print_json
+from refsynth.cli.files import writing
+from refsynth.cli.screen import command, err, out, print_json
 from refsynth.cli.table import show_rows
 from refsynth.cli.watch import Printer
 from refsynth.cli.worth import worth
@@ -78,14 +79,14 @@ def next_(
     if asked.stability:
         err.print(_advice(asked.stability), markup=False)
     out.print(f"fill in the labels: {asked.file}", markup=False)
-    out.print(f"next: refsynth label add {asked.file} --run {run}", markup=False)
+    out.print(f"next: {command('label', 'add', asked.file, '--run', run)}", markup=False)
 
 
 @label.command("add")
 def add(
     file: Annotated[Path, typer.Argument(help="What `label next` wrote, filled in; or any file with the task's columns.")],
     run: Run,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave unusable rows out.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave unusable rows out and list them.")] = False,
     as_json: Json = False,
 ) -> None:
     """Add labelled rows to those that the next run learns from; the same rows again add nothing.
@@ -100,18 +101,21 @@ def add(
     if as_json:
         conflicts = [conflict._asdict() for conflict in added.conflicts]
         told = {"file": str(done.file), "added": added.added, "known": added.known, "conflicts": conflicts}
-        print_json(told | {"skipped": len(done.loaded.skipped), "named": done.named})
+        listed = None if done.listed is None else str(done.listed)
+        print_json(told | {"skipped": len(done.loaded.skipped), "listed": listed, "named": done.named})
         return
     out.print(f"{added.added:,} rows added to {done.file}; {added.known:,} were there already", markup=False)
     for note in skipped:
         out.print(f"  {note}", markup=False)
+    if done.listed is not None:
+        out.print(f"  listed in {done.listed}", markup=False)
     for row, said, before in added.conflicts[:SHOWN]:
         out.print(f"  not added: {row} says '{said}', but its text is labelled '{before}' already", markup=False)
     if len(added.conflicts) > SHOWN:
         out.print(f"  and {len(added.conflicts) - SHOWN:,} more that contradict what is there", markup=False)
     if not done.named:
         out.print(f"write it into task.yaml once, under data: `more: {done.file.name}`", markup=False)
-    out.print(f"next: refsynth run TASK.yaml --out {run}", markup=False)
+    out.print(f"next: {command('run', 'TASK.yaml', '--out', run)}", markup=False)
 
 
 Least = Annotated[float, typer.Option(min=0, max=1, help="Leave out texts whose label is not more probable than this.")]
@@ -183,7 +187,7 @@ def weak(
     from refsynth.annotate.rules import read_rules
     from refsynth.annotate.weak import describe_rules, mark, weigh_rules
     from refsynth.core.sections import Columns
-    from refsynth.data.io import BadRow, Row, iter_rows
+    from refsynth.data.io import iter_rows, readable
 
     _check_target(target, force=force)
     if rules.suffix.lower() == ".py":
@@ -191,10 +195,9 @@ def weak(
     read = read_rules(rules)
     columns = Columns(text=text_column, label=label_column)
     found = list(iter_rows(pool, columns=columns, delimiter=delimiter, encoding=encoding))
-    rows = [row for row in found if isinstance(row, Row)]
+    rows = readable(pool, found, remedy="correct the file, or name the column of the text with --text")
     if not rows:
-        why = f"; row {found[0].number}: {found[0].message}" if found and isinstance(found[0], BadRow) else ""
-        raise DataError(f"{pool}: no text in {len(found):,} rows{why}", remedy="name the column with --text")
+        raise DataError(f"{pool}: no rows", expected="texts")
     marked = mark(read, [row.text for row in rows])
     weighed = weigh_rules(marked, read.balance)
     joined = join([row.text for row in rows], marked.labels, marked.votes, weighed.posterior, least=least)
@@ -241,14 +244,13 @@ def _check_target(target: Path, *, force: bool) -> None:
 
 
 def _write(target: Path, records: Sequence[Mapping[str, object]]) -> None:
-    try:
+    with writing(target):
         write_jsonl(target, records)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror})", remedy="name another with --out") from error
 
 
 def _write_report(target: Path, value: object) -> None:
-    write_json(target, value)
+    with writing(target):
+        write_json(target, value)
     err.print(f"details: {target}", markup=False)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from refsynth.cli.files import writing
 from refsynth.cli.run import INTERRUPTED
 from refsynth.cli.screen import err, out, print_json
 from refsynth.cli.table import show_rows
@@ -64,7 +65,8 @@ def filter_drafts(run: Run, overrides: Set = None, kept: Out = None, as_json: Js
         _, final = choose(job, written)
     reasons = Counter(draft.dropped or "kept" for draft in final.drafts)
     if kept is not None:
-        write_jsonl(kept, [_row(draft) for draft in final.drafts if draft.dropped is None])
+        with writing(kept):
+            write_jsonl(kept, [_row(draft) for draft in final.drafts if draft.dropped is None])
     if as_json:
         print_json({"drafts": len(final.drafts), "by_reason": dict(reasons)})
         return

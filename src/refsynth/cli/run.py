@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from refsynth.cli.screen import err, out, print_json
+from refsynth.cli.screen import command, err, out, print_json
 from refsynth.cli.watch import Printer
 from refsynth.core.errors import GateError
 
@@ -63,7 +63,7 @@ def execute(task: Task, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
     else:
         show_systems(out, result.report)
         out.print(f"report: {result.paths.html}", markup=False)
-        out.print(f"next: refsynth predict {result.bundle} new.jsonl > out.jsonl", markup=False)
+        out.print(f"next: {command('predict', result.bundle, 'new.jsonl')} > out.jsonl", markup=False)
     _hold_to_contract(result)
 
 

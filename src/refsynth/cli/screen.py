@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -21,6 +23,11 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 def print_json(value: Any) -> None:
     """Print one JSON value on stdout, untouched by the terminal's width or markup."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+
+
+def command(*arguments: str | Path) -> str:
+    """Return a command of refsynth as a shell takes it, whatever stands in a path."""
+    return shlex.join(["refsynth", *map(str, arguments)])
 
 
 class Ticker:

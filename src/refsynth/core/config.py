@@ -25,6 +25,7 @@ from refsynth.core.sections import (
     GateConfig,
     LearnerName,
     MethodName,
+    Name,
     PretrainConfig,
     PromptingConfig,
     SearchConfig,
@@ -33,7 +34,7 @@ from refsynth.core.sections import (
     TrackerName,
     TrainingConfig,
 )
-from refsynth.core.tree import explain, read_tree, set_key
+from refsynth.core.tree import complaints, explain, read_tree, set_key
 from refsynth.core.types import TaskKind
 
 LEARNERS: Mapping[TaskKind, tuple[LearnerName, ...]] = {
@@ -68,7 +69,7 @@ class RunConfig(Section):
     """The kind of task: one label for each text or pair of texts, any number for each text, or labels of words in it."""
     language: str = "auto"
     """`auto`, or an ISO 639-1 code such as `en` or `zh`: chooses the encoder and the text rules."""
-    labels: Annotated[dict[str, str], Field(min_length=1)]
+    labels: Annotated[dict[Name, str], Field(min_length=1)]
     """Each label with what it means, in plain words."""
     data: DataConfig = DataConfig()
     """The user's files."""
@@ -110,7 +111,8 @@ class RunConfig(Section):
     def _describe_labels(cls, tree: Any) -> Any:
         """Let labels be a plain list of names: the name, in words, is then the description."""
         if isinstance(tree, Mapping) and isinstance(tree.get("labels"), Sequence) and not isinstance(tree["labels"], str):
-            return {**tree, "labels": {str(name): str(name).replace("_", " ") for name in tree["labels"]}}
+            names = (name if isinstance(name, bool) else str(name) for name in tree["labels"])
+            return {**tree, "labels": {name: str(name).replace("_", " ") for name in names}}
         return tree
 
     @model_validator(mode="before")
@@ -195,6 +197,12 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_learners(self) -> Self:
+        if twice := [name for place, name in enumerate(self.learners) if name in self.learners[:place]]:
+            raise ValueError(f"learners: found {twice[0]} twice; name each once")
+        return self
+
+    @model_validator(mode="after")
     def _check_ensembles(self) -> Self:
         named, joined = [name for name in self.learners if name in ENSEMBLES], self.members
         if named and len(joined) < 2:
@@ -257,7 +265,7 @@ class RunConfig(Section):
         try:
             return cls.model_validate(tree)
         except ValidationError as error:
-            lines = dict.fromkeys(explain(problem, cls) for problem in error.errors())
+            lines = dict.fromkeys(explain(problem, cls) for problem in complaints(error))
             raise ConfigError(f"{where}: " + "\n  ".join(lines), remedy="every key is explained in docs/config.md") from error
 
     def placed(self, place: Callable[[Path], Path]) -> Self:

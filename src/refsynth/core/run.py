@@ -56,11 +56,15 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)  # one that a killed process of the same number left would keep its mode
     temporary.touch(mode=mode, exist_ok=False)
-    with temporary.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Json) -> None:
@@ -91,10 +95,9 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.steps = path / "steps"
-        foreign = path.exists() and any(path.iterdir()) and not self.steps.is_dir()
-        if foreign:
-            raise InputError(f"{path}: not empty and not a run folder", remedy="name a new folder with --out")
         try:
+            if path.exists() and any(path.iterdir()) and not self.steps.is_dir():
+                raise InputError(f"{path}: not empty and not a run folder", remedy="name a new folder with --out")
             self.steps.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror})", remedy="name another with --out") from error

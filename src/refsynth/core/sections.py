@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,6 +21,10 @@ EnsembleName = Literal["average", "stacking", "distilled"]
 
 LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "soup", "causal_lora", EnsembleName, "crf", "prompt"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
+
+
+Name = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1)]
+"""What YAML may take for a number, and what is read as text in a data file too: the label `1`."""
 
 
 class Section(BaseModel):
@@ -123,11 +127,11 @@ class TrainingConfig(Section):
     smoothing: float = Field(default=0.0, ge=0, le=0.5)
     """Share of what a row teaches that is spread evenly over all labels."""
     mixup: float = Field(default=0.0, ge=0, le=10)
-    """`a` of Beta(a, a), by which embeddings and targets of two rows are mixed; 0 turns it off."""
+    """`a` of Beta(a, a), by which embeddings and targets of two rows are mixed; 0 turns it off. Not beside `rdrop`."""
     adversarial: float = Field(default=0.0, ge=0, le=100)
     """Length of the step up the gradient from a text's token embeddings, learnt from as well; 0 turns it off."""
     rdrop: float = Field(default=0.0, ge=0, le=100)
-    """Weight of the divergence between two passes over a row with other dropout; 0 turns it off."""
+    """Weight of the divergence between two passes over a row with other dropout; 0 turns it off. Needs `dropout`, not `mixup`."""
     averaging: Literal["none", "ema", "swa"] = "none"
     """Weights that are kept: the last, their exponential moving average, or their mean over the last quarter of the epochs."""
 

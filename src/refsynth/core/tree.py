@@ -5,16 +5,21 @@ Knows nothing of what the keys mean: which there are, the sections say.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from refsynth.core.drafting import BRANCHES
 from refsynth.core.errors import ConfigError, nearest
 from refsynth.core.sections import Section
+
+QUOTES = "; as text yes, no, on, off, true and false need quotes"
+"""Said where YAML took a word for a truth value."""
 
 
 def read_tree(path: Path) -> dict[str, Any]:
@@ -59,6 +64,11 @@ def set_key(tree: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override}: the value is not valid YAML") from error
 
 
+def complaints(error: ValidationError) -> list[ErrorDetails]:
+    """Return what pydantic found wrong, but for lists that are too short only without their wrong entries."""
+    return [each for each in error.errors() if each["type"] != "too_short" or len(each["input"]) < each["ctx"]["min_length"]]
+
+
 def explain(problem: ErrorDetails, root: type[Section]) -> str:
     """Return in a line what pydantic found wrong with a tree of the section `root`."""
     path = [part for part in problem["loc"] if not str(part).startswith(("literal", "function"))]
@@ -68,10 +78,19 @@ def explain(problem: ErrorDetails, root: type[Section]) -> str:
         return f"unknown key '{key}'; {nearest(str(path[-1]), known) or 'known there: ' + ', '.join(known)}"
     if problem["type"] == "missing":
         return f"'{key}' is missing"
-    if not key:
-        return str(problem["msg"]).removeprefix("Value error, ")
+    said = str(problem["msg"]).removeprefix("Value error, ")
+    if not key or problem["type"] == "value_error":
+        return f"{key}: {said}" if key else said
     found = repr(problem.get("input"))
-    return f"{key}: {problem['msg']}, found {found if len(found) < 60 else found[:57] + '...'}"
+    found = found if len(found) < 60 else found[:57] + "..."
+    if problem["type"] == "literal_error":
+        known = re.findall("'([^']*)'", problem["ctx"]["expected"])
+        return "; ".join(
+            filter(None, (f"{key}: found {found}, known are {', '.join(known)}", nearest(str(problem["input"]), known)))
+        )
+    if problem["type"] == "tuple_type":
+        return f"{key}: found {found}, expected a list: [..., ...]"
+    return f"{key}: {said}, found {found}{QUOTES * isinstance(problem.get('input'), bool)}"
 
 
 def _known_keys(path: Sequence[str | int], model: type[Section]) -> list[str]:

@@ -23,7 +23,7 @@ from refsynth.data.records import Fault, Format, Record, Table, open_table, stan
 from refsynth.data.tagged import TOKENS, read_plain, read_tagged, text_key
 from refsynth.data.text import clean, normalise
 
-__all__ = ["BadRow", "Loaded", "Row", "SkippedRow", "Spans", "iter_rows", "read_examples", "write_skipped"]
+__all__ = ["BadRow", "Loaded", "Row", "SkippedRow", "Spans", "iter_rows", "read_examples", "readable", "write_skipped"]
 
 
 @dataclass(frozen=True)
@@ -217,6 +217,19 @@ def iter_rows(
         yield from _rows(table, columns, separator, spans)
 
 
+def readable(path: Path, found: Sequence[Row | BadRow], *, remedy: str) -> list[Row]:
+    """Return the rows of a file that can be read.
+
+    Raises:
+        DataError: it has rows, and none can; `remedy` says what to do.
+    """
+    rows = [row for row in found if isinstance(row, Row)]
+    bad = next((row for row in found if isinstance(row, BadRow)), None)
+    if bad is not None and not rows:
+        raise DataError(f"{path}: none of {len(found):,} rows can be read; row {bad.number}: {bad.message}", remedy=remedy)
+    return rows
+
+
 def _rows(table: Table, columns: Columns, separator: str | None, spans: Spans) -> Iterator[Row | BadRow]:
     if table.format == "text" and columns.text != "text":  # one text a line, whatever it would be called elsewhere
         columns = columns.model_copy(update={"text": "text"})
@@ -260,5 +273,5 @@ def _unreadable(record: Record, columns: Columns, *, tokens: bool) -> str | None
         if value is not None and not isinstance(value, str):
             return no_string(name, value)
         if not clean(value or ""):
-            return "empty text"
+            return "empty text" if columns.pair is None else f"no text in '{name}'"
     return None

@@ -32,7 +32,7 @@ Spans = Literal["none", "marked", "ignored"]
 
 
 MARKS_REMEDY = (
-    "fix the row (a bracket that is no mark is written \\[), or run with --skip-bad-rows (rows are listed in skipped.csv)"
+    "fix the row (plain brackets are written \\[ and \\]), or run with --skip-bad-rows (rows are listed in skipped.csv)"
 )
 
 
@@ -84,17 +84,23 @@ class Judge:
             return self._tagged(record)
         text, label = text_of(record, self.columns), label_of(record, self.columns, self.separator)
         if label is None:
-            several = "" if self.separator is None else " nor a list"
-            return Bad("malformed", f"'{self.columns.label}' is neither a string nor a number{several}")
+            return Bad("malformed", _no_label(record, self.columns, self.separator))
         if not text:
-            return SkippedRow(record.row, "empty text", "")
+            return self._empty(record)
         if not label:
             return SkippedRow(record.row, "no label", "")
         if unknown := next((name for name in self.names(label) if name not in self.labels), None):
-            return _unknown(unknown, self.labels)
+            return _unknown(unknown, self.labels, self.separator)
         return Example(
             f"row-{record.row}", text, label if self.separator is None else join_labels(self.names(label), list(self.labels))
         )
+
+    def _empty(self, record: Record) -> SkippedRow:
+        """Return a row without a text, or with one of two, as one to leave out."""
+        missing = [name for name in text_columns(self.columns) if not clean(record.values.get(name) or "")]
+        if len(missing) == len(text_columns(self.columns)):
+            return SkippedRow(record.row, "empty text", "")
+        return SkippedRow(record.row, "half a pair", f"no text in '{missing[0]}'")
 
     def _no_text(self, record: Record) -> Bad | None:
         for name in text_columns(self.columns):
@@ -142,12 +148,27 @@ def label_of(record: Record, columns: Columns, separator: str | None) -> str | N
     return as_label(value) if separator is None else as_labels(value, separator)
 
 
-def _unknown(label: str, labels: Collection[str]) -> Bad:
+def _no_label(record: Record, columns: Columns, separator: str | None) -> str:
+    """Return what is wrong with a value that can be no label, or no set of labels."""
+    value, several = record.values.get(columns.label), separator is not None
+    if several and isinstance(value, (list, tuple)):
+        wrong = next(each for each in value if not as_label(each))
+        found = f"a JSON {kind_of(wrong)}" if as_label(wrong) is None else "an empty name"
+        return f"the list in '{columns.label}' holds {found}, expected names of labels"
+    return (
+        f"'{columns.label}' is a JSON {kind_of(value)}, expected a string{', a number or a list' if several else ' or a number'}"
+    )
+
+
+def _unknown(label: str, labels: Collection[str], separator: str | None = None) -> Bad:
     known = list(labels)
     shown = ", ".join(known[:SHOWN]) + (", ..." if len(known) > SHOWN else "")
+    between = "" if separator is None else f", in a cell with {separator!r} between them"
     name = label if len(label) <= 80 else label[:77] + "..."
     remedy = f"{nearest(label, known)} Fix the row, add the label, or run with --skip-bad-rows (rows are listed in skipped.csv)"
-    return Bad("unknown label", f"label '{name}' is not in task.yaml", f"labels there: {shown} ({len(known)})", remedy.strip())
+    return Bad(
+        "unknown label", f"label '{name}' is not in task.yaml", f"labels there: {shown} ({len(known)}){between}", remedy.strip()
+    )
 
 
 def row_error(path: Path, record: Record | Fault, bad: Bad) -> DataError:

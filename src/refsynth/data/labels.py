@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from refsynth.core.errors import InputError
 from refsynth.core.labelset import JOINER, NONE
 from refsynth.data.text import clean
 
@@ -15,6 +16,16 @@ def as_label(value: Any) -> str | None:
     if isinstance(value, float) and value.is_integer():  # what spreadsheets and data frames make of class numbers
         value = int(value)
     return clean(str(value)) if isinstance(value, str | int | float) else None
+
+
+def check_separator(separator: str | None) -> None:
+    """Refuse a separator that parts nothing.
+
+    Raises:
+        InputError: it is empty.
+    """
+    if separator == "":
+        raise InputError("--separator: is empty", expected='what stands between the labels in a cell, such as "|" or ";"')
 
 
 def as_labels(value: Any, separator: str) -> str | None:

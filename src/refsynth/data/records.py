@@ -89,7 +89,7 @@ def standard_input(stream: IO[bytes], *, encoding: str | None = None) -> Iterato
 def _text_table(lines: Lines, *, name: str, kind: Format | None, delimiter: str | None, encoding: str) -> Table:
     first = _first(lines)
     if not first:
-        raise DataError(f"{name}: is empty", expected="a header and at least two labelled rows")
+        raise DataError(f"{name}: is empty", expected="rows, and in CSV a header that names the columns")
     if first.startswith("[") and kind in ("jsonl", None):
         raise DataError(f"{name}: is one JSON array", expected="one JSON object per line", remedy="convert it: jq -c '.[]'")
     kind = kind or ("jsonl" if first.startswith("{") else "csv")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,11 +17,15 @@ from refsynth.core.sections import Columns
 from refsynth.core.spans import split_spans
 from refsynth.data.columns import guess_label, guess_text, named_text
 from refsynth.data.labels import as_label, as_labels
-from refsynth.data.records import Format, Record, open_table
-from refsynth.data.tagged import TAGS, TOKENS, read_tagged
+from refsynth.data.records import Format, Record, Table, open_table
+from refsynth.data.tagged import TAGS, TOKENS, read_tagged, tells_words
 
 _SAMPLE = 2000  # rows that columns are guessed from
 _MOST_LABELS = 1000  # more different values than this are no classes
+_MARKED = re.compile(r"\]\([^\s\[\]():\\]+\)|\A\d+-\d+:\S")  # what a mark ends with, or a label of words as the server records it
+
+WORDS_REMEDY = "if words have labels, as in [Ann Lee](person), say --words"
+"""How `init` is told what is not sure from the file."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Sniffed:
 
     `labels` counts the values of the label column, in the order in which they first appear; `separator` stands between them where
     a row may have any number, else it is None. With `spans` they are of words; no column holds them where they stand in the text.
+    `marked` says that they might be, and that it is not sure.
     """
 
     format: Format
@@ -42,6 +47,7 @@ class Sniffed:
     labels: Mapping[str, int]
     separator: str | None = None
     spans: bool = False
+    marked: bool = False
 
 
 def sniff_tagged(
@@ -53,7 +59,7 @@ def sniff_tagged(
     encoding: str | None = None,
     asked: bool = False,
 ) -> Sniffed | None:
-    """Count the labels of words in a file; None where it is no CoNLL file and has no lists of tokens and tags, unless `asked`.
+    """Count the labels of words in a file; None where it is no CoNLL file and no row says them in lists, unless `asked`.
 
     Bad rows are passed over.
 
@@ -61,22 +67,29 @@ def sniff_tagged(
         DataError: the file cannot be read, or has no labels of words.
     """
     with open_table(path, delimiter=delimiter, encoding=encoding) as table:
+        if table.columns is not None and not asked:  # CSV and Parquet have no lists
+            return None
         named = named_text(table.columns or ()) or "text"
         columns = Columns(text=text_column or named, label=label_column or "label")
+        sure, troubles = asked or table.format == "conll", list[str]()
         labels, rows, keys = Counter[str](), 0, dict[str, None]()
-        for record in table.records:
-            rows += 1
-            if not isinstance(record, Record):
-                continue
-            lists = all(isinstance(record.values.get(key), list) for key in (TOKENS, TAGS))
-            if not (asked or lists):
+        for rows, record in enumerate(_readable(table, troubles), 1):
+            sure = sure or tells_words(record.values, columns)
+            if rows == _SAMPLE and not sure:
                 return None
             keys |= dict.fromkeys(record.values)
-            with suppress(MarkError):
+            try:
                 labels.update(span.label for span in split_spans(read_tagged(record.values, columns).label or NONE))
+            except MarkError as error:
+                if not troubles:
+                    troubles.append(f"row {record.row}: {error}")
+    if not rows and asked:
+        raise _nothing(path, table, troubles)
+    if not sure:
+        return None
     if not labels:
         raise DataError(
-            f"{path}: no labels of words in column '{columns.text}'",
+            "; ".join([f"{path}: no labels of words in column '{columns.text}'", *troubles]),
             expected="[words](label) in the text, lists of tokens and tags, or lists of [start, end, label]",
             remedy="name the columns with --text-column and --label-column",
         )
@@ -100,17 +113,21 @@ def sniff(
     A row has any number of labels where a separator is given or JSON has lists.
 
     Raises:
-        DataError: the file cannot be read, or it is not clear which columns hold the text and the label.
+        DataError: the file cannot be read, has no rows, or it is not clear which columns hold the text and the label.
     """
     with open_table(path, delimiter=delimiter, encoding=encoding) as table:
-        records = (record for record in table.records if isinstance(record, Record))
+        troubles = list[str]()
+        records = _readable(table, troubles)
         sample = [record.values for record in islice(records, _SAMPLE)]
+        if not sample:
+            raise _nothing(path, table, troubles)
         columns = table.columns or tuple(dict.fromkeys(column for values in sample for column in values))
         words = [{column: _word(value) for column, value in values.items()} for values in sample]
+        marked = any(_MARKED.search(value) for row in words for value in row.values())
         label = label_column or guess_label(columns, words, text=text_column)
         text = text_column or guess_text(columns, words, label=label)
         if text is None or label is None or {text, label} - set(columns):
-            raise _unclear(path, columns, text, label)
+            raise _unclear(path, columns, text, label, marked=marked)
         if separator is None and any(isinstance(values.get(label), list) for values in sample):
             separator = SEPARATOR
         labels = Counter(name for values in sample for name in _names(values.get(label), separator))
@@ -122,12 +139,36 @@ def sniff(
     counts = {name: count for name, count in labels.items() if name}
     if table.format == "csv" and label in counts and label_column is None:
         raise DataError(f"{path}: the first line looks like a row, not like a header", remedy="put a header there: text,label")
+    _check_labels(path, label, counts, marked=marked)
+    return Sniffed(
+        table.format, table.encoding, table.delimiter, columns, text, label, rows, counts, separator=separator, marked=marked
+    )
+
+
+def _readable(table: Table, troubles: list[str]) -> Iterator[Record]:
+    """Yield the rows that can be read, and note what is wrong with the first of the others."""
+    for record in table.records:
+        if isinstance(record, Record):
+            yield record
+        elif not troubles:
+            troubles.append(f"row {record.row}: {record.message}")
+
+
+def _nothing(path: Path, table: Table, troubles: Sequence[str]) -> DataError:
+    what = f"no row can be read; {troubles[0]}" if troubles else f"no rows{' below the header' if table.format == 'csv' else ''}"
+    return DataError(f"{path}: {what}", expected="labelled rows")
+
+
+def _check_labels(path: Path, label: str, counts: Mapping[str, int], *, marked: bool) -> None:
     if len(counts) > _MOST_LABELS:
         raise DataError(
             f"{path}: column '{label}' has more than {_MOST_LABELS} different values, too many for labels",
-            remedy="name the label column with --label-column",
+            remedy="name the label column with --label-column" + f"; {WORDS_REMEDY}" * marked,
         )
-    return Sniffed(table.format, table.encoding, table.delimiter, columns, text, label, rows, counts, separator)
+    if marked and len(counts) < 2:
+        raise DataError(
+            f"{path}: fewer than two labels in column '{label}', and what may be labels of words", remedy=WORDS_REMEDY
+        )
 
 
 def _names(value: object, separator: str | None) -> tuple[str | None, ...]:
@@ -140,9 +181,9 @@ def _word(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _unclear(path: Path, columns: tuple[str, ...], text: str | None, label: str | None) -> DataError:
+def _unclear(path: Path, columns: tuple[str, ...], text: str | None, label: str | None, *, marked: bool) -> DataError:
     wrong = [name for name in (text, label) if name is not None and name not in columns]
     found = f"no column '{wrong[0]}'" if wrong else f"not clear which column holds the {'text' if text is None else 'label'}"
     shown = ", ".join(columns[:12]) or "none"
     remedy = "the first line must name the columns; name those of text and label with --text-column and --label-column"
-    return DataError(f"{path}: {found}", expected=f"columns there: {shown}", remedy=remedy)
+    return DataError(f"{path}: {found}", expected=f"columns there: {shown}", remedy=remedy + f"; {WORDS_REMEDY}" * marked)

@@ -5,14 +5,14 @@ Knows nothing of the task's labels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from refsynth.core.labelset import NONE
 from refsynth.core.marks import MarkError, Place, read_marks, spans_in, write_marks
 from refsynth.core.sections import Columns
-from refsynth.core.spans import OUTSIDE, join_spans, names_in, spans_of, split_spans
+from refsynth.core.spans import OUTSIDE, Span, join_spans, names_in, spans_of, split_spans, unfit_name
 from refsynth.core.words import unspaced, words_of
 from refsynth.data.text import clean
 
@@ -45,7 +45,16 @@ def read_tagged(values: Mapping[str, Any], columns: Columns) -> TaggedRow:
         raise MarkError(f"'{columns.label}' is neither a list of tags nor of spans; marks stand in the text: [words](label)")
     marked = read_marks(clean(str(tokens)))
     spans, widened = spans_in(marked.text, marked.places)
-    return TaggedRow(clean(marked.text), join_spans(spans), widened)
+    return _row(clean(marked.text), spans, widened)
+
+
+def _row(text: str, spans: Iterable[Span], widened: int = 0) -> TaggedRow:
+    """Return the row, unless a name could not stand in one label with places."""
+    spans = list(spans)
+    wrong = next((span.label for span in spans if unfit_name(span.label)), None)
+    if wrong is not None:
+        raise MarkError(f"the label {wrong[:40]!r}: expected a name without space, bracket, colon and backslash")
+    return TaggedRow(text, join_spans(spans), widened)
 
 
 def _of_words(text: str, label: str) -> TaggedRow:
@@ -54,7 +63,7 @@ def _of_words(text: str, label: str) -> TaggedRow:
     words = len(words_of(text))
     if any(one.start >= one.end or one.end > words for one in spans) or any(one.end > two.start for one, two in pairwise(spans)):
         raise MarkError(f"the spans {label[:40]!r} do not fit a text of {words} words")
-    return TaggedRow(text, label)
+    return _row(text, spans)
 
 
 def read_plain(values: Mapping[str, Any], columns: Columns) -> str:
@@ -65,6 +74,17 @@ def read_plain(values: Mapping[str, Any], columns: Columns) -> str:
     """
     tokens, _ = _cells(values, columns)
     return _joined(tokens)[0] if isinstance(tokens, list) else str(tokens)
+
+
+def tells_words(values: Mapping[str, Any], columns: Columns) -> bool:
+    """Return whether a row says labels of words beyond doubt: as a list of tokens with one of tags, or as a list of places."""
+    tokens, tags = _cells(values, columns)
+    if not isinstance(tags, list) or isinstance(tokens, list):
+        return isinstance(tags, list)
+    try:
+        return bool([_place(each, len(str(tokens))) for each in tags])
+    except MarkError:
+        return False
 
 
 def text_key(values: Mapping[str, Any], columns: Columns) -> str:
@@ -91,7 +111,7 @@ def _of_tokens(tokens: list[Any], tags: Any) -> TaggedRow:
     ends = [start + len(clean(token)) for start, token in zip(starts, tokens, strict=True)]
     places = [Place(starts[start], ends[end - 1], label) for start, end, label in spans_of(tags)]
     spans, widened = spans_in(text, places)
-    return TaggedRow(text, join_spans(spans), widened)
+    return _row(text, spans, widened)
 
 
 def _joined(tokens: list[Any]) -> tuple[str, list[int]]:
@@ -116,7 +136,7 @@ def _of_places(text: str, places: Sequence[Any]) -> TaggedRow:
     marked = read_marks(clean(write_marks(text, [place._replace(label=str(n)) for n, place in enumerate(found)])))
     spans, widened = spans_in(marked.text, marked.places)
     named = (span._replace(label=found[int(span.label)].label) for span in spans)
-    return TaggedRow(clean(marked.text), join_spans(named), widened)
+    return _row(clean(marked.text), named, widened)
 
 
 def _place(value: Any, size: int) -> Place:

@@ -18,7 +18,7 @@ from refsynth.core.run import derive_seed, digest, file_digest, read_jsonl, writ
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
 from refsynth.data.columns import text_fields
-from refsynth.data.io import BadRow, Loaded, Row, iter_rows, read_examples
+from refsynth.data.io import Loaded, Row, iter_rows, read_examples, readable, write_skipped
 from refsynth.data.text import normalise
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.pool import draw
@@ -98,26 +98,31 @@ def ask_next(
         )
     model = load(bundle)
     read = list(iter_rows(pool, columns=columns or job.task.config.data.columns, delimiter=delimiter, encoding=encoding))
-    rows = list({normalise(row.text): row for row in reversed(read) if isinstance(row, Row)}.values())[::-1]
+    usable = readable(pool, read, remedy="correct the file, or name the column of the text with --text")
+    rows = list({normalise(row.text): row for row in reversed(usable)}.values())[::-1]
+    unreadable = len(read) - len(usable)
     known = {normalise(text) for text in (*(example.text for example in job.rows.examples), *_added(job.task))}
     free = [row for row in rows if normalise(row.text) not in known]
     if not free:
-        raise DataError(f"{pool}: no text that is not labelled yet, of {len(read)} rows", remedy="name a file with new texts")
+        bad = f" ({unreadable:,} cannot be read)" if unreadable else ""
+        raise DataError(
+            f"{pool}: no text that is not labelled yet, of {len(read):,} rows{bad}", remedy="name a file with new texts"
+        )
     root = derive_seed(job.task.config.seed if seed is None else seed, "label", len(known))
     forms = _forms(job, model, draw(free, seed=root), strategy, n, root)
     stability = _watch(job, model, file_digest(bundle / MANIFEST), rows)
     write_forms(file, forms)
-    unreadable = sum(isinstance(row, BadRow) for row in read)
     return Asked(file, len(forms), len(free), len(rows) - len(free), unreadable, stability)
 
 
 class Taken(NamedTuple):
-    """Where added rows went, whether the task names that file, what became of them, and what was read."""
+    """Where added rows went, whether the task names that file, what became of them, what was read, where the rest is listed."""
 
     file: Path
     named: bool
     added: Added
     loaded: Loaded
+    listed: Path | None
 
 
 def add_labels(run: Path, file: Path, *, skip_bad: bool = False) -> Taken:
@@ -126,7 +131,7 @@ def add_labels(run: Path, file: Path, *, skip_bad: bool = False) -> Taken:
     Args:
         run: the run folder; the rows go to the task's `data.more`, or else beside its `data.train`.
         file: with the task's columns.
-        skip_bad: leave malformed rows and unknown labels out, instead of stopping at the first.
+        skip_bad: leave malformed rows and unknown labels out and list them, instead of stopping at the first.
 
     Raises:
         InputError: the folder holds no run, or there is no place for the rows.
@@ -148,7 +153,11 @@ def add_labels(run: Path, file: Path, *, skip_bad: bool = False) -> Taken:
         return [example for each in read_labelled(placed, skip_bad=True, least_labels=0) for example in each.examples]
 
     added = add_rows(target, loaded.examples, known, columns=columns)
-    return Taken(target, task.config.data.more is not None, added, loaded)
+    listed = run / "label" / "skipped.csv" if skip_bad and loaded.skipped else None
+    if listed is not None:
+        listed.parent.mkdir(exist_ok=True)
+        write_skipped(listed, loaded.skipped)
+    return Taken(target, task.config.data.more is not None, added, loaded, listed)
 
 
 def more_of(task: Task) -> Path:

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from refsynth.annotate.selftrain import Unlabelled
-from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.sections import ContractConfig
-from refsynth.data.io import BadRow, Row, Spans, iter_rows
+from refsynth.data.io import Row, Spans, iter_rows, readable
 from refsynth.data.text import normalise
 from refsynth.pipeline.rows import Rows, file_digest_or_none
 from refsynth.task import Task
@@ -87,19 +86,14 @@ def read_pool(task: Task, rows: Rows, folder: RunFolder) -> TextPool:
         known = {normalise(example.text) for example in rows.examples}
         spans: Spans = "ignored" if rows.kind.spans else "none"
         found = list(iter_rows(file, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding, spans=spans))
-        bad = [row for row in found if isinstance(row, BadRow)]
-        if found and len(bad) == len(found):
-            raise DataError(
-                f"{file}: none of {len(found):,} rows can be read; row {bad[0].number}: {bad[0].message}",
-                remedy="correct data.pool or data.columns in task.yaml",
-            )
+        usable = readable(file, found, remedy="correct data.pool or data.columns in task.yaml")
         fresh: dict[str, Row] = {}
-        for row in found:
-            if isinstance(row, Row) and (same := normalise(row.text)) not in known:
+        for row in usable:
+            if (same := normalise(row.text)) not in known:
                 fresh.setdefault(same, row)
         some = draw(list(fresh.values()), seed=derive_seed(task.config.seed, "pool"))
         write_jsonl(out / "texts.jsonl", [{"id": f"pool-{row.number}", "text": row.text} for row in some])
-        write_json(out / "facts.json", {"rows": len(found), "unreadable": len(bad)})
+        write_json(out / "facts.json", {"rows": len(found), "unreadable": len(found) - len(usable)})
 
     done = folder.step("pool", key, make)
     texts = tuple(Unlabelled(**record) for record in read_jsonl(done / "texts.jsonl"))

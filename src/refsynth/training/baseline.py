@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -9,25 +10,33 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from refsynth.core.protocols import Encoder
 from refsynth.core.types import Example
 from refsynth.models.predict import EncoderPredictor, TfidfPredictor
-from refsynth.models.tfidf import TfidfVectors, Vocabulary
+from refsynth.models.tfidf import PATTERNS, TfidfVectors, Vocabulary
 from refsynth.training.head import Link, fit_head_to
 
 UNSPACED = frozenset({"zh", "ja", "th"})
 """Languages written without spaces between words: their TF-IDF features are character n-grams."""
 
+_WORD = re.compile(PATTERNS[0])
+
 
 class TfidfLearner:
-    """Logistic regression on TF-IDF of word 1- and 2-grams; of character 1- to 3-grams where words are not spaced."""
+    """Logistic regression on TF-IDF of word 1- and 2-grams.
+
+    Of character 1- to 3-grams where words are not spaced, and where no row has a word of two letters.
+    """
 
     def __init__(self, labels: tuple[str, ...], *, language: str, link: Link = "softmax") -> None:
         self._labels, self._link = labels, link
-        self._options = {"analyzer": "char", "ngram_range": (1, 3)} if language in UNSPACED else {"ngram_range": (1, 2)}
+        self._spaced = language not in UNSPACED
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> TfidfPredictor:
         """Fit to the examples; `dev` and `seed` have no effect."""
         del dev, seed
-        vectorizer = TfidfVectorizer(sublinear_tf=True, **self._options)
-        features = vectorizer.fit_transform([example.text for example in train])
+        texts = [example.text for example in train]
+        words = self._spaced and any(map(_WORD.search, texts))
+        options = {"ngram_range": (1, 2)} if words else {"analyzer": "char", "ngram_range": (1, 3)}
+        vectorizer = TfidfVectorizer(sublinear_tf=True, **options)
+        features = vectorizer.fit_transform(texts)
         vectors = TfidfVectors([Vocabulary.of_sklearn(vectorizer)])
         return TfidfPredictor(self._labels, vectors, fit_head_to(features, train, self._labels, link=self._link))
 

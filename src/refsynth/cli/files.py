@@ -1,0 +1,22 @@
+"""Files that commands write where `--out` says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from refsynth.core.errors import InputError
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system says against writing a file in the block into an error for a person.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})", remedy="name another with --out") from error
