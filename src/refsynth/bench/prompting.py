@@ -46,16 +46,10 @@ def system_name(manner: str, calibration: Calibration) -> str:
 
 def _measure(manner: str, sample: Sample, name: str, seed: int) -> list[Cell]:
     del name
-    if seed and not _draws(MANNERS[manner]):  # seeds would repeat it
-        return []
     store = ModelStore()
     # The embedded reference's own weights, on torch: a prompt is read once for all that is scored under it.
     generator, encoder = FolderGenerator(store.path("smollm2-torch")), TransformerEncoder(store.path("minilm"))
     return list(measured(sample, manner, generator, encoder, seed=seed))
-
-
-def _draws(manner: Manner) -> bool:
-    return bool(manner.shots or manner.proposals)
 
 
 def measured(sample: Sample, manner: str, generator: Generator, encoder: Encoder, *, seed: int) -> Iterator[Cell]:
