@@ -120,14 +120,15 @@ def test_nothing_sound_is_no_error():
 
 def pulls(best, *, blindly=False, turns=12, folder):
     """Have a bandit of 6 arms write; arm `best` is worth more than the others."""
-    bandit, drawn = Bandit(6), []
+    bandit, drawn, now = Bandit(6), [], []
 
     def write(arms, turn):
         drawn.append(arms)
+        now[:] = [turn]
         return [answer(str(int(arm)), "late") for arm in arms for _ in range(4)]
 
     def judge(written):
-        rng = np.random.default_rng(len(drawn))
+        rng = np.random.default_rng(now)
         value = np.array([1.5 * (one.completion.text == str(best)) for one in written])
         return Judged(value + rng.normal(0, 0.5, len(written)), np.zeros(len(written), bool), 1.0)
 
@@ -146,11 +147,12 @@ def test_the_bandit_finds_the_arm_that_pays_and_pulls_it_more(best, tmp_path):
 
 
 def test_a_search_that_was_stopped_goes_on_to_the_same_end(tmp_path):
-    _, _, figures = pulls(2, folder=tmp_path / "whole", turns=3)
-    pulls(2, folder=tmp_path / "parts", turns=2)
-    again, _, resumed = pulls(2, folder=tmp_path / "parts", turns=2)
-    assert [one.reward for one in resumed] == [one.reward for one in figures[:2]]
-    assert again.state() == read_json(tmp_path / "whole" / "turn-1.json")["bandit"]
+    whole, tried, figures = pulls(2, folder=tmp_path / "whole", turns=4)
+    _, first, _ = pulls(2, folder=tmp_path / "parts", turns=2)
+    again, then, resumed = pulls(2, folder=tmp_path / "parts", turns=4)
+    assert [one.reward for one in resumed] == [one.reward for one in figures]
+    assert [*first, *then] == list(tried)
+    assert again.state() == whole.state()
 
 
 def test_only_arms_that_were_tried_are_named():

@@ -97,12 +97,26 @@ def test_smaller_steps_go_further(folder):
 
 
 def test_no_advantage_no_change(folder):
-    policy = Policy(folder, kl=0.1)
+    policy = Policy(folder, kl=0.1)  # its adapter begins at zero: it is the reference
     before = policy.log_likelihoods(ROLLOUTS)
     update = policy.update(ROLLOUTS, np.zeros(4))
     assert update.kl == pytest.approx(0, abs=1e-6)
     assert update.log_likelihood == pytest.approx(before.sum() / 10, rel=1e-3)  # a step may be in bfloat16
     np.testing.assert_allclose(policy.log_likelihoods(ROLLOUTS), before, atol=1e-5)
+
+
+def test_the_divergence_is_k3_of_the_policy_after_its_step(folder):
+    """By Schulman (2020): the mean over tokens that the policy wrote of r - log r - 1, with r = reference / policy."""
+    policy = Policy(folder, rate=3e-2, kl=0.1)
+    rollouts = [Rollout((1, 2, 3), (token,)) for token in (4, 5, 6)]  # of one token each: a sum is that of a token
+    reference = policy.log_likelihoods(rollouts)
+    for _ in range(4):
+        update = policy.update(rollouts, np.ones(3))
+    log_ratio = reference - policy.log_likelihoods(rollouts)
+    k3 = np.exp(log_ratio) - log_ratio - 1
+    other_way = np.exp(-log_ratio) + log_ratio - 1
+    assert update.kl == pytest.approx(k3.mean(), rel=1e-2)
+    assert abs(other_way.mean() / k3.mean() - 1) > 0.05  # the test can tell one direction from the other
 
 
 def test_a_restored_policy_goes_on_as_the_one_that_was_saved(folder, tmp_path):

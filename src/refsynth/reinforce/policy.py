@@ -35,7 +35,7 @@ class Rollout(NamedTuple):
 
 
 class Update(NamedTuple):
-    """Mean log P per token and mean KL per token to the reference, in nats, each text as the policy was before its step.
+    """Of the texts that were learnt from, in nats: mean log P per token before each step, mean divergence per token after all.
 
     Where the divergence has no weight it is not computed, and 0.
     """
@@ -93,35 +93,39 @@ class Policy:
             rollouts: M texts that the policy wrote as it is now.
             advantages: of each over its siblings [M].
         """
-        likelihood = divergence = 0.0
+        likelihood, references = 0.0, []
         tokens = sum(len(rollout.text) for rollout in rollouts)
         for groups in _steps(rollouts, self._batch):
             self._optimiser.zero_grad()
             count = sum(len(rollouts[row].text) for rows in groups for row in rows)
             for rows in groups:
-                logs, kl = self._backward([rollouts[row] for row in rows], advantages[rows], count)
+                logs, reference = self._backward([rollouts[row] for row in rows], advantages[rows], count)
                 likelihood += logs / tokens
-                divergence += kl / tokens
+                references.append((rows, reference))
             torch.nn.utils.clip_grad_norm_(self._weights.values(), CLIP)
             self._optimiser.step()
-        return Update(likelihood, divergence)
+        away = [self._away([rollouts[row] for row in rows], known) for rows, known in references if known is not None]
+        return Update(likelihood, sum(away) / max(tokens, 1))
 
-    def _backward(self, batch: Sequence[Rollout], advantages: FloatArray, tokens: int) -> tuple[float, float]:
-        """Add the gradient of some siblings to a step over `tokens` tokens; return the sums of log P and of the divergence."""
+    def _backward(self, batch: Sequence[Rollout], advantages: FloatArray, tokens: int) -> tuple[float, torch.Tensor | None]:
+        """Add the gradient of siblings to a step over `tokens` tokens; return their log P, and that by the reference [M, T]."""
+        reference, kl = None, torch.zeros(())
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16()):
             logs, held = self._logs(batch)
-            kl = self._divergence(batch, logs, held) if self._kl else torch.zeros(())
+            if self._kl:
+                with torch.no_grad(), self._model.disable_adapter():
+                    reference, _ = self._logs(batch)
+                kl = _divergence(reference, logs, held)
         gain = torch.from_numpy(np.asarray(advantages, np.float32))
         loss = (self._kl * kl - (gain * (logs * held).sum(1)).sum()) / tokens
         loss.backward()  # type: ignore[no-untyped-call]
-        return float((logs * held).sum().detach()), float(kl.detach())
+        return float((logs * held).sum().detach()), reference
 
-    def _divergence(self, batch: Sequence[Rollout], logs: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
-        """Return the sum over tokens of the divergence from the reference, given log P of the tokens [M, T]."""
-        with torch.no_grad(), self._model.disable_adapter():
-            reference, _ = self._logs(batch)
-        difference = (reference - logs) * held
-        return ((difference.exp() - difference - 1) * held).sum()
+    def _away(self, batch: Sequence[Rollout], reference: torch.Tensor) -> float:
+        """Return the sum over tokens of the divergence from the reference as the policy is now."""
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16()):
+            logs, held = self._logs(batch)
+        return float(_divergence(reference, logs, held))
 
     def log_likelihoods(self, rollouts: Sequence[Rollout]) -> FloatArray:
         """Return log P(text | prompt) of each rollout, in nats, summed over its tokens: [M]."""
@@ -197,6 +201,12 @@ class Policy:
             merged = {name: (weight + deltas.get(name, 0.0)).half() for name, weight in weights.items()}
         base.save_pretrained(folder, state_dict=merged, safe_serialization=True)
         self.tokenizer.save_pretrained(folder)
+
+
+def _divergence(reference: torch.Tensor, logs: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
+    """Return the k3 estimator summed over tokens, given their log P [M, T] by the reference and by the policy that wrote them."""
+    difference = (reference - logs) * held
+    return ((difference.exp() - difference - 1) * held).sum()
 
 
 def _siblings(rollouts: Sequence[Rollout]) -> Iterator[list[int]]:
