@@ -120,7 +120,7 @@ LABELS = {"same": "both mean the same", "other": "they mean different things"}
         ({"task": "classify", "data": {"train": "a", "columns": {"pair": "b"}}}, "task: pairs"),
         ({"task": "pairs"}, "data.train"),
         ({"task": "pairs", "data": {"train": "a"}, "synthesis": {"augment": ["noise"]}}, "augment"),
-        ({"task": "paris"}, "'classify', 'pairs', 'multilabel' or 'tokens'"),
+        ({"task": "paris"}, "known are classify, pairs, multilabel, tokens; did you mean 'pairs'"),
         ({"task": "pairs", "data": 3}, "data"),
     ],
 )
