@@ -1,17 +1,18 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from refsynth.bench import active, crowds, drafting, kinds, prompting, scale, trainer
+from refsynth.bench import active, crowds, drafting, kinds, ours, prompting, scale, trainer
 from refsynth.bench.active import needed
 from refsynth.bench.cells import Cells, figure, interval, shown
 from refsynth.bench.fewshot import FEWSHOT
 from refsynth.bench.loop import poison
 from refsynth.bench.names import NAMES
 from refsynth.bench.peft import PEFT
-from refsynth.bench.sets import read_sample
+from refsynth.bench.sets import Sample, read_sample
 from refsynth.bench.suite import Check, Group, Suite
 from refsynth.core.errors import InputError
 from refsynth.core.run import read_jsonl, write_jsonl
@@ -225,8 +226,8 @@ def test_strategies_are_held_against_random_labels(data, monkeypatch):
 
 def test_the_trainers_ratios_are_taken_within_a_repeat(tmp_path):
     cells = Cells(tmp_path / "trainer.jsonl")
-    for seed, (ours, theirs) in enumerate([(10, 30), (20, 50), (5, 5)]):
-        for system, seconds in ((trainer.OURS, ours), (trainer.THEIRS, theirs), (trainer.LARGER, theirs)):
+    for seed, (mine, theirs) in enumerate([(10, 30), (20, 50), (5, 5)]):
+        for system, seconds in ((trainer.OURS, mine), (trainer.THEIRS, theirs), (trainer.LARGER, theirs)):
             key = {"set": "snips", "seed": seed, "shots": 12, "version": "1", "system": system}
             cells.add({**key, "seconds": seconds, "cpu_seconds": seconds, "accuracy": 0.8 if system == trainer.OURS else 0.79})
     speed, accuracy = trainer.outcome(cells)["checks"]
@@ -299,3 +300,28 @@ def test_times_of_another_machine_are_not_gone_on_with(tmp_path):
     Cells(path).add({"set": "two", "machine": "there"})
     assert [row["set"] for row in Cells(path, machine="here").rows] == ["one"]
     assert len(Cells(path).rows) == 2
+
+
+def test_a_stopped_run_of_a_bench_goes_on_unless_the_code_is_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sample = Sample(
+        [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}], [{"text": "c", "label": "x"}], {"x": "x", "y": "y"}
+    )
+    begun = []
+
+    def stopped(task, out):
+        begun.append((out / "mark").exists())
+        (out / "mark").touch()
+        (out / "events.jsonl").write_text('{"event": "step", "name": "fit", "seconds": 2.5}\n{"event": "note"}\n')
+        if len(begun) < 4:
+            raise KeyboardInterrupt
+        return SimpleNamespace(finished="done")
+
+    monkeypatch.setattr(ours, "run", stopped)
+    for code in ("old", "old", "new"):
+        monkeypatch.setattr(ours, "_code", lambda code=code: code)
+        with pytest.raises(KeyboardInterrupt):
+            ours.run_ours(sample, "set", 0)
+    assert begun == [False, True, False]
+    assert ours.run_ours(sample, "set", 0) == ("done", 2.5, True)
+    assert not (tmp_path / ours.BENCH / "set-0").exists()
