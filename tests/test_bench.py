@@ -7,13 +7,14 @@ import pytest
 
 from refsynth.bench import active, crowds, drafting, kinds, ours, prompting, scale, trainer
 from refsynth.bench.active import needed
-from refsynth.bench.cells import Cells, figure, interval, shown
+from refsynth.bench.cells import Cells, figure, interval, means, shown, spread
 from refsynth.bench.fewshot import FEWSHOT
 from refsynth.bench.loop import poison
 from refsynth.bench.names import NAMES
 from refsynth.bench.peft import PEFT
 from refsynth.bench.sets import Sample, read_sample
 from refsynth.bench.suite import Check, Group, Suite
+from refsynth.cli.bench import _show as show
 from refsynth.core.errors import InputError
 from refsynth.core.run import read_jsonl, write_jsonl
 from refsynth.models.reference import EchoGenerator
@@ -116,7 +117,50 @@ def test_the_outcome_checks_the_floors(tmp_path):
     assert checks["shipped over setfit"]["ok"]
     assert checks["worst of shipped over real only"]["value"] == pytest.approx(-2.0)
     assert not checks["worst of shipped over real only"]["ok"]
-    assert "| setfit | 70.0 [70.0-70.0] | 70.0 |" in FEWSHOT.outcome(cells)["table"]
+    assert "| setfit | 70.0 | 70.0 |" in FEWSHOT.outcome(cells)["table"]
+
+
+def test_a_difference_has_an_interval_over_sets_and_one_over_draws(tmp_path):
+    """Paired: on each set the mean over draws, for each draw the mean over sets; not all pairs as if they were independent."""
+    gaps = {"snips": (0.0, 0.1, 0.05), "bitext_support": (0.1, 0.2, 0.15), "ag_news_test": (-0.05, 0.05, 0.3)}
+    cells = Cells(tmp_path / "cells.jsonl")
+    for name, by_seed in gaps.items():
+        for seed, gap in enumerate(by_seed):
+            cells.add({"set": name, "seed": seed, "rows": 700, "system": "setfit", "accuracy": 0.5})
+            cells.add({"set": name, "seed": seed, "rows": 700, "system": "shipped", "accuracy": 0.5 + gap})
+    check, worst = FEWSHOT.outcome(cells)["checks"]
+    assert (check["value"], check["n"], check["over"]) == (pytest.approx(10.0), 3, "data sets")
+    assert (check["low"], check["high"]) == pytest.approx(interval([5.0, 15.0, 10.0])[1:])
+    by_seed = check["by_seed"]
+    assert (by_seed["low"], by_seed["high"], by_seed["n"]) == pytest.approx((*interval([5 / 3, 35 / 3, 50 / 3])[1:], 3))
+    assert spread(check) == ", 95% interval -2.421 to 22.42 over 3 data sets"
+    assert spread(worst["by_seed"]) == ""
+    cells.add({"set": "imdb_counterfactual", "seed": 0, "rows": 700, "system": "setfit", "accuracy": 0.5})
+    cells.add({"set": "imdb_counterfactual", "seed": 0, "rows": 700, "system": "shipped", "accuracy": 0.5})
+    assert FEWSHOT.outcome(cells)["checks"][0]["by_seed"]["n"] == 0  # draws of other sets cannot be compared
+
+
+def test_a_check_is_shown_with_what_its_bounds_are_over(capsys):
+    gaps = figure([1.0, 2.0, 3.0], "points", over="data sets") | {"by_seed": figure([1.0, 2.5, 2.5], "points", over="seeds")}
+    check = {"name": "ours over theirs", **gaps, "floor": 0, "aim": 3, "ok": True}
+    few = {"name": "size", "value": 2.0, "unit": "MB", "limit": 3, "ok": True}
+    show({"table": "the table", "checks": [check, few]}, as_json=False)
+    said = " ".join(capsys.readouterr().out.split())
+    sets, seeds = "95% interval -0.4841 to 4.484 over 3 data sets", "95% interval -0.1513 to 4.151 over 3 seeds"
+    assert f"ok ours over theirs: 2 points, {sets}, {seeds} (at least 0, aim 3)" in said
+    assert "ok size: 2 MB (at most 3)" in said
+
+
+def test_draws_of_one_set_count_once(tmp_path):
+    assert means([("a", 1.0), ("b", 5.0), ("a", 3.0)]) == [2.0, 5.0]
+    cells = Cells(tmp_path / "cells.jsonl")
+    for name, labels in (("banking77", (50, 60, 70)), ("financial_phrasebank", (10, 20, 30))):
+        for seed, needed_ in enumerate(labels):
+            common = {"set": name, "seed": seed, "rows": 9, "version": "1", "accuracy": 0.5, "curve": [0.5], "batch": 1}
+            cells.add({**common, "system": "random", "labels": 100})
+            cells.add({**common, "system": "hybrid", "labels": needed_})
+    (saved,) = (one for one in active.ACTIVE.outcome(cells)["checks"] if one["name"] == "hybrid against random")
+    assert (saved["value"], saved["n"], spread(saved)) == (pytest.approx(60.0), 2, "")
 
 
 def test_one_value_stands_for_all_seeds_of_a_system_that_draws_nothing(tmp_path):
@@ -159,9 +203,12 @@ def test_an_interval_is_that_of_student():
 def test_two_values_have_no_interval_and_a_median_has_the_range():
     assert shown([80.0, 82.0]) == "81.0"
     assert np.isnan(interval([80.0, 82.0])[1:]).all()
+    assert shown([80.1, 80.1, 80.1]) == "80.1"  # what draws nothing, measured three times
     assert interval([3.0, 1.0, 2.0], statistic=np.median) == (2.0, 1.0, 3.0)
     assert interval([3.0, 1.0, 2.0], statistic=np.min) == (1.0, 1.0, 3.0)
-    nothing = figure([], "points")
+    assert np.isnan(interval([3.0], statistic=np.median)[1:]).all()
+    assert spread(figure([3.0, 1.0, 2.0], "x", over="repeats", statistic=np.median)) == ", range 1 to 3 over 3 repeats"
+    nothing = figure([], "points", over="sets")
     assert (nothing["n"], nothing["value"] >= 0, np.isnan(nothing["low"])) == (0, False, True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +48,16 @@ def interval(values: Sequence[float], *, statistic: Callable[[Any], Any] = np.me
     """Return the mean of N values with its 95% interval by Student's t distribution, which few values need.
 
     What it is an interval over is what the values are of: seeds on one data set, or data sets. Of another statistic, such as the
-    median, the range of the values comes with it. Without values all three are NaN; so are the bounds of fewer than `LEAST`.
+    median, the range of the values comes with it, if there are several. Without values all three are NaN; so are the bounds of a
+    mean of fewer than `LEAST`, or of values that are all the same: something that draws nothing was measured again.
     """
     data = np.asarray(values, float)
     if not len(data):
         return (float("nan"),) * 3
     value = float(statistic(data))
-    if statistic is not np.mean:
+    if statistic is not np.mean and len(data) > 1:
         return value, float(data.min()), float(data.max())
-    if len(data) < LEAST:
+    if len(data) < LEAST or not np.ptp(data):
         return value, float("nan"), float("nan")
     half = float(t.ppf(0.975, len(data) - 1) * data.std(ddof=1) / math.sqrt(len(data)))
     return value, value - half, value + half
@@ -68,7 +69,22 @@ def shown(values: Sequence[float]) -> str:
     return f"{mean:.1f}" if math.isnan(low) else f"{mean:.1f} [{low:.1f}-{high:.1f}]"
 
 
-def figure(values: Sequence[float], unit: str, *, statistic: Callable[[Any], Any] = np.mean) -> dict[str, Any]:
-    """Return what a check reports of the values that it is about."""
+def means(found: Iterable[tuple[Hashable, float]]) -> list[float]:
+    """Return the mean of the values of each key: five draws of one data set are not five data sets."""
+    by_key: dict[Hashable, list[float]] = {}
+    for key, value in found:
+        by_key.setdefault(key, []).append(value)
+    return [float(np.mean(values)) for values in by_key.values()]
+
+
+def figure(values: Sequence[float], unit: str, *, over: str, statistic: Callable[[Any], Any] = np.mean) -> dict[str, Any]:
+    """Return what a check reports of its values, and what each of them is of: the interval is `over` these."""
     value, low, high = interval(values, statistic=statistic)
-    return {"value": value, "low": low, "high": high, "unit": unit, "n": len(values)}
+    bounds = "95% interval" if statistic is np.mean else "range"
+    return {"value": value, "low": low, "high": high, "bounds": bounds, "unit": unit, "n": len(values), "over": over}
+
+
+def spread(check: dict[str, Any]) -> str:
+    """Return the bounds of what `figure` gave, in words, if there are any."""
+    low, high = check.get("low", math.nan), check.get("high", math.nan)
+    return "" if math.isnan(low) else f", {check['bounds']} {low:.4g} to {high:.4g} over {check['n']} {check['over']}"

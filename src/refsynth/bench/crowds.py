@@ -14,7 +14,7 @@ import numpy as np
 
 from refsynth.annotate.consensus import Votes, dawid_skene, majority
 from refsynth.annotate.weak import Marked, weigh_rules
-from refsynth.bench.cells import Cell, Cells, figure, shown
+from refsynth.bench.cells import Cell, Cells, figure, means, shown
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.run import derive_seed
@@ -142,7 +142,8 @@ def _modelled(who: str) -> str:
 def _errors(cells: Cells) -> str:
     """Return how far what was found is from the truth, in points: the accuracies, and the confusion of annotators."""
     names = [name for name in dict.fromkeys(one["set"] for one in cells.rows)]
-    lines = ["| found against true, in points | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    head = "found against true, in points: mean over seeds [its 95% interval]"
+    lines = [f"| {head} | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for who in (*CROWDS, RULES):
         for what, key in (("accuracy", "error"), ("confusion", "apart")):
             found = [[one[key] for one in cells.find(set=name, system=_modelled(who))] for name in names]
@@ -154,8 +155,8 @@ def _errors(cells: Cells) -> str:
 def _recovered(cells: Cells) -> list[dict[str, Any]]:
     checks = []
     for who, limit in ((who, 10.0 if who == RULES else 3.0) for who in (*CROWDS, RULES)):
-        errors = [one["error"] for one in cells.find(system=_modelled(who))]
-        error = figure(errors, "points")
+        errors = means((one["set"], one["error"]) for one in cells.find(system=_modelled(who)))
+        error = figure(errors, "points", over="data sets")
         checks.append({"name": f"error of accuracies, {who}", **error, "limit": limit, "ok": error["value"] <= limit})
     return checks
 

@@ -142,7 +142,7 @@ def outcome(cells: Cells) -> dict[str, Any]:
         spread = " | ".join(f"{np.median(some):.2f} [{min(some):.2f}-{max(some):.2f}]" for some in (ratios, effort))
         lines.append(f"| {name} | {len(both)} | {rates} | {spread} |")
         every += ratios
-    measured = figure(every, "times", statistic=np.median)
+    measured = figure(every, "times", over="repeats", statistic=np.median)
     check = {"name": "accepted drafts per second over transformers.generate, median", **measured}
     bounds = {"floor": FLOOR, "aim": AIM, "ok": measured["value"] >= FLOOR}
     return {

@@ -216,6 +216,6 @@ def _line(name: str, train: int, found: Mapping[int, Cell]) -> str:
 def _checked(check: Check, cells: Cells, train: int) -> dict[str, Any]:
     ours, theirs = (_of(cells, check.name, train, system) for system in (SHIPPED, check.over))
     gaps = [100 * (ours[seed]["score"] - theirs[seed]["score"]) for seed in ours if seed in theirs]
-    measured = figure(gaps, "points")
+    measured = figure(gaps, "points", over="seeds")
     name = f"shipped over {check.over}, {check.name}, {train} rows"
     return {"name": name, **measured, "floor": check.floor, "aim": check.aim, "ok": measured["value"] >= check.floor}

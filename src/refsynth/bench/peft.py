@@ -103,8 +103,8 @@ def _cheaper(cells: Cells) -> list[dict[str, Any]]:
     shares = [100 * one["share"] for one in cells.find(system="lora")]
     full = {(one["set"], one["seed"]): one["step_ms"] for one in cells.find(system="finetune")}
     found = [(full.get((one["set"], one["seed"])), one["step_ms"]) for one in cells.find(system="lora")]
-    speed = figure([theirs / ours for theirs, ours in found if theirs is not None], "times", statistic=np.median)
-    moved = figure(shares, "%", statistic=np.max)
+    speed = figure([theirs / ours for theirs, ours in found if theirs is not None], "times", over="fits", statistic=np.median)
+    moved = figure(shares, "%", over="fits", statistic=np.max)
     return [
         {"name": "weights that lora moves", **moved, "limit": MOST_TRAINABLE, "ok": moved["value"] <= MOST_TRAINABLE},
         {"name": FASTER, **speed, "floor": STEP_FLOOR, "aim": STEP_AIM, "ok": speed["value"] >= STEP_FLOOR},

@@ -146,5 +146,5 @@ def _ratio(
     """Return how many times faster ours is: the median over repeats of the ratio within one."""
     pair = [latest.get((name, side)) for side in (over, OURS)]
     found = [theirs / ours for theirs, ours in zip(*(cell[key] for cell in pair if cell), strict=True)] if all(pair) else []
-    measured = figure(found, "x", statistic=np.median)
+    measured = figure(found, "x", over="repeats", statistic=np.median)
     return {"name": title, **measured, "floor": floor, "aim": aim, "ok": measured["value"] >= floor}

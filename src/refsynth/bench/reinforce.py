@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from refsynth.bench.cells import Cell, Cells, figure
+from refsynth.bench.cells import Cell, Cells, figure, means
 from refsynth.bench.pool import draft_pool
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
@@ -111,9 +111,9 @@ def _learnt(cells: Cells) -> list[dict[str, Any]]:
     """Return whether the trained generator's drafts are rewarded more than the untrained one's, and how far it went."""
     untrained = {(one["set"], one["seed"]): one["reward"] for one in cells.find(system=UNTRAINED)}
     found = cells.find(system=TRAINED)
-    rises = [one["reward"] - untrained[one["set"], one["seed"]] for one in found]
+    rises = means((one["set"], one["reward"] - untrained[one["set"], one["seed"]]) for one in found)
     furthest = max((one["kl"] for one in found), default=float("nan"))
-    rise = {"name": "mean reward over the untrained", **figure(rises, "deviations")}
+    rise = {"name": "mean reward over the untrained", **figure(rises, "deviations", over="data sets")}
     apart = {"name": "furthest policy from the reference", "value": furthest, "unit": "nats per token"}
     return [
         rise | {"floor": 0.0, "aim": 0.3, "ok": rise["low"] > 0},

@@ -221,7 +221,7 @@ def _ratio(latest: Mapping[tuple[str, str], Cell], ratio: Ratio) -> dict[str, An
 
 def _check(title: str, found: Sequence[float], floor: float, aim: float) -> dict[str, Any]:
     """Return a check on the median of ratios; where nothing could be measured it is not met."""
-    measured = figure(found, "x", statistic=np.median)
+    measured = figure(found, "x", over="repeats", statistic=np.median)
     return {"name": title, **measured, "floor": floor, "aim": aim, "ok": measured["value"] >= floor}
 
 

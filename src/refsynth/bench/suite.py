@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refsynth.bench.cells import Cell, Cells, figure, shown
+from refsynth.bench.cells import Cell, Cells, figure, means, shown
 from refsynth.bench.sets import Sample, read_sample
 from refsynth.core.machine import describe_machine
 from refsynth.core.types import IntArray
@@ -108,7 +108,7 @@ def cell(system: str, truth: IntArray, said: IntArray, seconds: float, k: int) -
 
 def table(values: Values, names: Sequence[str]) -> str:
     """Return means over seeds as Markdown, of three or more with 95% intervals, and the mean over sets where all are there."""
-    lines = ["| system | " + " | ".join(names) + " | mean |", "|---" * (len(names) + 2) + "|"]
+    lines = ["| system: mean over seeds [its 95% interval] | " + " | ".join(names) + " | mean |", "|---" * (len(names) + 2) + "|"]
     for system, by_set in values.items():
         full = [list(points.values()) for points in by_set.values() if points]
         mean = f"{np.mean([np.mean(points) for points in full]):.1f}" if full and len(full) == len(names) else ""
@@ -125,16 +125,24 @@ def _accuracies(cells: Cells, name: str, system: str) -> dict[int, float]:
 
 
 def _checked(check: Check, values: Values, names: Sequence[str]) -> dict[str, Any]:
-    """Return the check on the difference over data sets, on each the mean over seeds: its interval is about sets like these."""
-    pairs = [(values[check.system][name], values[check.over][name]) for name in check.sets or names if name in names]
-    gaps = [float(np.mean(gap)) for ours, theirs in pairs if (gap := _gaps(ours, theirs, fixed=check.fixed))]
+    """Return the check on the difference over data sets, on each the mean over seeds: its interval is about sets like these.
+
+    The interval `by_seed` is about these very sets and other draws.
+    """
+    pairs = {name: (values[check.system][name], values[check.over][name]) for name in check.sets or names if name in names}
+    gaps = [(name, seed, gap) for name, sides in pairs.items() for seed, gap in _gaps(*sides, fixed=check.fixed)]
     statistic = np.min if check.worst else np.mean
-    measured = figure(gaps, "points", statistic=statistic)
-    return {"name": check.name, **measured, "floor": check.floor, "aim": check.aim, "ok": measured["value"] >= check.floor}
+    measured = figure(means((name, gap) for name, _, gap in gaps), "points", over="data sets", statistic=statistic)
+    whole = len(gaps) == len({name for name, _, _ in gaps}) * len({seed for _, seed, _ in gaps})  # no seed lacks a set
+    by_seed = means((seed, gap) for _, seed, gap in gaps) if whole and not check.worst else []
+    bounds = {"floor": check.floor, "aim": check.aim, "ok": measured["value"] >= check.floor}
+    return {"name": check.name, **measured, "by_seed": figure(by_seed, "points", over="seeds"), **bounds}
 
 
-def _gaps(ours: Mapping[int, float], theirs: Mapping[int, float], *, fixed: bool) -> list[float]:
-    """Return the differences over the seeds that both have."""
+def _gaps(ours: Mapping[int, float], theirs: Mapping[int, float], *, fixed: bool) -> Iterator[tuple[int, float]]:
+    """Yield the seeds that both have, with the difference."""
     if fixed and theirs:
         theirs = dict.fromkeys(ours, next(iter(theirs.values())))
-    return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    for seed in ours:
+        if seed in theirs:
+            yield seed, ours[seed] - theirs[seed]

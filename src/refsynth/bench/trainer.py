@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from refsynth.bench.cells import Cell, Cells, figure
+from refsynth.bench.cells import Cell, Cells, figure, means
 from refsynth.bench.sets import Sample, read_sample
 from refsynth.bench.suite import cell
 from refsynth.core.machine import describe_machine
@@ -168,7 +168,8 @@ SIDES: dict[str, Callable[[TransformerEncoder, Sample, int], Callable[[], IntArr
 
 def outcome(cells: Cells) -> dict[str, Any]:
     """Return the table of seconds, accuracies and ratios, and the checks against the floors."""
-    lines = ["| set | side | seconds | accuracy | times ours, wall | times ours, processor |", "|---" * 6 + "|"]
+    head = "set | side | seconds | accuracy | times ours, wall [least-most] | times ours, processor [least-most]"
+    lines = [f"| {head} |", "|---" * 6 + "|"]
     for name in SETS:
         for system in SIDES:
             if not (pairs := _pairs(cells, system, name)):
@@ -177,7 +178,7 @@ def outcome(cells: Cells) -> dict[str, Any]:
             ratios = " | ".join(_spread([other[key] / ours[key] for ours, other in pairs]) for key in ("seconds", "cpu_seconds"))
             lines.append(f"| {name} | {system} | {seconds:.1f} | {100 * points:.1f} | {ratios} |")
     speed = [other["seconds"] / ours["seconds"] for ours, other in _pairs(cells, THEIRS)]
-    gaps = [100 * (ours["accuracy"] - other["accuracy"]) for ours, other in _pairs(cells, THEIRS)]
+    gaps = means((ours["seed"], 100 * (ours["accuracy"] - other["accuracy"])) for ours, other in _pairs(cells, THEIRS))
     checks = [
         _check("times as fast as transformers.Trainer, median", speed, np.median, FLOOR, AIM, "times"),
         _check("accuracy over transformers.Trainer", gaps, np.mean, -NOISE, 0.0, "points"),
@@ -200,5 +201,5 @@ def _spread(ratios: list[float]) -> str:
 def _check(
     name: str, values: list[float], statistic: Callable[[Any], Any], floor: float, aim: float, unit: str
 ) -> dict[str, Any]:
-    measured = figure(values, unit, statistic=statistic)
+    measured = figure(values, unit, over="repeats", statistic=statistic)
     return {"name": name, **measured, "floor": floor, "aim": aim, "ok": measured["value"] >= floor}

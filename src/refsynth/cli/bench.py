@@ -198,12 +198,14 @@ def _show(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
+    from refsynth.bench.cells import spread  # late: it imports scipy
+
     out.print(result["table"], markup=False)
     for check in result["checks"]:
+        about = spread(check) + spread(check.get("by_seed", {}))
         bound = f"at most {check['limit']:g}" if "limit" in check else f"at least {check['floor']:g}, aim {check['aim']:g}"
-        out.print(
-            f"{'ok' if check['ok'] else 'MISSED':6} {check['name']}: {check['value']:.4g} {check['unit']} ({bound})", markup=False
-        )
+        told = f"{check['value']:.4g} {check['unit']}{about} ({bound})"
+        out.print(f"{'ok' if check['ok'] else 'MISSED':6} {check['name']}: {told}", markup=False)
 
 
 def _say(line: str) -> None:

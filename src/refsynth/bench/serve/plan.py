@@ -89,10 +89,10 @@ class Bound(NamedTuple):
     """The median over the cells counts, instead of the worst of them."""
 
     def check(self, cells: Sequence[Cell]) -> dict[str, Any]:
-        """Return the outcome over the cells that have the figure, with the interval of its statistic."""
+        """Return the outcome over the cells that have the figure, with their range."""
         values = [float(cell[self.figure]) for cell in cells if cell["part"] == self.part and cell.get(self.figure) is not None]
         worst = np.max if self.limit is not None else np.min
-        measured = figure(values, self.unit, statistic=np.median if self.typical else worst)
+        measured = figure(values, self.unit, over="measurements", statistic=np.median if self.typical else worst)
         value = measured["value"]
         ok = bool(values) and (self.floor is None or value >= self.floor) and (self.limit is None or value <= self.limit)
         bounds = {"limit": self.limit} if self.limit is not None else {"floor": self.floor, "aim": self.aim or self.floor}
