@@ -184,6 +184,32 @@ def test_every_manner_of_prompting_gives_a_cell_for_each_calibration(data):
     assert tuple(one["system"] for one in cells) == prompting.ORDER
 
 
+def test_manners_of_prompting_are_measured_for_every_draw(data, monkeypatch):
+    """Those too that show and search for nothing: batch and domain calibration read the rows."""
+    drawn = []
+
+    class Letters:
+        def encode(self, texts):
+            return np.array([[text.count("a"), text.count("b"), 1.0] for text in texts])
+
+    def texts_of(kind, texts, *, seed):
+        drawn.append((kind, tuple(texts), seed))
+        return list(texts)
+
+    monkeypatch.setattr(prompting, "FolderGenerator", lambda folder: EchoGenerator())
+    monkeypatch.setattr(prompting, "TransformerEncoder", lambda folder: Letters())
+    monkeypatch.setattr(prompting, "calibration_texts", texts_of)
+    suite = replace(prompting.PROMPTING, sets=("toy",), groups=prompting.PROMPTING.groups[:1], shots=3, test_rows=4)
+    cells = suite.measure(data, data, seeds=2, sets=None, quick=False, say=lambda line: None)
+    assert [one["seed"] for one in cells.find(system="direct, batch")] == [0, 1]
+    batches = [(texts, seed) for kind, texts, seed in drawn if kind == "batch"]
+    assert [seed for _, seed in batches] == [0, 1]
+    assert batches[0][0] != batches[1][0]
+    asked = len(drawn)
+    suite.measure(data, data, seeds=2, sets=None, quick=False, say=lambda line: None)
+    assert len(drawn) == asked  # what is there is not measured again
+
+
 def test_growth_is_told_as_a_line(tmp_path):
     cells = Cells(tmp_path / "cells.jsonl")
     for drafts in (600, 250, 4000):
