@@ -144,6 +144,7 @@ def test_the_bandit_finds_the_arm_that_pays_and_pulls_it_more(best, tmp_path):
     assert figures[-1].reward > figures[0].reward
     _, blind, _ = pulls(best, blindly=True, folder=tmp_path / "b")
     assert np.mean(blind[24:] == best) < 0.5
+    assert list(blind[:4]) != list(blind[4:8])  # each turn draws for itself
 
 
 def test_a_search_that_was_stopped_goes_on_to_the_same_end(tmp_path):

@@ -1,6 +1,7 @@
 """Reinforcement on a model small enough to see what it learns."""
 
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from refsynth.reinforce.figures import Judged  # noqa: E402
-from refsynth.reinforce.loop import reinforce  # noqa: E402
+from refsynth.reinforce.loop import _fresh, reinforce  # noqa: E402
 from refsynth.reinforce.policy import Policy, Rollout, _steps  # noqa: E402
 
 V = 16
@@ -69,9 +70,8 @@ def test_what_is_rewarded_becomes_likelier_and_the_reference_holds_it_back(folde
         for _ in range(30):
             texts = rng.integers(0, V, 8)
             rollouts = [Rollout((1, 2, 3), (int(token),)) for token in texts]
-            update = policy.update(rollouts, advantages((texts == 5).astype(float), np.zeros(8, int)))
+            policy.update(rollouts, advantages((texts == 5).astype(float), np.zeros(8, int)))
         reached[kl] = policy.log_likelihoods([prompt])[0] - before
-        assert update.kl >= 0
     assert reached[0.0] > 0.5
     assert reached[5.0] < 0.6 * reached[0.0]
 
@@ -99,23 +99,23 @@ def test_smaller_steps_go_further(folder):
 def test_no_advantage_no_change(folder):
     policy = Policy(folder, kl=0.1)  # its adapter begins at zero: it is the reference
     before = policy.log_likelihoods(ROLLOUTS)
-    update = policy.update(ROLLOUTS, np.zeros(4))
-    assert update.kl == pytest.approx(0, abs=1e-6)
-    assert update.log_likelihood == pytest.approx(before.sum() / 10, rel=1e-3)  # a step may be in bfloat16
+    likelihood = policy.update(ROLLOUTS, np.zeros(4))
+    assert policy.divergence(ROLLOUTS) == pytest.approx(0, abs=1e-6)
+    assert likelihood == pytest.approx(before.sum() / 10, rel=1e-3)  # a step may be in bfloat16
     np.testing.assert_allclose(policy.log_likelihoods(ROLLOUTS), before, atol=1e-5)
 
 
-def test_the_divergence_is_k3_of_the_policy_after_its_step(folder):
+def test_the_divergence_is_k3_of_the_policy_as_it_is(folder):
     """By Schulman (2020): the mean over tokens that the policy wrote of r - log r - 1, with r = reference / policy."""
     policy = Policy(folder, rate=3e-2, kl=0.1)
     rollouts = [Rollout((1, 2, 3), (token,)) for token in (4, 5, 6)]  # of one token each: a sum is that of a token
     reference = policy.log_likelihoods(rollouts)
     for _ in range(4):
-        update = policy.update(rollouts, np.ones(3))
+        policy.update(rollouts, np.ones(3))
     log_ratio = reference - policy.log_likelihoods(rollouts)
     k3 = np.exp(log_ratio) - log_ratio - 1
     other_way = np.exp(-log_ratio) + log_ratio - 1
-    assert update.kl == pytest.approx(k3.mean(), rel=1e-2)
+    assert policy.divergence(rollouts) == pytest.approx(k3.mean(), rel=1e-3)
     assert abs(other_way.mean() / k3.mean() - 1) > 0.05  # the test can tell one direction from the other
 
 
@@ -221,7 +221,7 @@ def test_the_best_of_each_group_is_imitated_unless_all_are_alike():
 def test_a_turn_that_teaches_nothing_changes_nothing(folder):
     policy = Policy(folder)
     before = policy.log_likelihoods(ROLLOUTS)
-    assert policy.update([], np.zeros(0)) == (0, 0)
+    assert policy.update([], np.zeros(0)) == 0
     np.testing.assert_array_equal(policy.log_likelihoods(ROLLOUTS), before)
 
 
@@ -237,6 +237,42 @@ def test_the_loop_learns_what_is_rewarded_and_nothing_from_shuffled_rewards(fold
     assert rise[False] > 0.5
     assert rise[True] < 0.5 * rise[False]
     assert not (tmp_path / "False" / "export").exists()
+
+
+def test_a_turn_tells_how_far_it_went_by_texts_that_it_did_not_learn_from(folder, tmp_path):
+    """A tie to the reference of no weight is measured too."""
+    learnt, measured = [], []
+
+    class Watched(Policy):
+        def update(self, rollouts, advantages):
+            learnt.append(rollouts)
+            return super().update(rollouts, advantages)
+
+        def divergence(self, rollouts):
+            assert len(measured) == len(learnt) - 1  # after what the turn has learnt
+            measured.append(rollouts)
+            return super().divergence(rollouts)
+
+    policy, written = Watched(folder, rate=1e-2, kl=0.0), []
+
+    def judge(texts):
+        written.append([policy.rollout(one.prompt.text, one.completion.text) for one in texts])
+        return likes_five(texts)
+
+    ask = lambda turn: [Prompt("w1 w2 w3", "a")] * 4  # noqa: E731
+    figures = list(reinforce(policy, ask, Parrot, judge, tmp_path, turns=3, siblings=8, seed=0))
+    for texts, some, others in zip(written, learnt, measured, strict=True):
+        assert len(some) == len(others) == 16
+        assert Counter(some) + Counter(others) == Counter(texts)
+    assert figures[-1].kl == Policy.divergence(policy, measured[-1]) > figures[0].kl > 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "n", "fresh"),
+    [([0, 3], 4, [1, 2]), ([0, 8], 16, [1, 9]), ([0, 1], 2, [0, 1]), ([0, 1, 2, 3], 6, [4, 5]), ([], 3, [0, 1, 2])],
+)
+def test_texts_that_were_not_learnt_from(rows, n, fresh):
+    assert _fresh(np.array(rows, int), n).tolist() == fresh
 
 
 def test_a_loop_that_was_stopped_goes_on_to_the_same_end(folder, tmp_path):

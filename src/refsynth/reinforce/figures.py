@@ -48,7 +48,8 @@ class Figures:
         distinct_2: share of distinct word pairs.
         texts: how many were written.
         seconds: wall time.
-        kl: mean divergence from the reference per token after what was learnt in the turn, in nats, of a policy that is a model.
+        kl: divergence from the reference per token after the turn, in nats, of a policy that is a model; of texts of the turn
+            that it has not learnt from, if there are any.
         log_likelihood: mean log P per token, in nats, of a policy that is a model.
     """
 

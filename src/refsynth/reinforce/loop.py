@@ -68,14 +68,15 @@ def reinforce(
         dealt = np.random.default_rng(derive_seed(seed, "deal", turn)).permutation(reward) if shuffled else reward
         groups = np.repeat(np.arange(len(written) // siblings), siblings)
         learnt = learn(dealt, groups)
-        update = policy.update([_rollout(policy, written[row]) for row in learnt.rows], learnt.worth)
+        rollouts = [_rollout(policy, one) for one in written]
+        likelihood = policy.update([rollouts[row] for row in learnt.rows], learnt.worth)
         figures = Figures(
             turn=turn,
             reward=float(reward.mean()),
             gain=judged.gain,
             faulty=float(judged.faulty.mean()),
-            kl=update.kl,
-            log_likelihood=update.log_likelihood,
+            kl=policy.divergence([rollouts[row] for row in _fresh(learnt.rows, len(rollouts))]),
+            log_likelihood=likelihood,
             distinct_2=judged.distinct_2,
             texts=len(written),
             seconds=round(time.monotonic() - started, 3),
@@ -92,6 +93,12 @@ def _write(
     policy.export(export)
     answers = writer(export).generate(prompts, n=siblings, seed=seed)
     return [Written(prompt, each) for prompt, answer in zip(prompts, answers, strict=True) for each in answer]
+
+
+def _fresh(rows: IntArray, n: int) -> IntArray:
+    """Return of `n` texts about as many as were learnt from, none of these; if all were, all."""
+    rest = np.setdiff1d(np.arange(n), rows)
+    return rest[:: max(1, len(rest) // (len(rows) or len(rest)))] if len(rest) else rows
 
 
 def _rollout(policy: Policy, written: Written) -> Rollout:

@@ -34,16 +34,6 @@ class Rollout(NamedTuple):
     text: tuple[int, ...]
 
 
-class Update(NamedTuple):
-    """Of the texts that were learnt from, in nats: mean log P per token before each step, mean divergence per token after all.
-
-    Where the divergence has no weight it is not computed, and 0.
-    """
-
-    log_likelihood: float
-    kl: float
-
-
 class Policy:
     """A model in a Hugging Face folder with a fresh adapter on its attention, or one that was saved."""
 
@@ -82,50 +72,55 @@ class Policy:
         head, tail = (self.tokenizer(part, add_special_tokens=False, split_special_tokens=True) for part in (prompt, text))
         return Rollout((*self._start, *head["input_ids"]), tuple(tail["input_ids"]))
 
-    def update(self, rollouts: Sequence[Rollout], advantages: FloatArray) -> Update:
+    def update(self, rollouts: Sequence[Rollout], advantages: FloatArray) -> float:
         """Take steps up sum_i A_i log P(text_i) less `kl` times the divergence from the reference, `batch` texts a step.
 
         The divergence is the k3 estimator of Schulman (2020), as in GRPO (Shao et al., 2024, eq. 4): exp(d) - d - 1 with
         d = log reference - log policy, per token, never negative. Within the steps of one call the policy moves away from the one
-        that wrote by so little that their ratio is left out.
+        that wrote by so little that their ratio is left out. Returned is the mean log P per token, in nats, each text as the
+        policy was before its step.
 
         Args:
             rollouts: M texts that the policy wrote as it is now.
             advantages: of each over its siblings [M].
         """
-        likelihood, references = 0.0, []
+        likelihood = 0.0
         tokens = sum(len(rollout.text) for rollout in rollouts)
         for groups in _steps(rollouts, self._batch):
             self._optimiser.zero_grad()
             count = sum(len(rollouts[row].text) for rows in groups for row in rows)
             for rows in groups:
-                logs, reference = self._backward([rollouts[row] for row in rows], advantages[rows], count)
-                likelihood += logs / tokens
-                references.append((rows, reference))
+                likelihood += self._backward([rollouts[row] for row in rows], advantages[rows], count) / tokens
             torch.nn.utils.clip_grad_norm_(self._weights.values(), CLIP)
             self._optimiser.step()
-        away = [self._away([rollouts[row] for row in rows], known) for rows, known in references if known is not None]
-        return Update(likelihood, sum(away) / max(tokens, 1))
+        return likelihood
 
-    def _backward(self, batch: Sequence[Rollout], advantages: FloatArray, tokens: int) -> tuple[float, torch.Tensor | None]:
-        """Add the gradient of siblings to a step over `tokens` tokens; return their log P, and that by the reference [M, T]."""
-        reference, kl = None, torch.zeros(())
+    def _backward(self, batch: Sequence[Rollout], advantages: FloatArray, tokens: int) -> float:
+        """Add the gradient of siblings to a step over `tokens` tokens; return their log P."""
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16()):
             logs, held = self._logs(batch)
-            if self._kl:
-                with torch.no_grad(), self._model.disable_adapter():
-                    reference, _ = self._logs(batch)
-                kl = _divergence(reference, logs, held)
+            kl = _divergence(self._reference(batch), logs, held) if self._kl else torch.zeros(())
         gain = torch.from_numpy(np.asarray(advantages, np.float32))
         loss = (self._kl * kl - (gain * (logs * held).sum(1)).sum()) / tokens
         loss.backward()  # type: ignore[no-untyped-call]
-        return float((logs * held).sum().detach()), reference
+        return float((logs * held).sum().detach())
 
-    def _away(self, batch: Sequence[Rollout], reference: torch.Tensor) -> float:
-        """Return the sum over tokens of the divergence from the reference as the policy is now."""
-        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16()):
-            logs, held = self._logs(batch)
-        return float(_divergence(reference, logs, held))
+    def divergence(self, rollouts: Sequence[Rollout]) -> float:
+        """Return the divergence of the policy as it is now from the reference, in nats per token of texts that it wrote.
+
+        Of texts that it has just learnt from it would be too large: after a first turn of SmolLM2 four times that of fresh ones.
+        """
+        total = 0.0
+        with torch.inference_mode():
+            for rows in _siblings(rollouts):
+                batch = [rollouts[row] for row in rows]
+                total += float(_divergence(self._reference(batch), *self._logs(batch)))
+        return total / max(sum(len(rollout.text) for rollout in rollouts), 1)
+
+    def _reference(self, batch: Sequence[Rollout]) -> torch.Tensor:
+        """Return log P of the tokens of texts under one prompt [M, T] by the reference."""
+        with torch.no_grad(), self._model.disable_adapter():
+            return self._logs(batch)[0]
 
     def log_likelihoods(self, rollouts: Sequence[Rollout]) -> FloatArray:
         """Return log P(text | prompt) of each rollout, in nats, summed over its tokens: [M]."""
