@@ -23,7 +23,18 @@ from refsynth.data.records import Fault, Format, Record, Table, open_table, stan
 from refsynth.data.tagged import TOKENS, read_plain, read_tagged, text_key
 from refsynth.data.text import clean, normalise
 
-__all__ = ["BadRow", "Loaded", "Row", "SkippedRow", "Spans", "iter_rows", "read_examples", "readable", "write_skipped"]
+__all__ = [
+    "BadRow",
+    "Loaded",
+    "Row",
+    "SkippedRow",
+    "Spans",
+    "check_header",
+    "iter_rows",
+    "read_examples",
+    "readable",
+    "write_skipped",
+]
 
 
 @dataclass(frozen=True)
