@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -282,6 +283,31 @@ def test_guidance_reaches_the_reference_and_the_prompts(tmp_path, monkeypatch):
         write_drafts(task, rows, folder, [author], lambda language: (), Silent())
         assert {bool(prompt.negative) for prompt in asked} == {guidance != 1}
         asked.clear()
+
+
+def test_other_weights_in_the_folder_of_a_reference_write_anew(tmp_path):
+    """Steps that were made with them are keyed by what the folder holds, not by its name alone."""
+    folder, asked = tmp_path / "mine", []
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+
+    class Held(EchoGenerator):
+        name = property(lambda self: (folder / "model.safetensors").read_text())
+
+        def generate(self, prompts, *, n, seed):
+            asked.append(self.name)
+            return super().generate(prompts, n=n, seed=seed)
+
+    task = make_task(tmp_path / "data", reference={"folder": str(folder)}, synthesis={"drafts": 8})
+    out = RunFolder(tmp_path / "out")
+    rows = read_rows(task, out, skip_bad=False)
+    author = Author("", "", Held, task.config.synthesis, rows.examples, rows.folds)
+    for weights in ("old", "old", "new"):
+        (folder / "model.safetensors").write_text(weights)
+        assert write_drafts(task, rows, out, [author], lambda language: (), Silent()).reference == weights
+    assert list(dict.fromkeys(asked)) == ["old", "new"] and len(asked) == 2 * asked.count("old")
+    shutil.rmtree(folder)
+    assert set(build.reference_key(task.config)) == {"reference", "weights"}  # what is gone is for its reader to tell
 
 
 def test_the_embedded_reference_judges_no_language_that_it_cannot_read(tmp_path):

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from refsynth.compress.contract import Contract
 from refsynth.core.config import RunConfig
@@ -14,7 +14,7 @@ from refsynth.core.drafting import ApertiumTranslation, AugmenterName, EndpointR
 from refsynth.core.errors import ConfigError
 from refsynth.core.protocols import Augmenter, Generator
 from refsynth.data.language import UNKNOWN
-from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator
+from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator, weights_digest
 from refsynth.models.reference.embedded import START, to_ctranslate2
 from refsynth.models.store import ModelStore
 from refsynth.synthesis.augment import (
@@ -59,6 +59,14 @@ def make_generator(config: RunConfig, store: ModelStore) -> Generator:
                 **decoding,
             )
     raise ConfigError(f"reference: {config.reference!r} is not known")
+
+
+def reference_key(config: RunConfig, *beside: str) -> dict[str, Any]:
+    """Return the reference, and the sections named beside it, for a step's cache key: of a folder, what is in it too."""
+    key = config.digest_of("reference", *beside)
+    if isinstance(config.reference, FolderReference):
+        key["weights"] = weights_digest(config.reference.folder)
+    return key
 
 
 MODEL, WEIGHTS = "model", "weights"

@@ -11,6 +11,7 @@ from refsynth.core.protocols import Augmenter, Generator
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.types import Draft, Example, Prompt
 from refsynth.pipeline.author import Author, Composed, compose
+from refsynth.pipeline.build import reference_key
 from refsynth.pipeline.marked import without_marks
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.rows import Rows
@@ -77,7 +78,7 @@ def write_drafts(
     number = task.config.synthesis.drafts if can_write(task, rows.language) else 0
     if number < task.config.synthesis.drafts:
         watch.note("the embedded reference writes English only: no drafts. A larger one is a line in task.yaml: reference")
-    config = task.config.digest_of("reference", "synthesis", "labels", "seed")
+    config = reference_key(task.config, "synthesis", "labels", "seed")
     seed = task.config.seed if turn == 0 else derive_seed(task.config.seed, "round", turn)
     meanings, focus = wanted(task, rows, focus)
     wants: list[object] = [sorted(focus.need.items()), sorted(focus.confused.items()), sorted(focus.hard)]
@@ -149,7 +150,7 @@ def screen_drafts(
     key = {"rows": folder.hash_of("rows"), "drafts": folder.hash_of("drafts"), "longest": LONGEST_DRAFT}
     key |= {"forget": sorted(forget), "likelihood": floor}
     if floor is not None:
-        key |= task.config.digest_of("reference")
+        key |= reference_key(task.config)
 
     def make(out: Path) -> None:
         paired = task.config.task == "pairs"

@@ -17,6 +17,7 @@ from refsynth.core.run import RunFolder, read_jsonl, write_json, write_jsonl
 from refsynth.core.types import Draft, FloatArray
 from refsynth.metrics import softmax
 from refsynth.models.predict import EncoderPredictor, LinearHead
+from refsynth.pipeline.build import reference_key
 from refsynth.pipeline.drafts import can_write, class_prompts
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.rows import Rows
@@ -60,7 +61,7 @@ def judge_drafts(
     if not can_write(task, rows.language):
         watch.note("the embedded reference reads English only: a model of the real rows alone says what drafts teach")
         return list(drafts)
-    asked = task.config.digest_of("reference", "labels")
+    asked = reference_key(task.config, "labels")
     key = {"drafts": folder.hash_of("screen"), "config": asked, "language": rows.language, "encoder": encoder_hash}
 
     def make(out: Path) -> None:

@@ -21,7 +21,7 @@ from refsynth.core.protocols import Generator
 from refsynth.core.run import derive_seed, digest, read_json, write_json
 from refsynth.core.types import FloatArray, IntArray, Prompt
 from refsynth.pipeline.author import Author
-from refsynth.pipeline.build import MODEL, make_trained, ready_trained
+from refsynth.pipeline.build import MODEL, make_trained, ready_trained, reference_key
 from refsynth.pipeline.lesson import Lesson
 from refsynth.reinforce.bandit import Bandit, search
 from refsynth.reinforce.figures import Figures, Written
@@ -60,7 +60,7 @@ def teach(lesson: Lesson) -> tuple[list[Author], Curve]:
     config = lesson.task.config
     key: dict[str, Any] = {
         "rows": lesson.folder.hash_of("rows"),
-        "config": config.digest_of("reference", "reinforce", "labels", "seed"),
+        "config": reference_key(config, "reinforce", "labels", "seed"),
         "asking": config.synthesis.model_dump(mode="json", include=ASKING),
         "encoder": lesson.shop.encoder_hash,
         "control": lesson.control,

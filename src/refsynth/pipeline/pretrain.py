@@ -23,7 +23,7 @@ from refsynth.kinds import KINDS, given_labels
 from refsynth.metrics import exceeds_doubt, paired_gain
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder
-from refsynth.pipeline.build import MODEL, WEIGHTS, Source, ready_trained
+from refsynth.pipeline.build import MODEL, WEIGHTS, Source, ready_trained, reference_key
 from refsynth.pipeline.gate import DRAFT_DOUBT, HeldOut
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.rows import Rows
@@ -199,7 +199,7 @@ def pretrain_reference(
     if parts is None:
         watch.note(too_few("reference", texts))
         return Adapted(source, None)
-    key = {"texts": digest(parts), "seed": seed, "minutes": config.pretrain.reference, **config.digest_of("reference")}
+    key = {"texts": digest(parts), "seed": seed, "minutes": config.pretrain.reference, **reference_key(config)}
     scratch = folder.path / "reinforce" / f"texts-{digest(key)[:12]}"
     prompt = generic_prompt(language=rows.language).text
 

@@ -19,6 +19,7 @@ from refsynth.core.sections import EnsembleConfig, EnsembleName, LearnerName, Me
 from refsynth.kinds import KINDS, ONE_LABEL, Kind
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder, has_bfloat16
+from refsynth.pipeline.build import reference_key
 from refsynth.pipeline.candidates import ranked
 from refsynth.pipeline.searching import Searching, searching_of, space_of, usual_settings
 from refsynth.prompting.learner import Manner, PromptLearner
@@ -188,7 +189,7 @@ def prompting_key(config: RunConfig, language: str) -> dict[str, Any]:
     """
     asked = config.prompting
     templates = [template.model_dump() for template in templates_for(language, asked.templates)]
-    return {**config.digest_of("reference"), "manner": asked.model_dump(exclude={"templates"}), "templates": templates}
+    return {**reference_key(config), "manner": asked.model_dump(exclude={"templates"}), "templates": templates}
 
 
 def _searched(shop: Workshop, *, method: MethodName) -> Learner:

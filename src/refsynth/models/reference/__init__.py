@@ -4,6 +4,14 @@ from refsynth.models.reference.client import BudgetError
 from refsynth.models.reference.echo import EchoGenerator
 from refsynth.models.reference.embedded import EmbeddedGenerator
 from refsynth.models.reference.endpoint import EndpointGenerator, PartialAnswerError
-from refsynth.models.reference.folder import FolderGenerator
+from refsynth.models.reference.folder import FolderGenerator, weights_digest
 
-__all__ = ["BudgetError", "EchoGenerator", "EmbeddedGenerator", "EndpointGenerator", "FolderGenerator", "PartialAnswerError"]
+__all__ = [
+    "BudgetError",
+    "EchoGenerator",
+    "EmbeddedGenerator",
+    "EndpointGenerator",
+    "FolderGenerator",
+    "PartialAnswerError",
+    "weights_digest",
+]

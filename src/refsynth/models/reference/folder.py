@@ -24,6 +24,12 @@ SCORE_BATCH = 16
 """Texts scored at once under one prompt."""
 
 
+def weights_digest(folder: Path) -> str:
+    """Return one sha256 over a model's configuration and weights, in hex; of what is there."""
+    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+    return digest([[path.name, file_digest(path)] for path in files if path.is_file()])
+
+
 class FolderGenerator:
     """A folder's model with its decoding settings. Texts are a pure function of the arguments and the settings."""
 
@@ -71,7 +77,7 @@ class FolderGenerator:
         except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
             raise ModelError(f"{folder}: does not load as a causal language model ({error})") from error
         self._model = model.eval()
-        self._hash = digest([[path.name, file_digest(path)] for path in [folder / "config.json", *weights]])
+        self._hash = weights_digest(folder)
         self._start = [index for index in [self._tokenizer.bos_token_id] if index is not None]
         ends = self._model.generation_config.eos_token_id
         self._ends = frozenset([ends] if isinstance(ends, int) else ends or ()) | ids_holding(
