@@ -316,7 +316,7 @@ def test_a_pool_may_be_plain_text_with_copies_blank_lines_and_known_texts(finish
     assert (asked.rows, asked.pool, asked.labelled, asked.unreadable) == (2, 2, 1, 1)
     assert asked.file.parent == finished / "run" / "label"
     (tmp_path / "old.txt").write_text(f"{known}\n", "utf-8")
-    with pytest.raises(DataError, match="not labelled yet, of 1 rows\n"):
+    with pytest.raises(DataError, match="not labelled yet, of 1 row\n"):
         ask(finished, tiny_cache, tmp_path / "old.txt")
     (tmp_path / "old.txt").write_text(f"{known}\n\n", "utf-8")
     with pytest.raises(DataError, match=r"not labelled yet, of 2 rows \(1 cannot be read\)"):

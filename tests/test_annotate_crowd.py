@@ -154,7 +154,7 @@ def test_a_file_of_votes_becomes_rows_to_train_on(monkeypatch, capsys, tmp_path)
     )
     code, out, err = call(monkeypatch, capsys, *arguments)
     assert code == 0, err
-    assert "1 rows without a text" in out and "1 rows without a label" in out and "person 2" in out
+    assert "1 row without a text" in out and "1 row without a label" in out and "person 2" in out
     made = list(read_jsonl(tmp_path / "train.jsonl"))
     right = sum(names[truth[int(row["text"].split()[1])]] == row["label"] for row in made)
     assert right > 0.9 * len(made) > 50
@@ -200,9 +200,9 @@ def test_an_annotator_has_one_vote_for_a_text_and_none_where_they_contradict_the
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("text,annotator,label\nx,a,l\nx,a,m\ny,b,l\n", "votes for 1 labels .2 that contradict another vote"),
+        ("text,annotator,label\nx,a,l\nx,a,m\ny,b,l\n", "votes for 1 label .2 that contradict another vote"),
         ("text,who,label\nx,a,l\n", "no column 'annotator'"),
-        ("text,annotator,label\nx,a,l\ny,b,l\n", "votes for 1 labels"),
+        ("text,annotator,label\nx,a,l\ny,b,l\n", "votes for 1 label"),
         ("text,annotator,label\n", "votes for 0 labels"),
     ],
 )

@@ -189,7 +189,7 @@ def test_a_pool_and_rules_become_rows_to_train_on(monkeypatch, capsys, tmp_path)
     arguments = ("label", "weak", tmp_path / "pool.txt", "--out", tmp_path / "train.jsonl", "--rules")
     code, out, err = call(monkeypatch, capsys, *arguments, tmp_path / "rules.yaml")
     assert code == 0 and "you named it" not in err
-    assert "3 rows" in out and "1 rows unreadable" in out and "50.0%" in out
+    assert "3 rows" in out and "1 row unreadable" in out and "50.0%" in out
     assert [row["label"] for row in read_jsonl(tmp_path / "train.jsonl")] == ["late", "late", "broken"]
     figures = read_json(tmp_path / "train.rules.json")
     assert [(one["name"], one["measured"]) for one in figures] == [("late 1", None), ("broken 2", None)]
@@ -206,7 +206,7 @@ def test_a_pool_without_a_text_that_can_be_read_is_told(monkeypatch, capsys, tmp
     (tmp_path / "pool.jsonl").write_text('{"message": "it is late"}\n')
     arguments = ("label", "weak", tmp_path / "pool.jsonl", "--rules", tmp_path / "rules.yaml", "--out", tmp_path / "train.jsonl")
     code, _, err = call(monkeypatch, capsys, *arguments)
-    assert code == 2 and "none of 1 rows can be read; row 1" in err and "--text" in err
+    assert code == 2 and "none of 1 row can be read; row 1" in err and "--text" in err
 
 
 def test_a_python_file_may_say_how_frequent_labels_are(tmp_path):

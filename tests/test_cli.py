@@ -11,7 +11,7 @@ import refsynth
 from refsynth.cli import app as application
 from refsynth.cli.app import app
 from refsynth.cli.table import show_systems
-from refsynth.core.run import RunFolder, read_jsonl
+from refsynth.core.run import RunFolder, folder_digest, read_jsonl
 from refsynth.core.types import Metric
 from refsynth.evaluation.report import Report
 from refsynth.evaluation.sections import FIGURES, Results, System
@@ -94,6 +94,9 @@ def test_parts_of_a_run_are_done_again_from_its_folder(monkeypatch, capsys, tmp_
     assert by_reason["kept"] == len(list(read_jsonl(kept))) and "other class" not in by_reason
     code, _, err = call(monkeypatch, capsys, "filter", run, "--set", "filter.agreement=0", "--out", tmp_path)
     assert (code, "cannot be written (Is a directory)" in err, "--out" in err) == (2, True, True)
+    before, nowhere = folder_digest(run), tmp_path / "no" / "kept.jsonl"
+    code, _, err = call(monkeypatch, capsys, "filter", run, "--set", "filter.agreement=0.9", "--out", nowhere)
+    assert (code, "cannot be written (No such file" in err, folder_digest(run)) == (2, True, before)  # before anything is done
     code, _, err = call(monkeypatch, capsys, "reinforce", run)
     assert (code, "--set reinforce.turns=8" in err) == (2, True)
     changes = ("--set", "reinforce={turns: 2, policy: bandit, prompts: 2, siblings: 2}")

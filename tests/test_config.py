@@ -47,6 +47,14 @@ def test_a_list_with_a_wrong_entry_is_not_called_too_short():
     assert "at least" not in str(caught.value) and "Input should be" not in str(caught.value)
 
 
+@pytest.mark.parametrize("changes", [{"reference": "embeded"}, {"reference": 5}, {"synthesis": {"augment": ["nois"]}}])
+def test_a_misspelt_word_is_not_called_a_missing_table(changes):
+    """Where a word or keys may stand, the forms with keys are no further problems."""
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.parse({"labels": LABELS, **changes})
+    assert len(str(caught.value).splitlines()) == 2 and "known are" in str(caught.value)
+
+
 def test_every_problem_is_named_at_once():
     with pytest.raises(ConfigError) as caught:
         RunConfig.parse({"labels": LABELS, "seed": "x", "gate": {"fold": 3}})

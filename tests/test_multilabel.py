@@ -395,7 +395,7 @@ def test_predict_and_evaluate_speak_of_sets(finished, tmp_path):
     assert "2 rows; left out: 1 unknown label" in said.output
     for line in ("F1 per row", "micro-F1", "macro-F1", "exact match", "threshold"):
         assert line in said.output
-    assert "'wrong' (1 rows)" in said.output
+    assert "'wrong' (1 row)" in said.output
 
 
 @pytest.mark.parametrize(("name", "options"), [("rows.jsonl", []), ("rows.csv", ["--separator", ";"])])

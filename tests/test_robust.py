@@ -134,6 +134,7 @@ def fit_in_crew(encoder, out, rank, size, port):
         "WORLD_SIZE": str(size), "RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
         "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
+    torch.set_num_threads(1)  # a fork has none of the threads that its parent's pool counts on
     rows = [replace(row, weight=1.0 + number) for number, row in enumerate(TRAIN)]
     recipe = Recipe(epochs=3, batch=5, bfloat16=False)
     encoder.requires_grad_(True)

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from refsynth.annotate.consensus import Consensus, Votes, dawid_skene, majority, tally
-from refsynth.core.errors import DataError
+from refsynth.core.errors import DataError, counted
 from refsynth.core.types import FloatArray
 from refsynth.data.labels import as_label
 from refsynth.data.records import Fault, Record, open_table
@@ -66,7 +66,9 @@ def read_crowd(path: Path, *, fields: Fields = Fields(), delimiter: str | None =
     labels = tuple(sorted({label for *_, label in found}))
     if len(labels) < 2:
         why = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
-        raise DataError(f"{path}: votes for {len(labels)} labels ({why or 'no more rows'})", expected="votes for at least two")
+        raise DataError(
+            f"{path}: votes for {counted(len(labels), 'label')} ({why or 'no more rows'})", expected="votes for at least two"
+        )
     texts = {normalise(text): text for text, *_ in reversed(found)}
     places = {key: place for place, key in enumerate(dict.fromkeys(normalise(text) for text, *_ in found))}
     annotators = tuple(sorted({annotator for _, annotator, _ in found}))

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from refsynth.cli.predict import PAIR_HELP, chunks, open_bundle, pair_of, read_rows
 from refsynth.cli.screen import err, out, print_json
-from refsynth.core.errors import DataError, nearest
+from refsynth.core.errors import DataError, counted, nearest
 from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import Columns
 from refsynth.core.types import Array
@@ -199,7 +199,7 @@ def _show(figures: Mapping[str, Any]) -> None:
     left_out = ", ".join(
         f"{figures[key]:,} {key.replace('_', ' ')}" for key in ("unreadable", "unlabelled", "unknown_label") if figures[key]
     )
-    out.print(f"{figures['evaluated']:,} rows{f'; left out: {left_out}' if left_out else ''}")
+    out.print(f"{counted(figures['evaluated'], 'row')}{f'; left out: {left_out}' if left_out else ''}")
     for figure in (Metric(**figures[key]) for key in FIGURES if key in figures):
         out.print(f"{figure.name:<18} {figure.percent()}")
     if figures["calibration_error"] is not None:
@@ -226,5 +226,6 @@ def _warn_unknown(unknown: Mapping[str, int], labels: tuple[str, ...]) -> None:
     label, count = max(unknown.items(), key=lambda item: item[1])
     more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
     err.print(
-        f"warning: not labels of this model: '{label}' ({count} rows){more}. {nearest(label, labels)}".strip(), markup=False
+        f"warning: not labels of this model: '{label}' ({counted(count, 'row')}){more}. {nearest(label, labels)}".strip(),
+        markup=False,
     )

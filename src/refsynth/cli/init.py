@@ -14,7 +14,7 @@ import yaml
 
 from refsynth.cli.screen import command, out
 from refsynth.core.config import LEARNERS, RunConfig
-from refsynth.core.errors import ConfigError, InputError
+from refsynth.core.errors import ConfigError, InputError, counted
 from refsynth.core.run import write_atomic
 from refsynth.core.sections import Columns
 from refsynth.core.types import TaskKind
@@ -228,13 +228,13 @@ def _tell(path: Path, look: Sniffed, loaded: Loaded, listed: Path) -> None:
     delimiter = f"{_DELIMITER_NAMES.get(loaded.delimiter, repr(loaded.delimiter))}, " if loaded.delimiter else ""
     kind = "" if loaded.format == "csv" else f"{loaded.format}, "
     _say(
-        f"{path}: {loaded.rows} rows, {kind}{loaded.encoding}, {delimiter}"
+        f"{path}: {counted(loaded.rows, 'row')}, {kind}{loaded.encoding}, {delimiter}"
         f"columns {look.text_column} (text), {look.label_column or look.text_column} (label)"
     )
     sizes = loaded.counts.values()
-    spread = f"{min(sizes)} rows each" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)} rows each"
+    spread = f"{counted(min(sizes), 'row')} each" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)} rows each"
     dropped = describe_skipped([row for row in loaded.skipped if row.reason != "conflict"])
-    _say("  " + "; ".join([f"{len(loaded.counts)} labels, {spread}", *dropped]))
+    _say("  " + "; ".join([f"{counted(len(loaded.counts), 'label')}, {spread}", *dropped]))
     if look.marked:
         _say(f"  {WORDS_REMEDY} and --force")
     bad = [row for row in loaded.skipped if row.reason in ("malformed", "unknown label")]

@@ -15,7 +15,7 @@ from refsynth.cli.screen import command, err, out, print_json
 from refsynth.cli.table import show_rows
 from refsynth.cli.watch import Printer
 from refsynth.cli.worth import worth
-from refsynth.core.errors import DataError, InputError
+from refsynth.core.errors import DataError, InputError, counted
 from refsynth.core.run import write_json, write_jsonl
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def next_(
         stable = asked.stability._asdict() if asked.stability else None
         print_json(asked._asdict() | {"stability": stable})
         return
-    unread = f"; {asked.unreadable:,} rows cannot be read" if asked.unreadable else ""
+    unread = f"; {counted(asked.unreadable, 'row')} cannot be read" if asked.unreadable else ""
     err.print(f"{asked.rows:,} of {asked.pool:,} texts ({asked.labelled:,} more have a label already{unread})", markup=False)
     if asked.stability:
         err.print(_advice(asked.stability), markup=False)
@@ -104,7 +104,7 @@ def add(
         listed = None if done.listed is None else str(done.listed)
         print_json(told | {"skipped": len(done.loaded.skipped), "listed": listed, "named": done.named})
         return
-    out.print(f"{added.added:,} rows added to {done.file}; {added.known:,} were there already", markup=False)
+    out.print(f"{counted(added.added, 'row')} added to {done.file}; {added.known:,} were there already", markup=False)
     for note in skipped:
         out.print(f"  {note}", markup=False)
     if done.listed is not None:
@@ -255,9 +255,11 @@ def _write_report(target: Path, value: object) -> None:
 
 
 def _tell_written(target: Path, rows: int, texts: int, skipped: Mapping[str, int], least: float) -> None:
-    out.print(f"{rows:,} rows in {target}; {texts - rows:,} texts left out: no label above {least:.0%}", markup=False)
+    out.print(
+        f"{counted(rows, 'row')} in {target}; {counted(texts - rows, 'text')} left out: no label above {least:.0%}", markup=False
+    )
     for reason, count in skipped.items():
-        out.print(f"  {count:,} rows {reason}", markup=False)
+        out.print(f"  {counted(count, 'row')} {reason}", markup=False)
 
 
 def _advice(stability: Stability) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from refsynth.cli.files import writing
+from refsynth.cli.files import check_writable, writing
 from refsynth.cli.run import INTERRUPTED
 from refsynth.cli.screen import err, out, print_json
 from refsynth.cli.table import show_rows
@@ -60,6 +60,8 @@ def filter_drafts(run: Run, overrides: Set = None, kept: Out = None, as_json: Js
     from refsynth.pipeline.steps import choose
     from refsynth.pipeline.steps import synthesize as write
 
+    if kept is not None:
+        check_writable(kept)
     with reopened_job(run, overrides) as job:
         written, _ = write(job)
         _, final = choose(job, written)

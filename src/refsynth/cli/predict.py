@@ -17,7 +17,7 @@ import typer
 
 from refsynth.cli.screen import err
 from refsynth.core.config import PAIR_COLUMN
-from refsynth.core.errors import InputError
+from refsynth.core.errors import InputError, counted
 from refsynth.core.sections import Columns
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def predict(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     rate = tally.rows / max(time.monotonic() - started, 1e-9)
-    err.print(f"{tally.rows:,} rows: {tally.describe()}   {rate:,.0f} rows/s", markup=False)
+    err.print(f"{counted(tally.rows, 'row')}: {tally.describe()}   {rate:,.0f} rows/s", markup=False)
     warn_shift(model, tally.profile, tally.predicted)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from refsynth.cli.screen import err, out, print_json
+from refsynth.core.errors import counted
 from refsynth.core.labelset import JOINER, NONE
 from refsynth.core.spans import names_in
 
@@ -83,7 +84,7 @@ def export(
     if as_json:
         print_json({"file": str(file), **done._asdict()})
         return
-    err.print(f"{done.rows:,} rows in {file}", markup=False)
+    err.print(f"{counted(done.rows, 'row')} in {file}", markup=False)
     if done.without_text:
         err.print(f"{done.without_text:,} more have no text: a server stores texts only if it is told to", markup=False)
 

@@ -10,7 +10,7 @@ import typer
 
 from refsynth.cli.screen import command, err, out, print_json
 from refsynth.cli.watch import Printer
-from refsynth.core.errors import GateError
+from refsynth.core.errors import GateError, counted
 
 if TYPE_CHECKING:
     from refsynth.pipeline.steps import RunResult
@@ -48,9 +48,8 @@ def execute(task: Task, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
     from refsynth.cli.table import show_systems
     from refsynth.pipeline.steps import run as run_task
 
-    err.print(
-        f"refsynth run: {len(task.labels)} labels -> {folder}   (offline but for a reference endpoint, if task.yaml names one)"
-    )
+    labels = counted(len(task.labels), "label")
+    err.print(f"refsynth run: {labels} -> {folder}   (offline but for a reference endpoint, if task.yaml names one)")
     transformers.utils.logging.disable_progress_bar()  # its bars are about files, not about the run
     transformers.utils.logging.set_verbosity_error()
     try:

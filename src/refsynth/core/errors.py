@@ -92,6 +92,11 @@ class RecordError(MissingError):
     """The database of predictions and feedback is not there, busy, or of another version."""
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 row` or `1,234 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the known word closest to `word`, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -6,7 +6,7 @@ Knows nothing of what the keys mean: which there are, the sections say.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,19 @@ def set_key(tree: dict[str, Any], override: str) -> None:
 
 
 def complaints(error: ValidationError) -> list[ErrorDetails]:
-    """Return what pydantic found wrong, but for lists that are too short only without their wrong entries."""
-    return [each for each in error.errors() if each["type"] != "too_short" or len(each["input"]) < each["ctx"]["min_length"]]
+    """Return what pydantic found wrong, each mistake once.
+
+    Left out are lists that are too short only without their wrong entries, and the keyed forms of what was meant as a word.
+    """
+    found = error.errors()
+    words = {each["loc"][:-1] for each in found if each["type"] == "literal_error"}
+    return [each for each in found if not _follows(each, words)]
+
+
+def _follows(problem: ErrorDetails, words: Collection[tuple[str | int, ...]]) -> bool:
+    if problem["type"] == "too_short":
+        return bool(len(problem["input"]) >= problem["ctx"]["min_length"])
+    return problem["type"] == "model_type" and problem["loc"][:-1] in words
 
 
 def explain(problem: ErrorDetails, root: type[Section]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from refsynth.core.errors import DataError
+from refsynth.core.errors import DataError, counted
 from refsynth.core.marks import MarkError
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
@@ -237,7 +237,9 @@ def readable(path: Path, found: Sequence[Row | BadRow], *, remedy: str) -> list[
     rows = [row for row in found if isinstance(row, Row)]
     bad = next((row for row in found if isinstance(row, BadRow)), None)
     if bad is not None and not rows:
-        raise DataError(f"{path}: none of {len(found):,} rows can be read; row {bad.number}: {bad.message}", remedy=remedy)
+        raise DataError(
+            f"{path}: none of {counted(len(found), 'row')} can be read; row {bad.number}: {bad.message}", remedy=remedy
+        )
     return rows
 
 

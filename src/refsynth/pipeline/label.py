@@ -13,7 +13,7 @@ from refsynth.annotate.active import STRATEGIES, Pool, StrategyName, centred, ch
 from refsynth.annotate.added import Added, add_rows, check_forms, write_forms
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.bundle.model import Model, load
-from refsynth.core.errors import ConfigError, DataError, InputError
+from refsynth.core.errors import ConfigError, DataError, InputError, counted
 from refsynth.core.run import derive_seed, digest, file_digest, read_jsonl, write_jsonl
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
@@ -106,7 +106,7 @@ def ask_next(
     if not free:
         bad = f" ({unreadable:,} cannot be read)" if unreadable else ""
         raise DataError(
-            f"{pool}: no text that is not labelled yet, of {len(read):,} rows{bad}", remedy="name a file with new texts"
+            f"{pool}: no text that is not labelled yet, of {counted(len(read), 'row')}{bad}", remedy="name a file with new texts"
         )
     root = derive_seed(job.task.config.seed if seed is None else seed, "label", len(known))
     forms = _forms(job, model, draw(free, seed=root), strategy, n, root)

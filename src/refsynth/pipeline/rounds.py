@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refsynth.core.errors import counted
 from refsynth.core.run import RunFolder, read_json, write_json
 from refsynth.core.types import Draft, FloatArray, IntArray, Metric
 from refsynth.metrics import softmax
@@ -135,4 +136,6 @@ def _round(
 
 def _line(one: Round) -> str:
     gain = "" if one.gain is None else f", {100 * one.gain.value:+.1f} points over real rows only"
-    return f"{one.kept:,} drafts, held-out accuracy {100 * one.accuracy:.1f}{gain}{'' if one.used else '; no further gain'}"
+    return (
+        f"{counted(one.kept, 'draft')}, held-out accuracy {100 * one.accuracy:.1f}{gain}{'' if one.used else '; no further gain'}"
+    )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from refsynth.core.errors import DataError
+from refsynth.core.errors import DataError, counted
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft
 from refsynth.data.io import Spans, check_header
@@ -94,7 +94,7 @@ def run(
 def synthesize(job: Job) -> tuple[Written, tuple[Round, ...]]:
     """Return the drafts of all rounds, and what each round brought."""
     written, rounds = write_rounds(job)
-    job.watch.stage("synthesize", f"{written.asked:,} drafts{_less(written.rejected)}")
+    job.watch.stage("synthesize", f"{counted(written.asked, 'draft')}{_less(written.rejected)}")
     return written, rounds
 
 
@@ -109,7 +109,7 @@ def choose(job: Job, written: Written) -> tuple[list[Draft], Final]:
     taken = len(final.from_pool)
     pool = f", {taken:,} of {len(job.pool.texts):,} texts of the pool" if job.pool.texts else ""
     chosen = reasons.pop(None, 0) - taken
-    job.watch.stage("train", f"{len(final.real):,} real rows{pool}; {chosen:,} drafts chosen{_less(reasons)}")
+    job.watch.stage("train", f"{counted(len(final.real), 'real row')}{pool}; {counted(chosen, 'draft')} chosen{_less(reasons)}")
     for found in final.found:
         job.watch.stage("search", found.line())
     return screened, final
@@ -155,7 +155,8 @@ def _check_files(task: Task) -> None:
 def _rows_line(rows: Rows, task: Task) -> str:
     counts = rows.per_label
     least = min((counts[label] for label in task.labels), default=0)
-    return f"{len(rows.examples):,} rows, {len(task.labels)} labels, {least} to {max(counts.values(), default=0)} rows each"
+    sizes = f"{least} to {max(counts.values(), default=0)} rows each"
+    return f"{counted(len(rows.examples), 'row')}, {counted(len(task.labels), 'label')}, {sizes}"
 
 
 def _less(reasons: Mapping[str, int] | Counter[str | None]) -> str:
