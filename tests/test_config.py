@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from refsynth.core.config import RunConfig
 from refsynth.core.drafting import EndpointReference
 from refsynth.core.errors import ConfigError
+from refsynth.data.labels import as_label
 
 LABELS = {"a": "first", "b": "second"}
 
@@ -60,6 +61,11 @@ def test_every_problem_is_named_at_once():
         RunConfig.parse({"labels": LABELS, "seed": "x", "gate": {"fold": 3}})
     assert "seed" in str(caught.value)
     assert "did you mean 'folds'?" in str(caught.value)
+
+
+@pytest.mark.parametrize("labels", [{1.0: "one", 2.0: "two"}, [1.0, 2.0], [1, 2], ["1", "2"]])
+def test_class_numbers_are_named_as_data_files_read_them(labels):
+    assert list(RunConfig.parse({"labels": labels}).labels) == [as_label(1.0), as_label(2.0)] == ["1", "2"]
 
 
 def test_label_names_alone_become_descriptions():

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from refsynth.core import multilabel, tokens
 from refsynth.core.drafting import FilterConfig, FolderReference, Reference, ReinforceConfig, SynthesisConfig
 from refsynth.core.errors import ConfigError
+from refsynth.core.labelset import whole
 from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import (
     CompressConfig,
@@ -111,7 +112,7 @@ class RunConfig(Section):
     def _describe_labels(cls, tree: Any) -> Any:
         """Let labels be a plain list of names: the name, in words, is then the description."""
         if isinstance(tree, Mapping) and isinstance(tree.get("labels"), Sequence) and not isinstance(tree["labels"], str):
-            names = (name if isinstance(name, bool) else str(name) for name in tree["labels"])
+            names = (name if isinstance(name, bool) else str(whole(name)) for name in tree["labels"])
             return {**tree, "labels": {name: str(name).replace("_", " ") for name in names}}
         return tree
 

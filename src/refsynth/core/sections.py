@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from refsynth.core.labelset import whole
 
 MethodName = Literal[
     "finetune", "head", "bitfit", "lora", "adalora", "ia3", "prefix_tuning", "p_tuning", "prompt_tuning", "houlsby"
@@ -23,7 +25,7 @@ LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "soup", "cau
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
-Name = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1)]
+Name = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1), BeforeValidator(whole)]
 """What YAML may take for a number, and what is read as text in a data file too: the label `1`."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from refsynth.core.errors import InputError
-from refsynth.core.labelset import JOINER, NONE
+from refsynth.core.labelset import JOINER, NONE, whole
 from refsynth.data.text import clean
 
 
@@ -13,8 +13,7 @@ def as_label(value: Any) -> str | None:
     """Return a cell as a label: empty where nothing stands, None where it cannot be one."""
     if value is None or isinstance(value, bool):
         return "" if value is None else str(value).lower()
-    if isinstance(value, float) and value.is_integer():  # what spreadsheets and data frames make of class numbers
-        value = int(value)
+    value = whole(value)
     return clean(str(value)) if isinstance(value, str | int | float) else None
 
 
