@@ -269,7 +269,13 @@ def test_a_turn_tells_how_far_it_went_by_texts_that_it_did_not_learn_from(folder
 
 @pytest.mark.parametrize(
     ("rows", "n", "fresh"),
-    [([0, 3], 4, [1, 2]), ([0, 8], 16, [1, 9]), ([0, 1], 2, [0, 1]), ([0, 1, 2, 3], 6, [4, 5]), ([], 3, [0, 1, 2])],
+    [
+        ([0, 3], 4, [1, 2]),
+        ([0, 1], 2, [0, 1]),
+        ([], 3, [0, 1, 2]),
+        ([*range(0, 64, 2)], 64, [*range(1, 64, 2)]),
+        ([*range(0, 66, 2)], 66, [*range(1, 66, 4)]),
+    ],
 )
 def test_texts_that_were_not_learnt_from(rows, n, fresh):
     assert _fresh(np.array(rows, int), n).tolist() == fresh

@@ -6,6 +6,7 @@ learns from some of them. What is kept of a round is small: adapter, optimiser, 
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,9 @@ from refsynth.reinforce.policy import Policy, Rollout
 from refsynth.reinforce.reward import Learnt, Scale, rewards, rloo
 
 FIGURES = "figures.json"
+
+FRESH = 32
+"""Texts, at most, on which a turn's divergence is measured: each costs two passes, and a thousand tokens tell it well enough."""
 
 
 def reinforce(
@@ -96,9 +100,10 @@ def _write(
 
 
 def _fresh(rows: IntArray, n: int) -> IntArray:
-    """Return of `n` texts about as many as were learnt from, none of these; if all were, all."""
+    """Return up to `FRESH` of `n` texts not learnt from, evenly over the prompts; of those learnt from if there are no others."""
     rest = np.setdiff1d(np.arange(n), rows)
-    return rest[:: max(1, len(rest) // (len(rows) or len(rest)))] if len(rest) else rows
+    found = rest if len(rest) else rows
+    return found[:: math.ceil(len(found) / FRESH)]
 
 
 def _rollout(policy: Policy, written: Written) -> Rollout:
