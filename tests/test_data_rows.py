@@ -98,7 +98,7 @@ def test_unreadable_files_raise(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         list(iter_rows(tmp_path / "absent.csv"))
     for name in ("x.csv", "x.txt", "x.jsonl"):
-        with pytest.raises(DataError, match=r"is empty\n  rows, and in CSV a header"):
+        with pytest.raises(DataError, match=r"is empty\n  expected rows, and in CSV a header"):
             rows_of(tmp_path, name, "\n")
     with pytest.raises(DataError, match="is a folder"):
         list(iter_rows(tmp_path))

@@ -21,18 +21,20 @@ _HOMES = {
     "RefsynthError": "refsynth.core.errors",
     "RunConfig": "refsynth.core.config",
     "Task": "refsynth.task",
+    "TextClassifier": "refsynth.pipeline.estimator",
     "join_pair": "refsynth.core.pair",
     "load": "refsynth.bundle.model",
     "run": "refsynth.pipeline.steps",
 }
 
-__all__ = ["Client", "Model", "RefsynthError", "RunConfig", "Task", "__version__", "join_pair", "load", "run"]
+__all__ = ["Client", "Model", "RefsynthError", "RunConfig", "Task", "TextClassifier", "__version__", "join_pair", "load", "run"]
 
 if TYPE_CHECKING:
     from refsynth.bundle.model import Model, load
     from refsynth.core.config import RunConfig
     from refsynth.core.errors import RefsynthError
     from refsynth.core.pair import join_pair
+    from refsynth.pipeline.estimator import TextClassifier
     from refsynth.pipeline.steps import run
     from refsynth.serve.client import Client
     from refsynth.task import Task

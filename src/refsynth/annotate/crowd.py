@@ -61,7 +61,7 @@ def read_crowd(path: Path, *, fields: Fields = Fields(), delimiter: str | None =
     for name in fields:
         if name not in columns:
             remedy = "name the columns with --text, --annotator and --label"
-            raise DataError(f"{path}: no column '{name}'", expected=f"columns there: {', '.join(columns[:12])}", remedy=remedy)
+            raise DataError(f"{path}: no column '{name}'", known=f"columns there: {', '.join(columns[:12])}", remedy=remedy)
     found = _once(found, skipped)
     labels = tuple(sorted({label for *_, label in found}))
     if len(labels) < 2:

@@ -110,8 +110,7 @@ def save(folder: Path, contents: Contents) -> None:
     """
     if tuple(contents.labels) != contents.reference.labels:
         raise InputError(f"labels {', '.join(contents.labels)}", expected=f"those of the reference: {contents.reference.labels}")
-    if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
-        raise InputError(f"{folder}: not empty and not a bundle", remedy="name a new folder")
+    check_place(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     partial.mkdir()
@@ -121,6 +120,16 @@ def save(folder: Path, contents: Contents) -> None:
         _replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_place(folder: Path) -> None:
+    """See that a bundle may be written there.
+
+    Raises:
+        InputError: the folder holds something that is not a bundle.
+    """
+    if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
+        raise InputError(f"{folder}: not empty and not a bundle", remedy="name a new folder")
 
 
 def _write(folder: Path, contents: Contents) -> None:

@@ -76,7 +76,7 @@ def _hold_to_contract(result: RunResult) -> None:
     if outcome is not None and not outcome.met and result.report.compression:
         raise GateError(
             f"no form of the model keeps the contract ({result.report.compression.asked})",
-            expected=f"the bundle holds the nearest, {outcome.shipped}",
+            known=f"the bundle holds the nearest, {outcome.shipped}",
             remedy="take it as it is, or ask for less under contract in task.yaml; the report has all forms",
         )
 

@@ -33,9 +33,18 @@ class RefsynthError(Exception):
 
     exit_code = 1
 
-    def __init__(self, found: str, *, expected: str = "", remedy: str = "") -> None:
-        self.found, self.expected, self.remedy = found, expected, remedy
-        super().__init__("\n  ".join(part for part in (found, expected, remedy) if part))
+    def __init__(self, found: str, *, expected: str = "", known: str = "", remedy: str = "") -> None:
+        """Join the parts of the message, a line each.
+
+        Args:
+            found: what is wrong, and where.
+            expected: what should be there, without the word.
+            known: what there is, such as `columns there: a, b`.
+            remedy: what to do.
+        """
+        self.found, self.expected, self.known, self.remedy = found, expected, known, remedy
+        wanted = f"expected {expected}" if expected else ""
+        super().__init__("\n  ".join(part for part in (found, wanted, known, remedy) if part))
 
 
 class InputError(RefsynthError):

@@ -58,9 +58,9 @@ def check_columns(path: Path, found: Sequence[str], wanted: Columns, *, labelled
             remedy = f"{guess} Name the column{'s' * labelled} {where}".strip()
             if len(found) == 1 and delimiter:
                 remedy += f"; or the delimiter, if it is not {delimiter!r}: {'data.delimiter' if labelled else '--delimiter'}"
-            raise DataError(f"{path}: no column '{column}'", expected=f"columns there: {shown}", remedy=remedy)
+            raise DataError(f"{path}: no column '{column}'", known=f"columns there: {shown}", remedy=remedy)
         if found.count(column) > 1:
-            raise DataError(f"{path}: two columns are named '{column}'", expected=f"columns there: {shown}", remedy="rename one")
+            raise DataError(f"{path}: two columns are named '{column}'", known=f"columns there: {shown}", remedy="rename one")
 
 
 def guess_text(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, label: str | None) -> str | None:

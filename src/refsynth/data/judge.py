@@ -41,7 +41,7 @@ class Bad(NamedTuple):
 
     reason: Reason
     detail: str
-    expected: str = ""
+    known: str = ""
     remedy: str = ""
 
 
@@ -111,7 +111,7 @@ class Judge:
                 isinstance(value, str) and "\0" in value
             ):  # a sign of damage or of another encoding, not something that a person wrote
                 remedy = "name the encoding (data.encoding) or fix the row"
-                return Bad("malformed", f"'{name}' holds NUL bytes", "expected text", remedy)
+                return Bad("malformed", f"'{name}' holds NUL bytes", remedy=remedy)
         return None
 
     def _tagged(self, record: Record) -> Example | SkippedRow | Bad:
@@ -175,4 +175,4 @@ def row_error(path: Path, record: Record | Fault, bad: Bad) -> DataError:
     """Return the error of a row with its place."""
     where = f" (line {record.line} of the file)" if record.line not in (None, record.row) else ""
     remedy = bad.remedy or "fix the row, or run with --skip-bad-rows (rows are listed in skipped.csv)"
-    return DataError(f"{path} row {record.row}: {bad.detail}{where}", expected=bad.expected, remedy=remedy)
+    return DataError(f"{path} row {record.row}: {bad.detail}{where}", known=bad.known, remedy=remedy)

@@ -186,4 +186,4 @@ def _unclear(path: Path, columns: tuple[str, ...], text: str | None, label: str 
     found = f"no column '{wrong[0]}'" if wrong else f"not clear which column holds the {'text' if text is None else 'label'}"
     shown = ", ".join(columns[:12]) or "none"
     remedy = "the first line must name the columns; name those of text and label with --text-column and --label-column"
-    return DataError(f"{path}: {found}", expected=f"columns there: {shown}", remedy=remedy + f"; {WORDS_REMEDY}" * marked)
+    return DataError(f"{path}: {found}", known=f"columns there: {shown}", remedy=remedy + f"; {WORDS_REMEDY}" * marked)

@@ -81,7 +81,7 @@ def check_encoding(encoding: str) -> str:
         return codecs.lookup(encoding).name
     except (LookupError, ValueError) as error:
         raise DataError(
-            f"encoding '{encoding}': unknown", expected="for example utf-8, utf-16, latin-1, cp1252 or gb18030"
+            f"encoding '{encoding}': unknown", expected="an encoding such as utf-8, utf-16, latin-1, cp1252 or gb18030"
         ) from error
 
 

@@ -120,7 +120,7 @@ def dequantize(blocks: bytes | memoryview, shape: tuple[int, int]) -> Floats:
     """
     count = shape[0] * shape[1] // BLOCK
     if len(blocks) != count * BLOCK_BYTES or shape[1] % BLOCK:
-        raise ModelError(f"{len(blocks)} bytes of Q4_0", expected=f"expected {count * BLOCK_BYTES} for shape {shape}")
+        raise ModelError(f"{len(blocks)} bytes of Q4_0", expected=f"{count * BLOCK_BYTES} for shape {shape}")
     table = np.frombuffer(blocks, np.uint8).reshape(count, BLOCK_BYTES)
     scale = table[:, :2].copy().view(np.float16).astype(np.float32)
     if not np.isfinite(scale).all():
@@ -179,7 +179,7 @@ def _matrix(packed: Packed, name: str, shape: tuple[int, int]) -> Floats:
 def _plain(packed: Packed, name: str, shape: tuple[int, ...]) -> Floats:
     raw = _raw(packed, name)
     if len(raw) != 4 * int(np.prod(shape)):
-        raise ModelError(f"tensor {name} has {len(raw)} bytes", expected=f"expected {4 * int(np.prod(shape))} for shape {shape}")
+        raise ModelError(f"tensor {name} has {len(raw)} bytes", expected=f"{4 * int(np.prod(shape))} for shape {shape}")
     return np.frombuffer(raw, "<f4").reshape(shape)
 
 

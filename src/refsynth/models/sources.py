@@ -101,7 +101,7 @@ def from_folder(entry: CatalogEntry, source: Path, ready: Path, stage: Callable[
     stage("copy")
     manifest = read_manifest(source)
     if manifest is None:
-        raise ModelError(f"{source}: not a ready model", expected=f"expected {MANIFEST} and {', '.join(entry.files)}")
+        raise ModelError(f"{source}: not a ready model", expected=f"{MANIFEST} and {', '.join(entry.files)}")
     for name in entry.files:
         shutil.copyfile(source / name, ready / name)
         if file_digest(ready / name) != manifest["files"][name]["sha256"]:

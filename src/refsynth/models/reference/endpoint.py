@@ -26,7 +26,7 @@ class PartialAnswerError(EndpointError):
     """A batch of which some prompts were answered: `answered` holds those by the prompt's place, for the caller to keep."""
 
     def __init__(self, error: EndpointError, answered: Mapping[int, list[Completion]]) -> None:
-        super().__init__(error.found, expected=error.expected, remedy=error.remedy)
+        super().__init__(error.found, expected=error.expected, known=error.known, remedy=error.remedy)
         self.answered = dict(answered)
 
 

@@ -65,7 +65,7 @@ class FolderGenerator:
         if not (folder / "config.json").is_file() or not weights:
             raise ModelError(
                 f"{folder}: not a model folder",
-                expected="expected config.json, *.safetensors and a tokenizer",
+                expected="config.json, *.safetensors and a tokenizer",
                 remedy="save the model there with save_pretrained",
             )
         options = {"local_files_only": True, "trust_remote_code": False}

@@ -56,7 +56,7 @@ class ApertiumTranslator:
         if mode is None:
             raise ExtraError(
                 f"Apertium has no pair {source}-{target} here",
-                expected=f"installed: {', '.join(installed) or 'none'}",
+                known=f"installed: {', '.join(installed) or 'none'}",
                 remedy=remedy,
             )
         self._mode = mode

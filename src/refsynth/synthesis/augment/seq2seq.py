@@ -44,7 +44,7 @@ class Seq2SeqTranslator:
         ctranslate2, transformers = require("ctranslate2", extra="train"), require("transformers", extra="train")
         remedy = "convert one with ct2-transformers-converter --model DIR --output_dir OUT --copy_files <tokenizer files>"
         if not (folder / "model.bin").is_file():
-            raise ModelError(f"{folder}: not a CTranslate2 model folder", expected="expected model.bin there", remedy=remedy)
+            raise ModelError(f"{folder}: not a CTranslate2 model folder", expected="model.bin there", remedy=remedy)
         if any(folder.glob("*.spm")):  # transformers says nothing of the package that it lacks
             require("sentencepiece", extra="augment")
         try:

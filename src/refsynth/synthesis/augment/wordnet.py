@@ -37,7 +37,7 @@ def find_wordnet() -> Path:
             return Path(place)
     raise ExtraError(
         "synonyms need a WordNet dictionary, and there is none here",
-        expected=f"looked in {named or ', '.join(PLACES)}",
+        known=f"looked in {named or ', '.join(PLACES)}",
         remedy="apt-get install wordnet-base, or name its folder (index.noun, data.noun, ...) in WNSEARCHDIR",
     )
 
