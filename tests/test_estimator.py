@@ -150,3 +150,19 @@ def test_a_model_is_saved_and_not_pickled(rows, tmp_path):
     del fitted, made
     gc.collect()
     assert not home.exists()
+
+
+def test_a_run_says_nothing_by_itself_and_leaves_the_settings_of_others(rows, capfd):
+    from transformers.utils import logging as advice
+
+    settings = {"language": "en", "reference": "echo", "learners": ["frozen"]}
+    advice.set_verbosity_info()
+    advice.enable_progress_bar()
+    try:
+        classifier(settings=settings).fit(*rows)
+        assert (advice.get_verbosity(), advice.is_progress_bar_enabled()) == (logging.INFO, True)
+    finally:  # as the tests have them
+        advice.set_verbosity_error()
+        advice.disable_progress_bar()
+    told = capfd.readouterr()
+    assert "shards" not in told.err and "weights" not in told.err and told.out == ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refsynth.cli.screen import err, out, print_json
+from refsynth.models.quiet import quiet
 
 if TYPE_CHECKING:
     from refsynth.bench.suite import Suite
@@ -120,8 +121,8 @@ def _add_sides(name: str, about: str) -> None:
         import refsynth
 
         module = import_module(f"refsynth.bench.{name.replace('-', '_')}")  # late: it imports what trains
-        _quiet()
-        cells = module.measure(data, results, version=refsynth.__version__, quick=quick, say=_say)
+        with quiet():
+            cells = module.measure(data, results, version=refsynth.__version__, quick=quick, say=_say)
         _show(module.outcome(cells), as_json=as_json)
 
     bench.command(name, help=f"{about}\n\nExample: refsynth bench {name} --data ../data")(command)
@@ -147,9 +148,9 @@ def kinds(
     import refsynth
     from refsynth.bench.kinds import measure, outcome
 
-    _quiet()
-    only = None if sets is None else tuple(sets.split(","))
-    measured = measure(data, results, seeds=1 if quick else seeds, sets=only, quick=quick, version=refsynth.__version__, say=_say)
+    only, seeds, version = None if sets is None else tuple(sets.split(",")), 1 if quick else seeds, refsynth.__version__
+    with quiet():
+        measured = measure(data, results, seeds=seeds, sets=only, quick=quick, version=version, say=_say)
     _show(outcome(measured), as_json=as_json)
 
 
@@ -173,25 +174,16 @@ def serve(
     from refsynth.bench.serve.suite import chosen, measure, outcome
 
     parts, size = chosen(only), LONG if long else SHORT
-    if bundle is None:  # one is trained
-        _quiet()
     served = None if bundle is None else bundle.resolve()
     cells = measure(results, bundle=served, parts=parts, size=size, again=again, version=refsynth.__version__, say=_say)
     _show(outcome(cells, parts), as_json=as_json)
 
 
 def _suite(suite: Suite, data: Path, results: Path, seeds: int, *, quick: bool, as_json: bool, sets: str | None) -> None:
-    _quiet()
     only = None if sets is None else tuple(sets.split(","))
-    cells = suite.measure(data, results, seeds=1 if quick else seeds, sets=only, quick=quick, say=_say)
+    with quiet():
+        cells = suite.measure(data, results, seeds=1 if quick else seeds, sets=only, quick=quick, say=_say)
     _show(suite.outcome(cells), as_json=as_json)
-
-
-def _quiet() -> None:
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
 
 
 def _show(result: dict[str, Any], *, as_json: bool) -> None:

@@ -56,13 +56,9 @@ def next_(
 
     Example: refsynth label next inbox.csv --run runs/tickets -n 20 --out to-label.csv
     """
-    import transformers
-
     from refsynth.pipeline.label import ask_next
     from refsynth.pipeline.reopen import reopened
 
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
     with reopened(run, (), Printer(), grown=True) as job:
         columns = job.task.config.data.columns
         if text_column is not None:

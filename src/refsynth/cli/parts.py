@@ -98,12 +98,8 @@ def reinforce(run: Run, overrides: Set = None, as_json: Json = False) -> None:
 @contextmanager
 def reopened_job(run: Path, overrides: Sequence[str] | None) -> Iterator[Job]:
     """Open the run; an interruption keeps what is finished."""
-    import transformers
-
     from refsynth.pipeline.reopen import reopened
 
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
     try:
         with reopened(run, tuple(overrides or ()), Printer()) as job:
             yield job

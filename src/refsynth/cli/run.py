@@ -43,15 +43,11 @@ def run(
 
 def execute(task: Task, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
     """Run a task and print what came of it."""
-    import transformers
-
     from refsynth.cli.table import show_systems
     from refsynth.pipeline.steps import run as run_task
 
     labels = counted(len(task.labels), "label")
     err.print(f"refsynth run: {labels} -> {folder}   (offline but for a reference endpoint, if task.yaml names one)")
-    transformers.utils.logging.disable_progress_bar()  # its bars are about files, not about the run
-    transformers.utils.logging.set_verbosity_error()
     try:
         result = run_task(task, folder, watch=Printer(), skip_bad=skip_bad)
     except KeyboardInterrupt:

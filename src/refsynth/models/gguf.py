@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Any
 
 from refsynth.core.extras import require
+from refsynth.models.quiet import quiet
 
 
 def convert(gguf: Path, folder: Path, *, work: Path) -> None:
@@ -36,7 +35,7 @@ def unpack(gguf: Path, folder: Path, *, dtype: str) -> None:
     transformers = require("transformers", extra="train")
     torch = require("torch", extra="train")
     require("gguf", extra="train")
-    with _quiet(transformers):
+    with quiet(), redirect_stderr(io.StringIO()):  # one bar heeds no setting
         options = {"gguf_file": gguf.name, "local_files_only": True}
         tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, **options)
         model = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **options)
@@ -52,9 +51,8 @@ def quantize(source: Path, folder: Path) -> None:
     Raises:
         ExtraError: the extra `train` is not installed.
     """
-    transformers = require("transformers", extra="train")
     ctranslate2 = require("ctranslate2", extra="train")
-    with _quiet(transformers):
+    with quiet(), redirect_stderr(io.StringIO()):  # one bar heeds no setting
         made = folder / "converted"
         ctranslate2.converters.TransformersConverter(str(source)).convert(str(made), quantization="int8")
     for path in made.iterdir():
@@ -62,19 +60,3 @@ def quantize(source: Path, folder: Path) -> None:
     made.rmdir()
     shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")
     shutil.rmtree(source)
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Keep progress bars and advice of the library off the user's screen."""
-    logging = transformers.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with redirect_stderr(io.StringIO()):  # one bar heeds no setting
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import InputError
 from refsynth.core.run import RunFolder, digest, read_json, write_json
+from refsynth.models.quiet import quiet
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.observe import Observer
@@ -91,7 +92,7 @@ def reopened(
     if not grown:
         _check_rows(run, task)
     folder = RunFolder(run)
-    with folder.lock():
+    with folder.lock(), quiet():
         job = Job.begin(task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
         leaked = recall_leaked(task, folder)
         yield job.forgetting(leaked) if leaked else job

@@ -13,6 +13,7 @@ from refsynth.core.types import Draft
 from refsynth.data.io import Spans, check_header
 from refsynth.evaluation.report import Report
 from refsynth.kinds import KINDS
+from refsynth.models.quiet import quiet
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.bundles import make_bundles
 from refsynth.pipeline.coverage import measure_coverage
@@ -67,7 +68,7 @@ def run(
     _check_files(task)
     check_trackers(task.config.track)
     folder, watch = RunFolder(Path(out)), watch or Silent()
-    with folder.lock():
+    with folder.lock(), quiet():
         job = Job.begin(task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
         remember(task, folder, skip_bad=skip_bad)
         watch.stage("rows", _rows_line(job.rows, task))
