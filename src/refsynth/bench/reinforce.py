@@ -2,14 +2,14 @@
 
 Three designs are trained: an adapter by policy gradient (rloo), one on the best drafts (raft), the choice of prompts (bandit).
 Policies are rewarded by all labelled rows, in folds; the student is judged on test rows, which no policy has met. The bandit and
-random search are given the seconds that the first took. All arms write the same number of drafts and train the same student: the
-head of an encoder that was tuned on the real rows.
+random search are given the seconds that the first took. All arms write the same number of drafts and train the same two students:
+the head of a frozen encoder, with which rewards are computed, and that of one that was tuned on the real rows, which ships.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from refsynth.bench.cells import Cell, Cells, figure, means
 from refsynth.bench.pool import draft_pool
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
-from refsynth.core.protocols import Predictor
+from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Example
 from refsynth.models.predict import logits_of
@@ -30,6 +30,7 @@ from refsynth.quality.filter import kept, screen
 from refsynth.reinforce.reward import Scale, rewards
 from refsynth.synthesis.plan import ANYWHERE
 from refsynth.task import Task
+from refsynth.training.baseline import FrozenLearner
 from refsynth.training.contrastive import ContrastiveLearner
 
 SETS = ("ag_news_test", "financial_phrasebank", "snips")
@@ -43,6 +44,12 @@ UNTRAINED, TRAINED, SHUFFLED = "untrained", "trained (rloo)", "shuffled rewards"
 IMITATED, CHOSEN, RANDOM = "trained (raft)", "trained (bandit)", "random search"
 ARMS = (UNTRAINED, TRAINED, SHUFFLED, IMITATED, CHOSEN, RANDOM)
 
+REAL = "real only"
+TUNED, FROZEN = "", ", frozen"
+"""Students, as the names of systems end."""
+
+SYSTEMS = tuple(f"{arm}{student}" for student in (TUNED, FROZEN) for arm in (REAL, *ARMS))
+
 
 def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     started = time.monotonic()
@@ -51,25 +58,29 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     folder.adopt(job.folder)  # the rows
     job = replace(job, folder=folder)
     real = job.rows.examples
-    learner = ContrastiveLearner(job.task.labels, job.shop.encoder, job.task.descriptions)
-    judge = learner.fit(real, (), seed=seed)
-    models: dict[str, Predictor] = {"real only": judge}
+    labels, encoder = job.task.labels, job.shop.encoder
+    learners: dict[str, Learner] = {
+        TUNED: ContrastiveLearner(labels, encoder, job.task.descriptions),
+        FROZEN: FrozenLearner(labels, encoder),
+    }
+    models: dict[str, Predictor] = {f"{REAL}{name}": learner.fit(real, (), seed=seed) for name, learner in learners.items()}
     authors, curve = _authors(job)
     facts: dict[str, dict[str, Any]] = {}
     scale: Scale | None = None
     for arm, writers in authors.items():
         written = _write(job, writers, arm, seed)
-        screened = screen(written, real, longest=LONGEST_DRAFT)
-        chosen = kept(job.chooser(screened).choose(judge, real, screened))
-        models[arm] = learner.fit([*real, *chosen], (), seed=seed)
         judged = _lesson(job, "rloo").judge.judge(written)
         scale = scale or Scale.of(judged.gains, judged.faulty)  # of the untrained reference
         reward = float(rewards(judged.gains, judged.faulty, scale).mean())
-        facts[arm] = {"drafts": len(chosen), "reward": reward, "faulty": float(judged.faulty.mean())}
+        screened = screen(written, real, longest=LONGEST_DRAFT)
+        for student, learner in learners.items():
+            chosen = kept(job.chooser(screened).choose(models[f"{REAL}{student}"], real, screened))
+            models[f"{arm}{student}"] = learner.fit([*real, *chosen], (), seed=seed)
+            facts[f"{arm}{student}"] = {"drafts": len(chosen), "reward": reward, "faulty": float(judged.faulty.mean())}
     facts[TRAINED] |= {"rewards": [turn.reward for turn in curve.turns], "kl": curve.turns[-1].kl}
     said = logits_of(models, [row["text"] for row in sample.test])
-    k, truth, seconds = len(job.task.labels), sample.classes(sample.test), time.monotonic() - started
-    return [cell(arm, truth, said[arm].argmax(1), seconds, k) | facts.get(arm, {}) for arm in models]
+    k, truth, seconds = len(labels), sample.classes(sample.test), time.monotonic() - started
+    return [cell(system, truth, said[system].argmax(1), seconds, k) | facts.get(system, {}) for system in SYSTEMS]
 
 
 def _authors(job: Job) -> tuple[dict[str, Sequence[Author]], Curve]:
@@ -122,15 +133,19 @@ def _learnt(cells: Cells) -> list[dict[str, Any]]:
     ]
 
 
+def _checks(student: str) -> Iterator[Check]:
+    """Yield what a trained generator is held to, by the accuracy of a student of its drafts."""
+    for arm in (TRAINED, IMITATED, CHOSEN):
+        for other, aim in ((UNTRAINED, 1.5), (RANDOM, 1.0)):
+            yield Check(f"{arm} over {other}{student}", f"{arm}{student}", f"{other}{student}", floor=0.0, aim=aim)
+    yield Check(f"{TRAINED} over {SHUFFLED}{student}", f"{TRAINED}{student}", f"{SHUFFLED}{student}", floor=0.0, aim=1.5)
+
+
 REINFORCE = Suite(
     "reinforce",
     sets=SETS,
-    groups=(Group(_measure, ("real only", *ARMS), "refsynth"),),
-    order=("real only", *ARMS),
-    checks=(
-        *(Check(f"{arm} over untrained", arm, UNTRAINED, floor=0.0, aim=1.5) for arm in (TRAINED, IMITATED, CHOSEN)),
-        *(Check(f"{arm} over random search", arm, RANDOM, floor=0.0, aim=1.0) for arm in (TRAINED, IMITATED, CHOSEN)),
-        Check("trained over shuffled rewards", TRAINED, SHUFFLED, floor=0.0, aim=1.5),
-    ),
+    groups=(Group(_measure, SYSTEMS, "refsynth"),),
+    order=SYSTEMS,
+    checks=(*_checks(TUNED), *_checks(FROZEN)),
     more=_learnt,
 )
