@@ -87,10 +87,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         named = _check_texts(texts), _names(given)
         classes = unique_labels(given)
         names = _names(classes)
-        if len(set(names)) < len(names):
-            raise InputError("y: labels that differ in spaces or type alone", expected=f"one way to write each of {set(names)}")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InputError("y: labels that differ in spaces or type alone", expected=f"one way to write {', '.join(twice)}")
         with tempfile.TemporaryDirectory(prefix="refsynth-") as scratch:
-            folder = RunFolder(Path(self.out or scratch))
+            folder = RunFolder(Path(self.out or scratch).resolve())
             rows = folder.path / "rows.jsonl"
             write_jsonl(rows, [{"text": text, "label": name} for text, name in zip(*named, strict=True)])
             task = Task.of(RunConfig.parse(self._tree(rows, names), where="TextClassifier"))
