@@ -46,11 +46,11 @@ def test_every_learner_is_explained():
 
 
 def shown_commands():
-    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
-        for line in re.findall(r"^\.venv/bin/(refsynth .*)$", path.read_text("utf-8"), re.MULTILINE):
-            yield line
-    for line in re.findall(r"`(refsynth [^`]+)`", README):
-        yield line
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = path.read_text("utf-8")
+        for block in re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            yield from re.findall(r"^(?:\.venv/bin/)?(refsynth .*?)(?: *#.*)?$", block, re.MULTILINE)
+        yield from re.findall(r"`(refsynth [^`]+)`", text)
 
 
 @pytest.mark.parametrize("line", sorted(set(shown_commands())))
