@@ -196,6 +196,7 @@ def test_manners_of_prompting_are_measured_for_every_draw(data, monkeypatch):
         drawn.append((kind, tuple(texts), seed))
         return list(texts)
 
+    monkeypatch.setattr(prompting.ModelStore, "path", lambda store, name: data / name)  # no model needs to be here
     monkeypatch.setattr(prompting, "FolderGenerator", lambda folder: EchoGenerator())
     monkeypatch.setattr(prompting, "TransformerEncoder", lambda folder: Letters())
     monkeypatch.setattr(prompting, "calibration_texts", texts_of)
