@@ -53,6 +53,26 @@ def test_help_and_import_load_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sys; sys.argv = ['refsynth', 'run', 'task.yaml', '--out', 'out']; import refsynth.cli.app as app; app.main()",
+        "import sys, refsynth\ntry: refsynth.TextClassifier\nexcept refsynth.RefsynthError as e: sys.exit(f'error: {e}')",
+    ],
+)
+def test_a_base_install_names_the_extra_that_is_missing(tmp_path, code):
+    (tmp_path / "task.yaml").write_text("labels: [late, broken]", "utf-8")
+    blind = "import sys; sys.meta_path.insert(0, type('Blind', (), {'find_spec': staticmethod(block)}))"
+    block = (
+        "def block(name, path=None, target=None):\n"
+        "    if name.split('.')[0] in ('torch', 'transformers', 'sklearn', 'scipy', 'polars'):\n"
+        "        raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", f"{block}\n{blind}\n{code}"], capture_output=True, text=True, cwd=tmp_path)
+    assert "Traceback" not in done.stderr and "pip install 'refsynth[train]'" in done.stderr
+    assert done.returncode == (4 if "argv" in code else 1)
+
+
 def test_public_names_are_those_of_all():
     for name in refsynth.__all__:
         assert getattr(refsynth, name) is not None

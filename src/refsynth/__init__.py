@@ -43,4 +43,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'refsynth' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    from refsynth.core.extras import needs
+
+    with needs("train"):  # loading and asking a bundle needs none
+        return getattr(importlib.import_module(_HOMES[name]), name)

@@ -31,6 +31,7 @@ from refsynth.cli import (
 )
 from refsynth.cli.screen import err
 from refsynth.core.errors import RefsynthError
+from refsynth.core.extras import needs
 
 app = typer.Typer(
     name="refsynth",
@@ -80,7 +81,8 @@ def main() -> None:
     # Threads that spin while they wait for each other double the time of a fit on a machine that does anything else.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app()
+        with needs("train"):  # commands that need another extra say so themselves
+            app()
     except RefsynthError as error:
         if os.environ.get("REFSYNTH_DEBUG"):
             raise

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 from refsynth.core.errors import ExtraError
@@ -21,6 +23,21 @@ def require(module: str, *, extra: str) -> ModuleType:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise
         raise _missing(module, extra) from error
+
+
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Let the block import and do what the extra `extra` is for.
+
+    Raises:
+        ExtraError: a package of it is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "refsynth":
+            raise
+        raise _missing(error.name, extra) from error
 
 
 def check_installed(*modules: str, extra: str) -> None:
