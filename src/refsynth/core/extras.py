@@ -15,14 +15,10 @@ def require(module: str, *, extra: str) -> ModuleType:
     """Import and return `module`, which the extra `extra` installs.
 
     Raises:
-        ExtraError: it is not installed.
+        ExtraError: it, or a package that it imports, is not installed.
     """
-    try:
+    with needs(extra):
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
-            raise
-        raise _missing(module, extra) from error
 
 
 @contextmanager
