@@ -38,7 +38,7 @@ class Policy:
     """A model in a Hugging Face folder with a fresh adapter on its attention, or one that was saved."""
 
     def __init__(
-        self, folder: Path, *, start: str | None = None, rate: float = 1e-3, kl: float = 0.05, batch: int = 64, seed: int = 0
+        self, folder: Path, *, start: str | None = None, rate: float = 1e-3, kl: float = 0.15, batch: int = 8, seed: int = 0
     ) -> None:
         """Load the model; its own weights stay as they are.
 
