@@ -203,11 +203,11 @@ def likes_five(written):
     return Judged(right, np.array([one.completion.text == "w9" for one in written]), 1.0)
 
 
-def learn(folder, out, *, turns, shuffled=False, rule=rloo):
+def learn(folder, out, *, turns, shuffled=False, rule=rloo, furthest=5.0):
     policy = Policy(folder, rate=1e-2, kl=0.0)
     ask = lambda turn: [Prompt("w1 w2 w3", "a")] * 4  # noqa: E731
-    run = reinforce(policy, ask, Parrot, likes_five, out, learn=rule, turns=turns, siblings=8, seed=0, shuffled=shuffled)
-    return policy, list(run)
+    how = {"learn": rule, "turns": turns, "furthest": furthest, "shuffled": shuffled}
+    return policy, list(reinforce(policy, ask, Parrot, likes_five, out, siblings=8, seed=0, **how))
 
 
 def test_the_best_of_each_group_is_imitated_unless_all_are_alike():
@@ -239,6 +239,36 @@ def test_the_loop_learns_what_is_rewarded_and_nothing_from_shuffled_rewards(fold
     assert not (tmp_path / "False" / "export").exists()
 
 
+@pytest.mark.parametrize("rule", [rloo, raft])
+def test_a_policy_is_drawn_back_to_its_bound_and_learns_within_it(folder, tmp_path, rule):
+    wanted = Rollout((1, 2, 3), (5,))
+    before = Policy(folder).log_likelihoods([wanted])[0]
+    _, free = learn(folder, tmp_path / "free", turns=25, rule=rule)
+    policy, held = learn(folder, tmp_path / "held", turns=25, rule=rule, furthest=0.02)
+    assert max(one.kl for one in free) > 0.02
+    assert 0.01 < held[-1].kl <= 0.02
+    assert max(one.kl for one in held) <= 0.02
+    assert policy.log_likelihoods([wanted])[0] > before
+
+
+@given(share=st.floats(0, 1))
+@settings(max_examples=10, deadline=None)
+def test_what_is_kept_of_the_difference_is_its_share(folder, share):
+    policy = Policy(folder, rate=1e-2)
+    policy.update(ROLLOUTS, np.array([1.0, -1.0, 0.5, -0.5]))
+    weights = [module.get_delta_weight("default").detach().clone() for module in adapted(policy)]
+    policy.draw_back(share)
+    for module, weight in zip(adapted(policy), weights, strict=True):
+        assert weight.abs().max() > 0
+        torch.testing.assert_close(module.get_delta_weight("default"), share * weight)
+    if not share:
+        assert policy.divergence(ROLLOUTS) == pytest.approx(0, abs=1e-6)
+
+
+def adapted(policy):
+    return [module for module in policy._model.modules() if hasattr(module, "get_delta_weight")]
+
+
 def test_a_turn_tells_how_far_it_went_by_texts_that_it_did_not_learn_from(folder, tmp_path):
     """A tie to the reference of no weight is measured too."""
     learnt, measured = [], []
@@ -260,7 +290,7 @@ def test_a_turn_tells_how_far_it_went_by_texts_that_it_did_not_learn_from(folder
         return likes_five(texts)
 
     ask = lambda turn: [Prompt("w1 w2 w3", "a")] * 4  # noqa: E731
-    figures = list(reinforce(policy, ask, Parrot, judge, tmp_path, turns=3, siblings=8, seed=0))
+    figures = list(reinforce(policy, ask, Parrot, judge, tmp_path, turns=3, siblings=8, furthest=5.0, seed=0))
     for texts, some, others in zip(written, learnt, measured, strict=True):
         assert len(some) == len(others) == 16
         assert Counter(some) + Counter(others) == Counter(texts)

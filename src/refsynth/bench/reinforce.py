@@ -25,7 +25,7 @@ from refsynth.pipeline.author import Author, compose
 from refsynth.pipeline.drafts import LONGEST_DRAFT
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.lesson import Half, Lesson
-from refsynth.pipeline.policies import Curve, teach
+from refsynth.pipeline.policies import FURTHEST, Curve, teach
 from refsynth.quality.filter import kept, screen
 from refsynth.reinforce.reward import Scale, rewards
 from refsynth.synthesis.plan import ANYWHERE
@@ -38,8 +38,6 @@ SETS = ("financial_phrasebank", "snips", "bitext_support")
 
 TURNS = 5
 DRAFTS = 300
-KL_LIMIT = 0.1
-"""Nats per token from the reference: a policy further away than this writes something else."""
 
 UNTRAINED, TRAINED, SHUFFLED = "untrained", "trained (rloo)", "shuffled rewards"
 IMITATED, CHOSEN, RANDOM = "trained (raft)", "trained (bandit)", "random search"
@@ -65,10 +63,9 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
         FROZEN: FrozenLearner(labels, encoder),
     }
     models: dict[str, Predictor] = {f"{REAL}{name}": learner.fit(real, (), seed=seed) for name, learner in learners.items()}
-    authors, curve = _authors(job)
-    facts: dict[str, dict[str, Any]] = {}
+    taught, facts = _authors(job), dict[str, dict[str, Any]]()
     scale: Scale | None = None
-    for arm, writers in authors.items():
+    for arm, (writers, curve) in taught.items():
         written = _write(job, writers, arm, seed)
         judged = _lesson(job, "rloo").judge.judge(written)
         scale = scale or Scale.of(judged.gains, judged.faulty)  # of the untrained reference
@@ -78,25 +75,26 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
             chosen = kept(job.chooser(screened).choose(models[f"{REAL}{student}"], real, screened))
             models[f"{arm}{student}"] = learner.fit([*real, *chosen], (), seed=seed)
             facts[f"{arm}{student}"] = {"drafts": len(chosen), "reward": reward, "faulty": float(judged.faulty.mean())}
-    facts[TRAINED] |= {"rewards": [turn.reward for turn in curve.turns], "kl": curve.turns[-1].kl}
+        if curve.turns and curve.turns[-1].kl is not None:
+            facts[arm] |= {"rewards": [turn.reward for turn in curve.turns], "kl": curve.turns[-1].kl}
     said = logits_of(models, [row["text"] for row in sample.test])
     k, truth, seconds = len(labels), sample.classes(sample.test), time.monotonic() - started
     return [cell(system, truth, said[system].argmax(1), seconds, k) | facts.get(system, {}) for system in SYSTEMS]
 
 
-def _authors(job: Job) -> tuple[dict[str, Sequence[Author]], Curve]:
-    """Return who writes in each arm, and the turns of the trained policy."""
-    trained, curve = teach(_lesson(job, "rloo"))
-    minutes = sum(turn.seconds for turn in curve.turns) / 60
-    authors: dict[str, Sequence[Author]] = {
-        UNTRAINED: [Author("", "", job.generator, job.task.config.synthesis, job.rows.examples, job.rows.folds)],
+def _authors(job: Job) -> dict[str, tuple[Sequence[Author], Curve]]:
+    """Return who writes in each arm, and the turns that taught them."""
+    trained = teach(_lesson(job, "rloo"))
+    minutes = sum(turn.seconds for turn in trained[1].turns) / 60
+    untrained = Author("", "", job.generator, job.task.config.synthesis, job.rows.examples, job.rows.folds)
+    return {
+        UNTRAINED: ([untrained], Curve("", ())),
         TRAINED: trained,
-        SHUFFLED: teach(_lesson(job, "rloo", control=True))[0],
-        IMITATED: teach(_lesson(job, "raft"))[0],
-        CHOSEN: teach(_lesson(job, "bandit", turns=1000, minutes=minutes))[0],
-        RANDOM: teach(_lesson(job, "bandit", turns=1000, minutes=minutes, control=True))[0],
+        SHUFFLED: teach(_lesson(job, "rloo", control=True)),
+        IMITATED: teach(_lesson(job, "raft")),
+        CHOSEN: teach(_lesson(job, "bandit", turns=1000, minutes=minutes)),
+        RANDOM: teach(_lesson(job, "bandit", turns=1000, minutes=minutes, control=True)),
     }
-    return authors, curve
 
 
 def _lesson(job: Job, policy: str, *, turns: int = TURNS, minutes: float | None = None, control: bool = False) -> Lesson:
@@ -125,12 +123,13 @@ def _learnt(cells: Cells) -> list[dict[str, Any]]:
     untrained = {(one["set"], one["seed"]): one["reward"] for one in cells.find(system=UNTRAINED)}
     found = cells.find(system=TRAINED)
     rises = means((one["set"], one["reward"] - untrained[one["set"], one["seed"]]) for one in found)
-    furthest = max((one["kl"] for one in found), default=float("nan"))
+    apart: list[float] = [one["kl"] for one in cells.rows if "kl" in one]
     rise = {"name": "mean reward over the untrained", **figure(rises, "deviations", over="data sets")}
-    apart = {"name": "furthest policy from the reference", "value": furthest, "unit": "nats per token"}
+    furthest = max(apart, default=float("nan"))
+    bounded = {"name": "furthest policy from the reference", "value": furthest, "unit": "nats per token"}
     return [
         rise | {"floor": 0.0, "aim": 0.3, "ok": rise["low"] > 0},
-        apart | {"n": len(found), "limit": KL_LIMIT, "ok": bool(furthest <= KL_LIMIT)},
+        bounded | {"n": len(apart), "limit": FURTHEST, "ok": bool(furthest <= FURTHEST)},
     ]
 
 

@@ -36,6 +36,9 @@ WAYS: tuple[Way, ...] = get_args(Way)
 ARMS = 3
 """Of the bandit's arms, the best that write: one would write much the same again and again."""
 
+FURTHEST = 0.1
+"""Nats per token from the reference that an adapter may be: imitation has no other tie to it, and ends at ten times as much."""
+
 ASKING = {"ways", "shots", "temperature", "top_p", "max_tokens", "guidance"}
 """Of the settings of synthesis those that a policy is taught with."""
 
@@ -114,6 +117,7 @@ def _train_adapter(lesson: Lesson, scratch: Path, out: Path, *, rule: Rule) -> N
         learn=rule.learn,
         turns=settings.turns,
         siblings=settings.siblings,
+        furthest=FURTHEST,
         seed=lesson.seed,
         shuffled=lesson.control,
     )

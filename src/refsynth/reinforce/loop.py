@@ -38,6 +38,7 @@ def reinforce(
     learn: Callable[[FloatArray, IntArray], Learnt] = rloo,
     turns: int,
     siblings: int,
+    furthest: float,
     seed: int,
     shuffled: bool = False,
 ) -> Iterator[Figures]:
@@ -52,6 +53,7 @@ def reinforce(
         learn: what is learnt from, of rewards and the prompts that they belong to.
         turns: rounds.
         siblings: texts per prompt, each the baseline of the others; at least 2.
+        furthest: nats per token from the reference; a turn that ends further away is drawn back.
         seed: of the sampling.
         shuffled: deal the rewards out anew among all texts of a round: the control in which nothing can be learnt.
     """
@@ -74,12 +76,13 @@ def reinforce(
         learnt = learn(dealt, groups)
         rollouts = [_rollout(policy, one) for one in written]
         likelihood = policy.update([rollouts[row] for row in learnt.rows], learnt.worth)
+        kl = _bounded(policy, [rollouts[row] for row in _fresh(learnt.rows, len(rollouts))], furthest)
         figures = Figures(
             turn=turn,
             reward=float(reward.mean()),
             gain=judged.gain,
             faulty=float(judged.faulty.mean()),
-            kl=policy.divergence([rollouts[row] for row in _fresh(learnt.rows, len(rollouts))]),
+            kl=kl,
             log_likelihood=likelihood,
             distinct_2=judged.distinct_2,
             texts=len(written),
@@ -97,6 +100,19 @@ def _write(
     policy.export(export)
     answers = writer(export).generate(prompts, n=siblings, seed=seed)
     return [Written(prompt, each) for prompt, answer in zip(prompts, answers, strict=True) for each in answer]
+
+
+def _bounded(policy: Policy, fresh: Sequence[Rollout], furthest: float) -> float:
+    """Draw the policy back until it is within its bound by these texts, and return how far from the reference it is.
+
+    Near the reference the divergence grows with the square of the adapter's share, as TRPO's trust region has it (Schulman et
+    al., 2015, appendix C): the root is a first guess at the share to keep, a little less of it makes an end certain.
+    """
+    kl = policy.divergence(fresh)
+    while kl > furthest:
+        policy.draw_back(0.95 * math.sqrt(furthest / kl))
+        kl = policy.divergence(fresh)
+    return kl
 
 
 def _fresh(rows: IntArray, n: int) -> IntArray:

@@ -117,6 +117,13 @@ class Policy:
                 total += float(_divergence(self._reference(batch), *self._logs(batch)))
         return total / max(sum(len(rollout.text) for rollout in rollouts), 1)
 
+    def draw_back(self, share: float) -> None:
+        """Keep so much of the difference from the reference, of every adapted weight."""
+        with torch.no_grad():
+            for name, weight in self._weights.items():
+                if "lora_B" in name:  # the difference is B A
+                    weight.mul_(share)
+
     def _reference(self, batch: Sequence[Rollout]) -> torch.Tensor:
         """Return log P of the tokens of texts under one prompt [M, T] by the reference."""
         with torch.no_grad(), self._model.disable_adapter():
