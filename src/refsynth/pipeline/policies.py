@@ -37,7 +37,7 @@ ARMS = 3
 """Of the bandit's arms, the best that write: one would write much the same again and again."""
 
 FURTHEST = 0.1
-"""Nats per token from the reference that an adapter may be: imitation has no other tie to it, and ends at ten times as much."""
+"""Nats per token from the reference that an adapter may be: imitation has no other tie to it, and has gone ten times as far."""
 
 ASKING = {"ways", "shots", "temperature", "top_p", "max_tokens", "guidance"}
 """Of the settings of synthesis those that a policy is taught with."""
