@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import uvicorn
 
 from refsynth import bundle
@@ -101,6 +102,14 @@ def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether a process has ended, reaped or not; it may end between any two questions about it."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from refsynth.bench.serve.plan import SHORT, Bound, Job
 from refsynth.bench.serve.subject import exact_bundle, exact_text, short_text, ticket_text
 from refsynth.bench.serve.target import end, started
 from refsynth.core.errors import InputError
+from serving import gone
 
 TINY = replace(
     SHORT,
@@ -138,13 +140,12 @@ def test_what_was_started_is_ended_with_its_children(tmp_path):
     script = (
         "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']); time.sleep(99)"
     )
-    psutil = pytest.importorskip("psutil")
     with started([sys.executable, "-c", script], tmp_path / "log") as process:
         while not (children := psutil.Process(process.pid).children()):
             pass
     assert process.returncode is not None
     psutil.wait_procs(children, timeout=10)
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    assert all(gone(child) for child in children)
     end(process)  # once more does no harm
 
 

@@ -1,9 +1,11 @@
 """The record, on SQLite and on a real PostgreSQL: nothing acknowledged is lost or doubled, no text is kept that should not be."""
 
 import random
+import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -274,6 +276,17 @@ def test_workers_may_all_open_a_new_record_at_once(where):
     record = Record.open(where, tables="check")
     assert len(record.recent_feedback(10)) == 4
     record.close()
+
+
+def test_a_new_file_that_another_writes_to_is_waited_for(tmp_path):
+    path = tmp_path / "record.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    end = threading.Timer(0.3, other.commit)
+    end.start()
+    Record.open(path).close()
+    end.join()
+    other.close()
 
 
 def kill_writers(where, tmp_path, *, kills, writers, rows=3, seed=0):

@@ -28,7 +28,7 @@ from refsynth.monitor.record import Record
 from refsynth.serve.auth import Keyring
 from refsynth.serve.client import RequestError
 from refsynth.serve.state import State
-from serving import eventually, nonce, save_bundle
+from serving import eventually, gone, nonce, save_bundle
 
 SOURCE = str(Path(refsynth.__file__).parent.parent)
 ENVIRONMENT = {**os.environ, "PYTHONPATH": SOURCE, "OMP_NUM_THREADS": "1"}
@@ -160,7 +160,7 @@ def test_killed_and_frozen_workers_are_replaced_and_clients_notice_little(first:
             victim = server.workers()[0]
             before = len(server.events("worker ready"))
             victim.send_signal(number)
-            assert eventually(lambda victim=victim: not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE, 10)
+            assert eventually(lambda victim=victim: gone(victim), 10)
             assert eventually(lambda before=before: len(server.events("worker ready")) > before, 30)
             assert len(server.workers()) == 2
         load.end()
