@@ -66,13 +66,14 @@ def _prepare(connection: sqlite3.Connection, _: object) -> None:
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
     # A new file changes its journal once, and of all statements SQLite lets this one fail at once where another has the lock.
+    # The low byte of a code is its kind; the others tell of what it was busy with.
     until = time.monotonic() + BUSY
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
             time.sleep(0.01)
 
