@@ -506,7 +506,7 @@ def test_verdict_in_each_case(english):
         "its accuracy is 76.8% [73.1-80.2] on 600 rows of test.csv."
     )
     refused = verdict(replace(report, gate=replace(gate, accepted=False), results=None))
-    assert refused.startswith("Drafts do not help here: +6.7 points")
+    assert refused.startswith("What drafts bring cannot be told from chance: +6.7 points")
     assert refused.endswith("so the bundle is trained on real rows only (contrastive).")
     assert verdict(replace(report, gate=None)).startswith("Drafts were not put to the test on real rows; the bundle's accuracy")
 

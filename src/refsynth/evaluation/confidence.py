@@ -41,8 +41,8 @@ class Calibration:
 
     Where a row may have any number of labels, an answer is right if it has just the right ones; the errors, `brier`, `log_loss`
     and `bins` are then over `decisions`, one for each row and label, and a bin's confidence is the probability of the label.
-    Where words have labels they are over the spans that were found. `over` says which. `left_out` counts the held-out rows by which
-    neither temperature nor threshold was chosen: no model that was asked about them had met their label, or read their words.
+    Where words have labels they are over the spans that were found. `over` says which. `left_out` counts the held-out rows by
+    which neither temperature nor threshold was chosen: the model that was asked had not met their label, or not read their words.
     """
 
     temperature: float

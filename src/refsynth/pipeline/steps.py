@@ -131,7 +131,9 @@ def _deliver(job: Job, learned: Learned) -> Finished:
     shrunk, calibrated, tiers = make_bundles(job, learned)
     if calibrated.left_out:
         rows = counted(calibrated.left_out, "held-out row")
-        watch.note(f"{rows} took no part in choosing temperature and threshold: no other row had their label, or they are too long")
+        watch.note(
+            f"{rows} took no part in choosing temperature and threshold: no other row had their label, or they are too long"
+        )
     bundle = publish(tiers.bundle, folder.path / "bundle")
     watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
     test = evaluate_test(task.config, learned.final, learned.held, shop, bundle, folder, made=tiers.step, studied=job.studied)
