@@ -130,10 +130,8 @@ def _deliver(job: Job, learned: Learned) -> Finished:
     task, folder, shop, watch = job.task, job.folder, job.shop, job.watch
     shrunk, calibrated, tiers = make_bundles(job, learned)
     if calibrated.left_out:
-        rows = counted(calibrated.left_out, "held-out row")
-        watch.note(
-            f"{rows} took no part in choosing temperature and threshold: no other row had their label, or they are too long"
-        )
+        alone = counted(calibrated.left_out, "held-out row")
+        watch.note(f"{alone} took no part in calibration: no other row had their label, or they are too long to be read")
     bundle = publish(tiers.bundle, folder.path / "bundle")
     watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
     test = evaluate_test(task.config, learned.final, learned.held, shop, bundle, folder, made=tiers.step, studied=job.studied)
