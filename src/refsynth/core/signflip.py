@@ -19,9 +19,10 @@ def sign_flip(differences: FloatArray, groups: IntArray, *, seed: int = 0) -> Fl
     """Return for each of L ways the probability of a gain like its own, or a larger one, where none of them brings any [L].
 
     If a way has no effect, the difference of each row might as well have the other sign. So all differences are flipped at
-    random, those of a group of near-duplicates together, and the same way for all L; a way's probability is the share of flips
-    in which the best of the L comes out at least as high as it did (Westfall and Young, 1993, single-step maxT): that the best of several
-    is looked at is paid for. Ways are compared by sum(d) / sqrt(sum(d^2)) over groups, which flips leave comparable.
+    random, those of a group of near-duplicates together, and the same way for all L. A way's probability is the share of flips
+    in which the best of the L comes out at least as high as the way did (Westfall and Young, 1993, single-step maxT): that the
+    best of several is looked at is paid for. Ways are compared by sum(d) / sqrt(sum(d^2)) over groups; flips leave the
+    denominator as it is.
 
     Args:
         differences: of each way and row [L, N], positive where the way is better than what it is compared with.
