@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsynth.compress.simulate import int8_logits_of
+from refsynth.core.intervals import bootstrap, exceeds_doubt, paired_gain
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder, derive_seed, digest, read_json, write_json
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Array, Draft, Example, FloatArray, IntArray, Metric
 from refsynth.kinds import KINDS, ONE_LABEL, Kind, as_json, from_json, given_labels, joined
-from refsynth.metrics import bootstrap, exceeds_doubt, paired_gain
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.candidates import COMPARED, PREFERENCE, Candidate, Fitted, fit_candidates, safe_for
 from refsynth.pipeline.rows import Rows

@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from refsynth.annotate.selftrain import Unlabelled
+from refsynth.core.intervals import exceeds_doubt, paired_gain
 from refsynth.core.run import RunFolder, derive_seed, digest, file_digest, read_json, write_json
 from refsynth.core.types import FloatArray, Metric
 from refsynth.data.text import nearest_overlap
 from refsynth.evaluation.advice import points
 from refsynth.evaluation.origins import Pretraining
 from refsynth.kinds import KINDS, given_labels
-from refsynth.metrics import exceeds_doubt, paired_gain
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.pipeline.build import MODEL, WEIGHTS, Source, ready_trained, reference_key
@@ -158,7 +158,7 @@ def _judge(task: Task, rows: Rows, plain: TransformerEncoder, learnt: Transforme
     kind, labels = KINDS[task.config.task], task.labels
     held = HeldOut(kind.truth(given_labels(rows.examples), labels), {}, rows.folds, kind)
     before, after = (held.scores_of(_held_out(task, rows, encoder)) for encoder in (plain, learnt))
-    return paired_gain(before, after), exceeds_doubt(after - before, doubt=DRAFT_DOUBT)
+    return paired_gain(before, after, rows.groups), exceeds_doubt(after - before, doubt=DRAFT_DOUBT)
 
 
 def _held_out(task: Task, rows: Rows, encoder: TransformerEncoder) -> FloatArray:

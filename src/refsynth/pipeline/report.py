@@ -8,17 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import refsynth
 from refsynth.bundle.model import load
+from refsynth.core.intervals import paired_gain
 from refsynth.core.run import write_atomic
 from refsynth.core.sections import LearnerName
-from refsynth.core.types import Array
+from refsynth.core.spans import split_spans
+from refsynth.core.types import Array, IntArray
 from refsynth.evaluation import sections
 from refsynth.evaluation.confidence import Calibration
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
 from refsynth.kinds import KINDS, Kind
 from refsynth.kinds.spans import span_confidences, spans_right
-from refsynth.metrics import paired_gain
 from refsynth.pipeline.account import data_of, drafts_of, lineage_of
 from refsynth.pipeline.candidates import COMPARED, Candidate
 from refsynth.pipeline.compression import compression_of, size_of, speeds
@@ -116,12 +119,12 @@ def _results(finished: Finished) -> sections.Results | None:
     said = _said(finished)
     if said is None:
         return None
-    truth, by_name = said
+    truth, by_name, groups = said
     decision, k, kind = finished.learned.decision, len(finished.task.labels), _kind(finished)
     fields = {shown: field for field, shown in sections.FIGURES.items()}
 
     def system(name: str, key: str, detail: str) -> sections.System:
-        figures: dict[str, Any] = {fields[figure.name]: figure for figure in kind.figures(truth, by_name[key], k)}
+        figures: dict[str, Any] = {fields[figure.name]: figure for figure in kind.figures(truth, by_name[key], k, groups)}
         return sections.System(name=name, detail=detail, **figures)
 
     usual = "no span at all" if kind.spans else f"the most frequent {'set of labels' if kind.several else 'label'}"
@@ -144,10 +147,18 @@ def _results(finished: Finished) -> sections.Results | None:
     return sections.Results(systems=tuple(systems), source="cross-validation", n=len(truth))
 
 
-def _said(finished: Finished) -> tuple[Array, dict[str, Array]] | None:
-    """Return the truth and each system's answers, on the test file or else on the held-out rows."""
-    if finished.test is not None:
-        return finished.test.truth, dict(finished.test.predicted)
+class _Said(NamedTuple):
+    """The truth, each system's answers, and which rows copy each other [N]."""
+
+    truth: Array
+    by_name: dict[str, Array]
+    groups: IntArray
+
+
+def _said(finished: Finished) -> _Said | None:
+    """Return what was said of the test file, or else of the held-out rows."""
+    if (test := finished.test) is not None:
+        return _Said(test.truth, dict(test.predicted), test.groups)
     held = finished.learned.held
     if held is None:
         return None
@@ -155,7 +166,8 @@ def _said(finished: Finished) -> tuple[Array, dict[str, Array]] | None:
     majority = held.kind.usual(held.truth, len(held.truth))
     shipped = finished.shrunk.logits
     assert shipped is not None
-    return held.truth, {MAJORITY: majority, **said, SHIPPED: held.answers_of(shipped)[0]}
+    by_name = {MAJORITY: majority, **said, SHIPPED: held.answers_of(shipped)[0]}
+    return _Said(held.truth, by_name, finished.learned.rows.groups)
 
 
 def _kind(finished: Finished) -> Kind:
@@ -171,12 +183,12 @@ def _gate(finished: Finished) -> sections.Gate | None:
     held, decision, config = finished.learned.held, finished.learned.decision, finished.task.config.gate
     if held is None:
         return None
-    plain = [each for each in held.logits if not each.drafts]
-    lines = [_comparison(held, each, Candidate(each.learner, True), NAMES[each.learner]) for each in plain]
+    plain, groups = [each for each in held.logits if not each.drafts], finished.learned.rows.groups
+    lines = [_comparison(held, each, Candidate(each.learner, True), NAMES[each.learner], groups) for each in plain]
     learner = NAMES[decision.shipped.learner]
     if decision.mixed and decision.mixed.learner != decision.real.learner:
         learner = f"{NAMES[decision.real.learner]} / {NAMES[decision.mixed.learner]} + drafts"
-        lines.append(_comparison(held, decision.real, decision.mixed, learner))
+        lines.append(_comparison(held, decision.real, decision.mixed, learner, groups))
     return sections.Gate(
         comparisons=tuple(lines),
         accepted=decision.shipped.drafts,
@@ -202,10 +214,10 @@ def _passed_over(held: HeldOut, shipped: Candidate) -> str:
     return f"{better}, but not by the {LEARNER_DOUBT:g} standard errors by which a less preferred learner has to win"
 
 
-def _comparison(held: HeldOut, real: Candidate, mixed: Candidate, name: str) -> sections.Comparison:
+def _comparison(held: HeldOut, real: Candidate, mixed: Candidate, name: str, groups: IntArray) -> sections.Comparison:
     if mixed not in held.logits:
         return sections.Comparison(learner=name, real=held.score(real))
-    gain = paired_gain(held.scores(real), held.scores(mixed))
+    gain = paired_gain(held.scores(real), held.scores(mixed), groups)
     return sections.Comparison(learner=name, real=held.score(real), augmented=held.score(mixed), gain=gain)
 
 
@@ -213,7 +225,7 @@ def _classes(finished: Finished) -> sections.Classes | None:
     said = _said(finished)
     if said is None:
         return None
-    truth, by_name = said
+    truth, by_name, _ = said
     source: sections.Source = "cross-validation" if finished.test is None else "test file"
     labels, shipped = finished.task.labels, by_name[SHIPPED]
     if _kind(finished).spans:
@@ -232,12 +244,12 @@ def _calibration(finished: Finished) -> Calibration | None:
         student = finished.tiers.student
         if student is not None and student.threshold is not None and load(finished.bundle).manifest.first is None:
             chosen = {"threshold": student.threshold, "temperature": student.calibration.temperature}
-        chosen |= {"unsure": test.unsure, "source": "test file"}
+        chosen |= {"unsure": test.unsure, "source": "test file", "groups": test.groups}
         return _trust(held.kind, test.truth, test.probabilities, test.predicted[SHIPPED], **chosen)
     shipped = finished.shrunk.logits
     assert shipped is not None
     loud, calm = (held.kind.probabilities(shipped[0] / t) for t in (1.0, calibrated.temperature))
-    chosen |= {"source": "cross-validation", "uncalibrated": loud}
+    chosen |= {"source": "cross-validation", "uncalibrated": loud, "groups": finished.learned.rows.groups}
     return _trust(held.kind, held.truth, calm, held.answers_of(shipped)[0], **chosen)
 
 
@@ -245,10 +257,11 @@ def _trust(kind: Kind, truth: Array, said: Array, answers: Array, **chosen: Any)
     if not (kind.several or kind.spans):
         return Calibration.of(truth, said, **chosen)
     right, confidence = kind.right(truth, answers), kind.confidence(said, answers)
+    by_row = np.full(len(truth), truth.shape[1]) if kind.several else np.array([len(split_spans(each)) for each in answers])
     if kind.spans:
         loud = chosen.pop("uncalibrated", None)
         chosen |= {"over": "spans", "uncalibrated": None if loud is None else span_confidences(loud, answers)}
         truth, said = spans_right(truth, answers), span_confidences(said, answers)
         if not len(said):
             return None
-    return Calibration.of_marks(truth, said, right=right, confidence=confidence, **chosen)
+    return Calibration.of_marks(truth, said, right=right, confidence=confidence, by_row=by_row, **chosen)

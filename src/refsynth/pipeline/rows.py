@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,11 @@ class Rows:
     def fold_of(self) -> dict[str, int]:
         """The fold of each row, by id."""
         return {row.id: int(fold) for row, fold in zip(self.examples, self.folds, strict=True)}
+
+    @cached_property
+    def groups(self) -> IntArray:
+        """The group of near-copies that each row is in [N]: they are in one fold, and count as one cluster."""
+        return near_groups([example.text for example in self.examples])
 
     @property
     def judged(self) -> bool:
