@@ -301,7 +301,7 @@ def test_the_interval_of_a_mean_covers_as_often_as_it_says(p, n, copies):
 @pytest.mark.parametrize("copies", [1, 4])
 @pytest.mark.parametrize("n", [64, 256])
 def test_the_interval_of_a_mean_of_fractions_covers_too(n, copies):
-    """Means over three repeats, as of cross-validation; some of a group's rows differ. Of 16 groups it is 93%, of 64 it is 95%."""
+    """Means over three repeats, as of cross-validation; some of a group's rows differ. Of 16 groups it is 93%, of 64 95%."""
     rng = np.random.default_rng([n, copies])
     ease = rng.beta(4, 1, (SAMPLES, n // copies))  # of a group: its rows are as easy as each other
     drawn = rng.binomial(3, np.repeat(ease, copies, axis=1)) / 3

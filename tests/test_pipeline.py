@@ -157,7 +157,7 @@ def test_without_a_test_file_the_figures_are_cross_validated(tmp_path, tiny_cach
 
 def shouted(path):
     """Add a copy of each row in capitals, which is a near-copy."""
-    rows = read_jsonl(path)
+    rows = list(read_jsonl(path))
     copies = [{**row, "text": row["text"].upper()} for row in rows]
     path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *copies]), encoding="utf-8")
 
