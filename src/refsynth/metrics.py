@@ -167,12 +167,16 @@ def risk_coverage(truth: IntArray, probabilities: FloatArray) -> list[RiskCovera
     return risk_coverage_of(probabilities.max(1), probabilities.argmax(1) == truth)
 
 
-def risk_coverage_of(confidence: FloatArray, right: NDArray[np.bool_] | IntArray) -> list[RiskCoverage]:
-    """Return the same for confidences [N] of answers that are right or wrong [N]."""
-    wrong = ~np.asarray(right, bool)
+def risk_coverage_of(
+    confidence: FloatArray, right: NDArray[np.bool_] | IntArray, weights: FloatArray | None = None
+) -> list[RiskCoverage]:
+    """Return the same for confidences [N] of answers that are right or wrong [N]; each counts as much as its weight [N]."""
+    counts = np.ones(len(confidence)) if weights is None else np.asarray(weights, float)
     order = np.argsort(-confidence, kind="stable")
-    errors = np.cumsum(wrong[order])
+    answered, errors = np.cumsum(counts[order]), np.cumsum((counts * ~np.asarray(right, bool))[order])
     last = np.append(np.diff(confidence[order]) != 0, True)  # of each run of equal confidence
+    total = answered[-1] if len(answered) else 1.0
     return [
-        RiskCoverage(float(confidence[order[i]]), (i + 1) / len(order), float(errors[i]) / (i + 1)) for i in np.flatnonzero(last)
+        RiskCoverage(float(confidence[order[i]]), float(answered[i] / total), float(errors[i] / answered[i]))
+        for i in np.flatnonzero(last)
     ]

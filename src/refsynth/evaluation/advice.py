@@ -42,7 +42,8 @@ def _gate_clause(gate: Gate) -> str:
     found = f": {points(gate.gain)} on {gate.gain.n:,} held-out real rows" if gate.gain else ""
     if gate.accepted:
         return f"Drafts help{found}, so the bundle is trained with them ({gate.learner})"
-    return f"Drafts do not help here{found}, so the bundle is trained on real rows only ({gate.learner})"
+    what = "Drafts do harm" if gate.gain and gate.gain.high < 0 else "What drafts bring cannot be told from chance"
+    return f"{what}{found}, so the bundle is trained on real rows only ({gate.learner})"
 
 
 def advise(report: Report) -> tuple[str, ...]:

@@ -41,7 +41,8 @@ class Calibration:
 
     Where a row may have any number of labels, an answer is right if it has just the right ones; the errors, `brier`, `log_loss`
     and `bins` are then over `decisions`, one for each row and label, and a bin's confidence is the probability of the label.
-    Where words have labels they are over the spans that were found. `over` says which.
+    Where words have labels they are over the spans that were found. `over` says which. `left_out` counts the held-out rows by which
+    neither temperature nor threshold was chosen: no model that was asked about them had met their label, or read their words.
     """
 
     temperature: float
@@ -58,6 +59,7 @@ class Calibration:
     n: int
     decisions: int | None = None
     over: Over = "rows"
+    left_out: int = 0
 
     @property
     def words(self) -> Wording:
@@ -76,6 +78,7 @@ class Calibration:
         uncalibrated: FloatArray | None = None,
         unsure: NDArray[np.bool_] | None = None,
         groups: IntArray | None = None,
+        left_out: int = 0,
     ) -> Self:
         """Measure probabilities [N, K] against labels [N]; `uncalibrated` are those at temperature 1.
 
@@ -92,6 +95,7 @@ class Calibration:
             threshold=threshold,
             source=source,
             n=len(truth),
+            left_out=left_out,
             **_answered(probabilities.argmax(1) == truth, probabilities.max(1), threshold, unsure, groups),
         )
 
@@ -111,6 +115,7 @@ class Calibration:
         unsure: NDArray[np.bool_] | None = None,
         groups: IntArray | None = None,
         over: Over = "labels",
+        left_out: int = 0,
     ) -> Self:
         """Measure probabilities of decisions against what is so, 0 or 1; whole answers are `right` [N] with a `confidence` [N].
 
@@ -132,6 +137,7 @@ class Calibration:
             n=len(right),
             decisions=truth.size,
             over=over,
+            left_out=left_out,
             **_answered(right, confidence, threshold, unsure, groups),
         )
 

@@ -23,7 +23,7 @@ from refsynth.data.text import near_groups
 from refsynth.kinds import Kind, as_json, from_json, given_labels
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.fit import Final
-from refsynth.pipeline.gate import HeldOut
+from refsynth.pipeline.held import HeldOut
 from refsynth.pipeline.rows import file_digest_or_none
 from refsynth.pipeline.workshop import Workshop
 from refsynth.quality.filter import LEAKED, kept

@@ -12,7 +12,6 @@ import numpy as np
 
 import refsynth
 from refsynth.bundle.model import load
-from refsynth.core.intervals import paired_gain
 from refsynth.core.run import write_atomic
 from refsynth.core.sections import LearnerName
 from refsynth.core.spans import split_spans
@@ -27,7 +26,8 @@ from refsynth.pipeline.candidates import COMPARED, Candidate
 from refsynth.pipeline.compression import compression_of, size_of, speeds
 from refsynth.pipeline.evaluate import MAJORITY, SHIPPED
 from refsynth.pipeline.finished import Finished
-from refsynth.pipeline.gate import LEARNER_DOUBT, HeldOut
+from refsynth.pipeline.gate import FALSE_ACCEPTS, LEARNER_DOUBT
+from refsynth.pipeline.held import HeldOut
 
 NAMES: Mapping[LearnerName, str] = {
     "tfidf": "TF-IDF + LR",
@@ -167,7 +167,7 @@ def _said(finished: Finished) -> _Said | None:
     shipped = finished.shrunk.logits
     assert shipped is not None
     by_name = {MAJORITY: majority, **said, SHIPPED: held.answers_of(shipped)[0]}
-    return _Said(held.truth, by_name, finished.learned.rows.groups)
+    return _Said(held.truth, by_name, held.groups)
 
 
 def _kind(finished: Finished) -> Kind:
@@ -183,17 +183,15 @@ def _gate(finished: Finished) -> sections.Gate | None:
     held, decision, config = finished.learned.held, finished.learned.decision, finished.task.config.gate
     if held is None:
         return None
-    plain, groups = [each for each in held.logits if not each.drafts], finished.learned.rows.groups
-    lines = [_comparison(held, each, Candidate(each.learner, True), NAMES[each.learner], groups) for each in plain]
-    learner = NAMES[decision.shipped.learner]
-    if decision.mixed and decision.mixed.learner != decision.real.learner:
-        learner = f"{NAMES[decision.real.learner]} / {NAMES[decision.mixed.learner]} + drafts"
-        lines.append(_comparison(held, decision.real, decision.mixed, learner, groups))
+    plain = [each for each in held.logits if not each.drafts]
+    lines = [_comparison(held, each, Candidate(each.learner, True), NAMES[each.learner]) for each in plain]
     return sections.Gate(
         comparisons=tuple(lines),
         accepted=decision.shipped.drafts,
-        learner=learner,
+        learner=NAMES[decision.shipped.learner],
         reason=decision.reason,
+        chance=decision.chance,
+        false_accepts=FALSE_ACCEPTS,
         passed_over=_passed_over(held, decision.shipped),
         folds=config.folds,
         repeats=config.repeats,
@@ -214,10 +212,10 @@ def _passed_over(held: HeldOut, shipped: Candidate) -> str:
     return f"{better}, but not by the {LEARNER_DOUBT:g} standard errors by which a less preferred learner has to win"
 
 
-def _comparison(held: HeldOut, real: Candidate, mixed: Candidate, name: str, groups: IntArray) -> sections.Comparison:
+def _comparison(held: HeldOut, real: Candidate, mixed: Candidate, name: str) -> sections.Comparison:
     if mixed not in held.logits:
         return sections.Comparison(learner=name, real=held.score(real))
-    gain = paired_gain(held.scores(real), held.scores(mixed), groups)
+    gain = held.gain(held.scores(real), held.scores(mixed))
     return sections.Comparison(learner=name, real=held.score(real), augmented=held.score(mixed), gain=gain)
 
 
@@ -239,7 +237,8 @@ def _calibration(finished: Finished) -> Calibration | None:
     held, calibrated = finished.learned.held, finished.calibrated
     if held is None or calibrated.threshold is None:
         return None
-    chosen = {"threshold": calibrated.threshold, "temperature": calibrated.temperature}
+    chosen: dict[str, Any] = {"threshold": calibrated.threshold, "temperature": calibrated.temperature}
+    chosen["left_out"] = calibrated.left_out
     if (test := finished.test) is not None:
         student = finished.tiers.student
         if student is not None and student.threshold is not None and load(finished.bundle).manifest.first is None:
@@ -248,9 +247,11 @@ def _calibration(finished: Finished) -> Calibration | None:
         return _trust(held.kind, test.truth, test.probabilities, test.predicted[SHIPPED], **chosen)
     shipped = finished.shrunk.logits
     assert shipped is not None
-    loud, calm = (held.kind.probabilities(shipped[0] / t) for t in (1.0, calibrated.temperature))
-    chosen |= {"source": "cross-validation", "uncalibrated": loud, "groups": finished.learned.rows.groups}
-    return _trust(held.kind, held.truth, calm, held.answers_of(shipped)[0], **chosen)
+    if (crossed := calibrated.crossed) is None:
+        return None
+    chosen |= {"source": "cross-validation", "uncalibrated": held.kind.probabilities(shipped[0][crossed.rows])}
+    chosen |= {"unsure": crossed.unsure, "groups": held.groups[crossed.rows]}
+    return _trust(held.kind, held.truth[crossed.rows], crossed.probabilities, crossed.answers, **chosen)
 
 
 def _trust(kind: Kind, truth: Array, said: Array, answers: Array, **chosen: Any) -> Calibration | None:
