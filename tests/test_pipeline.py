@@ -18,9 +18,10 @@ from held import held_of
 from refsynth.core.config import RunConfig
 from refsynth.core.drafting import FilterConfig
 from refsynth.core.errors import ConfigError, DataError, InputError
+from refsynth.core.intervals import mean_interval
 from refsynth.core.run import RunFolder, folder_digest, read_json, read_jsonl, write_json
 from refsynth.core.types import Completion, Draft, Example, Provenance
-from refsynth.data.text import normalise
+from refsynth.data.text import near_groups, normalise
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline import build, job, report
@@ -153,6 +154,41 @@ def test_without_a_test_file_the_figures_are_cross_validated(tmp_path, tiny_cach
     task = make_task(tmp_path / "data", data={"train": str(tmp_path / "data" / "train.jsonl")})
     report = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).report
     assert report.results is not None and report.results.source == "cross-validation"
+
+
+def shouted(path):
+    """Add a copy of each row in capitals, which is a near-copy."""
+    rows = list(read_jsonl(path))
+    copies = [{**row, "text": row["text"].upper()} for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *copies]), encoding="utf-8")
+
+
+@pytest.mark.parametrize("tested", [True, False])
+def test_rows_that_copy_each_other_do_not_make_figures_surer(tested, tmp_path, tiny_cache):
+    task = make_task(tmp_path / "data", synthesis={"drafts": 0}, learners=["tfidf"])
+    for name in ("train", "test"):
+        shouted(tmp_path / "data" / f"{name}.jsonl")
+    if not tested:
+        task = replace(task, config=task.config.model_copy(update={"data": task.config.data.model_copy(update={"test": None})}))
+    result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    test, rows = result.finished.test, result.finished.learned.rows
+    assert (test is not None) == tested
+    groups = near_groups([row["text"] for row in read_jsonl(task.test)]) if tested else rows.groups
+    np.testing.assert_array_equal(groups, test.groups if tested else result.finished.learned.held.groups)
+    assert len(np.unique(groups)) <= len(groups) / 2
+    system = result.report.results.shipped
+    assert system.accuracy == mean_interval("accuracy", said_right(result, tested), groups)
+    if tested:
+        calibration = result.report.calibration
+        assert calibration.answered == mean_interval("answered", ~test.unsure, groups)
+
+
+def said_right(result, tested):
+    finished = result.finished
+    if tested:
+        return finished.test.truth == finished.test.predicted["shipped"]
+    held = finished.learned.held
+    return held.truth == held.answers_of(finished.shrunk.logits)[0]
 
 
 def test_synthesis_can_be_turned_off(tmp_path, tiny_cache):

@@ -104,6 +104,9 @@ class Kind(Protocol):
         """Return the mean F1 over the labels of K that occur in either."""
         ...
 
-    def figures(self, truth: Array, answers: Array, k: int) -> tuple[Metric, ...]:
-        """Return the figures of merit with their intervals; the first is the mean of `scores`."""
+    def figures(self, truth: Array, answers: Array, k: int, groups: IntArray | None = None) -> tuple[Metric, ...]:
+        """Return the figures of merit with their intervals; the first is the mean of `scores`.
+
+        Rows of one of the `groups` [N] copy each other; without groups all rows are independent.
+        """
         ...

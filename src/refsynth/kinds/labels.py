@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from refsynth import metrics
+from refsynth.core.intervals import accuracy_interval, bootstrap, mean_interval
 from refsynth.core.labelset import join_labels, split_labels
 from refsynth.core.types import BoolArray, FloatArray, IntArray, Metric
 from refsynth.kinds.kind import Choices
@@ -95,9 +96,13 @@ class OneLabel:
         """Return the mean F1 over the classes that occur in either."""
         return metrics.macro_f1(truth, answers, k)
 
-    def figures(self, truth: IntArray, answers: IntArray, k: int) -> tuple[Metric, ...]:
+    def figures(self, truth: IntArray, answers: IntArray, k: int, groups: IntArray | None = None) -> tuple[Metric, ...]:
         """Return accuracy and macro-F1."""
-        return metrics.accuracy_interval(truth, answers), metrics.macro_f1_interval(truth, answers, k)
+
+        def macro(rows: IntArray) -> float:
+            return metrics.macro_f1(truth[rows], answers[rows], k)
+
+        return accuracy_interval(truth, answers, groups), bootstrap("macro-F1", macro, len(truth), groups=groups)
 
 
 class AnyLabels:
@@ -193,14 +198,18 @@ class AnyLabels:
         """Return the mean F1 over the labels that occur in either."""
         return metrics.mean_f1(truth, answers)
 
-    def figures(self, truth: IntArray, answers: IntArray, k: int) -> tuple[Metric, ...]:
+    def figures(self, truth: IntArray, answers: IntArray, k: int, groups: IntArray | None = None) -> tuple[Metric, ...]:
         """Return F1 per row, micro-F1, macro-F1 and exact match."""
-        n, scores = len(truth), metrics.row_f1(truth, answers)
+        marked = np.asarray((truth | answers).any(1))
+
+        def over(name: str, figure: Callable[[IntArray, IntArray], float]) -> Metric:
+            return bootstrap(name, lambda rows: figure(truth[rows], answers[rows]), len(truth), groups=groups, matters=marked)
+
         return (
-            metrics.bootstrap(self.measure, lambda rows: float(scores[rows].mean()), n),
-            metrics.bootstrap("micro-F1", lambda rows: metrics.micro_f1(truth[rows], answers[rows]), n),
-            metrics.bootstrap("macro-F1", lambda rows: metrics.mean_f1(truth[rows], answers[rows]), n),
-            metrics.share_interval("exact match", metrics.exact_match(truth, answers)),
+            mean_interval(self.measure, self.scores(truth, answers), groups),
+            over("micro-F1", metrics.micro_f1),
+            over("macro-F1", metrics.mean_f1),
+            mean_interval("exact match", metrics.exact_match(truth, answers), groups),
         )
 
 

@@ -7,12 +7,15 @@ An answer is the row's spans with numbers for labels, as `core.spans` writes the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refsynth import metrics
 from refsynth.core.chain import Chain, best_path
+from refsynth.core.intervals import bootstrap, clusters, mean_interval
 from refsynth.core.labelset import join_labels
 from refsynth.core.spans import UNREAD, Span, join_spans, spans_of, split_spans, tag_names, tags_of
 from refsynth.core.types import Array, BoolArray, FloatArray, IntArray, Metric
@@ -148,20 +151,29 @@ class Spans:
         """Return the mean F1 of spans over the labels that occur in either."""
         return _mean_f1(by_label(truth, answers, k))
 
-    def figures(self, truth: Array, answers: Array, k: int) -> tuple[Metric, ...]:
-        """Return F1, precision and recall of spans, macro-F1 over labels, and exact match of rows."""
-        counts, labelled = count(truth, answers), by_label(truth, answers, k)
+    def figures(self, truth: Array, answers: Array, k: int, groups: IntArray | None = None) -> tuple[Metric, ...]:
+        """Return F1, precision and recall of spans, macro-F1 over labels, and exact match of rows.
 
-        def over(name: str, figure: Callable[[Counts], float], of: Counts) -> Metric:
-            return metrics.bootstrap(name, lambda rows: figure(of.take(rows)), len(truth))
+        A row without a span, which no span is said of either, is no evidence of how right spans are.
+        """
+        counts, labelled, n = count(truth, answers), by_label(truth, answers, k), len(truth)
+
+        def over(name: str, figure: Callable[[Counts], float], of: Counts, matters: IntArray) -> Metric:
+            return bootstrap(name, lambda rows: figure(of.take(rows)), n, groups=groups, matters=matters > 0)
 
         return (
-            over(self.measure, Counts.f1, counts),
-            over("precision", lambda of: float(of.hits.sum() / max(of.said.sum(), 1)), counts),
-            over("recall", lambda of: float(of.hits.sum() / max(of.there.sum(), 1)), counts),
-            over("macro-F1", _mean_f1, labelled),
-            metrics.share_interval("exact match", self.right(truth, answers)),
+            self._f1(truth, answers, counts.there + counts.said > 0, groups),
+            over("precision", lambda of: float(of.hits.sum() / max(of.said.sum(), 1)), counts, counts.said),
+            over("recall", lambda of: float(of.hits.sum() / max(of.there.sum(), 1)), counts, counts.there),
+            over("macro-F1", _mean_f1, labelled, counts.there + counts.said),
+            mean_interval("exact match", self.right(truth, answers), groups),
         )
+
+    def _f1(self, truth: Array, answers: Array, matters: NDArray[np.bool_], groups: IntArray | None) -> Metric:
+        if not matters.any():
+            return Metric(self.measure, 0.0, 0.0, 1.0, len(truth))
+        scores = self.scores(truth[matters], answers[matters])
+        return replace(mean_interval(self.measure, scores, clusters(groups, len(truth))[matters]), n=len(truth))
 
 
 def span_confidences(probabilities: Array, answers: Array) -> FloatArray:

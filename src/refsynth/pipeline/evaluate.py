@@ -17,8 +17,9 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, digest, read_json, write_json
 from refsynth.core.sections import DataConfig
-from refsynth.core.types import Array, Draft, Example
+from refsynth.core.types import Array, Draft, Example, IntArray
 from refsynth.data.io import BadRow, Spans, iter_rows
+from refsynth.data.text import near_groups
 from refsynth.kinds import Kind, as_json, from_json, given_labels
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.fit import Final
@@ -39,7 +40,8 @@ class TestResult:
     `predicted` maps a system (`majority`, a candidate's name, `shipped`) to answers as the task's `Kind` has them;
     `probabilities` are the bundle's, and `unsure` [N] the rows on which it abstains. `leaked` are ids of drafts, and of texts
     of the pool, that resemble a test row; `unusable` has the numbers of rows by why they could not be measured. `void` tells
-    whether the test rows are drawn otherwise than what the certificate of a cascade was made with; None without one.
+    whether the test rows are drawn otherwise than what the certificate of a cascade was made with; None without one. `groups` [N]
+    are of rows that are near-copies of each other.
     """
 
     truth: Array
@@ -49,6 +51,7 @@ class TestResult:
     leaked: tuple[str, ...]
     unusable: Mapping[str, Sequence[int]]
     void: bool | None
+    groups: IntArray
 
     @property
     def rows(self) -> int:
@@ -105,10 +108,11 @@ def evaluate_test(
             "leaked": _leaks(final.drafts, studied, texts),
             "unusable": unusable,
             "void": _void(model, found, texts),
+            "groups": near_groups(texts).tolist(),
         }
         write_json(out / "result.json", result)
 
-    result = read_json(folder.step("test", key, make, version=5) / "result.json")
+    result = read_json(folder.step("test", key, make, version=6) / "result.json")
     return TestResult(
         from_json(result["truth"]),
         {name: from_json(answers) for name, answers in result["predicted"].items()},
@@ -117,6 +121,7 @@ def evaluate_test(
         tuple(result["leaked"]),
         result["unusable"],
         result["void"],
+        np.array(result["groups"], int),
     )
 
 

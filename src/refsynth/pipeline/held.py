@@ -11,10 +11,10 @@ from typing import Self
 
 import numpy as np
 
+from refsynth.core.intervals import exceeds_doubt, mean_interval, paired_gain
 from refsynth.core.types import Array, BoolArray, FloatArray, IntArray, Metric
 from refsynth.data.split import parts
 from refsynth.kinds import Kind, given_labels, joined
-from refsynth.metrics import bootstrap, exceeds_doubt, paired_gain
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.rows import Rows
 
@@ -65,8 +65,7 @@ class HeldOut:
 
     def score_of(self, logits: Array) -> Metric:
         """Return the same of a form of a candidate, by its logits [R, N, C]."""
-        scores = self.scores_of(logits)
-        return bootstrap(f"cross-validated {self.kind.measure}", lambda rows: float(scores[rows].mean()), len(scores))
+        return mean_interval(f"cross-validated {self.kind.measure}", self.scores_of(logits), self.groups)
 
     def scores_of(self, logits: Array) -> FloatArray:
         """Return the scores of answers by their logits [R, N, C], the mean over repeats [N]."""
@@ -74,7 +73,7 @@ class HeldOut:
 
     def gain(self, base: FloatArray, other: FloatArray) -> Metric:
         """Return the mean of what one scored above another, paired by row [N]."""
-        return paired_gain(base, other)
+        return paired_gain(base, other, self.groups)
 
     def exceeds(self, base: FloatArray, other: FloatArray, *, doubt: float) -> bool:
         """Return whether that gain is more than so many of its standard errors, over groups of near-duplicates."""

@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import refsynth
 from refsynth.bundle.model import load
 from refsynth.core.run import write_atomic
 from refsynth.core.sections import LearnerName
-from refsynth.core.types import Array
+from refsynth.core.spans import split_spans
+from refsynth.core.types import Array, IntArray
 from refsynth.evaluation import sections
 from refsynth.evaluation.confidence import Calibration
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
@@ -116,12 +119,12 @@ def _results(finished: Finished) -> sections.Results | None:
     said = _said(finished)
     if said is None:
         return None
-    truth, by_name = said
+    truth, by_name, groups = said
     decision, k, kind = finished.learned.decision, len(finished.task.labels), _kind(finished)
     fields = {shown: field for field, shown in sections.FIGURES.items()}
 
     def system(name: str, key: str, detail: str) -> sections.System:
-        figures: dict[str, Any] = {fields[figure.name]: figure for figure in kind.figures(truth, by_name[key], k)}
+        figures: dict[str, Any] = {fields[figure.name]: figure for figure in kind.figures(truth, by_name[key], k, groups)}
         return sections.System(name=name, detail=detail, **figures)
 
     usual = "no span at all" if kind.spans else f"the most frequent {'set of labels' if kind.several else 'label'}"
@@ -144,10 +147,18 @@ def _results(finished: Finished) -> sections.Results | None:
     return sections.Results(systems=tuple(systems), source="cross-validation", n=len(truth))
 
 
-def _said(finished: Finished) -> tuple[Array, dict[str, Array]] | None:
-    """Return the truth and each system's answers, on the test file or else on the held-out rows."""
-    if finished.test is not None:
-        return finished.test.truth, dict(finished.test.predicted)
+class _Said(NamedTuple):
+    """The truth, each system's answers, and which rows copy each other [N]."""
+
+    truth: Array
+    by_name: dict[str, Array]
+    groups: IntArray
+
+
+def _said(finished: Finished) -> _Said | None:
+    """Return what was said of the test file, or else of the held-out rows."""
+    if (test := finished.test) is not None:
+        return _Said(test.truth, dict(test.predicted), test.groups)
     held = finished.learned.held
     if held is None:
         return None
@@ -155,7 +166,8 @@ def _said(finished: Finished) -> tuple[Array, dict[str, Array]] | None:
     majority = held.kind.usual(held.truth, len(held.truth))
     shipped = finished.shrunk.logits
     assert shipped is not None
-    return held.truth, {MAJORITY: majority, **said, SHIPPED: held.answers_of(shipped)[0]}
+    by_name = {MAJORITY: majority, **said, SHIPPED: held.answers_of(shipped)[0]}
+    return _Said(held.truth, by_name, held.groups)
 
 
 def _kind(finished: Finished) -> Kind:
@@ -211,7 +223,7 @@ def _classes(finished: Finished) -> sections.Classes | None:
     said = _said(finished)
     if said is None:
         return None
-    truth, by_name = said
+    truth, by_name, _ = said
     source: sections.Source = "cross-validation" if finished.test is None else "test file"
     labels, shipped = finished.task.labels, by_name[SHIPPED]
     if _kind(finished).spans:
@@ -231,14 +243,14 @@ def _calibration(finished: Finished) -> Calibration | None:
         student = finished.tiers.student
         if student is not None and student.threshold is not None and load(finished.bundle).manifest.first is None:
             chosen = {"threshold": student.threshold, "temperature": student.calibration.temperature}
-        chosen |= {"unsure": test.unsure, "source": "test file"}
+        chosen |= {"unsure": test.unsure, "source": "test file", "groups": test.groups}
         return _trust(held.kind, test.truth, test.probabilities, test.predicted[SHIPPED], **chosen)
     shipped = finished.shrunk.logits
     assert shipped is not None
     if (crossed := calibrated.crossed) is None:
         return None
     chosen |= {"source": "cross-validation", "uncalibrated": held.kind.probabilities(shipped[0][crossed.rows])}
-    chosen |= {"unsure": crossed.unsure}
+    chosen |= {"unsure": crossed.unsure, "groups": held.groups[crossed.rows]}
     return _trust(held.kind, held.truth[crossed.rows], crossed.probabilities, crossed.answers, **chosen)
 
 
@@ -246,10 +258,11 @@ def _trust(kind: Kind, truth: Array, said: Array, answers: Array, **chosen: Any)
     if not (kind.several or kind.spans):
         return Calibration.of(truth, said, **chosen)
     right, confidence = kind.right(truth, answers), kind.confidence(said, answers)
+    by_row = np.full(len(truth), truth.shape[1]) if kind.several else np.array([len(split_spans(each)) for each in answers])
     if kind.spans:
         loud = chosen.pop("uncalibrated", None)
         chosen |= {"over": "spans", "uncalibrated": None if loud is None else span_confidences(loud, answers)}
         truth, said = spans_right(truth, answers), span_confidences(said, answers)
         if not len(said):
             return None
-    return Calibration.of_marks(truth, said, right=right, confidence=confidence, **chosen)
+    return Calibration.of_marks(truth, said, right=right, confidence=confidence, by_row=by_row, **chosen)

@@ -139,7 +139,7 @@ def _deliver(job: Job, learned: Learned) -> Finished:
         for why, rows in test.unusable.items():
             more = ", ..." if len(rows) > 1 else ""
             watch.note(f"data.test: {len(rows):,} of {test.rows:,} rows left out: {why} (row {rows[0]:,}{more})")
-        first = KINDS[task.config.task].figures(test.truth, test.predicted[SHIPPED], len(task.labels))[0]
+        first = KINDS[task.config.task].figures(test.truth, test.predicted[SHIPPED], len(task.labels), test.groups)[0]
         watch.stage("test", f"{first.name} {first.percent()}")
     coverage = measure_coverage(learned.rows, learned.final.drafts, shop, folder)
     return Finished(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers, len(job.studied))

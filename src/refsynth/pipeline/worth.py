@@ -93,8 +93,10 @@ def answer(job: Job, drafts: Sequence[Draft], *, asked: int, labels: int, more: 
         by_drafts, share = bench.by_drafts(lambda done: progress(len(SHARES) + done))
     by_drafts = by_drafts._replace(sizes=asked * share * by_drafts.sizes)
     gains = (
-        worth(f"gain by {labels:,} labels", by_rows, now=len(rows.examples), more=labels, falls=True, seed=root),
-        worth(f"gain by {more:,} drafts", by_drafts, now=asked, more=more, falls=False, seed=root),
+        worth(
+            f"gain by {labels:,} labels", by_rows, now=len(rows.examples), more=labels, falls=True, seed=root, groups=rows.groups
+        ),
+        worth(f"gain by {more:,} drafts", by_drafts, now=asked, more=more, falls=False, seed=root, groups=rows.groups),
     )
     errors = {name: _errors(curve) for name, curve in (("labels", by_rows), ("drafts", by_drafts))}
     now = {"labels": len(rows.examples), "drafts": asked}
