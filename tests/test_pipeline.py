@@ -36,6 +36,7 @@ from refsynth.pipeline.reopen import reopened
 from refsynth.pipeline.rounds import _focus
 from refsynth.pipeline.rows import read_rows
 from refsynth.pipeline.steps import run
+from refsynth.quality import influence
 from refsynth.quality.filter import HARMFUL, LEAKED, REDUNDANT, SURPLUS, UNLIKELY, kept
 from refsynth.quality.leakage import leaked
 from refsynth.task import Task
@@ -183,6 +184,17 @@ def test_drafts_can_be_chosen_by_influence_and_taught_by_the_judge(tmp_path, tin
     targets = np.array([draft.example.targets for draft in drafts if draft.dropped is None])
     np.testing.assert_allclose(targets.sum(1), 1)
     assert all(draft.example.targets is None for draft in drafts if draft.dropped)
+
+
+def test_drafts_whose_influence_is_not_known_stay_and_are_counted(tmp_path, tiny_cache, monkeypatch):
+    monkeypatch.setattr(influence, "ITERATIONS", 1)
+    monkeypatch.setattr(influence, "DIRECT", 0)
+    watch = Told()
+    task = make_task(tmp_path / "data", filter={"agreement": 0.0, "influence": 0.4})
+    drafts = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=watch).finished.learned.final.drafts
+    assert not any("influence" in draft.scores or draft.dropped == HARMFUL for draft in drafts)
+    chosen = sum(draft.dropped is None for draft in drafts)
+    assert watch.notes == [f"influence: no held-out row can tell of {chosen} of {chosen} chosen drafts; they stay"]
 
 
 def _chosen(folder, cache, settings):

@@ -207,6 +207,23 @@ def test_a_policy_stays_as_its_best_turn_left_it(tiny_causal, tmp_path, monkeypa
         assert name.endswith("lora_A.default.weight") or not torch.equal(weight, seen[2][name])
 
 
+@pytest.mark.parametrize(("size", "expected"), [(7, [0, 7, 14, 18, 18, 18, 18, 18, 18, 18]), (256, [0, 18, 18, 18])])
+def test_a_turn_tells_how_many_texts_were_learnt_from(tiny_causal, tmp_path, monkeypatch, size, expected):
+    """Short turns count what they have, and a text that comes again in a later pass counts once. The last turn is the best."""
+    monkeypatch.setattr(imitating, "TURN", size)
+    policy = Policy(tiny_causal, rate=1e-2, kl=0.0, seed=0)
+    losses = iter(np.linspace(9, 8, len(expected)))
+    monkeypatch.setattr(
+        Policy, "log_likelihoods", lambda self, rollouts: -next(losses) * np.array([len(one.text) for one in rollouts])
+    )
+    seen, restored = [], []
+    plain = Policy.restore
+    monkeypatch.setattr(Policy, "restore", lambda self, place: restored.append(place.name) or plain(self, place))
+    seen = [turn.texts for turn in imitate(policy, "-", TEXTS[:18], TEXTS[18:], tmp_path, minutes=10, seed=0)]
+    assert seen == expected
+    assert restored == [f"turn-{len(expected) - 1}"]
+
+
 def test_a_turn_does_not_begin_when_time_is_up(tiny_causal, tmp_path):
     policy = Policy(tiny_causal, kl=0.0, seed=0)
     turns = list(imitate(policy, "-", TEXTS[:18], TEXTS[18:], tmp_path, minutes=1e-9, seed=0))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from refsynth.annotate.selftrain import from_pool
 from refsynth.core.errors import DataError, counted
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft
@@ -113,7 +114,18 @@ def choose(job: Job, written: Written) -> tuple[list[Draft], Final]:
     job.watch.stage("train", f"{counted(len(final.real), 'real row')}{pool}; {counted(chosen, 'draft')} chosen{_less(reasons)}")
     for found in final.found:
         job.watch.stage("search", found.line())
+    if unknown := _unjudged(job, final):
+        job.watch.note(f"influence: no held-out row can tell of {unknown:,} of {counted(chosen, 'chosen draft')}; they stay")
     return screened, final
+
+
+def _unjudged(job: Job, final: Final) -> int:
+    """Return how many of the chosen drafts have no influence although it was asked for."""
+    asked = job.task.config.filter
+    if not (asked.influence or asked.weights == "influence") or job.shop.kind.several or job.shop.kind.spans:
+        return 0
+    chosen = [draft for draft in final.drafts if draft.dropped is None and not from_pool(draft.example)]
+    return sum("influence" not in draft.scores for draft in chosen)
 
 
 def _learn(job: Job) -> Learned:
