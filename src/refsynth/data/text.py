@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import reduce
+from itertools import chain
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -58,6 +60,13 @@ def near_groups(texts: Sequence[str], *, threshold: float = 0.7) -> IntArray:
     return np.asarray(np.argsort(np.argsort(first))[inverse])
 
 
+class Nearest(NamedTuple):
+    """For each text the place of the most similar of others, -1 where it shares nothing with any [N], and how similar [N]."""
+
+    place: IntArray
+    overlap: FloatArray
+
+
 def nearest_overlap(
     texts: Sequence[str], against: Sequence[str], *, language: str = "auto", except_for: IntArray | None = None
 ) -> FloatArray:
@@ -69,21 +78,59 @@ def nearest_overlap(
         language: decides what a shingle is.
         except_for: for each text the place in `against` that it is not compared with, or -1 [N].
     """
-    best = np.zeros(len(texts))
-    if not len(texts) or not len(against):
-        return best
-    language = detect_language([*texts, *against]) if language == "auto" else language
-    matrix = _incidence([shingles(text, language) for text in (*texts, *against)])
-    sizes = np.diff(matrix.indptr)
-    mine, other = matrix[: len(texts)], matrix[len(texts) :].T.tocsc()
-    for start in range(0, len(texts), _BLOCK):
-        shared = (mine[start : start + _BLOCK] @ other).tocoo()
-        rows = shared.row + start
-        overlap = shared.data / (sizes[rows] + sizes[len(texts) + shared.col] - shared.data)
+    return nearest_of([texts], [against], language=language, except_for=except_for).overlap
+
+
+def nearest_of(
+    texts: Sequence[Sequence[str]],
+    against: Sequence[Sequence[str]],
+    *,
+    language: str = "auto",
+    except_for: IntArray | None = None,
+) -> Nearest:
+    """Return which of `against` is most similar to each text; of equally similar ones the first.
+
+    Args:
+        texts: N texts; or the first and then the second halves of N pairs, which are as similar as the less similar halves.
+        against: the texts that they are compared with, in as many parts.
+        language: decides what a shingle is.
+        except_for: for each text the place in `against` that it is not compared with, or -1 [N].
+    """
+    n = len(texts[0])
+    best, place = np.zeros(n), np.full(n, -1)
+    if not n or not len(against[0]):
+        return Nearest(place, best)
+    language = detect_language(chain(*texts, *against)) if language == "auto" else language
+    halves = [_Overlaps.of(mine, other, language) for mine, other in zip(texts, against, strict=True)]
+    for start in range(0, n, _BLOCK):
+        overlap = reduce(lambda one, other: one.minimum(other), (half.block(start) for half in halves)).tocsr()
         if except_for is not None:
-            overlap[except_for[rows] == shared.col] = 0
-        np.maximum.at(best, rows, overlap)
-    return best
+            rows = np.repeat(np.arange(overlap.shape[0]), np.diff(overlap.indptr)) + start
+            overlap.data[except_for[rows] == overlap.indices] = 0
+        here = slice(start, start + overlap.shape[0])
+        best[here] = overlap.max(axis=1).toarray()
+        place[here] = np.where(best[here] > 0, np.asarray(overlap.argmax(axis=1)).ravel(), -1)
+    return Nearest(place, best)
+
+
+class _Overlaps(NamedTuple):
+    """Texts [N, V] and the texts that they are compared with [V, M] by their shingles, and the number of shingles of each."""
+
+    mine: Any
+    other: Any
+    sizes: IntArray
+
+    @classmethod
+    def of(cls, texts: Sequence[str], against: Sequence[str], language: str) -> Self:
+        matrix = _incidence([shingles(text, language) for text in (*texts, *against)])
+        return cls(matrix[: len(texts)], matrix[len(texts) :].T.tocsc(), np.diff(matrix.indptr))
+
+    def block(self, start: int) -> Any:
+        """Return the Jaccard similarities of some texts, from `start` on, where they are above 0: [B, M], sparse."""
+        shared = (self.mine[start : start + _BLOCK] @ self.other).tocoo()
+        union = self.sizes[shared.row + start] + self.sizes[self.mine.shape[0] + shared.col] - shared.data
+        shared.data = shared.data / union
+        return shared.tocsr()
 
 
 def _incidence(sets: Sequence[frozenset[str]]) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, digest, read_json, write_json
 from refsynth.core.sections import DataConfig
-from refsynth.core.types import Array, Draft, Example
+from refsynth.core.types import Array, Draft, Example, IntArray
 from refsynth.data.io import BadRow, Spans, iter_rows
 from refsynth.kinds import Kind, as_json, from_json, given_labels
 from refsynth.models.predict import logits_of
@@ -26,7 +27,7 @@ from refsynth.pipeline.gate import HeldOut
 from refsynth.pipeline.rows import file_digest_or_none
 from refsynth.pipeline.workshop import Workshop
 from refsynth.quality.filter import LEAKED, kept
-from refsynth.quality.leakage import leaked
+from refsynth.quality.leakage import Shared, leaked, shared_rows
 
 MAJORITY = "majority"
 SHIPPED = "shipped"
@@ -40,6 +41,7 @@ class TestResult:
     `probabilities` are the bundle's, and `unsure` [N] the rows on which it abstains. `leaked` are ids of drafts, and of texts
     of the pool, that resemble a test row; `unusable` has the numbers of rows by why they could not be measured. `void` tells
     whether the test rows are drawn otherwise than what the certificate of a cascade was made with; None without one.
+    `numbers` [N] are those of the rows in the file, and `shared` the rows that are in train too.
     """
 
     truth: Array
@@ -49,6 +51,34 @@ class TestResult:
     leaked: tuple[str, ...]
     unusable: Mapping[str, Sequence[int]]
     void: bool | None
+    numbers: IntArray
+    shared: tuple[Shared, ...] = ()
+
+    @property
+    def new(self) -> TestResult | None:
+        """The rows whose text no training row has; None where there are none."""
+        return self._without([one.place for one in self.shared if one.same])
+
+    @property
+    def apart(self) -> TestResult | None:
+        """The rows that are no near-duplicates of training rows either; None where there are none."""
+        return self._without([one.place for one in self.shared])
+
+    def _without(self, places: Sequence[int]) -> TestResult | None:
+        left = np.delete(np.arange(len(self.truth)), places)
+        return (
+            replace(
+                self,
+                truth=self.truth[left],
+                predicted={name: answers[left] for name, answers in self.predicted.items()},
+                probabilities=self.probabilities[left],
+                unsure=self.unsure[left],
+                numbers=self.numbers[left],
+                shared=(),
+            )
+            if len(left)
+            else None
+        )
 
     @property
     def rows(self) -> int:
@@ -64,13 +94,14 @@ def evaluate_test(
     bundle: Path,
     folder: RunFolder,
     *,
+    real: Sequence[Example],
     made: str,
     studied: Sequence[Unlabelled] = (),
 ) -> TestResult | None:
     """Read the test file and measure every candidate and the bundle on it; None where the task names no test file.
 
-    `made` is the step that made the bundle; `studied` are texts of the pool that models have learnt from without a label. What
-    other candidates need to decide, they have from the held-out rows.
+    `real` are the user's rows, and `made` is the step that made the bundle; `studied` are texts of the pool that models have
+    learnt from without a label. What other candidates need to decide, they have from the held-out rows.
 
     Raises:
         DataError: the file cannot be read, or has no usable row.
@@ -79,6 +110,7 @@ def evaluate_test(
     if path is None:
         return None
     key = {"file": file_digest_or_none(path), "bundle": folder.hash_of(made), "fit": folder.hash_of("fit")}
+    key |= {"rows": folder.hash_of("rows")}
     kind, labels = shop.kind, shop.labels
     cuts = {candidate: held.cuts_of(logits) for candidate, logits in held.logits.items()} if held and kind.several else {}
     if studied:
@@ -87,7 +119,7 @@ def evaluate_test(
         key["cuts"] = digest({str(candidate): np.asarray(cut).tolist() for candidate, cut in cuts.items()})
 
     def make(out: Path) -> None:
-        texts, given, unusable = _read(path, config.data, kind, labels)
+        texts, given, numbers, unusable = _read(path, config.data, kind, labels)
         model = load(bundle)
         found = model.answer(texts)
         said = {
@@ -105,10 +137,12 @@ def evaluate_test(
             "leaked": _leaks(final.drafts, studied, texts),
             "unusable": unusable,
             "void": _void(model, found, texts),
+            "numbers": numbers,
+            "shared": shared_rows(texts, real, language=shop.language),
         }
         write_json(out / "result.json", result)
 
-    result = read_json(folder.step("test", key, make, version=5) / "result.json")
+    result = read_json(folder.step("test", key, make, version=6) / "result.json")
     return TestResult(
         from_json(result["truth"]),
         {name: from_json(answers) for name, answers in result["predicted"].items()},
@@ -117,6 +151,8 @@ def evaluate_test(
         tuple(result["leaked"]),
         result["unusable"],
         result["void"],
+        np.array(result["numbers"], int),
+        tuple(Shared(*one) for one in result["shared"]),
     )
 
 
@@ -135,8 +171,17 @@ def _void(model: Model, found: Answered, texts: Sequence[str]) -> bool | None:
     return None if first is None else first.certificate.shifted(profile_of(found.sure, texts), len(texts))
 
 
-def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> tuple[list[str], list[str], dict[str, list[int]]]:
-    texts, given, unusable = [], [], defaultdict[str, list[int]](list)
+class _Measurable(NamedTuple):
+    """The rows of a file that can be measured: texts, labels and numbers; and the numbers of the others by why they cannot."""
+
+    texts: list[str]
+    given: list[str]
+    numbers: list[int]
+    unusable: dict[str, list[int]]
+
+
+def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> _Measurable:
+    texts, given, numbers, unusable = [], [], [], defaultdict[str, list[int]](list)
     spans: Spans = "marked" if kind.spans else "none"
     rows = iter_rows(
         path, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding, separator=data.separator, spans=spans
@@ -149,7 +194,8 @@ def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> tu
         else:
             texts.append(row.text)
             given.append(row.label)
+            numbers.append(row.number)
     if not texts:
         found = ", ".join(f"{len(rows)} with {why}" for why, rows in unusable.items()) or "no rows"
         raise DataError(f"{path}: no row to measure on: {found}", remedy="correct data.test or data.columns in task.yaml")
-    return texts, given, dict(unusable)
+    return _Measurable(texts, given, numbers, dict(unusable))

@@ -9,6 +9,7 @@ from pathlib import Path
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft
 from refsynth.evaluation.origins import Pretraining
+from refsynth.evaluation.overlap import Overlap
 from refsynth.pipeline.drafts import Written
 from refsynth.pipeline.evaluate import TestResult
 from refsynth.pipeline.fit import Final
@@ -40,7 +41,11 @@ class Learned:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a run leaves behind; `studied` counts the texts of the pool that were learnt from without a label."""
+    """What a run leaves behind.
+
+    `studied` counts the texts of the pool that were learnt from without a label; `overlap` tells which test rows are in train
+    too.
+    """
 
     task: Task
     folder: RunFolder
@@ -52,3 +57,9 @@ class Finished:
     coverage: CoverageFigures | None
     tiers: Tiers
     studied: int = 0
+    overlap: Overlap | None = None
+
+    @property
+    def measured(self) -> TestResult | None:
+        """What was measured on new test rows, those whose text no training row has; None without any."""
+        return None if self.test is None else self.test.new

@@ -86,10 +86,11 @@ def build_report(finished: Finished) -> Report:
     absent = {}
     if learned.held is None:
         absent = {"gate": learned.decision.reason, "calibration": learned.decision.reason}
-    if finished.test is None and learned.held is None:
-        absent |= {"results": "no test file and no held-out rows", "classes": "no test file and no held-out rows"}
+    tested = "no test file" if finished.test is None else "no new row in the test file"
+    if finished.measured is None and learned.held is None:
+        absent |= dict.fromkeys(("results", "classes"), f"{tested} and no held-out rows")
     if _unmeasured(finished):
-        why = "without a test file only the trained model was measured, not what ships of it: see Compression"
+        why = f"with {tested} only the trained model was measured, not what ships of it: see Compression"
         absent |= {"classes": why, "calibration": why}
     if not learned.written.asked:
         absent["drafts"] = "synthesis is turned off (synthesis.drafts: 0)"
@@ -108,6 +109,7 @@ def build_report(finished: Finished) -> Report:
         data=data_of(finished),
         compression=compression_of(finished),
         lineage=lineage_of(finished),
+        overlap=finished.overlap,
         absent=absent | {"compression": "the results table has the size and the speed of the bundle"},
     )
 
@@ -117,12 +119,10 @@ def _results(finished: Finished) -> sections.Results | None:
     if said is None:
         return None
     truth, by_name = said
-    decision, k, kind = finished.learned.decision, len(finished.task.labels), _kind(finished)
-    fields = {shown: field for field, shown in sections.FIGURES.items()}
+    decision, kind = finished.learned.decision, _kind(finished)
 
     def system(name: str, key: str, detail: str) -> sections.System:
-        figures: dict[str, Any] = {fields[figure.name]: figure for figure in kind.figures(truth, by_name[key], k)}
-        return sections.System(name=name, detail=detail, **figures)
+        return _system(finished, name, detail, truth, by_name[key])
 
     usual = "no span at all" if kind.spans else f"the most frequent {'set of labels' if kind.several else 'label'}"
     systems = [system("all O" if kind.spans else "majority", MAJORITY, usual)]
@@ -138,16 +138,27 @@ def _results(finished: Finished) -> sections.Results | None:
         shipped = replace(shipped, accuracy=None, macro_f1=None)
     (rate,), size = speeds([model], finished), size_of(finished.bundle)
     systems.append(replace(shipped, shipped=True, texts_per_second=rate, size_mb=size))
-    test = finished.task.test
-    if finished.test is not None and test is not None:
-        return sections.Results(systems=tuple(systems), source="test file", n=len(truth), file=test.name)
-    return sections.Results(systems=tuple(systems), source="cross-validation", n=len(truth))
+    test, overlap = finished.task.test, finished.overlap
+    if finished.measured is None or test is None:
+        return sections.Results(systems=tuple(systems), source="cross-validation", n=len(truth))
+    if finished.test is not None and overlap is not None and overlap.same:
+        name, detail = f"the bundle, all {overlap.n:,} rows", f"{len(overlap.same):,} of them in train too"
+        systems.append(_system(finished, name, detail, finished.test.truth, finished.test.predicted[SHIPPED]))
+    return sections.Results(systems=tuple(systems), source="test file", n=len(truth), file=test.name)
+
+
+def _system(finished: Finished, name: str, detail: str, truth: Array, answers: Array) -> sections.System:
+    """Return a line of the table of results without speed and size."""
+    fields = {shown: field for field, shown in sections.FIGURES.items()}
+    found = _kind(finished).figures(truth, answers, len(finished.task.labels))
+    figures: dict[str, Any] = {fields[figure.name]: figure for figure in found}
+    return sections.System(name=name, detail=detail, **figures)
 
 
 def _said(finished: Finished) -> tuple[Array, dict[str, Array]] | None:
-    """Return the truth and each system's answers, on the test file or else on the held-out rows."""
-    if finished.test is not None:
-        return finished.test.truth, dict(finished.test.predicted)
+    """Return the truth and each system's answers, on the new rows of the test file or else on the held-out rows."""
+    if (test := finished.measured) is not None:
+        return test.truth, dict(test.predicted)
     held = finished.learned.held
     if held is None:
         return None
@@ -164,7 +175,7 @@ def _kind(finished: Finished) -> Kind:
 
 def _unmeasured(finished: Finished) -> bool:
     """Return whether what ships was never asked about rows whose label is known."""
-    return finished.test is None and finished.tiers.bundle != finished.tiers.main
+    return finished.measured is None and finished.tiers.bundle != finished.tiers.main
 
 
 def _gate(finished: Finished) -> sections.Gate | None:
@@ -214,7 +225,7 @@ def _classes(finished: Finished) -> sections.Classes | None:
     if said is None:
         return None
     truth, by_name = said
-    source: sections.Source = "cross-validation" if finished.test is None else "test file"
+    source: sections.Source = "cross-validation" if finished.measured is None else "test file"
     labels, shipped = finished.task.labels, by_name[SHIPPED]
     if _kind(finished).spans:
         return sections.Classes.of_table(labels, _kind(finished).table(truth, shipped, len(labels)), source=source, n=len(truth))
@@ -228,7 +239,7 @@ def _calibration(finished: Finished) -> Calibration | None:
     if held is None or calibrated.threshold is None:
         return None
     chosen = {"threshold": calibrated.threshold, "temperature": calibrated.temperature}
-    if (test := finished.test) is not None:
+    if (test := finished.measured) is not None:
         student = finished.tiers.student
         if student is not None and student.threshold is not None and load(finished.bundle).manifest.first is None:
             chosen = {"threshold": student.threshold, "temperature": student.calibration.temperature}

@@ -12,20 +12,22 @@ from refsynth.core.errors import DataError, counted
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft
 from refsynth.data.io import Spans, check_header
+from refsynth.evaluation.overlap import Overlap
 from refsynth.evaluation.report import Report
-from refsynth.kinds import KINDS
 from refsynth.models.quiet import quiet
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.bundles import make_bundles
 from refsynth.pipeline.coverage import measure_coverage
 from refsynth.pipeline.drafts import Written
-from refsynth.pipeline.evaluate import SHIPPED, evaluate_test
+from refsynth.pipeline.evaluate import TestResult, evaluate_test
 from refsynth.pipeline.finished import Finished, Learned
 from refsynth.pipeline.fit import Final, fit_final
 from refsynth.pipeline.gate import decide
 from refsynth.pipeline.idle import without_effect
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.observe import Observer, Silent
+from refsynth.pipeline.overlap import FILE as OVERLAP
+from refsynth.pipeline.overlap import figure_of, overlap_of, write_overlap
 from refsynth.pipeline.reopen import recall_leaked, remember, remember_leaked
 from refsynth.pipeline.report import Paths, write_report
 from refsynth.pipeline.rounds import Round, write_rounds
@@ -143,15 +145,29 @@ def _deliver(job: Job, learned: Learned) -> Finished:
     shrunk, calibrated, tiers = make_bundles(job, learned)
     bundle = publish(tiers.bundle, folder.path / "bundle")
     watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
-    test = evaluate_test(task.config, learned.final, learned.held, shop, bundle, folder, made=tiers.step, studied=job.studied)
+    real, studied = learned.rows.examples, job.studied
+    test = evaluate_test(
+        task.config, learned.final, learned.held, shop, bundle, folder, real=real, made=tiers.step, studied=studied
+    )
+    overlap = None if test is None else overlap_of(test, task)
+    write_overlap(folder.path / OVERLAP, overlap)
     if test is not None:
-        for why, rows in test.unusable.items():
-            more = ", ..." if len(rows) > 1 else ""
-            watch.note(f"data.test: {len(rows):,} of {test.rows:,} rows left out: {why} (row {rows[0]:,}{more})")
-        first = KINDS[task.config.task].figures(test.truth, test.predicted[SHIPPED], len(task.labels))[0]
-        watch.stage("test", f"{first.name} {first.percent()}")
+        _tell_test(job, test, overlap)
     coverage = measure_coverage(learned.rows, learned.final.drafts, shop, folder)
-    return Finished(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers, len(job.studied))
+    return Finished(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers, len(studied), overlap)
+
+
+def _tell_test(job: Job, test: TestResult, overlap: Overlap | None) -> None:
+    """Say which test rows were left out, which are in train too, and the figure with and without these."""
+    for why, rows in test.unusable.items():
+        more = ", ..." if len(rows) > 1 else ""
+        job.watch.note(f"data.test: {len(rows):,} of {test.rows:,} rows left out: {why} (row {rows[0]:,}{more})")
+    if overlap is None:
+        first = figure_of(test, job.task)
+        job.watch.stage("test", f"{first.name} {first.percent()}")
+        return
+    job.watch.stage("test", f"{overlap.file}: {overlap.line}")
+    job.watch.note(f"the test rows that are, or nearly are, in train: {job.folder.path / OVERLAP}")
 
 
 def _check_files(task: Task) -> None:
