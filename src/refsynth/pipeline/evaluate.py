@@ -1,4 +1,8 @@
-"""The final evaluation: the only place that reads the test file, once, when nothing is left to decide."""
+"""The final evaluation: what ships, and every candidate, on the test file.
+
+Its rows decide one thing: drafts and texts of the pool that resemble one are named, and whoever runs makes the model again
+without them. Else what ships is the same with any test file or none.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,10 @@ from refsynth.task import Task
 
 @dataclass(frozen=True)
 class Learned:
-    """All that is known when the real rows have been used and the test file has not been opened."""
+    """What was learnt from the real rows, the drafts and the pool.
+
+    Of the test file nothing is in it but which drafts and texts were left out because they resemble one of its rows.
+    """
 
     rows: Rows
     written: Written

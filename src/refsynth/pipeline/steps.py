@@ -1,9 +1,9 @@
-"""The whole flow on one screen: rows, drafts, screen, gate, fit, bundle, the test file, the report."""
+"""The flow of a run: rows, drafts, screen, fit, gate, bundle, the test file, the report."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,13 +80,14 @@ def run(
         if (more := task.config.data.more) is not None and not more.exists():
             watch.note(f"{more.name} is not there yet; refsynth label add writes it")
         leaked = recall_leaked(task, folder)
-        job = job.forgetting(leaked) if leaked else job
+        if leaked:
+            watch.note(f"{_resembling(leaked)}: they are left out, as before")
+            job = job.forgetting(leaked)
         finished = _deliver(job, _learn(job))
         while finished.test and (found := set(finished.test.leaked) - set(leaked)):
             # Only now is it known that these copy the test file: a model that was trained on them must not be shipped.
             leaked = (*leaked, *sorted(found))
-            what = f"{len(leaked)} drafts or texts of the pool resemble test rows"
-            watch.note(f"{what}: they are taken out, and what they touched is made again")
+            watch.note(f"{_resembling(leaked)}: they are taken out, and what they touched is made again")
             remember_leaked(task, folder, leaked)
             job = job.forgetting(leaked)
             finished = _deliver(job, _learn(job))
@@ -155,6 +156,15 @@ def _deliver(job: Job, learned: Learned) -> Finished:
         _tell_test(job, test, overlap)
     coverage = measure_coverage(learned.rows, learned.final.drafts, shop, folder)
     return Finished(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers, len(studied), overlap)
+
+
+def _resembling(leaked: Sequence[str]) -> str:
+    """Return how many drafts and texts of the pool resemble test rows, by their ids, and which the first are."""
+    pool = sorted(name for name in leaked if name.startswith("pool-"))
+    drafts = sorted(set(leaked) - set(pool))
+    parts = [(counted(len(drafts), "draft"), drafts), (f"{counted(len(pool), 'text')} of the pool", pool)]
+    said = [f"{what} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})" for what, ids in parts if ids]
+    return f"{' and '.join(said)} {'resembles a test row' if len(leaked) == 1 else 'resemble test rows'}"
 
 
 def _tell_test(job: Job, test: TestResult, overlap: Overlap | None) -> None:
