@@ -1,7 +1,7 @@
 """What ships of a trained model: itself, a static student of it, or the student in front of it, with a certificate.
 
-A cascade is certified on half of the pool, which neither tier was trained on. A student is measured on that too. Without a pool it
-is measured on the texts that it is calibrated on: it was not trained on these, but the model may have been.
+A cascade is certified on half of the pool, which neither tier was trained on, and a student is measured on that. Without a pool
+it is measured on the texts that it is calibrated on: it was not trained on these, but the model may have been.
 """
 
 from __future__ import annotations
