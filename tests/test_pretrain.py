@@ -153,6 +153,17 @@ def test_it_ends_when_time_is_up(encoder, tmp_path, monkeypatch):
     assert 1 <= len(steps) <= 60
 
 
+def test_learning_words_leaves_the_callers_generators_alone(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain, "EPOCHS", 1)
+    rows, held = held_of(encoder)
+    before = torch.get_rng_state()
+    model = WordModel(encoder, seed=0)
+    fit_head(model, rows, held, Budget(1, tmp_path / "head"), seed=0)
+    fit_words(model, rows, held, Budget(1, tmp_path / "words"), seed=0)
+    pseudo_perplexity(model, held.measured)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_tokenizer_without_a_mask_is_refused(tiny_folder):
     with pytest.raises(ModelError, match="masked word"):
         WordModel(TransformerEncoder(tiny_folder, max_tokens=MAX_TOKENS), seed=0)
