@@ -13,11 +13,12 @@ import numpy as np
 
 from refsynth.core.extras import require
 from refsynth.core.types import FloatArray, IntArray
+from refsynth.core.words import UNSPACED_LANGUAGES
 from refsynth.data.language import detect_language
 
 _UNSEEN = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\u2060\ufeff]+")
 _LONE = re.compile("[\ud800-\udfff]")
-_UNSPACED = ("zh", "ja", "ko", "th")
+_DENSE = UNSPACED_LANGUAGES | {"ko"}  # a character says much: of Hangul it is a syllable, and four are a phrase
 _BLOCK = 256  # rows of a product, bounds its memory
 _CHUNK = 1 << 21  # shingles compared at once, bounds memory too
 _BANDS, _ROWS = 40, 4  # a pair of similarity s meets in a band with probability 1 - (1 - s^4)^40: 0.99998 at 0.7, 0.28 at 0.3
@@ -34,8 +35,8 @@ def normalise(text: str) -> str:
 
 
 def shingles(text: str, language: str) -> frozenset[str]:
-    """Return the set of character n-grams of the normalised text: n is 2 for scripts without spaces, else 4."""
-    text, n = normalise(text), 2 if language in _UNSPACED else 4
+    """Return the set of character n-grams of the normalised text: n is 2 where words are not spaced and in Korean, else 4."""
+    text, n = normalise(text), 2 if language in _DENSE else 4
     return frozenset(text[i : i + n] for i in range(max(1, len(text) - n + 1))) if text else frozenset()
 
 
