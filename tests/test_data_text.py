@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refsynth.data.language import UNKNOWN, detect_language
-from refsynth.data.text import clean, near_groups, nearest_overlap, normalise, shingles
+from refsynth.data.text import clean, near_groups, nearest_of, nearest_overlap, normalise, shingles
 
 VOCABULARY = "where is my new card it was lost or stolen today please help"
 words = st.lists(
@@ -136,3 +136,19 @@ def test_language(text, language):
 def test_a_mixture_is_no_language():
     assert detect_language(["Where is the card that I ordered?", "我的卡丢了"] * 3) == UNKNOWN
     assert detect_language([]) == UNKNOWN
+
+
+@given(st.lists(st.text(alphabet="ab c", max_size=12), max_size=8), st.lists(st.text(alphabet="ab c", max_size=12), max_size=8))
+def test_the_nearest_is_the_first_of_the_most_similar(texts, others):
+    found = nearest_of([texts], [others], language="en")
+    for text, place, overlap in zip(texts, *found, strict=True):
+        sets = [shingles(each, "en") for each in (text, *others)]
+        shares = [len(sets[0] & each) / len(sets[0] | each) if sets[0] or each else 1.0 for each in sets[1:]]
+        assert overlap == pytest.approx(max(shares, default=0.0))
+        assert place == (shares.index(max(shares)) if max(shares, default=0.0) else -1)
+
+
+def test_pairs_are_as_similar_as_their_less_similar_halves():
+    found = nearest_of([["abcdef", "abcdef"], ["one two", "one two"]], [["abcdef", "abcdez"], ["xyz", "one two"]], language="en")
+    assert found.place.tolist() == [1, 1]
+    assert found.overlap == pytest.approx([0.5, 0.5])  # abcd, bcde of the two and one more each

@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 
 from refsynth.metrics import softmax
 from refsynth.models.predict import LinearHead
+from refsynth.quality import influence
 from refsynth.quality.influence import Points, cross_fitted, gains
 from refsynth.training.head import HEAD_STRENGTH, fit_head, softmax_strength
 
@@ -113,6 +114,73 @@ def test_a_batch_is_judged_as_its_rows_are_one_by_one(seed, k, n):
     whole = gains(head, train, train, train, strength=C)
     some = gains(head, train, train, train.take(np.arange(n + k) < 3), strength=C)
     np.testing.assert_allclose(whole[:3], some, rtol=1e-9, atol=1e-12)
+
+
+def hard(n=40, k=3, d=12):
+    """Features that are almost one direction, a head that is far from sure: what its Hessian is made of differs by 1e9."""
+    rng = np.random.default_rng(11)
+    features = rng.normal(size=(n, 1)) @ rng.normal(size=(1, d)) + 1e-4 * rng.normal(size=(n, d))
+    head = LinearHead(0.1 * rng.normal(size=(d, k)), 0.1 * rng.normal(size=k))
+    return head, Points(features, np.arange(n) % k, np.ones(n))
+
+
+def solved(head, train, held_out, drafts, strength):
+    """The gains by the Hessian as it is written, row by row, and its pseudo-inverse."""
+    k = head.weights.shape[1]
+
+    def slope(points):
+        x = np.hstack([points.features, np.ones((len(points.classes), 1))])
+        p = softmax(head.logits(points.features))
+        return x, p, p - np.eye(k)[points.classes]
+
+    x, p, _ = slope(train)
+    penalty = np.kron(np.diag([*np.ones(x.shape[1] - 1), 0.0]), np.eye(k))
+    hessian = penalty + sum(
+        strength * w * np.kron(np.outer(row, row), np.diag(q) - np.outer(q, q))
+        for row, q, w in zip(x, p, train.weights, strict=True)
+    )
+    x, _, residual = slope(held_out)
+    wanted = (x.T @ residual / len(x)).ravel()
+    found = (np.linalg.pinv(hessian, rcond=1e-13, hermitian=True) @ wanted).reshape(-1, k)
+    x, _, residual = slope(drafts)
+    return strength * (residual * (x @ found)).sum(1)
+
+
+def test_gains_are_right_where_conjugate_gradients_do_not_come_to_an_end(monkeypatch):
+    head, train = hard()
+    drafts = train.take(np.arange(40) < 9)
+    expected = solved(head, train, train, drafts, 1e6)
+    monkeypatch.setattr(influence, "ITERATIONS", 3)
+    np.testing.assert_allclose(gains(head, train, train, drafts, strength=1e6), expected, rtol=1e-3)
+
+
+def test_gains_that_cannot_be_solved_for_are_not_known(monkeypatch):
+    """What is too large for the other way, too, is NaN: a wrong gain would drop or weigh drafts."""
+    head, train = hard()
+    monkeypatch.setattr(influence, "ITERATIONS", 3)
+    monkeypatch.setattr(influence, "DIRECT", 0)
+    drafts = train.take(np.arange(40) < 9)
+    assert np.isnan(gains(head, train, train, drafts, strength=1e6)).all()
+
+
+def test_a_fold_that_cannot_tell_takes_no_part(monkeypatch):
+    rng = np.random.default_rng(2)
+    real, drafts = rows(rng, 24), rows(rng, 12, weight=0.5)
+    folds = np.arange(24) // 3 % 4
+    whole = influence.gains
+    judged = []
+
+    def some(*points, **options):
+        judged.append(whole(*points, **options))
+        return judged[-1] if len(judged) > 1 else np.full(12, np.nan)
+
+    monkeypatch.setattr(influence, "gains", some)
+
+    def fit(points):
+        return fit_head(points.features, points.classes, 3, strength=C, weights=points.weights)
+
+    said = cross_fitted(fit, real, folds, drafts, [frozenset[int]()] * 12, strength=lambda _: C)
+    np.testing.assert_allclose(said, np.mean(judged[1:], axis=0))
 
 
 def test_no_fold_judges_a_draft_that_saw_it():

@@ -19,7 +19,7 @@ from refsynth.core.config import RunConfig
 from refsynth.core.drafting import FilterConfig
 from refsynth.core.errors import ConfigError, DataError, InputError
 from refsynth.core.intervals import mean_interval
-from refsynth.core.run import RunFolder, folder_digest, read_json, read_jsonl, write_json
+from refsynth.core.run import RunFolder, file_digest, folder_digest, read_json, read_jsonl, write_json
 from refsynth.core.types import Completion, Draft, Example, Provenance
 from refsynth.data.text import near_groups, normalise
 from refsynth.models.reference import EchoGenerator
@@ -38,6 +38,7 @@ from refsynth.pipeline.reopen import reopened
 from refsynth.pipeline.rounds import _focus
 from refsynth.pipeline.rows import read_rows
 from refsynth.pipeline.steps import run
+from refsynth.quality import influence
 from refsynth.quality.filter import HARMFUL, LEAKED, REDUNDANT, SURPLUS, UNLIKELY, kept
 from refsynth.quality.leakage import leaked
 from refsynth.task import Task
@@ -220,6 +221,17 @@ def test_drafts_can_be_chosen_by_influence_and_taught_by_the_judge(tmp_path, tin
     targets = np.array([draft.example.targets for draft in drafts if draft.dropped is None])
     np.testing.assert_allclose(targets.sum(1), 1)
     assert all(draft.example.targets is None for draft in drafts if draft.dropped)
+
+
+def test_drafts_whose_influence_is_not_known_stay_and_are_counted(tmp_path, tiny_cache, monkeypatch):
+    monkeypatch.setattr(influence, "ITERATIONS", 1)
+    monkeypatch.setattr(influence, "DIRECT", 0)
+    watch = Told()
+    task = make_task(tmp_path / "data", filter={"agreement": 0.0, "influence": 0.4})
+    drafts = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=watch).finished.learned.final.drafts
+    assert not any("influence" in draft.scores or draft.dropped == HARMFUL for draft in drafts)
+    chosen = sum(draft.dropped is None for draft in drafts)
+    assert watch.notes == [f"influence: no held-out row can tell of {chosen} of {chosen} chosen drafts; they stay"]
 
 
 def _chosen(folder, cache, settings):
@@ -585,6 +597,45 @@ def test_planted_copies_of_test_rows_are_taken_out_and_the_run_made_again(tmp_pa
         assert set(job.forget) == {draft.example.id for draft in finished.learned.screened if draft.dropped == LEAKED}
     copies = {normalise(row["text"]) for row in rows}
     assert copies.isdisjoint(normalise(draft.example.text) for draft in finished.learned.final.drafts if draft.dropped is None)
+
+
+def hashes(bundle):
+    return {path.name: file_digest(path) for path in bundle.iterdir()}
+
+
+@pytest.mark.parametrize("learner", ["frozen", "finetune"])
+def test_the_test_file_decides_nothing(tmp_path, tiny_cache, learner):
+    """All that ships is the same without the test file, and with other labels or other rows in it: even those of train."""
+    task = make_task(tmp_path / "data", learners=[learner], training={"epochs": 1}, gate={"folds": 2})
+    train, wrong = task.train, tmp_path / "wrong.jsonl"
+    flipped = [row | {"label": "late" if row["label"] == "broken" else "broken"} for row in read_jsonl(task.test)]
+    wrong.write_text("".join(json.dumps(row) + "\n" for row in flipped), "utf-8")
+    found = []
+    for place, file in enumerate((None, wrong, train)):
+        data = {"train": str(train)} | ({} if file is None else {"test": str(file)})
+        asked = Task.of(task.config.changed([f"data={json.dumps(data)}"]))
+        done = run(asked, tmp_path / f"out-{place}", store=ModelStore(tiny_cache)).finished
+        assert (done.test is None) is (file is None)
+        found.append(hashes(done.bundle))
+    assert found[1:] == found[:1] * 2
+    assert len(found[0]) > 3
+
+
+def test_drafts_that_are_taken_out_are_counted_and_change_what_ships(tmp_path, tiny_cache, monkeypatch):
+    """The one thing that a test file decides; the run says so, and says it again where it is found done."""
+    task = make_task(tmp_path / "data", learners=["frozen"])
+    rows = list(read_jsonl(task.test))
+    monkeypatch.setattr(build, "make_generator", lambda config, store: Cheat(rows))
+    told, again = Told(), Told()
+    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=told).finished
+    gone = sorted(draft.example.id for draft in finished.learned.screened if draft.dropped == LEAKED)
+    what = f"{len(gone)} drafts ({', '.join(gone[:3])}, ...) resemble test rows"
+    assert told.notes == [f"{what}: they are taken out, and what they touched is made again"]
+    run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=again)
+    assert again.notes == [f"{what}: they are left out, as before"]
+    data = {"train": str(task.train)}
+    plain = run(Task.of(task.config.changed([f"data={json.dumps(data)}"])), tmp_path / "plain", store=ModelStore(tiny_cache))
+    assert hashes(plain.bundle) != hashes(finished.bundle)
 
 
 def heldout(right):

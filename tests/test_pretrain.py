@@ -153,6 +153,17 @@ def test_it_ends_when_time_is_up(encoder, tmp_path, monkeypatch):
     assert 1 <= len(steps) <= 60
 
 
+def test_learning_words_leaves_the_callers_generators_alone(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain, "EPOCHS", 1)
+    rows, held = held_of(encoder)
+    before = torch.get_rng_state()
+    model = WordModel(encoder, seed=0)
+    fit_head(model, rows, held, Budget(1, tmp_path / "head"), seed=0)
+    fit_words(model, rows, held, Budget(1, tmp_path / "words"), seed=0)
+    pseudo_perplexity(model, held.measured)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_tokenizer_without_a_mask_is_refused(tiny_folder):
     with pytest.raises(ModelError, match="masked word"):
         WordModel(TransformerEncoder(tiny_folder, max_tokens=MAX_TOKENS), seed=0)
@@ -205,6 +216,23 @@ def test_a_policy_stays_as_its_best_turn_left_it(tiny_causal, tmp_path, monkeypa
     for name, weight in policy._weights.items():
         torch.testing.assert_close(weight, seen[1][name], atol=0, rtol=0)
         assert name.endswith("lora_A.default.weight") or not torch.equal(weight, seen[2][name])
+
+
+@pytest.mark.parametrize(("size", "expected"), [(7, [0, 7, 14, 18, 18, 18, 18, 18, 18, 18]), (256, [0, 18, 18, 18])])
+def test_a_turn_tells_how_many_texts_were_learnt_from(tiny_causal, tmp_path, monkeypatch, size, expected):
+    """Short turns count what they have, and a text that comes again in a later pass counts once. The last turn is the best."""
+    monkeypatch.setattr(imitating, "TURN", size)
+    policy = Policy(tiny_causal, rate=1e-2, kl=0.0, seed=0)
+    losses = iter(np.linspace(9, 8, len(expected)))
+    monkeypatch.setattr(
+        Policy, "log_likelihoods", lambda self, rollouts: -next(losses) * np.array([len(one.text) for one in rollouts])
+    )
+    seen, restored = [], []
+    plain = Policy.restore
+    monkeypatch.setattr(Policy, "restore", lambda self, place: restored.append(place.name) or plain(self, place))
+    seen = [turn.texts for turn in imitate(policy, "-", TEXTS[:18], TEXTS[18:], tmp_path, minutes=10, seed=0)]
+    assert seen == expected
+    assert restored == [f"turn-{len(expected) - 1}"]
 
 
 def test_a_turn_does_not_begin_when_time_is_up(tiny_causal, tmp_path):

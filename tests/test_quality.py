@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -89,6 +90,17 @@ def test_other_classes_go_and_the_rest_is_evened_out():
     assert [i for i, d in enumerate(chosen) if d.dropped is None] == [0, 1, 2, 5, 8, 9]  # the median class has 4
     assert {reasons[3], reasons[4]} == {quality.SURPLUS}
     assert chosen[0].scores["agreement"] == 0.9
+
+
+@pytest.mark.parametrize("counts", [(100, 0, 0), (100, 0, 0, 0, 2), (0, 7, 0)])
+def test_labels_that_kept_no_draft_do_not_count_when_classes_are_evened_out(counts):
+    """The median is that of the labels that kept any: 100, 51 and 7 here, and none of them is above 1.5 times its own."""
+    drafts = [Draft(draft(f"{k}-{i}", "a text", str(k))) for k, n in enumerate(counts) for i in range(n)]
+    chosen = quality.even_out(drafts, [str(k) for k in range(len(counts))], margin=1.5)
+    most = 1.5 * np.median([n for n in counts if n])
+    assert Counter(d.example.label for d in chosen if d.dropped is None) == {
+        str(k): min(n, int(most)) for k, n in enumerate(counts) if n
+    }
 
 
 def test_reasons_that_were_given_before_stay():

@@ -18,9 +18,11 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from refsynth.core.errors import ConfigError, nearest
 from refsynth.core.sections import Name, Section
 from refsynth.core.tree import QUOTES, complaints
+from refsynth.core.words import UNSPACED_CLASS, unspaced
 from refsynth.data.text import normalise
 
-_UNSPACED = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7af]")
+_SPACED = rf"[^\W{UNSPACED_CLASS}]"  # what a word goes on with, where words are spaced
+_HANGUL = re.compile("[\uac00-\ud7af]")
 
 
 class RuleConfig(Section):
@@ -29,7 +31,7 @@ class RuleConfig(Section):
     label: Name
     """What it says of a text that it applies to."""
     words: tuple[Name, ...] = ()
-    """Words or phrases, whole and in any case; parts of a text where words are not spaced."""
+    """Words or phrases, whole and in any case; parts of a text where words are not spaced, beginnings of words in Korean."""
     pattern: str | None = None
     """A regular expression (Python's), in any case, found anywhere in the text."""
     name: str = ""
@@ -119,10 +121,13 @@ def _judge(rule: RuleConfig) -> Callable[[str], str | None]:
 
 
 def _whole(word: str) -> str:
-    """Return a pattern for a word as a whole, where there are spaces between words."""
-    if _UNSPACED.search(word):
-        return re.escape(word)
-    return rf"(?<!\w){re.escape(word)}(?!\w)"
+    """Return a pattern for a word as a whole, where there are spaces between words.
+
+    A Korean word may go on: particles are written onto it.
+    """
+    before = "" if unspaced(word[0]) else f"(?<!{_SPACED})"
+    after = "" if unspaced(word[-1]) or _HANGUL.match(word[-1]) else f"(?!{_SPACED})"
+    return f"{before}{re.escape(word)}{after}"
 
 
 def _run(path: Path) -> Rules:

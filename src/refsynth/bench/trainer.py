@@ -27,6 +27,7 @@ from refsynth.core.machine import describe_machine
 from refsynth.core.types import Example, IntArray
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder
+from refsynth.models.seeding import seeded
 from refsynth.models.store import ModelStore
 from refsynth.training.finetune import FinetuneLearner
 from refsynth.training.objective import SCALE
@@ -121,8 +122,8 @@ def _theirs(
 ) -> Callable[[], IntArray]:
     import transformers
 
-    torch.manual_seed(seed)
-    network = _Classifier(copy.deepcopy(encoder), len(sample.labels))
+    with seeded(seed):
+        network = _Classifier(copy.deepcopy(encoder), len(sample.labels))
     network.encoder.transformer.set_attn_implementation("sdpa")  # as a model has it that is loaded without a word
     ids = network.encoder.tokenize([row["text"] for row in sample.train])
     classes = sample.classes(sample.train)

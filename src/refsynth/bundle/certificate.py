@@ -49,7 +49,7 @@ class Calibration(Part):
 
 
 class Certificate(Part):
-    """What was shown of the first tier of a cascade, by Learn-then-Test on unlabelled texts that neither tier had seen.
+    """What was shown of the first tier of a cascade, by Learn-then-Test on unlabelled texts that neither tier was trained on.
 
     With probability 1 - `delta` over the draw of the `n` texts, at most the share `alpha` of texts drawn like them is answered
     otherwise than the second tier would. Of the `n` the first tier answered `answered`, `disagreed` of them otherwise;

@@ -1,7 +1,7 @@
 """Golden texts: built-in sentences whose fp32 probabilities a bundle carries, so that it can test itself wherever it is opened.
 
 Integer arithmetic differs between processors: without VNNI the sum of two 8-bit products can saturate, silently. The test
-notices. The sentences are ours and neutral; a user's rows never get into a bundle.
+notices. The sentences are ours and neutral; no user's row is among them.
 """
 
 from __future__ import annotations

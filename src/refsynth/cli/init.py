@@ -87,7 +87,7 @@ def init(
         raise InputError("neither a file nor labels given", remedy="refsynth init DIR --from FILE, or --labels a,b,c")
     if target.exists() and not force:
         raise InputError(f"{target}: is there already", remedy="--force writes over it")
-    if test is not None and not test.is_file():  # never opened here: only the final evaluation reads it
+    if test is not None and not test.is_file():  # not opened here: nothing that is asked for may depend on it
         raise InputError(f"{test}: no such file", expected="labelled rows, for --test")
     if pair_column is not None and from_file is None:
         raise InputError(f"--pair-column {pair_column}: without a file", remedy="name it: refsynth init DIR --from FILE")
@@ -192,9 +192,9 @@ def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look
             f"  {_yaml({'more': _relative(more, folder)}):<23} # further rows, e.g. of refsynth label add; need not be there yet"
         )
     if test is not None:
-        lines.append(f"  {_yaml({'test': _relative(test, folder)}):<23} # read once, at the very end")
+        lines.append(f"  {_yaml({'test': _relative(test, folder)}):<23} # labelled rows to measure on, at the end")
     else:
-        lines.append("  # test: FILE            # optional: labelled rows, read once, at the very end")
+        lines.append("  # test: FILE            # optional: labelled rows to measure on, at the end")
     if look is not None:
         lines.append("  columns:                # which column holds what")
         lines.append(f"    {_yaml({'text': look.text_column})}")

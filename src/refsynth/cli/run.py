@@ -93,5 +93,6 @@ def _summary(result: RunResult) -> dict[str, Any]:
         "contract": None
         if outcome is None
         else {"met": outcome.met, "shipped": outcome.shipped._asdict(), "forms": [form._asdict() for form in outcome.forms]},
+        "overlap": None if result.report.overlap is None else asdict(result.report.overlap),
         "systems": [asdict(system) for system in results.systems] if results else [],
     }

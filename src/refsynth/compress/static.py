@@ -23,6 +23,7 @@ from refsynth.core.types import FloatArray, IntArray
 from refsynth.core.words import Word, words_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
+from refsynth.models.seeding import from_seed
 
 DIMENSIONS = 256
 SPREAD = 0.3
@@ -99,6 +100,7 @@ def _piece(text: str, words: Sequence[Word], rng: np.random.Generator) -> str:
     return text[words[start].start : words[start + size - 1].end]
 
 
+@from_seed
 def fit_static(
     table: FloatArray, rows: Sequence[Sequence[int]], targets: FloatArray, *, texts: int, seed: int, several: bool = False
 ) -> LinearHead:
@@ -114,7 +116,6 @@ def fit_static(
         seed: of the order and the dropout.
         several: whether each label is a question of its own.
     """
-    torch.manual_seed(seed)
     seen = np.unique(np.fromiter(chain.from_iterable(rows), np.intp))
     place = np.zeros(len(table), np.intp)
     place[seen] = np.arange(len(seen))

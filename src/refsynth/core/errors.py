@@ -1,4 +1,4 @@
-"""Every error that refsynth raises on purpose.
+"""The errors that refsynth raises about what it is given and what is missing; for a wrong Python type it is TypeError.
 
 RefsynthError                 one base to catch
 ├── InputError       exit 2   the user's file, row or argument is wrong

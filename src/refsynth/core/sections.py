@@ -60,7 +60,7 @@ class DataConfig(Section):
     pool: Path | None = None
     """Unlabelled texts for self-training and pretraining; a `.txt` has one per line."""
     test: Path | None = None
-    """Labelled rows that only the final evaluation reads."""
+    """Labelled rows to measure on, at the end. They decide nothing but which drafts are taken out: those that resemble one."""
     columns: Columns = Columns()
     """Column names, the same in all files."""
     delimiter: str | None = None

@@ -6,21 +6,38 @@ its cleaned form have the same words.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import lru_cache
 from itertools import groupby
 from typing import Literal, NamedTuple
 
-_UNSPACED = (
-    (0x0E00, 0x0EFF),  # Thai, Lao
-    (0x1000, 0x109F),  # Myanmar
-    (0x1780, 0x17FF),  # Khmer
-    (0x3040, 0x30FF),  # kana
-    (0x3400, 0x4DBF),  # Han
-    (0x4E00, 0x9FFF),
-    (0xF900, 0xFAFF),
-    (0x20000, 0x3FFFF),
+_UNSPACED: tuple[tuple[tuple[str, ...], int, int], ...] = (
+    (("th",), 0x0E00, 0x0E7F),
+    (("lo",), 0x0E80, 0x0EFF),
+    (("my",), 0x1000, 0x109F),
+    (("km",), 0x1780, 0x17FF),
+    (("zh", "ja"), 0x3005, 0x3007),  # signs that stand for a Han character
+    (("ja",), 0x3040, 0x30FF),  # kana, and below their other forms
+    (("ja",), 0x31F0, 0x31FF),
+    (("ja",), 0xFF66, 0xFF9F),
+    (("zh", "ja"), 0x3400, 0x4DBF),  # Han
+    (("zh", "ja"), 0x4E00, 0x9FFF),
+    (("zh", "ja"), 0xF900, 0xFAFF),
+    (("zh", "ja"), 0x20000, 0x3FFFF),
 )
+"""Languages that do not space their words, and the characters that they are written with, from and to.
+
+Korean is not among them: it is written with spaces. What stands between two of them is a word with its particles.
+"""
+
+UNSPACED_LANGUAGES = frozenset(language for languages, _, _ in _UNSPACED for language in languages)
+"""Languages written without spaces between words, by ISO 639-1 code."""
+
+UNSPACED_CLASS = "".join(f"\\U{first:08x}-\\U{last:08x}" for _, first, last in _UNSPACED)
+"""The characters of such languages, for use within the brackets of a regular expression."""
+
+_ONE_UNSPACED = re.compile(f"[{UNSPACED_CLASS}]")
 
 _Class = Literal["space", "unseen", "part", "alone"]
 
@@ -48,7 +65,7 @@ def words_of(text: str) -> list[Word]:
 
 def unspaced(character: str) -> bool:
     """Return whether a character is of a script that does not space its words."""
-    return any(first <= ord(character) <= last for first, last in _UNSPACED)
+    return _ONE_UNSPACED.fullmatch(character) is not None
 
 
 @lru_cache(maxsize=1 << 14)

@@ -11,7 +11,7 @@ UNKNOWN = "xx"
 """Neither English nor told apart by its script: the multilingual encoder's business."""
 
 _SAMPLE = 2000  # texts; more do not change the answer
-_SCRIPTS = {  # one word of a spaced script, or one character of another, is a unit
+_SCRIPTS = {  # one word of letters, or one character that says much, is a unit
     "kana": r"[\u3041-\u30ff\uff66-\uff9f]",
     "zh": r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]",
     "ko": r"[\uac00-\ud7af\u1100-\u11ff\u3130-\u318f]",

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import reduce
+from itertools import chain
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from refsynth.core.extras import require
 from refsynth.core.types import FloatArray, IntArray
+from refsynth.core.words import UNSPACED_LANGUAGES
 from refsynth.data.language import detect_language
 
 _UNSEEN = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\u2060\ufeff]+")
 _LONE = re.compile("[\ud800-\udfff]")
-_UNSPACED = ("zh", "ja", "ko", "th")
+_DENSE = UNSPACED_LANGUAGES | {"ko"}  # a character says much: of Hangul it is a syllable, and four are a phrase
 _BLOCK = 256  # rows of a product, bounds its memory
 _CHUNK = 1 << 21  # shingles compared at once, bounds memory too
 _BANDS, _ROWS = 40, 4  # a pair of similarity s meets in a band with probability 1 - (1 - s^4)^40: 0.99998 at 0.7, 0.28 at 0.3
@@ -32,8 +35,8 @@ def normalise(text: str) -> str:
 
 
 def shingles(text: str, language: str) -> frozenset[str]:
-    """Return the set of character n-grams of the normalised text: n is 2 for scripts without spaces, else 4."""
-    text, n = normalise(text), 2 if language in _UNSPACED else 4
+    """Return the set of character n-grams of the normalised text: n is 2 where words are not spaced and in Korean, else 4."""
+    text, n = normalise(text), 2 if language in _DENSE else 4
     return frozenset(text[i : i + n] for i in range(max(1, len(text) - n + 1))) if text else frozenset()
 
 
@@ -58,6 +61,13 @@ def near_groups(texts: Sequence[str], *, threshold: float = 0.7) -> IntArray:
     return np.asarray(np.argsort(np.argsort(first))[inverse])
 
 
+class Nearest(NamedTuple):
+    """For each text the place of the most similar of others, -1 where it shares nothing with any [N], and how similar [N]."""
+
+    place: IntArray
+    overlap: FloatArray
+
+
 def nearest_overlap(
     texts: Sequence[str], against: Sequence[str], *, language: str = "auto", except_for: IntArray | None = None
 ) -> FloatArray:
@@ -69,21 +79,59 @@ def nearest_overlap(
         language: decides what a shingle is.
         except_for: for each text the place in `against` that it is not compared with, or -1 [N].
     """
-    best = np.zeros(len(texts))
-    if not len(texts) or not len(against):
-        return best
-    language = detect_language([*texts, *against]) if language == "auto" else language
-    matrix = _incidence([shingles(text, language) for text in (*texts, *against)])
-    sizes = np.diff(matrix.indptr)
-    mine, other = matrix[: len(texts)], matrix[len(texts) :].T.tocsc()
-    for start in range(0, len(texts), _BLOCK):
-        shared = (mine[start : start + _BLOCK] @ other).tocoo()
-        rows = shared.row + start
-        overlap = shared.data / (sizes[rows] + sizes[len(texts) + shared.col] - shared.data)
+    return nearest_of([texts], [against], language=language, except_for=except_for).overlap
+
+
+def nearest_of(
+    texts: Sequence[Sequence[str]],
+    against: Sequence[Sequence[str]],
+    *,
+    language: str = "auto",
+    except_for: IntArray | None = None,
+) -> Nearest:
+    """Return which of `against` is most similar to each text; of equally similar ones the first.
+
+    Args:
+        texts: N texts; or the first and then the second halves of N pairs, which are as similar as the less similar halves.
+        against: the texts that they are compared with, in as many parts.
+        language: decides what a shingle is.
+        except_for: for each text the place in `against` that it is not compared with, or -1 [N].
+    """
+    n = len(texts[0])
+    best, place = np.zeros(n), np.full(n, -1)
+    if not n or not len(against[0]):
+        return Nearest(place, best)
+    language = detect_language(chain(*texts, *against)) if language == "auto" else language
+    halves = [_Overlaps.of(mine, other, language) for mine, other in zip(texts, against, strict=True)]
+    for start in range(0, n, _BLOCK):
+        overlap = reduce(lambda one, other: one.minimum(other), (half.block(start) for half in halves)).tocsr()
         if except_for is not None:
-            overlap[except_for[rows] == shared.col] = 0
-        np.maximum.at(best, rows, overlap)
-    return best
+            rows = np.repeat(np.arange(overlap.shape[0]), np.diff(overlap.indptr)) + start
+            overlap.data[except_for[rows] == overlap.indices] = 0
+        here = slice(start, start + overlap.shape[0])
+        best[here] = overlap.max(axis=1).toarray()
+        place[here] = np.where(best[here] > 0, np.asarray(overlap.argmax(axis=1)).ravel(), -1)
+    return Nearest(place, best)
+
+
+class _Overlaps(NamedTuple):
+    """Texts [N, V] and the texts that they are compared with [V, M] by their shingles, and the number of shingles of each."""
+
+    mine: Any
+    other: Any
+    sizes: IntArray
+
+    @classmethod
+    def of(cls, texts: Sequence[str], against: Sequence[str], language: str) -> Self:
+        matrix = _incidence([shingles(text, language) for text in (*texts, *against)])
+        return cls(matrix[: len(texts)], matrix[len(texts) :].T.tocsc(), np.diff(matrix.indptr))
+
+    def block(self, start: int) -> Any:
+        """Return the Jaccard similarities of some texts, from `start` on, where they are above 0: [B, M], sparse."""
+        shared = (self.mine[start : start + _BLOCK] @ self.other).tocoo()
+        union = self.sizes[shared.row + start] + self.sizes[self.mine.shape[0] + shared.col] - shared.data
+        shared.data = shared.data / union
+        return shared.tocsr()
 
 
 def _incidence(sets: Sequence[frozenset[str]]) -> Any:

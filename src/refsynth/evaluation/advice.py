@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from refsynth.core.types import Metric
+from refsynth.evaluation.overlap import Overlap, be
 from refsynth.evaluation.sections import ClassRow, Gate
 from refsynth.evaluation.tree import Report
 
@@ -28,12 +29,27 @@ def verdict(report: Report) -> str:
         opening, owner = _gate_clause(report.gate), "its"
     elif report.drafts:
         opening = "Drafts were not put to the test on real rows"
+    shared = _shared_clause(report.overlap) if report.overlap else ""
     if report.results is None or shipped is None or shipped.score is None:
-        return f"{opening}."
+        return f"{opening}{shared}."
     score, tested = shipped.score, report.results.source == "test file"
-    rows = f"rows of {report.results.file}" if tested else "real rows, cross-validated"
-    interval = f"[{100 * score.low:.1f}-{100 * score.high:.1f}]"
-    return f"{opening}; {owner} {score.name} is {score.value:.1%} {interval} on {score.n:,} {rows}."
+    new = "new " if report.overlap and report.overlap.same else ""
+    rows = f"{new}rows of {report.results.file}" if tested else "real rows, cross-validated"
+    return f"{opening}; {owner} {score.name} is {_value(score)} on {score.n:,} {rows}{shared}."
+
+
+def _value(score: Metric) -> str:
+    return f"{score.value:.1%} [{100 * score.low:.1f}-{100 * score.high:.1f}]"
+
+
+def _shared_clause(overlap: Overlap) -> str:
+    """Return what is said of test rows that are in train too, beside the figure without them."""
+    if not overlap.same:
+        return ""
+    if overlap.new is None:
+        found = f"{overlap.counted(overlap.same)} also in train, where it is {_value(overlap.whole)}"
+        return f"; nothing was measured on new rows of {overlap.file}: {found}"
+    return f" ({_value(overlap.whole)} on all {overlap.n:,}, of which {len(overlap.same):,} {be(overlap.same)} also in train)"
 
 
 def _gate_clause(gate: Gate) -> str:
@@ -48,7 +64,31 @@ def _gate_clause(gate: Gate) -> str:
 
 def advise(report: Report) -> tuple[str, ...]:
     """Return what would improve the model most, most useful first; a sentence or two each."""
-    return (*_weak_classes(report), *_confused_pairs(report), *_label_or_synthesise(report), *_data_hygiene(report))
+    return (
+        *_new_rows(report),
+        *_weak_classes(report),
+        *_confused_pairs(report),
+        *_label_or_synthesise(report),
+        *_data_hygiene(report),
+    )
+
+
+def _new_rows(report: Report) -> Iterator[str]:
+    overlap = report.overlap
+    if overlap is None:
+        return
+    if overlap.same:
+        which = (
+            f"{overlap.counted(overlap.same)} also in train (overlap.csv), and what is measured on them says nothing of new texts"
+        )
+        if overlap.new is None:
+            yield f"Set aside a test file of other rows than those of train: of {overlap.file} {which}."
+        else:
+            yield f"Take the rows that are also in train out of one of the two files: of {overlap.file} {which}."
+    if overlap.many_near:
+        without = f"without them {overlap.apart.name} is {_value(overlap.apart)}" if overlap.apart else "no other is new"
+        near = f"{len(overlap.near):,} of {overlap.n:,} rows of {overlap.file} {be(overlap.near)} nearly the same as one in train"
+        yield f"Look at overlap.csv: {near}; {without}."
 
 
 def _weak_classes(report: Report) -> Iterator[str]:
@@ -129,5 +169,5 @@ def _data_hygiene(report: Report) -> Iterator[str]:
     if conflicts:
         texts = "1 text carries" if conflicts == 1 else f"{conflicts} texts carry"
         yield f"Settle which label is right: {texts} several, listed under Data."
-    if report.results and report.results.source == "cross-validation":
+    if report.results and report.results.source == "cross-validation" and not report.overlap:
         yield "Set aside a test file: the figures here are cross-validated on the rows that the choices were made with."

@@ -81,8 +81,13 @@ def _context(report: Report, markup: Callable[[str], Any] | None) -> dict[str, A
 
 def _plots(report: Report) -> dict[str, str]:
     drawn = {}
-    if report.results and any(system.score for system in report.results.systems):
-        drawn["results"] = plots.results(report.results.systems)
+    alike = (
+        [system for system in report.results.systems if system.score and system.score.n == report.results.n]
+        if report.results
+        else ()
+    )
+    if alike:
+        drawn["results"] = plots.results(alike)
     if report.gate and report.gate.with_drafts:
         drawn["gate"] = plots.gate(report.gate.comparisons, measure=report.gate.measure)
     if report.gate and report.gate.curve:

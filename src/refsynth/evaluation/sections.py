@@ -228,8 +228,9 @@ class Cascade:
 class Compression:
     """The shipped model before and after compression; `agreement` is the share of rows on which both say the same.
 
-    `student` and `rival` are how often the static student, and TF-IDF taught the same, say what the model says of texts that none
-    of them learnt from. `reason` says why the model ships alone although tiers were asked for.
+    `student` and `rival` are how often the static student, and TF-IDF taught the same, say what the model says of texts that
+    they were not trained on (nor was the model, where there is a pool). `reason` says why the model ships alone although
+    tiers were asked for.
     `asked` is the contract in words, empty where there is none, and `met` whether the shipped form keeps it.
     """
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from refsynth.evaluation.confidence import Calibration
 from refsynth.evaluation.origins import Data, Drafts, Lineage
+from refsynth.evaluation.overlap import Overlap
 from refsynth.evaluation.sections import Classes, Compression, Gate, Results
 
 
@@ -14,7 +15,7 @@ from refsynth.evaluation.sections import Classes, Compression, Gate, Results
 class Report:
     """The root. `language` is that of the texts; `date` is ISO 8601; `labels` maps names to what they mean.
 
-    `absent` tells, by a section's field name, why that section is None.
+    `absent` tells, by a section's field name, why that section is None. `overlap` is None where no test row is in train too.
     """
 
     title: str
@@ -31,4 +32,5 @@ class Report:
     data: Data | None = None
     compression: Compression | None = None
     lineage: Lineage | None = None
+    overlap: Overlap | None = None
     absent: Mapping[str, str] = field(default_factory=dict)

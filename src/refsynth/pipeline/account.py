@@ -116,8 +116,11 @@ def data_of(finished: Finished) -> origins.Data:
     files = [_train_file(rows)] if rows.file else []
     if test is not None and finished.task.test is not None:
         skipped = tuple(origins.Skipped(reason=why, rows=tuple(numbers)) for why, numbers in test.unusable.items())
-        name = finished.task.test.name
-        files.append(origins.DataFile(role="test", file=name, rows=test.rows, used=len(test.truth), skipped=skipped))
+        name, used = finished.task.test.name, len(test.truth)
+        if finished.overlap is not None and (same := finished.overlap.same):
+            used -= len(same)
+            skipped = (*skipped, origins.Skipped(reason="also in train", rows=tuple(row.row for row in same)))
+        files.append(origins.DataFile(role="test", file=name, rows=test.rows, used=used, skipped=skipped))
     pool = finished.task.config.data.pool
     if pool is not None and (steps := finished.folder.steps / "pool" / "facts.json").is_file():
         total, used = read_json(steps)["rows"], max(len(finished.learned.final.from_pool), finished.studied)

@@ -29,7 +29,7 @@ def make_bundles(job: Job, learned: Learned) -> Bundles:
     """Make what ships.
 
     Tiers are made of the model as it was trained. Under a contract they stand in the search beside its smaller forms: what they
-    keep is their macro-F1 against its answers, on texts that neither has learnt from.
+    keep is their macro-F1 against its answers, on the texts that `Student` was measured on.
 
     Raises:
         MissingError: tiers are wanted, and model2vec is not installed.

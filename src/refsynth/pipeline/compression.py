@@ -59,7 +59,7 @@ def compression_of(finished: Finished) -> sections.Compression | None:
         return None
     folders = [tiers.main] if tiers.main == tiers.bundle else [tiers.main, tiers.bundle]
     models = [load(folder) for folder in folders]
-    test = finished.test
+    test = finished.measured
     k, kind = len(finished.task.labels), KINDS[finished.task.config.task]
     score = None if test is None else kind.figures(test.truth, test.predicted[SHIPPED], k, test.groups)[0]
     variants = tuple(

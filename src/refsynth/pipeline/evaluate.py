@@ -1,11 +1,16 @@
-"""The final evaluation: the only place that reads the test file, once, when nothing is left to decide."""
+"""The final evaluation: what ships, and every candidate, on the test file.
+
+Its rows decide one thing: drafts and texts of the pool that resemble one are named, and whoever runs makes the model again
+without them. Else what ships is the same with any test file or none.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +32,7 @@ from refsynth.pipeline.held import HeldOut
 from refsynth.pipeline.rows import file_digest_or_none
 from refsynth.pipeline.workshop import Workshop
 from refsynth.quality.filter import LEAKED, kept
-from refsynth.quality.leakage import leaked
+from refsynth.quality.leakage import Shared, leaked, shared_rows
 
 MAJORITY = "majority"
 SHIPPED = "shipped"
@@ -41,7 +46,8 @@ class TestResult:
     `probabilities` are the bundle's, and `unsure` [N] the rows on which it abstains. `leaked` are ids of drafts, and of texts
     of the pool, that resemble a test row; `unusable` has the numbers of rows by why they could not be measured. `void` tells
     whether the test rows are drawn otherwise than what the certificate of a cascade was made with; None without one. `groups` [N]
-    are of rows that are near-copies of each other.
+    are of rows that are near-copies of each other. `numbers` [N] are those of the rows in the file, and `shared` the rows that
+    are in train too.
     """
 
     truth: Array
@@ -52,6 +58,35 @@ class TestResult:
     unusable: Mapping[str, Sequence[int]]
     void: bool | None
     groups: IntArray
+    numbers: IntArray
+    shared: tuple[Shared, ...] = ()
+
+    @property
+    def new(self) -> TestResult | None:
+        """The rows whose text no training row has; None where there are none."""
+        return self._without([one.place for one in self.shared if one.same])
+
+    @property
+    def apart(self) -> TestResult | None:
+        """The rows that are no near-duplicates of training rows either; None where there are none."""
+        return self._without([one.place for one in self.shared])
+
+    def _without(self, places: Sequence[int]) -> TestResult | None:
+        left = np.delete(np.arange(len(self.truth)), places)
+        return (
+            replace(
+                self,
+                truth=self.truth[left],
+                predicted={name: answers[left] for name, answers in self.predicted.items()},
+                probabilities=self.probabilities[left],
+                unsure=self.unsure[left],
+                groups=self.groups[left],
+                numbers=self.numbers[left],
+                shared=(),
+            )
+            if len(left)
+            else None
+        )
 
     @property
     def rows(self) -> int:
@@ -67,13 +102,14 @@ def evaluate_test(
     bundle: Path,
     folder: RunFolder,
     *,
+    real: Sequence[Example],
     made: str,
     studied: Sequence[Unlabelled] = (),
 ) -> TestResult | None:
     """Read the test file and measure every candidate and the bundle on it; None where the task names no test file.
 
-    `made` is the step that made the bundle; `studied` are texts of the pool that models have learnt from without a label. What
-    other candidates need to decide, they have from the held-out rows.
+    `real` are the user's rows, and `made` is the step that made the bundle; `studied` are texts of the pool that models have
+    learnt from without a label. What other candidates need to decide, they have from the held-out rows.
 
     Raises:
         DataError: the file cannot be read, or has no usable row.
@@ -82,6 +118,7 @@ def evaluate_test(
     if path is None:
         return None
     key = {"file": file_digest_or_none(path), "bundle": folder.hash_of(made), "fit": folder.hash_of("fit")}
+    key |= {"rows": folder.hash_of("rows")}
     kind, labels = shop.kind, shop.labels
     cuts = {candidate: held.cuts_of(logits) for candidate, logits in held.logits.items()} if held and kind.several else {}
     if studied:
@@ -90,7 +127,7 @@ def evaluate_test(
         key["cuts"] = digest({str(candidate): np.asarray(cut).tolist() for candidate, cut in cuts.items()})
 
     def make(out: Path) -> None:
-        texts, given, unusable = _read(path, config.data, kind, labels)
+        texts, given, numbers, unusable = _read(path, config.data, kind, labels)
         model = load(bundle)
         found = model.answer(texts)
         said = {
@@ -109,6 +146,8 @@ def evaluate_test(
             "unusable": unusable,
             "void": _void(model, found, texts),
             "groups": near_groups(texts).tolist(),
+            "numbers": numbers,
+            "shared": shared_rows(texts, real, language=shop.language),
         }
         write_json(out / "result.json", result)
 
@@ -122,6 +161,8 @@ def evaluate_test(
         result["unusable"],
         result["void"],
         np.array(result["groups"], int),
+        np.array(result["numbers"], int),
+        tuple(Shared(*one) for one in result["shared"]),
     )
 
 
@@ -140,8 +181,17 @@ def _void(model: Model, found: Answered, texts: Sequence[str]) -> bool | None:
     return None if first is None else first.certificate.shifted(profile_of(found.sure, texts), len(texts))
 
 
-def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> tuple[list[str], list[str], dict[str, list[int]]]:
-    texts, given, unusable = [], [], defaultdict[str, list[int]](list)
+class _Measurable(NamedTuple):
+    """The rows of a file that can be measured: texts, labels and numbers; and the numbers of the others by why they cannot."""
+
+    texts: list[str]
+    given: list[str]
+    numbers: list[int]
+    unusable: dict[str, list[int]]
+
+
+def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> _Measurable:
+    texts, given, numbers, unusable = [], [], [], defaultdict[str, list[int]](list)
     spans: Spans = "marked" if kind.spans else "none"
     rows = iter_rows(
         path, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding, separator=data.separator, spans=spans
@@ -154,7 +204,8 @@ def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> tu
         else:
             texts.append(row.text)
             given.append(row.label)
+            numbers.append(row.number)
     if not texts:
         found = ", ".join(f"{len(rows)} with {why}" for why, rows in unusable.items()) or "no rows"
         raise DataError(f"{path}: no row to measure on: {found}", remedy="correct data.test or data.columns in task.yaml")
-    return texts, given, dict(unusable)
+    return _Measurable(texts, given, numbers, dict(unusable))

@@ -9,6 +9,7 @@ from pathlib import Path
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft
 from refsynth.evaluation.origins import Pretraining
+from refsynth.evaluation.overlap import Overlap
 from refsynth.pipeline.calibrate import Calibrated
 from refsynth.pipeline.drafts import Written
 from refsynth.pipeline.evaluate import TestResult
@@ -26,7 +27,10 @@ from refsynth.task import Task
 
 @dataclass(frozen=True)
 class Learned:
-    """All that is known when the real rows have been used and the test file has not been opened."""
+    """What was learnt from the real rows, the drafts and the pool.
+
+    Of the test file nothing is in it but which drafts and texts were left out because they resemble one of its rows.
+    """
 
     rows: Rows
     written: Written
@@ -41,7 +45,11 @@ class Learned:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a run leaves behind; `studied` counts the texts of the pool that were learnt from without a label."""
+    """What a run leaves behind.
+
+    `studied` counts the texts of the pool that were learnt from without a label; `overlap` tells which test rows are in train
+    too.
+    """
 
     task: Task
     folder: RunFolder
@@ -53,3 +61,9 @@ class Finished:
     coverage: CoverageFigures | None
     tiers: Tiers
     studied: int = 0
+    overlap: Overlap | None = None
+
+    @property
+    def measured(self) -> TestResult | None:
+        """What was measured on new test rows, those whose text no training row has; None without any."""
+        return None if self.test is None else self.test.new

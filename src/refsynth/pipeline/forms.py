@@ -13,6 +13,7 @@ from refsynth.compress.vocabulary import common_tokens, lower_rank, merge_words,
 from refsynth.core.types import Example
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor
+from refsynth.models.seeding import from_seed
 from refsynth.models.tagger import TagPredictor
 from refsynth.models.tokenise import split_words
 from refsynth.training.distill import Transfer, distill
@@ -106,12 +107,12 @@ def cut(teacher: Teacher, name: str, texts: Sequence[str]) -> tuple[Shrinkable, 
     return type(predictor)(predictor.labels, keep_layers(encoder, kept), predictor.head), kept
 
 
+@from_seed
 def shrink(teacher: Teacher, name: str, texts: Sequence[str], *, seed: int) -> Shrinkable:
     """Return a form of the teacher that has learnt from it on the texts; the full one is the teacher itself.
 
     One that lacks nothing but words that no text has is the teacher on all texts at hand: there is nothing to learn from them.
     """
-    torch.manual_seed(seed)
     recipe = RECIPES[name]
     student, kept = cut(teacher, name, texts)
     if recipe._replace(words=1.0) == RECIPES[FULL]:

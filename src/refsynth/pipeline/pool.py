@@ -1,4 +1,4 @@
-"""The unlabelled texts of a task, read once: cleaned, each one once, none that is a real row."""
+"""The unlabelled texts of a task: cleaned, each one once, none that is a real row."""
 
 from __future__ import annotations
 

@@ -215,7 +215,7 @@ def pretrain_reference(
         best = min(turns, key=lambda turn: turn.loss)
         after = nats_per_token(policy, prompt, parts.measured)
         losses = {"before": float(np.exp(before)), "after": float(np.exp(after))}
-        write_json(out / FACTS, {"texts": min(best.texts, len(parts.learnt)), "held": len(parts.measured), **losses})
+        write_json(out / FACTS, {"texts": best.texts, "held": len(parts.measured), **losses})
 
     step = "reference-again" if again else "reference"
     done = folder.step(step, key, make, version=2)

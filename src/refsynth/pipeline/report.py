@@ -89,10 +89,11 @@ def build_report(finished: Finished) -> Report:
     absent = {}
     if learned.held is None:
         absent = {"gate": learned.decision.reason, "calibration": learned.decision.reason}
-    if finished.test is None and learned.held is None:
-        absent |= {"results": "no test file and no held-out rows", "classes": "no test file and no held-out rows"}
+    tested = "no test file" if finished.test is None else "no new row in the test file"
+    if finished.measured is None and learned.held is None:
+        absent |= dict.fromkeys(("results", "classes"), f"{tested} and no held-out rows")
     if _unmeasured(finished):
-        why = "without a test file only the trained model was measured, not what ships of it: see Compression"
+        why = f"with {tested} only the trained model was measured, not what ships of it: see Compression"
         absent |= {"classes": why, "calibration": why}
     if not learned.written.asked:
         absent["drafts"] = "synthesis is turned off (synthesis.drafts: 0)"
@@ -111,6 +112,7 @@ def build_report(finished: Finished) -> Report:
         data=data_of(finished),
         compression=compression_of(finished),
         lineage=lineage_of(finished),
+        overlap=finished.overlap,
         absent=absent | {"compression": "the results table has the size and the speed of the bundle"},
     )
 
@@ -119,13 +121,11 @@ def _results(finished: Finished) -> sections.Results | None:
     said = _said(finished)
     if said is None:
         return None
+    decision, kind = finished.learned.decision, _kind(finished)
     truth, by_name, groups = said
-    decision, k, kind = finished.learned.decision, len(finished.task.labels), _kind(finished)
-    fields = {shown: field for field, shown in sections.FIGURES.items()}
 
     def system(name: str, key: str, detail: str) -> sections.System:
-        figures: dict[str, Any] = {fields[figure.name]: figure for figure in kind.figures(truth, by_name[key], k, groups)}
-        return sections.System(name=name, detail=detail, **figures)
+        return _system(finished, name, detail, truth, by_name[key], groups)
 
     usual = "no span at all" if kind.spans else f"the most frequent {'set of labels' if kind.several else 'label'}"
     systems = [system("all O" if kind.spans else "majority", MAJORITY, usual)]
@@ -141,10 +141,22 @@ def _results(finished: Finished) -> sections.Results | None:
         shipped = replace(shipped, accuracy=None, macro_f1=None)
     (rate,), size = speeds([model], finished), size_of(finished.bundle)
     systems.append(replace(shipped, shipped=True, texts_per_second=rate, size_mb=size))
-    test = finished.task.test
-    if finished.test is not None and test is not None:
-        return sections.Results(systems=tuple(systems), source="test file", n=len(truth), file=test.name)
-    return sections.Results(systems=tuple(systems), source="cross-validation", n=len(truth))
+    test, overlap = finished.task.test, finished.overlap
+    if finished.measured is None or test is None:
+        return sections.Results(systems=tuple(systems), source="cross-validation", n=len(truth))
+    if finished.test is not None and overlap is not None and overlap.same:
+        name, detail = f"the bundle, all {overlap.n:,} rows", f"{len(overlap.same):,} of them in train too"
+        test_rows = finished.test
+        systems.append(_system(finished, name, detail, test_rows.truth, test_rows.predicted[SHIPPED], test_rows.groups))
+    return sections.Results(systems=tuple(systems), source="test file", n=len(truth), file=test.name)
+
+
+def _system(finished: Finished, name: str, detail: str, truth: Array, answers: Array, groups: IntArray) -> sections.System:
+    """Return a line of the table of results without speed and size."""
+    fields = {shown: field for field, shown in sections.FIGURES.items()}
+    found = _kind(finished).figures(truth, answers, len(finished.task.labels), groups)
+    figures: dict[str, Any] = {fields[figure.name]: figure for figure in found}
+    return sections.System(name=name, detail=detail, **figures)
 
 
 class _Said(NamedTuple):
@@ -156,8 +168,8 @@ class _Said(NamedTuple):
 
 
 def _said(finished: Finished) -> _Said | None:
-    """Return what was said of the test file, or else of the held-out rows."""
-    if (test := finished.test) is not None:
+    """Return what was said of the new rows of the test file, or else of the held-out rows."""
+    if (test := finished.measured) is not None:
         return _Said(test.truth, dict(test.predicted), test.groups)
     held = finished.learned.held
     if held is None:
@@ -176,7 +188,7 @@ def _kind(finished: Finished) -> Kind:
 
 def _unmeasured(finished: Finished) -> bool:
     """Return whether what ships was never asked about rows whose label is known."""
-    return finished.test is None and finished.tiers.bundle != finished.tiers.main
+    return finished.measured is None and finished.tiers.bundle != finished.tiers.main
 
 
 def _gate(finished: Finished) -> sections.Gate | None:
@@ -224,7 +236,7 @@ def _classes(finished: Finished) -> sections.Classes | None:
     if said is None:
         return None
     truth, by_name, _ = said
-    source: sections.Source = "cross-validation" if finished.test is None else "test file"
+    source: sections.Source = "cross-validation" if finished.measured is None else "test file"
     labels, shipped = finished.task.labels, by_name[SHIPPED]
     if _kind(finished).spans:
         return sections.Classes.of_table(labels, _kind(finished).table(truth, shipped, len(labels)), source=source, n=len(truth))
@@ -239,7 +251,7 @@ def _calibration(finished: Finished) -> Calibration | None:
         return None
     chosen: dict[str, Any] = {"threshold": calibrated.threshold, "temperature": calibrated.temperature}
     chosen["left_out"] = calibrated.left_out
-    if (test := finished.test) is not None:
+    if (test := finished.measured) is not None:
         student = finished.tiers.student
         if student is not None and student.threshold is not None and load(finished.bundle).manifest.first is None:
             chosen = {"threshold": student.threshold, "temperature": student.calibration.temperature}

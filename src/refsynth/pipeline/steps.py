@@ -1,30 +1,33 @@
-"""The whole flow on one screen: rows, drafts, screen, gate, fit, bundle, the test file, the report."""
+"""The flow of a run: rows, drafts, screen, fit, gate, bundle, the test file, the report."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from refsynth.annotate.selftrain import from_pool
 from refsynth.core.errors import DataError, counted
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft
 from refsynth.data.io import Spans, check_header
+from refsynth.evaluation.overlap import Overlap
 from refsynth.evaluation.report import Report
-from refsynth.kinds import KINDS
 from refsynth.models.quiet import quiet
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.bundles import make_bundles
 from refsynth.pipeline.coverage import measure_coverage
 from refsynth.pipeline.drafts import Written
-from refsynth.pipeline.evaluate import SHIPPED, evaluate_test
+from refsynth.pipeline.evaluate import TestResult, evaluate_test
 from refsynth.pipeline.finished import Finished, Learned
 from refsynth.pipeline.fit import Final, fit_final
 from refsynth.pipeline.gate import decide
 from refsynth.pipeline.idle import without_effect
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.observe import Observer, Silent
+from refsynth.pipeline.overlap import FILE as OVERLAP
+from refsynth.pipeline.overlap import figure_of, overlap_of, write_overlap
 from refsynth.pipeline.reopen import recall_leaked, remember, remember_leaked
 from refsynth.pipeline.report import Paths, write_report
 from refsynth.pipeline.rounds import Round, write_rounds
@@ -77,13 +80,14 @@ def run(
         if (more := task.config.data.more) is not None and not more.exists():
             watch.note(f"{more.name} is not there yet; refsynth label add writes it")
         leaked = recall_leaked(task, folder)
-        job = job.forgetting(leaked) if leaked else job
+        if leaked:
+            watch.note(f"{_resembling(leaked)}: they are left out, as before")
+            job = job.forgetting(leaked)
         finished = _deliver(job, _learn(job))
         while finished.test and (found := set(finished.test.leaked) - set(leaked)):
             # Only now is it known that these copy the test file: a model that was trained on them must not be shipped.
             leaked = (*leaked, *sorted(found))
-            what = f"{len(leaked)} drafts or texts of the pool resemble test rows"
-            watch.note(f"{what}: they are taken out, and what they touched is made again")
+            watch.note(f"{_resembling(leaked)}: they are taken out, and what they touched is made again")
             remember_leaked(task, folder, leaked)
             job = job.forgetting(leaked)
             finished = _deliver(job, _learn(job))
@@ -113,7 +117,18 @@ def choose(job: Job, written: Written) -> tuple[list[Draft], Final]:
     job.watch.stage("train", f"{counted(len(final.real), 'real row')}{pool}; {counted(chosen, 'draft')} chosen{_less(reasons)}")
     for found in final.found:
         job.watch.stage("search", found.line())
+    if unknown := _unjudged(job, final):
+        job.watch.note(f"influence: no held-out row can tell of {unknown:,} of {counted(chosen, 'chosen draft')}; they stay")
     return screened, final
+
+
+def _unjudged(job: Job, final: Final) -> int:
+    """Return how many of the chosen drafts have no influence although it was asked for."""
+    asked = job.task.config.filter
+    if not (asked.influence or asked.weights == "influence") or job.shop.kind.several or job.shop.kind.spans:
+        return 0
+    chosen = [draft for draft in final.drafts if draft.dropped is None and not from_pool(draft.example)]
+    return sum("influence" not in draft.scores for draft in chosen)
 
 
 def _learn(job: Job) -> Learned:
@@ -134,15 +149,38 @@ def _deliver(job: Job, learned: Learned) -> Finished:
         watch.note(f"{alone} took no part in calibration: no other row had their label, or they are too long to be read")
     bundle = publish(tiers.bundle, folder.path / "bundle")
     watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
-    test = evaluate_test(task.config, learned.final, learned.held, shop, bundle, folder, made=tiers.step, studied=job.studied)
+    real, studied = learned.rows.examples, job.studied
+    test = evaluate_test(
+        task.config, learned.final, learned.held, shop, bundle, folder, real=real, made=tiers.step, studied=studied
+    )
+    overlap = None if test is None else overlap_of(test, task)
+    write_overlap(folder.path / OVERLAP, overlap)
     if test is not None:
-        for why, rows in test.unusable.items():
-            more = ", ..." if len(rows) > 1 else ""
-            watch.note(f"data.test: {len(rows):,} of {test.rows:,} rows left out: {why} (row {rows[0]:,}{more})")
-        first = KINDS[task.config.task].figures(test.truth, test.predicted[SHIPPED], len(task.labels), test.groups)[0]
-        watch.stage("test", f"{first.name} {first.percent()}")
+        _tell_test(job, test, overlap)
     coverage = measure_coverage(learned.rows, learned.final.drafts, shop, folder)
-    return Finished(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers, len(job.studied))
+    return Finished(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers, len(studied), overlap)
+
+
+def _resembling(leaked: Sequence[str]) -> str:
+    """Return how many drafts and texts of the pool resemble test rows, by their ids, and which the first are."""
+    pool = sorted(name for name in leaked if name.startswith("pool-"))
+    drafts = sorted(set(leaked) - set(pool))
+    parts = [(counted(len(drafts), "draft"), drafts), (f"{counted(len(pool), 'text')} of the pool", pool)]
+    said = [f"{what} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})" for what, ids in parts if ids]
+    return f"{' and '.join(said)} {'resembles a test row' if len(leaked) == 1 else 'resemble test rows'}"
+
+
+def _tell_test(job: Job, test: TestResult, overlap: Overlap | None) -> None:
+    """Say which test rows were left out, which are in train too, and the figure with and without these."""
+    for why, rows in test.unusable.items():
+        more = ", ..." if len(rows) > 1 else ""
+        job.watch.note(f"data.test: {len(rows):,} of {test.rows:,} rows left out: {why} (row {rows[0]:,}{more})")
+    if overlap is None:
+        first = figure_of(test, job.task)
+        job.watch.stage("test", f"{first.name} {first.percent()}")
+        return
+    job.watch.stage("test", f"{overlap.file}: {overlap.line}")
+    job.watch.note(f"the test rows that are, or nearly are, in train: {job.folder.path / OVERLAP}")
 
 
 def _check_files(task: Task) -> None:

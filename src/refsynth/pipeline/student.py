@@ -45,7 +45,8 @@ Fast = TypeVar("Fast", bound=StaticPredictor | TfidfPredictor | CrfPredictor)
 class Student(NamedTuple):
     """A calibrated student, how often it and its rival, if it has one, answer `n` texts as the teacher does.
 
-    `kept` is the macro-F1 against the teacher's answers, of the one that comes nearer; `threshold` says how its own was chosen.
+    `kept` is the macro-F1 against the teacher's answers, of the one that comes nearer, on the same texts: those set aside of the
+    pool, else those that the student was calibrated on. `threshold` says how its own was chosen.
     """
 
     calibration: Calibration

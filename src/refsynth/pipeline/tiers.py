@@ -1,6 +1,7 @@
 """What ships of a trained model: itself, a static student of it, or the student in front of it, with a certificate.
 
-What a student is measured and certified on is half of the pool, which neither it nor the model has learnt from.
+A cascade is certified on half of the pool, which neither tier was trained on, and a student is measured on that. Without a pool
+it is measured on the texts that it is calibrated on: it was not trained on these, but the model may have been.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ ASSUMPTIONS = (
 class Tiers:
     """What ships. `main` is the bundle of the trained model alone; `reason` says why it is not what was wanted, if it is not.
 
-    `kept` is the macro-F1 of what ships against the answers of the model alone, on texts that neither has learnt from.
+    `kept` is the macro-F1 of what ships against the answers of the model alone, on the texts that the student was measured on.
     """
 
     wanted: Literal["one", "static", "cascade"]

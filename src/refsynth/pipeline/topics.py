@@ -16,6 +16,7 @@ from refsynth.core.extras import require
 from refsynth.core.protocols import Encoder
 from refsynth.core.run import RunFolder, digest, read_json, write_json
 from refsynth.core.types import FloatArray, IntArray
+from refsynth.core.words import UNSPACED_LANGUAGES
 from refsynth.pipeline.pool import TextPool
 from refsynth.pipeline.workshop import Workshop
 from refsynth.task import Task
@@ -51,7 +52,7 @@ def find_topics(
         texts: of the pool, N.
         meanings: each of K labels with what it means.
         encoder: for texts and meanings.
-        language: of the texts; Chinese words are pairs of characters.
+        language: of the texts; where words are not spaced, pairs of characters stand for them.
         seed: of the clustering.
     """
     if len(texts) < 2 * LEAST_TEXTS:
@@ -82,7 +83,7 @@ def _names(texts: Sequence[str], topic_of: IntArray, language: str) -> list[str]
     for text, topic in zip(texts, topic_of, strict=True):
         if topic >= 0:
             joined[topic] += f" {text}"
-    shape = {"analyzer": "char", "ngram_range": (2, 2)} if language == "zh" else {"token_pattern": WORD}
+    shape = {"analyzer": "char", "ngram_range": (2, 2)} if language in UNSPACED_LANGUAGES else {"token_pattern": WORD}
     stop = "english" if language == "en" else None
     features = require("sklearn.feature_extraction.text", extra="train")
     vectors = features.TfidfVectorizer(stop_words=stop, sublinear_tf=True, **shape)
@@ -91,7 +92,7 @@ def _names(texts: Sequence[str], topic_of: IntArray, language: str) -> list[str]
     except ValueError:  # not one word in all of them
         return [""] * len(joined)
     terms = vectors.get_feature_names_out()
-    between = "、" if language == "zh" else ", "
+    between = "、" if language in ("zh", "ja") else ", "
     named = []
     for row in weights:
         words = [terms[place] for place in np.argsort(-row, kind="stable") if row[place] > 0 and terms[place].isalpha()]

@@ -20,7 +20,7 @@ CONTENT_FREE = ("N/A", "[MASK]", "-")
 
 DOMAIN_TEXTS = 8
 
-UNSPACED = 3
+STRETCH = 3
 """Words to a stretch without white space, in the mean, from which on a script does not space its words."""
 
 
@@ -40,7 +40,7 @@ def calibration_texts(kind: Calibration, texts: Sequence[str], *, seed: int) -> 
         spaced = [word for text in texts for word in text.split()]
         words = [text[word.start : word.end] for text in texts for word in words_of(text)]
         between = " "
-        if len(words) < UNSPACED * len(spaced):
+        if len(words) < STRETCH * len(spaced):
             words = spaced
         else:
             between = ""

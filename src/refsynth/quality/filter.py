@@ -166,12 +166,13 @@ def drop_redundant(drafts: Sequence[Draft], features: FloatArray, real: Mapping[
 
 
 def even_out(drafts: Sequence[Draft], labels: Sequence[str], *, margin: float) -> list[Draft]:
-    """Leave each label at most `margin` times the median number of drafts of all labels, those with most agreement.
+    """Leave each label at most `margin` times the median number of drafts, those with most agreement.
 
-    A draft that nobody could judge counts as agreed with.
+    The median is that of the labels that kept any draft: were it over all, one label with drafts among many without would lose
+    all but one. A draft that nobody could judge counts as agreed with.
     """
     counts = Counter(draft.example.label for draft in drafts if draft.dropped is None)
-    most = max(1, int(margin * float(np.median([counts[label] for label in labels]))))
+    most = max(1, int(margin * float(np.median([counts[label] for label in labels if counts[label]] or [0]))))
     results = list(drafts)
     for label in labels:
         mine = [index for index, draft in enumerate(drafts) if draft.dropped is None and draft.example.label == label]

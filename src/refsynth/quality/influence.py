@@ -10,7 +10,7 @@ where H is the Hessian of F, g_j the gradient of loss_j and g_val that of the me
 
 One system H s = g_val is solved for all drafts together, by conjugate gradients with products H v that never form H: a product
 costs as much as one evaluation of the loss, whatever K D is, so nothing is approximated but the first order itself. Scoring the
-drafts is then one matrix product, linear in their number.
+drafts is then one matrix product, linear in their number. Where the system cannot be solved gains are NaN: not known.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lstsq
 from scipy.sparse.linalg import LinearOperator, cg
 
 from refsynth.core.types import FloatArray, IntArray
@@ -29,7 +30,11 @@ from refsynth.models.predict import LinearHead
 TOLERANCE = 1e-6
 """Relative residual of the solver."""
 
-ITERATIONS = 500
+ITERATIONS = 5000
+"""Of conjugate gradients, at most: they end far sooner unless rows are almost alike."""
+
+DIRECT = 2000
+"""Unknowns up to which a system that conjugate gradients leave unsolved is solved as a whole (32 MB)."""
 
 
 class Points(NamedTuple):
@@ -52,7 +57,8 @@ def gains(head: LinearHead, train: Points, held_out: Points, drafts: Points, *, 
     """Return how much the mean held-out loss falls per unit of weight of each draft, in nats: [M].
 
     This is -dL/de of the formula above, so that higher is better; a negative value says that the draft does harm. For a draft
-    among the training rows, its weight times the value is what taking it out costs.
+    among the training rows, its weight times the value is what taking it out costs. All are NaN where the system cannot be
+    solved.
 
     Args:
         head: at its optimum for `train`.
@@ -94,7 +100,8 @@ def cross_fitted(
 
     In each fold the head is fitted to the other real rows and the drafts that are safe for the fold, and its held-out rows judge
     those drafts: no real row judges a draft that saw it, or a head that did. A head that has met no row of a class has no
-    curvature there, and tells nothing of the class: neither its drafts nor its rows take part.
+    curvature there, and tells nothing of the class: neither its drafts nor its rows take part. A fold whose system cannot be
+    solved takes no part either.
 
     Args:
         fit: fits a head to rows.
@@ -120,8 +127,10 @@ def cross_fitted(
         if not safe.any() or not out.any():
             continue
         c = strength(len(np.unique(train.classes)))
-        total[safe] += out.sum() * gains(fit(train), train, real.take(out), drafts.take(safe), strength=c)
-        count[safe] += out.sum()
+        found = gains(fit(train), train, real.take(out), drafts.take(safe), strength=c)
+        if np.isfinite(found).all():
+            total[safe] += out.sum() * found
+            count[safe] += out.sum()
     with np.errstate(invalid="ignore"):
         return np.asarray(total / count)
 
@@ -149,9 +158,20 @@ def _diagonal(features: FloatArray, probabilities: FloatArray, weighted: FloatAr
 
 
 def _solve(product: Callable[[FloatArray], FloatArray], wanted: FloatArray, diagonal: FloatArray) -> FloatArray:
+    """Return s of H s = g, or NaN where no way leads there: [(D + 1) K].
+
+    H is singular along one direction, equal biases for all classes, in which no gradient has a part. Rows that are almost alike
+    under a weak penalty can need more iterations than there are; what is small is then solved by its singular values.
+    """
     size = len(wanted)
     hessian = LinearOperator((size, size), matvec=product, dtype=float)
     inverse = LinearOperator((size, size), matvec=lambda flat: flat / diagonal, dtype=float)
-    # H is singular along one direction, equal biases for all classes, in which no gradient has a part.
-    solution, _ = cg(hessian, wanted, rtol=TOLERANCE, maxiter=ITERATIONS, M=inverse)
-    return np.asarray(solution)
+    solution, unsolved = cg(hessian, wanted, rtol=TOLERANCE, maxiter=ITERATIONS, M=inverse)
+    if not unsolved:
+        return np.asarray(solution)
+    if size > DIRECT:
+        return np.full(size, np.nan)
+    # Scaled by its diagonal, as for conjugate gradients: what counts as singular should not depend on the features' units.
+    root = np.sqrt(diagonal)
+    whole = np.stack([product(column) for column in np.diag(1 / root)], 1) / root[:, None]
+    return np.asarray(lstsq(whole, wanted / root)[0] / root)

@@ -30,7 +30,7 @@ FIGURES = "figures.json"
 
 
 class Turn(NamedTuple):
-    """What a turn came to: nats per token of held-out texts after it, texts learnt from so far, and its seconds."""
+    """What a turn came to: nats per token of held-out texts after it, different texts learnt from so far, and its seconds."""
 
     loss: float
     texts: int
@@ -54,26 +54,27 @@ def imitate(
         minutes: in which no further turn begins; those of a killed training count.
         seed: of the order.
     """
-    best, spent = Turn(float("inf"), 0, 0.0), 0.0
+    best, best_place, spent, read = float("inf"), folder, 0.0, 0
     for number, turn in enumerate(_turns(texts, seed=seed)):
         place = folder / f"turn-{number}"
+        read = min(read + len(turn), len(texts))  # a later pass brings none that is new
         if not (place / FIGURES).is_file():
             started = time.monotonic()
             if turn:
                 policy.update(_rollouts(policy, prompt, turn), np.ones(len(turn)))
             loss = nats_per_token(policy, prompt, held)
-            _keep(policy, Turn(loss, number * TURN, round(time.monotonic() - started, 3)), place)
+            _keep(policy, Turn(loss, read, round(time.monotonic() - started, 3)), place)
         else:
             policy.restore(place)
         figures = Turn(*read_json(place / FIGURES))
         yield figures
         spent += figures.seconds
-        if figures.loss > best.loss:
+        if figures.loss > best:
             break
-        best = figures
+        best, best_place = figures.loss, place
         if spent > 60 * minutes:
             return
-    policy.restore(folder / f"turn-{best.texts // TURN}")
+    policy.restore(best_place)
 
 
 def nats_per_token(policy: Policy, prompt: str, texts: Sequence[str]) -> float:

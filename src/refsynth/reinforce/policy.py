@@ -17,6 +17,7 @@ import torch
 from refsynth.core.extras import require
 from refsynth.core.types import FloatArray
 from refsynth.models.network import has_bfloat16
+from refsynth.models.seeding import seeded
 
 RANK, ALPHA = 8, 16
 TARGETS = ("q_proj", "v_proj")
@@ -51,16 +52,15 @@ class Policy:
             seed: of the adapter.
         """
         transformers, peft = require("transformers", extra="train"), require("peft", extra="train")
-        torch.manual_seed(seed)
         self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         opening = start or self.tokenizer.bos_token
         self._start = [self.tokenizer.convert_tokens_to_ids(opening)] if opening else []
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
         config = peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=list(TARGETS), lora_dropout=0.0, bias="none")
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), seeded(seed):
             warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers in an older way
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+            )
             self._model: Any = peft.get_peft_model(model, config)
         self._model.eval()  # no dropout: the policy that is trained is the one that wrote
         self._weights = {name: p for name, p in self._model.named_parameters() if p.requires_grad}

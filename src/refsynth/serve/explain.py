@@ -13,12 +13,11 @@ from typing import NamedTuple
 
 from refsynth.bundle import Contributions
 from refsynth.core.pair import DIVIDER
+from refsynth.core.words import UNSPACED_CLASS
 from refsynth.serve.schema import Part
 
 PARTS = 48
-_UNIT = re.compile(
-    "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\\s\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff‖]+"
-)
+_UNIT = re.compile(rf"[{UNSPACED_CLASS}]|[^\s{UNSPACED_CLASS}{DIVIDER}]+")
 
 
 class Span(NamedTuple):

@@ -9,12 +9,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from refsynth.core.protocols import Encoder
 from refsynth.core.types import Example
+from refsynth.core.words import UNSPACED_LANGUAGES
 from refsynth.models.predict import EncoderPredictor, TfidfPredictor
 from refsynth.models.tfidf import PATTERNS, TfidfVectors, Vocabulary
 from refsynth.training.head import Link, fit_head_to
-
-UNSPACED = frozenset({"zh", "ja", "th"})
-"""Languages written without spaces between words: their TF-IDF features are character n-grams."""
 
 _WORD = re.compile(PATTERNS[0])
 
@@ -27,7 +25,7 @@ class TfidfLearner:
 
     def __init__(self, labels: tuple[str, ...], *, language: str, link: Link = "softmax") -> None:
         self._labels, self._link = labels, link
-        self._spaced = language not in UNSPACED
+        self._spaced = language not in UNSPACED_LANGUAGES
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> TfidfPredictor:
         """Fit to the examples; `dev` and `seed` have no effect."""

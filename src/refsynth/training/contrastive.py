@@ -22,6 +22,7 @@ import torch
 from refsynth.core.types import Example, IntArray
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor
+from refsynth.models.seeding import from_seed
 from refsynth.training.head import classes_of, fit_head_to
 from refsynth.training.schedule import Tuner
 
@@ -119,6 +120,7 @@ class ContrastiveLearner:
         features = encoder.encode([example.text for example in rows])
         return EncoderPredictor(self._labels, encoder, fit_head_to(features, rows, self._labels))
 
+    @from_seed
     def _tune(self, rows: Sequence[Example], *, seed: int) -> TransformerEncoder:
         """Return the encoder tuned on the rows; asked again for the same rows and seed, the one that is there.
 
@@ -128,7 +130,6 @@ class ContrastiveLearner:
             return self._encoder
         key = (seed, tuple(rows))
         if key not in self._tuned:
-            torch.manual_seed(seed)
             encoder = copy.deepcopy(self._encoder)
             encoder.transformer.embeddings.requires_grad_(False)  # few rows meet few of its words
             tokens = encoder.tokenize([example.text for example in rows], limit=TUNING_TOKENS)

@@ -19,6 +19,7 @@ from refsynth.core.errors import InputError
 from refsynth.core.protocols import Predictor
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
+from refsynth.models.seeding import from_seed
 from refsynth.models.tagger import TagPredictor
 from refsynth.models.tokenise import length_batches
 from refsynth.training.head import Link
@@ -53,6 +54,7 @@ def soft_loss(said: torch.Tensor, taught: torch.Tensor, *, temperature: float) -
     return temperature**2 * torch.nn.functional.kl_div(log_shares, taught, reduction="batchmean")
 
 
+@from_seed
 def distill(
     teachers: Sequence[Taught],
     student: TransformerEncoder,

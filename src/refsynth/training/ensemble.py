@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, log_softmax, logsumexp, softmax
 
@@ -214,7 +213,6 @@ class DistilledLearner:
         first = _plain_member(ensemble)
         order = np.random.default_rng(derive_seed(seed, "texts")).permutation(len(self._texts))[:TAUGHT]
         texts = list(dict.fromkeys([*(row.text for row in (*train, *dev)), *(self._texts[place] for place in order)]))
-        torch.manual_seed(seed)
         student = copy.deepcopy(first.encoder)
         assert isinstance(student, TransformerEncoder)
         layers = range(int(student.transformer.config.num_hidden_layers))

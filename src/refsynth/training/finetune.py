@@ -17,6 +17,7 @@ from refsynth.core.sections import MethodName
 from refsynth.core.types import Example
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
+from refsynth.models.seeding import from_seed
 from refsynth.models.tagger import TagPredictor
 from refsynth.training.head import Link
 from refsynth.training.methods import METHODS, USUAL, Adapted, Size
@@ -79,9 +80,9 @@ class FinetuneLearner:
         self._key = [method, asdict(self._recipe), size, dropout, asdict(robust), checkpointing, link]
         self.effort: Effort | None = None
 
+    @from_seed
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor | TagPredictor:
         """Fit to the examples."""
-        torch.manual_seed(seed)
         encoder = copy.deepcopy(self._encoder)
         head = torch.nn.Linear(encoder.dimension, width_of(self._labels) if self._link == "tags" else len(self._labels))
         torch.nn.init.zeros_(head.weight)

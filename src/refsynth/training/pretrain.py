@@ -19,6 +19,7 @@ from refsynth.core.errors import ModelError
 from refsynth.core.run import derive_seed
 from refsynth.core.types import IntArray
 from refsynth.models.network import TransformerEncoder
+from refsynth.models.seeding import seeded
 from refsynth.models.tokenise import length_batches
 from refsynth.training.trainer import SAVE_SECONDS, Recipe, Trainer
 
@@ -57,10 +58,10 @@ class WordModel(torch.nn.Module):
 
     def __init__(self, encoder: TransformerEncoder, *, seed: int) -> None:
         super().__init__()
-        torch.manual_seed(seed)
         if encoder.tokenizer.mask_token_id is None:
             raise ModelError("the encoder's tokenizer has no token for a masked word", remedy="leave pretrain.encoder out")
-        self.encoder, self.head = encoder, WordHead(encoder)
+        with seeded(seed):
+            self.encoder, self.head = encoder, WordHead(encoder)
 
     def loss(self, ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the mean of -log P in nats over the tokens that have a label [N, T], -100 being none; 0 where none has."""

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 
 from refsynth.core.run import derive_seed
 from refsynth.core.types import IntArray
+from refsynth.models.seeding import seeded
 from refsynth.training.batches import bucketed
 from refsynth.training.schedule import DECAY, WARMUP, Tuner
 
@@ -160,11 +161,14 @@ class Trainer:
             told: returns the faults on validation rows as the modules are, the most telling first; without it training runs for
                 all epochs.
         """
+        with seeded(derive_seed(self._seed, "steps")):
+            self._fit(loss, told)
+
+    def _fit(self, loss: Loss, told: Callable[[], tuple[float, ...]] | None) -> None:
         recipe, now = self._recipe, self._progress
         per_epoch = -(-len(loss.lengths) // recipe.batch)
         steps, saved = recipe.epochs_of(len(loss.lengths)) * per_epoch, time.monotonic()
         tuner = self._tuner(steps)
-        torch.manual_seed(derive_seed(self._seed, "steps"))
         self._resume(tuner)
         while now.step < tuner.steps and (now.waited < recipe.patience or self._to_average):
             epoch, first = divmod(now.step, per_epoch)

@@ -19,6 +19,7 @@ from refsynth.core.extras import require
 from refsynth.core.run import derive_seed, digest, file_digest
 from refsynth.core.types import Completion, FloatArray, Prompt
 from refsynth.models.reference.seam import completion_of, continuation, ids_holding
+from refsynth.models.seeding import seeded
 
 SCORE_BATCH = 16
 """Texts scored at once under one prompt."""
@@ -104,8 +105,7 @@ class FolderGenerator:
         rows = []
         for index, prompt in enumerate(prompts):
             ids = self._torch.tensor([self._ids(prompt.text, start=True)])
-            with self._torch.random.fork_rng(devices=[]), self._torch.inference_mode():
-                self._torch.manual_seed(derive_seed(seed, index))
+            with seeded(derive_seed(seed, index)), self._torch.inference_mode():
                 mask = self._torch.ones_like(ids)
                 guided = self._guided(prompt, n)
                 out = self._model.generate(ids, attention_mask=mask, num_return_sequences=n, **self._decoding, **guided)
