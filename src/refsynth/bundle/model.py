@@ -108,14 +108,23 @@ class Model:
         Raises:
             BundleError: the second tier was needed and is not what it was when the bundle was loaded.
         """
-        late = np.flatnonzero(found.passed)
-        if not len(late):
+        late = np.flatnonzero(found.passed).tolist()
+        if not late:
             return found
         deep = self._answered(self._opened(), [clean(texts[place]) for place in late])
-        whole = [np.array(part) for part in found[:4]]
-        for part, said in zip(whole, deep[:4], strict=True):
+        whole = Answered(*(np.array(part) for part in found))
+        for part, said in zip(whole[:4], deep[:4], strict=True):
             part[late] = said
-        return Answered(*whole, found.passed, found.sure)
+        return whole
+
+    def both(self, texts: Sequence[str]) -> tuple[Answered, Answered]:
+        """Return what each tier of a cascade makes of all texts, whatever the first would pass on.
+
+        Raises:
+            BundleError: the second tier is not what it was when the bundle was loaded.
+        """
+        ready = [clean(text) for text in texts]
+        return self._answered(self._first, ready), self._answered(self._opened(), ready)
 
     def _answered(self, tier: Tier, texts: Sequence[str]) -> Answered:
         """Return what one tier makes of clean texts, and which of them the first would pass on."""

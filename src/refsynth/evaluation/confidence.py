@@ -38,26 +38,29 @@ class Calibration:
     `error_before` and `error` are the expected calibration error without and with the temperature; `brier` (in [0, 2]) and
     `log_loss` (in nats), with it, weigh being right and being sure together. `answered` is the share of the `n` rows at or above
     the threshold, `accuracy` that among them (None if there are none); `threshold` tells how it was chosen, on rows of its own.
+    Where what ships has a threshold that no labeled rows chose, or several, `threshold` and `temperature` are None, and `how`
+    says in a sentence or two what they are and where they come from.
 
     Where a row may have any number of labels, an answer is right if it has just the right ones; the errors, `brier`, `log_loss`
     and `bins` are then over `decisions`, one for each row and label, and a bin's confidence is the probability of the label.
     Where words have labels they are over the spans that were found. `over` says which.
     """
 
-    temperature: float
+    temperature: float | None
     error_before: float | None
     error: float
     brier: float
     log_loss: float
     bins: tuple[ReliabilityBin, ...]
     curve: tuple[RiskCoverage, ...]
-    threshold: Threshold
+    threshold: Threshold | None
     answered: Metric
     accuracy: Metric | None
     source: Source
     n: int
     decisions: int | None = None
     over: Over = "rows"
+    how: str = ""
 
     @property
     def words(self) -> Wording:
@@ -70,15 +73,17 @@ class Calibration:
         truth: IntArray,
         probabilities: FloatArray,
         *,
-        threshold: Threshold,
+        threshold: Threshold | None,
         source: Source,
-        temperature: float = 1.0,
+        temperature: float | None = 1.0,
         uncalibrated: FloatArray | None = None,
         unsure: NDArray[np.bool_] | None = None,
+        how: str = "",
     ) -> Self:
         """Measure probabilities [N, K] against labels [N]; `uncalibrated` are those at temperature 1.
 
-        `unsure` [N] are the rows not answered where several thresholds say so, as with two tiers.
+        `unsure` [N] are the rows not answered where several thresholds say so, as with two tiers; without a `threshold` it is
+        needed.
         """
         return cls(
             temperature=temperature,
@@ -90,6 +95,7 @@ class Calibration:
             threshold=threshold,
             source=source,
             n=len(truth),
+            how=how,
             **_answered(probabilities.argmax(1) == truth, probabilities.max(1), threshold, unsure),
         )
 
@@ -101,12 +107,13 @@ class Calibration:
         *,
         right: IntArray,
         confidence: FloatArray,
-        threshold: Threshold,
+        threshold: Threshold | None,
         source: Source,
-        temperature: float = 1.0,
+        temperature: float | None = 1.0,
         uncalibrated: FloatArray | None = None,
         unsure: NDArray[np.bool_] | None = None,
         over: Over = "labels",
+        how: str = "",
     ) -> Self:
         """Measure probabilities of decisions against what is so, 0 or 1; whole answers are `right` [N] with a `confidence` [N].
 
@@ -127,16 +134,20 @@ class Calibration:
             n=len(right),
             decisions=truth.size,
             over=over,
+            how=how,
             **_answered(right, confidence, threshold, unsure),
         )
 
 
 def _answered(
-    right: NDArray[np.bool_] | IntArray, confidence: FloatArray, threshold: Threshold, unsure: NDArray[np.bool_] | None
+    right: NDArray[np.bool_] | IntArray, confidence: FloatArray, threshold: Threshold | None, unsure: NDArray[np.bool_] | None
 ) -> dict[str, Any]:
     """Return what becomes of answers that are right or wrong [N] at each confidence, and of those that are given."""
     curve = risk_coverage_of(confidence, right)
-    sure = confidence >= threshold.threshold if unsure is None else ~unsure
+    if unsure is None:
+        assert threshold is not None
+        unsure = confidence < threshold.threshold
+    sure = ~unsure
     picked = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), CURVE_POINTS)).astype(int))
     return {
         "curve": tuple(curve[i] for i in picked),

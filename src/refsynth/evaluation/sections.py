@@ -190,6 +190,8 @@ class Classes:
 class Variant:
     """One form of the shipped model; latency is of one text at a time. `kept` is its macro-F1 as a share of the whole model's.
 
+    `range` is where that lies, lower and upper end, of the one that ships: at which confidence the section says.
+
     `score` is what the gate measures: accuracy where each row has one label.
     """
 
@@ -200,6 +202,7 @@ class Variant:
     texts_per_second: float | None = None
     score: Metric | None = None
     kept: float | None = None
+    range: tuple[float, float] | None = None
     shipped: bool = False
 
 
@@ -227,7 +230,8 @@ class Compression:
 
     `student` and `rival` are how often the static student, and TF-IDF taught the same, say what the model says of texts that none
     of them learnt from. `reason` says why the model ships alone although tiers were asked for.
-    `asked` is the contract in words, empty where there is none, and `met` whether the shipped form keeps it.
+    `asked` is the contract in words, empty where there is none, `met` whether the shipped form keeps it, and `choice` how it was
+    chosen. `notes` are sentences on what is kept: how it was measured, or why it cannot be told.
     """
 
     variants: tuple[Variant, ...]
@@ -239,3 +243,5 @@ class Compression:
     cascade: Cascade | None = None
     asked: str = ""
     met: bool = True
+    choice: str = ""
+    notes: tuple[str, ...] = ()

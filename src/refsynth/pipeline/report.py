@@ -21,7 +21,7 @@ from refsynth.kinds.spans import span_confidences, spans_right
 from refsynth.metrics import paired_gain
 from refsynth.pipeline.account import data_of, drafts_of, lineage_of
 from refsynth.pipeline.candidates import COMPARED, Candidate
-from refsynth.pipeline.compression import compression_of, size_of, speeds
+from refsynth.pipeline.compression import chosen_of, compression_of, size_of, speeds
 from refsynth.pipeline.evaluate import MAJORITY, SHIPPED
 from refsynth.pipeline.finished import Finished
 from refsynth.pipeline.gate import LEARNER_DOUBT, HeldOut
@@ -88,7 +88,8 @@ def build_report(finished: Finished) -> Report:
         absent = {"gate": learned.decision.reason, "calibration": learned.decision.reason}
     if finished.test is None and learned.held is None:
         absent |= {"results": "no test file and no held-out rows", "classes": "no test file and no held-out rows"}
-    if _unmeasured(finished):
+    said = _said(finished)
+    if said is not None and SHIPPED not in said.answers:
         why = "without a test file only the trained model was measured, not what ships of it: see Compression"
         absent |= {"classes": why, "calibration": why}
     if not learned.written.asked:
@@ -102,8 +103,8 @@ def build_report(finished: Finished) -> Report:
         labels=dict(task.descriptions),
         results=_results(finished),
         gate=_gate(finished),
-        classes=None if _unmeasured(finished) else _classes(finished),
-        calibration=None if _unmeasured(finished) else _calibration(finished),
+        classes=_classes(finished),
+        calibration=_calibration(finished),
         drafts=drafts_of(finished) if learned.written.asked else None,
         data=data_of(finished),
         compression=compression_of(finished),
@@ -121,7 +122,9 @@ def _results(finished: Finished) -> sections.Results | None:
     fields = {shown: field for field, shown in sections.FIGURES.items()}
 
     def system(name: str, key: str, detail: str) -> sections.System:
-        figures: dict[str, Any] = {fields[figure.name]: figure for figure in kind.figures(truth, by_name[key], k)}
+        answers = by_name.get(key)
+        measured = () if answers is None else kind.figures(truth, answers, k)
+        figures: dict[str, Any] = {fields[figure.name]: figure for figure in measured}
         return sections.System(name=name, detail=detail, **figures)
 
     usual = "no span at all" if kind.spans else f"the most frequent {'set of labels' if kind.several else 'label'}"
@@ -134,8 +137,6 @@ def _results(finished: Finished) -> sections.Results | None:
     form = FORMS.get(model.manifest.kind, "int8")
     cut = "" if finished.shrunk.outcome is None else f", form: {finished.shrunk.name}"
     shipped = system(f"shipped bundle ({form})", SHIPPED, f"{decision.shipped}{cut}")
-    if _unmeasured(finished):
-        shipped = replace(shipped, accuracy=None, macro_f1=None)
     (rate,), size = speeds([model], finished), size_of(finished.bundle)
     systems.append(replace(shipped, shipped=True, texts_per_second=rate, size_mb=size))
     test = finished.task.test
@@ -144,27 +145,29 @@ def _results(finished: Finished) -> sections.Results | None:
     return sections.Results(systems=tuple(systems), source="cross-validation", n=len(truth))
 
 
-def _said(finished: Finished) -> tuple[Array, dict[str, Array]] | None:
-    """Return the truth and each system's answers, on the test file or else on the held-out rows."""
+class _Said(NamedTuple):
+    """The truth of rows, and what systems answered, by name: no figure is shown of one that is not among them."""
+
+    truth: Array
+    answers: Mapping[str, Array]
+
+
+def _said(finished: Finished) -> _Said | None:
+    """Return what was answered on the test file or else on the held-out rows; there `SHIPPED` may not have been asked."""
     if finished.test is not None:
-        return finished.test.truth, dict(finished.test.predicted)
+        return _Said(finished.test.truth, finished.test.predicted)
     held = finished.learned.held
     if held is None:
         return None
     said = {str(name): held.answers_of(held.logits[name])[0] for name in held.logits}
     majority = held.kind.usual(held.truth, len(held.truth))
-    shipped = finished.shrunk.logits
-    assert shipped is not None
-    return held.truth, {MAJORITY: majority, **said, SHIPPED: held.answers_of(shipped)[0]}
+    if finished.shrunk.logits is not None:
+        said[SHIPPED] = held.answers_of(finished.shrunk.logits)[0]
+    return _Said(held.truth, {MAJORITY: majority, **said})
 
 
 def _kind(finished: Finished) -> Kind:
     return KINDS[finished.task.config.task]
-
-
-def _unmeasured(finished: Finished) -> bool:
-    """Return whether what ships was never asked about rows whose label is known."""
-    return finished.test is None and finished.tiers.bundle != finished.tiers.main
 
 
 def _gate(finished: Finished) -> sections.Gate | None:
@@ -211,7 +214,7 @@ def _comparison(held: HeldOut, real: Candidate, mixed: Candidate, name: str) -> 
 
 def _classes(finished: Finished) -> sections.Classes | None:
     said = _said(finished)
-    if said is None:
+    if said is None or SHIPPED not in said.answers:
         return None
     truth, by_name = said
     source: sections.Source = "cross-validation" if finished.test is None else "test file"
@@ -224,18 +227,16 @@ def _classes(finished: Finished) -> sections.Classes | None:
 
 
 def _calibration(finished: Finished) -> Calibration | None:
-    held, calibrated = finished.learned.held, finished.calibrated
+    held, calibrated, test = finished.learned.held, finished.calibrated, finished.test
     if held is None or calibrated.threshold is None:
         return None
-    chosen = {"threshold": calibrated.threshold, "temperature": calibrated.temperature}
-    if (test := finished.test) is not None:
-        student = finished.tiers.student
-        if student is not None and student.threshold is not None and load(finished.bundle).manifest.first is None:
-            chosen = {"threshold": student.threshold, "temperature": student.calibration.temperature}
+    chosen = chosen_of(finished)
+    if test is not None:
         chosen |= {"unsure": test.unsure, "source": "test file"}
         return _trust(held.kind, test.truth, test.probabilities, test.predicted[SHIPPED], **chosen)
     shipped = finished.shrunk.logits
-    assert shipped is not None
+    if shipped is None:
+        return None
     loud, calm = (held.kind.probabilities(shipped[0] / t) for t in (1.0, calibrated.temperature))
     chosen |= {"source": "cross-validation", "uncalibrated": loud}
     return _trust(held.kind, held.truth, calm, held.answers_of(shipped)[0], **chosen)
