@@ -17,7 +17,8 @@ import psutil
 import uvicorn
 
 from refsynth import bundle
-from refsynth.core.types import Prediction, TaskKind
+from refsynth.bundle.model import Answered
+from refsynth.core.types import TaskKind
 from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
 from refsynth.serve.app import build_app
@@ -67,9 +68,9 @@ class Meddled:
     def __getattr__(self, name: str):
         return getattr(self._model, name)
 
-    def predict(self, texts: Sequence[str], *, shallow: bool = False) -> list[Prediction]:
+    def answer(self, texts: Sequence[str], *, shallow: bool = False) -> Answered:
         self._before(texts)
-        return self._model.predict(texts, shallow=shallow)
+        return self._model.answer(texts, shallow=shallow)
 
 
 def refuse_poison(texts: Sequence[str]) -> None:

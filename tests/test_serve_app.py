@@ -366,7 +366,7 @@ class TestHealth:
         monkeypatch.setattr(health, "PERIOD", 0.02)
         other = bundle.load(save_bundle(tmp_path / "other", seed=1))
         with running(folder) as server:
-            server.service.engine.current.model.predict = other.predict  # type: ignore[method-assign]
+            server.service.engine.current.model.answer = other.answer  # type: ignore[method-assign]
             assert eventually(lambda: httpx.get(server.url + "/health/ready").status_code == 503)
             assert httpx.get(server.url + "/health/ready").json()["problems"] == ["golden texts are answered wrongly"]
 

@@ -27,9 +27,10 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.store import ModelStore
 from refsynth.models.tagger import TagPredictor
+from refsynth.pipeline.drawn import shift_of
 from refsynth.pipeline.forms import RECIPES, Teacher, cut, shrink
 from refsynth.pipeline.steps import run
-from refsynth.pipeline.student import School, shift_of
+from refsynth.pipeline.student import School
 from refsynth.serve.engine import Loaded
 from refsynth.task import Task
 from refsynth.training.distill import Transfer, distill
@@ -202,7 +203,7 @@ def test_a_cascade_keeps_its_certificate(cascade):
     otherwise = np.mean([one.label != other.label for one, other in zip(answers, alone, strict=True)])
     assert otherwise <= certificate.alpha + 0.05
     assert "the probability of its whole answer" in (cascade.bundle / "README.md").read_text("utf-8")
-    assert 0.5 < cascade.finished.tiers.kept <= 1
+    assert 0.5 < cascade.finished.tiers.kept.value <= 1
     name = cascade.report.results.systems[-1].name
     assert name == "shipped bundle (cascade)"
 

@@ -460,6 +460,35 @@ def test_while_much_waits_only_the_first_tier_answers(behind) -> None:
     assert second.asked == before
 
 
+class Reader:
+    """A tier that notes the texts that it reads."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor, self.labels = predictor, predictor.labels
+        self.read: list[str] = []
+
+    def logits(self, texts: Sequence[str]) -> FloatArray:
+        self.read += texts
+        return self._predictor.logits(texts)
+
+
+@pytest.mark.parametrize("asked", ["engine", "predict", "probabilities", "logits"])
+def test_each_tier_reads_a_text_once(asked: str, behind, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, _, late = behind
+    model = loaded.model
+    texts = [text for text in loaded.golden.texts if text not in late] + late
+    first, second = (Reader(tier.predictor) for tier in (model._first, model._second))
+    monkeypatch.setattr(model, "_first", replace(model._first, predictor=first))
+    monkeypatch.setattr(model, "_second", replace(model._second, predictor=second))
+    if asked == "engine":
+        Engine(loaded).run([Question(text) for text in texts])
+    else:
+        getattr(model, asked)(texts)
+    assert first.read == texts
+    assert second.read == late
+    assert 0 < len(late) < len(texts)
+
+
 def test_a_bench_without_a_cascade_meets_no_floor_of_one(tmp_path: Path) -> None:
     cells = Cells(tmp_path / "cascade.jsonl")
     cell = {"set": "one", "shots": 16, "certificate": None, "broken": 30, "calibrations": 200, "tiers": "alone"}

@@ -93,7 +93,7 @@ def _front_matter(manifest: Manifest) -> str:
 
 def _metrics(manifest: Manifest) -> str:
     if not manifest.metrics:
-        return "Not measured: there were no labelled rows to measure on."
+        return "Not measured: there were no rows or texts to measure it on."
     rows = (
         (name, f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}", f"{figure.n:,}")
         for name, figure in _sorted(manifest)
@@ -120,14 +120,19 @@ def _tiers(manifest: Manifest) -> list[str]:
 
 
 def _abstention(manifest: Manifest) -> str:
-    calibration = manifest.calibration
-    if not calibration.threshold:
+    calibration, first = manifest.calibration, manifest.first
+    if not calibration.threshold and not (first and first.calibration.threshold):
         return "It always answers: no threshold was set."
     together = "spans" if manifest.answers.spans else "labels" if manifest.answers.several else ""
-    whose = f"probability of all its {together} together" if together else "top probability"
+    whose, who = f"probability of all its {together} together" if together else "top probability", "it"
     text = f"It abstains where its {whose} is below {calibration.threshold:.3f}."
+    if first is not None:  # what was measured is the second tier
+        bars, who = (first.calibration.threshold, calibration.threshold), "the encoder alone"
+        text = f"A tier abstains where its {whose} is low: the static one below {bars[0]:.3f}, the encoder below {bars[1]:.3f}."
     if calibration.coverage is not None and calibration.risk is not None:
-        text += f" On held-out rows it then answered {calibration.coverage:.1%} and was wrong on {calibration.risk:.1%} of those."
+        text += (
+            f" On held-out rows {who} then answered {calibration.coverage:.1%} and was wrong on {calibration.risk:.1%} of those."
+        )
     return text
 
 

@@ -19,6 +19,9 @@ KNOTS = 1 / (1 + np.exp(-np.linspace(-4.0, 9.0, 27)))
 LENGTHS = 2.0 ** np.arange(3, 17)
 """Where the distribution of the length of texts is looked at, in characters."""
 
+PROFILE = len(KNOTS) + len(LENGTHS)
+"""Points at which the texts of a certificate are known, Q."""
+
 Confidence = Literal["probability", "odds", "answer"]
 """Of one label its probability, or the odds of it against the next as a share of both; of others that of the whole answer."""
 
@@ -67,7 +70,7 @@ class Certificate(Part):
     @field_validator("profile")
     @classmethod
     def _complete(cls, profile: tuple[int, ...]) -> tuple[int, ...]:
-        if len(profile) != len(KNOTS) + len(LENGTHS):
+        if len(profile) != PROFILE:
             raise ValueError(f"{len(profile)} counts in the profile of the texts, not {len(KNOTS)} and {len(LENGTHS)}")
         return profile
 

@@ -97,14 +97,34 @@ class Model:
         Raises:
             BundleError: the second tier was needed and is not what it was when the bundle was loaded.
         """
+        found = self._answered(self._first, [clean(text) for text in texts])
+        return found if shallow else self.deepened(texts, found)
+
+    def deepened(self, texts: Sequence[str], found: Answered) -> Answered:
+        """Return what was found of the texts, with the second tier's answers to those that the first passed on.
+
+        The first tier is not asked again.
+
+        Raises:
+            BundleError: the second tier was needed and is not what it was when the bundle was loaded.
+        """
+        late = np.flatnonzero(found.passed).tolist()
+        if not late:
+            return found
+        deep = self._answered(self._opened(), [clean(texts[place]) for place in late])
+        whole = Answered(*(np.array(part) for part in found))
+        for part, said in zip(whole[:4], deep[:4], strict=True):
+            part[late] = said
+        return whole
+
+    def both(self, texts: Sequence[str]) -> tuple[Answered, Answered]:
+        """Return what each tier of a cascade makes of all texts, whatever the first would pass on.
+
+        Raises:
+            BundleError: the second tier is not what it was when the bundle was loaded.
+        """
         ready = [clean(text) for text in texts]
-        found = self._answered(self._first, ready)
-        late = np.flatnonzero(found.passed)
-        if len(late) and not shallow:
-            deep = self._answered(self._opened(), [ready[place] for place in late])
-            for whole, part in zip(found[:4], deep[:4], strict=True):
-                whole[late] = part
-        return found
+        return self._answered(self._first, ready), self._answered(self._opened(), ready)
 
     def _answered(self, tier: Tier, texts: Sequence[str]) -> Answered:
         """Return what one tier makes of clean texts, and which of them the first would pass on."""

@@ -18,6 +18,7 @@ from refsynth.bundle.certificate import Calibration, FirstTier
 from refsynth.bundle.golden import GOLDEN_LIMIT, GOLDEN_TEXTS, flat
 from refsynth.bundle.manifest import MANIFEST, NEWEST, Figure, FileEntry, Kind, Label, Manifest
 from refsynth.bundle.model import load
+from refsynth.bundle.tensors import tensors_of, votes_of
 from refsynth.core.errors import InputError
 from refsynth.core.intervals import INTERVALS
 from refsynth.core.protocols import Predictor
@@ -134,16 +135,16 @@ def check_place(folder: Path) -> None:
 
 
 def _write(folder: Path, contents: Contents) -> None:
-    tensors = _tensors(contents.head)
+    tensors = tensors_of(contents.head)
     match contents.features:
         case EncoderFiles(folder=source):
             for name in ENCODER_FILES:
                 shutil.copyfile(source / name, folder / name)
         case StaticFiles(tokenizer=source):
             shutil.copyfile(source, folder / "tokenizer.json")
-            tensors = _votes(contents.head)
+            tensors = votes_of(contents.head)
         case CrfFiles(terms=terms, transitions=transitions):
-            tensors = _tensors(contents.head, transitions=transitions)
+            tensors = tensors_of(contents.head, transitions=transitions)
             write_json(folder / "features.json", {"terms": list(terms)})
         case vocabularies:
             tensors["idf"] = np.concatenate([part.idf for part in vocabularies]).astype(np.float64)
@@ -155,10 +156,26 @@ def _write(folder: Path, contents: Contents) -> None:
     if contents.first is not None:
         _write_first(folder, contents.first.predictor)
         _write_golden(folder / "golden-static.json", contents.first.predictor, contents.first.facts.calibration, contents.task)
-    draft = _manifest(contents, files={})
-    (folder / "README.md").write_text(render_card(draft, data=contents.data, limits=contents.limits), encoding="utf-8")
-    files = {path.name: FileEntry(sha256=file_digest(path), size=path.stat().st_size) for path in sorted(folder.iterdir())}
-    write_json(folder / MANIFEST, _plain(_manifest(contents, files)))
+    _describe(folder, _manifest(contents), data=contents.data, limits=contents.limits)
+
+
+def restate(folder: Path, manifest: Manifest, *, data: str = "", limits: Sequence[str] = ()) -> None:
+    """Say something else of a bundle: its card and its manifest are written again, the files of the model stay as they are.
+
+    A process that dies in between leaves a bundle that does not open: for folders that nobody reads yet.
+
+    Raises:
+        BundleError: it does not open with this manifest.
+    """
+    _describe(folder, manifest, data=data, limits=limits)
+    load(folder).check()
+
+
+def _describe(folder: Path, manifest: Manifest, *, data: str, limits: Sequence[str]) -> None:
+    (folder / "README.md").write_text(render_card(manifest, data=data, limits=limits), encoding="utf-8")
+    paths = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
+    files = {path.name: FileEntry(sha256=file_digest(path), size=path.stat().st_size) for path in paths}
+    write_json(folder / MANIFEST, _plain(manifest.model_copy(update={"files": files})))
 
 
 def _plain(manifest: Manifest) -> dict[str, Any]:
@@ -172,23 +189,11 @@ def _plain(manifest: Manifest) -> dict[str, Any]:
 
 def _write_first(folder: Path, predictor: StaticPredictor | CrfPredictor) -> None:
     if isinstance(predictor, CrfPredictor):
-        tensors = _tensors(predictor.head, transitions=predictor.transitions)
+        tensors = tensors_of(predictor.head, transitions=predictor.transitions)
         write_json(folder / "features.json", {"terms": list(predictor.terms)})
     else:
-        tensors = _votes(predictor.head)
+        tensors = votes_of(predictor.head)
     (folder / "static.safetensors").write_bytes(save_tensors(tensors))
-
-
-def _tensors(head: LinearHead, **further: FloatArray) -> dict[str, FloatArray]:
-    """Return what is stored of a head, in fp32."""
-    # safetensors writes an array's bytes as they lie in memory: those of a transposed one would be read in another order.
-    parts = {"weights": head.weights, "bias": head.bias, **further}
-    return {name: np.ascontiguousarray(part, np.float32) for name, part in parts.items()}
-
-
-def _votes(head: LinearHead) -> dict[str, FloatArray]:
-    """Return a static head as it is stored: half precision is far below what a vote is known to."""
-    return {"weights": head.weights.astype(np.float16), "bias": head.bias.astype(np.float32)}
 
 
 def _write_golden(path: Path, reference: Predictor, calibration: Calibration, task: TaskKind) -> None:
@@ -196,7 +201,7 @@ def _write_golden(path: Path, reference: Predictor, calibration: Calibration, ta
     write_json(path, {"texts": GOLDEN_TEXTS, "probabilities": probabilities.round(6).tolist()})
 
 
-def _manifest(contents: Contents, files: dict[str, FileEntry]) -> Manifest:
+def _manifest(contents: Contents) -> Manifest:
     read = contents.features if isinstance(contents.features, (EncoderFiles, StaticFiles)) else None
     return Manifest(
         schema_version=NEWEST[contents.kind],
@@ -209,16 +214,17 @@ def _manifest(contents: Contents, files: dict[str, FileEntry]) -> Manifest:
         prefix=read.prefix if isinstance(read, EncoderFiles) else "",
         calibration=contents.calibration,
         golden_limit=contents.golden_limit,
-        metrics={metric.name: _figure(metric) for metric in contents.metrics},
+        metrics=figures_of(contents.metrics),
         intervals=INTERVALS,
         lineage=dict(contents.lineage),
-        files=files,
+        files={},
         first=contents.first.facts if contents.first else None,
     )
 
 
-def _figure(metric: Metric) -> Figure:
-    return Figure(**{name: value for name, value in asdict(metric).items() if name != "name"})
+def figures_of(metrics: Sequence[Metric]) -> dict[str, Figure]:
+    """Return figures as a manifest has them."""
+    return {each.name: Figure(**{name: value for name, value in asdict(each).items() if name != "name"}) for each in metrics}
 
 
 def _replace(partial: Path, folder: Path) -> None:

@@ -13,6 +13,7 @@ from refsynth.cli.watch import Printer
 from refsynth.core.errors import GateError, counted
 
 if TYPE_CHECKING:
+    from refsynth.compress.contract import Form, Outcome
     from refsynth.pipeline.steps import RunResult
     from refsynth.task import Task
 
@@ -90,9 +91,17 @@ def _summary(result: RunResult) -> dict[str, Any]:
         "verdict": verdict(result.report),
         "shipped": str(decision.shipped),
         "gain": None if decision.gain is None else asdict(decision.gain),
-        "contract": None
-        if outcome is None
-        else {"met": outcome.met, "shipped": outcome.shipped._asdict(), "forms": [form._asdict() for form in outcome.forms]},
+        "contract": None if outcome is None else _contract(outcome),
         "overlap": None if result.report.overlap is None else asdict(result.report.overlap),
         "systems": [asdict(system) for system in results.systems] if results else [],
     }
+
+
+def _contract(outcome: Outcome) -> dict[str, Any]:
+    """Return what came of a contract as JSON-ready values."""
+    told = {"met": outcome.met, "tried": outcome.tried, "untold": list(outcome.untold)}
+    return {**told, "shipped": _form(outcome.shipped), "forms": [_form(form) for form in outcome.forms]}
+
+
+def _form(form: Form) -> dict[str, Any]:
+    return {**form._asdict(), "interval": None if form.interval is None else form.interval._asdict()}

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from refsynth.compress.keeping import Interval
+
 
 class Contract(NamedTuple):
     """What is asked for, as far as it is not None.
@@ -27,24 +29,34 @@ class Contract(NamedTuple):
 
 
 class Form(NamedTuple):
-    """A form of the model and what was measured of it; `kept` is None where it was not asked for, or cannot be told."""
+    """A form of the model and what was measured of it; `kept` is None where it was not asked for, or cannot be told.
+
+    The form that ships has the `interval` of what it keeps.
+    """
 
     name: str
     size_mb: float
     p50_ms: float
     kept: float | None = None
+    interval: Interval | None = None
 
     def __str__(self) -> str:
-        kept = "" if self.kept is None else f", keeps {self.kept:.2%}"
+        kept = "" if self.kept is None else f", keeps {self.kept:.2%}" + (f" {self.interval}" if self.interval else "")
         return f"{self.name}: p50 {self.p50_ms:.2f} ms, {self.size_mb:.1f} MB{kept}"
 
 
 class Outcome(NamedTuple):
-    """The form that ships, whether it does what was asked, and all forms with what is known of them."""
+    """The form that ships, whether it does what was asked, and all forms with what is known of them.
+
+    `tried` counts the forms that were measured for what they keep, to choose among them. `untold` are those of which that was
+    asked and cannot be told: `met` says nothing of it.
+    """
 
     shipped: Form
     met: bool
     forms: tuple[Form, ...]
+    tried: int = 0
+    untold: tuple[str, ...] = ()
 
 
 def excess(contract: Contract, form: Form) -> float:
@@ -58,26 +70,35 @@ def excess(contract: Contract, form: Form) -> float:
     return max(ratios)
 
 
-def search(contract: Contract, forms: Sequence[Form], quality: Callable[[str], float] | None) -> Outcome:
+def search(contract: Contract, forms: Sequence[Form], quality: Callable[[str], float | None] | None) -> Outcome:
     """Return the smallest form that meets the contract, or else the one that misses it by the smallest factor.
 
     Args:
         contract: what is asked for.
         forms: at least one, with size and latency; where two are equally near, the earlier wins.
-        quality: measures the share kept by the form of that name, which may take long; None if nothing can be measured. Then
-            the largest form that is small and fast enough ships: the less was cut, the less can be lost.
+        quality: measures the share kept by the form of that name, which may take long, or returns None if it cannot be told: such
+            a form ships only where it can be told of none. None if nothing can be measured. Then the largest form that is small
+            and fast enough ships: the less was cut, the less can be lost.
     """
     known = {form.name: form for form in forms}
     fitting = sorted((form for form in forms if excess(contract, form) <= 1), key=lambda form: form.size_mb)
     others = sorted((form for form in forms if excess(contract, form) > 1), key=lambda form: excess(contract, form))
-    measured = quality is not None and contract.keep is not None
-    nearest: Form | None = None
-    for form in [*(fitting if measured else fitting[::-1]), *others]:
-        if nearest is not None and excess(contract, nearest) <= max(1.0, excess(contract, form)):
+    if quality is None or contract.keep is None:
+        nearest = (fitting[::-1] or others)[0]
+        untold = () if contract.keep is None else tuple(known)
+        return Outcome(nearest, excess(contract, nearest) <= 1, tuple(forms), untold=untold)
+    best: Form | None = None
+    unknown: list[str] = []
+    for form in [*fitting, *others]:
+        if best is not None and excess(contract, best) <= max(1.0, excess(contract, form)):
             break
-        if quality is not None and contract.keep is not None:
-            form = known[form.name] = form._replace(kept=quality(form.name))
-        if nearest is None or excess(contract, form) < excess(contract, nearest):
-            nearest = form
-    assert nearest is not None
-    return Outcome(nearest, excess(contract, nearest) <= 1, tuple(known.values()))
+        kept = quality(form.name)
+        if kept is None:
+            unknown.append(form.name)
+            continue
+        known[form.name] = form._replace(kept=kept)
+        if best is None or excess(contract, known[form.name]) < excess(contract, best):
+            best = known[form.name]
+    nearest = best or (fitting[::-1] or others)[0]
+    tried = sum(form.kept is not None for form in known.values())
+    return Outcome(nearest, excess(contract, nearest) <= 1, tuple(known.values()), tried, tuple(unknown))

@@ -38,6 +38,8 @@ class Calibration:
     `error_before` and `error` are the expected calibration error without and with the temperature; `brier` (in [0, 2]) and
     `log_loss` (in nats), with it, weigh being right and being sure together. `answered` is the share of the `n` rows at or above
     the threshold, `accuracy` that among them (None if there are none); `threshold` tells how it was chosen, on rows of its own.
+    Where what ships has a threshold that no labeled rows chose, or several, `threshold` and `temperature` are None, and `how`
+    says in a sentence or two what they are and where they come from.
 
     Where a row may have any number of labels, an answer is right if it has just the right ones; the errors, `brier`, `log_loss`
     and `bins` are then over `decisions`, one for each row and label, and a bin's confidence is the probability of the label.
@@ -45,14 +47,14 @@ class Calibration:
     which neither temperature nor threshold was chosen: the model that was asked had not met their label, or not read their words.
     """
 
-    temperature: float
+    temperature: float | None
     error_before: float | None
     error: float
     brier: float
     log_loss: float
     bins: tuple[ReliabilityBin, ...]
     curve: tuple[RiskCoverage, ...]
-    threshold: Threshold
+    threshold: Threshold | None
     answered: Metric
     accuracy: Metric | None
     source: Source
@@ -60,6 +62,7 @@ class Calibration:
     decisions: int | None = None
     over: Over = "rows"
     left_out: int = 0
+    how: str = ""
 
     @property
     def words(self) -> Wording:
@@ -72,18 +75,19 @@ class Calibration:
         truth: IntArray,
         probabilities: FloatArray,
         *,
-        threshold: Threshold,
+        threshold: Threshold | None,
         source: Source,
-        temperature: float = 1.0,
+        temperature: float | None = 1.0,
         uncalibrated: FloatArray | None = None,
         unsure: NDArray[np.bool_] | None = None,
         groups: IntArray | None = None,
         left_out: int = 0,
+        how: str = "",
     ) -> Self:
         """Measure probabilities [N, K] against labels [N]; `uncalibrated` are those at temperature 1.
 
-        `unsure` [N] are the rows not answered where several thresholds say so, as with two tiers. Rows of one of the `groups` [N]
-        copy each other.
+        `unsure` [N] are the rows not answered where several thresholds say so, as with two tiers; without a `threshold` it is
+        needed. Rows of one of the `groups` [N] copy each other.
         """
         return cls(
             temperature=temperature,
@@ -96,6 +100,7 @@ class Calibration:
             source=source,
             n=len(truth),
             left_out=left_out,
+            how=how,
             **_answered(probabilities.argmax(1) == truth, probabilities.max(1), threshold, unsure, groups),
         )
 
@@ -108,14 +113,15 @@ class Calibration:
         right: IntArray,
         confidence: FloatArray,
         by_row: IntArray,
-        threshold: Threshold,
+        threshold: Threshold | None,
         source: Source,
-        temperature: float = 1.0,
+        temperature: float | None = 1.0,
         uncalibrated: FloatArray | None = None,
         unsure: NDArray[np.bool_] | None = None,
         groups: IntArray | None = None,
         over: Over = "labels",
         left_out: int = 0,
+        how: str = "",
     ) -> Self:
         """Measure probabilities of decisions against what is so, 0 or 1; whole answers are `right` [N] with a `confidence` [N].
 
@@ -138,6 +144,7 @@ class Calibration:
             decisions=truth.size,
             over=over,
             left_out=left_out,
+            how=how,
             **_answered(right, confidence, threshold, unsure, groups),
         )
 
@@ -145,13 +152,16 @@ class Calibration:
 def _answered(
     right: NDArray[np.bool_] | IntArray,
     confidence: FloatArray,
-    threshold: Threshold,
+    threshold: Threshold | None,
     unsure: NDArray[np.bool_] | None,
     groups: IntArray | None,
 ) -> dict[str, Any]:
     """Return what becomes of answers that are right or wrong [N] at each confidence, and of those that are given."""
     curve = risk_coverage_of(confidence, right)
-    sure = confidence >= threshold.threshold if unsure is None else ~unsure
+    if unsure is None:
+        assert threshold is not None
+        unsure = confidence < threshold.threshold
+    sure = ~unsure
     picked = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), CURVE_POINTS)).astype(int))
     return {
         "curve": tuple(curve[i] for i in picked),

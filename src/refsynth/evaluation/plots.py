@@ -109,14 +109,16 @@ def reliability(bins: Sequence[ReliabilityBin], words: Wording = WORDING["rows"]
 
 def risk_coverage(calibration: Calibration) -> str:
     """Draw the error among answered rows over the share of rows answered, with the threshold's place."""
-    allowed = 100 * (1 - calibration.threshold.target)
+    chosen = calibration.threshold
+    allowed = 0.0 if chosen is None else 100 * (1 - chosen.target)
     risk = [100 * point.risk for point in calibration.curve]
 
     def paint(figure: Any) -> None:
         axes = canvas.axes(figure, left=0.6, bottom=PAD)
         axes.plot([100 * point.coverage for point in calibration.curve], risk, color=BLUE, linewidth=1.6, drawstyle="steps-post")
-        axes.axhline(allowed, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        axes.text(1, allowed, "allowed", va="bottom", color=MUTED, fontsize=8)
+        if chosen is not None:
+            axes.axhline(allowed, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+            axes.text(1, allowed, "allowed", va="bottom", color=MUTED, fontsize=8)
         if calibration.accuracy:
             x, y = 100 * calibration.answered.value, 100 * (1 - calibration.accuracy.value)
             axes.plot([x, x], [0, y], color=RED, linewidth=1)

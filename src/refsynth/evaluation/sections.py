@@ -193,6 +193,8 @@ class Classes:
 class Variant:
     """One form of the shipped model; latency is of one text at a time. `kept` is its macro-F1 as a share of the whole model's.
 
+    `range` is where that lies, lower and upper end, of the one that ships: at which confidence the section says.
+
     `score` is what the gate measures: accuracy where each row has one label.
     """
 
@@ -203,6 +205,7 @@ class Variant:
     texts_per_second: float | None = None
     score: Metric | None = None
     kept: float | None = None
+    range: tuple[float, float] | None = None
     shipped: bool = False
 
 
@@ -228,10 +231,10 @@ class Cascade:
 class Compression:
     """The shipped model before and after compression; `agreement` is the share of rows on which both say the same.
 
-    `student` and `rival` are how often the static student, and TF-IDF taught the same, say what the model says of texts that
-    they were not trained on (nor was the model, where there is a pool). `reason` says why the model ships alone although
-    tiers were asked for.
-    `asked` is the contract in words, empty where there is none, and `met` whether the shipped form keeps it.
+    `student` and `rival` are how often the static student, and TF-IDF taught the same, say what the model says of texts that none
+    of them was trained on. `reason` says why the model ships alone although tiers were asked for.
+    `asked` is the contract in words, empty where there is none, `met` whether the shipped form keeps it, and `choice` how it was
+    chosen. `notes` are sentences on what is kept: how it was measured, or why it cannot be told.
     """
 
     variants: tuple[Variant, ...]
@@ -243,3 +246,5 @@ class Compression:
     cascade: Cascade | None = None
     asked: str = ""
     met: bool = True
+    choice: str = ""
+    notes: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from refsynth.core.types import Example, TaskKind
 from refsynth.kinds.arrays import as_floats, as_json, from_json, joined
-from refsynth.kinds.kind import Choices, Kind
+from refsynth.kinds.kind import Choices, Counts, Kind
 from refsynth.kinds.labels import FEW_POSITIVES, AnyLabels, OneLabel, best_cut
 from refsynth.kinds.spans import Spans
 
@@ -20,6 +20,7 @@ __all__ = [
     "ONE_LABEL",
     "SPANS",
     "Choices",
+    "Counts",
     "Kind",
     "as_floats",
     "as_json",

@@ -17,6 +17,23 @@ class Choices(NamedTuple):
     rows: IntArray
 
 
+class Counts(NamedTuple):
+    """Labels, or spans, of each row [N], or of each row and label [N, K]: said and right, there, said."""
+
+    hits: IntArray
+    there: IntArray
+    said: IntArray
+
+    def f1(self) -> float:
+        """Return the F1 over all rows; 0 where there are no spans and none are said."""
+        both = self.there.sum() + self.said.sum()
+        return float(2 * self.hits.sum() / both) if both else 0.0
+
+    def take(self, rows: IntArray) -> Counts:
+        """Return the counts of some rows."""
+        return Counts(self.hits[rows], self.there[rows], self.said[rows])
+
+
 class Kind(Protocol):
     """How the answers of a kind of task are made and counted.
 
@@ -98,6 +115,10 @@ class Kind(Protocol):
 
     def table(self, truth: Array, answers: Array, k: int) -> PerClass:
         """Return the figures of each of K labels."""
+        ...
+
+    def counts(self, truth: Array, answers: Array, k: int) -> Counts:
+        """Return what is said and right, there, and said, of each row and label [N, K]: macro-F1 is the mean of F1 over these."""
         ...
 
     def macro_f1(self, truth: Array, answers: Array, k: int) -> float:

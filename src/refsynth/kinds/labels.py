@@ -11,7 +11,7 @@ from refsynth import metrics
 from refsynth.core.intervals import accuracy_interval, bootstrap, mean_interval
 from refsynth.core.labelset import join_labels, split_labels
 from refsynth.core.types import BoolArray, FloatArray, IntArray, Metric
-from refsynth.kinds.kind import Choices
+from refsynth.kinds.kind import Choices, Counts
 from refsynth.metrics import PerClass
 
 FEW_POSITIVES = 4
@@ -91,6 +91,11 @@ class OneLabel:
     def table(self, truth: IntArray, answers: IntArray, k: int) -> PerClass:
         """Return the figures of each class."""
         return metrics.per_class(truth, answers, k)
+
+    def counts(self, truth: IntArray, answers: IntArray, k: int) -> Counts:
+        """Return each row's class as one of K [N, K]."""
+        there, said = (np.eye(k, dtype=int)[each] for each in (truth, answers))
+        return Counts(there * said, there, said)
 
     def macro_f1(self, truth: IntArray, answers: IntArray, k: int) -> float:
         """Return the mean F1 over the classes that occur in either."""
@@ -193,6 +198,10 @@ class AnyLabels:
     def table(self, truth: IntArray, answers: IntArray, k: int) -> PerClass:
         """Return the figures of each label."""
         return metrics.per_label(truth, answers)
+
+    def counts(self, truth: IntArray, answers: IntArray, k: int) -> Counts:
+        """Return the marks [N, K]."""
+        return Counts(truth * answers, truth, answers)
 
     def macro_f1(self, truth: IntArray, answers: IntArray, k: int) -> float:
         """Return the mean F1 over the labels that occur in either."""

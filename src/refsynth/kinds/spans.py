@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,28 +18,11 @@ from refsynth.core.intervals import bootstrap, clusters, mean_interval
 from refsynth.core.labelset import join_labels
 from refsynth.core.spans import UNREAD, Span, join_spans, spans_of, split_spans, tag_names, tags_of
 from refsynth.core.types import Array, BoolArray, FloatArray, IntArray, Metric
-from refsynth.kinds.kind import Choices
+from refsynth.kinds.kind import Choices, Counts
 from refsynth.metrics import PerClass
 
 LEAST_LOG = -700.0
 """Below it a probability is no positive number any more."""
-
-
-class Counts(NamedTuple):
-    """Spans of each row [N]: said and right, there, said."""
-
-    hits: IntArray
-    there: IntArray
-    said: IntArray
-
-    def f1(self) -> float:
-        """Return the F1 over all rows; 0 where there are no spans and none are said."""
-        both = self.there.sum() + self.said.sum()
-        return float(2 * self.hits.sum() / both) if both else 0.0
-
-    def take(self, rows: IntArray) -> Counts:
-        """Return the counts of some rows."""
-        return Counts(self.hits[rows], self.there[rows], self.said[rows])
 
 
 class Spans:
@@ -146,6 +128,10 @@ class Spans:
         hits, there, said = (each.sum(0) for each in by_label(truth, answers, k))
         f1 = 2 * hits / np.maximum(there + said, 1)
         return PerClass(hits / np.maximum(said, 1), hits / np.maximum(there, 1), f1, there)
+
+    def counts(self, truth: Array, answers: Array, k: int) -> Counts:
+        """Return the spans of each row and label [N, K]."""
+        return by_label(truth, answers, k)
 
     def macro_f1(self, truth: Array, answers: Array, k: int) -> float:
         """Return the mean F1 of spans over the labels that occur in either."""

@@ -38,7 +38,7 @@ def make_bundles(job: Job, learned: Learned) -> Bundles:
     shrinker = Shrinker(job, learned.screened, learned.final, learned.decision.shipped, learned.held)
     if wanted == "one":
         return _alone(job, learned, shrinker.run(contract), "bundle")
-    made = _alone(job, learned, shrinker.run(Contract()), "bundle")
+    made = _unmeasured(_alone(job, learned, shrinker.run(Contract()), "bundle"))
     job.watch.stage("compress", made.tiers.line())
     if contract == Contract():
         return made
@@ -47,11 +47,18 @@ def make_bundles(job: Job, learned: Learned) -> Bundles:
         beside[wanted] = Beside(made.tiers.bundle, made.tiers.kept)
     shrunk = replace(shrinker, beside=beside).run(contract)
     if shrunk.name in beside:
-        return made._replace(shrunk=shrunk._replace(logits=made.shrunk.logits))  # those of the model behind them
+        return made._replace(shrunk=shrunk)
     alone = _alone(job, learned, shrunk, "form")
     return alone._replace(
         tiers=replace(made.tiers, bundle=alone.tiers.bundle, main=alone.tiers.main, step="form", certificate=None)
     )
+
+
+def _unmeasured(made: Bundles) -> Bundles:
+    """Leave out what the model alone said of held-out rows where something else ships: nothing may pass for its figures."""
+    if made.tiers.bundle == made.tiers.main:
+        return made
+    return made._replace(shrunk=made.shrunk._replace(logits=None))
 
 
 def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:

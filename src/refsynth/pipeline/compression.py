@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.model import Model, load
 from refsynth.compress.contract import Form, Outcome
 from refsynth.core.intervals import share_of
+from refsynth.core.types import Metric
 from refsynth.evaluation import sections
 from refsynth.kinds import KINDS
 from refsynth.pipeline.build import asked_of
 from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.finished import Finished
+from refsynth.pipeline.tiers import UNTOLD
 from refsynth.quality.filter import kept
 
 TIMED = 128
@@ -44,14 +48,38 @@ def speeds(models: Sequence[Model], finished: Finished) -> list[float]:
     return [median(found) for found in rates]
 
 
+def chosen_of(finished: Finished) -> dict[str, Any]:
+    """Return the temperature and threshold of what ships where labeled rows chose them, else a sentence on those that it has."""
+    tiers, student = finished.tiers, finished.tiers.student
+    if tiers.bundle == tiers.main or student is None:
+        return {"threshold": finished.calibrated.threshold, "temperature": finished.calibrated.temperature}
+    manifest = load(tiers.bundle).manifest
+    seen = "has not learnt from" if student.fresh else "has learnt from, of which it is surer than of others"
+    drawn = f"fitted to what the trained model holds likely of texts that it {seen}: no label was known there"
+    if manifest.first is None:
+        return {"threshold": None, "temperature": None, "how": f"What ships has {_bars(manifest.calibration)}, {drawn}."}
+    fast, slow = _bars(manifest.first.calibration), _bars(manifest.calibration)
+    how = f"The static tier has {fast}, {drawn}. The encoder has {slow}, fitted to held-out real rows."
+    return {"threshold": None, "temperature": None, "how": how}
+
+
+def _bars(calibration: Calibration) -> str:
+    silent = f"is unsure below {calibration.threshold:.2f}" if calibration.threshold else "always answers"
+    return f"the temperature {calibration.temperature:.2f} and {silent}"
+
+
 def compression_of(finished: Finished) -> sections.Compression | None:
     """Return the section; None where the model ships as it was trained because nothing else was asked for."""
     tiers, student = finished.tiers, finished.tiers.student
-    agreement = None if student is None else share_of("student and teacher", student.agreement, student.n)
-    rival = None if student is None or student.rival is None else share_of("TF-IDF and teacher", student.rival, student.n)
     measure = KINDS[finished.task.config.task].measure
     found = sections.Compression(
-        variants=(), measure=measure, student=agreement, rival=rival, reason=tiers.reason, cascade=_cascade(finished)
+        variants=(),
+        measure=measure,
+        student=None if student is None else _share("student and teacher", student.agreement, student.n),
+        rival=None if student is None else _share("TF-IDF and teacher", student.rival, student.n),
+        reason=tiers.reason,
+        notes=(f"{UNTOLD[0].upper()}{UNTOLD[1:]}.",) if student is not None and student.agreement is None else (),
+        cascade=_cascade(finished),
     )
     if finished.shrunk.outcome is not None:
         return _contracted(found, finished, finished.shrunk.outcome)
@@ -75,6 +103,10 @@ def compression_of(finished: Finished) -> sections.Compression | None:
     return replace(found, variants=variants)
 
 
+def _share(name: str, share: float | None, n: int) -> Metric | None:
+    return None if share is None else share_of(name, share, n)
+
+
 def _contracted(found: sections.Compression, finished: Finished, outcome: Outcome) -> sections.Compression:
     """Add the forms that the contract was searched among, and which of them ships."""
     held = finished.learned.held
@@ -85,11 +117,39 @@ def _contracted(found: sections.Compression, finished: Finished, outcome: Outcom
         said = finished.shrunk.logits if shipped and alone else None
         measured = None if held is None or said is None else held.score_of(said)
         return sections.Variant(
-            name=form.name, size_mb=form.size_mb, p50_ms=form.p50_ms, kept=form.kept, score=measured, shipped=shipped
+            name=form.name,
+            size_mb=form.size_mb,
+            p50_ms=form.p50_ms,
+            kept=form.kept,
+            range=None if form.interval is None else (form.interval.low, form.interval.high),
+            score=measured,
+            shipped=shipped,
         )
 
-    asked = str(asked_of(finished.task.config))
-    return replace(found, variants=tuple(variant(form) for form in outcome.forms), asked=asked, met=outcome.met)
+    return replace(
+        found,
+        variants=tuple(variant(form) for form in outcome.forms),
+        asked=str(asked_of(finished.task.config)),
+        met=outcome.met,
+        choice=f"The {'smallest' if outcome.tried else 'largest'} form that keeps to it ships.",
+        notes=(*found.notes, *_notes(finished, outcome)),
+    )
+
+
+def _notes(finished: Finished, outcome: Outcome) -> Iterator[str]:
+    """Yield what the interval of the form that ships is, and of which forms it cannot be told what they keep."""
+    shipped, tried = outcome.shipped, outcome.tried
+    if shipped.kept is not None and (found := shipped.interval) is not None:
+        over = f"{found.n:,} held-out rows"
+        if shipped.name == finished.tiers.wanted:
+            over = "texts: its answers against the model's on unlabeled texts, times what int8 keeps on held-out rows"
+        yield f"What ships keeps {shipped.kept:.1%} [{found.low:.1%}, {found.high:.1%}], by a paired bootstrap over {over}."
+        if tried > 1:
+            level = f"the interval is at {found.level:.2%}, so that those of all {tried} hold together 95 times of 100"
+            yield f"{tried} forms were measured to choose it: {level}."
+    if outcome.untold:
+        why = "no rows could be held out" if finished.learned.held is None else "neither rows nor texts can show it"
+        yield f"What is kept cannot be told, because {why}, of: {', '.join(outcome.untold)}."
 
 
 def _name(model: Model) -> str:

@@ -23,8 +23,8 @@ from refsynth.kinds import KINDS, Kind
 from refsynth.kinds.spans import span_confidences, spans_right
 from refsynth.pipeline.account import data_of, drafts_of, lineage_of
 from refsynth.pipeline.candidates import COMPARED, Candidate
-from refsynth.pipeline.compression import compression_of, size_of, speeds
-from refsynth.pipeline.evaluate import MAJORITY, SHIPPED
+from refsynth.pipeline.compression import chosen_of, compression_of, size_of, speeds
+from refsynth.pipeline.evaluate import MAJORITY, SHIPPED, TestResult
 from refsynth.pipeline.finished import Finished
 from refsynth.pipeline.gate import FALSE_ACCEPTS, LEARNER_DOUBT
 from refsynth.pipeline.held import HeldOut
@@ -92,7 +92,8 @@ def build_report(finished: Finished) -> Report:
     tested = "no test file" if finished.test is None else "no new row in the test file"
     if finished.measured is None and learned.held is None:
         absent |= dict.fromkeys(("results", "classes"), f"{tested} and no held-out rows")
-    if _unmeasured(finished):
+    said = _said(finished)
+    if said is not None and SHIPPED not in said.answers:
         why = f"with {tested} only the trained model was measured, not what ships of it: see Compression"
         absent |= {"classes": why, "calibration": why}
     if not learned.written.asked:
@@ -106,8 +107,8 @@ def build_report(finished: Finished) -> Report:
         labels=dict(task.descriptions),
         results=_results(finished),
         gate=_gate(finished),
-        classes=None if _unmeasured(finished) else _classes(finished),
-        calibration=None if _unmeasured(finished) else _calibration(finished),
+        classes=_classes(finished),
+        calibration=_calibration(finished),
         drafts=drafts_of(finished) if learned.written.asked else None,
         data=data_of(finished),
         compression=compression_of(finished),
@@ -121,15 +122,14 @@ def _results(finished: Finished) -> sections.Results | None:
     said = _said(finished)
     if said is None:
         return None
-    decision, kind = finished.learned.decision, _kind(finished)
-    truth, by_name, groups = said
+    decision, kind, n = finished.learned.decision, _kind(finished), len(said.truth)
 
     def system(name: str, key: str, detail: str) -> sections.System:
-        return _system(finished, name, detail, truth, by_name[key], groups)
+        return _system(finished, name, detail, said, key)
 
     usual = "no span at all" if kind.spans else f"the most frequent {'set of labels' if kind.several else 'label'}"
     systems = [system("all O" if kind.spans else "majority", MAJORITY, usual)]
-    systems += [system(NAMES[name], name, "real rows") for name in BESIDE if name in by_name]
+    systems += [system(NAMES[name], name, "real rows") for name in BESIDE if name in said.answers]
     systems.append(system("real rows only", str(decision.real), NAMES[decision.real.learner]))
     if decision.mixed:
         systems.append(system("real + synthetic", str(decision.mixed), NAMES[decision.mixed.learner]))
@@ -137,58 +137,58 @@ def _results(finished: Finished) -> sections.Results | None:
     form = FORMS.get(model.manifest.kind, "int8")
     cut = "" if finished.shrunk.outcome is None else f", form: {finished.shrunk.name}"
     shipped = system(f"shipped bundle ({form})", SHIPPED, f"{decision.shipped}{cut}")
-    if _unmeasured(finished):
-        shipped = replace(shipped, accuracy=None, macro_f1=None)
     (rate,), size = speeds([model], finished), size_of(finished.bundle)
     systems.append(replace(shipped, shipped=True, texts_per_second=rate, size_mb=size))
     test, overlap = finished.task.test, finished.overlap
     if finished.measured is None or test is None:
-        return sections.Results(systems=tuple(systems), source="cross-validation", n=len(truth))
+        return sections.Results(systems=tuple(systems), source="cross-validation", n=n)
     if finished.test is not None and overlap is not None and overlap.same:
         name, detail = f"the bundle, all {overlap.n:,} rows", f"{len(overlap.same):,} of them in train too"
-        test_rows = finished.test
-        systems.append(_system(finished, name, detail, test_rows.truth, test_rows.predicted[SHIPPED], test_rows.groups))
-    return sections.Results(systems=tuple(systems), source="test file", n=len(truth), file=test.name)
+        systems.append(_system(finished, name, detail, _Said.of(finished.test), SHIPPED))
+    return sections.Results(systems=tuple(systems), source="test file", n=n, file=test.name)
 
 
-def _system(finished: Finished, name: str, detail: str, truth: Array, answers: Array, groups: IntArray) -> sections.System:
-    """Return a line of the table of results without speed and size."""
+def _system(finished: Finished, name: str, detail: str, said: _Said, key: str) -> sections.System:
+    """Return a line of the table of results without speed and size, and without figures if the system was not asked."""
     fields = {shown: field for field, shown in sections.FIGURES.items()}
-    found = _kind(finished).figures(truth, answers, len(finished.task.labels), groups)
+    answers, k = said.answers.get(key), len(finished.task.labels)
+    found = () if answers is None else _kind(finished).figures(said.truth, answers, k, said.groups)
     figures: dict[str, Any] = {fields[figure.name]: figure for figure in found}
     return sections.System(name=name, detail=detail, **figures)
 
 
 class _Said(NamedTuple):
-    """The truth, each system's answers, and which rows copy each other [N]."""
+    """The truth of rows, and what systems answered, by name: no figure is shown of one that is not among them.
+
+    `groups` [N] are of rows that copy each other.
+    """
 
     truth: Array
-    by_name: dict[str, Array]
+    answers: Mapping[str, Array]
     groups: IntArray
+
+    @classmethod
+    def of(cls, test: TestResult) -> _Said:
+        """Return what was answered on test rows."""
+        return cls(test.truth, test.predicted, test.groups)
 
 
 def _said(finished: Finished) -> _Said | None:
-    """Return what was said of the new rows of the test file, or else of the held-out rows."""
+    """Return what was answered on the new rows of the test file, or on the held-out rows, where `SHIPPED` may be missing."""
     if (test := finished.measured) is not None:
-        return _Said(test.truth, dict(test.predicted), test.groups)
+        return _Said.of(test)
     held = finished.learned.held
     if held is None:
         return None
     said = {str(name): held.answers_of(held.logits[name])[0] for name in held.logits}
     majority = held.kind.usual(held.truth, len(held.truth))
-    shipped = finished.shrunk.logits
-    assert shipped is not None
-    by_name = {MAJORITY: majority, **said, SHIPPED: held.answers_of(shipped)[0]}
-    return _Said(held.truth, by_name, held.groups)
+    if finished.shrunk.logits is not None:
+        said[SHIPPED] = held.answers_of(finished.shrunk.logits)[0]
+    return _Said(held.truth, {MAJORITY: majority, **said}, held.groups)
 
 
 def _kind(finished: Finished) -> Kind:
     return KINDS[finished.task.config.task]
-
-
-def _unmeasured(finished: Finished) -> bool:
-    """Return whether what ships was never asked about rows whose label is known."""
-    return finished.measured is None and finished.tiers.bundle != finished.tiers.main
 
 
 def _gate(finished: Finished) -> sections.Gate | None:
@@ -233,11 +233,11 @@ def _comparison(held: HeldOut, real: Candidate, mixed: Candidate, name: str) -> 
 
 def _classes(finished: Finished) -> sections.Classes | None:
     said = _said(finished)
-    if said is None:
+    if said is None or SHIPPED not in said.answers:
         return None
-    truth, by_name, _ = said
+    truth, shipped = said.truth, said.answers[SHIPPED]
     source: sections.Source = "cross-validation" if finished.measured is None else "test file"
-    labels, shipped = finished.task.labels, by_name[SHIPPED]
+    labels = finished.task.labels
     if _kind(finished).spans:
         return sections.Classes.of_table(labels, _kind(finished).table(truth, shipped, len(labels)), source=source, n=len(truth))
     if _kind(finished).several:
@@ -246,20 +246,15 @@ def _classes(finished: Finished) -> sections.Classes | None:
 
 
 def _calibration(finished: Finished) -> Calibration | None:
-    held, calibrated = finished.learned.held, finished.calibrated
+    held, calibrated, test = finished.learned.held, finished.calibrated, finished.measured
     if held is None or calibrated.threshold is None:
         return None
-    chosen: dict[str, Any] = {"threshold": calibrated.threshold, "temperature": calibrated.temperature}
-    chosen["left_out"] = calibrated.left_out
-    if (test := finished.measured) is not None:
-        student = finished.tiers.student
-        if student is not None and student.threshold is not None and load(finished.bundle).manifest.first is None:
-            chosen = {"threshold": student.threshold, "temperature": student.calibration.temperature}
+    chosen = chosen_of(finished) | {"left_out": calibrated.left_out}
+    if test is not None:
         chosen |= {"unsure": test.unsure, "source": "test file", "groups": test.groups}
         return _trust(held.kind, test.truth, test.probabilities, test.predicted[SHIPPED], **chosen)
-    shipped = finished.shrunk.logits
-    assert shipped is not None
-    if (crossed := calibrated.crossed) is None:
+    shipped, crossed = finished.shrunk.logits, calibrated.crossed
+    if shipped is None or crossed is None:
         return None
     chosen |= {"source": "cross-validation", "uncalibrated": held.kind.probabilities(shipped[0][crossed.rows])}
     chosen |= {"unsure": crossed.unsure, "groups": held.groups[crossed.rows]}

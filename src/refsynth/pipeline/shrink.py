@@ -20,11 +20,12 @@ from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.model import Model, load
 from refsynth.bundle.store import Contents, save
 from refsynth.compress.contract import Contract, Form, Outcome, search
+from refsynth.compress.keeping import Kept, kept_of
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import derive_seed, digest, folder_digest, read_json, write_json
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Array, Draft, Example
-from refsynth.kinds import as_json, from_json
+from refsynth.kinds import Counts, as_json, from_json
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor
 from refsynth.models.tagger import TagPredictor
@@ -58,10 +59,10 @@ class Shrunk(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """A bundle that stands in the search beside the forms, and the share of the full form's macro-F1 that it keeps."""
+    """A bundle that stands in the search beside the forms, and what it keeps of the full form; None where that cannot be told."""
 
     bundle: Path
-    share: float
+    kept: Kept | None
 
 
 @dataclass
@@ -94,8 +95,8 @@ class Shrinker:
         forms = self._measure(finished)
         outcome = search(contract, forms, None if self.held is None else self._quality)
         name = outcome.shipped.name
-        if self.held is not None and outcome.shipped.kept is None:  # nobody asked, but the report tells
-            shipped = outcome.shipped._replace(kept=self._quality(name))
+        if self.held is not None and (kept := self._kept(name)):  # where nobody asked, the report tells
+            shipped = outcome.shipped._replace(kept=kept.value, interval=kept.interval(tried=max(1, outcome.tried)))
             forms = tuple(shipped if form.name == name else form for form in outcome.forms)
             outcome = outcome._replace(shipped=shipped, forms=forms)
         self.job.watch.stage("contract", self._line(contract, outcome))
@@ -103,7 +104,8 @@ class Shrinker:
 
     def _line(self, contract: Contract, outcome: Outcome) -> str:
         verdict = "met by" if outcome.met else "NOT met; the nearest is"
-        return f"{contract}: {verdict} {outcome.shipped}"
+        untold = f"; what is kept cannot be told of: {', '.join(outcome.untold)}" if outcome.untold else ""
+        return f"{contract}: {verdict} {outcome.shipped}{untold}"
 
     def _names(self) -> tuple[str, ...]:
         simple = tuple(name for name in SIMPLE if Candidate(name, self.shipped.drafts) in self.final.candidates)
@@ -161,7 +163,7 @@ class Shrinker:
             with tempfile.TemporaryDirectory(dir=out, prefix="trial-") as work:
                 sketches = {name: self._sketch(name, finished, Path(work) / str(n)) for n, name in enumerate(names)}
                 # What a first tier has learnt from it is surer of than of later texts.
-                texts = [row.text for row in (self.job.aside if self.beside else self._rows())][:TIMED]
+                texts = [row.text for row in ((self.beside and self.job.aside) or self._rows())][:TIMED]
                 latency = latencies({name: model for name, (_, model) in sketches.items()}, texts)
                 forms = [[name, size, latency[name]] for name, (size, _) in sketches.items()]
             write_json(out / "forms.json", forms)
@@ -181,25 +183,34 @@ class Shrinker:
         _bundle(self.job, predictor, out)
         return sum(path.stat().st_size for path in (out / "bundle").iterdir()) / 1e6, load(out / "bundle")
 
-    def _quality(self, name: str) -> float:
+    def _quality(self, name: str) -> float | None:
         """Return the macro-F1 of a form on held-out rows as a share of the teacher's."""
+        return None if (kept := self._kept(name)) is None else kept.value
+
+    def _kept(self, name: str) -> Kept | None:
         assert self.held is not None
         if name in self.beside:
-            return self.beside[name].share * self._quality(FULL)
+            less, full = self.beside[name].kept, self._kept(FULL)
+            return None if less is None or full is None else less.times(full)
+        if name not in self._answers:
+            self._ask(name)
+        whole, form = (self._counts(each) for each in (self.held.logits[self.shipped], self._answers[name]))
+        return kept_of(whole, form, groups=self.held.groups)
+
+    def _ask(self, name: str) -> None:
+        assert self.held is not None
         if simple := self._simple(name):
             self._answers[name] = self.held.logits[simple]
         elif name == FULL:
             self._answers[name] = self.held.as_shipped(self.shipped)
         else:
             self._answers[name] = self._hold_out(name)
-        whole = self._macro_f1(self.held.logits[self.shipped])
-        return self._macro_f1(self._answers[name]) / whole if whole else 1.0
 
-    def _macro_f1(self, logits: Array) -> float:
-        """Return the macro-F1 of answers to the held-out rows by their logits [R, N, ...], the mean over repeats."""
+    def _counts(self, logits: Array) -> list[Counts]:
+        """Return what answers to the held-out rows by their logits [R, N, ...] come to, for each repeat."""
         assert self.held is not None
         kind, truth, k = self.held.kind, self.held.truth, len(self.job.task.labels)
-        return float(np.mean([kind.macro_f1(truth, answers, k) for answers in self.held.answers_of(logits)]))
+        return [kind.counts(truth, answers, k) for answers in self.held.answers_of(logits)]
 
     def _hold_out(self, name: str) -> Array:
         """Return what a form says in int8 of each row when its fold is held out, logits [R, N, ...]."""

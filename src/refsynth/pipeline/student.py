@@ -7,37 +7,41 @@ says of all texts at hand, and is calibrated by that bundle's probabilities, whi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
 
 from refsynth.bundle.certificate import Calibration
-from refsynth.bundle.model import Model
+from refsynth.bundle.model import Model, load
+from refsynth.bundle.store import Contents, CrfFiles, StaticFiles, save
+from refsynth.bundle.tensors import as_stored
+from refsynth.bundle.tiers import open_main
+from refsynth.compress.keeping import Kept
 from refsynth.compress.static import fit_static, lessons, token_table
 from refsynth.core.run import derive_seed, digest, read_json, write_json
-from refsynth.core.types import Array, Example, FloatArray, IntArray
+from refsynth.core.types import Array, Example
 from refsynth.core.words import words_of
-from refsynth.evaluation.calibration import Threshold, fit_temperature, threshold_of
-from refsynth.kinds import as_floats
-from refsynth.metrics import softmax
+from refsynth.evaluation.calibration import Threshold
 from refsynth.models.crf import CrfPredictor
 from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor
 from refsynth.models.static import StaticPredictor
+from refsynth.models.tfidf import Vocabulary
 from refsynth.models.tokenise import TextTokenizer
 from refsynth.pipeline.candidates import Candidate
+from refsynth.pipeline.drawn import Heard, calibrated
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.job import Job
+from refsynth.pipeline.likeness import kept_in, write_answers
 from refsynth.pipeline.workshop import LEARNERS
 from refsynth.quality.filter import kept
 
 DEV, LEAST_DEV = 0.1, 40
 """Share of the student's texts that it is calibrated on, and the fewest that it takes."""
 
-SURE = 1e-15
-"""A threshold on a label's probability is at least this far from 0 and 1 where a student's logits are moved to it."""
+STUDENT, RIVAL = "student", "rival"
+"""The bundles in the step."""
 
 Fast = TypeVar("Fast", bound=StaticPredictor | TfidfPredictor | CrfPredictor)
 
@@ -45,22 +49,32 @@ Fast = TypeVar("Fast", bound=StaticPredictor | TfidfPredictor | CrfPredictor)
 class Student(NamedTuple):
     """A calibrated student, how often it and its rival, if it has one, answer `n` texts as the teacher does.
 
-    `kept` is the macro-F1 against the teacher's answers, of the one that comes nearer, on the same texts: those set aside of the
-    pool, else those that the student was calibrated on. `threshold` says how its own was chosen.
+    The texts are those that neither has learnt from; without any nothing is measured, and `agreement` and `rival` are None.
+    `loses` tells whether the rival comes nearer; `calibration` and `threshold` are those of the nearer one. `fresh` tells whether
+    the texts that it was calibrated on are new to the teacher.
     """
 
     calibration: Calibration
     threshold: Threshold | None
-    agreement: float
+    agreement: float | None
     rival: float | None
-    kept: float
     n: int
     taught: int
+    loses: bool
+    fresh: bool
 
     @property
-    def loses(self) -> bool:
-        """Whether the rival comes nearer."""
-        return self.rival is not None and self.rival > self.agreement
+    def nearest(self) -> float | None:
+        """How often the one that comes nearer answers as the teacher does."""
+        return self.rival if self.loses else self.agreement
+
+
+class Split(NamedTuple):
+    """The texts to teach, those to calibrate on, and whether the teacher has not learnt from the latter."""
+
+    taught: list[str]
+    dev: list[str]
+    fresh: bool
 
 
 @dataclass(frozen=True)
@@ -88,60 +102,86 @@ class School:
         """
         pool = digest([self.job.pool.texts, self.job.aside])
         key = {"bundle": self.job.folder.hash_of("bundle"), "fit": self.job.folder.hash_of("fit"), "pool": pool}
-        facts = read_json(self.job.folder.step("static", key, self._fit, version=3) / "facts.json")
+        facts = read_json(self.job.folder.step("static", key, self._fit, version=4) / "facts.json")
         calibration = Calibration.model_validate(facts["calibration"], strict=False)
         threshold = None if facts["threshold"] is None else Threshold(*facts["threshold"])
         return Student(**{**facts, "calibration": calibration, "threshold": threshold})
 
-    def predictor(self) -> StaticPredictor | CrfPredictor:
-        """Return the student as it was fitted."""
-        folder = self.job.folder.steps / "static"
-        tensors = load_file(folder / "student.safetensors")
-        head = LinearHead(tensors["weights"], tensors["bias"])
-        if self.teacher.manifest.answers.spans:
-            return CrfPredictor(self.teacher.labels, tuple(read_json(folder / "terms.json")), head, tensors["transitions"])
-        return StaticPredictor(self.teacher.labels, self._tokenizer(), head)
+    def bundle(self, *, rival: bool = False) -> Path:
+        """Return the bundle of the fitted student, or of its rival: what is measured and what ships is this."""
+        return self.job.folder.steps / "static" / (RIVAL if rival else STUDENT)
 
-    def rival(self) -> tuple[TfidfPredictor, Calibration, Threshold | None]:
-        """Fit TF-IDF to the teacher's answers of the same texts."""
-        taught, dev = self._split()
-        fitted = LEARNERS["tfidf"](self.job.shop).fit(self._answered(taught), (), seed=0)
-        assert isinstance(fitted, TfidfPredictor)
-        return self._calibrated(fitted, dev)
-
-    def kept(self, said: Array, texts: Sequence[str]) -> float:
-        """Return the macro-F1 of answers to the texts against the teacher's."""
-        return self.teacher.manifest.answers.macro_f1(self._theirs(texts), said, len(self.teacher.labels))
-
-    def disagrees(self, said: Array, texts: Sequence[str]) -> Array:
-        """Return whether answers to the texts are other than the teacher's [N]."""
-        return np.asarray(self.teacher.manifest.answers.right(self._theirs(texts), said) == 0)
-
-    def answers(self, predictor: Any, calibration: Calibration, texts: Sequence[str]) -> tuple[Array, Array]:
-        """Return calibrated probabilities of a predictor, and what it answers by them."""
-        kind = self.teacher.manifest.answers
-        probabilities = kind.probabilities(as_floats(predictor.logits(texts)) / calibration.temperature)
-        return probabilities, self.teacher.decide(probabilities)
+    def predictor(self) -> tuple[StaticPredictor | CrfPredictor, Calibration]:
+        """Return the student as its bundle has it, to go in front of its teacher."""
+        found = load(self.bundle())
+        predictor = open_main(self.bundle(), found.manifest, 0).predictor
+        assert isinstance(predictor, (StaticPredictor, CrfPredictor))
+        return predictor, found.manifest.calibration
 
     def _fit(self, out: Path) -> None:
-        taught, dev = self._split()
-        predictor, calibration, threshold = self._calibrated(self._fitted(taught), dev)
-        tensors = {"weights": predictor.head.weights, "bias": predictor.head.bias}
-        if isinstance(predictor, CrfPredictor):
-            write_json(out / "terms.json", list(predictor.terms))
-            tensors["transitions"] = predictor.transitions
-        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, out / "student.safetensors")
-        measured = [row.text for row in self.job.aside] or dev
-        _, said = self.answers(predictor, calibration, measured)
-        agreement, rival, kept = 1 - float(self.disagrees(said, measured).mean()), None, self.kept(said, measured)
-        if not isinstance(predictor, CrfPredictor):
-            other, fitted, chosen = self.rival()
-            _, theirs = self.answers(other, fitted, measured)
-            rival = 1 - float(self.disagrees(theirs, measured).mean())
-            if rival > agreement:
-                threshold, kept = chosen, self.kept(theirs, measured)
-        facts = {"agreement": agreement, "rival": rival, "kept": kept, "n": len(measured), "taught": len(taught)}
-        write_json(out / "facts.json", {"calibration": calibration.model_dump(mode="json"), "threshold": threshold, **facts})
+        split = self._split()
+        threshold = self._written(out / STUDENT, self._fitted(split.taught), split.dev)
+        asked = [row.text for row in self.job.aside]
+        theirs = self._theirs(asked or split.dev)
+        said = load(out / STUDENT).answer(asked or split.dev).answers
+        same, other, loses = self._agreement(theirs, said), None, False
+        if not self.teacher.manifest.answers.spans:
+            chosen = self._written(out / RIVAL, self._rival(split.taught), split.dev)
+            others = load(out / RIVAL).answer(asked or split.dev).answers
+            other = self._agreement(theirs, others)
+            if loses := other > same:
+                threshold, said = chosen, others
+        if asked:  # what it was fitted to, or its teacher, measures nothing
+            write_answers(out, theirs=theirs, said=said)
+        facts = {
+            "agreement": same if asked else None,
+            "rival": other if asked else None,
+            "calibration": load(out / (RIVAL if loses else STUDENT)).manifest.calibration.model_dump(mode="json"),
+            "threshold": threshold,
+            "n": len(asked),
+            "taught": len(split.taught),
+            "loses": loses,
+            "fresh": split.fresh,
+        }
+        write_json(out / "facts.json", facts)
+
+    def _written(self, folder: Path, predictor: Fast, dev: Sequence[str]) -> Threshold | None:
+        """Calibrate a student and write its bundle."""
+        teacher, seed = self.teacher.manifest, self.job.task.config.seed
+        heard = Heard(dev, self._probabilities(dev), self._theirs(dev))
+        predictor, calibration, threshold = calibrated(as_stored(predictor), heard, teacher, seed=seed)
+        features: StaticFiles | CrfFiles | Sequence[Vocabulary]
+        match predictor:
+            case TfidfPredictor():
+                features = predictor.vectors.parts
+            case CrfPredictor():
+                features = CrfFiles(predictor.terms, predictor.transitions)
+            case _:
+                features = StaticFiles(self.main / "tokenizer.json", teacher.max_tokens or 0)
+        contents = Contents(
+            labels={label.name: label.description for label in teacher.labels},
+            language=teacher.language,
+            task=teacher.task,
+            features=features,
+            head=predictor.head,
+            reference=predictor,
+            calibration=calibration,
+        )
+        save(folder, contents)
+        return threshold
+
+    def kept(self) -> Kept | None:
+        """Return the macro-F1 of the nearer one against the teacher's answers; None where that cannot be told."""
+        return kept_in(self.job.folder.steps / "static", self.teacher)
+
+    def _agreement(self, theirs: Array, said: Array) -> float:
+        return float(self.teacher.manifest.answers.right(theirs, said).mean())
+
+    def _rival(self, taught: Sequence[str]) -> TfidfPredictor:
+        """Fit TF-IDF to the teacher's answers of the same texts."""
+        fitted = LEARNERS["tfidf"](self.job.shop).fit(self._answered(taught), (), seed=0)
+        assert isinstance(fitted, TfidfPredictor)
+        return fitted
 
     def _fitted(self, taught: Sequence[str]) -> StaticPredictor | CrfPredictor:
         kind = self.teacher.manifest.answers
@@ -158,33 +198,6 @@ class School:
         head = LinearHead(head.weights[: self._tokenizer().size], head.bias)
         return StaticPredictor(self.teacher.labels, self._tokenizer(), head)
 
-    def _calibrated(self, predictor: Fast, dev: Sequence[str]) -> tuple[Fast, Calibration, Threshold | None]:
-        """Calibrate by what the teacher holds likely: classes, and whether an answer is right, are drawn from it.
-
-        One bundle has one threshold for each label, by which texts of both tiers are told: logits are moved to the teacher's.
-        """
-        manifest, logits = self.teacher.manifest, as_floats(predictor.logits(dev))
-        kind, bars = manifest.answers, manifest.calibration.thresholds
-        found = Calibration(temperature=self._temperature(logits, dev), thresholds=bars)
-        own = kind.cuts(logits, self._theirs(dev))
-        if own is not None:
-            shift = shift_of(own, np.array(bars or [0.5] * len(own)), temperature=found.temperature)
-            head = predictor.head
-            predictor = replace(predictor, head=LinearHead(head.weights, (head.bias + shift).astype(head.bias.dtype)))
-        if not manifest.calibration.threshold:
-            return predictor, found, None
-        probabilities, said = self.answers(predictor, found, dev)
-        rng = np.random.default_rng(derive_seed(self.job.task.config.seed, "right"))
-        right = rng.random(len(dev)) < kind.confidence(self._probabilities(dev), said)
-        threshold = threshold_of(right, kind.confidence(probabilities, said))
-        return predictor, found.model_copy(update={"threshold": threshold.threshold}), threshold
-
-    def _temperature(self, logits: Array, dev: Sequence[str]) -> float:
-        kind, theirs = self.teacher.manifest.answers, self._theirs(dev)
-        shares = softmax(kind.choices(kind.logits(self._probabilities(dev)), theirs).values)
-        drawn = _drawn(shares, seed=derive_seed(self.job.task.config.seed, "drawn"))
-        return fit_temperature(kind.choices(logits, theirs).values, drawn)
-
     def _theirs(self, texts: Sequence[str]) -> Array:
         return self.teacher.decide(self._probabilities(texts))
 
@@ -200,18 +213,19 @@ class School:
         said = [kind.shown(answer, labels) for answer in self._theirs(texts)]
         return [Example(f"taught-{i}", text, label) for i, (text, label) in enumerate(zip(texts, said, strict=True))]
 
-    def _split(self) -> tuple[list[str], list[str]]:
+    def _split(self) -> Split:
         """Return the texts to teach and those to calibrate on, which the teacher has not learnt from where there are enough."""
         known = [example.text for example in (*self.final.real, *kept(self.final.drafts))]
         learnt = set(known)
-        fresh = [row.text for row in self.job.pool.texts if row.text not in learnt]
-        texts = list(dict.fromkeys([*known, *fresh]))
-        source = fresh if len(fresh) >= 2 * LEAST_DEV else texts
+        new = [row.text for row in self.job.pool.texts if row.text not in learnt]
+        texts = list(dict.fromkeys([*known, *new]))
+        fresh = len(new) >= 2 * LEAST_DEV
+        source = new if fresh else texts
         size = min(len(source) // 2, max(LEAST_DEV, int(DEV * len(texts))))
         order = np.random.default_rng(derive_seed(self.job.task.config.seed, "dev")).permutation(len(source))
         dev = [source[place] for place in np.sort(order[:size])]
         held = set(dev)
-        return self._as_read([text for text in texts if text not in held]), self._as_read(dev)
+        return Split(self._as_read([text for text in texts if text not in held]), self._as_read(dev), fresh)
 
     def _as_read(self, texts: list[str]) -> list[str]:
         """Return texts up to the last word that a tagger reads: of what comes after, it says nothing that could be learnt."""
@@ -229,19 +243,3 @@ class School:
         predictor = self.final.predictors(self.job.shop)[Candidate.named(name)]
         assert isinstance(predictor, EncoderPredictor)
         return predictor
-
-
-def shift_of(cuts: FloatArray, thresholds: FloatArray, *, temperature: float) -> FloatArray:
-    """Return what to add to logits [K], so that what reaches a cut reaches a threshold.
-
-    sigmoid((cut + shift) / temperature) = threshold.
-    """
-    bars = np.clip(thresholds, SURE, 1 - SURE)
-    return np.asarray(temperature * np.log(bars / (1 - bars)) - cuts)
-
-
-def _drawn(probabilities: FloatArray, *, seed: int) -> IntArray:
-    """Return a class for each row [N], drawn by its probabilities [N, K]."""
-    rng = np.random.default_rng(seed)
-    reached = probabilities.cumsum(1) > rng.random(len(probabilities))[:, None] * probabilities.sum(1, keepdims=True)
-    return np.asarray(reached.argmax(1))

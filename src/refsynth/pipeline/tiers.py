@@ -6,32 +6,40 @@ it is measured on the texts that it is calibrated on: it was not trained on thes
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from safetensors.numpy import load_file
 
-from refsynth.bundle.certificate import Certificate, Confidence, FirstTier, profile_of, sureness
+from refsynth.bundle.certificate import PROFILE, Certificate, Confidence, FirstTier, profile_of
 from refsynth.bundle.model import load
-from refsynth.bundle.store import Contents, CrfFiles, EncoderFiles, StaticFiles, StaticTier, save
+from refsynth.bundle.store import Contents, EncoderFiles, StaticTier, figures_of, restate, save
 from refsynth.compress.cascade import LEAST_SHARE, certify, least_texts
+from refsynth.compress.keeping import Kept
 from refsynth.core.intervals import share_of
-from refsynth.core.run import digest, read_json, write_json
+from refsynth.core.run import digest
 from refsynth.core.sections import CompressConfig
 from refsynth.core.types import Metric
-from refsynth.models.crf import CrfPredictor
 from refsynth.models.predict import LinearHead
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.job import Job
+from refsynth.pipeline.likeness import kept_in, write_answers
 from refsynth.pipeline.student import School, Student
 
 SIMPLE = {"tfidf": "TF-IDF", "crf": "a CRF"}
 """Kinds of bundles that have no transformer."""
 
 AGREEMENT = "agreement with the model it was taught by"
+
+UNTOLD = "what the student keeps cannot be told: there is no text in data.pool that neither it nor the model has learnt from"
+
+LEARNT = "Its student was calibrated on texts that the model which taught it had learnt from: its confidence may be too high."
+"""A limit on the card of a student without a pool, or with a very small one."""
 
 ASSUMPTIONS = (
     "later texts are drawn like those of data.pool, each text counted once",
@@ -43,7 +51,8 @@ ASSUMPTIONS = (
 class Tiers:
     """What ships. `main` is the bundle of the trained model alone; `reason` says why it is not what was wanted, if it is not.
 
-    `kept` is the macro-F1 of what ships against the answers of the model alone, on the texts that the student was measured on.
+    `kept` is the macro-F1 of what ships against the answers of the model alone, on texts that neither has learnt from; None where
+    that cannot be told, or where the model ships alone.
     """
 
     wanted: Literal["one", "static", "cascade"]
@@ -53,7 +62,7 @@ class Tiers:
     student: Student | None = None
     certificate: Certificate | None = None
     reason: str = ""
-    kept: float = 1.0
+    kept: Kept | None = None
 
     def line(self) -> str:
         """Return the outcome as one line for the screen."""
@@ -61,7 +70,9 @@ class Tiers:
             return f"the model ships alone: {self.reason}"
         assert self.student is not None
         if self.certificate is None:
-            return f"{self.student.agreement:.1%} of {self.student.n:,} texts labelled as by the trained model"
+            if self.student.nearest is None:
+                return UNTOLD
+            return f"{self.student.nearest:.1%} of {self.student.n:,} texts labeled as by the trained model"
         found = self.certificate
         return (
             f"static tier answers {found.share:.0%}; at most {found.alpha:.1%} of texts otherwise than the model alone "
@@ -109,20 +120,16 @@ class _Maker:
     def static(self, student: Student, lineage: Mapping[str, Any]) -> Tiers:
         """Return the student alone, or TF-IDF that was taught the same where that agrees more with the teacher."""
         folder = self.school.job.folder
-        metrics = (share_of(AGREEMENT, max(student.agreement, student.rival or 0.0), student.n),)
+        metrics = () if student.nearest is None else (share_of(AGREEMENT, student.nearest, student.n),)
         key = [folder.hash_of("static"), folder.hash_of("bundle"), lineage, "static"]
 
         def make(out: Path) -> None:
-            contents = replace(self._alone(student, lineage), metrics=metrics)
-            if student.loses:
-                learnt, calibration, _ = self.school.rival()
-                contents = replace(
-                    contents, features=learnt.vectors.parts, head=learnt.head, reference=learnt, calibration=calibration
-                )
-            save(out / "bundle", contents)
+            bundle = shutil.copytree(self.school.bundle(rival=student.loses), out / "bundle")
+            told = {"metrics": figures_of(metrics), "lineage": {**lineage, "form": "static"}}
+            restate(bundle, load(bundle).manifest.model_copy(update=told), limits=() if student.fresh else (LEARNT,))
 
-        step = folder.step("tiers", key, make)
-        return Tiers("static", step / "bundle", self.school.main, "tiers", student, kept=student.kept)
+        step = folder.step("tiers", key, make, version=2)
+        return Tiers("static", step / "bundle", self.school.main, "tiers", student, kept=self.school.kept())
 
     def cascade(self, student: Student, config: CompressConfig, metrics: Sequence[Metric], lineage: Mapping[str, Any]) -> Tiers:
         """Return the student before its teacher where a threshold can be certified, else the teacher alone."""
@@ -131,16 +138,12 @@ class _Maker:
         key = [job.folder.hash_of("static"), job.folder.hash_of("bundle"), bars, digest(job.aside), lineage]
 
         def make(out: Path) -> None:
-            first = self._certified(student, config)
-            if first is not None:
-                save(out / "bundle", self._both(student, first, metrics, lineage))
-            texts = [row.text for row in job.aside]
-            kept = None if first is None else self.school.kept(load(out / "bundle").answer(texts).answers, texts)
-            write_json(out / "facts.json", {"kept": kept})
+            save(out / "bundle", self._both(bars, metrics, lineage))
+            if not self._certified(out, bars, () if student.fresh else (LEARNT,)):
+                shutil.rmtree(out / "bundle")
 
-        step = job.folder.step("tiers", key, make, version=3)
-        kept = read_json(step / "facts.json")["kept"]
-        if kept is None:
+        step = job.folder.step("tiers", key, make, version=4)
+        if not (step / "bundle").exists():
             reason = (
                 f"no threshold keeps the disagreement at {config.disagreement:.1%} on {len(job.aside):,} texts and "
                 f"lets the static tier answer {LEAST_SHARE:.0%} of them"
@@ -149,58 +152,53 @@ class _Maker:
         bundle = step / "bundle"
         first = load(bundle).manifest.first
         assert first is not None
-        return Tiers("cascade", bundle, main, "tiers", student, first.certificate, kept=kept)
+        return Tiers("cascade", bundle, main, "tiers", student, first.certificate, kept=kept_in(step, self.school.teacher))
 
-    def _certified(self, student: Student, config: CompressConfig) -> FirstTier | None:
-        """Return when the student answers by itself, as the texts that were set aside show."""
-        school, texts = self.school, [row.text for row in self.school.job.aside]
-        manifest = school.teacher.manifest
-        confidence: Confidence = "answer" if manifest.answers.several or manifest.answers.spans else "odds"
-        probabilities, said = school.answers(school.predictor(), student.calibration, texts)
-        sure = sureness(confidence, probabilities, manifest.answers.confidence(probabilities, said))
-        bars = {"alpha": config.disagreement, "delta": config.delta}
-        found = certify(sure, school.disagrees(said, texts), **bars)
+    def _certified(self, out: Path, bars: Mapping[str, float], limits: Sequence[str]) -> bool:
+        """Certify a cascade by what its two tiers, loaded, say of the texts set aside, and write that into its manifest.
+
+        Returns:
+            whether a threshold passes.
+        """
+        model, texts = load(out / "bundle"), [row.text for row in self.school.job.aside]
+        kind, first = model.manifest.answers, model.manifest.first
+        assert first is not None
+        fast, slow = model.both(texts)
+        found = certify(fast.sure, np.asarray(kind.right(slow.answers, fast.answers) == 0), **bars)
         if found is None:
-            return None
+            return False
         certificate = Certificate(
             **bars,
             n=len(texts),
             answered=found.answered,
             disagreed=found.disagreed,
-            profile=tuple(profile_of(sure, texts).tolist()),
+            profile=tuple(profile_of(fast.sure, texts).tolist()),
             assumptions=ASSUMPTIONS,
         )
-        return FirstTier(
-            threshold=found.threshold, confidence=confidence, calibration=student.calibration, certificate=certificate
-        )
+        tier = first.model_copy(update={"threshold": found.threshold, "certificate": certificate})
+        restate(out / "bundle", model.manifest.model_copy(update={"first": tier}), limits=limits)
+        said, mine = np.array(slow.answers), fast.sure >= found.threshold
+        said[mine] = fast.answers[mine]
+        write_answers(out, theirs=slow.answers, said=said)
+        return True
 
-    def _alone(self, student: Student, lineage: Mapping[str, Any]) -> Contents:
-        """Return the bundle of the student."""
-        manifest, predictor = self.school.teacher.manifest, self.school.predictor()
-        features: StaticFiles | CrfFiles = StaticFiles(self.school.main / "tokenizer.json", manifest.max_tokens or 0)
-        if isinstance(predictor, CrfPredictor):
-            features = CrfFiles(predictor.terms, predictor.transitions)
+    def _both(self, bars: Mapping[str, float], metrics: Sequence[Metric], lineage: Mapping[str, Any]) -> Contents:
+        """Return the bundle of the student in front of its teacher, which nothing certifies yet."""
+        school, head = self.school, load_file(self.school.main / "head.safetensors")
+        manifest, (predictor, calibration) = school.teacher.manifest, school.predictor()
+        several = manifest.answers.several or manifest.answers.spans
+        confidence: Confidence = "answer" if several else "odds"
+        nothing = Certificate(**bars, n=1, answered=0, disagreed=0, profile=(0,) * PROFILE, assumptions=("not certified yet",))
+        facts = FirstTier(threshold=1.0, confidence=confidence, calibration=calibration, certificate=nothing)
         return Contents(
             labels={label.name: label.description for label in manifest.labels},
             language=manifest.language,
             task=manifest.task,
-            features=features,
-            head=predictor.head,
-            reference=predictor,
-            calibration=student.calibration,
-            lineage=dict(lineage),
-        )
-
-    def _both(self, student: Student, first: FirstTier, metrics: Sequence[Metric], lineage: Mapping[str, Any]) -> Contents:
-        """Return the bundle of the student in front of its teacher."""
-        school, head = self.school, load_file(self.school.main / "head.safetensors")
-        manifest = school.teacher.manifest
-        return replace(
-            self._alone(student, lineage),
             features=EncoderFiles(school.main, manifest.max_tokens or 0, manifest.prefix),
             head=LinearHead(head["weights"], head["bias"]),
             reference=school.final.predictors(school.job.shop)[Candidate.named(str(lineage["candidate"]))],
             calibration=manifest.calibration,
             metrics=[replace(metric, name=f"{metric.name} of the second tier") for metric in metrics],
-            first=StaticTier(school.predictor(), first),
+            lineage={**lineage, "form": "cascade"},
+            first=StaticTier(predictor, facts),
         )

@@ -131,21 +131,18 @@ class Engine:
         ]
 
     def _predict(self, model: Model, texts: Sequence[str]) -> list[Prediction]:
-        predictions = model.predict(texts, shallow=True)
-        late = [place for place, prediction in enumerate(predictions) if prediction.degraded]
-        if not late or self._pressed():
-            return predictions
+        found = model.answer(texts, shallow=True)
+        if not found.passed.any() or self._pressed():
+            return model.told(texts, found, shallow=True)
         try:
-            deep = self._breaker.call(model.predict, [texts[place] for place in late])
+            found = self._breaker.call(model.deepened, texts, found)
         except CircuitBreakerError:
-            return predictions
+            return model.told(texts, found, shallow=True)
         except Exception:
             if len(texts) > 1:  # asked again one by one, so that a bad text costs its neighbours nothing
                 raise
-            return predictions
-        for place, prediction in zip(late, deep, strict=True):
-            predictions[place] = prediction
-        return predictions
+            return model.told(texts, found, shallow=True)
+        return model.told(texts, found)
 
     def cost(self, text: str) -> int:
         """Return about how many tokens of a text are read."""

@@ -12,18 +12,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from refsynth.bundle import Model
-from refsynth.core.types import Prediction
+from refsynth.bundle.model import Answered, Model
 
 MODULE = "refsynth.bench.serve.meddled"
 POISON, EXIT, HANG, BROKEN = "poison", "exit", "hang", "broken"
 
-_predict = Model.predict
+_answer = Model.answer
 _broken = False
 
 
-def predict(model: Model, texts: Sequence[str], *, shallow: bool = False) -> list[Prediction]:
-    """Do what a text asks for, or predict."""
+def answer(model: Model, texts: Sequence[str], *, shallow: bool = False) -> Answered:
+    """Do what a text asks for, or answer."""
     global _broken
     if HANG in texts:
         time.sleep(1e6)
@@ -32,7 +31,7 @@ def predict(model: Model, texts: Sequence[str], *, shallow: bool = False) -> lis
     _broken = _broken or BROKEN in texts
     if _broken or any(text.startswith(POISON) for text in texts):
         raise RuntimeError
-    return _predict(model, texts, shallow=shallow)
+    return _answer(model, texts, shallow=shallow)
 
 
 def _serve(bundle: str, *options: str) -> None:
@@ -53,7 +52,7 @@ if __name__ == "__main__":
 
     configure()
     if sys.argv[1].isdecimal():  # a worker: the descriptors of its socket and of its line to the supervisor
-        Model.predict = predict  # type: ignore[method-assign, assignment]
+        Model.answer = answer  # type: ignore[method-assign, assignment]
         main(int(sys.argv[1]), int(sys.argv[2]), lambda options, shared: Guards())
     else:
         _serve(*sys.argv[1:])
