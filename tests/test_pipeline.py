@@ -17,7 +17,7 @@ import refsynth
 from refsynth.core.config import RunConfig
 from refsynth.core.drafting import FilterConfig
 from refsynth.core.errors import ConfigError, DataError, InputError
-from refsynth.core.run import RunFolder, folder_digest, read_json, read_jsonl, write_json
+from refsynth.core.run import RunFolder, digest, folder_digest, read_json, read_jsonl, write_json
 from refsynth.core.types import Completion, Draft, Example, Provenance
 from refsynth.data.text import normalise
 from refsynth.models.reference import EchoGenerator
@@ -307,7 +307,7 @@ def test_other_weights_in_the_folder_of_a_reference_write_anew(tmp_path):
         assert write_drafts(task, rows, out, [author], lambda language: (), Silent()).reference == weights
     assert list(dict.fromkeys(asked)) == ["old", "new"] and len(asked) == 2 * asked.count("old")
     shutil.rmtree(folder)
-    assert set(build.reference_key(task.config)) == {"reference", "weights"}  # what is gone is for its reader to tell
+    assert build.weights_of(task.config) == digest([])  # what is gone is for its reader to tell
 
 
 def test_the_embedded_reference_judges_no_language_that_it_cannot_read(tmp_path):
@@ -315,7 +315,7 @@ def test_the_embedded_reference_judges_no_language_that_it_cannot_read(tmp_path)
     rows = read_rows(task, RunFolder(tmp_path / "out"), skip_bad=False)
     told = Told()
     drafts = [Draft(Example("d0", "杯子碎了", "broken", Provenance("p", (), 0, "noise")))]
-    assert judge_drafts(task, rows, drafts, None, None, None, told, encoder_hash="") == drafts
+    assert judge_drafts(task, rows, drafts, None, None, None, told, encoder_hash="", reference="") == drafts
     assert len(told.notes) == 1 and "reads English only" in told.notes[0]
 
 

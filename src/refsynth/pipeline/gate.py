@@ -24,7 +24,9 @@ from refsynth.kinds import KINDS, ONE_LABEL, Kind, as_json, from_json, given_lab
 from refsynth.metrics import bootstrap, exceeds_doubt, paired_gain
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.candidates import COMPARED, PREFERENCE, Candidate, Fitted, fit_candidates, safe_for
+from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import learners_key
 from refsynth.task import Task
 
@@ -146,18 +148,11 @@ def hold_out(
         known = {*labels, *map(kind.group, given_labels(train))}
         safe = [draft for draft in safe if kind.group(draft.example.label) in known]
         seed = derive_seed(config.seed, "gate", repeat, fold)
-        key = {
-            "rows": folder.hash_of("rows"),
-            "drafts": digest([draft.to_json() for draft in safe]),
-            "config": config.digest_of("learners", "labels", "filter", "training", "seed"),
-            "encoder": encoder,
-        }
-        if pool:
-            key["pool"] = pool
-        key |= learners_key(config, rows.language)
+        extra = {"drafts": digest([draft.to_json() for draft in safe]), "encoder": encoder, "pool": pool}
+        extra |= learners_key(config, rows.language)
         fit = partial(fit_candidates, learners, train, safe, choose, seed=seed, dev=config.training.dev, kind=kind)
         make = partial(_ask, fit, [example.text for example in held])
-        step = folder.step(f"gate-{repeat}-{fold}", key, make, version=2)
+        step = folder.step(STEPS["gate"], make, config=settings_of(config), name=f"gate-{repeat}-{fold}", extra=extra)
         for arithmetic, found in parts.items():
             said = {Candidate.named(name): from_json(values) for name, values in read_json(step / f"{arithmetic}.json").items()}
             found.append(_Part(repeat, out, said))

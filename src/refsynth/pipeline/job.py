@@ -196,9 +196,9 @@ class Job:
 
     @property
     def pool_key(self) -> str:
-        """What self-training and students depend on, for the cache; empty without them."""
+        """The hash of the texts that self-training and students learn from, for the cache; empty without them."""
         texts = self.pool.texts if self.task.config.selftrain.per_class or self._distils else ()
-        return digest([texts, self.task.config.digest_of("selftrain")]) if texts else ""
+        return digest(texts) if texts else ""
 
     def choice(self, drafts: Sequence[Draft]) -> Choose:
         """Return how drafts are chosen; the texts of the pool that the judge is sure of join them."""
@@ -227,14 +227,23 @@ class Job:
 
     def screen(self, written: Written, folder: RunFolder) -> list[Draft]:
         """Return the drafts screened, and judged by the reference where that is what they teach; see `screen_drafts`."""
-        screened = screen_drafts(self.task, self.rows, written, folder, self.generator, forget=self.forget)
+        learnt = self.source.hash
+        screened = screen_drafts(self.task, self.rows, written, folder, self.generator, forget=self.forget, reference=learnt)
         return self.judged(screened, folder) if self.task.config.filter.targets == "ensemble" else screened
 
     def judged(self, screened: Sequence[Draft], folder: RunFolder) -> list[Draft]:
         """Return the drafts with what the reference says of their class; see `judge_drafts`."""
         shop = self.shop
         return judge_drafts(
-            self.task, self.rows, screened, folder, self.generator, shop.encoder, self.watch, encoder_hash=shop.encoder_hash
+            self.task,
+            self.rows,
+            screened,
+            folder,
+            self.generator,
+            shop.encoder,
+            self.watch,
+            encoder_hash=shop.encoder_hash,
+            reference=self.source.hash,
         )
 
     def hold_out(self, drafts: Sequence[Draft], folder: RunFolder) -> HeldOut | None:

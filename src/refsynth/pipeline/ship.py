@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import refsynth
 from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.store import Contents, save
 from refsynth.core.protocols import Predictor
@@ -20,6 +19,8 @@ from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.forms import FULL, RECIPES
 from refsynth.pipeline.gate import HeldOut
 from refsynth.pipeline.pack import features_of, head_of
+from refsynth.pipeline.relevant import settings_of
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import Workshop
 from refsynth.task import Task
 
@@ -78,19 +79,14 @@ def write_bundle(
     step: str = "bundle",
 ) -> Path:
     """Write the bundle of a candidate as a step, and return its folder there."""
-    key = {
-        "fit": folder.hash_of("fit"),
+    extra = {
         "candidate": candidate,
-        "form": [form, folder.hash_of("student") if form in RECIPES and form != FULL else ""],
-        "calibration": [calibrated.temperature, calibrated.threshold],
+        "form": form,
+        "calibration": [calibrated.temperature, calibrated.threshold, calibrated.cuts],
         "metrics": [[metric.name, metric.value, metric.low, metric.high, metric.n] for metric in metrics],
         "lineage": lineage,
-        "labels": task.config.labels,
-        "task": task.config.task,
-        "version": refsynth.__version__,
     }
-    if calibrated.cuts:
-        key["cuts"] = calibrated.cuts
+    using = ("student",) if form in RECIPES and form != FULL else ()
 
     def make(out: Path) -> None:
         contents = Contents(
@@ -107,7 +103,7 @@ def write_bundle(
         save(out / "bundle", contents)
         shutil.rmtree(out / "export", ignore_errors=True)
 
-    return folder.step(step, key, make, version=2) / "bundle"
+    return folder.step(STEPS["bundle"], make, config=settings_of(task.config), name=step, extra=extra, using=using) / "bundle"
 
 
 def publish(made: Path, public: Path) -> Path:

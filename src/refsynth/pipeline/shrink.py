@@ -20,6 +20,7 @@ from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.model import Model, load
 from refsynth.bundle.store import Contents, save
 from refsynth.compress.contract import Contract, Form, Outcome, search
+from refsynth.core.machine import describe_machine
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import derive_seed, digest, folder_digest, read_json, write_json
 from refsynth.core.sections import LearnerName
@@ -34,6 +35,8 @@ from refsynth.pipeline.forms import FULL, RECIPES, Teacher, can_shrink, cut, shr
 from refsynth.pipeline.gate import HeldOut
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.pack import features_of, head_of
+from refsynth.pipeline.relevant import settings_of
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import learners_key
 from refsynth.quality.filter import kept
 from refsynth.training.artifact import load_predictors, save_predictors
@@ -126,8 +129,7 @@ class Shrinker:
         if name == FULL or name in self.beside:
             return finished[self.shipped]
         shop, folder = self.job.shop, self.job.folder
-        key = {"fit": folder.hash_of("fit"), "form": name, "recipe": RECIPES[name], "seed": self.job.task.config.seed}
-        key["pool"] = digest(self.job.pool.texts)
+        extra = {"shipped": str(self.shipped), "form": name, "texts": digest(self.job.pool.texts)}
         teacher = self._teacher(finished[self.shipped], self._rows())
 
         def make(out: Path) -> None:
@@ -135,7 +137,7 @@ class Shrinker:
             student = shrink(teacher, name, self._texts(teacher.rows), seed=seed)
             save_predictors({"student": student}, out, base=shop.encoder)
 
-        done = folder.step("student", key, make)
+        done = folder.step(STEPS["student"], make, config=settings_of(self.job.task.config), extra=extra)
         return load_predictors(done, shop.labels, base=shop.encoder)["student"]
 
     def _rows(self) -> list[Example]:
@@ -148,12 +150,11 @@ class Shrinker:
     def _measure(self, finished: Mapping[Candidate, Predictor]) -> tuple[Form, ...]:
         """Return all forms with size and latency, measured once a run."""
         names = self._names()
-        key = {
-            "fit": self.job.folder.hash_of("fit"),
+        extra = {
             "shipped": str(self.shipped),
-            "pool": digest(self.job.pool.texts),
-            "recipes": {n: RECIPES.get(n) for n in names},
+            "texts": digest([self.job.pool.texts, self.job.aside]),
             "beside": {name: folder_digest(one.bundle) for name, one in self.beside.items()},
+            "machine": describe_machine(),
         }
 
         def make(out: Path) -> None:
@@ -165,7 +166,8 @@ class Shrinker:
                 forms = [[name, size, latency[name]] for name, (size, _) in sketches.items()]
             write_json(out / "forms.json", forms)
 
-        return tuple(Form(*one) for one in read_json(self.job.folder.step("forms", key, make) / "forms.json"))
+        done = self.job.folder.step(STEPS["forms"], make, config=settings_of(self.job.task.config), extra=extra)
+        return tuple(Form(*one) for one in read_json(done / "forms.json"))
 
     def _sketch(self, name: str, finished: Mapping[Candidate, Predictor], out: Path) -> tuple[float, Model]:
         """Return the size in MB and the model of a form that need not have learnt anything yet."""
@@ -221,14 +223,13 @@ class Shrinker:
         held = [rows.examples[index] for index in np.flatnonzero(out)]
         train = [rows.examples[index] for index in np.flatnonzero(~out)]
         safe = safe_for(self.drafts, frozenset(example.id for example in held))
-        key = {
-            "rows": job.folder.hash_of("rows"),
+        extra = {
             "drafts": digest([draft.to_json() for draft in safe]),
-            "config": job.task.config.digest_of("learners", "labels", "filter", "seed", "training"),
             "encoder": job.shop.encoder_hash,
-            "pool": [job.pool_key, digest(job.pool.texts)],
+            "pool": job.pool_key,
+            "texts": digest(job.pool.texts),
             "shipped": str(self.shipped),
-            "recipe": RECIPES[name],
+            "form": name,
             **learners_key(job.task.config, rows.language),
         }
 
@@ -247,7 +248,8 @@ class Shrinker:
             write_json(path / "logits.json", as_json(logits))
 
         slug = name.replace(",", "").replace(" ", "-")
-        return from_json(read_json(job.folder.step(f"form-{slug}-{fold}", key, make) / "logits.json"))
+        done = job.folder.step(STEPS["cut"], make, config=settings_of(job.task.config), name=f"form-{slug}-{fold}", extra=extra)
+        return from_json(read_json(done / "logits.json"))
 
 
 def latencies(models: Mapping[str, Model], texts: Sequence[str]) -> dict[str, float]:

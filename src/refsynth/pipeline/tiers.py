@@ -25,6 +25,8 @@ from refsynth.models.predict import LinearHead
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.job import Job
+from refsynth.pipeline.relevant import settings_of
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.student import School, Student
 
 SIMPLE = {"tfidf": "TF-IDF", "crf": "a CRF"}
@@ -109,7 +111,7 @@ class _Maker:
         """Return the student alone, or TF-IDF that was taught the same where that agrees more with the teacher."""
         folder = self.school.job.folder
         metrics = (share_of(AGREEMENT, max(student.agreement, student.rival or 0.0), student.n),)
-        key = [folder.hash_of("static"), folder.hash_of("bundle"), lineage, "static"]
+        extra = {"texts": digest([self.school.job.pool.texts, self.school.job.aside]), "lineage": lineage}
 
         def make(out: Path) -> None:
             contents = replace(self._alone(student, lineage), metrics=metrics)
@@ -120,14 +122,13 @@ class _Maker:
                 )
             save(out / "bundle", contents)
 
-        step = folder.step("tiers", key, make)
+        step = folder.step(STEPS["tiers"], make, config=settings_of(self.school.job.task.config), extra=extra)
         return Tiers("static", step / "bundle", self.school.main, "tiers", student, kept=student.kept)
 
     def cascade(self, student: Student, config: CompressConfig, metrics: Sequence[Metric], lineage: Mapping[str, Any]) -> Tiers:
         """Return the student before its teacher where a threshold can be certified, else the teacher alone."""
         job, main = self.school.job, self.school.main
-        bars = {"alpha": config.disagreement, "delta": config.delta}
-        key = [job.folder.hash_of("static"), job.folder.hash_of("bundle"), bars, digest(job.aside), lineage]
+        extra = {"texts": digest([job.pool.texts, job.aside]), "lineage": lineage}
 
         def make(out: Path) -> None:
             first = self._certified(student, config)
@@ -137,7 +138,7 @@ class _Maker:
             kept = None if first is None else self.school.kept(load(out / "bundle").answer(texts).answers, texts)
             write_json(out / "facts.json", {"kept": kept})
 
-        step = job.folder.step("tiers", key, make, version=3)
+        step = job.folder.step(STEPS["tiers"], make, config=settings_of(job.task.config), extra=extra)
         kept = read_json(step / "facts.json")["kept"]
         if kept is None:
             reason = (
