@@ -123,9 +123,3 @@ def _root_of(name: str) -> Path | None:
         spec = importlib.util.find_spec(name)
         found = spec.origin if spec else None
     return Path(found) if found and Path(found).suffix == ".py" and Path(found).is_file() else None
-
-
-def forget_code() -> None:
-    """Read sources anew from now on: they are others, or other modules stand under their names."""
-    for each in (code_of, closure_of, source_of, _file_of, _root_of):
-        each.cache_clear()

@@ -24,6 +24,8 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
         tree["reference"] = {key: value for key, value in tree["reference"].items() if key not in MECHANICS}
     asked = {key: value for key, value in tree["prompting"].items() if key != "templates"}
     tree["prompting"] = {**asked, "reference": tree["reference"]}
+    if isinstance(tree["reference"], dict):  # at the limit an answer fails; it does not become another
+        tree["prompting"]["reference"] = {key: each for key, each in tree["reference"].items() if key != "max_requests"}
     tree["search"] = {"minutes": minutes_each(config), "trials": config.search.trials}
     drafts = config.synthesis.drafts or config.synthesis.augment or config.data.pool is not None
     idle = {
