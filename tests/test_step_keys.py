@@ -22,12 +22,16 @@ from refsynth.pipeline.author import Author
 from refsynth.pipeline.drafts import write_drafts
 from refsynth.pipeline.observe import Silent
 from refsynth.pipeline.relevant import settings_of
+from refsynth.pipeline.reward import RowJudge
 from refsynth.pipeline.rows import read_rows
 from refsynth.pipeline.steps import run
 from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import learners_key
+from refsynth.reinforce import imitate as imitating
 from test_pipeline import make_task
+from test_policies import REINFORCE, by_length
 from test_pretrain import cache, masking, pool_task  # noqa: F401
+from test_static import make_run
 
 SERVER = {"endpoint": "http://127.0.0.1:1", "model": "m"}
 RICH = {
@@ -318,8 +322,8 @@ def ran(monkeypatch):
     return found
 
 
-HANDING_OVER = {"refsynth.pipeline.observe", "refsynth.pipeline.job"}
-"""Whose code tells people, or returns what other modules have made."""
+HANDING_OVER = {"refsynth.pipeline.observe", "refsynth.pipeline.job", "refsynth.pipeline.policies"}
+"""Whose code tells people, or returns what other modules have made; that of `policies` is in the keys of its authors."""
 
 
 def check(ran, *expected):
@@ -342,3 +346,32 @@ def test_no_step_runs_code_that_is_not_in_its_key(tmp_path, cache, ran):  # noqa
     )
     run(task, tmp_path / "out", store=cache)
     check(ran, "rows", "pool", "words", "topics", "drafts", "screen", "judged", "gate", "fit", "bundle", "test", "coverage")
+
+
+def test_no_step_that_teaches_the_reference_does(tmp_path, tiny_cache, tiny_causal, ran, monkeypatch):
+    monkeypatch.setattr(imitating, "EPOCHS", 1)
+    monkeypatch.setattr(imitating, "TURN", 32)
+    monkeypatch.setattr(RowJudge, "__call__", by_length)
+    task = pool_task(
+        tmp_path / "data",
+        reference={"folder": str(tiny_causal)},
+        pretrain={"reference": 0.01},
+        reinforce={"turns": 1, "prompts": 2, "siblings": 2, "rate": 1e-2},
+        gate={"folds": 4},
+        synthesis={"drafts": 8, "per_prompt": 4, "max_tokens": 8, "shots": 1},
+        learners=["tfidf"],
+    )
+    run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    check(ran, "reference", "policy", "drafts")
+
+
+def test_no_bandit_does(tmp_path, tiny_cache, ran):
+    settings = {"turns": 2, "policy": "bandit", "prompts": 4, "siblings": 4}
+    run(make_task(tmp_path / "data", reinforce=settings, **REINFORCE), tmp_path / "out", store=ModelStore(tiny_cache))
+    check(ran, "policy", "drafts")
+
+
+@pytest.mark.slow
+def test_no_step_that_makes_what_ships_does(tmp_path, tiny_cache, ran):
+    make_run(tmp_path, tiny_cache, "cascade", pool=300, contract={"keep": 0.01})
+    check(ran, "static", "tiers", "forms", "cut", "bundle", "test")

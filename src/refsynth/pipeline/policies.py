@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
+from refsynth.core.code import code_of
 from refsynth.core.drafting import PolicyName, SynthesisConfig, Way
 from refsynth.core.protocols import Generator
 from refsynth.core.run import derive_seed, digest, read_json, write_json
@@ -176,8 +177,9 @@ def _asked(lesson: Lesson, settings: SynthesisConfig) -> Generator:
 def _chosen(lesson: Lesson, done: Path, learnt: str) -> list[Author]:
     half = lesson.half
     chosen = [_arm(lesson.task, way, temperature) for way, temperature in read_json(done / "arms.json")]
+    key = digest([learnt, code_of(__name__, apart=STEPS["policy"].apart)])  # the drafts run code from here, which knows the arms
     return [
-        Author(f"{half.name}-{number}", learnt, partial(_asked, lesson, settings), settings, half.rows, half.folds, rewarded=True)
+        Author(f"{half.name}-{number}", key, partial(_asked, lesson, settings), settings, half.rows, half.folds, rewarded=True)
         for number, settings in enumerate(chosen, start=1)
     ]
 

@@ -45,7 +45,7 @@ _ALL = (
     _step("words", ("pretrain.encoder", "seed"), extra=("texts", "encoder", "language", "longest"), code=(ENCODER,),
           apart=_apart(*NOT_LEARNT, f"{HERE}.build", "refsynth.reinforce", "refsynth.synthesis")),
     _step("reference", ("pretrain.reference", "reference", "seed"), but=("reference.max_requests",),
-          extra=("texts", "reference.folder", "language"), apart=_apart(*NOT_LEARNT, "refsynth.training", ENCODER)),
+          extra=("texts", "reference.folder", "language"), apart=_apart(*NOT_LEARNT, "refsynth.training")),
     _step("topics", ("task", "labels", "seed"), extra=("texts", "encoder", "language"), code=(ENCODER,),
           apart=_apart(f"{HERE}.workshop")),
     _step("policy", ("task", "labels", "reinforce", *ASKING, "reference", "seed"), but=("reference.max_requests",),
