@@ -20,6 +20,7 @@ from refsynth.core.errors import ConfigError, DataError, InputError
 from refsynth.core.run import RunFolder, digest, folder_digest, read_json, read_jsonl, write_json
 from refsynth.core.types import Completion, Draft, Example, Provenance
 from refsynth.data.text import normalise
+from refsynth.kinds import ONE_LABEL
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline import build, job, report
@@ -118,6 +119,22 @@ def test_the_same_task_elsewhere_ends_with_the_same_hashes(finished, tmp_path, t
     other = run(task, tmp_path / "other", store=ModelStore(tiny_cache)).finished
     assert folder_digest(other.bundle) == folder_digest(finished.bundle)
     assert folder_digest(other.folder.steps) == folder_digest(finished.folder.steps)
+
+
+def test_labels_in_another_order_are_not_answered_in_the_old_one(finished, tmp_path, tiny_cache):
+    """Logits are kept by place: what was measured in one order says the opposite in the other."""
+    shutil.copytree(finished.folder.path, tmp_path / "out")
+    turned = dict(reversed(finished.task.config.labels.items()))
+    task = Task.of(finished.task.config.model_copy(update={"labels": turned}))
+    again = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
+    model = refsynth.load(again.bundle)
+    rows = list(read_jsonl(task.test))
+    said = [prediction.label for prediction in model.predict([row["text"] for row in rows])]
+    assert model.labels == tuple(turned)
+    assert np.mean([one == row["label"] for one, row in zip(said, rows, strict=True)]) > 0.8  # 0.1 from old answers
+    shares = ONE_LABEL.probabilities
+    for candidate, logits in finished.learned.held.logits.items():
+        np.testing.assert_allclose(shares(again.learned.held.logits[candidate]), shares(logits)[..., ::-1], atol=0.05)
 
 
 def test_every_draft_traces_to_its_prompt_and_seed_rows(finished):
