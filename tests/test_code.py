@@ -24,6 +24,8 @@ from . import beside
 
 if TYPE_CHECKING:
     from mine.checked import Checked
+if not TYPE_CHECKING:
+    from mine import unchecked
 
 
 def make(out):
@@ -50,6 +52,7 @@ def more():
     "behind.py": "x = 1\n",
     "checked.py": "Checked = int\n",
     "given.py": "x = 1\n",
+    "unchecked.py": "x = 1\n",
     "other.py": "x = 1\n",
 }
 
@@ -94,6 +97,7 @@ def made(package: Path) -> bool:
         ("beside.py", "1", "2"),
         ("deep/__init__.py", "import middle", "import middle as middle, middle as other"),
         ("given.py", "1", "2"),
+        ("unchecked.py", "1", "2"),
     ],
 )
 def test_an_old_folder_is_not_used_by_new_code(package: Path, file: str, old: str, new: str) -> None:

@@ -18,6 +18,9 @@ from typing import NamedTuple
 BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
 """Where a node of a syntax tree has statements, or nodes that have some."""
 
+CHECKED = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+"""What is true for type checkers alone."""
+
 
 class Source(NamedTuple):
     """The hash of a module's code, and the modules of its package that it imports."""
@@ -71,7 +74,7 @@ def _statements(tree: ast.AST) -> Iterator[ast.stmt]:
         if not isinstance(block, list):
             continue
         block[:] = [node for node in block if not _is_docstring(node)]
-        if name == "body" and isinstance(tree, ast.If) and ast.unparse(tree.test).endswith("TYPE_CHECKING"):
+        if name == "body" and isinstance(tree, ast.If) and ast.unparse(tree.test) in CHECKED:
             continue
         for node in block:
             if isinstance(node, ast.stmt):
