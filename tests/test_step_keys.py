@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 
+from openai_server import OpenAIServer
 from refsynth.core import step as steps
 from refsynth.core.code import closure_of
 from refsynth.core.config import RunConfig
@@ -19,7 +20,8 @@ from refsynth.core.step import StepSpec, home_of
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.author import Author
-from refsynth.pipeline.drafts import write_drafts
+from refsynth.pipeline.build import make_remembering
+from refsynth.pipeline.drafts import screen_drafts, write_drafts
 from refsynth.pipeline.observe import Silent
 from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.reward import RowJudge
@@ -293,6 +295,29 @@ def test_drafts_that_other_code_makes_again_are_not_asked_for_again(tmp_path, mo
     assert second.drafts == first.drafts and sum(Counting.asked) == 6
     made = [event["name"] for event in read_jsonl(folder.path / "events.jsonl")]
     assert made.count("drafts") == 2
+
+
+def test_scores_that_an_endpoint_gave_are_not_asked_for_again_either(tmp_path, monkeypatch):
+    with OpenAIServer(EchoGenerator()) as server:
+        changes = {"reference": {"endpoint": server.base, "model": "echo"}, "filter": {"likelihood": -9.0}}
+        task = make_task(tmp_path / "data", synthesis={"drafts": 24, "per_prompt": 4}, **changes)
+        folder = RunFolder(tmp_path / "out")
+        rows = read_rows(task, folder, skip_bad=False)
+
+        def make():
+            return make_remembering(task.config, ModelStore(tmp_path), folder.path)
+
+        author = Author("", "", make, task.config.synthesis, rows.examples, rows.folds)
+        written = write_drafts(task, rows, folder, [author], lambda language: (), Silent())
+        drafted = len(server.requests)
+        first = screen_drafts(task, rows, written, folder, make, forget=(), reference="")
+        scored = len(server.requests)
+        assert scored > drafted
+        monkeypatch.setattr(steps, "code_of", lambda *modules, apart: "other code")
+        assert screen_drafts(task, rows, written, folder, make, forget=(), reference="") == first
+        assert len(server.requests) == scored
+    made = [event["name"] for event in read_jsonl(folder.path / "events.jsonl")]
+    assert made.count("screen") == 2
 
 
 @pytest.fixture

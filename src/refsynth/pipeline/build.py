@@ -15,7 +15,14 @@ from refsynth.core.errors import ConfigError
 from refsynth.core.protocols import Augmenter, Generator
 from refsynth.core.run import folder_digest
 from refsynth.data.language import UNKNOWN
-from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator, weights_digest
+from refsynth.models.reference import (
+    EchoGenerator,
+    EmbeddedGenerator,
+    EndpointGenerator,
+    FolderGenerator,
+    RememberedScores,
+    weights_digest,
+)
 from refsynth.models.reference.embedded import START, to_ctranslate2
 from refsynth.models.store import ModelStore
 from refsynth.synthesis.augment import (
@@ -60,6 +67,22 @@ def make_generator(config: RunConfig, store: ModelStore) -> Generator:
                 **decoding,
             )
     raise ConfigError(f"reference: {config.reference!r} is not known")
+
+
+SCORES = "scores.jsonl"
+"""The file in a run's folder of what an endpoint has said of texts."""
+
+
+def make_remembering(config: RunConfig, store: ModelStore, folder: Path) -> Generator:
+    """Return the reference; of an endpoint, which may be paid, no score is asked for that is in the run's folder.
+
+    Raises:
+        MissingError: see `make_generator`.
+    """
+    made = make_generator(config, store)
+    if not isinstance(config.reference, EndpointReference):
+        return made
+    return RememberedScores(made, folder / SCORES, identity=f"{config.reference.endpoint} {made.name}")
 
 
 def weights_of(config: RunConfig) -> str | None:

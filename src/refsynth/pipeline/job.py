@@ -16,7 +16,7 @@ from refsynth.core.types import Draft
 from refsynth.evaluation.origins import Pretraining
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.author import Author
-from refsynth.pipeline.build import Source, make_augmenters, make_generator, trainable
+from refsynth.pipeline.build import Source, make_augmenters, make_remembering, trainable
 from refsynth.pipeline.choose import Chooser
 from refsynth.pipeline.drafts import LONGEST_DRAFT, Written, can_write, screen_drafts, write_drafts
 from refsynth.pipeline.encoder import prepare_encoder
@@ -88,7 +88,7 @@ class Job:
             max_tokens=MAX_TOKENS,
             checkpoints=checkpoints,
             causal=causal,
-            reference=partial(make_generator, task.config, store),
+            reference=partial(make_remembering, task.config, store, folder.path),
         )
         brought_all = () if brought is None else (brought,)
         return cls(task, rows, shop, store, folder, watch, skip_bad=skip_bad, forget=forget, brought=brought_all)
@@ -127,7 +127,7 @@ class Job:
 
     @cached_property
     def _served(self) -> Generator:
-        return self._fresh()
+        return make_remembering(self.task.config, self.store, self.folder.path)
 
     @property
     def source(self) -> Source:
