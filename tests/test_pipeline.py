@@ -19,9 +19,10 @@ from refsynth.core.config import RunConfig
 from refsynth.core.drafting import FilterConfig
 from refsynth.core.errors import ConfigError, DataError, InputError
 from refsynth.core.intervals import mean_interval
-from refsynth.core.run import RunFolder, file_digest, folder_digest, read_json, read_jsonl, write_json
+from refsynth.core.run import RunFolder, digest, file_digest, folder_digest, read_json, read_jsonl, write_json
 from refsynth.core.types import Completion, Draft, Example, Provenance
 from refsynth.data.text import near_groups, normalise
+from refsynth.kinds import ONE_LABEL
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline import build, job, report
@@ -121,6 +122,22 @@ def test_the_same_task_elsewhere_ends_with_the_same_hashes(finished, tmp_path, t
     other = run(task, tmp_path / "other", store=ModelStore(tiny_cache)).finished
     assert folder_digest(other.bundle) == folder_digest(finished.bundle)
     assert folder_digest(other.folder.steps) == folder_digest(finished.folder.steps)
+
+
+def test_labels_in_another_order_are_not_answered_in_the_old_one(finished, tmp_path, tiny_cache):
+    """Logits are kept by place: what was measured in one order says the opposite in the other."""
+    shutil.copytree(finished.folder.path, tmp_path / "out")
+    turned = dict(reversed(finished.task.config.labels.items()))
+    task = Task.of(finished.task.config.model_copy(update={"labels": turned}))
+    again = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
+    model = refsynth.load(again.bundle)
+    rows = list(read_jsonl(task.test))
+    said = [prediction.label for prediction in model.predict([row["text"] for row in rows])]
+    assert model.labels == tuple(turned)
+    assert np.mean([one == row["label"] for one, row in zip(said, rows, strict=True)]) > 0.8  # 0.1 from old answers
+    shares = ONE_LABEL.probabilities
+    for candidate, logits in finished.learned.held.logits.items():
+        np.testing.assert_allclose(shares(again.learned.held.logits[candidate]), shares(logits)[..., ::-1], atol=0.05)
 
 
 def test_every_draft_traces_to_its_prompt_and_seed_rows(finished):
@@ -356,7 +373,7 @@ def test_other_weights_in_the_folder_of_a_reference_write_anew(tmp_path):
         assert write_drafts(task, rows, out, [author], lambda language: (), Silent()).reference == weights
     assert list(dict.fromkeys(asked)) == ["old", "new"] and len(asked) == 2 * asked.count("old")
     shutil.rmtree(folder)
-    assert set(build.reference_key(task.config)) == {"reference", "weights"}  # what is gone is for its reader to tell
+    assert build.weights_of(task.config) == digest([])  # what is gone is for its reader to tell
 
 
 def test_the_embedded_reference_judges_no_language_that_it_cannot_read(tmp_path):
@@ -364,7 +381,7 @@ def test_the_embedded_reference_judges_no_language_that_it_cannot_read(tmp_path)
     rows = read_rows(task, RunFolder(tmp_path / "out"), skip_bad=False)
     told = Told()
     drafts = [Draft(Example("d0", "杯子碎了", "broken", Provenance("p", (), 0, "noise")))]
-    assert judge_drafts(task, rows, drafts, None, None, None, told, encoder_hash="") == drafts
+    assert judge_drafts(task, rows, drafts, None, None, None, told, encoder_hash="", reference="") == drafts
     assert len(told.notes) == 1 and "reads English only" in told.notes[0]
 
 

@@ -15,7 +15,7 @@ from refsynth.models.store import ModelStore
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.gate import decide
 from refsynth.pipeline.steps import run
-from refsynth.pipeline.workshop import prompting_key
+from refsynth.pipeline.workshop import learners_key
 from refsynth.prompting.calibrate import calibration_texts, taste
 from refsynth.prompting.classify import Asking, score_labels
 from refsynth.prompting.examples import NearestShown, NothingShown, SameShown
@@ -266,7 +266,7 @@ def test_templates_lie_beside_the_task_and_count_by_what_they_say(tmp_path):
     keys = []
     for word in ("Label", "Class", "Label"):
         mine.write_text(f"en: [{{name: a, direct: '{{text}} {word}: {{label}}', channel: '{{label}} {{text}}'}}]", "utf-8")
-        keys.append(prompting_key(config, "en"))
+        keys.append(learners_key(config, "en"))
     assert keys[0] == keys[2] != keys[1]
 
 

@@ -8,13 +8,14 @@ import logging
 import time
 import traceback
 
+import numpy as np
 import pytest
 
 from openai_server import Fault, OpenAIServer
 from refsynth.core.errors import EndpointError
 from refsynth.core.protocols import Generator
 from refsynth.core.types import Completion, Prompt
-from refsynth.models.reference import EchoGenerator, EndpointGenerator, PartialAnswerError, client
+from refsynth.models.reference import EchoGenerator, EndpointGenerator, PartialAnswerError, RememberedScores, client, remembered
 from refsynth.models.reference.client import BudgetError
 
 PROMPTS = [Prompt(f"A list:\n\n- the card number {word} is late again\n-", word) for word in ("one", "two", "three")]
@@ -242,3 +243,45 @@ def test_cut_off_and_stop():
     with OpenAIServer(EchoGenerator(), faults=[Fault(body=body.encode())]) as server:
         rows = ask(server, n=2, prompts=PROMPTS[:1])
     assert rows == [[Completion(" a long te", finished=False), Completion(" a", finished=True)]]
+
+
+def test_a_score_is_asked_for_once(tmp_path):
+    texts, plain = [" one card", " two, late", ""], EchoGenerator()
+    with OpenAIServer(plain) as server:
+        generator = EndpointGenerator(server.base, model="echo")
+        wanted = generator.score(PROMPTS, texts)
+        before = len(server.requests)
+        first = RememberedScores(generator, tmp_path / "scores.jsonl", identity="a")
+        assert isinstance(first, Generator) and first.name == generator.name
+        np.testing.assert_array_equal(first.score([*PROMPTS, PROMPTS[0]], [*texts, texts[0]]), [*wanted, wanted[0]])
+        asked = len(server.requests) - before
+        assert asked == 2  # of an empty text nothing is known, and nobody is asked
+        again = RememberedScores(generator, tmp_path / "scores.jsonl", identity="a")
+        np.testing.assert_array_equal(again.score(PROMPTS, texts), wanted)
+        assert len(server.requests) == before + asked
+        RememberedScores(generator, tmp_path / "scores.jsonl", identity="b").score(PROMPTS[:1], texts[:1])
+        again.score(PROMPTS[:1], texts[1:2])
+        assert len(server.requests) == before + asked + 2  # of another server, under another prompt
+    assert all(text.strip() not in (tmp_path / "scores.jsonl").read_text("utf-8") for text in texts if text)
+
+
+def test_scores_that_came_before_a_failure_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(remembered, "BATCH", 2)
+    asked = []
+
+    class Failing(EchoGenerator):
+        def score(self, prompts, texts):
+            asked.extend(texts)
+            if "three" in texts:
+                raise EndpointError("down")
+            return super().score(prompts, texts)
+
+    file, prompts = tmp_path / "scores.jsonl", [PROMPTS[0]] * 3
+    with pytest.raises(EndpointError):
+        RememberedScores(Failing(), file, identity="a").score(prompts, ["one", "two", "three"])
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write('["torn", 0')
+    values = RememberedScores(EchoGenerator(), file, identity="a").score(prompts, ["one", "two", "three"])
+    np.testing.assert_array_equal(values, EchoGenerator().score(prompts, ["one", "two", "three"]))
+    assert asked == ["one", "two", "three"]
+    assert len(file.read_text("utf-8").splitlines()) == 3

@@ -8,6 +8,13 @@ import pytest
 
 from refsynth.core.errors import InputError
 from refsynth.core.run import RunFolder, derive_seed, digest, folder_digest, read_json, write_json
+from refsynth.core.step import StepSpec
+
+ONE = StepSpec("one", extra=("key",))
+
+
+def step(folder, make, key=1, name="one"):
+    return folder.step(ONE, make, config={}, name=name, extra={"key": key})
 
 
 def counting(made):
@@ -21,11 +28,9 @@ def counting(made):
 def test_a_step_is_made_once_for_a_key_and_again_for_another(tmp_path):
     folder, made = RunFolder(tmp_path), []
     for key in ({"a": 1}, {"a": 1}, {"a": 2}):
-        done = folder.step("one", key, counting(made))
+        done = step(folder, counting(made), key)
         assert read_json(done / "value.json") == {"n": 1}
     assert len(made) == 2
-    folder.step("one", {"a": 2}, counting(made), version=2)
-    assert len(made) == 3
 
 
 def test_a_step_that_fails_leaves_nothing_that_looks_finished(tmp_path):
@@ -36,10 +41,10 @@ def test_a_step_that_fails_leaves_nothing_that_looks_finished(tmp_path):
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        folder.step("one", 1, fail)
+        step(folder, fail)
     assert not folder.done("one")
     made = []
-    folder.step("one", 1, counting(made))
+    step(folder, counting(made))
     assert len(made) == 1
 
 
@@ -64,15 +69,15 @@ def test_what_an_interrupted_step_left_behind_is_not_taken_over(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        folder.step("one", 1, interrupted)
-    folder.step("one", 1, lambda path: seen.append(list(path.iterdir())))
+        step(folder, interrupted)
+    step(folder, lambda path: seen.append(list(path.iterdir())))
     assert seen == [[]]
 
 
 def test_the_hash_is_of_the_content_only(tmp_path):
     first, second = RunFolder(tmp_path / "a"), RunFolder(tmp_path / "b")
     for folder in (first, second):
-        folder.step("one", 1, counting([]))
+        step(folder, counting([]))
     assert first.hash_of("one") == second.hash_of("one")
 
 
@@ -99,12 +104,13 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 from refsynth.core.run import RunFolder, write_json
+from refsynth.core.step import StepSpec
 def make(path):
     for i in range(40):
         write_json(path / f"{i}.json", {"i": i})
         time.sleep(0.005)
 for name in "abc":
-    RunFolder(Path(sys.argv[1])).step(name, name, make)
+    RunFolder(Path(sys.argv[1])).step(StepSpec(name), make, config={})
 """
 
 
@@ -133,12 +139,12 @@ def test_steps_of_another_run_are_taken_over_and_checked(tmp_path):
 
         return make
 
-    other.step("a", {"x": 1}, write("a1"))
-    other.step("b", {"x": 1}, write("b1"))
-    mine.step("b", {"x": 2}, write("b2"))
+    step(other, write("a1"), {"x": 1}, "a")
+    step(other, write("b1"), {"x": 1}, "b")
+    step(mine, write("b2"), {"x": 2}, "b")
     mine.adopt(other)
-    assert (mine.step("a", {"x": 1}, write("again")) / "file").read_text() == "a1"
-    assert (mine.step("b", {"x": 2}, write("again")) / "file").read_text() == "b2"
-    assert (mine.step("a", {"x": 3}, write("a3")) / "file").read_text() == "a3"  # what is not what was asked for is made
+    assert (step(mine, write("again"), {"x": 1}, "a") / "file").read_text() == "a1"
+    assert (step(mine, write("again"), {"x": 2}, "b") / "file").read_text() == "b2"
+    assert (step(mine, write("a3"), {"x": 3}, "a") / "file").read_text() == "a3"  # what is not what was asked for is made
     assert made == ["a1", "b1", "b2", "a3"]
     assert mine.hash_of("b") != other.hash_of("b")

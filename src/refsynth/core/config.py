@@ -285,7 +285,3 @@ class RunConfig(Section):
         for override in overrides:
             set_key(tree, override)
         return self.parse(tree, where="--set")
-
-    def digest_of(self, *sections: str) -> dict[str, Any]:
-        """Return the named sections as JSON-ready values, for a step's cache key."""
-        return self.model_dump(mode="json", include=set(sections))

@@ -1,7 +1,8 @@
 """The run folder: a cache of steps, crash-safe writing, content hashes, derived seeds, an event log.
 
-A step is a pure function of its inputs' hashes, its configuration and a code version. It writes into a temporary folder that is
-renamed when it is complete, so a step is there whole or not at all, whenever the process dies. Knows nothing of what steps do.
+A step is a pure function of what its `StepSpec` names: inputs, parts of the configuration, code. It writes into a temporary
+folder that is renamed when it is complete, so a step is there whole or not at all, whenever the process dies. Knows nothing of
+what steps do.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from refsynth.core.errors import InputError
+from refsynth.core.step import StepSpec
 
 Json = Any
 
@@ -120,19 +123,34 @@ class RunFolder:
                 ) from error
             yield
 
-    def step(self, name: str, key: Json, make: Callable[[Path], None], *, version: int = 1) -> Path:
+    def step(
+        self,
+        spec: StepSpec,
+        make: Callable[[Path], None],
+        *,
+        config: Mapping[str, Json],
+        name: str | None = None,
+        extra: Mapping[str, Json] = MappingProxyType({}),
+        using: Collection[str] = (),
+    ) -> Path:
         """Return the folder of a step, made by `make(folder)` unless the same step is there already.
 
         Args:
-            name: the step; also the folder's name.
-            key: everything that the result depends on, as JSON: hashes of inputs and configuration.
+            spec: what the result depends on.
             make: writes the step's files into the folder that it is given.
-            version: of the step's code; raise it when the same key should give something else.
+            config: the configuration as a tree, of which the step depends on its sections.
+            name: of the folder; the step's own if None.
+            extra: the values that the spec names beside these, all of them, as JSON.
+            using: which of the optional inputs are read.
 
         Returns:
             the finished folder; its content hash is `self.hash_of(name)`.
+
+        Raises:
+            ValueError: what is given is not what the spec names.
         """
-        wanted = digest({"name": name, "version": version, "key": key})
+        name = spec.name if name is None else name
+        wanted = digest({"name": name, **self.key_of(spec, make, config=config, extra=extra, using=using)})
         final, partial = self.steps / name, self.steps / f".{name}.partial"
         if self._key_of(final) == wanted:
             return final
@@ -146,6 +164,25 @@ class RunFolder:
         partial.replace(final)
         self.log("step", name=name, seconds=round(time.monotonic() - started, 2))
         return final
+
+    def key_of(
+        self,
+        spec: StepSpec,
+        make: Callable[..., None],
+        *,
+        config: Mapping[str, Json],
+        extra: Mapping[str, Json] = MappingProxyType({}),
+        using: Collection[str] = (),
+    ) -> dict[str, Json]:
+        """Return all that decides the result of a step but its name; see `step`.
+
+        Raises:
+            ValueError: what is given is not what the spec names.
+        """
+        if set(extra) != set(spec.extra) or not set(using) <= set(spec.optional):
+            raise ValueError(f"step {spec.name}: found {sorted(extra)} using {sorted(using)}, expected {spec.extra}")
+        inputs = {step: self.hash_of(step) for step in (*spec.inputs, *using)}
+        return {"config": spec.settings(config), "inputs": inputs, "extra": dict(extra), "code": spec.code_hash(make)}
 
     def adopt(self, other: RunFolder) -> None:
         """Take over the finished steps of another run that are not here; `step` checks that they are what is asked for."""

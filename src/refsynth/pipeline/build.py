@@ -6,15 +6,23 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from refsynth.compress.contract import Contract
 from refsynth.core.config import RunConfig
 from refsynth.core.drafting import ApertiumTranslation, AugmenterName, EndpointReference, FolderReference, Seq2SeqTranslation
 from refsynth.core.errors import ConfigError
 from refsynth.core.protocols import Augmenter, Generator
+from refsynth.core.run import folder_digest
 from refsynth.data.language import UNKNOWN
-from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator, weights_digest
+from refsynth.models.reference import (
+    EchoGenerator,
+    EmbeddedGenerator,
+    EndpointGenerator,
+    FolderGenerator,
+    RememberedScores,
+    weights_digest,
+)
 from refsynth.models.reference.embedded import START, to_ctranslate2
 from refsynth.models.store import ModelStore
 from refsynth.synthesis.augment import (
@@ -61,12 +69,31 @@ def make_generator(config: RunConfig, store: ModelStore) -> Generator:
     raise ConfigError(f"reference: {config.reference!r} is not known")
 
 
-def reference_key(config: RunConfig, *beside: str) -> dict[str, Any]:
-    """Return the reference, and the sections named beside it, for a step's cache key: of a folder, what is in it too."""
-    key = config.digest_of("reference", *beside)
-    if isinstance(config.reference, FolderReference):
-        key["weights"] = weights_digest(config.reference.folder)
-    return key
+SCORES = "scores.jsonl"
+"""The file in a run's folder of what an endpoint has said of texts."""
+
+
+def make_remembering(config: RunConfig, store: ModelStore, folder: Path) -> Generator:
+    """Return the reference; of an endpoint, which may be paid, no score is asked for that is in the run's folder.
+
+    Raises:
+        MissingError: see `make_generator`.
+    """
+    made = make_generator(config, store)
+    if not isinstance(config.reference, EndpointReference):
+        return made
+    return RememberedScores(made, folder / SCORES, identity=f"{config.reference.endpoint} {made.name}")
+
+
+def weights_of(config: RunConfig) -> str | None:
+    """Return the hash of what is in the folder of the reference, for a step's key; None where it is no folder."""
+    return weights_digest(config.reference.folder) if isinstance(config.reference, FolderReference) else None
+
+
+def translators_of(config: RunConfig) -> list[str]:
+    """Return the hashes of what is in the folders of translators, for a step's key."""
+    pairs = [method for method in config.synthesis.augment if isinstance(method, Seq2SeqTranslation)]
+    return [folder_digest(folder) for pair in pairs for folder in (pair.forward, pair.back)]
 
 
 MODEL, WEIGHTS = "model", "weights"

@@ -8,6 +8,7 @@ from pathlib import Path
 from refsynth.core.run import RunFolder, digest, read_json, write_json
 from refsynth.core.types import Draft
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import Workshop
 from refsynth.quality.diversity import NEAREST, CoverageFigures, coverage, sample
 from refsynth.quality.filter import kept
@@ -24,5 +25,5 @@ def measure_coverage(rows: Rows, drafts: Sequence[Draft], shop: Workshop, folder
         figures = coverage(shop.encoder.encode(real), shop.encoder.encode(texts))
         write_json(out / "coverage.json", figures._asdict())
 
-    key = {"rows": folder.hash_of("rows"), "drafts": digest(texts), "encoder": shop.encoder_hash, "k": NEAREST}
-    return CoverageFigures(**read_json(folder.step("coverage", key, make) / "coverage.json"))
+    extra = {"drafts": digest(texts), "encoder": shop.encoder_hash}
+    return CoverageFigures(**read_json(folder.step(STEPS["coverage"], make, config={}, extra=extra) / "coverage.json"))

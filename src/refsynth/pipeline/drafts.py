@@ -11,10 +11,12 @@ from refsynth.core.protocols import Augmenter, Generator
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.types import Draft, Example, Prompt
 from refsynth.pipeline.author import Author, Composed, compose
-from refsynth.pipeline.build import reference_key
+from refsynth.pipeline.build import translators_of, weights_of
 from refsynth.pipeline.marked import without_marks
 from refsynth.pipeline.observe import Observer
+from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.wanted import meanings_of, wanted
 from refsynth.quality.filter import drop_unlikely, kept, screen
 from refsynth.quality.scorers import LikelihoodRatioScorer
@@ -78,13 +80,16 @@ def write_drafts(
     number = task.config.synthesis.drafts if can_write(task, rows.language) else 0
     if number < task.config.synthesis.drafts:
         watch.note("the embedded reference writes English only: no drafts. A larger one is a line in task.yaml: reference")
-    config = reference_key(task.config, "synthesis", "labels", "seed")
     seed = task.config.seed if turn == 0 else derive_seed(task.config.seed, "round", turn)
     meanings, focus = wanted(task, rows, focus)
-    wants: list[object] = [sorted(focus.need.items()), sorted(focus.confused.items()), sorted(focus.hard)]
-    wants += [sorted(focus.topics.items())] if focus.topics else []  # so that drafts without topics keep their key
-    key = {"rows": folder.hash_of("rows"), "config": config, "language": rows.language, "turn": turn, "focus": wants}
-    key |= {"authors": [author.key for author in authors]}
+    wants = [sorted(each.items()) for each in (focus.need, focus.confused, focus.topics)]
+    extra = {
+        "authors": [[author.name, author.key] for author in authors],
+        "reference.folder": weights_of(task.config),
+        "translators": translators_of(task.config),
+        "turn": turn,
+        "focus": [*wants, sorted(focus.hard)],
+    }
 
     def make(out: Path) -> None:
         augmenters = make_augmenters(rows.language) if turn == 0 else ()
@@ -102,7 +107,7 @@ def write_drafts(
             watch.note(f"the request budget is used up: {count:,} drafts; raise reference.max_requests for more")
 
     # The journal lies beside the steps: what was answered is not asked again when the plan changes.
-    return _read(folder.step(step, key, make))
+    return _read(folder.step(STEPS["drafts"], make, config=settings_of(task.config), name=step, extra=extra))
 
 
 def join_drafts(parts: Sequence[Path], folder: RunFolder) -> Written:
@@ -119,7 +124,7 @@ def join_drafts(parts: Sequence[Path], folder: RunFolder) -> Written:
         total = {"rejected": rejected, "asked": sum(each["asked"] for each in facts), "reference": facts[0]["reference"]}
         write_json(out / "facts.json", total)
 
-    return _read(folder.step("drafts", {"parts": hashes}, make))
+    return _read(folder.step(STEPS["union"], make, config={}, name="drafts", extra={"parts": hashes}))
 
 
 def _read(done: Path) -> Written:
@@ -144,13 +149,15 @@ def screen_drafts(
     make_generator: Callable[[], Generator],
     *,
     forget: Sequence[str],
+    reference: str,
 ) -> list[Draft]:
-    """Return the drafts with what is wrong with them before any model is trained; see `quality.filter`."""
+    """Return the drafts with what is wrong with them before any model is trained; see `quality.filter`.
+
+    `reference` is the hash of what it has learnt before it is asked.
+    """
     floor = task.config.filter.likelihood if can_write(task, rows.language) else None  # what it cannot write it cannot judge
-    key = {"rows": folder.hash_of("rows"), "drafts": folder.hash_of("drafts"), "longest": LONGEST_DRAFT}
-    key |= {"forget": sorted(forget), "likelihood": floor}
-    if floor is not None:
-        key |= reference_key(task.config)
+    weights = None if floor is None else weights_of(task.config)
+    extra = {"forget": sorted(forget), "reference": reference, "reference.folder": weights}
 
     def make(out: Path) -> None:
         paired = task.config.task == "pairs"
@@ -161,7 +168,7 @@ def screen_drafts(
             drafts = drop_unlikely(drafts, scorer.score(kept(drafts)), floor=floor)
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in drafts])
 
-    done = folder.step("screen", key, make)
+    done = folder.step(STEPS["screen"], make, config=settings_of(task.config), extra=extra)
     return [Draft.from_json(record) for record in read_jsonl(done / "drafts.jsonl")]
 
 

@@ -10,7 +10,9 @@ from refsynth.core.run import RunFolder, digest
 from refsynth.models.catalog import encoder_for
 from refsynth.models.manifest import model_hash
 from refsynth.models.store import ModelStore
+from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.task import Task
 
 MULTILINGUAL = "multilingual"
@@ -27,11 +29,9 @@ def prepare_encoder(task: Task, rows: Rows, store: ModelStore, folder: RunFolder
     if spec.language != MULTILINGUAL:
         return ready
     read = [*(example.text for example in rows.examples), *task.descriptions.values(), *texts]
-    key = {"rows": folder.hash_of("rows"), "labels": task.config.labels, "model": model_hash(ready)}
-    if texts:
-        key["texts"] = digest(list(texts))
 
     def make(out: Path) -> None:
         prune_vocabulary(ready, out / "model", read, prefix=spec.prefix)
 
-    return folder.step("encoder", key, make) / "model"
+    extra = {"model": model_hash(ready), "texts": digest(list(texts))}
+    return folder.step(STEPS["encoder"], make, config=settings_of(task.config), extra=extra) / "model"

@@ -29,7 +29,9 @@ from refsynth.kinds import Kind, as_json, from_json, given_labels
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.held import HeldOut
-from refsynth.pipeline.rows import file_digest_or_none
+from refsynth.pipeline.relevant import settings_of
+from refsynth.pipeline.rows import file_key
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import Workshop
 from refsynth.quality.filter import LEAKED, kept
 from refsynth.quality.leakage import Shared, leaked, shared_rows
@@ -117,14 +119,14 @@ def evaluate_test(
     path = config.data.test
     if path is None:
         return None
-    key = {"file": file_digest_or_none(path), "bundle": folder.hash_of(made), "fit": folder.hash_of("fit")}
-    key |= {"rows": folder.hash_of("rows")}
     kind, labels = shop.kind, shop.labels
     cuts = {candidate: held.cuts_of(logits) for candidate, logits in held.logits.items()} if held and kind.several else {}
-    if studied:
-        key["studied"] = digest(studied)
-    if cuts:
-        key["cuts"] = digest({str(candidate): np.asarray(cut).tolist() for candidate, cut in cuts.items()})
+    extra = {
+        "data.test": file_key(path),
+        "studied": digest(studied),
+        "cuts": digest({str(candidate): np.asarray(cut).tolist() for candidate, cut in cuts.items()}),
+        "encoder": shop.encoder_hash,
+    }
 
     def make(out: Path) -> None:
         texts, given, numbers, unusable = _read(path, config.data, kind, labels)
@@ -151,7 +153,8 @@ def evaluate_test(
         }
         write_json(out / "result.json", result)
 
-    result = read_json(folder.step("test", key, make, version=6) / "result.json")
+    done = folder.step(STEPS["test"], make, config=settings_of(config), extra=extra, using=(made,))
+    result = read_json(done / "result.json")
     return TestResult(
         from_json(result["truth"]),
         {name: from_json(answers) for name, answers in result["predicted"].items()},

@@ -14,7 +14,9 @@ from refsynth.core.types import Draft, Example
 from refsynth.models.predict import EncoderPredictor
 from refsynth.models.tagger import TagPredictor
 from refsynth.pipeline.candidates import Candidate, fit_candidates
+from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import LEARNERS, Workshop, learners_key, prompt_learner
 from refsynth.prompting.classify import PromptPredictor
 from refsynth.quality.filter import kept
@@ -74,19 +76,8 @@ def fit_final(
 ) -> Final:
     """Return all candidates fitted to all real rows; `pool` is the hash of what `choose` adds to the drafts, if it does."""
     real = real_rows(task, rows)
-    key = {
-        "rows": folder.hash_of("rows"),
-        "drafts": digest([draft.to_json() for draft in drafts]),
-        "labels": task.config.labels,
-        "learners": list(learners),
-        "filter": task.config.digest_of("filter"),
-        "training": task.config.digest_of("training"),
-        "encoder": shop.encoder_hash,
-        "seed": task.config.seed,
-    }
-    if pool:
-        key["pool"] = pool
-    key |= learners_key(task.config, rows.language)
+    extra = {"drafts": digest([draft.to_json() for draft in drafts]), "encoder": shop.encoder_hash, "pool": pool}
+    extra |= learners_key(task.config, rows.language)
 
     def make(out: Path) -> None:
         seed = derive_seed(task.config.seed, "final")
@@ -102,7 +93,7 @@ def fit_final(
         found = [learner.last._asdict() for learner in alone if isinstance(learner, SearchedLearner) and learner.last]
         write_json(out / "facts.json", {"candidates": list(fitted.predictors), "found": found})
 
-    done = folder.step("fit", key, make)
+    done = folder.step(STEPS["fit"], make, config=settings_of(task.config), extra=extra)
     facts = read_json(done / "facts.json")
     candidates = tuple(Candidate(*pair) for pair in facts["candidates"])
     found = tuple(Found(**record) for record in facts.get("found", ()))

@@ -25,7 +25,9 @@ from refsynth.models.predict import logits_of
 from refsynth.pipeline.candidates import COMPARED, PREFERENCE, Candidate, Fitted
 from refsynth.pipeline.folds import Choose, deals_of, fit_fold, folds_of
 from refsynth.pipeline.held import HeldOut
+from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import learners_key
 from refsynth.task import Task
 
@@ -95,17 +97,11 @@ def hold_out(
     config = task.config
     parts: dict[str, list[_Part]] = {"logits": [], "int8": []}
     for done, fold in enumerate(folds_of(task, rows, drafts)):
-        key = {
-            "rows": folder.hash_of("rows"),
-            "drafts": digest([draft.to_json() for draft in fold.drafts]),
-            "config": config.digest_of("learners", "labels", "filter", "training", "seed"),
-            "encoder": encoder,
-        }
-        if pool:
-            key["pool"] = pool
-        key |= learners_key(config, rows.language)
+        extra = {"drafts": digest([draft.to_json() for draft in fold.drafts]), "encoder": encoder, "pool": pool}
+        extra |= learners_key(config, rows.language)
         make = partial(_ask, partial(fit_fold, fold, task, rows, learners, choose), fold.texts)
-        step = folder.step(f"gate-{fold.repeat}-{fold.number}", key, make, version=3)
+        name = f"gate-{fold.repeat}-{fold.number}"
+        step = folder.step(STEPS["gate"], make, config=settings_of(config), name=name, extra=extra)
         for arithmetic, found in parts.items():
             said = {Candidate.named(name): from_json(values) for name, values in read_json(step / f"{arithmetic}.json").items()}
             found.append(_Part(fold.repeat, fold.places, said))

@@ -16,7 +16,7 @@ from refsynth.core.types import Draft
 from refsynth.evaluation.origins import Pretraining
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.author import Author
-from refsynth.pipeline.build import Source, make_augmenters, make_generator, trainable
+from refsynth.pipeline.build import Source, make_augmenters, make_remembering, trainable
 from refsynth.pipeline.choose import Chooser
 from refsynth.pipeline.drafts import LONGEST_DRAFT, Written, can_write, screen_drafts, write_drafts
 from refsynth.pipeline.encoder import prepare_encoder
@@ -89,7 +89,7 @@ class Job:
             max_tokens=MAX_TOKENS,
             checkpoints=checkpoints,
             causal=causal,
-            reference=partial(make_generator, task.config, store),
+            reference=partial(make_remembering, task.config, store, folder.path),
         )
         brought_all = () if brought is None else (brought,)
         return cls(task, rows, shop, store, folder, watch, skip_bad=skip_bad, forget=forget, brought=brought_all)
@@ -128,7 +128,7 @@ class Job:
 
     @cached_property
     def _served(self) -> Generator:
-        return self._fresh()
+        return make_remembering(self.task.config, self.store, self.folder.path)
 
     @property
     def source(self) -> Source:
@@ -197,9 +197,9 @@ class Job:
 
     @property
     def pool_key(self) -> str:
-        """What self-training and students depend on, for the cache; empty without them."""
+        """The hash of the texts that self-training and students learn from, for the cache; empty without them."""
         texts = self.pool.texts if self.task.config.selftrain.per_class or self._distils else ()
-        return digest([texts, self.task.config.digest_of("selftrain")]) if texts else ""
+        return digest(texts) if texts else ""
 
     def choice(self, drafts: Sequence[Draft]) -> Choose:
         """Return how drafts are chosen; the texts of the pool that the judge is sure of join them."""
@@ -228,14 +228,23 @@ class Job:
 
     def screen(self, written: Written, folder: RunFolder) -> list[Draft]:
         """Return the drafts screened, and judged by the reference where that is what they teach; see `screen_drafts`."""
-        screened = screen_drafts(self.task, self.rows, written, folder, self.generator, forget=self.forget)
+        learnt = self.source.hash
+        screened = screen_drafts(self.task, self.rows, written, folder, self.generator, forget=self.forget, reference=learnt)
         return self.judged(screened, folder) if self.task.config.filter.targets == "ensemble" else screened
 
     def judged(self, screened: Sequence[Draft], folder: RunFolder) -> list[Draft]:
         """Return the drafts with what the reference says of their class; see `judge_drafts`."""
         shop = self.shop
         return judge_drafts(
-            self.task, self.rows, screened, folder, self.generator, shop.encoder, self.watch, encoder_hash=shop.encoder_hash
+            self.task,
+            self.rows,
+            screened,
+            folder,
+            self.generator,
+            shop.encoder,
+            self.watch,
+            encoder_hash=shop.encoder_hash,
+            reference=self.source.hash,
         )
 
     def hold_out(self, drafts: Sequence[Draft], folder: RunFolder) -> HeldOut | None:

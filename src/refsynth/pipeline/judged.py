@@ -17,10 +17,12 @@ from refsynth.core.run import RunFolder, read_jsonl, write_json, write_jsonl
 from refsynth.core.types import Draft, FloatArray
 from refsynth.metrics import softmax
 from refsynth.models.predict import EncoderPredictor, LinearHead
-from refsynth.pipeline.build import reference_key
+from refsynth.pipeline.build import weights_of
 from refsynth.pipeline.drafts import can_write, class_prompts
 from refsynth.pipeline.observe import Observer
+from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.quality.filter import kept
 from refsynth.quality.judge import ReferenceJudge, Shortlist, calibrated
 from refsynth.synthesis.prompts import generic_prompt
@@ -56,13 +58,15 @@ def judge_drafts(
     watch: Observer,
     *,
     encoder_hash: str,
+    reference: str,
 ) -> list[Draft]:
-    """Return the screened drafts; those that are still in say how likely the reference finds them under each label."""
+    """Return the screened drafts; those that are still in say how likely the reference finds them under each label.
+
+    `reference` is the hash of what it has learnt before it is asked.
+    """
     if not can_write(task, rows.language):
         watch.note("the embedded reference reads English only: a model of the real rows alone says what drafts teach")
         return list(drafts)
-    asked = reference_key(task.config, "labels")
-    key = {"drafts": folder.hash_of("screen"), "config": asked, "language": rows.language, "encoder": encoder_hash}
 
     def make(out: Path) -> None:
         texts = [example.text for example in kept(drafts)]
@@ -72,7 +76,8 @@ def judge_drafts(
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in judged])
         write_json(out / "facts.json", {"texts": len(texts), "pairs": int(np.isfinite(ratios).sum()) + len(texts)})
 
-    done = folder.step("judged", key | {"labels": ASKED_LABELS}, make)
+    extra = {"encoder": encoder_hash, "reference": reference, "reference.folder": weights_of(task.config)}
+    done = folder.step(STEPS["judged"], make, config=settings_of(task.config), extra=extra)
     return [Draft.from_json(record) for record in read_jsonl(done / "drafts.jsonl")]
 
 

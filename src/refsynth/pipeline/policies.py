@@ -16,13 +16,16 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
+from refsynth.core.code import code_of
 from refsynth.core.drafting import PolicyName, SynthesisConfig, Way
 from refsynth.core.protocols import Generator
 from refsynth.core.run import derive_seed, digest, read_json, write_json
 from refsynth.core.types import FloatArray, IntArray, Prompt
 from refsynth.pipeline.author import Author
-from refsynth.pipeline.build import MODEL, make_trained, ready_trained, reference_key
+from refsynth.pipeline.build import MODEL, make_trained, ready_trained, weights_of
 from refsynth.pipeline.lesson import Lesson
+from refsynth.pipeline.relevant import settings_of
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.reinforce.bandit import Bandit, search
 from refsynth.reinforce.figures import Figures, Written
 from refsynth.reinforce.loop import reinforce
@@ -38,9 +41,6 @@ ARMS = 3
 
 FURTHEST = 0.1
 """Nats per token from the reference that an adapter may be: imitation has no other tie to it, and has gone ten times as far."""
-
-ASKING = {"ways", "shots", "temperature", "top_p", "max_tokens", "guidance"}
-"""Of the settings of synthesis those that a policy is taught with."""
 
 FIGURES = "figures.json"
 
@@ -61,24 +61,22 @@ class Curve(NamedTuple):
 def teach(lesson: Lesson) -> tuple[list[Author], Curve]:
     """Return the authors that come of a lesson, and the figures of its turns."""
     config = lesson.task.config
-    key: dict[str, Any] = {
-        "rows": lesson.folder.hash_of("rows"),
-        "config": reference_key(config, "reinforce", "labels", "seed"),
-        "asking": config.synthesis.model_dump(mode="json", include=ASKING),
+    settings, spec = settings_of(config), STEPS["policy"]
+    extra: dict[str, Any] = {
         "encoder": lesson.shop.encoder_hash,
         "control": lesson.control,
+        "reference": lesson.source.hash,
+        "reference.folder": weights_of(config),
+        "topics": sorted(lesson.topics.items()),
+        "longest": lesson.longest,
     }
-    if lesson.source.hash:
-        key["reference"] = lesson.source.hash
-    if lesson.topics:
-        key["topics"] = sorted(lesson.topics.items())
+    way = WAYS_TO_LEARN[config.reinforce.policy]
     # More turns or minutes go on from the turns that there are.
-    lasting = config.reinforce.model_dump(mode="json", exclude={"turns", "minutes"})
-    begun = digest({**key, "config": {**key["config"], "reinforce": lasting}})
+    lasting = spec.without("reinforce.turns", "reinforce.minutes")
+    begun = digest(lesson.folder.key_of(lasting, way.train, config=settings, extra=extra))
     scratch = lesson.folder.path / "reinforce" / f"{lesson.half.name}-{begun[:12]}"
     step = f"policy-{lesson.half.name}"
-    way = WAYS_TO_LEARN[config.reinforce.policy]
-    done = lesson.folder.step(step, key, partial(way.train, lesson, scratch))
+    done = lesson.folder.step(spec, partial(way.train, lesson, scratch), config=settings, name=step, extra=extra)
     for place in scratch.parent.glob(f"{lesson.half.name}-*"):  # this lesson's, and those of killed ones with other settings
         shutil.rmtree(place)
     curve = Curve(lesson.half.name, tuple(Figures(**record) for record in read_json(done / FIGURES)))
@@ -179,8 +177,9 @@ def _asked(lesson: Lesson, settings: SynthesisConfig) -> Generator:
 def _chosen(lesson: Lesson, done: Path, learnt: str) -> list[Author]:
     half = lesson.half
     chosen = [_arm(lesson.task, way, temperature) for way, temperature in read_json(done / "arms.json")]
+    key = digest([learnt, code_of(__name__, apart=STEPS["policy"].apart)])  # the drafts run code from here, which knows the arms
     return [
-        Author(f"{half.name}-{number}", learnt, partial(_asked, lesson, settings), settings, half.rows, half.folds, rewarded=True)
+        Author(f"{half.name}-{number}", key, partial(_asked, lesson, settings), settings, half.rows, half.folds, rewarded=True)
         for number, settings in enumerate(chosen, start=1)
     ]
 

@@ -13,7 +13,9 @@ from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, wri
 from refsynth.core.sections import ContractConfig
 from refsynth.data.io import Row, Spans, iter_rows, readable
 from refsynth.data.text import normalise
-from refsynth.pipeline.rows import Rows, file_digest_or_none
+from refsynth.pipeline.relevant import settings_of
+from refsynth.pipeline.rows import Rows, file_key
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.task import Task
 
 ASIDE = 4_000
@@ -79,8 +81,6 @@ def read_pool(task: Task, rows: Rows, folder: RunFolder) -> TextPool:
     if path is None or not (labelled or plainly):
         return TextPool((), 0)
     file = path
-    reading = data.model_dump(mode="json", include={"columns", "delimiter", "encoding"})
-    key = {"file": file_digest_or_none(path), "rows": folder.hash_of("rows"), "seed": task.config.seed, "reading": reading}
 
     def make(out: Path) -> None:
         known = {normalise(example.text) for example in rows.examples}
@@ -95,7 +95,7 @@ def read_pool(task: Task, rows: Rows, folder: RunFolder) -> TextPool:
         write_jsonl(out / "texts.jsonl", [{"id": f"pool-{row.number}", "text": row.text} for row in some])
         write_json(out / "facts.json", {"rows": len(found), "unreadable": len(found) - len(usable)})
 
-    done = folder.step("pool", key, make)
+    done = folder.step(STEPS["pool"], make, config=settings_of(config), extra={"data.pool": file_key(path)})
     texts = tuple(Unlabelled(**record) for record in read_jsonl(done / "texts.jsonl"))
     facts = read_json(done / "facts.json")
     return TextPool(texts, facts["rows"], facts["unreadable"])

@@ -22,12 +22,14 @@ from refsynth.evaluation.advice import points
 from refsynth.evaluation.origins import Pretraining
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder
-from refsynth.pipeline.build import MODEL, WEIGHTS, Source, ready_trained, reference_key
+from refsynth.pipeline.build import MODEL, WEIGHTS, Source, ready_trained, weights_of
 from refsynth.pipeline.folds import deals_of, folds_of
 from refsynth.pipeline.gate import FALSE_ACCEPTS
 from refsynth.pipeline.held import HeldOut
 from refsynth.pipeline.observe import Observer
+from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.quality.filter import NEAR
 from refsynth.reinforce.imitate import imitate, nats_per_token
 from refsynth.reinforce.policy import Policy
@@ -126,13 +128,14 @@ def pretrain_encoder(
     def load(path: Path) -> TransformerEncoder:
         return TransformerEncoder(path, prefix=spec.prefix, max_tokens=min(max_tokens, spec.max_tokens))
 
-    key = {"texts": digest(parts), "encoder": file_digest(start / "model.safetensors"), "minutes": asked.encoder, "seed": seed}
-    checkpoint = folder.path / "checkpoints" / f"words-{digest(key)[:16]}.safetensors"
-    budget = Budget(asked.encoder, checkpoint)
+    settings, step = settings_of(task.config), STEPS["words"]
+    begun = file_digest(start / "model.safetensors")
+    extra = {"texts": digest(parts), "encoder": begun, "language": rows.language, "longest": max_tokens}
 
     def make(out: Path) -> None:
         encoder = load(start)
         model = WordModel(encoder, seed=seed)
+        budget = Budget(asked.encoder, checkpoint)
         learnt, told, measured = (encoder.tokenize(part) for part in parts)
         held = Held(told, measured)
         with watch.progress("pretrain the encoder", 2) as progress:
@@ -145,7 +148,9 @@ def pretrain_encoder(
         facts = {"texts": len(learnt), "held": len(measured), "before": before, "after": pseudo_perplexity(model, measured)}
         write_json(out / FACTS, facts)
 
-    done = folder.step("words-again" if again else "words", key, make)
+    key = folder.key_of(step, make, config=settings, extra=extra)
+    checkpoint = folder.path / "checkpoints" / f"words-{digest(key)[:16]}.safetensors"
+    done = folder.step(step, make, config=settings, name="words-again" if again else None, extra=extra)
     facts, gain, better = read_json(done / FACTS), None, False
     if rows.judged:
         gain, better = _judge(task, rows, load(start), load(done / MODEL))
@@ -197,8 +202,8 @@ def pretrain_reference(
     if parts is None:
         watch.note(too_few("reference", texts))
         return Adapted(source, None)
-    key = {"texts": digest(parts), "seed": seed, "minutes": config.pretrain.reference, **reference_key(config)}
-    scratch = folder.path / "reinforce" / f"texts-{digest(key)[:12]}"
+    settings, step = settings_of(config), STEPS["reference"]
+    extra = {"texts": digest(parts), "reference.folder": weights_of(config), "language": rows.language}
     prompt = generic_prompt(language=rows.language).text
 
     def make(out: Path) -> None:
@@ -217,10 +222,10 @@ def pretrain_reference(
         losses = {"before": float(np.exp(before)), "after": float(np.exp(after))}
         write_json(out / FACTS, {"texts": best.texts, "held": len(parts.measured), **losses})
 
-    step = "reference-again" if again else "reference"
-    done = folder.step(step, key, make, version=2)
+    scratch = folder.path / "reinforce" / f"texts-{digest(folder.key_of(step, make, config=settings, extra=extra))[:12]}"
+    done = folder.step(step, make, config=settings, name="reference-again" if again else None, extra=extra)
     shutil.rmtree(scratch, ignore_errors=True)
     facts = read_json(done / FACTS)
     brought = Pretraining(model="reference", **facts, gain=None, used=facts["after"] < facts["before"])
     watch.stage("pretrain", line_of(brought))
-    return Adapted(source._replace(learnt=done, hash=folder.hash_of(step)) if brought.used else source, brought)
+    return Adapted(source._replace(learnt=done, hash=folder.hash_of(done.name)) if brought.used else source, brought)

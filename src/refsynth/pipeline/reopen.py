@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from refsynth.core.code import code_of
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import InputError
 from refsynth.core.run import RunFolder, digest, read_json, write_json
@@ -45,7 +46,8 @@ def recall_leaked(task: Task, folder: RunFolder) -> tuple[str, ...]:
 
 def _asked(task: Task) -> str:
     config = task.config.placed(Path.absolute)
-    return digest([config.model_dump(mode="json", exclude=LATER), list(_files(task).values())])
+    code = code_of("refsynth.pipeline.drafts", "refsynth.quality.leakage")
+    return digest([config.model_dump(mode="json", exclude=LATER), list(_files(task).values()), code])
 
 
 def _files(task: Task) -> dict[str, str | None]:

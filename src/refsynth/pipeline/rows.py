@@ -12,7 +12,6 @@ import numpy as np
 
 from refsynth.core.errors import counted
 from refsynth.core.run import RunFolder, file_digest, read_json, read_jsonl, write_json, write_jsonl
-from refsynth.core.sections import FILES
 from refsynth.core.types import Example, IntArray
 from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import Loaded, Spans, read_examples
@@ -20,6 +19,8 @@ from refsynth.data.language import detect_language
 from refsynth.data.split import split_rows
 from refsynth.data.text import normalise
 from refsynth.kinds import KINDS, ONE_LABEL, Kind
+from refsynth.pipeline.relevant import settings_of
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.task import Task
 
 
@@ -83,16 +84,8 @@ def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
         DataError: the file cannot be used.
     """
     config = task.config
-    key = {
-        "file": None if task.train is None else file_digest_or_none(task.train),
-        "skip_bad": skip_bad,
-        "config": config.digest_of("labels", "language", "seed"),
-        "columns": config.data.model_dump(mode="json", exclude=set(FILES)),
-        "folds": config.gate.folds,
-    }
     kind = KINDS[config.task]
-    if (more := _more(task)) is not None:
-        key["more"] = file_digest_or_none(more)
+    files = {"data.train": file_key(task.train), "data.more": file_key(_more(task))}
 
     def make(out: Path) -> None:
         examples, file = _load(task, skip_bad=skip_bad)
@@ -105,13 +98,18 @@ def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
         write_jsonl(out / "examples.jsonl", [example.to_json() for example in examples])
         write_json(out / "facts.json", {"language": language, "file": file, **dealt})
 
-    done = folder.step("rows", key, make)
+    done = folder.step(STEPS["rows"], make, config=settings_of(config), extra={**files, "skip_bad": skip_bad})
     facts = read_json(done / "facts.json")
     if skipped := facts["file"].get("skipped"):
         write_skipped(folder.path / "skipped.csv", [SkippedRow(**row) for row in skipped])
     examples = tuple(Example.from_json(record) for record in read_jsonl(done / "examples.jsonl"))
     folds, groups = (np.array(facts[name], int) for name in ("folds", "groups"))
     return Rows(examples, folds, facts["language"], facts["file"], kind, groups, honest=facts["honest"], divided=facts["divided"])
+
+
+def file_key(path: Path | None) -> list[str | None] | None:
+    """Return what is read of a file, for a step's key: its name, which tells how it is read, and its content."""
+    return None if path is None else [path.name, file_digest_or_none(path)]
 
 
 def file_digest_or_none(path: Path) -> str | None:

@@ -23,12 +23,17 @@ class Searching(NamedTuple):
     folder: Path
 
 
+def minutes_each(config: RunConfig) -> float:
+    """Return the minutes of one search: there is one for each learner in each fold of the gate, and in the final fit."""
+    searches = len(SEARCHED.intersection(config.learners)) * (config.gate.folds * config.gate.repeats + 1)
+    return config.search.minutes / searches if searches else 0.0
+
+
 def searching_of(config: RunConfig, checkpoints: Path | None) -> Searching | None:
-    """Return what one search may take: one for each learner in each fold of the gate, and in the final fit."""
+    """Return what one search may take; None where nothing is searched for."""
     if not config.search.minutes or checkpoints is None:
         return None
-    searches = len(SEARCHED.intersection(config.learners)) * (config.gate.folds * config.gate.repeats + 1)
-    return Searching(config.search.minutes / searches, config.search.trials, checkpoints.with_name(SEARCH))
+    return Searching(minutes_each(config), config.search.trials, checkpoints.with_name(SEARCH))
 
 
 def usual_settings(training: TrainingConfig, method: MethodName) -> dict[str, float]:

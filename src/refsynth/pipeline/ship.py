@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import refsynth
 from refsynth.bundle.store import Contents, save
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import RunFolder
@@ -16,6 +15,8 @@ from refsynth.pipeline.calibrate import Calibrated
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.forms import FULL, RECIPES
 from refsynth.pipeline.pack import features_of, head_of
+from refsynth.pipeline.relevant import settings_of
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import Workshop
 from refsynth.task import Task
 
@@ -34,17 +35,14 @@ def write_bundle(
     step: str = "bundle",
 ) -> Path:
     """Write the bundle of a candidate as a step, and return its folder there."""
-    key = {
-        "fit": folder.hash_of("fit"),
+    extra = {
         "candidate": candidate,
-        "form": [form, folder.hash_of("student") if form in RECIPES and form != FULL else ""],
+        "form": form,
         "calibration": calibrated.manifest().model_dump(mode="json"),
         "metrics": [[metric.name, metric.value, metric.low, metric.high, metric.n] for metric in metrics],
         "lineage": lineage,
-        "labels": task.config.labels,
-        "task": task.config.task,
-        "version": refsynth.__version__,
     }
+    using = ("student",) if form in RECIPES and form != FULL else ()
 
     def make(out: Path) -> None:
         contents = Contents(
@@ -61,7 +59,7 @@ def write_bundle(
         save(out / "bundle", contents)
         shutil.rmtree(out / "export", ignore_errors=True)
 
-    return folder.step(step, key, make, version=2) / "bundle"
+    return folder.step(STEPS["bundle"], make, config=settings_of(task.config), name=step, extra=extra, using=using) / "bundle"
 
 
 def publish(made: Path, public: Path) -> Path:

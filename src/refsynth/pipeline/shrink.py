@@ -21,6 +21,7 @@ from refsynth.bundle.model import Model, load
 from refsynth.bundle.store import Contents, save
 from refsynth.compress.contract import Contract, Form, Outcome, search
 from refsynth.compress.keeping import Kept, kept_of
+from refsynth.core.machine import describe_machine
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import derive_seed, digest, folder_digest, read_json, write_json
 from refsynth.core.sections import LearnerName
@@ -36,6 +37,8 @@ from refsynth.pipeline.forms import FULL, RECIPES, Teacher, can_shrink, cut, shr
 from refsynth.pipeline.held import HeldOut
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.pack import features_of, head_of
+from refsynth.pipeline.relevant import settings_of
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import learners_key
 from refsynth.quality.filter import kept
 from refsynth.training.artifact import load_predictors, save_predictors
@@ -129,8 +132,7 @@ class Shrinker:
         if name == FULL or name in self.beside:
             return finished[self.shipped]
         shop, folder = self.job.shop, self.job.folder
-        key = {"fit": folder.hash_of("fit"), "form": name, "recipe": RECIPES[name], "seed": self.job.task.config.seed}
-        key["pool"] = digest(self.job.pool.texts)
+        extra = {"shipped": str(self.shipped), "form": name, "texts": digest(self.job.pool.texts)}
         teacher = self._teacher(finished[self.shipped], self._rows())
 
         def make(out: Path) -> None:
@@ -138,7 +140,7 @@ class Shrinker:
             student = shrink(teacher, name, self._texts(teacher.rows), seed=seed)
             save_predictors({"student": student}, out, base=shop.encoder)
 
-        done = folder.step("student", key, make)
+        done = folder.step(STEPS["student"], make, config=settings_of(self.job.task.config), extra=extra)
         return load_predictors(done, shop.labels, base=shop.encoder)["student"]
 
     def _rows(self) -> list[Example]:
@@ -151,12 +153,11 @@ class Shrinker:
     def _measure(self, finished: Mapping[Candidate, Predictor]) -> tuple[Form, ...]:
         """Return all forms with size and latency, measured once a run."""
         names = self._names()
-        key = {
-            "fit": self.job.folder.hash_of("fit"),
+        extra = {
             "shipped": str(self.shipped),
-            "pool": digest(self.job.pool.texts),
-            "recipes": {n: RECIPES.get(n) for n in names},
+            "texts": digest([self.job.pool.texts, self.job.aside]),
             "beside": {name: folder_digest(one.bundle) for name, one in self.beside.items()},
+            "machine": describe_machine(),
         }
 
         def make(out: Path) -> None:
@@ -168,7 +169,8 @@ class Shrinker:
                 forms = [[name, size, latency[name]] for name, (size, _) in sketches.items()]
             write_json(out / "forms.json", forms)
 
-        return tuple(Form(*one) for one in read_json(self.job.folder.step("forms", key, make) / "forms.json"))
+        done = self.job.folder.step(STEPS["forms"], make, config=settings_of(self.job.task.config), extra=extra)
+        return tuple(Form(*one) for one in read_json(done / "forms.json"))
 
     def _sketch(self, name: str, finished: Mapping[Candidate, Predictor], out: Path) -> tuple[float, Model]:
         """Return the size in MB and the model of a form that need not have learnt anything yet."""
@@ -229,14 +231,13 @@ class Shrinker:
     def _fold(self, name: str, fold: Fold) -> Array:
         """Return what a form says of a fold: made of the very model that the gate measured there, as it ships."""
         job, rows = self.job, self.job.rows
-        key = {
-            "rows": job.folder.hash_of("rows"),
+        extra = {
             "drafts": digest([draft.to_json() for draft in fold.drafts]),
-            "config": job.task.config.digest_of("learners", "labels", "filter", "seed", "training"),
             "encoder": job.shop.encoder_hash,
-            "pool": [job.pool_key, digest(job.pool.texts)],
+            "pool": job.pool_key,
+            "texts": digest(job.pool.texts),
             "shipped": str(self.shipped),
-            "recipe": RECIPES[name],
+            "form": name,
             **learners_key(job.task.config, rows.language),
         }
 
@@ -254,8 +255,9 @@ class Shrinker:
             write_json(path / "logits.json", as_json(logits))
 
         slug = name.replace(",", "").replace(" ", "-")
-        step = job.folder.step(f"form-{slug}-{fold.repeat}-{fold.number}", key, make)
-        return from_json(read_json(step / "logits.json"))
+        step = f"form-{slug}-{fold.repeat}-{fold.number}"
+        done = job.folder.step(STEPS["cut"], make, config=settings_of(job.task.config), name=step, extra=extra)
+        return from_json(read_json(done / "logits.json"))
 
 
 def latencies(models: Mapping[str, Model], texts: Sequence[str]) -> dict[str, float]:

@@ -34,6 +34,8 @@ from refsynth.pipeline.drawn import Heard, calibrated
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.likeness import kept_in, write_answers
+from refsynth.pipeline.relevant import settings_of
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import LEARNERS
 from refsynth.quality.filter import kept
 
@@ -100,9 +102,9 @@ class School:
         Raises:
             MissingError: model2vec is not installed.
         """
-        pool = digest([self.job.pool.texts, self.job.aside])
-        key = {"bundle": self.job.folder.hash_of("bundle"), "fit": self.job.folder.hash_of("fit"), "pool": pool}
-        facts = read_json(self.job.folder.step("static", key, self._fit, version=4) / "facts.json")
+        extra = {"texts": digest([self.job.pool.texts, self.job.aside])}
+        done = self.job.folder.step(STEPS["static"], self._fit, config=settings_of(self.job.task.config), extra=extra)
+        facts = read_json(done / "facts.json")
         calibration = Calibration.model_validate(facts["calibration"], strict=False)
         threshold = None if facts["threshold"] is None else Threshold(*facts["threshold"])
         return Student(**{**facts, "calibration": calibration, "threshold": threshold})

@@ -29,6 +29,8 @@ from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.likeness import kept_in, write_answers
+from refsynth.pipeline.relevant import settings_of
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.student import School, Student
 
 SIMPLE = {"tfidf": "TF-IDF", "crf": "a CRF"}
@@ -121,28 +123,28 @@ class _Maker:
         """Return the student alone, or TF-IDF that was taught the same where that agrees more with the teacher."""
         folder = self.school.job.folder
         metrics = () if student.nearest is None else (share_of(AGREEMENT, student.nearest, student.n),)
-        key = [folder.hash_of("static"), folder.hash_of("bundle"), lineage, "static"]
+        extra = {"texts": digest([self.school.job.pool.texts, self.school.job.aside]), "lineage": lineage}
 
         def make(out: Path) -> None:
             bundle = shutil.copytree(self.school.bundle(rival=student.loses), out / "bundle")
             told = {"metrics": figures_of(metrics), "lineage": {**lineage, "form": "static"}}
             restate(bundle, load(bundle).manifest.model_copy(update=told), limits=() if student.fresh else (LEARNT,))
 
-        step = folder.step("tiers", key, make, version=2)
+        step = folder.step(STEPS["tiers"], make, config=settings_of(self.school.job.task.config), extra=extra)
         return Tiers("static", step / "bundle", self.school.main, "tiers", student, kept=self.school.kept())
 
     def cascade(self, student: Student, config: CompressConfig, metrics: Sequence[Metric], lineage: Mapping[str, Any]) -> Tiers:
         """Return the student before its teacher where a threshold can be certified, else the teacher alone."""
         job, main = self.school.job, self.school.main
         bars = {"alpha": config.disagreement, "delta": config.delta}
-        key = [job.folder.hash_of("static"), job.folder.hash_of("bundle"), bars, digest(job.aside), lineage]
+        extra = {"texts": digest([job.pool.texts, job.aside]), "lineage": lineage}
 
         def make(out: Path) -> None:
             save(out / "bundle", self._both(bars, metrics, lineage))
             if not self._certified(out, bars, () if student.fresh else (LEARNT,)):
                 shutil.rmtree(out / "bundle")
 
-        step = job.folder.step("tiers", key, make, version=4)
+        step = job.folder.step(STEPS["tiers"], make, config=settings_of(job.task.config), extra=extra)
         if not (step / "bundle").exists():
             reason = (
                 f"no threshold keeps the disagreement at {config.disagreement:.1%} on {len(job.aside):,} texts and "

@@ -18,6 +18,8 @@ from refsynth.core.run import RunFolder, digest, read_json, write_json
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.core.words import UNSPACED_LANGUAGES
 from refsynth.pipeline.pool import TextPool
+from refsynth.pipeline.relevant import settings_of
+from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import Workshop
 from refsynth.task import Task
 
@@ -33,13 +35,12 @@ WORD = r"(?u)\b[^\W\d_]{3,}\b"
 def topics_of(task: Task, pool: TextPool, language: str, shop: Workshop, folder: RunFolder) -> dict[str, tuple[str, ...]]:
     """Return the topics of each label that has some, found once a run."""
     texts = [row.text for row in pool.texts]
-    key = {"texts": digest(texts), "meanings": dict(task.meanings), "encoder": shop.encoder_hash, "seed": task.config.seed}
-    key |= {"language": language}
 
     def make(out: Path) -> None:
         write_json(out / "topics.json", find_topics(texts, task.meanings, shop.encoder, language=language, seed=task.config.seed))
 
-    found = read_json(folder.step("topics", key, make) / "topics.json")
+    extra = {"texts": digest(texts), "encoder": shop.encoder_hash, "language": language}
+    found = read_json(folder.step(STEPS["topics"], make, config=settings_of(task.config), extra=extra) / "topics.json")
     return {label: tuple(topics) for label, topics in found.items()}
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from refsynth.core.code import code_of
 from refsynth.core.config import ENSEMBLES, RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.protocols import Generator, Learner
@@ -19,7 +20,7 @@ from refsynth.core.sections import EnsembleConfig, EnsembleName, LearnerName, Me
 from refsynth.kinds import KINDS, ONE_LABEL, Kind
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder, has_bfloat16
-from refsynth.pipeline.build import reference_key
+from refsynth.pipeline.build import weights_of
 from refsynth.pipeline.candidates import ranked
 from refsynth.pipeline.searching import Searching, searching_of, space_of, usual_settings
 from refsynth.prompting.learner import Manner, PromptLearner
@@ -100,9 +101,8 @@ def make_workshop(
             remedy="leave it out: auto takes what is fast here",
         )
     loaded = TransformerEncoder(encoder, prefix=spec.prefix, max_tokens=min(max_tokens, spec.max_tokens))
-    begun = file_digest(encoder / "model.safetensors")
-    if causal is not None:
-        begun = digest([begun, *(file_digest(path) for path in sorted(causal.glob("*.safetensors")))])
+    weights = [encoder / "model.safetensors", *(sorted(causal.glob("*.safetensors")) if causal is not None else ())]
+    begun = digest([*map(file_digest, weights), loaded.prefix, loaded.max_tokens])
     kind = KINDS[task.config.task]
     return Workshop(
         task.labels,
@@ -181,17 +181,6 @@ def _tuned(shop: Workshop, *, method: MethodName) -> Learner:
     )
 
 
-def prompting_key(config: RunConfig, language: str) -> dict[str, Any]:
-    """Return what the answers of `prompt` depend on beside the rows, for a step's cache key: of templates their content.
-
-    Raises:
-        ConfigError: the templates cannot be used.
-    """
-    asked = config.prompting
-    templates = [template.model_dump() for template in templates_for(language, asked.templates)]
-    return {**reference_key(config), "manner": asked.model_dump(exclude={"templates"}), "templates": templates}
-
-
 def _searched(shop: Workshop, *, method: MethodName) -> Learner:
     """Return the learner that fine-tunes by a method, with settings as the task has them or as a search finds them."""
     if shop.search is None:
@@ -211,21 +200,21 @@ def _searched(shop: Workshop, *, method: MethodName) -> Learner:
         minutes=asked.minutes,
         trials=asked.trials,
         folder=asked.folder,
-        about=digest([shop.training.model_dump(mode="json"), shop.encoder_hash]),
+        about=digest([shop.training.model_dump(mode="json"), shop.encoder_hash, code_of(__name__)]),
         link=shop.link,
     )
 
 
 def learners_key(config: RunConfig, language: str) -> dict[str, Any]:
-    """Return what some of the learners depend on beside what all do, for a step's cache key."""
-    key: dict[str, Any] = {}
-    if "prompt" in config.learners:
-        key["prompting"] = prompting_key(config, language)
-    if config.search.minutes:
-        key |= config.digest_of("search")
-    if {*ENSEMBLES, "soup"}.intersection(config.learners):
-        key |= config.digest_of("ensemble")
-    return key
+    """Return what is in the files that the learner `prompt` reads, for a step's key; nothing where it is not among them.
+
+    Raises:
+        ConfigError: the templates cannot be used.
+    """
+    if "prompt" not in config.learners:
+        return {"reference.folder": None, "prompting.templates": None}
+    templates = [template.model_dump() for template in templates_for(language, config.prompting.templates)]
+    return {"reference.folder": weights_of(config), "prompting.templates": templates}
 
 
 def _soup(shop: Workshop) -> Learner:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from refsynth.core.code import code_of
 from refsynth.core.run import digest
 from refsynth.core.sections import MethodName
 from refsynth.core.types import Example
@@ -77,7 +78,7 @@ class FinetuneLearner:
         self._size, self._dropout, self._robust = size, dropout, robust
         self._checkpointing, self._checkpoints, self._every = checkpointing, checkpoints, every
         self._link = link
-        self._key = [method, asdict(self._recipe), size, dropout, asdict(robust), checkpointing, link]
+        self._key = [method, asdict(self._recipe), size, dropout, asdict(robust), checkpointing, link, code_of(__name__)]
         self.effort: Effort | None = None
 
     @from_seed

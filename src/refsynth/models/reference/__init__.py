@@ -5,6 +5,7 @@ from refsynth.models.reference.echo import EchoGenerator
 from refsynth.models.reference.embedded import EmbeddedGenerator
 from refsynth.models.reference.endpoint import EndpointGenerator, PartialAnswerError
 from refsynth.models.reference.folder import FolderGenerator, weights_digest
+from refsynth.models.reference.remembered import RememberedScores
 
 __all__ = [
     "BudgetError",
@@ -13,5 +14,6 @@ __all__ = [
     "EndpointGenerator",
     "FolderGenerator",
     "PartialAnswerError",
+    "RememberedScores",
     "weights_digest",
 ]
