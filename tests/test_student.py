@@ -195,7 +195,7 @@ class Seen(NamedTuple):
         model, finished = refsynth.load(result.bundle), result.finished
         answers, data = None, finished.task.config.data
         if data.test is not None:
-            texts, _, _ = _read(data.test, data, model.manifest.answers, model.labels)
+            texts, *_ = _read(data.test, data, model.manifest.answers, model.labels)
             answers = model.answer(texts).answers
         return cls(result, model.manifest, (result.bundle / "README.md").read_text("utf-8"), answers)
 
