@@ -36,7 +36,7 @@ from refsynth.training.contrastive import ContrastiveLearner
 SHOTS, ROWS = (8, 16, 32), 400
 ALL, PAIR = "all three", "frozen and tfidf"
 SETS = {ALL: ("hatecheck", "airline_sentiment", "multidogo_airline", "airline_reason"), PAIR: tuple(READERS)}
-DRAWS = {ALL: 3, PAIR: 10}
+DRAWS = {ALL: 2, PAIR: 8}
 """Contrastive learners take a hundred times as long as both of the others."""
 DOUBTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 

@@ -23,8 +23,8 @@ from refsynth.pipeline.judged import TEMPERATURE, reference_judge
 from refsynth.quality.judge import calibrated
 from refsynth.task import Task
 
-SETS = ("airline_sentiment", "multidogo_airline", "clinc20", "airline_reason")
-TEXTS = 150
+SETS = ("airline_sentiment", "multidogo_airline", "clinc20")
+TEXTS = 100
 GRID = (0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6)
 
 

@@ -45,7 +45,7 @@ TEST_ROWS, DRAFTS = 1000, 600
 POOL = 3000
 """Rows of the training file that drafts are taken from, the same for all seeds: each is encoded."""
 
-QUICK_DRAFTS, QUICK_TEST, QUICK_SEEDS = 200, 300, 5
+QUICK_DRAFTS, QUICK_TEST, QUICK_POOL, QUICK_SEEDS = 200, 300, 1000, 5
 
 Row = dict[str, Any]
 """A text with its label."""
@@ -96,7 +96,7 @@ def prepare(data: Path, name: str, encoder: Encoder, *, seeds: int, quick: bool)
     test_rows = QUICK_TEST if quick else TEST_ROWS
     samples = [_sample(data, name, max(SHOTS), seed, test_rows) for seed in range(seeds)]
     rows = [json.loads(line) for line in (data / name / "train.jsonl").read_text("utf-8").splitlines()]
-    order = np.random.default_rng(derive_seed(0, "evidence", name)).permutation(len(rows))[:POOL]
+    order = np.random.default_rng(derive_seed(0, "evidence", name)).permutation(len(rows))[: QUICK_POOL if quick else POOL]
     pool = [{"text": clean(rows[place]["text"]), "label": rows[place]["label"]} for place in order]
     texts = [row["text"] for part in (pool, *(each.train for each in samples), samples[0].test) for row in part]
     return Material(name, data, pool, Remembering(encoder, texts), QUICK_DRAFTS if quick else DRAFTS, test_rows)
