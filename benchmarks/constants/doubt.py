@@ -117,7 +117,7 @@ def table(rows: Sequence[Cell]) -> str:
         gain = f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
         row = [str(doubt), *by_shots, mean, f"{over} of {len(taken)}", gain, str(np.count_nonzero(gaps))]
         lines.append("| " + " | ".join(row) + " |")
-    alone = {name: _mean([one["accuracy"][name] for one in rows]) for name in ranked(rows[0]["accuracy"])}
+    alone: dict[str, str] = {name: _mean([one["accuracy"][name] for one in rows]) for name in ranked(rows[0]["accuracy"])}
     alone["the best on test rows"] = _mean([max(one["accuracy"].values()) for one in rows])
     return "\n".join([*lines, "", *(f"always {name}: {value}" for name, value in alone.items())])
 

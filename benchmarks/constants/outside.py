@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def _as_dicts(rows: Iterable[Row]) -> list[dict[str, str]]:
     return [{"text": row.text, "label": row.label} for row in rows]
 
 
-def _lines(path: Path) -> list[dict[str, object]]:
+def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
@@ -131,14 +131,10 @@ def _airline_turns(data: Path) -> Outside:
     }
     folder = data / "multidogo" / "airline"
     sides = [
-        [Row(str(row["text"]), row["intents"][0], "") for row in _lines(folder / f"{side}.jsonl") if _one(row["intents"])]
+        [Row(str(row["text"]), row["intents"][0], "") for row in _lines(folder / f"{side}.jsonl") if len(row["intents"]) == 1]
         for side in ("train", "test")
     ]
     return Outside(meanings, *sides)
-
-
-def _one(intents: object) -> bool:
-    return isinstance(intents, list) and len(intents) == 1
 
 
 def _hate(data: Path) -> Outside:

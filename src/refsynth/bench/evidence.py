@@ -63,7 +63,7 @@ class Material:
     test_rows: int
 
     def sample(self, shots: int, seed: int) -> Sample:
-        """Return the labelled rows of a draw, and the test rows."""
+        """Return the labeled rows of a draw, and the test rows."""
         return _sample(self.data, self.name, shots, seed, self.test_rows)
 
 

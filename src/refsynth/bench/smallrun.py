@@ -1,4 +1,4 @@
-"""A run in small, on a draw of labelled rows: what it says of itself, and what is so on test rows.
+"""A run in small, on a draw of labeled rows: what it says of itself, and what is so on test rows.
 
 Folds, heads, held-out answers, the verdict, calibration and threshold are the pipeline's own: nothing here is a copy of it.
 """
@@ -51,10 +51,10 @@ def verdict(held: HeldOut) -> Verdict:
 def shuffled(drafts: Sequence[Draft], seed: int) -> list[Draft]:
     """Return the drafts with their labels dealt out anew."""
     order = np.random.default_rng(derive_seed(seed, "evidence", "labels")).permutation(len(drafts))
-    return [_labelled(draft, drafts[place].example.label) for draft, place in zip(drafts, order, strict=True)]
+    return [_labeled(draft, drafts[place].example.label) for draft, place in zip(drafts, order, strict=True)]
 
 
-def _labelled(draft: Draft, label: str) -> Draft:
+def _labeled(draft: Draft, label: str) -> Draft:
     example = draft.example
     return Draft(Example(example.id, example.text, label, example.provenance))
 
@@ -64,7 +64,7 @@ def _take_all(judge: Predictor, real: Sequence[Example], drafts: Sequence[Draft]
 
 
 class SmallRun:
-    """A run on a draw of labelled rows; each question that it is asked has a folder of its own."""
+    """A run on a draw of labeled rows; each question that it is asked has a folder of its own."""
 
     def __init__(self, task: Task, encoder: Encoder, sample: Sample, work: Path) -> None:
         self._task, self._encoder, self._sample, self._work = task, encoder, sample, work
