@@ -114,7 +114,7 @@ def table(rows: Sequence[Cell]) -> str:
         gaps = [100 * (one["accuracy"][name] - it) for (one, name), it in zip(taken, now, strict=True)]
         value, low, high = interval(gaps)
         mean = _mean([one["accuracy"][name] for one, name in taken])
-        gain = f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+        gain = f"{value:+.2f} [{low:+.2f}, {high:+.2f}]" if any(gaps) else "0"
         row = [str(doubt), *by_shots, mean, f"{over} of {len(taken)}", gain, str(np.count_nonzero(gaps))]
         lines.append("| " + " | ".join(row) + " |")
     alone: dict[str, str] = {name: _mean([one["accuracy"][name] for one in rows]) for name in ranked(rows[0]["accuracy"])}

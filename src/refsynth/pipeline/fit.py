@@ -102,7 +102,7 @@ def fit_final(
         found = [learner.last._asdict() for learner in alone if isinstance(learner, SearchedLearner) and learner.last]
         write_json(out / "facts.json", {"candidates": list(fitted.predictors), "found": found})
 
-    done = folder.step("fit", key, make)
+    done = folder.step("fit", key, make, version=2)
     facts = read_json(done / "facts.json")
     candidates = tuple(Candidate(*pair) for pair in facts["candidates"])
     found = tuple(Found(**record) for record in facts.get("found", ()))
