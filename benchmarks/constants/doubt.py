@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -73,16 +74,17 @@ def measure(data: Path, cells: Cells, *, minutes: float) -> None:
     until = time.monotonic() + 60 * minutes
     network = TransformerEncoder(ModelStore().path("minilm"), max_tokens=128)
     for learners in (PAIR, ALL):
-        known = {name: _known(data, name, network) for name in SETS[learners]} if learners == PAIR else {}
         for seed, shots, name in product(range(DRAWS[learners]), SHOTS, SETS[learners]):
             key = {"set": name, "seed": seed, "shots": shots, "learners": learners}
             if cells.find(**key) or time.monotonic() > until:
                 continue
             sample = read_outside(data, name).sample(shots=shots, seed=100 + seed, rows=ROWS)
-            cells.add(key | cell(sample, known.get(name, network), seed=seed))
+            encoder = _known(data, name, network) if learners == PAIR else network
+            cells.add(key | cell(sample, encoder, seed=seed))
             print(key, cells.rows[-1]["accuracy"], flush=True)
 
 
+@cache
 def _known(data: Path, name: str, encoder: Encoder) -> Remembering:
     """Return what looks up the embeddings of all rows that the draws have, and of those that are measured on."""
     texts = {row["text"] for seed in range(DRAWS[PAIR]) for row in _texts(data, name, 100 + seed)}

@@ -30,7 +30,7 @@ ASKED_LABELS = 8
 """Labels that the reference is asked about for one text: those whose descriptions its embedding is nearest to."""
 
 TEMPERATURE = 0.2
-"""Of the posterior, in nats per token: where its log loss is least on three sets that no table is about (design/022-constants.md)."""
+"""Of the posterior, in nats per token: of least log loss on three sets that no table is about (design/022-constants.md)."""
 
 
 def reference_judge(task: Task, language: str, generator: Generator, encoder: Encoder) -> ReferenceJudge:
