@@ -393,8 +393,8 @@ class Says:
 
 
 def test_the_ensemble_is_the_mean_of_two_views_of_the_drafts_at_hand():
-    """Closed form: calibrated ratios of +-0.1 at a temperature of 0.1 are odds of e^2; logits 1 and 0, sharpened, too."""
-    likelihoods = [{"late": 0.5, "broken": 0.1}, {"late": 0.3, "broken": 0.3}, {}]
+    """Closed form: calibrated ratios of +-0.2 at a temperature of 0.2 are odds of e^2; logits 1 and 0, sharpened, too."""
+    likelihoods = [{"late": 0.9, "broken": 0.1}, {"late": 0.5, "broken": 0.5}, {}]
     drafts = [
         Draft(Example(f"d{i}", text, label, Provenance("p", (), 0, "echo")), likelihoods=each)
         for i, (text, label, each) in enumerate(

@@ -154,6 +154,28 @@ def kinds(
     _show(outcome(measured), as_json=as_json)
 
 
+@bench.command("evidence")
+def evidence(
+    data: Data,
+    results: Results = RESULTS,
+    seeds: Seeds = 20,
+    quick: Quick = False,
+    as_json: Json = False,
+    sets: Only = None,
+) -> None:
+    """What runs say of themselves, over many small ones: interval, confidence, threshold, verdict on drafts that cannot help.
+
+    Example: refsynth bench evidence --data ../data --sets snips
+    """
+    import refsynth
+    from refsynth.bench.evidence import measure, outcome
+
+    only, version = None if sets is None else tuple(sets.split(",")), refsynth.__version__
+    with quiet():
+        measured = measure(data, results, seeds=seeds, sets=only, quick=quick, version=version, say=_say)
+    _show(outcome(measured), as_json=as_json)
+
+
 @bench.command("serve")
 def serve(
     bundle: Annotated[
