@@ -1,6 +1,7 @@
 """Ensembles: what they say against closed forms; fit, save, load and the same answers; a run that ships one model of them."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from refsynth.pipeline.workshop import make_learners, make_workshop
 from refsynth.task import Task
 from refsynth.training import ensemble
 from refsynth.training.ensemble import EnsembleLearner, RememberedLearner, joined, stack_weights
+from refsynth.training.head import NEVER
 from refsynth.training.soup import SoupLearner, mixed
 from test_pipeline import make_task
 from tiny_encoder import MAX_TOKENS
@@ -260,3 +262,34 @@ def test_an_ensemble_of_label_sets(tmp_path, tiny_folder):
     for name, learner in make_learners(shop, ["tfidf", "frozen", "average", "stacking", "soup"]).items():
         said = learner.fit(rows, (), seed=0).logits(["late and broken"])
         assert said.shape == (1, 3) and np.isfinite(said).all(), name
+
+
+class Noted:
+    """Says what it is given for each text, but of a class that its rows lack the least there is, whatever the text."""
+
+    def __init__(self, said):
+        self._said = said
+
+    def fit(self, train, dev, *, seed):
+        met = {row.label for row in train}
+        never = np.array([0.0 if label in met else NEVER for label in LABELS])
+        said = self._said
+        return SimpleNamespace(logits=lambda texts: np.array([said[text] + never for text in texts]))
+
+
+def test_a_row_whose_label_no_other_row_has_does_not_weigh_the_members():
+    rng = np.random.default_rng(3)
+    rows = [Example(f"row-{i}", f"{LABELS[i % 2]} {rng.integers(10**9)}", LABELS[i % 2]) for i in range(24)]
+    sharp = {row.text: 3.0 * (np.array(LABELS) == row.label) + rng.normal(size=3) for row in rows}
+    vague = {text: rng.normal(size=3) for text in sharp}
+    alone = Example("row-24", "something else altogether", "other")
+    for said in (sharp, vague):
+        said[alone.text] = np.array([1.0, 0.0, 0.0])
+
+    def weights(train):
+        members = {"tfidf": RememberedLearner(Noted(sharp)), "lora": RememberedLearner(Noted(vague))}
+        return EnsembleLearner(LABELS, members, rule="stacking", folds=3).fit(train, (), seed=0).weights
+
+    # Not the same to the last digit: the row is in the training part of the other folds. Where it took part it was 0.2.
+    assert weights(rows)[0] > 1
+    assert weights([*rows, alone])[0] > 1

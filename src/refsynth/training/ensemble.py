@@ -28,7 +28,7 @@ from refsynth.training.distill import Transfer, distill
 from refsynth.training.head import Link
 from refsynth.training.methods import METHODS
 from refsynth.training.objective import targets_of
-from refsynth.training.parts import parts_of
+from refsynth.training.parts import fair_rows, parts_of
 
 Rule = Literal["average", "stacking"]
 """How the members' answers become one: the mean of their probabilities, or a product of them with learnt exponents."""
@@ -175,6 +175,7 @@ class EnsembleLearner:
         folds = parts_of(real, self._folds, seed=derive_seed(seed, "stack"), link=self._link)
         members = {name: member.learner for name, member in self._members.items()}
         said: FloatArray = np.zeros((len(self._members), len(real), len(self._labels)))
+        fair: list[int] = []
         drafts = [row for row in train if row.provenance is not None]
         for part in parts(real, folds):
             if not part.train:  # all rows are alike: there is nothing to tell members apart by
@@ -183,7 +184,11 @@ class EnsembleLearner:
             rest = [*part.train, *(row for row in drafts if row.owes_nothing(held))]
             fitted = _fit_all(members, rest, dev, seed=derive_seed(seed, "stack", part.fold))
             said[:, part.places] = np.stack(list(logits_of(fitted, [row.text for row in part.held]).values()))
-        return stack_weights(said, targets_of(real, self._labels, link=self._link), self._link)
+            fair += part.places[fair_rows(part, self._labels, link=self._link)].tolist()
+        known = sorted(fair)
+        return stack_weights(
+            said[:, known], targets_of([real[place] for place in known], self._labels, link=self._link), self._link
+        )
 
 
 def _fit_all(

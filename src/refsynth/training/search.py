@@ -19,7 +19,7 @@ from refsynth.core.types import Example, IntArray
 from refsynth.data.split import parts
 from refsynth.training.head import Link
 from refsynth.training.objective import LOSSES, targets_of
-from refsynth.training.parts import parts_of
+from refsynth.training.parts import fair_rows, parts_of
 
 FOLDS = 3
 """Parts of the rows, each answered by a model of the others, in every trial."""
@@ -147,10 +147,13 @@ class SearchedLearner:
         """Return the mean log loss of the rows, in nats, each answered by a model of the other parts."""
         folds, losses = self._folds(real, seed=seed), []
         for part in parts(real, folds):
-            logits = self._make(settings).fit(part.train, dev, seed=seed).logits([row.text for row in part.held])
-            targets = torch.from_numpy(targets_of(part.held, self._labels, link=self._link)).float()
+            held = [part.held[place] for place in fair_rows(part, self._labels, link=self._link)]
+            if not held:
+                continue
+            logits = self._make(settings).fit(part.train, dev, seed=seed).logits([row.text for row in held])
+            targets = torch.from_numpy(targets_of(held, self._labels, link=self._link)).float()
             losses += LOSSES[self._link](torch.from_numpy(np.asarray(logits, float)), targets).tolist()
-        return float(np.mean(losses))
+        return float(np.mean(losses)) if losses else 0.0
 
     def _folds(self, real: Sequence[Example], *, seed: int) -> IntArray:
         return parts_of(real, FOLDS, seed=derive_seed(seed, "search"), link=self._link)
