@@ -27,6 +27,7 @@ from refsynth.bundle.golden import GOLDEN_TEXTS, Golden
 from refsynth.bundle.manifest import LAYOUTS, MANIFEST
 from refsynth.compress.export import export_encoder
 from refsynth.core.errors import BundleError, InputError
+from refsynth.core.intervals import INTERVALS
 from refsynth.core.run import file_digest
 from refsynth.core.types import FloatArray, Metric
 from refsynth.data.text import clean
@@ -155,6 +156,8 @@ def test_the_card_has_front_matter_and_no_markup_of_the_users(saved: Path) -> No
     assert front["pipeline_tag"] == "text-classification"
     assert front["language"] == "en"
     assert "| accuracy | 0.750 | 0.700 to 0.800 | 100 |" in card
+    assert INTERVALS in card
+    assert json.loads((saved / MANIFEST).read_bytes())["intervals"] == INTERVALS
     assert "| card \\| lost | the customer lost &lt;b>a card&lt;/b> |" in card
     assert "Not for medical use." in card
 

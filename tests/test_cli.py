@@ -11,6 +11,7 @@ import refsynth
 from refsynth.cli import app as application
 from refsynth.cli.app import app
 from refsynth.cli.table import show_systems
+from refsynth.core.intervals import INTERVALS
 from refsynth.core.run import RunFolder, folder_digest, read_jsonl
 from refsynth.core.types import Metric
 from refsynth.evaluation.report import Report
@@ -144,7 +145,8 @@ def test_the_table_of_results_keeps_all_figures_at_any_width(kind, width):
     console = Console(width=width, file=io.StringIO(), soft_wrap=True)
     report = Report(title="t", task="classify", language="en", date="d", version="0", labels={}, results=results)
     show_systems(console, report)
-    title, *lines = console.file.getvalue().splitlines()[:-1]
+    title, method, *lines = console.file.getvalue().splitlines()[:-1]
+    assert method == INTERVALS
     assert title == "1,000 rows of rows [1].csv; 95% intervals; speed on this machine"
     assert max(map(len, lines)) <= width and "…" not in "".join(lines)
     for name in names:

@@ -13,10 +13,15 @@ import refsynth
 from refsynth.cli.app import app
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, GateError
+from refsynth.core.protocols import Predictor
+from refsynth.core.types import Array
 from refsynth.evaluation.calibration import fit_temperature
 from refsynth.models.store import ModelStore
+from refsynth.pipeline import shrink
+from refsynth.pipeline.folds import Fold, folds_of
+from refsynth.pipeline.forms import Teacher
 from refsynth.pipeline.steps import RunResult, run
-from test_pipeline import make_task
+from test_pipeline import make_task, write_rows
 
 
 def run_under(where: Path, cache: Path, contract: dict[str, float], **changes: object) -> RunResult:
@@ -101,3 +106,39 @@ def test_a_model_is_calibrated_to_what_it_says_in_int8(tmp_path: Path, tiny_cach
     shipped = held.as_shipped(result.finished.learned.decision.shipped)
     temperature = fit_temperature(shipped.reshape(-1, 2), np.concatenate([held.truth] * len(shipped)))
     assert refsynth.load(result.bundle).manifest.calibration.temperature == pytest.approx(temperature)
+
+
+def test_a_form_is_cut_from_the_very_model_that_the_gate_measured(
+    tmp_path: Path, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Early stopping, the drafts that are left, the folds of each repeat: all as in the gate."""
+    taught: dict[tuple[int, int], Predictor] = {}
+    cut, measure = shrink.shrink, shrink.Shrinker._fold
+    now: list[Fold] = []
+
+    def measuring(self: shrink.Shrinker, name: str, fold: Fold) -> Array:
+        now[:] = [fold]
+        return measure(self, name, fold)
+
+    def cutting(teacher: Teacher, name: str, texts: list[str], *, seed: int) -> Predictor:
+        if now:
+            taught.setdefault((now[0].repeat, now[0].number), teacher.predictor)
+        return cut(teacher, name, texts, seed=seed)
+
+    monkeypatch.setattr(shrink.Shrinker, "_fold", measuring)
+    monkeypatch.setattr(shrink, "shrink", cutting)
+    training, gate = {"dev": 0.4, "epochs": 4, "patience": 1}, {"folds": 3, "repeats": 2}
+    contract = {"keep": 0.01}
+    task = make_task(
+        tmp_path / "data", synthesis={"drafts": 0}, contract=contract, learners=["finetune"], training=training, gate=gate
+    )
+    write_rows(tmp_path / "data" / "train.jsonl", 30, 1)
+    result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    held, shipped = result.finished.learned.held, result.finished.learned.decision.shipped
+    assert held is not None
+    assert held.folds.shape == (2, 60)
+    assert len({tuple(folds) for folds in held.folds.tolist()}) == 2
+    assert len(taught) == 6
+    for fold in folds_of(result.finished.task, result.finished.learned.rows):
+        said = taught[fold.repeat, fold.number].logits(fold.texts)
+        np.testing.assert_allclose(said, held.logits[shipped][fold.repeat, fold.places], atol=1e-4)

@@ -9,6 +9,7 @@ import typer
 
 from refsynth.cli.app import app
 from refsynth.core import config, drafting, errors, sections
+from refsynth.core.intervals import INTERVALS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -76,3 +77,7 @@ def test_every_error_is_in_the_tree():
     for each in classes:
         assert each.__name__ in (errors.__doc__ or "")
         assert each.__doc__
+
+
+def test_the_method_of_intervals_is_that_of_the_code():
+    assert INTERVALS in " ".join((ROOT / "docs" / "tasks.md").read_text("utf-8").split())

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import special, stats
+from scipy import special
 from sklearn import metrics as reference
 
 from refsynth import metrics
+from refsynth.core.intervals import wilson
 
 
 def rows_of(k):
@@ -83,7 +84,18 @@ def test_reliability_counts_every_row_in_the_bin_of_its_confidence(seed, n, kind
 
 def test_reliability_of_certain_rows():
     cells = metrics.reliability(np.array([0, 1]), np.array([[1.0, 0.0], [1.0, 0.0]]))
-    assert cells == [metrics.ReliabilityBin(1.0, 0.5, 2)]
+    assert cells == [metrics.ReliabilityBin(1.0, 0.5, 2, *wilson(0.5, 2))]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 30))
+def test_the_accuracy_of_a_bin_has_the_interval_of_its_groups(seed, n):
+    """Twice the same rows are no more rows; and a bin of one row is not certain."""
+    truth, given_ = probabilities(seed, n, 3)
+    alone = metrics.reliability(truth, given_)
+    twice = metrics.reliability(np.repeat(truth, 2), np.repeat(given_, 2, axis=0), np.repeat(np.arange(n), 2))
+    np.testing.assert_allclose([cell[-2:] for cell in twice], [cell[-2:] for cell in alone])
+    assert all(cell.low <= cell.accuracy <= cell.high and cell.high - cell.low > 0.01 for cell in alone)
 
 
 def test_calibration_error_by_hand():
@@ -107,68 +119,3 @@ def test_risk_coverage_is_what_each_threshold_does(seed, n):
         answered = confidence >= point.threshold
         assert point.coverage == pytest.approx(answered.mean())
         assert point.risk == pytest.approx(wrong[answered].mean())
-
-
-@settings(deadline=None)
-@given(st.integers(1, 400), st.data())
-def test_wilson_against_scipy(n, data):
-    right = data.draw(st.integers(0, n))
-    metric = metrics.accuracy_interval(np.zeros(n, int), (np.arange(n) >= right).astype(int))
-    expected = stats.binomtest(right, n).proportion_ci(method="wilson")
-    assert (metric.low, metric.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
-    assert 0 <= metric.low <= metric.value <= metric.high <= 1
-    assert (metric.name, metric.n) == ("accuracy", n)
-
-
-def test_bootstrap_of_a_mean_against_the_normal_interval():
-    """For 400 rows the percentile interval of a mean is close to mean +- 1.96 standard errors."""
-    values = np.random.default_rng(3).normal(2.0, 1.0, 400)
-    metric = metrics.bootstrap("mean", lambda rows: float(values[rows].mean()), 400, seed=5)
-    error = values.std(ddof=1) / 20
-    assert metric.value == pytest.approx(values.mean())
-    assert metric.low == pytest.approx(values.mean() - 1.96 * error, abs=0.2 * error)
-    assert metric.high == pytest.approx(values.mean() + 1.96 * error, abs=0.2 * error)
-
-
-def test_bootstrap_is_a_function_of_its_seed():
-    values = np.random.default_rng(0).random(30)
-
-    def interval(seed):
-        return metrics.bootstrap("mean", lambda rows: float(values[rows].mean()), 30, seed=seed)
-
-    assert interval(1) == interval(1)
-    assert interval(1) != interval(2)
-
-
-def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
-    """Of 100 samples of 60 rows, a 95% interval misses the mean about 5 times; 12 or more has a chance of 0.4%."""
-    rng = np.random.default_rng(11)
-    misses = 0
-    for _ in range(100):
-        gain = metrics.paired_gain(np.zeros(60), rng.normal(0.3, 1.0, 60))
-        misses += not gain.low <= 0.3 <= gain.high
-    assert misses < 12
-
-
-def test_macro_f1_interval_holds_its_value():
-    rng = np.random.default_rng(2)
-    truth = rng.integers(0, 4, 80)
-    predicted = np.where(rng.random(80) < 0.7, truth, rng.integers(0, 4, 80))
-    metric = metrics.macro_f1_interval(truth, predicted, 4)
-    assert metric.value == pytest.approx(reference.f1_score(truth, predicted, average="macro"))
-    assert metric.low < metric.value < metric.high
-    assert metric.n == 80
-
-
-def test_paired_gain_is_narrower_than_its_parts():
-    """Rows differ much, the difference little: pairing must see that. The interval of a constant gain has no width."""
-    base = np.random.default_rng(4).random(50)
-    gain = metrics.paired_gain(base, base + 0.25)
-    assert (gain.value, gain.low, gain.high) == pytest.approx((0.25, 0.25, 0.25))
-    assert metrics.paired_gain(base, base).value == 0
-    assert metrics.paired_gain(np.array([True, False]), np.array([True, True])).value == 0.5
-
-
-def test_paired_gain_refuses_unpaired_rows():
-    with pytest.raises(ValueError, match="shape"):
-        metrics.paired_gain(np.zeros(1), np.zeros(5))

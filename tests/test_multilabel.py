@@ -13,6 +13,7 @@ from sklearn import metrics as reference
 from typer.testing import CliRunner
 
 import refsynth
+from held import held_of
 from refsynth import metrics
 from refsynth.bundle.manifest import Manifest
 from refsynth.cli.app import app
@@ -29,7 +30,6 @@ from refsynth.kinds import ANY_LABELS, FEW_POSITIVES, KINDS, ONE_LABEL, best_cut
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.candidates import Candidate
-from refsynth.pipeline.gate import HeldOut
 from refsynth.pipeline.label import add_labels, ask_next
 from refsynth.pipeline.observe import Silent
 from refsynth.pipeline.reopen import reopened
@@ -273,15 +273,15 @@ def test_a_fold_is_judged_with_cuts_that_it_had_no_part_in():
     truth[::2, 0] = 1
     logits = (truth + rng.normal(size=(40, 1)))[None]
     one = Candidate("frozen", False)
-    held = HeldOut(truth, {one: logits}, folds, ANY_LABELS)
+    held = held_of(truth, {one: logits}, folds=folds, kind=ANY_LABELS)
     before = held.answers_of(logits)[0]
     for fold in range(4):
         mine = folds == fold
         turned = truth.copy()
         turned[mine] = 1 - turned[mine]
-        again = HeldOut(turned, {one: logits}, folds, ANY_LABELS).answers_of(logits)[0]
+        again = held_of(turned, {one: logits}, folds=folds, kind=ANY_LABELS).answers_of(logits)[0]
         np.testing.assert_array_equal(before[mine], again[mine])
-    single = HeldOut(truth[:, 0], {one: np.concatenate([-logits, logits], 2)}, folds, ONE_LABEL)
+    single = held_of(truth[:, 0], {one: np.concatenate([-logits, logits], 2)}, folds=folds, kind=ONE_LABEL)
     np.testing.assert_array_equal(single.scores(one), (logits[0, :, 0] > 0) == truth[:, 0])
 
 

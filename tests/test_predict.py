@@ -19,10 +19,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import brier_score_loss, f1_score, log_loss
 from typer.testing import CliRunner, Result
 
-from refsynth import bundle, metrics
+from refsynth import bundle
 from refsynth.cli.evaluate import evaluate
 from refsynth.cli.predict import CHUNK, Tally, predict, records
 from refsynth.core.errors import DataError, ModelError
+from refsynth.core.intervals import INTERVALS, accuracy_interval
 from refsynth.core.types import Prediction
 from refsynth.data.io import BadRow, Row
 from refsynth.models.onnx import OnnxEncoder
@@ -235,7 +236,7 @@ class TestEvaluateCommand:
         assert (figures["rows"], figures["evaluated"]) == (9, 5)
         assert (figures["unreadable"], figures["unlabelled"], figures["unknown_label"]) == (2, 1, 1)
         assert figures["accuracy"]["value"] == 0.8
-        assert figures["accuracy"]["low"] == metrics.accuracy_interval(np.array(truth), np.array(predicted)).low
+        assert figures["accuracy"]["low"] == accuracy_interval(np.array(truth), np.array(predicted)).low
         assert figures["macro_f1"]["value"] == pytest.approx(f1_score(truth, predicted, average="macro"))
         assert figures["coverage"] == 0.8  # all but `hello`
         said = bundle.load(folder).probabilities([text for text, _ in self.ROWS[:5]])
@@ -252,6 +253,22 @@ class TestEvaluateCommand:
         assert re.search(r"\nBrier score        \d\.\d{3}\nlog loss           \d\.\d{3} nats\n", text)
         assert "unsure on          20.0% (accuracy on the rest 75.0 [" in text
         assert "[bold]other" in text  # a label is no markup
+        assert INTERVALS in " ".join(text.split())
+
+    def test_copies_of_rows_do_not_make_it_surer(self, folder: Path, tmp_path: Path) -> None:
+        rows = [{"text": text, "label": label} for text, label in self.ROWS[:5]]
+        copies = [{**row, "text": f" {row['text'].upper()} "} for row in rows]  # equal when case and space are made so
+        once, twice = ("".join(json.dumps(row) + "\n" for row in some) for some in (rows, [*rows, *copies]))
+        (tmp_path / "once.jsonl").write_text(once)
+        (tmp_path / "twice.jsonl").write_text(twice)
+        alone, joined = (
+            json.loads(run("evaluate", folder, tmp_path / f"{name}.jsonl", "--json").stdout) for name in ("once", "twice")
+        )
+        assert (alone["evaluated"], joined["evaluated"]) == (5, 10)
+        assert alone["intervals"] == joined["intervals"] == INTERVALS
+        for figure in ("accuracy", "macro_f1", "accuracy_answered"):
+            assert joined[figure]["low"] == pytest.approx(alone[figure]["low"])
+            assert joined[figure]["high"] == pytest.approx(alone[figure]["high"])
 
     def test_a_file_without_usable_rows_names_the_remedy(self, folder: Path, tmp_path: Path) -> None:
         (tmp_path / "in.csv").write_text("text,intent\nmy card,card\n")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
 from refsynth import metrics
+from refsynth.core.intervals import INTERVALS, accuracy_interval, bootstrap, paired_gain, wilson
 from refsynth.core.types import Draft, Example, Metric, Provenance
 from refsynth.evaluation import plots
 from refsynth.evaluation.advice import advise, top_confusions, verdict
@@ -85,10 +86,8 @@ def example_results(k, n, file):
             System(
                 name=name,
                 detail=detail,
-                accuracy=metrics.accuracy_interval(truth, predicted),
-                macro_f1=metrics.bootstrap(
-                    "macro-F1", lambda rows, t=truth, p=predicted: metrics.macro_f1(t[rows], p[rows], k), n
-                ),
+                accuracy=accuracy_interval(truth, predicted),
+                macro_f1=bootstrap("macro-F1", lambda rows, t=truth, p=predicted: metrics.macro_f1(t[rows], p[rows], k), n),
                 texts_per_second=None if not place else (None, 41_200.0, 412.0, 405.0, 402.0, 1_338.0)[place],
                 size_mb=(None, 0.9, 86.7, 86.7, 86.7, 22.9)[place],
                 shipped=name.startswith("bundle"),
@@ -104,8 +103,8 @@ def example_gate(accepted, n):
         lift = lift if accepted else 0.02 - lift / 2
         real = (rng.random(n) < base).astype(float)
         other = np.clip(real + (rng.random(n) < 3 * abs(lift)) * np.sign(lift), 0, 1)
-        gain = metrics.paired_gain(real, other)
-        columns = [metrics.accuracy_interval(np.ones(n), column) for column in (real, other)]
+        gain = paired_gain(real, other)
+        columns = [accuracy_interval(np.ones(n), column) for column in (real, other)]
         lines.append(Comparison(learner=learner, real=columns[0], augmented=columns[1], gain=gain))
     curve = tuple(
         CurvePoint(rows=rows, drafts=drafts, accuracy=Metric("accuracy", value, value - 0.07, value + 0.06, n))
@@ -149,7 +148,7 @@ def example_drafts(labels, texts, language):
             Diversity(name="kept drafts", distinct_1=0.18, distinct_2=0.57, self_bleu=0.447, nearest_overlap=0.38, n=612),
         ),
         coverage=Coverage(value=0.628, expected=0.868, k=1, n=94, drafts=612),
-        agreement=metrics.accuracy_interval(np.ones(971), (np.arange(971) < 702).astype(float)),
+        agreement=accuracy_interval(np.ones(971), (np.arange(971) < 702).astype(float)),
         scores=(
             ScoreHistogram.of("agreement with the real rows' model", kept, dropped, cut=0.5),
             ScoreHistogram.of("mean log-probability, nats per token", kept * 2 - 4, dropped * 2 - 4, cut=-3.1),
@@ -211,7 +210,7 @@ def example(labels=None, *, language="en", title="Support tickets", accepted=Tru
     truth, logits = simulate(k, n, 0.79)
     temperature = fit_temperature(logits, truth)
     probabilities = metrics.softmax(logits / temperature)
-    accuracy = metrics.accuracy_interval(truth, logits.argmax(1))
+    accuracy = accuracy_interval(truth, logits.argmax(1))
     return Report(
         title=title,
         task="classify",
@@ -456,6 +455,30 @@ def test_page_shows_what_was_measured(english, page):
         assert meaning in text
 
 
+def test_each_form_names_the_method_of_its_intervals(english, page):
+    assert INTERVALS in " ".join("".join(Outline(page).text).split())
+    assert INTERVALS in render_markdown(english)
+    assert json.loads(to_json(english))["intervals"] == INTERVALS
+
+
+def test_decisions_on_one_row_are_not_independent():
+    """Ten labels of each of 20 rows, right or wrong together, are 20 decisions, and of ten pairs of copies they are ten."""
+    rng = np.random.default_rng(0)
+    right = np.repeat((rng.random(20) < 0.7).astype(int), 10).reshape(20, 10)
+    threshold = threshold_of(right[:, 0], np.full(20, 0.65))
+    common = {"right": right[:, 0], "confidence": np.full(20, 0.65), "threshold": threshold, "source": "test file"}
+    said, by_row = np.full((20, 10), 0.65), np.full(20, 10)
+    section = Calibration.of_marks(right, said, by_row=by_row, **common)
+    (cell,), share = section.bins, float(right.mean())
+    assert (cell.n, cell.accuracy, cell.low, cell.high) == pytest.approx((200, share, *wilson(share, 20)))
+    right[1::2] = right[::2]
+    common["right"], share = right[:, 0], float(right.mean())
+    section = Calibration.of_marks(right, said, by_row=by_row, groups=np.arange(20) // 2, **common)
+    assert (section.bins[0].low, section.bins[0].high) == pytest.approx(wilson(share, 10))
+    assert (section.accuracy.low, section.accuracy.high) == pytest.approx(wilson(share, 10))
+    assert (section.answered.low, section.answered.high) == pytest.approx(wilson(1.0, 10))
+
+
 def test_many_classes_fold_but_are_all_there():
     report = example_wide()
     text = "".join(Outline(render_html(report)).text)
@@ -485,10 +508,10 @@ def test_json_is_whole_and_plain(english):
     tree = json.loads(to_json(english))
     assert tree["verdict"] == verdict(english)
     assert tree["next"] == list(advise(english))
-    assert tree["calibration"]["bins"][0].keys() == {"confidence", "accuracy", "n"}
+    assert tree["calibration"]["bins"][0].keys() == {"confidence", "accuracy", "n", "low", "high"}
     assert tree["calibration"]["threshold"]["basis"] == english.calibration.threshold.basis
     assert tree["drafts"]["best"][0]["example"]["provenance"]["shown"] == ["row-12", "row-31"]
-    assert set(asdict(english)) | {"verdict", "next"} == set(tree)
+    assert set(asdict(english)) | {"verdict", "next", "intervals"} == set(tree)
     json.dumps(asdict(english))
     shaky = replace(english, results=replace(english.results, systems=(System(name="\ud800", size_mb=float("nan")),)))
     assert json.loads(to_json(shaky).encode())["results"]["systems"][0]["size_mb"] is None
@@ -506,7 +529,7 @@ def test_verdict_in_each_case(english):
         "its accuracy is 76.8% [73.1-80.2] on 600 rows of test.csv."
     )
     refused = verdict(replace(report, gate=replace(gate, accepted=False), results=None))
-    assert refused.startswith("Drafts do not help here: +6.7 points")
+    assert refused.startswith("What drafts bring cannot be told from chance: +6.7 points")
     assert refused.endswith("so the bundle is trained on real rows only (contrastive).")
     assert verdict(replace(report, gate=None)).startswith("Drafts were not put to the test on real rows; the bundle's accuracy")
 

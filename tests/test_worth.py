@@ -57,6 +57,26 @@ def test_intervals_hold_the_true_gain():
     assert all(gain.n == 200 and gain.low <= gain.value <= gain.high for gain in gains)
 
 
+def test_a_curve_on_which_no_row_differs_is_not_certain():
+    """All right at every size, or all wrong: no draw differs, and still ten rows are few."""
+    for score in (0.0, 1.0):
+        scores = np.full((len(SIZES), 4, 10), score)
+        labels = worth("labels", Curve(SIZES, scores), now=320, more=320, falls=True, seed=0)
+        assert (labels.value, labels.low, labels.high) == pytest.approx((0, 0, 1.96 / 12), abs=1e-3)
+        drafts = worth("drafts", Curve(SIZES, scores), now=320, more=320, falls=False, seed=0)
+        assert (drafts.low, drafts.high) == pytest.approx((-1.96 / 12, 1.96 / 12), abs=1e-3)
+        twice = worth("labels", Curve(SIZES, scores), now=320, more=320, falls=True, seed=0, groups=np.arange(10) // 2)
+        assert twice.high == pytest.approx(1.96 / 7, abs=1e-3)
+
+
+def test_copies_of_rows_do_not_make_a_curve_surer():
+    curve = drawn(lambda n: 2.0 * n**-0.5, 30, 4, 0)
+    alone = worth("gain", curve, now=320, more=320, falls=True, seed=0)
+    copied = Curve(SIZES, np.repeat(curve.scores, 3, axis=2))
+    grouped = worth("gain", copied, now=320, more=320, falls=True, seed=0, groups=np.repeat(np.arange(30), 3))
+    assert (grouped.value, grouped.low, grouped.high) == pytest.approx((alone.value, alone.low, alone.high))
+
+
 def test_many_rows_tell_and_few_cannot():
     steep, flat = lambda n: 3.0 * n**-0.5, lambda n: 0.2 + 0 * n
     for rows, expected in ((4000, "labels"), (12, "cannot tell")):

@@ -1,21 +1,18 @@
-"""Figures of merit as pure numpy functions on labels [N] and probabilities [N, K], with intervals.
+"""Figures of merit as pure numpy functions on labels [N] and probabilities [N, K]; their intervals are in `core.intervals`.
 
-Labels are integers in [0, K), or, where a row has any number of them, marks of 0 and 1 [N, K]. Resampling is over rows, seeded,
-and the same for the same arguments.
+Labels are integers in [0, K), or, where a row has any number of them, marks of 0 and 1 [N, K].
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refsynth.core.types import FloatArray, IntArray, Metric
-
-RESAMPLES = 2000
+from refsynth.core.intervals import mean_interval
+from refsynth.core.types import FloatArray, IntArray
 
 
 def accuracy(truth: IntArray, predicted: IntArray) -> float:
@@ -118,31 +115,38 @@ def brier(truth: IntArray, probabilities: FloatArray) -> float:
 
 
 class ReliabilityBin(NamedTuple):
-    """One bin of a reliability diagram."""
+    """One bin of a reliability diagram; `low` and `high` are the 95% interval of its accuracy."""
 
     confidence: float
     accuracy: float
     n: int
+    low: float
+    high: float
 
 
-def reliability(truth: IntArray, probabilities: FloatArray, bins: int = 10) -> list[ReliabilityBin]:
-    """Return the non-empty bins of equal width over the confidence of the predicted class."""
-    return reliability_of(probabilities.max(1), probabilities.argmax(1) == truth, bins)
+BINS = 10
+"""Of equal width, in [0, 1]."""
 
 
-def reliability_of(confidence: FloatArray, right: NDArray[np.bool_] | IntArray, bins: int = 10) -> list[ReliabilityBin]:
+def reliability(truth: IntArray, probabilities: FloatArray, groups: IntArray | None = None) -> list[ReliabilityBin]:
+    """Return the non-empty bins over the confidence of the predicted class; `groups` [N] as for `mean_interval`."""
+    return reliability_of(probabilities.max(1), probabilities.argmax(1) == truth, groups)
+
+
+def reliability_of(
+    confidence: FloatArray, right: NDArray[np.bool_] | IntArray, groups: IntArray | None = None
+) -> list[ReliabilityBin]:
     """Return the same for confidences [N] of anything that is right or wrong [N]."""
-    index = np.minimum((confidence * bins).astype(int), bins - 1)
-    return [
-        ReliabilityBin(float(confidence[index == b].mean()), float(right[index == b].mean()), int((index == b).sum()))
-        for b in range(bins)
-        if (index == b).any()
-    ]
+    index, found = np.minimum((confidence * BINS).astype(int), BINS - 1), []
+    for here in (index == b for b in np.unique(index)):
+        accuracy = mean_interval("accuracy", right[here], None if groups is None else groups[here])
+        found.append(ReliabilityBin(float(confidence[here].mean()), accuracy.value, accuracy.n, accuracy.low, accuracy.high))
+    return found
 
 
-def calibration_error(truth: IntArray, probabilities: FloatArray, bins: int = 10) -> float:
+def calibration_error(truth: IntArray, probabilities: FloatArray) -> float:
     """Return the expected calibration error (Guo et al., 2017, eq. 3): mean |confidence - accuracy| over the bins."""
-    return distance(reliability(truth, probabilities, bins))
+    return distance(reliability(truth, probabilities))
 
 
 def distance(cells: Sequence[ReliabilityBin]) -> float:
@@ -163,73 +167,16 @@ def risk_coverage(truth: IntArray, probabilities: FloatArray) -> list[RiskCovera
     return risk_coverage_of(probabilities.max(1), probabilities.argmax(1) == truth)
 
 
-def risk_coverage_of(confidence: FloatArray, right: NDArray[np.bool_] | IntArray) -> list[RiskCoverage]:
-    """Return the same for confidences [N] of answers that are right or wrong [N]."""
-    wrong = ~np.asarray(right, bool)
+def risk_coverage_of(
+    confidence: FloatArray, right: NDArray[np.bool_] | IntArray, weights: FloatArray | None = None
+) -> list[RiskCoverage]:
+    """Return the same for confidences [N] of answers that are right or wrong [N]; each counts as much as its weight [N]."""
+    counts = np.ones(len(confidence)) if weights is None else np.asarray(weights, float)
     order = np.argsort(-confidence, kind="stable")
-    errors = np.cumsum(wrong[order])
+    answered, errors = np.cumsum(counts[order]), np.cumsum((counts * ~np.asarray(right, bool))[order])
     last = np.append(np.diff(confidence[order]) != 0, True)  # of each run of equal confidence
+    total = answered[-1] if len(answered) else 1.0
     return [
-        RiskCoverage(float(confidence[order[i]]), (i + 1) / len(order), float(errors[i]) / (i + 1)) for i in np.flatnonzero(last)
+        RiskCoverage(float(confidence[order[i]]), float(answered[i] / total), float(errors[i] / answered[i]))
+        for i in np.flatnonzero(last)
     ]
-
-
-def bootstrap(name: str, statistic: Callable[[IntArray], float], n: int, *, seed: int = 0) -> Metric:
-    """Return a statistic of row indices with its 95% percentile bootstrap interval (Efron, 1979).
-
-    Args:
-        name: of the metric.
-        statistic: a function of an array of row indices [n].
-        n: the number of rows.
-        seed: of the resampling.
-
-    Returns:
-        the statistic of all rows, with the interval.
-    """
-    rng = np.random.default_rng(seed)
-    values = [statistic(rng.integers(0, n, n)) for _ in range(RESAMPLES)]
-    low, high = np.quantile(values, [0.025, 0.975])
-    return Metric(name, statistic(np.arange(n)), float(low), float(high), n)
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """Return the 95% score interval of a share of `n` rows (Wilson, 1927), which holds for few rows and near 0 and 1."""
-    z2 = 1.959963984540054**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    return float(np.clip(centre - half, 0.0, share)), float(np.clip(centre + half, share, 1.0))
-
-
-def accuracy_interval(truth: IntArray, predicted: IntArray) -> Metric:
-    """Return the accuracy with its 95% Wilson interval."""
-    return share_interval("accuracy", truth == predicted)
-
-
-def share_interval(name: str, right: NDArray[np.bool_] | IntArray) -> Metric:
-    """Return the share of rows [N] that are right with its 95% Wilson interval."""
-    return share_of(name, float(np.mean(right)), len(right))
-
-
-def share_of(name: str, share: float, n: int) -> Metric:
-    """Return a share of `n` rows with its 95% Wilson interval."""
-    return Metric(name, share, *wilson(share, n), n)
-
-
-def macro_f1_interval(truth: IntArray, predicted: IntArray, k: int) -> Metric:
-    """Return the macro-F1 with its bootstrap interval."""
-    return bootstrap("macro-F1", lambda rows: macro_f1(truth[rows], predicted[rows], k), len(truth))
-
-
-def exceeds_doubt(difference: FloatArray, *, doubt: float) -> bool:
-    """Return whether the mean of differences [N] exceeds so many of its standard errors.
-
-    One row more is exactly one standard error of N rows, and does not: rounding must not decide that.
-    """
-    error = float(difference.std(ddof=1)) / math.sqrt(len(difference))
-    return float(difference.mean()) > doubt * error * (1 + 1e-9)
-
-
-def paired_gain(base: FloatArray, other: FloatArray, *, name: str = "gain", seed: int = 0) -> Metric:
-    """Return the mean of `other - base` over paired rows [N], with its bootstrap interval."""
-    difference = np.diff(np.stack([base, other]).astype(float), axis=0)[0]  # stacking refuses what is not paired
-    return bootstrap(name, lambda rows: float(difference[rows].mean()), len(difference), seed=seed)

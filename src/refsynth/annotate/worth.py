@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from refsynth.core.errors import InputError
-from refsynth.core.types import FloatArray, Metric
+from refsynth.core.intervals import ROUNDING, clusters, drawer, paired_gain
+from refsynth.core.types import FloatArray, IntArray, Metric
 
 EXPONENTS = np.linspace(0.1, 2.0, 20)
 DRAWS = 1000
@@ -72,8 +73,11 @@ def fit_powers(sizes: FloatArray, errors: FloatArray, *, falls: bool) -> Powers:
     return found
 
 
-def worth(name: str, curve: Curve, *, now: float, more: float, falls: bool, seed: int) -> Metric:
+def worth(name: str, curve: Curve, *, now: float, more: float, falls: bool, seed: int, groups: IntArray | None = None) -> Metric:
     """Return by how much the score would rise from size `now` to `now + more`, with a 95% bootstrap interval.
+
+    Where all rows are answered alike at every size, no draw differs. The interval is then as wide as that of a paired gain of
+    which no row differs.
 
     Args:
         name: of the figure.
@@ -82,6 +86,7 @@ def worth(name: str, curve: Curve, *, now: float, more: float, falls: bool, seed
         more: what would come.
         falls: whether more can only help.
         seed: of the draws.
+        groups: of rows that copy each other [N]; whole groups are drawn.
 
     Raises:
         InputError: there are too few sizes.
@@ -91,14 +96,18 @@ def worth(name: str, curve: Curve, *, now: float, more: float, falls: bool, seed
     rng = np.random.default_rng(seed)
     count, models, n = curve.scores.shape
     errors = [1 - curve.scores.mean((1, 2))]
+    draw = drawer(clusters(groups, n), rng)
     for _ in range(DRAWS):
-        rows, drawn = rng.integers(0, n, n), rng.integers(0, models, (count, models))
+        rows, drawn = draw(), rng.integers(0, models, (count, models))
         scores = np.take_along_axis(curve.scores[:, :, rows], drawn[:, :, None], axis=1)
         errors.append(1 - scores.mean((1, 2)))
     fitted = fit_powers(np.asarray(curve.sizes, float), np.array(errors), falls=falls)
     gains = fitted.at(now) - fitted.at(now + more)
-    low, high = np.quantile(gains[1:], [0.025, 0.975])
-    return Metric(name, float(gains[0]), float(low), float(high), n)
+    value, (low, high) = float(gains[0]), np.quantile(gains[1:], [0.025, 0.975])
+    if high - low < ROUNDING:
+        unmoved = paired_gain(np.zeros(n), np.zeros(n), groups)
+        low, high = max(value + unmoved.low, 0.0 if falls else -1.0), min(value + unmoved.high, 1.0)
+    return Metric(name, value, min(float(low), value), max(float(high), value), n)
 
 
 def verdict(labels: Metric, drafts: Metric) -> Verdict:

@@ -44,6 +44,10 @@ LEAST = 3
 """Values from which on an interval of their mean is given: of two it is a dozen times as wide as they are apart."""
 
 
+MEANS = "mean over seeds [its 95% interval over these, by Student's t]"
+"""What a table of `shown` values is headed with: they are no intervals over rows, as `core.intervals` makes them."""
+
+
 def interval(values: Sequence[float], *, statistic: Callable[[Any], Any] = np.mean) -> tuple[float, float, float]:
     """Return the mean of N values with its 95% interval by Student's t distribution, which few values need.
 

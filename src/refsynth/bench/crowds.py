@@ -14,7 +14,7 @@ import numpy as np
 
 from refsynth.annotate.consensus import Votes, dawid_skene, majority
 from refsynth.annotate.weak import Marked, weigh_rules
-from refsynth.bench.cells import Cell, Cells, figure, means, shown
+from refsynth.bench.cells import MEANS, Cell, Cells, figure, means, shown
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.run import derive_seed
@@ -142,7 +142,7 @@ def _modelled(who: str) -> str:
 def _errors(cells: Cells) -> str:
     """Return how far what was found is from the truth, in points: the accuracies, and the confusion of annotators."""
     names = [name for name in dict.fromkeys(one["set"] for one in cells.rows)]
-    head = "found against true, in points: mean over seeds [its 95% interval]"
+    head = f"found against true, in points: {MEANS}"
     lines = [f"| {head} | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for who in (*CROWDS, RULES):
         for what, key in (("accuracy", "error"), ("confusion", "apart")):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refsynth.bench.cells import Cell, Cells, figure, means, shown
+from refsynth.bench.cells import MEANS, Cell, Cells, figure, means, shown
 from refsynth.bench.sets import Sample, read_sample
 from refsynth.core.machine import describe_machine
 from refsynth.core.types import IntArray
@@ -108,7 +108,7 @@ def cell(system: str, truth: IntArray, said: IntArray, seconds: float, k: int) -
 
 def table(values: Values, names: Sequence[str]) -> str:
     """Return means over seeds as Markdown, of three or more with 95% intervals, and the mean over sets where all are there."""
-    lines = ["| system: mean over seeds [its 95% interval] | " + " | ".join(names) + " | mean |", "|---" * (len(names) + 2) + "|"]
+    lines = [f"| system: {MEANS} | " + " | ".join(names) + " | mean |", "|---" * (len(names) + 2) + "|"]
     for system, by_set in values.items():
         full = [list(points.values()) for points in by_set.values() if points]
         mean = f"{np.mean([np.mean(points) for points in full]):.1f}" if full and len(full) == len(names) else ""

@@ -98,7 +98,7 @@ def _metrics(manifest: Manifest) -> str:
         (name, f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}", f"{figure.n:,}")
         for name, figure in _sorted(manifest)
     )
-    return _table(("metric", "value", "95% interval", "rows"), rows)
+    return _table(("metric", "value", "95% interval", "rows"), rows) + f"\n\n{_plain(manifest.intervals)}"
 
 
 def _sorted(manifest: Manifest) -> Iterable[tuple[str, Figure]]:

@@ -78,7 +78,10 @@ class Figure(Part):
 
 
 class Manifest(Part):
-    """What a bundle says of itself. Of a cascade `calibration` is that of the second tier."""
+    """What a bundle says of itself.
+
+    Of a cascade `calibration` is that of the second tier. `intervals` says how those of `metrics` were made.
+    """
 
     schema_version: int
     kind: Kind
@@ -91,6 +94,7 @@ class Manifest(Part):
     calibration: Calibration
     golden_limit: float = Field(gt=0, le=1)
     metrics: dict[str, Figure]
+    intervals: str
     lineage: dict[str, JsonValue]
     files: dict[str, FileEntry]
     first: FirstTier | None = None

@@ -19,6 +19,7 @@ from refsynth.bundle.golden import GOLDEN_LIMIT, GOLDEN_TEXTS, flat
 from refsynth.bundle.manifest import MANIFEST, NEWEST, Figure, FileEntry, Kind, Label, Manifest
 from refsynth.bundle.model import load
 from refsynth.core.errors import InputError
+from refsynth.core.intervals import INTERVALS
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import file_digest, write_json
 from refsynth.core.types import FloatArray, Metric, TaskKind
@@ -209,6 +210,7 @@ def _manifest(contents: Contents, files: dict[str, FileEntry]) -> Manifest:
         calibration=contents.calibration,
         golden_limit=contents.golden_limit,
         metrics={metric.name: _figure(metric) for metric in contents.metrics},
+        intervals=INTERVALS,
         lineage=dict(contents.lineage),
         files=files,
         first=contents.first.facts if contents.first else None,

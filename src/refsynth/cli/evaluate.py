@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -17,7 +18,7 @@ from refsynth.cli.screen import err, out, print_json
 from refsynth.core.errors import DataError, counted, nearest
 from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import Columns
-from refsynth.core.types import Array
+from refsynth.core.types import Array, IntArray
 from refsynth.data.labels import check_separator
 
 FIGURES = ("accuracy", "f1_per_row", "span_f1", "precision", "recall", "micro_f1", "macro_f1", "exact_match")
@@ -35,13 +36,14 @@ if TYPE_CHECKING:
 class Scored(NamedTuple):
     """The rows that could be scored: truth and answers of the model's kind, probabilities [N, K]; how many could not, why.
 
-    `unsure` [N] are those on which the model abstains.
+    `unsure` [N] are those on which the model abstains; rows of one of the `groups` [N] have the same text.
     """
 
     truth: Array
     probabilities: Array
     answers: Array
     unsure: NDArray[np.bool_]
+    groups: IntArray
     left_out: Mapping[str, int]
     unknown: Mapping[str, int]
 
@@ -88,14 +90,21 @@ def evaluate(
 
 
 def score_rows(model: Model, rows: Iterable[Row | BadRow]) -> Scored:
-    """Return the model's probabilities for the rows that carry one of its labels; texts are not kept."""
+    """Return the model's probabilities for the rows that carry one of its labels.
+
+    Texts are not kept, and near-copies of each other cannot be looked for without SciPy, which a bundle does not need to predict:
+    rows are grouped by texts that are equal when made comparable.
+    """
     import numpy as np
 
     from refsynth.data.io import Row
+    from refsynth.data.text import normalise
 
     kind, labels = model.manifest.answers, model.labels
     left_out, unknown = Counter[str](unreadable=0, unlabelled=0, unknown_label=0), Counter[str]()
     given: list[str] = []
+    group_of: dict[bytes, int] = {}
+    groups: list[int] = []
     unsure: list[Array] = [np.zeros(0, bool)]
     parts: list[Array] = [np.empty(0, object) if kind.spans else np.empty((0, len(labels)))]
     for chunk in chunks(rows):
@@ -111,24 +120,28 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow]) -> Scored:
             else:
                 given.append(row.label)
                 texts.append(row.text)
+                groups.append(group_of.setdefault(_digest(normalise(row.text)), len(group_of)))
         if texts:
             found = model.answer(texts)
             parts.append(found.probabilities)
             unsure.append(found.unsure)
     probabilities = np.concatenate(parts)
-    return Scored(
-        kind.truth(given, labels), probabilities, model.decide(probabilities), np.concatenate(unsure), left_out, unknown
-    )
+    answers, abstained = model.decide(probabilities), np.concatenate(unsure)
+    return Scored(kind.truth(given, labels), probabilities, answers, abstained, np.array(groups, int), left_out, unknown)
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def measure(scored: Scored, manifest: Manifest) -> dict[str, Any]:
     """Return all figures as JSON-ready values."""
-    from refsynth import metrics
+    from refsynth.core.intervals import INTERVALS, mean_interval
 
     kind, labels, threshold = manifest.answers, [label.name for label in manifest.labels], manifest.calibration.threshold
-    truth, answers = scored.truth, scored.answers
+    truth, answers, groups = scored.truth, scored.answers, scored.groups
     right, answered = kind.right(truth, answers), ~scored.unsure
-    figures = kind.figures(truth, answers, len(labels))
+    figures = kind.figures(truth, answers, len(labels), groups)
     return {
         "rows": len(truth) + sum(scored.left_out.values()),
         "evaluated": len(truth),
@@ -137,7 +150,8 @@ def measure(scored: Scored, manifest: Manifest) -> dict[str, Any]:
         **_trust(scored, kind),
         "threshold": threshold,
         "coverage": float(answered.mean()),
-        "accuracy_answered": asdict(metrics.share_interval("accuracy", right[answered])) if answered.any() else None,
+        "accuracy_answered": asdict(mean_interval("accuracy", right[answered], groups[answered])) if answered.any() else None,
+        "intervals": INTERVALS,
         "classes": _classes(scored, manifest),
     }
 
@@ -220,6 +234,7 @@ def _show(figures: Mapping[str, Any]) -> None:
         shares = (f"{100 * row[key]:.1f}" for key in ("precision", "recall", "f1", *least))
         table.add_row(escape(row["label"]), *shares, f"{row['rows']:,}")
     out.print(table)
+    out.print(figures["intervals"], style="italic", markup=False)
 
 
 def _warn_unknown(unknown: Mapping[str, int], labels: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from refsynth.cli.screen import out
+from refsynth.core.intervals import INTERVALS
 from refsynth.core.types import Metric
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def show_systems(console: Console, report: Report) -> None:
     if report.results is not None:
         source = f"{report.results.n:,} rows of {report.results.file}" if report.results.file else "cross-validation"
         console.print(f"{source}; 95% intervals; speed on this machine", style="italic", markup=False)
+        console.print(INTERVALS, style="italic", markup=False)
         names = [system.name for system in report.results.systems]
         for columns in _beside(_columns(report.results), console.width - max(map(len, names), default=0)):
             table = Table(box=None, pad_edge=False)

@@ -12,6 +12,9 @@ from typing import NamedTuple
 from refsynth.core.labelset import NONE
 
 OUTSIDE = "O"
+UNREAD = -30.0
+"""The logit of all tags but "outside" for a word that a model does not read: it stands behind the longest text."""
+
 _SPANS = re.compile(r"\d+-\d+:\S+(?: \d+-\d+:\S+)*")
 _MARKS = "[]()\\:"
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
+BoolArray = NDArray[np.bool_]
 Array = NDArray[Any]
 """Numbers; or, where rows differ in length, an object array of arrays or of strings."""
 
@@ -58,6 +59,10 @@ class Example:
     provenance: Provenance | None = None
     targets: tuple[float, ...] | None = None
     weight: float = 1.0
+
+    def owes_nothing(self, held_out: frozenset[str]) -> bool:
+        """Return whether it has seen none of the rows with these ids: no prompt showed them, no reward came from them."""
+        return self.provenance is None or held_out.isdisjoint(self.provenance.seen)
 
     def to_json(self) -> dict[str, Any]:
         """Return the example as JSON-ready values."""

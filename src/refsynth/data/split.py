@@ -2,11 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from refsynth.core.types import Example, IntArray
+from refsynth.data.text import near_groups
+
+ALIKE = 0.9
+"""Similarity from which on two rows are never in different folds, whatever that costs."""
+
+Names = Callable[[str], Sequence[str]]
+"""Return the classes that an example's label stands for: one, several or none."""
+
+
+def _one(label: str) -> Sequence[str]:
+    return (label,)
+
+
+class Split(NamedTuple):
+    """Labelled rows in folds.
+
+    `folds` [N] has the fold of each row, `groups` [N] the number of its group of near-duplicates, which is never in two folds.
+    `divided` counts the rows whose group had to be divided, so that they may have near-duplicates in another fold. `honest`
+    tells whether models can be measured on these folds: see `is_honest`.
+    """
+
+    folds: IntArray
+    groups: IntArray
+    divided: int
+    honest: bool
+
+
+class Part(NamedTuple):
+    """A fold that is held out: its rows, their places among all rows, and the rows that are left to learn from."""
+
+    fold: int
+    places: IntArray
+    held: tuple[Example, ...]
+    train: tuple[Example, ...]
+
+
+def parts(rows: Sequence[Example], folds: IntArray) -> Iterator[Part]:
+    """Yield each fold of the rows, held out; `folds` [N] says which fold a row is in."""
+    for fold in np.unique(folds):
+        out = folds == fold
+        held, train = (tuple(rows[int(place)] for place in np.flatnonzero(which)) for which in (out, ~out))
+        yield Part(int(fold), np.flatnonzero(out), held, train)
+
+
+def split_rows(examples: Sequence[Example], *, folds: int, seed: int, names: Names = _one, least: int = 2) -> Split:
+    """Return the rows in folds that keep near-duplicates together.
+
+    A group of near-duplicates is divided where it would leave nothing to measure: it holds more than half of the rows, or all
+    rows of a label that has two or more. Its parts are then its near-duplicates by the stricter measure `ALIKE`.
+
+    Args:
+        examples: N labelled rows.
+        folds: how many.
+        seed: decides between equals.
+        names: the classes of a label.
+        least: the fewest labels that a model can learn from.
+    """
+    texts = [example.text for example in examples]
+    groups = near_groups(texts)
+    coarse = _too_large(examples, groups, names)
+    divided = 0
+    if coarse:
+        finer = near_groups(texts, threshold=ALIKE)
+        mine = np.isin(groups, list(coarse))
+        divided = sum(int((groups == group).sum()) for group in coarse if len(set(finer[groups == group])) > 1)
+        groups = np.unique(np.where(mine, len(texts) + finer, groups), return_inverse=True)[1]
+    dealt = fold_of(examples, folds=folds, seed=seed, groups=groups, names=names)
+    return Split(dealt, groups, divided, is_honest(examples, dealt, names=names, least=least))
+
+
+def is_honest(examples: Sequence[Example], folds: IntArray, *, names: Names = _one, least: int = 2) -> bool:
+    """Return whether there are two folds or more, and the rows beside each have at least so many labels."""
+    found = list(parts(examples, folds))
+    return len(found) > 1 and all(len({name for row in part.train for name in names(row.label)}) >= least for part in found)
+
+
+def _too_large(examples: Sequence[Example], groups: IntArray, names: Names) -> set[int]:
+    """Return the groups that hold more than half of the rows, or all of two or more rows of a label."""
+    large = {int(group) for group, size in Counter(groups.tolist()).items() if 2 * size > len(examples) and size > 1}
+    of_label: dict[str, list[int]] = {}
+    for example, group in zip(examples, groups.tolist(), strict=True):
+        for name in names(example.label):
+            of_label.setdefault(name, []).append(group)
+    return large | {found[0] for found in of_label.values() if len(found) > 1 and len(set(found)) == 1}
 
 
 def fold_of(
@@ -15,7 +101,7 @@ def fold_of(
     folds: int,
     seed: int,
     groups: IntArray,
-    names: Callable[[str], Sequence[str]] = lambda label: (label,),
+    names: Names = _one,
 ) -> IntArray:
     """Return the fold of each example: [N] in [0, folds).
 

@@ -47,7 +47,7 @@ def _shared_clause(overlap: Overlap) -> str:
     if not overlap.same:
         return ""
     if overlap.new is None:
-        found = f"{overlap.counted(overlap.same)} also in train, where it is {_value(overlap.whole)}"
+        found = f"{overlap.counted(overlap.same)} also in train, where its {overlap.whole.name} is {_value(overlap.whole)}"
         return f"; nothing was measured on new rows of {overlap.file}: {found}"
     return f" ({_value(overlap.whole)} on all {overlap.n:,}, of which {len(overlap.same):,} {be(overlap.same)} also in train)"
 
@@ -58,7 +58,8 @@ def _gate_clause(gate: Gate) -> str:
     found = f": {points(gate.gain)} on {gate.gain.n:,} held-out real rows" if gate.gain else ""
     if gate.accepted:
         return f"Drafts help{found}, so the bundle is trained with them ({gate.learner})"
-    return f"Drafts do not help here{found}, so the bundle is trained on real rows only ({gate.learner})"
+    what = "Drafts do harm" if gate.gain and gate.gain.high < 0 else "What drafts bring cannot be told from chance"
+    return f"{what}{found}, so the bundle is trained on real rows only ({gate.learner})"
 
 
 def advise(report: Report) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ FLOOR = 0.5
 ALPHA = 0.1
 
 
-def fit_temperature(logits: FloatArray, truth: IntArray) -> float:
+def fit_temperature(logits: FloatArray, truth: IntArray, weights: FloatArray | None = None) -> float:
     """Return the temperature T that `softmax(logits / T)` is calibrated with (Guo et al., 2017, section 4.2).
 
     Minimises the negative log-likelihood over log T within `LIMITS`. Of each row's target, 1 / (N + 2) goes to the strongest
@@ -27,8 +27,9 @@ def fit_temperature(logits: FloatArray, truth: IntArray) -> float:
     would drive T to its lower limit, and every later answer to certainty. The effect vanishes as N grows.
 
     Args:
-        logits: unnormalised log-probabilities [N, K] of held-out rows.
-        truth: their labels [N].
+        logits: unnormalised log-probabilities [M, K] of held-out rows.
+        truth: their labels [M].
+        weights: what each counts [M], N in all; 1 if left out. A row that was answered R times counts 1 / R each time.
 
     Returns:
         T; 1 where the rows say nothing of it (none, or logits that are all equal).
@@ -36,7 +37,8 @@ def fit_temperature(logits: FloatArray, truth: IntArray) -> float:
     logits = np.asarray(logits, float)
     if not len(truth) or not np.ptp(logits, axis=1).any():
         return 1.0
-    rows, share = np.arange(len(truth)), 1 / (len(truth) + 2)
+    counts = np.ones(len(truth)) if weights is None else np.asarray(weights, float)
+    rows, share, counts = np.arange(len(truth)), 1 / (counts.sum() + 2), counts / counts.sum()
     margin = logits - logits[rows, truth][:, None]  # [N, K], 0 at the truth
     others = margin.copy()
     others[rows, truth] = -np.inf
@@ -44,7 +46,7 @@ def fit_temperature(logits: FloatArray, truth: IntArray) -> float:
 
     def loss(log_temperature: float) -> float:
         inverse = np.exp(-log_temperature)
-        return float(np.mean(np.logaddexp.reduce(margin * inverse, axis=1) - share * rival * inverse))
+        return float(counts @ (np.logaddexp.reduce(margin * inverse, axis=1) - share * rival * inverse))
 
     optimize = require("scipy.optimize", extra="train")
     found = optimize.minimize_scalar(loss, bounds=tuple(np.log(LIMITS)), method="bounded", options={"xatol": 1e-6})
@@ -68,15 +70,26 @@ class Threshold(NamedTuple):
     basis: Literal["bound", "measured", "floor"]
 
 
-def risk_bound(errors: int, answered: int) -> float:
-    """Return the one-sided 90% upper bound on a share of errors (Clopper and Pearson, 1934)."""
+def risk_bound(errors: float, answered: float) -> float:
+    """Return the one-sided 90% upper bound on a share of errors (Clopper and Pearson, 1934).
+
+    Counts may be fractions, where a row was answered several times, or is one of several near-copies: the bound is then that of
+    the beta distribution between those of the counts beside them.
+    """
     if errors >= answered:
         return 1.0
     stats = require("scipy.stats", extra="train")
     return float(stats.beta.ppf(1 - ALPHA, errors + 1, answered - errors))
 
 
-def threshold_of(right: NDArray[np.bool_] | IntArray, confidence: FloatArray, *, target: float = 0.9) -> Threshold:
+def threshold_of(
+    right: NDArray[np.bool_] | IntArray,
+    confidence: FloatArray,
+    weights: FloatArray | None = None,
+    *,
+    n: int | None = None,
+    target: float = 0.9,
+) -> Threshold:
     """Return the lowest threshold that keeps the accuracy on answered rows at `target`, as far as the rows can tell.
 
     The rule, in order; only thresholds that answer at least half of the rows (`FLOOR`) are looked at, so the model never
@@ -90,17 +103,20 @@ def threshold_of(right: NDArray[np.bool_] | IntArray, confidence: FloatArray, *,
     Where all rows can be answered, the threshold is 0: nothing measured speaks for silence.
 
     Args:
-        right: whether the answers for held-out rows were right [N], N > 0.
-        confidence: of the answers [N].
+        right: whether the answers for held-out rows were right [M], M > 0.
+        confidence: of the answers [M].
+        weights: what each counts as an observation [M]; 1 if left out. Their sum is what bounds rest on.
+        n: the rows that these are answers for; M if left out.
         target: accuracy wanted on the answered rows, in (0, 1].
 
     Returns:
         the threshold with what it does to these rows.
     """
-    n, allowed = len(right), 1 - target
-    points = [point for point in risk_coverage_of(confidence, right) if point.coverage >= FLOOR]
-    answered = [round(point.coverage * n) for point in points]
-    bounds = [risk_bound(round(point.risk * rows), rows) for point, rows in zip(points, answered, strict=True)]
+    counts = np.ones(len(right)) if weights is None else np.asarray(weights, float)
+    n, allowed = len(right) if n is None else n, 1 - target
+    points = [point for point in risk_coverage_of(confidence, right, counts) if point.coverage >= FLOOR - 1e-12]
+    answered = [round(point.coverage * float(counts.sum()), 9) for point in points]
+    bounds = [risk_bound(round(point.risk * rows, 9), rows) for point, rows in zip(points, answered, strict=True)]
     measured = [i for i, point in enumerate(points) if point.risk <= allowed + 1e-12]
     bounded = next((i for i, bound in enumerate(bounds) if bound > allowed), len(points)) - 1
     if bounded >= 0:
@@ -113,5 +129,5 @@ def threshold_of(right: NDArray[np.bool_] | IntArray, confidence: FloatArray, *,
 def _threshold(
     point: RiskCoverage, bound: float, n: int, target: float, basis: Literal["bound", "measured", "floor"]
 ) -> Threshold:
-    lowest = 0.0 if point.coverage == 1 else point.threshold
+    lowest = 0.0 if point.coverage >= 1 - 1e-12 else point.threshold
     return Threshold(lowest, point.coverage, point.risk, bound, n, target, basis)

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from refsynth.core.intervals import clusters, mean_interval
 from refsynth.core.types import FloatArray, IntArray, Metric
 from refsynth.evaluation.calibration import Threshold
 from refsynth.evaluation.sections import Source
@@ -25,7 +26,6 @@ from refsynth.metrics import (
     reliability,
     reliability_of,
     risk_coverage_of,
-    share_interval,
 )
 
 CURVE_POINTS = 200
@@ -41,7 +41,8 @@ class Calibration:
 
     Where a row may have any number of labels, an answer is right if it has just the right ones; the errors, `brier`, `log_loss`
     and `bins` are then over `decisions`, one for each row and label, and a bin's confidence is the probability of the label.
-    Where words have labels they are over the spans that were found. `over` says which.
+    Where words have labels they are over the spans that were found. `over` says which. `left_out` counts the held-out rows by
+    which neither temperature nor threshold was chosen: the model that was asked had not met their label, or not read their words.
     """
 
     temperature: float
@@ -58,6 +59,7 @@ class Calibration:
     n: int
     decisions: int | None = None
     over: Over = "rows"
+    left_out: int = 0
 
     @property
     def words(self) -> Wording:
@@ -75,10 +77,13 @@ class Calibration:
         temperature: float = 1.0,
         uncalibrated: FloatArray | None = None,
         unsure: NDArray[np.bool_] | None = None,
+        groups: IntArray | None = None,
+        left_out: int = 0,
     ) -> Self:
         """Measure probabilities [N, K] against labels [N]; `uncalibrated` are those at temperature 1.
 
-        `unsure` [N] are the rows not answered where several thresholds say so, as with two tiers.
+        `unsure` [N] are the rows not answered where several thresholds say so, as with two tiers. Rows of one of the `groups` [N]
+        copy each other.
         """
         return cls(
             temperature=temperature,
@@ -86,11 +91,12 @@ class Calibration:
             error=calibration_error(truth, probabilities),
             brier=brier(truth, probabilities),
             log_loss=log_loss(truth, probabilities),
-            bins=tuple(reliability(truth, probabilities)),
+            bins=tuple(reliability(truth, probabilities, groups)),
             threshold=threshold,
             source=source,
             n=len(truth),
-            **_answered(probabilities.argmax(1) == truth, probabilities.max(1), threshold, unsure),
+            left_out=left_out,
+            **_answered(probabilities.argmax(1) == truth, probabilities.max(1), threshold, unsure, groups),
         )
 
     @classmethod
@@ -101,20 +107,24 @@ class Calibration:
         *,
         right: IntArray,
         confidence: FloatArray,
+        by_row: IntArray,
         threshold: Threshold,
         source: Source,
         temperature: float = 1.0,
         uncalibrated: FloatArray | None = None,
         unsure: NDArray[np.bool_] | None = None,
+        groups: IntArray | None = None,
         over: Over = "labels",
+        left_out: int = 0,
     ) -> Self:
         """Measure probabilities of decisions against what is so, 0 or 1; whole answers are `right` [N] with a `confidence` [N].
 
-        The decisions are those of all rows and labels [N, K], or the spans that were found [M].
+        The decisions are those of all rows and labels [N, K], or the spans that were found [M]; `by_row` [N] says how many are of
+        each row. Those of one row, or of rows of one of the `groups` [N], are not independent.
         """
         marks, flat = truth.ravel(), probabilities.ravel()
         both = np.stack([1 - flat, flat], 1)
-        bins = reliability_of(flat, marks)
+        bins = reliability_of(flat, marks, np.repeat(clusters(groups, len(right)), by_row))
         return cls(
             temperature=temperature,
             error_before=None if uncalibrated is None else distance(reliability_of(uncalibrated.ravel(), marks)),
@@ -127,12 +137,17 @@ class Calibration:
             n=len(right),
             decisions=truth.size,
             over=over,
-            **_answered(right, confidence, threshold, unsure),
+            left_out=left_out,
+            **_answered(right, confidence, threshold, unsure, groups),
         )
 
 
 def _answered(
-    right: NDArray[np.bool_] | IntArray, confidence: FloatArray, threshold: Threshold, unsure: NDArray[np.bool_] | None
+    right: NDArray[np.bool_] | IntArray,
+    confidence: FloatArray,
+    threshold: Threshold,
+    unsure: NDArray[np.bool_] | None,
+    groups: IntArray | None,
 ) -> dict[str, Any]:
     """Return what becomes of answers that are right or wrong [N] at each confidence, and of those that are given."""
     curve = risk_coverage_of(confidence, right)
@@ -140,6 +155,6 @@ def _answered(
     picked = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), CURVE_POINTS)).astype(int))
     return {
         "curve": tuple(curve[i] for i in picked),
-        "answered": share_interval("answered", sure),
-        "accuracy": share_interval("accuracy", right[sure]) if sure.any() else None,
+        "answered": mean_interval("answered", sure, groups),
+        "accuracy": mean_interval("accuracy", right[sure], clusters(groups, len(right))[sure]) if sure.any() else None,
     }

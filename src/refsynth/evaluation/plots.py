@@ -16,7 +16,7 @@ from refsynth.evaluation.confidence import Calibration
 from refsynth.evaluation.origins import Reinforced, ScoreHistogram
 from refsynth.evaluation.sections import Comparison, CurvePoint, System, Variant
 from refsynth.evaluation.wording import WORDING, Wording
-from refsynth.metrics import ReliabilityBin, wilson
+from refsynth.metrics import ReliabilityBin
 
 CROWDED = 40
 
@@ -89,8 +89,8 @@ def reliability(bins: Sequence[ReliabilityBin], words: Wording = WORDING["rows"]
         axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         confidence = [100 * cell.confidence for cell in bins]
         accuracy = [100 * cell.accuracy for cell in bins]
-        low, high = zip(*(wilson(cell.accuracy, cell.n) for cell in bins), strict=True)
-        axes.vlines(confidence, [100 * bound for bound in low], [100 * bound for bound in high], color=BLUE, linewidth=1.8)
+        low, high = ([100 * getattr(cell, side) for cell in bins] for side in ("low", "high"))
+        axes.vlines(confidence, low, high, color=BLUE, linewidth=1.8)
         axes.plot(confidence, accuracy, "o", color=BLUE, markersize=6)
         axes.text(98, 4, "dashed: as often right as confident", ha="right", color=MUTED, fontsize=8)
         axes.set(xlim=(0, 100), ylim=(0, 102), ylabel=words.outcome)

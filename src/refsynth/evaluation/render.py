@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from refsynth.core.extras import require
+from refsynth.core.intervals import INTERVALS
 from refsynth.core.types import Metric
 from refsynth.evaluation import plots
 from refsynth.evaluation.advice import advise, points, top_confusions, verdict
@@ -65,6 +66,7 @@ def _context(report: Report, markup: Callable[[str], Any] | None) -> dict[str, A
     return {
         "report": report,
         "verdict": verdict(report),
+        "intervals": INTERVALS,
         "advice": advise(report),
         "absent": {**ABSENT, **report.absent},
         "confusions": top_confusions(report),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from refsynth.core.intervals import INTERVALS
 from refsynth.evaluation.advice import advise, verdict
 from refsynth.evaluation.render import html, markdown
 from refsynth.evaluation.tree import Report
@@ -21,8 +22,8 @@ __all__ = ["Report", "render_html", "render_markdown", "to_json"]
 
 
 def to_json(report: Report) -> str:
-    """Return the tree as indented JSON, with the verdict and the advice beside it; NaN becomes null."""
-    tree = {"verdict": verdict(report), "next": list(advise(report)), **_plain(report)}
+    """Return the tree as indented JSON, with the verdict, the advice and the method of intervals beside it; NaN becomes null."""
+    tree = {"verdict": verdict(report), "next": list(advise(report)), "intervals": INTERVALS, **_plain(report)}
     text = json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair cannot be written to a file
 

@@ -98,7 +98,8 @@ class Gate:
     """Whether drafts are used, by whom, and why. `learner` is the one that ships; `reason` is a sentence without full stop.
 
     `comparisons` has every learner that was measured. `passed_over` says why one that measured better does not ship; empty where
-    none did. `measure` names the score that the comparisons are made in.
+    none did. `measure` names the score that the comparisons are made in. `chance` is the probability of a gain like that of the
+    learner that ships, for any learner, if drafts had no effect; drafts are used where it is at most `false_accepts`.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -110,6 +111,8 @@ class Gate:
     passed_over: str = ""
     curve: tuple[CurvePoint, ...] = ()
     measure: str = "accuracy"
+    chance: float | None = None
+    false_accepts: float = 0.05
 
     @property
     def with_drafts(self) -> tuple[Comparison, ...]:

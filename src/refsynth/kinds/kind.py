@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from refsynth.core.types import Array, FloatArray, IntArray, Metric
+from refsynth.core.types import Array, BoolArray, FloatArray, IntArray, Metric
 from refsynth.metrics import PerClass
 
 
 class Choices(NamedTuple):
-    """Decisions as choices between C classes: logits or probabilities [M, C], and the right classes [M]."""
+    """Decisions as choices between C classes: logits or probabilities [M, C], the right classes [M], the row of each [M]."""
 
     values: FloatArray
     truth: IntArray
+    rows: IntArray
 
 
 class Kind(Protocol):
@@ -22,6 +23,9 @@ class Kind(Protocol):
     Answers, and the truth, are class indices [N], marks [N, K], or spans as strings [N]. Logits and probabilities are numbers
     [N, K], or an array [N] of numbers [T, C] by text. Cuts [K] say from which value on, logit or probability, a label is said;
     None where they are not needed or not known.
+
+    `met` [N, C] tells of which of C logits the model that answered a row had learned anything: a class without a training row has
+    a logit that says so, and nothing else. Where it is left out all have been met.
 
     `several` tells whether a row may have several labels, `spans` whether labels are of words. `measure` names the mean of
     `scores` over rows: what the gate compares. `least` is the fewest labels that a task has.
@@ -56,8 +60,16 @@ class Kind(Protocol):
         """Return logits that have these probabilities."""
         ...
 
-    def cuts(self, logits: Array, truth: Array) -> FloatArray | None:
-        """Return the cuts that suit logits of rows that the model was not fitted to."""
+    def met(self, given: Sequence[str], labels: Sequence[str]) -> BoolArray:
+        """Return of which logits a model of rows with these labels learns anything [C]."""
+        ...
+
+    def fair(self, logits: Array, truth: Array, met: BoolArray) -> BoolArray:
+        """Return whether the model could have been right about each row [N]: it had met the row's labels, and read its words."""
+        ...
+
+    def cuts(self, logits: Array, truth: Array, met: BoolArray | None = None) -> FloatArray | None:
+        """Return the cuts that suit logits of rows that the model was not fitted to, by what it had met."""
         ...
 
     def decide(self, probabilities: Array, cuts: FloatArray | None = None) -> Array:
@@ -80,8 +92,8 @@ class Kind(Protocol):
         """Return the probability of each row's whole answer [N]."""
         ...
 
-    def choices(self, logits: Array, truth: Array) -> Choices:
-        """Return all decisions on rows of logits as choices, which a temperature is fitted to."""
+    def choices(self, logits: Array, truth: Array, met: BoolArray | None = None) -> Choices:
+        """Return the decisions on rows of logits as choices, which a temperature is fitted to: those on what had been met."""
         ...
 
     def table(self, truth: Array, answers: Array, k: int) -> PerClass:
@@ -92,6 +104,9 @@ class Kind(Protocol):
         """Return the mean F1 over the labels of K that occur in either."""
         ...
 
-    def figures(self, truth: Array, answers: Array, k: int) -> tuple[Metric, ...]:
-        """Return the figures of merit with their intervals; the first is the mean of `scores`."""
+    def figures(self, truth: Array, answers: Array, k: int, groups: IntArray | None = None) -> tuple[Metric, ...]:
+        """Return the figures of merit with their intervals; the first is the mean of `scores`.
+
+        Rows of one of the `groups` [N] copy each other; without groups all rows are independent.
+        """
         ...

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from refsynth import metrics
+from refsynth.core.intervals import accuracy_interval, bootstrap, mean_interval
 from refsynth.core.labelset import join_labels, split_labels
-from refsynth.core.types import FloatArray, IntArray, Metric
+from refsynth.core.types import BoolArray, FloatArray, IntArray, Metric
 from refsynth.kinds.kind import Choices
 from refsynth.metrics import PerClass
 
@@ -50,7 +51,15 @@ class OneLabel:
         """Return the logarithms."""
         return np.asarray(np.log(np.maximum(probabilities, metrics.LEAST)))
 
-    def cuts(self, logits: FloatArray, truth: IntArray) -> FloatArray | None:
+    def met(self, given: Sequence[str], labels: Sequence[str]) -> BoolArray:
+        """Return which classes have a row [K]."""
+        return np.isin(np.asarray(labels, object), list(set(given)))
+
+    def fair(self, logits: FloatArray, truth: IntArray, met: BoolArray) -> BoolArray:
+        """Return whether the row's class had been met [N]."""
+        return np.asarray(met[np.arange(len(truth)), truth], bool)
+
+    def cuts(self, logits: FloatArray, truth: IntArray, met: BoolArray | None = None) -> FloatArray | None:
         """Return none: labels compete."""
         return None
 
@@ -74,9 +83,10 @@ class OneLabel:
         """Return the probability of the class [N]."""
         return np.asarray(probabilities[np.arange(len(answers)), answers])
 
-    def choices(self, logits: FloatArray, truth: IntArray) -> Choices:
-        """Return the rows as they are: each is a choice between K classes."""
-        return Choices(logits, truth)
+    def choices(self, logits: FloatArray, truth: IntArray, met: BoolArray | None = None) -> Choices:
+        """Return the rows as they are: each is a choice between K classes, if its own had been met."""
+        rows = np.arange(len(truth)) if met is None else np.flatnonzero(self.fair(logits, truth, met))
+        return Choices(np.asarray(logits)[rows], np.asarray(truth)[rows], rows)
 
     def table(self, truth: IntArray, answers: IntArray, k: int) -> PerClass:
         """Return the figures of each class."""
@@ -86,9 +96,13 @@ class OneLabel:
         """Return the mean F1 over the classes that occur in either."""
         return metrics.macro_f1(truth, answers, k)
 
-    def figures(self, truth: IntArray, answers: IntArray, k: int) -> tuple[Metric, ...]:
+    def figures(self, truth: IntArray, answers: IntArray, k: int, groups: IntArray | None = None) -> tuple[Metric, ...]:
         """Return accuracy and macro-F1."""
-        return metrics.accuracy_interval(truth, answers), metrics.macro_f1_interval(truth, answers, k)
+
+        def macro(rows: IntArray) -> float:
+            return metrics.macro_f1(truth[rows], answers[rows], k)
+
+        return accuracy_interval(truth, answers, groups), bootstrap("macro-F1", macro, len(truth), groups=groups)
 
 
 class AnyLabels:
@@ -128,16 +142,26 @@ class AnyLabels:
         shares = np.asarray(probabilities, float)
         return np.asarray(np.log(np.maximum(shares, metrics.LEAST)) - np.log(np.maximum(1 - shares, metrics.LEAST)))
 
-    def cuts(self, logits: FloatArray, truth: IntArray) -> FloatArray | None:
+    def met(self, given: Sequence[str], labels: Sequence[str]) -> BoolArray:
+        """Return which labels some rows have and others have not [K]: of the rest a model says always, or never."""
+        marks = self.truth(given, labels)
+        return np.asarray(marks.any(0) & ~marks.all(0) if len(marks) else np.zeros(len(labels), bool))
+
+    def fair(self, logits: FloatArray, truth: IntArray, met: BoolArray) -> BoolArray:
+        """Return whether all labels of a row had been met [N]."""
+        return np.asarray((met | (truth == 0)).all(1))
+
+    def cuts(self, logits: FloatArray, truth: IntArray, met: BoolArray | None = None) -> FloatArray | None:
         """Return for each label the mean of the cut with its highest F1 and of that with the highest F1 over all labels [K].
 
         The labels' own cuts vary with their rows; half of the way to the common one was better than either, see the design note.
         """
-        common = best_cut(logits.ravel(), truth.ravel())
-        own = [
-            best_cut(values, marks) if FEW_POSITIVES <= marks.sum() < len(marks) else common
-            for values, marks in zip(logits.T, truth.T, strict=True)
-        ]
+        seen = np.ones(logits.shape, bool) if met is None else met
+        common = best_cut(logits[seen], truth[seen])
+        own = []
+        for values, marks, mine in zip(logits.T, truth.T, seen.T, strict=True):
+            enough = FEW_POSITIVES <= marks[mine].sum() < mine.sum()
+            own.append(best_cut(values[mine], marks[mine]) if enough else common)
         return (np.array(own) + common) / 2
 
     def decide(self, probabilities: FloatArray, cuts: FloatArray | None = None) -> IntArray:
@@ -160,10 +184,11 @@ class AnyLabels:
         """Return the probability that just these labels are right, were they independent [N]."""
         return np.asarray(np.where(answers == 1, probabilities, 1 - probabilities).prod(-1))
 
-    def choices(self, logits: FloatArray, truth: IntArray) -> Choices:
-        """Return a choice between no and yes for each row and label [N K, 2]."""
-        flat = np.asarray(logits, float).ravel()
-        return Choices(np.stack([np.zeros_like(flat), flat], 1), truth.ravel())
+    def choices(self, logits: FloatArray, truth: IntArray, met: BoolArray | None = None) -> Choices:
+        """Return a choice between no and yes for each row and label that had been met [M, 2], M at most N K."""
+        seen = np.ones(truth.shape, bool) if met is None else met
+        flat = np.asarray(logits, float)[seen]
+        return Choices(np.stack([np.zeros_like(flat), flat], 1), truth[seen], np.nonzero(seen)[0])
 
     def table(self, truth: IntArray, answers: IntArray, k: int) -> PerClass:
         """Return the figures of each label."""
@@ -173,14 +198,18 @@ class AnyLabels:
         """Return the mean F1 over the labels that occur in either."""
         return metrics.mean_f1(truth, answers)
 
-    def figures(self, truth: IntArray, answers: IntArray, k: int) -> tuple[Metric, ...]:
+    def figures(self, truth: IntArray, answers: IntArray, k: int, groups: IntArray | None = None) -> tuple[Metric, ...]:
         """Return F1 per row, micro-F1, macro-F1 and exact match."""
-        n, scores = len(truth), metrics.row_f1(truth, answers)
+        marked = np.asarray((truth | answers).any(1))
+
+        def over(name: str, figure: Callable[[IntArray, IntArray], float]) -> Metric:
+            return bootstrap(name, lambda rows: figure(truth[rows], answers[rows]), len(truth), groups=groups, matters=marked)
+
         return (
-            metrics.bootstrap(self.measure, lambda rows: float(scores[rows].mean()), n),
-            metrics.bootstrap("micro-F1", lambda rows: metrics.micro_f1(truth[rows], answers[rows]), n),
-            metrics.bootstrap("macro-F1", lambda rows: metrics.mean_f1(truth[rows], answers[rows]), n),
-            metrics.share_interval("exact match", metrics.exact_match(truth, answers)),
+            mean_interval(self.measure, self.scores(truth, answers), groups),
+            over("micro-F1", metrics.micro_f1),
+            over("macro-F1", metrics.mean_f1),
+            mean_interval("exact match", metrics.exact_match(truth, answers), groups),
         )
 
 

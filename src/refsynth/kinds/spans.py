@@ -7,15 +7,18 @@ An answer is the row's spans with numbers for labels, as `core.spans` writes the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refsynth import metrics
 from refsynth.core.chain import Chain, best_path
+from refsynth.core.intervals import bootstrap, clusters, mean_interval
 from refsynth.core.labelset import join_labels
-from refsynth.core.spans import Span, join_spans, spans_of, split_spans, tag_names, tags_of
-from refsynth.core.types import Array, FloatArray, IntArray, Metric
+from refsynth.core.spans import UNREAD, Span, join_spans, spans_of, split_spans, tag_names, tags_of
+from refsynth.core.types import Array, BoolArray, FloatArray, IntArray, Metric
 from refsynth.kinds.kind import Choices
 from refsynth.metrics import PerClass
 
@@ -74,7 +77,21 @@ class Spans:
         """Return the logarithms, word by word."""
         return ragged([_logs(one) for one in probabilities])
 
-    def cuts(self, logits: Array, truth: Array) -> FloatArray | None:
+    def met(self, given: Sequence[str], labels: Sequence[str]) -> BoolArray:
+        """Return which tags some word has [C]; words outside are everywhere."""
+        spans = [span for label in given for span in split_spans(label)]
+        first, further = {span.label for span in spans}, {span.label for span in spans if span.end > span.start + 1}
+        return np.array([True, *(label in first for label in labels), *(label in further for label in labels)])
+
+    def fair(self, logits: Array, truth: Array, met: BoolArray) -> BoolArray:
+        """Return whether the tags of a row's spans had been met, and all words of its spans were read [N]."""
+        found = []
+        for one, said, seen in zip(logits, truth, met, strict=True):
+            path = path_of(said, len(one), _k(one)) if len(one) else np.zeros(0, int)
+            found.append(bool(seen[path].all() and read_of(one)[path > 0].all()))
+        return np.array(found, bool)
+
+    def cuts(self, logits: Array, truth: Array, met: BoolArray | None = None) -> FloatArray | None:
         """Return none: tags compete."""
         return None
 
@@ -110,12 +127,19 @@ class Spans:
             ]
         )
 
-    def choices(self, logits: Array, truth: Array) -> Choices:
-        """Return all words as choices between C tags."""
-        paths = [path_of(said, len(one), _k(one)) for one, said in zip(logits, truth, strict=True) if len(one)]
-        if not paths:
-            return Choices(np.zeros((0, 1)), np.zeros(0, int))
-        return Choices(np.concatenate([np.asarray(one, float) for one in logits if len(one)]), np.concatenate(paths))
+    def choices(self, logits: Array, truth: Array, met: BoolArray | None = None) -> Choices:
+        """Return the words that were read as choices between C tags, if their own had been met."""
+        values, paths, rows = [np.zeros((0, 1))], [np.zeros(0, int)], [np.zeros(0, int)]
+        for row, (one, said) in enumerate(zip(logits, truth, strict=True)):
+            if not len(one):
+                continue
+            path = path_of(said, len(one), _k(one))
+            mine = read_of(one) if met is None else read_of(one) & met[row][path]
+            values.append(np.asarray(one, float)[mine])
+            paths.append(path[mine])
+            rows.append(np.full(int(mine.sum()), row))
+        start = int(len(values) > 1)  # the empty part at the front has another width
+        return Choices(*(np.concatenate(part[start:]) for part in (values, paths, rows)))
 
     def table(self, truth: Array, answers: Array, k: int) -> PerClass:
         """Return the figures of the spans of each label."""
@@ -127,20 +151,29 @@ class Spans:
         """Return the mean F1 of spans over the labels that occur in either."""
         return _mean_f1(by_label(truth, answers, k))
 
-    def figures(self, truth: Array, answers: Array, k: int) -> tuple[Metric, ...]:
-        """Return F1, precision and recall of spans, macro-F1 over labels, and exact match of rows."""
-        counts, labelled = count(truth, answers), by_label(truth, answers, k)
+    def figures(self, truth: Array, answers: Array, k: int, groups: IntArray | None = None) -> tuple[Metric, ...]:
+        """Return F1, precision and recall of spans, macro-F1 over labels, and exact match of rows.
 
-        def over(name: str, figure: Callable[[Counts], float], of: Counts) -> Metric:
-            return metrics.bootstrap(name, lambda rows: figure(of.take(rows)), len(truth))
+        A row without a span, which no span is said of either, is no evidence of how right spans are.
+        """
+        counts, labelled, n = count(truth, answers), by_label(truth, answers, k), len(truth)
+
+        def over(name: str, figure: Callable[[Counts], float], of: Counts, matters: IntArray) -> Metric:
+            return bootstrap(name, lambda rows: figure(of.take(rows)), n, groups=groups, matters=matters > 0)
 
         return (
-            over(self.measure, Counts.f1, counts),
-            over("precision", lambda of: float(of.hits.sum() / max(of.said.sum(), 1)), counts),
-            over("recall", lambda of: float(of.hits.sum() / max(of.there.sum(), 1)), counts),
-            over("macro-F1", _mean_f1, labelled),
-            metrics.share_interval("exact match", self.right(truth, answers)),
+            self._f1(truth, answers, counts.there + counts.said > 0, groups),
+            over("precision", lambda of: float(of.hits.sum() / max(of.said.sum(), 1)), counts, counts.said),
+            over("recall", lambda of: float(of.hits.sum() / max(of.there.sum(), 1)), counts, counts.there),
+            over("macro-F1", _mean_f1, labelled, counts.there + counts.said),
+            mean_interval("exact match", self.right(truth, answers), groups),
         )
+
+    def _f1(self, truth: Array, answers: Array, matters: NDArray[np.bool_], groups: IntArray | None) -> Metric:
+        if not matters.any():
+            return Metric(self.measure, 0.0, 0.0, 1.0, len(truth))
+        scores = self.scores(truth[matters], answers[matters])
+        return replace(mean_interval(self.measure, scores, clusters(groups, len(truth))[matters]), n=len(truth))
 
 
 def span_confidences(probabilities: Array, answers: Array) -> FloatArray:
@@ -180,6 +213,11 @@ def _mean_f1(of: Counts) -> float:
     """Return the mean F1 over the labels that occur in either."""
     hits, both = of.hits.sum(0), of.there.sum(0) + of.said.sum(0)
     return float((2 * hits[both > 0] / both[both > 0]).mean()) if both.any() else 0.0
+
+
+def read_of(logits: FloatArray) -> BoolArray:
+    """Return whether the model read each word, by its logits [T, C]: [T]."""
+    return np.asarray((np.asarray(logits)[:, 1:] != UNREAD).any(1) if len(logits) else np.zeros(0, bool))
 
 
 def path_of(said: str, n: int, k: int) -> IntArray:

@@ -11,13 +11,10 @@ from typing import Protocol
 
 import numpy as np
 
-from refsynth.core.spans import tag_names
+from refsynth.core.spans import UNREAD, tag_names
 from refsynth.core.types import Array, FloatArray
 from refsynth.models.predict import LinearHead
 from refsynth.models.tokenise import Pieces
-
-UNREAD = -30.0
-"""The logit of all tags but "outside" for a word that the encoder does not read: it stands behind the longest text."""
 
 
 class WordEncoder(Protocol):

@@ -14,11 +14,11 @@ import numpy as np
 
 import refsynth
 from refsynth.annotate.selftrain import from_pool
+from refsynth.core.intervals import mean_interval
 from refsynth.core.machine import describe_machine
 from refsynth.core.run import file_digest, read_json, read_jsonl, seconds_of
 from refsynth.core.types import Draft
 from refsynth.evaluation import origins
-from refsynth.metrics import bootstrap
 from refsynth.pipeline.candidates import safe_for
 from refsynth.pipeline.finished import Finished
 from refsynth.pipeline.marked import with_marks
@@ -61,7 +61,7 @@ def drafts_of(finished: Finished) -> origins.Drafts:
         rounds=tuple(_round(one) for one in finished.learned.rounds),
         reinforced=tuple(_reinforced(curve) for curve in finished.learned.curves),
         coverage=origins.Coverage(**finished.coverage._asdict()) if finished.coverage else None,
-        agreement=bootstrap("agreement", lambda rows: float(agrees[rows].mean()), len(agrees)) if len(agrees) else None,
+        agreement=mean_interval("agreement", agrees) if len(agrees) else None,  # the screen left none that copies another
         scores=(_histogram(judged, "agreement"),) if judged else (),
         best=tuple(best),
         worst=tuple(worst),

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from refsynth.compress.contract import Contract
 from refsynth.core.types import Metric
 from refsynth.pipeline.build import asked_of
+from refsynth.pipeline.calibrate import Calibrated, calibrate
 from refsynth.pipeline.finished import Learned
 from refsynth.pipeline.job import Job
-from refsynth.pipeline.ship import Calibrated, calibrate, write_bundle
+from refsynth.pipeline.ship import write_bundle
 from refsynth.pipeline.shrink import Beside, Shrinker, Shrunk
 from refsynth.pipeline.tiers import Tiers, make_tiers
 

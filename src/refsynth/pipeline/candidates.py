@@ -144,7 +144,7 @@ def _untold(drafts: Sequence[Example], told: frozenset[str]) -> list[Example]:
 
 def safe_for(drafts: Sequence[Draft], held_out: frozenset[str]) -> list[Draft]:
     """Return the drafts that owe nothing to the held-out rows: no prompt showed them, no reward came from them."""
-    return [d for d in drafts if d.example.provenance is None or held_out.isdisjoint(d.example.provenance.seen)]
+    return [draft for draft in drafts if draft.example.owes_nothing(held_out)]
 
 
 def set_aside(real: Sequence[Example], share: float, *, seed: int, kind: Kind = ONE_LABEL) -> tuple[list[Example], list[Example]]:

@@ -10,9 +10,9 @@ from statistics import median
 
 from refsynth.bundle.model import Model, load
 from refsynth.compress.contract import Form, Outcome
+from refsynth.core.intervals import share_of
 from refsynth.evaluation import sections
 from refsynth.kinds import KINDS
-from refsynth.metrics import share_of
 from refsynth.pipeline.build import asked_of
 from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.finished import Finished
@@ -61,7 +61,7 @@ def compression_of(finished: Finished) -> sections.Compression | None:
     models = [load(folder) for folder in folders]
     test = finished.measured
     k, kind = len(finished.task.labels), KINDS[finished.task.config.task]
-    score = None if test is None else kind.figures(test.truth, test.predicted[SHIPPED], k)[0]
+    score = None if test is None else kind.figures(test.truth, test.predicted[SHIPPED], k, test.groups)[0]
     variants = tuple(
         sections.Variant(
             name="the model alone (int8)" if folder == tiers.main and model.variant != "exact" else _name(model),

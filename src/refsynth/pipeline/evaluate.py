@@ -24,10 +24,11 @@ from refsynth.core.run import RunFolder, digest, read_json, write_json
 from refsynth.core.sections import DataConfig
 from refsynth.core.types import Array, Draft, Example, IntArray
 from refsynth.data.io import BadRow, Spans, iter_rows
+from refsynth.data.text import near_groups
 from refsynth.kinds import Kind, as_json, from_json, given_labels
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.fit import Final
-from refsynth.pipeline.gate import HeldOut
+from refsynth.pipeline.held import HeldOut
 from refsynth.pipeline.rows import file_digest_or_none
 from refsynth.pipeline.workshop import Workshop
 from refsynth.quality.filter import LEAKED, kept
@@ -45,7 +46,8 @@ class TestResult:
     `probabilities` are the bundle's, and `unsure` [N] the rows on which it abstains. `leaked` are ids of drafts, and of texts
     of the pool, that resemble a test row; `unusable` has the numbers of rows by why they could not be measured. `void` tells
     whether the test rows are drawn otherwise than what the certificate of a cascade was made with; None without one.
-    `numbers` [N] are those of the rows in the file, and `shared` the rows that are in train too.
+    `groups` [N] are of rows that are near-copies of each other, `numbers` [N] those of the rows in the file, and `shared` the
+    rows that are in train too.
     """
 
     truth: Array
@@ -55,6 +57,7 @@ class TestResult:
     leaked: tuple[str, ...]
     unusable: Mapping[str, Sequence[int]]
     void: bool | None
+    groups: IntArray
     numbers: IntArray
     shared: tuple[Shared, ...] = ()
 
@@ -77,6 +80,7 @@ class TestResult:
                 predicted={name: answers[left] for name, answers in self.predicted.items()},
                 probabilities=self.probabilities[left],
                 unsure=self.unsure[left],
+                groups=self.groups[left],
                 numbers=self.numbers[left],
                 shared=(),
             )
@@ -141,12 +145,13 @@ def evaluate_test(
             "leaked": _leaks(final.drafts, studied, texts),
             "unusable": unusable,
             "void": _void(model, found, texts),
+            "groups": near_groups(texts).tolist(),
             "numbers": numbers,
             "shared": shared_rows(texts, real, language=shop.language),
         }
         write_json(out / "result.json", result)
 
-    result = read_json(folder.step("test", key, make, version=6) / "result.json")
+    result = read_json(folder.step("test", key, make, version=7) / "result.json")
     return TestResult(
         from_json(result["truth"]),
         {name: from_json(answers) for name, answers in result["predicted"].items()},
@@ -155,6 +160,7 @@ def evaluate_test(
         tuple(result["leaked"]),
         result["unusable"],
         result["void"],
+        np.array(result["groups"], int),
         np.array(result["numbers"], int),
         tuple(Shared(*one) for one in result["shared"]),
     )

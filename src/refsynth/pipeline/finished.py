@@ -10,14 +10,15 @@ from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft
 from refsynth.evaluation.origins import Pretraining
 from refsynth.evaluation.overlap import Overlap
+from refsynth.pipeline.calibrate import Calibrated
 from refsynth.pipeline.drafts import Written
 from refsynth.pipeline.evaluate import TestResult
 from refsynth.pipeline.fit import Final
-from refsynth.pipeline.gate import Decision, HeldOut
+from refsynth.pipeline.gate import Decision
+from refsynth.pipeline.held import HeldOut
 from refsynth.pipeline.policies import Curve
 from refsynth.pipeline.rounds import Round
 from refsynth.pipeline.rows import Rows
-from refsynth.pipeline.ship import Calibrated
 from refsynth.pipeline.shrink import Shrunk
 from refsynth.pipeline.tiers import Tiers
 from refsynth.quality.diversity import CoverageFigures

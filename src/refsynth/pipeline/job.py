@@ -20,7 +20,8 @@ from refsynth.pipeline.build import Source, make_augmenters, make_generator, tra
 from refsynth.pipeline.choose import Chooser
 from refsynth.pipeline.drafts import LONGEST_DRAFT, Written, can_write, screen_drafts, write_drafts
 from refsynth.pipeline.encoder import prepare_encoder
-from refsynth.pipeline.gate import HeldOut, hold_out
+from refsynth.pipeline.gate import hold_out
+from refsynth.pipeline.held import HeldOut
 from refsynth.pipeline.judged import judge_drafts
 from refsynth.pipeline.lesson import Lesson, halves
 from refsynth.pipeline.marked import shown_rows

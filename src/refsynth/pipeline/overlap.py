@@ -39,7 +39,7 @@ def overlap_of(test: TestResult, task: Task) -> Overlap | None:
 
 def figure_of(test: TestResult, task: Task) -> Metric:
     """Return the first figure of what ships on the test rows."""
-    return KINDS[task.config.task].figures(test.truth, test.predicted[SHIPPED], len(task.labels))[0]
+    return KINDS[task.config.task].figures(test.truth, test.predicted[SHIPPED], len(task.labels), test.groups)[0]
 
 
 def write_overlap(path: Path, found: Overlap | None) -> None:

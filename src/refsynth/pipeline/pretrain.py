@@ -15,16 +15,17 @@ import numpy as np
 
 from refsynth.annotate.selftrain import Unlabelled
 from refsynth.core.run import RunFolder, derive_seed, digest, file_digest, read_json, write_json
+from refsynth.core.signflip import sign_flip
 from refsynth.core.types import FloatArray, Metric
 from refsynth.data.text import nearest_overlap
 from refsynth.evaluation.advice import points
 from refsynth.evaluation.origins import Pretraining
-from refsynth.kinds import KINDS, given_labels
-from refsynth.metrics import exceeds_doubt, paired_gain
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.pipeline.build import MODEL, WEIGHTS, Source, ready_trained, reference_key
-from refsynth.pipeline.gate import DRAFT_DOUBT, HeldOut
+from refsynth.pipeline.folds import deals_of, folds_of
+from refsynth.pipeline.gate import FALSE_ACCEPTS
+from refsynth.pipeline.held import HeldOut
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.rows import Rows
 from refsynth.quality.filter import NEAR
@@ -154,22 +155,19 @@ def pretrain_encoder(
 
 
 def _judge(task: Task, rows: Rows, plain: TransformerEncoder, learnt: TransformerEncoder) -> tuple[Metric, bool]:
-    """Return the gain of frozen embeddings on held-out real rows, paired by row, and whether it exceeds its doubt."""
-    kind, labels = KINDS[task.config.task], task.labels
-    held = HeldOut(kind.truth(given_labels(rows.examples), labels), {}, rows.folds, kind)
+    """Return the gain of frozen embeddings on held-out real rows, paired by row, and whether chance is a poor reason for it."""
+    held = HeldOut.of(rows, task.labels, deals_of(task, rows))
     before, after = (held.scores_of(_held_out(task, rows, encoder)) for encoder in (plain, learnt))
-    return paired_gain(before, after), exceeds_doubt(after - before, doubt=DRAFT_DOUBT)
+    return held.gain(before, after), bool(sign_flip((after - before)[None], held.groups)[0] <= FALSE_ACCEPTS)
 
 
 def _held_out(task: Task, rows: Rows, encoder: TransformerEncoder) -> FloatArray:
-    """Return the logits [1, N, K] of a logistic head on an encoder's embeddings for each row, when its fold is held out."""
-    link: Link = "sigmoid" if KINDS[task.config.task].several else "softmax"
-    out: FloatArray = np.zeros((1, len(rows.examples), len(task.labels)))
-    for fold in np.unique(rows.folds):
-        mine = np.flatnonzero(rows.folds == fold)
-        train = [row for row, other in zip(rows.examples, rows.folds, strict=True) if other != fold]
-        fitted = FrozenLearner(task.labels, encoder, link=link).fit(train, (), seed=0)
-        out[0, mine] = fitted.logits([rows.examples[place].text for place in mine])
+    """Return the logits [R, N, K] of a logistic head on an encoder's embeddings for each row, when its fold is held out."""
+    link: Link = "sigmoid" if rows.kind.several else "softmax"
+    learner = FrozenLearner(task.labels, encoder, link=link)
+    out: FloatArray = np.zeros((task.config.gate.repeats, len(rows.examples), len(task.labels)))
+    for fold in folds_of(task, rows):
+        out[fold.repeat, fold.places] = learner.fit(fold.train, (), seed=0).logits(fold.texts)
     return out
 
 

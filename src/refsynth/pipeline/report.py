@@ -8,23 +8,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import refsynth
 from refsynth.bundle.model import load
 from refsynth.core.run import write_atomic
 from refsynth.core.sections import LearnerName
-from refsynth.core.types import Array
+from refsynth.core.spans import split_spans
+from refsynth.core.types import Array, IntArray
 from refsynth.evaluation import sections
 from refsynth.evaluation.confidence import Calibration
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
 from refsynth.kinds import KINDS, Kind
 from refsynth.kinds.spans import span_confidences, spans_right
-from refsynth.metrics import paired_gain
 from refsynth.pipeline.account import data_of, drafts_of, lineage_of
 from refsynth.pipeline.candidates import COMPARED, Candidate
 from refsynth.pipeline.compression import compression_of, size_of, speeds
 from refsynth.pipeline.evaluate import MAJORITY, SHIPPED
 from refsynth.pipeline.finished import Finished
-from refsynth.pipeline.gate import LEARNER_DOUBT, HeldOut
+from refsynth.pipeline.gate import FALSE_ACCEPTS, LEARNER_DOUBT
+from refsynth.pipeline.held import HeldOut
 
 NAMES: Mapping[LearnerName, str] = {
     "tfidf": "TF-IDF + LR",
@@ -118,11 +121,11 @@ def _results(finished: Finished) -> sections.Results | None:
     said = _said(finished)
     if said is None:
         return None
-    truth, by_name = said
+    truth, by_name, groups = said
     decision, kind = finished.learned.decision, _kind(finished)
 
     def system(name: str, key: str, detail: str) -> sections.System:
-        return _system(finished, name, detail, truth, by_name[key])
+        return _system(finished, name, detail, truth, by_name[key], groups)
 
     usual = "no span at all" if kind.spans else f"the most frequent {'set of labels' if kind.several else 'label'}"
     systems = [system("all O" if kind.spans else "majority", MAJORITY, usual)]
@@ -143,22 +146,31 @@ def _results(finished: Finished) -> sections.Results | None:
         return sections.Results(systems=tuple(systems), source="cross-validation", n=len(truth))
     if finished.test is not None and overlap is not None and overlap.same:
         name, detail = f"the bundle, all {overlap.n:,} rows", f"{len(overlap.same):,} of them in train too"
-        systems.append(_system(finished, name, detail, finished.test.truth, finished.test.predicted[SHIPPED]))
+        test_rows = finished.test
+        systems.append(_system(finished, name, detail, test_rows.truth, test_rows.predicted[SHIPPED], test_rows.groups))
     return sections.Results(systems=tuple(systems), source="test file", n=len(truth), file=test.name)
 
 
-def _system(finished: Finished, name: str, detail: str, truth: Array, answers: Array) -> sections.System:
+def _system(finished: Finished, name: str, detail: str, truth: Array, answers: Array, groups: IntArray) -> sections.System:
     """Return a line of the table of results without speed and size."""
     fields = {shown: field for field, shown in sections.FIGURES.items()}
-    found = _kind(finished).figures(truth, answers, len(finished.task.labels))
+    found = _kind(finished).figures(truth, answers, len(finished.task.labels), groups)
     figures: dict[str, Any] = {fields[figure.name]: figure for figure in found}
     return sections.System(name=name, detail=detail, **figures)
 
 
-def _said(finished: Finished) -> tuple[Array, dict[str, Array]] | None:
-    """Return the truth and each system's answers, on the new rows of the test file or else on the held-out rows."""
+class _Said(NamedTuple):
+    """The truth, each system's answers, and which rows copy each other [N]."""
+
+    truth: Array
+    by_name: dict[str, Array]
+    groups: IntArray
+
+
+def _said(finished: Finished) -> _Said | None:
+    """Return what was said of the new rows of the test file, or else of the held-out rows."""
     if (test := finished.measured) is not None:
-        return test.truth, dict(test.predicted)
+        return _Said(test.truth, dict(test.predicted), test.groups)
     held = finished.learned.held
     if held is None:
         return None
@@ -166,7 +178,8 @@ def _said(finished: Finished) -> tuple[Array, dict[str, Array]] | None:
     majority = held.kind.usual(held.truth, len(held.truth))
     shipped = finished.shrunk.logits
     assert shipped is not None
-    return held.truth, {MAJORITY: majority, **said, SHIPPED: held.answers_of(shipped)[0]}
+    by_name = {MAJORITY: majority, **said, SHIPPED: held.answers_of(shipped)[0]}
+    return _Said(held.truth, by_name, held.groups)
 
 
 def _kind(finished: Finished) -> Kind:
@@ -184,15 +197,13 @@ def _gate(finished: Finished) -> sections.Gate | None:
         return None
     plain = [each for each in held.logits if not each.drafts]
     lines = [_comparison(held, each, Candidate(each.learner, True), NAMES[each.learner]) for each in plain]
-    learner = NAMES[decision.shipped.learner]
-    if decision.mixed and decision.mixed.learner != decision.real.learner:
-        learner = f"{NAMES[decision.real.learner]} / {NAMES[decision.mixed.learner]} + drafts"
-        lines.append(_comparison(held, decision.real, decision.mixed, learner))
     return sections.Gate(
         comparisons=tuple(lines),
         accepted=decision.shipped.drafts,
-        learner=learner,
+        learner=NAMES[decision.shipped.learner],
         reason=decision.reason,
+        chance=decision.chance,
+        false_accepts=FALSE_ACCEPTS,
         passed_over=_passed_over(held, decision.shipped),
         folds=config.folds,
         repeats=config.repeats,
@@ -216,7 +227,7 @@ def _passed_over(held: HeldOut, shipped: Candidate) -> str:
 def _comparison(held: HeldOut, real: Candidate, mixed: Candidate, name: str) -> sections.Comparison:
     if mixed not in held.logits:
         return sections.Comparison(learner=name, real=held.score(real))
-    gain = paired_gain(held.scores(real), held.scores(mixed))
+    gain = held.gain(held.scores(real), held.scores(mixed))
     return sections.Comparison(learner=name, real=held.score(real), augmented=held.score(mixed), gain=gain)
 
 
@@ -224,7 +235,7 @@ def _classes(finished: Finished) -> sections.Classes | None:
     said = _said(finished)
     if said is None:
         return None
-    truth, by_name = said
+    truth, by_name, _ = said
     source: sections.Source = "cross-validation" if finished.measured is None else "test file"
     labels, shipped = finished.task.labels, by_name[SHIPPED]
     if _kind(finished).spans:
@@ -238,28 +249,32 @@ def _calibration(finished: Finished) -> Calibration | None:
     held, calibrated = finished.learned.held, finished.calibrated
     if held is None or calibrated.threshold is None:
         return None
-    chosen = {"threshold": calibrated.threshold, "temperature": calibrated.temperature}
+    chosen: dict[str, Any] = {"threshold": calibrated.threshold, "temperature": calibrated.temperature}
+    chosen["left_out"] = calibrated.left_out
     if (test := finished.measured) is not None:
         student = finished.tiers.student
         if student is not None and student.threshold is not None and load(finished.bundle).manifest.first is None:
             chosen = {"threshold": student.threshold, "temperature": student.calibration.temperature}
-        chosen |= {"unsure": test.unsure, "source": "test file"}
+        chosen |= {"unsure": test.unsure, "source": "test file", "groups": test.groups}
         return _trust(held.kind, test.truth, test.probabilities, test.predicted[SHIPPED], **chosen)
     shipped = finished.shrunk.logits
     assert shipped is not None
-    loud, calm = (held.kind.probabilities(shipped[0] / t) for t in (1.0, calibrated.temperature))
-    chosen |= {"source": "cross-validation", "uncalibrated": loud}
-    return _trust(held.kind, held.truth, calm, held.answers_of(shipped)[0], **chosen)
+    if (crossed := calibrated.crossed) is None:
+        return None
+    chosen |= {"source": "cross-validation", "uncalibrated": held.kind.probabilities(shipped[0][crossed.rows])}
+    chosen |= {"unsure": crossed.unsure, "groups": held.groups[crossed.rows]}
+    return _trust(held.kind, held.truth[crossed.rows], crossed.probabilities, crossed.answers, **chosen)
 
 
 def _trust(kind: Kind, truth: Array, said: Array, answers: Array, **chosen: Any) -> Calibration | None:
     if not (kind.several or kind.spans):
         return Calibration.of(truth, said, **chosen)
     right, confidence = kind.right(truth, answers), kind.confidence(said, answers)
+    by_row = np.full(len(truth), truth.shape[1]) if kind.several else np.array([len(split_spans(each)) for each in answers])
     if kind.spans:
         loud = chosen.pop("uncalibrated", None)
         chosen |= {"over": "spans", "uncalibrated": None if loud is None else span_confidences(loud, answers)}
         truth, said = spans_right(truth, answers), span_confidences(said, answers)
         if not len(said):
             return None
-    return Calibration.of_marks(truth, said, right=right, confidence=confidence, **chosen)
+    return Calibration.of_marks(truth, said, right=right, confidence=confidence, by_row=by_row, **chosen)

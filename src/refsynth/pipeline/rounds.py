@@ -1,6 +1,7 @@
 """The loop: rounds of drafts, each for the labels and rows that the model of the rounds before gets wrong on held-out rows.
 
-A round is judged by the gate like a whole run. The loop ends when a round adds nothing, and leaves that round's drafts out.
+A round is judged by the gate like a whole run. The first is kept, and the gate decides about it in the end. A later one is kept
+if the drafts with it beat those without it by the rule of the gate, all looks paid for. The loop ends with one that does not.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import numpy as np
 
 from refsynth.core.errors import counted
 from refsynth.core.run import RunFolder, read_json, write_json
+from refsynth.core.signflip import sign_flip
 from refsynth.core.types import Draft, FloatArray, IntArray, Metric
 from refsynth.metrics import softmax
 from refsynth.pipeline.coverage import measure_coverage
 from refsynth.pipeline.drafts import Written, join_drafts
-from refsynth.pipeline.gate import HeldOut, decide
+from refsynth.pipeline.gate import FALSE_ACCEPTS, decide
+from refsynth.pipeline.held import HeldOut
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.rows import read_rows
 from refsynth.quality.diversity import CoverageFigures, DiversityFigures, diversity
@@ -57,6 +60,7 @@ def write_rounds(job: Job) -> tuple[Written, tuple[Round, ...]]:
     spent = 0.0
     parts: list[Path] = []
     done: list[Round] = []
+    before: FloatArray | None = None
     focus = ANYWHERE
     for turn in range(settings.rounds):
         started, folder = time.monotonic(), RunFolder(job.folder.path / "rounds" / str(turn + 1))
@@ -68,7 +72,11 @@ def write_rounds(job: Job) -> tuple[Written, tuple[Round, ...]]:
         assert held is not None  # rows are judged
         spent += _seconds(folder, time.monotonic() - started)
         covered = measure_coverage(job.rows, screened, job.shop, folder)
-        done.append(_round(turn + 1, union, screened, held, done, covered))
+        decision = decide(held, tuple(held.logits))
+        scores = held.scores(decision.mixed or decision.real)
+        used = before is None or _adds(held, before, scores, looks=settings.rounds - 1)
+        done.append(_round(turn + 1, union, screened, scores, decision.gain, covered, used=used))
+        before = scores
         job.watch.stage(f"round {turn + 1}", _line(done[-1]))
         if not done[-1].used:
             break
@@ -118,20 +126,25 @@ def _focus(probabilities: FloatArray, truth: IntArray, task: Task, ids: Sequence
     return Focus(need, confused, frozenset(hard))
 
 
+def _adds(held: HeldOut, before: FloatArray, after: FloatArray, *, looks: int) -> bool:
+    """Return whether what a round adds [N] is more than chance gives, in any of so many later rounds."""
+    return bool(looks * sign_flip((after - before)[None], held.groups)[0] <= FALSE_ACCEPTS)
+
+
 def _round(
     number: int,
     union: Written,
     screened: Sequence[Draft],
-    held: HeldOut,
-    before: Sequence[Round],
+    scores: FloatArray,
+    gain: Metric | None,
     covered: CoverageFigures | None,
+    *,
+    used: bool,
 ) -> Round:
-    decision = decide(held, tuple(held.logits))
-    accuracy = float(held.scores(decision.mixed or decision.real).mean())
     texts = [example.text for example in kept(screened)]
-    used = not before or accuracy > before[-1].accuracy
     varied = diversity(texts) if len(texts) > 1 else None
-    return Round(number, union.asked, len(texts), accuracy, decision.gain, varied, covered.value if covered else None, used)
+    share = covered.value if covered else None
+    return Round(number, union.asked, len(texts), float(scores.mean()), gain, varied, share, used)
 
 
 def _line(one: Round) -> str:

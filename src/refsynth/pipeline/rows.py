@@ -4,33 +4,41 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from refsynth.core.errors import counted
 from refsynth.core.run import RunFolder, file_digest, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.sections import FILES
 from refsynth.core.types import Example, IntArray
 from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import Loaded, Spans, read_examples
 from refsynth.data.language import detect_language
-from refsynth.data.split import fold_of
-from refsynth.data.text import near_groups, normalise
+from refsynth.data.split import split_rows
+from refsynth.data.text import normalise
 from refsynth.kinds import KINDS, ONE_LABEL, Kind
 from refsynth.task import Task
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The seed examples with their folds [N], the language, and what was left out of the file."""
+    """The seed examples with their folds [N], the language, and what was left out of the file.
+
+    `groups` [N] are those of near-duplicates; `honest` tells whether models can be measured on the folds, `divided` how many rows
+    may have near-duplicates in another fold, see `data.split`.
+    """
 
     examples: tuple[Example, ...]
     folds: IntArray
     language: str
     file: Mapping[str, Any]
     kind: Kind = ONE_LABEL
+    groups: IntArray = field(default_factory=lambda: np.zeros(0, int))
+    honest: bool = True
+    divided: int = 0
 
     @property
     def per_label(self) -> Counter[str]:
@@ -44,8 +52,28 @@ class Rows:
 
     @property
     def judged(self) -> bool:
-        """Whether there are enough rows to hold some out: of as many labels as a task has at least, two rows each."""
+        """Whether some rows can be held out: of as many labels as a task has at least, two rows each, in honest folds."""
+        return self.honest and self._enough
+
+    @property
+    def _enough(self) -> bool:
         return sum(count >= 2 for count in self.per_label.values()) >= self.kind.least
+
+    @property
+    def why_unjudged(self) -> str:
+        """Why no rows can be held out."""
+        if not self._enough:
+            return f"cannot be judged: {counted(len(self.examples), 'labelled row')}, too few to hold any out"
+        return "cannot be judged: too few groups of different texts to hold any out, all others are near-copies"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user has to know about the rows."""
+        read = tuple(self.file.get("notes", ()))
+        if not self.divided or not self.judged:
+            return read
+        near = f"{counted(self.divided, 'row')} of templates, or with much text in common, may have near-copies in another fold"
+        return (*read, f"{near}: figures on held-out rows may flatter")
 
 
 def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
@@ -72,16 +100,18 @@ def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
         language = config.language
         if language == "auto":
             language = detect_language([*texts, *task.descriptions.values()])
-        folds = fold_of(examples, folds=config.gate.folds, seed=config.seed, groups=near_groups(texts), names=kind.names)
+        split = split_rows(examples, folds=config.gate.folds, seed=config.seed, names=kind.names, least=kind.least)
+        dealt = {"folds": split.folds.tolist(), "groups": split.groups.tolist(), "divided": split.divided, "honest": split.honest}
         write_jsonl(out / "examples.jsonl", [example.to_json() for example in examples])
-        write_json(out / "facts.json", {"language": language, "folds": folds.tolist(), "file": file})
+        write_json(out / "facts.json", {"language": language, "file": file, **dealt})
 
     done = folder.step("rows", key, make)
     facts = read_json(done / "facts.json")
     if skipped := facts["file"].get("skipped"):
         write_skipped(folder.path / "skipped.csv", [SkippedRow(**row) for row in skipped])
     examples = tuple(Example.from_json(record) for record in read_jsonl(done / "examples.jsonl"))
-    return Rows(examples, np.array(facts["folds"], int), facts["language"], facts["file"], kind)
+    folds, groups = (np.array(facts[name], int) for name in ("folds", "groups"))
+    return Rows(examples, folds, facts["language"], facts["file"], kind, groups, honest=facts["honest"], divided=facts["divided"])
 
 
 def file_digest_or_none(path: Path) -> str | None:

@@ -1,67 +1,23 @@
-"""From the chosen candidate to the bundle: calibrate on held-out rows, export to int8, write, compare with fp32."""
+"""From the chosen candidate to the bundle: export to int8, write, compare with fp32."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import refsynth
-from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.store import Contents, save
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import RunFolder
-from refsynth.core.types import Array, Metric
-from refsynth.evaluation.calibration import Threshold, fit_temperature, threshold_of
-from refsynth.kinds import joined
+from refsynth.core.types import Metric
+from refsynth.pipeline.calibrate import Calibrated
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.forms import FULL, RECIPES
-from refsynth.pipeline.gate import HeldOut
 from refsynth.pipeline.pack import features_of, head_of
 from refsynth.pipeline.workshop import Workshop
 from refsynth.task import Task
-
-
-@dataclass(frozen=True)
-class Calibrated:
-    """The temperature and threshold fitted on held-out rows; without such rows 1 and none.
-
-    `cuts` are the calibrated probabilities [K] from which on each label is said, where a row may have any number of them.
-    """
-
-    temperature: float
-    threshold: Threshold | None
-    cuts: tuple[float, ...] = ()
-
-    def manifest(self) -> Calibration:
-        """Return what the bundle's manifest records."""
-        if self.threshold is None:
-            return Calibration()
-        return Calibration(
-            temperature=self.temperature,
-            threshold=self.threshold.threshold,
-            risk=self.threshold.risk,
-            coverage=self.threshold.coverage,
-            thresholds=self.cuts,
-        )
-
-
-def calibrate(held: HeldOut | None, said: Array | None) -> Calibrated:
-    """Fit temperature, threshold and cuts to what the model said of rows that were held out, logits."""
-    if held is None or said is None:
-        return Calibrated(1.0, None)
-    kind, logits, truth = held.kind, joined(said), joined([held.truth] * len(said))
-    temperature = fit_temperature(*kind.choices(logits, truth))
-    answers = joined(held.answers_of(said))
-    sure = kind.confidence(kind.probabilities(logits / temperature), answers)
-    cuts = held.cuts_of(said)
-    return Calibrated(
-        temperature,
-        threshold_of(kind.right(truth, answers), sure),
-        () if cuts is None else tuple(kind.probabilities(cuts / temperature).tolist()),
-    )
 
 
 def write_bundle(
@@ -82,15 +38,13 @@ def write_bundle(
         "fit": folder.hash_of("fit"),
         "candidate": candidate,
         "form": [form, folder.hash_of("student") if form in RECIPES and form != FULL else ""],
-        "calibration": [calibrated.temperature, calibrated.threshold],
+        "calibration": calibrated.manifest().model_dump(mode="json"),
         "metrics": [[metric.name, metric.value, metric.low, metric.high, metric.n] for metric in metrics],
         "lineage": lineage,
         "labels": task.config.labels,
         "task": task.config.task,
         "version": refsynth.__version__,
     }
-    if calibrated.cuts:
-        key["cuts"] = calibrated.cuts
 
     def make(out: Path) -> None:
         contents = Contents(

@@ -28,10 +28,11 @@ from refsynth.kinds import as_json, from_json
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor
 from refsynth.models.tagger import TagPredictor
-from refsynth.pipeline.candidates import Candidate, fit_candidates, ranked, safe_for
+from refsynth.pipeline.candidates import Candidate, ranked
 from refsynth.pipeline.fit import Final
+from refsynth.pipeline.folds import Fold, fit_fold, folds_of
 from refsynth.pipeline.forms import FULL, RECIPES, Teacher, can_shrink, cut, shrink
-from refsynth.pipeline.gate import HeldOut
+from refsynth.pipeline.held import HeldOut
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.pack import features_of, head_of
 from refsynth.pipeline.workshop import learners_key
@@ -201,29 +202,25 @@ class Shrinker:
         return float(np.mean([kind.macro_f1(truth, answers, k) for answers in self.held.answers_of(logits)]))
 
     def _hold_out(self, name: str) -> Array:
-        """Return what a form says in int8 of each row when its fold is held out, logits [1, N, ...]."""
-        job, rows = self.job, self.job.rows
-        folds = [int(fold) for fold in np.unique(rows.folds)]
-        said: dict[int, Array] = {}
+        """Return what a form says in int8 of each row when its fold is held out, logits [R, N, ...]."""
+        job = self.job
+        assert self.held is not None
+        folds = list(folds_of(job.task, job.rows, self.drafts))
+        spans, shape = job.shop.kind.spans, self.held.folds.shape
+        out: Array = np.empty(shape, object) if spans else np.empty((*shape, len(job.task.labels)))
         with job.watch.progress(f"form '{name}'", len(folds)) as progress:
             for done, fold in enumerate(folds):
-                said |= zip(np.flatnonzero(rows.folds == fold).tolist(), self._fold(name, fold), strict=True)
+                for place, logits in zip(fold.places, self._fold(name, fold), strict=True):
+                    out[fold.repeat, place] = logits
                 progress(done + 1)
-        spans = job.shop.kind.spans
-        out: Array = np.empty((1, len(said)), object) if spans else np.empty((1, len(said), len(job.task.labels)))
-        for row, logits in said.items():
-            out[0, row] = logits
         return out
 
-    def _fold(self, name: str, fold: int) -> Array:
-        job, rows, seed = self.job, self.job.rows, self.job.task.config.seed
-        out = rows.folds == fold
-        held = [rows.examples[index] for index in np.flatnonzero(out)]
-        train = [rows.examples[index] for index in np.flatnonzero(~out)]
-        safe = safe_for(self.drafts, frozenset(example.id for example in held))
+    def _fold(self, name: str, fold: Fold) -> Array:
+        """Return what a form says of a fold: made of the very model that the gate measured there, as it ships."""
+        job, rows = self.job, self.job.rows
         key = {
             "rows": job.folder.hash_of("rows"),
-            "drafts": digest([draft.to_json() for draft in safe]),
+            "drafts": digest([draft.to_json() for draft in fold.drafts]),
             "config": job.task.config.digest_of("learners", "labels", "filter", "seed", "training"),
             "encoder": job.shop.encoder_hash,
             "pool": [job.pool_key, digest(job.pool.texts)],
@@ -235,19 +232,19 @@ class Shrinker:
         def make(path: Path) -> None:
             wanted = {ranked(job.learners)[0], self.shipped.learner}  # a student asks its teachers by itself
             learners = {each: learner for each, learner in job.learners.items() if each in wanted}
-            choice = job.choice(self.drafts)
-            fitted = fit_candidates(learners, train, safe, choice, seed=derive_seed(seed, "gate", 0, fold), kind=job.shop.kind)
+            fitted = fit_fold(fold, job.task, rows, learners, job.choice(self.drafts))
             candidate = self.shipped if self.shipped in fitted.predictors else self.shipped._replace(drafts=False)
-            learnt = [*train, *(kept(fitted.drafts) if candidate.drafts else ())]
-            teacher = self._teacher(fitted.predictors[candidate], learnt)
-            form = shrink(teacher, name, self._texts(learnt), seed=derive_seed(seed, "student", fold))
+            learned = [*fold.train, *(kept(fitted.drafts) if candidate.drafts else ())]
+            teacher = self._teacher(fitted.predictors[candidate], learned)
+            form = shrink(teacher, name, self._texts(learned), seed=derive_seed(fold.seed, "student"))
             with tempfile.TemporaryDirectory(dir=path, prefix="trial-") as work:
                 _bundle(job, form, Path(work))
-                logits = load(Path(work) / "bundle").logits([example.text for example in held])
+                logits = load(Path(work) / "bundle").logits(fold.texts)
             write_json(path / "logits.json", as_json(logits))
 
         slug = name.replace(",", "").replace(" ", "-")
-        return from_json(read_json(job.folder.step(f"form-{slug}-{fold}", key, make) / "logits.json"))
+        step = job.folder.step(f"form-{slug}-{fold.repeat}-{fold.number}", key, make)
+        return from_json(read_json(step / "logits.json"))
 
 
 def latencies(models: Mapping[str, Model], texts: Sequence[str]) -> dict[str, float]:

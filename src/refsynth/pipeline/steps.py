@@ -75,7 +75,7 @@ def run(
         job = Job.begin(task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
         remember(task, folder, skip_bad=skip_bad)
         watch.stage("rows", _rows_line(job.rows, task))
-        for note in (*job.rows.file.get("notes", ()), *without_effect(task.config)):
+        for note in (*job.rows.notes, *without_effect(task.config)):
             watch.note(note)
         if (more := task.config.data.more) is not None and not more.exists():
             watch.note(f"{more.name} is not there yet; refsynth label add writes it")
@@ -135,7 +135,7 @@ def _learn(job: Job) -> Learned:
     written, rounds = synthesize(job)
     screened, final = choose(job, written)
     held = job.hold_out(screened, job.folder)
-    decision = decide(held, final.candidates)
+    decision = decide(held, final.candidates, why=job.rows.why_unjudged, looks=max(1, len(rounds)))
     job.watch.stage("gate", decision.line())
     _, curves = job.taught
     return Learned(job.rows, written, screened, held, decision, final, rounds, curves, job.pretrained)
@@ -144,6 +144,9 @@ def _learn(job: Job) -> Learned:
 def _deliver(job: Job, learned: Learned) -> Finished:
     task, folder, shop, watch = job.task, job.folder, job.shop, job.watch
     shrunk, calibrated, tiers = make_bundles(job, learned)
+    if calibrated.left_out:
+        alone = counted(calibrated.left_out, "held-out row")
+        watch.note(f"{alone} took no part in calibration: no other row had their label, or they are too long to be read")
     bundle = publish(tiers.bundle, folder.path / "bundle")
     watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
     real, studied = learned.rows.examples, job.studied

@@ -17,10 +17,10 @@ from refsynth.bundle.certificate import Certificate, Confidence, FirstTier, prof
 from refsynth.bundle.model import load
 from refsynth.bundle.store import Contents, CrfFiles, EncoderFiles, StaticFiles, StaticTier, save
 from refsynth.compress.cascade import LEAST_SHARE, certify, least_texts
+from refsynth.core.intervals import share_of
 from refsynth.core.run import digest, read_json, write_json
 from refsynth.core.sections import CompressConfig
 from refsynth.core.types import Metric
-from refsynth.metrics import share_of
 from refsynth.models.crf import CrfPredictor
 from refsynth.models.predict import LinearHead
 from refsynth.pipeline.candidates import Candidate

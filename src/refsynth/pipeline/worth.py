@@ -16,11 +16,12 @@ from refsynth.core.errors import InputError
 from refsynth.core.protocols import Encoder
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Draft, Example, FloatArray, IntArray, Metric
-from refsynth.kinds import KINDS, given_labels
+from refsynth.data.split import parts
+from refsynth.kinds import KINDS
 from refsynth.models.predict import EncoderPredictor
 from refsynth.pipeline.candidates import safe_for
 from refsynth.pipeline.choose import Chooser
-from refsynth.pipeline.gate import HeldOut
+from refsynth.pipeline.held import HeldOut
 from refsynth.pipeline.job import Job
 from refsynth.quality.filter import kept
 from refsynth.training.baseline import FrozenLearner
@@ -92,8 +93,10 @@ def answer(job: Job, drafts: Sequence[Draft], *, asked: int, labels: int, more: 
         by_drafts, share = bench.by_drafts(lambda done: progress(len(SHARES) + done))
     by_drafts = by_drafts._replace(sizes=asked * share * by_drafts.sizes)
     gains = (
-        worth(f"gain by {labels:,} labels", by_rows, now=len(rows.examples), more=labels, falls=True, seed=root),
-        worth(f"gain by {more:,} drafts", by_drafts, now=asked, more=more, falls=False, seed=root),
+        worth(
+            f"gain by {labels:,} labels", by_rows, now=len(rows.examples), more=labels, falls=True, seed=root, groups=rows.groups
+        ),
+        worth(f"gain by {more:,} drafts", by_drafts, now=asked, more=more, falls=False, seed=root, groups=rows.groups),
     )
     errors = {name: _errors(curve) for name, curve in (("labels", by_rows), ("drafts", by_drafts))}
     now = {"labels": len(rows.examples), "drafts": asked}
@@ -115,7 +118,7 @@ class _Bench:
         labels, kind = job.task.labels, KINDS[job.task.config.task]
         self._learner = FrozenLearner(labels, encoder, link=job.shop.link)
         self._chooser = Chooser(labels, job.task.config.filter, encoder, job.rows, drafts, kind)
-        self._held = HeldOut(kind.truth(given_labels(job.rows.examples), labels), {}, job.rows.folds, kind)
+        self._held = HeldOut.of(job.rows, labels, job.rows.folds[None])
         self._shape = (1, len(job.rows.examples), len(labels))
 
     def by_rows(self, progress: Callable[[int], None]) -> Curve:
@@ -170,11 +173,8 @@ class _Bench:
 
     def _folds(self) -> Iterator[tuple[list[Example], list[Example], IntArray]]:
         """Yield the rows to learn from and those held out, with the places of the latter."""
-        rows = self._rows
-        for fold in np.unique(rows.folds):
-            out = rows.folds == fold
-            train, held = ([rows.examples[place] for place in np.flatnonzero(which)] for which in (~out, out))
-            yield train, held, np.flatnonzero(out)
+        for part in parts(self._rows.examples, self._rows.folds):
+            yield list(part.train), list(part.held), part.places
 
     def _part(self, train: Sequence[Example], share: float, draw: int) -> list[Example]:
         """Return a share of the rows of each label, at least one; a larger share of the same draw holds the smaller."""

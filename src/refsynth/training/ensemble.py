@@ -19,6 +19,7 @@ from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Example, FloatArray
+from refsynth.data.split import parts
 from refsynth.models.adapted import has_parts
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.pooling import is_causal
@@ -174,15 +175,14 @@ class EnsembleLearner:
         folds = parts_of(real, self._folds, seed=derive_seed(seed, "stack"), link=self._link)
         members = {name: member.learner for name, member in self._members.items()}
         said: FloatArray = np.zeros((len(self._members), len(real), len(self._labels)))
-        for fold in np.unique(folds):
-            held = {row.id: place for place, row in enumerate(real) if folds[place] == fold}
-            rest = [row for row in train if row.id not in held and _owes_nothing(row, held)]
-            if not any(row.provenance is None for row in rest):  # all rows are alike: there is nothing to tell members apart by
+        drafts = [row for row in train if row.provenance is not None]
+        for part in parts(real, folds):
+            if not part.train:  # all rows are alike: there is nothing to tell members apart by
                 return np.full(len(self._members), 1 / len(self._members))
-            fitted = _fit_all(members, rest, dev, seed=derive_seed(seed, "stack", fold))
-            places = list(held.values())
-            answers = logits_of(fitted, [real[place].text for place in places])
-            said[:, places] = np.stack(list(answers.values()))
+            held = frozenset(row.id for row in part.held)
+            rest = [*part.train, *(row for row in drafts if row.owes_nothing(held))]
+            fitted = _fit_all(members, rest, dev, seed=derive_seed(seed, "stack", part.fold))
+            said[:, part.places] = np.stack(list(logits_of(fitted, [row.text for row in part.held]).values()))
         return stack_weights(said, targets_of(real, self._labels, link=self._link), self._link)
 
 
@@ -194,10 +194,6 @@ def _fit_all(
         name: learner.fit(train, dev, seed=seed) if name in TUNED or not dev else learner.fit([*train, *dev], (), seed=seed)
         for name, learner in members.items()
     }
-
-
-def _owes_nothing(row: Example, held: Mapping[str, int]) -> bool:
-    return row.provenance is None or held.keys().isdisjoint(row.provenance.seen)
 
 
 class DistilledLearner:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from refsynth.core.types import Example, IntArray
-from refsynth.data.split import fold_of
-from refsynth.data.text import near_groups
+from refsynth.data.split import split_rows
 from refsynth.kinds import ANY_LABELS, ONE_LABEL, Kind
 from refsynth.training.head import Link
 
@@ -21,4 +20,4 @@ def parts_of(rows: Sequence[Example], parts: int, *, seed: int, link: Link) -> I
         link: how logits become probabilities, which tells whether a row may have any number of labels.
     """
     kind: Kind = ANY_LABELS if link == "sigmoid" else ONE_LABEL
-    return fold_of(rows, folds=parts, seed=seed, groups=near_groups([row.text for row in rows]), names=kind.names)
+    return split_rows(rows, folds=parts, seed=seed, names=kind.names, least=kind.least).folds

@@ -16,6 +16,7 @@ from refsynth.core.extras import require
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed, digest, read_json, write_json
 from refsynth.core.types import Example, IntArray
+from refsynth.data.split import parts
 from refsynth.training.head import Link
 from refsynth.training.objective import LOSSES, targets_of
 from refsynth.training.parts import parts_of
@@ -145,10 +146,9 @@ class SearchedLearner:
     def _loss(self, settings: Settings, real: Sequence[Example], dev: Sequence[Example], *, seed: int) -> float:
         """Return the mean log loss of the rows, in nats, each answered by a model of the other parts."""
         folds, losses = self._folds(real, seed=seed), []
-        for fold in np.unique(folds):
-            train, held = ([real[int(place)] for place in np.flatnonzero(which)] for which in (folds != fold, folds == fold))
-            logits = self._make(settings).fit(train, dev, seed=seed).logits([row.text for row in held])
-            targets = torch.from_numpy(targets_of(held, self._labels, link=self._link)).float()
+        for part in parts(real, folds):
+            logits = self._make(settings).fit(part.train, dev, seed=seed).logits([row.text for row in part.held])
+            targets = torch.from_numpy(targets_of(part.held, self._labels, link=self._link)).float()
             losses += LOSSES[self._link](torch.from_numpy(np.asarray(logits, float)), targets).tolist()
         return float(np.mean(losses))
 

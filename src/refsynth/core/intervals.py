@@ -1,0 +1,183 @@
+"""Intervals of measured figures: of means over rows, of paired gains, of any statistic of rows. Knows nothing of what they mean.
+
+All are of 95% and none has width zero: what did not vary in a few rows may vary in the next. Rows that copy each other tell less
+than as many others. They share a group [N], and N rows count as N / deff, where deff is the design effect (Kish, 1965, section
+5.4): how much more a mean varies than it would if rows were independent. The interval is then that of so many independent rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refsynth.core.types import FloatArray, IntArray, Metric
+
+INTERVALS = (
+    "Intervals are 95%: Wilson's for shares and means over rows, Agresti and Min's for paired gains, a bootstrap of rows for "
+    "other figures; rows that copy each other count as one cluster."
+)
+"""The method in one sentence, for all that shows intervals of figures over rows."""
+
+Z = 1.959963984540054
+RESAMPLES = 2000
+
+LEAST_SPREAD = 0.25
+"""Of the variance of answers that are right or wrong, what scores vary at least: a few that are alike prove little."""
+
+ROUNDING = 1e-12
+"""A variance below it is none."""
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """Return the 95% score interval of a share of `n` rows (Wilson, 1927), which holds for few rows and near 0 and 1."""
+    z2 = Z**2
+    center = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return float(np.clip(center - half, 0.0, share)), float(np.clip(center + half, share, 1.0))
+
+
+def share_of(name: str, share: float, n: int) -> Metric:
+    """Return a share of `n` rows that are independent, with Wilson's interval."""
+    return Metric(name, share, *wilson(share, n), n)
+
+
+def accuracy_interval(truth: IntArray, predicted: IntArray, groups: IntArray | None = None) -> Metric:
+    """Return the share of rows [N] where the two agree; `groups` [N] as for `mean_interval`."""
+    return mean_interval("accuracy", truth == predicted, groups)
+
+
+def mean_interval(name: str, scores: FloatArray | IntArray | NDArray[np.bool_], groups: IntArray | None = None) -> Metric:
+    """Return the mean of scores with Wilson's interval of as many independent rows that are right or wrong.
+
+    Scores p_i with the variance s^2 tell as much as N p (1 - p) / s^2 rows that are right or wrong, which have the variance
+    p (1 - p). Fractions vary less than that, and count more, four times at most. Linearised scores, which may leave [0, 1] while
+    their mean does not, may vary more. Scores that are all alike tell nothing of their variance: each group counts once.
+
+    Args:
+        name: of the metric.
+        scores: N scores in [0, 1], or whether N rows are right.
+        groups: a number for each row [N]; rows that copy each other share it. All are independent if left out.
+
+    Raises:
+        ValueError: there are not as many groups as rows.
+    """
+    values = np.asarray(scores, float)
+    value = float(np.clip(values.mean(), 0.0, 1.0))
+    apart = values - values.mean()
+    rows = _independent(apart, groups)
+    if (whole := value * (1 - value)) > ROUNDING:
+        rows /= max(LEAST_SPREAD, float(apart @ apart) / (len(values) * whole))
+    return Metric(name, value, *wilson(value, rows), len(values))
+
+
+def paired_gain(base: FloatArray | IntArray, other: FloatArray | IntArray, groups: IntArray | None = None) -> Metric:
+    """Return the mean of `other - base` over paired rows [N] in [0, 1], with the interval of Agresti and Min (2005).
+
+    Half a pair is added to each of the four cells of the paired table, so a gain without a row that differs is not certain. With
+    n rows and differences d_i, d = sum d_i / (n + 2) has the variance (sum d_i^2 + 1) / (n + 2)^2 - d^2 / (n + 2). Differences of
+    fractions take the place of -1, 0 and 1. `groups` [N] are as for `mean_interval`, and n is how many rows these amount to.
+
+    Raises:
+        ValueError: the rows are not paired, or there are not as many groups.
+    """
+    apart = np.diff(np.stack([base, other]).astype(float), axis=0)[0]  # stacking refuses what is not paired
+    value = float(apart.mean())
+    rows = _independent(apart - value, groups)
+    drawn = rows * value / (rows + 2)
+    half = Z * math.sqrt((rows * float(apart @ apart) / len(apart) + 1) / (rows + 2) ** 2 - drawn**2 / (rows + 2))
+    low, high = max(-1.0, drawn - half), min(1.0, drawn + half)
+    return Metric("gain", value, min(low, value), max(high, value), len(apart))
+
+
+def bootstrap(
+    name: str,
+    statistic: Callable[[IntArray], float],
+    n: int,
+    *,
+    groups: IntArray | None = None,
+    matters: NDArray[np.bool_] | None = None,
+    seed: int = 0,
+) -> Metric:
+    """Return a statistic that is no mean over rows, with its 95% percentile bootstrap interval over groups (Efron, 1979).
+
+    Where all resamples come to the same, the interval is Wilson's, each group counting once.
+
+    Args:
+        name: of the metric.
+        statistic: a function of an array of row indices.
+        n: the number of rows.
+        groups: a number for each row [n], as for `mean_interval`; whole groups are drawn.
+        matters: the rows [n] that the statistic is made of, all if left out; others are no evidence, and are not drawn.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: there are not as many groups as rows.
+    """
+    value, cluster = statistic(np.arange(n)), clusters(groups, n)
+    rows = np.arange(n) if matters is None else np.flatnonzero(matters)
+    if not len(rows):
+        return Metric(name, value, 0.0, 1.0, n)
+    draw = drawer(cluster[rows], np.random.default_rng(seed))
+    low, high = np.quantile([statistic(rows[draw()]) for _ in range(RESAMPLES)], [0.025, 0.975])
+    if high - low < ROUNDING:
+        low, high = wilson(float(np.clip(value, 0.0, 1.0)), len(np.unique(cluster[rows])))
+    return Metric(name, value, min(float(low), value), max(float(high), value), n)
+
+
+def exceeds_doubt(difference: FloatArray, *, doubt: float) -> bool:
+    """Return whether the mean of differences [N] exceeds so many of its standard errors.
+
+    One row more is exactly one standard error of N rows, and does not: rounding must not decide that.
+    """
+    error = float(difference.std(ddof=1)) / math.sqrt(len(difference))
+    return float(difference.mean()) > doubt * error * (1 + 1e-9)
+
+
+def clusters(groups: IntArray | None, n: int) -> IntArray:
+    """Return the group of each row [n], numbered by first appearance; without groups each row is its own.
+
+    Raises:
+        ValueError: there are not as many groups as rows.
+    """
+    if groups is None:
+        return np.arange(n)
+    if len(groups) != n:
+        raise ValueError(f"{len(groups)} groups for {n} rows")
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[inverse])
+
+
+def drawer(groups: IntArray, rng: np.random.Generator) -> Callable[[], IntArray]:
+    """Return what draws G of the G groups of rows [N] with replacement, and returns the indices of their rows."""
+    cluster = clusters(groups, len(groups))
+    order, sizes = np.argsort(cluster, kind="stable"), np.bincount(cluster)
+    starts = np.cumsum(sizes) - sizes
+
+    def draw() -> IntArray:
+        drawn = rng.integers(0, len(sizes), len(sizes))
+        taken = sizes[drawn]
+        ends = np.cumsum(taken)
+        return np.asarray(order[np.repeat(starts[drawn] - ends + taken, taken) + np.arange(ends[-1])])
+
+    return draw
+
+
+def _independent(apart: FloatArray, groups: IntArray | None) -> float:
+    """Return how many independent rows N rows in G groups amount to, by their deviations from the mean [N].
+
+    N / deff, with deff = sum over groups of (the sum of their deviations)^2, over the sum of all squared deviations: 1 where each
+    row is a group, m where m rows are copies. Chance may make it less than 1, which is not believed. It rests on G groups: as
+    Korn and Graubard (1998) do, it is raised by the square of Student's quantile of G - 1 degrees of freedom over that of N - 1,
+    here to first order in 1 / G, up to what copies come to. Where nothing varies, or there is but one group, it is not known,
+    and each group counts once.
+    """
+    n, spread = len(apart), float(apart @ apart)
+    sums = np.bincount(clusters(groups, n), apart)
+    if spread <= ROUNDING * n or len(sums) == 1:
+        return float(len(sums))
+    design = float(sums @ sums) / spread
+    student = 1 + (Z**2 + 1) / 2 * (1 / (len(sums) - 1) - 1 / (n - 1))
+    return n / max(1.0, design, min(design * student, n / len(sums)))

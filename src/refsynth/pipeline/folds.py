@@ -1,0 +1,80 @@
+"""The folds of the gate: what each holds out, what is left to learn from, and the models that are made of that.
+
+Whoever measures on rows that were held out gets his models here, so that all of them learn from the same rows and drafts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from refsynth.core.protocols import Learner, Predictor
+from refsynth.core.run import derive_seed
+from refsynth.core.sections import LearnerName
+from refsynth.core.types import Draft, Example, IntArray
+from refsynth.data.split import fold_of, parts
+from refsynth.kinds import given_labels
+from refsynth.pipeline.candidates import Fitted, fit_candidates, safe_for
+from refsynth.pipeline.rows import Rows
+from refsynth.task import Task
+
+Choose = Callable[[Predictor, Sequence[Example], Sequence[Draft]], list[Draft]]
+
+
+class Fold(NamedTuple):
+    """A fold of a repeat: its rows, their places among all rows, and the rows and drafts that are left to learn from.
+
+    `drafts` owe nothing to the rows that are held out, neither their texts nor their labels.
+    """
+
+    repeat: int
+    number: int
+    places: IntArray
+    held: tuple[Example, ...]
+    train: tuple[Example, ...]
+    drafts: tuple[Draft, ...]
+    seed: int
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts that are held out."""
+        return [row.text for row in self.held]
+
+
+def deals(rows: Rows, *, folds: int, repeats: int, seed: int) -> IntArray:
+    """Return the fold of each row in each repeat [R, N]: the first are those of the rows, each further repeat deals anew.
+
+    Prompts show rows of one fold of the first repeat. Later folds cut across these, and leave fewer drafts that have not seen
+    any of their rows.
+    """
+    again = (
+        fold_of(rows.examples, folds=folds, seed=derive_seed(seed, "folds", repeat), groups=rows.groups, names=rows.kind.names)
+        for repeat in range(1, repeats)
+    )
+    return np.stack([rows.folds, *again])
+
+
+def deals_of(task: Task, rows: Rows) -> IntArray:
+    """Return the folds that a task asks for [R, N]."""
+    gate = task.config.gate
+    return deals(rows, folds=gate.folds, repeats=gate.repeats, seed=task.config.seed)
+
+
+def folds_of(task: Task, rows: Rows, drafts: Sequence[Draft] = ()) -> Iterator[Fold]:
+    """Yield all folds of all repeats, with what they leave of the drafts."""
+    for repeat, dealt in enumerate(deals_of(task, rows)):
+        for part in parts(rows.examples, dealt):
+            safe = safe_for(drafts, frozenset(row.id for row in part.held))
+            # That some labels go together may be known from held-out rows alone.
+            known = {*task.labels, *map(rows.kind.group, given_labels(part.train))}
+            safe = [draft for draft in safe if rows.kind.group(draft.example.label) in known]
+            seed = derive_seed(task.config.seed, "gate", repeat, part.fold)
+            yield Fold(repeat, part.fold, part.places, part.held, part.train, tuple(safe), seed)
+
+
+def fit_fold(fold: Fold, task: Task, rows: Rows, learners: Mapping[LearnerName, Learner], choose: Choose) -> Fitted:
+    """Return every learner fitted to what a fold leaves, without drafts and with those that are chosen."""
+    dev = task.config.training.dev
+    return fit_candidates(learners, fold.train, fold.drafts, choose, seed=fold.seed, dev=dev, kind=rows.kind)

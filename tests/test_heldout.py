@@ -1,0 +1,170 @@
+"""Held-out answers: what nobody could know takes no part in a fit, repeats are no rows, and figures are not of fitted rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refsynth.core.spans import UNREAD
+from refsynth.core.types import Example
+from refsynth.evaluation.calibration import fit_temperature, risk_bound, threshold_of
+from refsynth.kinds import ANY_LABELS, ONE_LABEL, SPANS
+from refsynth.kinds.spans import ragged
+from refsynth.metrics import calibration_error, softmax
+from refsynth.pipeline.calibrate import calibrate
+from refsynth.pipeline.folds import deals
+from refsynth.pipeline.held import HeldOut
+from refsynth.pipeline.rows import Rows
+from refsynth.training.head import NEVER
+
+
+def rows_of(labels, kind=ONE_LABEL, folds=None, groups=None):
+    n = len(labels)
+    examples = tuple(Example(f"row-{i}", f"text number {i}", label) for i, label in enumerate(labels))
+    dealt = np.arange(n) % 4 if folds is None else np.asarray(folds)
+    return Rows(examples, dealt, "en", {}, kind, np.arange(n) if groups is None else np.asarray(groups))
+
+
+def held_of(labels, names, logits, *, kind=ONE_LABEL, folds=None, groups=None, repeats=1):
+    rows = rows_of(labels, kind, folds, groups)
+    dealt = np.repeat(rows.folds[None], repeats, 0)
+    return HeldOut.of(rows, tuple(names), dealt), logits
+
+
+def noisy(n=64, k=2, seed=0, scale=1.5):
+    """Labels and logits of a model that is calibrated at a temperature of its `scale`."""
+    rng = np.random.default_rng(seed)
+    z = 1.5 * rng.normal(size=(n, k))
+    truth = (z + rng.gumbel(size=z.shape)).argmax(1)
+    return truth, scale * z
+
+
+def test_a_row_whose_class_no_other_row_has_moves_neither_temperature_nor_threshold():
+    """Its fold's head says -30 of it, whatever the text: of the rows' confidence that says nothing."""
+    truth, logits = noisy()
+    labels = ["ab"[t] for t in truth]
+    wide = np.column_stack([logits, np.full(len(logits), NEVER)])
+    before = calibrate(*held_of(labels, "abc", wide[None]))
+    with_rare = calibrate(*held_of([*labels, "c"], "abc", np.vstack([wide, [2.0, 1.0, NEVER]])[None]))
+    assert with_rare.left_out == 1 and before.left_out == 0
+    assert with_rare.temperature == pytest.approx(before.temperature)
+    assert with_rare.threshold == before.threshold
+    poisoned = fit_temperature(np.vstack([wide, [2.0, 1.0, NEVER]]), np.append(truth, 2))
+    assert poisoned > 1.5 * before.temperature  # what such a row does where it takes part
+
+
+def test_a_label_that_a_folds_rows_lack_moves_no_cut_of_any_number_of_labels():
+    rng = np.random.default_rng(1)
+    names = ["a", "b", "c"]
+    truth = np.column_stack([rng.integers(0, 2, (40, 2)), np.zeros(40, int)])
+    logits = np.column_stack([3.0 * (truth[:, :2] - 0.5) + rng.normal(size=(40, 2)), np.full(40, -4.0)])
+    common = [ANY_LABELS.shown(row, names) for row in truth]
+    rare = ANY_LABELS.shown(np.array([1, 0, 1]), names)
+    held, said = held_of([*common, rare], names, np.vstack([logits, [3.0, -3.0, NEVER]])[None], kind=ANY_LABELS)
+    after = calibrate(held, said)
+    poisoned = calibrate(replace(held, met=np.ones_like(held.met)), said)  # as if the fold's head had known of c
+    assert after.left_out == 1 and poisoned.left_out == 0
+    assert after.temperature < 1 < poisoned.temperature
+    assert after.threshold.n == 40
+
+
+def test_words_that_no_model_reads_and_tags_that_no_row_has_take_no_part():
+    labels = ("x",)
+    rows = ["0-1:x", "1-2:x", "0-1:x", "2-3:x", "1-3:x"]
+    read = [np.array([[0.0, 4.0, NEVER], [4.0, 0.0, NEVER], [4.0, 0.0, NEVER]]) for _ in rows]
+    read[3][2] = [0.0, UNREAD, UNREAD]  # the model never saw its third word, which is the span
+    truth = SPANS.truth(rows, labels)
+    held = HeldOut.of(rows_of(rows, SPANS, folds=[0, 1, 2, 3, 4]), labels, np.arange(5)[None])
+    assert held.fair(ragged(read)[None]).tolist() == [[True, True, True, False, False]]
+    choices = SPANS.choices(ragged(read), truth, held.met[0])
+    assert choices.rows.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 4]  # without the unread word, and the first further one
+    found = calibrate(held, ragged(read)[None])
+    assert found.left_out == 2
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(8, 60), st.integers(2, 5), st.integers(0, 99))
+def test_a_row_that_is_asked_about_often_counts_once(n, repeats, seed):
+    """Equal answers in each repeat change nothing: neither temperature, nor threshold, nor the bound on the risk."""
+    truth, logits = noisy(n, seed=seed)
+    labels = ["ab"[t] for t in truth]
+    if min(labels.count("a"), labels.count("b")) < 4:
+        return
+    once = calibrate(*held_of(labels, "ab", logits[None]))
+    often = calibrate(*held_of(labels, "ab", np.repeat(logits[None], repeats, 0), repeats=repeats))
+    assert often.temperature == pytest.approx(once.temperature, rel=1e-4)
+    assert often.threshold.n == once.threshold.n == n
+    assert often.threshold.risk_high == pytest.approx(once.threshold.risk_high, rel=1e-3)
+    assert often.threshold.coverage == pytest.approx(once.threshold.coverage)
+
+
+def test_the_bound_of_20_rows_is_that_of_20_rows_with_five_repeats():
+    right, sure = np.ones(20, bool), np.linspace(0.6, 0.99, 20)
+    once = threshold_of(right, sure)
+    often = threshold_of(np.repeat(right, 5), np.repeat(sure, 5), np.full(100, 0.2), n=20)
+    assert once.risk_high == pytest.approx(0.109, abs=1e-3)
+    assert often.risk_high == pytest.approx(once.risk_high)
+    assert risk_bound(0, 100) == pytest.approx(0.023, abs=1e-3)  # what five times the rows would have claimed
+
+
+def test_near_copies_are_fewer_observations():
+    truth, logits = noisy(40, seed=3)
+    labels = ["ab"[t] for t in truth]
+    alone = calibrate(*held_of(labels, "ab", logits[None]))
+    four = calibrate(*held_of(labels, "ab", logits[None], groups=np.arange(40) // 4))
+    assert four.threshold.risk_high > alone.threshold.risk_high
+
+
+def test_repeats_draw_new_folds_and_keep_near_copies_together():
+    rows = rows_of("ab" * 16, groups=np.arange(32) // 2)
+    dealt = deals(rows, folds=4, repeats=5, seed=0)
+    np.testing.assert_array_equal(dealt[0], rows.folds)
+    assert len({tuple(each) for each in dealt.tolist()}) == 5
+    for folds in dealt[1:]:
+        assert (folds[::2] == folds[1::2]).all()
+
+
+def test_figures_are_not_of_the_rows_that_temperature_and_threshold_were_fitted_to():
+    """Of 16 rows the threshold that was chosen on them looks better than it is on others; cross-fitted it does not."""
+    inside, crossed, fresh = [], [], []
+    for seed in range(80):
+        rng = np.random.default_rng(1000 + seed)
+        truth, logits = drawn(rng, 16)
+        found = calibrate(*held_of(["ab"[t] for t in truth], "ab", logits[None]))
+        if found.crossed is None or found.crossed.risk is None:
+            continue
+        others, said = drawn(rng, 4000)
+        probabilities = softmax(said / found.temperature)
+        sure = probabilities.max(1) >= found.threshold.threshold
+        fresh.append(float(np.mean(probabilities.argmax(1)[sure] != others[sure])))
+        inside.append(found.threshold.risk)
+        crossed.append(found.crossed.risk)
+    assert np.mean(inside) < np.mean(fresh) - 0.02  # what was told before
+    assert np.mean(crossed) > np.mean(fresh)
+
+
+def drawn(rng, n):
+    z = 2 * rng.normal(size=(n, 2))
+    return (z + rng.gumbel(size=z.shape)).argmax(1), z
+
+
+def test_what_the_manifest_says_is_cross_fitted():
+    truth, logits = noisy(48, seed=5)
+    found = calibrate(*held_of(["ab"[t] for t in truth], "ab", logits[None]))
+    assert found.manifest().risk == found.crossed.risk
+    assert found.manifest().coverage == found.crossed.coverage
+    assert calibration_error(truth, found.crossed.probabilities) >= 0
+
+
+def test_a_fold_is_answered_with_what_suits_the_others():
+    """With one fold changed at will, its own rows are told by the temperature of the other folds alone."""
+    truth, logits = noisy(48, seed=6)
+    held, said = held_of(["ab"[t] for t in truth], "ab", logits[None])
+    first = np.flatnonzero(held.folds[0] == 0)
+    turned = replace(held, truth=np.where(np.isin(np.arange(48), first), 1 - held.truth, held.truth))
+    one, other = (calibrate(each, said).crossed.probabilities[first] for each in (held, turned))
+    np.testing.assert_allclose(one, other)
