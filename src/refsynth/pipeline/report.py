@@ -147,7 +147,7 @@ def _results(finished: Finished) -> sections.Results | None:
     if finished.test is not None and overlap is not None and overlap.same:
         name, detail = f"the bundle, all {overlap.n:,} rows", f"{len(overlap.same):,} of them in train too"
         test_rows = finished.test
-        systems.append(_system(finished, name, detail, test_rows.truth, test_rows.predicted[SHIPPED], test_rows.groups))
+        systems.insert(-1, _system(finished, name, detail, test_rows.truth, test_rows.predicted[SHIPPED], test_rows.groups))
     return sections.Results(systems=tuple(systems), source="test file", n=len(truth), file=test.name)
 
 
