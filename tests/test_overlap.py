@@ -167,7 +167,7 @@ def test_without_rows_to_hold_out_nothing_is_measured_at_all(tmp_path, tiny_cach
     assert report.absent["results"] == "no new row in the test file and no held-out rows"
     assert verdict(report).endswith(
         "nothing was measured on new rows of test.jsonl: all 3 rows are also in train, "
-        f"where it is {report.overlap.whole.value:.1%} [43.9-100.0]."
+        f"where its accuracy is {report.overlap.whole.value:.1%} [43.9-100.0]."
     )
     assert SETTLED not in render_markdown(report)
 

@@ -213,7 +213,8 @@ def test_what_a_report_says_of_silence_is_what_the_bundle_does(cascade, static):
         test = done.finished.task.test
         rows = [json.loads(line)["text"] for line in test.read_text("utf-8").splitlines()]
         spans = done.finished.task.config.task == "tokens"
-        asked = [example(0, text).text for text in rows] if spans else rows
+        new = [rows[number - 1] for number in done.finished.measured.numbers]  # what is in train too is no part of the report
+        asked = [example(0, text).text for text in new] if spans else new
         answered = np.mean([not one.abstain for one in refsynth.load(done.bundle).predict(asked)])
         assert done.report.calibration is None or done.report.calibration.answered.value == pytest.approx(answered)
 

@@ -47,7 +47,7 @@ def _shared_clause(overlap: Overlap) -> str:
     if not overlap.same:
         return ""
     if overlap.new is None:
-        found = f"{overlap.counted(overlap.same)} also in train, where it is {_value(overlap.whole)}"
+        found = f"{overlap.counted(overlap.same)} also in train, where its {overlap.whole.name} is {_value(overlap.whole)}"
         return f"; nothing was measured on new rows of {overlap.file}: {found}"
     return f" ({_value(overlap.whole)} on all {overlap.n:,}, of which {len(overlap.same):,} {be(overlap.same)} also in train)"
 

@@ -144,7 +144,7 @@ def _results(finished: Finished) -> sections.Results | None:
         return sections.Results(systems=tuple(systems), source="cross-validation", n=n)
     if finished.test is not None and overlap is not None and overlap.same:
         name, detail = f"the bundle, all {overlap.n:,} rows", f"{len(overlap.same):,} of them in train too"
-        systems.append(_system(finished, name, detail, _Said.of(finished.test), SHIPPED))
+        systems.insert(-1, _system(finished, name, detail, _Said.of(finished.test), SHIPPED))
     return sections.Results(systems=tuple(systems), source="test file", n=n, file=test.name)
 
 
