@@ -191,7 +191,7 @@ class GateConfig(Section):
     folds: int = Field(default=4, ge=2, le=20)
     """Folds of the real rows; drafts that saw a held-out row are held out with it."""
     repeats: int = Field(default=1, ge=1, le=20)
-    """Training seeds per fold."""
+    """How often the rows are dealt into folds, each time anew, with other training seeds; a row counts once in all figures."""
 
 
 class CompressConfig(Section):
