@@ -12,8 +12,8 @@ from refsynth.bench.claims import covered, kept, outcome
 from refsynth.bench.evidence import Material, evenly, measure, other_rows, run_cell
 from refsynth.bench.smallrun import shuffled
 from refsynth.core.errors import InputError
+from refsynth.core.intervals import wilson
 from refsynth.core.types import Draft, Example
-from refsynth.metrics import wilson
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.ship import Calibrated
 

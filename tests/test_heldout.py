@@ -168,3 +168,74 @@ def test_a_fold_is_answered_with_what_suits_the_others():
     turned = replace(held, truth=np.where(np.isin(np.arange(48), first), 1 - held.truth, held.truth))
     one, other = (calibrate(each, said).crossed.probabilities[first] for each in (held, turned))
     np.testing.assert_allclose(one, other)
+
+
+def test_words_are_calibrated_in_several_repeats():
+    """Where a repeat has no row to fit to, its choices have another width than the others'."""
+    rows = ["0-1:x", "1-2:x", "0-1:x", "2-3:x", "1-3:x", "0-1:x"]
+    said = np.empty((2, 6), object)
+    for place in range(6):
+        said[0, place] = said[1, place] = np.array([[0.0, 4.0, -4.0], [4.0, 0.0, -4.0], [4.0, 0.0, -4.0]])
+    found = HeldOut.of(rows_of(rows, SPANS, folds=[0, 0, 1, 1, 2, 2]), ("x",), np.array([[0, 0, 1, 1, 2, 2], [0, 1, 2, 0, 1, 2]]))
+    assert calibrate(found, said).threshold is not None
+
+
+def test_a_label_that_all_rows_have_is_always_said_and_rightly():
+    names = ("common", "a", "b")
+    marks = np.array([[1, i % 2, (i // 2) % 2] for i in range(24)])
+    logits = 6.0 * (marks - 0.5) + np.random.default_rng(0).normal(size=marks.shape)
+    logits[:, 0] = -NEVER
+    held, said = held_of([ANY_LABELS.shown(row, names) for row in marks], names, logits[None], kind=ANY_LABELS)
+    found = calibrate(held, said)
+    assert found.left_out == 0 and found.threshold.n == 24
+    without = [ANY_LABELS.shown(np.array([0, 1, 0]), names), *(ANY_LABELS.shown(row, names) for row in marks)]
+    said = np.vstack([[-NEVER, 3.0, -3.0], logits])[None]
+    assert calibrate(*held_of(without, names, said, kind=ANY_LABELS)).left_out == 1  # said of it too, and wrongly
+
+
+def test_a_label_of_few_rows_has_no_more_of_them_by_repeats():
+    rng = np.random.default_rng(2)
+    marks = np.array([[i % 2, 0, 0] for i in range(24)])
+    marks[:2, 1], marks[2:5, 2] = 1, 1
+    logits = 3.0 * (marks - 0.5) + rng.normal(size=marks.shape)
+    sets = [ANY_LABELS.shown(row, ("a", "b", "c")) for row in marks]
+    once, _ = held_of(sets, ("a", "b", "c"), logits[None], kind=ANY_LABELS)
+    often, _ = held_of(sets, ("a", "b", "c"), np.repeat(logits[None], 3, 0), kind=ANY_LABELS, repeats=3)
+    np.testing.assert_allclose(once.cuts_of(logits[None]), often.cuts_of(np.repeat(logits[None], 3, 0)))
+
+
+def test_rows_that_take_no_part_are_no_observations():
+    """Two groups of copies are two observations, however many rows of labels of their own stand beside them."""
+    labels = ["a"] * 10 + ["b"] * 10 + [f"alone-{i}" for i in range(40)]
+    names = ("a", "b", *(f"alone-{i}" for i in range(40)))
+    logits = np.full((60, 42), -9.0)
+    logits[:10, 0] = logits[10:20, 1] = 3.0
+    logits[20:, 0] = 1.0
+    groups = [0] * 10 + [1] * 10 + list(range(2, 42))
+    found = calibrate(*held_of(labels, names, logits[None], folds=np.arange(60) % 2, groups=groups))
+    assert found.left_out == 40
+    assert found.threshold.risk_high == pytest.approx(risk_bound(0, 2), abs=1e-6)
+
+
+def test_a_row_that_could_be_answered_in_one_repeat_takes_part():
+    truth, logits = noisy(12, seed=4)
+    labels = ["ab"[t] for t in truth]
+    held, said = held_of(labels, "ab", np.repeat(logits[None], 2, 0), repeats=2)
+    met = held.met.copy()
+    met[0, 3] = False
+    found = calibrate(replace(held, met=met), said)
+    assert found.left_out == 0 and found.threshold.n == 12
+
+
+def test_no_label_of_a_fold_has_a_part_in_the_threshold_that_answers_it():
+    rng = np.random.default_rng(7)
+    names = ("a", "b")
+    marks = rng.integers(0, 2, (40, 2))
+    logits = 2.0 * (marks - 0.5) + rng.normal(size=marks.shape)
+    held, said = held_of([ANY_LABELS.shown(row, names) for row in marks], names, logits[None], kind=ANY_LABELS)
+    mine = held.folds[0] == 0
+    turned = replace(held, truth=np.where(mine[:, None], 1 - held.truth, held.truth))
+    one, other = (calibrate(each, said).crossed for each in (held, turned))
+    rows = mine[one.rows]
+    np.testing.assert_array_equal(one.unsure[rows], other.unsure[rows])
+    np.testing.assert_allclose(one.probabilities[rows], other.probabilities[rows])

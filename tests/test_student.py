@@ -196,7 +196,9 @@ class Seen(NamedTuple):
         answers, data = None, finished.task.config.data
         if data.test is not None:
             texts, *_ = _read(data.test, data, model.manifest.answers, model.labels)
-            answers = model.answer(texts).answers
+            assert finished.test is not None
+            new = np.delete(np.arange(len(texts)), [one.place for one in finished.test.shared if one.same])
+            answers = model.answer([texts[place] for place in new]).answers
         return cls(result, model.manifest, (result.bundle / "README.md").read_text("utf-8"), answers)
 
 
@@ -245,12 +247,12 @@ def test_figures_of_the_shipped_bundle_are_its_own_or_none(table: list[Seen]) ->
         assert line is not None
         shown = {FIGURES[field]: figure for field in FIGURES if (figure := getattr(line, field)) is not None}
         expected: tuple[Metric, ...] = ()
-        if finished.test is not None:
-            expected = kind.figures(finished.test.truth, seen.answers, k)  # type: ignore[arg-type]
+        if (test := finished.measured) is not None:
+            expected = kind.figures(test.truth, seen.answers, k, test.groups)  # type: ignore[arg-type]
         elif seen.ships == "alone":
             logits = finished.shrunk.logits
             assert logits is not None
-            expected = kind.figures(held.truth, held.answers_of(logits)[0], k)
+            expected = kind.figures(held.truth, held.answers_of(logits)[0], k, held.groups)
         assert shown == {figure.name: figure for figure in expected}
         assert (report.classes is None) == (not expected)
         assert ("%" in verdict(report)) == bool(expected)

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
@@ -258,7 +259,10 @@ def fit_long(encoder, method, checkpoints):
 
 
 @pytest.mark.parametrize("method", ["finetune", "adalora"])
-def test_a_killed_fit_goes_on_and_ends_the_same(method, encoder, tmp_path, monkeypatch):
+def test_a_killed_fit_goes_on_and_ends_the_same(method, encoder, tmp_path, monkeypatch, request):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a child that is forked from a process with a pool of threads may not use the pool
+    request.addfinalizer(partial(torch.set_num_threads, threads))
     whole = fit_long(encoder, method, None)
     plain, deadly = Trainer._save, 13  # of 24 steps, in the middle of an epoch
 

@@ -131,7 +131,8 @@ def _abstention(manifest: Manifest) -> str:
         text = f"A tier abstains where its {whose} is low: the static one below {bars[0]:.3f}, the encoder below {bars[1]:.3f}."
     if calibration.coverage is not None and calibration.risk is not None:
         text += (
-            f" On held-out rows {who} then answered {calibration.coverage:.1%} and was wrong on {calibration.risk:.1%} of those."
+            f" On held-out rows, with thresholds that suit the other folds, {who} answered {calibration.coverage:.1%} and was"
+            f" wrong on {calibration.risk:.1%} of those."
         )
     return text
 

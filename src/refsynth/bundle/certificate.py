@@ -36,7 +36,8 @@ class Calibration(Part):
     """Probabilities are softmax(logits / temperature); below `threshold` the model abstains.
 
     Where a text may have any number of labels they are sigmoids, and a label is said from its own of the `thresholds` on. `risk`
-    and `coverage` are the error among the answered and the share answered that were measured at this threshold.
+    and `coverage` are the error among the answered and the share answered of held-out rows, each with a temperature and threshold
+    that were chosen the same way on the other folds.
     """
 
     temperature: float = Field(default=1.0, gt=0)

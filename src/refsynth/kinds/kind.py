@@ -82,7 +82,10 @@ class Kind(Protocol):
         ...
 
     def fair(self, logits: Array, truth: Array, met: BoolArray) -> BoolArray:
-        """Return whether the model could have been right about each row [N]: it had met the row's labels, and read its words."""
+        """Return whether the model could have been right about each row [N].
+
+        It had met the row's labels, or says of the others what is so of the row; and it has read its words.
+        """
         ...
 
     def cuts(self, logits: Array, truth: Array, met: BoolArray | None = None) -> FloatArray | None:

@@ -153,8 +153,8 @@ class AnyLabels:
         return np.asarray(marks.any(0) & ~marks.all(0) if len(marks) else np.zeros(len(labels), bool))
 
     def fair(self, logits: FloatArray, truth: IntArray, met: BoolArray) -> BoolArray:
-        """Return whether all labels of a row had been met [N]."""
-        return np.asarray((met | (truth == 0)).all(1))
+        """Return whether all that was said of labels that had not been met, always or never, happens to be so of a row [N]."""
+        return np.asarray((met | ((logits > 0) == (truth == 1))).all(1))
 
     def cuts(self, logits: FloatArray, truth: IntArray, met: BoolArray | None = None) -> FloatArray | None:
         """Return for each label the mean of the cut with its highest F1 and of that with the highest F1 over all labels [K].

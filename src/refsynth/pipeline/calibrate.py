@@ -88,7 +88,7 @@ def calibrate(held: HeldOut | None, said: Array | None) -> Calibrated:
         found.temperature,
         found.threshold,
         () if cuts is None else tuple(held.kind.probabilities(cuts / found.temperature).tolist()),
-        left_out=int((~fair.all(0)).sum()),
+        left_out=int((~fair.any(0)).sum()),
         crossed=_cross(held, said, answers, fair),
     )
 
@@ -96,23 +96,25 @@ def calibrate(held: HeldOut | None, said: Array | None) -> Calibrated:
 def _fit(held: HeldOut, said: Array, answers: Sequence[Array], rows: BoolArray) -> Fitted:
     """Fit to some answers, `rows` [R, N]; a row counts as one, in equal parts for each time that it was answered."""
     kind, times = held.kind, np.maximum(rows.sum(0), 1)
+    if not rows.any():
+        return Fitted(1.0, None)
     values, truth, weights, picked = [], [], [], []
-    for repeat, mine in enumerate(rows):
+    asked = [(repeat, mine) for repeat, mine in enumerate(rows) if mine.any()]
+    for repeat, mine in asked:
         choices = kind.choices(said[repeat][mine], held.truth[mine], held.met[repeat][mine])
         values.append(choices.values)
         truth.append(choices.truth)
         weights.append(1 / times[mine][choices.rows])
         picked.append(1 / times[mine])
     temperature = fit_temperature(np.concatenate(values), np.concatenate(truth), np.concatenate(weights))
-    if not rows.any():
-        return Fitted(temperature, None)
     right, sure = [], []
-    for repeat, mine in enumerate(rows):
+    for repeat, mine in asked:
         mine_said = answers[repeat][mine]
         right.append(kind.right(held.truth[mine], mine_said))
         sure.append(kind.confidence(kind.probabilities(said[repeat][mine] / temperature), mine_said))
-    observed = np.concatenate(picked) * held.counts
-    n = int(rows.any(0).sum())
+    known = np.asarray(rows.any(0))
+    observed = np.concatenate(picked) * held.counts(known)
+    n = int(known.sum())
     return Fitted(temperature, threshold_of(np.concatenate(right), np.concatenate(sure), observed, n=n))
 
 
@@ -127,7 +129,8 @@ def _cross(held: HeldOut, said: Array, answers: Sequence[Array], fair: BoolArray
         mine = np.flatnonzero(dealt == fold)
         others = np.zeros_like(fair)
         others[0] = rows & (dealt != fold)
-        found = _fit(held, said, answers, others)
+        apart = np.broadcast_to(dealt == fold, fair.shape)
+        found = _fit(held, said, held.answers_of(said, apart=apart) if kind.several else answers, others)
         calm = kind.probabilities(said[0][mine] / found.temperature)
         for place, row in zip(mine, calm, strict=True):
             probabilities[place] = row

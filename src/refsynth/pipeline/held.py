@@ -14,7 +14,7 @@ import numpy as np
 from refsynth.core.intervals import exceeds_doubt, mean_interval, paired_gain
 from refsynth.core.types import Array, BoolArray, FloatArray, IntArray, Metric
 from refsynth.data.split import parts
-from refsynth.kinds import Kind, given_labels, joined
+from refsynth.kinds import Kind, given_labels
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.rows import Rows
 
@@ -80,31 +80,36 @@ class HeldOut:
         of_group = np.unique(self.groups, return_inverse=True)[1]
         return exceeds_doubt(np.asarray(np.bincount(of_group, weights=other - base), float), doubt=doubt)
 
-    def answers_of(self, logits: Array) -> list[Array]:
-        """Return the answers of each repeat; those to a fold with cuts that suit the other folds of the repeat."""
+    def answers_of(self, logits: Array, *, apart: BoolArray | None = None) -> list[Array]:
+        """Return the answers of each repeat; those to a fold with cuts that suit the other folds of the repeat.
+
+        Rows that are `apart` [R, N] have no part in cuts.
+        """
         if not self.kind.several:
             return [self.kind.decide(self.kind.probabilities(each)) for each in logits]
         out = np.zeros(logits.shape, int)
         for repeat, dealt in enumerate(self.folds):
             for fold in np.unique(dealt):
                 mine = dealt == fold
-                cuts = self.kind.cuts(logits[repeat, ~mine], self.truth[~mine], self.met[repeat, ~mine])
+                others = ~mine if apart is None else ~(mine | apart[repeat])
+                cuts = self.kind.cuts(logits[repeat, others], self.truth[others], self.met[repeat, others])
                 out[repeat, mine] = self.kind.decide(logits[repeat, mine], cuts)
         return list(out)
 
     def cuts_of(self, logits: Array) -> FloatArray | None:
-        """Return the cuts on logits [K] that suit all rows, where they are needed."""
-        return self.kind.cuts(joined(logits), joined([self.truth] * len(logits)), joined(self.met))
+        """Return the cuts on logits [K] that suit all rows, where they are needed: the mean of those of each repeat."""
+        cuts = [self.kind.cuts(said, self.truth, met) for said, met in zip(logits, self.met, strict=True)]
+        found = [each for each in cuts if each is not None]
+        return np.asarray(np.mean(found, axis=0)) if found else None
 
     def fair(self, logits: Array) -> BoolArray:
         """Return whether the model that answered a row could have been right [R, N]: see `Kind.fair`."""
         return np.array([self.kind.fair(*each) for each in zip(logits, [self.truth] * len(logits), self.met, strict=True)])
 
-    @property
-    def counts(self) -> float:
-        """What a row counts as an observation, at most 1: near-duplicates count together as if they were one row.
+    def counts(self, rows: BoolArray) -> float:
+        """Return what each of some rows [N] counts as an observation, at most 1: near-duplicates count together as one row.
 
         N rows in groups of m rows each are as many observations as N^2 / sum(m^2) rows (Kish, 1965, section 5.4).
         """
-        sizes = np.unique(self.groups, return_counts=True)[1]
-        return float(sizes.sum() / (sizes**2).sum()) if len(sizes) else 1.0
+        sizes = np.unique(self.groups[rows], return_counts=True)[1]
+        return float(sizes.sum() / (sizes**2).sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from refsynth.bundle.model import load
 from refsynth.core.run import write_atomic
 from refsynth.core.sections import LearnerName
 from refsynth.core.spans import split_spans
-from refsynth.core.types import Array, IntArray
+from refsynth.core.types import Array, IntArray, Metric
 from refsynth.evaluation import sections
 from refsynth.evaluation.confidence import Calibration
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
@@ -96,6 +96,10 @@ def build_report(finished: Finished) -> Report:
     if said is not None and SHIPPED not in said.answers:
         why = f"with {tested} only the trained model was measured, not what ships of it: see Compression"
         absent |= {"classes": why, "calibration": why}
+    elif said is not None and learned.held is not None and finished.calibrated.crossed is None:
+        absent["calibration"] = (
+            "of every held-out row the label is one that no row of another fold has, or it was not read so far"
+        )
     if not learned.written.asked:
         absent["drafts"] = "synthesis is turned off (synthesis.drafts: 0)"
     return Report(
@@ -151,26 +155,32 @@ def _results(finished: Finished) -> sections.Results | None:
 def _system(finished: Finished, name: str, detail: str, said: _Said, key: str) -> sections.System:
     """Return a line of the table of results without speed and size, and without figures if the system was not asked."""
     fields = {shown: field for field, shown in sections.FIGURES.items()}
-    answers, k = said.answers.get(key), len(finished.task.labels)
-    found = () if answers is None else _kind(finished).figures(said.truth, answers, k, said.groups)
-    figures: dict[str, Any] = {fields[figure.name]: figure for figure in found}
+    kind, k = _kind(finished), len(finished.task.labels)
+    found = [kind.figures(said.truth, answers, k, said.groups) for answers in said.answers.get(key, ())]
+    figures: dict[str, Any] = {fields[same[0].name]: _mean(same) for same in zip(*found, strict=True)}
     return sections.System(name=name, detail=detail, **figures)
 
 
+def _mean(repeats: Sequence[Metric]) -> Metric:
+    """Return the mean of a figure over repeats on the same rows, which are no more rows: so is its interval."""
+    value, low, high = (float(np.mean([getattr(one, part) for one in repeats])) for part in ("value", "low", "high"))
+    return replace(repeats[0], value=value, low=low, high=high)
+
+
 class _Said(NamedTuple):
-    """The truth of rows, and what systems answered, by name: no figure is shown of one that is not among them.
+    """The truth of rows, and what systems answered in each repeat, by name: no figure is shown of one that is not among them.
 
     `groups` [N] are of rows that copy each other.
     """
 
     truth: Array
-    answers: Mapping[str, Array]
+    answers: Mapping[str, Sequence[Array]]
     groups: IntArray
 
     @classmethod
     def of(cls, test: TestResult) -> _Said:
         """Return what was answered on test rows."""
-        return cls(test.truth, test.predicted, test.groups)
+        return cls(test.truth, {name: [answers] for name, answers in test.predicted.items()}, test.groups)
 
 
 def _said(finished: Finished) -> _Said | None:
@@ -180,11 +190,11 @@ def _said(finished: Finished) -> _Said | None:
     held = finished.learned.held
     if held is None:
         return None
-    said = {str(name): held.answers_of(held.logits[name])[0] for name in held.logits}
+    said = {str(name): held.answers_of(held.logits[name]) for name in held.logits}
     majority = held.kind.usual(held.truth, len(held.truth))
     if finished.shrunk.logits is not None:
-        said[SHIPPED] = held.answers_of(finished.shrunk.logits)[0]
-    return _Said(held.truth, {MAJORITY: majority, **said}, held.groups)
+        said[SHIPPED] = held.answers_of(finished.shrunk.logits)
+    return _Said(held.truth, {MAJORITY: [majority], **said}, held.groups)
 
 
 def _kind(finished: Finished) -> Kind:
@@ -235,7 +245,7 @@ def _classes(finished: Finished) -> sections.Classes | None:
     said = _said(finished)
     if said is None or SHIPPED not in said.answers:
         return None
-    truth, shipped = said.truth, said.answers[SHIPPED]
+    truth, shipped = said.truth, said.answers[SHIPPED][0]
     source: sections.Source = "cross-validation" if finished.measured is None else "test file"
     labels = finished.task.labels
     if _kind(finished).spans:

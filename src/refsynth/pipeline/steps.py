@@ -146,7 +146,9 @@ def _deliver(job: Job, learned: Learned) -> Finished:
     shrunk, calibrated, tiers = make_bundles(job, learned)
     if calibrated.left_out:
         alone = counted(calibrated.left_out, "held-out row")
-        watch.note(f"{alone} took no part in calibration: no other row had their label, or they are too long to be read")
+        watch.note(
+            f"{alone} took no part in calibration: no row of another fold has their label, or they are too long to be read"
+        )
     bundle = publish(tiers.bundle, folder.path / "bundle")
     watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
     real, studied = learned.rows.examples, job.studied

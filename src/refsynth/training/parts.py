@@ -23,8 +23,10 @@ def fair_rows(part: Part, labels: Sequence[str], *, link: Link) -> list[int]:
     Of another label the models of these rows say the same whatever the text, which tells nothing about them.
     """
     kind = kind_of(link)
-    met = np.tile(kind.met(given_labels(part.train), labels), (len(part.held), 1))
-    return np.flatnonzero(kind.fair(met, kind.truth(given_labels(part.held), labels), met)).tolist()
+    met = kind.met(given_labels(part.train), labels)
+    always = kind.truth(given_labels(part.train), labels).all(0) if kind.several else np.zeros(len(labels), bool)
+    said, known = (np.tile(each, (len(part.held), 1)) for each in (np.where(always, 1.0, -1.0), met))
+    return np.flatnonzero(kind.fair(said, kind.truth(given_labels(part.held), labels), known)).tolist()
 
 
 def parts_of(rows: Sequence[Example], parts: int, *, seed: int, link: Link) -> IntArray:
