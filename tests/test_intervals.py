@@ -12,6 +12,7 @@ from refsynth.core.intervals import (
     INTERVALS,
     accuracy_interval,
     bootstrap,
+    cross_validated,
     exceeds_doubt,
     mean_interval,
     paired_gain,
@@ -325,3 +326,34 @@ def test_the_interval_of_a_gain_covers_as_often_as_it_says(gained, lost, n, copi
 def test_the_method_is_named_in_one_line():
     assert all(word in INTERVALS for word in ("95%", "Wilson", "Agresti and Min", "bootstrap", "cluster"))
     assert "\n" not in INTERVALS and INTERVALS.endswith(".")
+
+
+def test_a_cross_validated_score_varies_with_the_rows_that_models_learned_from():
+    """Nearest class means of two Gaussian classes in 10 dimensions, 16 rows each: the interval is of the model of all rows."""
+    rng, runs = np.random.default_rng(0), 400
+    plain, wider = 0, 0
+    for _ in range(runs):
+        truth, folds = np.arange(32) % 2, np.arange(32) // 2 % 4
+        rows = rng.normal(size=(32, 10)) + 0.45 * truth[:, None]
+        right = np.zeros(32)
+        for fold in range(4):
+            out = folds == fold
+            right[out] = nearest(rows[~out], truth[~out], rows[out]) == truth[out]
+        asked = np.arange(4000) % 2
+        accuracy = np.mean(nearest(rows, truth, rng.normal(size=(4000, 10)) + 0.45 * asked[:, None]) == asked)
+        for spread in (1.0, cross_validated(4)):
+            found = mean_interval("accuracy", right, spread=spread)
+            holds = found.low <= accuracy <= found.high
+            plain, wider = plain + (holds and spread == 1), wider + (holds and spread > 1)
+    assert plain / runs < 0.93 < wider / runs
+
+
+def nearest(rows, truth, asked):
+    means = np.stack([rows[truth == label].mean(0) for label in (0, 1)])
+    return ((asked[:, None] - means) ** 2).sum(2).argmin(1)
+
+
+def test_where_nothing_varies_a_wider_spread_claims_no_less_than_rows_can_prove():
+    assert mean_interval("accuracy", np.ones(16), spread=2.33).low == pytest.approx(0.8064, abs=1e-4)
+    half = mean_interval("accuracy", np.arange(64) % 2, spread=2.33)
+    assert half.high - half.low == pytest.approx(2.33**0.5 * 0.238, rel=0.05)

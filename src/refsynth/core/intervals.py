@@ -17,7 +17,8 @@ from refsynth.core.types import FloatArray, IntArray, Metric
 
 INTERVALS = (
     "Intervals are 95%: Wilson's for shares and means over rows, Agresti and Min's for paired gains, a bootstrap of rows for "
-    "other figures; rows that copy each other count as one cluster."
+    "other figures; rows that copy each other count as one cluster. Those of cross-validated scores are wider, as models learned "
+    "from these rows too (Nadeau and Bengio)."
 )
 """The method in one sentence, for all that shows intervals of figures over rows."""
 
@@ -31,11 +32,24 @@ ROUNDING = 1e-12
 """A variance below it is none."""
 
 
-def wilson(share: float, n: float) -> tuple[float, float]:
-    """Return the 95% score interval of a share of `n` rows (Wilson, 1927), which holds for few rows and near 0 and 1."""
+def cross_validated(folds: int) -> float:
+    """Return by what factor the variance of a score over held-out rows exceeds that of its rows: 1 + F / (F - 1) for F folds.
+
+    The rows come in twice, as rows that are asked about and as rows that the models learned from: with another draw these would
+    be other models (Nadeau and Bengio, 2003, eq. 8, with 1 / (F - 1) test rows for each training row). `bench evidence` measures
+    what comes of it.
+    """
+    return 1 + folds / max(1, folds - 1)
+
+
+def wilson(share: float, n: float, spread: float = 1.0) -> tuple[float, float]:
+    """Return the 95% score interval of a share of `n` rows (Wilson, 1927), which holds for few rows and near 0 and 1.
+
+    `spread` is by what factor the share varies more than `n` independent rows do, as far as rows differ.
+    """
     z2 = Z**2
     center = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    half = math.sqrt(z2 * (spread * share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     return float(np.clip(center - half, 0.0, share)), float(np.clip(center + half, share, 1.0))
 
 
@@ -44,12 +58,14 @@ def share_of(name: str, share: float, n: int) -> Metric:
     return Metric(name, share, *wilson(share, n), n)
 
 
-def accuracy_interval(truth: IntArray, predicted: IntArray, groups: IntArray | None = None) -> Metric:
-    """Return the share of rows [N] where the two agree; `groups` [N] as for `mean_interval`."""
-    return mean_interval("accuracy", truth == predicted, groups)
+def accuracy_interval(truth: IntArray, predicted: IntArray, groups: IntArray | None = None, *, spread: float = 1.0) -> Metric:
+    """Return the share of rows [N] where the two agree; `groups` [N] and `spread` as for `mean_interval`."""
+    return mean_interval("accuracy", truth == predicted, groups, spread=spread)
 
 
-def mean_interval(name: str, scores: FloatArray | IntArray | NDArray[np.bool_], groups: IntArray | None = None) -> Metric:
+def mean_interval(
+    name: str, scores: FloatArray | IntArray | NDArray[np.bool_], groups: IntArray | None = None, *, spread: float = 1.0
+) -> Metric:
     """Return the mean of scores with Wilson's interval of as many independent rows that are right or wrong.
 
     Scores p_i with the variance s^2 tell as much as N p (1 - p) / s^2 rows that are right or wrong, which have the variance
@@ -60,6 +76,7 @@ def mean_interval(name: str, scores: FloatArray | IntArray | NDArray[np.bool_], 
         name: of the metric.
         scores: N scores in [0, 1], or whether N rows are right.
         groups: a number for each row [N]; rows that copy each other share it. All are independent if left out.
+        spread: by what factor the mean varies more than rows do, see `cross_validated`.
 
     Raises:
         ValueError: there are not as many groups as rows.
@@ -70,7 +87,7 @@ def mean_interval(name: str, scores: FloatArray | IntArray | NDArray[np.bool_], 
     rows = _independent(apart, groups)
     if (whole := value * (1 - value)) > ROUNDING:
         rows /= max(LEAST_SPREAD, float(apart @ apart) / (len(values) * whole))
-    return Metric(name, value, *wilson(value, rows), len(values))
+    return Metric(name, value, *wilson(value, rows, spread), len(values))
 
 
 def paired_gain(base: FloatArray | IntArray, other: FloatArray | IntArray, groups: IntArray | None = None) -> Metric:
@@ -99,6 +116,7 @@ def bootstrap(
     *,
     groups: IntArray | None = None,
     matters: NDArray[np.bool_] | None = None,
+    spread: float = 1.0,
     seed: int = 0,
 ) -> Metric:
     """Return a statistic that is no mean over rows, with its 95% percentile bootstrap interval over groups (Efron, 1979).
@@ -111,6 +129,7 @@ def bootstrap(
         n: the number of rows.
         groups: a number for each row [n], as for `mean_interval`; whole groups are drawn.
         matters: the rows [n] that the statistic is made of, all if left out; others are no evidence, and are not drawn.
+        spread: as for `mean_interval`; the interval of a statistic in [0, 1] is widened by its root.
         seed: of the resampling.
 
     Raises:
@@ -124,6 +143,8 @@ def bootstrap(
     low, high = np.quantile([statistic(rows[draw()]) for _ in range(RESAMPLES)], [0.025, 0.975])
     if high - low < ROUNDING:
         low, high = wilson(float(np.clip(value, 0.0, 1.0)), len(np.unique(cluster[rows])))
+    elif spread > 1:
+        low, high = (float(np.clip(value + math.sqrt(spread) * (bound - value), 0.0, 1.0)) for bound in (low, high))
     return Metric(name, value, min(float(low), value), max(float(high), value), n)
 
 

@@ -128,7 +128,9 @@ class Kind(Protocol):
         """Return the mean F1 over the labels of K that occur in either."""
         ...
 
-    def figures(self, truth: Array, answers: Array, k: int, groups: IntArray | None = None) -> tuple[Metric, ...]:
+    def figures(
+        self, truth: Array, answers: Array, k: int, groups: IntArray | None = None, *, spread: float = 1.0
+    ) -> tuple[Metric, ...]:
         """Return the figures of merit with their intervals; the first is the mean of `scores`.
 
         Rows of one of the `groups` [N] copy each other; without groups all rows are independent.

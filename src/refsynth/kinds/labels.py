@@ -101,13 +101,16 @@ class OneLabel:
         """Return the mean F1 over the classes that occur in either."""
         return metrics.macro_f1(truth, answers, k)
 
-    def figures(self, truth: IntArray, answers: IntArray, k: int, groups: IntArray | None = None) -> tuple[Metric, ...]:
+    def figures(
+        self, truth: IntArray, answers: IntArray, k: int, groups: IntArray | None = None, *, spread: float = 1.0
+    ) -> tuple[Metric, ...]:
         """Return accuracy and macro-F1."""
 
         def macro(rows: IntArray) -> float:
             return metrics.macro_f1(truth[rows], answers[rows], k)
 
-        return accuracy_interval(truth, answers, groups), bootstrap("macro-F1", macro, len(truth), groups=groups)
+        right = accuracy_interval(truth, answers, groups, spread=spread)
+        return right, bootstrap("macro-F1", macro, len(truth), groups=groups, spread=spread)
 
 
 class AnyLabels:
@@ -207,18 +210,21 @@ class AnyLabels:
         """Return the mean F1 over the labels that occur in either."""
         return metrics.mean_f1(truth, answers)
 
-    def figures(self, truth: IntArray, answers: IntArray, k: int, groups: IntArray | None = None) -> tuple[Metric, ...]:
+    def figures(
+        self, truth: IntArray, answers: IntArray, k: int, groups: IntArray | None = None, *, spread: float = 1.0
+    ) -> tuple[Metric, ...]:
         """Return F1 per row, micro-F1, macro-F1 and exact match."""
         marked = np.asarray((truth | answers).any(1))
 
         def over(name: str, figure: Callable[[IntArray, IntArray], float]) -> Metric:
-            return bootstrap(name, lambda rows: figure(truth[rows], answers[rows]), len(truth), groups=groups, matters=marked)
+            said = (lambda rows: figure(truth[rows], answers[rows]), len(truth))
+            return bootstrap(name, *said, groups=groups, matters=marked, spread=spread)
 
         return (
-            mean_interval(self.measure, self.scores(truth, answers), groups),
+            mean_interval(self.measure, self.scores(truth, answers), groups, spread=spread),
             over("micro-F1", metrics.micro_f1),
             over("macro-F1", metrics.mean_f1),
-            mean_interval("exact match", metrics.exact_match(truth, answers), groups),
+            mean_interval("exact match", metrics.exact_match(truth, answers), groups, spread=spread),
         )
 
 

@@ -137,7 +137,9 @@ class Spans:
         """Return the mean F1 of spans over the labels that occur in either."""
         return _mean_f1(by_label(truth, answers, k))
 
-    def figures(self, truth: Array, answers: Array, k: int, groups: IntArray | None = None) -> tuple[Metric, ...]:
+    def figures(
+        self, truth: Array, answers: Array, k: int, groups: IntArray | None = None, *, spread: float = 1.0
+    ) -> tuple[Metric, ...]:
         """Return F1, precision and recall of spans, macro-F1 over labels, and exact match of rows.
 
         A row without a span, which no span is said of either, is no evidence of how right spans are.
@@ -145,21 +147,22 @@ class Spans:
         counts, labelled, n = count(truth, answers), by_label(truth, answers, k), len(truth)
 
         def over(name: str, figure: Callable[[Counts], float], of: Counts, matters: IntArray) -> Metric:
-            return bootstrap(name, lambda rows: figure(of.take(rows)), n, groups=groups, matters=matters > 0)
+            return bootstrap(name, lambda rows: figure(of.take(rows)), n, groups=groups, matters=matters > 0, spread=spread)
 
         return (
-            self._f1(truth, answers, counts.there + counts.said > 0, groups),
+            self._f1(truth, answers, counts.there + counts.said > 0, groups, spread),
             over("precision", lambda of: float(of.hits.sum() / max(of.said.sum(), 1)), counts, counts.said),
             over("recall", lambda of: float(of.hits.sum() / max(of.there.sum(), 1)), counts, counts.there),
             over("macro-F1", _mean_f1, labelled, counts.there + counts.said),
-            mean_interval("exact match", self.right(truth, answers), groups),
+            mean_interval("exact match", self.right(truth, answers), groups, spread=spread),
         )
 
-    def _f1(self, truth: Array, answers: Array, matters: NDArray[np.bool_], groups: IntArray | None) -> Metric:
+    def _f1(self, truth: Array, answers: Array, matters: NDArray[np.bool_], groups: IntArray | None, spread: float) -> Metric:
         if not matters.any():
             return Metric(self.measure, 0.0, 0.0, 1.0, len(truth))
         scores = self.scores(truth[matters], answers[matters])
-        return replace(mean_interval(self.measure, scores, clusters(groups, len(truth))[matters]), n=len(truth))
+        found = mean_interval(self.measure, scores, clusters(groups, len(truth))[matters], spread=spread)
+        return replace(found, n=len(truth))
 
 
 def span_confidences(probabilities: Array, answers: Array) -> FloatArray:

@@ -11,7 +11,7 @@ from typing import Self
 
 import numpy as np
 
-from refsynth.core.intervals import exceeds_doubt, mean_interval, paired_gain
+from refsynth.core.intervals import cross_validated, exceeds_doubt, mean_interval, paired_gain
 from refsynth.core.types import Array, BoolArray, FloatArray, IntArray, Metric
 from refsynth.data.split import parts
 from refsynth.kinds import Kind, given_labels
@@ -65,7 +65,12 @@ class HeldOut:
 
     def score_of(self, logits: Array) -> Metric:
         """Return the same of a form of a candidate, by its logits [R, N, C]."""
-        return mean_interval(f"cross-validated {self.kind.measure}", self.scores_of(logits), self.groups)
+        return mean_interval(f"cross-validated {self.kind.measure}", self.scores_of(logits), self.groups, spread=self.spread)
+
+    @property
+    def spread(self) -> float:
+        """By what factor a score over these rows varies more than the rows do: see `core.intervals`."""
+        return cross_validated(len(np.unique(self.folds[0])))
 
     def scores_of(self, logits: Array) -> FloatArray:
         """Return the scores of answers by their logits [R, N, C], the mean over repeats [N]."""

@@ -156,7 +156,8 @@ def _system(finished: Finished, name: str, detail: str, said: _Said, key: str) -
     """Return a line of the table of results without speed and size, and without figures if the system was not asked."""
     fields = {shown: field for field, shown in sections.FIGURES.items()}
     kind, k = _kind(finished), len(finished.task.labels)
-    found = [kind.figures(said.truth, answers, k, said.groups) for answers in said.answers.get(key, ())]
+    asked = said.answers.get(key, ())
+    found = [kind.figures(said.truth, answers, k, said.groups, spread=said.spread) for answers in asked]
     figures: dict[str, Any] = {fields[same[0].name]: _mean(same) for same in zip(*found, strict=True)}
     return sections.System(name=name, detail=detail, **figures)
 
@@ -170,12 +171,13 @@ def _mean(repeats: Sequence[Metric]) -> Metric:
 class _Said(NamedTuple):
     """The truth of rows, and what systems answered in each repeat, by name: no figure is shown of one that is not among them.
 
-    `groups` [N] are of rows that copy each other.
+    `groups` [N] are of rows that copy each other; `spread` is by how much figures vary more than rows do.
     """
 
     truth: Array
     answers: Mapping[str, Sequence[Array]]
     groups: IntArray
+    spread: float = 1.0
 
     @classmethod
     def of(cls, test: TestResult) -> _Said:
@@ -194,7 +196,7 @@ def _said(finished: Finished) -> _Said | None:
     majority = held.kind.usual(held.truth, len(held.truth))
     if finished.shrunk.logits is not None:
         said[SHIPPED] = held.answers_of(finished.shrunk.logits)
-    return _Said(held.truth, {MAJORITY: [majority], **said}, held.groups)
+    return _Said(held.truth, {MAJORITY: [majority], **said}, held.groups, held.spread)
 
 
 def _kind(finished: Finished) -> Kind:
