@@ -519,7 +519,7 @@ def test_in_a_fold_without_drafts_a_candidate_is_as_without_them():
     plain, mixed = Candidate("crf", False), Candidate("crf", True)
     one, two = np.array(["a", "b"], object), np.array(["c", "d"], object)
     rows = np.array([True, True, False, False])
-    whole = _whole([_Part(0, rows, {plain: one}), _Part(0, ~rows, {plain: two, mixed: one})], 1)
+    whole = _whole([_Part(0, rows, {plain: one}), _Part(0, ~rows, {plain: two, mixed: one})], (1, 4))
     assert whole[plain].tolist() == [["a", "b", "c", "d"]]
     assert whole[mixed].tolist() == [["a", "b", "a", "b"]]
 

@@ -110,6 +110,6 @@ class HeldOut:
         return float(sizes.sum() / (sizes**2).sum()) if len(sizes) else 1.0
 
     def differences(self, base: Array, other: Array) -> FloatArray:
-        """Return what each row says for other logits over base ones [R, N, C], the mean over repeats [N]: see `Kind.differences`."""
+        """Return what rows say for other logits than base ones [R, N, C], the mean over repeats [N]: see `Kind.differences`."""
         pairs = zip(self.answers_of(base), self.answers_of(other), strict=True)
         return np.asarray(np.mean([self.kind.differences(self.truth, *pair) for pair in pairs], axis=0))

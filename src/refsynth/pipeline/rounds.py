@@ -1,8 +1,8 @@
 """The loop: rounds of drafts, each for the labels and rows that the model of the rounds before gets wrong on held-out rows.
 
 A round is judged by the gate like a whole run. The first is kept, and the gate decides about it in the end. A later one is kept
-if its drafts bring any learner that could ship more than those before brought the same learner, by the test of the gate, all looks
-paid for. The loop ends with one that does not.
+if its drafts bring any learner that could ship more than those before brought the same learner, by the test of the gate, with all
+looks paid for. The loop ends with one that does not.
 """
 
 from __future__ import annotations
