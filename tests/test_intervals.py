@@ -228,6 +228,12 @@ def test_one_row_more_is_no_gain_beyond_doubt():
     assert exceeds_doubt(np.eye(16)[:2].sum(0), doubt=1.0)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n", [0, 1])
+def test_what_has_no_standard_error_exceeds_none(n):
+    assert not exceeds_doubt(np.ones(n), doubt=0.0)
+
+
 LABELS = ["a", "b", "c"]
 GIVEN = {"classify": LABELS, "multilabel": ["a + b", "c", NONE], "tokens": ["0-1:a 3-5:b", "2-3:c", NONE]}
 

@@ -552,12 +552,26 @@ def test_what_measured_better_and_does_not_ship_is_named():
     worse[:2] = 1 - worse[:2]
     tfidf, lora, average = (Candidate(name, False) for name in ("tfidf", "lora", "average"))
     held = held_of(truth, {tfidf: said[None], lora: worse[None]})
-    shipped = decide(held, [tfidf, lora]).shipped
-    assert shipped == lora
-    assert "TF-IDF + LR measured better (100.0% against 95.0%), but not by the 2" in report._passed_over(held, shipped)
-    assert report._passed_over(held, tfidf) == ""
+    decision = decide(held, [tfidf, lora])
+    assert decision.shipped == lora
+    assert "TF-IDF + LR measured better (100.0% against 95.0%), but not by the 2" in report._passed_over(held, decision)
+    assert report._passed_over(held, replace(decision, shipped=tfidf)) == ""
     held = held_of(truth, {average: said[None], lora: worse[None]})
-    assert "no bundle can hold it" in report._passed_over(held, lora)
+    assert "no bundle can hold it" in report._passed_over(held, decide(held, [lora]))
+
+
+def test_a_learner_whose_drafts_were_refused_did_not_lose_by_want_of_standard_errors():
+    """Its drafts measured best, by what chance gives: without them it is the worse of the two."""
+    truth = np.zeros(40, int)
+
+    def right(count):
+        return np.eye(2)[(np.arange(40) >= count).astype(int)][None]
+
+    names = [Candidate("contrastive", False), Candidate("contrastive", True), Candidate("tfidf", False), Candidate("tfidf", True)]
+    held = held_of(truth, dict(zip(names, map(right, (20, 24, 15, 23)), strict=True)))
+    decision = decide(held, names)
+    assert decision.competed == (names[0], names[3])
+    assert report._passed_over(held, replace(decision, shipped=names[3])) == ""
 
 
 def test_parts_of_a_run_are_refused_when_its_rows_have_changed(tmp_path, tiny_cache):

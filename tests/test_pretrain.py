@@ -265,7 +265,7 @@ def cache(masking, tmp_path_factory):
 @pytest.mark.parametrize("use", ["always", "gated"])
 def test_a_run_pretrains_the_encoder_and_says_what_came_of_it(use, tmp_path, cache, monkeypatch):
     monkeypatch.setattr(pretrain, "EPOCHS", 2)
-    monkeypatch.setattr(stage, "DRAFT_DOUBT", 1e9)
+    monkeypatch.setattr(stage, "FALSE_ACCEPTS", 0.0)  # no gain is ever as sure
     task = pool_task(tmp_path / "data", pretrain={"encoder": 1, "use": use}, synthesis={"drafts": 0})
     done = run(task, tmp_path / "out", store=cache)
     (brought,) = done.finished.learned.pretrained

@@ -70,3 +70,10 @@ def test_drafts_without_effect_are_taken_in_at_most_5_percent_of_runs(n, ways):
         before += best.mean() > best.std(ddof=1) / np.sqrt(n)
     assert taken / runs <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / runs)
     assert before / runs > 0.09
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_differences_that_are_no_numbers_are_refused(wrong):
+    """An infinite difference made the probability of the gain 0, as if it were sure; NaN was taken for no difference."""
+    with pytest.raises(ValueError, match="not finite"):
+        sign_flip(np.array([[0.0, 1.0, wrong]]), np.arange(3))

@@ -151,8 +151,11 @@ def bootstrap(
 def exceeds_doubt(difference: FloatArray, *, doubt: float) -> bool:
     """Return whether the mean of differences [N] exceeds so many of its standard errors.
 
-    One row more is exactly one standard error of N rows, and does not: rounding must not decide that.
+    One row more is exactly one standard error of N rows, and does not: rounding must not decide that. Fewer than two differences
+    have no standard error, and exceed none.
     """
+    if len(difference) < 2:
+        return False
     error = float(difference.std(ddof=1)) / math.sqrt(len(difference))
     return float(difference.mean()) > doubt * error * (1 + 1e-9)
 

@@ -28,7 +28,12 @@ def sign_flip(differences: FloatArray, groups: IntArray, *, seed: int = 0) -> Fl
         differences: of each way and row [L, N], positive where the way is better than what it is compared with.
         groups: the group of each row [N].
         seed: of random flips; all flips are gone through where there are few groups with a difference.
+
+    Raises:
+        ValueError: a difference is not finite: no sum over flips would be a number.
     """
+    if not np.isfinite(differences).all():
+        raise ValueError("some differences are not finite numbers")
     of_group = np.unique(groups, return_inverse=True)[1]
     sums = np.stack([np.bincount(of_group, weights=each) for each in np.asarray(differences, float)])
     sums = sums[:, (np.abs(sums) > 1e-12).any(0)]

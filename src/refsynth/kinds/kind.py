@@ -108,6 +108,13 @@ class Kind(Protocol):
         """Return each row's part in the measure [N]: the mean over rows is the measure."""
         ...
 
+    def differences(self, truth: Array, before: Array, after: Array) -> FloatArray:
+        """Return what each row says for `after` over `before` [N]; it turns its sign if the row's two answers are swapped.
+
+        No other row's difference changes then, so where neither is better each sign is as likely: `core.signflip` rests on that.
+        """
+        ...
+
     def confidence(self, probabilities: Array, answers: Array) -> FloatArray:
         """Return the probability of each row's whole answer [N]."""
         ...

@@ -79,6 +79,10 @@ class OneLabel:
         """Return whether the class is right [N]."""
         return np.asarray(truth == answers, float)
 
+    def differences(self, truth: IntArray, before: IntArray, after: IntArray) -> FloatArray:
+        """Return the differences of scores [N]."""
+        return self.scores(truth, after) - self.scores(truth, before)
+
     def confidence(self, probabilities: FloatArray, answers: IntArray) -> FloatArray:
         """Return the probability of the class [N]."""
         return np.asarray(probabilities[np.arange(len(answers)), answers])
@@ -187,6 +191,10 @@ class AnyLabels:
     def scores(self, truth: IntArray, answers: IntArray) -> FloatArray:
         """Return the F1 of each row's labels [N]."""
         return metrics.row_f1(truth, answers)
+
+    def differences(self, truth: IntArray, before: IntArray, after: IntArray) -> FloatArray:
+        """Return the differences of scores [N]."""
+        return self.scores(truth, after) - self.scores(truth, before)
 
     def confidence(self, probabilities: FloatArray, answers: IntArray) -> FloatArray:
         """Return the probability that just these labels are right, were they independent [N]."""

@@ -100,6 +100,17 @@ class Spans:
         f1, size = counts.f1(), counts.there + counts.said
         return np.asarray(f1 + (2 * counts.hits - f1 * size) / size.mean() if size.any() else np.zeros(len(truth)))
 
+    def differences(self, truth: Array, before: Array, after: Array) -> FloatArray:
+        """Return 2 (h' - h) - F (s' - s) over mean(t + s) [N], with F and the mean those of both answers together.
+
+        Their mean is (F1' - F1) 4 A B / (A + B)^2, where A and B are all spans there and said, before and after.
+        """
+        old, new = count(truth, before), count(truth, after)
+        both = Counts(*(np.concatenate(pair) for pair in zip(old, new, strict=True)))
+        gained = 2 * (new.hits - old.hits) - both.f1() * (new.said - old.said)
+        size = both.there + both.said
+        return np.asarray(gained / size.mean() if size.any() else np.zeros(len(truth)))
+
     def confidence(self, probabilities: Array, answers: Array) -> FloatArray:
         """Return the probability of each text's path among the allowed ones [N]."""
         return np.array(

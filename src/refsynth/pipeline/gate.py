@@ -51,7 +51,7 @@ class Decision:
 
     `real` is the best candidate without drafts, `mixed` the learner that ships with drafts. `gain` is the latter over the same
     learner without, in what the gate measures, paired by row; `chance` the probability of such a gain, for any of the learners,
-    if drafts had no effect.
+    if drafts had no effect. `competed` has each learner as it would ship: with drafts if the test took them, else without.
     """
 
     shipped: Candidate
@@ -59,6 +59,7 @@ class Decision:
     mixed: Candidate | None
     gain: Metric | None
     reason: str
+    competed: tuple[Candidate, ...]
     chance: float | None = None
 
     def line(self) -> str:
@@ -153,24 +154,27 @@ def decide(held: HeldOut | None, candidates: Sequence[Candidate], *, why: str = 
     order = sorted(able, key=lambda candidate: PREFERENCE.index(candidate.learner))
     plain, helped = ([c for c in order if c.drafts is wanted and (held is None or c in held.logits)] for wanted in (False, True))
     if held is None:
-        shipped = (helped or plain)[0]
-        return Decision(shipped, plain[0], shipped if helped else None, None, f"{why}; the most preferred learner ships")
+        first, *_ = competed = tuple(helped or plain)
+        reason = f"{why}; the most preferred learner ships"
+        return Decision(first, plain[0], first if helped else None, None, reason, competed)
     real = _best(held, plain)
     if not helped:
-        return Decision(real, real, None, None, "there are no drafts to compare with")
+        return Decision(real, real, None, None, "there are no drafts to compare with", tuple(plain))
     chances = dict(zip(helped, gain_chances(held, helped), strict=True))
     taken = {candidate for candidate, chance in chances.items() if looks * chance <= FALSE_ACCEPTS}
-    shipped = _best(held, [mixed if (mixed := each._replace(drafts=True)) in taken else each for each in plain])
+    competed = tuple(mixed if (mixed := each._replace(drafts=True)) in taken else each for each in plain)
+    shipped = _best(held, competed)
     mixed = shipped._replace(drafts=True)
     if mixed not in chances:
-        return Decision(shipped, real, None, None, f"no draft was chosen for {shipped.learner}")
+        return Decision(shipped, real, None, None, f"no draft was chosen for {shipped.learner}", competed)
     gain = held.gain(held.scores(shipped._replace(drafts=False)), held.scores(mixed))
-    return Decision(shipped, real, mixed, gain, _reason(gain, helps=shipped.drafts), min(1.0, looks * chances[mixed]))
+    chance = min(1.0, looks * chances[mixed])
+    return Decision(shipped, real, mixed, gain, _reason(gain, helps=shipped.drafts), competed, chance)
 
 
 def gain_chances(held: HeldOut, candidates: Sequence[Candidate]) -> list[float]:
     """Return how likely the gain of each candidate with drafts over the same without is, if drafts had no effect on any."""
-    gains = np.stack([held.scores(each) - held.scores(each._replace(drafts=False)) for each in candidates])
+    gains = np.stack([held.differences(held.logits[each._replace(drafts=False)], held.logits[each]) for each in candidates])
     return [float(chance) for chance in sign_flip(gains, held.groups)]
 
 
@@ -184,8 +188,8 @@ def _reason(gain: Metric, *, helps: bool) -> str:
 
 def _best(held: HeldOut, candidates: Sequence[Candidate]) -> Candidate:
     """Return the most preferred candidate, unless a later one beats it; one row more is never enough."""
-    best = candidates[0]
+    best, nothing = candidates[0], np.zeros(len(held.groups))
     for candidate in candidates[1:]:
-        if held.exceeds(held.scores(best), held.scores(candidate), doubt=LEARNER_DOUBT):
+        if held.exceeds(nothing, held.differences(held.logits[best], held.logits[candidate]), doubt=LEARNER_DOUBT):
             best = candidate
     return best

@@ -118,3 +118,8 @@ class HeldOut:
         """
         sizes = np.unique(self.groups[rows], return_counts=True)[1]
         return float(sizes.sum() / (sizes**2).sum())
+
+    def differences(self, base: Array, other: Array) -> FloatArray:
+        """Return what rows say for other logits than base ones [R, N, C], the mean over repeats [N]: see `Kind.differences`."""
+        pairs = zip(self.answers_of(base), self.answers_of(other), strict=True)
+        return np.asarray(np.mean([self.kind.differences(self.truth, *pair) for pair in pairs], axis=0))

@@ -162,8 +162,9 @@ def pretrain_encoder(
 def _judge(task: Task, rows: Rows, plain: TransformerEncoder, learnt: TransformerEncoder) -> tuple[Metric, bool]:
     """Return the gain of frozen embeddings on held-out real rows, paired by row, and whether chance is a poor reason for it."""
     held = HeldOut.of(rows, task.labels, deals_of(task, rows))
-    before, after = (held.scores_of(_held_out(task, rows, encoder)) for encoder in (plain, learnt))
-    return held.gain(before, after), bool(sign_flip((after - before)[None], held.groups)[0] <= FALSE_ACCEPTS)
+    before, after = (_held_out(task, rows, encoder) for encoder in (plain, learnt))
+    chance = sign_flip(held.differences(before, after)[None], held.groups)[0]
+    return held.gain(held.scores_of(before), held.scores_of(after)), bool(chance <= FALSE_ACCEPTS)
 
 
 def _held_out(task: Task, rows: Rows, encoder: TransformerEncoder) -> FloatArray:

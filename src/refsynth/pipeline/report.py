@@ -26,7 +26,7 @@ from refsynth.pipeline.candidates import COMPARED, Candidate
 from refsynth.pipeline.compression import chosen_of, compression_of, size_of, speeds
 from refsynth.pipeline.evaluate import MAJORITY, SHIPPED, TestResult
 from refsynth.pipeline.finished import Finished
-from refsynth.pipeline.gate import FALSE_ACCEPTS, LEARNER_DOUBT
+from refsynth.pipeline.gate import FALSE_ACCEPTS, LEARNER_DOUBT, Decision
 from refsynth.pipeline.held import HeldOut
 
 NAMES: Mapping[LearnerName, str] = {
@@ -216,18 +216,18 @@ def _gate(finished: Finished) -> sections.Gate | None:
         reason=decision.reason,
         chance=decision.chance,
         false_accepts=FALSE_ACCEPTS,
-        passed_over=_passed_over(held, decision.shipped),
+        passed_over=_passed_over(held, decision),
         folds=config.folds,
         repeats=config.repeats,
         measure=held.kind.measure,
     )
 
 
-def _passed_over(held: HeldOut, shipped: Candidate) -> str:
-    """Return why the learner that measured best, with drafts or without them like the shipped one, is not the one that ships."""
-    alike = [each for each in held.logits if each.drafts == shipped.drafts]
-    best = max(alike, key=lambda each: held.score(each).value)
-    name, measured, chosen = NAMES[best.learner], held.score(best).value, held.score(shipped).value
+def _passed_over(held: HeldOut, decision: Decision) -> str:
+    """Return why the learner that measured best, each with drafts or without as it would ship, is not the one that ships."""
+    beside = [each for each in held.logits if each.learner in COMPARED and not each.drafts]
+    best = max([*decision.competed, *beside], key=lambda each: held.score(each).value)
+    name, measured, chosen = NAMES[best.learner], held.score(best).value, held.score(decision.shipped).value
     if measured <= chosen:
         return ""
     if best.learner in COMPARED:

@@ -1,7 +1,8 @@
 """The loop: rounds of drafts, each for the labels and rows that the model of the rounds before gets wrong on held-out rows.
 
 A round is judged by the gate like a whole run. The first is kept, and the gate decides about it in the end. A later one is kept
-if the drafts with it beat those without it by the rule of the gate, all looks paid for. The loop ends with one that does not.
+if its drafts bring any learner that could ship more than those before brought the same learner, by the test of the gate, with all
+looks paid for. The loop ends with one that does not.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import numpy as np
 
 from refsynth.core.errors import counted
 from refsynth.core.run import RunFolder, read_json, write_json
+from refsynth.core.sections import LearnerName
 from refsynth.core.signflip import sign_flip
-from refsynth.core.types import Draft, FloatArray, IntArray, Metric
+from refsynth.core.types import Array, Draft, FloatArray, IntArray, Metric
 from refsynth.metrics import softmax
+from refsynth.pipeline.candidates import COMPARED, Candidate
 from refsynth.pipeline.coverage import measure_coverage
 from refsynth.pipeline.drafts import Written, join_drafts
 from refsynth.pipeline.gate import FALSE_ACCEPTS, decide
@@ -60,7 +63,7 @@ def write_rounds(job: Job) -> tuple[Written, tuple[Round, ...]]:
     spent = 0.0
     parts: list[Path] = []
     done: list[Round] = []
-    before: FloatArray | None = None
+    before: HeldOut | None = None
     focus = ANYWHERE
     for turn in range(settings.rounds):
         started, folder = time.monotonic(), RunFolder(job.folder.path / "rounds" / str(turn + 1))
@@ -74,9 +77,9 @@ def write_rounds(job: Job) -> tuple[Written, tuple[Round, ...]]:
         covered = measure_coverage(job.rows, screened, job.shop, folder)
         decision = decide(held, tuple(held.logits))
         scores = held.scores(decision.mixed or decision.real)
-        used = before is None or _adds(held, before, scores, looks=settings.rounds - 1)
+        used = before is None or adds(before, held, looks=settings.rounds - 1)
         done.append(_round(turn + 1, union, screened, scores, decision.gain, covered, used=used))
-        before = scores
+        before = held
         job.watch.stage(f"round {turn + 1}", _line(done[-1]))
         if not done[-1].used:
             break
@@ -126,9 +129,20 @@ def _focus(probabilities: FloatArray, truth: IntArray, task: Task, ids: Sequence
     return Focus(need, confused, frozenset(hard))
 
 
-def _adds(held: HeldOut, before: FloatArray, after: FloatArray, *, looks: int) -> bool:
-    """Return whether what a round adds [N] is more than chance gives, in any of so many later rounds."""
-    return bool(looks * sign_flip((after - before)[None], held.groups)[0] <= FALSE_ACCEPTS)
+def adds(before: HeldOut, after: HeldOut, *, looks: int) -> bool:
+    """Return whether a round adds more than chance gives to any learner that could ship, in any of so many later rounds.
+
+    Each learner's answers to the same rows are compared with its own of the round before: like with like.
+    """
+    able = dict.fromkeys(candidate.learner for candidate in after.logits if candidate.learner not in COMPARED)
+    gains = np.stack([after.differences(_taught(before, learner), _taught(after, learner)) for learner in able])
+    return bool(looks * sign_flip(gains, after.groups).min() <= FALSE_ACCEPTS)
+
+
+def _taught(held: HeldOut, learner: LearnerName) -> Array:
+    """Return a learner's logits with the drafts of a round; where none was chosen they are those without."""
+    mixed = Candidate(learner, True)
+    return held.logits[mixed if mixed in held.logits else Candidate(learner, False)]
 
 
 def _round(
