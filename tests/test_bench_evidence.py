@@ -14,6 +14,7 @@ from refsynth.bench.smallrun import shuffled
 from refsynth.core.errors import InputError
 from refsynth.core.intervals import wilson
 from refsynth.core.types import Draft, Example
+from refsynth.kinds import ONE_LABEL
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.ship import Calibrated
 
@@ -67,7 +68,7 @@ def test_rows_are_taken_evenly(labels, most):
 
 def test_drafts_are_other_rows_whose_prompts_showed_half_of_the_folds(data):
     rows = tuple(Example(f"row-{n}", row["text"], row["label"]) for n, row in enumerate(rows_of(30_000, 8)))
-    held = Rows(rows, np.arange(len(rows)) % 4, "en", {})
+    held = Rows(rows, np.arange(len(rows)) % 4, "en", {}, ONE_LABEL, np.arange(len(rows)))
     drafts = other_rows(material(data, noise=1.0), held, seed=3)
     assert len(drafts) == 90
     assert not {draft.example.text for draft in drafts} & {row.text for row in rows}

@@ -9,9 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from refsynth.core.labelset import join_labels
+from refsynth.core.spans import Span, join_spans
 from refsynth.core.types import Example
-from refsynth.data.split import fold_of, parts, split_rows
+from refsynth.data.split import fold_of, is_honest, parts, split_rows
 from refsynth.data.text import near_groups
+from refsynth.kinds import ANY_LABELS, SPANS
+from refsynth.pipeline.candidates import set_aside
 
 
 def examples_of(labels):
@@ -134,5 +138,85 @@ def test_a_split_that_is_called_honest_leaves_labels_to_learn_from(drawn, folds)
     for group in set(split.groups.tolist()):
         assert len(set(split.folds[split.groups == group].tolist())) == 1
     found = list(parts(rows, split.folds))
-    assert split.honest == (len(found) > 1 and all(len({row.label for row in part.train}) > 1 for part in found))
+    learnable = all(len({row.label for row in part.train}) > 1 for part in found)
+    answerable = {row.label for part in found for row in part.held if any(row.label == other.label for other in part.train)}
+    assert split.honest == (len(found) > 1 and learnable and len(answerable) > 1)
     assert sorted(place for part in found for place in part.places) == list(range(len(rows)))
+
+
+def unlike(number):
+    return hashlib.sha256(b"%d" % number).hexdigest()
+
+
+def marked(n, share):
+    """N rows of words of which the first `share` have a span."""
+    return [Example(f"row-{i}", unlike(i), join_spans([Span(0, 1, "person")] if i < share else [])) for i in range(n)]
+
+
+def test_rows_without_spans_are_in_all_folds():
+    split = split_rows(marked(200, 40), folds=4, seed=0, names=SPANS.names, least=1)
+    assert split.honest
+    assert np.bincount(split.folds).tolist() == [50, 50, 50, 50]
+    assert np.bincount(split.folds[40:]).tolist() == [40, 40, 40, 40]
+
+
+sets_of_labels = st.lists(st.sets(st.sampled_from("abc")), max_size=60)
+
+
+@settings(deadline=None)
+@given(sets_of_labels, st.integers(2, 6), st.integers(0, 99))
+def test_rows_without_any_label_are_spread_to_within_one(sets, folds, seed):
+    rows = [Example(f"row-{i}", str(i), join_labels(some, "abc")) for i, some in enumerate(sets)]
+    fold = fold_of(rows, folds=folds, seed=seed, groups=np.arange(len(rows)), names=ANY_LABELS.names)
+    counts = np.bincount(fold[[not some for some in sets]], minlength=folds)
+    assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels"), [(SPANS, ("(none)", "0-1:person", "0-1:place")), (ANY_LABELS, ("(none)", "person", "place"))]
+)
+def test_some_rows_without_labels_tell_when_to_stop_and_some_are_trained_on(kind, labels):
+    rows = [Example(f"row-{i}", unlike(i), labels[0 if i >= 40 else 1 + i % 2]) for i in range(200)]
+    train, told = set_aside(rows, 0.2, seed=0, kind=kind)
+    assert sum(not kind.names(row.label) for row in told) == 32
+    assert sum(not kind.names(row.label) for row in train) == 128
+
+
+def test_rows_without_labels_that_are_one_group_are_not_all_set_aside():
+    """Nobody could learn from what is left that a text may have no label."""
+    names = ["a", "b"]
+    bare = [Example(f"bare-{end}", f"nothing at all to say about this long text{end}", join_labels([], names)) for end in "!?."]
+    rows = [Example(f"row-{i}", unlike(i), join_labels([names[i % 2]], names)) for i in range(100)]
+    for seed in range(8):
+        train, told = set_aside([*bare, *rows], 0.2, seed=seed, kind=ANY_LABELS)
+        assert told and {row.id for row in bare} <= {row.id for row in train}
+
+
+def test_having_no_label_is_no_label_to_learn_from():
+    """Two labels have to be in the training part of each fold; rows without any stand for none."""
+    rows = [Example(f"row-{i}", unlike(i), join_labels(["a"] if i % 2 else [], ["a", "b"])) for i in range(12)]
+    assert not split_rows(rows, folds=3, seed=0, names=ANY_LABELS.names).honest
+    assert not split_rows(marked(12, 0), folds=3, seed=0, names=SPANS.names, least=1).honest
+
+
+def test_folds_are_not_honest_where_nobody_could_answer_what_is_held_out():
+    """Each label's rows are near-copies: where one is held out, nobody has met its label."""
+    rows = [Example(f"{label}-{i}", f"{unlike(ord(label)) * 3} {i}", label) for label in "abc" for i in range(3)]
+    split = split_rows(rows, folds=4, seed=0)
+    assert len(set(split.folds.tolist())) == 3  # so that two labels are left to learn from beside each
+    assert not split.honest
+
+
+@pytest.mark.parametrize(
+    ("labels", "folds", "least", "honest"),
+    [
+        ("abab", [0, 0, 1, 1], 2, True),
+        ("aabbcc", [0, 0, 1, 1, 2, 2], 2, False),
+        ("aabbcc", [0, 1, 1, 1, 2, 2], 2, False),  # rows of one label alone can be answered
+        ("aabbcc", [0, 1, 1, 0, 2, 2], 2, True),
+        ("aabb", [0, 1, 0, 0], 1, True),
+        ("aabb", [0, 0, 1, 1], 1, False),
+    ],
+)
+def test_rows_of_enough_labels_can_be_answered(labels, folds, least, honest):
+    assert is_honest(examples_of(labels), np.array(folds), least=least) == honest

@@ -23,6 +23,7 @@ from refsynth.task import Task
 from refsynth.training import ensemble
 from refsynth.training.ensemble import EnsembleLearner, RememberedLearner, joined, stack_weights
 from refsynth.training.head import NEVER
+from refsynth.training.parts import fair_parts
 from refsynth.training.soup import SoupLearner, mixed
 from test_pipeline import make_task
 from tiny_encoder import MAX_TOKENS
@@ -293,3 +294,19 @@ def test_a_row_whose_label_no_other_row_has_does_not_weigh_the_members():
     # Not the same to the last digit: the row is in the training part of the other folds. Where it took part it was 0.2.
     assert weights(rows)[0] > 1
     assert weights([*rows, alone])[0] > 1
+
+
+def test_a_stack_weighs_all_alike_where_no_row_can_tell_them_apart():
+    """Each label has one row: where this is held out, nobody has met its label."""
+    rows = [Example(f"row-{label}", f"{label} {label * 9}", label) for label in LABELS]
+    said = {row.text: np.arange(3.0) for row in rows}
+    members = {"tfidf": RememberedLearner(Noted(said)), "lora": RememberedLearner(Noted(said))}
+    made = EnsembleLearner(LABELS, members, rule="stacking", folds=3).fit(rows, (), seed=0)
+    np.testing.assert_array_equal(made.weights, [0.5, 0.5])
+
+
+def test_rows_beside_which_one_label_is_left_tell_nothing():
+    """A model of rows of one label says this label, whatever the text."""
+    rows = [Example(f"row-{i}", f"text {i}", label) for i, label in enumerate(["late", "late", "late", "broken"])]
+    found = fair_parts(rows, np.array([0, 0, 1, 1]), LABELS, link="softmax")
+    assert [(part.fold, places.tolist()) for part, places in found] == [(0, [0, 1])]

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from refsynth.core.run import derive_seed
 from refsynth.core.spans import UNREAD
 from refsynth.core.types import Example
+from refsynth.data.split import fold_of, is_honest
 from refsynth.evaluation.calibration import fit_temperature, risk_bound, threshold_of
 from refsynth.kinds import ANY_LABELS, ONE_LABEL, SPANS
 from refsynth.kinds.spans import ragged
@@ -126,6 +128,50 @@ def test_repeats_draw_new_folds_and_keep_near_copies_together():
     assert len({tuple(each) for each in dealt.tolist()}) == 5
     for folds in dealt[1:]:
         assert (folds[::2] == folds[1::2]).all()
+
+
+# Five groups of two labels: how they are dealt decides whether both labels are left beside each of two folds.
+FEW, TIED = "aaabbaa", [0, 1, 1, 2, 3, 3, 4]
+
+
+def test_a_repeat_that_leaves_one_label_to_learn_from_is_dealt_again():
+    first = next(
+        dealt
+        for dealt in (fold_of(rows_of(FEW).examples, folds=2, seed=seed, groups=np.array(TIED)) for seed in range(99))
+        if is_honest(rows_of(FEW).examples, dealt)
+    )
+    rows, dishonest = rows_of(FEW, folds=first, groups=TIED), 0
+    for seed in range(30):
+        once = fold_of(rows.examples, folds=2, seed=derive_seed(seed, "folds", 1), groups=rows.groups)
+        _, again = deals(rows, folds=2, repeats=2, seed=seed)
+        assert is_honest(rows.examples, again)
+        if is_honest(rows.examples, once):
+            np.testing.assert_array_equal(again, once)
+        else:
+            dishonest += 1
+    assert dishonest  # or nothing was tested
+
+
+def test_where_no_deal_is_honest_a_repeat_has_the_first_one():
+    """Both rows of a label are in one group with half of the other's: whoever deals them anew gets the same two parts."""
+    rows = rows_of("aabb", folds=[0, 0, 0, 1], groups=[0, 0, 1, 1])
+    for folds in deals(rows, folds=2, repeats=4, seed=0):
+        np.testing.assert_array_equal(folds, rows.folds)
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "said"),
+    [
+        ([*["a"] * 50, "b"], ONE_LABEL, "1 label has two rows or more, 2 are needed"),
+        ("ab", ONE_LABEL, "no label has two rows or more, 2 are needed"),
+        (["0-1:person"], SPANS, "no label has two rows or more, 1 is needed"),
+        ("aabb", ONE_LABEL, "near-copies"),
+    ],
+)
+def test_why_rows_cannot_be_judged(labels, kind, said):
+    rows = replace(rows_of(labels, kind), honest=False)
+    assert not rows.judged
+    assert said in rows.why_unjudged
 
 
 def test_figures_are_not_of_the_rows_that_temperature_and_threshold_were_fitted_to():

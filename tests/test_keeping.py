@@ -135,6 +135,18 @@ def test_two_losses_one_after_the_other_multiply() -> None:
     assert both.interval().high - both.interval().low == pytest.approx(2 * 1.96 * error, rel=0.1)
 
 
+def test_resamples_without_a_share_stay_in_their_place() -> None:
+    """One of three rows is right: in about (2/3)^3 of resamples it is not drawn, and nothing can be kept there."""
+    rare, sure = np.array([True, False, False]), np.ones(40, bool)
+    few, many = kept_of(*([one] for one in two(rare, rare))), kept_of(*([one] for one in two(sure, sure)))
+    assert few is not None
+    assert many is not None
+    assert few.draws.shape == many.draws.shape
+    assert np.isnan(few.draws).mean() == pytest.approx((2 / 3) ** 3, abs=0.03)
+    for both in (few.times(many), many.times(few)):
+        assert both.interval()[:3] == (1.0, 1.0, 3)
+
+
 def test_of_a_model_that_is_never_right_nothing_can_be_kept() -> None:
     nothing = np.zeros(10, bool)
     assert kept_of(*([one] for one in two(nothing, nothing))) is None

@@ -259,7 +259,8 @@ def test_agreement_is_of_the_least_likely_asked_label_with_the_likeliest_other()
 def test_drafts_are_asked_of_each_label_and_of_the_sets_that_occur():
     task = Task.of(RunConfig.parse(tree(synthesis={"drafts": 20})))
     sets = ["late + broken"] * 3 + [NONE] * 2 + ["late"] * 4 + ["broken + money"]
-    rows = Rows(tuple(Example(f"row-{i}", f"t{i}", one) for i, one in enumerate(sets)), np.zeros(10), "en", {}, ANY_LABELS)
+    examples = tuple(Example(f"row-{i}", f"t{i}", one) for i, one in enumerate(sets))
+    rows = Rows(examples, np.zeros(10), "en", {}, ANY_LABELS, np.arange(10))
     asked = wanted(task, rows)
     assert list(asked.meanings) == [*LABELS, "late + broken", NONE]  # 20 drafts for five of the six
     assert asked.meanings["late + broken"] == "something arrives late, and something is damaged"

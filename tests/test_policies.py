@@ -12,6 +12,7 @@ from refsynth.core.errors import ConfigError, ExtraError
 from refsynth.core.run import read_json, read_jsonl
 from refsynth.core.types import Completion, Example, Prompt
 from refsynth.data.split import fold_of
+from refsynth.kinds import ONE_LABEL
 from refsynth.models.predict import LinearHead
 from refsynth.models.reference import FolderGenerator
 from refsynth.models.store import ModelStore
@@ -42,7 +43,7 @@ class ByWords:
 def rows_of(n, *, folds):
     words = {"late": "my parcel number {} is not here yet", "broken": "there is a crack in article {} of mine"}
     examples = [Example(f"row-{i}", words[LABELS[i % 2]].format(i), LABELS[i % 2]) for i in range(n)]
-    return Rows(tuple(examples), np.arange(n) // 2 % folds, "en", {})
+    return Rows(tuple(examples), np.arange(n) // 2 % folds, "en", {}, ONE_LABEL, np.arange(n))
 
 
 def judge_of(rows):
@@ -109,7 +110,7 @@ def test_each_half_has_rows_of_labels_that_have_two():
     names = [f"label-{k}" for k in range(10)]
     examples = [Example(f"row-{i}", f"text number {i}", names[i % 10]) for i in range(20)]
     folds = fold_of(examples, folds=4, seed=0, groups=np.arange(20))
-    for part in halves(Rows(tuple(examples), folds, "en", {})):
+    for part in halves(Rows(tuple(examples), folds, "en", {}, ONE_LABEL, np.arange(20))):
         assert {row.label for row in part.rows} == set(names)
 
 

@@ -142,6 +142,16 @@ def test_too_few_rows_are_not_searched_on(tmp_path):
     assert learner.last is None and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("known", [0, search.LEAST_ROWS - 2])
+def test_rows_of_labels_that_no_other_row_has_are_not_searched_on(tmp_path, known):
+    """Every trial would have the same loss."""
+    alone = [Example(f"alone-{word}", f"{word * 9} text 0 {word * 4}", f"only {word}") for word in "qrstuvwxyz01234"]
+    labels = (*LABELS, *(row.label for row in alone))
+    learner = searched(tmp_path, labels=labels)
+    assert learner.fit([*ROWS[:known], *alone], (), seed=0).settings == USUAL
+    assert learner.last is None and not list(tmp_path.iterdir())
+
+
 def test_a_run_searches_in_each_fold_and_tells_what_it_found(tmp_path, tiny_cache):
     task = make_task(
         tmp_path / "data",

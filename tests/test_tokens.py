@@ -547,7 +547,7 @@ def test_drafts_whose_marks_do_not_parse_are_counted():
 def test_drafts_are_asked_of_the_sets_that_occur():
     task = Task.of(RunConfig.parse(tree(synthesis={"drafts": 20})))
     rows = [example(i, text) for i, text in enumerate(["[a](place) [b](person)", "[b](person) [a](place)", "none", "[a](place)"])]
-    asked = wanted(task, Rows(tuple(rows), np.zeros(4), "en", {}, SPANS))
+    asked = wanted(task, Rows(tuple(rows), np.zeros(4), "en", {}, SPANS, np.arange(4)))
     assert asked.focus.need == {"person + place": 2.0, "place": 1.0}
     assert asked.meanings["place"] == "[...](place) marks places"
     assert {row.label for row in shown_rows(rows)} == {"person + place", "place", "(none)"}

@@ -41,7 +41,7 @@ class Interval(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A share kept, by `n` rows or texts, and what it was in each resample [B]."""
+    """A share kept, by `n` rows or texts, and what it was in each resample [B]; NaN where the model is never right."""
 
     value: float
     draws: FloatArray
@@ -52,9 +52,9 @@ class Kept(NamedTuple):
         return Kept(self.value * other.value, self.draws * other.draws, min(self.n, other.n))
 
     def interval(self, *, tried: int = 1) -> Interval:
-        """Return the interval for a form that was chosen by measuring so many."""
+        """Return the interval for a form that was chosen by measuring so many, from the resamples in which the share is known."""
         tail = DOUBT / tried / 2
-        low, high = np.quantile(self.draws, [tail, 1 - tail])
+        low, high = np.nanquantile(self.draws, [tail, 1 - tail])
         return Interval(float(low), float(high), self.n, tried)
 
 
@@ -96,9 +96,12 @@ def _weights(g: int, *, seed: int) -> Iterator[FloatArray]:
 
 
 def _ratio(whole: Sequence[Counts], form: Sequence[Counts], weights: FloatArray) -> FloatArray:
-    """Return the ratio in each resample in which the model is right at all [B]."""
+    """Return the ratio in each resample [B]; NaN where the model is never right.
+
+    Each resample keeps its place, so that shares of other rows can be multiplied with it.
+    """
     base, other = _macro_f1(whole, weights), _macro_f1(form, weights)
-    return np.asarray(other[base > 0] / base[base > 0])
+    return np.asarray(np.divide(other, base, out=np.full(len(base), np.nan), where=base > 0))
 
 
 def _macro_f1(repeats: Sequence[Counts], weights: FloatArray) -> FloatArray:

@@ -22,6 +22,14 @@ def _one(label: str) -> Sequence[str]:
     return (label,)
 
 
+def spread(label: str, names: Names) -> Sequence[str]:
+    """Return the classes whose rows have to be on both sides: those of a label or, of rows without any, having none.
+
+    To have none is no label. But if all such rows were held out together, no model could learn to say none.
+    """
+    return names(label) or ("",)
+
+
 class Split(NamedTuple):
     """Labelled rows in folds.
 
@@ -80,9 +88,19 @@ def split_rows(examples: Sequence[Example], *, folds: int, seed: int, names: Nam
 
 
 def is_honest(examples: Sequence[Example], folds: IntArray, *, names: Names = _one, least: int = 2) -> bool:
-    """Return whether there are two folds or more, and the rows beside each have at least so many labels."""
+    """Return whether models can be measured on folds: there are two or more, and `least` labels can be learnt and answered.
+
+    The rows beside each fold have at least so many labels; and so many labels have a held-out row that can be answered, since
+    the rows beside its fold have the label too.
+    """
+    answered: set[str] = set()
     found = list(parts(examples, folds))
-    return len(found) > 1 and all(len({name for row in part.train for name in names(row.label)}) >= least for part in found)
+    for part in found:
+        held, known = ({name for row in rows for name in names(row.label)} for rows in (part.held, part.train))
+        if len(known) < least:
+            return False
+        answered |= held & known
+    return len(found) > 1 and len(answered) >= least
 
 
 def _too_large(examples: Sequence[Example], groups: IntArray, names: Names) -> set[int]:
@@ -107,7 +125,7 @@ def fold_of(
 
     Whole groups are dealt out, the largest first, each to the fold that has least of its classes and then fewest rows. Where no
     group has two rows, the rows of each class, and all rows, are spread over the folds to within one. A class may have fewer
-    rows than there are folds; a fold is then without it, or even empty.
+    rows than there are folds; a fold is then without it, or even empty. Rows without any class are dealt as a class of their own.
 
     Args:
         examples: N labelled rows.
@@ -118,10 +136,10 @@ def fold_of(
     """
     if not examples:
         return np.zeros(0, int)
-    pairs = [(row, name) for row, example in enumerate(examples) for name in names(example.label)]
+    pairs = [(row, name) for row, example in enumerate(examples) for name in spread(example.label, names)]
     labels = {name: k for k, name in enumerate(sorted({name for _, name in pairs}))}
     group = np.unique(groups, return_inverse=True)[1]
-    table = np.zeros((int(group.max()) + 1, max(1, len(labels))), int)  # no row may have any label
+    table = np.zeros((int(group.max()) + 1, len(labels)), int)
     np.add.at(table, (group[[row for row, _ in pairs]], np.array([labels[name] for _, name in pairs], int)), 1)
     order = np.random.default_rng(seed).permutation(len(table))
     # Class after class among groups of one size: dealing a class out in one go is what keeps it, and the folds, even.

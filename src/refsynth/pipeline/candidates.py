@@ -17,7 +17,7 @@ from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft, Example
-from refsynth.data.split import fold_of
+from refsynth.data.split import fold_of, spread
 from refsynth.data.text import near_groups
 from refsynth.kinds import ONE_LABEL, Kind
 from refsynth.training.ensemble import TUNED
@@ -150,8 +150,8 @@ def safe_for(drafts: Sequence[Draft], held_out: frozenset[str]) -> list[Draft]:
 def set_aside(real: Sequence[Example], share: float, *, seed: int, kind: Kind = ONE_LABEL) -> tuple[list[Example], list[Example]]:
     """Divide real rows into those to train on and those that tell when to stop; near-duplicates stay together.
 
-    Rows of a label that would keep fewer than `LEAST_TAUGHT` to train on are not set aside. None are where that would be too few
-    to tell: fewer than `LEAST_DEV`, or than 2 of each label in the mean.
+    Rows of a label, or of none, that would keep fewer than `LEAST_TAUGHT` to train on are not set aside. None are where that
+    would be too few to tell: fewer than `LEAST_DEV`, or than 2 of each label in the mean.
     """
     least = max(LEAST_DEV, 2 * len({name for row in real for name in kind.names(row.label)}))
     if round(share * len(real)) < least:
@@ -159,8 +159,9 @@ def set_aside(real: Sequence[Example], share: float, *, seed: int, kind: Kind = 
     groups = near_groups([row.text for row in real])
     folds = fold_of(real, folds=round(1 / share), seed=derive_seed(seed, "dev"), groups=groups, names=kind.names)
     told = folds == 0
-    taught = Counter(name for row, aside in zip(real, told, strict=True) if not aside for name in kind.names(row.label))
-    scarce = [any(taught[name] < LEAST_TAUGHT for name in kind.names(row.label)) for row in real]
+    classes = [spread(row.label, kind.names) for row in real]
+    taught = Counter(name for found, aside in zip(classes, told, strict=True) if not aside for name in found)
+    scarce = [any(taught[name] < LEAST_TAUGHT for name in found) for found in classes]
     told &= ~np.isin(groups, groups[told & scarce])
     if told.sum() < LEAST_DEV:
         return list(real), []

@@ -14,11 +14,14 @@ from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft, Example, IntArray
-from refsynth.data.split import fold_of, parts
+from refsynth.data.split import fold_of, is_honest, parts
 from refsynth.kinds import given_labels
 from refsynth.pipeline.candidates import Fitted, fit_candidates, safe_for
 from refsynth.pipeline.rows import Rows
 from refsynth.task import Task
+
+TRIES = 20
+"""Deals of a repeat, at most: where half are of no use, none of 20 is any in one of a million repeats."""
 
 Choose = Callable[[Predictor, Sequence[Example], Sequence[Draft]], list[Draft]]
 
@@ -48,12 +51,21 @@ def deals(rows: Rows, *, folds: int, repeats: int, seed: int) -> IntArray:
 
     Prompts show rows of one fold of the first repeat. Later folds cut across these, and leave fewer drafts that have not seen
     any of their rows.
+
+    A deal on which models cannot be measured (`data.split.is_honest`) is dealt again, `TRIES` times at most. Where none is found
+    the repeat has the folds of the first deal: its models are trained with other seeds.
     """
-    again = (
-        fold_of(rows.examples, folds=folds, seed=derive_seed(seed, "folds", repeat), groups=rows.groups, names=rows.kind.names)
-        for repeat in range(1, repeats)
-    )
-    return np.stack([rows.folds, *again])
+
+    def dealt(repeat: int) -> IntArray:
+        kind = rows.kind
+        for attempt in range(TRIES):
+            drawn = derive_seed(seed, "folds", repeat, *([attempt] if attempt else []))
+            found = fold_of(rows.examples, folds=folds, seed=drawn, groups=rows.groups, names=kind.names)
+            if is_honest(rows.examples, found, names=kind.names, least=kind.least):
+                return found
+        return rows.folds
+
+    return np.stack([rows.folds, *map(dealt, range(1, repeats))])
 
 
 def deals_of(task: Task, rows: Rows) -> IntArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from refsynth.data.io import Loaded, Spans, read_examples
 from refsynth.data.language import detect_language
 from refsynth.data.split import split_rows
 from refsynth.data.text import normalise
-from refsynth.kinds import KINDS, ONE_LABEL, Kind
+from refsynth.kinds import KINDS, Kind
 from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.stepspecs import STEPS
 from refsynth.task import Task
@@ -36,8 +36,8 @@ class Rows:
     folds: IntArray
     language: str
     file: Mapping[str, Any]
-    kind: Kind = ONE_LABEL
-    groups: IntArray = field(default_factory=lambda: np.zeros(0, int))
+    kind: Kind
+    groups: IntArray
     honest: bool = True
     divided: int = 0
 
@@ -54,17 +54,20 @@ class Rows:
     @property
     def judged(self) -> bool:
         """Whether some rows can be held out: of as many labels as a task has at least, two rows each, in honest folds."""
-        return self.honest and self._enough
+        return self.honest and self._paired >= self.kind.least
 
     @property
-    def _enough(self) -> bool:
-        return sum(count >= 2 for count in self.per_label.values()) >= self.kind.least
+    def _paired(self) -> int:
+        """How many labels have a row to hold out and one to learn from."""
+        return sum(count >= 2 for count in self.per_label.values())
 
     @property
     def why_unjudged(self) -> str:
         """Why no rows can be held out."""
-        if not self._enough:
-            return f"cannot be judged: {counted(len(self.examples), 'labelled row')}, too few to hold any out"
+        found, least = self._paired, self.kind.least
+        if found < least:
+            have = "no label has" if not found else "1 label has" if found == 1 else f"{found} labels have"
+            return f"cannot be judged: {have} two rows or more, {least} {'is' if least == 1 else 'are'} needed to hold any out"
         return "cannot be judged: too few groups of different texts to hold any out, all others are near-copies"
 
     @property

@@ -19,7 +19,6 @@ from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Example, FloatArray
-from refsynth.data.split import parts
 from refsynth.models.adapted import has_parts
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.pooling import is_causal
@@ -28,7 +27,7 @@ from refsynth.training.distill import Transfer, distill
 from refsynth.training.head import Link
 from refsynth.training.methods import METHODS
 from refsynth.training.objective import targets_of
-from refsynth.training.parts import fair_rows, parts_of
+from refsynth.training.parts import fair_parts, parts_of
 
 Rule = Literal["average", "stacking"]
 """How the members' answers become one: the mean of their probabilities, or a product of them with learnt exponents."""
@@ -170,21 +169,24 @@ class EnsembleLearner:
         return EnsemblePredictor(self._labels, fitted, self._link, weights)
 
     def _stack(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> FloatArray:
-        """Return the weights that suit what members say of real rows when these, and drafts that saw them, are held out."""
+        """Return the weights that suit what members say of real rows when these, and drafts that saw them, are held out.
+
+        Where no row can tell members apart, since all are alike or no two have a label in common, all weigh the same.
+        """
         real = [row for row in train if row.provenance is None]
         folds = parts_of(real, self._folds, seed=derive_seed(seed, "stack"), link=self._link)
         members = {name: member.learner for name, member in self._members.items()}
         said: FloatArray = np.zeros((len(self._members), len(real), len(self._labels)))
         fair: list[int] = []
         drafts = [row for row in train if row.provenance is not None]
-        for part in parts(real, folds):
-            if not part.train:  # all rows are alike: there is nothing to tell members apart by
-                return np.full(len(self._members), 1 / len(self._members))
+        for part, places in fair_parts(real, folds, self._labels, link=self._link):
             held = frozenset(row.id for row in part.held)
             rest = [*part.train, *(row for row in drafts if row.owes_nothing(held))]
             fitted = _fit_all(members, rest, dev, seed=derive_seed(seed, "stack", part.fold))
             said[:, part.places] = np.stack(list(logits_of(fitted, [row.text for row in part.held]).values()))
-            fair += part.places[fair_rows(part, self._labels, link=self._link)].tolist()
+            fair += part.places[places].tolist()
+        if not fair:
+            return np.full(len(self._members), 1 / len(self._members))
         known = sorted(fair)
         return stack_weights(
             said[:, known], targets_of([real[place] for place in known], self._labels, link=self._link), self._link

@@ -5,7 +5,7 @@ What it is not given it cannot have tuned on: where the gate holds a fold out, t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,16 +16,16 @@ from refsynth.core.extras import require
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed, digest, read_json, write_json
 from refsynth.core.types import Example, IntArray
-from refsynth.data.split import parts
+from refsynth.data.split import Part
 from refsynth.training.head import Link
 from refsynth.training.objective import LOSSES, targets_of
-from refsynth.training.parts import fair_rows, parts_of
+from refsynth.training.parts import fair_parts, parts_of
 
 FOLDS = 3
 """Parts of the rows, each answered by a model of the others, in every trial."""
 
 LEAST_ROWS = 12
-"""Fewer cannot tell settings apart."""
+"""Fewer rows, of labels that rows of other parts have too, cannot tell settings apart."""
 
 Settings = Mapping[str, float | int]
 
@@ -99,10 +99,13 @@ class SearchedLearner:
         self.last: Found | None = None
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> Predictor:
-        """Search, and fit to the examples with what was found; with the usual settings where rows are too few, or all alike."""
+        """Search, and fit to the examples with what was found; with the usual settings where too few rows can tell.
+
+        None can where all rows are alike, nor can a row whose label no row of another part has.
+        """
         real = [row for row in train if row.provenance is None]
-        folds = self._folds(real, seed=seed)
-        self.last = self.found(real, dev, seed=seed) if len(real) >= LEAST_ROWS and len(np.unique(folds)) > 1 else None
+        telling = sum(len(places) for _, places in self._parts(real, seed=seed))
+        self.last = self.found(real, dev, seed=seed) if telling >= LEAST_ROWS else None
         settings = self._usual if self.last is None else self.last.settings
         return self._make(settings).fit(train, dev, seed=seed)
 
@@ -144,16 +147,15 @@ class SearchedLearner:
         return Found(self._name, dict(study.best_params), float(done[0].value), float(study.best_value), len(done))
 
     def _loss(self, settings: Settings, real: Sequence[Example], dev: Sequence[Example], *, seed: int) -> float:
-        """Return the mean log loss of the rows, in nats, each answered by a model of the other parts."""
-        folds, losses = self._folds(real, seed=seed), []
-        for part in parts(real, folds):
-            held = [part.held[place] for place in fair_rows(part, self._labels, link=self._link)]
-            if not held:
-                continue
+        """Return the mean log loss of the rows that can tell, in nats, each answered by a model of the other parts."""
+        losses: list[float] = []
+        for part, places in self._parts(real, seed=seed):
+            held = [part.held[place] for place in places]
             logits = self._make(settings).fit(part.train, dev, seed=seed).logits([row.text for row in held])
             targets = torch.from_numpy(targets_of(held, self._labels, link=self._link)).float()
             losses += LOSSES[self._link](torch.from_numpy(np.asarray(logits, float)), targets).tolist()
-        return float(np.mean(losses)) if losses else 0.0
+        return float(np.mean(losses))
 
-    def _folds(self, real: Sequence[Example], *, seed: int) -> IntArray:
-        return parts_of(real, FOLDS, seed=derive_seed(seed, "search"), link=self._link)
+    def _parts(self, real: Sequence[Example], *, seed: int) -> Iterator[tuple[Part, IntArray]]:
+        folds = parts_of(real, FOLDS, seed=derive_seed(seed, "search"), link=self._link)
+        return fair_parts(real, folds, self._labels, link=self._link)
