@@ -134,7 +134,7 @@ def test_repeats_draw_new_folds_and_keep_near_copies_together():
 FEW, TIED = "aaabbaa", [0, 1, 1, 2, 3, 3, 4]
 
 
-def test_a_repeat_that_leaves_one_label_to_learn_from_is_dealt_again():
+def test_a_repeat_that_cannot_be_judged_is_dealt_again():
     first = next(
         dealt
         for dealt in (fold_of(rows_of(FEW).examples, folds=2, seed=seed, groups=np.array(TIED)) for seed in range(99))
@@ -153,7 +153,7 @@ def test_a_repeat_that_leaves_one_label_to_learn_from_is_dealt_again():
 
 
 def test_where_no_deal_is_honest_a_repeat_has_the_first_one():
-    """Both rows of a label are in one group with half of the other's: whoever deals them anew gets the same two parts."""
+    """The rows of each label are one group: whoever deals them anew holds a label out with all of its rows."""
     rows = rows_of("aabb", folds=[0, 0, 0, 1], groups=[0, 0, 1, 1])
     for folds in deals(rows, folds=2, repeats=4, seed=0):
         np.testing.assert_array_equal(folds, rows.folds)
