@@ -252,7 +252,7 @@ def test_figures_of_the_shipped_bundle_are_its_own_or_none(table: list[Seen]) ->
         elif seen.ships == "alone":
             logits = finished.shrunk.logits
             assert logits is not None
-            expected = kind.figures(held.truth, held.answers_of(logits)[0], k, held.groups)
+            expected = kind.figures(held.truth, held.answers_of(logits)[0], k, held.groups, spread=held.spread)
         assert shown == {figure.name: figure for figure in expected}
         assert (report.classes is None) == (not expected)
         assert ("%" in verdict(report)) == bool(expected)
