@@ -167,7 +167,8 @@ def test_useless_drafts_may_be_taken_once_in_twenty_runs(tmp_path):
     false = {kind: {"taken": True, "gain": 0.1, "test_gain": -0.1} for kind in KINDS}
     for taken, ok in ((1, True), (2, False)):
         found = checks_of([a_run(**({"drafts": false} if place < taken else {})) for place in range(20)], tmp_path)
-        assert found["8 rows a class: taken without a gain, shuffled, all"]["ok"] is ok
+        assert found["8 rows a class: taken, shuffled, all"]["ok"] is ok
+        assert found["8 rows a class: taken, right, all"]["value"] == 100
 
 
 def test_quick_runs_do_not_count_beside_others_and_sizes_are_apart(tmp_path):
