@@ -24,7 +24,7 @@ POWER_FLOOR, POWER_AIM = 50.0, 80.0
 """Percent of the runs that are to take as many rows again under their own labels."""
 
 USELESS, USEFUL = ("shuffled, chosen", "shuffled, all"), ("right, chosen", "right, all")
-"""Of shuffled ones agreement chooses those that have their own label by chance, so that they may help; they count all the same."""
+"""Of shuffled ones agreement chooses those that have their own label by chance and so may help. They count all the same."""
 
 
 def outcome(cells: Cells) -> dict[str, Any]:
