@@ -13,6 +13,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from refsynth.core.private import keep_private
+
+keep_private()  # first of all: some libraries look for their switch only when they are imported
+
 __version__ = "0.1.0"
 
 _HOMES = {
