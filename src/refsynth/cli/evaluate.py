@@ -76,7 +76,9 @@ def evaluate(
     kind = model.manifest.answers
     spans: Spans = "marked" if kind.spans else "none"
     cells = separator if kind.several else None
-    rows = read_rows(file, columns=columns, delimiter=delimiter, encoding=encoding, separator=cells, spans=spans)
+    rows = read_rows(
+        file, columns=columns, delimiter=delimiter, encoding=encoding, separator=cells, spans=spans, labels=model.labels
+    )
     scored = score_rows(model, rows)
     if not len(scored.truth):
         raise _nothing(file, label_column, scored, model.labels)

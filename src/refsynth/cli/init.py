@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import indent
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
@@ -16,11 +16,11 @@ from refsynth.cli.screen import command, out
 from refsynth.core.config import LEARNERS, RunConfig
 from refsynth.core.errors import ConfigError, InputError, counted
 from refsynth.core.run import write_atomic
-from refsynth.core.sections import Columns
+from refsynth.core.sections import Columns, Quoting, Written, parts_of
 from refsynth.core.types import TaskKind
 from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import Loaded, read_examples
-from refsynth.data.labels import check_separator
+from refsynth.data.labels import check_separator, describe_variants, variants
 from refsynth.data.sniff import WORDS_REMEDY, Sniffed, sniff, sniff_tagged
 
 _NO_DATA = """\
@@ -60,10 +60,14 @@ seed: 0                   # the same seed gives the same result
 
 def init(
     directory: Annotated[Path, typer.Argument(help="Folder for task.yaml; made if it is not there.", metavar="DIR")],
-    from_file: Annotated[Path | None, typer.Option("--from", help="Labelled rows: CSV, TSV, JSONL or Parquet.")] = None,
+    from_file: Annotated[Path | None, typer.Option("--from", help="Labelled rows: CSV, TSV, JSONL, Parquet or Excel.")] = None,
     labels: Annotated[str | None, typer.Option("--labels", help="The labels, with commas between: a,b,c.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Column of the text; guessed if left out.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Column of the label; guessed if left out.")] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help='Column of the text, or several: "Subject + Message"; guessed if left out.')
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help='Column of the label, or several of yes and no: "a + b"; guessed if left out.')
+    ] = None,
     pair_column: Annotated[str | None, typer.Option(help="Column of a second text: the task is then about pairs.")] = None,
     separator: Annotated[
         str | None, typer.Option(help="What stands between the labels in a cell: a text then has any number of them.")
@@ -73,6 +77,11 @@ def init(
     ] = False,
     delimiter: Annotated[str | None, typer.Option(help="Of a CSV file; detected if left out.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of the file; detected if left out.")] = None,
+    quoting: Annotated[Quoting | None, typer.Option(help="Of a CSV file; none: quotes are characters, a line is a row.")] = None,
+    sheet: Annotated[str | None, typer.Option(help="Of a workbook; the first if left out.")] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Labels that differ only in case, spaces or Unicode form are one.")
+    ] = False,
     test: Annotated[Path | None, typer.Option(help="Labelled rows that only the final evaluation reads.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a task.yaml that is there.")] = False,
 ) -> None:
@@ -95,33 +104,41 @@ def init(
         raise InputError(
             "--words: labels of words are read from a file, and of single texts", remedy="refsynth init DIR --from FILE --words"
         )
-    look, loaded = None, None
+    look, loaded, names = None, None, named or []
+    how: Written = {"delimiter": delimiter, "encoding": encoding, "quoting": quoting, "sheet": sheet}
     if from_file is not None:
-        known = {"text_column": text_column, "label_column": label_column, "delimiter": delimiter, "encoding": encoding}
         other = separator is not None or pair_column is not None
-        look = None if other else sniff_tagged(from_file, **known, asked=words)
-        look = look or sniff(from_file, **known, separator=separator)
+        look = None if other else sniff_tagged(from_file, text_column=text_column, label_column=label_column, **how, asked=words)
+        look = look or sniff(
+            from_file, text_column=text_column, label_column=label_column, pair_column=pair_column, **how, separator=separator
+        )
+        names = named or (_merged(look.labels) if merge else list(look.labels))
         loaded = read_examples(
             from_file,
-            labels=named or list(look.labels),
+            labels=names,
             columns=Columns(text=look.text_column, label=look.label_column or "label", pair=pair_column),
             spans="marked" if look.spans else "none",
             least_labels=1 if look.spans else 2,
-            delimiter=look.delimiter or None,
-            encoding=look.encoding,
             separator=look.separator,
+            merge=merge,
             skip_bad=True,  # a first look; the run stops at them
+            **how,
         )
-    names = named or list(look.labels if look else ())
-    forced = {key: value for key, value in (("encoding", encoding), ("delimiter", delimiter)) if value and from_file}
+    forced = {key: value for key, value in how.items() if value and from_file} | ({"merge": True} if merge else {})
     document = _document(target, names, from_file=from_file, test=test, look=look, pair=pair_column, forced=forced)
     RunConfig.parse(yaml.safe_load(document), where=str(target))
     conflicts = [row for row in loaded.skipped if row.reason == "conflict"] if loaded else []
     _write(target, document, conflicts)
     if from_file is not None and look is not None and loaded is not None:
-        _tell(from_file, look, loaded, directory / "conflicts.csv")
+        _tell(from_file, look, loaded, directory / "conflicts.csv", _kind(look, pair_column))
     _say(f"wrote {target} - describe the labels there, it pays")
     _say(f"next: {_run(target)}")
+
+
+def _merged(labels: Mapping[str, int]) -> list[str]:
+    """Return of labels that may be meant as one the most frequent, and all others."""
+    left_out = {name for group in variants(labels) for name in group if name != max(group, key=lambda each: labels[each])}
+    return [name for name in labels if name not in left_out]
 
 
 def _split(labels: str | None) -> list[str] | None:
@@ -154,7 +171,7 @@ def _document(
     test: Path | None,
     look: Sniffed | None,
     pair: str | None,
-    forced: Mapping[str, str],
+    forced: Mapping[str, Any],
 ) -> str:
     kind = _kind(look, pair)
     unit = UNITS[kind]
@@ -197,17 +214,25 @@ def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look
         lines.append("  # test: FILE            # optional: labelled rows to measure on, at the end")
     if look is not None:
         lines.append("  columns:                # which column holds what")
-        lines.append(f"    {_yaml({'text': look.text_column})}")
+        lines.append(f"    {_column('text', look.text_column, look)}")
         if pair is not None:
             lines.append(f"    {_yaml({'pair': pair})}")
         if look.label_column:
-            lines.append(f"    {_yaml({'label': look.label_column})}")
+            lines.append(f"    {_column('label', look.label_column, look)}")
         if look.separator:
             lines.append(f"  {_yaml({'separator': look.separator}):<23} # between the labels in a cell; JSON lists need none")
     return "\n".join(lines) + "\n"
 
 
-def _yaml(pair: Mapping[str, str]) -> str:
+def _column(key: str, name: str, look: Sniffed) -> str:
+    """Return the line of a column, or of the columns that one is made of."""
+    parts = parts_of(name)
+    if len(parts) == 1 or {*parts} - {*look.columns}:
+        return _yaml({key: name})
+    return f"{key}: {yaml.safe_dump(list(parts), allow_unicode=True, width=10_000, default_flow_style=True).strip()}"
+
+
+def _yaml(pair: Mapping[str, Any]) -> str:
     """Return one `key: value` line, quoted where YAML would take it for something else."""
     return str(yaml.safe_dump(dict(pair), allow_unicode=True, width=10_000)).strip()
 
@@ -224,17 +249,22 @@ def _in_words(name: str) -> str:
     return " ".join(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").replace("-", " ").split()) or name
 
 
-def _tell(path: Path, look: Sniffed, loaded: Loaded, listed: Path) -> None:
+def _tell(path: Path, look: Sniffed, loaded: Loaded, listed: Path, kind: TaskKind) -> None:
     delimiter = f"{_DELIMITER_NAMES.get(loaded.delimiter, repr(loaded.delimiter))}, " if loaded.delimiter else ""
-    kind = "" if loaded.format == "csv" else f"{loaded.format}, "
+    form = "" if loaded.format == "csv" else f"{loaded.format}, "
     _say(
-        f"{path}: {counted(loaded.rows, 'row')}, {kind}{loaded.encoding}, {delimiter}"
+        f"{path}: {counted(loaded.rows, 'row')}, {form}{loaded.encoding}, {delimiter}"
         f"columns {look.text_column} (text), {look.label_column or look.text_column} (label)"
     )
+    _say(f"  task: {kind}, {UNITS[kind]}: {look.why}")
+    if look.untaken:
+        _say(f"  not taken: {', '.join(look.untaken[:12])}{', ...' if len(look.untaken) > 12 else ''}")
     sizes = loaded.counts.values()
     spread = f"{counted(min(sizes), 'row')} each" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)} rows each"
     dropped = describe_skipped([row for row in loaded.skipped if row.reason != "conflict"])
     _say("  " + "; ".join([f"{counted(len(loaded.counts), 'label')}, {spread}", *dropped]))
+    for note in dict.fromkeys((*look.notes, *filter(None, (describe_variants(loaded.counts),)))):
+        _say(f"  note: {note}")
     if look.marked:
         _say(f"  {WORDS_REMEDY} and --force")
     bad = [row for row in loaded.skipped if row.reason in ("malformed", "unknown label")]

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -141,12 +141,15 @@ def read_rows(
     encoding: str | None,
     separator: str | None = None,
     spans: Spans = "none",
+    labels: Collection[str] = (),
 ) -> Iterator[Row | BadRow]:
     """Return the rows of a file, or of standard input where its name is `-`."""
     from refsynth.data.io import iter_rows
 
     source = sys.stdin.buffer if file == "-" else Path(file)
-    return iter_rows(source, columns=columns, delimiter=delimiter, encoding=encoding, separator=separator, spans=spans)
+    return iter_rows(
+        source, columns=columns, delimiter=delimiter, encoding=encoding, separator=separator, spans=spans, labels=labels
+    )
 
 
 def records(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,6 @@ from pydantic_core import PydanticCustomError
 from refsynth.core import multilabel, tokens
 from refsynth.core.drafting import FilterConfig, FolderReference, Reference, ReinforceConfig, SynthesisConfig
 from refsynth.core.errors import ConfigError
-from refsynth.core.labelset import whole
 from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import (
     CompressConfig,
@@ -37,6 +36,7 @@ from refsynth.core.sections import (
 )
 from refsynth.core.tree import complaints, explain, read_tree, set_key
 from refsynth.core.types import TaskKind
+from refsynth.core.value import spell
 
 LEARNERS: Mapping[TaskKind, tuple[LearnerName, ...]] = {
     "classify": ("tfidf", "frozen", "contrastive"),
@@ -112,8 +112,13 @@ class RunConfig(Section):
     def _describe_labels(cls, tree: Any) -> Any:
         """Let labels be a plain list of names: the name, in words, is then the description."""
         if isinstance(tree, Mapping) and isinstance(tree.get("labels"), Sequence) and not isinstance(tree["labels"], str):
-            names = (name if isinstance(name, bool) else str(whole(name)) for name in tree["labels"])
-            return {**tree, "labels": {name: str(name).replace("_", " ") for name in names}}
+            listing = (name if isinstance(name, bool) else str(spell(name) or name) for name in tree["labels"])
+            tree = {**tree, "labels": {name: str(name).replace("_", " ") for name in listing}}
+        names = list(tree["labels"]) if isinstance(tree, Mapping) and isinstance(tree.get("labels"), Mapping) else []
+        spelled: dict[str | None, Any] = {}
+        for name in names:
+            if (other := spelled.setdefault(spell(name), name)) is not name and not isinstance(name, bool):
+                raise ValueError(f"labels: {other!r} and {name!r} are one value, read as '{spell(name)}'; keep one of them")
         return tree
 
     @model_validator(mode="before")

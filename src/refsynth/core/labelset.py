@@ -6,16 +6,10 @@ Every stage passes it on like any label. Only who fits, decides or counts takes 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 JOINER = " + "
 NONE = "(none)"
 """The set without a label."""
-
-
-def whole(value: Any) -> Any:
-    """Return 2 for 2.0, as which spreadsheets and data frames write the class number, and anything else as it is."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def join_labels(names: Collection[str], labels: Sequence[str]) -> str:

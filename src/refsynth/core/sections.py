@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypedDict
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from refsynth.core.labelset import whole
+from refsynth.core.value import spell
 
 MethodName = Literal[
     "finetune", "head", "bitfit", "lora", "adalora", "ia3", "prefix_tuning", "p_tuning", "prompt_tuning", "houlsby"
@@ -25,8 +25,42 @@ LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "soup", "cau
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
-Name = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1), BeforeValidator(whole)]
+def _spelled(value: Any) -> Any:
+    """Return a label as data files have it; YAML's own yes and no stay what they are, and are refused."""
+    return value if isinstance(value, bool) else spell(value) or value
+
+
+Name = Annotated[str, Field(min_length=1), BeforeValidator(_spelled)]
 """What YAML may take for a number, and what is read as text in a data file too: the label `1`."""
+
+Quoting = Literal["standard", "none"]
+"""Whether a quote at the start of a field encloses it, over lines too, or no field runs over the end of a line."""
+
+
+class Written(TypedDict):
+    """How a data file is written, as the user says it; None where it is found out."""
+
+    delimiter: str | None
+    encoding: str | None
+    quoting: Quoting | None
+    sheet: str | None
+
+
+JOINED = " + "
+"""Between the names of columns that are read as one."""
+
+
+def parts_of(column: str) -> tuple[str, ...]:
+    """Return the columns that one of that name is made of: itself, where it is one."""
+    return tuple(part.strip() for part in column.split(JOINED))
+
+
+def _one_name(value: Any) -> Any:
+    return JOINED.join(map(str, value)) if isinstance(value, list | tuple) and value else value
+
+
+Column = Annotated[str, BeforeValidator(_one_name)]
+"""A column's name; a list of names is one column that is made of them, in `a + b`."""
 
 
 class Section(BaseModel):
@@ -38,12 +72,17 @@ class Section(BaseModel):
 class Columns(Section):
     """Which columns of a data file hold what."""
 
-    text: str = "text"
-    """Column of the text."""
-    label: str = "label"
-    """Column of the label."""
-    pair: str | None = None
+    text: Column = "text"
+    """Column of the text; a list of columns makes one text of them, with a blank line between."""
+    label: Column = "label"
+    """Column of the label; a list of columns of yes and no (0 and 1) names the labels that a text has."""
+    pair: Column | None = None
     """Column of the second text, for `task: pairs`; there `text_pair` unless it is named."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns that make up the text: one, or two of a pair."""
+        return (self.text,) if self.pair is None else (self.text, self.pair)
 
 
 FILES = ("train", "more", "pool", "test")
@@ -54,7 +93,7 @@ class DataConfig(Section):
     """The user's files. Relative paths are read from the folder of task.yaml."""
 
     train: Path | None = None
-    """Labelled rows (CSV, TSV, JSONL or Parquet). Without it the labels' descriptions are all there is."""
+    """Labelled rows (CSV, TSV, JSONL, Parquet or Excel). Without it the labels' descriptions are all there is."""
     more: Path | None = None
     """Further labelled rows (JSONL), which `refsynth label add` appends to; need not be there yet."""
     pool: Path | None = None
@@ -67,8 +106,19 @@ class DataConfig(Section):
     """Field delimiter of the CSV files; if left out, each file's own is detected."""
     encoding: str | None = None
     """Text encoding of the files (but `data.more`, which is UTF-8); if left out, each file's own is detected."""
+    quoting: Quoting | None = None
+    """Of CSV: `standard`, or `none` where quotes are characters and each line is a row; if left out, found from the rows."""
+    sheet: str | None = None
+    """Sheet of a workbook; the first that is not hidden if left out."""
+    merge: bool = False
+    """Whether labels that differ only in case, spaces or Unicode form are the one that `labels` names."""
     separator: str | None = Field(default=None, min_length=1)
     """What stands between the labels in a cell, for `task: multilabel`; there `|` unless it is named. JSON lists need none."""
+
+    @property
+    def written(self) -> Written:
+        """How the files are written, as far as it is said."""
+        return {"delimiter": self.delimiter, "encoding": self.encoding, "quoting": self.quoting, "sheet": self.sheet}
 
     def placed(self, place: Callable[[Path], Path]) -> Self:
         """Return it with the path of each file changed."""

@@ -14,6 +14,8 @@ _TEXT_NAMES = """text message utterance sentence body content review comment que
 title 文本 内容 正文 句子 消息 评论 问题"""
 _LABEL_NAMES = """label intent category class target sentiment topic tag labels type queue
 标签 类别 分类 意图 类型"""
+_YES_NO = ({"0", "1"}, {"false", "true"})
+_NO = ({"0"}, {"false"})
 _SHOWN = 12  # columns in a message
 _LONGEST_LABEL = 60  # characters, on average
 
@@ -29,18 +31,16 @@ def named_label(columns: Collection[str]) -> str | None:
 
 
 def _named(columns: Collection[str], names: Sequence[str]) -> str | None:
-    known = {column.strip().casefold(): column for column in columns}
+    known: dict[str, str] = {}
+    for column in columns:
+        known.setdefault(column.strip().casefold(), column)
+    known |= {column: column for column in columns}  # a name as it is comes before one in other case
     return next((known[name] for name in names if name in known), None)
-
-
-def text_columns(columns: Columns) -> tuple[str, ...]:
-    """Return the names of the columns that make up the text: one, or two of a pair."""
-    return (columns.text,) if columns.pair is None else (columns.text, columns.pair)
 
 
 def text_fields(text: str, columns: Columns) -> dict[str, str]:
     """Return what a row holds in its text columns, so that reading it gives the text again."""
-    return dict(zip(text_columns(columns), split_pair(text) or (text,), strict=False))
+    return dict(zip(columns.texts, split_pair(text) or (text,), strict=False))
 
 
 def check_columns(path: Path, found: Sequence[str], wanted: Columns, *, labelled: bool = True, delimiter: str = "") -> None:
@@ -50,7 +50,7 @@ def check_columns(path: Path, found: Sequence[str], wanted: Columns, *, labelled
         DataError: it does; the message lists what is there.
     """
     shown = ", ".join(found[:_SHOWN]) + (f", ... ({len(found)})" if len(found) > _SHOWN else "")
-    texts = [(wanted.text, named_text(found)), *((name, None) for name in text_columns(wanted)[1:])]
+    texts = [(wanted.text, named_text(found)), *((name, None) for name in wanted.texts[1:])]
     for column, likely in [*texts, (wanted.label, named_label(found))] if labelled else texts:
         if column not in found:
             guess = f"did you mean '{likely}'?" if likely else nearest(column, found)
@@ -63,24 +63,37 @@ def check_columns(path: Path, found: Sequence[str], wanted: Columns, *, labelled
             raise DataError(f"{path}: two columns are named '{column}'", known=f"columns there: {shown}", remedy="rename one")
 
 
-def guess_text(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, label: str | None) -> str | None:
+def guess_text(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, taken: Collection[str | None]) -> str | None:
     """Return the likely text column: by name, else the one with the longest values among those that hardly repeat."""
-    others = [column for column in columns if column != label]
-    if name := named_text(others):
+    others = [column for column in columns if column and column not in taken]
+    if name := named_text([column for column in others if _distinct(column, rows)]) or named_text(others):
         return name
     lengths = {column: fmean(len(row.get(column, "")) for row in rows) * _distinct(column, rows) for column in others if rows}
     best = max(lengths, key=lambda column: lengths[column], default=None)
     return best if best is not None and lengths[best] > 0 else None
 
 
-def guess_label(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, text: str | None) -> str | None:
-    """Return the likely label column: by name, else the one with the fewest values, from 2 to half as many as there are rows."""
-    others = [column for column in columns if column != text]
+def guess_label(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, taken: Collection[str | None]) -> str | None:
+    """Return the likely label column: by name, else the one with the fewest values, from 2 to half as many as there are rows.
+
+    A column with the same value everywhere tells nothing apart: whatever its name, any other comes before it.
+    """
+    kinds = {column: round(_distinct(column, rows) * len(rows)) for column in columns if column and column not in taken}
+    others = [column for column, values in kinds.items() if values > 1]
     if name := named_label(others):
         return name
-    kinds = {column: _distinct(column, rows) * len(rows) for column in others}
-    short = [column for column in others if rows and fmean(len(row.get(column, "")) for row in rows) <= _LONGEST_LABEL]
-    return min((c for c in short if 2 <= round(kinds[c]) <= len(rows) / 2), key=lambda column: kinds[column], default=None)
+    short = [column for column in others if fmean(len(row.get(column, "")) for row in rows) <= _LONGEST_LABEL]
+    likely = [column for column in short if kinds[column] <= len(rows) / 2]
+    return min(likely, key=lambda column: kinds[column]) if likely else named_label(kinds)
+
+
+def yes_no_columns(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, taken: Collection[str | None]) -> list[str]:
+    """Return the columns that have nothing but 0 and 1, or true and false; where two have both, also those with 0 or false only."""
+    found = {column: {row.get(column, "") for row in rows} - {""} for column in columns if column and column not in taken}
+    both = [column for column, values in found.items() if values in _YES_NO]
+    if len(both) < 2:
+        return both
+    return [column for column, values in found.items() if values in (*_YES_NO, *_NO)]
 
 
 def _distinct(column: str, rows: Sequence[Mapping[str, str]]) -> float:

@@ -10,15 +10,18 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from refsynth.core.errors import DataError, counted
 from refsynth.core.marks import MarkError
-from refsynth.core.sections import Columns
+from refsynth.core.sections import Columns, Quoting
 from refsynth.core.types import Example
 from refsynth.data.account import SkippedRow, describe_skipped, describe_thin, write_skipped
-from refsynth.data.columns import check_columns, text_columns
-from refsynth.data.judge import SHOWN, Bad, Judge, Spans, label_of, no_string, row_error, text_of
+from refsynth.data.columns import check_columns
+from refsynth.data.judge import SHOWN, Bad, Judge, Spans, label_of, no_string, rejected, row_error, text_of
+from refsynth.data.excel import SUFFIXES
+from refsynth.data.joined import join_columns
+from refsynth.data.labels import Known, describe_variants
 from refsynth.data.records import Fault, Format, Record, Table, open_table, standard_input
 from refsynth.data.tagged import TOKENS, read_plain, read_tagged, text_key
 from refsynth.data.text import clean, normalise
@@ -57,11 +60,11 @@ class Loaded:
 
 
 class Row(NamedTuple):
-    """A text to predict, with what else the row said."""
+    """A text to predict, with what else the row said; its `id` is as JSON has it."""
 
     number: int
     text: str
-    id: str | None
+    id: Any
     label: str | None
 
 
@@ -79,14 +82,17 @@ def read_examples(
     columns: Columns = Columns(),  # noqa: B008 - frozen
     delimiter: str | None = None,
     encoding: str | None = None,
+    quoting: Quoting | None = None,
+    sheet: str | None = None,
     separator: str | None = None,
+    merge: bool = False,
     spans: Spans = "none",
     skip_bad: bool = False,
     least_labels: int = 2,
 ) -> Loaded:
-    """Read a labelled CSV, TSV, JSONL or Parquet file.
+    """Read a labelled CSV, TSV, JSONL, Parquet or Excel file.
 
-    Rows without text or label are left out and counted. So are repetitions of a text with the same label (the first stays) and
+    Rows without text or label, or with a label that a person refused, are left out and counted. So are repetitions of a text with the same label (the first stays) and
     all rows of a text that carries two labels. Example ids are `row-<number>`.
 
     Args:
@@ -95,8 +101,11 @@ def read_examples(
         columns: the names of its columns.
         delimiter: of a CSV file; detected if None.
         encoding: of the text; detected if None.
+        quoting: of a CSV file; detected if None.
+        sheet: of a workbook; the first if None.
         separator: what stands between the labels in a cell, where a row may have any number of them (JSON lists need none); an
             empty list and a cell with `(none)` mean none of them. None where each row has one label.
+        merge: whether labels that differ only in case, spaces or Unicode form are one.
         spans: `marked` where labels are of words, see `data.tagged`.
         skip_bad: whether malformed rows and unknown labels are left out like the others instead of being errors.
         least_labels: the fewest labels that must have rows.
@@ -104,16 +113,19 @@ def read_examples(
     Raises:
         DataError: the file cannot be read, lacks a column, has a bad row, or has rows of too few labels.
     """
-    with open_table(path, delimiter=delimiter, encoding=encoding) as table:
-        judge = Judge(columns, labels, separator, spans)
+    with open_table(path, delimiter=delimiter, encoding=encoding, quoting=quoting, sheet=sheet) as table:
+        table = join_columns(table, columns)
+        judge = Judge(columns, labels, separator, spans, merge)
         found, skipped, rows = _scan(path, table, judge, skip_bad=skip_bad)
     kept, repeated, conflicts = _resolve(found)
     skipped = sorted([*skipped, *repeated], key=lambda row: row.row)
     counts = Counter(name for example in kept for name in dict.fromkeys(judge.names(example.label)))
     if len(counts) < least_labels:
-        raise _too_few(path, rows, counts, skipped)
+        raise _too_few(path, judge, rows, counts, skipped)
     ordered = {label: counts[label] for label in labels}
-    notes = (*describe_skipped(skipped), *describe_thin(ordered), *judge.notes())
+    notes = (*describe_skipped(skipped), *describe_thin(ordered), *judge.notes(), *table.notes)
+    if not merge and (alike := describe_variants(labels)):
+        notes = (*notes, alike)
     return Loaded(
         tuple(kept), tuple(skipped), table.format, table.encoding, table.delimiter, rows, ordered, tuple(conflicts), notes
     )
@@ -171,25 +183,40 @@ def _number(example: Example) -> int:
     return int(example.id.removeprefix("row-"))
 
 
-def _too_few(path: Path, rows: int, counts: Mapping[str, int], skipped: Sequence[SkippedRow]) -> DataError:
+def _too_few(path: Path, judge: Judge, rows: int, counts: Mapping[str, int], skipped: Sequence[SkippedRow]) -> DataError:
     what = f"rows of one label only ('{next(iter(counts))}')" if counts else "no usable rows"
     if not rows:
-        what = "no rows below the header" if path.suffix.lower() in (".csv", ".tsv", ".tab") else "no rows"
+        what = "no rows below the header" if path.suffix.lower() in (".csv", ".tsv", ".tab", *SUFFIXES) else "no rows"
+        return DataError(f"{path}: {what}", expected="labelled rows of at least two labels")
     account = "; ".join(describe_skipped(skipped))
+    first = next((f"; row {row.row}: {row.detail}" for row in skipped if row.detail), "")
+    columns = judge.columns
+    taken = f"text from column {' and '.join(columns.texts)}, label from column {columns.label}"
+    remedy = "correct the rows, or name other columns (data.columns in task.yaml; --text-column and --label-column)"
     return DataError(
-        f"{path}: {what}" + (f", of {rows} ({account})" if account else ""), expected="labelled rows of at least two labels"
+        f"{path}: {what}, of {rows} ({account or 'none dropped'}){first}",
+        expected=f"labelled rows of at least two labels; {taken}",
+        remedy="; ".join(part for part in (describe_variants(judge.labels), remedy) if part),
     )
 
 
 def check_header(
-    path: Path, *, columns: Columns, delimiter: str | None = None, encoding: str | None = None, spans: Spans = "none"
+    path: Path,
+    *,
+    columns: Columns,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    quoting: Quoting | None = None,
+    sheet: str | None = None,
+    spans: Spans = "none",
 ) -> None:
     """See that a labelled table has its columns, before anything depends on it; no row is read. JSONL has no header.
 
     Raises:
         DataError: the file cannot be read or lacks a column.
     """
-    with open_table(path, delimiter=delimiter, encoding=encoding, plain=True) as table:
+    with open_table(path, delimiter=delimiter, encoding=encoding, quoting=quoting, sheet=sheet, plain=True) as table:
+        table = join_columns(table, columns)
         if table.columns is not None:
             Judge(columns, (), None, spans).check(path, table.columns, table.delimiter)
 
@@ -200,32 +227,43 @@ def iter_rows(
     columns: Columns = Columns(),  # noqa: B008 - frozen
     delimiter: str | None = None,
     encoding: str | None = None,
+    quoting: Quoting | None = None,
+    sheet: str | None = None,
     separator: str | None = None,
     spans: Spans = "none",
+    labels: Collection[str] = (),
+    merge: bool = False,
 ) -> Iterator[Row | BadRow]:
-    """Yield the rows of a CSV, TSV, JSONL, Parquet or text file (one text per line), or of a stream, as they come.
+    """Yield the rows of a CSV, TSV, JSONL, Parquet, Excel or text file (one text per line), or of a stream, as they come.
 
-    Memory does not grow with the file. A value under `id` and one under the label's column are passed on where they are there.
+    Of text formats one row is in memory at a time, of Parquet 10,000 (and what the file packs with them), of Excel the sheet, in a
+    process of its own. A value under `id` and one under the label's column are passed on where they are there.
 
     Args:
         source: a file, or an open stream such as `sys.stdin.buffer`: JSONL if it begins with `{`, else one text per line.
         columns: the names of the columns.
         delimiter: of a CSV file; detected if None.
         encoding: of the text; detected if None (a stream is UTF-8).
+        quoting: of a CSV file; detected if None.
+        sheet: of a workbook; the first if None.
         separator: what stands between the labels in a cell; None where each row has one label.
         spans: whether labels are of words, see `data.tagged`, and are read.
+        labels: those of the task: a row's label of the same value as one of them is that one; others stay as they are.
+        merge: whether labels that differ only in case, spaces or Unicode form are one.
 
     Raises:
         DataError: the file cannot be read or lacks the column of the text. A bad row never raises.
     """
+    known = Known(labels, merge=merge) if labels else None
     if not isinstance(source, Path):
         with standard_input(source, encoding=encoding) as table:
-            yield from _rows(table, columns, separator, spans)
+            yield from _rows(join_columns(table, columns), columns, separator, spans, known)
         return
-    with open_table(source, delimiter=delimiter, encoding=encoding, plain=True) as table:
+    with open_table(source, delimiter=delimiter, encoding=encoding, quoting=quoting, sheet=sheet, plain=True) as table:
+        table = join_columns(table, columns)
         if table.format != "text" and table.columns is not None and not (spans != "none" and TOKENS in table.columns):
             check_columns(source, table.columns, columns, labelled=False, delimiter=table.delimiter)
-        yield from _rows(table, columns, separator, spans)
+        yield from _rows(table, columns, separator, spans, known)
 
 
 def readable(path: Path, found: Sequence[Row | BadRow], *, remedy: str) -> list[Row]:
@@ -243,7 +281,9 @@ def readable(path: Path, found: Sequence[Row | BadRow], *, remedy: str) -> list[
     return rows
 
 
-def _rows(table: Table, columns: Columns, separator: str | None, spans: Spans) -> Iterator[Row | BadRow]:
+def _rows(
+    table: Table, columns: Columns, separator: str | None, spans: Spans, known: Known | None = None
+) -> Iterator[Row | BadRow]:
     if table.format == "text" and columns.text != "text":  # one text a line, whatever it would be called elsewhere
         columns = columns.model_copy(update={"text": "text"})
     for record in table.records:
@@ -252,11 +292,14 @@ def _rows(table: Table, columns: Columns, separator: str | None, spans: Spans) -
         elif trouble := _unreadable(record, columns, tokens=spans != "none"):
             yield BadRow(record.row, trouble)
         else:
-            yield _spanned(record, columns, spans) if spans != "none" else _labelled(record, columns, separator)
+            yield _spanned(record, columns, spans) if spans != "none" else _labelled(record, columns, separator, known)
 
 
-def _labelled(record: Record, columns: Columns, separator: str | None) -> Row:
-    label = label_of(record, columns, separator) if columns.label in record.values else None
+def _labelled(record: Record, columns: Columns, separator: str | None, known: Known | None) -> Row:
+    refused = columns.label not in record.values or rejected(record.values, columns) is not None
+    label = None if refused else label_of(record, columns, separator)
+    if label and known is not None:
+        label = known.answer(label, several=separator is not None)
     return Row(record.row, text_of(record, columns), _own_id(record), label or None)
 
 
@@ -270,14 +313,13 @@ def _spanned(record: Record, columns: Columns, spans: Spans) -> Row | BadRow:
     return Row(record.row, row.text, _own_id(record), row.label)
 
 
-def _own_id(record: Record) -> str | None:
-    own = record.values.get("id")
-    return None if own is None else str(own)
+def _own_id(record: Record) -> Any:
+    return record.values.get("id")
 
 
 def _unreadable(record: Record, columns: Columns, *, tokens: bool) -> str | None:
     """Return why a row gives no text; `tokens` says that it may be a list of them."""
-    for name in (text_key(record.values, columns),) if tokens else text_columns(columns):
+    for name in (text_key(record.values, columns),) if tokens else columns.texts:
         value = record.values.get(name)
         if tokens and isinstance(value, list):
             continue

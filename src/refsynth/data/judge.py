@@ -5,10 +5,10 @@ Rows of all kinds of task; which columns hold what, and how labels stand in them
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from refsynth.core.errors import DataError, nearest
 from refsynth.core.labelset import join_labels, split_labels
@@ -18,9 +18,9 @@ from refsynth.core.sections import Columns
 from refsynth.core.spans import split_spans
 from refsynth.core.types import Example
 from refsynth.data.account import Reason, SkippedRow
-from refsynth.data.columns import check_columns, text_columns
-from refsynth.data.labels import as_label, as_labels
-from refsynth.data.records import Fault, Record, kind_of
+from refsynth.data.columns import check_columns
+from refsynth.data.labels import Known, as_label, as_labels, listed, one_label
+from refsynth.data.table import Fault, Record, kind_of
 from refsynth.data.tagged import TOKENS, read_tagged, text_key
 from refsynth.data.text import clean
 
@@ -53,7 +53,11 @@ class Judge:
     labels: Collection[str]
     separator: str | None
     spans: Spans
+    merge: bool = False
     widened: int = 0
+
+    def __post_init__(self) -> None:
+        self._known = Known(self.labels, merge=self.merge)
 
     def names(self, label: str) -> Sequence[str]:
         """Return the labels that a label stands for."""
@@ -78,32 +82,34 @@ class Judge:
         """Return a row as an example, as one to leave out, or as an error."""
         if isinstance(record, Fault):
             return Bad("malformed", record.message)
+        if (answer := rejected(record.values, self.columns)) is not None:
+            return SkippedRow(record.row, "rejected", f"its answer is '{answer}'")
         if trouble := self._no_text(record):
             return trouble
         if self.spans != "none":
             return self._tagged(record)
         text, label = text_of(record, self.columns), label_of(record, self.columns, self.separator)
         if label is None:
-            return Bad("malformed", _no_label(record, self.columns, self.separator))
+            return Bad("malformed", no_label(record.values.get(self.columns.label), self.columns.label, self.separator))
         if not text:
             return self._empty(record)
         if not label:
             return SkippedRow(record.row, "no label", "")
-        if unknown := next((name for name in self.names(label) if name not in self.labels), None):
+        names = {name: self._known.find(name) for name in self.names(label)}
+        if unknown := next((name for name, found in names.items() if found is None), None):
             return _unknown(unknown, self.labels, self.separator)
-        return Example(
-            f"row-{record.row}", text, label if self.separator is None else join_labels(self.names(label), list(self.labels))
-        )
+        found = [name for name in names.values() if name is not None]
+        return Example(f"row-{record.row}", text, found[0] if self.separator is None else join_labels(found, list(self.labels)))
 
     def _empty(self, record: Record) -> SkippedRow:
         """Return a row without a text, or with one of two, as one to leave out."""
-        missing = [name for name in text_columns(self.columns) if not clean(record.values.get(name) or "")]
-        if len(missing) == len(text_columns(self.columns)):
+        missing = [name for name in self.columns.texts if not clean(record.values.get(name) or "")]
+        if len(missing) == len(self.columns.texts):
             return SkippedRow(record.row, "empty text", "")
         return SkippedRow(record.row, "half a pair", f"no text in '{missing[0]}'")
 
     def _no_text(self, record: Record) -> Bad | None:
-        for name in text_columns(self.columns):
+        for name in self.columns.texts:
             value = record.values.get(name)
             if value is not None and not isinstance(value, str) and not (self.spans != "none" and isinstance(value, list)):
                 return Bad("malformed", no_string(name, value))
@@ -131,33 +137,51 @@ class Judge:
         return Example(f"row-{record.row}", row.text, row.label)
 
 
+REJECTED = ("reject", "ignore")
+"""What annotation tools write under `answer` where a person refused a label, or could not say."""
+
+
+def rejected(values: Mapping[str, Any], columns: Columns) -> str | None:
+    """Return the answer of a person who did not confirm the row's label; None where nobody refused it."""
+    answer = values.get("answer")
+    return answer if answer in REJECTED and "answer" not in (*columns.texts, columns.label) else None
+
+
 def text_of(record: Record, columns: Columns) -> str:
     """Return the text, cleaned, or the pair as one; empty where one is missing."""
-    halves = [clean(record.values.get(name) or "") for name in text_columns(columns)]
+    halves = [clean(record.values.get(name) or "") for name in columns.texts]
     return "" if not all(halves) else halves[0] if len(halves) == 1 else join_pair(*halves)
 
 
 def no_string(name: str, value: object) -> str:
     """Return what is wrong with a value that should be a text."""
+    if isinstance(value, bytes):
+        return f"'{name}' holds bytes that are no UTF-8 text, expected a text"
     return f"'{name}' is a JSON {kind_of(value)}, expected a string"
 
 
 def label_of(record: Record, columns: Columns, separator: str | None) -> str | None:
     """Return the label or the set of labels: empty where nothing stands, None where it cannot be one."""
     value = record.values.get(columns.label)
-    return as_label(value) if separator is None else as_labels(value, separator)
+    return one_label(value) if separator is None else as_labels(value, separator)
 
 
-def _no_label(record: Record, columns: Columns, separator: str | None) -> str:
+def no_label(value: Any, column: str, separator: str | None) -> str:
     """Return what is wrong with a value that can be no label, or no set of labels."""
-    value, several = record.values.get(columns.label), separator is not None
-    if several and isinstance(value, (list, tuple)):
-        wrong = next(each for each in value if not as_label(each))
+    names = listed(value)
+    if isinstance(value, dict) and names is None:
+        shown = ", ".join(f"{name}: {str(each)[:20]}" for name, each in list(value.items())[:SHOWN])
+        return f"'{column}' is a JSON object ({shown}), expected {'labels' if separator else 'a label'}"
+    if names and separator is None and len(names) > 1:
+        shown = ", ".join(str(name)[:30] for name in names[:3])
+        return (
+            f"'{column}' holds {len(names)} labels ({shown}), expected one; where a text has any number of them: task: multilabel"
+        )
+    if names is not None:
+        wrong = next(each for each in names if not as_label(each))
         found = f"a JSON {kind_of(wrong)}" if as_label(wrong) is None else "an empty name"
-        return f"the list in '{columns.label}' holds {found}, expected names of labels"
-    return (
-        f"'{columns.label}' is a JSON {kind_of(value)}, expected a string{', a number or a list' if several else ' or a number'}"
-    )
+        return f"the list in '{column}' holds {found}, expected names of labels"
+    return f"'{column}' is a JSON {kind_of(value)}, expected a string{' or a number' if separator is None else ', a number or a list'}"
 
 
 def _unknown(label: str, labels: Collection[str], separator: str | None = None) -> Bad:

@@ -30,8 +30,8 @@ _BOMS = (  # UTF-32 before UTF-16: they begin alike
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _BINARY = (
-    (b"PK\x03\x04", "a zip archive or an Excel workbook", "save it from the spreadsheet as CSV (UTF-8)"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel or Word file", "save it as CSV (UTF-8)"),
+    (b"PK\x03\x04", "a zip archive or an Excel workbook", "name a workbook .xlsx or .ods, or save it as CSV (UTF-8)"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel or Word file", "name a workbook .xls, or save it as CSV (UTF-8)"),
     (b"\x1f\x8b", "gzip-compressed", "unpack it first (gunzip)"),
     (b"%PDF", "a PDF", "export the rows as CSV (UTF-8)"),
     (b"PAR1", "Parquet", "give the file the suffix .parquet"),
@@ -85,8 +85,10 @@ def check_encoding(encoding: str) -> str:
         ) from error
 
 
-def detect_encoding(stream: IO[bytes], *, name: str) -> str:
-    """Return the encoding of a file by its byte-order mark, its zero bytes, its validity as UTF-8, or a guess, in this order.
+def detect_encoding(stream: IO[bytes], *, name: str) -> tuple[str, bool]:
+    """Return the encoding of a file, and whether it is a guess.
+
+    It is found by its byte-order mark, its zero bytes, its validity as UTF-8, or guessed, in this order.
 
     Args:
         stream: at its start; it is read up to `SCAN_BYTES` and left at its start.
@@ -99,20 +101,36 @@ def detect_encoding(stream: IO[bytes], *, name: str) -> str:
     stream.seek(0)
     for mark, encoding in _BOMS:
         if head.startswith(mark):
-            return encoding
+            return encoding, False
     if wide := _wide(head):
-        return wide
+        return wide, False
     _refuse_binary(head, name)
     valid, invalid, sample = _utf8_census(stream)
     stream.seek(0)
     if not invalid or valid > invalid:  # a few broken bytes in a UTF-8 file are errors of their rows
-        return "utf-8"
-    return _guess(sample, name)
+        return "utf-8", False
+    return _guess(sample, name), True
 
 
 def _wide(head: bytes) -> str | None:
-    """Recognise UTF-16 without a mark: its zero bytes, those of ASCII characters, all stand at odd or all at even places."""
+    """Recognise UTF-16 without a mark: its zero bytes, those of ASCII characters, all stand at odd or all at even places.
+
+    Of a text with few ASCII characters it is the ends of lines that tell.
+    """
     odd, even = head[1::2].count(0), head[0::2].count(0)
+    if head.count(b"\n") and not (odd and even):
+        if (
+            all(head[at : at + 2] == b"\n\0" for at in range(0, len(head) - 1, 2) if head[at] == 10)
+            and b"\n" in head[0::2]
+            and odd
+        ):
+            return "utf-16-le"
+        if (
+            all(head[at - 1 : at + 1] == b"\0\n" for at in range(1, len(head), 2) if head[at] == 10)
+            and b"\n" in head[1::2]
+            and even
+        ):
+            return "utf-16-be"
     if odd + even < 0.05 * len(head) or min(odd, even) > 0.05 * max(odd, even):
         return None
     return "utf-16-le" if odd > even else "utf-16-be"
@@ -149,6 +167,8 @@ def _guess(sample: bytes, name: str) -> str:
         detect = require("charset_normalizer", extra="train").from_bytes
     except ExtraError as error:
         raise DataError(f"{name}: is not UTF-8", remedy=remedy) from error
+    if b"\r" in sample and b"\n" not in sample:  # how lines ended on the classic Mac
+        return "mac-roman"
     again = sample + b"\n"
     for attempt in (again * (1 + 1000 // len(again)), sample):  # its statistics want length: a row said again counts
         guesses = detect(attempt, cp_isolation=list(_LEGACY))

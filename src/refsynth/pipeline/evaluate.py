@@ -197,7 +197,7 @@ def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> _M
     texts, given, numbers, unusable = [], [], [], defaultdict[str, list[int]](list)
     spans: Spans = "marked" if kind.spans else "none"
     rows = iter_rows(
-        path, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding, separator=data.separator, spans=spans
+        path, columns=data.columns, **data.written, separator=data.separator, spans=spans, labels=labels, merge=data.merge
     )
     for row in rows:
         if isinstance(row, BadRow):

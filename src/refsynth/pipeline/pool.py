@@ -85,7 +85,7 @@ def read_pool(task: Task, rows: Rows, folder: RunFolder) -> TextPool:
     def make(out: Path) -> None:
         known = {normalise(example.text) for example in rows.examples}
         spans: Spans = "ignored" if rows.kind.spans else "none"
-        found = list(iter_rows(file, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding, spans=spans))
+        found = list(iter_rows(file, columns=data.columns, **data.written, spans=spans))
         usable = readable(file, found, remedy="correct data.pool or data.columns in task.yaml")
         fresh: dict[str, Row] = {}
         for row in usable:

@@ -193,7 +193,7 @@ def _check_files(task: Task) -> None:
     if task.test is not None:
         data = task.config.data
         spans: Spans = "marked" if task.config.task == "tokens" else "none"
-        check_header(task.test, columns=data.columns, delimiter=data.delimiter, encoding=data.encoding, spans=spans)
+        check_header(task.test, columns=data.columns, **data.written, spans=spans)
 
 
 def _rows_line(rows: Rows, task: Task) -> str:

@@ -23,7 +23,7 @@ ENCODER = "refsynth.models.network"
 CHOICE = (f"{HERE}.choose", "refsynth.annotate.selftrain")
 """Who chooses among drafts, handed over to where models are fitted."""
 
-READ = ("data.columns", "data.delimiter", "data.encoding")
+READ = ("data.columns", "data.delimiter", "data.encoding", "data.quoting", "data.sheet")
 LEARNING = ("task", "labels", "learners", "filter", "selftrain", "training", "search", "ensemble", "prompting", "seed")
 MODELS = ("pool", "encoder", "reference.folder", "prompting.templates")
 ASKING = tuple(f"synthesis.{name}" for name in ("ways", "shots", "temperature", "top_p", "max_tokens", "guidance"))
@@ -37,7 +37,7 @@ def _apart(*modules: str) -> tuple[str, ...]:
 
 
 _ALL = (
-    _step("rows", (*READ, "data.separator", "task", "language", "labels", "gate.folds", "seed"),
+    _step("rows", (*READ, "data.separator", "data.merge", "task", "language", "labels", "gate.folds", "seed"),
           extra=("data.train", "data.more", "skip_bad")),
     _step("pool", (*READ, "task", "seed"), inputs=("rows",), extra=("data.pool",)),
     _step("encoder", ("labels",), inputs=("rows",), extra=("model", "texts")),
@@ -72,7 +72,7 @@ _ALL = (
     _step("static", ("task", "seed"), inputs=("rows", "fit", "bundle"), extra=("texts",), apart=_apart(f"{HERE}.job")),
     _step("tiers", ("task", "compress", "seed"), inputs=("rows", "fit", "bundle", "static"), extra=("texts", "lineage"),
           apart=_apart(f"{HERE}.job")),
-    _step("test", (*READ, "data.separator", "task", "labels"), inputs=("fit",), optional=("bundle", "form", "tiers"),
+    _step("test", (*READ, "data.separator", "data.merge", "task", "labels"), inputs=("fit",), optional=("bundle", "form", "tiers"),
           extra=("data.test", "studied", "cuts", "encoder")),
 )  # fmt: skip
 

@@ -1,0 +1,254 @@
+"""How a CSV file is written: its delimiter, its quotes, its escapes; and its records, read so.
+
+A dialect is tried on the first rows, and taken for what it makes of them. A quote at the start of a field may be meant as a quote,
+or be a character like another: then it would swallow the rows up to the next one. Records over several lines are looked at for it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from refsynth.core.errors import DataError
+from refsynth.core.sections import Quoting
+from refsynth.data.source import ROW_LIMIT, Line, Lines, broken_byte
+
+_DELIMITERS = ",;\t|"
+_SEP = re.compile(r'"?sep=(.)"?', re.I)  # Excel's own line that says what stands between fields
+_HEAD = 2000  # lines that a dialect is tried on,
+_HEAD_SIZE = 4 * ROW_LIMIT  # but no more characters than this
+_FIRST = 50  # lines that a delimiter is looked for in
+_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A way to write CSV. `padded` says that spaces follow a delimiter; with `lines` no field runs over a line's end.
+
+    `usual` has for each column the values of rows that are one line: a line inside quotes that has one of them, and as many fields
+    as the header, is a row that a quote swallowed.
+    """
+
+    delimiter: str
+    quote: str = '"'
+    escape: str | None = None
+    padded: bool = False
+    lines: bool = False
+    usual: tuple[frozenset[str], ...] = ()
+
+    def describe(self) -> str | None:
+        """Return how this differs from plain CSV; None where it does not."""
+        parts = [
+            "quotes are read as characters, since they would swallow rows (data.quoting)" if self.lines and self.usual else "",
+            "a backslash stands before quotes in a field" if self.escape else "",
+            f"fields are quoted with {self.quote}" if self.quote != '"' else "",
+        ]
+        return "; ".join(part for part in parts if part) or None
+
+
+def check_delimiter(delimiter: str) -> str:
+    """Return the character that a user's name of a delimiter stands for.
+
+    Raises:
+        DataError: it is none.
+    """
+    delimiter = _NAMES.get(delimiter, delimiter)
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise DataError(f"delimiter {delimiter!r}: not usable", expected="one character, or tab")
+    return delimiter
+
+
+def named_delimiter(lines: Lines) -> str | None:
+    """Take the line `sep=;`, with which spreadsheets begin a file, off its start, and return what it says."""
+    read: list[Line] = []
+    for line in lines:
+        read.append(line)
+        if line.text.strip():
+            break
+    found = _SEP.fullmatch(read[-1].text.strip("\r\n ")) if read else None
+    if found is None:
+        lines.give_back(read)
+    return found[1] if found else None
+
+
+def detect_dialect(lines: Lines, delimiter: str | None = None, quoting: Quoting | None = None) -> Dialect:
+    """Find out how the first lines are written, and give them back. What is named is taken."""
+    head = list(_head(lines))
+    lines.give_back(head)
+    dialect = Dialect(delimiter or _detect_delimiter(head[:_FIRST]), lines=quoting == "none")
+    if quoting == "none":
+        return dialect
+    dialect = _best(dialect, head)
+    if quoting == "standard":
+        return dialect
+    usual, spanning = _usual(head, dialect)
+    watched = replace(dialect, usual=usual)
+    swallowed = [_swallows(record, watched) for record in spanning]
+    return replace(watched, lines=bool(swallowed) and all(swallowed))
+
+
+def _head(lines: Lines) -> Iterator[Line]:
+    size = 0
+    for number, line in enumerate(lines, 1):
+        yield line
+        size += len(line.text)
+        if number >= _HEAD or size >= _HEAD_SIZE:
+            return
+
+
+def _detect_delimiter(head: Sequence[Line]) -> str:
+    """Choose the delimiter for which most of the first records have as many fields as the header, and more than one."""
+
+    def agreement(delimiter: str) -> float:
+        rows = [fields for fields in _replayed(head, Dialect(delimiter)) if not isinstance(fields, str)]
+        return 0.0 if not rows or len(rows[0]) < 2 else sum(len(row) == len(rows[0]) for row in rows) / len(rows)
+
+    return max(_DELIMITERS, key=agreement)
+
+
+def _best(plain: Dialect, head: Sequence[Line]) -> Dialect:
+    """Return the dialect, or one that reads more of the first lines as rows."""
+    rows = [line.text.strip() for line in head[1:] if line.text.strip()]
+    best, most = plain, _fit(plain, head)
+    padded = re.compile(re.escape(plain.delimiter) + ' +"')
+    if any(padded.search(line.text) for line in head):
+        other = replace(plain, padded=True)
+        if (fit := _fit(other, head)) >= most:
+            best, most = other, fit
+    if any('\\"' in row for row in rows):
+        other = replace(best, escape="\\")
+        if (fit := _fit(other, head)) > most:
+            best, most = other, fit
+    if rows and all(row[0] == row[-1] == "'" and len(row) > 1 for row in rows):
+        other = replace(plain, quote="'")
+        if _fit(other, head) >= most:
+            best = other
+    return best
+
+
+def _fit(dialect: Dialect, head: Sequence[Line]) -> float:
+    """Return the share of lines that are in records with as many fields as the header."""
+    records = list(_replayed(head, dialect))
+    width = len(records[0]) if records and not isinstance(records[0], str) else 0
+    return sum(len(record) == width for record in records if not isinstance(record, str)) / max(1, len(records))
+
+
+def _replayed(head: Iterable[Line], dialect: Dialect) -> Iterator[list[str] | str]:
+    again = Lines(io.BytesIO(), "utf-8")
+    again.give_back(list(head))
+    return (fields for _, fields in records_of(again, dialect))
+
+
+def _usual(head: Sequence[Line], dialect: Dialect) -> tuple[tuple[frozenset[str], ...], list[list[Line]]]:
+    """Return the values of each column in rows of one line, and the lines of each row of several."""
+    again = Lines(io.BytesIO(), "utf-8")
+    again.give_back(list(head))
+    columns: list[set[str]] = []
+    spanning: list[list[Line]] = []
+    for start in again:
+        if not start.text.strip():
+            continue
+        used = [start]
+        try:
+            fields = _parse(start, again, used, dialect)
+        except (csv.Error, ValueError):
+            again.give_back(used[1:])
+            continue
+        if not columns:
+            columns = [set() for _ in fields]
+        elif len(used) > 1:
+            spanning.append(used)
+        elif len(fields) == len(columns):
+            for values, field in zip(columns, fields, strict=True):
+                values.add(field.strip())
+    return tuple(frozenset(values - {""}) for values in columns), spanning
+
+
+def _swallows(used: Sequence[Line], dialect: Dialect) -> bool:
+    """Return whether each line of a record could be a row: as many fields as the header, one of them as other rows have it."""
+    rows = [_split(line, dialect) for line in used]
+    if len(rows) < 2 or not all(len(row) == len(dialect.usual) > 1 for row in rows):
+        return False
+    return any(all(row[place].strip() in values for row in rows) for place, values in enumerate(dialect.usual))
+
+
+def _split(line: Line, dialect: Dialect) -> list[str]:
+    return line.text.rstrip("\r\n").split(dialect.delimiter)
+
+
+def trouble_of(line: Line) -> str | None:
+    """Return why a line cannot be read; None where it can."""
+    if not line.whole:
+        return f"longer than {ROW_LIMIT:,} characters"
+    byte = broken_byte(line.text)
+    return f"byte {byte} does not fit the file's encoding" if byte else None
+
+
+def records_of(lines: Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield the starting line and the fields of each CSV record, or what is wrong with it; go on at the next line."""
+    for start in lines:
+        if not start.text.strip():
+            continue
+        if dialect.lines:
+            yield start.number, trouble_of(start) or _of_line(start, dialect)
+            continue
+        used = [start]
+        try:
+            fields: list[str] | str = _parse(start, lines, used, dialect)
+        except (csv.Error, ValueError) as error:
+            lines.give_back(used[1:])
+            fields = str(error)
+            if "expected after" in fields or "end of data" in fields:
+                fields = 'a quote (") is not closed, or stands inside a quoted field: there it is written twice (""); '
+                fields += "if quotes are characters like others: data.quoting: none"
+        else:
+            if _swallows(used, dialect):
+                lines.give_back(used[1:])
+                fields = (
+                    f'a quote (") opens here and closes on line {used[-1].number}, but each line between looks like a row; '
+                    "if quotes are characters like others, say so: data.quoting: none"
+                )
+        yield start.number, fields
+
+
+def _of_line(line: Line, dialect: Dialect) -> list[str]:
+    """Return the fields of a line that is a row: in quotes where these are as they should be, else as they stand."""
+    fields = _split(line, dialect)
+    try:
+        quoted = next(csv.reader([line.text], delimiter=dialect.delimiter, strict=True))
+    except csv.Error:
+        return fields
+    return quoted if len(fields) != len(quoted) or all(_wrapped(field) for field in fields if '"' in field) else fields
+
+
+def _wrapped(field: str) -> bool:
+    return len(field) > 1 and field[0] == field[-1] == '"'
+
+
+def _parse(start: Line, lines: Lines, used: list[Line], dialect: Dialect) -> list[str]:
+    def feed() -> Iterator[str]:
+        size, line = 0, start
+        while True:
+            if trouble := trouble_of(line):
+                raise ValueError(trouble)
+            size += len(line.text)
+            if size > ROW_LIMIT:
+                raise ValueError(f'longer than {ROW_LIMIT:,} characters; is a quote (") not closed?')
+            yield line.text
+            following = next(lines, None)
+            if following is None:
+                return
+            used.append(line := following)
+
+    usual = csv.field_size_limit(ROW_LIMIT + 1)
+    try:
+        reader = csv.reader(
+            feed(), delimiter=dialect.delimiter, quotechar=dialect.quote, escapechar=dialect.escape,
+            skipinitialspace=dialect.padded, strict=True,
+        )  # fmt: skip
+        return next(reader)
+    finally:
+        csv.field_size_limit(usual)

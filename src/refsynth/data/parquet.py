@@ -1,0 +1,80 @@
+"""Parquet files as records. All columns are read, lists and structures as such; bytes that are UTF-8 are texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from refsynth.core.errors import DataError
+from refsynth.core.extras import require
+from refsynth.data.source import ROW_LIMIT
+from refsynth.data.table import Fault, Record, Table, plain
+
+_SLICE = 10_000  # rows of a file in memory at once
+_BUFFER = 16  # rows as Python values at once: each may have ROW_LIMIT characters
+
+
+def open_parquet(path: Path, stream: IO[bytes]) -> Table:
+    """Return a Parquet file as a table.
+
+    Raises:
+        DataError: it is damaged, or something else.
+    """
+    magic = stream.read(4)
+    if magic != b"PAR1":
+        raise DataError(
+            f"{path}: is empty" if not magic else f"{path}: is not Parquet, whatever its name says",
+            remedy="give it the suffix of what it is: .csv, .tsv or .jsonl",
+        )
+    polars = require("polars", extra="train")
+    try:
+        schema = polars.read_parquet_schema(path)
+    except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
+        raise DataError(f"{path}: damaged Parquet ({_brief(error)})", remedy="write it again") from error
+    return Table("parquet", "utf-8", "", tuple(schema), _records(path, schema), [])
+
+
+def _records(path: Path, schema: Any) -> Iterator[Record | Fault]:
+    polars = require("polars", extra="train")
+    frame = polars.scan_parquet(path)
+    size = _size(schema)
+    row = 0
+    while True:
+        try:
+            part = frame.slice(row, _SLICE).collect()
+        except (polars.exceptions.PolarsError, polars.exceptions.PanicException, OSError) as error:
+            raise DataError(f"{path}: cannot be read after row {row} ({_brief(error)})", remedy="write it again") from error
+        fits = part.select((size <= ROW_LIMIT).alias("fits"))["fits"] if schema else []
+        for start in range(0, len(part), _BUFFER):
+            here = fits[start : start + _BUFFER]
+            kept = part.slice(start, _BUFFER).filter(here).iter_rows(named=True, buffer_size=_BUFFER)
+            for whole in here:
+                row += 1
+                if whole:
+                    yield Record(row, None, {name: plain(value) for name, value in next(kept).items()})
+                else:
+                    yield Fault(row, None, f"longer than {ROW_LIMIT:,} bytes")
+        if len(part) < _SLICE:
+            return
+
+
+def _size(schema: Any) -> Any:
+    """Return the expression for the bytes of a row's texts, and the items of its lists."""
+    polars = require("polars", extra="train")
+    parts = [polars.lit(0, dtype=polars.Int64)]
+    for name, kind in schema.items():
+        column = polars.col(name)
+        if kind == polars.String:
+            parts.append(column.str.len_bytes())
+        elif kind == polars.Binary:
+            parts.append(column.bin.size())
+        elif kind == polars.List(polars.String):
+            parts.append(column.list.eval(polars.element().str.len_bytes()).list.sum())
+        elif isinstance(kind, polars.List):
+            parts.append(column.list.len())
+    return polars.sum_horizontal([part.cast(polars.Int64).fill_null(0) for part in parts])
+
+
+def _brief(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:120]

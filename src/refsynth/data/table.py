@@ -1,0 +1,60 @@
+"""An open data file: its records with row numbers, and what is wrong with the others. Knows nothing of texts or labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from refsynth.core.value import missing, spell
+
+Format = Literal["csv", "jsonl", "parquet", "excel", "text", "conll"]
+
+
+class Record(NamedTuple):
+    """A row's values by column; `line` is the physical line it starts on, where there are lines."""
+
+    row: int
+    line: int | None
+    values: Mapping[str, Any]
+
+
+class Fault(NamedTuple):
+    """A row that could not be read, and why."""
+
+    row: int
+    line: int | None
+    message: str
+
+
+class Table(NamedTuple):
+    """An open file. `columns` is None where each row names its own (JSONL); `delimiter` is empty where there is none.
+
+    `notes` are sentences for the user about how the file is read; more may come while it is read.
+    """
+
+    format: Format
+    encoding: str
+    delimiter: str
+    columns: tuple[str, ...] | None
+    records: Iterator[Record | Fault]
+    notes: list[str]
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON could hold it: None where it is missing, moments, decimals and bytes of text as texts."""
+    if missing(value):
+        return None
+    if isinstance(value, str | int | float | list | dict):
+        return value
+    spelled = spell(value)
+    return value if spelled is None else spelled
+
+
+def kind_of(value: object) -> str:
+    """Return a value's kind in JSON's words."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else "boolean"
+    kinds: tuple[tuple[type | tuple[type, ...], str], ...] = (
+        (str, "string"), ((int, float), "number"), (dict, "object"), ((list, tuple), "array"),
+    )  # fmt: skip
+    return next((name for kind, name in kinds if isinstance(value, kind)), type(value).__name__)
