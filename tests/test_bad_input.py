@@ -56,7 +56,7 @@ FILES = {
     "two objects on a line": ("rows.jsonl", jsonl(ROW, OTHER, b'{"text":"a","label":"late"}{"text":"b","label":"late"}'), 3),
     "deep nesting": ("rows.jsonl", jsonl(ROW, OTHER, b"[" * 5000), 3),
     "python instead of json": ("rows.jsonl", jsonl(ROW, OTHER, b"{'text': 'a', 'label': 'late'}"), 3),
-    "NaN": ("rows.jsonl", jsonl(ROW, OTHER, b'{"text": NaN, "label": "late"}'), 3),
+    "infinity": ("rows.jsonl", jsonl(ROW, OTHER, b'{"text": Infinity, "label": "late"}'), 3),
     "not parquet": ("rows.parquet", GOOD, None),
     "truncated parquet": ("rows.parquet", b"PAR1" + b"\0" * 50, None),
     "empty parquet": ("rows.parquet", b"", None),

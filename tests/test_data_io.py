@@ -241,7 +241,11 @@ def test_jsonl(tmp_path, name):
         ('{"text": 7' + "7" * 5000 + "}", " row 3: not usable JSON"),
         ('{"text": 7, "label": "a"}', " row 3: 'text' is a JSON number, expected a string"),
         ('{"text": ["x"], "label": "a"}', " row 3: 'text' is a JSON array"),
-        ('{"text": "x", "label": ["a"]}', " row 3: 'label' is a JSON array, expected a string or a number"),
+        (
+            '{"text": "x", "label": ["a", "b"]}',
+            " row 3: 'label' holds 2 labels (a, b), expected one; where a text has any number",
+        ),
+        ('{"text": "x", "label": {"name": "a"}}', " row 3: 'label' is a JSON object (name: a), expected a label"),
         ('{"text": "x", "label": "A"}', " row 3: label 'A' is not in task.yaml"),
     ],
 )

@@ -44,7 +44,7 @@ def test_tsv_and_jsonl(tmp_path):
     assert rows_of(tmp_path, "x.tsv", "text\tlabel\na, b\tc\n") == [Row(1, "a, b", None, "c")]
     content = '{"text": "x", "id": 12}\n\n{"body": 1}\n{"text": null}\n{"text": 3}\nnope\n'
     assert rows_of(tmp_path, "x.jsonl", content) == [
-        Row(1, "x", "12", None),
+        Row(1, "x", 12, None),
         BadRow(2, "no key 'text'; keys there: body"),
         BadRow(3, "empty text"),
         BadRow(4, "'text' is a JSON number, expected a string"),
@@ -70,7 +70,7 @@ def test_parquet(tmp_path):
     path = tmp_path / "x.parquet"
     polars.DataFrame({"id": range(25_001), "text": ["t"] * 25_000 + [None]}).write_parquet(path)
     found = list(iter_rows(path))
-    assert found[0] == Row(1, "t", "0", None)
+    assert found[0] == Row(1, "t", 0, None)
     assert found[24_999] == Row(25_000, "t", "24999", None)
     assert found[25_000:] == [BadRow(25_001, "empty text")]
 

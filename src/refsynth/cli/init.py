@@ -2,60 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import indent
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 import yaml
 
-from refsynth.cli.screen import command, out
-from refsynth.core.config import LEARNERS, RunConfig
+from refsynth.cli.screen import out
+from refsynth.cli.taskfile import UNITS, document_of, kind_of, run_of
+from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, InputError, counted
 from refsynth.core.run import write_atomic
-from refsynth.core.sections import Columns, Quoting, Written, parts_of
+from refsynth.core.sections import Columns, Quoting, Written
 from refsynth.core.types import TaskKind
 from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import Loaded, read_examples
 from refsynth.data.labels import check_separator, describe_variants, variants
-from refsynth.data.sniff import WORDS_REMEDY, Sniffed, sniff, sniff_tagged
-
-_NO_DATA = """\
-# data:                   # no labelled rows yet: the descriptions above are all there is
-#   train: FILE           # add some here, even a few help
-"""
-UNITS: Mapping[TaskKind, str] = {
-    "classify": "one label for each text",
-    "pairs": "one label for each pair of texts",
-    "multilabel": "any number of labels for each text",
-    "tokens": "labels of words in each text",
-}
+from refsynth.data.sniff import Sniffed, sniff, sniff_tagged
+from refsynth.data.unclear import WORDS_REMEDY
 
 _DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-
-_HEAD = """\
-# A refsynth task. Run it with: {command}
-task: {kind:<19} # {unit}
-language: auto            # found from the texts; or en, zh, ...: picks the encoder and the text rules
-# Each label with what it means. The descriptions are shown to the writer of the drafts: a sentence each pays, for example
-#   lost_card: the customer reports a lost or stolen card
-labels:                   # name: what it means, in plain words
-"""
-_TAIL = """\
-reference: embedded       # who writes the drafts; or {endpoint: "http://127.0.0.1:8080/v1", model: NAME} or {folder: PATH}
-synthesis:                # how they are written
-  drafts: 600             # how many to ask for, over all labels; 0 turns synthesis off
-  shots: 4                # your own rows that one prompt shows
-learners: [LEARNERS]  # the gate chooses among these, with and without drafts
-gate:                     # how it is decided whether drafts help
-  folds: 4                # parts of your rows, each held out once
-# compress:
-#   tiers: static         # a student without a transformer, much faster; or cascade: the model where it is unsure
-seed: 0                   # the same seed gives the same result
-"""
 
 
 def init(
@@ -125,14 +92,14 @@ def init(
             **how,
         )
     forced = {key: value for key, value in how.items() if value and from_file} | ({"merge": True} if merge else {})
-    document = _document(target, names, from_file=from_file, test=test, look=look, pair=pair_column, forced=forced)
+    document = document_of(target, names, from_file=from_file, test=test, look=look, pair=pair_column, forced=forced)
     RunConfig.parse(yaml.safe_load(document), where=str(target))
     conflicts = [row for row in loaded.skipped if row.reason == "conflict"] if loaded else []
     _write(target, document, conflicts)
     if from_file is not None and look is not None and loaded is not None:
-        _tell(from_file, look, loaded, directory / "conflicts.csv", _kind(look, pair_column))
+        _tell(from_file, look, loaded, directory / "conflicts.csv", kind_of(look, pair_column))
     _say(f"wrote {target} - describe the labels there, it pays")
-    _say(f"next: {_run(target)}")
+    _say(f"next: {run_of(target)}")
 
 
 def _merged(labels: Mapping[str, int]) -> list[str]:
@@ -161,92 +128,6 @@ def _write(target: Path, document: str, conflicts: Sequence[SkippedRow]) -> None
         write_atomic(target, document.encode())
     except OSError as error:
         raise InputError(f"{target.parent}: cannot be written ({error.strerror})", remedy="name another folder") from error
-
-
-def _document(
-    target: Path,
-    names: Sequence[str],
-    *,
-    from_file: Path | None,
-    test: Path | None,
-    look: Sniffed | None,
-    pair: str | None,
-    forced: Mapping[str, Any],
-) -> str:
-    kind = _kind(look, pair)
-    unit = UNITS[kind]
-    head = _HEAD.format(command=_run(target), kind=kind, unit=unit)
-    tail = _TAIL.replace("LEARNERS", ", ".join(LEARNERS[kind]))
-    labels = "".join(indent(_yaml({name: _in_words(name)}), "  ") + "\n" for name in names)
-    data = _data_lines(target.parent, from_file=from_file, test=test, look=look, pair=pair)
-    ours = "of all files; without this line each file's own is found"
-    of_all = [f"  {_yaml({key: value}):<23} # {ours}\n" for key, value in forced.items()]
-    return head + labels + data + "".join(of_all) + tail
-
-
-def _run(target: Path) -> str:
-    """Return the command that runs a task."""
-    return command("run", target, "--out", Path("runs", target.parent.resolve().name))
-
-
-def _kind(look: Sniffed | None, pair: str | None) -> TaskKind:
-    if look is not None and look.spans:
-        return "tokens"
-    several = look is not None and look.separator is not None
-    if several and pair is not None:
-        raise ConfigError(f"--pair-column {pair}: pairs have one label each", expected="one label in a row")
-    return "multilabel" if several else "classify" if pair is None else "pairs"
-
-
-def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look: Sniffed | None, pair: str | None) -> str:
-    if from_file is None and test is None:
-        return _NO_DATA
-    lines = ["data:                     # your files; relative paths start at this file's folder"]
-    if from_file is not None:
-        lines.append(f"  {_yaml({'train': _relative(from_file, folder)}):<23} # labelled rows to learn from")
-        more = from_file.with_name(f"{from_file.stem}.more.jsonl")
-        lines.append(
-            f"  {_yaml({'more': _relative(more, folder)}):<23} # further rows, e.g. of refsynth label add; need not be there yet"
-        )
-    if test is not None:
-        lines.append(f"  {_yaml({'test': _relative(test, folder)}):<23} # labelled rows to measure on, at the end")
-    else:
-        lines.append("  # test: FILE            # optional: labelled rows to measure on, at the end")
-    if look is not None:
-        lines.append("  columns:                # which column holds what")
-        lines.append(f"    {_column('text', look.text_column, look)}")
-        if pair is not None:
-            lines.append(f"    {_yaml({'pair': pair})}")
-        if look.label_column:
-            lines.append(f"    {_column('label', look.label_column, look)}")
-        if look.separator:
-            lines.append(f"  {_yaml({'separator': look.separator}):<23} # between the labels in a cell; JSON lists need none")
-    return "\n".join(lines) + "\n"
-
-
-def _column(key: str, name: str, look: Sniffed) -> str:
-    """Return the line of a column, or of the columns that one is made of."""
-    parts = parts_of(name)
-    if len(parts) == 1 or {*parts} - {*look.columns}:
-        return _yaml({key: name})
-    return f"{key}: {yaml.safe_dump(list(parts), allow_unicode=True, width=10_000, default_flow_style=True).strip()}"
-
-
-def _yaml(pair: Mapping[str, Any]) -> str:
-    """Return one `key: value` line, quoted where YAML would take it for something else."""
-    return str(yaml.safe_dump(dict(pair), allow_unicode=True, width=10_000)).strip()
-
-
-def _relative(path: Path, folder: Path) -> str:
-    """Return the path as seen from the folder, unless they have nothing but the root in common."""
-    path, folder = path.resolve(), folder.resolve()
-    shared = Path(os.path.commonpath([path, folder]))
-    return str(path) if shared == Path(path.anchor) else os.path.relpath(path, folder)
-
-
-def _in_words(name: str) -> str:
-    """Return `card arrival` for card_arrival, card-arrival and CardArrival."""
-    return " ".join(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").replace("-", " ").split()) or name
 
 
 def _tell(path: Path, look: Sniffed, loaded: Loaded, listed: Path, kind: TaskKind) -> None:

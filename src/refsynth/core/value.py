@@ -19,6 +19,7 @@ _EXACT = 1e22  # whole floats up to here are the integers that they say
 
 def missing(value: Any) -> bool:
     """Return whether a value says that there is none: None, NaN, and what data frames have for it."""
+    value = _unwrapped(value)
     return (
         value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float | Decimal) and value != value)
     )
@@ -30,8 +31,7 @@ def spell(value: Any) -> str | None:
     >>> [spell(each) for each in (2.0, "2.0", True, "TRUE", 0.50, "0.50", "007", "2024-05-01T00:00:00")]
     ['2', '2', 'true', 'true', '0.5', '0.5', '007', '2024-05-01']
     """
-    if type(value).__module__ == "numpy" and hasattr(value, "item"):
-        value = value.item()
+    value = _unwrapped(value)
     if missing(value):
         return None
     if isinstance(value, bytes):
@@ -43,6 +43,11 @@ def spell(value: Any) -> str | None:
     if isinstance(value, datetime.datetime | datetime.date | datetime.time | datetime.timedelta):
         value = str(value)
     return _respelled(str(value)) if isinstance(value, str | int | float) else None
+
+
+def _unwrapped(value: Any) -> Any:
+    """Return Python's own value for one of NumPy's."""
+    return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
 
 
 def _respelled(text: str) -> str:

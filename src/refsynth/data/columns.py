@@ -88,7 +88,7 @@ def guess_label(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, ta
 
 
 def yes_no_columns(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, taken: Collection[str | None]) -> list[str]:
-    """Return the columns that have nothing but 0 and 1, or true and false; where two have both, also those with 0 or false only."""
+    """Return the columns that have just 0 and 1, or true and false; where two have both, those with 0 or false only too."""
     found = {column: {row.get(column, "") for row in rows} - {""} for column in columns if column and column not in taken}
     both = [column for column, values in found.items() if values in _YES_NO]
     if len(both) < 2:

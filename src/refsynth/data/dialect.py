@@ -1,7 +1,7 @@
 """How a CSV file is written: its delimiter, its quotes, its escapes; and its records, read so.
 
-A dialect is tried on the first rows, and taken for what it makes of them. A quote at the start of a field may be meant as a quote,
-or be a character like another: then it would swallow the rows up to the next one. Records over several lines are looked at for it.
+A dialect is tried on the first rows, and taken for what it makes of them. A quote at the start of a field may be a character like
+another: read as a quote, it would swallow the rows up to the next one. Records over several lines are looked at for that.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 
 from refsynth.core.errors import DataError
 from refsynth.core.sections import Quoting
-from refsynth.data.source import ROW_LIMIT, Line, Lines, broken_byte
+from refsynth.data import source
+from refsynth.data.source import Line, Lines, trouble_of
 
 _DELIMITERS = ",;\t|"
 _SEP = re.compile(r'"?sep=(.)"?', re.I)  # Excel's own line that says what stands between fields
 _HEAD = 2000  # lines that a dialect is tried on,
-_HEAD_SIZE = 4 * ROW_LIMIT  # but no more characters than this
+_HEAD_SIZE = 4 * source.ROW_LIMIT  # but no more characters than this
 _FIRST = 50  # lines that a delimiter is looked for in
 _NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
 
@@ -28,8 +29,8 @@ _NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
 class Dialect:
     """A way to write CSV. `padded` says that spaces follow a delimiter; with `lines` no field runs over a line's end.
 
-    `usual` has for each column the values of rows that are one line: a line inside quotes that has one of them, and as many fields
-    as the header, is a row that a quote swallowed.
+    `usual` has for each column the values of rows that are one line: a line inside quotes that has one of them, and as many
+    fields as the header, is a row that a quote swallowed.
     """
 
     delimiter: str
@@ -179,14 +180,6 @@ def _split(line: Line, dialect: Dialect) -> list[str]:
     return line.text.rstrip("\r\n").split(dialect.delimiter)
 
 
-def trouble_of(line: Line) -> str | None:
-    """Return why a line cannot be read; None where it can."""
-    if not line.whole:
-        return f"longer than {ROW_LIMIT:,} characters"
-    byte = broken_byte(line.text)
-    return f"byte {byte} does not fit the file's encoding" if byte else None
-
-
 def records_of(lines: Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] | str]]:
     """Yield the starting line and the fields of each CSV record, or what is wrong with it; go on at the next line."""
     for start in lines:
@@ -235,15 +228,15 @@ def _parse(start: Line, lines: Lines, used: list[Line], dialect: Dialect) -> lis
             if trouble := trouble_of(line):
                 raise ValueError(trouble)
             size += len(line.text)
-            if size > ROW_LIMIT:
-                raise ValueError(f'longer than {ROW_LIMIT:,} characters; is a quote (") not closed?')
+            if size > source.ROW_LIMIT:
+                raise ValueError(f'longer than {source.ROW_LIMIT:,} characters; is a quote (") not closed?')
             yield line.text
             following = next(lines, None)
             if following is None:
                 return
             used.append(line := following)
 
-    usual = csv.field_size_limit(ROW_LIMIT + 1)
+    usual = csv.field_size_limit(source.ROW_LIMIT + 1)
     try:
         reader = csv.reader(
             feed(), delimiter=dialect.delimiter, quotechar=dialect.quote, escapechar=dialect.escape,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from refsynth.core.errors import DataError, nearest
+from refsynth.data.columns import named_label, named_text
 from refsynth.data.source import ROW_LIMIT
 from refsynth.data.table import Fault, Record, Table
 
@@ -125,15 +126,19 @@ def _chained(first: Sequence[_Row], rest: Iterator[_Row]) -> Iterator[_Row]:
 def _header(rows: Sequence[_Row]) -> int:
     """Return the place of the row that names columns.
 
-    It fills more than half of as many cells as the fullest row, with names that differ, none of which comes again below it.
+    It fills more than half of as many cells as the fullest row, with names that differ, none of which comes again below it. Of
+    several such rows it is the first with a usual name of a text or a label, else the first with no gap below it.
     """
     filled = [[cell for cell in row.cells if cell] for row in rows]
     width = max(map(len, filled))
+    likely = []
     for place, names in enumerate(filled):
         below = {cell for cells in filled[place + 1 :] for cell in cells}
         if len(names) * 2 > width and len(set(names)) == len(names) and not below & set(names):
-            return place
-    return next(place for place, names in enumerate(filled) if names)
+            likely.append(place)
+    usual = [place for place in likely if named_text(filled[place]) or named_label(filled[place])]
+    closed = [place for place in likely if place + 1 < len(rows) and rows[place + 1].number == rows[place].number + 1]
+    return next(iter((*usual, *closed, *likely)), 0)
 
 
 def _records(names: Sequence[str], rows: Iterator[_Row]) -> Iterator[Record | Fault]:

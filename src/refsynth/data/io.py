@@ -18,9 +18,9 @@ from refsynth.core.sections import Columns, Quoting
 from refsynth.core.types import Example
 from refsynth.data.account import SkippedRow, describe_skipped, describe_thin, write_skipped
 from refsynth.data.columns import check_columns
-from refsynth.data.judge import SHOWN, Bad, Judge, Spans, label_of, no_string, rejected, row_error, text_of
 from refsynth.data.excel import SUFFIXES
 from refsynth.data.joined import join_columns
+from refsynth.data.judge import SHOWN, Bad, Judge, Spans, label_of, no_string, rejected, row_error, text_of
 from refsynth.data.labels import Known, describe_variants
 from refsynth.data.records import Fault, Format, Record, Table, open_table, standard_input
 from refsynth.data.tagged import TOKENS, read_plain, read_tagged, text_key
@@ -92,8 +92,8 @@ def read_examples(
 ) -> Loaded:
     """Read a labelled CSV, TSV, JSONL, Parquet or Excel file.
 
-    Rows without text or label, or with a label that a person refused, are left out and counted. So are repetitions of a text with the same label (the first stays) and
-    all rows of a text that carries two labels. Example ids are `row-<number>`.
+    Rows without text or label, or with a label that a person refused, are left out and counted. So are repetitions of a text with
+    the same label (the first stays) and all rows of a text that carries two labels. Example ids are `row-<number>`.
 
     Args:
         path: the file.
@@ -236,8 +236,8 @@ def iter_rows(
 ) -> Iterator[Row | BadRow]:
     """Yield the rows of a CSV, TSV, JSONL, Parquet, Excel or text file (one text per line), or of a stream, as they come.
 
-    Of text formats one row is in memory at a time, of Parquet 10,000 (and what the file packs with them), of Excel the sheet, in a
-    process of its own. A value under `id` and one under the label's column are passed on where they are there.
+    Of text formats one row is in memory at a time, of Parquet 10,000 (and what the file packs with them); a sheet of Excel is
+    held by a process of its own. A value under `id` and one under the label's column are passed on where they are there.
 
     Args:
         source: a file, or an open stream such as `sys.stdin.buffer`: JSONL if it begins with `{`, else one text per line.

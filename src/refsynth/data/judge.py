@@ -181,7 +181,8 @@ def no_label(value: Any, column: str, separator: str | None) -> str:
         wrong = next(each for each in names if not as_label(each))
         found = f"a JSON {kind_of(wrong)}" if as_label(wrong) is None else "an empty name"
         return f"the list in '{column}' holds {found}, expected names of labels"
-    return f"'{column}' is a JSON {kind_of(value)}, expected a string{' or a number' if separator is None else ', a number or a list'}"
+    expected = "a string or a number" if separator is None else "a string, a number or a list"
+    return f"'{column}' is a JSON {kind_of(value)}, expected {expected}"
 
 
 def _unknown(label: str, labels: Collection[str], separator: str | None = None) -> Bad:

@@ -15,10 +15,10 @@ from typing import IO, Any
 
 from refsynth.core.errors import DataError
 from refsynth.core.sections import Quoting
-from refsynth.data.dialect import check_delimiter, detect_dialect, named_delimiter, records_of, trouble_of
+from refsynth.data.dialect import check_delimiter, detect_dialect, named_delimiter, records_of
 from refsynth.data.excel import SUFFIXES, open_excel
 from refsynth.data.parquet import open_parquet
-from refsynth.data.source import ROW_LIMIT, Line, Lines, check_encoding, detect_encoding, lines_of, opened
+from refsynth.data.source import ROW_LIMIT, Line, Lines, check_encoding, detect_encoding, lines_of, opened, trouble_of
 from refsynth.data.table import Fault, Format, Record, Table, kind_of
 
 __all__ = ["Fault", "Format", "Record", "Table", "kind_of", "open_table", "standard_input"]

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 from refsynth.core.errors import DataError
 from refsynth.core.labelset import NONE
 from refsynth.core.marks import MarkError
-from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import JOINED, Columns, Quoting, parts_of
 from refsynth.core.spans import split_spans
 from refsynth.core.value import spell
 from refsynth.data.columns import guess_label, guess_text, named_label, named_text, yes_no_columns
-from refsynth.data.joined import join_columns, yes_of
-from refsynth.data.judge import no_label, rejected
-from refsynth.data.labels import as_label, listed
-from refsynth.data.records import Format, Record, Table, kind_of, open_table
+from refsynth.data.joined import join_columns
+from refsynth.data.records import open_table
+from refsynth.data.table import Format, Record, Table
 from refsynth.data.tagged import TAGS, TOKENS, read_tagged, tells_words
+from refsynth.data.tally import Tally
+from refsynth.data.unclear import WORDS_REMEDY, no_labels, nothing, tags_for_labels, unclear
 
 _SAMPLE = 2000  # rows that columns are guessed from
-_SHOWN = 12  # columns in a message
 _MOST_LABELS = 1000  # more different values than this are no classes
-_LIKELY = ("result", "value", "choices", "label", "labels", "name")  # what holds a label, inside an object
 _TAG = re.compile(r"O|[BIESLUM]-\S+")
 _MARKED = re.compile(r"\]\([^\s\[\]():\\]+\)|\A\d+-\d+:\S")  # what a mark ends with, or a label of words as the server records it
-
-WORDS_REMEDY = "if words have labels, as in [Ann Lee](person), say --words"
-"""How `init` is told what is not sure from the file."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +35,8 @@ class Sniffed:
 
     `labels` counts the values of the label column, in the order in which they first appear; `separator` stands between them where
     a row may have any number, else it is None. With `spans` they are of words; no column holds them where they stand in the text.
-    `marked` says that they might be, and that it is not sure. `why` tells what the kind of task was taken from, `notes` what a user
-    should look at.
+    `marked` says that they might be, and that it is not sure. `why` tells what the kind of task was taken from, `notes` what else
+    a user should know.
     """
 
     format: Format
@@ -103,7 +96,7 @@ def sniff_tagged(
                 if not troubles:
                     troubles.append(f"row {record.row}: {error}")
     if not rows and asked:
-        raise _nothing(path, table, troubles)
+        raise nothing(path, table, troubles)
     if not sure:
         return None
     if not labels:
@@ -112,25 +105,17 @@ def sniff_tagged(
             expected="[words](label) in the text, lists of tokens and tags, or lists of [start, end, label]",
             remedy="name the columns with --text-column and --label-column",
         )
-    text = columns.text if columns.text in keys or text_column else TOKENS
-    label = columns.label if columns.label in keys or label_column else TAGS
-    for wanted, column in ((text_column, text), (label_column, label)):
-        if wanted is not None and column not in keys:
-            raise _unclear(path, table, tuple(keys), {}, text, label, marked=False)
+    look = _of_words(table, tuple(keys), columns, rows, labels)
+    if {text_column, label_column} - {None, *keys}:
+        raise unclear(path, table, tuple(keys), {}, text_column, label_column, marked=False)
+    return replace(look, text_column=text_column or look.text_column, label_column=label_column or look.label_column)
+
+
+def _of_words(table: Table, keys: tuple[str, ...], columns: Columns, rows: int, labels: Mapping[str, int]) -> Sniffed:
+    text, label = (columns.text, columns.label) if columns.text in keys else (TOKENS, TAGS)
     label = label if label in keys else ""
-    why = "tokens with tags" if text == TOKENS or label == TAGS else "marks or places of words"
-    return Sniffed(
-        table.format,
-        table.encoding,
-        table.delimiter,
-        tuple(keys),
-        text,
-        label,
-        rows,
-        labels,
-        spans=True,
-        why=f"{why} in the rows",
-    )
+    why = "lists of tokens with tags" if text == TOKENS else f"lists in '{label}'" if label else "marks in the text"
+    return Sniffed(table.format, table.encoding, table.delimiter, keys, text, label, rows, labels, spans=True, why=why)
 
 
 def sniff(
@@ -160,14 +145,14 @@ def sniff(
         records = _readable(table, troubles)
         sample = [record.values for record in islice(records, _SAMPLE)]
         if not sample:
-            raise _nothing(path, table, troubles)
+            raise nothing(path, table, troubles)
         columns = table.columns or tuple(dict.fromkeys(column for values in sample for column in values))
         words = [{column: _word(value) for column, value in values.items()} for values in sample]
         marked = any(_MARKED.search(value) for row in words for value in row.values())
         text, label = _guess(columns, words, asked)
         if not text or not label or {text, *([] if label in columns else parts_of(label))} - set(columns):
-            raise _unclear(path, table, columns, sample[0], text, label, marked=marked)
-        counter = _Counter(
+            raise unclear(path, table, columns, sample[0], text, label, marked=marked)
+        counter = Tally(
             Columns(text=text, label=label, pair=pair_column), separator, limit=None if label_column else _MOST_LABELS
         )
         rows = 0
@@ -175,8 +160,8 @@ def sniff(
             rows += 1
             counter.add(rows, values)
     look = Sniffed(
-        table.format, table.encoding, table.delimiter, columns, text, label, rows, counter.labels(), separator=counter.separator(),
-        marked=marked, why=counter.why(), notes=tuple(table.notes),
+        table.format, table.encoding, table.delimiter, columns, text, label, rows, counter.labels(), marked=marked,
+        separator=counter.separator(), why=counter.why(), notes=tuple(table.notes),
     )  # fmt: skip
     return _checked(path, look, counter, named=label_column is not None)
 
@@ -196,60 +181,6 @@ def _guess(columns: Sequence[str], words: Sequence[Mapping[str, str]], asked: Co
     return asked.text or guess_text(columns, words, taken=others), label
 
 
-class _Counter:
-    """Counts the labels of a column, and what tells whether a row has one of them or any number."""
-
-    def __init__(self, columns: Columns, separator: str | None, *, limit: int | None) -> None:
-        self._columns, self._given, self._limit = columns, separator, limit
-        self._counts = Counter[str]()
-        self._sizes = Counter[int]()  # of lists
-        self._flags = False
-        self.wrong: str | None = None
-        self.strange: Any = None
-
-    def add(self, row: int, values: Mapping[str, Any]) -> None:
-        """Count the labels of a row."""
-        if rejected(values, self._columns) or (self._limit is not None and len(self._counts) > self._limit):
-            return
-        name, parts = self._columns.label, parts_of(self._columns.label)
-        self._flags |= name not in values and len(parts) > 1
-        value = yes_of(values, parts) if name not in values and len(parts) > 1 else values.get(name)
-        items = listed(value)
-        if items is not None:
-            self._sizes[len(items)] += 1
-        elif self._given is not None and isinstance(value, str):
-            items = [] if value.strip() == NONE else value.split(self._given)
-        names = [as_label(item) for item in ([value] if items is None else items)]
-        if None in names and self.wrong is None:
-            self.wrong, self.strange = f"row {row}: {no_label(value, name, self.separator())}", value
-        self._counts.update(name for name in dict.fromkeys(names) if name)
-
-    def separator(self) -> str | None:
-        """Return what stands between labels in a cell; None where each row has one."""
-        return self._given or (SEPARATOR if set(self._sizes) - {1} else None)
-
-    def labels(self) -> dict[str, int]:
-        """Return how often each label occurs, in the order in which they first do."""
-        parted = Counter(dict.fromkeys(parts_of(self._columns.label), 0) if self._flags else ())
-        if self._given is not None or self.separator() is None or self._flags:
-            return dict(parted + self._counts if not self._flags else {**parted, **self._counts})
-        for name, count in self._counts.items():
-            parted.update({part.strip(): count for part in name.split(SEPARATOR) if part.strip()})
-        return dict(parted)
-
-    def why(self) -> str:
-        """Return what the kind of task was taken from."""
-        column = self._columns.label
-        if self._given is not None:
-            return f"{self._given!r} stands between labels"
-        if self._flags:
-            each = "one in each row" if self.separator() is None else "not always one in a row"
-            return f"columns of yes and no are labels, {each}"
-        if self._sizes:
-            return f"lists in '{column}', " + ("each with one label" if self.separator() is None else "not all with one label")
-        return f"one value in '{column}' a row"
-
-
 def _readable(table: Table, troubles: list[str]) -> Iterator[Record]:
     """Yield the rows that can be read, and note what is wrong with the first of the others."""
     for record in table.records:
@@ -259,18 +190,7 @@ def _readable(table: Table, troubles: list[str]) -> Iterator[Record]:
             troubles.append(f"row {record.row}: {record.message}")
 
 
-def _nothing(path: Path, table: Table, troubles: Sequence[str]) -> DataError:
-    what = f"no row can be read; {troubles[0]}" if troubles else f"no rows{' below the header' if table.format == 'csv' else ''}"
-    remedy = ""
-    if troubles and table.format == "jsonl":
-        remedy = f"each line must be one JSON object; this makes it so: jq -c . {path.name} > rows.jsonl"
-    elif troubles and table.format == "csv":
-        shown = ", ".join(f"'{column}'" for column in (table.columns or ())[:_SHOWN])
-        remedy = f"the first line must name all columns, and it has {shown}; take out a title or a comment that stands above them"
-    return DataError(f"{path}: {what}", expected="labelled rows", remedy=remedy)
-
-
-def _checked(path: Path, look: Sniffed, counter: _Counter, *, named: bool) -> Sniffed:
+def _checked(path: Path, look: Sniffed, counter: Tally, *, named: bool) -> Sniffed:
     """Return what was found, with notes, unless it cannot be meant.
 
     Raises:
@@ -282,82 +202,21 @@ def _checked(path: Path, look: Sniffed, counter: _Counter, *, named: bool) -> Sn
     if len(counts) > _MOST_LABELS and not named:
         raise DataError(
             f"{path}: column '{label}' has more than {_MOST_LABELS} different values, too many for labels",
-            remedy=f"name the label column with --label-column (also this one, if it is)" + f"; {WORDS_REMEDY}" * look.marked,
+            remedy="name the label column with --label-column (also this one, if it is)" + f"; {WORDS_REMEDY}" * look.marked,
         )
     if not counts and counter.wrong is not None:
-        raise _no_labels(path, look, counter)
+        raise no_labels(path, look.format, look.label_column, counter)
     if look.marked and len(counts) < 2:
         raise DataError(
             f"{path}: fewer than two labels in column '{label}', and what may be labels of words", remedy=WORDS_REMEDY
         )
-    if look.separator is None and any(name != "O" for name in counts) and all(_TAG.fullmatch(name) for name in counts):
-        what = f"column '{label}' has tags of words ({', '.join(list(counts)[:4])}), a word a row in '{look.text_column}'"
+    if any(name != "O" for name in counts) and all(_TAG.fullmatch(name) for name in counts):
+        what = f"column '{label}' has tags of words ({', '.join(list(counts)[:4])})"
         if not named:
-            raise DataError(
-                f"{path}: {what}",
-                expected="a row for each sentence",
-                remedy="write a .conll file (a word and its tag a line, a blank line after each sentence), or JSON lines with "
-                '{"tokens": [...], "tags": [...]}; if each word is a text of its own, name the column with --label-column',
-            )
-        return replace(look, notes=(*look.notes, f"{what}: each word is read as a text of its own"))
+            raise tags_for_labels(path, what, lists=look.separator is not None)
+        return replace(look, notes=(*look.notes, f"{what}: each is read as a label of the whole '{look.text_column}'"))
     return look
-
-
-def _no_labels(path: Path, look: Sniffed, counter: _Counter) -> DataError:
-    remedy = "name another column with --label-column"
-    if look.format == "jsonl":
-        inside = _inside(counter.strange, _at(look.label_column))
-        remedy += f", or rewrite the rows with plain labels, e.g.: jq -c '.label = {inside}' {path.name} > rows.jsonl"
-    return DataError(f"{path}: no labels in column '{look.label_column}'; {counter.wrong}", remedy=remedy)
-
-
-def _of_objects(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
-
-
-def _at(name: str) -> str:
-    """Return the place of a key in jq's words."""
-    return f".{name}" if name.isidentifier() and name.isascii() else f".[{json.dumps(name, ensure_ascii=False)}]"
-
-
-def _inside(value: Any, place: str) -> str:
-    """Return where a label may stand inside a value, in jq's words."""
-    if isinstance(value, list) and _of_objects(value):
-        return _inside(value[0], f"{place}[0]")
-    if not isinstance(value, dict) or not value:
-        return place
-    key = next((name for name in _LIKELY if name in value), next(iter(value)))
-    return _inside(value[key], place + _at(str(key)))
 
 
 def _word(value: object) -> str:
     return spell(value) or ("" if value is None else str(value))
-
-
-def _unclear(
-    path: Path,
-    table: Table,
-    columns: tuple[str, ...],
-    first: Mapping[str, Any],
-    text: str | None,
-    label: str | None,
-    *,
-    marked: bool,
-) -> DataError:
-    wrong = [part for name in (text, label) if name and name not in columns for part in parts_of(name) if part not in columns]
-    found = f"no column '{wrong[0]}'" if wrong else f"not clear which column holds the {'label' if text else 'text'}"
-    names = [f"{name} (a JSON {kind_of(first[name])})" if isinstance(first.get(name), dict | list) else name for name in columns]
-    shown = ", ".join(name or "(no name)" for name in names[:_SHOWN]) or "none"
-    remedy = "name the columns of text and label with --text-column and --label-column"
-    rows = next((name for name, value in first.items() if isinstance(value, list) and value and isinstance(value[0], dict)), None)
-    if rows is not None and len(columns) == 1:
-        remedy = f"the rows stand inside '{rows}'; this takes them out: jq -c '.{rows}[]' {path.name} > rows.jsonl"
-    elif table.format == "jsonl":
-        nested = [f". + {_at(name)}" for name, value in first.items() if isinstance(value, dict)]
-        nested += [f".label = {_inside(value, _at(name))}" for name, value in first.items() if _of_objects(value)]
-        if nested:
-            remedy += f"; what stands inside others is taken out of them: jq -c '{' | '.join(nested)}' {path.name} > rows.jsonl"
-    elif table.format == "csv":
-        title = ", each of them; take out a title that stands above" if "" in columns else ""
-        remedy = f"the first line must name the columns{title}; {remedy}"
-    return DataError(f"{path}: {found}", known=f"columns there: {shown}", remedy=remedy + f"; {WORDS_REMEDY}" * marked)

@@ -233,3 +233,11 @@ def broken_byte(text: str) -> str | None:
     """Return e.g. `0xE9` for the first byte of a line that did not fit the encoding."""
     found = _ESCAPED.search(text)
     return f"0x{ord(found[0]) - 0xDC00:02X}" if found else None
+
+
+def trouble_of(line: Line) -> str | None:
+    """Return why a line cannot be read; None where it can."""
+    if not line.whole:
+        return f"longer than {ROW_LIMIT:,} characters"
+    byte = broken_byte(line.text)
+    return f"byte {byte} does not fit the file's encoding" if byte else None

@@ -72,8 +72,8 @@ _ALL = (
     _step("static", ("task", "seed"), inputs=("rows", "fit", "bundle"), extra=("texts",), apart=_apart(f"{HERE}.job")),
     _step("tiers", ("task", "compress", "seed"), inputs=("rows", "fit", "bundle", "static"), extra=("texts", "lineage"),
           apart=_apart(f"{HERE}.job")),
-    _step("test", (*READ, "data.separator", "data.merge", "task", "labels"), inputs=("fit",), optional=("bundle", "form", "tiers"),
-          extra=("data.test", "studied", "cuts", "encoder")),
+    _step("test", (*READ, "data.separator", "data.merge", "task", "labels"), inputs=("fit",),
+          optional=("bundle", "form", "tiers"), extra=("data.test", "studied", "cuts", "encoder")),
 )  # fmt: skip
 
 STEPS: Mapping[str, StepSpec] = {spec.name: spec for spec in _ALL}

@@ -1,0 +1,103 @@
+"""What a user is told of a file that a first look cannot make sense of: what was found, and a remedy that fits the format.
+
+Where something stands inside a JSON object is said in the words of jq.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from refsynth.core.errors import DataError
+from refsynth.core.sections import parts_of
+from refsynth.data.table import Format, Table, kind_of
+from refsynth.data.tally import Tally
+
+_SHOWN = 12  # columns in a message
+_LIKELY = ("result", "value", "choices", "label", "labels", "name")  # what holds a label, inside an object
+
+WORDS_REMEDY = "if words have labels, as in [Ann Lee](person), say --words"
+"""How `init` is told what is not sure from the file."""
+
+
+def nothing(path: Path, table: Table, troubles: Sequence[str]) -> DataError:
+    """Return the error of a file none of whose rows can be read."""
+    what = f"no row can be read; {troubles[0]}" if troubles else f"no rows{' below the header' if table.format == 'csv' else ''}"
+    remedy = ""
+    if troubles and table.format == "jsonl":
+        remedy = f"each line must be one JSON object; this makes it so: jq -c . {path.name} > flat.jsonl"
+    elif troubles and table.format == "csv":
+        shown = ", ".join(f"'{column}'" for column in (table.columns or ())[:_SHOWN])
+        remedy = f"the first line must name all columns, and it has {shown}; take out a title or a comment that stands above them"
+    return DataError(f"{path}: {what}", expected="labelled rows", remedy=remedy)
+
+
+def no_labels(path: Path, form: Format, column: str, counter: Tally) -> DataError:
+    """Return the error of a file in whose column of the label nothing can be one."""
+    remedy = "name another column with --label-column"
+    if form == "jsonl":
+        inside = _inside(counter.strange, _key_at(column))
+        remedy += f", or rewrite the rows with plain labels, e.g.: jq -c '.label = {inside}' {path.name} > flat.jsonl"
+    return DataError(f"{path}: no labels in column '{column}'; {counter.wrong}", remedy=remedy)
+
+
+def unclear(
+    path: Path,
+    table: Table,
+    columns: tuple[str, ...],
+    first: Mapping[str, Any],
+    text: str | None,
+    label: str | None,
+    *,
+    marked: bool,
+) -> DataError:
+    """Return the error of a file of which it is not clear where text and label are; `first` is its first row."""
+    wrong = [part for name in (text, label) if name and name not in columns for part in parts_of(name) if part not in columns]
+    found = f"no column '{wrong[0]}'" if wrong else f"not clear which column holds the {'label' if text else 'text'}"
+    names = [f"{name} (a JSON {kind_of(first[name])})" if isinstance(first.get(name), dict | list) else name for name in columns]
+    shown = ", ".join(name or "(no name)" for name in names[:_SHOWN]) or "none"
+    remedy = "name the columns of text and label with --text-column and --label-column"
+    rows = next((name for name, value in first.items() if isinstance(value, list) and value and isinstance(value[0], dict)), None)
+    if rows is not None and len(columns) == 1:
+        remedy = f"the rows stand inside '{rows}'; this takes them out: jq -c '.{rows}[]' {path.name} > flat.jsonl"
+    elif table.format == "jsonl":
+        nested = [f". + {_key_at(name)}" for name, value in first.items() if isinstance(value, dict)]
+        nested += [f".label = {_inside(value, _key_at(name))}" for name, value in first.items() if _of_objects(value)]
+        if nested:
+            remedy += f"; what stands inside others is taken out of them: jq -c '{' | '.join(nested)}' {path.name} > flat.jsonl"
+    elif table.format == "csv":
+        title = ", each of them; take out a title that stands above" if "" in columns else ""
+        remedy = f"the first line must name the columns{title}; {remedy}"
+    return DataError(f"{path}: {found}", known=f"columns there: {shown}", remedy=remedy + f"; {WORDS_REMEDY}" * marked)
+
+
+def tags_for_labels(path: Path, what: str, *, lists: bool) -> DataError:
+    """Return the error of a file whose labels are tags of words, one in a row or in lists without lists of words beside them."""
+    remedy = (
+        "name the columns of both lists with --text-column and --label-column"
+        if lists
+        else "write a .conll file (a word and its tag a line, a blank line after each sentence), or JSON lines with "
+        '{"tokens": [...], "tags": [...]}; if each word is a text of its own, name the column with --label-column'
+    )
+    return DataError(f"{path}: {what}", expected="a row for each sentence, with its words and their tags", remedy=remedy)
+
+
+def _of_objects(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _key_at(name: str) -> str:
+    """Return the place of a key in jq's words."""
+    return f".{name}" if name.isidentifier() and name.isascii() else f".[{json.dumps(name, ensure_ascii=False)}]"
+
+
+def _inside(value: Any, place: str) -> str:
+    """Return where a label may stand inside a value, in jq's words."""
+    if isinstance(value, list) and _of_objects(value):
+        return _inside(value[0], f"{place}[0]")
+    if not isinstance(value, dict) or not value:
+        return place
+    key = next((name for name in _LIKELY if name in value), next(iter(value)))
+    return _inside(value[key], place + _key_at(str(key)))
