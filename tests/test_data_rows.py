@@ -71,7 +71,7 @@ def test_parquet(tmp_path):
     polars.DataFrame({"id": range(25_001), "text": ["t"] * 25_000 + [None]}).write_parquet(path)
     found = list(iter_rows(path))
     assert found[0] == Row(1, "t", 0, None)
-    assert found[24_999] == Row(25_000, "t", "24999", None)
+    assert found[24_999] == Row(25_000, "t", 24_999, None)
     assert found[25_000:] == [BadRow(25_001, "empty text")]
 
 

@@ -243,3 +243,79 @@ def test_marks_beside_labels_are_told(tmp_path):
 def test_a_file_without_rows_is_called_that(tmp_path, words, name, content, message):
     (tmp_path / name).write_text(content)
     assert message in str(fail("none", "--from", name, *words))
+
+
+LINES = {
+    # what the user gives: options, content of rows.csv, lines that are said, of task.yaml
+    "lists in cells": (
+        [],
+        "text,label\none,\"['a', 'b']\"\ntwo,['a']\nthree,['b']\nfour,['a']\n",
+        ["  task: multilabel, any number of labels for each text: lists in 'label', not all with one label"],
+        {"task": "multilabel"},
+    ),
+    "columns of yes and no": (
+        [],
+        "nr,message,late,dear\n1,where is it,1,0\n2,too much,0,1\n3,late and dear,1,1\n4,slow,1,0\n",
+        [
+            "  not taken: nr",
+            "  task: multilabel, any number of labels for each text: columns of yes and no are labels, not always one in a row",
+        ],
+        {"task": "multilabel", "columns": {"text": "message", "label": "late + dear"}},
+    ),
+    "two columns for a text": (
+        ["--text-column", "Subject + Message"],
+        "Subject,Message,Topic,who\na,b c,x,1\nd,e f,y,2\ng,h,x,3\ni,j,y,4\n",
+        ["  not taken: who"],
+        {"columns": {"text": "Subject + Message", "label": "Topic"}},
+    ),
+    "labels in two spellings": (
+        [],
+        "text,label\none,late\ntwo,Late\nthree,late\nfour,b\nfive,b\n",
+        [
+            "  note: labels that differ only in case, spaces or Unicode form: 'late' and 'Late'; init --merge, or data.merge: true, makes them one"
+        ],
+        {"labels": ["late", "Late", "b"], "merge": False},
+    ),
+    "labels merged": (
+        ["--merge"],
+        "text,label\none,Late\ntwo,late\nthree,late\nfour,b\nfive,b\n",
+        ["  2 labels, 2 to 3 rows each"],
+        {"labels": ["late", "b"], "merge": True},
+    ),
+    "quotes that are characters": (
+        ["--quoting", "none"],
+        'text,label\n"one" a,x\ntwo,y\nthree,x\n',
+        ["  2 labels, 1 to 2 rows each"],
+        {"quoting": "none"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_what_was_taken_is_said_and_runs_as_it_was_read(name, tmp_path):
+    options, content, said, wanted = LINES[name]
+    (tmp_path / "rows.csv").write_text(content)
+    output = succeed("t", "--from", "rows.csv", *options).splitlines()
+    assert [line for line in said if line not in output] == [], output
+    config = RunConfig.load(tmp_path / "t" / "task.yaml")
+    found = {
+        "task": config.task,
+        "labels": list(config.labels),
+        "columns": config.data.columns.model_dump(exclude_none=True),
+        "merge": config.data.merge,
+        "quoting": config.data.quoting,
+    }
+    assert {key: found[key] for key in wanted} == wanted
+    data = config.data
+    read = read_examples(
+        data.train, labels=config.labels, columns=data.columns, **data.written, separator=data.separator, merge=data.merge
+    )
+    assert len(read.examples) == content.count("\n") - 1
+
+
+def test_tags_and_refused_rows_are_said(tmp_path):
+    (tmp_path / "tok.csv").write_text("word,tag\nAnn,B-person\nsat,O\nTom,B-person\n")
+    assert "write a .conll file" in str(fail("t", "--from", "tok.csv"))
+    rows = [{"text": f"text {n}", "label": "ab"[n % 2], "answer": "reject" if n == 3 else "accept"} for n in range(6)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "  2 labels, 2 to 3 rows each; 1 row dropped: rejected (row 4)" in succeed("u", "--from", "rows.jsonl")

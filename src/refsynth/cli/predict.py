@@ -42,7 +42,7 @@ def predict(
     encoding: Annotated[str | None, typer.Option(help="Text encoding; detected if left out.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads to compute with; 0: one per core.")] = 0,
 ) -> None:
-    """Label texts: one JSON object a row on stdout, in the order of the input, with constant memory.
+    """Label texts: one JSON object a row on stdout, in the order of the input, as they come.
 
     A row that cannot be read gives {"row", "error"}; the others {"row", "label", "probabilities", "abstain", "tier"} and
     their own "id"; "tier" is what answered: int8, safe, static or exact. Of a bundle that gives a text any number of labels it is
