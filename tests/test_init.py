@@ -271,9 +271,7 @@ LINES = {
     "labels in two spellings": (
         [],
         "text,label\none,late\ntwo,Late\nthree,late\nfour,b\nfive,b\n",
-        [
-            "  note: labels that differ only in case, spaces or Unicode form: 'late' and 'Late'; init --merge, or data.merge: true, makes them one"
-        ],
+        [f"  note: {describe_variants(['late', 'Late'])}"],
         {"labels": ["late", "Late", "b"], "merge": False},
     ),
     "labels merged": (
