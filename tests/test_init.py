@@ -16,6 +16,7 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import InputError, RefsynthError
 from refsynth.core.sections import Columns
 from refsynth.data.io import read_examples
+from refsynth.data.labels import describe_variants
 
 app = typer.Typer()
 app.command()(init)
