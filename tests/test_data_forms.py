@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import math
 from decimal import Decimal
@@ -14,6 +15,7 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, DataError
 from refsynth.core.sections import Columns
 from refsynth.core.value import missing, spell
+from refsynth.data.footer import unpacked
 from refsynth.data.io import BadRow, Row, iter_rows, read_examples
 from refsynth.data.labels import as_label, as_labels, describe_variants, listed, one_label
 from refsynth.data.sniff import sniff, sniff_tagged
@@ -248,6 +250,29 @@ def test_a_parquet_row_beyond_the_limit_is_an_error_of_its_row(tmp_path, monkeyp
     found = list(iter_rows(path))
     assert [type(row) for row in found] == [Row, BadRow, BadRow]
     assert found[1].message == "longer than 1,000 bytes"
+
+
+@pytest.mark.parametrize("compression", ["zstd", "gzip", "uncompressed"])
+def test_a_parquet_file_that_unpacks_to_more_than_memory_allows_is_refused(compression, tmp_path, monkeypatch):
+    polars = pytest.importorskip("polars")
+    path = tmp_path / "rows.parquet"
+    polars.DataFrame({"text": [f"{n} " * 100 for n in range(5000)], "label": ["a", "b"] * 2500}).write_parquet(
+        path, compression=compression, row_group_size=2500
+    )
+    with path.open("rb") as stream:
+        size = unpacked(stream)
+    assert size is not None
+    assert 500_000 < size < 3_000_000
+    monkeypatch.setattr("refsynth.data.parquet.LARGEST", size - 1)
+    with pytest.raises(DataError, match="a group of rows unpacks to"):
+        sniff(path)
+    monkeypatch.setattr("refsynth.data.parquet.LARGEST", size)
+    assert sniff(path).rows == 5000
+
+
+@pytest.mark.parametrize("footer", [b"", b"\x19", b"\x4c" * 500, b"\xff" * 50, bytes(range(256))])
+def test_a_footer_that_says_nothing_is_none(footer):
+    assert not unpacked(io.BytesIO(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1"))
 
 
 @pytest.mark.parametrize(

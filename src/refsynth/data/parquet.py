@@ -8,8 +8,12 @@ from typing import IO, Any
 
 from refsynth.core.errors import DataError
 from refsynth.core.extras import require
+from refsynth.data.footer import unpacked
 from refsynth.data.source import ROW_LIMIT
 from refsynth.data.table import Fault, Record, Table, plain
+
+LARGEST = 4 << 30
+"""The most bytes of a group of rows when unpacked, which is read whole."""
 
 _SLICE = 10_000  # rows of a file in memory at once
 _BUFFER = 16  # rows as Python values at once: each may have ROW_LIMIT characters
@@ -19,13 +23,18 @@ def open_parquet(path: Path, stream: IO[bytes]) -> Table:
     """Return a Parquet file as a table.
 
     Raises:
-        DataError: it is damaged, or something else.
+        DataError: it is damaged, something else, or larger than memory allows.
     """
     magic = stream.read(4)
     if magic != b"PAR1":
         raise DataError(
             f"{path}: is empty" if not magic else f"{path}: is not Parquet, whatever its name says",
             remedy="give it the suffix of what it is: .csv, .tsv or .jsonl",
+        )
+    if (size := unpacked(stream) or 0) > LARGEST:
+        raise DataError(
+            f"{path}: a group of rows unpacks to {size / (1 << 30):,.1f} GB, more than {LARGEST >> 30}",
+            remedy="write it with smaller row groups",
         )
     polars = require("polars", extra="train")
     try:
