@@ -245,7 +245,10 @@ def test_jsonl(tmp_path, name):
             '{"text": "x", "label": ["a", "b"]}',
             " row 3: 'label' holds 2 labels (a, b), expected one; where a text has any number",
         ),
-        ('{"text": "x", "label": {"name": "a"}}', " row 3: 'label' is a JSON object (name: a), expected a label"),
+        (
+            '{"text": "x", "label": {"name": "a"}}',
+            " row 3: 'label' is a JSON object, expected a string or a number; it holds name: a",
+        ),
         ('{"text": "x", "label": "A"}', " row 3: label 'A' is not in task.yaml"),
     ],
 )

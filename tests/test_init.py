@@ -318,3 +318,9 @@ def test_tags_and_refused_rows_are_said(tmp_path):
     rows = [{"text": f"text {n}", "label": "ab"[n % 2], "answer": "reject" if n == 3 else "accept"} for n in range(6)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert "  2 labels, 2 to 3 rows each; 1 row dropped: rejected (row 4)" in succeed("u", "--from", "rows.jsonl")
+
+
+@pytest.mark.parametrize("options", [["--pair-column", "text"], ["--pair-column", "text", "--text-column", "text"]])
+def test_a_pair_needs_two_columns(options, tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\none,a\ntwo,b\nthree,a\n")
+    assert "no other column holds a text" in str(fail("t", "--from", "rows.csv", *options))

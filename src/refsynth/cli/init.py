@@ -79,6 +79,12 @@ def init(
         look = look or sniff(
             from_file, text_column=text_column, label_column=label_column, pair_column=pair_column, **how, separator=separator
         )
+        kind_of(look, pair_column)  # refuses two kinds at once
+        if look.text_column == pair_column:
+            raise InputError(
+                f"--pair-column {pair_column}: no other column holds a text",
+                remedy="name that of the first text with --text-column",
+            )
         names = named or (_merged(look.labels) if merge else list(look.labels))
         loaded = read_examples(
             from_file,

@@ -169,9 +169,6 @@ def label_of(record: Record, columns: Columns, separator: str | None) -> str | N
 def no_label(value: Any, column: str, separator: str | None) -> str:
     """Return what is wrong with a value that can be no label, or no set of labels."""
     names = listed(value)
-    if isinstance(value, dict) and names is None:
-        shown = ", ".join(f"{name}: {str(each)[:20]}" for name, each in list(value.items())[:SHOWN])
-        return f"'{column}' is a JSON object ({shown}), expected {'labels' if separator else 'a label'}"
     if names and separator is None and len(names) > 1:
         shown = ", ".join(str(name)[:30] for name in names[:3])
         return (
@@ -182,7 +179,9 @@ def no_label(value: Any, column: str, separator: str | None) -> str:
         found = f"a JSON {kind_of(wrong)}" if as_label(wrong) is None else "an empty name"
         return f"the list in '{column}' holds {found}, expected names of labels"
     expected = "a string or a number" if separator is None else "a string, a number or a list"
-    return f"'{column}' is a JSON {kind_of(value)}, expected {expected}"
+    held = list(value.items())[:SHOWN] if isinstance(value, dict) else []
+    shown = f"; it holds {', '.join(f'{name}: {str(each)[:20]}' for name, each in held)}" if held else ""
+    return f"'{column}' is a JSON {kind_of(value)}, expected {expected}{shown}"
 
 
 def _unknown(label: str, labels: Collection[str], separator: str | None = None) -> Bad:

@@ -65,7 +65,7 @@ def as_labels(value: Any, separator: str) -> str | None:
 def listed(value: Any) -> list[Any] | None:
     """Return the items of a list, also of one that was printed into a cell as JSON or by Python; None of anything else.
 
-    A mapping of names to yes and no (or to scores from 0 to 1) lists those that are so; so does `{"choices": [...]}`.
+    A mapping of two names or more to yes and no (or to scores from 0 to 1) lists those that are so; so does `{"choices": [...]}`.
     """
     if isinstance(value, str):
         value = _printed(value.strip())
@@ -79,7 +79,7 @@ def _said(value: Mapping[Any, Any]) -> list[Any] | None:
         choices = value["choices"]
         return choices if isinstance(choices, list) else [choices]
     degrees = [each for each in value.values() if isinstance(each, bool | int | float) and 0 <= each <= 1]
-    return [name for name, degree in value.items() if degree >= 0.5] if value and len(degrees) == len(value) else None
+    return [name for name, degree in value.items() if degree >= 0.5] if len(value) == len(degrees) > 1 else None
 
 
 def _printed(cell: str) -> Any:

@@ -178,7 +178,7 @@ def _guess(columns: Sequence[str], words: Sequence[Mapping[str, str]], asked: Co
         flags = yes_no_columns(columns, words, taken={*taken, likely})
         label = JOINED.join(flags) if len(flags) > 1 else label
     others = {*taken, label, *parts_of(label or "")}
-    return asked.text or guess_text(columns, words, taken=others), label
+    return asked.text or guess_text(columns, words, taken=others) or asked.pair, label
 
 
 def _readable(table: Table, troubles: list[str]) -> Iterator[Record]:
