@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from refsynth.annotate.active import STRATEGIES, Pool, centred, choose, entropy, kappa, least_confidence, margin, stable
-from refsynth.annotate.added import add_rows, write_forms
+from refsynth.annotate.added import add_rows
 from refsynth.core.errors import DataError, InputError
 from refsynth.core.run import read_jsonl, write_jsonl
 from refsynth.core.types import Example
 from refsynth.data.text import normalise
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.label import add_labels, ask_next, stability
+from refsynth.pipeline.label import ask_next, stability
+from refsynth.pipeline.more import add_labels
 from refsynth.pipeline.observe import Silent
 from refsynth.pipeline.reopen import reopened
 from refsynth.pipeline.rows import join_rows
@@ -200,17 +201,6 @@ def test_people_who_add_at_once_lose_nothing(tmp_path):
     assert sorted(row["text"] for row in read_jsonl(file)) == sorted(f"text {i}" for i in range(16))
 
 
-def test_files_that_people_fill_in_are_never_written_over(tmp_path):
-    for suffix in ("csv", "jsonl"):
-        file = tmp_path / f"ask.{suffix}"
-        write_forms(file, [{"text": 'with "quotes", commas\nand lines', "label": ""}])
-        with pytest.raises(InputError, match="there already"):
-            write_forms(file, [{"text": "other", "label": ""}])
-        assert "commas" in file.read_text("utf-8-sig")
-    with pytest.raises(InputError, match=r"\.csv or \.jsonl"):
-        write_forms(tmp_path / "ask.xlsx", [{"text": "x", "label": ""}])
-
-
 def test_texts_with_two_labels_in_two_files_are_left_out():
     first, later = examples(("one", "a"), ("two", "b")), examples(("ONE", "b"), ("two", "b"), ("three", "a"))
     kept, disputed = join_rows([first, later])
@@ -252,7 +242,7 @@ def test_labels_go_round_from_the_pool_to_the_next_run(monkeypatch, capsys, tmp_
     again = ("run", tmp_path / "task.yaml", "--out", tmp_path / "my run")
     code, out, err = call(monkeypatch, capsys, *again, cache=tiny_cache)
     assert code == 0 and "not there yet" in err
-    assert next_of(out) == ["predict", str(tmp_path / "my run" / "bundle"), "new.jsonl", ">", "out.jsonl"]
+    assert next_of(out) == ["predict", str(tmp_path / "my run"), "new.csv", "--out", "scored.csv"]
     asking = ("label", "next", tmp_path / "pool.jsonl", "--run", tmp_path / "my run", "-n", "6", "--out")
     code, out, err = call(monkeypatch, capsys, *asking, tmp_path / "ask me.csv", cache=tiny_cache)
     assert code == 0, err
@@ -274,12 +264,15 @@ def test_labels_go_round_from_the_pool_to_the_next_run(monkeypatch, capsys, tmp_
     code, out, _ = call(monkeypatch, capsys, *adding, cache=tiny_cache)
     assert next_of(out) == ["run", "TASK.yaml", "--out", str(tmp_path / "my run")]
     assert "0 rows added" in out and "5 were there already" in out and "no label" in out
+    assert "1 text left without a label: label next does not ask again" in out
     code, _, err = call(monkeypatch, capsys, *again, cache=tiny_cache)
     assert code == 0 and "17 rows" in err, err
     rows = list(read_jsonl(tmp_path / "my run" / "steps" / "rows" / "examples.jsonl"))
     assert [row["id"] for row in rows[-5:]] == [f"more-{number}" for number in range(1, 6)]
     code, _, err = call(monkeypatch, capsys, *asking, tmp_path / "second.csv", cache=tiny_cache)
-    assert "6 of 55 texts (5 more have a label already)" in err and "kappa" in err
+    assert "6 of 54 texts (5 more have a label already, 1 left without a label before)" in err and "kappa" in err
+    code, _, err = call(monkeypatch, capsys, *asking, tmp_path / "third.csv", "--again", cache=tiny_cache)
+    assert "6 of 55 texts" in err
     assert "pool 1 " not in (tmp_path / "my run" / "label" / "rounds.jsonl").read_text()
 
 
@@ -316,10 +309,10 @@ def test_a_pool_may_be_plain_text_with_copies_blank_lines_and_known_texts(finish
     assert (asked.rows, asked.pool, asked.labelled, asked.unreadable) == (2, 2, 1, 1)
     assert asked.file.parent == finished / "run" / "label"
     (tmp_path / "old.txt").write_text(f"{known}\n", "utf-8")
-    with pytest.raises(DataError, match="not labelled yet, of 1 row\n"):
+    with pytest.raises(DataError, match="not labelled yet, of 1 row: 1 with a label\n"):
         ask(finished, tiny_cache, tmp_path / "old.txt")
     (tmp_path / "old.txt").write_text(f"{known}\n\n", "utf-8")
-    with pytest.raises(DataError, match=r"not labelled yet, of 2 rows \(1 cannot be read\)"):
+    with pytest.raises(DataError, match="not labelled yet, of 2 rows: 1 with a label, 1 unreadable"):
         ask(finished, tiny_cache, tmp_path / "old.txt")
     write_jsonl(tmp_path / "other.jsonl", [{"message": "one"}, {"message": "two"}])
     with pytest.raises(DataError, match=r"none of 2 rows can be read; row 1: no key 'text'; keys there: message\n.*--text"):

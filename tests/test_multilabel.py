@@ -31,7 +31,8 @@ from refsynth.kinds import ANY_LABELS, FEW_POSITIVES, KINDS, ONE_LABEL, best_cut
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.candidates import Candidate
-from refsynth.pipeline.label import add_labels, ask_next
+from refsynth.pipeline.label import ask_next
+from refsynth.pipeline.more import add_labels
 from refsynth.pipeline.observe import Silent
 from refsynth.pipeline.reopen import reopened
 from refsynth.pipeline.rows import Rows

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import refsynth
 from refsynth.annotate.added import add_rows
 from refsynth.cli.explain import explained
-from refsynth.cli.predict import Tally, pair_of, records
+from refsynth.cli.opening import open_file
+from refsynth.cli.predict import Tally, records
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, DataError, InputError
 from refsynth.core.pair import DIVIDER, join_pair, split_pair
@@ -189,17 +190,23 @@ def test_a_run_on_pairs_ends_with_a_bundle_of_pairs(finished):
 
 def test_predict_reads_the_second_column(finished):
     model = refsynth.load(finished.bundle)
-    rows = iter_rows(finished.task.test, columns=Columns(pair=pair_of(model, None)))
-    assert [record["label"] in LABELS for record in records(model, rows, Tally())] == [True] * 12
-    assert pair_of(model, "b") == "b"
+    with opened(model, finished.task.test) as reading:
+        assert [record["label"] in LABELS for record in records(model, reading.rows, Tally())] == [True] * 12
+    with opened(model, finished.task.test, pair="b") as reading:
+        assert "no key 'b'" in next(reading.rows).message
+
+
+def opened(model, file, *, pair=None):
+    return open_file(model, str(file), text=None, pair=pair, delimiter=None, encoding=None)
 
 
 def test_a_bundle_of_single_texts_takes_no_second_column(finished):
     model = refsynth.load(finished.bundle)
     model.manifest = model.manifest.model_copy(update={"task": "classify"})
-    assert pair_of(model, None) is None
-    with pytest.raises(InputError, match="single texts"):
-        pair_of(model, "b")
+    with opened(model, finished.task.test) as reading:
+        assert reading.taken.pair is None
+    with pytest.raises(InputError, match="single texts"), opened(model, finished.task.test, pair="b"):
+        pass
 
 
 def test_pairs_labelled_later_go_into_their_own_columns(tmp_path, tiny_cache, finished):

@@ -54,6 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         head=head,
         reference=reference,
         calibration=bundle.Calibration(threshold=0.5),
+        lineage={"columns": {"text": "Message", "label": "Topic"}},
     )
     bundle.save(path, contents)
     return path
@@ -189,7 +190,7 @@ class TestPredictCommand:
         (tmp_path / "in.csv").write_text("a,b\n1,2\n")
         with pytest.raises(DataError, match="no such file"):
             run("predict", folder, tmp_path / "absent.csv")
-        with pytest.raises(DataError, match="no column 'text'"):
+        with pytest.raises(DataError, match="no column 'Message'"):
             run("predict", folder, tmp_path / "in.csv")
 
     def test_a_reader_that_has_enough_ends_it_quietly(self, folder: Path, tmp_path: Path) -> None:

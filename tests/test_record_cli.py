@@ -5,10 +5,14 @@ import json
 import polars
 import pytest
 import typer
+from python_calamine import CalamineWorkbook
 from typer.testing import CliRunner
 
 from refsynth.cli import record
-from refsynth.core.errors import RecordError
+from refsynth.core.errors import InputError, RecordError
+from refsynth.core.sections import Columns
+from refsynth.data.io import open_rows
+from refsynth.data.write import SUFFIXES
 from refsynth.monitor.record import Feedback, Predicted, Record
 
 app = typer.Typer()
@@ -54,6 +58,42 @@ def test_export(run, filled, tmp_path):
     table = polars.read_parquet(tmp_path / "f.parquet")
     assert table.select("text", "label").rows() == [("text 0", "a"), ("text 1", "a")]
     assert json.loads(run("export", "--out", str(tmp_path / "f.parquet"), "--json").stdout)["rows"] == 2
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_export_writes_what_the_suffix_says(run, filled, tmp_path, suffix):
+    file = tmp_path / f"f{suffix}"
+    assert run("export", "--out", str(file)).exit_code == 0
+    if suffix == ".xlsx":
+        rows = [row[:2] for row in CalamineWorkbook.from_path(file).get_sheet_by_index(0).to_python()[1:]]
+    else:
+        with open_rows(file, columns=Columns()) as reading:
+            rows = [[row.text, row.label] for row in reading.rows]
+    assert rows == [["text 0", "a"], ["text 1", "a"]]
+
+
+def test_export_of_what_the_model_was_unsure_of(run, tmp_path):
+    assert run("upgrade").exit_code == 0
+    opened = Record.open(tmp_path / "record.sqlite", redact=str)
+    opened.add_predictions([Predicted("q", n, "a", 0.5, n < 3, "1", "int8", text=f"=text {n}") for n in range(4)])
+    opened.add_feedback([Feedback("q", 0, "a")])
+    opened.close()
+    done = run("export", "--out", str(tmp_path / "u.csv"), "--unsure")
+    assert "2 rows in" in done.stderr
+    with open_rows(tmp_path / "u.csv", columns=Columns()) as reading:
+        assert [(row.text, row.label, row.values["predicted"]) for row in reading.rows] == [
+            ("=text 1", None, "a"),
+            ("=text 2", None, "a"),
+        ]
+    assert "'=text 1" in (tmp_path / "u.csv").read_text()
+
+
+@pytest.mark.parametrize(("suffix", "why"), [(".txt", r"\.csv, .*\.parquet"), ("", r"\.csv, .*\.parquet"), (".xls", r"\.xlsx")])
+def test_export_to_what_cannot_be_written_is_refused(run, filled, tmp_path, suffix, why):
+    done = run("export", "--out", str(tmp_path / f"f{suffix}"))
+    assert isinstance(done.exception, InputError)
+    with pytest.raises(InputError, match=why):
+        raise done.exception
 
 
 def test_purge(run, filled):

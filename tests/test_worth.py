@@ -144,10 +144,19 @@ def test_the_command_says_it_in_words_and_as_json(finished, tiny_cache, monkeypa
     told = CliRunner().invoke(app, ["label", "worth", str(finished), "--labels", "30", "--drafts", "500"])
     assert told.exit_code == 0, told.output
     assert "500 drafts" in told.output or "cannot tell" in told.output
+    assert "120 models to fit: less than a minute" in told.output and "learning curves: 120 of 120" in told.output
     record = json.loads(CliRunner().invoke(app, ["label", "worth", str(finished), "--json"]).stdout)
     assert record["verdict"] in ("labels", "drafts", "cannot tell")
     assert record["labels"]["low"] <= record["labels"]["value"] <= record["labels"]["high"]
     assert record["now"]["labels"] == 28
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "less than a minute"), (60, "less than a minute"), (61, "about 1 minute"), (3599, "about 60 minutes")],
+)
+def test_how_long_it_takes_is_said_in_minutes(seconds, said):
+    assert stage.roughly(seconds) == said
 
 
 def test_a_run_without_drafts_or_with_few_rows_has_no_curves(finished, tiny_cache, tmp_path):

@@ -1,4 +1,4 @@
-"""Rows that people label after the first run: written to be filled in, checked, appended to a file exactly once.
+"""Rows that people label after the first run: checked, and appended to a file exactly once.
 
 The file of added rows is only ever replaced whole, and a text that is in it is not added again: whenever the process dies, and
 however often the same answers come, each is there once or not at all.
@@ -6,15 +6,13 @@ however often the same answers come, each is there once or not at all.
 
 from __future__ import annotations
 
-import csv
 import fcntl
-import io
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from refsynth.core.errors import InputError
 from refsynth.core.run import write_atomic
@@ -22,8 +20,6 @@ from refsynth.core.sections import Columns
 from refsynth.core.types import Example
 from refsynth.data.columns import text_fields
 from refsynth.data.text import normalise
-
-SUFFIXES = (".csv", ".jsonl")
 
 
 class Conflict(NamedTuple):
@@ -40,40 +36,6 @@ class Added(NamedTuple):
     added: int
     known: int
     conflicts: tuple[Conflict, ...]
-
-
-def check_forms(path: Path) -> None:
-    """See that rows to be filled in can be written to a file of this name.
-
-    Raises:
-        InputError: a file is there already, which a person may be filling in, or the suffix is not known.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path}: cannot be written", expected=f"a name that ends in {' or '.join(SUFFIXES)}")
-    if path.exists():
-        raise InputError(f"{path}: is there already, perhaps half filled in", remedy="name another with --out")
-
-
-def write_forms(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows to be filled in, as CSV or JSON lines by the suffix.
-
-    Raises:
-        InputError: it cannot be written, for one because a file is there already.
-    """
-    check_forms(path)
-    if path.suffix.lower() == ".jsonl":
-        data = "".join(json.dumps(dict(record), ensure_ascii=False) + "\n" for record in records).encode()
-    else:
-        table = io.StringIO()
-        writer = csv.DictWriter(table, list(records[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(records)
-        data = table.getvalue().encode("utf-8-sig")  # spreadsheets take UTF-8 without the mark for something else
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, data)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})", remedy="name another with --out") from error
 
 
 def add_rows(

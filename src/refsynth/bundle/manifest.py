@@ -17,12 +17,15 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validat
 from refsynth.bundle.certificate import Calibration, FirstTier, Part
 from refsynth.core.errors import BundleError
 from refsynth.core.run import file_digest
+from refsynth.core.sections import Columns
 from refsynth.core.spans import tag_names
 from refsynth.core.types import TaskKind
 from refsynth.kinds import KINDS
 from refsynth.kinds import Kind as Answers
 
 MANIFEST = "manifest.json"
+COLUMNS = "columns"
+"""In the lineage: which columns of the user's files hold what."""
 MANIFEST_BYTES = 16 << 20
 Kind = Literal["encoder", "tfidf", "static", "cascade", "tagger", "crf", "tagger_cascade"]
 OF_WORDS: frozenset[Kind] = frozenset({"tagger", "crf", "tagger_cascade"})
@@ -134,6 +137,14 @@ class Manifest(Part):
     def answers(self) -> Answers:
         """How its answers are made."""
         return KINDS[self.task]
+
+    @property
+    def columns(self) -> Columns:
+        """The columns that it learnt from; the usual ones where a bundle does not say, as older ones do not."""
+        try:
+            return Columns.model_validate(self.lineage.get(COLUMNS, {}))
+        except ValidationError:
+            return Columns()
 
     @field_validator("labels")
     @classmethod

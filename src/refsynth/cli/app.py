@@ -29,7 +29,7 @@ from refsynth.cli import (
     serve,
     trace,
 )
-from refsynth.cli.screen import err
+from refsynth.cli.screen import err, print_anything
 from refsynth.core.errors import RefsynthError
 from refsynth.core.extras import needs
 
@@ -78,6 +78,7 @@ def _root(
 
 def main() -> None:
     """Run the command line and exit: 0 done, 2 wrong input, 3 a gate said no, 4 something is missing, 130 interrupted."""
+    print_anything()
     # Threads that spin while they wait for each other double the time of a fit on a machine that does anything else.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:

@@ -6,18 +6,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from hashlib import blake2b
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from refsynth.cli.predict import PAIR_HELP, chunks, open_bundle, pair_of, read_rows
+from refsynth.cli.opening import Bundle, Delimiter, Encoding, PairColumn, Sheet, TextColumn, open_bundle, open_file
+from refsynth.cli.predict import chunks
 from refsynth.cli.screen import err, out, print_json
 from refsynth.core.errors import DataError, counted, nearest
 from refsynth.core.multilabel import SEPARATOR
-from refsynth.core.sections import Columns
 from refsynth.core.types import Array, IntArray
 from refsynth.data.labels import check_separator
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from refsynth.bundle import Manifest, Model
-    from refsynth.data.io import BadRow, Row, Spans
+    from refsynth.data.io import BadRow, Reading, Row, Spans
     from refsynth.kinds import Kind
 
 
@@ -49,16 +48,19 @@ class Scored(NamedTuple):
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="A bundle: the folder `bundle` of a run.")],
-    file: Annotated[str, typer.Argument(help="Labelled rows: CSV, TSV, JSONL or Parquet; - is JSONL on standard input.")],
-    text_column: Annotated[str, typer.Option("--text", help="Column of the text.")] = "text",
-    pair_column: Annotated[str | None, typer.Option("--pair", help=PAIR_HELP)] = None,
-    label_column: Annotated[str, typer.Option("--label", help="Column of the label.")] = "label",
+    bundle: Bundle,
+    file: Annotated[str, typer.Argument(help="Labelled rows: CSV, TSV, JSONL, Parquet or Excel; - is standard input.")],
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    label_column: Annotated[
+        str | None, typer.Option("--label", "--label-column", help="Column of the label; that of the training rows if left out.")
+    ] = None,
     separator: Annotated[
         str, typer.Option(help="What stands between the labels in a cell, where a row has several.")
     ] = SEPARATOR,
-    delimiter: Annotated[str | None, typer.Option(help="Field delimiter of a CSV file; detected if left out.")] = None,
-    encoding: Annotated[str | None, typer.Option(help="Text encoding; detected if left out.")] = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    sheet: Sheet = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads to compute with; 0: one per core.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
@@ -68,20 +70,28 @@ def evaluate(
     labels words: F1, precision and recall of whole spans, macro-F1, exact match; calibration is of the spans found. Rows that
     cannot be read or whose label the model does not know are left out and counted.
 
-    Example: refsynth evaluate runs/tickets/bundle test.csv --text message --label intent
+    Example: refsynth evaluate runs/tickets test.csv --text message --label intent
     """
     check_separator(separator)
     model = open_bundle(bundle, threads=threads)
-    columns = Columns(text=text_column, label=label_column, pair=pair_of(model, pair_column))
     kind = model.manifest.answers
     spans: Spans = "marked" if kind.spans else "none"
     cells = separator if kind.several else None
-    rows = read_rows(
-        file, columns=columns, delimiter=delimiter, encoding=encoding, separator=cells, spans=spans, labels=model.labels
-    )
-    scored = score_rows(model, rows)
+    with open_file(
+        model,
+        file,
+        text=text_column,
+        pair=pair_column,
+        label=label_column,
+        delimiter=delimiter,
+        encoding=encoding,
+        sheet=sheet,
+        separator=cells,
+        spans=spans,
+    ) as reading:
+        scored = score_rows(model, reading.rows)
     if not len(scored.truth):
-        raise _nothing(file, label_column, scored, model.labels)
+        raise _nothing(file, reading, scored, model.labels)
     figures = measure(scored, model.manifest)
     if as_json:
         print_json(figures)
@@ -197,9 +207,11 @@ def _classes(scored: Scored, manifest: Manifest) -> list[dict[str, Any]]:
     ]
 
 
-def _nothing(file: str, label_column: str, scored: Scored, labels: tuple[str, ...]) -> DataError:
+def _nothing(file: str, reading: Reading, scored: Scored, labels: tuple[str, ...]) -> DataError:
     left_out = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in scored.left_out.items() if count)
-    remedy = f"name the column of the label with --label (now '{label_column}')"
+    remedy = (
+        f"name the column of the label with --label (now '{reading.taken.label}'; there are {', '.join(reading.heads.values())})"
+    )
     if scored.unknown:
         remedy = nearest(next(iter(scored.unknown)), labels) or "take a file with the labels of this model"
     return DataError(

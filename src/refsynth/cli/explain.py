@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from refsynth.cli.predict import open_bundle
+from refsynth.cli.opening import Bundle, open_bundle
 from refsynth.cli.screen import out, print_json
 from refsynth.core.errors import InputError, nearest
 from refsynth.core.pair import DIVIDER, split_pair
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def explain(
-    bundle: Annotated[Path, typer.Argument(help="A bundle: the folder `bundle` of a run.")],
+    bundle: Bundle,
     text: Annotated[str, typer.Argument(help="The text.")],
     label: Annotated[str | None, typer.Option(help="The label to explain; the likeliest if left out.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many parts to show, strongest first.")] = 20,
@@ -29,7 +28,7 @@ def explain(
     labels; where a text may have any number of labels, to log p(label) - log(1 - p(label)). Of an encoder
     each value is how much p(label) falls without that part; where words are labelled p(label) is that the label is anywhere.
 
-    Example: refsynth explain runs/tickets/bundle "where is my parcel?"
+    Example: refsynth explain runs/tickets "where is my parcel?"
     """
     why = explained(open_bundle(bundle, threads=0), text, label, top=top)
     if as_json:

@@ -11,6 +11,7 @@ import typer
 from refsynth.annotate.active import StrategyName
 from refsynth.annotate.crowd import Method
 from refsynth.cli.files import writing
+from refsynth.cli.opening import Delimiter, Encoding
 from refsynth.cli.screen import command, err, out, print_json
 from refsynth.cli.table import show_rows
 from refsynth.cli.watch import Printer
@@ -26,10 +27,8 @@ label = typer.Typer(no_args_is_help=True, help="Cheap labels: what to label next
 label.command("worth")(worth)
 
 Run = Annotated[Path, typer.Option("--run", help="The folder of a finished run.")]
+TaskText = Annotated[str | None, typer.Option("--text", "--text-column", help="Column of the text; the task's if left out.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Delimiter = Annotated[str | None, typer.Option(help="Field delimiter of a CSV file; detected if left out.")]
-Encoding = Annotated[str | None, typer.Option(help="Text encoding; detected if left out.")]
-
 Force = Annotated[bool, typer.Option("--force", help="Write over the file of --out.")]
 
 SHOWN = 10
@@ -41,18 +40,26 @@ LINES = 40
 
 @label.command("next")
 def next_(
-    pool: Annotated[Path, typer.Argument(help="Unlabelled texts: CSV, TSV, JSONL, Parquet, or .txt with one a line.")],
+    pool: Annotated[
+        Path, typer.Argument(help="Unlabelled texts: CSV, TSV, JSONL, Parquet, Excel, or .txt; or what predict --out wrote.")
+    ],
     run: Run,
     n: Annotated[int, typer.Option("-n", min=1, help="How many texts to label.")] = 20,
     strategy: Annotated[StrategyName, typer.Option(help="How they are chosen.")] = "hybrid",
-    file: Annotated[Path | None, typer.Option("--out", help="A new .csv or .jsonl; in RUN/label if left out.")] = None,
-    text_column: Annotated[str | None, typer.Option("--text", help="Column of the text; the task's if left out.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--out", help="New: .csv, .tsv, .xlsx or .jsonl; in RUN/label if left out.")
+    ] = None,
+    text_column: TaskText = None,
     delimiter: Delimiter = None,
     encoding: Encoding = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of what is drawn; the task's if left out.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Ask for texts too that came back without a label.")] = False,
     as_json: Json = False,
 ) -> None:
     """Choose the texts whose labels would teach the model of a run most, and write them to be filled in.
+
+    All columns of the file are kept, but for what a model said of the rows. Of a file that predict --out wrote, only the rows of
+    which the model is unsure are asked for.
 
     Example: refsynth label next inbox.csv --run runs/tickets -n 20 --out to-label.csv
     """
@@ -60,28 +67,44 @@ def next_(
     from refsynth.pipeline.reopen import reopened
 
     with reopened(run, (), Printer(), grown=True) as job:
-        columns = job.task.config.data.columns
-        if text_column is not None:
-            columns = columns.model_copy(update={"text": text_column})
         asked = ask_next(
-            job, pool, n=n, strategy=strategy, out=file, columns=columns, delimiter=delimiter, encoding=encoding, seed=seed
+            job,
+            pool,
+            n=n,
+            strategy=strategy,
+            out=file,
+            text=text_column,
+            delimiter=delimiter,
+            encoding=encoding,
+            seed=seed,
+            again=again,
         )
+        labels, usual = job.task.labels, job.task.config.data.columns.text
     if as_json:
         stable = asked.stability._asdict() if asked.stability else None
-        print_json(asked._asdict() | {"stability": stable})
+        print_json(asked._asdict() | {"stability": stable, "labels": labels})
         return
+    left = f"{asked.labelled:,} more have a label already"
+    for count, why in ((asked.sure, "that the model is sure of"), (asked.skipped, "left without a label before")):
+        left += f", {count:,} {why}" if count else ""
     unread = f"; {counted(asked.unreadable, 'row')} cannot be read" if asked.unreadable else ""
-    err.print(f"{asked.rows:,} of {asked.pool:,} texts ({asked.labelled:,} more have a label already{unread})", markup=False)
+    err.print(f"{asked.rows:,} of {asked.pool:,} texts ({left}{unread})", markup=False)
     if asked.stability:
         err.print(_advice(asked.stability), markup=False)
-    out.print(f"fill in the labels: {asked.file}", markup=False)
-    out.print(f"next: {command('label', 'add', asked.file, '--run', run)}", markup=False)
+    out.print(f"labels: {', '.join(labels)}", markup=False)
+    out.print(f"fill in the labels: {asked.file}   (what you leave empty is not asked for again)", markup=False)
+    column = () if asked.text == usual else ("--text", asked.text)
+    out.print(f"next: {command('label', 'add', asked.file, '--run', run, *column)}", markup=False)
 
 
 @label.command("add")
 def add(
     file: Annotated[Path, typer.Argument(help="What `label next` wrote, filled in; or any file with the task's columns.")],
     run: Run,
+    text_column: TaskText = None,
+    label_column: Annotated[
+        str | None, typer.Option("--label", "--label-column", help="Column of the label; the task's if left out.")
+    ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave unusable rows out and list them.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -90,17 +113,19 @@ def add(
     Example: refsynth label add to-label.csv --run runs/tickets
     """
     from refsynth.data.account import describe_skipped
-    from refsynth.pipeline.label import add_labels
+    from refsynth.pipeline.more import add_labels
 
-    done = add_labels(run, file, skip_bad=skip_bad)
+    done = add_labels(run, file, skip_bad=skip_bad, text=text_column, label=label_column)
     added, skipped = done.added, describe_skipped(done.loaded.skipped)
     if as_json:
         conflicts = [conflict._asdict() for conflict in added.conflicts]
         told = {"file": str(done.file), "added": added.added, "known": added.known, "conflicts": conflicts}
         listed = None if done.listed is None else str(done.listed)
-        print_json(told | {"skipped": len(done.loaded.skipped), "listed": listed, "named": done.named})
+        print_json(told | {"skipped": len(done.loaded.skipped), "listed": listed, "named": done.named, "blank": done.skipped})
         return
     out.print(f"{counted(added.added, 'row')} added to {done.file}; {added.known:,} were there already", markup=False)
+    if done.skipped:
+        out.print(f"  {counted(done.skipped, 'text')} left without a label: label next does not ask again", markup=False)
     for note in skipped:
         out.print(f"  {note}", markup=False)
     if done.listed is not None:
@@ -125,7 +150,7 @@ def crowd(
         Method, typer.Option(help="dawid-skene weighs annotators by how they err; majority counts heads.")
     ] = "dawid-skene",
     least: Least = 0.5,
-    text_column: Annotated[str, typer.Option("--text", help="Column of the text.")] = "text",
+    text_column: Annotated[str, typer.Option("--text", "--text-column", help="Column of the text.")] = "text",
     annotator_column: Annotated[str, typer.Option("--annotator", help="Column of who labelled it.")] = "annotator",
     label_column: Annotated[str, typer.Option("--label", help="Column of the label.")] = "label",
     delimiter: Delimiter = None,
@@ -168,7 +193,7 @@ def weak(
     ],
     target: Annotated[Path, typer.Option("--out", help="JSON lines to train on; the rules' figures go to NAME.rules.json.")],
     least: Least = 0.5,
-    text_column: Annotated[str, typer.Option("--text", help="Column of the text.")] = "text",
+    text_column: Annotated[str, typer.Option("--text", "--text-column", help="Column of the text.")] = "text",
     label_column: Annotated[str, typer.Option("--label", help="Column of true labels, if some are known.")] = "label",
     delimiter: Delimiter = None,
     encoding: Encoding = None,

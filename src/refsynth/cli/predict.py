@@ -1,4 +1,4 @@
-"""`refsynth predict`: rows in, one JSON object a row out, as they come."""
+"""`refsynth predict`: rows in, and out with what the model says of them: as a table, or one JSON object a row as they come."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import json
 import os
 import sys
 import time
-import warnings
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,58 +14,123 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from refsynth.cli.screen import err
-from refsynth.core.config import PAIR_COLUMN
-from refsynth.core.errors import InputError, counted
-from refsynth.core.sections import Columns
+from refsynth.cli.opening import Bundle, Delimiter, Encoding, PairColumn, Sheet, TextColumn, open_bundle, open_file, run_of
+from refsynth.cli.screen import command, counter, err, out
+from refsynth.core.errors import DataError, InputError, counted
 
 if TYPE_CHECKING:
     from refsynth.bundle import Model
     from refsynth.bundle.model import Answered
     from refsynth.core.types import IntArray, Prediction
-    from refsynth.data.io import BadRow, Row, Spans
+    from refsynth.data.io import BadRow, Reading, Row, Spans
 
 CHUNK = 256  # rows: enough for batches of like length, few enough to answer soon
 DIGITS = 6
-PAIR_HELP = f"Column of the second text, for a bundle of pairs; {PAIR_COLUMN} if left out."
 
 
 def predict(
-    bundle: Annotated[Path, typer.Argument(help="A bundle: the folder `bundle` of a run.")],
+    bundle: Bundle,
     file: Annotated[
-        str, typer.Argument(help="CSV, TSV, JSONL, Parquet or plain text, one text a line; - is standard input.")
+        str, typer.Argument(help="CSV, TSV, JSONL, Parquet, Excel or plain text, one text a line; - is standard input.")
     ] = "-",
-    text_column: Annotated[str, typer.Option("--text", help="Column of the text.")] = "text",
-    pair_column: Annotated[str | None, typer.Option("--pair", help=PAIR_HELP)] = None,
-    delimiter: Annotated[str | None, typer.Option(help="Field delimiter of a CSV file; detected if left out.")] = None,
-    encoding: Annotated[str | None, typer.Option(help="Text encoding; detected if left out.")] = None,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="The table to write: .csv, .tsv, .xlsx, .parquet or .jsonl.")
+    ] = None,
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    sheet: Sheet = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads to compute with; 0: one per core.")] = 0,
 ) -> None:
-    """Label texts: one JSON object a row on stdout, in the order of the input, as they come.
+    """Label texts: a table with all its columns and the label, its confidence and whether the model is unsure beside them.
 
+    Rows stay in their order, unreadable ones too; these are listed in NAME.errors.csv. Where a column of such a name is there
+    already, that of the model is called predicted_label and so on. Of a bundle that gives a text any number of labels they are
+    joined by |; of one that labels words, `entities` has what was found.
+
+    Without --out: one JSON object a row on stdout, as they come, in constant memory.
     A row that cannot be read gives {"row", "error"}; the others {"row", "label", "probabilities", "abstain", "tier"} and
     their own "id"; "tier" is what answered: int8, safe, static or exact. Of a bundle that gives a text any number of labels it is
     "labels", a list; of one that labels words it is {"row", "entities", "abstain", "tier"}, each entity with "start", "end"
     (characters of the text), "label", "confidence" and its "text".
 
-    Example: refsynth predict runs/tickets/bundle new.csv --text message > labels.jsonl
+    Example: refsynth predict runs/tickets inbox.csv --out scored.csv
     """
+    from refsynth.cli.scored import check_target
+
+    if target is not None:
+        check_target(file, target)
     model = open_bundle(bundle, threads=threads)
-    tally = Tally()
-    columns = Columns(text=text_column, pair=pair_of(model, pair_column))
     spans: Spans = "ignored" if model.manifest.answers.spans else "none"
-    rows = read_rows(file, columns=columns, delimiter=delimiter, encoding=encoding, spans=spans)
+    tally = Tally()
+    with open_file(
+        model, file, text=text_column, pair=pair_column, delimiter=delimiter, encoding=encoding, sheet=sheet, spans=spans
+    ) as reading:
+        if target is None:
+            _stream(model, reading, tally)
+        else:
+            _write(model, reading, tally, file, target)
+            if tally.unsure and not model.manifest.answers.spans and (run := run_of(bundle)) is not None:
+                out.print(f"label the unsure ones: {command('label', 'next', target, '--run', run)}", markup=False)
+    warn_shift(model, tally.profile, tally.predicted)
+
+
+def _stream(model: Model, reading: Reading, tally: Tally) -> None:
     started = time.monotonic()
     try:
-        for record in records(model, rows, tally):
+        for record in records(model, reading.rows, tally):
             sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader has what it wants; what is still buffered must not be flushed to it at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered must not be flushed at exit
+        if isinstance(error, BrokenPipeError):  # the reader has what it wants
+            return
+        raise InputError(f"standard output: cannot be written ({error.strerror})", remedy="name a file with --out") from error
     rate = tally.rows / max(time.monotonic() - started, 1e-9)
     err.print(f"{counted(tally.rows, 'row')}: {tally.describe()}   {rate:,.0f} rows/s", markup=False)
-    warn_shift(model, tally.profile, tally.predicted)
+
+
+def _write(model: Model, reading: Reading, tally: Tally, file: str, target: Path) -> None:
+    """Write the table and the list of unreadable rows, and say what is in them."""
+    from refsynth.cli.files import writing
+    from refsynth.cli.scored import errors_file, keeping_errors, names_for, scored_row, style_of, typed
+    from refsynth.data.io import BadRow
+    from refsynth.data.write import write_table
+
+    names, listed = names_for(reading.heads, spans=model.manifest.answers.spans), errors_file(target)
+    columns = (*reading.heads, *names) if reading.fixed else None
+    excel = reading.format == "excel" and target.suffix.lower() == ".xlsx"
+    with keeping_errors() as errors, writing(target), counter("rows") as count:
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for row, answer in answered(model, reading.rows, tally):
+                if isinstance(row, BadRow):
+                    errors.add(row)
+                count(tally.rows)
+                yield scored_row(typed(row) if excel else row, answer, names)
+            if errors.first is not None and not tally.predicted:
+                why = f"row {errors.first.number}: {errors.first.message}"
+                raise DataError(
+                    f"{file}: none of {counted(tally.rows, 'row')} can be read; {why}",
+                    remedy="correct the file, or name the column of the text with --text",
+                )
+
+        write_table(target, columns, rows(), style=style_of(reading, file, target, model.labels))
+        errors.write(listed)
+    out.print(f"{file}: {counted(tally.rows, 'row')}, {_taken(reading, model)}", markup=False)
+    width = f"your {counted(len(reading.heads), 'column')}" if reading.fixed else "your columns"
+    bad = f", {counted(errors.count, 'row')} could not be read (listed in {listed})" if errors.count else ""
+    out.print(f"{target}: {width} + {', '.join(names)}      {tally.unsure:,} unsure{bad}", markup=False)
+
+
+def _taken(reading: Reading, model: Model) -> str:
+    """Return which columns the text was taken from."""
+    if reading.format == "text":
+        return "one text a line"
+    names, known = reading.taken.texts, model.manifest.columns.texts
+    as_before = " (as in training)" if names == known else f" (in training: {', '.join(known)})"
+    return f"column{'s' * (len(names) > 1)} {', '.join(names)}{as_before}"
 
 
 @dataclass
@@ -95,31 +159,6 @@ class Tally:
         return f"{self.predicted:,} predicted{unsure}" + (f", {self.unreadable:,} unreadable" if self.unreadable else "")
 
 
-def open_bundle(folder: Path, *, threads: int) -> Model:
-    """Load a bundle, with its warnings as lines for a person."""
-    from refsynth.bundle import load
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model = load(folder, threads=threads)
-    for warning in caught:
-        err.print(f"warning: {warning.message}", markup=False)
-    return model
-
-
-def pair_of(model: Model, wanted: str | None) -> str | None:
-    """Return the column of the second text; None where the bundle takes single texts.
-
-    Raises:
-        InputError: one is named for a bundle that takes single texts.
-    """
-    if model.manifest.task == "pairs":
-        return wanted or PAIR_COLUMN
-    if wanted is not None:
-        raise InputError(f"--pair {wanted}: the bundle labels single texts", remedy="leave --pair out")
-    return None
-
-
 def warn_shift(model: Model, profile: IntArray | None, n: int) -> None:
     """Say so where texts are unlike those that the certificate of a cascade was made with."""
     first = model.manifest.first
@@ -133,31 +172,6 @@ def warn_shift(model: Model, profile: IntArray | None, n: int) -> None:
         )
 
 
-def read_rows(
-    file: str,
-    *,
-    columns: Columns,
-    delimiter: str | None,
-    encoding: str | None,
-    separator: str | None = None,
-    spans: Spans = "none",
-    labels: Collection[str] = (),
-) -> Iterator[Row | BadRow]:
-    """Return the rows of a file, or of standard input where its name is `-`."""
-    from refsynth.data.io import iter_rows
-
-    source = sys.stdin.buffer if file == "-" else Path(file)
-    return iter_rows(
-        source, columns=columns, delimiter=delimiter, encoding=encoding, separator=separator, spans=spans, labels=labels
-    )
-
-
-def records(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterator[dict[str, Any]]:
-    """Yield the output of each row in order, predicting a chunk at a time."""
-    for chunk in chunks(rows):
-        yield from _chunk_records(model, chunk, tally)
-
-
 def chunks(rows: Iterable[Row | BadRow]) -> Iterator[list[Row | BadRow]]:
     """Yield the rows in lists of at most `CHUNK`."""
     stream = iter(rows)
@@ -165,21 +179,31 @@ def chunks(rows: Iterable[Row | BadRow]) -> Iterator[list[Row | BadRow]]:
         yield chunk
 
 
-def _chunk_records(model: Model, chunk: Sequence[Row | BadRow], tally: Tally) -> Iterator[dict[str, Any]]:
+def answered(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterator[tuple[Row | BadRow, Prediction | None]]:
+    """Yield each row in order with what is said of it, None of one that cannot be read, predicting a chunk at a time."""
     from refsynth.data.io import Row
 
-    texts = [row.text for row in chunk if isinstance(row, Row)]
-    found = model.answer(texts)
-    tally.count(texts, found)
-    answers = iter(model.told(texts, found))
-    for row in chunk:
-        if not isinstance(row, Row):
-            tally.unreadable += 1
-            yield {"row": row.number, "error": row.message}
+    for chunk in chunks(rows):
+        texts = [row.text for row in chunk if isinstance(row, Row)]
+        found = model.answer(texts)
+        tally.count(texts, found)
+        answers = iter(model.told(texts, found))
+        for row in chunk:
+            answer = next(answers) if isinstance(row, Row) else None
+            tally.unreadable += answer is None
+            tally.predicted += answer is not None
+            tally.unsure += answer is not None and answer.abstain
+            yield row, answer
+
+
+def records(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterator[dict[str, Any]]:
+    """Yield the JSON object of each row in order."""
+    from refsynth.data.io import Row
+
+    for row, answer in answered(model, rows, tally):
+        if answer is None or not isinstance(row, Row):
+            yield {"row": row.number, "error": getattr(row, "message", "")}
             continue
-        answer = next(answers)
-        tally.predicted += 1
-        tally.unsure += answer.abstain
         yield {
             "row": row.number,
             **({} if row.id is None else {"id": row.id}),

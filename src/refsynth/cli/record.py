@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from refsynth.cli.screen import err, out, print_json
+from refsynth.cli.files import check_writable
+from refsynth.cli.screen import command, err, out, print_json
 from refsynth.core.errors import counted
 from refsynth.core.labelset import JOINER, NONE
 from refsynth.core.spans import names_in
@@ -68,25 +69,40 @@ def show(
 @record.command("export")
 def export(
     where: Where,
-    file: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
-    days: Annotated[float | None, typer.Option(min=0, help="Only feedback of the last days.")] = None,
+    file: Annotated[Path, typer.Option("--out", help="The table to write: .csv, .tsv, .jsonl, .xlsx or .parquet.")],
+    days: Annotated[float | None, typer.Option(min=0, help="Only of the last days.")] = None,
+    run: Annotated[
+        Path | None, typer.Option("--for", help="A run: columns and labels as `refsynth label` takes them for it.")
+    ] = None,
+    unsure: Annotated[
+        bool, typer.Option("--unsure", help="Instead: texts that the model was unsure of, and nobody labelled.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write the texts that people labelled, as rows to train on.
 
-    Example: refsynth record export record.sqlite --out feedback.parquet
+    Example: refsynth record export record.sqlite --out feedback.csv --for runs/tickets
     """
+    from refsynth.monitor.export import Cells, plain
     from refsynth.monitor.export import export as export_to
     from refsynth.monitor.record import Record
 
+    check_writable(file)
+    cells: Cells = plain
+    if run is not None:
+        from refsynth.pipeline.more import cells_for
+
+        cells = cells_for(run)
     with closing(Record.open(where, tables="check")) as opened:
-        done = export_to(opened, file, since=None if days is None else _ago(days))
+        done = export_to(opened, file, since=None if days is None else _ago(days), unsure=unsure, cells=cells)
     if as_json:
         print_json({"file": str(file), **done._asdict()})
         return
     err.print(f"{counted(done.rows, 'row')} in {file}", markup=False)
     if done.without_text:
         err.print(f"{done.without_text:,} more have no text: a server stores texts only if it is told to", markup=False)
+    if run is not None and done.rows:
+        err.print(f"next: {command('label', 'next' if unsure else 'add', file, '--run', run)}", markup=False)
 
 
 @record.command("purge")

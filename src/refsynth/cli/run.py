@@ -59,7 +59,7 @@ def execute(task: Task, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
     else:
         show_systems(out, result.report)
         out.print(f"report: {result.paths.html}", markup=False)
-        out.print(f"next: {command('predict', result.bundle, 'new.jsonl')} > out.jsonl", markup=False)
+        out.print(f"next: {command('predict', folder, 'new.csv', '--out', 'scored.csv')}", markup=False)
     _hold_to_contract(result)
 
 

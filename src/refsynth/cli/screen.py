@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,16 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress, warnings, errors."""
 
 
+def print_anything() -> None:
+    """Let every text be printed, whatever the terminal's encoding: what we print is UTF-8, as JSON is.
+
+    Half a character (a lone surrogate, as JSON may have them) comes out as JSON escapes it.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def print_json(value: Any) -> None:
     """Print one JSON value on stdout, untouched by the terminal's width or markup."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
@@ -28,6 +39,30 @@ def print_json(value: Any) -> None:
 def command(*arguments: str | Path) -> str:
     """Return a command of refsynth as a shell takes it, whatever stands in a path."""
     return shlex.join(["refsynth", *map(str, arguments)])
+
+
+EVERY = 10_000
+"""Rows between two lines of progress, where there is no terminal."""
+
+
+@contextmanager
+def counter(what: str) -> Iterator[Callable[[int], None]]:
+    """Show how many there are while the block runs: on a terminal as it goes, else in a line now and then."""
+    if err.is_terminal:
+        columns = (TextColumn("   {task.completed:,.0f} {task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=err, transient=True) as progress:
+            task = progress.add_task(what, total=None)
+            yield lambda done: progress.update(task, completed=done)
+        return
+    shown = 0
+
+    def tell(done: int) -> None:
+        nonlocal shown
+        if done >= shown + EVERY:
+            shown = done
+            err.print(f"   {done:,} {what}")
+
+    yield tell
 
 
 class Ticker:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from refsynth.cli.opening import Bundle, bundle_of
 from refsynth.cli.screen import err, out
 from refsynth.core.errors import MissingError
 from refsynth.core.extras import check_installed
@@ -17,7 +18,7 @@ NO_SERVER = "is it running, with this port or --state?"
 
 
 def serve(
-    bundle: Annotated[Path, typer.Argument(help="A bundle: the folder `bundle` of a run.")],
+    bundle: Bundle,
     host: Annotated[str, typer.Option(help="Address to listen on. Other than loopback only with keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
     workers: Annotated[int, typer.Option(help="Processes; each has the bundle in memory.")] = 1,
@@ -55,7 +56,7 @@ def serve(
 
     SIGHUP, or `refsynth reload`, loads the bundle again; requests do not notice, and a bundle that fails its test is not used.
 
-    Example: refsynth serve runs/tickets/bundle --workers 2
+    Example: refsynth serve runs/tickets --workers 2
     """
     check_installed("fastapi", "uvicorn", "httptools", "prometheus_client", "pybreaker", extra="serve")
     from refsynth.cli.guards import prepare
@@ -64,7 +65,7 @@ def serve(
     from refsynth.serve.supervisor import Supervisor
 
     options = {name: value for name, value in locals().items() if name in Settings.model_fields}
-    settings = Settings.of(**{**options, "bundle": bundle.resolve()})
+    settings = Settings.of(**{**options, "bundle": bundle_of(bundle).resolve()})
     check_exposure(host, keyed=keys is not None)
     guards = {"keys": keys and str(keys.resolve()), "rate": rate, "burst": burst, "record": record, "texts": keep_texts}
     guards |= {"names": redact_names, "traces": traces}
@@ -80,20 +81,22 @@ def serve(
 
 
 def reload(
-    bundle: Annotated[Path | None, typer.Argument(help="Another bundle; the one of the start if left out.")] = None,
+    bundle: Annotated[Path | None, typer.Argument(help="Another bundle or run; the one of the start if left out.")] = None,
     port: Annotated[int, typer.Option(help="Port of the server.")] = 8080,
     state: Annotated[Path | None, typer.Option(help="The server's --state, if it has one.")] = None,
     rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the bundle before the last reload.")] = False,
 ) -> None:
     """Give a running server another bundle. All its workers test it first; if one refuses, the old one stays (exit code 3).
 
-    Example: refsynth reload runs/tickets/bundle
+    Example: refsynth reload runs/tickets
     """
     from refsynth.serve.state import CONTROL, default_folder
     from refsynth.serve.switch import SwitchError, order
 
     control = (state or default_folder(port)) / CONTROL
-    wanted = {"do": "rollback"} if rollback else {"do": "reload", **({"bundle": str(bundle.resolve())} if bundle else {})}
+    wanted = (
+        {"do": "rollback"} if rollback else {"do": "reload", **({"bundle": str(bundle_of(bundle).resolve())} if bundle else {})}
+    )
     try:
         reply = asyncio.run(order(control, wanted))
     except OSError as error:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from refsynth.core.run import write_atomic
+from refsynth.data.write import PLAIN, write_table
 
 Reason = Literal["empty text", "half a pair", "no label", "duplicate", "conflict", "unknown label", "malformed", "rejected"]
 
@@ -49,8 +47,5 @@ def describe_thin(counts: Mapping[str, int]) -> tuple[str, ...]:
 
 def write_skipped(path: Path, skipped: Sequence[SkippedRow]) -> None:
     """Write rows that were left out as CSV: row, reason, detail."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(SkippedRow.__slots__)
-    writer.writerows((row.row, row.reason, row.detail) for row in skipped)
-    write_atomic(path, table.getvalue().encode())
+    rows = ({"row": row.row, "reason": row.reason, "detail": row.detail} for row in skipped)
+    write_table(path, SkippedRow.__slots__, rows, style=PLAIN)

@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from refsynth.core.errors import DataError
 from refsynth.core.sections import Quoting
 from refsynth.data import source
+from refsynth.data.cells import QUOTE, risky
 from refsynth.data.source import Line, Lines, trouble_of
 
-_DELIMITERS = ",;\t|"
+DELIMITERS = ",;\t|"
 _SEP = re.compile(r'"?sep=(.)"?', re.I)  # Excel's own line that says what stands between fields
 _HEAD = 2000  # lines that a dialect is tried on,
 _HEAD_SIZE = 4 * source.ROW_LIMIT  # but no more characters than this
@@ -107,7 +108,7 @@ def _detect_delimiter(head: Sequence[Line]) -> str:
         rows = [fields for fields in _replayed(head, Dialect(delimiter)) if not isinstance(fields, str)]
         return 0.0 if not rows or len(rows[0]) < 2 else sum(len(row) == len(rows[0]) for row in rows) / len(rows)
 
-    return max(_DELIMITERS, key=agreement)
+    return max(DELIMITERS, key=agreement)
 
 
 def _best(plain: Dialect, head: Sequence[Line]) -> Dialect:
@@ -123,11 +124,17 @@ def _best(plain: Dialect, head: Sequence[Line]) -> Dialect:
         other = replace(best, escape="\\")
         if (fit := _fit(other, head)) > most:
             best, most = other, fit
-    if rows and all(row[0] == row[-1] == "'" and len(row) > 1 for row in rows):
+    quoted = rows and all(row[0] == row[-1] == QUOTE and len(row) > 1 for row in rows)
+    if quoted and not any(_disarmed(line, plain) for line in head):
         other = replace(plain, quote="'")
         if _fit(other, head) >= most:
             best = other
     return best
+
+
+def _disarmed(line: Line, dialect: Dialect) -> bool:
+    """Return whether a cell has the apostrophe that keeps a spreadsheet from taking it for a formula: no quote then."""
+    return any(field.startswith(QUOTE) and risky(field[1:]) for field in _split(line, dialect))
 
 
 def _fit(dialect: Dialect, head: Sequence[Line]) -> float:

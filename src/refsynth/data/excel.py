@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 from refsynth.core.errors import DataError, nearest
 from refsynth.data.columns import named_label, named_text
 from refsynth.data.source import ROW_LIMIT
-from refsynth.data.table import Fault, Record, Table
+from refsynth.data.table import Fault, Record, Table, distinct
 
 SUFFIXES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 _MEMORY = 4096  # megabytes of the process that reads a workbook
@@ -142,11 +142,13 @@ def _header(rows: Sequence[_Row]) -> int:
 
 
 def _records(names: Sequence[str], rows: Iterator[_Row]) -> Iterator[Record | Fault]:
+    keys = iter(distinct([name for name in names if name]))
+    named = [next(keys) if name else "" for name in names]
     for row, (number, cells) in enumerate(rows, 1):
         if sum(len(cell) for cell in cells if cell) > ROW_LIMIT:
             yield Fault(row, number, f"longer than {ROW_LIMIT:,} characters")
         else:
-            yield Record(row, number, {name: cell or "" for name, cell in zip(names, cells, strict=True) if name})
+            yield Record(row, number, {name: cell or "" for name, cell in zip(named, cells, strict=True) if name})
 
 
 def _letter(place: int) -> str:

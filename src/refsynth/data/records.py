@@ -11,17 +11,18 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from refsynth.core.errors import DataError
 from refsynth.core.sections import Quoting
+from refsynth.data.cells import restored
 from refsynth.data.dialect import check_delimiter, detect_dialect, named_delimiter, records_of
 from refsynth.data.excel import SUFFIXES, open_excel
 from refsynth.data.parquet import open_parquet
 from refsynth.data.source import ROW_LIMIT, Line, Lines, check_encoding, detect_encoding, lines_of, opened, trouble_of
-from refsynth.data.table import Fault, Format, Record, Table, kind_of
+from refsynth.data.table import Fault, Format, Record, Table, distinct, kind_of
 
-__all__ = ["Fault", "Format", "Record", "Table", "kind_of", "open_table", "standard_input"]
+__all__ = ["Fault", "Format", "Record", "Table", "distinct", "first_line", "kind_of", "open_table", "text_table"]
 
 _SUFFIXES: Mapping[str, Format] = {
     ".csv": "csv", ".tsv": "csv", ".tab": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet",
@@ -64,7 +65,7 @@ def open_table(
             return
         found, guessed = (check_encoding(encoding), False) if encoding else detect_encoding(stream, name=str(path))
         with lines_of(stream, found) as lines:
-            table = _text_table(
+            table = text_table(
                 lines, name=str(path), kind=kind, delimiter=delimiter, tabs=_tab_of(path), encoding=found, quoting=quoting
             )
             if guessed:
@@ -75,15 +76,7 @@ def open_table(
             yield table
 
 
-@contextmanager
-def standard_input(stream: IO[bytes], *, encoding: str | None = None) -> Iterator[Table]:
-    """Read a stream that cannot be rewound: JSONL where its first character is `{`, else one text per line."""
-    with lines_of(stream, check_encoding(encoding) if encoding else "utf-8-sig") as lines:
-        kind: Format = "jsonl" if _first(lines).startswith("{") else "text"
-        yield Table(kind, encoding or "utf-8", "", None if kind == "jsonl" else ("text",), _READERS[kind](lines), [])
-
-
-def _text_table(
+def text_table(
     lines: Lines,
     *,
     name: str,
@@ -93,7 +86,12 @@ def _text_table(
     encoding: str,
     quoting: Quoting | None,
 ) -> Table:
-    first = _first(lines)
+    """Open what is read as lines, by its kind, or by its first character where that is None.
+
+    Raises:
+        DataError: it is empty, or is none of the formats.
+    """
+    first = first_line(lines)
     if not first:
         raise DataError(f"{name}: is empty", expected="rows, and in CSV a header that names the columns")
     if first.startswith("[") and kind in ("jsonl", None):
@@ -109,7 +107,7 @@ def _text_table(
         raise DataError(f"{name}: is empty below the line sep={said}", expected="a header that names the columns, and rows")
     if isinstance(header[1], str):
         raise DataError(f"{name}: the header cannot be read: {header[1]}", expected="column names in the first line")
-    columns = tuple(column.strip() for column in header[1])
+    columns = tuple(restored(column.strip()) for column in header[1])
     notes = [note for note in (dialect.describe(),) if note]
     return Table("csv", encoding, dialect.delimiter, columns, _csv_records(rows, columns), notes)
 
@@ -118,7 +116,7 @@ def _tab_of(path: Path) -> str | None:
     return "\t" if path.suffix.lower() in (".tsv", ".tab") else None
 
 
-def _first(lines: Lines) -> str:
+def first_line(lines: Lines) -> str:
     """Return the first line that is not blank, without its margin, and give everything read back."""
     read: list[Line] = []
     for line in lines:
@@ -130,6 +128,7 @@ def _first(lines: Lines) -> str:
 
 
 def _csv_records(rows: Iterator[tuple[int, list[str] | str]], columns: tuple[str, ...]) -> Iterator[Record | Fault]:
+    keys = distinct(columns)
     for row, (line, fields) in enumerate(rows, 1):
         if isinstance(fields, str):
             yield Fault(row, line, fields)
@@ -137,7 +136,7 @@ def _csv_records(rows: Iterator[tuple[int, list[str] | str]], columns: tuple[str
             count = f"{len(fields)} field{'s' * (len(fields) > 1)}, but the header has {len(columns)}"
             yield Fault(row, line, f"{count}; a text that holds the delimiter needs quotes")
         else:
-            yield Record(row, line, dict(zip(columns, fields, strict=True)))
+            yield Record(row, line, dict(zip(keys, map(restored, fields), strict=True)))
 
 
 def _jsonl_records(lines: Lines) -> Iterator[Record | Fault]:
@@ -168,7 +167,11 @@ def _constant(name: str) -> float | None:
 def _text_records(lines: Lines) -> Iterator[Record | Fault]:
     for line in lines:
         trouble = trouble_of(line)
-        yield Fault(line.number, line.number, trouble) if trouble else Record(line.number, line.number, {"text": line.text})
+        yield (
+            Fault(line.number, line.number, trouble)
+            if trouble
+            else Record(line.number, line.number, {"text": line.text.rstrip("\r\n")})
+        )
 
 
 def _conll_records(lines: Lines) -> Iterator[Record | Fault]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from refsynth.core.value import missing, spell
@@ -29,7 +30,8 @@ class Fault(NamedTuple):
 class Table(NamedTuple):
     """An open file. `columns` is None where each row names its own (JSONL); `delimiter` is empty where there is none.
 
-    `notes` are sentences for the user about how the file is read; more may come while it is read.
+    `notes` are sentences for the user about how the file is read; more may come while it is read. Of columns that are called
+    alike the second has the key `name_2` in records, see `distinct`.
     """
 
     format: Format
@@ -48,6 +50,21 @@ def plain(value: Any) -> Any:
         return value
     spelled = spell(value)
     return value if spelled is None else spelled
+
+
+def distinct(names: Sequence[str], taken: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the names, those that are there or among `taken` already with `_2`, `_3` and so on behind."""
+    used = {*taken}
+    found: list[str] = []
+    for name in names:
+        fresh = name
+        for number in itertools.count(2):
+            if fresh not in used:
+                break
+            fresh = f"{name}_{number}"
+        used.add(fresh)
+        found.append(fresh)
+    return tuple(found)
 
 
 def kind_of(value: object) -> str:

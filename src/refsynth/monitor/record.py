@@ -197,8 +197,14 @@ class Record:
     def given(self, *, since: datetime | None = None, chunk: int = 5_000) -> Iterator[list[Given]]:
         """Yield all feedback since a time, oldest first, in chunks."""
         query = _given().order_by(feedback.c.updated, feedback.c.request_id, feedback.c.row)
-        if since is not None:
-            query = query.where(feedback.c.updated >= since)
+        yield from self._chunks(query if since is None else query.where(feedback.c.updated >= since), chunk)
+
+    def unsure(self, *, since: datetime | None = None, chunk: int = 5_000) -> Iterator[list[Given]]:
+        """Yield predictions since a time that abstained and have no feedback, oldest first, in chunks; their label is empty."""
+        query = _unsure().order_by(predictions.c.created, predictions.c.request_id, predictions.c.row)
+        yield from self._chunks(query if since is None else query.where(predictions.c.created >= since), chunk)
+
+    def _chunks(self, query: sa.Select[*tuple[Any, ...]], chunk: int) -> Iterator[list[Given]]:
         with self._reading() as connection:
             for part in connection.execution_options(yield_per=chunk).execute(query).partitions():
                 yield [Given(*row) for row in part]
@@ -273,6 +279,15 @@ def _given() -> sa.Select[*tuple[Any, ...]]:
     columns: list[sa.Column[Any]] = [feedback.c[name] for name in ("request_id", "row", "label", "source", "updated")]
     columns += [predictions.c[name] for name in ("label", "probability", "model", "text")]
     return sa.select(*columns).select_from(feedback.outerjoin(predictions, pair))
+
+
+def _unsure() -> sa.Select[*tuple[Any, ...]]:
+    pair = sa.and_(predictions.c.request_id == feedback.c.request_id, predictions.c.row == feedback.c.row)
+    columns: list[sa.ColumnElement[Any]] = [predictions.c[name] for name in ("request_id", "row")]
+    columns += [sa.literal("").label("label"), predictions.c.source, predictions.c.created]
+    columns += [predictions.c[name] for name in ("label", "probability", "model", "text")]
+    query = sa.select(*columns).select_from(predictions.outerjoin(feedback, pair))
+    return query.where(predictions.c.abstained, feedback.c.request_id.is_(None))
 
 
 def _key(row: Predicted | Feedback) -> tuple[str, int]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from refsynth.bundle.manifest import COLUMNS
 from refsynth.compress.contract import Contract
 from refsynth.core.types import Metric
 from refsynth.pipeline.build import asked_of
@@ -87,6 +88,7 @@ def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
 
 def _lineage(job: Job, learned: Learned, shrunk: Shrunk) -> Mapping[str, Any]:
     return {
+        COLUMNS: job.task.config.data.columns.model_dump(mode="json"),
         "candidate": str(learned.decision.shipped),
         "form": shrunk.name,
         "reason": learned.decision.reason,

@@ -1,4 +1,4 @@
-"""Active learning on a finished run: ask people for the labels that it lacks most, and take the answers in."""
+"""Active learning on a finished run: ask people for the labels that it lacks most."""
 
 from __future__ import annotations
 
@@ -10,28 +10,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refsynth.annotate.active import STRATEGIES, Pool, StrategyName, centred, choose, kappa, stable
-from refsynth.annotate.added import Added, add_rows, check_forms, write_forms
+from refsynth.annotate.forms import Form, Scores, check_forms, key_of, skips_of
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.bundle.model import Model, load
-from refsynth.core.errors import ConfigError, DataError, InputError, counted
+from refsynth.core.errors import DataError, InputError, counted
 from refsynth.core.run import derive_seed, digest, file_digest, read_jsonl, write_jsonl
 from refsynth.core.sections import Columns
-from refsynth.core.types import Example
-from refsynth.data.columns import text_fields
-from refsynth.data.io import Loaded, Row, iter_rows, read_examples, readable, write_skipped
+from refsynth.data.io import Row, open_rows, readable
 from refsynth.data.text import normalise
 from refsynth.pipeline.job import Job
+from refsynth.pipeline.more import MARKED_ROW, texts_added
 from refsynth.pipeline.pool import draw
-from refsynth.pipeline.reopen import recall
-from refsynth.pipeline.rows import read_labelled
-from refsynth.task import Task
 
 WATCHED, LEAST_WATCHED = 1000, 30
 """Texts of the pool whose predicted labels are compared between rounds, and the fewest that can be."""
 
+WORKBOOKS = (".xlsx", ".xls", ".ods")
 ROUNDS = "rounds.jsonl"
-
-MARKED_ROW = '{"text": "[Ann Lee](person) lives in [Oslo](place)"}'
 
 
 class Stability(NamedTuple):
@@ -48,12 +43,27 @@ class Stability(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What is to be labelled: the file and its rows; of the pool, texts without a label, with one, and unreadable rows."""
+    """What is to be labelled.
+
+    Attributes:
+        file: to be filled in.
+        text: what its column of the text is called.
+        rows: of the file.
+        pool: texts without a label; `sure` ones, of which a scored pool says that the model is not unsure, are not among them.
+        labelled: texts of the pool with a label.
+        skipped: texts that a person left without one before.
+        sure: see `pool`.
+        unreadable: rows of the pool.
+        stability: how much the last labels changed.
+    """
 
     file: Path
+    text: str
     rows: int
     pool: int
     labelled: int
+    skipped: int
+    sure: int
     unreadable: int
     stability: Stability | None
 
@@ -65,29 +75,33 @@ def ask_next(
     n: int,
     strategy: StrategyName,
     out: Path | None = None,
-    columns: Columns | None = None,
+    text: str | None = None,
     delimiter: str | None = None,
     encoding: str | None = None,
     seed: int | None = None,
+    again: bool = False,
 ) -> Asked:
     """Write the `n` texts of an unlabelled file that are most worth a label, to be filled in.
 
     Args:
         job: of a finished run.
-        pool: the file (CSV, TSV, JSONL, Parquet, or text with one per line).
+        pool: the file (CSV, TSV, JSONL, Parquet, Excel, or text with one per line); of one that `predict --out` wrote, only the
+            rows of which the model is unsure.
         n: how many.
         strategy: how they are chosen.
-        out: where they are written, CSV or JSONL; a new file in RUN/label if None.
-        columns: of the pool; those of the task if None.
+        out: where they are written; a new file in RUN/label if None.
+        text: column of the pool; that of the task if None.
         delimiter: of a CSV pool; detected if None.
         encoding: of the pool; detected if None.
         seed: of what is drawn; the task's if None.
+        again: whether texts are asked for that were left without a label before.
 
     Raises:
         DataError: the pool cannot be read, or has no text that is not labelled.
         InputError: the run is not finished, the file cannot be written, or it is words that have labels.
     """
-    bundle, file = job.folder.path / "bundle", out or _new_file(job.folder.path / "label")
+    notes = job.folder.path / "label"
+    bundle, file = job.folder.path / "bundle", out or _new_file(notes, pool)
     if not bundle.is_dir():
         raise InputError(f"{job.folder.path}: the run is not finished", remedy="refsynth run TASK.yaml --out RUN")
     check_forms(file)
@@ -96,96 +110,53 @@ def ask_next(
             "task: tokens: which texts to label next is known for labels of whole texts only",
             remedy=f"label texts of your choice, and add them in a JSONL file named as data.more in task.yaml: {MARKED_ROW}",
         )
-    model = load(bundle)
-    read = list(iter_rows(pool, columns=columns or job.task.config.data.columns, delimiter=delimiter, encoding=encoding))
+    model, own = load(bundle), job.task.config.data.columns
+    columns = own if text is None else own.model_copy(update={"text": text})
+    with open_rows(pool, columns=columns, otherwise=_usual(columns, text), delimiter=delimiter, encoding=encoding) as reading:
+        read = list(reading.rows)
+    form = Form.of(reading, own, job.task.labels, several=job.rows.kind.several)
     usable = readable(pool, read, remedy="correct the file, or name the column of the text with --text")
     rows = list({normalise(row.text): row for row in reversed(usable)}.values())[::-1]
-    unreadable = len(read) - len(usable)
-    known = {normalise(text) for text in (*(example.text for example in job.rows.examples), *_added(job.task))}
-    free = [row for row in rows if normalise(row.text) not in known]
+    known = {normalise(text) for text in (*(example.text for example in job.rows.examples), *texts_added(job.task))}
+    new = [row for row in rows if normalise(row.text) not in known]
+    doubtful = new if (scores := Scores.of(reading.heads)) is None else scores.chosen(new)
+    skips = set() if again else skips_of(notes)
+    free = [row for row in doubtful if key_of(row.text) not in skips]
+    counts = {"labelled": len(rows) - len(new), "skipped": len(doubtful) - len(free), "sure": len(new) - len(doubtful)}
+    counts["unreadable"] = len(read) - len(usable)
     if not free:
-        bad = f" ({unreadable:,} cannot be read)" if unreadable else ""
-        raise DataError(
-            f"{pool}: no text that is not labelled yet, of {counted(len(read), 'row')}{bad}", remedy="name a file with new texts"
-        )
+        raise _nothing(pool, len(read), counts)
     root = derive_seed(job.task.config.seed if seed is None else seed, "label", len(known))
-    forms = _forms(job, model, draw(free, seed=root), strategy, n, root)
+    forms = _forms(job, model, draw(free, seed=root), strategy, n, root, form)
     stability = _watch(job, model, file_digest(bundle / MANIFEST), rows)
-    write_forms(file, forms)
-    return Asked(file, len(forms), len(free), len(rows) - len(free), unreadable, stability)
+    form.write(file, forms)
+    taken = own.text if reading.format == "text" else reading.taken.text
+    return Asked(file, taken, len(forms), len(free), **counts, stability=stability)
 
 
-class Taken(NamedTuple):
-    """Where added rows went, whether the task names that file, what became of them, what was read, where the rest is listed."""
-
-    file: Path
-    named: bool
-    added: Added
-    loaded: Loaded
-    listed: Path | None
+def _usual(columns: Columns, text: str | None) -> Columns:
+    """Return what the columns of the text may be called where the file has not those of the task."""
+    return columns if text is not None else columns.model_copy(update={"text": Columns().text})
 
 
-def add_labels(run: Path, file: Path, *, skip_bad: bool = False) -> Taken:
-    """Take in a file that a person has filled in.
-
-    Args:
-        run: the run folder; the rows go to the task's `data.more`, or else beside its `data.train`.
-        file: with the task's columns.
-        skip_bad: leave malformed rows and unknown labels out and list them, instead of stopping at the first.
-
-    Raises:
-        InputError: the folder holds no run, or there is no place for the rows.
-        DataError: a row of the file has a label that the task does not know.
-    """
-    task, _ = recall(run)
-    if task.config.task == "tokens":
-        raise InputError(
-            "task: tokens: rows with marks are not taken in one by one",
-            remedy=f"put them into a JSONL file, and name it as data.more in task.yaml: {MARKED_ROW}",
-        )
-    columns = task.config.data.columns
-    separator = task.config.data.separator
-    loaded = read_examples(file, labels=task.labels, columns=columns, separator=separator, skip_bad=skip_bad, least_labels=0)
-    target = more_of(task)
-    placed = Task.of(task.config.model_copy(update={"data": task.config.data.model_copy(update={"more": target})}))
-
-    def known() -> list[Example]:
-        return [example for each in read_labelled(placed, skip_bad=True, least_labels=0) for example in each.examples]
-
-    added = add_rows(target, loaded.examples, known, columns=columns)
-    listed = run / "label" / "skipped.csv" if skip_bad and loaded.skipped else None
-    if listed is not None:
-        listed.parent.mkdir(exist_ok=True)
-        write_skipped(listed, loaded.skipped)
-    return Taken(target, task.config.data.more is not None, added, loaded, listed)
+def _nothing(pool: Path, rows: int, counts: Mapping[str, int]) -> DataError:
+    why = {
+        "labelled": "with a label",
+        "skipped": "left without a label before (--again asks for them)",
+        "sure": "that the model is sure of",
+        "unreadable": "unreadable",
+    }
+    told = ", ".join(f"{count:,} {why[name]}" for name, count in counts.items() if count)
+    return DataError(
+        f"{pool}: no text that is not labelled yet, of {counted(rows, 'row')}{f': {told}' if told else ''}",
+        remedy="name a file with new texts",
+    )
 
 
-def more_of(task: Task) -> Path:
-    """Return the file that takes rows which are labelled later.
-
-    Raises:
-        ConfigError: the task names neither that file nor one beside which it could be.
-    """
-    if task.config.data.more is not None:
-        return task.config.data.more
-    if task.train is None:
-        raise ConfigError(
-            "there is no place for added rows: the task has neither data.train nor data.more",
-            remedy="name one in task.yaml, under data: `more: more.jsonl`, and run it again",
-        )
-    return task.train.with_name(f"{task.train.stem}.more.jsonl")
-
-
-def _added(task: Task) -> list[str]:
-    """Return the texts of rows that were added since the run."""
-    data = task.config.data
-    if (data.more is None and task.train is None) or not (file := more_of(task)).is_file():
-        return []
-    return [row.text for row in iter_rows(file, columns=data.columns) if isinstance(row, Row)]
-
-
-def _forms(job: Job, model: Model, rows: Sequence[Row], strategy: StrategyName, n: int, seed: int) -> list[dict[str, Any]]:
-    """Return the rows to be filled in; what the model says of them is not shown, so that nobody follows it."""
+def _forms(
+    job: Job, model: Model, rows: Sequence[Row], strategy: StrategyName, n: int, seed: int, form: Form
+) -> list[dict[str, Any]]:
+    """Return the rows to be filled in."""
     texts, nothing = [row.text for row in rows], np.zeros((len(rows), 0))
     several, cuts = job.rows.kind.several, model.manifest.calibration.cuts
     said = model.probabilities(texts)
@@ -194,22 +165,16 @@ def _forms(job: Job, model: Model, rows: Sequence[Row], strategy: StrategyName, 
         labelled = [example.text for example in job.rows.examples]
         features = np.asarray(job.shop.encoder.encode([*texts, *labelled]))
         pool = pool._replace(features=features[: len(texts)], labelled=features[len(texts) :])
-    columns, way = job.task.config.data.columns, STRATEGIES[strategy]
-    why = way.of_set if several else way.score
-    return [
-        {
-            "id": rows[place].id or f"pool-{rows[place].number}",
-            "score": round(float(score), 4),
-            "reason": f"{strategy}: {why}",
-            **text_fields(rows[place].text, columns),
-            columns.label: "",
-        }
-        for place, score in zip(*choose(strategy, pool, n, seed=seed), strict=True)
-    ]
+    way = STRATEGIES[strategy]
+    why = f"{strategy}: {way.of_set if several else way.score}"
+    chosen = zip(*choose(strategy, pool, n, seed=seed), strict=True)
+    return [form.fill(rows[place], why=why, score=float(score)) for place, score in chosen]
 
 
-def _new_file(folder: Path) -> Path:
-    return next(path for number in count(1) if not (path := folder / f"next-{number}.csv").exists())
+def _new_file(folder: Path, pool: Path) -> Path:
+    """Return a name that is free: of an Excel file where the pool is a workbook, else of a CSV file."""
+    suffix = ".xlsx" if pool.suffix.lower() in WORKBOOKS else ".csv"
+    return next(path for number in count(1) if not (path := folder / f"next-{number}{suffix}").exists())
 
 
 def _watch(job: Job, model: Model, bundle: str, rows: Sequence[Row]) -> Stability | None:

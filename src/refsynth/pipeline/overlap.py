@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
-from refsynth.core.run import write_atomic
 from refsynth.core.types import Metric
+from refsynth.data.write import PLAIN, write_table
 from refsynth.evaluation.overlap import Overlap, SharedRow
 from refsynth.kinds import KINDS
 from refsynth.pipeline.evaluate import SHIPPED, TestResult
@@ -47,9 +45,9 @@ def write_overlap(path: Path, found: Overlap | None) -> None:
     if found is None:
         path.unlink(missing_ok=True)
         return
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("test_row", "train_row", "kind", "alike"))
-    for kind, rows in (("same", found.same), ("near", found.near)):
-        writer.writerows((row.row, row.train, kind, round(row.alike, 3)) for row in rows)
-    write_atomic(path, table.getvalue().encode())
+    rows = (
+        {"test_row": row.row, "train_row": row.train, "kind": kind, "alike": round(row.alike, 3)}
+        for kind, rows in (("same", found.same), ("near", found.near))
+        for row in rows
+    )
+    write_table(path, ("test_row", "train_row", "kind", "alike"), rows, style=PLAIN)

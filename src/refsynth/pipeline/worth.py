@@ -1,18 +1,19 @@
 """Learning curves of a finished run, in labelled rows and in drafts, and what more of either would bring.
 
-Measured with a logistic head on the encoder's frozen embeddings, computed once: some hundred models in a minute. Fold-safe: a row
-is answered by models that saw neither it nor a draft that owes anything to it, and drafts are chosen by a judge that has not.
+Measured with a logistic head on the encoder's frozen embeddings, computed once. Fold-safe: a row is answered by models that saw
+neither it nor a draft that owes anything to it, and drafts are chosen by a judge that has not.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from refsynth.annotate.worth import Curve, Verdict, verdict, worth
-from refsynth.core.errors import InputError
+from refsynth.core.errors import InputError, counted
 from refsynth.core.protocols import Encoder
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Draft, Example, FloatArray, IntArray, Metric
@@ -33,6 +34,7 @@ DRAWS = 4
 """Models of each share."""
 
 LEAST_ROWS, LEAST_DRAFTS = 24, 100
+MINUTE = 60.0
 
 
 class Answer(NamedTuple):
@@ -88,9 +90,10 @@ def answer(job: Job, drafts: Sequence[Draft], *, asked: int, labels: int, more: 
         raise InputError(f"{asked} drafts, {len(kept(drafts))} of them sound", expected=f"at least {LEAST_DRAFTS} to go by")
     root = derive_seed(job.task.config.seed if seed is None else seed, "worth")
     bench = _Bench(job, drafts, root)
-    with job.watch.progress("learning curves", 2 * len(SHARES)) as progress:
+    job.watch.note(f"{bench.fits:,} models to fit: {roughly(bench.seconds())}")
+    with job.watch.progress("learning curves", bench.fits) as progress:
         by_rows = bench.by_rows(progress)
-        by_drafts, share = bench.by_drafts(lambda done: progress(len(SHARES) + done))
+        by_drafts, share = bench.by_drafts(lambda done: progress(bench.fits // 2 + done))
     by_drafts = by_drafts._replace(sizes=asked * share * by_drafts.sizes)
     gains = (
         worth(
@@ -103,13 +106,20 @@ def answer(job: Job, drafts: Sequence[Draft], *, asked: int, labels: int, more: 
     return Answer(verdict(*gains), rows.kind.measure, *gains, now=now, errors=errors)
 
 
+def roughly(seconds: float) -> str:
+    """Return how long something takes, for a person who decides whether to wait."""
+    if seconds <= MINUTE:
+        return "less than a minute"
+    return f"about {counted(round(seconds / MINUTE), 'minute')}"
+
+
 def _errors(curve: Curve) -> dict[int, float]:
     means = 1 - curve.scores.mean((1, 2))
     return {round(float(size)): round(float(error), 4) for size, error in zip(curve.sizes, means, strict=True)}
 
 
 class _Bench:
-    """Fits models to parts of the rows and drafts of a run."""
+    """Fits models to parts of the rows and drafts of a run; `fits` is how many both curves take."""
 
     def __init__(self, job: Job, drafts: Sequence[Draft], seed: int) -> None:
         self._rows, self._drafts, self._seed = job.rows, drafts, seed
@@ -119,41 +129,61 @@ class _Bench:
         self._learner = FrozenLearner(labels, encoder, link=job.shop.link)
         self._chooser = Chooser(labels, job.task.config.filter, encoder, job.rows, drafts, kind)
         self._held = HeldOut.of(job.rows, labels, job.rows.folds[None])
+        self.fits = 2 * len(SHARES) * DRAWS * len(list(self._folds()))
         self._shape = (1, len(job.rows.examples), len(labels))
+
+    def seconds(self) -> float:
+        """Return about how long they take, from one model of each kind, of a share in the middle."""
+        train, held, _ = next(self._folds())
+        begin, share = time.monotonic(), SHARES[len(SHARES) // 2]
+        self._of_rows(train, 0, share)
+        self._of_drafts(train, held, 0, share)
+        return (time.monotonic() - begin) * self.fits / 2
 
     def by_rows(self, progress: Callable[[int], None]) -> Curve:
         """Return the curve in labelled rows, without drafts: a draft would bring in rows that are taken away."""
-        sizes, scores = [], []
-        for done, share in enumerate(SHARES):
+        sizes, scores, done = [], [], 0
+        for share in SHARES:
             counts: list[int] = []
 
             def fit(train: Sequence[Example], held: Sequence[Example], draw: int, share: float = share) -> EncoderPredictor:
+                nonlocal done
                 del held
-                part = self._part(train, share, draw)
-                counts.append(len(part))  # noqa: B023  (it is called before the next share)
-                return self._fit(part)
+                model, size = self._of_rows(train, draw, share)
+                counts.append(size)  # noqa: B023  (it is called before the next share)
+                progress(done := done + 1)
+                return model
 
             scores.append(self._answers(fit))
             sizes.append(float(np.mean(counts)))
-            progress(done + 1)
         return Curve(np.array(sizes), np.array(scores))
 
     def by_drafts(self, progress: Callable[[int], None]) -> tuple[Curve, float]:
         """Return the curve in shares of the drafts, with all rows; and the share of drafts that a held-out fold leaves."""
-        scores = []
-        for done, share in enumerate(SHARES):
+        scores, done = [], 0
+        for share in SHARES:
 
             def fit(train: Sequence[Example], held: Sequence[Example], draw: int, share: float = share) -> EncoderPredictor:
-                safe = self._safe(held)
-                order = np.random.default_rng(derive_seed(self._seed, "drafts", draw)).permutation(len(safe))
-                some = [safe[place] for place in sorted(order[: round(share * len(safe))])]
-                chosen = self._chooser.choose(self._fit(train), train, some)
-                return self._fit([*train, *kept(chosen)])
+                nonlocal done
+                progress(done := done + 1)
+                return self._of_drafts(train, held, draw, share)
 
             scores.append(self._answers(fit))
-            progress(done + 1)
         usable = [len(self._safe(held)) / len(self._drafts) for _, held, _ in self._folds()]
         return Curve(np.array(SHARES), np.array(scores)), float(np.mean(usable))
+
+    def _of_rows(self, train: Sequence[Example], draw: int, share: float) -> tuple[EncoderPredictor, int]:
+        """Return a model of a share of the rows, and how many these are."""
+        part = self._part(train, share, draw)
+        return self._fit(part), len(part)
+
+    def _of_drafts(self, train: Sequence[Example], held: Sequence[Example], draw: int, share: float) -> EncoderPredictor:
+        """Return a model of the rows and of what is chosen among a share of the drafts that `held` has no part in."""
+        safe = self._safe(held)
+        order = np.random.default_rng(derive_seed(self._seed, "drafts", draw)).permutation(len(safe))
+        some = [safe[place] for place in sorted(order[: round(share * len(safe))])]
+        chosen = self._chooser.choose(self._fit(train), train, some)
+        return self._fit([*train, *kept(chosen)])
 
     def _answers(self, fit: Callable[[Sequence[Example], Sequence[Example], int], EncoderPredictor]) -> FloatArray:
         """Return the scores of all rows when held out, by models of each draw [R, N]."""

@@ -1,0 +1,118 @@
+"""What the commands that use a bundle open: the bundle, found in a run too, and rows, in the columns that it learnt from."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refsynth.cli.screen import command, err
+from refsynth.core.config import PAIR_COLUMN
+from refsynth.core.errors import InputError
+from refsynth.core.sections import Columns
+
+if TYPE_CHECKING:
+    from refsynth.bundle import Model
+    from refsynth.data.io import Reading, Spans
+
+Bundle = Annotated[Path, typer.Argument(help="A run folder, or a bundle: the folder `bundle` in it.")]
+TextColumn = Annotated[
+    str | None, typer.Option("--text", "--text-column", help="Column of the text; that of the training rows if left out.")
+]
+PairColumn = Annotated[
+    str | None,
+    typer.Option("--pair", "--pair-column", help="Column of the second text, for a bundle of pairs; that of the training rows."),
+]
+Delimiter = Annotated[str | None, typer.Option(help="Field delimiter of a CSV file; detected if left out.")]
+Sheet = Annotated[str | None, typer.Option(help="Sheet of a workbook; the first that is not hidden if left out.")]
+Encoding = Annotated[str | None, typer.Option(help="Text encoding; detected if left out.")]
+
+
+def bundle_of(folder: Path) -> Path:
+    """Return the bundle that a path means: the path, or of a run folder the bundle in it.
+
+    Raises:
+        InputError: the run is not finished.
+    """
+    from refsynth.bundle.manifest import MANIFEST
+
+    if (folder / MANIFEST).exists() or not folder.is_dir():
+        return folder
+    if (folder / "bundle").is_dir():
+        return folder / "bundle"
+    if (folder / "steps").is_dir():
+        raise InputError(
+            f"{folder}: the run is not finished, it has no bundle",
+            remedy=f"go on: {command('run', 'TASK.yaml', '--out', folder)}",
+        )
+    return folder
+
+
+def run_of(folder: Path) -> Path | None:
+    """Return the run that a path means: a run folder, or the one that a bundle lies in; None where there is none."""
+    found = folder.parent if folder.resolve().name == "bundle" and (folder.parent / "steps").is_dir() else folder
+    return found if (found / "steps").is_dir() else None
+
+
+def open_bundle(folder: Path, *, threads: int) -> Model:
+    """Load a bundle, with its warnings as lines for a person."""
+    from refsynth.bundle import load
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = load(bundle_of(folder), threads=threads)
+    for warning in caught:
+        err.print(f"warning: {warning.message}", markup=False)
+    return model
+
+
+@contextmanager
+def open_file(
+    model: Model,
+    file: str,
+    *,
+    text: str | None,
+    pair: str | None,
+    label: str | None = None,
+    delimiter: str | None,
+    encoding: str | None,
+    sheet: str | None = None,
+    separator: str | None = None,
+    spans: Spans = "none",
+) -> Iterator[Reading]:
+    """Open the rows of a file, or of standard input where its name is `-`.
+
+    Columns that are not named are those of the training rows; where the file has not these, `text` and `label`.
+
+    Raises:
+        InputError: a second column is named for a bundle that takes single texts.
+        DataError: the file cannot be read, or lacks the column of the text.
+    """
+    from refsynth.data.io import open_rows
+
+    pairs, known = model.manifest.task == "pairs", model.manifest.columns
+    if pair is not None and not pairs:
+        raise InputError(f"--pair {pair}: the bundle labels single texts", remedy="leave --pair out")
+    second = (pair or known.pair or PAIR_COLUMN) if pairs else None
+    wanted = Columns.model_validate({"text": text or known.text, "pair": second, "label": label or known.label})
+    usual = Columns(text=text or "text", pair=(pair or PAIR_COLUMN) if pairs else None, label=label or "label")
+    source = sys.stdin.buffer if file == "-" else Path(file)
+    with open_rows(
+        source,
+        columns=wanted,
+        otherwise=usual,
+        delimiter=delimiter,
+        encoding=encoding,
+        sheet=sheet,
+        separator=separator,
+        spans=spans,
+        labels=model.labels,
+    ) as reading:
+        yield reading
+        for note in reading.notes:
+            err.print(f"note: {note}", markup=False)
