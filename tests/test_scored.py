@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import date, datetime
 from pathlib import Path
 
 import polars
@@ -18,7 +19,7 @@ from refsynth.cli.scored import names_for, scored_row
 from refsynth.core.errors import BundleError, DataError, InputError
 from refsynth.core.types import Entity, Prediction
 from refsynth.data.io import Row
-from refsynth.data.write import SUFFIXES
+from refsynth.data.write import SUFFIXES, write_table
 from test_predict import folder, lines, run
 
 __all__ = ["folder"]
@@ -58,6 +59,51 @@ def test_every_column_is_kept_in_every_format(folder: Path, tmp_path: Path, suff
     assert set(rows[3]) <= {"", None} and len(rows) == 5
     listed = list(csv.DictReader((tmp_path / "scored.errors.csv").read_text("utf-8-sig").splitlines()))
     assert [row["row"] for row in listed] == ["3", "4"] and listed[0]["error"] == "empty text"
+
+
+def test_a_workbook_comes_back_with_its_numbers_days_and_codes(folder: Path, tmp_path: Path) -> None:
+    rows = [
+        {
+            "Nr": 1,
+            "Message": "a card",
+            "When": date(2026, 3, 4),
+            "Paid": True,
+            "Code": "007",
+            "Long": "12345678901234567",
+            "x": 2.5,
+        },
+        {"Nr": 2, "Message": "=1+1", "When": datetime(2026, 3, 4, 5, 6), "Paid": False, "Code": "1.50.2", "Long": "", "x": -5},
+    ]
+    write_table(tmp_path / "in.xlsx", list(rows[0]), rows)
+    result = run("predict", folder, tmp_path / "in.xlsx", "--out", tmp_path / "s.xlsx")
+    assert "2 rows, column Message (as in training)" in result.stdout
+    head, *found = table(tmp_path / "s.xlsx")
+    assert head == [*rows[0], "label", "confidence", "unsure"]
+    assert [line[:7] for line in found] == [list(row.values()) for row in rows]
+    run("predict", folder, tmp_path / "s.xlsx", "--out", tmp_path / "again.csv")
+    assert (
+        (tmp_path / "again.csv")
+        .read_text("utf-8-sig")
+        .splitlines()[2]
+        .startswith("2,'=1+1,2026-03-04 05:06:00,false,1.50.2,,-5,")
+    )
+
+
+def test_standard_input_gets_a_table_too(folder: Path, tmp_path: Path) -> None:
+    result = run("predict", folder, "-", "--out", tmp_path / "s.csv", stdin="n;Message\n1;card\n2;loan\n")
+    assert "standard input: 2 rows, column Message (as in training)" in result.stdout
+    assert (tmp_path / "s.csv").read_text("utf-8-sig").splitlines()[0] == "n;Message;label;confidence;unsure"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_standard_output_is_one_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("card\n" * 2000)
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "refsynth", "predict", str(folder), str(tmp_path / "in.txt")]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == "error: standard output: cannot be written (No space left on device)"
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 
 
 def test_no_list_of_errors_of_an_earlier_time_stays(folder: Path, tmp_path: Path) -> None:

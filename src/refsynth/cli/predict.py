@@ -118,7 +118,9 @@ def _write(model: Model, reading: Reading, tally: Tally, file: str, target: Path
 
         write_table(target, columns, rows(), style=style_of(reading, file, target, model.labels))
         errors.write(listed)
-    out.print(f"{file}: {counted(tally.rows, 'row')}, {_taken(reading, model)}", markup=False)
+    out.print(
+        f"{'standard input' if file == '-' else file}: {counted(tally.rows, 'row')}, {_taken(reading, model)}", markup=False
+    )
     width = f"your {counted(len(reading.heads), 'column')}" if reading.fixed else "your columns"
     bad = f", {counted(errors.count, 'row')} could not be read (listed in {listed})" if errors.count else ""
     out.print(f"{target}: {width} + {', '.join(names)}      {tally.unsure:,} unsure{bad}", markup=False)

@@ -149,7 +149,9 @@ def _nothing(pool: Path, rows: int, counts: Mapping[str, int]) -> DataError:
     told = ", ".join(f"{count:,} {why[name]}" for name, count in counts.items() if count)
     return DataError(
         f"{pool}: no text that is not labelled yet, of {counted(rows, 'row')}{f': {told}' if told else ''}",
-        remedy="name a file with new texts",
+        remedy="name the file that was scored, to be asked for any of its texts"
+        if counts["sure"]
+        else "name a file with new texts",
     )
 
 
