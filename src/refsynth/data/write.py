@@ -19,7 +19,6 @@ from typing import Any, NamedTuple, TextIO
 from refsynth.core.errors import DataError, InputError
 from refsynth.core.extras import require
 from refsynth.data.cells import encodable, harmless, written
-from refsynth.data.sheet import write_sheet
 
 Row = Mapping[str, Any]
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".xlsx", ".parquet")
@@ -180,6 +179,8 @@ def _huge(value: Any) -> bool:
 
 
 def _excel(path: Path, columns: Sequence[str] | None, rows: Iterable[Row], style: Style) -> None:
+    from refsynth.data.sheet import write_sheet  # its library takes longer to load than most commands run
+
     write_sheet(path, columns, rows, heads=style.heads, choices=style.choices)
 
 
