@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import os
+import re
 import zipfile
 from datetime import date
+from pathlib import Path
 
 import polars
 import pytest
@@ -13,8 +15,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from python_calamine import CalamineWorkbook
 
+import refsynth
 from refsynth.core.errors import DataError, InputError
 from refsynth.core.sections import Columns
+from refsynth.data.account import SkippedRow, write_skipped
 from refsynth.data.cells import harmless, restored, risky
 from refsynth.data.io import BadRow, Row, iter_rows, open_rows
 from refsynth.data.sheet import MOST_CHARACTERS
@@ -212,3 +216,16 @@ def test_a_bad_row_of_a_stream_has_its_place():
         found = list(reading.rows)
     assert [isinstance(row, BadRow) for row in found] == [False, True, True, False]
     assert found[2].values == {"id": "3", "text": ""}
+
+
+def test_every_table_is_written_in_one_place():
+    """A writer of its own would write formulas, or half a file."""
+    source = Path(refsynth.__file__).parent
+    own = re.compile(r"csv\.(writer|DictWriter)|\.write_(csv|excel)\(|\.to_(csv|excel)\(|xlsxwriter\.")
+    found = {path.relative_to(source).as_posix() for path in source.rglob("*.py") if own.search(path.read_text("utf-8"))}
+    assert {name for name in found if not name.startswith("bench/")} == {"data/write.py", "data/sheet.py"}
+
+
+def test_lists_of_rows_are_no_formulas(tmp_path):
+    write_skipped(tmp_path / "skipped.csv", [SkippedRow(1, "unknown label", "=cmd()"), SkippedRow(2, "conflict", "-x")])
+    assert [line[2] for line in cells(tmp_path / "skipped.csv")] == ["detail", "'=cmd()", "'-x"]
