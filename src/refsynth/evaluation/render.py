@@ -14,8 +14,10 @@ from refsynth.core.extras import require
 from refsynth.core.intervals import INTERVALS
 from refsynth.core.types import Metric
 from refsynth.evaluation import plots
-from refsynth.evaluation.advice import advise, points, top_confusions, verdict
+from refsynth.evaluation.advice import advise, top_confusions
 from refsynth.evaluation.caption import capital, one_line
+from refsynth.evaluation.headline import TAGS, closing, points, verdict, why_none
+from refsynth.evaluation.state import state_of
 from refsynth.evaluation.tree import Report
 
 LONGEST_TEXT = 320
@@ -27,7 +29,6 @@ ABSENT = {
     "gate": "there were no drafts, or no labelled rows to test them on",
     "classes": "no labelled rows were held out to count mistakes on",
     "calibration": "no labelled rows were held out to compare confidence with",
-    "drafts": "no drafts were asked for",
     "data": "no data file was read",
     "compression": "the model is served as it was trained",
     "lineage": "it was not recorded",
@@ -62,13 +63,16 @@ def _escaped(shorten: Callable[..., str]) -> Callable[..., str]:
 
 def _context(report: Report, markup: Callable[[str], Any] | None) -> dict[str, Any]:
     """Return the names that the templates use; plots only where there is a `markup` type to carry them."""
-    measured = report.classes.rows if report.classes else ()
+    measured, state = report.classes.rows if report.classes else (), state_of(report)
     return {
         "report": report,
         "verdict": verdict(report),
         "intervals": INTERVALS,
         "advice": advise(report),
-        "absent": {**ABSENT, **report.absent},
+        "state": state,
+        "tag": TAGS[state.use],
+        "closing": closing(report),
+        "absent": {**ABSENT, "drafts": why_none(report, state), **report.absent},
         "confusions": top_confusions(report),
         "by_f1": sorted((row for row in measured if row.support), key=lambda row: row.f1),
         "unmeasured": [row for row in measured if not row.support],

@@ -19,7 +19,10 @@ Source = Literal["test file", "cross-validation"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """A line of the results table; speed is of a batch on this machine's CPU. `detail` says in a few words what it is."""
+    """A line of the results table; speed is of a batch on this machine's CPU. `detail` says in a few words what it is.
+
+    `shipped` is the one in the bundle, `usual` the one that reads nothing and gives the most frequent answer.
+    """
 
     name: str
     detail: str = ""
@@ -34,6 +37,7 @@ class System:
     texts_per_second: float | None = None
     size_mb: float | None = None
     shipped: bool = False
+    usual: bool = False
 
     @property
     def score(self) -> Metric | None:

@@ -92,8 +92,10 @@ def run(
             job = job.forgetting(leaked)
             finished = _deliver(job, _learn(job))
         track(finished.learned, task.config.track, folder.path / "track")
-        report, paths = write_report(finished)
-    return RunResult(finished.bundle, report, paths, finished)
+        written = write_report(finished)
+        if written.earlier:
+            watch.note(f"the report of the run before is kept: {written.earlier[0]}")
+    return RunResult(finished.bundle, written.report, written.paths, finished)
 
 
 def synthesize(job: Job) -> tuple[Written, tuple[Round, ...]]:
