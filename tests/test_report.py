@@ -529,7 +529,8 @@ def test_verdict_in_each_case(english):
     report = replace(english, gate=gate, results=replace(english.results, systems=(shipped,)))
     good = "The bundle's accuracy is 76.8% [73.1-80.2] on 600 rows of test.csv. "
     assert verdict(report) == (
-        f"{good}Drafts help: +6.7 points [+2.1, +11.4] on 94 held-out real rows, so the bundle is trained with them (contrastive)."
+        f"{good}Drafts help: +6.7 points [+2.1, +11.4] on 94 held-out real rows, "
+        "so the bundle is trained with them (contrastive)."
     )
     refused = verdict(replace(report, gate=replace(gate, accepted=False), results=None))
     assert "What drafts bring cannot be told from chance: +6.7 points" in refused

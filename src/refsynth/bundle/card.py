@@ -8,6 +8,7 @@ import yaml
 
 from refsynth.bundle.certificate import Confidence
 from refsynth.bundle.manifest import Figure, Manifest
+from refsynth.bundle.unsure import told
 
 _USE = """```python
 import refsynth
@@ -120,12 +121,14 @@ def _tiers(manifest: Manifest) -> list[str]:
 
 
 def _abstention(manifest: Manifest) -> str:
-    calibration, first = manifest.calibration, manifest.first
-    if not calibration.threshold and not (first and first.calibration.threshold):
+    calibration, first, rule = manifest.calibration, manifest.first, told(manifest)
+    if not rule and not calibration.threshold and not (first and first.calibration.threshold):
         return "It always answers: no threshold was set."
     together = "spans" if manifest.answers.spans else "labels" if manifest.answers.several else ""
     whose, who = f"probability of all its {together} together" if together else "top probability", "it"
-    text = f"It abstains where its {whose} is below {calibration.threshold:.3f}."
+    text = rule or f"It abstains where its {whose} is below {calibration.threshold:.3f}."
+    if rule and together:
+        text += f" The confidence is the {whose}."
     if first is not None:  # what was measured is the second tier
         bars, who = (first.calibration.threshold, calibration.threshold), "the encoder alone"
         text = f"A tier abstains where its {whose} is low: the static one below {bars[0]:.3f}, the encoder below {bars[1]:.3f}."

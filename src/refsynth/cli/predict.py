@@ -41,6 +41,9 @@ def predict(
     delimiter: Annotated[str | None, typer.Option(help="Field delimiter of a CSV file; detected if left out.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Text encoding; detected if left out.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads to compute with; 0: one per core.")] = 0,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Confidence below which it is unsure; the bundle's own if left out.")
+    ] = None,
 ) -> None:
     """Label texts: one JSON object a row on stdout, in the order of the input, with constant memory.
 
@@ -51,7 +54,9 @@ def predict(
 
     Example: refsynth predict runs/tickets/bundle new.csv --text message > labels.jsonl
     """
-    model = open_bundle(bundle, threads=threads)
+    from refsynth.bundle.unsure import told
+
+    model = open_bundle(bundle, threads=threads, threshold=threshold)
     tally = Tally()
     columns = Columns(text=text_column, pair=pair_of(model, pair_column))
     spans: Spans = "ignored" if model.manifest.answers.spans else "none"
@@ -66,6 +71,8 @@ def predict(
         return
     rate = tally.rows / max(time.monotonic() - started, 1e-9)
     err.print(f"{counted(tally.rows, 'row')}: {tally.describe()}   {rate:,.0f} rows/s", markup=False)
+    if rule := told(model.manifest, threshold):
+        err.print(rule, markup=False)
     warn_shift(model, tally.profile, tally.predicted)
 
 
@@ -95,13 +102,13 @@ class Tally:
         return f"{self.predicted:,} predicted{unsure}" + (f", {self.unreadable:,} unreadable" if self.unreadable else "")
 
 
-def open_bundle(folder: Path, *, threads: int) -> Model:
+def open_bundle(folder: Path, *, threads: int, threshold: float | None = None) -> Model:
     """Load a bundle, with its warnings as lines for a person."""
     from refsynth.bundle import load
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model = load(folder, threads=threads)
+        model = load(folder, threads=threads, threshold=threshold)
     for warning in caught:
         err.print(f"warning: {warning.message}", markup=False)
     return model
