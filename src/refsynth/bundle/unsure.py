@@ -12,7 +12,7 @@ KEY = "unsure"
 
 
 class Rule(Part):
-    """The accuracy that was asked for, the held-out rows that a threshold for it was looked for on, and whether it was reached."""
+    """The accuracy that was asked for, the held-out rows it was looked for on, and whether a threshold reached it."""
 
     accuracy: float = Field(gt=0, le=1)
     rows: int = Field(ge=0)

@@ -60,12 +60,16 @@ FIGURES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """Systems side by side on the same `n` rows: of the test file named `file`, or of all folds when each was held out."""
+    """Systems side by side on the same `n` rows: of the test file named `file`, or of all folds when each was held out.
+
+    `crossed` is the figure of what ships on the rows of all folds where the systems were measured on a test file.
+    """
 
     systems: tuple[System, ...]
     source: Source
     n: int
     file: str = ""
+    crossed: Metric | None = None
 
     @property
     def figures(self) -> dict[str, str]:

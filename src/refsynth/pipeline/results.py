@@ -82,7 +82,9 @@ def results_of(finished: Finished) -> sections.Results | None:
     if finished.test is not None and overlap is not None and overlap.same:
         name, detail = f"the bundle, all {overlap.n:,} rows", f"{len(overlap.same):,} of them in train too"
         systems.insert(-1, _system(finished, name, detail, Said.of(finished.test), SHIPPED))
-    return sections.Results(systems=tuple(systems), source="test file", n=n, file=test.name)
+    held, own = finished.learned.held, finished.shrunk.logits
+    crossed = None if held is None or own is None else held.score_of(own)
+    return sections.Results(systems=tuple(systems), source="test file", n=n, file=test.name, crossed=crossed)
 
 
 def _shipped_as(finished: Finished) -> Candidate | None:

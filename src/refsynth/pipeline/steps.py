@@ -151,13 +151,14 @@ def _deliver(job: Job, learned: Learned) -> Finished:
         watch.note(
             f"{alone} took no part in calibration: no row of another fold has their label, or they are too long to be read"
         )
-    bundle = publish(tiers.bundle, folder.path / "bundle")
-    watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
     real, studied = learned.rows.examples, job.studied
     test = evaluate_test(
-        task.config, learned.final, learned.held, shop, bundle, folder, real=real, made=tiers.step, studied=studied
+        task.config, learned.final, learned.held, shop, tiers.bundle, folder, real=real, made=tiers.step, studied=studied
     )
     overlap = None if test is None else overlap_of(test, task)
+    tested = [figure_of(test.new, task)] if test is not None and test.new is not None else []
+    bundle = publish(tiers.bundle, folder.path / "bundle", tested=tested, limits=tiers.limits)
+    watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
     write_overlap(folder.path / OVERLAP, overlap)
     if test is not None:
         _tell_test(job, test, overlap)
