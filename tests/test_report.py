@@ -502,7 +502,7 @@ def test_absent_sections_say_why():
         assert "Left out: the labelled rows are only three." in document
     assert verdict(bare) == (
         "Nobody has measured this model: there were no labeled rows to measure it on. "
-        "No drafts were asked for (synthesis.drafts: 0), so the bundle is trained on real rows only."
+        "No drafts were asked for (synthesis.drafts: 0). The bundle is trained on real rows only."
     )
     assert advise(bare) == ("Label 8 rows of each class before you rely on it: enough to measure the model.",)
 

@@ -93,7 +93,7 @@ def test_no_state_is_told_as_another(measured, use, contract):
         "Drafts do harm: -6.0 points [-10.0, -2.0]": use == "harmful",
         "What drafts bring cannot be told from chance: +2.5 points [-7.5, +12.5]": use == "unclear",
         "so the bundle is trained with them": use == "helpful",
-        "so the bundle is trained on real rows only": use not in ("helpful", "untested"),
+        "bundle is trained on real rows only": use not in ("helpful", "untested"),
         "No form of the model keeps the contract (p50_ms: 1)": contract == "missed",
     }
     assert {line for line in said if line in headline} == {line for line, so in said.items() if so}

@@ -106,7 +106,7 @@ def _front_matter(manifest: Manifest) -> str:
 
 def _metrics(manifest: Manifest) -> str:
     if not manifest.metrics:
-        return "Not measured: there were no rows or texts to measure it on."
+        return "Nobody has measured it."
     rows = (
         (name, f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}", f"{figure.n:,}")
         for name, figure in _sorted(manifest)

@@ -74,7 +74,7 @@ def drafts(report: Report, state: State) -> str:
         return f"The bundle is trained with {noun} that no real row has put to the test."
     if state.use == "unchosen":
         return f"No {noun} were compared for the learner that ships, {without}."
-    return f"{why_none(report, state)}, {without}."
+    return f"{why_none(report, state)}. The bundle is trained on {state.learned_from}{learner}."
 
 
 def why_none(report: Report, state: State) -> str:

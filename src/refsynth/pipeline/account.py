@@ -169,7 +169,7 @@ def _train_file(rows: Rows) -> origins.DataFile:
 def lineage_of(finished: Finished) -> origins.Lineage:
     """Return what the bundle was made from and how to make it again."""
     folder = finished.folder
-    called = Path(sys.argv[0]).name == "refsynth"
+    called = Path(sys.argv[0]).name in ("refsynth", "__main__.py")
     artifacts = [
         origins.Artifact(name=path.name, sha256=file_digest(path), detail=f"{path.stat().st_size:,} bytes")
         for path in sorted(finished.bundle.iterdir())

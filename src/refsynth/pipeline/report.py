@@ -89,7 +89,7 @@ def build_report(finished: Finished, rows: Sequence[HeldRow] | None) -> Report:
 def _absent(finished: Finished) -> dict[str, str]:
     """Return why sections are left out, by their names."""
     learned, said = finished.learned, said_of(finished)
-    absent = {"compression": "the results table has the size and the speed of the bundle"}
+    absent = {} if said is None else {"compression": "the results table has the size and the speed of the bundle"}
     if learned.held is None:
         absent |= {"gate": learned.decision.reason, "calibration": learned.decision.reason}
     tested = "no test file" if finished.test is None else "no new row in the test file"

@@ -116,7 +116,8 @@ def choose(job: Job, written: Written) -> tuple[list[Draft], Final]:
     taken = len(final.from_pool)
     pool = f", {taken:,} of {len(job.pool.texts):,} texts of the pool" if job.pool.texts else ""
     chosen = reasons.pop(None, 0) - taken
-    job.watch.stage("train", f"{counted(len(final.real), 'real row')}{pool}; {counted(chosen, 'draft')} chosen{_less(reasons)}")
+    what = "real row" if job.rows.examples else "description"  # of labels: from these alone it learns where there is no row
+    job.watch.stage("train", f"{counted(len(final.real), what)}{pool}; {counted(chosen, 'draft')} chosen{_less(reasons)}")
     for found in final.found:
         job.watch.stage("search", found.line())
     if unknown := _unjudged(job, final):
