@@ -49,6 +49,10 @@ CROSSED = "cross-validated"
 """How the name of a figure on held-out rows of the training file begins."""
 
 
+TESTED = "tested"
+"""Where a manifest's lineage names the figures that are of a test file."""
+
+
 TERMS: Mapping[str, str] = {
     "tfidf": "the words, pairs of words and pieces of words of the texts that it learned from (vocabulary.json)",
     "crf": "forms of the words of the texts that it learned from (features.json)",
@@ -116,13 +120,16 @@ def _metrics(manifest: Manifest) -> str:
 
 
 def _measured_on(manifest: Manifest) -> list[str]:
-    """Return which rows the figures are of, where there are two kinds of them."""
-    crossed = [name for name in manifest.metrics if name.startswith(CROSSED)]
-    if not crossed:
-        return []
-    held = f"{crossed[0]} is of rows of the training file, each asked of models that had not learned from it"
-    tested = len(crossed) < len(manifest.metrics)
-    return [f"The {held}; the other is of rows of a test file, which decided nothing." if tested else f"The {held}."]
+    """Return which rows the figures are of, as far as their names and the lineage tell."""
+    tested = manifest.lineage.get(TESTED)
+    said = [
+        f"The {name} is of rows of the training file, each asked of models that had not learned from it."
+        for name in sorted(manifest.metrics)
+        if name.startswith(CROSSED)
+    ]
+    if isinstance(tested, list):
+        said += [f"The {name} is of rows of a test file, which decided nothing." for name in tested if name in manifest.metrics]
+    return said
 
 
 def _sorted(manifest: Manifest) -> Iterable[tuple[str, Figure]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from refsynth.bundle.card import TESTED
 from refsynth.bundle.model import load
 from refsynth.bundle.store import Contents, figures_of, restate, save
 from refsynth.core.protocols import Predictor
@@ -78,8 +79,9 @@ def publish(made: Path, public: Path, *, tested: Sequence[Metric] = (), limits: 
     shutil.copytree(made, partial)
     if tested:
         manifest = load(partial).manifest
-        figures = {**figures_of(tested), **manifest.metrics}
-        restate(partial, manifest.model_copy(update={"metrics": figures}), limits=limits)
+        lineage = {**manifest.lineage, TESTED: [figure.name for figure in tested]}
+        told = {"metrics": {**manifest.metrics, **figures_of(tested)}, "lineage": lineage}
+        restate(partial, manifest.model_copy(update=told), limits=limits)
     if public.exists():
         if folder_digest(public) == folder_digest(partial):
             shutil.rmtree(partial)
