@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import refsynth
 from held import held_of
 from refsynth.bundle.unsure import Rule, rule_of, told
+from refsynth.cli.app import app
 from refsynth.core.config import RunConfig
-from refsynth.core.errors import ConfigError
+from refsynth.core.errors import ConfigError, InputError
 from refsynth.evaluation.report import render_html, render_markdown
 from refsynth.kinds import ONE_LABEL
 from refsynth.models.store import ModelStore
@@ -18,6 +20,8 @@ from refsynth.pipeline.calibrate import calibrate
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.idle import without_effect
 from refsynth.pipeline.steps import run
+from refsynth.serve.engine import Loaded
+from refsynth.serve.settings import Settings
 from test_pipeline import make_task
 
 FAST = {"synthesis": {"drafts": 0}, "learners": ["tfidf"]}
@@ -112,3 +116,38 @@ def test_the_reader_of_a_report_sees_the_choices(asked):
     assert page.count("Other thresholds") == 1
     without = replace(asked.report, calibration=replace(asked.report.calibration, choices=()))
     assert "Other thresholds" not in render_html(without)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.0, 0.99])
+def test_predict_says_the_same_sentence_as_the_card(asked, tmp_path, threshold):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": f"number {n} parcel crack"}) + "\n" for n in range(3)), "utf-8")
+    options = [] if threshold is None else ["--threshold", str(threshold)]
+    result = CliRunner().invoke(app, ["predict", str(asked.bundle), str(rows), *options])
+    assert result.exit_code == 0, result.output
+    manifest = refsynth.load(asked.bundle).manifest
+    assert told(manifest, threshold) in " ".join(result.stderr.split())
+    bar = manifest.calibration.threshold if threshold is None else threshold
+    for record in map(json.loads, result.stdout.splitlines()):
+        assert record["abstain"] == (max(record["probabilities"].values()) < bar)
+
+
+@pytest.mark.parametrize("value", ["1.5", "-0.1", "nan", "high"])
+@pytest.mark.parametrize("command", ["predict", "serve"])
+def test_a_threshold_that_is_none_is_refused(asked, command, value):
+    result = CliRunner().invoke(app, [command, str(asked.bundle), "--threshold", value])
+    assert result.exit_code == 2
+
+
+@pytest.mark.parametrize("value", [1.5, -0.1, float("nan")])
+def test_a_threshold_that_is_none_is_refused_in_python(asked, value):
+    with pytest.raises(InputError, match="threshold"):
+        refsynth.load(asked.bundle, threshold=value)
+
+
+def test_a_server_takes_another_threshold(asked):
+    settings = Settings.of(bundle=asked.bundle, threshold=0.99)
+    loaded = Loaded.open(settings.bundle, threads=1, threshold=settings.threshold)
+    assert loaded.model.threshold == 0.99
+    assert Loaded.open(settings.bundle, threads=1).model.threshold == loaded.model.manifest.calibration.threshold
+    assert [each.abstain for each in loaded.model.predict(["hello", "my parcel"])] == [True, True]
