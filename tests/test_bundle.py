@@ -158,7 +158,7 @@ def test_the_card_has_front_matter_and_no_markup_of_the_users(saved: Path) -> No
     assert "| accuracy | 0.750 | 0.700 to 0.800 | 100 |" in card
     assert INTERVALS in card
     assert json.loads((saved / MANIFEST).read_bytes())["intervals"] == INTERVALS
-    assert "| card \\| lost | the customer lost &lt;b>a card&lt;/b> |" in card
+    assert "| card \\| lost | the customer lost &lt;b&gt;a card&lt;/b&gt; |" in card
     assert "Not for medical use." in card
 
 

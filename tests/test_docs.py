@@ -29,6 +29,7 @@ SECTIONS = {
     sections.EnsembleConfig: "ensemble.",
     sections.PromptingConfig: "prompting.",
     sections.GateConfig: "gate.",
+    sections.UnsureConfig: "unsure.",
     sections.CompressConfig: "compress.",
     sections.ContractConfig: "contract.",
 }

@@ -132,6 +132,7 @@ LEAVES = {
     "compress.tiers": ("static", {"tiers"}),
     "compress.disagreement": (0.1, {"tiers"}),
     "compress.delta": (0.2, {"tiers"}),
+    "unsure.accuracy": (0.8, set()),  # chooses a threshold, which the bundle's key holds
     "contract.p50_ms": (9.0, set()),  # chooses among what steps have measured
     "contract.size_mb": (9.0, set()),
     "contract.keep": (0.9, set()),

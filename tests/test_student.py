@@ -48,7 +48,7 @@ def test_a_student_without_a_pool_is_not_measured(poolless: RunResult) -> None:
     tiers, manifest = poolless.finished.tiers, refsynth.load(poolless.bundle).manifest
     assert tiers.student is not None
     assert (tiers.student.agreement, tiers.student.rival, tiers.student.n, tiers.kept) == (None, None, 0, None)
-    assert manifest.metrics == {}
+    assert manifest.metrics.keys() == {"accuracy"}  # of the test file, which was asked of what ships
     assert "cannot be told" in tiers.line()
     section = poolless.report.compression
     assert section is not None
@@ -265,22 +265,26 @@ def test_a_manifest_and_a_card_have_no_figure_of_another_model(table: list[Seen]
     for seen in table:
         held, shrunk = seen.result.finished.learned.held, seen.result.finished.shrunk
         assert held is not None
-        name = f"cross-validated {held.kind.measure}"
+        name, tested = f"cross-validated {held.kind.measure}", seen.result.finished.measured
+        own = set() if tested is None else {held.kind.measure}
+        if own:
+            shipped = seen.result.report.results.shipped  # type: ignore[union-attr]
+            assert seen.manifest.metrics[held.kind.measure].value == shipped.score.value  # type: ignore[union-attr]
         student = seen.result.finished.tiers.student
         if seen.ships == "alone":
             assert shrunk.logits is not None
-            assert seen.manifest.metrics.keys() == {name}
+            assert seen.manifest.metrics.keys() == {name, *own}
             assert seen.manifest.metrics[name].value == pytest.approx(held.score_of(shrunk.logits).value)
             continue
         assert shrunk.logits is None
         assert "On held-out rows it" not in seen.card
         if seen.ships == "cascade":
-            assert seen.manifest.metrics.keys() == {f"{name} of the second tier"}
+            assert seen.manifest.metrics.keys() == {f"{name} of the second tier", *own}
         else:
             assert student is not None
             assert student.nearest is not None
             assert seen.manifest.calibration.risk is seen.manifest.calibration.coverage is None
-            figures = {name: figure.value for name, figure in seen.manifest.metrics.items()}
+            figures = {name: figure.value for name, figure in seen.manifest.metrics.items() if name not in own}
             assert figures == {AGREEMENT: pytest.approx(student.nearest)}
 
 

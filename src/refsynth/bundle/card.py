@@ -8,6 +8,8 @@ import yaml
 
 from refsynth.bundle.certificate import Confidence
 from refsynth.bundle.manifest import Figure, Manifest
+from refsynth.bundle.unsure import told
+from refsynth.core.markup import markdown, one_line
 
 _USE = """```python
 import refsynth
@@ -43,6 +45,22 @@ SURE: Mapping[Confidence, str] = {
 """What of the first tier of a cascade its threshold is on."""
 
 
+CROSSED = "cross-validated"
+"""How the name of a figure on held-out rows of the training file begins."""
+
+
+TESTED = "tested"
+"""Where a manifest's lineage names the figures that are of a test file."""
+
+
+TERMS: Mapping[str, str] = {
+    "tfidf": "the words, pairs of words and pieces of words of the texts that it learned from (vocabulary.json)",
+    "crf": "forms of the words of the texts that it learned from (features.json)",
+    "tagger_cascade": "forms of the words of the texts that its first tier learned from (features.json)",
+}
+"""What of a user's texts is in a bundle, by its kind: all else is numbers, labels and what the labels mean."""
+
+
 def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
     """Return the card of a bundle.
 
@@ -65,7 +83,7 @@ def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
         "## Data",
         data or "Not recorded.",
         "## Limits",
-        "\n".join(f"- {_plain(limit)}" for limit in (*limits, *_limits(manifest))),
+        "\n".join(f"- {one_line(limit)}" for limit in (*limits, *_limits(manifest))),
         "## Use",
         _USE.format(text=_TEXT[manifest.task], answer=_ANSWER[manifest.task]),
     ]
@@ -74,11 +92,10 @@ def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
 
 def _labels(manifest: Manifest) -> str:
     if not manifest.calibration.thresholds:
-        return _table(("label", "meaning"), ((label.name, label.description) for label in manifest.labels))
-    rows = zip(manifest.labels, manifest.calibration.thresholds, strict=True)
-    return _table(
-        ("label", "meaning", "said from a probability of"), ((one.name, one.description, f"{least:.3f}") for one, least in rows)
-    )
+        return _table(("label", "meaning"), ((_safe(label.name), _safe(label.description)) for label in manifest.labels))
+    bars = zip(manifest.labels, manifest.calibration.thresholds, strict=True)
+    rows = ((_safe(one.name), _safe(one.description), f"{least:.3f}") for one, least in bars)
+    return _table(("label", "meaning", "said from a probability of"), rows)
 
 
 def _front_matter(manifest: Manifest) -> str:
@@ -93,12 +110,26 @@ def _front_matter(manifest: Manifest) -> str:
 
 def _metrics(manifest: Manifest) -> str:
     if not manifest.metrics:
-        return "Not measured: there were no rows or texts to measure it on."
+        return "Nobody has measured it."
     rows = (
         (name, f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}", f"{figure.n:,}")
         for name, figure in _sorted(manifest)
     )
-    return _table(("metric", "value", "95% interval", "rows"), rows) + f"\n\n{_plain(manifest.intervals)}"
+    table = _table(("metric", "value", "95% interval", "rows"), rows)
+    return "\n\n".join([table, *_measured_on(manifest), manifest.intervals])
+
+
+def _measured_on(manifest: Manifest) -> list[str]:
+    """Return which rows the figures are of, as far as their names and the lineage tell."""
+    tested = manifest.lineage.get(TESTED)
+    said = [
+        f"The {name} is of rows of the training file, each asked of models that had not learned from it."
+        for name in sorted(manifest.metrics)
+        if name.startswith(CROSSED)
+    ]
+    if isinstance(tested, list):
+        said += [f"The {name} is of rows of a test file, which decided nothing." for name in tested if name in manifest.metrics]
+    return said
 
 
 def _sorted(manifest: Manifest) -> Iterable[tuple[str, Figure]]:
@@ -120,12 +151,14 @@ def _tiers(manifest: Manifest) -> list[str]:
 
 
 def _abstention(manifest: Manifest) -> str:
-    calibration, first = manifest.calibration, manifest.first
-    if not calibration.threshold and not (first and first.calibration.threshold):
+    calibration, first, rule = manifest.calibration, manifest.first, told(manifest)
+    if not rule and not calibration.threshold and not (first and first.calibration.threshold):
         return "It always answers: no threshold was set."
     together = "spans" if manifest.answers.spans else "labels" if manifest.answers.several else ""
     whose, who = f"probability of all its {together} together" if together else "top probability", "it"
-    text = f"It abstains where its {whose} is below {calibration.threshold:.3f}."
+    text = rule or f"It abstains where its {whose} is below {calibration.threshold:.3f}."
+    if rule and together:
+        text += f" The confidence is the {whose}."
     if first is not None:  # what was measured is the second tier
         bars, who = (first.calibration.threshold, calibration.threshold), "the encoder alone"
         text = f"A tier abstains where its {whose} is low: the static one below {bars[0]:.3f}, the encoder below {bars[1]:.3f}."
@@ -142,6 +175,10 @@ def _limits(manifest: Manifest) -> list[str]:
     limits = [f"It knows these labels only: a text about something else gets {instead}."]
     if manifest.answers.spans:
         limits = ["It knows these labels only, and finds whole words: spans do not overlap and do not end inside a word."]
+    if terms := TERMS.get(manifest.kind):
+        limits.append(f"It carries {terms}, readable by whoever has it. Names in these texts may be among them.")
+    if "few words" in str(manifest.lineage.get("form", "")):
+        limits.append("Which pieces of words it tells apart shows which occur in the texts that it learned from.")
     if manifest.max_tokens is not None:
         reader = "Its encoder" if manifest.kind == "tagger_cascade" else "It"
         limits.append(f"{reader} reads the first {manifest.max_tokens} tokens of a text; what comes after has no effect.")
@@ -149,10 +186,9 @@ def _limits(manifest: Manifest) -> list[str]:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(_plain(cell) for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])
 
 
-def _plain(text: str) -> str:
-    """Keep a user's words from becoming table cells, rows or HTML."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+def _safe(text: str) -> str:
+    """Return a user's words as text that is no markup."""
+    return markdown(one_line(text))

@@ -19,7 +19,7 @@ from refsynth.bundle.golden import Golden
 from refsynth.bundle.manifest import Manifest, verify
 from refsynth.bundle.tiers import Tier, open_first, open_main
 from refsynth.core.chain import Chain, occurrences
-from refsynth.core.errors import BundleError
+from refsynth.core.errors import BundleError, InputError
 from refsynth.core.marks import places_in
 from refsynth.core.spans import split_spans
 from refsynth.core.types import Array, Entity, FloatArray, Prediction
@@ -57,8 +57,8 @@ class Answered(NamedTuple):
 class Model:
     """A classifier that is ready to use. The second tier of a cascade is opened when the first text needs it."""
 
-    def __init__(self, folder: Path, manifest: Manifest, first: Tier, *, threads: int) -> None:
-        self.manifest = manifest
+    def __init__(self, folder: Path, manifest: Manifest, first: Tier, *, threads: int, threshold: float | None = None) -> None:
+        self.manifest, self._threshold = manifest, threshold
         self._folder, self._threads = folder, threads
         self._first = first
         self._second: Tier | None = None
@@ -68,6 +68,11 @@ class Model:
     def variant(self) -> str:
         """Which arithmetic runs: int8, its safe form, exact (TF-IDF), static, or a cascade of two."""
         return "cascade" if self.manifest.first else self._first.variant
+
+    @property
+    def threshold(self) -> float:
+        """The confidence below which it is unsure, of a cascade that of the second tier."""
+        return self.manifest.calibration.threshold if self._threshold is None else self._threshold
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -134,7 +139,8 @@ class Model:
         # A copy: the certainty of texts that are passed on becomes that of the second tier, and this does not.
         sure = np.array(certainty if first is None else sureness(first.confidence, probabilities, certainty))
         passed = np.zeros(len(answers), bool) if first is None else sure < first.threshold
-        return Answered(probabilities, answers, certainty, certainty < tier.calibration.threshold, passed, sure)
+        bar = tier.calibration.threshold if self._threshold is None else self._threshold
+        return Answered(probabilities, answers, certainty, certainty < bar, passed, sure)
 
     def predict(self, texts: Sequence[str], *, shallow: bool = False) -> list[Prediction]:
         """Return one prediction per text; it abstains where its probability is below the calibrated threshold.
@@ -227,16 +233,20 @@ class Model:
             return self._second
 
 
-def load(folder: str | Path, *, threads: int = 0) -> Model:
+def load(folder: str | Path, *, threads: int = 0, threshold: float | None = None) -> Model:
     """Open a bundle.
 
     Args:
         folder: the bundle.
         threads: for one batch of texts; 0 takes one per core.
+        threshold: the confidence below which it is unsure, in [0, 1]; the bundle's own if left out.
 
     Raises:
+        InputError: the threshold is no share.
         BundleError: it is damaged, altered, of a newer format or no bundle; or it does not give its golden outputs here.
     """
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InputError(f"threshold {threshold:g}", expected="a confidence from 0 to 1")
     folder = Path(folder)
     manifest = verify(folder)
-    return Model(folder, manifest, open_first(folder, manifest, threads), threads=threads)
+    return Model(folder, manifest, open_first(folder, manifest, threads), threads=threads, threshold=threshold)

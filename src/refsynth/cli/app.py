@@ -14,6 +14,7 @@ import typer
 import refsynth
 from refsynth.cli import (
     bench,
+    compare,
     demo,
     doctor,
     evaluate,
@@ -49,6 +50,7 @@ app.command("filter")(parts.filter_drafts)
 app.command("reinforce")(parts.reinforce)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("explain")(explain.explain)
 app.command("trace")(trace.trace)
 app.command("serve")(serve.serve)

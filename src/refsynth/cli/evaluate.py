@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from refsynth.cli.opening import Bundle, Delimiter, Encoding, PairColumn, Sheet, TextColumn, open_bundle, open_file
+from refsynth.cli.opening import Bundle, Delimiter, Encoding, PairColumn, Sheet, TextColumn, bundle_of, open_bundle, open_file
 from refsynth.cli.predict import chunks
 from refsynth.cli.screen import err, out, print_json
 from refsynth.core.errors import DataError, counted, nearest
@@ -35,7 +34,8 @@ if TYPE_CHECKING:
 class Scored(NamedTuple):
     """The rows that could be scored: truth and answers of the model's kind, probabilities [N, K]; how many could not, why.
 
-    `unsure` [N] are those on which the model abstains; rows of one of the `groups` [N] have the same text.
+    `unsure` [N] are those on which the model abstains; rows of one of the `groups` [N] have the same text. `taught` [N] are those
+    that the model learned from; None where its run is not known.
     """
 
     truth: Array
@@ -45,6 +45,7 @@ class Scored(NamedTuple):
     groups: IntArray
     left_out: Mapping[str, int]
     unknown: Mapping[str, int]
+    taught: NDArray[np.bool_] | None = None
 
 
 def evaluate(
@@ -72,6 +73,8 @@ def evaluate(
 
     Example: refsynth evaluate runs/tickets test.csv --text message --label intent
     """
+    from refsynth.pipeline.trained import trained_on
+
     check_separator(separator)
     model = open_bundle(bundle, threads=threads)
     kind = model.manifest.answers
@@ -89,7 +92,7 @@ def evaluate(
         separator=cells,
         spans=spans,
     ) as reading:
-        scored = score_rows(model, reading.rows)
+        scored = score_rows(model, reading.rows, trained_on(bundle_of(bundle), model.manifest))
     if not len(scored.truth):
         raise _nothing(file, reading, scored, model.labels)
     figures = measure(scored, model.manifest)
@@ -101,8 +104,8 @@ def evaluate(
         _warn_unknown(scored.unknown, model.labels)
 
 
-def score_rows(model: Model, rows: Iterable[Row | BadRow]) -> Scored:
-    """Return the model's probabilities for the rows that carry one of its labels.
+def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[bytes] | None = None) -> Scored:
+    """Return the model's probabilities for the rows that carry one of its labels; `known` are keys of those it learned from.
 
     Texts are not kept, and near-copies of each other cannot be looked for without SciPy, which a bundle does not need to predict:
     rows are grouped by texts that are equal when made comparable.
@@ -110,7 +113,7 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow]) -> Scored:
     import numpy as np
 
     from refsynth.data.io import Row
-    from refsynth.data.text import normalise
+    from refsynth.pipeline.trained import text_key
 
     kind, labels = model.manifest.answers, model.labels
     left_out, unknown = Counter[str](unreadable=0, unlabelled=0, unknown_label=0), Counter[str]()
@@ -132,33 +135,33 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow]) -> Scored:
             else:
                 given.append(row.label)
                 texts.append(row.text)
-                groups.append(group_of.setdefault(_digest(normalise(row.text)), len(group_of)))
+                groups.append(group_of.setdefault(text_key(row.text), len(group_of)))
         if texts:
             found = model.answer(texts)
             parts.append(found.probabilities)
             unsure.append(found.unsure)
     probabilities = np.concatenate(parts)
     answers, abstained = model.decide(probabilities), np.concatenate(unsure)
-    return Scored(kind.truth(given, labels), probabilities, answers, abstained, np.array(groups, int), left_out, unknown)
-
-
-def _digest(text: str) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    of_group = [known is not None and key in known for key in group_of]
+    taught = None if known is None else np.array([of_group[group] for group in groups], bool)
+    return Scored(kind.truth(given, labels), probabilities, answers, abstained, np.array(groups, int), left_out, unknown, taught)
 
 
 def measure(scored: Scored, manifest: Manifest) -> dict[str, Any]:
     """Return all figures as JSON-ready values."""
     from refsynth.core.intervals import INTERVALS, mean_interval
+    from refsynth.pipeline.trained import in_training
 
     kind, labels, threshold = manifest.answers, [label.name for label in manifest.labels], manifest.calibration.threshold
     truth, answers, groups = scored.truth, scored.answers, scored.groups
-    right, answered = kind.right(truth, answers), ~scored.unsure
-    figures = kind.figures(truth, answers, len(labels), groups)
+    right, answered, k = kind.right(truth, answers), ~scored.unsure, len(labels)
+    figures = kind.figures(truth, answers, k, groups)
     return {
         "rows": len(truth) + sum(scored.left_out.values()),
         "evaluated": len(truth),
         **scored.left_out,
         **{figure.name.lower().replace("-", "_").replace(" ", "_"): asdict(figure) for figure in figures},
+        "in_training": in_training(scored.taught, lambda new: kind.figures(truth[new], answers[new], k, groups[new])[0]),
         **_trust(scored, kind),
         "threshold": threshold,
         "coverage": float(answered.mean()),
@@ -228,6 +231,7 @@ def _show(figures: Mapping[str, Any]) -> None:
         f"{figures[key]:,} {key.replace('_', ' ')}" for key in ("unreadable", "unlabelled", "unknown_label") if figures[key]
     )
     out.print(f"{counted(figures['evaluated'], 'row')}{f'; left out: {left_out}' if left_out else ''}")
+    out.print(figures["in_training"]["said"], markup=False)
     for figure in (Metric(**figures[key]) for key in FIGURES if key in figures):
         out.print(f"{figure.name:<18} {figure.percent()}")
     if figures["calibration_error"] is not None:

@@ -59,13 +59,13 @@ def run_of(folder: Path) -> Path | None:
     return found if (found / "steps").is_dir() else None
 
 
-def open_bundle(folder: Path, *, threads: int) -> Model:
+def open_bundle(folder: Path, *, threads: int, threshold: float | None = None) -> Model:
     """Load a bundle, with its warnings as lines for a person."""
     from refsynth.bundle import load
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model = load(bundle_of(folder), threads=threads)
+        model = load(bundle_of(folder), threads=threads, threshold=threshold)
     for warning in caught:
         err.print(f"warning: {warning.message}", markup=False)
     return model

@@ -42,6 +42,9 @@ def predict(
     encoding: Encoding = None,
     sheet: Sheet = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads to compute with; 0: one per core.")] = 0,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Confidence below which it is unsure; the bundle's own if left out.")
+    ] = None,
 ) -> None:
     """Label texts: a table with all its columns and the label, its confidence and whether the model is unsure beside them.
 
@@ -57,11 +60,12 @@ def predict(
 
     Example: refsynth predict runs/tickets inbox.csv --out scored.csv
     """
+    from refsynth.bundle.unsure import told
     from refsynth.cli.scored import check_target
 
     if target is not None:
         check_target(file, target)
-    model = open_bundle(bundle, threads=threads)
+    model = open_bundle(bundle, threads=threads, threshold=threshold)
     spans: Spans = "ignored" if model.manifest.answers.spans else "none"
     tally = Tally()
     with open_file(
@@ -73,6 +77,8 @@ def predict(
             _write(model, reading, tally, file, target)
             if tally.unsure and not model.manifest.answers.spans and (run := run_of(bundle)) is not None:
                 out.print(f"label the unsure ones: {command('label', 'next', target, '--run', run)}", markup=False)
+    if rule := told(model.manifest, threshold):
+        err.print(rule, markup=False)
     warn_shift(model, tally.profile, tally.predicted)
 
 

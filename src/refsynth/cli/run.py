@@ -45,6 +45,7 @@ def run(
 def execute(task: Task, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
     """Run a task and print what came of it."""
     from refsynth.cli.table import show_systems
+    from refsynth.pipeline.mistakes import FILE as HELD_OUT
     from refsynth.pipeline.steps import run as run_task
 
     labels = counted(len(task.labels), "label")
@@ -59,6 +60,9 @@ def execute(task: Task, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
     else:
         show_systems(out, result.report)
         out.print(f"report: {result.paths.html}", markup=False)
+        if mistakes := result.report.mistakes:
+            found = f"{mistakes.wrong:,} of {counted(mistakes.n, 'held-out row')}"
+            out.print(f"wrong rows: {result.paths.html.with_name(HELD_OUT)} ({found})", markup=False)
         out.print(f"next: {command('predict', folder, 'new.csv', '--out', 'scored.csv')}", markup=False)
     _hold_to_contract(result)
 

@@ -50,6 +50,9 @@ def serve(
         str | None, typer.Option(help="Redact names of persons too, with this spaCy pipeline (name or folder).")
     ] = None,
     traces: Annotated[str | None, typer.Option(help="Send a span for each request here by OTLP over HTTP.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Confidence below which it is unsure; the bundle's own if left out.")
+    ] = None,
     log_requests: Annotated[bool, typer.Option(help="Log a line for each request, without texts.")] = True,
 ) -> None:
     """Answer requests over HTTP until SIGTERM or Ctrl-C. Logs are JSON lines on stderr and never hold a text.

@@ -33,6 +33,7 @@ from refsynth.core.sections import (
     SelftrainConfig,
     TrackerName,
     TrainingConfig,
+    UnsureConfig,
 )
 from refsynth.core.tree import complaints, explain, read_tree, set_key
 from refsynth.core.types import TaskKind
@@ -98,6 +99,8 @@ class RunConfig(Section):
     """How the reference is asked where `prompt` is among the learners."""
     gate: GateConfig = GateConfig()
     """How the decision is made."""
+    unsure: UnsureConfig = UnsureConfig()
+    """When the model says that it is unsure."""
     compress: CompressConfig = CompressConfig()
     """What ships: the trained model, a faster student of it, or both."""
     contract: ContractConfig = ContractConfig()

@@ -244,6 +244,13 @@ class GateConfig(Section):
     """How often the rows are dealt into folds, each time anew, with other training seeds; a row counts once in all figures."""
 
 
+class UnsureConfig(Section):
+    """When a model says that it is unsure instead of standing by its answer."""
+
+    accuracy: float = Field(default=0.9, gt=0, le=1)
+    """Share of right answers among those it stands by, on held-out rows; at least half of these are answered in any case."""
+
+
 class CompressConfig(Section):
     """What ships: the trained model, a faster student of it, or both."""
 

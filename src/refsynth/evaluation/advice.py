@@ -1,4 +1,4 @@
-"""The two things a reader takes away: the verdict in one sentence, and what to do next. Words only, derived from the figures."""
+"""What to do next, most useful first. Words only, derived from the state of the run and its figures."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import math
 from collections.abc import Iterator
 
 from refsynth.core.types import Metric
-from refsynth.evaluation.overlap import Overlap, be
-from refsynth.evaluation.sections import ClassRow, Gate
+from refsynth.evaluation.headline import points, stated, verdict
+from refsynth.evaluation.overlap import be
+from refsynth.evaluation.sections import ClassRow
+from refsynth.evaluation.state import State, state_of
 from refsynth.evaluation.tree import Report
+
+__all__ = ["advise", "points", "top_confusions", "verdict"]
 
 WEAK_F1 = 0.7
 NAMED = 3
@@ -16,61 +20,31 @@ FEW_KEPT = 0.25
 OFTEN_CONFUSED = 0.2
 
 
-def points(gain: Metric) -> str:
-    """Return e.g. `+6.7 points [+2.1, +11.4]`."""
-    return f"{100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
-
-
-def verdict(report: Report) -> str:
-    """Return the outcome in one sentence."""
-    shipped = report.results.shipped if report.results else None
-    opening, owner = "No drafts were used", "the bundle's"
-    if report.gate:
-        opening, owner = _gate_clause(report.gate), "its"
-    elif report.drafts:
-        opening = "Drafts were not put to the test on real rows"
-    shared = _shared_clause(report.overlap) if report.overlap else ""
-    if report.results is None or shipped is None or shipped.score is None:
-        return f"{opening}{shared}."
-    score, tested = shipped.score, report.results.source == "test file"
-    new = "new " if report.overlap and report.overlap.same else ""
-    rows = f"{new}rows of {report.results.file}" if tested else "real rows, cross-validated"
-    return f"{opening}; {owner} {score.name} is {_value(score)} on {score.n:,} {rows}{shared}."
-
-
-def _value(score: Metric) -> str:
-    return f"{score.value:.1%} [{100 * score.low:.1f}-{100 * score.high:.1f}]"
-
-
-def _shared_clause(overlap: Overlap) -> str:
-    """Return what is said of test rows that are in train too, beside the figure without them."""
-    if not overlap.same:
-        return ""
-    if overlap.new is None:
-        found = f"{overlap.counted(overlap.same)} also in train, where its {overlap.whole.name} is {_value(overlap.whole)}"
-        return f"; nothing was measured on new rows of {overlap.file}: {found}"
-    return f" ({_value(overlap.whole)} on all {overlap.n:,}, of which {len(overlap.same):,} {be(overlap.same)} also in train)"
-
-
-def _gate_clause(gate: Gate) -> str:
-    if not gate.with_drafts:
-        return f"No drafts were compared, so the bundle is trained on real rows only ({gate.learner})"
-    found = f": {points(gate.gain)} on {gate.gain.n:,} held-out real rows" if gate.gain else ""
-    if gate.accepted:
-        return f"Drafts help{found}, so the bundle is trained with them ({gate.learner})"
-    what = "Drafts do harm" if gate.gain and gate.gain.high < 0 else "What drafts bring cannot be told from chance"
-    return f"{what}{found}, so the bundle is trained on real rows only ({gate.learner})"
-
-
 def advise(report: Report) -> tuple[str, ...]:
     """Return what would improve the model most, most useful first; a sentence or two each."""
+    state = state_of(report)
     return (
+        *_unmeasured(state),
+        *_contract(report, state),
         *_new_rows(report),
         *_weak_classes(report),
         *_confused_pairs(report),
-        *_label_or_synthesise(report),
-        *_data_hygiene(report),
+        *_label_or_synthesise(report, state),
+        *_data_hygiene(report, state),
     )
+
+
+def _unmeasured(state: State) -> Iterator[str]:
+    if state.measured == "nothing":
+        untested = f", and to test whether {state.noun} help" if state.use == "untested" else ""
+        yield f"Label 8 rows of each class before you rely on it: enough to measure the model{untested}."
+    elif state.measured == "not what ships":
+        yield "Measure what ships on labeled rows before you rely on it: name a file of them under data.test."
+
+
+def _contract(report: Report, state: State) -> Iterator[str]:
+    if state.contract == "missed" and report.compression:
+        yield f"Ask for less under contract, or take the bundle as it is: no form keeps to {report.compression.asked}."
 
 
 def _new_rows(report: Report) -> Iterator[str]:
@@ -86,7 +60,7 @@ def _new_rows(report: Report) -> Iterator[str]:
         else:
             yield f"Take the rows that are also in train out of one of the two files: of {overlap.file} {which}."
     if overlap.many_near:
-        without = f"without them {overlap.apart.name} is {_value(overlap.apart)}" if overlap.apart else "no other is new"
+        without = f"without them {overlap.apart.name} is {stated(overlap.apart)}" if overlap.apart else "no other is new"
         near = f"{len(overlap.near):,} of {overlap.n:,} rows of {overlap.file} {be(overlap.near)} nearly the same as one in train"
         yield f"Look at overlap.csv: {near}; {without}."
 
@@ -133,20 +107,19 @@ def _confused_pairs(report: Report) -> Iterator[str]:
         )
 
 
-def _label_or_synthesise(report: Report) -> Iterator[str]:
+def _label_or_synthesise(report: Report, state: State) -> Iterator[str]:
     gain = report.gate.gain if report.gate else None
     if report.gate is None or gain is None:
-        if report.gate is None and report.drafts:
-            yield "Label 8 rows of each class: enough to test whether drafts help and to measure the model."
         return
-    if report.gate.accepted:
-        yield f"Synthesis pays here ({points(gain)}): try more drafts, with --set synthesis.drafts=N."
-    elif gain.high < 0:
-        lowered = f"this reference's drafts lower the {report.gate.measure}"
-        yield f"Label rather than synthesise: {lowered}; those of a larger one may not."
+    if state.use == "helpful":
+        more = "more drafts, with --set synthesis.drafts=N" if state.kept else "a larger data.pool"
+        yield f"{state.noun.capitalize()} pay here ({points(gain)}): try {more}."
+    elif state.use == "harmful":
+        lowered = f"these {state.noun} lower the {report.gate.measure}"
+        yield f"Label rather than synthesize: {lowered}; those of a larger reference may not."
     else:
         yield (
-            f"Label rather than synthesise: on {gain.n:,} rows the effect of drafts cannot be told from none "
+            f"Label rather than synthesize: on {gain.n:,} rows the effect of {state.noun} cannot be told from none "
             f"({points(gain)}); {_rows_to_tell(gain)} rows would make this interval half as wide."
         )
 
@@ -157,7 +130,7 @@ def _rows_to_tell(gain: Metric) -> str:
     return f"about {math.ceil(rough / step) * step:,}"
 
 
-def _data_hygiene(report: Report) -> Iterator[str]:
+def _data_hygiene(report: Report, state: State) -> Iterator[str]:
     if report.drafts:
         poor = [line.label for line in report.drafts.per_class if line.asked and line.kept < FEW_KEPT * line.asked]
         if poor:
@@ -169,5 +142,5 @@ def _data_hygiene(report: Report) -> Iterator[str]:
     if conflicts:
         texts = "1 text carries" if conflicts == 1 else f"{conflicts} texts carry"
         yield f"Settle which label is right: {texts} several, listed under Data."
-    if report.results and report.results.source == "cross-validation" and not report.overlap:
+    if state.measured == "cross-validation" and not report.overlap:
         yield "Set aside a test file: the figures here are cross-validated on the rows that the choices were made with."

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from refsynth.core.extras import require
 from refsynth.core.types import FloatArray, IntArray
-from refsynth.metrics import RiskCoverage, risk_coverage_of
+from refsynth.metrics import risk_coverage_of
 
 LIMITS = (0.05, 20.0)
 FLOOR = 0.5
+TARGET = 0.9
 ALPHA = 0.1
 
 
@@ -57,8 +58,7 @@ class Threshold(NamedTuple):
     """Answer where the confidence is >= `threshold`, say "unsure" elsewhere.
 
     `risk` is the share of wrong answers among the answered rows, `risk_high` its upper bound (one-sided, 90%), `coverage` the
-    share of the `n` rows that is answered. `basis` tells how the target was met: by the bound, by the measured risk only,
-    or not at all (`floor`).
+    share of the `n` rows that is answered. `basis` tells whether the target was met as measured, or not at all (`floor`).
     """
 
     threshold: float
@@ -67,7 +67,7 @@ class Threshold(NamedTuple):
     risk_high: float
     n: int
     target: float
-    basis: Literal["bound", "measured", "floor"]
+    basis: Literal["measured", "floor"]
 
 
 def risk_bound(errors: float, answered: float) -> float:
@@ -88,19 +88,16 @@ def threshold_of(
     weights: FloatArray | None = None,
     *,
     n: int | None = None,
-    target: float = 0.9,
+    target: float = TARGET,
 ) -> Threshold:
-    """Return the lowest threshold that keeps the accuracy on answered rows at `target`, as far as the rows can tell.
+    """Return the lowest threshold at which as many answers as `target` asks for were right, if half of the rows are answered.
 
-    The rule, in order; only thresholds that answer at least half of the rows (`FLOOR`) are looked at, so the model never
-    falls silent:
-
-    1. From that half towards all rows, go on while the upper bound of the risk is at most 1 - target, and stop at the first
-       failure. Testing in a fixed order keeps the 90% of each bound for the choice (Angelopoulos et al., 2021, section 2.3).
-    2. With few rows no bound may be that low. Then: the lowest threshold whose measured risk is at most 1 - target.
-    3. If there is none, the target is out of reach and half of the rows are answered, the most confident ones.
-
+    One rule, whatever the number of rows: at most 1 - target of the answers were wrong as measured, and at least half of the
+    rows (`FLOOR`) are answered, so the model never falls silent. Where no threshold is so, the most confident half is answered.
     Where all rows can be answered, the threshold is 0: nothing measured speaks for silence.
+
+    On new rows this meets the target on average. That it does so for certain is what `risk_high` speaks of; to choose by that
+    bound would answer fewer rows the moment there are enough of them to prove it: see design/024-intervals.md.
 
     Args:
         right: whether the answers for held-out rows were right [M], M > 0.
@@ -113,21 +110,11 @@ def threshold_of(
         the threshold with what it does to these rows.
     """
     counts = np.ones(len(right)) if weights is None else np.asarray(weights, float)
-    n, allowed = len(right) if n is None else n, 1 - target
     points = [point for point in risk_coverage_of(confidence, right, counts) if point.coverage >= FLOOR - 1e-12]
-    answered = [round(point.coverage * float(counts.sum()), 9) for point in points]
-    bounds = [risk_bound(round(point.risk * rows, 9), rows) for point, rows in zip(points, answered, strict=True)]
-    measured = [i for i, point in enumerate(points) if point.risk <= allowed + 1e-12]
-    bounded = next((i for i, bound in enumerate(bounds) if bound > allowed), len(points)) - 1
-    if bounded >= 0:
-        return _threshold(points[bounded], bounds[bounded], n, target, "bound")
-    if measured:
-        return _threshold(points[measured[-1]], bounds[measured[-1]], n, target, "measured")
-    return _threshold(points[0], bounds[0], n, target, "floor")
-
-
-def _threshold(
-    point: RiskCoverage, bound: float, n: int, target: float, basis: Literal["bound", "measured", "floor"]
-) -> Threshold:
+    reached = [point for point in points if point.risk <= 1 - target + 1e-12]
+    point = reached[-1] if reached else points[0]
+    answered = round(point.coverage * float(counts.sum()), 9)
+    bound = risk_bound(round(point.risk * answered, 9), answered)
     lowest = 0.0 if point.coverage >= 1 - 1e-12 else point.threshold
-    return Threshold(lowest, point.coverage, point.risk, bound, n, target, basis)
+    basis: Literal["measured", "floor"] = "measured" if reached else "floor"
+    return Threshold(lowest, point.coverage, point.risk, bound, len(right) if n is None else n, target, basis)

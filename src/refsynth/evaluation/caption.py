@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 
+from refsynth.core.markup import one_line
+
 NAME_WIDTH = 38
 
 
 def capital(text: str) -> str:
     """Return a text with its first letter as a capital."""
     return text[:1].upper() + text[1:]
-
-
-def one_line(text: str) -> str:
-    """Return a text on one line, without characters that do not print (joiners, which shape letters and emoji, stay)."""
-    return " ".join("".join(char if char.isprintable() or char in "\u200c\u200d" else " " for char in text).split())
 
 
 def columns(text: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from refsynth.bundle.unsure import Rule
 from refsynth.core.intervals import clusters, mean_interval
 from refsynth.core.types import FloatArray, IntArray, Metric
 from refsynth.evaluation.calibration import Threshold
@@ -32,6 +33,21 @@ CURVE_POINTS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What a threshold for another accuracy would give on held-out rows, each with what suits the other folds.
+
+    `threshold` is the one that all held-out rows suggest; `reached` whether the `target` was reached there with half of them
+    answered. `answered` is the share of rows answered, `accuracy` that among them (None if there are none).
+    """
+
+    target: float
+    threshold: float
+    reached: bool
+    answered: Metric
+    accuracy: Metric | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """How far the shipped model's confidence can be trusted, and what it loses or wins by saying "unsure".
 
@@ -45,6 +61,7 @@ class Calibration:
     and `bins` are then over `decisions`, one for each row and label, and a bin's confidence is the probability of the label.
     Where words have labels they are over the spans that were found. `over` says which. `left_out` counts the held-out rows by
     which neither temperature nor threshold was chosen: the model that was asked had not met their label, or not read their words.
+    `choices` are what thresholds for other accuracies give on held-out rows.
     """
 
     temperature: float | None
@@ -63,6 +80,16 @@ class Calibration:
     over: Over = "rows"
     left_out: int = 0
     how: str = ""
+    choices: tuple[Choice, ...] = ()
+
+    @property
+    def rule(self) -> str:
+        """How the threshold was chosen, or what stands for it, as a sentence."""
+        found = self.threshold
+        if found is None:
+            return self.how
+        rule = Rule(accuracy=found.target, rows=found.n, reached=found.basis == "measured")
+        return rule.sentence(found.threshold, right="right" if self.over == "rows" else "just right")
 
     @property
     def words(self) -> Wording:
@@ -83,6 +110,7 @@ class Calibration:
         groups: IntArray | None = None,
         left_out: int = 0,
         how: str = "",
+        choices: tuple[Choice, ...] = (),
     ) -> Self:
         """Measure probabilities [N, K] against labels [N]; `uncalibrated` are those at temperature 1.
 
@@ -101,6 +129,7 @@ class Calibration:
             n=len(truth),
             left_out=left_out,
             how=how,
+            choices=choices,
             **_answered(probabilities.argmax(1) == truth, probabilities.max(1), threshold, unsure, groups),
         )
 
@@ -122,6 +151,7 @@ class Calibration:
         over: Over = "labels",
         left_out: int = 0,
         how: str = "",
+        choices: tuple[Choice, ...] = (),
     ) -> Self:
         """Measure probabilities of decisions against what is so, 0 or 1; whole answers are `right` [N] with a `confidence` [N].
 
@@ -145,6 +175,7 @@ class Calibration:
             over=over,
             left_out=left_out,
             how=how,
+            choices=choices,
             **_answered(right, confidence, threshold, unsure, groups),
         )
 

@@ -142,6 +142,20 @@ class Drafts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drafting:
+    """What a run wanted in the way of drafts, as its sections cannot tell.
+
+    `wanted` counts those that task.yaml asks for; `hindrance` says why none of them was written, empty where some were; `pool`
+    counts the unlabeled texts that joined them; `rows` are the real rows that the bundle learned from.
+    """
+
+    wanted: int
+    rows: int
+    hindrance: str = ""
+    pool: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
     """Rows of a file that were left out, by reason, with their row numbers."""
 

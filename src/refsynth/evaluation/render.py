@@ -5,17 +5,20 @@ The templates decide what is shown and how; here are only the values, the number
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any
 
 from refsynth.core.extras import require
 from refsynth.core.intervals import INTERVALS
+from refsynth.core.markup import markdown as markdown_of
+from refsynth.core.markup import one_line
 from refsynth.core.types import Metric
 from refsynth.evaluation import plots
-from refsynth.evaluation.advice import advise, points, top_confusions, verdict
-from refsynth.evaluation.caption import capital, one_line
+from refsynth.evaluation.advice import advise, top_confusions
+from refsynth.evaluation.caption import capital
+from refsynth.evaluation.headline import TAGS, closing, points, verdict, why_none
+from refsynth.evaluation.state import state_of
 from refsynth.evaluation.tree import Report
 
 LONGEST_TEXT = 320
@@ -27,7 +30,6 @@ ABSENT = {
     "gate": "there were no drafts, or no labelled rows to test them on",
     "classes": "no labelled rows were held out to count mistakes on",
     "calibration": "no labelled rows were held out to compare confidence with",
-    "drafts": "no drafts were asked for",
     "data": "no data file was read",
     "compression": "the model is served as it was trained",
     "lineage": "it was not recorded",
@@ -57,18 +59,21 @@ def _fill(template: str, report: Report, *, escape: bool) -> str:
 
 
 def _escaped(shorten: Callable[..., str]) -> Callable[..., str]:
-    return lambda *arguments: _markdown(shorten(*arguments))
+    return lambda *arguments: markdown_of(shorten(*arguments))
 
 
 def _context(report: Report, markup: Callable[[str], Any] | None) -> dict[str, Any]:
     """Return the names that the templates use; plots only where there is a `markup` type to carry them."""
-    measured = report.classes.rows if report.classes else ()
+    measured, state = report.classes.rows if report.classes else (), state_of(report)
     return {
         "report": report,
         "verdict": verdict(report),
         "intervals": INTERVALS,
         "advice": advise(report),
-        "absent": {**ABSENT, **report.absent},
+        "state": state,
+        "tag": TAGS[state.use],
+        "closing": closing(report),
+        "absent": {**ABSENT, "drafts": why_none(report, state), **report.absent},
         "confusions": top_confusions(report),
         "by_f1": sorted((row for row in measured if row.support), key=lambda row: row.f1),
         "unmeasured": [row for row in measured if not row.support],
@@ -110,13 +115,6 @@ def cut(value: str, limit: int = LONGEST_TEXT) -> str:
     """Return a text on one line, cut visibly at `limit` characters."""
     line = one_line(value)
     return line if len(line) <= limit else f"{line[:limit].rstrip()}… (+{len(line) - limit:,} characters)"
-
-
-def _markdown(value: str) -> str:
-    """Escape what Markdown, or the HTML in it, would read as markup: in running text, list items and table cells."""
-    entities = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    inner = re.sub(r"([\\`*_{}\[\]|~$])", r"\\\1", entities)
-    return re.sub(r"^(\d*)([-+#=.)])", r"\1\\\2", inner)
 
 
 def _percent(value: float, digits: int = 1) -> str:

@@ -19,7 +19,10 @@ Source = Literal["test file", "cross-validation"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """A line of the results table; speed is of a batch on this machine's CPU. `detail` says in a few words what it is."""
+    """A line of the results table; speed is of a batch on this machine's CPU. `detail` says in a few words what it is.
+
+    `shipped` is the one in the bundle, `usual` the one that reads nothing and gives the most frequent answer.
+    """
 
     name: str
     detail: str = ""
@@ -34,6 +37,7 @@ class System:
     texts_per_second: float | None = None
     size_mb: float | None = None
     shipped: bool = False
+    usual: bool = False
 
     @property
     def score(self) -> Metric | None:
@@ -56,12 +60,16 @@ FIGURES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """Systems side by side on the same `n` rows: of the test file named `file`, or of all folds when each was held out."""
+    """Systems side by side on the same `n` rows: of the test file named `file`, or of all folds when each was held out.
+
+    `crossed` is the figure of what ships on the rows of all folds where the systems were measured on a test file.
+    """
 
     systems: tuple[System, ...]
     source: Source
     n: int
     file: str = ""
+    crossed: Metric | None = None
 
     @property
     def figures(self) -> dict[str, str]:

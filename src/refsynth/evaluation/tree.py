@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from refsynth.evaluation.confidence import Calibration
-from refsynth.evaluation.origins import Data, Drafts, Lineage
+from refsynth.evaluation.mistakes import Mistakes
+from refsynth.evaluation.origins import Data, Drafting, Drafts, Lineage
 from refsynth.evaluation.overlap import Overlap
 from refsynth.evaluation.sections import Classes, Compression, Gate, Results
 
@@ -16,6 +17,7 @@ class Report:
     """The root. `language` is that of the texts; `date` is ISO 8601; `labels` maps names to what they mean.
 
     `absent` tells, by a section's field name, why that section is None. `overlap` is None where no test row is in train too.
+    `drafting` is what the run wanted of drafts, whatever came of it.
     """
 
     title: str
@@ -33,4 +35,6 @@ class Report:
     compression: Compression | None = None
     lineage: Lineage | None = None
     overlap: Overlap | None = None
+    drafting: Drafting | None = None
+    mistakes: Mistakes | None = None
     absent: Mapping[str, str] = field(default_factory=dict)

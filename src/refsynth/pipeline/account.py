@@ -20,6 +20,7 @@ from refsynth.core.run import file_digest, read_json, read_jsonl, seconds_of
 from refsynth.core.types import Draft
 from refsynth.evaluation import origins
 from refsynth.pipeline.candidates import safe_for
+from refsynth.pipeline.drafts import can_write
 from refsynth.pipeline.finished import Finished
 from refsynth.pipeline.marked import with_marks
 from refsynth.pipeline.policies import Curve
@@ -68,6 +69,23 @@ def drafts_of(finished: Finished) -> origins.Drafts:
         rejected=tuple(rejected),
         seeds={example.id: example.text for example in final.real if example.id in shown},
     )
+
+
+def drafting_of(finished: Finished) -> origins.Drafting:
+    """Return what was wanted in the way of drafts, and what stood in the way where none was written."""
+    learned, config = finished.learned, finished.task.config
+    wanted, written = config.synthesis.drafts, learned.written
+    why = ""
+    if wanted and not written.drafts:
+        why = "none of the answers could be read as one" if written.asked else "nothing was asked for"
+        if not can_write(finished.task, learned.rows.language):
+            why = (
+                f"the embedded reference writes English, not '{learned.rows.language}'; name another under reference in task.yaml"
+            )
+        elif written.rejected:
+            reason, count = max(written.rejected.items(), key=lambda pair: pair[1])
+            why = f"{count:,} of {written.asked:,} answers could not be read ({reason})"
+    return origins.Drafting(wanted=wanted, rows=len(learned.rows.examples), hindrance=why, pool=len(learned.final.from_pool))
 
 
 def _reinforced(curve: Curve) -> origins.Reinforced:
@@ -151,7 +169,7 @@ def _train_file(rows: Rows) -> origins.DataFile:
 def lineage_of(finished: Finished) -> origins.Lineage:
     """Return what the bundle was made from and how to make it again."""
     folder = finished.folder
-    called = Path(sys.argv[0]).name == "refsynth"
+    called = Path(sys.argv[0]).name in ("refsynth", "__main__.py")
     artifacts = [
         origins.Artifact(name=path.name, sha256=file_digest(path), detail=f"{path.stat().st_size:,} bytes")
         for path in sorted(finished.bundle.iterdir())

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from refsynth.bundle.manifest import COLUMNS
+from refsynth.bundle.unsure import KEY
 from refsynth.compress.contract import Contract
 from refsynth.core.types import Metric
 from refsynth.pipeline.build import asked_of
@@ -64,7 +65,7 @@ def _unmeasured(made: Bundles) -> Bundles:
 
 def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
     """Write the bundle of a form, and of the tiers in front of it where it is what they are made of."""
-    calibrated = calibrate(learned.held, shrunk.logits)
+    calibrated = calibrate(learned.held, shrunk.logits, target=job.task.config.unsure.accuracy)
     metrics: tuple[Metric, ...] = ()
     if learned.held and shrunk.logits is not None:
         metrics = (learned.held.score_of(shrunk.logits),)
@@ -78,7 +79,7 @@ def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
         calibrated=calibrated,
         metrics=metrics,
         form=shrunk.name,
-        lineage=lineage,
+        lineage=lineage if calibrated.rule is None else {**lineage, KEY: calibrated.rule.model_dump(mode="json")},
         step=step,
     )
     if step != "bundle":

@@ -52,7 +52,8 @@ def chosen_of(finished: Finished) -> dict[str, Any]:
     """Return the temperature and threshold of what ships where labeled rows chose them, else a sentence on those that it has."""
     tiers, student = finished.tiers, finished.tiers.student
     if tiers.bundle == tiers.main or student is None:
-        return {"threshold": finished.calibrated.threshold, "temperature": finished.calibrated.temperature}
+        found = finished.calibrated
+        return {"threshold": found.threshold, "temperature": found.temperature, "choices": found.choices}
     manifest = load(tiers.bundle).manifest
     seen = "has not learnt from" if student.fresh else "has learnt from, of which it is surer than of others"
     drawn = f"fitted to what the trained model holds likely of texts that it {seen}: no label was known there"

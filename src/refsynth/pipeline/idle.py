@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from refsynth.core.config import ENSEMBLES, RunConfig
-from refsynth.core.sections import EnsembleConfig, PromptingConfig, SearchConfig, SelftrainConfig, TrainingConfig
+from refsynth.core.sections import EnsembleConfig, PromptingConfig, SearchConfig, SelftrainConfig, TrainingConfig, UnsureConfig
 from refsynth.training.ensemble import TUNED
 
 WITHOUT_ENCODER = {"tfidf", "crf", "prompt", "causal_lora"}
@@ -12,6 +12,7 @@ WITHOUT_ENCODER = {"tfidf", "crf", "prompt", "causal_lora"}
 def without_effect(config: RunConfig) -> list[str]:
     """Return a line for each section of a task that nothing will read, with what it lacks."""
     learners, drafts = set(config.learners), config.synthesis.drafts
+    unlabeled = config.data.train is None and config.data.more is None
     tuned = bool(learners & (TUNED | ENSEMBLES))
     idle = {
         "training: none of the learners is fine-tuned": config.training != TrainingConfig() and not tuned,
@@ -22,6 +23,7 @@ def without_effect(config: RunConfig) -> list[str]:
         "selftrain: there is no data.pool": config.selftrain != SelftrainConfig() and config.data.pool is None,
         "pretrain.encoder: no learner has an encoder": config.pretrain.encoder > 0 and learners <= WITHOUT_ENCODER,
         "pretrain.reference: synthesis.drafts is 0": config.pretrain.reference > 0 and not drafts,
+        "unsure: there are no labeled rows to choose a threshold by": config.unsure != UnsureConfig() and unlabeled,
         "reinforce.turns: synthesis.drafts is 0": config.reinforce.turns > 0 and not drafts,
         "synthesis.rounds: synthesis.drafts is 0": config.synthesis.rounds > 1 and not drafts,
     }

@@ -20,7 +20,7 @@ from refsynth.task import Task
 
 RECORD, LEAKED = "task.json", "leaked.json"
 
-LATER = {"filter", "learners", "training", "search", "ensemble", "prompting", "compress", "contract", "track"}
+LATER = {"filter", "learners", "training", "search", "ensemble", "prompting", "compress", "contract", "track", "unsure"}
 """Sections about what is done with drafts: those that resemble test rows do so whatever these say."""
 
 

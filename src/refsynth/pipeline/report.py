@@ -3,66 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import refsynth
-from refsynth.bundle.model import load
 from refsynth.core.run import write_atomic
-from refsynth.core.sections import LearnerName
 from refsynth.core.spans import split_spans
-from refsynth.core.types import Array, IntArray, Metric
+from refsynth.core.types import Array
 from refsynth.evaluation import sections
 from refsynth.evaluation.confidence import Calibration
+from refsynth.evaluation.mistakes import HeldRow, Mistakes
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
-from refsynth.kinds import KINDS, Kind
+from refsynth.kinds import Kind
 from refsynth.kinds.spans import span_confidences, spans_right
-from refsynth.pipeline.account import data_of, drafts_of, lineage_of
+from refsynth.pipeline.account import data_of, drafting_of, drafts_of, lineage_of
 from refsynth.pipeline.candidates import COMPARED, Candidate
-from refsynth.pipeline.compression import chosen_of, compression_of, size_of, speeds
-from refsynth.pipeline.evaluate import MAJORITY, SHIPPED, TestResult
+from refsynth.pipeline.compression import chosen_of, compression_of
+from refsynth.pipeline.earlier import put_aside
+from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.finished import Finished
 from refsynth.pipeline.gate import FALSE_ACCEPTS, LEARNER_DOUBT, Decision
 from refsynth.pipeline.held import HeldOut
-
-NAMES: Mapping[LearnerName, str] = {
-    "tfidf": "TF-IDF + LR",
-    "frozen": "frozen encoder + LR",
-    "contrastive": "contrastive",
-    "finetune": "full fine-tuning",
-    "soup": "model soup",
-    "head": "frozen encoder + head",
-    "bitfit": "BitFit",
-    "lora": "LoRA",
-    "adalora": "AdaLoRA",
-    "ia3": "IA3",
-    "prefix_tuning": "prefix tuning",
-    "p_tuning": "P-tuning",
-    "prompt_tuning": "prompt tuning",
-    "houlsby": "bottleneck adapters",
-    "causal_lora": "reference + LoRA",
-    "average": "average of all learners",
-    "stacking": "stack of all learners",
-    "distilled": "student of all learners",
-    "crf": "CRF",
-    "prompt": "reference, prompted",
-}
-
-FORMS: Mapping[str, str] = {
-    "static": "static",
-    "cascade": "cascade",
-    "tagger_cascade": "cascade",
-    "crf": "CRF",
-    "tfidf": "TF-IDF",
-}
-"""What ships, by the kind of its bundle, where it is not an int8 encoder."""
-
-BESIDE: tuple[LearnerName, ...] = ("tfidf", "crf", "frozen", "average", "stacking", "prompt")
-"""Learners that the table of results has whatever ships."""
+from refsynth.pipeline.mistakes import FILE as HELD_OUT
+from refsynth.pipeline.mistakes import held_rows, write_rows
+from refsynth.pipeline.results import NAMES, kind_of, results_of, said_of
 
 
 class Paths(NamedTuple):
@@ -73,35 +40,30 @@ class Paths(NamedTuple):
     json: Path
 
 
-def write_report(finished: Finished) -> tuple[Report, Paths]:
-    """Write report.html, report.md and report.json into the run folder."""
-    report = build_report(finished)
-    folder = finished.folder.path
+class Written(NamedTuple):
+    """A report as values and as files, and the files of an earlier one that it did not replace."""
+
+    report: Report
+    paths: Paths
+    earlier: tuple[Path, ...] = ()
+
+
+def write_report(finished: Finished) -> Written:
+    """Write report.html, report.md, report.json and held_out.csv into the run folder; another run's report there is kept."""
+    rows = held_rows(finished)
+    report, folder = build_report(finished, rows), finished.folder.path
     paths = Paths(folder / "report.html", folder / "report.md", folder / "report.json")
-    for path, text in zip(paths, (render_html(report), render_markdown(report), to_json(report)), strict=True):
+    texts = (render_html(report), render_markdown(report), to_json(report))
+    earlier = put_aside(folder, [*(path.name for path in paths), HELD_OUT], texts[-1])
+    for path, text in zip(paths, texts, strict=True):
         write_atomic(path, text.encode())
-    return report, paths
+    write_rows(folder / HELD_OUT, rows)
+    return Written(report, paths, earlier)
 
 
-def build_report(finished: Finished) -> Report:
-    """Fill the tree."""
+def build_report(finished: Finished, rows: Sequence[HeldRow] | None) -> Report:
+    """Fill the tree; `rows` are the held-out ones, the wrong ones first."""
     task, learned = finished.task, finished.learned
-    absent = {}
-    if learned.held is None:
-        absent = {"gate": learned.decision.reason, "calibration": learned.decision.reason}
-    tested = "no test file" if finished.test is None else "no new row in the test file"
-    if finished.measured is None and learned.held is None:
-        absent |= dict.fromkeys(("results", "classes"), f"{tested} and no held-out rows")
-    said = _said(finished)
-    if said is not None and SHIPPED not in said.answers:
-        why = f"with {tested} only the trained model was measured, not what ships of it: see Compression"
-        absent |= {"classes": why, "calibration": why}
-    elif said is not None and learned.held is not None and finished.calibrated.crossed is None:
-        absent["calibration"] = (
-            "of every held-out row the label is one that no row of another fold has, or it was not read so far"
-        )
-    if not learned.written.asked:
-        absent["drafts"] = "synthesis is turned off (synthesis.drafts: 0)"
     return Report(
         title=finished.folder.path.name,
         task=task.config.task,
@@ -109,7 +71,7 @@ def build_report(finished: Finished) -> Report:
         date=time.strftime("%Y-%m-%d"),
         version=refsynth.__version__,
         labels=dict(task.descriptions),
-        results=_results(finished),
+        results=results_of(finished),
         gate=_gate(finished),
         classes=_classes(finished),
         calibration=_calibration(finished),
@@ -118,89 +80,29 @@ def build_report(finished: Finished) -> Report:
         compression=compression_of(finished),
         lineage=lineage_of(finished),
         overlap=finished.overlap,
-        absent=absent | {"compression": "the results table has the size and the speed of the bundle"},
+        drafting=drafting_of(finished),
+        mistakes=None if rows is None else Mistakes.of(rows),
+        absent=_absent(finished),
     )
 
 
-def _results(finished: Finished) -> sections.Results | None:
-    said = _said(finished)
+def _absent(finished: Finished) -> dict[str, str]:
+    """Return why sections are left out, by their names."""
+    learned, said = finished.learned, said_of(finished)
+    absent = {} if said is None else {"compression": "the results table has the size and the speed of the bundle"}
+    if learned.held is None:
+        absent |= {"gate": learned.decision.reason, "calibration": learned.decision.reason}
+    tested = "no test file" if finished.test is None else "no new row in the test file"
     if said is None:
-        return None
-    decision, kind, n = finished.learned.decision, _kind(finished), len(said.truth)
-
-    def system(name: str, key: str, detail: str) -> sections.System:
-        return _system(finished, name, detail, said, key)
-
-    usual = "no span at all" if kind.spans else f"the most frequent {'set of labels' if kind.several else 'label'}"
-    systems = [system("all O" if kind.spans else "majority", MAJORITY, usual)]
-    systems += [system(NAMES[name], name, "real rows") for name in BESIDE if name in said.answers]
-    systems.append(system("real rows only", str(decision.real), NAMES[decision.real.learner]))
-    if decision.mixed:
-        systems.append(system("real + synthetic", str(decision.mixed), NAMES[decision.mixed.learner]))
-    model = load(finished.bundle)
-    form = FORMS.get(model.manifest.kind, "int8")
-    cut = "" if finished.shrunk.outcome is None else f", form: {finished.shrunk.name}"
-    shipped = system(f"shipped bundle ({form})", SHIPPED, f"{decision.shipped}{cut}")
-    (rate,), size = speeds([model], finished), size_of(finished.bundle)
-    systems.append(replace(shipped, shipped=True, texts_per_second=rate, size_mb=size))
-    test, overlap = finished.task.test, finished.overlap
-    if finished.measured is None or test is None:
-        return sections.Results(systems=tuple(systems), source="cross-validation", n=n)
-    if finished.test is not None and overlap is not None and overlap.same:
-        name, detail = f"the bundle, all {overlap.n:,} rows", f"{len(overlap.same):,} of them in train too"
-        systems.insert(-1, _system(finished, name, detail, _Said.of(finished.test), SHIPPED))
-    return sections.Results(systems=tuple(systems), source="test file", n=n, file=test.name)
-
-
-def _system(finished: Finished, name: str, detail: str, said: _Said, key: str) -> sections.System:
-    """Return a line of the table of results without speed and size, and without figures if the system was not asked."""
-    fields = {shown: field for field, shown in sections.FIGURES.items()}
-    kind, k = _kind(finished), len(finished.task.labels)
-    asked = said.answers.get(key, ())
-    found = [kind.figures(said.truth, answers, k, said.groups, spread=said.spread) for answers in asked]
-    figures: dict[str, Any] = {fields[same[0].name]: _mean(same) for same in zip(*found, strict=True)}
-    return sections.System(name=name, detail=detail, **figures)
-
-
-def _mean(repeats: Sequence[Metric]) -> Metric:
-    """Return the mean of a figure over repeats on the same rows, which are no more rows: so is its interval."""
-    value, low, high = (float(np.mean([getattr(one, part) for one in repeats])) for part in ("value", "low", "high"))
-    return replace(repeats[0], value=value, low=low, high=high)
-
-
-class _Said(NamedTuple):
-    """The truth of rows, and what systems answered in each repeat, by name: no figure is shown of one that is not among them.
-
-    `groups` [N] are of rows that copy each other; `spread` is by how much figures vary more than rows do.
-    """
-
-    truth: Array
-    answers: Mapping[str, Sequence[Array]]
-    groups: IntArray
-    spread: float = 1.0
-
-    @classmethod
-    def of(cls, test: TestResult) -> _Said:
-        """Return what was answered on test rows."""
-        return cls(test.truth, {name: [answers] for name, answers in test.predicted.items()}, test.groups)
-
-
-def _said(finished: Finished) -> _Said | None:
-    """Return what was answered on the new rows of the test file, or on the held-out rows, where `SHIPPED` may be missing."""
-    if (test := finished.measured) is not None:
-        return _Said.of(test)
-    held = finished.learned.held
-    if held is None:
-        return None
-    said = {str(name): held.answers_of(held.logits[name]) for name in held.logits}
-    majority = held.kind.usual(held.truth, len(held.truth))
-    if finished.shrunk.logits is not None:
-        said[SHIPPED] = held.answers_of(finished.shrunk.logits)
-    return _Said(held.truth, {MAJORITY: [majority], **said}, held.groups, held.spread)
-
-
-def _kind(finished: Finished) -> Kind:
-    return KINDS[finished.task.config.task]
+        absent |= dict.fromkeys(("results", "classes"), f"{tested} and no held-out rows")
+    elif SHIPPED not in said.answers:
+        why = f"with {tested} only the trained model was measured, not what ships of it: see Compression"
+        absent |= {"classes": why, "calibration": why}
+    elif learned.held is not None and finished.calibrated.crossed is None:
+        absent["calibration"] = (
+            "of every held-out row the label is one that no row of another fold has, or it was not read so far"
+        )
+    return absent
 
 
 def _gate(finished: Finished) -> sections.Gate | None:
@@ -244,15 +146,17 @@ def _comparison(held: HeldOut, real: Candidate, mixed: Candidate, name: str) -> 
 
 
 def _classes(finished: Finished) -> sections.Classes | None:
-    said = _said(finished)
+    said = said_of(finished)
     if said is None or SHIPPED not in said.answers:
         return None
     truth, shipped = said.truth, said.answers[SHIPPED][0]
     source: sections.Source = "cross-validation" if finished.measured is None else "test file"
     labels = finished.task.labels
-    if _kind(finished).spans:
-        return sections.Classes.of_table(labels, _kind(finished).table(truth, shipped, len(labels)), source=source, n=len(truth))
-    if _kind(finished).several:
+    if kind_of(finished).spans:
+        return sections.Classes.of_table(
+            labels, kind_of(finished).table(truth, shipped, len(labels)), source=source, n=len(truth)
+        )
+    if kind_of(finished).several:
         return sections.Classes.of_marks(labels, truth, shipped, thresholds=finished.calibrated.cuts, source=source)
     return sections.Classes.of(labels, truth, shipped, source=source)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from refsynth.bundle.store import Contents, save
+from refsynth.bundle.card import TESTED
+from refsynth.bundle.model import load
+from refsynth.bundle.store import Contents, figures_of, restate, save
 from refsynth.core.protocols import Predictor
-from refsynth.core.run import RunFolder
+from refsynth.core.run import RunFolder, folder_digest
 from refsynth.core.types import Metric
 from refsynth.pipeline.calibrate import Calibrated
 from refsynth.pipeline.candidates import Candidate
@@ -62,16 +64,28 @@ def write_bundle(
     return folder.step(STEPS["bundle"], make, config=settings_of(task.config), name=step, extra=extra, using=using) / "bundle"
 
 
-def publish(made: Path, public: Path) -> Path:
-    """Put a copy of the bundle where the user looks for it, unless the same is there."""
-    if public.exists():
-        from refsynth.core.run import folder_digest
+def publish(made: Path, public: Path, *, tested: Sequence[Metric] = (), limits: Sequence[str] = ()) -> Path:
+    """Put a copy of the bundle where the user looks for it, unless the same is there.
 
-        if folder_digest(public) == folder_digest(made):
-            return public
-        shutil.rmtree(public)
+    Args:
+        made: the bundle, as a step made it.
+        public: where the copy goes.
+        tested: figures on rows that had no part in it. Card and manifest of the copy hold them before its own; its model is the
+            same with them, without them and with others.
+        limits: sentences of the card that the manifest does not hold.
+    """
     partial = public.with_name(".bundle.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(made, partial)
+    if tested:
+        manifest = load(partial).manifest
+        lineage = {**manifest.lineage, TESTED: [figure.name for figure in tested]}
+        told = {"metrics": {**manifest.metrics, **figures_of(tested)}, "lineage": lineage}
+        restate(partial, manifest.model_copy(update=told), limits=limits)
+    if public.exists():
+        if folder_digest(public) == folder_digest(partial):
+            shutil.rmtree(partial)
+            return public
+        shutil.rmtree(public)
     partial.replace(public)
     return public

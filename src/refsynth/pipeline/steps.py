@@ -92,8 +92,10 @@ def run(
             job = job.forgetting(leaked)
             finished = _deliver(job, _learn(job))
         track(finished.learned, task.config.track, folder.path / "track")
-        report, paths = write_report(finished)
-    return RunResult(finished.bundle, report, paths, finished)
+        written = write_report(finished)
+        if written.earlier:
+            watch.note(f"the report of the run before is kept: {written.earlier[0]}")
+    return RunResult(finished.bundle, written.report, written.paths, finished)
 
 
 def synthesize(job: Job) -> tuple[Written, tuple[Round, ...]]:
@@ -114,7 +116,8 @@ def choose(job: Job, written: Written) -> tuple[list[Draft], Final]:
     taken = len(final.from_pool)
     pool = f", {taken:,} of {len(job.pool.texts):,} texts of the pool" if job.pool.texts else ""
     chosen = reasons.pop(None, 0) - taken
-    job.watch.stage("train", f"{counted(len(final.real), 'real row')}{pool}; {counted(chosen, 'draft')} chosen{_less(reasons)}")
+    what = "real row" if job.rows.examples else "description"  # of labels: from these alone it learns where there is no row
+    job.watch.stage("train", f"{counted(len(final.real), what)}{pool}; {counted(chosen, 'draft')} chosen{_less(reasons)}")
     for found in final.found:
         job.watch.stage("search", found.line())
     if unknown := _unjudged(job, final):
@@ -149,13 +152,14 @@ def _deliver(job: Job, learned: Learned) -> Finished:
         watch.note(
             f"{alone} took no part in calibration: no row of another fold has their label, or they are too long to be read"
         )
-    bundle = publish(tiers.bundle, folder.path / "bundle")
-    watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
     real, studied = learned.rows.examples, job.studied
     test = evaluate_test(
-        task.config, learned.final, learned.held, shop, bundle, folder, real=real, made=tiers.step, studied=studied
+        task.config, learned.final, learned.held, shop, tiers.bundle, folder, real=real, made=tiers.step, studied=studied
     )
     overlap = None if test is None else overlap_of(test, task)
+    tested = [figure_of(test.new, task)] if test is not None and test.new is not None else []
+    bundle = publish(tiers.bundle, folder.path / "bundle", tested=tested, limits=tiers.limits)
+    watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
     write_overlap(folder.path / OVERLAP, overlap)
     if test is not None:
         _tell_test(job, test, overlap)

@@ -66,6 +66,11 @@ class Tiers:
     reason: str = ""
     kept: Kept | None = None
 
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What the card of what ships says beside what its manifest holds."""
+        return (LEARNT,) if self.bundle != self.main and self.student is not None and not self.student.fresh else ()
+
     def line(self) -> str:
         """Return the outcome as one line for the screen."""
         if self.reason:

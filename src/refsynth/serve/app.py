@@ -245,7 +245,7 @@ def _add_reading(api: FastAPI, service: Service) -> None:
             tier=loaded.model.variant,
             labels=list(loaded.model.labels),
             language=manifest.language,
-            threshold=manifest.calibration.threshold,
+            threshold=loaded.model.threshold,
             metrics={name: figure.value for name, figure in manifest.metrics.items()},
         )
         return Json(ModelsReply(data=[shown]))

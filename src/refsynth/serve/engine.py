@@ -60,13 +60,13 @@ class Loaded:
         return self.model.golden("")
 
     @classmethod
-    def open(cls, folder: Path, *, threads: int) -> Self:
+    def open(cls, folder: Path, *, threads: int, threshold: float | None = None) -> Self:
         """Open a bundle.
 
         Raises:
             BundleError: it is damaged, or does not give its golden outputs here.
         """
-        model = load(folder, threads=threads)
+        model = load(folder, threads=threads, threshold=threshold)
         model.check()  # a server finds out now, not at the first text that needs the second tier
         return cls(model, file_digest(folder / MANIFEST)[:VERSION_DIGITS])
 

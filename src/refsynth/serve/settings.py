@@ -49,6 +49,8 @@ class Settings(BaseModel):
     start: float = Field(default=120.0, gt=0)
     """How long a worker may load its bundle."""
     log_requests: bool = True
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    """The confidence below which an answer is unsure; the bundle's own if left out."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

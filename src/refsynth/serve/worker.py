@@ -64,7 +64,8 @@ async def run_worker(listener: socket.socket, channel: socket.socket, compose: C
         return
     try:
         settings = Settings.of(**start["settings"])
-        loaded = await asyncio.to_thread(Loaded.open, Path(start["bundle"]), threads=settings.threads_each)
+        threads, threshold = settings.threads_each, settings.threshold
+        loaded = await asyncio.to_thread(Loaded.open, Path(start["bundle"]), threads=threads, threshold=threshold)
         service = Service(settings, loaded, compose(start["guards"], Path(start["shared"])), beat=lambda: link.send(event="beat"))
     except RefsynthError as error:
         link.send(event="failed", message=str(error), exit_code=error.exit_code)
@@ -139,7 +140,10 @@ class Worker:
     async def _prepare(self, folder: Path, ticket: int) -> None:
         """Open another bundle beside the one in use; opening it tests it."""
         try:
-            self._prepared = await asyncio.to_thread(Loaded.open, folder, threads=self._service.settings.threads_each)
+            settings = self._service.settings
+            self._prepared = await asyncio.to_thread(
+                Loaded.open, folder, threads=settings.threads_each, threshold=settings.threshold
+            )
         except RefsynthError as error:
             self._link.send(reply="refused", ticket=ticket, message=str(error))
         else:

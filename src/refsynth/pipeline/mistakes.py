@@ -1,0 +1,113 @@
+"""The held-out rows as a table: what each is, what the model said of it, and how sure it was. The wrong ones come first.
+
+They are rows of the training file only. Whoever mends a model by its test rows has no test left.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from refsynth.core.marks import places_in, write_marks
+from refsynth.core.spans import split_spans
+from refsynth.core.types import Array, BoolArray, Example, FloatArray
+from refsynth.data.cells import restored
+from refsynth.data.write import PLAIN, write_table
+from refsynth.evaluation.mistakes import HeldRow, ranked
+from refsynth.pipeline.calibrate import Calibrated
+from refsynth.pipeline.finished import Finished
+from refsynth.pipeline.held import HeldOut
+
+FILE = "held_out.csv"
+COLUMNS = ("id", "text", "label", "answer", "confidence", "unsure", "right", "score")
+
+
+def held_rows(finished: Finished) -> list[HeldRow] | None:
+    """Return the held-out rows as what ships answered them, ranked; None where nobody measured what ships on such rows."""
+    held, logits = finished.learned.held, finished.shrunk.logits
+    if held is None or logits is None:
+        return None
+    answers = held.answers_of(logits)[0]
+    confidence, unsure = _confidence(held, finished.calibrated, logits[0], answers)
+    right, scores = held.kind.right(held.truth, answers), held.kind.scores(held.truth, answers)
+    if held.kind.spans:
+        scores = right.astype(float)  # a row's part in span F1 means nothing by itself
+    labels = finished.task.labels
+    rows = [
+        HeldRow(
+            id=example.id,
+            text=example.text,
+            label=_said(held, example, held.truth[place], labels),
+            answer=_said(held, example, answers[place], labels),
+            confidence=float(confidence[place]),
+            unsure=bool(unsure[place]),
+            right=bool(right[place]),
+            score=float(scores[place]),
+        )
+        for place, example in enumerate(finished.learned.rows.examples)
+    ]
+    return ranked(rows)
+
+
+def _confidence(held: HeldOut, calibrated: Calibrated, logits: Array, answers: Array) -> tuple[FloatArray, BoolArray]:
+    """Return how sure the model was of each answer, and whether it says "unsure" there.
+
+    Both are with what suits the other folds; of rows that took no part in that, with what ships.
+    """
+    kind, crossed = held.kind, calibrated.crossed
+    confidence = np.array(kind.confidence(kind.probabilities(logits / calibrated.temperature), answers), float)
+    unsure = confidence < (0.0 if calibrated.threshold is None else calibrated.threshold.threshold)
+    if crossed is not None:
+        confidence[crossed.rows] = kind.confidence(crossed.probabilities, crossed.answers)
+        unsure[crossed.rows] = crossed.unsure
+    return confidence, unsure
+
+
+def _said(held: HeldOut, example: Example, answer: Array, labels: Sequence[str]) -> str:
+    """Return an answer as a person reads it: labels, or the text with all that is in it marked."""
+    shown = held.kind.shown(answer, labels)
+    return write_marks(example.text, places_in(example.text, split_spans(shown))) if held.kind.spans else shown
+
+
+def write_rows(path: Path, rows: Sequence[HeldRow] | None) -> None:
+    """Write the rows as CSV that no spreadsheet takes for formulas; without any no file stays."""
+    if rows is None:
+        path.unlink(missing_ok=True)
+        return
+    write_table(path, COLUMNS, map(_record, rows), style=PLAIN)
+
+
+def _record(row: HeldRow) -> dict[str, str]:
+    marks = {name: "yes" if mark else "no" for name, mark in (("unsure", row.unsure), ("right", row.right))}
+    return {**asdict(row), **marks, "confidence": f"{row.confidence:.4f}", "score": f"{row.score:.4f}"}
+
+
+def read_rows(path: Path) -> list[HeldRow]:
+    """Return what `write_rows` wrote.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it has been changed into something else.
+    """
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"columns {', '.join(reader.fieldnames or ())}")
+        return [_row(record) for record in reader]
+
+
+def _row(record: dict[str, str]) -> HeldRow:
+    return HeldRow(
+        id=restored(record["id"]),
+        text=restored(record["text"]),
+        label=restored(record["label"]),
+        answer=restored(record["answer"]),
+        confidence=float(record["confidence"]),
+        unsure=record["unsure"] == "yes",
+        right=record["right"] == "yes",
+        score=float(record["score"]),
+    )

@@ -1,0 +1,164 @@
+"""The report's table of results: each model that was measured, once, and the one that ships with its speed and size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from refsynth.bundle.model import load
+from refsynth.core.sections import LearnerName
+from refsynth.core.types import Array, IntArray, Metric
+from refsynth.evaluation import sections
+from refsynth.kinds import KINDS, Kind
+from refsynth.pipeline.candidates import Candidate
+from refsynth.pipeline.compression import size_of, speeds
+from refsynth.pipeline.evaluate import MAJORITY, SHIPPED, TestResult
+from refsynth.pipeline.finished import Finished
+from refsynth.pipeline.forms import FULL
+from refsynth.pipeline.shrink import SIMPLE
+
+NAMES: Mapping[LearnerName, str] = {
+    "tfidf": "TF-IDF + LR",
+    "frozen": "frozen encoder + LR",
+    "contrastive": "contrastive",
+    "finetune": "full fine-tuning",
+    "soup": "model soup",
+    "head": "frozen encoder + head",
+    "bitfit": "BitFit",
+    "lora": "LoRA",
+    "adalora": "AdaLoRA",
+    "ia3": "IA3",
+    "prefix_tuning": "prefix tuning",
+    "p_tuning": "P-tuning",
+    "prompt_tuning": "prompt tuning",
+    "houlsby": "bottleneck adapters",
+    "causal_lora": "reference + LoRA",
+    "average": "average of all learners",
+    "stacking": "stack of all learners",
+    "distilled": "student of all learners",
+    "crf": "CRF",
+    "prompt": "reference, prompted",
+}
+
+FORMS: Mapping[str, str] = {
+    "static": "static",
+    "cascade": "cascade",
+    "tagger_cascade": "cascade",
+    "crf": "CRF",
+    "tfidf": "TF-IDF",
+}
+"""What ships, by the kind of its bundle, where it is not an int8 encoder."""
+
+BESIDE: tuple[LearnerName, ...] = ("tfidf", "crf", "frozen", "average", "stacking", "prompt")
+"""Learners that the table of results has whatever ships."""
+
+
+def results_of(finished: Finished) -> sections.Results | None:
+    """Return the table, or None where nothing was measured."""
+    said = said_of(finished)
+    if said is None:
+        return None
+    decision, kind, n = finished.learned.decision, kind_of(finished), len(said.truth)
+
+    def system(name: str, key: str, detail: str) -> sections.System:
+        return _system(finished, name, detail, said, key)
+
+    usual = "no span at all" if kind.spans else f"the most frequent {'set of labels' if kind.several else 'label'}"
+    systems = [replace(system("all O" if kind.spans else "majority", MAJORITY, usual), usual=True)]
+    same = _shipped_as(finished)
+    shown = [Candidate(name, False) for name in BESIDE if name in said.answers]
+    systems += [system(NAMES[one.learner], str(one), "real rows only") for one in shown if one != same]
+    if decision.real not in (same, *shown):
+        systems.append(system("real rows only", str(decision.real), NAMES[decision.real.learner]))
+    if decision.mixed and decision.mixed != same:
+        systems.append(system("real + synthetic", str(decision.mixed), NAMES[decision.mixed.learner]))
+    systems.append(_shipped(finished, said, same))
+    test, overlap = finished.task.test, finished.overlap
+    if finished.measured is None or test is None:
+        return sections.Results(systems=tuple(systems), source="cross-validation", n=n)
+    if finished.test is not None and overlap is not None and overlap.same:
+        name, detail = f"the bundle, all {overlap.n:,} rows", f"{len(overlap.same):,} of them in train too"
+        systems.insert(-1, _system(finished, name, detail, Said.of(finished.test), SHIPPED))
+    held, own = finished.learned.held, finished.shrunk.logits
+    crossed = None if held is None or own is None else held.score_of(own)
+    return sections.Results(systems=tuple(systems), source="test file", n=n, file=test.name, crossed=crossed)
+
+
+def _shipped_as(finished: Finished) -> Candidate | None:
+    """Return the candidate that ships as it was trained: a row of its own would show one model twice. None if it is cut."""
+    shipped, form = finished.learned.decision.shipped, finished.shrunk.name
+    if finished.tiers.bundle != finished.tiers.main:
+        return None
+    if form == FULL:
+        return shipped
+    return next((Candidate(name, shipped.drafts) for name in SIMPLE if name == form), None)
+
+
+def _shipped(finished: Finished, said: Said, same: Candidate | None) -> sections.System:
+    """Return the line of what ships, with speed and size; where int8 differs from what was trained, with the figure of that."""
+    decision = finished.learned.decision
+    model = load(finished.bundle)
+    alone = "real rows only" if finished.learned.rows.examples else "descriptions of the labels only"
+    what = f"{NAMES[(same or decision.shipped).learner]}, {'with drafts' if decision.shipped.drafts else alone}"
+    cut = "" if finished.shrunk.outcome is None else f", form: {finished.shrunk.name}"
+    found = _system(finished, f"shipped bundle ({FORMS.get(model.manifest.kind, 'int8')})", f"{what}{cut}", said, SHIPPED)
+    trained = None if same is None else _system(finished, "", "", said, str(same)).score
+    if trained is not None and found.score is not None and trained.value != found.score.value:
+        found = replace(found, detail=f"{found.detail}; before int8 {trained.percent()}")
+    (rate,), size = speeds([model], finished), size_of(finished.bundle)
+    return replace(found, shipped=True, texts_per_second=rate, size_mb=size)
+
+
+def _system(finished: Finished, name: str, detail: str, said: Said, key: str) -> sections.System:
+    """Return a line of the table of results without speed and size, and without figures if the system was not asked."""
+    fields = {shown: field for field, shown in sections.FIGURES.items()}
+    kind, k = kind_of(finished), len(finished.task.labels)
+    asked = said.answers.get(key, ())
+    found = [kind.figures(said.truth, answers, k, said.groups, spread=said.spread) for answers in asked]
+    figures: dict[str, Any] = {fields[same[0].name]: _mean(same) for same in zip(*found, strict=True)}
+    return sections.System(name=name, detail=detail, **figures)
+
+
+def _mean(repeats: Sequence[Metric]) -> Metric:
+    """Return the mean of a figure over repeats on the same rows, which are no more rows: so is its interval."""
+    value, low, high = (float(np.mean([getattr(one, part) for one in repeats])) for part in ("value", "low", "high"))
+    return replace(repeats[0], value=value, low=low, high=high)
+
+
+class Said(NamedTuple):
+    """The truth of rows, and what systems answered in each repeat, by name: no figure is shown of one that is not among them.
+
+    `groups` [N] are of rows that copy each other; `spread` is by how much figures vary more than rows do.
+    """
+
+    truth: Array
+    answers: Mapping[str, Sequence[Array]]
+    groups: IntArray
+    spread: float = 1.0
+
+    @classmethod
+    def of(cls, test: TestResult) -> Said:
+        """Return what was answered on test rows."""
+        return cls(test.truth, {name: [answers] for name, answers in test.predicted.items()}, test.groups)
+
+
+def said_of(finished: Finished) -> Said | None:
+    """Return what was answered on the new rows of the test file, or on the held-out rows, where `SHIPPED` may be missing."""
+    if (test := finished.measured) is not None:
+        return Said.of(test)
+    held = finished.learned.held
+    if held is None:
+        return None
+    said = {str(name): held.answers_of(held.logits[name]) for name in held.logits}
+    majority = held.kind.usual(held.truth, len(held.truth))
+    if finished.shrunk.logits is not None:
+        said[SHIPPED] = held.answers_of(finished.shrunk.logits)
+    return Said(held.truth, {MAJORITY: [majority], **said}, held.groups, held.spread)
+
+
+def kind_of(finished: Finished) -> Kind:
+    """Return how answers of the task are counted."""
+    return KINDS[finished.task.config.task]
