@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -18,6 +19,8 @@ from refsynth.serve.console import add_console
 from refsynth.serve.engine import Answer, Question
 from refsynth.serve.errors import MEANINGS, ErrorBody, Failed, Invalid, NotFound, Unavailable
 from refsynth.serve.front import Front
+from refsynth.serve.manual import add_manual
+from refsynth.serve.origin import Origins
 from refsynth.serve.replies import Endpoint, Json, add_errors, dispatch
 from refsynth.serve.schema import (
     ExplainReply,
@@ -35,14 +38,18 @@ from refsynth.serve.schema import (
     TeiRequest,
     TeiScore,
 )
-from refsynth.serve.seams import Caller
+from refsynth.serve.seams import Caller, Outcome, UnknownRequestError
 from refsynth.serve.service import Service
+from refsynth.serve.texts import EmptyText
 
 DIGITS = 6
+PAUSES = (0.1, 0.2, 0.4, 0.8)
+"""Seconds between looks for the answer that feedback is for."""
 RECENT = 20
+OPEN = (403, 431)
 NO_RECORD = "this server keeps no record of its requests"
-READING = (401, 403, 405, 500, 503)
-ASKING = (401, 403, 405, 408, 413, 415, 422, 429, 500, 503, 504)
+READING = (401, 403, 405, 429, 431, 500, 503)
+ASKING = (400, 401, 403, 405, 408, 413, 415, 422, 429, 431, 500, 503, 504)
 
 
 def build_app(service: Service) -> Front:
@@ -53,6 +60,7 @@ def build_app(service: Service) -> Front:
         description="Labels for texts, with calibrated probabilities.",
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         default_response_class=Json,
     )
     add_errors(api)
@@ -62,6 +70,7 @@ def build_app(service: Service) -> Front:
     _add_reading(api, service)
     add_console(api)
     _document_keys(api, required=service.guards.keys.required)
+    add_manual(api)
     return Front(
         partial(dispatch, api, hot),
         routes=frozenset(str(getattr(route, "path", "")) for route in api.routes),
@@ -69,6 +78,9 @@ def build_app(service: Service) -> Front:
         metrics=service.metrics,
         full=lambda: service.batcher.full,
         limit=service.settings.requests,
+        bodies=service.bodies,
+        origins=None if service.guards.keys.required else Origins(service.settings.host, service.settings.allow_host),
+        release=service.release,
         deadline=service.settings.deadline,
         log=service.settings.log_requests,
         tracer=service.guards.tracer,
@@ -78,11 +90,21 @@ def build_app(service: Service) -> Front:
 def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
     """Add the routes, and return them by path."""
 
-    async def answer(request: Request, key: Caller, texts: list[str]) -> list[Answer | RowError]:
-        service.admit(request, key, texts)
-        answers = await service.ask(request, [Question(text) for text in texts])
-        if all(isinstance(answer, RowError) for answer in answers):
-            raise Failed("the model failed on " + ("this text" if len(texts) == 1 else "every text"))
+    async def answer(
+        request: Request, key: Caller, texts: list[str | EmptyText], *, truncate: bool, whole: str = ""
+    ) -> list[Answer | RowError]:
+        """Answer what is not empty. An empty text has its error in its place, or refuses a request to be answered as a whole."""
+        await service.admit(request, texts, truncate=truncate)
+        asked = [text for text in texts if isinstance(text, str)]
+        empty = next((row for row, text in enumerate(texts) if isinstance(text, EmptyText)), None)
+        if empty is not None and (whole or not asked):
+            raise Invalid(f"{whole or 'texts'}[{empty}]: {texts[empty]}", code=EmptyText.code)
+        service.charge(key, len(asked))
+        found = await service.ask(request, [Question(text) for text in asked])
+        if all(isinstance(answer, RowError) for answer in found):
+            raise Failed("the model failed on " + ("this text" if len(asked) == 1 else "every text"))
+        said = iter(found)
+        answers = [text if isinstance(text, EmptyText) else next(said) for text in texts]
         service.keep(request, key, texts, answers)
         return answers
 
@@ -92,7 +114,8 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
         key = service.authorise(request, "predict")
         body = await service.read(request, PredictRequest)
         given = [body.texts] if isinstance(body.texts, str) else body.texts
-        answers = await answer(request, key, [service.text(one, f"texts[{row}]") for row, one in enumerate(given)])
+        texts = [service.text(one, f"texts[{row}]") for row, one in enumerate(given)]
+        answers = await answer(request, key, texts, truncate=body.truncate)
         shown = [_prediction(one, body) for one in answers]
         return Json({"request_id": request.scope["request_id"], "predictions": shown})
 
@@ -103,7 +126,8 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
         body = await service.read(request, TeiRequest)
         if body.raw_scores:
             raise Invalid("raw_scores: scores here are calibrated probabilities; leave it out")
-        answers = await answer(request, key, [service.text(one, f"inputs[{row}]") for row, one in enumerate(_tei_rows(body))])
+        texts = [service.text(one, f"inputs[{row}]") for row, one in enumerate(_tei_rows(body))]
+        answers = await answer(request, key, texts, truncate=body.truncate, whole="inputs")
         if any(isinstance(one, RowError) for one in answers):
             raise Failed("the model failed on a text")
         scores = [_scores(one.prediction) for one in answers if isinstance(one, Answer)]
@@ -135,7 +159,7 @@ def _scores(prediction: Prediction) -> list[dict[str, Any]]:
 
 def _prediction(answer: Answer | RowError, body: PredictRequest) -> dict[str, Any]:
     if isinstance(answer, RowError):
-        return {"error": {"code": "prediction_failed", "message": answer.found}}
+        return {"error": {"code": answer.code, "message": answer.found}}
     prediction = answer.prediction
     return {
         **_said(prediction),
@@ -161,13 +185,16 @@ def _add_explain(api: FastAPI, service: Service) -> None:
         key = service.authorise(request, "explain")
         body = await service.read(request, ExplainRequest)
         text = service.text(body.text, "text")
-        service.admit(request, key, [text])
+        await service.admit(request, [text], truncate=body.truncate)
+        if isinstance(text, EmptyText):
+            raise Invalid(f"text: {text}", code=EmptyText.code)
         model = service.engine.current.model
         if body.label is not None and body.label not in model.labels:
             raise Invalid("label: the model has no such label; /v1/models lists them")
         places = [] if model.additive(text) else explain.spans(text)
         questions = [Question(text, True, body.label)]
         questions += [Question(explain.without(text, place)) for place in places]
+        service.charge(key, len(questions))
         return Json(_explanation(request, body, await service.ask(request, questions), text, places))
 
 
@@ -201,7 +228,7 @@ def _explanation(
 
 
 def _add_feedback(api: FastAPI, service: Service) -> None:
-    @api.post("/v1/feedback", **_documented(FeedbackReply, (401, 403, 404, *ASKING[2:]), FeedbackRequest))
+    @api.post("/v1/feedback", **_documented(FeedbackReply, (404, *ASKING), FeedbackRequest))
     async def feedback(request: Request) -> Response:
         """Say what the right label, or labels, of an earlier text are. When the reply is there, the feedback is on disk."""
         key = service.authorise(request, "feedback")
@@ -210,14 +237,17 @@ def _add_feedback(api: FastAPI, service: Service) -> None:
         if not recorder.enabled:
             raise NotFound(NO_RECORD, code="no_record")
         label = service.right(body)
+        service.charge(key, 1)
         write = partial(recorder.feedback, request_id=body.request_id, row=body.row, label=label, key=key.id)
         try:
-            outcome = await asyncio.to_thread(write)
+            outcome = await _written(write)
+        except UnknownRequestError as error:
+            raise NotFound(str(error), code="unknown_request") from error
         except RefsynthError as error:
             raise Unavailable("the feedback could not be written", code="record_unavailable", retry_after=1) from error
         return Json(FeedbackReply(request_id=body.request_id, row=body.row, outcome=outcome))
 
-    @api.get("/v1/feedback", **_documented(GivenReply, (401, 403, 404, *READING[2:])))
+    @api.get("/v1/feedback", **_documented(GivenReply, (404, *READING)))
     async def recent(request: Request) -> Response:
         """Show the last feedback, the newest first."""
         service.authorise(request, "admin")
@@ -229,6 +259,16 @@ def _add_feedback(api: FastAPI, service: Service) -> None:
         except RefsynthError as error:
             raise Unavailable("the record does not answer", code="record_unavailable", retry_after=1) from error
         return Json(GivenReply(data=[GivenOut(**one._asdict()) for one in found]))
+
+
+async def _written(write: Callable[[], Outcome]) -> Outcome:
+    """Write feedback. What it is for may be on its way to the record: another worker gave it, and writes in batches."""
+    for pause in PAUSES:
+        try:
+            return await asyncio.to_thread(write)
+        except UnknownRequestError:
+            await asyncio.sleep(pause)
+    return await asyncio.to_thread(write)
 
 
 def _add_reading(api: FastAPI, service: Service) -> None:
@@ -250,12 +290,12 @@ def _add_reading(api: FastAPI, service: Service) -> None:
         )
         return Json(ModelsReply(data=[shown]))
 
-    @api.get("/health/live", **_documented(LiveReply, ()))
+    @api.get("/health/live", **_documented(LiveReply, OPEN))
     async def live() -> Response:
         """Say that the process answers. Asks nothing of the model."""
         return Json(LiveReply())
 
-    @api.get("/health/ready", **_documented(ReadyReply, ()), responses={503: {"model": ReadyReply}})
+    @api.get("/health/ready", **_documented(ReadyReply, OPEN, unready=ReadyReply))
     async def ready() -> Response:
         """Say whether to send requests here: the last canary through the queue was right, and nothing is full or ending."""
         problems = service.health.problems()
@@ -271,11 +311,14 @@ def _add_reading(api: FastAPI, service: Service) -> None:
         return Response(await asyncio.to_thread(service.metrics.text), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _documented(reply: Any, statuses: tuple[int, ...], body: type[BaseModel] | None = None) -> dict[str, Any]:
+def _documented(
+    reply: Any, statuses: tuple[int, ...], body: type[BaseModel] | None = None, *, unready: type[BaseModel] | None = None
+) -> dict[str, Any]:
     """Return what a route tells the OpenAPI description; the handlers read the bodies themselves, after the key."""
     documented: dict[str, Any] = {"response_model": reply}
-    if statuses:
-        documented["responses"] = {status: {"model": ErrorBody, "description": MEANINGS[status]} for status in statuses}
+    documented["responses"] = {status: {"model": ErrorBody, "description": MEANINGS[status]} for status in statuses}
+    if unready is not None:
+        documented["responses"][503] = {"model": unready, "description": "Not ready; problems says why"}
     if body is not None:
         content = {"application/json": {"schema": body.model_json_schema()}}
         documented["openapi_extra"] = {"requestBody": {"required": True, "content": content}}
