@@ -46,10 +46,10 @@ DIGITS = 6
 PAUSES = (0.1, 0.2, 0.4, 0.8)
 """Seconds between looks for the answer that feedback is for."""
 RECENT = 20
-OPEN = (403, 431)
+OPEN = (403,)
 NO_RECORD = "this server keeps no record of its requests"
-READING = (401, 403, 405, 429, 431, 500, 503)
-ASKING = (400, 401, 403, 405, 408, 413, 415, 422, 429, 431, 500, 503, 504)
+READING = (401, 403, 405, 429, 500, 503)
+ASKING = (400, 401, 403, 405, 408, 413, 415, 422, 429, 500, 503, 504)
 
 
 def build_app(service: Service) -> Front:
@@ -69,8 +69,8 @@ def build_app(service: Service) -> Front:
     _add_feedback(api, service)
     _add_reading(api, service)
     add_console(api)
+    add_manual(api, keyed=service.guards.keys.required)
     _document_keys(api, required=service.guards.keys.required)
-    add_manual(api)
     return Front(
         partial(dispatch, api, hot),
         routes=frozenset(str(getattr(route, "path", "")) for route in api.routes),
@@ -98,7 +98,7 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
         asked = [text for text in texts if isinstance(text, str)]
         empty = next((row for row, text in enumerate(texts) if isinstance(text, EmptyText)), None)
         if empty is not None and (whole or not asked):
-            raise Invalid(f"{whole or 'texts'}[{empty}]: {texts[empty]}", code=EmptyText.code)
+            raise Invalid(f"{whole or 'texts'}[{empty}]: {texts[empty]}")
         service.charge(key, len(asked))
         found = await service.ask(request, [Question(text) for text in asked])
         if all(isinstance(answer, RowError) for answer in found):
@@ -187,7 +187,7 @@ def _add_explain(api: FastAPI, service: Service) -> None:
         text = service.text(body.text, "text")
         await service.admit(request, [text], truncate=body.truncate)
         if isinstance(text, EmptyText):
-            raise Invalid(f"text: {text}", code=EmptyText.code)
+            raise Invalid(f"text: {text}")
         model = service.engine.current.model
         if body.label is not None and body.label not in model.labels:
             raise Invalid("label: the model has no such label; /v1/models lists them")

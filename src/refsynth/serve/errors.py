@@ -30,7 +30,7 @@ class ErrorBody(BaseModel):
 
 
 MEANINGS = {
-    400: "Not a request in HTTP/1.1",
+    400: "Not a request in HTTP/1.1, or its head is too large",
     401: "No key, or one that is unknown, expired or revoked",
     403: "The key may not do this; without keys: the Host is not known, or a page from elsewhere asks",
     404: "Nothing is there",
@@ -40,7 +40,6 @@ MEANINGS = {
     415: "The body is compressed; without keys: it is not called JSON",
     422: "The body is not what the schema says, or a text is empty",
     429: "The key is over its quota, or holds too much at once; Retry-After says when to come back",
-    431: "The head of the request is too large",
     500: "The model failed on the text",
     503: "The server is full or ending; Retry-After says when to come back",
     504: "The deadline passed",

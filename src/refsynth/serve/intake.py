@@ -19,8 +19,8 @@ class Overstep(NamedTuple):
     message: str
 
 
-LARGE = Overstep(431, "head_too_large", f"the head of the request is larger than {HEAD_BYTES:,} bytes")
-MANY = Overstep(431, "head_too_large", f"the head of the request has more than {HEADERS} fields")
+LARGE = Overstep(400, "head_too_large", f"the head of the request is larger than {HEAD_BYTES:,} bytes")
+MANY = Overstep(400, "head_too_large", f"the head of the request has more than {HEADERS} fields")
 HOLLOW = Overstep(400, "bad_request", "there is far more around the parts of the body than in them")
 
 

@@ -25,9 +25,9 @@ th, td { text-align: left; vertical-align: top; padding: .15rem .8rem .15rem 0; 
 """
 
 
-def add_manual(api: FastAPI) -> None:
+def add_manual(api: FastAPI, *, keyed: bool) -> None:
     """Add the page. What is described is what was added before."""
-    page = render(api.openapi()).encode()
+    page = render(api.openapi(), keyed=keyed).encode()
     headers = policy(page)
 
     @api.get("/docs", include_in_schema=False)
@@ -36,8 +36,8 @@ def add_manual(api: FastAPI) -> None:
         return Response(page, media_type="text/html", headers=headers)
 
 
-def render(described: Mapping[str, Any]) -> str:
-    """Return an OpenAPI description as one HTML page."""
+def render(described: Mapping[str, Any], *, keyed: bool) -> str:
+    """Return an OpenAPI description as one HTML page; `keyed` says that keys are wanted."""
     schemas = described["components"]["schemas"]
     title = escape(f"{described['info']['title']} {described['info']['version']}")
     parts = [
@@ -45,7 +45,7 @@ def render(described: Mapping[str, Any]) -> str:
         f'<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"><style>{_STYLE}</style></head><body>',
         f"<h1>{title}</h1><p>{escape(described['info']['description'])} The same for programs: <code>/openapi.json</code>.</p>",
     ]
-    if "securitySchemes" in described["components"]:
+    if keyed:
         parts.append("<p>Every route but those below <code>/health</code> wants <code>Authorization: Bearer KEY</code>.</p>")
     for path, operations in described["paths"].items():
         for method, operation in operations.items():

@@ -42,5 +42,5 @@ def read_text(given: str | list[str], place: str, *, pairs: bool) -> str | Empty
         expected = f"[first, second], or one text with {DIVIDER} between them" if pairs else "a text: the bundle labels no pairs"
         raise Invalid(f"{place}: expected {expected}")
     if missing := next((name for name, half in zip(HALVES, halves, strict=False) if not clean(half)), None):
-        return EmptyText(f"no text in '{missing}'")
+        return EmptyText(f"no text in '{missing}' of [first, second]")
     return join_pair(*halves) if pairs else halves[0]
