@@ -12,10 +12,10 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
 from refsynth.core.errors import RefsynthError
-from refsynth.core.types import Prediction
 from refsynth.serve import explain
 from refsynth.serve.batching import RowError
 from refsynth.serve.console import add_console
+from refsynth.serve.dialects import DIGITS, is_batch, scores, shown, tei_rows
 from refsynth.serve.engine import Answer, Question
 from refsynth.serve.errors import MEANINGS, ErrorBody, Failed, Invalid, NotFound, Unavailable
 from refsynth.serve.front import Front
@@ -42,7 +42,6 @@ from refsynth.serve.seams import Caller, Outcome, UnknownRequestError
 from refsynth.serve.service import Service
 from refsynth.serve.texts import EmptyText
 
-DIGITS = 6
 PAUSES = (0.1, 0.2, 0.4, 0.8)
 """Seconds between looks for the answer that feedback is for."""
 RECENT = 20
@@ -116,8 +115,8 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
         given = [body.texts] if isinstance(body.texts, str) else body.texts
         texts = [service.text(one, f"texts[{row}]") for row, one in enumerate(given)]
         answers = await answer(request, key, texts, truncate=body.truncate)
-        shown = [_prediction(one, body) for one in answers]
-        return Json({"request_id": request.scope["request_id"], "predictions": shown})
+        said = [shown(one, body) for one in answers]
+        return Json({"request_id": request.scope["request_id"], "predictions": said})
 
     @api.post("/predict", **_documented(list[TeiScore] | list[list[TeiScore]], ASKING, TeiRequest))
     async def tei(request: Request) -> Response:
@@ -126,56 +125,14 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
         body = await service.read(request, TeiRequest)
         if body.raw_scores:
             raise Invalid("raw_scores: scores here are calibrated probabilities; leave it out")
-        texts = [service.text(one, f"inputs[{row}]") for row, one in enumerate(_tei_rows(body))]
+        texts = [service.text(one, f"inputs[{row}]") for row, one in enumerate(tei_rows(body))]
         answers = await answer(request, key, texts, truncate=body.truncate, whole="inputs")
         if any(isinstance(one, RowError) for one in answers):
             raise Failed("the model failed on a text")
-        scores = [_scores(one.prediction) for one in answers if isinstance(one, Answer)]
-        return Json(scores if _is_batch(body) else scores[0])
+        said = [scores(one.prediction) for one in answers if isinstance(one, Answer)]
+        return Json(said if is_batch(body) else said[0])
 
     return {"/v1/predict": predict, "/predict": tei}
-
-
-def _tei_rows(body: TeiRequest) -> list[str | list[str]]:
-    """Return the rows of a request; a list of one text is that text."""
-    if isinstance(body.inputs, str):
-        return [body.inputs]
-    rows = [row for row in body.inputs if isinstance(row, list)] or [[text for text in body.inputs if isinstance(text, str)]]
-    return [row[0] if len(row) == 1 else row for row in rows]
-
-
-def _is_batch(body: TeiRequest) -> bool:
-    return isinstance(body.inputs, list) and bool(body.inputs) and isinstance(body.inputs[0], list)
-
-
-def _ranked(prediction: Prediction) -> list[tuple[str, float]]:
-    pairs = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
-    return [(label, round(value, DIGITS)) for label, value in pairs]
-
-
-def _scores(prediction: Prediction) -> list[dict[str, Any]]:
-    return [{"score": value, "label": label} for label, value in _ranked(prediction)]
-
-
-def _prediction(answer: Answer | RowError, body: PredictRequest) -> dict[str, Any]:
-    if isinstance(answer, RowError):
-        return {"error": {"code": answer.code, "message": answer.found}}
-    prediction = answer.prediction
-    return {
-        **_said(prediction),
-        "probability": round(prediction.probability, DIGITS),
-        "probabilities": dict(_ranked(prediction)[: body.top_k]) if body.probabilities else None,
-        "abstain": prediction.abstain,
-        "tier": answer.tier,
-        "degraded": prediction.degraded,
-        "version": answer.version,
-    }
-
-
-def _said(prediction: Prediction) -> dict[str, Any]:
-    if prediction.entities is not None:
-        return {"entities": [{**one._asdict(), "confidence": round(one.confidence, DIGITS)} for one in prediction.entities]}
-    return {"label": prediction.label} if prediction.labels is None else {"labels": list(prediction.labels)}
 
 
 def _add_explain(api: FastAPI, service: Service) -> None:
