@@ -163,6 +163,16 @@ class TestFull:
         assert counted() == before + 20
         assert full.idle()
 
+    def test_a_head_alone_gets_no_body(self, full: Running) -> None:
+        with connected(full) as connection, connection.makefile("rb") as stream:
+            connection.sendall(
+                b"HEAD /v1/predict HTTP/1.1\r\nHost: localhost\r\n\r\nGET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            )
+            assert b" 503 " in stream.readline()
+            while stream.readline() != b"\r\n":
+                pass
+            assert replied(stream)[0] == 200
+
     def test_one_behind_an_answer_waits_for_it(self, folder: Path) -> None:
         with running(folder, before=slow(0.3)) as server, connected(server) as connection, connection.makefile("rb") as stream:
             connection.sendall(asked())

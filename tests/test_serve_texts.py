@@ -90,6 +90,11 @@ class TestEmpty:
         if isinstance(pair, list):
             assert refused(post(pairs, "/predict", {"inputs": [pair]})) == (422, f"inputs[0]: {words}")
 
+    def test_too_many_are_refused_before_any_is_looked_at(self, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("refsynth.serve.service.read_text", None)
+        for path, body in (("/v1/predict", {"texts": [""] * 300_000}), ("/predict", {"inputs": [[]] * 300_000})):
+            assert post(server, path, body).status_code == 413
+
     @pytest.mark.parametrize("given", [[[]], [["w1"], []], [None], [["w1", 1]], [[["w1"]]]])
     def test_lists_that_are_no_texts_are_refused(self, server: Running, given: Any) -> None:
         assert post(server, "/v1/predict", {"texts": given}).status_code == 422

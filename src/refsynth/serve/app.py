@@ -93,7 +93,7 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
         request: Request, key: Caller, texts: list[str | EmptyText], *, truncate: bool, whole: str = ""
     ) -> list[Answer | RowError]:
         """Answer what is not empty. An empty text has its error in its place, or refuses a request to be answered as a whole."""
-        await service.admit(request, texts, truncate=truncate)
+        await service.admit(texts, truncate=truncate)
         asked = [text for text in texts if isinstance(text, str)]
         empty = next((row for row, text in enumerate(texts) if isinstance(text, EmptyText)), None)
         if empty is not None and (whole or not asked):
@@ -113,7 +113,7 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
         key = service.authorise(request, "predict")
         body = await service.read(request, PredictRequest)
         given = [body.texts] if isinstance(body.texts, str) else body.texts
-        texts = [service.text(one, f"texts[{row}]") for row, one in enumerate(given)]
+        texts = service.texts(request, given, "texts[{}]")
         answers = await answer(request, key, texts, truncate=body.truncate)
         said = [shown(one, body) for one in answers]
         return Json({"request_id": request.scope["request_id"], "predictions": said})
@@ -125,7 +125,7 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
         body = await service.read(request, TeiRequest)
         if body.raw_scores:
             raise Invalid("raw_scores: scores here are calibrated probabilities; leave it out")
-        texts = [service.text(one, f"inputs[{row}]") for row, one in enumerate(tei_rows(body))]
+        texts = service.texts(request, tei_rows(body), "inputs[{}]")
         answers = await answer(request, key, texts, truncate=body.truncate, whole="inputs")
         if any(isinstance(one, RowError) for one in answers):
             raise Failed("the model failed on a text")
@@ -141,8 +141,8 @@ def _add_explain(api: FastAPI, service: Service) -> None:
         """Say which parts of a text speak for a label: exactly for TF-IDF and static tiers, by leaving parts out for encoders."""
         key = service.authorise(request, "explain")
         body = await service.read(request, ExplainRequest)
-        text = service.text(body.text, "text")
-        await service.admit(request, [text], truncate=body.truncate)
+        (text,) = service.texts(request, [body.text], "text")
+        await service.admit([text], truncate=body.truncate)
         if isinstance(text, EmptyText):
             raise Invalid(f"text: {text}")
         model = service.engine.current.model

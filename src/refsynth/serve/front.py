@@ -115,7 +115,7 @@ class Front:
 
     def refuse_early(self, method: str, path: str, headers: Head) -> tuple[Head, bytes] | None:
         """Return the head and body of a 503, where there is no room for a request of which nothing but its head was read."""
-        refusal = self._refusal(path, others=self.inflight) if path in ASKING else None
+        refusal = self._refusal(path, others=self.inflight) if path in ASKING and method == "POST" else None
         if refusal is None:
             return None
         request_id = _request_id(headers)

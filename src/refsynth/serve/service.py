@@ -124,14 +124,6 @@ class Service:
 
         return await read_body(request, schema, limit=self.settings.body_bytes, take=take)
 
-    def text(self, given: str | list[str], place: str) -> str | EmptyText:
-        """Return what a request gave as a text, as the bundle takes it; or why there is none.
-
-        Raises:
-            ServeError: it is a pair for a bundle of single texts, or the other way round.
-        """
-        return read_text(given, place, pairs=self.engine.current.model.manifest.task == "pairs")
-
     def right(self, body: FeedbackRequest) -> str:
         """Return the label that feedback gives; several, or entities, as one, as they are recorded.
 
@@ -152,17 +144,26 @@ class Service:
             return join_spans(found)
         return join_labels(body.labels, model.labels) if body.labels is not None else str(body.label)
 
-    async def admit(self, request: Request, texts: Sequence[str | EmptyText], *, truncate: bool) -> None:
-        """Check the sizes of texts to be answered.
+    def texts(self, request: Request, given: Sequence[str | list[str]], field: str) -> list[str | EmptyText]:
+        """Return what a field of a request gave as texts, as the bundle takes them; or why one is none.
 
         Raises:
-            ServeError: there are none, too many or too long ones.
+            ServeError: there are none or too many; one is a pair for a bundle of single texts, or the other way round.
         """
-        request.scope["texts"] = len(texts)
-        if not texts:
+        request.scope["texts"] = len(given)
+        if not given:
             raise Invalid("texts: found none, expected at least one")
-        if len(texts) > self.settings.texts:
-            raise TooLarge(f"{len(texts)} texts; the limit is {self.settings.texts} a request")
+        if len(given) > self.settings.texts:
+            raise TooLarge(f"{len(given)} texts; the limit is {self.settings.texts} a request")
+        pairs = self.engine.current.model.manifest.task == "pairs"
+        return [read_text(one, field.format(row), pairs=pairs) for row, one in enumerate(given)]
+
+    async def admit(self, texts: Sequence[str | EmptyText], *, truncate: bool) -> None:
+        """Check the lengths of texts to be answered.
+
+        Raises:
+            ServeError: one is too long.
+        """
         for row, text in enumerate(texts):
             if isinstance(text, str) and len(text) > self.settings.characters:
                 raise TooLarge(f"text {row} has {len(text):,} characters; the limit is {self.settings.characters:,}")
