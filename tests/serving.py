@@ -29,6 +29,8 @@ from refsynth.serve.service import Service
 from refsynth.serve.settings import Settings
 
 LABELS = ("billing", "delivery", "other")
+ASK = "POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+"""How the head of a request begins; Content-Length is to follow."""
 WORDS = tuple(f"w{index}" for index in range(200))
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refsynth import bundle
-from refsynth.bench.serve import fuzz, identity, kills, overload, privacy, soak, suite
+from refsynth.bench.serve import fuzz, hoard, identity, kills, overload, privacy, soak, suite
 from refsynth.bench.serve.load import BROKEN, NO_REPLY, REFUSED, Reply, Tally, closed, connected, open_loop
 from refsynth.bench.serve.plan import SHORT, Bound, Job
 from refsynth.bench.serve.subject import exact_bundle, exact_text, short_text, ticket_text
@@ -31,6 +31,7 @@ TINY = replace(
     overload=0.5,
     bursts=1,
     burst=40,
+    hoard=1.5,
     faults=1,
     drains=1,
     reloads=3,
@@ -153,7 +154,9 @@ def test_nasty_bodies_repeat_themselves():
     assert [fuzz.nasty_bodies(n) for n in range(30)] == [fuzz.nasty_bodies(n) for n in range(30)]
 
 
-@pytest.mark.parametrize("part", [identity, overload, kills, soak, privacy], ids=lambda part: part.__name__.rpartition(".")[2])
+@pytest.mark.parametrize(
+    "part", [identity, overload, hoard, kills, soak, privacy], ids=lambda part: part.__name__.rpartition(".")[2]
+)
 def test_a_part_measures_all_that_its_bounds_are_about(part, tmp_path, monkeypatch):
     # A capacity that was measured for a blink is a guess: at a tenth of it a stall of the machine fills no queue.
     monkeypatch.setattr(soak, "SHARE", 0.1)

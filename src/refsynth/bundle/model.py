@@ -122,6 +122,10 @@ class Model:
             part[late] = said
         return whole
 
+    def cuts(self, text: str) -> bool:
+        """Return whether a text is longer than what a tier that is open reads of it."""
+        return any(tier.cuts(clean(text)) for tier in (self._first, self._second) if tier is not None)
+
     def both(self, texts: Sequence[str]) -> tuple[Answered, Answered]:
         """Return what each tier of a cascade makes of all texts, whatever the first would pass on.
 

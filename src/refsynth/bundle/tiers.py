@@ -41,6 +41,12 @@ class Tier:
     golden: Golden
     kind: Kind
 
+    def cuts(self, text: str) -> bool:
+        """Return whether a clean text is longer than what is read of it; what counts words and terms reads all."""
+        reader = self.predictor.encoder if isinstance(self.predictor, (EncoderPredictor, TagPredictor)) else self.predictor
+        tokenizer: TextTokenizer | None = getattr(reader, "tokenizer", None)
+        return tokenizer is not None and tokenizer.cuts(text, words=isinstance(self.predictor, TagPredictor))
+
     def probabilities(self, texts: Sequence[str]) -> Array:
         """Return calibrated probabilities [N, K] of clean texts; of spans, of the words of each [N]."""
         return self.kind.probabilities(as_floats(self.predictor.logits(texts)) / self.calibration.temperature)

@@ -12,7 +12,7 @@ from refsynth.core.errors import AccessError
 from refsynth.serve.auth import KeyChecker
 from refsynth.serve.limits import Limiter, Quota
 from refsynth.serve.names import NameFinder
-from refsynth.serve.seams import Caller, Given, Guards, NoRecord, OpenKeys, Outcome, Served
+from refsynth.serve.seams import Caller, Given, Guards, NoRecord, OpenKeys, Outcome, Served, UnknownRequestError
 from refsynth.serve.settings import refused_options
 from refsynth.serve.traces import Traces
 
@@ -51,7 +51,7 @@ def compose(options: Mapping[str, Any], shared: Path) -> Guards:
     return Guards(
         keys=OpenKeys() if chosen.keys is None else Keys(KeyChecker(chosen.keys), quotas),
         limiter=quotas,
-        recorder=NoRecord() if chosen.record is None else _recorder(chosen.record, texts=chosen.texts, names=chosen.names),
+        recorder=NoRecord() if chosen.record is None else _recorder(chosen.record, chosen),
         tracer=None if chosen.traces is None else Traces(str(chosen.traces)),
     )
 
@@ -106,19 +106,19 @@ class Recorder:
 
     enabled = True
 
-    def __init__(self, record: Record, *, texts: bool) -> None:
+    def __init__(self, record: Record, *, texts: bool, keyed: bool) -> None:
         from refsynth.monitor.writer import PredictionWriter
 
-        self.texts, self._record, self._writer = texts, record, PredictionWriter(record)
+        self.texts, self._keyed, self._record, self._writer = texts, keyed, record, PredictionWriter(record)
 
     def predictions(self, served: Sequence[Served]) -> None:
         """Leave answers to be written; where the database cannot keep up, they are dropped."""
-        from refsynth.monitor.record import Predicted
+        from refsynth.monitor.record import Predicted, owned
 
         self._writer.put(
             [
                 Predicted(
-                    request_id=one.request_id,
+                    request_id=owned(one.key, one.request_id),
                     row=one.row,
                     label=one.label,
                     probability=one.probability,
@@ -136,10 +136,14 @@ class Recorder:
         """Write feedback and return when it is on disk.
 
         Raises:
+            UnknownRequestError: this key got no such answer; without keys there is one caller, whom all belongs to.
             RecordError: it could not be written.
         """
-        from refsynth.monitor.record import Feedback
+        from refsynth.monitor.record import Feedback, owned
 
+        request_id = owned(key, request_id)
+        if self._keyed and not self._record.holds(request_id, row):
+            raise UnknownRequestError("this key got no answer with this request_id and row, or it is no longer kept")
         (outcome,) = self._record.add_feedback([Feedback(request_id, row, label, source=key)])
         return outcome.value
 
@@ -158,13 +162,13 @@ class Recorder:
         self._record.close()
 
 
-def _recorder(where: str, *, texts: bool, names: str | None) -> Recorder:
+def _recorder(where: str, chosen: Protection) -> Recorder:
     from refsynth.monitor.record import Record
     from refsynth.serve.redact import Redactor
 
-    redactor = Redactor(names=None if names is None else NameFinder(names)) if texts else None
+    redactor = Redactor(names=None if chosen.names is None else NameFinder(chosen.names)) if chosen.texts else None
     redact = None if redactor is None else lambda text: redactor.redact(text).text
-    return Recorder(Record.open(where, redact=redact, tables="trust"), texts=texts)
+    return Recorder(Record.open(where, redact=redact, tables="trust"), texts=chosen.texts, keyed=chosen.keys is not None)
 
 
 def prepare(options: Mapping[str, Any]) -> None:

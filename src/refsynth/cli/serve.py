@@ -19,7 +19,7 @@ NO_SERVER = "is it running, with this port or --state?"
 
 def serve(
     bundle: Bundle,
-    host: Annotated[str, typer.Option(help="Address to listen on. Other than loopback only with keys.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on. Other than loopback only with keys, or --open.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
     workers: Annotated[int, typer.Option(help="Processes; each has the bundle in memory.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads that compute in each process; 0 shares the cores.")] = 0,
@@ -28,6 +28,7 @@ def serve(
     batch_rows: Annotated[int, typer.Option(help="Most texts of a batch; 1 turns batching off.")] = 64,
     batch_tokens: Annotated[int, typer.Option(help="Most tokens of a batch, by estimate.")] = 1024,
     requests: Annotated[int, typer.Option(help="Requests under way in a process, else 503.")] = 1024,
+    key_requests: Annotated[int, typer.Option(help="How many of these may be of one key, else 429.")] = 256,
     body_bytes: Annotated[int, typer.Option(help="Largest body, else 413.")] = 1 << 20,
     texts: Annotated[int, typer.Option(help="Most texts of a request, else 413.")] = 256,
     characters: Annotated[int, typer.Option(help="Longest text, else 413.")] = 20_000,
@@ -36,7 +37,11 @@ def serve(
     hang: Annotated[float, typer.Option(help="Seconds after which a silent process is replaced.")] = 4.0,
     state: Annotated[Path | None, typer.Option(help="Folder for what the server needs while it runs.")] = None,
     keys: Annotated[
-        Path | None, typer.Option(envvar="REFSYNTH_KEYS", help="The file of `refsynth keys`; without it everybody may call.")
+        Path | None, typer.Option(envvar="REFSYNTH_KEYS", help="The file of `refsynth keys`; without it this machine may call.")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Without keys, let everybody in who reaches the port.")] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="Without keys: a further name of this machine that requests may call it by.")
     ] = None,
     rate: Annotated[
         float | None, typer.Option(min=0.001, help="Quota of keys without their own: texts a second, else 429.")
@@ -68,8 +73,8 @@ def serve(
     from refsynth.serve.supervisor import Supervisor
 
     options = {name: value for name, value in locals().items() if name in Settings.model_fields}
-    settings = Settings.of(**{**options, "bundle": bundle_of(bundle).resolve()})
-    check_exposure(host, keyed=keys is not None)
+    settings = Settings.of(**{**options, "bundle": bundle_of(bundle).resolve(), "allow_host": tuple(allow_host or ())})
+    check_exposure(host, keyed=keys is not None, open_=open_, allowed=settings.allow_host)
     guards = {"keys": keys and str(keys.resolve()), "rate": rate, "burst": burst, "record": record, "texts": keep_texts}
     guards |= {"names": redact_names, "traces": traces}
     prepare(guards)

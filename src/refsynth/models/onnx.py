@@ -90,13 +90,13 @@ class OnnxWords:
     """
 
     def __init__(self, graph: Path, tokenizer: Path, *, max_tokens: int, threads: int = 0) -> None:
-        self._tokenizer = TextTokenizer(tokenizer, max_tokens=max_tokens, parallel=threads != 1)
+        self.tokenizer = TextTokenizer(tokenizer, max_tokens=max_tokens, parallel=threads != 1)
         self._session = open_session(graph, threads)
         self.dimension = int(self._session.get_outputs()[0].shape[-1])
 
     def words(self, texts: Sequence[str]) -> list[Pieces]:
         """Return the words of each text as tokens."""
-        return self._tokenizer.words(texts)
+        return self.tokenizer.words(texts)
 
     def states(self, rows: Sequence[Pieces]) -> list[FloatArray]:
         """Return the mean state of the tokens of each word: [M, D] for each text, float32.
@@ -106,7 +106,7 @@ class OnnxWords:
         """
         out: list[FloatArray] = [np.zeros((0, self.dimension), np.float32)] * len(rows)
         for batch in length_batches([row.ids for row in rows], tokens=TOKENS_PER_BATCH):
-            states = run_session(self._session, [rows[index].ids for index in batch], pad=self._tokenizer.pad)
+            states = run_session(self._session, [rows[index].ids for index in batch], pad=self.tokenizer.pad)
             for index, each in zip(batch, states, strict=True):
                 row = rows[index]
                 means = [each[start:end].mean(0) for start, end in zip(row.starts, row.ends, strict=True)]

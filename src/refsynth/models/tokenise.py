@@ -101,6 +101,15 @@ class TextTokenizer:
             for encoding, words in zip(encodings, split, strict=True)
         ]
 
+    def cuts(self, text: str, *, words: bool = False) -> bool:
+        """Return whether a text is longer than what is read of it; `words` says that its words are read one by one."""
+        if words:
+            split = split_words(text)
+            read = self._tokenizer.encode(split[: self._words], is_pretokenized=True, add_special_tokens=self._special)
+            return len(split) > self._words or bool(read.overflowing)
+        one, two = split_pair(self._prepared(text)) or (self._prepared(text), None)
+        return len(text) > self._chars or bool(self._tokenizer.encode(one, two, add_special_tokens=self._special).overflowing)
+
     def pieces(self, text: str) -> tuple[list[str], list[int]]:
         """Return the tokens of a text, as they stand in it, and their ids; none where it has none."""
         clean = self._prepared(text)

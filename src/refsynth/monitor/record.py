@@ -188,11 +188,17 @@ class Record:
         }
         return [outcome.get(_key(row), Outcome.repeated) for row in rows]
 
+    def holds(self, request_id: str, row: int) -> bool:
+        """Return whether a prediction is on disk."""
+        found = sa.select(predictions.c.row).where(predictions.c.request_id == request_id, predictions.c.row == row)
+        with self._reading() as connection:
+            return connection.execute(found).first() is not None
+
     def recent_feedback(self, n: int) -> list[Given]:
         """Return the last feedback, the newest first."""
         with self._reading() as connection:
             found = connection.execute(_given().order_by(feedback.c.updated.desc()).limit(n))
-            return [Given(*row) for row in found]
+            return [_shown(*row) for row in found]
 
     def given(self, *, since: datetime | None = None, chunk: int = 5_000) -> Iterator[list[Given]]:
         """Yield all feedback since a time, oldest first, in chunks."""
@@ -207,7 +213,7 @@ class Record:
     def _chunks(self, query: sa.Select[*tuple[Any, ...]], chunk: int) -> Iterator[list[Given]]:
         with self._reading() as connection:
             for part in connection.execution_options(yield_per=chunk).execute(query).partitions():
-                yield [Given(*row) for row in part]
+                yield [_shown(*row) for row in part]
 
     def summary(self, *, since: datetime) -> Summary:
         """Return counts since a time."""
@@ -288,6 +294,15 @@ def _unsure() -> sa.Select[*tuple[Any, ...]]:
     columns += [predictions.c[name] for name in ("label", "probability", "model", "text")]
     query = sa.select(*columns).select_from(predictions.outerjoin(feedback, pair))
     return query.where(predictions.c.abstained, feedback.c.request_id.is_(None))
+
+
+def owned(source: str, request_id: str) -> str:
+    """Return the id under which a caller's request is kept: two callers may choose the same."""
+    return f"{source}:{request_id}" if source else request_id
+
+
+def _shown(request_id: str, row: int, label: str, source: str, *rest: Any) -> Given:
+    return Given(request_id.removeprefix(owned(source, "")), row, label, source, *rest)
 
 
 def _key(row: Predicted | Feedback) -> tuple[str, int]:

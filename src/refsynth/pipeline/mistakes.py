@@ -101,6 +101,8 @@ def read_rows(path: Path) -> list[HeldRow]:
 
 
 def _row(record: dict[str, str]) -> HeldRow:
+    if None in record.values():
+        raise ValueError("a row that is cut off")
     return HeldRow(
         id=restored(record["id"]),
         text=restored(record["text"]),

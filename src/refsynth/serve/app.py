@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -11,13 +12,15 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
 from refsynth.core.errors import RefsynthError
-from refsynth.core.types import Prediction
 from refsynth.serve import explain
 from refsynth.serve.batching import RowError
 from refsynth.serve.console import add_console
+from refsynth.serve.dialects import DIGITS, is_batch, scores, shown, tei_rows
 from refsynth.serve.engine import Answer, Question
 from refsynth.serve.errors import MEANINGS, ErrorBody, Failed, Invalid, NotFound, Unavailable
 from refsynth.serve.front import Front
+from refsynth.serve.manual import add_manual
+from refsynth.serve.origin import Origins
 from refsynth.serve.replies import Endpoint, Json, add_errors, dispatch
 from refsynth.serve.schema import (
     ExplainReply,
@@ -35,14 +38,17 @@ from refsynth.serve.schema import (
     TeiRequest,
     TeiScore,
 )
-from refsynth.serve.seams import Caller
+from refsynth.serve.seams import Caller, Outcome, UnknownRequestError
 from refsynth.serve.service import Service
+from refsynth.serve.texts import EmptyText
 
-DIGITS = 6
+PAUSES = (0.1, 0.2, 0.4, 0.8)
+"""Seconds between looks for the answer that feedback is for."""
 RECENT = 20
+OPEN = (403,)
 NO_RECORD = "this server keeps no record of its requests"
-READING = (401, 403, 405, 500, 503)
-ASKING = (401, 403, 405, 408, 413, 415, 422, 429, 500, 503, 504)
+READING = (401, 403, 405, 429, 500, 503)
+ASKING = (400, 401, 403, 405, 408, 413, 415, 422, 429, 500, 503, 504)
 
 
 def build_app(service: Service) -> Front:
@@ -53,6 +59,7 @@ def build_app(service: Service) -> Front:
         description="Labels for texts, with calibrated probabilities.",
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         default_response_class=Json,
     )
     add_errors(api)
@@ -61,6 +68,7 @@ def build_app(service: Service) -> Front:
     _add_feedback(api, service)
     _add_reading(api, service)
     add_console(api)
+    add_manual(api, keyed=service.guards.keys.required)
     _document_keys(api, required=service.guards.keys.required)
     return Front(
         partial(dispatch, api, hot),
@@ -69,6 +77,9 @@ def build_app(service: Service) -> Front:
         metrics=service.metrics,
         full=lambda: service.batcher.full,
         limit=service.settings.requests,
+        bodies=service.bodies,
+        origins=None if service.guards.keys.required else Origins(service.settings.host, service.settings.allow_host),
+        release=service.release,
         deadline=service.settings.deadline,
         log=service.settings.log_requests,
         tracer=service.guards.tracer,
@@ -78,11 +89,21 @@ def build_app(service: Service) -> Front:
 def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
     """Add the routes, and return them by path."""
 
-    async def answer(request: Request, key: Caller, texts: list[str]) -> list[Answer | RowError]:
-        service.admit(request, key, texts)
-        answers = await service.ask(request, [Question(text) for text in texts])
-        if all(isinstance(answer, RowError) for answer in answers):
-            raise Failed("the model failed on " + ("this text" if len(texts) == 1 else "every text"))
+    async def answer(
+        request: Request, key: Caller, texts: list[str | EmptyText], *, truncate: bool, whole: str = ""
+    ) -> list[Answer | RowError]:
+        """Answer what is not empty. An empty text has its error in its place, or refuses a request to be answered as a whole."""
+        await service.admit(texts, truncate=truncate)
+        asked = [text for text in texts if isinstance(text, str)]
+        empty = next((row for row, text in enumerate(texts) if isinstance(text, EmptyText)), None)
+        if empty is not None and (whole or not asked):
+            raise Invalid(f"{whole or 'texts'}[{empty}]: {texts[empty]}")
+        service.charge(key, len(asked))
+        found = await service.ask(request, [Question(text) for text in asked])
+        if all(isinstance(answer, RowError) for answer in found):
+            raise Failed("the model failed on " + ("this text" if len(asked) == 1 else "every text"))
+        said = iter(found)
+        answers = [text if isinstance(text, EmptyText) else next(said) for text in texts]
         service.keep(request, key, texts, answers)
         return answers
 
@@ -92,9 +113,10 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
         key = service.authorise(request, "predict")
         body = await service.read(request, PredictRequest)
         given = [body.texts] if isinstance(body.texts, str) else body.texts
-        answers = await answer(request, key, [service.text(one, f"texts[{row}]") for row, one in enumerate(given)])
-        shown = [_prediction(one, body) for one in answers]
-        return Json({"request_id": request.scope["request_id"], "predictions": shown})
+        texts = service.texts(request, given, "texts[{}]")
+        answers = await answer(request, key, texts, truncate=body.truncate)
+        said = [shown(one, body) for one in answers]
+        return Json({"request_id": request.scope["request_id"], "predictions": said})
 
     @api.post("/predict", **_documented(list[TeiScore] | list[list[TeiScore]], ASKING, TeiRequest))
     async def tei(request: Request) -> Response:
@@ -103,55 +125,14 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
         body = await service.read(request, TeiRequest)
         if body.raw_scores:
             raise Invalid("raw_scores: scores here are calibrated probabilities; leave it out")
-        answers = await answer(request, key, [service.text(one, f"inputs[{row}]") for row, one in enumerate(_tei_rows(body))])
+        texts = service.texts(request, tei_rows(body), "inputs[{}]")
+        answers = await answer(request, key, texts, truncate=body.truncate, whole="inputs")
         if any(isinstance(one, RowError) for one in answers):
             raise Failed("the model failed on a text")
-        scores = [_scores(one.prediction) for one in answers if isinstance(one, Answer)]
-        return Json(scores if _is_batch(body) else scores[0])
+        said = [scores(one.prediction) for one in answers if isinstance(one, Answer)]
+        return Json(said if is_batch(body) else said[0])
 
     return {"/v1/predict": predict, "/predict": tei}
-
-
-def _tei_rows(body: TeiRequest) -> list[str | list[str]]:
-    """Return the rows of a request; a list of one text is that text."""
-    if isinstance(body.inputs, str):
-        return [body.inputs]
-    rows = [row for row in body.inputs if isinstance(row, list)] or [[text for text in body.inputs if isinstance(text, str)]]
-    return [row[0] if len(row) == 1 else row for row in rows]
-
-
-def _is_batch(body: TeiRequest) -> bool:
-    return isinstance(body.inputs, list) and bool(body.inputs) and isinstance(body.inputs[0], list)
-
-
-def _ranked(prediction: Prediction) -> list[tuple[str, float]]:
-    pairs = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
-    return [(label, round(value, DIGITS)) for label, value in pairs]
-
-
-def _scores(prediction: Prediction) -> list[dict[str, Any]]:
-    return [{"score": value, "label": label} for label, value in _ranked(prediction)]
-
-
-def _prediction(answer: Answer | RowError, body: PredictRequest) -> dict[str, Any]:
-    if isinstance(answer, RowError):
-        return {"error": {"code": "prediction_failed", "message": answer.found}}
-    prediction = answer.prediction
-    return {
-        **_said(prediction),
-        "probability": round(prediction.probability, DIGITS),
-        "probabilities": dict(_ranked(prediction)[: body.top_k]) if body.probabilities else None,
-        "abstain": prediction.abstain,
-        "tier": answer.tier,
-        "degraded": prediction.degraded,
-        "version": answer.version,
-    }
-
-
-def _said(prediction: Prediction) -> dict[str, Any]:
-    if prediction.entities is not None:
-        return {"entities": [{**one._asdict(), "confidence": round(one.confidence, DIGITS)} for one in prediction.entities]}
-    return {"label": prediction.label} if prediction.labels is None else {"labels": list(prediction.labels)}
 
 
 def _add_explain(api: FastAPI, service: Service) -> None:
@@ -160,14 +141,17 @@ def _add_explain(api: FastAPI, service: Service) -> None:
         """Say which parts of a text speak for a label: exactly for TF-IDF and static tiers, by leaving parts out for encoders."""
         key = service.authorise(request, "explain")
         body = await service.read(request, ExplainRequest)
-        text = service.text(body.text, "text")
-        service.admit(request, key, [text])
+        (text,) = service.texts(request, [body.text], "text")
+        await service.admit([text], truncate=body.truncate)
+        if isinstance(text, EmptyText):
+            raise Invalid(f"text: {text}")
         model = service.engine.current.model
         if body.label is not None and body.label not in model.labels:
             raise Invalid("label: the model has no such label; /v1/models lists them")
         places = [] if model.additive(text) else explain.spans(text)
         questions = [Question(text, True, body.label)]
         questions += [Question(explain.without(text, place)) for place in places]
+        service.charge(key, len(questions))
         return Json(_explanation(request, body, await service.ask(request, questions), text, places))
 
 
@@ -201,7 +185,7 @@ def _explanation(
 
 
 def _add_feedback(api: FastAPI, service: Service) -> None:
-    @api.post("/v1/feedback", **_documented(FeedbackReply, (401, 403, 404, *ASKING[2:]), FeedbackRequest))
+    @api.post("/v1/feedback", **_documented(FeedbackReply, (404, *ASKING), FeedbackRequest))
     async def feedback(request: Request) -> Response:
         """Say what the right label, or labels, of an earlier text are. When the reply is there, the feedback is on disk."""
         key = service.authorise(request, "feedback")
@@ -210,14 +194,17 @@ def _add_feedback(api: FastAPI, service: Service) -> None:
         if not recorder.enabled:
             raise NotFound(NO_RECORD, code="no_record")
         label = service.right(body)
+        service.charge(key, 1)
         write = partial(recorder.feedback, request_id=body.request_id, row=body.row, label=label, key=key.id)
         try:
-            outcome = await asyncio.to_thread(write)
+            outcome = await _written(write)
+        except UnknownRequestError as error:
+            raise NotFound(str(error), code="unknown_request") from error
         except RefsynthError as error:
             raise Unavailable("the feedback could not be written", code="record_unavailable", retry_after=1) from error
         return Json(FeedbackReply(request_id=body.request_id, row=body.row, outcome=outcome))
 
-    @api.get("/v1/feedback", **_documented(GivenReply, (401, 403, 404, *READING[2:])))
+    @api.get("/v1/feedback", **_documented(GivenReply, (404, *READING)))
     async def recent(request: Request) -> Response:
         """Show the last feedback, the newest first."""
         service.authorise(request, "admin")
@@ -229,6 +216,16 @@ def _add_feedback(api: FastAPI, service: Service) -> None:
         except RefsynthError as error:
             raise Unavailable("the record does not answer", code="record_unavailable", retry_after=1) from error
         return Json(GivenReply(data=[GivenOut(**one._asdict()) for one in found]))
+
+
+async def _written(write: Callable[[], Outcome]) -> Outcome:
+    """Write feedback. What it is for may be on its way to the record: another worker gave it, and writes in batches."""
+    for pause in PAUSES:
+        try:
+            return await asyncio.to_thread(write)
+        except UnknownRequestError:
+            await asyncio.sleep(pause)
+    return await asyncio.to_thread(write)
 
 
 def _add_reading(api: FastAPI, service: Service) -> None:
@@ -250,12 +247,12 @@ def _add_reading(api: FastAPI, service: Service) -> None:
         )
         return Json(ModelsReply(data=[shown]))
 
-    @api.get("/health/live", **_documented(LiveReply, ()))
+    @api.get("/health/live", **_documented(LiveReply, OPEN))
     async def live() -> Response:
         """Say that the process answers. Asks nothing of the model."""
         return Json(LiveReply())
 
-    @api.get("/health/ready", **_documented(ReadyReply, ()), responses={503: {"model": ReadyReply}})
+    @api.get("/health/ready", **_documented(ReadyReply, OPEN, unready=ReadyReply))
     async def ready() -> Response:
         """Say whether to send requests here: the last canary through the queue was right, and nothing is full or ending."""
         problems = service.health.problems()
@@ -271,11 +268,14 @@ def _add_reading(api: FastAPI, service: Service) -> None:
         return Response(await asyncio.to_thread(service.metrics.text), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _documented(reply: Any, statuses: tuple[int, ...], body: type[BaseModel] | None = None) -> dict[str, Any]:
+def _documented(
+    reply: Any, statuses: tuple[int, ...], body: type[BaseModel] | None = None, *, unready: type[BaseModel] | None = None
+) -> dict[str, Any]:
     """Return what a route tells the OpenAPI description; the handlers read the bodies themselves, after the key."""
     documented: dict[str, Any] = {"response_model": reply}
-    if statuses:
-        documented["responses"] = {status: {"model": ErrorBody, "description": MEANINGS[status]} for status in statuses}
+    documented["responses"] = {status: {"model": ErrorBody, "description": MEANINGS[status]} for status in statuses}
+    if unready is not None:
+        documented["responses"][503] = {"model": unready, "description": "Not ready; problems says why"}
     if body is not None:
         content = {"application/json": {"schema": body.model_json_schema()}}
         documented["openapi_extra"] = {"requestBody": {"required": True, "content": content}}

@@ -31,6 +31,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 _KEY = re.compile(r"rsk_([0-9a-f]{12})_[0-9a-f]{48}")
 _REREAD = 0.5  # seconds; for file systems on which a replaced file looks like the one before
 _SECRET_BYTES = 32
+_WRITABLE = 0o022
 _EXPOSED = 0o037  # a group may read (that is how a container gets a secret), nobody may do more
 
 
@@ -179,7 +180,7 @@ class KeyChecker:
         """Open the file of keys.
 
         Raises:
-            InputError: it or its secret is absent, damaged, or open to others.
+            InputError: it or its secret is absent, damaged, or open to others; others may write it or its folder.
         """
         self._path, self._clock = path, clock
         if not path.exists():
@@ -233,7 +234,10 @@ def _hash(secret: bytes, presented: str) -> str:
 
 def _read_keys(path: Path) -> tuple[Key, ...]:
     try:
-        return _File.model_validate_json(path.read_bytes()).keys
+        with path.open("rb") as stream:
+            _refuse_writable(path, os.fstat(stream.fileno()))
+            _refuse_writable(path.parent, path.parent.stat())
+            return _File.model_validate_json(stream.read()).keys
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
@@ -241,6 +245,17 @@ def _read_keys(path: Path) -> tuple[Key, ...]:
         raise InputError(
             f"{path}: not a file of keys ({problem['msg']})", remedy="restore it, or make new keys in another"
         ) from None
+
+
+def _refuse_writable(path: Path, status: os.stat_result) -> None:
+    """Refuse what others could put keys of their own into: the file, or a folder in which they could replace it."""
+    mode = stat.S_IMODE(status.st_mode)
+    sticky = stat.S_ISDIR(status.st_mode) and mode & stat.S_ISVTX  # there each may replace only what is theirs
+    if mode & _WRITABLE and not sticky:
+        what = "folder of keys" if stat.S_ISDIR(status.st_mode) else "file of keys"
+        raise InputError(
+            f"{path}: mode {mode:03o}", expected=f"a {what} that only its owner can write", remedy=f"chmod go-w {path}"
+        )
 
 
 def _secret_path(path: Path) -> Path:

@@ -43,6 +43,8 @@ class AbandonedError(Exception):
 class RowError(RefsynthError):
     """The model failed on this row, alone. `reason` is the class of what it raised; its message may hold the text."""
 
+    code = "prediction_failed"
+
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"the model failed on this text ({reason})")
@@ -186,6 +188,7 @@ class Batcher(Generic[Item, Answer]):
         finally:
             for row in call.rows:
                 self._forget(row)
+            call.rows.clear()  # a row knows its call: what points in a circle stays until the garbage collector comes by
         return [answer for answer in call.answers if answer is not None]
 
     async def close(self) -> None:

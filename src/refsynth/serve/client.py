@@ -32,7 +32,7 @@ class RequestError(EndpointError):
 
 
 class Reply(NamedTuple):
-    """The predictions for the texts of a request, in order; None for a text that the model failed on."""
+    """The predictions for the texts of a request, in order; None for one that is empty or that the model failed on."""
 
     request_id: str
     predictions: tuple[Prediction | None, ...]

@@ -19,13 +19,7 @@ _SCRIPT, _STYLE = (re.compile(rb"<%s>(.*?)</%s>" % (tag, tag), re.DOTALL) for ta
 def add_console(api: FastAPI) -> None:
     """Add the page."""
     page = (files("refsynth.serve") / "console.html").read_bytes()
-    headers = {
-        "Content-Security-Policy": "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"frame-ancestors 'none'; script-src {_hashes(_SCRIPT, page)}; style-src {_hashes(_STYLE, page)}",
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
-        "Cache-Control": "no-cache",
-    }
+    headers = policy(page)
 
     @api.get("/", include_in_schema=False)
     async def console() -> Response:
@@ -33,7 +27,18 @@ def add_console(api: FastAPI) -> None:
         return Response(page, media_type="text/html", headers=headers)
 
 
+def policy(page: bytes) -> dict[str, str]:
+    """Return the headers of a page that runs and shows only what is in it, and talks to this server alone."""
+    return {
+        "Content-Security-Policy": "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"frame-ancestors 'none'; script-src {_hashes(_SCRIPT, page)}; style-src {_hashes(_STYLE, page)}",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-cache",
+    }
+
+
 def _hashes(tag: re.Pattern[bytes], page: bytes) -> str:
     """Return the sources of a policy that allow the inline contents of a tag."""
     digests = (hashlib.sha256(found).digest() for found in tag.findall(page))
-    return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests) or "'none'"

@@ -30,15 +30,16 @@ class ErrorBody(BaseModel):
 
 
 MEANINGS = {
+    400: "Not a request in HTTP/1.1, or its head is too large",
     401: "No key, or one that is unknown, expired or revoked",
-    403: "The key may not do this",
+    403: "The key may not do this; without keys: the Host is not known, or a page from elsewhere asks",
     404: "Nothing is there",
     405: "Another method is expected",
     408: "The body did not arrive in time",
-    413: "The body, a text or the number of texts is too large",
-    415: "The body is compressed",
-    422: "The body is not what the schema says",
-    429: "The key is over its quota; Retry-After says when to come back",
+    413: "The body, a text or the number of texts is too large; or a text is longer than what is read, and not to be cut",
+    415: "The body is compressed; without keys: it is not called JSON",
+    422: "The body is not what the schema says, or a text is empty",
+    429: "The key is over its quota, or holds too much at once; Retry-After says when to come back",
     500: "The model failed on the text",
     503: "The server is full or ending; Retry-After says when to come back",
     504: "The deadline passed",

@@ -18,8 +18,10 @@ from refsynth.serve.errors import body_of
 from refsynth.serve.health import Health
 from refsynth.serve.logs import event
 from refsynth.serve.metrics import Metrics
+from refsynth.serve.origin import Origins
 from refsynth.serve.schema import REQUEST_ID
 from refsynth.serve.seams import Tracer
+from refsynth.serve.shares import Shares
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -57,6 +59,9 @@ class Front:
         metrics: counts.
         full: tells the seconds to wait while the queue is full, else 0.
         limit: the most requests under way.
+        bodies: the bytes that bodies under way may hold; `serve.protocol` counts them.
+        origins: where a server without keys may be called from; None where keys are on.
+        release: is told of each request that is over.
         deadline: seconds for a request; handlers find its end in `scope["deadline"]`.
         log: whether each request is logged.
         tracer: takes a span for each request.
@@ -71,13 +76,17 @@ class Front:
         metrics: Metrics,
         full: Callable[[], float],
         limit: int,
+        bodies: Shares,
+        origins: Origins | None,
+        release: Callable[[Scope], None],
         deadline: float,
         log: bool,
         tracer: Tracer | None,
     ) -> None:
         self._app, self._routes, self._health, self._metrics = app, routes, health, metrics
         self._full, self._limit, self._deadline, self._log, self._tracer = full, limit, deadline, log, tracer
-        self.inflight = 0
+        self._origins, self._release = origins, release
+        self.bodies, self.inflight = bodies, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -91,6 +100,8 @@ class Front:
         try:
             if refusal := self._refusal(scope["path"], others=self.inflight - 1):
                 await reply.refuse(503, refusal.code, refusal.message, self._counted(refusal))
+            elif self._origins and (foreign := self._origins.refusal(scope["method"], scope["headers"])):
+                await reply.refuse(*foreign, {})
             else:
                 await self._app(scope, receive, reply.send)
         except Exception as error:  # noqa: BLE001 - further out it would be logged with its message, which may quote a text
@@ -99,16 +110,25 @@ class Front:
         finally:
             self.inflight -= 1
             self._metrics.inflight.set(self.inflight)
+            self._release(scope)
             self._finish(scope, reply.request_id, reply.status, time.monotonic() - started)
 
     def refuse_early(self, method: str, path: str, headers: Head) -> tuple[Head, bytes] | None:
         """Return the head and body of a 503, where there is no room for a request of which nothing but its head was read."""
-        refusal = self._refusal(path, others=self.inflight) if path in ASKING else None
+        refusal = self._refusal(path, others=self.inflight) if path in ASKING and method == "POST" else None
         if refusal is None:
             return None
         request_id = _request_id(headers)
         self._finish({"path": path, "method": method, "headers": headers}, request_id, 503, None)
         head, body = _error(refusal.code, refusal.message, request_id, self._counted(refusal))
+        return [*head, *_common(request_id, self._health, head)], body
+
+    def reject(self, status: int, code: str, message: str, retry_after: float | None) -> tuple[Head, bytes]:
+        """Return the head and body of a refusal that ends its connection, of what is no request or one too many."""
+        request_id = secrets.token_hex(8)
+        self._finish({"path": "", "method": "-", "headers": ()}, request_id, status, None)
+        again = {} if retry_after is None else {"Retry-After": str(math.ceil(retry_after))}
+        head, body = _error(code, message, request_id, {**again, "Connection": "close"})
         return [*head, *_common(request_id, self._health, head)], body
 
     def _refusal(self, path: str, *, others: int) -> Refusal | None:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 REQUEST_ID = r"^[A-Za-z0-9._:-]{1,64}$"
 
+TRUNCATE = "Whether a text that is longer than what the model reads is cut; if not, it is refused with 413."
+
 
 class _In(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -25,6 +27,7 @@ class PredictRequest(_In):
     texts: str | list[str | list[str]] = Field(description="One text, or a list of texts; of a bundle for pairs [first, second].")
     top_k: int | None = Field(default=None, ge=1, le=1_000_000, description="How many labels to show; all of them if left out.")
     probabilities: bool = Field(default=True, description="Whether to show probabilities by label.")
+    truncate: bool = Field(default=True, description=TRUNCATE)
 
 
 class _Answer(BaseModel):
@@ -66,7 +69,7 @@ class EntitiesOut(_Answer):
 
 
 class RowFailure(BaseModel):
-    """The model failed on this text; the others are not affected."""
+    """There is no answer for this text: it is empty, or the model failed on it. The others are not affected."""
 
     error: dict[str, str]
 
@@ -103,7 +106,7 @@ class TeiRequest(_In):
     inputs: str | list[str] | list[list[str]] = Field(
         description="One text, or a batch as a list of lists of one text each; of a bundle for pairs two texts each."
     )
-    truncate: bool = Field(default=True, description="Accepted for compatibility; long texts are always cut.")
+    truncate: bool = Field(default=True, description=TRUNCATE)
     raw_scores: bool = Field(default=False, description="Only false: scores are calibrated probabilities.")
 
 
@@ -121,6 +124,7 @@ class ExplainRequest(_In):
     text: str | list[str] = Field(description="A text; of a bundle for pairs [first, second].")
     label: str | None = Field(default=None, description="The label to explain; the likeliest if left out.")
     top: int = Field(default=20, ge=1, le=1000, description="How many parts to show, strongest first.")
+    truncate: bool = Field(default=True, description=TRUNCATE)
 
 
 class Part(BaseModel):

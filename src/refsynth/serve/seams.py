@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
+from refsynth.core.errors import RefsynthError
 from refsynth.serve.auth import SCOPES, Scope
+
+
+class UnknownRequestError(RefsynthError):
+    """Feedback for what its key was never answered, or what is no longer kept."""
 
 
 class Caller(NamedTuple):
@@ -97,6 +102,7 @@ class Recorder(Protocol):
         """Write the right label of a row of an earlier request, and return when it cannot be lost any more.
 
         Raises:
+            UnknownRequestError: this key got no such answer.
             RefsynthError: it could not be written.
         """
         ...

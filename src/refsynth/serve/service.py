@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect
 
 from refsynth.core.errors import RefsynthError
 from refsynth.core.labelset import join_labels
 from refsynth.core.marks import MarkError, read_marks, spans_in
-from refsynth.core.pair import DIVIDER, join_pair, split_pair
 from refsynth.core.spans import Span, join_spans
 from refsynth.serve.auth import Scope
 from refsynth.serve.batching import AbandonedError, Batch, Batcher, QueueFullError, RowError
+from refsynth.serve.bodies import SWALLOWED, Body, read_body
 from refsynth.serve.engine import Answer, Engine, Loaded, Question
-from refsynth.serve.errors import (
-    Compressed,
-    Forbidden,
-    Gone,
-    Invalid,
-    Late,
-    OverQuota,
-    TooLarge,
-    TooSlow,
-    Unauthorised,
-    Unavailable,
-)
+from refsynth.serve.errors import Forbidden, Gone, Invalid, Late, OverQuota, TooLarge, Unauthorised, Unavailable
 from refsynth.serve.health import Health
 from refsynth.serve.metrics import Metrics
 from refsynth.serve.schema import FeedbackRequest
 from refsynth.serve.seams import Caller, Guards, Served
 from refsynth.serve.settings import Settings
-
-Body = TypeVar("Body", bound=BaseModel)
+from refsynth.serve.shares import Shares
+from refsynth.serve.texts import EmptyText, read_text
 
 EXPECTED = {
     "label": "one label",
@@ -44,8 +31,8 @@ EXPECTED = {
     "marked": "the text with all that is in it marked, [Ann Lee](person) called",
 }
 """What feedback gives, by the form of the bundle's answers."""
-SWALLOWED = 4
-"""A body that is too large is read on for this many times the limit: a client that is still sending cannot read a reply."""
+BODY_BUDGET = 64 << 20
+"""Bytes that all bodies under way of a worker may hold; a key may hold a quarter."""
 
 
 class Service:
@@ -71,6 +58,9 @@ class Service:
             longest_wait=settings.deadline / 2,  # the other half is for what arrives together and for noise
             observe=self._observe,
         )
+        budget = max(BODY_BUDGET, 2 * SWALLOWED * settings.body_bytes)
+        self.bodies = Shares(budget)
+        self._open, self._sent = Shares(settings.requests, settings.key_requests), Shares(budget, budget // 4)
         self.health = Health(self.batcher, self.engine, patience=settings.hang, beat=beat)
 
     def switch(self, loaded: Loaded) -> None:
@@ -93,6 +83,7 @@ class Service:
             Unauthorised: there is none, or it is not valid.
             Forbidden: it lacks the scope.
             Unavailable: keys cannot be checked now.
+            OverQuota: it has too many requests under way.
         """
         scheme, _, presented = request.headers.get("authorization", "").partition(" ")
         given = presented.strip() if scheme.lower() == "bearer" else ""
@@ -105,43 +96,33 @@ class Service:
         request.scope["key"] = key.id
         if scope not in key.scopes:
             raise Forbidden(f"this key lacks the scope '{scope}'")
+        if self.guards.keys.required:
+            if not self._open.take(key.id):
+                self.metrics.refused("busy")
+                raise OverQuota("too many requests of this key are under way", code="key_busy", retry_after=1)
+            request.scope["holder"] = key.id
         return key
+
+    def release(self, scope: MutableMapping[str, Any]) -> None:
+        """Give back what a request that is over held of its key's share."""
+        if (holder := scope.get("holder")) is not None:
+            self._open.give(holder)
+            self._sent.give(holder, scope.get("sent", 0))
 
     async def read(self, request: Request, schema: type[Body]) -> Body:
         """Return the body.
 
         Raises:
-            ServeError: it is too large, too slow, compressed or not what the schema says.
+            ServeError: it is too large, too slow, compressed or not what the schema says; or the key holds too much.
         """
-        if request.headers.get("content-encoding", "identity").lower() != "identity":
-            raise Compressed("compressed bodies are not read; send plain JSON")
-        try:
-            async with asyncio.timeout_at(request.scope["deadline"]):
-                content = await _content(request, self.settings.body_bytes)
-        except TimeoutError as error:
-            raise TooSlow("the body did not arrive in time", hang_up=True) from error
-        except ClientDisconnect as error:
-            raise Gone("the client hung up") from error
-        try:
-            return schema.model_validate_json(content)
-        except ValidationError as error:
-            raise Invalid(_explain(error, schema)) from error
+        scope = request.scope
 
-    def text(self, given: str | list[str], place: str) -> str:
-        """Return what a request gave as a text, as the bundle takes it: a pair as one text.
+        def take(n: int) -> bool:
+            taken = "holder" not in scope or self._sent.take(scope["holder"], n)
+            scope["sent"] = scope.get("sent", 0) + n * taken
+            return taken
 
-        Raises:
-            ServeError: it is a pair for a bundle of single texts, or the other way round.
-        """
-        pairs = self.engine.current.model.manifest.task == "pairs"
-        if pairs and isinstance(given, list) and len(given) == 2 and all(half.strip() for half in given):
-            return join_pair(*given)
-        if isinstance(given, list) or (pairs and split_pair(given) is None):
-            expected = (
-                f"[first, second], or one text with {DIVIDER} between them" if pairs else "a text: the bundle labels no pairs"
-            )
-            raise Invalid(f"{place}: expected {expected}")
-        return given
+        return await read_body(request, schema, limit=self.settings.body_bytes, take=take)
 
     def right(self, body: FeedbackRequest) -> str:
         """Return the label that feedback gives; several, or entities, as one, as they are recorded.
@@ -163,21 +144,44 @@ class Service:
             return join_spans(found)
         return join_labels(body.labels, model.labels) if body.labels is not None else str(body.label)
 
-    def admit(self, request: Request, key: Caller, texts: Sequence[str]) -> None:
-        """Check sizes and quota of texts to be answered.
+    def texts(self, request: Request, given: Sequence[str | list[str]], field: str) -> list[str | EmptyText]:
+        """Return what a field of a request gave as texts, as the bundle takes them; or why one is none.
 
         Raises:
-            ServeError: there are none, too many or too long ones, or the key is over its quota.
+            ServeError: there are none or too many; one is a pair for a bundle of single texts, or the other way round.
         """
-        request.scope["texts"] = len(texts)
-        if not texts:
+        request.scope["texts"] = len(given)
+        if not given:
             raise Invalid("texts: found none, expected at least one")
-        if len(texts) > self.settings.texts:
-            raise TooLarge(f"{len(texts)} texts; the limit is {self.settings.texts} a request")
+        if len(given) > self.settings.texts:
+            raise TooLarge(f"{len(given)} texts; the limit is {self.settings.texts} a request")
+        pairs = self.engine.current.model.manifest.task == "pairs"
+        return [read_text(one, field.format(row), pairs=pairs) for row, one in enumerate(given)]
+
+    async def admit(self, texts: Sequence[str | EmptyText], *, truncate: bool) -> None:
+        """Check the lengths of texts to be answered.
+
+        Raises:
+            ServeError: one is too long.
+        """
         for row, text in enumerate(texts):
-            if len(text) > self.settings.characters:
+            if isinstance(text, str) and len(text) > self.settings.characters:
                 raise TooLarge(f"text {row} has {len(text):,} characters; the limit is {self.settings.characters:,}")
-        wait = self.guards.limiter.take(key.id, len(texts))
+        if not truncate and (row := await asyncio.to_thread(self._cut, texts)) >= 0:
+            raise TooLarge(f"text {row} is longer than what the model reads, and is not to be cut (truncate)", code="too_long")
+
+    def _cut(self, texts: Sequence[str | EmptyText]) -> int:
+        """Return the first text that the model would not read to its end; -1 where there is none."""
+        model = self.engine.current.model
+        return next((row for row, text in enumerate(texts) if isinstance(text, str) and model.cuts(text)), -1)
+
+    def charge(self, key: Caller, n: int) -> None:
+        """Take predictions, or what costs as much, from the quota of a key.
+
+        Raises:
+            OverQuota: it does not reach.
+        """
+        wait = self.guards.limiter.take(key.id, n)
         if wait > 0:
             self.metrics.refused("quota")
             raise OverQuota("this key is over its quota", retry_after=wait)
@@ -205,7 +209,7 @@ class Service:
         self._count(answers)
         return answers
 
-    def keep(self, request: Request, key: Caller, texts: Sequence[str], answers: Sequence[Answer | RowError]) -> None:
+    def keep(self, request: Request, key: Caller, texts: Sequence[str | EmptyText], answers: Sequence[Answer | RowError]) -> None:
         """Give what was answered to the recorder."""
         recorder = self.guards.recorder
         if not recorder.enabled:
@@ -221,7 +225,7 @@ class Service:
                     abstain=answer.prediction.abstain,
                     tier=answer.tier,
                     version=answer.version,
-                    text=text if recorder.texts else None,
+                    text=str(text) if recorder.texts else None,
                 )
                 for row, (text, answer) in enumerate(zip(texts, answers, strict=True))
                 if not isinstance(answer, RowError)
@@ -248,34 +252,7 @@ def _spans(marked: str) -> Sequence[Span]:
         raise Invalid(f"marked: {error}") from error
 
 
-async def _content(request: Request, limit: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    size = int(declared) if declared.isdecimal() else 0
-    found: list[bytes] = []
-    if size > SWALLOWED * limit:
-        raise TooLarge(f"a body of {size:,} bytes; the limit is {limit:,}", hang_up=True)
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= limit:
-            found.append(chunk)
-        elif size > SWALLOWED * limit:
-            break
-    if size > limit:
-        raise TooLarge(f"the body is larger than {limit:,} bytes", hang_up=True)
-    return b"".join(found)
-
-
 async def _hang_up(request: Request) -> None:
     """Return when the client has gone."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
-    """Return the first problem without what was sent, not even the name of a field that is none."""
-    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    if problem["type"] == "extra_forbidden":
-        return f"a field that is not known; there are {', '.join(schema.model_fields)}"
-    place = ".".join(str(part) for part in problem["loc"])
-    return f"{place}: {problem['msg']}" if place else str(problem["msg"])

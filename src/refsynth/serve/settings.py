@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from refsynth.core.errors import ConfigError
+from refsynth.serve.origin import is_loopback
 
 
 class Settings(BaseModel):
@@ -19,6 +20,8 @@ class Settings(BaseModel):
 
     bundle: Path
     host: str = "127.0.0.1"
+    allow_host: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")], ...] = ()
+    """Further names by which a server without keys is called."""
     port: int = Field(default=8080, ge=0, le=65535)
     workers: int = Field(default=1, ge=1, le=64)
     threads: int = Field(default=0, ge=0, le=256)
@@ -33,6 +36,8 @@ class Settings(BaseModel):
     batch_tokens: int = Field(default=1024, ge=1)
     requests: int = Field(default=1024, ge=1)
     """Requests that a worker has under way at once."""
+    key_requests: int = Field(default=256, ge=1)
+    """How many of them may be of one key."""
 
     body_bytes: int = Field(default=1 << 20, ge=1024)
     texts: int = Field(default=256, ge=1)
@@ -87,21 +92,22 @@ def refused_options(error: ValidationError) -> ConfigError:
     return ConfigError("\n  ".join(lines), remedy="refsynth serve --help explains each option")
 
 
-def check_exposure(host: str, *, keyed: bool) -> None:
-    """Refuse to serve other machines without keys.
+def check_exposure(host: str, *, keyed: bool, open_: bool = False, allowed: Sequence[str] = ()) -> None:
+    """Refuse to serve other machines without keys, unless that is said aloud.
 
     Raises:
-        ConfigError: the address is not this machine's own, and nobody needs a key.
+        ConfigError: the address is not this machine's own, nobody needs a key, and `open_` is not set; or what is for servers
+            without keys is set beside keys.
     """
-    if keyed or host == "localhost":
-        return
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False  # a name may mean any address
-    if not loopback:
+    if keyed and (open_ or allowed):
+        raise ConfigError(
+            f"{'--open' if open_ else '--allow-host'}: for a server without keys, and there are keys (--keys, $REFSYNTH_KEYS)",
+            remedy="leave one of the two out",
+        )
+    if not (keyed or open_ or is_loopback(host)):
         raise ConfigError(
             f"--host {host}: other machines could use the server, and no keys are configured",
             expected="127.0.0.1, ::1 or localhost without keys",
-            remedy="make keys and name their store, or serve loopback behind a proxy that checks who calls",
+            remedy="make keys (refsynth keys add NAME) and name their file with --keys, serve loopback behind a proxy that "
+            "checks who calls, or let everybody in who reaches the port with --open",
         )

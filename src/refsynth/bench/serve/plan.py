@@ -30,6 +30,8 @@ class Size:
     overload: float = 20.0
     bursts: int = 3
     burst: int = 1_280
+    hoard: float = 12.0
+    """Seconds of each kind of harm."""
     faults: int = 8
     drains: int = 5
     reloads: int = 6
@@ -52,6 +54,7 @@ LONG = Size(
     poisoned=1_000,
     cancelled=1_000,
     overload=300.0,
+    hoard=60.0,
     bursts=20,
     faults=100,
     drains=100,
