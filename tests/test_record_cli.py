@@ -57,7 +57,7 @@ def test_export(run, filled, tmp_path):
 
 
 def test_purge(run, filled):
-    assert json.loads(run("purge", "--days", "1", "--json").stdout) == {"predictions": 0, "feedback": 0}
+    assert json.loads(run("purge", "--days", "1", "--json").stdout) == {"predictions": 0, "feedback": 0, "erased": True}
     assert "deleted 4 predictions and 3 feedback" in run("purge", "--days", "0").stderr
 
 

@@ -12,7 +12,7 @@ from refsynth.core.errors import AccessError
 from refsynth.serve.auth import KeyChecker
 from refsynth.serve.limits import Limiter, Quota
 from refsynth.serve.names import NameFinder
-from refsynth.serve.seams import Caller, Given, Guards, NoRecord, OpenKeys, Outcome, Served
+from refsynth.serve.seams import Caller, Given, Guards, NoRecord, OpenKeys, Outcome, RecordStatus, Served
 from refsynth.serve.settings import refused_options
 from refsynth.serve.traces import Traces
 
@@ -131,6 +131,10 @@ class Recorder:
                 for one in served
             ]
         )
+
+    def status(self) -> RecordStatus:
+        """Say what became of the answers so far."""
+        return RecordStatus(*self._writer.counts)
 
     def feedback(self, *, request_id: str, row: int, label: str, key: str) -> Outcome:
         """Write feedback and return when it is on disk.

@@ -32,6 +32,8 @@ from refsynth.serve.upkeep import Upkeep
 
 GRACE = 0.5
 """A silent worker's last chance, in seconds: perhaps it was this process that slept."""
+PATIENCE = 10.0
+"""Times its limit that a silent worker is left alone while another place is empty: perhaps nothing can fill that."""
 LONGEST_PAUSE = 10.0
 TRIES = 3
 """Times that a worker may end without a reason before the server has ever served."""
@@ -216,7 +218,7 @@ class Supervisor:
         while not self._ending.is_set():
             with contextlib.suppress(TimeoutError):
                 return await asyncio.wait_for(slot.link.receive(), seconds)
-            if seconds == GRACE and silence.over(limit) and self._spared(slot):
+            if seconds == GRACE and silence.over(limit) and (self._spared(slot) or silence.over(PATIENCE * limit)):
                 return {"event": "silent"}
             seconds = GRACE
         return await slot.link.receive()

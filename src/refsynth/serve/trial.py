@@ -29,9 +29,11 @@ BYTES_A_SECOND = 50 << 20
 MEMORY = 2 << 30
 """Bytes for the smallest bundle; a larger one gets `TIMES` its size more."""
 TIMES = 8
-RUNS = ("a", "A", "0", " ", "-", ".", "é", "中", "a ", "a-")
+RUNS = ("a", "A", "0", "-", ".", "_", "é", "中", "a ", "a-", "0 ", "0.")
 """What the hard texts are runs of: a pattern that goes back over a text shows it on one of them."""
 END = "!"
+SHORT = (32, 512)
+"""Characters of the runs before the longest: what is beyond the greatest number of tokens is never read."""
 
 
 class TrialError(BundleError):
@@ -89,7 +91,7 @@ def _end(code: int | None) -> str:
 def hard_texts(characters: int) -> Iterator[str]:
     """Yield texts of the greatest length that a server takes."""
     for run in RUNS:
-        yield (run * (characters // len(run)))[: characters - 1] + END
+        yield "".join((run * length)[:length] + END for length in (*SHORT, characters))[:characters]
 
 
 def _limit(folder: Path) -> None:

@@ -7,6 +7,7 @@ Where the folder cannot be made again the server goes on without it and says so.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
@@ -17,6 +18,8 @@ from refsynth.serve.switch import Switcher
 
 PERIOD = 2.0
 """Seconds between two looks at the folder."""
+PATIENCE = 120.0
+"""Seconds that a worker may take to make room for another."""
 
 
 class Upkeep:
@@ -72,5 +75,10 @@ class Upkeep:
         event("state folder made again", level=logging.WARNING, folder=str(self._state.folder))
         for slot in self._slots:
             slot.replace()
-            while not slot.ready:
-                await asyncio.sleep(0.05)
+            with contextlib.suppress(TimeoutError):  # it is started again and again; the next one need not wait for that
+                await asyncio.wait_for(_ready(slot), PATIENCE)
+
+
+async def _ready(slot: Slot) -> None:
+    while not slot.ready:
+        await asyncio.sleep(0.05)
