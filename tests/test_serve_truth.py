@@ -136,7 +136,9 @@ def change(where: Path, statement: str) -> None:
     connection.close()
 
 
-def test_feedback_that_cannot_be_written_is_counted_and_logged(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_feedback_that_cannot_be_written_is_counted_and_logged(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     where = tmp_path / "record.sqlite"
     recorder = Recorder(Record.open(where), texts=False)
     with running(folder, guards=Guards(recorder=recorder)) as server:

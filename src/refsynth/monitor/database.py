@@ -87,7 +87,7 @@ def _begin(connection: sa.Connection) -> None:
 def erase(engine: sa.Engine) -> bool:
     """Overwrite what was deleted; return whether that is done.
 
-    SQLite's write-ahead log still holds it, and as long as somebody reads, what he may need stays there. PostgreSQL does it later.
+    SQLite's write-ahead log still holds it, and while somebody reads, what he may need stays there. PostgreSQL does it later.
     """
     if engine.dialect.name != "sqlite":
         return False

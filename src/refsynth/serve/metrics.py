@@ -6,7 +6,6 @@ With PROMETHEUS_MULTIPROC_DIR set (the supervisor does) every worker writes to f
 from __future__ import annotations
 
 import os
-
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest

@@ -1,6 +1,6 @@
 """Where log lines leave a process: a bounded queue and a thread that writes, so that no request and no signal waits for a reader.
 
-A pipe that nobody reads, a reader that is gone and a full disk cost lines, never answers. Lost lines are counted, and the next line
+A pipe that nobody reads, a reader that is gone and a full disk cost lines, never answers. Lost lines are counted, and the next
 that gets through is followed by one that says how many there were.
 """
 

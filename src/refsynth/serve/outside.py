@@ -1,4 +1,4 @@
-"""What a worker's answers do not depend on, watched all the same: the record and the log. Seen in metrics, in the log, in `ready`."""
+"""What a worker's answers do not depend on, watched all the same: the record and the log. Shown in metrics, log and `ready`."""
 
 from __future__ import annotations
 

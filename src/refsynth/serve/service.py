@@ -241,7 +241,6 @@ class Service:
         self.metrics.queued.set(self.batcher.queued)
 
 
-
 def _spans(marked: str) -> Sequence[Span]:
     try:
         read = read_marks(marked)

@@ -177,7 +177,7 @@ class State:
 def _write(path: Path, held: int) -> None:
     """Write what an open file holds; it is there whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with open(held, "rb", closefd=False) as source, temporary.open("wb") as target:  # noqa: PTH123 - it has no path any more
+    with open(held, "rb", closefd=False) as source, temporary.open("wb") as target:
         source.seek(0)
         shutil.copyfileobj(source, target)
     temporary.replace(path)

@@ -14,7 +14,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from refsynth.core.errors import RefsynthError
@@ -119,7 +118,10 @@ class Supervisor:
 
     async def _fit(self) -> bool:
         """Try the bundle apart, before any worker opens it; return whether there is something to serve."""
-        trial, ended = asyncio.create_task(tried(self._switcher.current, self._settings)), asyncio.create_task(self._ending.wait())
+        trial, ended = (
+            asyncio.create_task(tried(self._switcher.current, self._settings)),
+            asyncio.create_task(self._ending.wait()),
+        )
         await asyncio.wait({trial, ended}, return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
         if not trial.done():
@@ -170,7 +172,9 @@ class Supervisor:
                 self._count.restart(reason.partition(":")[0])
             if not (served or self._serving):
                 self._stillborn += 1
-                self._failure = self._failure or (StartError(f"no worker starts: {reason}", 1) if self._stillborn >= TRIES else None)
+                self._failure = self._failure or (
+                    StartError(f"no worker starts: {reason}", 1) if self._stillborn >= TRIES else None
+                )
             if self._failure is not None:
                 self._ending.set()
                 return
@@ -250,7 +254,7 @@ class _Counters:
 
     def renew(self) -> None:
         """Begin again, in a folder that was made again."""
-        values = require("prometheus_client.values", extra="serve")
+        values: Any = require("prometheus_client.values", extra="serve")
         values.ValueClass = values.get_value_class()  # the old one writes to files that are gone
         text = "Workers that were replaced"
         registry = self._prometheus.CollectorRegistry()

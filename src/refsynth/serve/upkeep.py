@@ -1,6 +1,6 @@
 """Keeps a running server's folder whole: what somebody removed is made again, and the workers are replaced, one after another.
 
-A worker goes on writing its metrics and its quotas to files that are gone, so it has to make room for one that opens the new ones.
+A worker goes on writing metrics and quotas to files that are gone, so it has to make room for one that opens the new ones.
 Where the folder cannot be made again the server goes on without it and says so.
 """
 
