@@ -30,6 +30,7 @@ class Protection(BaseModel):
     burst: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     record: str | None = None
     texts: bool = False
+    language: str = ""
     names: str | None = None
     traces: HttpUrl | None = None
 
@@ -51,7 +52,7 @@ def compose(options: Mapping[str, Any], shared: Path) -> Guards:
     return Guards(
         keys=OpenKeys() if chosen.keys is None else Keys(KeyChecker(chosen.keys), quotas),
         limiter=quotas,
-        recorder=NoRecord() if chosen.record is None else _recorder(chosen.record, texts=chosen.texts, names=chosen.names),
+        recorder=NoRecord() if chosen.record is None else _recorder(chosen.record, chosen),
         tracer=None if chosen.traces is None else Traces(str(chosen.traces)),
     )
 
@@ -162,13 +163,14 @@ class Recorder:
         self._record.close()
 
 
-def _recorder(where: str, *, texts: bool, names: str | None) -> Recorder:
+def _recorder(where: str, chosen: Protection) -> Recorder:
     from refsynth.monitor.record import Record
     from refsynth.serve.redact import Redactor
 
-    redactor = Redactor(names=None if names is None else NameFinder(names)) if texts else None
+    names = None if chosen.names is None else NameFinder(chosen.names)
+    redactor = Redactor(language=chosen.language, names=names) if chosen.texts else None
     redact = None if redactor is None else lambda text: redactor.redact(text).text
-    return Recorder(Record.open(where, redact=redact, tables="trust"), texts=texts)
+    return Recorder(Record.open(where, redact=redact, tables="trust"), texts=chosen.texts)
 
 
 def prepare(options: Mapping[str, Any]) -> None:

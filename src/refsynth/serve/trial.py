@@ -1,8 +1,8 @@
 """A bundle tried in a process of its own, before any worker opens it. Whatever happens there is a refusal with a reason.
 
 A bundle may come from anywhere: its tokenizer may end a process or never return, its graph may loop or eat all memory. The trial
-opens the copy that workers will open, has it give its golden answers and read texts that are hard to read, within limits of memory,
-of computing and of time. Its environment and its libraries are those of a worker.
+opens the copy that workers will open, has it give its golden answers and read texts that are hard to read, within limits of
+memory, of computing and of time. Its environment and its libraries are those of a worker.
 """
 
 from __future__ import annotations

@@ -66,7 +66,9 @@ async def run_worker(listener: socket.socket, channel: socket.socket, compose: C
     try:
         settings = Settings.of(**start["settings"])
         loaded = await asyncio.to_thread(_opened, Path(start["bundle"]), settings.threads_each)
-        service = Service(settings, loaded, compose(start["guards"], Path(start["shared"])), beat=lambda: link.send(event="beat"))
+        options = {**start["guards"], "language": loaded.model.manifest.language}
+        guards = compose(options, Path(start["shared"]))
+        service = Service(settings, loaded, guards, beat=lambda: link.send(event="beat"))
     except RefsynthError as error:
         link.send(event="failed", message=str(error), exit_code=error.exit_code)
         await link.close()
