@@ -32,8 +32,8 @@ SCHEMES = (
     Scheme("us.ssn", r"[0-9]{9}|[0-9]{3} [0-9]{2} [0-9]{4}", named=True),
     Scheme("", r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]"),  # British, no check digit
     Scheme("gb.nhs", r"[0-9]{10}|[0-9]{3}[ -][0-9]{3}[ -][0-9]{4}", named=True),
-    Scheme("ca.sin", r"[0-9]{3}([ -])[0-9]{3}\1[0-9]{3}"),
-    Scheme("ca.sin", r"[0-9]{9}", named=True),
+    Scheme("ca.sin", r"[0-9]{3}-[0-9]{3}-[0-9]{3}"),
+    Scheme("ca.sin", r"[0-9]{9}|[0-9]{3} [0-9]{3} [0-9]{3}", named=True),
     Scheme("fr.nir", r"[12378] ?[0-9]{2} ?[0-9]{2} ?[0-9][0-9AB] ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}"),
     Scheme("it.codicefiscale", r"[A-Za-z]{6} ?[0-9L-Vl-v]{2}[A-Za-z][0-9L-Vl-v]{2} ?[A-Za-z][0-9L-Vl-v]{3}[A-Za-z]"),
     Scheme("es.dni", r"[0-9]{8}[ -]?[A-Za-z]|[0-9]{2}\.[0-9]{3}\.[0-9]{3}[ -]?[A-Za-z]"),
@@ -70,7 +70,7 @@ SCHEMES = (
     Scheme("in_.pan", r"[A-Z]{3}[ABCFGHJLPT][A-Z][0-9]{4}[A-Z]"),
     Scheme("jp.in_", r"[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}"),
     Scheme("jp.in_", r"[0-9]{12}", named=True),
-    Scheme("kr.rrn", r"[0-9]{6}-[0-9]{7}"),
+    Scheme("", r"[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])-[1-8][0-9]{6}"),  # Korean; new ones have no check digit
     Scheme("my.nric", r"[0-9]{6}-[0-9]{2}-[0-9]{4}"),
     Scheme("th.pin", r"[0-9](-?)[0-9]{4}\1[0-9]{5}\1[0-9]{2}\1[0-9]"),
     Scheme("id.nik", r"[0-9]{16}", named=True),

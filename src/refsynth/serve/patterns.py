@@ -82,9 +82,9 @@ NATIONAL = re.compile(
     r"(?<![A-Za-z0-9_#])(?<![0-9][.,:/-])(?:0(?=[0-9 ])|\([0-9]{2,5}\)|\(0[0-9]{1,5}\)|[2-9][0-9]{2}(?= [0-9]{3} [0-9]{4}))"
     r"(?:[ .()/-]{0,2}[0-9]){6,12}+"
 )
-# Three groups of digits and more: the grouping decides, in the plans of home regions.
+# Two groups of digits and more: the plans of home regions decide.
 GROUPED = re.compile(
-    r"(?<![A-Za-z0-9_#])(?<![0-9][.,:/ -])[0-9]{1,5}+(?:[ .-][0-9]{2,4}+){2,5}+(?![A-WYZa-wyz0-9]|[.,/:-][0-9]| [0-9])"
+    r"(?<![A-Za-z0-9_#])(?<![0-9][.,:/ -])[0-9]{1,5}+(?:[ .-][0-9]{2,5}+){1,5}+(?![A-WYZa-wyz0-9]|[.,/:-][0-9]| [0-9])"
 )
 AFTER = re.compile(r"(?![A-WYZa-wyz0-9]|[.,][0-9])")
 # Any number behind such a word.

@@ -16,6 +16,7 @@ from refsynth.serve.patterns import Span
 _CHECKED = 50  # numbers of a text whose country plans are looked up; beyond, their shape is enough to redact them
 _ABROAD_DIGITS, _NATIONAL_DIGITS = 7, 9  # of the shortest numbers that are recognised by themselves
 _GROUPS = 7  # of its digits
+_SURE_GROUPS, _LONG = 3, 10  # of two groups a number must be long, and grouped as its plan has it
 
 HOMES: dict[str, tuple[str, ...]] = {
     "en": ("US", "CA", "GB", "IE", "AU", "NZ", "ZA", "IN"),
@@ -90,7 +91,12 @@ class PhoneFinder:
                 yield match.span()
 
     def _fits(self, shown: str, region: str) -> bool:
-        matcher = self._library.PhoneNumberMatcher(shown, region, leniency=self._library.Leniency.STRICT_GROUPING, max_tries=3)
+        groups = patterns.GROUP.findall(shown)
+        if len(groups) < _SURE_GROUPS and sum(map(len, groups)) < _LONG:
+            return False
+        kind = self._library.Leniency
+        leniency = kind.VALID if len(groups) >= _SURE_GROUPS else kind.STRICT_GROUPING
+        matcher = self._library.PhoneNumberMatcher(shown, region, leniency=leniency, max_tries=3)
         return any(found.start == 0 and found.end == len(shown) for found in matcher)
 
     def _is_abroad(self, shown: str) -> bool:
