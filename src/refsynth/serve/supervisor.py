@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from refsynth.core.errors import RefsynthError
-from refsynth.core.extras import require
 from refsynth.serve.link import Link, Message
 from refsynth.serve.listening import listen
 from refsynth.serve.logs import event
 from refsynth.serve.progress import Silence
+from refsynth.serve.restarts import Restarts
 from refsynth.serve.settings import Settings
 from refsynth.serve.slot import Slot
 from refsynth.serve.state import State, default_folder
@@ -86,7 +86,7 @@ class Supervisor:
             first = state.copy(self._settings.bundle)
             self._slots = [Slot(number, first) for number in range(self._settings.workers)]
             self._switcher = Switcher(self._settings, state, self._slots, first)
-            self._count = _Counters()
+            self._count = Restarts()
             await self._serve(port)
         finally:
             listener.close()
@@ -242,29 +242,3 @@ class Supervisor:
         slot.link = await Link.over(ours)
         settings = self._settings.model_dump(mode="json")
         slot.link.send(settings=settings, bundle=str(slot.bundle), guards=self._guards, shared=str(self._state.shared))
-
-
-class _Counters:
-    """The supervisor's own metrics, in the folder where the workers' are. Made after the environment names that folder."""
-
-    def __init__(self) -> None:
-        self._prometheus: Any = require("prometheus_client", extra="serve")
-        self._multiprocess = require("prometheus_client.multiprocess", extra="serve")
-        self.renew()
-
-    def renew(self) -> None:
-        """Begin again, in a folder that was made again."""
-        values: Any = require("prometheus_client.values", extra="serve")
-        values.ValueClass = values.get_value_class()  # the old one writes to files that are gone
-        text = "Workers that were replaced"
-        registry = self._prometheus.CollectorRegistry()
-        self._restarts = self._prometheus.Counter("refsynth_worker_restarts_total", text, ("reason",), registry=registry)
-
-    def restart(self, reason: str) -> None:
-        """Count a replaced worker."""
-        with contextlib.suppress(OSError):  # the folder is gone; it is made again soon
-            self._restarts.labels(reason).inc()
-
-    def gone(self, process: int) -> None:
-        """Forget what only a living worker has: its requests under way and its queue."""
-        self._multiprocess.mark_process_dead(process)
