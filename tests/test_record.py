@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -186,7 +187,7 @@ def test_what_is_purged_is_gone_from_the_disk(tmp_path, clock):
     record.add_predictions([predicted("new", text="newer")])
     record.add_feedback([Feedback("old", 0, "a")])
     assert any(b"canary" in path.read_bytes() for path in tmp_path.iterdir())
-    assert record.purge(before=clock.now) == (2500, 0)
+    assert record.purge(before=clock.now) == (2500, 0, True)
     assert not any(b"canary" in path.read_bytes() for path in tmp_path.iterdir())
     assert any(b"newer" in path.read_bytes() for path in tmp_path.iterdir())
     record.close()
@@ -198,9 +199,9 @@ def test_retention_deletes_what_is_older_and_nothing_else(record, clock):
     clock.now += timedelta(days=10)
     record.add_predictions([predicted("new")])
     record.add_feedback([Feedback("old", 1, "b")])  # a person has said something about it lately
-    assert record.purge(before=clock.now) == (5, 1)
+    assert record.purge(before=clock.now)[:2] == (5, 1)
     assert record.summary(since=LONG_AGO) == ({"a": 1}, 0, 1, 0, 0)
-    assert record.purge(before=clock.now) == (0, 0)
+    assert record.purge(before=clock.now)[:2] == (0, 0)
 
 
 def test_the_export_can_be_trained_on(record, tmp_path, clock):
@@ -390,9 +391,51 @@ def test_the_writer_writes_what_it_took(record):
     for n in range(50):
         assert writer.put([predicted(f"q{n}", row) for row in range(3)])
     assert writer.put([predicted("bad", 0, label="\0"), predicted("good", 0)])
-    assert writer.close() == (151, 1)
+    assert writer.close() == (152, 151, 1, 0, "")
     assert not writer.put([predicted("late")])
     assert record.summary(since=LONG_AGO).predictions == {"a": 151}
+
+
+def wait_for(condition):
+    until = time.monotonic() + 10
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return condition()
+
+
+@pytest.mark.parametrize("raised", [RuntimeError, UnicodeError, MemoryError, ValueError])
+def test_a_row_that_breaks_the_redactor_is_dropped_and_the_writer_lives(tmp_path, raised):
+    def redact(text):
+        if "bad" in text:
+            raise raised
+        return text
+
+    record = Record.open(tmp_path / "record.sqlite", redact=redact)
+    writer = PredictionWriter(record, interval=0.01)
+    for n in range(5):
+        writer.put([predicted("q", n, text="bad" if n == 2 else "good")])
+    assert wait_for(lambda: writer.counts.written == 4)
+    writer.put([predicted("r", 0, text="good")])
+    assert writer.close() == (6, 5, 1, 0, "")
+    record.close()
+
+
+@pytest.mark.parametrize("readers", [0, 1, 2])
+def test_a_purge_says_when_a_reader_keeps_the_rows(tmp_path, clock, readers, monkeypatch):
+    monkeypatch.setattr("refsynth.monitor.database.BUSY", 0.2)
+    record = Record.open(tmp_path / "record.sqlite", redact=str, clock=clock)
+    record.add_predictions([predicted("q", n, text=f"canary{n}x") for n in range(100)])
+    clock.now += timedelta(days=1)
+    held = [sqlite3.connect(tmp_path / "record.sqlite", isolation_level=None) for _ in range(readers)]
+    for reader in held:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM predictions").fetchone()
+    assert record.purge(before=clock.now) == (100, 0, not readers)
+    for reader in held:
+        reader.close()
+    assert record.purge(before=clock.now) == (0, 0, True)
+    assert not [path for path in tmp_path.iterdir() if b"canary" in path.read_bytes()]
+    record.close()
 
 
 def test_the_writer_drops_and_counts_where_the_database_is_away(tmp_path):
@@ -402,8 +445,11 @@ def test_the_writer_drops_and_counts_where_the_database_is_away(tmp_path):
     writer = PredictionWriter(record, capacity=10, interval=0.01)
     assert writer.put([predicted("q", n) for n in range(10)])
     assert not writer.put([predicted("r", 0)])
+    assert wait_for(lambda: writer.counts.errors > 1)
+    assert "no such table" in writer.counts.failing
     with record._engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE elsewhere RENAME TO predictions"))
-    assert writer.close() == (10, 1)
+    assert writer.close()[:3] == (11, 10, 1)
+    assert writer.counts.failing == ""
     assert record.summary(since=LONG_AGO).predictions == {"a": 10}
     record.close()

@@ -97,7 +97,7 @@ def test_export_to_what_cannot_be_written_is_refused(run, filled, tmp_path, suff
 
 
 def test_purge(run, filled):
-    assert json.loads(run("purge", "--days", "1", "--json").stdout) == {"predictions": 0, "feedback": 0}
+    assert json.loads(run("purge", "--days", "1", "--json").stdout) == {"predictions": 0, "feedback": 0, "erased": True}
     assert "deleted 4 predictions and 3 feedback" in run("purge", "--days", "0").stderr
 
 

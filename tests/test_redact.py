@@ -9,37 +9,47 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refsynth.bench.serve.planted import harmless, plant
+from refsynth.bench.serve.planted import _MAKERS, LANGUAGES, harmless, plant
 from refsynth.serve.redact import Kind, Redactor
 
-redactor = Redactor()
+redactors = {language: Redactor(language=language) for language in ("en", *LANGUAGES.values())}
+redactor = redactors["en"]
+# What docs/protection.md says of these; all other forms: 99 %.
+FOUND = {
+    "identity, other countries": 0.9,
+    "phone, national, fr": 0.9,
+    "phone, national, pl": 0.9,
+    "phone, national, cs": 0.9,
+    "phone, national, no": 0.5,
+}
 
 
 @pytest.fixture(scope="module")
 def planted_texts():
-    return list(plant(10_000, seed=7))
+    return list(plant(10_400, seed=7))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.person])
-def test_planted_items_are_found_and_their_neighbours_stay(kind, planted_texts):
+@pytest.mark.parametrize("form", _MAKERS)
+def test_planted_items_are_found_and_their_neighbours_stay(form, planted_texts):
     missed, n = [], 0
     for planted in planted_texts:
-        if planted.kind is not kind:
+        if planted.form != form:
             continue
         n += 1
-        result = redactor.redact(planted.text)
+        result = redactors[planted.language].redact(planted.text)
         gone = planted.item not in result.text
-        exact = kind is Kind.credentials or result.text == planted.text.replace(planted.item, f"[{kind.value}]")
-        if not (gone and exact and result.counts[kind]):
+        exact = planted.kind is Kind.credentials or result.text == planted.text.replace(planted.item, f"[{planted.kind.value}]")
+        if not (gone and exact and result.counts[planted.kind]):
             missed.append(planted.text)
-    assert n > 1000
-    assert len(missed) <= 0.01 * n, missed[:5]
+    assert n > 600
+    assert len(missed) <= (1 - FOUND.get(form, 0.99)) * n, missed[:5]
 
 
 def test_harmless_texts_stay():
     texts = list(harmless(4000, seed=7))
-    changed = [text for text in texts if redactor.redact(text).text != text]
-    assert len(changed) <= 0.01 * len(texts), changed[:5]
+    for each in redactors.values():
+        changed = [text for text in texts if each.redact(text).text != text]
+        assert len(changed) <= 0.01 * len(texts), changed[:5]
     for name in ("tickets", "tickets_zh"):
         for part in ("train.csv", "test.csv"):
             rows = csv.DictReader((files("refsynth") / "examples" / name / part).read_text("utf-8").splitlines())
@@ -75,9 +85,28 @@ def test_harmless_texts_stay():
         ("call 2024-05-17, 17.05.2024 1430", "call 2024-05-17, 17.05.2024 1430"),
         ("Miles 2b 4 0 1 1 0 0 2 0 1", "Miles 2b 4 0 1 1 0 0 2 0 1"),
         ("112-3456789-0123456", "112-3456789-0123456"),
+        ("key rsk_0123456789ab_" + "0f" * 24 + ".", "key [CREDENTIALS]."),
+        ("AKIAIOSFODNN7EXAMPLE, xAKIAIOSFODNN7EXAMPLE", "[CREDENTIALS], xAKIAIOSFODNN7EXAMPLE"),
+        ("ghp_" + "a1B2" * 9 + " and ghp_short", "[CREDENTIALS] and ghp_short"),
+        ("sk-learn-tutorial-for-beginners-in-python", "sk-learn-tutorial-for-beginners-in-python"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln and eyJmb28iOiJiYXIifQ.eyJzdWIiOiIxIn0.c2ln", None),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY----- so", "[CREDENTIALS] so"),
+        ("-----BEGIN CERTIFICATE-----\nMIIE", "-----BEGIN CERTIFICATE-----\nMIIE"),
+        ("the password is wrong, password: reset it", "the password is wrong, password: reset it"),
+        ("password: hunter2x! ok", "password: [CREDENTIALS] ok"),
+        ("Authorization: Bearer abcdef0123456789abcdef", "Authorization: Bearer [CREDENTIALS]"),
+        ("SSN 078-05-1121, 000-12-3456", "SSN [ID], 000-12-3456"),
+        ("my NHS number is 943 476 5919", "my NHS number is [ID]"),
+        ("BSN: 111222333, order 111222333", "BSN: [ID], order 111222333"),
+        ("12345678Z, 12345678A, X1234567L", "[ID], 12345678A, [ID]"),
+        ("529.982.247-25 and 529.982.247-26", "[ID] and 529.982.247-26"),
+        ("Aadhaar 2341 2341 2346, Steuer-ID 86 095 742 719", "Aadhaar [ID], Steuer-ID [ID]"),
     ],
 )
 def test_cases(text, expected):
+    if expected is None:  # the second has the form of a signed token, and names no algorithm
+        assert redactor.redact(text).text == "[CREDENTIALS] and eyJmb28iOiJiYXIifQ.eyJzdWIiOiIxIn0.c2ln"
+        return
     assert redactor.redact(text).text == expected
 
 
@@ -98,8 +127,60 @@ def test_any_text_is_cut_where_it_says(text):
     assert redactor.redact(text).text == kept + text[last:]
 
 
+@pytest.mark.parametrize(
+    ("language", "text", "expected"),
+    [
+        ("es", "mi numero 612 34 56 78 gracias", "mi numero [PHONE] gracias"),
+        ("es", "mi numero 612 345 678", "mi numero [PHONE]"),
+        ("da", "skriv til 20 12 34 56", "skriv til [PHONE]"),
+        ("en", "I am at 98765 43210 today", "I am at [PHONE] today"),
+        ("de", "order 612 345 678, size 20 30 40", "order 612 345 678, size 20 30 40"),
+        ("xx", "612 34 56 78", "612 34 56 78"),
+        ("es-MX", "estoy en 55 1234 5678", "estoy en [PHONE]"),
+    ],
+)
+def test_the_numbers_of_a_languages_countries_need_no_sign(language, text, expected):
+    assert Redactor(language=language).redact(text).text == expected
+
+
 HOSTILE = (
     *("a", "1", "1 ", "1-", "+1", "0 1", "(0", "a.", "a@", "a@b.", "://a:", "?token=", "4111 ", "DE89 ", "1.1.1.", "::", "1:"),
+    *(
+        "sk-",
+        "sk-a1",
+        "eyJ",
+        "eyJhbGciOiJIUzI1NiJ9.",
+        "-----BEGIN PRIVATE KEY-----",
+        "-----BEGIN ",
+        "-----END",
+        "password: ",
+        "pwd=a1",
+    ),
+    *(
+        "bearer ",
+        "bearer a1",
+        "12 34 ",
+        "123-45-6789 ",
+        "AKIA",
+        "ABCDEF80A01",
+        "xoxb-1-",
+        "abc.atlasv1.",
+        "123456789:",
+        "M.",
+        "0123-us",
+    ),
+    *(
+        "BSN 111222333 ",
+        "id number ",
+        "98765 43210 ",
+        "secret_",
+        "token is ",
+        "44051401359 ",
+        "Q~",
+        "86 095 742 719 ",
+        "756.",
+        "glpat-.",
+    ),
     *("tel 1234567 ", "+4930123456 ", "0301234567 ", "joe@b.co ", "DE89370400440532013000 ", "１", "\u2011"),
 )
 

@@ -424,6 +424,9 @@ class Memory:
     def recent(self, n: int) -> list[seams.Given]:
         return []
 
+    def status(self) -> seams.RecordStatus:
+        return seams.RecordStatus()
+
     def feedback(self, *, request_id: str, row: int, label: str, key: str) -> seams.Outcome:
         if self.broken:
             raise InputError("disk full")

@@ -172,7 +172,13 @@ def test_killed_and_frozen_workers_are_replaced_and_clients_notice_little(first:
         assert sum(load.seen.values()) - load.seen["200"] <= 12
         text = httpx.get(server.url + "/metrics", timeout=10).text
         assert 'refsynth_worker_restarts_total{reason="hung"} 1.0' in text
-        assert f'refsynth_requests_total{{code="200",route="/v1/predict"}} {float(load.seen["200"])}' in text
+        # A worker counts a reply when it is sent. One whose count died with a worker was seen by its client only, one a kill; one
+        # that broke on its way was counted only, and its client saw the break.
+        (line,) = [
+            line for line in text.splitlines() if line.startswith('refsynth_requests_total{code="200",route="/v1/predict"}')
+        ]
+        broken = sum(load.seen.values()) - load.seen["200"]
+        assert load.seen["200"] - 2 <= float(line.split()[-1]) <= load.seen["200"] + broken
 
 
 @pytest.mark.parametrize(("text", "reason"), [("hang", "hung"), ("exit", "exited"), ("broken", "hung")])

@@ -12,7 +12,17 @@ from refsynth.core.errors import AccessError
 from refsynth.serve.auth import KeyChecker
 from refsynth.serve.limits import Limiter, Quota
 from refsynth.serve.names import NameFinder
-from refsynth.serve.seams import Caller, Given, Guards, NoRecord, OpenKeys, Outcome, Served, UnknownRequestError
+from refsynth.serve.seams import (
+    Caller,
+    Given,
+    Guards,
+    NoRecord,
+    OpenKeys,
+    Outcome,
+    RecordStatus,
+    Served,
+    UnknownRequestError,
+)
 from refsynth.serve.settings import refused_options
 from refsynth.serve.traces import Traces
 
@@ -30,6 +40,7 @@ class Protection(BaseModel):
     burst: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     record: str | None = None
     texts: bool = False
+    language: str = ""
     names: str | None = None
     traces: HttpUrl | None = None
 
@@ -132,6 +143,10 @@ class Recorder:
             ]
         )
 
+    def status(self) -> RecordStatus:
+        """Say what became of the answers so far."""
+        return RecordStatus(*self._writer.counts)
+
     def feedback(self, *, request_id: str, row: int, label: str, key: str) -> Outcome:
         """Write feedback and return when it is on disk.
 
@@ -166,7 +181,8 @@ def _recorder(where: str, chosen: Protection) -> Recorder:
     from refsynth.monitor.record import Record
     from refsynth.serve.redact import Redactor
 
-    redactor = Redactor(names=None if chosen.names is None else NameFinder(chosen.names)) if chosen.texts else None
+    names = None if chosen.names is None else NameFinder(chosen.names)
+    redactor = Redactor(language=chosen.language, names=names) if chosen.texts else None
     redact = None if redactor is None else lambda text: redactor.redact(text).text
     return Recorder(Record.open(where, redact=redact, tables="trust"), texts=chosen.texts, keyed=chosen.keys is not None)
 

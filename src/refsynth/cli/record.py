@@ -123,6 +123,13 @@ def purge(
         print_json(done._asdict())
         return
     err.print(f"deleted {done.predictions:,} predictions and {done.feedback:,} feedback", markup=False)
+    if not done.erased:
+        later = (
+            "PostgreSQL overwrites their bytes some time after a vacuum"
+            if "://" in where
+            else "somebody reads the record: run it again"
+        )
+        err.print(f"their bytes are still in its files; {later}", markup=False)
 
 
 def _ago(days: float) -> datetime:

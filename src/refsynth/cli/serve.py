@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from refsynth.cli.opening import Bundle, bundle_of
-from refsynth.cli.screen import err, out
+from refsynth.cli.screen import out
 from refsynth.core.errors import MissingError
 from refsynth.core.extras import check_installed
 
@@ -82,7 +82,8 @@ def serve(
 
     def started(actual: int) -> None:
         shown = f"[{host}]" if ":" in host else host
-        err.print(f"serving {bundle} at http://{shown}:{actual}   ({workers} workers; Ctrl-C ends)", markup=False)
+        if out.is_terminal:  # a person: stderr is for the log
+            out.print(f"serving {bundle} at http://{shown}:{actual}   ({workers} workers; Ctrl-C ends)", markup=False)
 
     command = (sys.executable, "-m", "refsynth.cli.worker")
     asyncio.run(Supervisor(settings, command=command, guards=guards, started=started).run())

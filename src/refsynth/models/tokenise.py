@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,25 @@ CHARS_PER_TOKEN = 256  # beyond max_tokens times this nothing of a text is read:
 
 WORDS_PER_TOKEN = 4
 """Beyond `max_tokens` times this no word of a text is read: some words have no token, but not three of four."""
+
+
+class PanicError(RuntimeError):
+    """The library of tokenizers gave up on a text or a file."""
+
+
+@contextmanager
+def panics_raised() -> Iterator[None]:
+    """Raise a panic of the library as an error like any other: as it comes it passes every `except Exception`.
+
+    Raises:
+        PanicError: the block panicked.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise PanicError("the tokenizer cannot read this") from error
 
 
 class Pieces(NamedTuple):
@@ -64,12 +84,13 @@ class TextTokenizer:
 
     def __init__(self, path: Path, *, max_tokens: int, prefix: str = "", parallel: bool = True, special: bool = True) -> None:
         try:
-            self._tokenizer = Tokenizer.from_file(str(path))
+            with panics_raised():
+                self._tokenizer = Tokenizer.from_file(str(path))
+                self.pad = int((self._tokenizer.padding or {}).get("pad_id", 0))
+                self._tokenizer.no_padding()
+                self._tokenizer.enable_truncation(max_tokens)
         except Exception as error:  # the library raises nothing narrower
             raise ModelError(f"{path}: not a tokenizer ({error})") from error
-        self.pad = int((self._tokenizer.padding or {}).get("pad_id", 0))
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_tokens)
         self.prefix, self.parallel, self._chars = prefix, parallel, max_tokens * CHARS_PER_TOKEN
         self._special, self._words = special, max_tokens * WORDS_PER_TOKEN
 
@@ -83,19 +104,22 @@ class TextTokenizer:
         clean, special = [self._prepared(text) for text in texts], self._special
         if self.parallel:
             items = [split_pair(text) or text for text in clean]
-            encodings = self._tokenizer.encode_batch_fast(items, add_special_tokens=special)
+            with panics_raised():
+                encodings = self._tokenizer.encode_batch_fast(items, add_special_tokens=special)
             return [encoding.ids or [self.pad] for encoding in encodings]
         pairs = (split_pair(text) or (text, None) for text in clean)
-        return [self._tokenizer.encode(one, two, add_special_tokens=special).ids or [self.pad] for one, two in pairs]
+        with panics_raised():
+            return [self._tokenizer.encode(one, two, add_special_tokens=special).ids or [self.pad] for one, two in pairs]
 
     def words(self, texts: Sequence[str]) -> list[Pieces]:
         """Return the words of each text as tokens; each word is read by itself, so that no token is of two."""
         split = [split_words(text) for text in texts]
         read, options = [words[: self._words] for words in split], {"is_pretokenized": True, "add_special_tokens": self._special}
         encode = self._tokenizer.encode
-        encodings = (
-            self._tokenizer.encode_batch(read, **options) if self.parallel else [encode(words, **options) for words in read]
-        )
+        with panics_raised():
+            encodings = (
+                self._tokenizer.encode_batch(read, **options) if self.parallel else [encode(words, **options) for words in read]
+            )
         return [
             pieces_of(encoding.ids, encoding.word_ids, len(words), pad=self.pad)
             for encoding, words in zip(encodings, split, strict=True)
@@ -114,7 +138,8 @@ class TextTokenizer:
         """Return the tokens of a text, as they stand in it, and their ids; none where it has none."""
         clean = self._prepared(text)
         parts = split_pair(clean) or (clean, "")
-        encoding = self._tokenizer.encode(parts[0], parts[1] or None, add_special_tokens=self._special)
+        with panics_raised():
+            encoding = self._tokenizer.encode(parts[0], parts[1] or None, add_special_tokens=self._special)
         places = zip(encoding.sequence_ids, encoding.offsets, encoding.tokens, strict=True)
         return [parts[part or 0][start:end] or token for part, (start, end), token in places], encoding.ids
 

@@ -84,6 +84,29 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
+def erase(engine: sa.Engine) -> bool:
+    """Overwrite what was deleted; return whether that is done.
+
+    SQLite's write-ahead log still holds it, and while somebody reads, what he may need stays there. PostgreSQL does it later.
+    """
+    if engine.dialect.name != "sqlite":
+        return False
+    until = time.monotonic() + BUSY
+    with engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        while True:  # outside a transaction
+            try:
+                (busy, *_) = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    raise
+                busy = 1
+            if not busy or time.monotonic() > until:
+                return not busy
+            time.sleep(0.05)
+
+
 @contextmanager
 def translated(url: URL) -> Iterator[None]:
     """Turn errors of the database into RecordError. Those of a value keep the value out: it may be someone's text.

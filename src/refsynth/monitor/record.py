@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from refsynth.core.errors import InputError
 from refsynth.data.text import clean
 from refsynth.monitor import migrate
-from refsynth.monitor.database import open_engine, translated
+from refsynth.monitor.database import erase, open_engine, translated
 from refsynth.monitor.schema import ID_LENGTH, LABEL_LENGTH, NAME_LENGTH, feedback, predictions
 
 Tables = Literal["make", "check", "trust"]
@@ -91,10 +91,11 @@ class Summary(NamedTuple):
 
 
 class Purged(NamedTuple):
-    """How many rows were deleted."""
+    """How many rows were deleted, and whether their bytes are overwritten."""
 
     predictions: int
     feedback: int
+    erased: bool = False
 
 
 class Record:
@@ -228,16 +229,15 @@ class Record:
         return Summary({label: n for label, n, _ in by_label}, sum(row[2] for row in by_label), n, compared, agreed)
 
     def purge(self, *, before: datetime) -> Purged:
-        """Delete what was made, and feedback that was last changed, before a time."""
+        """Delete what was made, and feedback that was last changed, before a time, and overwrite it where that can be done.
+
+        In SQLite that waits for readers, for some seconds.
+        """
         purged = Purged(
             self._delete(predictions, predictions.c.created < before), self._delete(feedback, feedback.c.updated < before)
         )
-        if self._engine.dialect.name == "sqlite":
-            with translated(self._engine.url), self._engine.connect() as connection:
-                raw = connection.connection.driver_connection
-                if raw is not None:  # outside a transaction: the write-ahead log still holds what was deleted
-                    raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return purged
+        with translated(self._engine.url):
+            return purged._replace(erased=erase(self._engine))
 
     def close(self) -> None:
         """Let go of all connections."""

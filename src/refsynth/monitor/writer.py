@@ -11,17 +11,23 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from refsynth.core.errors import InputError, RecordError
+from refsynth.core.errors import RecordError
 from refsynth.monitor.record import Predicted, Record
 
 _BATCH = 2_000  # rows of one transaction
 
 
 class Written(NamedTuple):
-    """Counts since the start: rows on disk, and rows that were dropped."""
+    """Counts since the start: rows that came, that are on disk and that were dropped; and why the database fails, if it does.
 
+    A row that was taken and is in neither of the others waits, or was lost with a process that was killed.
+    """
+
+    taken: int
     written: int
     dropped: int
+    errors: int
+    failing: str
 
 
 class PredictionWriter:
@@ -38,13 +44,15 @@ class PredictionWriter:
         self._record, self._capacity, self._interval = record, capacity, interval
         self._waiting: deque[Predicted] = deque()
         self._lock, self._closed = threading.Lock(), threading.Event()
-        self._written = self._dropped = 0
+        self._taken = self._written = self._dropped = self._errors = 0
+        self._failing = ""
         self._thread = threading.Thread(target=self._run, name="record", daemon=True)
         self._thread.start()
 
     def put(self, rows: Sequence[Predicted]) -> bool:
         """Leave rows to be written; takes microseconds. False: there was no room, all of them are dropped."""
         with self._lock:
+            self._taken += len(rows)
             fits = not self._closed.is_set() and len(self._waiting) + len(rows) <= self._capacity
             if fits:
                 self._waiting.extend(rows)
@@ -56,7 +64,7 @@ class PredictionWriter:
     def counts(self) -> Written:
         """What became of the rows so far."""
         with self._lock:
-            return Written(self._written, self._dropped)
+            return Written(self._taken, self._written, self._dropped, self._errors, self._failing)
 
     def close(self, *, timeout: float = 10.0) -> Written:
         """Write what is left, for at most some seconds, and stop; what could not be written by then is dropped."""
@@ -81,9 +89,13 @@ class PredictionWriter:
                 return
             try:
                 stored = self._store(batch)
-            except RecordError:
+            except RecordError as error:
+                with self._lock:
+                    self._errors += 1
+                    self._failing = str(error)
                 return  # it is tried again; meanwhile the queue fills up
             with self._lock:
+                self._failing = ""
                 for _ in range(min(len(batch), len(self._waiting))):
                     self._waiting.popleft()
                 self._written += stored
@@ -93,6 +105,8 @@ class PredictionWriter:
         """Return how many rows are on disk: one that cannot be stored does not hold up the others."""
         try:
             self._record.add_predictions(batch)
-        except InputError:
+        except RecordError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever a row does to the database or to what redacts it, the thread lives on
             return sum(self._store([row]) for row in batch) if len(batch) > 1 else 0
         return len(batch)

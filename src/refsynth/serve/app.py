@@ -152,7 +152,9 @@ def _add_explain(api: FastAPI, service: Service) -> None:
         questions = [Question(text, True, body.label)]
         questions += [Question(explain.without(text, place)) for place in places]
         service.charge(key, len(questions))
-        return Json(_explanation(request, body, await service.ask(request, questions), text, places))
+        answers = await service.ask(request, questions)
+        service.metrics.explained()
+        return Json(_explanation(request, body, answers, text, places))
 
 
 def _explanation(
@@ -201,6 +203,7 @@ def _add_feedback(api: FastAPI, service: Service) -> None:
         except UnknownRequestError as error:
             raise NotFound(str(error), code="unknown_request") from error
         except RefsynthError as error:
+            service.outside.failed("feedback", error)
             raise Unavailable("the feedback could not be written", code="record_unavailable", retry_after=1) from error
         return Json(FeedbackReply(request_id=body.request_id, row=body.row, outcome=outcome))
 
@@ -214,6 +217,7 @@ def _add_feedback(api: FastAPI, service: Service) -> None:
         try:
             found = await asyncio.to_thread(recorder.recent, RECENT)
         except RefsynthError as error:
+            service.outside.failed("reading", error)
             raise Unavailable("the record does not answer", code="record_unavailable", retry_after=1) from error
         return Json(GivenReply(data=[GivenOut(**one._asdict()) for one in found]))
 
@@ -256,8 +260,9 @@ def _add_reading(api: FastAPI, service: Service) -> None:
     async def ready() -> Response:
         """Say whether to send requests here: the last canary through the queue was right, and nothing is full or ending."""
         problems = service.health.problems()
-        engine = service.engine
-        reply = ReadyReply(ready=not problems, problems=problems, degraded=engine.degraded, version=engine.current.version)
+        lacks = [*(["the second tier"] if service.engine.degraded else []), *service.outside.problems()]
+        version = service.engine.current.version
+        reply = ReadyReply(ready=not problems, problems=problems, degraded=bool(lacks), lacks=lacks, version=version)
         return Json(reply, status_code=503 if problems else 200, headers={"Retry-After": "1"} if problems else None)
 
     @api.get("/metrics", include_in_schema=False)

@@ -65,6 +65,14 @@ class Health:
             found.append("overloaded")
         return found
 
+    async def confirm(self) -> str | None:
+        """Ask the model now, and return what is wrong with it."""
+        asked = self._loop.time()
+        await self._ask()
+        if self._answered is None or self._answered < asked:
+            return self._failed or "the model does not answer"
+        return self._failed
+
     async def close(self) -> None:
         """Stop asking."""
         for task in self._tasks:

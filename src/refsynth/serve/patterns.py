@@ -82,6 +82,10 @@ NATIONAL = re.compile(
     r"(?<![A-Za-z0-9_#])(?<![0-9][.,:/-])(?:0(?=[0-9 ])|\([0-9]{2,5}\)|\(0[0-9]{1,5}\)|[2-9][0-9]{2}(?= [0-9]{3} [0-9]{4}))"
     r"(?:[ .()/-]{0,2}[0-9]){6,12}+"
 )
+# Two groups of digits and more: the plans of home regions decide.
+GROUPED = re.compile(
+    r"(?<![A-Za-z0-9_#])(?<![0-9][.,:/ -])[0-9]{1,5}+(?:[ .-][0-9]{2,5}+){1,5}+(?![A-WYZa-wyz0-9]|[.,/:-][0-9]| [0-9])"
+)
 AFTER = re.compile(r"(?![A-WYZa-wyz0-9]|[.,][0-9])")
 # Any number behind such a word.
 CUED = re.compile(r"(?<![A-Za-z0-9])(?<![0-9][.,-])(?:\(|\+)?" + _DIGITS + r"{6,14}+(?![A-WYZa-wyz0-9]|[.,][0-9])")

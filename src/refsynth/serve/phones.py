@@ -16,6 +16,22 @@ from refsynth.serve.patterns import Span
 _CHECKED = 50  # numbers of a text whose country plans are looked up; beyond, their shape is enough to redact them
 _ABROAD_DIGITS, _NATIONAL_DIGITS = 7, 9  # of the shortest numbers that are recognised by themselves
 _GROUPS = 7  # of its digits
+_SURE_GROUPS, _LONG = 3, 10  # of two groups a number must be long, and grouped as its plan has it
+
+HOMES: dict[str, tuple[str, ...]] = {
+    "en": ("US", "CA", "GB", "IE", "AU", "NZ", "ZA", "IN"),
+    "de": ("DE", "AT", "CH"),
+    "fr": ("FR", "BE", "CH", "CA"),
+    "es": ("ES", "MX", "AR", "CO", "CL", "PE"),
+    "pt": ("PT", "BR"),
+    "nl": ("NL", "BE"),
+    "zh": ("CN", "TW", "HK", "SG"),
+    **{"it": ("IT", "CH"), "pl": ("PL",), "sv": ("SE", "FI"), "da": ("DK",), "no": ("NO",), "nb": ("NO",), "fi": ("FI",)},
+    **{"cs": ("CZ",), "sk": ("SK",), "hu": ("HU",), "ro": ("RO",), "bg": ("BG",), "hr": ("HR",), "sl": ("SI",), "el": ("GR",)},
+    **{"tr": ("TR",), "ru": ("RU",), "uk": ("UA",), "he": ("IL",), "ar": ("SA", "AE", "EG"), "hi": ("IN",), "id": ("ID",)},
+    **{"ja": ("JP",), "ko": ("KR",), "th": ("TH",), "vi": ("VN",), "ms": ("MY",), "et": ("EE",), "lt": ("LT",), "lv": ("LV",)},
+}
+"""Where a language is mostly written, as ISO 3166 codes."""
 
 
 class PhoneFinder:
@@ -23,18 +39,19 @@ class PhoneFinder:
 
     Args:
         regions: ISO 3166 codes of those whose national numbers are recognised.
+        home: of those whose numbers are recognised by their grouping alone.
 
     Raises:
         ExtraError: the extra `serve` is not installed.
     """
 
-    def __init__(self, regions: tuple[str, ...]) -> None:
-        self._regions = regions
+    def __init__(self, regions: tuple[str, ...], *, home: tuple[str, ...] = ()) -> None:
+        self._regions, self._home = tuple(dict.fromkeys((*home, *regions))), home
         self._library: Any = require("phonenumbers", extra="serve")
 
     def __call__(self, text: str) -> Iterator[Span]:
         """Yield the places of phone numbers in a text."""
-        found = [*self._planned(text), *_cued(text)]
+        found = [*self._planned(text), *self._grouped(text), *_cued(text)]
         for pattern in (patterns.SHAPED, patterns.MOBILE):
             found += [match.span() for match in pattern.finditer(text)]
         for start, end in _merged(found):
@@ -60,6 +77,27 @@ class PhoneFinder:
                         yield start, end
                         at = end
                         break
+
+    def _grouped(self, text: str) -> Iterator[Span]:
+        """Yield the numbers that are grouped as those of a home region are."""
+        checks = _CHECKED if self._home else 0
+        for match in patterns.GROUPED.finditer(text):
+            if patterns.DATE.match(text, match.start()):
+                continue
+            checks -= 1
+            if checks < 0:
+                return
+            if any(self._fits(match[0], region) for region in self._home):
+                yield match.span()
+
+    def _fits(self, shown: str, region: str) -> bool:
+        groups = patterns.GROUP.findall(shown)
+        if len(groups) < _SURE_GROUPS and sum(map(len, groups)) < _LONG:
+            return False
+        kind = self._library.Leniency
+        leniency = kind.VALID if len(groups) >= _SURE_GROUPS else kind.STRICT_GROUPING
+        matcher = self._library.PhoneNumberMatcher(shown, region, leniency=leniency, max_tries=3)
+        return any(found.start == 0 and found.end == len(shown) for found in matcher)
 
     def _is_abroad(self, shown: str) -> bool:
         if shown.startswith("+"):

@@ -1,6 +1,6 @@
 """Structured personal data in texts, found and replaced.
 
-E-mail addresses, phone numbers, IBANs, payment cards, Chinese resident identity numbers, IP addresses, credentials in URLs.
+E-mail addresses, phone numbers, IBANs, payment cards, identity numbers, IP addresses, keys, tokens and passwords.
 
 What has a checksum must satisfy it. What has none needs its usual shape, and a word before it where the shape says too little: an
 order number is to survive. Postal addresses are not found, and names only where a finder of names is given: no pattern can.
@@ -19,14 +19,16 @@ from typing import NamedTuple
 
 from refsynth.core.extras import require
 from refsynth.serve import patterns
+from refsynth.serve.identities import IdentityFinder
 from refsynth.serve.patterns import Span
-from refsynth.serve.phones import PhoneFinder
+from refsynth.serve.phones import HOMES, PhoneFinder
+from refsynth.serve.tokens import find_tokens
 
 REGIONS = ("US", "GB", "CN", "DE", "FR", "ES", "IT", "NL", "IN", "JP", "BR", "AU")
 
 _SMALL = 50  # of random addresses one in 700 has only parts below it
 _PRIVATE = 10  # 10.0.0.1 and so on
-_ANY = re.compile(r"[0-9@]|%40|://", re.ASCII)  # without one of these there is nothing to find
+_ANY = re.compile(r"[0-9@]|%40|://|-----BEGIN", re.ASCII)  # without one of these there is nothing to find
 
 
 class Kind(StrEnum):
@@ -60,11 +62,19 @@ class Redacted(NamedTuple):
 class Redactor:
     """Finds and replaces."""
 
-    def __init__(self, *, regions: tuple[str, ...] = REGIONS, names: Callable[[str], Iterator[Span]] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        regions: tuple[str, ...] = REGIONS,
+        language: str = "",
+        names: Callable[[str], Iterator[Span]] | None = None,
+    ) -> None:
         """Prepare to redact.
 
         Args:
             regions: ISO 3166 codes of those whose national phone numbers are recognised.
+            language: ISO 639 code of what the texts are mostly in; the phone numbers of its countries are found in their own
+                grouping too, without a sign that they are numbers of phones.
             names: yields the places of names of persons in a text, as `names.NameFinder` does.
 
         Raises:
@@ -76,10 +86,10 @@ class Redactor:
             (Kind.credentials, _credentials),
             (Kind.email, _emails),
             (Kind.iban, _Ibans().find),
-            (Kind.identity, _checked_identities()),
+            (Kind.identity, _identities()),
             (Kind.card, _checked_cards()),
             (Kind.ip, _addresses),
-            (Kind.phone, PhoneFinder(regions)),
+            (Kind.phone, PhoneFinder(regions, home=HOMES.get(language.partition("-")[0].lower(), ()))),
         )
 
     def find(self, text: str) -> list[Found]:
@@ -111,6 +121,8 @@ def _pieces(text: str, replaced: Iterable[tuple[int, int, str]]) -> Iterator[str
 
 def _credentials(text: str) -> Iterator[Span]:
     found = [match.span(1) for match in patterns.SECRET.finditer(text)]
+    parts = {start for start, _ in found}  # what stands in an address ends with its part of it
+    found += [span for span in find_tokens(text) if span[0] not in parts]
     for match in patterns.USER_INFO.finditer(text):
         start, end = match.span(1)
         rest = patterns.HOST.match(text, match.end())
@@ -122,7 +134,7 @@ def _credentials(text: str) -> Iterator[Span]:
 
 def _without_overlaps(spans: Iterable[Span]) -> Iterator[Span]:
     last = 0
-    for start, end in sorted(spans):
+    for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
         if start >= last:
             yield start, end
             last = end
@@ -164,13 +176,14 @@ class _Ibans:
         return 4 + sum(map(int, re.findall(r"([0-9]+)!", structure))) if structure else 0
 
 
-def _checked_identities() -> Callable[[str], Iterator[Span]]:
+def _identities() -> Callable[[str], Iterator[Span]]:
     checksum = require("stdnum.iso7064.mod_11_2", extra="serve")
+    foreign = IdentityFinder()
 
     def find(text: str) -> Iterator[Span]:
-        for match in patterns.IDENTITY.finditer(text):
-            if checksum.is_valid("".join(match.groups()).upper()):
-                yield match.span()
+        chinese = patterns.IDENTITY.finditer(text)
+        found = [match.span() for match in chinese if checksum.is_valid("".join(match.groups()).upper())]
+        return _without_overlaps([*found, *foreign(text)])
 
     return find
 

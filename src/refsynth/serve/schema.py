@@ -240,5 +240,6 @@ class ReadyReply(BaseModel):
 
     ready: bool
     problems: list[str]
-    degraded: bool = Field(default=False, description="Only the first tier of a cascade is asked now.")
+    degraded: bool = Field(default=False, description="It answers, but not all of it works: see `lacks`.")
+    lacks: list[str] = Field(default_factory=list, description="The second tier of a cascade, or the record, where it fails.")
     version: str

@@ -81,6 +81,16 @@ Outcome = Literal["stored", "repeated", "changed"]
 """What became of feedback: it is new, was there already, or replaces another label for the same text."""
 
 
+class RecordStatus(NamedTuple):
+    """How the record does: answers `taken`, `written` and `dropped` so far, `errors` of the database, and why it fails now."""
+
+    taken: int = 0
+    written: int = 0
+    dropped: int = 0
+    errors: int = 0
+    failing: str = ""
+
+
 class Recorder(Protocol):
     """Keeps what was answered, and what the right answer would have been. Redacts texts before it stores them."""
 
@@ -96,6 +106,10 @@ class Recorder(Protocol):
 
     def predictions(self, served: Sequence[Served]) -> None:
         """Take the answers of a request for writing soon; never waits, never raises."""
+        ...
+
+    def status(self) -> RecordStatus:
+        """Say how the record does; answers at once."""
         ...
 
     def feedback(self, *, request_id: str, row: int, label: str, key: str) -> Outcome:
@@ -146,6 +160,10 @@ class NoRecord:
 
     def predictions(self, served: Sequence[Served]) -> None:
         """Forget."""
+
+    def status(self) -> RecordStatus:
+        """Say that nothing happened."""
+        return RecordStatus()
 
     def feedback(self, *, request_id: str, row: int, label: str, key: str) -> Outcome:
         """Forget."""

@@ -19,6 +19,7 @@ from refsynth.serve.engine import Answer, Engine, Loaded, Question
 from refsynth.serve.errors import Forbidden, Gone, Invalid, Late, OverQuota, TooLarge, Unauthorised, Unavailable
 from refsynth.serve.health import Health
 from refsynth.serve.metrics import Metrics
+from refsynth.serve.outside import Outside
 from refsynth.serve.schema import FeedbackRequest
 from refsynth.serve.seams import Caller, Guards, Served
 from refsynth.serve.settings import Settings
@@ -62,6 +63,7 @@ class Service:
         self.bodies = Shares(budget)
         self._open, self._sent = Shares(settings.requests, settings.key_requests), Shares(budget, budget // 4)
         self.health = Health(self.batcher, self.engine, patience=settings.hang, beat=beat)
+        self.outside = Outside(guards.recorder, self.metrics)
 
     def switch(self, loaded: Loaded) -> None:
         """Serve another bundle from the next batch on."""
@@ -73,6 +75,7 @@ class Service:
         await self.health.close()
         await self.batcher.close()
         await asyncio.to_thread(self.guards.recorder.close)
+        await self.outside.close()
         if self.guards.tracer is not None:
             await asyncio.to_thread(self.guards.tracer.close)
 
@@ -206,11 +209,16 @@ class Service:
             raise Late(f"no answer within {self.settings.deadline:g} s") from error
         finally:
             gone.cancel()
-        self._count(answers)
+        for answer in answers:
+            if isinstance(answer, RowError):
+                self.metrics.failed(self.engine.current.model.variant)
         return answers
 
     def keep(self, request: Request, key: Caller, texts: Sequence[str | EmptyText], answers: Sequence[Answer | RowError]) -> None:
-        """Give what was answered to the recorder."""
+        """Count what was answered, and give it to the recorder."""
+        for answer in answers:
+            if not isinstance(answer, RowError):
+                self.metrics.answer(answer)
         recorder = self.guards.recorder
         if not recorder.enabled:
             return
@@ -235,13 +243,6 @@ class Service:
     def _observe(self, batch: Batch) -> None:
         self.metrics.batch(batch)
         self.metrics.queued.set(self.batcher.queued)
-
-    def _count(self, answers: Sequence[Answer | RowError]) -> None:
-        for answer in answers:
-            if isinstance(answer, RowError):
-                self.metrics.failed(self.engine.current.model.variant)
-            else:
-                self.metrics.answer(answer)
 
 
 def _spans(marked: str) -> Sequence[Span]:

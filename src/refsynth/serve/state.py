@@ -1,7 +1,8 @@
 """The folder of a running server: copies of the bundles that it serves, the control socket, metrics and quotas.
 
 A bundle is copied before it is opened: what happens to the original afterwards touches neither a worker that starts again nor a
-rollback. The copy carries the manifest, so one that was torn by a writer is refused like any damaged bundle.
+rollback. The copy carries the manifest, so one that was torn by a writer is refused like any damaged bundle. Its files are held
+open: where somebody clears the folder (a cleaner of temporary files, say), it is made again from them.
 """
 
 from __future__ import annotations
@@ -71,10 +72,14 @@ class State:
             raise ConfigError(f"{folder}: cannot be used ({error.strerror})", remedy=ANOTHER) from error
         folder.chmod(0o700)
         self._copies = 0
+        self._held: dict[Path, dict[str, int]] = {}
         self._clear()
-        self.metrics.mkdir()
-        self.bundles.mkdir()
-        self.shared.mkdir()
+        for path in self._folders:
+            path.mkdir()
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        return self.metrics, self.bundles, self.shared
 
     @property
     def metrics(self) -> Path:
@@ -107,6 +112,7 @@ class State:
         try:
             _check_plain(bundle)
             shutil.copytree(bundle, copy, symlinks=True)
+            self._held[copy] = {path.name: os.open(path, os.O_RDONLY | os.O_NOFOLLOW) for path in copy.iterdir()}
         except (OSError, shutil.Error) as error:
             shutil.rmtree(copy, ignore_errors=True)
             reason = getattr(error, "strerror", None) or "a file in it cannot be copied"
@@ -115,12 +121,36 @@ class State:
 
     def keep(self, *copies: Path) -> None:
         """Remove all copies but these."""
-        for path in self.bundles.iterdir():
-            if path not in copies:
-                shutil.rmtree(path, ignore_errors=True)
+        for path in [path for path in self._held if path not in copies]:
+            shutil.rmtree(path, ignore_errors=True)
+            self._let_go(path)
+
+    def whole(self) -> bool:
+        """Tell whether everything is still there."""
+        files = (copy / name for copy, names in self._held.items() for name in names)
+        return all(path.exists() for path in (self.folder / LOCK, self.control, *self._folders, *files))
+
+    def restore(self) -> None:
+        """Make again what is gone, all but the control socket.
+
+        Raises:
+            OSError: the folder cannot be made or written.
+        """
+        for path in (self.folder, *self._folders, *self._held):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (self.folder / LOCK).exists():
+            os.close(self._lock)
+            self._lock = os.open(self.folder / LOCK, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for copy, files in self._held.items():
+            for name, held in files.items():
+                if not (copy / name).exists():
+                    _write(copy / name, held)
 
     def close(self) -> None:
         """Remove everything and let go."""
+        for copy in list(self._held):
+            self._let_go(copy)
         self._clear()
         (self.folder / LOCK).unlink(missing_ok=True)
         os.close(self._lock)
@@ -134,11 +164,23 @@ class State:
         if not (self.folder / LOCK).exists() and any(self.folder.iterdir()):
             raise ConfigError(f"{self.folder}: not empty, and no state of a server", remedy=ANOTHER)
 
+    def _let_go(self, copy: Path) -> None:
+        for held in self._held.pop(copy).values():
+            os.close(held)
+
     def _clear(self) -> None:
-        shutil.rmtree(self.metrics, ignore_errors=True)
-        shutil.rmtree(self.bundles, ignore_errors=True)
-        shutil.rmtree(self.shared, ignore_errors=True)
+        for path in self._folders:
+            shutil.rmtree(path, ignore_errors=True)
         self.control.unlink(missing_ok=True)
+
+
+def _write(path: Path, held: int) -> None:
+    """Write what an open file holds; it is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(held, "rb", closefd=False) as source, temporary.open("wb") as target:
+        source.seek(0)
+        shutil.copyfileobj(source, target)
+    temporary.replace(path)
 
 
 def _check_plain(bundle: Path) -> None:

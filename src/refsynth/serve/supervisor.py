@@ -1,33 +1,41 @@
 """The supervisor: holds the listening socket, keeps the workers alive, drains, reloads. It never opens a bundle or a request.
 
-A worker beats while its model answers the canary; one that is silent too long, for whatever reason, is killed and another takes
-its place. Connections that no worker has taken wait in the socket meanwhile.
+A worker beats while its model answers the canary; one that is silent too long by its own clock (`progress`) is killed and another
+takes its place, one at a time: while a place is empty the others are left alone. Connections that no worker has taken wait in the
+socket meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from refsynth.core.errors import RefsynthError
-from refsynth.core.extras import require
 from refsynth.serve.link import Link, Message
 from refsynth.serve.listening import listen
 from refsynth.serve.logs import event
+from refsynth.serve.progress import Silence
+from refsynth.serve.restarts import Restarts
 from refsynth.serve.settings import Settings
-from refsynth.serve.state import State, default_folder, reachable
+from refsynth.serve.slot import Slot
+from refsynth.serve.state import State, default_folder
 from refsynth.serve.switch import Switcher
+from refsynth.serve.trial import tried
+from refsynth.serve.upkeep import Upkeep
 
 GRACE = 0.5
 """A silent worker's last chance, in seconds: perhaps it was this process that slept."""
+PATIENCE = 10.0
+"""Times its limit that a silent worker is left alone while another place is empty: perhaps nothing can fill that."""
 LONGEST_PAUSE = 10.0
+TRIES = 3
+"""Times that a worker may end without a reason before the server has ever served."""
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -37,48 +45,6 @@ class StartError(RefsynthError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
-
-
-@dataclass(eq=False)
-class Slot:
-    """A place for a worker: `bundle` is what its process was told to open, `ready` whether it serves."""
-
-    number: int
-    bundle: Path
-    process: asyncio.subprocess.Process | None = None
-    link: Link | None = None
-    ready: bool = False
-    answer: asyncio.Future[Message | None] | None = None
-    ticket: int = 0
-
-    async def ask(self, seconds: float, **order: Any) -> Message | None:
-        """Return the worker's reply to an order; None where there is none in time."""
-        if self.link is None:
-            return None
-        self.answer = asyncio.get_running_loop().create_future()
-        self.ticket += 1
-        self.link.send(**order, ticket=self.ticket)
-        try:
-            return await asyncio.wait_for(self.answer, seconds)
-        except TimeoutError:
-            return None
-
-    def tell(self, **order: Any) -> None:
-        """Give an order that has no reply."""
-        if self.link is not None:
-            self.link.send(**order)
-
-    def settle(self, answer: Message | None) -> None:
-        """Pass on a reply, or that there will be none. A late reply to an earlier order is dropped."""
-        current = answer is None or answer.get("ticket") == self.ticket
-        if current and self.answer is not None and not self.answer.done():
-            self.answer.set_result(answer)
-
-    def kill(self) -> None:
-        """End the process at once."""
-        if self.process is not None and self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.kill()
 
 
 class Supervisor:
@@ -101,51 +67,69 @@ class Supervisor:
     ) -> None:
         self._settings, self._command, self._guards, self._started = settings, tuple(command), dict(guards), started
         self._ending = asyncio.Event()
-        self._failure: StartError | None = None
+        self._failure: RefsynthError | None = None
         self._serving = False
+        self._stillborn = 0
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
 
         Raises:
-            RefsynthError: the address is taken, or no worker can start.
+            RefsynthError: the address is taken, the bundle is refused, or no worker can start.
         """
         listener = listen(self._settings.host, self._settings.port)
         port = listener.getsockname()[1]
         self._listener = listener
-        state = State(self._settings.state or default_folder(port))
+        self._state = state = State(self._settings.state or default_folder(port))
         try:
             os.environ[METRICS] = str(state.metrics)
             first = state.copy(self._settings.bundle)
             self._slots = [Slot(number, first) for number in range(self._settings.workers)]
             self._switcher = Switcher(self._settings, state, self._slots, first)
-            self._count = _Counters()
-            self._shared = str(state.shared)
-            await self._serve(port, state)
+            self._count = Restarts()
+            await self._serve(port)
         finally:
             listener.close()
             state.close()
         if self._failure is not None:
             raise self._failure
 
-    async def _serve(self, port: int, state: State) -> None:
+    async def _serve(self, port: int) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, lambda: self._background(self._switcher.reload(self._settings.bundle)))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
-        with reachable(state.control) as address:
-            control = await asyncio.start_unix_server(self._switcher.attend, address)
+        if not await self._fit():
+            return
+        upkeep = Upkeep(self._state, self._switcher, self._slots, renew=self._count.renew)
+        await upkeep.open()
         keepers = [asyncio.create_task(self._keep(slot)) for slot in self._slots]
-        announce = asyncio.create_task(self._announce(port))
+        beside = [asyncio.create_task(self._announce(port)), asyncio.create_task(upkeep.run())]
         try:
             await self._ending.wait()
-            control.close()
+            upkeep.close()
             await self._drain(keepers)
         finally:
-            announce.cancel()
+            for task in beside:
+                task.cancel()
             for slot in self._slots:
                 slot.kill()
             await asyncio.gather(*keepers, return_exceptions=True)
+
+    async def _fit(self) -> bool:
+        """Try the bundle apart, before any worker opens it; return whether there is something to serve."""
+        trial, ended = (
+            asyncio.create_task(tried(self._switcher.current, self._settings)),
+            asyncio.create_task(self._ending.wait()),
+        )
+        await asyncio.wait({trial, ended}, return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        if not trial.done():
+            trial.cancel()
+            await asyncio.wait({trial})
+            return False
+        await trial
+        return True
 
     def _end(self) -> None:
         if self._ending.is_set():  # asked twice: now
@@ -160,7 +144,7 @@ class Supervisor:
         while not all(slot.ready for slot in self._slots):
             await asyncio.sleep(0.02)
         self._serving = True
-        event("serving", port=port, workers=len(self._slots))
+        event("serving", host=self._settings.host, port=port, workers=len(self._slots), tls=False)
         self._started(port)
 
     async def _drain(self, keepers: Sequence[asyncio.Task[None]]) -> None:
@@ -168,7 +152,7 @@ class Supervisor:
         self._listener.close()
         for slot in self._slots:
             slot.tell(do="drain")
-            if not slot.ready:
+            if not (slot.ready or slot.retiring):
                 slot.kill()
         _, late = await asyncio.wait(keepers, timeout=self._settings.drain)
         event("ended", killed=len(late))
@@ -177,15 +161,23 @@ class Supervisor:
         """Start a worker again whenever it ends, until the server ends."""
         pause = 0.0
         while not self._ending.is_set():
-            reason, served = await self._live(slot)
+            try:
+                reason, served = await self._live(slot)
+            except OSError as error:  # no process can be had now, or no file
+                reason, served = f"not started: {error.strerror}", False
             if self._ending.is_set():
                 return
-            if self._failure is not None or not (served or self._serving):
-                self._failure = self._failure or StartError(f"a worker did not start: {reason}", 1)
+            if reason != "retired":
+                event("worker lost", level=logging.WARNING, worker=slot.number, reason=reason)
+                self._count.restart(reason.partition(":")[0])
+            if not (served or self._serving):
+                self._stillborn += 1
+                self._failure = self._failure or (
+                    StartError(f"no worker starts: {reason}", 1) if self._stillborn >= TRIES else None
+                )
+            if self._failure is not None:
                 self._ending.set()
                 return
-            event("worker lost", worker=slot.number, reason=reason)
-            self._count.restart(reason)
             pause = 0.0 if served else min(LONGEST_PAUSE, 2 * pause or 0.5)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), pause or 1e-3)
@@ -197,19 +189,23 @@ class Supervisor:
         assert slot.process is not None
         if self._ending.is_set():
             slot.kill()
-        reason = "exited"
+        reason, served = "exited", False
         while (message := await self._next(slot)) is not None:
             if message.get("event") == "silent":
-                reason = "hung" if slot.ready else "slow start"
+                reason = "hung" if served else "slow start"
                 break
-            if message.get("event") == "failed" and not self._serving:
-                self._failure = StartError(message["message"], message["exit_code"])
-            slot.ready = slot.ready or message.get("event") == "ready"
+            if message.get("event") == "failed":
+                reason = f"failed: {message['message']}"
+                if not self._serving:
+                    self._failure = StartError(message["message"], message["exit_code"])
+            if message.get("event") == "ready":
+                slot.ready = served = True
             if "reply" in message:
                 slot.settle(message)
         if not self._ending.is_set():
             slot.kill()
-        served, slot.ready = slot.ready, False
+        reason = "retired" if slot.retiring and reason == "exited" else reason
+        slot.ready = slot.retiring = False
         slot.settle(None)
         await slot.process.wait()
         await slot.link.close()
@@ -220,12 +216,20 @@ class Supervisor:
     async def _next(self, slot: Slot) -> Message | None:
         """Return the worker's next message; None at its end."""
         assert slot.link is not None
-        for seconds in (self._settings.hang if slot.ready else self._settings.start, GRACE):
-            if self._ending.is_set():
-                return await slot.link.receive()
+        assert slot.process is not None
+        limit = self._settings.hang if slot.ready else self._settings.start
+        silence, seconds = Silence(slot.process.pid), limit
+        while not self._ending.is_set():
             with contextlib.suppress(TimeoutError):
                 return await asyncio.wait_for(slot.link.receive(), seconds)
-        return {"event": "silent"}
+            if seconds == GRACE and silence.over(limit) and (self._spared(slot) or silence.over(PATIENCE * limit)):
+                return {"event": "silent"}
+            seconds = GRACE
+        return await slot.link.receive()
+
+    def _spared(self, slot: Slot) -> bool:
+        """Tell whether a worker can be spared: one that serves is only replaced while all other places are filled."""
+        return not slot.ready or all(other.ready for other in self._slots if other is not slot)
 
     async def _spawn(self, slot: Slot) -> None:
         ours, theirs = socket.socketpair()
@@ -237,23 +241,4 @@ class Supervisor:
         slot.bundle = self._switcher.current
         slot.link = await Link.over(ours)
         settings = self._settings.model_dump(mode="json")
-        slot.link.send(settings=settings, bundle=str(slot.bundle), guards=self._guards, shared=self._shared)
-
-
-class _Counters:
-    """The supervisor's own metrics, in the folder where the workers' are. Made after the environment names that folder."""
-
-    def __init__(self) -> None:
-        prometheus = require("prometheus_client", extra="serve")
-        self._multiprocess = require("prometheus_client.multiprocess", extra="serve")
-        text = "Workers that were replaced"
-        registry = prometheus.CollectorRegistry()
-        self._restarts = prometheus.Counter("refsynth_worker_restarts_total", text, ("reason",), registry=registry)
-
-    def restart(self, reason: str) -> None:
-        """Count a replaced worker."""
-        self._restarts.labels(reason).inc()
-
-    def gone(self, process: int) -> None:
-        """Forget what only a living worker has: its requests under way and its queue."""
-        self._multiprocess.mark_process_dead(process)
+        slot.link.send(settings=settings, bundle=str(slot.bundle), guards=self._guards, shared=str(self._state.shared))

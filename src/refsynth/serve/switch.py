@@ -1,4 +1,6 @@
-"""Another bundle for running workers: copied, opened and tested by each of them, then used by all, or by none.
+"""Another bundle for running workers: copied, tried apart, opened and tested by each of them, then used by all, or by none.
+
+Workers open it one after another and switch one after another. If one refuses after all, those that had switched go back.
 
 Asked for by SIGHUP or over the control socket, which only the user who runs the server can open.
 """
@@ -15,6 +17,7 @@ from refsynth.serve.link import Link, Message
 from refsynth.serve.logs import event
 from refsynth.serve.settings import Settings
 from refsynth.serve.state import State, reachable
+from refsynth.serve.trial import tried
 
 SECONDS_TO_COMMIT = 10.0
 
@@ -33,8 +36,8 @@ class Seat(Protocol):
         """Give an order that has no reply."""
         ...
 
-    def kill(self) -> None:
-        """End the process; another one opens the current bundle."""
+    def replace(self) -> None:
+        """Have another process, which opens the current bundle, take the place."""
         ...
 
 
@@ -94,25 +97,43 @@ class Switcher:
             return {"ok": True, "version": version}
 
     async def _switch(self, target: Path) -> str:
-        seats = [seat for seat in self._seats if seat.ready]
-        replies = await asyncio.gather(*(seat.ask(self._settings.start, do="prepare", bundle=str(target)) for seat in seats))
-        refused = [reply for reply in replies if reply is None or reply["reply"] != "prepared"]
-        if refused or not seats:
+        version = await tried(target, self._settings)
+        seats, done = [seat for seat in self._seats if seat.ready], list[Seat]()
+        if not seats:
+            raise SwitchError("no worker serves now", remedy="try again")
+        try:
+            for seat in seats:  # one after another: the others have the cores meanwhile
+                _agreed(await seat.ask(self._settings.start, do="prepare", bundle=str(target)))
+            for seat in seats:
+                done.append(seat)
+                _agreed(await seat.ask(self._settings.hang + SECONDS_TO_COMMIT, do="commit"))
+        except SwitchError:
+            await self._go_back(done)
+            raise
+        finally:
             for seat in seats:
                 seat.tell(do="forget")
-            found = refused[0] if refused else None
-            raise SwitchError(found["message"] if found else "no worker could open the bundle")
         self.previous, self.current = self.current, target
-        done = await asyncio.gather(*(seat.ask(SECONDS_TO_COMMIT, do="commit") for seat in seats))
-        for seat, reply in zip(seats, done, strict=True):
-            if reply is None:
-                seat.kill()
-            else:
-                seat.bundle = target
         for seat in self._seats:
-            if seat.bundle != target:  # it began with the old one while the others switched
-                seat.kill()
-        return str(replies[0]["version"] if replies[0] else "")
+            if seat in seats and seat.ready:
+                seat.bundle = target
+            else:  # it began with the old one while the others switched
+                seat.replace()
+        return version
+
+    async def _go_back(self, seats: Sequence[Seat]) -> None:
+        """Have those that have switched, or may have, serve the old bundle again."""
+        for seat in seats:
+            reply = await seat.ask(SECONDS_TO_COMMIT, do="revert")
+            if reply is None and seat.ready:
+                seat.replace()
+
+
+def _agreed(reply: Message | None) -> None:
+    if reply is None:
+        raise SwitchError("a worker ended, or did not answer in time, with the new bundle")
+    if reply["reply"] == "refused":
+        raise SwitchError(reply["message"])
 
 
 async def order(control: Path, message: Message) -> Message:

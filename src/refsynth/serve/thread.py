@@ -32,8 +32,8 @@ class ModelThread:
             function, future = work
             try:
                 result, error = function(), None
-            except Exception as raised:  # noqa: BLE001 - whatever a model raises belongs to who asked, not to this thread
-                result, error = None, raised
+            except BaseException as raised:  # noqa: BLE001 - whatever a model raises belongs to who asked, not to this thread
+                result, error = None, raised if isinstance(raised, Exception) else RuntimeError(type(raised).__name__)
             if not future.get_loop().is_closed():
                 future.get_loop().call_soon_threadsafe(_settle, future, result, error)
 

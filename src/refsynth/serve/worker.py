@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import signal
 import socket
@@ -22,7 +23,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from refsynth.core.errors import RefsynthError
+from refsynth.core.errors import BundleError, RefsynthError
 from refsynth.serve.app import build_app
 from refsynth.serve.engine import Loaded
 from refsynth.serve.front import Front
@@ -64,9 +65,10 @@ async def run_worker(listener: socket.socket, channel: socket.socket, compose: C
         return
     try:
         settings = Settings.of(**start["settings"])
-        threads, threshold = settings.threads_each, settings.threshold
-        loaded = await asyncio.to_thread(Loaded.open, Path(start["bundle"]), threads=threads, threshold=threshold)
-        service = Service(settings, loaded, compose(start["guards"], Path(start["shared"])), beat=lambda: link.send(event="beat"))
+        loaded = await asyncio.to_thread(_opened, Path(start["bundle"]), settings)
+        options = {**start["guards"], "language": loaded.model.manifest.language}
+        guards = compose(options, Path(start["shared"]))
+        service = Service(settings, loaded, guards, beat=lambda: link.send(event="beat"))
     except RefsynthError as error:
         link.send(event="failed", message=str(error), exit_code=error.exit_code)
         await link.close()
@@ -110,9 +112,10 @@ class Worker:
             )
         )
         self._prepared: Loaded | None = None
+        self._kept: Loaded | None = None
 
     async def run(self) -> None:
-        """Serve until the supervisor says `drain` or is gone."""
+        """Serve until the supervisor says `drain` (all workers end) or `retire` (this one does), or is gone."""
         while self._service.health.problems():  # the first canary
             await asyncio.sleep(0.01)
         serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
@@ -120,9 +123,9 @@ class Worker:
             await asyncio.sleep(0.01)
         event("worker ready", version=self._service.engine.current.version)
         self._link.send(event="ready", version=self._service.engine.current.version)
-        while (order := await self._link.receive()) is not None and order["do"] != "drain":
+        while (order := await self._link.receive()) is not None and order["do"] not in ("drain", "retire"):
             await self._obey(order)
-        await self._drain()
+        await self._drain(alone=order is not None and order["do"] == "retire")
         await serving
         await self._service.close()
 
@@ -131,43 +134,57 @@ class Worker:
             case "prepare":
                 await self._prepare(Path(order["bundle"]), order["ticket"])
             case "commit" if self._prepared is not None:
-                self._service.switch(self._prepared)
-                self._prepared = None
-                self._link.send(reply="switched", ticket=order["ticket"])
+                await self._commit(self._prepared, order["ticket"])
+            case "revert" if self._kept is not None:
+                self._service.switch(self._kept)
+                self._link.send(reply="reverted", ticket=order["ticket"])
             case "forget":
-                self._prepared = None
+                self._prepared = self._kept = None
 
     async def _prepare(self, folder: Path, ticket: int) -> None:
         """Open another bundle beside the one in use; opening it tests it."""
         try:
-            settings = self._service.settings
-            self._prepared = await asyncio.to_thread(
-                Loaded.open, folder, threads=settings.threads_each, threshold=settings.threshold
-            )
+            self._prepared = await asyncio.to_thread(_opened, folder, self._service.settings)
         except RefsynthError as error:
             self._link.send(reply="refused", ticket=ticket, message=str(error))
         else:
-            self._link.send(reply="prepared", ticket=ticket, version=self._prepared.version)
+            self._link.send(reply="prepared", ticket=ticket)
 
-    async def _drain(self) -> None:
+    async def _commit(self, bundle: Loaded, ticket: int) -> None:
+        """Serve the other bundle, and go back unless it answers through the queue as it should."""
+        self._kept, self._prepared = self._service.engine.current, None
+        self._service.switch(bundle)
+        problem = await self._service.health.confirm()
+        if problem is None:
+            self._link.send(reply="switched", ticket=ticket)
+        else:
+            self._service.switch(self._kept)
+            self._link.send(reply="refused", ticket=ticket, message=f"a worker that served the bundle went back: {problem}")
+
+    async def _drain(self, *, alone: bool) -> None:
         loop, settings = asyncio.get_running_loop(), self._service.settings
         end = loop.time() + 0.9 * settings.drain  # the supervisor kills at the limit
         self._service.health.draining = True
         event("draining", inflight=self._front.inflight)
-        await asyncio.sleep(settings.notice)
-        await self._stop_accepting()
+        await asyncio.sleep(0 if alone else settings.notice)
+        await self._stop_accepting(alone=alone)
         linger = loop.time() + LINGER
         while loop.time() < end and (self._front.inflight or (self._server.server_state.connections and loop.time() < linger)):
             await asyncio.sleep(0.01)
         event("drained", inflight=self._front.inflight)
         self._server.should_exit = True
 
-    async def _stop_accepting(self) -> None:
-        """Take the connections that are made or in the making, and none after them: each may bring a request."""
+    async def _stop_accepting(self, *, alone: bool) -> None:
+        """Take the connections that are made or in the making, and none after them: each may bring a request.
+
+        Where this worker is `alone` in ending they wait in the socket, which others share.
+        """
         loop, server = asyncio.get_running_loop(), self._server
-        refuse_new(self._listener)
-        await asyncio.sleep(SETTLE)
-        last = accept_waiting(self._listener)
+        last: list[socket.socket] = []
+        if not alone:
+            refuse_new(self._listener)
+            await asyncio.sleep(SETTLE)
+            last = accept_waiting(self._listener)
         for each in server.servers:
             each.close()
         make = partial(BoundedProtocol, config=server.config, server_state=server.server_state, app_state={})
@@ -175,6 +192,15 @@ class Worker:
             with contextlib.suppress(OSError):  # it is gone already
                 await loop.connect_accepted_socket(make, connection)
         await asyncio.sleep(SETTLE)
+
+
+def _opened(folder: Path, settings: Settings) -> Loaded:
+    try:
+        return Loaded.open(folder, threads=settings.threads_each, threshold=settings.threshold)
+    except RefsynthError:
+        raise
+    except BaseException as error:  # it passed its trial, and yet: whatever it is, the bundle in use stays
+        raise BundleError(f"the bundle cannot be opened ({type(error).__name__})") from error
 
 
 def _be_patient() -> None:
@@ -193,4 +219,5 @@ def main(listener: int, channel: int, compose: Compose) -> None:
     _be_patient()
     # Not asyncio's own loop: it takes many connections in a turn, or leaves them to the kernel, and each costs more.
     uvloop.run(run_worker(socket.socket(fileno=listener), socket.socket(fileno=channel), compose))
+    logging.shutdown()
     os._exit(0)  # a model that never returns must not keep the process

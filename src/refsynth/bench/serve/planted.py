@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from faker import Faker
@@ -33,24 +36,28 @@ CALLS = (
 
 
 class Planted(NamedTuple):
-    """A text, what was planted in it, and what it is."""
+    """A text, what was planted in it, what it is and in which form, and the language that the redactor is given."""
 
     text: str
     item: str
     kind: Kind
+    form: str
+    language: str
 
 
 def plant(n: int, *, seed: int) -> Iterator[Planted]:
-    """Yield `n` texts with one item each, all kinds equally often."""
+    """Yield `n` texts with one item each, all forms equally often."""
     rng = random.Random(seed)
-    fakers = {locale: Faker(locale) for locale in (*WESTERN, "zh_CN")}
+    locales = dict.fromkeys((*WESTERN, *PERSONS, *AT_HOME, "zh_CN"))
+    fakers = {locale: Faker(locale) for locale in locales}
     for number, faker in enumerate(fakers.values()):
         faker.seed_instance(seed + number)
     makers = tuple(_MAKERS.items())
     for number in range(n):
-        kind, maker = makers[number % len(makers)]
+        form, (kind, maker) = makers[number % len(makers)]
         item, templates = maker(rng, fakers)
-        yield Planted(rng.choice(templates).format(item), item, kind)
+        text = rng.choice(templates).replace("{}", item)
+        yield Planted(text, item, kind, form, LANGUAGES.get(form, "en"))
 
 
 Made = tuple[str, tuple[str, ...]]
@@ -123,14 +130,121 @@ def _credentials(rng: random.Random, fakers: Fakers) -> Made:
     )
 
 
-_MAKERS: dict[Kind, Callable[[random.Random, Fakers], Made]] = {
-    Kind.email: _email,
-    Kind.phone: _phone,
-    Kind.iban: _iban,
-    Kind.card: _card,
-    Kind.identity: _identity,
-    Kind.ip: _ip,
-    Kind.credentials: _credentials,
+def _person(rng: random.Random, fakers: Fakers) -> Made:
+    """Make a country's identity number; where it is bare digits, behind a word that says so."""
+    locale = rng.choice(tuple(PERSONS))
+    faker, (word, method) = fakers[locale], PERSONS[locale]
+    number = str(getattr(faker, method)())
+    return number, NEUTRAL if word is None else tuple(template.replace("#", word) for template in NAMED)
+
+
+def _at_home(locale: str, rng: random.Random, fakers: Fakers) -> Made:
+    """Make a national phone number as people write it, without a word before it."""
+    shown = ""
+    while shown.startswith("+") or len(shown.split()) < 3 or any(not part.isdigit() for part in shown.split()):
+        shown = fakers[locale].phone_number()
+    return shown, NEUTRAL
+
+
+def _text(rng: random.Random, letters: str, length: int) -> str:
+    return "".join(rng.choice(letters) for _ in range(length))
+
+
+def _key(rng: random.Random, fakers: Fakers) -> Made:
+    """Make a key of a service, by what its documentation says of it."""
+    start, letters, length = rng.choice(KEYS)
+    return start + _text(rng, letters, length), (*NEUTRAL, "curl -H 'X-Key: {}' fails", "export KEY={}", '{"key": "{}"}')
+
+
+def _signed(rng: random.Random, fakers: Fakers) -> Made:
+    def part(value: dict[str, object]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+    head = part({"alg": rng.choice(("HS256", "RS256", "ES256")), "typ": "JWT"})
+    claims = part({"sub": str(rng.randint(1, 10**9)), "iat": rng.randint(10**9, 2 * 10**9)})
+    return f"{head}.{claims}.{_text(rng, WORD, 43)}", (*NEUTRAL, "it says Authorization: Bearer {} is invalid")
+
+
+def _private(rng: random.Random, fakers: Fakers) -> Made:
+    name = rng.choice(("RSA PRIVATE KEY", "PRIVATE KEY", "OPENSSH PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"))
+    lines = "\n".join(_text(rng, WORD.rstrip("-_") + "+/", 64) for _ in range(rng.randint(2, 20)))
+    return f"-----BEGIN {name}-----\n{lines}\n-----END {name}-----", ("my key is\n{}\nwhy?", "{}", "config: {} and it fails")
+
+
+def _password(rng: random.Random, fakers: Fakers) -> Made:
+    value = fakers["en_US"].password(length=rng.randint(8, 20), special_chars=rng.random() < 0.5)
+    value = value.translate(str.maketrans("", "", ",;<>\"'{}")) + "7x"
+    return value, (
+        "my password is {} and it fails",
+        "login joe, password: {}",
+        "DB_PASSWORD={} in .env",
+        "api_key: {}",
+        "密码是{} 谢谢",
+    )
+
+
+WORD = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+LETTERS, UPPER, HEX = WORD[:62], "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789abcdef"
+KEYS = (
+    *(("AKIA", UPPER, 16), ("ASIA", UPPER, 16), ("AIza", LETTERS, 35), ("GOCSPX-", LETTERS, 28), ("ya29.", LETTERS, 120)),
+    *(
+        ("AccountKey=", LETTERS, 84),
+        ("ghp_", LETTERS, 36),
+        ("gho_", LETTERS, 36),
+        ("github_pat_", LETTERS, 82),
+        ("glpat-", LETTERS, 20),
+    ),
+    *(
+        ("xoxb-", LETTERS, 48),
+        ("xoxp-", LETTERS, 60),
+        ("sk_live_", LETTERS, 24),
+        ("rk_test_", LETTERS, 99),
+        ("whsec_", LETTERS, 32),
+    ),
+    *(
+        ("sk-", LETTERS, 48),
+        ("sk-proj-", LETTERS, 120),
+        ("sk-ant-api03-", LETTERS, 93),
+        ("hf_", LETTERS, 34),
+        ("gsk_", LETTERS, 52),
+    ),
+    *(
+        ("npm_", LETTERS, 36),
+        ("pypi-", LETTERS, 150),
+        ("dckr_pat_", LETTERS, 27),
+        ("AC", HEX, 32),
+        ("SK", HEX, 32),
+        ("key-", HEX, 32),
+    ),
+    *(("shpat_", HEX, 32), ("dop_v1_", HEX, 64), ("dapi", HEX, 32), ("lin_api_", LETTERS, 40), ("rsk_0123456789ab_", HEX, 48)),
+)
+"""How a key begins, of which characters the rest is, and how long that is."""
+NAMED = ("my # is {}", "#: {}, please check", "here is my # number {} as you asked", "# no. {}")
+PERSONS: dict[str, tuple[str | None, str]] = {
+    **{locale: (None, "ssn") for locale in ("en_GB", "fr_FR", "it_IT", "sv_SE", "fi_FI", "no_NO", "tr_TR", "ko_KR")},
+    **{"en_US": (None, "ssn"), "pt_BR": (None, "cpf"), "de_CH": (None, "ssn"), "es_ES": (None, "nie"), "en_CA": ("SIN", "ssn")},
+    **{"nl_NL": ("BSN", "ssn"), "pl_PL": ("PESEL", "ssn"), "hr_HR": ("OIB", "ssn"), "en_IN": ("Aadhaar", "aadhaar_id")},
+    **{"el_GR": ("AMKA", "ssn"), "et_EE": ("isikukood", "ssn"), "de_AT": ("SVNR", "ssn")},
+}
+"""Faker's locales: the word before a number that is bare digits, and what makes it."""
+AT_HOME = {"fr_FR": "fr", "pl_PL": "pl", "cs_CZ": "cs", "no_NO": "no"}
+LANGUAGES = {f"phone, national, {language}": language for language in AT_HOME.values()}
+PARTLY = frozenset({*LANGUAGES, "identity, other countries"})
+"""Forms that are found in part only: Faker follows no numbering plan, and knows numbers that no rule tells from an order's."""
+_MAKERS: dict[str, tuple[Kind, Callable[[random.Random, Fakers], Made]]] = {
+    "e-mail": (Kind.email, _email),
+    "phone": (Kind.phone, _phone),
+    **{f"phone, national, {language}": (Kind.phone, partial(_at_home, locale)) for locale, language in AT_HOME.items()},
+    "IBAN": (Kind.iban, _iban),
+    "card": (Kind.card, _card),
+    "identity, Chinese": (Kind.identity, _identity),
+    "identity, other countries": (Kind.identity, _person),
+    "IP address": (Kind.ip, _ip),
+    "credentials in a URL": (Kind.credentials, _credentials),
+    "keys of services": (Kind.credentials, _key),
+    "signed tokens": (Kind.credentials, _signed),
+    "private keys": (Kind.credentials, _private),
+    "named passwords": (Kind.credentials, _password),
 }
 
 HARMLESS = (

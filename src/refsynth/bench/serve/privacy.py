@@ -65,21 +65,23 @@ def measure(job: Job) -> None:
 
 
 def _redactor(count: int) -> dict[str, Any]:
-    from refsynth.bench.serve.planted import harmless, plant  # late: Faker takes a second
+    from refsynth.bench.serve.planted import LANGUAGES, PARTLY, harmless, plant  # late: Faker takes a second
 
-    redactor = Redactor()
+    redactors = {language: Redactor(language=language) for language in ("en", *LANGUAGES.values())}
     gone: Counter[str] = Counter()
     seen: Counter[str] = Counter()
     for planted in plant(count, seed=SEED):
-        seen[planted.kind.value] += 1
-        gone[planted.kind.value] += planted.item not in redactor.redact(planted.text).text
+        seen[planted.form] += 1
+        gone[planted.form] += planted.item not in redactors[planted.language].redact(planted.text).text
     clean = list(harmless(count, seed=SEED))
-    changed = sum(redactor.redact(text).text != text for text in clean)
+    changed = max(sum(each.redact(text).text != text for text in clean) for each in redactors.values())
+    whole = [form for form in seen if form not in PARTLY]
     return {
         "items": count,
-        "recall": round(gone.total() / seen.total(), 5),
-        "worst kind": min(gone[kind] / seen[kind] for kind in seen),
+        "recall": round(sum(gone[form] for form in whole) / sum(seen[form] for form in whole), 5),
+        "worst kind": round(min(gone[form] / seen[form] for form in whole), 5),
         "over-redaction": round(changed / len(clean), 5),
+        **{f"recall, {form}": round(gone[form] / seen[form], 5) for form in seen},
     }
 
 
