@@ -32,6 +32,7 @@ from refsynth.pipeline.reopen import recall_leaked, remember, remember_leaked
 from refsynth.pipeline.report import Paths, write_report
 from refsynth.pipeline.rounds import Round, write_rounds
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.server import check_server
 from refsynth.pipeline.ship import publish
 from refsynth.pipeline.track import check_trackers, track
 from refsynth.task import Task
@@ -77,6 +78,7 @@ def run(
         watch.stage("rows", _rows_line(job.rows, task))
         for note in (*job.rows.notes, *without_effect(task.config)):
             watch.note(note)
+        check_server(task.config, folder.path, watch)
         if (more := task.config.data.more) is not None and not more.exists():
             watch.note(f"{more.name} is not there yet; refsynth label add writes it")
         leaked = recall_leaked(task, folder)
