@@ -230,6 +230,7 @@ def test_a_secret_in_the_address_is_refused_and_shows_nowhere(spoil):
     tree = {"labels": ["a", "b"], "reference": {"endpoint": spoil.format(CANARY), "model": "m"}}
     with pytest.raises(ConfigError, match="password or a key") as refused:
         RunConfig.parse(tree)
+    assert str(refused.value).count("\n") == 1
     shown = [*traceback.format_exception(caught.value), str(refused.value)]
     assert CANARY not in "".join(shown)
 

@@ -87,21 +87,7 @@ class FolderReference(Section):
     """The folder, with config.json, weights and tokenizer."""
 
 
-def _reference_kind(reference: Any) -> str:
-    """Return the kind of a reference, so that a wrong one is told of one kind, and an address is shown by none."""
-    if isinstance(reference, FolderReference) or (
-        isinstance(reference, Mapping) and "endpoint" not in reference and "folder" in reference
-    ):
-        return "FolderReference"
-    return "EndpointReference" if isinstance(reference, (EndpointReference, Mapping)) else "named"
-
-
-Reference = Annotated[
-    Annotated[Literal["embedded", "echo"], Tag("named")]
-    | Annotated[EndpointReference, Tag("EndpointReference")]
-    | Annotated[FolderReference, Tag("FolderReference")],
-    Discriminator(_reference_kind),
-]
+Reference = Literal["embedded", "echo"] | EndpointReference | FolderReference
 
 
 Way = Literal["examples", "styles", "contrast", "paraphrase", "topics"]

@@ -35,6 +35,7 @@ from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.server import check_server
 from refsynth.pipeline.ship import publish
 from refsynth.pipeline.track import check_trackers, track
+from refsynth.pipeline.unkept import none_kept
 from refsynth.task import Task
 
 
@@ -117,6 +118,8 @@ def choose(job: Job, written: Written) -> tuple[list[Draft], Final]:
     pool = f", {taken:,} of {len(job.pool.texts):,} texts of the pool" if job.pool.texts else ""
     chosen = reasons.pop(None, 0) - taken
     job.watch.stage("train", f"{counted(len(final.real), 'real row')}{pool}; {counted(chosen, 'draft')} chosen{_less(reasons)}")
+    if why := none_kept(written.asked, written.rejected, [draft for draft in final.drafts if not from_pool(draft.example)]):
+        job.watch.note(why)
     for found in final.found:
         job.watch.stage("search", found.line())
     if unknown := _unjudged(job, final):
