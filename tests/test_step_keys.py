@@ -74,6 +74,7 @@ LEAVES = {
     "data.columns.text": ("body", READ),
     "data.columns.label": ("class", READ),
     "data.columns.pair": ("other", READ, PAIRS),
+    "data.columns.weight": ("counts", READ),
     "data.delimiter": (";", READ),
     "data.encoding": ("latin-1", READ),
     "data.separator": (";", {"rows", "test"}, SETS),

@@ -44,6 +44,8 @@ class Columns(Section):
     """Column of the label."""
     pair: str | None = None
     """Column of the second text, for `task: pairs`; there `text_pair` unless it is named."""
+    weight: str | None = None
+    """Column of how many rows a row counts as in training; all count as one where it is left out."""
 
 
 FILES = ("train", "more", "pool", "test")

@@ -12,7 +12,7 @@ from typing import Literal
 
 from refsynth.core.run import write_atomic
 
-Reason = Literal["empty text", "half a pair", "no label", "duplicate", "conflict", "unknown label", "malformed"]
+Reason = Literal["empty text", "half a pair", "no label", "no weight", "duplicate", "conflict", "unknown label", "malformed"]
 
 _SHOWN = 12  # labels in a note
 
