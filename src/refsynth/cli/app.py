@@ -18,6 +18,7 @@ from refsynth.cli import (
     doctor,
     evaluate,
     explain,
+    export,
     init,
     keys,
     label,
@@ -50,6 +51,7 @@ app.command("reinforce")(parts.reinforce)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("explain")(explain.explain)
+app.command("export")(export.export)
 app.command("trace")(trace.trace)
 app.command("serve")(serve.serve)
 app.command("reload")(serve.reload)
