@@ -34,7 +34,7 @@ from refsynth.pipeline.rounds import Round, write_rounds
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.server import check_server
 from refsynth.pipeline.ship import publish
-from refsynth.pipeline.track import check_trackers, track
+from refsynth.pipeline.track import check_trackers, story_of, track
 from refsynth.pipeline.unkept import none_kept
 from refsynth.task import Task
 
@@ -94,8 +94,9 @@ def run(
             remember_leaked(task, folder, leaked)
             job = job.forgetting(leaked)
             finished = _deliver(job, _learn(job))
-        track(finished.learned, task.config.track, folder.path / "track")
         report, paths = write_report(finished)
+        if task.config.track:
+            track(story_of(finished, report, paths), task.config.track, folder.path / "track")
     return RunResult(finished.bundle, report, paths, finished)
 
 
