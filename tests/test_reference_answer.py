@@ -47,7 +47,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 def test_texts_are_found_in_every_form(answer):
-    assert texts_of(answer) == TWO and not refuses(answer)
+    assert texts_of(answer) == TWO and not refuses(answer, 2) and not refuses(answer, 16)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,16 @@ def test_texts_are_found_in_every_form(answer):
         'I\'m the "lucky" owner of a broken lamp.',
         "{name}, where is my parcel?",
         "I hope this parcel comes tomorrow.",
+        "I can't create an account.",
+        "I'm sorry, but I can't log in to my account.",
+        "I cannot write to support, the page is blank.",
+        "Sorry, I can't help it, this phone is bad.",
+        "Here is a list of what was missing.",
+        "Yes, I have not received my card.",
+        "OK, I will wait for these parcels.",
+        "Great, here is my order number: 1234",
+        "好的，我的订单什么时候到？",
+        "Yes.",
         "It's 'urgent'",
     ],
 )
@@ -75,7 +85,7 @@ def test_a_text_that_looks_like_form_stays_as_it_is(text):
     [
         "I'm sorry, but I can't help with that.",
         "I’m sorry, I cannot assist with this request.",
-        "Sorry, I can't generate complaints about real companies.",
+        "Sorry, I can't generate content of this kind.",
         "I cannot create content of this kind.",
         "As an AI language model, I do not have parcels.",
         "I apologize, but I am not able to write such messages.",
@@ -83,24 +93,29 @@ def test_a_text_that_looks_like_form_stays_as_it_is(text):
     ],
 )
 def test_a_refusal_is_one_wherever_it_stands(answer):
-    assert is_refusal(answer) and refuses(answer)
-    assert refuses(answer + "\n\nIs there something else you need?")
+    assert is_refusal(answer) and refuses(answer, 1)
+    assert refuses(answer + "\n\nIs there something else you need?", 8)
 
 
-def test_being_sorry_is_a_refusal_only_as_the_whole_answer():
+def test_being_sorry_is_a_refusal_only_where_far_more_was_wanted():
     sorry = "I'm sorry, this is against my guidelines."
-    assert refuses(sorry) and not is_refusal(sorry)
-    listed = "1. I'm sorry, but I cannot log in.\n2. Sorry, I lost my card."
-    assert not refuses(listed) and len(texts_of(listed)) == 2
-    assert not any(map(is_refusal, texts_of(listed)))
+    assert refuses(sorry, 8) and not refuses(sorry, 1) and not is_refusal(sorry)
+    assert refuses("Sorry, I can't generate complaints about real companies.\nAnything else?", 8)
+    for texts in (
+        ["I'm sorry, but I cannot log in.", "Sorry, I lost my card."],
+        ["I can't log in.", "Where is it?", "My app is slow."],
+    ):
+        assert not refuses("\n".join(texts), len(texts))
+        assert not refuses("\n".join(f"{place}. {text}" for place, text in enumerate(texts, start=1)), 16)
+        assert not any(map(is_refusal, texts))
 
 
 @pytest.mark.parametrize("answer", ["", " \n\n", "```\n```", "<think>so much to think", "Sure! Here are 5 texts:", "[]", "{}"])
 def test_an_answer_without_texts(answer):
-    assert texts_of(answer) == [] and not refuses(answer)
+    assert texts_of(answer) == [] and not refuses(answer, 8)
 
 
 @pytest.mark.parametrize("answer", ["[" * 100_000, '["' * 50_000, "1. " * 20_000, "\x00", "**" * 9_000, "'" * 10_000])
 def test_nonsense_is_read_in_no_time(answer):
     texts_of(answer)
-    refuses(answer)
+    refuses(answer, 8)

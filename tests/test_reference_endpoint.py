@@ -324,6 +324,7 @@ REFUSALS = {
     "words": {"message": {"content": "I'm sorry, but I can't help with that."}, "finish_reason": "stop"},
     "other words": {"message": {"content": "I'm sorry, this is against my rules."}, "finish_reason": "stop"},
     "field": {"message": {"content": None, "refusal": "No."}, "finish_reason": "stop"},
+    "parts": {"message": {"content": [{"type": "text", "text": "As an AI language model, I do not."}]}, "finish_reason": "stop"},
     "filter": {"message": {"content": ""}, "finish_reason": "content_filter"},
 }
 
@@ -336,6 +337,12 @@ def test_a_refusal_is_one_and_is_not_argued_with(choice):
         assert len(server.requests) == 1
     assert [one.refused for one in row] == [True]
     assert parse_completion(row[0], shown=(), language="en").reason == "refused"
+
+
+def test_an_error_with_status_200_is_told():
+    fault = Fault(body=b'{"error": {"message": "no credits left"}}')
+    with OpenAIServer(EchoGenerator(), faults=[fault]) as server, pytest.raises(EndpointError, match="an error: no credits left"):
+        EndpointGenerator(server.base, model="echo", api="chat").generate(ASKS[:1], n=5, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from refsynth.core.types import COUNT, Example, Prompt
+from refsynth.data.language import UNKNOWN
 from refsynth.data.quote import neutralise, shorten
 
 MARKER = "- "
@@ -104,7 +105,7 @@ def _message(request: str, shown: Sequence[Example], language: str, *, lead: str
     """Return the request as a message: what is wanted, the examples, the form of the answer and its language."""
     code = language if language in _HEADINGS else "en"
     examples = "\n\n" + (f"{lead}\n" if lead else "") + _items(shown).rstrip() if shown else ""
-    named = language in ("en", "zh") or not language.isalpha() or len(language) > 3
+    named = language in ("en", "zh", UNKNOWN)
     tongue = "" if named else " " + (_IN if shown else _OF).format(code=language)
     return f"{request}{examples}\n\n{_FORM[code]}{tongue}"
 

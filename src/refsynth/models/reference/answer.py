@@ -20,13 +20,15 @@ _NUMBER = re.compile(r"(?:^|(?<=\s))(\d{1,3})[.)]\s+")
 _HEADING = re.compile(r"^\s*(?:#{1,6}\s|\*\*[^*]+:?\*\*:?\s*$|-{3,}\s*$|={3,}\s*$)")
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(?=[,\]}])')
 
-_OPENER = r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|great|no problem|happy to help|gladly|yes)"
+_OPENER = r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|great|no problem|gladly)"
+_THINGS = r"(?:texts|examples|messages|sentences|variations|versions|items|ways)"
 _PREAMBLE = re.compile(
-    rf"^(?:{_OPENER}\s*[!.:]*$"
-    rf"|{_OPENER}\b[!,.:\s]+(?:here|below|these|i(?:'|’)(?:ve|ll)|i (?:have|will|can)|the following)\b.*"
-    r"|(?:here|below)(?:'s|’s| is| are)\b.*\b(?:texts?|examples?|messages?|list|lines?|items?|sentences?|variations?|ways)\b.*"
-    r"|(?:当然|好的|没问题)[，,！!。：:].*|(?:以下|下面|这里)是.*[：:]$"
-    r"|(?:natürlich|gerne?|klar|hier sind|bien sûr|voici|claro|por supuesto|aquí (?:tienes|están)|certo|ecco|claro)\b.*[:：!]$)",
+    r"^(?:(?:sure(?: thing)?|certainly|of course|absolutely)\s*[!:]+$"
+    rf"|(?:{_OPENER}[!,.:\s]+)?(?:here|below)(?:'s|’s| is| are)\b.*(?:[:：]|\b{_THINGS}(?: (?:for you|below))?[.!]*)$"
+    rf"|(?:{_OPENER}[!,.:\s]+)?i(?:'ve|’ve| have) (?:written|created|generated|prepared|come up)\b.*[:：.!]$"
+    rf"|{_OPENER}\b.*[:：]$"
+    r"|(?:当然|好的|没问题|以下|下面|这里)[^\n]*[：:]$"
+    r"|(?:natürlich|gerne?|klar|hier sind|bien sûr|voici|claro|por supuesto|aquí (?:tienes|están)|certo|ecco)\b.*[:：]$)",
     re.IGNORECASE,
 )
 _CLOSING = re.compile(
@@ -35,12 +37,14 @@ _CLOSING = re.compile(
     r"|(?:if you|do you) (?:need|want|would like) (?:more|any|me)\b|希望(?:这|以上|对))",
     re.IGNORECASE,
 )
-_WORK = r"(?:help|assist|comply|fulfil|generate|create|write|provide|produce|continue|engage|support|answer|do (?:that|this))"
+_CANNOT = r"i(?:(?:'|’)m| am)? (?:can(?:'|’)?t|can ?not|won(?:'|’)t|will not|(?:not able|unable) to|not going to)"
 _REFUSAL = re.compile(
-    rf"^(?:(?:i(?:'|’)m|i am|we(?:'|’)re|my apologies|apologies|i apologi[sz]e|(?:so |very )?sorry)\b[^.!?]{{0,40}}?)?"
-    rf"\bi(?:(?:'|’)m| am)? (?:can(?:'|’)?t|can ?not|won(?:'|’)t|will not|(?:not able|unable) to|not going to) {_WORK}\b"
+    rf"^(?:(?:i(?:'|’)m|i am|my apologies|apologies|i apologi[sz]e|(?:so |very )?sorry)\b[^.!?]{{0,40}}?)?\b{_CANNOT} "
+    r"(?:(?:help|assist)(?: you)? with (?:that|this|your request)(?: request)?\b\s*(?:[.,;!]|$)"
+    r"|comply\b|fulfil|(?:generate|create|write|provide|produce|continue|engage in|do)\b[^.!?]{0,60}"
+    r"\b(?:content|request|prompt|stereotypes?|of this (?:kind|nature)|such (?:texts?|messages|examples|content))\b)"
     r"|^as an? (?:ai\b|artificial intelligence|(?:large )?language model)"
-    r"|^(?:很?抱歉|对不起)[，,]?\s*(?:但)?我(?:不能|无法|没有办法)(?:提供|生成|帮|协助|满足|完成|回答|继续)|^作为(?:一个|一名)?(?:ai|人工智能|语言模型)",
+    r"|^(?:很?抱歉|对不起)[，,]?\s*(?:但)?我(?:不能|无法|没有办法)(?:提供|生成|协助|满足|回答|继续)|^作为(?:一个|一名)?(?:ai|人工智能|语言模型)",
     re.IGNORECASE,
 )
 _SORRY = re.compile(
@@ -50,6 +54,9 @@ _SORRY = re.compile(
     r"|很?抱歉|对不起|es tut mir leid|tut mir leid|lo siento|désolé|je suis désolé|mi dispiace)",
     re.IGNORECASE,
 )
+FEW = 3
+"""Lines of a refusal that does not say outright that it is one."""
+
 _PAIRS = {'"': '"', "“": "”", "「": "」", "«": "»", "„": "“", "‘": "’", "'": "'", "`": "`", "**": "**", "*": "*"}
 
 
@@ -59,15 +66,17 @@ def is_preamble(line: str) -> bool:
 
 
 def is_refusal(text: str) -> bool:
-    """Return whether a text, wherever it stands, says that the model will not write; a customer's own sorrow does not."""
+    """Return whether a text, wherever it stands, says that the model will not write; a customer who cannot log in does not."""
     return bool(_REFUSAL.match(text.strip()))
 
 
-def refuses(answer: str) -> bool:
-    """Return whether a whole answer is a refusal: one text where several were asked for, and it begins with being sorry."""
+def refuses(answer: str, wanted: int) -> bool:
+    """Return whether a whole answer is a refusal: it says so, or far fewer texts than wanted begin with being sorry."""
     plain = _THOUGHT.sub("", answer).strip()
-    texts = texts_of(plain)
-    return bool(texts) and (is_refusal(plain) or (bool(_SORRY.match(plain)) and not _listed(plain)))
+    if _listed(plain):
+        return False
+    found = len(texts_of(plain))
+    return is_refusal(plain) or (found <= FEW and 2 * found < wanted and bool(_SORRY.match(plain)))
 
 
 def _listed(answer: str) -> bool:

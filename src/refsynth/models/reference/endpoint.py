@@ -142,7 +142,7 @@ class EndpointGenerator:
                 self._budget.take(1)
             wanted = n - len(rows)
             body = {"seed": derive_seed(seed, turn), "max_tokens": wanted * self._longest + ROOM}
-            said = spoken(self._send(post, prompt.message(wanted), body), self._client.host)[0]
+            said = spoken(self._send(post, prompt.message(wanted), body), self._client.host, wanted=wanted)[0]
             rows += said
             if len(rows) >= n or not said or said[-1].refused:
                 break

@@ -41,7 +41,6 @@ def probe(client: JsonClient, model: str, apis: tuple[Api, ...]) -> Found:
         EndpointError: none does; the model is not there; the key is missing or wrong.
     """
     with client.connect() as post:
-        known = _models(post)
         refusals: list[EndpointError] = []
         for api in apis:
             try:
@@ -51,7 +50,9 @@ def probe(client: JsonClient, model: str, apis: tuple[Api, ...]) -> Found:
                     raise
                 refusals.append(error)
             else:
+                known = _models(post)
                 return Found(api, _scores(post, client.host, model), model in known if known else None)
+        known = _models(post)
     if known and model not in known:
         more = f", ... ({len(known):,})" if len(known) > SHOWN else ""
         raise EndpointError(
@@ -66,11 +67,7 @@ def _models(post: Post) -> list[str]:
     """Return the names of the models that the server lists; none where it does not say."""
     try:
         answer = post("models", None)
-    except Refusal as error:
-        if error.status in (401, 403):
-            raise
-        return []
-    except EndpointError:  # what is no list of models says nothing; a server that is down says so when it is asked
+    except EndpointError:  # what is no list of models says nothing
         return []
     rows = answer.get("data") if isinstance(answer, dict) else None
     names = [row.get("id") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []

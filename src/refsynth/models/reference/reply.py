@@ -19,6 +19,10 @@ def choices_of(answer: Any, host: str) -> list[dict[str, Any]]:
         EndpointError: there are none.
     """
     choices = answer.get("choices") if isinstance(answer, dict) else None
+    if not choices and isinstance(answer, dict) and answer.get("error"):  # some say so with status 200
+        error = answer["error"]
+        said = error.get("message", "") if isinstance(error, dict) else error
+        raise nonsense(host, f"an error: {' '.join(str(said).split())[:200]}")
     if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
         raise nonsense(host, "no choices")
     return choices
@@ -39,7 +43,7 @@ def continued(answer: Any, host: str, *, stop: str) -> list[Completion]:
     return rows
 
 
-def spoken(answer: Any, host: str) -> list[list[Completion]]:
+def spoken(answer: Any, host: str, *, wanted: int = 1) -> list[list[Completion]]:
     """Return, by choice, the texts in a reply to a message; of a refusal one that says so.
 
     Raises:
@@ -48,10 +52,10 @@ def spoken(answer: Any, host: str) -> list[list[Completion]]:
     rows = []
     for choice in choices_of(answer, host):
         message = choice.get("message")
-        if not isinstance(message, dict) or not isinstance(content := message.get("content") or "", str):
+        if not isinstance(message, dict) or (content := _content(message.get("content"))) is None:
             raise nonsense(host, "a choice without a message")
-        said = message.get("refusal") if isinstance(message.get("refusal"), str) else ""
-        if said or choice.get("finish_reason") == "content_filter" or refuses(content):
+        said = str(message.get("refusal") or "")
+        if said or choice.get("finish_reason") == "content_filter" or refuses(content, wanted):
             rows.append([Completion(said or content, finished=True, refused=True)])
             continue
         texts = [Completion(text, finished=True) for text in texts_of(content)]
@@ -59,6 +63,14 @@ def spoken(answer: Any, host: str) -> list[list[Completion]]:
             texts[-1] = texts[-1]._replace(finished=False)
         rows.append(texts)
     return rows
+
+
+def _content(content: Any) -> str | None:
+    """Return the text of a message, which may be in parts; None where it is no text."""
+    if isinstance(content, list):
+        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    content = content or ""
+    return content if isinstance(content, str) else None
 
 
 def nonsense(host: str, what: str) -> EndpointError:
