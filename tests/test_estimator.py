@@ -116,6 +116,7 @@ def test_columns_of_other_libraries(rows):
         ({}, lambda x, y: (x, [*y[:3], "", *y[4:]]), r"y\[3\]: found ''"),
         ({}, lambda x, y: (x, y[:-1]), "16 texts and 15 labels"),
         ({}, lambda x, y: (x, ["late ", *y[1:]]), "labels that differ in spaces"),
+        ({"labels": ["late"]}, lambda x, y: (x, y), "labels: found list\n  expected each label with what it means"),
         (
             {"labels": {"lat": "too late"}},
             lambda x, y: (x, y),
@@ -266,6 +267,8 @@ GIVEN = {
     "NaN": (lambda x, y: ([*x[:15], float("nan")], y), r"X\[15\]: found nan\n  expected a text"),
     "two columns": (lambda x, y: (halved(x), y), r"X: found DataFrame of shape \(16, 2\)"),
     "three dimensions": (lambda x, y: (np.array(x).reshape(4, 2, 2), y), r"X: found ndarray of shape \(4, 2, 2\)"),
+    "masked": (lambda x, y: (np.ma.array(x, mask=[1] + [0] * 15), y), r"X\[0\]: found NoneType"),
+    "dates": (lambda x, y: (x, np.array(["2020-01-01", "2021-01-01"] * 8, "datetime64[D]")), r"y\[0\]: found date"),
     "ragged": (lambda x, y: ([x[:1], *x[1:]], y), r"X\[0\]: found list"),
     "None itself": (lambda x, y: (None, y), "X: found NoneType"),
 }
@@ -288,6 +291,11 @@ def test_missing_values_of_pandas(rows):
     odd = pandas.Series(texts, index=range(100, 84, -1))
     marked = classifier().fit(odd, pandas.Series(labels, index=odd.index, dtype="category"))
     assert marked.predict(odd[::-1]).tolist() == marked.predict(texts[::-1]).tolist()
+
+
+def test_half_a_surrogate_pair_is_read_as_files_have_it(rows):
+    texts, labels = rows
+    assert classifier().fit(["\ud800 parcel late", *texts[1:]], labels).predict(["\udfff parcel late"]).tolist() == ["late"]
 
 
 def test_near_copies_alone_are_fitted_and_not_measured():

@@ -188,6 +188,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         return {**tree, "labels": self._meanings(names), "data": data, "seed": self.random_state}
 
     def _meanings(self, names: Sequence[str]) -> dict[str, str]:
+        if not isinstance(self.labels or {}, Mapping):
+            raise ArgumentError(f"labels: found {type(self.labels).__name__}", expected="each label with what it means, a dict")
         told = dict(zip(names_of(list(self.labels or ())), (self.labels or {}).values(), strict=True))
         for name in told:
             if name not in names:
@@ -199,11 +201,11 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
 
 def _rows(texts: Sequence[str], names: Sequence[str], weights: FloatArray | None) -> list[dict[str, Any]]:
     """Return the rows of a data file; of a text that is there several times the first has the weight of all, since it stays."""
-    rows = [{"text": text, "label": name} for text, name in zip(texts, names, strict=True)]
+    keys = [(clean(text), name) for text, name in zip(texts, names, strict=True)]  # half a surrogate pair cannot be written
+    rows = [{"text": text, "label": name} for text, name in keys]
     if weights is None:
         return rows
     total: Counter[tuple[str, str]] = Counter()
-    keys = [(clean(text), name) for text, name in zip(texts, names, strict=True)]
     for key, weight in zip(keys, weights.tolist(), strict=True):
         total[key] += weight
     return [{**row, "weight": total[key]} for row, key in zip(rows, keys, strict=True)]

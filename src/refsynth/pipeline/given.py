@@ -90,7 +90,9 @@ def column_of(values: Any, name: str) -> list[Any]:
         ArgumentError: it has another shape, or none.
     """
     try:
-        column = np.asarray(values, dtype=object)
+        column = np.array(values, dtype=object)  # a copy: what is masked is missing
+        if np.ma.isMaskedArray(values):
+            column[np.ma.getmaskarray(values)] = None
     except (ValueError, TypeError) as error:
         raise ArgumentError(f"{name}: found {type(values).__name__}", expected="one column: a list or the like") from error
     if column.ndim == 2 and column.shape[1] == 1:
