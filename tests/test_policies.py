@@ -19,10 +19,11 @@ from refsynth.models.store import ModelStore
 from refsynth.pipeline.candidates import safe_for
 from refsynth.pipeline.lesson import Half, halves
 from refsynth.pipeline.policies import Curve
+from refsynth.pipeline.report import Paths
 from refsynth.pipeline.reward import RowJudge
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.steps import run
-from refsynth.pipeline.track import track
+from refsynth.pipeline.track import Story, points, track
 from refsynth.quality.influence import Points, gains
 from refsynth.reinforce.bandit import Bandit, search
 from refsynth.reinforce.figures import Figures, Judged, Written
@@ -251,20 +252,57 @@ def test_too_few_rows_leave_the_reference_as_it_is(tmp_path, tiny_cache):
     assert {draft.provenance.rewarded_by for draft in finished.learned.written.drafts} == {()}
 
 
-def test_trackers_get_the_curves(tmp_path):
+@pytest.fixture
+def story(tmp_path):
     turns = tuple(Figures(turn, 0.5 * turn, 0.1, 0.0, 0.9, 8, 1.0, kl=0.25) for turn in range(3))
-    learned = SimpleNamespace(curves=(Curve("first", turns),), rounds=())
-    track(learned, ("tensorboard", "wandb", "mlflow"), tmp_path)
-    track(learned, ("tensorboard", "mlflow"), tmp_path)
-    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    curves = list(points(SimpleNamespace(curves=(Curve("first", turns),), rounds=())))
+    paths = Paths(*(tmp_path / "run" / f"report.{end}" for end in ("html", "md", "json")))
+    (tmp_path / "run" / "bundle").mkdir(parents=True)
+    for path in (*paths, tmp_path / "run" / "bundle" / "weights.bin"):
+        path.write_text(f"this is {path.name}")
+    config = {"labels.a b: c": "one | two", "seed": 3, "learners": '["tfidf"]'}
+    return Story(config, {"results/shipped/accuracy": 0.75}, curves, paths, tmp_path / "run" / "bundle")
+
+
+def test_trackers_get_configuration_results_curves_report_and_bundle(story, tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "track"
+    track(story, ("tensorboard", "wandb", "mlflow"), out)
+    track(story, ("tensorboard", "mlflow"), out)
+    events = EventAccumulator(str(out / "tensorboard")).Reload()
     assert [event.value for event in events.Scalars("reinforce/first half/reward")] == [0.0, 0.5, 1.0]
-    with sqlite3.connect(tmp_path / "mlflow" / "mlflow.db") as database:
-        values = database.execute(
-            "select step, value from metrics where key = 'reinforce/first half/kl' order by step"
-        ).fetchall()
-    assert values == [(step, 0.25) for step in (0, 0, 1, 1, 2, 2)]  # two runs
-    (record,) = (tmp_path / "wandb").rglob("*.wandb")
-    assert b"reinforce/first half/reward" in record.read_bytes()
+    assert [event.value for event in events.Scalars("results/shipped/accuracy")] == [0.75]
+    told = str([events.Tensors(f"{name}/text_summary") for name in ("configuration", "report", "bundle")])
+    assert "one / two" in told and "this is report.md" in told
+    with sqlite3.connect(out / "mlflow" / "mlflow.db") as database:
+        query = "select step, value from metrics where key = ? order by step"
+        assert database.execute(query, ["reinforce/first half/kl"]).fetchall() == [
+            (step, 0.25) for step in (0, 0, 1, 1, 2, 2)
+        ]  # two runs
+        assert database.execute(query, ["results/shipped/accuracy"]).fetchall() == [(0, 0.75)] * 2
+        assert ("seed", "3") in database.execute("select key, value from params").fetchall()
+    kept = [path.name for path in (out / "mlflow" / "artifacts").rglob("*") if path.is_file()]
+    assert sorted(kept) == sorted(["report.html", "report.md", "report.json", "weights.bin"] * 2)
+    (record,) = (out / "wandb").rglob("*.wandb")
+    told = record.read_bytes()
+    assert all(each in told for each in (b"reinforce/first half/reward", b"results/shipped/accuracy", b"one | two"))
+    saved = {path.name for path in (out / "wandb").rglob("files/**/*")}
+    assert {"report.html", "report.json", "report.md", "weights.bin"} <= saved
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "track"]  # nothing lies beside them
+
+
+def test_a_run_tells_its_trackers_what_its_report_says(tmp_path, tiny_cache):
+    task = make_task(tmp_path / "data", track=["mlflow"], learners=["tfidf"])
+    result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+    with sqlite3.connect(tmp_path / "out" / "track" / "mlflow" / "mlflow.db") as database:
+        figures = dict(database.execute("select key, value from metrics").fetchall())
+        config = dict(database.execute("select key, value from params").fetchall())
+    shipped = result.report.results.shipped
+    assert figures["results/shipped/accuracy"] == shipped.accuracy.value
+    assert figures["results/shipped/accuracy low"] == shipped.accuracy.low
+    assert config["synthesis.drafts"] == "60" and config["labels.late"] == "the parcel is late"
+    assert list((tmp_path / "out" / "track").rglob("bundle/manifest.json"))
 
 
 def test_a_tracker_that_is_not_installed_stops_the_run_at_its_start(tmp_path, tiny_cache, monkeypatch):

@@ -11,12 +11,16 @@ import traceback
 import numpy as np
 import pytest
 
-from openai_server import Fault, OpenAIServer
-from refsynth.core.errors import EndpointError
+from openai_server import Fault, OpenAIServer, numbered
+from refsynth.core.config import RunConfig
+from refsynth.core.errors import ConfigError, EndpointError
 from refsynth.core.protocols import Generator
-from refsynth.core.types import Completion, Prompt
+from refsynth.core.types import Completion, Example, Prompt
 from refsynth.models.reference import EchoGenerator, EndpointGenerator, PartialAnswerError, RememberedScores, client, remembered
 from refsynth.models.reference.client import BudgetError
+from refsynth.models.reference.probe import probe
+from refsynth.synthesis.parse import parse_completion
+from refsynth.synthesis.prompts import class_prompt
 
 PROMPTS = [Prompt(f"A list:\n\n- the card number {word} is late again\n-", word) for word in ("one", "two", "three")]
 CANARY = "sk-canary-7f3a91"
@@ -58,16 +62,6 @@ def test_server_that_ignores_n_is_asked_again():
         rows = ask(server, n=3)
         assert len(server.requests) == 9
     assert all(len({c.text for c in row}) == 3 for row in rows)
-
-
-def test_chat_only_server():
-    with OpenAIServer(EchoGenerator(), chat_only=True) as server:
-        generator = EndpointGenerator(server.base, model="echo", concurrency=1)
-        rows = generator.generate(PROMPTS, n=2, seed=0)
-        assert [len(row) for row in rows] == [2, 2, 2]
-        assert sum(path == "/v1/completions" for path, _, _ in server.requests) == 1  # asked once, then known
-        with pytest.raises(EndpointError, match="cannot score"):
-            generator.score(PROMPTS, ["x"] * 3)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +109,7 @@ def test_refusal_is_not_retried(status, waits):
     with OpenAIServer(EchoGenerator(), faults=[Fault(status=status, body=body)] * 9) as server:
         with pytest.raises(EndpointError) as caught:
             ask(server, prompts=PROMPTS[:1], key=CANARY)
-        assert len(server.requests) == (2 if status == 404 else 1)  # 404 may mean that only chat is served
+        assert len(server.requests) == 1
     assert not waits and CANARY not in str(caught.value) and str(status) in str(caught.value)
     assert ("model is unknown" in str(caught.value)) == (status not in (401, 403))
 
@@ -223,17 +217,22 @@ def test_key_is_sent_and_shows_nowhere(caplog, waits):
     assert CANARY not in "".join(shown) + caplog.text
 
 
-@pytest.mark.parametrize("base", ["ftp://host/v1", "http://", "v1"])
+@pytest.mark.parametrize("base", ["ftp://host/v1", "http://", "v1", "http://host:port/v1"])
 def test_address_is_checked(base):
     with pytest.raises(EndpointError, match="not an http address"):
         EndpointGenerator(base, model="m")
 
 
-def test_password_in_the_address_shows_nowhere():
-    with OpenAIServer(EchoGenerator(), faults=[Fault(status=400)]) as server, pytest.raises(EndpointError) as caught:
-        base = server.base.replace("http://", f"http://user:{CANARY}@")
-        EndpointGenerator(base, model="echo").generate(PROMPTS[:1], n=1, seed=0)
-    assert CANARY not in "".join(traceback.format_exception(caught.value))
+@pytest.mark.parametrize("spoil", ["http://user:{}@host/v1", "http://{}@host/v1", "http://host/v1?key={}", "http://host/v1#{}"])
+def test_a_secret_in_the_address_is_refused_and_shows_nowhere(spoil):
+    with pytest.raises(EndpointError, match=r"http://host/v1 has a password or a key") as caught:
+        EndpointGenerator(spoil.format(CANARY), model="m")
+    tree = {"labels": ["a", "b"], "reference": {"endpoint": spoil.format(CANARY), "model": "m"}}
+    with pytest.raises(ConfigError, match="password or a key") as refused:
+        RunConfig.parse(tree)
+    assert str(refused.value).count("\n") == 1
+    shown = [*traceback.format_exception(caught.value), str(refused.value)]
+    assert CANARY not in "".join(shown)
 
 
 def test_cut_off_and_stop():
@@ -285,3 +284,177 @@ def test_scores_that_came_before_a_failure_are_kept(tmp_path, monkeypatch):
     np.testing.assert_array_equal(values, EchoGenerator().score(prompts, ["one", "two", "three"]))
     assert asked == ["one", "two", "three"]
     assert len(file.read_text("utf-8").splitlines()) == 3
+
+
+SAYINGS = {
+    "numbered": numbered,
+    "array": lambda texts: json.dumps([text.strip() for text in texts]),
+    "fenced": lambda texts: f"```json\n{json.dumps({'texts': texts})}\n```",
+    "bullets": lambda texts: "Of course! Here are some:\n" + "\n".join(f"- {text.strip()}" for text in texts),
+    "quoted": lambda texts: "\n".join(f'"{text.strip()}"' for text in texts),
+}
+ASKS = [
+    class_prompt(word, f"the card number {word} is late", [Example(word, f"my card {word} is late again", word)]) for word in "ab"
+]
+
+
+@pytest.mark.parametrize("say", SAYINGS.values(), ids=SAYINGS)
+def test_a_chat_model_is_asked_for_several_texts_in_one_message(say):
+    with OpenAIServer(EchoGenerator(), chat_only=True, say=say) as server:
+        generator = EndpointGenerator(server.base, model="echo", api="chat", max_tokens=20)
+        rows = generator.generate(ASKS, n=5, seed=1)
+        assert rows == generator.generate(ASKS, n=5, seed=1) and generator.chats
+        paths, bodies = {path for path, _, _ in server.requests}, [body for _, _, body in server.requests]
+    assert len(bodies) == 4 and paths == {"/v1/chat/completions"}
+    assert [len({row.text for row in each}) for each in rows] == [5, 5] and all(row.finished for each in rows for row in each)
+    (message,) = bodies[0]["messages"]
+    assert message["content"].startswith("Write 5 different texts") and "- my card" in message["content"]
+    assert bodies[0]["max_tokens"] > 5 * 20 and "stop" not in bodies[0] and "prompt" not in bodies[0]
+    assert not any("Here are" in row.text or "{" in row.text for each in rows for row in each)
+
+
+def test_a_chat_model_that_gives_fewer_is_asked_for_the_rest_a_few_times():
+    with OpenAIServer(EchoGenerator(), chat_only=True, say=lambda texts: numbered(texts[:2])) as server:
+        (row,) = EndpointGenerator(server.base, model="echo", api="chat").generate(ASKS[:1], n=9, seed=0)
+        asked = [body["messages"][0]["content"].split()[1] for _, _, body in server.requests]
+    assert asked == ["9", "7", "5"] and len(row) == 6
+
+
+REFUSALS = {
+    "words": {"message": {"content": "I'm sorry, but I can't help with that."}, "finish_reason": "stop"},
+    "other words": {"message": {"content": "I'm sorry, this is against my rules."}, "finish_reason": "stop"},
+    "field": {"message": {"content": None, "refusal": "No."}, "finish_reason": "stop"},
+    "parts": {"message": {"content": [{"type": "text", "text": "As an AI language model, I do not."}]}, "finish_reason": "stop"},
+    "filter": {"message": {"content": ""}, "finish_reason": "content_filter"},
+}
+
+
+@pytest.mark.parametrize("choice", REFUSALS.values(), ids=REFUSALS)
+def test_a_refusal_is_one_and_is_not_argued_with(choice):
+    fault = Fault(body=json.dumps({"choices": [choice]}).encode())
+    with OpenAIServer(EchoGenerator(), faults=[fault]) as server:
+        (row,) = EndpointGenerator(server.base, model="echo", api="chat").generate(ASKS[:1], n=5, seed=0)
+        assert len(server.requests) == 1
+    assert [one.refused for one in row] == [True]
+    assert parse_completion(row[0], shown=(), language="en").reason == "refused"
+
+
+def test_an_error_with_status_200_is_told():
+    fault = Fault(body=b'{"error": {"message": "no credits left"}}')
+    with OpenAIServer(EchoGenerator(), faults=[fault]) as server, pytest.raises(EndpointError, match="an error: no credits left"):
+        EndpointGenerator(server.base, model="echo", api="chat").generate(ASKS[:1], n=5, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("content", "texts", "finished"),
+    [
+        ("1. one is late\n2. two is la", ["one is late", "two is la"], [True, False]),
+        ('["one is late", "two i', ["one is late"], [True]),
+    ],
+)
+def test_a_list_that_was_cut_off(content, texts, finished):
+    choice = {"message": {"content": content}, "finish_reason": "length"}
+    with OpenAIServer(EchoGenerator(), faults=[Fault(body=json.dumps({"choices": [choice]}).encode())]) as server:
+        (row,) = EndpointGenerator(server.base, model="echo", api="chat").generate(ASKS[:1], n=len(texts), seed=0)
+    assert [one.text for one in row] == texts and [one.finished for one in row] == finished
+
+
+def test_a_prompt_without_a_chat_form_is_a_message_as_it_is():
+    with OpenAIServer(EchoGenerator(), chat_only=True, most_choices=2) as server:
+        rows = EndpointGenerator(server.base, model="echo", api="chat").generate(PROMPTS[:1], n=3, seed=0)
+        assert [body["messages"][0]["content"] for _, _, body in server.requests] == [PROMPTS[0].text] * 2
+    assert len(rows[0]) == 3
+
+
+def test_a_setting_that_the_model_does_not_take_is_left_out():
+    told = [f"Unsupported parameter: '{name}' is not supported with this model." for name in ("max_tokens", "temperature")]
+    faults = [Fault(status=400, body=json.dumps({"error": {"message": each}}).encode()) for each in told]
+    with OpenAIServer(EchoGenerator(), chat_only=True, faults=faults) as server:
+        generator = EndpointGenerator(server.base, model="echo", api="chat", concurrency=1)
+        assert len(generator.generate(ASKS, n=2, seed=0)) == 2
+        last = server.requests[-1][2]
+        assert len(server.requests) == 4
+    assert "max_tokens" not in last and "temperature" not in last and last["max_completion_tokens"] > 100
+
+
+def client_of(server, **options):
+    return client.JsonClient(
+        server.base,
+        **{"key": None, "timeout": 5.0, "retries": 0, "budget": client.Budget(None), "key_env": "REFSYNTH_KEY_X", **options},
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({}, ("chat", True, True)),
+        ({"chat_only": True}, ("chat", False, True)),
+        ({"completes_only": True}, ("completions", True, True)),
+        ({"completes_only": True, "can_score": False}, ("completions", False, True)),
+    ],
+)
+def test_a_probe_finds_out_what_a_server_can_do(options, found):
+    with OpenAIServer(EchoGenerator(), **options) as server:
+        assert probe(client_of(server), "echo", ("chat", "completions")) == found
+
+
+def test_a_probe_names_the_models_where_the_one_asked_for_is_not_there():
+    with OpenAIServer(EchoGenerator(), models=["qwen-small", "llama-large"]) as server:
+        with pytest.raises(EndpointError, match=r"no model 'qwen-smal'\n  models there: qwen-small, llama-large\n  did you mean"):
+            probe(client_of(server), "qwen-smal", ("chat", "completions"))
+        assert probe(client_of(server), "llama-large", ("chat",)).api == "chat"
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (None, r"wants a key \(HTTP 401\), and the variable REFSYNTH_KEY_X is not set\n  export REFSYNTH_KEY_X"),
+        ("", r"variable REFSYNTH_KEY_X is not set"),
+        (CANARY, r"refuses the key in REFSYNTH_KEY_X \(HTTP 401\)"),
+    ],
+)
+def test_a_missing_key_is_called_missing_and_a_wrong_one_wrong(key, message):
+    with OpenAIServer(EchoGenerator(), key="sk-the-right-one") as server, pytest.raises(EndpointError, match=message) as caught:
+        probe(client_of(server, key=key), "echo", ("chat", "completions"))
+    assert CANARY not in str(caught.value)
+
+
+def test_a_request_tells_the_server_nothing_of_this_machine_or_of_other_accounts(monkeypatch, caplog):
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, CANARY)
+    caplog.set_level(logging.DEBUG)
+    with OpenAIServer(EchoGenerator()) as server:
+        ask(server)
+        sent = [headers for _, headers, _ in server.requests]
+    assert all({name.split("-")[0] for name in headers}.isdisjoint({"Authorization", "Openai"}) for headers in sent)
+    assert CANARY not in str(sent) and "Linux" not in str(sent) and "card number" not in caplog.text
+
+
+def test_an_answer_that_holds_the_key_is_blotted_out():
+    body = json.dumps({"choices": [{"text": f"your key is {CANARY}"}]}).encode()
+    with OpenAIServer(EchoGenerator(), faults=[Fault(body=body)]) as server:
+        assert ask(server, n=1, prompts=PROMPTS[:1], key=CANARY) == [[Completion("your key is ***", finished=True)]]
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("REFSYNTH_API_KEY", True),
+        ("REFSYNTH_MINE", True),
+        ("OPENAI_API_KEY", True),
+        ("AWS_SECRET_ACCESS_KEY", False),
+        ("HOME", False),
+        ("GITHUB_TOKEN", False),
+        ("REFSYNTH_DB_PASSWORD", False),
+        ("XREFSYNTH_KEY", False),
+        ("refsynth_key", False),
+        ("", False),
+    ],
+)
+def test_a_task_from_a_stranger_names_no_other_secret(name, taken):
+    tree = {"labels": ["a", "b"], "reference": {"endpoint": "http://localhost/v1", "model": "m", "key_env": name}}
+    if taken:
+        assert RunConfig.parse(tree).reference.key_env == name
+    else:
+        with pytest.raises(ConfigError, match="not a variable for keys of language models"):
+            RunConfig.parse(tree)

@@ -5,12 +5,15 @@
     model = refsynth.load("runs/tickets/bundle")
     model.predict(["where is my card?"])
 
-Importing this loads no torch; names are found when they are first used.
+`load` opens a bundle, `run` runs a task.yaml, `TextClassifier` does the same for texts in memory, `Client` asks a server; `Task`
+and `RunConfig` are a task as values, `Model` is a loaded bundle, `join_pair` makes one text of two, `RefsynthError` is the base
+of all errors. Importing this loads no torch; names are found when they are first used.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from refsynth.core.private import keep_private
@@ -31,6 +34,9 @@ _HOMES = {
     "run": "refsynth.pipeline.steps",
 }
 
+_TRAINED = frozenset({"TextClassifier", "run"})
+"""Names that only the extra `train` gives."""
+
 __all__ = ["Client", "Model", "RefsynthError", "RunConfig", "Task", "TextClassifier", "__version__", "join_pair", "load", "run"]
 
 if TYPE_CHECKING:
@@ -42,12 +48,18 @@ if TYPE_CHECKING:
     from refsynth.pipeline.steps import run
     from refsynth.serve.client import Client
     from refsynth.task import Task
+else:  # to a type checker a module with __getattr__ has every name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'refsynth' has no attribute {name!r}")
+        from refsynth.core.extras import needs
+
+        with needs("train"):  # loading and asking a bundle needs none
+            return getattr(importlib.import_module(_HOMES[name]), name)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'refsynth' has no attribute {name!r}")
-    from refsynth.core.extras import needs
-
-    with needs("train"):  # loading and asking a bundle needs none
-        return getattr(importlib.import_module(_HOMES[name]), name)
+def __dir__() -> list[str]:
+    """Return the names that can be used with what is installed: `help` looks each of them up."""
+    usable = (name for name in __all__ if name not in _TRAINED or importlib.util.find_spec("torch") is not None)
+    return sorted({*(name for name in globals() if name.startswith("__")), *usable})

@@ -19,6 +19,7 @@ from refsynth.cli import (
     doctor,
     evaluate,
     explain,
+    export,
     init,
     keys,
     label,
@@ -52,6 +53,7 @@ app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("explain")(explain.explain)
+app.command("export")(export.export)
 app.command("trace")(trace.trace)
 app.command("serve")(serve.serve)
 app.command("reload")(serve.reload)

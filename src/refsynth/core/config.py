@@ -106,7 +106,7 @@ class RunConfig(Section):
     contract: ContractConfig = ContractConfig()
     """What the bundle must keep to."""
     track: tuple[TrackerName, ...] = ()
-    """Trackers that get the curves of reinforcement and rounds, as files in RUN/track; nothing is sent."""
+    """Trackers that get configuration, results, curves, report and bundle, as files in RUN/track; nothing is sent."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """The root of all randomness."""
 

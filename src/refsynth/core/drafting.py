@@ -5,21 +5,43 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, field_validator
 
 from refsynth.core.sections import Section
+
+KEY_PREFIX = "REFSYNTH_"
+KEY_NAMES = (
+    "ANTHROPIC_API_KEY",
+    "DASHSCOPE_API_KEY",
+    "DEEPSEEK_API_KEY",
+    "FIREWORKS_API_KEY",
+    "GEMINI_API_KEY",
+    "GROQ_API_KEY",
+    "MISTRAL_API_KEY",
+    "OPENAI_API_KEY",
+    "OPENROUTER_API_KEY",
+    "TOGETHER_API_KEY",
+    "VLLM_API_KEY",
+)
+"""Variables that hold keys of language models. A task.yaml may come from a stranger, and no other secret is to leave by it."""
+
+_NO_KEYS = ("REFSYNTH_DB_PASSWORD", "REFSYNTH_KEYS", "REFSYNTH_RECORD")
+"""Variables with the prefix that hold other secrets."""
 
 
 class EndpointReference(Section):
     """An OpenAI-compatible server."""
 
-    endpoint: str = Field(pattern=r"^https?://")
+    endpoint: str
     """Base address, e.g. `http://127.0.0.1:8080/v1`."""
     model: str
     """The model's name there."""
+    api: Literal["auto", "chat", "completions"] = "auto"
+    """Whether the model is spoken to or continues prompts; `auto` asks the server before the run, and prefers to speak."""
     key_env: str = "REFSYNTH_API_KEY"
-    """Environment variable that holds the key, if the server wants one."""
+    """Environment variable that holds the key, if the server wants one: `REFSYNTH_...`, or a usual one, `OPENAI_API_KEY`."""
     concurrency: int = Field(default=4, ge=1, le=256)
     """Requests under way at once."""
     timeout: float = Field(default=60.0, gt=0)
@@ -28,6 +50,34 @@ class EndpointReference(Section):
     """Further tries after a timeout, a dropped connection, 429 or 5xx."""
     max_requests: int | None = Field(default=None, ge=1)
     """The most requests that a run may send; at the limit it stops with what it has."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _check_endpoint(cls, address: str) -> str:
+        """Refuse a secret in the address, which would be written to the run's folder; no message repeats it."""
+        try:
+            place = urlsplit(address)
+            usable = place.scheme in ("http", "https") and place.hostname and (place.port is None or place.port > 0)
+        except ValueError:
+            usable = None
+        if not usable:
+            raise ValueError("not an http address; write one such as http://127.0.0.1:8080/v1")
+        if "@" in place.netloc or place.query or place.fragment:
+            raise ValueError(
+                "the address has a password or a key in it; write the address alone, and put the key into an environment "
+                "variable: REFSYNTH_API_KEY, or one that key_env names"
+            )
+        return address
+
+    @field_validator("key_env")
+    @classmethod
+    def _check_key_env(cls, name: str) -> str:
+        if name in KEY_NAMES or (name.startswith(KEY_PREFIX) and name not in _NO_KEYS):
+            return name
+        raise ValueError(
+            f"'{name[:60]}' is not a variable for keys of language models; put the key into one that begins with {KEY_PREFIX}, "
+            f"or into one of {', '.join(KEY_NAMES)}"
+        )
 
 
 class FolderReference(Section):

@@ -2,6 +2,7 @@
 
 RefsynthError                 one base to catch
 ├── InputError       exit 2   the user's file, row or argument is wrong
+│   ├── ArgumentError         an argument of a call in Python; a ValueError too
 │   ├── ConfigError           task.yaml or an override
 │   ├── DataError             a data file: place, found, expected, remedy
 │   └── BundleError           a bundle that is damaged, altered or not one
@@ -51,6 +52,10 @@ class InputError(RefsynthError):
     """The user's input is wrong."""
 
     exit_code = 2
+
+
+class ArgumentError(InputError, ValueError):
+    """An argument of a call in Python is wrong: a ValueError too, as who calls expects."""
 
 
 class ConfigError(InputError):

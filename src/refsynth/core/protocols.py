@@ -27,6 +27,16 @@ class Generator(Protocol):
 
 
 @runtime_checkable
+class Chatting(Protocol):
+    """A generator that may be spoken to."""
+
+    @property
+    def chats(self) -> bool:
+        """Whether it reads the chat form of a prompt."""
+        ...
+
+
+@runtime_checkable
 class Encoder(Protocol):
     """Turns texts into vectors."""
 

@@ -6,7 +6,8 @@ Knows nothing of what the keys mean: which there are, the sections say.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,27 @@ def set_key(tree: dict[str, Any], override: str) -> None:
 def complaints(error: ValidationError) -> list[ErrorDetails]:
     """Return what pydantic found wrong, each mistake once.
 
-    Left out are lists that are too short only without their wrong entries, and the keyed forms of what was meant as a word.
+    Left out are lists that are too short only without their wrong entries, the keyed forms of what was meant as a word, and the
+    word, and the other keyed forms, of what was meant as one: a tree may hold a secret, and a word's error shows it whole.
     """
     found = error.errors()
-    words = {each["loc"][:-1] for each in found if each["type"] == "literal_error"}
-    return [each for each in found if not _follows(each, words)]
+    words = {each["loc"][:-1] for each in found if each["type"] == "literal_error" and not isinstance(each["input"], Mapping)}
+    unfit = Counter(place for each in found if each["type"] in ("missing", "extra_forbidden") and (place := _branch(each)))
+    places = {place for each in found if (place := _branch(each))}
+    meant = {place for place in places if unfit[place] == min(unfit[other] for other in places if other[:-1] == place[:-1])}
+    return [
+        each
+        for each in found
+        if not _follows(each, words)
+        and not (each["type"] == "literal_error" and isinstance(each["input"], Mapping))
+        and (_branch(each) is None or _branch(each) in meant)
+    ]
+
+
+def _branch(problem: ErrorDetails) -> tuple[str | int, ...] | None:
+    """Return the place of the keyed form that a problem is in, or None where it is in none."""
+    end = next((place for place, part in enumerate(problem["loc"], start=1) if part in BRANCHES), None)
+    return None if end is None else problem["loc"][:end]
 
 
 def _follows(problem: ErrorDetails, words: Collection[tuple[str | int, ...]]) -> bool:

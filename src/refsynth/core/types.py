@@ -94,12 +94,17 @@ class Example:
         )
 
 
+COUNT = "{n}"
+"""Stands in a message for the number of texts that it asks for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """One request to the reference: the finished text, the label it asks for and the seed examples that it shows.
 
     `negative` is the prompt that a reference with guidance is led away from; empty for none. `rewords` says that it asks for the
-    one row that it shows in other words.
+    one row that it shows in other words. `chat` is the same request as a message to a model that is spoken to, with `COUNT` where
+    the number of texts goes; empty where the text itself is the message.
     """
 
     text: str
@@ -107,13 +112,22 @@ class Prompt:
     shown: tuple[str, ...] = ()
     negative: str = ""
     rewords: bool = False
+    chat: str = ""
+
+    def message(self, n: int) -> str:
+        """Return the message that asks for `n` texts."""
+        return self.chat.replace(COUNT, str(n), 1)  # once: what comes later is the user's
 
 
 class Completion(NamedTuple):
-    """What the reference wrote for a prompt. `finished` is false where the token limit cut it off."""
+    """What the reference wrote for a prompt.
+
+    `finished` is false where the token limit cut it off; `refused` is true where it said that it will not write.
+    """
 
     text: str
     finished: bool
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@ from typing import Literal
 
 from refsynth.data.write import PLAIN, write_table
 
-Reason = Literal["empty text", "half a pair", "no label", "duplicate", "conflict", "unknown label", "malformed", "rejected"]
+Reason = Literal[
+    "empty text", "half a pair", "no label", "no weight", "duplicate", "conflict", "unknown label", "malformed", "rejected"
+]
 
 _SHOWN = 12  # labels in a note
 

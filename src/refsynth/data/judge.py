@@ -5,8 +5,9 @@ Rows of all kinds of task; which columns hold what, and how labels stand in them
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -47,7 +48,7 @@ class Bad(NamedTuple):
 
 @dataclass
 class Judge:
-    """Tells what a row of a labelled file is; counts the rows with marks that were widened to whole words."""
+    """Tells what a row of a labelled file is; counts the rows with marks that were widened to whole words, and with weights."""
 
     columns: Columns
     labels: Collection[str]
@@ -55,6 +56,7 @@ class Judge:
     spans: Spans
     merge: bool = False
     widened: int = 0
+    weighed: int = 0
 
     def __post_init__(self) -> None:
         self._known = Known(self.labels, merge=self.merge)
@@ -73,10 +75,12 @@ class Judge:
             check_columns(path, found, self.columns, labelled=False, delimiter=delimiter)
 
     def notes(self) -> list[str]:
-        """Return a sentence about widened marks, if there are any."""
-        if not self.widened:
-            return []
-        return [f"{self.widened} {'rows have' if self.widened > 1 else 'row has'} marks that end inside a word: it counts whole"]
+        """Return sentences about widened marks, if there are any, and about weights that are not there."""
+        rows = "rows have" if self.widened > 1 else "row has"
+        widened = [f"{self.widened} {rows} marks that end inside a word: it counts whole"] if self.widened else []
+        if self.columns.weight is None or self.weighed:
+            return widened
+        return [*widened, f"no row has '{self.columns.weight}' (data.columns.weight): all count the same"]
 
     def __call__(self, record: Record | Fault) -> Example | SkippedRow | Bad:
         """Return a row as an example, as one to leave out, or as an error."""
@@ -84,6 +88,17 @@ class Judge:
             return Bad("malformed", record.message)
         if (answer := rejected(record.values, self.columns)) is not None:
             return SkippedRow(record.row, "rejected", f"its answer is '{answer}'")
+        judged = self._judged(record)
+        if self.columns.weight is None or not isinstance(judged, Example):
+            return judged
+        self.weighed += self.columns.weight in record.values
+        weight = weight_of(record.values.get(self.columns.weight))
+        if weight is None:
+            found = record.values[self.columns.weight]
+            return Bad("malformed", f"'{self.columns.weight}' is {str(found)[:40]!r}, expected a number, 0 or more")
+        return replace(judged, weight=weight) if weight else SkippedRow(record.row, "no weight", "")
+
+    def _judged(self, record: Record) -> Example | SkippedRow | Bad:
         if trouble := self._no_text(record):
             return trouble
         if self.spans != "none":
@@ -151,6 +166,17 @@ def text_of(record: Record, columns: Columns) -> str:
     """Return the text, cleaned, or the pair as one; empty where one is missing."""
     halves = [clean(record.values.get(name) or "") for name in columns.texts]
     return "" if not all(halves) else halves[0] if len(halves) == 1 else join_pair(*halves)
+
+
+def weight_of(value: object) -> float | None:
+    """Return a cell as a weight: 1 where nothing stands, None where it cannot be one."""
+    if value is None or value == "":
+        return 1.0
+    try:
+        weight = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return weight if 0 <= weight < math.inf else None
 
 
 def no_string(name: str, value: object) -> str:

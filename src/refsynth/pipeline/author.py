@@ -13,7 +13,7 @@ from refsynth.core.protocols import Generator
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Example, IntArray
 from refsynth.synthesis.plan import Brief, Focus, Request, plan_requests, quotas
-from refsynth.synthesis.sample import Synthesis, synthesize
+from refsynth.synthesis.sample import Synthesis, as_read, synthesize
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,7 @@ def compose(
         if not asked:  # a reference that is not asked need not be there
             continue
         generator, before = author.make(), sum(request.n for request in requests)
+        asked = as_read(asked, generator)
 
         def tell(done: int, before: int = before) -> None:
             progress(before + done)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,13 +17,14 @@ from refsynth.data.language import UNKNOWN
 from refsynth.models.reference import (
     EchoGenerator,
     EmbeddedGenerator,
-    EndpointGenerator,
     FolderGenerator,
     RememberedScores,
     weights_digest,
 )
 from refsynth.models.reference.embedded import START, to_ctranslate2
+from refsynth.models.reference.probe import Found
 from refsynth.models.store import ModelStore
+from refsynth.pipeline.server import make_endpoint, probe_server, probed
 from refsynth.synthesis.augment import (
     ApertiumTranslator,
     BackTranslator,
@@ -41,8 +41,13 @@ def asked_of(config: RunConfig) -> Contract:
     return Contract(**config.contract.model_dump())
 
 
-def make_generator(config: RunConfig, store: ModelStore) -> Generator:
+def make_generator(config: RunConfig, store: ModelStore, found: Found | None = None) -> Generator:
     """Return the reference that the configuration names, with its decoding settings.
+
+    Args:
+        config: of the run.
+        store: where weights are.
+        found: what the server can do, if that is known.
 
     Raises:
         MissingError: its weights, its extra or its key are not there.
@@ -56,16 +61,7 @@ def make_generator(config: RunConfig, store: ModelStore) -> Generator:
         case FolderReference(folder=folder):
             return FolderGenerator(folder, guidance=config.synthesis.guidance, **decoding)
         case EndpointReference() as server:
-            return EndpointGenerator(
-                server.endpoint,
-                model=server.model,
-                key=os.environ.get(server.key_env),
-                concurrency=server.concurrency,
-                timeout=server.timeout,
-                retries=server.retries,
-                max_requests=server.max_requests,
-                **decoding,
-            )
+            return make_endpoint(server, found or probe_server(server), **decoding)
     raise ConfigError(f"reference: {config.reference!r} is not known")
 
 
@@ -79,9 +75,9 @@ def make_remembering(config: RunConfig, store: ModelStore, folder: Path) -> Gene
     Raises:
         MissingError: see `make_generator`.
     """
-    made = make_generator(config, store)
     if not isinstance(config.reference, EndpointReference):
-        return made
+        return make_generator(config, store)
+    made = make_generator(config, store, probed(config.reference, folder))
     return RememberedScores(made, folder / SCORES, identity=f"{config.reference.endpoint} {made.name}")
 
 

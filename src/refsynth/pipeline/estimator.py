@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import weakref
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from refsynth.bundle.model import Model, load
 from refsynth.bundle.store import check_place
 from refsynth.core.config import RunConfig
-from refsynth.core.errors import ConfigError, InputError, nearest
+from refsynth.core.errors import ArgumentError, ConfigError, nearest
 from refsynth.core.run import RunFolder, write_jsonl
 from refsynth.core.types import Array, FloatArray
-from refsynth.data.labels import as_label
+from refsynth.data.text import clean
 from refsynth.evaluation.report import Report
-from refsynth.pipeline.observe import Logged
+from refsynth.pipeline.given import classes_of, labels_of, names_of, texts_of, weights_of
+from refsynth.pipeline.observe import Logged, Printed
 from refsynth.pipeline.ship import publish
 from refsynth.pipeline.steps import run
 from refsynth.task import Task
@@ -58,6 +60,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         settings: Mapping[str, Any] | None = None,
         out: str | Path | None = None,
         random_state: int = 0,
+        verbose: bool = False,
     ) -> None:
         """Take the settings; they are checked when it is fitted.
 
@@ -67,34 +70,42 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             settings: further keys of `task.yaml`, as in `{"learners": ["tfidf", "frozen"], "contract": {"p50_ms": 2}}`.
             out: the run folder, with the report; a fit that was stopped goes on there. Left out: one that is deleted in the end.
             random_state: the root of all randomness.
+            verbose: whether `fit` prints how far it is, on stderr.
         """
         self.labels = labels
         self.drafts = drafts
         self.settings = settings
         self.out = out
         self.random_state = random_state
+        self.verbose = verbose
 
-    def fit(self, X: Sequence[str], y: Sequence[Hashable]) -> Self:
+    def fit(self, X: Sequence[str], y: Sequence[Hashable], sample_weight: Sequence[float] | None = None) -> Self:
         """Train on texts [N] with labels [N].
+
+        Args:
+            X: the texts.
+            y: their labels.
+            sample_weight: how many rows each counts as in training [N]; what is held out is measured without.
 
         Raises:
             InputError: something is no text or no label, or there is not one label for each text.
             RefsynthError: see `refsynth.run`.
         """
-        texts, given = _column(X, "X"), _column(y, "y")
+        texts, given = texts_of(X), labels_of(y)
         if len(texts) != len(given):
-            raise InputError(f"{len(texts):,} texts and {len(given):,} labels", expected="one label for each text")
-        named = _check_texts(texts), _names(given)
-        classes = unique_labels(given)
-        names = _names(classes)
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise InputError("y: labels that differ in spaces or type alone", expected=f"one way to write {', '.join(twice)}")
+            raise ArgumentError(f"{len(texts):,} texts and {len(given):,} labels", expected="one label for each text")
+        weights = None if sample_weight is None else weights_of(sample_weight, len(texts))
+        if weights is not None:
+            texts, given = ([each for each, weight in zip(column, weights, strict=True) if weight] for column in (texts, given))
+            weights = weights[weights > 0]
+        classes = classes_of(given)
+        names = names_of(classes)
         with tempfile.TemporaryDirectory(prefix="refsynth-") as scratch:
             folder = RunFolder(Path(self.out or scratch).resolve())
             rows = folder.path / "rows.jsonl"
-            write_jsonl(rows, [{"text": text, "label": name} for text, name in zip(*named, strict=True)])
-            task = Task.of(RunConfig.parse(self._tree(rows, names), where="TextClassifier"))
-            done = run(task, folder.path, watch=Logged())
+            write_jsonl(rows, _rows(texts, names_of(given), weights))
+            task = Task.of(RunConfig.parse(self._tree(rows, names, weighed=weights is not None), where="TextClassifier"))
+            done = run(task, folder.path, watch=Printed() if self.verbose else Logged())
             self._keep(done.bundle)
         self.classes_, self.report_ = classes, done.report
         return self
@@ -107,7 +118,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             InputError: something is no text.
         """
         check_is_fitted(self, "model_")
-        return np.asarray(self.classes_[self.model_.answer(_check_texts(_column(X, "X"))).answers])
+        return np.asarray(self.classes_[self.model_.answer(texts_of(X)).answers])
 
     def predict_proba(self, X: Sequence[str]) -> FloatArray:
         """Return calibrated probabilities [N, K] in the order of `classes_`.
@@ -117,7 +128,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             InputError: something is no text.
         """
         check_is_fitted(self, "model_")
-        return self.model_.probabilities(_check_texts(_column(X, "X")))
+        return self.model_.probabilities(texts_of(X))
 
     def save(self, folder: str | Path) -> Path:
         """Write the bundle to a folder, replacing one that is there.
@@ -130,20 +141,42 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         check_place(Path(folder))
         return publish(self._bundle, Path(folder))
 
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn that X is a column of texts."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        return tags
+
     def __getstate__(self) -> dict[str, Any]:
-        """Refuse to be pickled or copied with a model in it: that is what bundles are for."""
-        if hasattr(self, "model_"):
-            raise TypeError("a fitted TextClassifier is not pickled: save(folder), then refsynth.load(folder)")
-        return dict(super().__getstate__())
+        """Return what a pickle or a copy is made of: of a fitted model the bytes of its bundle."""
+        state = dict(super().__getstate__())
+        if state.pop("model_", None) is not None:
+            state["_bundle"] = {path.name: path.read_bytes() for path in sorted(self._bundle.iterdir())}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take it back; the bundle is checked as any that is loaded.
+
+        Raises:
+            BundleError: its bytes are not those that were dumped.
+        """
+        files = state.pop("_bundle", None)
+        super().__setstate__(state)
+        if files is not None:
+            with tempfile.TemporaryDirectory(prefix="refsynth-") as scratch:
+                for name, data in files.items():
+                    (Path(scratch) / Path(name).name).write_bytes(data)
+                self._keep(Path(scratch))
 
     def _keep(self, bundle: Path) -> None:
         """Load a copy of the bundle: the second tier of a cascade is read when it is needed, whatever has become of the run."""
         home = Path(tempfile.mkdtemp(prefix="refsynth-"))
-        weakref.finalize(self, shutil.rmtree, home, ignore_errors=True)
+        weakref.finalize(self, _remove, home, os.getpid())
         self._bundle = publish(bundle, home / "bundle")
         self.model_ = load(self._bundle)
 
-    def _tree(self, rows: Path, names: Sequence[str]) -> dict[str, Any]:
+    def _tree(self, rows: Path, names: Sequence[str], *, weighed: bool) -> dict[str, Any]:
         """Return the tree of a task.yaml."""
         tree = dict(self.settings or {})
         data = dict(tree.pop("data", {}))
@@ -151,43 +184,34 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             raise ConfigError(f"settings: found {', '.join(taken)}", expected="keys that neither fit nor another parameter gives")
         if self.drafts is not None:
             tree["synthesis"] = {**tree.get("synthesis", {}), "drafts": self.drafts}
-        return {**tree, "labels": self._meanings(names), "data": {**data, "train": str(rows)}, "seed": self.random_state}
+        data |= {"train": str(rows), **({"columns": {"weight": "weight"}} if weighed else {})}
+        return {**tree, "labels": self._meanings(names), "data": data, "seed": self.random_state}
 
     def _meanings(self, names: Sequence[str]) -> dict[str, str]:
-        told = dict(zip(_names(list(self.labels or ())), (self.labels or {}).values(), strict=True))
+        if not isinstance(self.labels or {}, Mapping):
+            raise ArgumentError(f"labels: found {type(self.labels).__name__}", expected="each label with what it means, a dict")
+        told = dict(zip(names_of(list(self.labels or ())), (self.labels or {}).values(), strict=True))
         for name in told:
             if name not in names:
-                raise InputError(
+                raise ArgumentError(
                     f"labels: '{name}' is not in y", known=f"labels there: {', '.join(names)}", remedy=nearest(name, names)
                 )
         return {name: told.get(name, name.replace("_", " ")) for name in names}
 
 
-def _column(values: Any, name: str) -> list[Any]:
-    """Return one-dimensional data as a list, whichever library holds it."""
-    column = np.asarray(values, dtype=object)
-    if column.ndim == 2 and column.shape[1] == 1:
-        column = column[:, 0]
-    if column.ndim != 1:
-        raise InputError(
-            f"{name}: found {type(values).__name__} of shape {column.shape}", expected="one column: a list or the like"
-        )
-    return list(column)
+def _rows(texts: Sequence[str], names: Sequence[str], weights: FloatArray | None) -> list[dict[str, Any]]:
+    """Return the rows of a data file; of a text that is there several times the first has the weight of all, since it stays."""
+    keys = [(clean(text), name) for text, name in zip(texts, names, strict=True)]  # half a surrogate pair cannot be written
+    rows = [{"text": text, "label": name} for text, name in keys]
+    if weights is None:
+        return rows
+    total: Counter[tuple[str, str]] = Counter()
+    for key, weight in zip(keys, weights.tolist(), strict=True):
+        total[key] += weight
+    return [{**row, "weight": total[key]} for row, key in zip(rows, keys, strict=True)]
 
 
-def _check_texts(values: Sequence[Any]) -> list[str]:
-    for place, value in enumerate(values):
-        if not isinstance(value, str):
-            raise InputError(f"X[{place}]: found {type(value).__name__}", expected="a text")
-    return list(values)
-
-
-def _names(values: Sequence[Any]) -> list[str]:
-    """Return labels as data files have them: the name `2` for the numbers 2 and 2.0."""
-    names = []
-    for place, value in enumerate(values):
-        name = as_label(value.item() if isinstance(value, np.generic) else value)
-        if not name or value != value:
-            raise InputError(f"y[{place}]: found {value!r}", expected="a label: a word or a number")
-        names.append(name)
-    return names
+def _remove(home: Path, owner: int) -> None:
+    """Delete the folder of a model, but for a forked process, whose parent still reads it."""
+    if os.getpid() == owner:
+        shutil.rmtree(home, ignore_errors=True)

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 
 class Observer(Protocol):
     """Who watches a run."""
@@ -52,3 +55,30 @@ class Logged(Silent):
     def note(self, line: str) -> None:
         """Log a remark."""
         self._log.warning("%s", line)
+
+
+class Printed(Logged):
+    """Prints the same on stderr, with a bar for what takes long where that is a terminal."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def stage(self, name: str, line: str) -> None:
+        """Print the stage's result."""
+        self._console.print(f"{name:<11} {line}", markup=False)
+
+    def note(self, line: str) -> None:
+        """Print a remark."""
+        self._console.print(f"   note: {line}", markup=False)
+
+    @contextmanager
+    def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show a bar; a line at the beginning where there is no terminal to draw on."""
+        if not self._console.is_terminal:
+            self._console.print(f"{title}: 0 of {total:,}", markup=False)
+            yield lambda done: None
+            return
+        columns = (TextColumn("   {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self._console, transient=True) as bar:
+            task = bar.add_task(title, total=total)
+            yield lambda done: bar.update(task, completed=done)

@@ -22,6 +22,8 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
     tree["labels"] = list(tree["labels"].items())
     if isinstance(tree["reference"], dict):
         tree["reference"] = {key: value for key, value in tree["reference"].items() if key not in MECHANICS}
+        if tree["reference"].get("api") == "auto":  # as it was before there was a choice
+            del tree["reference"]["api"]
     asked = {key: value for key, value in tree["prompting"].items() if key != "templates"}
     tree["prompting"] = {**asked, "reference": tree["reference"]}
     if isinstance(tree["reference"], dict):  # at the limit an answer fails; it does not become another

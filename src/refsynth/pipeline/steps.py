@@ -32,8 +32,10 @@ from refsynth.pipeline.reopen import recall_leaked, remember, remember_leaked
 from refsynth.pipeline.report import Paths, write_report
 from refsynth.pipeline.rounds import Round, write_rounds
 from refsynth.pipeline.rows import Rows
+from refsynth.pipeline.server import check_server
 from refsynth.pipeline.ship import publish
-from refsynth.pipeline.track import check_trackers, track
+from refsynth.pipeline.track import check_trackers, story_of, track
+from refsynth.pipeline.unkept import none_kept
 from refsynth.task import Task
 
 
@@ -77,6 +79,7 @@ def run(
         watch.stage("rows", _rows_line(job.rows, task))
         for note in (*job.rows.notes, *without_effect(task.config)):
             watch.note(note)
+        check_server(task.config, folder.path, watch)
         if (more := task.config.data.more) is not None and not more.exists():
             watch.note(f"{more.name} is not there yet; refsynth label add writes it")
         leaked = recall_leaked(task, folder)
@@ -91,8 +94,9 @@ def run(
             remember_leaked(task, folder, leaked)
             job = job.forgetting(leaked)
             finished = _deliver(job, _learn(job))
-        track(finished.learned, task.config.track, folder.path / "track")
         written = write_report(finished)
+        if task.config.track:
+            track(story_of(finished, written.report, written.paths), task.config.track, folder.path / "track")
         if written.earlier:
             watch.note(f"the report of the run before is kept: {written.earlier[0]}")
     return RunResult(finished.bundle, written.report, written.paths, finished)
@@ -118,6 +122,8 @@ def choose(job: Job, written: Written) -> tuple[list[Draft], Final]:
     chosen = reasons.pop(None, 0) - taken
     what = "real row" if job.rows.examples else "description"  # of labels: from these alone it learns where there is no row
     job.watch.stage("train", f"{counted(len(final.real), what)}{pool}; {counted(chosen, 'draft')} chosen{_less(reasons)}")
+    if why := none_kept(written.asked, written.rejected, [draft for draft in final.drafts if not from_pool(draft.example)]):
+        job.watch.note(why)
     for found in final.found:
         job.watch.stage("search", found.line())
     if unknown := _unjudged(job, final):

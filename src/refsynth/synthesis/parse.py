@@ -8,8 +8,11 @@ from typing import NamedTuple
 
 from refsynth.core.types import Completion
 from refsynth.data.quote import neutralise
+from refsynth.models.reference.answer import is_preamble, is_refusal
 
 EMPTY = "empty"
+REFUSED = "refused"
+UNWRITTEN = "not written"
 CUT_OFF = "cut off by the token limit"
 ECHO = "repeats the prompt"
 LANGUAGE = "wrong script"
@@ -29,15 +32,22 @@ class Parsed(NamedTuple):
 def parse_completion(completion: Completion, *, shown: Collection[str], language: str) -> Parsed:
     """Return the first item of a completion, without list markers and enclosing quotes.
 
-    A completion that met the token limit is cut back to its last whole sentence, and rejected if it has none.
+    A completion that met the token limit is cut back to its last whole sentence, and rejected if it has none. A line that
+    introduces texts, such as `Sure! Here are some:`, is passed over; what says that the model will not write is rejected.
 
     Args:
         completion: what the reference wrote after the prompt's last list marker.
         shown: the texts that the prompt displayed.
         language: of the task, ISO 639-1: for `zh` a text without Chinese characters is rejected.
     """
+    if completion.refused:
+        return Parsed("", REFUSED)
     head, _, rest = completion.text.lstrip().partition("\n")
+    if is_preamble(head):
+        head, _, rest = rest.lstrip().partition("\n")
     text = _unquote(neutralise(head))
+    if is_refusal(text):
+        return Parsed("", REFUSED)
     if not completion.finished and not rest:
         ends = [match.end() for match in _SENTENCE_END.finditer(text)]
         if not ends:

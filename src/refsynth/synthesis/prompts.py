@@ -1,4 +1,6 @@
-"""Class-conditional prompts for a completion model: a list of items of one class, left open where the next one goes.
+"""Class-conditional prompts: a list of items of one class, left open where the next one goes, for a model that continues it.
+
+For a model that is spoken to the same request is a message, which asks for several texts at once.
 
 User text is data: what could be read as markup by a chat template or as the list's own structure is neutralised before it is
 shown. Knows nothing of quotas or of models.
@@ -9,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from refsynth.core.types import Example, Prompt
+from refsynth.core.types import COUNT, Example, Prompt
+from refsynth.data.language import UNKNOWN
 from refsynth.data.quote import neutralise, shorten
 
 MARKER = "- "
@@ -25,6 +28,24 @@ _PARAPHRASES = {
     "zh": "同一句话的不同说法：\n\n",
     "en": "The following are different ways to say the same thing in other words:\n\n",
 }
+_ASKED = {
+    "zh": "请写出{count}条不同的{style}文本{topic}，每条的内容都是：{description}{unlike}。",
+    "en": "Write {count} different {style}texts{topic}. In each of them, {description}{unlike}.",
+}
+_REWORDED = {
+    "zh": "请用{count}种不同的说法表达下面这条文本的意思：",
+    "en": "Write {count} different ways to say the following in other words:",
+}
+_SHOWN = {
+    "zh": "例子（写出新的，不要重复这些）：",
+    "en": "Examples (write new ones like these, repeat none):",
+}
+_FORM = {
+    "zh": "只输出带编号的列表，每条一行，不要其他内容。",
+    "en": "Answer with a numbered list, one text on each line, and nothing else.",
+}
+_IN = "Write in the language of the examples ({code})."
+_OF = "Write in the language with the code '{code}'."
 
 STYLES: Mapping[str, tuple[str, ...]] = {
     "en": ("short", "long and detailed", "informal", "polite and formal", "impatient", "hesitant", "plain", "unusual"),
@@ -55,23 +76,38 @@ def class_prompt(
         unlike: what a label means that the text is not to have.
     """
     code = language if language in _HEADINGS else "en"
-    heading = _HEADINGS[code].format(
-        description=neutralise(description),
-        style=style + " " if style and code == "en" else style,
-        topic=_TOPIC[code].format(topic=neutralise(topic)) if topic else "",
-        unlike=_UNLIKE[code].format(description=neutralise(unlike)) if unlike else "",
-    )
-    return _list_prompt(heading, label, shown)
+    parts = {
+        "description": neutralise(description),
+        "style": style + " " if style and code == "en" else style,
+        "topic": _TOPIC[code].format(topic=neutralise(topic)) if topic else "",
+        "unlike": _UNLIKE[code].format(description=neutralise(unlike)) if unlike else "",
+    }
+    message = _message(_ASKED[code].format(count=COUNT, **parts), shown, language, lead=_SHOWN[code])
+    return replace(_list_prompt(_HEADINGS[code].format(**parts), label, shown), chat=message)
 
 
 def paraphrase_prompt(label: str, row: Example, *, language: str = "en") -> Prompt:
     """Return a prompt that asks for the text of a row in other words."""
-    return replace(_list_prompt(_PARAPHRASES.get(language, _PARAPHRASES["en"]), label, [row]), rewords=True)
+    code = language if language in _HEADINGS else "en"
+    message = _message(_REWORDED[code].format(count=COUNT), [row], language)
+    return replace(_list_prompt(_PARAPHRASES[code], label, [row]), rewords=True, chat=message)
 
 
 def _list_prompt(heading: str, label: str, shown: Sequence[Example]) -> Prompt:
-    items = "".join(f"{MARKER}{shorten(neutralise(example.text))}\n" for example in shown)
-    return Prompt(heading + items + MARKER.rstrip(), label, tuple(example.id for example in shown))
+    return Prompt(heading + _items(shown) + MARKER.rstrip(), label, tuple(example.id for example in shown))
+
+
+def _items(shown: Sequence[Example]) -> str:
+    return "".join(f"{MARKER}{shorten(neutralise(example.text))}\n" for example in shown)
+
+
+def _message(request: str, shown: Sequence[Example], language: str, *, lead: str = "") -> str:
+    """Return the request as a message: what is wanted, the examples, the form of the answer and its language."""
+    code = language if language in _HEADINGS else "en"
+    examples = "\n\n" + (f"{lead}\n" if lead else "") + _items(shown).rstrip() if shown else ""
+    named = language in ("en", "zh", UNKNOWN)
+    tongue = "" if named else " " + (_IN if shown else _OF).format(code=language)
+    return f"{request}{examples}\n\n{_FORM[code]}{tongue}"
 
 
 def generic_prompt(*, language: str = "en") -> Prompt:

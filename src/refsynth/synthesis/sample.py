@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from refsynth.core.protocols import Generator
+from refsynth.core.protocols import Chatting, Generator
 from refsynth.core.run import Json, derive_seed, digest
 from refsynth.core.types import Completion, Example, Provenance
 from refsynth.models.reference import BudgetError, PartialAnswerError
 from refsynth.synthesis.ledger import Ledger
-from refsynth.synthesis.parse import parse_completion
+from refsynth.synthesis.parse import REFUSED, UNWRITTEN, parse_completion
 from refsynth.synthesis.plan import Request
 
 BATCH = 8
@@ -45,9 +45,18 @@ class Batch(NamedTuple):
 
 
 def _identity(request: Request) -> list[Json]:
-    """Return what decides the answer to a request; a negative prompt is named only where there is one, so that old keys hold."""
+    """Return what decides the answer to a request; what only some prompts have is named only there, so that old keys hold."""
     prompt = request.prompt
+    if prompt.chat:
+        return [prompt.text, request.n, prompt.negative, prompt.chat]
     return [prompt.text, request.n, prompt.negative] if prompt.negative else [prompt.text, request.n]
+
+
+def as_read(requests: Sequence[Request], generator: Generator) -> list[Request]:
+    """Return the requests with the chat form of prompts only where the generator reads it."""
+    if isinstance(generator, Chatting) and generator.chats:
+        return list(requests)
+    return [replace(request, prompt=replace(request.prompt, chat="")) for request in requests]
 
 
 def synthesize(
@@ -65,7 +74,7 @@ def synthesize(
     """Return the drafts for the requests, taking from the journal what is there already.
 
     Args:
-        requests: the plan.
+        requests: the plan, as `as_read` gives it.
         generator: who writes.
         decoding: its settings, as JSON: drafts made with others are not taken from the journal.
         journal: file of finished batches; made if absent, and left with the batches of this plan only, so that a seed example
@@ -149,6 +158,8 @@ def _collect(
             else:
                 name = f"draft-{digest([batch.seed, place, prompt.text])[:10]}-{index}"
                 drafts.append(Example(name, text, prompt.label, origin))
+        if short := max(0, request.n - len(completions)):  # a chat model that gave fewer, or none
+            rejected[REFUSED if completions and completions[-1].refused else UNWRITTEN] += short
 
 
 def prompts_of(requests: Sequence[Request]) -> list[dict[str, Any]]:
@@ -157,5 +168,6 @@ def prompts_of(requests: Sequence[Request]) -> list[dict[str, Any]]:
     return [
         {"prompt": name, "label": prompt.label, "shown": list(prompt.shown), "text": prompt.text}
         | ({"negative": prompt.negative} if prompt.negative else {})
+        | ({"chat": prompt.chat} if prompt.chat else {})
         for name, prompt in unique.items()
     ]

@@ -1,11 +1,13 @@
 """One JSON request to a server that may be slow, busy or wrong: retries, a budget, and errors that never show the key.
 
-Knows nothing of completions.
+The `openai` client sends it. Retries are ours, since they count towards the budget. Knows nothing of completions.
 """
 
 from __future__ import annotations
 
 import email.utils
+import json
+import logging
 import random
 import threading
 import time
@@ -18,21 +20,27 @@ from refsynth.core.errors import EndpointError
 from refsynth.core.extras import require
 
 Json = dict[str, Any]
-Post = Callable[[str, Json], Any]
-"""A request's path and body to its JSON answer."""
+Post = Callable[[str, Json | None], Any]
+"""A request's path and body to its JSON answer; without a body it is a GET."""
 
 LONGEST_WAIT = 60.0
 """Seconds to wait before a further try at most, whatever `Retry-After` says."""
 
+SECRET = 8
+"""Characters of a key from which on it is one: local servers take any word, which may stand in an answer by chance."""
+
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+
+_UNSAID = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async", "Retry-Count", "Read-Timeout")
+"""What the client would tell of this machine with each request."""
 
 
 class Refusal(EndpointError):
-    """An answer with a status that no retry mends. `status` is the HTTP status."""
+    """An answer with a status that no retry mends. `status` is the HTTP status, `about` what the server says of it."""
 
-    def __init__(self, status: int, found: str, *, remedy: str) -> None:
+    def __init__(self, status: int, found: str, *, remedy: str, about: str = "") -> None:
         super().__init__(found, remedy=remedy)
-        self.status = status
+        self.status, self.about = status, about
 
 
 class BudgetError(EndpointError):
@@ -65,39 +73,51 @@ class Budget:
 
 
 class JsonClient:
-    """POSTs JSON to one server. No redirect is followed: key and prompts go only to the host that the user named."""
+    """Sends JSON to one server. No redirect is followed: key and prompts go only to the host that the user named."""
 
-    def __init__(self, base: str, *, key: str | None, timeout: float, retries: int, concurrency: int, budget: Budget) -> None:
-        """Prepare the connection pool.
+    def __init__(
+        self, base: str, *, key: str | None, timeout: float, retries: int, budget: Budget, key_env: str = "reference.key_env"
+    ) -> None:
+        """Check the address and the key; nothing is sent yet.
+
+        Args:
+            base: the address.
+            key: sent as a bearer token; without one none is sent.
+            timeout: seconds to wait for one answer.
+            retries: further tries after a timeout, a dropped connection, 429 or 5xx.
+            budget: what further tries are taken from.
+            key_env: the variable that the key is from, for messages.
 
         Raises:
-            EndpointError: the address is no http address, or the key cannot be sent.
+            EndpointError: the address is no http address or has a secret in it, or the key cannot be sent.
             ExtraError: the extra `train` is not installed.
         """
-        self._httpx = require("httpx", extra="train")
-        self._key = (key or "").strip()
+        self._openai = require("openai", extra="train")
+        self._key, self._key_env = (key or "").strip(), key_env
         if not self._key.isascii() or not self._key.isprintable() or " " in self._key:
-            raise EndpointError("the API key holds characters that no key has", remedy="check the environment variable")
-        place = urlsplit(base)
-        if place.scheme not in ("http", "https") or not place.hostname:
-            raise EndpointError("the endpoint is not an http address", expected="e.g. http://127.0.0.1:8080/v1")
-        self.host = f"{place.scheme}://{place.hostname}" + (f":{place.port}" if place.port else "") + place.path.rstrip("/")
-        self._retries, self._budget = retries, budget
-        self._options = {
-            "base_url": base.rstrip("/") + "/",
-            "timeout": timeout,
-            "limits": self._httpx.Limits(max_connections=concurrency),
-            "follow_redirects": False,
-        }
+            raise EndpointError("the API key holds characters that no key has", remedy=f"check the variable {key_env}")
+        self.host = check_address(base)
+        self._base, self._timeout, self._retries, self._budget = base, timeout, retries, budget
 
     @contextmanager
     def connect(self) -> Iterator[Post]:
         """Give `post(path, body)`, which threads may share, and close the connections after the block."""
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        with self._httpx.Client(headers=headers, **self._options) as connection:
-            yield lambda path, body: self._post(connection, path, body)
+        omit = self._openai.Omit()
+        unsaid = [f"X-Stainless-{name}" for name in _UNSAID] + ["OpenAI-Organization", "OpenAI-Project"]
+        headers = dict.fromkeys(unsaid if self._key else [*unsaid, "Authorization"], omit)
+        options = {"follow_redirects": False, "headers": {**headers, "X-Stainless-Raw-Response": "true"}}
+        connection = self._openai.OpenAI(
+            base_url=self._base, api_key=self._key or "none", max_retries=0, timeout=self._timeout, webhook_secret=""
+        )
+        log, quiet = logging.getLogger("openai._base_client"), _Quiet()
+        log.addFilter(quiet)
+        try:
+            with connection:
+                yield lambda path, body: self._post(connection, path, body, options)
+        finally:
+            log.removeFilter(quiet)
 
-    def _post(self, connection: Any, path: str, body: Json) -> Any:
+    def _post(self, connection: Any, path: str, body: Json | None, options: Json) -> Any:
         """Return the JSON answer. The caller has taken this request from the budget; further tries are taken here.
 
         Raises:
@@ -108,15 +128,18 @@ class JsonClient:
             if attempt:
                 self._budget.take(1)
             try:
-                answer = connection.post(path, json=body)
-            except self._httpx.TransportError as error:
-                failure, wait = f"no answer ({type(error).__name__})", None
-            except self._httpx.HTTPError as error:
-                raise EndpointError(f"{self.host}: the answer cannot be read ({type(error).__name__})") from error
-            else:
-                if answer.status_code not in _RETRIED:
-                    return self._read(answer)
-                failure, wait = f"HTTP {answer.status_code}", _retry_after(answer.headers.get("retry-after"))
+                if body is None:
+                    return self._read(connection.get(path, cast_to=object, options=options))
+                return self._read(connection.post(path, body=body, cast_to=object, options=options))
+            except self._openai.APIConnectionError as error:
+                failure, wait = f"no answer ({type(error.__cause__ or error).__name__})", None
+            except self._openai.APIStatusError as error:
+                status, answered = error.status_code, error.response
+                if status not in _RETRIED:
+                    raise self._refusal(answered) from None  # the library's own error holds request and key
+                failure, wait = f"HTTP {status}", _retry_after(answered.headers.get("retry-after"))
+            except (self._openai.OpenAIError, ValueError) as error:
+                raise EndpointError(f"{self.host}: the answer cannot be read ({type(error).__name__})") from None
             if attempt < self._retries:
                 time.sleep(_pause(attempt) if wait is None else min(wait, LONGEST_WAIT))
         raise EndpointError(
@@ -125,33 +148,71 @@ class JsonClient:
         )
 
     def _read(self, answer: Any) -> Any:
-        status = answer.status_code
-        if 300 <= status < 400:
-            target = urlsplit(answer.headers.get("location", "")).hostname or "another place"
-            raise Refusal(status, f"{self.host}: redirects to {target}, which is not followed", remedy="name the final address")
-        if status in (401, 403):
-            raise Refusal(
-                status, f"{self.host}: refuses the key (HTTP {status})", remedy="check the variable that reference.key_env names"
-            )
-        if status >= 400:
-            raise Refusal(
-                status, f"{self.host}: HTTP {status}{self._reason(answer)}", remedy="check reference.endpoint and reference.model"
-            )
+        """Return the answer as JSON, with the key blotted out: what is answered is written to disk."""
         try:
-            return answer.json()
+            content = answer.http_response.content.decode("utf-8")
+            return json.loads(content.replace(self._key, "***") if len(self._key) >= SECRET else content)
         except (ValueError, RecursionError) as error:
             raise EndpointError(
                 f"{self.host}: the answer is not JSON", remedy="is this an OpenAI-compatible server, with /v1 in the address?"
             ) from error
 
+    def _refusal(self, answer: Any) -> Refusal:
+        status = answer.status_code
+        if 300 <= status < 400:
+            target = urlsplit(answer.headers.get("location", "")).hostname or "another place"
+            return Refusal(status, f"{self.host}: redirects to {target}, which is not followed", remedy="name the final address")
+        if status in (401, 403) and not self._key:
+            found = f"{self.host}: wants a key (HTTP {status}), and the variable {self._key_env} is not set"
+            return Refusal(status, found, remedy=f"export {self._key_env}=..., or name another variable as reference.key_env")
+        if status in (401, 403):
+            found = f"{self.host}: refuses the key in {self._key_env} (HTTP {status})"
+            return Refusal(status, found, remedy=f"correct the value of {self._key_env}, or name another as reference.key_env")
+        about = self._reason(answer)
+        found, remedy = f"{self.host}: HTTP {status}{about and ': '}{about}", "check reference.endpoint and reference.model"
+        return Refusal(status, found, remedy=remedy, about=about)
+
     def _reason(self, answer: Any) -> str:
-        """Return the server's own short message, if it sent one that holds nothing of ours."""
+        """Return the server's own short message, if it sent one, without the key."""
         try:
-            message = answer.json()["error"]["message"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+            message = answer.json()
+            message = message.get("error", message.get("detail", message.get("message", "")))
+            message = message["message"] if isinstance(message, dict) else message
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return ""
-        text = " ".join(str(message).split())[:200]
-        return f": {text.replace(self._key, '***') if self._key else text}"
+        text = " ".join(str(message).split())
+        return (text.replace(self._key, "***") if self._key else text)[:200]
+
+
+class _Quiet(logging.Filter):
+    """Lets no line pass that holds a request: prompts show the user's texts."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a line may be logged."""
+        return record.levelno >= logging.WARNING
+
+
+def check_address(base: str) -> str:
+    """Return the address of a server as messages may show it.
+
+    Raises:
+        EndpointError: it is no http address, or it holds a password, a query or a fragment, where secrets are.
+    """
+    try:
+        place = urlsplit(base)
+        port = place.port
+    except ValueError as error:
+        raise EndpointError("the endpoint is not an http address", expected="e.g. http://127.0.0.1:8080/v1") from error
+    if place.scheme not in ("http", "https") or not place.hostname:
+        raise EndpointError("the endpoint is not an http address", expected="e.g. http://127.0.0.1:8080/v1")
+    host = f"{place.scheme}://{place.hostname}" + (f":{port}" if port else "") + place.path.rstrip("/")
+    if "@" in place.netloc or place.query or place.fragment:
+        raise EndpointError(
+            f"the endpoint {host} has a password or a key in its address",
+            expected="the address alone",
+            remedy="put the key into the environment variable REFSYNTH_API_KEY, or one that reference.key_env names",
+        )
+    return host
 
 
 def _pause(attempt: int) -> float:

@@ -1,12 +1,13 @@
 """EndpointGenerator: a reference behind an OpenAI-compatible server (vLLM, llama.cpp, Ollama, hosted ones).
 
-It uses `/completions`, and `/chat/completions` where that is missing. Whether the same seed gives the same text is up to the
-server; the caller keeps what was answered.
+A model that is spoken to is asked for several texts in one message; another continues a list. Whether the same seed gives the
+same text is up to the server; the caller keeps what was answered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -16,10 +17,24 @@ from refsynth.core.errors import EndpointError
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Completion, FloatArray, Prompt
 from refsynth.models.reference.client import Budget, JsonClient, Post, Refusal
-from refsynth.models.reference.seam import completion_of, continuation
+from refsynth.models.reference.probe import ROUTES, Api
+from refsynth.models.reference.reply import continued, spoken
+from refsynth.models.reference.scoring import score_of
 
-_NO_SUCH_ROUTE = (404, 405, 501)
-_SPEAKS = "is this an OpenAI-compatible server, with /v1 in the address?"
+TRIES = 3
+"""Messages for one prompt at most: a chat model that gives fewer texts than asked for is asked for the rest."""
+
+ROOM = 64
+"""Tokens of a chat answer beyond its texts: numbers, and words around them."""
+
+_OTHERWISE: Mapping[str, str | None] = {
+    "max_tokens": "max_completion_tokens",
+    "temperature": None,
+    "top_p": None,
+    "seed": None,
+    "stop": None,
+}
+"""What some models do not take, and what they take instead."""
 
 
 class PartialAnswerError(EndpointError):
@@ -31,14 +46,16 @@ class PartialAnswerError(EndpointError):
 
 
 class EndpointGenerator:
-    """A server's model with its decoding settings."""
+    """A server's model with its decoding settings. `chats` tells that it is spoken to."""
 
     def __init__(
         self,
         endpoint: str,
         *,
         model: str,
+        api: Api = "completions",
         key: str | None = None,
+        key_env: str = "reference.key_env",
         concurrency: int = 4,
         timeout: float = 60.0,
         retries: int = 4,
@@ -53,37 +70,40 @@ class EndpointGenerator:
         Args:
             endpoint: base address, with `/v1`.
             model: the model's name there.
+            api: whether it is spoken to or continues prompts; `probe.probe` finds out which it can.
             key: sent as a bearer token; it appears in no message, log or name.
+            key_env: the variable that the key is from, for messages.
             concurrency: requests under way at once.
             timeout: seconds to wait for one answer.
             retries: further tries after a timeout, a dropped connection, 429 or 5xx.
             max_requests: the most requests to send, retries included.
             temperature: of the sampling.
             top_p: the nucleus.
-            max_tokens: the longest completion.
+            max_tokens: the longest text.
             stop: where a completion ends; it is not part of it.
 
         Raises:
             EndpointError: the address or the key cannot be used.
             ExtraError: the extra `train` is not installed.
         """
-        self._model, self._concurrency, self._stop = model, concurrency, stop
+        self._model, self._api, self._concurrency, self._stop, self._longest = model, api, concurrency, stop, max_tokens
         self._budget = Budget(max_requests)
-        self._client = JsonClient(
-            endpoint, key=key, timeout=timeout, retries=retries, concurrency=concurrency, budget=self._budget
-        )
-        self._decoding = {"model": model, "temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
-        if stop:
-            self._decoding["stop"] = [stop]
-        self._chat = False
+        self._client = JsonClient(endpoint, key=key, timeout=timeout, retries=retries, budget=self._budget, key_env=key_env)
+        self._decoding = {"model": model, "temperature": temperature, "top_p": top_p}
+        self._untaken: set[str] = set()
 
     @property
     def name(self) -> str:
         """The identity that provenance records."""
         return f"endpoint:{self._model}"
 
+    @property
+    def chats(self) -> bool:
+        """Whether it reads the chat form of a prompt."""
+        return self._api == "chat"
+
     def generate(self, prompts: Sequence[Prompt], *, n: int, seed: int) -> list[list[Completion]]:
-        """Return `n` completions for each prompt.
+        """Return `n` completions for each prompt; of a model that is spoken to fewer, if it will not give as many.
 
         Raises:
             BudgetError: the budget does not cover one request per prompt; nothing was sent then.
@@ -102,91 +122,76 @@ class EndpointGenerator:
         """
         pairs = list(zip(prompts, texts, strict=True))
         self._budget.take(len(pairs))
+
+        def value(pair: tuple[Prompt, str]) -> float:
+            return score_of(post, self._client.host, self._model, *pair)
+
         with self._client.connect() as post, ThreadPoolExecutor(self._concurrency) as pool:
-            return np.asarray(list(pool.map(lambda pair: self._score(post, *pair), pairs)), dtype=np.float64)
+            return np.asarray(list(pool.map(value, pairs)), dtype=np.float64)
 
     def _ask(self, post: Post, prompt: Prompt, n: int, seed: int) -> list[Completion]:
-        """Return `n` completions; a server that ignores `n` is asked again until it has given as many."""
+        if self.chats and prompt.chat:
+            return self._listed(post, prompt, n, seed)
+        return self._each(post, prompt.text, n, seed)
+
+    def _listed(self, post: Post, prompt: Prompt, n: int, seed: int) -> list[Completion]:
+        """Return up to `n` texts out of lists; a refusal ends the asking, and so does an answer without texts."""
         rows: list[Completion] = []
-        while len(rows) < n:
-            if rows:
+        for turn in range(TRIES):
+            if turn:
                 self._budget.take(1)
-            body = {**self._decoding, "n": n - len(rows), "seed": derive_seed(seed, len(rows))}
-            rows += self._complete(post, prompt.text, body)
+            wanted = n - len(rows)
+            body = {"seed": derive_seed(seed, turn), "max_tokens": wanted * self._longest + ROOM}
+            said = spoken(self._send(post, prompt.message(wanted), body), self._client.host, wanted=wanted)[0]
+            rows += said
+            if len(rows) >= n or not said or said[-1].refused:
+                break
         return rows[:n]
 
-    def _complete(self, post: Post, prompt: str, body: dict[str, Any]) -> list[Completion]:
-        if not self._chat:
+    def _each(self, post: Post, text: str, n: int, seed: int) -> list[Completion]:
+        """Return `n` texts, one a choice; a server that ignores `n` is asked again until it has given as many."""
+        rows: list[Completion] = []
+        asked = 0
+        while asked < n:
+            if asked:
+                self._budget.take(1)
+            body = {"n": n - asked, "seed": derive_seed(seed, asked), "max_tokens": self._longest}
+            if self.chats:
+                choices = spoken(self._send(post, text, body), self._client.host)
+                rows += [choice[0] for choice in choices if choice]
+                asked += len(choices)
+            else:
+                stop = {"stop": [self._stop]} if self._stop else {}
+                some = continued(self._send(post, text, body | stop), self._client.host, stop=self._stop)
+                rows += some
+                asked += len(some)
+        return rows[:n]
+
+    def _send(self, post: Post, text: str, body: dict[str, Any]) -> Any:
+        """Return the reply to a text; what the model is found not to take is left out, from then on."""
+        said = {"messages": [{"role": "user", "content": text}]} if self.chats else {"prompt": text}
+        while True:
+            untaken = frozenset(self._untaken)
             try:
-                return self._completions(post("completions", {**body, "prompt": prompt}))
+                return post(ROUTES[self._api], _without({**self._decoding, **body}, untaken) | said)
             except Refusal as error:
-                if error.status not in _NO_SUCH_ROUTE:
+                found = _named(error) if error.status in (400, 422) else None
+                if found is None or found in untaken:
                     raise
-            self._budget.take(1)
-        message = {"role": "user", "content": prompt}
-        rows = self._completions(post("chat/completions", {**body, "messages": [message]}))
-        self._chat = True  # only once it has answered: a 404 may also mean that the model is not known
-        return rows
+                self._untaken.add(found)
+                self._budget.take(1)
 
-    def _completions(self, answer: Any) -> list[Completion]:
-        rows = []
-        for choice in self._choices(answer):
-            message = choice.get("message")
-            text = message.get("content") if isinstance(message, dict) else choice.get("text")
-            if not isinstance(text, str):
-                raise self._nonsense("a choice without text")
-            rows.append(completion_of(text, stop=self._stop, finished=choice.get("finish_reason") != "length"))
-        return rows
 
-    def _score(self, post: Post, prompt: Prompt, text: str) -> float:
-        whole = prompt.text + continuation(prompt.text, text)
-        if len(whole) == len(prompt.text):
-            return float("nan")
-        body = {"model": self._model, "prompt": whole, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
-        try:
-            answer = post("completions", body)
-        except Refusal as error:
-            if error.status in (400, 422, *_NO_SUCH_ROUTE):
-                raise self._cannot_score() from error
-            raise
-        choice = next(self._choices(answer))
-        logprobs = choice.get("logprobs")
-        if not isinstance(logprobs, dict) or not str(choice.get("text", "")).startswith(whole):
-            raise self._cannot_score()
-        return self._mean(logprobs, len(prompt.text), len(whole))
+def _without(body: dict[str, Any], untaken: frozenset[str]) -> dict[str, Any]:
+    kept = {name: value for name, value in body.items() if name not in untaken}
+    instead = {other: body[name] for name in untaken if name in body and (other := _OTHERWISE[name])}
+    return kept | instead
 
-    def _mean(self, logprobs: Mapping[str, Any], start: int, end: int) -> float:
-        """Return the mean over the tokens that reach into characters [start, end)."""
-        values, offsets = logprobs.get("token_logprobs"), logprobs.get("text_offset")
-        if not isinstance(values, list) or not isinstance(offsets, list) or len(values) != len(offsets):
-            raise self._cannot_score()
-        bounds = [*offsets[1:], end]
-        try:
-            held = [
-                float(value)
-                for value, begin, stop in zip(values, offsets, bounds, strict=True)
-                if value is not None and begin < end and stop > start
-            ]
-        except (TypeError, ValueError) as error:
-            raise self._nonsense("log-probabilities that are not numbers") from error
-        if not held:
-            raise self._cannot_score()
-        return sum(held) / len(held)
 
-    def _choices(self, answer: Any) -> Iterator[dict[str, Any]]:
-        choices = answer.get("choices") if isinstance(answer, dict) else None
-        if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
-            raise self._nonsense("no choices")
-        return iter(choices)
-
-    def _nonsense(self, what: str) -> EndpointError:
-        return EndpointError(f"{self._client.host}: answered with {what}", remedy=_SPEAKS)
-
-    def _cannot_score(self) -> EndpointError:
-        return EndpointError(
-            f"{self._client.host}: this server cannot score texts (no log-probabilities of an echoed prompt)",
-            remedy="use a server that can, such as vLLM, or a filter that needs no scores from the reference",
-        )
+def _named(error: Refusal) -> str | None:
+    """Return the setting that a server says it does not take."""
+    quoted = re.findall(r"['\"`](\w+)['\"`]", error.about)
+    return next((name for name in quoted if name in _OTHERWISE), None)
 
 
 def _gather(futures: Sequence[Future[list[Completion]]]) -> list[list[Completion]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from refsynth.core.protocols import Generator
+from refsynth.core.protocols import Chatting, Generator
 from refsynth.core.run import digest
 from refsynth.core.types import Completion, FloatArray, Prompt
 
@@ -40,6 +40,11 @@ class RememberedScores:
     def name(self) -> str:
         """The identity that provenance records."""
         return self._generator.name
+
+    @property
+    def chats(self) -> bool:
+        """Whether the generator is spoken to."""
+        return isinstance(self._generator, Chatting) and self._generator.chats
 
     def generate(self, prompts: Sequence[Prompt], *, n: int, seed: int) -> list[list[Completion]]:
         """Return what the generator writes."""

@@ -1,0 +1,36 @@
+"""`refsynth export`: a bundle in a form that other tools read."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from refsynth.cli.screen import out
+
+
+class Form(StrEnum):
+    """The forms."""
+
+    onnx = "onnx"
+    transformers = "transformers"
+    mlflow = "mlflow"
+    hub = "hub"
+
+
+def export(
+    bundle: Annotated[Path, typer.Argument(help="A bundle.")],
+    to: Annotated[Form, typer.Option("--to", help="onnx: one graph; transformers: torch weights; mlflow; hub.")],
+    folder: Annotated[Path, typer.Option("--out", help="A new folder.")],
+) -> None:
+    """Hand a bundle over to other tools: ONNX Runtime, transformers, MLflow, the Hugging Face hub. Nothing is uploaded.
+
+    Example: refsynth export runs/tickets/bundle --to onnx --out exported
+    """
+    from refsynth.compress.handover import export_bundle
+
+    made = export_bundle(bundle, to.value, folder)
+    size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
+    out.print(f"{made} ({size / 1e6:.1f} MB); how to use it: {made / 'README.md'}", markup=False)

@@ -1,0 +1,176 @@
+"""A bundle handed over to other tools: a folder that they read without refsynth, or with it and nothing else."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from refsynth.bundle.manifest import Manifest
+from refsynth.bundle.model import Model, load
+from refsynth.core.errors import InputError
+from refsynth.core.run import write_json
+
+Target = Literal["onnx", "transformers", "mlflow", "hub"]
+
+
+def export_bundle(bundle: Path, to: Target, out: Path) -> Path:
+    """Write a bundle in another form into a new folder; it appears whole or not at all.
+
+    Raises:
+        InputError: the folder is there already, or a bundle of this kind has no such form.
+        BundleError: it is no bundle, or damaged.
+        ExtraError: the extra `train` is not installed, which `onnx` and `transformers` need.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: is there already", remedy="name a new folder with --out")
+    model = load(bundle)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    partial.mkdir()
+    try:
+        TARGETS[to](bundle, model, partial)
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out
+
+
+def _onnx(bundle: Path, model: Model, out: Path) -> None:
+    from refsynth.compress.huggingface import config_of, write_tokenizer
+    from refsynth.compress.single import one_graph
+
+    graph = one_graph(bundle, model.manifest, model.variant)
+    write_tokenizer(bundle, model.manifest, out)
+    (out / "model.onnx").write_bytes(graph.SerializeToString())
+    write_json(out / "config.json", config_of(model.manifest, architectures=["BertForSequenceClassification"]))
+    _write_card(bundle, out, _ONNX_USE.format(text=_text(model.manifest)))
+
+
+def _transformers(bundle: Path, model: Model, out: Path) -> None:
+    from refsynth.compress.huggingface import write_tokenizer
+    from refsynth.compress.restore import write_torch
+    from refsynth.compress.single import WHY_NOT
+
+    kind = model.manifest.kind
+    if kind != "encoder":
+        why = WHY_NOT.get(kind, "it is a table of votes of tokens, and no encoder")
+        raise InputError(
+            f"{bundle}: a bundle of kind '{kind}' has no weights for transformers: {why}",
+            expected="a bundle of kind 'encoder'",
+            remedy="export it --to mlflow or --to hub" + (", or --to onnx" if kind == "static" else ""),
+        )
+    write_tokenizer(bundle, model.manifest, out)
+    write_torch(bundle, model.manifest, out)
+    _write_card(bundle, out, _TORCH_USE.format(text=_text(model.manifest), link=_link(model.manifest)))
+
+
+def _mlflow(bundle: Path, model: Model, out: Path) -> None:
+    shutil.copytree(bundle, out / "bundle")
+    version = platform.python_version()
+    function = {
+        "data": "bundle",
+        "env": {"virtualenv": "python_env.yaml"},
+        "loader_module": "refsynth.bundle.pyfunc",
+        "python_version": version,
+    }
+    described = {
+        "flavors": {"python_function": function},
+        "signature": {"inputs": '[{"type": "string", "required": true}]'},
+        "metadata": {"refsynth": model.manifest.refsynth, "task": model.manifest.task, "kind": model.manifest.kind},
+    }
+    (out / "MLmodel").write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
+    (out / "requirements.txt").write_text(f"refsynth=={model.manifest.refsynth}\n", encoding="utf-8")
+    environment = {"python": version, "dependencies": ["-r requirements.txt"]}
+    (out / "python_env.yaml").write_text(yaml.safe_dump(environment, sort_keys=False), encoding="utf-8")
+    _write_card(bundle, out, _MLFLOW_USE)
+
+
+def _hub(bundle: Path, model: Model, out: Path) -> None:
+    del model
+    shutil.copytree(bundle, out / "bundle")
+    large = ("*.bin", "*.onnx", "*.safetensors")
+    (out / ".gitattributes").write_text("".join(f"{each} filter=lfs diff=lfs merge=lfs -text\n" for each in large))
+    _write_card(bundle, out, _HUB_USE)
+
+
+TARGETS: Mapping[Target, Callable[[Path, Model, Path], None]] = {
+    "onnx": _onnx,
+    "transformers": _transformers,
+    "mlflow": _mlflow,
+    "hub": _hub,
+}
+"""The forms that a bundle can be handed over in."""
+
+
+def _write_card(bundle: Path, out: Path, use: str) -> None:
+    """Write the card of the bundle with another section on use."""
+    told = (bundle / "README.md").read_text(encoding="utf-8").partition("\n## Use\n")[0]
+    (out / "README.md").write_text(f"{told}\n## Use\n\n{use}\n", encoding="utf-8")
+
+
+def _text(manifest: Manifest) -> str:
+    return '("a text", "another")' if manifest.task == "pairs" else '"a text"'
+
+
+def _link(manifest: Manifest) -> str:
+    return "sigmoid()" if manifest.answers.several else "softmax(-1)"
+
+
+_ONNX_USE = """With `onnxruntime`, `tokenizers` and `numpy`, in the folder of this file:
+
+```python
+import json, pathlib, numpy as np, onnxruntime, tokenizers
+tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
+session = onnxruntime.InferenceSession("model.onnx")
+labels = json.loads(pathlib.Path("config.json").read_text("utf-8"))["id2label"]
+rows = tokenizer.encode_batch([{text}])
+ids, mask = (np.array([getattr(row, part) for row in rows], np.int64) for part in ("ids", "attention_mask"))
+probabilities = session.run(["probabilities"], {{"input_ids": ids, "attention_mask": mask}})[0]
+print([{{labels[str(index)]: float(value) for index, value in enumerate(row)}} for row in probabilities])
+```
+
+`probabilities` are calibrated; `logits` are what they are the softmax of (the sigmoid, where a text may have several labels), so
+that `optimum.onnxruntime.ORTModelForSequenceClassification` and its pipelines give the same. `refsynth.unsure_below` in
+`config.json` is the probability below which the bundle abstains. The operators of `com.microsoft` are those of ONNX Runtime."""
+
+_TORCH_USE = """With `transformers` and `torch`, in the folder of this file. The class is in `modeling_refsynth.py` (20 lines:
+BERT, the mean of its states, a linear layer), since transformers has none such;
+so it asks for `trust_remote_code`: read the file first.
+
+```python
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+tokenizer = AutoTokenizer.from_pretrained(".")
+model = AutoModelForSequenceClassification.from_pretrained(".", trust_remote_code=True).eval()
+with torch.inference_mode():
+    logits = model(**tokenizer([{text}], padding=True, truncation=True, return_tensors="pt")).logits
+print(logits.{link}, model.config.id2label)
+```
+
+The weights are those of the bundle's safe variant: int8, turned to fp32. `refsynth predict` runs int8 activations too where the
+processor can, so that its probabilities differ in the second or third digit."""
+
+_MLFLOW_USE = """A `python_function` model of MLflow: the bundle as it is, loaded by `refsynth.bundle.pyfunc`. Nothing is pickled.
+
+```python
+import mlflow
+mlflow.pyfunc.load_model("path/to/this/folder").predict(["a text"])   # label, probability, abstain, probabilities
+```"""
+
+_HUB_USE = """The folder `bundle` is the model. Upload this folder with `hf upload USER/NAME path/to/this/folder`; to make it has
+uploaded nothing. Before, say in the front matter above which license it has (`license:`).
+
+```python
+import refsynth
+from huggingface_hub import snapshot_download
+model = refsynth.load(snapshot_download("USER/NAME") + "/bundle")
+model.predict(["a text"])   # label, calibrated probabilities, abstain
+```"""

@@ -1,0 +1,80 @@
+"""The files beside an exported model by which transformers and tokenizers read texts as the bundle does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, normalizers
+from tokenizers.processors import TemplateProcessing
+
+from refsynth.bundle.manifest import Manifest
+from refsynth.core.errors import InputError
+from refsynth.core.run import write_json
+
+_UNSEEN = "[\\x00-\\x08\\x0e-\\x1b\\x7f-\\x84\\x86-\\x9f\\x{200b}\\x{2060}\\x{feff}]+"
+"""As `data.text.clean` has it, in the tokenizer's syntax."""
+
+_SPECIAL = {
+    "unk_token": ("[UNK]", "<unk>"),
+    "cls_token": ("[CLS]", "<s>"),
+    "sep_token": ("[SEP]", "</s>"),
+    "mask_token": ("[MASK]", "<mask>"),
+}
+
+
+def write_tokenizer(bundle: Path, manifest: Manifest, out: Path) -> None:
+    """Write `tokenizer.json` and `tokenizer_config.json`: cleaning, prefix and cutting are in them.
+
+    Raises:
+        InputError: the bundle reads pairs with a prefix before the first text alone.
+    """
+    if manifest.prefix and manifest.task == "pairs":
+        raise InputError(
+            f"{bundle}: its encoder wants a prefix before the first text of a pair, which no tokenizer file can say",
+            remedy="export it --to mlflow or --to hub, which keep the bundle as it is",
+        )
+    tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
+    steps = [normalizers.Replace(Regex(_UNSEEN), ""), normalizers.Replace(Regex("\\s+"), " "), normalizers.Strip()]
+    if manifest.prefix:
+        steps.append(normalizers.Prepend(manifest.prefix))
+    tokenizer.normalizer = normalizers.Sequence([*steps, *([tokenizer.normalizer] if tokenizer.normalizer else [])])
+    pad = int((tokenizer.padding or {}).get("pad_id", 0))
+    padding = tokenizer.id_to_token(pad) or "[PAD]"
+    if manifest.kind == "static":
+        tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
+    tokenizer.enable_truncation(manifest.max_tokens or 512)
+    tokenizer.enable_padding(pad_id=pad, pad_token=padding)
+    tokenizer.save(str(out / "tokenizer.json"))
+    vocabulary = tokenizer.get_vocab()
+    named = {name: next((word for word in words if word in vocabulary), None) for name, words in _SPECIAL.items()}
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": manifest.max_tokens,
+        "model_input_names": ["input_ids", "attention_mask"],
+        "clean_up_tokenization_spaces": False,
+        **{name: word for name, word in named.items() if word is not None},
+        "pad_token": padding,
+    }
+    write_json(out / "tokenizer_config.json", config)
+
+
+def config_of(manifest: Manifest, **shape: Any) -> dict[str, Any]:
+    """Return what `config.json` says of the labels; `shape` is what it says of the encoder."""
+    names = [label.name for label in manifest.labels]
+    return {
+        "model_type": "bert",
+        **shape,
+        "id2label": {str(index): name for index, name in enumerate(names)},
+        "label2id": {name: index for index, name in enumerate(names)},
+        "problem_type": "multi_label_classification" if manifest.answers.several else "single_label_classification",
+        "pad_token_id": 0,
+        "refsynth": {
+            "version": manifest.refsynth,
+            "task": manifest.task,
+            "max_tokens": manifest.max_tokens,
+            "temperature": manifest.calibration.temperature,
+            "unsure_below": manifest.calibration.threshold,
+            "thresholds": list(manifest.calibration.thresholds),
+        },
+    }

@@ -1,0 +1,103 @@
+"""A bundle as one ONNX graph: token ids and their mask in, calibrated logits and probabilities out.
+
+Both outputs are the bundle's own: `probabilities` are the softmax, or the sigmoid, of `logits`. Nothing is outside the graph but
+the tokenizer, so that any runtime that knows ONNX Runtime's operators gives what `refsynth predict` gives.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import load_file
+
+from refsynth.bundle.manifest import Kind, Manifest
+from refsynth.core.errors import InputError
+from refsynth.core.types import FloatArray
+
+OPSET = 17
+_LAST: dict[str, Any] = {"axis": -1}
+IDS, MASK, LOGITS, PROBABILITIES = "input_ids", "attention_mask", "logits", "probabilities"
+
+WHY_NOT: dict[Kind, str] = {
+    "tfidf": "it counts n-grams of characters and words, which no ONNX operator cuts as it does; there are no token ids",
+    "crf": "it reads features of words and chooses the best path of tags; there are no token ids",
+    "tagger": "it answers by words, each the mean of its tokens, and where words end is in no graph",
+    "tagger_cascade": "it answers by words, and asks two models in turn",
+    "cascade": "it asks two models in turn, the second only where the first is unsure",
+}
+"""Kinds of bundle that are no single graph from token ids, and why."""
+
+
+def one_graph(bundle: Path, manifest: Manifest, variant: str) -> onnx.ModelProto:
+    """Return the graph of a bundle, all weights in it.
+
+    Args:
+        bundle: the folder, verified.
+        manifest: of it.
+        variant: which arithmetic: `int8` or `safe` of an encoder, `static`.
+
+    Raises:
+        InputError: a bundle of this kind is no single graph.
+    """
+    if manifest.kind in WHY_NOT:
+        raise InputError(
+            f"{bundle}: a bundle of kind '{manifest.kind}' cannot be one graph: {WHY_NOT[manifest.kind]}",
+            remedy="export it --to mlflow or --to hub, which keep the bundle as it is; or train with other learners",
+        )
+    head = load_file(bundle / "head.safetensors")
+    if manifest.kind == "static":
+        return _finished(_votes(head["weights"]), "votes", head["bias"], manifest)
+    graph = onnx.load(bundle / f"{variant}.onnx")  # with its external data
+    weights = head["weights"].astype(np.float32)
+    graph.graph.initializer.append(numpy_helper.from_array(weights, "head_weights"))
+    graph.graph.node.append(helper.make_node("MatMul", [graph.graph.output[0].name, "head_weights"], ["head_product"]))
+    return _finished(graph, "head_product", head["bias"], manifest)
+
+
+def _votes(votes: FloatArray) -> onnx.ModelProto:
+    """Return the graph of a static model: the mean of the votes [V, K] of a text's tokens."""
+    axes = numpy_helper.from_array(np.array([1], np.int64), "axis")
+    tensors = [numpy_helper.from_array(votes.astype(np.float32), "table"), axes]
+    nodes = [
+        helper.make_node("Gather", ["table", IDS], ["each"]),
+        helper.make_node("Cast", [MASK], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["mask", "axis_last"], ["column"]),
+        helper.make_node("Mul", ["each", "column"], ["kept"]),
+        helper.make_node("ReduceSum", ["kept", "axis"], ["sum"], keepdims=0),
+        helper.make_node("ReduceSum", ["mask", "axis"], ["tokens"], keepdims=1),
+        helper.make_node("Max", ["tokens", "one"], ["count"]),  # of a text without tokens the bias alone is left
+        helper.make_node("Div", ["sum", "count"], ["votes"]),
+    ]
+    tensors += [
+        numpy_helper.from_array(np.array([2], np.int64), "axis_last"),
+        numpy_helper.from_array(np.array(1, np.float32), "one"),
+    ]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, ["texts", "tokens"]) for name in (IDS, MASK)]
+    graph = helper.make_graph(nodes, "static", inputs, [], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+
+
+def _finished(model: onnx.ModelProto, scores: str, bias: FloatArray, manifest: Manifest) -> onnx.ModelProto:
+    """Return the graph with bias, temperature and link after its scores [N, K]."""
+    graph = model.graph
+    inverse = np.array(1 / manifest.calibration.temperature, np.float32)
+    graph.initializer.extend(
+        [numpy_helper.from_array(bias.astype(np.float32), "head_bias"), numpy_helper.from_array(inverse, "inverse_temperature")]
+    )
+    several = manifest.answers.several
+    link = helper.make_node("Sigmoid" if several else "Softmax", [LOGITS], [PROBABILITIES], **({} if several else _LAST))
+    graph.node.extend(
+        [
+            helper.make_node("Add", [scores, "head_bias"], ["uncalibrated"]),
+            helper.make_node("Mul", ["uncalibrated", "inverse_temperature"], [LOGITS]),
+            link,
+        ]
+    )
+    del graph.output[:]
+    shape: list[str | int | None] = ["texts", len(manifest.labels)]
+    graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in (LOGITS, PROBABILITIES))
+    return model

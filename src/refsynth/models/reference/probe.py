@@ -1,0 +1,91 @@
+"""What a server can do, found out by a few requests: which route answers, whether it scores, whether the model is there."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from refsynth.core.errors import EndpointError, nearest
+from refsynth.core.types import Prompt
+from refsynth.models.reference.client import Json, JsonClient, Post, Refusal
+from refsynth.models.reference.reply import NO_SUCH_ROUTE, continued, spoken
+from refsynth.models.reference.scoring import score_of
+
+Api = Literal["chat", "completions"]
+ROUTES: dict[Api, str] = {"chat": "chat/completions", "completions": "completions"}
+
+SHOWN = 8
+"""Models that a message lists."""
+
+_UNABLE = (400, 422, *NO_SUCH_ROUTE)
+
+
+class Found(NamedTuple):
+    """How a server is asked, whether it gives log-probabilities, and whether it lists the model (None: it lists none)."""
+
+    api: Api
+    scores: bool
+    listed: bool | None
+
+    def line(self, host: str, model: str) -> str:
+        """Return it as a sentence for people."""
+        how = "is asked as a chat" if self.api == "chat" else "continues prompts"
+        scores = "gives log-probabilities" if self.scores else "gives no log-probabilities"
+        unlisted = "; the server does not list it, and answers all the same" if self.listed is False else ""
+        return f"{model} at {host} {how}, {scores}{unlisted}"
+
+
+def probe(client: JsonClient, model: str, apis: tuple[Api, ...]) -> Found:
+    """Ask a server for a word by each of the routes until one answers.
+
+    Raises:
+        EndpointError: none does; the model is not there; the key is missing or wrong.
+    """
+    with client.connect() as post:
+        refusals: list[EndpointError] = []
+        for api in apis:
+            try:
+                _ask(post, client.host, model, api)
+            except Refusal as error:
+                if error.status not in _UNABLE:
+                    raise
+                refusals.append(error)
+            else:
+                known = _models(post)
+                return Found(api, _scores(post, client.host, model), model in known if known else None)
+        known = _models(post)
+    if known and model not in known:
+        more = f", ... ({len(known):,})" if len(known) > SHOWN else ""
+        raise EndpointError(
+            f"{client.host}: there is no model '{model}'",
+            known=f"models there: {', '.join(known[:SHOWN])}{more}",
+            remedy=nearest(model, known) or "correct reference.model in task.yaml",
+        )
+    raise refusals[0]
+
+
+def _models(post: Post) -> list[str]:
+    """Return the names of the models that the server lists; none where it does not say."""
+    try:
+        answer = post("models", None)
+    except EndpointError:  # what is no list of models says nothing
+        return []
+    rows = answer.get("data") if isinstance(answer, dict) else None
+    names = [row.get("id") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return [name for name in names if isinstance(name, str)]
+
+
+def _ask(post: Post, host: str, model: str, api: Api) -> None:
+    body: Json = {"model": model}
+    if api == "chat":
+        reply = post(ROUTES[api], {**body, "messages": [{"role": "user", "content": "Say: hello"}]})
+        spoken(reply, host)
+    else:
+        continued(post(ROUTES[api], {**body, "prompt": "Hello", "max_tokens": 1}), host, stop="")
+
+
+def _scores(post: Post, host: str, model: str) -> bool:
+    try:
+        score_of(post, host, model, Prompt("Hello", ""), "there")
+    except EndpointError:
+        return False
+    return True

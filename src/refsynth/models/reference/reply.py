@@ -1,0 +1,78 @@
+"""What an OpenAI-compatible server replies: its choices, checked, as completions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refsynth.core.errors import EndpointError
+from refsynth.core.types import Completion
+from refsynth.models.reference.answer import refuses, texts_of
+from refsynth.models.reference.seam import completion_of
+
+NO_SUCH_ROUTE = (404, 405, 501)
+
+
+def choices_of(answer: Any, host: str) -> list[dict[str, Any]]:
+    """Return the choices of a reply, at least one.
+
+    Raises:
+        EndpointError: there are none.
+    """
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    if not choices and isinstance(answer, dict) and answer.get("error"):  # some say so with status 200
+        error = answer["error"]
+        said = error.get("message", "") if isinstance(error, dict) else error
+        raise nonsense(host, f"an error: {' '.join(str(said).split())[:200]}")
+    if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
+        raise nonsense(host, "no choices")
+    return choices
+
+
+def continued(answer: Any, host: str, *, stop: str) -> list[Completion]:
+    """Return the completions in a reply to a prompt that was to be continued.
+
+    Raises:
+        EndpointError: a choice has no text.
+    """
+    rows = []
+    for choice in choices_of(answer, host):
+        text = choice.get("text")
+        if not isinstance(text, str):
+            raise nonsense(host, "a choice without text")
+        rows.append(completion_of(text, stop=stop, finished=choice.get("finish_reason") != "length"))
+    return rows
+
+
+def spoken(answer: Any, host: str, *, wanted: int = 1) -> list[list[Completion]]:
+    """Return, by choice, the texts in a reply to a message; of a refusal one that says so.
+
+    Raises:
+        EndpointError: a choice has no message.
+    """
+    rows = []
+    for choice in choices_of(answer, host):
+        message = choice.get("message")
+        if not isinstance(message, dict) or (content := _content(message.get("content"))) is None:
+            raise nonsense(host, "a choice without a message")
+        said = str(message.get("refusal") or "")
+        if said or choice.get("finish_reason") == "content_filter" or refuses(content, wanted):
+            rows.append([Completion(said or content, finished=True, refused=True)])
+            continue
+        texts = [Completion(text, finished=True) for text in texts_of(content)]
+        if texts and choice.get("finish_reason") == "length" and content.rstrip().endswith(texts[-1].text):
+            texts[-1] = texts[-1]._replace(finished=False)
+        rows.append(texts)
+    return rows
+
+
+def _content(content: Any) -> str | None:
+    """Return the text of a message, which may be in parts; None where it is no text."""
+    if isinstance(content, list):
+        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    content = content or ""
+    return content if isinstance(content, str) else None
+
+
+def nonsense(host: str, what: str) -> EndpointError:
+    """Return the error of a server that answers with something else."""
+    return EndpointError(f"{host}: answered with {what}", remedy="is this an OpenAI-compatible server, with /v1 in the address?")

@@ -1,0 +1,133 @@
+"""What a Python caller gives: texts, labels and weights of any library as lists, or an error that names the row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from refsynth.core.errors import ArgumentError, counted
+from refsynth.core.types import Array, FloatArray
+from refsynth.data.labels import as_label
+
+LEAST_LABELS = 2
+
+
+def texts_of(values: Any) -> list[str]:
+    """Return a column of texts [N].
+
+    Raises:
+        ArgumentError: it is no column, or something in it is no text.
+    """
+    column = column_of(values, "X")
+    _refuse([place for place, value in enumerate(column) if not isinstance(value, str)], column, "X", "a text")
+    return column
+
+
+def labels_of(values: Any) -> list[Any]:
+    """Return a column of labels [N], as they are given: all words, all whole numbers, or all truth values.
+
+    Raises:
+        ArgumentError: it is no column; a label is missing, no label, or of another type than the first.
+    """
+    if isinstance(values, (list, tuple)) and (nested := _first(values, (list, tuple, set, frozenset, dict))) is not None:
+        raise ArgumentError(f"y[{nested}]: found {type(values[nested]).__name__}", expected="one label for each text")
+    column = [value.item() if isinstance(value, np.generic) else value for value in column_of(values, "y")]
+    bad = [place for place, value in enumerate(column) if not _is_label(value)]
+    _refuse(bad, column, "y", "a label: a word or a whole number")
+    kinds = [_type(value) for value in column]
+    if (other := next((place for place, kind in enumerate(kinds) if kind != kinds[0]), None)) is not None:
+        raise ArgumentError(
+            f"y: labels of different types, {column[0]!r} at y[0] and {column[other]!r} at y[{other}]",
+            expected="all words or all numbers",
+            remedy="write all of them as words: [str(label) for label in y]",
+        )
+    return column
+
+
+def classes_of(column: Sequence[Any]) -> Array:
+    """Return the K labels of a column, sorted.
+
+    Raises:
+        ArgumentError: there are not two, or some differ in spaces alone.
+    """
+    classes = np.unique(np.asarray(column)) if column else np.zeros(0)
+    if len(classes) < LEAST_LABELS:
+        found = f"only the label {classes.tolist()[0]!r}" if len(classes) else "no labels"
+        raise ArgumentError(f"y: found {found} in {counted(len(column), 'row')}", expected="texts of at least two labels")
+    names = names_of(classes)
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ArgumentError("y: labels that differ in spaces or type alone", expected=f"one way to write {', '.join(twice)}")
+    return classes
+
+
+def names_of(values: Sequence[Any] | Array) -> list[str]:
+    """Return labels as data files have them: the name `2` for the numbers 2 and 2.0."""
+    return [as_label(value.item() if isinstance(value, np.generic) else value) or "" for value in values]
+
+
+def weights_of(values: Any, n: int) -> FloatArray:
+    """Return what each of `n` rows counts [N].
+
+    Raises:
+        ArgumentError: it is no column of as many numbers, or one of them is negative or no number; or all are 0.
+    """
+    column = column_of([values] * n if np.isscalar(values) else values, "sample_weight")
+    if len(column) != n:
+        raise ArgumentError(f"sample_weight: {len(column):,} weights and {n:,} texts", expected="one weight for each text")
+    bad = [place for place, value in enumerate(column) if not _is_weight(value)]
+    _refuse(bad, column, "sample_weight", "a number, 0 or more")
+    if not any(column):
+        raise ArgumentError("sample_weight: all weights are 0", expected="some rows that count")
+    return np.asarray(column, float)
+
+
+def column_of(values: Any, name: str) -> list[Any]:
+    """Return one-dimensional data as a list, whichever library holds it.
+
+    Raises:
+        ArgumentError: it has another shape, or none.
+    """
+    try:
+        column = np.array(values, dtype=object)  # a copy: what is masked is missing
+        if np.ma.isMaskedArray(values):
+            column[np.ma.getmaskarray(values)] = None
+    except (ValueError, TypeError) as error:
+        raise ArgumentError(f"{name}: found {type(values).__name__}", expected="one column: a list or the like") from error
+    if column.ndim == 2 and column.shape[1] == 1:
+        column = column[:, 0]
+    if column.ndim != 1:
+        remedy = f"list({name}) makes one" if hasattr(values, "__next__") else ""
+        found = f"{name}: found {type(values).__name__} of shape {column.shape}"
+        raise ArgumentError(found, expected="one column: a list or the like", remedy=remedy)
+    return list(column)
+
+
+def _refuse(bad: Sequence[int], column: Sequence[Any], name: str, expected: str) -> None:
+    if not bad:
+        return
+    value = column[bad[0]]
+    found = type(value).__name__
+    if isinstance(value, float) or (name != "X" and (value is None or isinstance(value, (int, str)) or str(value) == "<NA>")):
+        found = repr(value)[:60]  # a text is nobody's to print
+    more = f" (and {counted(len(bad) - 1, 'more row')})" if len(bad) > 1 else ""
+    raise ArgumentError(f"{name}[{bad[0]}]: found {found}{more}", expected=expected)
+
+
+def _first(values: Sequence[Any], types: tuple[type, ...]) -> int | None:
+    return next((place for place, value in enumerate(values) if isinstance(value, types)), None)
+
+
+def _type(value: Any) -> str:
+    return "truth" if isinstance(value, bool) else "word" if isinstance(value, str) else "number"
+
+
+def _is_label(value: Any) -> bool:
+    if isinstance(value, float) and not value.is_integer():  # NaN too
+        return False
+    return isinstance(value, (str, int, float)) and bool(as_label(value))
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and bool(0 <= value < np.inf)
