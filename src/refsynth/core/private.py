@@ -35,7 +35,8 @@ def keep_private() -> None:
         os.environ.setdefault(switch, off)
     for name in late:
         warnings.warn(
-            f"{name} was imported before refsynth, so its telemetry is on: import refsynth first, or set {READ_AT_IMPORT[name]}=1",
+            f"{name} was imported before refsynth, so its telemetry is on:"
+            f" import refsynth first, or set {READ_AT_IMPORT[name]}=1",
             RuntimeWarning,
             stacklevel=3,
         )
