@@ -110,10 +110,16 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _describe_labels(cls, tree: Any) -> Any:
-        """Let labels be a plain list of names: the name, in words, is then the description."""
-        if isinstance(tree, Mapping) and isinstance(tree.get("labels"), Sequence) and not isinstance(tree["labels"], str):
-            names = (name if isinstance(name, bool) else str(whole(name)) for name in tree["labels"])
-            return {**tree, "labels": {name: str(name).replace("_", " ") for name in names}}
+        """Let labels be a plain list of names, or have no description: that is then the name, in words."""
+        labels = tree.get("labels") if isinstance(tree, Mapping) else None
+        if isinstance(labels, Sequence) and not isinstance(labels, str):
+            names = [name if isinstance(name, bool) else str(whole(name)) for name in labels]
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise ValueError(f"labels: '{twice}' is there twice")
+            labels = dict.fromkeys(names)
+        if isinstance(labels, Mapping):
+            labels = {name: str(name).replace("_", " ") if about is None else about for name, about in labels.items()}
+            return {**tree, "labels": labels}
         return tree
 
     @model_validator(mode="before")
