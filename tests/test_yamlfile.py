@@ -71,12 +71,12 @@ def test_a_label_without_a_description_is_its_name_in_words(tmp_path: Path) -> N
     assert RunConfig.load(tmp_path / "task.yaml").labels == {"lost_card": "lost card", "top_up": "money in"}
 
 
-PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x85\u2028\u2029"))  # PyYAML writes these wrong
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
+TREES = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4), max_leaves=20)
 
 
-@given(
-    st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=20)
-)
+@given(TREES)
 def test_what_pyyaml_writes_is_read_back(value: object) -> None:
     assert parse_yaml(yaml.safe_dump(value, allow_unicode=True)) == value
 
