@@ -1,16 +1,22 @@
-# Five commands: install, check, test, demo, bench (and docs, which checks what the documentation says; soak, half an hour of load).
+# Five commands: install, check, test, demo, bench (and docs, which checks what the documentation says; soak, half an hour of load;
+# audit, which looks for known vulnerabilities; lock).
 PYTHON ?= python3.11
 BIN := .venv/bin
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: install check test demo bench soak docs lock
+.PHONY: install check test demo bench soak docs audit lock
 
 install: .venv/.installed
 
+# torch alone has no hash in the lock file: which of its builds an index has differs (with CUDA or without).
+TORCH := torch==2.13.0
+PIP := pip install --quiet --disable-pip-version-check --no-deps
+
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BIN)/$(PIP) --require-hashes -r requirements.lock
+	$(BIN)/$(PIP) $(TORCH)
+	$(BIN)/$(PIP) -e .
 	touch $@
 
 check: install
@@ -37,7 +43,21 @@ soak: models
 docs: install
 	$(BIN)/pytest -q tests/test_docs.py
 
-lock:  # rewrite the lock file from pyproject.toml (needs the package index)
-	$(PYTHON) -m venv build/lock
-	build/lock/bin/pip install --quiet -e '.[dev]'
-	build/lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+# The list of what is inside (CycloneDX), and whether a pinned version has a known vulnerability. Needs the network.
+audit: install
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements requirements.lock --output-file build/sbom.json
+	$(BIN)/cyclonedx-py requirements requirements-serve.lock --output-file build/sbom-serve.json
+	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements.lock
+
+lock:  # rewrite both lock files from pyproject.toml, with hashes (needs the package index)
+	$(PYTHON) -m venv --clear build/lock && build/lock/bin/pip install --quiet uv
+	$(call locked,dev,requirements.lock)
+	$(call locked,serve,requirements-serve.lock)
+
+define locked
+	$(PYTHON) -m venv --clear build/$(1)
+	build/$(1)/bin/pip install --quiet '.[$(1)]'
+	build/$(1)/bin/pip freeze | grep -v -e '^refsynth' -e '^torch==' > build/$(1).txt
+	build/lock/bin/uv pip compile --quiet --no-deps --generate-hashes --no-annotate --no-header build/$(1).txt -o $(2)
+endef

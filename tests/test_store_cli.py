@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import typer
@@ -14,6 +15,7 @@ from refsynth.core import machine
 from refsynth.core.errors import ModelError
 from refsynth.core.machine import instructions
 from refsynth.core.run import file_digest, write_json
+from refsynth.models import catalog
 from refsynth.models.catalog import CATALOG
 from refsynth.models.manifest import LAYOUT, MANIFEST
 from refsynth.models.store import ModelStore
@@ -36,6 +38,8 @@ def shelf(tmp_path, monkeypatch):
         name: {"sha256": file_digest(folder / name), "bytes": (folder / name).stat().st_size} for name in CATALOG["minilm"].files
     }
     write_json(folder / MANIFEST, {"name": "minilm", "layout": LAYOUT, "source": "test", "files": files})
+    known = replace(CATALOG["minilm"], ready={name: file["sha256"] for name, file in files.items()})
+    monkeypatch.setattr(catalog, "CATALOG", {**CATALOG, "minilm": known})
     return folder.parent
 
 

@@ -19,6 +19,7 @@ from refsynth.core.errors import ConfigError, nearest
 from refsynth.core.sections import Name, Section
 from refsynth.core.tree import QUOTES, complaints
 from refsynth.core.words import UNSPACED_CLASS, unspaced
+from refsynth.core.yamlfile import place_of, read_yaml
 from refsynth.data.text import normalise
 
 _SPACED = rf"[^\W{UNSPACED_CLASS}]"  # what a word goes on with, where words are spaced
@@ -84,12 +85,11 @@ def read_rules(path: Path) -> Rules:
     if path.suffix.lower() == ".py":
         return _run(path)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-        config = RulesConfig.model_validate(tree)
+        config = RulesConfig.model_validate(read_yaml(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})", expected="a YAML or Python file of rules") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML", expected="rules: [{label: ..., words: [...]}, ...]") from error
+        raise ConfigError(place_of(error, path), expected="rules: [{label: ..., words: [...]}, ...]") from error
     except ValidationError as error:
         lines = dict.fromkeys(_problem(problem) for problem in complaints(error))
         raise ConfigError(f"{path}: " + "\n  ".join(lines), expected="rules: [{label: ..., words: [...]}, ...]") from error

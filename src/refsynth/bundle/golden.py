@@ -6,7 +6,6 @@ notices. The sentences are ours and neutral; no user's row is among them.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -122,17 +121,17 @@ class _File(BaseModel):
     probabilities: tuple[tuple[float, ...], ...]
 
 
-def read_golden(path: Path, k: int, *, words: bool = False) -> Golden:
-    """Read `golden.json` of a bundle with K labels, or tags; `words` says that words have them.
+def parse_golden(data: bytes, k: int, *, words: bool = False) -> Golden:
+    """Return what `golden.json` of a bundle with K labels, or tags, holds; `words` says that words have them.
 
     Raises:
         BundleError: it is malformed.
     """
     try:
-        content = _File.model_validate_json(path.read_bytes())
+        content = _File.model_validate_json(data)
     except ValidationError as error:
-        raise BundleError(f"{path}: {error.errors()[0]['msg']}") from error
+        raise BundleError(f"the golden outputs: {error.errors()[0]['msg']}") from error
     rows = sum(len(words_of(text)) for text in content.texts) if words else len(content.texts)
     if rows != len(content.probabilities) or any(len(row) != k for row in content.probabilities):
-        raise BundleError(f"{path}: probabilities do not fit {len(content.texts)} texts and {k} labels")
+        raise BundleError(f"the golden outputs: probabilities do not fit {len(content.texts)} texts and {k} labels")
     return Golden(content.texts, np.array(content.probabilities))

@@ -1,14 +1,17 @@
-"""The manifest of a bundle and its check: which files there must be, with which sizes and hashes.
+"""The manifest of a bundle: which files there must be, with which sizes and hashes.
 
-`verify` reads nothing but the manifest and the bytes of the files; it parses none of them. After it, the folder holds what its
-writer put there, no more and no less. That says nothing of who the writer was: hashes are no signature.
+What is in the files is for `files` to read. Hashes are no signature: they say nothing of who the writer was.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -16,7 +19,6 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validat
 
 from refsynth.bundle.certificate import Calibration, FirstTier, Part
 from refsynth.core.errors import BundleError
-from refsynth.core.run import file_digest
 from refsynth.core.sections import Columns
 from refsynth.core.spans import tag_names
 from refsynth.core.types import TaskKind
@@ -158,11 +160,11 @@ class _Version(BaseModel):
     schema_version: int
 
 
-def verify(folder: Path) -> Manifest:
-    """Check a bundle's folder and return its manifest.
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a bundle's folder that holds the files that it names, no more and no less.
 
     Raises:
-        BundleError: the manifest is absent, unknown or malformed; a file is missing, altered, not a plain file or not listed.
+        BundleError: the manifest is absent, unknown or malformed; a file is missing or not listed.
     """
     manifest = _parse(folder / MANIFEST, _read(folder))
     layout = next(
@@ -172,8 +174,6 @@ def verify(folder: Path) -> Manifest:
         raise BundleError(f"{folder / MANIFEST}: no '{manifest.kind}' bundle in format {manifest.schema_version}")
     _same_names(set(manifest.files), set(layout.files), where=str(folder / MANIFEST))
     _same_names({path.name for path in folder.iterdir()} - {MANIFEST}, set(layout.files), where=str(folder))
-    for name, entry in manifest.files.items():
-        _check_file(folder / name, entry)
     return manifest
 
 
@@ -182,10 +182,10 @@ def _read(folder: Path) -> bytes:
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such folder", expected=f"a bundle: a folder with {MANIFEST}")
     try:
-        size = _plain_size(path)
-        if size > MANIFEST_BYTES:
-            raise BundleError(f"{path}: {size:,} bytes", expected=f"at most {MANIFEST_BYTES:,}")
-        return path.read_bytes()
+        with opened(path) as (stream, size):
+            if size > MANIFEST_BYTES:
+                raise BundleError(f"{path}: {size:,} bytes", expected=f"at most {MANIFEST_BYTES:,}")
+            return stream.read(MANIFEST_BYTES)
     except FileNotFoundError as error:
         raise BundleError(f"{folder}: not a bundle, {MANIFEST} is missing", remedy="name the folder `bundle` of a run") from error
     except OSError as error:
@@ -217,23 +217,26 @@ def _same_names(found: set[str], expected: set[str], *, where: str) -> None:
         raise BundleError(f"{where}: {name!r} does not belong to a bundle", remedy="remove it, or export the bundle again")
 
 
-def _plain_size(path: Path) -> int:
-    status = path.lstat()
-    if not stat.S_ISREG(status.st_mode):
-        kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a file"
-        raise BundleError(f"{path}: is {kind}", expected="plain files only", remedy="copy the bundle with its contents")
-    return status.st_size
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[BufferedReader, int]]:
+    """Open a plain file, and give its size with it; what is opened is what was looked at.
 
-
-def _check_file(path: Path, entry: FileEntry) -> None:
+    Raises:
+        BundleError: it is a link or another thing.
+        OSError: it cannot be read.
+    """
     try:
-        size = _plain_size(path)
-        intact = size == entry.size and file_digest(path) == entry.sha256
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe must not be waited for
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
-    if not intact:
-        raise BundleError(
-            f"{path}: was changed after the bundle was written",
-            expected=f"{entry.size:,} bytes with sha256 {entry.sha256[:12]}…, found {size:,} bytes",
-            remedy="export or copy the bundle again",
-        )
+        if error.errno == errno.ELOOP:
+            raise _no_plain_file(path, "a symbolic link") from error
+        raise
+    with os.fdopen(handle, "rb") as stream:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise _no_plain_file(path, "not a file")
+        yield stream, status.st_size
+
+
+def _no_plain_file(path: Path, kind: str) -> BundleError:
+    return BundleError(f"{path}: is {kind}", expected="plain files only", remedy="copy the bundle with its contents")

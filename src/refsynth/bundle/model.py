@@ -1,4 +1,4 @@
-"""A loaded bundle. `load` checks every file before it parses one, opens the model and lets it test itself.
+"""A loaded bundle. `load` checks every file, parses only what it checked, opens the model and lets it test itself.
 
 A bundle may come from anywhere: whatever is in it, the worst outcome is a BundleError. Nothing in it is ever executed but the
 operators of ONNX Runtime.
@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsynth.bundle.certificate import sureness
+from refsynth.bundle.files import Files
 from refsynth.bundle.golden import Golden
-from refsynth.bundle.manifest import Manifest, verify
+from refsynth.bundle.manifest import Manifest
 from refsynth.bundle.tiers import Tier, open_first, open_main
 from refsynth.core.chain import Chain, occurrences
 from refsynth.core.errors import BundleError, InputError
@@ -231,9 +232,10 @@ class Model:
     def _opened(self) -> Tier:
         with self._opening:
             if self._second is None:
-                if verify(self._folder) != self.manifest:
+                files = Files(self._folder)
+                if files.manifest != self.manifest:
                     raise BundleError(f"{self._folder}: another bundle took its place", remedy="load it again")
-                self._second = open_main(self._folder, self.manifest, self._threads)
+                self._second = open_main(files, self._threads)
             return self._second
 
 
@@ -251,6 +253,7 @@ def load(folder: str | Path, *, threads: int = 0, threshold: float | None = None
     """
     if threshold is not None and not 0 <= threshold <= 1:
         raise InputError(f"threshold {threshold:g}", expected="a confidence from 0 to 1")
-    folder = Path(folder)
-    manifest = verify(folder)
-    return Model(folder, manifest, open_first(folder, manifest, threads), threads=threads, threshold=threshold)
+    files = Files(Path(folder))
+    first = open_first(files, threads)
+    files.check_unread()
+    return Model(files.folder, files.manifest, first, threads=threads, threshold=threshold)

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from refsynth.bundle.certificate import Calibration
-from refsynth.bundle.golden import TOLERATED, Golden, flat, read_golden
-from refsynth.bundle.manifest import Manifest
+from refsynth.bundle.files import Files
+from refsynth.bundle.golden import TOLERATED, Golden, flat, parse_golden
 from refsynth.core.errors import BundleError, ModelError
 from refsynth.core.protocols import Predictor
 from refsynth.core.types import Array, FloatArray
@@ -27,6 +27,9 @@ from refsynth.models.static import StaticPredictor
 from refsynth.models.tagger import TagPredictor
 from refsynth.models.tfidf import Analyzer, TfidfVectors, Vocabulary
 from refsynth.models.tokenise import TextTokenizer
+
+WEIGHTS = "weights.bin"
+"""Where the graphs of a bundle have their large tensors."""
 
 Variant = Literal["int8", "safe", "exact", "static"]
 
@@ -52,44 +55,43 @@ class Tier:
         return self.kind.probabilities(as_floats(self.predictor.logits(texts)) / self.calibration.temperature)
 
 
-def open_first(folder: Path, manifest: Manifest, threads: int) -> Tier:
+def open_first(files: Files, threads: int) -> Tier:
     """Open the tier that sees every text: the static one of a cascade, or all there is.
 
     Raises:
         BundleError: it is damaged, or does not give its golden outputs here.
     """
-    if manifest.first is None:
-        return open_main(folder, manifest, threads)
-    return _tested(folder, manifest, ("static",), manifest.first.calibration, "golden-static.json", threads)
+    first = files.manifest.first
+    if first is None:
+        return open_main(files, threads)
+    return _tested(files, ("static",), first.calibration, "golden-static.json", threads)
 
 
-def open_main(folder: Path, manifest: Manifest, threads: int) -> Tier:
+def open_main(files: Files, threads: int) -> Tier:
     """Open the tier that the bundle's figures are of: the second of a cascade, or all there is.
 
     Raises:
         BundleError: it is damaged, or does not give its golden outputs here.
     """
     variants: dict[str, tuple[Variant, ...]] = {"tfidf": ("exact",), "crf": ("exact",), "static": ("static",)}
-    return _tested(folder, manifest, variants.get(manifest.kind, ("int8", "safe")), manifest.calibration, "golden.json", threads)
+    manifest = files.manifest
+    return _tested(files, variants.get(manifest.kind, ("int8", "safe")), manifest.calibration, "golden.json", threads)
 
 
-def _tested(
-    folder: Path, manifest: Manifest, variants: Sequence[Variant], calibration: Calibration, golden_file: str, threads: int
-) -> Tier:
+def _tested(files: Files, variants: Sequence[Variant], calibration: Calibration, golden_file: str, threads: int) -> Tier:
+    manifest = files.manifest
     try:
-        golden = read_golden(folder / golden_file, manifest.width, words=manifest.answers.spans)
-        return _first_good(folder, manifest, variants, calibration, golden, threads)
-    except (ModelError, OSError) as error:
-        raise BundleError(f"{folder}: {error}", remedy="export the bundle again") from error
+        golden = parse_golden(files.read(golden_file), manifest.width, words=manifest.answers.spans)
+        return _first_good(files, variants, calibration, golden, threads)
+    except ModelError as error:
+        raise BundleError(f"{files.folder}: {error}", remedy="export the bundle again") from error
 
 
-def _first_good(
-    folder: Path, manifest: Manifest, variants: Sequence[Variant], calibration: Calibration, golden: Golden, threads: int
-) -> Tier:
-    failed = 0.0
+def _first_good(files: Files, variants: Sequence[Variant], calibration: Calibration, golden: Golden, threads: int) -> Tier:
+    folder, manifest, failed = files.folder, files.manifest, 0.0
     for variant in variants:
         kind = manifest.answers
-        tier = Tier(variant, _open(folder, manifest, variant, threads), calibration, golden, kind)
+        tier = Tier(variant, _open(files, variant, threads), calibration, golden, kind)
         off = golden.share_off(flat(tier.probabilities(golden.texts)), limit=manifest.golden_limit, several=kind.several)
         if off <= TOLERATED:
             if variant == "safe":
@@ -108,34 +110,33 @@ def _first_good(
     )
 
 
-def _open(folder: Path, manifest: Manifest, variant: Variant, threads: int) -> Predictor:
+def _open(files: Files, variant: Variant, threads: int) -> Predictor:
+    manifest, folder = files.manifest, files.folder
     first = variant == "static" and manifest.first is not None
-    tensors = _tensors(folder / ("static.safetensors" if first else "head.safetensors"))
+    tensors = _tensors(files.read("static.safetensors" if first else "head.safetensors"), folder)
     labels = tuple(label.name for label in manifest.labels)
     head = LinearHead(tensors["weights"], tensors["bias"])
     if manifest.answers.spans and variant in ("exact", "static"):
-        return CrfPredictor(labels, _terms(folder / "features.json"), head, tensors.get("transitions", np.empty((0, 0))))
+        return CrfPredictor(labels, _terms(files), head, tensors.get("transitions", np.empty((0, 0))))
     if variant == "exact":
-        vectors = TfidfVectors(_vocabularies(folder / "vocabulary.json", tensors.get("idf", np.empty(0))))
+        vectors = TfidfVectors(_vocabularies(files, tensors.get("idf", np.empty(0))))
         _fits(folder, head, vectors.dimension, len(labels))
         return TfidfPredictor(labels, vectors, head)
     if manifest.max_tokens is None:
         raise BundleError(f"{folder}: max_tokens is missing in the manifest")
+    tokenizer = files.read("tokenizer.json")
     if variant == "static":
-        tokenizer = TextTokenizer(folder / "tokenizer.json", max_tokens=manifest.max_tokens, parallel=threads != 1, special=False)
+        reader = TextTokenizer(tokenizer, max_tokens=manifest.max_tokens, parallel=threads != 1, special=False)
         wide = LinearHead(head.weights.astype(np.float32), head.bias.astype(np.float32))
-        return StaticPredictor(labels, tokenizer, wide)
-    from refsynth.models.onnx import OnnxEncoder, OnnxWords  # only what has a graph loads the runtime
+        return StaticPredictor(labels, reader, wide)
+    from refsynth.models.onnx import Graph, OnnxEncoder, OnnxWords  # only what has a graph loads the runtime
 
-    graph = folder / f"{variant}.onnx"
-    _check_external(graph)
+    graph = Graph(_own_graph(files, f"{variant}.onnx"), {WEIGHTS: files.read(WEIGHTS)})
     if manifest.answers.spans:
-        tagger = OnnxWords(graph, folder / "tokenizer.json", max_tokens=manifest.max_tokens, threads=threads)
+        tagger = OnnxWords(graph, tokenizer, max_tokens=manifest.max_tokens, threads=threads)
         _fits(folder, head, tagger.dimension, manifest.width)
         return TagPredictor(labels, tagger, head)
-    encoder = OnnxEncoder(
-        graph, folder / "tokenizer.json", max_tokens=manifest.max_tokens, prefix=manifest.prefix, threads=threads
-    )
+    encoder = OnnxEncoder(graph, tokenizer, max_tokens=manifest.max_tokens, prefix=manifest.prefix, threads=threads)
     _fits(folder, head, encoder.dimension, len(labels))
     return EncoderPredictor(labels, encoder, head)
 
@@ -147,24 +148,24 @@ class FeaturesFile(BaseModel):
     terms: tuple[str, ...]
 
 
-def _terms(path: Path) -> tuple[str, ...]:
+def _terms(files: Files) -> tuple[str, ...]:
     try:
-        return FeaturesFile.model_validate_json(path.read_bytes()).terms
+        return FeaturesFile.model_validate_json(files.read("features.json")).terms
     except ValidationError as error:
-        raise BundleError(f"{path}: {error.errors()[0]['msg']}") from error
+        raise BundleError(f"{files.folder}: features.json: {error.errors()[0]['msg']}") from error
 
 
-def _tensors(path: Path) -> dict[str, Any]:
+def _tensors(data: bytes, folder: Path) -> dict[str, Any]:
     try:
-        tensors = load_tensors(path.read_bytes())
+        tensors = load_tensors(data)
     except SafetensorError as error:
-        raise BundleError(f"{path}: not a safetensors file ({error})") from error
+        raise BundleError(f"{folder}: its head is not a safetensors file ({error})") from error
     for name in ("weights", "bias"):
         if name not in tensors:
-            raise BundleError(f"{path}: the tensor {name!r} is missing")
+            raise BundleError(f"{folder}: the tensor {name!r} is missing in its head")
     for name, tensor in tensors.items():
         if tensor.dtype.kind != "f" or not np.isfinite(tensor).all():
-            raise BundleError(f"{path}: the tensor {name!r} is not all finite numbers")
+            raise BundleError(f"{folder}: the tensor {name!r} of its head is not all finite numbers")
     return tensors
 
 
@@ -177,15 +178,17 @@ _LOCATION = re.compile(rb"(?:\x6a\x17\x0a\x08)?location(?:\x12\x0bweights\.bin)?
 _EXPECTED = b"\x6a\x17\x0a\x08location\x12\x0bweights.bin"
 
 
-def _check_external(graph: Path) -> None:
-    """Refuse a graph that reads any file but `weights.bin`.
+def _own_graph(files: Files, name: str) -> bytes:
+    """Return the bytes of a graph that reads no file but `weights.bin`.
 
     ONNX names the file of a tensor in an entry with the key `location`; each such key must stand in exactly the bytes that our
     writer gives it. ONNX Runtime refuses paths out of the folder too, but only its newer versions do.
     """
-    for found in _LOCATION.finditer(graph.read_bytes()):
+    graph = files.read(name)
+    for found in _LOCATION.finditer(graph):
         if found[0] != _EXPECTED:
-            raise BundleError(f"{graph}: refers to a file other than weights.bin")
+            raise BundleError(f"{files.folder / name}: refers to a file other than {WEIGHTS}")
+    return graph
 
 
 class _Part(BaseModel):
@@ -206,9 +209,10 @@ class VocabularyFile(BaseModel):
     parts: tuple[_Part, ...]
 
 
-def _vocabularies(path: Path, idf: FloatArray) -> list[Vocabulary]:
+def _vocabularies(files: Files, idf: FloatArray) -> list[Vocabulary]:
+    path = files.folder / "vocabulary.json"
     try:
-        content = VocabularyFile.model_validate_json(path.read_bytes())
+        content = VocabularyFile.model_validate_json(files.read(path.name))
     except ValidationError as error:
         raise BundleError(f"{path}: {error.errors()[0]['msg']}") from error
     if idf.shape != (sum(len(part.terms) for part in content.parts),):

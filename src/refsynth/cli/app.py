@@ -31,7 +31,8 @@ from refsynth.cli import (
     serve,
     trace,
 )
-from refsynth.cli.screen import err, print_anything
+from refsynth.cli.endings import WRONG, flushed, of_the_system, say
+from refsynth.cli.screen import print_anything
 from refsynth.core.errors import RefsynthError
 from refsynth.core.extras import needs
 
@@ -85,11 +86,27 @@ def main() -> None:
     print_anything()
     # Threads that spin while they wait for each other double the time of a fit on a machine that does anything else.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sys.exit(flushed(_ended()))
+
+
+def _ended() -> int:
+    """Run the command and return its exit code."""
     try:
         with needs("train"):  # commands that need another extra say so themselves
             app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except RefsynthError as error:
         if os.environ.get("REFSYNTH_DEBUG"):
             raise
-        err.print(f"error: {error}", markup=False)
-        sys.exit(error.exit_code)
+        say(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        return 0  # the reader has what it wants
+    except Exception as error:
+        said = of_the_system(error)
+        if said is None or os.environ.get("REFSYNTH_DEBUG"):
+            raise
+        say(said)
+        return WRONG
+    return 0

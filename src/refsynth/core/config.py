@@ -113,16 +113,21 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _describe_labels(cls, tree: Any) -> Any:
-        """Let labels be a plain list of names: the name, in words, is then the description."""
-        if isinstance(tree, Mapping) and isinstance(tree.get("labels"), Sequence) and not isinstance(tree["labels"], str):
-            listing = (name if isinstance(name, bool) else str(spell(name) or name) for name in tree["labels"])
-            tree = {**tree, "labels": {name: str(name).replace("_", " ") for name in listing}}
-        names = list(tree["labels"]) if isinstance(tree, Mapping) and isinstance(tree.get("labels"), Mapping) else []
+        """Let labels be a plain list of names, or have no description: that is then the name, in words."""
+        labels = tree.get("labels") if isinstance(tree, Mapping) else None
+        if isinstance(labels, Sequence) and not isinstance(labels, str):
+            names = [name if isinstance(name, bool) else str(spell(name) or name) for name in labels]
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise ValueError(f"labels: '{twice}' is there twice")
+            labels = dict.fromkeys(names)
+        if not isinstance(labels, Mapping):
+            return tree
         spelled: dict[str | None, Any] = {}
-        for name in names:
+        for name in labels:
             if (other := spelled.setdefault(spell(name), name)) is not name and not isinstance(name, bool):
                 raise ValueError(f"labels: {other!r} and {name!r} are one value, read as '{spell(name)}'; keep one of them")
-        return tree
+        about = {name: str(name).replace("_", " ") if said is None else said for name, said in labels.items()}
+        return {**tree, "labels": about}
 
     @model_validator(mode="before")
     @classmethod

@@ -13,12 +13,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from refsynth.core.errors import InputError
+from refsynth.core.lock import locked, no_link
 from refsynth.core.step import StepSpec
 
 Json = Any
@@ -40,9 +41,9 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def folder_digest(folder: Path) -> str:
-    """Return one sha256 over the names and contents of all files below a folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+def folder_digest(folder: Path, *, without: str = "") -> str:
+    """Return one sha256 over the names and contents of all files below a folder, but the one in it that is called `without`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / without)
     return digest([[path.relative_to(folder).as_posix(), file_digest(path)] for path in files])
 
 
@@ -58,9 +59,8 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)  # one that a killed process of the same number left would keep its mode
-    temporary.touch(mode=mode, exist_ok=False)
     try:
-        with temporary.open("wb") as stream:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -98,10 +98,13 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.steps = path / "steps"
+        self._seen: set[str] = set()
         try:
             if path.exists() and any(path.iterdir()) and not self.steps.is_dir():
                 raise InputError(f"{path}: not empty and not a run folder", remedy="name a new folder with --out")
-            self.steps.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, exist_ok=True)  # it holds the user's texts
+            self.steps.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror})", remedy="name another with --out") from error
 
@@ -109,19 +112,29 @@ class RunFolder:
     def lock(self) -> Iterator[None]:
         """Hold the folder for this process; the system lets go when the process ends, however it ends.
 
+        At the end all of it but the bundle, which is made to be given away, is for this user alone.
+
         Raises:
             InputError: another process holds it.
         """
-        import fcntl
-
-        with (self.path / ".lock").open("w") as stream:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(
-                    f"{self.path}: another run is at work there", remedy="wait for it, or name another --out"
-                ) from error
+                stack.enter_context(locked(self.path / ".lock", wait=False))
+            except BlockingIOError as error:
+                remedy = "wait for it, or name another --out"
+                raise InputError(f"{self.path}: another run is at work there", remedy=remedy) from error
+            stack.callback(self._close_to_others)
             yield
+
+    def _close_to_others(self) -> None:
+        for folder, folders, files in os.walk(self.path):
+            here = Path(folder)
+            here.chmod(0o700)
+            for name in files:
+                if not (here / name).is_symlink():
+                    (here / name).chmod(0o600)
+            if here == self.path:
+                folders[:] = [name for name in folders if name != "bundle"]
 
     def step(
         self,
@@ -152,16 +165,16 @@ class RunFolder:
         name = spec.name if name is None else name
         wanted = digest({"name": name, **self.key_of(spec, make, config=config, extra=extra, using=using)})
         final, partial = self.steps / name, self.steps / f".{name}.partial"
-        if self._key_of(final) == wanted:
+        if self._key_of(final) == wanted and self._intact(name):
             return final
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
         partial.mkdir()
         started = time.monotonic()
         make(partial)
         write_json(partial / "step.json", {"key": wanted, "hash": folder_digest(partial)})
-        if final.exists():
-            shutil.rmtree(final)
+        _remove(final)
         partial.replace(final)
+        self._seen.add(name)
         self.log("step", name=name, seconds=round(time.monotonic() - started, 2))
         return final
 
@@ -189,9 +202,19 @@ class RunFolder:
         for made in sorted(path.parent for path in other.steps.glob("*/step.json")):
             final, partial = self.steps / made.name, self.steps / f".{made.name}.partial"
             if not final.exists():
-                shutil.rmtree(partial, ignore_errors=True)
+                _remove(partial)
                 shutil.copytree(made, partial)
                 partial.replace(final)
+
+    def _intact(self, name: str) -> bool:
+        """Tell whether a finished step holds what was written; asked once by each process."""
+        folder = self.steps / name
+        if name not in self._seen:
+            if folder.is_symlink() or folder_digest(folder, without="step.json") != self.hash_of(name):
+                self.log("damaged", name=name)
+                return False
+            self._seen.add(name)
+        return True
 
     def done(self, name: str) -> bool:
         """Tell whether a step is finished (for whatever key)."""
@@ -204,7 +227,7 @@ class RunFolder:
     def log(self, event: str, **fields: Json) -> None:
         """Append an event to `events.jsonl`. Never give it user text."""
         record = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **fields}
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as stream:
+        with open(self.path / "events.jsonl", "a", encoding="utf-8", opener=no_link) as stream:
             stream.write(json.dumps(record) + "\n")
 
     @staticmethod
@@ -213,6 +236,14 @@ class RunFolder:
             return str(read_json(folder / "step.json")["key"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder or a link, if there is one; what a link leads to stays."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def seconds_of(events: Iterable[Mapping[str, Json]]) -> dict[str, float]:

@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from refsynth.core.drafting import BRANCHES
 from refsynth.core.errors import ConfigError, nearest
 from refsynth.core.sections import Section
+from refsynth.core.yamlfile import parse_yaml, place_of, read_yaml
 
 QUOTES = "; as text yes, no, on, off, true and false need quotes"
 """Said where YAML took a word for a truth value."""
@@ -30,15 +31,13 @@ def read_tree(path: Path) -> dict[str, Any]:
         ConfigError: the file is absent, cannot be read, or holds no tree.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        tree = read_yaml(path)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file", remedy="write one with: refsynth init DIR --from FILE") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})", expected="a task.yaml file") from error
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        place = getattr(error, "problem_mark", None)
-        where = f"{path} line {place.line + 1}" if place else str(path)
-        raise ConfigError(f"{where}: not valid YAML ({getattr(error, 'problem', None) or error})") from error
+        raise ConfigError(place_of(error, path)) from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: found {type(tree).__name__}, expected keys such as labels, data, seed")
     return tree
@@ -60,7 +59,7 @@ def set_key(tree: dict[str, Any], override: str) -> None:
             branch = tree[parent] = {}
         tree = branch
     try:
-        tree[leaf] = yaml.safe_load(value)
+        tree[leaf] = parse_yaml(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {override}: the value is not valid YAML") from error
 

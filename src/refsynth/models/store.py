@@ -7,7 +7,6 @@ nothing here touches the network but `fetch`. Knows nothing of how a source is r
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,9 +15,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from refsynth.core.errors import ModelError
-from refsynth.core.run import file_digest, read_json
+from refsynth.core.lock import locked
+from refsynth.core.run import read_json
 from refsynth.models.catalog import CatalogEntry, entry_of
-from refsynth.models.manifest import MANIFEST, content_hash, read_manifest, seal
+from refsynth.models.manifest import MANIFEST, check_files, content_hash, read_manifest, seal
 from refsynth.models.sources import from_folder, from_hub, from_wheels
 
 Source = Literal["wheel", "hub"]
@@ -52,13 +52,24 @@ class ModelStore:
         self.root = (root or default_root()) / "models"
         shelf = os.environ.get("REFSYNTH_MODELS")
         self._places = (self.root, Path(shelf)) if shelf else (self.root,)
+        self._checked: set[Path] = set()
 
     def path(self, name: str) -> Path:
-        """Return the ready folder of a model.
+        """Return the ready folder of a model; its files are hashed the first time that it is asked for.
 
         Raises:
-            ModelError: it is not in the store.
+            ModelError: it is not in the store, or a file is not what it should be.
         """
+        folder = self._folder(name)
+        if folder not in self._checked:
+            self._check(name, folder)
+        return folder
+
+    def _check(self, name: str, folder: Path) -> None:
+        check_files(entry_of(name), folder, ours=folder.parent == self.root)
+        self._checked.add(folder)
+
+    def _folder(self, name: str) -> Path:
         entry_of(name)
         for place in self._places:
             if read_manifest(place / name) is not None:
@@ -70,7 +81,7 @@ class ModelStore:
     def status(self, name: str) -> ModelStatus:
         """Return whether a model is there, where, and how large it is on disk."""
         try:
-            folder = self.path(name)
+            folder = self._folder(name)
         except ModelError:
             entry_of(name)
             return ModelStatus(name, ready=False, path=None, megabytes=0.0, source="", hash="")
@@ -82,12 +93,9 @@ class ModelStore:
         """Hash every file of a model again and return its status.
 
         Raises:
-            ModelError: it is not in the store, or a file is not what it was when it was stored.
+            ModelError: it is not in the store, or a file is not what it should be.
         """
-        folder = self.path(name)
-        for file, stored in read_json(folder / MANIFEST)["files"].items():
-            if file_digest(folder / file) != stored["sha256"]:
-                raise ModelError(f"{folder / file}: changed since it was stored", remedy=f"refsynth models fetch {name} --force")
+        self._check(name, self._folder(name))
         return self.status(name)
 
     def fetch(
@@ -117,7 +125,7 @@ class ModelStore:
             self.root.mkdir(parents=True, exist_ok=True)
             with self._lock(name):
                 if not force and self.status(name).ready:
-                    return self.path(name)
+                    return self._folder(name)
                 return self._make(entry, lambda stage: progress(name, stage), source, folder)
         except OSError as error:
             remedy = "free some space, or name another cache with REFSYNTH_CACHE"
@@ -138,7 +146,9 @@ class ModelStore:
                 origin = from_wheels(entry, ready, work, stage)
             stage("hash")
             seal(entry, ready, origin)
+            check_files(entry, ready, ours=True)
             final = self.root / entry.name
+            self._checked.discard(final)
             if final.exists():
                 final.replace(work / "replaced")
             ready.replace(final)
@@ -149,6 +159,5 @@ class ModelStore:
     @contextmanager
     def _lock(self, name: str) -> Iterator[None]:
         """Wait for other processes that fetch the same model; the system lets go when the holder dies."""
-        with (self.root / f".{name}.lock").open("w") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        with locked(self.root / f".{name}.lock"):
             yield

@@ -72,7 +72,7 @@ class TextTokenizer:
     Between the halves of a pair (`core.pair`) stands what the tokenizer puts there; of a long pair the longer half is cut first.
 
     Args:
-        path: the file.
+        source: the file, or its bytes.
         max_tokens: the longest text; longer ones are cut.
         prefix: goes before each text.
         parallel: whether a batch may take more than one thread.
@@ -82,15 +82,18 @@ class TextTokenizer:
         ModelError: it is no tokenizer.
     """
 
-    def __init__(self, path: Path, *, max_tokens: int, prefix: str = "", parallel: bool = True, special: bool = True) -> None:
+    def __init__(
+        self, source: Path | bytes, *, max_tokens: int, prefix: str = "", parallel: bool = True, special: bool = True
+    ) -> None:
         try:
             with panics_raised():
-                self._tokenizer = Tokenizer.from_file(str(path))
+                self._tokenizer = Tokenizer.from_buffer(source) if isinstance(source, bytes) else Tokenizer.from_file(str(source))
                 self.pad = int((self._tokenizer.padding or {}).get("pad_id", 0))
                 self._tokenizer.no_padding()
                 self._tokenizer.enable_truncation(max_tokens)
         except Exception as error:  # the library raises nothing narrower
-            raise ModelError(f"{path}: not a tokenizer ({error})") from error
+            name = "tokenizer.json" if isinstance(source, bytes) else str(source)
+            raise ModelError(f"{name}: not a tokenizer ({error})") from error
         self.prefix, self.parallel, self._chars = prefix, parallel, max_tokens * CHARS_PER_TOKEN
         self._special, self._words = special, max_tokens * WORDS_PER_TOKEN
 

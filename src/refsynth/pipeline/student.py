@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from refsynth.bundle.certificate import Calibration
+from refsynth.bundle.files import Files
 from refsynth.bundle.model import Model, load
 from refsynth.bundle.store import Contents, CrfFiles, StaticFiles, save
 from refsynth.bundle.tensors import as_stored
@@ -115,10 +116,10 @@ class School:
 
     def predictor(self) -> tuple[StaticPredictor | CrfPredictor, Calibration]:
         """Return the student as its bundle has it, to go in front of its teacher."""
-        found = load(self.bundle())
-        predictor = open_main(self.bundle(), found.manifest, 0).predictor
+        files = Files(self.bundle())
+        predictor = open_main(files, 0).predictor
         assert isinstance(predictor, (StaticPredictor, CrfPredictor))
-        return predictor, found.manifest.calibration
+        return predictor, files.manifest.calibration
 
     def _fit(self, out: Path) -> None:
         split = self._split()

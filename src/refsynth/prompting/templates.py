@@ -11,6 +11,7 @@ from pydantic import AfterValidator, RootModel, ValidationError
 
 from refsynth.core.errors import ConfigError
 from refsynth.core.sections import Section
+from refsynth.core.yamlfile import parse_yaml, place_of
 
 Method = Literal["direct", "channel"]
 """What is asked: P(label | text), or P(text | label) (Min et al., 2022, "Noisy Channel Language Model Prompting")."""
@@ -80,11 +81,11 @@ def read_templates(path: Path | None = None) -> dict[str, tuple[Template, ...]]:
     name = str(path or "templates.yaml")
     try:
         content = path.read_text("utf-8") if path else (resources.files(__package__) / "templates.yaml").read_text("utf-8")
-        return _Templates.model_validate(yaml.safe_load(content)).root
+        return _Templates.model_validate(parse_yaml(content)).root
     except OSError as error:
         raise ConfigError(f"{name}: cannot be read ({error.strerror})", expected="a YAML file of templates") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name}: not valid YAML", expected="en: [{name: ..., direct: ..., channel: ...}]") from error
+        raise ConfigError(place_of(error, Path(name)), expected="en: [{name: ..., direct: ..., channel: ...}]") from error
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"])) or "the file"
