@@ -259,7 +259,7 @@ def test_json_labels_may_be_numbers_and_booleans(tmp_path):
 
 def test_json_that_has_no_such_key_at_all(tmp_path):
     assert "columns there: intent, message" in fails(tmp_path, '{"message": "x", "intent": "a"}\n' * 3, "rows.jsonl")
-    assert ": is one JSON array" in fails(tmp_path, '[{"text": "x"}]', "rows.jsonl")
+    assert "columns there: text" in fails(tmp_path, '[{"text": "x"}]', "rows.jsonl")
 
 
 def test_parquet(tmp_path):

@@ -74,6 +74,8 @@ LEAVES = {
     "data.columns.text": ("body", READ),
     "data.columns.label": ("class", READ),
     "data.columns.pair": ("other", READ, PAIRS),
+    "data.columns.tags": (["O", "B-x"], READ),
+    "data.columns.offsets": ("utf16", READ),
     "data.delimiter": (";", READ),
     "data.encoding": ("latin-1", READ),
     "data.separator": (";", {"rows", "test"}, SETS),

@@ -306,7 +306,7 @@ def test_all_forms_say_the_same(tmp_path, name):
         ({"text": "Ann sat", "label": [["Ann", "person"]]}, "row 2: a span is neither"),
         ({"text": "Ann sat", "label": "person"}, "row 2: 'label' is neither a list of tags nor of spans"),
         ({"tokens": ["Ann", "sat"], "tags": ["B-person"]}, "row 2: 1 tags for 2 tokens"),
-        ({"tokens": ["Ann", "sat"], "tags": ["person", "O"]}, "row 2: the tag 'person' is not O, B-label or I-label"),
+        ({"tokens": ["Ann", "sat"], "tags": ["B-person", "person"]}, "row 2: the tag 'person' is not O, B-label or I-label"),
         ({"tokens": ["Ann", ""], "tags": ["O", "O"]}, "row 2: the tokens are not all strings"),
         ({"text": 3}, "row 2: 'text' is a JSON number"),
         (

@@ -12,8 +12,9 @@ import numpy as np
 from refsynth.annotate.consensus import Consensus, Votes, dawid_skene, majority, tally
 from refsynth.core.errors import DataError, counted
 from refsynth.core.types import FloatArray
+from refsynth.data.labelled import open_table
 from refsynth.data.labels import as_label
-from refsynth.data.records import Fault, Record, open_table
+from refsynth.data.records import Fault, Record
 from refsynth.data.text import clean, normalise
 
 Method = Literal["dawid-skene", "majority"]

@@ -71,6 +71,9 @@ def init(
     words: Annotated[
         bool, typer.Option("--words", help="Labels are of words, as in [Ann Lee](person); noticed in CoNLL files and lists.")
     ] = False,
+    tags: Annotated[
+        str | None, typer.Option(help="What tags that are numbers stand for, in their order: O,B-person,I-person.")
+    ] = None,
     delimiter: Annotated[str | None, typer.Option(help="Of a CSV file; detected if left out.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of the file; detected if left out.")] = None,
     test: Annotated[Path | None, typer.Option(help="Labelled rows that only the final evaluation reads.")] = None,
@@ -96,15 +99,22 @@ def init(
             "--words: labels of words are read from a file, and of single texts", remedy="refsynth init DIR --from FILE --words"
         )
     look, loaded = None, None
+    names_of_tags = [name.strip() for name in (tags or "").split(",") if name.strip()]
     if from_file is not None:
         known = {"text_column": text_column, "label_column": label_column, "delimiter": delimiter, "encoding": encoding}
         other = separator is not None or pair_column is not None
-        look = None if other else sniff_tagged(from_file, **known, asked=words)
+        look = None if other else sniff_tagged(from_file, **known, asked=words, tags=names_of_tags)
         look = look or sniff(from_file, **known, separator=separator)
         loaded = read_examples(
             from_file,
             labels=named or list(look.labels),
-            columns=Columns(text=look.text_column, label=look.label_column or "label", pair=pair_column),
+            columns=Columns(
+                text=look.text_column,
+                label=look.label_column or "label",
+                pair=pair_column,
+                tags=tuple(names_of_tags),
+                offsets=look.offsets,
+            ),
             spans="marked" if look.spans else "none",
             least_labels=1 if look.spans else 2,
             delimiter=look.delimiter or None,
@@ -114,7 +124,10 @@ def init(
         )
     names = named or list(look.labels if look else ())
     forced = {key: value for key, value in (("encoding", encoding), ("delimiter", delimiter)) if value and from_file}
-    document = _document(target, names, from_file=from_file, test=test, look=look, pair=pair_column, forced=forced)
+    of_words = {"tags": names_of_tags, "offsets": look.offsets} if look is not None and look.spans else {}
+    document = _document(
+        target, names, from_file=from_file, test=test, look=look, pair=pair_column, forced=forced, of_words=of_words
+    )
     RunConfig.parse(yaml.safe_load(document), where=str(target))
     conflicts = [row for row in loaded.skipped if row.reason == "conflict"] if loaded else []
     _write(target, document, conflicts)
@@ -155,13 +168,14 @@ def _document(
     look: Sniffed | None,
     pair: str | None,
     forced: Mapping[str, str],
+    of_words: Mapping[str, object],
 ) -> str:
     kind = _kind(look, pair)
     unit = UNITS[kind]
     head = _HEAD.format(command=_run(target), kind=kind, unit=unit)
     tail = _TAIL.replace("LEARNERS", ", ".join(LEARNERS[kind]))
     labels = "".join(indent(_yaml({name: _in_words(name)}), "  ") + "\n" for name in names)
-    data = _data_lines(target.parent, from_file=from_file, test=test, look=look, pair=pair)
+    data = _data_lines(target.parent, from_file=from_file, test=test, look=look, pair=pair, of_words=of_words)
     ours = "of all files; without this line each file's own is found"
     of_all = [f"  {_yaml({key: value}):<23} # {ours}\n" for key, value in forced.items()]
     return head + labels + data + "".join(of_all) + tail
@@ -181,7 +195,15 @@ def _kind(look: Sniffed | None, pair: str | None) -> TaskKind:
     return "multilabel" if several else "classify" if pair is None else "pairs"
 
 
-def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look: Sniffed | None, pair: str | None) -> str:
+def _data_lines(
+    folder: Path,
+    *,
+    from_file: Path | None,
+    test: Path | None,
+    look: Sniffed | None,
+    pair: str | None,
+    of_words: Mapping[str, object],
+) -> str:
     if from_file is None and test is None:
         return _NO_DATA
     lines = ["data:                     # your files; relative paths start at this file's folder"]
@@ -202,14 +224,16 @@ def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look
             lines.append(f"    {_yaml({'pair': pair})}")
         if look.label_column:
             lines.append(f"    {_yaml({'label': look.label_column})}")
+        lines += [f"    {_yaml({key: value}, flow=True)}" for key, value in of_words.items() if value]
         if look.separator:
             lines.append(f"  {_yaml({'separator': look.separator}):<23} # between the labels in a cell; JSON lists need none")
     return "\n".join(lines) + "\n"
 
 
-def _yaml(pair: Mapping[str, str]) -> str:
+def _yaml(pair: Mapping[str, object], *, flow: bool | None = False) -> str:
     """Return one `key: value` line, quoted where YAML would take it for something else."""
-    return str(yaml.safe_dump(dict(pair), allow_unicode=True, width=10_000)).strip()
+    dumped = str(yaml.safe_dump(dict(pair), allow_unicode=True, width=10_000, default_flow_style=flow)).strip()
+    return dumped[1:-1] if flow else dumped
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -235,6 +259,11 @@ def _tell(path: Path, look: Sniffed, loaded: Loaded, listed: Path) -> None:
     spread = f"{counted(min(sizes), 'row')} each" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)} rows each"
     dropped = describe_skipped([row for row in loaded.skipped if row.reason != "conflict"])
     _say("  " + "; ".join([f"{counted(len(loaded.counts), 'label')}, {spread}", *dropped]))
+    for note in loaded.notes:
+        if note.startswith("not read: "):
+            _say(f"  {note}")
+    if look.offsets:
+        _say(f"  places of spans count {look.offsets} here, not characters: columns.offsets in task.yaml")
     if look.marked:
         _say(f"  {WORDS_REMEDY} and --force")
     bad = [row for row in loaded.skipped if row.reason in ("malformed", "unknown label")]

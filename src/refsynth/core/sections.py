@@ -44,6 +44,10 @@ class Columns(Section):
     """Column of the label."""
     pair: str | None = None
     """Column of the second text, for `task: pairs`; there `text_pair` unless it is named."""
+    tags: tuple[Name, ...] = ()
+    """For `task: tokens`: what tags that are numbers stand for, in their order, such as `[O, B-person, I-person]`."""
+    offsets: Literal["characters", "utf16", "bytes"] | None = None
+    """For `task: tokens`: what places of spans count. If left out, the spans' own texts decide; without them, characters."""
 
 
 FILES = ("train", "more", "pool", "test")

@@ -12,7 +12,12 @@ from typing import Literal
 
 from refsynth.core.run import write_atomic
 
-Reason = Literal["empty text", "half a pair", "no label", "duplicate", "conflict", "unknown label", "malformed"]
+Reason = Literal[
+    "empty text", "half a pair", "no label", "duplicate", "conflict", "unknown label", "malformed",
+    "not accepted", "annotators differ", "only suggested",
+]  # fmt: skip
+"""Why a row is left out. The last three are said by the tool that it was labelled with: people left it out, did not agree, or
+have not looked yet at what a model suggested."""
 
 _SHOWN = 12  # labels in a note
 

@@ -19,7 +19,8 @@ from refsynth.core.types import Example
 from refsynth.data.account import SkippedRow, describe_skipped, describe_thin, write_skipped
 from refsynth.data.columns import check_columns, text_columns
 from refsynth.data.judge import SHOWN, Bad, Judge, Spans, label_of, no_string, row_error, text_of
-from refsynth.data.records import Fault, Format, Record, Table, open_table, standard_input
+from refsynth.data.labelled import open_table, standard_input, unread_notes
+from refsynth.data.records import Fault, Format, Record, Table
 from refsynth.data.tagged import TOKENS, read_plain, read_tagged, text_key
 from refsynth.data.text import clean, normalise
 
@@ -113,7 +114,7 @@ def read_examples(
     if len(counts) < least_labels:
         raise _too_few(path, rows, counts, skipped)
     ordered = {label: counts[label] for label in labels}
-    notes = (*describe_skipped(skipped), *describe_thin(ordered), *judge.notes())
+    notes = (*describe_skipped(skipped), *describe_thin(ordered), *judge.notes(), *unread_notes(table.unread))
     return Loaded(
         tuple(kept), tuple(skipped), table.format, table.encoding, table.delimiter, rows, ordered, tuple(conflicts), notes
     )

@@ -78,6 +78,8 @@ class Judge:
         """Return a row as an example, as one to leave out, or as an error."""
         if isinstance(record, Fault):
             return Bad("malformed", record.message)
+        if record.left is not None:
+            return SkippedRow(record.row, record.left, "")
         if trouble := self._no_text(record):
             return trouble
         if self.spans != "none":

@@ -11,8 +11,8 @@ from refsynth.data.text import clean
 
 def as_label(value: Any) -> str | None:
     """Return a cell as a label: empty where nothing stands, None where it cannot be one."""
-    if value is None or isinstance(value, bool):
-        return "" if value is None else str(value).lower()
+    if value is None or value == [] or isinstance(value, bool):  # an empty list names no label
+        return str(value).lower() if isinstance(value, bool) else ""
     value = whole(value)
     return clean(str(value)) if isinstance(value, str | int | float) else None
 

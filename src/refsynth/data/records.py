@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, Literal, NamedTuple
 
 from refsynth.core.errors import DataError
 from refsynth.core.extras import require
+from refsynth.data.account import Reason
+from refsynth.data.exports import as_object, as_row
 from refsynth.data.source import ROW_LIMIT, Line, Lines, broken_byte, check_encoding, detect_encoding, lines_of, opened
 
 Format = Literal["csv", "jsonl", "parquet", "text", "conll"]
 
 _SUFFIXES: Mapping[str, Format] = {
     ".csv": "csv", ".tsv": "csv", ".tab": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet",
-    ".conll": "conll", ".bio": "conll", ".iob": "conll", ".iob2": "conll",
 }  # fmt: skip
 _DELIMITERS = ",;\t|"
 _SLICE = 10_000  # rows of a Parquet file in memory at once
@@ -35,6 +36,8 @@ class Record(NamedTuple):
     row: int
     line: int | None
     values: Mapping[str, Any]
+    left: Reason | None = None
+    """Why its people left it out, where a labelling tool says so."""
 
 
 class Fault(NamedTuple):
@@ -53,6 +56,8 @@ class Table(NamedTuple):
     delimiter: str
     columns: tuple[str, ...] | None
     records: Iterator[Record | Fault]
+    unread: Mapping[str, int] = MappingProxyType({})
+    """Kinds of things in the rows of an export that are not read, with the number of rows; full once the records are read."""
 
 
 @contextmanager
@@ -90,9 +95,9 @@ def _text_table(lines: Lines, *, name: str, kind: Format | None, delimiter: str 
     first = _first(lines)
     if not first:
         raise DataError(f"{name}: is empty", expected="rows, and in CSV a header that names the columns")
-    if first.startswith("[") and kind in ("jsonl", None):
+    if first.startswith("[") and kind == "jsonl" and not as_row(first):
         raise DataError(f"{name}: is one JSON array", expected="one JSON object per line", remedy="convert it: jq -c '.[]'")
-    kind = kind or ("jsonl" if first.startswith("{") else "csv")
+    kind = kind or ("jsonl" if first.startswith("{") or as_row(first) else "csv")
     if kind != "csv":
         return Table(kind, encoding, "", ("text",) if kind == "text" else None, _READERS[kind](lines))
     delimiter = _check_delimiter(delimiter) if delimiter else _detect_delimiter(lines)
@@ -146,7 +151,8 @@ def _replay(lines: list[Line]) -> Lines:
     return again
 
 
-def _trouble(line: Line) -> str | None:
+def trouble_of(line: Line) -> str | None:
+    """Return what is wrong with a line as such."""
     if not line.whole:
         return f"longer than {ROW_LIMIT:,} characters"
     byte = broken_byte(line.text)
@@ -173,7 +179,7 @@ def _parse(start: Line, lines: Lines, used: list[Line], delimiter: str) -> list[
     def feed() -> Iterator[str]:
         size, line = 0, start
         while True:
-            if trouble := _trouble(line):
+            if trouble := trouble_of(line):
                 raise ValueError(trouble)
             size += len(line.text)
             if size > ROW_LIMIT:
@@ -208,11 +214,11 @@ def _jsonl_records(lines: Lines) -> Iterator[Record | Fault]:
         if not line.text.strip():
             continue
         row += 1
-        trouble = _trouble(line)
+        trouble = trouble_of(line)
         values: Any = None
         if trouble is None:
             try:
-                values = json.loads(line.text)
+                values = as_object(json.loads(line.text))
                 if not isinstance(values, dict):
                     trouble = f"found JSON {kind_of(values)}, expected an object"
             except json.JSONDecodeError as error:
@@ -224,30 +230,11 @@ def _jsonl_records(lines: Lines) -> Iterator[Record | Fault]:
 
 def _text_records(lines: Lines) -> Iterator[Record | Fault]:
     for line in lines:
-        trouble = _trouble(line)
+        trouble = trouble_of(line)
         yield Fault(line.number, line.number, trouble) if trouble else Record(line.number, line.number, {"text": line.text})
 
 
-def _conll_records(lines: Lines) -> Iterator[Record | Fault]:
-    """Yield sentences: a token a line with its tag in the last column, a blank line after each."""
-    row, first = 0, 1
-    pairs: list[tuple[str, str]] = []
-    trouble: str | None = None
-    for line in itertools.chain(lines, [None]):
-        fields = line.text.split() if line is not None else []
-        if line is not None and fields and fields[0] != "-DOCSTART-":
-            first = first if pairs or trouble else line.number
-            if problem := _trouble(line) or (None if len(fields) > 1 else "a token without a tag"):
-                trouble = trouble or f"line {line.number}: {problem}"
-            pairs.append((fields[0], fields[-1]))
-        elif pairs:
-            row += 1
-            values = {"tokens": [token for token, _ in pairs], "tags": [tag for _, tag in pairs]}
-            yield Fault(row, first, trouble) if trouble else Record(row, first, values)
-            pairs, trouble = [], None
-
-
-_READERS = {"jsonl": _jsonl_records, "text": _text_records, "conll": _conll_records}
+_READERS = {"jsonl": _jsonl_records, "text": _text_records}
 
 
 def kind_of(value: object) -> str:
@@ -272,7 +259,7 @@ def _parquet(path: Path, stream: IO[bytes]) -> Table:
         schema = polars.read_parquet_schema(path)
     except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
         raise DataError(f"{path}: damaged Parquet ({_brief(error)})", remedy="write it again") from error
-    columns = tuple(name for name, kind in schema.items() if not kind.is_nested())
+    columns = tuple(name for name, kind in schema.items() if not isinstance(kind, polars.Struct))
     return Table("parquet", "utf-8", "", columns, _parquet_records(path, columns))
 
 

@@ -16,9 +16,11 @@ from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import Columns
 from refsynth.core.spans import split_spans
 from refsynth.data.columns import guess_label, guess_text, named_text
+from refsynth.data.labelled import open_table
 from refsynth.data.labels import as_label, as_labels
-from refsynth.data.records import Format, Record, Table, open_table
-from refsynth.data.tagged import TAGS, TOKENS, read_tagged, tells_words
+from refsynth.data.offsets import Unit, UnitError
+from refsynth.data.records import Format, Record, Table
+from refsynth.data.tagged import TAGS, TOKENS, columns_of_words, read_tagged
 
 _SAMPLE = 2000  # rows that columns are guessed from
 _MOST_LABELS = 1000  # more different values than this are no classes
@@ -34,7 +36,7 @@ class Sniffed:
 
     `labels` counts the values of the label column, in the order in which they first appear; `separator` stands between them where
     a row may have any number, else it is None. With `spans` they are of words; no column holds them where they stand in the text.
-    `marked` says that they might be, and that it is not sure.
+    `marked` says that they might be, and that it is not sure; `offsets` what places count where that is not characters.
     """
 
     format: Format
@@ -48,6 +50,7 @@ class Sniffed:
     separator: str | None = None
     spans: bool = False
     marked: bool = False
+    offsets: Unit | None = None
 
 
 def sniff_tagged(
@@ -58,44 +61,63 @@ def sniff_tagged(
     delimiter: str | None = None,
     encoding: str | None = None,
     asked: bool = False,
+    tags: Sequence[str] = (),
 ) -> Sniffed | None:
     """Count the labels of words in a file; None where it is no CoNLL file and no row says them in lists, unless `asked`.
 
-    Bad rows are passed over.
+    Bad rows are passed over. Places are taken to count what the first row without doubt has them count.
 
     Raises:
         DataError: the file cannot be read, or has no labels of words.
     """
+    named = (text_column is not None, label_column is not None)
+    columns = Columns(text=text_column or "text", label=label_column or "label", tags=tuple(tags))
+    try:
+        return _tagged(path, columns, named, delimiter, encoding, asked=asked)
+    except UnitError as error:
+        columns = columns.model_copy(update={"offsets": error.unit})
+        return _tagged(path, columns, named, delimiter, encoding, asked=asked)
+
+
+def _tagged(
+    path: Path, columns: Columns, named: tuple[bool, bool], delimiter: str | None, encoding: str | None, *, asked: bool
+) -> Sniffed | None:
     with open_table(path, delimiter=delimiter, encoding=encoding) as table:
-        if table.columns is not None and not asked:  # CSV and Parquet have no lists
-            return None
-        named = named_text(table.columns or ()) or "text"
-        columns = Columns(text=text_column or named, label=label_column or "label")
-        sure, troubles = asked or table.format == "conll", list[str]()
+        if asked and not named[0] and table.columns is not None:
+            columns = columns.model_copy(update={"text": named_text(table.columns) or "text"})
+        sure, found, troubles = table.format == "conll", False, list[str]()
         labels, rows, keys = Counter[str](), 0, dict[str, None]()
         for rows, record in enumerate(_readable(table, troubles), 1):
-            sure = sure or tells_words(record.values, columns)
-            if rows == _SAMPLE and not sure:
+            if not found and (told := columns_of_words(record.values, columns, text=named[0], label=named[1])):
+                plain = (told.text, told.label) == (TOKENS, TAGS) and columns.text not in record.values  # found in each row
+                columns, sure, found = columns if plain else told, True, True
+            if rows == _SAMPLE and not sure and not asked:
                 return None
             keys |= dict.fromkeys(record.values)
-            try:
-                labels.update(span.label for span in split_spans(read_tagged(record.values, columns).label or NONE))
-            except MarkError as error:
-                if not troubles:
-                    troubles.append(f"row {record.row}: {error}")
+            labels.update(_span_labels(record, columns, troubles, sure=sure))
     if not rows and asked:
         raise _nothing(path, table, troubles)
-    if not sure:
+    if not (sure or asked):
         return None
     if not labels:
-        raise DataError(
-            "; ".join([f"{path}: no labels of words in column '{columns.text}'", *troubles]),
-            expected="[words](label) in the text, lists of tokens and tags, or lists of [start, end, label]",
-            remedy="name the columns with --text-column and --label-column",
-        )
+        raise _no_words(path, columns.label if found else columns.text, troubles)
     text, label = (columns.text, columns.label) if columns.text in keys else (TOKENS, TAGS)
     label = label if label in keys else ""
-    return Sniffed(table.format, table.encoding, table.delimiter, tuple(keys), text, label, rows, labels, spans=True)
+    return Sniffed(
+        table.format, table.encoding, table.delimiter, tuple(keys), text, label, rows, labels, spans=True, offsets=columns.offsets
+    )
+
+
+def _span_labels(record: Record, columns: Columns, troubles: list[str], *, sure: bool) -> list[str]:
+    """Return the labels of a row's spans, and note what is wrong with the first row that has none for it."""
+    try:
+        return [span.label for span in split_spans(read_tagged(record.values, columns).label or NONE)]
+    except MarkError as error:
+        if sure and isinstance(error, UnitError):
+            raise
+        if not troubles:
+            troubles.append(f"row {record.row}: {error}")
+        return []
 
 
 def sniff(
@@ -128,7 +150,7 @@ def sniff(
         text = text_column or guess_text(columns, words, label=label)
         if text is None or label is None or {text, label} - set(columns):
             raise _unclear(path, columns, text, label, marked=marked)
-        if separator is None and any(isinstance(values.get(label), list) for values in sample):
+        if separator is None and any(isinstance(values.get(label), list) and values.get(label) for values in sample):
             separator = SEPARATOR
         labels = Counter(name for values in sample for name in _names(values.get(label), separator))
         rows = len(sample)
@@ -157,6 +179,14 @@ def _readable(table: Table, troubles: list[str]) -> Iterator[Record]:
 def _nothing(path: Path, table: Table, troubles: Sequence[str]) -> DataError:
     what = f"no row can be read; {troubles[0]}" if troubles else f"no rows{' below the header' if table.format == 'csv' else ''}"
     return DataError(f"{path}: {what}", expected="labelled rows")
+
+
+def _no_words(path: Path, column: str, troubles: Sequence[str]) -> DataError:
+    return DataError(
+        "; ".join([f"{path}: no labels of words in column '{column}'", *troubles]),
+        expected="[words](label) in the text, lists of tokens and tags, or lists of [start, end, label]",
+        remedy="name the columns with --text-column and --label-column, and what numbers stand for with --tags",
+    )
 
 
 def _check_labels(path: Path, label: str, counts: Mapping[str, int], *, marked: bool) -> None:
