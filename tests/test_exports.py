@@ -342,7 +342,7 @@ def test_numbers_need_names(tmp_path):
     assert columns.tags == NAMES
     loaded = read_examples(path, labels=LABELS, columns=columns, spans="marked", least_labels=1)
     assert [row.label for row in loaded.examples] == [SPANS, "(none)"]
-    with pytest.raises(DataError, match=r"the tag 3 has no name: data\.columns\.tags has 2, from 0 to 1"):
+    with pytest.raises(DataError, match=r"the tag 2 has no name: data\.columns\.tags has 2, from 0 to 1"):
         read_examples(path, labels=LABELS, columns=columns.model_copy(update={"tags": NAMES[:2]}), spans="marked")
 
 
