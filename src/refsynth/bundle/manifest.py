@@ -19,6 +19,7 @@ from refsynth.core.errors import BundleError
 from refsynth.core.run import file_digest
 from refsynth.core.spans import tag_names
 from refsynth.core.types import TaskKind
+from refsynth.core.windows import Windows
 from refsynth.kinds import KINDS
 from refsynth.kinds import Kind as Answers
 
@@ -90,6 +91,7 @@ class Manifest(Part):
     labels: Annotated[tuple[Label, ...], Field(min_length=1)]
     language: str
     max_tokens: int | None = Field(default=None, ge=2, le=1 << 20)
+    windows: Windows = "cut"
     prefix: str = ""
     calibration: Calibration
     golden_limit: float = Field(gt=0, le=1)

@@ -45,6 +45,12 @@ class Tier:
         """Return calibrated probabilities [N, K] of clean texts; of spans, of the words of each [N]."""
         return self.kind.probabilities(as_floats(self.predictor.logits(texts)) / self.calibration.temperature)
 
+    def cuts(self, text: str) -> bool:
+        """Return whether a clean text is longer than what is read of it; what counts words and terms reads all."""
+        reader = self.predictor.encoder if isinstance(self.predictor, (EncoderPredictor, TagPredictor)) else self.predictor
+        tokenizer: TextTokenizer | None = getattr(reader, "tokenizer", None)
+        return tokenizer is not None and tokenizer.cuts(text, words=isinstance(self.predictor, TagPredictor))
+
 
 def open_first(folder: Path, manifest: Manifest, threads: int) -> Tier:
     """Open the tier that sees every text: the static one of a cascade, or all there is.
@@ -116,20 +122,25 @@ def _open(folder: Path, manifest: Manifest, variant: Variant, threads: int) -> P
     if manifest.max_tokens is None:
         raise BundleError(f"{folder}: max_tokens is missing in the manifest")
     if variant == "static":
-        tokenizer = TextTokenizer(folder / "tokenizer.json", max_tokens=manifest.max_tokens, parallel=threads != 1, special=False)
+        tokenizer = TextTokenizer(
+            folder / "tokenizer.json",
+            max_tokens=manifest.max_tokens,
+            parallel=threads != 1,
+            special=False,
+            windows=manifest.windows,
+        )
         wide = LinearHead(head.weights.astype(np.float32), head.bias.astype(np.float32))
         return StaticPredictor(labels, tokenizer, wide)
     from refsynth.models.onnx import OnnxEncoder, OnnxWords  # only what has a graph loads the runtime
 
-    graph = folder / f"{variant}.onnx"
+    graph, tokens = folder / f"{variant}.onnx", folder / "tokenizer.json"
     _check_external(graph)
     if manifest.answers.spans:
-        tagger = OnnxWords(graph, folder / "tokenizer.json", max_tokens=manifest.max_tokens, threads=threads)
+        tagger = OnnxWords(graph, tokens, max_tokens=manifest.max_tokens, threads=threads, windows=manifest.windows)
         _fits(folder, head, tagger.dimension, manifest.width)
         return TagPredictor(labels, tagger, head)
-    encoder = OnnxEncoder(
-        graph, folder / "tokenizer.json", max_tokens=manifest.max_tokens, prefix=manifest.prefix, threads=threads
-    )
+    longest, windows = manifest.max_tokens, manifest.windows
+    encoder = OnnxEncoder(graph, tokens, max_tokens=longest, prefix=manifest.prefix, threads=threads, windows=windows)
     _fits(folder, head, encoder.dimension, len(labels))
     return EncoderPredictor(labels, encoder, head)
 

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 class Scored(NamedTuple):
     """The rows that could be scored: truth and answers of the model's kind, probabilities [N, K]; how many could not, why.
 
-    `unsure` [N] are those on which the model abstains; rows of one of the `groups` [N] have the same text.
+    `unsure` [N] are those on which the model abstains; rows of one of the `groups` [N] have the same text. Of
+    `truncated` rows a part of the text was not read.
     """
 
     truth: Array
@@ -46,6 +47,7 @@ class Scored(NamedTuple):
     groups: IntArray
     left_out: Mapping[str, int]
     unknown: Mapping[str, int]
+    truncated: int = 0
 
 
 def evaluate(
@@ -85,6 +87,9 @@ def evaluate(
         print_json(figures)
     else:
         _show(figures)
+    if scored.truncated:
+        long = counted(scored.truncated, "text")
+        err.print(f"{long} longer than the model reads: a part of each was not read", markup=False)
     if scored.unknown:
         _warn_unknown(scored.unknown, model.labels)
 
@@ -106,6 +111,7 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow]) -> Scored:
     group_of: dict[bytes, int] = {}
     groups: list[int] = []
     unsure: list[Array] = [np.zeros(0, bool)]
+    truncated = 0
     parts: list[Array] = [np.empty(0, object) if kind.spans else np.empty((0, len(labels)))]
     for chunk in chunks(rows):
         texts = []
@@ -122,12 +128,15 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow]) -> Scored:
                 texts.append(row.text)
                 groups.append(group_of.setdefault(_digest(normalise(row.text)), len(group_of)))
         if texts:
+            truncated += sum(map(model.cuts, texts))
             found = model.answer(texts)
             parts.append(found.probabilities)
             unsure.append(found.unsure)
     probabilities = np.concatenate(parts)
     answers, abstained = model.decide(probabilities), np.concatenate(unsure)
-    return Scored(kind.truth(given, labels), probabilities, answers, abstained, np.array(groups, int), left_out, unknown)
+    return Scored(
+        kind.truth(given, labels), probabilities, answers, abstained, np.array(groups, int), left_out, unknown, truncated
+    )
 
 
 def _digest(text: str) -> bytes:
@@ -145,6 +154,7 @@ def measure(scored: Scored, manifest: Manifest) -> dict[str, Any]:
     return {
         "rows": len(truth) + sum(scored.left_out.values()),
         "evaluated": len(truth),
+        "truncated": scored.truncated,
         **scored.left_out,
         **{figure.name.lower().replace("-", "_").replace(" ", "_"): asdict(figure) for figure in figures},
         **_trust(scored, kind),

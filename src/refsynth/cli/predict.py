@@ -45,9 +45,9 @@ def predict(
     """Label texts: one JSON object a row on stdout, in the order of the input, with constant memory.
 
     A row that cannot be read gives {"row", "error"}; the others {"row", "label", "probabilities", "abstain", "tier"} and
-    their own "id"; "tier" is what answered: int8, safe, static or exact. Of a bundle that gives a text any number of labels it is
-    "labels", a list; of one that labels words it is {"row", "entities", "abstain", "tier"}, each entity with "start", "end"
-    (characters of the text), "label", "confidence" and its "text".
+    their own "id"; "tier" is what answered: int8, safe, static or exact. "truncated" says that a part of the text was not read.
+    Of a bundle that gives a text any number of labels it is "labels", a list; of one that labels words it is {"row", "entities",
+    "abstain", "tier"}, each entity with "start", "end" (characters of the text), "label", "confidence" and its "text".
 
     Example: refsynth predict runs/tickets/bundle new.csv --text message > labels.jsonl
     """
@@ -76,6 +76,7 @@ class Tally:
     predicted: int = 0
     unsure: int = 0
     unreadable: int = 0
+    truncated: int = 0
     profile: IntArray | None = None
 
     def count(self, texts: Sequence[str], found: Answered) -> None:
@@ -92,7 +93,8 @@ class Tally:
     def describe(self) -> str:
         """Return e.g. `98 predicted (3 unsure), 2 unreadable`."""
         unsure = f" ({self.unsure:,} unsure)" if self.unsure else ""
-        return f"{self.predicted:,} predicted{unsure}" + (f", {self.unreadable:,} unreadable" if self.unreadable else "")
+        cut = f", {self.truncated:,} not read to the end" if self.truncated else ""
+        return f"{self.predicted:,} predicted{unsure}{cut}" + (f", {self.unreadable:,} unreadable" if self.unreadable else "")
 
 
 def open_bundle(folder: Path, *, threads: int) -> Model:
@@ -177,12 +179,14 @@ def _chunk_records(model: Model, chunk: Sequence[Row | BadRow], tally: Tally) ->
         answer = next(answers)
         tally.predicted += 1
         tally.unsure += answer.abstain
+        tally.truncated += answer.truncated
         yield {
             "row": row.number,
             **({} if row.id is None else {"id": row.id}),
             **_said(answer, row.text),
             "abstain": answer.abstain,
             "tier": answer.tier,
+            **({"truncated": True} if answer.truncated else {}),
         }
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from refsynth.core.labelset import whole
+from refsynth.core.windows import LONGEST, Windows
 
 MethodName = Literal[
     "finetune", "head", "bitfit", "lora", "adalora", "ia3", "prefix_tuning", "p_tuning", "prompt_tuning", "houlsby"
@@ -102,6 +103,10 @@ class PretrainConfig(Section):
 class TrainingConfig(Section):
     """How learners that are fine-tuned are trained: `finetune`, `lora` and the other methods of docs/training.md."""
 
+    max_tokens: int = Field(default=LONGEST, ge=16, le=512)
+    """Tokens that the encoder reads at once, at most as many as it has positions for; of all learners that have one."""
+    windows: Windows | None = None
+    """What is read of longer texts: `cut` the beginning, `head_tail` beginning and end, `mean` all of it, in windows."""
     epochs: int | None = Field(default=None, ge=1, le=1000)
     """The most passes over the rows; if left out 20, of more than 1,500 rows as many as make 30,000 in all, and at least 3."""
     batch: int = Field(default=16, ge=1, le=4096)

@@ -144,6 +144,7 @@ def _prediction(answer: Answer | RowError, body: PredictRequest) -> dict[str, An
         "abstain": prediction.abstain,
         "tier": answer.tier,
         "degraded": prediction.degraded,
+        "truncated": prediction.truncated,
         "version": answer.version,
     }
 
