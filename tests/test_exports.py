@@ -1,6 +1,9 @@
 """Exports of the tools that people label with: each says the same as plain rows, or is refused by its name."""
 
+import itertools
 import json
+import random
+from contextlib import suppress
 
 import polars as pl
 import pytest
@@ -13,6 +16,7 @@ from refsynth.core.sections import Columns
 from refsynth.data.io import BadRow, iter_rows, read_examples
 from refsynth.data.labelled import open_table
 from refsynth.data.schemes import spans_of_tags
+from refsynth.data.sniff import sniff, sniff_tagged
 
 TEXT, SPANS = "Mia Wolf flew to Graz", "0-2:person 4-5:place"
 OTHER = "all quiet here"
@@ -463,3 +467,43 @@ def test_init_finds_what_places_count(tmp_path):
     columns = RunConfig.load(tmp_path / "task" / "task.yaml").data.columns
     loaded = read_examples(path, labels=LABELS, columns=columns, spans="marked", least_labels=1)
     assert [row.label for row in loaded.examples] == ["2-4:person 6-7:place", "0-1:person"]
+
+
+# Damage
+
+
+JUNK = [None, 0, -1, 1.5, True, "", "x", [], {}, [[]], [None], {"a": None}, "😀😀", 10**30, [1, 2, 3], {"start": 0}, "\ud800"]
+
+
+def mutated(value, rng):
+    if rng.random() < 0.08:
+        return rng.choice(JUNK)
+    if isinstance(value, dict):
+        return {key: mutated(each, rng) for key, each in value.items() if rng.random() > 0.04}
+    return [mutated(each, rng) for each in value] if isinstance(value, list) else value
+
+
+def test_a_damaged_export_is_a_bad_row_or_an_error_and_never_a_traceback(tmp_path):
+    rng, path = random.Random(0), tmp_path / "rows.jsonl"
+    lists = [value for table in (WORDS, CHOICES, SEVERAL) for value in table.values() if isinstance(value, list)]
+    rows = [*itertools.chain(*lists), *(row for row, _ in (*LEFT.values(), *REFUSED.values()))]
+    read = 0
+    for _ in range(250):
+        damaged = [{"text": "[a](person) b", "label": "place"}, mutated(rng.choice(rows), rng)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in damaged), "utf-8")
+        for look in (sniff_tagged, sniff):
+            with suppress(DataError):
+                look(path)
+        for spans, separator in (("marked", None), ("none", None), ("none", "|")):
+            loaded = read_examples(path, labels=LABELS, spans=spans, separator=separator, least_labels=0, skip_bad=True)
+            assert len(loaded.examples) + len(loaded.skipped) == loaded.rows == 2
+            read += len(list(iter_rows(path, spans=spans, separator=separator)))
+    assert read == 250 * 3 * 2
+
+
+def test_a_byte_of_another_encoding_spoils_its_row_only(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_bytes(b'[{"text": "a \xe9", "label": "x"}, {"text": "\xc3\xa9\xc3\xa9 b", "label": "y"}]')
+    first, second = iter_rows(path)
+    assert first.message == "byte 0xE9 does not fit the file's encoding"
+    assert second.text == "éé b"

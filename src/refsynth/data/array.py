@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import IO, Any, NamedTuple
 from refsynth.core.errors import DataError
 from refsynth.data.exports import as_object, as_row
 from refsynth.data.records import Fault, Record, kind_of
-from refsynth.data.source import ROW_LIMIT
+from refsynth.data.source import ROW_LIMIT, broken_byte
 
 _CHUNK = 1 << 16
 _HEAD = 4096  # bytes in which the array must begin
@@ -37,31 +37,32 @@ def array_records(path: Path, stream: IO[bytes], encoding: str) -> Iterator[Reco
     Raises:
         DataError: what stands there is no JSON, or a value is longer than a row may be: what follows cannot be read.
     """
-    text = io.TextIOWrapper(stream, encoding=encoding, errors="replace", newline="")
-    try:
-        for row, found in enumerate(_values(path, text), 1):
-            values = as_object(found.value)
-            if isinstance(values, dict):
-                yield Record(row, found.line, values)
-            else:
-                yield Fault(row, found.line, f"found JSON {kind_of(values)}, expected an object")
-    finally:
-        text.detach()
+    errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
+    text = codecs.getreader(encoding)(stream, errors)
+    for row, found in enumerate(_values(path, text), 1):
+        values = as_object(found.value)
+        if found.broken:
+            yield Fault(row, found.line, f"byte {found.broken} does not fit the file's encoding")
+        elif isinstance(values, dict):
+            yield Record(row, found.line, values)
+        else:
+            yield Fault(row, found.line, f"found JSON {kind_of(values)}, expected an object")
 
 
 class _Value(NamedTuple):
     line: int
     value: Any
+    broken: str | None
 
 
-def _values(path: Path, text: IO[str]) -> Iterator[_Value]:
+def _values(path: Path, text: codecs.StreamReader) -> Iterator[_Value]:
     scan = _Scan(path, text)
     scan.drop("\ufeff" + _SPACE)
     scan.take(1)  # the bracket, which is there
     while (sign := scan.drop(_SPACE)) != "]":
         if not sign:
             raise scan.broken("the array is not closed: the file is cut off")
-        yield _Value(scan.line, scan.value())
+        yield _Value(scan.line, *scan.value())
         sign = scan.drop(_SPACE)
         if sign == ",":
             scan.take(1)
@@ -75,7 +76,7 @@ def _values(path: Path, text: IO[str]) -> Iterator[_Value]:
 class _Scan:
     """The text of a file from a place on, and the line and row of that place."""
 
-    def __init__(self, path: Path, text: IO[str]) -> None:
+    def __init__(self, path: Path, text: codecs.StreamReader) -> None:
         self._path, self._text, self._decoder = path, text, json.JSONDecoder()
         self._buffer, self.line, self._row = "", 1, 0
 
@@ -92,8 +93,8 @@ class _Scan:
         self.line += self._buffer.count("\n", 0, size)
         self._buffer = self._buffer[size:]
 
-    def value(self) -> Any:
-        """Return the JSON value that begins here, and go on behind it."""
+    def value(self) -> tuple[Any, str | None]:
+        """Return the JSON value that begins here and a byte of it that does not fit the encoding, and go on behind it."""
         while True:
             value, end = self._parsed()
             if max(end, 0) > ROW_LIMIT or (end < 0 and len(self._buffer) > ROW_LIMIT):
@@ -104,9 +105,10 @@ class _Scan:
                 if end < 0:
                     raise self.broken("not valid JSON: the file is cut off")
                 break
+        broken = broken_byte(self._buffer[:end])
         self.take(end)
         self._row += 1
-        return value
+        return value, broken
 
     def _parsed(self) -> tuple[Any, int]:
         """Return the value and its end; an end of -1 where it may be whole once more is read."""

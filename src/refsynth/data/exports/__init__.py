@@ -34,7 +34,10 @@ def read_export(values: Mapping[str, Any]) -> Read:
     if form is None:
         return Read(values)
     try:
-        return form.read(values)
+        read = form.read(values)
+        if any(not isinstance(key, str) for key in read.values):
+            raise TypeError
+        return read
     except FormError as error:
         raise FormError(f"{form.name}: {error}") from None
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:

@@ -15,7 +15,8 @@ def as_row(line: str) -> bool:
 
 def as_object(value: Any) -> Any:
     """Return a text with its annotations as one object, as spaCy's training data has them; any other value as it is."""
-    if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], dict):
+    paired = isinstance(value, list) and [type(each) for each in value] == [str, dict]
+    if paired and not {"entities", "cats"}.isdisjoint(value[1]):
         return {"text": value[0], **value[1]}
     return value
 
