@@ -6,7 +6,7 @@ import pytest
 
 from refsynth.core.errors import DataError
 from refsynth.data.io import BadRow, iter_rows, read_examples
-from refsynth.data.records import open_table
+from refsynth.data.labelled import open_table
 from refsynth.data.sniff import sniff
 
 LABELS = ["good", "bad"]
@@ -187,12 +187,12 @@ def test_nul_bytes_in_ascii_are_not_taken_for_utf16(tmp_path):
 
 
 def test_a_sentence_without_end_is_an_error_of_its_row(tmp_path, monkeypatch):
-    monkeypatch.setattr("refsynth.data.records.ROW_LIMIT", 1000)
+    monkeypatch.setattr("refsynth.data.conll.ROW_LIMIT", 1000)
     path = put(tmp_path, "Ann B-person\n\n" + "word O\n" * 500 + "\nOslo B-place\n", "rows.conll")
     with open_table(path) as table:
         found = list(table.records)
     assert [getattr(record, "message", None) for record in found] == [
         None,
-        "longer than 1,000 characters; does a blank line stand between sentences?",
+        "line 145: longer than 1,000 characters; does a blank line stand between sentences?",
         None,
     ]

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
 from refsynth import bundle, join_pair
+from refsynth.bundle.files import Files
 from refsynth.bundle.tiers import _open
 from refsynth.cli.app import app
 from refsynth.compress.export import export_encoder
@@ -81,6 +82,13 @@ def bundles(tmp_path_factory, encoder, contents):  # noqa: F811
     static = StaticPredictor(tuple(LABELS), tokenizer, head)
     read = bundle.StaticFiles(encoder / "t.json", MAX_TOKENS)
     bundle.save(folder / "static", replace(contents, features=read, head=head, reference=static))
+    for windows in ("mean", "head_tail"):
+        longer = TextTokenizer(encoder / "t.json", max_tokens=MAX_TOKENS, special=False, windows=windows)
+        other = StaticPredictor(tuple(LABELS), longer, head)
+        bundle.save(folder / windows, replace(contents, features=replace(read, windows=windows), head=head, reference=other))
+    wide = replace(contents.features, windows="mean")
+    long_reader = TorchReference(encoder / "t.json", contents.head)
+    bundle.save(folder / "windows", replace(contents, features=wide, reference=long_reader))
     bundle.save(folder / "tfidf", tfidf_contents())
     return folder
 
@@ -108,7 +116,7 @@ def by_onnxruntime(folder, texts, output="probabilities"):
     return session.run([output], {"input_ids": ids, "attention_mask": mask})[0]
 
 
-@pytest.mark.parametrize("name", ["encoder", "prefix", "pairs", "multilabel", "plain", "static"])
+@pytest.mark.parametrize("name", ["encoder", "prefix", "pairs", "multilabel", "plain", "static", "mean"])
 def test_one_graph_gives_what_predict_gives(bundles, tmp_path, name):
     model = bundle.load(bundles / name)
     out = export_bundle(bundles / name, "onnx", tmp_path / "out")
@@ -129,6 +137,16 @@ def test_one_graph_gives_what_predict_gives(bundles, tmp_path, name):
     assert encoded["input_ids"] == [row.ids for row in rows] and set(encoded) == {"input_ids", "attention_mask"}
 
 
+@pytest.mark.parametrize(
+    ("name", "told"), [("encoder", False), ("static", False), ("mean", False), ("head_tail", True), ("windows", True)]
+)
+def test_what_is_read_of_long_texts_is_told_where_the_bundle_reads_more(bundles, tmp_path, name, told):
+    card = (export_bundle(bundles / name, "onnx", tmp_path / "out") / "README.md").read_text("utf-8")
+    assert ("this form reads the first" in card) is told
+    theirs, ours = by_onnxruntime(tmp_path / "out", TEXTS), bundle.load(bundles / name).probabilities(TEXTS)
+    assert np.allclose(theirs, ours, atol=1e-5) is not told
+
+
 @pytest.mark.parametrize("name", ["encoder", "prefix", "pairs", "multilabel", "plain"])
 def test_transformers_gives_what_the_safe_variant_gives(bundles, tmp_path, monkeypatch, name):
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
@@ -137,7 +155,7 @@ def test_transformers_gives_what_the_safe_variant_gives(bundles, tmp_path, monke
     manifest = bundle.load(folder).manifest
     out = export_bundle(folder, "transformers", tmp_path / f"out_{name}")
     ours, theirs = pairs_of(name)
-    safe = _open(folder, manifest, "safe", 1).logits([clean(text) for text in ours])
+    safe = _open(Files(folder), "safe", 1).logits([clean(text) for text in ours])
     expected = manifest.answers.probabilities(safe / manifest.calibration.temperature)
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(out, trust_remote_code=True).eval()

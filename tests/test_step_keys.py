@@ -75,6 +75,8 @@ LEAVES = {
     "data.columns.label": ("class", READ),
     "data.columns.pair": ("other", READ, PAIRS),
     "data.columns.weight": ("counts", READ),
+    "data.columns.tags": (["O", "B-x"], READ),
+    "data.columns.offsets": ("utf16", READ),
     "data.delimiter": (";", READ),
     "data.encoding": ("latin-1", READ),
     "data.quoting": ("none", READ),
@@ -118,7 +120,8 @@ LEAVES = {
     "pretrain.reference": (9.0, {"reference"}, FOLDER),
     "learners": (["tfidf", "finetune", "soup", "average", "prompt"], FITTED),
     **{f"training.{name}": (value, FITTED) for name, value in
-       {"epochs": 9, "batch": 8, "rate": 0.1, "warmup": 0.2, "passes": 2, "checkpointing": True, "precision": "float32",
+       {"max_tokens": 64, "windows": "cut",
+        "epochs": 9, "batch": 8, "rate": 0.1, "warmup": 0.2, "passes": 2, "checkpointing": True, "precision": "float32",
         "dev": 0.3, "patience": 9, "rank": 9, "prompt": 9, "bottleneck": 9, "dropout": 0.2, "l2": 0.1, "smoothing": 0.1,
         "mixup": 0.1, "adversarial": 0.1, "rdrop": 0.1, "averaging": "ema"}.items()},
     "search.minutes": (20, FITTED),

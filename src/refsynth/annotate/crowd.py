@@ -12,8 +12,9 @@ import numpy as np
 from refsynth.annotate.consensus import Consensus, Votes, dawid_skene, majority, tally
 from refsynth.core.errors import DataError, counted
 from refsynth.core.types import FloatArray
-from refsynth.data.labels import as_label
-from refsynth.data.records import Fault, Record, open_table
+from refsynth.data.labelled import open_table
+from refsynth.data.labels import as_label, one_label
+from refsynth.data.table import Fault, Record
 from refsynth.data.text import clean, normalise
 
 Method = Literal["dawid-skene", "majority"]
@@ -85,7 +86,7 @@ def _vote(record: Record | Fault, fields: Fields) -> tuple[str, str, str] | str:
     text, who, label = (record.values.get(name) for name in fields)
     if not isinstance(text, str) or not clean(text):
         return "without a text"
-    named, given = as_label(who), as_label(label)
+    named, given = as_label(who), one_label(label)
     if not named or not given:
         return f"without {'an annotator' if not named else 'a label'}"
     return clean(text), named, given

@@ -29,10 +29,10 @@ from refsynth.core.machine import describe_machine
 from refsynth.core.protocols import Encoder
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Draft, Example, Provenance
+from refsynth.core.windows import LONGEST
 from refsynth.data.text import clean
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.job import MAX_TOKENS
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.worth import Remembering
 from refsynth.task import Task
@@ -88,7 +88,7 @@ def evenly(rows: Sequence[Row], most: int, rng: np.random.Generator) -> list[Row
 
 def load_encoder() -> Encoder:
     """Return the encoder of a run on English texts."""
-    return TransformerEncoder(ModelStore().path("minilm"), max_tokens=MAX_TOKENS)
+    return TransformerEncoder(ModelStore().path("minilm"), max_tokens=LONGEST)
 
 
 def prepare(data: Path, name: str, encoder: Encoder, *, seeds: int, quick: bool) -> Material:

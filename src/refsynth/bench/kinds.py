@@ -25,13 +25,13 @@ from refsynth.core.pair import join_pair
 from refsynth.core.run import derive_seed
 from refsynth.core.sections import Columns, LearnerName
 from refsynth.core.types import Example, TaskKind
+from refsynth.core.windows import LONGEST
 from refsynth.data.tagged import read_tagged
 from refsynth.data.text import clean
 from refsynth.kinds import KINDS, given_labels
 from refsynth.models.catalog import encoder_for
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.evaluate import SHIPPED
-from refsynth.pipeline.job import MAX_TOKENS
 from refsynth.pipeline.workshop import LEARNERS, make_workshop
 from refsynth.task import Task
 
@@ -141,7 +141,7 @@ def _plain(sample: Sample, task: TaskKind, learner: LearnerName, seed: int) -> C
     """Fit one learner to all rows."""
     kind, labels = KINDS[task], tuple(sample.labels)
     config = RunConfig.parse({"task": task, "language": "en", "labels": dict(sample.labels), "data": {"train": "rows"}})
-    shop = make_workshop(Task.of(config), "en", ModelStore().path(encoder_for("en").name), max_tokens=MAX_TOKENS)
+    shop = make_workshop(Task.of(config), "en", ModelStore().path(encoder_for("en").name), max_tokens=LONGEST)
     train, test = (_examples(rows, task, labels) for rows in (sample.train, sample.test))
     started = time.monotonic()
     logits = LEARNERS[learner](shop).fit(train, (), seed=seed).logits([row.text for row in test])

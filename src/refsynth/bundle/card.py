@@ -10,6 +10,7 @@ from refsynth.bundle.certificate import Confidence
 from refsynth.bundle.manifest import Figure, Manifest
 from refsynth.bundle.unsure import told
 from refsynth.core.markup import markdown, one_line
+from refsynth.core.windows import REACH
 
 _USE = """```python
 import refsynth
@@ -181,8 +182,19 @@ def _limits(manifest: Manifest) -> list[str]:
         limits.append("Which pieces of words it tells apart shows which occur in the texts that it learned from.")
     if manifest.max_tokens is not None:
         reader = "Its encoder" if manifest.kind == "tagger_cascade" else "It"
-        limits.append(f"{reader} reads the first {manifest.max_tokens} tokens of a text; what comes after has no effect.")
+        limits.append(f"{reader} {_reading(manifest)}")
     return limits
+
+
+def _reading(manifest: Manifest) -> str:
+    """Return what is read of long texts."""
+    longest = manifest.max_tokens or 0
+    if manifest.windows == "head_tail":
+        return f"reads the first and the last {longest // 2} tokens of a longer text; what stands between has no effect."
+    if manifest.windows == "mean":
+        how = "that overlap" if manifest.answers.spans else "whose vectors are averaged"
+        return f"reads long texts in up to {REACH} windows of {longest} tokens {how}; what comes after them has no effect."
+    return f"reads the first {longest} tokens of a text; what comes after has no effect."
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

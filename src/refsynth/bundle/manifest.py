@@ -22,6 +22,7 @@ from refsynth.core.errors import BundleError
 from refsynth.core.sections import Columns
 from refsynth.core.spans import tag_names
 from refsynth.core.types import TaskKind
+from refsynth.core.windows import Windows
 from refsynth.kinds import KINDS
 from refsynth.kinds import Kind as Answers
 
@@ -95,6 +96,7 @@ class Manifest(Part):
     labels: Annotated[tuple[Label, ...], Field(min_length=1)]
     language: str
     max_tokens: int | None = Field(default=None, ge=2, le=1 << 20)
+    windows: Windows = "cut"
     prefix: str = ""
     calibration: Calibration
     golden_limit: float = Field(gt=0, le=1)

@@ -7,6 +7,7 @@ operators of ONNX Runtime.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -163,7 +164,10 @@ class Model:
         named = [kind.shown(answer, labels) for answer in found.answers]
         rows = zip(texts, named, found.probabilities, found.certainty, found.unsure, tiers, found.passed, strict=True)
         if kind.spans:
-            return [self._found(*row[:6], degraded=shallow and bool(row[6])) for row in rows]
+            found_in = (self._found(*row[:6], degraded=shallow and bool(row[6])) for row in rows)
+            return [
+                replace(one, truncated=tier.cuts(clean(text))) for one, text, tier in zip(found_in, texts, tiers, strict=True)
+            ]
         return [
             Prediction(
                 label,
@@ -172,8 +176,9 @@ class Model:
                 tier.variant,
                 kind.names(label) if kind.several else None,
                 degraded=shallow and bool(late),
+                truncated=tier.cuts(clean(text)),
             )
-            for _, label, probabilities, _, unsure, tier, late in rows
+            for text, label, probabilities, _, unsure, tier, late in rows
         ]
 
     def _found(

@@ -24,6 +24,7 @@ from refsynth.core.intervals import INTERVALS
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import file_digest, write_json
 from refsynth.core.types import FloatArray, Metric, TaskKind
+from refsynth.core.windows import Windows
 from refsynth.kinds import KINDS, as_floats
 from refsynth.models.crf import CrfPredictor
 from refsynth.models.predict import LinearHead
@@ -40,6 +41,7 @@ class EncoderFiles:
     folder: Path
     max_tokens: int
     prefix: str = ""
+    windows: Windows = "cut"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class StaticFiles:
 
     tokenizer: Path
     max_tokens: int
+    windows: Windows = "cut"
 
 
 @dataclass(frozen=True)
@@ -211,6 +214,7 @@ def _manifest(contents: Contents) -> Manifest:
         labels=tuple(Label(name=name, description=description) for name, description in contents.labels.items()),
         language=contents.language,
         max_tokens=read.max_tokens if read else None,
+        windows=read.windows if read else "cut",
         prefix=read.prefix if isinstance(read, EncoderFiles) else "",
         calibration=contents.calibration,
         golden_limit=contents.golden_limit,

@@ -126,17 +126,20 @@ def _open(files: Files, variant: Variant, threads: int) -> Predictor:
         raise BundleError(f"{folder}: max_tokens is missing in the manifest")
     tokenizer = files.read("tokenizer.json")
     if variant == "static":
-        reader = TextTokenizer(tokenizer, max_tokens=manifest.max_tokens, parallel=threads != 1, special=False)
+        reader = TextTokenizer(
+            tokenizer, max_tokens=manifest.max_tokens, parallel=threads != 1, special=False, windows=manifest.windows
+        )
         wide = LinearHead(head.weights.astype(np.float32), head.bias.astype(np.float32))
         return StaticPredictor(labels, reader, wide)
     from refsynth.models.onnx import Graph, OnnxEncoder, OnnxWords  # only what has a graph loads the runtime
 
     graph = Graph(_own_graph(files, f"{variant}.onnx"), {WEIGHTS: files.read(WEIGHTS)})
+    longest, windows = manifest.max_tokens, manifest.windows
     if manifest.answers.spans:
-        tagger = OnnxWords(graph, tokenizer, max_tokens=manifest.max_tokens, threads=threads)
+        tagger = OnnxWords(graph, tokenizer, max_tokens=longest, threads=threads, windows=windows)
         _fits(folder, head, tagger.dimension, manifest.width)
         return TagPredictor(labels, tagger, head)
-    encoder = OnnxEncoder(graph, tokenizer, max_tokens=manifest.max_tokens, prefix=manifest.prefix, threads=threads)
+    encoder = OnnxEncoder(graph, tokenizer, max_tokens=longest, prefix=manifest.prefix, threads=threads, windows=windows)
     _fits(folder, head, encoder.dimension, len(labels))
     return EncoderPredictor(labels, encoder, head)
 

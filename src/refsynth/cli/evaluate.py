@@ -35,7 +35,7 @@ class Scored(NamedTuple):
     """The rows that could be scored: truth and answers of the model's kind, probabilities [N, K]; how many could not, why.
 
     `unsure` [N] are those on which the model abstains; rows of one of the `groups` [N] have the same text. `taught` [N] are those
-    that the model learned from; None where its run is not known.
+    that the model learned from; None where its run is not known. Of `truncated` rows a part of the text was not read.
     """
 
     truth: Array
@@ -46,6 +46,7 @@ class Scored(NamedTuple):
     left_out: Mapping[str, int]
     unknown: Mapping[str, int]
     taught: NDArray[np.bool_] | None = None
+    truncated: int = 0
 
 
 def evaluate(
@@ -100,6 +101,9 @@ def evaluate(
         print_json(figures)
     else:
         _show(figures)
+    if scored.truncated:
+        long = counted(scored.truncated, "text")
+        err.print(f"{long} longer than the model reads: a part of each was not read", markup=False)
     if scored.unknown:
         _warn_unknown(scored.unknown, model.labels)
 
@@ -121,6 +125,7 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[byte
     group_of: dict[bytes, int] = {}
     groups: list[int] = []
     unsure: list[Array] = [np.zeros(0, bool)]
+    truncated = 0
     parts: list[Array] = [np.empty(0, object) if kind.spans else np.empty((0, len(labels)))]
     for chunk in chunks(rows):
         texts = []
@@ -137,6 +142,7 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[byte
                 texts.append(row.text)
                 groups.append(group_of.setdefault(text_key(row.text), len(group_of)))
         if texts:
+            truncated += sum(map(model.cuts, texts))
             found = model.answer(texts)
             parts.append(found.probabilities)
             unsure.append(found.unsure)
@@ -144,7 +150,8 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[byte
     answers, abstained = model.decide(probabilities), np.concatenate(unsure)
     of_group = [known is not None and key in known for key in group_of]
     taught = None if known is None else np.array([of_group[group] for group in groups], bool)
-    return Scored(kind.truth(given, labels), probabilities, answers, abstained, np.array(groups, int), left_out, unknown, taught)
+    truth, rows_of = kind.truth(given, labels), np.array(groups, int)
+    return Scored(truth, probabilities, answers, abstained, rows_of, left_out, unknown, taught, truncated)
 
 
 def measure(scored: Scored, manifest: Manifest) -> dict[str, Any]:
@@ -159,6 +166,7 @@ def measure(scored: Scored, manifest: Manifest) -> dict[str, Any]:
     return {
         "rows": len(truth) + sum(scored.left_out.values()),
         "evaluated": len(truth),
+        "truncated": scored.truncated,
         **scored.left_out,
         **{figure.name.lower().replace("-", "_").replace(" ", "_"): asdict(figure) for figure in figures},
         "in_training": in_training(scored.taught, lambda new: kind.figures(truth[new], answers[new], k, groups[new])[0]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import typer
 import yaml
@@ -42,6 +42,9 @@ def init(
     words: Annotated[
         bool, typer.Option("--words", help="Labels are of words, as in [Ann Lee](person); noticed in CoNLL files and lists.")
     ] = False,
+    tags: Annotated[
+        str | None, typer.Option(help="What tags that are numbers stand for, in their order: O,B-person,I-person.")
+    ] = None,
     delimiter: Annotated[str | None, typer.Option(help="Of a CSV file; detected if left out.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of the file; detected if left out.")] = None,
     quoting: Annotated[Quoting | None, typer.Option(help="Of a CSV file; none: quotes are characters, a line is a row.")] = None,
@@ -73,23 +76,24 @@ def init(
         )
     look, loaded, names = None, None, named or []
     how: Written = {"delimiter": delimiter, "encoding": encoding, "quoting": quoting, "sheet": sheet}
+    of_numbers = [name.strip() for name in (tags or "").split(",") if name.strip()]
     if from_file is not None:
         other = separator is not None or pair_column is not None
-        look = None if other else sniff_tagged(from_file, text_column=text_column, label_column=label_column, **how, asked=words)
-        look = look or sniff(
-            from_file, text_column=text_column, label_column=label_column, pair_column=pair_column, **how, separator=separator
-        )
-        kind_of(look, pair_column)  # refuses two kinds at once
-        if look.text_column == pair_column:
-            raise InputError(
-                f"--pair-column {pair_column}: no other column holds a text",
-                remedy="name that of the first text with --text-column",
-            )
+        columns: _Named = {"text_column": text_column, "label_column": label_column}
+        look = None if other else sniff_tagged(from_file, **columns, **how, asked=words, tags=of_numbers)
+        look = look or sniff(from_file, **columns, pair_column=pair_column, **how, separator=separator)
+        _check(look, pair_column, of_numbers)
         names = named or (_merged(look.labels) if merge else list(look.labels))
         loaded = read_examples(
             from_file,
             labels=names,
-            columns=Columns(text=look.text_column, label=look.label_column or "label", pair=pair_column),
+            columns=Columns(
+                text=look.text_column,
+                label=look.label_column or "label",
+                pair=pair_column,
+                tags=look.tags,
+                offsets=look.offsets,
+            ),
             spans="marked" if look.spans else "none",
             least_labels=1 if look.spans else 2,
             separator=look.separator,
@@ -106,6 +110,22 @@ def init(
         _tell(from_file, look, loaded, directory / "conflicts.csv", kind_of(look, pair_column))
     _say(f"wrote {target} - describe the labels there, it pays")
     _say(f"next: {run_of(target)}")
+
+
+class _Named(TypedDict):
+    text_column: str | None
+    label_column: str | None
+
+
+def _check(look: Sniffed, pair: str | None, tags: Sequence[str]) -> None:
+    """Refuse options that the file does not bear out."""
+    kind_of(look, pair)  # refuses two kinds at once
+    if look.text_column == pair:
+        raise InputError(
+            f"--pair-column {pair}: no other column holds a text", remedy="name that of the first text with --text-column"
+        )
+    if tags and not look.spans:
+        raise InputError("--tags: there are no tags of words that they could name", remedy="leave --tags out")
 
 
 def _merged(labels: Mapping[str, int]) -> list[str]:
@@ -152,6 +172,8 @@ def _tell(path: Path, look: Sniffed, loaded: Loaded, listed: Path, kind: TaskKin
     _say("  " + "; ".join([f"{counted(len(loaded.counts), 'label')}, {spread}", *dropped]))
     for note in dict.fromkeys((*look.notes, *filter(None, (describe_variants(loaded.counts),)))):
         _say(f"  note: {note}")
+    if look.offsets:
+        _say(f"  places of spans count {look.offsets} here, not characters: columns.offsets in task.yaml")
     if look.marked:
         _say(f"  {WORDS_REMEDY} and --force")
     bad = [row for row in loaded.skipped if row.reason in ("malformed", "unknown label")]

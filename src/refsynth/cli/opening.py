@@ -99,7 +99,8 @@ def open_file(
     if pair is not None and not pairs:
         raise InputError(f"--pair {pair}: the bundle labels single texts", remedy="leave --pair out")
     second = (pair or known.pair or PAIR_COLUMN) if pairs else None
-    wanted = Columns.model_validate({"text": text or known.text, "pair": second, "label": label or known.label})
+    given = {"text": text or known.text, "pair": second, "label": label or known.label}
+    wanted = Columns.model_validate(known.model_dump() | given)
     usual = Columns(text=text or "text", pair=(pair or PAIR_COLUMN) if pairs else None, label=label or "label")
     source = sys.stdin.buffer if file == "-" else Path(file)
     with open_rows(

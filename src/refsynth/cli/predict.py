@@ -54,9 +54,9 @@ def predict(
 
     Without --out: one JSON object a row on stdout, as they come, in constant memory.
     A row that cannot be read gives {"row", "error"}; the others {"row", "label", "probabilities", "abstain", "tier"} and
-    their own "id"; "tier" is what answered: int8, safe, static or exact. Of a bundle that gives a text any number of labels it is
-    "labels", a list; of one that labels words it is {"row", "entities", "abstain", "tier"}, each entity with "start", "end"
-    (characters of the text), "label", "confidence" and its "text".
+    their own "id"; "tier" is what answered: int8, safe, static or exact. "truncated" says that a part of the text was not read.
+    Of a bundle that gives a text any number of labels it is "labels", a list; of one that labels words it is {"row", "entities",
+    "abstain", "tier"}, each entity with "start", "end" (characters of the text), "label", "confidence" and its "text".
 
     Example: refsynth predict runs/tickets inbox.csv --out scored.csv
     """
@@ -129,7 +129,7 @@ def _write(model: Model, reading: Reading, tally: Tally, file: str, target: Path
     )
     width = f"your {counted(len(reading.heads), 'column')}" if reading.fixed else "your columns"
     bad = f", {counted(errors.count, 'row')} could not be read (listed in {listed})" if errors.count else ""
-    out.print(f"{target}: {width} + {', '.join(names)}      {tally.unsure:,} unsure{bad}", markup=False)
+    out.print(f"{target}: {width} + {', '.join(names)}      {tally.unsure:,} unsure{tally.cut()}{bad}", markup=False)
 
 
 def _taken(reading: Reading, model: Model) -> str:
@@ -148,6 +148,7 @@ class Tally:
     predicted: int = 0
     unsure: int = 0
     unreadable: int = 0
+    truncated: int = 0
     profile: IntArray | None = None
 
     def count(self, texts: Sequence[str], found: Answered) -> None:
@@ -164,7 +165,12 @@ class Tally:
     def describe(self) -> str:
         """Return e.g. `98 predicted (3 unsure), 2 unreadable`."""
         unsure = f" ({self.unsure:,} unsure)" if self.unsure else ""
-        return f"{self.predicted:,} predicted{unsure}" + (f", {self.unreadable:,} unreadable" if self.unreadable else "")
+        unreadable = f", {self.unreadable:,} unreadable" if self.unreadable else ""
+        return f"{self.predicted:,} predicted{unsure}{self.cut()}{unreadable}"
+
+    def cut(self) -> str:
+        """Return e.g. `, 3 not read to the end`; nothing where all were."""
+        return f", {self.truncated:,} not read to the end" if self.truncated else ""
 
 
 def warn_shift(model: Model, profile: IntArray | None, n: int) -> None:
@@ -201,6 +207,7 @@ def answered(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterat
             tally.unreadable += answer is None
             tally.predicted += answer is not None
             tally.unsure += answer is not None and answer.abstain
+            tally.truncated += answer is not None and answer.truncated
             yield row, answer
 
 
@@ -218,6 +225,7 @@ def records(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterato
             **_said(answer, row.text),
             "abstain": answer.abstain,
             "tier": answer.tier,
+            **({"truncated": True} if answer.truncated else {}),
         }
 
 

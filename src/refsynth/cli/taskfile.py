@@ -113,6 +113,8 @@ def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look
             lines.append(f"    {_yaml({'pair': pair})}")
         if look.label_column:
             lines.append(f"    {_column('label', look.label_column, look)}")
+        of_words = {"tags": list(look.tags), "offsets": look.offsets}
+        lines += [f"    {_yaml({key: value}, flow=True)}" for key, value in of_words.items() if value]
         if look.separator:
             lines.append(f"  {_yaml({'separator': look.separator}):<23} # between the labels in a cell; JSON lists need none")
     return "\n".join(lines) + "\n"
@@ -123,12 +125,13 @@ def _column(key: str, name: str, look: Sniffed) -> str:
     parts = parts_of(name)
     if len(parts) == 1 or {*parts} - {*look.columns}:
         return _yaml({key: name})
-    return f"{key}: {yaml.safe_dump(list(parts), allow_unicode=True, width=10_000, default_flow_style=True).strip()}"
+    return _yaml({key: list(parts)}, flow=True)
 
 
-def _yaml(pair: Mapping[str, Any]) -> str:
-    """Return one `key: value` line, quoted where YAML would take it for something else."""
-    return str(yaml.safe_dump(dict(pair), allow_unicode=True, width=10_000)).strip()
+def _yaml(pair: Mapping[str, Any], *, flow: bool = False) -> str:
+    """Return one `key: value` line, quoted where YAML would take it for something else; lists stand in it with `flow`."""
+    dumped = str(yaml.safe_dump(dict(pair), allow_unicode=True, width=10_000, default_flow_style=flow)).strip()
+    return dumped[1:-1] if flow else dumped
 
 
 def _relative(path: Path, folder: Path) -> str:

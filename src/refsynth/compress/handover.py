@@ -51,7 +51,7 @@ def _onnx(bundle: Path, model: Model, out: Path) -> None:
     write_tokenizer(bundle, model.manifest, out)
     (out / "model.onnx").write_bytes(graph.SerializeToString())
     write_json(out / "config.json", config_of(model.manifest, architectures=["BertForSequenceClassification"]))
-    _write_card(bundle, out, _ONNX_USE.format(text=_text(model.manifest)))
+    _write_card(bundle, out, _ONNX_USE.format(text=_text(model.manifest)) + _longer(model.manifest))
 
 
 def _transformers(bundle: Path, model: Model, out: Path) -> None:
@@ -69,7 +69,8 @@ def _transformers(bundle: Path, model: Model, out: Path) -> None:
         )
     write_tokenizer(bundle, model.manifest, out)
     write_torch(bundle, model.manifest, out)
-    _write_card(bundle, out, _TORCH_USE.format(text=_text(model.manifest), link=_link(model.manifest)))
+    use = _TORCH_USE.format(text=_text(model.manifest), link=_link(model.manifest))
+    _write_card(bundle, out, use + _longer(model.manifest))
 
 
 def _mlflow(bundle: Path, model: Model, out: Path) -> None:
@@ -118,6 +119,19 @@ def _write_card(bundle: Path, out: Path, use: str) -> None:
 
 def _text(manifest: Manifest) -> str:
     return '("a text", "another")' if manifest.task == "pairs" else '"a text"'
+
+
+def _longer(manifest: Manifest) -> str:
+    """Return what is read of long texts, where the bundle reads more of them."""
+    from refsynth.compress.huggingface import reach, reads_less
+
+    if not reads_less(manifest):
+        return ""
+    longest = reach(manifest)
+    return (
+        f"\n\nOf a text with more than {longest} tokens this form reads the first {longest}, and answers otherwise "
+        "than the bundle, which reads more of it. The forms `mlflow` and `hub` read as the bundle does."
+    )
 
 
 def _link(manifest: Manifest) -> str:

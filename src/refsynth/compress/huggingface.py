@@ -11,6 +11,7 @@ from tokenizers.processors import TemplateProcessing
 from refsynth.bundle.manifest import Manifest
 from refsynth.core.errors import InputError
 from refsynth.core.run import write_json
+from refsynth.core.windows import Frame, reach_of
 
 _UNSEEN = "[\\x00-\\x08\\x0e-\\x1b\\x7f-\\x84\\x86-\\x9f\\x{200b}\\x{2060}\\x{feff}]+"
 """As `data.text.clean` has it, in the tokenizer's syntax."""
@@ -43,20 +44,32 @@ def write_tokenizer(bundle: Path, manifest: Manifest, out: Path) -> None:
     padding = tokenizer.id_to_token(pad) or "[PAD]"
     if manifest.kind == "static":
         tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
-    tokenizer.enable_truncation(manifest.max_tokens or 512)
+    tokenizer.enable_truncation(reach(manifest))
     tokenizer.enable_padding(pad_id=pad, pad_token=padding)
     tokenizer.save(str(out / "tokenizer.json"))
     vocabulary = tokenizer.get_vocab()
     named = {name: next((word for word in words if word in vocabulary), None) for name, words in _SPECIAL.items()}
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": manifest.max_tokens,
+        "model_max_length": reach(manifest),
         "model_input_names": ["input_ids", "attention_mask"],
         "clean_up_tokenization_spaces": False,
         **{name: word for name, word in named.items() if word is not None},
         "pad_token": padding,
     }
     write_json(out / "tokenizer_config.json", config)
+
+
+def reach(manifest: Manifest) -> int:
+    """Return how many tokens of a text are read by a tokenizer that can cut it and nothing else."""
+    longest = manifest.max_tokens or 512
+    whole = manifest.kind == "static" and manifest.windows == "mean"  # of all tokens there is one mean, no window has its own
+    return reach_of(longest, "mean", Frame(0, 0)) if whole else longest
+
+
+def reads_less(manifest: Manifest) -> bool:
+    """Return whether the bundle reads more of a long text than a tokenizer that can only cut it."""
+    return manifest.windows != "cut" and (manifest.kind != "static" or manifest.windows != "mean")
 
 
 def config_of(manifest: Manifest, **shape: Any) -> dict[str, Any]:
@@ -72,7 +85,7 @@ def config_of(manifest: Manifest, **shape: Any) -> dict[str, Any]:
         "refsynth": {
             "version": manifest.refsynth,
             "task": manifest.task,
-            "max_tokens": manifest.max_tokens,
+            "max_tokens": reach(manifest),
             "temperature": manifest.calibration.temperature,
             "unsure_below": manifest.calibration.threshold,
             "thresholds": list(manifest.calibration.thresholds),

@@ -38,6 +38,7 @@ from refsynth.core.sections import (
 from refsynth.core.tree import complaints, explain, read_tree, set_key
 from refsynth.core.types import TaskKind
 from refsynth.core.value import spell
+from refsynth.core.windows import Windows
 
 LEARNERS: Mapping[TaskKind, tuple[LearnerName, ...]] = {
     "classify": ("tfidf", "frozen", "contrastive"),
@@ -232,6 +233,20 @@ class RunConfig(Section):
             raise ValueError(f"search tunes learners that are fine-tuned, and none is among learners; add one of {known}")
         if self.search.minutes and ("stacking" in self.learners or self.ensemble.teacher == "stacking"):
             raise ValueError("search: each fold of a stack would have to be searched for anew; take stacking out")
+        return self
+
+    @property
+    def windows(self) -> Windows:
+        """What is read of texts that are longer than `training.max_tokens`."""
+        return self.training.windows or ("cut" if self.task == "pairs" else "mean")
+
+    @model_validator(mode="after")
+    def _check_windows(self) -> Self:
+        asked = self.training.windows
+        if self.task == "pairs" and asked not in (None, "cut"):
+            raise ValueError(f"training.windows: {asked} is for single texts; the longer half of a pair is cut: write cut")
+        if self.task == "tokens" and asked == "head_tail":
+            raise ValueError("training.windows: head_tail leaves out words, and here words are labelled: write mean or cut")
         return self
 
     @property

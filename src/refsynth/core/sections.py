@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self, TypedDict
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from refsynth.core.value import spell
+from refsynth.core.windows import LONGEST, Windows
 
 MethodName = Literal[
     "finetune", "head", "bitfit", "lora", "adalora", "ia3", "prefix_tuning", "p_tuning", "prompt_tuning", "houlsby"
@@ -80,6 +81,10 @@ class Columns(Section):
     """Column of the second text, for `task: pairs`; there `text_pair` unless it is named."""
     weight: str | None = None
     """Column of how many rows a row counts as in training; all count as one where it is left out."""
+    tags: tuple[Name, ...] = ()
+    """For `task: tokens`: what tags that are numbers stand for, in their order, such as `[O, B-person, I-person]`."""
+    offsets: Literal["characters", "utf16", "bytes"] | None = None
+    """For `task: tokens`: what places of spans count. If left out, the spans' own texts decide; without them, characters."""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -150,6 +155,10 @@ class PretrainConfig(Section):
 class TrainingConfig(Section):
     """How learners that are fine-tuned are trained: `finetune`, `lora` and the other methods of docs/training.md."""
 
+    max_tokens: int = Field(default=LONGEST, ge=16, le=512)
+    """Tokens that the encoder reads at once, at most as many as it has positions for; of all learners that have one."""
+    windows: Windows | None = None
+    """What is read of longer texts: `cut` the beginning, `head_tail` beginning and end, `mean` all of it, in windows."""
     epochs: int | None = Field(default=None, ge=1, le=1000)
     """The most passes over the rows; if left out 20, of more than 1,500 rows as many as make 30,000 in all, and at least 3."""
     batch: int = Field(default=16, ge=1, le=4096)

@@ -170,7 +170,8 @@ class Prediction:
     text has, where it may have any number, and `label` is then the set of them as `core.labelset` writes it; elsewhere None.
     `entities` are what was found where words are labelled, `label` is then their spans as `core.spans` writes them, a label's
     probability is that it is anywhere in the text, and `certainty` is the probability that just these are there; elsewhere None.
-    `degraded` says that a first tier answered what it would pass on, since the next one was not asked.
+    `degraded` says that a first tier answered what it would pass on, since the next one was not asked; `truncated` that a part of
+    the text was not read.
     """
 
     label: str
@@ -179,6 +180,7 @@ class Prediction:
     tier: str = ""
     labels: tuple[str, ...] | None = None
     degraded: bool = False
+    truncated: bool = False
     entities: tuple[Entity, ...] | None = None
     certainty: float | None = None
 

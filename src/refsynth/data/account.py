@@ -11,8 +11,11 @@ from typing import Literal
 from refsynth.data.write import PLAIN, write_table
 
 Reason = Literal[
-    "empty text", "half a pair", "no label", "no weight", "duplicate", "conflict", "unknown label", "malformed", "rejected"
-]
+    "empty text", "half a pair", "no label", "no weight", "duplicate", "conflict", "unknown label", "malformed",
+    "not accepted", "annotators differ", "only suggested",
+]  # fmt: skip
+"""Why a row is left out. The last three are said by the tool that it was labelled with: people left it out, did not agree, or
+have not looked yet at what a model suggested."""
 
 _SHOWN = 12  # labels in a note
 

@@ -22,11 +22,11 @@ from refsynth.data.account import SkippedRow, describe_skipped, describe_thin, w
 from refsynth.data.columns import check_columns
 from refsynth.data.excel import SUFFIXES
 from refsynth.data.joined import join_columns
-from refsynth.data.judge import SHOWN, Bad, Judge, Spans, label_of, no_string, rejected, row_error, text_of
+from refsynth.data.judge import SHOWN, Bad, Judge, Spans, label_of, left_out, no_string, row_error, text_of
+from refsynth.data.labelled import open_table, standard_input
 from refsynth.data.labels import Known, describe_variants
-from refsynth.data.records import Fault, Format, Record, Table, distinct, open_table
 from refsynth.data.stream import NAME as STREAM
-from refsynth.data.stream import standard_input
+from refsynth.data.table import Fault, Format, Record, Table, distinct
 from refsynth.data.tagged import TOKENS, read_plain, read_tagged, text_key
 from refsynth.data.text import clean, normalise
 
@@ -419,7 +419,7 @@ def _rows(
 
 
 def _labelled(record: Record, columns: Columns, separator: str | None, known: Known | None) -> Row:
-    refused = columns.label not in record.values or rejected(record.values, columns) is not None
+    refused = columns.label not in record.values or left_out(record, columns) is not None
     label = None if refused else label_of(record, columns, separator)
     if label and known is not None:
         label = known.answer(label, several=separator is not None)
@@ -428,7 +428,7 @@ def _labelled(record: Record, columns: Columns, separator: str | None, known: Kn
 
 def _spanned(record: Record, columns: Columns, spans: Spans) -> Row | BadRow:
     try:
-        if spans == "ignored":
+        if spans == "ignored" or left_out(record, columns) is not None:
             return Row(record.row, read_plain(record.values, columns), _own_id(record), None, record.values)
         row = read_tagged(record.values, columns)
     except MarkError as error:

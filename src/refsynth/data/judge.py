@@ -6,7 +6,7 @@ Rows of all kinds of task; which columns hold what, and how labels stand in them
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -86,8 +86,8 @@ class Judge:
         """Return a row as an example, as one to leave out, or as an error."""
         if isinstance(record, Fault):
             return Bad("malformed", record.message)
-        if (answer := rejected(record.values, self.columns)) is not None:
-            return SkippedRow(record.row, "rejected", f"its answer is '{answer}'")
+        if (reason := left_out(record, self.columns)) is not None:
+            return SkippedRow(record.row, reason, "")
         judged = self._judged(record)
         if self.columns.weight is None or not isinstance(judged, Example):
             return judged
@@ -152,14 +152,9 @@ class Judge:
         return Example(f"row-{record.row}", row.text, row.label)
 
 
-REJECTED = ("reject", "ignore")
-"""What annotation tools write under `answer` where a person refused a label, or could not say."""
-
-
-def rejected(values: Mapping[str, Any], columns: Columns) -> str | None:
-    """Return the answer of a person who did not confirm the row's label; None where nobody refused it."""
-    answer = values.get("answer")
-    return answer if answer in REJECTED and "answer" not in (*columns.texts, columns.label) else None
+def left_out(record: Record, columns: Columns) -> Reason | None:
+    """Return why people left a row out; None where they did not, or where their answer is itself a column that is read."""
+    return None if "answer" in (*columns.texts, columns.label) else record.left
 
 
 def text_of(record: Record, columns: Columns) -> str:

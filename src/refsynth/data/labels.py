@@ -65,26 +65,23 @@ def as_labels(value: Any, separator: str) -> str | None:
 def listed(value: Any) -> list[Any] | None:
     """Return the items of a list, also of one that was printed into a cell as JSON or by Python; None of anything else.
 
-    A mapping of two names or more to yes and no (or to scores from 0 to 1) lists those that are so; so does `{"choices": [...]}`.
+    A mapping of two names or more to yes and no (or to scores from 0 to 1) lists those that are so.
     """
     if isinstance(value, str):
-        value = _printed(value.strip())
+        value = printed(value.strip(), longest=_LONGEST)
     if isinstance(value, Mapping):
         return _said(value)
     return list(value) if isinstance(value, list | tuple | set | frozenset) else None
 
 
 def _said(value: Mapping[Any, Any]) -> list[Any] | None:
-    if set(value) == {"choices"} and isinstance(value["choices"], str | list):
-        choices = value["choices"]
-        return choices if isinstance(choices, list) else [choices]
     degrees = [each for each in value.values() if isinstance(each, bool | int | float) and 0 <= each <= 1]
     return [name for name, degree in value.items() if degree >= 0.5] if len(value) == len(degrees) > 1 else None
 
 
-def _printed(cell: str) -> Any:
-    """Return the list or mapping that a cell spells out, else None."""
-    if not cell or _LISTS.get(cell[0]) != cell[-1] or len(cell) > _LONGEST:
+def printed(cell: str, *, longest: int) -> Any:
+    """Return the list or mapping that a cell of at most `longest` characters spells out, else None."""
+    if not cell or _LISTS.get(cell[0]) != cell[-1] or len(cell) > longest:
         return None
     if _ARRAY.fullmatch(cell):
         return [one or other for one, other in _IN_ARRAY.findall(cell)]

@@ -6,7 +6,6 @@ one text per line, every line does). What is wrong with a row is said, as a `Fau
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,15 +17,27 @@ from refsynth.core.sections import Quoting
 from refsynth.data.cells import restored
 from refsynth.data.dialect import check_delimiter, detect_dialect, named_delimiter, records_of
 from refsynth.data.excel import SUFFIXES, open_excel
+from refsynth.data.exports import as_object, as_row
 from refsynth.data.parquet import open_parquet
-from refsynth.data.source import ROW_LIMIT, Line, Lines, check_encoding, detect_encoding, lines_of, opened, trouble_of
+from refsynth.data.source import Line, Lines, check_encoding, detect_encoding, lines_of, opened, trouble_of
 from refsynth.data.table import Fault, Format, Record, Table, distinct, kind_of
 
-__all__ = ["Fault", "Format", "Record", "Table", "distinct", "first_line", "kind_of", "open_table", "text_table"]
+__all__ = [
+    "Fault",
+    "Format",
+    "Record",
+    "Table",
+    "constant",
+    "distinct",
+    "encoding_notes",
+    "first_line",
+    "kind_of",
+    "open_table",
+    "text_table",
+]
 
 _SUFFIXES: Mapping[str, Format] = {
     ".csv": "csv", ".tsv": "csv", ".tab": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet",
-    ".conll": "conll", ".bio": "conll", ".iob": "conll", ".iob2": "conll",
     **dict.fromkeys(SUFFIXES, "excel"),
 }  # fmt: skip
 
@@ -68,12 +79,14 @@ def open_table(
             table = text_table(
                 lines, name=str(path), kind=kind, delimiter=delimiter, tabs=_tab_of(path), encoding=found, quoting=quoting
             )
-            if guessed:
-                table.notes.append(
-                    f"the encoding {found} is a guess: if letters look wrong, name it (data.encoding, --encoding), "
-                    "such as cp1252, cp437 or mac-roman"
-                )
+            table.notes.extend(encoding_notes(found, guessed=guessed))
             yield table
+
+
+def encoding_notes(encoding: str, *, guessed: bool) -> list[str]:
+    """Return what a user should know of a file's encoding."""
+    wrong = "is a guess: if letters look wrong, name it (data.encoding, --encoding), such as cp1252, cp437 or mac-roman"
+    return [f"the encoding {encoding} {wrong}"] if guessed else []
 
 
 def text_table(
@@ -94,9 +107,9 @@ def text_table(
     first = first_line(lines)
     if not first:
         raise DataError(f"{name}: is empty", expected="rows, and in CSV a header that names the columns")
-    if first.startswith("[") and kind in ("jsonl", None):
+    if first.startswith("[") and kind in ("jsonl", None) and not as_row(first):
         raise DataError(f"{name}: is one JSON array", expected="one JSON object per line", remedy="convert it: jq -c '.[]'")
-    kind = kind or ("jsonl" if first.startswith("{") else "csv")
+    kind = kind or ("jsonl" if first.startswith("{") or as_row(first) else "csv")
     if kind != "csv":
         return Table(kind, encoding, "", ("text",) if kind == "text" else None, _READERS[kind](lines), [])
     said = named_delimiter(lines)
@@ -149,7 +162,7 @@ def _jsonl_records(lines: Lines) -> Iterator[Record | Fault]:
         values: Any = None
         if trouble is None:
             try:
-                values = json.loads(line.text, parse_constant=_constant)
+                values = as_object(json.loads(line.text, parse_constant=constant))
                 if not isinstance(values, dict):
                     trouble = f"found JSON {kind_of(values)}, expected an object"
             except json.JSONDecodeError as error:
@@ -159,7 +172,7 @@ def _jsonl_records(lines: Lines) -> Iterator[Record | Fault]:
         yield Record(row, line.number, values) if trouble is None else Fault(row, line.number, trouble)
 
 
-def _constant(name: str) -> float | None:
+def constant(name: str) -> float | None:
     """Return what JSON as Python writes it has for infinity; NaN says that a value is missing."""
     return None if name == "NaN" else float(name)
 
@@ -174,28 +187,4 @@ def _text_records(lines: Lines) -> Iterator[Record | Fault]:
         )
 
 
-def _conll_records(lines: Lines) -> Iterator[Record | Fault]:
-    """Yield sentences: a token a line with its tag in the last column, a blank line after each."""
-    row, first = 0, 1
-    pairs: list[tuple[str, str]] = []
-    trouble: str | None = None
-    size = 0
-    for line in itertools.chain(lines, [None]):
-        fields = line.text.split() if line is not None else []
-        if line is not None and fields and fields[0] != "-DOCSTART-":
-            first = first if pairs or trouble else line.number
-            if problem := trouble_of(line) or (None if len(fields) > 1 else "a token without a tag"):
-                trouble = trouble or f"line {line.number}: {problem}"
-            size += len(fields[0]) + len(fields[-1])
-            if size > ROW_LIMIT:
-                trouble = trouble or f"longer than {ROW_LIMIT:,} characters; does a blank line stand between sentences?"
-            else:
-                pairs.append((fields[0], fields[-1]))
-        elif pairs:
-            row += 1
-            values = {"tokens": [token for token, _ in pairs], "tags": [tag for _, tag in pairs]}
-            yield Fault(row, first, trouble) if trouble else Record(row, first, values)
-            pairs, trouble, size = [], None, 0
-
-
-_READERS = {"jsonl": _jsonl_records, "text": _text_records, "conll": _conll_records}
+_READERS = {"jsonl": _jsonl_records, "text": _text_records}

@@ -12,14 +12,16 @@ from pathlib import Path
 from refsynth.core.errors import DataError
 from refsynth.core.labelset import NONE
 from refsynth.core.marks import MarkError
-from refsynth.core.sections import JOINED, Columns, Quoting, parts_of
+from refsynth.core.sections import JOINED, Columns, Quoting, Written, parts_of
 from refsynth.core.spans import split_spans
 from refsynth.core.value import spell
 from refsynth.data.columns import guess_label, guess_text, named_label, named_text, yes_no_columns
 from refsynth.data.joined import join_columns
-from refsynth.data.records import open_table
+from refsynth.data.judge import left_out
+from refsynth.data.labelled import open_table
+from refsynth.data.offsets import Unit, UnitError
 from refsynth.data.table import Format, Record, Table
-from refsynth.data.tagged import TAGS, TOKENS, read_tagged, tells_words
+from refsynth.data.tagged import TAGS, TOKENS, columns_of_words, read_tagged
 from refsynth.data.tally import Tally
 from refsynth.data.unclear import WORDS_REMEDY, no_labels, nothing, tags_for_labels, unclear
 
@@ -35,8 +37,8 @@ class Sniffed:
 
     `labels` counts the values of the label column, in the order in which they first appear; `separator` stands between them where
     a row may have any number, else it is None. With `spans` they are of words; no column holds them where they stand in the text.
-    `marked` says that they might be, and that it is not sure. `why` tells what the kind of task was taken from, `notes` what else
-    a user should know.
+    `marked` says that they might be, and that it is not sure; `offsets` what places count where that is not characters,
+    `tags` what numbers stand for. `why` tells what the kind of task was taken from, `notes` what else a user should know.
     """
 
     format: Format
@@ -50,6 +52,8 @@ class Sniffed:
     separator: str | None = None
     spans: bool = False
     marked: bool = False
+    offsets: Unit | None = None
+    tags: tuple[str, ...] = ()
     why: str = ""
     notes: tuple[str, ...] = ()
 
@@ -70,52 +74,77 @@ def sniff_tagged(
     quoting: Quoting | None = None,
     sheet: str | None = None,
     asked: bool = False,
+    tags: Sequence[str] = (),
 ) -> Sniffed | None:
     """Count the labels of words in a file; None where it is no CoNLL file and no row says them in lists, unless `asked`.
 
-    Bad rows are passed over.
+    Bad rows are passed over. Places are taken to count what the first row without doubt has them count.
 
     Raises:
         DataError: the file cannot be read, or has no labels of words.
     """
-    with open_table(path, delimiter=delimiter, encoding=encoding, quoting=quoting, sheet=sheet) as table:
-        if table.format in ("csv", "excel") and not asked:  # these have no lists
-            return None
-        named = named_text(table.columns or ()) or "text"
-        columns = Columns(text=text_column or named, label=label_column or "label")
-        sure, troubles = asked or table.format == "conll", list[str]()
+    named = (text_column is not None, label_column is not None)
+    columns = Columns(text=text_column or "text", label=label_column or "label", tags=tuple(tags))
+    how: Written = {"delimiter": delimiter, "encoding": encoding, "quoting": quoting, "sheet": sheet}
+    try:
+        return _tagged(path, columns, named, how, asked=asked)
+    except UnitError as error:
+        columns = columns.model_copy(update={"offsets": error.unit})
+        return _tagged(path, columns, named, how, asked=asked)
+
+
+def _tagged(path: Path, columns: Columns, named: tuple[bool, bool], how: Written, *, asked: bool) -> Sniffed | None:
+    wanted = {name for name, by_user in zip((columns.text, columns.label), named, strict=True) if by_user}
+    with open_table(path, **how) as table:
+        if asked and not named[0] and table.columns is not None:
+            columns = columns.model_copy(update={"text": named_text(table.columns) or "text"})
+        sure, found, troubles = table.format == "conll", False, list[str]()
         labels, rows, keys = Counter[str](), 0, dict[str, None]()
         for rows, record in enumerate(_readable(table, troubles), 1):
-            sure = sure or tells_words(record.values, columns)
-            if rows == _SAMPLE and not sure:
-                return None
             keys |= dict.fromkeys(record.values)
-            try:
-                labels.update(span.label for span in split_spans(read_tagged(record.values, columns).label or NONE))
-            except MarkError as error:
-                if not troubles:
-                    troubles.append(f"row {record.row}: {error}")
+            if left_out(record, columns):
+                continue
+            if not found and (told := columns_of_words(record.values, columns, text=named[0], label=named[1])):
+                plain = (told.text, told.label) == (TOKENS, TAGS) and columns.text not in record.values  # found in each row
+                columns, sure, found = columns if plain else told, True, True
+            if rows == _SAMPLE and not sure and not asked:
+                return None
+            labels.update(_span_labels(record, columns, troubles, sure=sure))
     if not rows and asked:
         raise nothing(path, table, troubles)
-    if not sure:
+    if not (sure or asked):
         return None
     if not labels:
         raise DataError(
-            "; ".join([f"{path}: no labels of words in column '{columns.text}'", *troubles]),
+            "; ".join([f"{path}: no labels of words in column '{columns.label if found else columns.text}'", *troubles]),
             expected="[words](label) in the text, lists of tokens and tags, or lists of [start, end, label]",
-            remedy="name the columns with --text-column and --label-column",
+            remedy="name the columns with --text-column and --label-column, and what numbers stand for with --tags",
         )
-    look = _of_words(table, tuple(keys), columns, rows, labels)
-    if {text_column, label_column} - {None, *keys}:
-        raise unclear(path, table, tuple(keys), {}, text_column, label_column, marked=False)
-    return replace(look, text_column=text_column or look.text_column, label_column=label_column or look.label_column)
+    if wanted - {*keys}:
+        raise unclear(path, table, tuple(keys), {}, *(columns.text, columns.label), marked=False)
+    return _of_words(table, tuple(keys), columns, rows, labels)
 
 
 def _of_words(table: Table, keys: tuple[str, ...], columns: Columns, rows: int, labels: Mapping[str, int]) -> Sniffed:
     text, label = (columns.text, columns.label) if columns.text in keys else (TOKENS, TAGS)
     label = label if label in keys else ""
     why = "lists of tokens with tags" if text == TOKENS else f"lists in '{label}'" if label else "marks in the text"
-    return Sniffed(table.format, table.encoding, table.delimiter, keys, text, label, rows, labels, spans=True, why=why)
+    return Sniffed(
+        table.format, table.encoding, table.delimiter, keys, text, label, rows, labels,
+        spans=True, offsets=columns.offsets, tags=columns.tags, why=why, notes=tuple(table.notes),
+    )  # fmt: skip
+
+
+def _span_labels(record: Record, columns: Columns, troubles: list[str], *, sure: bool) -> list[str]:
+    """Return the labels of a row's spans, and note what is wrong with the first row that has none for it."""
+    try:
+        return [span.label for span in split_spans(read_tagged(record.values, columns).label or NONE)]
+    except MarkError as error:
+        if sure and isinstance(error, UnitError):
+            raise
+        if not troubles:
+            troubles.append(f"row {record.row}: {error}")
+        return []
 
 
 def sniff(
@@ -143,22 +172,22 @@ def sniff(
         table = join_columns(table, asked)
         troubles = list[str]()
         records = _readable(table, troubles)
-        sample = [record.values for record in islice(records, _SAMPLE)]
+        sample = list(islice(records, _SAMPLE))
         if not sample:
             raise nothing(path, table, troubles)
-        columns = table.columns or tuple(dict.fromkeys(column for values in sample for column in values))
-        words = [{column: _word(value) for column, value in values.items()} for values in sample]
+        columns = table.columns or tuple(dict.fromkeys(column for record in sample for column in record.values))
+        words = [{column: _word(value) for column, value in record.values.items()} for record in sample]
         marked = any(_MARKED.search(value) for row in words for value in row.values())
         text, label = _guess(columns, words, asked)
         if not text or not label or {text, *([] if label in columns else parts_of(label))} - set(columns):
-            raise unclear(path, table, columns, sample[0], text, label, marked=marked)
+            raise unclear(path, table, columns, sample[0].values, text, label, marked=marked)
         counter = Tally(
             Columns(text=text, label=label, pair=pair_column), separator, limit=None if label_column else _MOST_LABELS
         )
         rows = 0
-        for values in chain(sample, (record.values for record in records)):
+        for record in chain(sample, records):
             rows += 1
-            counter.add(rows, values)
+            counter.add(record)
     look = Sniffed(
         table.format, table.encoding, table.delimiter, columns, text, label, rows, counter.labels(), marked=marked,
         separator=counter.separator(), why=counter.why(), notes=tuple(table.notes),

@@ -7,16 +7,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from refsynth.core.value import missing, spell
+from refsynth.data.account import Reason
 
 Format = Literal["csv", "jsonl", "parquet", "excel", "text", "conll"]
 
 
 class Record(NamedTuple):
-    """A row's values by column; `line` is the physical line it starts on, where there are lines."""
+    """A row's values by column; `line` is the physical line it starts on, where there are lines.
+
+    `left` says why the people who labelled it left it out, where their tool says so.
+    """
 
     row: int
     line: int | None
     values: Mapping[str, Any]
+    left: Reason | None = None
 
 
 class Fault(NamedTuple):

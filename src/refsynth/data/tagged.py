@@ -12,12 +12,21 @@ from typing import Any, NamedTuple
 from refsynth.core.labelset import NONE
 from refsynth.core.marks import MarkError, Place, read_marks, spans_in, write_marks
 from refsynth.core.sections import Columns
-from refsynth.core.spans import OUTSIDE, Span, join_spans, names_in, spans_of, split_spans, unfit_name
+from refsynth.core.spans import Span, join_spans, names_in, split_spans, unfit_name
 from refsynth.core.words import unspaced, words_of
+from refsynth.data.columns import named_text
+from refsynth.data.labels import printed
+from refsynth.data.offsets import Said, places_of
+from refsynth.data.schemes import is_scheme, spans_of_tags
+from refsynth.data.source import ROW_LIMIT
 from refsynth.data.text import clean
 
 TOKENS, TAGS = "tokens", "tags"
 """Keys of a row that is a list of tokens with a list of tags, where the columns are not named."""
+
+_TOKENS = (TOKENS, "words", "token", "Word", "Token")
+_TAGS = ("label", TAGS, "ner_tags", "labels", "ner", "entities", "spans", "Tag")
+"""Columns that are tried in turn where none is named."""
 
 
 class TaggedRow(NamedTuple):
@@ -36,9 +45,9 @@ def read_tagged(values: Mapping[str, Any], columns: Columns) -> TaggedRow:
     """
     tokens, tags = _cells(values, columns)
     if isinstance(tokens, list):
-        return _of_tokens(tokens, tags)
+        return _of_tokens(tokens, tags, columns)
     if isinstance(tags, list):
-        return _of_places(str(tokens), tags)
+        return _of_places(str(tokens), tags, columns)
     if isinstance(tags, str) and (tags == NONE or names_in(tags) != (tags,)):
         return _of_words(clean(str(tokens)), tags)
     if tags not in (None, ""):
@@ -76,13 +85,36 @@ def read_plain(values: Mapping[str, Any], columns: Columns) -> str:
     return _joined(tokens)[0] if isinstance(tokens, list) else str(tokens)
 
 
-def tells_words(values: Mapping[str, Any], columns: Columns) -> bool:
-    """Return whether a row says labels of words beyond doubt: as a list of tokens with one of tags, or as a list of places."""
-    tokens, tags = _cells(values, columns)
-    if not isinstance(tags, list) or isinstance(tokens, list):
-        return isinstance(tags, list)
+def columns_of_words(values: Mapping[str, Any], columns: Columns, *, text: bool, label: bool) -> Columns | None:
+    """Return the columns in which a row says labels of words beyond doubt, as tokens with tags or as places; None where none do.
+
+    Args:
+        values: the row.
+        columns: what is known of them.
+        text: whether the user named that of the text.
+        label: whether the user named that of the label.
+    """
+    labels = (columns.label,) if label else (*_TAGS, *values)
+    texts = (columns.text,) if text else (*_TOKENS, named_text(values) or columns.text)
+    for one in dict.fromkeys(labels):
+        for other in dict.fromkeys(texts):
+            if one != other and one in values and other in values:
+                tried = columns.model_copy(update={"text": other, "label": one})
+                if _tells_words(*_cells(values, tried), named=bool(columns.tags) or label):
+                    return tried
+    return None
+
+
+def _tells_words(tokens: Any, tags: Any, *, named: bool) -> bool:
+    """Return whether a row is a list of tokens with as many tags, or a text with a list of places."""
+    if not isinstance(tags, list):
+        return False
+    if isinstance(tokens, list):
+        fitting = len(tokens) == len(tags) and all(isinstance(token, str) for token in tokens)
+        numbers = all(type(tag) is int for tag in tags)
+        return fitting and bool(tags) and (is_scheme(tags) or numbers or named or all(isinstance(tag, str) for tag in tags))
     try:
-        return bool([_place(each, len(str(tokens))) for each in tags])
+        return isinstance(tokens, str) and bool([_said(each) for each in tags])
     except MarkError:
         return False
 
@@ -93,23 +125,34 @@ def text_key(values: Mapping[str, Any], columns: Columns) -> str:
 
 
 def _cells(values: Mapping[str, Any], columns: Columns) -> tuple[Any, Any]:
+    """Return the text or the tokens, and the labels; lists that stand in cells as JSON, or as Python writes them, as lists."""
     text = text_key(values, columns)
     label = TAGS if text == TOKENS and columns.label not in values else columns.label
-    return values.get(text), values.get(label)
+    tokens, tags = values.get(text), _listed(values.get(label))
+    if isinstance(tags, list) and isinstance(tokens, str):
+        found = _listed(tokens)
+        if isinstance(found, list) and len(found) == len(tags) and all(isinstance(token, str) for token in found):
+            tokens = found
+    return tokens, tags
 
 
-def _of_tokens(tokens: list[Any], tags: Any) -> TaggedRow:
+def _listed(cell: Any) -> Any:
+    """Return the list that a cell holds; any other cell as it is."""
+    if not isinstance(cell, str) or not cell.startswith("["):
+        return cell
+    found = printed(cell.strip(), longest=ROW_LIMIT)
+    return found if isinstance(found, list) else cell
+
+
+def _of_tokens(tokens: list[Any], tags: Any, columns: Columns) -> TaggedRow:
     text, starts = _joined(tokens)
     if tags is None:
         return TaggedRow(text, None)
     if not isinstance(tags, list) or len(tags) != len(tokens):
         found = f"{len(tags)} tags" if isinstance(tags, list) else "no list of tags"
         raise MarkError(f"{found} for {len(tokens)} tokens")
-    for tag in tags:
-        if not isinstance(tag, str) or not (tag == OUTSIDE or (tag[:2] in ("B-", "I-") and tag[2:])):
-            raise MarkError(f"the tag {str(tag)[:40]!r} is not O, B-label or I-label")
     ends = [start + len(clean(token)) for start, token in zip(starts, tokens, strict=True)]
-    places = [Place(starts[start], ends[end - 1], label) for start, end, label in spans_of(tags)]
+    places = [Place(starts[start], ends[end - 1], label) for start, end, label in spans_of_tags(tags, columns.tags)]
     spans, widened = spans_in(text, places)
     return _row(text, spans, widened)
 
@@ -127,9 +170,9 @@ def _joined(tokens: list[Any]) -> tuple[str, list[int]]:
     return text, starts
 
 
-def _of_places(text: str, places: Sequence[Any]) -> TaggedRow:
-    """Read spans in characters of the text as it stands in the file: marks keep their places when it is cleaned."""
-    found = sorted(_place(each, len(text)) for each in places)
+def _of_places(text: str, places: Sequence[Any], columns: Columns) -> TaggedRow:
+    """Read spans in the text as it stands in the file: marks keep their places when it is cleaned."""
+    found = places_of(text, [_said(each) for each in places], columns.offsets)
     for before, after in pairwise(found):
         if before.end > after.start:
             raise MarkError(f"the spans {before.start}-{before.end} and {after.start}-{after.end} overlap")
@@ -139,11 +182,22 @@ def _of_places(text: str, places: Sequence[Any]) -> TaggedRow:
     return _row(clean(marked.text), named, widened)
 
 
-def _place(value: Any, size: int) -> Place:
-    parts: Any = [value.get(key) for key in ("start", "end", "label")] if isinstance(value, dict) else value
-    if not isinstance(parts, (list, tuple)) or [type(part) for part in parts] != [int, int, str]:
-        raise MarkError('a span is neither [start, end, "label"] nor {"start", "end", "label"}, in characters')
+_START, _END = ("start", "start_offset", "begin"), ("end", "end_offset")
+_LABEL, _OWN = ("label", "labels", "entity_group", "entity", "type"), ("text", "word")
+
+
+def _said(value: Any) -> Said:
+    own = None
+    if isinstance(value, dict):
+        parts: list[Any] = [next((value[key] for key in keys if key in value), None) for keys in (_START, _END, _LABEL)]
+        own = next((value[key] for key in _OWN if isinstance(value.get(key), str)), None)
+        if isinstance(parts[2], list):
+            if len(parts[2]) != 1:
+                raise MarkError(f"a span with {len(parts[2])} labels ({', '.join(map(str, parts[2]))}): here it has one")
+            parts[2] = parts[2][0]
+    else:
+        parts = list(value) if isinstance(value, (list, tuple)) else []
+    if [type(part) for part in parts] != [int, int, str]:
+        raise MarkError('a span is neither [start, end, "label"] nor {"start", "end", "label"} with whole numbers')
     start, end, label = parts
-    if not 0 <= start < end <= size:
-        raise MarkError(f"the span {start}-{end} is no part of the text, which has {size} characters")
-    return Place(start, end, label)
+    return Said(start, end, label, own)

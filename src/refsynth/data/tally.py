@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 from refsynth.core.labelset import NONE
 from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import Columns, parts_of
 from refsynth.data.joined import yes_of
-from refsynth.data.judge import no_label, rejected
+from refsynth.data.judge import left_out, no_label
 from refsynth.data.labels import as_label, listed
+from refsynth.data.table import Record
 
 
 class Tally:
@@ -25,10 +25,11 @@ class Tally:
         self.wrong: str | None = None
         self.strange: Any = None
 
-    def add(self, row: int, values: Mapping[str, Any]) -> None:
+    def add(self, record: Record) -> None:
         """Count the labels of a row."""
-        if rejected(values, self._columns) or (self._limit is not None and len(self._counts) > self._limit):
+        if left_out(record, self._columns) or (self._limit is not None and len(self._counts) > self._limit):
             return
+        values = record.values
         name, parts = self._columns.label, parts_of(self._columns.label)
         self._flags |= name not in values and len(parts) > 1
         value = yes_of(values, parts) if name not in values and len(parts) > 1 else values.get(name)
@@ -39,7 +40,7 @@ class Tally:
             items = [] if value.strip() == NONE else value.split(self._given)
         names = [as_label(item) for item in ([value] if items is None else items)]
         if None in names and self.wrong is None:
-            self.wrong, self.strange = f"row {row}: {no_label(value, name, self.separator())}", value
+            self.wrong, self.strange = f"row {record.row}: {no_label(value, name, self.separator())}", value
         self._counts.update(name for name in dict.fromkeys(names) if name)
 
     def separator(self) -> str | None:

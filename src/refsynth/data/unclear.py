@@ -6,6 +6,7 @@ Where something stands inside a JSON object is said in the words of jq.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from refsynth.core.sections import parts_of
 from refsynth.data.table import Format, Table, kind_of
 from refsynth.data.tally import Tally
 
+_NO_JSON = re.compile(r"row \d+: (not valid|not usable|found) JSON")
 _SHOWN = 12  # columns in a message
 _LIKELY = ("result", "value", "choices", "label", "labels", "name")  # what holds a label, inside an object
 
@@ -26,7 +28,7 @@ def nothing(path: Path, table: Table, troubles: Sequence[str]) -> DataError:
     """Return the error of a file none of whose rows can be read."""
     what = f"no row can be read; {troubles[0]}" if troubles else f"no rows{' below the header' if table.format == 'csv' else ''}"
     remedy = ""
-    if troubles and table.format == "jsonl":
+    if troubles and _NO_JSON.match(troubles[0]):
         remedy = f"each line must be one JSON object; this makes it so: jq -c . {path.name} > flat.jsonl"
     elif troubles and table.format == "csv":
         shown = ", ".join(f"'{column}'" for column in (table.columns or ())[:_SHOWN])
@@ -78,8 +80,8 @@ def tags_for_labels(path: Path, what: str, *, lists: bool) -> DataError:
     remedy = (
         "name the columns of both lists with --text-column and --label-column"
         if lists
-        else "write a .conll file (a word and its tag a line, a blank line after each sentence), or JSON lines with "
-        '{"tokens": [...], "tags": [...]}; if each word is a text of its own, name the column with --label-column'
+        else "add a column sentence_id, or write a .conll file (a word and its tag a line, a blank line after each sentence), or "
+        'JSON lines with {"tokens": [...], "tags": [...]}; if each word is a text of its own, name the column with --label-column'
     )
     return DataError(f"{path}: {what}", expected="a row for each sentence, with its words and their tags", remedy=remedy)
 

@@ -211,12 +211,13 @@ class Pretraining:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """The user's rows: files, real training rows per label, folds."""
+    """The user's rows: files, real training rows per label, folds, and what a user has to know about them."""
 
     files: tuple[DataFile, ...]
     per_label: Mapping[str, int] = field(default_factory=dict)
     folds: tuple[Fold, ...] = ()
     pretraining: tuple[Pretraining, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,10 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from refsynth.core.pair import split_pair
 from refsynth.core.types import FloatArray
+from refsynth.core.windows import Frame, Part, Windows, head_and_tail, reach_of, split_rows, word_parts
 from refsynth.models.adapted import read_parts, write_transformer
 from refsynth.models.pooling import is_causal, pooled
-from refsynth.models.tokenise import WORDS_PER_TOKEN, Pieces, length_batches, pieces_of, split_words
+from refsynth.models.tokenise import CHARS_PER_TOKEN, WORDS_PER_TOKEN, Pieces, length_batches, pieces_of, split_words
 
 TOKENS_PER_BATCH = 1024
 
@@ -31,9 +32,9 @@ def has_bfloat16() -> bool:
 class TransformerEncoder(torch.nn.Module):
     """A BERT-like encoder or a causal language model from a folder. Gradients flow through `embed`; `encode` is for inference."""
 
-    def __init__(self, folder: Path, *, prefix: str = "", max_tokens: int = 128) -> None:
+    def __init__(self, folder: Path, *, prefix: str = "", max_tokens: int = 128, windows: Windows = "cut") -> None:
         super().__init__()
-        self.prefix = prefix
+        self.prefix, self.windows = prefix, windows
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         self.transformer: Any = AutoModel.from_pretrained(
@@ -49,16 +50,43 @@ class TransformerEncoder(torch.nn.Module):
         self.transformer = read_parts(self.transformer, folder)
         self.dimension = int(self.transformer.config.hidden_size)
         self.max_tokens = min(max_tokens, int(self.transformer.config.max_position_embeddings))
+        mask = self.tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
+        before = self.tokenizer(prefix.strip(), add_special_tokens=False)["input_ids"] if prefix else ()
+        self.frame = Frame.of(mask, len(before))
 
     def tokenize(self, texts: Sequence[str], *, limit: int | None = None) -> list[list[int]]:
-        """Return token ids per text, at most `max_tokens` of each, or `limit` if that is less."""
+        """Return token ids per text, as many as `windows` has it; with a limit at most that many, and no text in windows."""
         longest = min(self.max_tokens, limit or self.max_tokens)
+        windows: Windows = "cut" if limit and self.windows == "mean" else self.windows
+        reach = reach_of(longest, windows, self.frame)
+        chars = self.max_tokens * CHARS_PER_TOKEN
+        if windows == "head_tail":
+            texts = [text if len(text) <= chars else text[: chars // 2] + text[-(chars // 2) :] for text in texts]
         halves = [split_pair(self.prefix + text) or (self.prefix + text, None) for text in texts]
         if all(second is None for _, second in halves):
-            rows = list(self.tokenizer([first for first, _ in halves], truncation=True, max_length=longest)["input_ids"])
+            rows = list(self.tokenizer([first for first, _ in halves], truncation=True, max_length=reach)["input_ids"])
         else:
-            rows = [self.tokenizer(*pair, truncation=True, max_length=longest)["input_ids"] for pair in halves]
+            rows = [self.tokenizer(*pair, truncation=True, max_length=reach)["input_ids"] for pair in halves]
+        if windows == "head_tail":
+            rows = [head_and_tail(ids, longest) for ids in rows]
         return [ids or [int(self.tokenizer.pad_token_id)] for ids in rows]
+
+    def longer(self, texts: Sequence[str], *, words: bool = False) -> tuple[int, int]:
+        """Return how many texts have more than `max_tokens` tokens, and of how many a part is not read.
+
+        Args:
+            texts: clean.
+            words: whether their words are read one by one.
+        """
+        windows: Windows = self.windows if not words or self.windows == "cut" else "mean"
+        limit = self.max_tokens if windows == "head_tail" else reach_of(self.max_tokens, windows, self.frame)
+        long = [text for text in texts if len(text.encode("utf-8", "replace")) > self.max_tokens - sum(self.frame)]
+        given = [
+            (split_words(text), None) if words else split_pair(self.prefix + text) or (self.prefix + text, None) for text in long
+        ]
+        read = (self.tokenizer(*pair, is_split_into_words=words, verbose=False)["input_ids"] for pair in given)
+        counts = [len(ids) for ids in read]
+        return sum(count > self.max_tokens for count in counts), sum(count > limit for count in counts)
 
     def padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return token ids [N, T] of rows of at most T, and their mask [N, T]."""
@@ -77,8 +105,14 @@ class TransformerEncoder(torch.nn.Module):
 
     def embed(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return unit-length embeddings of token id rows: [N, D]."""
-        ids, mask = self.padded(rows)
-        return self.pool(self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state, mask)
+        split = split_rows(rows, self.max_tokens, self.frame)
+        ids, mask = self.padded(split.rows)
+        vectors = self.pool(self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state, mask)
+        if len(split.rows) == len(rows):
+            return vectors
+        sums = torch.zeros(len(rows), self.dimension, dtype=vectors.dtype)
+        sizes = torch.from_numpy(split.sizes).to(vectors.dtype)[:, None]
+        return torch.nn.functional.normalize(sums.index_add(0, torch.from_numpy(split.owners), sizes * vectors), dim=-1)
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return unit-length embeddings: [N, D], float32."""
@@ -93,12 +127,13 @@ class TransformerEncoder(torch.nn.Module):
         return out
 
     def words(self, texts: Sequence[str], *, limit: int | None = None) -> list[Pieces]:
-        """Return the words of each text as tokens, at most `max_tokens` of each, or `limit` if that is less.
+        """Return the words of each text as tokens; with a limit at most that many, and as `windows` has it without.
 
         Each word is read by itself, so that no token is of two.
         """
         split, pad = [split_words(text) for text in texts], int(self.tokenizer.pad_token_id)
-        longest = min(self.max_tokens, limit or self.max_tokens)
+        windows: Windows = "cut" if limit or self.windows == "cut" else "mean"
+        longest = reach_of(min(self.max_tokens, limit or self.max_tokens), windows, self.frame)
         given = [words[: WORDS_PER_TOKEN * longest] for words in split]
         if not any(split):
             return [Pieces([pad], 0, [], [], []) for _ in texts]
@@ -107,10 +142,12 @@ class TransformerEncoder(torch.nn.Module):
 
     def word_states(self, rows: Sequence[Pieces]) -> torch.Tensor:
         """Return the states of all words that are there, text after text [M, D]."""
-        ids, mask = self.padded([row.ids for row in rows])
-        return self.pool_words(self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state, rows)
+        longest, frame = self.max_tokens, self.frame
+        parts = [part for row in rows for part in word_parts(row.ids, row.starts, row.ends, longest, frame)]
+        ids, mask = self.padded([part.ids for part in parts])
+        return self.pool_words(self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state, parts)
 
-    def pool_words(self, states: torch.Tensor, rows: Sequence[Pieces]) -> torch.Tensor:
+    def pool_words(self, states: torch.Tensor, rows: Sequence[Pieces | Part]) -> torch.Tensor:
         """Return for each word that is there, text after text, the mean over its tokens [M, D] of the states [N, T, D]."""
         width = max(len(row.ids) for row in rows)
         states = states[:, -width:]  # what peft puts before a text is no part of it

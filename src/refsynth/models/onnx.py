@@ -6,6 +6,7 @@ Apart from `predict` so that a bundle without a graph does not load the runtime.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from refsynth.core.errors import ModelError
 from refsynth.core.types import FloatArray
+from refsynth.core.windows import Windows, joined, split_rows, word_parts
 from refsynth.models.tokenise import Pieces, TextTokenizer, length_batches
 
 TOKENS_PER_BATCH = 256  # short batches stay in the cache: 1.6 times the texts/s of 2048 on 15-token texts, 2 cores
@@ -50,18 +52,26 @@ class OnnxEncoder:
     Args:
         graph: the ONNX file, with its external data beside it; or the bytes of both.
         tokenizer: the `tokenizer.json`, or its bytes.
-        max_tokens: the longest text, special tokens included; longer ones are cut.
+        max_tokens: the longest text, special tokens included.
         prefix: what the encoder wants before each text.
         threads: for one batch; 0 lets ONNX Runtime take one per core.
+        windows: what is read of longer texts.
 
     Raises:
         ModelError: a file is absent or is not what it should be.
     """
 
     def __init__(
-        self, graph: Path | Graph, tokenizer: Path | bytes, *, max_tokens: int, prefix: str = "", threads: int = 0
+        self,
+        graph: Path | Graph,
+        tokenizer: Path | bytes,
+        *,
+        max_tokens: int,
+        prefix: str = "",
+        threads: int = 0,
+        windows: Windows = "cut",
     ) -> None:
-        self.tokenizer = TextTokenizer(tokenizer, max_tokens=max_tokens, prefix=prefix, parallel=threads != 1)
+        self.tokenizer = TextTokenizer(tokenizer, max_tokens=max_tokens, prefix=prefix, parallel=threads != 1, windows=windows)
         self._session = open_session(graph, threads)
         self.dimension = int(self._session.get_outputs()[0].shape[-1])
 
@@ -71,11 +81,11 @@ class OnnxEncoder:
         Raises:
             ModelError: the graph does not run on what the tokenizer gives.
         """
-        rows = self.tokenizer.encode(texts)
-        out = np.zeros((len(rows), self.dimension), np.float32)
-        for batch in length_batches(rows, tokens=TOKENS_PER_BATCH):
-            out[batch] = self.embed([rows[index] for index in batch])
-        return out
+        split = split_rows(self.tokenizer.encode(texts), self.tokenizer.max_tokens, self.tokenizer.frame)
+        out = np.zeros((len(split.rows), self.dimension), np.float32)
+        for batch in length_batches(split.rows, tokens=TOKENS_PER_BATCH):
+            out[batch] = self.embed([split.rows[index] for index in batch])
+        return joined(out, split, len(texts))
 
     def embed(self, rows: Sequence[Sequence[int]], *, width: int | None = None) -> FloatArray:
         """Return embeddings [N, D] of token ids that go through the graph together, padded to the longest or to `width`.
@@ -92,15 +102,19 @@ class OnnxWords:
     Args:
         graph: the ONNX file, with its external data beside it; or the bytes of both.
         tokenizer: the `tokenizer.json`, or its bytes.
-        max_tokens: the longest text, special tokens included; longer ones are cut.
+        max_tokens: the longest text, special tokens included.
         threads: for one batch; 0 lets ONNX Runtime take one per core.
+        windows: `cut`, or longer texts are read in windows that overlap.
 
     Raises:
         ModelError: a file is absent or is not what it should be.
     """
 
-    def __init__(self, graph: Path | Graph, tokenizer: Path | bytes, *, max_tokens: int, threads: int = 0) -> None:
-        self.tokenizer = TextTokenizer(tokenizer, max_tokens=max_tokens, parallel=threads != 1)
+    def __init__(
+        self, graph: Path | Graph, tokenizer: Path | bytes, *, max_tokens: int, threads: int = 0, windows: Windows = "cut"
+    ) -> None:
+        windows = windows if windows == "cut" else "mean"
+        self.tokenizer = TextTokenizer(tokenizer, max_tokens=max_tokens, parallel=threads != 1, windows=windows)
         self._session = open_session(graph, threads)
         self.dimension = int(self._session.get_outputs()[0].shape[-1])
 
@@ -114,14 +128,18 @@ class OnnxWords:
         Raises:
             ModelError: the graph does not run on what the tokenizer gives.
         """
-        out: list[FloatArray] = [np.zeros((0, self.dimension), np.float32)] * len(rows)
-        for batch in length_batches([row.ids for row in rows], tokens=TOKENS_PER_BATCH):
-            states = run_session(self._session, [rows[index].ids for index in batch], pad=self.tokenizer.pad)
+        longest, frame = self.tokenizer.max_tokens, self.tokenizer.frame
+        whole = [word_parts(row.ids, row.starts, row.ends, longest, frame) for row in rows]
+        parts = [part for each in whole for part in each]
+        found: list[FloatArray] = [np.zeros((0, self.dimension), np.float32)] * len(parts)
+        for batch in length_batches([part.ids for part in parts], tokens=TOKENS_PER_BATCH):
+            states = run_session(self._session, [parts[index].ids for index in batch], pad=self.tokenizer.pad)
             for index, each in zip(batch, states, strict=True):
-                row = rows[index]
-                means = [each[start:end].mean(0) for start, end in zip(row.starts, row.ends, strict=True)]
-                out[index] = np.array(means, np.float32).reshape(-1, self.dimension)
-        return out
+                places = zip(parts[index].starts, parts[index].ends, strict=True)
+                means = [each[start:end].mean(0) for start, end in places]
+                found[index] = np.array(means, np.float32).reshape(-1, self.dimension)
+        stops = np.cumsum([0, *map(len, whole)]).tolist()
+        return [np.concatenate(found[first:last]) for first, last in pairwise(stops)]
 
 
 def run_session(

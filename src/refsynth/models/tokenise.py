@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from refsynth.core.errors import ModelError
 from refsynth.core.pair import split_pair
+from refsynth.core.windows import Frame, Windows, head_and_tail, reach_of
 from refsynth.core.words import words_of
 from refsynth.data.text import clean
 
@@ -67,35 +68,48 @@ def pieces_of(ids: Sequence[int], word_ids: Sequence[int | None], n: int, *, pad
 
 
 class TextTokenizer:
-    """A `tokenizer.json` that returns at most `max_tokens` ids a text, special tokens included.
+    """A `tokenizer.json` that returns at most `max_tokens` ids a text, special tokens included; more where it is read in windows.
 
     Between the halves of a pair (`core.pair`) stands what the tokenizer puts there; of a long pair the longer half is cut first.
 
     Args:
         source: the file, or its bytes.
-        max_tokens: the longest text; longer ones are cut.
+        max_tokens: the longest text.
         prefix: goes before each text.
         parallel: whether a batch may take more than one thread.
         special: whether to add the tokens that a transformer wants around a text.
+        windows: what is read of longer ones, see `core.windows`; a pair is cut.
 
     Raises:
         ModelError: it is no tokenizer.
     """
 
     def __init__(
-        self, source: Path | bytes, *, max_tokens: int, prefix: str = "", parallel: bool = True, special: bool = True
+        self,
+        source: Path | bytes,
+        *,
+        max_tokens: int,
+        prefix: str = "",
+        parallel: bool = True,
+        special: bool = True,
+        windows: Windows = "cut",
     ) -> None:
         try:
             with panics_raised():
                 self._tokenizer = Tokenizer.from_buffer(source) if isinstance(source, bytes) else Tokenizer.from_file(str(source))
                 self.pad = int((self._tokenizer.padding or {}).get("pad_id", 0))
                 self._tokenizer.no_padding()
-                self._tokenizer.enable_truncation(max_tokens)
+                self._tokenizer.no_truncation()
+                mask = self._tokenizer.encode("a", add_special_tokens=special).special_tokens_mask
+                before = self._tokenizer.encode(prefix.strip(), add_special_tokens=False).ids if prefix else ()
+                self.frame, self.max_tokens, self.windows = Frame.of(mask, len(before)), max_tokens, windows
+                self._reach = reach_of(max_tokens, windows, self.frame)
+                self._tokenizer.enable_truncation(self._reach)
         except Exception as error:  # the library raises nothing narrower
             name = "tokenizer.json" if isinstance(source, bytes) else str(source)
             raise ModelError(f"{name}: not a tokenizer ({error})") from error
         self.prefix, self.parallel, self._chars = prefix, parallel, max_tokens * CHARS_PER_TOKEN
-        self._special, self._words = special, max_tokens * WORDS_PER_TOKEN
+        self._special, self._words = special, self._reach * WORDS_PER_TOKEN
 
     @property
     def size(self) -> int:
@@ -104,15 +118,31 @@ class TextTokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text; a text without tokens is one padding token, so that it has a mean."""
+        rows = [encoding.ids or [self.pad] for encoding in self._encoded(texts)]
+        return [head_and_tail(ids, self.max_tokens) for ids in rows] if self.windows == "head_tail" else rows
+
+    def cuts(self, text: str, *, words: bool = False) -> bool:
+        """Return whether a part of a text is not read; `words` says that its words are read one by one."""
+        if words:
+            split = split_words(text)
+            with panics_raised():
+                read = self._tokenizer.encode(split[: self._words], is_pretokenized=True, add_special_tokens=self._special)
+            return len(split) > self._words or bool(read.overflowing)
+        limit = self.max_tokens if self.windows == "head_tail" else self._reach
+        if len(text.encode("utf-8", "replace")) <= limit - sum(self.frame):  # no token is of less than a byte
+            return False
+        encoding = self._encoded([text])[0]
+        return len(text) > self._chars or bool(encoding.overflowing) or len(encoding.ids) > limit
+
+    def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
         clean, special = [self._prepared(text) for text in texts], self._special
         if self.parallel:
             items = [split_pair(text) or text for text in clean]
             with panics_raised():
-                encodings = self._tokenizer.encode_batch_fast(items, add_special_tokens=special)
-            return [encoding.ids or [self.pad] for encoding in encodings]
+                return list(self._tokenizer.encode_batch_fast(items, add_special_tokens=special))
         pairs = (split_pair(text) or (text, None) for text in clean)
         with panics_raised():
-            return [self._tokenizer.encode(one, two, add_special_tokens=special).ids or [self.pad] for one, two in pairs]
+            return [self._tokenizer.encode(one, two, add_special_tokens=special) for one, two in pairs]
 
     def words(self, texts: Sequence[str]) -> list[Pieces]:
         """Return the words of each text as tokens; each word is read by itself, so that no token is of two."""
@@ -128,15 +158,6 @@ class TextTokenizer:
             for encoding, words in zip(encodings, split, strict=True)
         ]
 
-    def cuts(self, text: str, *, words: bool = False) -> bool:
-        """Return whether a text is longer than what is read of it; `words` says that its words are read one by one."""
-        if words:
-            split = split_words(text)
-            read = self._tokenizer.encode(split[: self._words], is_pretokenized=True, add_special_tokens=self._special)
-            return len(split) > self._words or bool(read.overflowing)
-        one, two = split_pair(self._prepared(text)) or (self._prepared(text), None)
-        return len(text) > self._chars or bool(self._tokenizer.encode(one, two, add_special_tokens=self._special).overflowing)
-
     def pieces(self, text: str) -> tuple[list[str], list[int]]:
         """Return the tokens of a text, as they stand in it, and their ids; none where it has none."""
         clean = self._prepared(text)
@@ -144,9 +165,15 @@ class TextTokenizer:
         with panics_raised():
             encoding = self._tokenizer.encode(parts[0], parts[1] or None, add_special_tokens=self._special)
         places = zip(encoding.sequence_ids, encoding.offsets, encoding.tokens, strict=True)
-        return [parts[part or 0][start:end] or token for part, (start, end), token in places], encoding.ids
+        shown = [parts[part or 0][start:end] or token for part, (start, end), token in places]
+        read = list(range(len(shown)))
+        if self.windows == "head_tail":
+            read = head_and_tail(read, self.max_tokens)
+        return [shown[place] for place in read], [encoding.ids[place] for place in read]
 
     def _prepared(self, text: str) -> str:
+        if self.windows == "head_tail" and len(text) > self._chars:
+            text = text[: self._chars // 2] + text[-(self._chars // 2) :]
         return self.prefix + _encodable(text[: self._chars])
 
 

@@ -149,7 +149,8 @@ def data_of(finished: Finished) -> origins.Data:
         gone = len(finished.learned.screened) - len(safe_for(finished.learned.screened, held))
         folds.append(origins.Fold(rows=len(held), drafts_held_out=gone))
     learnt = finished.learned.pretrained
-    return origins.Data(files=tuple(files), per_label=dict(rows.per_label), folds=tuple(folds), pretraining=learnt)
+    per_label, notes = dict(rows.per_label), finished.learned.notes
+    return origins.Data(files=tuple(files), per_label=per_label, folds=tuple(folds), pretraining=learnt, notes=notes)
 
 
 def _train_file(rows: Rows) -> origins.DataFile:

@@ -41,6 +41,8 @@ class Learned:
     rounds: tuple[Round, ...]
     curves: tuple[Curve, ...]
     pretrained: tuple[Pretraining, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a user has to know about the rows."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from refsynth.core.protocols import Augmenter, Generator, Learner
 from refsynth.core.run import RunFolder, digest
 from refsynth.core.sections import ContractConfig, LearnerName
 from refsynth.core.types import Draft
+from refsynth.core.windows import REACH, Windows
 from refsynth.evaluation.origins import Pretraining
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.author import Author
@@ -36,7 +37,18 @@ from refsynth.prompting.templates import templates_for
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.task import Task
 
-MAX_TOKENS = 128
+
+def long_notes(longer: int, cut: int, longest: int, windows: Windows) -> list[str]:
+    """Return what is read of rows that are longer than an encoder reads at once, and of how many a part is not."""
+    if not longer:
+        return []
+    have = "row has" if longer == 1 else "rows have"
+    how = {
+        "cut": f"of each the first {longest} are read",
+        "head_tail": f"of each the first and the last {longest // 2} are read",
+        "mean": "they are read in windows" + (f", of {cut} the first {REACH} of them" if cut else ""),
+    }
+    return [f"{longer:,} {have} more than {longest} tokens: {how[windows]} (training.windows: {windows})"]
 
 
 @dataclass(frozen=True)
@@ -79,20 +91,30 @@ class Job:
             trainable(task.config, store)  # the same
         texts = parted_pool(task, read_pool(task, rows, folder), forget=forget).learnt if task.config.pretrain.encoder else ()
         plain = prepare_encoder(task, rows, store, folder, [row.text for row in texts])
-        encoder, brought = pretrain_encoder(task, rows, plain, texts, folder, watch, max_tokens=MAX_TOKENS, again=bool(forget))
+        encoder, brought = pretrain_encoder(task, rows, plain, texts, folder, watch, again=bool(forget))
         checkpoints = folder.path / "checkpoints"
         causal = trainable(task.config, store).folder if "causal_lora" in task.config.learners else None
         shop = make_workshop(
             task,
             rows.language,
             encoder,
-            max_tokens=MAX_TOKENS,
+            max_tokens=task.config.training.max_tokens,
+            windows=task.config.windows,
             checkpoints=checkpoints,
             causal=causal,
             reference=partial(make_remembering, task.config, store, folder.path),
         )
         brought_all = () if brought is None else (brought,)
         return cls(task, rows, shop, store, folder, watch, skip_bad=skip_bad, forget=forget, brought=brought_all)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a user has to know about the rows."""
+        if set(self.task.config.learners) <= {"tfidf", "crf", "prompt"}:  # these read all
+            return self.rows.notes
+        encoder, windows = self.shop.encoder, self.task.config.windows
+        longer, cut = encoder.longer([row.text for row in self.rows.examples], words=self.rows.kind.spans)
+        return (*self.rows.notes, *long_notes(longer, cut, encoder.max_tokens, windows))
 
     def forgetting(self, leaked: Sequence[str]) -> Self:
         """Return the run without drafts, and texts of the pool, that resemble test rows; what learnt from these learns again."""

@@ -35,4 +35,5 @@ def features_of(predictor: Predictor, work: Path) -> EncoderFiles | CrfFiles | S
     encoder.save(work / "source")
     pool = isinstance(predictor, EncoderPredictor)
     export_encoder(encoder.transformer, work / "source" / "tokenizer.json", work / "onnx", pool=pool)
-    return EncoderFiles(work / "onnx", max_tokens=encoder.max_tokens, prefix=encoder.prefix if pool else "")
+    prefix = encoder.prefix if pool else ""
+    return EncoderFiles(work / "onnx", max_tokens=encoder.max_tokens, prefix=prefix, windows=encoder.windows)

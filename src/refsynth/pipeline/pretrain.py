@@ -100,7 +100,6 @@ def pretrain_encoder(
     folder: RunFolder,
     watch: Observer,
     *,
-    max_tokens: int,
     again: bool,
 ) -> Chosen:
     """Return the encoder that a run begins with: the one in `start`, or what it became by guessing words of the texts.
@@ -112,7 +111,6 @@ def pretrain_encoder(
         texts: of the pool, those that may be learnt from.
         folder: of the run.
         watch: is told what happens.
-        max_tokens: the longest text.
         again: without texts that were found to resemble test rows; the first step stays, or the same run would make both again.
     """
     asked = task.config.pretrain
@@ -123,20 +121,20 @@ def pretrain_encoder(
     if parts is None:
         watch.note(too_few("encoder", texts))
         return Chosen(start, None)
-    spec = encoder_for(rows.language)
+    spec, longest, windows = encoder_for(rows.language), task.config.training.max_tokens, task.config.windows
 
     def load(path: Path) -> TransformerEncoder:
-        return TransformerEncoder(path, prefix=spec.prefix, max_tokens=min(max_tokens, spec.max_tokens))
+        return TransformerEncoder(path, prefix=spec.prefix, max_tokens=longest, windows=windows)
 
     settings, step = settings_of(task.config), STEPS["words"]
     begun = file_digest(start / "model.safetensors")
-    extra = {"texts": digest(parts), "encoder": begun, "language": rows.language, "longest": max_tokens}
+    extra = {"texts": digest(parts), "encoder": begun, "language": rows.language, "longest": [longest, windows]}
 
     def make(out: Path) -> None:
         encoder = load(start)
         model = WordModel(encoder, seed=seed)
         budget = Budget(asked.encoder, checkpoint)
-        learnt, told, measured = (encoder.tokenize(part) for part in parts)
+        learnt, told, measured = (encoder.tokenize(part, limit=longest) for part in parts)
         held = Held(told, measured)
         with watch.progress("pretrain the encoder", 2) as progress:
             fit_head(model, learnt, held, budget._replace(checkpoint=checkpoint.with_suffix(".head")), seed=seed)

@@ -77,7 +77,7 @@ def run(
         job = Job.begin(task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
         remember(task, folder, skip_bad=skip_bad)
         watch.stage("rows", _rows_line(job.rows, task))
-        for note in (*job.rows.notes, *without_effect(task.config)):
+        for note in (*job.notes, *without_effect(task.config)):
             watch.note(note)
         check_server(task.config, folder.path, watch)
         if (more := task.config.data.more) is not None and not more.exists():
@@ -147,7 +147,7 @@ def _learn(job: Job) -> Learned:
     decision = decide(held, final.candidates, why=job.rows.why_unjudged, looks=max(1, len(rounds)))
     job.watch.stage("gate", decision.line())
     _, curves = job.taught
-    return Learned(job.rows, written, screened, held, decision, final, rounds, curves, job.pretrained)
+    return Learned(job.rows, written, screened, held, decision, final, rounds, curves, job.pretrained, job.notes)
 
 
 def _deliver(job: Job, learned: Learned) -> Finished:

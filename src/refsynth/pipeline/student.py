@@ -160,7 +160,7 @@ class School:
             case CrfPredictor():
                 features = CrfFiles(predictor.terms, predictor.transitions)
             case _:
-                features = StaticFiles(self.main / "tokenizer.json", teacher.max_tokens or 0)
+                features = StaticFiles(self.main / "tokenizer.json", teacher.max_tokens or 0, teacher.windows)
         contents = Contents(
             labels={label.name: label.description for label in teacher.labels},
             language=teacher.language,
@@ -234,12 +234,14 @@ class School:
         """Return texts up to the last word that a tagger reads: of what comes after, it says nothing that could be learnt."""
         if not self.teacher.manifest.answers.spans:
             return texts
-        read = TextTokenizer(self.main / "tokenizer.json", max_tokens=self.teacher.manifest.max_tokens or 0).words(texts)
+        longest, windows = self.teacher.manifest.max_tokens or 0, self.teacher.manifest.windows
+        read = TextTokenizer(self.main / "tokenizer.json", max_tokens=longest, windows=windows).words(texts)
         ends = (words_of(text)[max(row.words)][1] if row.words else 0 for text, row in zip(texts, read, strict=True))
         return [text[:end] for text, end in zip(texts, ends, strict=True)]
 
     def _tokenizer(self) -> TextTokenizer:
-        return TextTokenizer(self.main / "tokenizer.json", max_tokens=self.teacher.manifest.max_tokens or 0, special=False)
+        longest, windows = self.teacher.manifest.max_tokens or 0, self.teacher.manifest.windows
+        return TextTokenizer(self.main / "tokenizer.json", max_tokens=longest, special=False, windows=windows)
 
     def _final_teacher(self) -> Any:
         name = str(self.teacher.manifest.lineage["candidate"])

@@ -201,7 +201,7 @@ class _Maker:
             labels={label.name: label.description for label in manifest.labels},
             language=manifest.language,
             task=manifest.task,
-            features=EncoderFiles(school.main, manifest.max_tokens or 0, manifest.prefix),
+            features=EncoderFiles(school.main, manifest.max_tokens or 0, manifest.prefix, manifest.windows),
             head=LinearHead(head["weights"], head["bias"]),
             reference=school.final.predictors(school.job.shop)[Candidate.named(str(lineage["candidate"]))],
             calibration=manifest.calibration,

@@ -17,6 +17,7 @@ from refsynth.core.errors import ConfigError
 from refsynth.core.protocols import Generator, Learner
 from refsynth.core.run import digest, file_digest
 from refsynth.core.sections import EnsembleConfig, EnsembleName, LearnerName, MethodName, PromptingConfig, TrainingConfig
+from refsynth.core.windows import Windows
 from refsynth.kinds import KINDS, ONE_LABEL, Kind
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder, has_bfloat16
@@ -79,6 +80,7 @@ def make_workshop(
     checkpoints: Path | None = None,
     causal: Path | None = None,
     reference: Callable[[], Generator] | None = None,
+    windows: Windows = "cut",
 ) -> Workshop:
     """Return a workshop over the encoder in a folder.
 
@@ -90,6 +92,7 @@ def make_workshop(
         checkpoints: folder of what a training that was killed goes on from.
         causal: folder of the reference's weights, if a learner trains them.
         reference: makes the reference, for a learner that asks it.
+        windows: what is read of longer ones.
 
     Raises:
         ConfigError: this processor has not what the configuration asks for.
@@ -100,9 +103,9 @@ def make_workshop(
             "training.precision: this processor does not multiply bfloat16, and emulating it is slower than float32",
             remedy="leave it out: auto takes what is fast here",
         )
-    loaded = TransformerEncoder(encoder, prefix=spec.prefix, max_tokens=min(max_tokens, spec.max_tokens))
+    loaded = TransformerEncoder(encoder, prefix=spec.prefix, max_tokens=max_tokens, windows=windows)
     weights = [encoder / "model.safetensors", *(sorted(causal.glob("*.safetensors")) if causal is not None else ())]
-    begun = digest([*map(file_digest, weights), loaded.prefix, loaded.max_tokens])
+    begun = digest([*map(file_digest, weights), loaded.prefix, loaded.max_tokens, loaded.windows])
     kind = KINDS[task.config.task]
     return Workshop(
         task.labels,
@@ -149,7 +152,8 @@ def _causal_lora(shop: Workshop) -> Learner:
     """
     if shop.causal is None:
         raise ConfigError("learners: causal_lora needs the weights of a reference", remedy="fetch them: refsynth models fetch")
-    encoder = TransformerEncoder(shop.causal, prefix=shop.encoder.prefix, max_tokens=shop.encoder.max_tokens)
+    read = shop.encoder
+    encoder = TransformerEncoder(shop.causal, prefix=read.prefix, max_tokens=read.max_tokens, windows=read.windows)
     return _tuned(replace(shop, encoder=encoder), method="lora")
 
 

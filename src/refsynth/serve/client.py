@@ -164,6 +164,7 @@ def _prediction(one: Mapping[str, Any]) -> Prediction:
             one["abstain"],
             one["tier"],
             degraded=one["degraded"],
+            truncated=one.get("truncated", False),
             entities=entities,
             certainty=one["probability"],
         )
@@ -175,6 +176,7 @@ def _prediction(one: Mapping[str, Any]) -> Prediction:
         one["tier"],
         None if labels is None else tuple(labels),
         one["degraded"],
+        one.get("truncated", False),
     )
 
 

@@ -47,6 +47,7 @@ def shown(answer: Answer | RowError, body: PredictRequest) -> dict[str, Any]:
         "abstain": prediction.abstain,
         "tier": answer.tier,
         "degraded": prediction.degraded,
+        "truncated": prediction.truncated,
         "version": answer.version,
     }
 

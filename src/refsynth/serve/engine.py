@@ -19,6 +19,7 @@ from refsynth.bundle.golden import TOLERATED, Golden
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.core.run import file_digest
 from refsynth.core.types import Prediction
+from refsynth.core.windows import REACH
 from refsynth.core.words import words_of
 from refsynth.serve.logs import event
 
@@ -149,7 +150,8 @@ class Engine:
         tokens = 1 + len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN
         manifest = self.current.model.manifest
         whole = manifest.max_tokens is None or manifest.kind == "tagger_cascade"  # a CRF reads all of a text
-        return tokens if whole else min(tokens, manifest.max_tokens or tokens)
+        windows = REACH if manifest.windows == "mean" else 1
+        return tokens if whole else min(tokens, windows * (manifest.max_tokens or tokens))
 
 
 def _why(model: Model, question: Question, prediction: Prediction) -> Contributions | None:

@@ -38,6 +38,7 @@ class _Answer(BaseModel):
     degraded: bool = Field(
         default=False, description="The first tier of a cascade was unsure, and answered since the second could not be asked."
     )
+    truncated: bool = Field(default=False, description="A part of the text was not read: it is longer than the model reads.")
     version: str = Field(description="Which bundle answered.")
 
 
@@ -89,6 +90,7 @@ class PredictReply(BaseModel):
                         "abstain": False,
                         "tier": "int8",
                         "degraded": False,
+                        "truncated": False,
                         "version": "0b44a9d7b51c",
                     }
                 ],

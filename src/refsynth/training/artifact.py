@@ -78,7 +78,9 @@ def load_predictors(folder: Path, labels: tuple[str, ...], *, base: TransformerE
     index = read_json(folder / INDEX)
     ensembles = {name: entry["members"] for name, entry in index.items() if isinstance(entry, dict) and "members" in entry}
     encoders = {0: base} | {
-        number: TransformerEncoder(folder / f"encoder-{number}", prefix=base.prefix, max_tokens=base.max_tokens)
+        number: TransformerEncoder(
+            folder / f"encoder-{number}", prefix=base.prefix, max_tokens=base.max_tokens, windows=base.windows
+        )
         for number in set(map(_numbered, index.values())) - {0, None}
     }
 

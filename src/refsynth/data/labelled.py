@@ -1,0 +1,117 @@
+"""Data files and the exports of tools that people label with, alike: every reader of the user's rows opens them here.
+
+Beside what `data.records` opens: JSON files that are one array, CoNLL files whatever they are called, tables with a token a row.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from refsynth.core.errors import DataError, counted
+from refsynth.core.sections import Quoting
+from refsynth.data import records, stream
+from refsynth.data.array import array_records, is_array
+from refsynth.data.conll import looks_conll, sentences
+from refsynth.data.exports import FormError, read_export
+from refsynth.data.features import class_names, with_names
+from refsynth.data.records import encoding_notes
+from refsynth.data.source import Lines, check_encoding, detect_encoding, lines_of, opened
+from refsynth.data.table import Fault, Record, Table
+from refsynth.data.tokenrows import grouped
+
+_CONLL = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".ner")
+_PERHAPS = ("", ".txt", ".tsv", ".tab", ".train", ".dev", ".test", ".testa", ".testb", ".data")
+_ARRAY = (".json", ".jsonl", ".ndjson", "")
+_DOCBIN = (
+    'write its texts as JSONL: {"text": ..., "label": [[ent.start_char, ent.end_char, ent.label_] ...]} for each of its docs'
+)
+
+
+@contextmanager
+def open_table(
+    path: Path,
+    *,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    quoting: Quoting | None = None,
+    sheet: str | None = None,
+    plain: bool = False,
+) -> Iterator[Table]:
+    """Open a data file or an export; see `records.open_table`.
+
+    Raises:
+        DataError: the file cannot be read, or is none of the formats.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".spacy":
+        raise DataError(f"{path}: is a DocBin of spaCy, which is not read", remedy=_DOCBIN)
+    if suffix in _CONLL or suffix in _ARRAY + _PERHAPS:
+        with opened(path) as file:
+            binary = file.peek(4)[:4] == b"PAR1"  # type: ignore[attr-defined]
+            named = (check_encoding(encoding), False) if encoding else None
+            found, guessed = ("", False) if binary else named or detect_encoding(file, name=str(path))
+            notes = encoding_notes(found, guessed=guessed)
+            if found and suffix in _ARRAY and is_array(file, found):
+                yield _unfolded(Table("jsonl", found, "", None, array_records(path, file, found), notes))
+                return
+            if found and suffix not in _ARRAY[:-1]:
+                with lines_of(file, found) as lines:
+                    if suffix in _CONLL or (delimiter is None and quoting is None and looks_conll(lines)):
+                        yield Table("conll", found, "", None, _sentences(lines), notes)
+                        return
+    with records.open_table(path, delimiter=delimiter, encoding=encoding, quoting=quoting, sheet=sheet, plain=plain) as table:
+        if table.format in ("csv", "excel"):
+            table = grouped(table)
+        elif table.format == "parquet" and (names := class_names(path)):
+            table = table._replace(records=with_names(table.records, names))
+        yield _unfolded(table)
+
+
+@contextmanager
+def standard_input(
+    source: IO[bytes],
+    *,
+    wanted: Collection[str],
+    named: bool,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    quoting: Quoting | None = None,
+) -> Iterator[Table]:
+    """Read a stream that cannot be rewound; see `stream.standard_input`.
+
+    Raises:
+        DataError: it is binary or a JSON array, or the encoding is unknown.
+    """
+    with stream.standard_input(
+        source, wanted=wanted, named=named, delimiter=delimiter, encoding=encoding, quoting=quoting
+    ) as table:
+        yield _unfolded(table)
+
+
+def _sentences(lines: Lines) -> Iterator[Record | Fault]:
+    for row, (line, tokens, tags, trouble) in enumerate(sentences(lines), 1):
+        yield Fault(row, line, trouble) if trouble else Record(row, line, {"tokens": tokens, "tags": tags})
+
+
+def _unfolded(table: Table) -> Table:
+    unread = Counter[str]()
+
+    def rows() -> Iterator[Record | Fault]:
+        for record in table.records:
+            if isinstance(record, Fault):
+                yield record
+                continue
+            try:
+                read = read_export(record.values)
+            except FormError as error:
+                yield Fault(record.row, record.line, str(error))
+                continue
+            unread.update(read.unread)
+            yield record._replace(values=read.values, left=read.left)
+        table.notes.extend(f"not read: {what}, in {counted(count, 'row')}" for what, count in unread.items())
+
+    return table._replace(records=rows())
