@@ -19,6 +19,7 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import BundleError, InputError
 from refsynth.core.run import file_digest
 from refsynth.core.types import Example
+from refsynth.core.windows import REACH
 from refsynth.data.text import clean
 from refsynth.kinds import ANY_LABELS, KINDS, SPANS, as_floats, as_json, from_json
 from refsynth.kinds.spans import ragged
@@ -306,7 +307,7 @@ def test_a_student_is_not_taught_what_its_teacher_does_not_read(cascade):
     job = SimpleNamespace(folder=finished.folder, task=finished.task)
     school = School(job, finished.learned.final, finished.tiers.main, model)
     head = "ann sat in rome"
-    long = head + " . " * model.manifest.max_tokens + head
+    long = head + " . " * (model.manifest.max_tokens * REACH) + head
     assert school._as_read([head, "", long])[:2] == [head, ""]
     (cut_,) = school._as_read([long])
     assert long.startswith(cut_)
