@@ -110,9 +110,9 @@ def init(
     _write(target, document, conflicts)
     if from_file is not None and look is not None and loaded is not None:
         _tell(from_file, look, loaded, directory / "conflicts.csv", kind_of(look, pair_column))
+    _say(f"wrote {target} - describe the labels there, it pays")
     if language is None and from_file is None:
         _say("language: en, as nothing says another; write the texts' own there, or name it with --language")
-    _say(f"wrote {target} - describe the labels there, it pays")
     _say(f"next: {run_of(target)}")
 
 
