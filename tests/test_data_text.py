@@ -113,9 +113,16 @@ print(near_groups([f"text {i} and {i % 7} more {i * i % 11}" for i in range(300)
     [
         ("Where is the card that I ordered last week?", "en"),
         ("refund pls, card not working and I can't pay", "en"),
-        ("Wo ist meine Karte? Ich habe sie noch nicht bekommen", UNKNOWN),
-        ("¿Dónde está mi tarjeta? No puedo entrar en la cuenta", UNKNOWN),
-        ("je ne peux pas me connecter à mon compte", UNKNOWN),
+        ("Wo ist meine Karte? Ich habe sie noch nicht bekommen", "de"),
+        ("¿Dónde está mi tarjeta? No puedo entrar en la cuenta", "es"),
+        ("je ne peux pas me connecter à mon compte", "fr"),
+        ("Rechnung zu hoch", "de"),
+        ("colis pas arrivé", "fr"),
+        ("carte de crédit", "fr"),
+        ("dónde está el paquete", "es"),
+        ("where is it", "en"),
+        ("де моє замовлення", "uk"),
+        ("سفارش من کجاست", "fa"),
         ("我的 iPhone 15 Pro Max 还没到", "zh"),
         ("注文した商品がまだ届きません", "ja"),
         ("주문한 상품이 아직 도착하지 않았습니다", "ko"),
@@ -131,6 +138,19 @@ print(near_groups([f"text {i} and {i % 7} more {i * i % 11}" for i in range(300)
 )
 def test_language(text, language):
     assert detect_language([text]) == language
+
+
+@pytest.mark.parametrize(
+    ("language", "texts"),
+    [
+        ("de", ["Konto gesperrt worden", "Paket kommt nicht", "Rechnung ist falsch", "wo bleibt es", "Karte geht nicht"]),
+        ("es", ["cuenta bloqueada hoy", "no llega nada", "factura doble cargo", "quiero mi dinero", "tarjeta no funciona"]),
+        ("fr", ["compte bloqué hier", "colis pas arrivé", "facture trop chère", "où est-il", "carte ne marche pas"]),
+        ("en", ["late parcel", "app crashes", "account locked", "terrible service", "card not working", "good"]),
+    ],
+)
+def test_the_language_of_a_few_short_texts(language, texts):
+    assert detect_language(texts) == language
 
 
 def test_a_mixture_is_no_language():

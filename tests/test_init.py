@@ -97,6 +97,13 @@ def test_every_line_is_explained(tmp_path):
     assert unexplained == ["card_arrival: card arrival", "lost_card: lost card", "text: message", "label: intent"]
 
 
+@pytest.mark.parametrize(("options", "language"), [((), "en"), (("--language", "de"), "de"), (("--language", "auto"), "auto")])
+def test_labels_alone_have_a_language(tmp_path, options, language):
+    output = succeed("task", "--labels", "billing,outage", *options)
+    assert RunConfig.load(tmp_path / "task" / "task.yaml").language == language
+    assert ("language: en" in output) is (not options)  # what nobody said is told
+
+
 def test_labels_alone(tmp_path):
     output = succeed("task", "--labels", "yes, no,1,ShippingDelay,x: y #z")
     assert output.startswith("wrote task/task.yaml")

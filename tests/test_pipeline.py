@@ -30,6 +30,7 @@ from refsynth.pipeline.author import Author
 from refsynth.pipeline.candidates import Candidate, safe_for
 from refsynth.pipeline.choose import Chooser
 from refsynth.pipeline.drafts import write_drafts
+from refsynth.pipeline.encoder import language_notes
 from refsynth.pipeline.gate import decide
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.judged import judge_drafts
@@ -801,3 +802,18 @@ def test_prompts_ask_for_topics_of_the_pool(tmp_path, tiny_cache):
 def test_topics_without_a_pool_are_refused(tmp_path, tiny_cache):
     with pytest.raises(ConfigError, match=r"data\.pool"):
         make_run(tmp_path, tiny_cache, "one", synthesis={"drafts": 32, "ways": ["topics"]})
+
+
+@pytest.mark.parametrize(
+    ("named", "found", "parts"),
+    [
+        ("auto", "en", ()),
+        ("auto", "de", ("'de'", "multilingual", "writes English only")),
+        ("auto", "xx", ("no language", "multilingual", "language: en")),
+        ("de", "de", ()),
+    ],
+)
+def test_an_encoder_that_nobody_asked_for_is_told(tmp_path, named, found, parts):
+    task = make_task(tmp_path, language=named, reference="embedded")
+    notes = " ".join(language_notes(task, found))
+    assert all(part in notes for part in parts) and bool(notes) is bool(parts)

@@ -52,6 +52,9 @@ def init(
     merge: Annotated[
         bool, typer.Option("--merge", help="Labels that differ only in case, spaces or Unicode form are one.")
     ] = False,
+    language: Annotated[
+        str | None, typer.Option(help="Of the texts: en, de, zh, ...; found from them if left out, and en where there are none.")
+    ] = None,
     test: Annotated[Path | None, typer.Option(help="Labelled rows that only the final evaluation reads.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a task.yaml that is there.")] = False,
 ) -> None:
@@ -102,13 +105,18 @@ def init(
             **how,
         )
     forced = {key: value for key, value in how.items() if value and from_file} | ({"merge": True} if merge else {})
-    document = document_of(target, names, from_file=from_file, test=test, look=look, pair=pair_column, forced=forced)
+    spoken = language or ("auto" if from_file else "en")
+    document = document_of(
+        target, names, from_file=from_file, test=test, look=look, pair=pair_column, language=spoken, forced=forced
+    )
     RunConfig.parse(yaml.safe_load(document), where=str(target))
     conflicts = [row for row in loaded.skipped if row.reason == "conflict"] if loaded else []
     _write(target, document, conflicts)
     if from_file is not None and look is not None and loaded is not None:
         _tell(from_file, look, loaded, directory / "conflicts.csv", kind_of(look, pair_column))
     _say(f"wrote {target} - describe the labels there, it pays")
+    if language is None and from_file is None:
+        _say("language: en, as nothing says another; write the texts' own there, or name it with --language")
     _say(f"next: {run_of(target)}")
 
 

@@ -32,7 +32,7 @@ UNITS: Mapping[TaskKind, str] = {
 _HEAD = """\
 # A refsynth task. Run it with: {command}
 task: {kind:<19} # {unit}
-language: auto            # found from the texts; or en, zh, ...: picks the encoder and the text rules
+language: {language:<15} # {told}: picks the encoder and the text rules
 # Each label with what it means. The descriptions are shown to the writer of the drafts: a sentence each pays, for example
 #   lost_card: the customer reports a lost or stolen card
 labels:                   # name: what it means, in plain words
@@ -59,12 +59,14 @@ def document_of(
     test: Path | None,
     look: Sniffed | None,
     pair: str | None,
+    language: str,
     forced: Mapping[str, Any],
 ) -> str:
     """Return the text of a task.yaml; `forced` has the keys of `data` that the user named."""
+    told = "found from the texts; or en, zh, ..." if language == "auto" else "of the texts; or zh, de, ..., or auto"
     kind = kind_of(look, pair)
     unit = UNITS[kind]
-    head = _HEAD.format(command=run_of(target), kind=kind, unit=unit)
+    head = _HEAD.format(command=run_of(target), kind=kind, unit=unit, language=language, told=told)
     tail = _TAIL.replace("LEARNERS", ", ".join(LEARNERS[kind]))
     labels = "".join(indent(_yaml({name: _in_words(name)}), "  ") + "\n" for name in names)
     data = _data_lines(target.parent, from_file=from_file, test=test, look=look, pair=pair)

@@ -1,14 +1,18 @@
-"""The language of a set of texts, as far as a choice of encoder and text rules needs it: by script, and by words."""
+"""The language of a set of texts: by script, and within a script by py3langid."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import islice
+from typing import Any
+
+from refsynth.core.extras import require
 
 UNKNOWN = "xx"
-"""Neither English nor told apart by its script: the multilingual encoder's business."""
+"""No language that could be told: the multilingual encoder's business."""
 
 _SAMPLE = 2000  # texts; more do not change the answer
 _SCRIPTS = {  # one word of letters, or one character that says much, is a unit
@@ -25,50 +29,59 @@ _SCRIPTS = {  # one word of letters, or one character that says much, is a unit
 }
 _UNITS = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _SCRIPTS.items()))
 
-# Words that mark one language; those that English shares with another (in, is, was, me, no, ...) are left out.
-_ENGLISH_WORDS = """the and of to my you your it its that this with what how why when where who are were be been have has had
-i'm i can't can cannot could should would will not don't didn't does did do they their he she we our us but or if from for there
-which about because after before any some"""
-_OTHER_WORDS = """der die das und ist nicht ich wir sie ein eine mit auf den dem zu für von wie kann mein meine
-le la les des et est je vous nous une un dans pour pas sur avec que qui mon ma du au ce
-el los las y es en por para con una mi no se lo como su del al más muy
-il gli che di per non sono una mio come ho della nel
-o os as e em um uma não meu minha com da na eu você
-de het een en ik niet mijn van op dat je met voor
-och att det som jag inte är på för ett og ikke jeg på til af
-nie na się jest w z do i co jak mój to
-ve bir bu için ne çok var mi yang dan di ini itu saya tidak untuk dengan
-tôi không của và là có một"""
-_ENGLISH = frozenset(_ENGLISH_WORDS.split())
-_OTHERS = frozenset(_OTHER_WORDS.split()) - _ENGLISH
+_SAME_SCRIPT = {  # what is written in the script that one language stands for
+    "latin": "cs da de en es et fi fr hr hu id is it lt lv nl no pl pt ro sk sl sq sv tr vi",
+    "ru": "be bg kk ky mk mn ru sr uk",
+    "ar": "ar fa ps ug ur",
+    "hi": "hi mr ne",
+}
+_WORDS = re.compile(r"[^\W\d_]+")
+_LATIN_SHARE, _SCRIPT_SHARE = 0.8, 0.5
+_LEAST_SHARE, _LEAD = 0.35, 1.5
+"""Of the words, what the most frequent language must hold, and how much more than the next: short texts spread over cousins."""
 
 
 def detect_language(texts: Iterable[str]) -> str:
-    """Return an ISO 639-1 code: zh, ja, ko, th, ru, ar, he, el, hi by script, en by its function words, else `xx`.
+    """Return the ISO 639-1 code of the language that most words are in, or `xx` where none leads clearly.
 
-    A script names one language only (Cyrillic is taken for Russian), which is enough to choose an encoder. A script other than
-    Latin wins with half of the words (Chinese text is full of Latin brand names); English must hold four fifths of them.
+    By script first: a script other than Latin wins with half of the words (Chinese text is full of Latin brand names). Among the
+    languages of one script by py3langid, text by text, each with the weight of its words: short texts err, not all the same way.
+
+    Raises:
+        ExtraError: the extra `train` is not installed.
     """
+    sample = list(islice(texts, _SAMPLE))
+    script = detect_script(sample)
+    if script not in _SAME_SCRIPT:
+        return script
+    identifier, votes = _identifier(script), Counter[str]()
+    for text in sample:
+        for language, probability in identifier.rank(text):
+            votes[language] += probability * len(_WORDS.findall(text))
+    (language, most), (_, next_most) = votes.most_common(2)
+    return language if most >= _LEAST_SHARE * votes.total() and most >= _LEAD * next_most else UNKNOWN
+
+
+@lru_cache
+def _identifier(script: str) -> Any:
+    """Return what tells the languages of a script apart."""
+    langid = require("py3langid.langid", extra="train")
+    found = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
+    found.set_languages(_SAME_SCRIPT[script].split())
+    return found
+
+
+def detect_script(texts: Iterable[str]) -> str:
+    """Return `latin`, or zh, ja, ko, th, ru, ar, he, el or hi for the script that each of these stands for, else `xx`."""
     units: Counter[str] = Counter()
-    words: Counter[str] = Counter()
     for text in islice(texts, _SAMPLE):
         for found in _UNITS.finditer(text):
             units[str(found.lastgroup)] += 1
-        words.update(re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", text.lower().replace("’", "'")))
     kana = units.pop("kana", 0)
     if kana:  # Japanese writes both; a stray kana in Chinese text does not make it Japanese
         cjk = kana + units.pop("zh", 0)
         units["ja" if kana > 0.1 * cjk else "zh"] = cjk
-    total = sum(units.values())
-    if not total:
+    if not units:
         return UNKNOWN
     script, count = units.most_common(1)[0]
-    if script != "latin":
-        return script if count >= 0.5 * total else UNKNOWN
-    return "en" if count >= 0.8 * total and _is_english(words) else UNKNOWN
-
-
-def _is_english(words: Counter[str]) -> bool:
-    english = sum(count for word, count in words.items() if word in _ENGLISH)
-    others = sum(count for word, count in words.items() if word in _OTHERS)
-    return english >= 0.05 * words.total() and english > 2 * others
+    return script if count >= (_LATIN_SHARE if script == "latin" else _SCRIPT_SHARE) * units.total() else UNKNOWN

@@ -14,7 +14,7 @@ import numpy as np
 from refsynth.core.extras import require
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.core.words import UNSPACED_LANGUAGES
-from refsynth.data.language import detect_language
+from refsynth.data.language import detect_script
 
 _UNSEEN = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\u2060\ufeff]+")
 _LONE = re.compile("[\ud800-\udfff]")
@@ -49,7 +49,7 @@ def near_groups(texts: Sequence[str], *, threshold: float = 0.7) -> IntArray:
     """
     if not len(texts):
         return np.zeros(0, np.int64)
-    language = detect_language(texts)
+    language = detect_script(texts)
     distinct: dict[frozenset[str], int] = {}
     of_text = np.array([distinct.setdefault(shingles(text, language), len(distinct)) for text in texts])
     matrix = _incidence(list(distinct))
@@ -101,7 +101,7 @@ def nearest_of(
     best, place = np.zeros(n), np.full(n, -1)
     if not n or not len(against[0]):
         return Nearest(place, best)
-    language = detect_language(chain(*texts, *against)) if language == "auto" else language
+    language = detect_script(chain(*texts, *against)) if language == "auto" else language
     halves = [_Overlaps.of(mine, other, language) for mine, other in zip(texts, against, strict=True)]
     for start in range(0, n, _BLOCK):
         overlap = reduce(lambda one, other: one.minimum(other), (half.block(start) for half in halves)).tocsr()

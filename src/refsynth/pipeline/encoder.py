@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from refsynth.compress.prune import prune_vocabulary
 from refsynth.core.run import RunFolder, digest
+from refsynth.data.language import UNKNOWN
 from refsynth.models.catalog import encoder_for
 from refsynth.models.manifest import model_hash
 from refsynth.models.store import ModelStore
+from refsynth.pipeline.drafts import can_write
 from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.stepspecs import STEPS
 from refsynth.task import Task
 
 MULTILINGUAL = "multilingual"
+
+
+def language_notes(task: Task, language: str) -> Iterator[str]:
+    """Yield what a language that was found, not named, brings with it that nobody asked for."""
+    if task.config.language != "auto" or encoder_for(language).language != MULTILINGUAL:
+        return
+    if language == UNKNOWN:
+        yield "no language stands out: it takes the multilingual encoder, which is slower. If it is English, say language: en"
+        return
+    drafts = "" if can_write(task, language) else ", and writes no drafts, since the embedded reference writes English only"
+    yield f"the language seems to be '{language}': it takes the multilingual encoder, which is slower{drafts}. If not, name it"
 
 
 def prepare_encoder(task: Task, rows: Rows, store: ModelStore, folder: RunFolder, texts: Sequence[str] = ()) -> Path:

@@ -23,6 +23,9 @@ from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.stepspecs import STEPS
 from refsynth.task import Task
 
+READ = 1_000
+"""Characters of a text that its language is told from."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -95,7 +98,7 @@ def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
         texts = [example.text for example in examples]
         language = config.language
         if language == "auto":
-            language = detect_language([*texts, *task.descriptions.values()])
+            language = detect_language(text[:READ] for text in texts or task.descriptions.values())
         split = split_rows(examples, folds=config.gate.folds, seed=config.seed, names=kind.names, least=kind.least)
         dealt = {"folds": split.folds.tolist(), "groups": split.groups.tolist(), "divided": split.divided, "honest": split.honest}
         write_jsonl(out / "examples.jsonl", [example.to_json() for example in examples])

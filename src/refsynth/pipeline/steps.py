@@ -19,6 +19,7 @@ from refsynth.models.store import ModelStore
 from refsynth.pipeline.bundles import make_bundles
 from refsynth.pipeline.coverage import measure_coverage
 from refsynth.pipeline.drafts import Written
+from refsynth.pipeline.encoder import language_notes
 from refsynth.pipeline.evaluate import TestResult, evaluate_test
 from refsynth.pipeline.finished import Finished, Learned
 from refsynth.pipeline.fit import Final, fit_final
@@ -77,7 +78,7 @@ def run(
         job = Job.begin(task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
         remember(task, folder, skip_bad=skip_bad)
         watch.stage("rows", _rows_line(job.rows, task))
-        for note in (*job.notes, *without_effect(task.config)):
+        for note in (*job.notes, *language_notes(task, job.rows.language), *without_effect(task.config)):
             watch.note(note)
         check_server(task.config, folder.path, watch)
         if (more := task.config.data.more) is not None and not more.exists():
