@@ -321,4 +321,5 @@ def test_what_a_form_keeps_has_an_interval(table: list[Seen]) -> None:
 def test_a_server_tells_no_figure_that_the_manifest_has_not(poolless: RunResult) -> None:
     with running(poolless.bundle) as server:
         (model,) = httpx.get(server.url + "/v1/models").json()["data"]
-    assert model["metrics"] == {}
+    told = refsynth.load(poolless.bundle).manifest.metrics
+    assert model["metrics"] == {name: figure.value for name, figure in told.items()}

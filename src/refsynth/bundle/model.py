@@ -240,7 +240,9 @@ class Model:
                 files = Files(self._folder)
                 if files.manifest != self.manifest:
                     raise BundleError(f"{self._folder}: another bundle took its place", remedy="load it again")
-                self._second = open_main(files, self._threads)
+                second = open_main(files, self._threads)
+                files.check_unread()
+                self._second = second
             return self._second
 
 
