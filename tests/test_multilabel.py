@@ -379,7 +379,7 @@ def test_the_report_says_what_is_measured(finished):
     for text in (finished.paths.html.read_text("utf-8"), finished.paths.markdown.read_text("utf-8")):
         assert "F1 per row" in text
         assert "exact match" in text
-        assert "ccuracy" not in text.replace("unsure: {accuracy: …}", "")  # which is a key
+        assert "ccuracy" not in text.replace("unsure: {accuracy:", "")  # which is a key
         assert "onfusion" not in text
 
 
