@@ -517,7 +517,7 @@ class TestMetrics:
             assert 'refsynth_requests_total{code="200",route="/v1/predict"} 3.0' in text
             assert 'refsynth_requests_total{code="422",route="/v1/predict"} 1.0' in text
             assert 'refsynth_requests_total{code="404",route="other"} 1.0' in text
-            assert 'refsynth_model_info{tier="exact"' in text
+            assert re.search(r'refsynth_model_info{task="[0-9a-f]+",tier="exact"', text)
             assert "xyzzy" not in text
             decided = re.findall(r'^refsynth_tier_decisions_total\{outcome="\w+",tier="exact"\} (\S+)$', text, re.MULTILINE)
             assert sum(map(float, decided)) == 6

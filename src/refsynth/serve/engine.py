@@ -17,7 +17,7 @@ from pybreaker import CircuitBreaker, CircuitBreakerError, CircuitBreakerListene
 from refsynth.bundle import Contributions, Model, load
 from refsynth.bundle.golden import TOLERATED, Golden
 from refsynth.bundle.manifest import MANIFEST
-from refsynth.core.run import file_digest
+from refsynth.core.run import digest, file_digest
 from refsynth.core.types import Prediction
 from refsynth.core.windows import REACH
 from refsynth.core.words import words_of
@@ -54,6 +54,11 @@ class Loaded:
 
     model: Model
     version: str
+
+    @property
+    def task(self) -> str:
+        """What two bundles share that answer the same question: the start of a hash over the kind of task and the labels."""
+        return digest([self.model.manifest.task, self.model.labels])[:VERSION_DIGITS]
 
     @property
     def golden(self) -> Golden:

@@ -73,9 +73,13 @@ class Metrics:
         self.inflight = gauge("inflight_requests", "Requests under way")
         self.queued = gauge("queue_rows", "Rows that wait")
         self._model = Gauge(
-            "refsynth_model_info", "1 for the bundle in use", ("version", "tier"), registry=registry, multiprocess_mode="livemax"
+            "refsynth_model_info",
+            "1 for the bundle in use",
+            ("task", "version", "tier"),
+            registry=registry,
+            multiprocess_mode="livemax",
         )
-        self._shown: tuple[str, str] | None = None
+        self._shown: tuple[str, str, str] | None = None
         self._labels: frozenset[str] = frozenset()
         for reason in REASONS:  # seen from the start, and every file is there: a request must not be the first to make one
             self._rejected.labels(reason)
@@ -134,7 +138,7 @@ class Metrics:
         self._labels = frozenset(loaded.model.labels[:MOST_LABELS]) | {NONE}
         coverage = loaded.model.manifest.calibration.coverage
         self._unsure.set(float("nan") if coverage is None else 1 - coverage)
-        self._shown = (loaded.version, loaded.model.variant)
+        self._shown = (loaded.task, loaded.version, loaded.model.variant)
         self._model.labels(*self._shown).set(1)
 
     def text(self) -> bytes:
