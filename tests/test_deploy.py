@@ -21,9 +21,10 @@ METRIC = re.compile(r"\brefsynth_[a-z_]+")
 
 
 def run(program, *arguments):
-    if shutil.which(program) is None:
+    found = shutil.which(program, path=f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}")
+    if found is None:
         pytest.skip(f"{program} is not installed")
-    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([found, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
