@@ -8,6 +8,7 @@ import yaml
 
 from refsynth.bundle.certificate import Confidence
 from refsynth.bundle.manifest import Figure, Manifest
+from refsynth.bundle.none import none_rule_of
 from refsynth.bundle.unsure import told
 from refsynth.core.markup import markdown, one_line
 from refsynth.core.windows import REACH
@@ -81,6 +82,7 @@ def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
         *_tiers(manifest),
         "## When it does not answer",
         _abstention(manifest),
+        *([rule.sentence] if (rule := none_rule_of(manifest)) else []),
         "## Data",
         data or "Not recorded.",
         "## Limits",

@@ -25,6 +25,7 @@ from refsynth.core.errors import BundleError, InputError
 from refsynth.core.marks import places_in
 from refsynth.core.spans import split_spans
 from refsynth.core.types import Array, Entity, FloatArray, Prediction
+from refsynth.data.nothing import refuse_empty
 from refsynth.data.text import clean
 from refsynth.metrics import LEAST
 from refsynth.models.predict import TfidfPredictor
@@ -45,7 +46,8 @@ class Answered(NamedTuple):
     """What a bundle makes of N texts.
 
     `probabilities` are calibrated, `certainty` [N] are those of the whole `answers`; `unsure` [N] are too improbable for the tier
-    that gave them, `passed` [N] those that the first tier passes on. `sure` [N] is how sure that was.
+    that gave them, `passed` [N] those that the first tier passes on. `sure` [N] is how sure that was. `none` [N] are those
+    that are about none of the labels, as far as the bundle can tell.
     """
 
     probabilities: Array
@@ -54,6 +56,7 @@ class Answered(NamedTuple):
     unsure: NDArray[np.bool_]
     passed: NDArray[np.bool_]
     sure: FloatArray
+    none: NDArray[np.bool_]
 
 
 class Model:
@@ -75,6 +78,11 @@ class Model:
     def threshold(self) -> float:
         """The confidence below which it is unsure, of a cascade that of the second tier."""
         return self.manifest.calibration.threshold if self._threshold is None else self._threshold
+
+    @property
+    def tells_none(self) -> bool:
+        """Whether it can tell that a text is about none of its labels."""
+        return self._first.near is not None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -139,22 +147,26 @@ class Model:
 
     def _answered(self, tier: Tier, texts: Sequence[str]) -> Answered:
         """Return what one tier makes of clean texts, and which of them the first would pass on."""
-        first, probabilities = self.manifest.first, tier.probabilities(texts)
+        first, (probabilities, none) = self.manifest.first, tier.both(texts)
         answers = self.decide(probabilities)
         certainty = self.manifest.answers.confidence(probabilities, answers)
         # A copy: the certainty of texts that are passed on becomes that of the second tier, and this does not.
         sure = np.array(certainty if first is None else sureness(first.confidence, probabilities, certainty))
         passed = np.zeros(len(answers), bool) if first is None else sure < first.threshold
         bar = tier.calibration.threshold if self._threshold is None else self._threshold
-        return Answered(probabilities, answers, certainty, certainty < bar, passed, sure)
+        return Answered(probabilities, answers, certainty, certainty < bar, passed, sure, none)
 
     def predict(self, texts: Sequence[str], *, shallow: bool = False) -> list[Prediction]:
         """Return one prediction per text; it abstains where its probability is below the calibrated threshold.
 
         Of a cascade that is asked for `shallow` answers the first tier gives all of them; those it would pass on are `degraded`.
+
+        Raises:
+            ArgumentError: a text is empty: whatever the model said would be its habit.
         """
         if isinstance(texts, str):
             raise TypeError("predict takes a sequence of texts: model.predict([text])")
+        refuse_empty(texts, pairs=self.manifest.task == "pairs")
         return self.told(texts, self.answer(texts, shallow=shallow), shallow=shallow)
 
     def told(self, texts: Sequence[str], found: Answered, *, shallow: bool = False) -> list[Prediction]:
@@ -162,7 +174,7 @@ class Model:
         labels, kind = self.labels, self.manifest.answers
         tiers = [self._second if late and self._second and not shallow else self._first for late in found.passed]
         named = [kind.shown(answer, labels) for answer in found.answers]
-        rows = zip(texts, named, found.probabilities, found.certainty, found.unsure, tiers, found.passed, strict=True)
+        rows = zip(texts, named, found.probabilities, found.certainty, found.unsure, tiers, found.passed, found.none, strict=True)
         if kind.spans:
             found_in = (self._found(*row[:6], degraded=shallow and bool(row[6])) for row in rows)
             return [
@@ -177,8 +189,9 @@ class Model:
                 kind.names(label) if kind.several else None,
                 degraded=shallow and bool(late),
                 truncated=tier.cuts(clean(text)),
+                none=bool(none),
             )
-            for text, label, probabilities, _, unsure, tier, late in rows
+            for text, label, probabilities, _, unsure, tier, late, none in rows
         ]
 
     def _found(

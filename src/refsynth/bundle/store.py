@@ -18,6 +18,7 @@ from refsynth.bundle.certificate import Calibration, FirstTier
 from refsynth.bundle.golden import GOLDEN_LIMIT, GOLDEN_TEXTS, flat
 from refsynth.bundle.manifest import MANIFEST, NEWEST, Figure, FileEntry, Kind, Label, Manifest
 from refsynth.bundle.model import load
+from refsynth.bundle.none import NEAR, NEAR_BIAS
 from refsynth.bundle.tensors import tensors_of, votes_of
 from refsynth.core.errors import InputError
 from refsynth.core.intervals import INTERVALS
@@ -77,6 +78,7 @@ class Contents:
     TF-IDF, the features of a CRF, or the tokenizer of a static model. With `first`, which needs an encoder, the bundle is a
     cascade.
     `reference` is the same model in fp32, as it was evaluated: the golden outputs are its answers.
+    `near` tells which texts are like no label's rows: see `models.nearness.below`.
     `data` and `limits` are sentences for the model card.
     """
 
@@ -93,6 +95,7 @@ class Contents:
     limits: Sequence[str] = ()
     golden_limit: float = GOLDEN_LIMIT
     first: StaticTier | None = None
+    near: LinearHead | None = None
 
     @property
     def kind(self) -> Kind:
@@ -154,6 +157,9 @@ def _write(folder: Path, contents: Contents) -> None:
             names = [part.name for part in fields(Vocabulary) if part.name != "idf"]
             parts = [{name: getattr(part, name) for name in names} for part in vocabularies]
             write_json(folder / "vocabulary.json", {"parts": parts})
+    if contents.near is not None:
+        likeness = tensors_of(contents.near)
+        tensors |= {NEAR: likeness["weights"], NEAR_BIAS: likeness["bias"]}
     (folder / "head.safetensors").write_bytes(save_tensors(tensors))
     _write_golden(folder / "golden.json", contents.reference, contents.calibration, contents.task)
     if contents.first is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +18,13 @@ from safetensors.numpy import load as load_tensors
 from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.files import Files
 from refsynth.bundle.golden import TOLERATED, Golden, flat, parse_golden
+from refsynth.bundle.none import NEAR, NEAR_BIAS
 from refsynth.core.errors import BundleError, ModelError
 from refsynth.core.protocols import Predictor
-from refsynth.core.types import Array, FloatArray
+from refsynth.core.types import Array, BoolArray, FloatArray
 from refsynth.kinds import Kind, as_floats
 from refsynth.models.crf import CrfPredictor
+from refsynth.models.nearness import joined, strange
 from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor
 from refsynth.models.static import StaticPredictor
 from refsynth.models.tagger import TagPredictor
@@ -36,13 +39,17 @@ Variant = Literal["int8", "safe", "exact", "static"]
 
 @dataclass(frozen=True)
 class Tier:
-    """A predictor that gave its golden outputs here, with its calibration. `variant` says which arithmetic runs."""
+    """A predictor that gave its golden outputs here, with its calibration. `variant` says which arithmetic runs.
+
+    `near` reads the same features, and tells which texts are like no label's rows; None where the bundle cannot.
+    """
 
     variant: Variant
     predictor: Predictor
     calibration: Calibration
     golden: Golden
     kind: Kind
+    near: LinearHead | None = None
 
     def cuts(self, text: str) -> bool:
         """Return whether a clean text is longer than what is read of it; what counts words and terms reads all."""
@@ -53,6 +60,20 @@ class Tier:
     def probabilities(self, texts: Sequence[str]) -> Array:
         """Return calibrated probabilities [N, K] of clean texts; of spans, of the words of each [N]."""
         return self.kind.probabilities(as_floats(self.predictor.logits(texts)) / self.calibration.temperature)
+
+    def both(self, texts: Sequence[str]) -> tuple[Array, BoolArray]:
+        """Return the same, and which texts are about none of the labels [N]."""
+        if self._whole is None:
+            return self.probabilities(texts), np.zeros(len(texts), bool)
+        said, k = as_floats(self._whole.logits(texts)), len(self.predictor.labels)
+        return self.kind.probabilities(said[:, :k] / self.calibration.temperature), strange(said[:, k:])
+
+    @cached_property
+    def _whole(self) -> Predictor | None:
+        """What gives logits and likeness at once; None where there is no likeness."""
+        if self.near is None or not isinstance(self.predictor, (EncoderPredictor, TfidfPredictor)):
+            return None
+        return replace(self.predictor, head=joined(self.predictor.head, self.near))
 
 
 def open_first(files: Files, threads: int) -> Tier:
@@ -91,7 +112,8 @@ def _first_good(files: Files, variants: Sequence[Variant], calibration: Calibrat
     folder, manifest, failed = files.folder, files.manifest, 0.0
     for variant in variants:
         kind = manifest.answers
-        tier = Tier(variant, _open(files, variant, threads), calibration, golden, kind)
+        predictor, near = _open(files, variant, threads)
+        tier = Tier(variant, predictor, calibration, golden, kind, near)
         off = golden.share_off(flat(tier.probabilities(golden.texts)), limit=manifest.golden_limit, several=kind.several)
         if off <= TOLERATED:
             if variant == "safe":
@@ -110,10 +132,19 @@ def _first_good(files: Files, variants: Sequence[Variant], calibration: Calibrat
     )
 
 
-def _open(files: Files, variant: Variant, threads: int) -> Predictor:
+def _open(files: Files, variant: Variant, threads: int) -> tuple[Predictor, LinearHead | None]:
+    first = variant == "static" and files.manifest.first is not None
+    tensors = _tensors(files.read("static.safetensors" if first else "head.safetensors"), files.folder)
+    predictor = _predictor(files, variant, threads, tensors)
+    if NEAR not in tensors or NEAR_BIAS not in tensors or not isinstance(predictor, (EncoderPredictor, TfidfPredictor)):
+        return predictor, None
+    near, own = LinearHead(tensors[NEAR], tensors[NEAR_BIAS]), predictor.head
+    _fits(files.folder, near, *own.weights.shape)
+    return predictor, near
+
+
+def _predictor(files: Files, variant: Variant, threads: int, tensors: Mapping[str, Any]) -> Predictor:
     manifest, folder = files.manifest, files.folder
-    first = variant == "static" and manifest.first is not None
-    tensors = _tensors(files.read("static.safetensors" if first else "head.safetensors"), folder)
     labels = tuple(label.name for label in manifest.labels)
     head = LinearHead(tensors["weights"], tensors["bias"])
     if manifest.answers.spans and variant in ("exact", "static"):

@@ -46,21 +46,25 @@ def explained(model: Model, text: str, label: str | None, *, top: int) -> dict[s
     Raises:
         InputError: the model has no such label, or is for pairs and the text is none.
     """
+    from refsynth.data.nothing import nothing_in
     from refsynth.serve.explain import of_spans, of_terms, spans, strongest, without
 
     if model.manifest.task == "pairs" and split_pair(text) is None:
         raise InputError("the text is one text, and the bundle labels pairs", expected=f"two texts with {DIVIDER} between them")
     if label is not None and label not in model.labels:
         raise InputError(f"--label {label}: the model has no such label", remedy=nearest(label, model.labels) or "")
+    if why := nothing_in(text, pairs=model.manifest.task == "pairs"):
+        raise InputError(f"the text: {why}", expected="a text with words")
     (answer,) = model.predict([text])
     label = label or answer.likeliest
     whole, contributions = answer.probabilities[label], model.contributions(text, label)
     if contributions is None:
         places = spans(text)
-        left = [one.probabilities[label] for one in model.predict([without(text, place) for place in places])]
+        rest = [without(text, place) for place in places]  # some of it is empty: asked all the same
+        left = [one.probabilities[label] for one in model.told(rest, model.answer(rest))]
         method, base, parts = "occlusion", 0.0, of_spans(text, places, whole, left)
     else:
         method, base, parts = "contributions", contributions.base, of_terms(contributions)
-    shown, rest = strongest(parts, top)
+    shown, other = strongest(parts, top)
     said = {"label": label, "probability": whole, "tier": answer.tier, "method": method, "base": base}
-    return {**said, "parts": [part.model_dump(exclude_none=True) for part in shown], "rest": rest}
+    return {**said, "parts": [part.model_dump(exclude_none=True) for part in shown], "rest": other}

@@ -49,7 +49,8 @@ def predict(
     """Label texts: a table with all its columns and the label, its confidence and whether the model is unsure beside them.
 
     Rows stay in their order, unreadable ones too; these are listed in NAME.errors.csv. Where a column of such a name is there
-    already, that of the model is called predicted_label and so on. Of a bundle that gives a text any number of labels they are
+    already, that of the model is called predicted_label and so on. Where the bundle can tell, `none_of_these` marks texts
+    that are unlike the training rows of all labels. Of a bundle that gives a text any number of labels they are
     joined by |; of one that labels words, `entities` has what was found.
 
     Without --out: one JSON object a row on stdout, as they come, in constant memory.
@@ -60,6 +61,7 @@ def predict(
 
     Example: refsynth predict runs/tickets inbox.csv --out scored.csv
     """
+    from refsynth.bundle.none import none_rule_of
     from refsynth.bundle.unsure import told
     from refsynth.cli.scored import check_target
 
@@ -79,6 +81,8 @@ def predict(
                 out.print(f"label the unsure ones: {command('label', 'next', target, '--run', run)}", markup=False)
     if rule := told(model.manifest, threshold):
         err.print(rule, markup=False)
+    if strange := none_rule_of(model.manifest):
+        err.print(strange.sentence, markup=False)
     warn_shift(model, tally.profile, tally.predicted)
 
 
@@ -104,7 +108,7 @@ def _write(model: Model, reading: Reading, tally: Tally, file: str, target: Path
     from refsynth.data.io import BadRow
     from refsynth.data.write import write_table
 
-    names, listed = names_for(reading.heads, spans=model.manifest.answers.spans), errors_file(target)
+    names, listed = names_for(reading.heads, spans=model.manifest.answers.spans, none=model.tells_none), errors_file(target)
     columns = (*reading.heads, *names) if reading.fixed else None
     excel = reading.format == "excel" and target.suffix.lower() == ".xlsx"
     with keeping_errors() as errors, writing(target), counter("rows") as count:
@@ -128,8 +132,9 @@ def _write(model: Model, reading: Reading, tally: Tally, file: str, target: Path
         f"{'standard input' if file == '-' else file}: {counted(tally.rows, 'row')}, {_taken(reading, model)}", markup=False
     )
     width = f"your {counted(len(reading.heads), 'column')}" if reading.fixed else "your columns"
+    none = f", {tally.none:,} none of these" if tally.none else ""
     bad = f", {counted(errors.count, 'row')} could not be read (listed in {listed})" if errors.count else ""
-    out.print(f"{target}: {width} + {', '.join(names)}      {tally.unsure:,} unsure{tally.cut()}{bad}", markup=False)
+    out.print(f"{target}: {width} + {', '.join(names)}      {tally.unsure:,} unsure{none}{tally.cut()}{bad}", markup=False)
 
 
 def _taken(reading: Reading, model: Model) -> str:
@@ -147,6 +152,7 @@ class Tally:
 
     predicted: int = 0
     unsure: int = 0
+    none: int = 0
     unreadable: int = 0
     truncated: int = 0
     profile: IntArray | None = None
@@ -164,9 +170,10 @@ class Tally:
 
     def describe(self) -> str:
         """Return e.g. `98 predicted (3 unsure), 2 unreadable`."""
-        unsure = f" ({self.unsure:,} unsure)" if self.unsure else ""
+        marked = ((self.unsure, "unsure"), (self.none, "none of these"))
+        told = ", ".join(f"{n:,} {what}" for n, what in marked if n)
         unreadable = f", {self.unreadable:,} unreadable" if self.unreadable else ""
-        return f"{self.predicted:,} predicted{unsure}{self.cut()}{unreadable}"
+        return f"{self.predicted:,} predicted{f' ({told})' if told else ''}{self.cut()}{unreadable}"
 
     def cut(self) -> str:
         """Return e.g. `, 3 not read to the end`; nothing where all were."""
@@ -207,6 +214,7 @@ def answered(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterat
             tally.unreadable += answer is None
             tally.predicted += answer is not None
             tally.unsure += answer is not None and answer.abstain
+            tally.none += answer is not None and answer.none
             tally.truncated += answer is not None and answer.truncated
             yield row, answer
 
@@ -224,6 +232,7 @@ def records(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterato
             **({} if row.id is None else {"id": row.id}),
             **_said(answer, row.text),
             "abstain": answer.abstain,
+            **({"none": answer.none} if model.tells_none else {}),
             "tier": answer.tier,
             **({"truncated": True} if answer.truncated else {}),
         }

@@ -30,14 +30,16 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d(\.\d+)?)?")
 TABS = (".tsv", ".tab")
 
 
-def names_for(taken: Iterable[str], *, spans: bool) -> tuple[str, str, str]:
-    """Return what the three columns are called: `label`, `confidence`, `unsure`; `predicted_label` where one is there already."""
+def names_for(taken: Iterable[str], *, spans: bool, none: bool = False) -> tuple[str, ...]:
+    """Return what the columns are called: `label`, `confidence`, `unsure`; `predicted_label` where one is there already.
+
+    A fourth is `none_of_these`, of a bundle that can tell.
+    """
     from refsynth.data.table import distinct
 
     there = {name.casefold() for name in taken}
-    wanted = ("entities" if spans else "label", "confidence", "unsure")
-    label, confidence, unsure = distinct([PREFIX + name if name in there else name for name in wanted], there)
-    return label, confidence, unsure
+    wanted = ("entities" if spans else "label", "confidence", "unsure", *(("none_of_these",) if none else ()))
+    return tuple(distinct([PREFIX + name if name in there else name for name in wanted], there))
 
 
 def scored_row(row: Row | BadRow, answer: Prediction | None, names: Sequence[str]) -> dict[str, Any]:
@@ -45,7 +47,8 @@ def scored_row(row: Row | BadRow, answer: Prediction | None, names: Sequence[str
     own = {f"{key}_" if key in names else key: value for key, value in row.values.items()}
     if answer is None:
         return own | dict.fromkeys(names)
-    return own | dict(zip(names, (_said(answer, row), round(answer.probability, DIGITS), answer.abstain), strict=True))
+    said = (_said(answer, row), round(answer.probability, DIGITS), answer.abstain, answer.none)
+    return own | dict(zip(names, said, strict=False))  # the last only of a bundle that can tell
 
 
 def typed(row: Row | BadRow) -> Row | BadRow:

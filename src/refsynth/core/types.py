@@ -171,7 +171,8 @@ class Prediction:
     `entities` are what was found where words are labelled, `label` is then their spans as `core.spans` writes them, a label's
     probability is that it is anywhere in the text, and `certainty` is the probability that just these are there; elsewhere None.
     `degraded` says that a first tier answered what it would pass on, since the next one was not asked; `truncated` that a part of
-    the text was not read.
+    the text was not read. `none` says that the text is unlike the rows of all labels, so that `label` is only the nearest; of a
+    bundle that cannot tell it is False.
     """
 
     label: str
@@ -183,6 +184,7 @@ class Prediction:
     truncated: bool = False
     entities: tuple[Entity, ...] | None = None
     certainty: float | None = None
+    none: bool = False
 
     @property
     def likeliest(self) -> str:

@@ -61,7 +61,8 @@ class Calibration:
     and `bins` are then over `decisions`, one for each row and label, and a bin's confidence is the probability of the label.
     Where words have labels they are over the spans that were found. `over` says which. `left_out` counts the held-out rows by
     which neither temperature nor threshold was chosen: the model that was asked had not met their label, or not read their words.
-    `choices` are what thresholds for other accuracies give on held-out rows.
+    `choices` are what thresholds for other accuracies give on held-out rows. `none` says which texts are marked as about none of
+    the labels, empty where what ships cannot tell.
     """
 
     temperature: float | None
@@ -81,6 +82,7 @@ class Calibration:
     left_out: int = 0
     how: str = ""
     choices: tuple[Choice, ...] = ()
+    none: str = ""
 
     @property
     def rule(self) -> str:
@@ -111,6 +113,7 @@ class Calibration:
         left_out: int = 0,
         how: str = "",
         choices: tuple[Choice, ...] = (),
+        none: str = "",
     ) -> Self:
         """Measure probabilities [N, K] against labels [N]; `uncalibrated` are those at temperature 1.
 
@@ -130,6 +133,7 @@ class Calibration:
             left_out=left_out,
             how=how,
             choices=choices,
+            none=none,
             **_answered(probabilities.argmax(1) == truth, probabilities.max(1), threshold, unsure, groups),
         )
 
@@ -152,6 +156,7 @@ class Calibration:
         left_out: int = 0,
         how: str = "",
         choices: tuple[Choice, ...] = (),
+        none: str = "",
     ) -> Self:
         """Measure probabilities of decisions against what is so, 0 or 1; whole answers are `right` [N] with a `confidence` [N].
 
@@ -176,6 +181,7 @@ class Calibration:
             left_out=left_out,
             how=how,
             choices=choices,
+            none=none,
             **_answered(right, confidence, threshold, unsure, groups),
         )
 

@@ -63,7 +63,7 @@ class TfidfPredictor:
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
         """Return logits [N, K]."""
-        out = np.empty((len(texts), len(self.labels)))
+        out = np.empty((len(texts), len(self.head.bias)))
         for index, row in enumerate(self.vectors.rows(texts)):
             out[index] = row.values @ self.head.weights[row.indices] + self.head.bias
         return out

@@ -13,9 +13,11 @@ from refsynth.core.types import Metric
 from refsynth.pipeline.build import asked_of
 from refsynth.pipeline.calibrate import Calibrated, calibrate
 from refsynth.pipeline.finished import Learned
+from refsynth.pipeline.forms import FULL
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.ship import write_bundle
 from refsynth.pipeline.shrink import Beside, Shrinker, Shrunk
+from refsynth.pipeline.strange import strange_of
 from refsynth.pipeline.tiers import Tiers, make_tiers
 
 
@@ -70,6 +72,7 @@ def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
     if learned.held and shrunk.logits is not None:
         metrics = (learned.held.score_of(shrunk.logits),)
     lineage = _lineage(job, learned, shrunk)
+    strange = strange_of(learned.held, learned.decision.shipped) if shrunk.name == FULL else None
     made = write_bundle(
         job.task,
         learned.decision.shipped,
@@ -80,6 +83,8 @@ def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
         metrics=metrics,
         form=shrunk.name,
         lineage=lineage if calibrated.rule is None else {**lineage, KEY: calibrated.rule.model_dump(mode="json")},
+        real=learned.final.real,
+        strange=strange,
         step=step,
     )
     if step != "bundle":

@@ -21,6 +21,7 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import ArgumentError, ConfigError, nearest
 from refsynth.core.run import RunFolder, write_jsonl
 from refsynth.core.types import Array, FloatArray
+from refsynth.data.nothing import refuse_empty
 from refsynth.data.text import clean
 from refsynth.evaluation.report import Report
 from refsynth.pipeline.given import classes_of, labels_of, names_of, texts_of, weights_of
@@ -115,20 +116,20 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
 
         Raises:
             NotFittedError: it has not been fitted.
-            InputError: something is no text.
+            InputError: something is no text, or an empty one.
         """
         check_is_fitted(self, "model_")
-        return np.asarray(self.classes_[self.model_.answer(texts_of(X)).answers])
+        return np.asarray(self.classes_[self.model_.answer(_filled(X)).answers])
 
     def predict_proba(self, X: Sequence[str]) -> FloatArray:
         """Return calibrated probabilities [N, K] in the order of `classes_`.
 
         Raises:
             NotFittedError: it has not been fitted.
-            InputError: something is no text.
+            InputError: something is no text, or an empty one.
         """
         check_is_fitted(self, "model_")
-        return self.model_.probabilities(texts_of(X))
+        return self.model_.probabilities(_filled(X))
 
     def save(self, folder: str | Path) -> Path:
         """Write the bundle to a folder, replacing one that is there.
@@ -215,3 +216,14 @@ def _remove(home: Path, owner: int) -> None:
     """Delete the folder of a model, but for a forked process, whose parent still reads it."""
     if os.getpid() == owner:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _filled(values: Any) -> list[str]:
+    """Return a column of texts that can be answered.
+
+    Raises:
+        ArgumentError: it is none, or a text is empty.
+    """
+    texts = texts_of(values)
+    refuse_empty(texts, name="X")
+    return texts

@@ -21,9 +21,10 @@ from refsynth.core.sections import LearnerName
 from refsynth.core.signflip import sign_flip
 from refsynth.core.types import Array, Draft, IntArray, Metric
 from refsynth.kinds import as_json, from_json
+from refsynth.models.nearness import near_of
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.candidates import COMPARED, PREFERENCE, Candidate, Fitted
-from refsynth.pipeline.folds import Choose, deals_of, fit_fold, folds_of
+from refsynth.pipeline.folds import Choose, Fold, deals_of, fit_fold, folds_of
 from refsynth.pipeline.held import HeldOut
 from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows
@@ -96,11 +97,11 @@ def hold_out(
         pool: hash of what `choose` adds to the drafts, if it does.
     """
     config = task.config
-    parts: dict[str, list[_Part]] = {"logits": [], "int8": []}
+    parts: dict[str, list[_Part]] = {"logits": [], "int8": [], "near": []}
     for done, fold in enumerate(folds_of(task, rows, drafts)):
         extra = {"drafts": digest([draft.to_json() for draft in fold.drafts]), "encoder": encoder, "pool": pool}
         extra |= learners_key(config, rows.language)
-        make = partial(_ask, partial(fit_fold, fold, task, rows, learners, choose), fold.texts)
+        make = partial(_ask, partial(fit_fold, fold, task, rows, learners, choose), fold, one=task.config.task == "classify")
         name = f"gate-{fold.repeat}-{fold.number}"
         step = folder.step(STEPS["gate"], make, config=settings_of(config), name=name, extra=extra)
         for arithmetic, found in parts.items():
@@ -108,8 +109,8 @@ def hold_out(
             found.append(_Part(fold.repeat, fold.places, said))
         progress(done + 1)
     held = HeldOut.of(rows, task.labels, deals_of(task, rows))
-    logits, int8 = (_whole(found, held.folds.shape) for found in parts.values())
-    return replace(held, logits=logits, int8=int8)
+    logits, int8, near = (_whole(found, held.folds.shape) for found in parts.values())
+    return replace(held, logits=logits, int8=int8, near=near)
 
 
 class _Part(NamedTuple):
@@ -131,10 +132,19 @@ def _whole(parts: Sequence[_Part], shape: tuple[int, ...]) -> dict[Candidate, Ar
     return logits
 
 
-def _ask(fit: Callable[[], Fitted], texts: Sequence[str], out: Path) -> None:
+def _ask(fit: Callable[[], Fitted], fold: Fold, out: Path, *, one: bool) -> None:
+    """Ask the models of a fold about its rows; where a text has `one` label also how like the others of the label it is."""
     predictors = fit().predictors
-    for name, said in (("logits", logits_of(predictors, texts)), ("int8", int8_logits_of(predictors, texts))):
-        write_json(out / f"{name}.json", {str(candidate): as_json(logits) for candidate, logits in said.items()})
+    near = {name: like for name, each in predictors.items() if one and (like := near_of(each, fold.train))}
+    asked = {(name, alike): each for alike, some in ((False, predictors), (True, near)) for name, each in some.items()}
+    exact, rounded = logits_of(asked, fold.texts), int8_logits_of(asked, fold.texts)  # what they share reads the texts once
+    _keep(out / "logits.json", {name: said for (name, alike), said in exact.items() if not alike})
+    _keep(out / "int8.json", {name: said for (name, alike), said in rounded.items() if not alike})
+    _keep(out / "near.json", {name: said.max(1) for (name, alike), said in (exact | rounded).items() if alike})
+
+
+def _keep(path: Path, said: Mapping[Candidate, Array]) -> None:
+    write_json(path, {str(candidate): as_json(logits) for candidate, logits in said.items()})
 
 
 def decide(held: HeldOut | None, candidates: Sequence[Candidate], *, why: str = "not measured", looks: int = 1) -> Decision:

@@ -31,6 +31,7 @@ class HeldOut:
         kind: of the task.
         logits: by candidate.
         int8: what those with an encoder say as they would ship, which is what they are calibrated on.
+        near: how like the other rows of a label each row was to those that can tell, [R, N], in the arithmetic that ships.
     """
 
     truth: Array
@@ -40,6 +41,7 @@ class HeldOut:
     kind: Kind
     logits: Mapping[Candidate, Array] = field(default_factory=dict)
     int8: Mapping[Candidate, Array] = field(default_factory=dict)
+    near: Mapping[Candidate, Array] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rows: Rows, labels: tuple[str, ...], dealt: IntArray) -> Self:

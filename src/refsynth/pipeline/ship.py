@@ -9,16 +9,19 @@ from typing import Any
 
 from refsynth.bundle.card import TESTED
 from refsynth.bundle.model import load
+from refsynth.bundle.none import KEY
 from refsynth.bundle.store import Contents, figures_of, restate, save
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import RunFolder, folder_digest
-from refsynth.core.types import Metric
+from refsynth.core.types import Example, Metric
+from refsynth.models.nearness import below, near_of
 from refsynth.pipeline.calibrate import Calibrated
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.forms import FULL, RECIPES
 from refsynth.pipeline.pack import features_of, head_of
 from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.stepspecs import STEPS
+from refsynth.pipeline.strange import Strange
 from refsynth.pipeline.workshop import Workshop
 from refsynth.task import Task
 
@@ -34,19 +37,26 @@ def write_bundle(
     metrics: tuple[Metric, ...],
     form: str,
     lineage: Mapping[str, Any],
+    real: Sequence[Example] = (),
+    strange: Strange | None = None,
     step: str = "bundle",
 ) -> Path:
-    """Write the bundle of a candidate as a step, and return its folder there."""
+    """Write the bundle of a candidate as a step, and return its folder there.
+
+    With a bar for texts that are `strange` it holds what the `real` rows are like.
+    """
     extra = {
         "candidate": candidate,
         "form": form,
         "calibration": calibrated.manifest().model_dump(mode="json"),
         "metrics": [[metric.name, metric.value, metric.low, metric.high, metric.n] for metric in metrics],
         "lineage": lineage,
+        "strange": None if strange is None else [strange.threshold, strange.rule.model_dump(mode="json")],
     }
     using = ("student",) if form in RECIPES and form != FULL else ()
 
     def make(out: Path) -> None:
+        near = near_of(predictor, real) if strange else None
         contents = Contents(
             labels=task.descriptions,
             language=shop.language,
@@ -56,7 +66,8 @@ def write_bundle(
             reference=predictor,
             calibration=calibrated.manifest(),
             metrics=metrics,
-            lineage=lineage,
+            lineage=lineage if strange is None else {**lineage, KEY: strange.rule.model_dump(mode="json")},
+            near=below(near.head, strange.threshold) if strange and near else None,
         )
         save(out / "bundle", contents)
         shutil.rmtree(out / "export", ignore_errors=True)

@@ -68,7 +68,7 @@ _ALL = (
     _step("cut", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", *MODELS, "texts", "shipped", "form"),
           code=CHOICE, apart=_apart(f"{HERE}.job")),
     _step("bundle", ("task", "labels"), inputs=("rows", "fit"), optional=("student",),
-          extra=("candidate", "form", "calibration", "metrics", "lineage")),
+          extra=("candidate", "form", "calibration", "metrics", "lineage", "strange")),
     _step("static", ("task", "seed"), inputs=("rows", "fit", "bundle"), extra=("texts",), apart=_apart(f"{HERE}.job")),
     _step("tiers", ("task", "compress", "seed"), inputs=("rows", "fit", "bundle", "static"), extra=("texts", "lineage"),
           apart=_apart(f"{HERE}.job")),

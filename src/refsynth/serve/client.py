@@ -177,6 +177,7 @@ def _prediction(one: Mapping[str, Any]) -> Prediction:
         None if labels is None else tuple(labels),
         one["degraded"],
         one.get("truncated", False),
+        none=one.get("none", False),
     )
 
 

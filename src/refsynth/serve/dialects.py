@@ -45,6 +45,7 @@ def shown(answer: Answer | RowError, body: PredictRequest) -> dict[str, Any]:
         "probability": round(prediction.probability, DIGITS),
         "probabilities": dict(_ranked(prediction)[: body.top_k]) if body.probabilities else None,
         "abstain": prediction.abstain,
+        "none": prediction.none,
         "tier": answer.tier,
         "degraded": prediction.degraded,
         "truncated": prediction.truncated,

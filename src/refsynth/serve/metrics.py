@@ -67,6 +67,7 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self._none = counter("none_of_these_total", "Texts that are unlike the training rows of all labels")
         self._wait = histogram("queue_wait_seconds", "The longest wait of a row of each batch")
         self._rows = histogram("batch_rows", "Rows of each batch", buckets=ROWS)
         self._took = histogram("batch_duration_seconds", "The model's time for each batch")
@@ -104,6 +105,8 @@ class Metrics:
         """Count an answered text."""
         said = answer.prediction
         self._decisions.labels(answer.tier, "degraded" if said.degraded else "abstained" if said.abstain else "answered").inc()
+        if said.none:
+            self._none.inc()
         for label, probability in _shares(said).items():
             shown = label if label in self._labels else OTHER
             self._predictions.labels(shown).inc()

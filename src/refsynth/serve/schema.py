@@ -34,6 +34,9 @@ class _Answer(BaseModel):
     probability: float = Field(ge=0, le=1)
     probabilities: dict[str, float] | None = Field(default=None, description="By label, highest first.")
     abstain: bool = Field(description="The model would rather not answer: its probability is below the calibrated threshold.")
+    none: bool = Field(
+        default=False, description="The text is unlike the training rows of all labels: its label is only the nearest."
+    )
     tier: str = Field(description="What answered: int8, its slower safe form, static, or exact (TF-IDF).")
     degraded: bool = Field(
         default=False, description="The first tier of a cascade was unsure, and answered since the second could not be asked."
@@ -88,6 +91,7 @@ class PredictReply(BaseModel):
                         "probability": 0.91,
                         "probabilities": {"delivery": 0.91, "cancellation": 0.05, "billing": 0.04},
                         "abstain": False,
+                        "none": False,
                         "tier": "int8",
                         "degraded": False,
                         "truncated": False,

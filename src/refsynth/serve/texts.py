@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from refsynth.core.errors import RefsynthError
 from refsynth.core.pair import DIVIDER, join_pair
+from refsynth.data.nothing import EMPTY, nothing_in
 from refsynth.data.text import clean
 from refsynth.serve.batching import RowError
 from refsynth.serve.errors import Invalid
-
-HALVES = ("first", "second")
 
 
 class EmptyText(RowError):
@@ -36,11 +35,10 @@ def read_text(given: str | list[str], place: str, *, pairs: bool) -> str | Empty
         Invalid: it is a pair for a bundle of single texts, or the other way round.
     """
     if isinstance(given, str) and not clean(given):
-        return EmptyText("empty text")
+        return EmptyText(EMPTY)
     halves = [given] if not pairs and isinstance(given, str) else given.split(DIVIDER) if isinstance(given, str) else given
     if len(halves) != (2 if pairs else 1) or (not pairs and isinstance(given, list)):
         expected = f"[first, second], or one text with {DIVIDER} between them" if pairs else "a text: the bundle labels no pairs"
         raise Invalid(f"{place}: expected {expected}")
-    if missing := next((name for name, half in zip(HALVES, halves, strict=False) if not clean(half)), None):
-        return EmptyText(f"no text in '{missing}' of [first, second]")
-    return join_pair(*halves) if pairs else halves[0]
+    whole = join_pair(*halves) if pairs else halves[0]
+    return whole if (why := nothing_in(whole, pairs=pairs)) is None else EmptyText(why)

@@ -1,0 +1,34 @@
+"""What is no text: empty, or of signs that nobody sees. It is never answered: its label would be the model's habit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from refsynth.core.errors import ArgumentError
+from refsynth.core.pair import DIVIDER
+from refsynth.data.text import clean
+
+EMPTY = "empty text"
+HALVES = ("first", "second")
+
+
+def nothing_in(text: str, *, pairs: bool) -> str | None:
+    """Return what is missing of a text, or of a pair as one text; None where there is something to answer."""
+    if not clean(text):
+        return EMPTY
+    halves = text.split(DIVIDER) if pairs else [text]
+    missing = next((name for name, half in zip(HALVES, halves, strict=False) if not clean(half)), None)
+    return None if missing is None else f"no text in '{missing}' of [first, second]"
+
+
+def refuse_empty(texts: Sequence[str], *, pairs: bool = False, name: str = "texts") -> None:
+    """Refuse texts in which there is nothing to answer.
+
+    Raises:
+        ArgumentError: there is such a text; the first is named, and how many there are.
+    """
+    bad = [place for place, text in enumerate(texts) if isinstance(text, str) and nothing_in(text, pairs=pairs)]
+    if bad:
+        why = nothing_in(texts[bad[0]], pairs=pairs)
+        more = f" (and {len(bad) - 1:,} more)" if len(bad) > 1 else ""
+        raise ArgumentError(f"{name}[{bad[0]}]: {why}{more}", expected="texts with words", remedy="leave empty texts out")
