@@ -155,7 +155,7 @@ def test_transformers_gives_what_the_safe_variant_gives(bundles, tmp_path, monke
     manifest = bundle.load(folder).manifest
     out = export_bundle(folder, "transformers", tmp_path / f"out_{name}")
     ours, theirs = pairs_of(name)
-    safe = _open(Files(folder), "safe", 1).logits([clean(text) for text in ours])
+    safe = _open(Files(folder), "safe", 1)[0].logits([clean(text) for text in ours])
     expected = manifest.answers.probabilities(safe / manifest.calibration.temperature)
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(out, trust_remote_code=True).eval()

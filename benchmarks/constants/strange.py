@@ -2,9 +2,10 @@
 
     python benchmarks/constants/strange.py DATA [seeds]
 
-DATA holds the data sets of docs/bench.md and clinc150 with its out-of-scope files. A model of 8 rows a label is asked about 300 test
-rows, 300 out-of-scope questions and 20 automatic replies. The bar of each score is set on held-out training rows, as a run does. A third
-way learns from 10 out-of-scope questions: they are one label more. Cells are appended to benchmarks/results/constants-strange.jsonl.
+DATA holds the data sets of docs/bench.md and clinc150 with its out-of-scope files. A model of 8 rows a label is asked about 300
+test rows, 300 out-of-scope questions and 20 automatic replies. The bar of each score is set on held-out training rows, as a run
+does. A third way learns from 10 out-of-scope questions: they are one label more. Cells are appended to
+benchmarks/results/constants-strange.jsonl.
 """
 
 from __future__ import annotations
@@ -84,9 +85,7 @@ def _some(data: Path, name: str, seed: int) -> Sample:
     return Sample(train, [test[i] for i in shown], {label: sample.labels[label] for label in labels if label in chosen})
 
 
-def _measured(
-    sample: Sample, learner: str, strange: dict[str, list[str]], few: Sequence[str], seed: int
-) -> list[dict[str, Any]]:
+def _measured(sample: Sample, learner: str, strange: dict[str, list[str]], few: Sequence[str], seed: int) -> list[dict[str, Any]]:
     rows = [Example(f"row-{i}", row["text"], row["label"]) for i, row in enumerate(sample.train)]
     asked = {"rows": [row["text"] for row in sample.test], **strange}
     bars: dict[str, list[FloatArray]] = {}
