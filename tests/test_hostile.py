@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -19,8 +18,8 @@ import pytest
 
 import hostile
 from refsynth.cli import app as application
+from refsynth.core.marks import Place, spans_in
 from refsynth.core.run import digest, read_json, read_jsonl, write_json, write_jsonl
-from refsynth.core.words import words_of
 from refsynth.data.parquet import open_parquet
 
 DEADLINE = 60
@@ -46,7 +45,12 @@ def ended(*arguments: object, stdin: bytes = b"") -> Ended:
     """Run a command in this process and return how it ended; what it raises, a test sees."""
     before = sys.argv, sys.stdin, sys.stdout, sys.stderr
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
-    sys.argv, sys.stdin, sys.stdout, sys.stderr = ["refsynth", *map(str, arguments)], io.TextIOWrapper(io.BytesIO(stdin)), out, err
+    sys.argv, sys.stdin, sys.stdout, sys.stderr = (
+        ["refsynth", *map(str, arguments)],
+        io.TextIOWrapper(io.BytesIO(stdin)),
+        out,
+        err,
+    )
     handler = signal.signal(signal.SIGALRM, late)
     signal.alarm(DEADLINE)
     try:
@@ -172,6 +176,12 @@ def test_a_parquet_file_without_texts_keeps_its_rows(columns: dict[str, list[obj
     (tmp_path / "a.parquet").write_bytes(hostile.parquet(columns))
     with (tmp_path / "a.parquet").open("rb") as stream:
         assert [record.row for record in open_parquet(tmp_path / "a.parquet", stream).records] == [*range(1, 8)]
+
+
+def test_many_marks_in_a_long_text_are_found_as_words() -> None:
+    text = "Lee " * 30_000
+    found = spans_in(text, [Place(4 * at, 4 * at + 3, "person") for at in range(30_000)])
+    assert [(one.start, one.end) for one in found.spans] == [(at, at + 1) for at in range(30_000)]
 
 
 def test_there_are_at_least_three_hundred() -> None:
