@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 from refsynth.core.errors import DataError, ExtraError
 from refsynth.core.extras import require
@@ -56,12 +56,33 @@ class Line(NamedTuple):
 def opened(path: Path) -> Iterator[BinaryIO]:
     """Open a file for reading; whatever the system says against it, then or later, becomes an error for a person.
 
+    What it says in the block against other files is left as it is.
+
     Raises:
         DataError: it is absent, a folder, or cannot be read.
     """
+    with _failing_as(path):
+        raw = _Raw(path)
+    with io.BufferedReader(raw) as stream:
+        yield stream
+
+
+class _Raw(io.FileIO):
+    """A file whose reading fails as its opening does."""
+
+    def readinto(self, buffer: Any) -> int | None:
+        with _failing_as(self.name):
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        with _failing_as(self.name):
+            return super().readall() or b""
+
+
+@contextmanager
+def _failing_as(path: object) -> Iterator[None]:
     try:
-        with path.open("rb") as stream:
-            yield stream
+        yield
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file", remedy="check the path; paths in task.yaml start at its folder") from error
     except IsADirectoryError as error:
