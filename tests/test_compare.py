@@ -165,9 +165,9 @@ def hash_words(number):
     [
         (lambda run: shutil.rmtree(run), "not a run folder"),
         (lambda run: (run / "held_out.csv").unlink(), "no held-out rows to compare by"),
-        (lambda run: (run / "held_out.csv").write_text("a,b\n1,2\n"), "is not as the run wrote it"),
-        (lambda run: (run / "held_out.csv").write_bytes(b"\xff\xfe\x00"), "is not as the run wrote it"),
-        (lambda run: (run / "held_out.csv").write_text(",".join(COLUMNS) + "\nrow-1,t\n"), "is not as the run wrote it"),
+        (lambda run: (run / "held_out.csv").write_text("a,b\n1,2\n"), "is not as refsynth wrote it"),
+        (lambda run: (run / "held_out.csv").write_bytes(b"\xff\xfe\x00"), "is not as refsynth wrote it"),
+        (lambda run: (run / "held_out.csv").write_text(",".join(COLUMNS) + "\nrow-1,t\n"), "is not as refsynth wrote it"),
         (lambda run: (run / "held_out.csv").write_text(",".join(COLUMNS) + "\n"), "no rows"),
         (lambda run: write_rows(run / "held_out.csv", [row(1, text="nobody has it")]), "no row with the same text and label"),
     ],

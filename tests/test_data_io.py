@@ -299,17 +299,14 @@ def test_files_that_cannot_be_opened(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     path = put(tmp_path, ROWS)
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(source, "_Raw", refuse)
     with pytest.raises(DataError, match=r"cannot be read \(Permission denied\)"):
         read_examples(path, labels=LABELS)
 
 
-def test_a_disk_that_fails_while_reading(tmp_path, monkeypatch):
-    def fail(*_):
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(source.Lines, "__next__", fail)
-    assert "cannot be read (Input/output error)" in fails(tmp_path, ROWS)
+def test_a_disk_that_fails_while_reading():
+    with pytest.raises(DataError, match=r"/proc/self/mem: cannot be read \(Input/output error\)"):
+        read_examples(Path("/proc/self/mem"), labels=LABELS)
 
 
 def test_skipped_rows_are_written_as_csv(tmp_path):

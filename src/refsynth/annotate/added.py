@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from refsynth.core.errors import InputError
-from refsynth.core.run import write_atomic
+from refsynth.core.run import HALVES, write_atomic
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
 from refsynth.data.columns import text_fields
@@ -69,7 +69,7 @@ def add_rows(
                     json.dumps({**text_fields(row.text, columns), columns.label: row.label}, ensure_ascii=False) for row in fresh
                 )
                 end = b"\n" if before and not before.endswith(b"\n") else b""
-                write_atomic(path, before + end + "".join(line + "\n" for line in lines).encode())
+                write_atomic(path, before + end + "".join(line + "\n" for line in lines).encode("utf-8", HALVES))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})", remedy="correct data.more in task.yaml") from error
     return Added(len(fresh), len(rows) - len(fresh) - len(conflicts), tuple(conflicts))

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sys
+from typing import TextIO
 
 from refsynth.cli.screen import err
 
@@ -40,6 +41,10 @@ def say(message: str) -> None:
 def flushed(code: int) -> int:
     """Write out what stdout still holds; return the code to exit with, which is another where that fails."""
     try:
+        sys.stderr.flush()
+    except OSError:
+        _to_nowhere(sys.stderr)
+    try:
         sys.stdout.flush()
     except BrokenPipeError:
         pass  # the reader has what it wants
@@ -48,5 +53,10 @@ def flushed(code: int) -> int:
         code = WRONG
     else:
         return code
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter tries again, and complains
+    _to_nowhere(sys.stdout)
     return code
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    """Let a stream that cannot be written take what it still holds: else the interpreter tries again, and complains."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

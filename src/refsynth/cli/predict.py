@@ -96,7 +96,9 @@ def _stream(model: Model, reading: Reading, tally: Tally) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered must not be flushed at exit
         if isinstance(error, BrokenPipeError):  # the reader has what it wants
             return
-        raise InputError(f"standard output: cannot be written ({error.strerror})", remedy="name a file with --out") from error
+        raise InputError(
+            f"standard output: cannot be written ({error.strerror})", remedy="free some space, or name a file with --out"
+        ) from error
     rate = tally.rows / max(time.monotonic() - started, 1e-9)
     err.print(f"{counted(tally.rows, 'row')}: {tally.describe()}   {rate:,.0f} rows/s", markup=False)
 

@@ -12,7 +12,7 @@ import typer
 
 from refsynth.cli.files import check_writable
 from refsynth.cli.screen import command, err, out, print_json
-from refsynth.core.errors import counted
+from refsynth.core.errors import InputError, counted
 from refsynth.core.labelset import JOINER, NONE
 from refsynth.core.spans import names_in
 
@@ -133,4 +133,7 @@ def purge(
 
 
 def _ago(days: float) -> datetime:
-    return datetime.now(UTC) - timedelta(days=days)
+    try:
+        return datetime.now(UTC) - timedelta(days=days)
+    except (OverflowError, ValueError):  # before there were calendars, or no number
+        raise InputError(f"--days {days}: too long ago", expected="a number of days") from None

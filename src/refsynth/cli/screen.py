@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,31 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 out = Console(highlight=False, soft_wrap=True)
 """Results: what a pipe should get."""
 
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Messages(Console):
+    """A console on which nothing fails where nobody can read it: no work is lost for a message."""
+
+    def print(self, *values: Any, **options: Any) -> None:
+        with suppress(OSError):
+            super().print(*values, **options)
+
+
+err = _Messages(stderr=True, highlight=False, soft_wrap=True)
 """Progress, warnings, errors."""
 
 
 def print_anything() -> None:
     """Let every text be printed, whatever the terminal's encoding: what we print is UTF-8, as JSON is.
 
-    Half a character (a lone surrogate, as JSON may have them) comes out as JSON escapes it.
+    Half a character (a lone surrogate, as JSON may have them) comes out as JSON escapes it. A stream that whoever started us has
+    closed is put back: there is nothing to read, messages go nowhere, and to write results fails as to any file.
     """
+    for number, (name, mode, flags) in enumerate(
+        (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY))
+    ):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, flags), number)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - as long as the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")

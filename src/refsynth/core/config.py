@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from refsynth.core import multilabel, tokens
 from refsynth.core.drafting import FilterConfig, FolderReference, Reference, ReinforceConfig, SynthesisConfig
-from refsynth.core.errors import ConfigError
+from refsynth.core.errors import ConfigError, counted
 from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import (
     CompressConfig,
@@ -60,6 +60,9 @@ BEGINNERS: frozenset[LearnerName] = frozenset(
 
 PAIR_COLUMN = "text_pair"
 """Column of the second text where nothing is said."""
+
+MOST_COMPLAINTS = 20
+"""How many problems of a file are told at once."""
 
 LEAST_FOLDS = 4
 """For reinforcement: each half of the folds holds one out while the other is learnt from."""
@@ -294,7 +297,9 @@ class RunConfig(Section):
         try:
             return cls.model_validate(tree)
         except ValidationError as error:
-            lines = dict.fromkeys(explain(problem, cls) for problem in complaints(error))
+            lines = [*dict.fromkeys(explain(problem, cls) for problem in complaints(error))]
+            if len(lines) > MOST_COMPLAINTS:
+                lines[MOST_COMPLAINTS:] = [f"and {counted(len(lines) - MOST_COMPLAINTS, 'further problem')}"]
             raise ConfigError(f"{where}: " + "\n  ".join(lines), remedy="every key is explained in docs/config.md") from error
 
     def placed(self, place: Callable[[Path], Path]) -> Self:

@@ -3,6 +3,7 @@
 RefsynthError                 one base to catch
 ├── InputError       exit 2   the user's file, row or argument is wrong
 │   ├── ArgumentError         an argument of a call in Python; a ValueError too
+│   ├── DamagedError          a file that refsynth wrote is not as it was written; a ValueError too
 │   ├── ConfigError           task.yaml or an override
 │   ├── DataError             a data file: place, found, expected, remedy
 │   └── BundleError           a bundle that is damaged, altered or not one
@@ -56,6 +57,10 @@ class InputError(RefsynthError):
 
 class ArgumentError(InputError, ValueError):
     """An argument of a call in Python is wrong: a ValueError too, as who calls expects."""
+
+
+class DamagedError(InputError, ValueError):
+    """A file that refsynth wrote is not as it was written: a ValueError too, for who makes it again."""
 
 
 class ConfigError(InputError):

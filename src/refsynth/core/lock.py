@@ -18,6 +18,11 @@ def no_link(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
+def not_waiting(path: str, flags: int) -> int:
+    """Open a file, and whatever stands in its place, at once: for `open(..., opener=not_waiting)`."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the lock that a file stands for; the system lets go when the process ends, however it ends.

@@ -5,6 +5,7 @@ The same in rows of a file, in prompts and in drafts. Brackets that no `(` follo
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -113,7 +114,9 @@ def spans_in(text: str, places: Iterable[Place]) -> Tagged:
     for start, end, label in sorted(places):
         if not 0 <= start < end <= len(text):
             raise MarkError(f"the span {start}-{end} is no part of the text, which has {len(text)} characters")
-        inside = [index for index, word in enumerate(words) if word.end > start and word.start < end]
+        inside = range(
+            bisect_right(words, start, key=lambda word: word.end), bisect_left(words, end, key=lambda word: word.start)
+        )
         if not inside:
             raise MarkError(f"the span {start}-{end} holds no word")
         if spans and spans[-1].end > inside[0]:

@@ -11,23 +11,27 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import IO, Any
 
-from refsynth.core.errors import InputError
-from refsynth.core.lock import locked, no_link
+from refsynth.core.errors import DamagedError, InputError
+from refsynth.core.lock import locked, no_link, not_waiting
 from refsynth.core.step import StepSpec
 
 Json = Any
 
+HALVES = "backslashreplace"
+"""Half a character (a lone surrogate) in JSON is written as JSON escapes it, and read again as it was."""
+
 
 def canonical(value: Json) -> bytes:
     """Return the one JSON encoding of a value: sorted keys, no spaces, UTF-8."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", HALVES)
 
 
 def digest(value: Json) -> str:
@@ -72,24 +76,63 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:
 
 def write_json(path: Path, value: Json) -> None:
     """Write a value as indented JSON, atomically."""
-    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True).encode() + b"\n")
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True).encode("utf-8", HALVES) + b"\n")
 
 
 def read_json(path: Path) -> Json:
-    """Read a JSON file that refsynth wrote."""
-    return json.loads(path.read_bytes())
+    """Read a JSON file that refsynth wrote.
+
+    Raises:
+        DamagedError: it is no JSON, or no file.
+        OSError: it cannot be read.
+    """
+    with opened(path) as stream:
+        return _parsed(path, stream.read())
 
 
 def write_jsonl(path: Path, records: Iterable[Json]) -> None:
     """Write one JSON value per line, atomically."""
-    write_atomic(path, b"".join(json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in records))
+    write_atomic(path, b"".join(json.dumps(record, ensure_ascii=False).encode("utf-8", HALVES) + b"\n" for record in records))
 
 
 def read_jsonl(path: Path) -> Iterator[Json]:
-    """Yield the values of a JSON-lines file that refsynth wrote."""
-    with path.open("rb") as stream:
+    """Yield the values of a JSON-lines file that refsynth wrote.
+
+    Raises:
+        DamagedError: a line is no JSON, or it is no file.
+        OSError: it cannot be read.
+    """
+    with opened(path) as stream:
         for line in stream:
-            yield json.loads(line)
+            yield _parsed(path, line)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that refsynth wrote: a pipe in its place is not waited for, and a device is not read.
+
+    Raises:
+        DamagedError: it is no file.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb", opener=not_waiting) as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise damaged(path, "not a file")
+        yield stream
+
+
+def damaged(path: Path, why: str) -> DamagedError:
+    """Return the error for a file of a run that somebody or something changed."""
+    return DamagedError(
+        f"{path}: is not as refsynth wrote it ({why})", remedy="remove it, and give the command that made it again"
+    )
+
+
+def _parsed(path: Path, data: bytes) -> Json:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, str(error)[:80]) from error
 
 
 class RunFolder:

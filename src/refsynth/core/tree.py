@@ -23,6 +23,9 @@ from refsynth.core.yamlfile import parse_yaml, place_of, read_yaml
 QUOTES = "; as text yes, no, on, off, true and false need quotes"
 """Said where YAML took a word for a truth value."""
 
+SECRET = ("reference", "track")
+"""Sections whose values may hold a password or a key, and are not repeated in messages."""
+
 
 def read_tree(path: Path) -> dict[str, Any]:
     """Return the tree in a YAML file.
@@ -108,7 +111,7 @@ def explain(problem: ErrorDetails, root: type[Section]) -> str:
     said = str(problem["msg"]).removeprefix("Value error, ")
     if not key or problem["type"] == "value_error":
         return f"{key}: {said}" if key else said
-    found = repr(problem.get("input"))
+    found = "something else" if path[0] in SECRET else repr(problem.get("input"))
     found = found if len(found) < 60 else found[:57] + "..."
     if problem["type"] == "literal_error":
         known = re.findall("'([^']*)'", problem["ctx"]["expected"])

@@ -71,7 +71,7 @@ def _records(path: Path, schema: Any) -> Iterator[Record | Fault]:
 def _size(schema: Any) -> Any:
     """Return the expression for the bytes of a row's texts, and the items of its lists."""
     polars = require("polars", extra="train")
-    parts = [polars.lit(0, dtype=polars.Int64)]
+    parts = [polars.repeat(0, polars.len(), dtype=polars.Int64)]  # of each row, also where no column has a size
     for name, kind in schema.items():
         column = polars.col(name)
         if kind == polars.String:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 from refsynth.core.errors import DataError, ExtraError
 from refsynth.core.extras import require
@@ -56,12 +56,33 @@ class Line(NamedTuple):
 def opened(path: Path) -> Iterator[BinaryIO]:
     """Open a file for reading; whatever the system says against it, then or later, becomes an error for a person.
 
+    What it says in the block against other files is left as it is.
+
     Raises:
         DataError: it is absent, a folder, or cannot be read.
     """
+    with _failing_as(path):
+        raw = _Raw(path)
+    with io.BufferedReader(raw) as stream:
+        yield stream
+
+
+class _Raw(io.FileIO):
+    """A file whose reading fails as its opening does."""
+
+    def readinto(self, buffer: Any) -> int | None:
+        with _failing_as(self.name):
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        with _failing_as(self.name):
+            return super().readall() or b""
+
+
+@contextmanager
+def _failing_as(path: object) -> Iterator[None]:
     try:
-        with path.open("rb") as stream:
-            yield stream
+        yield
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file", remedy="check the path; paths in task.yaml start at its folder") from error
     except IsADirectoryError as error:
@@ -77,8 +98,12 @@ def check_encoding(encoding: str) -> str:
         DataError: there is no such text encoding.
     """
     try:
-        io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # refuses codecs that are not of text
-        return codecs.lookup(encoding).name
+        io.TextIOWrapper(io.BytesIO(b"a"), encoding=encoding, errors="surrogateescape").read(
+            0
+        )  # refuses codecs that are not of text
+        found = codecs.lookup(encoding)
+        found.decode(b"", "surrogateescape")  # refuses those of names, which know no lines
+        return found.name
     except (LookupError, ValueError) as error:
         raise DataError(
             f"encoding '{encoding}': unknown", expected="an encoding such as utf-8, utf-16, latin-1, cp1252 or gb18030"
@@ -189,6 +214,7 @@ class Lines:
     """
 
     def __init__(self, stream: IO[bytes], encoding: str) -> None:
+        self._name, self._encoding = getattr(stream, "name", "standard input"), encoding
         errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
         self._text = io.TextIOWrapper(stream, encoding=encoding, errors=errors, newline="")
         self._back: deque[Line] = deque()
@@ -200,15 +226,24 @@ class Lines:
     def __next__(self) -> Line:
         if self._back:
             return self._back.popleft()
-        text = self._text.readline(ROW_LIMIT + 1)
+        text = self._read()
         if not text:
             raise StopIteration
         self._number += 1
         whole = len(text) <= ROW_LIMIT
         piece = text
         while len(piece) > ROW_LIMIT and not piece.endswith(("\n", "\r")):
-            piece = self._text.readline(ROW_LIMIT + 1)
+            piece = self._read()
         return Line(self._number, text, whole)
+
+    def _read(self) -> str:
+        try:
+            return self._text.readline(ROW_LIMIT + 1)
+        except UnicodeError as error:  # of encodings in which a wrong byte leaves no way on
+            raise DataError(
+                f"{self._name}: is not in the encoding {self._encoding} ({error})",
+                remedy="name another (data.encoding in task.yaml, or --encoding), or none",
+            ) from error
 
     def give_back(self, lines: list[Line]) -> None:
         """Let the lines come again, in their order, before those not yet read."""

@@ -82,7 +82,10 @@ def _is_header(line: str, wanted: Collection[str]) -> bool:
     if line.strip().strip('"') in wanted:
         return True
     for delimiter in DELIMITERS:
-        fields = [field.strip() for field in next(csv.reader([line], delimiter=delimiter), [])]
+        try:
+            fields = [field.strip() for field in next(csv.reader([line], delimiter=delimiter), [])]
+        except csv.Error:  # longer than any name of a column
+            return False
         if len(fields) > 1 and (set(wanted) & set(fields) or (named_text(fields) and all(map(_NAME.fullmatch, fields)))):
             return True
     return False

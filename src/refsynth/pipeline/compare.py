@@ -5,6 +5,7 @@ Rows of a test file have no part in it. Whoever chooses between runs by them has
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,14 +15,14 @@ import numpy as np
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import InputError, counted
 from refsynth.core.intervals import cross_validated, mean_interval, paired_gain
-from refsynth.core.run import read_json
+from refsynth.core.run import damaged
 from refsynth.core.types import FloatArray, Metric
 from refsynth.data.text import near_groups
 from refsynth.evaluation.headline import points
 from refsynth.evaluation.mistakes import HeldRow
 from refsynth.kinds import KINDS
 from refsynth.pipeline.mistakes import FILE, read_rows
-from refsynth.pipeline.reopen import RECORD
+from refsynth.pipeline.reopen import recorded
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,7 @@ def compare_runs(first: Path, second: Path) -> Compared:
 
 
 def _side(run: Path) -> Side:
-    if not (run / RECORD).is_file():
-        raise InputError(f"{run}: not a run folder", remedy="refsynth run TASK.yaml --out RUN")
-    config = RunConfig.parse(read_json(run / RECORD)["config"], where=str(run / RECORD))
+    config = recorded(run)[1]
     try:
         rows = read_rows(run / FILE)
     except FileNotFoundError as error:
@@ -115,10 +114,8 @@ def _side(run: Path) -> Side:
             expected="a finished run that held rows out, of what ships",
             remedy="run it again; from label names alone, and of a static student, nothing can be compared",
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{run / FILE}: is not as the run wrote it ({type(error).__name__})", remedy="run the same command again"
-        ) from error
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise damaged(run / FILE, type(error).__name__) from error
     if not rows:
         raise InputError(f"{run / FILE}: no rows", remedy="run the same command again")
     return Side(str(run), rows, config)

@@ -6,6 +6,7 @@ They are rows of the training file only. Whoever mends a model by its test rows 
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from refsynth.core.marks import places_in, write_marks
+from refsynth.core.run import opened
 from refsynth.core.spans import split_spans
 from refsynth.core.types import Array, BoolArray, Example, FloatArray
 from refsynth.data.cells import restored
@@ -93,7 +95,7 @@ def read_rows(path: Path) -> list[HeldRow]:
         OSError: the file cannot be read.
         ValueError: it has been changed into something else.
     """
-    with path.open(encoding="utf-8", newline="") as stream:
+    with opened(path) as data, io.TextIOWrapper(data, encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise ValueError(f"columns {', '.join(reader.fieldnames or ())}")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from refsynth.core.code import code_of
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import InputError
-from refsynth.core.run import RunFolder, digest, read_json, write_json
+from refsynth.core.run import RunFolder, damaged, digest, read_json, write_json
 from refsynth.models.quiet import quiet
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.job import Job
@@ -70,11 +70,22 @@ def recall(run: Path, overrides: Sequence[str] = ()) -> Remembered:
     Raises:
         InputError: the folder holds no run, or the overrides are wrong.
     """
+    record, config = recorded(run)
+    return Remembered(Task.of(config.changed(overrides)), bool(record.get("skip_bad")))
+
+
+def recorded(run: Path) -> tuple[Mapping[str, Any], RunConfig]:
+    """Return what a run wrote down of itself, and the configuration in it.
+
+    Raises:
+        InputError: the folder holds no run, or what it wrote down was changed.
+    """
     if not (run / RECORD).is_file():
         raise InputError(f"{run}: not a run folder", remedy="refsynth run TASK.yaml --out RUN")
     record = read_json(run / RECORD)
-    task = Task.of(RunConfig.parse(record["config"], where=str(run / RECORD)).changed(overrides))
-    return Remembered(task, record["skip_bad"])
+    if not isinstance(record, Mapping) or not isinstance(record.get("config"), Mapping):
+        raise damaged(run / RECORD, "no configuration in it")
+    return record, RunConfig.parse(record["config"], where=str(run / RECORD))
 
 
 @contextmanager
@@ -101,7 +112,7 @@ def reopened(
 
 
 def _check_rows(run: Path, task: Task) -> None:
-    then, now = read_json(run / RECORD).get("files"), _files(task)
+    then, now = recorded(run)[0].get("files"), _files(task)
     changed = [f"data.{role}" for role in ("train", "more") if then is not None and then[role] != now[role]]
     if changed:
         raise InputError(

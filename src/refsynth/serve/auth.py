@@ -7,6 +7,7 @@ does not even allow guessing. Knows nothing of HTTP but the status that belongs 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import hmac
@@ -31,6 +32,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 _KEY = re.compile(r"rsk_([0-9a-f]{12})_[0-9a-f]{48}")
 _REREAD = 0.5  # seconds; for file systems on which a replaced file looks like the one before
 _SECRET_BYTES = 32
+_MOST = 1e10  # of any number of a key: as seconds three hundred years
 _WRITABLE = 0o022
 _EXPOSED = 0o037  # a group may read (that is how a container gets a secret), nobody may do more
 
@@ -110,7 +112,7 @@ class Keyring:
             if scope not in SCOPES:
                 hint = nearest(scope, SCOPES)
                 raise InputError(f"unknown scope '{scope}'", known=f"scopes: {', '.join(SCOPES)}", remedy=hint)
-        if not scopes or not name.strip() or any(value is not None and not value > 0 for value in (seconds, rate, burst)):
+        if not scopes or not name.strip() or any(value is not None and not 0 < value < _MOST for value in (seconds, rate, burst)):
             raise InputError("a key needs a name, a scope, and positive numbers", remedy="see: refsynth keys add --help")
         with self._lock():
             secret = _make_secret(_secret_path(self.path))
@@ -165,6 +167,8 @@ class Keyring:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         try:
+            if self.path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with self.path.with_name(f".{self.path.name}.lock").open("w") as stream:
                 fcntl.flock(stream, fcntl.LOCK_EX)

@@ -45,13 +45,13 @@ class Settings(BaseModel):
     characters: int = Field(default=20_000, ge=1)
     """Characters of a text."""
 
-    drain: float = Field(default=30.0, gt=0)
+    drain: float = Field(default=30.0, gt=0, le=86_400)
     """From the signal to the end."""
-    notice: float = Field(default=0.0, ge=0)
+    notice: float = Field(default=0.0, ge=0, le=86_400)
     """How long a worker that is told to end says `not ready` before it stops accepting."""
-    hang: float = Field(default=4.0, ge=0.5)
+    hang: float = Field(default=4.0, ge=0.5, le=86_400)
     """A worker whose model has not answered the canary for this long is replaced."""
-    start: float = Field(default=120.0, gt=0)
+    start: float = Field(default=120.0, gt=0, le=86_400)
     """How long a worker may load its bundle."""
     log_requests: bool = True
     threshold: float | None = Field(default=None, ge=0, le=1)
