@@ -261,9 +261,11 @@ def test_labels_go_round_from_the_pool_to_the_next_run(monkeypatch, capsys, tmp_
     code, out, err = call(monkeypatch, capsys, *adding, "--json", cache=tiny_cache)
     told = json.loads(out)
     assert (code, told["added"], told["known"], told["skipped"], told["named"]) == (0, 5, 0, 1, True)
+    monkeypatch.chdir(tmp_path)
     code, out, _ = call(monkeypatch, capsys, *adding, cache=tiny_cache)
+    assert "0 rows added to more.jsonl; 5" in out
     assert next_of(out) == ["run", "TASK.yaml", "--out", str(tmp_path / "my run")]
-    assert "0 rows added" in out and "5 were there already" in out and "no label" in out
+    assert "0 rows added" in out and "5 were there already" in out and "dropped: no label" not in out
     assert "1 text left without a label: label next does not ask again" in out
     code, _, err = call(monkeypatch, capsys, *again, cache=tiny_cache)
     assert code == 0 and "17 rows" in err, err

@@ -66,6 +66,26 @@ def test_markup_is_escaped(text, shown):
     assert markdown(text) == shown
 
 
+LINEAGES = [
+    ({"candidate": "tfidf", "seed": 3, "reference": "none", "reason": "there are no drafts"}, "Trained by a run: tfidf, seed 3."),
+    ({"candidate": "tfidf", "seed": 3, "reference": "<b>x</b>", "reason": "a"}, "&lt;b&gt;x&lt;/b&gt;"),
+    ({}, "Not recorded."),
+]
+
+
+@pytest.mark.parametrize(("lineage", "said"), LINEAGES)
+def test_the_card_says_what_the_run_noted_of_the_model(done, lineage, said):
+    manifest = refsynth.load(done.bundle).manifest.model_copy(update={"lineage": lineage})
+    section = render_card(manifest, data="", limits=()).split("## Data")[1].split("## Limits")[0]
+    assert said in section
+    assert ("Not recorded." in section) == (not lineage)
+
+
+def test_the_card_of_a_run_says_what_it_was_made_of(done):
+    section = (done.bundle / "README.md").read_text("utf-8").split("## Data")[1].split("## Limits")[0]
+    assert "Trained by a run: tfidf" in section
+
+
 def test_card_manifest_and_report_have_one_figure_for_one_thing(done):
     """So has /v1/models, which gives what the manifest has."""
     results, manifest = done.report.results, refsynth.load(done.bundle).manifest

@@ -183,6 +183,16 @@ class TestManual:
     def test_with_keys_it_is_there_without_one_and_says_so(self, keyed: tuple[Running, str]) -> None:
         reply = httpx.get(keyed[0].url + "/docs")
         assert reply.status_code == 200 and "Authorization: Bearer KEY" in reply.text
+        examples = re.findall(r"<pre>(curl .*?)</pre>", reply.text)
+        assert len(examples) == 4 and all("-H 'Authorization: Bearer KEY'" in example for example in examples)
+
+    @pytest.mark.parametrize("asked", ["", "localhost", "labels.example:8443", '"<script>'])
+    def test_its_examples_name_the_address_that_it_was_asked_for(self, keyed: tuple[Running, str], asked: str) -> None:
+        url = keyed[0].url
+        reply = httpx.get(url + "/docs", headers={"Host": asked} if asked else {})
+        assert reply.status_code == 200 and "<script" not in reply.text
+        if "<" not in asked:
+            assert f"{f'http://{asked}' if asked else url}/v1/predict</pre>" in reply.text
 
     @needs_browser
     def test_a_browser_shows_it_without_a_complaint(self, folder: Path, page) -> None:

@@ -51,6 +51,27 @@ def test_a_workbook_is_read_like_any_table(tmp_path):
     assert next(iter(iter_rows(path, columns=columns))) == Row(1, "where is it", None, "late")
 
 
+PLACES = {  # what a note says of where rows stand in the sheet
+    "one below their numbers": (ROWS, 0, None),
+    "a title above": ([["Tickets of May", None], *ROWS], 0, "row 1 is row 3 of the sheet"),
+    "empty rows above": (ROWS, 3, "row 1 is row 5 of the sheet"),
+    "empty rows between": (
+        [*ROWS[:2], [], *ROWS[2:3], [], [], *ROWS[3:]],
+        0,
+        "row 2 is row 4 of the sheet, row 3 is row 7 of the sheet",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PLACES)
+def test_it_is_said_where_in_the_sheet_rows_stand(tmp_path, case):
+    rows, at, said = PLACES[case]
+    path = book(tmp_path / "rows.xlsx", rows, at=at)
+    read = read_examples(path, labels=["late", "money"], columns=Columns(text="Message", label="Topic"))
+    found = [note for note in read.notes if "of the sheet" in note and "counted" in note]
+    assert found == ([f"rows are counted below the header, empty ones left out: {said}"] if said else [])
+
+
 HEADERS = {
     "a title above": [["Tickets of May", None], [], *ROWS],
     "a title and a date above": [["Tickets", "of May"], ["exported", datetime.date(2024, 5, 1)], [], *ROWS],

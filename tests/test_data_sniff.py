@@ -10,6 +10,14 @@ from refsynth.core.errors import DataError
 from refsynth.data.sniff import sniff
 
 
+@pytest.mark.parametrize("joined", ["Subject,Message", "Subject, Message", "Subject+Message", "Subject & Message"])
+def test_several_columns_named_in_another_way_are_told_how(tmp_path, joined):
+    path = tmp_path / "rows.csv"
+    path.write_text("Subject,Message,label\nhi,where is it,late\nyo,lost it,late\nhm,charged twice,money\n", "utf-8")
+    with pytest.raises(DataError, match=r'named with " \+ " between: "Subject \+ Message"'):
+        sniff(path, text_column=joined)
+
+
 def put(folder, content, name="rows.csv"):
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -267,3 +268,12 @@ def test_the_command_says_where_and_how(bundles, tmp_path):
     done = CliRunner().invoke(app, ["export", str(bundles / "static"), "--to", "onnx", "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     assert "how to use it" in done.output and json.loads((tmp_path / "out" / "config.json").read_text())["refsynth"]["task"]
+
+
+@pytest.mark.parametrize("named", ["run", "run/bundle"])
+def test_a_run_is_exported_by_its_own_name_too(bundles, tmp_path, named):
+    (tmp_path / "run" / "steps").mkdir(parents=True)
+    shutil.copytree(bundles / "encoder", tmp_path / "run" / "bundle")
+    done = CliRunner().invoke(app, ["export", str(tmp_path / named), "--to", "hub", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out" / "bundle" / "manifest.json").is_file()

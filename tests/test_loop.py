@@ -6,7 +6,12 @@ import re
 import shlex
 from pathlib import Path
 
+from python_calamine import CalamineWorkbook
+
 from refsynth.core.run import read_jsonl
+from refsynth.core.sections import Columns
+from refsynth.data.io import open_rows
+from refsynth.data.write import write_table
 from refsynth.monitor.record import Feedback, Predicted, Record
 from test_cli import call
 from test_pipeline import make_task
@@ -37,6 +42,26 @@ def make_record(path):
     record.add_predictions([Predicted("q", n, "late", 0.5, n == 2, "1", "int8", text=text) for n, text in enumerate(texts)])
     record.add_feedback([Feedback("q", 0, "late"), Feedback("q", 1, "broken")])
     record.close()
+
+
+def test_of_a_file_that_the_model_is_sure_of_any_text_may_be_asked_for(monkeypatch, capsys, tmp_path, tiny_cache):
+    monkeypatch.chdir(tmp_path)
+    task = make_task(tmp_path, synthesis={"drafts": 0}, learners=["tfidf"])
+    (tmp_path / "task.yaml").write_text(json.dumps(task.config.model_dump(mode="json")), "utf-8")
+    code, _, err = call(monkeypatch, capsys, "run", "task.yaml", "--out", "r", cache=tiny_cache)
+    assert code == 0, err
+    answered = {"label": "late", "confidence": 0.99}
+    for name, unsure, said in (("sure", 0, "8 of 30 texts"), ("one", 1, "1 of 1 texts")):
+        rows = [{"number": 7000 + n, "text": f"unheard of {n}"} | answered | {"unsure": n < unsure} for n in range(30)]
+        write_table(tmp_path / f"{name}.xlsx", None, rows)
+        asking = ("label", "next", f"{name}.xlsx", "--run", "r", "-n", 8, "--out", f"to-{name}.xlsx")
+        code, _, err = call(monkeypatch, capsys, *asking, cache=tiny_cache)
+        assert code == 0 and said in err, err
+        assert ("unsure of none of them" in err) == (not unsure)
+        with open_rows(tmp_path / f"to-{name}.xlsx", columns=Columns()) as reading:
+            assert "confidence" not in reading.heads
+        sheet = CalamineWorkbook.from_path(tmp_path / f"to-{name}.xlsx").get_sheet_by_index(0).to_python()
+        assert isinstance(sheet[1][sheet[0].index("number")], float)  # a number stays one
 
 
 def test_the_loop_in_the_docs_closes(monkeypatch, capsys, tmp_path, tiny_cache):

@@ -7,6 +7,8 @@ import io
 import json
 import logging
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -236,6 +238,22 @@ class TestExplain:
 
 
 class TestLogs:
+    @pytest.mark.parametrize(
+        ("logger", "level", "shown"),
+        [
+            ("alembic.runtime.plugins", logging.INFO, False),
+            ("uvicorn.error", logging.INFO, False),
+            ("any.library", logging.WARNING, True),
+            ("refsynth.serve", logging.INFO, True),
+            ("refsynth.serve", logging.DEBUG, False),
+        ],
+    )
+    def test_of_libraries_only_warnings_are_logged(self, logger: str, level: int, shown: bool) -> None:
+        code = "import logging; from refsynth.serve.logs import configure; configure(); "
+        code += f"logging.getLogger({logger!r}).log({level}, 'said')"
+        done = subprocess.run([sys.executable, "-c", code + "; logging.shutdown()"], capture_output=True, text=True, check=True)
+        assert ("said" in done.stderr) == shown
+
     def test_requests_and_failures_are_logged_without_a_text(self, folder: Path) -> None:
         stream = io.StringIO()
         handler = logging.StreamHandler(stream)

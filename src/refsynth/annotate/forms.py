@@ -18,6 +18,7 @@ from refsynth.data.columns import text_fields
 from refsynth.data.io import Reading, Row
 from refsynth.data.table import distinct
 from refsynth.data.text import normalise
+from refsynth.data.typed import typed
 from refsynth.data.write import Style, write_table
 
 SUFFIXES = (".csv", ".tsv", ".xlsx", ".jsonl")
@@ -73,7 +74,7 @@ class Form(NamedTuple):
         hidden: columns of it that are left out.
         style: how the user's file looks.
         several: whether a text may have any number of labels.
-        lines: whether the user's file is one text a line, without a name for it.
+        form: of the user's file: `text` is one text a line without a name for it, the cells of `excel` have types.
     """
 
     columns: Columns
@@ -82,7 +83,7 @@ class Form(NamedTuple):
     hidden: frozenset[str]
     style: Style
     several: bool
-    lines: bool
+    form: str
 
     @classmethod
     def of(cls, reading: Reading, columns: Columns, labels: Sequence[str], *, several: bool) -> Form:
@@ -90,12 +91,14 @@ class Form(NamedTuple):
         scores = Scores.of(reading.heads)
         style = Style(reading.heads, reading.delimiter or ",")
         hidden = scores.added if scores else frozenset[str]()
-        return cls(columns, labels, reading.heads, hidden - {*columns.texts}, style, several, reading.format == "text")
+        return cls(columns, labels, reading.heads, hidden - {*columns.texts}, style, several, reading.format)
 
     def fill(self, row: Row, *, why: str, score: float) -> dict[str, Any]:
         """Return a row of the form: the user's cells in their order, an empty label, and what is asked for and why."""
         own = {name: value for name, value in row.values.items() if name not in self.hidden}
-        if self.lines:
+        if self.form == "excel":
+            own = typed(own)
+        if self.form == "text":
             own = dict(text_fields(row.text, self.columns))
         first = {} if "id" in own else {"id": row.id or f"pool-{row.number}"}
         said = {CHOICES: " | ".join(self.labels), REASON: why, "score": round(score, 4)}

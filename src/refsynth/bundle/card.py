@@ -84,13 +84,24 @@ def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
         _abstention(manifest),
         *([rule.sentence] if (rule := none_rule_of(manifest)) else []),
         "## Data",
-        data or "Not recorded.",
+        data or _made_from(manifest),
         "## Limits",
         "\n".join(f"- {one_line(limit)}" for limit in (*limits, *_limits(manifest))),
         "## Use",
         _USE.format(text=_TEXT[manifest.task], answer=_ANSWER[manifest.task]),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _made_from(manifest: Manifest) -> str:
+    """Return what the run noted of how the model came about."""
+    if "candidate" not in manifest.lineage:
+        return "Not recorded."
+    told = {name: markdown(one_line(str(manifest.lineage.get(name)))) for name in ("candidate", "reference", "seed", "reason")}
+    return (
+        f"Trained by a run: {told['candidate']}, seed {told['seed']}. Of drafts (reference: {told['reference']}) the run said: "
+        f"{told['reason']}. Its report has the files and the rows."
+    )
 
 
 def _labels(manifest: Manifest) -> str:

@@ -32,11 +32,12 @@ from refsynth.cli import (
     trace,
 )
 from refsynth.cli.endings import WRONG, flushed, of_the_system, say
+from refsynth.cli.once import Commands
 from refsynth.cli.screen import print_anything
 from refsynth.core.errors import RefsynthError
 from refsynth.core.extras import needs
 
-app = typer.Typer(
+app = Commands(
     name="refsynth",
     help="From a handful of labelled texts to a small, fast, audited text model.",
     no_args_is_help=True,

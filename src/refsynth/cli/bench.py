@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from refsynth.cli.once import Commands
 from refsynth.cli.screen import err, out, print_json
 from refsynth.models.quiet import quiet
 
 if TYPE_CHECKING:
     from refsynth.bench.suite import Suite
 
-bench = typer.Typer(no_args_is_help=True, help="Benchmarks. Each measured cell is appended to a file, so a long bench resumes.")
+bench = Commands(no_args_is_help=True, help="Benchmarks. Each measured cell is appended to a file, so a long bench resumes.")
 
 Data = Annotated[Path, typer.Option("--data", help="Folder of data sets: NAME/train.jsonl, NAME/test.jsonl, NAME/labels.json.")]
 Results = Annotated[Path, typer.Option("--results", help="Folder that measured cells are appended to.")]

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from refsynth.cli.opening import Bundle, bundle_of
 from refsynth.cli.screen import out
 
 
@@ -21,16 +22,16 @@ class Form(StrEnum):
 
 
 def export(
-    bundle: Annotated[Path, typer.Argument(help="A bundle.")],
+    bundle: Bundle,
     to: Annotated[Form, typer.Option("--to", help="onnx: one graph; transformers: torch weights; mlflow; hub.")],
     folder: Annotated[Path, typer.Option("--out", help="A new folder.")],
 ) -> None:
     """Hand a bundle over to other tools: ONNX Runtime, transformers, MLflow, the Hugging Face hub. Nothing is uploaded.
 
-    Example: refsynth export runs/tickets/bundle --to onnx --out exported
+    Example: refsynth export runs/tickets --to onnx --out exported
     """
     from refsynth.compress.handover import export_bundle
 
-    made = export_bundle(bundle, to.value, folder)
+    made = export_bundle(bundle_of(bundle), to.value, folder)
     size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
     out.print(f"{made} ({size / 1e6:.1f} MB); how to use it: {made / 'README.md'}", markup=False)

@@ -35,3 +35,9 @@ def check_writable(path: Path) -> None:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         tempfile.TemporaryFile(dir=path.parent).close()
+
+
+def shortest(path: Path) -> Path:
+    """Return the shortest name of a file, for a person: from here where it lies below, else the whole, without `..`."""
+    whole = path.resolve()
+    return whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole

@@ -10,10 +10,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from refsynth.cli.once import Commands
 from refsynth.cli.screen import err, out, print_json
 from refsynth.serve.auth import SCOPES, Key, Keyring, default_keys
 
-keys = typer.Typer(help="API keys of the server: add, list, revoke.", no_args_is_help=True)
+keys = Commands(help="API keys of the server: add, list, revoke.", no_args_is_help=True)
 
 _DAY = 86_400.0
 

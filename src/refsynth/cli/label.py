@@ -10,7 +10,8 @@ import typer
 
 from refsynth.annotate.active import StrategyName
 from refsynth.annotate.crowd import Method
-from refsynth.cli.files import writing
+from refsynth.cli.files import shortest, writing
+from refsynth.cli.once import Commands
 from refsynth.cli.opening import Delimiter, Encoding
 from refsynth.cli.screen import command, err, out, print_json
 from refsynth.cli.table import show_rows
@@ -22,7 +23,7 @@ from refsynth.core.run import write_json, write_jsonl
 if TYPE_CHECKING:
     from refsynth.pipeline.label import Stability
 
-label = typer.Typer(no_args_is_help=True, help="Cheap labels: what to label next, answers taken in, several annotators, rules.")
+label = Commands(no_args_is_help=True, help="Cheap labels: what to label next, answers taken in, several annotators, rules.")
 
 label.command("worth")(worth)
 
@@ -59,7 +60,7 @@ def next_(
     """Choose the texts whose labels would teach the model of a run most, and write them to be filled in.
 
     All columns of the file are kept, but for what a model said of the rows. Of a file that predict --out wrote, only the rows of
-    which the model is unsure are asked for.
+    which the model is unsure are asked for, if there are any.
 
     Example: refsynth label next inbox.csv --run runs/tickets -n 20 --out to-label.csv
     """
@@ -89,6 +90,8 @@ def next_(
         left += f", {count:,} {why}" if count else ""
     unread = f"; {counted(asked.unreadable, 'row')} cannot be read" if asked.unreadable else ""
     err.print(f"{asked.rows:,} of {asked.pool:,} texts ({left}{unread})", markup=False)
+    if asked.certain:
+        err.print("the model is unsure of none of them: these are chosen from all", markup=False)
     if asked.stability:
         err.print(_advice(asked.stability), markup=False)
     out.print(f"labels: {', '.join(labels)}", markup=False)
@@ -116,14 +119,15 @@ def add(
     from refsynth.pipeline.more import add_labels
 
     done = add_labels(run, file, skip_bad=skip_bad, text=text_column, label=label_column)
-    added, skipped = done.added, describe_skipped(done.loaded.skipped)
+    left = [row for row in done.loaded.skipped if not (done.skipped and row.reason == "no label")]  # a form's are told apart
+    added, skipped = done.added, describe_skipped(left)
     if as_json:
         conflicts = [conflict._asdict() for conflict in added.conflicts]
         told = {"file": str(done.file), "added": added.added, "known": added.known, "conflicts": conflicts}
         listed = None if done.listed is None else str(done.listed)
         print_json(told | {"skipped": len(done.loaded.skipped), "listed": listed, "named": done.named, "blank": done.skipped})
         return
-    out.print(f"{counted(added.added, 'row')} added to {done.file}; {added.known:,} were there already", markup=False)
+    out.print(f"{counted(added.added, 'row')} added to {shortest(done.file)}; {added.known:,} were there already", markup=False)
     if done.skipped:
         out.print(f"  {counted(done.skipped, 'text')} left without a label: label next does not ask again", markup=False)
     for note in skipped:

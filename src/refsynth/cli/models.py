@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from refsynth.cli.once import Commands
 from refsynth.cli.screen import err, out, print_json
 from refsynth.core.errors import ModelError
 from refsynth.models.catalog import CATALOG, entry_of
 from refsynth.models.store import ModelStatus, ModelStore
 
-models = typer.Typer(help="The embedded models: list, fetch, verify.", no_args_is_help=True)
+models = Commands(help="The embedded models: list, fetch, verify.", no_args_is_help=True)
 
 Names = Annotated[
     list[str] | None, typer.Argument(help=f"Models: {', '.join(CATALOG)}. All that a run needs, if left out.", show_default=False)

@@ -106,8 +106,9 @@ def _stream(model: Model, reading: Reading, tally: Tally) -> None:
 def _write(model: Model, reading: Reading, tally: Tally, file: str, target: Path) -> None:
     """Write the table and the list of unreadable rows, and say what is in them."""
     from refsynth.cli.files import writing
-    from refsynth.cli.scored import errors_file, keeping_errors, names_for, scored_row, style_of, typed
+    from refsynth.cli.scored import errors_file, keeping_errors, names_for, scored_row, style_of
     from refsynth.data.io import BadRow
+    from refsynth.data.typed import typed
     from refsynth.data.write import write_table
 
     names, listed = names_for(reading.heads, spans=model.manifest.answers.spans, none=model.tells_none), errors_file(target)
@@ -120,7 +121,7 @@ def _write(model: Model, reading: Reading, tally: Tally, file: str, target: Path
                 if isinstance(row, BadRow):
                     errors.add(row)
                 count(tally.rows)
-                yield scored_row(typed(row) if excel else row, answer, names)
+                yield scored_row(row._replace(values=typed(row.values)) if excel else row, answer, names)
             if errors.first is not None and not tally.predicted:
                 why = f"row {errors.first.number}: {errors.first.message}"
                 raise DataError(

@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 
 from refsynth.cli.files import check_writable
+from refsynth.cli.once import Commands
 from refsynth.cli.screen import command, err, out, print_json
 from refsynth.core.errors import InputError, counted
 from refsynth.core.labelset import JOINER, NONE
 from refsynth.core.spans import names_in
 
-record = typer.Typer(help="The record of predictions and feedback: upgrade, show, export, purge.", no_args_is_help=True)
+record = Commands(help="The record of predictions and feedback: upgrade, show, export, purge.", no_args_is_help=True)
 
 Where = Annotated[
     str,

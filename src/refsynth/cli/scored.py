@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
@@ -22,11 +20,6 @@ if TYPE_CHECKING:
 
 PREFIX = "predicted_"
 DIGITS = 4
-EXACT = 15
-"""Digits that Excel keeps of a number."""
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d*[1-9])?")
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d(\.\d+)?)?")
 TABS = (".tsv", ".tab")
 
 
@@ -49,26 +42,6 @@ def scored_row(row: Row | BadRow, answer: Prediction | None, names: Sequence[str
         return own | dict.fromkeys(names)
     said = (_said(answer, row), round(answer.probability, DIGITS), answer.abstain, answer.none)
     return own | dict(zip(names, said, strict=False))  # the last only of a bundle that can tell
-
-
-def typed(row: Row | BadRow) -> Row | BadRow:
-    """Return a row of a workbook, whose cells are read as text, with its numbers and days as such again."""
-    return row._replace(values={name: _typed(value) for name, value in row.values.items()})
-
-
-def _typed(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    if _NUMBER.fullmatch(value) and len(value) <= EXACT:
-        return float(value) if "." in value else int(value)
-    if value in ("true", "false"):
-        return value == "true"
-    try:
-        if _MOMENT.fullmatch(value):
-            return datetime.fromisoformat(value)
-        return date.fromisoformat(value) if _DAY.fullmatch(value) else value
-    except ValueError:
-        return value
 
 
 def _said(answer: Prediction, row: Row | BadRow) -> Any:

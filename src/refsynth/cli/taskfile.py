@@ -110,7 +110,9 @@ def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look
         lines.append("  # test: FILE            # optional: labelled rows to measure on, at the end")
     if look is not None:
         lines.append("  columns:                # which column holds what")
-        lines.append(f"    {_column('text', look.text_column, look)}")
+        others = [name for name in look.columns if name not in (look.text_column, look.label_column)]
+        hint = "" if pair or look.spans or not others else "# or several, which make one text: [A, B]"
+        lines.append(f"    {_column('text', look.text_column, look):<21} {hint}".rstrip())
         if pair is not None:
             lines.append(f"    {_yaml({'pair': pair})}")
         if look.label_column:

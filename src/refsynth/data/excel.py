@@ -22,6 +22,7 @@ from refsynth.data.table import Fault, Record, Table, distinct
 
 SUFFIXES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 _MEMORY = 4096  # megabytes of the process that reads a workbook
+_SHOWN = 4  # places in the sheet that a note names
 _LOOKED_AT = 20  # rows in which the header is looked for
 _LINE = 64 * ROW_LIMIT  # bytes of a row as JSON
 _REMEDY = "open it in the spreadsheet and save it again, or as CSV (UTF-8)"
@@ -115,7 +116,7 @@ def _table(path: Path, opening: Mapping[str, Any], rows: Iterator[_Row]) -> Tabl
             f"not read, having no name in the header: column{'s' * (len(unnamed) > 1)} {', '.join(map(_letter, unnamed))}"
         )
     below = _chained(first[place + 1 :], rows)
-    return Table("excel", "utf-8", "", tuple(name for name in names if name), _records(names, below), notes)
+    return Table("excel", "utf-8", "", tuple(name for name in names if name), _records(names, below, notes), notes)
 
 
 def _chained(first: Sequence[_Row], rest: Iterator[_Row]) -> Iterator[_Row]:
@@ -141,14 +142,23 @@ def _header(rows: Sequence[_Row]) -> int:
     return next(iter((*usual, *closed, *likely)), 0)
 
 
-def _records(names: Sequence[str], rows: Iterator[_Row]) -> Iterator[Record | Fault]:
+def _records(names: Sequence[str], rows: Iterator[_Row], notes: list[str]) -> Iterator[Record | Fault]:
+    """Yield the rows; at the end, a note says where in the sheet they stand, unless each stands one below its number."""
     keys = iter(distinct([name for name in names if name]))
     named = [next(keys) if name else "" for name in names]
+    above, moved = 1, list[tuple[int, int]]()
     for row, (number, cells) in enumerate(rows, 1):
+        if number - row != above:
+            above = number - row
+            moved.append((row, number))
         if sum(len(cell) for cell in cells if cell) > ROW_LIMIT:
             yield Fault(row, number, f"longer than {ROW_LIMIT:,} characters")
         else:
             yield Record(row, number, {name: cell or "" for name, cell in zip(named, cells, strict=True) if name})
+    if moved:
+        shown = ", ".join(f"row {row} is row {number} of the sheet" for row, number in moved[:_SHOWN])
+        more = ", and so on" if len(moved) > _SHOWN else ""
+        notes.append(f"rows are counted below the header, empty ones left out: {shown}{more}")
 
 
 def _letter(place: int) -> str:

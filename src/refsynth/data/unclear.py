@@ -61,6 +61,8 @@ def unclear(
     names = [f"{name} (a JSON {kind_of(first[name])})" if isinstance(first.get(name), dict | list) else name for name in columns]
     shown = ", ".join(name or "(no name)" for name in names[:_SHOWN]) or "none"
     remedy = "name the columns of text and label with --text-column and --label-column"
+    if wrong and len(joined := [part.strip() for part in re.split("[,;+&|]", wrong[0])]) > 1 and {*joined} <= {*columns}:
+        remedy = f'several columns are named with " + " between: "{" + ".join(joined)}"'
     rows = next((name for name, value in first.items() if isinstance(value, list) and value and isinstance(value[0], dict)), None)
     if rows is not None and len(columns) == 1:
         remedy = f"the rows stand inside '{rows}'; this takes them out: jq -c '.{rows}[]' {path.name} > flat.jsonl"

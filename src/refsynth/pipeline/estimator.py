@@ -43,6 +43,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         classifier = refsynth.TextClassifier(drafts=1000).fit(texts, labels)
         classifier.predict(["where is my parcel?"])
 
+    Further keys of `task.yaml` go into `settings`, as in `settings={"learners": ["tfidf", "frozen"]}`.
+
     Attributes:
         classes_: the K labels, sorted, as they were given.
         model_: the bundle that ships, a `refsynth.Model`: what it predicts tells where it abstains.

@@ -53,6 +53,7 @@ class Asked(NamedTuple):
         labelled: texts of the pool with a label.
         skipped: texts that a person left without one before.
         sure: see `pool`.
+        certain: whether the model is unsure of no text of a scored pool; then any of them may be asked for.
         unreadable: rows of the pool.
         stability: how much the last labels changed.
     """
@@ -65,6 +66,7 @@ class Asked(NamedTuple):
     skipped: int
     sure: int
     unreadable: int
+    certain: bool
     stability: Stability | None
 
 
@@ -86,7 +88,7 @@ def ask_next(
     Args:
         job: of a finished run.
         pool: the file (CSV, TSV, JSONL, Parquet, Excel, or text with one per line); of one that `predict --out` wrote, only the
-            rows of which the model is unsure.
+            rows of which the model is unsure, if there are any.
         n: how many.
         strategy: how they are chosen.
         out: where they are written; a new file in RUN/label if None.
@@ -119,7 +121,9 @@ def ask_next(
     rows = list({normalise(row.text): row for row in reversed(usable)}.values())[::-1]
     known = {normalise(text) for text in (*(example.text for example in job.rows.examples), *texts_added(job.task))}
     new = [row for row in rows if normalise(row.text) not in known]
-    doubtful = new if (scores := Scores.of(reading.heads)) is None else scores.chosen(new)
+    unsure = new if (scores := Scores.of(reading.heads)) is None else scores.chosen(new)
+    certain = bool(new) and not unsure
+    doubtful = new if certain else unsure
     skips = set() if again else skips_of(notes)
     free = [row for row in doubtful if key_of(row.text) not in skips]
     counts = {"labelled": len(rows) - len(new), "skipped": len(doubtful) - len(free), "sure": len(new) - len(doubtful)}
@@ -131,7 +135,7 @@ def ask_next(
     stability = _watch(job, model, file_digest(bundle / MANIFEST), rows)
     form.write(file, forms)
     taken = own.text if reading.format == "text" else reading.taken.text
-    return Asked(file, taken, len(forms), len(free), **counts, stability=stability)
+    return Asked(file, taken, len(forms), len(free), **counts, certain=certain, stability=stability)
 
 
 def _usual(columns: Columns, text: str | None) -> Columns:

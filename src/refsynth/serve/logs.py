@@ -55,14 +55,14 @@ def configure(level: int = logging.INFO, *, whole: bool = False) -> None:
     """Send the logs of this process, those of the libraries too, to stderr as JSON.
 
     Args:
-        level: of the least important events.
+        level: of the least important events; of what libraries say, warnings at least.
         whole: whether this process has stderr for itself, and what native code writes there becomes a line too.
     """
     handler = Outlet(_alone() if whole else 2)
     handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
+    logging.getLogger(LOGGER).setLevel(level)
     logging.captureWarnings(True)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     sys.excepthook = _crashed
     threading.excepthook = lambda caught: event("thread failed", level=logging.ERROR, error=caught.exc_value)
     sys.unraisablehook = lambda caught: event("cleanup failed", level=logging.ERROR, error=caught.exc_value)

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 
 from refsynth.serve.console import policy
 
+_USUAL = "http://127.0.0.1:8080"
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 1.5rem auto; padding: 0 1rem; color-scheme: light dark; }
 h2 { font: 600 1.05rem ui-monospace, monospace; border-top: 1px solid; padding-top: 1rem; margin-top: 2rem; }
@@ -27,13 +28,14 @@ th, td { text-align: left; vertical-align: top; padding: .15rem .8rem .15rem 0; 
 
 def add_manual(api: FastAPI, *, keyed: bool) -> None:
     """Add the page. What is described is what was added before."""
-    page = render(api.openapi(), keyed=keyed).encode()
-    headers = policy(page)
+    page = render(api.openapi(), keyed=keyed)
+    headers = policy(page.encode())
 
     @api.get("/docs", include_in_schema=False)
-    async def manual() -> Response:
-        """Show the page."""
-        return Response(page, media_type="text/html", headers=headers)
+    async def manual(request: Request) -> Response:
+        """Show the page, with the address that it was asked for in its examples."""
+        here = escape(str(request.base_url).rstrip("/"))
+        return Response(page.replace(_USUAL, here), media_type="text/html", headers=headers)
 
 
 def render(described: Mapping[str, Any], *, keyed: bool) -> str:
@@ -49,17 +51,18 @@ def render(described: Mapping[str, Any], *, keyed: bool) -> str:
         parts.append("<p>Every route but those below <code>/health</code> wants <code>Authorization: Bearer KEY</code>.</p>")
     for path, operations in described["paths"].items():
         for method, operation in operations.items():
-            parts += _operation(method.upper(), path, operation, schemas)
+            parts += _operation(method.upper(), path, operation, schemas, keyed=keyed)
     return "\n".join([*parts, "</body></html>", ""])
 
 
-def _operation(method: str, path: str, operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> Iterator[str]:
+def _operation(method: str, path: str, operation: Mapping[str, Any], schemas: Mapping[str, Any], *, keyed: bool) -> Iterator[str]:
     yield f"<h2>{method} {escape(path)}</h2><p>{escape(operation.get('description', ''))}</p>"
     if "requestBody" in operation:
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
         yield f"<h3>Body</h3><p>{escape(schema.get('description', ''))}</p>{_fields(schema)}"
         body = json.dumps(schema["example"])
-        yield f"<pre>curl -H 'Content-Type: application/json' -d '{escape(body)}' http://127.0.0.1:8080{escape(path)}</pre>"
+        key = "-H 'Authorization: Bearer KEY' " if keyed else ""
+        yield f"<pre>curl {key}-H 'Content-Type: application/json' -d '{escape(body)}' {_USUAL}{escape(path)}</pre>"
     reply = operation["responses"]["200"]["content"]["application/json"]["schema"]
     named = schemas.get(str(reply.get("$ref", "")).rpartition("/")[2], {})
     if "example" in named:
