@@ -399,7 +399,9 @@ def test_moved_logits_reach_a_threshold_where_they_reached_their_cut(seed, tempe
     rng = np.random.default_rng(seed)
     cuts, bars, logits = rng.normal(size=3), sigmoid(rng.uniform(-spread, spread, 3)), rng.normal(size=(50, 3)) * 3
     moved = logits + shift_of(cuts, bars, temperature=temperature)
-    np.testing.assert_array_equal(ANY_LABELS.decide(sigmoid(moved / temperature), bars), ANY_LABELS.decide(logits, cuts))
+    clear = np.abs(logits - cuts) > 1e-6  # rounding may turn what lies on its cut
+    answers = ANY_LABELS.decide(sigmoid(moved / temperature), bars), ANY_LABELS.decide(logits, cuts)
+    np.testing.assert_array_equal(answers[0][clear], answers[1][clear])
 
 
 def test_both_tiers_have_the_thresholds_of_the_second(cascade):
