@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from refsynth.core.errors import DataError
-from refsynth.data.io import BadRow, iter_rows, read_examples
+from refsynth.data.io import read_examples
 from refsynth.data.labelled import open_table
+from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.sniff import sniff
 
 LABELS = ["good", "bad"]

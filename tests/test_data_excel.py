@@ -9,7 +9,8 @@ import pytest
 
 from refsynth.core.errors import DataError
 from refsynth.core.sections import Columns
-from refsynth.data.io import BadRow, Row, iter_rows, read_examples
+from refsynth.data.io import read_examples
+from refsynth.data.rows import BadRow, Row, iter_rows
 from refsynth.data.sniff import sniff
 
 xlsxwriter = pytest.importorskip("xlsxwriter")

@@ -16,8 +16,9 @@ from refsynth.core.errors import ConfigError, DataError
 from refsynth.core.sections import Columns
 from refsynth.core.value import missing, spell
 from refsynth.data.footer import unpacked
-from refsynth.data.io import BadRow, Row, iter_rows, read_examples
+from refsynth.data.io import read_examples
 from refsynth.data.labels import as_label, as_labels, describe_variants, listed, one_label
+from refsynth.data.rows import BadRow, Row, iter_rows
 from refsynth.data.sniff import sniff, sniff_tagged
 
 TEXTS = ["the box never came", "a parcel is lost", "charged me twice", "the bill is wrong", "where is my order", "refund my card"]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from refsynth.core.errors import DataError
 from refsynth.core.sections import Columns
 from refsynth.data import source
-from refsynth.data.io import Loaded, SkippedRow, read_examples, write_skipped
+from refsynth.data.account import SkippedRow, write_skipped
+from refsynth.data.io import Loaded, read_examples
 from refsynth.data.text import clean, normalise
 
 LABELS = ("a", "b")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from refsynth.core.errors import DataError
 from refsynth.core.sections import Columns
-from refsynth.data.io import BadRow, Row, iter_rows
+from refsynth.data.rows import BadRow, Row, iter_rows
 
 
 def rows_of(folder, name, content, **options):
@@ -133,7 +133,7 @@ import sys
 for name in ("scipy", "polars", "charset_normalizer", "torch", "sklearn", "datasketch"):
     sys.modules[name] = None
 from pathlib import Path
-from refsynth.data.io import iter_rows
+from refsynth.data.rows import iter_rows
 print(next(iter_rows(Path(sys.argv[1]))).text)
 """
     done = subprocess.run([sys.executable, "-c", program, tmp_path / "x.csv"], capture_output=True, text=True)

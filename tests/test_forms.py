@@ -10,7 +10,8 @@ from python_calamine import CalamineWorkbook
 from refsynth.annotate.forms import SUFFIXES, Form, Scores, is_form, key_of, remember_skips, skips_of
 from refsynth.core.errors import InputError
 from refsynth.core.sections import Columns
-from refsynth.data.io import open_rows, read_examples
+from refsynth.data.io import read_examples
+from refsynth.data.rows import open_rows
 
 LABELS = ("billing", "=outage")
 COLUMNS = Columns(text="Message", label="Topic")

@@ -10,7 +10,7 @@ from python_calamine import CalamineWorkbook
 
 from refsynth.core.run import read_jsonl
 from refsynth.core.sections import Columns
-from refsynth.data.io import open_rows
+from refsynth.data.rows import open_rows
 from refsynth.data.write import write_table
 from refsynth.monitor.record import Feedback, Predicted, Record
 from test_cli import call

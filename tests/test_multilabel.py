@@ -23,8 +23,9 @@ from refsynth.core.errors import ConfigError, DataError
 from refsynth.core.labelset import JOINER, NONE, join_labels, split_labels, unfit_name
 from refsynth.core.types import Example, Prediction
 from refsynth.core.value import spell
-from refsynth.data.io import iter_rows, read_examples
+from refsynth.data.io import read_examples
 from refsynth.data.labels import as_labels
+from refsynth.data.rows import iter_rows
 from refsynth.data.split import fold_of
 from refsynth.data.text import clean
 from refsynth.kinds import ANY_LABELS, FEW_POSITIVES, KINDS, ONE_LABEL, best_cut

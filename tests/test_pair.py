@@ -20,7 +20,9 @@ from refsynth.core.errors import ConfigError, DataError, InputError
 from refsynth.core.pair import DIVIDER, join_pair, split_pair
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
-from refsynth.data.io import BadRow, SkippedRow, iter_rows, read_examples
+from refsynth.data.account import SkippedRow
+from refsynth.data.io import read_examples
+from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.text import clean, normalise
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore

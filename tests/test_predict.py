@@ -25,7 +25,7 @@ from refsynth.cli.predict import CHUNK, Tally, predict, records
 from refsynth.core.errors import DataError, ModelError
 from refsynth.core.intervals import INTERVALS, accuracy_interval
 from refsynth.core.types import Prediction
-from refsynth.data.io import BadRow, Row
+from refsynth.data.rows import BadRow, Row
 from refsynth.models.onnx import OnnxEncoder
 from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.tfidf import TfidfVectors, Vocabulary

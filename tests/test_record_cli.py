@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from refsynth.cli import record
 from refsynth.core.errors import InputError, RecordError
 from refsynth.core.sections import Columns
-from refsynth.data.io import open_rows
+from refsynth.data.rows import open_rows
 from refsynth.data.write import SUFFIXES
 from refsynth.monitor.record import Feedback, Predicted, Record
 

@@ -18,7 +18,7 @@ from refsynth.cli.opening import bundle_of, run_of
 from refsynth.cli.scored import names_for, scored_row
 from refsynth.core.errors import BundleError, DataError, InputError
 from refsynth.core.types import Entity, Prediction
-from refsynth.data.io import Row
+from refsynth.data.rows import Row
 from refsynth.data.write import SUFFIXES, write_table
 from test_predict import folder, lines, run
 

@@ -20,7 +20,7 @@ from refsynth.core.errors import DataError, InputError
 from refsynth.core.sections import Columns
 from refsynth.data.account import SkippedRow, write_skipped
 from refsynth.data.cells import harmless, restored, risky
-from refsynth.data.io import BadRow, Row, iter_rows, open_rows
+from refsynth.data.rows import BadRow, Row, iter_rows, open_rows
 from refsynth.data.sheet import MOST_CHARACTERS
 from refsynth.data.table import distinct
 from refsynth.data.write import SUFFIXES, Style, write_table

@@ -28,7 +28,8 @@ from refsynth.core.sections import Columns
 from refsynth.core.spans import Span, join_spans, names_in, spans_of, split_spans, tag_names, tags_of, unfit_name
 from refsynth.core.types import Example
 from refsynth.core.words import words_of
-from refsynth.data.io import BadRow, iter_rows, read_examples
+from refsynth.data.io import read_examples
+from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.text import clean
 from refsynth.kinds import SPANS, as_json, from_json
 from refsynth.kinds.spans import path_of, read_of, span_confidences, spans_right

@@ -15,7 +15,7 @@ from refsynth.core.errors import InputError
 from refsynth.core.run import digest, read_jsonl, write_jsonl
 from refsynth.core.sections import Columns
 from refsynth.data.columns import text_fields
-from refsynth.data.io import Reading, Row
+from refsynth.data.rows import Reading, Row
 from refsynth.data.table import distinct
 from refsynth.data.text import normalise
 from refsynth.data.typed import typed

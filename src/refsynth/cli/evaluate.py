@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from refsynth.bundle import Manifest, Model
-    from refsynth.data.io import BadRow, Reading, Row, Spans
+    from refsynth.data.judge import Spans
+    from refsynth.data.rows import BadRow, Reading, Row
     from refsynth.kinds import Kind
 
 
@@ -116,7 +117,7 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[byte
     """
     import numpy as np
 
-    from refsynth.data.io import Row
+    from refsynth.data.rows import Row
     from refsynth.pipeline.trained import text_key
 
     kind, labels = model.manifest.answers, model.labels

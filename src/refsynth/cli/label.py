@@ -212,7 +212,7 @@ def weak(
     from refsynth.annotate.rules import read_rules
     from refsynth.annotate.weak import describe_rules, mark, weigh_rules
     from refsynth.core.sections import Columns
-    from refsynth.data.io import iter_rows, readable
+    from refsynth.data.rows import iter_rows, readable
 
     _check_target(target, force=force)
     if rules.suffix.lower() == ".py":

@@ -18,7 +18,8 @@ from refsynth.core.sections import Columns
 
 if TYPE_CHECKING:
     from refsynth.bundle import Model
-    from refsynth.data.io import Reading, Spans
+    from refsynth.data.judge import Spans
+    from refsynth.data.rows import Reading
 
 Bundle = Annotated[Path, typer.Argument(help="A run folder, or a bundle: the folder `bundle` in it.")]
 TextColumn = Annotated[
@@ -93,7 +94,7 @@ def open_file(
         InputError: a second column is named for a bundle that takes single texts.
         DataError: the file cannot be read, or lacks the column of the text.
     """
-    from refsynth.data.io import open_rows
+    from refsynth.data.rows import open_rows
 
     pairs, known = model.manifest.task == "pairs", model.manifest.columns
     if pair is not None and not pairs:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from refsynth.bundle import Model
     from refsynth.bundle.model import Answered
     from refsynth.core.types import IntArray, Prediction
-    from refsynth.data.io import BadRow, Reading, Row, Spans
+    from refsynth.data.judge import Spans
+    from refsynth.data.rows import BadRow, Reading, Row
 
 CHUNK = 256  # rows: enough for batches of like length, few enough to answer soon
 DIGITS = 6
@@ -107,7 +108,7 @@ def _write(model: Model, reading: Reading, tally: Tally, file: str, target: Path
     """Write the table and the list of unreadable rows, and say what is in them."""
     from refsynth.cli.files import writing
     from refsynth.cli.scored import errors_file, keeping_errors, names_for, scored_row, style_of
-    from refsynth.data.io import BadRow
+    from refsynth.data.rows import BadRow
     from refsynth.data.typed import typed
     from refsynth.data.write import write_table
 
@@ -205,7 +206,7 @@ def chunks(rows: Iterable[Row | BadRow]) -> Iterator[list[Row | BadRow]]:
 
 def answered(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterator[tuple[Row | BadRow, Prediction | None]]:
     """Yield each row in order with what is said of it, None of one that cannot be read, predicting a chunk at a time."""
-    from refsynth.data.io import Row
+    from refsynth.data.rows import Row
 
     for chunk in chunks(rows):
         texts = [row.text for row in chunk if isinstance(row, Row)]
@@ -224,7 +225,7 @@ def answered(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterat
 
 def records(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterator[dict[str, Any]]:
     """Yield the JSON object of each row in order."""
-    from refsynth.data.io import Row
+    from refsynth.data.rows import Row
 
     for row, answer in answered(model, rows, tally):
         if answer is None or not isinstance(row, Row):

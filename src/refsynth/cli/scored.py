@@ -15,7 +15,7 @@ from refsynth.core.multilabel import SEPARATOR
 
 if TYPE_CHECKING:
     from refsynth.core.types import Prediction
-    from refsynth.data.io import BadRow, Reading, Row
+    from refsynth.data.rows import BadRow, Reading, Row
     from refsynth.data.write import Style
 
 PREFIX = "predicted_"

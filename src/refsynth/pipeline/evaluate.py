@@ -23,7 +23,8 @@ from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, digest, read_json, write_json
 from refsynth.core.sections import DataConfig
 from refsynth.core.types import Array, Draft, Example, IntArray
-from refsynth.data.io import BadRow, Spans, iter_rows
+from refsynth.data.judge import Spans
+from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.text import near_groups
 from refsynth.kinds import Kind, as_json, from_json, given_labels
 from refsynth.models.predict import logits_of

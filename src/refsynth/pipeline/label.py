@@ -16,7 +16,7 @@ from refsynth.bundle.model import Model, load
 from refsynth.core.errors import DataError, InputError, counted
 from refsynth.core.run import derive_seed, digest, file_digest, read_jsonl, write_jsonl
 from refsynth.core.sections import Columns
-from refsynth.data.io import Row, open_rows, readable
+from refsynth.data.rows import Row, open_rows, readable
 from refsynth.data.text import normalise
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.more import MARKED_ROW, texts_added

@@ -13,8 +13,10 @@ from refsynth.core.labelset import NONE, split_labels
 from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
+from refsynth.data.account import write_skipped
 from refsynth.data.columns import text_fields
-from refsynth.data.io import Loaded, Row, iter_rows, open_rows, read_examples, write_skipped
+from refsynth.data.io import Loaded, read_examples
+from refsynth.data.rows import Row, iter_rows, open_rows
 from refsynth.pipeline.reopen import recall
 from refsynth.pipeline.rows import read_labelled
 from refsynth.task import Task

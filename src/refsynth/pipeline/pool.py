@@ -11,7 +11,8 @@ import numpy as np
 from refsynth.annotate.selftrain import Unlabelled
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.sections import ContractConfig
-from refsynth.data.io import Row, Spans, iter_rows, readable
+from refsynth.data.judge import Spans
+from refsynth.data.rows import Row, iter_rows, readable
 from refsynth.data.text import normalise
 from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows, file_key

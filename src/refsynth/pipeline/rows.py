@@ -14,7 +14,8 @@ from refsynth.core.errors import counted
 from refsynth.core.run import RunFolder, file_digest, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.types import Example, IntArray
 from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
-from refsynth.data.io import Loaded, Spans, read_examples
+from refsynth.data.io import Loaded, read_examples
+from refsynth.data.judge import Spans
 from refsynth.data.language import detect_language
 from refsynth.data.split import split_rows
 from refsynth.data.text import normalise

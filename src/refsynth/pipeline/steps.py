@@ -11,7 +11,8 @@ from refsynth.annotate.selftrain import from_pool
 from refsynth.core.errors import DataError, counted
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft
-from refsynth.data.io import Spans, check_header
+from refsynth.data.io import check_header
+from refsynth.data.judge import Spans
 from refsynth.evaluation.overlap import Overlap
 from refsynth.evaluation.report import Report
 from refsynth.models.quiet import quiet
