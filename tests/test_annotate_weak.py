@@ -216,7 +216,7 @@ def test_a_python_file_may_say_how_frequent_labels_are(tmp_path):
         "broken": 0.3,
     }
     assert rules_of(tmp_path, late, "two.py").balance == {}
-    for wrong in ("{'late': -1.0}", "[0.7, 0.3]", "{'late': 'often'}", "{1: 0.5}"):
+    for wrong in ("{'late': -1.0}", "[0.7, 0.3]", "{'late': 'often'}", "{True: 0.5}"):
         with pytest.raises(ConfigError, match="balance"):
             rules_of(tmp_path, f"balance = {wrong}\n{late}", "three.py")
 

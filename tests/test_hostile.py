@@ -42,7 +42,11 @@ def late(*_: object) -> None:
 
 
 def ended(*arguments: object, stdin: bytes = b"") -> Ended:
-    """Run a command in this process and return how it ended; what it raises, a test sees."""
+    """Run a command in this process and return how it ended; what it raises, a test sees. A server has a process of its own."""
+    if arguments[0] == "serve":  # it takes over the log, the signals and the metrics of its process
+        command = [sys.executable, "-m", "refsynth", *map(str, arguments)]
+        done = subprocess.run(command, input=stdin, capture_output=True, timeout=DEADLINE, check=False)
+        return Ended(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
     before = sys.argv, sys.stdin, sys.stdout, sys.stderr
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
     sys.argv, sys.stdin, sys.stdout, sys.stderr = (
@@ -91,6 +95,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REFSYNTH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "state"))
     return tmp_path
 
 
