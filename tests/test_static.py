@@ -230,7 +230,7 @@ def test_a_static_bundle_predicts_and_explains_exactly(static: RunResult) -> Non
     texts = ["my parcel is late", "", "it is  broken"]
     assert model.manifest.kind == "static"
     assert model.manifest.schema_version == 2
-    assert {answer.tier for answer in model.predict(texts)} == {"static"}
+    assert {answer.tier for answer in model.predict(["my parcel is late", "it is  broken"])} == {"static"}
     probabilities = np.log(model.probabilities(texts))
     why = model.contributions(texts[0], "late")
     assert why is not None

@@ -617,7 +617,8 @@ def test_places_are_those_of_the_text_as_it_was_given(either):
     assert one.entities
     cut = [[clean(text[entity.start : entity.end]) for entity in said.entities] for text, said in ((plain, one), (spaced, other))]
     assert cut[0] == cut[1]
-    assert model.predict([""])[0].entities == ()
+    with pytest.raises(InputError, match="empty text"):
+        model.predict([""])
 
 
 def test_words_beyond_one_window_are_read(finished):

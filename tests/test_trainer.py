@@ -383,7 +383,7 @@ def test_bfloat16_is_refused_where_it_is_slow(tiny_folder, monkeypatch):
 
 
 def test_every_setting_reaches_the_learner(tiny_folder):
-    """Each key of `training` but `dev`, which the pipeline reads, changes what the learner is known by."""
+    """Each key of `training` but `dev`, which the pipeline reads, and what the encoder reads of a text, changes what the learner is known by."""
     from refsynth.core.sections import TrainingConfig
     from refsynth.pipeline.workshop import LEARNERS
 
@@ -392,7 +392,7 @@ def test_every_setting_reaches_the_learner(tiny_folder):
         "patience": 7, "rank": 3, "prompt": 5, "bottleneck": 6, "dropout": 0.4, "l2": 0.7, "smoothing": 0.2, "mixup": 0.3,
         "adversarial": 0.6, "rdrop": 0.8, "averaging": "swa",
     }  # fmt: skip
-    assert changed.keys() == TrainingConfig.model_fields.keys() - {"dev"}
+    assert changed.keys() == TrainingConfig.model_fields.keys() - {"dev", "max_tokens", "windows"}
     usual = known(tiny_folder, {})
     assert all(known(tiny_folder, {key: value}) != usual for key, value in changed.items())
     assert LEARNERS["lora"] is not None
