@@ -383,7 +383,7 @@ def test_bfloat16_is_refused_where_it_is_slow(tiny_folder, monkeypatch):
 
 
 def test_every_setting_reaches_the_learner(tiny_folder):
-    """Each key of `training` but `dev`, which the pipeline reads, and what the encoder reads of a text, changes what the learner is known by."""
+    """Each key of `training` changes what the learner is known by, but `dev` and what the encoder reads of a text."""
     from refsynth.core.sections import TrainingConfig
     from refsynth.pipeline.workshop import LEARNERS
 
