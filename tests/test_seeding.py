@@ -107,7 +107,7 @@ def test_no_module_seeds_a_generator_that_is_not_its_own():
     package = Path(refsynth.__file__).parent
     calls = re.compile(r"manual_seed\(|\brandom\.seed\(|set_rng_state\(|set_seed\(|np\.random\.(seed|rand|choice|permutation)")
     found = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if calls.search(path.read_text("utf-8"))}
-    assert found == {"models/seeding.py", "training/trainer.py"}  # the latter, in `seeded`, goes on where it was killed
+    assert found == {"models/seeding.py"}
 
 
 def test_numbers_are_those_of_the_seed_and_the_callers_go_on_behind_them():

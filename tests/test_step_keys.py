@@ -142,6 +142,7 @@ LEAVES = {
     "contract.size_mb": (9.0, set()),
     "contract.keep": (0.9, set()),
     "track": (["wandb"], set()),
+    "device": ("cpu", set()),  # as another processor would: the same figures but for rounding
     "seed": (9, SEEDED),
 }  # fmt: skip
 

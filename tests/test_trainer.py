@@ -376,7 +376,7 @@ def test_layers_with_a_prefix_are_not_computed_again():
 
 
 def test_bfloat16_is_refused_where_it_is_slow(tiny_folder, monkeypatch):
-    monkeypatch.setattr("refsynth.pipeline.workshop.has_bfloat16", lambda: False)
+    monkeypatch.setattr("refsynth.pipeline.workshop.has_bfloat16", lambda device: False)
     task = Task.of(RunConfig.parse({"labels": ["a", "b"], "training": {"precision": "bfloat16"}}))
     with pytest.raises(ConfigError, match="bfloat16"):
         make_workshop(task, "en", tiny_folder, max_tokens=24)

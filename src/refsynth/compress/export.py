@@ -7,6 +7,7 @@ first, which is right on every CPU (design/003-bundle.md). Knows nothing of labe
 
 from __future__ import annotations
 
+import copy
 import shutil
 import tempfile
 import warnings
@@ -58,7 +59,7 @@ def export_encoder(
         ModelError: the attention layers were not recognised, so that most weights would stay in fp32.
     """
     out.mkdir(parents=True, exist_ok=True)
-    model = encoder if isinstance(encoder, torch.nn.Module) else AutoModel.from_pretrained(encoder, dtype=torch.float32)
+    model = _on_cpu(encoder) if isinstance(encoder, torch.nn.Module) else AutoModel.from_pretrained(encoder, dtype=torch.float32)
     fused = fused_graph(model, normalize=normalize, pool=pool)
     slim(fused.graph)
     tables = quantize_tables(fused.graph)
@@ -72,6 +73,12 @@ def export_encoder(
     return Export(
         out, sum((out / name).stat().st_size for name in (INT8, SAFE, WEIGHTS, TOKENIZER)), tables + len(quantized.matrices)
     )
+
+
+def _on_cpu(model: torch.nn.Module) -> torch.nn.Module:
+    """Return a model that an export reads; one on another device stays there."""
+    there = next(model.parameters()).device
+    return model if there.type == "cpu" else copy.deepcopy(model).cpu()
 
 
 def fused_graph(model: Any, *, normalize: bool = True, pool: bool = True) -> onnx.ModelProto:

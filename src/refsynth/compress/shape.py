@@ -89,7 +89,7 @@ def drop_heads(encoder: TransformerEncoder, count: int, losses: Losses) -> Trans
     readers = [layer.attention.output.dense for layer in layers]
     importance = torch.stack([one / one.norm().clamp(min=1e-12) for one in _importance(smaller, readers, heads, losses)])
     importance.scatter_(1, importance.argmax(1, keepdim=True), float("inf"))
-    kept = torch.zeros(heads * depth, dtype=torch.bool)
+    kept = torch.zeros(heads * depth, dtype=torch.bool, device=encoder.device)
     kept[importance.flatten().topk(count).indices] = True
     with torch.no_grad():
         for layer, stays in zip(layers, kept.view(depth, heads), strict=True):
@@ -103,7 +103,7 @@ def drop_heads(encoder: TransformerEncoder, count: int, losses: Losses) -> Trans
 
 def _importance(encoder: TransformerEncoder, readers: Sequence[Any], parts: int, losses: Losses) -> list[torch.Tensor]:
     """Return the importance [parts] of the equal parts of what each of the linear maps reads."""
-    masks = [torch.ones(parts, requires_grad=True) for _ in readers]
+    masks = [torch.ones(parts, device=encoder.device, requires_grad=True) for _ in readers]
 
     def masked(mask: torch.Tensor) -> Callable[..., tuple[torch.Tensor]]:
         return lambda module, inputs: (inputs[0] * mask.repeat_interleave(module.in_features // parts),)
@@ -121,14 +121,14 @@ def _importance(encoder: TransformerEncoder, readers: Sequence[Any], parts: int,
 
 
 def _rows(linear: Any, kept: torch.Tensor) -> torch.nn.Linear:
-    smaller = torch.nn.Linear(linear.in_features, len(kept))
+    smaller = torch.nn.Linear(linear.in_features, len(kept), device=kept.device)
     smaller.weight.data.copy_(linear.weight[kept])
     smaller.bias.data.copy_(linear.bias[kept])
     return smaller
 
 
 def _columns(linear: Any, kept: torch.Tensor) -> torch.nn.Linear:
-    smaller = torch.nn.Linear(len(kept), linear.out_features)
+    smaller = torch.nn.Linear(len(kept), linear.out_features, device=kept.device)
     smaller.weight.data.copy_(linear.weight[:, kept])
     smaller.bias.data.copy_(linear.bias)
     return smaller

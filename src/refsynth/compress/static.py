@@ -60,7 +60,7 @@ def distilled(encoder: TransformerEncoder) -> Any:
     # The library resizes the model that it is given, and shows its progress.
     with redirect_stderr(io.StringIO()):
         return distill.distill_from_model(
-            copy.deepcopy(encoder.transformer), encoder.tokenizer, device="cpu", pca_dims=width, quantize_to="float32"
+            copy.deepcopy(encoder.transformer).cpu(), encoder.tokenizer, device="cpu", pca_dims=width, quantize_to="float32"
         )
 
 

@@ -57,7 +57,7 @@ def merge_words(encoder: TransformerEncoder, kept: Collection[int]) -> Transform
         raise InputError("no token is kept", expected="at least one")
     smaller = copy.deepcopy(encoder)
     table = _table(smaller)
-    stays = torch.zeros(len(table), dtype=torch.bool)
+    stays = torch.zeros(len(table), dtype=torch.bool, device=table.device)
     stays[torch.from_numpy(_indices(kept, len(table)))] = True
     unit = torch.nn.functional.normalize(table, dim=-1)
     held, gone = stays.nonzero()[:, 0], (~stays).nonzero()[:, 0]
@@ -82,7 +82,7 @@ def lower_rank(encoder: TransformerEncoder, rank: int, known: Collection[int]) -
         raise InputError(f"rank {rank} of {encoder.dimension} dimensions", expected=f"1 to {encoder.dimension}")
     smaller = copy.deepcopy(encoder)
     table = _table(smaller)
-    weights = torch.ones(len(table), 1)
+    weights = table.new_ones(len(table), 1)
     weights[torch.from_numpy(_indices(known, len(table)))] = KNOWN_WEIGHT
     weighed = (table * weights).double()
     directions = torch.linalg.eigh(weighed.T @ weighed).eigenvectors[:, -rank:]

@@ -20,6 +20,7 @@ from refsynth.core.sections import (
     CompressConfig,
     ContractConfig,
     DataConfig,
+    DeviceName,
     EnsembleConfig,
     EnsembleName,
     GateConfig,
@@ -111,6 +112,8 @@ class RunConfig(Section):
     """What the bundle must keep to."""
     track: tuple[TrackerName, ...] = ()
     """Trackers that get configuration, results, curves, report and bundle, as files in RUN/track; nothing is sent."""
+    device: DeviceName = "auto"
+    """Where models are trained: a GPU that CUDA finds if there is one, `cpu` or `cuda`. What ships runs on a CPU."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """The root of all randomness."""
 

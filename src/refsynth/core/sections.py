@@ -14,6 +14,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from refsynth.core.value import spell
 from refsynth.core.windows import LONGEST, Windows
 
+DeviceName = Literal["auto", "cpu", "cuda"]
+
 MethodName = Literal[
     "finetune", "head", "bitfit", "lora", "adalora", "ia3", "prefix_tuning", "p_tuning", "prompt_tuning", "houlsby"
 ]

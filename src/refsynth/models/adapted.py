@@ -24,9 +24,10 @@ PLACES = ("attention.output", "output")
 class Bottleneck(torch.nn.Module):
     """An adapter, x + U gelu(D x), as in Houlsby et al. (2019, section 2.1); it starts as the identity."""
 
-    def __init__(self, dimension: int, width: int) -> None:
+    def __init__(self, dimension: int, width: int, device: torch.device | None = None) -> None:
         super().__init__()
-        self.down, self.up = torch.nn.Linear(dimension, width), torch.nn.Linear(width, dimension)
+        self.down = torch.nn.Linear(dimension, width, device=device)
+        self.up = torch.nn.Linear(width, dimension, device=device)
         torch.nn.init.normal_(self.down.weight, std=1e-2)
         for zero in (self.down.bias, self.up.weight, self.up.bias):
             torch.nn.init.zeros_(zero)
@@ -43,7 +44,7 @@ def insert_bottlenecks(transformer: Any, width: int) -> list[Bottleneck]:
     for layer in transformer.encoder.layer:
         for place in PLACES:
             part = layer.get_submodule(place)
-            adapter = Bottleneck(int(transformer.config.hidden_size), width)
+            adapter = Bottleneck(int(transformer.config.hidden_size), width, transformer.device)
             part.dropout = torch.nn.Sequential(part.dropout, adapter)
             added.append(adapter)
     return added
@@ -60,7 +61,7 @@ class PromptedTransformer(torch.nn.Module):
 
     def __init__(self, base: Any, vectors: torch.Tensor) -> None:
         super().__init__()
-        self.base, self.vectors = base, torch.nn.Parameter(vectors.detach().clone(), requires_grad=False)
+        self.base, self.vectors = base, torch.nn.Parameter(vectors.detach().clone().to(base.device), requires_grad=False)
 
     @property
     def config(self) -> Any:
@@ -78,7 +79,7 @@ class PromptedTransformer(torch.nn.Module):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
         """Return what the base does, its last states being those of the text [N, T, D]."""
         n, count = input_ids.shape[0], self.vectors.shape[0]
-        seen = torch.cat([torch.ones((n, count), dtype=attention_mask.dtype), attention_mask], dim=1)
+        seen = torch.cat([attention_mask.new_ones((n, count)), attention_mask], dim=1)
         if self.vectors.shape[1] == self.config.hidden_size:
             words = self.base.get_input_embeddings()(input_ids)
             words = torch.cat([self.vectors.unsqueeze(0).expand(n, -1, -1), words], dim=1)

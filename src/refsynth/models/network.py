@@ -17,22 +17,20 @@ from refsynth.core.pair import split_pair
 from refsynth.core.types import FloatArray
 from refsynth.core.windows import Frame, Part, Windows, head_and_tail, reach_of, split_rows, word_parts
 from refsynth.models.adapted import read_parts, write_transformer
+from refsynth.models.device import array_of
 from refsynth.models.pooling import is_causal, pooled
 from refsynth.models.tokenise import CHARS_PER_TOKEN, WORDS_PER_TOKEN, Pieces, length_batches, pieces_of, split_words
 
 TOKENS_PER_BATCH = 1024
-
-
-def has_bfloat16() -> bool:
-    """Return whether the processor multiplies bfloat16 in hardware; emulated it is slower than float32."""
-    abilities = torch.cpu.get_capabilities()
-    return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+CPU = torch.device("cpu")
 
 
 class TransformerEncoder(torch.nn.Module):
     """A BERT-like encoder or a causal language model from a folder. Gradients flow through `embed`; `encode` is for inference."""
 
-    def __init__(self, folder: Path, *, prefix: str = "", max_tokens: int = 128, windows: Windows = "cut") -> None:
+    def __init__(
+        self, folder: Path, *, prefix: str = "", max_tokens: int = 128, windows: Windows = "cut", device: torch.device = CPU
+    ) -> None:
         super().__init__()
         self.prefix, self.windows = prefix, windows
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -47,12 +45,18 @@ class TransformerEncoder(torch.nn.Module):
         )
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.transformer = read_parts(self.transformer, folder)
+        self.transformer = read_parts(self.transformer, folder).to(device)
         self.dimension = int(self.transformer.config.hidden_size)
         self.max_tokens = min(max_tokens, int(self.transformer.config.max_position_embeddings))
         mask = self.tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
         before = self.tokenizer(prefix.strip(), add_special_tokens=False)["input_ids"] if prefix else ()
         self.frame = Frame.of(mask, len(before))
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes, and where what it gives is."""
+        device: torch.device = next(self.parameters()).device
+        return device
 
     def tokenize(self, texts: Sequence[str], *, limit: int | None = None) -> list[list[int]]:
         """Return token ids per text, as many as `windows` has it; with a limit at most that many, and no text in windows."""
@@ -96,7 +100,7 @@ class TransformerEncoder(torch.nn.Module):
         for index, row in enumerate(rows):
             ids[index, : len(row)] = torch.tensor(row)
             mask[index, : len(row)] = 1
-        return ids, mask
+        return ids.to(self.device), mask.to(self.device)
 
     def pool(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return the unit-length embeddings [N, D] of the states of tokens [N, T, D]."""
@@ -110,9 +114,10 @@ class TransformerEncoder(torch.nn.Module):
         vectors = self.pool(self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state, mask)
         if len(split.rows) == len(rows):
             return vectors
-        sums = torch.zeros(len(rows), self.dimension, dtype=vectors.dtype)
-        sizes = torch.from_numpy(split.sizes).to(vectors.dtype)[:, None]
-        return torch.nn.functional.normalize(sums.index_add(0, torch.from_numpy(split.owners), sizes * vectors), dim=-1)
+        sums = vectors.new_zeros(len(rows), self.dimension)
+        sizes = torch.tensor(split.sizes, dtype=vectors.dtype, device=self.device)[:, None]
+        owners = torch.tensor(split.owners, device=self.device)
+        return torch.nn.functional.normalize(sums.index_add(0, owners, sizes * vectors), dim=-1)
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return unit-length embeddings: [N, D], float32."""
@@ -122,7 +127,7 @@ class TransformerEncoder(torch.nn.Module):
         self.eval()
         with torch.inference_mode():
             for batch in length_batches(rows, tokens=TOKENS_PER_BATCH):
-                out[batch] = self.embed([rows[index] for index in batch]).numpy()
+                out[batch] = array_of(self.embed([rows[index] for index in batch]))
         self.train(was_training)
         return out
 
@@ -153,10 +158,11 @@ class TransformerEncoder(torch.nn.Module):
         states = states[:, -width:]  # what peft puts before a text is no part of it
         spans = [(row * width, one) for row, one in enumerate(rows)]
         tokens = [base + place for base, one in spans for a, b in zip(one.starts, one.ends, strict=True) for place in range(a, b)]
-        sizes = torch.tensor([b - a for one in rows for a, b in zip(one.starts, one.ends, strict=True)], dtype=torch.long)
-        of = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
-        sums = torch.zeros(len(sizes), self.dimension).index_add(0, of, states.reshape(-1, self.dimension)[tokens])
-        return sums / sizes[:, None]
+        counts = np.array([b - a for one in rows for a, b in zip(one.starts, one.ends, strict=True)], int)
+        owners = torch.tensor(np.repeat(np.arange(len(counts)), counts), device=self.device)
+        sums = torch.zeros(len(counts), self.dimension, device=self.device)
+        sums = sums.index_add(0, owners, states.reshape(-1, self.dimension)[torch.tensor(tokens).to(self.device)])
+        return sums / torch.tensor(counts, device=self.device)[:, None]
 
     def states(self, rows: Sequence[Pieces]) -> list[FloatArray]:
         """Return the states of the words of each text that are there: [M, D], float32."""
@@ -165,7 +171,7 @@ class TransformerEncoder(torch.nn.Module):
         self.eval()
         with torch.inference_mode():
             for batch in length_batches([row.ids for row in rows], tokens=TOKENS_PER_BATCH):
-                states = self.word_states([rows[index] for index in batch]).numpy()
+                states = array_of(self.word_states([rows[index] for index in batch]))
                 stops = np.cumsum([len(rows[index].words) for index in batch])
                 for index, part in zip(batch, np.split(states, stops[:-1]), strict=True):
                     out[index] = part

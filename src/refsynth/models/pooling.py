@@ -17,6 +17,6 @@ def is_causal(config: Any) -> bool:
 def pooled(states: torch.Tensor, mask: torch.Tensor, config: Any) -> torch.Tensor:
     """Return one vector per text [N, D] of states [N, T, D], padded on the right where the mask [N, T] is 0."""
     if is_causal(config):
-        return states[torch.arange(states.shape[0]), mask.sum(1) - 1]
+        return states[torch.arange(states.shape[0], device=states.device), mask.sum(1) - 1]
     weights = mask.unsqueeze(-1).to(states.dtype)
     return (states * weights).sum(1) / weights.sum(1)

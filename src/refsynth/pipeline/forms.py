@@ -127,13 +127,16 @@ def _losses(teacher: Teacher) -> Callable[[TransformerEncoder], Iterable[torch.T
     rows = teacher.rows[:: max(1, len(teacher.rows) // JUDGED)]
     if isinstance(teacher.predictor, TagPredictor):
         rows = [row for row in rows if split_words(row.text)]  # of the others there is nothing to be wrong about
-    weights = torch.tensor(teacher.predictor.head.weights, dtype=torch.float32)
-    bias = torch.tensor(teacher.predictor.head.bias, dtype=torch.float32)
+    head = teacher.predictor.head
+    weights, bias = (torch.tensor(part, dtype=torch.float32) for part in (head.weights, head.bias))
     of_batch = _loss_of_words if isinstance(teacher.predictor, TagPredictor) else _loss_of_texts
+
+    def read(features: torch.Tensor) -> torch.Tensor:
+        return features @ weights.to(features) + bias.to(features)
 
     def losses(encoder: TransformerEncoder) -> Iterator[torch.Tensor]:
         for start in range(0, len(rows), ROWS):
-            yield of_batch(teacher, encoder, rows[start : start + ROWS], lambda features: features @ weights + bias)
+            yield of_batch(teacher, encoder, rows[start : start + ROWS], read)
 
     return losses
 
@@ -143,11 +146,11 @@ Read = Callable[[torch.Tensor], torch.Tensor]
 
 def _loss_of_texts(teacher: Teacher, encoder: TransformerEncoder, rows: Sequence[Example], read: Read) -> torch.Tensor:
     logits = read(encoder.embed(encoder.tokenize([row.text for row in rows])))
-    truth = torch.from_numpy(targets_of(rows, teacher.predictor.labels, link=teacher.link)).float()
+    truth = torch.tensor(targets_of(rows, teacher.predictor.labels, link=teacher.link)).to(logits)
     return LOSSES[teacher.link](logits, truth).mean()
 
 
 def _loss_of_words(teacher: Teacher, encoder: TransformerEncoder, rows: Sequence[Example], read: Read) -> torch.Tensor:
     words = encoder.words([row.text for row in rows])
-    truth = torch.from_numpy(np.concatenate(tags_read(rows, words, teacher.predictor.labels)))
+    truth = torch.tensor(np.concatenate(tags_read(rows, words, teacher.predictor.labels)), device=encoder.device)
     return torch.nn.functional.cross_entropy(read(encoder.word_states(words)), truth)

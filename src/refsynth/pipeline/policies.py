@@ -96,7 +96,15 @@ def _train_adapter(lesson: Lesson, scratch: Path, out: Path, *, rule: Rule) -> N
     weights = lesson.source.weights(config)
     settings = config.reinforce
     learnt = max(1, round(settings.batch * rule.share(settings.siblings)))
-    policy = Policy(weights.folder, start=weights.start, rate=settings.rate, kl=settings.kl, batch=learnt, seed=lesson.seed)
+    policy = Policy(
+        weights.folder,
+        start=weights.start,
+        rate=settings.rate,
+        kl=settings.kl,
+        batch=learnt,
+        seed=lesson.seed,
+        device=config.device,
+    )
 
     def prompts(turn: int) -> list[Prompt]:
         return lesson.prompts(config.synthesis, turn, lesson.places(turn))

@@ -21,6 +21,7 @@ from refsynth.data.text import nearest_overlap
 from refsynth.evaluation.advice import points
 from refsynth.evaluation.origins import Pretraining
 from refsynth.models.catalog import encoder_for
+from refsynth.models.device import device_named
 from refsynth.models.network import TransformerEncoder
 from refsynth.pipeline.build import MODEL, WEIGHTS, Source, ready_trained, weights_of
 from refsynth.pipeline.folds import deals_of, folds_of
@@ -124,7 +125,8 @@ def pretrain_encoder(
     spec, longest, windows = encoder_for(rows.language), task.config.training.max_tokens, task.config.windows
 
     def load(path: Path) -> TransformerEncoder:
-        return TransformerEncoder(path, prefix=spec.prefix, max_tokens=longest, windows=windows)
+        device = device_named(task.config.device)
+        return TransformerEncoder(path, prefix=spec.prefix, max_tokens=longest, windows=windows, device=device)
 
     settings, step = settings_of(task.config), STEPS["words"]
     begun = file_digest(start / "model.safetensors")
@@ -207,7 +209,7 @@ def pretrain_reference(
 
     def make(out: Path) -> None:
         weights = source.weights(config)
-        policy = Policy(weights.folder, start=weights.start, kl=0.0, seed=seed)
+        policy = Policy(weights.folder, start=weights.start, kl=0.0, seed=seed, device=task.config.device)
         minutes, before = config.pretrain.reference, nats_per_token(policy, prompt, parts.measured)
         turns = []
         with watch.progress("pretrain the reference", round(60 * minutes)) as progress:

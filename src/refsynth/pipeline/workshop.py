@@ -20,7 +20,8 @@ from refsynth.core.sections import EnsembleConfig, EnsembleName, LearnerName, Me
 from refsynth.core.windows import Windows
 from refsynth.kinds import KINDS, ONE_LABEL, Kind
 from refsynth.models.catalog import encoder_for
-from refsynth.models.network import TransformerEncoder, has_bfloat16
+from refsynth.models.device import device_named, has_bfloat16
+from refsynth.models.network import TransformerEncoder
 from refsynth.pipeline.build import weights_of
 from refsynth.pipeline.candidates import ranked
 from refsynth.pipeline.searching import Searching, searching_of, space_of, usual_settings
@@ -97,13 +98,13 @@ def make_workshop(
     Raises:
         ConfigError: this processor has not what the configuration asks for.
     """
-    spec, training = encoder_for(language), task.config.training
-    if training.precision == "bfloat16" and not has_bfloat16():
+    spec, training, device = encoder_for(language), task.config.training, device_named(task.config.device)
+    if training.precision == "bfloat16" and not has_bfloat16(device):
         raise ConfigError(
-            "training.precision: this processor does not multiply bfloat16, and emulating it is slower than float32",
+            "training.precision: this device does not multiply bfloat16, and emulating it is slower than float32",
             remedy="leave it out: auto takes what is fast here",
         )
-    loaded = TransformerEncoder(encoder, prefix=spec.prefix, max_tokens=max_tokens, windows=windows)
+    loaded = TransformerEncoder(encoder, prefix=spec.prefix, max_tokens=max_tokens, windows=windows, device=device)
     weights = [encoder / "model.safetensors", *(sorted(causal.glob("*.safetensors")) if causal is not None else ())]
     begun = digest([*map(file_digest, weights), loaded.prefix, loaded.max_tokens, loaded.windows])
     kind = KINDS[task.config.task]
@@ -153,7 +154,9 @@ def _causal_lora(shop: Workshop) -> Learner:
     if shop.causal is None:
         raise ConfigError("learners: causal_lora needs the weights of a reference", remedy="fetch them: refsynth models fetch")
     read = shop.encoder
-    encoder = TransformerEncoder(shop.causal, prefix=read.prefix, max_tokens=read.max_tokens, windows=read.windows)
+    encoder = TransformerEncoder(
+        shop.causal, prefix=read.prefix, max_tokens=read.max_tokens, windows=read.windows, device=read.device
+    )
     return _tuned(replace(shop, encoder=encoder), method="lora")
 
 

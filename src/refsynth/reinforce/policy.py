@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from refsynth.core.extras import require
+from refsynth.core.sections import DeviceName
 from refsynth.core.types import FloatArray
-from refsynth.models.network import has_bfloat16
+from refsynth.models.device import array_of, device_named, has_bfloat16, in_bfloat16
 from refsynth.models.seeding import seeded
 
 RANK, ALPHA = 8, 16
@@ -39,7 +40,15 @@ class Policy:
     """A model in a Hugging Face folder with a fresh adapter on its attention, or one that was saved."""
 
     def __init__(
-        self, folder: Path, *, start: str | None = None, rate: float = 1e-3, kl: float = 0.15, batch: int = 8, seed: int = 0
+        self,
+        folder: Path,
+        *,
+        start: str | None = None,
+        rate: float = 1e-3,
+        kl: float = 0.15,
+        batch: int = 8,
+        seed: int = 0,
+        device: DeviceName = "cpu",
     ) -> None:
         """Load the model; its own weights stay as they are.
 
@@ -50,6 +59,7 @@ class Policy:
             kl: weight of the divergence from the reference in the loss.
             batch: texts of one step, at least; siblings stay together.
             seed: of the adapter.
+            device: where it is trained.
         """
         transformers, peft = require("transformers", extra="train"), require("peft", extra="train")
         self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -61,7 +71,8 @@ class Policy:
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
             )
-            self._model: Any = peft.get_peft_model(model, config)
+            self._device = device_named(device)
+            self._model: Any = peft.get_peft_model(model, config).to(self._device)
         self._model.eval()  # no dropout: the policy that is trained is the one that wrote
         self._weights = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
         self._optimiser = torch.optim.AdamW(self._weights.values(), lr=rate, weight_decay=0.0)
@@ -97,10 +108,10 @@ class Policy:
 
     def _backward(self, batch: Sequence[Rollout], advantages: FloatArray, tokens: int) -> float:
         """Add the gradient of siblings to a step over `tokens` tokens; return their log P."""
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16()):
+        with in_bfloat16(self._device, wanted=has_bfloat16(self._device)):
             logs, held = self._logs(batch)
-            kl = _divergence(self._reference(batch), logs, held) if self._kl else torch.zeros(())
-        gain = torch.from_numpy(np.asarray(advantages, np.float32))
+            kl = _divergence(self._reference(batch), logs, held) if self._kl else logs.new_zeros(())
+        gain = torch.tensor(advantages, dtype=torch.float32, device=self._device)
         loss = (self._kl * kl - (gain * (logs * held).sum(1)).sum()) / tokens
         loss.backward()  # type: ignore[no-untyped-call]
         return float((logs * held).sum().detach())
@@ -135,7 +146,7 @@ class Policy:
         with torch.inference_mode():
             for rows in _siblings(rollouts):
                 logs, held = self._logs([rollouts[row] for row in rows])
-                out[rows] = (logs * held).sum(1).numpy()
+                out[rows] = array_of((logs * held).sum(1))
         return out
 
     def _logs(self, batch: Sequence[Rollout]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -143,19 +154,20 @@ class Policy:
 
         The prompt is read once for all of them, and gradients flow through what was read.
         """
-        head = torch.tensor([batch[0].prompt])
+        head = torch.tensor([batch[0].prompt]).to(self._device)
         longest = max(len(one.text) for one in batch)
         ids, held = torch.zeros((len(batch), longest), dtype=torch.long), torch.zeros((len(batch), longest))
         for row, one in enumerate(batch):
             ids[row, : len(one.text)] = torch.tensor(one.text)
             held[row, : len(one.text)] = 1
+        ids, held = ids.to(self._device), held.to(self._device)
         model = self._model.get_base_model()
         prefix = model.model(input_ids=head, use_cache=True)
         states = prefix.last_hidden_state[:, -1:].expand(len(batch), -1, -1)
         if longest > 1:
             cache = prefix.past_key_values
             cache.batch_repeat_interleave(len(batch))
-            mask = torch.cat([torch.ones(len(batch), head.shape[1], dtype=torch.long), held[:, :-1].long()], dim=1)
+            mask = torch.cat([head.new_ones(len(batch), head.shape[1]), held[:, :-1].long()], dim=1)
             after = model.model(input_ids=ids[:, :-1], attention_mask=mask, past_key_values=cache).last_hidden_state
             states = torch.cat([states, after], dim=1)
         logits = model.lm_head(states).float()

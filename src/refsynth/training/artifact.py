@@ -79,7 +79,11 @@ def load_predictors(folder: Path, labels: tuple[str, ...], *, base: TransformerE
     ensembles = {name: entry["members"] for name, entry in index.items() if isinstance(entry, dict) and "members" in entry}
     encoders = {0: base} | {
         number: TransformerEncoder(
-            folder / f"encoder-{number}", prefix=base.prefix, max_tokens=base.max_tokens, windows=base.windows
+            folder / f"encoder-{number}",
+            prefix=base.prefix,
+            max_tokens=base.max_tokens,
+            windows=base.windows,
+            device=base.device,
         )
         for number in set(map(_numbered, index.values())) - {0, None}
     }

@@ -53,7 +53,7 @@ def contrastive_loss(embeddings: torch.Tensor, classes: torch.Tensor, *, tempera
     """
     similarity = embeddings @ embeddings.T / temperature
     same = classes[:, None] == classes[None, :]
-    itself = torch.eye(len(classes), dtype=torch.bool)
+    itself = torch.eye(len(classes), dtype=torch.bool, device=classes.device)
     log_share = similarity - torch.logsumexp(similarity.masked_fill(itself, -torch.inf), dim=1, keepdim=True)
     positive = same & ~itself
     count = positive.sum(1)
@@ -146,7 +146,7 @@ class ContrastiveLearner:
 
         def loss(batch: IntArray) -> torch.Tensor:
             embeddings = encoder.embed([rows[index] for index in batch])
-            return contrastive_loss(embeddings.float(), torch.from_numpy(classes[batch]))
+            return contrastive_loss(embeddings.float(), torch.tensor(classes[batch], device=encoder.device))
 
         for batch in balanced_batches(classes, size=self._batch, steps=self._steps, seed=seed):
             tuner.step(partial(loss, batch))

@@ -17,6 +17,7 @@ import torch
 
 from refsynth.core.errors import InputError
 from refsynth.core.protocols import Predictor
+from refsynth.models.device import array_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.seeding import from_seed
@@ -84,7 +85,7 @@ def distill(
     layers = student.transformer.config.num_hidden_layers
     if not texts or len(matched) != layers:
         raise InputError(f"{len(texts)} texts, {len(matched)} matched layers", expected=f"texts, and {layers} layers")
-    first, head = _encoder_of(teachers[0]).eval(), _torch_head(teachers[0].head)
+    first, head = _encoder_of(teachers[0]).eval(), _torch_head(teachers[0].head).to(student.device)
     answering: Sequence[Predictor] = teachers if answered_by is None else [answered_by]
     lessons: _Lessons = (
         _Words(student, texts, answering, temperature=transfer.temperature)
@@ -112,7 +113,7 @@ def distill(
     for batch in _batches(lessons.rows, steps=transfer.steps, seed=seed):
         tuner.step(partial(loss, batch))
     student.requires_grad_(False)
-    weights, bias = head.weight.detach().numpy().T.astype(float), head.bias.detach().numpy().astype(float)
+    weights, bias = array_of(head.weight).T.astype(float), array_of(head.bias).astype(float)
     return type(teachers[0])(teachers[0].labels, student, LinearHead(weights, bias))
 
 
@@ -146,7 +147,8 @@ class _Texts:
         self.rows: Sequence[Sequence[int]] = student.tokenize(texts, limit=TUNING_TOKENS)
         self._link = link
         answers = [self.said(torch.from_numpy(np.asarray(one.logits(texts), np.float32))) for one in teachers]
-        self._shares = torch.stack([torch.softmax(logits / temperature, dim=-1) for logits in answers]).mean(0)
+        shares = torch.stack([torch.softmax(logits / temperature, dim=-1) for logits in answers]).mean(0)
+        self._shares = shares.to(student.device)
 
     def features(self, encoder: TransformerEncoder, states: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
         _, mask = encoder.padded([self.rows[index] for index in batch])
@@ -156,7 +158,7 @@ class _Texts:
         return logits if self._link == "softmax" else torch.stack([torch.zeros_like(logits), logits], dim=-1)
 
     def taught(self, batch: Sequence[int]) -> torch.Tensor:
-        return self._shares[list(batch)]
+        return self._shares[torch.tensor(batch)]
 
 
 class _Words:
@@ -175,7 +177,7 @@ class _Words:
 
         def shares(text: int, words: Sequence[int]) -> torch.Tensor:
             logits = torch.from_numpy(np.stack([said[text][words] for said in answers]).astype(np.float32))
-            return torch.softmax(logits / temperature, dim=-1).mean(0)
+            return torch.softmax(logits / temperature, dim=-1).mean(0).to(student.device)
 
         self._shares = [shares(text, row.words) for text, row in enumerate(self._pieces)]
 

@@ -16,6 +16,7 @@ from refsynth.core.code import code_of
 from refsynth.core.run import digest
 from refsynth.core.sections import MethodName
 from refsynth.core.types import Example
+from refsynth.models.device import array_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.seeding import from_seed
@@ -85,7 +86,8 @@ class FinetuneLearner:
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor | TagPredictor:
         """Fit to the examples."""
         encoder = copy.deepcopy(self._encoder)
-        head = torch.nn.Linear(encoder.dimension, width_of(self._labels) if self._link == "tags" else len(self._labels))
+        width = width_of(self._labels) if self._link == "tags" else len(self._labels)
+        head = torch.nn.Linear(encoder.dimension, width, device=encoder.device)
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
         adapted = self._adapt(encoder, steps=self._recipe.epochs_of(len(train)) * -(-len(train) // self._recipe.batch))
@@ -108,7 +110,7 @@ class FinetuneLearner:
         return self._predictor(encoder, head)
 
     def _predictor(self, encoder: TransformerEncoder, head: torch.nn.Linear) -> EncoderPredictor | TagPredictor:
-        weights, bias = np.ascontiguousarray(head.weight.detach().numpy().T), head.bias.detach().numpy()
+        weights, bias = np.ascontiguousarray(array_of(head.weight).T), array_of(head.bias)
         if self._link == "tags":
             return TagPredictor(self._labels, encoder, LinearHead(weights, bias))
         return EncoderPredictor(self._labels, encoder, LinearHead(SCALE * weights, bias))

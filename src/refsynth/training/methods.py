@@ -182,7 +182,7 @@ class RankBudget:
         for name, matrix in self.model.named_parameters():
             if "lora_A" in name or "lora_B" in name:
                 product = matrix @ matrix.T if "lora_A" in name else matrix.T @ matrix
-                parts.append(torch.linalg.norm(product - torch.eye(len(product))))
+                parts.append(torch.linalg.norm(product - torch.eye(len(product), device=product.device)))
         return torch.stack(parts).mean()
 
     def after(self, step: int) -> None:

@@ -98,9 +98,9 @@ class Objective:
         self._loss = LOSSES[link]
         self._encoder, self._head, self._dropout, self._robust = encoder, head, dropout, robust
         self._rows = encoder.tokenize([example.text for example in examples])
-        self._targets = torch.from_numpy(targets_of(examples, labels, smoothing=robust.smoothing, link=link)).float()
-        weights = row_weights(examples)
-        self._weights = torch.from_numpy(weights / weights.mean()).float()
+        targets, weights = targets_of(examples, labels, smoothing=robust.smoothing, link=link), row_weights(examples)
+        self._targets = torch.tensor(targets, dtype=torch.float32, device=encoder.device)
+        self._weights = torch.tensor(weights / weights.mean(), dtype=torch.float32, device=encoder.device)
         self._push = _Push(encoder, robust.adversarial) if robust.adversarial else None
 
     @property

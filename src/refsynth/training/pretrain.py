@@ -61,10 +61,11 @@ class WordModel(torch.nn.Module):
         if encoder.tokenizer.mask_token_id is None:
             raise ModelError("the encoder's tokenizer has no token for a masked word", remedy="leave pretrain.encoder out")
         with seeded(seed):
-            self.encoder, self.head = encoder, WordHead(encoder)
+            self.encoder, self.head = encoder, WordHead(encoder).to(encoder.device)
 
     def loss(self, ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the mean of -log P in nats over the tokens that have a label [N, T], -100 being none; 0 where none has."""
+        ids, mask, labels = (part.to(self.encoder.device) for part in (ids, mask, labels))
         states = self.encoder.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
         asked = labels != -100
         words = self.encoder.transformer.get_input_embeddings().weight

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from refsynth.core.extras import require
-from refsynth.models.network import has_bfloat16
+from refsynth.models.device import has_bfloat16, in_bfloat16
 
 WARMUP = 0.1
 CLIP = 1.0
@@ -29,11 +29,11 @@ class Crew(NamedTuple):
     rank: int
 
     @classmethod
-    def here(cls) -> Crew:
-        """Return the crew that this process was launched in; a crew of one if it was started alone."""
+    def here(cls, device: torch.device) -> Crew:
+        """Return the crew that this process was launched in, on devices of one type; a crew of one if it was started alone."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls(1, 0)
-        state = require("accelerate", extra="train").PartialState(cpu=True)
+        state = require("accelerate", extra="train").PartialState(cpu=device.type == "cpu")
         return cls(state.num_processes, state.process_index)
 
     def add_up(self, parameters: Sequence[torch.nn.Parameter]) -> None:
@@ -70,7 +70,7 @@ class Tuner:
             head: one of the modules, fresh, which learns at `HEAD_RATE`.
             warmup: share of the steps over which the rate rises.
             decay: weight decay, decoupled from the gradient (Loshchilov and Hutter, 2019).
-            bfloat16: whether passes are computed in it; weights and their updates stay in float32. Where the processor has it, if
+            bfloat16: whether passes are computed in it; weights and their updates stay in float32. Where the device has it, if
                 left out: it halves the time of a step with AVX512-BF16, and is slower than float32 where it is emulated.
         """
         fresh = {id(parameter) for parameter in head.parameters()} if head else set()
@@ -81,15 +81,16 @@ class Tuner:
         ]
         self._optimiser = torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=decay, fused=True)
         self.steps, self._warmup = steps, warmup
-        self._bfloat16 = has_bfloat16() if bfloat16 is None else bfloat16
-        self.crew = Crew.here()
+        self._device = self.parameters[0].device
+        self._bfloat16 = has_bfloat16(self._device) if bfloat16 is None else bfloat16
+        self.crew = Crew.here(self._device)
         self.taken = 0
 
     def step(self, *losses: Callable[[], torch.Tensor]) -> None:
         """Move the parameters down the gradient of the sum of the losses, which are computed one after the other."""
         self._optimiser.zero_grad()
         for loss in losses:
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._bfloat16):
+            with in_bfloat16(self._device, wanted=self._bfloat16):
                 value = loss()
             value.backward()  # type: ignore[no-untyped-call]
         self.crew.add_up(self.parameters)

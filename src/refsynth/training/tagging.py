@@ -64,7 +64,7 @@ class TagObjective:
     def _loss(self, part: IntArray, of: int) -> torch.Tensor:
         states = self._encoder.word_states([self._rows[row] for row in part])
         logits = self._head(torch.nn.functional.dropout(states, self._dropout)).float()
-        truth = torch.from_numpy(np.concatenate([self._tags[row] for row in part]))
+        truth = torch.tensor(np.concatenate([self._tags[row] for row in part]), device=logits.device)
         losses = torch.nn.functional.cross_entropy(logits, truth, reduction="none", label_smoothing=self._smoothing)
         weights = np.concatenate([np.full(len(self._tags[row]), self._weights[row]) for row in part])
-        return (losses * torch.from_numpy(weights).float()).sum() / of
+        return (losses * torch.tensor(weights, dtype=losses.dtype, device=losses.device)).sum() / of

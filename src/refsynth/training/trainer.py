@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from refsynth.core.run import derive_seed
 from refsynth.core.types import IntArray
-from refsynth.models.seeding import seeded
+from refsynth.models.seeding import random_states, restore_random, seeded
 from refsynth.training.batches import bucketed
 from refsynth.training.schedule import DECAY, WARMUP, Tuner
 
@@ -148,6 +148,7 @@ class Trainer:
         self._checkpoint, self._every, self._limit = checkpoint, every, limit
         named = chain(encoder.named_parameters("encoder"), head.named_parameters("head"))
         self._weights = {name: parameter for name, parameter in named if parameter.requires_grad}
+        self._device = next(iter(self._weights.values())).device
         self._best: Tensors = {}
         self._average: Tensors = {}
         self._progress = _Progress()
@@ -273,7 +274,7 @@ class Trainer:
             "average": self._average,
             "optimiser": tuner.state(),
             "companion": self._companion.state() if self._companion else {},
-            "random": {"torch": torch.get_rng_state()},
+            "random": random_states(self._device),
         }
         tensors = {f"{part}/{name}": value.contiguous() for part, named in parts.items() for name, value in named.items()}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -285,7 +286,7 @@ class Trainer:
         if self._checkpoint is None or not self._checkpoint.exists():
             return
         parts: dict[str, Tensors] = defaultdict(dict)
-        with safe_open(self._checkpoint, framework="pt") as stored:
+        with safe_open(self._checkpoint, framework="pt", device=str(self._device)) as stored:
             for key in stored.keys():  # noqa: SIM118  (it is no mapping)
                 part, _, name = key.partition("/")
                 parts[part][name] = stored.get_tensor(key)
@@ -296,4 +297,4 @@ class Trainer:
         tuner.restore(parts["optimiser"], taken=self._progress.step)
         if self._companion:
             self._companion.restore(parts["companion"])
-        torch.set_rng_state(parts["random"]["torch"])
+        restore_random(parts["random"], self._device)

@@ -17,7 +17,9 @@ import numpy as np
 from refsynth.core.errors import ModelError
 from refsynth.core.extras import require
 from refsynth.core.run import derive_seed, digest, file_digest
+from refsynth.core.sections import DeviceName
 from refsynth.core.types import Completion, FloatArray, Prompt
+from refsynth.models.device import array_of, device_named
 from refsynth.models.reference.seam import completion_of, continuation, ids_holding
 from refsynth.models.seeding import seeded
 
@@ -43,6 +45,7 @@ class FolderGenerator:
         max_tokens: int = 64,
         guidance: float = 1.0,
         stop: str = "\n",
+        device: DeviceName = "cpu",
     ) -> None:
         """Load the model.
 
@@ -55,6 +58,7 @@ class FolderGenerator:
                 temperature (Sanchez et al., 2023, "Stay on topic with Classifier-Free Guidance", section 2); doubles the work.
                 1 is off; a prompt without a negative is answered without.
             stop: where a completion ends; it is not part of it. Empty: only the model ends it.
+            device: where the model computes.
 
         Raises:
             ExtraError: the extra `train` is not installed.
@@ -77,7 +81,8 @@ class FolderGenerator:
             )
         except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
             raise ModelError(f"{folder}: does not load as a causal language model ({error})") from error
-        self._model = model.eval()
+        self._device = device_named(device)
+        self._model = model.eval().to(self._device)
         self._hash = weights_digest(folder)
         self._start = [index for index in [self._tokenizer.bos_token_id] if index is not None]
         ends = self._model.generation_config.eos_token_id
@@ -104,7 +109,7 @@ class FolderGenerator:
         """Return `n` completions for each prompt."""
         rows = []
         for index, prompt in enumerate(prompts):
-            ids = self._torch.tensor([self._ids(prompt.text, start=True)])
+            ids = self._torch.tensor([self._ids(prompt.text, start=True)]).to(self._device)
             with seeded(derive_seed(seed, index)), self._torch.inference_mode():
                 mask = self._torch.ones_like(ids)
                 guided = self._guided(prompt, n)
@@ -136,28 +141,29 @@ class FolderGenerator:
     def _read(self, ids: list[int], *, after: Any = None) -> Any:
         """Return the logits of the last of some tokens, with their cache. The cache that they come after stays as it is."""
         cache = copy.deepcopy(after)
-        return self._model(self._torch.tensor([ids]), past_key_values=cache, use_cache=True, logits_to_keep=1)
+        read = self._torch.tensor([ids]).to(self._device)
+        return self._model(read, past_key_values=cache, use_cache=True, logits_to_keep=1)
 
     def _score(self, prefix: Any, length: int, tails: list[list[int]]) -> FloatArray:
         """Return the mean log P of token lists after a computed prefix of `length` tokens."""
         torch = self._torch
         longest = max(map(len, tails))
-        ids = torch.tensor([tail + [0] * (longest - len(tail)) for tail in tails])
-        held = torch.tensor([[1] * len(tail) + [0] * (longest - len(tail)) for tail in tails])
+        ids = torch.tensor([tail + [0] * (longest - len(tail)) for tail in tails]).to(self._device)
+        held = torch.tensor([[1] * len(tail) + [0] * (longest - len(tail)) for tail in tails]).to(self._device)
         logits = prefix.logits.expand(len(tails), -1, -1)
         if longest > 1:  # nothing is asked of what follows the last token
             cache = copy.deepcopy(prefix.past_key_values)
             cache.batch_repeat_interleave(len(tails))
-            mask = torch.cat([torch.ones(len(tails), length, dtype=held.dtype), held[:, :-1]], dim=1)
+            mask = torch.cat([held.new_ones(len(tails), length), held[:, :-1]], dim=1)
             logits = torch.cat([logits, self._model(ids[:, :-1], attention_mask=mask, past_key_values=cache).logits], dim=1)
         logs = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
-        return np.asarray(((logs * held).sum(1) / held.sum(1)).double().numpy())
+        return np.asarray(array_of((logs * held).sum(1) / held.sum(1)), float)
 
     def _guided(self, prompt: Prompt, n: int) -> dict[str, Any]:
         """Return what leads `n` completions away from the negative prompt: nothing where there is none."""
         if self._guidance == 1 or not prompt.negative:
             return {}
-        ids = self._torch.tensor([self._ids(prompt.negative, start=True)] * n)
+        ids = self._torch.tensor([self._ids(prompt.negative, start=True)] * n).to(self._device)
         mask = self._torch.ones_like(ids)
         return {"guidance_scale": self._guidance, "negative_prompt_ids": ids, "negative_prompt_attention_mask": mask}
 
