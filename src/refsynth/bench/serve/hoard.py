@@ -36,22 +36,22 @@ def measure(job: Job) -> None:
     """Measure both, each on a server of its own, while another client asks."""
     bundle = exact_bundle(job.work / "exact")
     with serving(bundle, job.work / "rows", "--no-log-requests") as target:
-        job.add({"name": "unread rows", **asyncio.run(_harmed(target, None, lambda: _rows(target, job.size.hoard)))})
+        job.add({"name": "unread rows", **asyncio.run(harmed(target, None, lambda: _rows(target, job.size.hoard)))})
     store: Path = job.work / "keys.json"
     ring = Keyring(store)
     harmful, other = (ring.add(name, scopes=("predict",)).presented for name in ("harmful", "other"))
     with serving(bundle, job.work / "bodies", "--keys", store, "--no-log-requests") as target:
-        figures = asyncio.run(_harmed(target, other, lambda: _bodies(target, harmful, job.size.hoard)))
+        figures = asyncio.run(harmed(target, other, lambda: _bodies(target, harmful, job.size.hoard)))
         job.add({"name": "unfinished bodies", **figures})
 
 
-async def _harmed(target: Target, key: str | None, harm: Callable[[], Awaitable[Any]]) -> dict[str, Any]:
+async def harmed(target: Target, key: str | None, harm: Callable[[], Awaitable[Any]]) -> dict[str, Any]:
     """Let harm be done while another client asks, and return what it cost."""
-    tally, seen, over = Tally(), [_memory(target)], asyncio.Event()
+    tally, seen, over = Tally(), [memory(target)], asyncio.Event()
 
     async def watch() -> None:
         while not over.is_set():
-            seen.append(_memory(target))
+            seen.append(memory(target))
             await asyncio.sleep(0.2)
 
     async def ask() -> None:
@@ -65,7 +65,7 @@ async def _harmed(target: Target, key: str | None, harm: Callable[[], Awaitable[
     await asyncio.sleep(REST)
     over.set()
     await asyncio.gather(*others)
-    after = _memory(target)
+    after = memory(target)
     return {
         **figures,
         "before (MB)": seen[0],
@@ -77,7 +77,8 @@ async def _harmed(target: Target, key: str | None, harm: Callable[[], Awaitable[
     }
 
 
-def _memory(target: Target) -> float:
+def memory(target: Target) -> float:
+    """Return the memory of a worker in MB, the mean over all."""
     return round(statistics.fmean(worker.memory_info().rss for worker in target.workers()) / 1e6, 1)
 
 
@@ -86,7 +87,7 @@ async def _rows(target: Target, seconds: float) -> dict[str, Any]:
     loop, sent, connections = asyncio.get_running_loop(), 0, 0
     end = loop.time() + seconds
     while loop.time() < end:
-        _, writer = await _open(target)
+        _, writer = await opened(target)
         connections += 1
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(max(0.1, end - loop.time())):
@@ -106,7 +107,7 @@ async def _bodies(target: Target, key: str, seconds: float) -> dict[str, Any]:
 
     async def one() -> None:
         nonlocal refused
-        reader, writer = await _open(target)
+        reader, writer = await opened(target)
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(seconds):
                 writer.write(head.encode() + body)
@@ -118,5 +119,6 @@ async def _bodies(target: Target, key: str, seconds: float) -> dict[str, Any]:
     return {"bodies": UNFINISHED, "refused": refused}
 
 
-async def _open(target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def opened(target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a connection of which hardly anything is read ahead."""
     return await asyncio.open_connection(LOOPBACK, int(target.url.rpartition(":")[2]), limit=1 << 10)

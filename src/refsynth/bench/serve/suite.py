@@ -16,7 +16,7 @@ from refsynth.bench.serve.subject import example_bundle
 from refsynth.core.errors import InputError, nearest
 from refsynth.core.machine import describe_machine
 
-PARTS = ("peers", "identity", "overload", "hoard", "kills", "soak", "fuzz", "privacy")
+PARTS = ("peers", "identity", "overload", "hoard", "siege", "kills", "soak", "fuzz", "privacy")
 """Modules with `measure(job)` and `BOUNDS`."""
 RESULTS = "serve.jsonl"
 WORK = Path("build") / "bench" / "serve"
