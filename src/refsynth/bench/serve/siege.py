@@ -59,7 +59,7 @@ def measure(job: Job) -> None:
     with serving(job.bundle, job.work / "reloads", "--workers", 2, "--no-log-requests") as target:
         figures = asyncio.run(harmed(target, None, lambda: _reloads(target, bad, job.size.reloads)))
         job.add({"name": "bad reloads", **figures})
-    with serving(exact, job.work / "crowd", "--workers", 2, "--no-log-requests") as target, _burning():
+    with serving(job.bundle, job.work / "crowd", "--workers", 2, "--no-log-requests") as target, _burning():
         figures = asyncio.run(harmed(target, None, lambda: _asked(target, CROWD, seconds)))
         job.add({"name": "a crowd, both cores busy", **figures, "workers lost": len(target.events("worker lost"))})
 
