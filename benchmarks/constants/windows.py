@@ -2,8 +2,8 @@
 
     python benchmarks/constants/windows.py medquad_subset.jsonl
 
-The file has a question and its answer a line, with the type of the question. The answers, 200 words in the mean, are the texts, and the
-types that have rows enough the labels. No table of the README is about this set. Frozen encoder, 8 rows a label; the draws are paired.
+The file has a question and its answer a line, with the type of the question. The answers are the texts, and the types that have
+rows enough the labels. No table of the README is about this set. Frozen encoder, 8 rows a label; the draws are paired.
 """
 
 from __future__ import annotations

@@ -188,7 +188,9 @@ def serve(
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
-    """The server under load, faults and attack: peers, identity, overload, hoard, siege, kills, soak, fuzz, privacy. Loopback only.
+    """The server under load, faults and attack: peers, identity, overload, hoard, siege, kills, soak, fuzz, privacy.
+
+    Loopback only.
 
     Example: refsynth bench serve --only peers,overload
     """
