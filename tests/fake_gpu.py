@@ -17,17 +17,17 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 from refsynth.compress.shape import drop_heads, narrow
 from refsynth.core.spans import Span, join_spans
 from refsynth.core.types import Example, Prompt
+from refsynth.learning.tuning.contrastive import ContrastiveLearner
+from refsynth.learning.tuning.distill import Transfer, distill
+from refsynth.learning.tuning.finetune import FinetuneLearner
+from refsynth.learning.tuning.methods import METHODS
+from refsynth.learning.tuning.objective import Robust
+from refsynth.learning.tuning.trainer import Recipe
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.reference.folder import FolderGenerator
 from refsynth.models.tagger import TagPredictor
-from refsynth.reinforce.policy import Policy
-from refsynth.training.contrastive import ContrastiveLearner
-from refsynth.training.distill import Transfer, distill
-from refsynth.training.finetune import FinetuneLearner
-from refsynth.training.methods import METHODS
-from refsynth.training.objective import Robust
-from refsynth.training.trainer import Recipe
+from refsynth.synthesis.reinforcement.policy import Policy
 
 GPU = "gpu"
 _setup_privateuseone_for_python_backend(GPU)
@@ -82,7 +82,7 @@ def fake(tiny_folder, monkeypatch):
 
     for module in ("models.network", "training.finetune", "training.distill"):
         monkeypatch.setattr(f"refsynth.{module}.array_of", zeros)
-    monkeypatch.setattr("refsynth.training.schedule.has_bfloat16", lambda device: False)
+    monkeypatch.setattr("refsynth.learning.tuning.schedule.has_bfloat16", lambda device: False)
     monkeypatch.setattr("weakref.getweakrefs", lambda _: [])  # the mode has some, and peft could move no module
     monkeypatch.setattr(torch.distributions.Dirichlet, "_validate_args", False)  # it asks for values
     monkeypatch.setattr(FakeTensor, "__deepcopy__", copied, raising=False)
@@ -147,8 +147,8 @@ def test_parts_are_pruned_there(fake):
 
 
 def test_a_policy_learns_there(tiny_causal, monkeypatch):
-    monkeypatch.setattr("refsynth.reinforce.policy.array_of", zeros)
-    monkeypatch.setattr("refsynth.reinforce.policy.has_bfloat16", lambda device: False)
+    monkeypatch.setattr("refsynth.synthesis.reinforcement.policy.array_of", zeros)
+    monkeypatch.setattr("refsynth.synthesis.reinforcement.policy.has_bfloat16", lambda device: False)
     policy = Policy(tiny_causal, kl=0.1)
     rollouts = [policy.rollout("late", text) for text in (" again", " a file")]
     with FakeTensorMode(shape_env=ShapeEnv()):

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from refsynth.bundle.model import Model
 from refsynth.cli.guards import compose
-from refsynth.serve.logs import configure
-from refsynth.serve.settings import Settings
-from refsynth.serve.supervisor import Supervisor
-from refsynth.serve.worker import main
+from refsynth.service.http.logs import configure
+from refsynth.service.http.settings import Settings
+from refsynth.service.http.supervisor import Supervisor
+from refsynth.service.http.worker import main
 
 broken = False
 answer = Model.answer

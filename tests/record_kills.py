@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg  # noqa: F401 - here, so that each writer need not and is killed while it writes
 
 from refsynth.core.errors import RecordError
-from refsynth.monitor.record import Feedback, Record
+from refsynth.service.monitor.record import Feedback, Record
 
 
 def write(where: str, acknowledged: Path, writer: int, rows: int) -> None:

@@ -21,12 +21,12 @@ from refsynth.bundle.model import Answered
 from refsynth.core.types import TaskKind
 from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
-from refsynth.serve.app import build_app
-from refsynth.serve.engine import Loaded
-from refsynth.serve.protocol import KEEP_ALIVE, BoundedProtocol
-from refsynth.serve.seams import Guards
-from refsynth.serve.service import Service
-from refsynth.serve.settings import Settings
+from refsynth.service.http.app import build_app
+from refsynth.service.http.engine import Loaded
+from refsynth.service.http.protocol import KEEP_ALIVE, BoundedProtocol
+from refsynth.service.http.seams import Guards
+from refsynth.service.http.service import Service
+from refsynth.service.http.settings import Settings
 
 LABELS = ("billing", "delivery", "other")
 ASK = "POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

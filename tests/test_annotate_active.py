@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from refsynth.annotate.active import STRATEGIES, Pool, centred, choose, entropy, kappa, least_confidence, margin, stable
-from refsynth.annotate.added import add_rows
 from refsynth.core.errors import DataError, InputError
 from refsynth.core.run import read_jsonl, write_jsonl
 from refsynth.core.types import Example
 from refsynth.data.text import normalise
+from refsynth.labels.active import STRATEGIES, Pool, centred, choose, entropy, kappa, least_confidence, margin, stable
+from refsynth.labels.added import add_rows
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.label import ask_next, stability
 from refsynth.pipeline.more import add_labels

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refsynth.annotate import consensus
-from refsynth.annotate.consensus import Votes, dawid_skene, join, majority
-from refsynth.annotate.crowd import agree, describe, read_crowd
 from refsynth.core.errors import DataError
 from refsynth.core.run import read_json, read_jsonl
+from refsynth.labels import consensus
+from refsynth.labels.consensus import Votes, dawid_skene, join, majority
+from refsynth.labels.crowd import agree, describe, read_crowd
 from test_cli import call
 
 

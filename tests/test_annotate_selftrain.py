@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refsynth.annotate.selftrain import MARGIN, SelfTrainer, Unlabelled, balanced, confidence, from_pool
 from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, folder_digest, read_jsonl
 from refsynth.core.types import Draft, Example
-from refsynth.metrics import softmax
+from refsynth.kinds.metrics import softmax
+from refsynth.learning.selftrain import MARGIN, SelfTrainer, Unlabelled, balanced, confidence, from_pool
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.candidates import safe_for
 from refsynth.pipeline.gate import hold_out

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refsynth.annotate.consensus import Votes, majority
-from refsynth.annotate.rules import Rule, Rules, read_rules
-from refsynth.annotate.weak import USUAL, Marked, describe_rules, mark, weigh_rules
 from refsynth.core.errors import ConfigError, InputError
 from refsynth.core.run import read_json, read_jsonl
+from refsynth.labels.consensus import Votes, majority
+from refsynth.labels.rules import Rule, Rules, read_rules
+from refsynth.labels.weak import USUAL, Marked, describe_rules, mark, weigh_rules
 from test_cli import call
 
 

@@ -12,6 +12,7 @@ from transformers import MarianMTModel, MarianTokenizer
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, ExtraError, MissingError, ModelError
 from refsynth.core.protocols import Augmenter
+from refsynth.core.task import Task
 from refsynth.core.types import Example
 from refsynth.data.text import clean
 from refsynth.models.store import ModelStore
@@ -32,7 +33,6 @@ from refsynth.synthesis.augment import (
 from refsynth.synthesis.augment.copies import distinct
 from refsynth.synthesis.augment.noise import NEIGHBOURS
 from refsynth.synthesis.augment.wordnet import PLACES
-from refsynth.task import Task
 from tiny_seq2seq import WORDS, make_marian
 
 TEXTS = ["where is my card", "please return the lamp, it arrived broken!", "my parcel is not here yet"]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refsynth.core.errors import AccessError, InputError
-from refsynth.serve.auth import SCOPES, KeyChecker, Keyring
+from refsynth.service.http.auth import SCOPES, KeyChecker, Keyring
 
 
 class Clock:
@@ -114,7 +114,7 @@ def test_another_process_sees_a_revocation_within_a_second(path):
     presented = ring.add("shop", scopes=["predict"]).presented
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from refsynth.core.errors import AccessError; from refsynth.serve.auth import KeyChecker\n"
+        "from refsynth.core.errors import AccessError; from refsynth.service.http.auth import KeyChecker\n"
         "checker = KeyChecker(Path(sys.argv[1])); key = sys.stdin.readline().strip()\n"
         "checker.identify(key); print('in', flush=True); deadline = time.time() + 30\n"
         "while time.time() < deadline:\n"

@@ -34,7 +34,7 @@ from refsynth.core.intervals import INTERVALS
 from refsynth.core.run import file_digest
 from refsynth.core.types import FloatArray, Metric
 from refsynth.data.text import clean
-from refsynth.metrics import softmax
+from refsynth.kinds.metrics import softmax
 from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
 from refsynth.models.tokenise import TextTokenizer

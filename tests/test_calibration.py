@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from refsynth import metrics
 from refsynth.evaluation.calibration import FLOOR, LIMITS, fit_temperature, risk_bound, threshold_of
+from refsynth.kinds import metrics
 
 
 def two_class(n, right, gap=3.0):

@@ -11,10 +11,10 @@ from refsynth.bundle.card import render_card
 from refsynth.bundle.manifest import Label
 from refsynth.core.markup import markdown
 from refsynth.core.run import file_digest
+from refsynth.core.task import Task
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.ship import publish
 from refsynth.pipeline.steps import run
-from refsynth.task import Task
 from test_pipeline import make_task
 
 FAST = {"synthesis": {"drafts": 0}, "learners": ["tfidf"]}

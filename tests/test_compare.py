@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from refsynth.cli.app import app
 from refsynth.core.errors import InputError
 from refsynth.core.run import read_json, read_jsonl
+from refsynth.core.task import Task
 from refsynth.data.cells import harmless
 from refsynth.evaluation.mistakes import SHOWN, HeldRow, Mistakes, ranked
 from refsynth.evaluation.report import render_html, render_markdown
@@ -18,7 +19,6 @@ from refsynth.models.store import ModelStore
 from refsynth.pipeline.compare import compare_runs
 from refsynth.pipeline.mistakes import COLUMNS, read_rows, write_rows
 from refsynth.pipeline.steps import run
-from refsynth.task import Task
 from test_pipeline import Told, make_task
 from test_report import HOSTILE, Outline, example
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from refsynth.cli.guards import compose, prepare
-from refsynth.serve.auth import Keyring
+from refsynth.service.http.auth import Keyring
 from serving import Running, running, save_bundle
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from refsynth.metrics import softmax
+from refsynth.kinds.metrics import softmax
 
 SCRIPTS = Path(__file__).parent.parent / "benchmarks" / "constants"
 

@@ -13,7 +13,7 @@ import typer
 import yaml
 
 from refsynth.cli.app import app
-from refsynth.serve.auth import KeyChecker
+from refsynth.service.http.auth import KeyChecker
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 DRAIN = 30  # seconds, the server's default
@@ -177,7 +177,7 @@ def named_metrics():
 
 
 def test_every_named_metric_is_one_that_the_server_has():
-    metrics = pytest.importorskip("refsynth.serve.metrics", reason="the server is not here yet")
+    metrics = pytest.importorskip("refsynth.service.http.metrics", reason="the server is not here yet")
     known = {sample for family in metrics.Metrics()._registry.collect() for sample in (family.name, f"{family.name}_total")}
     for path in Path(metrics.__file__).parent.glob("*.py"):
         known |= set(METRIC.findall(path.read_text("utf-8")))

@@ -13,12 +13,12 @@ from refsynth.compress.export import INT8, TOKENIZER, export_encoder
 from refsynth.compress.shape import keep_layers, narrow, spread
 from refsynth.core.errors import InputError
 from refsynth.core.types import Example
-from refsynth.metrics import softmax
+from refsynth.kinds.metrics import softmax
+from refsynth.learning.tuning.distill import Transfer, distill, soft_loss
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.onnx import OnnxEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.pipeline.forms import FULL, RECIPES, Teacher, cut, shrink
-from refsynth.training.distill import Transfer, distill, soft_loss
 from tiny_encoder import MAX_TOKENS, make_encoder, make_tokenizer
 
 LABELS = ("late", "broken", "other")

@@ -13,8 +13,8 @@ from refsynth.models.store import ModelStore
 from refsynth.pipeline.observe import Silent
 from refsynth.pipeline.steps import run
 from refsynth.pipeline.unkept import none_kept
-from refsynth.quality.filter import COPY, OTHER_CLASS
 from refsynth.synthesis.parse import REFUSED
+from refsynth.synthesis.selection.filter import COPY, OTHER_CLASS
 from test_pipeline import make_task
 
 KEY = "sk-canary-5b0e77c1"

@@ -13,18 +13,18 @@ from scipy.special import expit, softmax
 import refsynth
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, InputError
+from refsynth.core.task import Task
 from refsynth.core.types import Example, Provenance
+from refsynth.learning import ensemble
+from refsynth.learning.ensemble import EnsembleLearner, RememberedLearner, joined, stack_weights
+from refsynth.learning.head import NEVER
+from refsynth.learning.parts import fair_parts
+from refsynth.learning.tuning.soup import SoupLearner, mixed
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.candidates import COMPARED, Candidate
 from refsynth.pipeline.steps import run
 from refsynth.pipeline.workshop import make_learners, make_workshop
-from refsynth.task import Task
-from refsynth.training import ensemble
-from refsynth.training.ensemble import EnsembleLearner, RememberedLearner, joined, stack_weights
-from refsynth.training.head import NEVER
-from refsynth.training.parts import fair_parts
-from refsynth.training.soup import SoupLearner, mixed
 from test_pipeline import make_task
 from tiny_encoder import MAX_TOKENS
 

@@ -7,11 +7,11 @@ import zipfile
 import pytest
 from python_calamine import CalamineWorkbook
 
-from refsynth.annotate.forms import SUFFIXES, Form, Scores, is_form, key_of, remember_skips, skips_of
 from refsynth.core.errors import InputError
 from refsynth.core.sections import Columns
 from refsynth.data.io import read_examples
 from refsynth.data.rows import open_rows
+from refsynth.labels.forms import SUFFIXES, Form, Scores, is_form, key_of, remember_skips, skips_of
 
 LABELS = ("billing", "=outage")
 COLUMNS = Columns(text="Message", label="Topic")

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
-from refsynth.metrics import softmax
+from refsynth.kinds.metrics import softmax
+from refsynth.learning.head import HEAD_STRENGTH, fit_head, softmax_strength
 from refsynth.models.predict import LinearHead
-from refsynth.quality import influence
-from refsynth.quality.influence import Points, cross_fitted, gains
-from refsynth.training.head import HEAD_STRENGTH, fit_head, softmax_strength
+from refsynth.synthesis.selection import influence
+from refsynth.synthesis.selection.influence import Points, cross_fitted, gains
 
 C = 10.0
 

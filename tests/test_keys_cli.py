@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from refsynth.cli import keys
 from refsynth.core.errors import AccessError, InputError
-from refsynth.serve.auth import KeyChecker
+from refsynth.service.http.auth import KeyChecker
 
 app = typer.Typer()
 app.add_typer(keys.keys, name="keys")

@@ -8,13 +8,13 @@ import pytest
 from refsynth.core.config import ENSEMBLES, RunConfig
 from refsynth.core.run import RunFolder
 from refsynth.core.sections import LearnerName
+from refsynth.core.task import Task
 from refsynth.core.types import Example
 from refsynth.models.reference import EchoGenerator
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.fit import fit_final
 from refsynth.pipeline.rows import read_rows
 from refsynth.pipeline.workshop import make_learners, make_workshop
-from refsynth.task import Task
 from test_pipeline import write_rows
 from tiny_encoder import MAX_TOKENS
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refsynth.core.errors import InputError
-from refsynth.serve.limits import Limiter, Quota
+from refsynth.service.http.limits import Limiter, Quota
 
 spawn = multiprocessing.get_context("spawn")
 
@@ -83,7 +83,7 @@ def test_after_a_start_of_the_machine_all_buckets_are_full(tmp_path, monkeypatch
     limiter = Limiter(path, clock=lambda: 10.0**9)
     assert [limiter.take("a", quota), limiter.take("a", quota)] == [0, pytest.approx(1)]
     limiter.close()
-    monkeypatch.setattr("refsynth.serve.limits._boot", lambda: b"x" * 36)
+    monkeypatch.setattr("refsynth.service.http.limits._boot", lambda: b"x" * 36)
     assert Limiter(path, clock=lambda: 5.0).take("a", quota) == 0
 
 
@@ -98,7 +98,7 @@ def test_other_files_are_left_alone(tmp_path):
 
 
 def test_a_full_file_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("refsynth.serve.limits._SLOTS", 8)
+    monkeypatch.setattr("refsynth.service.http.limits._SLOTS", 8)
     limiter = Limiter(tmp_path / "quotas")
     for number in range(8):
         assert limiter.take(str(number), Quota(1, 1)) == 0

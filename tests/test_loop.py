@@ -12,7 +12,7 @@ from refsynth.core.run import read_jsonl
 from refsynth.core.sections import Columns
 from refsynth.data.rows import open_rows
 from refsynth.data.write import write_table
-from refsynth.monitor.record import Feedback, Predicted, Record
+from refsynth.service.monitor.record import Feedback, Predicted, Record
 from test_cli import call
 from test_pipeline import make_task
 

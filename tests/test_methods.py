@@ -14,17 +14,17 @@ from refsynth.compress.export import export_encoder
 from refsynth.core.config import ENSEMBLES, RunConfig
 from refsynth.core.errors import ConfigError, ModelError
 from refsynth.core.sections import LearnerName, MethodName
+from refsynth.core.task import Task
 from refsynth.core.types import Example
-from refsynth.metrics import softmax
+from refsynth.kinds.metrics import softmax
+from refsynth.learning.tuning.finetune import FinetuneLearner
+from refsynth.learning.tuning.methods import METHODS, Size
+from refsynth.learning.tuning.trainer import Recipe
 from refsynth.models.adapted import PARTS, Bottleneck, PromptedTransformer, insert_bottlenecks
 from refsynth.models.network import TransformerEncoder
 from refsynth.pipeline.candidates import PREFERENCE, STOPPED
 from refsynth.pipeline.report import NAMES
 from refsynth.pipeline.workshop import JOINED, LEARNERS, make_workshop
-from refsynth.task import Task
-from refsynth.training.finetune import FinetuneLearner
-from refsynth.training.methods import METHODS, Size
-from refsynth.training.trainer import Recipe
 from tiny_encoder import MAX_TOKENS
 
 LABELS = ("late", "broken", "other")

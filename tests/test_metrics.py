@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import special
 from sklearn import metrics as reference
 
-from refsynth import metrics
 from refsynth.core.intervals import wilson
+from refsynth.kinds import metrics
 
 
 def rows_of(k):

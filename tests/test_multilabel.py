@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 
 import refsynth
 from held import held_of
-from refsynth import metrics
 from refsynth.bundle.manifest import Manifest
 from refsynth.cli.app import app
 from refsynth.cli.explain import explained
 from refsynth.core.config import LEARNERS, RunConfig
 from refsynth.core.errors import ConfigError, DataError
 from refsynth.core.labelset import JOINER, NONE, join_labels, split_labels, unfit_name
+from refsynth.core.task import Task
 from refsynth.core.types import Example, Prediction
 from refsynth.core.value import spell
 from refsynth.data.io import read_examples
@@ -28,7 +28,11 @@ from refsynth.data.labels import as_labels
 from refsynth.data.rows import iter_rows
 from refsynth.data.split import fold_of
 from refsynth.data.text import clean
-from refsynth.kinds import ANY_LABELS, FEW_POSITIVES, KINDS, ONE_LABEL, best_cut
+from refsynth.kinds import ANY_LABELS, FEW_POSITIVES, KINDS, ONE_LABEL, best_cut, metrics
+from refsynth.learning.baseline import TfidfLearner
+from refsynth.learning.head import NEVER, fit_label_heads
+from refsynth.learning.tuning.finetune import FinetuneLearner
+from refsynth.learning.tuning.trainer import Recipe
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.candidates import Candidate
@@ -39,12 +43,7 @@ from refsynth.pipeline.reopen import reopened
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.steps import run
 from refsynth.pipeline.wanted import wanted
-from refsynth.quality.scorers import agreement_of_sets
-from refsynth.task import Task
-from refsynth.training.baseline import TfidfLearner
-from refsynth.training.finetune import FinetuneLearner
-from refsynth.training.head import NEVER, fit_label_heads
-from refsynth.training.trainer import Recipe
+from refsynth.synthesis.selection.scorers import agreement_of_sets
 
 LABELS = {"late": "something arrives late", "broken": "something is damaged", "money": "money is asked back"}
 names = st.text(min_size=1).filter(lambda name: not unfit_name(name))

@@ -30,10 +30,10 @@ from refsynth.models.tfidf import TfidfVectors, Vocabulary
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.steps import run
 from refsynth.pipeline.strange import bar_of, strange_of
-from refsynth.serve.client import _prediction
-from refsynth.serve.dialects import shown
-from refsynth.serve.engine import Answer
-from refsynth.serve.schema import PredictRequest
+from refsynth.service.http.client import _prediction
+from refsynth.service.http.dialects import shown
+from refsynth.service.http.engine import Answer
+from refsynth.service.http.schema import PredictRequest
 from test_pipeline import make_task, write_rows
 
 PLAIN = Candidate("tfidf", False)

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import refsynth
-from refsynth.annotate.added import add_rows
 from refsynth.cli.explain import explained
 from refsynth.cli.opening import open_file
 from refsynth.cli.predict import Tally, records
@@ -19,11 +18,13 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, DataError, InputError
 from refsynth.core.pair import DIVIDER, join_pair, split_pair
 from refsynth.core.sections import Columns
+from refsynth.core.task import Task
 from refsynth.core.types import Example
 from refsynth.data.account import SkippedRow
 from refsynth.data.io import read_examples
 from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.text import clean, normalise
+from refsynth.labels.added import add_rows
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 from refsynth.models.tokenise import TextTokenizer
@@ -31,10 +32,9 @@ from refsynth.pipeline.label import ask_next
 from refsynth.pipeline.observe import Silent
 from refsynth.pipeline.reopen import reopened
 from refsynth.pipeline.steps import run
-from refsynth.quality.filter import NO_PAIR, screen
-from refsynth.serve.explain import spans, without
+from refsynth.service.http.explain import spans, without
 from refsynth.synthesis.prompts import class_prompt
-from refsynth.task import Task
+from refsynth.synthesis.selection.filter import NO_PAIR, screen
 
 PAIRS = Columns(pair="text_pair")
 halves = st.text(min_size=1).map(clean).filter(lambda text: text.strip(DIVIDER + " "))

@@ -20,8 +20,10 @@ from refsynth.core.drafting import FilterConfig
 from refsynth.core.errors import ConfigError, DataError, InputError
 from refsynth.core.intervals import mean_interval
 from refsynth.core.run import RunFolder, digest, file_digest, folder_digest, read_json, read_jsonl, write_json
+from refsynth.core.task import Task
 from refsynth.core.types import Completion, Draft, Example, Provenance
 from refsynth.data.text import near_groups, normalise
+from refsynth.evaluation.leakage import leaked
 from refsynth.kinds import ONE_LABEL
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
@@ -40,10 +42,8 @@ from refsynth.pipeline.reopen import reopened
 from refsynth.pipeline.rounds import _focus
 from refsynth.pipeline.rows import read_rows
 from refsynth.pipeline.steps import run
-from refsynth.quality import influence
-from refsynth.quality.filter import HARMFUL, LEAKED, REDUNDANT, SURPLUS, UNLIKELY, kept
-from refsynth.quality.leakage import leaked
-from refsynth.task import Task
+from refsynth.synthesis.selection import influence
+from refsynth.synthesis.selection.filter import HARMFUL, LEAKED, REDUNDANT, SURPLUS, UNLIKELY, kept
 from test_static import make_run
 
 WORDS = {
@@ -748,9 +748,9 @@ from refsynth.models.store import ModelStore
 from refsynth.pipeline import job, steps
 from refsynth.pipeline.rounds import _focus
 from refsynth.pipeline.steps import run
-from refsynth.quality.filter import HARMFUL, LEAKED, UNLIKELY
+from refsynth.synthesis.selection.filter import HARMFUL, LEAKED, UNLIKELY
 from refsynth.core.config import RunConfig
-from refsynth.task import Task
+from refsynth.core.task import Task
 run(Task.load(sys.argv[1]), Path(sys.argv[2]), store=ModelStore(Path(sys.argv[3])))
 """
 

@@ -13,6 +13,7 @@ from refsynth.core.run import read_json, read_jsonl
 from refsynth.core.types import Completion, Example, Prompt
 from refsynth.data.split import fold_of
 from refsynth.kinds import ONE_LABEL
+from refsynth.learning.head import HEAD_STRENGTH, fit_head, softmax_strength
 from refsynth.models.predict import LinearHead
 from refsynth.models.reference import FolderGenerator
 from refsynth.models.store import ModelStore
@@ -24,10 +25,9 @@ from refsynth.pipeline.reward import RowJudge
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.steps import run
 from refsynth.pipeline.track import Story, points, track
-from refsynth.quality.influence import Points, gains
-from refsynth.reinforce.bandit import Bandit, search
-from refsynth.reinforce.figures import Figures, Judged, Written
-from refsynth.training.head import HEAD_STRENGTH, fit_head, softmax_strength
+from refsynth.synthesis.reinforcement.bandit import Bandit, search
+from refsynth.synthesis.reinforcement.figures import Figures, Judged, Written
+from refsynth.synthesis.selection.influence import Points, gains
 from test_pipeline import make_task
 
 LABELS = ("late", "broken")

@@ -13,6 +13,8 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, ModelError
 from refsynth.core.run import RunFolder, read_json, read_jsonl
 from refsynth.data.text import nearest_overlap
+from refsynth.learning import pretrain
+from refsynth.learning.tuning.pretrain import Budget, Held, WordModel, fit_head, fit_words, pseudo_perplexity
 from refsynth.models.catalog import CATALOG
 from refsynth.models.manifest import seal
 from refsynth.models.network import TransformerEncoder
@@ -21,12 +23,10 @@ from refsynth.pipeline import pretrain as stage
 from refsynth.pipeline.observe import Silent
 from refsynth.pipeline.pretrain import LEAST_TEXTS, divide
 from refsynth.pipeline.steps import run
-from refsynth.quality.filter import NEAR
-from refsynth.reinforce import imitate as imitating
-from refsynth.reinforce.imitate import imitate
-from refsynth.reinforce.policy import Policy
-from refsynth.training import pretrain
-from refsynth.training.pretrain import Budget, Held, WordModel, fit_head, fit_words, pseudo_perplexity
+from refsynth.synthesis.reinforcement import imitate as imitating
+from refsynth.synthesis.reinforcement.imitate import imitate
+from refsynth.synthesis.reinforcement.policy import Policy
+from refsynth.synthesis.selection.filter import NEAR
 from test_pipeline import make_task
 from tiny_encoder import MAX_TOKENS
 
@@ -143,7 +143,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(masking, tmp_path, monkey
 def test_it_ends_when_time_is_up(encoder, tmp_path, monkeypatch):
     """A clock on which every look takes 1 s: 60 s are used up long before the epochs are."""
     now = iter(range(10**9))
-    monkeypatch.setattr("refsynth.training.trainer.time.monotonic", lambda: float(next(now)))
+    monkeypatch.setattr("refsynth.learning.tuning.trainer.time.monotonic", lambda: float(next(now)))
     monkeypatch.setattr(pretrain, "EPOCHS", 100_000)
     rows, held = held_of(encoder)
     model, steps = WordModel(encoder, seed=0), []

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.types import Completion, Example
+from refsynth.learning.prompting.calibrate import calibration_texts, taste
+from refsynth.learning.prompting.classify import Asking, score_labels
+from refsynth.learning.prompting.examples import NearestShown, NothingShown, SameShown
+from refsynth.learning.prompting.learner import SEARCH_ROWS, Manner, PromptLearner, _some
+from refsynth.learning.prompting.search import Rows, loss_of, propose_instructions, propose_verbalizers, search
+from refsynth.learning.prompting.templates import read_templates, templates_for
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.gate import decide
 from refsynth.pipeline.steps import run
 from refsynth.pipeline.workshop import learners_key
-from refsynth.prompting.calibrate import calibration_texts, taste
-from refsynth.prompting.classify import Asking, score_labels
-from refsynth.prompting.examples import NearestShown, NothingShown, SameShown
-from refsynth.prompting.learner import SEARCH_ROWS, Manner, PromptLearner, _some
-from refsynth.prompting.search import Rows, loss_of, propose_instructions, propose_verbalizers, search
-from refsynth.prompting.templates import read_templates, templates_for
 from test_pipeline import make_task
 
 LABELS = {"late": "the parcel is late", "broken": "the thing is broken"}

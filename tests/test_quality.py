@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from refsynth.core.errors import InputError
 from refsynth.core.protocols import Predictor
 from refsynth.core.types import Draft, Example, Prompt, Provenance
-from refsynth.quality import filter as quality
-from refsynth.quality.cover import best_cover
-from refsynth.quality.diversity import coverage, diversity, self_bleu
-from refsynth.quality.filter import kept, screen
-from refsynth.quality.judge import ReferenceJudge, Shortlist, calibrated
-from refsynth.quality.leakage import leaked
-from refsynth.quality.sanity import LONG, REPETITIVE, SHORT, UNMARKED, form_check
-from refsynth.quality.scorers import AgreementScorer, LikelihoodRatioScorer
+from refsynth.evaluation.leakage import leaked
+from refsynth.synthesis.selection import filter as quality
+from refsynth.synthesis.selection.cover import best_cover
+from refsynth.synthesis.selection.diversity import coverage, diversity, self_bleu
+from refsynth.synthesis.selection.filter import kept, screen
+from refsynth.synthesis.selection.judge import ReferenceJudge, Shortlist, calibrated
+from refsynth.synthesis.selection.sanity import LONG, REPETITIVE, SHORT, UNMARKED, form_check
+from refsynth.synthesis.selection.scorers import AgreementScorer, LikelihoodRatioScorer
 
 SEEDS = [
     Example("row-1", "my parcel has not arrived and nobody answers the phone", "late"),

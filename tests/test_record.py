@@ -25,12 +25,12 @@ from postgres import account, programs, running
 from refsynth.core.errors import InputError, RecordError
 from refsynth.core.sections import Columns
 from refsynth.data.io import read_examples
-from refsynth.monitor import migrate
-from refsynth.monitor.export import export
-from refsynth.monitor.record import Feedback, Outcome, Predicted, Record
-from refsynth.monitor.schema import metadata
-from refsynth.monitor.writer import PredictionWriter
-from refsynth.serve.redact import Redactor
+from refsynth.service.http.redact import Redactor
+from refsynth.service.monitor import migrate
+from refsynth.service.monitor.export import export
+from refsynth.service.monitor.record import Feedback, Outcome, Predicted, Record
+from refsynth.service.monitor.schema import metadata
+from refsynth.service.monitor.writer import PredictionWriter
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -269,7 +269,7 @@ def test_tables_of_another_version_are_not_touched(where):
 
 def test_workers_may_all_open_a_new_record_at_once(where):
     code = (
-        "import sys; from refsynth.monitor.record import Feedback, Record\n"
+        "import sys; from refsynth.service.monitor.record import Feedback, Record\n"
         "Record.open(sys.argv[1]).add_feedback([Feedback(sys.argv[2], 0, 'a')])"
     )
     workers = [subprocess.Popen([sys.executable, "-c", code, where, f"q{n}"], stderr=-1, text=True) for n in range(4)]
@@ -422,7 +422,7 @@ def test_a_row_that_breaks_the_redactor_is_dropped_and_the_writer_lives(tmp_path
 
 @pytest.mark.parametrize("readers", [0, 1, 2])
 def test_a_purge_says_when_a_reader_keeps_the_rows(tmp_path, clock, readers, monkeypatch):
-    monkeypatch.setattr("refsynth.monitor.database.BUSY", 0.2)
+    monkeypatch.setattr("refsynth.service.monitor.database.BUSY", 0.2)
     record = Record.open(tmp_path / "record.sqlite", redact=str, clock=clock)
     record.add_predictions([predicted("q", n, text=f"canary{n}x") for n in range(100)])
     clock.now += timedelta(days=1)

@@ -13,7 +13,7 @@ from refsynth.core.errors import InputError, RecordError
 from refsynth.core.sections import Columns
 from refsynth.data.rows import open_rows
 from refsynth.data.write import SUFFIXES
-from refsynth.monitor.record import Feedback, Predicted, Record
+from refsynth.service.monitor.record import Feedback, Predicted, Record
 
 app = typer.Typer()
 app.add_typer(record.record, name="record")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refsynth.bench.serve.planted import _MAKERS, LANGUAGES, harmless, plant
-from refsynth.serve.redact import Kind, Redactor
+from refsynth.service.http.redact import Kind, Redactor
 
 redactors = {language: Redactor(language=language) for language in ("en", *LANGUAGES.values())}
 redactor = redactors["en"]

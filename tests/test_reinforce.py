@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refsynth.core.types import Completion, Prompt
-from refsynth.reinforce.reward import CLIP, FAULT, Scale, advantages, raft, rewards, rloo, telling
+from refsynth.synthesis.reinforcement.reward import CLIP, FAULT, Scale, advantages, raft, rewards, rloo, telling
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from refsynth.reinforce.figures import Judged  # noqa: E402
-from refsynth.reinforce.loop import _fresh, reinforce  # noqa: E402
-from refsynth.reinforce.policy import Policy, Rollout, _steps  # noqa: E402
+from refsynth.synthesis.reinforcement.figures import Judged  # noqa: E402
+from refsynth.synthesis.reinforcement.loop import _fresh, reinforce  # noqa: E402
+from refsynth.synthesis.reinforcement.policy import Policy, Rollout, _steps  # noqa: E402
 
 V = 16
 

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
-from refsynth import metrics
 from refsynth.core.intervals import INTERVALS, accuracy_interval, bootstrap, paired_gain, wilson
 from refsynth.core.types import Draft, Example, Metric, Provenance
 from refsynth.evaluation import plots
@@ -39,6 +38,7 @@ from refsynth.evaluation.origins import (
 from refsynth.evaluation.render import cut
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
 from refsynth.evaluation.sections import Classes, Comparison, Compression, CurvePoint, Gate, Results, System, Variant
+from refsynth.kinds import metrics
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'`|*_[a](javascript:x) {{ 7*7 }} $\\frac{$ \x00\u202e\ud800 --><style>"
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 
+from refsynth.learning.tuning.finetune import FinetuneLearner
+from refsynth.learning.tuning.objective import SCALE, Objective, Robust, cross_entropy, symmetric_divergence
+from refsynth.learning.tuning.schedule import Crew
+from refsynth.learning.tuning.trainer import Recipe
 from refsynth.models.network import TransformerEncoder
-from refsynth.training.finetune import FinetuneLearner
-from refsynth.training.objective import SCALE, Objective, Robust, cross_entropy, symmetric_divergence
-from refsynth.training.schedule import Crew
-from refsynth.training.trainer import Recipe
 from test_methods import LABELS, TRAIN
 from tiny_encoder import MAX_TOKENS
 

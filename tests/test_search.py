@@ -9,13 +9,13 @@ import pytest
 
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
+from refsynth.core.task import Task
 from refsynth.core.types import Example, Provenance
+from refsynth.learning import search
+from refsynth.learning.search import Range, SearchedLearner
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.steps import run
 from refsynth.pipeline.workshop import LEARNERS, make_workshop
-from refsynth.task import Task
-from refsynth.training import search
-from refsynth.training.search import Range, SearchedLearner
 from test_pipeline import make_task
 from tiny_encoder import MAX_TOKENS
 

@@ -13,17 +13,17 @@ import torch
 import refsynth
 from refsynth.compress.static import fit_static
 from refsynth.core.types import Prompt
+from refsynth.learning.ensemble import DistilledLearner, EnsembleLearner, RememberedLearner
+from refsynth.learning.tuning.finetune import FinetuneLearner
+from refsynth.learning.tuning.objective import Robust
+from refsynth.learning.tuning.soup import SoupLearner
+from refsynth.learning.tuning.trainer import Recipe
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.reference import FolderGenerator
 from refsynth.models.seeding import seeded
 from refsynth.pipeline.forms import RECIPES, Teacher, shrink
-from refsynth.reinforce.policy import Policy
-from refsynth.training.ensemble import DistilledLearner, EnsembleLearner, RememberedLearner
-from refsynth.training.finetune import FinetuneLearner
-from refsynth.training.objective import Robust
-from refsynth.training.soup import SoupLearner
-from refsynth.training.trainer import Recipe
+from refsynth.synthesis.reinforcement.policy import Policy
 from test_training import LABELS, MAKERS, TRAIN
 from tiny_encoder import MAX_TOKENS
 

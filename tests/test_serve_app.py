@@ -20,8 +20,8 @@ import refsynth
 from refsynth import bundle
 from refsynth.core.errors import ConfigError, InputError
 from refsynth.core.pair import join_pair
-from refsynth.serve import health, seams
-from refsynth.serve.settings import Settings, check_exposure
+from refsynth.service.http import health, seams
+from refsynth.service.http.settings import Settings, check_exposure
 from serving import ASK, LABELS, Running, eventually, nonce, refuse_poison, running, save_bundle, slow
 
 

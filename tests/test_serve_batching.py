@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refsynth.serve.batching import Batch, Batcher, QueueFullError, RowError
+from refsynth.service.http.batching import Batch, Batcher, QueueFullError, RowError
 
 
 def double(items: Sequence[int]) -> list[int]:

@@ -17,11 +17,11 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from refsynth.cli.guards import compose
-from refsynth.serve import protocol
-from refsynth.serve.auth import Keyring
-from refsynth.serve.intake import HEAD_BYTES, HEADERS
-from refsynth.serve.protocol import PIPELINED, BoundedProtocol
-from refsynth.serve.shares import Shares
+from refsynth.service.http import protocol
+from refsynth.service.http.auth import Keyring
+from refsynth.service.http.intake import HEAD_BYTES, HEADERS
+from refsynth.service.http.protocol import PIPELINED, BoundedProtocol
+from refsynth.service.http.shares import Shares
 from serving import ASK, Running, eventually, running, save_bundle, slow
 
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -27,11 +27,11 @@ from refsynth.core.errors import RefsynthError
 from refsynth.core.pair import DIVIDER
 from refsynth.models.predict import LinearHead
 from refsynth.models.tokenise import TextTokenizer
-from refsynth.serve import explain, protocol
-from refsynth.serve.link import Link
-from refsynth.serve.listening import accept_waiting, listen, refuse_new
-from refsynth.serve.logs import JsonFormatter, event
-from refsynth.serve.schema import Part
+from refsynth.service.http import explain, protocol
+from refsynth.service.http.link import Link
+from refsynth.service.http.listening import accept_waiting, listen, refuse_new
+from refsynth.service.http.logs import JsonFormatter, event
+from refsynth.service.http.schema import Part
 from serving import ASK, Running, eventually, refuse_poison, running, save_bundle, slow
 from tiny_encoder import MAX_TOKENS, embed, make_encoder, make_tokenizer
 
@@ -244,12 +244,12 @@ class TestLogs:
             ("alembic.runtime.plugins", logging.INFO, False),
             ("uvicorn.error", logging.INFO, False),
             ("any.library", logging.WARNING, True),
-            ("refsynth.serve", logging.INFO, True),
-            ("refsynth.serve", logging.DEBUG, False),
+            ("refsynth.service.http", logging.INFO, True),
+            ("refsynth.service.http", logging.DEBUG, False),
         ],
     )
     def test_of_libraries_only_warnings_are_logged(self, logger: str, level: int, shown: bool) -> None:
-        code = "import logging; from refsynth.serve.logs import configure; configure(); "
+        code = "import logging; from refsynth.service.http.logs import configure; configure(); "
         code += f"logging.getLogger({logger!r}).log({level}, 'said')"
         done = subprocess.run([sys.executable, "-c", code + "; logging.shutdown()"], capture_output=True, text=True, check=True)
         assert ("said" in done.stderr) == shown

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from refsynth.bench.serve.planted import plant
-from refsynth.monitor.record import Record
-from refsynth.serve.auth import Keyring
-from refsynth.serve.redact import Kind, Redactor
+from refsynth.service.http.auth import Keyring
+from refsynth.service.http.redact import Kind, Redactor
+from refsynth.service.monitor.record import Record
 from serving import LABELS, save_bundle
 from test_serve_process import serving
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from refsynth.cli.guards import compose, prepare
-from refsynth.serve.auth import SCOPES, Keyring
+from refsynth.service.http.auth import SCOPES, Keyring
 from serving import Running, running, save_bundle
 
 PATHS = ("/v1/predict", "/predict", "/v1/explain", "/v1/feedback")

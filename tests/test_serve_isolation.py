@@ -26,12 +26,12 @@ from refsynth.core.errors import ModelError
 from refsynth.core.run import file_digest
 from refsynth.models.predict import LinearHead
 from refsynth.models.tokenise import PanicError, TextTokenizer
-from refsynth.serve import progress, trial
-from refsynth.serve.settings import Settings
-from refsynth.serve.slot import Slot
-from refsynth.serve.state import State
-from refsynth.serve.supervisor import Supervisor
-from refsynth.serve.switch import Switcher
+from refsynth.service.http import progress, trial
+from refsynth.service.http.settings import Settings
+from refsynth.service.http.slot import Slot
+from refsynth.service.http.state import State
+from refsynth.service.http.supervisor import Supervisor
+from refsynth.service.http.switch import Switcher
 from serving import eventually, gone, save_bundle
 from test_serve_process import ENVIRONMENT, Load, command, serving
 from tiny_encoder import MAX_TOKENS, embed, make_encoder, make_tokenizer
@@ -265,7 +265,7 @@ def test_workers_switch_one_after_another_and_go_back_together(
     async def passed(folder: Path, settings: Settings) -> str:
         return "v2"
 
-    monkeypatch.setattr("refsynth.serve.switch.tried", passed)
+    monkeypatch.setattr("refsynth.service.http.switch.tried", passed)
     log: list = []
     seats = [Seat(0, log), Seat(1, log), Seat(number, log, refuses)]
     state = State(tmp_path / "state")
@@ -334,7 +334,7 @@ def test_lost_lines_are_counted_and_said_when_it_flows_again(tmp_path: Path, des
     script = tmp_path / "logs.py"
     script.write_text(
         "import logging, sys, time\n"
-        "from refsynth.serve import logs, outlet\n"
+        "from refsynth.service.http import logs, outlet\n"
         "outlet.CAPACITY = 5\n"
         "logs.Outlet.__init__.__kwdefaults__['capacity'] = 5\n"
         "logs.configure()\n"
@@ -370,7 +370,7 @@ def test_every_line_on_stderr_is_json_whatever_writes_it(tmp_path: Path) -> None
     script = tmp_path / "noisy.py"
     script.write_text(
         "import asyncio, logging, os, sys, threading, time, warnings\n"
-        "from refsynth.serve.logs import configure\n"
+        "from refsynth.service.http.logs import configure\n"
         "configure(whole=True)\n"
         "warnings.warn('a warning\\nof two lines')\n"
         "logging.getLogger('uvicorn.error').error('bad %s', 'secret text')\n"
@@ -455,9 +455,9 @@ def test_a_worker_that_dies_while_it_starts_is_started_again(first: Path, tmp_pa
         f"    runpy.run_path({str(Path(__file__).parent / 'meddled.py')!r}, run_name='__main__')\n"
         "if not sys.argv[1].isdecimal():\n"
         "    import asyncio\n"
-        "    from refsynth.serve.logs import configure\n"
-        "    from refsynth.serve.settings import Settings\n"
-        "    from refsynth.serve.supervisor import Supervisor\n"
+        "    from refsynth.service.http.logs import configure\n"
+        "    from refsynth.service.http.settings import Settings\n"
+        "    from refsynth.service.http.supervisor import Supervisor\n"
         "    configure()\n"
         "    settings = Settings.of(bundle=Path(sys.argv[1]), state=Path(sys.argv[2]), port=0)\n"
         "    asyncio.run(Supervisor(settings, command=(sys.executable, __file__), guards={}).run())\n"

@@ -11,9 +11,9 @@ import pytest
 
 from refsynth.cli.guards import compose, prepare
 from refsynth.core.errors import InputError
-from refsynth.monitor.record import Record
-from refsynth.serve import app as app_module
-from refsynth.serve.auth import SCOPES, KeyChecker, Keyring
+from refsynth.service.http import app as app_module
+from refsynth.service.http.auth import SCOPES, KeyChecker, Keyring
+from refsynth.service.monitor.record import Record
 from serving import Running, running, save_bundle
 
 

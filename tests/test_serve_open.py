@@ -13,9 +13,9 @@ import pytest
 
 from refsynth.cli.guards import compose, prepare
 from refsynth.core.errors import ConfigError
-from refsynth.serve.auth import Keyring
-from refsynth.serve.origin import Origins
-from refsynth.serve.settings import Settings, check_exposure
+from refsynth.service.http.auth import Keyring
+from refsynth.service.http.origin import Origins
+from refsynth.service.http.settings import Settings, check_exposure
 from serving import Running, running, save_bundle
 from test_serve_process import ENVIRONMENT, command
 

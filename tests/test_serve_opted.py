@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 from refsynth.cli.app import app
 from refsynth.cli.guards import compose, prepare
 from refsynth.core.errors import ConfigError, InputError
-from refsynth.monitor.record import Record
-from refsynth.serve.names import NameFinder
-from refsynth.serve.redact import Kind, Redactor
-from refsynth.serve.seams import Guards
-from refsynth.serve.traces import Traces
+from refsynth.service.http.names import NameFinder
+from refsynth.service.http.redact import Kind, Redactor
+from refsynth.service.http.seams import Guards
+from refsynth.service.http.traces import Traces
+from refsynth.service.monitor.record import Record
 from serving import eventually, refuse_poison, running, save_bundle
 
 TEXT = "I am Ann Lee, write to ann@example.org"

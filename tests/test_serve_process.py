@@ -24,10 +24,10 @@ import pytest
 import refsynth
 from refsynth import bundle
 from refsynth.core.errors import ConfigError
-from refsynth.monitor.record import Record
-from refsynth.serve.auth import Keyring
-from refsynth.serve.client import RequestError
-from refsynth.serve.state import State
+from refsynth.service.http.auth import Keyring
+from refsynth.service.http.client import RequestError
+from refsynth.service.http.state import State
+from refsynth.service.monitor.record import Record
 from serving import eventually, gone, nonce, save_bundle
 
 SOURCE = str(Path(refsynth.__file__).parent.parent)

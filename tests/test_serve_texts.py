@@ -91,7 +91,7 @@ class TestEmpty:
             assert refused(post(pairs, "/predict", {"inputs": [pair]})) == (422, f"inputs[0]: {words}")
 
     def test_too_many_are_refused_before_any_is_looked_at(self, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("refsynth.serve.service.read_text", None)
+        monkeypatch.setattr("refsynth.service.http.service.read_text", None)
         for path, body in (("/v1/predict", {"texts": [""] * 300_000}), ("/predict", {"inputs": [[]] * 300_000})):
             assert post(server, path, body).status_code == 413
 

@@ -12,11 +12,11 @@ import pytest
 
 from refsynth.cli.guards import Recorder
 from refsynth.core.types import Entity, Prediction
-from refsynth.monitor.record import Record
-from refsynth.serve import logs, outside
-from refsynth.serve.engine import Answer
-from refsynth.serve.metrics import MOST_LABELS, Metrics
-from refsynth.serve.seams import Guards, RecordStatus
+from refsynth.service.http import logs, outside
+from refsynth.service.http.engine import Answer
+from refsynth.service.http.metrics import MOST_LABELS, Metrics
+from refsynth.service.http.seams import Guards, RecordStatus
+from refsynth.service.monitor.record import Record
 from serving import LABELS, Running, eventually, running, save_bundle
 
 KINDS = {

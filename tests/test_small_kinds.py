@@ -18,12 +18,14 @@ from refsynth.compress.static import fit_static
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import BundleError, InputError
 from refsynth.core.run import file_digest
+from refsynth.core.task import Task
 from refsynth.core.types import Example
 from refsynth.core.windows import REACH
 from refsynth.data.text import clean
 from refsynth.kinds import ANY_LABELS, KINDS, SPANS, as_floats, as_json, from_json
+from refsynth.kinds.metrics import sigmoid, softmax
 from refsynth.kinds.spans import ragged
-from refsynth.metrics import sigmoid, softmax
+from refsynth.learning.tuning.distill import Transfer, distill
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.store import ModelStore
@@ -32,9 +34,7 @@ from refsynth.pipeline.drawn import shift_of
 from refsynth.pipeline.forms import RECIPES, Teacher, cut, shrink
 from refsynth.pipeline.steps import run
 from refsynth.pipeline.student import School
-from refsynth.serve.engine import Loaded
-from refsynth.task import Task
-from refsynth.training.distill import Transfer, distill
+from refsynth.service.http.engine import Loaded
 from test_multilabel import LABELS as SETS
 from test_multilabel import examples_, rows_
 from test_tokens import example, texts

@@ -32,8 +32,9 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import BundleError, ConfigError, InputError, ModelError
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import file_digest
+from refsynth.core.task import Task
 from refsynth.core.types import FloatArray
-from refsynth.metrics import lead_of
+from refsynth.kinds.metrics import lead_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
 from refsynth.models.static import StaticPredictor
@@ -41,8 +42,7 @@ from refsynth.models.store import ModelStore
 from refsynth.models.tokenise import TextTokenizer
 from refsynth.pipeline.pool import part
 from refsynth.pipeline.steps import RunResult, run
-from refsynth.serve.engine import FAILURES, Engine, Loaded, Question
-from refsynth.task import Task
+from refsynth.service.http.engine import FAILURES, Engine, Loaded, Question
 from tiny_encoder import MAX_TOKENS, make_tokenizer
 
 WORDS = {
@@ -426,7 +426,7 @@ def behind(cascade: RunResult, monkeypatch: pytest.MonkeyPatch) -> tuple[Loaded,
 
 def test_a_second_tier_that_fails_is_left_alone_and_tried_again(behind, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, second, texts = behind
-    monkeypatch.setattr("refsynth.serve.engine.REST", 0.2)
+    monkeypatch.setattr("refsynth.service.http.engine.REST", 0.2)
     engine = Engine(loaded)
     second.broken = True
     for _ in range(FAILURES):

@@ -29,7 +29,7 @@ from refsynth.pipeline.rows import read_rows
 from refsynth.pipeline.steps import run
 from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import learners_key
-from refsynth.reinforce import imitate as imitating
+from refsynth.synthesis.reinforcement import imitate as imitating
 from test_pipeline import make_task
 from test_policies import REINFORCE, by_length
 from test_pretrain import cache, masking, pool_task  # noqa: F401
@@ -281,7 +281,7 @@ def test_home_of_a_partial_call_and_a_method_is_where_they_were_written():
 
 def test_the_steps_that_write_drafts_run_no_training_code():
     closure = closure_of("refsynth.pipeline.drafts", *STEPS["drafts"].code, apart=STEPS["drafts"].apart)
-    assert not [name for name in closure if name.startswith(("refsynth.training", "refsynth.pipeline.gate"))]
+    assert not [name for name in closure if name.startswith(("refsynth.learning", "refsynth.pipeline.gate"))]
     assert "refsynth.synthesis.prompts" in closure and "refsynth.models.reference.endpoint" in closure
 
 

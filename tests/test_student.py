@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 
 import refsynth
-from refsynth.annotate.selftrain import Unlabelled
 from refsynth.bundle.manifest import Manifest
 from refsynth.bundle.store import restate
 from refsynth.compress.static import fit_static
 from refsynth.core.config import RunConfig
 from refsynth.core.run import derive_seed, file_digest, read_jsonl
+from refsynth.core.task import Task
 from refsynth.core.types import Array, Metric
 from refsynth.evaluation.advice import verdict
 from refsynth.evaluation.sections import FIGURES
 from refsynth.kinds import KINDS
+from refsynth.learning.selftrain import Unlabelled
 from refsynth.models.predict import LinearHead
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.evaluate import _read
@@ -30,7 +31,6 @@ from refsynth.pipeline.forms import RECIPES
 from refsynth.pipeline.pool import part
 from refsynth.pipeline.steps import RunResult, run
 from refsynth.pipeline.tiers import AGREEMENT, LEARNT
-from refsynth.task import Task
 from serving import running
 from test_small_kinds import config_of
 from test_static import make_run
@@ -153,7 +153,7 @@ class Ignorant:
     """TF-IDF that has learnt of one text."""
 
     def fit(self, real, dev, *, seed):
-        from refsynth.training.baseline import TfidfLearner
+        from refsynth.learning.baseline import TfidfLearner
 
         labels = tuple(dict.fromkeys(row.label for row in real))
         few = [next(row for row in real if row.label == label) for label in labels]

@@ -26,6 +26,7 @@ from refsynth.core.errors import BundleError, ConfigError, DataError, InputError
 from refsynth.core.marks import MarkError, Place, places_in, read_marks, spans_in, write_marks
 from refsynth.core.sections import Columns
 from refsynth.core.spans import Span, join_spans, names_in, spans_of, split_spans, tag_names, tags_of, unfit_name
+from refsynth.core.task import Task
 from refsynth.core.types import Example
 from refsynth.core.words import words_of
 from refsynth.data.io import read_examples
@@ -33,26 +34,25 @@ from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.text import clean
 from refsynth.kinds import SPANS, as_json, from_json
 from refsynth.kinds.spans import path_of, read_of, span_confidences, spans_right
+from refsynth.learning.crf import OPTIONS, CrfLearner
+from refsynth.learning.tuning.finetune import FinetuneLearner
+from refsynth.learning.tuning.trainer import Recipe
 from refsynth.models.crf import CrfPredictor, features_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
 from refsynth.models.store import ModelStore
 from refsynth.models.tokenise import TextTokenizer, split_words
-from refsynth.monitor.export import export
-from refsynth.monitor.record import Feedback, Predicted, Record
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.gate import _Part, _whole
 from refsynth.pipeline.marked import BROKEN, UNKNOWN, UNMARKED, shown_rows, with_marks, without_marks
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.steps import run
 from refsynth.pipeline.wanted import wanted
-from refsynth.quality.scorers import agreement_of_tags
-from refsynth.serve import seams
-from refsynth.serve.engine import Loaded
-from refsynth.task import Task
-from refsynth.training.crf import OPTIONS, CrfLearner
-from refsynth.training.finetune import FinetuneLearner
-from refsynth.training.trainer import Recipe
+from refsynth.service.http import seams
+from refsynth.service.http.engine import Loaded
+from refsynth.service.monitor.export import export
+from refsynth.service.monitor.record import Feedback, Predicted, Record
+from refsynth.synthesis.selection.scorers import agreement_of_tags
 from serving import running
 from test_serve_app import Memory, post, problem
 

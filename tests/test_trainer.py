@@ -18,20 +18,20 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.labelset import join_labels
 from refsynth.core.run import write_jsonl
+from refsynth.core.task import Task
 from refsynth.core.types import Example, Provenance
+from refsynth.learning.tuning.batches import bucketed
+from refsynth.learning.tuning.finetune import FinetuneLearner
+from refsynth.learning.tuning.methods import Size
+from refsynth.learning.tuning.objective import Objective, Robust
+from refsynth.learning.tuning.schedule import Tuner
+from refsynth.learning.tuning.trainer import Recipe, Trainer
+from refsynth.learning.tuning.validation import faults_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.candidates import fit_candidates, set_aside
 from refsynth.pipeline.steps import run
 from refsynth.pipeline.workshop import make_workshop
-from refsynth.task import Task
-from refsynth.training.batches import bucketed
-from refsynth.training.finetune import FinetuneLearner
-from refsynth.training.methods import Size
-from refsynth.training.objective import Objective, Robust
-from refsynth.training.schedule import Tuner
-from refsynth.training.trainer import Recipe, Trainer
-from refsynth.training.validation import faults_of
 from test_methods import LABELS, TRAIN
 from tiny_encoder import MAX_TOKENS
 
@@ -338,8 +338,8 @@ def test_what_has_seen_a_row_that_tells_when_to_stop_does_not_train():
 
 
 def test_what_was_rewarded_by_rows_or_labelled_by_a_model_of_them_trains_beside_those_that_tell_when_to_stop():
-    from refsynth.annotate.selftrain import PROMPT
     from refsynth.core.types import Draft
+    from refsynth.learning.selftrain import PROMPT
 
     rows = [Example(f"row-{i}", f"text number {i} of {i * 7919}", "ab"[i % 2]) for i in range(100)]
     all_rows = tuple(row.id for row in rows)

@@ -11,14 +11,14 @@ from sklearn.linear_model import LogisticRegression
 
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.types import Example, Provenance
-from refsynth.metrics import softmax
+from refsynth.kinds.metrics import softmax
+from refsynth.learning.baseline import FrozenLearner, TfidfLearner
+from refsynth.learning.head import DRAFT_WEIGHT, fit_head, fit_head_to, fit_soft_head, row_weights
+from refsynth.learning.tuning.contrastive import ContrastiveLearner, balanced_batches, contrastive_loss
+from refsynth.learning.tuning.finetune import FinetuneLearner
+from refsynth.learning.tuning.methods import METHODS
+from refsynth.learning.tuning.trainer import Recipe
 from refsynth.models.network import TransformerEncoder
-from refsynth.training.baseline import FrozenLearner, TfidfLearner
-from refsynth.training.contrastive import ContrastiveLearner, balanced_batches, contrastive_loss
-from refsynth.training.finetune import FinetuneLearner
-from refsynth.training.head import DRAFT_WEIGHT, fit_head, fit_head_to, fit_soft_head, row_weights
-from refsynth.training.methods import METHODS
-from refsynth.training.trainer import Recipe
 from tiny_encoder import MAX_TOKENS
 
 LABELS = ("late", "broken", "other")

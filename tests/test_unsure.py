@@ -20,8 +20,8 @@ from refsynth.pipeline.calibrate import calibrate
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.idle import without_effect
 from refsynth.pipeline.steps import run
-from refsynth.serve.engine import Loaded
-from refsynth.serve.settings import Settings
+from refsynth.service.http.engine import Loaded
+from refsynth.service.http.settings import Settings
 from test_pipeline import make_task
 
 FAST = {"synthesis": {"drafts": 0}, "learners": ["tfidf"]}

@@ -12,6 +12,7 @@ import refsynth
 from refsynth.cli.app import app
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
+from refsynth.core.task import Task
 from refsynth.core.windows import REACH, Frame, head_and_tail, joined, reach_of, split_rows, word_parts
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
@@ -20,7 +21,6 @@ from refsynth.models.store import ModelStore
 from refsynth.models.tokenise import TextTokenizer
 from refsynth.pipeline.job import long_notes
 from refsynth.pipeline.steps import run
-from refsynth.task import Task
 from tiny_encoder import MAX_TOKENS
 
 FRAME = Frame(1, 1)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import refsynth
-from refsynth.annotate.rules import _whole
 from refsynth.core.types import Example
 from refsynth.core.words import UNSPACED_CLASS, UNSPACED_LANGUAGES, unspaced, words_of
 from refsynth.data.text import shingles
+from refsynth.labels.rules import _whole
+from refsynth.learning.baseline import TfidfLearner
 from refsynth.pipeline.topics import _names
-from refsynth.serve.explain import spans
-from refsynth.training.baseline import TfidfLearner
+from refsynth.service.http.explain import spans
 
 SAMPLES = {
     "zh": "包裹还没有到人々",

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from refsynth.annotate.worth import Curve, fit_powers, verdict, worth
 from refsynth.cli.app import app
 from refsynth.core.errors import InputError
 from refsynth.core.types import Metric
+from refsynth.labels.worth import Curve, fit_powers, verdict, worth
 from refsynth.models.store import ModelStore
 from refsynth.pipeline import worth as stage
 from refsynth.pipeline.observe import Silent

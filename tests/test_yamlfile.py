@@ -9,12 +9,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refsynth.annotate.rules import read_rules
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.value import spell
 from refsynth.core.yamlfile import parse_yaml
-from refsynth.prompting.templates import read_templates
+from refsynth.labels.rules import read_rules
+from refsynth.learning.prompting.templates import read_templates
 
 LAUGHS = "a: &a [x, x]\n" + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(20))
 HOSTILE = {

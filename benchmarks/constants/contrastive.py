@@ -20,11 +20,11 @@ from outside import read_outside
 from refsynth.bench.cells import Cells, figure, shown, spread
 from refsynth.bench.sets import Sample
 from refsynth.core.types import Example, IntArray
-from refsynth.metrics import accuracy
+from refsynth.kinds.metrics import accuracy
+from refsynth.learning import contrastive
+from refsynth.learning.tuning.contrastive import LEAST_STEPS, MOST_STEPS, STEPS_PER_CLASS, ContrastiveLearner
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
-from refsynth.training import contrastive
-from refsynth.training.contrastive import LEAST_STEPS, MOST_STEPS, STEPS_PER_CLASS, ContrastiveLearner
 
 SHOTS, DRAWS, ROWS = 8, 3, 400
 SETS = ("hatecheck", "airline_sentiment", "multidogo_airline", "clinc20")

@@ -26,15 +26,15 @@ from refsynth.core.types import Example
 from refsynth.data.split import fold_of
 from refsynth.data.text import near_groups
 from refsynth.kinds import ONE_LABEL
-from refsynth.metrics import accuracy
+from refsynth.kinds.metrics import accuracy
+from refsynth.learning.baseline import FrozenLearner, TfidfLearner
+from refsynth.learning.tuning.contrastive import ContrastiveLearner
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 from refsynth.pipeline import gate
 from refsynth.pipeline.candidates import Candidate, ranked
 from refsynth.pipeline.held import HeldOut
 from refsynth.pipeline.worth import Remembering
-from refsynth.training.baseline import FrozenLearner, TfidfLearner
-from refsynth.training.contrastive import ContrastiveLearner
 
 SHOTS, ROWS = (8, 16, 32), 400
 ALL, PAIR = "all three", "frozen and tfidf"

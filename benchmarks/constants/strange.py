@@ -22,15 +22,15 @@ from refsynth.bench.cells import Cells
 from refsynth.bench.sets import Sample, read_sample
 from refsynth.core.config import RunConfig
 from refsynth.core.protocols import Predictor
+from refsynth.core.task import Task
 from refsynth.core.types import Example, FloatArray
 from refsynth.data.split import fold_of, parts
-from refsynth.metrics import softmax
+from refsynth.kinds.metrics import softmax
 from refsynth.models.catalog import encoder_for
 from refsynth.models.nearness import near_of
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.strange import bar_of
 from refsynth.pipeline.workshop import LEARNERS, make_workshop
-from refsynth.task import Task
 
 SETS = ("clinc150", "bitext_support", "ag_news_test", "financial_phrasebank", "imdb_counterfactual")
 SHOTS, ROWS, FEW, SOME = 8, 300, 10, 10

@@ -14,14 +14,14 @@ from outside import read_outside
 
 from refsynth.bench.cells import Cells
 from refsynth.core.config import RunConfig
+from refsynth.core.task import Task
 from refsynth.core.types import FloatArray
-from refsynth.metrics import accuracy, log_loss, softmax
+from refsynth.kinds.metrics import accuracy, log_loss, softmax
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.reference import EmbeddedGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.judged import TEMPERATURE, reference_judge
-from refsynth.quality.judge import calibrated
-from refsynth.task import Task
+from refsynth.synthesis.selection.judge import calibrated
 
 SETS = ("airline_sentiment", "multidogo_airline", "clinc20")
 TEXTS = 100

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from refsynth.core.windows import Windows
+from refsynth.learning.head import HEAD_STRENGTH, fit_head
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
-from refsynth.training.head import HEAD_STRENGTH, fit_head
 
 WAYS: tuple[Windows, ...] = ("cut", "head_tail", "mean")
 PER_LABEL, TEST, DRAWS, LEAST = 8, 40, 20, 60

@@ -23,11 +23,11 @@ keep_private()  # first of all: some libraries look for their switch only when t
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Client": "refsynth.serve.client",
+    "Client": "refsynth.service.http.client",
     "Model": "refsynth.bundle.model",
     "RefsynthError": "refsynth.core.errors",
     "RunConfig": "refsynth.core.config",
-    "Task": "refsynth.task",
+    "Task": "refsynth.core.task",
     "TextClassifier": "refsynth.pipeline.estimator",
     "join_pair": "refsynth.core.pair",
     "load": "refsynth.bundle.model",
@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     from refsynth.core.config import RunConfig
     from refsynth.core.errors import RefsynthError
     from refsynth.core.pair import join_pair
+    from refsynth.core.task import Task
     from refsynth.pipeline.estimator import TextClassifier
     from refsynth.pipeline.steps import run
-    from refsynth.serve.client import Client
-    from refsynth.task import Task
+    from refsynth.service.http.client import Client
 else:  # to a type checker a module with __getattr__ has every name
 
     def __getattr__(name: str) -> Any:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from refsynth.annotate.active import STRATEGIES, Pool, StrategyName, choose
 from refsynth.bench.cells import Cell, Cells, figure, means
 from refsynth.bench.pool import BENCH
 from refsynth.bench.sets import Sample
@@ -20,12 +19,13 @@ from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.run import derive_seed, digest
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.data.language import detect_language
-from refsynth.metrics import accuracy, softmax
+from refsynth.kinds.metrics import accuracy, softmax
+from refsynth.labels.active import STRATEGIES, Pool, StrategyName, choose
+from refsynth.learning.head import HEAD_STRENGTH, fit_head
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
 from refsynth.models.store import ModelStore
-from refsynth.training.head import HEAD_STRENGTH, fit_head
 
 SETS = ("banking77", "financial_phrasebank")
 EVERY = 10**9

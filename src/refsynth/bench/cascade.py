@@ -22,10 +22,10 @@ from refsynth.compress.cascade import certify
 from refsynth.core.config import RunConfig
 from refsynth.core.machine import describe_machine
 from refsynth.core.run import write_jsonl
+from refsynth.core.task import Task
 from refsynth.core.types import FloatArray
-from refsynth.metrics import lead_of, macro_f1
+from refsynth.kinds.metrics import lead_of, macro_f1
 from refsynth.pipeline.steps import RunResult, run
-from refsynth.task import Task
 
 SETS = ("banking77", "medical_abstracts_test")
 SHOTS, QUICK_SHOTS = 64, 16

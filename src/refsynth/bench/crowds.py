@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refsynth.annotate.consensus import Votes, dawid_skene, majority
-from refsynth.annotate.weak import Marked, weigh_rules
 from refsynth.bench.cells import MEANS, Cell, Cells, figure, means, shown
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.run import derive_seed
 from refsynth.core.types import FloatArray, IntArray
+from refsynth.labels.consensus import Votes, dawid_skene, majority
+from refsynth.labels.weak import Marked, weigh_rules
 
 SETS = ("financial_phrasebank", "ag_news_test", "snips", "banking77")
 TEXTS = 1000

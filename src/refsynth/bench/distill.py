@@ -23,14 +23,14 @@ from refsynth.compress.export import INT8, TOKENIZER, export_encoder
 from refsynth.compress.static import distilled
 from refsynth.core.machine import describe_machine
 from refsynth.core.types import Example, FloatArray
-from refsynth.metrics import lead_of, macro_f1, softmax
+from refsynth.kinds.metrics import lead_of, macro_f1, softmax
+from refsynth.learning.tuning.finetune import FinetuneLearner
+from refsynth.learning.tuning.trainer import Recipe
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.onnx import OnnxEncoder
 from refsynth.models.predict import EncoderPredictor
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.forms import Teacher, shrink
-from refsynth.training.finetune import FinetuneLearner
-from refsynth.training.trainer import Recipe
 
 SETS = ("banking77", "snips", "financial_phrasebank", "ag_news_test")
 SHOTS, ALL = 64, 10**6

@@ -30,9 +30,9 @@ from refsynth.core.types import Example
 from refsynth.models.reference import EmbeddedGenerator, FolderGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.drafts import LONGEST_DRAFT
-from refsynth.quality.filter import kept, screen
 from refsynth.synthesis.plan import Brief, Request, plan_requests
 from refsynth.synthesis.sample import BATCH, synthesize
+from refsynth.synthesis.selection.filter import kept, screen
 
 SETS = ("snips", "ag_news_test")
 """Short and longer texts."""

@@ -28,6 +28,7 @@ from refsynth.core.errors import InputError
 from refsynth.core.machine import describe_machine
 from refsynth.core.protocols import Encoder
 from refsynth.core.run import derive_seed
+from refsynth.core.task import Task
 from refsynth.core.types import Draft, Example, Provenance
 from refsynth.core.windows import LONGEST
 from refsynth.data.text import clean
@@ -35,7 +36,6 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.worth import Remembering
-from refsynth.task import Task
 
 __all__ = ["SETS", "SHOTS", "measure", "outcome"]
 

@@ -12,11 +12,11 @@ from refsynth.bench.peers import setfit
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.config import RunConfig
+from refsynth.core.task import Task
 from refsynth.core.types import Example, IntArray
 from refsynth.models.catalog import encoder_for
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.workshop import LEARNERS, make_workshop
-from refsynth.task import Task
 
 SETS = ("ag_news_test", "financial_phrasebank", "imdb_counterfactual", "snips", "bitext_support", "medical_abstracts_test")
 

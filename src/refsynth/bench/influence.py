@@ -15,11 +15,11 @@ from refsynth.bench.pool import draft_pool
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.types import FloatArray, IntArray
-from refsynth.metrics import softmax
+from refsynth.kinds.metrics import softmax
+from refsynth.learning.head import HEAD_STRENGTH
 from refsynth.pipeline.choose import head_fitter
-from refsynth.quality.filter import kept
-from refsynth.quality.influence import Points
-from refsynth.training.head import HEAD_STRENGTH
+from refsynth.synthesis.selection.filter import kept
+from refsynth.synthesis.selection.influence import Points
 
 LEFT_OUT = 100
 """Drafts that the head is trained again without, in each fold that they are safe for."""

@@ -24,6 +24,7 @@ from refsynth.core.machine import describe_machine
 from refsynth.core.pair import join_pair
 from refsynth.core.run import derive_seed
 from refsynth.core.sections import Columns, LearnerName
+from refsynth.core.task import Task
 from refsynth.core.types import Example, TaskKind
 from refsynth.core.windows import LONGEST
 from refsynth.data.tagged import read_tagged
@@ -33,7 +34,6 @@ from refsynth.models.catalog import encoder_for
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.workshop import LEARNERS, make_workshop
-from refsynth.task import Task
 
 SETS: Mapping[str, TaskKind] = {"nlupp_banking": "multilabel", "snli_counterfactual": "pairs", "wnut17": "tokens"}
 SIZES = (500, 0)

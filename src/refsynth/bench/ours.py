@@ -13,10 +13,10 @@ from refsynth.bench.sets import Sample
 from refsynth.bench.suite import cell
 from refsynth.core.config import RunConfig
 from refsynth.core.run import RunFolder, digest, file_digest, read_jsonl, write_atomic
+from refsynth.core.task import Task
 from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.finished import Finished
 from refsynth.pipeline.steps import run
-from refsynth.task import Task
 
 CODE = "code"
 """File of the hash of the code that began a run."""

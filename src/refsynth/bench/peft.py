@@ -16,14 +16,14 @@ from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.config import RunConfig
 from refsynth.core.sections import MethodName
+from refsynth.core.task import Task
 from refsynth.core.types import Example
+from refsynth.learning.tuning.finetune import FinetuneLearner
+from refsynth.learning.tuning.methods import METHODS
 from refsynth.models.catalog import encoder_for
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.candidates import set_aside
 from refsynth.pipeline.workshop import LEARNERS, make_workshop
-from refsynth.task import Task
-from refsynth.training.finetune import FinetuneLearner
-from refsynth.training.methods import METHODS
 
 ASIDE = 0.15
 """Share of the rows that tells when to stop."""

@@ -14,13 +14,13 @@ from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.protocols import Encoder, Generator
 from refsynth.core.types import Example, FloatArray
+from refsynth.learning.prompting.calibrate import Calibration, calibration_texts, taste
+from refsynth.learning.prompting.classify import score_labels
+from refsynth.learning.prompting.learner import Manner, PromptLearner
+from refsynth.learning.prompting.templates import templates_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.reference import FolderGenerator
 from refsynth.models.store import ModelStore
-from refsynth.prompting.calibrate import Calibration, calibration_texts, taste
-from refsynth.prompting.classify import score_labels
-from refsynth.prompting.learner import Manner, PromptLearner
-from refsynth.prompting.templates import templates_for
 
 SETS = ("snips", "ag_news_test", "financial_phrasebank", "imdb_counterfactual")
 TEST_ROWS = 100

@@ -25,10 +25,10 @@ from refsynth.compress.export import INT8, export_encoder, fused_graph
 from refsynth.core.machine import describe_machine
 from refsynth.core.protocols import Encoder
 from refsynth.core.types import Example
+from refsynth.learning.baseline import FrozenLearner
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.onnx import OnnxEncoder
 from refsynth.models.store import ModelStore
-from refsynth.training.baseline import FrozenLearner
 
 SHORT, LONG = "banking77", "medical_abstracts_test"
 SETS: Mapping[str, int] = {SHORT: 256, LONG: 32}

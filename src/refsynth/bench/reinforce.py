@@ -19,19 +19,19 @@ from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder
+from refsynth.core.task import Task
 from refsynth.core.types import Example
+from refsynth.learning.baseline import FrozenLearner
+from refsynth.learning.tuning.contrastive import ContrastiveLearner
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.author import Author, compose
 from refsynth.pipeline.drafts import LONGEST_DRAFT
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.lesson import Half, Lesson
 from refsynth.pipeline.policies import FURTHEST, Curve, teach
-from refsynth.quality.filter import kept, screen
-from refsynth.reinforce.reward import Scale, rewards
 from refsynth.synthesis.plan import ANYWHERE
-from refsynth.task import Task
-from refsynth.training.baseline import FrozenLearner
-from refsynth.training.contrastive import ContrastiveLearner
+from refsynth.synthesis.reinforcement.reward import Scale, rewards
+from refsynth.synthesis.selection.filter import kept, screen
 
 SETS = ("financial_phrasebank", "snips", "bitext_support")
 """Those of short texts, a turn of which takes a third of the time."""

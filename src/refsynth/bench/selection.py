@@ -21,11 +21,11 @@ from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.drafting import FilterConfig
 from refsynth.core.protocols import Predictor
 from refsynth.core.types import Draft, Example
+from refsynth.evaluation.leakage import leaked
+from refsynth.learning.tuning.contrastive import ContrastiveLearner
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.drafts import likelihood_scorer
-from refsynth.quality.filter import drop_unlikely, kept
-from refsynth.quality.leakage import leaked
-from refsynth.training.contrastive import ContrastiveLearner
+from refsynth.synthesis.selection.filter import drop_unlikely, kept
 
 PLANTED = 50
 

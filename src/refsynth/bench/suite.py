@@ -14,7 +14,7 @@ from refsynth.bench.cells import MEANS, Cell, Cells, figure, means, shown
 from refsynth.bench.sets import Sample, read_sample
 from refsynth.core.machine import describe_machine
 from refsynth.core.types import IntArray
-from refsynth.metrics import accuracy, macro_f1
+from refsynth.kinds.metrics import accuracy, macro_f1
 
 SHOTS = 8
 TEST_ROWS = 1000

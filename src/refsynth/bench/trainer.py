@@ -25,14 +25,14 @@ from refsynth.bench.sets import Sample, read_sample
 from refsynth.bench.suite import cell
 from refsynth.core.machine import describe_machine
 from refsynth.core.types import Example, IntArray
+from refsynth.learning.tuning.finetune import FinetuneLearner
+from refsynth.learning.tuning.objective import SCALE
+from refsynth.learning.tuning.schedule import HEAD_RATE
+from refsynth.learning.tuning.trainer import Recipe
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.seeding import seeded
 from refsynth.models.store import ModelStore
-from refsynth.training.finetune import FinetuneLearner
-from refsynth.training.objective import SCALE
-from refsynth.training.schedule import HEAD_RATE
-from refsynth.training.trainer import Recipe
 
 SETS = ("ag_news_test", "snips")
 TEST_ROWS, EPOCHS = 200, 3

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from refsynth.core.types import Array, FloatArray, IntArray
-from refsynth.metrics import lead_of
+from refsynth.kinds.metrics import lead_of
 
 VOID_LEVEL = 0.01
 KNOTS = 1 / (1 + np.exp(-np.linspace(-4.0, 9.0, 27)))

@@ -27,7 +27,7 @@ from refsynth.core.spans import split_spans
 from refsynth.core.types import Array, Entity, FloatArray, Prediction
 from refsynth.data.nothing import refuse_empty
 from refsynth.data.text import clean
-from refsynth.metrics import LEAST
+from refsynth.kinds.metrics import LEAST
 from refsynth.models.predict import TfidfPredictor
 from refsynth.models.static import StaticPredictor
 

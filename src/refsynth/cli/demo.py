@@ -22,7 +22,7 @@ def demo(
     import refsynth
     from refsynth.cli.run import execute
     from refsynth.core.config import RunConfig
-    from refsynth.task import Task
+    from refsynth.core.task import Task
 
     example = Path(refsynth.__file__).parent / "examples" / "tickets"
     tree = {

@@ -184,7 +184,7 @@ def _trust(scored: Scored, kind: Kind) -> dict[str, float | None]:
     """Return the calibration of the rows, of all decisions on a row and a label, or of all spans that were found."""
     import numpy as np
 
-    from refsynth import metrics
+    from refsynth.kinds import metrics
     from refsynth.kinds.spans import span_confidences, spans_right
 
     truth, probabilities = scored.truth, scored.probabilities

@@ -47,7 +47,7 @@ def explained(model: Model, text: str, label: str | None, *, top: int) -> dict[s
         InputError: the model has no such label, or is for pairs and the text is none.
     """
     from refsynth.data.nothing import nothing_in
-    from refsynth.serve.explain import of_spans, of_terms, spans, strongest, without
+    from refsynth.service.http.explain import of_spans, of_terms, spans, strongest, without
 
     if model.manifest.task == "pairs" and split_pair(text) is None:
         raise InputError("the text is one text, and the bundle labels pairs", expected=f"two texts with {DIVIDER} between them")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, model_validator
 
 from refsynth.core.errors import AccessError
-from refsynth.serve.auth import KeyChecker
-from refsynth.serve.limits import Limiter, Quota
-from refsynth.serve.names import NameFinder
-from refsynth.serve.seams import (
+from refsynth.service.http.auth import KeyChecker
+from refsynth.service.http.limits import Limiter, Quota
+from refsynth.service.http.names import NameFinder
+from refsynth.service.http.seams import (
     Caller,
     Given,
     Guards,
@@ -23,11 +23,11 @@ from refsynth.serve.seams import (
     Served,
     UnknownRequestError,
 )
-from refsynth.serve.settings import refused_options
-from refsynth.serve.traces import Traces
+from refsynth.service.http.settings import refused_options
+from refsynth.service.http.traces import Traces
 
 if TYPE_CHECKING:
-    from refsynth.monitor.record import Record
+    from refsynth.service.monitor.record import Record
 
 
 class Protection(BaseModel):
@@ -118,13 +118,13 @@ class Recorder:
     enabled = True
 
     def __init__(self, record: Record, *, texts: bool, keyed: bool) -> None:
-        from refsynth.monitor.writer import PredictionWriter
+        from refsynth.service.monitor.writer import PredictionWriter
 
         self.texts, self._keyed, self._record, self._writer = texts, keyed, record, PredictionWriter(record)
 
     def predictions(self, served: Sequence[Served]) -> None:
         """Leave answers to be written; where the database cannot keep up, they are dropped."""
-        from refsynth.monitor.record import Predicted, owned
+        from refsynth.service.monitor.record import Predicted, owned
 
         self._writer.put(
             [
@@ -154,7 +154,7 @@ class Recorder:
             UnknownRequestError: this key got no such answer; without keys there is one caller, whom all belongs to.
             RecordError: it could not be written.
         """
-        from refsynth.monitor.record import Feedback, owned
+        from refsynth.service.monitor.record import Feedback, owned
 
         request_id = owned(key, request_id)
         if self._keyed and not self._record.holds(request_id, row):
@@ -178,8 +178,8 @@ class Recorder:
 
 
 def _recorder(where: str, chosen: Protection) -> Recorder:
-    from refsynth.monitor.record import Record
-    from refsynth.serve.redact import Redactor
+    from refsynth.service.http.redact import Redactor
+    from refsynth.service.monitor.record import Record
 
     names = None if chosen.names is None else NameFinder(chosen.names)
     redactor = Redactor(language=chosen.language, names=names) if chosen.texts else None
@@ -195,7 +195,7 @@ def prepare(options: Mapping[str, Any]) -> None:
     Raises:
         RefsynthError: an option is wrong; the record is none, does not answer, or is of another version; an extra is missing.
     """
-    from refsynth.monitor.record import Record
+    from refsynth.service.monitor.record import Record
 
     try:
         chosen = Protection.model_validate(options)

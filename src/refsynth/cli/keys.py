@@ -12,7 +12,7 @@ from rich.table import Table
 
 from refsynth.cli.once import Commands
 from refsynth.cli.screen import err, out, print_json
-from refsynth.serve.auth import SCOPES, Key, Keyring, default_keys
+from refsynth.service.http.auth import SCOPES, Key, Keyring, default_keys
 
 keys = Commands(help="API keys of the server: add, list, revoke.", no_args_is_help=True)
 

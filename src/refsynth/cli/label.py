@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refsynth.annotate.active import StrategyName
-from refsynth.annotate.crowd import Method
 from refsynth.cli.files import shortest, writing
 from refsynth.cli.once import Commands
 from refsynth.cli.opening import Delimiter, Encoding
@@ -19,6 +17,8 @@ from refsynth.cli.watch import Printer
 from refsynth.cli.worth import worth
 from refsynth.core.errors import DataError, InputError, counted
 from refsynth.core.run import write_json, write_jsonl
+from refsynth.labels.active import StrategyName
+from refsynth.labels.crowd import Method
 
 if TYPE_CHECKING:
     from refsynth.pipeline.label import Stability
@@ -166,8 +166,8 @@ def crowd(
 
     Example: refsynth label crowd votes.csv --out train.jsonl
     """
-    from refsynth.annotate.consensus import join
-    from refsynth.annotate.crowd import Fields, agree, describe, read_crowd
+    from refsynth.labels.consensus import join
+    from refsynth.labels.crowd import Fields, agree, describe, read_crowd
 
     _check_target(target, force=force)
     fields = Fields(text_column, annotator_column, label_column)
@@ -208,11 +208,11 @@ def weak(
 
     Example: refsynth label weak inbox.csv --rules rules.yaml --out train.jsonl
     """
-    from refsynth.annotate.consensus import join
-    from refsynth.annotate.rules import read_rules
-    from refsynth.annotate.weak import describe_rules, mark, weigh_rules
     from refsynth.core.sections import Columns
     from refsynth.data.rows import iter_rows, readable
+    from refsynth.labels.consensus import join
+    from refsynth.labels.rules import read_rules
+    from refsynth.labels.weak import describe_rules, mark, weigh_rules
 
     _check_target(target, force=force)
     if rules.suffix.lower() == ".py":

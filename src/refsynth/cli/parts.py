@@ -22,7 +22,7 @@ from refsynth.core.run import write_jsonl
 if TYPE_CHECKING:
     from refsynth.core.types import Draft
     from refsynth.pipeline.job import Job
-    from refsynth.reinforce.figures import Figures
+    from refsynth.synthesis.reinforcement.figures import Figures
 
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change one value of the run's task: filter.agreement=0.6")]
@@ -36,7 +36,7 @@ def synthesize(run: Run, overrides: Set = None, as_json: Json = False) -> None:
     Example: refsynth synthesize runs/tickets --set synthesis.ways=[examples,styles]
     """
     from refsynth.pipeline.steps import synthesize as write
-    from refsynth.quality.diversity import diversity
+    from refsynth.synthesis.selection.diversity import diversity
 
     with reopened_job(run, overrides) as job:
         written, _ = write(job)

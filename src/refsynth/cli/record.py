@@ -34,7 +34,7 @@ def upgrade(where: Where) -> None:
 
     Example: refsynth record upgrade postgresql://refsynth@db/refsynth
     """
-    from refsynth.monitor.record import Record
+    from refsynth.service.monitor.record import Record
 
     Record.open(where).close()
     err.print("the tables are up to date")
@@ -50,7 +50,7 @@ def show(
 
     Example: refsynth record show record.sqlite --days 1
     """
-    from refsynth.monitor.record import Record
+    from refsynth.service.monitor.record import Record
 
     with closing(Record.open(where, tables="check")) as opened:
         found = opened.summary(since=_ago(days))
@@ -84,9 +84,9 @@ def export(
 
     Example: refsynth record export record.sqlite --out feedback.csv --for runs/tickets
     """
-    from refsynth.monitor.export import Cells, plain
-    from refsynth.monitor.export import export as export_to
-    from refsynth.monitor.record import Record
+    from refsynth.service.monitor.export import Cells, plain
+    from refsynth.service.monitor.export import export as export_to
+    from refsynth.service.monitor.record import Record
 
     check_writable(file)
     cells: Cells = plain
@@ -116,7 +116,7 @@ def purge(
 
     Example: refsynth record purge record.sqlite --days 90
     """
-    from refsynth.monitor.record import Record
+    from refsynth.service.monitor.record import Record
 
     with closing(Record.open(where, tables="check")) as opened:
         done = opened.purge(before=_ago(days))

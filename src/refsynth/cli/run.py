@@ -14,8 +14,8 @@ from refsynth.core.errors import GateError, counted
 
 if TYPE_CHECKING:
     from refsynth.compress.contract import Form, Outcome
+    from refsynth.core.task import Task
     from refsynth.pipeline.steps import RunResult
-    from refsynth.task import Task
 
 INTERRUPTED = 130
 
@@ -35,7 +35,7 @@ def run(
 
     Example: refsynth run tickets/task.yaml --out runs/tickets --set synthesis.drafts=2000
     """
-    from refsynth.task import Task
+    from refsynth.core.task import Task
 
     options = {"seed": seed, "search.minutes": search}
     changes = [*(overrides or ()), *(f"{key}={value}" for key, value in options.items() if value is not None)]

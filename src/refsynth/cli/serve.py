@@ -68,9 +68,9 @@ def serve(
     """
     check_installed("fastapi", "uvicorn", "httptools", "prometheus_client", "pybreaker", extra="serve")
     from refsynth.cli.guards import prepare
-    from refsynth.serve.logs import configure
-    from refsynth.serve.settings import Settings, check_exposure
-    from refsynth.serve.supervisor import Supervisor
+    from refsynth.service.http.logs import configure
+    from refsynth.service.http.settings import Settings, check_exposure
+    from refsynth.service.http.supervisor import Supervisor
 
     options = {name: value for name, value in locals().items() if name in Settings.model_fields}
     settings = Settings.of(**{**options, "bundle": bundle_of(bundle).resolve(), "allow_host": tuple(allow_host or ())})
@@ -99,8 +99,8 @@ def reload(
 
     Example: refsynth reload runs/tickets
     """
-    from refsynth.serve.state import CONTROL, default_folder
-    from refsynth.serve.switch import SwitchError, order
+    from refsynth.service.http.state import CONTROL, default_folder
+    from refsynth.service.http.switch import SwitchError, order
 
     control = (state or default_folder(port)) / CONTROL
     wanted = (

@@ -8,10 +8,10 @@ import sys
 if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from refsynth.serve.logs import configure
+    from refsynth.service.http.logs import configure
 
     configure(whole=True)  # first: what follows may fail, and a line of the log says how
     from refsynth.cli.guards import compose
-    from refsynth.serve.worker import main
+    from refsynth.service.http.worker import main
 
     main(int(sys.argv[1]), int(sys.argv[2]), compose)

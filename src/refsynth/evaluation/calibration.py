@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from refsynth.core.extras import require
 from refsynth.core.types import FloatArray, IntArray
-from refsynth.metrics import risk_coverage_of
+from refsynth.kinds.metrics import risk_coverage_of
 
 LIMITS = (0.05, 20.0)
 FLOOR = 0.5

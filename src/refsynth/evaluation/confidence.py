@@ -17,7 +17,7 @@ from refsynth.core.types import FloatArray, IntArray, Metric
 from refsynth.evaluation.calibration import Threshold
 from refsynth.evaluation.sections import Source
 from refsynth.evaluation.wording import WORDING, Over, Wording
-from refsynth.metrics import (
+from refsynth.kinds.metrics import (
     ReliabilityBin,
     RiskCoverage,
     brier,

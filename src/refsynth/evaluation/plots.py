@@ -16,7 +16,7 @@ from refsynth.evaluation.confidence import Calibration
 from refsynth.evaluation.origins import Reinforced, ScoreHistogram
 from refsynth.evaluation.sections import Comparison, CurvePoint, System, Variant
 from refsynth.evaluation.wording import WORDING, Wording
-from refsynth.metrics import ReliabilityBin
+from refsynth.kinds.metrics import ReliabilityBin
 
 CROWDED = 40
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from refsynth.core.types import IntArray, Metric
-from refsynth.metrics import PerClass, confusion, per_class, per_label
+from refsynth.kinds.metrics import PerClass, confusion, per_class, per_label
 
 Source = Literal["test file", "cross-validation"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from refsynth.core.types import Array, BoolArray, FloatArray, IntArray, Metric
-from refsynth.metrics import PerClass
+from refsynth.kinds.metrics import PerClass
 
 
 class Choices(NamedTuple):

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from refsynth import metrics
 from refsynth.core.intervals import accuracy_interval, bootstrap, mean_interval
 from refsynth.core.labelset import join_labels, split_labels
 from refsynth.core.types import BoolArray, FloatArray, IntArray, Metric
+from refsynth.kinds import metrics
 from refsynth.kinds.kind import Choices, Counts
-from refsynth.metrics import PerClass
+from refsynth.kinds.metrics import PerClass
 
 FEW_POSITIVES = 4
 """Rows of a label below which its own cut says nothing: it then has that of all labels together (design/010-multilabel.md)."""

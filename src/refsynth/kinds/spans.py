@@ -12,14 +12,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from refsynth import metrics
 from refsynth.core.chain import Chain, best_path
 from refsynth.core.intervals import bootstrap, clusters, mean_interval
 from refsynth.core.labelset import join_labels
 from refsynth.core.spans import UNREAD, Span, join_spans, spans_of, split_spans, tag_names, tags_of
 from refsynth.core.types import Array, BoolArray, FloatArray, IntArray, Metric
+from refsynth.kinds import metrics
 from refsynth.kinds.kind import Choices, Counts
-from refsynth.metrics import PerClass
+from refsynth.kinds.metrics import PerClass
 
 LEAST_LOG = -700.0
 """Below it a probability is no positive number any more."""

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 import refsynth
-from refsynth.annotate.selftrain import from_pool
 from refsynth.core.intervals import mean_interval
 from refsynth.core.machine import describe_machine
 from refsynth.core.run import file_digest, read_json, read_jsonl, seconds_of
 from refsynth.core.types import Draft
 from refsynth.evaluation import origins
+from refsynth.learning.selftrain import from_pool
 from refsynth.pipeline.candidates import safe_for
 from refsynth.pipeline.drafts import can_write
 from refsynth.pipeline.finished import Finished
@@ -26,7 +26,7 @@ from refsynth.pipeline.marked import with_marks
 from refsynth.pipeline.policies import Curve
 from refsynth.pipeline.rounds import Round
 from refsynth.pipeline.rows import Rows
-from refsynth.quality.diversity import diversity
+from refsynth.synthesis.selection.diversity import diversity
 
 SHOWN = 6
 """Drafts shown from either end of the ranking."""

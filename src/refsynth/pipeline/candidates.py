@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refsynth.annotate.selftrain import from_pool
 from refsynth.core.config import ENSEMBLES
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed
@@ -20,7 +19,8 @@ from refsynth.core.types import Draft, Example
 from refsynth.data.split import fold_of, spread
 from refsynth.data.text import near_groups
 from refsynth.kinds import ONE_LABEL, Kind
-from refsynth.training.ensemble import TUNED
+from refsynth.learning.ensemble import TUNED
+from refsynth.learning.selftrain import from_pool
 
 PREFERENCE: tuple[LearnerName, ...] = (
     "contrastive",

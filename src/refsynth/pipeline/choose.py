@@ -12,14 +12,14 @@ from refsynth.core.drafting import FilterConfig
 from refsynth.core.protocols import Encoder, Predictor
 from refsynth.core.types import Draft, Example, FloatArray
 from refsynth.kinds import ONE_LABEL, Kind, given_labels
-from refsynth.metrics import softmax
+from refsynth.kinds.metrics import softmax
+from refsynth.learning.head import HEAD_STRENGTH, classes_of, fit_head, marks_of, row_weights, softmax_strength
 from refsynth.models.predict import LinearHead
 from refsynth.pipeline.judged import posteriors
 from refsynth.pipeline.rows import Rows
-from refsynth.quality.filter import drop_disagreeing, drop_harmful, drop_redundant, even_out, kept, weigh
-from refsynth.quality.influence import Points, cross_fitted
-from refsynth.quality.scorers import agreement_of, agreement_of_sets, agreement_of_tags
-from refsynth.training.head import HEAD_STRENGTH, classes_of, fit_head, marks_of, row_weights, softmax_strength
+from refsynth.synthesis.selection.filter import drop_disagreeing, drop_harmful, drop_redundant, even_out, kept, weigh
+from refsynth.synthesis.selection.influence import Points, cross_fitted
+from refsynth.synthesis.selection.scorers import agreement_of, agreement_of_sets, agreement_of_tags
 
 CLASS_MARGIN = 1.5
 """A class keeps at most this many times the drafts of the median class."""

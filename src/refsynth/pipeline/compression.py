@@ -20,7 +20,7 @@ from refsynth.pipeline.build import asked_of
 from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.finished import Finished
 from refsynth.pipeline.tiers import UNTOLD
-from refsynth.quality.filter import kept
+from refsynth.synthesis.selection.filter import kept
 
 TIMED = 128
 """Texts in the batch that speed is taken on."""

@@ -10,8 +10,8 @@ from refsynth.core.types import Draft
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import Workshop
-from refsynth.quality.diversity import NEAREST, CoverageFigures, coverage, sample
-from refsynth.quality.filter import kept
+from refsynth.synthesis.selection.diversity import NEAREST, CoverageFigures, coverage, sample
+from refsynth.synthesis.selection.filter import kept
 
 
 def measure_coverage(rows: Rows, drafts: Sequence[Draft], shop: Workshop, folder: RunFolder) -> CoverageFigures | None:

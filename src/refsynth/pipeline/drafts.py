@@ -9,6 +9,7 @@ from pathlib import Path
 
 from refsynth.core.protocols import Augmenter, Generator
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.task import Task
 from refsynth.core.types import Draft, Example, Prompt
 from refsynth.pipeline.author import Author, Composed, compose
 from refsynth.pipeline.build import translators_of, weights_of
@@ -18,13 +19,12 @@ from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.wanted import meanings_of, wanted
-from refsynth.quality.filter import drop_unlikely, kept, screen
-from refsynth.quality.scorers import LikelihoodRatioScorer
 from refsynth.synthesis.augment import Augmented, augment_rows
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.synthesis.prompts import class_prompt, generic_prompt
 from refsynth.synthesis.sample import prompts_of
-from refsynth.task import Task
+from refsynth.synthesis.selection.filter import drop_unlikely, kept, screen
+from refsynth.synthesis.selection.scorers import LikelihoodRatioScorer
 
 LONGEST_DRAFT = 120
 """Words: a small reference wanders off in longer drafts."""

@@ -18,7 +18,7 @@ from refsynth.core.run import derive_seed
 from refsynth.core.types import Array, FloatArray, IntArray
 from refsynth.evaluation.calibration import TARGET, Threshold, fit_temperature, threshold_of
 from refsynth.kinds import as_floats
-from refsynth.metrics import softmax
+from refsynth.kinds.metrics import softmax
 from refsynth.models.crf import CrfPredictor
 from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.static import StaticPredictor

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from refsynth.compress.prune import prune_vocabulary
 from refsynth.core.run import RunFolder, digest
+from refsynth.core.task import Task
 from refsynth.data.language import UNKNOWN
 from refsynth.models.catalog import encoder_for
 from refsynth.models.manifest import model_hash
@@ -15,7 +16,6 @@ from refsynth.pipeline.drafts import can_write
 from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.stepspecs import STEPS
-from refsynth.task import Task
 
 MULTILINGUAL = "multilingual"
 

@@ -20,6 +20,7 @@ from refsynth.bundle.store import check_place
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ArgumentError, ConfigError, nearest
 from refsynth.core.run import RunFolder, write_jsonl
+from refsynth.core.task import Task
 from refsynth.core.types import Array, FloatArray
 from refsynth.data.nothing import refuse_empty
 from refsynth.data.text import clean
@@ -28,7 +29,6 @@ from refsynth.pipeline.given import classes_of, labels_of, names_of, texts_of, w
 from refsynth.pipeline.observe import Logged, Printed
 from refsynth.pipeline.ship import publish
 from refsynth.pipeline.steps import run
-from refsynth.task import Task
 
 POOL, TEST = "pool", "test"
 """Files that `settings` may name under `data`; the rows are those that `fit` is given."""

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refsynth.annotate.selftrain import Unlabelled
 from refsynth.bundle.certificate import profile_of
 from refsynth.bundle.model import Answered, Model, load
 from refsynth.core.config import RunConfig
@@ -26,7 +25,9 @@ from refsynth.core.types import Array, Draft, Example, IntArray
 from refsynth.data.judge import Spans
 from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.text import near_groups
+from refsynth.evaluation.leakage import Shared, leaked, shared_rows
 from refsynth.kinds import Kind, as_json, from_json, given_labels
+from refsynth.learning.selftrain import Unlabelled
 from refsynth.models.predict import logits_of
 from refsynth.pipeline.fit import Final
 from refsynth.pipeline.held import HeldOut
@@ -34,8 +35,7 @@ from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import file_key
 from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import Workshop
-from refsynth.quality.filter import LEAKED, kept
-from refsynth.quality.leakage import Shared, leaked, shared_rows
+from refsynth.synthesis.selection.filter import LEAKED, kept
 
 MAJORITY = "majority"
 SHIPPED = "shipped"

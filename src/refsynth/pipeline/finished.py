@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refsynth.core.run import RunFolder
+from refsynth.core.task import Task
 from refsynth.core.types import Draft
 from refsynth.evaluation.origins import Pretraining
 from refsynth.evaluation.overlap import Overlap
@@ -21,8 +22,7 @@ from refsynth.pipeline.rounds import Round
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.shrink import Shrunk
 from refsynth.pipeline.tiers import Tiers
-from refsynth.quality.diversity import CoverageFigures
-from refsynth.task import Task
+from refsynth.synthesis.selection.diversity import CoverageFigures
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from refsynth.annotate.selftrain import from_pool
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder, derive_seed, digest, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.sections import LearnerName
+from refsynth.core.task import Task
 from refsynth.core.types import Draft, Example
+from refsynth.learning.artifact import load_predictors, save_predictors
+from refsynth.learning.ensemble import EnsemblePredictor, RememberedLearner
+from refsynth.learning.prompting.classify import PromptPredictor
+from refsynth.learning.search import Found, SearchedLearner
+from refsynth.learning.selftrain import from_pool
 from refsynth.models.predict import EncoderPredictor
 from refsynth.models.tagger import TagPredictor
 from refsynth.pipeline.candidates import Candidate, fit_candidates
@@ -18,12 +23,7 @@ from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import LEARNERS, Workshop, learners_key, prompt_learner
-from refsynth.prompting.classify import PromptPredictor
-from refsynth.quality.filter import kept
-from refsynth.task import Task
-from refsynth.training.artifact import load_predictors, save_predictors
-from refsynth.training.ensemble import EnsemblePredictor, RememberedLearner
-from refsynth.training.search import Found, SearchedLearner
+from refsynth.synthesis.selection.filter import kept
 
 PROMPT = "prompt.json"
 

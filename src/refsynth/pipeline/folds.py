@@ -13,12 +13,12 @@ import numpy as np
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed
 from refsynth.core.sections import LearnerName
+from refsynth.core.task import Task
 from refsynth.core.types import Draft, Example, IntArray
 from refsynth.data.split import fold_of, is_honest, parts
 from refsynth.kinds import given_labels
 from refsynth.pipeline.candidates import Fitted, fit_candidates, safe_for
 from refsynth.pipeline.rows import Rows
-from refsynth.task import Task
 
 TRIES = 20
 """Deals of a repeat, at most: where half are of no use, none of 20 is any in one of a million repeats."""

@@ -19,6 +19,7 @@ from refsynth.core.protocols import Learner
 from refsynth.core.run import RunFolder, digest, read_json, write_json
 from refsynth.core.sections import LearnerName
 from refsynth.core.signflip import sign_flip
+from refsynth.core.task import Task
 from refsynth.core.types import Array, Draft, IntArray, Metric
 from refsynth.kinds import as_json, from_json
 from refsynth.models.nearness import near_of
@@ -30,7 +31,6 @@ from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import learners_key
-from refsynth.task import Task
 
 LEARNER_DOUBT = 2.0
 """Standard errors by which a less preferred learner must win.

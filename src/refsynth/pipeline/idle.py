@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refsynth.core.config import ENSEMBLES, RunConfig
 from refsynth.core.sections import EnsembleConfig, PromptingConfig, SearchConfig, SelftrainConfig, TrainingConfig, UnsureConfig
-from refsynth.training.ensemble import TUNED
+from refsynth.learning.ensemble import TUNED
 
 WITHOUT_ENCODER = {"tfidf", "crf", "prompt", "causal_lora"}
 

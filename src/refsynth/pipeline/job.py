@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Self
 
-from refsynth.annotate.selftrain import Choose, SelfTrainer, Unlabelled
 from refsynth.core.drafting import EndpointReference
 from refsynth.core.protocols import Augmenter, Generator, Learner
 from refsynth.core.run import RunFolder, digest
 from refsynth.core.sections import ContractConfig, LearnerName
+from refsynth.core.task import Task
 from refsynth.core.types import Draft
 from refsynth.core.windows import REACH, Windows
 from refsynth.evaluation.origins import Pretraining
+from refsynth.learning.prompting.templates import templates_for
+from refsynth.learning.selftrain import Choose, SelfTrainer, Unlabelled
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.author import Author
 from refsynth.pipeline.build import Source, make_augmenters, make_remembering, trainable
@@ -33,9 +35,7 @@ from refsynth.pipeline.pretrain import Adapted, pretrain_encoder, pretrain_refer
 from refsynth.pipeline.rows import Rows, read_rows
 from refsynth.pipeline.topics import topics_of
 from refsynth.pipeline.workshop import Workshop, make_learners, make_workshop
-from refsynth.prompting.templates import templates_for
 from refsynth.synthesis.plan import ANYWHERE, Focus
-from refsynth.task import Task
 
 
 def long_notes(longer: int, cut: int, longest: int, windows: Windows) -> list[str]:

@@ -14,8 +14,9 @@ import numpy as np
 
 from refsynth.core.protocols import Encoder, Generator
 from refsynth.core.run import RunFolder, read_jsonl, write_json, write_jsonl
+from refsynth.core.task import Task
 from refsynth.core.types import Draft, FloatArray
-from refsynth.metrics import softmax
+from refsynth.kinds.metrics import softmax
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.pipeline.build import weights_of
 from refsynth.pipeline.drafts import can_write, class_prompts
@@ -23,10 +24,9 @@ from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.stepspecs import STEPS
-from refsynth.quality.filter import kept
-from refsynth.quality.judge import ReferenceJudge, Shortlist, calibrated
 from refsynth.synthesis.prompts import generic_prompt
-from refsynth.task import Task
+from refsynth.synthesis.selection.filter import kept
+from refsynth.synthesis.selection.judge import ReferenceJudge, Shortlist, calibrated
 
 ASKED_LABELS = 8
 """Labels that the reference is asked about for one text: those whose descriptions its embedding is nearest to."""

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refsynth.annotate.active import STRATEGIES, Pool, StrategyName, centred, choose, kappa, stable
-from refsynth.annotate.forms import Form, Scores, check_forms, key_of, skips_of
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.bundle.model import Model, load
 from refsynth.core.errors import DataError, InputError, counted
@@ -18,6 +16,8 @@ from refsynth.core.run import derive_seed, digest, file_digest, read_jsonl, writ
 from refsynth.core.sections import Columns
 from refsynth.data.rows import Row, open_rows, readable
 from refsynth.data.text import normalise
+from refsynth.labels.active import STRATEGIES, Pool, StrategyName, centred, choose, kappa, stable
+from refsynth.labels.forms import Form, Scores, check_forms, key_of, skips_of
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.more import MARKED_ROW, texts_added
 from refsynth.pipeline.pool import draw

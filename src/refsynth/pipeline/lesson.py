@@ -10,6 +10,7 @@ import numpy as np
 
 from refsynth.core.drafting import SynthesisConfig
 from refsynth.core.run import RunFolder, derive_seed
+from refsynth.core.task import Task
 from refsynth.core.types import Example, IntArray, Prompt
 from refsynth.pipeline.build import Source
 from refsynth.pipeline.observe import Observer
@@ -17,7 +18,6 @@ from refsynth.pipeline.reward import RowJudge
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.workshop import Workshop
 from refsynth.synthesis.plan import Brief, Focus, plan_requests
-from refsynth.task import Task
 
 
 class Half(NamedTuple):

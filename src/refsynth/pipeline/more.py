@@ -6,20 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from refsynth.annotate.added import Added, add_rows
-from refsynth.annotate.forms import is_form, remember_skips
 from refsynth.core.errors import ConfigError, InputError
 from refsynth.core.labelset import NONE, split_labels
 from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import Columns
+from refsynth.core.task import Task
 from refsynth.core.types import Example
 from refsynth.data.account import write_skipped
 from refsynth.data.columns import text_fields
 from refsynth.data.io import Loaded, read_examples
 from refsynth.data.rows import Row, iter_rows, open_rows
+from refsynth.labels.added import Added, add_rows
+from refsynth.labels.forms import is_form, remember_skips
 from refsynth.pipeline.reopen import recall
 from refsynth.pipeline.rows import read_labelled
-from refsynth.task import Task
 
 MARKED_ROW = '{"text": "[Ann Lee](person) lives in [Oslo](place)"}'
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from refsynth.core.task import Task
 from refsynth.core.types import Metric
 from refsynth.data.write import PLAIN, write_table
 from refsynth.evaluation.overlap import Overlap, SharedRow
 from refsynth.kinds import KINDS
 from refsynth.pipeline.evaluate import SHIPPED, TestResult
-from refsynth.task import Task
 
 FILE = "overlap.csv"
 

@@ -20,18 +20,18 @@ from refsynth.core.code import code_of
 from refsynth.core.drafting import PolicyName, SynthesisConfig, Way
 from refsynth.core.protocols import Generator
 from refsynth.core.run import derive_seed, digest, read_json, write_json
+from refsynth.core.task import Task
 from refsynth.core.types import FloatArray, IntArray, Prompt
 from refsynth.pipeline.author import Author
 from refsynth.pipeline.build import MODEL, make_trained, ready_trained, weights_of
 from refsynth.pipeline.lesson import Lesson
 from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.stepspecs import STEPS
-from refsynth.reinforce.bandit import Bandit, search
-from refsynth.reinforce.figures import Figures, Written
-from refsynth.reinforce.loop import reinforce
-from refsynth.reinforce.policy import Policy
-from refsynth.reinforce.reward import Learnt, half_of, raft, rloo
-from refsynth.task import Task
+from refsynth.synthesis.reinforcement.bandit import Bandit, search
+from refsynth.synthesis.reinforcement.figures import Figures, Written
+from refsynth.synthesis.reinforcement.loop import reinforce
+from refsynth.synthesis.reinforcement.policy import Policy
+from refsynth.synthesis.reinforcement.reward import Learnt, half_of, raft, rloo
 
 TEMPERATURES = (0.7, 1.0, 1.3)
 WAYS: tuple[Way, ...] = get_args(Way)

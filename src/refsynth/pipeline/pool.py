@@ -8,16 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refsynth.annotate.selftrain import Unlabelled
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.sections import ContractConfig
+from refsynth.core.task import Task
 from refsynth.data.judge import Spans
 from refsynth.data.rows import Row, iter_rows, readable
 from refsynth.data.text import normalise
+from refsynth.learning.selftrain import Unlabelled
 from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows, file_key
 from refsynth.pipeline.stepspecs import STEPS
-from refsynth.task import Task
 
 ASIDE = 4_000
 """Texts that are set aside, at most: more certify little that these do not."""

@@ -13,13 +13,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refsynth.annotate.selftrain import Unlabelled
 from refsynth.core.run import RunFolder, derive_seed, digest, file_digest, read_json, write_json
 from refsynth.core.signflip import sign_flip
+from refsynth.core.task import Task
 from refsynth.core.types import FloatArray, Metric
 from refsynth.data.text import nearest_overlap
 from refsynth.evaluation.advice import points
 from refsynth.evaluation.origins import Pretraining
+from refsynth.learning.baseline import FrozenLearner
+from refsynth.learning.head import Link
+from refsynth.learning.selftrain import Unlabelled
+from refsynth.learning.tuning.pretrain import Budget, Held, WordModel, fit_head, fit_words, pseudo_perplexity
 from refsynth.models.catalog import encoder_for
 from refsynth.models.device import device_named
 from refsynth.models.network import TransformerEncoder
@@ -31,14 +35,10 @@ from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.stepspecs import STEPS
-from refsynth.quality.filter import NEAR
-from refsynth.reinforce.imitate import imitate, nats_per_token
-from refsynth.reinforce.policy import Policy
 from refsynth.synthesis.prompts import generic_prompt
-from refsynth.task import Task
-from refsynth.training.baseline import FrozenLearner
-from refsynth.training.head import Link
-from refsynth.training.pretrain import Budget, Held, WordModel, fit_head, fit_words, pseudo_perplexity
+from refsynth.synthesis.reinforcement.imitate import imitate, nats_per_token
+from refsynth.synthesis.reinforcement.policy import Policy
+from refsynth.synthesis.selection.filter import NEAR
 
 LEAST_TEXTS = 50
 """Fewer teach nothing, and leave none to measure on."""

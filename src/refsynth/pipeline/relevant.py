@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from refsynth.core.config import ENSEMBLES, RunConfig
+from refsynth.learning.ensemble import TUNED
 from refsynth.pipeline.searching import minutes_each
-from refsynth.training.ensemble import TUNED
 
 MECHANICS = ("key_env", "concurrency", "timeout", "retries", "folder")
 """Keys of `reference` that say how it is reached, not what it answers: of a folder that is decided by what is in it."""

@@ -11,12 +11,12 @@ from refsynth.core.code import code_of
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import InputError
 from refsynth.core.run import RunFolder, damaged, digest, read_json, write_json
+from refsynth.core.task import Task
 from refsynth.models.quiet import quiet
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.observe import Observer
 from refsynth.pipeline.rows import file_digest_or_none
-from refsynth.task import Task
 
 RECORD, LEAKED = "task.json", "leaked.json"
 
@@ -46,7 +46,7 @@ def recall_leaked(task: Task, folder: RunFolder) -> tuple[str, ...]:
 
 def _asked(task: Task) -> str:
     config = task.config.placed(Path.absolute)
-    code = code_of("refsynth.pipeline.drafts", "refsynth.quality.leakage")
+    code = code_of("refsynth.pipeline.drafts", "refsynth.evaluation.leakage")
     return digest([config.model_dump(mode="json", exclude=LATER), list(_files(task).values()), code])
 
 

@@ -10,15 +10,15 @@ import numpy as np
 
 from refsynth.core.protocols import Encoder
 from refsynth.core.types import Example, FloatArray, IntArray, Provenance
+from refsynth.learning.head import classes_of, softmax_strength
 from refsynth.models.predict import LinearHead
 from refsynth.pipeline.choose import head_fitter
-from refsynth.quality.diversity import diversity
-from refsynth.quality.filter import screen
-from refsynth.quality.influence import Points, cross_fitted
-from refsynth.quality.scorers import agreement_of
-from refsynth.reinforce.figures import Judged, Written
 from refsynth.synthesis.parse import parse_completion
-from refsynth.training.head import classes_of, softmax_strength
+from refsynth.synthesis.reinforcement.figures import Judged, Written
+from refsynth.synthesis.selection.diversity import diversity
+from refsynth.synthesis.selection.filter import screen
+from refsynth.synthesis.selection.influence import Points, cross_fitted
+from refsynth.synthesis.selection.scorers import agreement_of
 
 AGREEMENT = 0.5
 """A text that a model of the real rows takes for another class is worth nothing: labels must not drift."""

@@ -18,8 +18,9 @@ from refsynth.core.errors import counted
 from refsynth.core.run import RunFolder, read_json, write_json
 from refsynth.core.sections import LearnerName
 from refsynth.core.signflip import sign_flip
+from refsynth.core.task import Task
 from refsynth.core.types import Array, Draft, FloatArray, IntArray, Metric
-from refsynth.metrics import softmax
+from refsynth.kinds.metrics import softmax
 from refsynth.pipeline.candidates import COMPARED, Candidate
 from refsynth.pipeline.coverage import measure_coverage
 from refsynth.pipeline.drafts import Written, join_drafts
@@ -27,10 +28,9 @@ from refsynth.pipeline.gate import FALSE_ACCEPTS, decide
 from refsynth.pipeline.held import HeldOut
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.rows import read_rows
-from refsynth.quality.diversity import CoverageFigures, DiversityFigures, diversity
-from refsynth.quality.filter import kept
 from refsynth.synthesis.plan import ANYWHERE, Focus
-from refsynth.task import Task
+from refsynth.synthesis.selection.diversity import CoverageFigures, DiversityFigures, diversity
+from refsynth.synthesis.selection.filter import kept
 
 LEAST_NEED = 0.25
 """Of a label without errors against one that is always wrong: its neighbours need its drafts too."""

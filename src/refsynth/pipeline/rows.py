@@ -12,6 +12,7 @@ import numpy as np
 
 from refsynth.core.errors import counted
 from refsynth.core.run import RunFolder, file_digest, read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.task import Task
 from refsynth.core.types import Example, IntArray
 from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import Loaded, read_examples
@@ -22,7 +23,6 @@ from refsynth.data.text import normalise
 from refsynth.kinds import KINDS, Kind
 from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.stepspecs import STEPS
-from refsynth.task import Task
 
 READ = 1_000
 """Characters of a text that its language is told from."""

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from refsynth.core.config import SEARCHED, RunConfig
 from refsynth.core.sections import MethodName, TrainingConfig
-from refsynth.training.methods import METHODS
-from refsynth.training.search import Range
+from refsynth.learning.search import Range
+from refsynth.learning.tuning.methods import METHODS
 
 SEARCH = "search"
 """The folder in a run of what searches found."""

@@ -13,6 +13,7 @@ from refsynth.bundle.none import KEY
 from refsynth.bundle.store import Contents, figures_of, restate, save
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import RunFolder, folder_digest
+from refsynth.core.task import Task
 from refsynth.core.types import Example, Metric
 from refsynth.models.nearness import below, near_of
 from refsynth.pipeline.calibrate import Calibrated
@@ -23,7 +24,6 @@ from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.strange import Strange
 from refsynth.pipeline.workshop import Workshop
-from refsynth.task import Task
 
 
 def write_bundle(

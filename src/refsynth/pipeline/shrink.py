@@ -27,6 +27,7 @@ from refsynth.core.run import derive_seed, digest, folder_digest, read_json, wri
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Array, Draft, Example
 from refsynth.kinds import Counts, as_json, from_json
+from refsynth.learning.artifact import load_predictors, save_predictors
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor
 from refsynth.models.tagger import TagPredictor
@@ -40,8 +41,7 @@ from refsynth.pipeline.pack import features_of, head_of
 from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import learners_key
-from refsynth.quality.filter import kept
-from refsynth.training.artifact import load_predictors, save_predictors
+from refsynth.synthesis.selection.filter import kept
 
 TIMED = 60
 """Texts that a form is timed on, one at a time, forms in turn."""

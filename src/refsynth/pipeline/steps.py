@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from refsynth.annotate.selftrain import from_pool
 from refsynth.core.errors import DataError, counted
 from refsynth.core.run import RunFolder
+from refsynth.core.task import Task
 from refsynth.core.types import Draft
 from refsynth.data.io import check_header
 from refsynth.data.judge import Spans
 from refsynth.evaluation.overlap import Overlap
 from refsynth.evaluation.report import Report
+from refsynth.learning.selftrain import from_pool
 from refsynth.models.quiet import quiet
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.bundles import make_bundles
@@ -38,7 +39,6 @@ from refsynth.pipeline.server import check_server
 from refsynth.pipeline.ship import publish
 from refsynth.pipeline.track import check_trackers, story_of, track
 from refsynth.pipeline.unkept import none_kept
-from refsynth.task import Task
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,14 @@ APART = (f"{HERE}.stepspecs", f"{HERE}.relevant", f"{HERE}.observe", "refsynth.e
 ENCODER = "refsynth.models.network"
 """Where embeddings come from: encoders are made elsewhere and handed over."""
 
-CHOICE = (f"{HERE}.choose", "refsynth.annotate.selftrain")
+CHOICE = (f"{HERE}.choose", "refsynth.learning.selftrain")
 """Who chooses among drafts, handed over to where models are fitted."""
 
 READ = ("data.columns", "data.delimiter", "data.encoding", "data.quoting", "data.sheet")
 LEARNING = ("task", "labels", "learners", "filter", "selftrain", "training", "search", "ensemble", "prompting", "seed")
 MODELS = ("pool", "encoder", "reference.folder", "prompting.templates")
 ASKING = tuple(f"synthesis.{name}" for name in ("ways", "shots", "temperature", "top_p", "max_tokens", "guidance"))
-NOT_LEARNT = (f"{HERE}.gate", f"{HERE}.held", f"{HERE}.folds", "refsynth.training.baseline", "refsynth.evaluation")
+NOT_LEARNT = (f"{HERE}.gate", f"{HERE}.held", f"{HERE}.folds", "refsynth.learning.baseline", "refsynth.evaluation")
 
 _step = partial(StepSpec, apart=APART)
 
@@ -43,9 +43,9 @@ _ALL = (
     _step("encoder", ("labels",), inputs=("rows",), extra=("model", "texts")),
     # Minutes or hours of learning from texts, which are the same whatever becomes of rows and learners.
     _step("words", ("pretrain.encoder", "seed"), extra=("texts", "encoder", "language", "longest"), code=(ENCODER,),
-          apart=_apart(*NOT_LEARNT, f"{HERE}.build", "refsynth.reinforce", "refsynth.synthesis")),
+          apart=_apart(*NOT_LEARNT, f"{HERE}.build", "refsynth.synthesis.reinforcement", "refsynth.synthesis")),
     _step("reference", ("pretrain.reference", "reference", "seed"), but=("reference.max_requests",),
-          extra=("texts", "reference.folder", "language"), apart=_apart(*NOT_LEARNT, "refsynth.training")),
+          extra=("texts", "reference.folder", "language"), apart=_apart(*NOT_LEARNT, "refsynth.learning")),
     _step("topics", ("task", "labels", "seed"), extra=("texts", "encoder", "language"), code=(ENCODER,),
           apart=_apart(f"{HERE}.workshop")),
     _step("policy", ("task", "labels", "reinforce", *ASKING, "reference", "seed"), but=("reference.max_requests",),

@@ -38,7 +38,7 @@ from refsynth.pipeline.likeness import kept_in, write_answers
 from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import LEARNERS
-from refsynth.quality.filter import kept
+from refsynth.synthesis.selection.filter import kept
 
 DEV, LEAST_DEV = 0.1, 40
 """Share of the student's texts that it is calibrated on, and the fewest that it takes."""

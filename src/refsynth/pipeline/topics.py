@@ -15,13 +15,13 @@ import numpy as np
 from refsynth.core.extras import require
 from refsynth.core.protocols import Encoder
 from refsynth.core.run import RunFolder, digest, read_json, write_json
+from refsynth.core.task import Task
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.core.words import UNSPACED_LANGUAGES
 from refsynth.pipeline.pool import TextPool
 from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.stepspecs import STEPS
 from refsynth.pipeline.workshop import Workshop
-from refsynth.task import Task
 
 MOST = 8
 """Topics of a label."""

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from refsynth.core.errors import counted
 from refsynth.core.types import Draft
-from refsynth.quality.filter import (
+from refsynth.synthesis.parse import CUT_OFF, ECHO, EMPTY, LANGUAGE, REFUSED, UNWRITTEN
+from refsynth.synthesis.selection.filter import (
     COPY,
     DUPLICATE,
     HARMFUL,
@@ -20,8 +21,7 @@ from refsynth.quality.filter import (
     UNLIKELY,
     UNSURE,
 )
-from refsynth.quality.sanity import LONG, REPETITIVE, SHORT
-from refsynth.synthesis.parse import CUT_OFF, ECHO, EMPTY, LANGUAGE, REFUSED, UNWRITTEN
+from refsynth.synthesis.selection.sanity import LONG, REPETITIVE, SHORT
 
 LARGER = "name a larger model under reference in task.yaml"
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from refsynth.core.labelset import NONE, split_labels
+from refsynth.core.task import Task
 from refsynth.pipeline.rows import Rows
 from refsynth.synthesis.plan import ANYWHERE, Focus
-from refsynth.task import Task
 
 LEAST_DRAFTS = 4
 """Drafts of a set, on average: with fewer than that to go round, only the most frequent sets are asked for."""

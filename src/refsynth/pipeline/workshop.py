@@ -17,28 +17,28 @@ from refsynth.core.errors import ConfigError
 from refsynth.core.protocols import Generator, Learner
 from refsynth.core.run import digest, file_digest
 from refsynth.core.sections import EnsembleConfig, EnsembleName, LearnerName, MethodName, PromptingConfig, TrainingConfig
+from refsynth.core.task import Task
 from refsynth.core.windows import Windows
 from refsynth.kinds import KINDS, ONE_LABEL, Kind
+from refsynth.learning.baseline import FrozenLearner, TfidfLearner
+from refsynth.learning.crf import CrfLearner
+from refsynth.learning.ensemble import DistilledLearner, EnsembleLearner, RememberedLearner, Rule
+from refsynth.learning.head import Link
+from refsynth.learning.prompting.learner import Manner, PromptLearner
+from refsynth.learning.prompting.templates import templates_for
+from refsynth.learning.search import SearchedLearner, Settings
+from refsynth.learning.tuning.contrastive import ContrastiveLearner
+from refsynth.learning.tuning.finetune import FinetuneLearner
+from refsynth.learning.tuning.methods import METHODS, Size
+from refsynth.learning.tuning.objective import Robust
+from refsynth.learning.tuning.soup import SoupLearner
+from refsynth.learning.tuning.trainer import Recipe
 from refsynth.models.catalog import encoder_for
 from refsynth.models.device import device_named, has_bfloat16
 from refsynth.models.network import TransformerEncoder
 from refsynth.pipeline.build import weights_of
 from refsynth.pipeline.candidates import ranked
 from refsynth.pipeline.searching import Searching, searching_of, space_of, usual_settings
-from refsynth.prompting.learner import Manner, PromptLearner
-from refsynth.prompting.templates import templates_for
-from refsynth.task import Task
-from refsynth.training.baseline import FrozenLearner, TfidfLearner
-from refsynth.training.contrastive import ContrastiveLearner
-from refsynth.training.crf import CrfLearner
-from refsynth.training.ensemble import DistilledLearner, EnsembleLearner, RememberedLearner, Rule
-from refsynth.training.finetune import FinetuneLearner
-from refsynth.training.head import Link
-from refsynth.training.methods import METHODS, Size
-from refsynth.training.objective import Robust
-from refsynth.training.search import SearchedLearner, Settings
-from refsynth.training.soup import SoupLearner
-from refsynth.training.trainer import Recipe
 
 USUAL = EnsembleConfig()
 

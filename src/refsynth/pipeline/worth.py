@@ -12,20 +12,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refsynth.annotate.worth import Curve, Verdict, verdict, worth
 from refsynth.core.errors import InputError, counted
 from refsynth.core.protocols import Encoder
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Draft, Example, FloatArray, IntArray, Metric
 from refsynth.data.split import parts
 from refsynth.kinds import KINDS
+from refsynth.labels.worth import Curve, Verdict, verdict, worth
+from refsynth.learning.baseline import FrozenLearner
 from refsynth.models.predict import EncoderPredictor
 from refsynth.pipeline.candidates import safe_for
 from refsynth.pipeline.choose import Chooser
 from refsynth.pipeline.held import HeldOut
 from refsynth.pipeline.job import Job
-from refsynth.quality.filter import kept
-from refsynth.training.baseline import FrozenLearner
+from refsynth.synthesis.selection.filter import kept
 
 SHARES = (0.3, 0.45, 0.6, 0.8, 1.0)
 """Of the rows, and of the drafts, that models learn from."""

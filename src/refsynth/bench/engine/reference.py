@@ -11,10 +11,10 @@ import numpy as np
 from refsynth.bench.cells import Cell
 from refsynth.bench.sets import Sample
 from refsynth.core.protocols import Encoder
+from refsynth.learning.prompting.learner import Manner, PromptLearner
+from refsynth.learning.prompting.templates import templates_for
 from refsynth.models.reference import EmbeddedGenerator
 from refsynth.models.store import ModelStore
-from refsynth.prompting.learner import Manner, PromptLearner
-from refsynth.prompting.templates import templates_for
 
 
 def costs(sample: Sample, encoder: Encoder, cascade: Callable[[Sequence[str]], Any], *, count: int, repeats: int) -> Cell:

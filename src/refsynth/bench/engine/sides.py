@@ -22,13 +22,13 @@ from refsynth.compress.export import INT8, TOKENIZER, export_encoder, fused_grap
 from refsynth.compress.static import fit_static, lessons, table_of
 from refsynth.core.extras import require
 from refsynth.core.types import Example
-from refsynth.metrics import lead_of, softmax
+from refsynth.kinds.metrics import lead_of, softmax
+from refsynth.learning.baseline import FrozenLearner, TfidfLearner
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.onnx import OnnxEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.static import StaticPredictor
 from refsynth.models.tokenise import TextTokenizer
-from refsynth.training.baseline import FrozenLearner, TfidfLearner
 
 TORCH, FUSED, OURS = "torch fp32", "ONNX Runtime, fp32 fused", "refsynth int8"
 STATIC, CASCADE = "refsynth static", "refsynth cascade"

@@ -22,7 +22,7 @@ from refsynth.bench.serve.target import Target, serving
 from refsynth.core.errors import RefsynthError
 from refsynth.core.extras import check_installed
 from refsynth.core.run import read_json
-from refsynth.serve.auth import Keyring
+from refsynth.service.http.auth import Keyring
 
 DEADLINE = 10.0
 SLOWEST = 3_600.0

@@ -16,7 +16,7 @@ from refsynth.bench.serve.load import Tally, closed, connected, predict
 from refsynth.bench.serve.plan import Bound, Job
 from refsynth.bench.serve.subject import exact_bundle, exact_text
 from refsynth.bench.serve.target import LOOPBACK, Target, serving
-from refsynth.serve.auth import Keyring
+from refsynth.service.http.auth import Keyring
 
 ROW = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1_700
 UNFINISHED = 1_100

@@ -17,8 +17,8 @@ from refsynth.bench.serve.load import NO_REPLY, REFUSED, Connected, Reply, Tally
 from refsynth.bench.serve.plan import Bound, Job
 from refsynth.bench.serve.subject import exact_bundle, exact_text
 from refsynth.bench.serve.target import Target, eventually, serving
-from refsynth.serve.state import CONTROL
-from refsynth.serve.switch import order
+from refsynth.service.http.state import CONTROL
+from refsynth.service.http.switch import order
 
 CLIENTS = 6
 DEADLINE, HANG = 2.0, 2.0

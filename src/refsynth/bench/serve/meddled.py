@@ -35,8 +35,8 @@ def answer(model: Model, texts: Sequence[str], *, shallow: bool = False) -> Answ
 
 
 def _serve(bundle: str, *options: str) -> None:
-    from refsynth.serve.settings import Settings
-    from refsynth.serve.supervisor import Supervisor
+    from refsynth.service.http.settings import Settings
+    from refsynth.service.http.supervisor import Supervisor
 
     chosen = {name.removeprefix("--"): value for name, value in zip(options[::2], options[1::2], strict=True)}
     settings = Settings.of(bundle=Path(bundle), log_requests=False, **chosen)
@@ -46,9 +46,9 @@ def _serve(bundle: str, *options: str) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from refsynth.serve.logs import configure
-    from refsynth.serve.seams import Guards
-    from refsynth.serve.worker import main
+    from refsynth.service.http.logs import configure
+    from refsynth.service.http.seams import Guards
+    from refsynth.service.http.worker import main
 
     configure()
     if sys.argv[1].isdecimal():  # a worker: the descriptors of its socket and of its line to the supervisor

@@ -21,7 +21,7 @@ from refsynth.bench.serve.plan import Bound, Job
 from refsynth.bench.serve.subject import short_text, ticket_text
 from refsynth.bench.serve.target import LOOPBACK, START, eventually, free_port, serving, started
 from refsynth.core.extras import require
-from refsynth.serve.auth import Keyring
+from refsynth.service.http.auth import Keyring
 
 HANDLERS = Path(__file__).parent / "handlers"
 OURS, ONE, PROTECTED = "refsynth", "refsynth, batches of one", "refsynth, protected"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from faker import Faker
 
-from refsynth.serve.redact import Kind
+from refsynth.service.http.redact import Kind
 
 WESTERN = ("en_US", "en_GB", "de_DE", "fr_FR", "es_ES", "it_IT", "nl_NL", "pt_BR", "pl_PL", "sv_SE")
 ABROAD = {"en_GB": "+44", "de_DE": "+49", "fr_FR": "+33", "es_ES": "+34", "it_IT": "+39", "nl_NL": "+31", "pl_PL": "+48"}

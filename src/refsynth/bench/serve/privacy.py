@@ -21,8 +21,8 @@ from refsynth.bench.serve.plan import Bound, Job
 from refsynth.bench.serve.subject import exact_bundle
 from refsynth.bench.serve.target import Target, serving
 from refsynth.core.extras import check_installed
-from refsynth.serve.auth import SCOPES, Keyring
-from refsynth.serve.redact import Redactor
+from refsynth.service.http.auth import SCOPES, Keyring
+from refsynth.service.http.redact import Redactor
 
 SEED = 11
 WRITTEN = 2.0

@@ -25,8 +25,8 @@ from refsynth.bench.serve.subject import exact_bundle, exact_text
 from refsynth.bench.serve.target import LOOPBACK, START, Target, end, eventually, free_port, serving
 from refsynth.core.errors import RefsynthError
 from refsynth.core.run import file_digest
-from refsynth.serve.state import CONTROL
-from refsynth.serve.switch import order
+from refsynth.service.http.state import CONTROL
+from refsynth.service.http.switch import order
 
 CROWD = 600
 """Connections that ask without pause."""

@@ -12,9 +12,9 @@ import yaml
 
 from refsynth import bundle
 from refsynth.core.config import RunConfig
+from refsynth.core.task import Task
 from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
-from refsynth.task import Task
 
 LABELS = ("billing", "delivery", "other")
 TERMS = tuple(f"w{index}" for index in range(400))

@@ -1,0 +1,124 @@
+"""The learner: it fits nothing but which prompt is used, which rows it shows, and the reference's taste for labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from refsynth.core.protocols import Encoder, Generator
+from refsynth.core.types import Example, FloatArray, IntArray
+from refsynth.learning.prompting.calibrate import Calibration, calibration_texts, taste
+from refsynth.learning.prompting.classify import Asking, PromptPredictor, score_labels
+from refsynth.learning.prompting.examples import NearestShown, NothingShown, SameShown, Shown
+from refsynth.learning.prompting.search import Rows, propose_instructions, propose_verbalizers, search
+from refsynth.learning.prompting.templates import Method, Template
+
+Choice = Literal["same", "nearest"]
+
+SEARCH_ROWS = 48
+"""The most real rows that a search reads: each candidate asks for all labels of all of them."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a prompt is made.
+
+    Attributes:
+        method: what is scored: labels after a text (`direct`), or the text after labels (`channel`).
+        shots: examples that it shows.
+        examples: which: the same for all texts, or the nearest to each.
+        calibration: how the taste for labels is measured.
+        proposals: of each part of the prompt, made by the reference and chosen on real rows; 0 for no search.
+    """
+
+    method: Method = "channel"
+    shots: int = 0
+    examples: Choice = "same"
+    calibration: Calibration = "batch"
+    proposals: int = 0
+
+
+class PromptLearner:
+    """Classifies by prompts. The reference is made when it is first needed."""
+
+    def __init__(
+        self,
+        descriptions: Mapping[str, str],
+        make_generator: Callable[[], Generator],
+        encoder: Encoder,
+        *,
+        manner: Manner,
+        templates: Sequence[Template],
+        language: str,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            descriptions: what each of K labels means, in words: these stand for the labels.
+            make_generator: makes the reference.
+            encoder: finds the nearest examples.
+            manner: how a prompt is made.
+            templates: the first is used, a search tries all.
+            language: of the texts, ISO 639-1.
+        """
+        self._descriptions, self._make, self._encoder = descriptions, make_generator, encoder
+        self._manner, self._templates, self._language = manner, templates, language
+        self._made: Generator | None = None
+
+    def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> PromptPredictor:
+        """Return a predictor for which `train` decides whatever there is to decide."""
+        labels = tuple(self._descriptions)
+        texts, classes = self._rows(train)
+        shown = self._shown(texts, classes, seed=seed)
+        asking = Asking(self._manner.method, self._templates[0], tuple(self._descriptions.values()))
+        generator = self._generator()
+        if self._manner.proposals and texts:
+            asking = self._searched(generator, asking, _some(texts, classes, seed=seed), shown, seed=seed)
+        free = calibration_texts(self._manner.calibration, texts, seed=seed)
+        scores: FloatArray = score_labels(generator, asking, free, shown) if free else np.zeros((0, len(labels)))
+        return PromptPredictor(labels, generator, asking, shown, taste(scores))
+
+    def recalled(self, record: Mapping[str, Any], train: Sequence[Example], *, seed: int) -> PromptPredictor:
+        """Return the predictor that `fit` gave for the same rows and seed, from what its `to_json` said."""
+        labels = tuple(self._descriptions)
+        asking = Asking(record["method"], Template(**record["template"]), tuple(record["verbalizers"]), record["instruction"])
+        shown = self._shown(*self._rows(train), seed=seed)
+        return PromptPredictor(labels, self._generator(), asking, shown, np.array(record["bias"], float))
+
+    def _rows(self, train: Sequence[Example]) -> tuple[list[str], IntArray]:
+        place = {label: number for number, label in enumerate(self._descriptions)}
+        return [example.text for example in train], np.array([place[example.label] for example in train], int)
+
+    def _generator(self) -> Generator:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def _shown(self, texts: Sequence[str], classes: IntArray, *, seed: int) -> Shown:
+        shots = min(self._manner.shots, len(texts))
+        if not shots:
+            return NothingShown()
+        if self._manner.examples == "nearest":
+            return NearestShown(texts, classes, self._encoder, shots=shots)
+        return SameShown(texts, classes, shots=shots, seed=seed)
+
+    def _searched(self, generator: Generator, asking: Asking, rows: Rows, shown: Shown, *, seed: int) -> Asking:
+        n, language = self._manner.proposals, self._language
+        words = propose_verbalizers(generator, rows, len(asking.verbalizers), n=n, language=language, seed=seed)
+        told = propose_instructions(generator, rows, asking.verbalizers, n=n, language=language, seed=seed)
+        return search(generator, asking, rows, shown, templates=self._templates, instructions=told, verbalizers=words)
+
+
+def _some(texts: Sequence[str], classes: IntArray, *, seed: int) -> Rows:
+    """Return at most `SEARCH_ROWS` rows, of each class as many as there are of others, as far as it has them."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(texts))
+    rank = np.zeros(len(texts), int)
+    for k in np.unique(classes):
+        mine = order[classes[order] == k]
+        rank[mine] = np.arange(len(mine))
+    kept = np.sort(order[np.argsort(rank[order], kind="stable")][:SEARCH_ROWS])
+    return Rows([texts[place] for place in kept], classes[kept])

@@ -1,0 +1,147 @@
+"""Fine-tuning: cross-entropy through a linear head and an encoder, of which a method moves all or some of the weights."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from refsynth.core.code import code_of
+from refsynth.core.run import digest
+from refsynth.core.sections import MethodName
+from refsynth.core.types import Example
+from refsynth.learning.head import Link
+from refsynth.learning.tuning.methods import METHODS, USUAL, Adapted, Size
+from refsynth.learning.tuning.objective import PLAIN, SCALE, Objective, Robust
+from refsynth.learning.tuning.tagging import TagObjective, width_of
+from refsynth.learning.tuning.trainer import SAVE_SECONDS, Loss, Recipe, Trainer
+from refsynth.learning.tuning.validation import TagLink, faults_of
+from refsynth.models.device import array_of
+from refsynth.models.network import TransformerEncoder
+from refsynth.models.predict import EncoderPredictor, LinearHead
+from refsynth.models.seeding import from_seed
+from refsynth.models.tagger import TagPredictor
+
+
+class Effort(NamedTuple):
+    """What a fit took: parameters that moved, the head's among them; parameters in all; and the seconds of each step."""
+
+    trainable: int
+    parameters: int
+    steps: tuple[float, ...]
+
+
+class FinetuneLearner:
+    """Fine-tunes a copy of the encoder with a head; the given encoder is left as it is.
+
+    With a validation set the epoch with the fewest errors there is kept, of equals the one with the lowest loss; training ends
+    after `patience` epochs without a better one. Without, it runs for all epochs. Weights and targets of the examples count.
+    """
+
+    def __init__(
+        self,
+        labels: tuple[str, ...],
+        encoder: TransformerEncoder,
+        *,
+        method: MethodName = "finetune",
+        recipe: Recipe | None = None,
+        size: Size = USUAL,
+        dropout: float = 0.1,
+        robust: Robust = PLAIN,
+        checkpointing: bool = False,
+        checkpoints: Path | None = None,
+        every: float = SAVE_SECONDS,
+        link: Link | TagLink = "softmax",
+    ) -> None:
+        """Take the encoder to start from.
+
+        Args:
+            labels: of the task.
+            encoder: stays as it is.
+            method: which weights move.
+            recipe: how they are trained; the usual one at the method's own rate if left out.
+            size: of what the method adds.
+            dropout: in the encoder and before the head.
+            robust: changes to the loss.
+            checkpointing: compute activations again on the way back instead of keeping them: less memory, more time.
+            checkpoints: folder of what a killed fit goes on from.
+            every: seconds between two checkpoints.
+            link: how logits become probabilities; `tags` to label words, of which the states are taken instead of their mean.
+        """
+        self._labels, self._encoder, self._method = labels, encoder, METHODS[method]
+        self._recipe = recipe or Recipe(rate=METHODS[method].rate)
+        self._size, self._dropout, self._robust = size, dropout, robust
+        self._checkpointing, self._checkpoints, self._every = checkpointing, checkpoints, every
+        self._link = link
+        self._key = [method, asdict(self._recipe), size, dropout, asdict(robust), checkpointing, link, code_of(__name__)]
+        self.effort: Effort | None = None
+
+    @from_seed
+    def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor | TagPredictor:
+        """Fit to the examples."""
+        encoder = copy.deepcopy(self._encoder)
+        width = width_of(self._labels) if self._link == "tags" else len(self._labels)
+        head = torch.nn.Linear(encoder.dimension, width, device=encoder.device)
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+        adapted = self._adapt(encoder, steps=self._recipe.epochs_of(len(train)) * -(-len(train) // self._recipe.batch))
+        trainer = Trainer(
+            encoder,
+            head,
+            self._recipe,
+            seed=seed,
+            companion=adapted.companion,
+            checkpoint=self._checkpoint(train, dev, seed),
+            every=self._every,
+        )
+        encoder.train()
+        told = (lambda: faults_of(self._predictor(encoder, head), dev, link=self._link)) if dev else None
+        trainer.fit(self._objective(encoder, head, train), told)
+        self.effort = _effort(encoder, head, trainer.seconds)
+        encoder.eval()
+        encoder.transformer = adapted.finish()
+        encoder.eval().requires_grad_(False)
+        return self._predictor(encoder, head)
+
+    def _predictor(self, encoder: TransformerEncoder, head: torch.nn.Linear) -> EncoderPredictor | TagPredictor:
+        weights, bias = np.ascontiguousarray(array_of(head.weight).T), array_of(head.bias)
+        if self._link == "tags":
+            return TagPredictor(self._labels, encoder, LinearHead(weights, bias))
+        return EncoderPredictor(self._labels, encoder, LinearHead(SCALE * weights, bias))
+
+    def _objective(self, encoder: TransformerEncoder, head: torch.nn.Linear, train: Sequence[Example]) -> Loss:
+        if self._link == "tags":
+            return TagObjective(encoder, head, train, self._labels, dropout=self._dropout, smoothing=self._robust.smoothing)
+        return Objective(encoder, head, train, self._labels, dropout=self._dropout, robust=self._robust, link=self._link)
+
+    def _adapt(self, encoder: TransformerEncoder, *, steps: int) -> Adapted:
+        """Prepare a copy of the encoder for training."""
+        encoder.requires_grad_(True)
+        adapted = self._method.adapt(encoder.transformer, self._size, steps)
+        encoder.transformer = adapted.transformer
+        for module in encoder.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = self._dropout
+        if self._checkpointing:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # its new name is not in every transformers that we take
+                encoder.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        return adapted
+
+    def _checkpoint(self, train: Sequence[Example], dev: Sequence[Example], seed: int) -> Path | None:
+        if self._checkpoints is None:
+            return None
+        rows = [[example.to_json() for example in examples] for examples in (train, dev)]
+        begun = {name: float(weight.detach().sum()) for name, weight in self._encoder.named_parameters()}
+        return self._checkpoints / f"{digest([self._key, self._labels, begun, rows, seed])[:24]}.safetensors"
+
+
+def _effort(encoder: torch.nn.Module, head: torch.nn.Module, seconds: Sequence[float]) -> Effort:
+    counts = [(p.numel(), p.requires_grad) for module in (encoder, head) for p in module.parameters()]
+    return Effort(sum(n for n, moves in counts if moves), sum(n for n, _ in counts), tuple(seconds))

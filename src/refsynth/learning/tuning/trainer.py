@@ -1,0 +1,300 @@
+"""The trainer: epochs of length-bucketed batches, early stopping, averaged weights, checkpoints.
+
+Knows nothing of what the loss is or which parameters move. A run that was killed goes on from its last checkpoint and ends with
+the same weights: order, dropout and schedule follow from the seed and the number of steps taken.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from refsynth.core.run import derive_seed
+from refsynth.core.types import IntArray
+from refsynth.learning.tuning.batches import bucketed
+from refsynth.learning.tuning.schedule import DECAY, WARMUP, Tuner
+from refsynth.models.seeding import random_states, restore_random, seeded
+
+Averaging = Literal["none", "ema", "swa"]
+Tensors = dict[str, torch.Tensor]
+
+EMA_DECAY = 0.99
+SWA_START = 0.75
+"""Share of the steps after which stochastic weight averaging begins."""
+
+SAVE_SECONDS = 60.0
+"""Between two checkpoints."""
+
+
+EPOCHS, LEAST_EPOCHS, ROWS_READ = 20, 3, 30_000
+"""Passes over few rows and over many, and how many rows are read in all between these: of many rows each is needed less often."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Attributes:
+        epochs: the most passes over the rows; if left out `EPOCHS`, and fewer where that would be more than `ROWS_READ` rows.
+        batch: rows of a step.
+        rate: learning rate at its highest.
+        warmup: share of the steps over which it rises.
+        passes: in which the rows of a step are computed, one after the other: more take less memory.
+        patience: epochs without fewer faults on the validation rows after which training ends.
+        l2: weight decay.
+        averaging: what is kept: the last weights; their exponential moving average (Polyak and Juditsky, 1992; decay 0.99, less
+            in the first steps); or their mean over the ends of the last epochs (Izmailov et al., 2018).
+        bfloat16: see `Tuner`.
+    """
+
+    epochs: int | None = None
+    batch: int = 16
+    rate: float = 5e-5
+    warmup: float = WARMUP
+    passes: int = 1
+    patience: int = 3
+    l2: float = DECAY
+    averaging: Averaging = "none"
+    bfloat16: bool | None = None
+
+    def epochs_of(self, n: int) -> int:
+        """Return the most passes over N rows."""
+        return self.epochs or max(LEAST_EPOCHS, min(EPOCHS, ROWS_READ // max(1, n)))
+
+
+class Loss(Protocol):
+    """What is minimised: see `Objective`."""
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row [N]."""
+        ...
+
+    def passes(self, rows: IntArray, *, passes: int, of: int) -> Iterator[Callable[[], torch.Tensor]]:
+        """Yield losses whose sum is that of some of the `of` rows of a step."""
+        ...
+
+
+class Companion(Protocol):
+    """What must happen after each step, with a state of its own."""
+
+    def losses(self, crew: int) -> Sequence[Callable[[], torch.Tensor]]:
+        """Return what is added to the loss of a step, each divided by the number of processes that add it."""
+        ...
+
+    def after(self, step: int) -> None:
+        """Act on the parameters after a step, while their gradients are there."""
+        ...
+
+    def state(self) -> Tensors:
+        """Return what `restore` needs."""
+        ...
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on from a state."""
+        ...
+
+
+@dataclass
+class _Progress:
+    """How far training is, beside the weights."""
+
+    step: int = 0
+    best: tuple[float, ...] = (float("inf"),)
+    waited: int = 0
+    averaged: int = 0
+    seconds: float = 0.0
+
+
+class Trainer:
+    """Trains modules; those parameters move that require a gradient."""
+
+    def __init__(
+        self,
+        encoder: torch.nn.Module,
+        head: torch.nn.Module,
+        recipe: Recipe,
+        *,
+        seed: int,
+        companion: Companion | None = None,
+        checkpoint: Path | None = None,
+        every: float = SAVE_SECONDS,
+        limit: float | None = None,
+    ) -> None:
+        """Take what is trained.
+
+        Args:
+            encoder: in the mode that it is to train in.
+            head: the part that is fresh.
+            recipe: how.
+            seed: of order and dropout.
+            companion: acts after each step.
+            checkpoint: the file that training goes on from, if it is there; it is removed at the end.
+            every: seconds between two checkpoints.
+            limit: seconds, before and after a kill, in which it has to end: as many steps are planned as there is time for.
+        """
+        self._modules, self._recipe, self._seed, self._companion = (encoder, head), recipe, seed, companion
+        self._checkpoint, self._every, self._limit = checkpoint, every, limit
+        named = chain(encoder.named_parameters("encoder"), head.named_parameters("head"))
+        self._weights = {name: parameter for name, parameter in named if parameter.requires_grad}
+        self._device = next(iter(self._weights.values())).device
+        self._best: Tensors = {}
+        self._average: Tensors = {}
+        self._progress = _Progress()
+        self.seconds: list[float] = []
+
+    def fit(self, loss: Loss, told: Callable[[], tuple[float, ...]] | None) -> None:
+        """Train, and leave the best weights in the modules.
+
+        Args:
+            loss: what is minimised.
+            told: returns the faults on validation rows as the modules are, the most telling first; without it training runs for
+                all epochs.
+        """
+        with seeded(derive_seed(self._seed, "steps")):
+            self._fit(loss, told)
+
+    def _fit(self, loss: Loss, told: Callable[[], tuple[float, ...]] | None) -> None:
+        recipe, now = self._recipe, self._progress
+        per_epoch = -(-len(loss.lengths) // recipe.batch)
+        steps, saved = recipe.epochs_of(len(loss.lengths)) * per_epoch, time.monotonic()
+        tuner = self._tuner(steps)
+        self._resume(tuner)
+        while now.step < tuner.steps and (now.waited < recipe.patience or self._to_average):
+            epoch, first = divmod(now.step, per_epoch)
+            batches = bucketed(loss.lengths, size=recipe.batch, seed=derive_seed(self._seed, "epoch", epoch))
+            for batch in batches[first:]:
+                started = time.monotonic()
+                self._step(tuner, loss, batch)
+                if now.step % per_epoch == 0:
+                    self._end_epoch(steps, told)
+                now.seconds += time.monotonic() - started
+                self._plan(tuner, steps)
+                if self._checkpoint and time.monotonic() - saved >= self._every:
+                    self._save(self._checkpoint, tuner)
+                    saved = time.monotonic()
+                if now.step == tuner.steps:
+                    break
+        if now.step % per_epoch and now.step == tuner.steps:
+            self._end_epoch(steps, told)
+        self._put(self._best or self._average)
+        if self._checkpoint:
+            self._checkpoint.unlink(missing_ok=True)
+
+    @property
+    def _to_average(self) -> bool:
+        """Whether weights are to be averaged, and none has been yet: to end before would be to ship no average."""
+        return self._recipe.averaging == "swa" and not self._progress.averaged
+
+    def _plan(self, tuner: Tuner, steps: int) -> None:
+        """Plan as many of the steps as there is time for, so that the rate has fallen when time is up."""
+        now = self._progress
+        if self._limit is not None:
+            tuner.steps = min(steps, max(now.step, int(now.step * self._limit / max(now.seconds, 1e-9))))
+
+    def _tuner(self, steps: int) -> Tuner:
+        recipe = self._recipe
+        return Tuner(
+            self._modules,
+            rate=recipe.rate,
+            steps=steps,
+            head=self._modules[1],
+            warmup=recipe.warmup,
+            decay=recipe.l2,
+            bfloat16=recipe.bfloat16,
+        )
+
+    def _step(self, tuner: Tuner, loss: Loss, batch: IntArray) -> None:
+        started, now, companion = time.perf_counter(), self._progress, self._companion
+        mine = batch[tuner.crew.rank :: tuner.crew.size]
+        losses = loss.passes(mine, passes=self._recipe.passes, of=len(batch))
+        tuner.step(*losses, *(companion.losses(tuner.crew.size) if companion else ()))
+        if companion:
+            companion.after(now.step)
+        now.step += 1
+        if self._recipe.averaging == "ema":
+            self._average_in(min(EMA_DECAY, (1 + now.averaged) / (10 + now.averaged)))
+        self.seconds.append(time.perf_counter() - started)
+
+    def _end_epoch(self, steps: int, told: Callable[[], tuple[float, ...]] | None) -> None:
+        now = self._progress
+        if self._recipe.averaging == "swa" and now.step >= SWA_START * steps:
+            if not now.averaged:  # from here on averages compete: what single epochs came to counts no more
+                now.best, now.waited = _Progress.best, 0
+            self._average_in(now.averaged / (now.averaged + 1))
+        if told is None:
+            return
+        with self._averaged():
+            faults = told()
+            if faults < now.best:
+                now.best, now.waited, self._best = faults, 0, self._copy()
+            else:
+                now.waited += 1
+
+    def _average_in(self, keep: float) -> None:
+        """Make the average `keep` of what it was and the rest of the weights as they are."""
+        now = self._progress
+        for name, weight in self._copy().items():
+            self._average[name] = torch.lerp(weight, self._average[name], keep) if now.averaged else weight
+        now.averaged += 1
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Have the averaged weights in the modules, if there are any."""
+        last = self._copy() if self._average else {}
+        self._put(self._average)
+        try:
+            yield
+        finally:
+            self._put(last)
+
+    def _copy(self) -> Tensors:
+        return {name: weight.detach().clone() for name, weight in self._weights.items()}
+
+    def _put(self, values: Mapping[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, value in values.items():
+                self._weights[name].copy_(value)
+
+    def _save(self, path: Path, tuner: Tuner) -> None:
+        parts = {
+            "weights": self._copy(),
+            "best": self._best,
+            "average": self._average,
+            "optimiser": tuner.state(),
+            "companion": self._companion.state() if self._companion else {},
+            "random": random_states(self._device),
+        }
+        tensors = {f"{part}/{name}": value.contiguous() for part, named in parts.items() for name, value in named.items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        save_file(tensors, partial, metadata={"progress": json.dumps(asdict(self._progress))})
+        partial.replace(path)
+
+    def _resume(self, tuner: Tuner) -> None:
+        if self._checkpoint is None or not self._checkpoint.exists():
+            return
+        parts: dict[str, Tensors] = defaultdict(dict)
+        with safe_open(self._checkpoint, framework="pt", device=str(self._device)) as stored:
+            for key in stored.keys():  # noqa: SIM118  (it is no mapping)
+                part, _, name = key.partition("/")
+                parts[part][name] = stored.get_tensor(key)
+            self._progress.__dict__.update(json.loads(stored.metadata()["progress"]))
+            self._progress.best = tuple(self._progress.best)
+        self._put(parts["weights"])
+        self._best, self._average = parts["best"], parts["average"]
+        tuner.restore(parts["optimiser"], taken=self._progress.step)
+        if self._companion:
+            self._companion.restore(parts["companion"])
+        restore_random(parts["random"], self._device)

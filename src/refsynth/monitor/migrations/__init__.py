@@ -1,1 +1,0 @@
-"""The record's Alembic environment; `refsynth.monitor.migrate` runs it."""

@@ -1,0 +1,298 @@
+"""The HTTP interface: routes, their documentation, and every error in one form. The work is in `service`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel
+
+from refsynth.core.errors import RefsynthError
+from refsynth.service.http import explain
+from refsynth.service.http.batching import RowError
+from refsynth.service.http.console import add_console
+from refsynth.service.http.dialects import DIGITS, is_batch, scores, shown, tei_rows
+from refsynth.service.http.engine import Answer, Question
+from refsynth.service.http.errors import MEANINGS, ErrorBody, Failed, Invalid, NotFound, Unavailable
+from refsynth.service.http.front import Front
+from refsynth.service.http.manual import add_manual
+from refsynth.service.http.origin import Origins
+from refsynth.service.http.replies import Endpoint, Json, add_errors, dispatch
+from refsynth.service.http.schema import (
+    ExplainReply,
+    ExplainRequest,
+    FeedbackReply,
+    FeedbackRequest,
+    GivenOut,
+    GivenReply,
+    LiveReply,
+    ModelOut,
+    ModelsReply,
+    PredictReply,
+    PredictRequest,
+    ReadyReply,
+    TeiRequest,
+    TeiScore,
+)
+from refsynth.service.http.seams import Caller, Outcome, UnknownRequestError
+from refsynth.service.http.service import Service
+from refsynth.service.http.texts import EmptyText
+
+PAUSES = (0.1, 0.2, 0.4, 0.8)
+"""Seconds between looks for the answer that feedback is for."""
+RECENT = 20
+OPEN = (403,)
+NO_RECORD = "this server keeps no record of its requests"
+READING = (401, 403, 405, 429, 500, 503)
+ASKING = (400, 401, 403, 405, 408, 413, 415, 422, 429, 500, 503, 504)
+
+
+def build_app(service: Service) -> Front:
+    """Return the whole application of one worker."""
+    api = FastAPI(
+        title="refsynth",
+        version=version("refsynth"),
+        description="Labels for texts, with calibrated probabilities.",
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        default_response_class=Json,
+    )
+    add_errors(api)
+    hot = _add_predict(api, service)
+    _add_explain(api, service)
+    _add_feedback(api, service)
+    _add_reading(api, service)
+    add_console(api)
+    add_manual(api, keyed=service.guards.keys.required)
+    _document_keys(api, required=service.guards.keys.required)
+    return Front(
+        partial(dispatch, api, hot),
+        routes=frozenset(str(getattr(route, "path", "")) for route in api.routes),
+        health=service.health,
+        metrics=service.metrics,
+        full=lambda: service.batcher.full,
+        limit=service.settings.requests,
+        bodies=service.bodies,
+        origins=None if service.guards.keys.required else Origins(service.settings.host, service.settings.allow_host),
+        release=service.release,
+        deadline=service.settings.deadline,
+        log=service.settings.log_requests,
+        tracer=service.guards.tracer,
+    )
+
+
+def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
+    """Add the routes, and return them by path."""
+
+    async def answer(
+        request: Request, key: Caller, texts: list[str | EmptyText], *, truncate: bool, whole: str = ""
+    ) -> list[Answer | RowError]:
+        """Answer what is not empty. An empty text has its error in its place, or refuses a request to be answered as a whole."""
+        await service.admit(texts, truncate=truncate)
+        asked = [text for text in texts if isinstance(text, str)]
+        empty = next((row for row, text in enumerate(texts) if isinstance(text, EmptyText)), None)
+        if empty is not None and (whole or not asked):
+            raise Invalid(f"{whole or 'texts'}[{empty}]: {texts[empty]}")
+        service.charge(key, len(asked))
+        found = await service.ask(request, [Question(text) for text in asked])
+        if all(isinstance(answer, RowError) for answer in found):
+            raise Failed("the model failed on " + ("this text" if len(asked) == 1 else "every text"))
+        said = iter(found)
+        answers = [text if isinstance(text, EmptyText) else next(said) for text in texts]
+        service.keep(request, key, texts, answers)
+        return answers
+
+    @api.post("/v1/predict", **_documented(PredictReply, ASKING, PredictRequest))
+    async def predict(request: Request) -> Response:
+        """Label one text or many. A text that the model fails on gets an error in its place and does not harm the others."""
+        key = service.authorise(request, "predict")
+        body = await service.read(request, PredictRequest)
+        given = [body.texts] if isinstance(body.texts, str) else body.texts
+        texts = service.texts(request, given, "texts[{}]")
+        answers = await answer(request, key, texts, truncate=body.truncate)
+        said = [shown(one, body) for one in answers]
+        return Json({"request_id": request.scope["request_id"], "predictions": said})
+
+    @api.post("/predict", **_documented(list[TeiScore] | list[list[TeiScore]], ASKING, TeiRequest))
+    async def tei(request: Request) -> Response:
+        """Label texts in the form of text-embeddings-inference, for clients that speak it."""
+        key = service.authorise(request, "predict")
+        body = await service.read(request, TeiRequest)
+        if body.raw_scores:
+            raise Invalid("raw_scores: scores here are calibrated probabilities; leave it out")
+        texts = service.texts(request, tei_rows(body), "inputs[{}]")
+        answers = await answer(request, key, texts, truncate=body.truncate, whole="inputs")
+        if any(isinstance(one, RowError) for one in answers):
+            raise Failed("the model failed on a text")
+        said = [scores(one.prediction) for one in answers if isinstance(one, Answer)]
+        return Json(said if is_batch(body) else said[0])
+
+    return {"/v1/predict": predict, "/predict": tei}
+
+
+def _add_explain(api: FastAPI, service: Service) -> None:
+    @api.post("/v1/explain", **_documented(ExplainReply, ASKING, ExplainRequest))
+    async def explain_(request: Request) -> Response:
+        """Say which parts of a text speak for a label: exactly for TF-IDF and static tiers, by leaving parts out for encoders."""
+        key = service.authorise(request, "explain")
+        body = await service.read(request, ExplainRequest)
+        (text,) = service.texts(request, [body.text], "text")
+        await service.admit([text], truncate=body.truncate)
+        if isinstance(text, EmptyText):
+            raise Invalid(f"text: {text}")
+        model = service.engine.current.model
+        if body.label is not None and body.label not in model.labels:
+            raise Invalid("label: the model has no such label; /v1/models lists them")
+        places = [] if model.additive(text) else explain.spans(text)
+        questions = [Question(text, True, body.label)]
+        questions += [Question(explain.without(text, place)) for place in places]
+        service.charge(key, len(questions))
+        answers = await service.ask(request, questions)
+        service.metrics.explained()
+        return Json(_explanation(request, body, answers, text, places))
+
+
+def _explanation(
+    request: Request, body: ExplainRequest, answers: list[Answer | RowError], text: str, places: list[explain.Span]
+) -> ExplainReply:
+    good = [answer for answer in answers if isinstance(answer, Answer)]
+    if len(good) < len(answers):
+        raise Failed("the model failed on this text, or on it without a part")
+    whole = good[0]
+    if any(answer.version != whole.version for answer in good):
+        raise Unavailable("the bundle was switched during the explanation", code="switched", retry_after=1)
+    label = body.label or whole.prediction.likeliest
+    probability = whole.prediction.probabilities[label]
+    if whole.contributions is not None:
+        method, base, parts = "contributions", whole.contributions.base, explain.of_terms(whole.contributions)
+    else:
+        left = [answer.prediction.probabilities[label] for answer in good[1:]]
+        method, base, parts = "occlusion", 0.0, explain.of_spans(text, places, probability, left)
+    shown, rest = explain.strongest(parts, body.top)
+    return ExplainReply(
+        request_id=request.scope["request_id"],
+        label=label,
+        probability=round(probability, DIGITS),
+        method=method,
+        base=base,
+        parts=shown,
+        rest=rest,
+        version=whole.version,
+    )
+
+
+def _add_feedback(api: FastAPI, service: Service) -> None:
+    @api.post("/v1/feedback", **_documented(FeedbackReply, (404, *ASKING), FeedbackRequest))
+    async def feedback(request: Request) -> Response:
+        """Say what the right label, or labels, of an earlier text are. When the reply is there, the feedback is on disk."""
+        key = service.authorise(request, "feedback")
+        body = await service.read(request, FeedbackRequest)
+        recorder = service.guards.recorder
+        if not recorder.enabled:
+            raise NotFound(NO_RECORD, code="no_record")
+        label = service.right(body)
+        service.charge(key, 1)
+        write = partial(recorder.feedback, request_id=body.request_id, row=body.row, label=label, key=key.id)
+        try:
+            outcome = await _written(write)
+        except UnknownRequestError as error:
+            raise NotFound(str(error), code="unknown_request") from error
+        except RefsynthError as error:
+            service.outside.failed("feedback", error)
+            raise Unavailable("the feedback could not be written", code="record_unavailable", retry_after=1) from error
+        return Json(FeedbackReply(request_id=body.request_id, row=body.row, outcome=outcome))
+
+    @api.get("/v1/feedback", **_documented(GivenReply, (404, *READING)))
+    async def recent(request: Request) -> Response:
+        """Show the last feedback, the newest first."""
+        service.authorise(request, "admin")
+        recorder = service.guards.recorder
+        if not recorder.enabled:
+            raise NotFound(NO_RECORD, code="no_record")
+        try:
+            found = await asyncio.to_thread(recorder.recent, RECENT)
+        except RefsynthError as error:
+            service.outside.failed("reading", error)
+            raise Unavailable("the record does not answer", code="record_unavailable", retry_after=1) from error
+        return Json(GivenReply(data=[GivenOut(**one._asdict()) for one in found]))
+
+
+async def _written(write: Callable[[], Outcome]) -> Outcome:
+    """Write feedback. What it is for may be on its way to the record: another worker gave it, and writes in batches."""
+    for pause in PAUSES:
+        try:
+            return await asyncio.to_thread(write)
+        except UnknownRequestError:
+            await asyncio.sleep(pause)
+    return await asyncio.to_thread(write)
+
+
+def _add_reading(api: FastAPI, service: Service) -> None:
+    @api.get("/v1/models", **_documented(ModelsReply, READING))
+    async def models(request: Request) -> Response:
+        """Say which bundle is in use."""
+        service.authorise(request, "predict")
+        loaded = service.engine.current
+        manifest = loaded.model.manifest
+        shown = ModelOut(
+            id=loaded.version,
+            kind=manifest.kind,
+            task=manifest.task,
+            tier=loaded.model.variant,
+            labels=list(loaded.model.labels),
+            language=manifest.language,
+            threshold=loaded.model.threshold,
+            metrics={name: figure.value for name, figure in manifest.metrics.items()},
+        )
+        return Json(ModelsReply(data=[shown]))
+
+    @api.get("/health/live", **_documented(LiveReply, OPEN))
+    async def live() -> Response:
+        """Say that the process answers. Asks nothing of the model."""
+        return Json(LiveReply())
+
+    @api.get("/health/ready", **_documented(ReadyReply, OPEN, unready=ReadyReply))
+    async def ready() -> Response:
+        """Say whether to send requests here: the last canary through the queue was right, and nothing is full or ending."""
+        problems = service.health.problems()
+        lacks = [*(["the second tier"] if service.engine.degraded else []), *service.outside.problems()]
+        version = service.engine.current.version
+        reply = ReadyReply(ready=not problems, problems=problems, degraded=bool(lacks), lacks=lacks, version=version)
+        return Json(reply, status_code=503 if problems else 200, headers={"Retry-After": "1"} if problems else None)
+
+    @api.get("/metrics", include_in_schema=False)
+    async def metrics(request: Request) -> Response:
+        """Return the Prometheus metrics of all workers."""
+        if service.guards.keys.required:
+            service.authorise(request, "admin")
+        return Response(await asyncio.to_thread(service.metrics.text), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _documented(
+    reply: Any, statuses: tuple[int, ...], body: type[BaseModel] | None = None, *, unready: type[BaseModel] | None = None
+) -> dict[str, Any]:
+    """Return what a route tells the OpenAPI description; the handlers read the bodies themselves, after the key."""
+    documented: dict[str, Any] = {"response_model": reply}
+    documented["responses"] = {status: {"model": ErrorBody, "description": MEANINGS[status]} for status in statuses}
+    if unready is not None:
+        documented["responses"][503] = {"model": unready, "description": "Not ready; problems says why"}
+    if body is not None:
+        content = {"application/json": {"schema": body.model_json_schema()}}
+        documented["openapi_extra"] = {"requestBody": {"required": True, "content": content}}
+    return documented
+
+
+def _document_keys(api: FastAPI, *, required: bool) -> None:
+    if not required:
+        return
+    described = api.openapi()
+    described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for path, operations in described["paths"].items():
+        if not path.startswith("/health/"):
+            for operation in operations.values():
+                operation["security"] = [{"key": []}]

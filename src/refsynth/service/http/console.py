@@ -1,0 +1,44 @@
+"""The page at `/`: try a text, see the figures and the recent feedback. One file, nothing from elsewhere.
+
+The page holds no data: what it shows it asks of the other routes, with the key that is typed into it. Its policy lets only its
+own script and style run, named by their hashes, and lets them talk to this server alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from importlib.resources import files
+
+from fastapi import FastAPI, Response
+
+_SCRIPT, _STYLE = (re.compile(rb"<%s>(.*?)</%s>" % (tag, tag), re.DOTALL) for tag in (b"script", b"style"))
+
+
+def add_console(api: FastAPI) -> None:
+    """Add the page."""
+    page = (files("refsynth.service.http") / "console.html").read_bytes()
+    headers = policy(page)
+
+    @api.get("/", include_in_schema=False)
+    async def console() -> Response:
+        """Show the console."""
+        return Response(page, media_type="text/html", headers=headers)
+
+
+def policy(page: bytes) -> dict[str, str]:
+    """Return the headers of a page that runs and shows only what is in it, and talks to this server alone."""
+    return {
+        "Content-Security-Policy": "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"frame-ancestors 'none'; script-src {_hashes(_SCRIPT, page)}; style-src {_hashes(_STYLE, page)}",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-cache",
+    }
+
+
+def _hashes(tag: re.Pattern[bytes], page: bytes) -> str:
+    """Return the sources of a policy that allow the inline contents of a tag."""
+    digests = (hashlib.sha256(found).digest() for found in tag.findall(page))
+    return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests) or "'none'"

@@ -1,0 +1,59 @@
+"""How texts are asked for and answers are given: in our own form, and in that of text-embeddings-inference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refsynth.core.types import Prediction
+from refsynth.service.http.batching import RowError
+from refsynth.service.http.engine import Answer
+from refsynth.service.http.schema import PredictRequest, TeiRequest
+
+DIGITS = 6
+
+
+def tei_rows(body: TeiRequest) -> list[str | list[str]]:
+    """Return the rows of a request; a list of one text is that text."""
+    if isinstance(body.inputs, str):
+        return [body.inputs]
+    rows = [row for row in body.inputs if isinstance(row, list)] or [[text for text in body.inputs if isinstance(text, str)]]
+    return [row[0] if len(row) == 1 else row for row in rows]
+
+
+def is_batch(body: TeiRequest) -> bool:
+    """Return whether a request wants a list of answers."""
+    return isinstance(body.inputs, list) and bool(body.inputs) and isinstance(body.inputs[0], list)
+
+
+def _ranked(prediction: Prediction) -> list[tuple[str, float]]:
+    pairs = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
+    return [(label, round(value, DIGITS)) for label, value in pairs]
+
+
+def scores(prediction: Prediction) -> list[dict[str, Any]]:
+    """Return an answer as TEI has it."""
+    return [{"score": value, "label": label} for label, value in _ranked(prediction)]
+
+
+def shown(answer: Answer | RowError, body: PredictRequest) -> dict[str, Any]:
+    """Return an answer in our own form, or why there is none."""
+    if isinstance(answer, RowError):
+        return {"error": {"code": answer.code, "message": answer.found}}
+    prediction = answer.prediction
+    return {
+        **_said(prediction),
+        "probability": round(prediction.probability, DIGITS),
+        "probabilities": dict(_ranked(prediction)[: body.top_k]) if body.probabilities else None,
+        "abstain": prediction.abstain,
+        "none": prediction.none,
+        "tier": answer.tier,
+        "degraded": prediction.degraded,
+        "truncated": prediction.truncated,
+        "version": answer.version,
+    }
+
+
+def _said(prediction: Prediction) -> dict[str, Any]:
+    if prediction.entities is not None:
+        return {"entities": [{**one._asdict(), "confidence": round(one.confidence, DIGITS)} for one in prediction.entities]}
+    return {"label": prediction.label} if prediction.labels is None else {"labels": list(prediction.labels)}

@@ -1,0 +1,268 @@
+"""Uvicorn's HTTP protocol with bounds on what one connection may hold, and for how long.
+
+What a full queue refuses is answered here, when the head is there: a quarter of the processor time of a reply through the
+application, and under overload most requests are refused.
+
+A connection that oversteps a bound gets the answers that are under way, then the refusal, and is closed: nothing more of it is
+read. All that it held is let go of by name. The garbage collector looks at what lives long so rarely that a cycle would stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+
+import httptools
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from refsynth.service.http.front import Front, Head
+from refsynth.service.http.intake import Intake, Overstep
+
+HEAD_SECONDS = 20.0
+"""For a head, and for what still comes of a body whose request is answered."""
+PIPELINED = 16
+"""Requests of one connection that may be under way."""
+STALL_SECONDS = 60.0
+"""For a client that does not read to begin again."""
+LINGER = 5.0
+"""Seconds for which a refused client may go on sending: closed at once, it would lose the reply that says why."""
+KEEP_ALIVE = 75
+"""Seconds for which an idle connection stays open: longer than load balancers and proxies keep theirs, 60 mostly. The client must
+be the first to close: a request that meets a closing connection is lost."""
+
+
+class _Refused:
+    """Stands where a cycle of request and reply would: what still comes of the body is read over."""
+
+    response_complete = True
+    keep_alive = True
+    message_event = asyncio.Event()
+
+
+class _Stop(Exception):
+    """Nothing more of this connection is to be read."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """A connection that is closed when it oversteps a bound. The time before a first request counts too."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
+    _running: RequestResponseCycle | None = None
+    _last: bytes | None = None
+    """The reply that ends the connection, once nothing more is read."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock.
+
+        In place of uvicorn's own, which asks the kernel for both addresses: nothing here wants them, and they were a fifth of
+        what a new connection cost.
+        """
+        assert isinstance(self.app, Front)
+        self._front = self.app
+        self._intake = Intake()
+        self._held: deque[int] = deque()  # bytes of the body of each request under way
+        self.connections.add(self)
+        self.transport, self.flow, self.scheme = transport, FlowControl(transport), "http"
+        self._start(HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the requests under way, and let go of all that belongs to the connection."""
+        self._stop()
+        for cycle in self._under_way():
+            cycle.disconnected = True
+            cycle.message_event.set()
+            cycle.on_response = _nothing
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self.resume_writing()
+        self.pipeline.clear()
+        while self._held:
+            self._release()
+        self._running = self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and count."""
+        if self._last is not None:
+            return
+        before = self._intake.mark
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # nothing else is spoken here: answered as if it had not been asked, and the end
+            self.cycle.keep_alive = False
+            self._end_after(b"")
+        except httptools.HttpParserError:
+            if self._last is None:
+                self._end(400, "bad_request", "this is not a request in HTTP/1.1")
+        if self._last is not None or self.transport.is_closing():
+            return
+        if overstep := self._intake.arrived(len(data), before):
+            self._end(*overstep)
+        elif self._intake.in_head and self._timer is None:  # most heads arrive whole and need no timer
+            self._start(HEAD_SECONDS)
+
+    def on_message_begin(self) -> None:
+        """Expect a head."""
+        super().on_message_begin()
+        self._intake.begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Count the target."""
+        self._check(self._intake.target(len(url)))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a field. One behind the body is left out: the application has the head by then."""
+        if self._intake.in_head:
+            self._check(self._intake.field(name, value))
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._stop()
+        if self._running is not None and len(self.pipeline) + 1 >= PIPELINED:
+            self._end(503, "busy", f"{PIPELINED} requests of this connection are under way", retry_after=1)
+            raise _Stop
+        self._held.append(0)
+        refusal = None
+        if self._running is None:  # one that waits behind another is left to the application, which keeps their order
+            path, method = self.url.partition(b"?")[0].decode("latin-1"), self.parser.get_method().decode("ascii")
+            refusal = self._front.refuse_early(method, path, self.headers)
+        if refusal is None:
+            super().on_headers_complete()
+        elif self.flow.write_paused:  # refusals pile up for a client that does not read them
+            self._end_after(b"")
+            raise _Stop
+        else:
+            self._refuse(*refusal)
+        self._intake.in_head = False
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of a body, while there is room for all that the worker holds of bodies."""
+        self._intake.part(len(body))
+        if self.cycle.response_complete:
+            return
+        if self._front.bodies.take("", len(body)):
+            self._held[-1] += len(body)
+            super().on_body(body)
+            return
+        self._end(503, "busy", "too many bodies are under way", retry_after=1)
+        raise _Stop
+
+    def on_message_complete(self) -> None:
+        """All of a request is there."""
+        self._intake.whole = True
+        self._stop()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """A reply was written: go on with the next request, or with the end."""
+        self._release()
+        self._running = None
+        super().on_response_complete()  # which begins with the next
+        if self.transport.is_closing():  # once what was written is read
+            self._start(STALL_SECONDS)
+        elif any(self._under_way()):
+            return
+        elif self._last is not None:
+            self._finish()
+        elif not self._intake.whole:
+            self._start(HEAD_SECONDS)
+
+    def pause_writing(self) -> None:
+        """The client does not read: it has some time to begin."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End an idle connection, also one whose client has not read the last reply."""
+        self.transport.abort()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _under_way(self) -> Iterator[RequestResponseCycle]:
+        if self._running is not None:
+            yield self._running
+        for cycle, _ in self.pipeline:
+            yield cycle
+
+    def _check(self, overstep: Overstep | None) -> None:
+        if overstep is not None:
+            self._end(*overstep)
+            raise _Stop
+
+    def _refuse(self, head: Head, body: bytes) -> None:
+        stays = self.parser.should_keep_alive() and (b"connection", b"close") not in head
+        if not stays and (b"connection", b"close") not in head:
+            head = [*head, (b"connection", b"close")]
+        self.transport.write(self._reply(503, head, body))
+        self.cycle = _Refused()  # type: ignore[assignment]
+        self.on_response_complete()
+        if not stays:
+            self.transport.close()
+
+    def _reply(self, status: int, head: Head, body: bytes) -> bytes:
+        lines = (name + b": " + value + b"\r\n" for name, value in (*self.server_state.default_headers, *head))
+        return b"".join((STATUS_LINE[status], *lines, b"\r\n", body))
+
+    def _end(self, status: int, code: str, message: str, *, retry_after: float | None = None) -> None:
+        """Read nothing more; refuse when what is under way is answered."""
+        if not (self._intake.whole or self._intake.in_head or self.cycle.response_complete):
+            self._abandon()
+        self._end_after(self._reply(status, *self._front.reject(status, code, message, retry_after)))
+
+    def _abandon(self) -> None:
+        """Leave the newest request, whose body will not come to its end."""
+        if self._running is not self.cycle:
+            self.pipeline.popleft()
+        elif self.cycle.response_started:
+            self.transport.abort()
+        else:  # told that its client went
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self._running = None
+
+    def _end_after(self, last: bytes) -> None:
+        self._last = last
+        if self._running is None:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Write the last reply; whatever still comes is read over for a moment."""
+        if self._last:
+            self.transport.write(self._last)
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._start(STALL_SECONDS if self.transport.get_write_buffer_size() else LINGER)
+
+    def _release(self) -> None:
+        """Give back what the oldest request held."""
+        if self._held:
+            self._front.bodies.give("", self._held.popleft())
+
+    def _start(self, seconds: float) -> None:
+        self._stop()
+        self._timer = self.loop.call_later(seconds, self.transport.abort)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _nothing() -> None:
+    """Stands where a lost connection would be told of a reply."""

@@ -1,0 +1,1 @@
+"""The record's Alembic environment; `refsynth.service.monitor.migrate` runs it."""

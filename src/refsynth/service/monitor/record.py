@@ -1,0 +1,323 @@
+"""The record: what was predicted and what people said of it, in SQLite or PostgreSQL.
+
+`add_feedback` returns when the feedback is on disk; it may be sent again and is there once. A server's predictions come from
+`writer`, in batches. Texts are stored only if the record is opened with a function that redacts them: none is stored as it came.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from refsynth.core.errors import InputError
+from refsynth.data.text import clean
+from refsynth.service.monitor import migrate
+from refsynth.service.monitor.database import erase, open_engine, translated
+from refsynth.service.monitor.schema import ID_LENGTH, LABEL_LENGTH, NAME_LENGTH, feedback, predictions
+
+Tables = Literal["make", "check", "trust"]
+
+_ID = re.compile(r"[A-Za-z0-9._:-]*")
+_CHUNK = 2_000  # rows deleted in one transaction, so that no writer waits long
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """One text of a request and what the model said of it.
+
+    `model` is the version of the bundle, `tier` what answered, `source` who asked, such as the id of an API key.
+    """
+
+    request_id: str
+    row: int
+    label: str
+    probability: float
+    abstained: bool
+    model: str
+    tier: str
+    source: str = ""
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """The right label for one text of an earlier request. `source` says who gave it, such as the id of an API key."""
+
+    request_id: str
+    row: int
+    label: str
+    source: str = ""
+
+
+class Outcome(StrEnum):
+    """What became of a feedback: it is new, was there already, or replaces another label."""
+
+    stored = "stored"
+    repeated = "repeated"
+    changed = "changed"
+
+
+class Given(NamedTuple):
+    """A stored feedback beside its prediction, if that is still there."""
+
+    request_id: str
+    row: int
+    label: str
+    source: str
+    updated: datetime
+    predicted: str | None
+    probability: float | None
+    model: str | None
+    text: str | None
+
+
+class Summary(NamedTuple):
+    """Counts since a time. `agreed` of the `compared` feedbacks have the label that was predicted."""
+
+    predictions: dict[str, int]
+    abstained: int
+    feedback: int
+    compared: int
+    agreed: int
+
+
+class Purged(NamedTuple):
+    """How many rows were deleted, and whether their bytes are overwritten."""
+
+    predictions: int
+    feedback: int
+    erased: bool = False
+
+
+class Record:
+    """An open record; threads may share it, processes open their own."""
+
+    def __init__(self, engine: sa.Engine, *, redact: Callable[[str], str] | None, clock: Callable[[], datetime]) -> None:
+        self._engine, self._redact, self._clock = engine, redact, clock
+        self._reader = engine.execution_options(reads=True)
+        self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+
+    @classmethod
+    def open(
+        cls,
+        where: str | Path,
+        *,
+        redact: Callable[[str], str] | None = None,
+        tables: Tables = "make",
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> Self:
+        """Open a record.
+
+        Args:
+            where: a SQLite file, or a URL such as `postgresql://user@host/name`.
+            redact: makes of a text what may be stored; None stores no texts.
+            tables: `make` makes the file and the tables, or brings them up to date; `check` changes nothing and refuses those of
+                another version; `trust` does not even connect, so a worker can start while the database is away.
+            clock: the time.
+
+        Raises:
+            InputError: `where` is no such thing.
+            RecordError: the database does not answer, or its tables are of another version.
+        """
+        engine = open_engine(where, create=tables == "make")
+        try:
+            with translated(engine.url):
+                if tables != "trust":
+                    migrate.upgrade(engine) if tables == "make" else migrate.check(engine)
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine, redact=redact, clock=clock)
+
+    def add_predictions(self, rows: Sequence[Predicted]) -> None:
+        """Store predictions; one that is there already, by request id and row, stays as it is.
+
+        Raises:
+            InputError: an id, row or label cannot be stored.
+            RecordError: the database refuses; nothing was stored.
+        """
+        created = self._clock()
+        values = {_key(row): self._prediction(row) | {"created": created} for row in rows}
+        if values:
+            with self._writing() as connection:
+                connection.execute(self._insert(predictions).on_conflict_do_nothing(), [values[key] for key in sorted(values)])
+
+    def add_feedback(self, rows: Sequence[Feedback]) -> list[Outcome]:
+        """Store feedback and return what became of each, in the order given. When it returns, all is on disk.
+
+        Of two for the same text the later counts.
+
+        Raises:
+            InputError: an id, row or label cannot be stored; nothing was stored.
+            RecordError: the database refuses; send it again, it is stored once.
+        """
+        now = self._clock()
+        values = {
+            _key(row): {
+                **{
+                    "request_id": row.request_id,
+                    "row": row.row,
+                    "label": _printable(row.label, "label", LABEL_LENGTH),
+                    "source": _id(row.source, "source", NAME_LENGTH),
+                },
+                **{"created": now, "updated": now, "revision": 1},
+            }
+            for row in rows
+        }
+        if not values:
+            return []
+        insert = self._insert(feedback)
+        new = insert.excluded
+        upsert = insert.on_conflict_do_update(
+            index_elements=[feedback.c.request_id, feedback.c.row],
+            set_={"label": new.label, "source": new.source, "updated": new.updated, "revision": feedback.c.revision + 1},
+            where=feedback.c.label != new.label,
+        ).returning(feedback.c.request_id, feedback.c.row, feedback.c.revision)
+        with self._writing() as connection:  # in one order everywhere, so that two writers cannot wait for each other
+            written = connection.execute(upsert, [values[key] for key in sorted(values)]).all()
+        outcome = {
+            (request_id, row): Outcome.changed if revision > 1 else Outcome.stored for request_id, row, revision in written
+        }
+        return [outcome.get(_key(row), Outcome.repeated) for row in rows]
+
+    def holds(self, request_id: str, row: int) -> bool:
+        """Return whether a prediction is on disk."""
+        found = sa.select(predictions.c.row).where(predictions.c.request_id == request_id, predictions.c.row == row)
+        with self._reading() as connection:
+            return connection.execute(found).first() is not None
+
+    def recent_feedback(self, n: int) -> list[Given]:
+        """Return the last feedback, the newest first."""
+        with self._reading() as connection:
+            found = connection.execute(_given().order_by(feedback.c.updated.desc()).limit(n))
+            return [_shown(*row) for row in found]
+
+    def given(self, *, since: datetime | None = None, chunk: int = 5_000) -> Iterator[list[Given]]:
+        """Yield all feedback since a time, oldest first, in chunks."""
+        query = _given().order_by(feedback.c.updated, feedback.c.request_id, feedback.c.row)
+        yield from self._chunks(query if since is None else query.where(feedback.c.updated >= since), chunk)
+
+    def unsure(self, *, since: datetime | None = None, chunk: int = 5_000) -> Iterator[list[Given]]:
+        """Yield predictions since a time that abstained and have no feedback, oldest first, in chunks; their label is empty."""
+        query = _unsure().order_by(predictions.c.created, predictions.c.request_id, predictions.c.row)
+        yield from self._chunks(query if since is None else query.where(predictions.c.created >= since), chunk)
+
+    def _chunks(self, query: sa.Select[*tuple[Any, ...]], chunk: int) -> Iterator[list[Given]]:
+        with self._reading() as connection:
+            for part in connection.execution_options(yield_per=chunk).execute(query).partitions():
+                yield [_shown(*row) for row in part]
+
+    def summary(self, *, since: datetime) -> Summary:
+        """Return counts since a time."""
+        count = sa.func.count()
+        made = sa.select(predictions.c.label, count, count.filter(predictions.c.abstained)).where(predictions.c.created >= since)
+        pair = sa.and_(predictions.c.request_id == feedback.c.request_id, predictions.c.row == feedback.c.row)
+        same = count.filter(predictions.c.label == feedback.c.label)
+        said = sa.select(count, sa.func.count(predictions.c.label), same).select_from(feedback.outerjoin(predictions, pair))
+        with self._reading() as connection:
+            by_label = connection.execute(made.group_by(predictions.c.label).order_by(predictions.c.label)).all()
+            n, compared, agreed = connection.execute(said.where(feedback.c.updated >= since)).one()
+        return Summary({label: n for label, n, _ in by_label}, sum(row[2] for row in by_label), n, compared, agreed)
+
+    def purge(self, *, before: datetime) -> Purged:
+        """Delete what was made, and feedback that was last changed, before a time, and overwrite it where that can be done.
+
+        In SQLite that waits for readers, for some seconds.
+        """
+        purged = Purged(
+            self._delete(predictions, predictions.c.created < before), self._delete(feedback, feedback.c.updated < before)
+        )
+        with translated(self._engine.url):
+            return purged._replace(erased=erase(self._engine))
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._engine.dispose()
+
+    def _delete(self, table: sa.Table, old: sa.ColumnElement[bool]) -> int:
+        keys = sa.tuple_(table.c.request_id, table.c.row)
+        chosen = sa.select(table.c.request_id, table.c.row).where(old).limit(_CHUNK)
+        total = 0
+        while True:
+            with self._writing() as connection:
+                n = connection.execute(sa.delete(table).where(keys.in_(chosen))).rowcount
+            total += n
+            if n < _CHUNK:
+                return total
+
+    def _prediction(self, row: Predicted) -> dict[str, object]:
+        if not 0 <= row.probability <= 1:
+            raise InputError("a probability that cannot be stored", expected="a number from 0 to 1")
+        return {
+            "request_id": row.request_id,
+            "row": row.row,
+            "source": _id(row.source, "source", NAME_LENGTH),
+            "model": _printable(row.model, "model", NAME_LENGTH),
+            "tier": _printable(row.tier, "tier", NAME_LENGTH),
+            "label": _printable(row.label, "label", LABEL_LENGTH),
+            "probability": row.probability,
+            "abstained": row.abstained,
+            "text": None if self._redact is None or row.text is None else self._redact(clean(row.text)),
+        }
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        with translated(self._engine.url), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with translated(self._engine.url), self._reader.connect() as connection:
+            yield connection
+
+
+def _given() -> sa.Select[*tuple[Any, ...]]:
+    pair = sa.and_(predictions.c.request_id == feedback.c.request_id, predictions.c.row == feedback.c.row)
+    columns: list[sa.Column[Any]] = [feedback.c[name] for name in ("request_id", "row", "label", "source", "updated")]
+    columns += [predictions.c[name] for name in ("label", "probability", "model", "text")]
+    return sa.select(*columns).select_from(feedback.outerjoin(predictions, pair))
+
+
+def _unsure() -> sa.Select[*tuple[Any, ...]]:
+    pair = sa.and_(predictions.c.request_id == feedback.c.request_id, predictions.c.row == feedback.c.row)
+    columns: list[sa.ColumnElement[Any]] = [predictions.c[name] for name in ("request_id", "row")]
+    columns += [sa.literal("").label("label"), predictions.c.source, predictions.c.created]
+    columns += [predictions.c[name] for name in ("label", "probability", "model", "text")]
+    query = sa.select(*columns).select_from(predictions.outerjoin(feedback, pair))
+    return query.where(predictions.c.abstained, feedback.c.request_id.is_(None))
+
+
+def owned(source: str, request_id: str) -> str:
+    """Return the id under which a caller's request is kept: two callers may choose the same."""
+    return f"{source}:{request_id}" if source else request_id
+
+
+def _shown(request_id: str, row: int, label: str, source: str, *rest: Any) -> Given:
+    return Given(request_id.removeprefix(owned(source, "")), row, label, source, *rest)
+
+
+def _key(row: Predicted | Feedback) -> tuple[str, int]:
+    if not 0 <= row.row < 2**31 or not row.request_id:
+        raise InputError("a row needs a request id and a number from 0", remedy="send those of the answer that it belongs to")
+    return _id(row.request_id, "request id", ID_LENGTH), row.row
+
+
+def _id(value: str, what: str, longest: int) -> str:
+    if len(value) > longest or not _ID.fullmatch(value):
+        raise InputError(f"a {what} that cannot be stored", expected=f"at most {longest} letters, digits and . _ : -")
+    return value
+
+
+def _printable(value: str, what: str, longest: int) -> str:
+    if not value or len(value) > longest or clean(value) != value:
+        raise InputError(f"a {what} that cannot be stored", expected=f"1 to {longest} printable characters")
+    return value

@@ -1,0 +1,203 @@
+"""The filter: each draft is kept, or dropped for one named reason. No draft disappears.
+
+`screen` needs no model: form, copies of seed rows, duplicates. The `drop_` functions hold one score each against a floor, or
+leave out what other rows cover; `even_out` evens the classes out, and `weigh` says how much each draft that is left counts. All
+give back every draft that they were given, in the same order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.stats import rankdata
+
+from refsynth.core.pair import split_pair
+from refsynth.core.types import Draft, Example, FloatArray, IntArray
+from refsynth.data.text import near_groups, nearest_overlap, normalise
+from refsynth.synthesis.selection.cover import best_cover
+from refsynth.synthesis.selection.sanity import form_check
+
+COPY = "copies a seed row"
+DUPLICATE = "duplicate of another draft"
+NEAR_DUPLICATE = "near-duplicate of another draft"
+NO_PAIR = "not two texts"
+TWO_LABELS = "written for two labels"
+LEAKED = "resembles a test row"
+OTHER_CLASS = "other class"
+UNSURE = "class unclear"
+UNLIKELY = "unlikely for its label"
+HARMFUL = "worst influence on held-out rows"
+REDUNDANT = "covered by other rows"
+SURPLUS = "more than its class needs"
+
+NEAR = 0.7
+"""Jaccard overlap of character n-grams from which two texts count as the same (Lee et al., 2022, use 0.8 on longer texts)."""
+
+
+def screen(
+    drafts: Sequence[Example], seeds: Sequence[Example], *, longest: int, forget: Collection[str] = (), paired: bool = False
+) -> list[Draft]:
+    """Return the drafts with what is wrong with them apart from their meaning.
+
+    Args:
+        drafts: in the order of the plan; of duplicates the first stays.
+        seeds: the user's rows.
+        longest: the most words that a draft may have.
+        forget: ids of drafts that are to go because they resemble a test row.
+        paired: whether each has to be a pair of texts.
+    """
+    seed_texts = [example.text for example in seeds]
+    check = form_check(seed_texts, longest=longest)
+    texts = [draft.text for draft in drafts]
+    overlap = (
+        nearest_overlap(texts, seed_texts, except_for=_sources(drafts, seeds)) if seeds and drafts else np.zeros(len(drafts))
+    )
+    exact = {normalise(text) for text in seed_texts}
+    twofold = _written_twice(drafts)
+    seen: set[str] = set()
+    results = []
+    for draft, nearness in zip(drafts, overlap, strict=True):
+        key = normalise(draft.text)
+        reason = LEAKED if draft.id in forget else check(draft.text)
+        if reason is None and paired and split_pair(draft.text) is None:
+            reason = NO_PAIR
+        if reason is None and (nearness >= NEAR or key in exact):
+            reason = COPY
+        if reason is None and key in twofold:
+            reason = TWO_LABELS
+        if reason is None and key in seen:
+            reason = DUPLICATE
+        seen.add(key)
+        results.append(Draft(draft, {"nearest seed": float(nearness)}, reason))
+    return _thin(results)
+
+
+def _sources(drafts: Sequence[Example], seeds: Sequence[Example]) -> IntArray:
+    """Return for each draft the seed row that it is another form of, or -1 [N]: it may resemble that one, but not be it."""
+    place = {seed.id: index for index, seed in enumerate(seeds)}
+    origins = [draft.provenance for draft in drafts]
+    return np.array([place.get(origin.shown[0], -1) if origin and origin.reworded else -1 for origin in origins])
+
+
+def _written_twice(drafts: Iterable[Example]) -> set[str]:
+    labels: defaultdict[str, set[str]] = defaultdict(set)
+    for draft in drafts:
+        labels[normalise(draft.text)].add(draft.label)
+    return {text for text, names in labels.items() if len(names) > 1}
+
+
+def _thin(drafts: Sequence[Draft]) -> list[Draft]:
+    """Drop all but the first of each group of near-duplicates."""
+    alive = [index for index, draft in enumerate(drafts) if draft.dropped is None]
+    results = list(drafts)
+    groups: set[int] = set()
+    for index, group in zip(alive, near_groups([drafts[i].example.text for i in alive], threshold=NEAR), strict=True):
+        if int(group) in groups:
+            results[index] = replace(drafts[index], dropped=NEAR_DUPLICATE)
+        groups.add(int(group))
+    return results
+
+
+def drop_below(
+    drafts: Sequence[Draft], name: str, values: FloatArray, *, floor: float | FloatArray, reason: Callable[[float], str]
+) -> list[Draft]:
+    """Record a score and drop the drafts below its floor; one that could not be scored (NaN) stays.
+
+    Args:
+        drafts: some of which may have been dropped before.
+        name: of the score.
+        values: of the drafts that are still in, in their order.
+        floor: the least value, for all or for each.
+        reason: why a value below the floor is too low.
+    """
+    alive = [index for index, draft in enumerate(drafts) if draft.dropped is None]
+    floors = np.broadcast_to(floor, len(alive))
+    results = list(drafts)
+    for index, value, least in zip(alive, values, floors, strict=True):
+        if np.isfinite(value):
+            scores = {**drafts[index].scores, name: float(value)}
+            results[index] = replace(drafts[index], scores=scores, dropped=reason(value) if value < least else None)
+    return results
+
+
+def drop_unlikely(drafts: Sequence[Draft], ratios: FloatArray, *, floor: float) -> list[Draft]:
+    """Drop drafts whose log-likelihood ratio, in nats per token, is below the floor."""
+    return drop_below(drafts, "likelihood ratio", ratios, floor=floor, reason=lambda value: UNLIKELY)
+
+
+def drop_disagreeing(drafts: Sequence[Draft], agreement: FloatArray, *, floor: float) -> list[Draft]:
+    """Drop what a model of the real rows takes for another class; see `scorers.AgreementScorer`."""
+    return drop_below(drafts, "agreement", agreement, floor=floor, reason=lambda value: OTHER_CLASS if value < 0.5 else UNSURE)
+
+
+def drop_harmful(drafts: Sequence[Draft], gains: FloatArray, *, share: float) -> list[Draft]:
+    """Drop the share of each label's drafts whose gain on held-out real rows is least; see `influence`."""
+    alive = [draft.example.label for draft in drafts if draft.dropped is None]
+    floors = np.full(len(alive), -np.inf)
+    for label in set(alive):
+        mine = np.array([each == label for each in alive]) & np.isfinite(gains)
+        if mine.any():
+            floors[mine] = np.quantile(gains[mine], share)
+    return drop_below(drafts, "influence", gains, floor=floors, reason=lambda value: HARMFUL)
+
+
+def drop_redundant(drafts: Sequence[Draft], features: FloatArray, real: Mapping[str, FloatArray], *, share: float) -> list[Draft]:
+    """Drop the share of each label's drafts that is least needed to cover them all; see `cover`.
+
+    Args:
+        drafts: some of which may have been dropped before.
+        features: embeddings of unit length of the M drafts that are still in, in their order [M, D].
+        real: those of each label's real rows, which are there in any case.
+        share: of each label's drafts that are still in; rounded down to whole drafts.
+    """
+    places = defaultdict(list)
+    alive = [index for index, draft in enumerate(drafts) if draft.dropped is None]
+    for row, index in enumerate(alive):
+        places[drafts[index].example.label].append(row)
+    results = list(drafts)
+    for label, rows in places.items():
+        needed = best_cover(features[rows], real[label], len(rows) - int(share * len(rows)))
+        for row in np.delete(rows, needed):
+            results[alive[row]] = replace(drafts[alive[row]], dropped=REDUNDANT)
+    return results
+
+
+def even_out(drafts: Sequence[Draft], labels: Sequence[str], *, margin: float) -> list[Draft]:
+    """Leave each label at most `margin` times the median number of drafts, those with most agreement.
+
+    The median is that of the labels that kept any draft: were it over all, one label with drafts among many without would lose
+    all but one. A draft that nobody could judge counts as agreed with.
+    """
+    counts = Counter(draft.example.label for draft in drafts if draft.dropped is None)
+    most = max(1, int(margin * float(np.median([counts[label] for label in labels if counts[label]] or [0]))))
+    results = list(drafts)
+    for label in labels:
+        mine = [index for index, draft in enumerate(drafts) if draft.dropped is None and draft.example.label == label]
+        for index in sorted(mine, key=lambda i: -drafts[i].scores.get("agreement", 1.0))[most:]:
+            results[index] = replace(drafts[index], dropped=SURPLUS)
+    return results
+
+
+def weigh(drafts: Sequence[Draft]) -> list[Draft]:
+    """Weigh the drafts that are in by the rank of their influence within their label: evenly from 0 to 2, 1 on the mean.
+
+    Ranks, since gains have heavy tails: a few rows would take all the weight. A draft without the score counts 1.
+    """
+    places = defaultdict(list)
+    for index, draft in enumerate(drafts):
+        if draft.dropped is None and "influence" in draft.scores:
+            places[draft.example.label].append(index)
+    results = list(drafts)
+    for mine in places.values():
+        ranks = rankdata([drafts[index].scores["influence"] for index in mine])
+        for index, weight in zip(mine, (2 * ranks - 1) / len(mine), strict=True):
+            results[index] = replace(drafts[index], example=replace(drafts[index].example, weight=float(weight)))
+    return results
+
+
+def kept(drafts: Iterable[Draft]) -> list[Example]:
+    """Return the examples of the drafts that are still in."""
+    return [draft.example for draft in drafts if draft.dropped is None]
