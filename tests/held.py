@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from refsynth.kinds import ONE_LABEL
-from refsynth.pipeline.held import HeldOut
+from refsynth.learning.held import HeldOut
 
 
 def held_of(truth, logits, *, folds=None, kind=ONE_LABEL, groups=None):

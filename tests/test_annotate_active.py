@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from refsynth.core.errors import DataError, InputError
+from refsynth.core.observe import Silent
 from refsynth.core.run import read_jsonl, write_jsonl
 from refsynth.core.types import Example
 from refsynth.data.text import normalise
 from refsynth.labels.active import STRATEGIES, Pool, centred, choose, entropy, kappa, least_confidence, margin, stable
 from refsynth.labels.added import add_rows
+from refsynth.labels.more import add_labels
+from refsynth.labels.next import ask_next, stability
+from refsynth.learning.rows import join_rows
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.label import ask_next, stability
-from refsynth.pipeline.more import add_labels
-from refsynth.pipeline.observe import Silent
+from refsynth.pipeline.flow import run
 from refsynth.pipeline.reopen import reopened
-from refsynth.pipeline.rows import join_rows
-from refsynth.pipeline.steps import run
 from test_cli import call
 from test_pipeline import WORDS, make_task
 

@@ -11,13 +11,13 @@ from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, folder_digest, read_jsonl
 from refsynth.core.types import Draft, Example
 from refsynth.kinds.metrics import softmax
+from refsynth.learning.candidates import safe_for
+from refsynth.learning.gate import hold_out
+from refsynth.learning.rows import read_rows
 from refsynth.learning.selftrain import MARGIN, SelfTrainer, Unlabelled, balanced, confidence, from_pool
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.candidates import safe_for
-from refsynth.pipeline.gate import hold_out
+from refsynth.pipeline.flow import run
 from refsynth.pipeline.lineage import trace_row
-from refsynth.pipeline.rows import read_rows
-from refsynth.pipeline.steps import run
 from test_pipeline import make_task, write_rows
 
 LABELS = ("late", "broken")

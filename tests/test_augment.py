@@ -15,11 +15,10 @@ from refsynth.core.protocols import Augmenter
 from refsynth.core.task import Task
 from refsynth.core.types import Example
 from refsynth.data.text import clean
+from refsynth.learning.candidates import safe_for
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.build import AUGMENTERS, make_augmenters
-from refsynth.pipeline.candidates import safe_for
+from refsynth.pipeline.flow import run
 from refsynth.pipeline.lineage import trace_row
-from refsynth.pipeline.steps import run
 from refsynth.synthesis.augment import (
     ApertiumTranslator,
     BackTranslator,
@@ -33,6 +32,7 @@ from refsynth.synthesis.augment import (
 from refsynth.synthesis.augment.copies import distinct
 from refsynth.synthesis.augment.noise import NEIGHBOURS
 from refsynth.synthesis.augment.wordnet import PLACES
+from refsynth.synthesis.build import AUGMENTERS, make_augmenters
 from tiny_seq2seq import WORDS, make_marian
 
 TEXTS = ["where is my card", "please return the lamp, it arrived broken!", "my parcel is not here yet"]
@@ -119,11 +119,11 @@ def test_noise_copies_never_fail_and_are_new(text, seed):
 
 
 def test_noise_changes_with_the_seed_and_spares_what_decides():
-    text = "order 12345 for 3.50 to me@shop.org was refused yesterday evening without any explanation"
+    text = "order 12345 for 3.50 to me@context.org was refused yesterday evening without any explanation"
     copies = NoiseAugmenter().augment([text], n=20, seed=1)[0]
     assert copies != NoiseAugmenter().augment([text], n=20, seed=2)[0]
     for copy in copies:
-        assert {"12345", "3.50", "me@shop.org"} <= set(copy.lower().split())
+        assert {"12345", "3.50", "me@context.org"} <= set(copy.lower().split())
 
 
 def test_neighbours_are_mutual_and_near():

@@ -35,14 +35,14 @@ def refusal(checker, presented):
 
 
 def test_a_key_is_known_with_its_scopes_and_quota(path):
-    presented, key = Keyring(path).add("shop", scopes=["explain", "predict"], rate=5, burst=10)
+    presented, key = Keyring(path).add("context", scopes=["explain", "predict"], rate=5, burst=10)
     checker = KeyChecker(path)
     assert checker.identify(presented) == key
     assert (key.scopes, key.rate, key.burst) == (("predict", "explain"), 5, 10)
 
 
 def test_every_other_key_is_unknown(path):
-    presented, key = Keyring(path).add("shop", scopes=SCOPES)
+    presented, key = Keyring(path).add("context", scopes=SCOPES)
     checker = KeyChecker(path)
     assert refusal(checker, None) == ("missing", 401)
     assert refusal(checker, "") == ("missing", 401)
@@ -66,7 +66,7 @@ def test_every_other_key_is_unknown(path):
 def test_no_made_up_key_gets_in(tmp_path_factory, presented):
     path = tmp_path_factory.getbasetemp() / "made-up" / "keys.json"
     if not path.exists():
-        Keyring(path).add("shop", scopes=SCOPES)
+        Keyring(path).add("context", scopes=SCOPES)
     with pytest.raises(AccessError) as caught:
         KeyChecker(path).identify(presented)
     assert caught.value.status == 401
@@ -74,7 +74,7 @@ def test_no_made_up_key_gets_in(tmp_path_factory, presented):
 
 def test_a_key_ends_at_its_expiry(path):
     clock = Clock()
-    presented = Keyring(path, clock=clock).add("shop", scopes=["predict"], seconds=60).presented
+    presented = Keyring(path, clock=clock).add("context", scopes=["predict"], seconds=60).presented
     checker = KeyChecker(path, clock=clock)
     clock.now += 59.9
     checker.identify(presented)
@@ -84,10 +84,10 @@ def test_a_key_ends_at_its_expiry(path):
 
 def test_a_revocation_counts_at_once_and_for_good(path):
     ring = Keyring(path)
-    first, second = ring.add("shop", scopes=["predict"]), ring.add("app", scopes=["predict"])
+    first, second = ring.add("context", scopes=["predict"]), ring.add("app", scopes=["predict"])
     checker = KeyChecker(path)
     checker.identify(first.presented)
-    assert ring.revoke("shop").revoked
+    assert ring.revoke("context").revoked
     assert refusal(checker, first.presented) == ("revoked", 401)
     checker.identify(second.presented)
     with pytest.raises(InputError, match="no active key"):
@@ -96,7 +96,7 @@ def test_a_revocation_counts_at_once_and_for_good(path):
 
 def test_a_change_that_the_file_system_does_not_show_is_seen_within_a_second(path):
     ring = Keyring(path)
-    presented = ring.add("shop", scopes=["predict"]).presented
+    presented = ring.add("context", scopes=["predict"]).presented
     checker = KeyChecker(path)
     before = path.stat()
     text = path.read_text().replace('"revoked":null', '"revoked":1.00').replace('"revoked": null', '"revoked": 1.00')
@@ -111,7 +111,7 @@ def test_a_change_that_the_file_system_does_not_show_is_seen_within_a_second(pat
 
 def test_another_process_sees_a_revocation_within_a_second(path):
     ring = Keyring(path)
-    presented = ring.add("shop", scopes=["predict"]).presented
+    presented = ring.add("context", scopes=["predict"]).presented
     code = (
         "import sys, time; from pathlib import Path\n"
         "from refsynth.core.errors import AccessError; from refsynth.service.http.auth import KeyChecker\n"
@@ -126,7 +126,7 @@ def test_another_process_sees_a_revocation_within_a_second(path):
         child.stdin.write(presented + "\n")
         child.stdin.flush()
         assert child.stdout.readline() == "in\n"
-        ring.revoke("shop")
+        ring.revoke("context")
         revoked = time.time()
         reason, seen = child.stdout.readline().split()
         child.stdin.close()
@@ -135,7 +135,7 @@ def test_another_process_sees_a_revocation_within_a_second(path):
 
 
 def test_nothing_on_disk_is_a_key_and_nobody_else_can_read_it(path):
-    presented, key = Keyring(path).add("shop", scopes=["predict"])
+    presented, key = Keyring(path).add("context", scopes=["predict"])
     files = [each for each in path.parent.iterdir() if each.is_file()]
     assert {"keys.json", "keys.secret"} <= {each.name for each in files}
     for each in files:
@@ -146,13 +146,13 @@ def test_nothing_on_disk_is_a_key_and_nobody_else_can_read_it(path):
 
 
 def test_the_hash_depends_on_the_secret(path):
-    presented = Keyring(path).add("shop", scopes=["predict"]).presented
+    presented = Keyring(path).add("context", scopes=["predict"]).presented
     path.with_suffix(".secret").write_bytes(bytes(32))
     assert refusal(KeyChecker(path), presented) == ("unknown", 401)
 
 
 def test_a_secret_that_others_can_read_is_refused(path):
-    Keyring(path).add("shop", scopes=["predict"])
+    Keyring(path).add("context", scopes=["predict"])
     path.with_suffix(".secret").chmod(0o644)
     with pytest.raises(InputError, match="chmod 600"):
         KeyChecker(path)
@@ -162,7 +162,7 @@ def test_a_secret_that_others_can_read_is_refused(path):
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"version": 2, "keys": []}', b'{"version": 1, "keys": [{}]}', b"\xff"])
 def test_nobody_gets_in_with_a_damaged_file(path, damage):
-    presented = Keyring(path).add("shop", scopes=["predict"]).presented
+    presented = Keyring(path).add("context", scopes=["predict"]).presented
     checker = KeyChecker(path)
     good = path.read_bytes()
     path.write_bytes(damage)
@@ -178,16 +178,16 @@ def test_nobody_gets_in_with_a_damaged_file(path, damage):
 def test_what_is_asked_for_must_make_sense(path):
     ring = Keyring(path)
     with pytest.raises(InputError, match="did you mean 'predict'"):
-        ring.add("shop", scopes=["predct"])
+        ring.add("context", scopes=["predct"])
     for wrong in ({"scopes": []}, {"scopes": ["predict"], "seconds": 0}, {"scopes": ["predict"], "rate": float("nan")}):
         with pytest.raises(InputError, match="needs a name"):
-            ring.add("shop", **wrong)
+            ring.add("context", **wrong)
     with pytest.raises(InputError, match="no such file of keys"):
         KeyChecker(path)
-    ring.add("shop", scopes=["predict"])
-    ring.add("shop", scopes=["predict"])
+    ring.add("context", scopes=["predict"])
+    ring.add("context", scopes=["predict"])
     with pytest.raises(InputError, match="2 active keys"):
-        ring.revoke("shop")
+        ring.revoke("context")
 
 
 def test_keys_added_at_the_same_time_are_all_there(path):

@@ -15,7 +15,7 @@ from refsynth.core.errors import InputError
 from refsynth.core.intervals import wilson
 from refsynth.core.types import Draft, Example
 from refsynth.kinds import ONE_LABEL
-from refsynth.pipeline.rows import Rows
+from refsynth.learning.rows import Rows
 from refsynth.pipeline.ship import Calibrated
 
 LABELS = ("apple", "boat", "cloud")

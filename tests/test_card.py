@@ -13,8 +13,8 @@ from refsynth.core.markup import markdown
 from refsynth.core.run import file_digest
 from refsynth.core.task import Task
 from refsynth.models.store import ModelStore
+from refsynth.pipeline.flow import run
 from refsynth.pipeline.ship import publish
-from refsynth.pipeline.steps import run
 from test_pipeline import make_task
 
 FAST = {"synthesis": {"drafts": 0}, "learners": ["tfidf"]}

@@ -12,11 +12,11 @@ from refsynth.cli import app as application
 from refsynth.cli.app import app
 from refsynth.cli.table import show_systems
 from refsynth.core.intervals import INTERVALS
+from refsynth.core.record import remember
 from refsynth.core.run import RunFolder, folder_digest, read_jsonl
 from refsynth.core.types import Metric
 from refsynth.evaluation.report import Report
 from refsynth.evaluation.sections import FIGURES, Results, System
-from refsynth.pipeline.reopen import remember
 from test_pipeline import make_task
 
 
@@ -193,7 +193,7 @@ def test_an_interrupt_keeps_what_is_finished(monkeypatch, capsys, tmp_path):
 
     task = make_task(tmp_path / "data")
     (tmp_path / "task.yaml").write_text(json.dumps(task.config.model_dump(mode="json")), "utf-8")
-    monkeypatch.setattr("refsynth.pipeline.job.read_rows", interrupt)
+    monkeypatch.setattr("refsynth.pipeline.begin.read_rows", interrupt)
     code, _, err = call(monkeypatch, capsys, "run", tmp_path / "task.yaml", "--out", tmp_path / "out")
     assert code == 130
     assert "same command" in err

@@ -146,9 +146,9 @@ def test_a_module_without_a_source_counts_by_its_name() -> None:
 
 
 def test_only_modules_of_its_own_package_are_followed() -> None:
-    assert all(name.partition(".")[0] == "refsynth" for name in closure_of("refsynth.pipeline.shrink"))
+    assert all(name.partition(".")[0] == "refsynth" for name in closure_of("refsynth.compress.shrink"))
 
 
 def test_the_package_finds_its_names_late_and_so_pulls_nothing_in() -> None:
     """`import refsynth`, for its version, is no import of all that it offers."""
-    assert "refsynth.pipeline.steps" not in closure_of("refsynth.bundle.card")
+    assert "refsynth.pipeline.flow" not in closure_of("refsynth.bundle.card")

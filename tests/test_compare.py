@@ -17,8 +17,8 @@ from refsynth.evaluation.mistakes import SHOWN, HeldRow, Mistakes, ranked
 from refsynth.evaluation.report import render_html, render_markdown
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.compare import compare_runs
+from refsynth.pipeline.flow import run
 from refsynth.pipeline.mistakes import COLUMNS, read_rows, write_rows
-from refsynth.pipeline.steps import run
 from test_pipeline import Told, make_task
 from test_report import HOSTILE, Outline, example
 

@@ -20,8 +20,8 @@ from transformers import DistilBertConfig, DistilBertModel
 from processor import EXACT_SUMS
 from refsynth.compress.export import INT8, SAFE, TOKENIZER, WEIGHTS, export_encoder
 from refsynth.compress.quantize import quantize_rows
-from refsynth.compress.simulate import in_int8, int8_logits_of
 from refsynth.core.errors import ModelError
+from refsynth.models.int8 import in_int8, int8_logits_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.onnx import OnnxEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor

@@ -11,16 +11,16 @@ from typer.testing import CliRunner
 
 import refsynth
 from refsynth.cli.app import app
+from refsynth.compress.forms import Teacher
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, GateError
 from refsynth.core.protocols import Predictor
 from refsynth.core.types import Array
 from refsynth.evaluation.calibration import fit_temperature
+from refsynth.learning.folds import Fold, folds_of
 from refsynth.models.store import ModelStore
 from refsynth.pipeline import shrink
-from refsynth.pipeline.folds import Fold, folds_of
-from refsynth.pipeline.forms import Teacher
-from refsynth.pipeline.steps import RunResult, run
+from refsynth.pipeline.flow import RunResult, run
 from test_pipeline import make_task, write_rows
 
 

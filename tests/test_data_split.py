@@ -15,7 +15,7 @@ from refsynth.core.types import Example
 from refsynth.data.split import fold_of, is_honest, parts, split_rows
 from refsynth.data.text import near_groups
 from refsynth.kinds import ANY_LABELS, SPANS
-from refsynth.pipeline.candidates import set_aside
+from refsynth.learning.candidates import set_aside
 
 
 def examples_of(labels):

@@ -17,8 +17,8 @@ from refsynth.core.signflip import sign_flip
 from refsynth.core.spans import Span, join_spans
 from refsynth.kinds import ANY_LABELS, ONE_LABEL, SPANS
 from refsynth.kinds.spans import count, ragged
-from refsynth.pipeline.candidates import Candidate
-from refsynth.pipeline.gate import FALSE_ACCEPTS, decide, gain_chances
+from refsynth.learning.candidates import Candidate
+from refsynth.learning.gate import FALSE_ACCEPTS, decide, gain_chances
 
 PREFERRED, MIXED, OTHER = Candidate("finetune", False), Candidate("finetune", True), Candidate("crf", False)
 

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from refsynth.compress.export import INT8, TOKENIZER, export_encoder
+from refsynth.compress.forms import FULL, RECIPES, Teacher, cut, shrink
 from refsynth.compress.shape import keep_layers, narrow, spread
 from refsynth.core.errors import InputError
 from refsynth.core.types import Example
@@ -18,7 +19,6 @@ from refsynth.learning.tuning.distill import Transfer, distill, soft_loss
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.onnx import OnnxEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
-from refsynth.pipeline.forms import FULL, RECIPES, Teacher, cut, shrink
 from tiny_encoder import MAX_TOKENS, make_encoder, make_tokenizer
 
 LABELS = ("late", "broken", "other")

@@ -6,12 +6,12 @@ import pytest
 
 from openai_server import OpenAIServer, numbered
 from refsynth.core.errors import EndpointError
+from refsynth.core.observe import Silent
 from refsynth.core.run import read_jsonl
 from refsynth.core.types import Draft, Example
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.observe import Silent
-from refsynth.pipeline.steps import run
+from refsynth.pipeline.flow import run
 from refsynth.pipeline.unkept import none_kept
 from refsynth.synthesis.parse import REFUSED
 from refsynth.synthesis.selection.filter import COPY, OTHER_CLASS

@@ -16,15 +16,15 @@ from refsynth.core.errors import ConfigError, InputError
 from refsynth.core.task import Task
 from refsynth.core.types import Example, Provenance
 from refsynth.learning import ensemble
+from refsynth.learning.candidates import COMPARED, Candidate
+from refsynth.learning.context import make_context, make_learners
 from refsynth.learning.ensemble import EnsembleLearner, RememberedLearner, joined, stack_weights
 from refsynth.learning.head import NEVER
 from refsynth.learning.parts import fair_parts
 from refsynth.learning.tuning.soup import SoupLearner, mixed
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.candidates import COMPARED, Candidate
-from refsynth.pipeline.steps import run
-from refsynth.pipeline.workshop import make_learners, make_workshop
+from refsynth.pipeline.flow import run
 from test_pipeline import make_task
 from tiny_encoder import MAX_TOKENS
 
@@ -42,19 +42,19 @@ values = st.lists(st.lists(st.floats(-5, 5), min_size=3, max_size=3), min_size=2
 
 
 @pytest.fixture(scope="module")
-def shop(tiny_folder):
+def context(tiny_folder):
     tree = {
         "labels": list(LABELS),
         "learners": ["tfidf", "frozen", *NAMES],
         "training": {"epochs": 2, "batch": 4, "rate": 1e-3},
         "ensemble": {"folds": 2, "seeds": 2},
     }
-    return make_workshop(Task.of(RunConfig.parse(tree)), "en", tiny_folder, max_tokens=MAX_TOKENS)
+    return make_context(Task.of(RunConfig.parse(tree)), "en", tiny_folder, max_tokens=MAX_TOKENS)
 
 
 @pytest.fixture(scope="module")
-def fitted(shop):
-    learners = make_learners(shop, ["tfidf", "frozen", *NAMES])
+def fitted(context):
+    learners = make_learners(context, ["tfidf", "frozen", *NAMES])
     return {name: learners[name].fit(TRAIN, DEV, seed=0) for name in NAMES}
 
 
@@ -142,16 +142,16 @@ def test_a_member_is_not_fitted_twice_for_the_same():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_fit_gives_the_same(name, fitted, shop):
-    again = make_learners(shop, ["tfidf", "frozen", *NAMES])[name].fit(TRAIN, DEV, seed=0)
+def test_the_same_fit_gives_the_same(name, fitted, context):
+    again = make_learners(context, ["tfidf", "frozen", *NAMES])[name].fit(TRAIN, DEV, seed=0)
     np.testing.assert_allclose(again.logits(ASKED), fitted[name].logits(ASKED), atol=1e-6)
 
 
-def test_the_student_says_what_its_teachers_say(shop, fitted, monkeypatch):
+def test_the_student_says_what_its_teachers_say(context, fitted, monkeypatch):
     """More than the member that it began as does."""
     monkeypatch.setattr(ensemble, "TRANSFER", ensemble.TRANSFER._replace(steps=150, rate=3e-3))
     teacher = fitted["average"]
-    student = make_learners(shop, ["tfidf", "frozen", *NAMES])["distilled"].fit(TRAIN, DEV, seed=0)
+    student = make_learners(context, ["tfidf", "frozen", *NAMES])["distilled"].fit(TRAIN, DEV, seed=0)
     texts = [row.text for row in TRAIN]
     goal = softmax(teacher.logits(texts), -1)
     first = teacher.members["soup"]
@@ -171,8 +171,8 @@ def models_of(encoder, count):
     return made
 
 
-def test_a_soup_is_the_mean_of_all_weights(shop):
-    models = models_of(shop.encoder, 3)
+def test_a_soup_is_the_mean_of_all_weights(context):
+    models = models_of(context.encoder, 3)
     soup = mixed(models)
     for name, value in soup.encoder.state_dict().items():
         parts = [model.encoder.state_dict()[name].double() for model in models]
@@ -198,10 +198,10 @@ def head_for(encoder, sign):
 
 
 @pytest.mark.parametrize(("greedy", "dev", "taken"), [(True, DEV, [1.0]), (False, DEV, [1.0, -0.5]), (True, (), [1.0, -0.5])])
-def test_a_greedy_soup_leaves_out_what_makes_it_worse(shop, greedy, dev, taken):
-    models = [EncoderPredictor(LABELS, shop.encoder, head_for(shop.encoder, sign)) for sign in (-0.5, 1.0)]
+def test_a_greedy_soup_leaves_out_what_makes_it_worse(context, greedy, dev, taken):
+    models = [EncoderPredictor(LABELS, context.encoder, head_for(context.encoder, sign)) for sign in (-0.5, 1.0)]
     soup = SoupLearner(Makes(models), seeds=2, greedy=greedy).fit(TRAIN, dev, seed=0)
-    np.testing.assert_allclose(soup.head.weights, head_for(shop.encoder, float(np.mean(taken))).weights, atol=1e-9)
+    np.testing.assert_allclose(soup.head.weights, head_for(context.encoder, float(np.mean(taken))).weights, atol=1e-9)
 
 
 def test_a_soup_needs_models_of_weights():
@@ -258,9 +258,9 @@ def test_an_ensemble_of_label_sets(tmp_path, tiny_folder):
         "training": {"epochs": 1},
         "ensemble": {"folds": 2, "seeds": 2},
     }
-    shop = make_workshop(Task.of(RunConfig.parse(tree)), "en", tiny_folder, max_tokens=MAX_TOKENS)
+    context = make_context(Task.of(RunConfig.parse(tree)), "en", tiny_folder, max_tokens=MAX_TOKENS)
     rows = [*TRAIN, Example("both", "my broken order is late", "late + broken"), Example("none", "thank you", "(none)")]
-    for name, learner in make_learners(shop, ["tfidf", "frozen", "average", "stacking", "soup"]).items():
+    for name, learner in make_learners(context, ["tfidf", "frozen", "average", "stacking", "soup"]).items():
         said = learner.fit(rows, (), seed=0).logits(["late and broken"])
         assert said.shape == (1, 3) and np.isfinite(said).all(), name
 

@@ -13,15 +13,15 @@ from refsynth.core.run import derive_seed
 from refsynth.core.spans import UNREAD
 from refsynth.core.types import Example
 from refsynth.data.split import fold_of, is_honest
+from refsynth.evaluation.calibrate import calibrate
 from refsynth.evaluation.calibration import fit_temperature, risk_bound, threshold_of
 from refsynth.kinds import ANY_LABELS, ONE_LABEL, SPANS
 from refsynth.kinds.metrics import calibration_error, softmax
 from refsynth.kinds.spans import ragged
+from refsynth.learning.folds import deals
 from refsynth.learning.head import NEVER
-from refsynth.pipeline.calibrate import calibrate
-from refsynth.pipeline.folds import deals
-from refsynth.pipeline.held import HeldOut
-from refsynth.pipeline.rows import Rows
+from refsynth.learning.held import HeldOut
+from refsynth.learning.rows import Rows
 
 
 def rows_of(labels, kind=ONE_LABEL, folds=None, groups=None):

@@ -26,28 +26,28 @@ def run(tmp_path, monkeypatch):
 
 
 def test_a_key_is_shown_once_and_works_until_it_is_revoked(run, tmp_path):
-    added = run("add", "shop", "--days", "90")
+    added = run("add", "context", "--days", "90")
     presented = added.stdout.strip()
     checker = KeyChecker(tmp_path / "keys.json")
-    assert checker.identify(presented).name == "shop"
+    assert checker.identify(presented).name == "context"
     listed = run("list")
-    assert "shop" in listed.stdout
+    assert "context" in listed.stdout
     assert "active" in listed.stdout
     assert presented not in listed.output
-    assert run("revoke", "shop").exit_code == 0
+    assert run("revoke", "context").exit_code == 0
     with pytest.raises(AccessError, match="revoked"):
         checker.identify(presented)
     assert "revoked" in run("list").stdout
 
 
 def test_names_are_shown_as_they_are(run):
-    run("add", "[red]shop[/]")
-    assert "[red]shop[/]" in run("list").stdout
+    run("add", "[red]context[/]")
+    assert "[red]context[/]" in run("list").stdout
 
 
 def test_json(run):
-    made = json.loads(run("add", "shop", "--scope", "predict", "--rate", "5", "--json").stdout)
-    assert (made["name"], made["scopes"], made["rate"], made["state"]) == ("shop", ["predict"], 5.0, "active")
+    made = json.loads(run("add", "context", "--scope", "predict", "--rate", "5", "--json").stdout)
+    assert (made["name"], made["scopes"], made["rate"], made["state"]) == ("context", ["predict"], 5.0, "active")
     (listed,) = json.loads(run("list", "--json").stdout)["keys"]
     assert listed == {name: value for name, value in made.items() if name != "presented"}
     assert "hash" not in made
@@ -56,5 +56,5 @@ def test_json(run):
 
 def test_mistakes(run):
     assert "no keys in" in run("list").stdout
-    assert isinstance(run("add", "shop", "--scope", "all").exception, InputError)
+    assert isinstance(run("add", "context", "--scope", "all").exception, InputError)
     assert isinstance(run("revoke", "nobody").exception, InputError)

@@ -10,11 +10,11 @@ from refsynth.core.run import RunFolder
 from refsynth.core.sections import LearnerName
 from refsynth.core.task import Task
 from refsynth.core.types import Example
+from refsynth.learning.candidates import Candidate
+from refsynth.learning.context import make_context, make_learners
+from refsynth.learning.final import fit_final
+from refsynth.learning.rows import read_rows
 from refsynth.models.reference import EchoGenerator
-from refsynth.pipeline.candidates import Candidate
-from refsynth.pipeline.fit import fit_final
-from refsynth.pipeline.rows import read_rows
-from refsynth.pipeline.workshop import make_learners, make_workshop
 from test_pipeline import write_rows
 from tiny_encoder import MAX_TOKENS
 
@@ -44,7 +44,7 @@ def made(request, tmp_path, tiny_folder, tiny_causal):
     folder = RunFolder(tmp_path / "run")
     rows = read_rows(task, folder, skip_bad=False)
     causal = tiny_causal if request.param == "causal_lora" else None
-    make = partial(make_workshop, task, "en", tiny_folder, max_tokens=MAX_TOKENS, causal=causal, reference=EchoGenerator)
+    make = partial(make_context, task, "en", tiny_folder, max_tokens=MAX_TOKENS, causal=causal, reference=EchoGenerator)
     return request.param, task, rows, folder, make
 
 
@@ -56,8 +56,8 @@ def test_what_a_step_keeps_says_what_was_fitted(made):
     def choose(judge, real, drafts):
         return list(drafts)
 
-    shop = make()
-    learners = make_learners(shop, task.config.learners)
+    context = make()
+    learners = make_learners(context, task.config.learners)
     keep = learners[name].fit
 
     def fit(train, dev, *, seed):
@@ -65,7 +65,7 @@ def test_what_a_step_keeps_says_what_was_fitted(made):
         return fitted[name]
 
     learners[name].fit = fit
-    final = fit_final(task, rows, (), learners, choose, shop, folder)
+    final = fit_final(task, rows, (), learners, choose, context, folder)
     said = fitted[name].logits(texts)
     assert len(said) == len(texts)
     again = final.predictors(make())[Candidate(name, False)].logits(texts)

@@ -17,14 +17,14 @@ from refsynth.core.sections import LearnerName, MethodName
 from refsynth.core.task import Task
 from refsynth.core.types import Example
 from refsynth.kinds.metrics import softmax
+from refsynth.learning.candidates import PREFERENCE, STOPPED
+from refsynth.learning.context import JOINED, LEARNERS, make_context
 from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.methods import METHODS, Size
 from refsynth.learning.tuning.trainer import Recipe
 from refsynth.models.adapted import PARTS, Bottleneck, PromptedTransformer, insert_bottlenecks
 from refsynth.models.network import TransformerEncoder
-from refsynth.pipeline.candidates import PREFERENCE, STOPPED
 from refsynth.pipeline.report import NAMES
-from refsynth.pipeline.workshop import JOINED, LEARNERS, make_workshop
 from tiny_encoder import MAX_TOKENS
 
 LABELS = ("late", "broken", "other")
@@ -127,12 +127,12 @@ def test_a_reference_that_is_elsewhere_cannot_be_trained():
 
 def test_causal_lora_trains_the_reference(tiny_folder, tiny_causal):
     task = Task.of(RunConfig.parse({"labels": list(LABELS), "learners": ["causal_lora"], "training": {"epochs": 1}}))
-    shop = make_workshop(task, "en", tiny_folder, max_tokens=MAX_TOKENS, causal=tiny_causal)
-    assert shop.encoder_hash != make_workshop(task, "en", tiny_folder, max_tokens=MAX_TOKENS).encoder_hash
-    fitted = LEARNERS["causal_lora"](shop).fit(TRAIN, (), seed=0)
+    context = make_context(task, "en", tiny_folder, max_tokens=MAX_TOKENS, causal=tiny_causal)
+    assert context.encoder_hash != make_context(task, "en", tiny_folder, max_tokens=MAX_TOKENS).encoder_hash
+    fitted = LEARNERS["causal_lora"](context).fit(TRAIN, (), seed=0)
     assert fitted.encoder.transformer.config.model_type == "llama"
     with pytest.raises(ConfigError, match="causal_lora"):
-        LEARNERS["causal_lora"](make_workshop(task, "en", tiny_folder, max_tokens=MAX_TOKENS))
+        LEARNERS["causal_lora"](make_context(task, "en", tiny_folder, max_tokens=MAX_TOKENS))
 
 
 def test_a_method_that_is_not_one_is_refused_with_the_nearest():

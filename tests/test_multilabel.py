@@ -20,6 +20,7 @@ from refsynth.cli.explain import explained
 from refsynth.core.config import LEARNERS, RunConfig
 from refsynth.core.errors import ConfigError, DataError
 from refsynth.core.labelset import JOINER, NONE, join_labels, split_labels, unfit_name
+from refsynth.core.observe import Silent
 from refsynth.core.task import Task
 from refsynth.core.types import Example, Prediction
 from refsynth.core.value import spell
@@ -29,21 +30,20 @@ from refsynth.data.rows import iter_rows
 from refsynth.data.split import fold_of
 from refsynth.data.text import clean
 from refsynth.kinds import ANY_LABELS, FEW_POSITIVES, KINDS, ONE_LABEL, best_cut, metrics
+from refsynth.labels.more import add_labels
+from refsynth.labels.next import ask_next
 from refsynth.learning.baseline import TfidfLearner
+from refsynth.learning.candidates import Candidate
 from refsynth.learning.head import NEVER, fit_label_heads
+from refsynth.learning.rows import Rows
 from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.trainer import Recipe
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.candidates import Candidate
-from refsynth.pipeline.label import ask_next
-from refsynth.pipeline.more import add_labels
-from refsynth.pipeline.observe import Silent
+from refsynth.pipeline.flow import run
 from refsynth.pipeline.reopen import reopened
-from refsynth.pipeline.rows import Rows
-from refsynth.pipeline.steps import run
-from refsynth.pipeline.wanted import wanted
 from refsynth.synthesis.selection.scorers import agreement_of_sets
+from refsynth.synthesis.wanted import wanted
 
 LABELS = {"late": "something arrives late", "broken": "something is damaged", "money": "money is asked back"}
 names = st.text(min_size=1).filter(lambda name: not unfit_name(name))

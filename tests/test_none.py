@@ -23,13 +23,13 @@ from refsynth.core.pair import join_pair
 from refsynth.core.types import Example, Prediction
 from refsynth.data.nothing import nothing_in, refuse_empty
 from refsynth.evaluation.report import render_html, render_markdown
+from refsynth.evaluation.strange import bar_of, strange_of
+from refsynth.learning.candidates import Candidate
 from refsynth.models.nearness import below, near_of, strange
 from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.store import ModelStore
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
-from refsynth.pipeline.candidates import Candidate
-from refsynth.pipeline.steps import run
-from refsynth.pipeline.strange import bar_of, strange_of
+from refsynth.pipeline.flow import run
 from refsynth.service.http.client import _prediction
 from refsynth.service.http.dialects import shown
 from refsynth.service.http.engine import Answer

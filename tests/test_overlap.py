@@ -14,14 +14,13 @@ from refsynth.core.pair import join_pair
 from refsynth.core.run import read_json, read_jsonl
 from refsynth.core.task import Task
 from refsynth.core.types import Example, Metric
-from refsynth.data.text import normalise
+from refsynth.data.text import NEAR, normalise
 from refsynth.evaluation.advice import advise, verdict
 from refsynth.evaluation.leakage import shared_rows
 from refsynth.evaluation.overlap import Overlap, SharedRow
 from refsynth.evaluation.report import render_html, render_markdown
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.steps import run
-from refsynth.synthesis.selection.filter import NEAR
+from refsynth.pipeline.flow import run
 from test_pipeline import Told, make_task
 from test_report import example
 

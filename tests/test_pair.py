@@ -16,6 +16,7 @@ from refsynth.cli.opening import open_file
 from refsynth.cli.predict import Tally, records
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, DataError, InputError
+from refsynth.core.observe import Silent
 from refsynth.core.pair import DIVIDER, join_pair, split_pair
 from refsynth.core.sections import Columns
 from refsynth.core.task import Task
@@ -25,13 +26,12 @@ from refsynth.data.io import read_examples
 from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.text import clean, normalise
 from refsynth.labels.added import add_rows
+from refsynth.labels.next import ask_next
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 from refsynth.models.tokenise import TextTokenizer
-from refsynth.pipeline.label import ask_next
-from refsynth.pipeline.observe import Silent
+from refsynth.pipeline.flow import run
 from refsynth.pipeline.reopen import reopened
-from refsynth.pipeline.steps import run
 from refsynth.service.http.explain import spans, without
 from refsynth.synthesis.prompts import class_prompt
 from refsynth.synthesis.selection.filter import NO_PAIR, screen

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refsynth.pipeline.job import Job
 
 import refsynth
 from held import held_of
@@ -19,31 +20,30 @@ from refsynth.core.config import RunConfig
 from refsynth.core.drafting import FilterConfig
 from refsynth.core.errors import ConfigError, DataError, InputError
 from refsynth.core.intervals import mean_interval
+from refsynth.core.observe import Silent
 from refsynth.core.run import RunFolder, digest, file_digest, folder_digest, read_json, read_jsonl, write_json
 from refsynth.core.task import Task
-from refsynth.core.types import Completion, Draft, Example, Provenance
+from refsynth.core.types import Completion, Draft, Example, Provenance, kept
 from refsynth.data.text import near_groups, normalise
 from refsynth.evaluation.leakage import leaked
 from refsynth.kinds import ONE_LABEL
+from refsynth.learning.candidates import Candidate, safe_for
+from refsynth.learning.gate import decide
+from refsynth.learning.rows import read_rows
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline import build, job, report
-from refsynth.pipeline.author import Author
-from refsynth.pipeline.candidates import Candidate, safe_for
-from refsynth.pipeline.choose import Chooser
-from refsynth.pipeline.drafts import write_drafts
 from refsynth.pipeline.encoder import language_notes
-from refsynth.pipeline.gate import decide
-from refsynth.pipeline.job import Job
-from refsynth.pipeline.judged import judge_drafts
+from refsynth.pipeline.flow import run
 from refsynth.pipeline.lineage import trace_row
-from refsynth.pipeline.observe import Silent
 from refsynth.pipeline.reopen import reopened
-from refsynth.pipeline.rounds import _focus
-from refsynth.pipeline.rows import read_rows
-from refsynth.pipeline.steps import run
+from refsynth.synthesis.author import Author
+from refsynth.synthesis.drafts import write_drafts
+from refsynth.synthesis.rounds import _focus
 from refsynth.synthesis.selection import influence
-from refsynth.synthesis.selection.filter import HARMFUL, LEAKED, REDUNDANT, SURPLUS, UNLIKELY, kept
+from refsynth.synthesis.selection.choose import Chooser
+from refsynth.synthesis.selection.filter import HARMFUL, LEAKED, REDUNDANT, SURPLUS, UNLIKELY
+from refsynth.synthesis.selection.judged import judge_drafts
 from test_static import make_run
 
 WORDS = {
@@ -746,8 +746,8 @@ from pathlib import Path
 import test_pipeline
 from refsynth.models.store import ModelStore
 from refsynth.pipeline import job, steps
-from refsynth.pipeline.rounds import _focus
-from refsynth.pipeline.steps import run
+from refsynth.synthesis.rounds import _focus
+from refsynth.pipeline.flow import run
 from refsynth.synthesis.selection.filter import HARMFUL, LEAKED, UNLIKELY
 from refsynth.core.config import RunConfig
 from refsynth.core.task import Task

@@ -13,20 +13,20 @@ from refsynth.core.run import read_json, read_jsonl
 from refsynth.core.types import Completion, Example, Prompt
 from refsynth.data.split import fold_of
 from refsynth.kinds import ONE_LABEL
+from refsynth.learning.candidates import safe_for
 from refsynth.learning.head import HEAD_STRENGTH, fit_head, softmax_strength
+from refsynth.learning.rows import Rows
 from refsynth.models.predict import LinearHead
 from refsynth.models.reference import FolderGenerator
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.candidates import safe_for
-from refsynth.pipeline.lesson import Half, halves
-from refsynth.pipeline.policies import Curve
+from refsynth.pipeline.flow import run
 from refsynth.pipeline.report import Paths
-from refsynth.pipeline.reward import RowJudge
-from refsynth.pipeline.rows import Rows
-from refsynth.pipeline.steps import run
 from refsynth.pipeline.track import Story, points, track
 from refsynth.synthesis.reinforcement.bandit import Bandit, search
 from refsynth.synthesis.reinforcement.figures import Figures, Judged, Written
+from refsynth.synthesis.reinforcement.judge import RowJudge
+from refsynth.synthesis.reinforcement.lesson import Half, halves
+from refsynth.synthesis.reinforcement.policies import Curve
 from refsynth.synthesis.selection.influence import Points, gains
 from test_pipeline import make_task
 

@@ -11,8 +11,9 @@ from transformers import AutoTokenizer, BertForMaskedLM
 import refsynth
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, ModelError
+from refsynth.core.observe import Silent
 from refsynth.core.run import RunFolder, read_json, read_jsonl
-from refsynth.data.text import nearest_overlap
+from refsynth.data.text import NEAR, nearest_overlap
 from refsynth.learning import pretrain
 from refsynth.learning.tuning.pretrain import Budget, Held, WordModel, fit_head, fit_words, pseudo_perplexity
 from refsynth.models.catalog import CATALOG
@@ -20,13 +21,11 @@ from refsynth.models.manifest import seal
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 from refsynth.pipeline import pretrain as stage
-from refsynth.pipeline.observe import Silent
+from refsynth.pipeline.flow import run
 from refsynth.pipeline.pretrain import LEAST_TEXTS, divide
-from refsynth.pipeline.steps import run
 from refsynth.synthesis.reinforcement import imitate as imitating
 from refsynth.synthesis.reinforcement.imitate import imitate
 from refsynth.synthesis.reinforcement.policy import Policy
-from refsynth.synthesis.selection.filter import NEAR
 from test_pipeline import make_task
 from tiny_encoder import MAX_TOKENS
 

@@ -17,7 +17,7 @@ import alone
 import refsynth
 from refsynth.core.private import READ_AT_IMPORT, SWITCHES
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.steps import run
+from refsynth.pipeline.flow import run
 from test_pipeline import make_task
 
 pytestmark = pytest.mark.skipif(not alone.possible(), reason="no network namespace can be made here")

@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.types import Completion, Example
+from refsynth.learning.candidates import Candidate
+from refsynth.learning.context import learners_key
+from refsynth.learning.gate import decide
 from refsynth.learning.prompting.calibrate import calibration_texts, taste
 from refsynth.learning.prompting.classify import Asking, score_labels
 from refsynth.learning.prompting.examples import NearestShown, NothingShown, SameShown
@@ -18,10 +21,7 @@ from refsynth.learning.prompting.learner import SEARCH_ROWS, Manner, PromptLearn
 from refsynth.learning.prompting.search import Rows, loss_of, propose_instructions, propose_verbalizers, search
 from refsynth.learning.prompting.templates import read_templates, templates_for
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.candidates import Candidate
-from refsynth.pipeline.gate import decide
-from refsynth.pipeline.steps import run
-from refsynth.pipeline.workshop import learners_key
+from refsynth.pipeline.flow import run
 from test_pipeline import make_task
 
 LABELS = {"late": "the parcel is late", "broken": "the thing is broken"}

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from refsynth.core.errors import InputError
 from refsynth.core.protocols import Predictor
-from refsynth.core.types import Draft, Example, Prompt, Provenance
+from refsynth.core.types import Draft, Example, Prompt, Provenance, kept
 from refsynth.evaluation.leakage import leaked
 from refsynth.synthesis.selection import filter as quality
 from refsynth.synthesis.selection.cover import best_cover
 from refsynth.synthesis.selection.diversity import coverage, diversity, self_bleu
-from refsynth.synthesis.selection.filter import kept, screen
+from refsynth.synthesis.selection.filter import screen
 from refsynth.synthesis.selection.judge import ReferenceJudge, Shortlist, calibrated
 from refsynth.synthesis.selection.sanity import LONG, REPETITIVE, SHORT, UNMARKED, form_check
 from refsynth.synthesis.selection.scorers import AgreementScorer, LikelihoodRatioScorer
@@ -168,7 +168,7 @@ def test_planted_copies_of_test_texts_are_caught_and_ordinary_drafts_are_not():
         for i, word in enumerate(["lamp", "mug", "rug", "desk", "sofa"])
     ]
     planted = [draft(i, text.upper() + "!") for i, text in enumerate(test_texts)]
-    ordinary = [draft(9, "nobody told me that the shop had moved")]
+    ordinary = [draft(9, "nobody told me that the context had moved")]
     assert leaked([*planted, *ordinary], test_texts) == [d.id for d in planted]
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from held import held_of
-from refsynth.pipeline.candidates import Candidate
-from refsynth.pipeline.rounds import adds
+from refsynth.learning.candidates import Candidate
+from refsynth.synthesis.rounds import adds
 
 FROZEN, TFIDF = "frozen", "tfidf"
 

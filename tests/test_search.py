@@ -12,10 +12,10 @@ from refsynth.core.errors import ConfigError
 from refsynth.core.task import Task
 from refsynth.core.types import Example, Provenance
 from refsynth.learning import search
+from refsynth.learning.context import LEARNERS, make_context
 from refsynth.learning.search import Range, SearchedLearner
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.steps import run
-from refsynth.pipeline.workshop import LEARNERS, make_workshop
+from refsynth.pipeline.flow import run
 from test_pipeline import make_task
 from tiny_encoder import MAX_TOKENS
 
@@ -176,9 +176,9 @@ def test_a_run_searches_in_each_fold_and_tells_what_it_found(tmp_path, tiny_cach
 
 def test_the_minutes_of_a_run_are_shared_out(tiny_folder, tmp_path):
     tree = {"labels": list(LABELS), "learners": ["lora", "finetune", "tfidf"], "search": {"minutes": 30}, "gate": {"folds": 4}}
-    shop = make_workshop(Task.of(RunConfig.parse(tree)), "en", tiny_folder, max_tokens=MAX_TOKENS, checkpoints=tmp_path / "c")
-    assert shop.search.minutes == pytest.approx(30 / (2 * 5))
-    assert isinstance(LEARNERS["lora"](shop), SearchedLearner)
+    context = make_context(Task.of(RunConfig.parse(tree)), "en", tiny_folder, max_tokens=MAX_TOKENS, checkpoints=tmp_path / "c")
+    assert context.search.minutes == pytest.approx(30 / (2 * 5))
+    assert isinstance(LEARNERS["lora"](context), SearchedLearner)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import refsynth
+from refsynth.compress.forms import RECIPES, Teacher, shrink
 from refsynth.compress.static import fit_static
 from refsynth.core.types import Prompt
 from refsynth.learning.ensemble import DistilledLearner, EnsembleLearner, RememberedLearner
@@ -22,7 +23,6 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.reference import FolderGenerator
 from refsynth.models.seeding import seeded
-from refsynth.pipeline.forms import RECIPES, Teacher, shrink
 from refsynth.synthesis.reinforcement.policy import Policy
 from test_training import LABELS, MAKERS, TRAIN
 from tiny_encoder import MAX_TOKENS

@@ -34,18 +34,18 @@ def bearer(key):
 
 
 def test_keys_scopes_and_revocation(bundle, tmp_path, ring):
-    shop, boss = ring.add("shop", scopes=["predict"]), ring.add("boss", scopes=["admin", "predict", "explain", "feedback"])
+    context, boss = ring.add("context", scopes=["predict"]), ring.add("boss", scopes=["admin", "predict", "explain", "feedback"])
     with serving(bundle, tmp_path, "--workers", 2, "--keys", ring.path) as server, httpx.Client(base_url=server.url) as client:
         body = {"texts": ["w1 w2"]}
         assert client.post("/v1/predict", json=body).status_code == 401
         assert client.post("/v1/predict", json=body, headers={"Authorization": "Bearer rsk_" + "0" * 61}).status_code == 401
-        assert client.post("/v1/predict", json=body, headers=bearer(shop)).status_code == 200
-        assert client.get("/metrics", headers=bearer(shop)).status_code == 403
+        assert client.post("/v1/predict", json=body, headers=bearer(context)).status_code == 200
+        assert client.get("/metrics", headers=bearer(context)).status_code == 403
         assert client.get("/metrics", headers=bearer(boss)).status_code == 200
         assert client.get("/health/ready").status_code == 200
-        ring.revoke("shop")
+        ring.revoke("context")
         time.sleep(1)
-        seen = {httpx.post(server.url + "/v1/predict", json=body, headers=bearer(shop)).status_code for _ in range(20)}
+        seen = {httpx.post(server.url + "/v1/predict", json=body, headers=bearer(context)).status_code for _ in range(20)}
         assert seen == {401}
         ring.path.unlink()
         reply = client.post("/v1/predict", json=body, headers=bearer(boss))

@@ -124,7 +124,7 @@ class TestFileOfKeys:
     @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666, 0o660])
     def test_one_that_others_may_write_is_refused(self, tmp_path: Path, mode: int) -> None:
         ring = Keyring(tmp_path / "keys.json")
-        presented = ring.add("shop", scopes=["predict"]).presented
+        presented = ring.add("context", scopes=["predict"]).presented
         checker = KeyChecker(ring.path)
         ring.path.chmod(mode)
         for refused in (lambda: KeyChecker(ring.path), ring.keys, lambda: ring.add("more", scopes=["predict"])):
@@ -139,7 +139,7 @@ class TestFileOfKeys:
     @pytest.mark.parametrize(("mode", "good"), [(0o770, False), (0o777, False), (0o755, True), (0o1777, True), (0o750, True)])
     def test_and_so_is_a_folder_in_which_they_could_replace_it(self, tmp_path: Path, mode: int, good: bool) -> None:
         place = tmp_path / "keys"
-        Keyring(place / "keys.json").add("shop", scopes=["predict"])
+        Keyring(place / "keys.json").add("context", scopes=["predict"])
         place.chmod(mode)
         if good:
             KeyChecker(place / "keys.json")

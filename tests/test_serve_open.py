@@ -129,9 +129,9 @@ class TestForeign:
 
 
 def test_with_keys_nobody_is_asked_where_they_come_from(folder: Path, tmp_path: Path) -> None:
-    key = Keyring(tmp_path / "keys.json").add("shop", scopes=("predict",)).presented
+    key = Keyring(tmp_path / "keys.json").add("context", scopes=("predict",)).presented
     with running(folder, guards=compose({"keys": str(tmp_path / "keys.json")}, tmp_path)) as server:
-        headers = {"Host": "api.example.org", "Origin": "https://shop.example.org", "Authorization": f"Bearer {key}"}
+        headers = {"Host": "api.example.org", "Origin": "https://context.example.org", "Authorization": f"Bearer {key}"}
         assert asked(server, "/v1/predict", headers) == (200, "")
         assert asked(server, "/v1/predict", {**headers, "Authorization": ""}) == (401, "unauthorised")
 

@@ -280,7 +280,7 @@ def test_reload_without_a_server_says_so(tmp_path: Path) -> None:
 def test_keys_quotas_and_the_record_hold_over_all_workers(first: Path, tmp_path: Path) -> None:
     keys, where = tmp_path / "keys.json", tmp_path / "record.sqlite"
     ring = Keyring(keys)
-    caller = ring.add("shop", scopes=["predict", "feedback"]).presented
+    caller = ring.add("context", scopes=["predict", "feedback"]).presented
     hasty = ring.add("hasty", scopes=["predict"], rate=0.001, burst=10).presented
     options = ("--workers", 2, "--keys", keys, "--record", where, "--keep-texts")
     with serving(first, tmp_path, *options) as server:
@@ -295,7 +295,7 @@ def test_keys_quotas_and_the_record_hold_over_all_workers(first: Path, tmp_path:
             with pytest.raises(RequestError) as caught:
                 client.explain("w1")
             assert caught.value.status == 403
-            ring.revoke("shop")
+            ring.revoke("context")
             assert eventually(lambda: httpx.post(server.url + "/predict", headers=bearer(caller)).status_code == 401, 5)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0

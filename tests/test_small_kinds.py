@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 import refsynth
 from refsynth.bundle.certificate import sureness
 from refsynth.bundle.manifest import MANIFEST
+from refsynth.compress.drawn import shift_of
+from refsynth.compress.forms import RECIPES, Teacher, cut, shrink
 from refsynth.compress.shape import keep_layers
 from refsynth.compress.static import fit_static
+from refsynth.compress.student import School
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import BundleError, InputError
 from refsynth.core.run import file_digest
@@ -30,10 +33,7 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.store import ModelStore
 from refsynth.models.tagger import TagPredictor
-from refsynth.pipeline.drawn import shift_of
-from refsynth.pipeline.forms import RECIPES, Teacher, cut, shrink
-from refsynth.pipeline.steps import run
-from refsynth.pipeline.student import School
+from refsynth.pipeline.flow import run
 from refsynth.service.http.engine import Loaded
 from test_multilabel import LABELS as SETS
 from test_multilabel import examples_, rows_
@@ -273,7 +273,7 @@ def test_a_first_tier_that_is_sure_of_one_label_is_refused(cascade, tmp_path, co
 def test_a_form_learns_from_the_pool_and_is_made_again_with_another(tmp_path, tiny_cache, monkeypatch):
     taught = []
     monkeypatch.setattr(
-        "refsynth.pipeline.shrink.shrink", lambda *args, **known: taught.append(args[2]) or shrink(*args, **known)
+        "refsynth.compress.shrink.shrink", lambda *args, **known: taught.append(args[2]) or shrink(*args, **known)
     )
     wanted = {"contract": {"keep": 0.001}, "learners": ["frozen"], "labels": dict(SETS)}
     config = config_of("multilabel", tmp_path, **wanted)
@@ -289,7 +289,7 @@ def test_a_form_learns_from_the_pool_and_is_made_again_with_another(tmp_path, ti
 def test_texts_of_the_pool_that_are_test_rows_teach_no_student(tmp_path, tiny_cache, monkeypatch):
     taught = []
     teach = lambda *args, **known: taught.append({*args[2]}) or shrink(*args, **known)  # noqa: E731
-    monkeypatch.setattr("refsynth.pipeline.shrink.shrink", teach)
+    monkeypatch.setattr("refsynth.compress.shrink.shrink", teach)
     config = config_of("multilabel", tmp_path, contract={"keep": 0.001}, learners=["frozen"])
     planted = {*plain("multilabel", 24, 1)} - {*plain("multilabel", 40, 0)}
     (tmp_path / "pool.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in planted), "utf-8")

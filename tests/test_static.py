@@ -35,13 +35,13 @@ from refsynth.core.run import file_digest
 from refsynth.core.task import Task
 from refsynth.core.types import FloatArray
 from refsynth.kinds.metrics import lead_of
+from refsynth.learning.pool import part
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
 from refsynth.models.static import StaticPredictor
 from refsynth.models.store import ModelStore
 from refsynth.models.tokenise import TextTokenizer
-from refsynth.pipeline.pool import part
-from refsynth.pipeline.steps import RunResult, run
+from refsynth.pipeline.flow import RunResult, run
 from refsynth.service.http.engine import FAILURES, Engine, Loaded, Question
 from tiny_encoder import MAX_TOKENS, make_tokenizer
 

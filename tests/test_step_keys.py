@@ -14,22 +14,22 @@ from refsynth.core import step as steps
 from refsynth.core.code import closure_of
 from refsynth.core.config import RunConfig
 from refsynth.core.drafting import EndpointReference, FolderReference
+from refsynth.core.observe import Silent
 from refsynth.core.run import RunFolder, read_jsonl
 from refsynth.core.sections import Section
+from refsynth.core.settings import settings_of
 from refsynth.core.step import StepSpec, home_of
+from refsynth.core.steps import STEPS
+from refsynth.learning.context import learners_key
+from refsynth.learning.rows import read_rows
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.author import Author
-from refsynth.pipeline.build import make_remembering
-from refsynth.pipeline.drafts import screen_drafts, write_drafts
-from refsynth.pipeline.observe import Silent
-from refsynth.pipeline.relevant import settings_of
-from refsynth.pipeline.reward import RowJudge
-from refsynth.pipeline.rows import read_rows
-from refsynth.pipeline.steps import run
-from refsynth.pipeline.stepspecs import STEPS
-from refsynth.pipeline.workshop import learners_key
+from refsynth.pipeline.flow import run
+from refsynth.synthesis.author import Author
+from refsynth.synthesis.build import make_remembering
+from refsynth.synthesis.drafts import screen_drafts, write_drafts
 from refsynth.synthesis.reinforcement import imitate as imitating
+from refsynth.synthesis.reinforcement.judge import RowJudge
 from test_pipeline import make_task
 from test_policies import REINFORCE, by_length
 from test_pretrain import cache, masking, pool_task  # noqa: F401
@@ -280,8 +280,8 @@ def test_home_of_a_partial_call_and_a_method_is_where_they_were_written():
 
 
 def test_the_steps_that_write_drafts_run_no_training_code():
-    closure = closure_of("refsynth.pipeline.drafts", *STEPS["drafts"].code, apart=STEPS["drafts"].apart)
-    assert not [name for name in closure if name.startswith(("refsynth.learning", "refsynth.pipeline.gate"))]
+    closure = closure_of("refsynth.synthesis.drafts", *STEPS["drafts"].code, apart=STEPS["drafts"].apart)
+    assert not [name for name in closure if name.startswith(("refsynth.learning", "refsynth.learning.gate"))]
     assert "refsynth.synthesis.prompts" in closure and "refsynth.models.reference.endpoint" in closure
 
 
@@ -357,7 +357,7 @@ def ran(monkeypatch):
     return found
 
 
-HANDING_OVER = {"refsynth.pipeline.observe", "refsynth.pipeline.job", "refsynth.pipeline.policies"}
+HANDING_OVER = {"refsynth.core.observe", "refsynth.learning.job", "refsynth.synthesis.reinforcement.policies"}
 """Whose code tells people, or returns what other modules have made; that of `policies` is in the keys of its authors."""
 
 

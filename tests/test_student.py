@@ -15,7 +15,9 @@ import pytest
 import refsynth
 from refsynth.bundle.manifest import Manifest
 from refsynth.bundle.store import restate
+from refsynth.compress.forms import RECIPES
 from refsynth.compress.static import fit_static
+from refsynth.compress.tiers import AGREEMENT, LEARNT
 from refsynth.core.config import RunConfig
 from refsynth.core.run import derive_seed, file_digest, read_jsonl
 from refsynth.core.task import Task
@@ -23,14 +25,12 @@ from refsynth.core.types import Array, Metric
 from refsynth.evaluation.advice import verdict
 from refsynth.evaluation.sections import FIGURES
 from refsynth.kinds import KINDS
+from refsynth.learning.pool import part
 from refsynth.learning.selftrain import Unlabelled
 from refsynth.models.predict import LinearHead
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.evaluate import _read
-from refsynth.pipeline.forms import RECIPES
-from refsynth.pipeline.pool import part
-from refsynth.pipeline.steps import RunResult, run
-from refsynth.pipeline.tiers import AGREEMENT, LEARNT
+from refsynth.pipeline.flow import RunResult, run
 from serving import running
 from test_small_kinds import config_of
 from test_static import make_run
@@ -116,7 +116,7 @@ def differs(result: RunResult, texts: list[str], *, shallow: bool) -> Array:
 def test_the_certificate_counts_what_the_loaded_bundle_says(
     fit: Callable[..., LinearHead], tmp_path: Path, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("refsynth.pipeline.student.fit_static", fit)
+    monkeypatch.setattr("refsynth.compress.student.fit_static", fit)
     result = make_run(tmp_path, tiny_cache, "cascade", pool=300, disagreement=0.2)
     certificate, first = result.finished.tiers.certificate, refsynth.load(result.bundle).manifest.first
     assert certificate is not None, result.finished.tiers.reason
@@ -137,8 +137,8 @@ def test_the_certificate_counts_what_the_loaded_bundle_says(
 def test_the_agreement_is_that_of_the_loaded_bundle(
     fit: Callable[..., LinearHead], tmp_path: Path, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("refsynth.pipeline.student.fit_static", fit)
-    monkeypatch.setattr("refsynth.pipeline.student.LEARNERS", {"tfidf": lambda shop: Ignorant()})
+    monkeypatch.setattr("refsynth.compress.student.fit_static", fit)
+    monkeypatch.setattr("refsynth.compress.student.LEARNERS", {"tfidf": lambda context: Ignorant()})
     result = make_run(tmp_path, tiny_cache, "static", pool=100)
     model, student = refsynth.load(result.bundle), result.finished.tiers.student
     assert student is not None
@@ -223,7 +223,7 @@ def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     tree = settings_of(task, tiers, folder)
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("refsynth.pipeline.shrink.RECIPES", {name: RECIPES[name] for name in ("full", "half, narrow, few words")})
+        patch.setattr("refsynth.compress.shrink.RECIPES", {name: RECIPES[name] for name in ("full", "half, narrow, few words")})
         for contract in CONTRACTS:
             for roles in (("train", "pool", "test"), ("train", "pool")):
                 data = {role: tree["data"][role] for role in roles}

@@ -11,11 +11,11 @@ from refsynth.core.run import digest
 from refsynth.core.types import Completion, Example
 from refsynth.data.quote import neutralise
 from refsynth.models.reference import BudgetError, EchoGenerator, PartialAnswerError
-from refsynth.pipeline.topics import find_topics
 from refsynth.synthesis.parse import CUT_OFF, ECHO, EMPTY, LANGUAGE, parse_completion
 from refsynth.synthesis.plan import Brief, Focus, plan_requests, quotas
 from refsynth.synthesis.prompts import class_prompt, generic_prompt
 from refsynth.synthesis.sample import BATCH, Batch, as_read, prompts_of, synthesize
+from refsynth.synthesis.topics import find_topics
 
 
 class Scripted:

@@ -34,7 +34,10 @@ from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.text import clean
 from refsynth.kinds import SPANS, as_json, from_json
 from refsynth.kinds.spans import path_of, read_of, span_confidences, spans_right
+from refsynth.learning.candidates import Candidate
 from refsynth.learning.crf import OPTIONS, CrfLearner
+from refsynth.learning.gate import _Part, _whole
+from refsynth.learning.rows import Rows
 from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.trainer import Recipe
 from refsynth.models.crf import CrfPredictor, features_of
@@ -42,17 +45,14 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
 from refsynth.models.store import ModelStore
 from refsynth.models.tokenise import TextTokenizer, split_words
-from refsynth.pipeline.candidates import Candidate
-from refsynth.pipeline.gate import _Part, _whole
-from refsynth.pipeline.marked import BROKEN, UNKNOWN, UNMARKED, shown_rows, with_marks, without_marks
-from refsynth.pipeline.rows import Rows
-from refsynth.pipeline.steps import run
-from refsynth.pipeline.wanted import wanted
+from refsynth.pipeline.flow import run
 from refsynth.service.http import seams
 from refsynth.service.http.engine import Loaded
 from refsynth.service.monitor.export import export
 from refsynth.service.monitor.record import Feedback, Predicted, Record
+from refsynth.synthesis.marked import BROKEN, UNKNOWN, UNMARKED, shown_rows, with_marks, without_marks
 from refsynth.synthesis.selection.scorers import agreement_of_tags
+from refsynth.synthesis.wanted import wanted
 from serving import running
 from test_serve_app import Memory, post, problem
 

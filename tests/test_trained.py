@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from refsynth.cli.app import app
 from refsynth.core.run import read_jsonl
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.steps import run
+from refsynth.pipeline.flow import run
 from test_pipeline import make_task
 
 

@@ -20,6 +20,8 @@ from refsynth.core.labelset import join_labels
 from refsynth.core.run import write_jsonl
 from refsynth.core.task import Task
 from refsynth.core.types import Example, Provenance
+from refsynth.learning.candidates import fit_candidates, set_aside
+from refsynth.learning.context import make_context
 from refsynth.learning.tuning.batches import bucketed
 from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.methods import Size
@@ -29,9 +31,7 @@ from refsynth.learning.tuning.trainer import Recipe, Trainer
 from refsynth.learning.tuning.validation import faults_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.candidates import fit_candidates, set_aside
-from refsynth.pipeline.steps import run
-from refsynth.pipeline.workshop import make_workshop
+from refsynth.pipeline.flow import run
 from test_methods import LABELS, TRAIN
 from tiny_encoder import MAX_TOKENS
 
@@ -376,16 +376,16 @@ def test_layers_with_a_prefix_are_not_computed_again():
 
 
 def test_bfloat16_is_refused_where_it_is_slow(tiny_folder, monkeypatch):
-    monkeypatch.setattr("refsynth.pipeline.workshop.has_bfloat16", lambda device: False)
+    monkeypatch.setattr("refsynth.learning.context.has_bfloat16", lambda device: False)
     task = Task.of(RunConfig.parse({"labels": ["a", "b"], "training": {"precision": "bfloat16"}}))
     with pytest.raises(ConfigError, match="bfloat16"):
-        make_workshop(task, "en", tiny_folder, max_tokens=24)
+        make_context(task, "en", tiny_folder, max_tokens=24)
 
 
 def test_every_setting_reaches_the_learner(tiny_folder):
     """Each key of `training` changes what the learner is known by, but `dev` and what the encoder reads of a text."""
     from refsynth.core.sections import TrainingConfig
-    from refsynth.pipeline.workshop import LEARNERS
+    from refsynth.learning.context import LEARNERS
 
     changed = {
         "epochs": 2, "batch": 3, "rate": 0.5, "warmup": 0.3, "passes": 2, "checkpointing": True, "precision": "float32",
@@ -399,10 +399,10 @@ def test_every_setting_reaches_the_learner(tiny_folder):
 
 
 def known(folder, training):
-    from refsynth.pipeline.workshop import LEARNERS
+    from refsynth.learning.context import LEARNERS
 
     task = Task.of(RunConfig.parse({"labels": ["a", "b"], "training": training}))
-    return json.dumps(LEARNERS["lora"](make_workshop(task, "en", folder, max_tokens=24))._key, default=str)
+    return json.dumps(LEARNERS["lora"](make_context(task, "en", folder, max_tokens=24))._key, default=str)
 
 
 def test_a_run_ships_what_was_fine_tuned(tmp_path, tiny_cache):

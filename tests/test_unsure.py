@@ -13,13 +13,13 @@ from refsynth.bundle.unsure import Rule, rule_of, told
 from refsynth.cli.app import app
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, InputError
+from refsynth.evaluation.calibrate import calibrate
 from refsynth.evaluation.report import render_html, render_markdown
 from refsynth.kinds import ONE_LABEL
+from refsynth.learning.candidates import Candidate
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.calibrate import calibrate
-from refsynth.pipeline.candidates import Candidate
+from refsynth.pipeline.flow import run
 from refsynth.pipeline.idle import without_effect
-from refsynth.pipeline.steps import run
 from refsynth.service.http.engine import Loaded
 from refsynth.service.http.settings import Settings
 from test_pipeline import make_task

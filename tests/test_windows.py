@@ -19,8 +19,8 @@ from refsynth.models.predict import LinearHead
 from refsynth.models.static import StaticPredictor
 from refsynth.models.store import ModelStore
 from refsynth.models.tokenise import TextTokenizer
-from refsynth.pipeline.job import long_notes
-from refsynth.pipeline.steps import run
+from refsynth.pipeline.begin import long_notes
+from refsynth.pipeline.flow import run
 from tiny_encoder import MAX_TOKENS
 
 FRAME = Frame(1, 1)

@@ -12,8 +12,8 @@ from refsynth.core.words import UNSPACED_CLASS, UNSPACED_LANGUAGES, unspaced, wo
 from refsynth.data.text import shingles
 from refsynth.labels.rules import _whole
 from refsynth.learning.baseline import TfidfLearner
-from refsynth.pipeline.topics import _names
 from refsynth.service.http.explain import spans
+from refsynth.synthesis.topics import _names
 
 SAMPLES = {
     "zh": "包裹还没有到人々",

@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 
 from refsynth.cli.app import app
 from refsynth.core.errors import InputError
+from refsynth.core.observe import Silent
 from refsynth.core.types import Metric
 from refsynth.labels.worth import Curve, fit_powers, verdict, worth
 from refsynth.models.store import ModelStore
 from refsynth.pipeline import worth as stage
-from refsynth.pipeline.observe import Silent
+from refsynth.pipeline.flow import run, synthesize
 from refsynth.pipeline.reopen import reopened
-from refsynth.pipeline.steps import run, synthesize
 from test_pipeline import make_task, write_rows
 
 SIZES = np.array([20.0, 40.0, 80.0, 160.0, 320.0])

@@ -27,14 +27,14 @@ from refsynth.data.split import fold_of
 from refsynth.data.text import near_groups
 from refsynth.kinds import ONE_LABEL
 from refsynth.kinds.metrics import accuracy
+from refsynth.labels.curves import Remembering
 from refsynth.learning.baseline import FrozenLearner, TfidfLearner
+from refsynth.learning.candidates import Candidate, ranked
+from refsynth.learning.held import HeldOut
 from refsynth.learning.tuning.contrastive import ContrastiveLearner
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 from refsynth.pipeline import gate
-from refsynth.pipeline.candidates import Candidate, ranked
-from refsynth.pipeline.held import HeldOut
-from refsynth.pipeline.worth import Remembering
 
 SHOTS, ROWS = (8, 16, 32), 400
 ALL, PAIR = "all three", "frozen and tfidf"

@@ -15,7 +15,7 @@ from scipy.stats import norm
 
 from refsynth.core.signflip import sign_flip
 from refsynth.core.types import FloatArray
-from refsynth.pipeline.gate import FALSE_ACCEPTS
+from refsynth.learning.gate import FALSE_ACCEPTS
 
 CHANGED, SHARED = 0.15, 0.5
 """Share of the rows that change, and of the noise that learners have in common."""

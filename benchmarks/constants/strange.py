@@ -25,12 +25,12 @@ from refsynth.core.protocols import Predictor
 from refsynth.core.task import Task
 from refsynth.core.types import Example, FloatArray
 from refsynth.data.split import fold_of, parts
+from refsynth.evaluation.strange import bar_of
 from refsynth.kinds.metrics import softmax
+from refsynth.learning.context import LEARNERS, make_context
 from refsynth.models.catalog import encoder_for
 from refsynth.models.nearness import near_of
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.strange import bar_of
-from refsynth.pipeline.workshop import LEARNERS, make_workshop
 
 SETS = ("clinc150", "bitext_support", "ag_news_test", "financial_phrasebank", "imdb_counterfactual")
 SHOTS, ROWS, FEW, SOME = 8, 300, 10, 10
@@ -117,8 +117,8 @@ def _scores(predictor: Predictor, rows: Sequence[Example], texts: Sequence[str])
 
 def _fit(rows: Sequence[Example], labels: dict[str, str], learner: str, seed: int) -> Predictor:
     task = Task.of(RunConfig.parse({"labels": labels}))
-    shop = make_workshop(task, "en", ModelStore().path(encoder_for("en").name), max_tokens=128)
-    return LEARNERS[learner](shop).fit(rows, (), seed=seed)
+    context = make_context(task, "en", ModelStore().path(encoder_for("en").name), max_tokens=128)
+    return LEARNERS[learner](context).fit(rows, (), seed=seed)
 
 
 def _area(rows: FloatArray, strange: FloatArray) -> float:

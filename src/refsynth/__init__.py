@@ -31,7 +31,7 @@ _HOMES = {
     "TextClassifier": "refsynth.pipeline.estimator",
     "join_pair": "refsynth.core.pair",
     "load": "refsynth.bundle.model",
-    "run": "refsynth.pipeline.steps",
+    "run": "refsynth.pipeline.flow",
 }
 
 _TRAINED = frozenset({"TextClassifier", "run"})
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from refsynth.core.pair import join_pair
     from refsynth.core.task import Task
     from refsynth.pipeline.estimator import TextClassifier
-    from refsynth.pipeline.steps import run
+    from refsynth.pipeline.flow import run
     from refsynth.service.http.client import Client
 else:  # to a type checker a module with __getattr__ has every name
 

@@ -25,7 +25,7 @@ from refsynth.core.run import write_jsonl
 from refsynth.core.task import Task
 from refsynth.core.types import FloatArray
 from refsynth.kinds.metrics import lead_of, macro_f1
-from refsynth.pipeline.steps import RunResult, run
+from refsynth.pipeline.flow import RunResult, run
 
 SETS = ("banking77", "medical_abstracts_test")
 SHOTS, QUICK_SHOTS = 64, 16

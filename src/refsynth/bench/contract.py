@@ -16,12 +16,12 @@ from refsynth.bench.pool import BENCH
 from refsynth.bench.sets import Sample, read_sample
 from refsynth.bundle.model import load
 from refsynth.compress.contract import Contract, Form, excess
+from refsynth.compress.shrink import latencies
 from refsynth.core.config import RunConfig
 from refsynth.core.machine import describe_machine
 from refsynth.core.task import Task
 from refsynth.pipeline.compression import size_of
-from refsynth.pipeline.shrink import latencies
-from refsynth.pipeline.steps import RunResult, run
+from refsynth.pipeline.flow import RunResult, run
 
 SET, SHOTS, QUICK_SHOTS = "snips", 16, 4
 TEXTS = 40

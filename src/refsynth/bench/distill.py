@@ -20,6 +20,7 @@ from refsynth.bench.engine.sides import fit_student
 from refsynth.bench.sets import Sample, read_sample
 from refsynth.compress.cascade import certify
 from refsynth.compress.export import INT8, TOKENIZER, export_encoder
+from refsynth.compress.forms import Teacher, shrink
 from refsynth.compress.static import distilled
 from refsynth.core.machine import describe_machine
 from refsynth.core.types import Example, FloatArray
@@ -30,7 +31,6 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.onnx import OnnxEncoder
 from refsynth.models.predict import EncoderPredictor
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.forms import Teacher, shrink
 
 SETS = ("banking77", "snips", "financial_phrasebank", "ag_news_test")
 SHOTS, ALL = 64, 10**6

@@ -26,13 +26,13 @@ from refsynth.core.drafting import SynthesisConfig
 from refsynth.core.machine import describe_machine
 from refsynth.core.protocols import Generator
 from refsynth.core.run import derive_seed
-from refsynth.core.types import Example
+from refsynth.core.types import Example, kept
 from refsynth.models.reference import EmbeddedGenerator, FolderGenerator
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.drafts import LONGEST_DRAFT
+from refsynth.synthesis.drafts import LONGEST_DRAFT
 from refsynth.synthesis.plan import Brief, Request, plan_requests
 from refsynth.synthesis.sample import BATCH, synthesize
-from refsynth.synthesis.selection.filter import kept, screen
+from refsynth.synthesis.selection.filter import screen
 
 SETS = ("snips", "ag_news_test")
 """Short and longer texts."""

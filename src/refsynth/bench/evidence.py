@@ -32,10 +32,10 @@ from refsynth.core.task import Task
 from refsynth.core.types import Draft, Example, Provenance
 from refsynth.core.windows import LONGEST
 from refsynth.data.text import clean
+from refsynth.labels.curves import Remembering
+from refsynth.learning.rows import Rows
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.rows import Rows
-from refsynth.pipeline.worth import Remembering
 
 __all__ = ["SETS", "SHOTS", "measure", "outcome"]
 

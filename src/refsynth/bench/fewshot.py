@@ -14,9 +14,9 @@ from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.config import RunConfig
 from refsynth.core.task import Task
 from refsynth.core.types import Example, IntArray
+from refsynth.learning.context import LEARNERS, make_context
 from refsynth.models.catalog import encoder_for
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.workshop import LEARNERS, make_workshop
 
 SETS = ("ag_news_test", "financial_phrasebank", "imdb_counterfactual", "snips", "bitext_support", "medical_abstracts_test")
 
@@ -31,10 +31,10 @@ def _setfit(sample: Sample, name: str, seed: int) -> list[Cell]:
 
 def _finetune(sample: Sample, name: str, seed: int) -> list[Cell]:
     task = Task.of(RunConfig.parse({"labels": dict(sample.labels)}))
-    shop = make_workshop(task, "en", ModelStore().path(encoder_for("en").name), max_tokens=128)
+    context = make_context(task, "en", ModelStore().path(encoder_for("en").name), max_tokens=128)
     train = [Example(f"row-{i}", row["text"], row["label"]) for i, row in enumerate(sample.train)]
     started = time.monotonic()
-    predictor = LEARNERS["finetune"](shop).fit(train, (), seed=seed)
+    predictor = LEARNERS["finetune"](context).fit(train, (), seed=seed)
     said: IntArray = np.argmax(predictor.logits([row["text"] for row in sample.test]), axis=1)
     return [cell("finetune", sample.classes(sample.test), said, time.monotonic() - started, len(sample.labels))]
 

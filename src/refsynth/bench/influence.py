@@ -14,11 +14,10 @@ from refsynth.bench.fewshot import SETS
 from refsynth.bench.pool import draft_pool
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
-from refsynth.core.types import FloatArray, IntArray
+from refsynth.core.types import FloatArray, IntArray, kept
 from refsynth.kinds.metrics import softmax
 from refsynth.learning.head import HEAD_STRENGTH
-from refsynth.pipeline.choose import head_fitter
-from refsynth.synthesis.selection.filter import kept
+from refsynth.synthesis.selection.choose import head_fitter
 from refsynth.synthesis.selection.influence import Points
 
 LEFT_OUT = 100
@@ -42,7 +41,7 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     chance = np.random.default_rng(seed).permutation(len(drafts))
     arms = {"real only": order[:0], "all drafts": order, "top half": order[:half], "bottom half": order[half:]}
     arms["random half"] = chance[:half]
-    features = pool.job.shop.encoder.encode([row["text"] for row in sample.test])
+    features = pool.job.context.encoder.encode([row["text"] for row in sample.test])
     cells = []
     for system, chosen in arms.items():
         some = mine.take(chosen)

@@ -30,10 +30,10 @@ from refsynth.core.windows import LONGEST
 from refsynth.data.tagged import read_tagged
 from refsynth.data.text import clean
 from refsynth.kinds import KINDS, given_labels
+from refsynth.learning.context import LEARNERS, make_context
 from refsynth.models.catalog import encoder_for
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.evaluate import SHIPPED
-from refsynth.pipeline.workshop import LEARNERS, make_workshop
 
 SETS: Mapping[str, TaskKind] = {"nlupp_banking": "multilabel", "snli_counterfactual": "pairs", "wnut17": "tokens"}
 SIZES = (500, 0)
@@ -141,10 +141,10 @@ def _plain(sample: Sample, task: TaskKind, learner: LearnerName, seed: int) -> C
     """Fit one learner to all rows."""
     kind, labels = KINDS[task], tuple(sample.labels)
     config = RunConfig.parse({"task": task, "language": "en", "labels": dict(sample.labels), "data": {"train": "rows"}})
-    shop = make_workshop(Task.of(config), "en", ModelStore().path(encoder_for("en").name), max_tokens=LONGEST)
+    context = make_context(Task.of(config), "en", ModelStore().path(encoder_for("en").name), max_tokens=LONGEST)
     train, test = (_examples(rows, task, labels) for rows in (sample.train, sample.test))
     started = time.monotonic()
-    logits = LEARNERS[learner](shop).fit(train, (), seed=seed).logits([row.text for row in test])
+    logits = LEARNERS[learner](context).fit(train, (), seed=seed).logits([row.text for row in test])
     answers = kind.decide(kind.probabilities(logits))
     return _cell(task, kind.truth(given_labels(test), labels), answers, len(labels), time.monotonic() - started)
 

@@ -16,7 +16,7 @@ from refsynth.core.run import RunFolder, digest, file_digest, read_jsonl, write_
 from refsynth.core.task import Task
 from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.finished import Finished
-from refsynth.pipeline.steps import run
+from refsynth.pipeline.flow import run
 
 CODE = "code"
 """File of the hash of the code that began a run."""

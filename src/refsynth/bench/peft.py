@@ -18,12 +18,12 @@ from refsynth.core.config import RunConfig
 from refsynth.core.sections import MethodName
 from refsynth.core.task import Task
 from refsynth.core.types import Example
+from refsynth.learning.candidates import set_aside
+from refsynth.learning.context import LEARNERS, make_context
 from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.methods import METHODS
 from refsynth.models.catalog import encoder_for
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.candidates import set_aside
-from refsynth.pipeline.workshop import LEARNERS, make_workshop
 
 ASIDE = 0.15
 """Share of the rows that tells when to stop."""
@@ -39,10 +39,10 @@ def _measure(method: MethodName, sample: Sample, name: str, seed: int) -> list[C
     """Fit as a run does with `training.dev`: methods need more and fewer epochs, and each ends when it is done."""
     del name
     task = Task.of(RunConfig.parse({"labels": dict(sample.labels)}))
-    shop = make_workshop(task, "en", ModelStore().path(encoder_for("en").name), max_tokens=128)
+    context = make_context(task, "en", ModelStore().path(encoder_for("en").name), max_tokens=128)
     rows = [Example(f"row-{i}", row["text"], row["label"]) for i, row in enumerate(sample.train)]
     train, told = set_aside(rows, ASIDE, seed=seed)
-    learner = LEARNERS[method](shop)
+    learner = LEARNERS[method](context)
     if not isinstance(learner, FinetuneLearner):
         raise TypeError(f"{method} is fitted by a {type(learner).__name__}")
     gc.collect()
@@ -53,7 +53,7 @@ def _measure(method: MethodName, sample: Sample, name: str, seed: int) -> list[C
     if effort is None:
         raise RuntimeError("a fit leaves its effort behind")
     said = np.asarray(predictor.logits([row["text"] for row in sample.test])).argmax(1)
-    head = (shop.encoder.dimension + 1) * len(sample.labels)
+    head = (context.encoder.dimension + 1) * len(sample.labels)
     cost = {
         "trainable": effort.trainable,
         "share": effort.trainable / effort.parameters,

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from refsynth.bench.sets import Sample
 from refsynth.core.config import RunConfig
+from refsynth.core.observe import Silent
 from refsynth.core.run import RunFolder
 from refsynth.core.task import Task
 from refsynth.core.types import Draft, Example
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.job import Job
-from refsynth.pipeline.observe import Silent
 
 BENCH = Path("build") / "bench"
 JOURNALS = BENCH / "journals"

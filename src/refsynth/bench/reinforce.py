@@ -20,18 +20,18 @@ from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder
 from refsynth.core.task import Task
-from refsynth.core.types import Example
+from refsynth.core.types import Example, kept
 from refsynth.learning.baseline import FrozenLearner
 from refsynth.learning.tuning.contrastive import ContrastiveLearner
 from refsynth.models.predict import logits_of
-from refsynth.pipeline.author import Author, compose
-from refsynth.pipeline.drafts import LONGEST_DRAFT
 from refsynth.pipeline.job import Job
-from refsynth.pipeline.lesson import Half, Lesson
-from refsynth.pipeline.policies import FURTHEST, Curve, teach
+from refsynth.synthesis.author import Author, compose
+from refsynth.synthesis.drafts import LONGEST_DRAFT
 from refsynth.synthesis.plan import ANYWHERE
+from refsynth.synthesis.reinforcement.lesson import Half, Lesson
+from refsynth.synthesis.reinforcement.policies import FURTHEST, Curve, teach
 from refsynth.synthesis.reinforcement.reward import Scale, rewards
-from refsynth.synthesis.selection.filter import kept, screen
+from refsynth.synthesis.selection.filter import screen
 
 SETS = ("financial_phrasebank", "snips", "bitext_support")
 """Those of short texts, a turn of which takes a third of the time."""
@@ -57,7 +57,7 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     folder.adopt(job.folder)  # the rows
     job = replace(job, folder=folder)
     real = job.rows.examples
-    labels, encoder = job.task.labels, job.shop.encoder
+    labels, encoder = job.task.labels, job.context.encoder
     learners: dict[str, Learner] = {
         TUNED: ContrastiveLearner(labels, encoder, job.task.descriptions),
         FROZEN: FrozenLearner(labels, encoder),
@@ -102,7 +102,9 @@ def _lesson(job: Job, policy: str, *, turns: int = TURNS, minutes: float | None 
     settings = config.reinforce.model_copy(update={"policy": policy, "turns": turns, "minutes": minutes})
     task = Task.of(config.model_copy(update={"reinforce": settings}))
     everyone = Half(f"{policy}-control" if control else policy, job.rows.examples, job.rows.folds)
-    return Lesson(task, everyone, job.shop, job.source, job.folder, job.watch, LONGEST_DRAFT, control=control, topics=job.topics)
+    return Lesson(
+        task, everyone, job.context, job.source, job.folder, job.watch, LONGEST_DRAFT, control=control, topics=job.topics
+    )
 
 
 def _write(job: Job, writers: Sequence[Author], arm: str, seed: int) -> Sequence[Example]:

@@ -20,12 +20,12 @@ from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
 from refsynth.core.drafting import FilterConfig
 from refsynth.core.protocols import Predictor
-from refsynth.core.types import Draft, Example
+from refsynth.core.types import Draft, Example, kept
 from refsynth.evaluation.leakage import leaked
 from refsynth.learning.tuning.contrastive import ContrastiveLearner
 from refsynth.models.predict import logits_of
-from refsynth.pipeline.drafts import likelihood_scorer
-from refsynth.synthesis.selection.filter import drop_unlikely, kept
+from refsynth.synthesis.drafts import likelihood_scorer
+from refsynth.synthesis.selection.filter import drop_unlikely
 
 PLANTED = 50
 
@@ -62,7 +62,7 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     started = time.monotonic()
     pool = draft_pool(sample, name, seed)
     task, rows = pool.job.task, pool.job.rows
-    learner = ContrastiveLearner(task.labels, pool.job.shop.encoder, task.descriptions)
+    learner = ContrastiveLearner(task.labels, pool.job.context.encoder, task.descriptions)
     real = rows.examples
     judge = learner.fit(real, (), seed=seed)
     written = {True: pool.screened, False: [Draft(example) for example in pool.written]}

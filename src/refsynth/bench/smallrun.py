@@ -19,15 +19,15 @@ from refsynth.core.run import RunFolder, derive_seed
 from refsynth.core.sections import LearnerName
 from refsynth.core.task import Task
 from refsynth.core.types import Draft, Example, FloatArray, IntArray
+from refsynth.evaluation.calibrate import Calibrated, calibrate
 from refsynth.evaluation.calibration import Threshold
 from refsynth.kinds.metrics import accuracy, calibration_error
 from refsynth.learning.baseline import FrozenLearner, TfidfLearner
-from refsynth.pipeline.calibrate import Calibrated, calibrate
-from refsynth.pipeline.candidates import Candidate, fit_candidates
-from refsynth.pipeline.choose import Chooser
-from refsynth.pipeline.gate import Decision, decide, hold_out
-from refsynth.pipeline.held import HeldOut
-from refsynth.pipeline.rows import read_rows
+from refsynth.learning.candidates import Candidate, fit_candidates
+from refsynth.learning.gate import Decision, decide, hold_out
+from refsynth.learning.held import HeldOut
+from refsynth.learning.rows import read_rows
+from refsynth.synthesis.selection.choose import Chooser
 
 LEARNERS: tuple[LearnerName, ...] = ("tfidf", "frozen")
 """Those that need no fine-tuning."""

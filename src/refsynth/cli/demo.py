@@ -13,7 +13,7 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", help="The root of all randomness.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Support tickets of an online shop: 8 intents, 8 labelled rows each, 36 test rows each, written for this project.
+    """Support tickets of an online context: 8 intents, 8 labelled rows each, 36 test rows each, written for this project.
 
     Example: refsynth demo --out runs/demo
     """

@@ -75,7 +75,7 @@ def evaluate(
 
     Example: refsynth evaluate runs/tickets test.csv --text message --label intent
     """
-    from refsynth.pipeline.trained import trained_on
+    from refsynth.evaluation.trained import trained_on
 
     check_separator(separator)
     model = open_bundle(bundle, threads=threads)
@@ -118,7 +118,7 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[byte
     import numpy as np
 
     from refsynth.data.rows import Row
-    from refsynth.pipeline.trained import text_key
+    from refsynth.evaluation.trained import text_key
 
     kind, labels = model.manifest.answers, model.labels
     left_out, unknown = Counter[str](unreadable=0, unlabelled=0, unknown_label=0), Counter[str]()
@@ -158,7 +158,7 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[byte
 def measure(scored: Scored, manifest: Manifest) -> dict[str, Any]:
     """Return all figures as JSON-ready values."""
     from refsynth.core.intervals import INTERVALS, mean_interval
-    from refsynth.pipeline.trained import in_training
+    from refsynth.evaluation.trained import in_training
 
     kind, labels, threshold = manifest.answers, [label.name for label in manifest.labels], manifest.calibration.threshold
     truth, answers, groups = scored.truth, scored.answers, scored.groups

@@ -21,7 +21,7 @@ from refsynth.labels.active import StrategyName
 from refsynth.labels.crowd import Method
 
 if TYPE_CHECKING:
-    from refsynth.pipeline.label import Stability
+    from refsynth.labels.next import Stability
 
 label = Commands(no_args_is_help=True, help="Cheap labels: what to label next, answers taken in, several annotators, rules.")
 
@@ -64,12 +64,12 @@ def next_(
 
     Example: refsynth label next inbox.csv --run runs/tickets -n 20 --out to-label.csv
     """
-    from refsynth.pipeline.label import ask_next
+    from refsynth.labels.next import ask_next
     from refsynth.pipeline.reopen import reopened
 
-    with reopened(run, (), Printer(), grown=True) as job:
+    with reopened(run, (), Printer(), grown=True) as begun:
         asked = ask_next(
-            job,
+            begun.job,
             pool,
             n=n,
             strategy=strategy,
@@ -80,7 +80,7 @@ def next_(
             seed=seed,
             again=again,
         )
-        labels, usual = job.task.labels, job.task.config.data.columns.text
+        labels, usual = begun.job.task.labels, begun.job.task.config.data.columns.text
     if as_json:
         stable = asked.stability._asdict() if asked.stability else None
         print_json(asked._asdict() | {"stability": stable, "labels": labels})
@@ -116,7 +116,7 @@ def add(
     Example: refsynth label add to-label.csv --run runs/tickets
     """
     from refsynth.data.account import describe_skipped
-    from refsynth.pipeline.more import add_labels
+    from refsynth.labels.more import add_labels
 
     done = add_labels(run, file, skip_bad=skip_bad, text=text_column, label=label_column)
     left = [row for row in done.loaded.skipped if not (done.skipped and row.reason == "no label")]  # a form's are told apart

@@ -21,7 +21,7 @@ from refsynth.core.run import write_jsonl
 
 if TYPE_CHECKING:
     from refsynth.core.types import Draft
-    from refsynth.pipeline.job import Job
+    from refsynth.pipeline.begin import Begun
     from refsynth.synthesis.reinforcement.figures import Figures
 
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
@@ -35,18 +35,19 @@ def synthesize(run: Run, overrides: Set = None, as_json: Json = False) -> None:
 
     Example: refsynth synthesize runs/tickets --set synthesis.ways=[examples,styles]
     """
-    from refsynth.pipeline.steps import synthesize as write
+    from refsynth.pipeline.flow import synthesize as write
+    from refsynth.pipeline.flow import writers_of
     from refsynth.synthesis.selection.diversity import diversity
 
-    with reopened_job(run, overrides) as job:
-        written, _ = write(job)
+    with reopened_run(run, overrides) as begun:
+        written, _ = write(begun.job, writers_of(begun))
     texts = [draft.text for draft in written.drafts]
     counts = Counter(draft.label for draft in written.drafts)
     figures = diversity(texts)._asdict() if len(texts) > 1 else {}
     if as_json:
         print_json({"asked": written.asked, "drafts": dict(counts), "rejected": dict(written.rejected), "diversity": figures})
         return
-    show_rows(("label", "drafts"), [(label, f"{counts[label]:,}") for label in job.task.labels])
+    show_rows(("label", "drafts"), [(label, f"{counts[label]:,}") for label in begun.job.task.labels])
     if figures:
         out.print(f"distinct word pairs {100 * figures['distinct_2']:.1f}%, self-BLEU-4 {100 * figures['self_bleu']:.1f}%")
     out.print(f"drafts: {written.folder / 'drafts.jsonl'}", markup=False)
@@ -57,14 +58,15 @@ def filter_drafts(run: Run, overrides: Set = None, kept: Out = None, as_json: Js
 
     Example: refsynth filter runs/tickets --set filter.agreement=0.6 --out drafts.jsonl
     """
-    from refsynth.pipeline.steps import choose
-    from refsynth.pipeline.steps import synthesize as write
+    from refsynth.pipeline.flow import choose, writers_of
+    from refsynth.pipeline.flow import synthesize as write
 
     if kept is not None:
         check_writable(kept)
-    with reopened_job(run, overrides) as job:
-        written, _ = write(job)
-        _, final = choose(job, written)
+    with reopened_run(run, overrides) as begun:
+        writers = writers_of(begun)
+        written, _ = write(begun.job, writers)
+        _, final = choose(begun.job, writers, written)
     reasons = Counter(draft.dropped or "kept" for draft in final.drafts)
     if kept is not None:
         with writing(kept):
@@ -84,10 +86,12 @@ def reinforce(run: Run, overrides: Set = None, as_json: Json = False) -> None:
 
     Example: refsynth reinforce runs/tickets --set reinforce.turns=8
     """
-    with reopened_job(run, overrides) as job:
-        if not job.task.config.reinforce.turns:
+    from refsynth.pipeline.flow import writers_of
+
+    with reopened_run(run, overrides) as begun:
+        if not begun.job.task.config.reinforce.turns:
             raise ConfigError("reinforce.turns is 0: reinforcement is turned off", remedy="--set reinforce.turns=8")
-        _, curves = job.taught
+        curves = writers_of(begun).curves
     if as_json:
         print_json({curve.half: [asdict(turn) for turn in curve.turns] for curve in curves})
         return
@@ -96,13 +100,13 @@ def reinforce(run: Run, overrides: Set = None, as_json: Json = False) -> None:
 
 
 @contextmanager
-def reopened_job(run: Path, overrides: Sequence[str] | None) -> Iterator[Job]:
+def reopened_run(run: Path, overrides: Sequence[str] | None) -> Iterator[Begun]:
     """Open the run; an interruption keeps what is finished."""
     from refsynth.pipeline.reopen import reopened
 
     try:
-        with reopened(run, tuple(overrides or ()), Printer()) as job:
-            yield job
+        with reopened(run, tuple(overrides or ()), Printer()) as begun:
+            yield begun
     except KeyboardInterrupt:
         err.print("stopped; what is finished is kept. Run the same command to go on.")
         raise typer.Exit(INTERRUPTED) from None

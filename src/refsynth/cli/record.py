@@ -91,7 +91,7 @@ def export(
     check_writable(file)
     cells: Cells = plain
     if run is not None:
-        from refsynth.pipeline.more import cells_for
+        from refsynth.labels.more import cells_for
 
         cells = cells_for(run)
     with closing(Record.open(where, tables="check")) as opened:

@@ -15,7 +15,7 @@ from refsynth.core.errors import GateError, counted
 if TYPE_CHECKING:
     from refsynth.compress.contract import Form, Outcome
     from refsynth.core.task import Task
-    from refsynth.pipeline.steps import RunResult
+    from refsynth.pipeline.flow import RunResult
 
 INTERRUPTED = 130
 
@@ -45,8 +45,8 @@ def run(
 def execute(task: Task, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
     """Run a task and print what came of it."""
     from refsynth.cli.table import show_systems
+    from refsynth.pipeline.flow import run as run_task
     from refsynth.pipeline.mistakes import FILE as HELD_OUT
-    from refsynth.pipeline.steps import run as run_task
 
     labels = counted(len(task.labels), "label")
     err.print(f"refsynth run: {labels} -> {folder}   (offline but for a reference endpoint, if task.yaml names one)")

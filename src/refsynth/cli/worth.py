@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refsynth.cli.parts import reopened_job
+from refsynth.cli.parts import reopened_run
 from refsynth.cli.screen import out, print_json
 from refsynth.cli.table import show_rows
 from refsynth.core.errors import InputError
@@ -35,14 +35,18 @@ def worth(
 
     Example: refsynth label worth runs/tickets --labels 20 --drafts 1000
     """
-    from refsynth.pipeline.steps import synthesize
-    from refsynth.pipeline.worth import answer
+    from refsynth.labels.curves import answer
+    from refsynth.pipeline.flow import synthesize, writers_of
+    from refsynth.synthesis.rounds import screened
 
     if not (run / "bundle").is_dir():
         raise InputError(f"{run}: no finished run", remedy="refsynth run TASK.yaml --out RUN")
-    with reopened_job(run, ()) as job:
-        written, _ = synthesize(job)
-        found = answer(job, job.screen(written, job.folder), asked=written.asked, labels=labels, more=drafts, seed=seed)
+    with reopened_run(run, ()) as begun:
+        writers = writers_of(begun)
+        written, _ = synthesize(begun.job, writers)
+        found = answer(
+            begun.job, screened(begun.job, writers, written), asked=written.asked, labels=labels, more=drafts, seed=seed
+        )
     if as_json:
         print_json(found._asdict() | {"labels": asdict(found.labels), "drafts": asdict(found.drafts)})
         return

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from refsynth.compress.keeping import Interval
+from refsynth.core.config import RunConfig
 
 
 class Contract(NamedTuple):
@@ -102,3 +103,8 @@ def search(contract: Contract, forms: Sequence[Form], quality: Callable[[str], f
     nearest = best or (fitting[::-1] or others)[0]
     tried = sum(form.kept is not None for form in known.values())
     return Outcome(nearest, excess(contract, nearest) <= 1, tuple(known.values()), tried, tuple(unknown))
+
+
+def asked_of(config: RunConfig) -> Contract:
+    """Return what the bundle must keep to."""
+    return Contract(**config.contract.model_dump())

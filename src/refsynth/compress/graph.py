@@ -12,9 +12,7 @@ import numpy as np
 from onnx import helper, numpy_helper
 
 from refsynth.core.types import FloatArray, IntArray
-
-LEAST_ROWS = 128
-"""Of a matrix that counts as a table."""
+from refsynth.models.int8 import LEAST_ROWS
 
 WORTH = 0.9
 """What a change must bring a table down to, as a share of its values."""

@@ -51,6 +51,9 @@ LEARNERS: Mapping[TaskKind, tuple[LearnerName, ...]] = {
 
 ENSEMBLES: frozenset[LearnerName] = frozenset(get_args(EnsembleName))
 
+TUNED: frozenset[LearnerName] = frozenset({*get_args(MethodName), "causal_lora", "soup"})
+"""Learners that are fine-tuned."""
+
 SEARCHED: frozenset[LearnerName] = frozenset(get_args(MethodName))
 """Learners whose hyper-parameters can be searched for."""
 

@@ -5,7 +5,7 @@ Shapes are written with N texts, K labels, D dimensions, T tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from math import prod
 from typing import Any, Literal, NamedTuple
@@ -151,6 +151,11 @@ class Draft:
     def from_json(cls, record: Mapping[str, Any]) -> Draft:
         """Build a draft from what `to_json` returned."""
         return cls(Example.from_json(record), dict(record["scores"]), record["dropped"], dict(record.get("likelihoods", {})))
+
+
+def kept(drafts: Iterable[Draft]) -> list[Example]:
+    """Return the examples of the drafts that are still in."""
+    return [draft.example for draft in drafts if draft.dropped is None]
 
 
 class Entity(NamedTuple):

@@ -40,7 +40,11 @@ def shingles(text: str, language: str) -> frozenset[str]:
     return frozenset(text[i : i + n] for i in range(max(1, len(text) - n + 1))) if text else frozenset()
 
 
-def near_groups(texts: Sequence[str], *, threshold: float = 0.7) -> IntArray:
+NEAR = 0.7
+"""Jaccard overlap of character n-grams from which two texts count as the same (Lee et al., 2022, use 0.8 on longer texts)."""
+
+
+def near_groups(texts: Sequence[str], *, threshold: float = NEAR) -> IntArray:
     """Return a group number for each text: [N]. Texts joined by a chain of near-duplicates share one.
 
     Two texts are near-duplicates where the Jaccard similarity of their shingles is at least `threshold`. Candidates come from

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from refsynth.core.pair import split_pair
 from refsynth.core.types import Example
-from refsynth.data.text import Nearest, nearest_of, nearest_overlap, normalise
-from refsynth.synthesis.selection.filter import NEAR
+from refsynth.data.text import NEAR, Nearest, nearest_of, nearest_overlap, normalise
 
 
 def leaked(drafts: Sequence[Example], test_texts: Sequence[str]) -> list[str]:

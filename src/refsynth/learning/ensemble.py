@@ -14,6 +14,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, log_softmax, logsumexp, softmax
 
+from refsynth.core.config import TUNED
 from refsynth.core.errors import InputError
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed
@@ -22,7 +23,6 @@ from refsynth.core.types import Example, FloatArray
 from refsynth.learning.head import Link
 from refsynth.learning.parts import fair_parts, parts_of
 from refsynth.learning.tuning.distill import Transfer, distill
-from refsynth.learning.tuning.methods import METHODS
 from refsynth.learning.tuning.objective import targets_of
 from refsynth.models.adapted import has_parts
 from refsynth.models.network import TransformerEncoder
@@ -32,7 +32,6 @@ from refsynth.models.predict import EncoderPredictor, logits_of
 Rule = Literal["average", "stacking"]
 """How the members' answers become one: the mean of their probabilities, or a product of them with learnt exponents."""
 
-TUNED: frozenset[LearnerName] = frozenset({*METHODS, "causal_lora", "soup"})
 """Learners that want rows which tell when to stop."""
 
 TRANSFER = Transfer(hidden=0.0, attention=0.0, steps=200, rate=5e-5)

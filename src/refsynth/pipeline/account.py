@@ -18,14 +18,14 @@ from refsynth.core.machine import describe_machine
 from refsynth.core.run import file_digest, read_json, read_jsonl, seconds_of
 from refsynth.core.types import Draft
 from refsynth.evaluation import origins
+from refsynth.learning.candidates import safe_for
+from refsynth.learning.rows import Rows
 from refsynth.learning.selftrain import from_pool
-from refsynth.pipeline.candidates import safe_for
-from refsynth.pipeline.drafts import can_write
 from refsynth.pipeline.finished import Finished
-from refsynth.pipeline.marked import with_marks
-from refsynth.pipeline.policies import Curve
-from refsynth.pipeline.rounds import Round
-from refsynth.pipeline.rows import Rows
+from refsynth.synthesis.marked import with_marks
+from refsynth.synthesis.prompts import can_write
+from refsynth.synthesis.reinforcement.policies import Curve
+from refsynth.synthesis.rounds import Round
 from refsynth.synthesis.selection.diversity import diversity
 
 SHOWN = 6

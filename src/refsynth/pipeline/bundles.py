@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 
 from refsynth.bundle.manifest import COLUMNS
 from refsynth.bundle.unsure import KEY
-from refsynth.compress.contract import Contract
+from refsynth.compress.contract import Contract, asked_of
+from refsynth.compress.forms import FULL
+from refsynth.compress.shrink import Beside, Shrinker, Shrunk
+from refsynth.compress.tiers import Tiers, make_tiers
 from refsynth.core.types import Metric
-from refsynth.pipeline.build import asked_of
-from refsynth.pipeline.calibrate import Calibrated, calibrate
+from refsynth.evaluation.calibrate import Calibrated, calibrate
+from refsynth.evaluation.strange import strange_of
+from refsynth.learning.job import Job
 from refsynth.pipeline.finished import Learned
-from refsynth.pipeline.forms import FULL
-from refsynth.pipeline.job import Job
 from refsynth.pipeline.ship import write_bundle
-from refsynth.pipeline.shrink import Beside, Shrinker, Shrunk
-from refsynth.pipeline.strange import strange_of
-from refsynth.pipeline.tiers import Tiers, make_tiers
+from refsynth.synthesis.selection.choose import choice_of
 
 
 class Bundles(NamedTuple):
@@ -39,7 +39,9 @@ def make_bundles(job: Job, learned: Learned) -> Bundles:
         MissingError: tiers are wanted, and model2vec is not installed.
     """
     contract, wanted = asked_of(job.task.config), job.task.config.compress.tiers
-    shrinker = Shrinker(job, learned.screened, learned.final, learned.decision.shipped, learned.held)
+    shrinker = Shrinker(
+        job, learned.screened, choice_of(job, learned.screened), learned.final, learned.decision.shipped, learned.held
+    )
     if wanted == "one":
         return _alone(job, learned, shrinker.run(contract), "bundle")
     made = _unmeasured(_alone(job, learned, shrinker.run(Contract()), "bundle"))
@@ -77,7 +79,7 @@ def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
         job.task,
         learned.decision.shipped,
         shrunk.predictor,
-        job.shop,
+        job.context,
         job.folder,
         calibrated=calibrated,
         metrics=metrics,

@@ -15,6 +15,7 @@ import numpy as np
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import InputError, counted
 from refsynth.core.intervals import cross_validated, mean_interval, paired_gain
+from refsynth.core.record import recorded
 from refsynth.core.run import damaged
 from refsynth.core.types import FloatArray, Metric
 from refsynth.data.text import near_groups
@@ -22,7 +23,6 @@ from refsynth.evaluation.headline import points
 from refsynth.evaluation.mistakes import HeldRow
 from refsynth.kinds import KINDS
 from refsynth.pipeline.mistakes import FILE, read_rows
-from refsynth.pipeline.reopen import recorded
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,14 @@ from typing import Any
 
 from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.model import Model, load
-from refsynth.compress.contract import Form, Outcome
+from refsynth.compress.contract import Form, Outcome, asked_of
+from refsynth.compress.tiers import UNTOLD
 from refsynth.core.intervals import share_of
-from refsynth.core.types import Metric
+from refsynth.core.types import Metric, kept
 from refsynth.evaluation import sections
 from refsynth.kinds import KINDS
-from refsynth.pipeline.build import asked_of
 from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.finished import Finished
-from refsynth.pipeline.tiers import UNTOLD
-from refsynth.synthesis.selection.filter import kept
 
 TIMED = 128
 """Texts in the batch that speed is taken on."""

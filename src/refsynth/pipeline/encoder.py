@@ -7,15 +7,15 @@ from pathlib import Path
 
 from refsynth.compress.prune import prune_vocabulary
 from refsynth.core.run import RunFolder, digest
+from refsynth.core.settings import settings_of
+from refsynth.core.steps import STEPS
 from refsynth.core.task import Task
 from refsynth.data.language import UNKNOWN
+from refsynth.learning.rows import Rows
 from refsynth.models.catalog import encoder_for
 from refsynth.models.manifest import model_hash
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.drafts import can_write
-from refsynth.pipeline.relevant import settings_of
-from refsynth.pipeline.rows import Rows
-from refsynth.pipeline.stepspecs import STEPS
+from refsynth.synthesis.prompts import can_write
 
 MULTILINGUAL = "multilingual"
 

@@ -19,16 +19,16 @@ from refsynth.bundle.model import Model, load
 from refsynth.bundle.store import check_place
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ArgumentError, ConfigError, nearest
+from refsynth.core.observe import Logged, Printed
 from refsynth.core.run import RunFolder, write_jsonl
 from refsynth.core.task import Task
 from refsynth.core.types import Array, FloatArray
+from refsynth.data.given import classes_of, labels_of, names_of, texts_of, weights_of
 from refsynth.data.nothing import refuse_empty
 from refsynth.data.text import clean
 from refsynth.evaluation.report import Report
-from refsynth.pipeline.given import classes_of, labels_of, names_of, texts_of, weights_of
-from refsynth.pipeline.observe import Logged, Printed
+from refsynth.pipeline.flow import run
 from refsynth.pipeline.ship import publish
-from refsynth.pipeline.steps import run
 
 POOL, TEST = "pool", "test"
 """Files that `settings` may name under `data`; the rows are those that `fit` is given."""

@@ -21,21 +21,21 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, digest, read_json, write_json
 from refsynth.core.sections import DataConfig
-from refsynth.core.types import Array, Draft, Example, IntArray
+from refsynth.core.settings import settings_of
+from refsynth.core.steps import STEPS
+from refsynth.core.types import Array, Draft, Example, IntArray, kept
 from refsynth.data.judge import Spans
 from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.text import near_groups
 from refsynth.evaluation.leakage import Shared, leaked, shared_rows
 from refsynth.kinds import Kind, as_json, from_json, given_labels
+from refsynth.learning.context import LearnerContext
+from refsynth.learning.final import Final
+from refsynth.learning.held import HeldOut
+from refsynth.learning.rows import file_key
 from refsynth.learning.selftrain import Unlabelled
 from refsynth.models.predict import logits_of
-from refsynth.pipeline.fit import Final
-from refsynth.pipeline.held import HeldOut
-from refsynth.pipeline.relevant import settings_of
-from refsynth.pipeline.rows import file_key
-from refsynth.pipeline.stepspecs import STEPS
-from refsynth.pipeline.workshop import Workshop
-from refsynth.synthesis.selection.filter import LEAKED, kept
+from refsynth.synthesis.selection.filter import LEAKED
 
 MAJORITY = "majority"
 SHIPPED = "shipped"
@@ -101,7 +101,7 @@ def evaluate_test(
     config: RunConfig,
     final: Final,
     held: HeldOut | None,
-    shop: Workshop,
+    context: LearnerContext,
     bundle: Path,
     folder: RunFolder,
     *,
@@ -120,13 +120,13 @@ def evaluate_test(
     path = config.data.test
     if path is None:
         return None
-    kind, labels = shop.kind, shop.labels
+    kind, labels = context.kind, context.labels
     cuts = {candidate: held.cuts_of(logits) for candidate, logits in held.logits.items()} if held and kind.several else {}
     extra = {
         "data.test": file_key(path),
         "studied": digest(studied),
         "cuts": digest({str(candidate): np.asarray(cut).tolist() for candidate, cut in cuts.items()}),
-        "encoder": shop.encoder_hash,
+        "encoder": context.encoder_hash,
     }
 
     def make(out: Path) -> None:
@@ -137,7 +137,7 @@ def evaluate_test(
             MAJORITY: as_json(kind.usual(kind.truth(given_labels(final.real), labels), len(texts))),
             SHIPPED: as_json(found.answers),
         }
-        for candidate, logits in logits_of(final.predictors(shop), texts).items():
+        for candidate, logits in logits_of(final.predictors(context), texts).items():
             cut = cuts.get(candidate)
             said[str(candidate)] = as_json(kind.decide(logits if cut is not None else kind.probabilities(logits), cut))
         result = {
@@ -150,7 +150,7 @@ def evaluate_test(
             "void": _void(model, found, texts),
             "groups": near_groups(texts).tolist(),
             "numbers": numbers,
-            "shared": shared_rows(texts, real, language=shop.language),
+            "shared": shared_rows(texts, real, language=context.language),
         }
         write_json(out / "result.json", result)
 

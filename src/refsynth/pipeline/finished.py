@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from refsynth.compress.shrink import Shrunk
+from refsynth.compress.tiers import Tiers
 from refsynth.core.run import RunFolder
 from refsynth.core.task import Task
 from refsynth.core.types import Draft
+from refsynth.evaluation.calibrate import Calibrated
 from refsynth.evaluation.origins import Pretraining
 from refsynth.evaluation.overlap import Overlap
-from refsynth.pipeline.calibrate import Calibrated
-from refsynth.pipeline.drafts import Written
+from refsynth.learning.final import Final
+from refsynth.learning.gate import Decision
+from refsynth.learning.held import HeldOut
+from refsynth.learning.rows import Rows
 from refsynth.pipeline.evaluate import TestResult
-from refsynth.pipeline.fit import Final
-from refsynth.pipeline.gate import Decision
-from refsynth.pipeline.held import HeldOut
-from refsynth.pipeline.policies import Curve
-from refsynth.pipeline.rounds import Round
-from refsynth.pipeline.rows import Rows
-from refsynth.pipeline.shrink import Shrunk
-from refsynth.pipeline.tiers import Tiers
+from refsynth.synthesis.drafts import Written
+from refsynth.synthesis.reinforcement.policies import Curve
+from refsynth.synthesis.rounds import Round
 from refsynth.synthesis.selection.diversity import CoverageFigures
 
 

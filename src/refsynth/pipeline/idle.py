@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from refsynth.core.config import ENSEMBLES, RunConfig
+from refsynth.core.config import ENSEMBLES, TUNED, RunConfig
 from refsynth.core.sections import EnsembleConfig, PromptingConfig, SearchConfig, SelftrainConfig, TrainingConfig, UnsureConfig
-from refsynth.learning.ensemble import TUNED
 
 WITHOUT_ENCODER = {"tfidf", "crf", "prompt", "causal_lora"}
 

@@ -19,10 +19,10 @@ from refsynth.core.spans import split_spans
 from refsynth.core.types import Array, BoolArray, Example, FloatArray
 from refsynth.data.cells import restored
 from refsynth.data.write import PLAIN, write_table
+from refsynth.evaluation.calibrate import Calibrated
 from refsynth.evaluation.mistakes import HeldRow, ranked
-from refsynth.pipeline.calibrate import Calibrated
+from refsynth.learning.held import HeldOut
 from refsynth.pipeline.finished import Finished
-from refsynth.pipeline.held import HeldOut
 
 FILE = "held_out.csv"
 COLUMNS = ("id", "text", "label", "answer", "confidence", "unsure", "right", "score")

@@ -13,32 +13,33 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refsynth.core.observe import Observer
 from refsynth.core.run import RunFolder, derive_seed, digest, file_digest, read_json, write_json
+from refsynth.core.settings import settings_of
 from refsynth.core.signflip import sign_flip
+from refsynth.core.steps import STEPS
 from refsynth.core.task import Task
 from refsynth.core.types import FloatArray, Metric
-from refsynth.data.text import nearest_overlap
+from refsynth.data.text import NEAR, nearest_overlap
 from refsynth.evaluation.advice import points
 from refsynth.evaluation.origins import Pretraining
 from refsynth.learning.baseline import FrozenLearner
+from refsynth.learning.folds import deals_of, folds_of
+from refsynth.learning.gate import FALSE_ACCEPTS
 from refsynth.learning.head import Link
+from refsynth.learning.held import HeldOut
+from refsynth.learning.job import Job
+from refsynth.learning.rows import Rows
 from refsynth.learning.selftrain import Unlabelled
 from refsynth.learning.tuning.pretrain import Budget, Held, WordModel, fit_head, fit_words, pseudo_perplexity
 from refsynth.models.catalog import encoder_for
 from refsynth.models.device import device_named
 from refsynth.models.network import TransformerEncoder
-from refsynth.pipeline.build import MODEL, WEIGHTS, Source, ready_trained, weights_of
-from refsynth.pipeline.folds import deals_of, folds_of
-from refsynth.pipeline.gate import FALSE_ACCEPTS
-from refsynth.pipeline.held import HeldOut
-from refsynth.pipeline.observe import Observer
-from refsynth.pipeline.relevant import settings_of
-from refsynth.pipeline.rows import Rows
-from refsynth.pipeline.stepspecs import STEPS
-from refsynth.synthesis.prompts import generic_prompt
+from refsynth.models.reference.folder import weights_of
+from refsynth.synthesis.build import MODEL, WEIGHTS, Source, ready_trained
+from refsynth.synthesis.prompts import can_write, generic_prompt
 from refsynth.synthesis.reinforcement.imitate import imitate, nats_per_token
 from refsynth.synthesis.reinforcement.policy import Policy
-from refsynth.synthesis.selection.filter import NEAR
 
 LEAST_TEXTS = 50
 """Fewer teach nothing, and leave none to measure on."""
@@ -184,21 +185,15 @@ class Adapted(NamedTuple):
     brought: Pretraining | None
 
 
-def pretrain_reference(
-    task: Task, rows: Rows, source: Source, texts: Sequence[Unlabelled], folder: RunFolder, watch: Observer, *, again: bool
-) -> Adapted:
-    """Return the reference after it has learnt to write like the texts, in the form in which it is asked for one more.
+def pretrain_reference(job: Job, source: Source) -> Adapted:
+    """Return the reference after it has learned to write like the pool, in the form in which it is asked for one more.
 
-    Args:
-        task: what is asked.
-        rows: the real rows; they are not learnt from.
-        source: of the reference as it comes.
-        texts: of the pool, those that may be learnt from.
-        folder: of the run.
-        watch: is told what happens.
-        again: see `pretrain_encoder`.
+    It stays as it is where that is not asked for, or nothing is to be written. `source` is of the reference as it comes.
     """
+    task, rows, texts, folder, watch = job.task, job.rows, job.pool.texts, job.folder, job.watch
     config, seed = task.config, derive_seed(task.config.seed, "pretrain")
+    if not (config.pretrain.reference and config.synthesis.drafts and can_write(task, rows.language)):
+        return Adapted(source, None)
     parts = divide([row.text for row in texts], seed=seed)
     if parts is None:
         watch.note(too_few("reference", texts))
@@ -224,7 +219,7 @@ def pretrain_reference(
         write_json(out / FACTS, {"texts": best.texts, "held": len(parts.measured), **losses})
 
     scratch = folder.path / "reinforce" / f"texts-{digest(folder.key_of(step, make, config=settings, extra=extra))[:12]}"
-    done = folder.step(step, make, config=settings, name="reference-again" if again else None, extra=extra)
+    done = folder.step(step, make, config=settings, name="reference-again" if job.forget else None, extra=extra)
     shutil.rmtree(scratch, ignore_errors=True)
     facts = read_json(done / FACTS)
     brought = Pretraining(model="reference", **facts, gain=None, used=facts["after"] < facts["before"])

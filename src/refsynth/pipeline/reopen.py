@@ -2,96 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from refsynth.core.code import code_of
-from refsynth.core.config import RunConfig
 from refsynth.core.errors import InputError
-from refsynth.core.run import RunFolder, damaged, digest, read_json, write_json
+from refsynth.core.observe import Observer
+from refsynth.core.record import files_of, recall, recall_leaked, recorded
+from refsynth.core.run import RunFolder
 from refsynth.core.task import Task
 from refsynth.models.quiet import quiet
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.job import Job
-from refsynth.pipeline.observe import Observer
-from refsynth.pipeline.rows import file_digest_or_none
-
-RECORD, LEAKED = "task.json", "leaked.json"
-
-LATER = {"filter", "learners", "training", "search", "ensemble", "prompting", "compress", "contract", "track", "unsure"}
-"""Sections about what is done with drafts: those that resemble test rows do so whatever these say."""
-
-
-def remember(task: Task, folder: RunFolder, *, skip_bad: bool) -> None:
-    """Write what the run was asked for into its folder; paths are made absolute."""
-    config = task.config.placed(Path.absolute)
-    record = {"config": config.model_dump(mode="json"), "skip_bad": skip_bad, "files": _files(task)}
-    write_json(folder.path / RECORD, record)
-
-
-def remember_leaked(task: Task, folder: RunFolder, leaked: Sequence[str]) -> None:
-    """Write down which drafts and texts of the pool were taken out because they resemble test rows."""
-    write_json(folder.path / LEAKED, {"of": _asked(task), "ids": list(leaked)})
-
-
-def recall_leaked(task: Task, folder: RunFolder) -> tuple[str, ...]:
-    """Return what `remember_leaked` wrote, if the same drafts were asked for of the same files."""
-    if not (folder.path / LEAKED).is_file():
-        return ()
-    record = read_json(folder.path / LEAKED)
-    return tuple(record["ids"]) if record["of"] == _asked(task) else ()
-
-
-def _asked(task: Task) -> str:
-    config = task.config.placed(Path.absolute)
-    code = code_of("refsynth.pipeline.drafts", "refsynth.evaluation.leakage")
-    return digest([config.model_dump(mode="json", exclude=LATER), list(_files(task).values()), code])
-
-
-def _files(task: Task) -> dict[str, str | None]:
-    """Return the hash of each file of the task; None where it is not named or not there."""
-    data = task.config.data
-    files = {"train": data.train, "more": data.more, "pool": data.pool, "test": data.test}
-    return {role: file_digest_or_none(path) if path else None for role, path in files.items()}
-
-
-class Remembered(NamedTuple):
-    """What a run was asked for."""
-
-    task: Task
-    skip_bad: bool
-
-
-def recall(run: Path, overrides: Sequence[str] = ()) -> Remembered:
-    """Return what a run was asked for, with overrides such as `filter.agreement=0.6`.
-
-    Raises:
-        InputError: the folder holds no run, or the overrides are wrong.
-    """
-    record, config = recorded(run)
-    return Remembered(Task.of(config.changed(overrides)), bool(record.get("skip_bad")))
-
-
-def recorded(run: Path) -> tuple[Mapping[str, Any], RunConfig]:
-    """Return what a run wrote down of itself, and the configuration in it.
-
-    Raises:
-        InputError: the folder holds no run, or what it wrote down was changed.
-    """
-    if not (run / RECORD).is_file():
-        raise InputError(f"{run}: not a run folder", remedy="refsynth run TASK.yaml --out RUN")
-    record = read_json(run / RECORD)
-    if not isinstance(record, Mapping) or not isinstance(record.get("config"), Mapping):
-        raise damaged(run / RECORD, "no configuration in it")
-    return record, RunConfig.parse(record["config"], where=str(run / RECORD))
+from refsynth.pipeline.begin import Begun, begin
 
 
 @contextmanager
 def reopened(
     run: Path, overrides: Sequence[str], watch: Observer, *, store: ModelStore | None = None, grown: bool = False
-) -> Iterator[Job]:
+) -> Iterator[Begun]:
     """Return the job of a run folder, with overrides such as `filter.agreement=0.6`; what they do not touch comes from the cache.
 
     Drafts that were found to resemble test rows stay out. `grown` says that the rows may be others than those of the run. Without
@@ -106,13 +34,11 @@ def reopened(
         _check_rows(run, task)
     folder = RunFolder(run)
     with folder.lock(), quiet():
-        job = Job.begin(task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
-        leaked = recall_leaked(task, folder)
-        yield job.forgetting(leaked) if leaked else job
+        yield begin(task, folder, store or ModelStore(), watch, skip_bad=skip_bad, forget=recall_leaked(task, folder))
 
 
 def _check_rows(run: Path, task: Task) -> None:
-    then, now = recorded(run)[0].get("files"), _files(task)
+    then, now = recorded(run)[0].get("files"), files_of(task)
     changed = [f"data.{role}" for role in ("train", "more") if then is not None and then[role] != now[role]]
     if changed:
         raise InputError(

@@ -21,14 +21,14 @@ from refsynth.evaluation.mistakes import HeldRow, Mistakes
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
 from refsynth.kinds import Kind
 from refsynth.kinds.spans import span_confidences, spans_right
+from refsynth.learning.candidates import COMPARED, Candidate
+from refsynth.learning.gate import FALSE_ACCEPTS, LEARNER_DOUBT, Decision
+from refsynth.learning.held import HeldOut
 from refsynth.pipeline.account import data_of, drafting_of, drafts_of, lineage_of
-from refsynth.pipeline.candidates import COMPARED, Candidate
 from refsynth.pipeline.compression import chosen_of, compression_of
 from refsynth.pipeline.earlier import put_aside
 from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.finished import Finished
-from refsynth.pipeline.gate import FALSE_ACCEPTS, LEARNER_DOUBT, Decision
-from refsynth.pipeline.held import HeldOut
 from refsynth.pipeline.mistakes import FILE as HELD_OUT
 from refsynth.pipeline.mistakes import held_rows, write_rows
 from refsynth.pipeline.results import NAMES, kind_of, results_of, said_of

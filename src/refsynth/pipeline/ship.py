@@ -11,26 +11,26 @@ from refsynth.bundle.card import TESTED
 from refsynth.bundle.model import load
 from refsynth.bundle.none import KEY
 from refsynth.bundle.store import Contents, figures_of, restate, save
+from refsynth.compress.forms import FULL, RECIPES
+from refsynth.compress.pack import features_of, head_of
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import RunFolder, folder_digest
+from refsynth.core.settings import settings_of
+from refsynth.core.steps import STEPS
 from refsynth.core.task import Task
 from refsynth.core.types import Example, Metric
+from refsynth.evaluation.calibrate import Calibrated
+from refsynth.evaluation.strange import Strange
+from refsynth.learning.candidates import Candidate
+from refsynth.learning.context import LearnerContext
 from refsynth.models.nearness import below, near_of
-from refsynth.pipeline.calibrate import Calibrated
-from refsynth.pipeline.candidates import Candidate
-from refsynth.pipeline.forms import FULL, RECIPES
-from refsynth.pipeline.pack import features_of, head_of
-from refsynth.pipeline.relevant import settings_of
-from refsynth.pipeline.stepspecs import STEPS
-from refsynth.pipeline.strange import Strange
-from refsynth.pipeline.workshop import Workshop
 
 
 def write_bundle(
     task: Task,
     candidate: Candidate,
     predictor: Predictor,
-    shop: Workshop,
+    context: LearnerContext,
     folder: RunFolder,
     *,
     calibrated: Calibrated,
@@ -59,7 +59,7 @@ def write_bundle(
         near = near_of(predictor, real) if strange else None
         contents = Contents(
             labels=task.descriptions,
-            language=shop.language,
+            language=context.language,
             task=task.config.task,
             features=features_of(predictor, out / "export"),
             head=head_of(predictor),

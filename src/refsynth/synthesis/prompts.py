@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from refsynth.core.task import Task
 from refsynth.core.types import COUNT, Example, Prompt
 from refsynth.data.language import UNKNOWN
 from refsynth.data.quote import neutralise, shorten
@@ -114,3 +115,17 @@ def generic_prompt(*, language: str = "en") -> Prompt:
     """Return the prompt that names no class: the denominator of the likelihood ratio."""
     heading = "以下是一组不同的文本：\n\n" if language == "zh" else "The following is a list of different texts:\n\n"
     return Prompt(heading + MARKER.rstrip(), "")
+
+
+EMBEDDED_LANGUAGE = "en"
+"""What the embedded reference was trained to write; its Chinese, for one, is no language."""
+
+
+def can_write(task: Task, language: str) -> bool:
+    """Tell whether the reference writes the language, and so can tell how likely a text of it is."""
+    return task.config.reference != "embedded" or language == EMBEDDED_LANGUAGE
+
+
+def class_prompts(meanings: Mapping[str, str], language: str) -> dict[str, Prompt]:
+    """Return each label's prompt, with its description and no seed example."""
+    return {label: class_prompt(label, text, (), language=language) for label, text in meanings.items()}

@@ -121,7 +121,7 @@ def _credentials(rng: random.Random, fakers: Fakers) -> Made:
     return secret, rng.choice(
         (
             (
-                f"postgresql://{faker.user_name()}:{{}}@db.example.com:5432/shop",
+                f"postgresql://{faker.user_name()}:{{}}@db.example.com:5432/context",
                 f"https://{faker.user_name()}:{{}}@{faker.hostname()}/x",
             ),
             ("see https://example.com/reset?token={}&lang=en", "https://api.example.com/v1?x=1&api_key={} fails"),

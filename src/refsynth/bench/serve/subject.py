@@ -31,7 +31,7 @@ def example_bundle(folder: Path) -> Path:
         RefsynthError: the extra `train` or the encoder is not there.
     """
     if not (folder / "bundle").is_dir():
-        from refsynth.pipeline.steps import run  # late: it imports what trains
+        from refsynth.pipeline.flow import run  # late: it imports what trains
 
         tree = {
             "language": "en",

@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 
 from refsynth.core.pair import split_pair
 from refsynth.core.types import Draft, Example, FloatArray, IntArray
-from refsynth.data.text import near_groups, nearest_overlap, normalise
+from refsynth.data.text import NEAR, near_groups, nearest_overlap, normalise
 from refsynth.synthesis.selection.cover import best_cover
 from refsynth.synthesis.selection.sanity import form_check
 
@@ -32,9 +32,6 @@ UNLIKELY = "unlikely for its label"
 HARMFUL = "worst influence on held-out rows"
 REDUNDANT = "covered by other rows"
 SURPLUS = "more than its class needs"
-
-NEAR = 0.7
-"""Jaccard overlap of character n-grams from which two texts count as the same (Lee et al., 2022, use 0.8 on longer texts)."""
 
 
 def screen(
@@ -196,8 +193,3 @@ def weigh(drafts: Sequence[Draft]) -> list[Draft]:
         for index, weight in zip(mine, (2 * ranks - 1) / len(mine), strict=True):
             results[index] = replace(drafts[index], example=replace(drafts[index].example, weight=float(weight)))
     return results
-
-
-def kept(drafts: Iterable[Draft]) -> list[Example]:
-    """Return the examples of the drafts that are still in."""
-    return [draft.example for draft in drafts if draft.dropped is None]

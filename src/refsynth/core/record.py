@@ -1,0 +1,90 @@
+"""What a run folder says of its run: the task as it was asked for, and which drafts were found to resemble test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from refsynth.core.code import code_of
+from refsynth.core.config import RunConfig
+from refsynth.core.errors import InputError
+from refsynth.core.run import RunFolder, damaged, digest, file_digest, read_json, write_json
+from refsynth.core.task import Task
+
+RECORD, LEAKED = "task.json", "leaked.json"
+
+LATER = {"filter", "learners", "training", "search", "ensemble", "prompting", "compress", "contract", "track", "unsure"}
+"""Sections about what is done with drafts: those that resemble test rows do so whatever these say."""
+
+
+def remember(task: Task, folder: RunFolder, *, skip_bad: bool) -> None:
+    """Write what the run was asked for into its folder; paths are made absolute."""
+    config = task.config.placed(Path.absolute)
+    record = {"config": config.model_dump(mode="json"), "skip_bad": skip_bad, "files": files_of(task)}
+    write_json(folder.path / RECORD, record)
+
+
+def remember_leaked(task: Task, folder: RunFolder, leaked: Sequence[str]) -> None:
+    """Write down which drafts and texts of the pool were taken out because they resemble test rows."""
+    write_json(folder.path / LEAKED, {"of": _asked(task), "ids": list(leaked)})
+
+
+def recall_leaked(task: Task, folder: RunFolder) -> tuple[str, ...]:
+    """Return what `remember_leaked` wrote, if the same drafts were asked for of the same files."""
+    if not (folder.path / LEAKED).is_file():
+        return ()
+    record = read_json(folder.path / LEAKED)
+    return tuple(record["ids"]) if record["of"] == _asked(task) else ()
+
+
+def _asked(task: Task) -> str:
+    config = task.config.placed(Path.absolute)
+    code = code_of("refsynth.synthesis.drafts", "refsynth.evaluation.leakage")
+    return digest([config.model_dump(mode="json", exclude=LATER), list(files_of(task).values()), code])
+
+
+def files_of(task: Task) -> dict[str, str | None]:
+    """Return the hash of each file of the task; None where it is not named or not there."""
+    data = task.config.data
+    files = {"train": data.train, "more": data.more, "pool": data.pool, "test": data.test}
+    return {role: file_digest_or_none(path) if path else None for role, path in files.items()}
+
+
+class Remembered(NamedTuple):
+    """What a run was asked for."""
+
+    task: Task
+    skip_bad: bool
+
+
+def recall(run: Path, overrides: Sequence[str] = ()) -> Remembered:
+    """Return what a run was asked for, with overrides such as `filter.agreement=0.6`.
+
+    Raises:
+        InputError: the folder holds no run, or the overrides are wrong.
+    """
+    record, config = recorded(run)
+    return Remembered(Task.of(config.changed(overrides)), bool(record.get("skip_bad")))
+
+
+def recorded(run: Path) -> tuple[Mapping[str, Any], RunConfig]:
+    """Return what a run wrote down of itself, and the configuration in it.
+
+    Raises:
+        InputError: the folder holds no run, or what it wrote down was changed.
+    """
+    if not (run / RECORD).is_file():
+        raise InputError(f"{run}: not a run folder", remedy="refsynth run TASK.yaml --out RUN")
+    record = read_json(run / RECORD)
+    if not isinstance(record, Mapping) or not isinstance(record.get("config"), Mapping):
+        raise damaged(run / RECORD, "no configuration in it")
+    return record, RunConfig.parse(record["config"], where=str(run / RECORD))
+
+
+def file_digest_or_none(path: Path) -> str | None:
+    """Return the sha256 of a file, or None where it cannot be read: reading it then gives the proper error."""
+    try:
+        return file_digest(path)
+    except OSError:
+        return None

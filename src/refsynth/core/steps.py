@@ -1,0 +1,85 @@
+"""What each step of a run depends on, on one screen. A step's key is made of its line here and of the code that it runs.
+
+Sections are those of `settings.settings_of`; what they leave out changes no result. What a step has from another comes in by
+that one's content, so that a change which makes no difference there ends there. `apart` are modules which a step's module
+imports for what it does before and after the step; that no step runs code of a module which is not in its hash is tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from refsynth.core.step import StepSpec
+
+APART = ("refsynth.core.steps", "refsynth.core.settings", "refsynth.core.observe", "refsynth.evaluation.origins")
+"""For all steps: what says what they depend on is in their keys itself; and what tells people of them."""
+
+ENCODER = "refsynth.models.network"
+"""Where embeddings come from: encoders are made elsewhere and handed over."""
+
+CHOICE = ("refsynth.synthesis.selection.choose", "refsynth.learning.selftrain")
+"""Who chooses among drafts, handed over to where models are fitted."""
+
+READ = ("data.columns", "data.delimiter", "data.encoding", "data.quoting", "data.sheet")
+LEARNING = ("task", "labels", "learners", "filter", "selftrain", "training", "search", "ensemble", "prompting", "seed")
+MODELS = ("pool", "encoder", "reference.folder", "prompting.templates")
+ASKING = tuple(f"synthesis.{name}" for name in ("ways", "shots", "temperature", "top_p", "max_tokens", "guidance"))
+NOT_LEARNT = (
+    *(f"refsynth.learning.{name}" for name in ("gate", "held", "folds", "baseline", "job")),
+    "refsynth.evaluation",
+)
+LEARNERS = "refsynth.learning.job"
+"""What has the learners with it."""
+
+_step = partial(StepSpec, apart=APART)
+
+
+def _apart(*modules: str) -> tuple[str, ...]:
+    return (*APART, *modules)
+
+
+_ALL = (
+    _step("rows", (*READ, "data.separator", "data.merge", "task", "language", "labels", "gate.folds", "seed"),
+          extra=("data.train", "data.more", "skip_bad")),
+    _step("pool", (*READ, "task", "seed"), inputs=("rows",), extra=("data.pool",)),
+    _step("encoder", ("labels",), inputs=("rows",), extra=("model", "texts")),
+    # Minutes or hours of learning from texts, which are the same whatever becomes of rows and learners.
+    _step("words", ("pretrain.encoder", "seed"), extra=("texts", "encoder", "language", "longest"), code=(ENCODER,),
+          apart=_apart(*NOT_LEARNT, "refsynth.synthesis.build", "refsynth.synthesis.reinforcement", "refsynth.synthesis")),
+    _step("reference", ("pretrain.reference", "reference", "seed"), but=("reference.max_requests",),
+          extra=("texts", "reference.folder", "language"), apart=_apart(*NOT_LEARNT, "refsynth.learning")),
+    _step("topics", ("task", "labels", "seed"), extra=("texts", "encoder", "language"), code=(ENCODER,),
+          apart=_apart("refsynth.learning.context")),
+    _step("policy", ("task", "labels", "reinforce", *ASKING, "reference", "seed"), but=("reference.max_requests",),
+          inputs=("rows",), extra=("encoder", "reference", "reference.folder", "topics", "longest", "control"), code=(ENCODER,),
+          apart=_apart("refsynth.learning.context")),
+    _step("drafts", ("task", "labels", "synthesis", "reference", "seed"), but=("synthesis.rounds", "synthesis.minutes"),
+          inputs=("rows",), extra=("authors", "reference.folder", "translators", "turn", "focus"), apart=_apart(LEARNERS)),
+    _step("union", extra=("parts",)),
+    _step("screen", ("task", "labels", "filter.likelihood", "reference"), but=("reference.max_requests",),
+          inputs=("rows", "drafts"), extra=("forget", "reference", "reference.folder"),
+          apart=_apart(LEARNERS)),
+    _step("judged", ("task", "labels", "reference"), but=("reference.max_requests",),
+          inputs=("rows", "screen"), extra=("encoder", "reference", "reference.folder"), code=(ENCODER,),
+          apart=_apart(LEARNERS)),
+    _step("coverage", inputs=("rows",), extra=("drafts", "encoder"), code=(ENCODER,), apart=_apart("refsynth.learning.context")),
+    _step("gate", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", *MODELS), code=CHOICE),
+    _step("fit", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", *MODELS), code=CHOICE),
+    _step("student", ("task", "labels", "seed"), inputs=("fit",), extra=("shipped", "form", "texts"),
+          apart=_apart(LEARNERS)),
+    _step("forms", ("task", "labels", "seed"), inputs=("rows", "fit"), extra=("shipped", "texts", "beside", "machine"),
+          apart=_apart(LEARNERS)),
+    _step("cut", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", *MODELS, "texts", "shipped", "form"),
+          code=CHOICE),
+    _step("bundle", ("task", "labels"), inputs=("rows", "fit"), optional=("student",),
+          extra=("candidate", "form", "calibration", "metrics", "lineage", "strange")),
+    _step("static", ("task", "seed"), inputs=("rows", "fit", "bundle"), extra=("texts",), apart=_apart(LEARNERS)),
+    _step("tiers", ("task", "compress", "seed"), inputs=("rows", "fit", "bundle", "static"), extra=("texts", "lineage"),
+          apart=_apart(LEARNERS)),
+    _step("test", (*READ, "data.separator", "data.merge", "task", "labels"), inputs=("fit",),
+          optional=("bundle", "form", "tiers"), extra=("data.test", "studied", "cuts", "encoder")),
+)  # fmt: skip
+
+STEPS: Mapping[str, StepSpec] = {spec.name: spec for spec in _ALL}
+"""The steps by name."""

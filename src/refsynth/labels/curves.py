@@ -1,0 +1,214 @@
+"""Learning curves of a finished run, in labelled rows and in drafts, and what more of either would bring.
+
+Measured with a logistic head on the encoder's frozen embeddings, computed once. Fold-safe: a row is answered by models that saw
+neither it nor a draft that owes anything to it, and drafts are chosen by a judge that has not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from refsynth.core.errors import InputError, counted
+from refsynth.core.protocols import Encoder
+from refsynth.core.run import derive_seed
+from refsynth.core.types import Draft, Example, FloatArray, IntArray, Metric, kept
+from refsynth.data.split import parts
+from refsynth.kinds import KINDS
+from refsynth.labels.worth import Curve, Verdict, verdict, worth
+from refsynth.learning.baseline import FrozenLearner
+from refsynth.learning.candidates import safe_for
+from refsynth.learning.held import HeldOut
+from refsynth.learning.job import Job
+from refsynth.models.predict import EncoderPredictor
+from refsynth.synthesis.selection.choose import Chooser
+
+SHARES = (0.3, 0.45, 0.6, 0.8, 1.0)
+"""Of the rows, and of the drafts, that models learn from."""
+
+DRAWS = 4
+"""Models of each share."""
+
+LEAST_ROWS, LEAST_DRAFTS = 24, 100
+MINUTE = 60.0
+
+
+class Answer(NamedTuple):
+    """What so many labels and so many drafts would bring, and what was measured.
+
+    `score` is the measure of the gains; `now` and `errors` have, for "labels" and "drafts", the size today and the errors by
+    size.
+    """
+
+    verdict: Verdict
+    score: str
+    labels: Metric
+    drafts: Metric
+    now: dict[str, int]
+    errors: dict[str, dict[int, float]]
+
+
+class Remembering:
+    """An encoder that looks embeddings up."""
+
+    def __init__(self, encoder: Encoder, texts: Sequence[str]) -> None:
+        unique = list(dict.fromkeys(texts))
+        self._known = dict(zip(unique, np.asarray(encoder.encode(unique)), strict=True))
+
+    def encode(self, texts: Sequence[str]) -> FloatArray:
+        """Return the embeddings of texts that are known [N, D]."""
+        return np.stack([self._known[text] for text in texts])
+
+
+def answer(job: Job, drafts: Sequence[Draft], *, asked: int, labels: int, more: int, seed: int | None = None) -> Answer:
+    """Return whether `labels` more labelled rows or `more` more drafts would bring more.
+
+    Args:
+        job: of a finished run.
+        drafts: its screened drafts.
+        asked: how many drafts were asked for.
+        labels: that a person would give.
+        more: drafts that would be asked for.
+        seed: of what is drawn; the task's if None.
+
+    Raises:
+        InputError: there are too few rows or drafts for a curve, or it is words that have labels.
+    """
+    rows = job.rows
+    if rows.kind.spans:
+        raise InputError(
+            "task: tokens: learning curves are known for labels of whole texts only",
+            remedy="compare runs, one with half of the rows, and one without drafts (synthesis: {drafts: 0})",
+        )
+    if not rows.judged or len(rows.examples) < LEAST_ROWS:
+        raise InputError(f"{len(rows.examples)} labelled rows", expected=f"at least {LEAST_ROWS}, two of each of two labels")
+    if asked < LEAST_DRAFTS or not kept(drafts):
+        raise InputError(f"{asked} drafts, {len(kept(drafts))} of them sound", expected=f"at least {LEAST_DRAFTS} to go by")
+    root = derive_seed(job.task.config.seed if seed is None else seed, "worth")
+    bench = _Bench(job, drafts, root)
+    job.watch.note(f"{bench.fits:,} models to fit: {roughly(bench.seconds())}")
+    with job.watch.progress("learning curves", bench.fits) as progress:
+        by_rows = bench.by_rows(progress)
+        by_drafts, share = bench.by_drafts(lambda done: progress(bench.fits // 2 + done))
+    by_drafts = by_drafts._replace(sizes=asked * share * by_drafts.sizes)
+    gains = (
+        worth(
+            f"gain by {labels:,} labels", by_rows, now=len(rows.examples), more=labels, falls=True, seed=root, groups=rows.groups
+        ),
+        worth(f"gain by {more:,} drafts", by_drafts, now=asked, more=more, falls=False, seed=root, groups=rows.groups),
+    )
+    errors = {name: _errors(curve) for name, curve in (("labels", by_rows), ("drafts", by_drafts))}
+    now = {"labels": len(rows.examples), "drafts": asked}
+    return Answer(verdict(*gains), rows.kind.measure, *gains, now=now, errors=errors)
+
+
+def roughly(seconds: float) -> str:
+    """Return how long something takes, for a person who decides whether to wait."""
+    if seconds <= MINUTE:
+        return "less than a minute"
+    return f"about {counted(round(seconds / MINUTE), 'minute')}"
+
+
+def _errors(curve: Curve) -> dict[int, float]:
+    means = 1 - curve.scores.mean((1, 2))
+    return {round(float(size)): round(float(error), 4) for size, error in zip(curve.sizes, means, strict=True)}
+
+
+class _Bench:
+    """Fits models to parts of the rows and drafts of a run; `fits` is how many both curves take."""
+
+    def __init__(self, job: Job, drafts: Sequence[Draft], seed: int) -> None:
+        self._rows, self._drafts, self._seed = job.rows, drafts, seed
+        examples = [*job.rows.examples, *(draft.example for draft in drafts)]
+        encoder = Remembering(job.context.encoder, [example.text for example in examples])
+        labels, kind = job.task.labels, KINDS[job.task.config.task]
+        self._learner = FrozenLearner(labels, encoder, link=job.context.link)
+        self._chooser = Chooser(labels, job.task.config.filter, encoder, job.rows, drafts, kind)
+        self._held = HeldOut.of(job.rows, labels, job.rows.folds[None])
+        self.fits = 2 * len(SHARES) * DRAWS * len(list(self._folds()))
+        self._shape = (1, len(job.rows.examples), len(labels))
+
+    def seconds(self) -> float:
+        """Return about how long they take, from one model of each kind, of a share in the middle."""
+        train, held, _ = next(self._folds())
+        begin, share = time.monotonic(), SHARES[len(SHARES) // 2]
+        self._of_rows(train, 0, share)
+        self._of_drafts(train, held, 0, share)
+        return (time.monotonic() - begin) * self.fits / 2
+
+    def by_rows(self, progress: Callable[[int], None]) -> Curve:
+        """Return the curve in labelled rows, without drafts: a draft would bring in rows that are taken away."""
+        sizes, scores, done = [], [], 0
+        for share in SHARES:
+            counts: list[int] = []
+
+            def fit(train: Sequence[Example], held: Sequence[Example], draw: int, share: float = share) -> EncoderPredictor:
+                nonlocal done
+                del held
+                model, size = self._of_rows(train, draw, share)
+                counts.append(size)  # noqa: B023  (it is called before the next share)
+                progress(done := done + 1)
+                return model
+
+            scores.append(self._answers(fit))
+            sizes.append(float(np.mean(counts)))
+        return Curve(np.array(sizes), np.array(scores))
+
+    def by_drafts(self, progress: Callable[[int], None]) -> tuple[Curve, float]:
+        """Return the curve in shares of the drafts, with all rows; and the share of drafts that a held-out fold leaves."""
+        scores, done = [], 0
+        for share in SHARES:
+
+            def fit(train: Sequence[Example], held: Sequence[Example], draw: int, share: float = share) -> EncoderPredictor:
+                nonlocal done
+                progress(done := done + 1)
+                return self._of_drafts(train, held, draw, share)
+
+            scores.append(self._answers(fit))
+        usable = [len(self._safe(held)) / len(self._drafts) for _, held, _ in self._folds()]
+        return Curve(np.array(SHARES), np.array(scores)), float(np.mean(usable))
+
+    def _of_rows(self, train: Sequence[Example], draw: int, share: float) -> tuple[EncoderPredictor, int]:
+        """Return a model of a share of the rows, and how many these are."""
+        part = self._part(train, share, draw)
+        return self._fit(part), len(part)
+
+    def _of_drafts(self, train: Sequence[Example], held: Sequence[Example], draw: int, share: float) -> EncoderPredictor:
+        """Return a model of the rows and of what is chosen among a share of the drafts that `held` has no part in."""
+        safe = self._safe(held)
+        order = np.random.default_rng(derive_seed(self._seed, "drafts", draw)).permutation(len(safe))
+        some = [safe[place] for place in sorted(order[: round(share * len(safe))])]
+        chosen = self._chooser.choose(self._fit(train), train, some)
+        return self._fit([*train, *kept(chosen)])
+
+    def _answers(self, fit: Callable[[Sequence[Example], Sequence[Example], int], EncoderPredictor]) -> FloatArray:
+        """Return the scores of all rows when held out, by models of each draw [R, N]."""
+        scores = []
+        for draw in range(DRAWS):
+            logits = np.zeros(self._shape)
+            for train, held, places in self._folds():
+                logits[0, places] = fit(train, held, draw).logits([row.text for row in held])
+            scores.append(self._held.scores_of(logits))
+        return np.array(scores)
+
+    def _fit(self, rows: Sequence[Example]) -> EncoderPredictor:
+        return self._learner.fit(rows, (), seed=0)
+
+    def _safe(self, held: Sequence[Example]) -> list[Draft]:
+        return safe_for(self._drafts, frozenset(row.id for row in held))
+
+    def _folds(self) -> Iterator[tuple[list[Example], list[Example], IntArray]]:
+        """Yield the rows to learn from and those held out, with the places of the latter."""
+        for part in parts(self._rows.examples, self._rows.folds):
+            yield list(part.train), list(part.held), part.places
+
+    def _part(self, train: Sequence[Example], share: float, draw: int) -> list[Example]:
+        """Return a share of the rows of each label, at least one; a larger share of the same draw holds the smaller."""
+        order = np.random.default_rng(derive_seed(self._seed, "rows", draw)).permutation(len(train))
+        by_label: dict[str, list[Example]] = {}
+        for place in order:
+            by_label.setdefault(train[place].label, []).append(train[place])
+        return [row for rows in by_label.values() for row in rows[: max(1, round(share * len(rows)))]]

@@ -1,0 +1,198 @@
+"""The first step: the user's rows, read, cleaned of what cannot be used, and put into folds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refsynth.core.errors import counted
+from refsynth.core.record import file_digest_or_none
+from refsynth.core.run import RunFolder, read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.settings import settings_of
+from refsynth.core.steps import STEPS
+from refsynth.core.task import Task
+from refsynth.core.types import Example, IntArray
+from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
+from refsynth.data.io import Loaded, read_examples
+from refsynth.data.judge import Spans
+from refsynth.data.language import detect_language
+from refsynth.data.split import split_rows
+from refsynth.data.text import normalise
+from refsynth.kinds import KINDS, Kind
+
+READ = 1_000
+"""Characters of a text that its language is told from."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The seed examples with their folds [N], the language, and what was left out of the file.
+
+    `groups` [N] are those of near-duplicates; `honest` tells whether models can be measured on the folds, `divided` how many rows
+    may have near-duplicates in another fold, see `data.split`.
+    """
+
+    examples: tuple[Example, ...]
+    folds: IntArray
+    language: str
+    file: Mapping[str, Any]
+    kind: Kind
+    groups: IntArray
+    honest: bool = True
+    divided: int = 0
+
+    @property
+    def per_label(self) -> Counter[str]:
+        """How many rows each label has."""
+        return Counter(name for example in self.examples for name in self.kind.names(example.label))
+
+    @property
+    def fold_of(self) -> dict[str, int]:
+        """The fold of each row, by id."""
+        return {row.id: int(fold) for row, fold in zip(self.examples, self.folds, strict=True)}
+
+    @property
+    def judged(self) -> bool:
+        """Whether some rows can be held out: of as many labels as a task has at least, two rows each, in honest folds."""
+        return self.honest and self._paired >= self.kind.least
+
+    @property
+    def _paired(self) -> int:
+        """How many labels have a row to hold out and one to learn from."""
+        return sum(count >= 2 for count in self.per_label.values())
+
+    @property
+    def why_unjudged(self) -> str:
+        """Why no rows can be held out."""
+        found, least = self._paired, self.kind.least
+        if found < least:
+            have = "no label has" if not found else "1 label has" if found == 1 else f"{found} labels have"
+            return f"cannot be judged: {have} two rows or more, {least} {'is' if least == 1 else 'are'} needed to hold any out"
+        return "cannot be judged: too few groups of different texts to hold any out, all others are near-copies"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user has to know about the rows."""
+        read = tuple(self.file.get("notes", ()))
+        if not self.divided or not self.judged:
+            return read
+        near = f"{counted(self.divided, 'row')} of templates, or with much text in common, may have near-copies in another fold"
+        return (*read, f"{near}: figures on held-out rows may flatter")
+
+
+def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
+    """Return the rows of the task's training file, from the step cache where they are there already.
+
+    Raises:
+        DataError: the file cannot be used.
+    """
+    config = task.config
+    kind = KINDS[config.task]
+    files = {"data.train": file_key(task.train), "data.more": file_key(_more(task))}
+
+    def make(out: Path) -> None:
+        examples, file = _load(task, skip_bad=skip_bad)
+        texts = [example.text for example in examples]
+        language = config.language
+        if language == "auto":
+            language = detect_language(text[:READ] for text in texts or task.descriptions.values())
+        split = split_rows(examples, folds=config.gate.folds, seed=config.seed, names=kind.names, least=kind.least)
+        dealt = {"folds": split.folds.tolist(), "groups": split.groups.tolist(), "divided": split.divided, "honest": split.honest}
+        write_jsonl(out / "examples.jsonl", [example.to_json() for example in examples])
+        write_json(out / "facts.json", {"language": language, "file": file, **dealt})
+
+    done = folder.step(STEPS["rows"], make, config=settings_of(config), extra={**files, "skip_bad": skip_bad})
+    facts = read_json(done / "facts.json")
+    if skipped := facts["file"].get("skipped"):
+        write_skipped(folder.path / "skipped.csv", [SkippedRow(**row) for row in skipped])
+    examples = tuple(Example.from_json(record) for record in read_jsonl(done / "examples.jsonl"))
+    folds, groups = (np.array(facts[name], int) for name in ("folds", "groups"))
+    return Rows(examples, folds, facts["language"], facts["file"], kind, groups, honest=facts["honest"], divided=facts["divided"])
+
+
+def file_key(path: Path | None) -> list[str | None] | None:
+    """Return what is read of a file, for a step's key: its name, which tells how it is read, and its content."""
+    return None if path is None else [path.name, file_digest_or_none(path)]
+
+
+def _more(task: Task) -> Path | None:
+    """Return the file of rows that were labelled later, if it is there."""
+    more = task.config.data.more
+    return more if more is not None and more.exists() else None
+
+
+def _load(task: Task, *, skip_bad: bool) -> tuple[tuple[Example, ...], dict[str, Any]]:
+    read = read_labelled(task, skip_bad=skip_bad)
+    if not read:
+        return (), {}
+    examples, disputed = join_rows([each.examples for each in read])
+    notes = [note for each in read for note in each.notes]
+    if disputed:
+        notes.append(f"{disputed} texts carry one label in data.train and another in data.more: kept out")
+    facts = {
+        "name": " + ".join(path.name for path in (task.train, _more(task)) if path is not None),
+        "format": " + ".join(", ".join(part for part in (each.format, each.encoding, each.delimiter) if part) for each in read),
+        "rows": sum(each.rows for each in read),
+        "skipped": [asdict(row) for each in read for row in each.skipped],
+        "notes": notes,
+    }
+    return examples, facts
+
+
+def read_labelled(task: Task, *, skip_bad: bool, least_labels: int | None = None) -> list[Loaded]:
+    """Return what the task's files of labelled rows hold, those that are there, one after the other.
+
+    `least_labels` is the fewest labels that must have rows; as many as a task of this kind has at least, if left out.
+
+    Raises:
+        DataError: a file cannot be used, or the first has rows of too few labels.
+    """
+    data, read = task.config.data, []
+    kind = KINDS[task.config.task]
+    least_labels = kind.least if least_labels is None else least_labels
+    spans: Spans = "marked" if kind.spans else "none"
+    if task.train is not None:
+        loaded = read_examples(
+            task.train,
+            labels=task.labels,
+            columns=data.columns,
+            **data.written,
+            separator=data.separator,
+            merge=data.merge,
+            spans=spans,
+            skip_bad=skip_bad,
+            least_labels=least_labels,
+        )
+        read.append(loaded)
+    if (more := _more(task)) is not None:
+        least = 0 if read else least_labels
+        loaded = read_examples(
+            more,
+            labels=task.labels,
+            columns=data.columns,
+            separator=data.separator,
+            merge=data.merge,
+            spans=spans,
+            skip_bad=skip_bad,
+            least_labels=least,
+        )
+        named = tuple(replace(example, id=example.id.replace("row-", "more-", 1)) for example in loaded.examples)
+        notes = tuple(f"{more.name}: {note}" for note in describe_skipped(loaded.skipped))
+        read.append(replace(loaded, examples=named, notes=notes))
+    return read
+
+
+def join_rows(files: Sequence[Sequence[Example]]) -> tuple[tuple[Example, ...], int]:
+    """Return the rows of all files, each text once, without those that carry two labels; and how many texts do."""
+    labels: dict[str, set[str]] = {}
+    joined: dict[str, Example] = {}
+    for example in (example for file in files for example in file):
+        labels.setdefault(normalise(example.text), set()).add(example.label)
+        joined.setdefault(example.text, example)
+    kept = tuple(example for text, example in joined.items() if len(labels[normalise(text)]) == 1)
+    return kept, sum(len(found) > 1 for found in labels.values())

@@ -1,0 +1,106 @@
+"""How a run begins: the rows are read, the encoder of their language is made ready, and nothing is trained but that encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from refsynth.core.observe import Observer
+from refsynth.core.run import RunFolder
+from refsynth.core.task import Task
+from refsynth.core.windows import REACH, Windows
+from refsynth.evaluation.origins import Pretraining
+from refsynth.learning.context import make_context, make_learners
+from refsynth.learning.job import Job
+from refsynth.learning.pool import read_pool
+from refsynth.learning.prompting.templates import templates_for
+from refsynth.learning.rows import read_rows
+from refsynth.models.store import ModelStore
+from refsynth.pipeline.encoder import prepare_encoder
+from refsynth.pipeline.pretrain import pretrain_encoder
+from refsynth.synthesis.build import Source, make_remembering, trainable
+
+WITHOUT_ENCODER = {"tfidf", "crf", "prompt"}
+"""Learners that read all of a text."""
+
+
+class Begun(NamedTuple):
+    """A run that has begun.
+
+    Attributes:
+        job: what its stages are given.
+        source: where the reference comes from.
+        pretrained: what pretraining brought to the encoder; None if there was none.
+    """
+
+    job: Job
+    source: Source
+    pretrained: Pretraining | None
+
+
+def begin(
+    task: Task, folder: RunFolder, store: ModelStore, watch: Observer, *, skip_bad: bool, forget: Sequence[str] = ()
+) -> Begun:
+    """Read the rows and the pool, and load the encoder, pretrained on the pool where that is asked for.
+
+    Args:
+        task: what is asked.
+        folder: of the run.
+        store: where model weights are.
+        watch: is told what happens.
+        skip_bad: leave unusable rows out.
+        forget: ids of drafts and texts of the pool that nothing may learn from.
+
+    Raises:
+        RefsynthError: the rows cannot be used, or the encoder is not here.
+    """
+    config = task.config
+    rows = read_rows(task, folder, skip_bad=skip_bad)
+    if "prompt" in config.learners:
+        templates_for(rows.language, config.prompting.templates)  # that they fit should be known before hours of work
+    if config.pretrain.reference:
+        trainable(config, store)  # the same
+    pool = read_pool(task, rows, folder)
+    if pool.unreadable:
+        watch.note(f"data.pool: {pool.unreadable:,} of {pool.rows:,} rows cannot be read and are left out")
+    pool = pool.without(frozenset(forget))
+    texts = pool.texts if config.pretrain.encoder else ()
+    plain = prepare_encoder(task, rows, store, folder, [row.text for row in texts])
+    encoder, brought = pretrain_encoder(task, rows, plain, texts, folder, watch, again=bool(forget))
+    context = make_context(
+        task,
+        rows.language,
+        encoder,
+        max_tokens=config.training.max_tokens,
+        windows=config.windows,
+        checkpoints=folder.path / "checkpoints",
+        causal=trainable(config, store).folder if "causal_lora" in config.learners else None,
+        reference=partial(make_remembering, config, store, folder.path),
+        unlabelled=tuple(row.text for row in pool.texts) if "distilled" in config.learners else (),
+    )
+    learners = make_learners(context, config.learners)
+    job = Job(task, rows, pool, context, learners, folder, watch, skip_bad=skip_bad, forget=tuple(forget))
+    return Begun(job, Source(store), brought)
+
+
+def notes_of(job: Job) -> tuple[str, ...]:
+    """Return what a user has to know about the rows."""
+    if set(job.task.config.learners) <= WITHOUT_ENCODER:
+        return job.rows.notes
+    encoder, windows = job.context.encoder, job.task.config.windows
+    longer, cut = encoder.longer([row.text for row in job.rows.examples], words=job.rows.kind.spans)
+    return (*job.rows.notes, *long_notes(longer, cut, encoder.max_tokens, windows))
+
+
+def long_notes(longer: int, cut: int, longest: int, windows: Windows) -> list[str]:
+    """Return what is read of rows that are longer than an encoder reads at once, and of how many a part is not."""
+    if not longer:
+        return []
+    have = "row has" if longer == 1 else "rows have"
+    how = {
+        "cut": f"of each the first {longest} are read",
+        "head_tail": f"of each the first and the last {longest // 2} are read",
+        "mean": "they are read in windows" + (f", of {cut} the first {REACH} of them" if cut else ""),
+    }
+    return [f"{longer:,} {have} more than {longest} tokens: {how[windows]} (training.windows: {windows})"]

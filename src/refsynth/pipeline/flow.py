@@ -1,0 +1,250 @@
+"""The flow of a run: rows, drafts, screen, fit, gate, bundle, the test file, the report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from refsynth.core.errors import DataError, counted
+from refsynth.core.observe import Observer, Silent
+from refsynth.core.record import recall_leaked, remember, remember_leaked
+from refsynth.core.run import RunFolder
+from refsynth.core.sections import ContractConfig
+from refsynth.core.task import Task
+from refsynth.core.types import Draft
+from refsynth.data.io import check_header
+from refsynth.data.judge import Spans
+from refsynth.evaluation.origins import Pretraining
+from refsynth.evaluation.overlap import Overlap
+from refsynth.evaluation.report import Report
+from refsynth.learning.final import Final, fit_final
+from refsynth.learning.gate import decide, hold_out
+from refsynth.learning.job import Job
+from refsynth.learning.rows import Rows
+from refsynth.learning.selftrain import Unlabelled, from_pool
+from refsynth.models.quiet import quiet
+from refsynth.models.store import ModelStore
+from refsynth.pipeline.begin import Begun, begin, notes_of
+from refsynth.pipeline.bundles import make_bundles
+from refsynth.pipeline.encoder import language_notes
+from refsynth.pipeline.evaluate import TestResult, evaluate_test
+from refsynth.pipeline.finished import Finished, Learned
+from refsynth.pipeline.idle import without_effect
+from refsynth.pipeline.overlap import FILE as OVERLAP
+from refsynth.pipeline.overlap import figure_of, overlap_of, write_overlap
+from refsynth.pipeline.pretrain import pretrain_reference
+from refsynth.pipeline.report import Paths, write_report
+from refsynth.pipeline.ship import publish
+from refsynth.pipeline.track import check_trackers, story_of, track
+from refsynth.pipeline.unkept import none_kept
+from refsynth.synthesis.coverage import measure_coverage
+from refsynth.synthesis.drafts import Written
+from refsynth.synthesis.rounds import Round, screened, write_rounds
+from refsynth.synthesis.selection.choose import choice_of
+from refsynth.synthesis.server import check_server
+from refsynth.synthesis.writers import Writers, prepare_writers
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What `run` gives back: the bundle, the report as values and as files, and everything that led to them."""
+
+    bundle: Path
+    report: Report
+    paths: Paths
+    finished: Finished
+
+
+def run(
+    task: Task | str | Path,
+    out: str | Path,
+    *,
+    store: ModelStore | None = None,
+    watch: Observer | None = None,
+    skip_bad: bool = False,
+) -> RunResult:
+    """Run a task from its rows to a bundle and a report in the folder `out`; go on where an earlier run stopped.
+
+    Args:
+        task: what is asked, or the path of a task.yaml.
+        out: the run folder, new or of the same task.
+        store: where model weights are.
+        watch: is told what happens.
+        skip_bad: leave unusable rows out and list them, instead of stopping at the first.
+
+    Raises:
+        RefsynthError: see `core.errors`; what was finished before is kept.
+    """
+    task = task if isinstance(task, Task) else Task.load(task)
+    _check_files(task)
+    check_trackers(task.config.track)
+    folder, watch = RunFolder(Path(out)), watch or Silent()
+    with folder.lock(), quiet():
+        start = partial(begin, task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
+        begun = start()
+        remember(task, folder, skip_bad=skip_bad)
+        _tell_begin(begun.job)
+        leaked = recall_leaked(task, folder)
+        if leaked:
+            watch.note(f"{_resembling(leaked)}: they are left out, as before")
+            begun = start(forget=leaked)
+        finished = make(begun)
+        while finished.test and (found := set(finished.test.leaked) - set(leaked)):
+            # Only now is it known that these copy the test file: a model that was trained on them must not be shipped.
+            leaked = (*leaked, *sorted(found))
+            watch.note(f"{_resembling(leaked)}: they are taken out, and what they touched is made again")
+            remember_leaked(task, folder, leaked)
+            finished = make(start(forget=leaked))
+        written = write_report(finished)
+        if task.config.track:
+            track(story_of(finished, written.report, written.paths), task.config.track, folder.path / "track")
+        if written.earlier:
+            watch.note(f"the report of the run before is kept: {written.earlier[0]}")
+    return RunResult(finished.bundle, written.report, written.paths, finished)
+
+
+def make(begun: Begun) -> Finished:
+    """Run the stages in the order in which they happen."""
+    job = begun.job
+    reference = pretrain_reference(job, begun.source)
+    writers = prepare_writers(job, reference.source)
+    written, rounds = synthesize(job, writers)
+    screened, final = choose(job, writers, written)
+    held = hold_out(job, screened, choice_of(job, screened))
+    decision = decide(held, final.candidates, why=job.rows.why_unjudged, looks=max(1, len(rounds)))
+    job.watch.stage("gate", decision.line())
+    pretrained = tuple(brought for brought in (begun.pretrained, reference.brought) if brought is not None)
+    learned = Learned(job.rows, written, screened, held, decision, final, rounds, writers.curves, pretrained, notes_of(job))
+    return _deliver(job, learned)
+
+
+def writers_of(begun: Begun) -> Writers:
+    """Return who writes the drafts of a run: pretrained and reinforced where that is asked for."""
+    return prepare_writers(begun.job, pretrain_reference(begun.job, begun.source).source)
+
+
+def synthesize(job: Job, writers: Writers) -> tuple[Written, tuple[Round, ...]]:
+    """Return the drafts of all rounds, and what each round brought."""
+    written, rounds = write_rounds(job, writers)
+    job.watch.stage("synthesize", f"{counted(written.asked, 'draft')}{_less(written.rejected)}")
+    return written, rounds
+
+
+def choose(job: Job, writers: Writers, written: Written) -> tuple[list[Draft], Final]:
+    """Return the screened drafts, and all candidates fitted to the real rows and the drafts that were chosen."""
+    drafts = screened(job, writers, written)
+    reasons = Counter(draft.dropped for draft in drafts)
+    job.watch.stage("filter", f"{reasons.pop(None, 0):,} kept{_less(reasons)}")
+    final = fit_final(job, drafts, choice_of(job, drafts))
+    reasons = Counter(draft.dropped for draft in final.drafts if draft.dropped not in reasons)
+    taken = len(final.from_pool)
+    pool = f", {taken:,} of {len(job.pool.texts):,} texts of the pool" if job.pool.texts else ""
+    chosen = reasons.pop(None, 0) - taken
+    what = "real row" if job.rows.examples else "description"  # of labels: from these alone it learns where there is no row
+    job.watch.stage("train", f"{counted(len(final.real), what)}{pool}; {counted(chosen, 'draft')} chosen{_less(reasons)}")
+    if why := none_kept(written.asked, written.rejected, [draft for draft in final.drafts if not from_pool(draft.example)]):
+        job.watch.note(why)
+    for found in final.found:
+        job.watch.stage("search", found.line())
+    if unknown := _unjudged(job, final):
+        job.watch.note(f"influence: no held-out row can tell of {unknown:,} of {counted(chosen, 'chosen draft')}; they stay")
+    return drafts, final
+
+
+def _tell_begin(job: Job) -> None:
+    """Say what was read, and what of the task will make no difference."""
+    task, watch = job.task, job.watch
+    watch.stage("rows", _rows_line(job.rows, task))
+    for note in (*notes_of(job), *language_notes(task, job.rows.language), *without_effect(task.config)):
+        watch.note(note)
+    check_server(task.config, job.folder.path, watch)
+    if (more := task.config.data.more) is not None and not more.exists():
+        watch.note(f"{more.name} is not there yet; refsynth label add writes it")
+
+
+def studied_of(job: Job, pretrained: Sequence[Pretraining]) -> tuple[Unlabelled, ...]:
+    """Return the texts of the pool that models, or students of what ships, have learned from without a label."""
+    config = job.task.config
+    taught = "distilled" in config.learners or config.compress.tiers != "one" or config.contract != ContractConfig()
+    return job.pool.texts if taught or any(one.used for one in pretrained) else ()
+
+
+def _unjudged(job: Job, final: Final) -> int:
+    """Return how many of the chosen drafts have no influence although it was asked for."""
+    asked = job.task.config.filter
+    if not (asked.influence or asked.weights == "influence") or job.context.kind.several or job.context.kind.spans:
+        return 0
+    chosen = [draft for draft in final.drafts if draft.dropped is None and not from_pool(draft.example)]
+    return sum("influence" not in draft.scores for draft in chosen)
+
+
+def _deliver(job: Job, learned: Learned) -> Finished:
+    task, folder, context, watch = job.task, job.folder, job.context, job.watch
+    shrunk, calibrated, tiers = make_bundles(job, learned)
+    if calibrated.left_out:
+        alone = counted(calibrated.left_out, "held-out row")
+        watch.note(
+            f"{alone} took no part in calibration: no row of another fold has their label, or they are too long to be read"
+        )
+    real = learned.rows.examples
+    studied = studied_of(job, learned.pretrained)
+    test = evaluate_test(
+        task.config, learned.final, learned.held, context, tiers.bundle, folder, real=real, made=tiers.step, studied=studied
+    )
+    overlap = None if test is None else overlap_of(test, task)
+    tested = [figure_of(test.new, task)] if test is not None and test.new is not None else []
+    bundle = publish(tiers.bundle, folder.path / "bundle", tested=tested, limits=tiers.limits)
+    watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
+    write_overlap(folder.path / OVERLAP, overlap)
+    if test is not None:
+        _tell_test(job, test, overlap)
+    coverage = measure_coverage(learned.rows, learned.final.drafts, context, folder)
+    return Finished(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers, len(studied), overlap)
+
+
+def _resembling(leaked: Sequence[str]) -> str:
+    """Return how many drafts and texts of the pool resemble test rows, by their ids, and which the first are."""
+    pool = sorted(name for name in leaked if name.startswith("pool-"))
+    drafts = sorted(set(leaked) - set(pool))
+    parts = [(counted(len(drafts), "draft"), drafts), (f"{counted(len(pool), 'text')} of the pool", pool)]
+    said = [f"{what} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})" for what, ids in parts if ids]
+    return f"{' and '.join(said)} {'resembles a test row' if len(leaked) == 1 else 'resemble test rows'}"
+
+
+def _tell_test(job: Job, test: TestResult, overlap: Overlap | None) -> None:
+    """Say which test rows were left out, which are in train too, and the figure with and without these."""
+    for why, rows in test.unusable.items():
+        more = ", ..." if len(rows) > 1 else ""
+        job.watch.note(f"data.test: {len(rows):,} of {test.rows:,} rows left out: {why} (row {rows[0]:,}{more})")
+    if overlap is None:
+        first = figure_of(test, job.task)
+        job.watch.stage("test", f"{first.name} {first.percent()}")
+        return
+    job.watch.stage("test", f"{overlap.file}: {overlap.line}")
+    job.watch.note(f"the test rows that are, or nearly are, in train: {job.folder.path / OVERLAP}")
+
+
+def _check_files(task: Task) -> None:
+    """See that the files are there and the test file has its columns: a run of many minutes must not end on a misspelt name."""
+    for role, path in (("train", task.train), ("pool", task.config.data.pool), ("test", task.test)):
+        if path is not None and not path.is_file():
+            raise DataError(f"{path}: no such file", remedy=f"correct data.{role} in task.yaml")
+    if task.test is not None:
+        data = task.config.data
+        spans: Spans = "marked" if task.config.task == "tokens" else "none"
+        check_header(task.test, columns=data.columns, **data.written, spans=spans)
+
+
+def _rows_line(rows: Rows, task: Task) -> str:
+    counts = rows.per_label
+    least = min((counts[label] for label in task.labels), default=0)
+    sizes = f"{least} to {max(counts.values(), default=0)} rows each"
+    return f"{counted(len(rows.examples), 'row')}, {counted(len(task.labels), 'label')}, {sizes}"
+
+
+def _less(reasons: Mapping[str, int] | Counter[str | None]) -> str:
+    parts = [f"-{count:,} {reason}" for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1])]
+    return ": " + ", ".join(parts) if parts else ""

@@ -1,0 +1,178 @@
+"""The loop: rounds of drafts, each for the labels and rows that the model of the rounds before gets wrong on held-out rows.
+
+A round is judged by the gate like a whole run. The first is kept, and the gate decides about it in the end. A later one is kept
+if its drafts bring any learner that could ship more than those before brought the same learner, by the test of the gate, with all
+looks paid for. The loop ends with one that does not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from refsynth.core.errors import counted
+from refsynth.core.run import RunFolder, read_json, write_json
+from refsynth.core.sections import LearnerName
+from refsynth.core.signflip import sign_flip
+from refsynth.core.task import Task
+from refsynth.core.types import Array, Draft, FloatArray, IntArray, Metric, kept
+from refsynth.kinds.metrics import softmax
+from refsynth.learning.candidates import COMPARED, Candidate
+from refsynth.learning.gate import FALSE_ACCEPTS, decide, hold_out
+from refsynth.learning.held import HeldOut
+from refsynth.learning.job import Job
+from refsynth.learning.rows import read_rows
+from refsynth.synthesis.coverage import measure_coverage
+from refsynth.synthesis.drafts import Written, join_drafts, screen_drafts, write_drafts
+from refsynth.synthesis.plan import ANYWHERE, Focus
+from refsynth.synthesis.selection.choose import choice_of
+from refsynth.synthesis.selection.diversity import CoverageFigures, DiversityFigures, diversity
+from refsynth.synthesis.selection.judged import judge_drafts
+from refsynth.synthesis.writers import Writers
+
+LEAST_NEED = 0.25
+"""Of a label without errors against one that is always wrong: its neighbours need its drafts too."""
+
+HARD_SHARE = 1 / 3
+"""Of each label's rows that count as hard: those with the least margin."""
+
+
+class Round(NamedTuple):
+    """What a round brought, all rounds up to it together: `accuracy` and `gain` on held-out real rows, with the drafts.
+
+    `coverage` is the share of the real rows that the drafts cover.
+    """
+
+    number: int
+    asked: int
+    kept: int
+    accuracy: float
+    gain: Metric | None
+    diversity: DiversityFigures | None
+    coverage: float | None
+    used: bool
+
+
+def screened(job: Job, writers: Writers, written: Written) -> list[Draft]:
+    """Return the drafts screened, and judged by the reference where that is what they teach."""
+    found = screen_drafts(job, written, writers.generator, reference=writers.key)
+    if job.task.config.filter.targets != "ensemble":
+        return found
+    return judge_drafts(job, found, writers.generator, reference=writers.key)
+
+
+def write_rounds(job: Job, writers: Writers) -> tuple[Written, tuple[Round, ...]]:
+    """Return the drafts of all rounds that helped, as the step "drafts" of the run, and what each round brought."""
+    settings = job.task.config.synthesis
+    if settings.rounds == 1 or not job.rows.judged:
+        return write_drafts(job, writers.authors, topics=writers.topics), ()
+    spent = 0.0
+    parts: list[Path] = []
+    done: list[Round] = []
+    before: HeldOut | None = None
+    focus = ANYWHERE
+    for turn in range(settings.rounds):
+        started, mine = time.monotonic(), job.at(RunFolder(job.folder.path / "rounds" / str(turn + 1)))
+        read_rows(job.task, mine.folder, skip_bad=job.skip_bad)  # the same rows: the round's steps depend on them
+        part = write_drafts(mine, writers.authors, topics=writers.topics, step="part", turn=turn, focus=focus)
+        union = join_drafts([*parts, part.folder], mine.folder)
+        drafts = screened(mine, writers, union)
+        held = hold_out(mine, drafts, choice_of(mine, drafts))
+        assert held is not None  # rows are judged
+        spent += _seconds(mine.folder, time.monotonic() - started)
+        covered = measure_coverage(job.rows, drafts, job.context, mine.folder)
+        decision = decide(held, tuple(held.logits))
+        scores = held.scores(decision.mixed or decision.real)
+        used = before is None or adds(before, held, looks=settings.rounds - 1)
+        done.append(_round(turn + 1, union, drafts, scores, decision.gain, covered, used=used))
+        before = held
+        job.watch.stage(f"round {turn + 1}", _line(done[-1]))
+        if not done[-1].used:
+            break
+        parts.append(part.folder)
+        if settings.minutes is not None and spent > 60 * settings.minutes:
+            break
+        focus = focus_of(held, job)
+    # What the last round that helped found out about the same drafts is not found out again.
+    job.folder.adopt(RunFolder(job.folder.path / "rounds" / str(len(parts))))
+    return join_drafts(parts, job.folder), tuple(done)
+
+
+def _seconds(folder: RunFolder, seconds: float) -> float:
+    """Return what a round took when its drafts were made, so that a run that goes on ends where it would have ended."""
+    file, drafts = folder.path / "seconds.json", folder.hash_of("drafts")
+    if file.is_file() and (record := read_json(file))["drafts"] == drafts:
+        return float(record["seconds"])
+    write_json(file, {"drafts": drafts, "seconds": round(seconds, 3)})
+    return seconds
+
+
+def focus_of(held: HeldOut, job: Job) -> Focus:
+    """Return where drafts are needed: by each label's errors on held-out rows, what it is taken for, and rows of small margin."""
+    decision = decide(held, tuple(held.logits))
+    probabilities = softmax(held.logits[decision.shipped]).mean(0)
+    return _focus(probabilities, held.truth, job.task, [row.id for row in job.rows.examples])
+
+
+def _focus(probabilities: FloatArray, truth: IntArray, task: Task, ids: Sequence[str]) -> Focus:
+    labels = task.labels
+    own = probabilities[np.arange(len(truth)), truth]
+    others = probabilities.copy()
+    others[np.arange(len(truth)), truth] = -np.inf
+    margin = own - others.max(1)
+    need: dict[str, float] = {}
+    confused: dict[str, str] = {}
+    hard: set[str] = set()
+    for index, label in enumerate(labels):
+        mine = np.flatnonzero(truth == index)
+        if not len(mine):
+            need[label] = 1.0
+            continue
+        need[label] = round(LEAST_NEED + (1 - LEAST_NEED) * float((margin[mine] < 0).mean()), 6)
+        confused[label] = labels[int(others[mine].mean(0).argmax())]
+        hardest = mine[np.argsort(margin[mine], kind="stable")][: max(1, int(HARD_SHARE * len(mine)))]
+        hard.update(ids[row] for row in hardest)
+    return Focus(need, confused, frozenset(hard))
+
+
+def adds(before: HeldOut, after: HeldOut, *, looks: int) -> bool:
+    """Return whether a round adds more than chance gives to any learner that could ship, in any of so many later rounds.
+
+    Each learner's answers to the same rows are compared with its own of the round before: like with like.
+    """
+    able = dict.fromkeys(candidate.learner for candidate in after.logits if candidate.learner not in COMPARED)
+    gains = np.stack([after.differences(_taught(before, learner), _taught(after, learner)) for learner in able])
+    return bool(looks * sign_flip(gains, after.groups).min() <= FALSE_ACCEPTS)
+
+
+def _taught(held: HeldOut, learner: LearnerName) -> Array:
+    """Return a learner's logits with the drafts of a round; where none was chosen they are those without."""
+    mixed = Candidate(learner, True)
+    return held.logits[mixed if mixed in held.logits else Candidate(learner, False)]
+
+
+def _round(
+    number: int,
+    union: Written,
+    screened: Sequence[Draft],
+    scores: FloatArray,
+    gain: Metric | None,
+    covered: CoverageFigures | None,
+    *,
+    used: bool,
+) -> Round:
+    texts = [example.text for example in kept(screened)]
+    varied = diversity(texts) if len(texts) > 1 else None
+    share = covered.value if covered else None
+    return Round(number, union.asked, len(texts), float(scores.mean()), gain, varied, share, used)
+
+
+def _line(one: Round) -> str:
+    gain = "" if one.gain is None else f", {100 * one.gain.value:+.1f} points over real rows only"
+    return (
+        f"{counted(one.kept, 'draft')}, held-out accuracy {100 * one.accuracy:.1f}{gain}{'' if one.used else '; no further gain'}"
+    )

@@ -1,0 +1,174 @@
+"""Which drafts a model is trained on, judged by nothing but the real rows that the model may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from refsynth.core.drafting import FilterConfig
+from refsynth.core.protocols import Encoder, Predictor
+from refsynth.core.types import Draft, Example, FloatArray, kept
+from refsynth.kinds import ONE_LABEL, Kind, given_labels
+from refsynth.kinds.metrics import softmax
+from refsynth.learning.head import HEAD_STRENGTH, classes_of, fit_head, marks_of, row_weights, softmax_strength
+from refsynth.learning.job import Job
+from refsynth.learning.rows import Rows
+from refsynth.learning.selftrain import Choose, SelfTrainer
+from refsynth.models.predict import LinearHead
+from refsynth.synthesis.selection.filter import drop_disagreeing, drop_harmful, drop_redundant, even_out, weigh
+from refsynth.synthesis.selection.influence import Points, cross_fitted
+from refsynth.synthesis.selection.judged import posteriors
+from refsynth.synthesis.selection.scorers import agreement_of, agreement_of_sets, agreement_of_tags
+
+CLASS_MARGIN = 1.5
+"""A class keeps at most this many times the drafts of the median class."""
+
+SHARPNESS = 2.0
+"""A judge's probabilities are raised to this power before they become targets: nearer to its answer, short of certainty."""
+
+
+def head_fitter(k: int) -> Callable[[Points], LinearHead]:
+    """Return who fits a head of `k` classes to points as the learners do."""
+    return lambda points: fit_head(points.features, points.classes, k, strength=HEAD_STRENGTH, weights=points.weights)
+
+
+def choice_of(job: Job, drafts: Sequence[Draft]) -> Choose:
+    """Return how drafts are chosen among; the texts of the pool that the judge is sure of join them."""
+    settings = job.task.config.selftrain
+    chooser = Chooser(job.task.labels, job.task.config.filter, job.context.encoder, job.rows, drafts, job.rows.kind)
+    texts = job.pool.texts if settings.per_class else ()
+    return SelfTrainer(job.task.labels, texts, settings.per_class, settings.least).joined(chooser.choose)
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """Chooses among drafts for one set of real rows after another: all of them, and all but a fold.
+
+    Attributes:
+        labels: of the task.
+        settings: the filter's.
+        encoder: as it comes, before any training: influence is measured on its embeddings.
+        rows: all real rows, with their folds.
+        drafts: all screened drafts; what is chosen among is always a part of them.
+        kind: of the task.
+    """
+
+    labels: tuple[str, ...]
+    settings: FilterConfig
+    encoder: Encoder
+    rows: Rows
+    drafts: Sequence[Draft]
+    kind: Kind = ONE_LABEL
+
+    def choose(self, judge: Predictor, real: Sequence[Example], drafts: Sequence[Draft]) -> list[Draft]:
+        """Return the drafts with the reasons for which some are left out.
+
+        Where a row may have any number of labels, or its words have them, agreement alone decides: the rest is about one label of
+        a text against the others.
+
+        Args:
+            judge: fitted to `real`.
+            real: the rows that a model will be trained on.
+            drafts: screened drafts that have seen no row that the model will be measured on.
+        """
+        examples = kept(drafts)
+        if not examples:
+            return list(drafts)
+        read = judge.logits([example.text for example in examples])
+        if self.kind.spans:
+            found = self.kind.probabilities(read)
+            agreement = agreement_of_tags(found, self.kind.truth(given_labels(examples), self.labels), self.kind.decide(found))
+            return drop_disagreeing(drafts, agreement, floor=self.settings.agreement)
+        said = np.array(read, float).reshape(-1, len(self.labels))
+        if self.kind.several:
+            marks = marks_of(examples, self.labels)
+            agreement = agreement_of_sets(said, marks)
+        else:
+            classes = classes_of(examples, self.labels)
+            marks, agreement = np.eye(len(self.labels), dtype=int)[classes], agreement_of(said, classes)
+        agreement[marks[:, self._unknown(real, said)].any(1)] = np.nan
+        chosen = drop_disagreeing(drafts, agreement, floor=self.settings.agreement)
+        if self.kind.several:
+            return chosen
+        if self.settings.influence or self.settings.weights == "influence":
+            chosen = drop_harmful(chosen, self.influence(real, kept(chosen)), share=self.settings.influence)
+        if self.settings.diverse:
+            chosen = self._varied(real, chosen)
+        chosen = even_out(chosen, self.labels, margin=CLASS_MARGIN)
+        if self.settings.weights == "influence":
+            chosen = weigh(chosen)
+        targets = self._targets(drafts, examples, said)
+        return chosen if targets is None else _with_targets(chosen, targets)
+
+    def _unknown(self, real: Sequence[Example], said: FloatArray) -> list[int]:
+        """Return the labels that no real row has and that the judge, which never met them, says of no text, by logits [M, K].
+
+        Of drafts for these it knows nothing. A judge that learns from what labels mean may say them, and is asked.
+        """
+        known = {name for row in real for name in self.kind.names(row.label)}
+        yes = said > 0 if self.kind.several else said == said.max(1, keepdims=True)
+        return [k for k, label in enumerate(self.labels) if label not in known and not yes[:, k].any()]
+
+    def influence(self, real: Sequence[Example], drafts: Sequence[Example]) -> FloatArray:
+        """Return the cross-fitted gain of each draft on held-out rows among `real` [M], NaN where none can tell."""
+        folds = self.rows.fold_of
+        rows = [example for example in real if example.id in folds]
+        if not rows or not drafts:
+            return np.full(len(drafts), np.nan)
+        mine, theirs = self.points(rows, drafts)
+        of_rows = np.array([folds[row.id] for row in rows])
+        k = len(self.labels)
+        return cross_fitted(head_fitter(k), mine, of_rows, theirs, self.seen(drafts), strength=softmax_strength)
+
+    def seen(self, drafts: Sequence[Example]) -> list[frozenset[int]]:
+        """Return, for each draft, the folds of the rows that it owes anything to."""
+        folds = self.rows.fold_of
+        return [frozenset(folds[row] for row in draft.provenance.seen) if draft.provenance else frozenset() for draft in drafts]
+
+    def points(self, real: Sequence[Example], drafts: Sequence[Example]) -> tuple[Points, Points]:
+        """Return real rows and drafts on the encoder's embeddings, with the weights that a learner gives them together."""
+        place, features = self._features
+        rows = [*real, *drafts]
+        together = Points(features[[place[row.id] for row in rows]], classes_of(rows, self.labels), row_weights(rows))
+        first = np.arange(len(rows)) < len(real)
+        return together.take(first), together.take(~first)
+
+    @cached_property
+    def _features(self) -> tuple[Mapping[str, int], FloatArray]:
+        """Embeddings of all rows and drafts [N + M, D]: of all at once, since the last digits of one depend on its batch."""
+        examples = [*self.rows.examples, *kept(self.drafts)]
+        features = np.asarray(self.encoder.encode([example.text for example in examples]), float)
+        return {example.id: index for index, example in enumerate(examples)}, features
+
+    def _varied(self, real: Sequence[Example], drafts: Sequence[Draft]) -> list[Draft]:
+        place, features = self._features
+        known = {label: [place[row.id] for row in real if row.label == label and row.id in place] for label in self.labels}
+        mine = features[[place[example.id] for example in kept(drafts)]]
+        return drop_redundant(drafts, mine, {label: features[rows] for label, rows in known.items()}, share=self.settings.diverse)
+
+    def _targets(
+        self, drafts: Sequence[Draft], examples: Sequence[Example], said: FloatArray
+    ) -> dict[str, tuple[float, ...]] | None:
+        """Return what each draft that is still in is to teach, by id; None where that is just its label.
+
+        A teacher's view t is its own, or its mean with the reference's; of smoothing e it keeps (1 - e) t + e / K.
+        """
+        settings, k = self.settings, len(self.labels)
+        if settings.targets == "label" and not settings.smoothing:
+            return None
+        taught = softmax(SHARPNESS * said) if settings.targets != "label" else np.eye(k)[classes_of(examples, self.labels)]
+        if settings.targets == "ensemble":
+            reference = posteriors([draft for draft in drafts if draft.dropped is None], self.labels)
+            taught = np.where(np.isnan(reference), taught, (taught + reference) / 2)
+        taught = (1 - settings.smoothing) * taught + settings.smoothing / k
+        return {example.id: tuple(row.tolist()) for example, row in zip(examples, taught, strict=True)}
+
+
+def _with_targets(chosen: Sequence[Draft], targets: Mapping[str, tuple[float, ...]]) -> list[Draft]:
+    return [
+        draft if draft.dropped else replace(draft, example=replace(draft.example, targets=targets[draft.example.id]))
+        for draft in chosen
+    ]
