@@ -224,7 +224,8 @@ def finished(tmp_path_factory, tiny_cache):
 
 
 def ask(where, tiny_cache, pool, **options):
-    with reopened(where / "run", (), Silent(), store=ModelStore(tiny_cache)) as job:
+    with reopened(where / "run", (), Silent(), store=ModelStore(tiny_cache)) as begun:
+        job = begun.job
         return ask_next(job, pool, **({"n": 5, "strategy": "margin"} | options))
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs import job_of
 from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, folder_digest, read_jsonl
 from refsynth.core.types import Draft, Example
@@ -95,7 +96,7 @@ def test_no_label_of_the_pool_owes_anything_to_a_held_out_row(tmp_path):
     pool = [Unlabelled(f"pool-{i}", row["text"]) for i, row in enumerate(read_jsonl(tmp_path / "pool.jsonl"))]
     spy = Spy()
     choose = SelfTrainer(LABELS, pool, least=0.6).joined(lambda judge, real, drafts: list(drafts))
-    hold_out(rows, [], {"frozen": spy}, choose, "encoder", task, folder, lambda done: None, pool="some")
+    hold_out(job_of(task, rows, folder, learners={"frozen": spy}), [], choose)
     assert len(spy.seen) == 2 * 3  # each fold without and with the pool
     for plain, mixed in zip(spy.seen[::2], spy.seen[1::2], strict=True):
         taken = [example for example in mixed if from_pool(example)]

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import refsynth
 from refsynth.cli.app import app
+from refsynth.compress import shrink
 from refsynth.compress.forms import Teacher
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, GateError
@@ -19,7 +20,6 @@ from refsynth.core.types import Array
 from refsynth.evaluation.calibration import fit_temperature
 from refsynth.learning.folds import Fold, folds_of
 from refsynth.models.store import ModelStore
-from refsynth.pipeline import shrink
 from refsynth.pipeline.flow import RunResult, run
 from test_pipeline import make_task, write_rows
 

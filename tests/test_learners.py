@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from jobs import job_of
 from refsynth.core.config import ENSEMBLES, RunConfig
 from refsynth.core.run import RunFolder
 from refsynth.core.sections import LearnerName
@@ -65,7 +66,7 @@ def test_what_a_step_keeps_says_what_was_fitted(made):
         return fitted[name]
 
     learners[name].fit = fit
-    final = fit_final(task, rows, (), learners, choose, context, folder)
+    final = fit_final(job_of(task, rows, folder, learners=learners, context=context), (), choose)
     said = fitted[name].logits(texts)
     assert len(said) == len(texts)
     again = final.predictors(make())[Candidate(name, False)].logits(texts)

@@ -346,7 +346,8 @@ def test_what_to_label_next_and_the_answers_taken_in(finished, tmp_path, tiny_ca
     pool = tmp_path / "pool.jsonl"
     pool.write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in rows_(60, 7)), "utf-8")
     run_folder = finished.finished.folder.path
-    with reopened(run_folder, (), Silent(), store=ModelStore(tiny_cache)) as job:
+    with reopened(run_folder, (), Silent(), store=ModelStore(tiny_cache)) as begun:
+        job = begun.job
         asked = ask_next(job, pool, n=5, strategy="margin", out=tmp_path / "next.jsonl")
     forms = [json.loads(line) for line in asked.file.read_text("utf-8").splitlines()]
     assert len(forms) == 5 and all(form["label"] == "" and "yes and no" in form["reason"] for form in forms)

@@ -213,7 +213,8 @@ def test_a_bundle_of_single_texts_takes_no_second_column(finished):
 
 def test_pairs_labelled_later_go_into_their_own_columns(tmp_path, tiny_cache, finished):
     pool = write(tmp_path, [{"text": f"a new {i}", "text_pair": f"the old {i}"} for i in range(9)])
-    with reopened(finished.folder.path, (), Silent(), store=ModelStore(tiny_cache)) as job:
+    with reopened(finished.folder.path, (), Silent(), store=ModelStore(tiny_cache)) as begun:
+        job = begun.job
         asked = ask_next(job, pool, n=3, strategy="random", out=tmp_path / "next.jsonl")
     forms = [json.loads(line) for line in asked.file.read_text("utf-8").splitlines()]
     assert [form["text_pair"] for form in forms] == [form["text"].replace("a new", "the old") for form in forms]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from refsynth.pipeline.job import Job
 
 import refsynth
 from held import held_of
+from jobs import job_of
 from refsynth.core.config import RunConfig
 from refsynth.core.drafting import FilterConfig
 from refsynth.core.errors import ConfigError, DataError, InputError
@@ -31,17 +31,20 @@ from refsynth.learning.candidates import Candidate, safe_for
 from refsynth.learning.gate import decide
 from refsynth.learning.rows import read_rows
 from refsynth.models.reference import EchoGenerator
+from refsynth.models.reference.folder import weights_of
 from refsynth.models.store import ModelStore
-from refsynth.pipeline import build, job, report
+from refsynth.pipeline import flow, report
+from refsynth.pipeline.begin import begin
 from refsynth.pipeline.encoder import language_notes
-from refsynth.pipeline.flow import run
+from refsynth.pipeline.flow import run, synthesize, writers_of
 from refsynth.pipeline.lineage import trace_row
 from refsynth.pipeline.reopen import reopened
+from refsynth.synthesis import build, rounds
 from refsynth.synthesis.author import Author
 from refsynth.synthesis.drafts import write_drafts
-from refsynth.synthesis.rounds import _focus
+from refsynth.synthesis.rounds import _focus, screened
 from refsynth.synthesis.selection import influence
-from refsynth.synthesis.selection.choose import Chooser
+from refsynth.synthesis.selection.choose import Chooser, choice_of
 from refsynth.synthesis.selection.filter import HARMFUL, LEAKED, REDUNDANT, SURPLUS, UNLIKELY
 from refsynth.synthesis.selection.judged import judge_drafts
 from test_static import make_run
@@ -284,30 +287,31 @@ def test_the_judges_opinion_is_smoothed_too(tmp_path, tiny_cache):
 def test_what_is_chosen_and_weighed_depends_on_the_given_rows_alone(tmp_path, tiny_cache):
     """The labels of held-out rows are spoilt: nothing that is decided without these rows may change."""
     settings = {"agreement": 0.0, "diverse": 0.3, "weights": "influence", "smoothing": 0.1}
-    begun = Job.begin(
+    begun = begin(
         make_task(tmp_path / "data", filter=settings),
         RunFolder(tmp_path / "run"),
         ModelStore(tiny_cache),
         Silent(),
         skip_bad=False,
     )
-    drafts = begun.screen(begun.write(begun.folder), begun.folder)
-    rows, out = begun.rows, begun.rows.folds == 0
+    job, writers = begun.job, writers_of(begun)
+    drafts = screened(job, writers, synthesize(job, writers)[0])
+    rows, out = job.rows, job.rows.folds == 0
     held = frozenset(row.id for row, gone in zip(rows.examples, out, strict=True) if gone)
     real = [row for row in rows.examples if row.id not in held]
     spoilt = [
         replace(row, label="late" if row.label == "broken" else "broken") if row.id in held else row for row in rows.examples
     ]
-    judge = begun.learners["frozen"].fit(real, (), seed=0)
+    judge = job.learners["frozen"].fit(real, (), seed=0)
     safe = safe_for(drafts, held)
     said, same = (
-        replace(begun, rows=replace(rows, examples=examples)).chooser(drafts).choose(judge, real, safe)
+        choice_of(replace(job, rows=replace(rows, examples=examples)), drafts)(judge, real, safe)
         for examples in (rows.examples, tuple(spoilt))
     )
     assert said == same
     assert len({draft.example.weight for draft in said if draft.dropped is None}) > 3
     assert any(draft.dropped == REDUNDANT for draft in said)
-    other = begun.chooser(drafts).choose(judge, [row for row in spoilt if row.id not in held or row.id == min(held)], safe)
+    other = choice_of(job, drafts)(judge, [row for row in spoilt if row.id not in held or row.id == min(held)], safe)
     assert other != said  # a given row does count
 
 
@@ -347,7 +351,7 @@ def test_guidance_reaches_the_reference_and_the_prompts(tmp_path, monkeypatch):
         folder = RunFolder(where / "out")
         rows = read_rows(task, folder, skip_bad=False)
         author = Author("", "", Noted, task.config.synthesis, rows.examples, rows.folds)
-        write_drafts(task, rows, folder, [author], lambda language: (), Silent())
+        write_drafts(job_of(task, rows, folder), [author], topics={})
         assert {bool(prompt.negative) for prompt in asked} == {guidance != 1}
         asked.clear()
 
@@ -371,10 +375,10 @@ def test_other_weights_in_the_folder_of_a_reference_write_anew(tmp_path):
     author = Author("", "", Held, task.config.synthesis, rows.examples, rows.folds)
     for weights in ("old", "old", "new"):
         (folder / "model.safetensors").write_text(weights)
-        assert write_drafts(task, rows, out, [author], lambda language: (), Silent()).reference == weights
+        assert write_drafts(job_of(task, rows, out), [author], topics={}).reference == weights
     assert list(dict.fromkeys(asked)) == ["old", "new"] and len(asked) == 2 * asked.count("old")
     shutil.rmtree(folder)
-    assert build.weights_of(task.config) == digest([])  # what is gone is for its reader to tell
+    assert weights_of(task.config) == digest([])  # what is gone is for its reader to tell
 
 
 def test_the_embedded_reference_judges_no_language_that_it_cannot_read(tmp_path):
@@ -382,7 +386,7 @@ def test_the_embedded_reference_judges_no_language_that_it_cannot_read(tmp_path)
     rows = read_rows(task, RunFolder(tmp_path / "out"), skip_bad=False)
     told = Told()
     drafts = [Draft(Example("d0", "杯子碎了", "broken", Provenance("p", (), 0, "noise")))]
-    assert judge_drafts(task, rows, drafts, None, None, None, told, encoder_hash="", reference="") == drafts
+    assert judge_drafts(job_of(task, rows, None, watch=told), drafts, None, reference="") == drafts
     assert len(told.notes) == 1 and "reads English only" in told.notes[0]
 
 
@@ -435,15 +439,14 @@ def test_of_a_label_that_no_row_has_no_draft_is_taken_for_another():
 def test_rounds_go_on_while_they_help_and_their_drafts_join(tmp_path, tiny_cache, monkeypatch):
     said = iter([0.5, 1.0, 1.0])  # held-out accuracy of the rounds: the third adds nothing
 
-    def held_out(self, drafts, folder):
-        if folder is self.folder:
-            return None
+    def held_out(job, drafts, choose):
         right = int(12 * next(said))
         truth = np.array([0, 1] * 6)
         logits = np.where(np.arange(12) < right, truth, 1 - truth)
         return held_of(truth, {Candidate("frozen", drafts): np.eye(2)[logits][None] * 5 for drafts in (False, True)})
 
-    monkeypatch.setattr(Job, "hold_out", held_out)
+    monkeypatch.setattr(rounds, "hold_out", held_out)
+    monkeypatch.setattr(flow, "hold_out", lambda job, drafts, choose: None)
     task = make_task(tmp_path / "data", synthesis={"drafts": 24, "per_prompt": 1, "rounds": 3, "shots": 1})
     result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
     learned = result.finished.learned
@@ -463,14 +466,13 @@ def test_rounds_go_on_while_they_help_and_their_drafts_join(tmp_path, tiny_cache
 
 
 def test_minutes_of_rounds_are_those_before_an_interruption_too(tmp_path, tiny_cache, monkeypatch):
-    def held_out(self, drafts, folder):
-        if folder is self.folder:
-            return None
-        right = np.arange(12) < 6 * int(folder.path.name)  # the second round helps
+    def held_out(job, drafts, choose):
+        right = np.arange(12) < 6 * int(job.folder.path.name)  # the second round helps
         logits = np.eye(2)[np.where(right, 0, 1)][None] * 5
         return held_of(np.zeros(12, int), {Candidate("frozen", drafts): logits for drafts in (False, True)})
 
-    monkeypatch.setattr(Job, "hold_out", held_out)
+    monkeypatch.setattr(rounds, "hold_out", held_out)
+    monkeypatch.setattr(flow, "hold_out", lambda job, drafts, choose: None)
     settings = {"drafts": 12, "per_prompt": 1, "rounds": 3, "shots": 1, "minutes": 5}
     task = make_task(tmp_path / "data", synthesis=settings)
     assert len(run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished.learned.rounds) == 3
@@ -625,8 +627,8 @@ def test_planted_copies_of_test_rows_are_taken_out_and_the_run_made_again(tmp_pa
     assert finished.test is not None and finished.test.leaked == ()
     texts = [example.text for example in kept(finished.learned.screened)]
     assert not leaked([Example(str(place), text, "") for place, text in enumerate(texts)], [row["text"] for row in rows])
-    with reopened(tmp_path / "out", ["filter.agreement=0.1"], Silent(), store=ModelStore(tiny_cache)) as job:
-        assert set(job.forget) == {draft.example.id for draft in finished.learned.screened if draft.dropped == LEAKED}
+    with reopened(tmp_path / "out", ["filter.agreement=0.1"], Silent(), store=ModelStore(tiny_cache)) as begun:
+        assert set(begun.job.forget) == {draft.example.id for draft in finished.learned.screened if draft.dropped == LEAKED}
     copies = {normalise(row["text"]) for row in rows}
     assert copies.isdisjoint(normalise(draft.example.text) for draft in finished.learned.final.drafts if draft.dropped is None)
 
@@ -744,13 +746,9 @@ import sys
 sys.path.insert(0, sys.argv[4])
 from pathlib import Path
 import test_pipeline
-from refsynth.models.store import ModelStore
-from refsynth.pipeline import job, steps
-from refsynth.synthesis.rounds import _focus
-from refsynth.pipeline.flow import run
-from refsynth.synthesis.selection.filter import HARMFUL, LEAKED, UNLIKELY
-from refsynth.core.config import RunConfig
 from refsynth.core.task import Task
+from refsynth.models.store import ModelStore
+from refsynth.pipeline.flow import run
 run(Task.load(sys.argv[1]), Path(sys.argv[2]), store=ModelStore(Path(sys.argv[3])))
 """
 

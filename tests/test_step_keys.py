@@ -9,12 +9,12 @@ from typing import get_args
 
 import pytest
 
+from jobs import job_of
 from openai_server import OpenAIServer
 from refsynth.core import step as steps
 from refsynth.core.code import closure_of
 from refsynth.core.config import RunConfig
 from refsynth.core.drafting import EndpointReference, FolderReference
-from refsynth.core.observe import Silent
 from refsynth.core.run import RunFolder, read_jsonl
 from refsynth.core.sections import Section
 from refsynth.core.settings import settings_of
@@ -298,10 +298,10 @@ def test_drafts_that_other_code_makes_again_are_not_asked_for_again(tmp_path, mo
     rows = read_rows(task, folder, skip_bad=False)
     author = Author("", "", Counting, task.config.synthesis, rows.examples, rows.folds)
     Counting.asked.clear()
-    first = write_drafts(task, rows, folder, [author], lambda language: (), Silent())
+    first = write_drafts(job_of(task, rows, folder), [author], topics={})
     assert sum(Counting.asked) == 6
     monkeypatch.setattr(steps, "code_of", lambda *modules, apart: "other code")
-    second = write_drafts(task, rows, folder, [author], lambda language: (), Silent())
+    second = write_drafts(job_of(task, rows, folder), [author], topics={})
     assert second.drafts == first.drafts and sum(Counting.asked) == 6
     made = [event["name"] for event in read_jsonl(folder.path / "events.jsonl")]
     assert made.count("drafts") == 2
@@ -318,13 +318,13 @@ def test_scores_that_an_endpoint_gave_are_not_asked_for_again_either(tmp_path, m
             return make_remembering(task.config, ModelStore(tmp_path), folder.path)
 
         author = Author("", "", make, task.config.synthesis, rows.examples, rows.folds)
-        written = write_drafts(task, rows, folder, [author], lambda language: (), Silent())
+        written = write_drafts(job_of(task, rows, folder), [author], topics={})
         drafted = len(server.requests)
-        first = screen_drafts(task, rows, written, folder, make, forget=(), reference="")
+        first = screen_drafts(job_of(task, rows, folder), written, make, reference="")
         scored = len(server.requests)
         assert scored > drafted
         monkeypatch.setattr(steps, "code_of", lambda *modules, apart: "other code")
-        assert screen_drafts(task, rows, written, folder, make, forget=(), reference="") == first
+        assert screen_drafts(job_of(task, rows, folder), written, make, reference="") == first
         assert len(server.requests) == scored
     made = [event["name"] for event in read_jsonl(folder.path / "events.jsonl")]
     assert made.count("screen") == 2

@@ -12,9 +12,9 @@ from refsynth.cli.app import app
 from refsynth.core.errors import InputError
 from refsynth.core.observe import Silent
 from refsynth.core.types import Metric
+from refsynth.labels import curves as stage
 from refsynth.labels.worth import Curve, fit_powers, verdict, worth
 from refsynth.models.store import ModelStore
-from refsynth.pipeline import worth as stage
 from refsynth.pipeline.flow import run, synthesize
 from refsynth.pipeline.reopen import reopened
 from test_pipeline import make_task, write_rows
@@ -125,11 +125,13 @@ def test_nothing_is_fitted_to_what_it_is_asked_about(finished, tiny_cache, monke
 
     monkeypatch.setattr(stage.FrozenLearner, "fit", watched)
     monkeypatch.setattr(stage._Bench, "_folds", told)
-    with reopened(finished, (), Silent(), store=ModelStore(tiny_cache)) as job:
-        written, _ = synthesize(job)
-        screened = job.screen(written, job.folder)
-        found = stage.answer(job, screened, asked=written.asked, labels=20, more=100)
-        again = stage.answer(job, screened, asked=written.asked, labels=20, more=100)
+    with reopened(finished, (), Silent(), store=ModelStore(tiny_cache)) as begun:
+        job = begun.job
+        writers = writers_of(begun)
+        written, _ = synthesize(job, writers)
+        drafts = screened(job, writers, written)
+        found = stage.answer(job, drafts, asked=written.asked, labels=20, more=100)
+        again = stage.answer(job, drafts, asked=written.asked, labels=20, more=100)
     assert found == again
     assert found.now == {"labels": 28, "drafts": written.asked}
     sizes = list(found.errors["labels"])
@@ -160,16 +162,17 @@ def test_how_long_it_takes_is_said_in_minutes(seconds, said):
 
 
 def test_a_run_without_drafts_or_with_few_rows_has_no_curves(finished, tiny_cache, tmp_path):
-    with reopened(finished, (), Silent(), store=ModelStore(tiny_cache)) as job:
+    with reopened(finished, (), Silent(), store=ModelStore(tiny_cache)) as begun:
+        job = begun.job
         with pytest.raises(InputError, match="drafts"):
             stage.answer(job, [], asked=0, labels=20, more=100)
         few = make_task(tmp_path / "data")
     result = run(few, tmp_path / "out", store=ModelStore(tiny_cache)).finished
     with (
-        reopened(tmp_path / "out", (), Silent(), store=ModelStore(tiny_cache)) as job,
+        reopened(tmp_path / "out", (), Silent(), store=ModelStore(tiny_cache)) as few_begun,
         pytest.raises(InputError, match="12 labelled"),
     ):
-        stage.answer(job, result.learned.screened, asked=200, labels=20, more=100)
+        stage.answer(few_begun.job, result.learned.screened, asked=200, labels=20, more=100)
 
 
 def test_an_unfinished_run_is_refused(tmp_path):

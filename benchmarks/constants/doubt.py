@@ -34,7 +34,7 @@ from refsynth.learning.held import HeldOut
 from refsynth.learning.tuning.contrastive import ContrastiveLearner
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
-from refsynth.pipeline import gate
+from refsynth.learning import gate
 
 SHOTS, ROWS = (8, 16, 32), 400
 ALL, PAIR = "all three", "frozen and tfidf"

@@ -13,7 +13,7 @@ from refsynth.core.run import RunFolder
 from refsynth.core.task import Task
 from refsynth.core.types import Draft, Example
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.job import Job
+from refsynth.pipeline.begin import Job
 
 BENCH = Path("build") / "bench"
 JOURNALS = BENCH / "journals"

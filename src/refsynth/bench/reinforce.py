@@ -24,7 +24,7 @@ from refsynth.core.types import Example, kept
 from refsynth.learning.baseline import FrozenLearner
 from refsynth.learning.tuning.contrastive import ContrastiveLearner
 from refsynth.models.predict import logits_of
-from refsynth.pipeline.job import Job
+from refsynth.pipeline.begin import Job
 from refsynth.synthesis.author import Author, compose
 from refsynth.synthesis.drafts import LONGEST_DRAFT
 from refsynth.synthesis.plan import ANYWHERE
