@@ -589,7 +589,7 @@ def test_parts_of_a_run_are_refused_when_its_rows_have_changed(tmp_path, tiny_ca
         pass
     assert folder_digest(out / "steps") == before
     with reopened(out, (), Silent(), store=store, grown=True) as opened:
-        assert len(opened.rows.examples) == 13
+        assert len(opened.job.rows.examples) == 13
 
 
 def test_a_misspelt_test_file_stops_the_run_before_it_begins(tmp_path, tiny_cache):

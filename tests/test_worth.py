@@ -15,8 +15,9 @@ from refsynth.core.types import Metric
 from refsynth.labels import curves as stage
 from refsynth.labels.worth import Curve, fit_powers, verdict, worth
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.flow import run, synthesize
+from refsynth.pipeline.flow import run, synthesize, writers_of
 from refsynth.pipeline.reopen import reopened
+from refsynth.synthesis.rounds import screened
 from test_pipeline import make_task, write_rows
 
 SIZES = np.array([20.0, 40.0, 80.0, 160.0, 320.0])
