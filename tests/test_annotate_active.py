@@ -264,7 +264,7 @@ def test_labels_go_round_from_the_pool_to_the_next_run(monkeypatch, capsys, tmp_
     monkeypatch.chdir(tmp_path)
     code, out, _ = call(monkeypatch, capsys, *adding, cache=tiny_cache)
     assert "0 rows added to more.jsonl; 5" in out
-    assert next_of(out) == ["run", "TASK.yaml", "--out", str(tmp_path / "my run")]
+    assert next_of(out) == ["run", "task.yaml", "--out", str(tmp_path / "my run")]
     assert "0 rows added" in out and "5 were there already" in out and "dropped: no label" not in out
     assert "1 text left without a label: label next does not ask again" in out
     code, _, err = call(monkeypatch, capsys, *again, cache=tiny_cache)
@@ -339,7 +339,9 @@ def test_answers_that_cannot_be_taken_are_named(finished, tmp_path):
     assert not taken.file.exists()
     taken = add_labels(finished / "run", file, skip_bad=True)
     assert (taken.added.added, taken.listed) == (0, finished / "run" / "label" / "skipped.csv")
-    assert taken.listed.read_text("utf-8") == "row,reason,detail\n1,unknown label,label 'latte' is not in task.yaml\n"
+    assert taken.listed.read_text("utf-8") == (
+        "row,reason,detail,file,sheet_row,own_id\n1,unknown label,label 'latte' is not in task.yaml,answers.jsonl,1,\n"
+    )
 
 
 def test_an_unfinished_run_has_nothing_to_ask_with(tmp_path, tiny_cache):

@@ -117,6 +117,7 @@ def add(
     """
     from refsynth.data.account import describe_skipped
     from refsynth.pipeline.more import add_labels
+    from refsynth.pipeline.reopen import command_of
 
     done = add_labels(run, file, skip_bad=skip_bad, text=text_column, label=label_column)
     left = [row for row in done.loaded.skipped if not (done.skipped and row.reason == "no label")]  # a form's are told apart
@@ -140,7 +141,7 @@ def add(
         out.print(f"  and {len(added.conflicts) - SHOWN:,} more that contradict what is there", markup=False)
     if not done.named:
         out.print(f"write it into task.yaml once, under data: `more: {done.file.name}`", markup=False)
-    out.print(f"next: {command('run', 'TASK.yaml', '--out', run)}", markup=False)
+    out.print(f"next: {command_of(run)}", markup=False)
 
 
 Least = Annotated[float, typer.Option(min=0, max=1, help="Leave out texts whose label is not more probable than this.")]

@@ -10,22 +10,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-out = Console(highlight=False, soft_wrap=True)
-"""Results: what a pipe should get."""
+
+class _Results(Console):
+    """A console whose reader may go away, as `head` does: it has what it wants, and the command goes on to its own end."""
+
+    def on_broken_pipe(self) -> None:
+        """Print no more; the console of rich would end the process here."""
+        self.quiet = True
+        to_nowhere(sys.stderr if self.stderr else sys.stdout)
 
 
-class _Messages(Console):
+class _Messages(_Results):
     """A console on which nothing fails where nobody can read it: no work is lost for a message."""
 
     def print(self, *values: Any, **options: Any) -> None:
         with suppress(OSError):
             super().print(*values, **options)
 
+
+def to_nowhere(stream: TextIO) -> None:
+    """Let a stream that cannot be written take what it still holds: else the interpreter tries again, and complains."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+out = _Results(highlight=False, soft_wrap=True)
+"""Results: what a pipe should get."""
 
 err = _Messages(stderr=True, highlight=False, soft_wrap=True)
 """Progress, warnings, errors."""

@@ -117,6 +117,8 @@ def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look
             lines.append(f"    {_yaml({'pair': pair})}")
         if look.label_column:
             lines.append(f"    {_column('label', look.label_column, look)}")
+        if look.id_column and look.id_column != "id":
+            lines.append(f"    {_yaml({'id': look.id_column}):<21} # what you call a row, to find it again")
         of_words = {"tags": list(look.tags), "offsets": look.offsets}
         lines += [f"    {_yaml({key: value}, flow=True)}" for key, value in of_words.items() if value]
         if look.separator:

@@ -81,6 +81,8 @@ class Columns(Section):
     """Column of the label; a list of columns of yes and no (0 and 1) names the labels that a text has."""
     pair: Column | None = None
     """Column of the second text, for `task: pairs`; there `text_pair` unless it is named."""
+    id: str | None = None
+    """Column of what you call a row, to find it again; `id` if left out. Need not be there."""
     weight: str | None = None
     """Column of how many rows a row counts as in training; all count as one where it is left out."""
     tags: tuple[Name, ...] = ()

@@ -108,7 +108,7 @@ def _unfolded(table: Table) -> Table:
             try:
                 read = read_export(record.values)
             except FormError as error:
-                yield Fault(record.row, record.line, str(error))
+                yield Fault(record.row, record.line, str(error), record.sheet)
                 continue
             unread.update(read.unread)
             yield record._replace(values=read.values, left=read.left)

@@ -15,11 +15,11 @@ from typing import Any
 from refsynth.core.errors import DataError
 from refsynth.core.sections import Quoting
 from refsynth.data.cells import restored
-from refsynth.data.dialect import check_delimiter, detect_dialect, named_delimiter, records_of
-from refsynth.data.excel import SUFFIXES, open_excel
+from refsynth.data.dialect import Found, check_delimiter, detect_dialect, named_delimiter, records_of
+from refsynth.data.excel import open_excel
 from refsynth.data.exports import as_object, as_row
 from refsynth.data.parquet import open_parquet
-from refsynth.data.source import Line, Lines, check_encoding, detect_encoding, lines_of, opened, trouble_of
+from refsynth.data.source import WORKBOOKS, Line, Lines, check_encoding, detect_encoding, lines_of, opened, trouble_of
 from refsynth.data.table import Fault, Format, Record, Table, distinct, kind_of
 
 __all__ = [
@@ -38,7 +38,7 @@ __all__ = [
 
 _SUFFIXES: Mapping[str, Format] = {
     ".csv": "csv", ".tsv": "csv", ".tab": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet",
-    **dict.fromkeys(SUFFIXES, "excel"),
+    **dict.fromkeys(WORKBOOKS, "excel"),
 }  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def open_table(
         DataError: the file cannot be read, or is none of the formats.
     """
     with opened(path) as stream:
-        kind = "text" if plain and path.suffix.lower() == ".txt" else _SUFFIXES.get(path.suffix.lower())
+        kind = "text" if plain and path.suffix.lower() == ".txt" else form_of(path)
         if kind == "excel":
             with open_excel(path, sheet=sheet) as table:
                 yield table
@@ -81,6 +81,11 @@ def open_table(
             )
             table.notes.extend(encoding_notes(found, guessed=guessed))
             yield table
+
+
+def form_of(path: Path) -> Format | None:
+    """Return the format that a file's suffix says; None where that says none."""
+    return _SUFFIXES.get(path.suffix.lower())
 
 
 def encoding_notes(encoding: str, *, guessed: bool) -> list[str]:
@@ -118,9 +123,9 @@ def text_table(
     header = next(rows, None)
     if header is None:
         raise DataError(f"{name}: is empty below the line sep={said}", expected="a header that names the columns, and rows")
-    if isinstance(header[1], str):
-        raise DataError(f"{name}: the header cannot be read: {header[1]}", expected="column names in the first line")
-    columns = tuple(restored(column.strip()) for column in header[1])
+    if isinstance(header.fields, str):
+        raise DataError(f"{name}: the header cannot be read: {header.fields}", expected="column names in the first line")
+    columns = tuple(restored(column.strip()) for column in header.fields)
     notes = [note for note in (dialect.describe(),) if note]
     return Table("csv", encoding, dialect.delimiter, columns, _csv_records(rows, columns), notes)
 
@@ -140,16 +145,16 @@ def first_line(lines: Lines) -> str:
     return read[-1].text.strip() if read else ""
 
 
-def _csv_records(rows: Iterator[tuple[int, list[str] | str]], columns: tuple[str, ...]) -> Iterator[Record | Fault]:
+def _csv_records(rows: Iterator[Found], columns: tuple[str, ...]) -> Iterator[Record | Fault]:
     keys = distinct(columns)
-    for row, (line, fields) in enumerate(rows, 1):
+    for row, (line, sheet, fields) in enumerate(rows, 1):
         if isinstance(fields, str):
-            yield Fault(row, line, fields)
+            yield Fault(row, line, fields, sheet)
         elif len(fields) != len(columns):
             count = f"{len(fields)} field{'s' * (len(fields) > 1)}, but the header has {len(columns)}"
-            yield Fault(row, line, f"{count}; a text that holds the delimiter needs quotes")
+            yield Fault(row, line, f"{count}; a text that holds the delimiter needs quotes", sheet)
         else:
-            yield Record(row, line, dict(zip(keys, map(restored, fields), strict=True)))
+            yield Record(row, line, dict(zip(keys, map(restored, fields), strict=True)), sheet=sheet)
 
 
 def _jsonl_records(lines: Lines) -> Iterator[Record | Fault]:

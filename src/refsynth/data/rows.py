@@ -14,13 +14,13 @@ from typing import IO, Any, NamedTuple
 from refsynth.core.errors import DataError, counted
 from refsynth.core.marks import MarkError
 from refsynth.core.sections import Columns, Quoting, parts_of
-from refsynth.data.columns import check_columns
+from refsynth.data.columns import check_columns, own_id
 from refsynth.data.joined import join_columns
 from refsynth.data.judge import SHOWN, Spans, label_of, left_out, no_string, text_of
 from refsynth.data.labelled import open_table, standard_input
 from refsynth.data.labels import Known
 from refsynth.data.stream import NAME as STREAM
-from refsynth.data.table import Fault, Format, Record, Table, distinct
+from refsynth.data.table import Fault, Format, Record, Table, distinct, sheet_row
 from refsynth.data.tagged import TOKENS, read_plain, read_tagged, text_key
 from refsynth.data.text import clean
 
@@ -28,7 +28,7 @@ from refsynth.data.text import clean
 class Row(NamedTuple):
     """A text to predict, with what else the row said; its `id` is as JSON has it.
 
-    `values` are all of its cells, from `open_rows` only.
+    `values` are all of its cells, and `place` is where a spreadsheet shows it (or the line), from `open_rows` only.
     """
 
     number: int
@@ -36,14 +36,17 @@ class Row(NamedTuple):
     id: Any
     label: str | None
     values: Mapping[str, Any] = {}
+    place: int | None = None
 
 
 class BadRow(NamedTuple):
-    """A row that cannot be predicted, and why; `values` are its cells, from `open_rows`, where they could be told apart."""
+    """A row that cannot be predicted, and why; `values` and `id` are there where `open_rows` could tell its cells apart."""
 
     number: int
     message: str
     values: Mapping[str, Any] = {}
+    place: int | None = None
+    id: Any = None
 
 
 class Reading(NamedTuple):
@@ -115,7 +118,8 @@ def iter_rows(
         labels=labels,
         merge=merge,
     ) as reading:
-        yield from (row._replace(values={}) for row in reading.rows)
+        for row in reading.rows:
+            yield row._replace(values={}, place=None) if isinstance(row, Row) else BadRow(row.number, row.message)
 
 
 @contextmanager
@@ -224,34 +228,36 @@ def _rows(
     table: Table, columns: Columns, separator: str | None, spans: Spans, known: Known | None = None
 ) -> Iterator[Row | BadRow]:
     for record in table.records:
+        place = sheet_row(record)
         if isinstance(record, Fault):
-            yield BadRow(record.row, record.message)
-        elif trouble := _unreadable(record, columns, tokens=spans != "none"):
-            yield BadRow(record.row, trouble, record.values)
+            yield BadRow(record.row, record.message, place=place)
+            continue
+        own = own_id(record.values, columns)
+        if trouble := _unreadable(record, columns, tokens=spans != "none"):
+            yield BadRow(record.row, trouble, record.values, place, own)
+            continue
+        try:
+            text, label = _spanned(record, columns, spans) if spans != "none" else _labelled(record, columns, separator, known)
+        except MarkError as error:
+            yield BadRow(record.row, str(error), record.values, place, own)
         else:
-            yield _spanned(record, columns, spans) if spans != "none" else _labelled(record, columns, separator, known)
+            yield Row(record.row, text, own, label, record.values, place)
 
 
-def _labelled(record: Record, columns: Columns, separator: str | None, known: Known | None) -> Row:
+def _labelled(record: Record, columns: Columns, separator: str | None, known: Known | None) -> tuple[str, str | None]:
     refused = columns.label not in record.values or left_out(record, columns) is not None
     label = None if refused else label_of(record, columns, separator)
     if label and known is not None:
         label = known.answer(label, several=separator is not None)
-    return Row(record.row, text_of(record, columns), _own_id(record), label or None, record.values)
+    return text_of(record, columns), label or None
 
 
-def _spanned(record: Record, columns: Columns, spans: Spans) -> Row | BadRow:
-    try:
-        if spans == "ignored" or left_out(record, columns) is not None:
-            return Row(record.row, read_plain(record.values, columns), _own_id(record), None, record.values)
-        row = read_tagged(record.values, columns)
-    except MarkError as error:
-        return BadRow(record.row, str(error), record.values)
-    return Row(record.row, row.text, _own_id(record), row.label, record.values)
-
-
-def _own_id(record: Record) -> Any:
-    return record.values.get("id")
+def _spanned(record: Record, columns: Columns, spans: Spans) -> tuple[str, str | None]:
+    """Return text and label; raise `MarkError` where the marks are wrong."""
+    if spans == "ignored" or left_out(record, columns) is not None:
+        return read_plain(record.values, columns), None
+    row = read_tagged(record.values, columns)
+    return row.text, row.label
 
 
 def _unreadable(record: Record, columns: Columns, *, tokens: bool) -> str | None:

@@ -15,7 +15,8 @@ class HeldRow:
     """A row of the training file as a model answered it that had not learned from it.
 
     `label` is what the row has and `answer` what the model said, as a person reads them. `confidence` is that of the whole
-    answer, `score` the row's part in the figure of merit, in [0, 1].
+    answer, `score` the row's part in the figure of merit, in [0, 1]. `file`, `sheet_row` and `own_id` say where a person finds
+    it: empty where nobody knows.
     """
 
     id: str
@@ -26,6 +27,9 @@ class HeldRow:
     unsure: bool
     right: bool
     score: float
+    file: str = ""
+    sheet_row: int | None = None
+    own_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

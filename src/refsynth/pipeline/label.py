@@ -17,15 +17,17 @@ from refsynth.core.errors import DataError, InputError, counted
 from refsynth.core.run import derive_seed, digest, file_digest, read_jsonl, write_jsonl
 from refsynth.core.sections import Columns
 from refsynth.data.rows import Row, open_rows, readable
+from refsynth.data.source import WORKBOOKS
+from refsynth.data.table import refuse_idle
 from refsynth.data.text import normalise
 from refsynth.pipeline.job import Job
 from refsynth.pipeline.more import MARKED_ROW, texts_added
 from refsynth.pipeline.pool import draw
+from refsynth.pipeline.reopen import command_of
 
 WATCHED, LEAST_WATCHED = 1000, 30
 """Texts of the pool whose predicted labels are compared between rounds, and the fewest that can be."""
 
-WORKBOOKS = (".xlsx", ".xls", ".ods")
 ROUNDS = "rounds.jsonl"
 
 
@@ -105,7 +107,7 @@ def ask_next(
     notes = job.folder.path / "label"
     bundle, file = job.folder.path / "bundle", out or _new_file(notes, pool)
     if not bundle.is_dir():
-        raise InputError(f"{job.folder.path}: the run is not finished", remedy="refsynth run TASK.yaml --out RUN")
+        raise InputError(f"{job.folder.path}: the run is not finished", remedy=command_of(job.folder.path))
     check_forms(file)
     if job.rows.kind.spans:
         raise InputError(
@@ -115,6 +117,7 @@ def ask_next(
     model, own = load(bundle), job.task.config.data.columns
     columns = own if text is None else own.model_copy(update={"text": text})
     with open_rows(pool, columns=columns, otherwise=_usual(columns, text), delimiter=delimiter, encoding=encoding) as reading:
+        refuse_idle(pool, reading.format, delimiter=delimiter, encoding=encoding)
         read = list(reading.rows)
     form = Form.of(reading, own, job.task.labels, several=job.rows.kind.several)
     usable = readable(pool, read, remedy="correct the file, or name the column of the text with --text")

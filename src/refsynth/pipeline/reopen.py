@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,26 @@ def remember(task: Task, folder: RunFolder, *, skip_bad: bool) -> None:
     """Write what the run was asked for into its folder; paths are made absolute."""
     config = task.config.placed(Path.absolute)
     record = {"config": config.model_dump(mode="json"), "skip_bad": skip_bad, "files": _files(task)}
+    if task.file is not None:
+        record |= {"task": str(task.file.absolute()), "overrides": list(task.overrides)}
     write_json(folder.path / RECORD, record)
+
+
+def command_of(run: Path) -> str:
+    """Return the command that does a run again, as a shell takes it: with its task.yaml and what was said otherwise.
+
+    Of a run that was not begun with one, or whose task.yaml is gone, it has `TASK.yaml`.
+    """
+    try:
+        record = recorded(run)[0]
+    except InputError:
+        record = {}
+    file, overrides = Path(str(record.get("task"))), record.get("overrides")
+    known = "task" in record and file.is_file()
+    near = file.relative_to(Path.cwd()) if known and file.is_relative_to(Path.cwd()) else file
+    changes = [part for one in (overrides if isinstance(overrides, list) else ()) for part in ("--set", str(one))]
+    skip = ["--skip-bad-rows"] if record.get("skip_bad") else []
+    return shlex.join(["refsynth", "run", str(near) if known else "TASK.yaml", "--out", str(run), *changes, *skip])
 
 
 def remember_leaked(task: Task, folder: RunFolder, leaked: Sequence[str]) -> None:
@@ -117,5 +137,5 @@ def _check_rows(run: Path, task: Task) -> None:
     if changed:
         raise InputError(
             f"{run}: {' and '.join(changed)} changed since this run, and its drafts were written for the rows of then",
-            remedy=f"run again with the new rows: refsynth run TASK.yaml --out {run}",
+            remedy=f"run again with the new rows: {command_of(run)}",
         )
