@@ -15,6 +15,8 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from refsynth.core.duration import Pace
+
 
 class _Results(Console):
     """A console whose reader may go away, as `head` does: it has what it wants, and the command goes on to its own end."""
@@ -97,12 +99,12 @@ def counter(what: str) -> Iterator[Callable[[int], None]]:
 
 
 class Ticker:
-    """Progress of long work: a bar with rate and time left on a terminal, a plain line every tenth otherwise."""
+    """Progress of long work: a bar with rate and time left on a terminal, otherwise a plain line every tenth, with the same."""
 
     def __init__(self, title: str, total: int, progress: Progress | None) -> None:
         self._title, self._total, self._progress = title, total, progress
         self._task = progress.add_task(title, total=total) if progress else None
-        self._shown = 0
+        self._shown, self._pace = 0, Pace(total)
 
     def update(self, done: int) -> None:
         """Tell that `done` units of the total are finished."""
@@ -110,7 +112,8 @@ class Ticker:
             self._progress.update(self._task, completed=done)
         elif self._total and done * 10 // self._total > self._shown:
             self._shown = done * 10 // self._total
-            err.print(f"   {self._title}: {done:,} of {self._total:,}")
+            left = self._pace.left(done)
+            err.print(f"   {self._title}: {done:,} of {self._total:,}{left and ', '}{left}")
 
 
 @contextmanager

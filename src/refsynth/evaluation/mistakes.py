@@ -10,6 +10,9 @@ SHOWN = 10
 """Wrong rows that a report shows; the file has all rows."""
 
 
+_OF_LINES = (".jsonl", ".ndjson", ".json", ".txt")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldRow:
     """A row of the training file as a model answered it that had not learned from it.
@@ -30,6 +33,12 @@ class HeldRow:
     file: str = ""
     sheet_row: int | None = None
     own_id: str = ""
+
+    @property
+    def where(self) -> str:
+        """Where a person finds it, e.g. `T-12, sheet row 83`; empty where nobody knows."""
+        unit = "line" if self.file.lower().endswith(_OF_LINES) else "sheet row"
+        return ", ".join([*filter(None, [self.own_id]), *([] if self.sheet_row is None else [f"{unit} {self.sheet_row}"])])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import count, pairwise
 from pathlib import Path
@@ -57,6 +58,7 @@ class Asked(NamedTuple):
         sure: see `pool`.
         certain: whether the model is unsure of no text of a scored pool; then any of them may be asked for.
         unreadable: rows of the pool.
+        repeated: rows of the pool whose text is that of a row before; a text is asked for once.
         stability: how much the last labels changed.
     """
 
@@ -68,6 +70,7 @@ class Asked(NamedTuple):
     skipped: int
     sure: int
     unreadable: int
+    repeated: int
     certain: bool
     stability: Stability | None
 
@@ -122,6 +125,7 @@ def ask_next(
     form = Form.of(reading, own, job.task.labels, several=job.rows.kind.several)
     usable = readable(pool, read, remedy="correct the file, or name the column of the text with --text")
     rows = list({normalise(row.text): row for row in reversed(usable)}.values())[::-1]
+    form = form.counting(Counter(key_of(row.text) for row in usable))
     known = {normalise(text) for text in (*(example.text for example in job.rows.examples), *texts_added(job.task))}
     new = [row for row in rows if normalise(row.text) not in known]
     unsure = new if (scores := Scores.of(reading.heads)) is None else scores.chosen(new)
@@ -130,7 +134,7 @@ def ask_next(
     skips = set() if again else skips_of(notes)
     free = [row for row in doubtful if key_of(row.text) not in skips]
     counts = {"labelled": len(rows) - len(new), "skipped": len(doubtful) - len(free), "sure": len(new) - len(doubtful)}
-    counts["unreadable"] = len(read) - len(usable)
+    counts |= {"unreadable": len(read) - len(usable), "repeated": len(usable) - len(rows)}
     if not free:
         raise _nothing(pool, len(read), counts)
     root = derive_seed(job.task.config.seed if seed is None else seed, "label", len(known))
@@ -152,6 +156,7 @@ def _nothing(pool: Path, rows: int, counts: Mapping[str, int]) -> DataError:
         "skipped": "left without a label before (--again asks for them)",
         "sure": "that the model is sure of",
         "unreadable": "unreadable",
+        "repeated": "with the text of another",
     }
     told = ", ".join(f"{count:,} {why[name]}" for name, count in counts.items() if count)
     return DataError(

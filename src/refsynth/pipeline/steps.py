@@ -24,6 +24,7 @@ from refsynth.pipeline.encoder import language_notes
 from refsynth.pipeline.evaluate import TestResult, evaluate_test
 from refsynth.pipeline.finished import Finished, Learned
 from refsynth.pipeline.fit import Final, fit_final
+from refsynth.pipeline.forecast import run_forecast
 from refsynth.pipeline.gate import decide
 from refsynth.pipeline.idle import without_effect
 from refsynth.pipeline.job import Job
@@ -82,6 +83,8 @@ def run(
         for note in (*job.notes, *language_notes(task, job.rows.language), *without_effect(task.config)):
             watch.note(note)
         check_server(task.config, folder.path, watch)
+        if told := run_forecast(folder):
+            watch.forecast(told)
         if (more := task.config.data.more) is not None and not more.exists():
             watch.note(f"{more.name} is not there yet; refsynth label add writes it")
         leaked = recall_leaked(task, folder)
