@@ -321,6 +321,18 @@ def test_a_pool_may_be_plain_text_with_copies_blank_lines_and_known_texts(finish
         ask(finished, tiny_cache, tmp_path / "other.jsonl")
 
 
+def test_a_text_is_asked_for_once_with_how_often_it_occurs(finished, tiny_cache, tmp_path):
+    texts = ["late again", "other one", "Late  again", "late again", "a third", "other one"]
+    write_jsonl(tmp_path / "pool.jsonl", [{"text": text} for text in texts])
+    asked = ask(finished, tiny_cache, tmp_path / "pool.jsonl", n=20, out=tmp_path / "ask.jsonl")
+    assert (asked.rows, asked.pool, asked.labelled, asked.repeated) == (3, 3, 0, 3)
+    times = {row["text"]: row["times"] for row in read_jsonl(asked.file)}
+    assert times == {"late again": 3, "other one": 2, "a third": 1}
+    write_jsonl(tmp_path / "single.jsonl", [{"text": "a third"}])
+    asked = ask(finished, tiny_cache, tmp_path / "single.jsonl", n=20, out=tmp_path / "two.jsonl")
+    assert asked.repeated == 0 and all("times" not in row for row in read_jsonl(asked.file))
+
+
 def test_answers_that_cannot_be_taken_are_named(finished, tmp_path):
     known = next(iter(read_jsonl(finished / "train.jsonl")))
     other = next(label for label in WORDS if label != known["label"])

@@ -66,7 +66,10 @@ def print_anything() -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON value on stdout, untouched by the terminal's width or markup."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    try:
+        sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    except BrokenPipeError:  # the reader has what it wants; else the library of commands would end with 1
+        to_nowhere(sys.stdout)
 
 
 def command(*arguments: str | Path) -> str:

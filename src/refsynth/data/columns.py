@@ -88,7 +88,10 @@ def refuse_shared(path: Path, found: Collection[str], wanted: Columns, *, labell
     named = {"text": wanted.text, "pair": wanted.pair, "label": wanted.label if labelled else None, "weight": wanted.weight}
     roles: dict[str, str] = {}
     for role, name in named.items():
-        for column in () if name is None else (name,) if name in found else parts_of(name):
+        if name is None:
+            continue
+        parts = parts_of(name)
+        for column in parts if {*parts} <= {*found} else (name,):
             if (other := roles.setdefault(column, role)) != role:
                 raise DataError(
                     f"{path}: the column '{column}' is named as {other} and as {role}",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from refsynth.core.code import code_of
 from refsynth.core.config import RunConfig
-from refsynth.core.errors import InputError
+from refsynth.core.errors import DamagedError, InputError
 from refsynth.core.run import RunFolder, damaged, digest, read_json, write_json
 from refsynth.models.quiet import quiet
 from refsynth.models.store import ModelStore
@@ -25,13 +25,28 @@ LATER = {"filter", "learners", "training", "search", "ensemble", "prompting", "c
 """Sections about what is done with drafts: those that resemble test rows do so whatever these say."""
 
 
-def remember(task: Task, folder: RunFolder, *, skip_bad: bool) -> None:
-    """Write what the run was asked for into its folder; paths are made absolute."""
+def remember(task: Task, folder: RunFolder, *, skip_bad: bool) -> bool:
+    """Write what the run was asked for into its folder; paths are made absolute.
+
+    Returns:
+        whether an earlier run there was asked for something else, or of other rows: what it left is not of this one.
+    """
     config = task.config.placed(Path.absolute)
     record = {"config": config.model_dump(mode="json"), "skip_bad": skip_bad, "files": _files(task)}
+    other = (folder.path / RECORD).is_file() and not _says(folder.path / RECORD, record)
     if task.file is not None:
         record |= {"task": str(task.file.absolute()), "overrides": list(task.overrides)}
     write_json(folder.path / RECORD, record)
+    return other
+
+
+def _says(path: Path, record: Mapping[str, Any]) -> bool:
+    """Return whether a file says what a record does, and perhaps more."""
+    try:
+        found = read_json(path)
+    except DamagedError:
+        return False
+    return isinstance(found, Mapping) and all(found.get(key) == value for key, value in record.items())
 
 
 def command_of(run: Path) -> str:
