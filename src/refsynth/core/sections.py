@@ -40,8 +40,11 @@ Quoting = Literal["standard", "none"]
 """Whether a quote at the start of a field encloses it, over lines too, or no field runs over the end of a line."""
 
 
-class Written(TypedDict):
-    """How a data file is written, as the user says it; None where it is found out."""
+class Written(TypedDict, total=False):
+    """How a data file is written, as the user says it; None, or left out, where it is found out.
+
+    `delimiter` and `quoting` are of CSV, `encoding` of text, `sheet` of a workbook: the first that is not hidden if left out.
+    """
 
     delimiter: str | None
     encoding: str | None

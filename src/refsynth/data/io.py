@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
 from refsynth.core.errors import DataError
-from refsynth.core.sections import Columns, Quoting
+from refsynth.core.sections import Columns, Written
 from refsynth.core.types import Example
 from refsynth.core.value import spell
 from refsynth.data.account import Place, SkippedRow, describe_skipped, describe_thin
@@ -50,15 +51,12 @@ def read_examples(
     *,
     labels: Collection[str],
     columns: Columns = Columns(),  # noqa: B008 - frozen
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    quoting: Quoting | None = None,
-    sheet: str | None = None,
     separator: str | None = None,
     merge: bool = False,
     spans: Spans = "none",
     skip_bad: bool = False,
     least_labels: int = 2,
+    **how: Unpack[Written],
 ) -> Loaded:
     """Read a labelled CSV, TSV, JSONL, Parquet or Excel file.
 
@@ -69,21 +67,18 @@ def read_examples(
         path: the file.
         labels: the task's labels; a class without rows is only noted.
         columns: the names of its columns.
-        delimiter: of a CSV file; detected if None.
-        encoding: of the text; detected if None.
-        quoting: of a CSV file; detected if None.
-        sheet: of a workbook; the first if None.
         separator: what stands between the labels in a cell, where a row may have any number of them (JSON lists need none); an
             empty list and a cell with `(none)` mean none of them. None where each row has one label.
         merge: whether labels that differ only in case, spaces or Unicode form are one.
         spans: `marked` where labels are of words, see `data.tagged`.
         skip_bad: whether malformed rows and unknown labels are left out like the others instead of being errors.
         least_labels: the fewest labels that must have rows.
+        how: the file is written.
 
     Raises:
         DataError: the file cannot be read, lacks a column, has a bad row, or has rows of too few labels.
     """
-    with open_table(path, delimiter=delimiter, encoding=encoding, quoting=quoting, sheet=sheet) as table:
+    with open_table(path, **how) as table:
         table = join_columns(table, columns)
         judge = Judge(columns, labels, separator, spans, merge)
         found, skipped, places = _scan(path, table, judge, skip_bad=skip_bad)
@@ -177,18 +172,15 @@ def check_header(
     path: Path,
     *,
     columns: Columns,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    quoting: Quoting | None = None,
-    sheet: str | None = None,
     spans: Spans = "none",
+    **how: Unpack[Written],
 ) -> None:
     """See that a labelled table has its columns, before anything depends on it; no row is read. JSONL has no header.
 
     Raises:
         DataError: the file cannot be read or lacks a column.
     """
-    with open_table(path, delimiter=delimiter, encoding=encoding, quoting=quoting, sheet=sheet, plain=True) as table:
+    with open_table(path, plain=True, **how) as table:
         table = join_columns(table, columns)
         if table.columns is not None:
             Judge(columns, (), None, spans).check(path, table.columns, table.delimiter)

@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from refsynth.core.errors import DataError
-from refsynth.core.sections import Quoting
+from refsynth.core.sections import Quoting, Written
 from refsynth.data.cells import restored
 from refsynth.data.dialect import Found, check_delimiter, detect_dialect, named_delimiter, records_of
 from refsynth.data.excel import open_excel
@@ -32,7 +32,7 @@ __all__ = [
     "encoding_notes",
     "first_line",
     "kind_of",
-    "open_table",
+    "open_plain",
     "text_table",
 ]
 
@@ -43,24 +43,8 @@ _SUFFIXES: Mapping[str, Format] = {
 
 
 @contextmanager
-def open_table(
-    path: Path,
-    *,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    quoting: Quoting | None = None,
-    sheet: str | None = None,
-    plain: bool = False,
-) -> Iterator[Table]:
-    """Open a data file by its suffix, or by its content where the suffix says nothing.
-
-    Args:
-        path: the file.
-        delimiter: of a CSV file; detected if None.
-        encoding: of the text; detected if None.
-        quoting: of a CSV file; detected if None.
-        sheet: of a workbook; the first if None.
-        plain: whether `.txt` means one text per line without a header, and not a table.
+def open_plain(path: Path, *, plain: bool = False, **how: Unpack[Written]) -> Iterator[Table]:
+    """Open a data file by its suffix, or by its content where the suffix says nothing; exports are for `labelled.open_table`.
 
     Raises:
         DataError: the file cannot be read, or is none of the formats.
@@ -68,16 +52,23 @@ def open_table(
     with opened(path) as stream:
         kind = "text" if plain and path.suffix.lower() == ".txt" else form_of(path)
         if kind == "excel":
-            with open_excel(path, sheet=sheet) as table:
+            with open_excel(path, sheet=how.get("sheet")) as table:
                 yield table
             return
         if kind == "parquet" or (kind is None and stream.peek(4)[:4] == b"PAR1"):  # type: ignore[attr-defined]
             yield open_parquet(path, stream)
             return
-        found, guessed = (check_encoding(encoding), False) if encoding else detect_encoding(stream, name=str(path))
+        named = how.get("encoding")
+        found, guessed = (check_encoding(named), False) if named else detect_encoding(stream, name=str(path))
         with lines_of(stream, found) as lines:
             table = text_table(
-                lines, name=str(path), kind=kind, delimiter=delimiter, tabs=_tab_of(path), encoding=found, quoting=quoting
+                lines,
+                name=str(path),
+                kind=kind,
+                tabs=_tab_of(path),
+                encoding=found,
+                delimiter=how.get("delimiter"),
+                quoting=how.get("quoting"),
             )
             table.notes.extend(encoding_notes(found, guessed=guessed))
             yield table
@@ -99,9 +90,9 @@ def text_table(
     *,
     name: str,
     kind: Format | None,
-    delimiter: str | None,
     tabs: str | None,
     encoding: str,
+    delimiter: str | None,
     quoting: Quoting | None,
 ) -> Table:
     """Open what is read as lines, by its kind, or by its first character where that is None.

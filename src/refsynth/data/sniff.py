@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
+from typing import Unpack
 
 from refsynth.core.errors import DataError
 from refsynth.core.labelset import NONE
 from refsynth.core.marks import MarkError
-from refsynth.core.sections import JOINED, Columns, Quoting, Written, parts_of
+from refsynth.core.sections import JOINED, Columns, Written, parts_of
 from refsynth.core.spans import split_spans
 from refsynth.core.value import spell
 from refsynth.data.columns import guess_id, guess_label, guess_text, named_label, named_text, yes_no_columns
@@ -71,12 +72,9 @@ def sniff_tagged(
     *,
     text_column: str | None = None,
     label_column: str | None = None,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    quoting: Quoting | None = None,
-    sheet: str | None = None,
     asked: bool = False,
     tags: Sequence[str] = (),
+    **how: Unpack[Written],
 ) -> Sniffed | None:
     """Count the labels of words in a file; None where it is no CoNLL file and no row says them in lists, unless `asked`.
 
@@ -87,7 +85,6 @@ def sniff_tagged(
     """
     named = (text_column is not None, label_column is not None)
     columns = Columns(text=text_column or "text", label=label_column or "label", tags=tuple(tags))
-    how: Written = {"delimiter": delimiter, "encoding": encoding, "quoting": quoting, "sheet": sheet}
     try:
         return _tagged(path, columns, named, how, asked=asked)
     except UnitError as error:
@@ -155,11 +152,8 @@ def sniff(
     text_column: str | None = None,
     label_column: str | None = None,
     pair_column: str | None = None,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    quoting: Quoting | None = None,
-    sheet: str | None = None,
     separator: str | None = None,
+    **how: Unpack[Written],
 ) -> Sniffed:
     """Find out a labelled file's format, encoding, delimiter and columns, and count its labels.
 
@@ -170,7 +164,7 @@ def sniff(
         DataError: the file cannot be read, has no rows, or it is not clear which columns hold the text and the label.
     """
     asked = Columns(text=text_column or "", label=label_column or "", pair=pair_column)
-    with open_table(path, delimiter=delimiter, encoding=encoding, quoting=quoting, sheet=sheet) as table:
+    with open_table(path, **how) as table:
         table = join_columns(table, asked)
         troubles = list[str]()
         records = _readable(table, troubles)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Unpack
 
 from refsynth.core.errors import DataError
+from refsynth.core.sections import Written
 from refsynth.core.value import missing, spell
 from refsynth.data.account import Reason
 
@@ -56,22 +57,13 @@ class Table(NamedTuple):
     notes: list[str]
 
 
-def refuse_idle(
-    name: object,
-    form: Format,
-    *,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    quoting: str | None = None,
-    sheet: str | None = None,
-) -> None:
+def refuse_idle(name: object, form: Format, **how: Unpack[Written]) -> None:
     """Refuse an option on how a file is read that its format has no use for: the user means another file, or another option.
 
     Raises:
         DataError: there is one.
     """
-    given = {"delimiter": delimiter, "encoding": encoding, "quoting": quoting, "sheet": sheet}
-    for option, value in given.items():
+    for option, value in how.items():
         if value is not None and not has_use(option, form):
             use = "a workbook" if option == "sheet" else "a text file" if option == "encoding" else "a CSV file"
             found = {"excel": "a workbook", "parquet": "Parquet", "csv": "a CSV file", "jsonl": "JSON"}.get(form, "plain text")
