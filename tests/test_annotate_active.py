@@ -16,6 +16,7 @@ from refsynth.annotate.active import STRATEGIES, Pool, centred, choose, entropy,
 from refsynth.annotate.added import add_rows
 from refsynth.core.errors import DataError, InputError
 from refsynth.core.run import read_jsonl, write_jsonl
+from refsynth.core.sections import Columns
 from refsynth.core.types import Example
 from refsynth.data.text import normalise
 from refsynth.models.store import ModelStore
@@ -331,6 +332,15 @@ def test_a_text_is_asked_for_once_with_how_often_it_occurs(finished, tiny_cache,
     write_jsonl(tmp_path / "single.jsonl", [{"text": "a third"}])
     asked = ask(finished, tiny_cache, tmp_path / "single.jsonl", n=20, out=tmp_path / "two.jsonl")
     assert asked.repeated == 0 and all("times" not in row for row in read_jsonl(asked.file))
+
+
+@pytest.mark.parametrize(("named", "first"), [("Ticket", ["Ticket", "text", "label"]), (None, ["text", "label"])])
+def test_added_rows_keep_what_the_user_calls_them(tmp_path, named, first):
+    rows = [Example("row-1", "one", "a"), Example("row-2", "two", "b")]
+    add_rows(tmp_path / "more.jsonl", rows, lambda: [], columns=Columns(id=named), names={"row-1": "T-1", "row-2": ""})
+    written = list(read_jsonl(tmp_path / "more.jsonl"))
+    assert list(written[0]) == first and written[0].get("Ticket") == (named and "T-1")
+    assert list(written[1]) == ["text", "label"]
 
 
 def test_answers_that_cannot_be_taken_are_named(finished, tmp_path):
