@@ -35,11 +35,12 @@ def worth(
 
     Example: refsynth label worth runs/tickets --labels 20 --drafts 1000
     """
+    from refsynth.pipeline.reopen import command_of
     from refsynth.pipeline.steps import synthesize
     from refsynth.pipeline.worth import answer
 
     if not (run / "bundle").is_dir():
-        raise InputError(f"{run}: no finished run", remedy="refsynth run TASK.yaml --out RUN")
+        raise InputError(f"{run}: no finished run", remedy=command_of(run))
     with reopened_job(run, ()) as job:
         written, _ = synthesize(job)
         found = answer(job, job.screen(written, job.folder), asked=written.asked, labels=labels, more=drafts, seed=seed)

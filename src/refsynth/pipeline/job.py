@@ -21,6 +21,7 @@ from refsynth.pipeline.build import Source, make_augmenters, make_remembering, t
 from refsynth.pipeline.choose import Chooser
 from refsynth.pipeline.drafts import LONGEST_DRAFT, Written, can_write, screen_drafts, write_drafts
 from refsynth.pipeline.encoder import prepare_encoder
+from refsynth.pipeline.forecast import gate_forecast
 from refsynth.pipeline.gate import hold_out
 from refsynth.pipeline.held import HeldOut
 from refsynth.pipeline.judged import judge_drafts
@@ -274,6 +275,8 @@ class Job:
         if not self.rows.judged:
             return None
         gate = self.task.config.gate
+        if told := gate_forecast(folder, gate.repeats * gate.folds):
+            self.watch.forecast(told)
         with self.watch.progress("gate", gate.repeats * gate.folds) as progress:
             return hold_out(
                 self.rows,

@@ -20,10 +20,12 @@ from refsynth.models.store import ModelStore
 from refsynth.pipeline.bundles import make_bundles
 from refsynth.pipeline.coverage import measure_coverage
 from refsynth.pipeline.drafts import Written
+from refsynth.pipeline.earlier import move_aside
 from refsynth.pipeline.encoder import language_notes
 from refsynth.pipeline.evaluate import TestResult, evaluate_test
 from refsynth.pipeline.finished import Finished, Learned
 from refsynth.pipeline.fit import Final, fit_final
+from refsynth.pipeline.forecast import run_forecast
 from refsynth.pipeline.gate import decide
 from refsynth.pipeline.idle import without_effect
 from refsynth.pipeline.job import Job
@@ -31,7 +33,7 @@ from refsynth.pipeline.observe import Observer, Silent
 from refsynth.pipeline.overlap import FILE as OVERLAP
 from refsynth.pipeline.overlap import figure_of, overlap_of, write_overlap
 from refsynth.pipeline.reopen import recall_leaked, remember, remember_leaked
-from refsynth.pipeline.report import Paths, write_report
+from refsynth.pipeline.report import FILES, Paths, write_report
 from refsynth.pipeline.rounds import Round, write_rounds
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.server import check_server
@@ -77,11 +79,14 @@ def run(
     folder, watch = RunFolder(Path(out)), watch or Silent()
     with folder.lock(), quiet():
         job = Job.begin(task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
-        remember(task, folder, skip_bad=skip_bad)
+        other = remember(task, folder, skip_bad=skip_bad)
+        earlier = move_aside(folder.path, FILES) if other else ()  # should this run fail, nothing there passes for its own
         watch.stage("rows", _rows_line(job.rows, task))
         for note in (*job.notes, *language_notes(task, job.rows.language), *without_effect(task.config)):
             watch.note(note)
         check_server(task.config, folder.path, watch)
+        if told := run_forecast(folder):
+            watch.forecast(told)
         if (more := task.config.data.more) is not None and not more.exists():
             watch.note(f"{more.name} is not there yet; refsynth label add writes it")
         leaked = recall_leaked(task, folder)
@@ -99,8 +104,8 @@ def run(
         written = write_report(finished)
         if task.config.track:
             track(story_of(finished, written.report, written.paths), task.config.track, folder.path / "track")
-        if written.earlier:
-            watch.note(f"the report of the run before is kept: {written.earlier[0]}")
+        if earlier or written.earlier:
+            watch.note(f"the report of the run before is kept: {(*earlier, *written.earlier)[0]}")
     return RunResult(finished.bundle, written.report, written.paths, finished)
 
 
