@@ -55,6 +55,38 @@ def save_bundle(folder: Path, *, seed: int = 0, labels: Sequence[str] = LABELS, 
     return folder
 
 
+def save_encoder(folder: Path) -> Path:
+    """Write a bundle of a tiny encoder with two labels, `a` and `b`."""
+    from refsynth.compress.export import export_encoder
+    from refsynth.models.tokenise import TextTokenizer
+    from tiny_encoder import MAX_TOKENS, embed, make_encoder, make_tokenizer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = make_tokenizer(folder / "tokenizer.json")
+    export_encoder(make_encoder(), tokenizer, folder / "exported")
+    rng = np.random.default_rng(0)
+    head = LinearHead(rng.normal(size=(32, 2)), rng.normal(size=2))
+
+    class Reference:
+        labels = ("a", "b")
+
+        def logits(self, texts: Sequence[str]) -> np.ndarray:
+            return head.logits(embed(make_encoder(), TextTokenizer(tokenizer, max_tokens=MAX_TOKENS).encode(texts)))
+
+    bundle.save(
+        folder / "bundle",
+        bundle.Contents(
+            labels={"a": "", "b": ""},
+            language="en",
+            features=bundle.EncoderFiles(folder / "exported", MAX_TOKENS),
+            head=head,
+            reference=Reference(),
+            calibration=bundle.Calibration(),
+        ),
+    )
+    return folder / "bundle"
+
+
 def nonce(number: int) -> str:
     """A text that no other number gives."""
     rng = np.random.default_rng(number)

@@ -15,6 +15,7 @@ from sklearn.metrics import cohen_kappa_score
 from refsynth.core.errors import DataError, InputError
 from refsynth.core.observe import Silent
 from refsynth.core.run import read_jsonl, write_jsonl
+from refsynth.core.sections import Columns
 from refsynth.core.types import Example
 from refsynth.data.text import normalise
 from refsynth.labels.active import STRATEGIES, Pool, centred, choose, entropy, kappa, least_confidence, margin, stable
@@ -265,7 +266,7 @@ def test_labels_go_round_from_the_pool_to_the_next_run(monkeypatch, capsys, tmp_
     monkeypatch.chdir(tmp_path)
     code, out, _ = call(monkeypatch, capsys, *adding, cache=tiny_cache)
     assert "0 rows added to more.jsonl; 5" in out
-    assert next_of(out) == ["run", "TASK.yaml", "--out", str(tmp_path / "my run")]
+    assert next_of(out) == ["run", "task.yaml", "--out", str(tmp_path / "my run")]
     assert "0 rows added" in out and "5 were there already" in out and "dropped: no label" not in out
     assert "1 text left without a label: label next does not ask again" in out
     code, _, err = call(monkeypatch, capsys, *again, cache=tiny_cache)
@@ -322,6 +323,27 @@ def test_a_pool_may_be_plain_text_with_copies_blank_lines_and_known_texts(finish
         ask(finished, tiny_cache, tmp_path / "other.jsonl")
 
 
+def test_a_text_is_asked_for_once_with_how_often_it_occurs(finished, tiny_cache, tmp_path):
+    texts = ["late again", "other one", "Late  again", "late again", "a third", "other one"]
+    write_jsonl(tmp_path / "pool.jsonl", [{"text": text} for text in texts])
+    asked = ask(finished, tiny_cache, tmp_path / "pool.jsonl", n=20, out=tmp_path / "ask.jsonl")
+    assert (asked.rows, asked.pool, asked.labelled, asked.repeated) == (3, 3, 0, 3)
+    times = {row["text"]: row["times"] for row in read_jsonl(asked.file)}
+    assert times == {"late again": 3, "other one": 2, "a third": 1}
+    write_jsonl(tmp_path / "single.jsonl", [{"text": "a third"}])
+    asked = ask(finished, tiny_cache, tmp_path / "single.jsonl", n=20, out=tmp_path / "two.jsonl")
+    assert asked.repeated == 0 and all("times" not in row for row in read_jsonl(asked.file))
+
+
+@pytest.mark.parametrize(("named", "first"), [("Ticket", ["Ticket", "text", "label"]), (None, ["text", "label"])])
+def test_added_rows_keep_what_the_user_calls_them(tmp_path, named, first):
+    rows = [Example("row-1", "one", "a"), Example("row-2", "two", "b")]
+    add_rows(tmp_path / "more.jsonl", rows, lambda: [], columns=Columns(id=named), names={"row-1": "T-1", "row-2": ""})
+    written = list(read_jsonl(tmp_path / "more.jsonl"))
+    assert list(written[0]) == first and written[0].get("Ticket") == (named and "T-1")
+    assert list(written[1]) == ["text", "label"]
+
+
 def test_answers_that_cannot_be_taken_are_named(finished, tmp_path):
     known = next(iter(read_jsonl(finished / "train.jsonl")))
     other = next(label for label in WORDS if label != known["label"])
@@ -340,7 +362,9 @@ def test_answers_that_cannot_be_taken_are_named(finished, tmp_path):
     assert not taken.file.exists()
     taken = add_labels(finished / "run", file, skip_bad=True)
     assert (taken.added.added, taken.listed) == (0, finished / "run" / "label" / "skipped.csv")
-    assert taken.listed.read_text("utf-8") == "row,reason,detail\n1,unknown label,label 'latte' is not in task.yaml\n"
+    assert taken.listed.read_text("utf-8") == (
+        "row,reason,detail,file,sheet_row,own_id\n1,unknown label,label 'latte' is not in task.yaml,answers.jsonl,1,\n"
+    )
 
 
 def test_an_unfinished_run_has_nothing_to_ask_with(tmp_path, tiny_cache):

@@ -72,7 +72,6 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> bundle.Contents:
         calibration=bundle.Calibration(temperature=2.0, threshold=0.4, risk=0.1, coverage=0.8),
         metrics=[Metric("accuracy", 0.75, 0.7, 0.8, 100)],
         lineage={"seed": 0, "data": {"train": "0" * 64}},
-        data="96 labelled rows and 600 drafts.",
         limits=["Not for medical use."],
         golden_limit=0.05,
     )

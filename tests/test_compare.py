@@ -121,6 +121,43 @@ def test_the_file_has_each_row_as_the_report_counts_it(first, task):
     assert [each.right for each in rows] == sorted(each.right for each in rows)
 
 
+def test_each_row_says_where_it_is(first, task):
+    lines = task.train.read_text("utf-8").splitlines()
+    for each in read_rows(first.finished.folder.path / "held_out.csv"):
+        assert json.loads(lines[each.sheet_row - 1])["text"] == each.text
+        assert (each.file, each.where) == (task.train.name, f"line {each.sheet_row}")
+    wrong = replace(row(7, right=False), file="Mails.xlsx", sheet_row=8, own_id="T|1")
+    report = replace(first.report, mistakes=Mistakes.of([wrong]))
+    assert "| row-7 (T\\|1, sheet row 8) |" in render_markdown(report) and "T|1, sheet row 8" in render_html(report)
+
+
+def test_what_a_run_before_left_does_not_pass_for_that_of_one_that_failed(task, tmp_path, tiny_cache, monkeypatch):
+    store, out = ModelStore(tiny_cache), tmp_path / "out"
+    run(task, out, store=store)
+    before = (out / "held_out.csv").read_bytes()
+    other = Task.of(task.config.changed(["seed=4"]))
+
+    def fail(*arguments, **options):
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("refsynth.pipeline.flow._learn", fail)
+        for again in range(2):
+            with pytest.raises(OSError, match="full"):
+                run(other, out, store=store)
+            assert not [name for name in ("held_out.csv", "report.json", "report.html") if (out / name).exists()], again
+            with pytest.raises(InputError, match="no held-out rows"):
+                compare_runs(out, out)
+        assert (out / "reports" / "0001-held_out.csv").read_bytes() == before
+    run(other, out, store=store)
+    assert (out / "held_out.csv").read_bytes() != before
+    with monkeypatch.context() as patched:
+        patched.setattr("refsynth.pipeline.flow._learn", fail)
+        with pytest.raises(OSError, match="full"):
+            run(other, out, store=store)  # the same again: what is there is its own
+    assert (out / "held_out.csv").exists()
+
+
 def test_runs_are_compared_on_the_rows_that_both_held_out(first, second):
     paths = [done.finished.folder.path for done in (first, second)]
     found = compare_runs(*paths)

@@ -313,8 +313,8 @@ def test_a_disk_that_fails_while_reading():
 def test_skipped_rows_are_written_as_csv(tmp_path):
     write_skipped(tmp_path / "skipped.csv", [SkippedRow(3, "unknown label", "label 'a,\"b' is not in task.yaml")])
     assert list(csv.reader(io.StringIO((tmp_path / "skipped.csv").read_text()))) == [
-        ["row", "reason", "detail"],
-        ["3", "unknown label", "label 'a,\"b' is not in task.yaml"],
+        ["row", "reason", "detail", "file", "sheet_row", "own_id"],
+        ["3", "unknown label", "label 'a,\"b' is not in task.yaml", "", "", ""],
     ]
 
 

@@ -26,8 +26,11 @@ LIMITS = (20_000, 60_000, 200_000, 500_000)
 Done = subprocess.CompletedProcess[str]
 
 
-def call(*arguments: object, cwd: Path, before: Callable[[], None] | None = None, **streams: object) -> Done:
+def call(
+    *arguments: object, cwd: Path, before: Callable[[], None] | None = None, cache: Path | None = None, **streams: object
+) -> Done:
     kept = {name: value for name, value in os.environ.items() if name != "REFSYNTH_DEBUG"}
+    kept |= {} if cache is None else {"REFSYNTH_CACHE": str(cache)}
     return subprocess.run(
         [sys.executable, "-m", "refsynth", *map(str, arguments)],
         cwd=cwd,
@@ -78,13 +81,41 @@ def test_a_full_disk_behind_stdout(work: Path, arguments: list[str]) -> None:
         )
 
 
-@pytest.mark.parametrize("arguments", [["predict", "bundle", "texts.txt"], ["models", "list"], ["models", "list", "--json"]])
-def test_a_reader_that_goes_away_is_no_error(work: Path, arguments: list[str]) -> None:
+GONE = [
+    ["predict", "bundle", "texts.txt"],
+    ["predict", "bundle", "texts.txt", "--out", "scored.csv"],
+    ["evaluate", "bundle", "labeled.jsonl"],
+    ["models", "list"],
+    ["models", "list", "--json"],
+    ["doctor"],
+    ["keys", "list", "--keys", "absent.json"],
+]
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("arguments", GONE)
+def test_a_reader_that_goes_away_is_no_error(work: Path, arguments: list[str], stream: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    told = call(*arguments, cwd=work, capture_output=False, stdout=writing, stderr=subprocess.PIPE)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: writing}
+    told = call(*arguments, cwd=work, capture_output=False, **streams)
     os.close(writing)
-    assert told.returncode in (0, 1) and "error" not in told.stderr and "Exception" not in told.stderr
+    seen = (told.stderr or "") + (told.stdout or "")
+    assert told.returncode == 0 and "error:" not in seen and "Exception" not in seen and "Traceback" not in seen
+    assert stream == "stdout" or told.stdout or "--out" in arguments  # what can be read is all there
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_run_whose_reader_goes_away_ends_as_it_would(work: Path, tmp_path: Path, tiny_cache: Path, stream: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: writing}
+    contract = ["--set", "contract={size_mb: 0.000001}"]
+    told = call(
+        "run", "task.yaml", "--out", tmp_path / "out", *contract, cwd=work, capture_output=False, cache=tiny_cache, **streams
+    )
+    os.close(writing)
+    assert told.returncode == 3 and (tmp_path / "out" / "report.html").is_file(), told.stderr
 
 
 def test_a_full_disk_behind_stderr_still_says_so_by_its_exit_code(work: Path) -> None:

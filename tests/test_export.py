@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from refsynth import bundle, join_pair
 from refsynth.bundle.files import Files
+from refsynth.bundle.pyfunc import _load_pyfunc
 from refsynth.bundle.tiers import _open
 from refsynth.cli.app import app
 from refsynth.compress.export import export_encoder
@@ -177,8 +178,37 @@ def test_mlflow_loads_any_bundle_and_pickles_nothing(bundles, tmp_path, name):
     for given in (TEXTS, pandas.DataFrame({"text": TEXTS})):
         rows = served.predict(given)
         assert [row["label"] for row in rows] == expected and set(rows[0]["probabilities"]) == set(LABELS)
+    spoilt = served.predict([TEXTS[0], "", "\u200b", TEXTS[1], " "])
+    assert [row["label"] for row in spoilt] == [expected[0], None, None, expected[1], None]
+    assert [row["reason"] for row in spoilt] == [None, "empty text", "empty text", None, "empty text"]
     assert not [path for path in out.rglob("*") if path.suffix in (".pkl", ".pickle", ".joblib")]
     assert re.match(r"refsynth==\d", (out / "requirements.txt").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "reasons"),
+    [
+        (
+            "encoder",
+            ["", "a text", None, float("nan"), 7],
+            ["empty text", None, "empty text", "empty text", "found int, expected a text"],
+        ),
+        ("pairs", ["one ‖ two", "one", "one ‖ ", ""], [None, "one text, expected two", "no text in 'second'", "empty text"]),
+        ("tfidf", [""], ["empty text"]),
+    ],
+)
+def test_a_row_without_a_text_spoils_no_other(bundles, name, given, reasons):
+    rows = _load_pyfunc(str(bundles / name)).predict(given)
+    for row, reason in zip(rows, reasons, strict=True):
+        assert set(row) == {"label", "probability", "abstain", "probabilities", "reason"}
+        assert (row["reason"] is None) is (reason is None) and (row["reason"] or "").startswith(reason or "")
+        assert all((row[key] is None) is (reason is not None) for key in row if key != "reason")
+
+
+@pytest.mark.parametrize(("to", "name"), [("onnx", "encoder"), ("onnx", "static"), ("transformers", "encoder")])
+def test_the_card_says_what_becomes_of_no_text(bundles, tmp_path, to, name):
+    card = (export_bundle(bundles / name, to, tmp_path / "out") / "README.md").read_text("utf-8")
+    assert "An empty text" in card and "leave such texts out" in card
 
 
 @pytest.mark.parametrize("name", ["encoder", "static", "tfidf"])

@@ -22,6 +22,10 @@ def task(**sections):
         ({"pretrain": {"reference": 1}, "synthesis": {"drafts": 0}, "data": {"pool": "pool.txt"}}, "pretrain.reference"),
         ({"reinforce": {"turns": 1}, "synthesis": {"drafts": 0}}, "reinforce.turns"),
         ({"synthesis": {"drafts": 0, "rounds": 2}}, "synthesis.rounds"),
+        ({"data": {"train": "a.csv", "sheet": "x"}}, "data.sheet"),
+        ({"data": {"train": "a.xlsx", "delimiter": ";"}}, "data.delimiter"),
+        ({"data": {"train": "a.xlsx", "test": "b.parquet", "encoding": "cp1252"}}, "data.encoding"),
+        ({"data": {"train": "a.jsonl", "quoting": "none"}}, "data.quoting"),
     ],
 )
 def test_what_has_no_effect_is_told(sections, told):
@@ -40,6 +44,9 @@ def test_what_has_no_effect_is_told(sections, told):
         {"selftrain": {"per_class": 3}, "data": {"pool": "pool.txt"}},
         {"pretrain": {"encoder": 1, "reference": 1}, "data": {"pool": "pool.txt"}},
         {"reinforce": {"turns": 1}, "synthesis": {"rounds": 2}},
+        {"data": {"train": "a.csv", "test": "b.xlsx", "sheet": "x", "delimiter": ";"}},
+        {"data": {"train": "a.jsonl", "encoding": "cp1252"}},
+        {"data": {"train": "rows", "delimiter": ";", "quoting": "none"}},
     ],
 )
 def test_what_has_one_is_not(sections):

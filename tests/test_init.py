@@ -270,7 +270,7 @@ LINES = {
             "  not taken: nr",
             "  task: multilabel, any number of labels for each text: columns of yes and no are labels, not always one in a row",
         ],
-        {"task": "multilabel", "columns": {"text": "message", "label": "late + dear"}},
+        {"task": "multilabel", "columns": {"text": "message", "label": "late + dear", "id": "nr"}},
     ),
     "two columns for a text": (
         ["--text-column", "Subject + Message"],

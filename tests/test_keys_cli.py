@@ -1,6 +1,7 @@
 """`refsynth keys` in an app of its own."""
 
 import json
+import time
 
 import pytest
 import typer
@@ -52,6 +53,34 @@ def test_json(run):
     assert listed == {name: value for name, value in made.items() if name != "presented"}
     assert "hash" not in made
     assert json.loads(run("revoke", made["id"], "--json").stdout)["state"] == "revoked"
+
+
+NUMBERS = ("1e300", "NaN", "Infinity", "-1", '"soon"', "1" + "0" * 400, "[]", "{}")
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("field", ["created", "expires", "revoked", "rate", "burst"])
+def test_a_number_that_cannot_be_meant_is_a_sentence(run, tmp_path, field, number):
+    run("add", "shop", "--days", "90")
+    told = json.loads((tmp_path / "keys.json").read_text())
+    told["keys"][0][field] = "HERE"
+    (tmp_path / "keys.json").write_text(json.dumps(told).replace('"HERE"', number))
+    for refused in (run("list").exception, run("list", "--json").exception, run("revoke", "shop").exception):
+        assert isinstance(refused, InputError) and f"not a file of keys (keys.0.{field}: " in str(refused)
+    with pytest.raises(InputError, match="not a file of keys"):
+        KeyChecker(tmp_path / "keys.json")
+
+
+@pytest.mark.parametrize(
+    "options", [["--days", "1e300"], ["--days", "nan"], ["--rate", "1e300"], ["--rate", "1e-300"], ["--burst", "inf"]]
+)
+def test_such_a_number_is_not_taken_either(run, options):
+    assert isinstance(run("add", "shop", *options).exception, InputError)
+
+
+def test_a_key_of_three_hundred_years_is_listed(run):
+    run("add", "shop", "--days", "110000")
+    assert str(time.gmtime(time.time() + 110_000 * 86_400).tm_year) in run("list").stdout
 
 
 def test_mistakes(run):

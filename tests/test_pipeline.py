@@ -33,6 +33,7 @@ from refsynth.learning.rows import read_rows
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.reference.folder import weights_of
 from refsynth.models.store import ModelStore
+from refsynth.pipeline import begin as begin_module
 from refsynth.pipeline import flow, report
 from refsynth.pipeline.begin import begin
 from refsynth.pipeline.encoder import language_notes
@@ -492,7 +493,9 @@ def test_a_focus_follows_the_errors():
 
 def test_the_embedded_reference_is_not_asked_for_a_language_that_it_cannot_write(tmp_path, tiny_cache, monkeypatch):
     task = make_task(tmp_path / "data", reference="embedded", language="zh")
-    monkeypatch.setattr(job, "prepare_encoder", lambda *_: ModelStore(tiny_cache).path("minilm"))  # the tiny e5 is no Unigram
+    monkeypatch.setattr(
+        begin_module, "prepare_encoder", lambda *_: ModelStore(tiny_cache).path("minilm")
+    )  # the tiny e5 is no Unigram
     told = Told()
     finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=told).finished
     assert finished.learned.written.asked == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import gzip
 import json
 import logging
 import time
@@ -17,6 +18,7 @@ from refsynth.core.errors import ConfigError, EndpointError
 from refsynth.core.protocols import Generator
 from refsynth.core.types import Completion, Example, Prompt
 from refsynth.models.reference import EchoGenerator, EndpointGenerator, PartialAnswerError, RememberedScores, client, remembered
+from refsynth.models.reference import bound as bounds
 from refsynth.models.reference.client import BudgetError
 from refsynth.models.reference.probe import probe
 from refsynth.synthesis.parse import parse_completion
@@ -233,6 +235,25 @@ def test_a_secret_in_the_address_is_refused_and_shows_nowhere(spoil):
     assert str(refused.value).count("\n") == 1
     shown = [*traceback.format_exception(caught.value), str(refused.value)]
     assert CANARY not in "".join(shown)
+
+
+@pytest.mark.parametrize(
+    ("fault", "part"),
+    [
+        (Fault(body=b'{"choices": [' + b" " * 5000 + b"]}"), "is longer than 4,000 bytes"),
+        (Fault(status=404, body=b"x" * 5000), "is longer than 4,000 bytes"),
+        (Fault(status=500, body=b"x" * 5000), "is longer than 4,000 bytes"),
+        (Fault(body=gzip.compress(b" " * 3_000_000), headers={"Content-Encoding": "gzip"}), "is longer than 4,000 bytes"),
+        (Fault(status=400, body=b"\x28\xb5", headers={"Content-Encoding": "zstd"}), r"is compressed \(zstd\)"),
+    ],
+)
+def test_an_answer_of_any_size_is_read_up_to_a_bound(fault, part, monkeypatch):
+    monkeypatch.setattr(bounds, "MOST", 4000)
+    with OpenAIServer(EchoGenerator(), faults=[fault] * 9) as server:
+        with pytest.raises(EndpointError, match=rf"^http://127\.0\.0\.1:\d+/v1: the answer {part}"):
+            ask(server)
+        assert server.requests[0][1]["Accept-Encoding"] == "identity"
+        assert len(server.faults) >= 6  # it is not asked for again
 
 
 def test_cut_off_and_stop():

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import re
+import shutil
 import socket
 import threading
 import time
@@ -486,7 +487,11 @@ class TestGuards:
                 answer = post(server, "/v1/feedback", {**body, "label": label}, headers=key)
                 assert answer.json() == {"request_id": "r1", "row": 1, "outcome": outcome}
             assert memory.said == {("r1", 1): "billing"}
-            assert problem(post(server, "/v1/feedback", {**body, "label": "none"}, headers=key)) == (422, "invalid")
+            for spelled in (" other", "other\u00a0\n"):  # the same value, as in files
+                assert post(server, "/v1/feedback", {**body, "label": spelled}, headers=key).status_code == 200
+                assert memory.said == {("r1", 1): "other"}
+            for wrong in ("none", "Other", "", "oth er"):
+                assert problem(post(server, "/v1/feedback", {**body, "label": wrong}, headers=key)) == (422, "invalid")
             assert problem(post(server, "/v1/feedback", {**body, "request_id": "a b"}, headers=key)) == (422, "invalid")
         assert memory.closed
 
@@ -623,14 +628,14 @@ class TestSets:
 
     @pytest.mark.parametrize("label", [None, *LABELS])
     def test_one_label_is_explained_exactly(self, sets: Running, label: str | None) -> None:
-        said = post(sets, "/v1/explain", {"text": nonce(4), "label": label}).json()
+        said = post(sets, "/v1/explain", {"text": nonce(4), "label": label and f" {label} "}).json()
         (expected,) = sets.service.engine.current.model.predict([nonce(4)])
         p = expected.probabilities[said["label"]]
         assert said["label"] == (label or expected.likeliest)
         total = said["base"] + said["rest"] + sum(part["value"] for part in said["parts"])
         assert total == pytest.approx(math.log(p / (1 - p)), abs=1e-5)
 
-    @pytest.mark.parametrize(("labels", "kept"), [(["other", "billing"], "billing + other"), ([], "(none)")])
+    @pytest.mark.parametrize(("labels", "kept"), [(["other ", "billing", "billing\n"], "billing + other"), ([], "(none)")])
     def test_feedback_is_a_set(self, sets: Running, labels: list[str], kept: str) -> None:
         body = {"request_id": f"r-{len(labels)}", "labels": labels}
         assert post(sets, "/v1/feedback", body).json()["outcome"] == "stored"
@@ -639,6 +644,18 @@ class TestSets:
     @pytest.mark.parametrize("wrong", [{"label": "billing"}, {"labels": ["nope"]}, {}, {"label": "billing", "labels": []}])
     def test_feedback_of_another_form_is_refused(self, sets: Running, wrong: dict[str, Any]) -> None:
         assert problem(post(sets, "/v1/feedback", {"request_id": "r", **wrong})) == (422, "invalid")
+
+    def test_labels_that_were_merged_are_known_in_any_case(self, folder: Path, tmp_path: Path) -> None:
+        shutil.copytree(folder, tmp_path / "merged")
+        manifest = json.loads((tmp_path / "merged" / "manifest.json").read_text())
+        manifest["lineage"]["merge"] = True
+        (tmp_path / "merged" / "manifest.json").write_text(json.dumps(manifest))
+        memory = Memory()
+        with running(tmp_path / "merged", guards=seams.Guards(recorder=memory)) as server:
+            for row, label in enumerate(("BILLING", "Billing ", "ｂilling")):
+                answer = post(server, "/v1/feedback", {"request_id": "r", "row": row, "label": label})
+                assert answer.json()["outcome"] == "stored" and memory.said["r", row] == "billing"
+            assert post(server, "/v1/explain", {"text": nonce(4), "label": "BILLING"}).json()["label"] == "billing"
 
     def test_a_set_for_a_bundle_of_one_label_is_refused(self, folder: Path) -> None:
         with running(folder, guards=seams.Guards(recorder=Memory())) as server:

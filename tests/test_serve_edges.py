@@ -16,24 +16,19 @@ from pathlib import Path
 from typing import IO
 
 import httpx
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from refsynth import bundle
-from refsynth.compress.export import export_encoder
 from refsynth.core.errors import RefsynthError
 from refsynth.core.pair import DIVIDER
-from refsynth.models.predict import LinearHead
-from refsynth.models.tokenise import TextTokenizer
 from refsynth.service.http import explain, protocol
 from refsynth.service.http.link import Link
 from refsynth.service.http.listening import accept_waiting, listen, refuse_new
 from refsynth.service.http.logs import JsonFormatter, event
 from refsynth.service.http.schema import Part
-from serving import ASK, Running, eventually, refuse_poison, running, save_bundle, slow
-from tiny_encoder import MAX_TOKENS, embed, make_encoder, make_tokenizer
+from serving import ASK, Running, eventually, refuse_poison, running, save_bundle, save_encoder, slow
 
 
 @pytest.fixture(scope="module")
@@ -204,29 +199,10 @@ class TestExplain:
         assert rest == 0.5
 
     def test_an_encoder_is_explained_by_leaving_words_out(self, tmp_path: Path) -> None:
-        tokenizer = make_tokenizer(tmp_path / "t.json")
-        export_encoder(make_encoder(), tokenizer, tmp_path / "out")
-        rng = np.random.default_rng(0)
-        head = LinearHead(rng.normal(size=(32, 2)), rng.normal(size=2))
-
-        class Reference:
-            labels = ("a", "b")
-
-            def logits(self, texts):
-                return head.logits(embed(make_encoder(), TextTokenizer(tokenizer, max_tokens=MAX_TOKENS).encode(texts)))
-
-        contents = bundle.Contents(
-            labels={"a": "", "b": ""},
-            language="en",
-            features=bundle.EncoderFiles(tmp_path / "out", MAX_TOKENS),
-            head=head,
-            reference=Reference(),
-            calibration=bundle.Calibration(),
-        )
-        bundle.save(tmp_path / "b", contents)
-        model = bundle.load(tmp_path / "b", threads=1)
+        folder = save_encoder(tmp_path)
+        model = bundle.load(folder, threads=1)
         text = "where is it now"
-        with running(tmp_path / "b") as server:
+        with running(folder) as server:
             said = httpx.post(server.url + "/v1/explain", json={"text": text, "label": "b"}, timeout=30).json()
             assert (said["method"], said["base"], said["rest"]) == ("occlusion", 0, 0)
             found = sorted((part["start"], part["text"]) for part in said["parts"])

@@ -14,17 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-import numpy as np
 import onnx
 import psutil
 import pytest
 from onnx import TensorProto, helper
 
 from refsynth import bundle
-from refsynth.compress.export import export_encoder
 from refsynth.core.errors import ModelError
 from refsynth.core.run import file_digest
-from refsynth.models.predict import LinearHead
 from refsynth.models.tokenise import PanicError, TextTokenizer
 from refsynth.service.http import progress, trial
 from refsynth.service.http.settings import Settings
@@ -32,9 +29,8 @@ from refsynth.service.http.slot import Slot
 from refsynth.service.http.state import State
 from refsynth.service.http.supervisor import Supervisor
 from refsynth.service.http.switch import Switcher
-from serving import eventually, gone, save_bundle
+from serving import eventually, gone, save_bundle, save_encoder
 from test_serve_process import ENVIRONMENT, Load, command, serving
-from tiny_encoder import MAX_TOKENS, embed, make_encoder, make_tokenizer
 
 Change = Callable[[dict], None]
 
@@ -42,30 +38,7 @@ Change = Callable[[dict], None]
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of an encoder."""
-    folder = tmp_path_factory.mktemp("encoder")
-    tokenizer = make_tokenizer(folder / "t.json")
-    export_encoder(make_encoder(), tokenizer, folder / "out")
-    rng = np.random.default_rng(0)
-    head = LinearHead(rng.normal(size=(32, 2)), rng.normal(size=2))
-
-    class Reference:
-        labels = ("a", "b")
-
-        def logits(self, texts):
-            return head.logits(embed(make_encoder(), TextTokenizer(tokenizer, max_tokens=MAX_TOKENS).encode(texts)))
-
-    bundle.save(
-        folder / "b",
-        bundle.Contents(
-            labels={"a": "", "b": ""},
-            language="en",
-            features=bundle.EncoderFiles(folder / "out", MAX_TOKENS),
-            head=head,
-            reference=Reference(),
-            calibration=bundle.Calibration(),
-        ),
-    )
-    return folder / "b"
+    return save_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture(scope="module")

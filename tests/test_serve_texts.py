@@ -8,19 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from refsynth import bundle
 from refsynth.cli.app import app
 from refsynth.cli.guards import compose, prepare
-from refsynth.compress.export import export_encoder
 from refsynth.core.pair import DIVIDER
-from refsynth.models.predict import LinearHead
 from refsynth.models.tokenise import TextTokenizer
-from serving import Running, running, save_bundle
-from tiny_encoder import MAX_TOKENS, embed, make_encoder, make_tokenizer
+from serving import Running, running, save_bundle, save_encoder
+from tiny_encoder import MAX_TOKENS, make_tokenizer
 
 EMPTY = ["", " ", "\t\r\n", "\x00", "\u200b\ufeff", "\u2060 \u3000"]
 
@@ -112,28 +108,7 @@ class TestEmpty:
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("encoder")
-    tokenizer = make_tokenizer(folder / "t.json")
-    export_encoder(make_encoder(), tokenizer, folder / "out")
-    rng = np.random.default_rng(0)
-    head = LinearHead(rng.normal(size=(32, 2)), rng.normal(size=2))
-
-    class Reference:
-        labels = ("a", "b")
-
-        def logits(self, texts):
-            return head.logits(embed(make_encoder(), TextTokenizer(tokenizer, max_tokens=MAX_TOKENS).encode(texts)))
-
-    contents = bundle.Contents(
-        labels={"a": "", "b": ""},
-        language="en",
-        features=bundle.EncoderFiles(folder / "out", MAX_TOKENS),
-        head=head,
-        reference=Reference(),
-        calibration=bundle.Calibration(),
-    )
-    bundle.save(folder / "b", contents)
-    with running(folder / "b") as started:
+    with running(save_encoder(tmp_path_factory.mktemp("encoder"))) as started:
         yield started
 
 

@@ -74,6 +74,7 @@ LEAVES = {
     "data.columns.text": ("body", READ),
     "data.columns.label": ("class", READ),
     "data.columns.pair": ("other", READ, PAIRS),
+    "data.columns.id": ("number", READ),
     "data.columns.weight": ("counts", READ),
     "data.columns.tags": (["O", "B-x"], READ),
     "data.columns.offsets": ("utf16", READ),

@@ -63,12 +63,11 @@ TERMS: Mapping[str, str] = {
 """What of a user's texts is in a bundle, by its kind: all else is numbers, labels and what the labels mean."""
 
 
-def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
+def render_card(manifest: Manifest, *, limits: Sequence[str]) -> str:
     """Return the card of a bundle.
 
     Args:
         manifest: of the bundle; its `files` may still be empty.
-        data: what the model was trained on, in plain words.
         limits: what it should not be used for, one sentence each.
     """
     sections = [
@@ -84,7 +83,7 @@ def render_card(manifest: Manifest, *, data: str, limits: Sequence[str]) -> str:
         _abstention(manifest),
         *([rule.sentence] if (rule := none_rule_of(manifest)) else []),
         "## Data",
-        data or _made_from(manifest),
+        _made_from(manifest),
         "## Limits",
         "\n".join(f"- {one_line(limit)}" for limit in (*limits, *_limits(manifest))),
         "## Use",

@@ -23,10 +23,13 @@ from refsynth.core.sections import Columns
 from refsynth.core.spans import tag_names
 from refsynth.core.types import TaskKind
 from refsynth.core.windows import Windows
+from refsynth.data.labels import Known
 from refsynth.kinds import KINDS
 from refsynth.kinds import Kind as Answers
 
 MANIFEST = "manifest.json"
+MERGE = "merge"
+"""In the lineage: whether labels that differ only in case, spaces or Unicode form are one."""
 COLUMNS = "columns"
 """In the lineage: which columns of the user's files hold what."""
 MANIFEST_BYTES = 16 << 20
@@ -149,6 +152,16 @@ class Manifest(Part):
             return Columns.model_validate(self.lineage.get(COLUMNS, {}))
         except ValidationError:
             return Columns()
+
+    @property
+    def merge(self) -> bool:
+        """Whether its labels are found whatever their case, spaces and Unicode form."""
+        return self.lineage.get(MERGE) is True
+
+    @property
+    def known(self) -> Known:
+        """Its labels as they are found by what a file or a request has for them."""
+        return Known((label.name for label in self.labels), merge=self.merge)
 
     @field_validator("labels")
     @classmethod

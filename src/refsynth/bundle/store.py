@@ -79,7 +79,7 @@ class Contents:
     cascade.
     `reference` is the same model in fp32, as it was evaluated: the golden outputs are its answers.
     `near` tells which texts are like no label's rows: see `models.nearness.below`.
-    `data` and `limits` are sentences for the model card.
+    `limits` are sentences for the model card.
     """
 
     labels: Mapping[str, str]
@@ -91,7 +91,6 @@ class Contents:
     calibration: Calibration
     metrics: Sequence[Metric] = ()
     lineage: Mapping[str, Any] = field(default_factory=dict)
-    data: str = ""
     limits: Sequence[str] = ()
     golden_limit: float = GOLDEN_LIMIT
     first: StaticTier | None = None
@@ -165,10 +164,10 @@ def _write(folder: Path, contents: Contents) -> None:
     if contents.first is not None:
         _write_first(folder, contents.first.predictor)
         _write_golden(folder / "golden-static.json", contents.first.predictor, contents.first.facts.calibration, contents.task)
-    _describe(folder, _manifest(contents), data=contents.data, limits=contents.limits)
+    _describe(folder, _manifest(contents), limits=contents.limits)
 
 
-def restate(folder: Path, manifest: Manifest, *, data: str = "", limits: Sequence[str] = ()) -> None:
+def restate(folder: Path, manifest: Manifest, *, limits: Sequence[str] = ()) -> None:
     """Say something else of a bundle: its card and its manifest are written again, the files of the model stay as they are.
 
     A process that dies in between leaves a bundle that does not open: for folders that nobody reads yet.
@@ -176,12 +175,12 @@ def restate(folder: Path, manifest: Manifest, *, data: str = "", limits: Sequenc
     Raises:
         BundleError: it does not open with this manifest.
     """
-    _describe(folder, manifest, data=data, limits=limits)
+    _describe(folder, manifest, limits=limits)
     load(folder).check()
 
 
-def _describe(folder: Path, manifest: Manifest, *, data: str, limits: Sequence[str]) -> None:
-    (folder / "README.md").write_text(render_card(manifest, data=data, limits=limits), encoding="utf-8")
+def _describe(folder: Path, manifest: Manifest, *, limits: Sequence[str]) -> None:
+    (folder / "README.md").write_text(render_card(manifest, limits=limits), encoding="utf-8")
     paths = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
     files = {path.name: FileEntry(sha256=file_digest(path), size=path.stat().st_size) for path in paths}
     write_json(folder / MANIFEST, _plain(manifest.model_copy(update={"files": files})))

@@ -6,9 +6,8 @@ import contextlib
 import errno
 import os
 import sys
-from typing import TextIO
 
-from refsynth.cli.screen import err
+from refsynth.cli.screen import err, to_nowhere
 
 WRONG = 2
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -43,7 +42,7 @@ def flushed(code: int) -> int:
     try:
         sys.stderr.flush()
     except OSError:
-        _to_nowhere(sys.stderr)
+        to_nowhere(sys.stderr)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -53,10 +52,5 @@ def flushed(code: int) -> int:
         code = WRONG
     else:
         return code
-    _to_nowhere(sys.stdout)
+    to_nowhere(sys.stdout)
     return code
-
-
-def _to_nowhere(stream: TextIO) -> None:
-    """Let a stream that cannot be written take what it still holds: else the interpreter tries again, and complains."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -17,6 +18,7 @@ from refsynth.cli.screen import err, out, print_json
 from refsynth.core.errors import DataError, counted, nearest
 from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.types import Array, IntArray
+from refsynth.data.columns import refuse_shared
 from refsynth.data.labels import check_separator
 
 FIGURES = ("accuracy", "f1_per_row", "span_f1", "precision", "recall", "micro_f1", "macro_f1", "exact_match")
@@ -94,6 +96,7 @@ def evaluate(
         separator=cells,
         spans=spans,
     ) as reading:
+        refuse_shared(Path(file), tuple(reading.heads), reading.taken, labelled=not kind.spans)
         scored = score_rows(model, reading.rows, trained_on(bundle_of(bundle), model.manifest))
     if not len(scored.truth):
         raise _nothing(file, reading, scored, model.labels)

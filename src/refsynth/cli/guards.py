@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, HttpUrl, ValidationError, model_validator
 
 from refsynth.core.errors import AccessError
-from refsynth.service.http.auth import KeyChecker
+from refsynth.service.http.auth import Amount, KeyChecker
 from refsynth.service.http.limits import Limiter, Quota
 from refsynth.service.http.names import NameFinder
 from refsynth.service.http.seams import (
@@ -36,8 +36,8 @@ class Protection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     keys: Path | None = None
-    rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    burst: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    rate: Amount | None = None
+    burst: Amount | None = None
     record: str | None = None
     texts: bool = False
     language: str = ""

@@ -20,6 +20,7 @@ from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import Loaded, read_examples
 from refsynth.data.labels import check_separator, describe_variants, variants
 from refsynth.data.sniff import Sniffed, sniff, sniff_tagged
+from refsynth.data.table import refuse_idle
 from refsynth.data.unclear import WORDS_REMEDY
 
 _DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -85,6 +86,7 @@ def init(
         columns: _Named = {"text_column": text_column, "label_column": label_column}
         look = None if other else sniff_tagged(from_file, **columns, **how, asked=words, tags=of_numbers)
         look = look or sniff(from_file, **columns, pair_column=pair_column, **how, separator=separator)
+        refuse_idle(from_file, look.format, **how)
         _check(look, pair_column, of_numbers)
         names = named or (_merged(look.labels) if merge else list(look.labels))
         loaded = read_examples(
@@ -96,6 +98,7 @@ def init(
                 pair=pair_column,
                 tags=look.tags,
                 offsets=look.offsets,
+                id=look.id_column,
             ),
             spans="marked" if look.spans else "none",
             least_labels=1 if look.spans else 2,
@@ -174,6 +177,8 @@ def _tell(path: Path, look: Sniffed, loaded: Loaded, listed: Path, kind: TaskKin
     _say(f"  task: {kind}, {UNITS[kind]}: {look.why}")
     if look.untaken:
         _say(f"  not taken: {', '.join(look.untaken[:12])}{', ...' if len(look.untaken) > 12 else ''}")
+    if look.id_column:
+        _say(f"  to find rows again: {look.id_column}")
     sizes = loaded.counts.values()
     spread = f"{counted(min(sizes), 'row')} each" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)} rows each"
     dropped = describe_skipped([row for row in loaded.skipped if row.reason != "conflict"])

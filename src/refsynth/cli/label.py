@@ -88,6 +88,7 @@ def next_(
     left = f"{asked.labelled:,} more have a label already"
     for count, why in ((asked.sure, "that the model is sure of"), (asked.skipped, "left without a label before")):
         left += f", {count:,} {why}" if count else ""
+    left += f"; {counted(asked.repeated, 'row')} repeat a text" if asked.repeated else ""
     unread = f"; {counted(asked.unreadable, 'row')} cannot be read" if asked.unreadable else ""
     err.print(f"{asked.rows:,} of {asked.pool:,} texts ({left}{unread})", markup=False)
     if asked.certain:
@@ -115,6 +116,7 @@ def add(
 
     Example: refsynth label add to-label.csv --run runs/tickets
     """
+    from refsynth.core.record import command_of
     from refsynth.data.account import describe_skipped
     from refsynth.labels.more import add_labels
 
@@ -140,7 +142,7 @@ def add(
         out.print(f"  and {len(added.conflicts) - SHOWN:,} more that contradict what is there", markup=False)
     if not done.named:
         out.print(f"write it into task.yaml once, under data: `more: {done.file.name}`", markup=False)
-    out.print(f"next: {command('run', 'TASK.yaml', '--out', run)}", markup=False)
+    out.print(f"next: {command_of(run)}", markup=False)
 
 
 Least = Annotated[float, typer.Option(min=0, max=1, help="Leave out texts whose label is not more probable than this.")]

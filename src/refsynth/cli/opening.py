@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refsynth.cli.screen import command, err
+from refsynth.cli.screen import err
 from refsynth.core.config import PAIR_COLUMN
 from refsynth.core.errors import InputError
 from refsynth.core.sections import Columns
@@ -47,10 +47,9 @@ def bundle_of(folder: Path) -> Path:
     if (folder / "bundle").is_dir():
         return folder / "bundle"
     if (folder / "steps").is_dir():
-        raise InputError(
-            f"{folder}: the run is not finished, it has no bundle",
-            remedy=f"go on: {command('run', 'TASK.yaml', '--out', folder)}",
-        )
+        from refsynth.core.record import command_of
+
+        raise InputError(f"{folder}: the run is not finished, it has no bundle", remedy=f"go on: {command_of(folder)}")
     return folder
 
 
@@ -95,6 +94,7 @@ def open_file(
         DataError: the file cannot be read, or lacks the column of the text.
     """
     from refsynth.data.rows import open_rows
+    from refsynth.data.table import refuse_idle
 
     pairs, known = model.manifest.task == "pairs", model.manifest.columns
     if pair is not None and not pairs:
@@ -114,7 +114,9 @@ def open_file(
         separator=separator,
         spans=spans,
         labels=model.labels,
+        merge=model.manifest.merge,
     ) as reading:
+        refuse_idle(file, reading.format, delimiter=delimiter, encoding=encoding, sheet=sheet)
         yield reading
         for note in reading.notes:
             err.print(f"note: {note}", markup=False)

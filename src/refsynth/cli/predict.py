@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refsynth.cli.opening import Bundle, Delimiter, Encoding, PairColumn, Sheet, TextColumn, open_bundle, open_file, run_of
-from refsynth.cli.screen import command, counter, err, out
+from refsynth.cli.screen import command, counter, err, out, to_nowhere
 from refsynth.core.errors import DataError, InputError, counted
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def _stream(model: Model, reading: Reading, tally: Tally) -> None:
             sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered must not be flushed at exit
+        to_nowhere(sys.stdout)
         if isinstance(error, BrokenPipeError):  # the reader has what it wants
             return
         raise InputError(

@@ -45,6 +45,7 @@ def run(
 def execute(task: Task, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
     """Run a task and print what came of it."""
     from refsynth.cli.table import show_systems
+    from refsynth.data.source import WORKBOOKS
     from refsynth.pipeline.flow import run as run_task
     from refsynth.pipeline.mistakes import FILE as HELD_OUT
 
@@ -63,7 +64,8 @@ def execute(task: Task, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
         if mistakes := result.report.mistakes:
             found = f"{mistakes.wrong:,} of {counted(mistakes.n, 'held-out row')}"
             out.print(f"wrong rows: {result.paths.html.with_name(HELD_OUT)} ({found})", markup=False)
-        out.print(f"next: {command('predict', folder, 'new.csv', '--out', 'scored.csv')}", markup=False)
+        suffix = ".xlsx" if task.train is not None and task.train.suffix.lower() in WORKBOOKS else ".csv"
+        out.print(f"next: {command('predict', folder, f'new{suffix}', '--out', f'scored{suffix}')}", markup=False)
     _hold_to_contract(result)
 
 

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from refsynth.core.errors import InputError
 from refsynth.core.labelset import NONE
 from refsynth.core.multilabel import SEPARATOR
+from refsynth.core.value import spell
 
 if TYPE_CHECKING:
     from refsynth.core.types import Prediction
@@ -73,10 +74,11 @@ class Errors:
         self.first: BadRow | None = None
 
     def add(self, row: BadRow) -> None:
-        """Keep the row's number and what is wrong with it."""
+        """Keep where the row is and what is wrong with it."""
         self.first = self.first or row
         self.count += 1
-        self._kept.write(json.dumps({"row": row.number, "error": row.message}).encode() + b"\n")
+        said = {"row": row.number, "error": row.message, "sheet_row": row.place, "own_id": spell(row.id) or ""}
+        self._kept.write(json.dumps(said).encode() + b"\n")
 
     def write(self, path: Path) -> None:
         """List them as CSV; where there are none, no list of an earlier time stays."""
@@ -86,7 +88,7 @@ class Errors:
             path.unlink(missing_ok=True)
             return
         self._kept.seek(0)
-        write_table(path, ("row", "error"), map(json.loads, self._kept))
+        write_table(path, ("row", "error", "sheet_row", "own_id"), map(json.loads, self._kept))
 
 
 @contextmanager

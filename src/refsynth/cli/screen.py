@@ -10,22 +10,38 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-out = Console(highlight=False, soft_wrap=True)
-"""Results: what a pipe should get."""
+from refsynth.core.duration import Pace
 
 
-class _Messages(Console):
+class _Results(Console):
+    """A console whose reader may go away, as `head` does: it has what it wants, and the command goes on to its own end."""
+
+    def on_broken_pipe(self) -> None:
+        """Print no more; the console of rich would end the process here."""
+        self.quiet = True
+        to_nowhere(sys.stderr if self.stderr else sys.stdout)
+
+
+class _Messages(_Results):
     """A console on which nothing fails where nobody can read it: no work is lost for a message."""
 
     def print(self, *values: Any, **options: Any) -> None:
         with suppress(OSError):
             super().print(*values, **options)
 
+
+def to_nowhere(stream: TextIO) -> None:
+    """Let a stream that cannot be written take what it still holds: else the interpreter tries again, and complains."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+out = _Results(highlight=False, soft_wrap=True)
+"""Results: what a pipe should get."""
 
 err = _Messages(stderr=True, highlight=False, soft_wrap=True)
 """Progress, warnings, errors."""
@@ -50,7 +66,10 @@ def print_anything() -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON value on stdout, untouched by the terminal's width or markup."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    try:
+        sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    except BrokenPipeError:  # the reader has what it wants; else the library of commands would end with 1
+        to_nowhere(sys.stdout)
 
 
 def command(*arguments: str | Path) -> str:
@@ -83,12 +102,12 @@ def counter(what: str) -> Iterator[Callable[[int], None]]:
 
 
 class Ticker:
-    """Progress of long work: a bar with rate and time left on a terminal, a plain line every tenth otherwise."""
+    """Progress of long work: a bar with rate and time left on a terminal, otherwise a plain line every tenth, with the same."""
 
     def __init__(self, title: str, total: int, progress: Progress | None) -> None:
         self._title, self._total, self._progress = title, total, progress
         self._task = progress.add_task(title, total=total) if progress else None
-        self._shown = 0
+        self._shown, self._pace = 0, Pace(total)
 
     def update(self, done: int) -> None:
         """Tell that `done` units of the total are finished."""
@@ -96,7 +115,8 @@ class Ticker:
             self._progress.update(self._task, completed=done)
         elif self._total and done * 10 // self._total > self._shown:
             self._shown = done * 10 // self._total
-            err.print(f"   {self._title}: {done:,} of {self._total:,}")
+            left = self._pace.left(done)
+            err.print(f"   {self._title}: {done:,} of {self._total:,}{left and ', '}{left}")
 
 
 @contextmanager

@@ -110,13 +110,16 @@ def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look
         lines.append("  # test: FILE            # optional: labelled rows to measure on, at the end")
     if look is not None:
         lines.append("  columns:                # which column holds what")
-        others = [name for name in look.columns if name not in (look.text_column, look.label_column)]
-        hint = "" if pair or look.spans or not others else "# or several, which make one text: [A, B]"
+        others = [name for name in look.untaken if name != look.id_column]
+        several = _yaml({"text": [*others[:1], look.text_column]}, flow=True).removeprefix("text: ")
+        hint = "" if pair or look.spans or not others else f"# or several, which make one text: {several}"
         lines.append(f"    {_column('text', look.text_column, look):<21} {hint}".rstrip())
         if pair is not None:
             lines.append(f"    {_yaml({'pair': pair})}")
         if look.label_column:
             lines.append(f"    {_column('label', look.label_column, look)}")
+        if look.id_column and look.id_column != "id":
+            lines.append(f"    {_yaml({'id': look.id_column}):<21} # what you call a row, to find it again")
         of_words = {"tags": list(look.tags), "offsets": look.offsets}
         lines += [f"    {_yaml({key: value}, flow=True)}" for key, value in of_words.items() if value]
         if look.separator:

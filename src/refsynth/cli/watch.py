@@ -26,6 +26,10 @@ class Printer:
         """Print a remark."""
         err.print(f"   note: {line}", markup=False)
 
+    def forecast(self, line: str) -> None:
+        """Print how long the next stage will take."""
+        err.print(f"   {line}", markup=False)
+
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
         """Show a bar."""

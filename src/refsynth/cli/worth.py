@@ -35,12 +35,13 @@ def worth(
 
     Example: refsynth label worth runs/tickets --labels 20 --drafts 1000
     """
+    from refsynth.core.record import command_of
     from refsynth.labels.curves import answer
     from refsynth.pipeline.flow import synthesize, writers_of
     from refsynth.synthesis.rounds import screened
 
     if not (run / "bundle").is_dir():
-        raise InputError(f"{run}: no finished run", remedy="refsynth run TASK.yaml --out RUN")
+        raise InputError(f"{run}: no finished run", remedy=command_of(run))
     with reopened_run(run, ()) as begun:
         writers = writers_of(begun)
         written, _ = synthesize(begun.job, writers)

@@ -51,7 +51,7 @@ def _onnx(bundle: Path, model: Model, out: Path) -> None:
     write_tokenizer(bundle, model.manifest, out)
     (out / "model.onnx").write_bytes(graph.SerializeToString())
     write_json(out / "config.json", config_of(model.manifest, architectures=["BertForSequenceClassification"]))
-    _write_card(bundle, out, _ONNX_USE.format(text=_text(model.manifest)) + _longer(model.manifest))
+    _write_card(bundle, out, _ONNX_USE.format(text=_text(model.manifest)) + _unlike(model.manifest))
 
 
 def _transformers(bundle: Path, model: Model, out: Path) -> None:
@@ -70,7 +70,7 @@ def _transformers(bundle: Path, model: Model, out: Path) -> None:
     write_tokenizer(bundle, model.manifest, out)
     write_torch(bundle, model.manifest, out)
     use = _TORCH_USE.format(text=_text(model.manifest), link=_link(model.manifest))
-    _write_card(bundle, out, use + _longer(model.manifest))
+    _write_card(bundle, out, use + _unlike(model.manifest))
 
 
 def _mlflow(bundle: Path, model: Model, out: Path) -> None:
@@ -121,14 +121,20 @@ def _text(manifest: Manifest) -> str:
     return '("a text", "another")' if manifest.task == "pairs" else '"a text"'
 
 
-def _longer(manifest: Manifest) -> str:
-    """Return what is read of long texts, where the bundle reads more of them."""
+_NO_TEXT = """
+
+An empty text, or one of signs that nobody sees, is answered in this form like any other, with the model's habit for a
+label. The bundle refuses it, as `refsynth predict`, the server and the form `mlflow` do: leave such texts out before you ask."""
+
+
+def _unlike(manifest: Manifest) -> str:
+    """Return where this form answers otherwise than the bundle: to no text, and to a long one where the bundle reads more."""
     from refsynth.compress.huggingface import reach, reads_less
 
     if not reads_less(manifest):
-        return ""
+        return _NO_TEXT
     longest = reach(manifest)
-    return (
+    return _NO_TEXT + (
         f"\n\nOf a text with more than {longest} tokens this form reads the first {longest}, and answers otherwise "
         "than the bundle, which reads more of it. The forms `mlflow` and `hub` read as the bundle does."
     )
@@ -176,8 +182,10 @@ _MLFLOW_USE = """A `python_function` model of MLflow: the bundle as it is, loade
 
 ```python
 import mlflow
-mlflow.pyfunc.load_model("path/to/this/folder").predict(["a text"])   # label, probability, abstain, probabilities
-```"""
+mlflow.pyfunc.load_model("path/to/this/folder").predict(["a text"])   # label, probability, abstain, probabilities, reason
+```
+
+Of a row that is no text, such as an empty one, all are None but `reason`, which says why; the other rows are answered."""
 
 _HUB_USE = """The folder `bundle` is the model. Upload this folder with `hf upload USER/NAME path/to/this/folder`; to make it has
 uploaded nothing. Before, say in the front matter above which license it has (`license:`).

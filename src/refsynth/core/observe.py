@@ -22,6 +22,10 @@ class Observer(Protocol):
         """Something that the user should know."""
         ...
 
+    def forecast(self, line: str) -> None:
+        """How long the next stage will take, told from what was measured."""
+        ...
+
     def progress(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
         """Long work towards `total` begins; the value is called with how much is done."""
         ...
@@ -34,6 +38,9 @@ class Silent:
         """Ignore it."""
 
     def note(self, line: str) -> None:
+        """Ignore it."""
+
+    def forecast(self, line: str) -> None:
         """Ignore it."""
 
     @contextmanager
@@ -70,6 +77,10 @@ class Printed(Logged):
     def note(self, line: str) -> None:
         """Print a remark."""
         self._console.print(f"   note: {line}", markup=False)
+
+    def forecast(self, line: str) -> None:
+        """Print how long the next stage will take."""
+        self._console.print(f"   {line}", markup=False)
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:

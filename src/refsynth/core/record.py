@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from refsynth.core.code import code_of
 from refsynth.core.config import RunConfig
-from refsynth.core.errors import InputError
+from refsynth.core.errors import DamagedError, InputError
 from refsynth.core.run import RunFolder, damaged, digest, file_digest, read_json, write_json
 from refsynth.core.task import Task
 
@@ -18,11 +19,45 @@ LATER = {"filter", "learners", "training", "search", "ensemble", "prompting", "c
 """Sections about what is done with drafts: those that resemble test rows do so whatever these say."""
 
 
-def remember(task: Task, folder: RunFolder, *, skip_bad: bool) -> None:
-    """Write what the run was asked for into its folder; paths are made absolute."""
+def remember(task: Task, folder: RunFolder, *, skip_bad: bool) -> bool:
+    """Write what the run was asked for into its folder; paths are made absolute.
+
+    Returns:
+        whether an earlier run there was asked for something else, or of other rows: what it left is not of this one.
+    """
     config = task.config.placed(Path.absolute)
     record = {"config": config.model_dump(mode="json"), "skip_bad": skip_bad, "files": files_of(task)}
+    other = (folder.path / RECORD).is_file() and not _says(folder.path / RECORD, record)
+    if task.file is not None:
+        record |= {"task": str(task.file.absolute()), "overrides": list(task.overrides)}
     write_json(folder.path / RECORD, record)
+    return other
+
+
+def _says(path: Path, record: Mapping[str, Any]) -> bool:
+    """Return whether a file says what a record does, and perhaps more."""
+    try:
+        found = read_json(path)
+    except DamagedError:
+        return False
+    return isinstance(found, Mapping) and all(found.get(key) == value for key, value in record.items())
+
+
+def command_of(run: Path) -> str:
+    """Return the command that does a run again, as a shell takes it: with its task.yaml and what was said otherwise.
+
+    Of a run that was not begun with one, or whose task.yaml is gone, it has `TASK.yaml`.
+    """
+    try:
+        record = recorded(run)[0]
+    except InputError:
+        record = {}
+    file, overrides = Path(str(record.get("task"))), record.get("overrides")
+    known = "task" in record and file.is_file()
+    near = file.relative_to(Path.cwd()) if known and file.is_relative_to(Path.cwd()) else file
+    changes = [part for one in (overrides if isinstance(overrides, list) else ()) for part in ("--set", str(one))]
+    skip = ["--skip-bad-rows"] if record.get("skip_bad") else []
+    return shlex.join(["refsynth", "run", str(near) if known else "TASK.yaml", "--out", str(run), *changes, *skip])
 
 
 def remember_leaked(task: Task, folder: RunFolder, leaked: Sequence[str]) -> None:

@@ -40,8 +40,11 @@ Quoting = Literal["standard", "none"]
 """Whether a quote at the start of a field encloses it, over lines too, or no field runs over the end of a line."""
 
 
-class Written(TypedDict):
-    """How a data file is written, as the user says it; None where it is found out."""
+class Written(TypedDict, total=False):
+    """How a data file is written, as the user says it; None, or left out, where it is found out.
+
+    `delimiter` and `quoting` are of CSV, `encoding` of text, `sheet` of a workbook: the first that is not hidden if left out.
+    """
 
     delimiter: str | None
     encoding: str | None
@@ -81,6 +84,8 @@ class Columns(Section):
     """Column of the label; a list of columns of yes and no (0 and 1) names the labels that a text has."""
     pair: Column | None = None
     """Column of the second text, for `task: pairs`; there `text_pair` unless it is named."""
+    id: str | None = None
+    """Column of what you call a row, to find it again; `id` if left out. Need not be there."""
     weight: str | None = None
     """Column of how many rows a row counts as in training; all count as one where it is left out."""
     tags: tuple[Name, ...] = ()

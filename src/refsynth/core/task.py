@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -14,7 +14,10 @@ from refsynth.core.pair import DIVIDER
 
 @dataclass(frozen=True)
 class Task:
-    """A task of one label for each text or pair of texts, of any number, or of its words. `config` is the tree it came from."""
+    """A task of one label for each text or pair of texts, of any number, or of its words. `config` is the tree it came from.
+
+    `file` is the task.yaml that it was read from, and `overrides` what was said otherwise; a task of Python has none.
+    """
 
     labels: tuple[str, ...]
     descriptions: Mapping[str, str]
@@ -22,6 +25,8 @@ class Task:
     train: Path | None
     test: Path | None
     config: RunConfig
+    file: Path | None = None
+    overrides: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Self:
@@ -30,7 +35,7 @@ class Task:
         Raises:
             ConfigError: it is absent or wrong.
         """
-        return cls.of(RunConfig.load(Path(path), overrides))
+        return replace(cls.of(RunConfig.load(Path(path), overrides)), file=Path(path), overrides=tuple(overrides))
 
     @classmethod
     def of(cls, config: RunConfig) -> Self:

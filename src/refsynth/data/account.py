@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from refsynth.data.source import WORKBOOKS
 from refsynth.data.write import PLAIN, write_table
 
 Reason = Literal[
@@ -20,22 +21,39 @@ have not looked yet at what a model suggested."""
 _SHOWN = 12  # labels in a note
 
 
+class Place(NamedTuple):
+    """Where a person finds a row: in which file, at which row of a spreadsheet (or line), and what the file calls it."""
+
+    file: str = ""
+    sheet_row: int | None = None
+    own_id: str = ""
+
+    @property
+    def in_sheet(self) -> bool:
+        """Whether a person sees its number in the file itself."""
+        return self.file.lower().endswith(WORKBOOKS) and self.sheet_row is not None
+
+
 @dataclass(frozen=True, slots=True)
 class SkippedRow:
-    """A row that was left out, with the reason and what exactly was found."""
+    """A row that was left out, with the reason and what exactly was found. Two are equal wherever they stand."""
 
     row: int
     reason: Reason
     detail: str
+    place: Place = field(default=Place(), compare=False)
 
 
 def describe_skipped(skipped: Sequence[SkippedRow]) -> tuple[str, ...]:
     """Return a sentence for each reason that rows were left out for, with the rows' numbers."""
     sentences = []
     for reason, count in Counter(row.reason for row in skipped).items():
-        rows = [str(row.row) for row in skipped if row.reason == reason]
-        shown = ", ".join(rows[:5]) + (f" and {count - 5} more" if count > 5 else "")
-        sentences.append(f"{count} {'rows' if count > 1 else 'row'} dropped: {reason} ({'rows' if count > 1 else 'row'} {shown})")
+        mine = [row for row in skipped if row.reason == reason]
+        sheet = all(row.place.in_sheet for row in mine)
+        shown = ", ".join(str(row.place.sheet_row if sheet else row.row) for row in mine[:5])
+        shown += f" and {count - 5} more" if count > 5 else ""
+        rows = "rows" if count > 1 else "row"
+        sentences.append(f"{count} {rows} dropped: {reason} ({'sheet ' * sheet}{rows} {shown})")
     return tuple(sentences)
 
 
@@ -51,6 +69,6 @@ def describe_thin(counts: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def write_skipped(path: Path, skipped: Sequence[SkippedRow]) -> None:
-    """Write rows that were left out as CSV: row, reason, detail."""
-    rows = ({"row": row.row, "reason": row.reason, "detail": row.detail} for row in skipped)
-    write_table(path, SkippedRow.__slots__, rows, style=PLAIN)
+    """Write rows that were left out as CSV: which, reason, detail, and where a person finds each."""
+    rows = ({"row": row.row, "reason": row.reason, "detail": row.detail, **row.place._asdict()} for row in skipped)
+    write_table(path, ("row", "reason", "detail", *Place._fields), rows, style=PLAIN)

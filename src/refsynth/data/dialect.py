@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from refsynth.core.errors import DataError
 from refsynth.core.sections import Quoting
@@ -147,7 +148,7 @@ def _fit(dialect: Dialect, head: Sequence[Line]) -> float:
 def _replayed(head: Iterable[Line], dialect: Dialect) -> Iterator[list[str] | str]:
     again = Lines(io.BytesIO(), "utf-8")
     again.give_back(list(head))
-    return (fields for _, fields in records_of(again, dialect))
+    return (found.fields for found in records_of(again, dialect))
 
 
 def _usual(head: Sequence[Line], dialect: Dialect) -> tuple[tuple[frozenset[str], ...], list[list[Line]]]:
@@ -187,13 +188,21 @@ def _split(line: Line, dialect: Dialect) -> list[str]:
     return line.text.rstrip("\r\n").split(dialect.delimiter)
 
 
-def records_of(lines: Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] | str]]:
-    """Yield the starting line and the fields of each CSV record, or what is wrong with it; go on at the next line."""
-    for start in lines:
+class Found(NamedTuple):
+    """A CSV record: the line where it starts, its row in a spreadsheet, and its fields or what is wrong with it."""
+
+    line: int
+    sheet: int
+    fields: list[str] | str
+
+
+def records_of(lines: Lines, dialect: Dialect) -> Iterator[Found]:
+    """Yield the records; go on at the next line where one is wrong. A blank line is a row in a spreadsheet too."""
+    for sheet, start in enumerate(lines, 1):
         if not start.text.strip():
             continue
         if dialect.lines:
-            yield start.number, trouble_of(start) or _of_line(start, dialect)
+            yield Found(start.number, sheet, trouble_of(start) or _of_line(start, dialect))
             continue
         used = [start]
         try:
@@ -211,7 +220,7 @@ def records_of(lines: Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] 
                     f'a quote (") opens here and closes on line {used[-1].number}, but each line between looks like a row; '
                     "if quotes are characters like others, say so: data.quoting: none"
                 )
-        yield start.number, fields
+        yield Found(start.number, sheet, fields)
 
 
 def _of_line(line: Line, dialect: Dialect) -> list[str]:

@@ -20,7 +20,6 @@ from refsynth.data.columns import named_label, named_text
 from refsynth.data.source import ROW_LIMIT
 from refsynth.data.table import Fault, Record, Table, distinct
 
-SUFFIXES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 _MEMORY = 4096  # megabytes of the process that reads a workbook
 _SHOWN = 4  # places in the sheet that a note names
 _LOOKED_AT = 20  # rows in which the header is looked for

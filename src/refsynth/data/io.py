@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
 from refsynth.core.errors import DataError
-from refsynth.core.sections import Columns, Quoting
+from refsynth.core.sections import Columns, Written
 from refsynth.core.types import Example
-from refsynth.data.account import SkippedRow, describe_skipped, describe_thin
-from refsynth.data.excel import SUFFIXES
+from refsynth.core.value import spell
+from refsynth.data.account import Place, SkippedRow, describe_skipped, describe_thin
+from refsynth.data.columns import own_id
 from refsynth.data.joined import join_columns
 from refsynth.data.judge import Bad, Judge, Spans, row_error
 from refsynth.data.labelled import open_table
 from refsynth.data.labels import describe_variants
-from refsynth.data.table import Format, Record, Table
+from refsynth.data.source import WORKBOOKS
+from refsynth.data.table import Format, Record, Table, sheet_row
 from refsynth.data.text import normalise
 
 
@@ -28,7 +31,7 @@ class Loaded:
     """What a labelled file gave: the examples in its order, and the account of the other rows.
 
     `rows` counts all data rows, `counts` the examples of each label of the task; `conflicts` has the row numbers of each text
-    that carries more than one label; `notes` are sentences for the user.
+    that carries more than one label; `notes` are sentences for the user; `places` say by id where each example is.
     """
 
     examples: tuple[Example, ...]
@@ -40,6 +43,7 @@ class Loaded:
     counts: Mapping[str, int]
     conflicts: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
+    places: Mapping[str, Place]
 
 
 def read_examples(
@@ -47,15 +51,12 @@ def read_examples(
     *,
     labels: Collection[str],
     columns: Columns = Columns(),  # noqa: B008 - frozen
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    quoting: Quoting | None = None,
-    sheet: str | None = None,
     separator: str | None = None,
     merge: bool = False,
     spans: Spans = "none",
     skip_bad: bool = False,
     least_labels: int = 2,
+    **how: Unpack[Written],
 ) -> Loaded:
     """Read a labelled CSV, TSV, JSONL, Parquet or Excel file.
 
@@ -66,26 +67,24 @@ def read_examples(
         path: the file.
         labels: the task's labels; a class without rows is only noted.
         columns: the names of its columns.
-        delimiter: of a CSV file; detected if None.
-        encoding: of the text; detected if None.
-        quoting: of a CSV file; detected if None.
-        sheet: of a workbook; the first if None.
         separator: what stands between the labels in a cell, where a row may have any number of them (JSON lists need none); an
             empty list and a cell with `(none)` mean none of them. None where each row has one label.
         merge: whether labels that differ only in case, spaces or Unicode form are one.
         spans: `marked` where labels are of words, see `data.tagged`.
         skip_bad: whether malformed rows and unknown labels are left out like the others instead of being errors.
         least_labels: the fewest labels that must have rows.
+        how: the file is written.
 
     Raises:
         DataError: the file cannot be read, lacks a column, has a bad row, or has rows of too few labels.
     """
-    with open_table(path, delimiter=delimiter, encoding=encoding, quoting=quoting, sheet=sheet) as table:
+    with open_table(path, **how) as table:
         table = join_columns(table, columns)
         judge = Judge(columns, labels, separator, spans, merge)
-        found, skipped, rows = _scan(path, table, judge, skip_bad=skip_bad)
+        found, skipped, places = _scan(path, table, judge, skip_bad=skip_bad)
+    rows = len(places)
     kept, repeated, conflicts = _resolve(found)
-    skipped = sorted([*skipped, *repeated], key=lambda row: row.row)
+    skipped = sorted((replace(row, place=places[row.row]) for row in (*skipped, *repeated)), key=lambda row: row.row)
     counts = Counter(name for example in kept for name in dict.fromkeys(judge.names(example.label)))
     if len(counts) < least_labels:
         raise _too_few(path, judge, rows, counts, skipped)
@@ -94,20 +93,22 @@ def read_examples(
     if not merge and (alike := describe_variants(labels)):
         notes = (*notes, alike)
     return Loaded(
-        tuple(kept), tuple(skipped), table.format, table.encoding, table.delimiter, rows, ordered, tuple(conflicts), notes
-    )
+        tuple(kept), tuple(skipped), table.format, table.encoding, table.delimiter, rows, ordered, tuple(conflicts), notes,
+        {example.id: places[_number(example)] for example in kept},
+    )  # fmt: skip
 
 
-def _scan(path: Path, table: Table, judge: Judge, *, skip_bad: bool) -> tuple[list[Example], list[SkippedRow], int]:
-    """Return the usable rows of an open table, the others, and the number of all."""
+def _scan(path: Path, table: Table, judge: Judge, *, skip_bad: bool) -> tuple[list[Example], list[SkippedRow], dict[int, Place]]:
+    """Return the usable rows of an open table, the others, and where all are, by their numbers."""
     if table.columns is not None:
         judge.check(path, table.columns, table.delimiter)
     found: list[Example] = []
     skipped: list[SkippedRow] = []
     keys: set[str] = set()
-    rows = 0
+    places: dict[int, Place] = {}
     for record in table.records:
-        rows += 1
+        own = own_id(record.values, judge.columns) if isinstance(record, Record) else None
+        places[record.row] = Place(path.name, sheet_row(record), spell(own) or "")
         if isinstance(record, Record) and table.columns is None:
             keys.update(record.values)
         verdict = judge(record)
@@ -119,7 +120,7 @@ def _scan(path: Path, table: Table, judge: Judge, *, skip_bad: bool) -> tuple[li
         skipped.append(SkippedRow(record.row, verdict.reason, verdict.detail))
     if keys:  # what JSONL rows are called is known only now
         judge.check(path, sorted(keys), "")
-    return found, skipped, rows
+    return found, skipped, places
 
 
 def _resolve(examples: Sequence[Example]) -> tuple[list[Example], list[SkippedRow], list[tuple[int, ...]]]:
@@ -153,7 +154,7 @@ def _number(example: Example) -> int:
 def _too_few(path: Path, judge: Judge, rows: int, counts: Mapping[str, int], skipped: Sequence[SkippedRow]) -> DataError:
     what = f"rows of one label only ('{next(iter(counts))}')" if counts else "no usable rows"
     if not rows:
-        what = "no rows below the header" if path.suffix.lower() in (".csv", ".tsv", ".tab", *SUFFIXES) else "no rows"
+        what = "no rows below the header" if path.suffix.lower() in (".csv", ".tsv", ".tab", *WORKBOOKS) else "no rows"
         return DataError(f"{path}: {what}", expected="labelled rows of at least two labels")
     account = "; ".join(describe_skipped(skipped))
     first = next((f"; row {row.row}: {row.detail}" for row in skipped if row.detail), "")
@@ -171,18 +172,15 @@ def check_header(
     path: Path,
     *,
     columns: Columns,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    quoting: Quoting | None = None,
-    sheet: str | None = None,
     spans: Spans = "none",
+    **how: Unpack[Written],
 ) -> None:
     """See that a labelled table has its columns, before anything depends on it; no row is read. JSONL has no header.
 
     Raises:
         DataError: the file cannot be read or lacks a column.
     """
-    with open_table(path, delimiter=delimiter, encoding=encoding, quoting=quoting, sheet=sheet, plain=True) as table:
+    with open_table(path, plain=True, **how) as table:
         table = join_columns(table, columns)
         if table.columns is not None:
             Judge(columns, (), None, spans).check(path, table.columns, table.delimiter)

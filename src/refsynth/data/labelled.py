@@ -1,6 +1,6 @@
 """Data files and the exports of tools that people label with, alike: every reader of the user's rows opens them here.
 
-Beside what `data.records` opens: JSON files that are one array, CoNLL files whatever they are called, tables with a token a row.
+Beside what `open_plain` opens: JSON files that are one array, CoNLL files whatever they are called, tables with a token a row.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Unpack
 
 from refsynth.core.errors import DataError, counted
-from refsynth.core.sections import Quoting
-from refsynth.data import records, stream
+from refsynth.core.sections import Written
 from refsynth.data.array import array_records, is_array
 from refsynth.data.conll import looks_conll, sentences
 from refsynth.data.exports import FormError, read_export
 from refsynth.data.features import class_names, with_names
-from refsynth.data.records import encoding_notes
+from refsynth.data.records import encoding_notes, open_plain
 from refsynth.data.source import Lines, check_encoding, detect_encoding, lines_of, opened
+from refsynth.data.stream import open_stream
 from refsynth.data.table import Fault, Record, Table
 from refsynth.data.tokenrows import grouped
 
@@ -32,21 +32,18 @@ _DOCBIN = (
 
 
 @contextmanager
-def open_table(
-    path: Path,
-    *,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    quoting: Quoting | None = None,
-    sheet: str | None = None,
-    plain: bool = False,
-) -> Iterator[Table]:
-    """Open a data file or an export; see `records.open_table`.
+def open_table(path: Path, *, plain: bool = False, **how: Unpack[Written]) -> Iterator[Table]:
+    """Open a data file or an export.
+
+    Args:
+        path: the file.
+        plain: whether `.txt` means one text per line without a header, and not a table.
+        how: it is written.
 
     Raises:
         DataError: the file cannot be read, or is none of the formats.
     """
-    suffix = path.suffix.lower()
+    suffix, encoding = path.suffix.lower(), how.get("encoding")
     if suffix == ".spacy":
         raise DataError(f"{path}: is a DocBin of spaCy, which is not read", remedy=_DOCBIN)
     if suffix in _CONLL or suffix in _ARRAY + _PERHAPS:
@@ -60,10 +57,10 @@ def open_table(
                 return
             if found and suffix not in _ARRAY[:-1]:
                 with lines_of(file, found) as lines:
-                    if suffix in _CONLL or (delimiter is None and quoting is None and looks_conll(lines)):
+                    if suffix in _CONLL or (not (how.get("delimiter") or how.get("quoting")) and looks_conll(lines)):
                         yield Table("conll", found, "", None, _sentences(lines), notes)
                         return
-    with records.open_table(path, delimiter=delimiter, encoding=encoding, quoting=quoting, sheet=sheet, plain=plain) as table:
+    with open_plain(path, plain=plain, **how) as table:
         if table.format in ("csv", "excel"):
             table = grouped(table)
         elif table.format == "parquet" and (names := class_names(path)):
@@ -72,23 +69,13 @@ def open_table(
 
 
 @contextmanager
-def standard_input(
-    source: IO[bytes],
-    *,
-    wanted: Collection[str],
-    named: bool,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    quoting: Quoting | None = None,
-) -> Iterator[Table]:
-    """Read a stream that cannot be rewound; see `stream.standard_input`.
+def standard_input(source: IO[bytes], *, wanted: Collection[str], named: bool, **how: Unpack[Written]) -> Iterator[Table]:
+    """Read a stream that cannot be rewound; see `stream.open_stream`.
 
     Raises:
         DataError: it is binary or a JSON array, or the encoding is unknown.
     """
-    with stream.standard_input(
-        source, wanted=wanted, named=named, delimiter=delimiter, encoding=encoding, quoting=quoting
-    ) as table:
+    with open_stream(source, wanted=wanted, named=named, **how) as table:
         yield _unfolded(table)
 
 
@@ -108,7 +95,7 @@ def _unfolded(table: Table) -> Table:
             try:
                 read = read_export(record.values)
             except FormError as error:
-                yield Fault(record.row, record.line, str(error))
+                yield Fault(record.row, record.line, str(error), record.sheet)
                 continue
             unread.update(read.unread)
             yield record._replace(values=read.values, left=read.left)

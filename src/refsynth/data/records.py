@@ -10,16 +10,16 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from refsynth.core.errors import DataError
-from refsynth.core.sections import Quoting
+from refsynth.core.sections import Quoting, Written
 from refsynth.data.cells import restored
-from refsynth.data.dialect import check_delimiter, detect_dialect, named_delimiter, records_of
-from refsynth.data.excel import SUFFIXES, open_excel
+from refsynth.data.dialect import Found, check_delimiter, detect_dialect, named_delimiter, records_of
+from refsynth.data.excel import open_excel
 from refsynth.data.exports import as_object, as_row
 from refsynth.data.parquet import open_parquet
-from refsynth.data.source import Line, Lines, check_encoding, detect_encoding, lines_of, opened, trouble_of
+from refsynth.data.source import WORKBOOKS, Line, Lines, check_encoding, detect_encoding, lines_of, opened, trouble_of
 from refsynth.data.table import Fault, Format, Record, Table, distinct, kind_of
 
 __all__ = [
@@ -32,55 +32,51 @@ __all__ = [
     "encoding_notes",
     "first_line",
     "kind_of",
-    "open_table",
+    "open_plain",
     "text_table",
 ]
 
 _SUFFIXES: Mapping[str, Format] = {
     ".csv": "csv", ".tsv": "csv", ".tab": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet",
-    **dict.fromkeys(SUFFIXES, "excel"),
+    **dict.fromkeys(WORKBOOKS, "excel"),
 }  # fmt: skip
 
 
 @contextmanager
-def open_table(
-    path: Path,
-    *,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    quoting: Quoting | None = None,
-    sheet: str | None = None,
-    plain: bool = False,
-) -> Iterator[Table]:
-    """Open a data file by its suffix, or by its content where the suffix says nothing.
-
-    Args:
-        path: the file.
-        delimiter: of a CSV file; detected if None.
-        encoding: of the text; detected if None.
-        quoting: of a CSV file; detected if None.
-        sheet: of a workbook; the first if None.
-        plain: whether `.txt` means one text per line without a header, and not a table.
+def open_plain(path: Path, *, plain: bool = False, **how: Unpack[Written]) -> Iterator[Table]:
+    """Open a data file by its suffix, or by its content where the suffix says nothing; exports are for `labelled.open_table`.
 
     Raises:
         DataError: the file cannot be read, or is none of the formats.
     """
     with opened(path) as stream:
-        kind = "text" if plain and path.suffix.lower() == ".txt" else _SUFFIXES.get(path.suffix.lower())
+        kind = "text" if plain and path.suffix.lower() == ".txt" else form_of(path)
         if kind == "excel":
-            with open_excel(path, sheet=sheet) as table:
+            with open_excel(path, sheet=how.get("sheet")) as table:
                 yield table
             return
         if kind == "parquet" or (kind is None and stream.peek(4)[:4] == b"PAR1"):  # type: ignore[attr-defined]
             yield open_parquet(path, stream)
             return
-        found, guessed = (check_encoding(encoding), False) if encoding else detect_encoding(stream, name=str(path))
+        named = how.get("encoding")
+        found, guessed = (check_encoding(named), False) if named else detect_encoding(stream, name=str(path))
         with lines_of(stream, found) as lines:
             table = text_table(
-                lines, name=str(path), kind=kind, delimiter=delimiter, tabs=_tab_of(path), encoding=found, quoting=quoting
+                lines,
+                name=str(path),
+                kind=kind,
+                tabs=_tab_of(path),
+                encoding=found,
+                delimiter=how.get("delimiter"),
+                quoting=how.get("quoting"),
             )
             table.notes.extend(encoding_notes(found, guessed=guessed))
             yield table
+
+
+def form_of(path: Path) -> Format | None:
+    """Return the format that a file's suffix says; None where that says none."""
+    return _SUFFIXES.get(path.suffix.lower())
 
 
 def encoding_notes(encoding: str, *, guessed: bool) -> list[str]:
@@ -94,9 +90,9 @@ def text_table(
     *,
     name: str,
     kind: Format | None,
-    delimiter: str | None,
     tabs: str | None,
     encoding: str,
+    delimiter: str | None,
     quoting: Quoting | None,
 ) -> Table:
     """Open what is read as lines, by its kind, or by its first character where that is None.
@@ -118,9 +114,9 @@ def text_table(
     header = next(rows, None)
     if header is None:
         raise DataError(f"{name}: is empty below the line sep={said}", expected="a header that names the columns, and rows")
-    if isinstance(header[1], str):
-        raise DataError(f"{name}: the header cannot be read: {header[1]}", expected="column names in the first line")
-    columns = tuple(restored(column.strip()) for column in header[1])
+    if isinstance(header.fields, str):
+        raise DataError(f"{name}: the header cannot be read: {header.fields}", expected="column names in the first line")
+    columns = tuple(restored(column.strip()) for column in header.fields)
     notes = [note for note in (dialect.describe(),) if note]
     return Table("csv", encoding, dialect.delimiter, columns, _csv_records(rows, columns), notes)
 
@@ -140,16 +136,16 @@ def first_line(lines: Lines) -> str:
     return read[-1].text.strip() if read else ""
 
 
-def _csv_records(rows: Iterator[tuple[int, list[str] | str]], columns: tuple[str, ...]) -> Iterator[Record | Fault]:
+def _csv_records(rows: Iterator[Found], columns: tuple[str, ...]) -> Iterator[Record | Fault]:
     keys = distinct(columns)
-    for row, (line, fields) in enumerate(rows, 1):
+    for row, (line, sheet, fields) in enumerate(rows, 1):
         if isinstance(fields, str):
-            yield Fault(row, line, fields)
+            yield Fault(row, line, fields, sheet)
         elif len(fields) != len(columns):
             count = f"{len(fields)} field{'s' * (len(fields) > 1)}, but the header has {len(columns)}"
-            yield Fault(row, line, f"{count}; a text that holds the delimiter needs quotes")
+            yield Fault(row, line, f"{count}; a text that holds the delimiter needs quotes", sheet)
         else:
-            yield Record(row, line, dict(zip(keys, map(restored, fields), strict=True)))
+            yield Record(row, line, dict(zip(keys, map(restored, fields), strict=True)), sheet=sheet)
 
 
 def _jsonl_records(lines: Lines) -> Iterator[Record | Fault]:

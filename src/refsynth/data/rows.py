@@ -9,18 +9,18 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, Unpack
 
 from refsynth.core.errors import DataError, counted
 from refsynth.core.marks import MarkError
-from refsynth.core.sections import Columns, Quoting, parts_of
-from refsynth.data.columns import check_columns
+from refsynth.core.sections import Columns, Written, parts_of
+from refsynth.data.columns import check_columns, own_id
 from refsynth.data.joined import join_columns
 from refsynth.data.judge import SHOWN, Spans, label_of, left_out, no_string, text_of
 from refsynth.data.labelled import open_table, standard_input
 from refsynth.data.labels import Known
 from refsynth.data.stream import NAME as STREAM
-from refsynth.data.table import Fault, Format, Record, Table, distinct
+from refsynth.data.table import Fault, Format, Record, Table, distinct, sheet_row
 from refsynth.data.tagged import TOKENS, read_plain, read_tagged, text_key
 from refsynth.data.text import clean
 
@@ -28,7 +28,7 @@ from refsynth.data.text import clean
 class Row(NamedTuple):
     """A text to predict, with what else the row said; its `id` is as JSON has it.
 
-    `values` are all of its cells, from `open_rows` only.
+    `values` are all of its cells, and `place` is where a spreadsheet shows it (or the line), from `open_rows` only.
     """
 
     number: int
@@ -36,14 +36,17 @@ class Row(NamedTuple):
     id: Any
     label: str | None
     values: Mapping[str, Any] = {}
+    place: int | None = None
 
 
 class BadRow(NamedTuple):
-    """A row that cannot be predicted, and why; `values` are its cells, from `open_rows`, where they could be told apart."""
+    """A row that cannot be predicted, and why; `values` and `id` are there where `open_rows` could tell its cells apart."""
 
     number: int
     message: str
     values: Mapping[str, Any] = {}
+    place: int | None = None
+    id: Any = None
 
 
 class Reading(NamedTuple):
@@ -70,52 +73,37 @@ class Reading(NamedTuple):
     notes: Sequence[str]
 
 
-def iter_rows(
-    source: Path | IO[bytes],
-    *,
-    columns: Columns = Columns(),  # noqa: B008 - frozen
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    quoting: Quoting | None = None,
-    sheet: str | None = None,
-    separator: str | None = None,
-    spans: Spans = "none",
-    labels: Collection[str] = (),
-    merge: bool = False,
-) -> Iterator[Row | BadRow]:
-    """Yield the rows of a CSV, TSV, JSONL, Parquet, Excel or text file (one text per line), or of a stream, as they come.
+class How(Written, total=False):
+    """How rows are read.
 
-    Of text formats one row is in memory at a time, of Parquet 10,000 (and what the file packs with them); a sheet of Excel is
-    held by a process of its own. A value under `id` and one under the label's column are passed on where they are there.
-
-    Args:
-        source: a file, or an open stream such as `sys.stdin.buffer`, see `data.stream`.
-        columns: the names of the columns.
-        delimiter: of a CSV file; detected if None.
-        encoding: of the text; detected if None.
-        quoting: of a CSV file; detected if None.
-        sheet: of a workbook; the first if None.
+    Attributes:
         separator: what stands between the labels in a cell; None where each row has one label.
         spans: whether labels are of words, see `data.tagged`, and are read.
         labels: those of the task: a row's label of the same value as one of them is that one; others stay as they are.
         merge: whether labels that differ only in case, spaces or Unicode form are one.
-
-    Raises:
-        DataError: the file cannot be read or lacks the column of the text. A bad row never raises.
     """
-    with open_rows(
-        source,
-        columns=columns,
-        delimiter=delimiter,
-        encoding=encoding,
-        quoting=quoting,
-        sheet=sheet,
-        separator=separator,
-        spans=spans,
-        labels=labels,
-        merge=merge,
-    ) as reading:
-        yield from (row._replace(values={}) for row in reading.rows)
+
+    separator: str | None
+    spans: Spans
+    labels: Collection[str]
+    merge: bool
+
+
+def iter_rows(
+    source: Path | IO[bytes],
+    *,
+    columns: Columns = Columns(),  # noqa: B008 - frozen
+    **how: Unpack[How],
+) -> Iterator[Row | BadRow]:
+    """Yield the rows of a CSV, TSV, JSONL, Parquet, Excel or text file (one text per line), or of a stream, as they come.
+
+    Of text formats one row is in memory at a time, of Parquet 10,000 (and what the file packs with them); a sheet of Excel is
+    held by a process of its own. What a row is called and a value under the label's column are passed on where they are there.
+    Arguments and errors are those of `open_rows`.
+    """
+    with open_rows(source, columns=columns, **how) as reading:
+        for row in reading.rows:
+            yield row._replace(values={}, place=None) if isinstance(row, Row) else BadRow(row.number, row.message)
 
 
 @contextmanager
@@ -124,41 +112,33 @@ def open_rows(
     *,
     columns: Columns,
     otherwise: Columns | None = None,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    quoting: Quoting | None = None,
-    sheet: str | None = None,
     separator: str | None = None,
     spans: Spans = "none",
     labels: Collection[str] = (),
     merge: bool = False,
+    **how: Unpack[Written],
 ) -> Iterator[Reading]:
     """Open a file or stream of texts, for its rows and for what they were read with.
 
     Args:
-        source: as in `iter_rows`.
+        source: a file, or an open stream such as `sys.stdin.buffer`, see `data.stream`.
         columns: the names of the columns.
         otherwise: what is taken where the file has these and not those of `columns`.
-        delimiter: of a CSV file; detected if None.
-        encoding: of the text; detected if None.
-        quoting: of a CSV file; detected if None.
-        sheet: of a workbook; the first if None.
-        separator: what stands between the labels in a cell; None where each row has one label.
-        spans: whether labels are of words, see `data.tagged`, and are read.
-        labels: those of the task, as in `iter_rows`.
-        merge: as in `iter_rows`.
+        separator: see `How`, and so the next three.
+        spans: as there.
+        labels: as there.
+        merge: as there.
+        how: the file is written.
 
     Raises:
         DataError: the file cannot be read or lacks the column of the text. A bad row never raises.
     """
     usual, known = otherwise or columns, Known(labels, merge=merge) if labels else None
     if isinstance(source, Path):
-        name = source
-        opened = open_table(source, delimiter=delimiter, encoding=encoding, quoting=quoting, sheet=sheet, plain=True)
+        name, opened = source, open_table(source, plain=True, **how)
     else:
         name, wanted = Path(STREAM), {part for each in (columns, usual) for text in each.texts for part in parts_of(text)}
-        named = columns.text == usual.text != Columns().text
-        opened = standard_input(source, wanted=wanted, named=named, delimiter=delimiter, encoding=encoding, quoting=quoting)
+        opened = standard_input(source, wanted=wanted, named=columns.text == usual.text != Columns().text, **how)
     with opened as table:
         found, table = _columns_of(table)
         columns = _there(columns, usual, found)
@@ -224,34 +204,36 @@ def _rows(
     table: Table, columns: Columns, separator: str | None, spans: Spans, known: Known | None = None
 ) -> Iterator[Row | BadRow]:
     for record in table.records:
+        place = sheet_row(record)
         if isinstance(record, Fault):
-            yield BadRow(record.row, record.message)
-        elif trouble := _unreadable(record, columns, tokens=spans != "none"):
-            yield BadRow(record.row, trouble, record.values)
+            yield BadRow(record.row, record.message, place=place)
+            continue
+        own = own_id(record.values, columns)
+        if trouble := _unreadable(record, columns, tokens=spans != "none"):
+            yield BadRow(record.row, trouble, record.values, place, own)
+            continue
+        try:
+            text, label = _spanned(record, columns, spans) if spans != "none" else _labelled(record, columns, separator, known)
+        except MarkError as error:
+            yield BadRow(record.row, str(error), record.values, place, own)
         else:
-            yield _spanned(record, columns, spans) if spans != "none" else _labelled(record, columns, separator, known)
+            yield Row(record.row, text, own, label, record.values, place)
 
 
-def _labelled(record: Record, columns: Columns, separator: str | None, known: Known | None) -> Row:
+def _labelled(record: Record, columns: Columns, separator: str | None, known: Known | None) -> tuple[str, str | None]:
     refused = columns.label not in record.values or left_out(record, columns) is not None
     label = None if refused else label_of(record, columns, separator)
     if label and known is not None:
         label = known.answer(label, several=separator is not None)
-    return Row(record.row, text_of(record, columns), _own_id(record), label or None, record.values)
+    return text_of(record, columns), label or None
 
 
-def _spanned(record: Record, columns: Columns, spans: Spans) -> Row | BadRow:
-    try:
-        if spans == "ignored" or left_out(record, columns) is not None:
-            return Row(record.row, read_plain(record.values, columns), _own_id(record), None, record.values)
-        row = read_tagged(record.values, columns)
-    except MarkError as error:
-        return BadRow(record.row, str(error), record.values)
-    return Row(record.row, row.text, _own_id(record), row.label, record.values)
-
-
-def _own_id(record: Record) -> Any:
-    return record.values.get("id")
+def _spanned(record: Record, columns: Columns, spans: Spans) -> tuple[str, str | None]:
+    """Return text and label; raise `MarkError` where the marks are wrong."""
+    if spans == "ignored" or left_out(record, columns) is not None:
+        return read_plain(record.values, columns), None
+    row = read_tagged(record.values, columns)
+    return row.text, row.label
 
 
 def _unreadable(record: Record, columns: Columns, *, tokens: bool) -> str | None:

@@ -8,14 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
+from typing import Unpack
 
 from refsynth.core.errors import DataError
 from refsynth.core.labelset import NONE
 from refsynth.core.marks import MarkError
-from refsynth.core.sections import JOINED, Columns, Quoting, Written, parts_of
+from refsynth.core.sections import JOINED, Columns, Written, parts_of
 from refsynth.core.spans import split_spans
 from refsynth.core.value import spell
-from refsynth.data.columns import guess_label, guess_text, named_label, named_text, yes_no_columns
+from refsynth.data.columns import guess_id, guess_label, guess_text, named_label, named_text, yes_no_columns
 from refsynth.data.joined import join_columns
 from refsynth.data.judge import left_out
 from refsynth.data.labelled import open_table
@@ -38,7 +39,8 @@ class Sniffed:
     `labels` counts the values of the label column, in the order in which they first appear; `separator` stands between them where
     a row may have any number, else it is None. With `spans` they are of words; no column holds them where they stand in the text.
     `marked` says that they might be, and that it is not sure; `offsets` what places count where that is not characters,
-    `tags` what numbers stand for. `why` tells what the kind of task was taken from, `notes` what else a user should know.
+    `tags` what numbers stand for. `id_column` has what the user seems to call the rows. `why` tells what the kind of task was
+    taken from, `notes` what else a user should know.
     """
 
     format: Format
@@ -54,6 +56,7 @@ class Sniffed:
     marked: bool = False
     offsets: Unit | None = None
     tags: tuple[str, ...] = ()
+    id_column: str | None = None
     why: str = ""
     notes: tuple[str, ...] = ()
 
@@ -69,12 +72,9 @@ def sniff_tagged(
     *,
     text_column: str | None = None,
     label_column: str | None = None,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    quoting: Quoting | None = None,
-    sheet: str | None = None,
     asked: bool = False,
     tags: Sequence[str] = (),
+    **how: Unpack[Written],
 ) -> Sniffed | None:
     """Count the labels of words in a file; None where it is no CoNLL file and no row says them in lists, unless `asked`.
 
@@ -85,7 +85,6 @@ def sniff_tagged(
     """
     named = (text_column is not None, label_column is not None)
     columns = Columns(text=text_column or "text", label=label_column or "label", tags=tuple(tags))
-    how: Written = {"delimiter": delimiter, "encoding": encoding, "quoting": quoting, "sheet": sheet}
     try:
         return _tagged(path, columns, named, how, asked=asked)
     except UnitError as error:
@@ -153,11 +152,8 @@ def sniff(
     text_column: str | None = None,
     label_column: str | None = None,
     pair_column: str | None = None,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    quoting: Quoting | None = None,
-    sheet: str | None = None,
     separator: str | None = None,
+    **how: Unpack[Written],
 ) -> Sniffed:
     """Find out a labelled file's format, encoding, delimiter and columns, and count its labels.
 
@@ -168,7 +164,7 @@ def sniff(
         DataError: the file cannot be read, has no rows, or it is not clear which columns hold the text and the label.
     """
     asked = Columns(text=text_column or "", label=label_column or "", pair=pair_column)
-    with open_table(path, delimiter=delimiter, encoding=encoding, quoting=quoting, sheet=sheet) as table:
+    with open_table(path, **how) as table:
         table = join_columns(table, asked)
         troubles = list[str]()
         records = _readable(table, troubles)
@@ -181,6 +177,7 @@ def sniff(
         text, label = _guess(columns, words, asked)
         if not text or not label or {text, *([] if label in columns else parts_of(label))} - set(columns):
             raise unclear(path, table, columns, sample[0].values, text, label, marked=marked)
+        own = guess_id(columns, words, taken={text, *parts_of(text), label, *parts_of(label), pair_column})
         counter = Tally(
             Columns(text=text, label=label, pair=pair_column), separator, limit=None if label_column else _MOST_LABELS
         )
@@ -190,7 +187,7 @@ def sniff(
             counter.add(record)
     look = Sniffed(
         table.format, table.encoding, table.delimiter, columns, text, label, rows, counter.labels(), marked=marked,
-        separator=counter.separator(), why=counter.why(), notes=tuple(table.notes),
+        separator=counter.separator(), id_column=own, why=counter.why(), notes=tuple(table.notes),
     )  # fmt: skip
     return _checked(path, look, counter, named=label_column is not None)
 

@@ -17,6 +17,8 @@ from typing import IO, Any, BinaryIO, NamedTuple
 from refsynth.core.errors import DataError, ExtraError
 from refsynth.core.extras import require
 
+WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
+"""Suffixes of files that a spreadsheet keeps."""
 ROW_LIMIT = 1_000_000
 """The most characters of one row."""
 SCAN_BYTES = 32 << 20

@@ -7,10 +7,10 @@ import io
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Unpack
 
 from refsynth.core.errors import DataError
-from refsynth.core.sections import Quoting
+from refsynth.core.sections import Written
 from refsynth.data.columns import named_text
 from refsynth.data.dialect import DELIMITERS
 from refsynth.data.records import Format, Table, first_line, text_table
@@ -21,15 +21,7 @@ _NAME = re.compile(r"[\w.-]+")
 
 
 @contextmanager
-def standard_input(
-    stream: IO[bytes],
-    *,
-    wanted: Collection[str],
-    named: bool,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    quoting: Quoting | None = None,
-) -> Iterator[Table]:
+def open_stream(stream: IO[bytes], *, wanted: Collection[str], named: bool, **how: Unpack[Written]) -> Iterator[Table]:
     """Read a stream as JSON lines, CSV or plain text with one text a line.
 
     It is CSV where columns or a delimiter are named, or where its first line is a header: names a column that holds the text.
@@ -38,14 +30,13 @@ def standard_input(
         stream: such as `sys.stdin.buffer`.
         wanted: the columns of the text.
         named: whether the user named them.
-        delimiter: of CSV; detected if None.
-        encoding: of the text; if None it is told from what has come when the first bytes are there.
-        quoting: of CSV; detected if None.
+        how: it is written; the encoding is told from what has come when the first bytes are there, if left out.
 
     Raises:
         DataError: it is binary or a JSON array, or the encoding is unknown.
     """
     buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[type-var]
+    encoding, delimiter = how.get("encoding"), how.get("delimiter")
     found = check_encoding(encoding) if encoding else _encoding(buffered.peek(1 << 16))
     try:
         with lines_of(buffered, found) as lines:
@@ -53,7 +44,9 @@ def standard_input(
                 yield Table("text", found, "", ("text",), iter(()), [])  # an empty pipe is no mistake, as an empty file is
                 return
             kind = _kind(lines, wanted, sure=named or delimiter is not None)
-            yield text_table(lines, name=NAME, kind=kind, delimiter=delimiter, tabs=None, encoding=found, quoting=quoting)
+            yield text_table(
+                lines, name=NAME, kind=kind, tabs=None, encoding=found, delimiter=delimiter, quoting=how.get("quoting")
+            )
     finally:
         if buffered is not stream:
             buffered.detach()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Unpack
 
+from refsynth.core.errors import DataError
+from refsynth.core.sections import Written
 from refsynth.core.value import missing, spell
 from refsynth.data.account import Reason
 
@@ -15,13 +17,15 @@ Format = Literal["csv", "jsonl", "parquet", "excel", "text", "conll"]
 class Record(NamedTuple):
     """A row's values by column; `line` is the physical line it starts on, where there are lines.
 
-    `left` says why the people who labelled it left it out, where their tool says so.
+    `left` says why the people who labelled it left it out, where their tool says so. `sheet` is the row at which a spreadsheet
+    shows it, where that is not the line: there a record is one row, however many lines it has.
     """
 
     row: int
     line: int | None
     values: Mapping[str, Any]
     left: Reason | None = None
+    sheet: int | None = None
 
 
 class Fault(NamedTuple):
@@ -30,6 +34,12 @@ class Fault(NamedTuple):
     row: int
     line: int | None
     message: str
+    sheet: int | None = None
+
+
+def sheet_row(record: Record | Fault) -> int | None:
+    """Return where a person finds a row: at which row of a spreadsheet, or line of a file; None where there are neither."""
+    return record.line if record.sheet is None else record.sheet
 
 
 class Table(NamedTuple):
@@ -45,6 +55,26 @@ class Table(NamedTuple):
     columns: tuple[str, ...] | None
     records: Iterator[Record | Fault]
     notes: list[str]
+
+
+def refuse_idle(name: object, form: Format, **how: Unpack[Written]) -> None:
+    """Refuse an option on how a file is read that its format has no use for: the user means another file, or another option.
+
+    Raises:
+        DataError: there is one.
+    """
+    for option, value in how.items():
+        if value is not None and not has_use(option, form):
+            use = "a workbook" if option == "sheet" else "a text file" if option == "encoding" else "a CSV file"
+            found = {"excel": "a workbook", "parquet": "Parquet", "csv": "a CSV file", "jsonl": "JSON"}.get(form, "plain text")
+            raise DataError(f"--{option} {value}: {name} is {found}", expected=use, remedy=f"leave --{option} out")
+
+
+def has_use(option: str, form: Format) -> bool:
+    """Return whether an option on how files are read makes a difference for a format."""
+    if option == "sheet":
+        return form == "excel"
+    return form not in ("excel", "parquet") if option == "encoding" else form == "csv"
 
 
 def plain(value: Any) -> Any:

@@ -60,14 +60,16 @@ def _sentences(rows: Iterator[Record | Fault], layout: _Layout, columns: Sequenc
     number, now, trouble = 0, None, ""
     held: list[Record] = []
     line: int | None = None
+    sheet: int | None = None
     for row in chain(rows, [None]):
         key = _cell(row, layout.sentence) if isinstance(row, Record) else ""
         if row is None or (key and key != now):
             if held or trouble:
                 number += 1
-                yield Fault(number, line, trouble) if trouble else Record(number, line, _joined(held, layout, columns))
+                values = {} if trouble else _joined(held, layout, columns)
+                yield Fault(number, line, trouble, sheet) if trouble else Record(number, line, values, sheet=sheet)
             held, trouble, now = [], "", key
-            line = None if row is None else row.line
+            line, sheet = (None, None) if row is None else (row.line, row.sheet)
         if isinstance(row, Fault):
             trouble = trouble or f"row {row.row} of the table: {row.message}"
         elif row is not None:

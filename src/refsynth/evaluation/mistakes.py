@@ -10,12 +10,16 @@ SHOWN = 10
 """Wrong rows that a report shows; the file has all rows."""
 
 
+_OF_LINES = (".jsonl", ".ndjson", ".json", ".txt")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldRow:
     """A row of the training file as a model answered it that had not learned from it.
 
     `label` is what the row has and `answer` what the model said, as a person reads them. `confidence` is that of the whole
-    answer, `score` the row's part in the figure of merit, in [0, 1].
+    answer, `score` the row's part in the figure of merit, in [0, 1]. `file`, `sheet_row` and `own_id` say where a person finds
+    it: empty where nobody knows.
     """
 
     id: str
@@ -26,6 +30,15 @@ class HeldRow:
     unsure: bool
     right: bool
     score: float
+    file: str = ""
+    sheet_row: int | None = None
+    own_id: str = ""
+
+    @property
+    def where(self) -> str:
+        """Where a person finds it, e.g. `T-12, sheet row 83`; empty where nobody knows."""
+        unit = "line" if self.file.lower().endswith(_OF_LINES) else "sheet row"
+        return ", ".join([*filter(None, [self.own_id]), *([] if self.sheet_row is None else [f"{unit} {self.sheet_row}"])])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from refsynth.core.errors import InputError
@@ -44,6 +45,7 @@ def add_rows(
     known: Callable[[], Sequence[Example]],
     *,
     columns: Columns = Columns(),  # noqa: B008 - frozen
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> Added:
     """Append labelled rows to a JSONL file, those that are not known yet.
 
@@ -52,6 +54,7 @@ def add_rows(
         rows: what people said.
         known: reads all rows that have labels already, those of the file among them; called when nobody else can change it.
         columns: the names of the file's columns.
+        names: what the user calls rows, by their ids; kept where the column of that is named.
 
     Raises:
         InputError: the file cannot be written, or is not JSONL.
@@ -65,14 +68,17 @@ def add_rows(
             fresh, conflicts = _news(rows, known())
             if fresh:
                 before = path.read_bytes() if path.exists() else b""
-                lines = (
-                    json.dumps({**text_fields(row.text, columns), columns.label: row.label}, ensure_ascii=False) for row in fresh
-                )
+                lines = (json.dumps(_cells(row, columns, names.get(row.id)), ensure_ascii=False) for row in fresh)
                 end = b"\n" if before and not before.endswith(b"\n") else b""
                 write_atomic(path, before + end + "".join(line + "\n" for line in lines).encode("utf-8", HALVES))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})", remedy="correct data.more in task.yaml") from error
     return Added(len(fresh), len(rows) - len(fresh) - len(conflicts), tuple(conflicts))
+
+
+def _cells(row: Example, columns: Columns, name: str | None) -> dict[str, str]:
+    called = {columns.id: name} if columns.id and name else {}
+    return {**called, **text_fields(row.text, columns), columns.label: row.label}
 
 
 def _news(rows: Sequence[Example], known: Sequence[Example]) -> tuple[list[Example], list[Conflict]]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from refsynth.core.errors import InputError
 from refsynth.core.run import digest, read_jsonl, write_jsonl
 from refsynth.core.sections import Columns
-from refsynth.data.columns import text_fields
+from refsynth.data.columns import own_id, text_fields
 from refsynth.data.rows import Reading, Row
 from refsynth.data.table import distinct
 from refsynth.data.text import normalise
@@ -74,6 +74,7 @@ class Form(NamedTuple):
         hidden: columns of it that are left out.
         style: how the user's file looks.
         several: whether a text may have any number of labels.
+        times: how often the user's file has a text, by `key_of`; once where it is not there.
         form: of the user's file: `text` is one text a line without a name for it, the cells of `excel` have types.
     """
 
@@ -84,6 +85,7 @@ class Form(NamedTuple):
     style: Style
     several: bool
     form: str
+    times: Mapping[str, int] = {}
 
     @classmethod
     def of(cls, reading: Reading, columns: Columns, labels: Sequence[str], *, several: bool) -> Form:
@@ -93,6 +95,10 @@ class Form(NamedTuple):
         hidden = scores.added if scores else frozenset[str]()
         return cls(columns, labels, reading.heads, hidden - {*columns.texts}, style, several, reading.format)
 
+    def counting(self, times: Mapping[str, int]) -> Form:
+        """Return the form for texts of which some come more than once."""
+        return self._replace(times=times)
+
     def fill(self, row: Row, *, why: str, score: float) -> dict[str, Any]:
         """Return a row of the form: the user's cells in their order, an empty label, and what is asked for and why."""
         own = {name: value for name, value in row.values.items() if name not in self.hidden}
@@ -100,8 +106,10 @@ class Form(NamedTuple):
             own = typed(own)
         if self.form == "text":
             own = dict(text_fields(row.text, self.columns))
-        first = {} if "id" in own else {"id": row.id or f"pool-{row.number}"}
-        said = {CHOICES: " | ".join(self.labels), REASON: why, "score": round(score, 4)}
+        first = {} if own_id(own, self.columns) is not None else {"id": row.id or f"pool-{row.number}"}
+        said: dict[str, Any] = {CHOICES: " | ".join(self.labels), REASON: why, "score": round(score, 4)}
+        if any(times > 1 for times in self.times.values()):
+            said["times"] = self.times.get(key_of(row.text), 1)
         names = distinct(list(said), {name.casefold() for name in (*own, self.columns.label)})
         return first | own | {self.columns.label: ""} | dict(zip(names, said.values(), strict=True))
 

@@ -66,7 +66,8 @@ def add_labels(run: Path, file: Path, *, skip_bad: bool = False, text: str | Non
     def known() -> list[Example]:
         return [example for each in read_labelled(placed, skip_bad=True, least_labels=0) for example in each.examples]
 
-    added = add_rows(target, loaded.examples, known, columns=own)
+    names = {name: place.own_id for name, place in loaded.places.items()}
+    added = add_rows(target, loaded.examples, known, columns=own, names=names)
     listed = run / "label" / "skipped.csv" if skip_bad and loaded.skipped else None
     if listed is not None:
         listed.parent.mkdir(exist_ok=True)

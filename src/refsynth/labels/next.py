@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import count, pairwise
 from pathlib import Path
@@ -12,9 +13,12 @@ import numpy as np
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.bundle.model import Model, load
 from refsynth.core.errors import DataError, InputError, counted
+from refsynth.core.record import command_of
 from refsynth.core.run import derive_seed, digest, file_digest, read_jsonl, write_jsonl
 from refsynth.core.sections import Columns
 from refsynth.data.rows import Row, open_rows, readable
+from refsynth.data.source import WORKBOOKS
+from refsynth.data.table import refuse_idle
 from refsynth.data.text import normalise
 from refsynth.labels.active import STRATEGIES, Pool, StrategyName, centred, choose, kappa, stable
 from refsynth.labels.forms import Form, Scores, check_forms, key_of, skips_of
@@ -25,7 +29,6 @@ from refsynth.learning.pool import draw
 WATCHED, LEAST_WATCHED = 1000, 30
 """Texts of the pool whose predicted labels are compared between rounds, and the fewest that can be."""
 
-WORKBOOKS = (".xlsx", ".xls", ".ods")
 ROUNDS = "rounds.jsonl"
 
 
@@ -55,6 +58,7 @@ class Asked(NamedTuple):
         sure: see `pool`.
         certain: whether the model is unsure of no text of a scored pool; then any of them may be asked for.
         unreadable: rows of the pool.
+        repeated: rows of the pool whose text is that of a row before; a text is asked for once.
         stability: how much the last labels changed.
     """
 
@@ -66,6 +70,7 @@ class Asked(NamedTuple):
     skipped: int
     sure: int
     unreadable: int
+    repeated: int
     certain: bool
     stability: Stability | None
 
@@ -105,7 +110,7 @@ def ask_next(
     notes = job.folder.path / "label"
     bundle, file = job.folder.path / "bundle", out or _new_file(notes, pool)
     if not bundle.is_dir():
-        raise InputError(f"{job.folder.path}: the run is not finished", remedy="refsynth run TASK.yaml --out RUN")
+        raise InputError(f"{job.folder.path}: the run is not finished", remedy=command_of(job.folder.path))
     check_forms(file)
     if job.rows.kind.spans:
         raise InputError(
@@ -115,10 +120,12 @@ def ask_next(
     model, own = load(bundle), job.task.config.data.columns
     columns = own if text is None else own.model_copy(update={"text": text})
     with open_rows(pool, columns=columns, otherwise=_usual(columns, text), delimiter=delimiter, encoding=encoding) as reading:
+        refuse_idle(pool, reading.format, delimiter=delimiter, encoding=encoding)
         read = list(reading.rows)
     form = Form.of(reading, own, job.task.labels, several=job.rows.kind.several)
     usable = readable(pool, read, remedy="correct the file, or name the column of the text with --text")
     rows = list({normalise(row.text): row for row in reversed(usable)}.values())[::-1]
+    form = form.counting(Counter(key_of(row.text) for row in usable))
     known = {normalise(text) for text in (*(example.text for example in job.rows.examples), *texts_added(job.task))}
     new = [row for row in rows if normalise(row.text) not in known]
     unsure = new if (scores := Scores.of(reading.heads)) is None else scores.chosen(new)
@@ -127,7 +134,7 @@ def ask_next(
     skips = set() if again else skips_of(notes)
     free = [row for row in doubtful if key_of(row.text) not in skips]
     counts = {"labelled": len(rows) - len(new), "skipped": len(doubtful) - len(free), "sure": len(new) - len(doubtful)}
-    counts["unreadable"] = len(read) - len(usable)
+    counts |= {"unreadable": len(read) - len(usable), "repeated": len(usable) - len(rows)}
     if not free:
         raise _nothing(pool, len(read), counts)
     root = derive_seed(job.task.config.seed if seed is None else seed, "label", len(known))
@@ -149,6 +156,7 @@ def _nothing(pool: Path, rows: int, counts: Mapping[str, int]) -> DataError:
         "skipped": "left without a label before (--again asks for them)",
         "sure": "that the model is sure of",
         "unreadable": "unreadable",
+        "repeated": "with the text of another",
     }
     told = ", ".join(f"{count:,} {why[name]}" for name, count in counts.items() if count)
     return DataError(

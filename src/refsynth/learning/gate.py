@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refsynth.core.forecast import gate_forecast
 from refsynth.core.run import read_json, write_json
 from refsynth.core.settings import settings_of
 from refsynth.core.signflip import sign_flip
@@ -80,6 +81,8 @@ def hold_out(job: Job, drafts: Sequence[Draft], choose: Choose) -> HeldOut | Non
     if not rows.judged:
         return None
     parts: dict[str, list[_Part]] = {"logits": [], "int8": [], "near": []}
+    if told := gate_forecast(job.folder, config.gate.repeats * config.gate.folds):
+        job.watch.forecast(told)
     with job.watch.progress("gate", config.gate.repeats * config.gate.folds) as progress:
         for done, fold in enumerate(folds_of(task, rows, drafts)):
             make = partial(_ask, partial(fit_fold, fold, task, rows, job.learners, choose), fold, one=config.task == "classify")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.task import Task
 from refsynth.core.types import Example, IntArray
-from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
+from refsynth.data.account import Place, SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import Loaded, read_examples
 from refsynth.data.judge import Spans
 from refsynth.data.language import detect_language
@@ -34,7 +34,7 @@ class Rows:
     """The seed examples with their folds [N], the language, and what was left out of the file.
 
     `groups` [N] are those of near-duplicates; `honest` tells whether models can be measured on the folds, `divided` how many rows
-    may have near-duplicates in another fold, see `data.split`.
+    may have near-duplicates in another fold, see `data.split`. `places` say by id where rows of files are.
     """
 
     examples: tuple[Example, ...]
@@ -45,6 +45,7 @@ class Rows:
     groups: IntArray
     honest: bool = True
     divided: int = 0
+    places: Mapping[str, Place] = field(default_factory=dict)
 
     @property
     def per_label(self) -> Counter[str]:
@@ -96,7 +97,7 @@ def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
     files = {"data.train": file_key(task.train), "data.more": file_key(_more(task))}
 
     def make(out: Path) -> None:
-        examples, file = _load(task, skip_bad=skip_bad)
+        examples, file, places = _load(task, skip_bad=skip_bad)
         texts = [example.text for example in examples]
         language = config.language
         if language == "auto":
@@ -104,15 +105,20 @@ def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
         split = split_rows(examples, folds=config.gate.folds, seed=config.seed, names=kind.names, least=kind.least)
         dealt = {"folds": split.folds.tolist(), "groups": split.groups.tolist(), "divided": split.divided, "honest": split.honest}
         write_jsonl(out / "examples.jsonl", [example.to_json() for example in examples])
-        write_json(out / "facts.json", {"language": language, "file": file, **dealt})
+        write_json(out / "facts.json", {"language": language, "file": file, "places": places, **dealt})
 
     done = folder.step(STEPS["rows"], make, config=settings_of(config), extra={**files, "skip_bad": skip_bad})
     facts = read_json(done / "facts.json")
     if skipped := facts["file"].get("skipped"):
-        write_skipped(folder.path / "skipped.csv", [SkippedRow(**row) for row in skipped])
+        rows = [SkippedRow(**row | {"place": Place(*row["place"])}) for row in skipped]
+        write_skipped(folder.path / "skipped.csv", rows)
+    else:
+        (folder.path / "skipped.csv").unlink(missing_ok=True)  # of a run before, with other rows
     examples = tuple(Example.from_json(record) for record in read_jsonl(done / "examples.jsonl"))
     folds, groups = (np.array(facts[name], int) for name in ("folds", "groups"))
-    return Rows(examples, folds, facts["language"], facts["file"], kind, groups, honest=facts["honest"], divided=facts["divided"])
+    places = {name: Place(*place) for name, place in facts["places"].items()}
+    dealt = {"honest": facts["honest"], "divided": facts["divided"]}
+    return Rows(examples, folds, facts["language"], facts["file"], kind, groups, **dealt, places=places)
 
 
 def file_key(path: Path | None) -> list[str | None] | None:
@@ -126,10 +132,10 @@ def _more(task: Task) -> Path | None:
     return more if more is not None and more.exists() else None
 
 
-def _load(task: Task, *, skip_bad: bool) -> tuple[tuple[Example, ...], dict[str, Any]]:
+def _load(task: Task, *, skip_bad: bool) -> tuple[tuple[Example, ...], dict[str, Any], dict[str, Place]]:
     read = read_labelled(task, skip_bad=skip_bad)
     if not read:
-        return (), {}
+        return (), {}, {}
     examples, disputed = join_rows([each.examples for each in read])
     notes = [note for each in read for note in each.notes]
     if disputed:
@@ -141,7 +147,8 @@ def _load(task: Task, *, skip_bad: bool) -> tuple[tuple[Example, ...], dict[str,
         "skipped": [asdict(row) for each in read for row in each.skipped],
         "notes": notes,
     }
-    return examples, facts
+    places = {name: place for each in read for name, place in each.places.items()}
+    return examples, facts, {example.id: places[example.id] for example in examples}
 
 
 def read_labelled(task: Task, *, skip_bad: bool, least_labels: int | None = None) -> list[Loaded]:
@@ -181,10 +188,16 @@ def read_labelled(task: Task, *, skip_bad: bool, least_labels: int | None = None
             skip_bad=skip_bad,
             least_labels=least,
         )
-        named = tuple(replace(example, id=example.id.replace("row-", "more-", 1)) for example in loaded.examples)
+        named = tuple(replace(example, id=_added(example.id)) for example in loaded.examples)
+        places = {_added(name): place for name, place in loaded.places.items()}
         notes = tuple(f"{more.name}: {note}" for note in describe_skipped(loaded.skipped))
-        read.append(replace(loaded, examples=named, notes=notes))
+        read.append(replace(loaded, examples=named, notes=notes, places=places))
     return read
+
+
+def _added(name: str) -> str:
+    """Return what a row of data.more is called, by its name in its file."""
+    return name.replace("row-", "more-", 1)
 
 
 def join_rows(files: Sequence[Sequence[Example]]) -> tuple[tuple[Example, ...], int]:

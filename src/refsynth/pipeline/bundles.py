@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from refsynth.bundle.manifest import COLUMNS
+from refsynth.bundle.manifest import COLUMNS, MERGE
 from refsynth.bundle.unsure import KEY
 from refsynth.compress.contract import Contract, asked_of
 from refsynth.compress.forms import FULL
@@ -96,7 +96,8 @@ def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
 
 def _lineage(job: Job, learned: Learned, shrunk: Shrunk) -> Mapping[str, Any]:
     return {
-        COLUMNS: job.task.config.data.columns.model_dump(mode="json"),
+        COLUMNS: job.task.config.data.columns.model_dump(mode="json", exclude_none=True),
+        **({MERGE: True} if job.task.config.data.merge else {}),
         "candidate": str(learned.decision.shipped),
         "form": shrunk.name,
         "reason": learned.decision.reason,

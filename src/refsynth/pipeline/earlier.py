@@ -27,6 +27,13 @@ def put_aside(folder: Path, names: Sequence[str], report: str) -> tuple[Path, ..
     told = folder / "report.json"
     if not told.is_file() or _lasting(told.read_text("utf-8")) == _lasting(report):
         return ()
+    return move_aside(folder, names)
+
+
+def move_aside(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
+    """Move the files of an earlier report into `FOLDER` under the next number; return where they are now."""
+    if not any((folder / name).is_file() for name in names):
+        return ()
     aside = folder / FOLDER
     aside.mkdir(exist_ok=True)
     number = 1 + max((int(path.name[:4]) for path in aside.iterdir() if path.name[:4].isdigit()), default=0)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from refsynth.core.errors import DataError, counted
+from refsynth.core.forecast import run_forecast
 from refsynth.core.observe import Observer, Silent
 from refsynth.core.record import recall_leaked, remember, remember_leaked
 from refsynth.core.run import RunFolder
@@ -29,6 +30,7 @@ from refsynth.models.quiet import quiet
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.begin import Begun, begin, notes_of
 from refsynth.pipeline.bundles import make_bundles
+from refsynth.pipeline.earlier import move_aside
 from refsynth.pipeline.encoder import language_notes
 from refsynth.pipeline.evaluate import TestResult, evaluate_test
 from refsynth.pipeline.finished import Finished, Learned
@@ -36,7 +38,7 @@ from refsynth.pipeline.idle import without_effect
 from refsynth.pipeline.overlap import FILE as OVERLAP
 from refsynth.pipeline.overlap import figure_of, overlap_of, write_overlap
 from refsynth.pipeline.pretrain import pretrain_reference
-from refsynth.pipeline.report import Paths, write_report
+from refsynth.pipeline.report import FILES, Paths, write_report
 from refsynth.pipeline.ship import publish
 from refsynth.pipeline.track import check_trackers, story_of, track
 from refsynth.pipeline.unkept import none_kept
@@ -85,7 +87,8 @@ def run(
     with folder.lock(), quiet():
         start = partial(begin, task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
         begun = start()
-        remember(task, folder, skip_bad=skip_bad)
+        other = remember(task, folder, skip_bad=skip_bad)
+        earlier = move_aside(folder.path, FILES) if other else ()  # should this run fail, nothing there passes for its own
         _tell_begin(begun.job)
         leaked = recall_leaked(task, folder)
         if leaked:
@@ -101,8 +104,8 @@ def run(
         written = write_report(finished)
         if task.config.track:
             track(story_of(finished, written.report, written.paths), task.config.track, folder.path / "track")
-        if written.earlier:
-            watch.note(f"the report of the run before is kept: {written.earlier[0]}")
+        if earlier or written.earlier:
+            watch.note(f"the report of the run before is kept: {(*earlier, *written.earlier)[0]}")
     return RunResult(finished.bundle, written.report, written.paths, finished)
 
 
@@ -161,6 +164,8 @@ def _tell_begin(job: Job) -> None:
     for note in (*notes_of(job), *language_notes(task, job.rows.language), *without_effect(task.config)):
         watch.note(note)
     check_server(task.config, job.folder.path, watch)
+    if told := run_forecast(job.folder):
+        watch.forecast(told)
     if (more := task.config.data.more) is not None and not more.exists():
         watch.note(f"{more.name} is not there yet; refsynth label add writes it")
 

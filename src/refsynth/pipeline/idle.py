@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from refsynth.core.config import ENSEMBLES, TUNED, RunConfig
-from refsynth.core.sections import EnsembleConfig, PromptingConfig, SearchConfig, SelftrainConfig, TrainingConfig, UnsureConfig
+from refsynth.core.sections import (
+    DataConfig,
+    EnsembleConfig,
+    PromptingConfig,
+    SearchConfig,
+    SelftrainConfig,
+    TrainingConfig,
+    UnsureConfig,
+)
+from refsynth.data.records import form_of
+from refsynth.data.table import has_use
 
 WITHOUT_ENCODER = {"tfidf", "crf", "prompt", "causal_lora"}
 
@@ -26,4 +36,21 @@ def without_effect(config: RunConfig) -> list[str]:
         "reinforce.turns: synthesis.drafts is 0": config.reinforce.turns > 0 and not drafts,
         "synthesis.rounds: synthesis.drafts is 0": config.synthesis.rounds > 1 and not drafts,
     }
+    idle |= _of_files(config.data)
     return [f"{what}, so that it has no effect" for what, is_so in idle.items() if is_so]
+
+
+def _of_files(data: DataConfig) -> dict[str, bool]:
+    """Return what is said of how files are read, and whether it is of use for none of them; data.more is as we write it."""
+    forms = {form_of(path) for path in (data.train, data.pool, data.test) if path is not None}
+    what = {
+        "delimiter": "no file is CSV",
+        "encoding": "no file is text",
+        "quoting": "no file is CSV",
+        "sheet": "no file is a workbook",
+    }
+    said = {name for name, value in data.written.items() if value is not None}
+    return {
+        f"data.{name}: {why}": name in said and not any(form is None or has_use(name, form) for form in forms)
+        for name, why in what.items()
+    }

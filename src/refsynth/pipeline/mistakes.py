@@ -17,6 +17,7 @@ from refsynth.core.marks import places_in, write_marks
 from refsynth.core.run import opened
 from refsynth.core.spans import split_spans
 from refsynth.core.types import Array, BoolArray, Example, FloatArray
+from refsynth.data.account import Place
 from refsynth.data.cells import restored
 from refsynth.data.write import PLAIN, write_table
 from refsynth.evaluation.calibrate import Calibrated
@@ -25,7 +26,8 @@ from refsynth.learning.held import HeldOut
 from refsynth.pipeline.finished import Finished
 
 FILE = "held_out.csv"
-COLUMNS = ("id", "text", "label", "answer", "confidence", "unsure", "right", "score")
+NEEDED = ("id", "text", "label", "answer", "confidence", "unsure", "right", "score")
+COLUMNS = ("id", *Place._fields, *NEEDED[1:])
 
 
 def held_rows(finished: Finished) -> list[HeldRow] | None:
@@ -49,6 +51,7 @@ def held_rows(finished: Finished) -> list[HeldRow] | None:
             unsure=bool(unsure[place]),
             right=bool(right[place]),
             score=float(scores[place]),
+            **finished.learned.rows.places.get(example.id, Place())._asdict(),
         )
         for place, example in enumerate(finished.learned.rows.examples)
     ]
@@ -97,7 +100,7 @@ def read_rows(path: Path) -> list[HeldRow]:
     """
     with opened(path) as data, io.TextIOWrapper(data, encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
+        if not {*NEEDED} <= {*(reader.fieldnames or ())}:  # files of earlier versions do not say where rows are
             raise ValueError(f"columns {', '.join(reader.fieldnames or ())}")
         return [_row(record) for record in reader]
 
@@ -114,4 +117,7 @@ def _row(record: dict[str, str]) -> HeldRow:
         unsure=record["unsure"] == "yes",
         right=record["right"] == "yes",
         score=float(record["score"]),
+        file=restored(record.get("file", "")),
+        sheet_row=int(row) if (row := record.get("sheet_row", "")) else None,
+        own_id=restored(record.get("own_id", "")),
     )

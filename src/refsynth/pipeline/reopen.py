@@ -8,7 +8,7 @@ from pathlib import Path
 
 from refsynth.core.errors import InputError
 from refsynth.core.observe import Observer
-from refsynth.core.record import files_of, recall, recall_leaked, recorded
+from refsynth.core.record import command_of, files_of, recall, recall_leaked, recorded
 from refsynth.core.run import RunFolder
 from refsynth.core.task import Task
 from refsynth.models.quiet import quiet
@@ -43,5 +43,5 @@ def _check_rows(run: Path, task: Task) -> None:
     if changed:
         raise InputError(
             f"{run}: {' and '.join(changed)} changed since this run, and its drafts were written for the rows of then",
-            remedy=f"run again with the new rows: refsynth run TASK.yaml --out {run}",
+            remedy=f"run again with the new rows: {command_of(run)}",
         )

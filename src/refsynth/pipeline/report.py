@@ -33,6 +33,9 @@ from refsynth.pipeline.mistakes import FILE as HELD_OUT
 from refsynth.pipeline.mistakes import held_rows, write_rows
 from refsynth.pipeline.results import NAMES, kind_of, results_of, said_of
 
+FILES = ("report.html", "report.md", "report.json", HELD_OUT)
+"""What a finished run says of its model, in its folder."""
+
 
 class Paths(NamedTuple):
     """The three forms of a report."""
@@ -54,9 +57,9 @@ def write_report(finished: Finished) -> Written:
     """Write report.html, report.md, report.json and held_out.csv into the run folder; another run's report there is kept."""
     rows = held_rows(finished)
     report, folder = build_report(finished, rows), finished.folder.path
-    paths = Paths(folder / "report.html", folder / "report.md", folder / "report.json")
+    paths = Paths(*(folder / name for name in FILES[:3]))
     texts = (render_html(report), render_markdown(report), to_json(report))
-    earlier = put_aside(folder, [*(path.name for path in paths), HELD_OUT], texts[-1])
+    earlier = put_aside(folder, FILES, texts[-1])
     for path, text in zip(paths, texts, strict=True):
         write_atomic(path, text.encode())
     write_rows(folder / HELD_OUT, rows)

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from refsynth.core.errors import EndpointError
 from refsynth.core.extras import require
+from refsynth.models.reference.bound import ENDLESS, PLAIN, EndlessError, bound
 
 Json = dict[str, Any]
 Post = Callable[[str, Json | None], Any]
@@ -104,10 +105,15 @@ class JsonClient:
         """Give `post(path, body)`, which threads may share, and close the connections after the block."""
         omit = self._openai.Omit()
         unsaid = [f"X-Stainless-{name}" for name in _UNSAID] + ["OpenAI-Organization", "OpenAI-Project"]
-        headers = dict.fromkeys(unsaid if self._key else [*unsaid, "Authorization"], omit)
+        headers = dict.fromkeys(unsaid if self._key else [*unsaid, "Authorization"], omit) | PLAIN
         options = {"follow_redirects": False, "headers": {**headers, "X-Stainless-Raw-Response": "true"}}
         connection = self._openai.OpenAI(
-            base_url=self._base, api_key=self._key or "none", max_retries=0, timeout=self._timeout, webhook_secret=""
+            base_url=self._base,
+            api_key=self._key or "none",
+            max_retries=0,
+            timeout=self._timeout,
+            webhook_secret="",
+            http_client=self._openai.DefaultHttpxClient(event_hooks={"response": [bound]}),
         )
         log, quiet = logging.getLogger("openai._base_client"), _Quiet()
         log.addFilter(quiet)
@@ -131,6 +137,8 @@ class JsonClient:
                 if body is None:
                     return self._read(connection.get(path, cast_to=object, options=options))
                 return self._read(connection.post(path, body=body, cast_to=object, options=options))
+            except EndlessError as error:
+                raise EndpointError(f"{self.host}: {error}", remedy=ENDLESS) from None
             except self._openai.APIConnectionError as error:
                 failure, wait = f"no answer ({type(error.__cause__ or error).__name__})", None
             except self._openai.APIStatusError as error:

@@ -146,8 +146,8 @@ def _add_explain(api: FastAPI, service: Service) -> None:
         if isinstance(text, EmptyText):
             raise Invalid(f"text: {text}")
         model = service.engine.current.model
-        if body.label is not None and body.label not in model.labels:
-            raise Invalid("label: the model has no such label; /v1/models lists them")
+        if body.label is not None:
+            body = body.model_copy(update={"label": service.known(body.label)})
         places = [] if model.additive(text) else explain.spans(text)
         questions = [Question(text, True, body.label)]
         questions += [Question(explain.without(text, place)) for place in places]

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -32,7 +32,11 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 _KEY = re.compile(r"rsk_([0-9a-f]{12})_[0-9a-f]{48}")
 _REREAD = 0.5  # seconds; for file systems on which a replaced file looks like the one before
 _SECRET_BYTES = 32
-_MOST = 1e10  # of any number of a key: as seconds three hundred years
+_LEAST, _MOST = 1e-6, 1e10  # of any number of a key: as seconds three hundred years
+
+Moment = Annotated[float, Field(ge=0, le=10 * _MOST, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=_LEAST, le=_MOST, allow_inf_nan=False)]
+
 _WRITABLE = 0o022
 _EXPOSED = 0o037  # a group may read (that is how a container gets a secret), nobody may do more
 
@@ -45,11 +49,11 @@ class Key(BaseModel):
     id: str = Field(pattern=r"^[0-9a-f]{12}$")
     name: str
     scopes: tuple[Scope, ...]
-    created: float
-    expires: float | None = None
-    revoked: float | None = None
-    rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    burst: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    created: Moment
+    expires: Moment | None = None
+    revoked: Moment | None = None
+    rate: Amount | None = None
+    burst: Amount | None = None
     hash: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
 
     def state(self, now: float) -> Literal["active", "expired", "revoked"]:
@@ -112,7 +116,11 @@ class Keyring:
             if scope not in SCOPES:
                 hint = nearest(scope, SCOPES)
                 raise InputError(f"unknown scope '{scope}'", known=f"scopes: {', '.join(SCOPES)}", remedy=hint)
-        if not scopes or not name.strip() or any(value is not None and not 0 < value < _MOST for value in (seconds, rate, burst)):
+        if (
+            not scopes
+            or not name.strip()
+            or any(value is not None and not _LEAST <= value <= _MOST for value in (seconds, rate, burst))
+        ):
             raise InputError("a key needs a name, a scope, and positive numbers", remedy="see: refsynth keys add --help")
         with self._lock():
             secret = _make_secret(_secret_path(self.path))
@@ -246,8 +254,10 @@ def _read_keys(path: Path) -> tuple[Key, ...]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
         problem = error.errors(include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
         raise InputError(
-            f"{path}: not a file of keys ({problem['msg']})", remedy="restore it, or make new keys in another"
+            f"{path}: not a file of keys ({where and where + ': '}{problem['msg']})",
+            remedy="restore it, or make new keys in another",
         ) from None
 
 

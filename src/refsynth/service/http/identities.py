@@ -19,63 +19,57 @@ _AFTER = r"(?![A-Za-z0-9]|[.,/ -][0-9])"  # a group of digits beside it belongs 
 
 
 class Scheme(NamedTuple):
-    """A country's number: its module in stdnum, its form, and whether a word must say what it is."""
+    """A country's number: its module in stdnum, its form, and the forms in which a word must say what it is."""
 
     module: str
-    form: str
-    named: bool = False
+    form: str = ""
+    named: str = ""
 
 
 SCHEMES = (
-    Scheme("us.ssn", r"[0-9]{3}-[0-9]{2}-[0-9]{4}"),
+    Scheme("us.ssn", r"[0-9]{3}-[0-9]{2}-[0-9]{4}", named=r"[0-9]{9}|[0-9]{3} [0-9]{2} [0-9]{4}"),
     Scheme("us.itin", r"9[0-9]{2}-[0-9]{2}-[0-9]{4}"),
-    Scheme("us.ssn", r"[0-9]{9}|[0-9]{3} [0-9]{2} [0-9]{4}", named=True),
     Scheme("", r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]"),  # British, no check digit
-    Scheme("gb.nhs", r"[0-9]{10}|[0-9]{3}[ -][0-9]{3}[ -][0-9]{4}", named=True),
-    Scheme("ca.sin", r"[0-9]{3}-[0-9]{3}-[0-9]{3}"),
-    Scheme("ca.sin", r"[0-9]{9}|[0-9]{3} [0-9]{3} [0-9]{3}", named=True),
+    Scheme("gb.nhs", named=r"[0-9]{10}|[0-9]{3}[ -][0-9]{3}[ -][0-9]{4}"),
+    Scheme("ca.sin", r"[0-9]{3}-[0-9]{3}-[0-9]{3}", named=r"[0-9]{9}|[0-9]{3} [0-9]{3} [0-9]{3}"),
     Scheme("fr.nir", r"[12378] ?[0-9]{2} ?[0-9]{2} ?[0-9][0-9AB] ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}"),
     Scheme("it.codicefiscale", r"[A-Za-z]{6} ?[0-9L-Vl-v]{2}[A-Za-z][0-9L-Vl-v]{2} ?[A-Za-z][0-9L-Vl-v]{3}[A-Za-z]"),
     Scheme("es.dni", r"[0-9]{8}[ -]?[A-Za-z]|[0-9]{2}\.[0-9]{3}\.[0-9]{3}[ -]?[A-Za-z]"),
     Scheme("es.nie", r"[XYZxyz][ -]?[0-9]{7}[ -]?[A-Za-z]"),
     Scheme("de.idnr", r"[0-9]{11}|[0-9]{2} [0-9]{3} [0-9]{3} [0-9]{3}"),
-    Scheme("at.vnr", r"[0-9]{4} [0-9]{6}"),
-    Scheme("at.vnr", r"[0-9]{10}", named=True),
+    Scheme("at.vnr", r"[0-9]{4} [0-9]{6}", named=r"[0-9]{10}"),
     Scheme("ch.ssn", r"756(\.?)[0-9]{4}\1[0-9]{4}\1[0-9]{2}"),
-    Scheme("nl.bsn", r"[0-9]{9}|[0-9]{4}\.[0-9]{2}\.[0-9]{3}", named=True),
+    Scheme("nl.bsn", named=r"[0-9]{9}|[0-9]{4}\.[0-9]{2}\.[0-9]{3}"),
     Scheme("be.nn", r"[0-9]{11}|[0-9]{2}\.[0-9]{2}\.[0-9]{2}-[0-9]{3}\.[0-9]{2}|[0-9]{6}[ -][0-9]{3}[ -.][0-9]{2}"),
-    Scheme("se.personnummer", r"(?:[0-9]{2})?[0-9]{6}[-+][0-9]{4}"),
-    Scheme("se.personnummer", r"[0-9]{10}|[0-9]{12}", named=True),
+    Scheme("se.personnummer", r"(?:[0-9]{2})?[0-9]{6}[-+][0-9]{4}", named=r"[0-9]{10}|[0-9]{12}"),
     Scheme("no.fodselsnummer", r"[0-9]{11}|[0-9]{6} [0-9]{5}"),
-    Scheme("dk.cpr", r"[0-9]{6}[- ]?[0-9]{4}", named=True),
+    Scheme("dk.cpr", named=r"[0-9]{6}[- ]?[0-9]{4}"),
     Scheme("fi.hetu", r"[0-9]{6}[-+A-FU-Ya-fu-y][0-9]{3}[0-9A-Ya-y]"),
     Scheme("is_.kennitala", r"[0-9]{6}-[0-9]{4}"),
-    Scheme("pl.pesel", r"[0-9]{11}", named=True),
+    Scheme("pl.pesel", named=r"[0-9]{11}"),
     Scheme("cz.rc", r"[0-9]{6}/[0-9]{3,4}"),
     Scheme("ro.cnp", r"[1-9][0-9]{12}"),
-    Scheme("bg.egn", r"[0-9]{10}", named=True),
-    Scheme("hr.oib", r"[0-9]{11}", named=True),
+    Scheme("bg.egn", named=r"[0-9]{10}"),
+    Scheme("hr.oib", named=r"[0-9]{11}"),
     Scheme("si.emso", r"[0-9]{13}"),
-    Scheme("ee.ik", r"[1-8][0-9]{10}", named=True),
-    Scheme("gr.amka", r"[0-9]{11}", named=True),
+    Scheme("ee.ik", named=r"[1-8][0-9]{10}"),
+    Scheme("gr.amka", named=r"[0-9]{11}"),
     Scheme("pt.cc", r"[0-9]{8} ?[0-9] ?[A-Z0-9]{2}[0-9]"),
-    Scheme("pt.nif", r"[0-9]{9}|[0-9]{3} [0-9]{3} [0-9]{3}", named=True),
+    Scheme("pt.nif", named=r"[0-9]{9}|[0-9]{3} [0-9]{3} [0-9]{3}"),
     Scheme("ie.pps", r"[0-9]{7}[A-Wa-w][ABWTXZabwtxz]?"),
     Scheme("tr.tckimlik", r"[1-9][0-9]{10}"),
-    Scheme("ru.inn", r"[0-9]{12}", named=True),
-    Scheme("ua.rntrc", r"[0-9]{10}", named=True),
-    Scheme("il.idnr", r"[0-9]{9}|[0-9]{8}-[0-9]", named=True),
-    Scheme("in_.aadhaar", r"[2-9][0-9]{3}([ -])[0-9]{4}\1[0-9]{4}"),
-    Scheme("in_.aadhaar", r"[2-9][0-9]{11}", named=True),
+    Scheme("ru.inn", named=r"[0-9]{12}"),
+    Scheme("ua.rntrc", named=r"[0-9]{10}"),
+    Scheme("il.idnr", named=r"[0-9]{9}|[0-9]{8}-[0-9]"),
+    Scheme("in_.aadhaar", r"[2-9][0-9]{3}([ -])[0-9]{4}\1[0-9]{4}", named=r"[2-9][0-9]{11}"),
     Scheme("in_.pan", r"[A-Z]{3}[ABCFGHJLPT][A-Z][0-9]{4}[A-Z]"),
-    Scheme("jp.in_", r"[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}"),
-    Scheme("jp.in_", r"[0-9]{12}", named=True),
+    Scheme("jp.in_", r"[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}", named=r"[0-9]{12}"),
     Scheme("", r"[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])-[1-8][0-9]{6}"),  # Korean; new ones have no check digit
     Scheme("my.nric", r"[0-9]{6}-[0-9]{2}-[0-9]{4}"),
     Scheme("th.pin", r"[0-9](-?)[0-9]{4}\1[0-9]{5}\1[0-9]{2}\1[0-9]"),
-    Scheme("id.nik", r"[0-9]{16}", named=True),
+    Scheme("id.nik", named=r"[0-9]{16}"),
     Scheme("pk.cnic", r"[0-9]{5}-[0-9]{7}-[0-9]"),
-    Scheme("au.tfn", r"[0-9]{3} ?[0-9]{3} ?[0-9]{3}", named=True),
+    Scheme("au.tfn", named=r"[0-9]{3} ?[0-9]{3} ?[0-9]{3}"),
     Scheme("za.idnr", r"[0-9]{13}|[0-9]{6} [0-9]{4} [0-9]{3}"),
     Scheme("br.cpf", r"[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}|[0-9]{11}"),
     Scheme("ar.cuit", r"[0-9]{2}-[0-9]{8}-[0-9]"),
@@ -101,7 +95,12 @@ class IdentityFinder:
     """
 
     def __init__(self) -> None:
-        self._schemes = [(re.compile(_BEFORE + f"(?:{each.form})" + _AFTER), _check(each.module), each.named) for each in SCHEMES]
+        self._schemes = [
+            (re.compile(_BEFORE + f"(?:{form})" + _AFTER), _check(each.module), named)
+            for each in SCHEMES
+            for form, named in ((each.form, False), (each.named, True))
+            if form
+        ]
 
     def __call__(self, text: str) -> Iterator[Span]:
         """Yield the places of identity numbers in a text; they may overlap."""

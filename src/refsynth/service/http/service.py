@@ -12,6 +12,7 @@ from refsynth.core.errors import RefsynthError
 from refsynth.core.labelset import join_labels
 from refsynth.core.marks import MarkError, read_marks, spans_in
 from refsynth.core.spans import Span, join_spans
+from refsynth.data.labels import as_label
 from refsynth.service.http.auth import Scope
 from refsynth.service.http.batching import AbandonedError, Batch, Batcher, QueueFullError, RowError
 from refsynth.service.http.bodies import SWALLOWED, Body, read_body
@@ -32,6 +33,7 @@ EXPECTED = {
     "marked": "the text with all that is in it marked, [Ann Lee](person) called",
 }
 """What feedback gives, by the form of the bundle's answers."""
+NO_LABEL = "{}: the model has no such label; /v1/models lists them"
 BODY_BUDGET = 64 << 20
 """Bytes that all bodies under way of a worker may hold; a key may hold a quarter."""
 
@@ -139,13 +141,25 @@ class Service:
         given = {name for name in ("label", "labels", "marked") if getattr(body, name) is not None}
         if given != {wanted}:
             raise Invalid(f"{wanted}: expected {EXPECTED[wanted]}, and neither of the other two")
-        found = _spans(body.marked) if body.marked is not None else []
-        named = {body.label} if body.label is not None else {*(body.labels or ()), *(span.label for span in found)}
-        if not named <= set(model.labels):
-            raise Invalid(f"{wanted}: the model has no such label; /v1/models lists them")
-        if answers.spans:
-            return join_spans(found)
-        return join_labels(body.labels, model.labels) if body.labels is not None else str(body.label)
+        if body.marked is not None:
+            spans = _spans(body.marked)
+            if not {span.label for span in spans} <= {*model.labels}:
+                raise Invalid(NO_LABEL.format(wanted))
+            return join_spans(spans)
+        if body.label is not None:
+            return self.known(body.label)
+        return join_labels([self.known(name, "labels") for name in body.labels or ()], model.labels)
+
+    def known(self, name: str, field: str = "label") -> str:
+        """Return the bundle's label that a request names, by the rule for files.
+
+        Raises:
+            Invalid: it has none.
+        """
+        found = self.engine.current.model.manifest.known.find(as_label(name) or "")
+        if found is None:
+            raise Invalid(NO_LABEL.format(field))
+        return found
 
     def texts(self, request: Request, given: Sequence[str | list[str]], field: str) -> list[str | EmptyText]:
         """Return what a field of a request gave as texts, as the bundle takes them; or why one is none.
