@@ -14,7 +14,7 @@ from refsynth.core.errors import ConfigError, ModelError
 from refsynth.core.observe import Silent
 from refsynth.core.run import RunFolder, read_json, read_jsonl
 from refsynth.data.text import NEAR, nearest_overlap
-from refsynth.learning import pretrain
+from refsynth.learning.tuning import pretrain
 from refsynth.learning.tuning.pretrain import Budget, Held, WordModel, fit_head, fit_words, pseudo_perplexity
 from refsynth.models.catalog import CATALOG
 from refsynth.models.manifest import seal

@@ -21,7 +21,7 @@ from refsynth.bench.cells import Cells, figure, shown, spread
 from refsynth.bench.sets import Sample
 from refsynth.core.types import Example, IntArray
 from refsynth.kinds.metrics import accuracy
-from refsynth.learning import contrastive
+from refsynth.learning.tuning import contrastive
 from refsynth.learning.tuning.contrastive import LEAST_STEPS, MOST_STEPS, STEPS_PER_CLASS, ContrastiveLearner
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
