@@ -23,6 +23,9 @@ ENCODER = "refsynth.models.network"
 CHOICE = (f"{HERE}.choose", "refsynth.annotate.selftrain")
 """Who chooses among drafts, handed over to where models are fitted."""
 
+LEARNERS = f"{HERE}.workshop"
+"""Who makes learners, handed over to where they are asked."""
+
 READ = ("data.columns", "data.delimiter", "data.encoding", "data.quoting", "data.sheet")
 LEARNING = ("task", "labels", "learners", "filter", "selftrain", "training", "search", "ensemble", "prompting", "seed")
 MODELS = ("pool", "encoder", "reference.folder", "prompting.templates")
@@ -60,7 +63,8 @@ _ALL = (
     _step("judged", ("task", "labels", "reference"), but=("reference.max_requests",),
           inputs=("rows", "screen"), extra=("encoder", "reference", "reference.folder"), code=(ENCODER,)),
     _step("coverage", inputs=("rows",), extra=("drafts", "encoder"), code=(ENCODER,), apart=_apart(f"{HERE}.workshop")),
-    _step("gate", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", "none", *MODELS), code=CHOICE),
+    _step("gate", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", "none", *MODELS),
+          code=(*CHOICE, LEARNERS)),
     _step("fit", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", *MODELS), code=CHOICE),
     _step("student", ("task", "labels", "seed"), inputs=("fit",), extra=("shipped", "form", "texts"),
           apart=_apart(f"{HERE}.job")),
