@@ -53,17 +53,16 @@ class Learned(Part):
     found: float = Field(ge=0, le=1)
     low: float
     high: float
-    alone: float | None = Field(default=None, ge=0, le=1)
-    """None where distance alone marks nothing."""
+    alone: float = Field(ge=0, le=1)
 
     def sentence(self, rule: NoneRule) -> str:
         """What is flagged, how often wrongly, and how often rightly."""
-        apart = f"of distance alone {self.alone:.1%}" if self.alone is not None else "distance alone marks nothing"
         return (
             f"None of these: a text whose likeness to the labels' rows, less half of that to {self.texts:,}"
             f" text{'s' * (self.texts != 1)} of data.none, is lower than {1 - rule.share:.0%} of {rule.rows:,} held-out rows had."
             f" Of those, each by a bar from the other folds, {rule.cost}. Of the texts, each held out in its turn,"
-            f" {self.found:.1%} [{100 * self.low:.1f}-{100 * self.high:.1f}] are found ({apart})."
+            f" {self.found:.1%} [{100 * self.low:.1f}-{100 * self.high:.1f}] are found, by likeness to the"
+            f" labels' rows alone {self.alone:.1%}."
         )
 
 

@@ -43,6 +43,8 @@ def strange_of(held: HeldOut | None, candidate: Candidate) -> Strange | str:
     """Return the bar for a candidate, or why there is none."""
     if held is None:
         return "no labeled rows were held out to set a bar by"
+    if candidate.learner == "tfidf" and held.outside is None:
+        return "of TF-IDF the likeness to rows alone tells less than the confidence does; it takes texts under data.none"
     if candidate not in held.near:
         return "likeness to rows is not measured of pairs of texts, nor of models that join others or ask the reference"
     alone, apart = held.near[candidate][0], held.outside
@@ -51,8 +53,6 @@ def strange_of(held: HeldOut | None, candidate: Candidate) -> Strange | str:
     threshold = bar_of(scores[known])
     if threshold is None:
         return f"{counted(int(known.sum()), 'held-out row')} cannot set a bar, which takes {LEAST}"
-    if apart is None and not _can_fall_below(threshold, candidate):
-        return f"more than {SHARE:.0%} of the held-out rows share no word with the others, and nothing is less like them"
     flagged = _crossed(scores, scores, known, held.folds[0], held.folds[0])
     found = mean_interval("flagged", flagged[known].astype(float), held.groups[known], spread=held.spread)
     rule = NoneRule(share=SHARE, rows=int(known.sum()), flagged=found.value, low=found.low, high=found.high)
@@ -64,15 +64,8 @@ def _learned(held: HeldOut, apart: HeldOutside, candidate: Candidate, known: Boo
     dealt, strangers, near = held.folds[0], apart.folds[0], held.near[candidate][0]
     hits = _crossed(apart.texts[candidate][0], apart.rows[candidate][0], known, strangers, dealt)
     found = mean_interval("found", hits.astype(float), apart.groups, spread=held.spread)
-    bar, alone = bar_of(near[known]), None
-    if bar is not None and _can_fall_below(bar, candidate):
-        alone = float(_crossed(apart.alone[candidate][0], near, known, strangers, dealt).mean())
-    return Learned(texts=len(hits), found=found.value, low=found.low, high=found.high, alone=alone)
-
-
-def _can_fall_below(bar: float, candidate: Candidate) -> bool:
-    """Return whether a likeness can be lower than a bar: of TF-IDF it is never negative."""
-    return bar > 0 or candidate.learner != "tfidf"
+    alone = _crossed(apart.alone[candidate][0], near, known, strangers, dealt)
+    return Learned(texts=len(hits), found=found.value, low=found.low, high=found.high, alone=float(alone.mean()))
 
 
 def bar_of(near: FloatArray) -> float | None:
