@@ -1,4 +1,4 @@
-"""Texts that none of the labels fits (`data.none`): read like rows, no rows of a label, learned from, measured on held-out ones."""
+"""Texts that none of the labels fits (`data.none`): read like rows, no rows of a label, learned from, measured when held out."""
 
 from __future__ import annotations
 
