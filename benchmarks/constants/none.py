@@ -5,8 +5,8 @@
 DATA holds banking77, clinc150 with its out-of-scope files, and airline_tweets. None of these is in the tables of the README, and
 the out-of-scope questions are those of clinc150's training and validation files. Each way has a bar that 5% of held-out training
 rows are below (two bars of 2.5% where it looks at two scores). What is learned from are 8 or 32 out-of-scope questions, 8
-automatic replies, or 8 or 32 texts of labels that the task has not; what is asked about are 200 rows, others of the same kind, and
-those of another kind. Cells are appended to benchmarks/results/constants-none.jsonl.
+automatic replies, or 8 or 32 texts of labels that the task has not. What is asked about are 200 rows, others of the same kind,
+and some of another kind. Cells are appended to benchmarks/results/constants-none.jsonl.
 """
 
 from __future__ import annotations
