@@ -189,6 +189,17 @@ def test_a_path_is_read_from_the_folder_of_the_task_and_texts_are_not_moved(tmp_
         assert RunConfig.load(tmp_path / "task.yaml").data.none == expected
 
 
+@pytest.mark.parametrize(
+    ("row", "there"), [("text,label\na text,late\nanother,broken\n", True), ("text,label\na b,x|y\nc d,x\ne f,y|x\n", False)]
+)
+def test_the_task_file_that_init_writes_tells_of_them_where_they_can_be(tmp_path, row, there):
+    (tmp_path / "t.csv").write_text(row, "utf-8")
+    options = [] if there else ["--separator", "|"]
+    made = CliRunner().invoke(app, ["init", str(tmp_path / "task"), "--from", str(tmp_path / "t.csv"), *options])
+    assert made.exit_code == 0, made.output
+    assert ("# none: FILE" in (tmp_path / "task" / "task.yaml").read_text("utf-8")) is there
+
+
 # No row of a label
 
 
@@ -310,6 +321,9 @@ def test_a_form_has_the_bar_of_its_own_rows_or_says_that_it_has_none():
 
 # In a run
 
+WORDS_COUNT = pytest.mark.parametrize("made", ["tfidf"], indirect=True)
+"""The tiny encoder of the tests knows no meaning."""
+
 
 @pytest.fixture(scope="module", params=["tfidf", "frozen"])
 def made(request, tmp_path_factory, tiny_cache):
@@ -353,10 +367,9 @@ def test_no_training_row_is_one_of_them(made):
     assert {row.text for row in made[0].finished.learned.final.real}.isdisjoint(AWAY)
 
 
+@WORDS_COUNT
 def test_what_is_like_them_is_marked_and_rows_are_not(made):
     model = refsynth.load(made[0].bundle)
-    if model.variant != "exact":
-        pytest.skip("the tiny encoder of the tests knows no meaning")
     assert [one.none for one in model.predict(["I am out of the office", "mailbox full", "zzz"])] == [True] * 3
     rows = [row["text"] for row in read_jsonl(made[0].bundle.parent.parent / "data" / "train.jsonl")]
     assert np.mean([one.none for one in model.predict(rows)]) <= 0.05
@@ -398,10 +411,9 @@ def test_the_sentence_has_the_figures():
 # Who counts them
 
 
+@WORDS_COUNT
 def test_evaluate_counts_rows_marked_wrongly_and_others_marked_rightly(made, tmp_path):
     model = refsynth.load(made[0].bundle)
-    if model.variant != "exact":
-        pytest.skip("the tiny encoder of the tests knows no meaning")
     lines = [(LATE, "late"), ("mailbox full", "broken"), ("I am out of the office", "away"), (LATE, "away")]
     (tmp_path / "t.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in lines), "utf-8")
     asked = ["evaluate", str(made[0].bundle), str(tmp_path / "t.csv")]
@@ -425,10 +437,9 @@ def test_evaluate_says_nothing_of_it_where_a_bundle_cannot_tell(tmp_path, tiny_c
     assert "none of these" not in CliRunner().invoke(app, asked).stdout
 
 
+@WORDS_COUNT
 def test_label_next_asks_last_for_what_is_none_of_the_labels(made, tmp_path, tiny_cache):
     home = made[0].bundle.parent
-    if refsynth.load(made[0].bundle).variant != "exact":
-        pytest.skip("the tiny encoder of the tests knows no meaning")
     texts = [*AWAY, "out of the office", "mailbox", "left the company today", *(f"{LATE} {n}" for n in range(4))]
     (tmp_path / "pool.csv").write_text("text\n" + "".join(f'"{text}"\n' for text in texts), "utf-8")
     scored = tmp_path / "scored.csv"
