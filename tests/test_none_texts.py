@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 
+import httpx
 import numpy as np
 import polars
 import pytest
@@ -19,6 +22,7 @@ from held import held_of
 from refsynth.annotate.selftrain import Unlabelled
 from refsynth.bundle.none import ANOTHER_FORM, Learned, NoneRule, learned_of, none_rule_of, none_sentence
 from refsynth.cli.app import app
+from refsynth.cli.guards import Recorder
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, DataError
 from refsynth.core.run import RunFolder, read_jsonl
@@ -28,6 +32,7 @@ from refsynth.models.nearness import AGAINST, against, near_of
 from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.store import ModelStore
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
+from refsynth.monitor.record import Record
 from refsynth.pipeline.bundles import _strange
 from refsynth.pipeline.candidates import Candidate
 from refsynth.pipeline.gate import Decision
@@ -43,8 +48,11 @@ from refsynth.pipeline.strange import bar_of, strange_of
 from refsynth.quality.filter import NO_LABEL, screen
 from refsynth.serve.engine import Loaded
 from refsynth.serve.metrics import Metrics
+from refsynth.serve.seams import Guards
 from refsynth.task import Task
+from serving import eventually, running
 from test_pipeline import make_task, write_rows
+from test_serve_truth import metrics_of
 
 PLAIN, FROZEN = Candidate("tfidf", False), Candidate("frozen", False)
 AWAY = (
@@ -466,6 +474,20 @@ def test_the_expected_share_is_a_metric(made):
     model._first = replace(model._first, near=None)
     metrics.model(Loaded(model, "v2"))
     assert "refsynth_expected_none_ratio NaN" in metrics.text().decode()
+
+
+@WORDS_COUNT
+def test_a_server_counts_and_records_them(made, tmp_path):
+    where = tmp_path / "record.sqlite"
+    guards = Guards(recorder=Recorder(Record.open(where), texts=False, keyed=False))
+    with running(made[0].bundle, guards=guards) as server:
+        said = httpx.post(server.url + "/v1/predict", json={"texts": [LATE, *AWAY]}, timeout=30).json()["predictions"]
+        assert [one["none"] for one in said] == [False, *[True] * len(AWAY)]
+        assert metrics_of(server)["refsynth_none_of_these_total"] == len(AWAY)
+        assert eventually(lambda: metrics_of(server)['refsynth_record_rows_total{outcome="written"}'] == 1 + len(AWAY))
+    with closing(Record.open(where, tables="check")) as record:
+        found = record.summary(since=datetime(2020, 1, 1, tzinfo=UTC))
+    assert (sum(found.predictions.values()), found.none) == (1 + len(AWAY), len(AWAY))
 
 
 def test_an_estimator_takes_them_too():
