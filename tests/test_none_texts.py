@@ -142,7 +142,8 @@ BAD = {
     "no text at all": ("n.csv", "text\n", "no rows"),
     "nothing but empty texts": ("n.csv", "text,n\n,1\n ,2\n", "no text to learn from: 2 rows dropped"),
     "an empty file": ("n.txt", "", "is empty"),
-    "no such column": ("n.csv", "body,n\na,1\n", "text"),
+    "no such column": ("n.csv", "body,n\na,1\n", r"no column 'text'(.|\n)*data\.columns\.text"),
+    "one column, of another name": ("n.csv", "body\na\n", r"data\.columns\.text(.|\n)*data\.delimiter"),
     "no string": ("n.jsonl", '{"text": "a"}\n{"text": 5}\n', "row 2"),
     "no JSON": ("n.jsonl", '{"text": "a"}\n{"text": \n', "row 2"),
 }
