@@ -14,6 +14,7 @@ from refsynth.pipeline.author import Author, Composed, compose
 from refsynth.pipeline.build import translators_of, weights_of
 from refsynth.pipeline.marked import without_marks
 from refsynth.pipeline.observe import Observer
+from refsynth.pipeline.outside import NOTHING, Outside
 from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.stepspecs import STEPS
@@ -150,18 +151,19 @@ def screen_drafts(
     *,
     forget: Sequence[str],
     reference: str,
+    outside: Outside = NOTHING,
 ) -> list[Draft]:
     """Return the drafts with what is wrong with them before any model is trained; see `quality.filter`.
 
-    `reference` is the hash of what it has learnt before it is asked.
+    `reference` is the hash of what it has learnt before it is asked; a draft with a text that is `outside` all labels goes.
     """
     floor = task.config.filter.likelihood if can_write(task, rows.language) else None  # what it cannot write it cannot judge
     weights = None if floor is None else weights_of(task.config)
-    extra = {"forget": sorted(forget), "reference": reference, "reference.folder": weights}
+    extra = {"forget": sorted(forget), "none": outside.key, "reference": reference, "reference.folder": weights}
 
     def make(out: Path) -> None:
         paired = task.config.task == "pairs"
-        drafts = screen(written.drafts, rows.examples, longest=LONGEST_DRAFT, forget=forget, paired=paired)
+        drafts = screen(written.drafts, rows.examples, longest=LONGEST_DRAFT, forget=forget, none=outside.known, paired=paired)
         if floor is not None:
             meanings = meanings_of(task, rows, {draft.label for draft in written.drafts})
             scorer = likelihood_scorer(meanings, rows.language, make_generator())

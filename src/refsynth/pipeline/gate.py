@@ -9,23 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from refsynth.compress.simulate import int8_logits_of
 from refsynth.core.protocols import Learner
-from refsynth.core.run import RunFolder, digest, read_json, write_json
+from refsynth.core.run import RunFolder, digest, read_json
 from refsynth.core.sections import LearnerName
 from refsynth.core.signflip import sign_flip
 from refsynth.core.types import Array, Draft, IntArray, Metric
-from refsynth.kinds import as_json, from_json
-from refsynth.models.nearness import near_of
-from refsynth.models.predict import logits_of
-from refsynth.pipeline.candidates import COMPARED, PREFERENCE, Candidate, Fitted
-from refsynth.pipeline.folds import Choose, Fold, deals_of, fit_fold, folds_of
-from refsynth.pipeline.held import HeldOut
+from refsynth.kinds import from_json
+from refsynth.pipeline.asking import OF_TEXTS, OUTSIDE, ROWS, Beside, ask
+from refsynth.pipeline.candidates import COMPARED, PREFERENCE, Candidate
+from refsynth.pipeline.folds import Choose, deals_of, fit_fold, folds_of
+from refsynth.pipeline.held import HeldOut, HeldOutside
+from refsynth.pipeline.outside import NOTHING, Outside
 from refsynth.pipeline.relevant import settings_of
 from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.stepspecs import STEPS
@@ -82,6 +80,7 @@ def hold_out(
     progress: Callable[[int], None],
     *,
     pool: str = "",
+    outside: Outside = NOTHING,
 ) -> HeldOut:
     """Return what every candidate says of every real row when that row's fold is held out.
 
@@ -95,26 +94,32 @@ def hold_out(
         folder: each fold becomes a step there.
         progress: called with the number of folds that are done.
         pool: hash of what `choose` adds to the drafts, if it does.
+        outside: texts that none of the labels fits; those of a fold are held out with its rows.
     """
-    config = task.config
-    parts: dict[str, list[_Part]] = {"logits": [], "int8": [], "near": []}
+    config, dealt = task.config, deals_of(task, rows)
+    strangers = outside.dealt(dealt, seed=config.seed)
+    parts: dict[str, list[_Part]] = {name: [] for name in (*ROWS, *OUTSIDE)}
     for done, fold in enumerate(folds_of(task, rows, drafts)):
         extra = {"drafts": digest([draft.to_json() for draft in fold.drafts]), "encoder": encoder, "pool": pool}
-        extra |= learners_key(config, rows.language)
-        make = partial(_ask, partial(fit_fold, fold, task, rows, learners, choose), fold, one=task.config.task == "classify")
+        extra |= {"none": outside.key, **learners_key(config, rows.language)}
+        away = np.flatnonzero(strangers[fold.repeat] == fold.number)
+        fit = partial(fit_fold, fold, task, rows, learners, choose)
+        make = partial(ask, fit, fold, Beside.of(outside, away), one=task.config.task == "classify")
         name = f"gate-{fold.repeat}-{fold.number}"
         step = folder.step(STEPS["gate"], make, config=settings_of(config), name=name, extra=extra)
         for arithmetic, found in parts.items():
             said = {Candidate.named(name): from_json(values) for name, values in read_json(step / f"{arithmetic}.json").items()}
-            found.append(_Part(fold.repeat, fold.places, said))
+            found.append(_Part(fold.repeat, away if arithmetic in OF_TEXTS else fold.places, said))
         progress(done + 1)
-    held = HeldOut.of(rows, task.labels, deals_of(task, rows))
-    logits, int8, near = (_whole(found, held.folds.shape) for found in parts.values())
-    return replace(held, logits=logits, int8=int8, near=near)
+    held = HeldOut.of(rows, task.labels, dealt)
+    whole = {name: _whole(found, (strangers if name in OF_TEXTS else dealt).shape) for name, found in parts.items()}
+    apart = HeldOutside(strangers, np.array(outside.groups, int), *(whole[name] for name in OUTSIDE))
+    logits, int8, near = (whole[name] for name in ROWS)
+    return replace(held, logits=logits, int8=int8, near=near, outside=apart if outside.texts else None)
 
 
 class _Part(NamedTuple):
-    """What candidates said of the rows at some places."""
+    """What candidates said of the rows, or texts, at some places."""
 
     repeat: int
     places: IntArray
@@ -130,21 +135,6 @@ def _whole(parts: Sequence[_Part], shape: tuple[int, ...]) -> dict[Candidate, Ar
             empty = np.zeros((*shape, *said.shape[1:]), said.dtype)
             logits.setdefault(name, empty)[part.repeat, part.places] = said
     return logits
-
-
-def _ask(fit: Callable[[], Fitted], fold: Fold, out: Path, *, one: bool) -> None:
-    """Ask the models of a fold about its rows; where a text has `one` label also how like the others of the label it is."""
-    predictors = fit().predictors
-    near = {name: like for name, each in predictors.items() if one and (like := near_of(each, fold.train))}
-    asked = {(name, alike): each for alike, some in ((False, predictors), (True, near)) for name, each in some.items()}
-    exact, rounded = logits_of(asked, fold.texts), int8_logits_of(asked, fold.texts)  # what they share reads the texts once
-    _keep(out / "logits.json", {name: said for (name, alike), said in exact.items() if not alike})
-    _keep(out / "int8.json", {name: said for (name, alike), said in rounded.items() if not alike})
-    _keep(out / "near.json", {name: said.max(1) for (name, alike), said in (exact | rounded).items() if alike})
-
-
-def _keep(path: Path, said: Mapping[Candidate, Array]) -> None:
-    write_json(path, {str(candidate): as_json(logits) for candidate, logits in said.items()})
 
 
 def decide(held: HeldOut | None, candidates: Sequence[Candidate], *, why: str = "not measured", looks: int = 1) -> Decision:

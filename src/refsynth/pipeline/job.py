@@ -28,6 +28,7 @@ from refsynth.pipeline.judged import judge_drafts
 from refsynth.pipeline.lesson import Lesson, halves
 from refsynth.pipeline.marked import shown_rows
 from refsynth.pipeline.observe import Observer
+from refsynth.pipeline.outside import NOTHING, Outside, read_outside
 from refsynth.pipeline.policies import Curve, teach
 from refsynth.pipeline.pool import Parted, TextPool, parted_pool, read_pool
 from refsynth.pipeline.pretrain import Adapted, pretrain_encoder, pretrain_reference
@@ -56,7 +57,8 @@ def long_notes(longer: int, cut: int, longest: int, windows: Windows) -> list[st
 class Job:
     """What the stages of a run share.
 
-    `skip_bad` says that unusable rows are left out instead of ending the run; `forget` are ids of drafts that resemble test rows.
+    `skip_bad` says that unusable rows are left out instead of ending the run; `forget` are ids of drafts that resemble test rows;
+    `outside` are texts that none of the labels fits.
     """
 
     task: Task
@@ -68,6 +70,7 @@ class Job:
     skip_bad: bool = False
     forget: Sequence[str] = ()
     brought: tuple[Pretraining, ...] = ()
+    outside: Outside = NOTHING
 
     @classmethod
     def begin(
@@ -86,11 +89,13 @@ class Job:
             RefsynthError: the rows cannot be used, or the encoder is not here.
         """
         rows = read_rows(task, folder, skip_bad=skip_bad)
+        outside = read_outside(task, rows, folder, skip_bad=skip_bad)
         if "prompt" in task.config.learners:
             templates_for(rows.language, task.config.prompting.templates)  # that they fit should be known before hours of work
         if task.config.pretrain.reference:
             trainable(task.config, store)  # the same
-        texts = parted_pool(task, read_pool(task, rows, folder), forget=forget).learnt if task.config.pretrain.encoder else ()
+        pretrained = bool(task.config.pretrain.encoder)
+        texts = parted_pool(task, read_pool(task, rows, folder, outside), forget=forget).learnt if pretrained else ()
         plain = prepare_encoder(task, rows, store, folder, [row.text for row in texts])
         encoder, brought = pretrain_encoder(task, rows, plain, texts, folder, watch, again=bool(forget))
         checkpoints = folder.path / "checkpoints"
@@ -106,16 +111,17 @@ class Job:
             reference=partial(make_remembering, task.config, store, folder.path),
         )
         brought_all = () if brought is None else (brought,)
-        return cls(task, rows, shop, store, folder, watch, skip_bad=skip_bad, forget=forget, brought=brought_all)
+        return cls(task, rows, shop, store, folder, watch, skip_bad, forget, brought_all, outside)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What a user has to know about the rows."""
+        notes = (*self.rows.notes, *self.outside.notes)
         if set(self.task.config.learners) <= {"tfidf", "crf", "prompt"}:  # these read all
-            return self.rows.notes
+            return notes
         encoder, windows = self.shop.encoder, self.task.config.windows
         longer, cut = encoder.longer([row.text for row in self.rows.examples], words=self.rows.kind.spans)
-        return (*self.rows.notes, *long_notes(longer, cut, encoder.max_tokens, windows))
+        return (*notes, *long_notes(longer, cut, encoder.max_tokens, windows))
 
     def forgetting(self, leaked: Sequence[str]) -> Self:
         """Return the run without drafts, and texts of the pool, that resemble test rows; what learnt from these learns again."""
@@ -202,7 +208,7 @@ class Job:
 
     @cached_property
     def _read(self) -> TextPool:
-        pool = read_pool(self.task, self.rows, self.folder)
+        pool = read_pool(self.task, self.rows, self.folder, self.outside)
         if pool.unreadable:
             self.watch.note(f"data.pool: {pool.unreadable:,} of {pool.rows:,} rows cannot be read and are left out")
         return pool
@@ -252,7 +258,16 @@ class Job:
     def screen(self, written: Written, folder: RunFolder) -> list[Draft]:
         """Return the drafts screened, and judged by the reference where that is what they teach; see `screen_drafts`."""
         learnt = self.source.hash
-        screened = screen_drafts(self.task, self.rows, written, folder, self.generator, forget=self.forget, reference=learnt)
+        screened = screen_drafts(
+            self.task,
+            self.rows,
+            written,
+            folder,
+            self.generator,
+            forget=self.forget,
+            reference=learnt,
+            outside=self.outside,
+        )
         return self.judged(screened, folder) if self.task.config.filter.targets == "ensemble" else screened
 
     def judged(self, screened: Sequence[Draft], folder: RunFolder) -> list[Draft]:
@@ -288,4 +303,5 @@ class Job:
                 folder,
                 progress,
                 pool=self.pool_key,
+                outside=self.outside,
             )

@@ -23,6 +23,9 @@ ENCODER = "refsynth.models.network"
 CHOICE = (f"{HERE}.choose", "refsynth.annotate.selftrain")
 """Who chooses among drafts, handed over to where models are fitted."""
 
+LEARNERS = f"{HERE}.workshop"
+"""Who makes learners, handed over to where they are asked."""
+
 READ = ("data.columns", "data.delimiter", "data.encoding", "data.quoting", "data.sheet")
 LEARNING = ("task", "labels", "learners", "filter", "selftrain", "training", "search", "ensemble", "prompting", "seed")
 MODELS = ("pool", "encoder", "reference.folder", "prompting.templates")
@@ -39,7 +42,8 @@ def _apart(*modules: str) -> tuple[str, ...]:
 _ALL = (
     _step("rows", (*READ, "data.separator", "data.merge", "task", "language", "labels", "gate.folds", "seed"),
           extra=("data.train", "data.more", "skip_bad")),
-    _step("pool", (*READ, "task", "seed"), inputs=("rows",), extra=("data.pool",)),
+    _step("none", (*READ, "seed"), inputs=("rows",), extra=("data.none", "skip_bad")),
+    _step("pool", (*READ, "task", "seed"), inputs=("rows",), extra=("data.pool", "none")),
     _step("encoder", ("labels",), inputs=("rows",), extra=("model", "texts")),
     # Minutes or hours of learning from texts, which are the same whatever becomes of rows and learners.
     _step("words", ("pretrain.encoder", "seed"), extra=("texts", "encoder", "language", "longest"), code=(ENCODER,),
@@ -55,11 +59,12 @@ _ALL = (
           inputs=("rows",), extra=("authors", "reference.folder", "translators", "turn", "focus")),
     _step("union", extra=("parts",)),
     _step("screen", ("task", "labels", "filter.likelihood", "reference"), but=("reference.max_requests",),
-          inputs=("rows", "drafts"), extra=("forget", "reference", "reference.folder")),
+          inputs=("rows", "drafts"), extra=("forget", "none", "reference", "reference.folder")),
     _step("judged", ("task", "labels", "reference"), but=("reference.max_requests",),
           inputs=("rows", "screen"), extra=("encoder", "reference", "reference.folder"), code=(ENCODER,)),
     _step("coverage", inputs=("rows",), extra=("drafts", "encoder"), code=(ENCODER,), apart=_apart(f"{HERE}.workshop")),
-    _step("gate", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", *MODELS), code=CHOICE),
+    _step("gate", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", "none", *MODELS),
+          code=(*CHOICE, LEARNERS)),
     _step("fit", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", *MODELS), code=CHOICE),
     _step("student", ("task", "labels", "seed"), inputs=("fit",), extra=("shipped", "form", "texts"),
           apart=_apart(f"{HERE}.job")),
@@ -68,7 +73,7 @@ _ALL = (
     _step("cut", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", *MODELS, "texts", "shipped", "form"),
           code=CHOICE, apart=_apart(f"{HERE}.job")),
     _step("bundle", ("task", "labels"), inputs=("rows", "fit"), optional=("student",),
-          extra=("candidate", "form", "calibration", "metrics", "lineage", "strange")),
+          extra=("candidate", "form", "calibration", "metrics", "lineage", "strange", "none")),
     _step("static", ("task", "seed"), inputs=("rows", "fit", "bundle"), extra=("texts",), apart=_apart(f"{HERE}.job")),
     _step("tiers", ("task", "compress", "seed"), inputs=("rows", "fit", "bundle", "static"), extra=("texts", "lineage"),
           apart=_apart(f"{HERE}.job")),
