@@ -20,6 +20,7 @@ from refsynth.cli.explain import explained
 from refsynth.cli.scored import names_for
 from refsynth.core.errors import ArgumentError, InputError
 from refsynth.core.pair import join_pair
+from refsynth.core.task import Task
 from refsynth.core.types import Example, Prediction
 from refsynth.data.nothing import nothing_in, refuse_empty
 from refsynth.evaluation.report import render_html, render_markdown
@@ -36,7 +37,10 @@ from refsynth.service.http.engine import Answer
 from refsynth.service.http.schema import PredictRequest
 from test_pipeline import make_task, write_rows
 
-PLAIN = Candidate("tfidf", False)
+PLAIN = Candidate("frozen", False)
+AWAY = ("I am out of the office until Monday", "Automatic reply: nobody reads this", "The mailbox is full", "I left the company")
+"""What TF-IDF has to know of strange texts."""
+
 EMPTY = ["", " \t\n", "\x00", "\u200b\u2060\ufeff", "\x1f \u200b"]
 
 
@@ -76,7 +80,7 @@ def test_what_is_flagged_is_told_of_folds_that_had_no_part_in_the_bar():
     rng = np.random.default_rng(0)
     near = rng.random(200)
     held = held_of(np.zeros(200, int), {PLAIN: np.zeros((1, 200, 2))}, folds=np.arange(200) % 4)
-    assert strange_of(held, PLAIN) is None  # nobody said how like the rows are
+    assert "not measured" in strange_of(held, PLAIN)  # nobody said how like the rows are
     found = strange_of(replace(held, near={PLAIN: near[None]}), PLAIN)
     assert found.threshold == np.sort(near)[9] and found.rule.rows == 200
     flagged = [near[i] < np.sort(near[np.arange(200) % 4 != i % 4])[6] for i in range(200)]
@@ -113,6 +117,8 @@ def made(tmp_path_factory, tiny_cache):
         where = tmp_path_factory.mktemp(learner)
         task = make_task(where / "data", synthesis={"drafts": 0}, learners=[learner])
         write_rows(where / "data" / "train.jsonl", 30, 1)
+        if learner == "tfidf":
+            task = Task.of(task.config.changed([f"data.none={json.dumps(AWAY)}"]))
         out[learner] = run(task, where / "out", store=ModelStore(tiny_cache))
     return out
 
@@ -124,7 +130,7 @@ def test_a_run_ships_the_rule_and_says_it_everywhere(made, learner):
     rule = none_rule_of(model.manifest)
     assert model.tells_none and rule.rows == 60
     for said in (render_html(done.report), render_markdown(done.report), (done.bundle / "README.md").read_text("utf-8")):
-        assert rule.sentence.split(":")[0] in said and "would be flagged" in said
+        assert "None of these: a text" in said and "would be flagged" in said
     tensors = load_file(done.bundle / "head.safetensors")
     assert tensors["near"].shape == tensors["weights"].shape
 

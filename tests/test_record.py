@@ -68,8 +68,8 @@ def record(where, clock):
     opened.close()
 
 
-def predicted(request_id, row=0, label="a", *, text="where is it?", abstained=False, model="1", probability=0.5):
-    return Predicted(request_id, row, label, probability, abstained, model, "int8", "key1", text)
+def predicted(request_id, row=0, label="a", *, text="where is it?", abstained=False, model="1", probability=0.5, none=False):
+    return Predicted(request_id, row, label, probability, abstained, model, "int8", "key1", text, none)
 
 
 def test_feedback_is_there_once_however_often_it_is_sent(record):
@@ -116,11 +116,11 @@ def test_writers_at_once_do_not_wait_for_each_other_in_a_circle(record):
 
 
 def test_counts(record, clock):
-    record.add_predictions([predicted("q", 0, "a"), predicted("q", 1, "b", abstained=True), predicted("r", 0, "a")])
+    record.add_predictions([predicted("q", 0, "a"), predicted("q", 1, "b", abstained=True), predicted("r", 0, "a", none=True)])
     record.add_predictions([predicted("q", 0, "b")])  # there already
     record.add_feedback([Feedback("q", 0, "a"), Feedback("q", 1, "a"), Feedback("unknown", 0, "a")])
-    assert record.summary(since=LONG_AGO) == ({"a": 2, "b": 1}, 1, 3, 2, 1)
-    assert record.summary(since=clock.now + timedelta(seconds=1)) == ({}, 0, 0, 0, 0)
+    assert record.summary(since=LONG_AGO) == ({"a": 2, "b": 1}, 1, 1, 3, 2, 1)
+    assert record.summary(since=clock.now + timedelta(seconds=1)) == ({}, 0, 0, 0, 0, 0)
 
 
 def test_feedback_comes_with_its_prediction(record, clock):
@@ -200,7 +200,7 @@ def test_retention_deletes_what_is_older_and_nothing_else(record, clock):
     record.add_predictions([predicted("new")])
     record.add_feedback([Feedback("old", 1, "b")])  # a person has said something about it lately
     assert record.purge(before=clock.now)[:2] == (5, 1)
-    assert record.summary(since=LONG_AGO) == ({"a": 1}, 0, 1, 0, 0)
+    assert record.summary(since=LONG_AGO) == ({"a": 1}, 0, 0, 1, 0, 0)
     assert record.purge(before=clock.now)[:2] == (0, 0)
 
 
@@ -243,6 +243,8 @@ def test_an_older_record_is_brought_up_to_date_with_its_rows(where):
         command.upgrade(config, "0001")
         connection.execute(sa.text("INSERT INTO feedback SELECT * FROM later"))
         connection.execute(sa.text("DROP TABLE later"))
+        old = "'q', 0, CURRENT_TIMESTAMP, 'key1', '1', 'int8', 'a', 0.5, FALSE, NULL"
+        connection.execute(sa.text(f"INSERT INTO predictions VALUES ({old})"))
     opened.close()
     with pytest.raises(RecordError, match="revision 0001"):
         Record.open(where, tables="check")
@@ -250,6 +252,8 @@ def test_an_older_record_is_brought_up_to_date_with_its_rows(where):
         long = " + ".join(f"label number {n}" for n in range(100))
         record.add_feedback([Feedback("q", 1, long)])
         assert sorted(row.label for row in record.recent_feedback(9)) == ["a", long]
+        record.add_predictions([predicted("r", 0, "a", none=True)])
+        assert record.summary(since=LONG_AGO)[:3] == ({"a": 2}, 0, 1)  # of that of before nobody knows it
         with record._engine.connect() as connection:
             assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
 

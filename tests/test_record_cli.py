@@ -33,7 +33,8 @@ def run(tmp_path, monkeypatch):
 def filled(tmp_path, run):
     assert run("upgrade").exit_code == 0
     opened = Record.open(tmp_path / "record.sqlite", redact=str)
-    opened.add_predictions([Predicted("q", n, "ab"[n % 2], 0.5, n == 0, "1", "int8", text=f"text {n}") for n in range(4)])
+    said = [Predicted("q", n, "ab"[n % 2], 0.5, n == 0, "1", "int8", text=f"text {n}", none=n == 2) for n in range(4)]
+    opened.add_predictions(said)
     opened.add_feedback([Feedback("q", 0, "a"), Feedback("q", 1, "a"), Feedback("gone", 0, "a")])
     opened.close()
 
@@ -42,12 +43,13 @@ def test_show(run, filled):
     assert json.loads(run("show", "--json").stdout) == {
         "predictions": {"a": 2, "b": 2},
         "abstained": 1,
+        "none": 1,
         "feedback": 3,
         "compared": 2,
         "agreed": 1,
     }
     text = run("show").stdout
-    assert "4 predictions, 1 unsure" in text
+    assert "4 predictions, 1 unsure, 1 none of these" in text
     assert "1 of 2 agree" in text
 
 

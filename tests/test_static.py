@@ -24,6 +24,7 @@ from refsynth.bench.cascade import outcome
 from refsynth.bench.cells import Cells
 from refsynth.bundle.certificate import Certificate, profile_of, sureness
 from refsynth.bundle.manifest import MANIFEST
+from refsynth.bundle.none import ANOTHER_FORM
 from refsynth.cli.app import app
 from refsynth.cli.predict import warn_shift
 from refsynth.compress.cascade import LEAST_SHARE, THRESHOLDS, certify, least_texts
@@ -320,6 +321,7 @@ def test_the_card_and_the_report_carry_the_certificate(cascade: RunResult) -> No
     certificate = cascade.finished.tiers.certificate
     assert certificate is not None
     card = (cascade.bundle / "README.md").read_text("utf-8")
+    assert f"None of these: nothing is marked, since {ANOTHER_FORM}" in card
     for text in (card, cascade.paths.markdown.read_text("utf-8"), cascade.paths.html.read_text("utf-8")):
         assert "at most 1.0% of texts are answered otherwise" in text
         assert certificate.assumptions[0] in text

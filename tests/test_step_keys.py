@@ -53,10 +53,11 @@ SETS = {"task": "multilabel", "learners": ["tfidf", "finetune"], "selftrain": {"
 FOLDER = {"reference": {"folder": "here"}}
 WEIGHTS = {"reference": "embedded"}
 
-READ = {"rows", "pool", "test"}
+READ = {"rows", "none", "pool", "test"}
 FITTED = {"gate", "fit", "cut"}
 ASKED = {"drafts", "screen", "judged", "policy", "reference", *FITTED}
-SEEDED = {"rows", "pool", "words", "reference", "topics", "policy", "drafts", *FITTED, "student", "forms", "static", "tiers"}
+SEEDED = {"rows", "none", "pool", "words", "reference", "topics", "policy", "drafts", *FITTED, "student", "forms", "static",
+          "tiers"}  # fmt: skip
 TASKED = {"rows", "pool", "topics", "policy", "drafts", "screen", "judged", *FITTED, "student", "forms", "bundle", "static",
           "tiers", "test"}  # fmt: skip
 NAMED = (TASKED - {"pool", "static", "tiers"}) | {"encoder"}
@@ -71,6 +72,7 @@ LEAVES = {
     "data.more": ("n.jsonl", {"rows"}),
     "data.pool": ("q.txt", {"pool"}),
     "data.test": ("f.csv", {"test"}),
+    "data.none": ("o.csv", {"none"}),  # what is in it comes into the keys of others by content
     "data.columns.text": ("body", READ),
     "data.columns.label": ("class", READ),
     "data.columns.pair": ("other", READ, PAIRS),

@@ -12,8 +12,8 @@ from refsynth.core.observe import Silent
 from refsynth.core.run import RunFolder
 from refsynth.core.task import Task
 from refsynth.core.types import Draft, Example
+from refsynth.learning.job import Job
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.begin import Job
 
 BENCH = Path("build") / "bench"
 JOURNALS = BENCH / "journals"

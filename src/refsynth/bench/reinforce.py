@@ -22,9 +22,9 @@ from refsynth.core.run import RunFolder
 from refsynth.core.task import Task
 from refsynth.core.types import Example, kept
 from refsynth.learning.baseline import FrozenLearner
+from refsynth.learning.job import Job
 from refsynth.learning.tuning.contrastive import ContrastiveLearner
 from refsynth.models.predict import logits_of
-from refsynth.pipeline.begin import Job
 from refsynth.synthesis.author import Author, compose
 from refsynth.synthesis.drafts import LONGEST_DRAFT
 from refsynth.synthesis.plan import ANYWHERE

@@ -8,7 +8,7 @@ import yaml
 
 from refsynth.bundle.certificate import Confidence
 from refsynth.bundle.manifest import Figure, Manifest
-from refsynth.bundle.none import none_rule_of
+from refsynth.bundle.none import none_sentence
 from refsynth.bundle.unsure import told
 from refsynth.core.markup import markdown, one_line
 from refsynth.core.windows import REACH
@@ -81,7 +81,7 @@ def render_card(manifest: Manifest, *, limits: Sequence[str]) -> str:
         *_tiers(manifest),
         "## When it does not answer",
         _abstention(manifest),
-        *([rule.sentence] if (rule := none_rule_of(manifest)) else []),
+        none_sentence(manifest),
         "## Data",
         _made_from(manifest),
         "## Limits",

@@ -38,7 +38,9 @@ class Scored(NamedTuple):
     """The rows that could be scored: truth and answers of the model's kind, probabilities [N, K]; how many could not, why.
 
     `unsure` [N] are those on which the model abstains; rows of one of the `groups` [N] have the same text. `taught` [N] are those
-    that the model learned from; None where its run is not known. Of `truncated` rows a part of the text was not read.
+    that the model learned from; None where its run is not known. Of `truncated` rows a part of the text was not read. `none` [N]
+    are those that it marks as none of these, all wrongly; `others` counts those with labels that it does not know. Both are None
+    where it cannot tell.
     """
 
     truth: Array
@@ -50,6 +52,8 @@ class Scored(NamedTuple):
     unknown: Mapping[str, int]
     taught: NDArray[np.bool_] | None = None
     truncated: int = 0
+    none: NDArray[np.bool_] | None = None
+    others: int | None = None
 
 
 def evaluate(
@@ -129,10 +133,11 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[byte
     group_of: dict[bytes, int] = {}
     groups: list[int] = []
     unsure: list[Array] = [np.zeros(0, bool)]
-    truncated = 0
+    none: list[Array] = [np.zeros(0, bool)]
+    truncated = marked = 0
     parts: list[Array] = [np.empty(0, object) if kind.spans else np.empty((0, len(labels)))]
     for chunk in chunks(rows):
-        texts = []
+        texts, others = [], []
         for row in chunk:
             if not isinstance(row, Row):
                 left_out["unreadable"] += 1
@@ -141,6 +146,7 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[byte
             elif strange := [name for name in kind.names(row.label) if name not in labels]:
                 left_out["unknown_label"] += 1
                 unknown.update(strange)
+                others.append(row.text)
             else:
                 given.append(row.label)
                 texts.append(row.text)
@@ -150,12 +156,18 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[byte
             found = model.answer(texts)
             parts.append(found.probabilities)
             unsure.append(found.unsure)
+            none.append(found.none)
+        if others and model.tells_none:
+            marked += int(model.answer(others).none.sum())
     probabilities = np.concatenate(parts)
     answers, abstained = model.decide(probabilities), np.concatenate(unsure)
     of_group = [known is not None and key in known for key in group_of]
     taught = None if known is None else np.array([of_group[group] for group in groups], bool)
     truth, rows_of = kind.truth(given, labels), np.array(groups, int)
-    return Scored(truth, probabilities, answers, abstained, rows_of, left_out, unknown, taught, truncated)
+    scored = Scored(truth, probabilities, answers, abstained, rows_of, left_out, unknown, taught, truncated)
+    if not model.tells_none:
+        return scored
+    return scored._replace(none=np.concatenate(none), others=marked)
 
 
 def measure(scored: Scored, manifest: Manifest) -> dict[str, Any]:
@@ -178,6 +190,8 @@ def measure(scored: Scored, manifest: Manifest) -> dict[str, Any]:
         "threshold": threshold,
         "coverage": float(answered.mean()),
         "accuracy_answered": asdict(mean_interval("accuracy", right[answered], groups[answered])) if answered.any() else None,
+        "none": None if scored.none is None else asdict(mean_interval("none of these", scored.none, groups)),
+        "unknown_none": scored.others,
         "intervals": INTERVALS,
         "classes": _classes(scored, manifest),
     }
@@ -256,6 +270,10 @@ def _show(figures: Mapping[str, Any]) -> None:
         out.print(f"unsure on          {1 - figures['coverage']:.1%} ({rest} on the rest {right})")
     elif figures["threshold"]:
         out.print("unsure on          all rows")
+    if figures["none"]:
+        rest = f"; of those with unknown labels {figures['unknown_none']:,} of {figures['unknown_label']:,}"
+        wrong = f"{Metric(**figures['none']).percent()} of the rows, all wrongly"
+        out.print(f"none of these      {wrong}{rest if figures['unknown_label'] else ''}")
     table = Table("class", box=None)
     least = ("threshold",) if "threshold" in figures["classes"][0] else ()
     for column in ("precision", "recall", "F1", *least, "spans" if "span_f1" in figures else "rows"):

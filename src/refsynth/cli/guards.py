@@ -134,6 +134,7 @@ class Recorder:
                     label=one.label,
                     probability=one.probability,
                     abstained=one.abstain,
+                    none=one.none,
                     model=one.version,
                     tier=one.tier,
                     source=one.key,

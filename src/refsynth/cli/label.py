@@ -32,6 +32,8 @@ TaskText = Annotated[str | None, typer.Option("--text", "--text-column", help="C
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over the file of --out.")]
 
+_WHERE_TO = "what has no label can go into the file that task.yaml names under data.none"
+
 SHOWN = 10
 """Conflicts on the screen."""
 
@@ -60,7 +62,7 @@ def next_(
     """Choose the texts whose labels would teach the model of a run most, and write them to be filled in.
 
     All columns of the file are kept, but for what a model said of the rows. Of a file that predict --out wrote, only the rows of
-    which the model is unsure are asked for, if there are any.
+    which the model is unsure are asked for, if there are any. Texts that it marks as none of these come last.
 
     Example: refsynth label next inbox.csv --run runs/tickets -n 20 --out to-label.csv
     """
@@ -91,6 +93,8 @@ def next_(
     left += f"; {counted(asked.repeated, 'row')} repeat a text" if asked.repeated else ""
     unread = f"; {counted(asked.unreadable, 'row')} cannot be read" if asked.unreadable else ""
     err.print(f"{asked.rows:,} of {asked.pool:,} texts ({left}{unread})", markup=False)
+    if asked.strange:
+        err.print(f"{asked.strange:,} of them are marked as none of these, and come last: {_WHERE_TO}", markup=False)
     if asked.certain:
         err.print("the model is unsure of none of them: these are chosen from all", markup=False)
     if asked.stability:

@@ -61,7 +61,7 @@ def predict(
 
     Example: refsynth predict runs/tickets inbox.csv --out scored.csv
     """
-    from refsynth.bundle.none import none_rule_of
+    from refsynth.bundle.none import none_sentence
     from refsynth.bundle.unsure import told
     from refsynth.cli.scored import check_target
 
@@ -81,8 +81,8 @@ def predict(
                 out.print(f"label the unsure ones: {command('label', 'next', target, '--run', run)}", markup=False)
     if rule := told(model.manifest, threshold):
         err.print(rule, markup=False)
-    if strange := none_rule_of(model.manifest):
-        err.print(strange.sentence, markup=False)
+    if model.tells_none:
+        err.print(none_sentence(model.manifest), markup=False)
     warn_shift(model, tally.profile, tally.predicted)
 
 

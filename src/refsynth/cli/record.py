@@ -58,7 +58,8 @@ def show(
         print_json(found._asdict())
         return
     total = sum(found.predictions.values())
-    out.print(f"last {days:g} days: {total:,} predictions, {found.abstained:,} unsure", markup=False)
+    none = f", {found.none:,} none of these" if found.none else ""
+    out.print(f"last {days:g} days: {total:,} predictions, {found.abstained:,} unsure{none}", markup=False)
     together: Counter[str] = Counter()
     for label, n in found.predictions.items():
         together[JOINER.join(names_in(label)) or NONE] += n

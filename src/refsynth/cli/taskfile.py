@@ -108,6 +108,8 @@ def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look
         lines.append(f"  {_yaml({'test': _relative(test, folder)}):<23} # labelled rows to measure on, at the end")
     else:
         lines.append("  # test: FILE            # optional: labelled rows to measure on, at the end")
+    if kind_of(look, pair) == "classify":
+        lines.append("  # none: FILE            # optional: texts that none of the labels fits, or a list of some")
     if look is not None:
         lines.append("  columns:                # which column holds what")
         others = [name for name in look.untaken if name != look.id_column]

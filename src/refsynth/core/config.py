@@ -167,6 +167,13 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_none(self) -> Self:
+        if self.task != "classify" and self.data.none is not None:
+            why = "of pairs it is not measured" if self.task == "pairs" else "such texts can be rows without a label"
+            raise ValueError(f"data.none is for task: classify; take it out: {why}")
+        return self
+
+    @model_validator(mode="after")
     def _check_kind(self) -> Self:
         if problem := multilabel.problem_of(dict(self)) or tokens.problem_of(dict(self)):
             raise ValueError(problem)

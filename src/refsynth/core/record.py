@@ -11,6 +11,7 @@ from refsynth.core.code import code_of
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import DamagedError, InputError
 from refsynth.core.run import RunFolder, damaged, digest, file_digest, read_json, write_json
+from refsynth.core.sections import FILES
 from refsynth.core.task import Task
 
 RECORD, LEAKED = "task.json", "leaked.json"
@@ -82,8 +83,8 @@ def _asked(task: Task) -> str:
 def files_of(task: Task) -> dict[str, str | None]:
     """Return the hash of each file of the task; None where it is not named or not there."""
     data = task.config.data
-    files = {"train": data.train, "more": data.more, "pool": data.pool, "test": data.test}
-    return {role: file_digest_or_none(path) if path else None for role, path in files.items()}
+    files = {name: getattr(data, name) for name in FILES}
+    return {role: file_digest_or_none(path) if isinstance(path, Path) else None for role, path in files.items()}
 
 
 class Remembered(NamedTuple):

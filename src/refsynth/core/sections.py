@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypedDict
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from refsynth.core.value import spell
 from refsynth.core.windows import LONGEST, Windows
@@ -99,7 +99,7 @@ class Columns(Section):
         return (self.text,) if self.pair is None else (self.text, self.pair)
 
 
-FILES = ("train", "more", "pool", "test")
+FILES = ("train", "more", "pool", "test", "none")
 """The keys of `DataConfig` that name files."""
 
 
@@ -114,6 +114,8 @@ class DataConfig(Section):
     """Unlabelled texts for self-training and pretraining; a `.txt` has one per line."""
     test: Path | None = None
     """Labelled rows to measure on, at the end. They decide nothing but which drafts are taken out: those that resemble one."""
+    none: Path | tuple[str, ...] | None = None
+    """Texts that none of the labels fits, a file or a list: what is like them is marked. Of a file no label is read."""
     columns: Columns = Columns()
     """Column names, the same in all files."""
     delimiter: str | None = None
@@ -136,7 +138,19 @@ class DataConfig(Section):
 
     def placed(self, place: Callable[[Path], Path]) -> Self:
         """Return it with the path of each file changed."""
-        return self.model_copy(update={name: place(path) for name in FILES if (path := getattr(self, name)) is not None})
+        return self.model_copy(update={name: place(path) for name in FILES if isinstance(path := getattr(self, name), Path)})
+
+    @field_validator("none", mode="before")
+    @classmethod
+    def _check_none(cls, value: Any) -> Any:
+        """Tell a file from texts."""
+        if isinstance(value, list | tuple):
+            if odd := next((place for place, text in enumerate(value, 1) if not isinstance(text, str)), None):
+                raise ValueError(f"entry {odd} is {value[odd - 1]!r}, expected a text; one that looks like a number needs quotes")
+            return value
+        if value is not None and not isinstance(value, str | Path):
+            raise ValueError(f"found {value!r}, expected a file, or a list of texts: [..., ...]")
+        return value
 
 
 class SelftrainConfig(Section):

@@ -21,6 +21,9 @@ ENCODER = "refsynth.models.network"
 CHOICE = ("refsynth.synthesis.selection.choose", "refsynth.learning.selftrain")
 """Who chooses among drafts, handed over to where models are fitted."""
 
+LEARNERS = "refsynth.learning.context"
+"""Who makes learners, handed over to where they are asked."""
+
 READ = ("data.columns", "data.delimiter", "data.encoding", "data.quoting", "data.sheet")
 LEARNING = ("task", "labels", "learners", "filter", "selftrain", "training", "search", "ensemble", "prompting", "seed")
 MODELS = ("pool", "encoder", "reference.folder", "prompting.templates")
@@ -29,7 +32,7 @@ NOT_LEARNT = (
     *(f"refsynth.learning.{name}" for name in ("gate", "held", "folds", "baseline", "job")),
     "refsynth.evaluation",
 )
-LEARNERS = "refsynth.learning.job"
+JOB = "refsynth.learning.job"
 """What has the learners with it."""
 
 _step = partial(StepSpec, apart=APART)
@@ -42,7 +45,8 @@ def _apart(*modules: str) -> tuple[str, ...]:
 _ALL = (
     _step("rows", (*READ, "data.separator", "data.merge", "task", "language", "labels", "gate.folds", "seed"),
           extra=("data.train", "data.more", "skip_bad")),
-    _step("pool", (*READ, "task", "seed"), inputs=("rows",), extra=("data.pool",)),
+    _step("none", (*READ, "seed"), inputs=("rows",), extra=("data.none", "skip_bad")),
+    _step("pool", (*READ, "task", "seed"), inputs=("rows",), extra=("data.pool", "none")),
     _step("encoder", ("labels",), inputs=("rows",), extra=("model", "texts")),
     # Minutes or hours of learning from texts, which are the same whatever becomes of rows and learners.
     _step("words", ("pretrain.encoder", "seed"), extra=("texts", "encoder", "language", "longest"), code=(ENCODER,),
@@ -55,16 +59,17 @@ _ALL = (
           inputs=("rows",), extra=("encoder", "reference", "reference.folder", "topics", "longest", "control"), code=(ENCODER,),
           apart=_apart("refsynth.learning.context")),
     _step("drafts", ("task", "labels", "synthesis", "reference", "seed"), but=("synthesis.rounds", "synthesis.minutes"),
-          inputs=("rows",), extra=("authors", "reference.folder", "translators", "turn", "focus"), apart=_apart(LEARNERS)),
+          inputs=("rows",), extra=("authors", "reference.folder", "translators", "turn", "focus"), apart=_apart(JOB)),
     _step("union", extra=("parts",)),
     _step("screen", ("task", "labels", "filter.likelihood", "reference"), but=("reference.max_requests",),
-          inputs=("rows", "drafts"), extra=("forget", "reference", "reference.folder"),
-          apart=_apart(LEARNERS)),
+          inputs=("rows", "drafts"), extra=("forget", "none", "reference", "reference.folder"),
+          apart=_apart(JOB)),
     _step("judged", ("task", "labels", "reference"), but=("reference.max_requests",),
           inputs=("rows", "screen"), extra=("encoder", "reference", "reference.folder"), code=(ENCODER,),
-          apart=_apart(LEARNERS)),
-    _step("coverage", inputs=("rows",), extra=("drafts", "encoder"), code=(ENCODER,), apart=_apart("refsynth.learning.context")),
-    _step("gate", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", *MODELS), code=CHOICE),
+          apart=_apart(JOB)),
+    _step("coverage", inputs=("rows",), extra=("drafts", "encoder"), code=(ENCODER,), apart=_apart(LEARNERS)),
+    _step("gate", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", "none", *MODELS),
+          code=(*CHOICE, LEARNERS)),
     _step("fit", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", *MODELS), code=CHOICE),
     _step("student", ("task", "labels", "seed"), inputs=("fit",), extra=("shipped", "form", "texts"),
           apart=_apart(LEARNERS)),
@@ -73,8 +78,8 @@ _ALL = (
     _step("cut", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", *MODELS, "texts", "shipped", "form"),
           code=CHOICE),
     _step("bundle", ("task", "labels"), inputs=("rows", "fit"), optional=("student",),
-          extra=("candidate", "form", "calibration", "metrics", "lineage", "strange")),
-    _step("static", ("task", "seed"), inputs=("rows", "fit", "bundle"), extra=("texts",), apart=_apart(LEARNERS)),
+          extra=("candidate", "form", "calibration", "metrics", "lineage", "strange", "none")),
+    _step("static", ("task", "seed"), inputs=("rows", "fit", "bundle"), extra=("texts",), apart=_apart(JOB)),
     _step("tiers", ("task", "compress", "seed"), inputs=("rows", "fit", "bundle", "static"), extra=("texts", "lineage"),
           apart=_apart(LEARNERS)),
     _step("test", (*READ, "data.separator", "data.merge", "task", "labels"), inputs=("fit",),

@@ -70,10 +70,10 @@ def check_columns(path: Path, found: Sequence[str], wanted: Columns, *, labelled
     for column, likely in [*texts, (wanted.label, named_label(found))] if labelled else texts:
         if column not in found:
             guess = f"did you mean '{likely}'?" if likely else nearest(column, found)
-            where = "in task.yaml: data.columns" if labelled else "of the text with --text"
+            where = "in task.yaml: data.columns" if labelled else "of the text with --text, or in task.yaml: data.columns.text"
             remedy = f"{guess} Name the column{'s' * labelled} {where}".strip()
             if len(found) == 1 and delimiter:
-                remedy += f"; or the delimiter, if it is not {delimiter!r}: {'data.delimiter' if labelled else '--delimiter'}"
+                remedy += f"; or the delimiter, if it is not {delimiter!r}: {'' if labelled else '--delimiter or '}data.delimiter"
             raise DataError(f"{path}: no column '{column}'", known=f"columns there: {shown}", remedy=remedy)
         if found.count(column) > 1:
             raise DataError(f"{path}: two columns are named '{column}'", known=f"columns there: {shown}", remedy="rename one")

@@ -25,7 +25,7 @@ SUFFIXES = (".csv", ".tsv", ".xlsx", ".jsonl")
 CHOICES, REASON = "choices", "reason"
 SKIPS = "skips.jsonl"
 
-_SCORED = re.compile(r"predicted_(label|confidence|unsure)(_\d+)?")
+_SCORED = re.compile(r"predicted_(label|confidence|unsure|none_of_these)(_\d+)?")
 _YES = ("true", "1", "yes")
 
 
@@ -52,7 +52,7 @@ class Scores(NamedTuple):
         """Return them; None for another file."""
         there = list(names)
         later = [name for name in there if _SCORED.fullmatch(name)]
-        first = {"confidence", "unsure"} & {*there}
+        first = {"confidence", "unsure", "none_of_these"} & {*there}
         unsure = [name for name in there if name == "unsure" or name.startswith("predicted_unsure")]
         if not unsure or not any("confidence" in name for name in (*later, *first)):
             return None

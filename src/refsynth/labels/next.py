@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refsynth.bundle.manifest import MANIFEST
-from refsynth.bundle.model import Model, load
+from refsynth.bundle.model import Answered, Model, load
 from refsynth.core.errors import DataError, InputError, counted
 from refsynth.core.record import command_of
 from refsynth.core.run import derive_seed, digest, file_digest, read_jsonl, write_jsonl
@@ -28,6 +28,9 @@ from refsynth.learning.pool import draw
 
 WATCHED, LEAST_WATCHED = 1000, 30
 """Texts of the pool whose predicted labels are compared between rounds, and the fewest that can be."""
+
+STRANGE = "none of these: unlike the rows of all labels"
+"""Why a text is among the last."""
 
 ROUNDS = "rounds.jsonl"
 
@@ -59,6 +62,7 @@ class Asked(NamedTuple):
         certain: whether the model is unsure of no text of a scored pool; then any of them may be asked for.
         unreadable: rows of the pool.
         repeated: rows of the pool whose text is that of a row before; a text is asked for once.
+        strange: texts of the pool that are marked as none of the labels; they are asked for last.
         stability: how much the last labels changed.
     """
 
@@ -71,6 +75,7 @@ class Asked(NamedTuple):
     sure: int
     unreadable: int
     repeated: int
+    strange: int
     certain: bool
     stability: Stability | None
 
@@ -89,6 +94,9 @@ def ask_next(
     again: bool = False,
 ) -> Asked:
     """Write the `n` texts of an unlabelled file that are most worth a label, to be filled in.
+
+    Texts that the model marks as none of the labels come after all others: most of them have no label that could be filled in.
+    Those of `data.none` are not asked for.
 
     Args:
         job: of a finished run.
@@ -127,6 +135,7 @@ def ask_next(
     rows = list({normalise(row.text): row for row in reversed(usable)}.values())[::-1]
     form = form.counting(Counter(key_of(row.text) for row in usable))
     known = {normalise(text) for text in (*(example.text for example in job.rows.examples), *texts_added(job.task))}
+    known |= job.outside.known
     new = [row for row in rows if normalise(row.text) not in known]
     unsure = new if (scores := Scores.of(reading.heads)) is None else scores.chosen(new)
     certain = bool(new) and not unsure
@@ -138,10 +147,13 @@ def ask_next(
     if not free:
         raise _nothing(pool, len(read), counts)
     root = derive_seed(job.task.config.seed if seed is None else seed, "label", len(known))
-    forms = _forms(job, model, draw(free, seed=root), strategy, n, root, form)
+    drawn = draw(free, seed=root)
+    found = model.answer([row.text for row in drawn])
+    forms = _forms(job, model, drawn, found, strategy, n, root, form)
     stability = _watch(job, model, file_digest(bundle / MANIFEST), rows)
     form.write(file, forms)
     taken = own.text if reading.format == "text" else reading.taken.text
+    counts["strange"] = int(found.none.sum())
     return Asked(file, taken, len(forms), len(free), **counts, certain=certain, stability=stability)
 
 
@@ -168,12 +180,12 @@ def _nothing(pool: Path, rows: int, counts: Mapping[str, int]) -> DataError:
 
 
 def _forms(
-    job: Job, model: Model, rows: Sequence[Row], strategy: StrategyName, n: int, seed: int, form: Form
+    job: Job, model: Model, rows: Sequence[Row], found: Answered, strategy: StrategyName, n: int, seed: int, form: Form
 ) -> list[dict[str, Any]]:
-    """Return the rows to be filled in."""
+    """Return the rows to be filled in, by what was found of them; those that are none of the labels last."""
     texts, nothing = [row.text for row in rows], np.zeros((len(rows), 0))
     several, cuts = job.rows.kind.several, model.manifest.calibration.cuts
-    said = model.probabilities(texts)
+    said = found.probabilities
     pool = Pool(said if cuts is None else centred(said, cuts), nothing, nothing[:0], several)
     if STRATEGIES[strategy].embeds:
         labelled = [example.text for example in job.rows.examples]
@@ -181,8 +193,13 @@ def _forms(
         pool = pool._replace(features=features[: len(texts)], labelled=features[len(texts) :])
     way = STRATEGIES[strategy]
     why = f"{strategy}: {way.of_set if several else way.score}"
-    chosen = zip(*choose(strategy, pool, n, seed=seed), strict=True)
-    return [form.fill(rows[place], why=why, score=float(score)) for place, score in chosen]
+    out: list[dict[str, Any]] = []
+    for mine, reason in ((~found.none, why), (found.none, f"{STRANGE}; {why}")):
+        places = np.flatnonzero(mine)
+        part = pool._replace(probabilities=pool.probabilities[places], features=pool.features[places])
+        chosen = zip(*choose(strategy, part, n - len(out), seed=seed), strict=True)
+        out += [form.fill(rows[places[place]], why=reason, score=float(score)) for place, score in chosen]
+    return out
 
 
 def _new_file(folder: Path, pool: Path) -> Path:

@@ -6,29 +6,26 @@ the judge that selects drafts is fitted without it. Each fold is a step of its o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from refsynth.core.forecast import gate_forecast
-from refsynth.core.run import read_json, write_json
+from refsynth.core.run import read_json
 from refsynth.core.settings import settings_of
 from refsynth.core.signflip import sign_flip
 from refsynth.core.steps import STEPS
 from refsynth.core.types import Array, Draft, IntArray, Metric
-from refsynth.kinds import as_json, from_json
-from refsynth.learning.candidates import COMPARED, PREFERENCE, Candidate, Fitted
-from refsynth.learning.folds import Fold, deals_of, fit_fold, folds_of
-from refsynth.learning.held import HeldOut
+from refsynth.kinds import from_json
+from refsynth.learning.asking import OF_TEXTS, OUTSIDE, ROWS, Beside, ask
+from refsynth.learning.candidates import COMPARED, PREFERENCE, Candidate
+from refsynth.learning.folds import deals_of, fit_fold, folds_of
+from refsynth.learning.held import HeldOut, HeldOutside
 from refsynth.learning.job import Job, fitting_key
 from refsynth.learning.selftrain import Choose
-from refsynth.models.int8 import int8_logits_of
-from refsynth.models.nearness import near_of
-from refsynth.models.predict import logits_of
 
 LEARNER_DOUBT = 2.0
 """Standard errors by which a less preferred learner must win.
@@ -80,29 +77,32 @@ def hold_out(job: Job, drafts: Sequence[Draft], choose: Choose) -> HeldOut | Non
     task, rows, config = job.task, job.rows, job.task.config
     if not rows.judged:
         return None
-    parts: dict[str, list[_Part]] = {"logits": [], "int8": [], "near": []}
+    dealt, outside = deals_of(task, rows), job.outside
+    strangers = outside.dealt(dealt, seed=config.seed)
+    parts: dict[str, list[_Part]] = {name: [] for name in (*ROWS, *OUTSIDE)}
     if told := gate_forecast(job.folder, config.gate.repeats * config.gate.folds):
         job.watch.forecast(told)
     with job.watch.progress("gate", config.gate.repeats * config.gate.folds) as progress:
         for done, fold in enumerate(folds_of(task, rows, drafts)):
-            make = partial(_ask, partial(fit_fold, fold, task, rows, job.learners, choose), fold, one=config.task == "classify")
-            name = f"gate-{fold.repeat}-{fold.number}"
-            step = job.folder.step(
-                STEPS["gate"], make, config=settings_of(config), name=name, extra=fitting_key(job, fold.drafts)
-            )
+            away = np.flatnonzero(strangers[fold.repeat] == fold.number)
+            fit = partial(fit_fold, fold, task, rows, job.learners, choose)
+            make = partial(ask, fit, fold, Beside.of(outside, away), one=config.task == "classify")
+            name, extra = f"gate-{fold.repeat}-{fold.number}", {**fitting_key(job, fold.drafts), "none": outside.key}
+            step = job.folder.step(STEPS["gate"], make, config=settings_of(config), name=name, extra=extra)
             for arithmetic, found in parts.items():
-                said = {
-                    Candidate.named(name): from_json(values) for name, values in read_json(step / f"{arithmetic}.json").items()
-                }
-                found.append(_Part(fold.repeat, fold.places, said))
+                values = read_json(step / f"{arithmetic}.json").items()
+                said = {Candidate.named(name): from_json(value) for name, value in values}
+                found.append(_Part(fold.repeat, away if arithmetic in OF_TEXTS else fold.places, said))
             progress(done + 1)
-    held = HeldOut.of(rows, task.labels, deals_of(task, rows))
-    logits, int8, near = (_whole(found, held.folds.shape) for found in parts.values())
-    return replace(held, logits=logits, int8=int8, near=near)
+    held = HeldOut.of(rows, task.labels, dealt)
+    whole = {name: _whole(found, (strangers if name in OF_TEXTS else dealt).shape) for name, found in parts.items()}
+    apart = HeldOutside(strangers, np.array(outside.groups, int), *(whole[name] for name in OUTSIDE))
+    logits, int8, near = (whole[name] for name in ROWS)
+    return replace(held, logits=logits, int8=int8, near=near, outside=apart if outside.texts else None)
 
 
 class _Part(NamedTuple):
-    """What candidates said of the rows at some places."""
+    """What candidates said of the rows, or texts, at some places."""
 
     repeat: int
     places: IntArray
@@ -118,21 +118,6 @@ def _whole(parts: Sequence[_Part], shape: tuple[int, ...]) -> dict[Candidate, Ar
             empty = np.zeros((*shape, *said.shape[1:]), said.dtype)
             logits.setdefault(name, empty)[part.repeat, part.places] = said
     return logits
-
-
-def _ask(fit: Callable[[], Fitted], fold: Fold, out: Path, *, one: bool) -> None:
-    """Ask the models of a fold about its rows; where a text has `one` label also how like the others of the label it is."""
-    predictors = fit().predictors
-    near = {name: like for name, each in predictors.items() if one and (like := near_of(each, fold.train))}
-    asked = {(name, alike): each for alike, some in ((False, predictors), (True, near)) for name, each in some.items()}
-    exact, rounded = logits_of(asked, fold.texts), int8_logits_of(asked, fold.texts)  # what they share reads the texts once
-    _keep(out / "logits.json", {name: said for (name, alike), said in exact.items() if not alike})
-    _keep(out / "int8.json", {name: said for (name, alike), said in rounded.items() if not alike})
-    _keep(out / "near.json", {name: said.max(1) for (name, alike), said in (exact | rounded).items() if alike})
-
-
-def _keep(path: Path, said: Mapping[Candidate, Array]) -> None:
-    write_json(path, {str(candidate): as_json(logits) for candidate, logits in said.items()})
 
 
 def decide(held: HeldOut | None, candidates: Sequence[Candidate], *, why: str = "not measured", looks: int = 1) -> Decision:

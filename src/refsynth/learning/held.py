@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -17,6 +17,20 @@ from refsynth.data.split import parts
 from refsynth.kinds import Kind, given_labels
 from refsynth.learning.candidates import Candidate
 from refsynth.learning.rows import Rows
+
+
+class HeldOutside(NamedTuple):
+    """What models that learned from some of M texts that none of the labels fits said of the others, and of held-out rows.
+
+    `folds` [R, M] and `groups` [M] are those of the texts. By candidate: `rows` [R, N], how like a label's rows each row was,
+    less how like such texts; `texts` [R, M] the same of each text; and `alone` [R, M] how like a label's rows it was.
+    """
+
+    folds: IntArray
+    groups: IntArray
+    rows: Mapping[Candidate, Array]
+    texts: Mapping[Candidate, Array]
+    alone: Mapping[Candidate, Array]
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,7 @@ class HeldOut:
         logits: by candidate.
         int8: what those with an encoder say as they would ship, which is what they are calibrated on.
         near: how like the other rows of a label each row was to those that can tell, [R, N], in the arithmetic that ships.
+        outside: what is known of texts that none of the labels fits; None without any.
     """
 
     truth: Array
@@ -42,6 +57,7 @@ class HeldOut:
     logits: Mapping[Candidate, Array] = field(default_factory=dict)
     int8: Mapping[Candidate, Array] = field(default_factory=dict)
     near: Mapping[Candidate, Array] = field(default_factory=dict)
+    outside: HeldOutside | None = None
 
     @classmethod
     def of(cls, rows: Rows, labels: tuple[str, ...], dealt: IntArray) -> Self:

@@ -13,6 +13,7 @@ from refsynth.core.sections import LearnerName
 from refsynth.core.task import Task
 from refsynth.core.types import Draft
 from refsynth.learning.context import LearnerContext, learners_key
+from refsynth.learning.outside import NOTHING, Outside
 from refsynth.learning.pool import Pool
 from refsynth.learning.rows import Rows
 
@@ -30,6 +31,7 @@ class Job:
         folder: where steps are kept: of the run, or of a round.
         watch: is told what happens.
         skip_bad: whether unusable rows are left out instead of ending the run.
+        outside: texts that none of the labels fits.
         forget: ids of drafts and texts of the pool that resemble test rows: nothing learns from them.
     """
 
@@ -42,6 +44,7 @@ class Job:
     watch: Observer
     skip_bad: bool = False
     forget: tuple[str, ...] = ()
+    outside: Outside = NOTHING
 
     def at(self, folder: RunFolder) -> Self:
         """Return the job with another folder for its steps."""

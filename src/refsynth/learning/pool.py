@@ -16,6 +16,7 @@ from refsynth.core.task import Task
 from refsynth.data.judge import Spans
 from refsynth.data.rows import Row, iter_rows, readable
 from refsynth.data.text import normalise
+from refsynth.learning.outside import NOTHING, Outside
 from refsynth.learning.rows import Rows, file_key
 from refsynth.learning.selftrain import Unlabelled
 
@@ -70,8 +71,8 @@ def draw(rows: list[Row], *, seed: int) -> list[Row]:
     return [rows[place] for place in np.sort(drawn)]
 
 
-def read_pool(task: Task, rows: Rows, folder: RunFolder) -> Pool:
-    """Return the texts of `data.pool` that are no real row; nothing without such a file or a use for it.
+def read_pool(task: Task, rows: Rows, folder: RunFolder, outside: Outside = NOTHING) -> Pool:
+    """Return the texts of `data.pool` that are no real row and not `outside` all labels; nothing without a use for them.
 
     Raises:
         DataError: the file cannot be read, or has rows and not one that can.
@@ -86,7 +87,7 @@ def read_pool(task: Task, rows: Rows, folder: RunFolder) -> Pool:
     file = path
 
     def make(out: Path) -> None:
-        known = {normalise(example.text) for example in rows.examples}
+        known = {*(normalise(example.text) for example in rows.examples), *outside.known}
         spans: Spans = "ignored" if rows.kind.spans else "none"
         found = list(iter_rows(file, columns=data.columns, **data.written, spans=spans))
         usable = readable(file, found, remedy="correct data.pool or data.columns in task.yaml")
@@ -98,7 +99,8 @@ def read_pool(task: Task, rows: Rows, folder: RunFolder) -> Pool:
         write_jsonl(out / "texts.jsonl", [{"id": f"pool-{row.number}", "text": row.text} for row in some])
         write_json(out / "facts.json", {"rows": len(found), "unreadable": len(found) - len(usable)})
 
-    done = folder.step(STEPS["pool"], make, config=settings_of(config), extra={"data.pool": file_key(path)})
+    extra = {"data.pool": file_key(path), "none": outside.key}
+    done = folder.step(STEPS["pool"], make, config=settings_of(config), extra=extra)
     texts = tuple(Unlabelled(**record) for record in read_jsonl(done / "texts.jsonl"))
     facts = read_json(done / "facts.json")
     aside: tuple[Unlabelled, ...] = ()

@@ -1,7 +1,8 @@
 """How like its training rows a text is to a model: the cosine of its features to the mean of each label's rows.
 
 Probabilities of labels cannot tell that a text is about none of them: they sum to 1, and with two labels a stranger is as sure as
-a row. What is measured is the distance in the features that the model's own head reads (Snell et al., arXiv:1703.05175).
+a row. What is measured is the distance in the features that the model's own head reads (Snell et al., arXiv:1703.05175). Where
+some texts about none of the labels are known, half of how like their mean a text is counts against it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor
 MOST = 64
 """Rows of a label that its mean is made of, at most: the first ones. More move it little, and each is read once more."""
 
+AGAINST = 0.5
+"""Of the cosine to the mean of texts about none of the labels, what is taken off; see design/025-none.md."""
+
 Near = EncoderPredictor | TfidfPredictor
 
 
@@ -33,8 +37,13 @@ def near_of(predictor: Predictor, rows: Sequence[Example]) -> Near | None:
     return replace(predictor, head=LinearHead(weights, np.zeros(weights.shape[1])))
 
 
+def against(near: Near, none: Sequence[str]) -> Near:
+    """Return what also knows texts about none of the labels: how like their mean a text is counts against it, by `AGAINST`."""
+    return replace(near, head=LinearHead(near.head.weights - AGAINST * _mean(near, none)[:, None], near.head.bias))
+
+
 def below(head: LinearHead, threshold: float) -> LinearHead:
-    """Return the head of which all values are negative where the highest cosine is below a threshold."""
+    """Return the head of which all values are negative where the highest one was below a threshold."""
     return LinearHead(head.weights, head.bias - threshold)
 
 

@@ -13,6 +13,7 @@ from refsynth.core.windows import REACH, Windows
 from refsynth.evaluation.origins import Pretraining
 from refsynth.learning.context import make_context, make_learners
 from refsynth.learning.job import Job
+from refsynth.learning.outside import read_outside
 from refsynth.learning.pool import read_pool
 from refsynth.learning.prompting.templates import templates_for
 from refsynth.learning.rows import read_rows
@@ -61,7 +62,8 @@ def begin(
         templates_for(rows.language, config.prompting.templates)  # that they fit should be known before hours of work
     if config.pretrain.reference:
         trainable(config, store)  # the same
-    pool = read_pool(task, rows, folder)
+    outside = read_outside(task, rows, folder, skip_bad=skip_bad)
+    pool = read_pool(task, rows, folder, outside)
     if pool.unreadable:
         watch.note(f"data.pool: {pool.unreadable:,} of {pool.rows:,} rows cannot be read and are left out")
     pool = pool.without(frozenset(forget))
@@ -80,17 +82,18 @@ def begin(
         unlabelled=tuple(row.text for row in pool.texts) if "distilled" in config.learners else (),
     )
     learners = make_learners(context, config.learners)
-    job = Job(task, rows, pool, context, learners, folder, watch, skip_bad=skip_bad, forget=tuple(forget))
+    job = Job(task, rows, pool, context, learners, folder, watch, skip_bad=skip_bad, forget=tuple(forget), outside=outside)
     return Begun(job, Source(store), brought)
 
 
 def notes_of(job: Job) -> tuple[str, ...]:
     """Return what a user has to know about the rows."""
+    notes = (*job.rows.notes, *job.outside.notes)
     if set(job.task.config.learners) <= WITHOUT_ENCODER:
-        return job.rows.notes
+        return notes
     encoder, windows = job.context.encoder, job.task.config.windows
     longer, cut = encoder.longer([row.text for row in job.rows.examples], words=job.rows.kind.spans)
-    return (*job.rows.notes, *long_notes(longer, cut, encoder.max_tokens, windows))
+    return (*notes, *long_notes(longer, cut, encoder.max_tokens, windows))
 
 
 def long_notes(longer: int, cut: int, longest: int, windows: Windows) -> list[str]:

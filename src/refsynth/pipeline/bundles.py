@@ -7,14 +7,16 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from refsynth.bundle.manifest import COLUMNS, MERGE
+from refsynth.bundle.none import ANOTHER_FORM, WHY_NOT
 from refsynth.bundle.unsure import KEY
 from refsynth.compress.contract import Contract, asked_of
 from refsynth.compress.forms import FULL
-from refsynth.compress.shrink import Beside, Shrinker, Shrunk
+from refsynth.compress.shrink import SIMPLE, Beside, Shrinker, Shrunk
 from refsynth.compress.tiers import Tiers, make_tiers
 from refsynth.core.types import Metric
 from refsynth.evaluation.calibrate import Calibrated, calibrate
-from refsynth.evaluation.strange import strange_of
+from refsynth.evaluation.strange import Strange, strange_of
+from refsynth.learning.candidates import Candidate
 from refsynth.learning.job import Job
 from refsynth.pipeline.finished import Learned
 from refsynth.pipeline.ship import write_bundle
@@ -74,7 +76,7 @@ def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
     if learned.held and shrunk.logits is not None:
         metrics = (learned.held.score_of(shrunk.logits),)
     lineage = _lineage(job, learned, shrunk)
-    strange = strange_of(learned.held, learned.decision.shipped) if shrunk.name == FULL else None
+    strange = _strange(learned, shrunk.name)
     made = write_bundle(
         job.task,
         learned.decision.shipped,
@@ -87,11 +89,20 @@ def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
         lineage=lineage if calibrated.rule is None else {**lineage, KEY: calibrated.rule.model_dump(mode="json")},
         real=learned.final.real,
         strange=strange,
+        outside=job.outside,
         step=step,
     )
     if step != "bundle":
         return Bundles(shrunk, calibrated, Tiers("one", made, made, step))
+    lineage = {**lineage, WHY_NOT: ANOTHER_FORM}
     return Bundles(shrunk, calibrated, make_tiers(job, learned.final, made, metrics=metrics, lineage=lineage))
+
+
+def _strange(learned: Learned, form: str) -> Strange | str:
+    """Return the bar of a form for strange texts, or why it has none."""
+    shipped = learned.decision.shipped
+    simple = next((Candidate(name, shipped.drafts) for name in SIMPLE if name == form), None)
+    return strange_of(learned.held, simple or shipped) if simple or form == FULL else ANOTHER_FORM
 
 
 def _lineage(job: Job, learned: Learned, shrunk: Shrunk) -> Mapping[str, Any]:

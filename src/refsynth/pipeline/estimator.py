@@ -30,8 +30,8 @@ from refsynth.evaluation.report import Report
 from refsynth.pipeline.flow import run
 from refsynth.pipeline.ship import publish
 
-POOL, TEST = "pool", "test"
-"""Files that `settings` may name under `data`; the rows are those that `fit` is given."""
+OWN = {"pool", "test", "none"}
+"""What `settings` may name under `data`; the rows are those that `fit` is given."""
 
 
 class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is not typed
@@ -183,7 +183,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         """Return the tree of a task.yaml."""
         tree = dict(self.settings or {})
         data = dict(tree.pop("data", {}))
-        if taken := sorted({"task", "labels", "seed"} & set(tree) | {f"data.{key}" for key in set(data) - {POOL, TEST}}):
+        if taken := sorted({"task", "labels", "seed"} & set(tree) | {f"data.{key}" for key in set(data) - OWN}):
             raise ConfigError(f"settings: found {', '.join(taken)}", expected="keys that neither fit nor another parameter gives")
         if self.drafts is not None:
             tree["synthesis"] = {**tree.get("synthesis", {}), "drafts": self.drafts}

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from refsynth.bundle.manifest import read_manifest
+from refsynth.bundle.none import none_sentence
 from refsynth.core.errors import DataError, counted
 from refsynth.core.forecast import run_forecast
 from refsynth.core.observe import Observer, Silent
@@ -203,6 +205,8 @@ def _deliver(job: Job, learned: Learned) -> Finished:
     tested = [figure_of(test.new, task)] if test is not None and test.new is not None else []
     bundle = publish(tiers.bundle, folder.path / "bundle", tested=tested, limits=tiers.limits)
     watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
+    if task.config.data.none is not None:
+        watch.note(none_sentence(read_manifest(bundle)))
     write_overlap(folder.path / OVERLAP, overlap)
     if test is not None:
         _tell_test(job, test, overlap)
@@ -234,8 +238,9 @@ def _tell_test(job: Job, test: TestResult, overlap: Overlap | None) -> None:
 
 def _check_files(task: Task) -> None:
     """See that the files are there and the test file has its columns: a run of many minutes must not end on a misspelt name."""
-    for role, path in (("train", task.train), ("pool", task.config.data.pool), ("test", task.test)):
-        if path is not None and not path.is_file():
+    given = task.config.data
+    for role, path in (("train", task.train), ("pool", given.pool), ("test", task.test), ("none", given.none)):
+        if isinstance(path, Path) and not path.is_file():
             raise DataError(f"{path}: no such file", remedy=f"correct data.{role} in task.yaml")
     if task.test is not None:
         data = task.config.data

@@ -33,6 +33,7 @@ def without_effect(config: RunConfig) -> list[str]:
         "pretrain.encoder: no learner has an encoder": config.pretrain.encoder > 0 and learners <= WITHOUT_ENCODER,
         "pretrain.reference: synthesis.drafts is 0": config.pretrain.reference > 0 and not drafts,
         "unsure: there are no labeled rows to choose a threshold by": config.unsure != UnsureConfig() and unlabeled,
+        "data.none: there are no labeled rows to set a bar by": config.data.none is not None and unlabeled,
         "reinforce.turns: synthesis.drafts is 0": config.reinforce.turns > 0 and not drafts,
         "synthesis.rounds: synthesis.drafts is 0": config.synthesis.rounds > 1 and not drafts,
     }

@@ -11,7 +11,7 @@ import numpy as np
 
 import refsynth
 from refsynth.bundle.manifest import read_manifest
-from refsynth.bundle.none import none_rule_of
+from refsynth.bundle.none import none_sentence
 from refsynth.core.run import write_atomic
 from refsynth.core.spans import split_spans
 from refsynth.core.types import Array
@@ -168,10 +168,10 @@ def _classes(finished: Finished) -> sections.Classes | None:
 
 def _calibration(finished: Finished) -> Calibration | None:
     held, calibrated, test = finished.learned.held, finished.calibrated, finished.measured
-    strange = none_rule_of(read_manifest(finished.bundle))
+    none = none_sentence(read_manifest(finished.bundle))
     if held is None or calibrated.threshold is None:
         return None
-    chosen = chosen_of(finished) | {"left_out": calibrated.left_out, "none": strange.sentence if strange else ""}
+    chosen = chosen_of(finished) | {"left_out": calibrated.left_out, "none": none}
     if test is not None:
         chosen |= {"unsure": test.unsure, "source": "test file", "groups": test.groups}
         return _trust(held.kind, test.truth, test.probabilities, test.predicted[SHIPPED], **chosen)

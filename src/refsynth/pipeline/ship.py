@@ -9,7 +9,7 @@ from typing import Any
 
 from refsynth.bundle.card import TESTED
 from refsynth.bundle.model import load
-from refsynth.bundle.none import KEY
+from refsynth.bundle.none import UNKNOWN, WHY_NOT
 from refsynth.bundle.store import Contents, figures_of, restate, save
 from refsynth.compress.forms import FULL, RECIPES
 from refsynth.compress.pack import features_of, head_of
@@ -23,7 +23,9 @@ from refsynth.evaluation.calibrate import Calibrated
 from refsynth.evaluation.strange import Strange
 from refsynth.learning.candidates import Candidate
 from refsynth.learning.context import LearnerContext
-from refsynth.models.nearness import below, near_of
+from refsynth.learning.outside import NOTHING, Outside
+from refsynth.models.nearness import against, below, near_of
+from refsynth.models.predict import LinearHead
 
 
 def write_bundle(
@@ -38,12 +40,14 @@ def write_bundle(
     form: str,
     lineage: Mapping[str, Any],
     real: Sequence[Example] = (),
-    strange: Strange | None = None,
+    strange: Strange | str = UNKNOWN,
+    outside: Outside = NOTHING,
     step: str = "bundle",
 ) -> Path:
     """Write the bundle of a candidate as a step, and return its folder there.
 
-    With a bar for texts that are `strange` it holds what the `real` rows are like.
+    With a bar for texts that are `strange` it holds what the `real` rows are like, and the texts `outside` all labels; else it
+    says why there is none.
     """
     extra = {
         "candidate": candidate,
@@ -51,12 +55,13 @@ def write_bundle(
         "calibration": calibrated.manifest().model_dump(mode="json"),
         "metrics": [[metric.name, metric.value, metric.low, metric.high, metric.n] for metric in metrics],
         "lineage": lineage,
-        "strange": None if strange is None else [strange.threshold, strange.rule.model_dump(mode="json")],
+        "strange": strange if isinstance(strange, str) else [strange.threshold, strange.lineage],
+        "none": outside.key,
     }
     using = ("student",) if form in RECIPES and form != FULL else ()
 
     def make(out: Path) -> None:
-        near = near_of(predictor, real) if strange else None
+        told = {WHY_NOT: strange} if isinstance(strange, str) else strange.lineage
         contents = Contents(
             labels=task.descriptions,
             language=context.language,
@@ -66,13 +71,21 @@ def write_bundle(
             reference=predictor,
             calibration=calibrated.manifest(),
             metrics=metrics,
-            lineage=lineage if strange is None else {**lineage, KEY: strange.rule.model_dump(mode="json")},
-            near=below(near.head, strange.threshold) if strange and near else None,
+            lineage={**lineage, **told},
+            near=None if isinstance(strange, str) else _near(predictor, real, outside, strange.threshold),
         )
         save(out / "bundle", contents)
         shutil.rmtree(out / "export", ignore_errors=True)
 
     return folder.step(STEPS["bundle"], make, config=settings_of(task.config), name=step, extra=extra, using=using) / "bundle"
+
+
+def _near(predictor: Predictor, real: Sequence[Example], outside: Outside, threshold: float) -> LinearHead | None:
+    """Return what is negative for texts that are strange."""
+    near = near_of(predictor, real)
+    if near is not None and outside.texts:
+        near = against(near, outside.texts)
+    return None if near is None else below(near.head, threshold)
 
 
 def publish(made: Path, public: Path, *, tested: Sequence[Metric] = (), limits: Sequence[str] = ()) -> Path:

@@ -140,11 +140,12 @@ def screen_drafts(job: Job, written: Written, make_generator: Callable[[], Gener
     task, rows = job.task, job.rows
     floor = task.config.filter.likelihood if can_write(task, rows.language) else None  # what it cannot write it cannot judge
     weights = None if floor is None else weights_of(task.config)
-    extra = {"forget": sorted(job.forget), "reference": reference, "reference.folder": weights}
+    extra = {"forget": sorted(job.forget), "none": job.outside.key, "reference": reference, "reference.folder": weights}
 
     def make(out: Path) -> None:
         paired = task.config.task == "pairs"
-        drafts = screen(written.drafts, rows.examples, longest=LONGEST_DRAFT, forget=job.forget, paired=paired)
+        known = job.outside.known
+        drafts = screen(written.drafts, rows.examples, longest=LONGEST_DRAFT, forget=job.forget, none=known, paired=paired)
         if floor is not None:
             meanings = meanings_of(task, rows, {draft.label for draft in written.drafts})
             scorer = likelihood_scorer(meanings, rows.language, make_generator())

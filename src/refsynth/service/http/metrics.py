@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from refsynth.bundle.none import none_rule_of
 from refsynth.core.types import Prediction
 from refsynth.service.http.batching import Batch
 from refsynth.service.http.engine import Answer, Loaded
@@ -68,6 +69,12 @@ class Metrics:
             multiprocess_mode="livemax",
         )
         self._none = counter("none_of_these_total", "Texts that are unlike the training rows of all labels")
+        self._expected_none = Gauge(
+            "refsynth_expected_none_ratio",
+            "Share of held-out rows that the bundle in use marks as none of these, wrongly",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self._wait = histogram("queue_wait_seconds", "The longest wait of a row of each batch")
         self._rows = histogram("batch_rows", "Rows of each batch", buckets=ROWS)
         self._took = histogram("batch_duration_seconds", "The model's time for each batch")
@@ -141,6 +148,8 @@ class Metrics:
         self._labels = frozenset(loaded.model.labels[:MOST_LABELS]) | {NONE}
         coverage = loaded.model.manifest.calibration.coverage
         self._unsure.set(float("nan") if coverage is None else 1 - coverage)
+        rule = none_rule_of(loaded.model.manifest) if loaded.model.tells_none else None
+        self._expected_none.set(float("nan") if rule is None else rule.flagged)
         self._shown = (loaded.task, loaded.version, loaded.model.variant)
         self._model.labels(*self._shown).set(1)
 

@@ -53,7 +53,10 @@ class Limiter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One answered text. `text` is as it came, and set only where texts are kept; `version` names the bundle."""
+    """One answered text. `text` is as it came, and set only where texts are kept; `version` names the bundle.
+
+    `none` tells whether the text is unlike the training rows of all labels.
+    """
 
     request_id: str
     row: int
@@ -64,6 +67,7 @@ class Served:
     tier: str
     version: str
     text: str | None = None
+    none: bool = False
 
 
 class Given(NamedTuple):

@@ -248,6 +248,7 @@ class Service:
                     tier=answer.tier,
                     version=answer.version,
                     text=str(text) if recorder.texts else None,
+                    none=answer.prediction.none,
                 )
                 for row, (text, answer) in enumerate(zip(texts, answers, strict=True))
                 if not isinstance(answer, RowError)

@@ -34,7 +34,8 @@ _CHUNK = 2_000  # rows deleted in one transaction, so that no writer waits long
 class Predicted:
     """One text of a request and what the model said of it.
 
-    `model` is the version of the bundle, `tier` what answered, `source` who asked, such as the id of an API key.
+    `model` is the version of the bundle, `tier` what answered, `source` who asked, such as the id of an API key; `none` tells
+    whether the text is unlike the training rows of all labels.
     """
 
     request_id: str
@@ -46,6 +47,7 @@ class Predicted:
     tier: str
     source: str = ""
     text: str | None = None
+    none: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Summary(NamedTuple):
 
     predictions: dict[str, int]
     abstained: int
+    none: int
     feedback: int
     compared: int
     agreed: int
@@ -219,14 +222,16 @@ class Record:
     def summary(self, *, since: datetime) -> Summary:
         """Return counts since a time."""
         count = sa.func.count()
-        made = sa.select(predictions.c.label, count, count.filter(predictions.c.abstained)).where(predictions.c.created >= since)
+        marks = (count.filter(predictions.c.abstained), count.filter(predictions.c.none))
+        made = sa.select(predictions.c.label, count, *marks).where(predictions.c.created >= since)
         pair = sa.and_(predictions.c.request_id == feedback.c.request_id, predictions.c.row == feedback.c.row)
         same = count.filter(predictions.c.label == feedback.c.label)
         said = sa.select(count, sa.func.count(predictions.c.label), same).select_from(feedback.outerjoin(predictions, pair))
         with self._reading() as connection:
             by_label = connection.execute(made.group_by(predictions.c.label).order_by(predictions.c.label)).all()
             n, compared, agreed = connection.execute(said.where(feedback.c.updated >= since)).one()
-        return Summary({label: n for label, n, _ in by_label}, sum(row[2] for row in by_label), n, compared, agreed)
+        abstained, none = (sum(row[place] for row in by_label) for place in (2, 3))
+        return Summary({row[0]: row[1] for row in by_label}, abstained, none, n, compared, agreed)
 
     def purge(self, *, before: datetime) -> Purged:
         """Delete what was made, and feedback that was last changed, before a time, and overwrite it where that can be done.
@@ -266,6 +271,7 @@ class Record:
             "label": _printable(row.label, "label", LABEL_LENGTH),
             "probability": row.probability,
             "abstained": row.abstained,
+            "none": row.none,
             "text": None if self._redact is None or row.text is None else self._redact(clean(row.text)),
         }
 

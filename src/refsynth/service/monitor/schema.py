@@ -42,6 +42,7 @@ predictions = sa.Table(
     sa.Column("probability", sa.Double, nullable=False),
     sa.Column("abstained", sa.Boolean, nullable=False),
     sa.Column("text", sa.Text, nullable=True),
+    sa.Column("none", sa.Boolean, nullable=False, server_default=sa.false()),
     sqlite_with_rowid=False,
 )
 

@@ -22,6 +22,7 @@ from refsynth.synthesis.selection.sanity import form_check
 
 COPY = "copies a seed row"
 DUPLICATE = "duplicate of another draft"
+NO_LABEL = "text of data.none"
 NEAR_DUPLICATE = "near-duplicate of another draft"
 NO_PAIR = "not two texts"
 TWO_LABELS = "written for two labels"
@@ -35,7 +36,13 @@ SURPLUS = "more than its class needs"
 
 
 def screen(
-    drafts: Sequence[Example], seeds: Sequence[Example], *, longest: int, forget: Collection[str] = (), paired: bool = False
+    drafts: Sequence[Example],
+    seeds: Sequence[Example],
+    *,
+    longest: int,
+    forget: Collection[str] = (),
+    none: Collection[str] = (),
+    paired: bool = False,
 ) -> list[Draft]:
     """Return the drafts with what is wrong with them apart from their meaning.
 
@@ -44,6 +51,7 @@ def screen(
         seeds: the user's rows.
         longest: the most words that a draft may have.
         forget: ids of drafts that are to go because they resemble a test row.
+        none: texts that no label fits, as they are compared.
         paired: whether each has to be a pair of texts.
     """
     seed_texts = [example.text for example in seeds]
@@ -63,6 +71,8 @@ def screen(
             reason = NO_PAIR
         if reason is None and (nearness >= NEAR or key in exact):
             reason = COPY
+        if reason is None and key in none:
+            reason = NO_LABEL
         if reason is None and key in twofold:
             reason = TWO_LABELS
         if reason is None and key in seen:

@@ -1,0 +1,143 @@
+"""The texts of `data.none`, which none of the labels fits: read, each once, in folds like the rows. They are rows of no label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refsynth.core.errors import DataError, counted
+from refsynth.core.run import RunFolder, derive_seed, digest, read_json, write_json
+from refsynth.core.sections import Columns
+from refsynth.core.settings import settings_of
+from refsynth.core.steps import STEPS
+from refsynth.core.task import Task
+from refsynth.core.types import Example, IntArray
+from refsynth.data.account import SkippedRow, describe_skipped
+from refsynth.data.rows import BadRow, Row, open_rows
+from refsynth.data.split import fold_of
+from refsynth.data.text import clean, near_groups, normalise
+from refsynth.learning.rows import Rows, file_key
+
+LARGEST = 1_000
+"""Texts that are learned from, at most, drawn at random: the model of every fold reads each, and more move a mean little."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Texts that belong to none of the labels.
+
+    `texts` are M different ones, `groups` [M] those of near-duplicates, and `notes` what a user has to know about the others.
+    """
+
+    texts: tuple[str, ...] = ()
+    groups: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Their hash, for the cache; empty without any."""
+        return digest(self.texts) if self.texts else ""
+
+    @property
+    def known(self) -> frozenset[str]:
+        """The texts as they are compared: whatever else is read, they are rows of no label."""
+        return frozenset(map(normalise, self.texts))
+
+    def dealt(self, folds: IntArray, *, seed: int) -> IntArray:
+        """Return the fold of each text in each repeat [R, M], among those of the rows [R, N]; near-duplicates share one."""
+        texts = [Example(f"none-{place}", text, "") for place, text in enumerate(self.texts)]
+        groups, out = np.array(self.groups, int), []
+        for repeat, dealt in enumerate(folds):
+            there = np.unique(dealt)
+            found = fold_of(texts, folds=len(there), seed=derive_seed(seed, "none", repeat), groups=groups)
+            out.append(there[found])
+        return np.array(out, int).reshape(len(folds), len(texts))
+
+
+NOTHING = Outside()
+
+
+def read_outside(task: Task, rows: Rows, folder: RunFolder, *, skip_bad: bool) -> Outside:
+    """Return the texts of `data.none`, from the step cache where they are there already.
+
+    Raises:
+        DataError: the file cannot be used, holds no text, or one of a labeled row.
+    """
+    given = task.config.data.none
+    if given is None:
+        return NOTHING
+    key: Any = file_key(given) if isinstance(given, Path) else list(given)
+
+    def make(out: Path) -> None:
+        where = str(given) if isinstance(given, Path) else "data.none"
+        found, skipped = _read(task, given, skip_bad=skip_bad)
+        if not found:
+            account = "; ".join(describe_skipped(skipped)) or "no rows"
+            raise DataError(f"{where}: no text to learn from: {account}", remedy="correct the file, or take data.none out")
+        _refuse_labelled(task, where, found, rows.examples)
+        notes = [f"{_name(given)}: {note}" for note in describe_skipped(skipped)]
+        if len(found) > LARGEST:
+            notes.append(f"{_name(given)}: {LARGEST:,} of {len(found):,} texts are drawn")
+            drawn = np.random.default_rng(derive_seed(task.config.seed, "none")).permutation(len(found))[:LARGEST]
+            found = [found[place] for place in np.sort(drawn)]
+        texts = [row.text for row in found]
+        facts = {"texts": texts, "groups": near_groups(texts).tolist(), "notes": notes}
+        write_json(out / "none.json", {**facts, "skipped": [asdict(row) for row in skipped]})
+
+    done = folder.step(STEPS["none"], make, config=settings_of(task.config), extra={"data.none": key, "skip_bad": skip_bad})
+    facts = read_json(done / "none.json")
+    return Outside(tuple(facts["texts"]), tuple(facts["groups"]), tuple(facts["notes"]))
+
+
+def _name(given: Path | Sequence[str]) -> str:
+    return given.name if isinstance(given, Path) else "data.none"
+
+
+def _read(task: Task, given: Path | Sequence[str], *, skip_bad: bool) -> tuple[list[Row], list[SkippedRow]]:
+    """Return the first row of each text, and the rows that were left out with the reason."""
+    found: dict[str, Row] = {}
+    skipped: list[SkippedRow] = []
+    for row in _rows(task, given):
+        if isinstance(row, BadRow) and row.message != "empty text":
+            if not skip_bad:
+                remedy = "fix the row, or leave it out with --skip-bad-rows"
+                raise DataError(f"{given}: row {row.number}: {row.message}", remedy=remedy)
+            skipped.append(SkippedRow(row.number, "malformed", row.message))
+        elif isinstance(row, BadRow) or not row.text:
+            skipped.append(SkippedRow(row.number, "empty text", ""))
+        elif (first := found.setdefault(normalise(row.text), row)) is not row:
+            skipped.append(SkippedRow(row.number, "duplicate", f"the same as row {first.number}"))
+    return list(found.values()), skipped
+
+
+def _rows(task: Task, given: Path | Sequence[str]) -> list[Row | BadRow]:
+    if not isinstance(given, Path):
+        return [Row(place, clean(text), None, None) for place, text in enumerate(given, 1)]
+    data = task.config.data
+    usual = data.columns.model_copy(update={"text": Columns().text})
+    with open_rows(given, columns=data.columns, otherwise=usual, **data.written) as reading:
+        return list(reading.rows)
+
+
+def _refuse_labelled(task: Task, where: str, found: Sequence[Row], examples: Sequence[Example]) -> None:
+    """Refuse texts that a labeled row has too: it would be what it is not.
+
+    Raises:
+        DataError: there is such a text.
+    """
+    labelled = {normalise(example.text): example for example in examples}
+    both = [(row, labelled[same]) for row in found if (same := normalise(row.text)) in labelled]
+    if not both:
+        return
+    row, example = both[0]
+    file, data = task.config.data.more if example.id.startswith("more-") else task.train, example.id.rpartition("-")[2]
+    more = f" (and {counted(len(both) - 1, 'more text')})" if len(both) > 1 else ""
+    raise DataError(
+        f"{where}: row {row.number} has the text of row {data} of {file}, which is labeled '{example.label}'{more}",
+        expected="texts that none of the labels fits",
+        remedy="take the text out of one of the two",
+    )

@@ -1,0 +1,12 @@
+"""Whether a text was marked as none of the labels; nobody knows it of those of before."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    """Add the column."""
+    op.add_column("predictions", sa.Column("none", sa.Boolean, nullable=False, server_default=sa.false()))
