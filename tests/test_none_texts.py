@@ -454,14 +454,16 @@ def test_label_next_asks_last_for_what_is_none_of_the_labels(made, tmp_path, tin
     scored = tmp_path / "scored.csv"
     assert CliRunner().invoke(app, ["predict", str(home), str(tmp_path / "pool.csv"), "--out", str(scored)]).exit_code == 0
     for n, pool in ((4, tmp_path / "pool.csv"), (7, tmp_path / "pool.csv")):
-        with reopened(home, (), Silent(), store=ModelStore(tiny_cache)) as job:
+        with reopened(home, (), Silent(), store=ModelStore(tiny_cache)) as begun:
+            job = begun.job
             asked = ask_next(job, pool, n=n, strategy="margin", out=tmp_path / f"{n}.csv")
         assert (asked.rows, asked.pool, asked.labelled, asked.strange) == (n, 7, 4, 3)
         with (tmp_path / f"{n}.csv").open(encoding="utf-8-sig", newline="") as stream:
             forms = list(csv.DictReader(stream))
         assert [row["text"].startswith(LATE) for row in forms] == [True] * 4 + [False] * (n - 4)
         assert [row["reason"].startswith(STRANGE) for row in forms] == [False] * 4 + [True] * (n - 4)
-    with reopened(home, (), Silent(), store=ModelStore(tiny_cache)) as job:
+    with reopened(home, (), Silent(), store=ModelStore(tiny_cache)) as begun:
+        job = begun.job
         ask_next(job, scored, n=2, strategy="margin", out=tmp_path / "form.csv")
     with (tmp_path / "form.csv").open(encoding="utf-8-sig", newline="") as stream:
         assert set(next(csv.reader(stream))) == {"id", "text", "label", "choices", "reason", "score"}  # what a model said is gone
