@@ -11,6 +11,7 @@ from jobs import job_of
 from refsynth.core.errors import DataError
 from refsynth.core.run import RunFolder, folder_digest, read_jsonl
 from refsynth.core.types import Draft, Example
+from refsynth.evaluation.trace import trace_row
 from refsynth.kinds.metrics import softmax
 from refsynth.learning.candidates import safe_for
 from refsynth.learning.gate import hold_out
@@ -18,7 +19,6 @@ from refsynth.learning.rows import read_rows
 from refsynth.learning.selftrain import MARGIN, SelfTrainer, Unlabelled, balanced, confidence, from_pool
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
-from refsynth.pipeline.lineage import trace_row
 from test_pipeline import make_task, write_rows
 
 LABELS = ("late", "broken")

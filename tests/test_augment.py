@@ -15,10 +15,10 @@ from refsynth.core.protocols import Augmenter
 from refsynth.core.task import Task
 from refsynth.core.types import Example
 from refsynth.data.text import clean
+from refsynth.evaluation.trace import trace_row
 from refsynth.learning.candidates import safe_for
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
-from refsynth.pipeline.lineage import trace_row
 from refsynth.synthesis.augment import (
     ApertiumTranslator,
     BackTranslator,

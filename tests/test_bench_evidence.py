@@ -11,12 +11,12 @@ from refsynth.bench.cells import Cells
 from refsynth.bench.claims import covered, kept, outcome
 from refsynth.bench.evidence import Material, evenly, measure, other_rows, run_cell
 from refsynth.bench.smallrun import shuffled
+from refsynth.compress.ship import Calibrated
 from refsynth.core.errors import InputError
 from refsynth.core.intervals import wilson
 from refsynth.core.types import Draft, Example
 from refsynth.kinds import ONE_LABEL
 from refsynth.learning.rows import Rows
-from refsynth.pipeline.ship import Calibrated
 
 LABELS = ("apple", "boat", "cloud")
 

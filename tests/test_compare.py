@@ -13,12 +13,12 @@ from refsynth.core.errors import InputError
 from refsynth.core.run import read_json, read_jsonl
 from refsynth.core.task import Task
 from refsynth.data.cells import harmless
+from refsynth.evaluation.compare import compare_runs
+from refsynth.evaluation.heldout import COLUMNS, read_rows, write_rows
 from refsynth.evaluation.mistakes import SHOWN, HeldRow, Mistakes, ranked
 from refsynth.evaluation.report import render_html, render_markdown
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.compare import compare_runs
 from refsynth.pipeline.flow import run
-from refsynth.pipeline.mistakes import COLUMNS, read_rows, write_rows
 from test_pipeline import Told, make_task
 from test_report import HOSTILE, Outline, example
 

@@ -12,9 +12,9 @@ from refsynth.core.types import Draft, Example
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
-from refsynth.pipeline.unkept import none_kept
 from refsynth.synthesis.parse import REFUSED
 from refsynth.synthesis.selection.filter import COPY, OTHER_CLASS
+from refsynth.synthesis.unkept import none_kept
 from test_pipeline import make_task
 
 KEY = "sk-canary-5b0e77c1"

@@ -25,7 +25,8 @@ from refsynth.core.run import RunFolder, digest, file_digest, folder_digest, rea
 from refsynth.core.task import Task
 from refsynth.core.types import Completion, Draft, Example, Provenance, kept
 from refsynth.data.text import near_groups, normalise
-from refsynth.evaluation.leakage import leaked
+from refsynth.evaluation.leakage import LEAKED, leaked
+from refsynth.evaluation.trace import trace_row
 from refsynth.kinds import ONE_LABEL
 from refsynth.learning.candidates import Candidate, safe_for
 from refsynth.learning.gate import decide
@@ -38,7 +39,6 @@ from refsynth.pipeline import flow, report
 from refsynth.pipeline.begin import begin
 from refsynth.pipeline.encoder import language_notes
 from refsynth.pipeline.flow import run, synthesize, writers_of
-from refsynth.pipeline.lineage import trace_row
 from refsynth.pipeline.reopen import reopened
 from refsynth.synthesis import build, rounds
 from refsynth.synthesis.author import Author
@@ -46,7 +46,7 @@ from refsynth.synthesis.drafts import write_drafts
 from refsynth.synthesis.rounds import _focus, screened
 from refsynth.synthesis.selection import influence
 from refsynth.synthesis.selection.choose import Chooser, choice_of
-from refsynth.synthesis.selection.filter import HARMFUL, LEAKED, REDUNDANT, SURPLUS, UNLIKELY
+from refsynth.synthesis.selection.filter import HARMFUL, REDUNDANT, SURPLUS, UNLIKELY
 from refsynth.synthesis.selection.judged import judge_drafts
 from test_static import make_run
 

@@ -20,9 +20,9 @@ from refsynth.models.catalog import CATALOG
 from refsynth.models.manifest import seal
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
-from refsynth.pipeline import pretrain as stage
 from refsynth.pipeline.flow import run
-from refsynth.pipeline.pretrain import LEAST_TEXTS, divide
+from refsynth.synthesis import pretraining as stage
+from refsynth.synthesis.pretraining import LEAST_TEXTS, divide
 from refsynth.synthesis.reinforcement import imitate as imitating
 from refsynth.synthesis.reinforcement.imitate import imitate
 from refsynth.synthesis.reinforcement.policy import Policy

@@ -24,12 +24,12 @@ from refsynth.core.task import Task
 from refsynth.core.types import Array, Metric
 from refsynth.evaluation.advice import verdict
 from refsynth.evaluation.sections import FIGURES
+from refsynth.evaluation.testfile import _read
 from refsynth.kinds import KINDS
 from refsynth.learning.pool import part
 from refsynth.learning.selftrain import Unlabelled
 from refsynth.models.predict import LinearHead
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.evaluate import _read
 from refsynth.pipeline.flow import RunResult, run
 from serving import running
 from test_small_kinds import config_of

@@ -17,9 +17,9 @@ from refsynth.evaluation.calibrate import calibrate
 from refsynth.evaluation.report import render_html, render_markdown
 from refsynth.kinds import ONE_LABEL
 from refsynth.learning.candidates import Candidate
+from refsynth.learning.idle import without_effect
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
-from refsynth.pipeline.idle import without_effect
 from refsynth.service.http.engine import Loaded
 from refsynth.service.http.settings import Settings
 from test_pipeline import make_task

@@ -29,11 +29,11 @@ from refsynth.core.types import Example, TaskKind
 from refsynth.core.windows import LONGEST
 from refsynth.data.tagged import read_tagged
 from refsynth.data.text import clean
+from refsynth.evaluation.testfile import SHIPPED
 from refsynth.kinds import KINDS, given_labels
 from refsynth.learning.context import LEARNERS, make_context
 from refsynth.models.catalog import encoder_for
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.evaluate import SHIPPED
 
 SETS: Mapping[str, TaskKind] = {"nlupp_banking": "multilabel", "snli_counterfactual": "pairs", "wnut17": "tokens"}
 SIZES = (500, 0)

@@ -17,7 +17,7 @@ from refsynth.bench.pool import JOURNALS, draft_pool
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite
 from refsynth.core.run import derive_seed, read_jsonl, write_jsonl
-from refsynth.pipeline.evaluate import SHIPPED
+from refsynth.evaluation.testfile import SHIPPED
 
 ROUNDS = 3
 SWAPPED = 0.5

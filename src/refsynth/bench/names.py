@@ -12,12 +12,12 @@ from refsynth.bench.fewshot import SETS
 from refsynth.bench.ours import arms, run_ours
 from refsynth.bench.sets import Sample
 from refsynth.bench.suite import Check, Group, Suite, cell
+from refsynth.evaluation.testfile import SHIPPED
 from refsynth.learning.prompting.classify import Asking, score_labels
 from refsynth.learning.prompting.examples import NothingShown
 from refsynth.learning.prompting.templates import templates_for
 from refsynth.models.reference import EmbeddedGenerator
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.evaluate import SHIPPED
 
 ASKED_ROWS = 300
 """Test rows: the reference reads each once for every label."""

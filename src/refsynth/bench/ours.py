@@ -14,7 +14,7 @@ from refsynth.bench.suite import cell
 from refsynth.core.config import RunConfig
 from refsynth.core.run import RunFolder, digest, file_digest, read_jsonl, write_atomic
 from refsynth.core.task import Task
-from refsynth.pipeline.evaluate import SHIPPED
+from refsynth.evaluation.testfile import SHIPPED
 from refsynth.pipeline.finished import Finished
 from refsynth.pipeline.flow import run
 

@@ -25,7 +25,7 @@ def compare(
     """
     from refsynth.cli.table import show_rows
     from refsynth.core.intervals import INTERVALS
-    from refsynth.pipeline.compare import compare_runs
+    from refsynth.evaluation.compare import compare_runs
 
     found = compare_runs(first, second)
     if as_json:

@@ -46,8 +46,8 @@ def execute(task: Task, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
     """Run a task and print what came of it."""
     from refsynth.cli.table import show_systems
     from refsynth.data.source import WORKBOOKS
+    from refsynth.evaluation.heldout import FILE as HELD_OUT
     from refsynth.pipeline.flow import run as run_task
-    from refsynth.pipeline.mistakes import FILE as HELD_OUT
 
     labels = counted(len(task.labels), "label")
     err.print(f"refsynth run: {labels} -> {folder}   (offline but for a reference endpoint, if task.yaml names one)")

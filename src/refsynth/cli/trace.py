@@ -21,7 +21,7 @@ def trace(
 
     Example: refsynth trace runs/tickets draft-3f2a9c01de-7
     """
-    from refsynth.pipeline.lineage import trace_row
+    from refsynth.evaluation.trace import trace_row
 
     story = trace_row(run, row)
     if as_json:

@@ -9,6 +9,9 @@ from refsynth.core.pair import split_pair
 from refsynth.core.types import Example
 from refsynth.data.text import NEAR, Nearest, nearest_of, nearest_overlap, normalise
 
+LEAKED = "resembles a test row"
+"""Why a draft is left out."""
+
 
 def leaked(drafts: Sequence[Example], test_texts: Sequence[str]) -> list[str]:
     """Return the ids of the drafts that are an exact or near duplicate of a test text."""

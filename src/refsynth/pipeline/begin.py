@@ -19,8 +19,8 @@ from refsynth.learning.prompting.templates import templates_for
 from refsynth.learning.rows import read_rows
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.encoder import prepare_encoder
-from refsynth.pipeline.pretrain import pretrain_encoder
 from refsynth.synthesis.build import Source, make_remembering, trainable
+from refsynth.synthesis.pretraining import pretrain_encoder
 
 WITHOUT_ENCODER = {"tfidf", "crf", "prompt"}
 """Learners that read all of a text."""

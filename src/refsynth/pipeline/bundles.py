@@ -11,6 +11,7 @@ from refsynth.bundle.none import ANOTHER_FORM, WHY_NOT
 from refsynth.bundle.unsure import KEY
 from refsynth.compress.contract import Contract, asked_of
 from refsynth.compress.forms import FULL
+from refsynth.compress.ship import write_bundle
 from refsynth.compress.shrink import SIMPLE, Beside, Shrinker, Shrunk
 from refsynth.compress.tiers import Tiers, make_tiers
 from refsynth.core.types import Metric
@@ -19,7 +20,6 @@ from refsynth.evaluation.strange import Strange, strange_of
 from refsynth.learning.candidates import Candidate
 from refsynth.learning.job import Job
 from refsynth.pipeline.finished import Learned
-from refsynth.pipeline.ship import write_bundle
 from refsynth.synthesis.selection.choose import choice_of
 
 

@@ -16,8 +16,8 @@ from refsynth.compress.tiers import UNTOLD
 from refsynth.core.intervals import share_of
 from refsynth.core.types import Metric, kept
 from refsynth.evaluation import sections
+from refsynth.evaluation.testfile import SHIPPED
 from refsynth.kinds import KINDS
-from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.finished import Finished
 
 TIMED = 128

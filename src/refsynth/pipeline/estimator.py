@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from refsynth.bundle.model import Model, load
 from refsynth.bundle.store import check_place
+from refsynth.compress.ship import publish
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ArgumentError, ConfigError, nearest
 from refsynth.core.observe import Logged, Printed
@@ -28,7 +29,6 @@ from refsynth.data.nothing import refuse_empty
 from refsynth.data.text import clean
 from refsynth.evaluation.report import Report
 from refsynth.pipeline.flow import run
-from refsynth.pipeline.ship import publish
 
 OWN = {"pool", "test", "none"}
 """What `settings` may name under `data`; the rows are those that `fit` is given."""

@@ -14,11 +14,11 @@ from refsynth.core.types import Draft
 from refsynth.evaluation.calibrate import Calibrated
 from refsynth.evaluation.origins import Pretraining
 from refsynth.evaluation.overlap import Overlap
+from refsynth.evaluation.testfile import TestResult
 from refsynth.learning.final import Final
 from refsynth.learning.gate import Decision
 from refsynth.learning.held import HeldOut
 from refsynth.learning.rows import Rows
-from refsynth.pipeline.evaluate import TestResult
 from refsynth.synthesis.drafts import Written
 from refsynth.synthesis.reinforcement.policies import Curve
 from refsynth.synthesis.rounds import Round

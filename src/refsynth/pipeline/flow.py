@@ -10,6 +10,8 @@ from pathlib import Path
 
 from refsynth.bundle.manifest import read_manifest
 from refsynth.bundle.none import none_sentence
+from refsynth.compress.ship import publish
+from refsynth.core.earlier import move_aside
 from refsynth.core.errors import DataError, counted
 from refsynth.core.forecast import run_forecast
 from refsynth.core.observe import Observer, Silent
@@ -23,8 +25,12 @@ from refsynth.data.judge import Spans
 from refsynth.evaluation.origins import Pretraining
 from refsynth.evaluation.overlap import Overlap
 from refsynth.evaluation.report import Report
+from refsynth.evaluation.shared import FILE as OVERLAP
+from refsynth.evaluation.shared import figure_of, overlap_of, write_overlap
+from refsynth.evaluation.testfile import TestResult, evaluate_test
 from refsynth.learning.final import Final, fit_final
 from refsynth.learning.gate import decide, hold_out
+from refsynth.learning.idle import without_effect
 from refsynth.learning.job import Job
 from refsynth.learning.rows import Rows
 from refsynth.learning.selftrain import Unlabelled, from_pool
@@ -32,23 +38,17 @@ from refsynth.models.quiet import quiet
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.begin import Begun, begin, notes_of
 from refsynth.pipeline.bundles import make_bundles
-from refsynth.pipeline.earlier import move_aside
 from refsynth.pipeline.encoder import language_notes
-from refsynth.pipeline.evaluate import TestResult, evaluate_test
 from refsynth.pipeline.finished import Finished, Learned
-from refsynth.pipeline.idle import without_effect
-from refsynth.pipeline.overlap import FILE as OVERLAP
-from refsynth.pipeline.overlap import figure_of, overlap_of, write_overlap
-from refsynth.pipeline.pretrain import pretrain_reference
 from refsynth.pipeline.report import FILES, Paths, write_report
-from refsynth.pipeline.ship import publish
 from refsynth.pipeline.track import check_trackers, story_of, track
-from refsynth.pipeline.unkept import none_kept
 from refsynth.synthesis.coverage import measure_coverage
 from refsynth.synthesis.drafts import Written
+from refsynth.synthesis.pretraining import pretrain_reference
 from refsynth.synthesis.rounds import Round, screened, write_rounds
 from refsynth.synthesis.selection.choose import choice_of
 from refsynth.synthesis.server import check_server
+from refsynth.synthesis.unkept import none_kept
 from refsynth.synthesis.writers import Writers, prepare_writers
 
 

@@ -12,13 +12,17 @@ import numpy as np
 import refsynth
 from refsynth.bundle.manifest import read_manifest
 from refsynth.bundle.none import none_sentence
+from refsynth.core.earlier import put_aside
 from refsynth.core.run import write_atomic
 from refsynth.core.spans import split_spans
 from refsynth.core.types import Array
 from refsynth.evaluation import sections
 from refsynth.evaluation.confidence import Calibration
+from refsynth.evaluation.heldout import FILE as HELD_OUT
+from refsynth.evaluation.heldout import held_rows, write_rows
 from refsynth.evaluation.mistakes import HeldRow, Mistakes
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
+from refsynth.evaluation.testfile import SHIPPED
 from refsynth.kinds import Kind
 from refsynth.kinds.spans import span_confidences, spans_right
 from refsynth.learning.candidates import COMPARED, Candidate
@@ -26,11 +30,7 @@ from refsynth.learning.gate import FALSE_ACCEPTS, LEARNER_DOUBT, Decision
 from refsynth.learning.held import HeldOut
 from refsynth.pipeline.account import data_of, drafting_of, drafts_of, lineage_of
 from refsynth.pipeline.compression import chosen_of, compression_of
-from refsynth.pipeline.earlier import put_aside
-from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.finished import Finished
-from refsynth.pipeline.mistakes import FILE as HELD_OUT
-from refsynth.pipeline.mistakes import held_rows, write_rows
 from refsynth.pipeline.results import NAMES, kind_of, results_of, said_of
 
 FILES = ("report.html", "report.md", "report.json", HELD_OUT)
@@ -55,7 +55,8 @@ class Written(NamedTuple):
 
 def write_report(finished: Finished) -> Written:
     """Write report.html, report.md, report.json and held_out.csv into the run folder; another run's report there is kept."""
-    rows = held_rows(finished)
+    learned = finished.learned
+    rows = held_rows(learned.rows, finished.task.labels, learned.held, finished.shrunk.logits, finished.calibrated)
     report, folder = build_report(finished, rows), finished.folder.path
     paths = Paths(*(folder / name for name in FILES[:3]))
     texts = (render_html(report), render_markdown(report), to_json(report))

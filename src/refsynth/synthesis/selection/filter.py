@@ -17,6 +17,7 @@ from scipy.stats import rankdata
 from refsynth.core.pair import split_pair
 from refsynth.core.types import Draft, Example, FloatArray, IntArray
 from refsynth.data.text import NEAR, near_groups, nearest_overlap, normalise
+from refsynth.evaluation.leakage import LEAKED
 from refsynth.synthesis.selection.cover import best_cover
 from refsynth.synthesis.selection.sanity import form_check
 
@@ -26,7 +27,6 @@ NO_LABEL = "text of data.none"
 NEAR_DUPLICATE = "near-duplicate of another draft"
 NO_PAIR = "not two texts"
 TWO_LABELS = "written for two labels"
-LEAKED = "resembles a test row"
 OTHER_CLASS = "other class"
 UNSURE = "class unclear"
 UNLIKELY = "unlikely for its label"

@@ -23,25 +23,33 @@ from refsynth.data.write import PLAIN, write_table
 from refsynth.evaluation.calibrate import Calibrated
 from refsynth.evaluation.mistakes import HeldRow, ranked
 from refsynth.learning.held import HeldOut
-from refsynth.pipeline.finished import Finished
+from refsynth.learning.rows import Rows
 
 FILE = "held_out.csv"
 NEEDED = ("id", "text", "label", "answer", "confidence", "unsure", "right", "score")
 COLUMNS = ("id", *Place._fields, *NEEDED[1:])
 
 
-def held_rows(finished: Finished) -> list[HeldRow] | None:
-    """Return the held-out rows as what ships answered them, ranked; None where nobody measured what ships on such rows."""
-    held, logits = finished.learned.held, finished.shrunk.logits
+def held_rows(
+    rows: Rows, labels: Sequence[str], held: HeldOut | None, logits: Array | None, calibrated: Calibrated
+) -> list[HeldRow] | None:
+    """Return the held-out rows as what ships answered them, ranked; None where nobody measured what ships on such rows.
+
+    Args:
+        rows: the labeled rows.
+        labels: of the task.
+        held: what was found out about the rows when they were held out.
+        logits: what ships said of them [R, N, C].
+        calibrated: how it is calibrated.
+    """
     if held is None or logits is None:
         return None
     answers = held.answers_of(logits)[0]
-    confidence, unsure = _confidence(held, finished.calibrated, logits[0], answers)
+    confidence, unsure = _confidence(held, calibrated, logits[0], answers)
     right, scores = held.kind.right(held.truth, answers), held.kind.scores(held.truth, answers)
     if held.kind.spans:
         scores = right.astype(float)  # a row's part in span F1 means nothing by itself
-    labels = finished.task.labels
-    rows = [
+    found = [
         HeldRow(
             id=example.id,
             text=example.text,
@@ -51,11 +59,11 @@ def held_rows(finished: Finished) -> list[HeldRow] | None:
             unsure=bool(unsure[place]),
             right=bool(right[place]),
             score=float(scores[place]),
-            **finished.learned.rows.places.get(example.id, Place())._asdict(),
+            **rows.places.get(example.id, Place())._asdict(),
         )
-        for place, example in enumerate(finished.learned.rows.examples)
+        for place, example in enumerate(rows.examples)
     ]
-    return ranked(rows)
+    return ranked(found)
 
 
 def _confidence(held: HeldOut, calibrated: Calibrated, logits: Array, answers: Array) -> tuple[FloatArray, BoolArray]:

@@ -20,9 +20,9 @@ from refsynth.core.run import damaged
 from refsynth.core.types import FloatArray, Metric
 from refsynth.data.text import near_groups
 from refsynth.evaluation.headline import points
+from refsynth.evaluation.heldout import FILE, read_rows
 from refsynth.evaluation.mistakes import HeldRow
 from refsynth.kinds import KINDS
-from refsynth.pipeline.mistakes import FILE, read_rows
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from refsynth.core.types import Array, Draft, Example, IntArray, kept
 from refsynth.data.judge import Spans
 from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.text import near_groups
-from refsynth.evaluation.leakage import Shared, leaked, shared_rows
+from refsynth.evaluation.leakage import LEAKED, Shared, leaked, shared_rows
 from refsynth.kinds import Kind, as_json, from_json, given_labels
 from refsynth.learning.context import LearnerContext
 from refsynth.learning.final import Final
@@ -35,7 +35,6 @@ from refsynth.learning.held import HeldOut
 from refsynth.learning.rows import file_key
 from refsynth.learning.selftrain import Unlabelled
 from refsynth.models.predict import logits_of
-from refsynth.synthesis.selection.filter import LEAKED
 
 MAJORITY = "majority"
 SHIPPED = "shipped"

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 
 from refsynth.core.errors import counted
 from refsynth.core.types import Draft
+from refsynth.evaluation.leakage import LEAKED
 from refsynth.synthesis.parse import CUT_OFF, ECHO, EMPTY, LANGUAGE, REFUSED, UNWRITTEN
 from refsynth.synthesis.selection.filter import (
     COPY,
     DUPLICATE,
     HARMFUL,
-    LEAKED,
     NEAR_DUPLICATE,
     NO_PAIR,
     OTHER_CLASS,

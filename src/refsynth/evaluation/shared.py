@@ -8,8 +8,8 @@ from refsynth.core.task import Task
 from refsynth.core.types import Metric
 from refsynth.data.write import PLAIN, write_table
 from refsynth.evaluation.overlap import Overlap, SharedRow
+from refsynth.evaluation.testfile import SHIPPED, TestResult
 from refsynth.kinds import KINDS
-from refsynth.pipeline.evaluate import SHIPPED, TestResult
 
 FILE = "overlap.csv"
 
