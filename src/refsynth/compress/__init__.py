@@ -1,1 +1,4 @@
-"""Making a trained model small: int8 export to ONNX, vocabulary pruning. Needs the extra `train`; knows nothing of bundles."""
+"""Making a trained model small, and shipping it: int8, smaller forms, static students, cascades, the contract, exports.
+
+Needs the extra `train`. What a bundle is on disk is said in `bundle`.
+"""

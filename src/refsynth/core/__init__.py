@@ -1,1 +1,4 @@
-"""What every other layer shares: value types, protocols, configuration, errors, the run folder. Knows nothing of models."""
+"""What every other package shares: values, protocols, the configuration, errors, the run folder and its steps, intervals.
+
+Knows nothing of models, and of files only how a run keeps its own. Nothing here prints.
+"""

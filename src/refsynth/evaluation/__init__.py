@@ -1,1 +1,4 @@
-"""What a run says of itself: calibration, plots and the report. Measures nothing by running a model; it is given the figures."""
+"""What is known of a model: calibration, the test file, leaks, wrong answers; and the report that says it.
+
+Trains nothing. Reads what learners said of held-out rows, and the figures that the stages of a run hand over.
+"""

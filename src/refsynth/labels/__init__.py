@@ -1,1 +1,1 @@
-"""Cheap labels: which texts to label next, several annotators, rules, and a model's own confident answers. Never trains."""
+"""Cheap labels: which texts to label next, taking labels in, several annotators, rules, and what more labels would bring."""

@@ -1,1 +1,1 @@
-"""service"""
+"""A bundle as a service: HTTP, and what is remembered of its work. Never imports torch, and nothing that trains."""

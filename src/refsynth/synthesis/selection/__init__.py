@@ -1,1 +1,4 @@
-"""What a draft is worth: scorers, the filter with its reasons, leakage, and the report on the data that comes out."""
+"""What a draft is worth, and which are taken: the screen, scorers, the filter with its reasons, influence, diversity.
+
+Every draft is kept, or dropped for one named reason.
+"""
