@@ -20,8 +20,8 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from refsynth import bundle
-from refsynth.bench.cascade import outcome
-from refsynth.bench.cells import Cells
+from benchmarks.cascade import outcome
+from benchmarks.cells import Cells
 from refsynth.bundle.certificate import Certificate, profile_of, sureness
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.bundle.none import ANOTHER_FORM

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from outside import read_outside
 
-from refsynth.bench.cells import Cells, figure, shown, spread
-from refsynth.bench.sets import Sample
+from benchmarks.cells import Cells, figure, shown, spread
+from benchmarks.sets import Sample
 from refsynth.core.types import Example, IntArray
 from refsynth.metrics import accuracy
 from refsynth.models.network import TransformerEncoder

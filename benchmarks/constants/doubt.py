@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from outside import READERS, read_outside
 
-from refsynth.bench.cells import Cell, Cells, interval
-from refsynth.bench.sets import Sample
+from benchmarks.cells import Cell, Cells, interval
+from benchmarks.sets import Sample
 from refsynth.core.protocols import Encoder, Learner
 from refsynth.core.sections import GateConfig, LearnerName
 from refsynth.core.types import Example

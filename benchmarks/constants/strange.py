@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refsynth.bench.cells import Cells
-from refsynth.bench.sets import Sample, read_sample
+from benchmarks.cells import Cells
+from benchmarks.sets import Sample, read_sample
 from refsynth.core.config import RunConfig
 from refsynth.core.protocols import Predictor
 from refsynth.core.types import Example, FloatArray

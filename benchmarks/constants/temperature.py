@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from outside import read_outside
 
-from refsynth.bench.cells import Cells
+from benchmarks.cells import Cells
 from refsynth.core.config import RunConfig
 from refsynth.core.types import FloatArray
 from refsynth.metrics import accuracy, log_loss, softmax
