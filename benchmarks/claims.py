@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cells import Cell, Cells
+from benchmarks.figures import Check, at_least, at_most, figure, markdown
 from refsynth.core.intervals import mean_interval
-from refsynth.core.machine import describe_machine
 
 COVERED_FLOOR, COVERED_AIM, COVERED_CEILING = 93.0, 95.0, 97.0
 """Percent of the runs whose 95% interval holds the accuracy on the test rows."""
@@ -27,20 +27,27 @@ USELESS, USEFUL = ("shuffled, chosen", "shuffled, all"), ("right, chosen", "righ
 """Of shuffled ones agreement chooses those that have their own label by chance and so may help. They count all the same."""
 
 
-def outcome(cells: Cells) -> dict[str, Any]:
-    """Return the table by set and size, and the checks by size; runs of `--quick` count where there are no others."""
-    rows = cells.find(quick=False) or cells.rows
-    sizes = sorted({one["shots"] for one in rows})
-    return {
-        "name": "evidence",
-        "machine": describe_machine(),
-        "rows": cells.rows,
-        "checks": [
-            *_checks(rows, "all sizes"),
-            *(each for size in sizes for each in _checks([one for one in rows if one["shots"] == size], f"{size} rows a class")),
-        ],
-        "table": "\n\n".join([_claims(rows, sizes), _drafts(rows, sizes)]),
-    }
+def table(cells: Cells) -> str:
+    """Return what runs claim and what is so, and which drafts they take, by size and set."""
+    rows = _counted(cells)
+    note = "In brackets the mean gain on the test rows, in points: of all runs; of those that took the drafts."
+    return "\n\n".join([_claims(rows), _drafts(rows), note])
+
+
+def checks(cells: Cells) -> list[Check]:
+    """Return the checks over all sizes, and by size."""
+    rows = _counted(cells)
+    by_size = {f"{size} rows a class": [one for one in rows if one["shots"] == size] for size in _sizes(rows)}
+    return [check for name, some in ({"all sizes": rows} | by_size).items() for check in _checks(some, name)]
+
+
+def _counted(cells: Cells) -> list[Cell]:
+    """Return the runs; those of `--quick` count where there are no others."""
+    return cells.find(quick=False) or cells.rows
+
+
+def _sizes(rows: Sequence[Cell]) -> list[int]:
+    return sorted({one["shots"] for one in rows})
 
 
 def covered(one: Cell) -> bool:
@@ -53,14 +60,14 @@ def kept(one: Cell) -> bool:
     return bool(one["risk"] is None or one["risk"] <= one["risk_high"])
 
 
-def _checks(rows: Sequence[Cell], size: str) -> list[dict[str, Any]]:
+def _checks(rows: Sequence[Cell], size: str) -> list[Check]:
     interval, risk = _percent(map(covered, rows)), _percent(map(kept, rows))
     return [
-        {"name": f"{size}: interval holds the test accuracy", **_at_least(interval, COVERED_FLOOR, COVERED_AIM)},
-        {"name": f"{size}: and is no wider than it need be", **_at_most(interval, COVERED_CEILING)},
-        {"name": f"{size}: risk within the stated bound", **_at_least(risk, RISK_FLOOR, RISK_AIM)},
-        *({"name": f"{size}: taken, {kind}", **_at_most(_taken(rows, kind), FALSE_LIMIT)} for kind in USELESS),
-        *({"name": f"{size}: taken, {kind}", **_at_least(_taken(rows, kind), POWER_FLOOR, POWER_AIM)} for kind in USEFUL),
+        at_least(f"{size}: interval holds the test accuracy", interval, COVERED_FLOOR, COVERED_AIM),
+        at_most(f"{size}: and is no wider than it need be", interval, COVERED_CEILING),
+        at_least(f"{size}: risk within the stated bound", risk, RISK_FLOOR, RISK_AIM),
+        *(at_most(f"{size}: taken, {kind}", _taken(rows, kind), FALSE_LIMIT) for kind in USELESS),
+        *(at_least(f"{size}: taken, {kind}", _taken(rows, kind), POWER_FLOOR, POWER_AIM) for kind in USEFUL),
     ]
 
 
@@ -70,40 +77,33 @@ def _taken(rows: Sequence[Cell], kind: str) -> dict[str, Any]:
 
 def _percent(marks: Iterable[bool]) -> dict[str, Any]:
     """Return a share of runs in percent with its Wilson interval."""
-    found = mean_interval("share", np.array([int(mark) for mark in marks]))
+    counted = np.array([int(mark) for mark in marks])
+    if not len(counted):
+        return figure([], "% of runs", over="runs")
+    found = mean_interval("share", counted)
     bounds = {"low": 100 * found.low, "high": 100 * found.high, "bounds": "95% interval", "over": "runs"}
     return {"value": 100 * found.value, "unit": "% of runs", "n": found.n, **bounds}
 
 
-def _at_least(share: dict[str, Any], floor: float, aim: float) -> dict[str, Any]:
-    return {**share, "floor": floor, "aim": aim, "ok": share["value"] >= floor}
-
-
-def _at_most(share: dict[str, Any], limit: float) -> dict[str, Any]:
-    return {**share, "limit": limit, "ok": share["value"] <= limit}
-
-
-def _claims(rows: Sequence[Cell], sizes: Sequence[int]) -> str:
+def _claims(rows: Sequence[Cell]) -> str:
     head = ["set", "rows a class", "runs", "accuracy", "cross-validated", "interval holds it", "ECE before", "ECE after"]
     head += ["answered", "risk there", "stated bound", "risk within it"]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for name, shots, mine in _parts(rows, sizes):
-        means = [f"{100 * _mean(mine, key):.1f}" for key in ("accuracy", "cv")]
-        errors = [f"{100 * _mean(mine, key):.1f}" for key in ("ece_before", "ece_after", "answered", "risk", "risk_high")]
-        shares = [_shown(_percent(map(each, mine))) for each in (covered, kept)]
-        lines.append("| " + " | ".join([name, str(shots), str(len(mine)), *means, shares[0], *errors, shares[1]]) + " |")
-    return "\n".join(lines)
+    keys = ("accuracy", "cv", "ece_before", "ece_after", "answered", "risk", "risk_high")
+    lines = []
+    for name, shots, mine in _parts(rows):
+        accuracy, scored, *others = (f"{100 * _mean(mine, key):.1f}" for key in keys)
+        held, within = (_shown(_percent(map(each, mine))) for each in (covered, kept))
+        lines.append([name, shots, len(mine), accuracy, scored, held, *others, within])
+    return markdown(head, lines)
 
 
-def _drafts(rows: Sequence[Cell], sizes: Sequence[int]) -> str:
+def _drafts(rows: Sequence[Cell]) -> str:
     kinds = (*USELESS, *USEFUL)
-    lines = ["| set | rows a class | " + " | ".join(f"taken: {kind}" for kind in kinds) + " |", "|---" * (2 + len(kinds)) + "|"]
-    for name, shots, mine in _parts(rows, sizes):
-        shown = [_verdicts([one["drafts"][kind] for one in mine]) for kind in kinds]
-        lines.append("| " + " | ".join([name, str(shots), *shown]) + " |")
-    return "\n".join(
-        [*lines, "", "In brackets the mean gain on the test rows, in points: of all runs; of those that took the drafts."]
-    )
+    head = ["set", "rows a class", *(f"taken: {kind}" for kind in kinds)]
+    lines = []
+    for name, shots, mine in _parts(rows):
+        lines.append([name, shots, *(_verdicts([one["drafts"][kind] for one in mine]) for kind in kinds)])
+    return markdown(head, lines)
 
 
 def _verdicts(found: Sequence[dict[str, Any]]) -> str:
@@ -112,9 +112,9 @@ def _verdicts(found: Sequence[dict[str, Any]]) -> str:
     return f"{len(taken)} of {len(found)} ({gains})"
 
 
-def _parts(rows: Sequence[Cell], sizes: Sequence[int]) -> list[tuple[str, int, list[Cell]]]:
+def _parts(rows: Sequence[Cell]) -> list[tuple[str, int, list[Cell]]]:
     found = []
-    for shots in sizes:
+    for shots in _sizes(rows):
         mine = [one for one in rows if one["shots"] == shots]
         names = list(dict.fromkeys(one["set"] for one in mine))
         found += [(name, shots, [one for one in mine if one["set"] == name]) for name in names]

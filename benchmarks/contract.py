@@ -1,4 +1,4 @@
-"""Ten contracts, easy to impossible: each is met by what ships, measured again, or refused with the nearest form.
+"""Is a contract kept? Ten, easy to impossible: met by what ships, measured again, or refused with the nearest form.
 
 What is asked for is a share of what the model as trained weighs, takes and reaches, so that the contracts are as hard on any
 machine. All runs share a folder: rows, drafts, folds and forms are made once.
@@ -7,22 +7,25 @@ machine. All runs share a folder: rows, drafts, folds and forms are made once.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from benchmarks.bench import BUILD, Options, Work
 from benchmarks.cells import Cell, Cells
-from benchmarks.pool import BENCH
+from benchmarks.figures import Check, at_least, figure, markdown
 from benchmarks.sets import Sample, read_sample
 from refsynth.bundle.model import load
 from refsynth.compress.contract import Contract, Form, excess
 from refsynth.core.config import RunConfig
-from refsynth.core.machine import describe_machine
 from refsynth.pipeline.compression import size_of
 from refsynth.pipeline.shrink import latencies
 from refsynth.pipeline.steps import RunResult, run
 from refsynth.task import Task
 
+BUDGET = 60
+TIMED = True
 SET, SHOTS, QUICK_SHOTS = "snips", 16, 4
 TEXTS = 40
 SLACK = 1.5
@@ -55,29 +58,31 @@ WISHES = (
 QUICK_WISHES = (WISHES[0], WISHES[3], WISHES[8])
 
 
-def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callable[[str], None]) -> Cells:
-    """Measure the contracts that are missing, and return all cells."""
-    cells = Cells(results / "contract.jsonl", machine=describe_machine())
-    wanted = QUICK_WISHES if quick else WISHES
-    missing = [wish for wish in wanted if not cells.find(system=wish.name, version=version, quick=quick)]
-    if not missing:
-        return cells
-    shots = QUICK_SHOTS if quick else SHOTS
-    sample = read_sample(data, SET, shots=shots, seed=0, test_rows=100)
-    folder = BENCH / f"contract-{shots}"
+def cells(options: Options) -> Iterator[Work]:
+    """Yield the contracts; they share a folder, and the model as trained, which is made first."""
+    options.parts((SET,))
+    shots = QUICK_SHOTS if options.quick else SHOTS
+    folder = BUILD / f"contract-{shots}"
+
+    @cache
+    def sample() -> Sample:
+        shutil.rmtree(folder, ignore_errors=True)
+        return read_sample(options.data, SET, shots=shots, seed=0, test_rows=100)
+
+    @cache
+    def full() -> Form:
+        return _full(_run(sample(), folder, Contract(size_mb=1e6), quick=options.quick))
+
+    def measure(wish: Wish) -> list[Cell]:
+        whole = full()
+        pairs = (wish.p50, whole.p50_ms), (wish.size, whole.size_mb)
+        p50, size = (None if share is None else share * of for share, of in pairs)
+        asked = Contract(p50, size, wish.keep)
+        return [{"system": wish.name, **_judged(wish, asked, _run(sample(), folder, asked, quick=options.quick))}]
+
+    for wish in QUICK_WISHES if options.quick else WISHES:
+        yield Work({"set": SET, "quick": options.quick}, partial(measure, wish), (wish.name,))
     shutil.rmtree(folder, ignore_errors=True)
-    full = _full(_run(sample, folder, Contract(size_mb=1e6), quick=quick))
-    for wish in missing:
-        asked = Contract(
-            None if wish.p50 is None else wish.p50 * full.p50_ms,
-            None if wish.size is None else wish.size * full.size_mb,
-            wish.keep,
-        )
-        cell = _judged(wish, asked, _run(sample, folder, asked, quick=quick))
-        cells.add({"set": SET, "system": wish.name, "version": version, "quick": quick, **cell, "machine": describe_machine()})
-        say(f"{wish.name}: {'met' if cell['met'] else 'refused'}, ships {cell['shipped']}")
-    shutil.rmtree(folder)
-    return cells
 
 
 def _run(sample: Sample, folder: Path, asked: Contract, *, quick: bool) -> RunResult:
@@ -104,12 +109,8 @@ def _judged(wish: Wish, asked: Contract, result: RunResult) -> Cell:
     outcome = result.finished.shrunk.outcome
     assert outcome is not None
     texts = [row.text for row in result.finished.learned.final.real][:TEXTS]
-    again = Form(
-        outcome.shipped.name,
-        size_of(result.bundle),
-        latencies({"it": load(result.bundle)}, texts)["it"] / SLACK,
-        outcome.shipped.kept,
-    )
+    p50 = latencies({"it": load(result.bundle)}, texts)["it"] / SLACK
+    again = Form(outcome.shipped.name, size_of(result.bundle), p50, outcome.shipped.kept)
     better = [form.name for form in outcome.forms if excess(asked, form) < excess(asked, outcome.shipped)]
     right = outcome.met == (excess(asked, again) <= 1) if outcome.met else not [n for n in better if _known(outcome.forms, n)]
     return {
@@ -127,15 +128,16 @@ def _known(forms: tuple[Form, ...], name: str) -> bool:
     return next(form for form in forms if form.name == name).kept is not None
 
 
-def outcome(cells: Cells) -> dict[str, Any]:
-    """Return the table and the checks."""
-    lines = ["| contract | asked | verdict | ships | as asked |", "|---" * 5 + "|"]
-    for cell in cells.rows:
-        verdict = "met" if cell["met"] else "refused"
-        asked = Contract(**cell["asked"])
-        lines.append(f"| {cell['system']} | {asked} | {verdict} | {cell['shipped']} | {'yes' if cell['right'] else 'NO'} |")
-    right = sum(cell["right"] for cell in cells.rows)
-    share = 100 * right / len(cells.rows) if cells.rows else float("nan")
-    check = {"name": "contracts met, or refused with the nearest", "value": share, "unit": "%", "floor": 100.0, "aim": 100.0}
-    checks = [{**check, "n": len(cells.rows), "ok": share == 100.0}]
-    return {"name": "contract", "machine": describe_machine(), "rows": cells.rows, "checks": checks, "table": "\n".join(lines)}
+def table(cells: Cells) -> str:
+    """Return each contract with its verdict."""
+    rows = []
+    for one in cells.rows:
+        verdict, right = ("met" if one["met"] else "refused"), ("yes" if one["right"] else "NO")
+        rows.append([one["system"], Contract(**one["asked"]), verdict, one["shipped"], right])
+    return markdown(["contract", "asked", "verdict", "ships", "as asked"], rows)
+
+
+def checks(cells: Cells) -> list[Check]:
+    """Return the share of contracts that are judged rightly."""
+    share = figure([100.0 * one["right"] for one in cells.rows], "%", over="contracts")
+    return [at_least("contracts met, or refused with the nearest", share, 100.0)]

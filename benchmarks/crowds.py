@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.cells import Cell, Cells
+from benchmarks.figures import MEANS, Check, at_most, figure, markdown, shown
+from benchmarks.sets import Sample
+from benchmarks.suite import Group, Over, Suite, cell, over_each
 from refsynth.annotate.consensus import Votes, dawid_skene, majority
 from refsynth.annotate.weak import Marked, weigh_rules
-from benchmarks.cells import MEANS, Cell, Cells, figure, means, shown
-from benchmarks.sets import Sample
-from benchmarks.suite import Check, Group, Suite, cell
 from refsynth.core.run import derive_seed
 from refsynth.core.types import FloatArray, IntArray
 
 SETS = ("financial_phrasebank", "ag_news_test", "snips", "banking77")
+BUDGET = 1
+TIMED = False
 TEXTS = 1000
 ANNOTATORS, VOTES = 10, 5
 """Annotators of a crowd, and how many of them see each text."""
@@ -119,7 +122,7 @@ def _first(shares: FloatArray, rng: np.random.Generator) -> IntArray:
 
 
 def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
-    truth, k = sample.classes(sample.test), len(sample.labels)
+    truth, k = sample.truth, len(sample.labels)
     cells = []
     for who in (*CROWDS, RULES):
         started = time.monotonic()
@@ -141,43 +144,36 @@ def _modelled(who: str) -> str:
 
 def _errors(cells: Cells) -> str:
     """Return how far what was found is from the truth, in points: the accuracies, and the confusion of annotators."""
-    names = [name for name in dict.fromkeys(one["set"] for one in cells.rows)]
-    head = f"found against true, in points: {MEANS}"
-    lines = [f"| {head} | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    names = list(dict.fromkeys(one["set"] for one in cells.rows))
+    rows = []
     for who in (*CROWDS, RULES):
         for what, key in (("accuracy", "error"), ("confusion", "apart")):
             found = [[one[key] for one in cells.find(set=name, system=_modelled(who))] for name in names]
             if found and not np.isnan(np.concatenate(found)).any():
-                lines.append(f"| {who}: {what} | " + " | ".join(shown(values) for values in found) + " |")
-    return "\n".join(lines)
+                rows.append([f"{who}: {what}", *map(shown, found)])
+    return markdown([f"found against true, in points: {MEANS}", *names], rows)
 
 
-def _recovered(cells: Cells) -> list[dict[str, Any]]:
-    checks = []
-    for who, limit in ((who, 10.0 if who == RULES else 3.0) for who in (*CROWDS, RULES)):
-        errors = means((one["set"], one["error"]) for one in cells.find(system=_modelled(who)))
-        error = figure(errors, "points", over="data sets")
-        checks.append({"name": f"error of accuracies, {who}", **error, "limit": limit, "ok": error["value"] <= limit})
-    return checks
+def _recovered(cells: Cells) -> list[Check]:
+    found = {who: over_each(cells.find(system=_modelled(who)), "error") for who in (*CROWDS, RULES)}
+    return [
+        at_most(f"error of accuracies, {who}", figure(errors, "points", over="data sets"), 10.0 if who == RULES else 3.0)
+        for who, errors in found.items()
+    ]
 
 
 ORDER = tuple(name for who in (*CROWDS, RULES) for name in (_plainly(who), _modelled(who)))
 
-CROWD = Suite(
-    "crowds",
-    sets=SETS,
-    groups=(Group(_measure, ORDER, "refsynth"),),
+SUITE = Suite(
+    SETS,
+    groups=(Group(_measure, ORDER),),
     order=ORDER,
-    checks=tuple(
-        Check(
-            f"model over majority, {who}",
-            _modelled(who),
-            _plainly(who),
-            floor=0.0,
-            aim=2.0,
-        )
-        for who in (*CROWDS, RULES)
+    held=tuple(
+        Over(f"model over majority, {who}", _modelled(who), _plainly(who), floor=0.0, aim=2.0) for who in (*CROWDS, RULES)
     ),
+    quick=SETS,
     more=_recovered,
+    notes=_errors,
     test_rows=TEXTS,
 )
+cells, table, checks = SUITE.cells, SUITE.table, SUITE.checks

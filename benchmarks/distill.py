@@ -1,4 +1,4 @@
-"""What smaller forms keep of a fine-tuned model: int8, fewer layers, fewer words, a static student, a cascade.
+"""What do smaller forms keep of a fine-tuned model: int8, fewer layers, fewer words, a static student, a cascade?
 
 All forms come from one teacher and learn from the same texts. What counts is macro-F1 on test rows, and how many of these get
 another label than from the teacher in fp32.
@@ -6,23 +6,24 @@ another label than from the teacher in fp32.
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import product
 from pathlib import Path
-from statistics import mean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.bench import Options, Work
 from benchmarks.cells import Cell, Cells
 from benchmarks.engine.sides import fit_student
+from benchmarks.figures import Check, at_least, at_most, figure, markdown
 from benchmarks.sets import Sample, read_sample
 from refsynth.compress.cascade import certify
 from refsynth.compress.export import INT8, TOKENIZER, export_encoder
 from refsynth.compress.static import distilled
-from refsynth.core.machine import describe_machine
-from refsynth.core.types import Example, FloatArray
+from refsynth.core.types import FloatArray
 from refsynth.metrics import lead_of, macro_f1, softmax
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.onnx import OnnxEncoder
@@ -32,6 +33,8 @@ from refsynth.pipeline.forms import Teacher, shrink
 from refsynth.training.finetune import FinetuneLearner
 from refsynth.training.trainer import Recipe
 
+BUDGET = 400
+TIMED = False
 SETS = ("banking77", "snips", "financial_phrasebank", "ag_news_test")
 SHOTS, ALL = 64, 10**6
 ALPHA, DELTA = 0.02, 0.1
@@ -55,13 +58,19 @@ WHOLE, QUICK = Size(SETS, {SHOTS: 10, ALL: 3}, POOL, TEST_ROWS), Size(SETS[1:2],
 
 
 class Bound(NamedTuple):
-    """What a form may lose of the teacher's macro-F1 in points, or must keep of it in percent: the worst set counts."""
+    """What a form may lose of the teacher's macro-F1 in points, or must keep of it in percent: the mean over sets counts."""
 
     name: str
     system: str
     key: str
     bound: float
     aim: float | None = None
+
+    def check(self, found: Sequence[float]) -> Check:
+        """Return the check on the mean of what was found."""
+        if self.key == "lost":
+            return at_most(self.name, figure(found, "points", over="sets"), self.bound)
+        return at_least(self.name, figure(found, "%", over="sets"), self.bound, self.aim)
 
 
 BOUNDS = (
@@ -73,49 +82,39 @@ BOUNDS = (
 )
 
 
-def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callable[[str], None]) -> Cells:
-    """Measure the sets that are missing, and return all cells."""
-    cells = Cells(results / "distill.jsonl")
-    size = QUICK if quick else WHOLE
-    for shots, epochs in size.shots.items():
-        for name in size.sets:
-            key = {"set": name, "shots": shots, "seed": 0, "version": version}
-            missing = {system for system in ORDER if not cells.find(**key, system=system)}
-            if not missing:
-                continue
-            sample = read_sample(data, name, shots=shots, seed=0, test_rows=size.test_rows)
-            sample, pool = _parted(data / name, sample, size.pool)
-            for cell in _forms(sample, pool, epochs, missing):
-                if cell["system"] in missing:
-                    cells.add({**key, **cell, "rows": len(sample.train), "machine": describe_machine()})
-                    say(f"{name}, {len(sample.train)} rows, {cell['system']}: {100 * cell['macro_f1']:.1f}")
-    return cells
+def cells(options: Options) -> Iterator[Work]:
+    """Yield the sets at each number of labelled rows: all forms of one teacher."""
+    size = QUICK if options.quick else WHOLE
+    for (shots, epochs), name in product(size.shots.items(), options.parts(SETS, quick=size.sets)):
+        yield Work({"set": name, "shots": shots, "seed": 0}, partial(_measure, options.data, name, size, shots, epochs), ORDER)
 
 
-def _parted(folder: Path, sample: Sample, most: int) -> tuple[Sample, list[str]]:
+def _measure(data: Path, name: str, size: Size, shots: int, epochs: int) -> Iterator[Cell]:
+    sample, pool = parted(read_sample(data, name, shots=shots, seed=0, test_rows=size.test_rows), data, name, size.pool)
+    for one in _forms(sample, pool, epochs):
+        yield {**one, "rows": len(sample.train)}
+
+
+def parted(sample: Sample, data: Path, name: str, most: int) -> tuple[Sample, list[str]]:
     """Return the labelled rows and so many other texts of the training file; a tenth of the rows if all are labelled."""
-    known = {row["text"] for row in sample.train}
-    with (folder / "train.jsonl").open(encoding="utf-8") as stream:
-        free = [text for line in stream if (text := json.loads(line)["text"]) not in known]
-    rng = np.random.default_rng(0)
-    if free:
-        return sample, [free[place] for place in rng.permutation(len(free))[:most]]
-    rows = [sample.train[place] for place in rng.permutation(len(sample.train))]
+    if free := sample.unlabelled(data, name):
+        return sample, free[:most]
+    rows = [sample.train[place] for place in np.random.default_rng(0).permutation(len(sample.train))]
     aside = min(most, len(rows) // 10)
     return Sample(rows[aside:], sample.test, sample.labels), [row["text"] for row in rows[:aside]]
 
 
-def _forms(sample: Sample, pool: Sequence[str], epochs: int, missing: Set[str]) -> Iterator[Cell]:
-    """Yield what each missing form says of the test rows, and those it comes from. Half of the pool teaches, half certifies."""
+def _forms(sample: Sample, pool: Sequence[str], epochs: int) -> Iterator[Cell]:
+    """Yield what each form says of the test rows. Half of the pool teaches, half certifies."""
     labels = tuple(sample.labels)
     network = TransformerEncoder(ModelStore().path("minilm"), max_tokens=MAX_TOKENS)
-    rows = [Example(f"row-{number}", row["text"], row["label"]) for number, row in enumerate(sample.train)]
+    rows = sample.examples
     predictor = FinetuneLearner(labels, network, recipe=Recipe(epochs=epochs, rate=RATE)).fit(rows, (), seed=0)
     assert isinstance(predictor, EncoderPredictor) and isinstance(predictor.encoder, TransformerEncoder)
     teacher = Teacher(predictor, predictor.encoder, rows)
     learnt, aside = pool[: len(pool) // 2], pool[len(pool) // 2 :]
     texts = [*(row.text for row in rows), *learnt]
-    test, truth = [row["text"] for row in sample.test], sample.classes(sample.test)
+    test, truth = sample.texts, sample.truth
     exact = np.asarray(predictor.logits(test)).argmax(1)
 
     def cell(system: str, logits: FloatArray, megabytes: float | None = None) -> Cell:
@@ -127,16 +126,12 @@ def _forms(sample: Sample, pool: Sequence[str], epochs: int, missing: Set[str]) 
     with tempfile.TemporaryDirectory(prefix="refsynth-bench-") as work:
         whole: EncoderPredictor | None = None
         for form, name in FORMS.items():
-            if name != INT8_FORM and name not in missing:
-                continue
             folder = Path(work) / form.replace(" ", "-")
             made = shrink(teacher, form, texts, seed=0)
             assert isinstance(made, EncoderPredictor)
             int8, megabytes = _exported(made, folder)
             whole = whole or int8
             yield cell(name, int8.logits(test), megabytes)
-        if not missing & {STATIC, CASCADE}:
-            return
         assert whole is not None
         tokenizer = Path(work) / "full" / "onnx" / TOKENIZER
         student = fit_student(whole, predictor.encoder, distilled(predictor.encoder), tokenizer, texts)
@@ -160,33 +155,25 @@ def _exported(predictor: EncoderPredictor, work: Path) -> tuple[EncoderPredictor
     return EncoderPredictor(predictor.labels, int8, predictor.head), written.size / 1e6
 
 
-def outcome(cells: Cells) -> dict[str, Any]:
-    """Return the table, and the checks: of each figure the mean over sets."""
-    lines = ["| set | rows | form | macro-F1 | other label than fp32 | MB |", "|---" * 6 + "|"]
-    kept: dict[tuple[str, str], list[float]] = {}
-    for cell in cells.rows:
-        size = "" if cell["megabytes"] is None else f"{cell['megabytes']:.1f}"
-        share = f" (static answers {cell['answered']:.0%})" if "answered" in cell else ""
-        figures = f"{100 * cell['macro_f1']:.1f} | {100 * cell['flips']:.1f}% | {size}"
-        lines.append(f"| {cell['set']} | {cell['rows']} | {cell['system']}{share} | {figures} |")
-        whole = cells.find(set=cell["set"], shots=cell["shots"], version=cell["version"], system=TEACHER)
-        if whole:
-            kept.setdefault((cell["system"], "lost"), []).append(100 * (whole[0]["macro_f1"] - cell["macro_f1"]))
-            kept.setdefault((cell["system"], "kept"), []).append(100 * cell["macro_f1"] / max(whole[0]["macro_f1"], 1e-9))
-    checks = [_checked(bound, kept.get((bound.system, bound.key), ())) for bound in BOUNDS]
-    return {"name": "distill", "machine": describe_machine(), "rows": cells.rows, "checks": checks, "table": "\n".join(lines)}
+def table(cells: Cells) -> str:
+    """Return the macro-F1 of each form: a column for each set and number of labelled rows."""
+    columns = sorted({(SETS.index(one["set"]), one["rows"]) for one in cells.rows if one["set"] in SETS})
+    rows = []
+    for system in ORDER:
+        found = [cells.find(set=SETS[place], rows=n, system=system) for place, n in columns]
+        sizes = sorted({f"{some[-1]['megabytes']:.2g}" for some in found if some and some[-1]["megabytes"]}, key=float)
+        weight = f", {'-'.join(dict.fromkeys((sizes[0], sizes[-1])))} MB" if sizes else ""
+        rows.append([system + weight, *(f"{100 * some[-1]['macro_f1']:.1f}" if some else "" for some in found)])
+    answered = [cells.find(set=SETS[place], rows=n, system=CASCADE) for place, n in columns]
+    rows.append(["of which static answers", *(f"{some[-1]['answered']:.0%}" if some else "" for some in answered)])
+    return markdown(["labelled rows", *(f"{SETS[place]}, {n:,}" for place, n in columns)], rows)
 
 
-def _checked(bound: Bound, found: Sequence[float]) -> dict[str, Any]:
-    value = mean(found) if found else float("nan")
-    if bound.key == "lost":
-        return {
-            "name": bound.name,
-            "value": value,
-            "unit": "points",
-            "n": len(found),
-            "limit": bound.bound,
-            "ok": value <= bound.bound,
-        }
-    limits = {"floor": bound.bound, "aim": bound.aim}
-    return {"name": bound.name, "value": value, "unit": "%", "n": len(found), **limits, "ok": value >= bound.bound}
+def checks(cells: Cells) -> list[Check]:
+    """Return what forms lose and keep of their teacher, the mean over sets."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for one in cells.rows:
+        for whole in cells.find(set=one["set"], shots=one["shots"], version=one["version"], system=TEACHER)[:1]:
+            found.setdefault((one["system"], "lost"), []).append(100 * (whole["macro_f1"] - one["macro_f1"]))
+            found.setdefault((one["system"], "kept"), []).append(100 * one["macro_f1"] / max(whole["macro_f1"], 1e-9))
+    return [bound.check(found.get((bound.system, bound.key), [])) for bound in BOUNDS]

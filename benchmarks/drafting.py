@@ -1,4 +1,4 @@
-"""How fast usable drafts are written: the embedded engine against `transformers.generate` with the same weights.
+"""How fast are usable drafts written: how many times as fast as by `transformers.generate` with the same weights?
 
 Both get the same prompts, the same number of drafts per prompt and the same number of threads, sample with the same temperature
 and nucleus and stop at the end of a line; both go through the same parsing and screening, and only what survives counts. Sides
@@ -12,18 +12,19 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.cells import Cell, Cells, figure
+from benchmarks.bench import Options, Work
+from benchmarks.cells import Cell, Cells
+from benchmarks.figures import Check, at_least, figure, markdown, ranged
 from benchmarks.sets import read_sample
 from benchmarks.suite import SHOTS
 from refsynth.core.drafting import SynthesisConfig
-from refsynth.core.machine import describe_machine
 from refsynth.core.protocols import Generator
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Example
@@ -34,6 +35,8 @@ from refsynth.quality.filter import kept, screen
 from refsynth.synthesis.plan import Brief, Request, plan_requests
 from refsynth.synthesis.sample import BATCH, synthesize
 
+BUDGET = 30
+TIMED = True
 SETS = ("snips", "ag_news_test")
 """Short and longer texts."""
 
@@ -46,27 +49,19 @@ OURS, THEIRS = "refsynth", "transformers.generate"
 FLOOR, AIM = 3.0, 4.0
 
 
-def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callable[[str], None]) -> Cells:
-    """Measure the repeats that are missing, both sides in this process, and return all."""
-    cells = Cells(results / "drafting.jsonl", machine=describe_machine())
-    missing = [
-        (name, seed)
-        for name in SETS[: 1 if quick else None]
-        for seed in range(REPEATS)
-        if len(cells.find(set=name, seed=seed, version=version)) < 2
-    ]
-    if not missing:
-        return cells
-    sides = _sides()
-    for name, seed in missing:
-        examples, requests = _asked(data, name, seed)
-        order = list(sides) if seed % 2 else list(reversed(sides))
-        for system in order:
-            key = {"set": name, "seed": seed, "version": version, "system": system}
-            cells.add({**key, **_timed(sides[system], examples, requests, seed), "machine": describe_machine()})
-        one = {cell["system"]: cell["rate"] for cell in cells.find(set=name, seed=seed, version=version)}
-        say(f"{name} {seed}: {one[OURS]:.1f} against {one[THEIRS]:.1f} accepted drafts/s")
-    return cells
+def cells(options: Options) -> Iterator[Work]:
+    """Yield the repeats of each set, both sides in turn in this process."""
+    sides = cache(_sides)
+    for name in options.parts(SETS, quick=SETS[:1]):
+        for seed in range(options.seeds or REPEATS):
+            yield Work({"set": name, "seed": seed}, partial(_turn, sides, options.data, name, seed), (OURS, THEIRS), turns=True)
+
+
+def _turn(sides: Callable[[], dict[str, Generator]], data: Path, name: str, seed: int) -> Iterator[Cell]:
+    """Yield what both sides did; in every second repeat the other begins."""
+    examples, requests = _asked(data, name, seed)
+    for system in (OURS, THEIRS) if seed % 2 else (THEIRS, OURS):
+        yield {"system": system, **_timed(sides()[system], examples, requests, seed)}
 
 
 def _sides() -> dict[str, Generator]:
@@ -92,7 +87,7 @@ def _brief(drafts: int, seed: int) -> Brief:
 def _asked(data: Path, name: str, seed: int) -> tuple[list[Example], list[Request]]:
     """Return the seed examples and the prompts of a repeat, of as many labels as can be."""
     sample = read_sample(data, name, shots=SHOTS, seed=seed, test_rows=1)
-    examples = [Example(f"row-{index}", row["text"], row["label"]) for index, row in enumerate(sample.train)]
+    examples = sample.examples
     drafts = SynthesisConfig().per_prompt * len(sample.labels) * math.ceil(PROMPTS / len(sample.labels))
     folds = np.arange(len(examples)) % 4
     requests = plan_requests(examples, folds, sample.labels, _brief(drafts, seed))
@@ -120,46 +115,44 @@ def _timed(generator: Generator, examples: list[Example], requests: list[Request
         "asked": asked,
         "accepted": accepted,
         "words": words,
-        "seconds": round(seconds, 2),
-        "cpu_seconds": round(spent, 2),
+        "seconds": round(seconds, 4),
+        "cpu_seconds": round(spent, 4),
     }
     return {**measured, "rate": accepted / seconds, "load": round(os.getloadavg()[0], 1)}
 
 
-def outcome(cells: Cells) -> dict[str, Any]:
-    """Return the table and the check of the ratio against its floor."""
-    columns = f"set | repeats | {OURS}, accepted/s | {THEIRS}, accepted/s | ratio [least-most] | ratio by processor time"
-    lines = [f"| {columns} |", "|---" * 6 + "|"]
-    every: list[float] = []
+def table(cells: Cells) -> str:
+    """Return rates and ratios."""
+    head = ["set", "repeats", f"{OURS}, accepted/s", f"{THEIRS}, accepted/s", "ratio [least-most]", "ratio by processor time"]
+    rows = []
     for name in SETS:
-        ours, theirs = ({one["seed"]: one for one in cells.find(set=name, system=system)} for system in (OURS, THEIRS))
-        both = sorted(ours.keys() & theirs.keys())
-        if not both:
-            continue
-        ratios = [ours[seed]["rate"] / theirs[seed]["rate"] for seed in both]
-        effort = [_effort(theirs[seed]) / _effort(ours[seed]) for seed in both]
-        rates = " | ".join(_rate([side[seed] for seed in both]) for side in (ours, theirs))
-        spread = " | ".join(f"{np.median(some):.2f} [{min(some):.2f}-{max(some):.2f}]" for some in (ratios, effort))
-        lines.append(f"| {name} | {len(both)} | {rates} | {spread} |")
-        every += ratios
-    measured = figure(every, "times", over="repeats", statistic=np.median)
-    check = {"name": "accepted drafts per second over transformers.generate, median", **measured}
-    bounds = {"floor": FLOOR, "aim": AIM, "ok": measured["value"] >= FLOOR}
-    return {
-        "name": "drafting",
-        "machine": describe_machine(),
-        "rows": cells.rows,
-        "checks": [check | bounds],
-        "table": "\n".join(lines),
-    }
+        if pairs := _pairs(cells, name):
+            sides = list(zip(*pairs, strict=True))
+            ratios = [[mine["rate"] / other["rate"] for mine, other in pairs]]
+            ratios += [[_effort(other) / _effort(mine) for mine, other in pairs]]
+            rows.append([name, len(pairs), *map(_rate, sides), *map(ranged, ratios)])
+    return markdown(head, rows)
+
+
+def checks(cells: Cells) -> list[Check]:
+    """Return the ratio of rates, which is held to its floor."""
+    ratios = [mine["rate"] / other["rate"] for name in SETS for mine, other in _pairs(cells, name)]
+    found = figure(ratios, "times", over="repeats", statistic=np.median)
+    return [at_least("accepted drafts per second over transformers.generate, median", found, FLOOR, AIM)]
+
+
+def _pairs(cells: Cells, name: str) -> list[tuple[Cell, Cell]]:
+    """Return our cell and theirs of each repeat that has both."""
+    ours, theirs = ({one["seed"]: one for one in cells.find(set=name, system=system)} for system in (OURS, THEIRS))
+    return [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
 
 
 def _effort(cell: Cell) -> float:
     """Return the seconds of processor time that an accepted draft took."""
-    return float(cell["cpu_seconds"] / cell["accepted"])
+    return float(cell["cpu_seconds"] / max(cell["accepted"], 1))
 
 
-def _rate(cells: list[Cell]) -> str:
+def _rate(cells: Sequence[Cell]) -> str:
     """Return accepted drafts per second over all repeats, and which share of the completions was accepted."""
     accepted, asked, seconds = (sum(one[name] for one in cells) for name in ("accepted", "asked", "seconds"))
     return f"{accepted / seconds:.2f} ({100 * accepted / asked:.0f}% accepted)"

@@ -1,4 +1,4 @@
-"""Is what a run says of itself true? Its interval, its confidence, its threshold and its verdict on drafts, over many small runs.
+"""Is what a run says of itself true: its interval, its confidence, its threshold, its verdict on drafts, over many small runs?
 
 A run here has no reference and no fine-tuning: TF-IDF and the frozen encoder, whose embeddings are computed once a set. Drafts
 are other rows of the training file, under their own labels, which must help, and under shuffled ones, which cannot. What a draft
@@ -7,25 +7,23 @@ was shown is made up as a run plans it: rows of half of the folds.
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks.cells import Cell, Cells
-from benchmarks.claims import outcome
-from benchmarks.sets import Sample, read_sample
+from benchmarks.bench import Options, Work
+from benchmarks.cells import Cell
+from benchmarks.claims import checks, table
+from benchmarks.sets import Row, Sample, read_sample, read_set
 from benchmarks.smallrun import LEARNERS, SmallRun
 from refsynth.core.config import RunConfig
-from refsynth.core.errors import InputError
-from refsynth.core.machine import describe_machine
 from refsynth.core.protocols import Encoder
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Draft, Example, Provenance
@@ -37,7 +35,11 @@ from refsynth.pipeline.rows import Rows
 from refsynth.pipeline.worth import Remembering
 from refsynth.task import Task
 
-__all__ = ["SETS", "SHOTS", "measure", "outcome"]
+__all__ = ["cells", "checks", "table"]
+
+BUDGET = 20
+TIMED = False
+SEEDS = 20
 
 SETS = ("ag_news_test", "financial_phrasebank", "snips")
 SHOTS = (8, 32)
@@ -46,9 +48,6 @@ POOL = 3000
 """Rows of the training file that drafts are taken from, the same for all seeds: each is encoded."""
 
 QUICK_DRAFTS, QUICK_TEST, QUICK_POOL, QUICK_SEEDS = 200, 300, 1000, 5
-
-Row = dict[str, Any]
-"""A text with its label."""
 
 
 @dataclass(frozen=True)
@@ -91,48 +90,31 @@ def load_encoder() -> Encoder:
     return TransformerEncoder(ModelStore().path("minilm"), max_tokens=LONGEST)
 
 
-def prepare(data: Path, name: str, encoder: Encoder, *, seeds: int, quick: bool) -> Material:
+def prepare(options: Options, name: str, seeds: int) -> Material:
     """Return a set, encoded."""
-    test_rows = QUICK_TEST if quick else TEST_ROWS
-    samples = [_sample(data, name, max(SHOTS), seed, test_rows) for seed in range(seeds)]
-    rows = [json.loads(line) for line in (data / name / "train.jsonl").read_text("utf-8").splitlines()]
-    order = np.random.default_rng(derive_seed(0, "evidence", name)).permutation(len(rows))[: QUICK_POOL if quick else POOL]
+    test_rows, pool_rows = (QUICK_TEST, QUICK_POOL) if options.quick else (TEST_ROWS, POOL)
+    samples = [_sample(options.data, name, max(SHOTS), seed, test_rows) for seed in range(seeds)]
+    rows = read_set(options.data, name)[0]
+    order = np.random.default_rng(derive_seed(0, "evidence", name)).permutation(len(rows))[:pool_rows]
     pool = [{"text": clean(rows[place]["text"]), "label": rows[place]["label"]} for place in order]
     texts = [row["text"] for part in (pool, *(each.train for each in samples), samples[0].test) for row in part]
-    return Material(name, data, pool, Remembering(encoder, texts), QUICK_DRAFTS if quick else DRAFTS, test_rows)
+    drafts = QUICK_DRAFTS if options.quick else DRAFTS
+    return Material(name, options.data, pool, Remembering(load_encoder(), texts), drafts, test_rows)
 
 
-def measure(
-    data: Path,
-    results: Path,
-    *,
-    seeds: int,
-    sets: Sequence[str] | None,
-    quick: bool,
-    version: str,
-    say: Callable[[str], None],
-) -> Cells:
-    """Measure the runs that are missing, and return all.
+def cells(options: Options) -> Iterator[Work]:
+    """Yield the runs; a set is encoded when the first of its runs is measured."""
+    seeds = options.seeds or (QUICK_SEEDS if options.quick else SEEDS)
+    for name in options.parts(SETS):
+        material = cache(partial(prepare, options, name, seeds))
+        for seed, shots in product(range(seeds), SHOTS):
+            key = {"set": name, "quick": options.quick, "shots": shots, "seed": seed}
+            yield Work(key, partial(_timed, material, shots, seed))
 
-    Raises:
-        InputError: a data set is not there or not one of these.
-    """
-    if unknown := set(sets or ()) - set(SETS):
-        raise InputError(f"--sets {', '.join(sorted(unknown))}: not in this bench", expected=", ".join(SETS))
-    cells, seeds = Cells(results / "evidence.jsonl"), min(seeds, QUICK_SEEDS) if quick else seeds
-    for name in sets or SETS:
-        common = {"set": name, "quick": quick, "version": version}
-        keys: list[Cell] = [{**common, "shots": shots, "seed": seed} for seed, shots in product(range(seeds), SHOTS)]
-        missing = [key for key in keys if not cells.find(**key)]
-        if missing:
-            material = prepare(data, name, load_encoder(), seeds=seeds, quick=quick)
-        for key in missing:
-            started = time.monotonic()
-            cell = run_cell(material, shots=key["shots"], seed=key["seed"])
-            seconds = round(time.monotonic() - started, 1)
-            cells.add({**key, **cell, "seconds": seconds, "machine": describe_machine()})
-            say(f"{name}, {key['shots']} rows a class, seed {key['seed']}: {100 * cell['accuracy']:.1f} ({seconds:.0f} s)")
-    return cells
+
+def _timed(material: Callable[[], Material], shots: int, seed: int) -> list[Cell]:
+    found, started = material(), time.monotonic()
+    return [run_cell(found, shots=shots, seed=seed) | {"seconds": round(time.monotonic() - started, 1)}]
 
 
 def run_cell(material: Material, *, shots: int, seed: int) -> Cell:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.cells import Cell, Cells, figure
+from benchmarks.cells import Cell, Cells
 from benchmarks.fewshot import SETS
+from benchmarks.figures import Check, at_least, figure
 from benchmarks.pool import draft_pool
 from benchmarks.sets import Sample
-from benchmarks.suite import Check, Group, Suite, cell
+from benchmarks.suite import Group, Over, Suite, cell, over_each
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.metrics import softmax
 from refsynth.pipeline.choose import head_fitter
@@ -21,6 +21,8 @@ from refsynth.quality.filter import kept
 from refsynth.quality.influence import Points
 from refsynth.training.head import HEAD_STRENGTH
 
+BUDGET = 45
+TIMED = False
 LEFT_OUT = 100
 """Drafts that the head is trained again without, in each fold that they are safe for."""
 
@@ -42,13 +44,13 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     chance = np.random.default_rng(seed).permutation(len(drafts))
     arms = {"real only": order[:0], "all drafts": order, "top half": order[:half], "bottom half": order[half:]}
     arms["random half"] = chance[:half]
-    features = pool.job.shop.encoder.encode([row["text"] for row in sample.test])
+    features = pool.job.shop.encoder.encode(sample.texts)
     cells = []
     for system, chosen in arms.items():
         some = mine.take(chosen)
         weighed = some._replace(weights=np.minimum(1, some.weights * len(drafts) / max(1, len(chosen))))
         guess = head_fitter(k)(real.joined(weighed)).logits(features).argmax(1)
-        cells.append(cell(system, sample.classes(sample.test), guess, time.monotonic() - started, k))
+        cells.append(cell(system, sample.truth, guess, time.monotonic() - started, k))
     return [one | {"spearman": agreement, "drafts": len(drafts)} for one in cells]
 
 
@@ -82,27 +84,24 @@ def _loss(model: LogisticRegression, train: Points, held_out: Points) -> float:
     return float(-np.log(softmax(scores)[np.arange(len(column)), column]).mean())
 
 
-def _agreements(cells: Cells) -> list[dict[str, Any]]:
+def _agreements(cells: Cells) -> list[Check]:
     """Return the mean rank correlation, and the third-best set's, so that three sets reach the floor where it does."""
-    found = {name: [one["spearman"] for one in cells.find(set=name, system="top half")] for name in SETS}
-    by_set = sorted((float(np.mean(values)) for values in found.values() if values), reverse=True)
-    third = by_set[2] if len(by_set) > 2 else float("nan")
-    mean, bounds = figure(by_set, "rank correlation", over="data sets"), {"floor": SPEARMAN_FLOOR, "aim": SPEARMAN_AIM}
-    best = {"value": third, "unit": mean["unit"], "n": mean["n"]}
+    by_set = sorted(over_each(cells.find(system="top half"), "spearman"), reverse=True)
+    found = {"mean over all": by_set, "third-best set": by_set[2:3]}
     return [
-        {"name": "spearman, mean over all", **mean, **bounds, "ok": mean["value"] >= SPEARMAN_FLOOR},
-        {"name": "spearman, third-best set", **best, **bounds, "ok": third >= SPEARMAN_FLOOR},
+        at_least(f"spearman, {name}", figure(values, "rank correlation", over="data sets"), SPEARMAN_FLOOR, SPEARMAN_AIM)
+        for name, values in found.items()
     ]
 
 
-INFLUENCE = Suite(
-    "influence",
-    sets=SETS,
-    groups=(Group(_measure, ("real only", "all drafts", "top half", "bottom half", "random half"), "refsynth"),),
+SUITE = Suite(
+    SETS,
+    groups=(Group(_measure, ("real only", "all drafts", "top half", "bottom half", "random half")),),
     order=("real only", "all drafts", "random half", "bottom half", "top half"),
-    checks=(
-        Check("top half over all drafts", "top half", "all drafts", floor=0.0, aim=1.0),
-        Check("top half over random half", "top half", "random half", floor=0.0, aim=1.0),
+    held=(
+        Over("top half over all drafts", "top half", "all drafts", floor=0.0, aim=1.0),
+        Over("top half over random half", "top half", "random half", floor=0.0, aim=1.0),
     ),
     more=_agreements,
 )
+cells, table, checks = SUITE.cells, SUITE.table, SUITE.checks

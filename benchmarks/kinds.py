@@ -1,4 +1,4 @@
-"""Other kinds of task: what ships against plain systems, for several labels a text, pairs of texts, and labels of words.
+"""Does what ships beat plain systems on other kinds of task: several labels a text, pairs of texts, labels of words?
 
 The plain systems are what their user would have without this package: one fit to all labelled rows, and of several labels those
 that are as likely as not. They are TF-IDF, or a CRF where words are labelled, and full fine-tuning.
@@ -6,21 +6,21 @@ that are as likely as not. They are TF-IDF, or a CRF where words are labelled, a
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from benchmarks.cells import MEANS, Cell, Cells, figure, shown
+from benchmarks.bench import Options, Work
+from benchmarks.cells import Cell, Cells
+from benchmarks.figures import MEANS, Check, at_least, figure, markdown, shown
 from benchmarks.ours import run_ours
-from benchmarks.sets import Sample
+from benchmarks.sets import Sample, drawn, read_set
 from refsynth.core.config import PAIR_COLUMN, RunConfig
-from refsynth.core.errors import InputError
 from refsynth.core.labelset import NONE, join_labels
-from refsynth.core.machine import describe_machine
 from refsynth.core.pair import join_pair
 from refsynth.core.run import derive_seed
 from refsynth.core.sections import Columns, LearnerName
@@ -35,6 +35,9 @@ from refsynth.pipeline.evaluate import SHIPPED
 from refsynth.pipeline.workshop import LEARNERS, make_workshop
 from refsynth.task import Task
 
+BUDGET = 1500
+TIMED = False
+SEEDS = 3
 SETS: Mapping[str, TaskKind] = {"nlupp_banking": "multilabel", "snli_counterfactual": "pairs", "wnut17": "tokens"}
 SIZES = (500, 0)
 """Labelled rows; 0 for all there are."""
@@ -54,55 +57,28 @@ ALL: Mapping[str, Any] = {"synthesis": {"drafts": 0}, "gate": {"folds": 2}}
 """Of a run on all rows: beside thousands of them the drafts are few, and each fold takes long."""
 
 
-class Check(NamedTuple):
-    """What ships over a plain system on a set, in points of what its kind of task measures."""
-
-    name: str
-    over: LearnerName
-    floor: float
-    aim: float
-
-
-CHECKS = (
-    Check("nlupp_banking", "tfidf", 5.0, 10.0),
-    Check("nlupp_banking", "finetune", 0.0, 3.0),
-    Check("snli_counterfactual", "tfidf", 0.0, 5.0),
-    Check("snli_counterfactual", "finetune", -1.0, 0.0),
-    Check("wnut17", "crf", 0.0, 10.0),
-    Check("wnut17", "finetune", -2.0, 0.0),
-)
+HELD: Mapping[str, Mapping[LearnerName, tuple[float, float]]] = {
+    "nlupp_banking": {"tfidf": (5.0, 10.0), "finetune": (0.0, 3.0)},
+    "snli_counterfactual": {"tfidf": (0.0, 5.0), "finetune": (-1.0, 0.0)},
+    "wnut17": {"crf": (0.0, 10.0), "finetune": (-2.0, 0.0)},
+}
+"""The floor and the aim of what ships over each plain system, in points of what the kind of task measures."""
 
 
-def measure(
-    data: Path,
-    results: Path,
-    *,
-    seeds: int,
-    sets: Sequence[str] | None,
-    quick: bool,
-    version: str,
-    say: Callable[[str], None],
-) -> Cells:
-    """Measure the cells that are missing, and return all.
-
-    Raises:
-        InputError: a data set is not there or not one of these.
-    """
-    cells = Cells(results / "kinds.jsonl")
-    if unknown := set(sets or ()) - set(SETS):
-        raise InputError(f"--sets {', '.join(sorted(unknown))}: not in this bench", expected=", ".join(SETS))
-    for seed in range(seeds):
-        for name in sets or SETS:
-            for size in (QUICK,) if quick else SIZES if seed == 0 else SIZES[:1]:  # with all rows nothing is drawn
-                sample = draw(data, name, size, seed=seed, test_rows=QUICK_TEST if quick else TEST_ROWS)
-                key = {"set": name, "train": len(sample.train), "seed": seed, "rows": len(sample.test), "version": version}
-                settings = LESS if quick else {} if size else ALL
+def cells(options: Options) -> Iterator[Work]:
+    """Yield the systems on each draw of each set; with all rows nothing is drawn."""
+    for seed in range(options.seeds or (1 if options.quick else SEEDS)):
+        for name in options.parts(tuple(SETS), quick=tuple(SETS)[:1]):
+            for size in (QUICK,) if options.quick else SIZES if seed == 0 else SIZES[:1]:
+                sample = draw(options.data, name, size, seed=seed, test_rows=QUICK_TEST if options.quick else TEST_ROWS)
+                key = {"set": name, "train": len(sample.train), "seed": seed, "rows": len(sample.test)}
+                settings = LESS if options.quick else {} if size else ALL
                 for system, work in _systems(sample, name, seed, settings).items():
-                    if not cells.find(**key, system=system):
-                        cells.add({**key, "size": size, "system": system, **work(), "machine": describe_machine()})
-                        one = cells.rows[-1]
-                        say(f"{name}, {one['train']} rows, seed {seed}, {system}: {_shown(one)} ({one['seconds']:.0f} s)")
-    return cells
+                    yield Work(key, partial(_one, system, work), (system,))
+
+
+def _one(system: str, work: Callable[[], Cell]) -> list[Cell]:
+    return [{"system": system, **work()}]
 
 
 def draw(data: Path, name: str, size: int, *, seed: int, test_rows: int) -> Sample:
@@ -111,19 +87,9 @@ def draw(data: Path, name: str, size: int, *, seed: int, test_rows: int) -> Samp
     Raises:
         InputError: the data set is not there.
     """
-    folder, keys = data / name, ("text", PAIR_COLUMN, "label", "tokens", "tags")
-    if not (folder / "train.jsonl").is_file():
-        raise InputError(f"{folder}: no such data set", remedy="name the folder of data sets with --data")
-    train, test = (_rows(folder / file, keys) for file in ("train.jsonl", "test.jsonl"))
+    train, test, labels = read_set(data, name, ("text", PAIR_COLUMN, "label", "tokens", "tags"))
     chosen = np.random.default_rng(derive_seed(seed, "kinds", name)).permutation(len(train))[: size or len(train)]
-    shown = np.random.default_rng(0).permutation(len(test))[:test_rows]
-    labels = json.loads((folder / "labels.json").read_text("utf-8"))
-    return Sample([train[i] for i in sorted(chosen)], [test[i] for i in sorted(shown)], labels)
-
-
-def _rows(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8") as stream:
-        return [{key: row[key] for key in keys if key in row} for row in map(json.loads, stream)]
+    return Sample([train[i] for i in sorted(chosen)], drawn(test, test_rows), labels)
 
 
 def _systems(sample: Sample, name: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Callable[[], Cell]]:
@@ -179,46 +145,39 @@ def _cell(task: TaskKind, truth: Any, answers: Any, k: int, seconds: float) -> C
     return measured | {"seconds": round(seconds, 1)}
 
 
-def _shown(cell: Cell) -> str:
-    return ", ".join(f"{name} {100 * value:.1f}" for name, value in cell["figures"].items())
-
-
-def outcome(cells: Cells) -> dict[str, Any]:
-    """Return the table of means over seeds, and the checks against the floors."""
-    lines = [
-        "| set | rows | system | " + " | ".join((f"score: {MEANS}", "other figures", "shipped", "seconds")) + " |",
-        "|---" * 7 + "|",
-    ]
-    checks = []
-    for name in SETS:
+def table(cells: Cells) -> str:
+    """Return means over seeds."""
+    head = ["set", "rows", "system", f"score: {MEANS}", "other figures", "shipped", "seconds"]
+    rows = []
+    for name, kind in SETS.items():
         for train in sorted({one["train"] for one in cells.find(set=name)}):
-            lines += [
-                _line(name, train, found)
-                for system in (ALL_O, *PLAIN[SETS[name]], SHIPPED)
-                if (found := _of(cells, name, train, system))
-            ]
-            checks += [_checked(check, cells, train) for check in CHECKS if check.name == name]
-    return {"name": "kinds", "machine": describe_machine(), "rows": cells.rows, "checks": checks, "table": "\n".join(lines)}
+            for system in (ALL_O, *PLAIN[kind], SHIPPED):
+                if found := list(_of(cells, name, train, system).values()):
+                    rows.append([name, f"{train:,}", system, *_line(found)])
+    return markdown(head, rows)
+
+
+def _line(found: Sequence[Cell]) -> list[str]:
+    (first, _), *others = found[0]["figures"].items()
+    other = ", ".join(f"{key} {100 * np.mean([one['figures'][key] for one in found]):.1f}" for key, _ in others)
+    shipped = ", ".join(sorted({one["shipped"] for one in found if "shipped" in one}))
+    score = f"{first} {shown([100 * one['score'] for one in found])}"
+    return [score, other, shipped, f"{np.mean([one['seconds'] for one in found]):.0f}"]
+
+
+def checks(cells: Cells) -> list[Check]:
+    """Return what ships over each plain system, by set and size."""
+    found = []
+    for name, held in HELD.items():
+        for train in sorted({one["train"] for one in cells.find(set=name)}):
+            ours = _of(cells, name, train, SHIPPED)
+            for system, (floor, aim) in held.items():
+                theirs = _of(cells, name, train, system)
+                gaps = [100 * (ours[seed]["score"] - theirs[seed]["score"]) for seed in ours if seed in theirs]
+                title = f"shipped over {system}, {name}, {train} rows"
+                found.append(at_least(title, figure(gaps, "points", over="seeds"), floor, aim))
+    return found
 
 
 def _of(cells: Cells, name: str, train: int, system: str) -> dict[int, Cell]:
     return {one["seed"]: one for one in cells.find(set=name, train=train, system=system)}
-
-
-def _line(name: str, train: int, found: Mapping[int, Cell]) -> str:
-    rows = list(found.values())
-    means = {figure: 100 * float(np.mean([row["figures"][figure] for row in rows])) for figure in rows[0]["figures"]}
-    (first, _), *others = means.items()
-    shipped = ", ".join(sorted({row["shipped"] for row in rows if "shipped" in row}))
-    other = ", ".join(f"{figure} {value:.1f}" for figure, value in others)
-    seconds = f"{np.mean([row['seconds'] for row in rows]):.0f}"
-    score = f"{first} {shown([100 * row['score'] for row in rows])}"
-    return f"| {name} | {train} | {rows[0]['system']} | {score} | {other} | {shipped} | {seconds} |"
-
-
-def _checked(check: Check, cells: Cells, train: int) -> dict[str, Any]:
-    ours, theirs = (_of(cells, check.name, train, system) for system in (SHIPPED, check.over))
-    gaps = [100 * (ours[seed]["score"] - theirs[seed]["score"]) for seed in ours if seed in theirs]
-    measured = figure(gaps, "points", over="seeds")
-    name = f"shipped over {check.over}, {check.name}, {train} rows"
-    return {"name": name, **measured, "floor": check.floor, "aim": check.aim, "ok": measured["value"] >= check.floor}

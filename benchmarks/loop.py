@@ -1,6 +1,6 @@
-"""The loop's end: what ships after rounds against SetFit and the real rows alone, and after a generator that lies about labels.
+"""Do rounds of drafts pay against SetFit and real rows alone, and what ships if the generator lies about its labels?
 
-The liar is planted in what the reference answered: of half of its texts, each is given to a prompt of another label.
+The lie is planted in what the reference answered: of half of its texts, each is given to a prompt of another label.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from benchmarks.fewshot import SETS
 from benchmarks.ours import arms, run_ours
 from benchmarks.pool import JOURNALS, draft_pool
 from benchmarks.sets import Sample
-from benchmarks.suite import Check, Group, Suite
+from benchmarks.suite import Group, Over, Suite
 from refsynth.core.run import derive_seed, read_jsonl, write_jsonl
 from refsynth.pipeline.evaluate import SHIPPED
 
+BUDGET = 280
+TIMED = False
 ROUNDS = 3
 SWAPPED = 0.5
 
@@ -55,18 +57,15 @@ def _dealt(answers: dict[str, list[Any]], rng: np.random.Generator) -> dict[str,
     return dealt
 
 
-LOOP = Suite(
-    "loop",
-    sets=SETS,
-    groups=(
-        Group(_loop, ("real only", "loop"), "refsynth"),
-        Group(_poisoned, ("poisoned, ungated", "poisoned"), "refsynth"),
-    ),
+SUITE = Suite(
+    SETS,
+    groups=(Group(_loop, ("real only", "loop")), Group(_poisoned, ("poisoned, ungated", "poisoned"))),
     borrowed={"setfit": "fewshot"},
     order=("setfit", "real only", "loop", "poisoned, ungated", "poisoned"),
-    checks=(
-        Check("loop over setfit", "loop", "setfit", floor=2.0, aim=6.0),
-        Check("worst of loop over real only", "loop", "real only", floor=-1.0, aim=0.0, worst=True),
-        Check("worst of poisoned over real only", "poisoned", "real only", floor=-1.0, aim=0.0, worst=True),
+    held=(
+        Over("loop over setfit", "loop", "setfit", floor=2.0, aim=6.0),
+        Over("worst of loop over real only", "loop", "real only", floor=-1.0, aim=0.0, worst=True),
+        Over("worst of poisoned over real only", "poisoned", "real only", floor=-1.0, aim=0.0, worst=True),
     ),
 )
+cells, table, checks = SUITE.cells, SUITE.table, SUITE.checks

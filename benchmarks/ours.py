@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import refsynth
+from benchmarks.bench import BUILD
 from benchmarks.cells import Cell
-from benchmarks.pool import BENCH, keep, restore
+from benchmarks.pool import keep, restore
 from benchmarks.sets import Sample
 from benchmarks.suite import cell
 from refsynth.core.config import RunConfig
@@ -36,7 +37,7 @@ def run_ours(sample: Sample, name: str, seed: int, *, pool: str | None = None, *
     The first of several rounds takes what the reference answered for the pool of the name `pool`, if that is kept. A run that was
     stopped goes on where it was, unless the code has changed since: then only the reference's answers stay.
     """
-    folder = BENCH / f"{name}-{seed}"
+    folder = BUILD / f"{name}-{seed}"
     journal = folder / "run" / "journal.jsonl"
     keep(journal, name, seed)
     code = _code()

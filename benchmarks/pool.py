@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.bench import BUILD
 from benchmarks.sets import Sample
 from refsynth.core.config import RunConfig
 from refsynth.core.run import RunFolder
@@ -15,8 +16,7 @@ from refsynth.pipeline.job import Job
 from refsynth.pipeline.observe import Silent
 from refsynth.task import Task
 
-BENCH = Path("build") / "bench"
-JOURNALS = BENCH / "journals"
+JOURNALS = BUILD / "journals"
 """What the reference answered, by set and seed; the benches share it, and it outlives a version."""
 
 
@@ -30,7 +30,7 @@ class Pool(NamedTuple):
 
 def draft_pool(sample: Sample, name: str, seed: int) -> Pool:
     """Return the pool of a sample, asking the reference only for what is not in the journal."""
-    folder = BENCH / "pools" / f"{name}-{seed}"
+    folder = BUILD / "pools" / f"{name}-{seed}"
     train, _ = sample.write(folder / "data")
     tree = {"language": "auto", "labels": dict(sample.labels), "data": {"train": str(train)}, "seed": seed}
     run = RunFolder(folder / "run")

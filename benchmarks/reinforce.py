@@ -1,4 +1,4 @@
-"""Reinforcement: what a trained generator's drafts are worth to the student, against an untrained one and two controls.
+"""What are drafts of a generator that reinforcement has trained worth to the student, against an untrained one and controls?
 
 Three designs are trained: an adapter by policy gradient (rloo), one on the best drafts (raft), the choice of prompts (bandit).
 Policies are rewarded by all labelled rows, in folds; the student is judged on test rows, which no policy has met. The bandit and
@@ -13,10 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.cells import Cell, Cells, figure, means
+import numpy as np
+
+from benchmarks.cells import Cell, Cells
+from benchmarks.figures import Check, at_least, at_most, figure, means
 from benchmarks.pool import draft_pool
 from benchmarks.sets import Sample
-from benchmarks.suite import Check, Group, Suite, cell
+from benchmarks.suite import Group, Over, Suite, cell
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder
 from refsynth.core.types import Example
@@ -36,6 +39,8 @@ from refsynth.training.contrastive import ContrastiveLearner
 SETS = ("financial_phrasebank", "snips", "bitext_support")
 """Those of short texts, a turn of which takes a third of the time."""
 
+BUDGET = 130
+TIMED = False
 TURNS = 5
 DRAFTS = 300
 
@@ -77,8 +82,8 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
             facts[f"{arm}{student}"] = {"drafts": len(chosen), "reward": reward, "faulty": float(judged.faulty.mean())}
         if curve.turns and curve.turns[-1].kl is not None:
             facts[arm] |= {"rewards": [turn.reward for turn in curve.turns], "kl": curve.turns[-1].kl}
-    said = logits_of(models, [row["text"] for row in sample.test])
-    k, truth, seconds = len(labels), sample.classes(sample.test), time.monotonic() - started
+    said = logits_of(models, sample.texts)
+    k, truth, seconds = len(labels), sample.truth, time.monotonic() - started
     return [cell(system, truth, said[system].argmax(1), seconds, k) | facts.get(system, {}) for system in SYSTEMS]
 
 
@@ -118,34 +123,24 @@ def _write(job: Job, writers: Sequence[Author], arm: str, seed: int) -> Sequence
     ).drafts
 
 
-def _learnt(cells: Cells) -> list[dict[str, Any]]:
+def _learnt(cells: Cells) -> list[Check]:
     """Return whether the trained generator's drafts are rewarded more than the untrained one's, and how far it went."""
     untrained = {(one["set"], one["seed"]): one["reward"] for one in cells.find(system=UNTRAINED)}
-    found = cells.find(system=TRAINED)
-    rises = means((one["set"], one["reward"] - untrained[one["set"], one["seed"]]) for one in found)
-    apart: list[float] = [one["kl"] for one in cells.rows if "kl" in one]
-    rise = {"name": "mean reward over the untrained", **figure(rises, "deviations", over="data sets")}
-    furthest = max(apart, default=float("nan"))
-    bounded = {"name": "furthest policy from the reference", "value": furthest, "unit": "nats per token"}
-    return [
-        rise | {"floor": 0.0, "aim": 0.3, "ok": rise["low"] > 0},
-        bounded | {"n": len(apart), "limit": FURTHEST, "ok": bool(furthest <= FURTHEST)},
-    ]
+    rises = means((one["set"], one["reward"] - untrained[one["set"], one["seed"]]) for one in cells.find(system=TRAINED))
+    rise = at_least("mean reward over the untrained", figure(rises, "deviations", over="data sets"), 0.0, 0.3)
+    apart = figure([one["kl"] for one in cells.rows if "kl" in one], "nats per token", over="policies", statistic=np.max)
+    return [rise | {"ok": rise["low"] > 0}, at_most("furthest policy from the reference", apart, FURTHEST)]
 
 
-def _checks(student: str) -> Iterator[Check]:
+def _held(student: str) -> Iterator[Over]:
     """Yield what a trained generator is held to, by the accuracy of a student of its drafts."""
     for arm in (TRAINED, IMITATED, CHOSEN):
         for other, aim in ((UNTRAINED, 1.5), (RANDOM, 1.0)):
-            yield Check(f"{arm} over {other}{student}", f"{arm}{student}", f"{other}{student}", floor=0.0, aim=aim)
-    yield Check(f"{TRAINED} over {SHUFFLED}{student}", f"{TRAINED}{student}", f"{SHUFFLED}{student}", floor=0.0, aim=1.5)
+            yield Over(f"{arm} over {other}{student}", f"{arm}{student}", f"{other}{student}", floor=0.0, aim=aim)
+    yield Over(f"{TRAINED} over {SHUFFLED}{student}", f"{TRAINED}{student}", f"{SHUFFLED}{student}", floor=0.0, aim=1.5)
 
 
-REINFORCE = Suite(
-    "reinforce",
-    sets=SETS,
-    groups=(Group(_measure, SYSTEMS, "refsynth"),),
-    order=SYSTEMS,
-    checks=(*_checks(TUNED), *_checks(FROZEN)),
-    more=_learnt,
+SUITE = Suite(
+    SETS, groups=(Group(_measure, SYSTEMS),), order=SYSTEMS, held=(*_held(TUNED), *_held(FROZEN)), seeds=3, more=_learnt
 )
+cells, table, checks = SUITE.cells, SUITE.table, SUITE.checks

@@ -1,4 +1,4 @@
-"""What a whole run costs: wall time and peak memory of `refsynth run`, by number of classes and by number of drafts."""
+"""What does a whole run cost: wall time and peak memory of `refsynth run`, by number of classes and by number of drafts?"""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.cells import Cells
+from benchmarks.bench import BUILD, Options, Work
+from benchmarks.cells import Cell, Cells
+from benchmarks.figures import Check, at_most, figure, markdown
 from benchmarks.sets import read_sample
 from benchmarks.suite import SHOTS
-from refsynth.core.machine import describe_machine
 
+BUDGET = 40
+TIMED = False
 MEMORY_LIMIT = 6.0
 
 
@@ -35,22 +39,17 @@ DRAFTS = (250, 1000, 2000, 4000)
 GROWTH = "bitext_support"
 
 
-def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callable[[str], None]) -> Cells:
-    """Measure the runs that are missing, each in a process of its own, and return all."""
-    cells = Cells(results / "scale.jsonl")
+def cells(options: Options) -> Iterator[Work]:
+    """Yield the runs, each in a process of its own."""
     wanted = [(size.name, DEFAULT_DRAFTS) for size in SIZES] + [(GROWTH, drafts) for drafts in DRAFTS]
-    for name, drafts in wanted[:1] if quick else wanted:
-        key = {"set": name, "drafts": drafts, "version": version}
-        if not cells.find(**key):
-            cost = _run(data, name, drafts)
-            cells.add({**key, **cost, "machine": describe_machine()})
-            say(f"{name}, {drafts} drafts: {cost['seconds'] / 60:.1f} min, {cost['gigabytes']:.2f} GiB")
-    return cells
+    chosen = [one for one in wanted if one[0] in options.parts(tuple(size.name for size in SIZES))]
+    for name, drafts in chosen[:1] if options.quick else chosen:
+        yield Work({"set": name, "drafts": drafts}, partial(_run, options.data, name, drafts))
 
 
-def _run(data: Path, name: str, drafts: int) -> dict[str, float]:
+def _run(data: Path, name: str, drafts: int) -> list[Cell]:
     """Run the command on 8 rows per class and return its wall time and its peak resident memory."""
-    folder = Path("build") / "bench" / f"scale-{name}-{drafts}"
+    folder = BUILD / f"scale-{name}-{drafts}"
     shutil.rmtree(folder, ignore_errors=True)
     sample = read_sample(data, name, shots=SHOTS, seed=0)
     train, _ = sample.write(folder)
@@ -64,45 +63,38 @@ def _run(data: Path, name: str, drafts: int) -> dict[str, float]:
     if status:
         raise RuntimeError(f"{' '.join(command)} ended with status {status}")
     shutil.rmtree(folder)
-    return {"rows": len(sample.train), "seconds": round(seconds, 1), "gigabytes": round(usage.ru_maxrss / 2**20, 2)}
+    return [{"rows": len(sample.train), "seconds": round(seconds, 1), "gigabytes": round(usage.ru_maxrss / 2**20, 2)}]
 
 
-def outcome(cells: Cells) -> dict[str, Any]:
-    """Return the table and the checks against the limits."""
-    lines = ["| set | classes | rows | drafts | wall time (min) | peak memory (GiB) |", "|---" * 6 + "|"]
+def table(cells: Cells) -> str:
+    """Return what each run took, and what drafts add."""
     classes = {size.name: size.classes for size in SIZES}
-    for cell in sorted(cells.rows, key=lambda one: (classes[one["set"]], one["drafts"])):
-        cost = f"{cell['seconds'] / 60:.1f} | {cell['gigabytes']:.2f}"
-        lines.append(f"| {cell['set']} | {classes[cell['set']]} | {cell['rows']} | {cell['drafts']} | {cost} |")
-    checks = [_within(f"minutes, {size.classes} x {SHOTS}", _minutes(cells, size), size.minutes, "min") for size in SIZES]
-    checks.append(_within("peak memory", max((one["gigabytes"] for one in cells.rows), default=np.nan), MEMORY_LIMIT, "GiB"))
-    return {
-        "name": "scale",
-        "machine": describe_machine(),
-        "rows": cells.rows,
-        "checks": checks,
-        "table": "\n".join(lines + _growth(cells)),
-    }
+    rows = [
+        [one["set"], classes[one["set"]], one["rows"], one["drafts"], f"{one['seconds'] / 60:.1f}", f"{one['gigabytes']:.2f}"]
+        for one in sorted(cells.rows, key=lambda one: (classes[one["set"]], one["drafts"]))
+    ]
+    head = ["set", "classes", "rows", "drafts", "wall time (min)", "peak memory (GiB)"]
+    return "\n\n".join(filter(None, (markdown(head, rows), _growth(cells))))
 
 
-def _minutes(cells: Cells, size: Size) -> float:
-    found = cells.find(set=size.name, drafts=DEFAULT_DRAFTS)
-    return found[-1]["seconds"] / 60 if found else float("nan")
+def checks(cells: Cells) -> list[Check]:
+    """Return minutes and memory, which are held to limits."""
+    found = []
+    for size in SIZES:
+        minutes = [one["seconds"] / 60 for one in cells.find(set=size.name, drafts=DEFAULT_DRAFTS)][-1:]
+        found.append(at_most(f"minutes, {size.classes} x {SHOTS}", figure(minutes, "min", over="runs"), size.minutes))
+    memory = figure([one["gigabytes"] for one in cells.rows], "GiB", over="runs", statistic=np.max)
+    return [*found, at_most("peak memory", memory, MEMORY_LIMIT)]
 
 
-def _within(name: str, value: float, limit: float, unit: str) -> dict[str, Any]:
-    return {"name": name, "value": value, "unit": unit, "limit": limit, "n": 1, "ok": bool(value <= limit)}
-
-
-def _growth(cells: Cells) -> list[str]:
+def _growth(cells: Cells) -> str:
     found = sorted(cells.find(set=GROWTH), key=lambda one: one["drafts"])
     if len(found) < 2:
-        return []
+        return ""
     drafts, seconds = np.array([[one["drafts"], one["seconds"]] for one in found]).T
     slope, fixed = np.polyfit(drafts, seconds, 1)
     worst = np.abs(np.polyval((slope, fixed), drafts) / seconds - 1).max()
-    return [
-        "",
+    return (
         f"On {GROWTH}, {drafts.min():.0f} to {drafts.max():.0f} drafts: {fixed:.0f} s and {1000 * slope:.0f} s per 1,000 drafts; "
-        f"no point is further than {100 * worst:.0f}% from that line.",
-    ]
+        f"no point is further than {100 * worst:.0f}% from that line."
+    )

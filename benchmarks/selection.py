@@ -1,4 +1,4 @@
-"""What each part of the selection is worth: arms that add one after another, all on the same tuned encoder and the same drafts.
+"""What is each part of the choice of drafts worth? Arms that add one after another, on one tuned encoder and the same drafts.
 
 Drafts train the head (the encoder is tuned on the real rows), so an arm costs a head and differences between arms are theirs.
 The leakage guard is measured on the way: test texts planted among the drafts, and its alarms on the drafts as they are.
@@ -9,15 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from benchmarks.cells import Cell, Cells
 from benchmarks.fewshot import SETS
+from benchmarks.figures import Check, at_least, at_most, figure
 from benchmarks.pool import draft_pool
 from benchmarks.sets import Sample
-from benchmarks.suite import Check, Group, Suite, cell
+from benchmarks.suite import Group, Over, Suite, cell
 from refsynth.core.drafting import FilterConfig
 from refsynth.core.protocols import Predictor
 from refsynth.core.types import Draft, Example
@@ -27,6 +27,8 @@ from refsynth.quality.filter import drop_unlikely, kept
 from refsynth.quality.leakage import leaked
 from refsynth.training.contrastive import ContrastiveLearner
 
+BUDGET = 320
+TIMED = False
 PLANTED = 50
 
 SHARE = 0.2
@@ -74,11 +76,10 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
         drafts = likely if with_ratio else written[screened]
         chosen = kept(replace(pool.job.chooser(drafts), settings=settings).choose(judge, real, drafts))
         models[arm], counts[arm] = learner.fit([*real, *chosen], (), seed=seed), len(chosen)
-    texts = [row["text"] for row in sample.test]
-    said = logits_of(models, texts)  # one tuned encoder: each text is read once
+    said = logits_of(models, texts := sample.texts)  # one tuned encoder: each text is read once
     seconds = time.monotonic() - started
     guard = _guard(kept(pool.screened), texts, seed)
-    k, truth = len(task.labels), sample.classes(sample.test)
+    k, truth = len(task.labels), sample.truth
     return [cell(arm, truth, said[arm].argmax(1), seconds, k) | {"drafts": counts[arm]} | guard for arm in models]
 
 
@@ -91,29 +92,21 @@ def _guard(drafts: Sequence[Example], texts: Sequence[str], seed: int) -> dict[s
     return {"caught": caught / len(planted), "alarms": (len(found) - caught) / len(drafts)}
 
 
-def _guarded(cells: Cells) -> list[dict[str, Any]]:
+def _guarded(cells: Cells) -> list[Check]:
     found = cells.find(system="naive")
-    caught = min((one["caught"] for one in found), default=float("nan"))
-    alarms = float(np.mean([one["alarms"] for one in found])) if found else float("nan")
-    common = {"unit": "%", "n": len(found)}
+    caught = figure([100 * one["caught"] for one in found], "%", over="draws", statistic=np.min)
+    alarms = figure([100 * one["alarms"] for one in found], "%", over="draws")
     return [
-        {
-            "name": f"of {PLANTED} planted test texts found, least",
-            "value": 100 * caught,
-            **common,
-            "floor": 100,
-            "aim": 100,
-            "ok": caught == 1,
-        },
-        {"name": "ordinary drafts taken for test texts", "value": 100 * alarms, **common, "limit": 1.0, "ok": alarms <= 0.01},
+        at_least(f"of {PLANTED} planted test texts found, least", caught, 100.0),
+        at_most("ordinary drafts taken for test texts", alarms, 1.0),
     ]
 
 
-SELECTION = Suite(
-    "selection",
-    sets=SETS,
-    groups=(Group(_measure, ("real only", *ARMS), "refsynth"),),
+SUITE = Suite(
+    SETS,
+    groups=(Group(_measure, ("real only", *ARMS)),),
     order=("real only", *ARMS),
-    checks=tuple(Check(f"default over {arm}", DEFAULT, arm, floor=0.0, aim=0.5) for arm in ARMS if arm != DEFAULT),
+    held=tuple(Over(f"default over {arm}", DEFAULT, arm, floor=0.0, aim=0.5) for arm in ARMS if arm != DEFAULT),
     more=_guarded,
 )
+cells, table, checks = SUITE.cells, SUITE.table, SUITE.checks

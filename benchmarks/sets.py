@@ -13,16 +13,34 @@ import numpy as np
 
 from refsynth.core.errors import InputError
 from refsynth.core.run import derive_seed, write_jsonl
-from refsynth.core.types import IntArray
+from refsynth.core.types import Example, IntArray
+
+Row = dict[str, Any]
+"""A text with its label, or what else a kind of task has."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A few labelled rows and at most so many test rows, as lists of {"text", "label"}, or of what else a kind of task has."""
+    """A few labelled rows and at most so many test rows."""
 
-    train: list[dict[str, Any]]
-    test: list[dict[str, Any]]
+    train: list[Row]
+    test: list[Row]
     labels: Mapping[str, str]
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of the test rows."""
+        return [row["text"] for row in self.test]
+
+    @property
+    def examples(self) -> list[Example]:
+        """The labelled rows."""
+        return [Example(f"row-{index}", row["text"], row["label"]) for index, row in enumerate(self.train)]
+
+    @property
+    def truth(self) -> IntArray:
+        """The classes of the test rows [N]."""
+        return self.classes(self.test)
 
     def classes(self, rows: Sequence[Mapping[str, Any]]) -> IntArray:
         """Return the indices of the rows' labels [N]."""
@@ -36,9 +54,15 @@ class Sample:
         write_jsonl(folder / "test.jsonl", self.test)
         return folder / "train.jsonl", folder / "test.jsonl"
 
+    def unlabelled(self, data: Path, name: str) -> list[str]:
+        """Return the other texts of the set's training file, shuffled: the file may be sorted by label."""
+        known = {row["text"] for row in self.train}
+        free = [row["text"] for row in read_set(data, name)[0] if row["text"] not in known]
+        return [free[place] for place in np.random.default_rng(0).permutation(len(free))]
 
-def read_sample(data: Path, name: str, *, shots: int, seed: int, test_rows: int = 1000) -> Sample:
-    """Return `shots` training rows of each class, drawn with the seed, and the same test rows for every seed.
+
+def read_set(data: Path, name: str, keys: Sequence[str] = ("text", "label")) -> tuple[list[Row], list[Row], dict[str, str]]:
+    """Return the training rows and the test rows, with those of the keys that they have, and what each label means.
 
     Raises:
         InputError: the data set is not there.
@@ -48,18 +72,32 @@ def read_sample(data: Path, name: str, *, shots: int, seed: int, test_rows: int 
         raise InputError(
             f"{folder}: no such data set", expected="train.jsonl, test.jsonl, labels.json", remedy="name the folder with --data"
         )
-    labels = json.loads((folder / "labels.json").read_text("utf-8"))
-    by_label: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in _rows(folder / "train.jsonl"):
+    train, test = (_rows(folder / file, keys) for file in ("train.jsonl", "test.jsonl"))
+    return train, test, json.loads((folder / "labels.json").read_text("utf-8"))
+
+
+def read_sample(data: Path, name: str, *, shots: int, seed: int, test_rows: int = 1000) -> Sample:
+    """Return `shots` training rows of each class, drawn with the seed, and the same test rows for every seed.
+
+    Raises:
+        InputError: the data set is not there, or has a label that labels.json has not.
+    """
+    rows, test, labels = read_set(data, name)
+    if unknown := {row["label"] for row in (*rows, *test)} - set(labels):
+        raise InputError(f"{data / name}: label '{min(unknown)}' is not in labels.json", expected=", ".join(labels))
+    by_label: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
         by_label[row["label"]].append(row)
     rng = np.random.default_rng(derive_seed(seed, "bench", name))
     train = [by_label[label][i] for label in labels for i in rng.permutation(len(by_label[label]))[:shots]]
-    test = list(_rows(folder / "test.jsonl"))
-    picked = np.random.default_rng(0).permutation(len(test))[:test_rows]
-    return Sample(train, [test[i] for i in sorted(picked)], labels)
+    return Sample(train, drawn(test, test_rows), labels)
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def drawn(test: Sequence[Row], most: int) -> list[Row]:
+    """Return at most so many test rows, always the same, in their order."""
+    return [test[place] for place in sorted(np.random.default_rng(0).permutation(len(test))[:most])]
+
+
+def _rows(path: Path, keys: Sequence[str]) -> list[Row]:
     with path.open(encoding="utf-8") as stream:
-        rows = [json.loads(line) for line in stream]
-    return [{"text": row["text"], "label": row["label"]} for row in rows]
+        return [{key: row[key] for key in keys if key in row} for row in map(json.loads, stream)]

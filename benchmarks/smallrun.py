@@ -72,7 +72,7 @@ class SmallRun:
         frozen, tfidf = FrozenLearner(task.labels, encoder), TfidfLearner(task.labels, language="en")
         self._learners: dict[LearnerName, Learner] = {"frozen": frozen, "tfidf": tfidf}
         self.rows = read_rows(task, RunFolder(work / "rows"), skip_bad=False)
-        self._truth = sample.classes(sample.test)
+        self._truth = sample.truth
 
     def claims(self) -> Cell:
         """Return what a run without drafts says of its accuracy and of its confidence, and how both are on the test rows."""
@@ -111,7 +111,7 @@ class SmallRun:
     def _test_logits(self, drafts: Sequence[Draft], choose: Choose) -> dict[Candidate, FloatArray]:
         """Return what each candidate, fitted to all rows, says of the test rows [N, K]."""
         fitted = fit_candidates(self._learners, self.rows.examples, drafts, choose, seed=self._task.config.seed)
-        texts = [row["text"] for row in self._sample.test]
+        texts = self._sample.texts
         return {candidate: np.asarray(one.logits(texts), float) for candidate, one in fitted.predictors.items()}
 
 

@@ -1,23 +1,24 @@
-"""A suite: systems measured on data sets and seeds, cell by cell, and the table and checks that are made from the cells."""
+"""A suite: systems measured on data sets and seeds, and the table and checks of their accuracies."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.cells import MEANS, Cell, Cells, figure, means, shown
+from benchmarks.bench import Options, Work
+from benchmarks.cells import Cell, Cells
+from benchmarks.figures import MEANS, Check, at_least, figure, markdown, means, shown
 from benchmarks.sets import Sample, read_sample
-from refsynth.core.machine import describe_machine
 from refsynth.core.types import IntArray
 from refsynth.metrics import accuracy, macro_f1
 
 SHOTS = 8
-TEST_ROWS = 1000
+TEST_ROWS, QUICK_ROWS = 1000, 200
 
 Values = Mapping[str, Mapping[str, Mapping[int, float]]]
 """Accuracy in points by system, set and seed, as far as it has been measured."""
@@ -28,11 +29,11 @@ class Group(NamedTuple):
 
     measure: Callable[[Sample, str, int], list[Cell]]
     systems: tuple[str, ...]
-    package: str
+    package: str = "refsynth"
 
 
-class Check(NamedTuple):
-    """A number that the suite is held to: one system over another, in points of accuracy."""
+class Over(NamedTuple):
+    """One system over another, in points of accuracy: a number that the suite is held to."""
 
     name: str
     system: str
@@ -51,53 +52,54 @@ class Check(NamedTuple):
 class Suite:
     """What is measured on what. All systems see the same labelled rows and the same test rows."""
 
-    name: str
     sets: tuple[str, ...]
     groups: tuple[Group, ...]
     order: tuple[str, ...]
-    checks: tuple[Check, ...]
+    held: tuple[Over, ...]
+    seeds: int = 5
+    quick: tuple[str, ...] = ("snips",)
+    """Sets of `--quick`, which has one seed and at most half of the test rows."""
     test_rows: int = TEST_ROWS
     shots: int = SHOTS
     """Labelled rows per class."""
+    quick_shots: int | None = None
     borrowed: Mapping[str, str] = field(default_factory=dict)
-    """Systems that another suite measures on the same rows, with its name: they are not measured twice."""
-    more: Callable[[Cells], list[dict[str, Any]]] = lambda cells: []
+    """Systems that another bench measures on the same rows, with its name: they are not measured twice."""
+    more: Callable[[Cells], list[Check]] = lambda cells: []
     """Checks that are not a difference of accuracies."""
     notes: Callable[[Cells], str] = lambda cells: ""
     """What stands below the table."""
 
-    def measure(
-        self, data: Path, results: Path, *, seeds: int, sets: Sequence[str] | None, quick: bool, say: Callable[[str], None]
-    ) -> Cells:
-        """Measure the cells that are missing, and return all."""
-        cells = Cells(results / f"{self.name}.jsonl")
-        for system, suite in self.borrowed.items():
-            cells.rows += Cells(results / f"{suite}.jsonl").find(system=system)
-        rows = min(200, self.test_rows) if quick else self.test_rows
-        for seed in range(seeds):
-            for name in sets or self.sets:
-                sample = read_sample(data, name, shots=self.shots, seed=seed, test_rows=rows)
+    def cells(self, options: Options) -> Iterator[Work]:
+        """Yield the groups of each draw of each set."""
+        rows = min(QUICK_ROWS, self.test_rows // 2) if options.quick else self.test_rows
+        shots = self.quick_shots or self.shots if options.quick else self.shots
+        for seed in range(options.seeds or (1 if options.quick else self.seeds)):
+            for name in options.parts(self.sets, quick=self.quick):
+                sample = read_sample(options.data, name, shots=shots, seed=seed, test_rows=rows)
                 common = {"set": name, "seed": seed, "rows": len(sample.test)}
                 for group in self.groups:
-                    measured = {**common, "version": version(group.package)}  # a peer is measured anew when the peer changes
-                    if any(not cells.find(**measured, system=system) for system in group.systems):
-                        for cell in group.measure(sample, name, seed):
-                            cells.add({**measured, **cell, "machine": describe_machine()})
-                            say(f"{name} seed {seed} {cell['system']}: {100 * cell['accuracy']:.1f} ({cell['seconds']:.0f} s)")
-        return cells
+                    key = {**common, "version": version(group.package)}  # a peer is measured anew when the peer changes
+                    yield Work(key, partial(group.measure, sample, name, seed), group.systems)
 
-    def outcome(self, cells: Cells) -> dict[str, Any]:
-        """Return the table of means with intervals over seeds, and the checks against the floors."""
+    def table(self, cells: Cells) -> str:
+        """Return means over seeds, of three or more with 95% intervals, and the mean over sets where all are there."""
+        values = self._values(cells)
+        names = list(values[self.order[0]])
+        rows = [
+            [system, *(shown([*points.values()]) for points in found.values()), _mean(found)] for system, found in values.items()
+        ]
+        return "\n\n".join(filter(None, (markdown([f"system: {MEANS}", *names, "mean"], rows), self.notes(newest(cells)))))
+
+    def checks(self, cells: Cells) -> list[Check]:
+        """Return the differences that are held to a floor, and the suite's other checks."""
+        values = self._values(cells)
+        return [_checked(over, values) for over in self.held] + self.more(newest(cells))
+
+    def _values(self, cells: Cells) -> Values:
         names = [name for name in self.sets if cells.find(set=name)]
-        values = {system: {name: _accuracies(cells, name, system) for name in names} for system in self.order}
-        checks = [_checked(check, values, names) for check in self.checks] + self.more(cells)
-        return {
-            "name": self.name,
-            "machine": describe_machine(),
-            "rows": cells.rows,
-            "checks": checks,
-            "table": "\n\n".join(part for part in (table(values, names), self.notes(cells)) if part),
-        }
+        sources = {system: newest(cells.of(self.borrowed[system]) if system in self.borrowed else cells) for system in self.order}
+        return {system: {name: _accuracies(found, name, system) for name in names} for system, found in sources.items()}
 
 
 def cell(system: str, truth: IntArray, said: IntArray, seconds: float, k: int) -> Cell:
@@ -106,37 +108,37 @@ def cell(system: str, truth: IntArray, said: IntArray, seconds: float, k: int) -
     return {"system": system, **measured, "seconds": round(seconds, 1)}
 
 
-def table(values: Values, names: Sequence[str]) -> str:
-    """Return means over seeds as Markdown, of three or more with 95% intervals, and the mean over sets where all are there."""
-    lines = [f"| system: {MEANS} | " + " | ".join(names) + " | mean |", "|---" * (len(names) + 2) + "|"]
-    for system, by_set in values.items():
-        full = [list(points.values()) for points in by_set.values() if points]
-        mean = f"{np.mean([np.mean(points) for points in full]):.1f}" if full and len(full) == len(names) else ""
-        cells = [shown(list(points.values())) if points else "" for points in by_set.values()]
-        lines.append("| " + " | ".join([system, *cells, mean]) + " |")
-    return "\n".join(lines)
+def newest(cells: Cells) -> Cells:
+    """Return the newest cell of each system, set and seed, of those on the most test rows: `--quick` has fewer."""
+    most: dict[tuple[str, str], int] = {}
+    for one in cells.rows:
+        most[one["set"], one["system"]] = max(one["rows"], most.get((one["set"], one["system"]), 0))
+    whole = [one for one in cells.rows if one["rows"] == most[one["set"], one["system"]]]
+    return cells.view(list({(one["set"], one["seed"], one["system"]): one for one in whole}.values()))
 
 
 def _accuracies(cells: Cells, name: str, system: str) -> dict[int, float]:
-    """Return those by seed on as many test rows as have been measured: cells of `--quick` may be in the same file."""
-    found = cells.find(set=name, system=system)
-    most = max((one["rows"] for one in found), default=0)
-    return {one["seed"]: 100 * one["accuracy"] for one in found if one["rows"] == most}
+    return {one["seed"]: 100 * one["accuracy"] for one in cells.find(set=name, system=system)}
 
 
-def _checked(check: Check, values: Values, names: Sequence[str]) -> dict[str, Any]:
+def _mean(found: Mapping[str, Mapping[int, float]]) -> str:
+    full = [float(np.mean([*points.values()])) for points in found.values() if points]
+    return f"{np.mean(full):.1f}" if full and len(full) == len(found) else ""
+
+
+def _checked(check: Over, values: Values) -> Check:
     """Return the check on the difference over data sets, on each the mean over seeds: its interval is about sets like these.
 
     The interval `by_seed` is about these very sets and other draws.
     """
-    pairs = {name: (values[check.system][name], values[check.over][name]) for name in check.sets or names if name in names}
-    gaps = [(name, seed, gap) for name, sides in pairs.items() for seed, gap in _gaps(*sides, fixed=check.fixed)]
+    ours, theirs = values[check.system], values[check.over]
+    names = [name for name in check.sets or ours if name in ours]
+    gaps = [(name, seed, gap) for name in names for seed, gap in _gaps(ours[name], theirs[name], fixed=check.fixed)]
     statistic = np.min if check.worst else np.mean
-    measured = figure(means((name, gap) for name, _, gap in gaps), "points", over="data sets", statistic=statistic)
+    found = figure(means((name, gap) for name, _, gap in gaps), "points", over="data sets", statistic=statistic)
     whole = len(gaps) == len({name for name, _, _ in gaps}) * len({seed for _, seed, _ in gaps})  # no seed lacks a set
     by_seed = means((seed, gap) for _, seed, gap in gaps) if whole and not check.worst else []
-    bounds = {"floor": check.floor, "aim": check.aim, "ok": measured["value"] >= check.floor}
-    return {"name": check.name, **measured, "by_seed": figure(by_seed, "points", over="seeds"), **bounds}
+    return at_least(check.name, found | {"by_seed": figure(by_seed, "points", over="seeds")}, check.floor, check.aim)
 
 
 def _gaps(ours: Mapping[int, float], theirs: Mapping[int, float], *, fixed: bool) -> Iterator[tuple[int, float]]:
@@ -146,3 +148,8 @@ def _gaps(ours: Mapping[int, float], theirs: Mapping[int, float], *, fixed: bool
     for seed in ours:
         if seed in theirs:
             yield seed, ours[seed] - theirs[seed]
+
+
+def over_each(cells: Sequence[Cell], key: str) -> list[float]:
+    """Return the mean of a figure on each data set."""
+    return means((one["set"], one[key]) for one in cells)

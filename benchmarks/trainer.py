@@ -1,4 +1,4 @@
-"""How fast we fine-tune: the trainer against that of transformers at its defaults, on the same network.
+"""How fast does fine-tuning go: how many times as fast as the trainer of transformers at its defaults, on the same network?
 
 Both train the same encoder and head for the same epochs on the same rows, with the same learning rates, threads and longest text.
 The peer has what it does if nothing is said: batches of 8 rows in random order, float32, attention by the fused kernel; its rows
@@ -12,19 +12,21 @@ import copy
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
-from benchmarks.cells import Cell, Cells, figure, means
+from benchmarks.bench import Options, Work
+from benchmarks.cells import Cell, Cells
+from benchmarks.figures import Check, at_least, figure, markdown, means, ranged
 from benchmarks.sets import Sample, read_sample
 from benchmarks.suite import cell
-from refsynth.core.machine import describe_machine
-from refsynth.core.types import Example, IntArray
+from refsynth.core.types import IntArray
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.seeding import seeded
@@ -34,6 +36,8 @@ from refsynth.training.objective import SCALE
 from refsynth.training.schedule import HEAD_RATE
 from refsynth.training.trainer import Recipe
 
+BUDGET = 25
+TIMED = True
 SETS = ("ag_news_test", "snips")
 TEST_ROWS, EPOCHS = 200, 3
 RATE = 5e-5
@@ -56,28 +60,24 @@ class Size(NamedTuple):
 WHOLE, QUICK = Size(SETS, 5, 32), Size(SETS[:1], 2, 12)
 
 
-def measure(data: Path, results: Path, *, version: str, quick: bool, say: Callable[[str], None]) -> Cells:
-    """Measure the repeats that are missing, the sides in turn in this process, and return all."""
+def cells(options: Options) -> Iterator[Work]:
+    """Yield the repeats, the sides in turn in this process."""
+    size = QUICK if options.quick else WHOLE
+    for name in options.parts(SETS, quick=size.sets):
+        for seed in range(options.seeds or size.repeats):
+            key = {"set": name, "seed": seed, "shots": size.shots}
+            yield Work(key, partial(_turn, options.data, name, seed, size.shots), tuple(SIDES), turns=True)
+
+
+def _turn(data: Path, name: str, seed: int, shots: int) -> Iterator[Cell]:
     import transformers
 
     _ = transformers.Trainer  # loaded when it is first named, which is not training
-    cells = Cells(results / "trainer.jsonl", machine=describe_machine())
-    size = QUICK if quick else WHOLE
-    for name in size.sets:
-        for seed in range(size.repeats):
-            key = {"set": name, "seed": seed, "shots": size.shots, "version": version}
-            if len(cells.find(**key)) == len(SIDES):
-                continue
-            sample = read_sample(data, name, shots=size.shots, seed=seed, test_rows=TEST_ROWS)
-            spec = encoder_for("en")
-            encoder = TransformerEncoder(ModelStore().path(spec.name), prefix=spec.prefix, max_tokens=MAX_TOKENS)
-            order = list(SIDES) if seed % 2 else list(reversed(SIDES))
-            for system in order:
-                cells.add({**key, **_timed(system, encoder, sample, seed), "machine": describe_machine()})
-            one = {each["system"]: each["seconds"] for each in cells.find(**key)}
-            theirs = ", ".join(f"{one[system]:.1f}" for system in SIDES if system != OURS)
-            say(f"{name} {seed}: {one[OURS]:.1f} s against {theirs} s")
-    return cells
+    sample = read_sample(data, name, shots=shots, seed=seed, test_rows=TEST_ROWS)
+    spec = encoder_for("en")
+    encoder = TransformerEncoder(ModelStore().path(spec.name), prefix=spec.prefix, max_tokens=MAX_TOKENS)
+    for system in SIDES if seed % 2 else reversed(SIDES):
+        yield _timed(system, encoder, sample, seed)
 
 
 def _timed(system: str, encoder: TransformerEncoder, sample: Sample, seed: int) -> Cell:
@@ -85,18 +85,16 @@ def _timed(system: str, encoder: TransformerEncoder, sample: Sample, seed: int) 
     said = SIDES[system](encoder, sample, seed)
     seconds, spent = time.monotonic() - started, time.process_time() - spent
     classes = said()  # asking the test rows is not training
-    truth = sample.classes(sample.test)
-    return cell(system, truth, classes, seconds, len(sample.labels)) | {
+    return cell(system, sample.truth, classes, seconds, len(sample.labels)) | {
         "cpu_seconds": round(spent, 1),
         "load": round(os.getloadavg()[0], 1),
     }
 
 
 def _ours(encoder: TransformerEncoder, sample: Sample, seed: int) -> Callable[[], IntArray]:
-    rows = [Example(f"row-{i}", row["text"], row["label"]) for i, row in enumerate(sample.train)]
     learner = FinetuneLearner(tuple(sample.labels), encoder, recipe=Recipe(epochs=EPOCHS, rate=RATE))
-    predictor = learner.fit(rows, (), seed=seed)
-    return lambda: np.asarray(predictor.logits([row["text"] for row in sample.test])).argmax(1)
+    predictor = learner.fit(sample.examples, (), seed=seed)
+    return lambda: np.asarray(predictor.logits(sample.texts)).argmax(1)
 
 
 class _Classifier(torch.nn.Module):
@@ -151,7 +149,7 @@ def _theirs(
     network.eval()
 
     def said() -> IntArray:
-        features = torch.from_numpy(SCALE * network.encoder.encode([row["text"] for row in sample.test]))
+        features = torch.from_numpy(SCALE * network.encoder.encode(sample.texts))
         with torch.inference_mode():
             return np.asarray(network.head(features).argmax(1).numpy())
 
@@ -167,24 +165,27 @@ SIDES: dict[str, Callable[[TransformerEncoder, Sample, int], Callable[[], IntArr
 """Each trains on a sample and returns who classifies the test rows."""
 
 
-def outcome(cells: Cells) -> dict[str, Any]:
-    """Return the table of seconds, accuracies and ratios, and the checks against the floors."""
-    head = "set | side | seconds | accuracy | times ours, wall [least-most] | times ours, processor [least-most]"
-    lines = [f"| {head} |", "|---" * 6 + "|"]
-    for name in SETS:
-        for system in SIDES:
-            if not (pairs := _pairs(cells, system, name)):
-                continue
+def table(cells: Cells) -> str:
+    """Return seconds, accuracies and ratios."""
+    head = ["set", "side", "seconds", "accuracy", "times ours, wall [least-most]", "times ours, processor [least-most]"]
+    rows = []
+    for name, system in product(SETS, SIDES):
+        if pairs := _pairs(cells, system, name):
             seconds, points = (np.mean([other[key] for _, other in pairs]) for key in ("seconds", "accuracy"))
-            ratios = " | ".join(_spread([other[key] / ours[key] for ours, other in pairs]) for key in ("seconds", "cpu_seconds"))
-            lines.append(f"| {name} | {system} | {seconds:.1f} | {100 * points:.1f} | {ratios} |")
-    speed = [other["seconds"] / ours["seconds"] for ours, other in _pairs(cells, THEIRS)]
-    gaps = means((ours["seed"], 100 * (ours["accuracy"] - other["accuracy"])) for ours, other in _pairs(cells, THEIRS))
-    checks = [
-        _check("times as fast as transformers.Trainer, median", speed, np.median, FLOOR, AIM, "times"),
-        _check("accuracy over transformers.Trainer", gaps, np.mean, -NOISE, 0.0, "points"),
+            ratios = [ranged([other[key] / ours[key] for ours, other in pairs]) for key in ("seconds", "cpu_seconds")]
+            rows.append([name, system, f"{seconds:.1f}", f"{100 * points:.1f}", *ratios])
+    return markdown(head, rows)
+
+
+def checks(cells: Cells) -> list[Check]:
+    """Return the speed and the accuracy against the trainer of transformers as it comes."""
+    pairs = _pairs(cells, THEIRS)
+    speed = figure([other["seconds"] / ours["seconds"] for ours, other in pairs], "times", over="repeats", statistic=np.median)
+    gaps = means((ours["seed"], 100 * (ours["accuracy"] - other["accuracy"])) for ours, other in pairs)
+    return [
+        at_least("times as fast as transformers.Trainer, median", speed, FLOOR, AIM),
+        at_least("accuracy over transformers.Trainer", figure(gaps, "points", over="repeats"), -NOISE, 0.0),
     ]
-    return {"name": "trainer", "machine": describe_machine(), "rows": cells.rows, "checks": checks, "table": "\n".join(lines)}
 
 
 def _pairs(cells: Cells, system: str, name: str | None = None) -> list[tuple[Cell, Cell]]:
@@ -193,14 +194,3 @@ def _pairs(cells: Cells, system: str, name: str | None = None) -> list[tuple[Cel
     keys = [{key: one[key] for key in ("set", "seed", "shots", "version")} for one in cells.find(system=OURS, **where)]
     found = [(cells.find(system=OURS, **key), cells.find(system=system, **key)) for key in keys]
     return [(ours[-1], other[-1]) for ours, other in found if other]
-
-
-def _spread(ratios: list[float]) -> str:
-    return f"{np.median(ratios):.2f} [{min(ratios):.2f}-{max(ratios):.2f}]"
-
-
-def _check(
-    name: str, values: list[float], statistic: Callable[[Any], Any], floor: float, aim: float, unit: str
-) -> dict[str, Any]:
-    measured = figure(values, unit, over="repeats", statistic=statistic)
-    return {"name": name, **measured, "floor": floor, "aim": aim, "ok": measured["value"] >= floor}

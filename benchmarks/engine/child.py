@@ -1,4 +1,4 @@
-"""A process that loads a model, answers a text, then many: `python -m benchmarks.engine.child KIND FOLDER COUNT TEXTS`.
+"""A process that loads a model, answers a text, then many: `python child.py KIND FOLDER COUNT TEXTS`.
 
 Says {"first": true, "rss": B} after the first answer and {"rss": B, "texts": N} after all of them, one line each. KIND is
 `bundle`, or `torch` for a Hugging Face folder that transformers runs. Not for people.
@@ -45,7 +45,8 @@ def _resident() -> int:
 
 
 def _say(facts: dict[str, Any]) -> None:
-    print(json.dumps(facts), flush=True)  # noqa: T201
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,8 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+import setfit
 from sklearn.linear_model import LogisticRegression
 
+from benchmarks.peers import sentence_encoder
 from benchmarks.sets import Sample
 from refsynth.bundle.certificate import Calibration, Certificate, FirstTier, profile_of
 from refsynth.bundle.model import load
@@ -20,7 +21,6 @@ from refsynth.bundle.store import Contents, EncoderFiles, StaticFiles, StaticTie
 from refsynth.compress.cascade import certify
 from refsynth.compress.export import INT8, TOKENIZER, export_encoder, fused_graph
 from refsynth.compress.static import fit_static, lessons, table_of
-from refsynth.core.extras import require
 from refsynth.core.types import Example
 from refsynth.metrics import lead_of, softmax
 from refsynth.models.network import TransformerEncoder
@@ -34,20 +34,16 @@ TORCH, FUSED, OURS = "torch fp32", "ONNX Runtime, fp32 fused", "refsynth int8"
 STATIC, CASCADE = "refsynth static", "refsynth cascade"
 MODEL2VEC, TFIDF, SETFIT = "model2vec", "TF-IDF + LR", "SetFit predict"
 PADDED, LONGEST = "refsynth int8, padded to the maximum", "refsynth int8, padded to the longest"
-QUICK_SIDES = frozenset({STATIC, MODEL2VEC, TFIDF})
-"""So fast that a pass is made several times, and its time shared out."""
-
-TIMES = 8
 FIXED = 32
 """Rows of a batch in the order of arrival."""
 
-Pass = Callable[[Sequence[str]], Any]
+Ask = Callable[[Sequence[str]], Any]
 
 
 class Sides(NamedTuple):
     """Who can be asked, by name; the encoder and the tokenizer that they share; the bundles of our tiers; what each weighs."""
 
-    ask: Mapping[str, Pass]
+    ask: Mapping[str, Ask]
     network: TransformerEncoder
     tokenizer: TextTokenizer
     bundles: Mapping[str, Path]
@@ -64,7 +60,7 @@ def make_sides(
     the labelled rows' texts; the cascade is certified on the test rows' texts, without their labels.
     """
     labels, source = tuple(sample.labels), work / "source"
-    rows = [Example(str(number), row["text"], row["label"]) for number, row in enumerate(sample.train)]
+    rows = sample.examples
     network.save(source)
     export_encoder(network.transformer, source / TOKENIZER, work / "onnx")
     onnx.save(fused_graph(network.transformer), work / "fused.onnx")
@@ -84,7 +80,7 @@ def make_sides(
     static = fit_student(
         EncoderPredictor(labels, int8, frozen.head), network, made, source / TOKENIZER, [row.text for row in rows]
     )
-    first = _first(static, EncoderPredictor(labels, int8, frozen.head), [row["text"] for row in sample.test], alpha, delta)
+    first = _first(static, EncoderPredictor(labels, int8, frozen.head), sample.texts, alpha, delta)
     save(work / "int8", contents)
     student = replace(contents, features=StaticFiles(source / TOKENIZER, longest), head=static.head, reference=static)
     save(work / "static", student)
@@ -92,7 +88,7 @@ def make_sides(
     bundles = {OURS: work / "int8", STATIC: work / "static", CASCADE: work / "cascade"}
     ours = {name: load(folder, threads=threads).probabilities for name, folder in bundles.items()}
     words = TfidfLearner(labels, language="en").fit(rows, (), seed=0)
-    ask: dict[str, Pass] = {TORCH: frozen.logits, FUSED: fused.logits, **ours, TFIDF: words.logits}
+    ask: dict[str, Ask] = {TORCH: frozen.logits, FUSED: fused.logits, **ours, TFIDF: words.logits}
     ask[MODEL2VEC] = _model2vec(made, rows)
     ask[SETFIT] = _setfit(source, rows, longest)
     ask[PADDED], ask[LONGEST] = _arrival(int8, longest), _arrival(int8, None)
@@ -100,19 +96,6 @@ def make_sides(
     sizes[TORCH] = (source / "model.safetensors").stat().st_size
     megabytes = {name: size / 1e6 for name, size in sizes.items()}
     return Sides(ask, network, int8.tokenizer, bundles, source, megabytes)
-
-
-def seconds_of(name: str, ask: Pass, texts: Sequence[str], *, one: bool) -> float:
-    """Return the seconds of a pass over the texts, together or one at a time."""
-    times = TIMES if name in QUICK_SIDES else 1
-    started = time.perf_counter()
-    for _ in range(times):
-        if one:
-            for text in texts:
-                ask([text])
-        else:
-            ask(texts)
-    return (time.perf_counter() - started) / times
 
 
 def fit_student(
@@ -153,26 +136,21 @@ def _first(static: StaticPredictor, int8: EncoderPredictor, texts: Sequence[str]
     )
 
 
-def _model2vec(made: Any, rows: Sequence[Example]) -> Pass:
+def _model2vec(made: Any, rows: Sequence[Example]) -> Ask:
     head = LogisticRegression(max_iter=1000).fit(made.encode([row.text for row in rows]), [row.label for row in rows])
     return lambda texts: head.predict(made.encode(list(texts)))
 
 
-def _setfit(source: Path, rows: Sequence[Example], longest: int) -> Pass:
+def _setfit(source: Path, rows: Sequence[Example], longest: int) -> Ask:
     """Return SetFit's own predict with an untuned body, which takes what a tuned one takes."""
-    package, sentence = require("setfit", extra="dev"), require("sentence_transformers", extra="train")
-    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-
-    words = Transformer(str(source), max_seq_length=longest)
-    parts = [words, Pooling(words.get_embedding_dimension(), "mean"), Normalize()]
-    body = sentence.SentenceTransformer(modules=parts, device="cpu")
+    body = sentence_encoder(source, longest)
     head = LogisticRegression(max_iter=1000)
     head.fit(body.encode([row.text for row in rows], show_progress_bar=False), [row.label for row in rows])
-    model = package.SetFitModel(model_body=body, model_head=head)
+    model = setfit.SetFitModel(model_body=body, model_head=head)
     return lambda texts: model.predict(list(texts), show_progress_bar=False)
 
 
-def _arrival(encoder: OnnxEncoder, width: int | None) -> Pass:
+def _arrival(encoder: OnnxEncoder, width: int | None) -> Ask:
     """Return batches of so many rows as they come, padded to `width` tokens, or to the longest of each batch."""
 
     def ask(texts: Sequence[str]) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-import sysconfig
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from refsynth.core.errors import RefsynthError
+from benchmarks.engine.speeds import Pass
+from benchmarks.peer_env import PeerError, environment
 
 HANDLER = Path(__file__).parent / "handlers" / "theirs.py"
 PACKAGES = (
@@ -24,37 +23,6 @@ PACKAGES = (
     "sentence-transformers<6",
     "datasets<4",
 )
-"""Without their dependencies: torch, ONNX and ONNX Runtime are ours, so that all sides run the same."""
-
-INSTALL = 900.0
-
-Pass = Callable[[Sequence[str], bool], float]
-"""Seconds for texts, together or one at a time."""
-
-
-class PeerError(RefsynthError):
-    """A peer that cannot be had here."""
-
-
-def environment(folder: Path) -> Path:
-    """Return the interpreter of an environment with `PACKAGES`, which is made with pip where it is not there yet.
-
-    Raises:
-        PeerError: pip could not install them.
-    """
-    python = folder / "bin" / "python"
-    if (folder / "ready").exists():
-        return python.absolute()
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", *PACKAGES]
-    try:
-        for command in ([sys.executable, "-m", "venv", str(folder)], pip):
-            subprocess.run(command, check=True, capture_output=True, timeout=INSTALL)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        raise PeerError(f"{', '.join(PACKAGES)}: cannot be installed ({type(error).__name__})") from error
-    site = folder / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
-    (site / "parent.pth").write_text(sysconfig.get_path("purelib") + "\n", "utf-8")  # comes after its own packages
-    (folder / "ready").touch()
-    return python.absolute()
 
 
 @contextmanager
@@ -65,7 +33,14 @@ def peers(encoder: Path, work: Path, *, threads: int, max_tokens: int) -> Iterat
         PeerError: it does not come up.
     """
     work.mkdir(parents=True, exist_ok=True)
-    command = [str(environment(work / "venv")), str(HANDLER), str(encoder), str(work), str(threads), str(max_tokens)]
+    command = [
+        str(environment(work / "venv", PACKAGES, on_ours=True)),
+        str(HANDLER),
+        str(encoder),
+        str(work),
+        str(threads),
+        str(max_tokens),
+    ]
     with (work / "worker.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
         try:

@@ -1,1 +1,1 @@
-"""`refsynth bench serve`: what the server does under load, under faults and under attack, one module per thing measured."""
+"""The bench `serve`: what the server does under load, under faults and under attack, one module per thing measured."""

@@ -20,7 +20,6 @@ from benchmarks.serve.plan import Bound, Job
 from benchmarks.serve.subject import exact_bundle
 from benchmarks.serve.target import Target, serving
 from refsynth.core.errors import RefsynthError
-from refsynth.core.extras import check_installed
 from refsynth.core.run import read_json
 from refsynth.serve.auth import Keyring
 
@@ -41,7 +40,6 @@ BOUNDS = (
 
 def measure(job: Job) -> None:
     """Measure generated requests, nasty bodies and wrong keys."""
-    check_installed("schemathesis", extra="dev")
     exact = exact_bundle(job.work / "exact")
     record = ("--record", job.work / "record.sqlite", "--no-log-requests", "--deadline", DEADLINE)
     with serving(exact, job.work / "open", *record) as target:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from refsynth import bundle
 from benchmarks.serve import meddled
 from benchmarks.serve.load import BROKEN, NO_REPLY, Connected, Reply, Tally, closed, connected
 from benchmarks.serve.plan import Bound, Job
 from benchmarks.serve.subject import exact_bundle, exact_text, ticket_text
 from benchmarks.serve.target import Target, eventually, serving
+from refsynth import bundle
 
 CLIENTS = 64
 ALONE = 2_000
@@ -103,10 +103,7 @@ async def _cancelled(target: Target, model: bundle.Model, count: int) -> dict[st
             return await leaving.post("/v1/predict", {"texts": texts}, seconds=rng.uniform(SHORTEST, LONGEST))
 
         checked = _Checked(staying, model)
-        await asyncio.gather(
-            closed(leave, tally, clients=16, requests=count),
-            closed(checked, stayed, clients=8, requests=count),
-        )
+        await asyncio.gather(closed(leave, tally, clients=16, requests=count), closed(checked, stayed, clients=8, requests=count))
     leaked = 0.0 if eventually(lambda: _held(target) == 0, 10.0, pause=0.2) else _held(target)
     left = tally.seen[NO_REPLY] + tally.seen[BROKEN]
     return {"cancelled": left, "crossed": checked.found["crossed"], "lost": checked.found["lost"], "leaked": leaked}

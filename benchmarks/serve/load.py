@@ -9,14 +9,10 @@ from array import array
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import aiohttp
 import numpy as np
-
-from refsynth.core.extras import require
-
-if TYPE_CHECKING:
-    import aiohttp
 
 NO_REPLY, REFUSED, BROKEN = "no reply", "refused", "broken"
 """What can come instead of a status: nothing in time; no connection; a connection that ended before the reply."""
@@ -79,13 +75,13 @@ class Tally:
 class Connected:
     """Connections to one server."""
 
-    def __init__(self, sessions: Sequence[aiohttp.ClientSession], package: Any) -> None:
-        self._sessions, self._package = itertools.cycle(sessions), package
+    def __init__(self, sessions: Sequence[aiohttp.ClientSession]) -> None:
+        self._sessions = itertools.cycle(sessions)
 
     async def post(self, path: str, body: Any, *, seconds: float = 30.0, headers: Mapping[str, str] | None = None) -> Reply:
         """Post JSON, or bytes as they are, and return what came back within `seconds`."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        loop, errors = asyncio.get_running_loop(), self._package
+        loop = asyncio.get_running_loop()
         begun = loop.time()
         head = {"Content-Type": "application/json", **(headers or {})}
         try:
@@ -94,30 +90,25 @@ class Connected:
                 return Reply(answer.status, loop.time() - begun, content, answer.headers.get("Retry-After", ""))
         except TimeoutError:
             failure = NO_REPLY
-        except errors.ClientConnectorError:
+        except aiohttp.ClientConnectorError:
             failure = REFUSED
-        except (errors.ClientError, OSError):
+        except (aiohttp.ClientError, OSError):
             failure = BROKEN
         return Reply(0, loop.time() - begun, failure=failure)
 
 
 @asynccontextmanager
 async def connected(url: str, *, key: str | None = None, fresh: bool = False) -> AsyncIterator[Connected]:
-    """Open connections as they are needed; `fresh` ones serve a single request each.
-
-    Raises:
-        ExtraError: the extra `dev` is not installed.
-    """
-    package = require("aiohttp", extra="dev")
+    """Open connections as they are needed; `fresh` ones serve a single request each."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     async with AsyncExitStack() as stack:
         sessions = []
         for place in FRESH_FROM if fresh else [None]:
-            connector = package.TCPConnector(limit=0, force_close=fresh, local_addr=place)
+            connector = aiohttp.TCPConnector(limit=0, force_close=fresh, local_addr=place)
             # The limits of time are those of `post`.
-            session = package.ClientSession(url, connector=connector, headers=headers, timeout=package.ClientTimeout())
+            session = aiohttp.ClientSession(url, connector=connector, headers=headers, timeout=aiohttp.ClientTimeout())
             sessions.append(await stack.enter_async_context(session))
-        yield Connected(sessions, package)
+        yield Connected(sessions)
 
 
 async def closed(ask: Ask, take: Take, *, clients: int, seconds: float = 0.0, requests: int = 0, first: int = 0) -> float:

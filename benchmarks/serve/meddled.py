@@ -14,7 +14,6 @@ from pathlib import Path
 
 from refsynth.bundle.model import Answered, Model
 
-MODULE = "benchmarks.serve.meddled"
 POISON, EXIT, HANG, BROKEN = "poison", "exit", "hang", "broken"
 
 _answer = Model.answer
@@ -40,7 +39,7 @@ def _serve(bundle: str, *options: str) -> None:
 
     chosen = {name.removeprefix("--"): value for name, value in zip(options[::2], options[1::2], strict=True)}
     settings = Settings.of(bundle=Path(bundle), log_requests=False, **chosen)
-    asyncio.run(Supervisor(settings, command=(sys.executable, "-m", MODULE), guards={}).run())
+    asyncio.run(Supervisor(settings, command=(sys.executable, "-P", __file__), guards={}).run())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ both sides. All servers are up all the time, one is asked at a time; the clients
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,19 +14,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+import psutil
 
+from benchmarks.peer_env import PeerError, environment
 from benchmarks.serve.load import Connected, Reply, Tally, closed, connected
 from benchmarks.serve.plan import Bound, Job
 from benchmarks.serve.subject import short_text, ticket_text
 from benchmarks.serve.target import LOOPBACK, START, eventually, free_port, serving, started
-from refsynth.core.extras import require
 from refsynth.serve.auth import Keyring
 
 HANDLERS = Path(__file__).parent / "handlers"
 OURS, ONE, PROTECTED = "refsynth", "refsynth, batches of one", "refsynth, protected"
 WARM = 1.0
 """Seconds of load before anything is measured."""
-INSTALL = 900.0
 
 BOUNDS = (
     Bound("peers", "micro-batching at 32 clients", "x", floor=1.8, aim=3.0, typical=True),
@@ -111,7 +110,6 @@ async def _speed(side: Side, clients: int, seconds: float, text: Callable[[int],
 
 def _cpu(process: int) -> float:
     """Return the processor time of a process and its children: what a request costs even where other work slows everything."""
-    psutil = require("psutil", extra="dev")
     parent = psutil.Process(process)
     times = [one.cpu_times() for one in (parent, *parent.children(recursive=True))]
     return float(sum(each.user + each.system for each in times))
@@ -163,13 +161,10 @@ def _side(name: str, job: Job, *options: object, key: str | None = None) -> Iter
         yield Side(name, target.url, "/v1/predict", lambda text: {"texts": text}, target.process.pid, key)
 
 
-class PeerError(Exception):
-    """A peer that cannot be had here; why."""
-
-
 @contextmanager
 def _theirs(peer: Peer, job: Job) -> Iterator[Side]:
-    python = _environment(peer, job) if peer.packages else Path(sys.executable)
+    venv = job.work / "venvs" / peer.name.lower()
+    python = environment(venv, peer.packages) if peer.packages else Path(sys.executable)
     port = free_port()
     log = job.work / f"{peer.name}.log"
     with started([str(python), str(HANDLERS / peer.handler), str(job.bundle.resolve()), str(port)], log) as process:
@@ -184,18 +179,3 @@ def _theirs(peer: Peer, job: Job) -> Iterator[Side]:
         if not eventually(answers, START, pause=0.2) or process.poll() is not None:
             raise PeerError(f"it did not come up; its log is {log}")
         yield Side(peer.name, url, "/predict", peer.body, process.pid)
-
-
-def _environment(peer: Peer, job: Job) -> Path:
-    """Return the interpreter of the peer's own environment, made with pip where it is not there yet."""
-    folder = job.work / "venvs" / peer.name.lower()
-    python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        make = ([sys.executable, "-m", "venv", str(folder)], [str(python), "-m", "pip", "install", "--quiet", *peer.packages])
-        for command in make:
-            try:
-                subprocess.run(command, check=True, capture_output=True, text=True, timeout=INSTALL)
-            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-                raise PeerError(f"cannot be installed ({type(error).__name__} of {command[2]})") from error
-        (folder / "ready").touch()
-    return python.absolute()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.cells import Cell, figure
-
-Figures = dict[str, Any]
+from benchmarks.cells import Cell
+from benchmarks.figures import Check, at_least, at_most, figure
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,8 @@ class Size:
     """Counts and seconds of all parts."""
 
     name: str
-    repeats: int = 5
-    seconds: float = 3.0
+    repeats: int = 3
+    seconds: float = 2.5
     """Of each repeat of a measured speed."""
     clients: tuple[int, ...] = (1, 8, 32)
     requests: int = 5_000
@@ -45,7 +44,7 @@ class Size:
     canaries: int = 200
 
 
-SHORT = Size("short")
+QUICK = Size("quick")
 LONG = Size(
     "long",
     repeats=9,
@@ -91,12 +90,10 @@ class Bound(NamedTuple):
     typical: bool = False
     """The median over the cells counts, instead of the worst of them."""
 
-    def check(self, cells: Sequence[Cell]) -> dict[str, Any]:
+    def check(self, cells: Sequence[Cell]) -> Check:
         """Return the outcome over the cells that have the figure, with their range."""
         values = [float(cell[self.figure]) for cell in cells if cell["part"] == self.part and cell.get(self.figure) is not None]
         worst = np.max if self.limit is not None else np.min
-        measured = figure(values, self.unit, over="measurements", statistic=np.median if self.typical else worst)
-        value = measured["value"]
-        ok = bool(values) and (self.floor is None or value >= self.floor) and (self.limit is None or value <= self.limit)
-        bounds = {"limit": self.limit} if self.limit is not None else {"floor": self.floor, "aim": self.aim or self.floor}
-        return {"name": f"{self.part}: {self.figure}", **measured, **bounds, "ok": ok}
+        found = figure(values, self.unit, over="measurements", statistic=np.median if self.typical else worst)
+        title, floor = f"{self.part}: {self.figure}", self.floor or 0.0
+        return at_least(title, found, floor, self.aim) if self.limit is None else at_most(title, found, self.limit)

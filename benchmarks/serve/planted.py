@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -174,50 +175,20 @@ def _private(rng: random.Random, fakers: Fakers) -> Made:
 def _password(rng: random.Random, fakers: Fakers) -> Made:
     value = fakers["en_US"].password(length=rng.randint(8, 20), special_chars=rng.random() < 0.5)
     value = value.translate(str.maketrans("", "", ",;<>\"'{}")) + "7x"
-    return value, (
-        "my password is {} and it fails",
-        "login joe, password: {}",
-        "DB_PASSWORD={} in .env",
-        "api_key: {}",
-        "密码是{} 谢谢",
-    )
+    said = ("my password is {} and it fails", "login joe, password: {}", "DB_PASSWORD={} in .env", "api_key: {}", "密码是{} 谢谢")
+    return value, said
 
 
 WORD = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 LETTERS, UPPER, HEX = WORD[:62], "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789abcdef"
-KEYS = (
-    *(("AKIA", UPPER, 16), ("ASIA", UPPER, 16), ("AIza", LETTERS, 35), ("GOCSPX-", LETTERS, 28), ("ya29.", LETTERS, 120)),
-    *(
-        ("AccountKey=", LETTERS, 84),
-        ("ghp_", LETTERS, 36),
-        ("gho_", LETTERS, 36),
-        ("github_pat_", LETTERS, 82),
-        ("glpat-", LETTERS, 20),
-    ),
-    *(
-        ("xoxb-", LETTERS, 48),
-        ("xoxp-", LETTERS, 60),
-        ("sk_live_", LETTERS, 24),
-        ("rk_test_", LETTERS, 99),
-        ("whsec_", LETTERS, 32),
-    ),
-    *(
-        ("sk-", LETTERS, 48),
-        ("sk-proj-", LETTERS, 120),
-        ("sk-ant-api03-", LETTERS, 93),
-        ("hf_", LETTERS, 34),
-        ("gsk_", LETTERS, 52),
-    ),
-    *(
-        ("npm_", LETTERS, 36),
-        ("pypi-", LETTERS, 150),
-        ("dckr_pat_", LETTERS, 27),
-        ("AC", HEX, 32),
-        ("SK", HEX, 32),
-        ("key-", HEX, 32),
-    ),
-    *(("shpat_", HEX, 32), ("dop_v1_", HEX, 64), ("dapi", HEX, 32), ("lin_api_", LETTERS, 40), ("rsk_0123456789ab_", HEX, 48)),
-)
+_STARTS = {
+    UPPER: "AKIA 16, ASIA 16",
+    LETTERS: "AIza 35, GOCSPX- 28, ya29. 120, AccountKey= 84, ghp_ 36, gho_ 36, github_pat_ 82, glpat- 20, xoxb- 48, xoxp- 60, "
+    "sk_live_ 24, rk_test_ 99, whsec_ 32, sk- 48, sk-proj- 120, sk-ant-api03- 93, hf_ 34, gsk_ 52, npm_ 36, pypi- 150, "
+    "dckr_pat_ 27, lin_api_ 40",
+    HEX: "AC 32, SK 32, key- 32, shpat_ 32, dop_v1_ 64, dapi 32, rsk_0123456789ab_ 48",
+}
+KEYS = [(each.split()[0], letters, int(each.split()[1])) for letters, listed in _STARTS.items() for each in listed.split(", ")]
 """How a key begins, of which characters the rest is, and how long that is."""
 NAMED = ("my # is {}", "#: {}, please check", "here is my # number {} as you asked", "# no. {}")
 PERSONS: dict[str, tuple[str | None, str]] = {
@@ -278,32 +249,25 @@ def harmless(n: int, *, seed: int) -> Iterator[str]:
 def _filled(template: str, rng: random.Random) -> str:
     def day() -> str:
         y, m, d = rng.randint(2019, 2026), rng.randint(1, 12), rng.randint(1, 28)
-        return rng.choice(
-            (
-                f"{y}-{m:02}-{d:02}",
-                f"{d:02}.{m:02}.{y}",
-                f"{m}/{d}/{y}",
-                f"{y}/{m:02}/{d:02}",
-                f"{y}年{m}月{d}日",
-                f"{d:02}-{m:02}-{y}",
-            )
-        )
+        written = (f"{y}-{m:02}-{d:02}", f"{d:02}.{m:02}.{y}", f"{m}/{d}/{y}", f"{y}/{m:02}/{d:02}", f"{y}年{m}月{d}日")
+        return rng.choice((*written, f"{d:02}-{m:02}-{y}"))
 
     def price() -> str:
         cents = rng.randint(99, 10**7) / 100
         return rng.choice((f"${cents:,.2f}", f"{cents:.2f}", f"€{cents:.2f}", f"{int(cents):,}", f"¥{cents:.1f}"))
 
+    def order() -> object:
+        grouped = f"{rng.randint(100, 999)}-{rng.randint(10**6, 10**7 - 1)}-{rng.randint(10**6, 10**7 - 1)}"
+        return rng.choice((rng.randint(10**5, 10**10), grouped))
+
+    def tracking() -> str:
+        numbers = rng.randint(10**9, 10**10), rng.randint(10**12, 10**13 - 1), rng.randint(10**8, 10**9)
+        return rng.choice((f"1Z{numbers[0]}A", f"SF{numbers[1]}", f"RR{numbers[2]}DE"))
+
     parts: dict[str, Callable[[], object]] = {
-        "order": lambda: rng.choice(
-            (
-                rng.randint(10**5, 10**10),
-                f"{rng.randint(100, 999)}-{rng.randint(10**6, 10**7 - 1)}-{rng.randint(10**6, 10**7 - 1)}",
-            )
-        ),
+        "order": order,
         "long": lambda: f"{rng.randint(2019, 2026)}{rng.randint(1, 12):02}{rng.randint(1, 28):02}{rng.randint(0, 10**8):08}",
-        "tracking": lambda: rng.choice(
-            (f"1Z{rng.randint(10**9, 10**10)}A", f"SF{rng.randint(10**12, 10**13 - 1)}", f"RR{rng.randint(10**8, 10**9)}DE")
-        ),
+        "tracking": tracking,
         "code": lambda: f"{rng.choice('ABCDEFG')}{rng.randint(10, 99)}-{rng.randint(1000, 99999)}",
         "version": lambda: ".".join(str(rng.randint(0, 40)) for _ in range(rng.choice((2, 3, 4)))),
         "date": day,
@@ -314,7 +278,4 @@ def _filled(template: str, rng: random.Random) -> str:
         "big": lambda: f"{rng.randint(10**4, 10**9):,}",
         "hex": lambda: f"{rng.randint(10**7, 10**9):x}",
     }
-    for name, make in parts.items():
-        while f"{{{name}}}" in template:
-            template = template.replace(f"{{{name}}}", str(make()), 1)
-    return template
+    return re.sub(r"{(\w+)}", lambda found: str(parts[found[1]]()), template)

@@ -18,9 +18,9 @@ from typing import Any
 from benchmarks.serve import meddled
 from benchmarks.serve.load import Connected, Reply, closed, connected
 from benchmarks.serve.plan import Bound, Job
+from benchmarks.serve.planted import LANGUAGES, PARTLY, harmless, plant
 from benchmarks.serve.subject import exact_bundle
 from benchmarks.serve.target import Target, serving
-from refsynth.core.extras import check_installed
 from refsynth.serve.auth import SCOPES, Keyring
 from refsynth.serve.redact import Redactor
 
@@ -40,14 +40,10 @@ BOUNDS = (
 
 def measure(job: Job) -> None:
     """Measure the redactor, and the canaries of servers that keep texts, keep none, and fail."""
-    check_installed("faker", extra="dev")
     job.add({"name": "redactor", **_redactor(job.size.planted)})
     exact = exact_bundle(job.work / "exact")
     # Where texts are kept, what has a structure must be gone; where they are not, nothing of a text may be there.
-    for name, canary, options in (
-        ("texts kept, redacted", _address, ("--keep-texts",)),
-        ("texts not kept", _word, ()),
-    ):
+    for name, canary, options in (("texts kept, redacted", _address, ("--keep-texts",)), ("texts not kept", _word, ())):
         folder = job.work / name.partition(",")[0].replace(" ", "-")
         store, record = folder / "keys.json", folder / "record.sqlite"
         key = Keyring(store).add("bench", scopes=SCOPES).presented
@@ -65,8 +61,6 @@ def measure(job: Job) -> None:
 
 
 def _redactor(count: int) -> dict[str, Any]:
-    from benchmarks.serve.planted import LANGUAGES, PARTLY, harmless, plant  # late: Faker takes a second
-
     redactors = {language: Redactor(language=language) for language in ("en", *LANGUAGES.values())}
     gone: Counter[str] = Counter()
     seen: Counter[str] = Counter()

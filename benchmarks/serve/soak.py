@@ -77,10 +77,7 @@ async def _soak(target: Target, seconds: float, short: float) -> dict[str, Any]:
 
 def _held(target: Target) -> Held:
     workers = target.workers()
-    return Held(
-        sum(worker.memory_info().rss for worker in workers) / 2**20,
-        sum(worker.num_threads() for worker in workers),
-    )
+    return Held(sum(worker.memory_info().rss for worker in workers) / 2**20, sum(worker.num_threads() for worker in workers))
 
 
 async def _descriptors(target: Target) -> int:

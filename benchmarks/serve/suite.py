@@ -1,108 +1,98 @@
-"""The parts of `refsynth bench serve`, what is still to be measured, and the checks that are made from the cells."""
+"""What does the server withstand and how fast is it: load, faults and attack, on loopback?"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.bench import BUILD, Options, Work
 from benchmarks.cells import Cell, Cells
-from benchmarks.serve.plan import Bound, Job, Size
+from benchmarks.figures import Check, markdown
+from benchmarks.serve.plan import LONG, QUICK, Bound, Job, Size
 from benchmarks.serve.subject import example_bundle
-from refsynth.core.errors import InputError, nearest
-from refsynth.core.machine import describe_machine
 
+BUDGET = 240
+TIMED = True
 PARTS = ("peers", "identity", "overload", "hoard", "siege", "kills", "soak", "fuzz", "privacy")
 """Modules with `measure(job)` and `BOUNDS`."""
-RESULTS = "serve.jsonl"
-WORK = Path("build") / "bench" / "serve"
+COMMON = ("part", "size", "version", "run", "machine", "name", "repeat")
+"""What is no figure of a cell."""
 
 
-def chosen(only: str | None) -> tuple[str, ...]:
-    """Return the parts that are named, in their usual order.
-
-    Raises:
-        InputError: one is unknown.
-    """
-    wanted = PARTS if only is None else tuple(name.strip() for name in only.split(","))
-    for name in wanted:
-        if name not in PARTS:
-            raise InputError(f"unknown part '{name}'", expected=", ".join(PARTS), remedy=nearest(name, PARTS))
-    return tuple(name for name in PARTS if name in wanted)
+def cells(options: Options) -> Iterator[Work]:
+    """Yield the parts."""
+    size = QUICK if options.quick else LONG
+    for part in options.parts(PARTS):
+        yield Work({"part": part, "size": size.name}, partial(_measure, options, part, size))
 
 
-def measure(
-    results: Path, *, bundle: Path | None, parts: Sequence[str], size: Size, again: bool, version: str, say: Callable[[str], None]
-) -> Cells:
-    """Measure the parts of this size that this version has not finished, or all of them `again`; return all cells.
-
-    Args:
-        results: folder of the file that cells are appended to.
-        bundle: what is served; None is one of the built-in example, trained now.
-        parts: names of parts.
-        size: how much.
-        again: measure what is measured already.
-        version: of this package.
-        say: is told how it goes.
-    """
-    cells = Cells(results / RESULTS, machine=describe_machine())
-    for part in parts:
-        key = {"part": part, "size": size.name, "version": version}
-        if cells.find(**key, name="finished") and not again:
-            continue
-        say(f"{part} ({size.name})")
-        folder = WORK / part
-        if folder.exists():
-            _empty(folder)
-        common = {
-            **key,
-            "run": 1 + max((cell["run"] for cell in cells.find(part=part)), default=0),
-            "machine": describe_machine(),
-        }
-
-        def add(cell: Cell, common: Cell = common) -> None:
-            cells.add({**common, **cell})
-
-        subject = bundle or example_bundle(WORK / "example")
-        import_module(f"benchmarks.serve.{part}").measure(Job(subject, folder, size, add, say))
-        add({"name": "finished"})
-    return cells
+def _measure(options: Options, part: str, size: Size) -> list[Cell]:
+    options.say(f"{part} ({size.name})")
+    work, run = BUILD / "serve", int(time.time())  # the newest run has the highest number
+    if (work / part).exists():
+        _empty(work / part)
+    subject = options.bundle.resolve() if options.bundle else example_bundle(work / "example")
+    found: list[Cell] = []
+    import_module(f"benchmarks.serve.{part}").measure(Job(subject, work / part, size, found.append, options.say))
+    return [{**cell, "run": run} for cell in found]
 
 
-def outcome(cells: Cells, parts: Sequence[str]) -> dict[str, Any]:
-    """Return a table of all figures of the last run of each part, and the checks against their bounds."""
-    rows: list[Cell] = []
-    checks: list[dict[str, Any]] = []
-    for part in parts:
-        found = cells.find(part=part)
-        last = [cell for cell in found if cell["run"] == max(each["run"] for each in found)]
-        rows += last
-        bounds: tuple[Bound, ...] = import_module(f"benchmarks.serve.{part}").BOUNDS
-        checks += [bound.check(last) for bound in bounds] if last else []
-    return {"name": "serve", "machine": describe_machine(), "rows": rows, "checks": checks, "table": _table(rows)}
+def checks(cells: Cells) -> list[Check]:
+    """Return the figures of the last run of each part against their bounds."""
+    found: list[Check] = []
+    for part in PARTS:
+        if last := _last(cells, part):
+            bounds: tuple[Bound, ...] = import_module(f"benchmarks.serve.{part}").BOUNDS
+            found += [bound.check(last) for bound in bounds]
+    return found
 
 
-_COMMON = ("part", "size", "version", "run", "machine", "name", "repeat")
+def held(cells: Cells) -> str:
+    """Return for each part what never happened, and its other figures with what they are held to in brackets."""
+    peers = _last(cells, "peers")
+    versus = sorted({figure for cell in peers for figure in cell if figure.startswith("over ") and "32 clients" in figure})
+    more = {"peers": [f"{name} {_middle([cell[name] for cell in peers if name in cell])}" for name in versus]}
+    rows = []
+    held = checks(cells)
+    for part in (part for part in PARTS if _last(cells, part)):
+        found = [one for one in held if one["name"].startswith(f"{part}: ")]
+        never = [one for one in found if one["value"] == one.get("limit") == 0]
+        names = ", ".join(one["name"].partition(": ")[2] for one in never)
+        rows.append([part, names, "; ".join([*(_bounded(one) for one in found if one not in never), *more.get(part, [])])])
+    return markdown(["part", "none at all", "measured (bound)"], rows)
 
 
-def _table(rows: Sequence[Cell]) -> str:
-    """Return a line for each setting: the median of each figure over its cells."""
+def _bounded(check: Check) -> str:
+    bound = f"at most {check['limit']:g}" if "limit" in check else f"at least {check['floor']:g}"
+    return f"{check['name'].partition(': ')[2]} {check['value']:.4g} ({bound})"
+
+
+def table(cells: Cells) -> str:
+    """Return a line for each setting: the median of each figure over its cells, of the last run of each part."""
     groups: dict[tuple[Any, ...], list[Cell]] = {}
-    for cell in rows:
-        setting = tuple(cell.get(name) for name in ("part", "size", "name", "clients", "texts"))
-        groups.setdefault(setting, []).append(cell)
-    lines = ["| part | what | cells | figures |", "|---|---|---|---|"]
-    for (part, size, name, *_), cells in groups.items():
-        names = dict.fromkeys(figure for cell in cells for figure in cell if figure not in _COMMON)
-        figures = {figure: _middle([cell[figure] for cell in cells if figure in cell]) for figure in names}
+    for part in PARTS:
+        for cell in _last(cells, part):
+            setting = tuple(cell.get(name) for name in ("part", "size", "name", "clients", "texts"))
+            groups.setdefault(setting, []).append(cell)
+    rows = []
+    for (part, size, name, *_), some in groups.items():
+        names = dict.fromkeys(figure for cell in some for figure in cell if figure not in COMMON)
+        figures = [f"{figure} {_middle([cell[figure] for cell in some if figure in cell])}" for figure in names]
         if figures:
-            shown = ", ".join(f"{figure} {value}" for figure, value in figures.items())
-            lines.append(f"| {part} ({size}) | {name} | {len(cells)} | {shown} |")
-    return "\n".join(lines)
+            rows.append([f"{part} ({size})", name, len(some), ", ".join(figures)])
+    return markdown(["part", "what", "cells", "figures"], rows)
+
+
+def _last(cells: Cells, part: str) -> list[Cell]:
+    found = cells.find(part=part)
+    return [cell for cell in found if cell["run"] == max(each["run"] for each in found)]
 
 
 def _middle(values: Sequence[Any]) -> Any:

@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from refsynth.core.errors import RefsynthError
-from refsynth.core.extras import require
 
 START = 120.0
 """Seconds for a server to come up."""
 END = 60.0
 """Seconds for it to go."""
 LOOPBACK = "127.0.0.1"
+MEDDLED = str(Path(__file__).with_name("meddled.py"))
+"""A program of its own, which knows nothing of this package."""
 
 
 @dataclass
@@ -38,7 +40,6 @@ class Target:
 
     def workers(self) -> list[Any]:
         """Return its worker processes, as psutil knows them."""
-        psutil = require("psutil", extra="dev")
         return list(psutil.Process(self.process.pid).children())
 
     def events(self, name: str) -> list[dict[str, Any]]:
@@ -84,8 +85,8 @@ def serving(
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = folder / "state"
-    module = ("benchmarks.serve.meddled",) if meddled else ("refsynth", "serve")
-    command = [sys.executable, "-m", *module, str(bundle), "--port", "0", "--state", str(state), *map(str, options)]
+    program = ("-P", MEDDLED) if meddled else ("-m", "refsynth", "serve")
+    command = [sys.executable, *program, str(bundle), "--port", "0", "--state", str(state), *map(str, options)]
     log = folder / "server.log"
     log.unlink(missing_ok=True)
     with started(command, log, cores=cores) as process:
@@ -117,7 +118,6 @@ def started(
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """End a process and its children: asked first, then killed."""
-    psutil = require("psutil", extra="dev")
     try:
         family = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:

@@ -5,19 +5,24 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import active, crowds, drafting, kinds, ours, prompting, scale, trainer
+from benchmarks import active, crowds, drafting, fewshot, kinds, names, ours, peft, prompting, scale, trainer
 from benchmarks.active import needed
-from benchmarks.cells import Cells, figure, interval, means, shown, spread
-from benchmarks.fewshot import FEWSHOT
+from benchmarks.bench import BUILD, Options, measured
+from benchmarks.cells import Cells
+from benchmarks.figures import figure, interval, means, shown, spread, told
 from benchmarks.loop import poison
-from benchmarks.names import NAMES
-from benchmarks.peft import PEFT
 from benchmarks.sets import Sample, read_sample
-from benchmarks.suite import Check, Group, Suite
-from refsynth.cli.bench import _show as show
+from benchmarks.suite import Group, Over, Suite
 from refsynth.core.errors import InputError
 from refsynth.core.run import read_jsonl, write_jsonl
 from refsynth.models.reference import EchoGenerator
+
+
+def run(bench, data, name="toy", **options):
+    """Run a bench, or what is like one, in a folder of its own."""
+    given = vars(bench) if hasattr(bench, "__file__") else {key: getattr(bench, key) for key in ("cells", "table", "checks")}
+    parts = SimpleNamespace(**({"BUDGET": 1, "TIMED": False} | given))
+    return measured(parts, name, Options(data=data, results=data, **options))
 
 
 @pytest.fixture
@@ -52,11 +57,34 @@ def test_a_suite_measures_only_what_is_missing(data):
         calls.append((name, seed))
         return [{"system": "one", "accuracy": 0.5 + seed / 10, "macro_f1": 0.5, "seconds": 1}]
 
-    suite = Suite("toy", sets=("toy",), groups=(Group(fake, ("one",), "refsynth"),), order=("one",), checks=())
+    suite = Suite(("toy",), groups=(Group(fake, ("one",)),), order=("one",), held=())
     for seeds in (1, 1, 2):
-        cells = suite.measure(data, data, seeds=seeds, sets=None, quick=False, say=lambda line: None)
+        found = run(suite, data, seeds=seeds)
     assert calls == [("toy", 0), ("toy", 1)]
-    assert len(Cells(data / "toy.jsonl").rows) == len(cells.rows) == 2
+    assert len(Cells(data / "toy.jsonl").rows) == len(found["rows"]) == 2
+    run(suite, data, seeds=1, again=True)
+    assert calls[2:] == [("toy", 0)]
+
+
+def test_a_set_of_another_bench_is_refused(data):
+    suite = Suite(("toy",), groups=(), order=("one",), held=())
+    with pytest.raises(InputError, match=r"toys: not in this bench\n.*toy\n.*did you mean 'toy'"):
+        run(suite, data, only=("toys",))
+
+
+def test_what_was_measured_of_a_group_that_was_stopped_is_kept(data):
+    def stopped(sample, name, seed):
+        for system in ("one", "two"):
+            if system == "two" and not Cells(data / "toy.jsonl").find(system="three"):
+                raise KeyboardInterrupt
+            yield {"system": system, "accuracy": 0.5, "macro_f1": 0.5, "seconds": 1}
+
+    suite = Suite(("toy",), groups=(Group(stopped, ("one", "two")),), order=("one",), held=())
+    with pytest.raises(KeyboardInterrupt):
+        run(suite, data, seeds=1)
+    assert [one["system"] for one in Cells(data / "toy.jsonl").rows] == ["one"]
+    Cells(data / "toy.jsonl").add({"system": "three", "set": "toy", "seed": 0, "rows": 0, "accuracy": 0.1})
+    assert [one["system"] for one in run(suite, data, seeds=1)["rows"]] == ["one", "three", "two"]
 
 
 def test_votes_of_a_known_crowd_are_those_of_its_confusion(data):
@@ -73,9 +101,7 @@ def test_votes_of_a_known_crowd_are_those_of_its_confusion(data):
 
 
 def test_the_bench_of_crowds_tells_what_was_recovered(data):
-    suite = replace(crowds.CROWD, sets=("toy",))
-    cells = suite.measure(data, data, seeds=2, sets=None, quick=False, say=lambda line: None)
-    said = suite.outcome(cells)
+    said = run(replace(crowds.SUITE, sets=("toy",)), data, seeds=2)
     assert {one["name"] for one in said["checks"]} >= {"model over majority, rules", "error of accuracies, rules"}
     assert all(np.isfinite(one["value"]) for one in said["checks"])
 
@@ -85,11 +111,9 @@ def test_a_borrowed_system_is_read_from_its_own_suite(data):
         return [{"system": "one", "accuracy": 0.5, "macro_f1": 0.5, "seconds": 1}]
 
     Cells(data / "other.jsonl").add({"set": "toy", "seed": 0, "rows": 4, "system": "peer", "accuracy": 0.25})
-    groups = (Group(fake, ("one",), "refsynth"),)
-    check = Check("one over peer", "one", "peer", floor=0, aim=1)
-    suite = Suite("toy", sets=("toy",), groups=groups, order=("peer", "one"), checks=(check,), borrowed={"peer": "other"})
-    cells = suite.measure(data, data, seeds=1, sets=None, quick=False, say=lambda line: None)
-    assert suite.outcome(cells)["checks"][0]["value"] == pytest.approx(25.0)
+    held = (Over("one over peer", "one", "peer", floor=0, aim=1),)
+    suite = Suite(("toy",), groups=(Group(fake, ("one",)),), order=("peer", "one"), held=held, borrowed={"peer": "other"})
+    assert run(suite, data, seeds=1)["checks"][0]["value"] == pytest.approx(25.0)
     assert len(Cells(data / "toy.jsonl").rows) == 1
 
 
@@ -112,12 +136,12 @@ def test_the_outcome_checks_the_floors(tmp_path):
         for system, accuracy in (("setfit", 0.70), ("real only", 0.75), ("shipped", 0.73)):
             cells.add({"set": "snips", "seed": seed, "rows": 700, "system": system, "accuracy": accuracy})
     cells.add({"set": "snips", "seed": 0, "rows": 200, "system": "shipped", "accuracy": 0.1})  # of --quick, in the same file
-    checks = {check["name"]: check for check in FEWSHOT.outcome(cells)["checks"]}
+    checks = {check["name"]: check for check in fewshot.checks(cells)}
     assert checks["shipped over setfit"]["value"] == pytest.approx(3.0)
     assert checks["shipped over setfit"]["ok"]
     assert checks["worst of shipped over real only"]["value"] == pytest.approx(-2.0)
     assert not checks["worst of shipped over real only"]["ok"]
-    assert "| setfit | 70.0 | 70.0 |" in FEWSHOT.outcome(cells)["table"]
+    assert "| setfit | 70.0 | 70.0 |" in fewshot.table(cells)
 
 
 def test_a_difference_has_an_interval_over_sets_and_one_over_draws(tmp_path):
@@ -128,7 +152,7 @@ def test_a_difference_has_an_interval_over_sets_and_one_over_draws(tmp_path):
         for seed, gap in enumerate(by_seed):
             cells.add({"set": name, "seed": seed, "rows": 700, "system": "setfit", "accuracy": 0.5})
             cells.add({"set": name, "seed": seed, "rows": 700, "system": "shipped", "accuracy": 0.5 + gap})
-    check, worst = FEWSHOT.outcome(cells)["checks"]
+    check, worst = fewshot.checks(cells)
     assert (check["value"], check["n"], check["over"]) == (pytest.approx(10.0), 3, "data sets")
     assert (check["low"], check["high"]) == pytest.approx(interval([5.0, 15.0, 10.0])[1:])
     by_seed = check["by_seed"]
@@ -137,15 +161,14 @@ def test_a_difference_has_an_interval_over_sets_and_one_over_draws(tmp_path):
     assert spread(worst["by_seed"]) == ""
     cells.add({"set": "imdb_counterfactual", "seed": 0, "rows": 700, "system": "setfit", "accuracy": 0.5})
     cells.add({"set": "imdb_counterfactual", "seed": 0, "rows": 700, "system": "shipped", "accuracy": 0.5})
-    assert FEWSHOT.outcome(cells)["checks"][0]["by_seed"]["n"] == 0  # draws of other sets cannot be compared
+    assert fewshot.checks(cells)[0]["by_seed"]["n"] == 0  # draws of other sets cannot be compared
 
 
-def test_a_check_is_shown_with_what_its_bounds_are_over(capsys):
+def test_a_check_is_shown_with_what_its_bounds_are_over():
     gaps = figure([1.0, 2.0, 3.0], "points", over="data sets") | {"by_seed": figure([1.0, 2.5, 2.5], "points", over="seeds")}
     check = {"name": "ours over theirs", **gaps, "floor": 0, "aim": 3, "ok": True}
     few = {"name": "size", "value": 2.0, "unit": "MB", "limit": 3, "ok": True}
-    show({"table": "the table", "checks": [check, few]}, as_json=False)
-    said = " ".join(capsys.readouterr().out.split())
+    said = " ".join(f"{told(check)} {told(few)}".split())
     sets, seeds = "95% interval -0.4841 to 4.484 over 3 data sets", "95% interval -0.1513 to 4.151 over 3 seeds"
     assert f"ok ours over theirs: 2 points, {sets}, {seeds} (at least 0, aim 3)" in said
     assert "ok size: 2 MB (at most 3)" in said
@@ -159,7 +182,7 @@ def test_draws_of_one_set_count_once(tmp_path):
             common = {"set": name, "seed": seed, "rows": 9, "version": "1", "accuracy": 0.5, "curve": [0.5], "batch": 1}
             cells.add({**common, "system": "random", "labels": 100})
             cells.add({**common, "system": "hybrid", "labels": needed_})
-    (saved,) = (one for one in active.ACTIVE.outcome(cells)["checks"] if one["name"] == "hybrid against random")
+    (saved,) = (one for one in active.checks(cells) if one["name"] == "hybrid against random")
     assert (saved["value"], saved["n"], spread(saved)) == (pytest.approx(60.0), 2, "")
 
 
@@ -168,7 +191,7 @@ def test_one_value_stands_for_all_seeds_of_a_system_that_draws_nothing(tmp_path)
     cells.add({"set": "snips", "seed": 0, "rows": 700, "system": "reference, calibrated", "accuracy": 0.4})
     for seed, accuracy in enumerate((0.5, 0.7)):
         cells.add({"set": "snips", "seed": seed, "rows": 700, "system": "shipped", "accuracy": accuracy})
-    check = NAMES.outcome(cells)["checks"][1]
+    check = names.checks(cells)[1]
     assert (check["value"], check["ok"]) == (pytest.approx(20.0), True)
 
 
@@ -200,14 +223,14 @@ def test_manners_of_prompting_are_measured_for_every_draw(data, monkeypatch):
     monkeypatch.setattr(prompting, "FolderGenerator", lambda folder: EchoGenerator())
     monkeypatch.setattr(prompting, "TransformerEncoder", lambda folder: Letters())
     monkeypatch.setattr(prompting, "calibration_texts", texts_of)
-    suite = replace(prompting.PROMPTING, sets=("toy",), groups=prompting.PROMPTING.groups[:1], shots=3, test_rows=4)
-    cells = suite.measure(data, data, seeds=2, sets=None, quick=False, say=lambda line: None)
-    assert [one["seed"] for one in cells.find(system="direct, batch")] == [0, 1]
+    suite = replace(prompting.SUITE, sets=("toy",), groups=prompting.SUITE.groups[:1], shots=3, test_rows=4)
+    found = run(suite, data, seeds=2)
+    assert [one["seed"] for one in found["rows"] if one["system"] == "direct, batch"] == [0, 1]
     batches = [(texts, seed) for kind, texts, seed in drawn if kind == "batch"]
     assert [seed for _, seed in batches] == [0, 1]
     assert batches[0][0] != batches[1][0]
     asked = len(drawn)
-    suite.measure(data, data, seeds=2, sets=None, quick=False, say=lambda line: None)
+    run(suite, data, seeds=2)
     assert len(drawn) == asked  # what is there is not measured again
 
 
@@ -215,9 +238,8 @@ def test_growth_is_told_as_a_line(tmp_path):
     cells = Cells(tmp_path / "cells.jsonl")
     for drafts in (600, 250, 4000):
         cells.add({"set": "bitext_support", "drafts": drafts, "rows": 216, "seconds": 100 + drafts / 10, "gigabytes": 1.5})
-    result = scale.outcome(cells)
-    assert "100 s and 100 s per 1,000 drafts; no point is further than 0%" in result["table"]
-    assert [check["ok"] for check in result["checks"]] == [False, True, False, True]  # what is not measured is not met
+    assert "100 s and 100 s per 1,000 drafts; no point is further than 0%" in scale.table(cells)
+    assert [check["ok"] for check in scale.checks(cells)] == [False, True, False, True]  # what is not measured is not met
 
 
 def test_an_interval_is_that_of_student():
@@ -252,13 +274,13 @@ def test_both_sides_draft_from_the_same_prompts_in_turn(data, monkeypatch):
 
     monkeypatch.setattr(drafting, "SETS", ("toy",))
     monkeypatch.setattr(drafting, "_sides", lambda: {name: Side(name) for name in (drafting.OURS, drafting.THEIRS)})
-    cells = drafting.measure(data, data, version="1", quick=True, say=lambda line: None)
-    assert len(cells.rows) == 2 * drafting.REPEATS == len(asked)
+    rows = run(drafting, data, quick=True)["rows"]
+    assert len(rows) == 2 * drafting.REPEATS == len(asked)
     assert all(one[1:] == other[1:] for one, other in zip(asked[::2], asked[1::2], strict=True))
     assert [side for side, *_ in asked[:4]] == [drafting.THEIRS, drafting.OURS, drafting.OURS, drafting.THEIRS]
-    assert all(0 < cell["accepted"] <= cell["asked"] for cell in cells.rows)
-    assert len(drafting.measure(data, data, version="1", quick=True, say=lambda line: None).rows) == len(cells.rows)
-    assert len(asked) == len(cells.rows)  # nothing was measured again
+    assert all(0 < cell["accepted"] <= cell["asked"] for cell in rows)
+    assert len(run(drafting, data, quick=True)["rows"]) == len(rows)
+    assert len(asked) == len(rows)  # nothing was measured again
 
 
 def test_the_drafting_ratio_is_the_median_over_repeats(tmp_path):
@@ -267,10 +289,10 @@ def test_the_drafting_ratio_is_the_median_over_repeats(tmp_path):
         for system, value in ((drafting.OURS, rate), (drafting.THEIRS, 2.0)):
             common = {"asked": 64, "accepted": 32, "seconds": 32 / value, "cpu_seconds": 8 / value**2}
             cells.add({"set": "snips", "seed": seed, "system": system, "rate": value, **common})
-    (check,) = drafting.outcome(cells)["checks"]
+    (check,) = drafting.checks(cells)
     assert (check["value"], check["low"], check["high"], check["n"], check["ok"]) == (4.0, 3.0, 20.0, 3, True)
-    assert "| 4.00 [3.00-20.00] | 16.00 [9.00-400.00] |" in drafting.outcome(cells)["table"]
-    assert not drafting.outcome(Cells(tmp_path / "none.jsonl"))["checks"][0]["ok"]
+    assert "| 4.00 [3.00-20.00] | 16.00 [9.00-400.00] |" in drafting.table(cells)
+    assert not drafting.checks(Cells(tmp_path / "none.jsonl"))[0]["ok"]
 
 
 def test_labels_needed_are_read_off_the_curve():
@@ -280,22 +302,23 @@ def test_labels_needed_are_read_off_the_curve():
 
 
 def test_strategies_are_held_against_random_labels(data, monkeypatch):
-    def features(texts, name):
+    def features(texts):
         rng = np.random.default_rng(0)
         centre = np.array([[1.0, 0.0] if text.startswith("a") else [0.0, 1.0] for text in texts])
         return centre + rng.normal(0, 0.3, centre.shape)
 
     monkeypatch.setattr(active, "_embeddings", features)
     monkeypatch.setattr(active, "ROUNDS", 3)
-    suite = replace(active.ACTIVE, sets=("toy",))
-    cells = suite.measure(data, data, seeds=1, sets=None, quick=False, say=lambda line: None)
+    suite = replace(active.SUITE, sets=("toy",))
+    run(suite, data, seeds=1)
+    cells = Cells(data / "toy.jsonl")
     assert {cell["system"] for cell in cells.rows} == {active.WHOLE, *active.STRATEGIES}
     assert all(len(cell["curve"]) == 3 for cell in cells.find(batch=10))
-    checks = {check["name"]: check for check in suite.outcome(cells)["checks"]}
+    checks = {check["name"]: check for check in suite.checks(cells)}
     assert checks["badge against random"]["n"] == 1
     for cell in cells.rows:
         cell["labels"] = 20.0 if cell["system"] == "random" else 10.0
-    assert active._saving(cells, "badge")["value"] == pytest.approx(50)
+    assert active.saved(cells, "badge") == [("toy", pytest.approx(50))]
 
 
 def test_the_trainers_ratios_are_taken_within_a_repeat(tmp_path):
@@ -304,10 +327,10 @@ def test_the_trainers_ratios_are_taken_within_a_repeat(tmp_path):
         for system, seconds in ((trainer.OURS, mine), (trainer.THEIRS, theirs), (trainer.LARGER, theirs)):
             key = {"set": "snips", "seed": seed, "shots": 12, "version": "1", "system": system}
             cells.add({**key, "seconds": seconds, "cpu_seconds": seconds, "accuracy": 0.8 if system == trainer.OURS else 0.79})
-    speed, accuracy = trainer.outcome(cells)["checks"]
+    speed, accuracy = trainer.checks(cells)
     assert speed["value"] == pytest.approx(2.5) and speed["ok"]
     assert accuracy["value"] == pytest.approx(1.0) and accuracy["n"] == 3
-    assert not trainer.outcome(Cells(tmp_path / "none.jsonl"))["checks"][0]["ok"]
+    assert not trainer.checks(Cells(tmp_path / "none.jsonl"))[0]["ok"]
 
 
 def test_the_bench_of_methods_shows_what_each_costs(tmp_path):
@@ -316,12 +339,13 @@ def test_the_bench_of_methods_shows_what_each_costs(tmp_path):
     for system, points, share, step in (("finetune", 0.9, 1.0, 7.5), ("lora", 0.88, 0.03, 5.0)):
         key = {"set": "snips", "seed": 0, "rows": 700, "system": system}
         cells.add({**key, "accuracy": points, "share": share, "step_ms": step, **cost})
-    result = PEFT.outcome(cells)
-    gap, moved, faster = result["checks"]
+    for seed in (0, 1):  # of --quick
+        cells.add({**key, "seed": seed, "rows": 200, "accuracy": 0.1, "share": 0.9, "step_ms": 1.0, **cost})
+    gap, moved, faster = peft.checks(cells)
     assert faster["value"] == pytest.approx(1.5) and faster["ok"]
     assert gap["value"] == pytest.approx(-2.0) and not gap["ok"]
     assert moved["value"] == pytest.approx(3.0) and not moved["ok"]
-    assert "| lora | 1,000 | 3.00 | 5 | 10 | 0.50 | 4 |" in result["table"]
+    assert "| lora | 1,000 | 3.00 | 5 | 10 | 0.50 | 4 |" in peft.table(cells)
 
 
 def kind_cell(system, seed, score, name="nlupp_banking"):
@@ -337,17 +361,16 @@ def kind_cell(system, seed, score, name="nlupp_banking"):
 
 
 def test_the_kinds_of_task_are_checked_by_set_and_size(tmp_path):
-    cells = kinds.Cells(tmp_path / "kinds.jsonl")
+    cells = Cells(tmp_path / "kinds.jsonl")
     for seed, (plain, tuned, shipped) in enumerate([(0.3, 0.6, 0.7), (0.4, 0.7, 0.72)]):
         cells.add(kind_cell("tfidf", seed, plain))
         cells.add(kind_cell("finetune", seed, tuned))
         cells.add(kind_cell("shipped", seed, shipped) | {"shipped": "frozen+drafts"})
-    result = kinds.outcome(cells)
-    assert {check["name"]: (round(check["value"], 6), check["ok"]) for check in result["checks"]} == {
+    assert {check["name"]: (round(check["value"], 6), check["ok"]) for check in kinds.checks(cells)} == {
         "shipped over tfidf, nlupp_banking, 500 rows": (36.0, True),
         "shipped over finetune, nlupp_banking, 500 rows": (6.0, True),
     }
-    assert "| nlupp_banking | 500 | shipped | F1 per row 71.0" in result["table"]
+    assert "| nlupp_banking | 500 | shipped | F1 per row 71.0" in kinds.table(cells)
 
 
 def test_the_kinds_of_task_draw_rows_by_seed(tmp_path):
@@ -365,7 +388,7 @@ def test_the_kinds_of_task_draw_rows_by_seed(tmp_path):
     examples = kinds._examples(samples[0].train, "multilabel", ["a", "b"])
     assert {row.label for row in examples} == {"a", "(none)"}
     with pytest.raises(InputError, match="not in this bench"):
-        kinds.measure(tmp_path, tmp_path, seeds=1, sets=["x"], quick=True, version="0", say=print)
+        run(kinds, tmp_path, only=("x",))
 
 
 def test_times_of_another_machine_are_not_gone_on_with(tmp_path):
@@ -398,4 +421,4 @@ def test_a_stopped_run_of_a_bench_goes_on_unless_the_code_is_another(tmp_path, m
             ours.run_ours(sample, "set", 0)
     assert begun == [False, True, False]
     assert ours.run_ours(sample, "set", 0) == ("done", 2.5, True)
-    assert not (tmp_path / ours.BENCH / "set-0").exists()
+    assert not (tmp_path / BUILD / "set-0").exists()

@@ -2,28 +2,16 @@
 
 import csv
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
-import pytest
 
+from benchmarks.constants.doubt import shipped
+from benchmarks.constants.outside import INTENTS, read_outside
+from benchmarks.constants.temperature import GRID, losses
 from refsynth.metrics import softmax
 
-SCRIPTS = Path(__file__).parent.parent / "benchmarks" / "constants"
 
-
-@pytest.fixture
-def scripts(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    yield
-    for name in ("outside", "doubt", "temperature", "contrastive"):
-        sys.modules.pop(name, None)
-
-
-def test_cases_of_one_template_are_on_one_side(scripts, tmp_path):
-    from outside import read_outside
-
+def test_cases_of_one_template_are_on_one_side(tmp_path):
     (tmp_path / "hatecheck").mkdir()
     with (tmp_path / "hatecheck" / "test_suite_cases.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, ["test_case", "label_gold", "templ_id"])
@@ -41,9 +29,7 @@ def test_cases_of_one_template_are_on_one_side(scripts, tmp_path):
     assert draws[0].test == draws[1].test
 
 
-def test_no_text_is_drawn_and_measured_on(scripts, tmp_path):
-    from outside import INTENTS, read_outside
-
+def test_no_text_is_drawn_and_measured_on(tmp_path):
     (tmp_path / "clinc150").mkdir()
     labels = {f"label {number}": "about it" for number in range(INTENTS + 5)}
     (tmp_path / "clinc150" / "labels.json").write_text(json.dumps(labels), "utf-8")
@@ -58,9 +44,7 @@ def test_no_text_is_drawn_and_measured_on(scripts, tmp_path):
     assert len(found.measured_on) == 2 * INTENTS
 
 
-def test_a_doubt_ships_what_the_gate_would(scripts):
-    from doubt import shipped
-
+def test_a_doubt_ships_what_the_gate_would():
     truth = np.zeros(40, int)
     truth[20:] = 1
     frozen, tfidf = truth.copy(), truth.copy()
@@ -69,9 +53,7 @@ def test_a_doubt_ships_what_the_gate_would(scripts):
     assert [shipped(one, doubt=doubt) for doubt in (0.0, 2.0, 3.0)] == ["tfidf", "tfidf", "frozen"]
 
 
-def test_the_loss_is_least_at_the_temperature_that_the_labels_were_drawn_at(scripts):
-    from temperature import GRID, losses
-
+def test_the_loss_is_least_at_the_temperature_that_the_labels_were_drawn_at():
     rng = np.random.default_rng(0)
     ratios = rng.normal(0, 0.3, (4000, 3))
     ratios -= ratios.mean(0)

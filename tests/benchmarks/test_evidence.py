@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import evidence, smallrun
+from benchmarks.bench import Options, measured
 from benchmarks.cells import Cells
-from benchmarks.claims import covered, kept, outcome
-from benchmarks.evidence import Material, evenly, measure, other_rows, run_cell
+from benchmarks.claims import checks, covered, kept
+from benchmarks.evidence import Material, evenly, other_rows, run_cell
 from benchmarks.smallrun import shuffled
 from refsynth.core.errors import InputError
 from refsynth.core.intervals import wilson
@@ -117,16 +118,17 @@ def test_only_what_is_missing_is_measured(data, monkeypatch):
     monkeypatch.setattr(evidence, "load_encoder", lambda: Telling(0.5))
     said = []
     for seeds in (1, 1, 2):
-        cells = measure(data, data, seeds=seeds, sets=None, quick=True, version="1", say=said.append)
-    assert len(cells.rows) == len(said) == 4
-    assert {(one["shots"], one["seed"]) for one in cells.rows} == {(8, 0), (32, 0), (8, 1), (32, 1)}
-    measure(data, data, seeds=1, sets=("toy",), quick=True, version="2", say=said.append)
+        rows = measured(evidence, "evidence", Options(data, data, seeds, quick=True, say=said.append))["rows"]
+    assert len(rows) == len(said) == 4
+    assert {(one["shots"], one["seed"]) for one in rows} == {(8, 0), (32, 0), (8, 1), (32, 1)}
+    monkeypatch.setattr("refsynth.__version__", "2")
+    measured(evidence, "evidence", Options(data, data, 1, only=("toy",), quick=True, say=said.append))
     assert len(said) == 6
 
 
 def test_a_set_of_another_bench_is_refused(data):
     with pytest.raises(InputError, match="banking77"):
-        measure(data, data, seeds=1, sets=("banking77",), quick=True, version="1", say=print)
+        measured(evidence, "evidence", Options(data, data, only=("banking77",)))
 
 
 def a_run(**changes):
@@ -142,7 +144,7 @@ KINDS = ("right, chosen", "right, all", "shuffled, chosen", "shuffled, all")
 def checks_of(rows, tmp_path):
     cells = Cells(tmp_path / "evidence.jsonl")
     cells.rows = rows
-    return {check["name"]: check for check in outcome(cells)["checks"]}
+    return {check["name"]: check for check in checks(cells)}
 
 
 def test_the_share_of_true_intervals_is_checked_from_both_sides(tmp_path):

@@ -6,23 +6,25 @@ import socket
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refsynth import bundle
+from benchmarks.bench import Options, measured
 from benchmarks.serve import fuzz, hoard, identity, kills, overload, privacy, soak, suite
 from benchmarks.serve.load import BROKEN, NO_REPLY, REFUSED, Reply, Tally, closed, connected, open_loop
-from benchmarks.serve.plan import SHORT, Bound, Job
+from benchmarks.serve.plan import QUICK, Bound, Job
 from benchmarks.serve.subject import exact_bundle, exact_text, short_text, ticket_text
 from benchmarks.serve.target import end, started
+from refsynth import bundle
 from refsynth.core.errors import InputError
 from serving import gone
 
 TINY = replace(
-    SHORT,
+    QUICK,
     name="tiny",
     seconds=0.3,
     requests=60,
@@ -70,21 +72,41 @@ def test_a_tally_counts_what_came_and_what_did_not():
     assert tally.milliseconds("404", 0.5) != tally.milliseconds("404", 0.5)
 
 
-def test_loops_send_each_number_once_and_an_open_one_does_not_wait():
-    sent = []
+def test_clients_that_wait_send_each_number_once():
+    sent, under_way, most = [], 0, 0
 
     async def ask(number):
+        nonlocal under_way, most
         sent.append(number)
-        await asyncio.sleep(0.05)
-        return Reply(200, 0.05)
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        return Reply(200, 0.01)
 
-    tally = Tally()
-    asyncio.run(closed(ask, tally, clients=4, requests=10, first=5))
+    asyncio.run(closed(ask, Tally(), clients=4, requests=10, first=5))
     assert sorted(sent) == list(range(5, 15))
-    sent.clear()
-    took = asyncio.run(open_loop(ask, tally, rate=1000, seconds=0.05))
+    assert most == 4
+
+
+def test_an_open_loop_sends_each_number_once_and_waits_for_no_reply():
+    sent, tally = [], Tally()
+
+    async def run():
+        all_sent = asyncio.Event()
+
+        async def ask(number):
+            sent.append(number)
+            if len(sent) == 50:
+                all_sent.set()
+            await asyncio.wait_for(all_sent.wait(), 60)  # nobody is answered before the last has asked
+            return Reply(200, 0.05)
+
+        await open_loop(ask, tally, rate=1000, seconds=0.05)
+
+    asyncio.run(run())
     assert sorted(sent) == list(range(50))
-    assert took < 50 * 0.05
+    assert tally.seen == {"200": 50}
 
 
 def test_failures_have_names():
@@ -119,22 +141,22 @@ def test_a_bound_without_cells_does_not_hold():
 
 
 def test_unknown_parts_are_named_and_known_ones_keep_their_order():
-    assert suite.chosen("soak, peers") == ("peers", "soak")
+    assert Options(only=("soak", "peers")).parts(suite.PARTS) == ("peers", "soak")
     with pytest.raises(InputError, match="overlod"):
-        suite.chosen("overlod")
+        Options(only=("overlod",)).parts(suite.PARTS)
 
 
 def test_a_finished_part_is_not_measured_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     calls = []
     monkeypatch.setattr(identity, "measure", lambda job: (calls.append(1), job.add({"name": "numbered", "crossed": len(calls)})))
-    options = {"bundle": tmp_path, "parts": ("identity",), "size": TINY, "version": "1", "say": lambda line: None}
+    monkeypatch.setattr(suite, "time", SimpleNamespace(time=lambda: len(calls)))
     for again in (False, False, True):
-        cells = suite.measure(tmp_path, again=again, **options)
+        found = measured(suite, "serve", Options(results=tmp_path, only=("identity",), again=again, bundle=tmp_path))
     assert len(calls) == 2
-    checks = {one["name"]: one for one in suite.outcome(cells, ("identity",))["checks"]}
+    checks = {one["name"]: one for one in found["checks"]}
     assert checks["identity: crossed"]["value"] == 2  # of the last run
-    assert len((tmp_path / "serve.jsonl").read_text().splitlines()) == 4
+    assert len((tmp_path / "serve.jsonl").read_text().splitlines()) == 2
 
 
 def test_what_was_started_is_ended_with_its_children(tmp_path):
