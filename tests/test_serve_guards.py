@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from refsynth.bench.serve.planted import plant
+from benchmarks.serve.planted import plant
 from refsynth.monitor.record import Record
 from refsynth.serve.auth import Keyring
 from refsynth.serve.redact import Kind, Redactor

@@ -1,6 +1,6 @@
 """Which learner a doubt ships, and how good that one is, on sets that no table of the README is about.
 
-python benchmarks/constants/doubt.py --data DIR
+python -m benchmarks.constants.doubt --data DIR
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from outside import READERS, read_outside
 
-from refsynth.bench.cells import Cell, Cells, interval
-from refsynth.bench.sets import Sample
+from benchmarks.cells import Cell, Cells
+from benchmarks.constants.outside import READERS, read_outside
+from benchmarks.figures import interval
+from benchmarks.sets import Sample
 from refsynth.core.protocols import Encoder, Learner
 from refsynth.core.sections import GateConfig, LearnerName
 from refsynth.core.types import Example
