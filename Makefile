@@ -1,10 +1,10 @@
-# Five commands: install, check, test, demo, bench (and docs, which checks what the documentation says; soak, half an hour of load;
-# audit, which looks for known vulnerabilities; lock).
+# Five commands: install, check, test, demo, bench (and tables, which prints those of the documents from the measured cells; docs, which
+# checks what the documentation says; soak, half an hour of load; audit, which looks for known vulnerabilities; lock).
 PYTHON ?= python3.11
 BIN := .venv/bin
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: install check test demo bench soak docs audit lock
+.PHONY: install check test demo bench tables soak docs audit lock
 
 install: .venv/.installed
 
@@ -34,11 +34,16 @@ test: models
 demo: models
 	$(BIN)/refsynth demo --out runs/demo
 
+# make bench NAME=fewshot DATA=DIR [QUICK=1] [SEEDS=3] [ONLY=snips] [AGAIN=1] [JSON=1]; without NAME it lists the benches
 bench: install
-	$(BIN)/refsynth bench --help
+	$(BIN)/python -m benchmarks $(or $(NAME),--help) $(if $(DATA),--data '$(DATA)') $(if $(SEEDS),--seeds $(SEEDS)) \
+	  $(if $(ONLY),--only '$(ONLY)') $(if $(QUICK),--quick) $(if $(AGAIN),--again) $(if $(JSON),--json)
+
+tables: install
+	$(BIN)/python -m benchmarks tables
 
 soak: models
-	$(BIN)/refsynth bench serve --only soak --long --again
+	$(BIN)/python -m benchmarks serve --only soak --again
 
 docs: install
 	$(BIN)/pytest -q tests/test_docs.py
@@ -52,12 +57,12 @@ audit: install
 
 lock:  # rewrite both lock files from pyproject.toml, with hashes (needs the package index)
 	$(PYTHON) -m venv --clear build/lock && build/lock/bin/pip install --quiet uv
-	$(call locked,dev,requirements.lock)
-	$(call locked,serve,requirements-serve.lock)
+	$(call locked,dev,requirements.lock,-r benchmarks/requirements.txt)
+	$(call locked,serve,requirements-serve.lock,)
 
 define locked
 	$(PYTHON) -m venv --clear build/$(1)
-	build/$(1)/bin/pip install --quiet '.[$(1)]'
+	build/$(1)/bin/pip install --quiet '.[$(1)]' $(3)
 	build/$(1)/bin/pip freeze | grep -v -e '^refsynth' -e '^torch==' > build/$(1).txt
 	build/lock/bin/uv pip compile --quiet --no-deps --generate-hashes --no-annotate --no-header build/$(1).txt -o $(2)
 endef

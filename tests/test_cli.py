@@ -168,7 +168,6 @@ def test_the_table_of_results_keeps_all_figures_at_any_width(kind, width):
         (["evaluate", "nowhere", "rows.csv"], 2, "nowhere"),
         (["trace", "nowhere", "row-1"], 2, "not a run folder"),
         (["models", "fetch", "gpt"], 4, "no embedded model"),
-        (["bench", "fewshot", "--data", "nowhere"], 2, "no such data set"),
     ],
 )
 def test_wrong_calls_end_with_their_code_and_one_message(monkeypatch, capsys, tmp_path, arguments, code, message):

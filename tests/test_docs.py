@@ -1,12 +1,15 @@
 """The documentation says what is true: commands parse, keys exist, files are there."""
 
+import importlib.util
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 import typer
 
+from benchmarks.__main__ import app as benches
 from refsynth.cli.app import app
 from refsynth.core import config, drafting, errors, sections
 from refsynth.core.intervals import INTERVALS
@@ -47,23 +50,70 @@ def test_every_learner_is_explained():
     assert [name for name in sections.LearnerName.__args__ if f"| `{name}` |" not in text] == []
 
 
-def shown_commands():
-    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
+def shown_commands(start="refsynth"):
+    """Yield the commands that begin so, in blocks and in lines."""
+    for path in (
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *(each for name in ("docs", "design") for each in (ROOT / name).glob("*.md")),
+    ):
         text = path.read_text("utf-8")
+        if path.parent.name == "design" and start == "refsynth":
+            continue  # notes of decisions name commands of their day
         for block in re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-            yield from re.findall(r"^(?:\.venv/bin/)?(refsynth .*?)(?: *#.*)?$", block, re.MULTILINE)
-        yield from re.findall(r"`(refsynth [^`]+)`", text)
+            yield from re.findall(rf"^(?:\.venv/bin/)?({start} .*?)(?: *#.*)?$", block, re.MULTILINE)
+        yield from re.findall(rf"`({start} [^`]+)`", text)
+
+
+def is_command(words, app, line):
+    """Check that a program has the command and its options."""
+    command = typer.main.get_command(app)
+    while words and words[0] != "--help" and hasattr(command, "commands"):
+        assert words[0] in command.commands, line
+        command = command.commands[words.pop(0)]
+    known = {"--help", *(option for parameter in command.params for option in parameter.opts)}
+    assert {word for word in words if word.startswith("--")} <= known, line
 
 
 @pytest.mark.parametrize("line", sorted(set(shown_commands())))
 def test_every_shown_command_is_one(line):
-    words = shlex.split(line.split(">")[0])[1:]
-    command = typer.main.get_command(app)
-    while words and hasattr(command, "commands"):
-        assert words[0] in command.commands, line
-        command = command.commands[words.pop(0)]
-    known = {option for parameter in command.params for option in parameter.opts}
-    assert {word for word in words if word.startswith("--")} <= known, line
+    is_command(shlex.split(line.split(">")[0])[1:], app, line)
+
+
+@pytest.mark.parametrize("line", sorted(set(shown_commands("make bench"))))
+def test_every_shown_bench_is_one(line):
+    """Make writes the command that it would run; the shell's other words say what it was given."""
+    given = dict(word.split("=") for word in shlex.split(line)[2:])
+    printed = subprocess.run(
+        ["make", "--dry-run", "--old-file=.venv/.installed", *shlex.split(line)[1:]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    words = shlex.split(printed.replace("\\\n", " ").strip().splitlines()[-1])
+    assert words[1:3] == ["-m", "benchmarks"]
+    is_command(words[3:], benches, line)
+    values = {
+        "NAME": given.get("NAME", "--help"),
+        "DATA": given.get("DATA"),
+        "SEEDS": given.get("SEEDS"),
+        "ONLY": given.get("ONLY"),
+    }
+    assert {value for value in values.values() if value} <= set(words)
+    flags = {"QUICK": "--quick", "AGAIN": "--again", "JSON": "--json"}
+    assert {flag for name, flag in flags.items() if name in given} == {*flags.values()} & {*words}
+    assert set(given) <= {*values, *flags}, line
+
+
+@pytest.mark.parametrize("line", sorted(set(shown_commands("python -m benchmarks"))))
+def test_every_shown_program_of_the_benchmarks_is_one(line):
+    is_command(shlex.split(line)[3:], benches, line)
+
+
+@pytest.mark.parametrize("line", sorted(set(shown_commands(r"python -m benchmarks\.\S+"))))
+def test_every_shown_script_is_there(line):
+    assert importlib.util.find_spec(shlex.split(line)[2]) is not None
 
 
 def test_every_make_target_that_is_shown_exists():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refsynth.bench.serve.planted import _MAKERS, LANGUAGES, harmless, plant
+from benchmarks.serve.planted import _MAKERS, LANGUAGES, harmless, plant
 from refsynth.service.http.redact import Kind, Redactor
 
 redactors = {language: Redactor(language=language) for language in ("en", *LANGUAGES.values())}

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from refsynth.bench.serve.planted import plant
+from benchmarks.serve.planted import plant
 from refsynth.service.http.auth import Keyring
 from refsynth.service.http.redact import Kind, Redactor
 from refsynth.service.monitor.record import Record

@@ -20,8 +20,6 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from refsynth import bundle
-from refsynth.bench.cascade import outcome
-from refsynth.bench.cells import Cells
 from refsynth.bundle.certificate import Certificate, profile_of, sureness
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.bundle.none import ANOTHER_FORM
@@ -489,20 +487,6 @@ def test_each_tier_reads_a_text_once(asked: str, behind, monkeypatch: pytest.Mon
     assert first.read == texts
     assert second.read == late
     assert 0 < len(late) < len(texts)
-
-
-def test_a_bench_without_a_cascade_meets_no_floor_of_one(tmp_path: Path) -> None:
-    cells = Cells(tmp_path / "cascade.jsonl")
-    cell = {"set": "one", "shots": 16, "certificate": None, "broken": 30, "calibrations": 200, "tiers": "alone"}
-    rates = {"int8": [10.0, 10.0], "static": [400.0, 200.0], "cascade": [10.0, 10.0]}
-    kinds = {"int8": "encoder", "static": "static", "cascade": "encoder"}
-    f1 = {"int8": 0.9, "static": 0.88, "cascade": 0.9, "tfidf": 0.8}
-    cells.add({**cell, "rates": rates, "kinds": kinds, "macro_f1": f1, "megabytes": dict.fromkeys(rates, 1.0)})
-    checks = {check["name"]: check for check in outcome(cells)["checks"]}
-    assert checks["static / int8, texts/s"]["value"] == 30
-    assert checks["static / int8, texts/s"]["ok"]
-    assert not checks["cascade / int8, texts/s"]["ok"]
-    assert not checks["simulated calibrations that break alpha"]["ok"]  # 15% of them
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Contrastive fine-tuning with one setting changed at a time, on sets that no table of the README is about.
 
-python benchmarks/constants/contrastive.py --data DIR
+python -m benchmarks.constants.contrastive --data DIR
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from outside import read_outside
 
-from refsynth.bench.cells import Cells, figure, shown, spread
-from refsynth.bench.sets import Sample
+from benchmarks.cells import Cells
+from benchmarks.constants.outside import read_outside
+from benchmarks.figures import figure, shown, spread
+from benchmarks.sets import Sample
 from refsynth.core.types import Example, IntArray
 from refsynth.kinds.metrics import accuracy
 from refsynth.learning.tuning import contrastive

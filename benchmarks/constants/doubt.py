@@ -1,6 +1,6 @@
 """Which learner a doubt ships, and how good that one is, on sets that no table of the README is about.
 
-python benchmarks/constants/doubt.py --data DIR
+python -m benchmarks.constants.doubt --data DIR
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from outside import READERS, read_outside
 
-from refsynth.bench.cells import Cell, Cells, interval
-from refsynth.bench.sets import Sample
+from benchmarks.cells import Cell, Cells
+from benchmarks.constants.outside import READERS, read_outside
+from benchmarks.figures import interval
+from benchmarks.sets import Sample
 from refsynth.core.protocols import Encoder, Learner
 from refsynth.core.sections import GateConfig, LearnerName
 from refsynth.core.types import Example
@@ -28,13 +29,13 @@ from refsynth.data.text import near_groups
 from refsynth.kinds import ONE_LABEL
 from refsynth.kinds.metrics import accuracy
 from refsynth.labels.curves import Remembering
+from refsynth.learning import gate
 from refsynth.learning.baseline import FrozenLearner, TfidfLearner
 from refsynth.learning.candidates import Candidate, ranked
 from refsynth.learning.held import HeldOut
 from refsynth.learning.tuning.contrastive import ContrastiveLearner
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
-from refsynth.learning import gate
 
 SHOTS, ROWS = (8, 16, 32), 400
 ALL, PAIR = "all three", "frozen and tfidf"

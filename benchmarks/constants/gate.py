@@ -1,6 +1,6 @@
 """What the gate's rule lets through, and what it misses: simulated learners whose rows change, with drafts of a known effect.
 
-    python benchmarks/constants/gate.py
+    python -m benchmarks.constants.gate
 
 The table of design/021-gate.md. Of N rows 15 % are answered otherwise once drafts are added, rightly as often as wrongly where
 drafts have no effect; learners share half of the noise that decides which.

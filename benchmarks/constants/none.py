@@ -1,6 +1,6 @@
 """How a few texts about none of the labels are learned from: which of the simplest ways finds more of their like?
 
-    python benchmarks/constants/none.py DATA [seeds]
+    python -m benchmarks.constants.none DATA [seeds]
 
 DATA holds banking77, clinc150 with its out-of-scope files, and airline_tweets. None of these is in the tables of the README, and
 the out-of-scope questions are those of clinc150's training and validation files. Each way has a bar that 5% of held-out training
@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from strange import AWAY
 
-from refsynth.bench.cells import Cells
+from benchmarks.cells import Cells
+from benchmarks.constants.strange import AWAY
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.models.catalog import encoder_for
 from refsynth.models.network import TransformerEncoder

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refsynth.bench.sets import Sample
+from benchmarks.sets import Sample
 from refsynth.core.run import derive_seed
 
 INTENTS = 20

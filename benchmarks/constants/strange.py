@@ -1,6 +1,6 @@
 """Which score tells texts about none of the labels: the confidence, the likeness to rows, or what some such texts teach?
 
-    python benchmarks/constants/strange.py DATA [seeds]
+    python -m benchmarks.constants.strange DATA [seeds]
 
 DATA holds the data sets of docs/bench.md and clinc150 with its out-of-scope files. A model of 8 rows a label is asked about 300
 test rows, 300 out-of-scope questions and 12 automatic replies. The bar of each score is set on held-out training rows, as a run
@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refsynth.bench.cells import Cells
-from refsynth.bench.sets import Sample, read_sample
+from benchmarks.cells import Cells
+from benchmarks.sets import Sample, read_sample
 from refsynth.core.config import RunConfig
 from refsynth.core.protocols import Predictor
+from refsynth.core.sections import LearnerName
 from refsynth.core.task import Task
 from refsynth.core.types import Example, FloatArray
 from refsynth.data.split import fold_of, parts
@@ -94,7 +95,7 @@ def _some(data: Path, name: str, seed: int) -> Sample:
     return Sample(train, [test[i] for i in shown], {label: sample.labels[label] for label in labels if label in chosen})
 
 
-def _measured(sample: Sample, learner: str, texts: Texts, seed: int) -> list[dict[str, Any]]:
+def _measured(sample: Sample, learner: LearnerName, texts: Texts, seed: int) -> list[dict[str, Any]]:
     rows = [Example(f"row-{i}", row["text"], row["label"]) for i, row in enumerate(sample.train)]
     asked = {"rows": [row["text"] for row in sample.test], **texts.asked}
     bars: dict[str, list[FloatArray]] = {}
@@ -106,15 +107,21 @@ def _measured(sample: Sample, learner: str, texts: Texts, seed: int) -> list[dic
     fitted = _fit(rows, dict(sample.labels), learner, seed)
     said = _scores(fitted, rows, texts.learned, asked)
     out = []
-    for score, values in bars.items():
-        bar = bar_of(np.concatenate(values))
+    for score, held_out in bars.items():
+        bar = bar_of(np.concatenate(held_out))
         flagged = {what: None if bar is None else float(np.mean(found[score] < bar)) for what, found in said.items()}
         out.append({"score": score, **flagged, "auroc": _areas({what: found[score] for what, found in said.items()})})
     return [*out, *(_as_label(rows, sample, name, some, asked, learner, seed) for name, some in texts.learned.items())]
 
 
 def _as_label(
-    rows: Sequence[Example], sample: Sample, name: str, some: Sequence[str], asked: dict[str, list[str]], learner: str, seed: int
+    rows: Sequence[Example],
+    sample: Sample,
+    name: str,
+    some: Sequence[str],
+    asked: dict[str, list[str]],
+    learner: LearnerName,
+    seed: int,
 ) -> dict[str, Any]:
     """Return what becomes of the texts where those to learn from are one label more."""
     others = [Example(f"other-{i}", text, OTHER) for i, text in enumerate(some)]
@@ -139,7 +146,7 @@ def _scores(
     return out
 
 
-def _fit(rows: Sequence[Example], labels: dict[str, str], learner: str, seed: int) -> Predictor:
+def _fit(rows: Sequence[Example], labels: dict[str, str], learner: LearnerName, seed: int) -> Predictor:
     task = Task.of(RunConfig.parse({"labels": labels}))
     context = make_context(task, "en", ModelStore().path(encoder_for("en").name), max_tokens=128)
     return LEARNERS[learner](context).fit(rows, (), seed=seed)

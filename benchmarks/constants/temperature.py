@@ -1,6 +1,6 @@
 """The temperature of the reference's posterior, by its log loss on sets that no table of the README is about.
 
-python benchmarks/constants/temperature.py --data DIR
+python -m benchmarks.constants.temperature --data DIR
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from outside import read_outside
 
-from refsynth.bench.cells import Cells
+from benchmarks.cells import Cells
+from benchmarks.constants.outside import read_outside
 from refsynth.core.config import RunConfig
 from refsynth.core.task import Task
 from refsynth.core.types import FloatArray

@@ -1,6 +1,6 @@
 """What is read of long texts: the beginning, beginning and end, or all in windows. Chooses the default of `training.windows`.
 
-    python benchmarks/constants/windows.py medquad_subset.jsonl
+    python -m benchmarks.constants.windows medquad_subset.jsonl
 
 The file has a question and its answer a line, with the type of the question. The answers are the texts, and the types that have
 rows enough the labels. No table of the README is about this set. Frozen encoder, 8 rows a label; the draws are paired.

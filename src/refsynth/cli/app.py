@@ -13,7 +13,6 @@ import typer
 
 import refsynth
 from refsynth.cli import (
-    bench,
     compare,
     demo,
     doctor,
@@ -63,7 +62,6 @@ app.add_typer(keys.keys, name="keys")
 app.add_typer(record.record, name="record")
 app.add_typer(label.label, name="label")
 app.add_typer(models.models, name="models")
-app.add_typer(bench.bench, name="bench")
 app.command("doctor")(doctor.doctor)
 
 

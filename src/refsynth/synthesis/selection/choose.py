@@ -38,9 +38,14 @@ def head_fitter(k: int) -> Callable[[Points], LinearHead]:
 def choice_of(job: Job, drafts: Sequence[Draft]) -> Choose:
     """Return how drafts are chosen among; the texts of the pool that the judge is sure of join them."""
     settings = job.task.config.selftrain
-    chooser = Chooser(job.task.labels, job.task.config.filter, job.context.encoder, job.rows, drafts, job.rows.kind)
     texts = job.pool.texts if settings.per_class else ()
-    return SelfTrainer(job.task.labels, texts, settings.per_class, settings.least).joined(chooser.choose)
+    trainer = SelfTrainer(job.task.labels, texts, settings.per_class, settings.least)
+    return trainer.joined(chooser_of(job, drafts).choose)
+
+
+def chooser_of(job: Job, drafts: Sequence[Draft]) -> Chooser:
+    """Return who chooses among the drafts of a job."""
+    return Chooser(job.task.labels, job.task.config.filter, job.context.encoder, job.rows, drafts, job.rows.kind)
 
 
 @dataclass(frozen=True)
