@@ -142,8 +142,7 @@ def choose(job: Job, written: Written) -> tuple[list[Draft], Final]:
 
 def _unjudged(job: Job, final: Final) -> int:
     """Return how many of the chosen drafts have no influence although it was asked for."""
-    asked = job.task.config.filter
-    if not (asked.influence or asked.weights == "influence") or job.shop.kind.several or job.shop.kind.spans:
+    if not job.task.config.filter.influence or job.shop.kind.several or job.shop.kind.spans:
         return 0
     chosen = [draft for draft in final.drafts if draft.dropped is None and not from_pool(draft.example)]
     return sum("influence" not in draft.scores for draft in chosen)
