@@ -132,12 +132,3 @@ def test_the_tree_is_frozen():
     config = RunConfig.parse({"labels": LABELS})
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 3
-
-
-@pytest.mark.parametrize("reference", ["embedded", "echo", {"endpoint": "http://localhost/v1", "model": "m"}])
-def test_guidance_is_refused_where_the_reference_cannot_be_guided(reference):
-    tree = {"labels": ["a", "b"], "reference": reference, "synthesis": {"guidance": 1.5}}
-    with pytest.raises(ConfigError, match=r"synthesis\.guidance: found 1\.5 .* expected 1, or reference: \{folder: PATH\}"):
-        RunConfig.parse(tree)
-    assert RunConfig.parse(tree | {"reference": {"folder": "models/mine"}}).synthesis.guidance == 1.5
-    assert RunConfig.parse(tree | {"synthesis": {"guidance": 1}}).synthesis.guidance == 1

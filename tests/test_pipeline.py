@@ -302,27 +302,6 @@ def test_drafts_can_be_taught_by_the_judge_and_the_reference(tmp_path, tiny_cach
     np.testing.assert_allclose(targets.sum(1), 1)
 
 
-def test_guidance_reaches_the_reference_and_the_prompts(tmp_path, monkeypatch):
-    asked = []
-
-    class Noted(EchoGenerator):
-        def generate(self, prompts, *, n, seed):
-            asked.extend(prompts)
-            return super().generate(prompts, n=n, seed=seed)
-
-    monkeypatch.setattr(build, "FolderGenerator", lambda folder, **settings: settings)
-    for guidance in (1.0, 1.5):
-        where = tmp_path / str(guidance)
-        task = make_task(where / "data", reference={"folder": "mine"}, synthesis={"drafts": 8, "guidance": guidance})
-        assert build.make_generator(task.config, None)["guidance"] == guidance
-        folder = RunFolder(where / "out")
-        rows = read_rows(task, folder, skip_bad=False)
-        author = Author("", "", Noted, task.config.synthesis, rows.examples, rows.folds)
-        write_drafts(task, rows, folder, [author], lambda language: (), Silent())
-        assert {bool(prompt.negative) for prompt in asked} == {guidance != 1}
-        asked.clear()
-
-
 def test_other_weights_in_the_folder_of_a_reference_write_anew(tmp_path):
     """Steps that were made with them are keyed by what the folder holds, not by its name alone."""
     folder, asked = tmp_path / "mine", []

@@ -105,7 +105,6 @@ LEAVES = {
     "synthesis.temperature": (0.7, WRITTEN),
     "synthesis.top_p": (0.9, WRITTEN),
     "synthesis.max_tokens": (32, WRITTEN),
-    "synthesis.guidance": (1.5, WRITTEN, FOLDER),
     "synthesis.augment": (["noise"], {"drafts"}),
     "synthesis.copies": (2, {"drafts"}),
     "reinforce.turns": (9, {"policy"}, WEIGHTS),

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
 
 from refsynth.core import multilabel, tokens
 from refsynth.core.drafting import FilterConfig, FolderReference, Reference, ReinforceConfig, SynthesisConfig
@@ -271,17 +270,6 @@ class RunConfig(Section):
     def _check_causal(self) -> Self:
         if "causal_lora" in self.learners and not (self.reference == "embedded" or isinstance(self.reference, FolderReference)):
             raise ValueError("learners: causal_lora trains the reference, whose weights must be here (embedded or a folder)")
-        return self
-
-    @model_validator(mode="after")
-    def _check_guidance(self) -> Self:
-        if self.synthesis.guidance != 1 and not isinstance(self.reference, FolderReference):
-            name = self.reference if isinstance(self.reference, str) else "an endpoint"
-            raise PydanticCustomError(
-                "guidance",
-                "synthesis.guidance: found {guidance} with a reference that cannot be guided ({name}), expected 1, or {able}",
-                {"guidance": self.synthesis.guidance, "name": name, "able": "reference: {folder: PATH}"},
-            )
         return self
 
     @classmethod

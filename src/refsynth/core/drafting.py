@@ -160,8 +160,6 @@ class SynthesisConfig(Section):
     """Nucleus: the share of probability that is sampled from."""
     max_tokens: int = Field(default=64, ge=4, le=2048)
     """The longest draft, in tokens of the reference."""
-    guidance: float = Field(default=1.0, ge=1, le=10)
-    """How far each token is led from what the reference says without the class, 1 is off; for `reference: {folder: PATH}`."""
     augment: tuple[Augmentation, ...] = ()
     """Ways to change copies of real rows: `noise`, `synonyms` (English, WordNet), `{translate: apertium, pivot: es}`."""
     copies: int = Field(default=4, ge=1, le=64)

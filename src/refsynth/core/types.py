@@ -102,15 +102,13 @@ COUNT = "{n}"
 class Prompt:
     """One request to the reference: the finished text, the label it asks for and the seed examples that it shows.
 
-    `negative` is the prompt that a reference with guidance is led away from; empty for none. `rewords` says that it asks for the
-    one row that it shows in other words. `chat` is the same request as a message to a model that is spoken to, with `COUNT` where
-    the number of texts goes; empty where the text itself is the message.
+    `rewords` says that it asks for the one row that it shows in other words. `chat` is the same request as a message to a model
+    that is spoken to, with `COUNT` where the number of texts goes; empty where the text itself is the message.
     """
 
     text: str
     label: str
     shown: tuple[str, ...] = ()
-    negative: str = ""
     rewords: bool = False
     chat: str = ""
 
