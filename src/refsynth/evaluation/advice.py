@@ -137,10 +137,5 @@ def _data_hygiene(report: Report, state: State) -> Iterator[str]:
             more = f" and {len(poor) - NAMED} more" if len(poor) > NAMED else ""
             named = ", ".join(poor[:NAMED]) + more
             yield f"Few drafts were kept for {named}: describe these labels better, or give them more seed examples."
-    files = report.data.files if report.data else ()
-    conflicts = sum(len(file.conflicts) for file in files)
-    if conflicts:
-        texts = "1 text carries" if conflicts == 1 else f"{conflicts} texts carry"
-        yield f"Settle which label is right: {texts} several, listed under Data."
     if state.measured == "cross-validation" and not report.overlap:
         yield "Set aside a test file: the figures here are cross-validated on the rows that the choices were made with."

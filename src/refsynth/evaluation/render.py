@@ -95,8 +95,6 @@ def _plots(report: Report) -> dict[str, str]:
         drawn["results"] = plots.results(alike)
     if report.gate and report.gate.with_drafts:
         drawn["gate"] = plots.gate(report.gate.comparisons, measure=report.gate.measure)
-    if report.gate and report.gate.curve:
-        drawn["learning"] = plots.learning(report.gate.curve)
     if report.classes and report.classes.confusion and len(report.classes.rows) > TABLE_MATRIX:
         drawn["confusion"] = plots.confusion([row.label for row in report.classes.rows], report.classes.confusion)
     if report.calibration:
