@@ -15,7 +15,7 @@ from refsynth.quality.filter import kept, screen
 from refsynth.quality.judge import ReferenceJudge, Shortlist, calibrated
 from refsynth.quality.leakage import leaked
 from refsynth.quality.sanity import LONG, REPETITIVE, SHORT, UNMARKED, form_check
-from refsynth.quality.scorers import AgreementScorer, LikelihoodRatioScorer
+from refsynth.quality.scorers import LikelihoodRatioScorer, agreement_of
 
 SEEDS = [
     Example("row-1", "my parcel has not arrived and nobody answers the phone", "late"),
@@ -131,17 +131,11 @@ def test_an_example_is_what_it_was_after_json(text, provenance, targets, weight)
     assert ("weight" in record) == (weight != 1)  # what is as ever is written, and hashed, as ever
 
 
-class Fixed:
-    labels = ("late", "broken")
-
-    def logits(self, texts):
-        return np.log(np.array([[0.25, 0.75]] * len(texts)))
-
-
 def test_agreement_is_the_probability_of_the_drafts_own_label():
-    scores = AgreementScorer(Fixed()).score([draft(0, "x", "late"), draft(1, "y", "broken")])
-    np.testing.assert_allclose(scores, [0.25, 0.75])
-    assert AgreementScorer(Fixed()).score([]).shape == (0,)
+    logits = np.log([[0.25, 0.75], [0.25, 0.75]])
+    np.testing.assert_allclose(agreement_of(logits, np.array([0, 1])), [0.25, 0.75])
+    np.testing.assert_allclose(agreement_of(np.log([[0.2, 0.6, 0.2]]), np.array([0])), [0.25])  # against the strongest other
+    assert agreement_of(np.zeros((0, 2)), np.zeros(0, int)).shape == (0,)
 
 
 class Coin:

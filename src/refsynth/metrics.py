@@ -162,15 +162,13 @@ class RiskCoverage(NamedTuple):
     risk: float
 
 
-def risk_coverage(truth: IntArray, probabilities: FloatArray) -> list[RiskCoverage]:
-    """Return one point per distinct confidence, from the most confident rows to all rows."""
-    return risk_coverage_of(probabilities.max(1), probabilities.argmax(1) == truth)
-
-
 def risk_coverage_of(
     confidence: FloatArray, right: NDArray[np.bool_] | IntArray, weights: FloatArray | None = None
 ) -> list[RiskCoverage]:
-    """Return the same for confidences [N] of answers that are right or wrong [N]; each counts as much as its weight [N]."""
+    """Return one point per distinct confidence, from the most confident rows to all rows.
+
+    Of confidences [N] of answers that are right or wrong [N]; each counts as much as its weight [N].
+    """
     counts = np.ones(len(confidence)) if weights is None else np.asarray(weights, float)
     order = np.argsort(-confidence, kind="stable")
     answered, errors = np.cumsum(counts[order]), np.cumsum((counts * ~np.asarray(right, bool))[order])

@@ -25,6 +25,7 @@ LONGEST_TEXT = 320
 LONGEST_LABEL = 60
 TABLE_MATRIX = 12
 WEAKEST = 12
+ROWS_LISTED = 12
 ABSENT = {
     "results": "no system was measured, for want of labelled rows",
     "gate": "there were no drafts, or no labelled rows to test them on",
@@ -128,9 +129,9 @@ def _significant(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _row_list(rows: tuple[int, ...], limit: int = 12) -> str:
-    shown = ", ".join(str(row) for row in rows[:limit])
-    return shown if len(rows) <= limit else f"{shown} … (+{len(rows) - limit:,})"
+def _row_list(rows: tuple[int, ...]) -> str:
+    shown = ", ".join(str(row) for row in rows[:ROWS_LISTED])
+    return shown if len(rows) <= ROWS_LISTED else f"{shown} … (+{len(rows) - ROWS_LISTED:,})"
 
 
 FORMATS: Mapping[str, Callable[..., str]] = {

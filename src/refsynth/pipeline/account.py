@@ -63,7 +63,7 @@ def drafts_of(finished: Finished) -> origins.Drafts:
         reinforced=tuple(_reinforced(curve) for curve in finished.learned.curves),
         coverage=origins.Coverage(**finished.coverage._asdict()) if finished.coverage else None,
         agreement=mean_interval("agreement", agrees) if len(agrees) else None,  # the screen left none that copies another
-        scores=(_histogram(judged, "agreement"),) if judged else (),
+        scores=(_agreement(judged),) if judged else (),
         best=tuple(best),
         worst=tuple(worst),
         rejected=tuple(rejected),
@@ -115,9 +115,9 @@ def _split(drafts: Sequence[Draft]) -> tuple[list[Draft], list[Draft]]:
     return [d for d in drafts if d.dropped is None], [d for d in drafts if d.dropped is not None]
 
 
-def _histogram(drafts: Sequence[Draft], scorer: str) -> origins.ScoreHistogram:
-    chosen, dropped = _split(drafts)
-    return origins.ScoreHistogram.of(scorer, [d.scores[scorer] for d in chosen], [d.scores[scorer] for d in dropped])
+def _agreement(drafts: Sequence[Draft]) -> origins.ScoreHistogram:
+    kept, dropped = ([draft.scores["agreement"] for draft in some] for some in _split(drafts))
+    return origins.ScoreHistogram.of("agreement", kept, dropped)
 
 
 def _two_of_each(dropped: Sequence[Draft]) -> list[Draft]:

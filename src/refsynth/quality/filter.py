@@ -135,7 +135,7 @@ def drop_unlikely(drafts: Sequence[Draft], ratios: FloatArray, *, floor: float) 
 
 
 def drop_disagreeing(drafts: Sequence[Draft], agreement: FloatArray, *, floor: float) -> list[Draft]:
-    """Drop what a model of the real rows takes for another class; see `scorers.AgreementScorer`."""
+    """Drop what a model of the real rows takes for another class; see `scorers.agreement_of`."""
     return drop_below(drafts, "agreement", agreement, floor=floor, reason=lambda value: OTHER_CLASS if value < 0.5 else UNSURE)
 
 
