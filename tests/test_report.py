@@ -361,7 +361,7 @@ def test_the_page_is_sound_html_and_needs_nobody(build):
 def test_plots_have_a_text_alternative(page):
     outline = Outline(page)
     labels = [value for tag, name, value in outline.attributes if (tag, name) == ("svg", "aria-label")]
-    assert len(labels) == outline.tags["svg"] == outline.tags["figcaption"] == 9
+    assert len(labels) == outline.tags["svg"] == outline.tags["figcaption"] == 8
     assert all(labels)
 
 

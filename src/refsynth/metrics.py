@@ -38,11 +38,13 @@ class PerClass(NamedTuple):
 def per_class(truth: IntArray, predicted: IntArray, k: int) -> PerClass:
     """Return precision, recall, F1 and support of each class."""
     table = confusion(truth, predicted, k)
-    hits, support, claimed = np.diag(table), table.sum(1), table.sum(0)
-    precision = hits / np.maximum(claimed, 1)
-    recall = hits / np.maximum(support, 1)
+    return per_class_of(np.diag(table), table.sum(1), table.sum(0))
+
+
+def per_class_of(hits: IntArray, support: IntArray, claimed: IntArray) -> PerClass:
+    """Return the figures of classes by how often each was said rightly, was there, and was said: each [K]."""
     f1 = 2 * hits / np.maximum(support + claimed, 1)
-    return PerClass(precision, recall, f1, support)
+    return PerClass(hits / np.maximum(claimed, 1), hits / np.maximum(support, 1), f1, support)
 
 
 def macro_f1(truth: IntArray, predicted: IntArray, k: int) -> float:
@@ -54,9 +56,7 @@ def macro_f1(truth: IntArray, predicted: IntArray, k: int) -> float:
 
 def per_label(truth: IntArray, said: IntArray) -> PerClass:
     """Return precision, recall, F1 and support of each label, of marks [N, K]."""
-    hits, support, claimed = (truth * said).sum(0), truth.sum(0), said.sum(0)
-    f1 = 2 * hits / np.maximum(support + claimed, 1)
-    return PerClass(hits / np.maximum(claimed, 1), hits / np.maximum(support, 1), f1, support)
+    return per_class_of((truth * said).sum(0), truth.sum(0), said.sum(0))
 
 
 def row_f1(truth: IntArray, said: IntArray) -> FloatArray:
