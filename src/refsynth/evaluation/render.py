@@ -11,8 +11,7 @@ from typing import Any
 
 from refsynth.core.extras import require
 from refsynth.core.intervals import INTERVALS
-from refsynth.core.markup import markdown as markdown_of
-from refsynth.core.markup import one_line
+from refsynth.core.markup import markdown, one_line
 from refsynth.core.types import Metric
 from refsynth.evaluation import plots
 from refsynth.evaluation.advice import advise, top_confusions
@@ -37,13 +36,13 @@ ABSENT = {
 }
 
 
-def html(report: Report) -> str:
-    """Return the HTML page."""
+def render_html(report: Report) -> str:
+    """Return the report as one self-contained HTML page."""
     return _fill("report.html", report, escape=True)
 
 
-def markdown(report: Report) -> str:
-    """Return the Markdown document."""
+def render_markdown(report: Report) -> str:
+    """Return the report as Markdown, tables in place of plots."""
     return _fill("report.md.j2", report, escape=False)
 
 
@@ -60,7 +59,7 @@ def _fill(template: str, report: Report, *, escape: bool) -> str:
 
 
 def _escaped(shorten: Callable[..., str]) -> Callable[..., str]:
-    return lambda *arguments: markdown_of(shorten(*arguments))
+    return lambda *arguments: markdown(shorten(*arguments))
 
 
 def _context(report: Report, markup: Callable[[str], Any] | None) -> dict[str, Any]:
