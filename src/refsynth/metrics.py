@@ -178,3 +178,10 @@ def risk_coverage_of(
         RiskCoverage(float(confidence[order[i]]), float(answered[i] / total), float(errors[i] / answered[i]))
         for i in np.flatnonzero(last)
     ]
+
+
+def squared_distances(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Return squared Euclidean distances [N, M] of points [N, D] and [M, D]."""
+    left, right = np.asarray(left, float), np.asarray(right, float)
+    squares = (left**2).sum(1)[:, None] + (right**2).sum(1)[None] - 2 * left @ right.T
+    return np.asarray(np.maximum(squares, 0.0))
