@@ -42,7 +42,7 @@ def done(tmp_path_factory, tiny_cache):
 def test_names_and_meanings_of_labels_are_text_and_nothing_else(done, words):
     manifest = refsynth.load(done.bundle).manifest
     other = manifest.model_copy(update={"labels": (Label(name=words, description=words), *manifest.labels)})
-    card = render_card(other)
+    card = render_card(other, limits=())
     table = card.split("## Labels")[1].split("## How good")[0].strip().splitlines()
     assert len(table) == 2 + len(other.labels)
     bare = re.sub(r"\\.", "", table[2])
@@ -76,7 +76,7 @@ LINEAGES = [
 @pytest.mark.parametrize(("lineage", "said"), LINEAGES)
 def test_the_card_says_what_the_run_noted_of_the_model(done, lineage, said):
     manifest = refsynth.load(done.bundle).manifest.model_copy(update={"lineage": lineage})
-    section = render_card(manifest).split("## Data")[1].split("## Limits")[0]
+    section = render_card(manifest, limits=()).split("## Data")[1].split("## Limits")[0]
     assert said in section
     assert ("Not recorded." in section) == (not lineage)
 

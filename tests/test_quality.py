@@ -213,11 +213,6 @@ def test_unlikely_drafts_go_and_unscored_ones_stay():
     assert left[0].scores["likelihood ratio"] == 0.2
 
 
-def directions(seed, n, d=3):
-    rows = np.random.default_rng(seed).normal(size=(n, d))
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
 LIKES = {"late": 2.0, "broken": -1.0, "lost": 0.5}
 JUDGE_PROMPTS = {label: Prompt(f"about {label}", label) for label in LIKES}
 

@@ -63,12 +63,12 @@ TERMS: Mapping[str, str] = {
 """What of a user's texts is in a bundle, by its kind: all else is numbers, labels and what the labels mean."""
 
 
-def render_card(manifest: Manifest, limits: Sequence[str] = ()) -> str:
+def render_card(manifest: Manifest, *, limits: Sequence[str]) -> str:
     """Return the card of a bundle.
 
     Args:
         manifest: of the bundle; its `files` may still be empty.
-        limits: what it should not be used for beside what the manifest tells, one sentence each.
+        limits: what it should not be used for, one sentence each.
     """
     sections = [
         _front_matter(manifest),

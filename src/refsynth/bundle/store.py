@@ -161,7 +161,7 @@ def _write(folder: Path, contents: Contents) -> None:
     if contents.first is not None:
         _write_first(folder, contents.first.predictor)
         _write_golden(folder / "golden-static.json", contents.first.predictor, contents.first.facts.calibration, contents.task)
-    _describe(folder, _manifest(contents))
+    _describe(folder, _manifest(contents), limits=())
 
 
 def restate(folder: Path, manifest: Manifest, *, limits: Sequence[str] = ()) -> None:
@@ -172,12 +172,12 @@ def restate(folder: Path, manifest: Manifest, *, limits: Sequence[str] = ()) -> 
     Raises:
         BundleError: it does not open with this manifest.
     """
-    _describe(folder, manifest, limits)
+    _describe(folder, manifest, limits=limits)
     load(folder).check()
 
 
-def _describe(folder: Path, manifest: Manifest, limits: Sequence[str] = ()) -> None:
-    (folder / "README.md").write_text(render_card(manifest, limits), encoding="utf-8")
+def _describe(folder: Path, manifest: Manifest, *, limits: Sequence[str]) -> None:
+    (folder / "README.md").write_text(render_card(manifest, limits=limits), encoding="utf-8")
     paths = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
     files = {path.name: FileEntry(sha256=file_digest(path), size=path.stat().st_size) for path in paths}
     write_json(folder / MANIFEST, _plain(manifest.model_copy(update={"files": files})))
