@@ -1,12 +1,14 @@
 """The report: two full examples, hostile texts, absent sections, and that what is written is what was measured."""
 
+import ast
 import html.parser
 import json
 import re
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 from refsynth import metrics
 from refsynth.core.intervals import INTERVALS, accuracy_interval, bootstrap, paired_gain, wilson
 from refsynth.core.types import Draft, Example, Metric, Provenance
-from refsynth.evaluation import plots
+from refsynth.evaluation import confidence, mistakes, origins, overlap, plots, sections, tree
 from refsynth.evaluation.advice import advise, top_confusions, verdict
 from refsynth.evaluation.calibration import fit_temperature, threshold_of
 from refsynth.evaluation.confidence import Calibration
@@ -594,3 +596,28 @@ def test_nothing_to_plot_is_no_error():
     )
     assert Outline(render_html(report)).tags["svg"] == 1
     render_markdown(report)
+
+
+def passed_in(node, within=""):
+    """Yield what is called, and an argument that it is given by name, for all calls below a node."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Call):
+            callee = ast.unparse(child.func).rpartition(".")[2]
+            yield from ((within if callee == "cls" else callee, keyword.arg) for keyword in child.keywords)
+        yield from passed_in(child, child.name if isinstance(child, ast.ClassDef) else within)
+
+
+def test_what_a_report_may_leave_out_some_run_fills():
+    """A field that only tests would fill is no part of a report: it says nothing of any run."""
+    source = Path(metrics.__file__).parent
+    given = {pair for path in source.rglob("*.py") for pair in passed_in(ast.parse(path.read_text("utf-8")))}
+    given |= {("Calibration", name) for name in confidence.Told.__annotations__} | {("System", name) for name in sections.FIGURES}
+    parts = [
+        part
+        for module in (confidence, mistakes, origins, overlap, sections, tree)
+        for part in vars(module).values()
+        if is_dataclass(part) and part.__module__ == module.__name__
+    ]
+    optional = {(part.__name__, each.name) for part in parts for each in fields(part) if each.default is not MISSING}
+    assert len(optional) > 40
+    assert {pair for pair in optional - given if ("replace", pair[1]) not in given} == set()
