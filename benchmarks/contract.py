@@ -19,7 +19,6 @@ from benchmarks.sets import Sample, read_sample
 from refsynth.bundle.model import load
 from refsynth.compress.contract import Contract, Form, excess
 from refsynth.core.config import RunConfig
-from refsynth.core.machine import describe_machine
 from refsynth.core.run import size_of
 from refsynth.pipeline.shrink import latencies
 from refsynth.pipeline.steps import RunResult, run
