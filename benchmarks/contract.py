@@ -19,7 +19,7 @@ from benchmarks.sets import Sample, read_sample
 from refsynth.bundle.model import load
 from refsynth.compress.contract import Contract, Form, excess
 from refsynth.core.config import RunConfig
-from refsynth.pipeline.compression import size_of
+from refsynth.core.run import size_of
 from refsynth.pipeline.shrink import latencies
 from refsynth.pipeline.steps import RunResult, run
 from refsynth.task import Task

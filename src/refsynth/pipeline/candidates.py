@@ -6,12 +6,12 @@ The judge that selects drafts is fitted to the very rows that the candidate trai
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from refsynth.annotate.selftrain import from_pool
+from refsynth.annotate.selftrain import Choose, from_pool
 from refsynth.core.config import ENSEMBLES
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed
@@ -96,7 +96,7 @@ def fit_candidates(
     learners: Mapping[LearnerName, Learner],
     real: Sequence[Example],
     drafts: Sequence[Draft],
-    choose: Callable[[Predictor, Sequence[Example], Sequence[Draft]], list[Draft]],
+    choose: Choose,
     *,
     seed: int,
     dev: float = 0.0,

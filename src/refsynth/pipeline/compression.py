@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -13,6 +12,7 @@ from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.model import Model, load
 from refsynth.compress.contract import Form, Outcome
 from refsynth.core.intervals import share_of
+from refsynth.core.run import size_of
 from refsynth.core.types import Metric
 from refsynth.evaluation import sections
 from refsynth.kinds import KINDS
@@ -26,11 +26,6 @@ TIMED = 128
 """Texts in the batch that speed is taken on."""
 
 TURNS = 3
-
-
-def size_of(bundle: Path) -> float:
-    """Return the size of a bundle, in MB."""
-    return sum(path.stat().st_size for path in bundle.iterdir()) / 1e6
 
 
 def speeds(models: Sequence[Model], finished: Finished) -> list[float]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from refsynth.core.protocols import Augmenter, Generator
+from refsynth.core.protocols import Augmenter, Generator, Scorer
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.types import Draft, Example, Prompt
 from refsynth.pipeline.author import Author, Composed, compose
@@ -174,7 +174,7 @@ def screen_drafts(
     return [Draft.from_json(record) for record in read_jsonl(done / "drafts.jsonl")]
 
 
-def likelihood_scorer(meanings: Mapping[str, str], language: str, generator: Generator) -> LikelihoodRatioScorer:
+def likelihood_scorer(meanings: Mapping[str, str], language: str, generator: Generator) -> Scorer:
     """Return the reference as a judge of drafts: each under its label's description against a prompt without a class."""
     return LikelihoodRatioScorer(generator, class_prompts(meanings, language), generic_prompt(language=language))
 

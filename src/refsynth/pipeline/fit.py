@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from refsynth.annotate.selftrain import from_pool
+from refsynth.annotate.selftrain import Choose, from_pool
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import RunFolder, derive_seed, digest, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.sections import LearnerName
@@ -43,6 +43,11 @@ class Final:
         """The drafts that are texts of the pool."""
         return tuple(draft for draft in self.drafts if from_pool(draft.example))
 
+    @property
+    def generated(self) -> tuple[Draft, ...]:
+        """The drafts that are not."""
+        return tuple(draft for draft in self.drafts if not from_pool(draft.example))
+
     def predictors(self, shop: Workshop) -> dict[Candidate, Predictor]:
         """Return the fitted candidates; TF-IDF and a CRF, which are fitted in no time, are fitted again."""
         loaded = load_predictors(self.folder, shop.labels, base=shop.encoder)
@@ -68,7 +73,7 @@ def fit_final(
     rows: Rows,
     drafts: Sequence[Draft],
     learners: Mapping[LearnerName, Learner],
-    choose: Callable[[Predictor, Sequence[Example], Sequence[Draft]], list[Draft]],
+    choose: Choose,
     shop: Workshop,
     folder: RunFolder,
     *,

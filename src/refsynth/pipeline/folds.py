@@ -5,12 +5,13 @@ Whoever measures on rows that were held out gets his models here, so that all of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from refsynth.core.protocols import Learner, Predictor
+from refsynth.annotate.selftrain import Choose
+from refsynth.core.protocols import Learner
 from refsynth.core.run import derive_seed
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft, Example, IntArray
@@ -22,8 +23,6 @@ from refsynth.task import Task
 
 TRIES = 20
 """Deals of a repeat, at most: where half are of no use, none of 20 is any in one of a million repeats."""
-
-Choose = Callable[[Predictor, Sequence[Example], Sequence[Draft]], list[Draft]]
 
 
 class Fold(NamedTuple):

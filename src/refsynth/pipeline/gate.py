@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refsynth.annotate.selftrain import Choose
 from refsynth.core.protocols import Learner
 from refsynth.core.run import RunFolder, digest, read_json
 from refsynth.core.sections import LearnerName
@@ -21,7 +22,7 @@ from refsynth.core.types import Array, Draft, IntArray, Metric
 from refsynth.kinds import from_json
 from refsynth.pipeline.asking import OF_TEXTS, OUTSIDE, ROWS, Beside, ask
 from refsynth.pipeline.candidates import COMPARED, PREFERENCE, Candidate
-from refsynth.pipeline.folds import Choose, deals_of, fit_fold, folds_of
+from refsynth.pipeline.folds import deals_of, fit_fold, folds_of
 from refsynth.pipeline.held import HeldOut, HeldOutside
 from refsynth.pipeline.outside import NOTHING, Outside
 from refsynth.pipeline.relevant import settings_of

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refsynth.bundle.model import load
+from refsynth.core.run import size_of
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Array, IntArray, Metric
 from refsynth.evaluation import sections
 from refsynth.kinds import KINDS, Kind
 from refsynth.pipeline.candidates import Candidate
-from refsynth.pipeline.compression import size_of, speeds
+from refsynth.pipeline.compression import speeds
 from refsynth.pipeline.evaluate import MAJORITY, SHIPPED, TestResult
 from refsynth.pipeline.finished import Finished
 from refsynth.pipeline.forms import FULL

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from refsynth.annotate.selftrain import from_pool
 from refsynth.bundle.manifest import read_manifest
 from refsynth.bundle.none import none_sentence
 from refsynth.core.errors import DataError, counted
-from refsynth.core.run import RunFolder
+from refsynth.core.run import RunFolder, size_of
 from refsynth.core.types import Draft
 from refsynth.data.io import check_header
 from refsynth.data.judge import Spans
@@ -131,7 +130,7 @@ def choose(job: Job, written: Written) -> tuple[list[Draft], Final]:
     chosen = reasons.pop(None, 0) - taken
     what = "real row" if job.rows.examples else "description"  # of labels: from these alone it learns where there is no row
     job.watch.stage("train", f"{counted(len(final.real), what)}{pool}; {counted(chosen, 'draft')} chosen{_less(reasons)}")
-    if why := none_kept(written.asked, written.rejected, [draft for draft in final.drafts if not from_pool(draft.example)]):
+    if why := none_kept(written.asked, written.rejected, final.generated):
         job.watch.note(why)
     for found in final.found:
         job.watch.stage("search", found.line())
@@ -142,11 +141,9 @@ def choose(job: Job, written: Written) -> tuple[list[Draft], Final]:
 
 def _unjudged(job: Job, final: Final) -> int:
     """Return how many of the chosen drafts have no influence although it was asked for."""
-    asked = job.task.config.filter
-    if not (asked.influence or asked.weights == "influence") or job.shop.kind.several or job.shop.kind.spans:
+    if not job.task.config.filter.influence or job.shop.kind.several or job.shop.kind.spans:
         return 0
-    chosen = [draft for draft in final.drafts if draft.dropped is None and not from_pool(draft.example)]
-    return sum("influence" not in draft.scores for draft in chosen)
+    return sum(draft.dropped is None and "influence" not in draft.scores for draft in final.generated)
 
 
 def _learn(job: Job) -> Learned:
@@ -174,7 +171,7 @@ def _deliver(job: Job, learned: Learned) -> Finished:
     overlap = None if test is None else overlap_of(test, task)
     tested = [figure_of(test.new, task)] if test is not None and test.new is not None else []
     bundle = publish(tiers.bundle, folder.path / "bundle", tested=tested, limits=tiers.limits)
-    watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
+    watch.stage("bundle", f"{bundle} ({size_of(bundle):.0f} MB)")
     if task.config.data.none is not None:
         watch.note(none_sentence(read_manifest(bundle)))
     write_overlap(folder.path / OVERLAP, overlap)

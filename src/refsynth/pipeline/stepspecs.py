@@ -29,7 +29,7 @@ LEARNERS = f"{HERE}.workshop"
 READ = ("data.columns", "data.delimiter", "data.encoding", "data.quoting", "data.sheet")
 LEARNING = ("task", "labels", "learners", "filter", "selftrain", "training", "search", "ensemble", "prompting", "seed")
 MODELS = ("pool", "encoder", "reference.folder", "prompting.templates")
-ASKING = tuple(f"synthesis.{name}" for name in ("ways", "shots", "temperature", "top_p", "max_tokens", "guidance"))
+ASKING = tuple(f"synthesis.{name}" for name in ("ways", "shots", "temperature", "top_p", "max_tokens"))
 NOT_LEARNT = (f"{HERE}.gate", f"{HERE}.held", f"{HERE}.folds", "refsynth.training.baseline", "refsynth.evaluation")
 
 _step = partial(StepSpec, apart=APART)

@@ -12,10 +12,11 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
 from refsynth.core.errors import RefsynthError
+from refsynth.core.types import DIGITS
 from refsynth.serve import explain
 from refsynth.serve.batching import RowError
 from refsynth.serve.console import add_console
-from refsynth.serve.dialects import DIGITS, is_batch, scores, shown, tei_rows
+from refsynth.serve.dialects import is_batch, scores, shown, tei_rows
 from refsynth.serve.engine import Answer, Question
 from refsynth.serve.errors import MEANINGS, ErrorBody, Failed, Invalid, NotFound, Unavailable
 from refsynth.serve.front import Front
