@@ -20,8 +20,8 @@ from refsynth.bundle.model import load
 from refsynth.compress.contract import Contract, Form, excess
 from refsynth.compress.shrink import latencies
 from refsynth.core.config import RunConfig
+from refsynth.core.run import size_of
 from refsynth.core.task import Task
-from refsynth.pipeline.compression import size_of
 from refsynth.pipeline.flow import RunResult, run
 
 BUDGET = 60

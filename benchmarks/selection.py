@@ -33,10 +33,7 @@ TIMED = False
 PLANTED = 50
 
 SHARE = 0.2
-"""Of each label's drafts that the arms with influence, and with diversity, leave out."""
-
-SMOOTHING = 0.1
-"""Label smoothing of its arm, the value that is common since Szegedy et al. (2016)."""
+"""Of each label's drafts that the arms with influence leave out."""
 
 LEAST_RATIO = 0.0
 """Nats per token: a draft is at least as likely with its label as without."""
@@ -51,9 +48,6 @@ ARMS: Mapping[str, tuple[FilterConfig, bool, bool]] = {
     "+ soft targets (full)": (ON.model_copy(update={"influence": SHARE, "targets": "judge"}), True, True),
     "agreement + influence": (ON.model_copy(update={"influence": SHARE}), True, False),
     "agreement + soft targets": (ON.model_copy(update={"targets": "judge"}), True, False),
-    "agreement + diversity": (ON.model_copy(update={"diverse": SHARE}), True, False),
-    "agreement + weights": (ON.model_copy(update={"weights": "influence"}), True, False),
-    "agreement + smoothing": (ON.model_copy(update={"smoothing": SMOOTHING}), True, False),
     "soft targets, no agreement": (OFF.model_copy(update={"targets": "judge"}), True, False),
 }
 """Each arm: the filter, whether the drafts are screened, whether those that are unlikely for their label are out."""

@@ -72,8 +72,6 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> bundle.Contents:
         calibration=bundle.Calibration(temperature=2.0, threshold=0.4, risk=0.1, coverage=0.8),
         metrics=[Metric("accuracy", 0.75, 0.7, 0.8, 100)],
         lineage={"seed": 0, "data": {"train": "0" * 64}},
-        limits=["Not for medical use."],
-        golden_limit=0.05,
     )
 
 
@@ -81,6 +79,7 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> bundle.Contents:
 def saved(contents: bundle.Contents, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "one"
     bundle.save(folder, contents)
+    rewrite(folder, lambda tree: tree.update(golden_limit=0.05))  # of a tiny model, which a spoilt layer moves less
     return folder
 
 
@@ -161,7 +160,6 @@ def test_the_card_has_front_matter_and_no_markup_of_the_users(saved: Path) -> No
     assert INTERVALS in card
     assert json.loads((saved / MANIFEST).read_bytes())["intervals"] == INTERVALS
     assert "| card \\| lost | the customer lost &lt;b&gt;a card&lt;/b&gt; |" in card
-    assert "Not for medical use." in card
 
 
 def test_golden_texts_are_plain_and_survive_cleaning() -> None:

@@ -124,14 +124,6 @@ def test_an_outlier_in_one_text_leaves_the_others_as_they_are(tmp_path: Path) ->
     np.testing.assert_allclose(ours.encode(["the rain", "a"])[0], ours.encode(["the rain"])[0], atol=1e-6)
 
 
-def test_without_normalize_lengths_are_kept(tmp_path: Path) -> None:
-    folder = export_encoder(make_encoder(), make_tokenizer(tmp_path / "t.json"), tmp_path / "out", normalize=False).folder
-    ours = encoder(folder, SAFE)
-    reference = embed(make_encoder(), ours.tokenizer.encode(TEXTS), normalize=False)
-    np.testing.assert_allclose(ours.encode(TEXTS), reference, atol=0.1)
-    assert np.abs(np.linalg.norm(reference, axis=1) - 1).max() > 0.2
-
-
 def test_export_leaves_the_model_as_it_was(tmp_path: Path) -> None:
     model = make_encoder().train()
     attention = model.config._attn_implementation

@@ -21,9 +21,8 @@ LABELS = {"a": "first", "b": "second"}
         ({"labels": LABELS, "task": "rank"}, "task"),
         ({"labels": LABELS, "seed": -1}, "seed"),
         ({"labels": LABELS, "synthesis": {"top_p": 0}}, "synthesis.top_p"),
-        ({"labels": LABELS, "filter": {"diverse": 1.0}}, "filter.diverse"),
-        ({"labels": LABELS, "filter": {"weights": "judge"}}, "filter.weights"),
-        ({"labels": LABELS, "filter": {"smoothing": 0.6}}, "filter.smoothing"),
+        ({"labels": LABELS, "filter": {"influence": 1.0}}, "filter.influence"),
+        ({"labels": LABELS, "filter": {"targets": "label smoothing"}}, "filter.targets"),
         ({"labels": LABELS, "reference": {"endpoint": "ftp://x", "model": "m"}}, "reference.endpoint"),
         ({"labels": LABELS, "learners": ["lroa"]}, "learners.0: found 'lroa', known are tfidf, frozen, "),
         ({"labels": LABELS, "learners": ["lroa"]}, "; did you mean 'lora'?"),
@@ -133,12 +132,3 @@ def test_the_tree_is_frozen():
     config = RunConfig.parse({"labels": LABELS})
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 3
-
-
-@pytest.mark.parametrize("reference", ["embedded", "echo", {"endpoint": "http://localhost/v1", "model": "m"}])
-def test_guidance_is_refused_where_the_reference_cannot_be_guided(reference):
-    tree = {"labels": ["a", "b"], "reference": reference, "synthesis": {"guidance": 1.5}}
-    with pytest.raises(ConfigError, match=r"synthesis\.guidance: found 1\.5 .* expected 1, or reference: \{folder: PATH\}"):
-        RunConfig.parse(tree)
-    assert RunConfig.parse(tree | {"reference": {"folder": "models/mine"}}).synthesis.guidance == 1.5
-    assert RunConfig.parse(tree | {"synthesis": {"guidance": 1}}).synthesis.guidance == 1

@@ -56,11 +56,9 @@ class Prefixed(TorchReference):
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
-    """The tiny encoder, exported with vectors of unit length and without."""
+    """A folder with the tokenizer of the tiny encoder."""
     folder = tmp_path_factory.mktemp("encoder")
     make_tokenizer(folder / "t.json")
-    for name, unit in (("unit", True), ("plain", False)):
-        export_encoder(make_encoder(), folder / "t.json", folder / name, normalize=unit)
     return folder
 
 
@@ -75,10 +73,6 @@ def bundles(tmp_path_factory, encoder, contents):  # noqa: F811
     bundle.save(folder / "pairs", replace(contents, task="pairs"))
     several = bundle.Calibration(temperature=0.7, threshold=0.2, thresholds=(0.5, 0.4, 0.6))
     bundle.save(folder / "multilabel", replace(contents, task="multilabel", calibration=several))
-    plain = PlainReference(encoder / "t.json", contents.head)
-    bundle.save(
-        folder / "plain", replace(contents, features=replace(contents.features, folder=encoder / "plain"), reference=plain)
-    )
     tokenizer = TextTokenizer(encoder / "t.json", max_tokens=MAX_TOKENS, special=False)
     head = LinearHead(rng.normal(size=(tokenizer.size, 3)).astype(np.float32), rng.normal(size=3).astype(np.float32))
     static = StaticPredictor(tuple(LABELS), tokenizer, head)
@@ -93,13 +87,6 @@ def bundles(tmp_path_factory, encoder, contents):  # noqa: F811
     bundle.save(folder / "windows", replace(contents, features=wide, reference=long_reader))
     bundle.save(folder / "tfidf", tfidf_contents())
     return folder
-
-
-class PlainReference(TorchReference):
-    """The tiny encoder without scaling to unit length."""
-
-    def logits(self, texts):
-        return self.head.logits(embed(make_encoder(), self.tokenizer.encode(texts), normalize=False))
 
 
 def pairs_of(name, texts=TEXTS):
@@ -118,7 +105,7 @@ def by_onnxruntime(folder, texts, output="probabilities"):
     return session.run([output], {"input_ids": ids, "attention_mask": mask})[0]
 
 
-@pytest.mark.parametrize("name", ["encoder", "prefix", "pairs", "multilabel", "plain", "static", "mean"])
+@pytest.mark.parametrize("name", ["encoder", "prefix", "pairs", "multilabel", "static", "mean"])
 def test_one_graph_gives_what_predict_gives(bundles, tmp_path, name):
     model = bundle.load(bundles / name)
     out = export_bundle(bundles / name, "onnx", tmp_path / "out")
@@ -149,7 +136,7 @@ def test_what_is_read_of_long_texts_is_told_where_the_bundle_reads_more(bundles,
     assert np.allclose(theirs, ours, atol=1e-5) is not told
 
 
-@pytest.mark.parametrize("name", ["encoder", "prefix", "pairs", "multilabel", "plain"])
+@pytest.mark.parametrize("name", ["encoder", "prefix", "pairs", "multilabel"])
 def test_transformers_gives_what_the_safe_variant_gives(bundles, tmp_path, monkeypatch, name):
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))

@@ -111,7 +111,7 @@ def test_risk_coverage_is_what_each_threshold_does(seed, n):
     truth, given_ = probabilities(seed, n, 3)
     given_ = np.round(given_, 1)  # ties
     confidence, wrong = given_.max(1), given_.argmax(1) != truth
-    curve = metrics.risk_coverage(truth, given_)
+    curve = metrics.risk_coverage_of(confidence, ~wrong)
     assert len(curve) == len(set(confidence.tolist()))
     assert curve[-1].coverage == 1
     assert curve[-1].risk == pytest.approx(1 - metrics.accuracy(truth, given_.argmax(1)))

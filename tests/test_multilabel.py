@@ -85,13 +85,7 @@ def tree(**changes):
         ({"training": {"rdrop": 1}}, "training.rdrop"),
         *(
             ({"filter": {key: value}}, f"filter.{key} is for tasks of one label")
-            for key, value in (
-                ("influence", 0.1),
-                ("diverse", 0.1),
-                ("weights", "influence"),
-                ("targets", "judge"),
-                ("smoothing", 0.1),
-            )
+            for key, value in (("influence", 0.1), ("targets", "judge"))
         ),
         ({"task": "classify", "data": {"train": "a", "separator": "|"}}, "task: multilabel"),
     ],

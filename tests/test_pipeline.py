@@ -46,7 +46,7 @@ from refsynth.synthesis.drafts import write_drafts
 from refsynth.synthesis.rounds import _focus, screened
 from refsynth.synthesis.selection import influence
 from refsynth.synthesis.selection.choose import Chooser, choice_of
-from refsynth.synthesis.selection.filter import HARMFUL, REDUNDANT, SURPLUS, UNLIKELY
+from refsynth.synthesis.selection.filter import HARMFUL, UNLIKELY
 from refsynth.synthesis.selection.judged import judge_drafts
 from test_static import make_run
 
@@ -256,38 +256,9 @@ def test_drafts_whose_influence_is_not_known_stay_and_are_counted(tmp_path, tiny
     assert watch.notes == [f"influence: no held-out row can tell of {chosen} of {chosen} chosen drafts; they stay"]
 
 
-def _chosen(folder, cache, settings):
-    finished = run(make_task(folder / "data", filter=settings), folder / "out", store=ModelStore(cache)).finished
-    return finished.learned.final.drafts
-
-
-def test_drafts_can_be_thinned_weighed_and_smoothed(tmp_path, tiny_cache):
-    chosen = {"agreement": 0.0, "diverse": 0.4, "weights": "influence", "smoothing": 0.2}
-    drafts = _chosen(tmp_path, tiny_cache, chosen)
-    for label in WORDS:
-        mine = [draft for draft in drafts if draft.example.label == label]
-        reasons = Counter(draft.dropped for draft in mine)
-        assert reasons[REDUNDANT] == int(0.4 * (reasons[REDUNDANT] + reasons[SURPLUS] + reasons[None]))
-        used = [draft for draft in mine if draft.dropped is None]
-        assert np.mean([draft.example.weight for draft in used]) == pytest.approx(1)
-        assert max(used, key=lambda d: d.example.weight) == max(used, key=lambda d: d.scores["influence"])
-    assert len({draft.example.weight for draft in drafts}) > 3
-    taught = [(draft.example.targets, draft.example.label) for draft in drafts if draft.dropped is None]
-    assert {(label, targets) for targets, label in taught} == {("late", (0.9, 0.1)), ("broken", (0.1, 0.9))}
-
-
-def test_the_judges_opinion_is_smoothed_too(tmp_path, tiny_cache):
-    plain, smooth = (
-        _chosen(tmp_path / str(smoothing), tiny_cache, {"agreement": 0.0, "targets": "judge", "smoothing": smoothing})
-        for smoothing in (0.0, 0.5)
-    )
-    targets = [np.array([draft.example.targets for draft in drafts if draft.dropped is None]) for drafts in (plain, smooth)]
-    np.testing.assert_allclose(targets[1], 0.5 * targets[0] + 0.25)
-
-
-def test_what_is_chosen_and_weighed_depends_on_the_given_rows_alone(tmp_path, tiny_cache):
+def test_what_is_chosen_and_taught_depends_on_the_given_rows_alone(tmp_path, tiny_cache):
     """The labels of held-out rows are spoilt: nothing that is decided without these rows may change."""
-    settings = {"agreement": 0.0, "diverse": 0.3, "weights": "influence", "smoothing": 0.1}
+    settings = {"agreement": 0.0, "influence": 0.3, "targets": "judge"}
     begun = begin(
         make_task(tmp_path / "data", filter=settings),
         RunFolder(tmp_path / "run"),
@@ -310,8 +281,8 @@ def test_what_is_chosen_and_weighed_depends_on_the_given_rows_alone(tmp_path, ti
         for examples in (rows.examples, tuple(spoilt))
     )
     assert said == same
-    assert len({draft.example.weight for draft in said if draft.dropped is None}) > 3
-    assert any(draft.dropped == REDUNDANT for draft in said)
+    assert len({draft.example.targets for draft in said if draft.dropped is None}) > 3
+    assert any(draft.dropped == HARMFUL for draft in said)
     other = choice_of(job, drafts)(judge, [row for row in spoilt if row.id not in held or row.id == min(held)], safe)
     assert other != said  # a given row does count
 
@@ -334,27 +305,6 @@ def test_drafts_can_be_taught_by_the_judge_and_the_reference(tmp_path, tiny_cach
     assert not any(draft.likelihoods for draft in learned.screened if draft.dropped)
     targets = np.array([draft.example.targets for draft in learned.final.drafts if draft.dropped is None])
     np.testing.assert_allclose(targets.sum(1), 1)
-
-
-def test_guidance_reaches_the_reference_and_the_prompts(tmp_path, monkeypatch):
-    asked = []
-
-    class Noted(EchoGenerator):
-        def generate(self, prompts, *, n, seed):
-            asked.extend(prompts)
-            return super().generate(prompts, n=n, seed=seed)
-
-    monkeypatch.setattr(build, "FolderGenerator", lambda folder, **settings: settings)
-    for guidance in (1.0, 1.5):
-        where = tmp_path / str(guidance)
-        task = make_task(where / "data", reference={"folder": "mine"}, synthesis={"drafts": 8, "guidance": guidance})
-        assert build.make_generator(task.config, None)["guidance"] == guidance
-        folder = RunFolder(where / "out")
-        rows = read_rows(task, folder, skip_bad=False)
-        author = Author("", "", Noted, task.config.synthesis, rows.examples, rows.folds)
-        write_drafts(job_of(task, rows, folder), [author], topics={})
-        assert {bool(prompt.negative) for prompt in asked} == {guidance != 1}
-        asked.clear()
 
 
 def test_other_weights_in_the_folder_of_a_reference_write_anew(tmp_path):

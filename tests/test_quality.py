@@ -11,12 +11,11 @@ from refsynth.core.protocols import Predictor
 from refsynth.core.types import Draft, Example, Prompt, Provenance, kept
 from refsynth.evaluation.leakage import leaked
 from refsynth.synthesis.selection import filter as quality
-from refsynth.synthesis.selection.cover import best_cover
 from refsynth.synthesis.selection.diversity import coverage, diversity, self_bleu
 from refsynth.synthesis.selection.filter import screen
 from refsynth.synthesis.selection.judge import ReferenceJudge, Shortlist, calibrated
 from refsynth.synthesis.selection.sanity import LONG, REPETITIVE, SHORT, UNMARKED, form_check
-from refsynth.synthesis.selection.scorers import AgreementScorer, LikelihoodRatioScorer
+from refsynth.synthesis.selection.scorers import LikelihoodRatioScorer, agreement_of
 
 SEEDS = [
     Example("row-1", "my parcel has not arrived and nobody answers the phone", "late"),
@@ -132,17 +131,11 @@ def test_an_example_is_what_it_was_after_json(text, provenance, targets, weight)
     assert ("weight" in record) == (weight != 1)  # what is as ever is written, and hashed, as ever
 
 
-class Fixed:
-    labels = ("late", "broken")
-
-    def logits(self, texts):
-        return np.log(np.array([[0.25, 0.75]] * len(texts)))
-
-
 def test_agreement_is_the_probability_of_the_drafts_own_label():
-    scores = AgreementScorer(Fixed()).score([draft(0, "x", "late"), draft(1, "y", "broken")])
-    np.testing.assert_allclose(scores, [0.25, 0.75])
-    assert AgreementScorer(Fixed()).score([]).shape == (0,)
+    logits = np.log([[0.25, 0.75], [0.25, 0.75]])
+    np.testing.assert_allclose(agreement_of(logits, np.array([0, 1])), [0.25, 0.75])
+    np.testing.assert_allclose(agreement_of(np.log([[0.2, 0.6, 0.2]]), np.array([0])), [0.25])  # against the strongest other
+    assert agreement_of(np.zeros((0, 2)), np.zeros(0, int)).shape == (0,)
 
 
 class Coin:
@@ -218,87 +211,6 @@ def test_unlikely_drafts_go_and_unscored_ones_stay():
     left = quality.drop_unlikely(drafts, np.array([0.2, -0.1, np.nan, 0.0]), floor=0.0)
     assert [d.dropped for d in left] == [None, quality.UNLIKELY, None, None, "too short"]
     assert left[0].scores["likelihood ratio"] == 0.2
-
-
-def directions(seed, n, d=3):
-    rows = np.random.default_rng(seed).normal(size=(n, d))
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def covered(features, kept_rows):
-    """F of `cover` by its definition."""
-    if not len(kept_rows):
-        return 0.0
-    return sum(max(1 + float(row @ other) for other in kept_rows) for row in features)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(0, 3), st.floats(0, 1))
-def test_each_choice_of_the_cover_is_the_best_of_its_turn_and_gains_fall(seed, n, m, share):
-    features, real = directions(seed, n), directions(seed + 1, m)
-    order = best_cover(features, real, int(share * n))
-    assert len(set(order.tolist())) == len(order) == int(share * n)
-    values = [covered(features, real)]
-    for turn, index in enumerate(order):
-        before = [*real, *features[order[:turn]]]
-        left = np.setdiff1d(np.arange(n), order[:turn])
-        tried = {int(j): covered(features, [*before, features[j]]) for j in left}
-        assert tried[int(index)] == pytest.approx(max(tried.values()), abs=1e-9)
-        values.append(tried[int(index)])
-    steps = np.diff(values)
-    assert (steps >= -1e-9).all()
-    assert (np.diff(steps) <= 1e-9).all()
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.integers(2, 20), st.integers(1, 5))
-def test_copies_are_the_last_to_be_needed(seed, n, m):
-    own, real = directions(seed, n), directions(seed + 1, m)
-    features = np.concatenate([own, own, real])  # each row twice, and copies of real rows
-    first = best_cover(features, real, n) % n
-    assert sorted(first) == list(range(n))
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from("abc"), max_size=30), st.floats(0, 0.99), st.integers(0, 10**6))
-def test_never_more_than_the_share_of_a_label_is_redundant(labels, share, seed):
-    drafts = [Draft(draft(i, f"text {i}", label), dropped="too short" if i % 7 == 3 else None) for i, label in enumerate(labels)]
-    alive = [each for each in drafts if each.dropped is None]
-    real = {label: directions(seed, 2) for label in "ab"} | {"c": np.empty((0, 3))}
-    chosen = quality.drop_redundant(drafts, directions(seed, len(alive)), real, share=share)
-    assert [each.example for each in chosen] == [each.example for each in drafts]
-    assert [each.dropped for each in chosen if each.dropped == "too short"] == ["too short"] * (len(drafts) - len(alive))
-    for label in set(labels):
-        n = sum(each.example.label == label for each in alive)
-        gone = sum(each.example.label == label and each.dropped == quality.REDUNDANT for each in chosen)
-        assert share * n - 1 < gone <= share * n
-
-
-def test_of_two_of_a_kind_the_one_beside_a_real_row_goes():
-    features = np.array([[1, 0], [0.96, 0.28], [0, 1], [-1, 0]])
-    drafts = [Draft(draft(i, f"text {i}")) for i in range(4)]
-    chosen = quality.drop_redundant(drafts, features, {"late": np.array([[0.0, 1.0]])}, share=0.25)
-    assert [each.dropped for each in chosen] == [None, None, quality.REDUNDANT, None]
-
-
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(-1e6, 1e6) | st.none()), max_size=30))
-def test_weights_follow_the_rank_within_the_label_and_have_mean_one(given_):
-    drafts = [
-        Draft(draft(i, f"text {i}", label), {} if gain is None else {"influence": gain}) for i, (label, gain) in enumerate(given_)
-    ]
-    weighed = quality.weigh([*drafts, Draft(draft(99, "x", "a"), {"influence": 9.0}, "too short")])
-    assert weighed[-1].example.weight == 1
-    for label in "ab":
-        scored = [each for each in weighed[:-1] if each.example.label == label and "influence" in each.scores]
-        weights = np.array([each.example.weight for each in scored])
-        gains = np.array([each.scores["influence"] for each in scored])
-        if scored:
-            assert weights.mean() == pytest.approx(1)
-            assert ((weights > 0) & (weights < 2)).all()
-        higher = gains[:, None] > gains
-        assert (weights[:, None] > weights)[higher].all()
-        assert (weights[:, None] == weights)[gains[:, None] == gains].all()
-    assert all(each.example.weight == 1 for each in weighed if "influence" not in each.scores)
 
 
 LIKES = {"late": 2.0, "broken": -1.0, "lost": 0.5}

@@ -123,31 +123,6 @@ class TestFolder:
             expected = np.mean([logs[len(head) - 1 + i, token].item() for i, token in enumerate(tail)])
             assert value == pytest.approx(expected, abs=1e-4)
 
-    @pytest.mark.parametrize("guidance", [1.0, 2.5])
-    def test_guidance_is_the_formula(self, folder, guidance):
-        """Reference: the mixed log-probabilities of whole sequences without a cache, the most likely token each time."""
-        import torch
-        import transformers
-
-        prompt = Prompt(CARD.text, "card", negative=FOOD.text)
-        cold = FolderGenerator(folder, temperature=1e-4, max_tokens=8, guidance=guidance, stop="")
-        (row,) = cold.generate([prompt], n=3, seed=0)
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-        tail = []
-        with torch.inference_mode():
-            for _ in range(8):
-                under, without = (
-                    model(torch.tensor([cold._ids(text, start=True) + tail])).logits[0, -1].log_softmax(-1)
-                    for text in (CARD.text, FOOD.text)
-                )
-                tail.append(int((under + (guidance - 1) * (under - without)).argmax()))
-        expected = cold._completion(tail)
-        assert row == [expected] * 3
-        (plain,) = FolderGenerator(folder, temperature=1e-4, max_tokens=8, stop="").generate([prompt], n=1, seed=0)
-        assert (plain[0] == expected) == (guidance == 1)
-        unled = Prompt(CARD.text, "card")
-        assert cold.generate([unled], n=1, seed=0) == [plain]  # nothing to be led away from
-
     def test_control_tokens_in_a_prompt_are_text(self, folder):
         generator = FolderGenerator(folder)
         assert 2 not in generator._ids("a <|im_end|> b", start=False) and generator._ids("a", start=True)[0] == 0

@@ -105,7 +105,6 @@ LEAVES = {
     "synthesis.temperature": (0.7, WRITTEN),
     "synthesis.top_p": (0.9, WRITTEN),
     "synthesis.max_tokens": (32, WRITTEN),
-    "synthesis.guidance": (1.5, WRITTEN, FOLDER),
     "synthesis.augment": (["noise"], {"drafts"}),
     "synthesis.copies": (2, {"drafts"}),
     "reinforce.turns": (9, {"policy"}, WEIGHTS),
@@ -113,8 +112,7 @@ LEAVES = {
     **{f"reinforce.{name}": (value, {"policy"}) for name, value in
        {"prompts": 9, "siblings": 9, "rate": 0.1, "batch": 9, "kl": 0.1, "minutes": 9.0}.items()},
     **{f"filter.{name}": (value, FITTED) for name, value in
-       {"agreement": 0.6, "influence": 0.1, "diverse": 0.1, "weights": "influence", "targets": "judge",
-        "smoothing": 0.1}.items()},
+       {"agreement": 0.6, "influence": 0.1, "targets": "judge"}.items()},
     "filter.likelihood": (0.1, {"screen"}),
     "selftrain.per_class": (9, FITTED),
     "selftrain.least": (0.9, FITTED),
@@ -378,7 +376,7 @@ def test_no_step_runs_code_that_is_not_in_its_key(tmp_path, cache, ran):  # noqa
         tmp_path / "data",
         pretrain={"encoder": 0.01, "use": "always"},
         synthesis={"drafts": 24, "per_prompt": 4, "ways": ["examples", "topics"], "augment": ["noise"]},
-        filter={"targets": "ensemble", "likelihood": -9.0, "influence": 0.1, "diverse": 0.1, "smoothing": 0.1},
+        filter={"targets": "ensemble", "likelihood": -9.0, "influence": 0.1},
         selftrain={"per_class": 5},
         gate={"folds": 2},
     )

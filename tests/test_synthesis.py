@@ -7,14 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refsynth.core.errors import EndpointError
-from refsynth.core.run import digest
 from refsynth.core.types import Completion, Example
 from refsynth.data.quote import neutralise
-from refsynth.models.reference import BudgetError, EchoGenerator, PartialAnswerError
+from refsynth.models.reference import BudgetError, PartialAnswerError
 from refsynth.synthesis.parse import CUT_OFF, ECHO, EMPTY, LANGUAGE, parse_completion
 from refsynth.synthesis.plan import Brief, Focus, plan_requests, quotas
-from refsynth.synthesis.prompts import class_prompt, generic_prompt
-from refsynth.synthesis.sample import BATCH, Batch, as_read, prompts_of, synthesize
+from refsynth.synthesis.prompts import class_prompt
+from refsynth.synthesis.sample import BATCH, prompts_of, synthesize
 from refsynth.synthesis.topics import find_topics
 
 
@@ -308,16 +307,3 @@ def test_drafts_of_other_settings_are_not_taken_from_the_journal(tmp_path):
         synthesize(requests, generator, decoding=decoding, journal=tmp_path / "j", texts=texts, language="en", seed=0)
         calls.append(generator.calls)
     assert calls[1] == 0 < calls[0] == calls[2]
-
-
-def test_guided_prompts_name_what_they_are_led_away_from_and_are_other_requests():
-    _, _, plain = plan({"a": 8, "b": 8})
-    _, _, guided = plan({"a": 8, "b": 8}, guided=True)
-    assert [request.prompt.text for request in guided] == [request.prompt.text for request in plain]
-    assert {request.prompt.negative for request in plain} == {""}
-    assert {request.prompt.negative for request in guided} == {generic_prompt().text}
-    before, after = (Batch(tuple(as_read(each, EchoGenerator())), 3).key("r") for each in (plain, guided))
-    assert before == digest(["r", 3, [[request.prompt.text, request.n] for request in plain]])  # journals of before hold
-    assert after != before
-    assert [record["negative"] for record in prompts_of(guided)] == [generic_prompt().text] * len(prompts_of(guided))
-    assert all("negative" not in record for record in prompts_of(plain))

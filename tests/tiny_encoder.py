@@ -57,11 +57,11 @@ def make_encoder(seed: int = 0) -> BertModel:
     return model
 
 
-def embed(model: BertModel, rows: Sequence[Sequence[int]], *, normalize: bool = True) -> FloatArray:
+def embed(model: BertModel, rows: Sequence[Sequence[int]]) -> FloatArray:
     """Return embeddings [N, D], one text at a time: no padding that could hide a wrong mask."""
     out = []
     with torch.no_grad():
         for row in rows:
             mean = model(input_ids=torch.tensor([list(row)])).last_hidden_state.mean(1)
-            out.append(torch.nn.functional.normalize(mean, dim=-1) if normalize else mean)
+            out.append(torch.nn.functional.normalize(mean, dim=-1))
     return np.asarray(torch.cat(out).numpy())

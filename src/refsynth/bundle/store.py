@@ -79,7 +79,6 @@ class Contents:
     cascade.
     `reference` is the same model in fp32, as it was evaluated: the golden outputs are its answers.
     `near` tells which texts are like no label's rows: see `models.nearness.below`.
-    `limits` are sentences for the model card.
     """
 
     labels: Mapping[str, str]
@@ -91,8 +90,6 @@ class Contents:
     calibration: Calibration
     metrics: Sequence[Metric] = ()
     lineage: Mapping[str, Any] = field(default_factory=dict)
-    limits: Sequence[str] = ()
-    golden_limit: float = GOLDEN_LIMIT
     first: StaticTier | None = None
     near: LinearHead | None = None
 
@@ -164,7 +161,7 @@ def _write(folder: Path, contents: Contents) -> None:
     if contents.first is not None:
         _write_first(folder, contents.first.predictor)
         _write_golden(folder / "golden-static.json", contents.first.predictor, contents.first.facts.calibration, contents.task)
-    _describe(folder, _manifest(contents), limits=contents.limits)
+    _describe(folder, _manifest(contents), limits=())
 
 
 def restate(folder: Path, manifest: Manifest, *, limits: Sequence[str] = ()) -> None:
@@ -222,7 +219,7 @@ def _manifest(contents: Contents) -> Manifest:
         windows=read.windows if read else "cut",
         prefix=read.prefix if isinstance(read, EncoderFiles) else "",
         calibration=contents.calibration,
-        golden_limit=contents.golden_limit,
+        golden_limit=GOLDEN_LIMIT,
         metrics=figures_of(contents.metrics),
         intervals=INTERVALS,
         lineage=dict(contents.lineage),

@@ -31,7 +31,7 @@ def export(
     Example: refsynth export runs/tickets --to onnx --out exported
     """
     from refsynth.compress.handover import export_bundle
+    from refsynth.core.run import size_of
 
     made = export_bundle(bundle_of(bundle), to.value, folder)
-    size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
-    out.print(f"{made} ({size / 1e6:.1f} MB); how to use it: {made / 'README.md'}", markup=False)
+    out.print(f"{made} ({size_of(made):.1f} MB); how to use it: {made / 'README.md'}", markup=False)

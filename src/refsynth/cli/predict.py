@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from refsynth.data.rows import BadRow, Reading, Row
 
 CHUNK = 256  # rows: enough for batches of like length, few enough to answer soon
-DIGITS = 6
 
 
 def predict(
@@ -243,8 +242,8 @@ def records(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterato
 
 def _said(answer: Prediction, text: str) -> dict[str, Any]:
     """Return what was said of a text: its label, its labels, or what was found in it."""
+    from refsynth.core.types import DIGITS
+
     if answer.entities is not None:
-        found = [{**entity._asdict(), "confidence": round(entity.confidence, DIGITS)} for entity in answer.entities]
-        return {"entities": [{**entity, "text": text[entity["start"] : entity["end"]]} for entity in found]}
-    shown = {"label": answer.label} if answer.labels is None else {"labels": list(answer.labels)}
-    return {**shown, "probabilities": {label: round(value, DIGITS) for label, value in answer.probabilities.items()}}
+        return {"entities": [{**one, "text": text[one["start"] : one["end"]]} for one in answer.said["entities"]]}
+    return {**answer.said, "probabilities": {label: round(value, DIGITS) for label, value in answer.probabilities.items()}}

@@ -43,24 +43,21 @@ class Export(NamedTuple):
     quantized: int
 
 
-def export_encoder(
-    encoder: Path | torch.nn.Module, tokenizer: Path, out: Path, *, normalize: bool = True, pool: bool = True
-) -> Export:
+def export_encoder(encoder: Path | torch.nn.Module, tokenizer: Path, out: Path, *, pool: bool = True) -> Export:
     """Write the four files of an encoder into the folder `out`, which is made if it is absent.
 
     Args:
         encoder: a Hugging Face folder of a BERT-like model, or such a model; its vocabulary is that of the tokenizer.
         tokenizer: its `tokenizer.json`.
         out: the folder to write to.
-        normalize: whether the graph scales embeddings to unit length.
-        pool: whether it gives one embedding for a text; otherwise the states of its tokens as they are [N, T, D].
+        pool: whether the graph gives one embedding of unit length for a text; otherwise the states of its tokens [N, T, D].
 
     Raises:
         ModelError: the attention layers were not recognised, so that most weights would stay in fp32.
     """
     out.mkdir(parents=True, exist_ok=True)
     model = _on_cpu(encoder) if isinstance(encoder, torch.nn.Module) else AutoModel.from_pretrained(encoder, dtype=torch.float32)
-    fused = fused_graph(model, normalize=normalize, pool=pool)
+    fused = fused_graph(model, pool=pool)
     slim(fused.graph)
     tables = quantize_tables(fused.graph)
     quantized = quantize_matrices(fused)
@@ -81,14 +78,14 @@ def _on_cpu(model: torch.nn.Module) -> torch.nn.Module:
     return model if there.type == "cpu" else copy.deepcopy(model).cpu()
 
 
-def fused_graph(model: Any, *, normalize: bool = True, pool: bool = True) -> onnx.ModelProto:
+def fused_graph(model: Any, *, pool: bool = True) -> onnx.ModelProto:
     """Return the graph of a BERT-like model in fp32, with the runtime's own operators for attention, GELU and norms.
 
     Raises:
         ModelError: the attention layers were not recognised.
     """
     with tempfile.TemporaryDirectory(prefix="refsynth-export-") as work:
-        return _fuse(_trace(model, Path(work), normalize=normalize, pool=pool), model.config, altered=has_parts(model))
+        return _fuse(_trace(model, Path(work), pool=pool), model.config, altered=has_parts(model))
 
 
 class _States(torch.nn.Module):
@@ -105,20 +102,20 @@ class _States(torch.nn.Module):
 
 
 class _Pooled(torch.nn.Module):
-    """The encoder with its pooling: [N, T] -> [N, D]."""
+    """The encoder with its pooling, to unit length: [N, T] -> [N, D]."""
 
-    def __init__(self, encoder: torch.nn.Module, *, normalize: bool) -> None:
+    def __init__(self, encoder: torch.nn.Module) -> None:
         super().__init__()
-        self.encoder, self.normalize = encoder, normalize
+        self.encoder = encoder
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Return the embeddings [N, D] of token ids [N, T]."""
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         vectors = pooled(states, attention_mask, self.encoder.config)
-        return torch.nn.functional.normalize(vectors, dim=-1) if self.normalize else vectors
+        return torch.nn.functional.normalize(vectors, dim=-1)
 
 
-def _trace(model: Any, work: Path, *, normalize: bool, pool: bool) -> Path:
+def _trace(model: Any, work: Path, *, pool: bool) -> Path:
     ids = torch.ones((2, 7), dtype=torch.int64)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
@@ -129,7 +126,7 @@ def _trace(model: Any, work: Path, *, normalize: bool, pool: bool) -> Path:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the tracer, on shapes that the pooling makes constant
             torch.onnx.export(
-                (_Pooled(model, normalize=normalize) if pool else _States(model)).eval(),
+                (_Pooled(model) if pool else _States(model)).eval(),
                 (ids, mask),
                 str(work / "traced.onnx"),
                 input_names=["input_ids", "attention_mask"],

@@ -21,6 +21,9 @@ FLAT = {"SkipLayerNormalization": 2, "BiasGelu": 1}
 ZERO = 128
 """What stands for 0 in unsigned activations: fixed, so that it is the same for all tokens."""
 
+TABLE_ROWS = 128
+"""Rows from which on a table that is looked up counts as one of embeddings."""
+
 PREFIX = "int8_"
 """Of the names of what is added once a graph."""
 
@@ -38,12 +41,12 @@ def quantize_rows(table: FloatArray) -> tuple[IntArray, FloatArray]:
     return np.round(table / scales).astype(np.int8), scales
 
 
-def quantize_tables(graph: Any, *, rows: int = 128) -> int:
+def quantize_tables(graph: Any) -> int:
     """Replace embedding tables [V, D] by int8 rows and a scale per row, looked up together; return how many there were.
 
     A scale per row keeps rare tokens exact where one scale for the whole table would round them away.
     """
-    tables = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) == 2 and tensor.dims[0] >= rows}
+    tables = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) == 2 and tensor.dims[0] >= TABLE_ROWS}
     nodes, used = [], dict[str, None]()  # in the graph's order: the same graph gives the same bytes
     for node in graph.node:
         if node.op_type != "Gather" or node.input[0] not in tables:

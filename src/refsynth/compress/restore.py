@@ -47,8 +47,7 @@ class MeanBertForSequenceClassification(BertPreTrainedModel):
         states = self.bert(input_ids=input_ids, attention_mask=mask).last_hidden_state
         weights = mask.unsqueeze(-1).to(states.dtype)
         vectors = (states * weights).sum(1) / weights.sum(1).clamp(min=1)
-        if self.config.unit_vectors:
-            vectors = torch.nn.functional.normalize(vectors, dim=-1)
+        vectors = torch.nn.functional.normalize(vectors, dim=-1)
         return SequenceClassifierOutput(logits=self.classifier(vectors))
 '''
 _DENSE = re.compile(r"/layer\.(\d+)/(attention/output/dense|intermediate/dense|output/dense)/MatMul")
@@ -71,8 +70,7 @@ def write_torch(bundle: Path, manifest: Manifest, out: Path) -> None:
     (out / CODE).write_text(_MODELING, encoding="utf-8")
     place = f"{CODE.removesuffix('.py')}.{CLASS}"
     written = {"architectures": [CLASS], "auto_map": {"AutoModelForSequenceClassification": place}}
-    unit = any(node.op_type == "ReduceL2" for node in graph.node)
-    write_json(out / "config.json", config_of(manifest, **config, **written, unit_vectors=unit, dtype="float32"))
+    write_json(out / "config.json", config_of(manifest, **config, **written, dtype="float32"))
 
 
 def _restored(graph: Any, where: str) -> tuple[dict[str, Array], dict[str, Any]]:

@@ -25,7 +25,7 @@ from refsynth.compress.keeping import Kept, kept_of
 from refsynth.compress.pack import features_of, head_of
 from refsynth.core.machine import describe_machine
 from refsynth.core.protocols import Predictor
-from refsynth.core.run import derive_seed, digest, folder_digest, read_json, write_json
+from refsynth.core.run import derive_seed, digest, folder_digest, read_json, size_of, write_json
 from refsynth.core.sections import LearnerName
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
@@ -177,14 +177,14 @@ class Shrinker:
         """Return the size in MB and the model of a form that need not have learnt anything yet."""
         if name in self.beside:
             bundle = self.beside[name].bundle
-            return sum(path.stat().st_size for path in bundle.iterdir()) / 1e6, load(bundle)
+            return size_of(bundle), load(bundle)
         if self._simple(name):
             predictor = self._finish(name, finished)
         else:
             teacher = self._teacher(finished[self.shipped], self._rows())
             predictor, _ = cut(teacher, name, self._texts(teacher.rows))
         _bundle(self.job, predictor, out)
-        return sum(path.stat().st_size for path in (out / "bundle").iterdir()) / 1e6, load(out / "bundle")
+        return size_of(out / "bundle"), load(out / "bundle")
 
     def _quality(self, name: str) -> float | None:
         """Return the macro-F1 of a form on held-out rows as a share of the teacher's."""

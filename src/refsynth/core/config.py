@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
 
 from refsynth.core import multilabel, tokens
 from refsynth.core.drafting import FilterConfig, FolderReference, Reference, ReinforceConfig, SynthesisConfig
@@ -200,8 +199,7 @@ class RunConfig(Section):
             raise ValueError(
                 "reinforce does not count towards reference.max_requests; leave that out and limit turns and prompts"
             )
-        trained = self.reference == "embedded" or isinstance(self.reference, FolderReference)
-        if self.reinforce.turns and self.reinforce.policy != "bandit" and not trained:
+        if self.reinforce.turns and self.reinforce.policy != "bandit" and not self.has_weights:
             policy = self.reinforce.policy
             raise ValueError(f"reinforce.policy: {policy} needs a reference with weights here, embedded or a folder; use bandit")
         return self
@@ -223,7 +221,7 @@ class RunConfig(Section):
         asked = [f"pretrain.{name}" for name in ("encoder", "reference") if getattr(self.pretrain, name)]
         if asked and self.data.pool is None:
             raise ValueError(f"{asked[0]} is about unlabelled texts, and there are none; name a file under data: pool")
-        if self.pretrain.reference and not (self.reference == "embedded" or isinstance(self.reference, FolderReference)):
+        if self.pretrain.reference and not self.has_weights:
             raise ValueError("pretrain.reference trains the reference, whose weights must be here (embedded or a folder)")
         return self
 
@@ -252,6 +250,11 @@ class RunConfig(Section):
         return self
 
     @property
+    def has_weights(self) -> bool:
+        """Whether the weights of the reference are here, so that it can be trained."""
+        return self.reference == "embedded" or isinstance(self.reference, FolderReference)
+
+    @property
     def windows(self) -> Windows:
         """What is read of texts that are longer than `training.max_tokens`."""
         return self.training.windows or ("cut" if self.task == "pairs" else "mean")
@@ -272,19 +275,8 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _check_causal(self) -> Self:
-        if "causal_lora" in self.learners and not (self.reference == "embedded" or isinstance(self.reference, FolderReference)):
+        if "causal_lora" in self.learners and not self.has_weights:
             raise ValueError("learners: causal_lora trains the reference, whose weights must be here (embedded or a folder)")
-        return self
-
-    @model_validator(mode="after")
-    def _check_guidance(self) -> Self:
-        if self.synthesis.guidance != 1 and not isinstance(self.reference, FolderReference):
-            name = self.reference if isinstance(self.reference, str) else "an endpoint"
-            raise PydanticCustomError(
-                "guidance",
-                "synthesis.guidance: found {guidance} with a reference that cannot be guided ({name}), expected 1, or {able}",
-                {"guidance": self.synthesis.guidance, "name": name, "able": "reference: {folder: PATH}"},
-            )
         return self
 
     @classmethod

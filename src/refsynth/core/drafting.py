@@ -160,8 +160,6 @@ class SynthesisConfig(Section):
     """Nucleus: the share of probability that is sampled from."""
     max_tokens: int = Field(default=64, ge=4, le=2048)
     """The longest draft, in tokens of the reference."""
-    guidance: float = Field(default=1.0, ge=1, le=10)
-    """How far each token is led from what the reference says without the class, 1 is off; for `reference: {folder: PATH}`."""
     augment: tuple[Augmentation, ...] = ()
     """Ways to change copies of real rows: `noise`, `synonyms` (English, WordNet), `{translate: apertium, pivot: es}`."""
     copies: int = Field(default=4, ge=1, le=64)
@@ -177,14 +175,8 @@ class FilterConfig(Section):
     """Least log-likelihood ratio per token, in nats, of a draft with its label against without; reads every draft twice."""
     influence: float = Field(default=0.0, ge=0, lt=1)
     """Share of each label's drafts to leave out: those that raise the loss on held-out real rows most, or lower it least."""
-    diverse: float = Field(default=0.0, ge=0, lt=1)
-    """Share of each label's remaining drafts to leave out: the least needed to cover them all, given the real rows."""
-    weights: Literal["even", "influence"] = "even"
-    """What a draft counts: all the same, or 0 to 2 by its rank among its label's in lowering the loss on held-out real rows."""
     targets: Literal["label", "judge", "ensemble"] = "label"
     """What a draft teaches: its label, what a model of the real rows makes of it, or the mean of that and of the reference."""
-    smoothing: float = Field(default=0.0, ge=0, le=0.5)
-    """Share of what a draft teaches, be it label or judge, that is spread evenly over all labels."""
 
 
 PolicyName = Literal["rloo", "raft", "bandit"]

@@ -9,7 +9,7 @@ from typing import Any
 
 FOLDER = "reports"
 
-VOLATILE = {"date", "version", "command", "machine", "seconds", "steps", "texts_per_second", "p50_ms", "p95_ms"}
+VOLATILE = {"date", "version", "command", "machine", "seconds", "steps", "texts_per_second", "p50_ms"}
 """What differs between two reports of one run: when, how and how fast it was made."""
 
 

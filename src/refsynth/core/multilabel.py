@@ -14,10 +14,7 @@ ONE_LABEL_ONLY: Mapping[str, str] = {
     "synthesis.rounds": "a round goes where one label is taken for another",
     "reinforce.turns": "its reward is the loss of one label against the others",
     "filter.influence": "it is the effect on the loss of one label against the others",
-    "filter.diverse": "it thins the drafts label by label",
-    "filter.weights": "they are ranks within a label",
     "filter.targets": "a judge gives shares of one label against the others",
-    "filter.smoothing": "it spreads one label over the others",
     "training.rdrop": "it is the divergence of one label's probability against the others'",
 }
 """Options that need one label for each text, and why."""

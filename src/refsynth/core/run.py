@@ -45,6 +45,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def size_of(folder: Path) -> float:
+    """Return the size of all files below a folder, in MB."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
 def folder_digest(folder: Path, *, without: str = "") -> str:
     """Return one sha256 over the names and contents of all files below a folder, but the one in it that is called `without`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / without)

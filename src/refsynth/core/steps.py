@@ -27,7 +27,7 @@ LEARNERS = "refsynth.learning.context"
 READ = ("data.columns", "data.delimiter", "data.encoding", "data.quoting", "data.sheet")
 LEARNING = ("task", "labels", "learners", "filter", "selftrain", "training", "search", "ensemble", "prompting", "seed")
 MODELS = ("pool", "encoder", "reference.folder", "prompting.templates")
-ASKING = tuple(f"synthesis.{name}" for name in ("ways", "shots", "temperature", "top_p", "max_tokens", "guidance"))
+ASKING = tuple(f"synthesis.{name}" for name in ("ways", "shots", "temperature", "top_p", "max_tokens"))
 NOT_LEARNT = (
     *(f"refsynth.learning.{name}" for name in ("gate", "held", "folds", "baseline", "job")),
     "refsynth.evaluation",

@@ -19,6 +19,9 @@ BoolArray = NDArray[np.bool_]
 Array = NDArray[Any]
 """Numbers; or, where rows differ in length, an object array of arrays or of strings."""
 
+DIGITS = 6
+"""Decimal places of the probabilities that are shown."""
+
 TaskKind = Literal["classify", "pairs", "multilabel", "tokens"]
 """What a text, or a pair of them, is given: one label, any number of labels, or labels of its words."""
 
@@ -102,15 +105,13 @@ COUNT = "{n}"
 class Prompt:
     """One request to the reference: the finished text, the label it asks for and the seed examples that it shows.
 
-    `negative` is the prompt that a reference with guidance is led away from; empty for none. `rewords` says that it asks for the
-    one row that it shows in other words. `chat` is the same request as a message to a model that is spoken to, with `COUNT` where
-    the number of texts goes; empty where the text itself is the message.
+    `rewords` says that it asks for the one row that it shows in other words. `chat` is the same request as a message to a model
+    that is spoken to, with `COUNT` where the number of texts goes; empty where the text itself is the message.
     """
 
     text: str
     label: str
     shown: tuple[str, ...] = ()
-    negative: str = ""
     rewords: bool = False
     chat: str = ""
 
@@ -190,6 +191,13 @@ class Prediction:
     entities: tuple[Entity, ...] | None = None
     certainty: float | None = None
     none: bool = False
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What it says, as JSON-ready values: the label, the labels, or what was found."""
+        if self.entities is not None:
+            return {"entities": [{**one._asdict(), "confidence": round(one.confidence, DIGITS)} for one in self.entities]}
+        return {"label": self.label} if self.labels is None else {"labels": list(self.labels)}
 
     @property
     def likeliest(self) -> str:

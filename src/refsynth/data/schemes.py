@@ -17,7 +17,7 @@ OUTSIDES = ("O", "o", "_")
 
 _PREFIXED = re.compile(r"([BIMELSU])[-_](.+)")
 _BARE = re.compile(r"[BIMELSU][-_]")
-_BEGINS, _GOES_ON, _ENDS, _ALONE = "B", "IM", "EL", "SU"
+_BEGINS, _GOES_ON, _ENDS = "B", "IM", "EL"
 
 
 def is_scheme(tags: Sequence[Any]) -> bool:

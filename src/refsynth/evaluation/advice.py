@@ -16,6 +16,7 @@ __all__ = ["advise", "points", "top_confusions", "verdict"]
 
 WEAK_F1 = 0.7
 NAMED = 3
+CONFUSIONS = 10
 FEW_KEPT = 0.25
 OFTEN_CONFUSED = 0.2
 
@@ -83,7 +84,7 @@ def _figures(row: ClassRow, report: Report) -> str:
     return f"F1 {100 * row.f1:.0f}" + (f", {known} labelled" if known is not None else "")
 
 
-def top_confusions(report: Report, limit: int = 10) -> list[tuple[str, str, int, float]]:
+def top_confusions(report: Report) -> list[tuple[str, str, int, float]]:
     """Return (truth, prediction, count, share of the truth's rows) of the most frequent mistakes, by share among equals."""
     if report.classes is None:
         return []
@@ -94,7 +95,7 @@ def top_confusions(report: Report, limit: int = 10) -> list[tuple[str, str, int,
         for j, count in enumerate(row)
         if i != j and count
     ]
-    return sorted(cells, key=lambda cell: (-cell[2], -cell[3]))[:limit]
+    return sorted(cells, key=lambda cell: (-cell[2], -cell[3]))[:CONFUSIONS]
 
 
 def _confused_pairs(report: Report) -> Iterator[str]:
@@ -137,10 +138,5 @@ def _data_hygiene(report: Report, state: State) -> Iterator[str]:
             more = f" and {len(poor) - NAMED} more" if len(poor) > NAMED else ""
             named = ", ".join(poor[:NAMED]) + more
             yield f"Few drafts were kept for {named}: describe these labels better, or give them more seed examples."
-    files = report.data.files if report.data else ()
-    conflicts = sum(len(file.conflicts) for file in files)
-    if conflicts:
-        texts = "1 text carries" if conflicts == 1 else f"{conflicts} texts carry"
-        yield f"Settle which label is right: {texts} several, listed under Data."
     if state.measured == "cross-validation" and not report.overlap:
         yield "Set aside a test file: the figures here are cross-validated on the rows that the choices were made with."

@@ -6,14 +6,13 @@ A frozen dataclass of plain values, as those in `sections`; the constructors com
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Required, Self, TypedDict, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
 from refsynth.bundle.unsure import Rule
 from refsynth.core.intervals import clusters, mean_interval
-from refsynth.core.types import FloatArray, IntArray, Metric
+from refsynth.core.types import BoolArray, FloatArray, IntArray, Metric
 from refsynth.evaluation.calibration import Threshold
 from refsynth.evaluation.sections import Source
 from refsynth.evaluation.wording import WORDING, Over, Wording
@@ -45,6 +44,25 @@ class Choice:
     reached: bool
     answered: Metric
     accuracy: Metric | None
+
+
+class Told(TypedDict, total=False):
+    """What a calibration is told beside probabilities and truth; the rest is as in `Calibration`.
+
+    `uncalibrated` are the probabilities at temperature 1. `unsure` [N] are the rows not answered where several thresholds say so,
+    as with two tiers; without a `threshold` it is needed. Rows of one of the `groups` [N] copy each other.
+    """
+
+    threshold: Required[Threshold | None]
+    source: Required[Source]
+    temperature: float | None
+    uncalibrated: FloatArray | None
+    unsure: BoolArray | None
+    groups: IntArray | None
+    left_out: int
+    how: str
+    choices: tuple[Choice, ...]
+    none: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,42 +117,17 @@ class Calibration:
         return WORDING[self.over]
 
     @classmethod
-    def of(
-        cls,
-        truth: IntArray,
-        probabilities: FloatArray,
-        *,
-        threshold: Threshold | None,
-        source: Source,
-        temperature: float | None = 1.0,
-        uncalibrated: FloatArray | None = None,
-        unsure: NDArray[np.bool_] | None = None,
-        groups: IntArray | None = None,
-        left_out: int = 0,
-        how: str = "",
-        choices: tuple[Choice, ...] = (),
-        none: str = "",
-    ) -> Self:
-        """Measure probabilities [N, K] against labels [N]; `uncalibrated` are those at temperature 1.
-
-        `unsure` [N] are the rows not answered where several thresholds say so, as with two tiers; without a `threshold` it is
-        needed. Rows of one of the `groups` [N] copy each other.
-        """
+    def of(cls, truth: IntArray, probabilities: FloatArray, **told: Unpack[Told]) -> Self:
+        """Measure probabilities [N, K] against labels [N]."""
+        loud = told.get("uncalibrated")
         return cls(
-            temperature=temperature,
-            error_before=None if uncalibrated is None else calibration_error(truth, uncalibrated),
+            error_before=None if loud is None else calibration_error(truth, loud),
             error=calibration_error(truth, probabilities),
             brier=brier(truth, probabilities),
             log_loss=log_loss(truth, probabilities),
-            bins=tuple(reliability(truth, probabilities, groups)),
-            threshold=threshold,
-            source=source,
+            bins=tuple(reliability(truth, probabilities, told.get("groups"))),
             n=len(truth),
-            left_out=left_out,
-            how=how,
-            choices=choices,
-            none=none,
-            **_answered(probabilities.argmax(1) == truth, probabilities.max(1), threshold, unsure, groups),
+            **_answered(probabilities.argmax(1) == truth, probabilities.max(1), told),
         )
 
     @classmethod
@@ -146,61 +139,43 @@ class Calibration:
         right: IntArray,
         confidence: FloatArray,
         by_row: IntArray,
-        threshold: Threshold | None,
-        source: Source,
-        temperature: float | None = 1.0,
-        uncalibrated: FloatArray | None = None,
-        unsure: NDArray[np.bool_] | None = None,
-        groups: IntArray | None = None,
         over: Over = "labels",
-        left_out: int = 0,
-        how: str = "",
-        choices: tuple[Choice, ...] = (),
-        none: str = "",
+        **told: Unpack[Told],
     ) -> Self:
         """Measure probabilities of decisions against what is so, 0 or 1; whole answers are `right` [N] with a `confidence` [N].
 
         The decisions are those of all rows and labels [N, K], or the spans that were found [M]; `by_row` [N] says how many are of
         each row. Those of one row, or of rows of one of the `groups` [N], are not independent.
         """
-        marks, flat = truth.ravel(), probabilities.ravel()
+        marks, flat, loud = truth.ravel(), probabilities.ravel(), told.get("uncalibrated")
         both = np.stack([1 - flat, flat], 1)
-        bins = reliability_of(flat, marks, np.repeat(clusters(groups, len(right)), by_row))
+        bins = reliability_of(flat, marks, np.repeat(clusters(told.get("groups"), len(right)), by_row))
         return cls(
-            temperature=temperature,
-            error_before=None if uncalibrated is None else distance(reliability_of(uncalibrated.ravel(), marks)),
+            error_before=None if loud is None else distance(reliability_of(loud.ravel(), marks)),
             error=distance(bins),
             brier=brier(marks, both),
             log_loss=log_loss(marks, both),
             bins=tuple(bins),
-            threshold=threshold,
-            source=source,
             n=len(right),
             decisions=truth.size,
             over=over,
-            left_out=left_out,
-            how=how,
-            choices=choices,
-            none=none,
-            **_answered(right, confidence, threshold, unsure, groups),
+            **_answered(right, confidence, told),
         )
 
 
-def _answered(
-    right: NDArray[np.bool_] | IntArray,
-    confidence: FloatArray,
-    threshold: Threshold | None,
-    unsure: NDArray[np.bool_] | None,
-    groups: IntArray | None,
-) -> dict[str, Any]:
+def _answered(right: BoolArray | IntArray, confidence: FloatArray, told: Told) -> dict[str, Any]:
     """Return what becomes of answers that are right or wrong [N] at each confidence, and of those that are given."""
     curve = risk_coverage_of(confidence, right)
+    unsure, groups, threshold = told.get("unsure"), told.get("groups"), told["threshold"]
     if unsure is None:
         assert threshold is not None
         unsure = confidence < threshold.threshold
     sure = ~unsure
     picked = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), CURVE_POINTS)).astype(int))
+    kept = {name: value for name, value in told.items() if name not in ("uncalibrated", "unsure", "groups")}
     return {
+        "temperature": 1.0,
+        **kept,
         "curve": tuple(curve[i] for i in picked),
         "answered": mean_interval("answered", sure, groups),
         "accuracy": mean_interval("accuracy", right[sure], clusters(groups, len(right))[sure]) if sure.any() else None,

@@ -54,22 +54,21 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreHistogram:
-    """Counts of one scorer's scores between B + 1 `edges`, of kept and of dropped drafts. `cut` is the filter's limit."""
+    """Counts of one scorer's scores between B + 1 `edges`, of kept and of dropped drafts."""
 
     scorer: str
     edges: tuple[float, ...]
     kept: tuple[int, ...]
     dropped: tuple[int, ...]
-    cut: float | None = None
 
     @classmethod
-    def of(cls, scorer: str, kept: Sequence[float], dropped: Sequence[float], *, cut: float | None = None) -> Self:
+    def of(cls, scorer: str, kept: Sequence[float], dropped: Sequence[float]) -> Self:
         """Count finite scores in bins of equal width."""
         groups = [np.asarray(group, float) for group in (kept, dropped)]
         finite = [group[np.isfinite(group)] for group in groups]
         edges = np.histogram_bin_edges(np.concatenate(finite), HISTOGRAM_BINS)
         counts = [tuple(np.histogram(group, edges)[0].tolist()) for group in finite]
-        return cls(scorer=scorer, edges=tuple(edges.tolist()), kept=counts[0], dropped=counts[1], cut=cut)
+        return cls(scorer=scorer, edges=tuple(edges.tolist()), kept=counts[0], dropped=counts[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,15 +163,6 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conflict:
-    """A text that carries several labels."""
-
-    text: str
-    labels: tuple[str, ...]
-    rows: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DataFile:
     """A file that was read. `role` is e.g. `train`; `format` e.g. `CSV, utf-8, comma`."""
 
@@ -182,7 +172,6 @@ class DataFile:
     used: int
     format: str = ""
     skipped: tuple[Skipped, ...] = ()
-    conflicts: tuple[Conflict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

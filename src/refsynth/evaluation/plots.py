@@ -14,7 +14,7 @@ from refsynth.evaluation.canvas import BLUE, GRID, INK, MUTED, ORANGE, PAD, PAGE
 from refsynth.evaluation.caption import capital, short
 from refsynth.evaluation.confidence import Calibration
 from refsynth.evaluation.origins import Reinforced, ScoreHistogram
-from refsynth.evaluation.sections import Comparison, CurvePoint, System, Variant
+from refsynth.evaluation.sections import Comparison, System, Variant
 from refsynth.evaluation.wording import WORDING, Wording
 from refsynth.kinds.metrics import ReliabilityBin
 
@@ -58,26 +58,6 @@ def gate(comparisons: Sequence[Comparison], *, measure: str = "accuracy") -> str
 
     label = f"{capital(measure)} of each learner without and with drafts, and the paired gain"
     return canvas.draw("gate", label, 5.4, 0.62 * len(names) + 1.0, paint)
-
-
-def learning(curve: Sequence[CurvePoint]) -> str:
-    """Draw accuracy over the number of real rows, without and with drafts, with 95% bands."""
-
-    def paint(figure: Any) -> None:
-        axes = canvas.axes(figure, left=0.6, bottom=PAD, top=0.35)
-        series = ((False, ORANGE, "o--", "real rows only"), (True, BLUE, "o-", "real rows + drafts"))
-        for drafts, color, style, label in series:
-            chosen = sorted((point for point in curve if point.drafts is drafts), key=lambda point: point.rows)
-            rows = [point.rows for point in chosen]
-            low, high = ([100 * getattr(point.accuracy, side) for point in chosen] for side in ("low", "high"))
-            axes.fill_between(rows, low, high, color=color, alpha=0.15, linewidth=0)
-            axes.plot(rows, [100 * point.accuracy.value for point in chosen], style, color=color, label=label, markersize=4)
-        axes.set_xlabel("real rows to train on")
-        axes.set_ylabel("accuracy, %")
-        axes.grid(visible=True)
-        canvas.legend(axes)
-
-    return canvas.draw("learning", "Accuracy by number of real rows, without and with drafts", 4.8, 3.2, paint)
 
 
 def reliability(bins: Sequence[ReliabilityBin], words: Wording = WORDING["rows"]) -> str:
@@ -141,8 +121,6 @@ def scores(histogram: ScoreHistogram, number: int) -> str:
         axes.bar(left, histogram.kept, color=BLUE, edgecolor=PAGE, label="kept", **common)
         hatched = {"color": "none", "edgecolor": RED, "hatch": "/////", "label": "dropped"}
         axes.bar(left, histogram.dropped, bottom=histogram.kept, **hatched, **common)
-        if histogram.cut is not None:
-            axes.plot([histogram.cut] * 2, axes.get_ylim(), color=INK, linewidth=1.1, linestyle=(0, (4, 3)), label="limit")
         axes.set_xlabel(short(histogram.scorer))
         axes.set_ylabel("drafts")
         axes.grid(visible=True, axis="y")

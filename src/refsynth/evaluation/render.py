@@ -11,8 +11,7 @@ from typing import Any
 
 from refsynth.core.extras import require
 from refsynth.core.intervals import INTERVALS
-from refsynth.core.markup import markdown as markdown_of
-from refsynth.core.markup import one_line
+from refsynth.core.markup import markdown, one_line
 from refsynth.core.types import Metric
 from refsynth.evaluation import plots
 from refsynth.evaluation.advice import advise, top_confusions
@@ -25,6 +24,7 @@ LONGEST_TEXT = 320
 LONGEST_LABEL = 60
 TABLE_MATRIX = 12
 WEAKEST = 12
+ROWS_LISTED = 12
 ABSENT = {
     "results": "no system was measured, for want of labelled rows",
     "gate": "there were no drafts, or no labelled rows to test them on",
@@ -36,13 +36,13 @@ ABSENT = {
 }
 
 
-def html(report: Report) -> str:
-    """Return the HTML page."""
+def render_html(report: Report) -> str:
+    """Return the report as one self-contained HTML page."""
     return _fill("report.html", report, escape=True)
 
 
-def markdown(report: Report) -> str:
-    """Return the Markdown document."""
+def render_markdown(report: Report) -> str:
+    """Return the report as Markdown, tables in place of plots."""
     return _fill("report.md.j2", report, escape=False)
 
 
@@ -59,7 +59,7 @@ def _fill(template: str, report: Report, *, escape: bool) -> str:
 
 
 def _escaped(shorten: Callable[..., str]) -> Callable[..., str]:
-    return lambda *arguments: markdown_of(shorten(*arguments))
+    return lambda *arguments: markdown(shorten(*arguments))
 
 
 def _context(report: Report, markup: Callable[[str], Any] | None) -> dict[str, Any]:
@@ -95,8 +95,6 @@ def _plots(report: Report) -> dict[str, str]:
         drawn["results"] = plots.results(alike)
     if report.gate and report.gate.with_drafts:
         drawn["gate"] = plots.gate(report.gate.comparisons, measure=report.gate.measure)
-    if report.gate and report.gate.curve:
-        drawn["learning"] = plots.learning(report.gate.curve)
     if report.classes and report.classes.confusion and len(report.classes.rows) > TABLE_MATRIX:
         drawn["confusion"] = plots.confusion([row.label for row in report.classes.rows], report.classes.confusion)
     if report.calibration:
@@ -130,9 +128,9 @@ def _significant(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _row_list(rows: tuple[int, ...], limit: int = 12) -> str:
-    shown = ", ".join(str(row) for row in rows[:limit])
-    return shown if len(rows) <= limit else f"{shown} … (+{len(rows) - limit:,})"
+def _row_list(rows: tuple[int, ...]) -> str:
+    shown = ", ".join(str(row) for row in rows[:ROWS_LISTED])
+    return shown if len(rows) <= ROWS_LISTED else f"{shown} … (+{len(rows) - ROWS_LISTED:,})"
 
 
 FORMATS: Mapping[str, Callable[..., str]] = {

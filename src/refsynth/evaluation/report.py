@@ -15,7 +15,7 @@ import numpy as np
 
 from refsynth.core.intervals import INTERVALS
 from refsynth.evaluation.advice import advise, verdict
-from refsynth.evaluation.render import html, markdown
+from refsynth.evaluation.render import render_html, render_markdown
 from refsynth.evaluation.tree import Report
 
 __all__ = ["Report", "render_html", "render_markdown", "to_json"]
@@ -26,16 +26,6 @@ def to_json(report: Report) -> str:
     tree = {"verdict": verdict(report), "next": list(advise(report)), "intervals": INTERVALS, **_plain(report)}
     text = json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair cannot be written to a file
-
-
-def render_html(report: Report) -> str:
-    """Return the report as one self-contained HTML page."""
-    return html(report)
-
-
-def render_markdown(report: Report) -> str:
-    """Return the report as Markdown, tables in place of plots."""
-    return markdown(report)
 
 
 def _plain(value: Any) -> Any:

@@ -93,15 +93,6 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CurvePoint:
-    """A point of the learning curve: accuracy after training on `rows` real rows, with or without drafts."""
-
-    rows: int
-    drafts: bool
-    accuracy: Metric
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """Whether drafts are used, by whom, and why. `learner` is the one that ships; `reason` is a sentence without full stop.
 
@@ -117,7 +108,6 @@ class Gate:
     folds: int
     repeats: int
     passed_over: str = ""
-    curve: tuple[CurvePoint, ...] = ()
     measure: str = "accuracy"
     chance: float | None = None
     false_accepts: float = 0.05
@@ -209,7 +199,6 @@ class Variant:
     name: str
     size_mb: float
     p50_ms: float | None = None
-    p95_ms: float | None = None
     texts_per_second: float | None = None
     score: Metric | None = None
     kept: float | None = None
@@ -237,7 +226,7 @@ class Cascade:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compression:
-    """The shipped model before and after compression; `agreement` is the share of rows on which both say the same.
+    """The forms of the shipped model.
 
     `student` and `rival` are how often the static student, and TF-IDF taught the same, say what the model says of texts that none
     of them was trained on. `reason` says why the model ships alone although tiers were asked for.
@@ -247,7 +236,6 @@ class Compression:
 
     variants: tuple[Variant, ...]
     measure: str = "accuracy"
-    agreement: Metric | None = None
     student: Metric | None = None
     rival: Metric | None = None
     reason: str = ""

@@ -38,11 +38,13 @@ class PerClass(NamedTuple):
 def per_class(truth: IntArray, predicted: IntArray, k: int) -> PerClass:
     """Return precision, recall, F1 and support of each class."""
     table = confusion(truth, predicted, k)
-    hits, support, claimed = np.diag(table), table.sum(1), table.sum(0)
-    precision = hits / np.maximum(claimed, 1)
-    recall = hits / np.maximum(support, 1)
+    return per_class_of(np.diag(table), table.sum(1), table.sum(0))
+
+
+def per_class_of(hits: IntArray, support: IntArray, claimed: IntArray) -> PerClass:
+    """Return the figures of classes by how often each was said rightly, was there, and was said: each [K]."""
     f1 = 2 * hits / np.maximum(support + claimed, 1)
-    return PerClass(precision, recall, f1, support)
+    return PerClass(hits / np.maximum(claimed, 1), hits / np.maximum(support, 1), f1, support)
 
 
 def macro_f1(truth: IntArray, predicted: IntArray, k: int) -> float:
@@ -54,9 +56,7 @@ def macro_f1(truth: IntArray, predicted: IntArray, k: int) -> float:
 
 def per_label(truth: IntArray, said: IntArray) -> PerClass:
     """Return precision, recall, F1 and support of each label, of marks [N, K]."""
-    hits, support, claimed = (truth * said).sum(0), truth.sum(0), said.sum(0)
-    f1 = 2 * hits / np.maximum(support + claimed, 1)
-    return PerClass(hits / np.maximum(claimed, 1), hits / np.maximum(support, 1), f1, support)
+    return per_class_of((truth * said).sum(0), truth.sum(0), said.sum(0))
 
 
 def row_f1(truth: IntArray, said: IntArray) -> FloatArray:
@@ -162,15 +162,13 @@ class RiskCoverage(NamedTuple):
     risk: float
 
 
-def risk_coverage(truth: IntArray, probabilities: FloatArray) -> list[RiskCoverage]:
-    """Return one point per distinct confidence, from the most confident rows to all rows."""
-    return risk_coverage_of(probabilities.max(1), probabilities.argmax(1) == truth)
-
-
 def risk_coverage_of(
     confidence: FloatArray, right: NDArray[np.bool_] | IntArray, weights: FloatArray | None = None
 ) -> list[RiskCoverage]:
-    """Return the same for confidences [N] of answers that are right or wrong [N]; each counts as much as its weight [N]."""
+    """Return one point per distinct confidence, from the most confident rows to all rows.
+
+    Of confidences [N] of answers that are right or wrong [N]; each counts as much as its weight [N].
+    """
     counts = np.ones(len(confidence)) if weights is None else np.asarray(weights, float)
     order = np.argsort(-confidence, kind="stable")
     answered, errors = np.cumsum(counts[order]), np.cumsum((counts * ~np.asarray(right, bool))[order])
@@ -180,3 +178,10 @@ def risk_coverage_of(
         RiskCoverage(float(confidence[order[i]]), float(answered[i] / total), float(errors[i] / answered[i]))
         for i in np.flatnonzero(last)
     ]
+
+
+def squared_distances(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Return squared Euclidean distances [N, M] of points [N, D] and [M, D]."""
+    left, right = np.asarray(left, float), np.asarray(right, float)
+    squares = (left**2).sum(1)[:, None] + (right**2).sum(1)[None] - 2 * left @ right.T
+    return np.asarray(np.maximum(squares, 0.0))

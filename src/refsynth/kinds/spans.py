@@ -19,7 +19,7 @@ from refsynth.core.spans import UNREAD, Span, join_spans, spans_of, split_spans,
 from refsynth.core.types import Array, BoolArray, FloatArray, IntArray, Metric
 from refsynth.kinds import metrics
 from refsynth.kinds.kind import Choices, Counts
-from refsynth.kinds.metrics import PerClass
+from refsynth.kinds.metrics import PerClass, per_class_of
 
 LEAST_LOG = -700.0
 """Below it a probability is no positive number any more."""
@@ -136,9 +136,7 @@ class Spans:
 
     def table(self, truth: Array, answers: Array, k: int) -> PerClass:
         """Return the figures of the spans of each label."""
-        hits, there, said = (each.sum(0) for each in by_label(truth, answers, k))
-        f1 = 2 * hits / np.maximum(there + said, 1)
-        return PerClass(hits / np.maximum(said, 1), hits / np.maximum(there, 1), f1, there)
+        return per_class_of(*(each.sum(0) for each in by_label(truth, answers, k)))
 
     def counts(self, truth: Array, answers: Array, k: int) -> Counts:
         """Return the spans of each row and label [N, K]."""

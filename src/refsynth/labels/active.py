@@ -13,6 +13,7 @@ import numpy as np
 
 from refsynth.core.extras import require
 from refsynth.core.types import FloatArray, IntArray
+from refsynth.kinds.metrics import squared_distances
 
 StrategyName = Literal["uncertainty", "margin", "entropy", "coreset", "badge", "hybrid", "random"]
 
@@ -113,12 +114,12 @@ def _coreset(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
     x = np.asarray(pool.features, float)
 
     def reach(place: int) -> FloatArray:
-        return _squared(x, x[place : place + 1])[:, 0]
+        return squared_distances(x, x[place : place + 1])[:, 0]
 
     if len(pool.labelled):
-        nearest = _squared(x, np.asarray(pool.labelled, float)).min(1)
+        nearest = squared_distances(x, np.asarray(pool.labelled, float)).min(1)
         return _one_by_one(n, int(nearest.argmax()), nearest, reach, lambda left: int(left.argmax()))
-    middle = int(_squared(x, x.mean(0, keepdims=True)).argmin())
+    middle = int(squared_distances(x, x.mean(0, keepdims=True)).argmin())
     return _one_by_one(n, middle, None, reach, lambda left: int(left.argmax()))
 
 
@@ -177,7 +178,7 @@ def _hybrid(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
     x, weights = np.asarray(pool.features, float)[some], np.maximum(unsure[some], 1e-6)
     k = min(n, len(np.unique(x, axis=0)))
     centres = cluster.KMeans(k, n_init=1, random_state=int(rng.integers(2**31))).fit(x, sample_weight=weights).cluster_centers_
-    apart, chosen = _squared(x, centres), np.zeros(len(some), bool)
+    apart, chosen = squared_distances(x, centres), np.zeros(len(some), bool)
     for column in range(k):
         chosen[int(np.where(chosen, np.inf, apart[:, column]).argmin())] = True
     chosen[np.flatnonzero(~chosen)[: n - k]] = True  # copies: the least certain of them
@@ -186,11 +187,6 @@ def _hybrid(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
 
 def _random(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
     return Choice(rng.permutation(len(pool.probabilities))[:n], np.zeros(n))
-
-
-def _squared(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Return squared Euclidean distances [N, M]."""
-    return np.asarray(np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T, 0))
 
 
 FAR, TAUGHT = "distance to the nearest labelled or chosen text", "distance to the nearest chosen text, in what it would teach"

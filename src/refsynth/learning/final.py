@@ -42,6 +42,11 @@ class Final:
         """The drafts that are texts of the pool."""
         return tuple(draft for draft in self.drafts if from_pool(draft.example))
 
+    @property
+    def generated(self) -> tuple[Draft, ...]:
+        """The drafts that are not."""
+        return tuple(draft for draft in self.drafts if not from_pool(draft.example))
+
     def predictors(self, context: LearnerContext) -> dict[Candidate, Predictor]:
         """Return the fitted candidates; TF-IDF and a CRF, which are fitted in no time, are fitted again."""
         loaded = load_predictors(self.folder, context.labels, base=context.encoder)

@@ -172,19 +172,18 @@ def entry_of(name: str) -> CatalogEntry:
 
 @dataclass(frozen=True, slots=True)
 class EncoderSpec:
-    """How an embedded encoder wants to be used: what precedes each text, how tokens become one vector, how many it reads."""
+    """How an embedded encoder wants to be used: what precedes each text, and how many tokens it reads."""
 
     name: str
     prefix: str
-    pooling: Literal["mean"]
     max_tokens: int
     language: str
 
 
 ENCODERS: Mapping[str, EncoderSpec] = MappingProxyType(
     {
-        "minilm": EncoderSpec("minilm", prefix="", pooling="mean", max_tokens=256, language="en"),
-        "e5": EncoderSpec("e5", prefix="query: ", pooling="mean", max_tokens=512, language="multilingual"),
+        "minilm": EncoderSpec("minilm", prefix="", max_tokens=256, language="en"),
+        "e5": EncoderSpec("e5", prefix="query: ", max_tokens=512, language="multilingual"),
     }
 )
 """How each embedded encoder is used, by name."""

@@ -161,7 +161,9 @@ class TransformerEncoder(torch.nn.Module):
         counts = np.array([b - a for one in rows for a, b in zip(one.starts, one.ends, strict=True)], int)
         owners = torch.tensor(np.repeat(np.arange(len(counts)), counts), device=self.device)
         sums = torch.zeros(len(counts), self.dimension, device=self.device)
-        sums = sums.index_add(0, owners, states.reshape(-1, self.dimension)[torch.tensor(tokens).to(self.device)])
+        sums = sums.index_add(
+            0, owners, states.reshape(-1, self.dimension)[torch.tensor(tokens, dtype=torch.long).to(self.device)]
+        )
         return sums / torch.tensor(counts, device=self.device)[:, None]
 
     def states(self, rows: Sequence[Pieces]) -> list[FloatArray]:

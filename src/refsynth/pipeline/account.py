@@ -20,7 +20,6 @@ from refsynth.core.types import Draft
 from refsynth.evaluation import origins
 from refsynth.learning.candidates import safe_for
 from refsynth.learning.rows import Rows
-from refsynth.learning.selftrain import from_pool
 from refsynth.pipeline.finished import Finished
 from refsynth.synthesis.marked import with_marks
 from refsynth.synthesis.prompts import can_write
@@ -37,14 +36,13 @@ PACKAGES = ("numpy", "onnxruntime", "tokenizers", "torch", "transformers", "scik
 def drafts_of(finished: Finished) -> origins.Drafts:
     """Return what became of the drafts."""
     written, final = finished.learned.written, finished.learned.final
-    generated = [draft for draft in final.drafts if not from_pool(draft.example)]
-    chosen, dropped = _split(generated)
+    chosen, dropped = _split(final.generated)
     names = finished.learned.rows.kind.names
     kept = Counter(name for draft in chosen for name in names(draft.example.label))
     asked = Counter(name for draft in written.drafts for name in names(draft.label))
     ranked = sorted(chosen, key=lambda draft: -draft.scores.get("agreement", 0.0))
     best, worst, rejected = ranked[:SHOWN], ranked[SHOWN:][-SHOWN:], _two_of_each(dropped)
-    judged = [draft for draft in generated if "agreement" in draft.scores]
+    judged = [draft for draft in final.generated if "agreement" in draft.scores]
     agrees = np.array([draft.scores["agreement"] > 0.5 for draft in judged], float)
     named = (("kept drafts", [d.example.text for d in chosen]), ("seed rows", [e.text for e in final.real]))
     if finished.learned.rows.kind.spans:
@@ -63,7 +61,7 @@ def drafts_of(finished: Finished) -> origins.Drafts:
         reinforced=tuple(_reinforced(curve) for curve in finished.learned.curves),
         coverage=origins.Coverage(**finished.coverage._asdict()) if finished.coverage else None,
         agreement=mean_interval("agreement", agrees) if len(agrees) else None,  # the screen left none that copies another
-        scores=(_histogram(judged, "agreement"),) if judged else (),
+        scores=(_agreement(judged),) if judged else (),
         best=tuple(best),
         worst=tuple(worst),
         rejected=tuple(rejected),
@@ -115,9 +113,9 @@ def _split(drafts: Sequence[Draft]) -> tuple[list[Draft], list[Draft]]:
     return [d for d in drafts if d.dropped is None], [d for d in drafts if d.dropped is not None]
 
 
-def _histogram(drafts: Sequence[Draft], scorer: str) -> origins.ScoreHistogram:
-    chosen, dropped = _split(drafts)
-    return origins.ScoreHistogram.of(scorer, [d.scores[scorer] for d in chosen], [d.scores[scorer] for d in dropped])
+def _agreement(drafts: Sequence[Draft]) -> origins.ScoreHistogram:
+    kept, dropped = ([draft.scores["agreement"] for draft in some] for some in _split(drafts))
+    return origins.ScoreHistogram.of("agreement", kept, dropped)
 
 
 def _two_of_each(dropped: Sequence[Draft]) -> list[Draft]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -14,6 +13,7 @@ from refsynth.bundle.model import Model, load
 from refsynth.compress.contract import Form, Outcome, asked_of
 from refsynth.compress.tiers import UNTOLD
 from refsynth.core.intervals import share_of
+from refsynth.core.run import size_of
 from refsynth.core.types import Metric, kept
 from refsynth.evaluation import sections
 from refsynth.evaluation.testfile import SHIPPED
@@ -24,11 +24,6 @@ TIMED = 128
 """Texts in the batch that speed is taken on."""
 
 TURNS = 3
-
-
-def size_of(bundle: Path) -> float:
-    """Return the size of a bundle, in MB."""
-    return sum(path.stat().st_size for path in bundle.iterdir()) / 1e6
 
 
 def speeds(models: Sequence[Model], finished: Finished) -> list[float]:

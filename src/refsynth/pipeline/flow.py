@@ -16,7 +16,7 @@ from refsynth.core.errors import DataError, counted
 from refsynth.core.forecast import run_forecast
 from refsynth.core.observe import Observer, Silent
 from refsynth.core.record import recall_leaked, remember, remember_leaked
-from refsynth.core.run import RunFolder
+from refsynth.core.run import RunFolder, size_of
 from refsynth.core.sections import ContractConfig
 from refsynth.core.task import Task
 from refsynth.core.types import Draft
@@ -33,7 +33,7 @@ from refsynth.learning.gate import decide, hold_out
 from refsynth.learning.idle import without_effect
 from refsynth.learning.job import Job
 from refsynth.learning.rows import Rows
-from refsynth.learning.selftrain import Unlabelled, from_pool
+from refsynth.learning.selftrain import Unlabelled
 from refsynth.models.quiet import quiet
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.begin import Begun, begin, notes_of
@@ -150,7 +150,7 @@ def choose(job: Job, writers: Writers, written: Written) -> tuple[list[Draft], F
     chosen = reasons.pop(None, 0) - taken
     what = "real row" if job.rows.examples else "description"  # of labels: from these alone it learns where there is no row
     job.watch.stage("train", f"{counted(len(final.real), what)}{pool}; {counted(chosen, 'draft')} chosen{_less(reasons)}")
-    if why := none_kept(written.asked, written.rejected, [draft for draft in final.drafts if not from_pool(draft.example)]):
+    if why := none_kept(written.asked, written.rejected, final.generated):
         job.watch.note(why)
     for found in final.found:
         job.watch.stage("search", found.line())
@@ -181,11 +181,9 @@ def studied_of(job: Job, pretrained: Sequence[Pretraining]) -> tuple[Unlabelled,
 
 def _unjudged(job: Job, final: Final) -> int:
     """Return how many of the chosen drafts have no influence although it was asked for."""
-    asked = job.task.config.filter
-    if not (asked.influence or asked.weights == "influence") or job.context.kind.several or job.context.kind.spans:
+    if not job.task.config.filter.influence or job.context.kind.several or job.context.kind.spans:
         return 0
-    chosen = [draft for draft in final.drafts if draft.dropped is None and not from_pool(draft.example)]
-    return sum("influence" not in draft.scores for draft in chosen)
+    return sum(draft.dropped is None and "influence" not in draft.scores for draft in final.generated)
 
 
 def _deliver(job: Job, learned: Learned) -> Finished:
@@ -204,7 +202,7 @@ def _deliver(job: Job, learned: Learned) -> Finished:
     overlap = None if test is None else overlap_of(test, task)
     tested = [figure_of(test.new, task)] if test is not None and test.new is not None else []
     bundle = publish(tiers.bundle, folder.path / "bundle", tested=tested, limits=tiers.limits)
-    watch.stage("bundle", f"{bundle} ({sum(path.stat().st_size for path in bundle.iterdir()) / 1e6:.0f} MB)")
+    watch.stage("bundle", f"{bundle} ({size_of(bundle):.0f} MB)")
     if task.config.data.none is not None:
         watch.note(none_sentence(read_manifest(bundle)))
     write_overlap(folder.path / OVERLAP, overlap)

@@ -11,13 +11,14 @@ import numpy as np
 from refsynth.bundle.model import load
 from refsynth.compress.forms import FULL
 from refsynth.compress.shrink import SIMPLE
+from refsynth.core.run import size_of
 from refsynth.core.sections import LearnerName
 from refsynth.core.types import Array, IntArray, Metric
 from refsynth.evaluation import sections
 from refsynth.evaluation.testfile import MAJORITY, SHIPPED, TestResult
 from refsynth.kinds import KINDS, Kind
 from refsynth.learning.candidates import Candidate
-from refsynth.pipeline.compression import size_of, speeds
+from refsynth.pipeline.compression import speeds
 from refsynth.pipeline.finished import Finished
 
 NAMES: Mapping[LearnerName, str] = {

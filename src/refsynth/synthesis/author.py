@@ -49,7 +49,6 @@ class Author:
             language=language,
             seed=self._seed(seed),
             focus=focus,
-            guided=ask.guidance != 1,
         )
         return plan_requests(self.rows, self.folds, descriptions, brief)
 
@@ -67,7 +66,7 @@ class Author:
         return synthesize(
             requests,
             generator,
-            decoding=self._decoding,
+            decoding=self.settings.model_dump(include={"temperature", "top_p", "max_tokens"}),
             journal=folder / (f"journal-{self.name}.jsonl" if self.name else "journal.jsonl"),
             texts={example.id: example.text for example in self.rows},
             language=language,
@@ -75,12 +74,6 @@ class Author:
             rewarded_by=tuple(row.id for row in self.rows) if self.rewarded else (),
             progress=progress,
         )
-
-    @property
-    def _decoding(self) -> dict[str, float]:
-        """The settings that answers depend on; guidance only where there is any, so that answers from before it hold."""
-        names = {"temperature", "top_p", "max_tokens"} | ({"guidance"} if self.settings.guidance != 1 else set())
-        return self.settings.model_dump(include=names)
 
     def _seed(self, seed: int) -> int:
         """Return a seed of its own: two authors that are asked the same must not write the same."""

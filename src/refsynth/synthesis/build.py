@@ -52,7 +52,7 @@ def make_generator(config: RunConfig, store: ModelStore, found: Found | None = N
         case "embedded":
             return EmbeddedGenerator(store.path("smollm2"), **decoding)
         case FolderReference(folder=folder):
-            return FolderGenerator(folder, guidance=config.synthesis.guidance, device=config.device, **decoding)
+            return FolderGenerator(folder, device=config.device, **decoding)
         case EndpointReference() as server:
             return make_endpoint(server, found or probe_server(server), **decoding)
     raise ConfigError(f"reference: {config.reference!r} is not known")
@@ -122,7 +122,7 @@ def make_trained(config: RunConfig, folder: Path, *, name: str) -> Generator:
     decoding = config.synthesis.model_dump(include={"temperature", "top_p", "max_tokens"})
     if config.reference == "embedded":
         return EmbeddedGenerator(folder, name=name, **decoding)
-    return FolderGenerator(folder, guidance=config.synthesis.guidance, device=config.device, **decoding)
+    return FolderGenerator(folder, device=config.device, **decoding)
 
 
 class Source(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from refsynth.core.protocols import Generator
+from refsynth.core.protocols import Generator, Scorer
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
@@ -156,6 +156,6 @@ def screen_drafts(job: Job, written: Written, make_generator: Callable[[], Gener
     return [Draft.from_json(record) for record in read_jsonl(done / "drafts.jsonl")]
 
 
-def likelihood_scorer(meanings: Mapping[str, str], language: str, generator: Generator) -> LikelihoodRatioScorer:
+def likelihood_scorer(meanings: Mapping[str, str], language: str, generator: Generator) -> Scorer:
     """Return the reference as a judge of drafts: each under its label's description against a prompt without a class."""
     return LikelihoodRatioScorer(generator, class_prompts(meanings, language), generic_prompt(language=language))

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from refsynth.core.drafting import Way
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Example, IntArray, Prompt
-from refsynth.synthesis.prompts import STYLES, class_prompt, generic_prompt, paraphrase_prompt
+from refsynth.synthesis.prompts import STYLES, class_prompt, paraphrase_prompt
 
 LEAST_PROMPTS = 2
 """Of a label, if it gets as many drafts: whichever fold is held out, one of them has not shown it."""
@@ -62,7 +62,6 @@ class Brief:
         language: of the texts.
         seed: of the choice and order of what is shown.
         focus: where drafts are needed.
-        guided: whether the reference is to be led away from what it says without the class.
         before: prompts of each label that were planned before these: the ways go on from there.
     """
 
@@ -73,7 +72,6 @@ class Brief:
     language: str
     seed: int
     focus: Focus = ANYWHERE
-    guided: bool = False
     before: int = 0
 
 
@@ -107,11 +105,7 @@ def plan_requests(examples: Sequence[Example], folds: IntArray, descriptions: Ma
         prompts = [_prompt(label, descriptions, each, turn, brief) for turn, each in enumerate(shown, start=brief.before)]
         by_label.append([Request(*parts) for parts in zip(prompts, counts, strict=True)])
     rounds = itertools.zip_longest(*by_label)
-    requests = [request for turn in rounds for request in turn if request is not None]
-    if not brief.guided:
-        return requests
-    negative = generic_prompt(language=brief.language).text
-    return [Request(replace(request.prompt, negative=negative), request.n) for request in requests]
+    return [request for turn in rounds for request in turn if request is not None]
 
 
 def _prompt(label: str, descriptions: Mapping[str, str], shown: Sequence[Example], turn: int, brief: Brief) -> Prompt:

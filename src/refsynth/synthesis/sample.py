@@ -45,11 +45,9 @@ class Batch(NamedTuple):
 
 
 def _identity(request: Request) -> list[Json]:
-    """Return what decides the answer to a request; what only some prompts have is named only there, so that old keys hold."""
+    """Return what decides the answer to a request."""
     prompt = request.prompt
-    if prompt.chat:
-        return [prompt.text, request.n, prompt.negative, prompt.chat]
-    return [prompt.text, request.n, prompt.negative] if prompt.negative else [prompt.text, request.n]
+    return [prompt.text, request.n, prompt.chat] if prompt.chat else [prompt.text, request.n]
 
 
 def as_read(requests: Sequence[Request], generator: Generator) -> list[Request]:
@@ -167,7 +165,6 @@ def prompts_of(requests: Sequence[Request]) -> list[dict[str, Any]]:
     unique = {digest(request.prompt.text)[:16]: request.prompt for request in requests}
     return [
         {"prompt": name, "label": prompt.label, "shown": list(prompt.shown), "text": prompt.text}
-        | ({"negative": prompt.negative} if prompt.negative else {})
         | ({"chat": prompt.chat} if prompt.chat else {})
         for name, prompt in unique.items()
     ]

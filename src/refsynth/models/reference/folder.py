@@ -50,7 +50,6 @@ class FolderGenerator:
         temperature: float = 1.0,
         top_p: float = 0.95,
         max_tokens: int = 64,
-        guidance: float = 1.0,
         stop: str = "\n",
         device: DeviceName = "cpu",
     ) -> None:
@@ -61,9 +60,6 @@ class FolderGenerator:
             temperature: of the sampling.
             top_p: the nucleus.
             max_tokens: the longest completion.
-            guidance: G of log P(token | prompt) + (G - 1) (log P(token | prompt) - log P(token | negative prompt)), before the
-                temperature (Sanchez et al., 2023, "Stay on topic with Classifier-Free Guidance", section 2); doubles the work.
-                1 is off; a prompt without a negative is answered without.
             stop: where a completion ends; it is not part of it. Empty: only the model ends it.
             device: where the model computes.
 
@@ -96,7 +92,7 @@ class FolderGenerator:
         self._ends = frozenset([ends] if isinstance(ends, int) else ends or ()) | ids_holding(
             stop, self._tokenizer.decode, len(self._tokenizer)
         )
-        self._stop, self._guidance = stop, guidance
+        self._stop = stop
         self._decoding: dict[str, Any] = {
             "do_sample": True,
             "temperature": temperature,
@@ -119,8 +115,7 @@ class FolderGenerator:
             ids = self._torch.tensor([self._ids(prompt.text, start=True)]).to(self._device)
             with seeded(derive_seed(seed, index)), self._torch.inference_mode():
                 mask = self._torch.ones_like(ids)
-                guided = self._guided(prompt, n)
-                out = self._model.generate(ids, attention_mask=mask, num_return_sequences=n, **self._decoding, **guided)
+                out = self._model.generate(ids, attention_mask=mask, num_return_sequences=n, **self._decoding)
             rows.append([self._completion(row[ids.shape[1] :].tolist()) for row in out])
         return rows
 
@@ -165,14 +160,6 @@ class FolderGenerator:
             logits = torch.cat([logits, self._model(ids[:, :-1], attention_mask=mask, past_key_values=cache).logits], dim=1)
         logs = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
         return np.asarray(array_of((logs * held).sum(1) / held.sum(1)), float)
-
-    def _guided(self, prompt: Prompt, n: int) -> dict[str, Any]:
-        """Return what leads `n` completions away from the negative prompt: nothing where there is none."""
-        if self._guidance == 1 or not prompt.negative:
-            return {}
-        ids = self._torch.tensor([self._ids(prompt.negative, start=True)] * n).to(self._device)
-        mask = self._torch.ones_like(ids)
-        return {"guidance_scale": self._guidance, "negative_prompt_ids": ids, "negative_prompt_attention_mask": mask}
 
     def _padding(self) -> int:
         candidates = (self._tokenizer.pad_token_id, self._tokenizer.eos_token_id, 0)

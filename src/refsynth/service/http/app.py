@@ -12,10 +12,11 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
 from refsynth.core.errors import RefsynthError
+from refsynth.core.types import DIGITS
 from refsynth.service.http import explain
 from refsynth.service.http.batching import RowError
 from refsynth.service.http.console import add_console
-from refsynth.service.http.dialects import DIGITS, is_batch, scores, shown, tei_rows
+from refsynth.service.http.dialects import is_batch, scores, shown, tei_rows
 from refsynth.service.http.engine import Answer, Question
 from refsynth.service.http.errors import MEANINGS, ErrorBody, Failed, Invalid, NotFound, Unavailable
 from refsynth.service.http.front import Front

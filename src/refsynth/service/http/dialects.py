@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from refsynth.core.types import Prediction
+from refsynth.core.types import DIGITS, Prediction
 from refsynth.service.http.batching import RowError
 from refsynth.service.http.engine import Answer
 from refsynth.service.http.schema import PredictRequest, TeiRequest
-
-DIGITS = 6
 
 
 def tei_rows(body: TeiRequest) -> list[str | list[str]]:
@@ -41,7 +39,7 @@ def shown(answer: Answer | RowError, body: PredictRequest) -> dict[str, Any]:
         return {"error": {"code": answer.code, "message": answer.found}}
     prediction = answer.prediction
     return {
-        **_said(prediction),
+        **prediction.said,
         "probability": round(prediction.probability, DIGITS),
         "probabilities": dict(_ranked(prediction)[: body.top_k]) if body.probabilities else None,
         "abstain": prediction.abstain,
@@ -51,9 +49,3 @@ def shown(answer: Answer | RowError, body: PredictRequest) -> dict[str, Any]:
         "truncated": prediction.truncated,
         "version": answer.version,
     }
-
-
-def _said(prediction: Prediction) -> dict[str, Any]:
-    if prediction.entities is not None:
-        return {"entities": [{**one._asdict(), "confidence": round(one.confidence, DIGITS)} for one in prediction.entities]}
-    return {"label": prediction.label} if prediction.labels is None else {"labels": list(prediction.labels)}

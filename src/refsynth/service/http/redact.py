@@ -65,14 +65,12 @@ class Redactor:
     def __init__(
         self,
         *,
-        regions: tuple[str, ...] = REGIONS,
         language: str = "",
         names: Callable[[str], Iterator[Span]] | None = None,
     ) -> None:
         """Prepare to redact.
 
         Args:
-            regions: ISO 3166 codes of those whose national phone numbers are recognised.
             language: ISO 639 code of what the texts are mostly in; the phone numbers of its countries are found in their own
                 grouping too, without a sign that they are numbers of phones.
             names: yields the places of names of persons in a text, as `names.NameFinder` does.
@@ -89,7 +87,7 @@ class Redactor:
             (Kind.identity, _identities()),
             (Kind.card, _checked_cards()),
             (Kind.ip, _addresses),
-            (Kind.phone, PhoneFinder(regions, home=HOMES.get(language.partition("-")[0].lower(), ()))),
+            (Kind.phone, PhoneFinder(REGIONS, home=HOMES.get(language.partition("-")[0].lower(), ()))),
         )
 
     def find(self, text: str) -> list[Found]:

@@ -27,6 +27,7 @@ from refsynth.service.monitor.schema import ID_LENGTH, LABEL_LENGTH, NAME_LENGTH
 Tables = Literal["make", "check", "trust"]
 
 _ID = re.compile(r"[A-Za-z0-9._:-]*")
+_READ = 5_000  # rows read at once
 _CHUNK = 2_000  # rows deleted in one transaction, so that no writer waits long
 
 
@@ -204,19 +205,19 @@ class Record:
             found = connection.execute(_given().order_by(feedback.c.updated.desc()).limit(n))
             return [_shown(*row) for row in found]
 
-    def given(self, *, since: datetime | None = None, chunk: int = 5_000) -> Iterator[list[Given]]:
+    def given(self, *, since: datetime | None = None) -> Iterator[list[Given]]:
         """Yield all feedback since a time, oldest first, in chunks."""
         query = _given().order_by(feedback.c.updated, feedback.c.request_id, feedback.c.row)
-        yield from self._chunks(query if since is None else query.where(feedback.c.updated >= since), chunk)
+        yield from self._chunks(query if since is None else query.where(feedback.c.updated >= since))
 
-    def unsure(self, *, since: datetime | None = None, chunk: int = 5_000) -> Iterator[list[Given]]:
+    def unsure(self, *, since: datetime | None = None) -> Iterator[list[Given]]:
         """Yield predictions since a time that abstained and have no feedback, oldest first, in chunks; their label is empty."""
         query = _unsure().order_by(predictions.c.created, predictions.c.request_id, predictions.c.row)
-        yield from self._chunks(query if since is None else query.where(predictions.c.created >= since), chunk)
+        yield from self._chunks(query if since is None else query.where(predictions.c.created >= since))
 
-    def _chunks(self, query: sa.Select[*tuple[Any, ...]], chunk: int) -> Iterator[list[Given]]:
+    def _chunks(self, query: sa.Select[*tuple[Any, ...]]) -> Iterator[list[Given]]:
         with self._reading() as connection:
-            for part in connection.execution_options(yield_per=chunk).execute(query).partitions():
+            for part in connection.execution_options(yield_per=_READ).execute(query).partitions():
                 yield [_shown(*row) for row in part]
 
     def summary(self, *, since: datetime) -> Summary:

@@ -88,7 +88,6 @@ class Lesson(NamedTuple):
             language=self.context.language,
             seed=seed,
             focus=Focus(topics=self.topics),
-            guided=settings.guidance != 1,
             before=turn * laps,
         )
         planned = plan_requests(self.half.rows, self.half.folds, self.task.meanings, brief)

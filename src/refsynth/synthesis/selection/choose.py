@@ -18,7 +18,7 @@ from refsynth.learning.job import Job
 from refsynth.learning.rows import Rows
 from refsynth.learning.selftrain import Choose, SelfTrainer
 from refsynth.models.predict import LinearHead
-from refsynth.synthesis.selection.filter import drop_disagreeing, drop_harmful, drop_redundant, even_out, weigh
+from refsynth.synthesis.selection.filter import drop_disagreeing, drop_harmful, even_out
 from refsynth.synthesis.selection.influence import Points, cross_fitted
 from refsynth.synthesis.selection.judged import posteriors
 from refsynth.synthesis.selection.scorers import agreement_of, agreement_of_sets, agreement_of_tags
@@ -98,15 +98,12 @@ class Chooser:
         chosen = drop_disagreeing(drafts, agreement, floor=self.settings.agreement)
         if self.kind.several:
             return chosen
-        if self.settings.influence or self.settings.weights == "influence":
+        if self.settings.influence:
             chosen = drop_harmful(chosen, self.influence(real, kept(chosen)), share=self.settings.influence)
-        if self.settings.diverse:
-            chosen = self._varied(real, chosen)
         chosen = even_out(chosen, self.labels, margin=CLASS_MARGIN)
-        if self.settings.weights == "influence":
-            chosen = weigh(chosen)
-        targets = self._targets(drafts, examples, said)
-        return chosen if targets is None else _with_targets(chosen, targets)
+        if self.settings.targets == "label":
+            return chosen
+        return _with_targets(chosen, self._targets(drafts, examples, said))
 
     def _unknown(self, real: Sequence[Example], said: FloatArray) -> list[int]:
         """Return the labels that no real row has and that the judge, which never met them, says of no text, by logits [M, K].
@@ -148,27 +145,12 @@ class Chooser:
         features = np.asarray(self.encoder.encode([example.text for example in examples]), float)
         return {example.id: index for index, example in enumerate(examples)}, features
 
-    def _varied(self, real: Sequence[Example], drafts: Sequence[Draft]) -> list[Draft]:
-        place, features = self._features
-        known = {label: [place[row.id] for row in real if row.label == label and row.id in place] for label in self.labels}
-        mine = features[[place[example.id] for example in kept(drafts)]]
-        return drop_redundant(drafts, mine, {label: features[rows] for label, rows in known.items()}, share=self.settings.diverse)
-
-    def _targets(
-        self, drafts: Sequence[Draft], examples: Sequence[Example], said: FloatArray
-    ) -> dict[str, tuple[float, ...]] | None:
-        """Return what each draft that is still in is to teach, by id; None where that is just its label.
-
-        A teacher's view t is its own, or its mean with the reference's; of smoothing e it keeps (1 - e) t + e / K.
-        """
-        settings, k = self.settings, len(self.labels)
-        if settings.targets == "label" and not settings.smoothing:
-            return None
-        taught = softmax(SHARPNESS * said) if settings.targets != "label" else np.eye(k)[classes_of(examples, self.labels)]
-        if settings.targets == "ensemble":
+    def _targets(self, drafts: Sequence[Draft], examples: Sequence[Example], said: FloatArray) -> dict[str, tuple[float, ...]]:
+        """Return what each draft that is still in is to teach, by id: the judge's view, or its mean with the reference's."""
+        taught = softmax(SHARPNESS * said)
+        if self.settings.targets == "ensemble":
             reference = posteriors([draft for draft in drafts if draft.dropped is None], self.labels)
             taught = np.where(np.isnan(reference), taught, (taught + reference) / 2)
-        taught = (1 - settings.smoothing) * taught + settings.smoothing / k
         return {example.id: tuple(row.tolist()) for example, row in zip(examples, taught, strict=True)}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from refsynth.core.types import FloatArray
 from refsynth.data.text import nearest_overlap
+from refsynth.kinds.metrics import squared_distances
 from refsynth.synthesis.selection.sanity import units
 
 SAMPLE = 500
@@ -139,16 +140,9 @@ def coverage(real: FloatArray, drafts: FloatArray, *, k: int = NEAREST) -> Cover
         k: which neighbour.
     """
     n, m = len(real), len(drafts)
-    among = _distances(real, real)
+    among = squared_distances(real, real)
     np.fill_diagonal(among, np.inf)
     radius = np.partition(among, k - 1, axis=1)[:, k - 1]
-    covered = _distances(real, drafts).min(axis=1, initial=np.inf) < radius
+    covered = squared_distances(real, drafts).min(axis=1, initial=np.inf) < radius
     expected = 1 - math.prod((n - i) / (m + n - i) for i in range(1, k + 1))
     return CoverageFigures(float(covered.mean()), expected, k, n, m)
-
-
-def _distances(left: FloatArray, right: FloatArray) -> FloatArray:
-    """Return squared Euclidean distances [N, M]."""
-    left, right = np.asarray(left, float), np.asarray(right, float)
-    squares = (left**2).sum(1)[:, None] + (right**2).sum(1)[None] - 2 * left @ right.T
-    return np.asarray(np.maximum(squares, 0.0))

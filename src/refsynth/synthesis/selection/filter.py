@@ -1,24 +1,21 @@
 """The filter: each draft is kept, or dropped for one named reason. No draft disappears.
 
-`screen` needs no model: form, copies of seed rows, duplicates. The `drop_` functions hold one score each against a floor, or
-leave out what other rows cover; `even_out` evens the classes out, and `weigh` says how much each draft that is left counts. All
-give back every draft that they were given, in the same order.
+`screen` needs no model: form, copies of seed rows, duplicates. The `drop_` functions hold one score each against a floor, and
+`even_out` evens the classes out. All return every draft that they were given, in the same order.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import rankdata
 
 from refsynth.core.pair import split_pair
 from refsynth.core.types import Draft, Example, FloatArray, IntArray
 from refsynth.data.text import NEAR, near_groups, nearest_overlap, normalise
 from refsynth.evaluation.leakage import LEAKED
-from refsynth.synthesis.selection.cover import best_cover
 from refsynth.synthesis.selection.sanity import form_check
 
 COPY = "copies a seed row"
@@ -31,7 +28,6 @@ OTHER_CLASS = "other class"
 UNSURE = "class unclear"
 UNLIKELY = "unlikely for its label"
 HARMFUL = "worst influence on held-out rows"
-REDUNDANT = "covered by other rows"
 SURPLUS = "more than its class needs"
 
 
@@ -136,7 +132,7 @@ def drop_unlikely(drafts: Sequence[Draft], ratios: FloatArray, *, floor: float) 
 
 
 def drop_disagreeing(drafts: Sequence[Draft], agreement: FloatArray, *, floor: float) -> list[Draft]:
-    """Drop what a model of the real rows takes for another class; see `scorers.AgreementScorer`."""
+    """Drop what a model of the real rows takes for another class; see `scorers.agreement_of`."""
     return drop_below(drafts, "agreement", agreement, floor=floor, reason=lambda value: OTHER_CLASS if value < 0.5 else UNSURE)
 
 
@@ -149,27 +145,6 @@ def drop_harmful(drafts: Sequence[Draft], gains: FloatArray, *, share: float) ->
         if mine.any():
             floors[mine] = np.quantile(gains[mine], share)
     return drop_below(drafts, "influence", gains, floor=floors, reason=lambda value: HARMFUL)
-
-
-def drop_redundant(drafts: Sequence[Draft], features: FloatArray, real: Mapping[str, FloatArray], *, share: float) -> list[Draft]:
-    """Drop the share of each label's drafts that is least needed to cover them all; see `cover`.
-
-    Args:
-        drafts: some of which may have been dropped before.
-        features: embeddings of unit length of the M drafts that are still in, in their order [M, D].
-        real: those of each label's real rows, which are there in any case.
-        share: of each label's drafts that are still in; rounded down to whole drafts.
-    """
-    places = defaultdict(list)
-    alive = [index for index, draft in enumerate(drafts) if draft.dropped is None]
-    for row, index in enumerate(alive):
-        places[drafts[index].example.label].append(row)
-    results = list(drafts)
-    for label, rows in places.items():
-        needed = best_cover(features[rows], real[label], len(rows) - int(share * len(rows)))
-        for row in np.delete(rows, needed):
-            results[alive[row]] = replace(drafts[alive[row]], dropped=REDUNDANT)
-    return results
 
 
 def even_out(drafts: Sequence[Draft], labels: Sequence[str], *, margin: float) -> list[Draft]:
@@ -185,21 +160,4 @@ def even_out(drafts: Sequence[Draft], labels: Sequence[str], *, margin: float) -
         mine = [index for index, draft in enumerate(drafts) if draft.dropped is None and draft.example.label == label]
         for index in sorted(mine, key=lambda i: -drafts[i].scores.get("agreement", 1.0))[most:]:
             results[index] = replace(drafts[index], dropped=SURPLUS)
-    return results
-
-
-def weigh(drafts: Sequence[Draft]) -> list[Draft]:
-    """Weigh the drafts that are in by the rank of their influence within their label: evenly from 0 to 2, 1 on the mean.
-
-    Ranks, since gains have heavy tails: a few rows would take all the weight. A draft without the score counts 1.
-    """
-    places = defaultdict(list)
-    for index, draft in enumerate(drafts):
-        if draft.dropped is None and "influence" in draft.scores:
-            places[draft.example.label].append(index)
-    results = list(drafts)
-    for mine in places.values():
-        ranks = rankdata([drafts[index].scores["influence"] for index in mine])
-        for index, weight in zip(mine, (2 * ranks - 1) / len(mine), strict=True):
-            results[index] = replace(drafts[index], example=replace(drafts[index].example, weight=float(weight)))
     return results

@@ -6,32 +6,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from refsynth.core.protocols import Generator, Predictor
+from refsynth.core.protocols import Generator
 from refsynth.core.types import Array, Example, FloatArray, IntArray, Prompt
 from refsynth.kinds.spans import path_of
 
 
-class AgreementScorer:
-    """How a predictor that was fitted to real rows sees a draft's label against the strongest other one.
+def agreement_of(logits: FloatArray, classes: IntArray) -> FloatArray:
+    """Return the agreement [N] of logits [N, K] with the classes [N] that the texts were written for.
 
     P(label) / (P(label) + P(strongest other)), in [0, 1]: above 1/2 exactly where the predictor says the same label, whatever
     the number of labels.
     """
-
-    def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
-
-    def score(self, drafts: Sequence[Example]) -> FloatArray:
-        """Return shares [N]."""
-        if not drafts:
-            return np.zeros(0)
-        column = {label: index for index, label in enumerate(self._predictor.labels)}
-        logits = self._predictor.logits([draft.text for draft in drafts])
-        return agreement_of(logits, np.array([column[draft.label] for draft in drafts]))
-
-
-def agreement_of(logits: FloatArray, classes: IntArray) -> FloatArray:
-    """Return the agreement [N] of logits [N, K] with the classes [N] that the texts were written for."""
     rows, others = np.arange(len(classes)), np.array(logits, float)
     own = others[rows, classes]
     others[rows, classes] = -np.inf
