@@ -80,7 +80,7 @@ def tensors_of_lists(monkeypatch):
 def fake(tiny_folder, monkeypatch):
     """An encoder whose weights are on a GPU that is not there."""
 
-    for module in ("models.network", "training.finetune", "training.distill"):
+    for module in ("models.network", "learning.tuning.finetune", "learning.tuning.distill"):
         monkeypatch.setattr(f"refsynth.{module}.array_of", zeros)
     monkeypatch.setattr("refsynth.learning.tuning.schedule.has_bfloat16", lambda device: False)
     monkeypatch.setattr("weakref.getweakrefs", lambda _: [])  # the mode has some, and peft could move no module
