@@ -102,7 +102,9 @@ def test_unreadable_files_raise(tmp_path):
             rows_of(tmp_path, name, "\n")
     with pytest.raises(DataError, match="is a folder"):
         list(iter_rows(tmp_path))
-    with pytest.raises(DataError, match=r"no column 'text'\n  columns there: body\n  did you mean 'body'.*--text; .*--delimiter"):
+    with pytest.raises(
+        DataError, match=r"no column 'text'\n  columns there: body\n  did you mean 'body'.*--text, or.*--delimiter"
+    ):
         rows_of(tmp_path, "x.csv", "body\nx\n")
     with pytest.raises(DataError, match="old Excel"):
         rows_of(tmp_path, "x.csv", b"\xd0\xcf\x11\xe0" + b"\0" * 600)
