@@ -238,7 +238,7 @@ def test_a_table_that_was_changed_by_hand_is_found_and_printed_again(tmp_path):
         tables.stale(tmp_path)
 
 
-def test_the_wheel_has_no_benchmarks(tmp_path):
+def test_the_wheel_has_all_of_the_package_and_no_benchmarks(tmp_path):
     for name in ("src", "benchmarks"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "results"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -252,3 +252,5 @@ def test_the_wheel_has_no_benchmarks(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert any(name == "refsynth/cli/app.py" for name in names)
     assert [name for name in names if "bench" in name.lower()] == []
+    there = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src" / "refsynth").rglob("*") if path.is_file()}
+    assert {name for name in there if "__pycache__" not in name} <= set(names)  # pages, templates, examples
