@@ -85,7 +85,7 @@ def test_every_shown_bench_is_one(line):
     """Make writes the command that it would run; the shell's other words say what it was given."""
     given = dict(word.split("=") for word in shlex.split(line)[2:])
     printed = subprocess.run(
-        ["make", "--dry-run", "--old-file=.venv/.installed", *shlex.split(line)[1:]],
+        ["make", "--dry-run", "--no-print-directory", "--old-file=.venv/.installed", *shlex.split(line)[1:]],
         cwd=ROOT,
         capture_output=True,
         text=True,
