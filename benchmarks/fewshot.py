@@ -14,7 +14,8 @@ from benchmarks.sets import Sample
 from benchmarks.suite import Group, Over, Suite, cell
 from refsynth.core.config import RunConfig
 from refsynth.core.task import Task
-from refsynth.learning.context import LEARNERS, LearnerContext, make_context
+from refsynth.learning.context import LearnerContext, make_context
+from refsynth.learning.makers import make_learner
 from refsynth.models.catalog import encoder_for
 from refsynth.models.store import ModelStore
 
@@ -43,7 +44,7 @@ def _setfit(sample: Sample, name: str, seed: int) -> list[Cell]:
 def _finetune(sample: Sample, name: str, seed: int) -> list[Cell]:
     context = workshop(sample)
     started = time.monotonic()
-    said = LEARNERS["finetune"](context).fit(sample.examples, (), seed=seed).logits(sample.texts)
+    said = make_learner("finetune", context).fit(sample.examples, (), seed=seed).logits(sample.texts)
     return [cell("finetune", sample.truth, np.asarray(said).argmax(1), time.monotonic() - started, len(sample.labels))]
 
 

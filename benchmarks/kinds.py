@@ -21,9 +21,10 @@ from benchmarks.ours import run_ours
 from benchmarks.sets import Sample, drawn, read_set
 from refsynth.core.config import PAIR_COLUMN, RunConfig
 from refsynth.core.labelset import NONE, join_labels
+from refsynth.core.learners import LearnerName
 from refsynth.core.pair import join_pair
 from refsynth.core.run import derive_seed
-from refsynth.core.sections import Columns, LearnerName
+from refsynth.core.sections import Columns
 from refsynth.core.task import Task
 from refsynth.core.types import Example, TaskKind
 from refsynth.core.windows import LONGEST
@@ -31,7 +32,8 @@ from refsynth.data.tagged import read_tagged
 from refsynth.data.text import clean
 from refsynth.evaluation.testfile import SHIPPED
 from refsynth.kinds import KINDS, given_labels
-from refsynth.learning.context import LEARNERS, make_context
+from refsynth.learning.context import make_context
+from refsynth.learning.makers import make_learner
 from refsynth.models.catalog import encoder_for
 from refsynth.models.store import ModelStore
 
@@ -110,7 +112,7 @@ def _plain(sample: Sample, task: TaskKind, learner: LearnerName, seed: int) -> C
     context = make_context(Task.of(config), "en", ModelStore().path(encoder_for("en").name), max_tokens=LONGEST)
     train, test = (_examples(rows, task, labels) for rows in (sample.train, sample.test))
     started = time.monotonic()
-    logits = LEARNERS[learner](context).fit(train, (), seed=seed).logits([row.text for row in test])
+    logits = make_learner(learner, context).fit(train, (), seed=seed).logits([row.text for row in test])
     answers = kind.decide(kind.probabilities(logits))
     return _cell(task, kind.truth(given_labels(test), labels), answers, len(labels), time.monotonic() - started)
 

@@ -15,9 +15,9 @@ from benchmarks.fewshot import workshop
 from benchmarks.figures import Check, at_least, at_most, figure, markdown
 from benchmarks.sets import Sample
 from benchmarks.suite import Group, Over, Suite, cell
-from refsynth.core.sections import MethodName
+from refsynth.core.learners import MethodName
 from refsynth.learning.candidates import set_aside
-from refsynth.learning.context import LEARNERS
+from refsynth.learning.makers import make_learner
 from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.methods import METHODS
 
@@ -38,7 +38,7 @@ def _measure(method: MethodName, sample: Sample, name: str, seed: int) -> list[C
     del name
     context = workshop(sample)
     train, told = set_aside(sample.examples, ASIDE, seed=seed)
-    learner = LEARNERS[method](context)
+    learner = make_learner(method, context)
     if not isinstance(learner, FinetuneLearner):
         raise TypeError(f"{method} is fitted by a {type(learner).__name__}")
     gc.collect()

@@ -24,7 +24,7 @@ LABELS = {"a": "first", "b": "second"}
         ({"labels": LABELS, "filter": {"influence": 1.0}}, "filter.influence"),
         ({"labels": LABELS, "filter": {"targets": "label smoothing"}}, "filter.targets"),
         ({"labels": LABELS, "reference": {"endpoint": "ftp://x", "model": "m"}}, "reference.endpoint"),
-        ({"labels": LABELS, "learners": ["lroa"]}, "learners.0: found 'lroa', known are tfidf, frozen, "),
+        ({"labels": LABELS, "learners": ["lroa"]}, "learners.0: found 'lroa', known are contrastive, finetune, "),
         ({"labels": LABELS, "learners": ["lroa"]}, "; did you mean 'lora'?"),
         ({"labels": LABELS, "learners": "lora"}, "learners: found 'lora', expected a list"),
         ({"labels": LABELS, "learners": []}, "learners: Tuple should have at least 1 item"),

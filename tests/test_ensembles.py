@@ -13,13 +13,15 @@ from scipy.special import expit, softmax
 import refsynth
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, InputError
+from refsynth.core.learners import LEARNERS
 from refsynth.core.task import Task
 from refsynth.core.types import Example, Provenance
 from refsynth.learning import ensemble
-from refsynth.learning.candidates import COMPARED, Candidate
-from refsynth.learning.context import make_context, make_learners
+from refsynth.learning.candidates import Candidate
+from refsynth.learning.context import make_context
 from refsynth.learning.ensemble import EnsembleLearner, RememberedLearner, joined, stack_weights
 from refsynth.learning.head import NEVER
+from refsynth.learning.makers import make_learners
 from refsynth.learning.parts import fair_parts
 from refsynth.learning.tuning.soup import SoupLearner, mixed
 from refsynth.models.predict import EncoderPredictor, LinearHead
@@ -244,7 +246,7 @@ def test_a_run_compares_ensembles_and_ships_one_model(tmp_path, tiny_cache, monk
     candidates = done.finished.learned.final.candidates
     assert {candidate.learner for candidate in candidates} == set(task.config.learners)
     assert Candidate("average", True) in candidates
-    assert done.finished.learned.decision.shipped.learner not in COMPARED
+    assert LEARNERS[done.finished.learned.decision.shipped.learner].ships
     assert {"average of all learners", "stack of all learners"} <= {system.name for system in done.report.results.systems}
     assert refsynth.load(done.bundle).predict(["my parcel is late"])
 

@@ -6,20 +6,21 @@ import numpy as np
 import pytest
 
 from jobs import job_of
-from refsynth.core.config import ENSEMBLES, RunConfig
+from refsynth.core.config import RunConfig
+from refsynth.core.learners import LEARNERS
 from refsynth.core.run import RunFolder
-from refsynth.core.sections import LearnerName
 from refsynth.core.task import Task
 from refsynth.core.types import Example
 from refsynth.learning.candidates import Candidate
-from refsynth.learning.context import make_context, make_learners
+from refsynth.learning.context import make_context
 from refsynth.learning.final import fit_final
+from refsynth.learning.makers import make_learners
 from refsynth.learning.rows import read_rows
 from refsynth.models.reference import EchoGenerator
 from test_pipeline import write_rows
 from tiny_encoder import MAX_TOKENS
 
-NAMES = LearnerName.__args__
+NAMES = tuple(LEARNERS)
 ODD = ["", " ", "?" * 500, "全く別の", "\x00\ufffd", "a" * 5000]
 MARKED = ["[Ann Lee](person) lives in [Oslo](place)", "we met [Bo](person) there", "[Rome](place) is far", "nobody was here"] * 3
 
@@ -32,7 +33,7 @@ def make_task(name, folder):
     else:
         write_rows(folder / "train.jsonl", 6, 1)
         more = {"labels": {"late": "it has not come", "broken": "it is broken"}}
-    learners = {name, *(("frozen", "tfidf") if name in ENSEMBLES else ("frozen",) if name == "prompt" else ())}
+    learners = {name, *(("frozen", "tfidf") if LEARNERS[name].joins else ("frozen",) if name == "prompt" else ())}
     fast = {"training": {"epochs": 2, "batch": 4}, "ensemble": {"folds": 2, "seeds": 2}, "synthesis": {"drafts": 0}}
     data = {"train": str(folder / "train.jsonl")}
     return Task.of(RunConfig.parse({**more, **fast, "learners": sorted(learners), "data": data}))

@@ -1,6 +1,7 @@
 """The contract of every way to fine-tune: build, fit, save, load, export, and the same answers each time."""
 
 import copy
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
@@ -11,20 +12,19 @@ from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.model import load
 from refsynth.bundle.store import Contents, EncoderFiles, save
 from refsynth.compress.export import export_encoder
-from refsynth.core.config import ENSEMBLES, RunConfig
+from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, ModelError
-from refsynth.core.sections import LearnerName, MethodName
+from refsynth.core.learners import LEARNERS, MethodName
 from refsynth.core.task import Task
 from refsynth.core.types import Example
 from refsynth.kinds.metrics import softmax
-from refsynth.learning.candidates import PREFERENCE, STOPPED
-from refsynth.learning.context import JOINED, LEARNERS, make_context
+from refsynth.learning.context import make_context
+from refsynth.learning.makers import make_learner
 from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.methods import METHODS, Size
 from refsynth.learning.tuning.trainer import Recipe
 from refsynth.models.adapted import PARTS, Bottleneck, PromptedTransformer, insert_bottlenecks
 from refsynth.models.network import TransformerEncoder
-from refsynth.pipeline.report import NAMES
 from tiny_encoder import MAX_TOKENS
 
 LABELS = ("late", "broken", "other")
@@ -61,10 +61,8 @@ def fitted(encoder, causal):
 
 
 def test_the_tables_know_every_learner():
-    names = {*LearnerName.__args__}
-    assert {*MethodName.__args__} == METHODS.keys() < STOPPED < names
-    assert LEARNERS.keys() | JOINED.keys() == NAMES.keys() == set(PREFERENCE) == names
-    assert JOINED.keys() == ENSEMBLES and not JOINED.keys() & LEARNERS.keys()
+    assert {*MethodName.__args__} == METHODS.keys() == {name for name, spec in LEARNERS.items() if spec.searched}
+    assert all(callable(resolve_name(spec.make)) for spec in LEARNERS.values())
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -129,10 +127,10 @@ def test_causal_lora_trains_the_reference(tiny_folder, tiny_causal):
     task = Task.of(RunConfig.parse({"labels": list(LABELS), "learners": ["causal_lora"], "training": {"epochs": 1}}))
     context = make_context(task, "en", tiny_folder, max_tokens=MAX_TOKENS, causal=tiny_causal)
     assert context.encoder_hash != make_context(task, "en", tiny_folder, max_tokens=MAX_TOKENS).encoder_hash
-    fitted = LEARNERS["causal_lora"](context).fit(TRAIN, (), seed=0)
+    fitted = make_learner("causal_lora", context).fit(TRAIN, (), seed=0)
     assert fitted.encoder.transformer.config.model_type == "llama"
     with pytest.raises(ConfigError, match="causal_lora"):
-        LEARNERS["causal_lora"](make_context(task, "en", tiny_folder, max_tokens=MAX_TOKENS))
+        make_learner("causal_lora", make_context(task, "en", tiny_folder, max_tokens=MAX_TOKENS))
 
 
 def test_a_method_that_is_not_one_is_refused_with_the_nearest():

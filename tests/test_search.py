@@ -12,7 +12,8 @@ from refsynth.core.errors import ConfigError
 from refsynth.core.task import Task
 from refsynth.core.types import Example, Provenance
 from refsynth.learning import search
-from refsynth.learning.context import LEARNERS, make_context
+from refsynth.learning.context import make_context
+from refsynth.learning.makers import make_learner
 from refsynth.learning.search import Range, SearchedLearner
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
@@ -178,7 +179,7 @@ def test_the_minutes_of_a_run_are_shared_out(tiny_folder, tmp_path):
     tree = {"labels": list(LABELS), "learners": ["lora", "finetune", "tfidf"], "search": {"minutes": 30}, "gate": {"folds": 4}}
     context = make_context(Task.of(RunConfig.parse(tree)), "en", tiny_folder, max_tokens=MAX_TOKENS, checkpoints=tmp_path / "c")
     assert context.search.minutes == pytest.approx(30 / (2 * 5))
-    assert isinstance(LEARNERS["lora"](context), SearchedLearner)
+    assert isinstance(make_learner("lora", context), SearchedLearner)
 
 
 @pytest.mark.parametrize(

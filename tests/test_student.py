@@ -138,7 +138,7 @@ def test_the_agreement_is_that_of_the_loaded_bundle(
     fit: Callable[..., LinearHead], tmp_path: Path, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("refsynth.compress.student.fit_static", fit)
-    monkeypatch.setattr("refsynth.compress.student.LEARNERS", {"tfidf": lambda context: Ignorant()})
+    monkeypatch.setattr("refsynth.compress.student.make_learner", lambda name, context: Ignorant())
     result = make_run(tmp_path, tiny_cache, "static", pool=100)
     model, student = refsynth.load(result.bundle), result.finished.tiers.student
     assert student is not None

@@ -22,6 +22,7 @@ from refsynth.core.task import Task
 from refsynth.core.types import Example, Provenance
 from refsynth.learning.candidates import fit_candidates, set_aside
 from refsynth.learning.context import make_context
+from refsynth.learning.makers import make_learner
 from refsynth.learning.tuning.batches import bucketed
 from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.methods import Size
@@ -399,10 +400,9 @@ def test_every_setting_reaches_the_learner(tiny_folder):
 
 
 def known(folder, training):
-    from refsynth.learning.context import LEARNERS
 
     task = Task.of(RunConfig.parse({"labels": ["a", "b"], "training": training}))
-    return json.dumps(LEARNERS["lora"](make_context(task, "en", folder, max_tokens=24))._key, default=str)
+    return json.dumps(make_learner("lora", make_context(task, "en", folder, max_tokens=24))._key, default=str)
 
 
 def test_a_run_ships_what_was_fine_tuned(tmp_path, tiny_cache):

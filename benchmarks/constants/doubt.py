@@ -21,8 +21,9 @@ from benchmarks.cells import Cell, Cells
 from benchmarks.constants.outside import READERS, read_outside
 from benchmarks.figures import interval
 from benchmarks.sets import Sample
+from refsynth.core.learners import LearnerName
 from refsynth.core.protocols import Encoder, Learner
-from refsynth.core.sections import GateConfig, LearnerName
+from refsynth.core.sections import GateConfig
 from refsynth.core.types import Example
 from refsynth.data.split import fold_of
 from refsynth.data.text import near_groups

@@ -21,14 +21,15 @@ import numpy as np
 from benchmarks.cells import Cells
 from benchmarks.sets import Sample, read_sample
 from refsynth.core.config import RunConfig
+from refsynth.core.learners import LearnerName
 from refsynth.core.protocols import Predictor
-from refsynth.core.sections import LearnerName
 from refsynth.core.task import Task
 from refsynth.core.types import Example, FloatArray
 from refsynth.data.split import fold_of, parts
 from refsynth.evaluation.strange import bar_of
 from refsynth.kinds.metrics import softmax
-from refsynth.learning.context import LEARNERS, make_context
+from refsynth.learning.context import make_context
+from refsynth.learning.makers import make_learner
 from refsynth.models.catalog import encoder_for
 from refsynth.models.nearness import against, near_of
 from refsynth.models.store import ModelStore
@@ -149,7 +150,7 @@ def _scores(
 def _fit(rows: Sequence[Example], labels: dict[str, str], learner: LearnerName, seed: int) -> Predictor:
     task = Task.of(RunConfig.parse({"labels": labels}))
     context = make_context(task, "en", ModelStore().path(encoder_for("en").name), max_tokens=128)
-    return LEARNERS[learner](context).fit(rows, (), seed=seed)
+    return make_learner(learner, context).fit(rows, (), seed=seed)
 
 
 def _areas(scores: dict[str, FloatArray]) -> dict[str, float]:

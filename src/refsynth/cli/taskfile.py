@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from refsynth.cli.screen import command
-from refsynth.core.config import LEARNERS
 from refsynth.core.errors import ConfigError
+from refsynth.core.learners import USUAL
 from refsynth.core.sections import parts_of
 from refsynth.core.types import TaskKind
 from refsynth.data.sniff import Sniffed
@@ -67,7 +67,7 @@ def document_of(
     kind = kind_of(look, pair)
     unit = UNITS[kind]
     head = _HEAD.format(command=run_of(target), kind=kind, unit=unit, language=language, told=told)
-    tail = _TAIL.replace("LEARNERS", ", ".join(LEARNERS[kind]))
+    tail = _TAIL.replace("LEARNERS", ", ".join(USUAL[kind]))
     labels = "".join(indent(_yaml({name: _in_words(name)}), "  ") + "\n" for name in names)
     data = _data_lines(target.parent, from_file=from_file, test=test, look=look, pair=pair)
     ours = "of all files; without this line each file's own is found"

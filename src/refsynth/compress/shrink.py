@@ -23,10 +23,10 @@ from refsynth.compress.contract import Contract, Form, Outcome, search
 from refsynth.compress.forms import FULL, RECIPES, Teacher, can_shrink, cut, shrink
 from refsynth.compress.keeping import Kept, kept_of
 from refsynth.compress.pack import features_of, head_of
+from refsynth.core.learners import LEARNERS
 from refsynth.core.machine import describe_machine
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import derive_seed, digest, folder_digest, read_json, size_of, write_json
-from refsynth.core.sections import LearnerName
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.types import Array, Draft, Example, kept
@@ -47,7 +47,7 @@ TIMED = 60
 
 WARM = 5
 
-SIMPLE: tuple[LearnerName, ...] = ("tfidf", "crf")
+SIMPLE = tuple(name for name, spec in LEARNERS.items() if spec.small)
 """Learners without an encoder: what they have fitted is small as it is, and may be asked for beside the forms of another."""
 
 

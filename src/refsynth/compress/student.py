@@ -30,9 +30,9 @@ from refsynth.core.types import Array, Example, kept
 from refsynth.core.words import words_of
 from refsynth.evaluation.calibration import Threshold
 from refsynth.learning.candidates import Candidate
-from refsynth.learning.context import LEARNERS
 from refsynth.learning.final import Final
 from refsynth.learning.job import Job
+from refsynth.learning.makers import make_learner
 from refsynth.models.crf import CrfPredictor
 from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor
 from refsynth.models.static import StaticPredictor
@@ -181,14 +181,14 @@ class School:
 
     def _rival(self, taught: Sequence[str]) -> TfidfPredictor:
         """Fit TF-IDF to the teacher's answers of the same texts."""
-        fitted = LEARNERS["tfidf"](self.job.context).fit(self._answered(taught), (), seed=0)
+        fitted = make_learner("tfidf", self.job.context).fit(self._answered(taught), (), seed=0)
         assert isinstance(fitted, TfidfPredictor)
         return fitted
 
     def _fitted(self, taught: Sequence[str]) -> StaticPredictor | CrfPredictor:
         kind = self.teacher.manifest.answers
         if kind.spans:
-            fitted = LEARNERS["crf"](self.job.context).fit(self._answered(taught), (), seed=0)
+            fitted = make_learner("crf", self.job.context).fit(self._answered(taught), (), seed=0)
             assert isinstance(fitted, CrfPredictor)
             return fitted
         seed = derive_seed(self.job.task.config.seed, "static")

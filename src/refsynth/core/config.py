@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from refsynth.core import multilabel, tokens
 from refsynth.core.drafting import FilterConfig, FolderReference, Reference, ReinforceConfig, SynthesisConfig
 from refsynth.core.errors import ConfigError, counted
+from refsynth.core.learners import LEARNERS, USUAL, LearnerName
 from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import (
     CompressConfig,
@@ -21,10 +22,7 @@ from refsynth.core.sections import (
     DataConfig,
     DeviceName,
     EnsembleConfig,
-    EnsembleName,
     GateConfig,
-    LearnerName,
-    MethodName,
     Name,
     PretrainConfig,
     PromptingConfig,
@@ -40,26 +38,7 @@ from refsynth.core.types import TaskKind
 from refsynth.core.value import spell
 from refsynth.core.windows import Windows
 
-LEARNERS: Mapping[TaskKind, tuple[LearnerName, ...]] = {
-    "classify": ("tfidf", "frozen", "contrastive"),
-    "pairs": ("tfidf", "finetune"),
-    "multilabel": ("tfidf", "frozen", "finetune"),
-    "tokens": ("crf", "finetune"),
-}
-"""What the gate chooses among where nothing is said. Of two texts read together an encoder knows nothing before it is tuned."""
-
-ENSEMBLES: frozenset[LearnerName] = frozenset(get_args(EnsembleName))
-
-TUNED: frozenset[LearnerName] = frozenset({*get_args(MethodName), "causal_lora", "soup"})
-"""Learners that are fine-tuned."""
-
-SEARCHED: frozenset[LearnerName] = frozenset(get_args(MethodName))
-"""Learners whose hyper-parameters can be searched for."""
-
-BEGINNERS: frozenset[LearnerName] = frozenset(
-    {"frozen", "contrastive", "finetune", "head", "bitfit", "lora", "adalora", "ia3", "soup"}
-)
-"""Learners that end in an encoder of the usual shape, as which a student can begin."""
+KnownLearner = Annotated[LearnerName, AfterValidator(LEARNERS.known)]
 
 PAIR_COLUMN = "text_pair"
 """Column of the second text where nothing is said."""
@@ -94,7 +73,7 @@ class RunConfig(Section):
     """Which texts of an unlabelled file join the drafts."""
     pretrain: PretrainConfig = PretrainConfig()
     """How models learn from unlabelled texts beforehand."""
-    learners: tuple[LearnerName, ...] = Field(default=LEARNERS["classify"], min_length=1)
+    learners: tuple[KnownLearner, ...] = Field(default=USUAL["classify"], min_length=1)
     """What the gate chooses among, with and without drafts; other kinds of task have others, see docs/tasks.md."""
     training: TrainingConfig = TrainingConfig()
     """How learners that are fine-tuned are trained."""
@@ -151,7 +130,7 @@ class RunConfig(Section):
             data = {**data, "columns": {**columns, "pair": PAIR_COLUMN}}
         if kind == "multilabel" and isinstance(data, Mapping) and data.get("separator") is None:
             data = {**data, "separator": SEPARATOR}
-        return {"learners": LEARNERS[kind], **tree, "data": data}
+        return {"learners": USUAL[kind], **tree, "data": data}
 
     @model_validator(mode="after")
     def _check_pairs(self) -> Self:
@@ -176,6 +155,9 @@ class RunConfig(Section):
     def _check_kind(self) -> Self:
         if problem := multilabel.problem_of(dict(self)) or tokens.problem_of(dict(self)):
             raise ValueError(problem)
+        for name in self.learners:
+            if why := LEARNERS[name].unfit.get(self.task):
+                raise ValueError(f"learners: {name} {why}")
         return self
 
     @model_validator(mode="after")
@@ -233,17 +215,18 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _check_ensembles(self) -> Self:
-        named, joined = [name for name in self.learners if name in ENSEMBLES], self.members
+        named, joined = [name for name in self.learners if LEARNERS[name].joins], self.members
         if named and len(joined) < 2:
             raise ValueError(f"learners: {named[0]} joins the other learners, and needs two of them; add e.g. tfidf, frozen")
-        if "distilled" in named and not BEGINNERS.intersection(joined):
-            raise ValueError(f"learners: distilled begins as one of the others; add one of {', '.join(sorted(BEGINNERS))}")
+        if "distilled" in named and not any(LEARNERS[name].usual_shape for name in joined):
+            able = ", ".join(sorted(name for name, spec in LEARNERS.items() if spec.usual_shape))
+            raise ValueError(f"learners: distilled begins as one of the others; add one of {able}")
         return self
 
     @model_validator(mode="after")
     def _check_search(self) -> Self:
-        if self.search.minutes and not SEARCHED.intersection(self.learners):
-            known = ", ".join(sorted(SEARCHED))
+        if self.search.minutes and not any(LEARNERS[name].searched for name in self.learners):
+            known = ", ".join(sorted(name for name, spec in LEARNERS.items() if spec.searched))
             raise ValueError(f"search tunes learners that are fine-tuned, and none is among learners; add one of {known}")
         if self.search.minutes and ("stacking" in self.learners or self.ensemble.teacher == "stacking"):
             raise ValueError("search: each fold of a stack would have to be searched for anew; take stacking out")
@@ -271,7 +254,7 @@ class RunConfig(Section):
     @property
     def members(self) -> tuple[LearnerName, ...]:
         """The learners that ensembles join."""
-        return tuple(name for name in self.learners if name not in ENSEMBLES and name != "prompt")
+        return tuple(name for name in self.learners if LEARNERS[name].ships and not LEARNERS[name].joins)
 
     @model_validator(mode="after")
     def _check_causal(self) -> Self:

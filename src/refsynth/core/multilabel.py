@@ -19,13 +19,6 @@ ONE_LABEL_ONLY: Mapping[str, str] = {
 }
 """Options that need one label for each text, and why."""
 
-UNFIT: Mapping[str, str] = {
-    "contrastive": "pulls texts of one label together, and here a text has several; take frozen or finetune",
-    "distilled": "learns one label against the others, and here a text has several; take soup, which ships as well",
-    "prompt": "asks which one label fits, and here a text has several; take it out",
-}
-"""Learners that need one label for each text, and why."""
-
 
 def problem_of(parts: Mapping[str, Any]) -> str | None:
     """Return what is wrong in this respect with a configuration, by its fields, and what to do."""
@@ -46,9 +39,6 @@ def problem_of(parts: Mapping[str, Any]) -> str | None:
 def _unable(parts: Mapping[str, Any]) -> str | None:
     if parts["data"].train is None:
         return "task: multilabel needs labelled rows (data.train): which labels go together is not said by their names"
-    for learner, why in UNFIT.items():
-        if learner in parts["learners"]:
-            return f"learners: {learner} {why}"
     if "contrast" in parts["synthesis"].ways:
         return "synthesis.ways: contrast asks for one label against another, and here a text has several; take it out"
     if parts["data"].pool is not None and parts["selftrain"].per_class:

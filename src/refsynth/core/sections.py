@@ -16,15 +16,6 @@ from refsynth.core.windows import LONGEST, Windows
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 
-MethodName = Literal[
-    "finetune", "head", "bitfit", "lora", "adalora", "ia3", "prefix_tuning", "p_tuning", "prompt_tuning", "houlsby"
-]
-"""Ways to fine-tune an encoder."""
-
-EnsembleName = Literal["average", "stacking", "distilled"]
-"""Learners that join the others of a task."""
-
-LearnerName = Literal["tfidf", "frozen", "contrastive", MethodName, "soup", "causal_lora", EnsembleName, "crf", "prompt"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 

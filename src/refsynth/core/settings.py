@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from refsynth.core.config import ENSEMBLES, SEARCHED, TUNED, RunConfig
+from refsynth.core.config import RunConfig
+from refsynth.core.learners import LEARNERS
 
 MECHANICS = ("key_env", "concurrency", "timeout", "retries", "folder")
 """Keys of `reference` that say how it is reached, not what it answers: of a folder that is decided by what is in it."""
@@ -31,9 +32,9 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
     idle = {
         "filter": not drafts,
         "selftrain": config.data.pool is None,
-        "training": not learners & (TUNED | ENSEMBLES),
+        "training": not any(LEARNERS[name].stops for name in learners),
         "search": not config.search.minutes,
-        "ensemble": not learners & {*ENSEMBLES, "soup"},
+        "ensemble": "soup" not in learners and not any(LEARNERS[name].joins for name in learners),
         "prompting": "prompt" not in learners,
     }
     tree |= {section: None for section, unread in idle.items() if unread}
@@ -44,5 +45,5 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
 
 def minutes_each(config: RunConfig) -> float:
     """Return the minutes of one search: there is one for each learner in each fold of the gate, and in the final fit."""
-    searches = len(SEARCHED.intersection(config.learners)) * (config.gate.folds * config.gate.repeats + 1)
+    searches = sum(LEARNERS[name].searched for name in config.learners) * (config.gate.folds * config.gate.repeats + 1)
     return config.search.minutes / searches if searches else 0.0

@@ -21,12 +21,12 @@ ENCODER = "refsynth.models.network"
 CHOICE = ("refsynth.synthesis.selection.choose", "refsynth.learning.selftrain")
 """Who chooses among drafts, handed over to where models are fitted."""
 
-LEARNERS = "refsynth.learning.context"
+LEARNERS = "refsynth.learning.makers"
 """Who makes learners, handed over to where they are asked."""
 
 READ = ("data.columns", "data.delimiter", "data.encoding", "data.quoting", "data.sheet")
 LEARNING = ("task", "labels", "learners", "filter", "selftrain", "training", "search", "ensemble", "prompting", "seed")
-MODELS = ("pool", "encoder", "reference.folder", "prompting.templates")
+MODELS = ("pool", "encoder", "reference.folder", "prompting.templates", "learners.outside")
 ASKING = tuple(f"synthesis.{name}" for name in ("ways", "shots", "temperature", "top_p", "max_tokens"))
 NOT_LEARNT = (
     *(f"refsynth.learning.{name}" for name in ("gate", "held", "folds", "baseline", "job")),

@@ -27,15 +27,10 @@ LABELS_OF_TEXTS_ONLY: Mapping[str, str] = {
 WAYS = {"examples", "styles"}
 """Ways of asking whose prompts show marks; the others ask for one label against another, or for a text in other words."""
 
-NOT_HERE = ("tfidf", "frozen", "contrastive", "head", "soup", "causal_lora", "average", "stacking", "distilled", "prompt")
-"""Learners that read a text as one vector, that answer with one label, or that join the probabilities of labels of texts."""
-
 
 def problem_of(parts: Mapping[str, Any]) -> str | None:
     """Return what is wrong in this respect with a configuration, by its fields, and what to do."""
     if parts["task"] != "tokens":
-        if "crf" in parts["learners"]:
-            return f"learners: crf tags words, but task is {parts['task']}; write task: tokens, or take it out"
         if len(parts["labels"]) < 2:
             return f"labels: task {parts['task']} needs at least 2 labels; to find one kind of words in texts write task: tokens"
         return None
@@ -55,9 +50,6 @@ def _unfit(labels: Iterable[str]) -> str | None:
 
 
 def _unable(parts: Mapping[str, Any]) -> str | None:
-    for name in NOT_HERE:
-        if name in parts["learners"]:
-            return f"learners: {name} labels whole texts, and here words are labelled; take crf or finetune"
     for way in parts["synthesis"].ways:
         if way not in WAYS:
             return f"synthesis.ways: {way} is for labels of whole texts, and here words are labelled; take examples or styles"

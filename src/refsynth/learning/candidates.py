@@ -11,51 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refsynth.core.config import ENSEMBLES, TUNED
+from refsynth.core.learners import LEARNERS, LearnerName
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed
-from refsynth.core.sections import LearnerName
 from refsynth.core.types import Draft, Example
 from refsynth.data.split import fold_of, spread
 from refsynth.data.text import near_groups
 from refsynth.kinds import ONE_LABEL, Kind
 from refsynth.learning.selftrain import Choose, from_pool
-
-PREFERENCE: tuple[LearnerName, ...] = (
-    "contrastive",
-    "finetune",
-    "soup",
-    "distilled",
-    "lora",
-    "adalora",
-    "houlsby",
-    "bitfit",
-    "ia3",
-    "prefix_tuning",
-    "p_tuning",
-    "prompt_tuning",
-    "causal_lora",
-    "frozen",
-    "head",
-    "crf",
-    "tfidf",
-    "average",
-    "stacking",
-    "prompt",
-)
-"""Learners from the one that is best on most tasks to the one that is worst: who judges drafts, and who wins a draw.
-
-The causal reference makes a bundle many times as large and slow, so it has to win clearly.
-"""
-
-COMPARED: frozenset[LearnerName] = frozenset({"average", "stacking", "prompt"})
-"""Learners that are measured beside the others and never ship: no bundle holds several models, or the reference."""
-
-UNTAUGHT: frozenset[LearnerName] = frozenset({"prompt"})
-"""Learners to which drafts make no difference."""
-
-STOPPED = ENSEMBLES | TUNED
-"""Learners that are told when to stop, and those that tell it to others."""
 
 LEAST_DEV = 12
 """Rows by which it can be told when to stop."""
@@ -72,8 +35,7 @@ class Candidate(NamedTuple):
     @classmethod
     def named(cls, name: str) -> Candidate:
         """Return the candidate whose `str` is given."""
-        learner = next(each for each in PREFERENCE if each == name.removesuffix("+drafts"))
-        return cls(learner, name.endswith("+drafts"))
+        return cls(name.removesuffix("+drafts"), name.endswith("+drafts"))
 
     def __str__(self) -> str:
         return f"{self.learner}+drafts" if self.drafts else self.learner
@@ -88,7 +50,8 @@ class Fitted(NamedTuple):
 
 def ranked(learners: Iterable[LearnerName]) -> list[LearnerName]:
     """Return the learners in order of preference."""
-    return sorted(learners, key=PREFERENCE.index)
+    order = list(LEARNERS)
+    return sorted(learners, key=order.index)
 
 
 def fit_candidates(
@@ -115,10 +78,12 @@ def fit_candidates(
         dev: share of the real rows that tell when to stop.
         kind: of the task.
     """
-    train, told = set_aside(real, dev, seed=seed, kind=kind) if STOPPED & learners.keys() else (list(real), [])
+    train, told = (
+        set_aside(real, dev, seed=seed, kind=kind) if any(LEARNERS[name].stops for name in learners) else (list(real), [])
+    )
 
     def fit(name: LearnerName, selected: Sequence[Draft]) -> Predictor:
-        stops = name in STOPPED and told
+        stops = LEARNERS[name].stops and told
         taught = [draft.example for draft in selected]
         if stops:
             taught = _untold(taught, frozenset(row.id for row in told))
@@ -128,7 +93,7 @@ def fit_candidates(
     fitted: dict[Candidate, Predictor] = {Candidate(name, False): fit(name, ()) for name in learners}
     chosen = choose(fitted[Candidate(ranked(learners)[0], False)], real, drafts)
     if selected := [draft for draft in chosen if draft.dropped is None]:
-        fitted |= {Candidate(name, True): fit(name, selected) for name in learners if name not in UNTAUGHT}
+        fitted |= {Candidate(name, True): fit(name, selected) for name in learners if LEARNERS[name].taught}
     return Fitted(fitted, chosen)
 
 

@@ -1,40 +1,26 @@
-"""What learners are made with, and the table of how each is made.
-
-Beside `build` and `searching` the only reader of the configuration.
-"""
+"""What learners are made with: labels, language, the encoder, and how the task has them trained."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from refsynth.core.code import code_of
-from refsynth.core.config import ENSEMBLES, RunConfig
+from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
-from refsynth.core.protocols import Generator, Learner
+from refsynth.core.learners import LEARNERS, LearnerName
+from refsynth.core.protocols import Generator
 from refsynth.core.run import digest, file_digest
-from refsynth.core.sections import EnsembleConfig, EnsembleName, LearnerName, MethodName, PromptingConfig, TrainingConfig
+from refsynth.core.sections import EnsembleConfig, PromptingConfig, TrainingConfig
 from refsynth.core.task import Task
 from refsynth.core.windows import Windows
 from refsynth.kinds import KINDS, ONE_LABEL, Kind
-from refsynth.learning.baseline import FrozenLearner, TfidfLearner
 from refsynth.learning.candidates import ranked
-from refsynth.learning.crf import CrfLearner
-from refsynth.learning.ensemble import DistilledLearner, EnsembleLearner, RememberedLearner, Rule
 from refsynth.learning.head import Link
-from refsynth.learning.prompting.learner import Manner, PromptLearner
 from refsynth.learning.prompting.templates import templates_for
-from refsynth.learning.search import SearchedLearner, Settings
-from refsynth.learning.searching import Searching, searching_of, space_of, usual_settings
-from refsynth.learning.tuning.contrastive import ContrastiveLearner
-from refsynth.learning.tuning.finetune import FinetuneLearner
-from refsynth.learning.tuning.methods import METHODS, Size
-from refsynth.learning.tuning.objective import Robust
-from refsynth.learning.tuning.soup import SoupLearner
-from refsynth.learning.tuning.trainer import Recipe
+from refsynth.learning.searching import Searching, searching_of
 from refsynth.models.catalog import encoder_for
 from refsynth.models.device import device_named, has_bfloat16
 from refsynth.models.network import TransformerEncoder
@@ -129,145 +115,22 @@ def make_context(
     )
 
 
-def prompt_learner(context: LearnerContext) -> PromptLearner:
-    """Return the learner that asks the reference.
-
-    Raises:
-        ConfigError: there is no reference, or the templates cannot be used.
-    """
-    if context.reference is None:
-        raise ConfigError("learners: prompt needs a reference", remedy="name one in task.yaml: reference")
-    asked = context.prompting
-    return PromptLearner(
-        context.descriptions,
-        context.reference,
-        context.encoder,
-        manner=Manner(asked.method, asked.shots, asked.examples, asked.calibration, asked.proposals),
-        templates=templates_for(context.language, asked.templates),
-        language=context.language,
-    )
-
-
-def _causal_lora(context: LearnerContext) -> Learner:
-    """Return the learner that fine-tunes the reference as a classifier.
-
-    Raises:
-        ConfigError: there is no reference.
-    """
-    if context.causal is None:
-        raise ConfigError("learners: causal_lora needs the weights of a reference", remedy="fetch them: refsynth models fetch")
-    read = context.encoder
-    encoder = TransformerEncoder(
-        context.causal, prefix=read.prefix, max_tokens=read.max_tokens, windows=read.windows, device=read.device
-    )
-    return _tuned(replace(context, encoder=encoder), method="lora")
-
-
-def _tuned(context: LearnerContext, *, method: MethodName) -> Learner:
-    """Return the learner that fine-tunes the encoder by a method."""
-    training = context.training
-    recipe = Recipe(
-        epochs=training.epochs,
-        batch=training.batch,
-        rate=training.rate or METHODS[method].rate,
-        warmup=training.warmup,
-        passes=training.passes,
-        patience=training.patience,
-        l2=training.l2,
-        averaging=training.averaging,
-        bfloat16=None if training.precision == "auto" else training.precision == "bfloat16",
-    )
-    return FinetuneLearner(
-        context.labels,
-        context.encoder,
-        method=method,
-        recipe=recipe,
-        size=Size(training.rank, training.prompt, training.bottleneck),
-        dropout=training.dropout,
-        robust=Robust(training.smoothing, training.mixup, training.adversarial, training.rdrop),
-        checkpointing=training.checkpointing,
-        checkpoints=context.checkpoints,
-        link="tags" if context.kind.spans else context.link,
-    )
-
-
-def _searched(context: LearnerContext, *, method: MethodName) -> Learner:
-    """Return the learner that fine-tunes by a method, with settings as the task has them or as a search finds them."""
-    if context.search is None:
-        return _tuned(context, method=method)
-
-    def make(settings: Settings) -> Learner:
-        return _tuned(replace(context, training=context.training.model_copy(update=settings)), method=method)
-
-    usual = usual_settings(context.training, method)
-    asked = context.search
-    return SearchedLearner(
-        method,
-        make,
-        space_of(context.training, usual),
-        usual,
-        labels=context.labels,
-        minutes=asked.minutes,
-        trials=asked.trials,
-        folder=asked.folder,
-        about=digest([context.training.model_dump(mode="json"), context.encoder_hash, code_of(__name__)]),
-        link=context.link,
-    )
-
-
 def learners_key(config: RunConfig, language: str) -> dict[str, Any]:
-    """Return what is in the files that the learner `prompt` reads, for a step's key; nothing where it is not among them.
+    """Return what else decides what learners make, for a step's key: files that `prompt` reads, code of other packages.
 
     Raises:
         ConfigError: the templates cannot be used.
     """
+    outside = {name: _code_outside(LEARNERS[name].make) for name in config.learners}
+    brought = {"learners.outside": {name: code for name, code in outside.items() if code} or None}
     if "prompt" not in config.learners:
-        return {"reference.folder": None, "prompting.templates": None}
+        return {**brought, "reference.folder": None, "prompting.templates": None}
     templates = [template.model_dump() for template in templates_for(language, config.prompting.templates)]
-    return {"reference.folder": weights_of(config), "prompting.templates": templates}
+    return {**brought, "reference.folder": weights_of(config), "prompting.templates": templates}
 
 
-def _soup(context: LearnerContext) -> Learner:
-    asked = context.ensemble
-    return SoupLearner(_tuned(context, method="finetune"), seeds=asked.seeds, greedy=asked.soup == "greedy", link=context.link)
-
-
-Members = Mapping[LearnerName, RememberedLearner]
-
-
-def _joined(context: LearnerContext, members: Members, *, rule: Rule) -> EnsembleLearner:
-    return EnsembleLearner(context.labels, members, rule=rule, folds=context.ensemble.folds, link=context.link)
-
-
-def _distilled(context: LearnerContext, members: Members) -> Learner:
-    return DistilledLearner(_joined(context, members, rule=context.ensemble.teacher), context.unlabelled)
-
-
-JOINED: Mapping[EnsembleName, Callable[[LearnerContext, Members], Learner]] = {
-    "average": partial(_joined, rule="average"),
-    "stacking": partial(_joined, rule="stacking"),
-    "distilled": _distilled,
-}
-"""Learners that are made of others."""
-
-
-def make_learners(context: LearnerContext, names: Iterable[LearnerName]) -> dict[LearnerName, Learner]:
-    """Return learners by name, in the order of preference; ensembles share their members with each other and with the rest."""
-    names = ranked(names)
-    if not ENSEMBLES.intersection(names):
-        return {name: LEARNERS[name](context) for name in names}
-    members = {name: RememberedLearner(LEARNERS[name](context)) for name in context.members}
-    made: dict[LearnerName, Learner] = {**members, **{name: join(context, members) for name, join in JOINED.items()}}
-    return {name: made.get(name) or LEARNERS[name](context) for name in names}
-
-
-LEARNERS: Mapping[LearnerName, Callable[[LearnerContext], Learner]] = {
-    "tfidf": lambda context: TfidfLearner(context.labels, language=context.language, link=context.link),
-    "frozen": lambda context: FrozenLearner(context.labels, context.encoder, link=context.link),
-    "contrastive": lambda context: ContrastiveLearner(context.labels, context.encoder, context.descriptions),
-    **{method: partial(_searched, method=method) for method in METHODS},
-    "soup": _soup,
-    "causal_lora": _causal_lora,
-    "crf": lambda context: CrfLearner(context.labels),
-    "prompt": prompt_learner,
-}
+def _code_outside(make: str) -> str | None:
+    """Return the hash of the module of a function that another package brings; None of ours, which steps know by themselves."""
+    module = make.partition(":")[0]
+    found = None if module.split(".")[0] == "refsynth" else find_spec(module)
+    return file_digest(Path(found.origin)) if found and found.origin else None

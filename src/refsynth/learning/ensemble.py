@@ -14,11 +14,10 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, log_softmax, logsumexp, softmax
 
-from refsynth.core.config import TUNED
 from refsynth.core.errors import InputError
+from refsynth.core.learners import LEARNERS, LearnerName
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed
-from refsynth.core.sections import LearnerName
 from refsynth.core.types import Example, FloatArray
 from refsynth.learning.head import Link
 from refsynth.learning.parts import fair_parts, parts_of
@@ -197,7 +196,9 @@ def _fit_all(
 ) -> dict[LearnerName, Predictor]:
     """Fit the members; the rows that tell some of them when to stop are rows to train on for the others."""
     return {
-        name: learner.fit(train, dev, seed=seed) if name in TUNED or not dev else learner.fit([*train, *dev], (), seed=seed)
+        name: learner.fit(train, dev, seed=seed)
+        if LEARNERS[name].tuned or not dev
+        else learner.fit([*train, *dev], (), seed=seed)
         for name, learner in members.items()
     }
 

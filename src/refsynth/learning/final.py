@@ -14,9 +14,10 @@ from refsynth.core.task import Task
 from refsynth.core.types import Draft, Example, kept
 from refsynth.learning.artifact import load_predictors, save_predictors
 from refsynth.learning.candidates import Candidate, fit_candidates
-from refsynth.learning.context import LEARNERS, LearnerContext, prompt_learner
+from refsynth.learning.context import LearnerContext
 from refsynth.learning.ensemble import EnsemblePredictor, RememberedLearner
 from refsynth.learning.job import Job, fitting_key
+from refsynth.learning.makers import make_learner, prompt
 from refsynth.learning.prompting.classify import PromptPredictor
 from refsynth.learning.rows import Rows
 from refsynth.learning.search import Found, SearchedLearner
@@ -52,12 +53,12 @@ class Final:
         loaded = load_predictors(self.folder, context.labels, base=context.encoder)
         if (found := self.folder / PROMPT).exists():
             record = read_json(found)
-            loaded["prompt"] = prompt_learner(context).recalled(record["predictor"], self.real, seed=record["seed"])
+            loaded["prompt"] = prompt(context).recalled(record["predictor"], self.real, seed=record["seed"])
         return {candidate: loaded.get(str(candidate)) or self._again(candidate, context) for candidate in self.candidates}
 
     def _again(self, candidate: Candidate, context: LearnerContext) -> Predictor:
         rows = [*self.real, *(kept(self.drafts) if candidate.drafts else ())]
-        return LEARNERS[candidate.learner](context).fit(rows, (), seed=0)
+        return make_learner(candidate.learner, context).fit(rows, (), seed=0)
 
 
 def real_rows(task: Task, rows: Rows) -> tuple[Example, ...]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from refsynth.core.forecast import gate_forecast
+from refsynth.core.learners import LEARNERS
 from refsynth.core.run import read_json
 from refsynth.core.settings import settings_of
 from refsynth.core.signflip import sign_flip
@@ -21,7 +22,7 @@ from refsynth.core.steps import STEPS
 from refsynth.core.types import Array, Draft, IntArray, Metric
 from refsynth.kinds import from_json
 from refsynth.learning.asking import OF_TEXTS, OUTSIDE, ROWS, Beside, ask
-from refsynth.learning.candidates import COMPARED, PREFERENCE, Candidate
+from refsynth.learning.candidates import Candidate, ranked
 from refsynth.learning.folds import deals_of, fit_fold, folds_of
 from refsynth.learning.held import HeldOut, HeldOutside
 from refsynth.learning.job import Job, fitting_key
@@ -133,8 +134,9 @@ def decide(held: HeldOut | None, candidates: Sequence[Candidate], *, why: str = 
         why: there are no held-out rows.
         looks: how many sets of drafts have been looked at on these rows, which is paid for (Bonferroni).
     """
-    able = [candidate for candidate in candidates if candidate.learner not in COMPARED]
-    order = sorted(able, key=lambda candidate: PREFERENCE.index(candidate.learner))
+    able = [candidate for candidate in candidates if LEARNERS[candidate.learner].ships]
+    names = ranked({candidate.learner for candidate in able})
+    order = sorted(able, key=lambda candidate: names.index(candidate.learner))
     plain, helped = ([c for c in order if c.drafts is wanted and (held is None or c in held.logits)] for wanted in (False, True))
     if held is None:
         first, *_ = competed = tuple(helped or plain)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from refsynth.core.config import ENSEMBLES, TUNED, RunConfig
+from refsynth.core.config import RunConfig
+from refsynth.core.learners import LEARNERS
 from refsynth.core.sections import (
     DataConfig,
     EnsembleConfig,
@@ -15,22 +16,22 @@ from refsynth.core.sections import (
 from refsynth.data.records import form_of
 from refsynth.data.table import has_use
 
-WITHOUT_ENCODER = {"tfidf", "crf", "prompt", "causal_lora"}
-
 
 def without_effect(config: RunConfig) -> list[str]:
     """Return a line for each section of a task that nothing will read, with what it lacks."""
     learners, drafts = set(config.learners), config.synthesis.drafts
     unlabeled = config.data.train is None and config.data.more is None
-    tuned = bool(learners & (TUNED | ENSEMBLES))
+    tuned = any(LEARNERS[name].stops for name in learners)
     idle = {
         "training: none of the learners is fine-tuned": config.training != TrainingConfig() and not tuned,
         "training.patience: training.dev is 0": config.training.patience != TrainingConfig().patience and not config.training.dev,
-        "ensemble: no ensemble is among the learners": config.ensemble != EnsembleConfig() and not learners & ENSEMBLES,
+        "ensemble: no ensemble is among the learners": config.ensemble != EnsembleConfig()
+        and not any(LEARNERS[name].joins for name in learners),
         "prompting: prompt is not among the learners": config.prompting != PromptingConfig() and "prompt" not in learners,
         "search: search.minutes is 0": config.search != SearchConfig() and not config.search.minutes,
         "selftrain: there is no data.pool": config.selftrain != SelftrainConfig() and config.data.pool is None,
-        "pretrain.encoder: no learner has an encoder": config.pretrain.encoder > 0 and learners <= WITHOUT_ENCODER,
+        "pretrain.encoder: no learner has an encoder": config.pretrain.encoder > 0
+        and not any(LEARNERS[name].reads == "encoder" for name in learners),
         "pretrain.reference: synthesis.drafts is 0": config.pretrain.reference > 0 and not drafts,
         "unsure: there are no labeled rows to choose a threshold by": config.unsure != UnsureConfig() and unlabeled,
         "data.none: there are no labeled rows to set a bar by": config.data.none is not None and unlabeled,

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from refsynth.core.learners import LearnerName
 from refsynth.core.observe import Observer
 from refsynth.core.protocols import Learner
 from refsynth.core.run import RunFolder, digest
-from refsynth.core.sections import LearnerName
 from refsynth.core.task import Task
 from refsynth.core.types import Draft
 from refsynth.learning.context import LearnerContext, learners_key

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from refsynth.core.config import RunConfig
-from refsynth.core.sections import MethodName, TrainingConfig
+from refsynth.core.learners import MethodName
+from refsynth.core.sections import TrainingConfig
 from refsynth.core.settings import minutes_each
 from refsynth.learning.search import Range
 from refsynth.learning.tuning.methods import METHODS

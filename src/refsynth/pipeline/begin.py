@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
+from refsynth.core.learners import LEARNERS
 from refsynth.core.observe import Observer
 from refsynth.core.run import RunFolder
 from refsynth.core.task import Task
 from refsynth.core.windows import REACH, Windows
 from refsynth.evaluation.origins import Pretraining
-from refsynth.learning.context import make_context, make_learners
+from refsynth.learning.context import make_context
 from refsynth.learning.job import Job
+from refsynth.learning.makers import make_learners
 from refsynth.learning.outside import read_outside
 from refsynth.learning.pool import read_pool
 from refsynth.learning.prompting.templates import templates_for
@@ -21,9 +23,6 @@ from refsynth.models.store import ModelStore
 from refsynth.pipeline.encoder import prepare_encoder
 from refsynth.synthesis.build import Source, make_remembering, trainable
 from refsynth.synthesis.pretraining import pretrain_encoder
-
-WITHOUT_ENCODER = {"tfidf", "crf", "prompt"}
-"""Learners that read all of a text."""
 
 
 class Begun(NamedTuple):
@@ -89,7 +88,7 @@ def begin(
 def notes_of(job: Job) -> tuple[str, ...]:
     """Return what a user has to know about the rows."""
     notes = (*job.rows.notes, *job.outside.notes)
-    if set(job.task.config.learners) <= WITHOUT_ENCODER:
+    if all(LEARNERS[name].reads == "text" for name in job.task.config.learners):
         return notes
     encoder, windows = job.context.encoder, job.task.config.windows
     longer, cut = encoder.longer([row.text for row in job.rows.examples], words=job.rows.kind.spans)

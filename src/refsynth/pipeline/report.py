@@ -13,6 +13,7 @@ import refsynth
 from refsynth.bundle.manifest import read_manifest
 from refsynth.bundle.none import none_sentence
 from refsynth.core.earlier import put_aside
+from refsynth.core.learners import LEARNERS
 from refsynth.core.run import write_atomic
 from refsynth.core.spans import split_spans
 from refsynth.core.types import Array
@@ -25,13 +26,13 @@ from refsynth.evaluation.report import Report, render_html, render_markdown, to_
 from refsynth.evaluation.testfile import SHIPPED
 from refsynth.kinds import Kind
 from refsynth.kinds.spans import span_confidences, spans_right
-from refsynth.learning.candidates import COMPARED, Candidate
+from refsynth.learning.candidates import Candidate
 from refsynth.learning.gate import FALSE_ACCEPTS, LEARNER_DOUBT, Decision
 from refsynth.learning.held import HeldOut
 from refsynth.pipeline.account import data_of, drafting_of, drafts_of, lineage_of
 from refsynth.pipeline.compression import chosen_of, compression_of
 from refsynth.pipeline.finished import Finished
-from refsynth.pipeline.results import NAMES, kind_of, results_of, said_of
+from refsynth.pipeline.results import kind_of, results_of, said_of
 
 FILES = ("report.html", "report.md", "report.json", HELD_OUT)
 """What a finished run says of its model, in its folder."""
@@ -116,11 +117,11 @@ def _gate(finished: Finished) -> sections.Gate | None:
     if held is None:
         return None
     plain = [each for each in held.logits if not each.drafts]
-    lines = [_comparison(held, each, Candidate(each.learner, True), NAMES[each.learner]) for each in plain]
+    lines = [_comparison(held, each, Candidate(each.learner, True), LEARNERS[each.learner].title) for each in plain]
     return sections.Gate(
         comparisons=tuple(lines),
         accepted=decision.shipped.drafts,
-        learner=NAMES[decision.shipped.learner],
+        learner=LEARNERS[decision.shipped.learner].title,
         reason=decision.reason,
         chance=decision.chance,
         false_accepts=FALSE_ACCEPTS,
@@ -133,12 +134,12 @@ def _gate(finished: Finished) -> sections.Gate | None:
 
 def _passed_over(held: HeldOut, decision: Decision) -> str:
     """Return why the learner that measured best, each with drafts or without as it would ship, is not the one that ships."""
-    beside = [each for each in held.logits if each.learner in COMPARED and not each.drafts]
+    beside = [each for each in held.logits if not LEARNERS[each.learner].ships and not each.drafts]
     best = max([*decision.competed, *beside], key=lambda each: held.score(each).value)
-    name, measured, chosen = NAMES[best.learner], held.score(best).value, held.score(decision.shipped).value
+    name, measured, chosen = LEARNERS[best.learner].title, held.score(best).value, held.score(decision.shipped).value
     if measured <= chosen:
         return ""
-    if best.learner in COMPARED:
+    if not LEARNERS[best.learner].ships:
         return f"{name} measured better ({measured:.1%} against {chosen:.1%}), but no bundle can hold it"
     better = f"{name} measured better ({measured:.1%} against {chosen:.1%})"
     return f"{better}, but not by the {LEARNER_DOUBT:g} standard errors by which a less preferred learner has to win"

@@ -11,8 +11,8 @@ import numpy as np
 from refsynth.bundle.model import load
 from refsynth.compress.forms import FULL
 from refsynth.compress.shrink import SIMPLE
+from refsynth.core.learners import LEARNERS, LearnerName
 from refsynth.core.run import size_of
-from refsynth.core.sections import LearnerName
 from refsynth.core.types import Array, IntArray, Metric
 from refsynth.evaluation import sections
 from refsynth.evaluation.testfile import MAJORITY, SHIPPED, TestResult
@@ -20,29 +20,6 @@ from refsynth.kinds import KINDS, Kind
 from refsynth.learning.candidates import Candidate
 from refsynth.pipeline.compression import speeds
 from refsynth.pipeline.finished import Finished
-
-NAMES: Mapping[LearnerName, str] = {
-    "tfidf": "TF-IDF + LR",
-    "frozen": "frozen encoder + LR",
-    "contrastive": "contrastive",
-    "finetune": "full fine-tuning",
-    "soup": "model soup",
-    "head": "frozen encoder + head",
-    "bitfit": "BitFit",
-    "lora": "LoRA",
-    "adalora": "AdaLoRA",
-    "ia3": "IA3",
-    "prefix_tuning": "prefix tuning",
-    "p_tuning": "P-tuning",
-    "prompt_tuning": "prompt tuning",
-    "houlsby": "bottleneck adapters",
-    "causal_lora": "reference + LoRA",
-    "average": "average of all learners",
-    "stacking": "stack of all learners",
-    "distilled": "student of all learners",
-    "crf": "CRF",
-    "prompt": "reference, prompted",
-}
 
 FORMS: Mapping[str, str] = {
     "static": "static",
@@ -52,9 +29,6 @@ FORMS: Mapping[str, str] = {
     "tfidf": "TF-IDF",
 }
 """What ships, by the kind of its bundle, where it is not an int8 encoder."""
-
-BESIDE: tuple[LearnerName, ...] = ("tfidf", "crf", "frozen", "average", "stacking", "prompt")
-"""Learners that the table of results has whatever ships."""
 
 
 def results_of(finished: Finished) -> sections.Results | None:
@@ -70,12 +44,12 @@ def results_of(finished: Finished) -> sections.Results | None:
     usual = "no span at all" if kind.spans else f"the most frequent {'set of labels' if kind.several else 'label'}"
     systems = [replace(system("all O" if kind.spans else "majority", MAJORITY, usual), usual=True)]
     same = _shipped_as(finished)
-    shown = [Candidate(name, False) for name in BESIDE if name in said.answers]
-    systems += [system(NAMES[one.learner], str(one), "real rows only") for one in shown if one != same]
+    shown = [Candidate(name, False) for name in _beside() if name in said.answers]
+    systems += [system(LEARNERS[one.learner].title, str(one), "real rows only") for one in shown if one != same]
     if decision.real not in (same, *shown):
-        systems.append(system("real rows only", str(decision.real), NAMES[decision.real.learner]))
+        systems.append(system("real rows only", str(decision.real), LEARNERS[decision.real.learner].title))
     if decision.mixed and decision.mixed != same:
-        systems.append(system("real + synthetic", str(decision.mixed), NAMES[decision.mixed.learner]))
+        systems.append(system("real + synthetic", str(decision.mixed), LEARNERS[decision.mixed.learner].title))
     systems.append(_shipped(finished, said, same))
     test, overlap = finished.task.test, finished.overlap
     if finished.measured is None or test is None:
@@ -103,7 +77,7 @@ def _shipped(finished: Finished, said: Said, same: Candidate | None) -> sections
     decision = finished.learned.decision
     model = load(finished.bundle)
     alone = "real rows only" if finished.learned.rows.examples else "descriptions of the labels only"
-    what = f"{NAMES[(same or decision.shipped).learner]}, {'with drafts' if decision.shipped.drafts else alone}"
+    what = f"{LEARNERS[(same or decision.shipped).learner].title}, {'with drafts' if decision.shipped.drafts else alone}"
     cut = "" if finished.shrunk.outcome is None else f", form: {finished.shrunk.name}"
     found = _system(finished, f"shipped bundle ({FORMS.get(model.manifest.kind, 'int8')})", f"{what}{cut}", said, SHIPPED)
     trained = None if same is None else _system(finished, "", "", said, str(same)).score
@@ -163,3 +137,9 @@ def said_of(finished: Finished) -> Said | None:
 def kind_of(finished: Finished) -> Kind:
     """Return how answers of the task are counted."""
     return KINDS[finished.task.config.task]
+
+
+def _beside() -> list[LearnerName]:
+    """Return the learners that the table has whatever ships: baselines first, then what no bundle holds."""
+    shown = [spec for spec in LEARNERS.values() if spec.always_shown]
+    return [spec.name for spec in sorted(shown, key=lambda spec: (not spec.ships, not spec.small))]

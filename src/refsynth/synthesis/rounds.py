@@ -15,13 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from refsynth.core.errors import counted
+from refsynth.core.learners import LEARNERS, LearnerName
 from refsynth.core.run import RunFolder, read_json, write_json
-from refsynth.core.sections import LearnerName
 from refsynth.core.signflip import sign_flip
 from refsynth.core.task import Task
 from refsynth.core.types import Array, Draft, FloatArray, IntArray, Metric, kept
 from refsynth.kinds.metrics import softmax
-from refsynth.learning.candidates import COMPARED, Candidate
+from refsynth.learning.candidates import Candidate
 from refsynth.learning.gate import FALSE_ACCEPTS, decide, hold_out
 from refsynth.learning.held import HeldOut
 from refsynth.learning.job import Job
@@ -144,7 +144,7 @@ def adds(before: HeldOut, after: HeldOut, *, looks: int) -> bool:
 
     Each learner's answers to the same rows are compared with its own of the round before: like with like.
     """
-    able = dict.fromkeys(candidate.learner for candidate in after.logits if candidate.learner not in COMPARED)
+    able = dict.fromkeys(candidate.learner for candidate in after.logits if LEARNERS[candidate.learner].ships)
     gains = np.stack([after.differences(_taught(before, learner), _taught(after, learner)) for learner in able])
     return bool(looks * sign_flip(gains, after.groups).min() <= FALSE_ACCEPTS)
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from refsynth.core.extras import require
-from refsynth.core.sections import MethodName
+from refsynth.core.learners import MethodName
 from refsynth.learning.tuning.trainer import Companion, Tensors
 from refsynth.models.adapted import PromptedTransformer, insert_bottlenecks
 
