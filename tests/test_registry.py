@@ -9,7 +9,8 @@ import pytest
 from refsynth.core.errors import ConfigError
 from refsynth.core.learners import LEARNERS, LearnerSpec
 from refsynth.core.registry import Registry
-from refsynth.core.run import file_digest, read_json
+from refsynth.core.run import file_digest
+from refsynth.learning.context import learners_key
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
 from test_pipeline import make_task
@@ -64,8 +65,7 @@ def test_a_learner_from_outside_runs_ships_and_is_read_back_without_torch(toy, t
     task = make_task(tmp_path / "data", learners=["counting"])
     done = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
     assert str(done.learned.decision.shipped).startswith("counting")
-    keyed = read_json(tmp_path / "out" / "steps" / "fit" / "step.json")["inputs"]
-    assert keyed["learners.outside"] == {"counting": file_digest(toy / "toy_learner.py")}
+    assert learners_key(task.config, "en")["learners.outside"] == {"counting": file_digest(toy / "toy_learner.py")}
     assert "counts of words" in (tmp_path / "out" / "report.md").read_text("utf-8")
     code = (
         "import sys, json, refsynth; said = refsynth.load(sys.argv[1]).predict(['late again']); "
