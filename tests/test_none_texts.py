@@ -453,11 +453,11 @@ def test_label_next_asks_last_for_what_is_none_of_the_labels(made, tmp_path, tin
     (tmp_path / "pool.csv").write_text("text\n" + "".join(f'"{text}"\n' for text in texts), "utf-8")
     scored = tmp_path / "scored.csv"
     assert CliRunner().invoke(app, ["predict", str(home), str(tmp_path / "pool.csv"), "--out", str(scored)]).exit_code == 0
-    for n, pool in ((4, tmp_path / "pool.csv"), (7, tmp_path / "pool.csv")):
+    for n, strategy in ((4, "margin"), (4, "hybrid"), (7, "hybrid"), (7, "margin")):
         with reopened(home, (), Silent(), store=ModelStore(tiny_cache)) as begun:
-            job = begun.job
-            asked = ask_next(job, pool, n=n, strategy="margin", out=tmp_path / f"{n}.csv")
-        assert (asked.rows, asked.pool, asked.labelled, asked.strange) == (n, 7, 4, 3)
+            (tmp_path / f"{n}.csv").unlink(missing_ok=True)
+            asked = ask_next(begun.job, tmp_path / "pool.csv", n=n, strategy=strategy, out=tmp_path / f"{n}.csv")
+        assert (asked.rows, asked.pool, asked.labelled, asked.strange) == (n, 7, 4, n - 4)
         with (tmp_path / f"{n}.csv").open(encoding="utf-8-sig", newline="") as stream:
             forms = list(csv.DictReader(stream))
         assert [row["text"].startswith(LATE) for row in forms] == [True] * 4 + [False] * (n - 4)

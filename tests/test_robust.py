@@ -154,7 +154,7 @@ def free_port():
 
 def test_a_crew_of_two_ends_with_the_weights_of_one(encoder, tmp_path):
     """As `accelerate launch --cpu --num_processes 2` starts them; batches of 5 and 3 do not divide evenly."""
-    assert Crew.here() == Crew(1, 0)
+    assert Crew.here(torch.device("cpu")) == Crew(1, 0)
     fork, port = get_context("fork"), free_port()
     pairs = [(rank, 2) for rank in range(2)] + [(0, 1)]
     children = [fork.Process(target=fit_in_crew, args=(encoder, tmp_path, rank, size, port)) for rank, size in pairs]

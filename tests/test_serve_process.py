@@ -181,7 +181,7 @@ def test_killed_and_frozen_workers_are_replaced_and_clients_notice_little(first:
         assert load.seen["200"] - 2 <= float(line.split()[-1]) <= load.seen["200"] + broken
 
 
-@pytest.mark.parametrize(("text", "reason"), [("hang", "hung"), ("exit", "exited"), ("broken", "hung")])
+@pytest.mark.parametrize(("text", "reason"), [("hang", "hung"), ("exit", "exited"), ("broken", "failing")])
 def test_a_model_that_hangs_dies_or_fails_is_replaced(first: Path, tmp_path: Path, text: str, reason: str) -> None:
     with serving(first, tmp_path, script=Path(__file__).parent / "meddled.py") as server:
         try:

@@ -54,11 +54,11 @@ class Strategy(NamedTuple):
 
 
 def choose(name: StrategyName, pool: Pool, n: int, *, seed: int) -> Choice:
-    """Return the `n` texts of the pool (all of a smaller one) that a strategy wants labelled."""
-    size = len(pool.probabilities)
-    if not size:
+    """Return the `n` texts of the pool (all of a smaller one) that a strategy wants labelled; of 0, none."""
+    wanted = min(n, len(pool.probabilities))
+    if not wanted:
         return Choice(np.zeros(0, int), np.zeros(0))
-    return STRATEGIES[name].choose(pool, min(n, size), np.random.default_rng(seed))
+    return STRATEGIES[name].choose(pool, wanted, np.random.default_rng(seed))
 
 
 def centred(probabilities: FloatArray, cuts: FloatArray) -> FloatArray:

@@ -62,7 +62,7 @@ class Asked(NamedTuple):
         certain: whether the model is unsure of no text of a scored pool; then any of them may be asked for.
         unreadable: rows of the pool.
         repeated: rows of the pool whose text is that of a row before; a text is asked for once.
-        strange: texts of the pool that are marked as none of the labels; they are asked for last.
+        strange: those of `rows` that are marked as none of the labels; they are asked for last.
         stability: how much the last labels changed.
     """
 
@@ -153,7 +153,7 @@ def ask_next(
     stability = _watch(job, model, file_digest(bundle / MANIFEST), rows)
     form.write(file, forms)
     taken = own.text if reading.format == "text" else reading.taken.text
-    counts["strange"] = int(found.none.sum())
+    counts["strange"] = max(0, len(forms) - int((~found.none).sum()))
     return Asked(file, taken, len(forms), len(free), **counts, certain=certain, stability=stability)
 
 

@@ -32,6 +32,7 @@ class Health:
         patience: seconds after which an unanswered canary means that the model hangs.
         beat: is called while batches come back from the model and canaries are right; the supervisor replaces a worker that is
             silent. In a flood a canary may take seconds to come round the loop; a finished batch is seen at once.
+        failing: is called at each canary that is wrong: that is no silence, which on a busy machine may mean no core.
     """
 
     def __init__(
@@ -41,8 +42,9 @@ class Health:
         *,
         patience: float,
         beat: Callable[[], None] = lambda: None,
+        failing: Callable[[], None] = lambda: None,
     ) -> None:
-        self._batcher, self._engine, self._patience, self._beat = batcher, engine, patience, beat
+        self._batcher, self._engine, self._patience, self._beat, self._failing = batcher, engine, patience, beat, failing
         self._loop = asyncio.get_running_loop()
         self._answered: float | None = None
         self._failed: str | None = None
@@ -117,3 +119,5 @@ class Health:
         if failed != self._failed:
             event("canary", problem=failed)
         self._failed = failed
+        if failed is not None:
+            self._failing()

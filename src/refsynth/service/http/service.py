@@ -46,9 +46,18 @@ class Service:
         loaded: the bundle.
         guards: who may call, and what is kept.
         beat: is called while the model answers its canary.
+        failing: is called while it fails on it.
     """
 
-    def __init__(self, settings: Settings, loaded: Loaded, guards: Guards, *, beat: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        loaded: Loaded,
+        guards: Guards,
+        *,
+        beat: Callable[[], None] = lambda: None,
+        failing: Callable[[], None] = lambda: None,
+    ) -> None:
         self.settings, self.guards = settings, guards
         self.engine = Engine(loaded, pressed=lambda: self.batcher.pressed)
         self.metrics = Metrics()
@@ -64,7 +73,7 @@ class Service:
         budget = max(BODY_BUDGET, 2 * SWALLOWED * settings.body_bytes)
         self.bodies = Shares(budget)
         self._open, self._sent = Shares(settings.requests, settings.key_requests), Shares(budget, budget // 4)
-        self.health = Health(self.batcher, self.engine, patience=settings.hang, beat=beat)
+        self.health = Health(self.batcher, self.engine, patience=settings.hang, beat=beat, failing=failing)
         self.outside = Outside(guards.recorder, self.metrics)
 
     def switch(self, loaded: Loaded) -> None:

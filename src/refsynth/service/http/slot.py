@@ -13,7 +13,10 @@ from refsynth.service.http.link import Link, Message
 
 @dataclass(eq=False)
 class Slot:
-    """`bundle` is what its process was told to open, `ready` whether it serves, `retiring` whether it was told to make room."""
+    """`bundle` is what its process was told to open, `ready` whether it serves, `retiring` whether it was told to make room.
+
+    `sound` is when it last said anything but that its model fails.
+    """
 
     number: int
     bundle: Path
@@ -23,6 +26,7 @@ class Slot:
     retiring: bool = False
     answer: asyncio.Future[Message | None] | None = None
     ticket: int = 0
+    sound: float = 0.0
 
     async def ask(self, seconds: float, **order: Any) -> Message | None:
         """Return the worker's reply to an order; None where there is none in time."""

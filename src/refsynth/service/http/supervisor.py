@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
 from typing import Any
 
 from refsynth.core.errors import RefsynthError
@@ -194,6 +195,9 @@ class Supervisor:
             if message.get("event") == "silent":
                 reason = "hung" if served else "slow start"
                 break
+            if self._fails(slot, message):
+                reason = "failing"
+                break
             if message.get("event") == "failed":
                 reason = f"failed: {message['message']}"
                 if not self._serving:
@@ -212,6 +216,12 @@ class Supervisor:
         slot.link = None
         self._count.gone(slot.process.pid)
         return reason, served
+
+    def _fails(self, slot: Slot, message: Message) -> bool:
+        """Tell whether a worker that serves has said for too long that its model fails, and can be spared."""
+        if message.get("event") != "failing":
+            slot.sound = monotonic()
+        return slot.ready and monotonic() - slot.sound > self._settings.hang and self._spared(slot)
 
     async def _next(self, slot: Slot) -> Message | None:
         """Return the worker's next message; None at its end."""

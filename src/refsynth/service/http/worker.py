@@ -68,7 +68,9 @@ async def run_worker(listener: socket.socket, channel: socket.socket, compose: C
         loaded = await asyncio.to_thread(_opened, Path(start["bundle"]), settings)
         options = {**start["guards"], "language": loaded.model.manifest.language}
         guards = compose(options, Path(start["shared"]))
-        service = Service(settings, loaded, guards, beat=lambda: link.send(event="beat"))
+        service = Service(
+            settings, loaded, guards, beat=lambda: link.send(event="beat"), failing=lambda: link.send(event="failing")
+        )
     except RefsynthError as error:
         link.send(event="failed", message=str(error), exit_code=error.exit_code)
         await link.close()
