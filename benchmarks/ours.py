@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,26 +14,37 @@ from benchmarks.pool import keep, restore
 from benchmarks.sets import Sample
 from benchmarks.suite import cell
 from refsynth.core.config import RunConfig
+from refsynth.core.learners import LearnerName
+from refsynth.core.observe import Silent
 from refsynth.core.run import RunFolder, digest, file_digest, read_jsonl, write_atomic
 from refsynth.core.task import Task
+from refsynth.core.types import Array
 from refsynth.evaluation.testfile import SHIPPED
+from refsynth.learning.candidates import Candidate
+from refsynth.learning.judge import fitter_of
 from refsynth.pipeline.finished import Finished
 from refsynth.pipeline.flow import run
+from refsynth.pipeline.reopen import reopened
 
 CODE = "code"
 """File of the hash of the code that began a run."""
 
 
 class Ours(NamedTuple):
-    """A finished run, the seconds of its steps, and whether these include the drafting."""
+    """A finished run, the seconds of its steps, whether these include the drafting, and what other learners answer [N]."""
 
     finished: Finished
     seconds: float
     drafted: bool
+    beside: Mapping[str, Array]
 
 
-def run_ours(sample: Sample, name: str, seed: int, *, pool: str | None = None, **settings: Any) -> Ours:
+def run_ours(
+    sample: Sample, name: str, seed: int, *, pool: str | None = None, beside: Sequence[LearnerName] = (), **settings: Any
+) -> Ours:
     """Run the pipeline on a sample; `settings` are further keys of the configuration.
+
+    `beside` are learners of the task that are fitted to the real rows and asked about the test rows whatever ships.
 
     The first of several rounds takes what the reference answered for the pool of the name `pool`, if that is kept. A run that was
     stopped goes on where it was, unless the code has changed since: then only the reference's answers stay.
@@ -57,8 +69,17 @@ def run_ours(sample: Sample, name: str, seed: int, *, pool: str | None = None, *
     events = [event for file in place.path.rglob("events.jsonl") for event in read_jsonl(file)]
     seconds = sum(event["seconds"] for event in events if event["event"] == "step")
     keep(journal, name, seed)
+    answers = _answers(place.path, sample, beside)
     shutil.rmtree(folder)
-    return Ours(finished, seconds, drafted)
+    return Ours(finished, seconds, drafted, answers)
+
+
+def _answers(run: Path, sample: Sample, names: Sequence[LearnerName]) -> dict[str, Array]:
+    """Return what learners that are fitted to a run's real rows answer on the test rows [N]."""
+    with reopened(run, (), Silent()) as begun:
+        fitter, kind = fitter_of(begun.job), begun.job.context.kind
+        fitted = {name: fitter.fit(Candidate(name, False)) for name in names}
+    return {name: kind.decide(kind.probabilities(one.logits(sample.texts))) for name, one in fitted.items()}
 
 
 def _code() -> str:
@@ -71,19 +92,17 @@ def arms(ours: Ours, systems: dict[str, str]) -> list[Cell]:
     """Return the cells of some arms: `systems` maps their names in the bench to those in the run's test result."""
     test, decision = ours.finished.test, ours.finished.learned.decision
     assert test is not None
-    k = len(ours.finished.task.labels)
+    k, predicted = len(ours.finished.task.labels), {**ours.beside, **test.predicted}
     extra = {"gain": None if decision.gain is None else decision.gain.value, "shipped": str(decision.shipped)}
     return [
-        cell(name, test.truth, test.predicted[key], ours.seconds, k)
-        | {"drafted": ours.drafted}
-        | (extra if key == SHIPPED else {})
+        cell(name, test.truth, predicted[key], ours.seconds, k) | {"drafted": ours.drafted} | (extra if key == SHIPPED else {})
         for name, key in systems.items()
     ]
 
 
 def four_arms(sample: Sample, name: str, seed: int) -> list[Cell]:
     """Measure the baselines, the best learner without and with drafts, and what ships."""
-    ours = run_ours(sample, name, seed)
+    ours = run_ours(sample, name, seed, beside=("tfidf", "frozen"))
     decision = ours.finished.learned.decision
     systems = {"tfidf": "tfidf", "frozen": "frozen", "real only": str(decision.real), "shipped": SHIPPED}
     return arms(ours, systems | {"real + synthetic": str(decision.mixed or decision.real)})

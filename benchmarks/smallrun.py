@@ -24,7 +24,7 @@ from refsynth.evaluation.calibrate import Calibrated, calibrate
 from refsynth.evaluation.calibration import Threshold
 from refsynth.kinds.metrics import accuracy, calibration_error
 from refsynth.learning.baseline import FrozenLearner, TfidfLearner
-from refsynth.learning.candidates import Candidate, fit_candidates
+from refsynth.learning.candidates import Candidate, Fitter, fit_candidates
 from refsynth.learning.context import LearnerContext
 from refsynth.learning.gate import Decision, decide, hold_out
 from refsynth.learning.held import HeldOut
@@ -122,7 +122,7 @@ class SmallRun:
 
     def _test_logits(self, drafts: Sequence[Draft], choose: Choose) -> dict[Candidate, FloatArray]:
         """Return what each candidate, fitted to all rows, says of the test rows [N, K]."""
-        fitted = fit_candidates(self._learners, self.rows.examples, drafts, choose, seed=self._task.config.seed)
+        fitted = fit_candidates(Fitter.of(self._learners, self.rows.examples, seed=self._task.config.seed), drafts, choose)
         texts = self._sample.texts
         return {candidate: np.asarray(one.logits(texts), float) for candidate, one in fitted.predictors.items()}
 

@@ -14,6 +14,7 @@ from refsynth.core.types import Example
 from refsynth.learning.candidates import Candidate
 from refsynth.learning.context import make_context
 from refsynth.learning.final import fit_final
+from refsynth.learning.judge import fit_judge, select
 from refsynth.learning.makers import make_learners
 from refsynth.learning.rows import read_rows
 from refsynth.models.reference import EchoGenerator
@@ -55,9 +56,6 @@ def test_what_a_step_keeps_says_what_was_fitted(made):
     texts = [*(row.text for row in rows.examples[:6]), *ODD]
     fitted = {}
 
-    def choose(judge, real, drafts):
-        return list(drafts)
-
     context = make()
     learners = make_learners(context, task.config.learners)
     keep = learners[name].fit
@@ -67,7 +65,9 @@ def test_what_a_step_keeps_says_what_was_fitted(made):
         return fitted[name]
 
     learners[name].fit = fit
-    final = fit_final(job_of(task, rows, folder, learners=learners, context=context), (), choose)
+    job = job_of(task, rows, folder, learners=learners, context=context)
+    judge = fit_judge(job)
+    final = fit_final(job, judge, select(job, judge, (), lambda judge, real, drafts: []), [Candidate(name, False)])
     said = fitted[name].logits(texts)
     assert len(said) == len(texts)
     again = final.predictors(make())[Candidate(name, False)].logits(texts)

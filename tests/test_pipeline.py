@@ -146,7 +146,7 @@ def test_labels_in_another_order_are_not_answered_in_the_old_one(finished, tmp_p
 
 
 def test_every_draft_traces_to_its_prompt_and_seed_rows(finished):
-    drafts = list(read_jsonl(finished.folder.steps / "fit" / "drafts.jsonl"))
+    drafts = list(read_jsonl(finished.folder.steps / "select" / "drafts.jsonl"))
     story = trace_row(finished.folder.path, drafts[0]["id"])
     assert story["kind"] == "draft"
     assert len(story["seed rows shown"]) == len(drafts[0]["provenance"]["shown"])
@@ -253,7 +253,7 @@ def test_drafts_whose_influence_is_not_known_stay_and_are_counted(tmp_path, tiny
     drafts = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=watch).finished.learned.final.drafts
     assert not any("influence" in draft.scores or draft.dropped == HARMFUL for draft in drafts)
     chosen = sum(draft.dropped is None for draft in drafts)
-    assert watch.notes == [f"influence: no held-out row can tell of {chosen} of {chosen} chosen drafts; they stay"]
+    assert watch.notes == [f"influence: no held-out row can tell of {chosen} of {chosen} selected drafts; they stay"]
 
 
 def test_what_is_chosen_and_taught_depends_on_the_given_rows_alone(tmp_path, tiny_cache):

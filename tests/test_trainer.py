@@ -20,7 +20,7 @@ from refsynth.core.labelset import join_labels
 from refsynth.core.run import write_jsonl
 from refsynth.core.task import Task
 from refsynth.core.types import Example, Provenance
-from refsynth.learning.candidates import fit_candidates, set_aside
+from refsynth.learning.candidates import Fitter, fit_candidates, set_aside
 from refsynth.learning.context import make_context
 from refsynth.learning.makers import make_learner
 from refsynth.learning.tuning.batches import bucketed
@@ -329,7 +329,7 @@ def test_what_has_seen_a_row_that_tells_when_to_stop_does_not_train():
     rows = [Example(f"row-{i}", f"text number {i} of {i * 7919}", "ab"[i % 2]) for i in range(100)]
     drafts = [Draft(Example(f"draft-{i}", f"draft {i}", "a", Provenance("p", (f"row-{i}",), 0, "echo"))) for i in range(100)]
     learners = {"lora": Recorder(), "tfidf": Recorder()}
-    fit_candidates(learners, rows, drafts, lambda judge, real, found: list(found), seed=0, dev=0.15)
+    fit_candidates(Fitter.of(learners, rows, seed=0, share=0.15), drafts, lambda judge, real, found: list(found))
     for train, dev in learners["lora"].calls:
         assert dev and not dev & train
         assert not {f"draft-{each.removeprefix('row-')}" for each in dev} & train
@@ -349,7 +349,7 @@ def test_what_was_rewarded_by_rows_or_labelled_by_a_model_of_them_trains_beside_
     drafts += [Draft(Example("pool-1", "from the pool", "a", Provenance(PROMPT, all_rows, 0, PROMPT)))]
     for seed in range(5):
         learner = Recorder()
-        fit_candidates({"lora": learner}, rows, drafts, lambda judge, real, found: list(found), seed=seed, dev=0.15)
+        fit_candidates(Fitter.of({"lora": learner}, rows, seed=seed, share=0.15), drafts, lambda judge, real, found: list(found))
         (alone, told), (train, _) = learner.calls
         assert len(train - alone) == (1 if "row-1" in told else 10)
 

@@ -54,25 +54,26 @@ def synthesize(run: Run, overrides: Set = None, as_json: Json = False) -> None:
 
 
 def filter_drafts(run: Run, overrides: Set = None, kept: Out = None, as_json: Json = False) -> None:
-    """Choose among the drafts of a run again, with some values changed, and tell what was dropped for which reason.
+    """Select among the drafts of a run again, with other values of filter.*, and tell what is dropped for which reason.
+
+    Nothing is trained: what the run's judge says of the drafts is in the run.
 
     Example: refsynth filter runs/tickets --set filter.agreement=0.6 --out drafts.jsonl
     """
-    from refsynth.pipeline.flow import choose, writers_of
-    from refsynth.pipeline.flow import synthesize as write
+    from refsynth.pipeline.flow import select_again
 
+    if other := next((each for each in overrides or () if not each.strip().startswith("filter.")), None):
+        raise ConfigError(f"--set {other}: refsynth filter changes filter.* only", remedy="change it in task.yaml, and run again")
     if kept is not None:
         check_writable(kept)
     with reopened_run(run, overrides) as begun:
-        writers = writers_of(begun)
-        written, _ = write(begun.job, writers)
-        _, final = choose(begun.job, writers, written)
-    reasons = Counter(draft.dropped or "kept" for draft in final.drafts)
+        selected = select_again(begun)
+    reasons = Counter(draft.dropped or "kept" for draft in selected.drafts)
     if kept is not None:
         with writing(kept):
-            write_jsonl(kept, [_row(draft) for draft in final.drafts if draft.dropped is None])
+            write_jsonl(kept, [_row(draft) for draft in selected.drafts if draft.dropped is None])
     if as_json:
-        print_json({"drafts": len(final.drafts), "by_reason": dict(reasons)})
+        print_json({"drafts": len(selected.drafts), "by_reason": dict(reasons)})
         return
     show_rows(("", "drafts"), [(reason, f"{count:,}") for reason, count in reasons.most_common()])
     if kept is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from refsynth.core.duration import SHORT, about
+from refsynth.core.errors import counted
 from refsynth.core.run import RunFolder, read_jsonl, seconds_of
 
 
@@ -14,12 +15,16 @@ def run_forecast(folder: RunFolder) -> str:
     return f"time: the steps here took {about(seconds)} when they were last made; what nothing has changed is not made again"
 
 
-def gate_forecast(folder: RunFolder, fits: int) -> str:
-    """Return how long the fits of the gate will take, as each is like the one to all rows; nothing where that is short."""
-    each = _measured(folder).get("fit", 0.0)
-    if fits * each < SHORT:
-        return ""
-    return f"time: {about(fits * each)} for the gate, which fits {fits} times what took {each:.0f} seconds"
+def gate_forecast(folder: RunFolder, fits: int, *, models: int) -> str:
+    """Return how long the gate will take at least; nothing where that is short, or nothing was measured.
+
+    Args:
+        folder: of the run.
+        fits: how often the gate fits.
+        models: how many it fits each time that take at least as long as the judge did.
+    """
+    seconds = fits * models * _measured(folder).get("judge", 0.0)
+    return f"time: {about(seconds)} or more for the gate, which fits {counted(fits, 'time')}" if seconds >= SHORT else ""
 
 
 def _measured(folder: RunFolder) -> dict[str, float]:

@@ -147,6 +147,7 @@ class RunFolder:
         self.path = path
         self.steps = path / "steps"
         self._seen: set[str] = set()
+        self._makes: tuple[str, ...] | None = None  # steps that may be made; None for all
         try:
             if path.exists() and any(path.iterdir()) and not self.steps.is_dir():
                 raise InputError(f"{path}: not empty and not a run folder", remedy="name a new folder with --out")
@@ -184,6 +185,15 @@ class RunFolder:
             if here == self.path:
                 folders[:] = [name for name in folders if name != "bundle"]
 
+    @contextmanager
+    def making(self, *names: str) -> Iterator[None]:
+        """Let no other steps be made: what they would give must be there, or an `InputError` says that it is not."""
+        self._makes = names
+        try:
+            yield
+        finally:
+            self._makes = None
+
     def step(
         self,
         spec: StepSpec,
@@ -215,6 +225,11 @@ class RunFolder:
         final, partial = self.steps / name, self.steps / f".{name}.partial"
         if self._key_of(final) == wanted and self._intact(name):
             return final
+        if self._makes is not None and name not in self._makes:
+            raise InputError(
+                f"{self.path}: has no step '{name}' for these settings, and this command makes only {', '.join(self._makes)}",
+                remedy="finish the run with them first: refsynth run",
+            )
         _remove(partial)
         partial.mkdir()
         started = time.monotonic()

@@ -25,7 +25,8 @@ LEARNERS = "refsynth.learning.makers"
 """Who makes learners, handed over to where they are asked."""
 
 READ = ("data.columns", "data.delimiter", "data.encoding", "data.quoting", "data.sheet")
-LEARNING = ("task", "labels", "learners", "filter", "selftrain", "training", "search", "ensemble", "prompting", "seed")
+TEACHING = ("task", "labels", "learners", "training", "search", "ensemble", "prompting", "seed")
+LEARNING = (*TEACHING, "filter", "selftrain")
 MODELS = ("pool", "encoder", "reference.folder", "prompting.templates", "learners.outside")
 ASKING = tuple(f"synthesis.{name}" for name in ("ways", "shots", "temperature", "top_p", "max_tokens"))
 NOT_LEARNT = (
@@ -70,7 +71,11 @@ _ALL = (
     _step("coverage", inputs=("rows",), extra=("drafts", "encoder"), code=(ENCODER,), apart=_apart(LEARNERS)),
     _step("gate", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", "none", *MODELS),
           code=(*CHOICE, LEARNERS)),
-    _step("fit", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", *MODELS), code=CHOICE),
+    _step("judge", TEACHING, inputs=("rows",), extra=MODELS),
+    _step("select", ("task", "labels", "filter", "selftrain", "seed"), but=("filter.likelihood",), inputs=("rows", "judge"),
+          extra=("drafts", "pool", "encoder"), code=CHOICE),
+    _step("fit", TEACHING, inputs=("rows", "judge", "select"), extra=("candidates", *MODELS)),
+    _step("compared", TEACHING, inputs=("rows", "judge", "select"), extra=("candidates", *MODELS)),
     _step("student", ("task", "labels", "seed"), inputs=("fit",), extra=("shipped", "form", "texts"),
           apart=_apart(LEARNERS)),
     _step("forms", ("task", "labels", "seed"), inputs=("rows", "fit"), extra=("shipped", "texts", "beside", "machine"),
@@ -82,7 +87,7 @@ _ALL = (
     _step("static", ("task", "seed"), inputs=("rows", "fit", "bundle"), extra=("texts",), apart=_apart(JOB)),
     _step("tiers", ("task", "compress", "seed"), inputs=("rows", "fit", "bundle", "static"), extra=("texts", "lineage"),
           apart=_apart(LEARNERS)),
-    _step("test", (*READ, "data.separator", "data.merge", "task", "labels"), inputs=("fit",),
+    _step("test", (*READ, "data.separator", "data.merge", "task", "labels"), inputs=("fit", "compared"),
           optional=("bundle", "form", "tiers"), extra=("data.test", "studied", "cuts", "encoder")),
 )  # fmt: skip
 

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from refsynth.bundle.certificate import profile_of
 from refsynth.bundle.model import Answered, Model, load
-from refsynth.core.config import RunConfig
 from refsynth.core.errors import DataError
-from refsynth.core.run import RunFolder, digest, read_json, write_json
+from refsynth.core.run import digest, read_json, write_json
 from refsynth.core.sections import DataConfig
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
@@ -29,9 +28,9 @@ from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.text import near_groups
 from refsynth.evaluation.leakage import LEAKED, Shared, leaked, shared_rows
 from refsynth.kinds import Kind, as_json, from_json, given_labels
-from refsynth.learning.context import LearnerContext
 from refsynth.learning.final import Final
 from refsynth.learning.held import HeldOut
+from refsynth.learning.job import Job
 from refsynth.learning.rows import file_key
 from refsynth.learning.selftrain import Unlabelled
 from refsynth.models.predict import logits_of
@@ -97,29 +96,32 @@ class TestResult:
 
 
 def evaluate_test(
-    config: RunConfig,
+    job: Job,
     final: Final,
+    compared: Final,
     held: HeldOut | None,
-    context: LearnerContext,
     bundle: Path,
-    folder: RunFolder,
     *,
-    real: Sequence[Example],
     made: str,
     studied: Sequence[Unlabelled] = (),
-) -> TestResult | None:
-    """Read the test file and measure every candidate and the bundle on it; None where the task names no test file.
+) -> TestResult:
+    """Read the test file and measure the bundle and what it is compared with.
 
-    `real` are the user's rows, and `made` is the step that made the bundle; `studied` are texts of the pool that models have
-    learnt from without a label. What other candidates need to decide, they have from the held-out rows.
+    Args:
+        job: the task, which names a test file.
+        final: what was fitted to all rows to ship.
+        compared: what was fitted to them to be compared with it.
+        held: what candidates said of held-out rows, from which they have what they need to decide.
+        bundle: what ships.
+        made: the step that made it.
+        studied: texts of the pool that models have learned from without a label.
 
     Raises:
         DataError: the file cannot be read, or has no usable row.
     """
-    path = config.data.test
-    if path is None:
-        return None
-    kind, labels = context.kind, context.labels
+    config, context = job.task.config, job.context
+    path, kind, labels = config.data.test, context.kind, context.labels
+    assert path is not None
     cuts = {candidate: held.cuts_of(logits) for candidate, logits in held.logits.items()} if held and kind.several else {}
     extra = {
         "data.test": file_key(path),
@@ -136,7 +138,8 @@ def evaluate_test(
             MAJORITY: as_json(kind.usual(kind.truth(given_labels(final.real), labels), len(texts))),
             SHIPPED: as_json(found.answers),
         }
-        for candidate, logits in logits_of(final.predictors(context), texts).items():
+        fitted = {**compared.predictors(context), **final.predictors(context)}
+        for candidate, logits in logits_of(fitted, texts).items():
             cut = cuts.get(candidate)
             said[str(candidate)] = as_json(kind.decide(logits if cut is not None else kind.probabilities(logits), cut))
         result = {
@@ -149,11 +152,11 @@ def evaluate_test(
             "void": _void(model, found, texts),
             "groups": near_groups(texts).tolist(),
             "numbers": numbers,
-            "shared": shared_rows(texts, real, language=context.language),
+            "shared": shared_rows(texts, job.rows.examples, language=context.language),
         }
         write_json(out / "result.json", result)
 
-    done = folder.step(STEPS["test"], make, config=settings_of(config), extra=extra, using=(made,))
+    done = job.folder.step(STEPS["test"], make, config=settings_of(config), extra=extra, using=(made,))
     result = read_json(done / "result.json")
     return TestResult(
         from_json(result["truth"]),

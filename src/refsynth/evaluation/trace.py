@@ -32,7 +32,7 @@ def trace_row(run: Path, row: str) -> dict[str, Any]:
         raise InputError(
             f"{run}: no row '{row}'",
             expected=f"row-N, or one of {len(drafts)} drafts",
-            remedy="ids are in steps/fit/drafts.jsonl",
+            remedy="ids are in steps/select/drafts.jsonl",
         )
     draft = drafts[row]
     origin = draft["provenance"]
@@ -56,7 +56,7 @@ def trace_row(run: Path, row: str) -> dict[str, Any]:
 
 def _drafts(steps: Path) -> dict[str, dict[str, Any]]:
     """Return the drafts of the run by id, as the latest finished step left them."""
-    for step in ("fit", "screen", "drafts"):
+    for step in ("select", "screen", "drafts"):
         if (path := steps / step / "drafts.jsonl").is_file():
             return {record["id"]: record for record in read_jsonl(path)}
     return {}

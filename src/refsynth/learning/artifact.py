@@ -20,6 +20,11 @@ from refsynth.models.tfidf import TfidfVectors, Vocabulary
 INDEX = "predictors.json"
 
 
+def can_save(predictor: Predictor) -> bool:
+    """Return whether `save_predictors` can write a predictor."""
+    return isinstance(predictor, EncoderPredictor | TagPredictor | TfidfPredictor | EnsemblePredictor)
+
+
 def save_predictors(predictors: Mapping[str, Predictor], folder: Path, *, base: TransformerEncoder) -> None:
     """Write predictors on an encoder, of texts or of words, on TF-IDF, and ensembles of such.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from refsynth.core.learners import LEARNERS, LearnerName
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed
-from refsynth.core.types import Draft, Example
+from refsynth.core.types import Draft, Example, kept
 from refsynth.data.split import fold_of, spread
 from refsynth.data.text import near_groups
 from refsynth.kinds import ONE_LABEL, Kind
@@ -54,47 +55,82 @@ def ranked(learners: Iterable[LearnerName]) -> list[LearnerName]:
     return sorted(learners, key=order.index)
 
 
-def fit_candidates(
-    learners: Mapping[LearnerName, Learner],
-    real: Sequence[Example],
-    drafts: Sequence[Draft],
-    choose: Choose,
-    *,
-    seed: int,
-    dev: float = 0.0,
-    kind: Kind = ONE_LABEL,
-) -> Fitted:
+@dataclass(frozen=True)
+class Fitter:
+    """Fits learners to one set of real rows.
+
+    A learner that is fine-tuned does not train on the validation rows; they tell it when to stop. Drafts that were shown one of
+    these do not train it either.
+
+    Attributes:
+        learners: by name.
+        real: all rows.
+        train: the rows without those of validation.
+        validation: rows that tell when to stop; may be empty.
+        seed: of the training.
+    """
+
+    learners: Mapping[LearnerName, Learner]
+    real: Sequence[Example]
+    train: Sequence[Example]
+    validation: Sequence[Example]
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        learners: Mapping[LearnerName, Learner],
+        real: Sequence[Example],
+        *,
+        seed: int,
+        share: float = 0.0,
+        kind: Kind = ONE_LABEL,
+    ) -> Fitter:
+        """Return who fits learners to real rows, a share of which is the validation set."""
+        stops = any(LEARNERS[name].stops for name in learners)
+        train, validation = set_aside(real, share, seed=seed, kind=kind) if stops else (list(real), [])
+        return cls(learners, real, train, validation, seed)
+
+    @property
+    def judge(self) -> Candidate:
+        """The candidate that selects drafts: the most preferred learner on real rows alone."""
+        return Candidate(ranked(self.learners)[0], False)
+
+    def fit(self, candidate: Candidate, drafts: Sequence[Draft] = ()) -> Predictor:
+        """Return a candidate fitted to the real rows, and, if it takes drafts, to those that are not dropped."""
+        name = candidate.learner
+        stops = LEARNERS[name].stops and self.validation
+        taught = kept(drafts) if candidate.drafts else []
+        if stops:
+            taught = _untold(taught, frozenset(row.id for row in self.validation))
+        rows = [*(self.train if stops else self.real), *taught]
+        return self.learners[name].fit(rows, self.validation if stops else (), seed=self.seed)
+
+
+def candidates_of(learners: Iterable[LearnerName], drafts: Sequence[Draft]) -> tuple[Candidate, ...]:
+    """Return what can be compared: each learner, and again with drafts where any is selected and it learns from them."""
+    names = list(learners)
+    taught = [name for name in names if LEARNERS[name].taught] if any(draft.dropped is None for draft in drafts) else []
+    return (*(Candidate(name, False) for name in names), *(Candidate(name, True) for name in taught))
+
+
+def small_of(learners: Iterable[LearnerName], *, drafts: bool) -> list[Candidate]:
+    """Return the candidates that are small as they are, and may be asked for beside the forms of another."""
+    return [Candidate(name, drafts) for name in learners if LEARNERS[name].small]
+
+
+def fit_candidates(fitter: Fitter, drafts: Sequence[Draft], choose: Choose) -> Fitted:
     """Fit every learner to the real rows, and again to the real rows with the drafts that the best of them chooses.
 
-    A learner that is fine-tuned has some of the real rows to tell when to stop; neither these nor drafts
-    that were shown them train it.
-
     Args:
-        learners: by name.
-        real: rows to train on.
-        drafts: screened drafts, none of which has seen a row outside `real` that is to be predicted.
+        fitter: who fits.
+        drafts: screened drafts, none of which has seen a row outside the fitter's rows that is to be predicted.
         choose: chooses among the drafts, given a judge that was fitted to the real rows.
-        seed: of the training.
-        dev: share of the real rows that tell when to stop.
-        kind: of the task.
     """
-    train, told = (
-        set_aside(real, dev, seed=seed, kind=kind) if any(LEARNERS[name].stops for name in learners) else (list(real), [])
-    )
-
-    def fit(name: LearnerName, selected: Sequence[Draft]) -> Predictor:
-        stops = LEARNERS[name].stops and told
-        taught = [draft.example for draft in selected]
-        if stops:
-            taught = _untold(taught, frozenset(row.id for row in told))
-        rows = [*(train if stops else real), *taught]
-        return learners[name].fit(rows, told if stops else (), seed=seed)
-
-    fitted: dict[Candidate, Predictor] = {Candidate(name, False): fit(name, ()) for name in learners}
-    chosen = choose(fitted[Candidate(ranked(learners)[0], False)], real, drafts)
-    if selected := [draft for draft in chosen if draft.dropped is None]:
-        fitted |= {Candidate(name, True): fit(name, selected) for name in learners if LEARNERS[name].taught}
-    return Fitted(fitted, chosen)
+    fitted = {candidate: fitter.fit(candidate) for candidate in candidates_of(fitter.learners, ())}
+    chosen = choose(fitted[fitter.judge], fitter.real, drafts)
+    helped = [candidate for candidate in candidates_of(fitter.learners, chosen) if candidate.drafts]
+    return Fitted(fitted | {candidate: fitter.fit(candidate, chosen) for candidate in helped}, chosen)
 
 
 def _untold(drafts: Sequence[Example], told: frozenset[str]) -> list[Example]:

@@ -17,7 +17,7 @@ from refsynth.core.task import Task
 from refsynth.core.types import Draft, Example, IntArray
 from refsynth.data.split import fold_of, is_honest, parts
 from refsynth.kinds import given_labels
-from refsynth.learning.candidates import Fitted, fit_candidates, safe_for
+from refsynth.learning.candidates import Fitted, Fitter, fit_candidates, safe_for
 from refsynth.learning.rows import Rows
 from refsynth.learning.selftrain import Choose
 
@@ -87,5 +87,5 @@ def folds_of(task: Task, rows: Rows, drafts: Sequence[Draft] = ()) -> Iterator[F
 
 def fit_fold(fold: Fold, task: Task, rows: Rows, learners: Mapping[LearnerName, Learner], choose: Choose) -> Fitted:
     """Return every learner fitted to what a fold leaves, without drafts and with those that are chosen."""
-    dev = task.config.training.dev
-    return fit_candidates(learners, fold.train, fold.drafts, choose, seed=fold.seed, dev=dev, kind=rows.kind)
+    fitter = Fitter.of(learners, fold.train, seed=fold.seed, share=task.config.training.dev, kind=rows.kind)
+    return fit_candidates(fitter, fold.drafts, choose)

@@ -6,7 +6,7 @@ the judge that selects drafts is fitted without it. Each fold is a step of its o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -14,18 +14,18 @@ from typing import NamedTuple
 import numpy as np
 
 from refsynth.core.forecast import gate_forecast
-from refsynth.core.learners import LEARNERS
+from refsynth.core.learners import LEARNERS, LearnerName
 from refsynth.core.run import read_json
 from refsynth.core.settings import settings_of
 from refsynth.core.signflip import sign_flip
 from refsynth.core.steps import STEPS
-from refsynth.core.types import Array, Draft, IntArray, Metric
+from refsynth.core.types import Array, Draft, IntArray, Metric, kept
 from refsynth.kinds import from_json
 from refsynth.learning.asking import OF_TEXTS, OUTSIDE, ROWS, Beside, ask
 from refsynth.learning.candidates import Candidate, ranked
 from refsynth.learning.folds import deals_of, fit_fold, folds_of
 from refsynth.learning.held import HeldOut, HeldOutside
-from refsynth.learning.job import Job, fitting_key
+from refsynth.learning.job import Job, drafts_key, fitting_key
 from refsynth.learning.selftrain import Choose
 
 LEARNER_DOUBT = 2.0
@@ -59,6 +59,11 @@ class Decision:
     competed: tuple[Candidate, ...]
     chance: float | None = None
 
+    def compared(self, learners: Iterable[LearnerName]) -> list[Candidate]:
+        """Return what the report sets beside what ships: the best without drafts, the shipped learner with, and baselines."""
+        baselines = [Candidate(name, False) for name in learners if LEARNERS[name].always_shown]
+        return [self.real, *([self.mixed] if self.mixed else []), *baselines]
+
     def line(self) -> str:
         """Return the decision as one line for the screen."""
         measured = ""
@@ -81,14 +86,18 @@ def hold_out(job: Job, drafts: Sequence[Draft], choose: Choose) -> HeldOut | Non
     dealt, outside = deals_of(task, rows), job.outside
     strangers = outside.dealt(dealt, seed=config.seed)
     parts: dict[str, list[_Part]] = {name: [] for name in (*ROWS, *OUTSIDE)}
-    if told := gate_forecast(job.folder, config.gate.repeats * config.gate.folds):
+    models = 2 if kept(drafts) else 1  # the judge's learner, and again with drafts
+    if told := gate_forecast(job.folder, config.gate.repeats * config.gate.folds, models=models):
         job.watch.forecast(told)
     with job.watch.progress("gate", config.gate.repeats * config.gate.folds) as progress:
         for done, fold in enumerate(folds_of(task, rows, drafts)):
             away = np.flatnonzero(strangers[fold.repeat] == fold.number)
             fit = partial(fit_fold, fold, task, rows, job.learners, choose)
             make = partial(ask, fit, fold, Beside.of(outside, away), one=config.task == "classify")
-            name, extra = f"gate-{fold.repeat}-{fold.number}", {**fitting_key(job, fold.drafts), "none": outside.key}
+            name, extra = (
+                f"gate-{fold.repeat}-{fold.number}",
+                {**fitting_key(job), "drafts": drafts_key(fold.drafts), "none": outside.key},
+            )
             step = job.folder.step(STEPS["gate"], make, config=settings_of(config), name=name, extra=extra)
             for arithmetic, found in parts.items():
                 values = read_json(step / f"{arithmetic}.json").items()

@@ -58,11 +58,16 @@ class Job:
         return digest(texts) if texts else ""
 
 
-def fitting_key(job: Job, drafts: Sequence[Draft]) -> dict[str, Any]:
-    """Return what else decides what learners make of rows and drafts, for a step's key.
+def drafts_key(drafts: Sequence[Draft]) -> str:
+    """Return the hash of drafts, with what is known of them, for a step's key."""
+    return digest([draft.to_json() for draft in drafts])
+
+
+def fitting_key(job: Job) -> dict[str, Any]:
+    """Return what else decides what learners make of rows, for a step's key.
 
     Raises:
         ConfigError: the templates of the learner `prompt` cannot be used.
     """
-    given = {"drafts": digest([draft.to_json() for draft in drafts]), "encoder": job.context.encoder_hash, "pool": job.pool_key}
+    given = {"encoder": job.context.encoder_hash, "pool": job.pool_key}
     return given | learners_key(job.task.config, job.rows.language)

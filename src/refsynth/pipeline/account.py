@@ -35,16 +35,16 @@ PACKAGES = ("numpy", "onnxruntime", "tokenizers", "torch", "transformers", "scik
 
 def drafts_of(finished: Finished) -> origins.Drafts:
     """Return what became of the drafts."""
-    written, final = finished.learned.written, finished.learned.final
-    chosen, dropped = _split(final.generated)
+    written, selected = finished.learned.written, finished.learned.selected
+    chosen, dropped = _split(selected.generated)
     names = finished.learned.rows.kind.names
     kept = Counter(name for draft in chosen for name in names(draft.example.label))
     asked = Counter(name for draft in written.drafts for name in names(draft.label))
     ranked = sorted(chosen, key=lambda draft: -draft.scores.get("agreement", 0.0))
     best, worst, rejected = ranked[:SHOWN], ranked[SHOWN:][-SHOWN:], _two_of_each(dropped)
-    judged = [draft for draft in final.generated if "agreement" in draft.scores]
+    judged = [draft for draft in selected.generated if "agreement" in draft.scores]
     agrees = np.array([draft.scores["agreement"] > 0.5 for draft in judged], float)
-    named = (("kept drafts", [d.example.text for d in chosen]), ("seed rows", [e.text for e in final.real]))
+    named = (("kept drafts", [d.example.text for d in chosen]), ("seed rows", [e.text for e in finished.learned.final.real]))
     if finished.learned.rows.kind.spans:
         best, worst, rejected = ([replace(d, example=with_marks(d.example)) for d in some] for some in (best, worst, rejected))
     shown = {row for d in (*best, *worst, *rejected) if d.example.provenance for row in d.example.provenance.shown}
@@ -65,7 +65,7 @@ def drafts_of(finished: Finished) -> origins.Drafts:
         best=tuple(best),
         worst=tuple(worst),
         rejected=tuple(rejected),
-        seeds={example.id: example.text for example in final.real if example.id in shown},
+        seeds={example.id: example.text for example in finished.learned.final.real if example.id in shown},
     )
 
 
@@ -83,7 +83,7 @@ def drafting_of(finished: Finished) -> origins.Drafting:
         elif written.rejected:
             reason, count = max(written.rejected.items(), key=lambda pair: pair[1])
             why = f"{count:,} of {written.asked:,} answers could not be read ({reason})"
-    return origins.Drafting(wanted=wanted, rows=len(learned.rows.examples), hindrance=why, pool=len(learned.final.from_pool))
+    return origins.Drafting(wanted=wanted, rows=len(learned.rows.examples), hindrance=why, pool=len(learned.selected.from_pool))
 
 
 def _reinforced(curve: Curve) -> origins.Reinforced:
@@ -139,7 +139,7 @@ def data_of(finished: Finished) -> origins.Data:
         files.append(origins.DataFile(role="test", file=name, rows=test.rows, used=used, skipped=skipped))
     pool = finished.task.config.data.pool
     if pool is not None and (steps := finished.folder.steps / "pool" / "facts.json").is_file():
-        total, used = read_json(steps)["rows"], max(len(finished.learned.final.from_pool), finished.studied)
+        total, used = read_json(steps)["rows"], max(len(finished.learned.selected.from_pool), finished.studied)
         files.append(origins.DataFile(role="pool", file=pool.name, rows=total, used=used))
     folds = []
     for fold in np.unique(rows.folds):

@@ -114,5 +114,5 @@ def _lineage(job: Job, learned: Learned, shrunk: Shrunk) -> Mapping[str, Any]:
         "reason": learned.decision.reason,
         "reference": learned.written.reference,
         "seed": job.task.config.seed,
-        "steps": {name: job.folder.hash_of(name) for name in ("rows", "drafts", "screen", "fit")},
+        "steps": {name: job.folder.hash_of(name) for name in ("rows", "drafts", "screen", "select", "fit")},
     }

@@ -18,6 +18,7 @@ from refsynth.evaluation.testfile import TestResult
 from refsynth.learning.final import Final
 from refsynth.learning.gate import Decision
 from refsynth.learning.held import HeldOut
+from refsynth.learning.judge import Selected
 from refsynth.learning.rows import Rows
 from refsynth.synthesis.drafts import Written
 from refsynth.synthesis.reinforcement.policies import Curve
@@ -35,6 +36,7 @@ class Learned:
     rows: Rows
     written: Written
     screened: Sequence[Draft]
+    selected: Selected
     held: HeldOut | None
     decision: Decision
     final: Final

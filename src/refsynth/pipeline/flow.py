@@ -28,12 +28,15 @@ from refsynth.evaluation.report import Report
 from refsynth.evaluation.shared import FILE as OVERLAP
 from refsynth.evaluation.shared import figure_of, overlap_of, write_overlap
 from refsynth.evaluation.testfile import TestResult, evaluate_test
+from refsynth.learning.candidates import candidates_of, small_of
 from refsynth.learning.final import Final, fit_final
-from refsynth.learning.gate import decide, hold_out
+from refsynth.learning.fits import Fits
+from refsynth.learning.gate import Decision, decide, hold_out
 from refsynth.learning.idle import without_effect
 from refsynth.learning.job import Job
+from refsynth.learning.judge import Selected, fit_judge, select
 from refsynth.learning.rows import Rows
-from refsynth.learning.selftrain import Unlabelled
+from refsynth.learning.selftrain import Choose, Unlabelled
 from refsynth.models.quiet import quiet
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.begin import Begun, begin, notes_of
@@ -43,7 +46,7 @@ from refsynth.pipeline.finished import Finished, Learned
 from refsynth.pipeline.report import FILES, Paths, write_report
 from refsynth.pipeline.track import check_trackers, story_of, track
 from refsynth.synthesis.coverage import measure_coverage
-from refsynth.synthesis.drafts import Written
+from refsynth.synthesis.drafts import Written, kept_drafts
 from refsynth.synthesis.pretraining import pretrain_reference
 from refsynth.synthesis.rounds import Round, screened, write_rounds
 from refsynth.synthesis.selection.choose import choice_of
@@ -117,12 +120,21 @@ def make(begun: Begun) -> Finished:
     reference = pretrain_reference(job, begun.source)
     writers = prepare_writers(job, reference.source)
     written, rounds = synthesize(job, writers)
-    screened, final = choose(job, writers, written)
-    held = hold_out(job, screened, choice_of(job, screened))
-    decision = decide(held, final.candidates, why=job.rows.why_unjudged, looks=max(1, len(rounds)))
+    drafts = screened(job, writers, written)
+    choice = choice_of(job, drafts)
+    judge = fit_judge(job)
+    selected = select_drafts(job, judge, drafts, choice)
+    held = hold_out(job, drafts, choice)
+    candidates = candidates_of(job.learners, selected.drafts)
+    decision = decide(held, candidates, why=job.rows.why_unjudged, looks=max(1, len(rounds)))
     job.watch.stage("gate", decision.line())
+    final = train(job, judge, selected, decision)
     pretrained = tuple(brought for brought in (begun.pretrained, reference.brought) if brought is not None)
-    learned = Learned(job.rows, written, screened, held, decision, final, rounds, writers.curves, pretrained, notes_of(job))
+    learned = Learned(
+        job.rows, written, drafts, selected, held, decision, final, rounds, writers.curves, pretrained, notes_of(job)
+    )
+    if why := none_kept(written.asked, written.rejected, selected.generated):
+        job.watch.note(why)
     return _deliver(job, learned)
 
 
@@ -138,25 +150,54 @@ def synthesize(job: Job, writers: Writers) -> tuple[Written, tuple[Round, ...]]:
     return written, rounds
 
 
-def choose(job: Job, writers: Writers, written: Written) -> tuple[list[Draft], Final]:
-    """Return the screened drafts, and all candidates fitted to the real rows and the drafts that were chosen."""
-    drafts = screened(job, writers, written)
-    reasons = Counter(draft.dropped for draft in drafts)
-    job.watch.stage("filter", f"{reasons.pop(None, 0):,} kept{_less(reasons)}")
-    final = fit_final(job, drafts, choice_of(job, drafts))
-    reasons = Counter(draft.dropped for draft in final.drafts if draft.dropped not in reasons)
-    taken = len(final.from_pool)
+def select_drafts(job: Job, judge: Fits, drafts: Sequence[Draft], choice: Choose) -> Selected:
+    """Return the drafts that models of all real rows are to learn from, and say what was left out."""
+    selected = select(job, judge, drafts, choice)
+    screen = Counter(draft.dropped for draft in drafts)
+    job.watch.stage("filter", f"{screen.pop(None, 0):,} kept{_less(screen)}")
+    reasons = Counter(draft.dropped for draft in selected.drafts if draft.dropped not in screen)
+    taken = len(selected.from_pool)
     pool = f", {taken:,} of {len(job.pool.texts):,} texts of the pool" if job.pool.texts else ""
     chosen = reasons.pop(None, 0) - taken
+    job.watch.stage("select", f"{counted(chosen, 'draft')}{_less(reasons)}{pool}")
+    if unknown := _unjudged(job, selected):
+        job.watch.note(f"influence: no held-out row can tell of {unknown:,} of {counted(chosen, 'selected draft')}; they stay")
+    return selected
+
+
+def select_again(begun: Begun) -> Selected:
+    """Select among the drafts that a run has, with its settings of now; nothing is trained and nothing is written anew.
+
+    Raises:
+        InputError: the run has not come so far, or was made by another version.
+    """
+    job = begun.job
+    with job.folder.making("rows", "none", "pool", "encoder", "topics", "screen", "judged", "select"):
+        writers, written = writers_of(begun), kept_drafts(job.folder)
+        drafts = screened(job, writers, written)
+        return select_drafts(job, fit_judge(job), drafts, choice_of(job, drafts))
+
+
+def train(job: Job, judge: Fits, selected: Selected, decision: Decision) -> Final:
+    """Fit what ships to all rows; under a contract also what is small as it is, and may ship in place of it."""
+    shipped = decision.shipped
+    small = small_of(job.learners, drafts=shipped.drafts) if job.task.config.contract != ContractConfig() else []
+    wanted = {shipped, *small}
+    final = fit_final(job, judge, selected, [each for each in candidates_of(job.learners, selected.drafts) if each in wanted])
     what = "real row" if job.rows.examples else "description"  # of labels: from these alone it learns where there is no row
-    job.watch.stage("train", f"{counted(len(final.real), what)}{pool}; {counted(chosen, 'draft')} chosen{_less(reasons)}")
-    if why := none_kept(written.asked, written.rejected, final.generated):
-        job.watch.note(why)
+    used = f" and {counted(len(selected.kept), 'draft')}" if shipped.drafts else ""
+    job.watch.stage("train", f"{shipped.learner} on {counted(len(final.real), what)}{used}")
     for found in final.found:
         job.watch.stage("search", found.line())
-    if unknown := _unjudged(job, final):
-        job.watch.note(f"influence: no held-out row can tell of {unknown:,} of {counted(chosen, 'chosen draft')}; they stay")
-    return drafts, final
+    return final
+
+
+def compare(job: Job, learned: Learned) -> Final:
+    """Fit what the report sets beside what ships, to measure it on the test file."""
+    final, selected = learned.final, learned.selected
+    wanted = set(learned.decision.compared(job.learners)) - set(final.candidates)
+    others = [each for each in candidates_of(job.learners, selected.drafts) if each in wanted]
+    return fit_final(job, final.judge, selected, others, step="compared")
 
 
 def _tell_begin(job: Job) -> None:
@@ -179,11 +220,11 @@ def studied_of(job: Job, pretrained: Sequence[Pretraining]) -> tuple[Unlabelled,
     return job.pool.texts if taught or any(one.used for one in pretrained) else ()
 
 
-def _unjudged(job: Job, final: Final) -> int:
+def _unjudged(job: Job, selected: Selected) -> int:
     """Return how many of the chosen drafts have no influence although it was asked for."""
     if not job.task.config.filter.influence or job.context.kind.several or job.context.kind.spans:
         return 0
-    return sum(draft.dropped is None and "influence" not in draft.scores for draft in final.generated)
+    return sum(draft.dropped is None and "influence" not in draft.scores for draft in selected.generated)
 
 
 def _deliver(job: Job, learned: Learned) -> Finished:
@@ -194,12 +235,11 @@ def _deliver(job: Job, learned: Learned) -> Finished:
         watch.note(
             f"{alone} took no part in calibration: no row of another fold has their label, or they are too long to be read"
         )
-    real = learned.rows.examples
-    studied = studied_of(job, learned.pretrained)
-    test = evaluate_test(
-        task.config, learned.final, learned.held, context, tiers.bundle, folder, real=real, made=tiers.step, studied=studied
-    )
-    overlap = None if test is None else overlap_of(test, task)
+    studied, test, overlap = studied_of(job, learned.pretrained), None, None
+    if task.config.data.test is not None:
+        beside = compare(job, learned)
+        test = evaluate_test(job, learned.final, beside, learned.held, tiers.bundle, made=tiers.step, studied=studied)
+        overlap = overlap_of(test, task)
     tested = [figure_of(test.new, task)] if test is not None and test.new is not None else []
     bundle = publish(tiers.bundle, folder.path / "bundle", tested=tested, limits=tiers.limits)
     watch.stage("bundle", f"{bundle} ({size_of(bundle):.0f} MB)")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from refsynth.core.errors import InputError
 from refsynth.core.protocols import Generator, Scorer
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.settings import settings_of
@@ -112,6 +113,17 @@ def join_drafts(parts: Sequence[Path], folder: RunFolder) -> Written:
         write_json(out / "facts.json", total)
 
     return _read(folder.step(STEPS["union"], make, config={}, name="drafts", extra={"parts": hashes}))
+
+
+def kept_drafts(folder: RunFolder) -> Written:
+    """Return the drafts that a run has, however they were asked for.
+
+    Raises:
+        InputError: it has none.
+    """
+    if not folder.done("drafts"):
+        raise InputError(f"{folder.path}: no drafts yet", remedy=f"write them first: refsynth synthesize {folder.path}")
+    return _read(folder.steps / "drafts")
 
 
 def _read(done: Path) -> Written:

@@ -1,0 +1,75 @@
+"""Fitted candidates on disk, so that evaluation and export need not train again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from refsynth.core.protocols import Learner, Predictor
+from refsynth.core.run import read_json, write_json
+from refsynth.core.types import Draft, Example, kept
+from refsynth.learning.artifact import can_save, load_predictors, save_predictors
+from refsynth.learning.candidates import Candidate
+from refsynth.learning.context import LearnerContext
+from refsynth.learning.ensemble import RememberedLearner
+from refsynth.learning.makers import make_learner, prompt
+from refsynth.learning.prompting.classify import PromptPredictor
+from refsynth.learning.search import Found, SearchedLearner
+
+FACTS, PROMPT = "facts.json", "prompt.json"
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Fitted candidates in the folder of a step, and the settings that were searched for them.
+
+    `real` and `drafts` are what they were fitted to.
+    """
+
+    folder: Path
+    candidates: tuple[Candidate, ...]
+    found: tuple[Found, ...]
+    real: tuple[Example, ...]
+    drafts: tuple[Draft, ...] = ()
+
+    def predictors(self, context: LearnerContext) -> dict[Candidate, Predictor]:
+        """Read the fitted candidates; what cannot be saved, such as a CRF, is fitted in no time and is fitted again."""
+        loaded = load_predictors(self.folder, context.labels, base=context.encoder)
+        if (kept_prompt := self.folder / PROMPT).exists():
+            record = read_json(kept_prompt)
+            loaded["prompt"] = prompt(context).recalled(record["predictor"], self.real, seed=record["seed"])
+        return {candidate: loaded.get(str(candidate)) or self._again(candidate, context) for candidate in self.candidates}
+
+    def _again(self, candidate: Candidate, context: LearnerContext) -> Predictor:
+        rows = [*self.real, *(kept(self.drafts) if candidate.drafts else ())]
+        return make_learner(candidate.learner, context).fit(rows, (), seed=0)
+
+
+def write_fits(
+    predictors: Mapping[Candidate, Predictor], out: Path, context: LearnerContext, *, seed: int, learners: Iterable[Learner]
+) -> None:
+    """Write fitted candidates into the folder of a step.
+
+    Args:
+        predictors: by candidate.
+        out: the folder.
+        context: what the learners were made with.
+        seed: of the fit.
+        learners: those that fitted; they know what they searched.
+    """
+    models = {str(candidate): model for candidate, model in predictors.items() if can_save(model)}
+    save_predictors(models, out, base=context.encoder)
+    for model in predictors.values():
+        if isinstance(model, PromptPredictor):
+            write_json(out / PROMPT, {"predictor": model.to_json(), "seed": seed})
+    alone = [learner.learner if isinstance(learner, RememberedLearner) else learner for learner in learners]
+    found = [learner.last._asdict() for learner in alone if isinstance(learner, SearchedLearner) and learner.last]
+    write_json(out / FACTS, {"candidates": list(predictors), "found": found})
+
+
+def read_fits(folder: Path, real: Sequence[Example], drafts: Sequence[Draft] = ()) -> Fits:
+    """Return what `write_fits` wrote; the models are read when they are asked for."""
+    facts = read_json(folder / FACTS)
+    candidates = tuple(Candidate(*pair) for pair in facts["candidates"])
+    return Fits(folder, candidates, tuple(Found(**record) for record in facts["found"]), tuple(real), tuple(drafts))

@@ -1,0 +1,86 @@
+"""The judge, which is the most preferred learner on all real rows, and the drafts that are selected by what it says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from refsynth.core.run import derive_seed, read_jsonl, write_jsonl
+from refsynth.core.settings import settings_of
+from refsynth.core.steps import STEPS
+from refsynth.core.task import Task
+from refsynth.core.types import Draft, Example, kept
+from refsynth.learning.candidates import Fitter
+from refsynth.learning.fits import Fits, read_fits, write_fits
+from refsynth.learning.job import Job, drafts_key, fitting_key
+from refsynth.learning.rows import Rows
+from refsynth.learning.selftrain import Choose, from_pool
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Drafts with the reasons for which some were left out, and texts of the pool that joined them."""
+
+    drafts: tuple[Draft, ...]
+
+    @property
+    def kept(self) -> list[Example]:
+        """Those that models learn from."""
+        return kept(self.drafts)
+
+    @property
+    def from_pool(self) -> tuple[Draft, ...]:
+        """Those that are texts of the pool."""
+        return tuple(draft for draft in self.drafts if from_pool(draft.example))
+
+    @property
+    def generated(self) -> tuple[Draft, ...]:
+        """Those that are not."""
+        return tuple(draft for draft in self.drafts if not from_pool(draft.example))
+
+
+def real_rows(task: Task, rows: Rows) -> tuple[Example, ...]:
+    """Return what stands for real rows in training: the user's, or without any the labels' descriptions."""
+    if rows.examples:
+        return rows.examples
+    return tuple(Example(f"label-{label}", text, label) for label, text in task.descriptions.items())
+
+
+def fitter_of(job: Job) -> Fitter:
+    """Return who fits the job's learners to all real rows."""
+    config = job.task.config
+    real = real_rows(job.task, job.rows)
+    seed = derive_seed(config.seed, "final")
+    return Fitter.of(job.learners, real, seed=seed, share=config.training.dev, kind=job.context.kind)
+
+
+def fit_judge(job: Job) -> Fits:
+    """Return the judge, fitted to all real rows. It depends on neither drafts nor how they are selected."""
+    fitter = fitter_of(job)
+
+    def make(out: Path) -> None:
+        judge = {fitter.judge: fitter.fit(fitter.judge)}
+        write_fits(judge, out, job.context, seed=fitter.seed, learners=[job.learners[fitter.judge.learner]])
+
+    done = job.folder.step(STEPS["judge"], make, config=settings_of(job.task.config), extra=fitting_key(job))
+    return read_fits(done, fitter.real)
+
+
+def select(job: Job, judge: Fits, drafts: Sequence[Draft], choose: Choose) -> Selected:
+    """Return the drafts that models of all real rows are to learn from, and why the others are left out.
+
+    Args:
+        job: the task, its rows and the pool.
+        judge: what `fit_judge` gave.
+        drafts: screened drafts.
+        choose: chooses among them, given a judge and the real rows that it was fitted to.
+    """
+
+    def make(out: Path) -> None:
+        (says,) = judge.predictors(job.context).values()
+        write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in choose(says, judge.real, drafts)])
+
+    extra = {"drafts": drafts_key(drafts), "pool": job.pool_key, "encoder": job.context.encoder_hash}
+    done = job.folder.step(STEPS["select"], make, config=settings_of(job.task.config), extra=extra)
+    return Selected(tuple(Draft.from_json(record) for record in read_jsonl(done / "drafts.jsonl")))
