@@ -12,11 +12,14 @@ from refsynth.cli import app as application
 from refsynth.cli.app import app
 from refsynth.cli.table import show_systems
 from refsynth.core.intervals import INTERVALS
-from refsynth.core.record import remember
+from refsynth.core.record import recall, remember
 from refsynth.core.run import RunFolder, folder_digest, read_jsonl
 from refsynth.core.types import Metric
 from refsynth.evaluation.report import Report
 from refsynth.evaluation.sections import FIGURES, Results, System
+from refsynth.learning.baseline import FrozenLearner, TfidfLearner
+from refsynth.models.store import ModelStore
+from refsynth.pipeline.flow import run as run_task
 from test_pipeline import make_task
 
 
@@ -105,12 +108,24 @@ def test_parts_of_a_run_are_done_again_from_its_folder(monkeypatch, capsys, tmp_
     task = make_task(tmp_path / "data", gate={"folds": 4})
     with RunFolder(run).lock():
         remember(task, RunFolder(run), skip_bad=False)
+    assert recall(run).task.labels == task.labels == ("late", "broken")  # in the order of the user, not the alphabet's
     code, out, err = call(monkeypatch, capsys, "synthesize", run, "--json", cache=tiny_cache)
     assert code == 0, err
     assert sum(json.loads(out)["drafts"].values()) > 0
+    code, out, err = call(monkeypatch, capsys, "filter", run)
+    assert (code, "has no step 'judge' for these settings" in err, f"--out {run}" in err) == (2, True, True), err
+    run_task(task, run, store=ModelStore(tiny_cache))
+    before = {path.name: path.stat().st_mtime_ns for path in (run / "steps").iterdir()}
     kept = tmp_path / "kept.jsonl"
-    code, out, err = call(monkeypatch, capsys, "filter", run, "--set", "filter.agreement=0", "--out", kept, "--json")
+    with monkeypatch.context() as untrained:
+        for learner in (FrozenLearner, TfidfLearner):
+            untrained.setattr(learner, "fit", None)
+        code, out, err = call(monkeypatch, capsys, "filter", run, "--set", "filter.agreement=0", "--out", kept, "--json")
     assert code == 0, err
+    after = {path.name: path.stat().st_mtime_ns for path in (run / "steps").iterdir()}
+    assert {name for name in after if after[name] != before.get(name)} == {"select"}
+    code, _, err = call(monkeypatch, capsys, "filter", run, "--set", "training.epochs=3")
+    assert (code, "changes filter.* only" in err) == (2, True)
     by_reason = json.loads(out)["by_reason"]
     assert by_reason["kept"] == len(list(read_jsonl(kept))) and "other class" not in by_reason
     code, _, err = call(monkeypatch, capsys, "filter", run, "--set", "filter.agreement=0", "--out", tmp_path)
@@ -124,8 +139,8 @@ def test_parts_of_a_run_are_done_again_from_its_folder(monkeypatch, capsys, tmp_
     code, out, err = call(monkeypatch, capsys, "reinforce", run, *changes, "--json")
     assert code == 0, err
     assert {half: len(turns) for half, turns in json.loads(out).items()} == {"first": 2, "second": 2}
-    for part in ("synthesize", "filter"):
-        code, out, err = call(monkeypatch, capsys, part, run, *changes)
+    for part, given in (("synthesize", changes), ("filter", ())):
+        code, out, err = call(monkeypatch, capsys, part, run, *given)
         assert code == 0, err
         assert "drafts" in out
     code, out, _ = call(monkeypatch, capsys, "reinforce", run, *changes)

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
+import refsynth
 from refsynth.core.intervals import INTERVALS, accuracy_interval, bootstrap, paired_gain, wilson
 from refsynth.core.types import Draft, Example, Metric, Provenance
 from refsynth.evaluation import confidence, mistakes, origins, overlap, plots, sections, tree
@@ -609,7 +610,7 @@ def passed_in(node, within=""):
 
 def test_what_a_report_may_leave_out_some_run_fills():
     """A field that only tests would fill is no part of a report: it says nothing of any run."""
-    source = Path(metrics.__file__).parent
+    source = Path(refsynth.__file__).parent
     given = {pair for path in source.rglob("*.py") for pair in passed_in(ast.parse(path.read_text("utf-8")))}
     given |= {("Calibration", name) for name in confidence.Told.__annotations__} | {("System", name) for name in sections.FIGURES}
     parts = [

@@ -54,12 +54,15 @@ FOLDER = {"reference": {"folder": "here"}}
 WEIGHTS = {"reference": "embedded"}
 
 READ = {"rows", "none", "pool", "test"}
-FITTED = {"gate", "fit", "cut"}
+TAUGHT = {"judge", "fit", "compared"}
+FITTED = {"gate", "cut", *TAUGHT}
+SELECTED = {"gate", "cut", "select"}
 ASKED = {"drafts", "screen", "judged", "policy", "reference", *FITTED}
-SEEDED = {"rows", "none", "pool", "words", "reference", "topics", "policy", "drafts", *FITTED, "student", "forms", "static",
+SEEDED = {"rows", "none", "pool", "words", "reference", "topics", "policy", "drafts", *FITTED, "select", "student", "forms",
+          "static",
           "tiers"}  # fmt: skip
-TASKED = {"rows", "pool", "topics", "policy", "drafts", "screen", "judged", *FITTED, "student", "forms", "bundle", "static",
-          "tiers", "test"}  # fmt: skip
+TASKED = {"rows", "pool", "topics", "policy", "drafts", "screen", "judged", *FITTED, "select", "student", "forms", "bundle",
+          "static", "tiers", "test"}  # fmt: skip
 NAMED = (TASKED - {"pool", "static", "tiers"}) | {"encoder"}
 WRITTEN = {"drafts", "policy"}
 
@@ -111,11 +114,11 @@ LEAVES = {
     "reinforce.policy": ("raft", {"policy"}, WEIGHTS),
     **{f"reinforce.{name}": (value, {"policy"}) for name, value in
        {"prompts": 9, "siblings": 9, "rate": 0.1, "batch": 9, "kl": 0.1, "minutes": 9.0}.items()},
-    **{f"filter.{name}": (value, FITTED) for name, value in
+    **{f"filter.{name}": (value, SELECTED) for name, value in
        {"agreement": 0.6, "influence": 0.1, "targets": "judge"}.items()},
     "filter.likelihood": (0.1, {"screen"}),
-    "selftrain.per_class": (9, FITTED),
-    "selftrain.least": (0.9, FITTED),
+    "selftrain.per_class": (9, SELECTED),
+    "selftrain.least": (0.9, SELECTED),
     "pretrain.encoder": (9.0, {"words"}),
     "pretrain.use": ("always", set()),  # what is made of the measurement; encoders go by their weights
     "pretrain.reference": (9.0, {"reference"}, FOLDER),
@@ -227,14 +230,14 @@ def test_a_leaf_changes_the_keys_of_what_it_touches_and_no_other(leaf):
 def test_what_nothing_reads_changes_no_key(leaf):
     if leaf == "prompting.templates":
         content = learners_key(config_of(PLAIN, leaf=leaf, value="not-there.yaml"), "en")
-        assert content == dict.fromkeys(["reference.folder", leaf])
+        assert content == dict.fromkeys(["learners.outside", "reference.folder", leaf])
     else:
         assert changed(PLAIN, leaf, LEAVES[leaf][0]) == set()
 
 
 def test_without_drafts_their_filter_changes_no_key():
     assert changed({**PLAIN, "synthesis": {"drafts": 0}}, "filter.agreement", 0.9) == set()
-    assert changed(PLAIN, "filter.agreement", 0.9) == FITTED
+    assert changed(PLAIN, "filter.agreement", 0.9) == SELECTED
 
 
 def test_a_spec_names_what_there_is():
@@ -282,7 +285,7 @@ def test_home_of_a_partial_call_and_a_method_is_where_they_were_written():
 
 def test_the_steps_that_write_drafts_run_no_training_code():
     closure = closure_of("refsynth.synthesis.drafts", *STEPS["drafts"].code, apart=STEPS["drafts"].apart)
-    assert not [name for name in closure if name.startswith(("refsynth.learning", "refsynth.learning.gate"))]
+    assert [name for name in closure if name.startswith("refsynth.learning")] == ["refsynth.learning.rows"]  # which reads them
     assert "refsynth.synthesis.prompts" in closure and "refsynth.models.reference.endpoint" in closure
 
 

@@ -103,7 +103,7 @@ def aside_of(result: RunResult) -> list[str]:
     """Return the texts that were set aside."""
     finished = result.finished
     texts = [Unlabelled(**record) for record in read_jsonl(finished.folder.steps / "pool" / "texts.jsonl")]
-    return [row.text for row in part(texts, seed=derive_seed(finished.task.config.seed, "aside")).aside]
+    return [row.text for row in part(texts, seed=derive_seed(finished.task.config.seed, "aside"))[1]]
 
 
 def differs(result: RunResult, texts: list[str], *, shallow: bool) -> Array:

@@ -31,7 +31,7 @@ def remember(task: Task, folder: RunFolder, *, skip_bad: bool) -> bool:
     other = (folder.path / RECORD).is_file() and not _says(folder.path / RECORD, record)
     if task.file is not None:
         record |= {"task": str(task.file.absolute()), "overrides": list(task.overrides)}
-    write_json(folder.path / RECORD, record)
+    write_json(folder.path / RECORD, record, sort=False)  # the order of the labels is that of a model's answers
     return other
 
 

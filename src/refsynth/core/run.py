@@ -79,9 +79,9 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:
         raise
 
 
-def write_json(path: Path, value: Json) -> None:
-    """Write a value as indented JSON, atomically."""
-    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True).encode("utf-8", HALVES) + b"\n")
+def write_json(path: Path, value: Json, *, sort: bool = True) -> None:
+    """Write a value as indented JSON, atomically; its keys are sorted unless their order says something."""
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=sort).encode("utf-8", HALVES) + b"\n")
 
 
 def read_json(path: Path) -> Json:
@@ -228,7 +228,7 @@ class RunFolder:
         if self._makes is not None and name not in self._makes:
             raise InputError(
                 f"{self.path}: has no step '{name}' for these settings, and this command makes only {', '.join(self._makes)}",
-                remedy="finish the run with them first: refsynth run",
+                remedy=f"finish the run with them first: refsynth run TASK.yaml --out {self.path}",
             )
         _remove(partial)
         partial.mkdir()

@@ -154,9 +154,9 @@ def screen_drafts(job: Job, written: Written, make_generator: Callable[[], Gener
     weights = None if floor is None else weights_of(task.config)
     extra = {"forget": sorted(job.forget), "none": job.outside.key, "reference": reference, "reference.folder": weights}
 
+    paired, known = task.config.task == "pairs", job.outside.known
+
     def make(out: Path) -> None:
-        paired = task.config.task == "pairs"
-        known = job.outside.known
         drafts = screen(written.drafts, rows.examples, longest=LONGEST_DRAFT, forget=job.forget, none=known, paired=paired)
         if floor is not None:
             meanings = meanings_of(task, rows, {draft.label for draft in written.drafts})
