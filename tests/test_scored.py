@@ -89,6 +89,19 @@ def test_a_workbook_comes_back_with_its_numbers_days_and_codes(folder: Path, tmp
     )
 
 
+TEXTS = ("2026-02-22T17:10:00", "2026-02-22 17:10:00", "2026-02-22", "2.50", "12", "TRUE", "1e5")
+
+
+def test_a_cell_of_a_workbook_that_is_a_text_stays_that_text(folder: Path, tmp_path: Path) -> None:
+    names = [f"t{number}" for number in range(len(TEXTS))]
+    rows = [{"Message": "a card", **dict(zip(names, TEXTS, strict=True)), "n": 12, "d": date(2026, 2, 22), "y": True}]
+    write_table(tmp_path / "in.xlsx", list(rows[0]), rows)
+    assert run("predict", folder, tmp_path / "in.xlsx", "--out", tmp_path / "s.xlsx").exit_code == 0
+    _, found = table(tmp_path / "s.xlsx")
+    assert found[: len(rows[0])] == [*rows[0].values()]
+    assert [type(cell) for cell in found[1 : len(TEXTS) + 1]] == [str] * len(TEXTS)
+
+
 def test_standard_input_gets_a_table_too(folder: Path, tmp_path: Path) -> None:
     result = run("predict", folder, "-", "--out", tmp_path / "s.csv", stdin="n;Message\n1;card\n2;loan\n")
     assert "standard input: 2 rows, column Message (as in training)" in result.stdout

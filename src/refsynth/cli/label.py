@@ -90,7 +90,7 @@ def next_(
     left = f"{asked.labelled:,} more have a label already"
     for count, why in ((asked.sure, "that the model is sure of"), (asked.skipped, "left without a label before")):
         left += f", {count:,} {why}" if count else ""
-    left += f"; {counted(asked.repeated, 'row')} repeat a text" if asked.repeated else ""
+    left += f"; {counted(asked.repeated, 'repeated text')} left out" if asked.repeated else ""
     unread = f"; {counted(asked.unreadable, 'row')} cannot be read" if asked.unreadable else ""
     err.print(f"{asked.rows:,} of {asked.pool:,} texts ({left}{unread})", markup=False)
     if asked.strange:

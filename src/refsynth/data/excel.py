@@ -19,6 +19,7 @@ from refsynth.core.errors import DataError, nearest
 from refsynth.data.columns import named_label, named_text
 from refsynth.data.source import ROW_LIMIT
 from refsynth.data.table import Fault, Record, Table, distinct
+from refsynth.data.typed import Spelled
 
 _MEMORY = 4096  # megabytes of the process that reads a workbook
 _SHOWN = 4  # places in the sheet that a note names
@@ -60,9 +61,13 @@ def open_excel(path: Path, *, sheet: str | None) -> Iterator[Table]:
         try:
             lines = _lines(path, reader.stdout, sheet)
             opening = next(lines)
-            yield _table(path, opening, (_Row(*line) for line in lines))
+            yield _table(path, opening, (_Row(number, [*map(_cell, cells)]) for number, cells in lines))
         finally:
             reader.kill()
+
+
+def _cell(told: Any) -> str | None:
+    return Spelled(told[0]) if isinstance(told, list) else told
 
 
 def _lines(path: Path, stream: IO[bytes], wanted: str | None) -> Iterator[Any]:

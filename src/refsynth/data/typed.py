@@ -14,21 +14,25 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d(\.\d+)?)?")
 
 
+class Spelled(str):
+    """A cell that was no text, as `core.value` spells it. A text that looks the same is none: it stays a text."""
+
+    __slots__ = ()
+
+
 def typed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the cells of a row with numbers and days as such again."""
-    return {name: _typed(value) for name, value in values.items()}
+    """Return the cells of a row with numbers and moments as such again, and texts as they are."""
+    return {name: _value_of(value) if isinstance(value, Spelled) else value for name, value in values.items()}
 
 
-def _typed(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    if _NUMBER.fullmatch(value) and len(value) <= EXACT:
-        return float(value) if "." in value else int(value)
-    if value in ("true", "false"):
-        return value == "true"
+def _value_of(text: str) -> Any:
+    if _NUMBER.fullmatch(text) and len(text) <= EXACT:
+        return float(text) if "." in text else int(text)
+    if text in ("true", "false"):
+        return text == "true"
     try:
-        if _MOMENT.fullmatch(value):
-            return datetime.fromisoformat(value)
-        return date.fromisoformat(value) if _DAY.fullmatch(value) else value
+        if _MOMENT.fullmatch(text):
+            return datetime.fromisoformat(text)
+        return date.fromisoformat(text) if _DAY.fullmatch(text) else str(text)
     except ValueError:
-        return value
+        return str(text)

@@ -3,6 +3,7 @@
 A workbook is an archive: a few kilobytes may unpack to more than any machine has, and the library that reads it then ends its
 process. So that this is an error like others, `data.excel` runs this module: `python -m refsynth.data.workbook FILE MEGABYTES
 [SHEET]`. The first line names the sheets, the last is `{"end": true}`; between them are rows, each with its number in the sheet.
+A text is one there too; any other cell stands spelled in brackets.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def _lines(path: str, wanted: str | None) -> Iterator[Any]:
         rows = book.get_sheet_by_name(str(name))
         yield {"sheet": name, "sheets": shown}
         for number, cells in enumerate(rows.iter_rows(), 1):
-            values = [spell(cell) or None for cell in cells]
+            values = [_told(cell) for cell in cells]
             if any(values):
                 yield [number, values]
     except PasswordError:
@@ -60,6 +61,11 @@ def _lines(path: str, wanted: str | None) -> Iterator[Any]:
         yield {"error": "damaged", "why": str(error).partition("\n")[0][:120]}
     else:
         yield {"end": True}
+
+
+def _told(cell: Any) -> Any:
+    """Return a text as it is, a number, truth value or moment spelled and in brackets, None for nothing."""
+    return (cell or None) if isinstance(cell, str) else [text] if (text := spell(cell)) else None
 
 
 if __name__ == "__main__":
