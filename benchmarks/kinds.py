@@ -20,13 +20,14 @@ from benchmarks.figures import MEANS, Check, at_least, figure, markdown, shown
 from benchmarks.ours import run_ours
 from benchmarks.sets import Sample, drawn, read_set
 from refsynth.core.config import PAIR_COLUMN, RunConfig
+from refsynth.core.kinds import KindName
 from refsynth.core.labelset import NONE, join_labels
 from refsynth.core.learners import LearnerName
 from refsynth.core.pair import join_pair
 from refsynth.core.run import derive_seed
 from refsynth.core.sections import Columns
 from refsynth.core.task import Task
-from refsynth.core.types import Example, TaskKind
+from refsynth.core.types import Example
 from refsynth.core.windows import LONGEST
 from refsynth.data.tagged import read_tagged
 from refsynth.data.text import clean
@@ -40,12 +41,12 @@ from refsynth.models.store import ModelStore
 BUDGET = 1500
 TIMED = False
 SEEDS = 3
-SETS: Mapping[str, TaskKind] = {"nlupp_banking": "multilabel", "snli_counterfactual": "pairs", "wnut17": "tokens"}
+SETS: Mapping[str, KindName] = {"nlupp_banking": "multilabel", "snli_counterfactual": "pairs", "wnut17": "tokens"}
 SIZES = (500, 0)
 """Labelled rows; 0 for all there are."""
 
 QUICK, QUICK_TEST, TEST_ROWS = 100, 200, 1000
-PLAIN: Mapping[TaskKind, tuple[LearnerName, ...]] = {
+PLAIN: Mapping[KindName, tuple[LearnerName, ...]] = {
     "multilabel": ("tfidf", "finetune"),
     "pairs": ("tfidf", "finetune"),
     "tokens": ("crf", "finetune"),
@@ -105,7 +106,7 @@ def _systems(sample: Sample, name: str, seed: int, settings: Mapping[str, Any]) 
     return ({ALL_O: lambda: _all_o(sample, kind)} if KINDS[kind].spans else {}) | systems | shipped
 
 
-def _plain(sample: Sample, task: TaskKind, learner: LearnerName, seed: int) -> Cell:
+def _plain(sample: Sample, task: KindName, learner: LearnerName, seed: int) -> Cell:
     """Fit one learner to all rows."""
     kind, labels = KINDS[task], tuple(sample.labels)
     config = RunConfig.parse({"task": task, "language": "en", "labels": dict(sample.labels), "data": {"train": "rows"}})
@@ -117,13 +118,13 @@ def _plain(sample: Sample, task: TaskKind, learner: LearnerName, seed: int) -> C
     return _cell(task, kind.truth(given_labels(test), labels), answers, len(labels), time.monotonic() - started)
 
 
-def _all_o(sample: Sample, task: TaskKind) -> Cell:
+def _all_o(sample: Sample, task: KindName) -> Cell:
     kind, labels = KINDS[task], tuple(sample.labels)
     truth = kind.truth(given_labels(_examples(sample.test, task, labels)), labels)
     return _cell(task, truth, kind.usual(truth, len(truth)), len(labels), 0.0)
 
 
-def _examples(rows: Sequence[Mapping[str, Any]], task: TaskKind, labels: Sequence[str]) -> list[Example]:
+def _examples(rows: Sequence[Mapping[str, Any]], task: KindName, labels: Sequence[str]) -> list[Example]:
     if task == "tokens":
         read = [read_tagged(row, Columns()) for row in rows]
         return [Example(f"row-{i}", row.text, row.label or NONE) for i, row in enumerate(read)]
@@ -132,7 +133,7 @@ def _examples(rows: Sequence[Mapping[str, Any]], task: TaskKind, labels: Sequenc
     return [Example(f"row-{i}", text, label) for i, (text, label) in enumerate(zip(texts, named, strict=True))]
 
 
-def _shipped(sample: Sample, name: str, task: TaskKind, seed: int, settings: Mapping[str, Any]) -> Cell:
+def _shipped(sample: Sample, name: str, task: KindName, seed: int, settings: Mapping[str, Any]) -> Cell:
     ours = run_ours(sample, f"{name}-{len(sample.train)}", seed, task=task, **settings)
     test, decision = ours.finished.test, ours.finished.learned.decision
     assert test is not None
@@ -141,7 +142,7 @@ def _shipped(sample: Sample, name: str, task: TaskKind, seed: int, settings: Map
     return measured | {"drafted": ours.drafted, "gain": gain, "shipped": str(decision.shipped)}
 
 
-def _cell(task: TaskKind, truth: Any, answers: Any, k: int, seconds: float) -> Cell:
+def _cell(task: KindName, truth: Any, answers: Any, k: int, seconds: float) -> Cell:
     figures = KINDS[task].figures(truth, answers, k)  # values only: intervals are over draws here, not over rows
     measured = {"score": figures[0].value, "figures": {figure.name: figure.value for figure in figures}}
     return measured | {"seconds": round(seconds, 1)}

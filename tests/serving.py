@@ -18,7 +18,7 @@ import uvicorn
 
 from refsynth import bundle
 from refsynth.bundle.model import Answered
-from refsynth.core.types import TaskKind
+from refsynth.core.kinds import KindName
 from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
 from refsynth.service.http.app import build_app
@@ -34,7 +34,7 @@ ASK = "POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application
 WORDS = tuple(f"w{index}" for index in range(200))
 
 
-def save_bundle(folder: Path, *, seed: int = 0, labels: Sequence[str] = LABELS, task: TaskKind = "classify") -> Path:
+def save_bundle(folder: Path, *, seed: int = 0, labels: Sequence[str] = LABELS, task: KindName = "classify") -> Path:
     """Write a TF-IDF bundle whose probabilities tell texts of `WORDS` apart."""
     rng = np.random.default_rng(seed)
     vocabulary = Vocabulary("word", 1, 1, WORDS, rng.uniform(1, 3, len(WORDS)))

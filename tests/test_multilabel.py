@@ -19,8 +19,8 @@ from refsynth.cli.app import app
 from refsynth.cli.explain import explained
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, DataError
+from refsynth.core.kinds import TASK_KINDS
 from refsynth.core.labelset import JOINER, NONE, join_labels, split_labels, unfit_name
-from refsynth.core.learners import USUAL
 from refsynth.core.observe import Silent
 from refsynth.core.task import Task
 from refsynth.core.types import Example, Prediction
@@ -98,9 +98,9 @@ def test_what_makes_no_sense_for_sets_is_refused(changes, message):
 
 def test_what_is_usual_for_sets_is_filled_in():
     config = RunConfig.parse(tree())
-    assert (config.data.separator, config.learners) == ("|", USUAL["multilabel"])
+    assert (config.data.separator, config.learners) == ("|", TASK_KINDS["multilabel"].learners)
     assert RunConfig.parse(tree(data={"train": "a", "separator": ";"})).data.separator == ";"
-    assert set(KINDS) == set(USUAL)
+    assert set(KINDS) == set(TASK_KINDS)
 
 
 def test_sets_are_read_from_lists_and_from_cells(tmp_path):
@@ -415,7 +415,7 @@ def test_init_notices_sets(tmp_path, name, options):
     assert config.task == "multilabel"
     assert set(config.labels) == set(LABELS)
     assert config.data.separator == (options[1] if options else "|")
-    assert config.learners == USUAL["multilabel"]
+    assert config.learners == TASK_KINDS["multilabel"].learners
     assert "any number of labels for each text" in (tmp_path / "task" / "task.yaml").read_text("utf-8")
     assert yaml.safe_load((tmp_path / "task" / "task.yaml").read_text("utf-8"))["task"] == "multilabel"
     pairs = CliRunner().invoke(

@@ -23,7 +23,7 @@ from refsynth.cli.guards import compose, prepare
 from refsynth.core.chain import Chain, best_path, occurrences
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import BundleError, ConfigError, DataError, InputError
-from refsynth.core.learners import USUAL
+from refsynth.core.kinds import TASK_KINDS
 from refsynth.core.marks import MarkError, Place, places_in, read_marks, spans_in, write_marks
 from refsynth.core.sections import Columns
 from refsynth.core.spans import Span, join_spans, names_in, spans_of, split_spans, tag_names, tags_of, unfit_name
@@ -398,7 +398,7 @@ def test_what_makes_no_sense_for_words_is_refused(changes, message):
 
 def test_one_label_is_enough():
     config = RunConfig.parse(tree(labels={"person": "people"}))
-    assert config.learners == USUAL["tokens"]
+    assert config.learners == TASK_KINDS["tokens"].learners
     assert not unfit_name("creative-work")
 
 
@@ -848,7 +848,7 @@ def test_init_notices_words(tmp_path, name, options):
     said = CliRunner().invoke(app, ["init", str(tmp_path / "task"), "--from", str(path), *options])
     assert said.exit_code == 0, said.output
     config = RunConfig.load(tmp_path / "task" / "task.yaml")
-    assert (config.task, set(config.labels), config.learners) == ("tokens", set(LABELS), USUAL["tokens"])
+    assert (config.task, set(config.labels), config.learners) == ("tokens", set(LABELS), TASK_KINDS["tokens"].learners)
     loaded = read_examples(path, labels=LABELS, columns=config.data.columns, spans="marked", least_labels=1)
     assert [row.label for row in loaded.examples] == ["0-2:person 5-6:place", "(none)"]
 

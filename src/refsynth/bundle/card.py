@@ -10,6 +10,7 @@ from refsynth.bundle.certificate import Confidence
 from refsynth.bundle.manifest import Figure, Manifest
 from refsynth.bundle.none import none_sentence
 from refsynth.bundle.unsure import told
+from refsynth.core.kinds import TASK_KINDS
 from refsynth.core.markup import markdown, one_line
 from refsynth.core.windows import REACH
 
@@ -20,25 +21,6 @@ model = refsynth.load("path/to/this/folder")
 model.predict([{text}])   # {answer}, abstain
 ```
 or `refsynth predict path/to/this/folder texts.jsonl`."""
-_TEXT = {
-    "classify": '"a text"',
-    "pairs": 'refsynth.join_pair("a text", "another")',
-    "multilabel": '"a text"',
-    "tokens": '"a text"',
-}
-_ANSWER = {
-    "classify": "label, calibrated probabilities",
-    "pairs": "label, calibrated probabilities",
-    "multilabel": "labels, calibrated probabilities",
-    "tokens": "entities with start, end, label and calibrated confidence",
-}
-_TITLE = {
-    "classify": "Classifier of texts with {k} labels",
-    "pairs": "Classifier of pairs of texts with {k} labels",
-    "multilabel": "Classifier of texts with {k} labels, any number of them for each text",
-    "tokens": "Finder of entities in texts, with {k} labels",
-}
-
 SURE: Mapping[Confidence, str] = {
     "odds": "the share of its likeliest label against the next",
     "probability": "the probability of its likeliest label",
@@ -72,7 +54,7 @@ def render_card(manifest: Manifest, *, limits: Sequence[str]) -> str:
     """
     sections = [
         _front_matter(manifest),
-        f"# {_TITLE[manifest.task]}".format(k=len(manifest.labels)),
+        f"# {TASK_KINDS[manifest.task].title}".format(k=len(manifest.labels)),
         f"Made by refsynth {manifest.refsynth}. It runs on a CPU, without torch and without a network.",
         "## Labels",
         _labels(manifest),
@@ -87,7 +69,7 @@ def render_card(manifest: Manifest, *, limits: Sequence[str]) -> str:
         "## Limits",
         "\n".join(f"- {one_line(limit)}" for limit in (*limits, *_limits(manifest))),
         "## Use",
-        _USE.format(text=_TEXT[manifest.task], answer=_ANSWER[manifest.task]),
+        _USE.format(text=TASK_KINDS[manifest.task].example, answer=TASK_KINDS[manifest.task].gives),
     ]
     return "\n\n".join(sections) + "\n"
 

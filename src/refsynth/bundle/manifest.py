@@ -15,13 +15,13 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from refsynth.bundle.certificate import Calibration, FirstTier, Part
 from refsynth.core.errors import BundleError
+from refsynth.core.kinds import TASK_KINDS, KindName
 from refsynth.core.sections import Columns
 from refsynth.core.spans import tag_names
-from refsynth.core.types import TaskKind
 from refsynth.core.windows import Windows
 from refsynth.data.labels import Known
 from refsynth.kinds import KINDS
@@ -94,7 +94,7 @@ class Manifest(Part):
 
     schema_version: int
     kind: Kind
-    task: TaskKind = "classify"
+    task: Annotated[KindName, AfterValidator(TASK_KINDS.known)] = "classify"
     refsynth: str
     labels: Annotated[tuple[Label, ...], Field(min_length=1)]
     language: str
@@ -122,7 +122,7 @@ class Manifest(Part):
 
     @model_validator(mode="after")
     def _thresholds(self) -> Self:
-        wanted = len(self.labels) if self.task == "multilabel" and self.calibration.thresholds else 0
+        wanted = len(self.labels) if self.answers.several and self.calibration.thresholds else 0
         if len(self.calibration.thresholds) != wanted:
             raise ValueError(f"{len(self.calibration.thresholds)} thresholds for {len(self.labels)} labels of task {self.task}")
         return self
@@ -139,6 +139,11 @@ class Manifest(Part):
     def width(self) -> int:
         """The number of columns of its logits: labels, or tags of words."""
         return len(tag_names([label.name for label in self.labels])) if self.answers.spans else len(self.labels)
+
+    @property
+    def pairs(self) -> bool:
+        """Whether each row is two texts."""
+        return TASK_KINDS[self.task].pair
 
     @property
     def answers(self) -> Answers:

@@ -166,7 +166,7 @@ class Model:
         """
         if isinstance(texts, str):
             raise TypeError("predict takes a sequence of texts: model.predict([text])")
-        refuse_empty(texts, pairs=self.manifest.task == "pairs")
+        refuse_empty(texts, pairs=self.manifest.pairs)
         return self.told(texts, self.answer(texts, shallow=shallow), shallow=shallow)
 
     def told(self, texts: Sequence[str], found: Answered, *, shallow: bool = False) -> list[Prediction]:

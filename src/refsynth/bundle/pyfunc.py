@@ -44,7 +44,7 @@ class Served:
 
     def _reason(self, text: Any) -> str | None:
         """Return why a row is no text for the model; None where it is one."""
-        pairs = self.model.manifest.task == "pairs"
+        pairs = self.model.manifest.pairs
         if missing(text):
             return EMPTY
         if not isinstance(text, str):

@@ -22,9 +22,10 @@ from refsynth.bundle.none import NEAR, NEAR_BIAS
 from refsynth.bundle.tensors import tensors_of, votes_of
 from refsynth.core.errors import InputError
 from refsynth.core.intervals import INTERVALS
+from refsynth.core.kinds import KindName
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import file_digest, write_json
-from refsynth.core.types import FloatArray, Metric, TaskKind
+from refsynth.core.types import FloatArray, Metric
 from refsynth.core.windows import Windows
 from refsynth.kinds import KINDS, as_floats
 from refsynth.models.crf import CrfPredictor
@@ -83,7 +84,7 @@ class Contents:
 
     labels: Mapping[str, str]
     language: str
-    task: TaskKind = "classify"
+    task: KindName = "classify"
     features: EncoderFiles | StaticFiles | CrfFiles | Sequence[Vocabulary]
     head: LinearHead
     reference: Predictor
@@ -201,7 +202,7 @@ def _write_first(folder: Path, predictor: StaticPredictor | CrfPredictor) -> Non
     (folder / "static.safetensors").write_bytes(save_tensors(tensors))
 
 
-def _write_golden(path: Path, reference: Predictor, calibration: Calibration, task: TaskKind) -> None:
+def _write_golden(path: Path, reference: Predictor, calibration: Calibration, task: KindName) -> None:
     probabilities = flat(KINDS[task].probabilities(as_floats(reference.logits(GOLDEN_TEXTS)) / calibration.temperature))
     write_json(path, {"texts": GOLDEN_TEXTS, "probabilities": probabilities.round(6).tolist()})
 

@@ -50,13 +50,13 @@ def explained(model: Model, text: str, label: str | None, *, top: int) -> dict[s
     from refsynth.data.nothing import nothing_in
     from refsynth.service.http.explain import of_spans, of_terms, spans, strongest, without
 
-    if model.manifest.task == "pairs" and split_pair(text) is None:
+    if model.manifest.pairs and split_pair(text) is None:
         raise InputError("the text is one text, and the bundle labels pairs", expected=f"two texts with {DIVIDER} between them")
     if label is not None:
         if (known := model.manifest.known.find(as_label(label) or "")) is None:
             raise InputError(f"--label {label}: the model has no such label", remedy=nearest(label, model.labels) or "")
         label = known
-    if why := nothing_in(text, pairs=model.manifest.task == "pairs"):
+    if why := nothing_in(text, pairs=model.manifest.pairs):
         raise InputError(f"the text: {why}", expected="a text with words")
     (answer,) = model.predict([text])
     label = label or answer.likeliest

@@ -10,12 +10,12 @@ import typer
 import yaml
 
 from refsynth.cli.screen import out
-from refsynth.cli.taskfile import UNITS, document_of, kind_of, run_of
+from refsynth.cli.taskfile import document_of, kind_of, run_of
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, InputError, counted
+from refsynth.core.kinds import TASK_KINDS, KindName
 from refsynth.core.run import write_atomic
 from refsynth.core.sections import Columns, Quoting, Written
-from refsynth.core.types import TaskKind
 from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import Loaded, read_examples
 from refsynth.data.labels import check_separator, describe_variants, variants
@@ -167,14 +167,14 @@ def _write(target: Path, document: str, conflicts: Sequence[SkippedRow]) -> None
         raise InputError(f"{target.parent}: cannot be written ({error.strerror})", remedy="name another folder") from error
 
 
-def _tell(path: Path, look: Sniffed, loaded: Loaded, listed: Path, kind: TaskKind) -> None:
+def _tell(path: Path, look: Sniffed, loaded: Loaded, listed: Path, kind: KindName) -> None:
     delimiter = f"{_DELIMITER_NAMES.get(loaded.delimiter, repr(loaded.delimiter))}, " if loaded.delimiter else ""
     form = "" if loaded.format == "csv" else f"{loaded.format}, "
     _say(
         f"{path}: {counted(loaded.rows, 'row')}, {form}{loaded.encoding}, {delimiter}"
         f"columns {look.text_column} (text), {look.label_column or look.text_column} (label)"
     )
-    _say(f"  task: {kind}, {UNITS[kind]}: {look.why}")
+    _say(f"  task: {kind}, {TASK_KINDS[kind].doc}: {look.why}")
     if look.untaken:
         _say(f"  not taken: {', '.join(look.untaken[:12])}{', ...' if len(look.untaken) > 12 else ''}")
     if look.id_column:

@@ -96,7 +96,7 @@ def open_file(
     from refsynth.data.rows import open_rows
     from refsynth.data.table import refuse_idle
 
-    pairs, known = model.manifest.task == "pairs", model.manifest.columns
+    pairs, known = model.manifest.pairs, model.manifest.columns
     if pair is not None and not pairs:
         raise InputError(f"--pair {pair}: the bundle labels single texts", remedy="leave --pair out")
     second = (pair or known.pair or PAIR_COLUMN) if pairs else None

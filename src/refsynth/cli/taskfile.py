@@ -13,22 +13,14 @@ import yaml
 
 from refsynth.cli.screen import command
 from refsynth.core.errors import ConfigError
-from refsynth.core.learners import USUAL
+from refsynth.core.kinds import TASK_KINDS, KindName
 from refsynth.core.sections import parts_of
-from refsynth.core.types import TaskKind
 from refsynth.data.sniff import Sniffed
 
 _NO_DATA = """\
 # data:                   # no labelled rows yet: the descriptions above are all there is
 #   train: FILE           # add some here, even a few help
 """
-UNITS: Mapping[TaskKind, str] = {
-    "classify": "one label for each text",
-    "pairs": "one label for each pair of texts",
-    "multilabel": "any number of labels for each text",
-    "tokens": "labels of words in each text",
-}
-
 _HEAD = """\
 # A refsynth task. Run it with: {command}
 task: {kind:<19} # {unit}
@@ -65,9 +57,9 @@ def document_of(
     """Return the text of a task.yaml; `forced` has the keys of `data` that the user named."""
     told = "found from the texts; or en, zh, ..." if language == "auto" else "of the texts; or zh, de, ..., or auto"
     kind = kind_of(look, pair)
-    unit = UNITS[kind]
+    unit = TASK_KINDS[kind].doc
     head = _HEAD.format(command=run_of(target), kind=kind, unit=unit, language=language, told=told)
-    tail = _TAIL.replace("LEARNERS", ", ".join(USUAL[kind]))
+    tail = _TAIL.replace("LEARNERS", ", ".join(TASK_KINDS[kind].learners))
     labels = "".join(indent(_yaml({name: _in_words(name)}), "  ") + "\n" for name in names)
     data = _data_lines(target.parent, from_file=from_file, test=test, look=look, pair=pair)
     ours = "of all files; without this line each file's own is found"
@@ -80,7 +72,7 @@ def run_of(target: Path) -> str:
     return command("run", target, "--out", Path("runs", target.parent.resolve().name))
 
 
-def kind_of(look: Sniffed | None, pair: str | None) -> TaskKind:
+def kind_of(look: Sniffed | None, pair: str | None) -> KindName:
     """Return the kind of task that a file is for; `pair` names the column of second texts.
 
     Raises:

@@ -118,7 +118,7 @@ def _write_card(bundle: Path, out: Path, use: str) -> None:
 
 
 def _text(manifest: Manifest) -> str:
-    return '("a text", "another")' if manifest.task == "pairs" else '"a text"'
+    return '("a text", "another")' if manifest.pairs else '"a text"'
 
 
 _NO_TEXT = """

@@ -30,7 +30,7 @@ def write_tokenizer(bundle: Path, manifest: Manifest, out: Path) -> None:
     Raises:
         InputError: the bundle reads pairs with a prefix before the first text alone.
     """
-    if manifest.prefix and manifest.task == "pairs":
+    if manifest.prefix and manifest.pairs:
         raise InputError(
             f"{bundle}: its encoder wants a prefix before the first text of a pair, which no tokenizer file can say",
             remedy="export it --to mlflow or --to hub, which keep the bundle as it is",

@@ -192,7 +192,7 @@ class School:
             assert isinstance(fitted, CrfPredictor)
             return fitted
         seed = derive_seed(self.job.task.config.seed, "static")
-        pairs = self.teacher.manifest.task == "pairs"
+        pairs = self.teacher.manifest.pairs
         given = taught if pairs else lessons(taught, seed=seed)  # pieces of two pairs are no pair
         rows, targets = self._tokenizer().encode(given), self._probabilities(given)
         table = token_table(self._final_teacher().encoder)

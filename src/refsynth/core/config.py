@@ -14,7 +14,8 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from refsynth.core import multilabel, tokens
 from refsynth.core.drafting import FilterConfig, FolderReference, Reference, ReinforceConfig, SynthesisConfig
 from refsynth.core.errors import ConfigError, counted
-from refsynth.core.learners import LEARNERS, USUAL, LearnerName
+from refsynth.core.kinds import TASK_KINDS, KindName, KindSpec
+from refsynth.core.learners import LEARNERS, LearnerName
 from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import (
     CompressConfig,
@@ -34,10 +35,10 @@ from refsynth.core.sections import (
     UnsureConfig,
 )
 from refsynth.core.tree import complaints, explain, read_tree, set_key
-from refsynth.core.types import TaskKind
 from refsynth.core.value import spell
 from refsynth.core.windows import Windows
 
+KnownKind = Annotated[KindName, AfterValidator(TASK_KINDS.known)]
 KnownLearner = Annotated[LearnerName, AfterValidator(LEARNERS.known)]
 
 PAIR_COLUMN = "text_pair"
@@ -53,7 +54,7 @@ LEAST_FOLDS = 4
 class RunConfig(Section):
     """A whole run."""
 
-    task: TaskKind = "classify"
+    task: KnownKind = "classify"
     """The kind of task: one label for each text or pair of texts, any number for each text, or labels of words in it."""
     language: str = "auto"
     """`auto`, or an ISO 639-1 code such as `en` or `zh`: chooses the encoder and the text rules."""
@@ -73,7 +74,7 @@ class RunConfig(Section):
     """Which texts of an unlabelled file join the drafts."""
     pretrain: PretrainConfig = PretrainConfig()
     """How models learn from unlabelled texts beforehand."""
-    learners: tuple[KnownLearner, ...] = Field(default=USUAL["classify"], min_length=1)
+    learners: tuple[KnownLearner, ...] = Field(default=TASK_KINDS["classify"].learners, min_length=1)
     """What the gate chooses among, with and without drafts; other kinds of task have others, see docs/tasks.md."""
     training: TrainingConfig = TrainingConfig()
     """How learners that are fine-tuned are trained."""
@@ -121,33 +122,34 @@ class RunConfig(Section):
     @classmethod
     def _fill_kind(cls, tree: Any) -> Any:
         """Fill in what is usual for the kind of task."""
-        kind = tree.get("task") if isinstance(tree, Mapping) else None
-        if kind not in ("pairs", "multilabel", "tokens"):
+        name = tree.get("task") if isinstance(tree, Mapping) else None
+        if not isinstance(name, str) or name not in TASK_KINDS:
             return tree
+        kind = TASK_KINDS[name]
         data = tree.get("data", {})
         columns = data.get("columns", {}) if isinstance(data, Mapping) else None
-        if kind == "pairs" and isinstance(columns, Mapping) and columns.get("pair") is None:
+        if kind.pair and isinstance(columns, Mapping) and columns.get("pair") is None:
             data = {**data, "columns": {**columns, "pair": PAIR_COLUMN}}
-        if kind == "multilabel" and isinstance(data, Mapping) and data.get("separator") is None:
+        if kind.several and isinstance(data, Mapping) and data.get("separator") is None:
             data = {**data, "separator": SEPARATOR}
-        return {"learners": USUAL[kind], **tree, "data": data}
+        return {"learners": kind.learners, **tree, "data": data}
 
     @model_validator(mode="after")
     def _check_pairs(self) -> Self:
-        if self.task != "pairs" and self.data.columns.pair is not None:
+        if not self.kind.pair and self.data.columns.pair is not None:
             raise ValueError(f"data.columns.pair names a second text, but task is {self.task}; write task: pairs")
-        if self.task == "pairs" and self.data.train is None:
+        if self.kind.pair and self.data.train is None:
             raise ValueError(
-                "task: pairs needs labelled rows (data.train): what a label means for two texts is not said by its name"
+                f"task: {self.task} needs labelled rows (data.train): what a label means for two texts is not said by its name"
             )
-        if self.task == "pairs" and self.synthesis.augment:
-            raise ValueError("synthesis.augment changes single texts, and task is pairs; take it out")
+        if self.kind.pair and self.synthesis.augment:
+            raise ValueError(f"synthesis.augment changes single texts, and task is {self.task}; take it out")
         return self
 
     @model_validator(mode="after")
     def _check_none(self) -> Self:
-        if self.task != "classify" and self.data.none is not None:
-            why = "of pairs it is not measured" if self.task == "pairs" else "such texts can be rows without a label"
+        if (self.kind.pair or self.kind.labels != "one") and self.data.none is not None:
+            why = "of pairs it is not measured" if self.kind.pair else "such texts can be rows without a label"
             raise ValueError(f"data.none is for task: classify; take it out: {why}")
         return self
 
@@ -156,7 +158,7 @@ class RunConfig(Section):
         if problem := multilabel.problem_of(dict(self)) or tokens.problem_of(dict(self)):
             raise ValueError(problem)
         for name in self.learners:
-            if why := LEARNERS[name].unfit.get(self.task):
+            if why := LEARNERS[name].unfit.get(self.kind.labels):
                 raise ValueError(f"learners: {name} {why}")
         return self
 
@@ -233,6 +235,11 @@ class RunConfig(Section):
         return self
 
     @property
+    def kind(self) -> KindSpec:
+        """The kind of the task."""
+        return TASK_KINDS[self.task]
+
+    @property
     def has_weights(self) -> bool:
         """Whether the weights of the reference are here, so that it can be trained."""
         return self.reference == "embedded" or isinstance(self.reference, FolderReference)
@@ -240,14 +247,14 @@ class RunConfig(Section):
     @property
     def windows(self) -> Windows:
         """What is read of texts that are longer than `training.max_tokens`."""
-        return self.training.windows or ("cut" if self.task == "pairs" else "mean")
+        return self.training.windows or ("cut" if self.kind.pair else "mean")
 
     @model_validator(mode="after")
     def _check_windows(self) -> Self:
         asked = self.training.windows
-        if self.task == "pairs" and asked not in (None, "cut"):
+        if self.kind.pair and asked not in (None, "cut"):
             raise ValueError(f"training.windows: {asked} is for single texts; the longer half of a pair is cut: write cut")
-        if self.task == "tokens" and asked == "head_tail":
+        if self.kind.words and asked == "head_tail":
             raise ValueError("training.windows: head_tail leaves out words, and here words are labelled: write mean or cut")
         return self
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from refsynth.core.kinds import LabelsOf
 from refsynth.core.registry import Registry
-from refsynth.core.types import TaskKind
 
 LearnerName = str
 """Of a learner in `LEARNERS`, which another package may have added."""
@@ -35,7 +35,7 @@ class LearnerSpec:
             others also from these by name. It is imported when it is first used.
         doc: what is fitted, for the documents.
         ships: what a bundle holds of it; empty where none does, so that it is compared only.
-        unfit: kinds of task that it cannot learn, and why, with what to do.
+        unfit: what labels may be of that it cannot learn, and why, with what to do.
         reads: what its features are of: an encoder, the weights of the reference, or the text itself.
         taught: whether drafts make a difference to it.
         tuned: whether it takes gradient steps, so that validation rows tell it when to stop.
@@ -51,7 +51,7 @@ class LearnerSpec:
     make: str
     doc: str
     ships: str = ""
-    unfit: Mapping[TaskKind, str] = field(default_factory=dict)
+    unfit: Mapping[LabelsOf, str] = field(default_factory=dict)
     reads: Reads = "encoder"
     taught: bool = True
     tuned: bool = False
@@ -67,11 +67,12 @@ class LearnerSpec:
         return self.tuned or self.joins
 
 
-_WHOLE: Mapping[TaskKind, str] = {"tokens": "labels whole texts, and here words are labelled; take crf or finetune"}
-_ONE: Mapping[TaskKind, str] = {
+_WHOLE: Mapping[LabelsOf, str] = {"words": "labels whole texts, and here words are labelled; take crf or finetune"}
+_ONE: Mapping[LabelsOf, str] = {
     **_WHOLE,
-    "multilabel": "learns one label against the others, and here a text has several; take soup, which ships as well",
+    "several": "learns one label against the others, and here a text has several; take soup, which ships as well",
 }
+_TEXTS: tuple[LabelsOf, ...] = ("one", "several")
 _TUNED, _ITSELF = "the tuned encoder", "the encoder as it is"
 _MAKERS = "refsynth.learning.makers"
 
@@ -92,7 +93,7 @@ LEARNERS: Registry[LearnerSpec] = Registry(
             f"{_MAKERS}:contrastive",
             "the encoder by a contrastive loss, then logistic regression",
             _TUNED,
-            {**_WHOLE, "multilabel": "pulls texts of one label together, and here a text has several; take frozen or finetune"},
+            {**_WHOLE, "several": "pulls texts of one label together, and here a text has several; take frozen or finetune"},
             usual_shape=True,
         ),
         _method("finetune", "full fine-tuning", "all weights", _TUNED),
@@ -154,7 +155,7 @@ LEARNERS: Registry[LearnerSpec] = Registry(
             f"{_MAKERS}:crf",
             "a linear-chain CRF on the form of words, for `task: tokens`",
             "the CRF",
-            {kind: "tags words; write task: tokens, or take it out" for kind in ("classify", "pairs", "multilabel")},
+            dict.fromkeys(_TEXTS, "tags words; write task: tokens, or take it out"),
             "text",
             small=True,
             always_shown=True,
@@ -194,18 +195,10 @@ LEARNERS: Registry[LearnerSpec] = Registry(
             "reference, prompted",
             f"{_MAKERS}:prompt",
             "nothing: the reference is asked ([prompting.md](prompting.md))",
-            unfit={**_WHOLE, "multilabel": "asks which one label fits, and here a text has several; take it out"},
+            unfit={**_WHOLE, "several": "asks which one label fits, and here a text has several; take it out"},
             reads="text",
             taught=False,
             always_shown=True,
         ),
     ),
 )  # fmt: skip
-
-USUAL: Mapping[TaskKind, tuple[LearnerName, ...]] = {
-    "classify": ("tfidf", "frozen", "contrastive"),
-    "pairs": ("tfidf", "finetune"),
-    "multilabel": ("tfidf", "frozen", "finetune"),
-    "tokens": ("crf", "finetune"),
-}
-"""What the gate chooses among where nothing is said. Of two texts read together an encoder knows nothing before it is tuned."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from refsynth.core.kinds import TASK_KINDS
 from refsynth.core.labelset import JOINER, NONE, unfit_name
 
 SEPARATOR = "|"
@@ -23,9 +24,10 @@ ONE_LABEL_ONLY: Mapping[str, str] = {
 def problem_of(parts: Mapping[str, Any]) -> str | None:
     """Return what is wrong in this respect with a configuration, by its fields, and what to do."""
     task, labels, data = parts["task"], parts["labels"], parts["data"]
-    if task != "multilabel" and data.separator is not None:
+    several = TASK_KINDS[task].several
+    if not several and data.separator is not None:
         return f"data.separator divides the labels of one text, but task is {task}; write task: multilabel"
-    if task != "multilabel":
+    if not several:
         return None
     between = data.separator or SEPARATOR
     for name in labels:
@@ -38,7 +40,7 @@ def problem_of(parts: Mapping[str, Any]) -> str | None:
 
 def _unable(parts: Mapping[str, Any]) -> str | None:
     if parts["data"].train is None:
-        return "task: multilabel needs labelled rows (data.train): which labels go together is not said by their names"
+        return f"task: {parts['task']} needs labelled rows (data.train): which labels go together is not said by their names"
     if "contrast" in parts["synthesis"].ways:
         return "synthesis.ways: contrast asks for one label against another, and here a text has several; take it out"
     if parts["data"].pool is not None and parts["selftrain"].per_class:

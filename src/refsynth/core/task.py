@@ -52,9 +52,9 @@ class Task:
     @property
     def meanings(self) -> Mapping[str, str]:
         """Each label with what a prompt says of its texts: what it means, and of pairs and of marks also how they are written."""
-        if self.config.task == "tokens":
+        if self.config.kind.words:
             return {label: f"[...]({label}) marks {meaning}" for label, meaning in self.descriptions.items()}
-        if self.config.task != "pairs":
+        if not self.config.kind.pair:
             return self.descriptions
         form = f"two texts stand side by side with {DIVIDER} between them, and"
         return {label: f"{form} {meaning}" for label, meaning in self.descriptions.items()}

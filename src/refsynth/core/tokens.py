@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from refsynth.core.kinds import TASK_KINDS
 from refsynth.core.multilabel import out_of_place
 from refsynth.core.spans import unfit_name
 
@@ -30,12 +31,13 @@ WAYS = {"examples", "styles"}
 
 def problem_of(parts: Mapping[str, Any]) -> str | None:
     """Return what is wrong in this respect with a configuration, by its fields, and what to do."""
-    if parts["task"] != "tokens":
+    if not TASK_KINDS[parts["task"]].words:
         if len(parts["labels"]) < 2:
             return f"labels: task {parts['task']} needs at least 2 labels; to find one kind of words in texts write task: tokens"
         return None
     if parts["data"].train is None:
-        return "task: tokens needs labelled rows (data.train): where a label's words begin and end is not said by its name"
+        where = "where a label's words begin and end is not said by its name"
+        return f"task: {parts['task']} needs labelled rows (data.train): {where}"
     wrong = _unfit(parts["labels"]) or _unable(parts) or out_of_place(parts, LABELS_OF_TEXTS_ONLY, "labels of whole texts")
     if wrong is None and parts["data"].pool is not None and parts["selftrain"].per_class:
         return "data.pool: self-training labels whole texts; write selftrain: {per_class: 0}"

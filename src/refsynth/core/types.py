@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from math import prod
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,6 @@ Array = NDArray[Any]
 
 DIGITS = 6
 """Decimal places of the probabilities that are shown."""
-
-TaskKind = Literal["classify", "pairs", "multilabel", "tokens"]
-"""What a text, or a pair of them, is given: one label, any number of labels, or labels of its words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,16 @@ Whoever gates, ships, evaluates or reports asks the task's `Kind` what answers m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pkgutil import resolve_name
 
-from refsynth.core.types import Example, TaskKind
+from refsynth.core.kinds import TASK_KINDS, KindName
+from refsynth.core.types import Example
 from refsynth.kinds.arrays import as_floats, as_json, from_json, joined
 from refsynth.kinds.kind import Choices, Counts, Kind
-from refsynth.kinds.labels import FEW_POSITIVES, AnyLabels, OneLabel, best_cut
-from refsynth.kinds.spans import Spans
+from refsynth.kinds.labels import ANY_LABELS, FEW_POSITIVES, ONE_LABEL, best_cut
+from refsynth.kinds.spans import SPANS
 
 __all__ = [
     "ANY_LABELS",
@@ -30,9 +33,27 @@ __all__ = [
     "joined",
 ]
 
-ONE_LABEL, ANY_LABELS, SPANS = OneLabel(), AnyLabels(), Spans()
 
-KINDS: Mapping[TaskKind, Kind] = {"classify": ONE_LABEL, "pairs": ONE_LABEL, "multilabel": ANY_LABELS, "tokens": SPANS}
+@cache
+def _imported(place: str) -> Kind:
+    found: Kind = resolve_name(place)
+    return found
+
+
+class _Kinds(Mapping[KindName, Kind]):
+    """What each kind of task answers; imported when it is asked for."""
+
+    def __getitem__(self, name: KindName) -> Kind:
+        return _imported(TASK_KINDS[name].answers)
+
+    def __iter__(self) -> Iterator[KindName]:
+        return iter(TASK_KINDS)
+
+    def __len__(self) -> int:
+        return len(TASK_KINDS)
+
+
+KINDS: Mapping[KindName, Kind] = _Kinds()
 """What each kind of task answers."""
 
 

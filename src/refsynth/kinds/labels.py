@@ -252,3 +252,6 @@ def most_frequent(truth: IntArray, n: int) -> IntArray:
     """Return the most frequent class or row of marks, the first seen of equals, `n` times."""
     first = Counter(map(tuple, np.atleast_2d(truth.T).T.tolist())).most_common(1)[0][0]
     return np.array([first] * n).reshape(n, *truth.shape[1:])
+
+
+ONE_LABEL, ANY_LABELS = OneLabel(), AnyLabels()

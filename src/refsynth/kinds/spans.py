@@ -248,3 +248,6 @@ def ragged(parts: Sequence[FloatArray]) -> Array:
 
 def _strings(values: Sequence[str]) -> Array:
     return np.array(values, object).reshape(-1)
+
+
+SPANS = Spans()

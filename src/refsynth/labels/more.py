@@ -119,7 +119,7 @@ def cells_for(run: Path) -> Callable[[str, str], dict[str, str]]:
     columns, separator = task.config.data.columns, task.config.data.separator or SEPARATOR
 
     def cells(text: str, label: str) -> dict[str, str]:
-        several = task.config.task == "multilabel" and label not in ("", NONE)
+        several = task.config.kind.several and label not in ("", NONE)
         shown = separator.join(split_labels(label)) if several else label
         return {**dict.fromkeys(columns.texts, ""), **text_fields(text, columns), columns.label: shown}
 
@@ -127,7 +127,7 @@ def cells_for(run: Path) -> Callable[[str, str], dict[str, str]]:
 
 
 def _check_whole_texts(task: Task) -> None:
-    if task.config.task == "tokens":
+    if task.config.kind.words:
         raise InputError(
             "task: tokens: rows with marks are not taken in one by one",
             remedy=f"put them into a JSONL file, and name it as data.more in task.yaml: {MARKED_ROW}",

@@ -93,7 +93,7 @@ def hold_out(job: Job, drafts: Sequence[Draft], choose: Choose) -> HeldOut | Non
         for done, fold in enumerate(folds_of(task, rows, drafts)):
             away = np.flatnonzero(strangers[fold.repeat] == fold.number)
             fit = partial(fit_fold, fold, task, rows, job.learners, choose)
-            make = partial(ask, fit, fold, Beside.of(outside, away), one=config.task == "classify")
+            make = partial(ask, fit, fold, Beside.of(outside, away), one=config.kind.labels == "one" and not config.kind.pair)
             name, extra = (
                 f"gate-{fold.repeat}-{fold.number}",
                 {**fitting_key(job), "drafts": drafts_key(fold.drafts), "none": outside.key},

@@ -282,7 +282,7 @@ def _check_files(task: Task) -> None:
             raise DataError(f"{path}: no such file", remedy=f"correct data.{role} in task.yaml")
     if task.test is not None:
         data = task.config.data
-        spans: Spans = "marked" if task.config.task == "tokens" else "none"
+        spans: Spans = "marked" if task.config.kind.words else "none"
         check_header(task.test, columns=data.columns, **data.written, spans=spans)
 
 

@@ -154,7 +154,7 @@ def screen_drafts(job: Job, written: Written, make_generator: Callable[[], Gener
     weights = None if floor is None else weights_of(task.config)
     extra = {"forget": sorted(job.forget), "none": job.outside.key, "reference": reference, "reference.folder": weights}
 
-    paired, known = task.config.task == "pairs", job.outside.known
+    paired, known = task.config.kind.pair, job.outside.known
 
     def make(out: Path) -> None:
         drafts = screen(written.drafts, rows.examples, longest=LONGEST_DRAFT, forget=job.forget, none=known, paired=paired)

@@ -181,7 +181,7 @@ class Service:
             raise Invalid("texts: found none, expected at least one")
         if len(given) > self.settings.texts:
             raise TooLarge(f"{len(given)} texts; the limit is {self.settings.texts} a request")
-        pairs = self.engine.current.model.manifest.task == "pairs"
+        pairs = self.engine.current.model.manifest.pairs
         return [read_text(one, field.format(row), pairs=pairs) for row, one in enumerate(given)]
 
     async def admit(self, texts: Sequence[str | EmptyText], *, truncate: bool) -> None:

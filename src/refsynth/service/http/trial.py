@@ -111,7 +111,7 @@ def _try(folder: Path, threads: int, characters: int) -> dict[str, Any]:
 
     try:
         loaded = Loaded.open(folder, threads=threads)
-        pairs = loaded.model.manifest.task == "pairs"
+        pairs = loaded.model.manifest.pairs
         for text in hard_texts(characters):
             loaded.model.predict([join_pair(text, text) if pairs else text])
     except RefsynthError as error:
