@@ -85,6 +85,7 @@ def _method(name: MethodName, title: str, doc: str, ships: str, *, usual: bool =
 
 LEARNERS: Registry[LearnerSpec] = Registry(
     "refsynth.learners",
+    LearnerSpec,
     (
         LearnerSpec(
             "contrastive",
