@@ -106,7 +106,7 @@ def _follows(problem: ErrorDetails, words: Collection[tuple[str | int, ...]]) ->
 
 def explain(problem: ErrorDetails, root: type[Section]) -> str:
     """Return in a line what pydantic found wrong with a tree of the section `root`."""
-    path = [part for part in problem["loc"] if not str(part).startswith(("literal", "function"))]
+    path = [part for part in problem["loc"] if not str(part).startswith(("literal", "function", "[key]"))]
     key = ".".join(str(part) for part in path if part not in (*BRANCHES, "named"))
     if problem["type"] == "extra_forbidden":
         known = _known_keys(path[:-1], root)
