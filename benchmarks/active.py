@@ -20,7 +20,7 @@ from refsynth.data.language import detect_language
 from refsynth.kinds.metrics import accuracy, softmax
 from refsynth.labels.active import STRATEGIES, Pool, StrategyName, choose
 from refsynth.learning.head import HEAD_STRENGTH, fit_head
-from refsynth.models.catalog import encoder_for
+from refsynth.models.encoders import encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
 from refsynth.models.store import ModelStore

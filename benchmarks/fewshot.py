@@ -16,7 +16,7 @@ from refsynth.core.config import RunConfig
 from refsynth.core.task import Task
 from refsynth.learning.context import LearnerContext, make_context
 from refsynth.learning.makers import make_learner
-from refsynth.models.catalog import encoder_for
+from refsynth.models.encoders import encoder_for
 from refsynth.models.store import ModelStore
 
 BUDGET = 490

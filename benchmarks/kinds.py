@@ -35,7 +35,7 @@ from refsynth.evaluation.testfile import SHIPPED
 from refsynth.kinds import KINDS, given_labels
 from refsynth.learning.context import make_context
 from refsynth.learning.makers import make_learner
-from refsynth.models.catalog import encoder_for
+from refsynth.models.encoders import encoder_for
 from refsynth.models.store import ModelStore
 
 BUDGET = 1500

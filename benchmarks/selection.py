@@ -20,13 +20,14 @@ from benchmarks.sets import Sample
 from benchmarks.suite import Group, Over, Suite, cell
 from refsynth.core.drafting import FilterConfig
 from refsynth.core.protocols import Predictor
+from refsynth.core.scorers import SCORERS
 from refsynth.core.types import Draft, Example, kept
 from refsynth.evaluation.leakage import leaked
 from refsynth.learning.tuning.contrastive import ContrastiveLearner
 from refsynth.models.predict import logits_of
-from refsynth.synthesis.drafts import likelihood_scorer
 from refsynth.synthesis.selection.choose import chooser_of
-from refsynth.synthesis.selection.filter import drop_unlikely
+from refsynth.synthesis.selection.context import ScorerContext, score_drafts
+from refsynth.synthesis.selection.filter import drop_by
 
 BUDGET = 320
 TIMED = False
@@ -63,8 +64,9 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     real = rows.examples
     judge = learner.fit(real, (), seed=seed)
     written = {True: pool.screened, False: [Draft(example) for example in pool.written]}
-    scorer = likelihood_scorer(task.meanings, rows.language, pool.writers.generator())
-    likely = drop_unlikely(pool.screened, scorer.score(kept(pool.screened)), floor=LEAST_RATIO)
+    context = ScorerContext(task.labels, rows.kind, rows.language, task.meanings, pool.writers.generator)
+    likelihood = SCORERS["likelihood"]
+    likely = drop_by(likelihood, pool.screened, score_drafts(likelihood, context, kept(pool.screened)), LEAST_RATIO)
     models: dict[str, Predictor] = {"real only": judge}
     counts = {"real only": 0}
     for arm, (settings, screened, with_ratio) in ARMS.items():

@@ -31,7 +31,7 @@ from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.objective import SCALE
 from refsynth.learning.tuning.schedule import HEAD_RATE
 from refsynth.learning.tuning.trainer import Recipe
-from refsynth.models.catalog import encoder_for
+from refsynth.models.encoders import encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.seeding import seeded
 from refsynth.models.store import ModelStore

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from refsynth.models.catalog import CATALOG
+from refsynth.models.encoders import ENCODERS
 from refsynth.models.manifest import seal
 from tiny_encoder import make_encoder, make_tokenizer
 
@@ -44,7 +45,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache (for REFSYNTH_CACHE) in which both encoders are the tiny one."""
     cache = tmp_path_factory.mktemp("cache")
-    for name in ("minilm", "e5"):
+    for name in ENCODERS:
         folder = write_tiny(cache / "models" / name)
         seal(CATALOG[name], folder, "hub, made by the tests")
     return cache

@@ -12,7 +12,7 @@ from refsynth.bundle import GOLDEN_TEXTS
 from refsynth.compress.export import INT8, SAFE, TOKENIZER, export_encoder
 from refsynth.compress.prune import prune_vocabulary
 from refsynth.core.errors import ModelError
-from refsynth.models.catalog import encoder_for
+from refsynth.models.encoders import encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.onnx import OnnxEncoder
 from refsynth.models.store import ModelStore

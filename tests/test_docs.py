@@ -14,6 +14,9 @@ from refsynth.cli.app import app
 from refsynth.core import config, drafting, errors, sections
 from refsynth.core.intervals import INTERVALS
 from refsynth.core.learners import LEARNERS
+from refsynth.core.references import REFERENCES
+from refsynth.core.scorers import SCORERS
+from refsynth.models.encoders import ENCODERS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -44,6 +47,38 @@ def test_every_key_is_explained(model, prefix):
     text = (ROOT / "docs" / "config.md").read_text("utf-8")
     missing = [name for name in model.model_fields if f"| `{prefix}{name}` |" not in text]
     assert missing == []
+
+
+READS = {"text": "the draft", "reference": "it with the reference", "rows": "it with the real rows, in each fold"}
+
+
+def rows_of_scorers():
+    """Return the rows of the table of scorers, as their specs say it."""
+    for name, spec in SCORERS.items():
+        number = {"share": "share left out", "bound": {"higher": "least", "lower": "most"}[spec.better]}[spec.holds]
+        yield f"| `{name}` | `{spec.setting}`: {number} | {READS[spec.reads]} | {spec.doc} |"
+
+
+def rows_of_references():
+    """Return the rows of the table of references, as their specs say it."""
+    for spec in REFERENCES.values():
+        needs = [f"`refsynth[{extra}]`" for extra in spec.extras] + [f"the model `{name}`" for name in spec.models]
+        needs += ["the network"] * spec.network
+        scores = ("the server says" if spec.check else "yes") if spec.scores else "no"
+        said = (", ".join(needs) or "nothing", ", ".join(spec.languages) or "any", scores, "yes" if spec.training else "no")
+        yield f"| `{spec.written}` | {' | '.join(said)} | {spec.doc} |"
+
+
+def rows_of_encoders():
+    """Return the rows of the table of encoders, as their specs say it."""
+    for name, spec in ENCODERS.items():
+        yield f"| `{name}` | {', '.join(spec.languages) or 'any other'} | {spec.max_tokens} | {spec.doc} |"
+
+
+@pytest.mark.parametrize("rows", [rows_of_scorers, rows_of_references, rows_of_encoders])
+def test_the_tables_of_components_say_what_their_specs_say(rows):
+    text = (ROOT / "docs" / "config.md").read_text("utf-8")
+    assert "\n".join(rows()) in text, "\n".join(rows())  # to be written there
 
 
 def test_every_learner_is_explained():

@@ -13,7 +13,7 @@ from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
 from refsynth.synthesis.parse import REFUSED
-from refsynth.synthesis.selection.filter import COPY, OTHER_CLASS
+from refsynth.synthesis.selection.filter import COPY
 from refsynth.synthesis.unkept import none_kept
 from test_pipeline import make_task
 
@@ -80,7 +80,7 @@ def test_a_server_that_continues_prompts_is_asked_to(go, tmp_path):
 def test_a_run_that_needs_scores_ends_before_it_pays(go):
     with OpenAIServer(EchoGenerator(), chat_only=True) as server:
         with pytest.raises(EndpointError, match="cannot score texts"):
-            go(server, filter={"likelihood": 0.0})
+            go(server, filter={"scores": {"likelihood": 0.0}})
         assert len(server.requests) == 2  # those of the probe
 
 
@@ -116,7 +116,7 @@ def test_no_draft_kept_ends_with_why_and_what_to_do(go, say, message, cold):
     ("rejected", "dropped", "told"),
     [
         ({REFUSED: 3}, [COPY], "3 refused, 1 copies a seed row"),
-        ({}, [OTHER_CLASS] * 2, "2 other class"),
+        ({}, ["other class"] * 2, "2 other class"),
         ({}, [None, COPY], None),
         ({}, [], None),
     ],

@@ -55,8 +55,9 @@ def test_a_kind_from_outside_runs_ships_and_is_read_back_without_torch(site, tmp
     done = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
     assert "Grader of texts, of 2 grades" in (done.bundle / "README.md").read_text("utf-8")
     code = (
-        "import sys, json, refsynth; model = refsynth.load(sys.argv[1]); said = model.answer(['late again', 'it is broken']); "
-        "print(json.dumps([model.manifest.task, type(model.manifest.answers).__name__, said.answers.tolist(), 'torch' in sys.modules]))"
+        "import sys, json, refsynth; model = refsynth.load(sys.argv[1]); "
+        "said = model.answer(['late again', 'it is broken']); kind = type(model.manifest.answers).__name__; "
+        "print(json.dumps([model.manifest.task, kind, said.answers.tolist(), 'torch' in sys.modules]))"
     )
     told = subprocess.run([sys.executable, "-c", code, str(done.bundle)], capture_output=True, text=True, check=True).stdout
     name, kind, answers, torch = json.loads(told)

@@ -85,8 +85,11 @@ def tree(**changes):
         ({"reinforce": {"turns": 2}}, "reinforce.turns"),
         ({"training": {"rdrop": 1}}, "training.rdrop"),
         *(
-            ({"filter": {key: value}}, f"filter.{key} is for tasks of one label")
-            for key, value in (("influence", 0.1), ("targets", "judge"))
+            ({"filter": {key: value}}, f"filter.{key} is {what}")
+            for key, value, what in (
+                ("influence", 0.1, "not for task: multilabel"),
+                ("targets", "judge", "for tasks of"),
+            )
         ),
         ({"task": "classify", "data": {"train": "a", "separator": "|"}}, "task: multilabel"),
     ],
@@ -313,7 +316,7 @@ def finished(tmp_path_factory, tiny_cache):
         "data": {"train": str(folder / "train.jsonl"), "test": str(folder / "test.jsonl")},
         "reference": "echo",
         "synthesis": {"drafts": 24, "per_prompt": 4},
-        "filter": {"likelihood": -100.0},
+        "filter": {"scores": {"likelihood": -100.0}},
         "gate": {"folds": 2},
         "learners": ["tfidf", "frozen"],
     }

@@ -22,6 +22,7 @@ from refsynth.core.errors import ConfigError, DataError, InputError
 from refsynth.core.intervals import mean_interval
 from refsynth.core.observe import Silent
 from refsynth.core.run import RunFolder, digest, file_digest, folder_digest, read_json, read_jsonl, write_json
+from refsynth.core.scorers import SCORERS
 from refsynth.core.task import Task
 from refsynth.core.types import Completion, Draft, Example, Provenance, kept
 from refsynth.data.text import near_groups, normalise
@@ -32,7 +33,7 @@ from refsynth.learning.candidates import Candidate, safe_for
 from refsynth.learning.gate import decide
 from refsynth.learning.rows import read_rows
 from refsynth.models.reference import EchoGenerator
-from refsynth.models.reference.folder import weights_of
+from refsynth.models.reference.context import reference_key
 from refsynth.models.store import ModelStore
 from refsynth.pipeline import begin as begin_module
 from refsynth.pipeline import flow, report
@@ -46,9 +47,10 @@ from refsynth.synthesis.drafts import write_drafts
 from refsynth.synthesis.rounds import _focus, screened
 from refsynth.synthesis.selection import influence
 from refsynth.synthesis.selection.choose import Chooser, choice_of
-from refsynth.synthesis.selection.filter import HARMFUL, UNLIKELY
 from refsynth.synthesis.selection.judged import judge_drafts
 from test_static import make_run
+
+UNLIKELY, HARMFUL = SCORERS["likelihood"].reason, SCORERS["influence"].reason
 
 WORDS = {
     "late": ["parcel", "late", "courier", "waiting", "tracking", "week", "delivery", "arrive"],
@@ -222,11 +224,11 @@ def test_synthesis_can_be_turned_off(tmp_path, tiny_cache):
 
 
 def test_drafts_can_be_scored_by_the_reference_itself(tmp_path, tiny_cache):
-    task = make_task(tmp_path / "data", filter={"likelihood": 0.0, "agreement": 0.4})
+    task = make_task(tmp_path / "data", filter={"scores": {"likelihood": 0.0}, "agreement": 0.4})
     finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
-    scored = [draft for draft in finished.learned.screened if "likelihood ratio" in draft.scores]
+    scored = [draft for draft in finished.learned.screened if "likelihood" in draft.scores]
     assert scored
-    assert all((draft.scores["likelihood ratio"] < 0) == (draft.dropped == UNLIKELY) for draft in scored)
+    assert all((draft.scores["likelihood"] < 0) == (draft.dropped == UNLIKELY) for draft in scored)
 
 
 def test_drafts_can_be_chosen_by_influence_and_taught_by_the_judge(tmp_path, tiny_cache):
@@ -295,7 +297,7 @@ def test_drafts_can_be_taught_by_the_judge_and_the_reference(tmp_path, tiny_cach
             calls.append([prompt.shown for prompt in prompts])
             return super().score(prompts, texts)
 
-    monkeypatch.setattr(build, "make_generator", lambda config, store: Counted())
+    monkeypatch.setattr(build, "make_generator", lambda *_: Counted())
     finished = run(make_task(tmp_path / "data", filter={"targets": "ensemble"}), tmp_path / "out", store=ModelStore(tiny_cache))
     learned = finished.finished.learned
     alive = [draft for draft in learned.screened if draft.dropped is None]
@@ -329,7 +331,7 @@ def test_other_weights_in_the_folder_of_a_reference_write_anew(tmp_path):
         assert write_drafts(job_of(task, rows, out), [author], topics={}).reference == weights
     assert list(dict.fromkeys(asked)) == ["old", "new"] and len(asked) == 2 * asked.count("old")
     shutil.rmtree(folder)
-    assert weights_of(task.config) == digest([])  # what is gone is for its reader to tell
+    assert reference_key(task.config) == {"content": digest([])}  # what is gone is for its reader to tell
 
 
 def test_the_embedded_reference_judges_no_language_that_it_cannot_read(tmp_path):
@@ -573,7 +575,7 @@ class Cheat(EchoGenerator):
 def test_planted_copies_of_test_rows_are_taken_out_and_the_run_made_again(tmp_path, tiny_cache, monkeypatch):
     task = make_task(tmp_path / "data")
     rows = list(read_jsonl(task.test))
-    monkeypatch.setattr(build, "make_generator", lambda config, store: Cheat(rows))
+    monkeypatch.setattr(build, "make_generator", lambda *_: Cheat(rows))
     finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
     dropped = Counter(draft.dropped for draft in finished.learned.screened)
     assert dropped[LEAKED] > 0
@@ -616,7 +618,7 @@ def test_drafts_that_are_taken_out_are_counted_and_change_what_ships(tmp_path, t
     """The one thing that a test file decides; the run says so, and says it again where it is found done."""
     task = make_task(tmp_path / "data", learners=["frozen"])
     rows = list(read_jsonl(task.test))
-    monkeypatch.setattr(build, "make_generator", lambda config, store: Cheat(rows))
+    monkeypatch.setattr(build, "make_generator", lambda *_: Cheat(rows))
     told, again = Told(), Told()
     finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=told).finished
     gone = sorted(draft.example.id for draft in finished.learned.screened if draft.dropped == LEAKED)

@@ -17,6 +17,7 @@ from refsynth.data.text import NEAR, nearest_overlap
 from refsynth.learning.tuning import pretrain
 from refsynth.learning.tuning.pretrain import Budget, Held, WordModel, fit_head, fit_words, pseudo_perplexity
 from refsynth.models.catalog import CATALOG
+from refsynth.models.encoders import ENCODERS
 from refsynth.models.manifest import seal
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
@@ -254,7 +255,7 @@ def pool_task(folder, **changes):
 @pytest.fixture(scope="module")
 def cache(masking, tmp_path_factory):
     root = tmp_path_factory.mktemp("cache")
-    for name in ("minilm", "e5"):
+    for name in ENCODERS:
         shutil.copytree(masking, root / "models" / name)
         (root / "models" / name / "manifest.json").unlink(missing_ok=True)
         seal(CATALOG[name], root / "models" / name, "hub, made by the tests")

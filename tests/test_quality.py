@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from refsynth.core.errors import InputError
 from refsynth.core.protocols import Predictor
+from refsynth.core.scorers import SCORERS
 from refsynth.core.types import Draft, Example, Prompt, Provenance, kept
 from refsynth.evaluation.leakage import leaked
 from refsynth.synthesis.selection import filter as quality
@@ -16,6 +17,8 @@ from refsynth.synthesis.selection.filter import screen
 from refsynth.synthesis.selection.judge import ReferenceJudge, Shortlist, calibrated
 from refsynth.synthesis.selection.sanity import LONG, REPETITIVE, SHORT, UNMARKED, form_check
 from refsynth.synthesis.selection.scorers import LikelihoodRatioScorer, agreement_of
+
+AGREEMENT, INFLUENCE, LIKELIHOOD = SCORERS["agreement"], SCORERS["influence"], SCORERS["likelihood"]
 
 SEEDS = [
     Example("row-1", "my parcel has not arrived and nobody answers the phone", "late"),
@@ -83,9 +86,9 @@ def test_screening_gives_every_draft_back_in_order(texts):
 def test_other_classes_go_and_the_rest_is_evened_out():
     drafts = [Draft(draft(i, f"text {i}", "late" if i < 8 else "broken")) for i in range(10)]
     agreement = np.array([0.9, 0.8, 0.7, 0.65, 0.62, 0.95, 0.55, 0.2, 0.9, 0.9])
-    chosen = quality.even_out(quality.drop_disagreeing(drafts, agreement, floor=0.6), ("late", "broken"), margin=1.0)
+    chosen = quality.even_out(quality.drop_by(AGREEMENT, drafts, agreement, 0.6), ("late", "broken"), margin=1.0)
     reasons = [d.dropped for d in chosen]
-    assert reasons[6:8] == [quality.UNSURE, quality.OTHER_CLASS]
+    assert reasons[6:8] == ["class unclear", "other class"]
     assert [i for i, d in enumerate(chosen) if d.dropped is None] == [0, 1, 2, 5, 8, 9]  # the median class has 4
     assert {reasons[3], reasons[4]} == {quality.SURPLUS}
     assert chosen[0].scores["agreement"] == 0.9
@@ -104,7 +107,7 @@ def test_labels_that_kept_no_draft_do_not_count_when_classes_are_evened_out(coun
 
 def test_reasons_that_were_given_before_stay():
     drafts = [Draft(draft(0, "a"), dropped="too short"), Draft(draft(1, "b"))]
-    chosen = quality.drop_disagreeing(drafts, np.array([0.9]), floor=0.5)
+    chosen = quality.drop_by(AGREEMENT, drafts, np.array([0.9]), 0.5)
     assert [d.dropped for d in chosen] == ["too short", None]
     assert kept(chosen) == [drafts[1].example]
 
@@ -112,9 +115,9 @@ def test_reasons_that_were_given_before_stay():
 def test_the_most_harmful_of_each_label_go():
     drafts = [Draft(draft(i, f"text {i}", "late" if i < 4 else "broken")) for i in range(8)]
     gains = np.array([0.1, -0.5, 0.2, 0.3, -3.0, np.nan, -1.0, -2.0])
-    chosen = quality.drop_harmful(drafts, gains, share=0.5)
+    chosen = quality.drop_by(INFLUENCE, drafts, gains, 0.5)
     assert [i for i, d in enumerate(chosen) if d.dropped is None] == [2, 3, 5, 6, 7]  # half of each, and what cannot be judged
-    assert {d.dropped for d in chosen if d.dropped} == {quality.HARMFUL}
+    assert {d.dropped for d in chosen if d.dropped} == {INFLUENCE.reason}
     assert "influence" not in chosen[5].scores
 
 
@@ -208,9 +211,9 @@ def test_the_expected_coverage_is_what_like_drafts_have(k):
 
 def test_unlikely_drafts_go_and_unscored_ones_stay():
     drafts = [Draft(draft(i, f"text {i}")) for i in range(4)] + [Draft(draft(9, "x"), dropped="too short")]
-    left = quality.drop_unlikely(drafts, np.array([0.2, -0.1, np.nan, 0.0]), floor=0.0)
-    assert [d.dropped for d in left] == [None, quality.UNLIKELY, None, None, "too short"]
-    assert left[0].scores["likelihood ratio"] == 0.2
+    left = quality.drop_by(LIKELIHOOD, drafts, np.array([0.2, -0.1, np.nan, 0.0]), 0.0)
+    assert [d.dropped for d in left] == [None, LIKELIHOOD.reason, None, None, "too short"]
+    assert left[0].scores["likelihood"] == 0.2
 
 
 LIKES = {"late": 2.0, "broken": -1.0, "lost": 0.5}

@@ -26,7 +26,7 @@ from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
 from refsynth.synthesis.author import Author
-from refsynth.synthesis.build import make_remembering
+from refsynth.synthesis.build import make_generator
 from refsynth.synthesis.drafts import screen_drafts, write_drafts
 from refsynth.synthesis.reinforcement import imitate as imitating
 from refsynth.synthesis.reinforcement.judge import RowJudge
@@ -116,7 +116,7 @@ LEAVES = {
        {"prompts": 9, "siblings": 9, "rate": 0.1, "batch": 9, "kl": 0.1, "minutes": 9.0}.items()},
     **{f"filter.{name}": (value, SELECTED) for name, value in
        {"agreement": 0.6, "influence": 0.1, "targets": "judge"}.items()},
-    "filter.likelihood": (0.1, {"screen"}),
+    "filter.scores": ({"likelihood": 0.1}, {"screen"}),
     "selftrain.per_class": (9, SELECTED),
     "selftrain.least": (0.9, SELECTED),
     "pretrain.encoder": (9.0, {"words"}),
@@ -200,7 +200,7 @@ def directly(config):
 
     def content(name):
         value = files
-        for part in name.split("."):
+        for part in {"reference.content": "reference.folder"}.get(name, name).split("."):
             value = value.get(part) if isinstance(value, dict) else None
         return value
 
@@ -230,7 +230,7 @@ def test_a_leaf_changes_the_keys_of_what_it_touches_and_no_other(leaf):
 def test_what_nothing_reads_changes_no_key(leaf):
     if leaf == "prompting.templates":
         content = learners_key(config_of(PLAIN, leaf=leaf, value="not-there.yaml"), "en")
-        assert content == dict.fromkeys(["learners.outside", "reference.folder", leaf])
+        assert content == dict.fromkeys(["learners.outside", "reference.content", leaf])
     else:
         assert changed(PLAIN, leaf, LEAVES[leaf][0]) == set()
 
@@ -313,13 +313,13 @@ def test_drafts_that_other_code_makes_again_are_not_asked_for_again(tmp_path, mo
 
 def test_scores_that_an_endpoint_gave_are_not_asked_for_again_either(tmp_path, monkeypatch):
     with OpenAIServer(EchoGenerator()) as server:
-        changes = {"reference": {"endpoint": server.base, "model": "echo"}, "filter": {"likelihood": -9.0}}
+        changes = {"reference": {"endpoint": server.base, "model": "echo"}, "filter": {"scores": {"likelihood": -9.0}}}
         task = make_task(tmp_path / "data", synthesis={"drafts": 24, "per_prompt": 4}, **changes)
         folder = RunFolder(tmp_path / "out")
         rows = read_rows(task, folder, skip_bad=False)
 
         def make():
-            return make_remembering(task.config, ModelStore(tmp_path), folder.path)
+            return make_generator(task.config, ModelStore(tmp_path), folder.path)
 
         author = Author("", "", make, task.config.synthesis, rows.examples, rows.folds)
         written = write_drafts(job_of(task, rows, folder), [author], topics={})
@@ -379,7 +379,7 @@ def test_no_step_runs_code_that_is_not_in_its_key(tmp_path, cache, ran):  # noqa
         tmp_path / "data",
         pretrain={"encoder": 0.01, "use": "always"},
         synthesis={"drafts": 24, "per_prompt": 4, "ways": ["examples", "topics"], "augment": ["noise"]},
-        filter={"targets": "ensemble", "likelihood": -9.0, "influence": 0.1},
+        filter={"targets": "ensemble", "scores": {"likelihood": -9.0}, "influence": 0.1},
         selftrain={"per_class": 5},
         gate={"folds": 2},
     )

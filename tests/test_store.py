@@ -20,7 +20,8 @@ from tokenizers import Tokenizer, models
 from refsynth.core import extras
 from refsynth.core.errors import ExtraError, ModelError
 from refsynth.models import catalog, wheel
-from refsynth.models.catalog import CATALOG, CatalogEntry, WheelFile, encoder_for
+from refsynth.models.catalog import CATALOG, CatalogEntry, WheelFile
+from refsynth.models.encoders import ENCODERS, encoder_for
 from refsynth.models.manifest import LAYOUT, MANIFEST, model_hash
 from refsynth.models.store import ModelStore, default_root
 
@@ -54,7 +55,7 @@ def context(tmp_path, monkeypatch):
             archive.writestr(f"tiny/{name}", data)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()}
     sources = tuple(WheelFile("tiny-wheel", "1.0", f"tiny/{name}", sha256) for name, sha256 in hashes.items())
-    entry = CatalogEntry("minilm", "tiny", "encoder", "MIT", "org/tiny", "encoder", sources, ready_hashes(parts), 1)
+    entry = CatalogEntry("minilm", "tiny", "MIT", "org/tiny", "encoder", sources, ready_hashes(parts), 1)
     monkeypatch.setattr(catalog, "CATALOG", {"minilm": entry})
     monkeypatch.delenv("REFSYNTH_MODELS", raising=False)
     downloads = []
@@ -296,7 +297,7 @@ def test_names():
         ModelStore().path("minlm")
     assert encoder_for("en").name == "minilm" and encoder_for("en").prefix == ""
     assert {encoder_for(code).name for code in ("zh", "de", "auto", "")} == {"e5"} and encoder_for("zh").prefix == "query: "
-    assert set(CATALOG) == set(catalog.ENCODERS) | {"smollm2", "smollm2-torch"}
+    assert set(CATALOG) == set(ENCODERS) | {"smollm2", "smollm2-torch"}
     assert [name for name, entry in CATALOG.items() if entry.optional] == ["smollm2-torch"]
     assert all(len(source.sha256) == 64 for entry in CATALOG.values() for source in entry.sources)
 

@@ -383,7 +383,7 @@ def tree(**changes):
         ({"synthesis": {"augment": ["noise"]}}, "synthesis.augment"),
         ({"synthesis": {"rounds": 2}}, "synthesis.rounds"),
         ({"reinforce": {"turns": 1}}, "reinforce.turns"),
-        ({"filter": {"likelihood": 0.0}}, "filter.likelihood"),
+        ({"filter": {"scores": {"likelihood": 0.0}}}, "filter.scores.likelihood"),
         ({"filter": {"targets": "judge"}}, "filter.targets"),
         ({"training": {"mixup": 0.2}}, "training.mixup"),
         ({"task": "classify", "learners": ["crf"]}, "write task: tokens"),

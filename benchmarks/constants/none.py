@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks.cells import Cells
 from benchmarks.constants.strange import AWAY
 from refsynth.core.types import FloatArray, IntArray
-from refsynth.models.catalog import encoder_for
+from refsynth.models.encoders import encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 

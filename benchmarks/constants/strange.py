@@ -30,7 +30,7 @@ from refsynth.evaluation.strange import bar_of
 from refsynth.kinds.metrics import softmax
 from refsynth.learning.context import make_context
 from refsynth.learning.makers import make_learner
-from refsynth.models.catalog import encoder_for
+from refsynth.models.encoders import encoder_for
 from refsynth.models.nearness import against, near_of
 from refsynth.models.store import ModelStore
 

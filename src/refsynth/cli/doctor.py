@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shutil
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ import typer
 
 from refsynth.cli.screen import out, print_json
 from refsynth.core.machine import cores, instructions
+from refsynth.core.references import REFERENCES, ReferenceSpec
 from refsynth.models.catalog import CATALOG
 from refsynth.models.store import ModelStore
 
@@ -44,12 +46,15 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
     for name, ready in report["models"].items():
         lack = "optional, not here" if CATALOG[name].optional else "missing"
         out.print(f"model     {name}: {'ready' if ready else f'{lack}: refsynth models fetch {name}'}", markup=False)
+    for name, lacking in report["references"].items():
+        over = ", asked over the network" if REFERENCES[name].network else ""
+        out.print(f"reference {REFERENCES[name].written}: {f'needs {lacking}' if lacking else f'can write{over}'}", markup=False)
     out.print("network   not used, here or by any command but `models fetch` and a reference endpoint")
 
 
 def examine() -> dict[str, Any]:
     """Return the findings as JSON-ready values."""
-    store = ModelStore()
+    store, extras = ModelStore(), _extras()
     return {
         "refsynth": metadata.version("refsynth"),
         "python": platform.python_version(),
@@ -59,12 +64,19 @@ def examine() -> dict[str, Any]:
             "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             "flags": instructions(),
         },
-        "extras": _extras(),
+        "extras": extras,
         "models": {name: store.status(name).ready for name in CATALOG},
+        "references": {name: _lacking(spec, extras, store) for name, spec in REFERENCES.items()},
         "cache": str(store.root),
         "free_gb": round(_free(store.root) / 2**30, 1),
         "network": "not used",
     }
+
+
+def _lacking(spec: ReferenceSpec, extras: Mapping[str, Mapping[str, str | None]], store: ModelStore) -> str:
+    """Return what a reference needs to write and does not find here; empty if it can."""
+    missing = [f"the extra {name}" for name in spec.extras if None in extras.get(name, {}).values()]
+    return ", ".join([*missing, *(f"the model {name}" for name in spec.models if not store.status(name).ready)])
 
 
 def _extras() -> dict[str, dict[str, str | None]]:

@@ -12,7 +12,9 @@ from rich.table import Table
 from refsynth.cli.once import Commands
 from refsynth.cli.screen import err, out, print_json
 from refsynth.core.errors import ModelError
+from refsynth.core.references import REFERENCES
 from refsynth.models.catalog import CATALOG, entry_of
+from refsynth.models.encoders import ENCODERS
 from refsynth.models.store import ModelStatus, ModelStore
 
 models = Commands(help="The embedded models: list, fetch, verify.", no_args_is_help=True)
@@ -41,11 +43,11 @@ def list_(as_json: Json = False) -> None:
     if as_json:
         print_json({"cache": str(store.root), "models": [_record(state) for state in states]})
         return
-    table = Table("model", "what", "licence", "MB", "here", box=None)
+    table = Table("model", "what", "for", "licence", "MB", "here", box=None)
     for state in states:
         entry = CATALOG[state.name]
         size = f"{state.megabytes:.0f}" if state.ready else f"~{entry.megabytes}"
-        table.add_row(state.name, entry.title, entry.licence, size, "yes" if state.ready else "no")
+        table.add_row(state.name, entry.title, use_of(state.name), entry.licence, size, "yes" if state.ready else "no")
     out.print(table)
     if not all(state.ready for state in states if not CATALOG[state.name].optional):
         out.print("fetch what is missing: refsynth models fetch")
@@ -101,4 +103,13 @@ def verify(names: Names = None, as_json: Json = False) -> None:
 
 def _record(state: ModelStatus) -> dict[str, object]:
     entry = CATALOG[state.name]
-    return {**state._asdict(), "path": state.path and str(state.path), "licence": entry.licence, "title": entry.title}
+    known = {"licence": entry.licence, "title": entry.title, "for": use_of(state.name)}
+    return {**state._asdict(), "path": state.path and str(state.path), **known}
+
+
+def use_of(name: str) -> str:
+    """Return what a model is for: texts of which languages, or which reference."""
+    if name in ENCODERS:
+        return f"texts: {', '.join(ENCODERS[name].languages) or 'any language'}"
+    writes = [f"reference: {spec.name}" for spec in REFERENCES.values() if name in spec.models]
+    return ", ".join(writes + [f"training reference: {spec.name}" for spec in REFERENCES.values() if name in spec.weights])

@@ -36,7 +36,7 @@ from refsynth.learning.candidates import Candidate
 from refsynth.learning.final import Final
 from refsynth.learning.folds import Fold, fit_fold, folds_of
 from refsynth.learning.held import HeldOut
-from refsynth.learning.job import Job, drafts_key, fitting_key
+from refsynth.learning.job import Job, choosing_key, drafts_key, fitting_key
 from refsynth.learning.selftrain import Choose
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor
@@ -238,6 +238,7 @@ class Shrinker:
             "form": name,
             "drafts": drafts_key(fold.drafts),
             **fitting_key(job),
+            **choosing_key(job),
         }
 
         def make(path: Path) -> None:

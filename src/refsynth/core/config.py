@@ -1,6 +1,6 @@
 """RunConfig: the one frozen tree behind task.yaml, a section per stage. Unknown keys are refused with the nearest known one.
 
-Only `pipeline.build` reads it; components take flat keyword arguments. Nothing here opens the files that it names.
+Nothing here opens the files that it names.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from refsynth.core import multilabel, tokens
-from refsynth.core.drafting import FilterConfig, FolderReference, Reference, ReinforceConfig, SynthesisConfig
+from refsynth.core import multilabel, scorers, tokens
+from refsynth.core.drafting import FilterConfig, ReinforceConfig, SynthesisConfig
 from refsynth.core.errors import ConfigError, counted
 from refsynth.core.kinds import TASK_KINDS, KindName, KindSpec
 from refsynth.core.learners import LEARNERS, LearnerName
 from refsynth.core.multilabel import SEPARATOR
+from refsynth.core.references import REFERENCES, Reference, ReferenceSpec, spec_of
+from refsynth.core.scorers import scorers_of
 from refsynth.core.sections import (
     CompressConfig,
     ContractConfig,
@@ -155,7 +157,8 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
-        if problem := multilabel.problem_of(dict(self)) or tokens.problem_of(dict(self)):
+        problem = multilabel.problem_of(dict(self)) or tokens.problem_of(dict(self))
+        if problem := problem or scorers.problem_of(self.filter, self.kind):
             raise ValueError(problem)
         for name in self.learners:
             if why := LEARNERS[name].unfit.get(self.kind.labels):
@@ -179,13 +182,12 @@ class RunConfig(Section):
     def _check_reinforce(self) -> Self:
         if self.reinforce.turns and self.gate.folds < LEAST_FOLDS:
             raise ValueError(f"reinforce needs gate.folds of at least {LEAST_FOLDS}: two folds reward, two measure")
-        if self.reinforce.turns and getattr(self.reference, "max_requests", None) is not None:
-            raise ValueError(
-                "reinforce does not count towards reference.max_requests; leave that out and limit turns and prompts"
-            )
-        if self.reinforce.turns and self.reinforce.policy != "bandit" and not self.has_weights:
-            policy = self.reinforce.policy
-            raise ValueError(f"reinforce.policy: {policy} needs a reference with weights here, embedded or a folder; use bandit")
+        limit = next((key for key in self.writer.limits if getattr(self.reference, key) is not None), None)
+        if self.reinforce.turns and limit:
+            raise ValueError(f"reinforce does not count towards reference.{limit}; leave that out and limit turns and prompts")
+        if self.reinforce.turns and self.reinforce.policy != "bandit" and not self.writer.training:
+            policy, able = self.reinforce.policy, _trainable()
+            raise ValueError(f"reinforce.policy: {policy} needs a reference with weights here ({able}); use bandit")
         return self
 
     @model_validator(mode="after")
@@ -205,8 +207,8 @@ class RunConfig(Section):
         asked = [f"pretrain.{name}" for name in ("encoder", "reference") if getattr(self.pretrain, name)]
         if asked and self.data.pool is None:
             raise ValueError(f"{asked[0]} is about unlabelled texts, and there are none; name a file under data: pool")
-        if self.pretrain.reference and not self.has_weights:
-            raise ValueError("pretrain.reference trains the reference, whose weights must be here (embedded or a folder)")
+        if self.pretrain.reference and not self.writer.training:
+            raise ValueError(f"pretrain.reference trains the reference, whose weights must be here ({_trainable()})")
         return self
 
     @model_validator(mode="after")
@@ -240,9 +242,30 @@ class RunConfig(Section):
         return TASK_KINDS[self.task]
 
     @property
-    def has_weights(self) -> bool:
-        """Whether the weights of the reference are here, so that it can be trained."""
-        return self.reference == "embedded" or isinstance(self.reference, FolderReference)
+    def writer(self) -> ReferenceSpec:
+        """The spec of the reference."""
+        return spec_of(self.reference)
+
+    @property
+    def scoring(self) -> tuple[str, ...]:
+        """The keys by which this run has the reference tell how likely texts are."""
+        drafts = self.synthesis.drafts > 0
+        keys = {
+            "learners: prompt": "prompt" in self.learners,
+            "filter.targets": drafts and self.filter.targets == "ensemble",
+            **{spec.setting: drafts and spec.reads == "reference" for spec, _ in scorers_of(self.filter)},
+        }
+        return tuple(key for key, asked in keys.items() if asked)
+
+    @model_validator(mode="after")
+    def _check_scoring(self) -> Self:
+        if self.scoring and not self.writer.scores:
+            able = ", ".join(spec.written for spec in REFERENCES.values() if spec.scores)
+            raise ValueError(
+                f"{self.scoring[0]} asks the reference how likely texts are, which '{self.writer.name}' cannot tell; "
+                f"take it out, or name another reference: {able}"
+            )
+        return self
 
     @property
     def windows(self) -> Windows:
@@ -265,8 +288,9 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _check_causal(self) -> Self:
-        if "causal_lora" in self.learners and not self.has_weights:
-            raise ValueError("learners: causal_lora trains the reference, whose weights must be here (embedded or a folder)")
+        asked = next((name for name in self.learners if LEARNERS[name].reads == "reference"), None)
+        if asked and not self.writer.training:
+            raise ValueError(f"learners: {asked} trains the reference, whose weights must be here ({_trainable()})")
         return self
 
     @classmethod
@@ -313,3 +337,8 @@ class RunConfig(Section):
         for override in overrides:
             set_key(tree, override)
         return self.parse(tree, where="--set")
+
+
+def _trainable() -> str:
+    """Return the references whose weights can be trained, as they stand in task.yaml."""
+    return " or ".join(spec.written for spec in REFERENCES.values() if spec.training)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
+from refsynth.core.scorers import ScorerName
 from refsynth.core.sections import Section
 
 KEY_PREFIX = "REFSYNTH_"
@@ -85,9 +86,6 @@ class FolderReference(Section):
 
     folder: Path
     """The folder, with config.json, weights and tokenizer."""
-
-
-Reference = Literal["embedded", "echo"] | EndpointReference | FolderReference
 
 
 Way = Literal["examples", "styles", "contrast", "paraphrase", "topics"]
@@ -171,8 +169,8 @@ class FilterConfig(Section):
 
     agreement: float = Field(default=0.5, ge=0, lt=1)
     """Least agreement of a model of the real rows with a draft's label; above 0.5 the model says the same label."""
-    likelihood: float | None = None
-    """Least log-likelihood ratio per token, in nats, of a draft with its label against without; reads every draft twice."""
+    scores: dict[ScorerName, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
+    """Further scorers of drafts, each with the least score of a draft that stays; the most where a lower one is better."""
     influence: float = Field(default=0.0, ge=0, lt=1)
     """Share of each label's drafts to leave out: those that raise the loss on held-out real rows most, or lower it least."""
     targets: Literal["label", "judge", "ensemble"] = "label"

@@ -59,6 +59,7 @@ class KindSpec:
 
 TASK_KINDS: Registry[KindSpec] = Registry(
     "refsynth.kinds",
+    KindSpec,
     (
         KindSpec(
             "classify",

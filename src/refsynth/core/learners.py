@@ -86,6 +86,7 @@ def _method(name: MethodName, title: str, doc: str, ships: str, *, usual: bool =
 
 LEARNERS: Registry[LearnerSpec] = Registry(
     "refsynth.learners",
+    LearnerSpec,
     (
         LearnerSpec(
             "contrastive",

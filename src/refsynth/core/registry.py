@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import entry_points
-from typing import Generic, Protocol, TypeVar
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pkgutil import resolve_name
+from typing import Any, Generic, Protocol, TypeVar
 
+from refsynth.core.code import code_of
 from refsynth.core.errors import ConfigError, nearest
 
 
@@ -27,9 +30,16 @@ class Registry(Mapping[str, Spec], Generic[Spec]):
     Entry points are read when a name is not known, or when all are listed: nobody waits for what he does not use.
     """
 
-    def __init__(self, group: str, specs: Iterable[Spec]) -> None:
-        """Take the specs of this package; `group` is that of the entry points."""
+    def __init__(self, group: str | None, kind: type[Spec], specs: Iterable[Spec]) -> None:
+        """Take the specs of this package.
+
+        Args:
+            group: of the entry points; None where other packages cannot add any.
+            kind: the class of the specs.
+            specs: of this package.
+        """
         self.group = group
+        self._kind = kind
         self._own = {spec.name: spec for spec in specs}
         self._found: dict[str, Spec] | None = None
 
@@ -40,7 +50,7 @@ class Registry(Mapping[str, Spec], Generic[Spec]):
             ConfigError: the name is taken.
         """
         if spec.name in self._own:
-            raise ConfigError(f"{self.group}: '{spec.name}' is there already")
+            raise ConfigError(f"{self.group or self._kind.__name__}: '{spec.name}' is there already")
         self._own[spec.name] = spec
 
     def remove(self, name: str) -> None:
@@ -64,14 +74,67 @@ class Registry(Mapping[str, Spec], Generic[Spec]):
         """
         if name in self:
             return name
+        raise ValueError(self.unknown(name, repr(name)))
+
+    def unknown(self, name: str, shown: str) -> str:
+        """Return what is said of a name that is not known; `shown` is what is shown of it, since it may be a secret."""
         remedy = nearest(name, self)
-        raise ValueError(f"found {name!r}, known are {', '.join(self)}{f'; {remedy}' if remedy else ''}")
+        return f"found {shown}, known are {', '.join(self)}{f'; {remedy}' if remedy else ''}"
 
     @property
     def _others(self) -> dict[str, Spec]:
         if self._found is None:
-            self._found = {}
-            for point in entry_points(group=self.group):
-                spec = point.load()
-                self._found[spec.name] = spec
+            found: dict[str, Spec] = {}
+            for point in entry_points(group=self.group) if self.group else ():
+                spec = self._loaded(point)
+                if spec.name in self._own or spec.name in found:
+                    raise ConfigError(f"{_origin(point)}: its '{spec.name}' of {self.group} is there already", remedy=_REMOVE)
+                found[spec.name] = spec
+            self._found = found
         return self._found
+
+    def _loaded(self, point: EntryPoint) -> Spec:
+        try:
+            spec = point.load()
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}".rstrip(": ")
+            raise ConfigError(
+                f"{_origin(point)}: '{point.value}' of {self.group} does not load ({why})", remedy=_REMOVE
+            ) from error
+        if not isinstance(spec, self._kind):
+            found = f"'{point.value}' of {self.group} is of type {type(spec).__name__}"
+            raise ConfigError(f"{_origin(point)}: {found}", expected=f"a {self._kind.__name__}", remedy=_REMOVE)
+        return spec
+
+
+_REMOVE = "have the package mended, or uninstall it"
+
+
+def _origin(point: EntryPoint) -> str:
+    return f"the package '{point.dist.name}'" if point.dist else "an entry point"
+
+
+def load(make: str) -> Any:
+    """Return what a spec names as `module:name`; it is imported now.
+
+    Raises:
+        ConfigError: there is no such module, or nothing of that name in it.
+    """
+    try:
+        return resolve_name(make)
+    except (AttributeError, ValueError) as error:
+        raise ConfigError(f"'{make}' cannot be imported ({error})", expected="module:name", remedy=_REMOVE) from error
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{make.partition(':')[0]}.".startswith(f"{error.name}."):
+            raise  # of a library: whoever needs that one says so
+        raise ConfigError(f"'{make}' cannot be imported ({error})", expected="module:name", remedy=_REMOVE) from error
+
+
+@cache
+def code_outside(make: str) -> str | None:
+    """Return the hash of the code that another package brings with `module:name`; None of ours, which steps know by themselves.
+
+    It is of the module and of all of its package that it imports, as for steps.
+    """
+    module = make.partition(":")[0]
+    return None if module.partition(".")[0] == "refsynth" else code_of(module)

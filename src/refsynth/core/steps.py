@@ -18,8 +18,14 @@ APART = ("refsynth.core.steps", "refsynth.core.settings", "refsynth.core.observe
 ENCODER = "refsynth.models.network"
 """Where embeddings come from: encoders are made elsewhere and handed over."""
 
-CHOICE = ("refsynth.synthesis.selection.choose", "refsynth.learning.selftrain")
+SCORERS = ("refsynth.synthesis.selection.makers",)
+"""Who makes scorers of drafts, by name."""
+
+CHOICE = ("refsynth.synthesis.selection.choose", "refsynth.learning.selftrain", *SCORERS)
 """Who chooses among drafts, handed over to where models are fitted."""
+
+REFERENCE = ("refsynth.models.reference.makers", "refsynth.synthesis.build")
+"""Who makes references, by name."""
 
 LEARNERS = "refsynth.learning.makers"
 """Who makes learners, handed over to where they are asked."""
@@ -27,7 +33,7 @@ LEARNERS = "refsynth.learning.makers"
 READ = ("data.columns", "data.delimiter", "data.encoding", "data.quoting", "data.sheet")
 TEACHING = ("task", "labels", "learners", "training", "search", "ensemble", "prompting", "seed")
 LEARNING = (*TEACHING, "filter", "selftrain")
-MODELS = ("pool", "encoder", "reference.folder", "prompting.templates", "learners.outside")
+MODELS = ("pool", "encoder", "reference.content", "prompting.templates", "learners.outside")
 ASKING = tuple(f"synthesis.{name}" for name in ("ways", "shots", "temperature", "top_p", "max_tokens"))
 NOT_LEARNT = (
     *(f"refsynth.learning.{name}" for name in ("gate", "held", "folds", "baseline", "job")),
@@ -53,34 +59,36 @@ _ALL = (
     _step("words", ("pretrain.encoder", "seed"), extra=("texts", "encoder", "language", "longest"), code=(ENCODER,),
           apart=_apart(*NOT_LEARNT, *(f"refsynth.synthesis.{name}" for name in ("build", "prompts", "reinforcement")))),
     _step("reference", ("pretrain.reference", "reference", "seed"), but=("reference.max_requests",),
-          extra=("texts", "reference.folder", "language"), apart=_apart(*NOT_LEARNT, "refsynth.learning")),
+          extra=("texts", "reference.content", "language"), code=REFERENCE, apart=_apart(*NOT_LEARNT, "refsynth.learning")),
     _step("topics", ("task", "labels", "seed"), extra=("texts", "encoder", "language"), code=(ENCODER,),
           apart=_apart("refsynth.learning.context")),
     _step("policy", ("task", "labels", "reinforce", *ASKING, "reference", "seed"), but=("reference.max_requests",),
-          inputs=("rows",), extra=("encoder", "reference", "reference.folder", "topics", "longest", "control"), code=(ENCODER,),
+          inputs=("rows",), extra=("encoder", "reference", "reference.content", "topics", "longest", "control"),
+          code=(ENCODER, *REFERENCE),
           apart=_apart("refsynth.learning.context")),
     _step("drafts", ("task", "labels", "synthesis", "reference", "seed"), but=("synthesis.rounds", "synthesis.minutes"),
-          inputs=("rows",), extra=("authors", "reference.folder", "translators", "turn", "focus"), apart=_apart(JOB)),
-    _step("union", extra=("parts",)),
-    _step("screen", ("task", "labels", "filter.likelihood", "reference"), but=("reference.max_requests",),
-          inputs=("rows", "drafts"), extra=("forget", "none", "reference", "reference.folder"),
+          inputs=("rows",), extra=("authors", "reference.content", "translators", "turn", "focus"), code=REFERENCE,
           apart=_apart(JOB)),
+    _step("union", extra=("parts",)),
+    _step("screen", ("task", "labels", "screen", "reference"), but=("reference.max_requests",),
+          inputs=("rows", "drafts"), extra=("forget", "none", "reference", "reference.content", "scorers.outside"),
+          code=(*SCORERS, *REFERENCE), apart=_apart(JOB)),
     _step("judged", ("task", "labels", "reference"), but=("reference.max_requests",),
-          inputs=("rows", "screen"), extra=("encoder", "reference", "reference.folder"),
-          code=(ENCODER, "refsynth.synthesis.build"), apart=_apart(JOB)),
+          inputs=("rows", "screen"), extra=("encoder", "reference", "reference.content"), code=(ENCODER, *REFERENCE),
+          apart=_apart(JOB)),
     _step("coverage", inputs=("rows",), extra=("drafts", "encoder"), code=(ENCODER,), apart=_apart(LEARNERS)),
-    _step("gate", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", "none", *MODELS),
+    _step("gate", LEARNING, inputs=("rows",), extra=("drafts", "none", "scorers.outside", *MODELS),
           code=(*CHOICE, LEARNERS)),
     _step("judge", TEACHING, inputs=("rows",), extra=MODELS),
-    _step("select", ("task", "labels", "filter", "selftrain", "seed"), but=("filter.likelihood",), inputs=("rows", "judge"),
-          extra=("drafts", "pool", "encoder"), code=CHOICE),
+    _step("select", ("task", "labels", "filter", "selftrain", "seed"), inputs=("rows", "judge"),
+          extra=("drafts", "pool", "encoder", "scorers.outside"), code=CHOICE),
     _step("fit", TEACHING, inputs=("rows", "judge", "select"), extra=("candidates", *MODELS)),
     _step("compared", TEACHING, inputs=("rows", "judge", "select"), extra=("candidates", *MODELS)),
     _step("student", ("task", "labels", "seed"), inputs=("fit",), extra=("shipped", "form", "texts"),
           apart=_apart(LEARNERS)),
     _step("forms", ("task", "labels", "seed"), inputs=("rows", "fit"), extra=("shipped", "texts", "beside", "machine"),
           apart=_apart(LEARNERS)),
-    _step("cut", LEARNING, but=("filter.likelihood",), inputs=("rows",), extra=("drafts", *MODELS, "texts", "shipped", "form"),
+    _step("cut", LEARNING, inputs=("rows",), extra=("drafts", "scorers.outside", *MODELS, "texts", "shipped", "form"),
           code=CHOICE),
     _step("bundle", ("task", "labels"), inputs=("rows", "fit"), optional=("student",),
           extra=("candidate", "form", "calibration", "metrics", "lineage", "strange", "none")),

@@ -16,8 +16,6 @@ LABELS_OF_TEXTS_ONLY: Mapping[str, str] = {
     "synthesis.augment": "a changed text loses its marks",
     "synthesis.rounds": "a round goes where one label is taken for another",
     "reinforce.turns": "its reward is the loss on labels of whole texts",
-    "filter.likelihood": "it asks how likely a text is under the prompt of one label",
-    "filter.influence": "it is the effect on the loss on labels of whole texts",
     "filter.targets": "a judge gives shares of the labels of a whole text",
     "training.mixup": "it mixes whole texts",
     "training.adversarial": "it is written for labels of whole texts",

@@ -74,7 +74,7 @@ def complaints(error: ValidationError) -> list[ErrorDetails]:
     word, and the other keyed forms, of what was meant as one: a tree may hold a secret, and a word's error shows it whole.
     """
     found = error.errors()
-    words = {each["loc"][:-1] for each in found if each["type"] == "literal_error" and not isinstance(each["input"], Mapping)}
+    words = {each["loc"][:-1] for each in found if _is_word(each) and not isinstance(each["input"], Mapping)}
     unfit = Counter(place for each in found if each["type"] in ("missing", "extra_forbidden") and (place := _branch(each)))
     places = {place for each in found if (place := _branch(each))}
     meant = {place for place in places if unfit[place] == min(unfit[other] for other in places if other[:-1] == place[:-1])}
@@ -82,9 +82,14 @@ def complaints(error: ValidationError) -> list[ErrorDetails]:
         each
         for each in found
         if not _follows(each, words)
-        and not (each["type"] == "literal_error" and isinstance(each["input"], Mapping))
+        and not (_is_word(each) and isinstance(each["input"], Mapping))
         and (_branch(each) is None or _branch(each) in meant)
     ]
+
+
+def _is_word(problem: ErrorDetails) -> bool:
+    """Tell whether a problem is that of the form of a value that is a word: one of a list, or a name that is looked up."""
+    return problem["type"] == "literal_error" or any(str(part).startswith("function-") for part in problem["loc"][-1:])
 
 
 def _branch(problem: ErrorDetails) -> tuple[str | int, ...] | None:
@@ -101,7 +106,7 @@ def _follows(problem: ErrorDetails, words: Collection[tuple[str | int, ...]]) ->
 
 def explain(problem: ErrorDetails, root: type[Section]) -> str:
     """Return in a line what pydantic found wrong with a tree of the section `root`."""
-    path = [part for part in problem["loc"] if not str(part).startswith(("literal", "function"))]
+    path = [part for part in problem["loc"] if not str(part).startswith(("literal", "function", "[key]"))]
     key = ".".join(str(part) for part in path if part not in (*BRANCHES, "named"))
     if problem["type"] == "extra_forbidden":
         known = _known_keys(path[:-1], root)

@@ -60,15 +60,16 @@ class ScoreHistogram:
     edges: tuple[float, ...]
     kept: tuple[int, ...]
     dropped: tuple[int, ...]
+    better: str = "higher"
 
     @classmethod
-    def of(cls, scorer: str, kept: Sequence[float], dropped: Sequence[float]) -> Self:
+    def of(cls, scorer: str, kept: Sequence[float], dropped: Sequence[float], *, better: str = "higher") -> Self:
         """Count finite scores in bins of equal width."""
         groups = [np.asarray(group, float) for group in (kept, dropped)]
         finite = [group[np.isfinite(group)] for group in groups]
         edges = np.histogram_bin_edges(np.concatenate(finite), HISTOGRAM_BINS)
         counts = [tuple(np.histogram(group, edges)[0].tolist()) for group in finite]
-        return cls(scorer=scorer, edges=tuple(edges.tolist()), kept=counts[0], dropped=counts[1])
+        return cls(scorer=scorer, edges=tuple(edges.tolist()), kept=counts[0], dropped=counts[1], better=better)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from pkgutil import resolve_name
 
 from refsynth.core.kinds import TASK_KINDS, KindName
+from refsynth.core.registry import load
 from refsynth.core.types import Example
 from refsynth.kinds.arrays import as_floats, as_json, from_json, joined
 from refsynth.kinds.kind import Choices, Counts, Kind
@@ -36,7 +36,7 @@ __all__ = [
 
 @cache
 def _imported(place: str) -> Kind:
-    found: Kind = resolve_name(place)
+    found: Kind = load(place)
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
 from refsynth.core.learners import LEARNERS, LearnerName
 from refsynth.core.protocols import Generator
+from refsynth.core.registry import code_outside
 from refsynth.core.run import digest, file_digest
 from refsynth.core.sections import EnsembleConfig, PromptingConfig, TrainingConfig
 from refsynth.core.task import Task
@@ -21,10 +21,10 @@ from refsynth.learning.candidates import ranked
 from refsynth.learning.head import Link
 from refsynth.learning.prompting.templates import templates_for
 from refsynth.learning.searching import Searching, searching_of
-from refsynth.models.catalog import encoder_for
 from refsynth.models.device import device_named, has_bfloat16
+from refsynth.models.encoders import encoder_for
 from refsynth.models.network import TransformerEncoder
-from refsynth.models.reference.folder import weights_of
+from refsynth.models.reference.context import reference_key
 
 USUAL = EnsembleConfig()
 
@@ -121,16 +121,9 @@ def learners_key(config: RunConfig, language: str) -> dict[str, Any]:
     Raises:
         ConfigError: the templates cannot be used.
     """
-    outside = {name: _code_outside(LEARNERS[name].make) for name in config.learners}
+    outside = {name: code_outside(LEARNERS[name].make) for name in config.learners}
     brought = {"learners.outside": {name: code for name, code in outside.items() if code} or None}
     if "prompt" not in config.learners:
-        return {**brought, "reference.folder": None, "prompting.templates": None}
+        return {**brought, "reference.content": None, "prompting.templates": None}
     templates = [template.model_dump() for template in templates_for(language, config.prompting.templates)]
-    return {**brought, "reference.folder": weights_of(config), "prompting.templates": templates}
-
-
-def _code_outside(make: str) -> str | None:
-    """Return the hash of the module of a function that another package brings; None of ours, which steps know by themselves."""
-    module = make.partition(":")[0]
-    found = None if module.split(".")[0] == "refsynth" else find_spec(module)
-    return file_digest(Path(found.origin)) if found and found.origin else None
+    return {**brought, "reference.content": reference_key(config), "prompting.templates": templates}

@@ -25,7 +25,7 @@ from refsynth.learning.asking import OF_TEXTS, OUTSIDE, ROWS, Beside, ask
 from refsynth.learning.candidates import Candidate, ranked
 from refsynth.learning.folds import deals_of, fit_fold, folds_of
 from refsynth.learning.held import HeldOut, HeldOutside
-from refsynth.learning.job import Job, drafts_key, fitting_key
+from refsynth.learning.job import Job, choosing_key, drafts_key, fitting_key
 from refsynth.learning.selftrain import Choose
 
 LEARNER_DOUBT = 2.0
@@ -96,7 +96,7 @@ def hold_out(job: Job, drafts: Sequence[Draft], choose: Choose) -> HeldOut | Non
             make = partial(ask, fit, fold, Beside.of(outside, away), one=config.kind.labels == "one" and not config.kind.pair)
             name, extra = (
                 f"gate-{fold.repeat}-{fold.number}",
-                {**fitting_key(job), "drafts": drafts_key(fold.drafts), "none": outside.key},
+                {**fitting_key(job), **choosing_key(job), "drafts": drafts_key(fold.drafts), "none": outside.key},
             )
             step = job.folder.step(STEPS["gate"], make, config=settings_of(config), name=name, extra=extra)
             for arithmetic, found in parts.items():

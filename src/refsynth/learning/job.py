@@ -10,6 +10,7 @@ from refsynth.core.learners import LearnerName
 from refsynth.core.observe import Observer
 from refsynth.core.protocols import Learner
 from refsynth.core.run import RunFolder, digest
+from refsynth.core.scorers import scorers_key
 from refsynth.core.task import Task
 from refsynth.core.types import Draft
 from refsynth.learning.context import LearnerContext, learners_key
@@ -61,6 +62,11 @@ class Job:
 def drafts_key(drafts: Sequence[Draft]) -> str:
     """Return the hash of drafts, with what is known of them, for a step's key."""
     return digest([draft.to_json() for draft in drafts])
+
+
+def choosing_key(job: Job) -> dict[str, Any]:
+    """Return what else decides which drafts are chosen, given real rows: the code of scorers that other packages bring."""
+    return {"scorers.outside": scorers_key(job.task.config.filter, rows=True)}
 
 
 def fitting_key(job: Job) -> dict[str, Any]:

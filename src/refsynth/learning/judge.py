@@ -13,7 +13,7 @@ from refsynth.core.task import Task
 from refsynth.core.types import Draft, Example, kept
 from refsynth.learning.candidates import Fitter
 from refsynth.learning.fits import Fits, read_fits, write_fits
-from refsynth.learning.job import Job, drafts_key, fitting_key
+from refsynth.learning.job import Job, choosing_key, drafts_key, fitting_key
 from refsynth.learning.rows import Rows
 from refsynth.learning.selftrain import Choose, from_pool
 
@@ -81,6 +81,6 @@ def select(job: Job, judge: Fits, drafts: Sequence[Draft], choose: Choose) -> Se
         (says,) = judge.predictors(job.context).values()
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in choose(says, judge.real, drafts)])
 
-    extra = {"drafts": drafts_key(drafts), "pool": job.pool_key, "encoder": job.context.encoder_hash}
-    done = job.folder.step(STEPS["select"], make, config=settings_of(job.task.config), extra=extra)
+    key = {"drafts": drafts_key(drafts), "pool": job.pool_key, "encoder": job.context.encoder_hash}
+    done = job.folder.step(STEPS["select"], make, config=settings_of(job.task.config), extra=key | choosing_key(job))
     return Selected(tuple(Draft.from_json(record) for record in read_jsonl(done / "drafts.jsonl")))

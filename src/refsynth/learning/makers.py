@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from pkgutil import resolve_name
 
 from refsynth.core.code import code_of
 from refsynth.core.errors import ConfigError
 from refsynth.core.learners import LEARNERS, LearnerName, MethodName
 from refsynth.core.protocols import Learner
+from refsynth.core.registry import load
 from refsynth.core.run import digest
 from refsynth.learning.baseline import FrozenLearner, TfidfLearner
 from refsynth.learning.candidates import ranked
@@ -38,7 +38,7 @@ def make_learner(name: LearnerName, context: LearnerContext) -> Learner:
     Raises:
         RefsynthError: something that it needs is not there.
     """
-    made: Learner = resolve_name(LEARNERS[name].make)(context)
+    made: Learner = load(LEARNERS[name].make)(context)
     return made
 
 
@@ -50,7 +50,7 @@ def make_learners(context: LearnerContext, names: Iterable[LearnerName]) -> dict
     members = {name: RememberedLearner(make_learner(name, context)) for name in context.members}
 
     def make(name: LearnerName) -> Learner:
-        joined: Learner = resolve_name(LEARNERS[name].make)(context, members)
+        joined: Learner = load(LEARNERS[name].make)(context, members)
         return joined
 
     return {name: members.get(name) or (make(name) if LEARNERS[name].joins else make_learner(name, context)) for name in order}

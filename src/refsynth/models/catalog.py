@@ -42,7 +42,6 @@ class CatalogEntry:
 
     name: str
     title: str
-    role: Literal["encoder", "reference"]
     licence: str
     hub: str
     convert: Layout
@@ -76,7 +75,6 @@ _ENTRIES = (
     CatalogEntry(
         name="minilm",
         title="all-MiniLM-L6-v2, sentence encoder for English",
-        role="encoder",
         licence="Apache-2.0",
         hub="sentence-transformers/all-MiniLM-L6-v2",
         convert="encoder",
@@ -96,7 +94,6 @@ _ENTRIES = (
     CatalogEntry(
         name="e5",
         title="multilingual-e5-small, sentence encoder for about 100 languages",
-        role="encoder",
         licence="MIT",
         hub="intfloat/multilingual-e5-small",
         convert="e5",
@@ -122,7 +119,6 @@ _ENTRIES = (
     CatalogEntry(
         name="smollm2",
         title="SmolLM2-135M-Instruct, reference for English, int8",
-        role="reference",
         licence="Apache-2.0",
         hub="HuggingFaceTB/SmolLM2-135M-Instruct",
         convert="gguf",
@@ -138,7 +134,6 @@ _ENTRIES = (
     CatalogEntry(
         name="smollm2-torch",
         title="the same reference in half precision, for reinforcement and as a judge of class",
-        role="reference",
         licence="Apache-2.0",
         hub="HuggingFaceTB/SmolLM2-135M-Instruct",
         convert="gguf-torch",
@@ -168,27 +163,3 @@ def entry_of(name: str) -> CatalogEntry:
     if name not in CATALOG:
         raise ModelError(f"no embedded model is called '{name}'; there are: {', '.join(CATALOG)}", remedy=nearest(name, CATALOG))
     return CATALOG[name]
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderSpec:
-    """How an embedded encoder wants to be used: what precedes each text, and how many tokens it reads."""
-
-    name: str
-    prefix: str
-    max_tokens: int
-    language: str
-
-
-ENCODERS: Mapping[str, EncoderSpec] = MappingProxyType(
-    {
-        "minilm": EncoderSpec("minilm", prefix="", max_tokens=256, language="en"),
-        "e5": EncoderSpec("e5", prefix="query: ", max_tokens=512, language="multilingual"),
-    }
-)
-"""How each embedded encoder is used, by name."""
-
-
-def encoder_for(language: str) -> EncoderSpec:
-    """Return the embedded encoder for an ISO 639-1 language: the English one for `en`, the multilingual one for all else."""
-    return ENCODERS["minilm" if language == "en" else "e5"]

@@ -15,7 +15,8 @@ from refsynth.core.errors import ModelError
 from refsynth.core.extras import require
 from refsynth.core.run import read_json, write_atomic, write_json
 from refsynth.models import e5, gguf, wheel
-from refsynth.models.catalog import ENCODERS, CatalogEntry, EncoderSpec
+from refsynth.models.catalog import CatalogEntry
+from refsynth.models.encoders import ENCODERS, EncoderSpec
 from refsynth.models.manifest import MANIFEST, check_files, read_manifest
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,13 +16,14 @@ import refsynth
 from refsynth.core.intervals import mean_interval
 from refsynth.core.machine import describe_machine
 from refsynth.core.run import file_digest, read_json, read_jsonl, seconds_of
+from refsynth.core.scorers import SCORERS
 from refsynth.core.types import Draft
 from refsynth.evaluation import origins
 from refsynth.learning.candidates import safe_for
 from refsynth.learning.rows import Rows
 from refsynth.pipeline.finished import Finished
 from refsynth.synthesis.marked import with_marks
-from refsynth.synthesis.prompts import can_write
+from refsynth.synthesis.prompts import can_write, known_only
 from refsynth.synthesis.reinforcement.policies import Curve
 from refsynth.synthesis.rounds import Round
 from refsynth.synthesis.selection.diversity import diversity
@@ -61,7 +62,7 @@ def drafts_of(finished: Finished) -> origins.Drafts:
         reinforced=tuple(_reinforced(curve) for curve in finished.learned.curves),
         coverage=origins.Coverage(**finished.coverage._asdict()) if finished.coverage else None,
         agreement=mean_interval("agreement", agrees) if len(agrees) else None,  # the screen left none that copies another
-        scores=(_agreement(judged),) if judged else (),
+        scores=tuple(_histograms(selected.generated)),
         best=tuple(best),
         worst=tuple(worst),
         rejected=tuple(rejected),
@@ -77,9 +78,8 @@ def drafting_of(finished: Finished) -> origins.Drafting:
     if wanted and not written.drafts:
         why = "none of the answers could be read as one" if written.asked else "nothing was asked for"
         if not can_write(finished.task, learned.rows.language):
-            why = (
-                f"the embedded reference writes English, not '{learned.rows.language}'; name another under reference in task.yaml"
-            )
+            who = f"the reference '{config.writer.name}' writes {known_only(finished.task)}"
+            why = f"{who}, and the texts are '{learned.rows.language}'; name another under reference in task.yaml"
         elif written.rejected:
             reason, count = max(written.rejected.items(), key=lambda pair: pair[1])
             why = f"{count:,} of {written.asked:,} answers could not be read ({reason})"
@@ -113,9 +113,12 @@ def _split(drafts: Sequence[Draft]) -> tuple[list[Draft], list[Draft]]:
     return [d for d in drafts if d.dropped is None], [d for d in drafts if d.dropped is not None]
 
 
-def _agreement(drafts: Sequence[Draft]) -> origins.ScoreHistogram:
-    kept, dropped = ([draft.scores["agreement"] for draft in some] for some in _split(drafts))
-    return origins.ScoreHistogram.of("agreement", kept, dropped)
+def _histograms(drafts: Sequence[Draft]) -> Iterator[origins.ScoreHistogram]:
+    """Yield the scores of kept and dropped drafts of each scorer that was asked."""
+    for name, spec in SCORERS.items():
+        kept, dropped = ([draft.scores[name] for draft in some if name in draft.scores] for some in _split(drafts))
+        if kept or dropped:
+            yield origins.ScoreHistogram.of(name, kept, dropped, better=spec.better)
 
 
 def _two_of_each(dropped: Sequence[Draft]) -> list[Draft]:

@@ -21,7 +21,7 @@ from refsynth.learning.prompting.templates import templates_for
 from refsynth.learning.rows import read_rows
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.encoder import prepare_encoder
-from refsynth.synthesis.build import Source, make_remembering, trainable
+from refsynth.synthesis.build import Source, make_generator, trainable
 from refsynth.synthesis.pretraining import pretrain_encoder
 
 
@@ -76,8 +76,8 @@ def begin(
         max_tokens=config.training.max_tokens,
         windows=config.windows,
         checkpoints=folder.path / "checkpoints",
-        causal=trainable(config, store).folder if "causal_lora" in config.learners else None,
-        reference=partial(make_remembering, config, store, folder.path),
+        causal=trainable(config, store).folder if any(LEARNERS[name].reads == "reference" for name in config.learners) else None,
+        reference=partial(make_generator, config, store, folder.path),
         unlabelled=tuple(row.text for row in pool.texts) if "distilled" in config.learners else (),
     )
     learners = make_learners(context, config.learners)

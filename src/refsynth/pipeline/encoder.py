@@ -12,22 +12,21 @@ from refsynth.core.steps import STEPS
 from refsynth.core.task import Task
 from refsynth.data.language import UNKNOWN
 from refsynth.learning.rows import Rows
-from refsynth.models.catalog import encoder_for
+from refsynth.models.encoders import encoder_for
 from refsynth.models.manifest import model_hash
 from refsynth.models.store import ModelStore
-from refsynth.synthesis.prompts import can_write
-
-MULTILINGUAL = "multilingual"
+from refsynth.synthesis.prompts import can_write, known_only
 
 
 def language_notes(task: Task, language: str) -> Iterator[str]:
     """Yield what a language that was found, not named, brings with it that nobody asked for."""
-    if task.config.language != "auto" or encoder_for(language).language != MULTILINGUAL:
+    if task.config.language != "auto" or not encoder_for(language).multilingual:
         return
     if language == UNKNOWN:
         yield "no language stands out: it takes the multilingual encoder, which is slower. If it is English, say language: en"
         return
-    drafts = "" if can_write(task, language) else ", and writes no drafts, since the embedded reference writes English only"
+    who = f"the reference '{task.config.writer.name}' writes {known_only(task)}"
+    drafts = "" if can_write(task, language) else f", and writes no drafts, since {who}"
     yield f"the language seems to be '{language}': it takes the multilingual encoder, which is slower{drafts}. If not, name it"
 
 
@@ -39,7 +38,7 @@ def prepare_encoder(task: Task, rows: Rows, store: ModelStore, folder: RunFolder
     """
     spec = encoder_for(rows.language)
     ready = store.path(spec.name)
-    if spec.language != MULTILINGUAL:
+    if not spec.multilingual:
         return ready
     read = [*(example.text for example in rows.examples), *task.descriptions.values(), *texts]
 

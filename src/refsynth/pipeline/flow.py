@@ -45,12 +45,12 @@ from refsynth.pipeline.encoder import language_notes
 from refsynth.pipeline.finished import Finished, Learned
 from refsynth.pipeline.report import FILES, Paths, write_report
 from refsynth.pipeline.track import check_trackers, story_of, track
+from refsynth.synthesis.build import check_reference
 from refsynth.synthesis.coverage import measure_coverage
 from refsynth.synthesis.drafts import Written, kept_drafts
 from refsynth.synthesis.pretraining import pretrain_reference
 from refsynth.synthesis.rounds import Round, screened, write_rounds
 from refsynth.synthesis.selection.choose import choice_of
-from refsynth.synthesis.server import check_server
 from refsynth.synthesis.unkept import none_kept
 from refsynth.synthesis.writers import Writers, prepare_writers
 
@@ -206,7 +206,7 @@ def _tell_begin(job: Job) -> None:
     watch.stage("rows", _rows_line(job.rows, task))
     for note in (*notes_of(job), *language_notes(task, job.rows.language), *without_effect(task.config)):
         watch.note(note)
-    check_server(task.config, job.folder.path, watch)
+    check_reference(task.config, job.folder.path, watch)
     if told := run_forecast(job.folder):
         watch.forecast(told)
     if (more := task.config.data.more) is not None and not more.exists():

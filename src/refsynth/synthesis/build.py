@@ -1,26 +1,21 @@
-"""The only reader of the configuration: visible tables from each kind to the function that makes the component."""
+"""From the configuration to components: the reference, as its spec says, and the ways to augment."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from refsynth.core.config import RunConfig
-from refsynth.core.drafting import ApertiumTranslation, AugmenterName, EndpointReference, FolderReference, Seq2SeqTranslation
+from refsynth.core.drafting import ApertiumTranslation, AugmenterName, Seq2SeqTranslation
 from refsynth.core.errors import ConfigError
+from refsynth.core.observe import Observer
 from refsynth.core.protocols import Augmenter, Generator
+from refsynth.core.references import REFERENCES
+from refsynth.core.registry import load
 from refsynth.core.run import folder_digest
 from refsynth.data.language import UNKNOWN
-from refsynth.models.reference import (
-    EchoGenerator,
-    EmbeddedGenerator,
-    FolderGenerator,
-    RememberedScores,
-)
-from refsynth.models.reference.embedded import START, to_ctranslate2
-from refsynth.models.reference.probe import Found
+from refsynth.models.reference.context import Trainable, Training, context_of
 from refsynth.models.store import ModelStore
 from refsynth.synthesis.augment import (
     ApertiumTranslator,
@@ -31,47 +26,33 @@ from refsynth.synthesis.augment import (
     WordNet,
     find_wordnet,
 )
-from refsynth.synthesis.server import make_endpoint, probe_server, probed
 
 
-def make_generator(config: RunConfig, store: ModelStore, found: Found | None = None) -> Generator:
+def make_generator(config: RunConfig, store: ModelStore, folder: Path | None = None) -> Generator:
     """Return the reference that the configuration names, with its decoding settings.
 
     Args:
         config: of the run.
         store: where weights are.
-        found: what the server can do, if that is known.
+        folder: of the run, where a reference that is paid remembers what it was told.
 
     Raises:
         MissingError: its weights, its extra or its key are not there.
+        ConfigError: another package brings it, and it cannot be imported.
     """
-    decoding = config.synthesis.model_dump(include={"temperature", "top_p", "max_tokens"})
-    match config.reference:
-        case "echo":
-            return EchoGenerator()
-        case "embedded":
-            return EmbeddedGenerator(store.path("smollm2"), **decoding)
-        case FolderReference(folder=folder):
-            return FolderGenerator(folder, device=config.device, **decoding)
-        case EndpointReference() as server:
-            return make_endpoint(server, found or probe_server(server), **decoding)
-    raise ConfigError(f"reference: {config.reference!r} is not known")
+    made: Generator = load(config.writer.make)(context_of(config, store, folder))
+    return made
 
 
-SCORES = "scores.jsonl"
-"""The file in a run's folder of what an endpoint has said of texts."""
-
-
-def make_remembering(config: RunConfig, store: ModelStore, folder: Path) -> Generator:
-    """Return the reference; of an endpoint, which may be paid, no score is asked for that is in the run's folder.
+def check_reference(config: RunConfig, folder: Path, watch: Observer) -> None:
+    """See that the reference can do what a run will ask of it, before anything is asked, where that has to be found out.
 
     Raises:
-        MissingError: see `make_generator`.
+        EndpointError: it cannot.
     """
-    if not isinstance(config.reference, EndpointReference):
-        return make_generator(config, store)
-    made = make_generator(config, store, probed(config.reference, folder))
-    return RememberedScores(made, folder / SCORES, identity=f"{config.reference.endpoint} {made.name}")
+    check, asked = config.writer.check, config.synthesis.drafts or config.scoring
+    if check and asked:
+        load(check)(config.reference, folder, watch, scores=bool(config.scoring))
 
 
 def translators_of(config: RunConfig) -> list[str]:
@@ -84,11 +65,18 @@ MODEL, WEIGHTS = "model", "weights"
 """In a step in which the reference learnt: what `make_trained` reads, and a Hugging Face folder to learn further with."""
 
 
-class Trainable(NamedTuple):
-    """Weights of the reference that can be trained: a Hugging Face folder, and the token that opens a document, if known."""
+def _training(config: RunConfig) -> Training:
+    """Return how the reference is trained.
 
-    folder: Path
-    start: str | None
+    Raises:
+        ConfigError: its weights are not here.
+    """
+    spec = config.writer
+    if not spec.training:
+        able = " or ".join(each.written for each in REFERENCES.values() if each.training)
+        raise ConfigError(f"the reference '{spec.name}' has no weights here that could be trained", expected=able)
+    made: Training = load(spec.training)
+    return made
 
 
 def trainable(config: RunConfig, store: ModelStore) -> Trainable:
@@ -98,31 +86,17 @@ def trainable(config: RunConfig, store: ModelStore) -> Trainable:
         MissingError: they are not in the store.
         ConfigError: the reference is somewhere else.
     """
-    match config.reference:
-        case "embedded":
-            return Trainable(store.path("smollm2-torch"), START)
-        case FolderReference(folder=folder):
-            return Trainable(folder, None)
-    raise ConfigError(
-        f"the reference {config.reference!r} has no weights here that could be trained", expected="embedded or a folder"
-    )
+    return _training(config).weights(context_of(config, store))
 
 
 def ready_trained(config: RunConfig, weights: Path, out: Path) -> None:
     """Turn trained weights of the reference, a Hugging Face folder, into what `make_trained` reads."""
-    shutil.rmtree(out, ignore_errors=True)
-    if config.reference == "embedded":
-        to_ctranslate2(weights, out)
-    else:
-        shutil.copytree(weights, out)
+    _training(config).ready(weights, out)
 
 
-def make_trained(config: RunConfig, folder: Path, *, name: str) -> Generator:
+def make_trained(config: RunConfig, store: ModelStore, folder: Path, *, name: str) -> Generator:
     """Return the reference with trained weights, as `ready_trained` left them, under a name for provenance."""
-    decoding = config.synthesis.model_dump(include={"temperature", "top_p", "max_tokens"})
-    if config.reference == "embedded":
-        return EmbeddedGenerator(folder, name=name, **decoding)
-    return FolderGenerator(folder, device=config.device, **decoding)
+    return _training(config).make(context_of(config, store), folder, name)
 
 
 class Source(NamedTuple):
@@ -132,15 +106,15 @@ class Source(NamedTuple):
     learnt: Path | None = None
     hash: str = ""
 
-    def generator(self, config: RunConfig) -> Generator:
-        """Return the reference.
+    def generator(self, config: RunConfig, folder: Path | None = None) -> Generator:
+        """Return the reference; see `make_generator`.
 
         Raises:
-            MissingError: see `make_generator`.
+            MissingError: see there.
         """
         if self.learnt is None:
-            return make_generator(config, self.store)
-        return make_trained(config, self.learnt / MODEL, name=f"pretrained:{self.hash[:12]}")
+            return make_generator(config, self.store, folder)
+        return make_trained(config, self.store, self.learnt / MODEL, name=f"pretrained:{self.hash[:12]}")
 
     def weights(self, config: RunConfig) -> Trainable:
         """Return its weights.

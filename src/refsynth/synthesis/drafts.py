@@ -8,22 +8,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refsynth.core.errors import InputError
-from refsynth.core.protocols import Generator, Scorer
+from refsynth.core.protocols import Generator
 from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.scorers import scorers_key, scorers_of
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.types import Draft, Example, kept
 from refsynth.learning.job import Job
-from refsynth.models.reference.folder import weights_of
+from refsynth.models.reference.context import reference_key
 from refsynth.synthesis.augment import Augmented, augment_rows
 from refsynth.synthesis.author import Author, Composed, compose
 from refsynth.synthesis.build import make_augmenters, translators_of
 from refsynth.synthesis.marked import without_marks
 from refsynth.synthesis.plan import ANYWHERE, Focus
-from refsynth.synthesis.prompts import can_write, class_prompts, generic_prompt
+from refsynth.synthesis.prompts import can_write, known_only
 from refsynth.synthesis.sample import prompts_of
-from refsynth.synthesis.selection.filter import drop_unlikely, screen
-from refsynth.synthesis.selection.scorers import LikelihoodRatioScorer
+from refsynth.synthesis.selection.context import ScorerContext, score_drafts
+from refsynth.synthesis.selection.filter import drop_by, screen
 from refsynth.synthesis.wanted import meanings_of, wanted
 
 LONGEST_DRAFT = 120
@@ -66,14 +67,15 @@ def write_drafts(
     task, rows, folder, watch = job.task, job.rows, job.folder, job.watch
     number = task.config.synthesis.drafts if can_write(task, rows.language) else 0
     if number < task.config.synthesis.drafts:
-        watch.note("the embedded reference writes English only: no drafts. A larger one is a line in task.yaml: reference")
+        who = f"the reference '{task.config.writer.name}' writes {known_only(task)}"
+        watch.note(f"{who}: no drafts. Another is a line in task.yaml: reference")
     focus = replace(focus, topics=topics)
     seed = task.config.seed if turn == 0 else derive_seed(task.config.seed, "round", turn)
     meanings, focus = wanted(task, rows, focus)
     wants = [sorted(each.items()) for each in (focus.need, focus.confused, focus.topics)]
     extra = {
         "authors": [[author.name, author.key] for author in authors],
-        "reference.folder": weights_of(task.config),
+        "reference.content": reference_key(task.config),
         "translators": translators_of(task.config),
         "turn": turn,
         "focus": [*wants, sorted(focus.hard)],
@@ -150,24 +152,27 @@ def screen_drafts(job: Job, written: Written, make_generator: Callable[[], Gener
         reference: the hash of what it has learned before it is asked.
     """
     task, rows = job.task, job.rows
-    floor = task.config.filter.likelihood if can_write(task, rows.language) else None  # what it cannot write it cannot judge
-    weights = None if floor is None else weights_of(task.config)
-    extra = {"forget": sorted(job.forget), "none": job.outside.key, "reference": reference, "reference.folder": weights}
+    able = can_write(task, rows.language)  # what it cannot write it cannot judge
+    reads = ("text", "reference") if able else ("text",)
+    scorers = [(spec, number) for spec, number in scorers_of(task.config.filter) if spec.reads in reads]
+    asks = any(spec.reads == "reference" for spec, _ in scorers)
+    extra = {
+        "forget": sorted(job.forget),
+        "none": job.outside.key,
+        "reference": reference,
+        "reference.content": reference_key(task.config) if asks else None,
+        "scorers.outside": scorers_key(task.config.filter, rows=False),
+    }
 
     paired, known = task.config.kind.pair, job.outside.known
 
     def make(out: Path) -> None:
         drafts = screen(written.drafts, rows.examples, longest=LONGEST_DRAFT, forget=job.forget, none=known, paired=paired)
-        if floor is not None:
-            meanings = meanings_of(task, rows, {draft.label for draft in written.drafts})
-            scorer = likelihood_scorer(meanings, rows.language, make_generator())
-            drafts = drop_unlikely(drafts, scorer.score(kept(drafts)), floor=floor)
+        meanings = meanings_of(task, rows, {draft.label for draft in written.drafts})
+        context = ScorerContext(task.labels, rows.kind, rows.language, meanings, make_generator)
+        for spec, number in scorers:
+            drafts = drop_by(spec, drafts, score_drafts(spec, context, kept(drafts)), number)
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in drafts])
 
     done = job.folder.step(STEPS["screen"], make, config=settings_of(task.config), extra=extra)
     return [Draft.from_json(record) for record in read_jsonl(done / "drafts.jsonl")]
-
-
-def likelihood_scorer(meanings: Mapping[str, str], language: str, generator: Generator) -> Scorer:
-    """Return the reference as a judge of drafts: each under its label's description against a prompt without a class."""
-    return LikelihoodRatioScorer(generator, class_prompts(meanings, language), generic_prompt(language=language))

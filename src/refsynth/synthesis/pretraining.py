@@ -32,10 +32,10 @@ from refsynth.learning.job import Job
 from refsynth.learning.rows import Rows
 from refsynth.learning.selftrain import Unlabelled
 from refsynth.learning.tuning.pretrain import Budget, Held, WordModel, fit_head, fit_words, pseudo_perplexity
-from refsynth.models.catalog import encoder_for
 from refsynth.models.device import device_named
+from refsynth.models.encoders import encoder_for
 from refsynth.models.network import TransformerEncoder
-from refsynth.models.reference.folder import weights_of
+from refsynth.models.reference.context import reference_key
 from refsynth.synthesis.build import MODEL, WEIGHTS, Source, ready_trained
 from refsynth.synthesis.prompts import can_write, generic_prompt
 from refsynth.synthesis.reinforcement.imitate import imitate, nats_per_token
@@ -199,7 +199,7 @@ def pretrain_reference(job: Job, source: Source) -> Adapted:
         watch.note(too_few("reference", texts))
         return Adapted(source, None)
     settings, step = settings_of(config), STEPS["reference"]
-    extra = {"texts": digest(parts), "reference.folder": weights_of(config), "language": rows.language}
+    extra = {"texts": digest(parts), "reference.content": reference_key(config), "language": rows.language}
     prompt = generic_prompt(language=rows.language).text
 
     def make(out: Path) -> None:

@@ -117,13 +117,19 @@ def generic_prompt(*, language: str = "en") -> Prompt:
     return Prompt(heading + MARKER.rstrip(), "")
 
 
-EMBEDDED_LANGUAGE = "en"
-"""What the embedded reference was trained to write; its Chinese, for one, is no language."""
-
-
 def can_write(task: Task, language: str) -> bool:
     """Tell whether the reference writes the language, and so can tell how likely a text of it is."""
-    return task.config.reference != "embedded" or language == EMBEDDED_LANGUAGE
+    return task.config.writer.writes(language)
+
+
+def known_only(task: Task) -> str:
+    """Return which languages the reference knows, as a message has it: one that knows any never needs it."""
+    spec = task.config.writer
+    return f"{' and '.join(NAMES.get(code, code) for code in spec.languages)} only"
+
+
+NAMES: Mapping[str, str] = {"en": "English", "zh": "Chinese"}
+"""Of languages in messages; of others the code is shown."""
 
 
 def class_prompts(meanings: Mapping[str, str], language: str) -> dict[str, Prompt]:

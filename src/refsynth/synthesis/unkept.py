@@ -6,25 +6,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from refsynth.core.errors import counted
+from refsynth.core.scorers import SCORERS
 from refsynth.core.types import Draft
 from refsynth.evaluation.leakage import LEAKED
 from refsynth.synthesis.parse import CUT_OFF, ECHO, EMPTY, LANGUAGE, REFUSED, UNWRITTEN
 from refsynth.synthesis.selection.filter import (
     COPY,
     DUPLICATE,
-    HARMFUL,
     NEAR_DUPLICATE,
     NO_PAIR,
-    OTHER_CLASS,
     TWO_LABELS,
-    UNLIKELY,
-    UNSURE,
 )
 from refsynth.synthesis.selection.sanity import LONG, REPETITIVE, SHORT
 
 LARGER = "name a larger model under reference in task.yaml"
 
-_MEANING = f"the model does not know what the labels mean: say it in task.yaml in plain words, or {LARGER}"
 _ALIKE = "the texts are all alike: add ways under synthesis.ways, or raise synthesis.temperature"
 _REPEATS = f"the model repeats what it is shown: {LARGER}, or raise synthesis.temperature"
 _NO_TEXT = f"what the model writes is no text of this kind: {LARGER}"
@@ -39,8 +35,7 @@ _REMEDIES: Mapping[str, str] = {
     **dict.fromkeys((SHORT, REPETITIVE, NO_PAIR), _NO_TEXT),
     **dict.fromkeys((ECHO, COPY), _REPEATS),
     **dict.fromkeys((DUPLICATE, NEAR_DUPLICATE), _ALIKE),
-    **dict.fromkeys((OTHER_CLASS, UNSURE, TWO_LABELS, UNLIKELY), _MEANING),
-    HARMFUL: "every draft raises the loss on held-out rows: lower filter.influence, or label more rows",
+    TWO_LABELS: f"the model does not know what the labels mean: say it in task.yaml in plain words, or {LARGER}",
     LEAKED: "the drafts resemble the test file: the reference may know it by heart, name another",
 }
 
@@ -62,4 +57,10 @@ def none_kept(asked: int, rejected: Mapping[str, int], drafts: Sequence[Draft]) 
         return None
     told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
     first = reasons.most_common(1)[0][0]
-    return f"none of {counted(asked, 'draft')} is kept ({told}); {_REMEDIES.get(first, LARGER)}"
+    return f"none of {counted(asked, 'draft')} is kept ({told}); {_remedy(first)}"
+
+
+def _remedy(reason: str) -> str:
+    """Return what to do about drafts that are left out for a reason."""
+    scorers = {why: spec.remedy for spec in SCORERS.values() for why in spec.reasons}
+    return _REMEDIES.get(reason) or scorers.get(reason) or LARGER

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
-from refsynth.core.drafting import EndpointReference
 from refsynth.core.protocols import Generator
 from refsynth.learning.job import Job
 from refsynth.synthesis.author import Author
-from refsynth.synthesis.build import Source, make_augmenters, make_remembering
+from refsynth.synthesis.build import Source, make_augmenters
 from refsynth.synthesis.drafts import LONGEST_DRAFT
 from refsynth.synthesis.marked import shown_rows
 from refsynth.synthesis.prompts import can_write
@@ -25,7 +24,7 @@ class Writers:
 
     Attributes:
         authors: who write, in equal shares.
-        generator: makes the reference that drafts are judged by; of an endpoint always the same, which counts requests.
+        generator: makes the reference that drafts are judged by; of one on a network always the same, which counts requests.
         key: the hash of what the reference has learned before it is asked.
         topics: what the texts of the pool are about, by label, where prompts ask for it.
         curves: of the authors that were reinforced.
@@ -51,9 +50,8 @@ def prepare_writers(job: Job, source: Source) -> Writers:
 
 
 def _generator(job: Job, source: Source) -> Callable[[], Generator]:
-    if isinstance(job.task.config.reference, EndpointReference):
-        return cache(partial(make_remembering, job.task.config, source.store, job.folder.path))
-    return partial(source.generator, job.task.config)
+    make = partial(source.generator, job.task.config, job.folder.path)
+    return cache(make) if job.task.config.writer.network else make
 
 
 def _topics(job: Job) -> dict[str, tuple[str, ...]]:

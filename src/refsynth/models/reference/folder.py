@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from refsynth.core.config import RunConfig
-from refsynth.core.drafting import FolderReference
 from refsynth.core.errors import ModelError
 from refsynth.core.extras import require
 from refsynth.core.run import derive_seed, digest, file_digest
@@ -33,11 +31,6 @@ def weights_digest(folder: Path) -> str:
     """Return one sha256 over a model's configuration and weights, in hex; of what is there."""
     files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
     return digest([[path.name, file_digest(path)] for path in files if path.is_file()])
-
-
-def weights_of(config: RunConfig) -> str | None:
-    """Return the hash of what is in the folder of the reference, for a step's key; None where it is no folder."""
-    return weights_digest(config.reference.folder) if isinstance(config.reference, FolderReference) else None
 
 
 class FolderGenerator:

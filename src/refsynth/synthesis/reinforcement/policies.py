@@ -24,7 +24,7 @@ from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.task import Task
 from refsynth.core.types import FloatArray, IntArray, Prompt
-from refsynth.models.reference.folder import weights_of
+from refsynth.models.reference.context import reference_key
 from refsynth.synthesis.author import Author
 from refsynth.synthesis.build import MODEL, make_trained, ready_trained
 from refsynth.synthesis.reinforcement.bandit import Bandit, search
@@ -67,7 +67,7 @@ def teach(lesson: Lesson) -> tuple[list[Author], Curve]:
         "encoder": lesson.context.encoder_hash,
         "control": lesson.control,
         "reference": lesson.source.hash,
-        "reference.folder": weights_of(config),
+        "reference.content": reference_key(config),
         "topics": sorted(lesson.topics.items()),
         "longest": lesson.longest,
     }
@@ -113,7 +113,7 @@ def _train_adapter(lesson: Lesson, scratch: Path, out: Path, *, rule: Rule) -> N
     def writer(exported: Path) -> Generator:
         ready = exported.with_name(MODEL)
         ready_trained(config, exported, ready)
-        return make_trained(config, ready, name="rollout")
+        return make_trained(config, lesson.source.store, ready, name="rollout")
 
     turns = reinforce(
         policy,
@@ -136,7 +136,7 @@ def _train_adapter(lesson: Lesson, scratch: Path, out: Path, *, rule: Rule) -> N
 
 def _adapted(lesson: Lesson, done: Path, learnt: str) -> list[Author]:
     config, half = lesson.task.config, lesson.half
-    make = partial(make_trained, config, done / MODEL, name=f"reinforced:{learnt[:12]}")
+    make = partial(make_trained, config, lesson.source.store, done / MODEL, name=f"reinforced:{learnt[:12]}")
     return [Author(half.name, learnt, make, config.synthesis, half.rows, half.folds, rewarded=True)]
 
 

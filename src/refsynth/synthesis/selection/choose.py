@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from refsynth.core.drafting import FilterConfig
 from refsynth.core.protocols import Encoder, Predictor
+from refsynth.core.scorers import scorers_of
 from refsynth.core.types import Draft, Example, FloatArray, kept
-from refsynth.kinds import ONE_LABEL, Kind, given_labels
+from refsynth.kinds import ONE_LABEL, Kind
 from refsynth.kinds.metrics import softmax
-from refsynth.learning.head import HEAD_STRENGTH, classes_of, fit_head, marks_of, row_weights, softmax_strength
+from refsynth.learning.head import HEAD_STRENGTH, classes_of, fit_head, row_weights, softmax_strength
 from refsynth.learning.job import Job
 from refsynth.learning.rows import Rows
 from refsynth.learning.selftrain import Choose, SelfTrainer
 from refsynth.models.predict import LinearHead
-from refsynth.synthesis.selection.filter import drop_disagreeing, drop_harmful, even_out
+from refsynth.synthesis.selection.context import Recalling, ScorerContext, SeenRows, score_drafts
+from refsynth.synthesis.selection.filter import drop_by, even_out
 from refsynth.synthesis.selection.influence import Points, cross_fitted
 from refsynth.synthesis.selection.judged import posteriors
-from refsynth.synthesis.selection.scorers import agreement_of, agreement_of_sets, agreement_of_tags
 
 CLASS_MARGIN = 1.5
 """A class keeps at most this many times the drafts of the median class."""
@@ -71,8 +72,8 @@ class Chooser:
     def choose(self, judge: Predictor, real: Sequence[Example], drafts: Sequence[Draft]) -> list[Draft]:
         """Return the drafts with the reasons for which some are left out.
 
-        Where a row may have any number of labels, or its words have them, agreement alone decides: the rest is about one label of
-        a text against the others.
+        Where a row may have any number of labels, or its words have them, scorers alone decide: the rest is about one label of a
+        text against the others.
 
         Args:
             judge: fitted to `real`.
@@ -82,37 +83,19 @@ class Chooser:
         examples = kept(drafts)
         if not examples:
             return list(drafts)
-        read = judge.logits([example.text for example in examples])
-        if self.kind.spans:
-            found = self.kind.probabilities(read)
-            agreement = agreement_of_tags(found, self.kind.truth(given_labels(examples), self.labels), self.kind.decide(found))
-            return drop_disagreeing(drafts, agreement, floor=self.settings.agreement)
-        said = np.array(read, float).reshape(-1, len(self.labels))
-        if self.kind.several:
-            marks = marks_of(examples, self.labels)
-            agreement = agreement_of_sets(said, marks)
-        else:
-            classes = classes_of(examples, self.labels)
-            marks, agreement = np.eye(len(self.labels), dtype=int)[classes], agreement_of(said, classes)
-        agreement[marks[:, self._unknown(real, said)].any(1)] = np.nan
-        chosen = drop_disagreeing(drafts, agreement, floor=self.settings.agreement)
-        if self.kind.several:
+        seen = SeenRows(real, Recalling(judge), partial(self.influence, real))
+        context = ScorerContext(self.labels, self.kind, self.rows.language if self.rows else "", rows=seen)
+        chosen = list(drafts)
+        for spec, number in scorers_of(self.settings):
+            if spec.reads == "rows":
+                chosen = drop_by(spec, chosen, score_drafts(spec, context, kept(chosen)), number)
+        if self.kind.several or self.kind.spans:
             return chosen
-        if self.settings.influence:
-            chosen = drop_harmful(chosen, self.influence(real, kept(chosen)), share=self.settings.influence)
         chosen = even_out(chosen, self.labels, margin=CLASS_MARGIN)
         if self.settings.targets == "label":
             return chosen
+        said = np.array(seen.judge.logits([example.text for example in examples]), float)
         return _with_targets(chosen, self._targets(drafts, examples, said))
-
-    def _unknown(self, real: Sequence[Example], said: FloatArray) -> list[int]:
-        """Return the labels that no real row has and that the judge, which never met them, says of no text, by logits [M, K].
-
-        Of drafts for these it knows nothing. A judge that learns from what labels mean may say them, and is asked.
-        """
-        known = {name for row in real for name in self.kind.names(row.label)}
-        yes = said > 0 if self.kind.several else said == said.max(1, keepdims=True)
-        return [k for k, label in enumerate(self.labels) if label not in known and not yes[:, k].any()]
 
     def influence(self, real: Sequence[Example], drafts: Sequence[Example]) -> FloatArray:
         """Return the cross-fitted gain of each draft on held-out rows among `real` [M], NaN where none can tell."""

@@ -1,18 +1,19 @@
 """The filter: each draft is kept, or dropped for one named reason. No draft disappears.
 
-`screen` needs no model: form, copies of seed rows, duplicates. The `drop_` functions hold one score each against a floor, and
-`even_out` evens the classes out. All return every draft that they were given, in the same order.
+`screen` needs no model: form, copies of seed rows, duplicates. `drop_by` holds scores against the number that task.yaml has for
+their scorer, and `even_out` evens the classes out. All return every draft that they were given, in the same order.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from refsynth.core.pair import split_pair
+from refsynth.core.scorers import ScorerSpec
 from refsynth.core.types import Draft, Example, FloatArray, IntArray
 from refsynth.data.text import NEAR, near_groups, nearest_overlap, normalise
 from refsynth.evaluation.leakage import LEAKED
@@ -24,10 +25,6 @@ NO_LABEL = "text of data.none"
 NEAR_DUPLICATE = "near-duplicate of another draft"
 NO_PAIR = "not two texts"
 TWO_LABELS = "written for two labels"
-OTHER_CLASS = "other class"
-UNSURE = "class unclear"
-UNLIKELY = "unlikely for its label"
-HARMFUL = "worst influence on held-out rows"
 SURPLUS = "more than its class needs"
 
 
@@ -104,47 +101,35 @@ def _thin(drafts: Sequence[Draft]) -> list[Draft]:
     return results
 
 
-def drop_below(
-    drafts: Sequence[Draft], name: str, values: FloatArray, *, floor: float | FloatArray, reason: Callable[[float], str]
-) -> list[Draft]:
-    """Record a score and drop the drafts below its floor; one that could not be scored (NaN) stays.
+def drop_by(spec: ScorerSpec, drafts: Sequence[Draft], values: FloatArray, number: float) -> list[Draft]:
+    """Record a score and drop the drafts that it is too bad for; one that could not be scored (NaN, infinity) stays.
 
     Args:
+        spec: of the scorer.
         drafts: some of which may have been dropped before.
-        name: of the score.
         values: of the drafts that are still in, in their order.
-        floor: the least value, for all or for each.
-        reason: why a value below the floor is too low.
+        number: as task.yaml has it: the bound that values are held against, or the share of each label's drafts to drop.
     """
     alive = [index for index, draft in enumerate(drafts) if draft.dropped is None]
-    floors = np.broadcast_to(floor, len(alive))
+    sign = 1.0 if spec.better == "higher" else -1.0
+    labels = [drafts[index].example.label for index in alive]
+    least = np.full(len(alive), sign * number) if spec.holds == "bound" else _least(sign * values, labels, number)
     results = list(drafts)
-    for index, value, least in zip(alive, values, floors, strict=True):
+    for index, value, low in zip(alive, values, least, strict=True):
         if np.isfinite(value):
-            scores = {**drafts[index].scores, name: float(value)}
-            results[index] = replace(drafts[index], scores=scores, dropped=reason(value) if value < least else None)
+            scores = {**drafts[index].scores, spec.name: float(value)}
+            results[index] = replace(drafts[index], scores=scores, dropped=spec.why(value) if sign * value < low else None)
     return results
 
 
-def drop_unlikely(drafts: Sequence[Draft], ratios: FloatArray, *, floor: float) -> list[Draft]:
-    """Drop drafts whose log-likelihood ratio, in nats per token, is below the floor."""
-    return drop_below(drafts, "likelihood ratio", ratios, floor=floor, reason=lambda value: UNLIKELY)
-
-
-def drop_disagreeing(drafts: Sequence[Draft], agreement: FloatArray, *, floor: float) -> list[Draft]:
-    """Drop what a model of the real rows takes for another class; see `scorers.agreement_of`."""
-    return drop_below(drafts, "agreement", agreement, floor=floor, reason=lambda value: OTHER_CLASS if value < 0.5 else UNSURE)
-
-
-def drop_harmful(drafts: Sequence[Draft], gains: FloatArray, *, share: float) -> list[Draft]:
-    """Drop the share of each label's drafts whose gain on held-out real rows is least; see `influence`."""
-    alive = [draft.example.label for draft in drafts if draft.dropped is None]
-    floors = np.full(len(alive), -np.inf)
-    for label in set(alive):
-        mine = np.array([each == label for each in alive]) & np.isfinite(gains)
+def _least(values: FloatArray, labels: Sequence[str], share: float) -> FloatArray:
+    """Return for each value [N], of a draft of that label, the least that is not among the worst share of its label's."""
+    out = np.full(len(labels), -np.inf)
+    for label in set(labels):
+        mine = np.array([each == label for each in labels]) & np.isfinite(values)
         if mine.any():
-            floors[mine] = np.quantile(gains[mine], share)
-    return drop_below(drafts, "influence", gains, floor=floors, reason=lambda value: HARMFUL)
+            out[mine] = np.quantile(values[mine], share)
+    return out
 
 
 def even_out(drafts: Sequence[Draft], labels: Sequence[str], *, margin: float) -> list[Draft]:

@@ -21,8 +21,8 @@ from refsynth.core.types import Draft, FloatArray, kept
 from refsynth.kinds.metrics import softmax
 from refsynth.learning.job import Job
 from refsynth.models.predict import EncoderPredictor, LinearHead
-from refsynth.models.reference.folder import weights_of
-from refsynth.synthesis.prompts import can_write, class_prompts, generic_prompt
+from refsynth.models.reference.context import reference_key
+from refsynth.synthesis.prompts import can_write, class_prompts, generic_prompt, known_only
 from refsynth.synthesis.selection.judge import ReferenceJudge, Shortlist, calibrated
 
 ASKED_LABELS = 8
@@ -52,7 +52,8 @@ def judge_drafts(job: Job, drafts: Sequence[Draft], make_generator: Callable[[],
     """
     task, language, encoder = job.task, job.rows.language, job.context.encoder
     if not can_write(task, language):
-        job.watch.note("the embedded reference reads English only: a model of the real rows alone says what drafts teach")
+        who = f"the reference '{task.config.writer.name}' reads {known_only(task)}"
+        job.watch.note(f"{who}: a model of the real rows alone says what drafts teach")
         return list(drafts)
 
     def make(out: Path) -> None:
@@ -63,7 +64,7 @@ def judge_drafts(job: Job, drafts: Sequence[Draft], make_generator: Callable[[],
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in judged])
         write_json(out / "facts.json", {"texts": len(texts), "pairs": int(np.isfinite(ratios).sum()) + len(texts)})
 
-    extra = {"encoder": job.context.encoder_hash, "reference": reference, "reference.folder": weights_of(task.config)}
+    extra = {"encoder": job.context.encoder_hash, "reference": reference, "reference.content": reference_key(task.config)}
     done = job.folder.step(STEPS["judged"], make, config=settings_of(task.config), extra=extra)
     return [Draft.from_json(record) for record in read_jsonl(done / "drafts.jsonl")]
 

@@ -6,12 +6,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from refsynth.core.config import RunConfig
 from refsynth.core.drafting import EndpointReference
 from refsynth.core.observe import Observer
 from refsynth.core.run import read_json, write_json
-from refsynth.models.reference import EndpointGenerator
 from refsynth.models.reference.client import Budget, JsonClient
+from refsynth.models.reference.endpoint import EndpointGenerator
 from refsynth.models.reference.probe import Api, Found, probe
 from refsynth.models.reference.scoring import cannot_score
 
@@ -84,20 +83,22 @@ def probed(server: EndpointReference, folder: Path) -> Found:
     return found
 
 
-def check_server(config: RunConfig, folder: Path, watch: Observer) -> None:
+def check_server(server: EndpointReference, folder: Path, watch: Observer, *, scores: bool) -> None:
     """See that the server can do what a run will ask of it, before the first request that is paid for, and say how it is asked.
+
+    Args:
+        server: which it is.
+        folder: of the run, which remembers what was found out.
+        watch: is told.
+        scores: whether it will be asked how likely texts are.
 
     Raises:
         EndpointError: it cannot, or see `probe_server`.
     """
-    server = config.reference
-    if not isinstance(server, EndpointReference) or not (config.synthesis.drafts or "prompt" in config.learners):
-        return
     new = not (folder / PROBED).exists()
     found = probed(server, folder)
     host = _client(server).host
-    judged = config.filter.likelihood is not None or config.filter.targets == "ensemble"
-    if not found.scores and ("prompt" in config.learners or (config.synthesis.drafts and judged)):
+    if scores and not found.scores:
         raise cannot_score(host)
     if new:
         watch.stage("reference", found.line(host, server.model))
