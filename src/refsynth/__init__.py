@@ -18,10 +18,9 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from refsynth.core.private import keep_private
+from refsynth.core.version import __version__
 
 keep_private()  # first of all: some libraries look for their switch only when they are imported
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Answered": "refsynth.bundle.model",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ def filled(texts: list[str], name: str = "X") -> list[str]:
     return [clean(text) for text in texts]
 
 
-def same_length(n: int, given: Sequence[Any]) -> None:
+def same_length(n: int, given: Sized) -> None:
     """Refuse labels of which there is not one for each of `n` texts.
 
     Raises:

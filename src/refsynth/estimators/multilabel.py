@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from refsynth.estimators.base import TextEstimator
 from refsynth.estimators.rows import Given
 
 MATRIX = "matrix"
-_SETS: dict[str, type[Collection[Any]]] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
+_SETS: dict[str, Callable[[list[Any]], Any]] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 """What holds the labels of a row, by the name under which a fitted estimator remembers it."""
 
 
@@ -80,18 +80,16 @@ class MultiLabelTextClassifier(ClassifierMixin, TextEstimator):  # type: ignore[
 
     def _score(self, X: Any, y: Any, found: Answered, weights: Array) -> float:
         """Return the share of rows with just the right labels."""
-        said = np.asarray(found.answers, int)
-        if (truth := _matrix(y)) is None:
+        said, truth = np.asarray(found.answers, int).astype(bool), _matrix(y)
+        if truth is None:
             sets = _sets(y)
-            right = [set(self.classes_[row].tolist()) == set(given) for row, given in zip(said.astype(bool), sets, strict=False)]
-            truth = np.zeros((len(sets), 0))
+            same_length(len(said), sets)
+            right = [set(self.classes_[row].tolist()) == set(given) for row, given in zip(said, sets, strict=True)]
         else:
-            if truth.shape[1] != len(self.classes_):
-                raise ArgumentError(
-                    f"y: found {truth.shape[1]:,} columns", expected=f"one for each of {len(self.classes_):,} labels"
-                )
-            right = [bool((row == given).all()) for row, given in zip(said, truth, strict=False)]
-        same_length(len(said), truth)
+            same_length(len(said), truth)
+            if truth.shape[1] != said.shape[1]:
+                raise ArgumentError(f"y: found {truth.shape[1]:,} columns", expected=f"one for each of {said.shape[1]:,} labels")
+            right = (said == truth).all(1).tolist()
         return float(np.average(right, weights=weights))
 
 
@@ -156,7 +154,7 @@ def _sets(y: Any) -> list[list[Any]]:
     """
     cells = cells_of(y, "y")
     for place, cell in enumerate(cells):
-        if not isinstance(cell, tuple(_SETS.values())):
+        if not isinstance(cell, (list, tuple, set, frozenset)):
             found = f"{cell!r}"[:60] if isinstance(cell, str) else type(cell).__name__
             raise ArgumentError(f"y[{place}]: found {found}", expected="a list of labels, such as ['a', 'b'], [] for none")
     return [list(cell) for cell in cells]

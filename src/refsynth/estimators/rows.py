@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ class Given(NamedTuple):
     """
 
     records: list[dict[str, Any]]
-    labels: list[Sequence[Any]]
+    labels: Sequence[Sequence[Any]]
     form: str = ""
     classes: Array | None = None
 
@@ -48,7 +48,7 @@ def weighed(records: Sequence[Mapping[str, Any]], weights: FloatArray | None) ->
     Raises:
         ArgumentError: a row is longer than a data file may have it.
     """
-    total: Counter[str] = Counter()
+    total: defaultdict[str, float] = defaultdict(float)
     for place, (record, weight) in enumerate(zip(records, _ones(records, weights), strict=True)):
         line = json.dumps(record, ensure_ascii=False)
         if len(line) > ROW_LIMIT:
