@@ -106,6 +106,7 @@ def header_of(values: Any) -> list[str] | None:
 def unfit(values: Any, name: str, shape: tuple[int, ...], expected: str) -> ArgumentError:
     """Return the error for data of another shape than what is expected."""
     remedy = f"list({name}) makes one" if hasattr(values, "__next__") else ""
+    remedy = "a sparse matrix holds numbers alone" if hasattr(values, "tocsr") else remedy
     if (names := names_in(values)) and len(names) > 1:
         remedy = f"take what is meant, such as {name}[{names[0]!r}]; columns there: {', '.join(map(str, names[:8]))}"
     return ArgumentError(f"{name}: found {type(values).__name__} of shape {shape}", expected=expected, remedy=remedy)

@@ -59,7 +59,7 @@ def labels_of(values: Any) -> list[Any]:
         raise ArgumentError(f"y[{nested}]: found {type(values[nested]).__name__}", expected="one label for each text")
     column = [value.item() if isinstance(value, np.generic) else value for value in column_of(values, "y")]
     bad = [place for place, value in enumerate(column) if not _is_label(value)]
-    _refuse(bad, column, "y", "a label: a word or a whole number")
+    _refuse(bad, column, "y", "a label: a word or a whole number, not a continuous value")
     kinds = [_type(value) for value in column]
     if (other := next((place for place, kind in enumerate(kinds) if kind != kinds[0]), None)) is not None:
         raise ArgumentError(
@@ -79,7 +79,7 @@ def classes_of(column: Sequence[Any]) -> Array:
     classes = np.unique(np.asarray(column)) if column else np.zeros(0)
     if len(classes) < LEAST_LABELS:
         found = f"only the label {classes.tolist()[0]!r}" if len(classes) else "no labels"
-        raise ArgumentError(f"y: found {found} in {counted(len(column), 'row')}", expected="at least two labels (classes)")
+        raise ArgumentError(f"y: found {found} in {counted(len(column), 'row')}", expected="at least two labels: with one class there is nothing to learn")
     names = names_of(classes)
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ArgumentError("y: labels that differ in spaces or type alone", expected=f"one way to write {', '.join(twice)}")
@@ -103,7 +103,7 @@ def weights_of(values: Any, n: int) -> FloatArray:
     bad = [place for place, value in enumerate(column) if not _is_weight(value)]
     _refuse(bad, column, "sample_weight", "a number, 0 or more")
     if not any(column):
-        raise ArgumentError("sample_weight: all weights are 0", expected="some rows that count")
+        raise ArgumentError("sample_weight: all weights are zero", expected="some rows that count")
     return np.asarray(column, float)
 
 

@@ -40,22 +40,24 @@ class Given(NamedTuple):
 
 
 def weighed(records: Sequence[Mapping[str, Any]], weights: FloatArray | None) -> list[dict[str, Any]]:
-    """Return each row once, with what all copies of it weigh together [N].
+    """Return each row once, with what all copies of it weigh together, and its place in X as its id.
 
     A run reads a text once however often it is there; so a row that is there twice is one of weight 2, and a row of weight 0
-    is none.
+    is none. Rows are sorted: the same rows in another order, or repeated in place of weighed, give the same model.
 
     Raises:
         ArgumentError: a row is longer than a data file may have it.
     """
     total: defaultdict[str, float] = defaultdict(float)
+    first: dict[str, int] = {}
     for place, (record, weight) in enumerate(zip(records, _ones(records, weights), strict=True)):
         line = json.dumps(record, ensure_ascii=False)
         if len(line) > ROW_LIMIT:
             raise ArgumentError(f"X[{place}]: found {len(line):,} characters", expected=f"at most {ROW_LIMIT:,} in a row")
         if weight:
             total[line] += weight
-    rows = [(json.loads(line), weight) for line, weight in total.items()]
+            first.setdefault(line, place)
+    rows = [({**json.loads(line), "id": first[line]}, weight) for line, weight in sorted(total.items())]
     if all(weight == 1 for _, weight in rows):
         return [record for record, _ in rows]
     return [{**record, "weight": weight} for record, weight in rows]
