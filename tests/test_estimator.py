@@ -5,6 +5,7 @@ import gc
 import json
 import logging
 import pickle
+import shutil
 from pathlib import Path
 
 import cloudpickle
@@ -184,6 +185,28 @@ def test_a_fitted_model_is_dumped_with_its_bundle(fitted, rows, tmp_path, made):
     assert copied.classes_.tolist() == fitted.classes_.tolist() and copied.report_.drafts == fitted.report_.drafts
     assert folder_digest(copied.save(tmp_path / "bundle")) == folder_digest(fitted._bundle)
     assert "model_" in vars(fitted)  # to be copied changes nothing
+
+
+def plain(value):
+    """Return whether a value holds nothing but data of Python and numpy."""
+    if isinstance(value, dict):
+        return type(value) is dict and all(map(plain, [*value, *value.values()]))
+    if isinstance(value, (list, tuple)):
+        return type(value) in (list, tuple) and all(map(plain, value))
+    return value is None or type(value) in (str, bytes, int, float, bool) or (type(value) is np.ndarray and value.dtype != object)
+
+
+def test_a_dump_is_plain_data_and_outlives_the_folder_of_its_run(rows, tmp_path):
+    fitted = classifier(out=tmp_path / "run", drafts=8, labels={"late": "the parcel is late"})
+    fitted.set_params(out=str(tmp_path / "run")).fit(*rows)
+    state = fitted.__getstate__()
+    assert plain(state) and {"manifest.json"} < set(state["_bundle"]) and state["report_"]["drafts"]["asked"] > 0
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    expected, home = fitted.predict_proba(rows[0]), fitted._bundle.parent
+    shutil.rmtree(tmp_path / "run")
+    shutil.rmtree(home)
+    del fitted
+    np.testing.assert_array_equal(joblib.load(tmp_path / "model.joblib").predict_proba(rows[0]), expected)
 
 
 def test_a_dump_that_was_altered_is_refused(fitted):

@@ -35,9 +35,7 @@ COLUMNS = {
     "pandas": held_by("pandas", lambda pandas, values: pandas.Series(values, index=range(50, 50 + len(values)))),
     "pandas category": held_by("pandas", lambda pandas, values: pandas.Series(values, dtype="category")),
     "pandas nullable": held_by("pandas", lambda pandas, values: pandas.Series(values).convert_dtypes()),
-    "pandas of Arrow": held_by(
-        "pandas", lambda pandas, values: pandas.Series(values).convert_dtypes(dtype_backend="pyarrow")
-    ),
+    "pandas of Arrow": held_by("pandas", lambda pandas, values: pandas.Series(values).convert_dtypes(dtype_backend="pyarrow")),
     "pandas index": held_by("pandas", lambda pandas, values: pandas.Index(values)),
     "pandas frame": held_by("pandas", lambda pandas, values: pandas.DataFrame({"said": values})),
     "polars": held_by("polars", lambda polars, values: polars.Series(values)),
@@ -114,7 +112,9 @@ def test_of_a_table_with_more_columns_the_one_meant_is_asked_for(table):
     both = table({"said": ["a", "b"], "id": ["1", "2"]})
     assert header_of(both) == ["said", "id"]
     assert pairs_of(both, "X") == [("a", "1"), ("b", "2")]
-    with pytest.raises(ArgumentError, match=r"of shape \(2, 2\)\n.*\n  take what is meant, such as X\['said'\]; columns there: said, id"):
+    with pytest.raises(
+        ArgumentError, match=r"of shape \(2, 2\)\n.*\n  take what is meant, such as X\['said'\]; columns there: said, id"
+    ):
         column_of(both, "X")
 
 

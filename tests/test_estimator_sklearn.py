@@ -1,8 +1,8 @@
 """scikit-learn's own checks of an estimator, with its matrices of numbers written as texts.
 
-Of an estimator that takes no matrix scikit-learn runs no check. So the checks run on an estimator that writes each row of numbers as
-a text of words and is otherwise `TextClassifier`. What cannot hold of texts is declared below, each with its reason: an undeclared
-failure fails the test, and so does a declared failure that passes.
+Of an estimator that takes no matrix scikit-learn runs no check. So the checks run on an estimator that writes each row of
+numbers as a text of words and is otherwise `TextClassifier`. What cannot hold of texts is declared below, each with its reason:
+an undeclared failure fails the test, and so does a declared failure that passes.
 """
 
 import numpy as np
@@ -10,7 +10,6 @@ import pytest
 import scipy.sparse
 from sklearn.exceptions import SkipTestWarning
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator, parametrize_with_checks
-
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 import refsynth

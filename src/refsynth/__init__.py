@@ -31,10 +31,8 @@ _HOMES = {
     "Contributions": "refsynth.bundle.model",
     "DataError": "refsynth.core.errors",
     "Entity": "refsynth.core.types",
-    "Finished": "refsynth.pipeline.finished",
     "Golden": "refsynth.bundle.golden",
     "InputError": "refsynth.core.errors",
-    "Manifest": "refsynth.bundle.manifest",
     "MissingError": "refsynth.core.errors",
     "Model": "refsynth.bundle.model",
     "ModelStatus": "refsynth.models.store",
@@ -59,7 +57,6 @@ _HOMES = {
 
 _TRAINED = frozenset(
     {
-        "Finished",
         "ModelStatus",
         "ModelStore",
         "MultiLabelTextClassifier",
@@ -83,10 +80,8 @@ __all__ = [
     "Contributions",
     "DataError",
     "Entity",
-    "Finished",
     "Golden",
     "InputError",
-    "Manifest",
     "MissingError",
     "Model",
     "ModelStatus",
@@ -112,7 +107,6 @@ __all__ = [
 
 if TYPE_CHECKING:
     from refsynth.bundle.golden import Golden
-    from refsynth.bundle.manifest import Manifest
     from refsynth.bundle.model import Answered, Contributions, Model, load
     from refsynth.core.config import RunConfig
     from refsynth.core.errors import ArgumentError, BundleError, ConfigError, DataError, InputError, MissingError, RefsynthError
@@ -126,7 +120,6 @@ if TYPE_CHECKING:
     from refsynth.estimators.tagger import TokenTagger
     from refsynth.evaluation.tree import Report
     from refsynth.models.store import ModelStatus, ModelStore
-    from refsynth.pipeline.finished import Finished
     from refsynth.pipeline.flow import RunResult, run
     from refsynth.pipeline.report import Paths
     from refsynth.service.http.client import Client, Reply

@@ -79,7 +79,8 @@ def classes_of(column: Sequence[Any]) -> Array:
     classes = np.unique(np.asarray(column)) if column else np.zeros(0)
     if len(classes) < LEAST_LABELS:
         found = f"only the label {classes.tolist()[0]!r}" if len(classes) else "no labels"
-        raise ArgumentError(f"y: found {found} in {counted(len(column), 'row')}", expected="at least two labels: with one class there is nothing to learn")
+        expected = "at least two labels: with one class there is nothing to learn"
+        raise ArgumentError(f"y: found {found} in {counted(len(column), 'row')}", expected=expected)
     names = names_of(classes)
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ArgumentError("y: labels that differ in spaces or type alone", expected=f"one way to write {', '.join(twice)}")

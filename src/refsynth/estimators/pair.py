@@ -34,7 +34,7 @@ class TextPairClassifier(OneLabel):
     _width = 2
 
     def _given(self, X: Any, y: Any) -> Given:
-        halves = [filled(half) for half in _halves(X)]
+        halves = [filled(half, f"X[:, {side}]") for side, half in enumerate(_halves(X))]
         return self._rows([{"text": first, "text_pair": second} for first, second in zip(*halves, strict=True)], y)
 
     def _texts(self, X: Any) -> list[str]:

@@ -142,34 +142,39 @@ def _read(cells: Sequence[str | list[str]], said: Sequence[list[Any]]) -> list[T
     return rows
 
 
-def _of_text(text: str, spans: list[Any]) -> TaggedRow:
-    if any(isinstance(span, (str, int)) for span in spans):
+def _of_text(text: str, marks: list[Any]) -> TaggedRow:
+    if any(isinstance(mark, (str, int)) for mark in marks):
         raise MarkError("tags, where X has a text; write it as a list of words: text.split()")
-    return read_places(text, [_bare(span) for span in spans], _CHARACTERS)
+    return read_places(text, [list(span) for span in _spans(marks, len(text), "characters")], _CHARACTERS)
 
 
 def _of_tokens(words: list[str], marks: list[Any]) -> TaggedRow:
     if any(isinstance(mark, (int, np.integer)) for mark in marks):
         raise MarkError("tags that are numbers; write their names: [[names[tag] for tag in tags] for tags in y]")
-    if any(isinstance(mark, str) for mark in marks):
-        return read_tokens(words, marks, _CHARACTERS)
+    if not any(isinstance(mark, str) for mark in marks):
+        marks = tags_of(_spans(marks, len(words), "words"), len(words))
+    return read_tokens(words, marks, _CHARACTERS)
+
+
+def _spans(marks: Sequence[Any], n: int, unit: str) -> list[Span]:
+    """Return spans in order.
+
+    Raises:
+        MarkError: one is none or lies outside of the `n` words or characters, or two overlap.
+    """
     spans = sorted(_span(mark) for mark in marks)
-    wrong = next((span for span in spans if not 0 <= span.start < span.end <= len(words)), None)
-    if wrong is not None:
-        raise MarkError(f"the span {wrong.start}-{wrong.end} is no part of {len(words)} words")
+    if (wrong := next((span for span in spans if not 0 <= span.start < span.end <= n), None)) is not None:
+        raise MarkError(f"the span {wrong.start}-{wrong.end} is no part of {n} {unit}")
     for one, two in pairwise(spans):
         if one.end > two.start:
             raise MarkError(f"the spans {one.start}-{one.end} and {two.start}-{two.end} overlap")
-    return read_tokens(words, tags_of(spans, len(words)), _CHARACTERS)
-
-
-def _bare(span: Any) -> Any:
-    """Return a span without its confidence, so that what a model predicts can be learned from."""
-    return list(span[:3]) if isinstance(span, Entity) else span
+    return spans
 
 
 def _span(mark: Any) -> Span:
-    parts = [mark.get(key) for key in ("start", "end", "label")] if isinstance(mark, dict) else _bare(mark)
+    """Return a span; of one that a model found its confidence is left out, so that it can be learned from."""
+    parts = [mark.get(key) for key in ("start", "end", "label")] if isinstance(mark, dict) else mark
+    parts = parts[:3] if isinstance(parts, Entity) else parts
     if not isinstance(parts, (list, tuple)) or [type(part) for part in parts] != [int, int, str]:
         raise MarkError('a span is neither (start, end, "label") nor {"start", "end", "label"} with whole numbers')
     return Span(*parts)
