@@ -13,7 +13,7 @@ def test_every_example_runs(tiny_cache, tmp_path, monkeypatch):
     assert len(BLOCKS) == 7
     names = {}
     for place, block in enumerate(BLOCKS):
-        exec(compile(block, f"{DOCS.name}, example {place}", "exec"), names)  # noqa: S102 - our own page
+        exec(compile(block, f"{DOCS.name}, example {place}", "exec"), names)
     assert names["classifier"].predict(["the parcel is late"]).tolist() == ["late"]
     assert names["tagger"].predict(["a late parcel"]) == [["late"]]
     assert names["matcher"].predict([("my parcel is late", "broken glass")]).dtype == bool
