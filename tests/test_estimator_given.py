@@ -81,6 +81,12 @@ def test_predictions_and_scores_do_not_depend_on_the_library(fitted, column):
     assert fitted.score(column(TEXTS), column(LABELS["words"]), sample_weight=weights) == 1
 
 
+def test_no_rows_have_no_answers_and_no_score(fitted):
+    assert fitted.predict([]).shape == (0,) and fitted.predict_proba([]).shape == (0, 2)
+    with pytest.raises(ArgumentError, match="X: found no rows"):
+        fitted.score([], [])
+
+
 @pytest.mark.parametrize("name", ["pandas frame", "Arrow chunks", "polars", "datasets", "numpy"])
 def test_a_fit_does_not_depend_on_the_library(fitted, name):
     other = classifier().fit(COLUMNS[name](TEXTS), COLUMNS[name](LABELS["words"]), sample_weight=COLUMNS[name]([1.0] * 16))

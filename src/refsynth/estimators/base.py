@@ -149,7 +149,8 @@ class TextEstimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn i
             ArgumentError: something is no text or no label, or there is not one for each text.
         """
         found = self._answered(X)
-        n = len(found.answers)
+        if not (n := len(found.answers)):
+            raise ArgumentError("X: found no rows", expected="some to measure on")
         return self._score(X, y, found, weights_of(1.0 if sample_weight is None else sample_weight, n))
 
     def save(self, folder: str | Path) -> Path:
