@@ -5,6 +5,7 @@ import gc
 import json
 import logging
 import pickle
+import shutil
 from pathlib import Path
 
 import cloudpickle
@@ -186,6 +187,28 @@ def test_a_fitted_model_is_dumped_with_its_bundle(fitted, rows, tmp_path, made):
     assert "model_" in vars(fitted)  # to be copied changes nothing
 
 
+def plain(value):
+    """Return whether a value holds nothing but data of Python and numpy."""
+    if isinstance(value, dict):
+        return type(value) is dict and all(map(plain, [*value, *value.values()]))
+    if isinstance(value, (list, tuple)):
+        return type(value) in (list, tuple) and all(map(plain, value))
+    return value is None or type(value) in (str, bytes, int, float, bool) or (type(value) is np.ndarray and value.dtype != object)
+
+
+def test_a_dump_is_plain_data_and_outlives_the_folder_of_its_run(rows, tmp_path):
+    fitted = classifier(out=tmp_path / "run", drafts=8, labels={"late": "the parcel is late"})
+    fitted.set_params(out=str(tmp_path / "run")).fit(*rows)
+    state = fitted.__getstate__()
+    assert plain(state) and {"manifest.json"} < set(state["_bundle"]) and state["report_"]["drafts"]["asked"] > 0
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    expected, home = fitted.predict_proba(rows[0]), fitted._bundle.parent
+    shutil.rmtree(tmp_path / "run")
+    shutil.rmtree(home)
+    del fitted
+    np.testing.assert_array_equal(joblib.load(tmp_path / "model.joblib").predict_proba(rows[0]), expected)
+
+
 def test_a_dump_that_was_altered_is_refused(fitted):
     state = fitted.__getstate__()
     name = next(iter(state["_bundle"]))
@@ -221,7 +244,8 @@ def test_every_learner_gets_the_weights(rows, tmp_path):
     texts, labels = rows
     classifier(out=tmp_path / "run").fit([*texts, texts[0]], [*labels, labels[0]], sample_weight=[2.0] * 17)
     kept = list(read_jsonl(tmp_path / "run" / "steps" / "rows" / "examples.jsonl"))
-    assert [row["weight"] for row in kept] == [4.0, *[2.0] * 15]  # of a text that is there twice both count
+    weights = {row["text"]: row.get("weight", 1.0) for row in kept}
+    assert weights == {text: 4.0 if text == texts[0] else 2.0 for text in texts}  # of a text that is there twice both count
 
 
 @pytest.mark.parametrize(
@@ -232,7 +256,7 @@ def test_every_learner_gets_the_weights(rows, tmp_path):
         ([1.0, float("nan"), *[1.0] * 14], r"sample_weight\[1\]: found nan"),
         ([1.0, None, *[1.0] * 14], r"sample_weight\[1\]: found None"),
         (["much"] * 16, r"sample_weight\[0\]: found 'much' \(and 15 more rows\)"),
-        ([0.0] * 16, "all weights are 0"),
+        ([0.0] * 16, "all weights are zero"),
         ([1, 0] * 8, "only the label 'late'"),
         (np.ones((16, 2)), "found ndarray of shape"),
     ],

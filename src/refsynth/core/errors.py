@@ -1,9 +1,9 @@
 """The errors that refsynth raises about what it is given and what is missing; for a wrong Python type it is TypeError.
 
 RefsynthError                 one base to catch
-├── InputError       exit 2   the user's file, row or argument is wrong
-│   ├── ArgumentError         an argument of a call in Python; a ValueError too
-│   ├── DamagedError          a file that refsynth wrote is not as it was written; a ValueError too
+├── InputError       exit 2   the user's file, row or argument is wrong; a ValueError too, as are all of these
+│   ├── ArgumentError         an argument of a call in Python
+│   ├── DamagedError          a file that refsynth wrote is not as it was written
 │   ├── ConfigError           task.yaml or an override
 │   ├── DataError             a data file: place, found, expected, remedy
 │   └── BundleError           a bundle that is damaged, altered or not one
@@ -49,18 +49,18 @@ class RefsynthError(Exception):
         super().__init__("\n  ".join(part for part in (found, wanted, known, remedy) if part))
 
 
-class InputError(RefsynthError):
-    """The user's input is wrong."""
+class InputError(RefsynthError, ValueError):
+    """The user's input is wrong: a ValueError too, as who calls from Python expects."""
 
     exit_code = 2
 
 
-class ArgumentError(InputError, ValueError):
-    """An argument of a call in Python is wrong: a ValueError too, as who calls expects."""
+class ArgumentError(InputError):
+    """An argument of a call in Python is wrong."""
 
 
-class DamagedError(InputError, ValueError):
-    """A file that refsynth wrote is not as it was written: a ValueError too, for who makes it again."""
+class DamagedError(InputError):
+    """A file that refsynth wrote is not as it was written: whoever can make it again does."""
 
 
 class ConfigError(InputError):

@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any
 
 import numpy as np
 
 from refsynth.core.errors import ArgumentError, counted
 from refsynth.core.types import Array, FloatArray
+from refsynth.data.frame import column_of
 from refsynth.data.labels import as_label
+from refsynth.data.nothing import refuse_empty
+from refsynth.data.text import clean
 
 LEAST_LABELS = 2
 
 
-def texts_of(values: Any) -> list[str]:
+def texts_of(values: Any, name: str = "X") -> list[str]:
     """Return a column of texts [N].
 
     Raises:
         ArgumentError: it is no column, or something in it is no text.
     """
-    column = column_of(values, "X")
-    _refuse([place for place, value in enumerate(column) if not isinstance(value, str)], column, "X", "a text")
+    column = column_of(values, name)
+    bad = [place for place, value in enumerate(column) if not isinstance(value, str)]
+    _refuse(bad, column, name, "a text", secret=True)
     return column
+
+
+def filled(texts: list[str], name: str = "X") -> list[str]:
+    """Return texts that a model can learn from, as they are cleaned: half a surrogate pair cannot be written [N].
+
+    Raises:
+        ArgumentError: one of them is empty.
+    """
+    refuse_empty(texts, name=name)
+    return [clean(text) for text in texts]
+
+
+def same_length(n: int, given: Sized) -> None:
+    """Refuse labels of which there is not one for each of `n` texts.
+
+    Raises:
+        ArgumentError: there are more, or fewer.
+    """
+    if n != len(given):
+        raise ArgumentError(f"{n:,} texts and {len(given):,} labels", expected="one label for each text")
 
 
 def labels_of(values: Any) -> list[Any]:
@@ -35,7 +59,7 @@ def labels_of(values: Any) -> list[Any]:
         raise ArgumentError(f"y[{nested}]: found {type(values[nested]).__name__}", expected="one label for each text")
     column = [value.item() if isinstance(value, np.generic) else value for value in column_of(values, "y")]
     bad = [place for place, value in enumerate(column) if not _is_label(value)]
-    _refuse(bad, column, "y", "a label: a word or a whole number")
+    _refuse(bad, column, "y", "a label: a word or a whole number, not a continuous value")
     kinds = [_type(value) for value in column]
     if (other := next((place for place, kind in enumerate(kinds) if kind != kinds[0]), None)) is not None:
         raise ArgumentError(
@@ -55,7 +79,8 @@ def classes_of(column: Sequence[Any]) -> Array:
     classes = np.unique(np.asarray(column)) if column else np.zeros(0)
     if len(classes) < LEAST_LABELS:
         found = f"only the label {classes.tolist()[0]!r}" if len(classes) else "no labels"
-        raise ArgumentError(f"y: found {found} in {counted(len(column), 'row')}", expected="texts of at least two labels")
+        expected = "at least two labels: with one class there is nothing to learn"
+        raise ArgumentError(f"y: found {found} in {counted(len(column), 'row')}", expected=expected)
     names = names_of(classes)
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ArgumentError("y: labels that differ in spaces or type alone", expected=f"one way to write {', '.join(twice)}")
@@ -79,37 +104,16 @@ def weights_of(values: Any, n: int) -> FloatArray:
     bad = [place for place, value in enumerate(column) if not _is_weight(value)]
     _refuse(bad, column, "sample_weight", "a number, 0 or more")
     if not any(column):
-        raise ArgumentError("sample_weight: all weights are 0", expected="some rows that count")
+        raise ArgumentError("sample_weight: all weights are zero", expected="some rows that count")
     return np.asarray(column, float)
 
 
-def column_of(values: Any, name: str) -> list[Any]:
-    """Return one-dimensional data as a list, whichever library holds it.
-
-    Raises:
-        ArgumentError: it has another shape, or none.
-    """
-    try:
-        column = np.array(values, dtype=object)  # a copy: what is masked is missing
-        if np.ma.isMaskedArray(values):
-            column[np.ma.getmaskarray(values)] = None
-    except (ValueError, TypeError) as error:
-        raise ArgumentError(f"{name}: found {type(values).__name__}", expected="one column: a list or the like") from error
-    if column.ndim == 2 and column.shape[1] == 1:
-        column = column[:, 0]
-    if column.ndim != 1:
-        remedy = f"list({name}) makes one" if hasattr(values, "__next__") else ""
-        found = f"{name}: found {type(values).__name__} of shape {column.shape}"
-        raise ArgumentError(found, expected="one column: a list or the like", remedy=remedy)
-    return list(column)
-
-
-def _refuse(bad: Sequence[int], column: Sequence[Any], name: str, expected: str) -> None:
+def _refuse(bad: Sequence[int], column: Sequence[Any], name: str, expected: str, *, secret: bool = False) -> None:
     if not bad:
         return
     value = column[bad[0]]
     found = type(value).__name__
-    if isinstance(value, float) or (name != "X" and (value is None or isinstance(value, (int, str)) or str(value) == "<NA>")):
+    if isinstance(value, float) or (not secret and (value is None or isinstance(value, (int, str)) or str(value) == "<NA>")):
         found = repr(value)[:60]  # a text is nobody's to print
     more = f" (and {counted(len(bad) - 1, 'more row')})" if len(bad) > 1 else ""
     raise ArgumentError(f"{name}[{bad[0]}]: found {found}{more}", expected=expected)

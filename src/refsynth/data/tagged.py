@@ -37,6 +37,13 @@ class TaggedRow(NamedTuple):
     widened: int = 0
 
 
+class Joined(NamedTuple):
+    """Tokens as a text, and where in it each of them begins."""
+
+    text: str
+    starts: list[int]
+
+
 def read_tagged(values: Mapping[str, Any], columns: Columns) -> TaggedRow:
     """Return the text and the spans of a row.
 
@@ -45,9 +52,9 @@ def read_tagged(values: Mapping[str, Any], columns: Columns) -> TaggedRow:
     """
     tokens, tags = _cells(values, columns)
     if isinstance(tokens, list):
-        return _of_tokens(tokens, tags, columns)
+        return read_tokens(tokens, tags, columns)
     if isinstance(tags, list):
-        return _of_places(str(tokens), tags, columns)
+        return read_places(str(tokens), tags, columns)
     if isinstance(tags, str) and (tags == NONE or names_in(tags) != (tags,)):
         return _of_words(clean(str(tokens)), tags)
     if tags not in (None, ""):
@@ -82,7 +89,7 @@ def read_plain(values: Mapping[str, Any], columns: Columns) -> str:
         MarkError: the tokens are no strings.
     """
     tokens, _ = _cells(values, columns)
-    return _joined(tokens)[0] if isinstance(tokens, list) else str(tokens)
+    return join_tokens(tokens).text if isinstance(tokens, list) else str(tokens)
 
 
 def columns_of_words(values: Mapping[str, Any], columns: Columns, *, text: bool, label: bool) -> Columns | None:
@@ -144,8 +151,13 @@ def _listed(cell: Any) -> Any:
     return found if isinstance(found, list) else cell
 
 
-def _of_tokens(tokens: list[Any], tags: Any, columns: Columns) -> TaggedRow:
-    text, starts = _joined(tokens)
+def read_tokens(tokens: list[Any], tags: Any, columns: Columns) -> TaggedRow:
+    """Read tokens with a tag each; without tags nothing is said of them.
+
+    Raises:
+        MarkError: the tags are not as many, or are of no scheme that is known here.
+    """
+    text, starts = join_tokens(tokens)
     if tags is None:
         return TaggedRow(text, None)
     if not isinstance(tags, list) or len(tags) != len(tokens):
@@ -157,8 +169,12 @@ def _of_tokens(tokens: list[Any], tags: Any, columns: Columns) -> TaggedRow:
     return _row(text, spans, widened)
 
 
-def _joined(tokens: list[Any]) -> tuple[str, list[int]]:
-    """Return tokens as a text, with spaces but between characters of a script without them, and where each begins."""
+def join_tokens(tokens: Sequence[Any]) -> Joined:
+    """Return tokens as a text, with spaces but between characters of a script without them, and where each begins.
+
+    Raises:
+        MarkError: there are none, or one of them is no string or an empty one.
+    """
     if not all(isinstance(token, str) and clean(token) for token in tokens) or not tokens:
         raise MarkError("the tokens are not all strings with something in them")
     words = [clean(token) for token in tokens]
@@ -167,11 +183,15 @@ def _joined(tokens: list[Any]) -> tuple[str, list[int]]:
     for gap, word in zip(["", *gaps], words, strict=True):
         starts.append(len(text) + len(gap))
         text += gap + word
-    return text, starts
+    return Joined(text, starts)
 
 
-def _of_places(text: str, places: Sequence[Any], columns: Columns) -> TaggedRow:
-    """Read spans in the text as it stands in the file: marks keep their places when it is cleaned."""
+def read_places(text: str, places: Sequence[Any], columns: Columns) -> TaggedRow:
+    """Read spans in the text as it stands in the file: marks keep their places when it is cleaned.
+
+    Raises:
+        MarkError: something is no span, lies outside the text, or overlaps with another.
+    """
     found = places_of(text, [_said(each) for each in places], columns.offsets)
     for before, after in pairwise(found):
         if before.end > after.start:

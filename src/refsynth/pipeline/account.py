@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-import refsynth
 from refsynth.core.intervals import mean_interval
 from refsynth.core.machine import describe_machine
 from refsynth.core.run import file_digest, read_json, read_jsonl, seconds_of
 from refsynth.core.scorers import SCORERS
 from refsynth.core.types import Draft
+from refsynth.core.version import __version__
 from refsynth.evaluation import origins
 from refsynth.learning.candidates import safe_for
 from refsynth.learning.rows import Rows
@@ -181,8 +181,7 @@ def lineage_of(finished: Finished) -> origins.Lineage:
         command=" ".join(["refsynth", *sys.argv[1:]]) if called else "refsynth.run(task, out=...)",
         seeds={"seed": finished.task.config.seed},
         machine=describe_machine(),
-        versions={"refsynth": refsynth.__version__, "python": platform.python_version()}
-        | {name: version(name) for name in PACKAGES},
+        versions={"refsynth": __version__, "python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         artifacts=tuple(artifacts),
         found=tuple(found.line() for found in finished.learned.final.found),
         steps=tuple(

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import refsynth
 from refsynth.bundle.manifest import read_manifest
 from refsynth.bundle.none import none_sentence
 from refsynth.core.earlier import put_aside
@@ -17,6 +16,7 @@ from refsynth.core.learners import LEARNERS
 from refsynth.core.run import write_atomic
 from refsynth.core.spans import split_spans
 from refsynth.core.types import Array
+from refsynth.core.version import __version__
 from refsynth.evaluation import sections
 from refsynth.evaluation.confidence import Calibration
 from refsynth.evaluation.heldout import FILE as HELD_OUT
@@ -76,7 +76,7 @@ def build_report(finished: Finished, rows: Sequence[HeldRow] | None) -> Report:
         task=task.config.task,
         language=learned.rows.language,
         date=time.strftime("%Y-%m-%d"),
-        version=refsynth.__version__,
+        version=__version__,
         labels=dict(task.descriptions),
         results=results_of(finished),
         gate=_gate(finished),

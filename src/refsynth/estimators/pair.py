@@ -1,0 +1,52 @@
+"""TextPairClassifier: one label for each pair of texts."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+from refsynth.core.pair import join_pair
+from refsynth.data.frame import pairs_of
+from refsynth.data.given import filled, texts_of
+from refsynth.estimators.classifier import OneLabel
+from refsynth.estimators.rows import Given
+
+
+class TextPairClassifier(OneLabel):
+    """A classifier of pairs of texts: does the second follow from the first, do both report the same fault?
+
+    X [N, 2] is a table of two columns (of numpy, pandas, polars, Arrow or `datasets`), or a sequence of pairs; labels y [N] are
+    words, whole numbers or truth values. A fit takes minutes, and tells the logger `refsynth` how far it is.
+
+        classifier = refsynth.TextPairClassifier(labels={"same": "both report one fault", "other": "they report two"})
+        classifier.fit([("no light", "it stays dark"), ...], ["same", ...])
+
+    Further keys of `task.yaml` go into `settings`, as in `settings={"learners": ["tfidf"]}`.
+
+    Attributes:
+        classes_: the K labels, sorted, as they were given.
+        model_: the bundle that ships, a `refsynth.Model`; it takes a pair as `refsynth.join_pair(first, second)`.
+        report_: the evidence, a `refsynth.Report`.
+    """
+
+    _task = "pairs"
+    _columns = MappingProxyType({"pair": "text_pair"})
+    _width = 2
+
+    def _given(self, X: Any, y: Any) -> Given:
+        halves = [filled(half, f"X[:, {side}]") for side, half in enumerate(_halves(X))]
+        return self._rows([{"text": first, "text_pair": second} for first, second in zip(*halves, strict=True)], y)
+
+    def _texts(self, X: Any) -> list[str]:
+        return [join_pair(first, second) for first, second in zip(*_halves(X), strict=True)]
+
+
+def _halves(X: Any) -> tuple[list[str], list[str]]:
+    """Return the first and the second texts [N].
+
+    Raises:
+        ArgumentError: there are no pairs, or something in one is no text.
+    """
+    pairs = pairs_of(X, "X")
+    first, second = (texts_of([pair[side] for pair in pairs], f"X[:, {side}]") for side in (0, 1))
+    return first, second
