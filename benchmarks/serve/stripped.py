@@ -121,6 +121,7 @@ def _serve_stock(bundle: str) -> None:
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         timeout_worker_healthcheck=2,
         timeout_graceful_shutdown=5,
     )

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import numpy as np
 
 from benchmarks.cells import Cell
@@ -26,7 +27,7 @@ from benchmarks.serve.overload import capacity, flood
 from benchmarks.serve.plan import Bound, Job
 from benchmarks.serve.siege import asked, burning
 from benchmarks.serve.subject import exact_bundle, exact_text
-from benchmarks.serve.target import Target, apart, serving
+from benchmarks.serve.target import START, Target, apart, eventually, serving
 from refsynth.service.http.auth import Keyring
 from refsynth.service.http.state import CONTROL
 from refsynth.service.http.switch import order
@@ -121,16 +122,20 @@ def _fast(job: Job, trick: str, folder: Path) -> Figures:
 
 
 def _hoarded(job: Job, trick: str, folder: Path) -> Figures:
-    """Replies that nobody reads, then bodies that do not end."""
-    ring = Keyring(folder / "keys.json")
+    """Replies that nobody reads; on another server, bodies that do not end."""
     folder.mkdir(parents=True)
+    ring, bundle = Keyring(folder / "keys.json"), exact_bundle(folder / "exact")
     harmful, other = (ring.add(name, scopes=("predict",)).presented for name in ("harmful", "other"))
+    harms: dict[str, Callable[[Target], Any]] = {
+        "replies": lambda target: unread(target, HARM),
+        "bodies": lambda target: unfinished(target, harmful, HARM),
+    }
     figures: Figures = {}
-    with _served(exact_bundle(folder / "exact"), folder, trick, "--keys", folder / "keys.json") as target:
-        for name, harm in (("replies", partial(unread, target, HARM)), ("bodies", partial(unfinished, target, harmful, HARM))):
-            seen = asyncio.run(harmed(target, other, harm))
-            figures[f"{name}: highest (MB)"] = seen["highest (MB)"]
-            figures[f"{name}: others without an answer"] = seen["others without an answer"]
+    for name, harm in harms.items():
+        with _served(bundle, folder / name, trick, "--keys", folder / "keys.json") as target:
+            seen = asyncio.run(harmed(target, other, partial(harm, target)))
+        figures[f"{name}: highest (MB)"] = seen["highest (MB)"]
+        figures[f"{name}: others without an answer"] = seen["others without an answer"]
     return figures
 
 
@@ -189,10 +194,17 @@ def _faulted(job: Job, trick: str, folder: Path) -> Figures:
     bundle = exact_bundle(folder / "exact")
     figures: Figures = {}
     with _served(bundle, folder, trick, "--workers", 2, "--deadline", 2, "--hang", 2) as target:
+        eventually(lambda: _ready(target), START)  # uvicorn says so before it is
         figures["failed during a reload"] = asyncio.run(_reloaded(target, trick, bundle))
         for name, number in (("SIGKILL", signal.SIGKILL), ("SIGSTOP", signal.SIGSTOP), ("deadlock", None)):
             figures |= {f"{name}: {figure}": value for figure, value in asyncio.run(_fault(target, number)).items()}
     return figures
+
+
+def _ready(target: Target) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"{target.url}/health/ready", timeout=5).status_code == 200
+    return False
 
 
 async def _reloaded(target: Target, trick: str, bundle: Path) -> float:
@@ -229,7 +241,8 @@ async def _fault(target: Target, number: signal.Signals | None) -> Figures:
     answered = [moment for moment, reply in replies if reply.status == 200]
     before = sum(begun + 0.5 < moment < broken for moment in answered) / (broken - begun - 0.5)
     after = sum(broken + FAULT - SETTLED < moment <= broken + FAULT for moment in answered) / SETTLED
-    return {"answers/s after / before": round(after / before, 3), "without an answer": len(replies) - len(answered)}
+    share = round(after / before, 3) if before else 0.0
+    return {"answers/s after / before": share, "without an answer": len(replies) - len(answered)}
 
 
 SCENARIOS: dict[str, Scenario] = {
