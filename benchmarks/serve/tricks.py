@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmarks.cells import Cell
 from benchmarks.serve import meddled
+from benchmarks.serve.closing import lost
 from benchmarks.serve.hoard import harmed, unfinished, unread
 from benchmarks.serve.load import REFUSED, Reply, Tally, closed, connected, predict
 from benchmarks.serve.overload import capacity, flood
@@ -40,6 +41,8 @@ FLOOD, HARM, CROWDED = 6.0, 3.0, 6.0
 RATE, ASKED = 100, 4.0
 """Texts a second that a key may send, and the seconds for which it tries to send more."""
 CLIENTS = 64
+CLOSINGS = 3
+"""Times that `closing` closes its sockets, for each run."""
 FAULT, SETTLED = 8.0, 2.0
 """Seconds watched after a fault, and the last of them: by then all is to be as before."""
 
@@ -143,8 +146,7 @@ def _drained(job: Job, trick: str, folder: Path) -> Figures:
     """SIGTERM while clients ask over new connections."""
     with _served(exact_bundle(folder / "exact"), folder, trick, "--workers", 2) as target:
         tally = asyncio.run(_ended(target))
-    lost = tally.total - tally.seen["200"] - tally.seen[REFUSED]
-    return {"lost": lost, "answered": tally.seen["200"]}
+    return {"lost": tally.total - tally.seen["200"] - tally.seen[REFUSED], "answered": tally.seen["200"]}
 
 
 async def _ended(target: Target) -> Tally:
@@ -162,6 +164,11 @@ async def _ended(target: Target) -> Tally:
         target.process.terminate()
         await asyncio.gather(*clients)
     return tally
+
+
+def _closed(job: Job, trick: str, folder: Path) -> Figures:
+    """The last step of an end, again and again: sockets closed while clients connect."""
+    return {"lost": sum(lost(filtered=trick == WHOLE) for _ in range(CLOSINGS))}
 
 
 def _charged(job: Job, trick: str, folder: Path) -> Figures:
@@ -250,6 +257,7 @@ SCENARIOS: dict[str, Scenario] = {
     "speed": Scenario(_fast, ("short way", "own thread", "uvloop"), timed=True),
     "hoard": Scenario(_hoarded, ("bounded protocol",)),
     "end": Scenario(_drained, ("packet filter", "last accept")),
+    "closing": Scenario(_closed, ("packet filter",)),
     "quota": Scenario(_charged, ("shared quotas",)),
     "crowd": Scenario(_crowded, ("own clock",)),
     "faults": Scenario(_faulted, ("supervisor",)),
