@@ -37,7 +37,7 @@ def _nothing(*_: Any) -> None:
     """Stands where the trick was."""
 
 
-def strip(trick: str) -> None:
+def leave_out(trick: str) -> None:
     """Take a trick out of this process.
 
     Raises:
@@ -147,7 +147,7 @@ if __name__ == "__main__":
     from refsynth.service.http.logs import configure
 
     configure()
-    strip(sys.argv[1])
+    leave_out(sys.argv[1])
     if sys.argv[1] == "supervisor":
         _serve_stock(sys.argv[2])
     elif sys.argv[2].isdecimal():  # a worker

@@ -213,13 +213,13 @@ def test_every_side_of_a_round_is_run_and_the_first_changes(tmp_path):
 
 @pytest.mark.parametrize("trick", sorted({trick for scenario in tricks.SCENARIOS.values() for trick in scenario.tricks}))
 def test_what_a_scenario_leaves_out_is_there(trick):
-    script = "import sys; from benchmarks.serve.stripped import strip; strip(sys.argv[1])"
+    script = "import sys; from benchmarks.serve.stripped import leave_out; leave_out(sys.argv[1])"
     subprocess.run([sys.executable, "-c", script, trick], check=True)
 
 
 def test_an_unknown_trick_is_refused():
     with pytest.raises(KeyError):
-        stripped.strip("no such trick")
+        stripped.leave_out("no such trick")
 
 
 def test_tricks_are_measured_only_where_they_are_named():
