@@ -72,4 +72,4 @@ if __name__ == "__main__":
         thread.start()
     for thread in threads:
         thread.join()
-    print(len(connected))
+    sys.stdout.write(str(len(connected)))

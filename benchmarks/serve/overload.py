@@ -65,6 +65,7 @@ async def capacity(target: Target, seconds: float, *, fresh: bool = False, clien
 
 
 async def flood(target: Target, peak: float, seconds: float, *, fresh: bool) -> dict[str, Any]:
+    """Send `TIMES` the peak for so many seconds, and return what came back."""
     tally, loop = Tally(), asyncio.get_running_loop()
     begun, within = loop.time(), 0
 
