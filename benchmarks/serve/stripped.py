@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,10 @@ def leave_out(trick: str) -> None:
     """
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-    from refsynth.cli import guards
     from refsynth.service.http import app, batching, front, progress, protocol, worker
 
     bounded: Any = protocol.BoundedProtocol
+    guards: Any = import_module("refsynth.cli.guards")
     made, limiter = bounded.connection_made, guards.Limiter
 
     def with_addresses(self: Any, transport: Any) -> None:
@@ -93,9 +94,7 @@ def _meddle() -> None:
     from refsynth.bundle.model import Model
 
     sys.path.append(str(Path(__file__).parent))
-    import meddled
-
-    Model.answer = meddled.answer  # type: ignore[method-assign]
+    Model.answer = import_module("meddled").answer  # type: ignore[method-assign]
 
 
 def _serve_stock(bundle: str) -> None:
