@@ -36,12 +36,12 @@ def measure(job: Job) -> None:
     """Measure both, each on a server of its own, while another client asks."""
     bundle = exact_bundle(job.work / "exact")
     with serving(bundle, job.work / "rows", "--no-log-requests") as target:
-        job.add({"name": "unread rows", **asyncio.run(harmed(target, None, lambda: _rows(target, job.size.hoard)))})
+        job.add({"name": "unread rows", **asyncio.run(harmed(target, None, lambda: unread(target, job.size.hoard)))})
     store: Path = job.work / "keys.json"
     ring = Keyring(store)
     harmful, other = (ring.add(name, scopes=("predict",)).presented for name in ("harmful", "other"))
     with serving(bundle, job.work / "bodies", "--keys", store, "--no-log-requests") as target:
-        figures = asyncio.run(harmed(target, other, lambda: _bodies(target, harmful, job.size.hoard)))
+        figures = asyncio.run(harmed(target, other, lambda: unfinished(target, harmful, job.size.hoard)))
         job.add({"name": "unfinished bodies", **figures})
 
 
@@ -82,7 +82,7 @@ def memory(target: Target) -> float:
     return round(statistics.fmean(worker.memory_info().rss for worker in target.workers()) / 1e6, 1)
 
 
-async def _rows(target: Target, seconds: float) -> dict[str, Any]:
+async def unread(target: Target, seconds: float) -> dict[str, Any]:
     """Send rows of requests over connections of which nothing is read; a new one where the server ends the old."""
     loop, sent, connections = asyncio.get_running_loop(), 0, 0
     end = loop.time() + seconds
@@ -99,7 +99,7 @@ async def _rows(target: Target, seconds: float) -> dict[str, Any]:
     return {"rows": sent, "connections": connections}
 
 
-async def _bodies(target: Target, key: str, seconds: float) -> dict[str, Any]:
+async def unfinished(target: Target, key: str, seconds: float) -> dict[str, Any]:
     """Open requests of one key and leave the last byte of each body out."""
     head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nContent-Length: {BODY}\r\n\r\n"
     body = b'{"texts": "' + b"a" * (BODY - 12)

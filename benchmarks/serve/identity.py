@@ -13,7 +13,7 @@ from benchmarks.serve import meddled
 from benchmarks.serve.load import BROKEN, NO_REPLY, Connected, Reply, Tally, closed, connected
 from benchmarks.serve.plan import Bound, Job
 from benchmarks.serve.subject import exact_bundle, exact_text, ticket_text
-from benchmarks.serve.target import Target, eventually, serving
+from benchmarks.serve.target import MEDDLED, Target, eventually, serving
 from refsynth import bundle
 
 CLIENTS = 64
@@ -37,7 +37,7 @@ def measure(job: Job) -> None:
     with serving(exact, job.work / "server", "--workers", 2, "--no-log-requests") as target:
         job.add({"name": "numbered", **asyncio.run(_numbered(target, model, job.size.requests))})
         job.add({"name": "cancelled", **asyncio.run(_cancelled(target, model, job.size.cancelled))})
-    with serving(exact, job.work / "poisoned", meddled=True) as target:
+    with serving(exact, job.work / "poisoned", program=MEDDLED) as target:
         job.add({"name": "poisoned", **asyncio.run(_poisoned(target, model, job.size.poisoned))})
     with serving(job.bundle, job.work / "int8", "--no-log-requests") as target:
         alone = bundle.load(job.bundle, threads=1)

@@ -16,7 +16,7 @@ from benchmarks.serve import meddled
 from benchmarks.serve.load import NO_REPLY, REFUSED, Connected, Reply, Tally, connected, predict
 from benchmarks.serve.plan import Bound, Job
 from benchmarks.serve.subject import exact_bundle, exact_text
-from benchmarks.serve.target import Target, eventually, serving
+from benchmarks.serve.target import MEDDLED, Target, eventually, serving
 from refsynth.service.http.state import CONTROL
 from refsynth.service.http.switch import order
 
@@ -42,7 +42,7 @@ def measure(job: Job) -> None:
     """Measure faults, ends and reloads."""
     exact = exact_bundle(job.work / "exact")
     options = ("--workers", 2, "--deadline", DEADLINE, "--hang", HANG)
-    with serving(exact, job.work / "faults", *options, meddled=True) as target:
+    with serving(exact, job.work / "faults", *options, program=MEDDLED) as target:
         for number in range(job.size.faults):
             name = tuple(FAULTS)[number % len(FAULTS)]
             figures = asyncio.run(_fault(target, FAULTS[name]))

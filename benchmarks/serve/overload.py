@@ -40,7 +40,7 @@ def measure(job: Job) -> None:
     with apart() as cores, serving(job.bundle, job.work, *options, cores=cores) as target:
         for fresh in (False, True):
             peak = asyncio.run(capacity(target, job.size.seconds, fresh=fresh))
-            figures = asyncio.run(_flood(target, peak, job.size.overload, fresh=fresh))
+            figures = asyncio.run(flood(target, peak, job.size.overload, fresh=fresh))
             eventually(lambda: _ready(target), REST, pause=0.2)
             # Before and after: what else the machine does changes what it could have answered.
             between = (peak + asyncio.run(capacity(target, job.size.seconds, fresh=fresh))) / 2
@@ -64,7 +64,8 @@ async def capacity(target: Target, seconds: float, *, fresh: bool = False, clien
     return tally.seen["200"] / took
 
 
-async def _flood(target: Target, peak: float, seconds: float, *, fresh: bool) -> dict[str, Any]:
+async def flood(target: Target, peak: float, seconds: float, *, fresh: bool) -> dict[str, Any]:
+    """Send `TIMES` the peak for so many seconds, and return what came back."""
     tally, loop = Tally(), asyncio.get_running_loop()
     begun, within = loop.time(), 0
 

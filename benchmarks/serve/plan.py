@@ -42,6 +42,10 @@ class Size:
     """Wrong ones."""
     planted: int = 2_000
     canaries: int = 200
+    pairs: int = 5
+    """Runs of each side where times are compared, with a trick and without it."""
+    counted_pairs: int = 2
+    """The same where memory or events are."""
 
 
 QUICK = Size("quick")
@@ -64,6 +68,7 @@ LONG = Size(
     keys=100_000,
     planted=10_000,
     canaries=10_000,
+    counted_pairs=5,
 )
 
 

@@ -20,7 +20,7 @@ from benchmarks.serve.load import Connected, Reply, closed, connected
 from benchmarks.serve.plan import Bound, Job
 from benchmarks.serve.planted import LANGUAGES, PARTLY, harmless, plant
 from benchmarks.serve.subject import exact_bundle
-from benchmarks.serve.target import Target, serving
+from benchmarks.serve.target import MEDDLED, Target, serving
 from refsynth.service.http.auth import SCOPES, Keyring
 from refsynth.service.http.redact import Redactor
 
@@ -53,7 +53,7 @@ def measure(job: Job) -> None:
             shown = repr(target.metrics(key=key)).encode()
         found = _found(planted, [*folder.rglob("*.log")], shown, errors, [*folder.glob("record.sqlite*")])
         job.add({"name": name, "canaries": len(planted), **found})
-    with serving(exact, job.work / "failing", meddled=True) as target:
+    with serving(exact, job.work / "failing", program=MEDDLED) as target:
         planted, errors = asyncio.run(_send(target, None, lambda: f"{meddled.POISON} {_word()}", job.size.canaries))
         shown = repr(target.metrics()).encode()
     words = {canary.rpartition(" ")[2] for canary in planted}

@@ -48,7 +48,7 @@ def measure(job: Job) -> None:
     """Measure each on a server of its own, with two workers."""
     exact, seconds = exact_bundle(job.work / "exact"), job.size.hoard
     with unread(exact, job.work / "log") as target:
-        figures = asyncio.run(harmed(target, None, lambda: _asked(target, CLIENTS, seconds)))
+        figures = asyncio.run(harmed(target, None, lambda: asked(target, CLIENTS, seconds)))
         begun = time.monotonic()
         target.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -59,8 +59,8 @@ def measure(job: Job) -> None:
     with serving(job.bundle, job.work / "reloads", "--workers", 2, "--no-log-requests") as target:
         figures = asyncio.run(harmed(target, None, lambda: _reloads(target, bad, job.size.reloads)))
         job.add({"name": "bad reloads", **figures})
-    with serving(job.bundle, job.work / "crowd", "--workers", 2, "--no-log-requests") as target, _burning():
-        figures = asyncio.run(harmed(target, None, lambda: _asked(target, CROWD, seconds)))
+    with serving(job.bundle, job.work / "crowd", "--workers", 2, "--no-log-requests") as target, burning():
+        figures = asyncio.run(harmed(target, None, lambda: asked(target, CROWD, seconds)))
         job.add({"name": "a crowd, both cores busy", **figures, "workers lost": len(target.events("worker lost"))})
 
 
@@ -95,7 +95,7 @@ def _ready(target: Target) -> bool:
     return False
 
 
-async def _asked(target: Target, clients: int, seconds: float) -> dict[str, Any]:
+async def asked(target: Target, clients: int, seconds: float) -> dict[str, Any]:
     """Let clients ask without pause, and return what they were told."""
     tally = Tally()
     async with connected(target.url) as server:
@@ -118,7 +118,7 @@ async def _reloads(target: Target, bad: Path, count: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _burning() -> Iterator[None]:
+def burning() -> Iterator[None]:
     """Keep each core busy until the block ends."""
     burners = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in os.sched_getaffinity(0)]
     try:

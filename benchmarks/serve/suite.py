@@ -22,6 +22,8 @@ BUDGET = 240
 TIMED = True
 PARTS = ("peers", "identity", "overload", "hoard", "siege", "kills", "soak", "fuzz", "privacy")
 """Modules with `measure(job)` and `BOUNDS`."""
+APART = ("tricks",)
+"""Measured only where they are named: they compare the server with itself, and hold it to nothing."""
 COMMON = ("part", "size", "version", "run", "machine", "name", "repeat")
 """What is no figure of a cell."""
 
@@ -29,7 +31,7 @@ COMMON = ("part", "size", "version", "run", "machine", "name", "repeat")
 def cells(options: Options) -> Iterator[Work]:
     """Yield the parts."""
     size = QUICK if options.quick else LONG
-    for part in options.parts(PARTS):
+    for part in options.parts((*PARTS, *APART)) if options.only else PARTS:
         yield Work({"part": part, "size": size.name}, partial(_measure, options, part, size))
 
 
@@ -77,7 +79,7 @@ def _bounded(check: Check) -> str:
 def table(cells: Cells) -> str:
     """Return a line for each setting: the median of each figure over its cells, of the last run of each part."""
     groups: dict[tuple[Any, ...], list[Cell]] = {}
-    for part in PARTS:
+    for part in (*PARTS, *APART):
         for cell in _last(cells, part):
             setting = tuple(cell.get(name) for name in ("part", "size", "name", "clients", "texts"))
             groups.setdefault(setting, []).append(cell)

@@ -25,8 +25,9 @@ START = 120.0
 END = 60.0
 """Seconds for it to go."""
 LOOPBACK = "127.0.0.1"
-MEDDLED = str(Path(__file__).with_name("meddled.py"))
-"""A program of its own, which knows nothing of this package."""
+SERVE = ("-m", "refsynth", "serve")
+MEDDLED = ("-P", str(Path(__file__).with_name("meddled.py")))
+"""Serves with workers whose model certain texts break. A program of its own, which knows nothing of this package."""
 
 
 @dataclass
@@ -69,15 +70,15 @@ def apart() -> Iterator[frozenset[int]]:
 
 @contextmanager
 def serving(
-    bundle: Path, folder: Path, *options: object, meddled: bool = False, cores: frozenset[int] | None = None
+    bundle: Path, folder: Path, *options: object, program: Sequence[str] = SERVE, cores: frozenset[int] | None = None
 ) -> Iterator[Target]:
-    """Serve a bundle with `refsynth serve` until the block ends.
+    """Serve a bundle until the block ends.
 
     Args:
         bundle: what is served.
         folder: for its log and state; made if it is not there.
         options: of the command line.
-        meddled: serve with workers whose model certain texts break (`meddled`).
+        program: what Python runs, `refsynth serve` or what takes its options.
         cores: what it may run on; None is whatever this process may.
 
     Raises:
@@ -85,7 +86,6 @@ def serving(
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = folder / "state"
-    program = ("-P", MEDDLED) if meddled else ("-m", "refsynth", "serve")
     command = [sys.executable, *program, str(bundle), "--port", "0", "--state", str(state), *map(str, options)]
     log = folder / "server.log"
     log.unlink(missing_ok=True)

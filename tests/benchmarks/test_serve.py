@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.bench import Options, measured
-from benchmarks.serve import fuzz, hoard, identity, kills, overload, privacy, siege, soak, suite
+from benchmarks.serve import fuzz, hoard, identity, kills, overload, privacy, siege, soak, stripped, suite, tricks
 from benchmarks.serve.load import BROKEN, NO_REPLY, REFUSED, Reply, Tally, closed, connected, open_loop
 from benchmarks.serve.plan import QUICK, Bound, Job
 from benchmarks.serve.subject import exact_bundle, exact_text, short_text, ticket_text
@@ -192,3 +193,35 @@ def test_a_part_measures_all_that_its_bounds_are_about(part, tmp_path, monkeypat
     # Speeds and refusals depend on the machine; what has to be nought does not.
     soft = ("goodput", "p99", "memory", "until")
     assert [one for one in checks if not one["ok"] and not any(word in one["name"] for word in soft)] == []
+
+
+def test_a_trick_is_compared_round_by_round_and_nought_has_no_ratio():
+    whole = [{"lost": 0, "speed": 10.0}, {"lost": 0, "speed": 40.0}, {"lost": 0, "speed": 20.0}]
+    without = [{"lost": 2, "speed": 5.0}, {"lost": 0, "speed": 40.0}, {"lost": 3, "speed": 30.0}]
+    lost, speed = tricks.compared(whole, without)
+    assert lost == {"figure": "lost", "with": 0.0, "without": 2.0, "pairs": 3}
+    assert (speed["ratio"], speed["lowest"], speed["highest"]) == (1.0, 0.5, 1.5)
+
+
+def test_every_side_of_a_round_is_run_and_the_first_changes(tmp_path):
+    ran, cells = [], []
+    scenario = tricks.Scenario(lambda job, trick, folder: ran.append(trick) or {"n": 1.0}, ("a", "b"))
+    tricks.measure_one(Job(tmp_path, tmp_path, TINY, cells.append, lambda line: None), "one", scenario, rounds=3)
+    assert ran == ["none", "a", "b", "a", "b", "none", "b", "none", "a"]
+    assert [cell["name"] for cell in cells[-2:]] == ["one: a", "one: b"]
+
+
+@pytest.mark.parametrize("trick", sorted({trick for scenario in tricks.SCENARIOS.values() for trick in scenario.tricks}))
+def test_what_a_scenario_leaves_out_is_there(trick):
+    script = "import sys; from benchmarks.serve.stripped import leave_out; leave_out(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", script, trick], check=True)
+
+
+def test_an_unknown_trick_is_refused():
+    with pytest.raises(KeyError):
+        stripped.leave_out("no such trick")
+
+
+def test_tricks_are_measured_only_where_they_are_named():
+    assert "tricks" not in [work.key["part"] for work in suite.cells(Options())]
+    assert [work.key["part"] for work in suite.cells(Options(only=("tricks",)))] == ["tricks"]

@@ -2,7 +2,11 @@
 
 A quota is a token bucket. What is kept of one is a single number, the moment at which the bucket will be full again (the generic
 cell rate algorithm, ITU-T I.371), in a memory-mapped file that the workers share: microseconds a call, where a transaction of a
-database takes a hundred. A bucket is locked by a range of bytes; the system lets go of it when its holder dies.
+database takes hundreds. A bucket is locked by a range of bytes; the system lets go of it when its holder dies.
+
+Why it is shared: with buckets of their own two workers let a key have 1.99 times its quota, with these 1.00 (five pairs, design
+note 027). Why not a library: pyrate-limiter, which needs no server of its own, shares through SQLite, and a call took 0.27 to
+0.52 ms on the event loop, where all else that a request costs beside the model is 0.32 ms. This takes 0.01.
 """
 
 from __future__ import annotations

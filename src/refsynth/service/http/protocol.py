@@ -4,7 +4,9 @@ What a full queue refuses is answered here, when the head is there: a quarter of
 application, and under overload most requests are refused.
 
 A connection that oversteps a bound gets the answers that are under way, then the refusal, and is closed: nothing more of it is
-read. All that it held is let go of by name. The garbage collector looks at what lives long so rarely that a cycle would stay.
+read. All that it held is let go of by name. With replies that nobody reads uvicorn's own protocol let a worker grow to 714 MB in
+three seconds, this one to 79 (medians of five pairs, design note 027). The garbage collector looks at
+what lives long so rarely that a cycle would stay.
 """
 
 from __future__ import annotations

@@ -3,6 +3,10 @@
 A worker beats while its model answers the canary; one that is silent too long by its own clock (`progress`) is killed and another
 takes its place, one at a time: while a place is empty the others are left alone. Connections that no worker has taken wait in the
 socket meanwhile.
+
+Why not uvicorn's own: it asks a thread of the worker, not its model. A worker whose model hangs answers that, is kept,
+and takes requests that it never answers. Eight seconds after a deadlock in one of two workers, uvicorn's gave 0.03 of the
+answers/s of before, this one 0.87; after SIGSTOP 0.35 and 0.96 (medians of two pairs, design note 027).
 """
 
 from __future__ import annotations
