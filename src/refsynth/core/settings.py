@@ -16,7 +16,7 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
 
     A kind of task from another package stands with the hash of its code. Labels are in a list, since their order is that of a
     model's answers. `search` has the minutes of one search, which also depend on how many there are; `prompting` has the
-    reference that is asked. `screen` has those of `filter.scores` that are asked once, `filter` those that are asked in each fold.
+    reference that is asked. `screen` has those of `filter.scores` that are asked once, `filter` those asked in each fold.
     """
     tree, learners = config.model_dump(mode="json"), set(config.learners)
     tree["labels"] = list(tree["labels"].items())

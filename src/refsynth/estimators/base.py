@@ -21,10 +21,11 @@ from refsynth.bundle.store import check_place
 from refsynth.compress.ship import publish
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ArgumentError
+from refsynth.core.kinds import KindName
 from refsynth.core.observe import Logged, Printed
 from refsynth.core.run import RunFolder, write_jsonl
 from refsynth.core.task import Task
-from refsynth.core.types import Array, TaskKind
+from refsynth.core.types import Array
 from refsynth.data.frame import header_of
 from refsynth.data.given import names_of, weights_of
 from refsynth.data.nothing import refuse_empty
@@ -36,7 +37,7 @@ from refsynth.pipeline.flow import run
 class TextEstimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn is not typed
     """A model of texts that is trained by a run; each kind of task says how X and y are read and how an answer goes back."""
 
-    _task: ClassVar[TaskKind]
+    _task: ClassVar[KindName]
     _columns: ClassVar[Mapping[str, str]] = {}
     """Columns of the rows that have not their usual names."""
     _width: ClassVar[int] = 1

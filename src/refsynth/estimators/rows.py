@@ -12,7 +12,8 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from refsynth.core.errors import ArgumentError, ConfigError, nearest
-from refsynth.core.types import Array, FloatArray, TaskKind
+from refsynth.core.kinds import KindName
+from refsynth.core.types import Array, FloatArray
 from refsynth.data.given import names_of
 from refsynth.data.source import ROW_LIMIT
 
@@ -67,7 +68,7 @@ def _ones(records: Sequence[Any], weights: FloatArray | None) -> list[float]:
     return [1] * len(records) if weights is None else weights.tolist()
 
 
-def tree_of(task: TaskKind, settings: Mapping[str, Any] | None, drafts: int | None, data: Mapping[str, Any]) -> dict[str, Any]:
+def tree_of(task: KindName, settings: Mapping[str, Any] | None, drafts: int | None, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tree of a task.yaml but for its labels and its seed.
 
     Args:
