@@ -74,7 +74,7 @@ def stale(root: Path) -> list[Path]:
 
 def _changed(root: Path) -> Iterator[tuple[Path, str]]:
     results = root / "benchmarks" / "results"
-    for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+    for path in (root / "README.md", *sorted((root / "docs").rglob("*.md"))):
         text = path.read_text("utf-8")
         new = MARKED.sub(lambda found: f"{found[1]}{found[2]}{printed(found[1], results)}\n", text)
         if new != text:

@@ -1,4 +1,4 @@
-"""The loop of docs/annotate.md, command by command: answers and feedback come back as labels that the next run learns from."""
+"""The loop of docs/how-to/labels.md, by command: answers and feedback come back as labels for the next run."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from refsynth.service.monitor.record import Feedback, Predicted, Record
 from test_cli import call
 from test_pipeline import make_task
 
-DOC = (Path(__file__).parent.parent / "docs" / "annotate.md").read_text("utf-8")
+DOC = (Path(__file__).parent.parent / "docs" / "how-to" / "labels.md").read_text("utf-8")
 
 
 def shown_loop():
