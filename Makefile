@@ -49,7 +49,7 @@ soak: models
 # What the documents say is true, and the site in build/site has no broken link.
 docs: install .venv-docs/.installed
 	$(BIN)/pytest -q tests/test_docs.py tests/test_walks.py
-	.venv-docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
 # The pages of docs/reference that are written from the code.
 reference: install
@@ -57,7 +57,7 @@ reference: install
 
 .venv-docs/.installed: requirements-docs.lock
 	$(PYTHON) -m venv --clear .venv-docs
-	.venv-docs/$(PIP) --require-hashes -r requirements-docs.lock
+	.venv-docs/bin/$(PIP) --require-hashes -r requirements-docs.lock
 	touch $@
 
 # The list of what is inside (CycloneDX), and whether a pinned version has a known vulnerability. Needs the network.

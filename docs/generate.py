@@ -1,7 +1,7 @@
 """Write the pages of `docs/reference` that say what the code says: configuration, command line, learners, Python.
 
-    python docs/generate.py            # write them
-    python docs/generate.py --check    # change nothing; exit with 3 where one differs from the code
+python docs/generate.py            # write them
+python docs/generate.py --check    # change nothing; exit with 3 where one differs from the code
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def configuration() -> str:
     parts = [
         "# Every key of task.yaml",
         NOTE,
-        "A task is one YAML file. `refsynth init` writes it with the keys that you are likely to change. A section that you leave out "
-        "takes its defaults. An unknown key is an error that names the nearest known key. On the command line, "
+        "A task is one YAML file. `refsynth init` writes it with the keys that you are likely to change. A section that you "
+        "leave out takes its defaults. An unknown key is an error that names the nearest known key. On the command line, "
         "`refsynth run --set synthesis.drafts=4000` overrides one value.",
         "The labels `yes`, `no`, `on` and `off` need quotes, because YAML reads them as true and false.",
     ]
@@ -172,9 +172,11 @@ def command_line() -> str:
         "# Every command",
         NOTE,
         "All commands write results to standard output, and progress and errors to standard error. "
-        "With `refsynth --debug COMMAND`, an error shows its traceback.",
-        "| exit code | meaning |\n|---|---|\n| 0 | done |\n| 2 | the input is wrong: the message names file, row and remedy |\n"
-        "| 3 | a gate or a contract said no |\n| 4 | a model or an extra is missing: the message has the line that installs it |\n"
+        "The option `--debug`, before the command, shows the traceback of an error.",
+        "| exit code | meaning |\n|---|---|\n| 0 | done |\n"
+        "| 2 | the input is wrong: the message names file, row and remedy |\n"
+        "| 3 | a gate or a contract said no |\n"
+        "| 4 | a model or an extra is missing: the message has the line that installs it |\n"
         "| 130 | interrupted; what was done is kept |",
     ]
     for path, command in walk(root, "refsynth"):
@@ -194,7 +196,9 @@ def walk(command: Any, path: str) -> Iterator[tuple[str, Any]]:
 def _command(path: str, command: Any) -> Iterator[str]:
     about = inspect.cleandoc(command.help or "").replace("\f", "\n")
     words = [_usage(parameter) for parameter in command.params if parameter.param_type_name == "argument"]
-    options = [parameter for parameter in command.params if parameter.param_type_name == "option" and "--help" not in parameter.opts]
+    options = [
+        parameter for parameter in command.params if parameter.param_type_name == "option" and "--help" not in parameter.opts
+    ]
     yield "```text\n" + " ".join([path, *(["[OPTIONS]"] if options else []), *words]) + "\n```"
     yield escaped(about)
     shown = [(_usage(each), each) for each in command.params if each.param_type_name == "argument"]
@@ -207,8 +211,8 @@ def _command(path: str, command: Any) -> Iterator[str]:
 
 
 def escaped(text: str) -> str:
-    """Return a help text as Markdown: what looks like a tag is none."""
-    return re.sub(r"<(?=\w)", "&lt;", text)
+    """Return a help text as Markdown: what looks like a tag or a link is none."""
+    return re.sub(r"\[(?=[^\]]*\]\()", r"\\[", re.sub(r"<(?=\w)", "&lt;", text))
 
 
 def _usage(argument: Any) -> str:

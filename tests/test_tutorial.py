@@ -10,7 +10,11 @@ from test_cli import call
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "tutorial" / "first-model.md").read_text("utf-8")
-SMALLER = {"reference: embedded": "reference: echo", "drafts: 600": "drafts: 60", "[tfidf, frozen, contrastive]": "[tfidf, frozen]"}
+SMALLER = {
+    "reference: embedded": "reference: echo",
+    "drafts: 600": "drafts: 60",
+    "[tfidf, frozen, contrastive]": "[tfidf, frozen]",
+}
 
 
 def shown(program):
