@@ -251,7 +251,8 @@ def learners() -> str:
         "# Every learner",
         NOTE,
         "A name below may stand under `learners` in task.yaml. The gate compares all learners that you name on held-out rows. "
-        "They stand in the order of preference: an earlier one ships unless a later one is better by more than two standard errors. "
+        "They stand in the order of preference: an earlier one ships unless a later one is better by more than two standard "
+        "errors. "
         "[Training methods](../how-to/training.md) says how each of them is trained and what it costs.",
         "\n".join(
             ["| learner | in the report | what is fitted | in the bundle | kinds of tasks |", "|---|---|---|---|---|", *rows]
