@@ -141,13 +141,15 @@ def named(annotation: Any) -> str:
 
 def default_of(field: FieldInfo) -> str:
     """Return a default as YAML writes it."""
-    value = field.get_default()
     if field.is_required():
         return "required"
+    value = field.get_default(call_default_factory=True)
     if isinstance(value, Section):
         return ""
     if value is None:
         return "none"
+    if value == {}:
+        return "`{}`"
     if isinstance(value, tuple | list):
         return f"`[{', '.join(map(str, value))}]`"
     if value == "":
