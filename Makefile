@@ -1,10 +1,11 @@
-# Five commands: install, check, test, demo, bench (and tables, which prints those of the documents from the measured cells; docs, which
-# checks what the documentation says; soak, half an hour of load; audit, which looks for known vulnerabilities; lock).
+# Five commands: install, check, test, demo, bench. Further ones: tables prints the tables of the documents from the measured cells, docs
+# checks the documents and builds their site, reference writes the pages that come from the code, soak is half an hour of load, audit
+# looks for known vulnerabilities, and lock rewrites the lock files.
 PYTHON ?= python3.11
 BIN := .venv/bin
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: install check test demo bench tables soak docs audit lock
+.PHONY: install check test demo bench tables soak docs reference audit lock
 
 install: .venv/.installed
 
@@ -45,8 +46,19 @@ tables: install
 soak: models
 	$(BIN)/python -m benchmarks serve --only soak --again
 
-docs: install
-	$(BIN)/pytest -q tests/test_docs.py
+# What the documents say is true, and the site in build/site has no broken link.
+docs: install .venv-docs/.installed
+	$(BIN)/pytest -q tests/test_docs.py tests/test_walks.py
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+
+# The pages of docs/reference that are written from the code.
+reference: install
+	$(BIN)/python docs/generate.py
+
+.venv-docs/.installed: requirements-docs.lock
+	$(PYTHON) -m venv --clear .venv-docs
+	.venv-docs/bin/$(PIP) --require-hashes -r requirements-docs.lock
+	touch $@
 
 # The list of what is inside (CycloneDX), and whether a pinned version has a known vulnerability. Needs the network.
 audit: install
@@ -55,10 +67,11 @@ audit: install
 	$(BIN)/cyclonedx-py requirements requirements-serve.lock --output-file build/sbom-serve.json
 	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements.lock
 
-lock:  # rewrite both lock files from pyproject.toml, with hashes (needs the package index)
+lock:  # rewrite the lock files from pyproject.toml, with hashes (needs the package index)
 	$(PYTHON) -m venv --clear build/lock && build/lock/bin/pip install --quiet uv
 	$(call locked,dev,requirements.lock,-r benchmarks/requirements.txt)
 	$(call locked,serve,requirements-serve.lock,)
+	$(call locked,docs,requirements-docs.lock,)
 
 define locked
 	$(PYTHON) -m venv --clear build/$(1)

@@ -166,7 +166,7 @@ def table(cells: Cells) -> str:
         rows.append([system + weight, *(f"{100 * some[-1]['macro_f1']:.1f}" if some else "" for some in found)])
     answered = [cells.find(set=SETS[place], rows=n, system=CASCADE) for place, n in columns]
     rows.append(["of which static answers", *(f"{some[-1]['answered']:.0%}" if some else "" for some in answered)])
-    return markdown(["labelled rows", *(f"{SETS[place]}, {n:,}" for place, n in columns)], rows)
+    return markdown(["labeled rows", *(f"{SETS[place]}, {n:,}" for place, n in columns)], rows)
 
 
 def checks(cells: Cells) -> list[Check]:

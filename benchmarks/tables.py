@@ -20,7 +20,7 @@ TABLES: Mapping[str, str] = {
 
 NAMES: Mapping[str, Mapping[str, str]] = {
     "fewshot": {
-        f"system: {MEANS}": "8 labelled rows per class",
+        f"system: {MEANS}": "8 labeled rows per class",
         "tfidf": "TF-IDF + LR",
         "frozen": "frozen encoder + LR",
         "finetune": "full fine-tuning",
@@ -29,7 +29,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         "real + synthetic": "ours, real + synthetic",
         "shipped": "**ours, shipped (int8)**",
     },
-    "peft": {f"system: {MEANS}": "64 labelled rows per class"},
+    "peft": {f"system: {MEANS}": "64 labeled rows per class"},
     "kinds": {f"score: {MEANS}": "score"},
     "prompting": {"none": "as it comes"},
 }
@@ -74,7 +74,7 @@ def stale(root: Path) -> list[Path]:
 
 def _changed(root: Path) -> Iterator[tuple[Path, str]]:
     results = root / "benchmarks" / "results"
-    for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+    for path in (root / "README.md", *sorted((root / "docs").rglob("*.md"))):
         text = path.read_text("utf-8")
         new = MARKED.sub(lambda found: f"{found[1]}{found[2]}{printed(found[1], results)}\n", text)
         if new != text:

@@ -37,7 +37,7 @@ def test_wrong_trees_name_key_and_remedy(tree, message):
     with pytest.raises(ConfigError) as caught:
         RunConfig.parse(tree)
     assert message in str(caught.value)
-    assert "docs/config.md" in str(caught.value)
+    assert "docs/reference/configuration.md" in str(caught.value)
 
 
 def test_a_list_with_a_wrong_entry_is_not_called_too_short():

@@ -10,89 +10,62 @@ import pytest
 import typer
 
 from benchmarks.__main__ import app as benches
+from docs import generate
 from refsynth.cli.app import app
 from refsynth.core import config, drafting, errors, sections
 from refsynth.core.intervals import INTERVALS
-from refsynth.core.learners import LEARNERS
-from refsynth.core.references import REFERENCES
-from refsynth.core.scorers import SCORERS
-from refsynth.models.encoders import ENCODERS
+from refsynth.core.sections import Section
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-SECTIONS = {
-    config.RunConfig: "",
-    sections.DataConfig: "data.",
-    sections.Columns: "data.columns.",
-    drafting.SynthesisConfig: "synthesis.",
-    drafting.ApertiumTranslation: "synthesis.augment[].",
-    drafting.Seq2SeqTranslation: "synthesis.augment[].",
-    drafting.FilterConfig: "filter.",
-    drafting.ReinforceConfig: "reinforce.",
-    sections.SelftrainConfig: "selftrain.",
-    sections.PretrainConfig: "pretrain.",
-    sections.TrainingConfig: "training.",
-    sections.SearchConfig: "search.",
-    sections.EnsembleConfig: "ensemble.",
-    sections.PromptingConfig: "prompting.",
-    sections.GateConfig: "gate.",
-    sections.UnsureConfig: "unsure.",
-    sections.CompressConfig: "compress.",
-    sections.ContractConfig: "contract.",
-}
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(each for name in ("docs", "design") for each in (ROOT / name).rglob("*.md")),
+)
 
 
-@pytest.mark.parametrize(("model", "prefix"), SECTIONS.items())
-def test_every_key_is_explained(model, prefix):
-    text = (ROOT / "docs" / "config.md").read_text("utf-8")
-    missing = [name for name in model.model_fields if f"| `{prefix}{name}` |" not in text]
-    assert missing == []
+@pytest.mark.parametrize("name", generate.pages())
+def test_pages_that_come_from_the_code_are_what_the_code_says(name):
+    assert (ROOT / "docs" / "reference" / name).read_text("utf-8") == generate.pages()[name], "run `make reference`"
 
 
-READS = {"text": "the draft", "reference": "it with the reference", "rows": "it with the real rows, in each fold"}
+def test_every_section_and_key_is_on_the_page_of_keys():
+    there = {each for module in (config, drafting, sections) for each in vars(module).values() if isinstance(each, type)}
+    assert {each for each in there if issubclass(each, Section)} - {Section} == set(generate.SECTIONS.values())
+    for section in generate.SECTIONS.values():
+        assert set(section.model_fields) <= set(generate.doc_of_fields(section))
 
 
-def rows_of_scorers():
-    """Return the rows of the table of scorers, as their specs say it."""
-    for name, spec in SCORERS.items():
-        number = {"share": "share left out", "bound": {"higher": "least", "lower": "most"}[spec.better]}[spec.holds]
-        yield f"| `{name}` | `{spec.setting}`: {number} | {READS[spec.reads]} | {spec.doc} |"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_to_a_page_and_a_heading_that_are_there(page):
+    text = page.read_text("utf-8")
+    for target in re.findall(
+        r"(?<!\\)\[[^\]]*\]\(([^)\s]+)\)", re.sub(r"^```.*?^```|`[^`\n]*`", "", text, flags=re.MULTILINE | re.DOTALL)
+    ):
+        if target.startswith(("http:", "https:")):
+            continue
+        place, _, heading = target.partition("#")
+        there = page.parent / place if place else page
+        assert there.exists(), target
+        assert not heading or heading in headings(there), target
 
 
-def rows_of_references():
-    """Return the rows of the table of references, as their specs say it."""
-    for spec in REFERENCES.values():
-        needs = [f"`refsynth[{extra}]`" for extra in spec.extras] + [f"the model `{name}`" for name in spec.models]
-        needs += ["the network"] * spec.network
-        scores = ("the server says" if spec.check else "yes") if spec.scores else "no"
-        said = (", ".join(needs) or "nothing", ", ".join(spec.languages) or "any", scores, "yes" if spec.training else "no")
-        yield f"| `{spec.written}` | {' | '.join(said)} | {spec.doc} |"
+def headings(page):
+    """The anchors of a page, as GitHub and the site make them."""
+    lines = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
 
 
-def rows_of_encoders():
-    """Return the rows of the table of encoders, as their specs say it."""
-    for name, spec in ENCODERS.items():
-        yield f"| `{name}` | {', '.join(spec.languages) or 'any other'} | {spec.max_tokens} | {spec.doc} |"
-
-
-@pytest.mark.parametrize("rows", [rows_of_scorers, rows_of_references, rows_of_encoders])
-def test_the_tables_of_components_say_what_their_specs_say(rows):
-    text = (ROOT / "docs" / "config.md").read_text("utf-8")
-    assert "\n".join(rows()) in text, "\n".join(rows())  # to be written there
-
-
-def test_every_learner_is_explained():
-    text = (ROOT / "docs" / "training.md").read_text("utf-8")
-    assert [name for name in LEARNERS if f"| `{name}` |" not in text] == []
+def test_every_page_is_reached_from_the_navigation():
+    listed = (ROOT / "mkdocs.yml").read_text("utf-8")
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")]
+    assert [page for page in pages if page not in listed] == []
 
 
 def shown_commands(start="refsynth"):
     """Yield the commands that begin so, in blocks and in lines."""
-    for path in (
-        ROOT / "README.md",
-        ROOT / "CONTRIBUTING.md",
-        *(each for name in ("docs", "design") for each in (ROOT / name).glob("*.md")),
-    ):
+    for path in PAGES:
         text = path.read_text("utf-8")
         if path.parent.name == "design" and start == "refsynth":
             continue  # notes of decisions name commands of their day
@@ -167,4 +140,4 @@ def test_every_error_is_in_the_tree():
 
 
 def test_the_method_of_intervals_is_that_of_the_code():
-    assert INTERVALS in " ".join((ROOT / "docs" / "tasks.md").read_text("utf-8").split())
+    assert INTERVALS in " ".join((ROOT / "docs" / "explanation" / "statistics.md").read_text("utf-8").split())

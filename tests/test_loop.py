@@ -1,4 +1,4 @@
-"""The loop of docs/annotate.md, command by command: answers and feedback come back as labels that the next run learns from."""
+"""The loop of docs/how-to/labels.md, by command: answers and feedback come back as labels for the next run."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from refsynth.service.monitor.record import Feedback, Predicted, Record
 from test_cli import call
 from test_pipeline import make_task
 
-DOC = (Path(__file__).parent.parent / "docs" / "annotate.md").read_text("utf-8")
+DOC = (Path(__file__).parent.parent / "docs" / "how-to" / "labels.md").read_text("utf-8")
 
 
 def shown_loop():
@@ -83,7 +83,7 @@ def test_the_loop_in_the_docs_closes(monkeypatch, capsys, tmp_path, tiny_cache):
             assert [*scored[0]] == ["number", "text", "when", "label", "confidence", "unsure"] and len(scored) == 30
             write_csv(tmp_path / "scored.csv", [row | {"unsure": str(place < 25).upper()} for place, row in enumerate(scored)])
         if "to-label.csv" in line and line[1] == "next":
-            assert "labels: broken, late" in out
+            assert "labels: late, broken" in out
             assert "20 of 25 texts (0 more have a label already, 5 that the model is sure of)" in err
             forms = read_csv(tmp_path / "to-label.csv")
             write_csv(tmp_path / "to-label.csv", [row | {"label": "late"} for row in forms[:19]] + forms[19:])

@@ -26,7 +26,7 @@ AFTER = 60
 """Seconds that a process lives after it loaded its models."""
 
 ALLOWED = ("work/out/", "work/state/", "home/.cache/matplotlib/")
-"""Where files may be found afterwards: the run folder, the server's state, matplotlib's list of fonts (docs/protection.md)."""
+"""Where files may be found afterwards: run folder, server state, matplotlib's list of fonts (docs/how-to/protection.md)."""
 
 RUN = f"""
 import sys, time

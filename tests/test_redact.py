@@ -14,7 +14,7 @@ from refsynth.service.http.redact import Kind, Redactor
 
 redactors = {language: Redactor(language=language) for language in ("en", *LANGUAGES.values())}
 redactor = redactors["en"]
-# What docs/protection.md says of these; all other forms: 99 %.
+# What docs/how-to/protection.md says of these; all other forms: 99 %.
 FOUND = {
     "identity, other countries": 0.9,
     "phone, national, fr": 0.9,

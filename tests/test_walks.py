@@ -1,4 +1,4 @@
-"""The walks of `docs/walks.md` lead through functions that are there, and never back up the graph of packages."""
+"""The walks of `docs/explanation/walks.md` lead through functions that are there, and never back up the graph of packages."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-WALKS = (ROOT / "docs" / "walks.md").read_text("utf-8").split("\n## ")[1:]
+WALKS = (ROOT / "docs" / "explanation" / "walks.md").read_text("utf-8").split("\n## ")[1:]
 HOP = re.compile(r"^\d+\. `([\w/]+)\.py:(\w+)`", re.M)
 LONGEST = 12
 

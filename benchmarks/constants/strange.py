@@ -2,10 +2,10 @@
 
     python -m benchmarks.constants.strange DATA [seeds]
 
-DATA holds the data sets of docs/bench.md and clinc150 with its out-of-scope files. A model of 8 rows a label is asked about 300
-test rows, 300 out-of-scope questions and 12 automatic replies. The bar of each score is set on held-out training rows, as a run
-does. The texts to learn from are 8 or 32 other out-of-scope questions, or the 8 other replies. They take half of their likeness
-off the likeness to rows, or are a label more. Cells are appended to benchmarks/results/constants-strange.jsonl.
+DATA holds the data sets of docs/how-to/benchmarks.md and clinc150 with its out-of-scope files. A model of 8 rows a label is asked
+about 300 test rows, 300 out-of-scope questions and 12 automatic replies. The bar of each score is set on held-out training rows,
+as a run does. The texts to learn from are 8 or 32 other out-of-scope questions, or the 8 other replies. They take half of their
+likeness off the likeness to rows, or are a label more. Cells are appended to benchmarks/results/constants-strange.jsonl.
 """
 
 from __future__ import annotations

@@ -203,7 +203,7 @@ def test_a_bench_prints_its_table_or_json(tmp_path, monkeypatch):
 
 def test_the_tables_of_the_documents_are_those_of_the_cells():
     assert tables.stale(ROOT) == [], "run `make tables`"
-    marked = "".join(path.read_text("utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
+    marked = "".join(path.read_text("utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
     assert sorted(name for name, _ in tables.MARKED.findall(marked)) == sorted(tables.TABLES)
     assert marked.count("<!-- table: ") == marked.count("<!-- /table -->") == len(tables.TABLES)
 
@@ -211,8 +211,10 @@ def test_the_tables_of_the_documents_are_those_of_the_cells():
 def test_cells_of_quick_runs_and_of_another_machine_are_in_no_table(tmp_path):
     (tmp_path / "docs").mkdir()
     shutil.copytree(ROOT / "benchmarks" / "results", tmp_path / "benchmarks" / "results")
-    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        shutil.copy(path, tmp_path / path.relative_to(ROOT))
+    for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(path, copy)
     for name in tables.TABLES:
         cells = Cells(tmp_path / "benchmarks" / "results" / f"{name}.jsonl")
         for one in cells.rows[-3:]:

@@ -77,7 +77,7 @@ class RunConfig(Section):
     pretrain: PretrainConfig = PretrainConfig()
     """How models learn from unlabelled texts beforehand."""
     learners: tuple[KnownLearner, ...] = Field(default=TASK_KINDS["classify"].learners, min_length=1)
-    """What the gate chooses among, with and without drafts; other kinds of task have others, see docs/tasks.md."""
+    """What the gate chooses among, with and without drafts; other kinds of task have others, see docs/how-to/tasks.md."""
     training: TrainingConfig = TrainingConfig()
     """How learners that are fine-tuned are trained."""
     search: SearchConfig = SearchConfig()
@@ -319,7 +319,8 @@ class RunConfig(Section):
             lines = [*dict.fromkeys(explain(problem, cls) for problem in complaints(error))]
             if len(lines) > MOST_COMPLAINTS:
                 lines[MOST_COMPLAINTS:] = [f"and {counted(len(lines) - MOST_COMPLAINTS, 'further problem')}"]
-            raise ConfigError(f"{where}: " + "\n  ".join(lines), remedy="every key is explained in docs/config.md") from error
+            remedy = "every key is explained in docs/reference/configuration.md"
+            raise ConfigError(f"{where}: " + "\n  ".join(lines), remedy=remedy) from error
 
     def placed(self, place: Callable[[Path], Path]) -> Self:
         """Return it with the paths of the user's data and templates changed."""

@@ -195,7 +195,7 @@ LEARNERS: Registry[LearnerSpec] = Registry(
             "prompt",
             "reference, prompted",
             f"{_MAKERS}:prompt",
-            "nothing: the reference is asked ([prompting.md](prompting.md))",
+            "nothing: the reference is asked (docs/how-to/prompting.md)",
             unfit={**_WHOLE, "several": "asks which one label fits, and here a text has several; take it out"},
             reads="text",
             taught=False,

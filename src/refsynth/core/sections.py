@@ -165,7 +165,7 @@ class PretrainConfig(Section):
 
 
 class TrainingConfig(Section):
-    """How learners that are fine-tuned are trained: `finetune`, `lora` and the other methods of docs/training.md."""
+    """How learners that are fine-tuned are trained: `finetune`, `lora` and the other methods of docs/how-to/training.md."""
 
     max_tokens: int = Field(default=LONGEST, ge=16, le=512)
     """Tokens that the encoder reads at once, at most as many as it has positions for; of all learners that have one."""
@@ -220,7 +220,7 @@ class TrainingConfig(Section):
 
 
 class SearchConfig(Section):
-    """How hyper-parameters of fine-tuned learners are searched for, by Optuna: see docs/training.md."""
+    """How hyper-parameters of fine-tuned learners are searched for, by Optuna: see docs/how-to/training.md."""
 
     minutes: float = Field(default=0.0, ge=0, le=100_000)
     """For all searches of a run together; 0 turns them off."""
@@ -229,7 +229,7 @@ class SearchConfig(Section):
 
 
 class EnsembleConfig(Section):
-    """How models are joined by `average`, `stacking`, `distilled` and `soup` of docs/training.md."""
+    """How models are joined by `average`, `stacking`, `distilled` and `soup` of docs/how-to/training.md."""
 
     folds: int = Field(default=4, ge=2, le=20)
     """Parts of the training rows for `stacking`: its weights suit what the others say of each part when it is held out."""
@@ -242,7 +242,7 @@ class EnsembleConfig(Section):
 
 
 class PromptingConfig(Section):
-    """How the reference is asked by the learner `prompt`, which trains nothing and is compared only: see docs/prompting.md."""
+    """How the reference is asked by the learner `prompt`, which is compared only: see docs/how-to/prompting.md."""
 
     method: Literal["direct", "channel"] = "channel"
     """What is scored: each label after a text, or the text after each label."""
