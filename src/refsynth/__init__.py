@@ -7,8 +7,9 @@
 
 `load` opens a bundle, `run` runs a task.yaml, and `Client` asks a server. Estimators for scikit-learn do the same as `run` for
 texts in memory: `TextClassifier`, `MultiLabelTextClassifier`, `TextPairClassifier`, `TokenTagger`. `Task` and `RunConfig` are a
-task as values, `Model` is a loaded bundle, `join_pair` makes one text of two, `RefsynthError` is the base of all errors. The
-other names are what these take and give back. Importing this loads no torch; names are found when they are first used.
+task as values, `Model` is a loaded bundle, `join_pair` makes one text of two, `RefsynthError` is the base of all errors.
+`LearnerSpec` and the other specs are what another package adds. The other names are what these take and give back. Importing
+this loads no torch; names are found when they are first used.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ _HOMES = {
     "Entity": "refsynth.core.types",
     "Golden": "refsynth.bundle.golden",
     "InputError": "refsynth.core.errors",
+    "KindSpec": "refsynth.core.kinds",
+    "LearnerSpec": "refsynth.core.learners",
     "MissingError": "refsynth.core.errors",
     "Model": "refsynth.bundle.model",
     "ModelStatus": "refsynth.models.store",
@@ -41,11 +44,13 @@ _HOMES = {
     "Observer": "refsynth.core.observe",
     "Paths": "refsynth.pipeline.report",
     "Prediction": "refsynth.core.types",
+    "ReferenceSpec": "refsynth.core.references",
     "RefsynthError": "refsynth.core.errors",
     "Reply": "refsynth.service.http.client",
     "Report": "refsynth.evaluation.tree",
     "RunConfig": "refsynth.core.config",
     "RunResult": "refsynth.pipeline.flow",
+    "ScorerSpec": "refsynth.core.scorers",
     "Task": "refsynth.core.task",
     "TextClassifier": "refsynth.estimators.classifier",
     "TextPairClassifier": "refsynth.estimators.pair",
@@ -82,6 +87,8 @@ __all__ = [
     "Entity",
     "Golden",
     "InputError",
+    "KindSpec",
+    "LearnerSpec",
     "MissingError",
     "Model",
     "ModelStatus",
@@ -90,11 +97,13 @@ __all__ = [
     "Observer",
     "Paths",
     "Prediction",
+    "ReferenceSpec",
     "RefsynthError",
     "Reply",
     "Report",
     "RunConfig",
     "RunResult",
+    "ScorerSpec",
     "Task",
     "TextClassifier",
     "TextPairClassifier",
@@ -110,8 +119,12 @@ if TYPE_CHECKING:
     from refsynth.bundle.model import Answered, Contributions, Model, load
     from refsynth.core.config import RunConfig
     from refsynth.core.errors import ArgumentError, BundleError, ConfigError, DataError, InputError, MissingError, RefsynthError
+    from refsynth.core.kinds import KindSpec
+    from refsynth.core.learners import LearnerSpec
     from refsynth.core.observe import Observer
     from refsynth.core.pair import join_pair
+    from refsynth.core.references import ReferenceSpec
+    from refsynth.core.scorers import ScorerSpec
     from refsynth.core.task import Task
     from refsynth.core.types import Entity, Prediction
     from refsynth.estimators.classifier import TextClassifier
