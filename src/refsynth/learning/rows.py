@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,31 +164,19 @@ def read_labelled(task: Task, *, skip_bad: bool, least_labels: int | None = None
     kind = KINDS[task.config.task]
     least_labels = kind.least if least_labels is None else least_labels
     spans: Spans = "marked" if kind.spans else "none"
+    examples_of = partial(
+        read_examples,
+        labels=task.labels,
+        columns=data.columns,
+        separator=data.separator,
+        merge=data.merge,
+        spans=spans,
+        skip_bad=skip_bad,
+    )
     if task.train is not None:
-        loaded = read_examples(
-            task.train,
-            labels=task.labels,
-            columns=data.columns,
-            **data.written,
-            separator=data.separator,
-            merge=data.merge,
-            spans=spans,
-            skip_bad=skip_bad,
-            least_labels=least_labels,
-        )
-        read.append(loaded)
+        read.append(examples_of(task.train, **data.written, least_labels=least_labels))
     if (more := _more(task)) is not None:
-        least = 0 if read else least_labels
-        loaded = read_examples(
-            more,
-            labels=task.labels,
-            columns=data.columns,
-            separator=data.separator,
-            merge=data.merge,
-            spans=spans,
-            skip_bad=skip_bad,
-            least_labels=least,
-        )
+        loaded = examples_of(more, least_labels=0 if read else least_labels)
         named = tuple(replace(example, id=_added(example.id)) for example in loaded.examples)
         places = {_added(name): place for name, place in loaded.places.items()}
         notes = tuple(f"{more.name}: {note}" for note in describe_skipped(loaded.skipped))
