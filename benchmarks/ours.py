@@ -22,7 +22,7 @@ from refsynth.core.types import Array
 from refsynth.evaluation.testfile import SHIPPED
 from refsynth.learning.candidates import Candidate
 from refsynth.learning.judge import fitter_of
-from refsynth.pipeline.finished import Finished
+from refsynth.pipeline.finished import Evidence
 from refsynth.pipeline.flow import run
 from refsynth.pipeline.reopen import reopened
 
@@ -33,7 +33,7 @@ CODE = "code"
 class Ours(NamedTuple):
     """A finished run, the seconds of its steps, whether these include the drafting, and what other learners answer [N]."""
 
-    finished: Finished
+    finished: Evidence
     seconds: float
     drafted: bool
     beside: Mapping[str, Array]

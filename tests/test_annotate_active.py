@@ -18,7 +18,7 @@ from refsynth.core.run import read_jsonl, write_jsonl
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
 from refsynth.data.text import normalise
-from refsynth.labels.active import STRATEGIES, Pool, centred, choose, entropy, kappa, least_confidence, margin, stable
+from refsynth.labels.active import STRATEGIES, CandidatePool, centred, choose, entropy, kappa, least_confidence, margin, stable
 from refsynth.labels.added import add_rows
 from refsynth.labels.more import add_labels
 from refsynth.labels.next import ask_next, stability
@@ -36,7 +36,7 @@ def random_pool(n, k=3, d=4, m=2, seed=0):
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(n + m, d))
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    return Pool(rng.dirichlet(np.ones(k), n), features[:n], features[n:])
+    return CandidatePool(rng.dirichlet(np.ones(k), n), features[:n], features[n:])
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -44,7 +44,7 @@ def random_pool(n, k=3, d=4, m=2, seed=0):
 def test_every_strategy_chooses_different_texts_and_the_same_again(name, n, wanted, copies, m, seed):
     pool = random_pool(n, m=m, seed=seed)
     if copies and n:
-        pool = Pool(*(np.repeat(part[:1], len(part), axis=0) for part in pool[:3]))
+        pool = CandidatePool(*(np.repeat(part[:1], len(part), axis=0) for part in pool[:3]))
     pool = pool._replace(several=seed % 2 == 1)
     chosen = choose(name, pool, wanted, seed=seed)
     assert len(chosen.places) == len(chosen.scores) == min(n, wanted) == len(set(chosen.places.tolist()))
@@ -128,7 +128,7 @@ def test_badge_measures_the_gradients_of_a_linear_head():
 def test_badge_asks_for_each_kind_of_doubt_and_the_hybrid_for_each_group():
     corners = np.eye(4)
     features = np.repeat(corners, 10, axis=0) + np.random.default_rng(0).normal(0, 1e-3, (40, 4))
-    pool = Pool(np.tile([0.5, 0.5], (40, 1)), features, features[:0])
+    pool = CandidatePool(np.tile([0.5, 0.5], (40, 1)), features, features[:0])
     for name in ("badge", "hybrid", "coreset"):
         assert len({place // 10 for place in choose(name, pool, 4, seed=0).places}) == 4, name
     sure = pool.probabilities.copy()

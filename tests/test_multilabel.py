@@ -38,7 +38,7 @@ from refsynth.learning.candidates import Candidate
 from refsynth.learning.head import NEVER, fit_label_heads
 from refsynth.learning.rows import Rows
 from refsynth.learning.tuning.finetune import FinetuneLearner
-from refsynth.learning.tuning.trainer import Recipe
+from refsynth.learning.tuning.trainer import TrainingRecipe
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
@@ -226,7 +226,9 @@ def test_each_head_is_a_logistic_regression_of_its_own():
 def test_full_fine_tuning_learns_several_labels(tiny_folder):
     rows = examples_(24)
     encoder = TransformerEncoder(tiny_folder, max_tokens=16)
-    fitted = FinetuneLearner(tuple(LABELS), encoder, recipe=Recipe(epochs=40, rate=1e-3), link="sigmoid").fit(rows, (), seed=0)
+    fitted = FinetuneLearner(tuple(LABELS), encoder, recipe=TrainingRecipe(epochs=40, rate=1e-3), link="sigmoid").fit(
+        rows, (), seed=0
+    )
     said = ANY_LABELS.decide(metrics.sigmoid(fitted.logits([row.text for row in rows])))
     truth = ANY_LABELS.truth([row.label for row in rows], tuple(LABELS))
     assert metrics.micro_f1(truth, said) > 0.7

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import refsynth
 from refsynth.cli.explain import explained
 from refsynth.cli.opening import open_file
-from refsynth.cli.predict import Tally, records
+from refsynth.cli.predict import PredictionTally, records
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, DataError, InputError
 from refsynth.core.observe import Silent
@@ -193,7 +193,7 @@ def test_a_run_on_pairs_ends_with_a_bundle_of_pairs(finished):
 def test_predict_reads_the_second_column(finished):
     model = refsynth.load(finished.bundle)
     with opened(model, finished.task.test) as reading:
-        assert [record["label"] in LABELS for record in records(model, reading.rows, Tally())] == [True] * 12
+        assert [record["label"] in LABELS for record in records(model, reading.rows, PredictionTally())] == [True] * 12
     with opened(model, finished.task.test, pair="b") as reading:
         assert "no key 'b'" in next(reading.rows).message
 

@@ -42,7 +42,7 @@ from refsynth.pipeline.encoder import language_notes
 from refsynth.pipeline.flow import run, synthesize, writers_of
 from refsynth.pipeline.reopen import reopened
 from refsynth.synthesis import build, rounds
-from refsynth.synthesis.author import Author
+from refsynth.synthesis.author import DraftWriter
 from refsynth.synthesis.drafts import write_drafts
 from refsynth.synthesis.rounds import _focus, screened
 from refsynth.synthesis.selection import influence
@@ -325,7 +325,7 @@ def test_other_weights_in_the_folder_of_a_reference_write_anew(tmp_path):
     task = make_task(tmp_path / "data", reference={"folder": str(folder)}, synthesis={"drafts": 8})
     out = RunFolder(tmp_path / "out")
     rows = read_rows(task, out, skip_bad=False)
-    author = Author("", "", Held, task.config.synthesis, rows.examples, rows.folds)
+    author = DraftWriter("", "", Held, task.config.synthesis, rows.examples, rows.folds)
     for weights in ("old", "old", "new"):
         (folder / "model.safetensors").write_text(weights)
         assert write_drafts(job_of(task, rows, out), [author], topics={}).reference == weights

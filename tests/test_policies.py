@@ -23,10 +23,10 @@ from refsynth.pipeline.flow import run
 from refsynth.pipeline.report import Paths
 from refsynth.pipeline.track import Story, points, track
 from refsynth.synthesis.reinforcement.bandit import Bandit, search
-from refsynth.synthesis.reinforcement.figures import Figures, Judged, Written
+from refsynth.synthesis.reinforcement.figures import Figures, Judged, PromptedCompletion
 from refsynth.synthesis.reinforcement.judge import RowJudge
 from refsynth.synthesis.reinforcement.lesson import Half, halves
-from refsynth.synthesis.reinforcement.policies import Curve
+from refsynth.synthesis.reinforcement.policies import RewardCurve
 from refsynth.synthesis.selection.influence import Points, gains
 from test_pipeline import make_task
 
@@ -52,7 +52,7 @@ def judge_of(rows):
 
 
 def answer(text, label, shown=()):
-    return Written(Prompt("prompt", label, shown), Completion(text, finished=True))
+    return PromptedCompletion(Prompt("prompt", label, shown), Completion(text, finished=True))
 
 
 def test_halves_share_the_folds_out():
@@ -255,7 +255,7 @@ def test_too_few_rows_leave_the_reference_as_it_is(tmp_path, tiny_cache):
 @pytest.fixture
 def story(tmp_path):
     turns = tuple(Figures(turn, 0.5 * turn, 0.1, 0.0, 0.9, 8, 1.0, kl=0.25) for turn in range(3))
-    curves = list(points(SimpleNamespace(curves=(Curve("first", turns),), rounds=())))
+    curves = list(points(SimpleNamespace(curves=(RewardCurve("first", turns),), rounds=())))
     paths = Paths(*(tmp_path / "run" / f"report.{end}" for end in ("html", "md", "json")))
     (tmp_path / "run" / "bundle").mkdir(parents=True)
     for path in (*paths, tmp_path / "run" / "bundle" / "weights.bin"):

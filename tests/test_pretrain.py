@@ -15,7 +15,7 @@ from refsynth.core.observe import Silent
 from refsynth.core.run import RunFolder, read_json, read_jsonl
 from refsynth.data.text import NEAR, nearest_overlap
 from refsynth.learning.tuning import pretrain
-from refsynth.learning.tuning.pretrain import Budget, Held, WordModel, fit_head, fit_words, pseudo_perplexity
+from refsynth.learning.tuning.pretrain import Held, TimeBudget, WordModel, fit_head, fit_words, pseudo_perplexity
 from refsynth.models.catalog import CATALOG
 from refsynth.models.encoders import ENCODERS
 from refsynth.models.manifest import seal
@@ -94,11 +94,11 @@ def test_words_are_learnt_and_the_head_alone_leaves_the_encoder(encoder, masking
     rows, held = held_of(encoder)
     model = WordModel(encoder, seed=0)
     fresh = pseudo_perplexity(model, held.measured)
-    fit_head(model, rows, held, Budget(1, tmp_path / "head"), seed=0)
+    fit_head(model, rows, held, TimeBudget(1, tmp_path / "head"), seed=0)
     plain = TransformerEncoder(masking, max_tokens=MAX_TOKENS)
     np.testing.assert_array_equal(encoder.encode(TEXTS), plain.encode(TEXTS))
     before = pseudo_perplexity(model, held.measured)
-    fit_words(model, rows, held, Budget(1, tmp_path / "words"), seed=0)
+    fit_words(model, rows, held, TimeBudget(1, tmp_path / "words"), seed=0)
     after = pseudo_perplexity(model, held.measured)
     assert after < before < fresh
     assert not np.allclose(encoder.encode(TEXTS), plain.encode(TEXTS))
@@ -110,7 +110,7 @@ class Killed(Exception):
 
 def test_a_killed_training_goes_on_to_the_same_weights(masking, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrain, "EPOCHS", 4)
-    budget = Budget(1000, tmp_path / "words", every=0)
+    budget = TimeBudget(1000, tmp_path / "words", every=0)
 
     def train(kill=None):
         encoder = TransformerEncoder(masking, max_tokens=MAX_TOKENS)
@@ -149,7 +149,7 @@ def test_it_ends_when_time_is_up(encoder, tmp_path, monkeypatch):
     model, steps = WordModel(encoder, seed=0), []
     plain = pretrain.MaskedLoss._share
     monkeypatch.setattr(pretrain.MaskedLoss, "_share", lambda self, part, of: steps.append(1) or plain(self, part, of=of))
-    fit_words(model, rows, held, Budget(1 / (1 - pretrain.HEAD_SHARE), tmp_path / "words"), seed=0)
+    fit_words(model, rows, held, TimeBudget(1 / (1 - pretrain.HEAD_SHARE), tmp_path / "words"), seed=0)
     assert 1 <= len(steps) <= 60
 
 
@@ -158,8 +158,8 @@ def test_learning_words_leaves_the_callers_generators_alone(encoder, tmp_path, m
     rows, held = held_of(encoder)
     before = torch.get_rng_state()
     model = WordModel(encoder, seed=0)
-    fit_head(model, rows, held, Budget(1, tmp_path / "head"), seed=0)
-    fit_words(model, rows, held, Budget(1, tmp_path / "words"), seed=0)
+    fit_head(model, rows, held, TimeBudget(1, tmp_path / "head"), seed=0)
+    fit_words(model, rows, held, TimeBudget(1, tmp_path / "words"), seed=0)
     pseudo_perplexity(model, held.measured)
     assert torch.equal(torch.get_rng_state(), before)
 

@@ -415,14 +415,14 @@ class Memory:
     texts = True
 
     def __init__(self, broken: bool = False) -> None:
-        self.served: list[seams.Served] = []
+        self.served: list[seams.ServedText] = []
         self.said: dict[tuple[str, int], str] = {}
         self.broken, self.closed = broken, False
 
-    def predictions(self, served: Sequence[seams.Served]) -> None:
+    def predictions(self, served: Sequence[seams.ServedText]) -> None:
         self.served += served
 
-    def recent(self, n: int) -> list[seams.Given]:
+    def recent(self, n: int) -> list[seams.StoredFeedback]:
         return []
 
     def status(self) -> seams.RecordStatus:

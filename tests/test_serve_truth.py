@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from refsynth.cli.guards import Recorder
+from refsynth.cli.guards import DatabaseRecorder
 from refsynth.core.types import Entity, Prediction
 from refsynth.service.http import logs, outside
 from refsynth.service.http.engine import Answer
 from refsynth.service.http.metrics import MOST_LABELS, Metrics
 from refsynth.service.http.seams import Guards, RecordStatus
-from refsynth.service.monitor.record import Record
+from refsynth.service.monitor.record import PredictionRecord
 from serving import LABELS, Running, eventually, running, save_bundle
 
 KINDS = {
@@ -104,7 +104,7 @@ def test_a_record_that_fails_is_a_metric_a_line_and_a_degraded_readiness(
     monkeypatch.setattr(outside, "PERIOD", 0.05)
     caplog.set_level(logging.INFO)
     where = tmp_path / "record.sqlite"
-    recorder = Recorder(Record.open(where), texts=False, keyed=False)
+    recorder = DatabaseRecorder(PredictionRecord.open(where), texts=False, keyed=False)
     breaks, mends = breakages()[how]
     with running(folder, guards=Guards(recorder=recorder)) as server:
 
@@ -140,7 +140,7 @@ def test_feedback_that_cannot_be_written_is_counted_and_logged(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     where = tmp_path / "record.sqlite"
-    recorder = Recorder(Record.open(where), texts=False, keyed=False)
+    recorder = DatabaseRecorder(PredictionRecord.open(where), texts=False, keyed=False)
     with running(folder, guards=Guards(recorder=recorder)) as server:
         change(where, "DROP TABLE feedback")
         said = httpx.post(server.url + "/v1/feedback", json={"request_id": "r", "label": LABELS[0]}, timeout=20)

@@ -17,7 +17,7 @@ from refsynth.compress.drawn import shift_of
 from refsynth.compress.forms import RECIPES, Teacher, cut, shrink
 from refsynth.compress.shape import keep_layers
 from refsynth.compress.static import fit_static
-from refsynth.compress.student import School
+from refsynth.compress.student import StudentMaker
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import BundleError, InputError
 from refsynth.core.run import file_digest
@@ -34,7 +34,7 @@ from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.store import ModelStore
 from refsynth.models.tagger import TagPredictor
 from refsynth.pipeline.flow import run
-from refsynth.service.http.engine import Loaded
+from refsynth.service.http.engine import LoadedBundle
 from test_multilabel import LABELS as SETS
 from test_multilabel import examples_, rows_
 from test_tokens import example, texts
@@ -187,7 +187,7 @@ def test_each_tier_answers_what_is_its(mixed):
 
 def test_golden_texts_of_either_tier_are_answered_rightly(mixed, cascade):
     for model in (mixed[0], refsynth.load(cascade.bundle)):
-        loaded = Loaded(model, "v")
+        loaded = LoadedBundle(model, "v")
         model.check()
         texts = loaded.golden.texts
         assert all(loaded.agrees(i, one) for i, one in enumerate(model.predict(texts)))
@@ -305,7 +305,7 @@ def test_a_student_is_not_taught_what_its_teacher_does_not_read(cascade):
     if not model.manifest.answers.spans:
         return
     job = SimpleNamespace(folder=finished.folder, task=finished.task)
-    school = School(job, finished.learned.final, finished.tiers.main, model)
+    school = StudentMaker(job, finished.learned.final, finished.tiers.main, model)
     head = "ann sat in rome"
     long = head + " . " * (model.manifest.max_tokens * REACH) + head
     assert school._as_read([head, "", long])[:2] == [head, ""]

@@ -41,7 +41,7 @@ from refsynth.models.static import StaticPredictor
 from refsynth.models.store import ModelStore
 from refsynth.models.tokenise import TextTokenizer
 from refsynth.pipeline.flow import RunResult, run
-from refsynth.service.http.engine import FAILURES, Engine, Loaded, Question
+from refsynth.service.http.engine import FAILURES, Engine, LoadedBundle, Question
 from tiny_encoder import MAX_TOKENS, make_tokenizer
 
 WORDS = {
@@ -391,7 +391,7 @@ def test_predict_says_the_tier_and_warns_of_a_shift(
 
 
 def test_the_server_answers_golden_texts_of_both_tiers_rightly(cascade: RunResult) -> None:
-    loaded = Loaded.open(cascade.bundle, threads=1)
+    loaded = LoadedBundle.open(cascade.bundle, threads=1)
     texts = loaded.golden.texts
     answers = Engine(loaded).run([Question(text) for text in texts])
     right = [loaded.agrees(place, answer.prediction) for place, answer in enumerate(answers)]
@@ -414,9 +414,9 @@ class Counted:
 
 
 @pytest.fixture
-def behind(cascade: RunResult, monkeypatch: pytest.MonkeyPatch) -> tuple[Loaded, Counted, list[str]]:
+def behind(cascade: RunResult, monkeypatch: pytest.MonkeyPatch) -> tuple[LoadedBundle, Counted, list[str]]:
     """A loaded cascade, its second tier, and texts that need it."""
-    loaded = Loaded.open(cascade.bundle, threads=1)
+    loaded = LoadedBundle.open(cascade.bundle, threads=1)
     second = loaded.model._opened()
     counted = Counted(second.predictor)
     monkeypatch.setattr(loaded.model, "_second", replace(second, predictor=counted))

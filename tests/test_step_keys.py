@@ -25,7 +25,7 @@ from refsynth.learning.rows import read_rows
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
-from refsynth.synthesis.author import Author
+from refsynth.synthesis.author import DraftWriter
 from refsynth.synthesis.build import make_generator
 from refsynth.synthesis.drafts import screen_drafts, write_drafts
 from refsynth.synthesis.reinforcement import imitate as imitating
@@ -300,7 +300,7 @@ class Counting(EchoGenerator):
 def test_drafts_that_other_code_makes_again_are_not_asked_for_again(tmp_path, monkeypatch):
     task, folder = make_task(tmp_path / "data", synthesis={"drafts": 24, "per_prompt": 4}), RunFolder(tmp_path / "out")
     rows = read_rows(task, folder, skip_bad=False)
-    author = Author("", "", Counting, task.config.synthesis, rows.examples, rows.folds)
+    author = DraftWriter("", "", Counting, task.config.synthesis, rows.examples, rows.folds)
     Counting.asked.clear()
     first = write_drafts(job_of(task, rows, folder), [author], topics={})
     assert sum(Counting.asked) == 6
@@ -321,7 +321,7 @@ def test_scores_that_an_endpoint_gave_are_not_asked_for_again_either(tmp_path, m
         def make():
             return make_generator(task.config, ModelStore(tmp_path), folder.path)
 
-        author = Author("", "", make, task.config.synthesis, rows.examples, rows.folds)
+        author = DraftWriter("", "", make, task.config.synthesis, rows.examples, rows.folds)
         written = write_drafts(job_of(task, rows, folder), [author], topics={})
         drafted = len(server.requests)
         first = screen_drafts(job_of(task, rows, folder), written, make, reference="")

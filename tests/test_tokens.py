@@ -24,7 +24,7 @@ from refsynth.core.chain import Chain, best_path, occurrences
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import BundleError, ConfigError, DataError, InputError
 from refsynth.core.kinds import TASK_KINDS
-from refsynth.core.marks import MarkError, Place, places_in, read_marks, spans_in, write_marks
+from refsynth.core.marks import MarkedPlace, MarkError, places_in, read_marks, spans_in, write_marks
 from refsynth.core.sections import Columns
 from refsynth.core.spans import Span, join_spans, names_in, spans_of, split_spans, tag_names, tags_of, unfit_name
 from refsynth.core.task import Task
@@ -37,10 +37,10 @@ from refsynth.kinds import SPANS, as_json, from_json
 from refsynth.kinds.spans import path_of, read_of, span_confidences, spans_right
 from refsynth.learning.candidates import Candidate
 from refsynth.learning.crf import OPTIONS, CrfLearner
-from refsynth.learning.gate import _Part, _whole
+from refsynth.learning.gate import _FoldAnswers, _whole
 from refsynth.learning.rows import Rows
 from refsynth.learning.tuning.finetune import FinetuneLearner
-from refsynth.learning.tuning.trainer import Recipe
+from refsynth.learning.tuning.trainer import TrainingRecipe
 from refsynth.models.crf import CrfPredictor, features_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
@@ -48,9 +48,9 @@ from refsynth.models.store import ModelStore
 from refsynth.models.tokenise import TextTokenizer, split_words
 from refsynth.pipeline.flow import run
 from refsynth.service.http import seams
-from refsynth.service.http.engine import Loaded
+from refsynth.service.http.engine import LoadedBundle
 from refsynth.service.monitor.export import export
-from refsynth.service.monitor.record import Feedback, Predicted, Record
+from refsynth.service.monitor.record import Feedback, Predicted, PredictionRecord
 from refsynth.synthesis.marked import BROKEN, UNKNOWN, UNMARKED, shown_rows, with_marks, without_marks
 from refsynth.synthesis.selection.scorers import agreement_of_tags
 from refsynth.synthesis.wanted import wanted
@@ -95,7 +95,7 @@ def test_what_a_word_is(text, words):
 @given(st.text(min_size=1, max_size=40), st.data())
 def test_marks_come_out_as_they_went_in(text, data):
     ends = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6, unique=True)))
-    places = tuple(Place(a, b, "place") for a, b in zip(ends[::2], ends[1::2], strict=False))
+    places = tuple(MarkedPlace(a, b, "place") for a, b in zip(ends[::2], ends[1::2], strict=False))
     assume(all(text[a:b].strip() for a, b, _ in places))
     assert read_marks(write_marks(text, places)) == (text, places, False)
 
@@ -128,18 +128,18 @@ def test_broken_marks_are_named(text, message):
 def test_brackets_that_are_no_marks_stay():
     assert read_marks(r"see [1], \[Ann\](person) and [Bo](person)") == (
         "see [1], [Ann](person) and Bo",
-        (Place(27, 29, "person"),),
+        (MarkedPlace(27, 29, "person"),),
         True,
     )
 
 
 def test_a_mark_inside_a_word_takes_the_word():
-    assert spans_in("in Oslos hills", [Place(3, 7, "place")]) == ((Span(1, 2, "place"),), 1)
-    assert places_in("in Oslos hills", [Span(1, 3, "place")]) == (Place(3, 14, "place"),)
+    assert spans_in("in Oslos hills", [MarkedPlace(3, 7, "place")]) == ((Span(1, 2, "place"),), 1)
+    assert places_in("in Oslos hills", [Span(1, 3, "place")]) == (MarkedPlace(3, 14, "place"),)
     for places, message in (
-        ([Place(0, 5, "a"), Place(4, 9, "b")], "overlaps with another"),
-        ([Place(3, 99, "a")], "no part of the text"),
-        ([Place(2, 3, "a")], "holds no word"),
+        ([MarkedPlace(0, 5, "a"), MarkedPlace(4, 9, "b")], "overlaps with another"),
+        ([MarkedPlace(3, 99, "a")], "no part of the text"),
+        ([MarkedPlace(2, 3, "a")], "holds no word"),
     ):
         with pytest.raises(MarkError, match=message):
             spans_in("in Oslos hills", places)
@@ -480,7 +480,7 @@ def test_words_are_aligned_in_both_tokenizers(tiny_folder):
 def test_full_fine_tuning_learns_words(tiny_folder):
     rows = list(itertools.starmap(example, enumerate(texts(24, long=True))))
     encoder = TransformerEncoder(tiny_folder, max_tokens=24)
-    learner = FinetuneLearner(LABELS, encoder, recipe=Recipe(epochs=25, rate=2e-3), link="tags")
+    learner = FinetuneLearner(LABELS, encoder, recipe=TrainingRecipe(epochs=25, rate=2e-3), link="tags")
     fitted = learner.fit(rows, (), seed=0)
     said = SPANS.decide(SPANS.probabilities(fitted.logits([row.text for row in rows])))
     truth = SPANS.truth([row.label for row in rows], LABELS)
@@ -521,7 +521,7 @@ def test_in_a_fold_without_drafts_a_candidate_is_as_without_them():
     plain, mixed = Candidate("crf", False), Candidate("crf", True)
     one, two = np.array(["a", "b"], object), np.array(["c", "d"], object)
     first, second = np.array([0, 1]), np.array([2, 3])
-    whole = _whole([_Part(0, first, {plain: one}), _Part(0, second, {plain: two, mixed: one})], (1, 4))
+    whole = _whole([_FoldAnswers(0, first, {plain: one}), _FoldAnswers(0, second, {plain: two, mixed: one})], (1, 4))
     assert whole[plain].tolist() == [["a", "b", "c", "d"]]
     assert whole[mixed].tolist() == [["a", "b", "a", "b"]]
 
@@ -603,7 +603,7 @@ def test_a_run_ends_with_a_bundle_that_finds_entities(either):
         assert all(one.probabilities[entity.label] >= entity.confidence - 1e-9 for entity in one.entities)
         assert one.abstain == (one.probability < model.manifest.calibration.threshold)
         assert all(0 < entity.confidence <= 1 + 1e-9 for entity in one.entities)
-        found = [Place(entity.start, entity.end, entity.label) for entity in one.entities]
+        found = [MarkedPlace(entity.start, entity.end, entity.label) for entity in one.entities]
         assert join_spans(spans_in(row.text, found).spans) == one.label
     assert "cross-validated span F1" in model.manifest.metrics
     card = (either.bundle / "README.md").read_text("utf-8")
@@ -717,7 +717,7 @@ def test_predict_and_evaluate_speak_of_entities(either, tmp_path):
 
 
 def test_golden_texts_are_judged_by_what_is_found(either):
-    loaded = Loaded.open(either.bundle, threads=1)
+    loaded = LoadedBundle.open(either.bundle, threads=1)
     for index, (text, one) in enumerate(zip(loaded.golden.texts, loaded.model.predict(loaded.golden.texts), strict=True)):
         assert loaded.agrees(index, one), text
         wrong = replace(one, certainty=1 - one.certainty, label="0-1:place")
@@ -784,7 +784,7 @@ def test_feedback_becomes_rows_to_train_on(server, tmp_path):
         for row, marked in enumerate(("[bo](person) sat in [rome](place) 5", "no one [5]", "ann@example.org met [bo](person)")):
             client.feedback(name, row=row, marked=marked)
     with closing(
-        Record.open(str(tmp_path / "r.sqlite"), redact=lambda text: text.replace("ann@example.org", "[EMAIL]"))
+        PredictionRecord.open(str(tmp_path / "r.sqlite"), redact=lambda text: text.replace("ann@example.org", "[EMAIL]"))
     ) as record:
         record.add_predictions(
             Predicted(name, one.row, one.label, one.probability, one.abstain, one.version, one.tier, text=texts_[one.row])

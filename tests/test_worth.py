@@ -13,7 +13,7 @@ from refsynth.core.errors import InputError
 from refsynth.core.observe import Silent
 from refsynth.core.types import Metric
 from refsynth.labels import curves as stage
-from refsynth.labels.worth import Curve, fit_powers, verdict, worth
+from refsynth.labels.worth import LearningCurve, fit_powers, verdict, worth
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run, synthesize, writers_of
 from refsynth.pipeline.reopen import reopened
@@ -46,7 +46,7 @@ def test_drafts_may_hurt():
 
 def drawn(law, rows, models, seed):
     rng = np.random.default_rng(seed)
-    return Curve(SIZES, (rng.random((len(SIZES), models, rows)) > law(SIZES)[:, None, None]).astype(float))
+    return LearningCurve(SIZES, (rng.random((len(SIZES), models, rows)) > law(SIZES)[:, None, None]).astype(float))
 
 
 def test_intervals_hold_the_true_gain():
@@ -62,18 +62,18 @@ def test_a_curve_on_which_no_row_differs_is_not_certain():
     """All right at every size, or all wrong: no draw differs, and still ten rows are few."""
     for score in (0.0, 1.0):
         scores = np.full((len(SIZES), 4, 10), score)
-        labels = worth("labels", Curve(SIZES, scores), now=320, more=320, falls=True, seed=0)
+        labels = worth("labels", LearningCurve(SIZES, scores), now=320, more=320, falls=True, seed=0)
         assert (labels.value, labels.low, labels.high) == pytest.approx((0, 0, 1.96 / 12), abs=1e-3)
-        drafts = worth("drafts", Curve(SIZES, scores), now=320, more=320, falls=False, seed=0)
+        drafts = worth("drafts", LearningCurve(SIZES, scores), now=320, more=320, falls=False, seed=0)
         assert (drafts.low, drafts.high) == pytest.approx((-1.96 / 12, 1.96 / 12), abs=1e-3)
-        twice = worth("labels", Curve(SIZES, scores), now=320, more=320, falls=True, seed=0, groups=np.arange(10) // 2)
+        twice = worth("labels", LearningCurve(SIZES, scores), now=320, more=320, falls=True, seed=0, groups=np.arange(10) // 2)
         assert twice.high == pytest.approx(1.96 / 7, abs=1e-3)
 
 
 def test_copies_of_rows_do_not_make_a_curve_surer():
     curve = drawn(lambda n: 2.0 * n**-0.5, 30, 4, 0)
     alone = worth("gain", curve, now=320, more=320, falls=True, seed=0)
-    copied = Curve(SIZES, np.repeat(curve.scores, 3, axis=2))
+    copied = LearningCurve(SIZES, np.repeat(curve.scores, 3, axis=2))
     grouped = worth("gain", copied, now=320, more=320, falls=True, seed=0, groups=np.repeat(np.arange(30), 3))
     assert (grouped.value, grouped.low, grouped.high) == pytest.approx((alone.value, alone.low, alone.high))
 
@@ -94,7 +94,7 @@ def test_overlapping_intervals_cannot_tell():
 
 def test_two_sizes_are_no_curve():
     with pytest.raises(InputError, match="a curve of 2 sizes"):
-        worth("gain", Curve(SIZES[:2], np.ones((2, 1, 5))), now=40, more=20, falls=True, seed=0)
+        worth("gain", LearningCurve(SIZES[:2], np.ones((2, 1, 5))), now=40, more=20, falls=True, seed=0)
 
 
 @pytest.fixture(scope="module")

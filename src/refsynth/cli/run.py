@@ -13,7 +13,7 @@ from refsynth.cli.watch import Printer
 from refsynth.core.errors import GateError, counted
 
 if TYPE_CHECKING:
-    from refsynth.compress.contract import Form, Outcome
+    from refsynth.compress.contract import ContractOutcome, ModelVariant
     from refsynth.core.task import Task
     from refsynth.pipeline.flow import RunResult
 
@@ -103,11 +103,11 @@ def _summary(result: RunResult) -> dict[str, Any]:
     }
 
 
-def _contract(outcome: Outcome) -> dict[str, Any]:
+def _contract(outcome: ContractOutcome) -> dict[str, Any]:
     """Return what came of a contract as JSON-ready values."""
     told = {"met": outcome.met, "tried": outcome.tried, "untold": list(outcome.untold)}
     return {**told, "shipped": _form(outcome.shipped), "forms": [_form(form) for form in outcome.forms]}
 
 
-def _form(form: Form) -> dict[str, Any]:
+def _form(form: ModelVariant) -> dict[str, Any]:
     return {**form._asdict(), "interval": None if form.interval is None else form.interval._asdict()}

@@ -31,7 +31,7 @@ Quoting = Literal["standard", "none"]
 """Whether a quote at the start of a field encloses it, over lines too, or no field runs over the end of a line."""
 
 
-class Written(TypedDict, total=False):
+class FileFormat(TypedDict, total=False):
     """How a data file is written, as the user says it; None, or left out, where it is found out.
 
     `delimiter` and `quoting` are of CSV, `encoding` of text, `sheet` of a workbook: the first that is not hidden if left out.
@@ -123,7 +123,7 @@ class DataConfig(Section):
     """What stands between the labels in a cell, for `task: multilabel`; there `|` unless it is named. JSON lists need none."""
 
     @property
-    def written(self) -> Written:
+    def written(self) -> FileFormat:
         """How the files are written, as far as it is said."""
         return {"delimiter": self.delimiter, "encoding": self.encoding, "quoting": self.quoting, "sheet": self.sheet}
 

@@ -26,7 +26,7 @@ from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.methods import METHODS, Size
 from refsynth.learning.tuning.objective import Robust
 from refsynth.learning.tuning.soup import SoupLearner
-from refsynth.learning.tuning.trainer import Recipe
+from refsynth.learning.tuning.trainer import TrainingRecipe
 from refsynth.models.network import TransformerEncoder
 
 Members = Mapping[LearnerName, RememberedLearner]
@@ -113,7 +113,7 @@ def causal_lora(context: LearnerContext) -> Learner:
 def _tuned(context: LearnerContext, *, method: MethodName) -> Learner:
     """Return the learner that fine-tunes the encoder by a method."""
     training = context.training
-    recipe = Recipe(
+    recipe = TrainingRecipe(
         epochs=training.epochs,
         batch=training.batch,
         rate=training.rate or METHODS[method].rate,

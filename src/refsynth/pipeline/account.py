@@ -21,10 +21,10 @@ from refsynth.core.version import __version__
 from refsynth.evaluation import origins
 from refsynth.learning.candidates import safe_for
 from refsynth.learning.rows import Rows
-from refsynth.pipeline.finished import Finished
+from refsynth.pipeline.finished import Evidence
 from refsynth.synthesis.marked import with_marks
 from refsynth.synthesis.prompts import can_write, known_only
-from refsynth.synthesis.reinforcement.policies import Curve
+from refsynth.synthesis.reinforcement.policies import RewardCurve
 from refsynth.synthesis.rounds import Round
 from refsynth.synthesis.selection.diversity import diversity
 
@@ -34,7 +34,7 @@ SHOWN = 6
 PACKAGES = ("numpy", "onnxruntime", "tokenizers", "torch", "transformers", "scikit-learn", "ctranslate2")
 
 
-def drafts_of(finished: Finished) -> origins.Drafts:
+def drafts_of(finished: Evidence) -> origins.Drafts:
     """Return what became of the drafts."""
     written, selected = finished.learned.written, finished.learned.selected
     chosen, dropped = _split(selected.generated)
@@ -70,7 +70,7 @@ def drafts_of(finished: Finished) -> origins.Drafts:
     )
 
 
-def drafting_of(finished: Finished) -> origins.Drafting:
+def drafting_of(finished: Evidence) -> origins.Drafting:
     """Return what was wanted in the way of drafts, and what stood in the way where none was written."""
     learned, config = finished.learned, finished.task.config
     wanted, written = config.synthesis.drafts, learned.written
@@ -86,9 +86,9 @@ def drafting_of(finished: Finished) -> origins.Drafting:
     return origins.Drafting(wanted=wanted, rows=len(learned.rows.examples), hindrance=why, pool=len(learned.selected.from_pool))
 
 
-def _reinforced(curve: Curve) -> origins.Reinforced:
+def _reinforced(curve: RewardCurve) -> origins.Reinforced:
     turns = [
-        origins.Turn(reward=one.reward, gain=one.gain, faulty=one.faulty, distinct_2=one.distinct_2, kl=one.kl)
+        origins.RewardTurn(reward=one.reward, gain=one.gain, faulty=one.faulty, distinct_2=one.distinct_2, kl=one.kl)
         for one in curve.turns
     ]
     return origins.Reinforced(half=curve.half, turns=tuple(turns))
@@ -129,7 +129,7 @@ def _two_of_each(dropped: Sequence[Draft]) -> list[Draft]:
     return [draft for drafts in by_reason.values() for draft in drafts[:2]]
 
 
-def data_of(finished: Finished) -> origins.Data:
+def data_of(finished: Evidence) -> origins.Data:
     """Return which rows were read, which were left out, and the folds."""
     rows, test = finished.learned.rows, finished.test
     files = [_train_file(rows)] if rows.file else []
@@ -148,7 +148,7 @@ def data_of(finished: Finished) -> origins.Data:
     for fold in np.unique(rows.folds):
         held = frozenset(rows.examples[index].id for index in np.flatnonzero(rows.folds == fold))
         gone = len(finished.learned.screened) - len(safe_for(finished.learned.screened, held))
-        folds.append(origins.Fold(rows=len(held), drafts_held_out=gone))
+        folds.append(origins.FoldFigures(rows=len(held), drafts_held_out=gone))
     learnt = finished.learned.pretrained
     per_label, notes = dict(rows.per_label), finished.learned.notes
     return origins.Data(files=tuple(files), per_label=per_label, folds=tuple(folds), pretraining=learnt, notes=notes)
@@ -168,7 +168,7 @@ def _train_file(rows: Rows) -> origins.DataFile:
     )
 
 
-def lineage_of(finished: Finished) -> origins.Lineage:
+def lineage_of(finished: Evidence) -> origins.Lineage:
     """Return what the bundle was made from and how to make it again."""
     folder = finished.folder
     called = Path(sys.argv[0]).name in ("refsynth", "__main__.py")

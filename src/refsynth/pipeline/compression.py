@@ -10,7 +10,7 @@ from typing import Any
 
 from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.model import Model, load
-from refsynth.compress.contract import Form, Outcome, asked_of
+from refsynth.compress.contract import ContractOutcome, ModelVariant, asked_of
 from refsynth.compress.tiers import UNTOLD
 from refsynth.core.intervals import share_of
 from refsynth.core.run import size_of
@@ -18,7 +18,7 @@ from refsynth.core.types import Metric, kept
 from refsynth.evaluation import sections
 from refsynth.evaluation.testfile import SHIPPED
 from refsynth.kinds import KINDS
-from refsynth.pipeline.finished import Finished
+from refsynth.pipeline.finished import Evidence
 
 TIMED = 128
 """Texts in the batch that speed is taken on."""
@@ -26,7 +26,7 @@ TIMED = 128
 TURNS = 3
 
 
-def speeds(models: Sequence[Model], finished: Finished) -> list[float]:
+def speeds(models: Sequence[Model], finished: Evidence) -> list[float]:
     """Return texts per second of each model on a batch of the run's own texts, the models in turn, the median of a few."""
     final = finished.learned.final
     texts = [example.text for example in (*final.real, *kept(final.drafts))][:TIMED]
@@ -41,7 +41,7 @@ def speeds(models: Sequence[Model], finished: Finished) -> list[float]:
     return [median(found) for found in rates]
 
 
-def chosen_of(finished: Finished) -> dict[str, Any]:
+def chosen_of(finished: Evidence) -> dict[str, Any]:
     """Return the temperature and threshold of what ships where labeled rows chose them, else a sentence on those that it has."""
     tiers, student = finished.tiers, finished.tiers.student
     if tiers.bundle == tiers.main or student is None:
@@ -62,7 +62,7 @@ def _bars(calibration: Calibration) -> str:
     return f"the temperature {calibration.temperature:.2f} and {silent}"
 
 
-def compression_of(finished: Finished) -> sections.Compression | None:
+def compression_of(finished: Evidence) -> sections.Compression | None:
     """Return the section; None where the model ships as it was trained because nothing else was asked for."""
     tiers, student = finished.tiers, finished.tiers.student
     measure = KINDS[finished.task.config.task].measure
@@ -101,11 +101,11 @@ def _share(name: str, share: float | None, n: int) -> Metric | None:
     return None if share is None else share_of(name, share, n)
 
 
-def _contracted(found: sections.Compression, finished: Finished, outcome: Outcome) -> sections.Compression:
+def _contracted(found: sections.Compression, finished: Evidence, outcome: ContractOutcome) -> sections.Compression:
     """Add the forms that the contract was searched among, and which of them ships."""
     held = finished.learned.held
 
-    def variant(form: Form) -> sections.Variant:
+    def variant(form: ModelVariant) -> sections.Variant:
         shipped = form.name == outcome.shipped.name
         alone = finished.tiers.bundle == finished.tiers.main
         said = finished.shrunk.logits if shipped and alone else None
@@ -130,7 +130,7 @@ def _contracted(found: sections.Compression, finished: Finished, outcome: Outcom
     )
 
 
-def _notes(finished: Finished, outcome: Outcome) -> Iterator[str]:
+def _notes(finished: Evidence, outcome: ContractOutcome) -> Iterator[str]:
     """Yield what the interval of the form that ships is, and of which forms it cannot be told what they keep."""
     shipped, tried = outcome.shipped, outcome.tried
     if shipped.kept is not None and (found := shipped.interval) is not None:
@@ -152,7 +152,7 @@ def _name(model: Model) -> str:
     return "static student" if model.variant == "static" else "cascade of both"
 
 
-def _cascade(finished: Finished) -> sections.Cascade | None:
+def _cascade(finished: Evidence) -> sections.Cascade | None:
     found = finished.tiers.certificate
     first = load(finished.tiers.bundle).manifest.first
     if found is None or first is None:

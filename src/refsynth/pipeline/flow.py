@@ -42,12 +42,12 @@ from refsynth.models.store import ModelStore
 from refsynth.pipeline.begin import Begun, begin, notes_of
 from refsynth.pipeline.bundles import make_bundles
 from refsynth.pipeline.encoder import language_notes
-from refsynth.pipeline.finished import Finished, Learned
+from refsynth.pipeline.finished import Evidence, Learned
 from refsynth.pipeline.report import FILES, Paths, write_report
 from refsynth.pipeline.track import check_trackers, story_of, track
 from refsynth.synthesis.build import check_reference
 from refsynth.synthesis.coverage import measure_coverage
-from refsynth.synthesis.drafts import Written, kept_drafts
+from refsynth.synthesis.drafts import WrittenDrafts, kept_drafts
 from refsynth.synthesis.pretraining import pretrain_reference
 from refsynth.synthesis.rounds import Round, screened, write_rounds
 from refsynth.synthesis.selection.choose import choice_of
@@ -62,7 +62,7 @@ class RunResult:
     bundle: Path
     report: Report
     paths: Paths
-    finished: Finished
+    finished: Evidence
 
 
 def run(
@@ -114,7 +114,7 @@ def run(
     return RunResult(finished.bundle, written.report, written.paths, finished)
 
 
-def make(begun: Begun) -> Finished:
+def make(begun: Begun) -> Evidence:
     """Run the stages in the order in which they happen."""
     job = begun.job
     reference = pretrain_reference(job, begun.source)
@@ -143,7 +143,7 @@ def writers_of(begun: Begun) -> Writers:
     return prepare_writers(begun.job, pretrain_reference(begun.job, begun.source).source)
 
 
-def synthesize(job: Job, writers: Writers) -> tuple[Written, tuple[Round, ...]]:
+def synthesize(job: Job, writers: Writers) -> tuple[WrittenDrafts, tuple[Round, ...]]:
     """Return the drafts of all rounds, and what each round brought."""
     written, rounds = write_rounds(job, writers)
     job.watch.stage("synthesize", f"{counted(written.asked, 'draft')}{_less(written.rejected)}")
@@ -227,7 +227,7 @@ def _unjudged(job: Job, selected: Selected) -> int:
     return sum(draft.dropped is None and "influence" not in draft.scores for draft in selected.generated)
 
 
-def _deliver(job: Job, learned: Learned) -> Finished:
+def _deliver(job: Job, learned: Learned) -> Evidence:
     task, folder, context, watch = job.task, job.folder, job.context, job.watch
     shrunk, calibrated, tiers = make_bundles(job, learned)
     if calibrated.left_out:
@@ -249,7 +249,7 @@ def _deliver(job: Job, learned: Learned) -> Finished:
     if test is not None:
         _tell_test(job, test, overlap)
     coverage = measure_coverage(learned.rows, learned.final.drafts, context, folder)
-    return Finished(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers, len(studied), overlap)
+    return Evidence(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers, len(studied), overlap)
 
 
 def _resembling(leaked: Sequence[str]) -> str:

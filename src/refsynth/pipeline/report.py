@@ -18,7 +18,7 @@ from refsynth.core.spans import split_spans
 from refsynth.core.types import Array
 from refsynth.core.version import __version__
 from refsynth.evaluation import sections
-from refsynth.evaluation.confidence import Calibration
+from refsynth.evaluation.confidence import CalibrationReport
 from refsynth.evaluation.heldout import FILE as HELD_OUT
 from refsynth.evaluation.heldout import held_rows, write_rows
 from refsynth.evaluation.mistakes import HeldRow, Mistakes
@@ -31,7 +31,7 @@ from refsynth.learning.gate import FALSE_ACCEPTS, LEARNER_DOUBT, Decision
 from refsynth.learning.held import HeldOut
 from refsynth.pipeline.account import data_of, drafting_of, drafts_of, lineage_of
 from refsynth.pipeline.compression import chosen_of, compression_of
-from refsynth.pipeline.finished import Finished
+from refsynth.pipeline.finished import Evidence
 from refsynth.pipeline.results import kind_of, results_of, said_of
 
 FILES = ("report.html", "report.md", "report.json", HELD_OUT)
@@ -46,7 +46,7 @@ class Paths(NamedTuple):
     json: Path
 
 
-class Written(NamedTuple):
+class WrittenReport(NamedTuple):
     """A report as values and as files, and the files of an earlier one that it did not replace."""
 
     report: Report
@@ -54,7 +54,7 @@ class Written(NamedTuple):
     earlier: tuple[Path, ...] = ()
 
 
-def write_report(finished: Finished) -> Written:
+def write_report(finished: Evidence) -> WrittenReport:
     """Write report.html, report.md, report.json and held_out.csv into the run folder; another run's report there is kept."""
     learned = finished.learned
     rows = held_rows(learned.rows, finished.task.labels, learned.held, finished.shrunk.logits, finished.calibrated)
@@ -65,10 +65,10 @@ def write_report(finished: Finished) -> Written:
     for path, text in zip(paths, texts, strict=True):
         write_atomic(path, text.encode())
     write_rows(folder / HELD_OUT, rows)
-    return Written(report, paths, earlier)
+    return WrittenReport(report, paths, earlier)
 
 
-def build_report(finished: Finished, rows: Sequence[HeldRow] | None) -> Report:
+def build_report(finished: Evidence, rows: Sequence[HeldRow] | None) -> Report:
     """Fill the tree; `rows` are the held-out ones, the wrong ones first."""
     task, learned = finished.task, finished.learned
     return Report(
@@ -93,7 +93,7 @@ def build_report(finished: Finished, rows: Sequence[HeldRow] | None) -> Report:
     )
 
 
-def _absent(finished: Finished) -> dict[str, str]:
+def _absent(finished: Evidence) -> dict[str, str]:
     """Return why sections are left out, by their names."""
     learned, said = finished.learned, said_of(finished)
     absent = {} if said is None else {"compression": "the results table has the size and the speed of the bundle"}
@@ -112,7 +112,7 @@ def _absent(finished: Finished) -> dict[str, str]:
     return absent
 
 
-def _gate(finished: Finished) -> sections.Gate | None:
+def _gate(finished: Evidence) -> sections.Gate | None:
     held, decision, config = finished.learned.held, finished.learned.decision, finished.task.config.gate
     if held is None:
         return None
@@ -152,7 +152,7 @@ def _comparison(held: HeldOut, real: Candidate, mixed: Candidate, name: str) -> 
     return sections.Comparison(learner=name, real=held.score(real), augmented=held.score(mixed), gain=gain)
 
 
-def _classes(finished: Finished) -> sections.Classes | None:
+def _classes(finished: Evidence) -> sections.Classes | None:
     said = said_of(finished)
     if said is None or SHIPPED not in said.answers:
         return None
@@ -168,7 +168,7 @@ def _classes(finished: Finished) -> sections.Classes | None:
     return sections.Classes.of(labels, truth, shipped, source=source)
 
 
-def _calibration(finished: Finished) -> Calibration | None:
+def _calibration(finished: Evidence) -> CalibrationReport | None:
     held, calibrated, test = finished.learned.held, finished.calibrated, finished.measured
     none = none_sentence(read_manifest(finished.bundle))
     if held is None or calibrated.threshold is None:
@@ -185,9 +185,9 @@ def _calibration(finished: Finished) -> Calibration | None:
     return _trust(held.kind, held.truth[crossed.rows], crossed.probabilities, crossed.answers, **chosen)
 
 
-def _trust(kind: Kind, truth: Array, said: Array, answers: Array, **chosen: Any) -> Calibration | None:
+def _trust(kind: Kind, truth: Array, said: Array, answers: Array, **chosen: Any) -> CalibrationReport | None:
     if not (kind.several or kind.spans):
-        return Calibration.of(truth, said, **chosen)
+        return CalibrationReport.of(truth, said, **chosen)
     right, confidence = kind.right(truth, answers), kind.confidence(said, answers)
     by_row = np.full(len(truth), truth.shape[1]) if kind.several else np.array([len(split_spans(each)) for each in answers])
     if kind.spans:
@@ -196,4 +196,4 @@ def _trust(kind: Kind, truth: Array, said: Array, answers: Array, **chosen: Any)
         truth, said = spans_right(truth, answers), span_confidences(said, answers)
         if not len(said):
             return None
-    return Calibration.of_marks(truth, said, right=right, confidence=confidence, by_row=by_row, **chosen)
+    return CalibrationReport.of_marks(truth, said, right=right, confidence=confidence, by_row=by_row, **chosen)

@@ -19,7 +19,7 @@ from refsynth.evaluation.testfile import MAJORITY, SHIPPED, TestResult
 from refsynth.kinds import KINDS, Kind
 from refsynth.learning.candidates import Candidate
 from refsynth.pipeline.compression import speeds
-from refsynth.pipeline.finished import Finished
+from refsynth.pipeline.finished import Evidence
 
 FORMS: Mapping[str, str] = {
     "static": "static",
@@ -31,7 +31,7 @@ FORMS: Mapping[str, str] = {
 """What ships, by the kind of its bundle, where it is not an int8 encoder."""
 
 
-def results_of(finished: Finished) -> sections.Results | None:
+def results_of(finished: Evidence) -> sections.Results | None:
     """Return the table, or None where nothing was measured."""
     said = said_of(finished)
     if said is None:
@@ -56,13 +56,13 @@ def results_of(finished: Finished) -> sections.Results | None:
         return sections.Results(systems=tuple(systems), source="cross-validation", n=n)
     if finished.test is not None and overlap is not None and overlap.same:
         name, detail = f"the bundle, all {overlap.n:,} rows", f"{len(overlap.same):,} of them in train too"
-        systems.insert(-1, _system(finished, name, detail, Said.of(finished.test), SHIPPED))
+        systems.insert(-1, _system(finished, name, detail, SystemAnswers.of(finished.test), SHIPPED))
     held, own = finished.learned.held, finished.shrunk.logits
     crossed = None if held is None or own is None else held.score_of(own)
     return sections.Results(systems=tuple(systems), source="test file", n=n, file=test.name, crossed=crossed)
 
 
-def _shipped_as(finished: Finished) -> Candidate | None:
+def _shipped_as(finished: Evidence) -> Candidate | None:
     """Return the candidate that ships as it was trained: a row of its own would show one model twice. None if it is cut."""
     shipped, form = finished.learned.decision.shipped, finished.shrunk.name
     if finished.tiers.bundle != finished.tiers.main:
@@ -72,7 +72,7 @@ def _shipped_as(finished: Finished) -> Candidate | None:
     return next((Candidate(name, shipped.drafts) for name in SIMPLE if name == form), None)
 
 
-def _shipped(finished: Finished, said: Said, same: Candidate | None) -> sections.System:
+def _shipped(finished: Evidence, said: SystemAnswers, same: Candidate | None) -> sections.System:
     """Return the line of what ships, with speed and size; where int8 differs from what was trained, with the figure of that."""
     decision = finished.learned.decision
     model = load(finished.bundle)
@@ -87,7 +87,7 @@ def _shipped(finished: Finished, said: Said, same: Candidate | None) -> sections
     return replace(found, shipped=True, texts_per_second=rate, size_mb=size)
 
 
-def _system(finished: Finished, name: str, detail: str, said: Said, key: str) -> sections.System:
+def _system(finished: Evidence, name: str, detail: str, said: SystemAnswers, key: str) -> sections.System:
     """Return a line of the table of results without speed and size, and without figures if the system was not asked."""
     fields = {shown: field for field, shown in sections.FIGURES.items()}
     kind, k = kind_of(finished), len(finished.task.labels)
@@ -103,7 +103,7 @@ def _mean(repeats: Sequence[Metric]) -> Metric:
     return replace(repeats[0], value=value, low=low, high=high)
 
 
-class Said(NamedTuple):
+class SystemAnswers(NamedTuple):
     """The truth of rows, and what systems answered in each repeat, by name: no figure is shown of one that is not among them.
 
     `groups` [N] are of rows that copy each other; `spread` is by how much figures vary more than rows do.
@@ -115,15 +115,15 @@ class Said(NamedTuple):
     spread: float = 1.0
 
     @classmethod
-    def of(cls, test: TestResult) -> Said:
+    def of(cls, test: TestResult) -> SystemAnswers:
         """Return what was answered on test rows."""
         return cls(test.truth, {name: [answers] for name, answers in test.predicted.items()}, test.groups)
 
 
-def said_of(finished: Finished) -> Said | None:
+def said_of(finished: Evidence) -> SystemAnswers | None:
     """Return what was answered on the new rows of the test file, or on the held-out rows, where `SHIPPED` may be missing."""
     if (test := finished.measured) is not None:
-        return Said.of(test)
+        return SystemAnswers.of(test)
     held = finished.learned.held
     if held is None:
         return None
@@ -131,10 +131,10 @@ def said_of(finished: Finished) -> Said | None:
     majority = held.kind.usual(held.truth, len(held.truth))
     if finished.shrunk.logits is not None:
         said[SHIPPED] = held.answers_of(finished.shrunk.logits)
-    return Said(held.truth, {MAJORITY: [majority], **said}, held.groups, held.spread)
+    return SystemAnswers(held.truth, {MAJORITY: [majority], **said}, held.groups, held.spread)
 
 
-def kind_of(finished: Finished) -> Kind:
+def kind_of(finished: Evidence) -> Kind:
     """Return how answers of the task are counted."""
     return KINDS[finished.task.config.task]
 

@@ -42,7 +42,7 @@ EPOCHS, LEAST_EPOCHS, ROWS_READ = 20, 3, 30_000
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """How to train.
 
     Attributes:
@@ -124,7 +124,7 @@ class Trainer:
         self,
         encoder: torch.nn.Module,
         head: torch.nn.Module,
-        recipe: Recipe,
+        recipe: TrainingRecipe,
         *,
         seed: int,
         companion: Companion | None = None,

@@ -159,7 +159,7 @@ def _add_explain(api: FastAPI, service: Service) -> None:
 
 
 def _explanation(
-    request: Request, body: ExplainRequest, answers: list[Answer | RowError], text: str, places: list[explain.Span]
+    request: Request, body: ExplainRequest, answers: list[Answer | RowError], text: str, places: list[explain.TextPart]
 ) -> ExplainReply:
     good = [answer for answer in answers if isinstance(answer, Answer)]
     if len(good) < len(answers):

@@ -15,7 +15,7 @@ PERIOD = 1.0
 LACK = "the record: it cannot be written"
 
 
-class Outside:
+class DependencyWatch:
     """Looks at the record and at the log once a second.
 
     Args:
