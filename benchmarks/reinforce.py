@@ -109,7 +109,7 @@ def _authors(job: Job, writers: Writers) -> dict[str, tuple[Sequence[DraftWriter
 
 def _lesson(job: Job, policy: str, *, turns: int = TURNS, minutes: float | None = None, control: bool = False) -> PolicyTask:
     config = job.task.config
-    settings = config.reinforce.model_copy(update={"policy": policy, "turns": turns, "minutes": minutes})
+    settings = config.reinforce.model_copy(update={"policy": policy, "iterations": turns, "minutes": minutes})
     task = Task.of(config.model_copy(update={"reinforce": settings}))
     everyone = Half(f"{policy}-control" if control else policy, job.rows.examples, job.rows.folds)
     source = ReferenceSource(ModelStore())

@@ -114,7 +114,7 @@ def with_pool(tmp_path_factory, tiny_cache):
     with (where / "pool.jsonl").open("a") as stream:
         stream.writelines(texts)
     data = task.config.data.model_dump(mode="json") | {"pool": str(where / "pool.jsonl")}
-    task = make_task(where, data=data, learners=["tfidf"], selftrain={"least": 0.5})
+    task = make_task(where, data=data, learners=["tfidf"], selftrain={"confidence": 0.5})
     return where, task, run(task, where / "run", store=ModelStore(tiny_cache))
 
 
@@ -161,6 +161,6 @@ def test_a_pool_that_cannot_be_read_is_told(with_pool, tiny_cache, tmp_path):
 def test_a_pool_without_drafts_is_judged_by_the_gate_alone(with_pool, tiny_cache, tmp_path):
     _, task, _ = with_pool
     data = task.config.data.model_dump(mode="json")
-    alone = make_task(task.train.parent, data=data, learners=["tfidf"], synthesis={"drafts": 0}, selftrain={"least": 0.5})
+    alone = make_task(task.train.parent, data=data, learners=["tfidf"], synthesis={"drafts": 0}, selftrain={"confidence": 0.5})
     learned = run(alone, tmp_path / "alone", store=ModelStore(tiny_cache)).finished.learned
     assert learned.decision.gain is not None and learned.selected.from_pool

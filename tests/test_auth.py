@@ -114,8 +114,8 @@ def test_another_process_sees_a_revocation_within_a_second(path):
     presented = ring.add("context", scopes=["predict"]).presented
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from refsynth.core.errors import AccessError; from refsynth.service.http.auth import KeyChecker\n"
-        "checker = KeyChecker(Path(sys.argv[1])); key = sys.stdin.readline().strip()\n"
+        "from refsynth.core.errors import AccessError; from refsynth.service.http.auth import FileKeyChecker\n"
+        "checker = FileKeyChecker(Path(sys.argv[1])); key = sys.stdin.readline().strip()\n"
         "checker.identify(key); print('in', flush=True); deadline = time.time() + 30\n"
         "while time.time() < deadline:\n"
         "    try: checker.identify(key)\n"

@@ -127,7 +127,7 @@ def test_a_form_is_cut_from_the_very_model_that_the_gate_measured(
 
     monkeypatch.setattr(shrink.Shrinker, "_fold", measuring)
     monkeypatch.setattr(shrink, "shrink", cutting)
-    training, gate = {"dev": 0.4, "epochs": 4, "patience": 1}, {"folds": 3, "repeats": 2}
+    training, gate = {"validation": 0.4, "epochs": 4, "patience": 1}, {"folds": 3, "repeats": 2}
     contract = {"keep": 0.01}
     task = make_task(
         tmp_path / "data", synthesis={"drafts": 0}, contract=contract, learners=["finetune"], training=training, gate=gate

@@ -48,7 +48,7 @@ def context(tiny_folder):
     tree = {
         "labels": list(LABELS),
         "learners": ["tfidf", "frozen", *NAMES],
-        "training": {"epochs": 2, "batch": 4, "rate": 1e-3},
+        "training": {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3},
         "ensemble": {"folds": 2, "seeds": 2},
     }
     return make_context(Task.of(RunConfig.parse(tree)), "en", tiny_folder, max_tokens=MAX_TOKENS)

@@ -82,7 +82,7 @@ def tree(**changes):
         ({"learners": ["frozen", "contrastive"]}, "contrastive pulls texts of one label"),
         ({"synthesis": {"ways": ["contrast"]}}, "synthesis.ways: contrast"),
         ({"synthesis": {"rounds": 3}}, "synthesis.rounds"),
-        ({"reinforce": {"turns": 2}}, "reinforce.turns"),
+        ({"reinforce": {"iterations": 2}}, "reinforce.iterations"),
         ({"training": {"rdrop": 1}}, "training.rdrop"),
         *(
             ({"filter": {key: value}}, f"filter.{key} is {what}")
@@ -226,7 +226,7 @@ def test_each_head_is_a_logistic_regression_of_its_own():
 def test_full_fine_tuning_learns_several_labels(tiny_folder):
     rows = examples_(24)
     encoder = TransformerEncoder(tiny_folder, max_tokens=16)
-    fitted = FinetuneLearner(tuple(LABELS), encoder, recipe=TrainingRecipe(epochs=40, rate=1e-3), link="sigmoid").fit(
+    fitted = FinetuneLearner(tuple(LABELS), encoder, recipe=TrainingRecipe(epochs=40, learning_rate=1e-3), link="sigmoid").fit(
         rows, (), seed=0
     )
     said = ANY_LABELS.decide(metrics.sigmoid(fitted.logits([row.text for row in rows])))

@@ -182,7 +182,9 @@ def check_owners(finished):
 
 
 def test_a_run_with_a_bandit(tmp_path, tiny_cache):
-    task = make_task(tmp_path / "data", reinforce={"turns": 3, "policy": "bandit", "prompts": 4, "siblings": 4}, **REINFORCE)
+    task = make_task(
+        tmp_path / "data", reinforce={"iterations": 3, "policy": "bandit", "prompts": 4, "group_size": 4}, **REINFORCE
+    )
     result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
     check_owners(result.finished)
     assert [len(curve.turns) for curve in result.finished.learned.curves] == [3, 3]
@@ -205,7 +207,7 @@ def test_a_run_with_an_adapter(tmp_path, tiny_cache, tiny_causal, monkeypatch):
     task = make_task(
         tmp_path / "data",
         reference={"folder": str(tiny_causal)},
-        reinforce={"turns": 2, "prompts": 2, "siblings": 2, "rate": 1e-2},
+        reinforce={"iterations": 2, "prompts": 2, "group_size": 2, "learning_rate": 1e-2},
         gate={"folds": 4},
         synthesis={"drafts": 16, "per_prompt": 4, "max_tokens": 16, "shots": 1},
     )
@@ -224,18 +226,18 @@ def test_a_run_with_an_adapter(tmp_path, tiny_cache, tiny_causal, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"reinforce": {"turns": 1, "policy": "bandit"}, "gate": {"folds": 3}}, "gate.folds of at least 4"),
-        ({"reinforce": {"turns": 1}, "reference": "echo"}, "use bandit"),
-        ({"reinforce": {"turns": 1}, "reference": {"endpoint": "http://127.0.0.1:1", "model": "m"}}, "use bandit"),
+        ({"reinforce": {"iterations": 1, "policy": "bandit"}, "gate": {"folds": 3}}, "gate.folds of at least 4"),
+        ({"reinforce": {"iterations": 1}, "reference": "echo"}, "use bandit"),
+        ({"reinforce": {"iterations": 1}, "reference": {"endpoint": "http://127.0.0.1:1", "model": "m"}}, "use bandit"),
         (
             {
-                "reinforce": {"turns": 1, "policy": "bandit"},
+                "reinforce": {"iterations": 1, "policy": "bandit"},
                 "reference": {"endpoint": "http://127.0.0.1:1", "model": "m", "max_requests": 9},
             },
             "max_requests",
         ),
-        ({"reinforce": {"turns": 1, "siblings": 1}}, "siblings"),
-        ({"reinforce": {"turn": 1}}, "turns"),
+        ({"reinforce": {"iterations": 1, "group_size": 1}}, "group_size"),
+        ({"reinforce": {"iteration": 1}}, "iterations"),
     ],
 )
 def test_what_cannot_be_is_refused(changes, said):
@@ -244,7 +246,7 @@ def test_what_cannot_be_is_refused(changes, said):
 
 
 def test_too_few_rows_leave_the_reference_as_it_is(tmp_path, tiny_cache):
-    task = make_task(tmp_path / "data", reinforce={"turns": 1, "policy": "bandit"}, **REINFORCE)
+    task = make_task(tmp_path / "data", reinforce={"iterations": 1, "policy": "bandit"}, **REINFORCE)
     lines = task.train.read_text("utf-8").splitlines(keepends=True)
     task.train.write_text("".join(lines[:4]), "utf-8")
     finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished

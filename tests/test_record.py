@@ -281,8 +281,8 @@ def test_tables_of_another_version_are_not_touched(where):
 
 def test_workers_may_all_open_a_new_record_at_once(where):
     code = (
-        "import sys; from refsynth.service.monitor.record import Feedback, Record\n"
-        "Record.open(sys.argv[1]).add_feedback([Feedback(sys.argv[2], 0, 'a')])"
+        "import sys; from refsynth.service.monitor.record import Feedback, PredictionRecord\n"
+        "PredictionRecord.open(sys.argv[1]).add_feedback([Feedback(sys.argv[2], 0, 'a')])"
     )
     workers = [subprocess.Popen([sys.executable, "-c", code, where, f"q{n}"], stderr=-1, text=True) for n in range(4)]
     assert [worker.communicate(timeout=60)[1] for worker in workers] == [""] * 4

@@ -241,7 +241,10 @@ def test_other_code_behind_what_is_brought_is_another_key(tmp_path, monkeypatch)
             {"reference": "parrot", "learners": ["tfidf", "causal_lora"]},
             r"must be here \(embedded or \{folder: \.\.\.\}\)",
         ),
-        ({"reference": "parrot", "reinforce": {"turns": 1}, "gate": {"folds": 4}}, r"rloo needs a reference with weights here"),
+        (
+            {"reference": "parrot", "reinforce": {"iterations": 1}, "gate": {"folds": 4}},
+            r"rloo needs a reference with weights here",
+        ),
         ({"filter": {"scores": {"lenght": 1}}}, r"found 'lenght', known are likelihood"),
         ({"filter": {"scores": {"agreement": 0.5}}}, r"write filter\.agreement"),
         ({"filter": {"scores": {"likelihood": float("nan")}}}, r"finite number"),

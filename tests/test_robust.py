@@ -125,7 +125,7 @@ def test_every_robust_option_still_learns(encoder):
     options = [Robust(smoothing=0.1), Robust(mixup=0.2), Robust(adversarial=0.1), Robust(rdrop=1.0, adversarial=0.1)]
     for robust in options:
         learner = FinetuneLearner(
-            LABELS, encoder, method="lora", recipe=TrainingRecipe(epochs=6, batch=4, rate=1e-3), robust=robust
+            LABELS, encoder, method="lora", recipe=TrainingRecipe(epochs=6, batch_size=4, learning_rate=1e-3), robust=robust
         )
         said = learner.fit(TRAIN, (), seed=0).logits([row.text for row in TRAIN]).argmax(1)
         assert (said == truth_of(TRAIN).numpy()).mean() >= 0.75, robust
@@ -138,7 +138,7 @@ def fit_in_crew(encoder, out, rank, size, port):
     }  # fmt: skip
     torch.set_num_threads(1)  # a fork has none of the threads that its parent's pool counts on
     rows = [replace(row, weight=1.0 + number) for number, row in enumerate(TRAIN)]
-    recipe = TrainingRecipe(epochs=3, batch=5, bfloat16=False)
+    recipe = TrainingRecipe(epochs=3, batch_size=5, bfloat16=False)
     encoder.requires_grad_(True)
     fitted = FinetuneLearner(LABELS, encoder, method="lora", recipe=recipe, dropout=0.0).fit(rows, (), seed=0)
     np.save(out / f"{size}-{rank}.npy", fitted.logits([row.text for row in TRAIN]))

@@ -28,7 +28,7 @@ from test_training import LABELS, MAKERS, TRAIN
 from tiny_encoder import MAX_TOKENS
 
 TEXTS = [example.text for example in TRAIN]
-SHORT = TrainingRecipe(epochs=1, batch=4)
+SHORT = TrainingRecipe(epochs=1, batch_size=4)
 
 
 def states():

@@ -382,7 +382,7 @@ def tree(**changes):
         ({"synthesis": {"ways": ["contrast"]}}, "take examples or styles"),
         ({"synthesis": {"augment": ["noise"]}}, "synthesis.augment"),
         ({"synthesis": {"rounds": 2}}, "synthesis.rounds"),
-        ({"reinforce": {"turns": 1}}, "reinforce.turns"),
+        ({"reinforce": {"iterations": 1}}, "reinforce.iterations"),
         ({"filter": {"scores": {"likelihood": 0.0}}}, "filter.scores.likelihood"),
         ({"filter": {"targets": "judge"}}, "filter.targets"),
         ({"training": {"mixup": 0.2}}, "training.mixup"),
@@ -480,7 +480,7 @@ def test_words_are_aligned_in_both_tokenizers(tiny_folder):
 def test_full_fine_tuning_learns_words(tiny_folder):
     rows = list(itertools.starmap(example, enumerate(texts(24, long=True))))
     encoder = TransformerEncoder(tiny_folder, max_tokens=24)
-    learner = FinetuneLearner(LABELS, encoder, recipe=TrainingRecipe(epochs=25, rate=2e-3), link="tags")
+    learner = FinetuneLearner(LABELS, encoder, recipe=TrainingRecipe(epochs=25, learning_rate=2e-3), link="tags")
     fitted = learner.fit(rows, (), seed=0)
     said = SPANS.decide(SPANS.probabilities(fitted.logits([row.text for row in rows])))
     truth = SPANS.truth([row.label for row in rows], LABELS)
@@ -574,7 +574,7 @@ def config_of(folder, **changes):
 def finished(tmp_path_factory, tiny_cache):
     folder = tmp_path_factory.mktemp("spans")
     config = config_of(
-        folder, synthesis={"drafts": 24, "per_prompt": 4}, learners=["finetune"], training={"epochs": 10, "rate": 3e-3}
+        folder, synthesis={"drafts": 24, "per_prompt": 4}, learners=["finetune"], training={"epochs": 10, "learning_rate": 3e-3}
     )
     return run(Task.of(RunConfig.parse(config)), folder / "out", store=ModelStore(tiny_cache))
 

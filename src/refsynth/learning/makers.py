@@ -115,12 +115,12 @@ def _tuned(context: LearnerContext, *, method: MethodName) -> Learner:
     training = context.training
     recipe = TrainingRecipe(
         epochs=training.epochs,
-        batch=training.batch,
-        rate=training.rate or METHODS[method].rate,
-        warmup=training.warmup,
-        passes=training.passes,
+        batch_size=training.batch_size,
+        learning_rate=training.learning_rate or METHODS[method].rate,
+        warmup_ratio=training.warmup_ratio,
+        gradient_accumulation_steps=training.gradient_accumulation_steps,
         patience=training.patience,
-        l2=training.l2,
+        weight_decay=training.weight_decay,
         averaging=training.averaging,
         bfloat16=None if training.precision == "auto" else training.precision == "bfloat16",
     )
@@ -129,10 +129,10 @@ def _tuned(context: LearnerContext, *, method: MethodName) -> Learner:
         context.encoder,
         method=method,
         recipe=recipe,
-        size=Size(training.rank, training.prompt, training.bottleneck),
+        size=Size(training.rank, training.virtual_tokens, training.bottleneck),
         dropout=training.dropout,
-        robust=Robust(training.smoothing, training.mixup, training.adversarial, training.rdrop),
-        checkpointing=training.checkpointing,
+        robust=Robust(training.label_smoothing, training.mixup, training.adversarial, training.rdrop),
+        checkpointing=training.gradient_checkpointing,
         checkpoints=context.checkpoints,
         link="tags" if context.kind.spans else context.link,
     )

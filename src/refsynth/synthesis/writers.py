@@ -68,7 +68,7 @@ def _reinforced(
 ) -> tuple[list[DraftWriter], tuple[RewardCurve, ...]]:
     """Return the reinforced authors with their curves; none where that is not asked for, or cannot be done."""
     config = job.task.config
-    if not (config.reinforce.turns and config.synthesis.drafts and can_write(job.task, job.rows.language)):
+    if not (config.reinforce.iterations and config.synthesis.drafts and can_write(job.task, job.rows.language)):
         return [], ()
     parts = halves(job.rows)
     if not all(part.judges for part in parts):

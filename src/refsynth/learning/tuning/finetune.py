@@ -75,7 +75,7 @@ class FinetuneLearner:
             link: how logits become probabilities; `tags` to label words, of which the states are taken instead of their mean.
         """
         self._labels, self._encoder, self._method = labels, encoder, METHODS[method]
-        self._recipe = recipe or TrainingRecipe(rate=METHODS[method].rate)
+        self._recipe = recipe or TrainingRecipe(learning_rate=METHODS[method].rate)
         self._size, self._dropout, self._robust = size, dropout, robust
         self._checkpointing, self._checkpoints, self._every = checkpointing, checkpoints, every
         self._link = link
@@ -90,7 +90,7 @@ class FinetuneLearner:
         head = torch.nn.Linear(encoder.dimension, width, device=encoder.device)
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
-        adapted = self._adapt(encoder, steps=self._recipe.epochs_of(len(train)) * -(-len(train) // self._recipe.batch))
+        adapted = self._adapt(encoder, steps=self._recipe.epochs_of(len(train)) * -(-len(train) // self._recipe.batch_size))
         trainer = Trainer(
             encoder,
             head,

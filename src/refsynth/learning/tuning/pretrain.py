@@ -147,7 +147,7 @@ def fit_words(model: WordModel, rows: Sequence[Sequence[int]], held: Held, budge
 def _train(
     model: WordModel, rows: Sequence[Sequence[int]], held: Held, budget: TimeBudget, *, rate: float, share: float, seed: int
 ) -> None:
-    recipe = TrainingRecipe(epochs=EPOCHS, batch=32, rate=rate, patience=2)
+    recipe = TrainingRecipe(epochs=EPOCHS, batch_size=32, learning_rate=rate, patience=2)
     trainer = Trainer(
         model,
         torch.nn.Module(),  # nothing is fresh: the head has its own rate while it is

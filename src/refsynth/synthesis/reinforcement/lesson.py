@@ -77,7 +77,7 @@ class PolicyTask(NamedTuple):
     def prompts(self, settings: SynthesisConfig, turn: int, places: Iterable[int]) -> list[Prompt]:
         """Return prompts of a turn; place p asks for label p modulo K."""
         wanted = list(places)
-        k, siblings = len(self.task.labels), self.task.config.reinforce.siblings
+        k, siblings = len(self.task.labels), self.task.config.reinforce.group_size
         laps = max(wanted) // k + 1
         seed = derive_seed(self.seed, "prompts", turn)
         brief = Brief(

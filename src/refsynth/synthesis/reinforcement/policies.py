@@ -73,7 +73,7 @@ def teach(lesson: PolicyTask) -> tuple[list[DraftWriter], RewardCurve]:
     }
     way = WAYS_TO_LEARN[config.reinforce.policy]
     # More turns or minutes go on from the turns that there are.
-    lasting = spec.without("reinforce.turns", "reinforce.minutes")
+    lasting = spec.without("reinforce.iterations", "reinforce.minutes")
     begun = digest(lesson.folder.key_of(lasting, way.train, config=settings, extra=extra))
     scratch = lesson.folder.path / "reinforce" / f"{lesson.half.name}-{begun[:12]}"
     step = f"policy-{lesson.half.name}"
@@ -96,11 +96,11 @@ def _train_adapter(lesson: PolicyTask, scratch: Path, out: Path, *, rule: Update
     config = lesson.task.config
     weights = lesson.source.weights(config)
     settings = config.reinforce
-    learnt = max(1, round(settings.batch * rule.share(settings.siblings)))
+    learnt = max(1, round(settings.batch_size * rule.share(settings.group_size)))
     policy = Policy(
         weights.folder,
         start=weights.start,
-        rate=settings.rate,
+        rate=settings.learning_rate,
         kl=settings.kl,
         batch=learnt,
         seed=lesson.seed,
@@ -122,8 +122,8 @@ def _train_adapter(lesson: PolicyTask, scratch: Path, out: Path, *, rule: Update
         lesson.judge,
         scratch,
         learn=rule.learn,
-        turns=settings.turns,
-        siblings=settings.siblings,
+        turns=settings.iterations,
+        siblings=settings.group_size,
         furthest=FURTHEST,
         seed=lesson.seed,
         shuffled=lesson.control,
@@ -151,7 +151,7 @@ def _train_bandit(lesson: PolicyTask, scratch: Path, out: Path) -> None:
         partial(_try, lesson, arms),
         lesson.judge,
         scratch,
-        turns=settings.turns,
+        turns=settings.iterations,
         prompts=settings.prompts,
         seed=lesson.seed,
         blindly=lesson.control,
@@ -167,7 +167,7 @@ def _arm(task: Task, way: Way, temperature: float) -> SynthesisConfig:
 
 def _try(lesson: PolicyTask, arms: Sequence[SynthesisConfig], drawn: IntArray, turn: int) -> list[PromptedCompletion]:
     """Have arms [P] write, each for its place in the turn."""
-    places, siblings = lesson.places(turn), lesson.task.config.reinforce.siblings
+    places, siblings = lesson.places(turn), lesson.task.config.reinforce.group_size
     written: dict[int, list[PromptedCompletion]] = {}
     for arm in np.unique(drawn):
         mine = np.flatnonzero(drawn == arm)
@@ -199,7 +199,7 @@ def _watched(lesson: PolicyTask, turns: Iterator[Figures]) -> list[Figures]:
     """Take the turns, as many as there are minutes for, and show how far they are."""
     settings = lesson.task.config.reinforce
     figures: list[Figures] = []
-    with lesson.watch.progress(f"reinforce, {lesson.half.name} half", settings.turns) as progress:
+    with lesson.watch.progress(f"reinforce, {lesson.half.name} half", settings.iterations) as progress:
         for one in turns:
             figures.append(one)
             progress(len(figures))

@@ -40,7 +40,7 @@ def choice_of(job: Job, drafts: Sequence[Draft]) -> Choose:
     """Return how drafts are chosen among; the texts of the pool that the judge is sure of join them."""
     settings = job.task.config.selftrain
     texts = job.pool.texts if settings.per_class else ()
-    trainer = SelfTrainer(job.task.labels, texts, settings.per_class, settings.least)
+    trainer = SelfTrainer(job.task.labels, texts, settings.per_class, settings.confidence)
     return trainer.joined(chooser_of(job, drafts).choose)
 
 
