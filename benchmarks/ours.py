@@ -69,7 +69,7 @@ def run_ours(
     events = [event for file in place.path.rglob("events.jsonl") for event in read_jsonl(file)]
     seconds = sum(event["seconds"] for event in events if event["event"] == "step")
     keep(journal, name, seed)
-    answers = _answers(place.path, sample, beside)
+    answers = _answers(place.path, sample, beside) if beside else {}
     shutil.rmtree(folder)
     return Ours(finished, seconds, drafted, answers)
 

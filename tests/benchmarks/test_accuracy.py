@@ -420,5 +420,5 @@ def test_a_stopped_run_of_a_bench_goes_on_unless_the_code_is_another(tmp_path, m
         with pytest.raises(KeyboardInterrupt):
             ours.run_ours(sample, "set", 0)
     assert begun == [False, True, False]
-    assert ours.run_ours(sample, "set", 0) == ("done", 2.5, True)
+    assert ours.run_ours(sample, "set", 0) == ("done", 2.5, True, {})
     assert not (tmp_path / BUILD / "set-0").exists()
