@@ -19,8 +19,8 @@ from refsynth.learning.rows import Rows
 from refsynth.models.predict import LinearHead
 from refsynth.models.reference import FolderGenerator
 from refsynth.models.store import ModelStore
+from refsynth.pipeline.finished import Paths
 from refsynth.pipeline.flow import run
-from refsynth.pipeline.report import Paths
 from refsynth.pipeline.track import Story, points, track
 from refsynth.synthesis.reinforcement.bandit import Bandit, search
 from refsynth.synthesis.reinforcement.figures import Figures, Judged, PromptedCompletion

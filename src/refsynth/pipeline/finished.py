@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from refsynth.compress.shrink import Shrunk
 from refsynth.compress.tiers import Tiers
@@ -24,6 +25,14 @@ from refsynth.synthesis.drafts import WrittenDrafts
 from refsynth.synthesis.reinforcement.policies import RewardCurve
 from refsynth.synthesis.rounds import Round
 from refsynth.synthesis.selection.diversity import CoverageFigures
+
+
+class Paths(NamedTuple):
+    """The three forms of a report."""
+
+    html: Path
+    markdown: Path
+    json: Path
 
 
 @dataclass(frozen=True)

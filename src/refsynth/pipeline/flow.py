@@ -42,8 +42,8 @@ from refsynth.models.store import ModelStore
 from refsynth.pipeline.begin import Begun, begin, notes_of
 from refsynth.pipeline.bundles import make_bundles
 from refsynth.pipeline.encoder import language_notes
-from refsynth.pipeline.finished import Evidence, Learned
-from refsynth.pipeline.report import FILES, Paths, write_report
+from refsynth.pipeline.finished import Evidence, Learned, Paths
+from refsynth.pipeline.report import FILES, write_report
 from refsynth.pipeline.track import check_trackers, story_of, track
 from refsynth.synthesis.build import check_reference
 from refsynth.synthesis.coverage import measure_coverage

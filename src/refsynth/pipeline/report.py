@@ -31,19 +31,11 @@ from refsynth.learning.gate import FALSE_ACCEPTS, LEARNER_DOUBT, Decision
 from refsynth.learning.held import HeldOut
 from refsynth.pipeline.account import data_of, drafting_of, drafts_of, lineage_of
 from refsynth.pipeline.compression import chosen_of, compression_of
-from refsynth.pipeline.finished import Evidence
+from refsynth.pipeline.finished import Evidence, Paths
 from refsynth.pipeline.results import kind_of, results_of, said_of
 
 FILES = ("report.html", "report.md", "report.json", HELD_OUT)
 """What a finished run says of its model, in its folder."""
-
-
-class Paths(NamedTuple):
-    """The three forms of a report."""
-
-    html: Path
-    markdown: Path
-    json: Path
 
 
 class WrittenReport(NamedTuple):

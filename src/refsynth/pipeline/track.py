@@ -18,8 +18,7 @@ from refsynth.core.extras import check_installed, require
 from refsynth.core.sections import TrackerName
 from refsynth.evaluation.report import Report
 from refsynth.evaluation.sections import FIGURES
-from refsynth.pipeline.finished import Evidence, Learned
-from refsynth.pipeline.report import Paths
+from refsynth.pipeline.finished import Evidence, Learned, Paths
 
 PROJECT = "refsynth"
 
