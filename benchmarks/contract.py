@@ -99,16 +99,16 @@ def _run(sample: Sample, folder: Path, asked: Contract, *, quick: bool) -> RunRe
 
 
 def _full(result: RunResult) -> ModelVariant:
-    outcome = result.finished.shrunk.outcome
+    outcome = result.evidence.shrunk.outcome
     assert outcome is not None
     return next((form for form in outcome.forms if form.name == "full"), outcome.forms[0])
 
 
 def _judged(wish: Wish, asked: Contract, result: RunResult) -> Cell:
     """Return what shipped, measured again, and whether the verdict was right."""
-    outcome = result.finished.shrunk.outcome
+    outcome = result.evidence.shrunk.outcome
     assert outcome is not None
-    texts = [row.text for row in result.finished.learned.final.real][:TEXTS]
+    texts = [row.text for row in result.evidence.learned.final.real][:TEXTS]
     p50 = latencies({"it": load(result.bundle)}, texts)["it"] / SLACK
     again = ModelVariant(outcome.shipped.name, size_of(result.bundle), p50, outcome.shipped.kept)
     better = [form.name for form in outcome.forms if excess(asked, form) < excess(asked, outcome.shipped)]

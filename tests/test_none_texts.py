@@ -373,7 +373,7 @@ def test_the_bundle_has_the_tensors_of_before_and_the_same_answers_as_without(ma
 def test_no_training_row_is_one_of_them(made):
     steps = made[0].bundle.parent / "steps"
     assert not {row["text"] for row in read_jsonl(steps / "rows" / "examples.jsonl")} & set(AWAY)
-    assert {row.text for row in made[0].finished.learned.final.real}.isdisjoint(AWAY)
+    assert {row.text for row in made[0].evidence.learned.final.real}.isdisjoint(AWAY)
 
 
 @WORDS_COUNT

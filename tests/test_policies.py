@@ -19,7 +19,7 @@ from refsynth.learning.rows import Rows
 from refsynth.models.predict import LinearHead
 from refsynth.models.reference import FolderGenerator
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.finished import Paths
+from refsynth.pipeline.evidence import Paths
 from refsynth.pipeline.flow import run
 from refsynth.pipeline.track import Story, points, track
 from refsynth.synthesis.reinforcement.bandit import Bandit, search
@@ -167,11 +167,11 @@ def test_only_arms_that_were_tried_are_named():
 REINFORCE = {"gate": {"folds": 4}, "synthesis": {"drafts": 48, "per_prompt": 4}}
 
 
-def check_owners(finished):
+def check_owners(evidence):
     """No draft was shown rows that did not reward its author; for every fold there are drafts that owe it nothing."""
-    rows = finished.learned.rows
+    rows = evidence.learned.rows
     parts = [frozenset(row.id for row in part.rows) for part in halves(rows)]
-    drafts = finished.learned.screened
+    drafts = evidence.learned.screened
     origins = [draft.example.provenance for draft in drafts]
     assert {frozenset(origin.rewarded_by) for origin in origins} == set(parts)
     assert all(set(origin.shown) <= set(origin.rewarded_by) for origin in origins)
@@ -186,8 +186,8 @@ def test_a_run_with_a_bandit(tmp_path, tiny_cache):
         tmp_path / "data", reinforce={"iterations": 3, "policy": "bandit", "prompts": 4, "group_size": 4}, **REINFORCE
     )
     result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
-    check_owners(result.finished)
-    assert [len(curve.turns) for curve in result.finished.learned.curves] == [3, 3]
+    check_owners(result.evidence)
+    assert [len(curve.turns) for curve in result.evidence.learned.curves] == [3, 3]
     assert [policy.half for policy in result.report.drafts.reinforced] == ["first", "second"]
     assert "Reinforcement, turn by turn" in result.paths.html.read_text("utf-8")
     assert not list((tmp_path / "out" / "reinforce").glob("*"))
@@ -212,10 +212,10 @@ def test_a_run_with_an_adapter(tmp_path, tiny_cache, tiny_causal, monkeypatch):
         synthesis={"drafts": 16, "per_prompt": 4, "max_tokens": 16, "shots": 1},
     )
     result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
-    curves = result.finished.learned.curves
+    curves = result.evidence.learned.curves
     assert [len(curve.turns) for curve in curves] == [2, 2]
     assert all(turn.kl is not None and turn.kl >= 0 for curve in curves for turn in curve.turns)
-    reference = result.finished.learned.written.reference.split(" + ")
+    reference = result.evidence.learned.written.reference.split(" + ")
     plain = FolderGenerator(tiny_causal).name
     assert len({*reference, plain}) == 3  # two policies, neither of them the reference
     assert not list((tmp_path / "out" / "reinforce").glob("*"))
@@ -249,9 +249,9 @@ def test_too_few_rows_leave_the_reference_as_it_is(tmp_path, tiny_cache):
     task = make_task(tmp_path / "data", reinforce={"iterations": 1, "policy": "bandit"}, **REINFORCE)
     lines = task.train.read_text("utf-8").splitlines(keepends=True)
     task.train.write_text("".join(lines[:4]), "utf-8")
-    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
-    assert finished.learned.curves == ()
-    assert {draft.provenance.rewarded_by for draft in finished.learned.written.drafts} == {()}
+    evidence = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).evidence
+    assert evidence.learned.curves == ()
+    assert {draft.provenance.rewarded_by for draft in evidence.learned.written.drafts} == {()}
 
 
 @pytest.fixture

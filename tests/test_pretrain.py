@@ -268,7 +268,7 @@ def test_a_run_pretrains_the_encoder_and_says_what_came_of_it(use, tmp_path, cac
     monkeypatch.setattr(stage, "FALSE_ACCEPTS", 0.0)  # no gain is ever as sure
     task = pool_task(tmp_path / "data", pretrain={"encoder": 1, "use": use}, synthesis={"drafts": 0})
     done = run(task, tmp_path / "out", store=cache)
-    (brought,) = done.finished.learned.pretrained
+    (brought,) = done.evidence.learned.pretrained
     assert brought.model == "encoder" and brought.texts > 50 and brought.gain is not None
     assert brought.used == (use == "always")
     (told,) = done.report.data.pretraining
@@ -293,7 +293,7 @@ def test_texts_of_the_pool_that_resemble_test_rows_are_not_learnt_from(tmp_path,
     done = run(task, tmp_path / "out", store=cache)
     assert {*planted} <= learnt[0]  # nobody has looked at the test file yet
     assert not {*planted} & learnt[-1]
-    assert not done.finished.test.leaked
+    assert not done.evidence.test.leaked
 
 
 def test_a_run_pretrains_the_reference_and_drafts_with_it(tmp_path, tiny_cache, tiny_causal, monkeypatch):
@@ -306,7 +306,7 @@ def test_a_run_pretrains_the_reference_and_drafts_with_it(tmp_path, tiny_cache, 
     }
     task = pool_task(tmp_path / "data", pretrain={"reference": 1}, **usual)
     done = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
-    (brought,) = done.finished.learned.pretrained
+    (brought,) = done.evidence.learned.pretrained
     assert brought.model == "reference" and brought.used and brought.after < brought.before
     facts = read_json(RunFolder(tmp_path / "out").steps / "drafts" / "facts.json")
     plain = tiny_causal / "model.safetensors"
@@ -330,7 +330,7 @@ def test_too_few_texts_leave_the_encoder_as_it_is(tmp_path, cache):
             told.append(line)
 
     done = run(task, tmp_path / "out", store=cache, watch=Watch())
-    assert done.finished.learned.pretrained == ()
+    assert done.evidence.learned.pretrained == ()
     assert any("the encoder stays as it is" in line for line in told)
 
 

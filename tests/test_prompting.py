@@ -247,11 +247,11 @@ def test_a_predictor_comes_back_as_it_was(tmp_path):
 def test_a_run_compares_it_and_never_ships_it(tmp_path, tiny_cache):
     task = make_task(tmp_path, learners=["tfidf", "prompt"], prompting={"shots": 1}, synthesis={"drafts": 12, "per_prompt": 4})
     result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
-    held = result.finished.learned.held
+    held = result.evidence.learned.held
     prompted = Candidate("prompt", False)
     assert prompted in held.logits
     assert Candidate("prompt", True) not in held.logits
-    assert result.finished.learned.decision.shipped.learner == "tfidf"
+    assert result.evidence.learned.decision.shipped.learner == "tfidf"
     assert "reference, prompted" in [system.name for system in result.report.results.systems]
     logits = np.where(np.eye(2)[held.truth] > 0, 5.0, -5.0)[None]
     perfect = replace(held, logits={**held.logits, prompted: logits})

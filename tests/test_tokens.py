@@ -571,7 +571,7 @@ def config_of(folder, **changes):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny_cache):
+def evidence(tmp_path_factory, tiny_cache):
     folder = tmp_path_factory.mktemp("spans")
     config = config_of(
         folder, synthesis={"drafts": 24, "per_prompt": 4}, learners=["finetune"], training={"epochs": 10, "learning_rate": 3e-3}
@@ -588,13 +588,13 @@ def finished_crf(tmp_path_factory, tiny_cache):
 
 @pytest.fixture(params=["tagger", "crf"])
 def either(request):
-    done = request.getfixturevalue("finished" if request.param == "tagger" else "finished_crf")
+    done = request.getfixturevalue("evidence" if request.param == "tagger" else "finished_crf")
     assert refsynth.load(done.bundle).manifest.kind == request.param
     return done
 
 
 def test_a_run_ends_with_a_bundle_that_finds_entities(either):
-    model, test = refsynth.load(either.bundle), either.finished.test
+    model, test = refsynth.load(either.bundle), either.evidence.test
     rows = [example(i, text) for i, text in enumerate(texts(24, 1))]
     predicted = model.predict([row.text for row in rows])
     assert [SPANS.shown(answer, LABELS) for answer in test.predicted["shipped"]] == [one.label for one in predicted]
@@ -622,8 +622,8 @@ def test_places_are_those_of_the_text_as_it_was_given(either):
         model.predict([""])
 
 
-def test_words_beyond_one_window_are_read(finished):
-    model, text = refsynth.load(finished.bundle), "a " * 200 + "ann lee sat in oslo"
+def test_words_beyond_one_window_are_read(evidence):
+    model, text = refsynth.load(evidence.bundle), "a " * 200 + "ann lee sat in oslo"
     assert not model.predict([text])[0].truncated
     assert read_of(model.logits([text])[0]).all()
 
@@ -659,8 +659,8 @@ def test_an_altered_bundle_is_refused(finished_crf, tmp_path):
             Manifest.model_validate_json(json.dumps(manifest | changes))
 
 
-def test_drafts_are_screened_and_the_gate_says_what_they_bring(finished):
-    learned = finished.finished.learned
+def test_drafts_are_screened_and_the_gate_says_what_they_bring(evidence):
+    learned = evidence.evidence.learned
     assert learned.written.drafts
     assert sum(learned.written.rejected.values()) + len(learned.written.drafts) == learned.written.asked
     texts_ = {row.text for row in learned.rows.examples}
@@ -703,7 +703,7 @@ def test_predict_and_evaluate_speak_of_entities(either, tmp_path):
     assert set(records[0]) == {"row", "id", "entities", "abstain", "tier"}
     for entity in records[0]["entities"]:
         assert rows[0]["text"][entity["start"] : entity["end"]] == entity["text"]
-    test = either.finished.task.test
+    test = either.evidence.task.test
     figures = CliRunner().invoke(app, ["evaluate", str(either.bundle), str(test), "--json"])
     measured = json.loads(figures.stdout)
     shipped = either.report.results.systems[-1]
@@ -829,7 +829,7 @@ def test_the_console_takes_marks_as_feedback(finished_crf, tmp_path):
 
 def test_the_parts_that_are_refused_say_what_to_do(finished_crf, tmp_path, tiny_cache, monkeypatch):
     monkeypatch.setenv("REFSYNTH_CACHE", str(tiny_cache))
-    ended, pool = str(finished_crf.finished.folder.path), tmp_path / "rows.jsonl"
+    ended, pool = str(finished_crf.evidence.folder.path), tmp_path / "rows.jsonl"
     write(pool, [{"text": "ann sat"}])
     for asked, remedy in (
         (["add", str(pool), "--run", ended], 'data.more in task.yaml: {"text": "[Ann Lee](person)'),

@@ -428,7 +428,7 @@ def test_a_run_ships_what_was_fine_tuned(tmp_path, tiny_cache):
         "gate": {"folds": 2},
     }
     result = run(Task.of(RunConfig.parse(tree)), tmp_path / "out", store=ModelStore(tiny_cache))
-    assert result.finished.learned.decision.shipped.learner in ("lora", "houlsby")
+    assert result.evidence.learned.decision.shipped.learner in ("lora", "houlsby")
     assert "LoRA" in result.paths.markdown.read_text("utf-8")
     predictions = load(result.bundle).predict(["the order is late", "broken in pieces"])
     assert {prediction.label for prediction in predictions} <= words.keys()

@@ -42,7 +42,7 @@ _HOMES = {
     "ModelStore": "refsynth.models.store",
     "MultiLabelTextClassifier": "refsynth.estimators.multilabel",
     "Observer": "refsynth.core.observe",
-    "Paths": "refsynth.pipeline.finished",
+    "Paths": "refsynth.pipeline.evidence",
     "Prediction": "refsynth.core.types",
     "ReferenceSpec": "refsynth.core.references",
     "RefsynthError": "refsynth.core.errors",
@@ -133,7 +133,7 @@ if TYPE_CHECKING:
     from refsynth.estimators.tagger import TokenTagger
     from refsynth.evaluation.tree import Report
     from refsynth.models.store import ModelStatus, ModelStore
-    from refsynth.pipeline.finished import Paths
+    from refsynth.pipeline.evidence import Paths
     from refsynth.pipeline.flow import RunResult, run
     from refsynth.service.http.client import Client, Reply
 else:  # to a type checker a module with __getattr__ has every name

@@ -75,7 +75,7 @@ def _hold_to_contract(result: RunResult) -> None:
     Raises:
         GateError: it is.
     """
-    outcome = result.finished.shrunk.outcome
+    outcome = result.evidence.shrunk.outcome
     if outcome is not None and not outcome.met and result.report.compression:
         raise GateError(
             f"no form of the model keeps the contract ({result.report.compression.asked})",
@@ -88,10 +88,10 @@ def _summary(result: RunResult) -> dict[str, Any]:
     """Return the run's outcome as JSON-ready values."""
     from refsynth.evaluation.advice import verdict
 
-    decision, results = result.finished.learned.decision, result.report.results
-    outcome = result.finished.shrunk.outcome
+    decision, results = result.evidence.learned.decision, result.report.results
+    outcome = result.evidence.shrunk.outcome
     return {
-        "run": str(result.finished.folder.path),
+        "run": str(result.evidence.folder.path),
         "bundle": str(result.bundle),
         "report": str(result.paths.html),
         "verdict": verdict(result.report),

@@ -19,7 +19,7 @@ from refsynth.evaluation.calibrate import Calibrated, calibrate
 from refsynth.evaluation.strange import Strange, strange_of
 from refsynth.learning.candidates import Candidate
 from refsynth.learning.job import Job
-from refsynth.pipeline.finished import Learned
+from refsynth.pipeline.evidence import Learned
 from refsynth.synthesis.selection.choose import choice_of
 
 

@@ -42,7 +42,7 @@ from refsynth.models.store import ModelStore
 from refsynth.pipeline.begin import Begun, begin, notes_of
 from refsynth.pipeline.bundles import make_bundles
 from refsynth.pipeline.encoder import language_notes
-from refsynth.pipeline.finished import Evidence, Learned, Paths
+from refsynth.pipeline.evidence import Evidence, Learned, Paths
 from refsynth.pipeline.report import FILES, write_report
 from refsynth.pipeline.track import check_trackers, story_of, track
 from refsynth.synthesis.build import check_reference
@@ -62,7 +62,7 @@ class RunResult:
     bundle: Path
     report: Report
     paths: Paths
-    finished: Evidence
+    evidence: Evidence
 
 
 def run(
@@ -99,19 +99,19 @@ def run(
         if leaked:
             watch.note(f"{_resembling(leaked)}: they are left out, as before")
             begun = start(forget=leaked)
-        finished = make(begun)
-        while finished.test and (found := set(finished.test.leaked) - set(leaked)):
+        evidence = make(begun)
+        while evidence.test and (found := set(evidence.test.leaked) - set(leaked)):
             # Only now is it known that these copy the test file: a model that was trained on them must not be shipped.
             leaked = (*leaked, *sorted(found))
             watch.note(f"{_resembling(leaked)}: they are taken out, and what they touched is made again")
             remember_leaked(task, folder, leaked)
-            finished = make(start(forget=leaked))
-        written = write_report(finished)
+            evidence = make(start(forget=leaked))
+        written = write_report(evidence)
         if task.config.track:
-            track(story_of(finished, written.report, written.paths), task.config.track, folder.path / "track")
+            track(story_of(evidence, written.report, written.paths), task.config.track, folder.path / "track")
         if earlier or written.earlier:
             watch.note(f"the report of the run before is kept: {(*earlier, *written.earlier)[0]}")
-    return RunResult(finished.bundle, written.report, written.paths, finished)
+    return RunResult(evidence.bundle, written.report, written.paths, evidence)
 
 
 def make(begun: Begun) -> Evidence:

@@ -31,7 +31,7 @@ from refsynth.learning.gate import FALSE_ACCEPTS, LEARNER_DOUBT, Decision
 from refsynth.learning.held import HeldOut
 from refsynth.pipeline.account import data_of, drafting_of, drafts_of, lineage_of
 from refsynth.pipeline.compression import chosen_of, compression_of
-from refsynth.pipeline.finished import Evidence, Paths
+from refsynth.pipeline.evidence import Evidence, Paths
 from refsynth.pipeline.results import kind_of, results_of, said_of
 
 FILES = ("report.html", "report.md", "report.json", HELD_OUT)
@@ -46,11 +46,11 @@ class WrittenReport(NamedTuple):
     earlier: tuple[Path, ...] = ()
 
 
-def write_report(finished: Evidence) -> WrittenReport:
+def write_report(evidence: Evidence) -> WrittenReport:
     """Write report.html, report.md, report.json and held_out.csv into the run folder; another run's report there is kept."""
-    learned = finished.learned
-    rows = held_rows(learned.rows, finished.task.labels, learned.held, finished.shrunk.logits, finished.calibrated)
-    report, folder = build_report(finished, rows), finished.folder.path
+    learned = evidence.learned
+    rows = held_rows(learned.rows, evidence.task.labels, learned.held, evidence.shrunk.logits, evidence.calibrated)
+    report, folder = build_report(evidence, rows), evidence.folder.path
     paths = Paths(*(folder / name for name in FILES[:3]))
     texts = (render_html(report), render_markdown(report), to_json(report))
     earlier = put_aside(folder, FILES, texts[-1])
@@ -60,52 +60,52 @@ def write_report(finished: Evidence) -> WrittenReport:
     return WrittenReport(report, paths, earlier)
 
 
-def build_report(finished: Evidence, rows: Sequence[HeldRow] | None) -> Report:
+def build_report(evidence: Evidence, rows: Sequence[HeldRow] | None) -> Report:
     """Fill the tree; `rows` are the held-out ones, the wrong ones first."""
-    task, learned = finished.task, finished.learned
+    task, learned = evidence.task, evidence.learned
     return Report(
-        title=finished.folder.path.name,
+        title=evidence.folder.path.name,
         task=task.config.task,
         language=learned.rows.language,
         date=time.strftime("%Y-%m-%d"),
         version=__version__,
         labels=dict(task.descriptions),
-        results=results_of(finished),
-        gate=_gate(finished),
-        classes=_classes(finished),
-        calibration=_calibration(finished),
-        drafts=drafts_of(finished) if learned.written.asked else None,
-        data=data_of(finished),
-        compression=compression_of(finished),
-        lineage=lineage_of(finished),
-        overlap=finished.overlap,
-        drafting=drafting_of(finished),
+        results=results_of(evidence),
+        gate=_gate(evidence),
+        classes=_classes(evidence),
+        calibration=_calibration(evidence),
+        drafts=drafts_of(evidence) if learned.written.asked else None,
+        data=data_of(evidence),
+        compression=compression_of(evidence),
+        lineage=lineage_of(evidence),
+        overlap=evidence.overlap,
+        drafting=drafting_of(evidence),
         mistakes=None if rows is None else Mistakes.of(rows),
-        absent=_absent(finished),
+        absent=_absent(evidence),
     )
 
 
-def _absent(finished: Evidence) -> dict[str, str]:
+def _absent(evidence: Evidence) -> dict[str, str]:
     """Return why sections are left out, by their names."""
-    learned, said = finished.learned, said_of(finished)
+    learned, said = evidence.learned, said_of(evidence)
     absent = {} if said is None else {"compression": "the results table has the size and the speed of the bundle"}
     if learned.held is None:
         absent |= {"gate": learned.decision.reason, "calibration": learned.decision.reason}
-    tested = "no test file" if finished.test is None else "no new row in the test file"
+    tested = "no test file" if evidence.test is None else "no new row in the test file"
     if said is None:
         absent |= dict.fromkeys(("results", "classes"), f"{tested} and no held-out rows")
     elif SHIPPED not in said.answers:
         why = f"with {tested} only the trained model was measured, not what ships of it: see Compression"
         absent |= {"classes": why, "calibration": why}
-    elif learned.held is not None and finished.calibrated.crossed is None:
+    elif learned.held is not None and evidence.calibrated.crossed is None:
         absent["calibration"] = (
             "of every held-out row the label is one that no row of another fold has, or it was not read so far"
         )
     return absent
 
 
-def _gate(finished: Evidence) -> sections.Gate | None:
-    held, decision, config = finished.learned.held, finished.learned.decision, finished.task.config.gate
+def _gate(evidence: Evidence) -> sections.Gate | None:
+    held, decision, config = evidence.learned.held, evidence.learned.decision, evidence.task.config.gate
     if held is None:
         return None
     plain = [each for each in held.logits if not each.drafts]
@@ -144,32 +144,32 @@ def _comparison(held: HeldOut, real: Candidate, mixed: Candidate, name: str) -> 
     return sections.Comparison(learner=name, real=held.score(real), augmented=held.score(mixed), gain=gain)
 
 
-def _classes(finished: Evidence) -> sections.Classes | None:
-    said = said_of(finished)
+def _classes(evidence: Evidence) -> sections.Classes | None:
+    said = said_of(evidence)
     if said is None or SHIPPED not in said.answers:
         return None
     truth, shipped = said.truth, said.answers[SHIPPED][0]
-    source: sections.Source = "cross-validation" if finished.measured is None else "test file"
-    labels = finished.task.labels
-    if kind_of(finished).spans:
+    source: sections.Source = "cross-validation" if evidence.measured is None else "test file"
+    labels = evidence.task.labels
+    if kind_of(evidence).spans:
         return sections.Classes.of_table(
-            labels, kind_of(finished).table(truth, shipped, len(labels)), source=source, n=len(truth)
+            labels, kind_of(evidence).table(truth, shipped, len(labels)), source=source, n=len(truth)
         )
-    if kind_of(finished).several:
-        return sections.Classes.of_marks(labels, truth, shipped, thresholds=finished.calibrated.cuts, source=source)
+    if kind_of(evidence).several:
+        return sections.Classes.of_marks(labels, truth, shipped, thresholds=evidence.calibrated.cuts, source=source)
     return sections.Classes.of(labels, truth, shipped, source=source)
 
 
-def _calibration(finished: Evidence) -> CalibrationReport | None:
-    held, calibrated, test = finished.learned.held, finished.calibrated, finished.measured
-    none = none_sentence(read_manifest(finished.bundle))
+def _calibration(evidence: Evidence) -> CalibrationReport | None:
+    held, calibrated, test = evidence.learned.held, evidence.calibrated, evidence.measured
+    none = none_sentence(read_manifest(evidence.bundle))
     if held is None or calibrated.threshold is None:
         return None
-    chosen = chosen_of(finished) | {"left_out": calibrated.left_out, "none": none}
+    chosen = chosen_of(evidence) | {"left_out": calibrated.left_out, "none": none}
     if test is not None:
         chosen |= {"unsure": test.unsure, "source": "test file", "groups": test.groups}
         return _trust(held.kind, test.truth, test.probabilities, test.predicted[SHIPPED], **chosen)
-    shipped, crossed = finished.shrunk.logits, calibrated.crossed
+    shipped, crossed = evidence.shrunk.logits, calibrated.crossed
     if shipped is None or crossed is None:
         return None
     chosen |= {"source": "cross-validation", "uncalibrated": held.kind.probabilities(shipped[0][crossed.rows])}
