@@ -29,12 +29,12 @@ from refsynth.learning.job import Job
 from refsynth.learning.tuning.contrastive import ContrastiveLearner
 from refsynth.models.predict import logits_of
 from refsynth.models.store import ModelStore
-from refsynth.synthesis.author import DraftWriter, compose
 from refsynth.synthesis.build import ReferenceSource
+from refsynth.synthesis.draft_writer import DraftWriter, compose
 from refsynth.synthesis.drafts import LONGEST_DRAFT
 from refsynth.synthesis.plan import ANYWHERE
-from refsynth.synthesis.reinforcement.lesson import Half, PolicyTask
 from refsynth.synthesis.reinforcement.policies import FURTHEST, RewardCurve, teach
+from refsynth.synthesis.reinforcement.policy_task import Half, PolicyTask
 from refsynth.synthesis.reinforcement.reward import Scale, rewards
 from refsynth.synthesis.selection.choose import chooser_of
 from refsynth.synthesis.selection.filter import screen

@@ -23,8 +23,8 @@ from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
 from refsynth.service.http.app import build_app
 from refsynth.service.http.engine import LoadedBundle
+from refsynth.service.http.interfaces import Guards
 from refsynth.service.http.protocol import KEEP_ALIVE, BoundedProtocol
-from refsynth.service.http.seams import Guards
 from refsynth.service.http.service import Service
 from refsynth.service.http.settings import Settings
 

@@ -3,7 +3,7 @@
 import pytest
 
 from refsynth.core.config import RunConfig
-from refsynth.learning.idle import without_effect
+from refsynth.learning.unused_settings import without_effect
 
 
 def task(**sections):

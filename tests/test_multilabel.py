@@ -43,8 +43,8 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
 from refsynth.pipeline.reopen import reopened
+from refsynth.synthesis.demand import wanted
 from refsynth.synthesis.selection.scorers import agreement_of_sets
-from refsynth.synthesis.wanted import wanted
 
 LABELS = {"late": "something arrives late", "broken": "something is damaged", "money": "money is asked back"}
 names = st.text(min_size=1).filter(lambda name: not unfit_name(name))

@@ -46,8 +46,8 @@ from refsynth.pipeline.bundles import _strange
 from refsynth.pipeline.flow import run
 from refsynth.pipeline.reopen import reopened
 from refsynth.service.http.engine import LoadedBundle
+from refsynth.service.http.interfaces import Guards
 from refsynth.service.http.metrics import Metrics
-from refsynth.service.http.seams import Guards
 from refsynth.service.monitor.record import PredictionRecord
 from refsynth.synthesis.selection.filter import NO_LABEL, screen
 from serving import eventually, running

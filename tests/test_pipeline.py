@@ -42,12 +42,12 @@ from refsynth.pipeline.encoder import language_notes
 from refsynth.pipeline.flow import run, synthesize, writers_of
 from refsynth.pipeline.reopen import reopened
 from refsynth.synthesis import build, rounds
-from refsynth.synthesis.author import DraftWriter
+from refsynth.synthesis.draft_writer import DraftWriter
 from refsynth.synthesis.drafts import write_drafts
 from refsynth.synthesis.rounds import _focus, screened
 from refsynth.synthesis.selection import influence
 from refsynth.synthesis.selection.choose import Chooser, choice_of
-from refsynth.synthesis.selection.judged import judge_drafts
+from refsynth.synthesis.selection.soft_labels import judge_drafts
 from test_static import make_run
 
 UNLIKELY, HARMFUL = SCORERS["likelihood"].reason, SCORERS["influence"].reason

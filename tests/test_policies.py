@@ -25,8 +25,8 @@ from refsynth.pipeline.track import Story, points, track
 from refsynth.synthesis.reinforcement.bandit import Bandit, search
 from refsynth.synthesis.reinforcement.figures import Figures, Judged, PromptedCompletion
 from refsynth.synthesis.reinforcement.judge import RowJudge
-from refsynth.synthesis.reinforcement.lesson import Half, halves
 from refsynth.synthesis.reinforcement.policies import RewardCurve
+from refsynth.synthesis.reinforcement.policy_task import Half, halves
 from refsynth.synthesis.selection.influence import Points, gains
 from test_pipeline import make_task
 

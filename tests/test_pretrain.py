@@ -24,9 +24,9 @@ from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
 from refsynth.synthesis import pretraining as stage
 from refsynth.synthesis.pretraining import LEAST_TEXTS, divide
-from refsynth.synthesis.reinforcement import imitate as imitating
-from refsynth.synthesis.reinforcement.imitate import imitate
+from refsynth.synthesis.reinforcement import supervised as imitating
 from refsynth.synthesis.reinforcement.policy import Policy
+from refsynth.synthesis.reinforcement.supervised import imitate
 from test_pipeline import make_task
 from tiny_encoder import MAX_TOKENS
 

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from refsynth.cli.app import app
 from refsynth.cli.guards import compose, prepare
 from refsynth.core.errors import ConfigError, InputError
+from refsynth.service.http.interfaces import Guards
 from refsynth.service.http.names import NameFinder
 from refsynth.service.http.redact import PersonalKind, Redactor
-from refsynth.service.http.seams import Guards
 from refsynth.service.http.traces import Traces
 from refsynth.service.monitor.record import PredictionRecord
 from serving import eventually, refuse_poison, running, save_bundle

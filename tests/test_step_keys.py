@@ -25,10 +25,10 @@ from refsynth.learning.rows import read_rows
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
-from refsynth.synthesis.author import DraftWriter
 from refsynth.synthesis.build import make_generator
+from refsynth.synthesis.draft_writer import DraftWriter
 from refsynth.synthesis.drafts import screen_drafts, write_drafts
-from refsynth.synthesis.reinforcement import imitate as imitating
+from refsynth.synthesis.reinforcement import supervised as imitating
 from refsynth.synthesis.reinforcement.judge import RowJudge
 from test_pipeline import make_task
 from test_policies import REINFORCE, by_length

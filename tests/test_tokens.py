@@ -47,13 +47,13 @@ from refsynth.models.predict import LinearHead
 from refsynth.models.store import ModelStore
 from refsynth.models.tokenise import TextTokenizer, split_words
 from refsynth.pipeline.flow import run
-from refsynth.service.http import seams
+from refsynth.service.http import interfaces
 from refsynth.service.http.engine import LoadedBundle
 from refsynth.service.monitor.export import export
 from refsynth.service.monitor.record import Feedback, Predicted, PredictionRecord
-from refsynth.synthesis.marked import BROKEN, UNKNOWN, UNMARKED, shown_rows, with_marks, without_marks
+from refsynth.synthesis.demand import wanted
+from refsynth.synthesis.markup import BROKEN, UNKNOWN, UNMARKED, shown_rows, with_marks, without_marks
 from refsynth.synthesis.selection.scorers import agreement_of_tags
-from refsynth.synthesis.wanted import wanted
 from serving import running
 from test_serve_app import Memory, post, problem
 
@@ -726,7 +726,7 @@ def test_golden_texts_are_judged_by_what_is_found(either):
 
 @pytest.fixture(scope="module")
 def server(finished_crf):
-    with running(finished_crf.bundle, guards=seams.Guards(recorder=Memory())) as started:
+    with running(finished_crf.bundle, guards=interfaces.Guards(recorder=Memory())) as started:
         yield started
 
 

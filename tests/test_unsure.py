@@ -17,7 +17,7 @@ from refsynth.evaluation.calibrate import calibrate
 from refsynth.evaluation.report import render_html, render_markdown
 from refsynth.kinds import ONE_LABEL
 from refsynth.learning.candidates import Candidate
-from refsynth.learning.idle import without_effect
+from refsynth.learning.unused_settings import without_effect
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
 from refsynth.service.http.engine import LoadedBundle

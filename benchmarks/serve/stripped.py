@@ -81,7 +81,7 @@ def stock() -> Any:
     """Return the application, for a process that uvicorn started; called in its event loop."""
     from refsynth.service.http.app import build_app
     from refsynth.service.http.engine import LoadedBundle
-    from refsynth.service.http.seams import Guards
+    from refsynth.service.http.interfaces import Guards
     from refsynth.service.http.service import Service
     from refsynth.service.http.settings import Settings
 

@@ -10,9 +10,7 @@ from pydantic import BaseModel, ConfigDict, HttpUrl, ValidationError, model_vali
 
 from refsynth.core.errors import AccessError
 from refsynth.service.http.auth import Amount, FileKeyChecker
-from refsynth.service.http.limits import Quota, SharedLimiter
-from refsynth.service.http.names import NameFinder
-from refsynth.service.http.seams import (
+from refsynth.service.http.interfaces import (
     Caller,
     Guards,
     NoRecord,
@@ -23,6 +21,8 @@ from refsynth.service.http.seams import (
     StoredFeedback,
     UnknownRequestError,
 )
+from refsynth.service.http.limits import Quota, SharedLimiter
+from refsynth.service.http.names import NameFinder
 from refsynth.service.http.settings import refused_options
 from refsynth.service.http.traces import Traces
 

@@ -22,7 +22,7 @@ from refsynth.evaluation import origins
 from refsynth.learning.candidates import safe_for
 from refsynth.learning.rows import Rows
 from refsynth.pipeline.evidence import Evidence
-from refsynth.synthesis.marked import with_marks
+from refsynth.synthesis.markup import with_marks
 from refsynth.synthesis.prompts import can_write, known_only
 from refsynth.synthesis.reinforcement.policies import RewardCurve
 from refsynth.synthesis.rounds import Round

@@ -32,11 +32,11 @@ from refsynth.learning.candidates import candidates_of, small_of
 from refsynth.learning.final import Final, fit_final
 from refsynth.learning.fits import Fits
 from refsynth.learning.gate import Decision, decide, hold_out
-from refsynth.learning.idle import without_effect
 from refsynth.learning.job import Job
 from refsynth.learning.judge import Selected, fit_judge, select
 from refsynth.learning.rows import Rows
 from refsynth.learning.selftrain import Choose, Unlabelled
+from refsynth.learning.unused_settings import without_effect
 from refsynth.models.quiet import quiet
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.begin import Begun, begin, notes_of

@@ -17,15 +17,15 @@ from refsynth.core.types import Draft, Example, kept
 from refsynth.learning.job import Job
 from refsynth.models.reference.context import reference_key
 from refsynth.synthesis.augment import Augmented, augment_rows
-from refsynth.synthesis.author import Composed, DraftWriter, compose
 from refsynth.synthesis.build import make_augmenters, translators_of
-from refsynth.synthesis.marked import without_marks
+from refsynth.synthesis.demand import meanings_of, wanted
+from refsynth.synthesis.draft_writer import Composed, DraftWriter, compose
+from refsynth.synthesis.markup import without_marks
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.synthesis.prompts import can_write, known_only
 from refsynth.synthesis.sample import prompts_of
 from refsynth.synthesis.selection.context import ScorerContext, score_drafts
 from refsynth.synthesis.selection.filter import drop_by, screen
-from refsynth.synthesis.wanted import meanings_of, wanted
 
 LONGEST_DRAFT = 120
 """Words: a small reference wanders off in longer drafts."""

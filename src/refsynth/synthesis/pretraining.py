@@ -38,8 +38,8 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.reference.context import reference_key
 from refsynth.synthesis.build import MODEL, WEIGHTS, ReferenceSource, ready_trained
 from refsynth.synthesis.prompts import can_write, generic_prompt
-from refsynth.synthesis.reinforcement.imitate import imitate, nats_per_token
 from refsynth.synthesis.reinforcement.policy import Policy
+from refsynth.synthesis.reinforcement.supervised import imitate, nats_per_token
 
 LEAST_TEXTS = 50
 """Fewer teach nothing, and leave none to measure on."""

@@ -31,7 +31,7 @@ from refsynth.synthesis.drafts import WrittenDrafts, join_drafts, screen_drafts,
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.synthesis.selection.choose import choice_of
 from refsynth.synthesis.selection.diversity import CoverageFigures, DiversityFigures, diversity
-from refsynth.synthesis.selection.judged import judge_drafts
+from refsynth.synthesis.selection.soft_labels import judge_drafts
 from refsynth.synthesis.writers import Writers
 
 LEAST_NEED = 0.25

@@ -8,13 +8,13 @@ from functools import cache, partial
 
 from refsynth.core.protocols import Generator
 from refsynth.learning.job import Job
-from refsynth.synthesis.author import DraftWriter
 from refsynth.synthesis.build import ReferenceSource, make_augmenters
+from refsynth.synthesis.draft_writer import DraftWriter
 from refsynth.synthesis.drafts import LONGEST_DRAFT
-from refsynth.synthesis.marked import shown_rows
+from refsynth.synthesis.markup import shown_rows
 from refsynth.synthesis.prompts import can_write
-from refsynth.synthesis.reinforcement.lesson import PolicyTask, halves
 from refsynth.synthesis.reinforcement.policies import RewardCurve, teach
+from refsynth.synthesis.reinforcement.policy_task import PolicyTask, halves
 from refsynth.synthesis.topics import topics_of
 
 

@@ -20,6 +20,7 @@ from refsynth.service.http.dialects import is_batch, scores, shown, tei_rows
 from refsynth.service.http.engine import Answer, Question
 from refsynth.service.http.errors import MEANINGS, ErrorBody, Failed, Invalid, NotFound, Unavailable
 from refsynth.service.http.front import Front
+from refsynth.service.http.interfaces import Caller, Outcome, UnknownRequestError
 from refsynth.service.http.manual import add_manual
 from refsynth.service.http.origin import Origins
 from refsynth.service.http.replies import Endpoint, Json, add_errors, dispatch
@@ -39,7 +40,6 @@ from refsynth.service.http.schema import (
     TeiRequest,
     TeiScore,
 )
-from refsynth.service.http.seams import Caller, Outcome, UnknownRequestError
 from refsynth.service.http.service import Service
 from refsynth.service.http.texts import EmptyText
 

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 from refsynth.service.http.errors import body_of
 from refsynth.service.http.health import Health
+from refsynth.service.http.interfaces import Tracer
 from refsynth.service.http.logs import event
 from refsynth.service.http.metrics import Metrics
 from refsynth.service.http.origin import Origins
 from refsynth.service.http.schema import REQUEST_ID
-from refsynth.service.http.seams import Tracer
 from refsynth.service.http.shares import Shares
 
 Scope = MutableMapping[str, Any]

@@ -16,13 +16,13 @@ from refsynth.data.labels import as_label
 from refsynth.service.http.auth import Scope
 from refsynth.service.http.batching import AbandonedError, Batcher, BatchFigures, QueueFullError, RowError
 from refsynth.service.http.bodies import SWALLOWED, Body, read_body
+from refsynth.service.http.dependencies import DependencyWatch
 from refsynth.service.http.engine import Answer, Engine, LoadedBundle, Question
 from refsynth.service.http.errors import Forbidden, Gone, Invalid, Late, OverQuota, TooLarge, Unauthorised, Unavailable
 from refsynth.service.http.health import Health
+from refsynth.service.http.interfaces import Caller, Guards, ServedText
 from refsynth.service.http.metrics import Metrics
-from refsynth.service.http.outside import DependencyWatch
 from refsynth.service.http.schema import FeedbackRequest
-from refsynth.service.http.seams import Caller, Guards, ServedText
 from refsynth.service.http.settings import Settings
 from refsynth.service.http.shares import Shares
 from refsynth.service.http.texts import EmptyText, read_text

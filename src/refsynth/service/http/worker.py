@@ -27,11 +27,11 @@ from refsynth.core.errors import BundleError, RefsynthError
 from refsynth.service.http.app import build_app
 from refsynth.service.http.engine import LoadedBundle
 from refsynth.service.http.front import Front
+from refsynth.service.http.interfaces import Guards
 from refsynth.service.http.link import Link, Message
 from refsynth.service.http.listening import BACKLOG, accept_waiting, refuse_new
 from refsynth.service.http.logs import event
 from refsynth.service.http.protocol import KEEP_ALIVE, BoundedProtocol
-from refsynth.service.http.seams import Guards
 from refsynth.service.http.service import Service
 from refsynth.service.http.settings import Settings
 

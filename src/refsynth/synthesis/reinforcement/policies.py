@@ -25,13 +25,13 @@ from refsynth.core.steps import STEPS
 from refsynth.core.task import Task
 from refsynth.core.types import FloatArray, IntArray, Prompt
 from refsynth.models.reference.context import reference_key
-from refsynth.synthesis.author import DraftWriter
 from refsynth.synthesis.build import MODEL, make_trained, ready_trained
+from refsynth.synthesis.draft_writer import DraftWriter
 from refsynth.synthesis.reinforcement.bandit import Bandit, search
 from refsynth.synthesis.reinforcement.figures import Figures, PromptedCompletion
-from refsynth.synthesis.reinforcement.lesson import PolicyTask
 from refsynth.synthesis.reinforcement.loop import reinforce
 from refsynth.synthesis.reinforcement.policy import Policy
+from refsynth.synthesis.reinforcement.policy_task import PolicyTask
 from refsynth.synthesis.reinforcement.reward import Learnt, half_of, raft, rloo
 
 TEMPERATURES = (0.7, 1.0, 1.3)

@@ -22,7 +22,7 @@ from refsynth.models.predict import LinearHead
 from refsynth.synthesis.selection.context import Recalling, ScorerContext, SeenRows, score_drafts
 from refsynth.synthesis.selection.filter import drop_by, even_out
 from refsynth.synthesis.selection.influence import Points, cross_fitted
-from refsynth.synthesis.selection.judged import posteriors
+from refsynth.synthesis.selection.soft_labels import posteriors
 
 CLASS_MARGIN = 1.5
 """A class keeps at most this many times the drafts of the median class."""

@@ -7,8 +7,8 @@ import contextlib
 import logging
 
 from refsynth.service.http import logs
+from refsynth.service.http.interfaces import Recorder, RecordStatus
 from refsynth.service.http.metrics import Metrics
-from refsynth.service.http.seams import Recorder, RecordStatus
 
 PERIOD = 1.0
 """Seconds between two looks."""
