@@ -42,7 +42,7 @@ _HOMES = {
     "ModelStore": "refsynth.models.store",
     "MultiLabelTextClassifier": "refsynth.estimators.multilabel",
     "Observer": "refsynth.core.observe",
-    "Paths": "refsynth.pipeline.report",
+    "Paths": "refsynth.pipeline.evidence",
     "Prediction": "refsynth.core.types",
     "ReferenceSpec": "refsynth.core.references",
     "RefsynthError": "refsynth.core.errors",
@@ -133,8 +133,8 @@ if TYPE_CHECKING:
     from refsynth.estimators.tagger import TokenTagger
     from refsynth.evaluation.tree import Report
     from refsynth.models.store import ModelStatus, ModelStore
+    from refsynth.pipeline.evidence import Paths
     from refsynth.pipeline.flow import RunResult, run
-    from refsynth.pipeline.report import Paths
     from refsynth.service.http.client import Client, Reply
 else:  # to a type checker a module with __getattr__ has every name
 

@@ -17,7 +17,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
 
-from refsynth.bundle.certificate import Calibration, FirstTier, Part
+from refsynth.bundle.certificate import Calibration, FirstTier, ManifestPart
 from refsynth.core.errors import BundleError
 from refsynth.core.kinds import TASK_KINDS, KindName
 from refsynth.core.sections import Columns
@@ -63,21 +63,21 @@ NEWEST: Mapping[Kind, int] = {layout.kind: layout.schema_version for layout in L
 SCHEMA_VERSION = max(layout.schema_version for layout in LAYOUTS)
 
 
-class FileEntry(Part):
+class FileEntry(ManifestPart):
     """What a file must be."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(ge=0)
 
 
-class Label(Part):
+class Label(ManifestPart):
     """A label and what it means."""
 
     name: str = Field(min_length=1)
     description: str
 
 
-class Figure(Part):
+class Figure(ManifestPart):
     """A measured value with its 95% interval and number of rows."""
 
     value: float
@@ -86,7 +86,7 @@ class Figure(Part):
     n: int = Field(ge=0)
 
 
-class Manifest(Part):
+class Manifest(ManifestPart):
     """What a bundle says of itself.
 
     Of a cascade `calibration` is that of the second tier. `intervals` says how those of `metrics` were made.

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
-from refsynth.bundle.certificate import Part
+from refsynth.bundle.certificate import ManifestPart
 from refsynth.bundle.manifest import Manifest
 
 KEY, LEARNED, WHY_NOT = "none", "none_texts", "none_unknown"
@@ -22,7 +22,7 @@ ANOTHER_FORM = "its bar would have to be measured on held-out rows in this form,
 UNKNOWN = "no bar was measured"
 
 
-class NoneRule(Part):
+class NoneRule(ManifestPart):
     """The share of real rows that may be flagged, the held-out rows that set the bar, and what was flagged of them."""
 
     share: float = Field(gt=0, lt=1)
@@ -46,7 +46,7 @@ class NoneRule(Part):
         )
 
 
-class Learned(Part):
+class OutsideFigures(ManifestPart):
     """The texts of none of the labels that the rule has learned from, how many it finds of those, and distance alone of them."""
 
     texts: int = Field(ge=1)
@@ -66,7 +66,7 @@ class Learned(Part):
         )
 
 
-P = TypeVar("P", bound=Part)
+P = TypeVar("P", bound=ManifestPart)
 
 
 def none_rule_of(manifest: Manifest) -> NoneRule | None:
@@ -74,9 +74,9 @@ def none_rule_of(manifest: Manifest) -> NoneRule | None:
     return _part(NoneRule, manifest.lineage.get(KEY))
 
 
-def learned_of(manifest: Manifest) -> Learned | None:
+def learned_of(manifest: Manifest) -> OutsideFigures | None:
     """Return what the rule of a bundle has learned from texts; None where it has not."""
-    return _part(Learned, manifest.lineage.get(LEARNED))
+    return _part(OutsideFigures, manifest.lineage.get(LEARNED))
 
 
 def none_sentence(manifest: Manifest) -> str:

@@ -225,7 +225,7 @@ def _own_graph(files: Files, name: str) -> bytes:
     return graph
 
 
-class _Part(BaseModel):
+class _TierPart(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
     analyzer: Analyzer
     low: int
@@ -240,7 +240,7 @@ class VocabularyFile(BaseModel):
     """What `vocabulary.json` holds; the idf of all parts, one after the other, is the tensor `idf`."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
-    parts: tuple[_Part, ...]
+    parts: tuple[_TierPart, ...]
 
 
 def _vocabularies(files: Files, idf: FloatArray) -> list[Vocabulary]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationError
 
-from refsynth.bundle.certificate import Part
+from refsynth.bundle.certificate import ManifestPart
 from refsynth.bundle.manifest import Manifest
 
 KEY = "unsure"
 """Where a manifest's lineage holds the rule."""
 
 
-class Rule(Part):
+class UnsureRule(ManifestPart):
     """The accuracy that was asked for, the held-out rows it was looked for on, and whether a threshold reached it."""
 
     accuracy: float = Field(gt=0, le=1)
@@ -29,10 +29,10 @@ class Rule(Part):
         return f"Unsure below a confidence of {threshold:.3f}: the lowest at which {wanted} to {rows} were {right}, as measured."
 
 
-def rule_of(manifest: Manifest) -> Rule | None:
+def rule_of(manifest: Manifest) -> UnsureRule | None:
     """Return how the threshold of a bundle was chosen; None where no labeled rows chose it, or an older version did."""
     try:
-        return Rule.model_validate(manifest.lineage.get(KEY))
+        return UnsureRule.model_validate(manifest.lineage.get(KEY))
     except ValidationError:
         return None
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refsynth.bundle.none import KEY, LEARNED, Learned, NoneRule
+from refsynth.bundle.none import KEY, LEARNED, NoneRule, OutsideFigures
 from refsynth.core.errors import counted
 from refsynth.core.intervals import mean_interval
 from refsynth.core.types import BoolArray, FloatArray, IntArray
@@ -30,7 +30,7 @@ class Strange(NamedTuple):
 
     threshold: float
     rule: NoneRule
-    learned: Learned | None = None
+    learned: OutsideFigures | None = None
 
     @property
     def lineage(self) -> dict[str, Any]:
@@ -59,13 +59,13 @@ def strange_of(held: HeldOut | None, candidate: Candidate) -> Strange | str:
     return Strange(threshold, rule, None if apart is None else _learned(held, apart, candidate, known))
 
 
-def _learned(held: HeldOut, apart: HeldOutside, candidate: Candidate, known: BoolArray) -> Learned:
+def _learned(held: HeldOut, apart: HeldOutside, candidate: Candidate, known: BoolArray) -> OutsideFigures:
     """Return how many of the texts that no label fits are found, each by what knew nothing of it."""
     dealt, strangers, near = held.folds[0], apart.folds[0], held.near[candidate][0]
     hits = _crossed(apart.texts[candidate][0], apart.rows[candidate][0], known, strangers, dealt)
     found = mean_interval("found", hits.astype(float), apart.groups, spread=held.spread)
     alone = _crossed(apart.alone[candidate][0], near, known, strangers, dealt)
-    return Learned(texts=len(hits), found=found.value, low=found.low, high=found.high, alone=float(alone.mean()))
+    return OutsideFigures(texts=len(hits), found=found.value, low=found.low, high=found.high, alone=float(alone.mean()))
 
 
 def bar_of(near: FloatArray) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from refsynth.compress.shrink import Shrunk
 from refsynth.compress.tiers import Tiers
@@ -20,10 +21,18 @@ from refsynth.learning.gate import Decision
 from refsynth.learning.held import HeldOut
 from refsynth.learning.judge import Selected
 from refsynth.learning.rows import Rows
-from refsynth.synthesis.drafts import Written
-from refsynth.synthesis.reinforcement.policies import Curve
+from refsynth.synthesis.drafts import WrittenDrafts
+from refsynth.synthesis.reinforcement.policies import RewardCurve
 from refsynth.synthesis.rounds import Round
 from refsynth.synthesis.selection.diversity import CoverageFigures
+
+
+class Paths(NamedTuple):
+    """The three forms of a report."""
+
+    html: Path
+    markdown: Path
+    json: Path
 
 
 @dataclass(frozen=True)
@@ -34,21 +43,21 @@ class Learned:
     """
 
     rows: Rows
-    written: Written
+    written: WrittenDrafts
     screened: Sequence[Draft]
     selected: Selected
     held: HeldOut | None
     decision: Decision
     final: Final
     rounds: tuple[Round, ...]
-    curves: tuple[Curve, ...]
+    curves: tuple[RewardCurve, ...]
     pretrained: tuple[Pretraining, ...] = ()
     notes: tuple[str, ...] = ()
     """What a user has to know about the rows."""
 
 
 @dataclass(frozen=True)
-class Finished:
+class Evidence:
     """What a run leaves behind.
 
     `studied` counts the texts of the pool that were learnt from without a label; `overlap` tells which test rows are in train
