@@ -48,7 +48,7 @@ soak: models
 
 # What the documents say is true, and the site in build/site has no broken link.
 docs: install .venv-docs/.installed
-	$(BIN)/pytest -q tests/test_docs.py tests/test_walks.py
+	$(BIN)/pytest -q tests/docs/test_docs.py tests/docs/test_walks.py
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
 # The pages of docs/reference that are written from the code.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from transformers import PreTrainedTokenizerFast
 from refsynth.models.catalog import CATALOG
 from refsynth.models.encoders import ENCODERS
 from refsynth.models.manifest import seal
-from tiny_encoder import make_encoder, make_tokenizer
+from refsynth.models.store import ModelStore
+from tests.support.tiny_encoder import make_encoder, make_tokenizer
 
 # Machines are noisy, so no test has a deadline; in CI the examples are the same every time.
 settings.register_profile("local", deadline=None)
@@ -49,6 +51,28 @@ def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = write_tiny(cache / "models" / name)
         seal(CATALOG[name], folder, "hub, made by the tests")
     return cache
+
+
+@pytest.fixture(scope="session")
+def masking(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny encoder with a token for a masked word."""
+    folder = tmp_path_factory.mktemp("masking") / "model"
+    shutil.copytree(tiny_folder, folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"mask_token": "[MASK]"})
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def masked_store(masking: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    """A store in which both encoders are the tiny one with a token for a masked word."""
+    root = tmp_path_factory.mktemp("cache")
+    for name in ENCODERS:
+        shutil.copytree(masking, root / "models" / name)
+        (root / "models" / name / "manifest.json").unlink(missing_ok=True)
+        seal(CATALOG[name], root / "models" / name, "hub, made by the tests")
+    return ModelStore(root)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from benchmarks.serve.subject import exact_bundle, exact_text, short_text, ticke
 from benchmarks.serve.target import end, started
 from refsynth import bundle
 from refsynth.core.errors import InputError
-from serving import gone, save_encoder
+from tests.support.serving import gone, save_encoder
 
 TINY = replace(
     QUICK,
