@@ -15,7 +15,6 @@ from refsynth.core.run import file_digest
 from refsynth.core.task import Task
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
-from tests.support.runs import make_task
 
 FAST = {"synthesis": {"drafts": 0}, "learners": ["tfidf"]}
 HOSTILE = (
@@ -32,10 +31,9 @@ HOSTILE = (
 )
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory, tiny_cache):
-    where = tmp_path_factory.mktemp("card")
-    return run(make_task(where / "data", **FAST), where / "out", store=ModelStore(tiny_cache))
+@pytest.fixture
+def done(small_run):
+    return small_run
 
 
 @pytest.mark.parametrize("words", HOSTILE)

@@ -1,4 +1,4 @@
-"""The report: two full examples, hostile texts, absent sections, and that what is written is what was measured."""
+"""The report: of a run, and of examples with figures of their own; absent sections; what is written is what was measured."""
 
 import ast
 import json
@@ -73,6 +73,12 @@ def page(english):
     return render_html(english)
 
 
+@pytest.fixture(scope="module")
+def real(whole_run):
+    """The report of a run, and its page."""
+    return whole_run.report, render_html(whole_run.report)
+
+
 def test_variety_and_coverage_are_shown_in_both_forms(english, page):
     for text in (page, render_markdown(english)):
         assert "44.7" in text and "self-BLEU-4" in text
@@ -105,9 +111,7 @@ def hostile_report():
     return replace(report, gate=gate, drafts=drafts, data=data, lineage=lineage, results=results, absent={"gate": HOSTILE})
 
 
-@pytest.mark.parametrize("build", [example, example_chinese, example_wide, hostile_report])
-def test_the_page_is_sound_html_and_needs_nobody(build):
-    page = render_html(build())
+def check_sound(page):
     assert page.startswith("<!DOCTYPE html>")
     outline = Outline(page)
     assert outline.tags["h1"] == outline.tags["main"] == outline.tags["title"] == 1
@@ -124,6 +128,19 @@ def test_the_page_is_sound_html_and_needs_nobody(build):
     policy = next(value for tag, name, value in outline.attributes if tag == "meta" and value.startswith("default-src"))
     assert policy.startswith("default-src 'none'; style-src 'unsafe-inline';")
     page.encode()
+
+
+@pytest.mark.parametrize("build", [example, example_chinese, example_wide, hostile_report])
+def test_the_page_is_sound_html_and_needs_nobody(build):
+    check_sound(render_html(build()))
+
+
+def test_the_page_of_a_run_is_sound_and_is_the_one_on_disk(real, whole_run):
+    report, page = real
+    check_sound(page)
+    assert whole_run.paths.html.read_text("utf-8") == page
+    assert whole_run.paths.markdown.read_text("utf-8") == render_markdown(report)
+    assert whole_run.paths.json.read_text("utf-8") == to_json(report)
 
 
 def test_plots_have_a_text_alternative(page):
@@ -176,14 +193,16 @@ def test_huge_texts_are_cut_visibly():
     assert len(render_html(report)) < 400_000
 
 
-def test_scores_of_the_probabilities_are_shown_in_both_forms(english, page):
-    said = f"Brier score {english.calibration.brier:.3f} (0 to 2), log loss {english.calibration.log_loss:.3f} nats."
+def test_scores_of_the_probabilities_are_shown_in_both_forms(real):
+    report, page = real
+    said = f"Brier score {report.calibration.brier:.3f} (0 to 2), log loss {report.calibration.log_loss:.3f} nats."
     assert said in page
-    assert said in render_markdown(english)
+    assert said in render_markdown(report)
 
 
-def test_the_same_report_gives_the_same_bytes(english, page):
-    assert render_html(english) == page
+def test_the_same_report_gives_the_same_bytes(real):
+    report, page = real
+    assert render_html(report) == page
     assert "<dc:date>" not in page
     assert "matplotlib.org" not in page
 
@@ -197,6 +216,24 @@ def test_chinese_stays_text_for_the_fonts_of_the_reader():
     assert "Noto Sans CJK SC" in page
     assert "font-family: var(--sans" in page
     assert "DejaVu Sans," not in page
+
+
+def test_the_page_of_a_run_shows_its_figures(real):
+    report, page = real
+    text = " ".join("".join(Outline(page).text).split())
+    assert verdict(report) in text
+    for system in report.results.systems:
+        assert system.name in text
+        assert f"{100 * system.accuracy.value:.1f}" in text
+    for line in report.gate.comparisons:
+        assert line.learner in text
+        assert f"{100 * line.gain.value:+.1f} [{100 * line.gain.low:+.1f}, {100 * line.gain.high:+.1f}]" in text
+    assert str(report.drafts.kept) in text
+    for label, meaning in report.labels.items():
+        assert label in text
+        assert meaning in text
+    for draft in (*report.drafts.best, *report.drafts.worst):
+        assert cut(draft.example.text) in "".join(Outline(page).text)
 
 
 def test_page_shows_what_was_measured(english, page):
@@ -214,10 +251,11 @@ def test_page_shows_what_was_measured(english, page):
         assert meaning in text
 
 
-def test_each_form_names_the_method_of_its_intervals(english, page):
+def test_each_form_names_the_method_of_its_intervals(real):
+    report, page = real
     assert INTERVALS in " ".join("".join(Outline(page).text).split())
-    assert INTERVALS in render_markdown(english)
-    assert json.loads(to_json(english))["intervals"] == INTERVALS
+    assert INTERVALS in render_markdown(report)
+    assert json.loads(to_json(report))["intervals"] == INTERVALS
 
 
 def test_decisions_on_one_row_are_not_independent():

@@ -8,16 +8,11 @@ from typer.testing import CliRunner
 
 from refsynth.cli.app import app
 from refsynth.core.run import read_jsonl
-from refsynth.models.store import ModelStore
-from refsynth.pipeline.flow import run
-from tests.support.runs import make_task
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory, tiny_cache):
-    where = tmp_path_factory.mktemp("trained")
-    task = make_task(where / "data", synthesis={"drafts": 0}, learners=["tfidf"])
-    return run(task, where / "out", store=ModelStore(tiny_cache))
+@pytest.fixture
+def done(small_run):
+    return small_run
 
 
 def evaluated(bundle, rows, folder):

@@ -53,10 +53,9 @@ from tests.support.tiers import make_run
 UNLIKELY, HARMFUL = SCORERS["likelihood"].reason, SCORERS["influence"].reason
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny_cache):
-    where = tmp_path_factory.mktemp("run")
-    return run(make_task(where / "data"), where / "out", store=ModelStore(tiny_cache)).finished
+@pytest.fixture
+def finished(whole_run):
+    return whole_run.finished
 
 
 def test_a_run_ends_with_a_bundle_that_predicts(finished):
@@ -68,9 +67,8 @@ def test_a_run_ends_with_a_bundle_that_predicts(finished):
     np.testing.assert_allclose(said, finished.test.probabilities, atol=1e-5)
 
 
-def test_its_report_has_every_section(finished, tiny_cache):
-    result = run(finished.task, finished.folder.path, store=ModelStore(tiny_cache))
-    report, paths = result.report, result.paths
+def test_its_report_has_every_section(whole_run):
+    report, paths = whole_run.report, whole_run.paths
     assert report.results is not None and report.gate is not None and report.drafts is not None
     assert [system.shipped for system in report.results.systems].count(True) == 1
     assert report.drafts.kept + sum(report.drafts.dropped.values()) == report.drafts.asked
@@ -87,8 +85,7 @@ def test_running_again_makes_no_step_again(finished, tiny_cache):
 
 
 def test_the_same_task_elsewhere_ends_with_the_same_hashes(finished, tmp_path, tiny_cache):
-    task = make_task(finished.task.train.parent)
-    other = run(task, tmp_path / "other", store=ModelStore(tiny_cache)).finished
+    other = run(finished.task, tmp_path / "other", store=ModelStore(tiny_cache)).finished
     assert folder_digest(other.bundle) == folder_digest(finished.bundle)
     assert folder_digest(other.folder.steps) == folder_digest(finished.folder.steps)
 

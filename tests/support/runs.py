@@ -34,6 +34,11 @@ def make_task(folder, **changes):
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "train.jsonl", 6, 1)
     write_rows(folder / "test.jsonl", 10, 2)
+    return task_in(folder, **changes)
+
+
+def task_in(folder, **changes):
+    """Return the task of a folder whose rows are there."""
     tree = {
         "language": "en",
         "labels": {"late": "the parcel is late", "broken": "the thing is broken"},
