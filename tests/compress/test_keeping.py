@@ -91,6 +91,7 @@ def test_pairs_of_rows_make_the_interval_narrow_and_it_has_the_width_of_the_delt
     assert alone.interval().high - alone.interval().low > 2 * (high - low)
 
 
+@pytest.mark.slow
 def test_intervals_hold_as_often_as_they_say() -> None:
     """The truth is known: the model is right on 0.8 of rows, the form on 0.9 of those; 100 samples of 300 rows."""
     rng, held = np.random.default_rng(2), 0

@@ -84,6 +84,7 @@ def test_the_smallest_form_that_keeps_it_ships(contracted):
     assert contracted.report.compression.met
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_a_form_is_measured_on_rows_that_it_has_not_seen(task, tmp_path, tiny_cache):
     learners = ["frozen"] if task == "multilabel" else ["finetune"]
@@ -239,6 +240,7 @@ def test_a_first_tier_that_is_sure_of_one_label_is_refused(cascade, tmp_path, co
         refsynth.load(folder)
 
 
+@pytest.mark.slow
 def test_a_form_learns_from_the_pool_and_is_made_again_with_another(tmp_path, tiny_cache, monkeypatch):
     taught = []
     monkeypatch.setattr(
@@ -255,6 +257,7 @@ def test_a_form_learns_from_the_pool_and_is_made_again_with_another(tmp_path, ti
         assert all(f"{words} text 0" in texts for texts in taught)
 
 
+@pytest.mark.slow
 def test_texts_of_the_pool_that_are_test_rows_teach_no_student(tmp_path, tiny_cache, monkeypatch):
     taught = []
     teach = lambda *args, **known: taught.append({*args[2]}) or shrink(*args, **known)  # noqa: E731

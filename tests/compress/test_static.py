@@ -454,6 +454,7 @@ def test_each_tier_reads_a_text_once(asked: str, behind, monkeypatch: pytest.Mon
     assert 0 < len(late) < len(texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tiers", "contract", "shipped"),
     [

@@ -68,6 +68,7 @@ def test_it_is_said_that_its_confidence_is_of_texts_that_its_teacher_learnt_from
     assert LEARNT in (poolless.bundle / "README.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_a_contract_does_not_take_it_for_one_that_keeps_all(poolless: RunResult, tmp_path: Path, tiny_cache: Path) -> None:
     task = poolless.finished.task
     config = RunConfig.parse({**task.config.model_dump(mode="json"), "contract": {"keep": 0.01}})
@@ -232,6 +233,7 @@ def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return seen
 
 
+@pytest.mark.slow
 def test_every_way_to_ship_is_in_the_table(table: list[Seen]) -> None:
     wanted = table[0].result.finished.task.config.compress.tiers
     assert {seen.ships for seen in table} == ({"alone"} if wanted == "one" else {"alone", wanted})

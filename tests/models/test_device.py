@@ -12,6 +12,7 @@ from refsynth.core.errors import ConfigError
 from refsynth.models.device import device_named
 
 
+@pytest.mark.slow
 def test_no_tensor_of_training_stays_on_another_device_than_the_weights():
     command = [
         sys.executable,

@@ -63,6 +63,7 @@ def test_running_again_makes_no_form_again(small: RunResult, tiny_cache: Path) -
     assert {path.name: path.stat().st_mtime_ns for path in steps.glob("*/step.json")} == before
 
 
+@pytest.mark.slow
 def test_what_nothing_keeps_ends_with_3_and_the_nearest_bundle(
     tmp_path: Path, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_model_is_calibrated_to_what_it_says_in_int8(tmp_path: Path, tiny_cach
     assert refsynth.load(result.bundle).manifest.calibration.temperature == pytest.approx(temperature)
 
 
+@pytest.mark.slow
 def test_a_form_is_cut_from_the_very_model_that_the_gate_measured(
     tmp_path: Path, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

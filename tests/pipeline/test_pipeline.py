@@ -695,6 +695,7 @@ def kill_and_resume(tmp_path, tiny_cache, kills, learners):
         assert folder_digest(out / "steps") == folder_digest(tmp_path / "whole" / "steps")
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_hashes(tmp_path, tiny_cache):
     kill_and_resume(tmp_path, tiny_cache, 2, ["tfidf", "frozen"])
 
