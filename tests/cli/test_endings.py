@@ -105,7 +105,7 @@ def test_a_reader_that_goes_away_is_no_error(work: Path, arguments: list[str], s
     assert stream == "stdout" or told.stdout or "--out" in arguments  # what can be read is all there
 
 
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("stream", ["stdout", pytest.param("stderr", marks=pytest.mark.slow)])
 def test_a_run_whose_reader_goes_away_ends_as_it_would(work: Path, tmp_path: Path, tiny_cache: Path, stream: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -123,7 +123,7 @@ def test_a_full_disk_behind_stderr_still_says_so_by_its_exit_code(work: Path) ->
         assert call("run", "absent.yaml", "--out", "r", cwd=work, capture_output=False, stderr=full).returncode == 2
 
 
-@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("limit", [pytest.param(limit, marks=() if limit == LIMITS[0] else pytest.mark.slow) for limit in LIMITS])
 def test_a_run_that_cannot_write_on_goes_on_when_it_can(
     work: Path, tmp_path: Path, tiny_cache: Path, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

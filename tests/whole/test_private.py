@@ -75,6 +75,7 @@ sys.exit(served.wait())
 """
 
 
+@pytest.mark.slow
 def test_nothing_leaves_the_machine_nor_the_folders_that_were_named(tmp_path: Path, tiny_cache: Path) -> None:
     task = make_task(tmp_path / "made", learners=["frozen"])
     bundle = run(task, tmp_path / "made" / "run", store=ModelStore(tiny_cache)).bundle
