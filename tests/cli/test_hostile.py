@@ -133,6 +133,7 @@ def test_a_configuration(what: str, here: Path) -> None:
         assert end.code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", DAMAGES)
 def test_a_run_that_was_damaged(what: str, run: Path, here: Path) -> None:
     damaged = here / "damaged"
@@ -145,6 +146,7 @@ def test_a_run_that_was_damaged(what: str, run: Path, here: Path) -> None:
         check(ended("filter", damaged), "damaged")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", hostile.COMMANDS)
 def test_a_command_line(line: str, run: Path, here: Path) -> None:
     (here / "new.csv").write_bytes(hostile.GOOD)

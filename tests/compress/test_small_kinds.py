@@ -179,6 +179,7 @@ def test_a_cascade_keeps_its_certificate(cascade):
     assert name == "shipped bundle (cascade)"
 
 
+@pytest.mark.slow
 def test_what_a_report_says_of_silence_is_what_the_bundle_does(cascade, static):
     for done in (cascade, static):
         test = done.finished.task.test

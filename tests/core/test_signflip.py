@@ -56,6 +56,7 @@ def test_no_difference_is_no_evidence():
     assert sign_flip(np.array([[0.0] * 8, [1.0] * 8]), np.arange(8)).tolist() == [1.0, 1 / 256]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [16, 64, 256])
 @pytest.mark.parametrize("ways", [1, 3, 6])
 def test_drafts_without_effect_are_taken_in_at_most_5_percent_of_runs(n, ways):

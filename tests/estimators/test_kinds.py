@@ -104,6 +104,7 @@ def test_it_is_fitted_scored_cloned_and_pickled(kind, tmp_path):
         clone(fitted).predict(X)
 
 
+@pytest.mark.slow
 def test_it_is_cross_validated_searched_and_ends_a_pipeline(kind):
     X, y = rows(kind)
     y = as_matrix(y) if kind == "sets" else y

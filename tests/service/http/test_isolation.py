@@ -279,6 +279,7 @@ def answers(port: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", ["blocked", "gone"])
 def test_a_log_that_nobody_reads_stops_nothing(first: Path, tmp_path: Path, reader: str) -> None:
     reading, writing = os.pipe()
