@@ -1,11 +1,11 @@
-# Five commands: install, check, test, demo, bench. Further ones: tables prints the tables of the documents from the measured cells, docs
-# checks the documents and builds their site, reference writes the pages that come from the code, soak is half an hour of load, audit
-# looks for known vulnerabilities, and lock rewrites the lock files.
+# Five commands: install, check, test, demo, bench. Further ones: test-all runs the slow tests too, tables prints the tables of the
+# documents from the measured cells, docs checks the documents and builds their site, reference writes the pages that come from the
+# code, soak is half an hour of load, audit looks for known vulnerabilities, and lock rewrites the lock files.
 PYTHON ?= python3.11
 BIN := .venv/bin
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: install check test demo bench tables soak docs reference audit lock
+.PHONY: install check test test-all demo bench tables soak docs reference audit lock
 
 install: .venv/.installed
 
@@ -29,8 +29,14 @@ check: install
 models: install
 	$(BIN)/refsynth models fetch
 
-test: models
-	$(BIN)/pytest -q
+# One file of tests goes to one process, so what its tests share is made once.
+PYTEST := $(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile
+
+test: models  # minutes: tiny models, few examples
+	$(PYTEST)
+
+test-all: models  # all of `make test`, and what is marked slow, with all examples
+	$(PYTEST) -m "" --hypothesis-profile full
 
 demo: models
 	$(BIN)/refsynth demo --out runs/demo
@@ -48,7 +54,7 @@ soak: models
 
 # What the documents say is true, and the site in build/site has no broken link.
 docs: install .venv-docs/.installed
-	$(BIN)/pytest -q tests/test_docs.py tests/test_walks.py
+	$(BIN)/pytest -q tests/docs/test_docs.py tests/docs/test_walks.py
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
 # The pages of docs/reference that are written from the code.

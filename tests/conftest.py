@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,12 +19,16 @@ from transformers import PreTrainedTokenizerFast
 from refsynth.models.catalog import CATALOG
 from refsynth.models.encoders import ENCODERS
 from refsynth.models.manifest import seal
-from tiny_encoder import make_encoder, make_tokenizer
+from refsynth.models.store import ModelStore
+from refsynth.pipeline.flow import RunResult, run
+from tests.support.runs import make_task, task_in
+from tests.support.tiny_encoder import make_encoder, make_tokenizer
 
-# Machines are noisy, so no test has a deadline; in CI the examples are the same every time.
-settings.register_profile("local", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "local")
+# `make test` takes few examples, the same every time. `make test-all` asks for the other profile, whose examples are new each
+# time but in CI. Machines are noisy, so no example has a deadline.
+settings.register_profile("quick", deadline=None, max_examples=20, derandomize=True)
+settings.register_profile("full", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("quick")
 
 transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()
@@ -42,13 +50,74 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all processes of these tests. Take `alone` there to make something in it; read it only, for others do too."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def alone(shared: Path) -> Iterator[None]:
+    """Hold what other processes wait for; the system lets go of it for a process that ends."""
+    with (shared / "lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_cache(shared: Path) -> Path:
     """A cache (for REFSYNTH_CACHE) in which both encoders are the tiny one."""
-    cache = tmp_path_factory.mktemp("cache")
-    for name in ENCODERS:
-        folder = write_tiny(cache / "models" / name)
-        seal(CATALOG[name], folder, "hub, made by the tests")
+    cache = shared / "cache"
+    with alone(shared):
+        if not cache.exists():
+            for name in ENCODERS:
+                seal(CATALOG[name], write_tiny(shared / "cache.part" / "models" / name), "hub, made by the tests")
+            (shared / "cache.part").rename(cache)
     return cache
+
+
+def run_once(shared: Path, name: str, cache: Path, **changes: object) -> RunResult:
+    """Run a task in the shared folder: the first process makes it, the others find each step done."""
+    folder = shared / name
+    with alone(shared):
+        task = task_in(folder, **changes) if folder.exists() else make_task(folder, **changes)
+        return run(task, folder / "out", store=ModelStore(cache))
+
+
+@pytest.fixture(scope="session")
+def whole_run(shared: Path, tiny_cache: Path) -> RunResult:
+    """A run with drafts, a gate and a test file, and its report."""
+    return run_once(shared, "whole", tiny_cache)
+
+
+@pytest.fixture(scope="session")
+def small_run(shared: Path, tiny_cache: Path) -> RunResult:
+    """A run without drafts that ships TF-IDF."""
+    return run_once(shared, "small", tiny_cache, synthesis={"drafts": 0}, learners=["tfidf"])
+
+
+@pytest.fixture(scope="session")
+def masking(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny encoder with a token for a masked word."""
+    folder = tmp_path_factory.mktemp("masking") / "model"
+    shutil.copytree(tiny_folder, folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"mask_token": "[MASK]"})
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def masked_store(masking: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    """A store in which both encoders are the tiny one with a token for a masked word."""
+    root = tmp_path_factory.mktemp("cache")
+    for name in ENCODERS:
+        shutil.copytree(masking, root / "models" / name)
+        (root / "models" / name / "manifest.json").unlink(missing_ok=True)
+        seal(CATALOG[name], root / "models" / name, "hub, made by the tests")
+    return ModelStore(root)
 
 
 @pytest.fixture(scope="session")

@@ -225,6 +225,7 @@ def test_every_form_is_measured(small_data: Path, tmp_path: Path) -> None:
     assert all(check["n"] == 1 for check in found["checks"])
 
 
+@pytest.mark.slow
 def test_contracts_are_met_or_refused(small_data: Path, tmp_path: Path) -> None:
     rows = measured(contract, "contract", Options(small_data, tmp_path / "results", quick=True))["rows"]
     verdicts = {cell["system"]: (cell["met"], cell["right"]) for cell in rows}

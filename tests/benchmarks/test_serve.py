@@ -22,7 +22,7 @@ from benchmarks.serve.subject import exact_bundle, exact_text, short_text, ticke
 from benchmarks.serve.target import end, started
 from refsynth import bundle
 from refsynth.core.errors import InputError
-from serving import gone, save_encoder
+from tests.support.serving import gone, save_encoder
 
 TINY = replace(
     QUICK,
@@ -177,6 +177,7 @@ def test_nasty_bodies_repeat_themselves():
     assert [fuzz.nasty_bodies(n) for n in range(30)] == [fuzz.nasty_bodies(n) for n in range(30)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "part", [identity, overload, hoard, siege, kills, soak, privacy], ids=lambda part: part.__name__.rpartition(".")[2]
 )
@@ -211,6 +212,7 @@ def test_every_side_of_a_round_is_run_and_the_first_changes(tmp_path):
     assert [cell["name"] for cell in cells[-2:]] == ["one: a", "one: b"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trick", sorted({trick for scenario in tricks.SCENARIOS.values() for trick in scenario.tricks}))
 def test_what_a_scenario_leaves_out_is_there(trick):
     script = "import sys; from benchmarks.serve.stripped import leave_out; leave_out(sys.argv[1])"

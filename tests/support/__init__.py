@@ -1,0 +1,1 @@
+"""What tests are made with: tiny models, rows and tasks, servers to ask, and references of their own."""
