@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import refsynth
-from refsynth.bundle.unsure import Rule, rule_of, told
+from refsynth.bundle.unsure import UnsureRule, rule_of, told
 from refsynth.cli.app import app
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, InputError
@@ -16,10 +16,10 @@ from refsynth.evaluation.calibrate import calibrate
 from refsynth.evaluation.report import render_html, render_markdown
 from refsynth.kinds import ONE_LABEL
 from refsynth.learning.candidates import Candidate
-from refsynth.learning.idle import without_effect
+from refsynth.learning.unused_settings import without_effect
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
-from refsynth.service.http.engine import Loaded
+from refsynth.service.http.engine import LoadedBundle
 from refsynth.service.http.settings import Settings
 from tests.support.held import held_of
 from tests.support.runs import make_task
@@ -38,7 +38,7 @@ FAST = {"synthesis": {"drafts": 0}, "learners": ["tfidf"]}
 )
 def test_the_sentence_says_which_rule_it_was(rule, threshold, said):
     accuracy, rows, reached = rule
-    assert Rule(accuracy=accuracy, rows=rows, reached=reached).sentence(threshold).startswith(said)
+    assert UnsureRule(accuracy=accuracy, rows=rows, reached=reached).sentence(threshold).startswith(said)
 
 
 def noisy(n, seed=0):
@@ -147,7 +147,7 @@ def test_a_threshold_that_is_none_is_refused_in_python(asked, value):
 
 def test_a_server_takes_another_threshold(asked):
     settings = Settings.of(bundle=asked.bundle, threshold=0.99)
-    loaded = Loaded.open(settings.bundle, threads=1, threshold=settings.threshold)
+    loaded = LoadedBundle.open(settings.bundle, threads=1, threshold=settings.threshold)
     assert loaded.model.threshold == 0.99
-    assert Loaded.open(settings.bundle, threads=1).model.threshold == loaded.model.manifest.calibration.threshold
+    assert LoadedBundle.open(settings.bundle, threads=1).model.threshold == loaded.model.manifest.calibration.threshold
     assert [each.abstain for each in loaded.model.predict(["hello", "my parcel"])] == [True, True]

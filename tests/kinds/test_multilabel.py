@@ -36,13 +36,13 @@ from refsynth.learning.candidates import Candidate
 from refsynth.learning.head import NEVER, fit_label_heads
 from refsynth.learning.rows import Rows
 from refsynth.learning.tuning.finetune import FinetuneLearner
-from refsynth.learning.tuning.trainer import Recipe
+from refsynth.learning.tuning.trainer import TrainingRecipe
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
 from refsynth.pipeline.reopen import reopened
+from refsynth.synthesis.demand import wanted
 from refsynth.synthesis.selection.scorers import agreement_of_sets
-from refsynth.synthesis.wanted import wanted
 from tests.support.held import held_of
 from tests.support.sets import LABELS, examples_, rows_
 
@@ -81,7 +81,7 @@ def tree(**changes):
         ({"learners": ["frozen", "contrastive"]}, "contrastive pulls texts of one label"),
         ({"synthesis": {"ways": ["contrast"]}}, "synthesis.ways: contrast"),
         ({"synthesis": {"rounds": 3}}, "synthesis.rounds"),
-        ({"reinforce": {"turns": 2}}, "reinforce.turns"),
+        ({"reinforce": {"iterations": 2}}, "reinforce.iterations"),
         ({"training": {"rdrop": 1}}, "training.rdrop"),
         *(
             ({"filter": {key: value}}, f"filter.{key} is {what}")
@@ -225,7 +225,9 @@ def test_each_head_is_a_logistic_regression_of_its_own():
 def test_full_fine_tuning_learns_several_labels(tiny_folder):
     rows = examples_(24)
     encoder = TransformerEncoder(tiny_folder, max_tokens=16)
-    fitted = FinetuneLearner(tuple(LABELS), encoder, recipe=Recipe(epochs=40, rate=1e-3), link="sigmoid").fit(rows, (), seed=0)
+    fitted = FinetuneLearner(tuple(LABELS), encoder, recipe=TrainingRecipe(epochs=40, learning_rate=1e-3), link="sigmoid").fit(
+        rows, (), seed=0
+    )
     said = ANY_LABELS.decide(metrics.sigmoid(fitted.logits([row.text for row in rows])))
     truth = ANY_LABELS.truth([row.label for row in rows], tuple(LABELS))
     assert metrics.micro_f1(truth, said) > 0.7
@@ -309,7 +311,7 @@ def finished(tmp_path_factory, tiny_cache):
 
 def test_a_run_on_sets_ends_with_a_bundle_of_sets(finished):
     model = refsynth.load(finished.bundle)
-    test = finished.finished.test
+    test = finished.evidence.test
     assert model.manifest.task == "multilabel"
     assert len(model.manifest.calibration.thresholds) == 3
     texts = [row["text"] for row in rows_(24, 1)]
@@ -327,7 +329,7 @@ def test_a_run_on_sets_ends_with_a_bundle_of_sets(finished):
 def test_what_to_label_next_and_the_answers_taken_in(finished, tmp_path, tiny_cache):
     pool = tmp_path / "pool.jsonl"
     pool.write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in rows_(60, 7)), "utf-8")
-    run_folder = finished.finished.folder.path
+    run_folder = finished.evidence.folder.path
     with reopened(run_folder, (), Silent(), store=ModelStore(tiny_cache)) as begun:
         job = begun.job
         asked = ask_next(job, pool, n=5, strategy="margin", out=tmp_path / "next.jsonl")
@@ -367,7 +369,7 @@ def test_the_report_says_what_is_measured(finished):
 
 
 def test_predict_and_evaluate_speak_of_sets(finished, tmp_path):
-    test = finished.finished.task.test
+    test = finished.evidence.task.test
     out = CliRunner().invoke(app, ["predict", str(finished.bundle), str(test)])
     assert out.exit_code == 0, out.output
     records = [json.loads(line) for line in out.stdout.splitlines()]

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from refsynth.core.errors import InputError
-from refsynth.service.http import seams
+from refsynth.service.http import interfaces
 from tests.support.serving import Running
 
 
@@ -31,20 +31,20 @@ class Memory:
     texts = True
 
     def __init__(self, broken: bool = False) -> None:
-        self.served: list[seams.Served] = []
+        self.served: list[interfaces.ServedText] = []
         self.said: dict[tuple[str, int], str] = {}
         self.broken, self.closed = broken, False
 
-    def predictions(self, served: Sequence[seams.Served]) -> None:
+    def predictions(self, served: Sequence[interfaces.ServedText]) -> None:
         self.served += served
 
-    def recent(self, n: int) -> list[seams.Given]:
+    def recent(self, n: int) -> list[interfaces.StoredFeedback]:
         return []
 
-    def status(self) -> seams.RecordStatus:
-        return seams.RecordStatus()
+    def status(self) -> interfaces.RecordStatus:
+        return interfaces.RecordStatus()
 
-    def feedback(self, *, request_id: str, row: int, label: str, key: str) -> seams.Outcome:
+    def feedback(self, *, request_id: str, row: int, label: str, key: str) -> interfaces.Outcome:
         if self.broken:
             raise InputError("disk full")
         before = self.said.get((request_id, row))

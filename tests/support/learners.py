@@ -7,7 +7,7 @@ from refsynth.learning.baseline import FrozenLearner, TfidfLearner
 from refsynth.learning.tuning.contrastive import ContrastiveLearner
 from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.methods import METHODS
-from refsynth.learning.tuning.trainer import Recipe
+from refsynth.learning.tuning.trainer import TrainingRecipe
 
 LABELS = ("late", "broken", "other")
 
@@ -22,7 +22,9 @@ TRAIN = [Example(f"row-{i}-{label}", text, label) for label, texts in TEXTS.item
 
 
 def tuned(method, encoder):
-    return FinetuneLearner(LABELS, encoder, method=method, recipe=Recipe(epochs=5, batch=4, rate=METHODS[method].rate))
+    return FinetuneLearner(
+        LABELS, encoder, method=method, recipe=TrainingRecipe(epochs=5, batch_size=4, learning_rate=METHODS[method].rate)
+    )
 
 
 MAKERS = {

@@ -9,7 +9,7 @@ import numpy as np
 from refsynth.core.intervals import accuracy_interval, bootstrap, paired_gain
 from refsynth.core.types import Draft, Example, Provenance
 from refsynth.evaluation.calibration import fit_temperature, threshold_of
-from refsynth.evaluation.confidence import Calibration
+from refsynth.evaluation.confidence import CalibrationReport
 from refsynth.evaluation.origins import (
     Artifact,
     Coverage,
@@ -18,7 +18,7 @@ from refsynth.evaluation.origins import (
     Diversity,
     DraftCount,
     Drafts,
-    Fold,
+    FoldFigures,
     Lineage,
     ScoreHistogram,
     Skipped,
@@ -150,7 +150,7 @@ def example_data(labels, file, texts):
             ),
         ),
         per_label={label: 3 + 5 * (i % 4) for i, label in enumerate(labels)},
-        folds=tuple(Fold(rows=23 + i % 2, drafts_held_out=180 + 7 * i) for i in range(4)),
+        folds=tuple(FoldFigures(rows=23 + i % 2, drafts_held_out=180 + 7 * i) for i in range(4)),
     )
 
 
@@ -196,7 +196,7 @@ def example(labels=None, *, language="en", title="Support tickets", accepted=Tru
         results=example_results(k, n, file),
         gate=example_gate(accepted, 94),
         classes=Classes.of(list(labels), truth, logits.argmax(1), source=source),
-        calibration=Calibration.of(
+        calibration=CalibrationReport.of(
             truth,
             probabilities,
             threshold=threshold_of(probabilities.argmax(1) == truth, probabilities.max(1)),

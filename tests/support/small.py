@@ -36,5 +36,5 @@ def config_of(task, folder, **changes):
     }
     if task == "multilabel":
         return settings | {"task": task, "labels": SETS, "learners": ["tfidf", "frozen"]} | changes
-    fitted = {"learners": ["crf", "finetune"], "training": {"epochs": 10, "rate": 3e-3}}
+    fitted = {"learners": ["crf", "finetune"], "training": {"epochs": 10, "learning_rate": 3e-3}}
     return words_tree(**(settings | fitted | changes))
