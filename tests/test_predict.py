@@ -24,6 +24,7 @@ from refsynth.cli.evaluate import evaluate
 from refsynth.cli.predict import CHUNK, Tally, predict, records
 from refsynth.core.errors import DataError, ModelError
 from refsynth.core.intervals import INTERVALS, accuracy_interval
+from refsynth.core.sections import Columns
 from refsynth.core.types import Prediction
 from refsynth.data.rows import BadRow, Row
 from refsynth.models.onnx import OnnxEncoder
@@ -50,11 +51,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     contents = bundle.Contents(
         labels=dict.fromkeys(LABELS, "words"),
         language="en",
-        features=[part],
-        head=head,
-        reference=reference,
-        calibration=bundle.Calibration(threshold=0.5),
-        lineage={"columns": {"text": "Message", "label": "Topic"}},
+        tiers=[bundle.TierContents(bundle.pack(reference, path), reference, bundle.Calibration(threshold=0.5))],
+        facts=bundle.Facts(columns=Columns(text="Message", label="Topic")),
     )
     bundle.save(path, contents)
     return path
