@@ -131,7 +131,7 @@ def test_predictions_are_those_of_the_reference_calibrated(saved: Path, contents
 
 
 def test_it_abstains_exactly_below_the_threshold(contents: bundle.Contents, tmp_path: Path) -> None:
-    always = replace(contents, calibration=bundle.Calibration(threshold=1.0))
+    always = replace(contents, tiers=[replace(contents.tiers[0], calibration=bundle.Calibration(threshold=1.0))])
     bundle.save(tmp_path / "b", always)
     assert all(prediction.abstain for prediction in bundle.load(tmp_path / "b").predict(["a", "b c"]))
 
@@ -416,6 +416,8 @@ def test_a_good_bundle_loads_without_a_warning(saved: Path) -> None:
 
 
 def test_a_head_that_lies_transposed_in_memory_is_saved_right(saved: Path, contents: bundle.Contents, tmp_path: Path) -> None:
-    turned = LinearHead(np.asfortranarray(contents.head.weights), contents.head.bias)
-    bundle.save(tmp_path / "turned", replace(contents, head=turned))
+    (tier,) = contents.tiers
+    head = tier.reference.head
+    turned = LinearHead(np.asfortranarray(head.weights), head.bias).tensors()
+    bundle.save(tmp_path / "turned", replace(contents, tiers=[replace(tier, packed=replace(tier.packed, tensors=turned))]))
     assert (tmp_path / "turned" / "head.safetensors").read_bytes() == (saved / "head.safetensors").read_bytes()

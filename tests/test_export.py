@@ -151,7 +151,7 @@ def test_transformers_gives_what_the_safe_variant_gives(bundles, tmp_path, monke
     manifest = bundle.load(folder).manifest
     out = export_bundle(folder, "transformers", tmp_path / f"out_{name}")
     ours, theirs = pairs_of(name)
-    safe = _open(Files(folder), "safe", 1)[0].logits([clean(text) for text in ours])
+    safe = _open(Files(folder), manifest.last, "safe", 1)[0].logits([clean(text) for text in ours])
     expected = manifest.answers.probabilities(safe / manifest.calibration.temperature)
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(out, trust_remote_code=True).eval()
@@ -225,9 +225,9 @@ def test_the_lines_in_the_card_run(bundles, tmp_path, monkeypatch, capsys):
 
 
 REFUSED = [
-    ("tfidf", "onnx", "kind 'tfidf' cannot be one graph: it counts n-grams"),
-    ("tfidf", "transformers", "kind 'tfidf' has no weights for transformers: it counts n-grams"),
-    ("static", "transformers", "kind 'static' has no weights for transformers: it is a table of votes"),
+    ("tfidf", "onnx", "the tier 'tfidf' cannot be one graph: it counts n-grams"),
+    ("tfidf", "transformers", "the tier 'tfidf' has no weights for transformers: it counts n-grams"),
+    ("static", "transformers", "the tier 'static' has no weights for transformers: it is a table of votes"),
 ]
 
 

@@ -479,7 +479,7 @@ def test_the_expected_share_is_a_metric(made):
     metrics.model(Loaded(model, "v1"))
     flagged = model.manifest.none.rule.flagged
     assert f"refsynth_expected_none_ratio {flagged}" in metrics.text().decode()
-    model._first = replace(model._first, near=None)
+    model._tiers[0] = replace(model._first, near=None)
     metrics.model(Loaded(model, "v2"))
     assert "refsynth_expected_none_ratio NaN" in metrics.text().decode()
 

@@ -417,9 +417,9 @@ class Counted:
 def behind(cascade: RunResult, monkeypatch: pytest.MonkeyPatch) -> tuple[Loaded, Counted, list[str]]:
     """A loaded cascade, its second tier, and texts that need it."""
     loaded = Loaded.open(cascade.bundle, threads=1)
-    second = loaded.model._opened()
+    second = loaded.model._opened(1)
     counted = Counted(second.predictor)
-    monkeypatch.setattr(loaded.model, "_second", replace(second, predictor=counted))
+    monkeypatch.setitem(loaded.model._tiers, 1, replace(second, predictor=counted))
     texts = [f"{text} {extra}".strip() for text in loaded.golden.texts for extra in ("", "and", "or what")]
     return loaded, counted, [one for one in texts if loaded.model.predict([one])[0].tier == "int8"]
 

@@ -19,7 +19,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from refsynth.bundle.certificate import Calibration, Early, Part
 from refsynth.bundle.rules import NoneFacts, Rule
@@ -217,6 +217,7 @@ class Manifest(Facts):
 
 
 class _Version(BaseModel):
+    model_config = ConfigDict(strict=True)
     schema_version: int
 
 
@@ -285,12 +286,13 @@ def _unknown(error: ValidationError) -> Sequence[Place]:
     """Return where a manifest has fields that nobody knows.
 
     Raises:
-        ValidationError: something else is wrong with it.
+        ValidationError: there are none: something else is wrong with it.
     """
     problems = error.errors(include_url=False, include_input=False, include_context=False)
-    if any(problem["type"] != "extra_forbidden" for problem in problems):
+    places = [problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"]
+    if not places:
         raise error
-    return [problem["loc"] for problem in problems]
+    return places
 
 
 def _without(data: bytes, places: Sequence[Place]) -> bytes:
