@@ -18,7 +18,7 @@ from refsynth.core.run import derive_seed
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.data.language import detect_language
 from refsynth.kinds.metrics import accuracy, softmax
-from refsynth.labels.active import STRATEGIES, Pool, StrategyName, choose
+from refsynth.labels.active import STRATEGIES, CandidatePool, StrategyName, choose
 from refsynth.learning.head import HEAD_STRENGTH, fit_head
 from refsynth.models.encoders import encoder_for
 from refsynth.models.network import TransformerEncoder
@@ -69,7 +69,7 @@ def _rounds(
         head = _fit(pool, truth, labelled, k)
         said.append(head.logits(test).argmax(1))
         free = np.setdiff1d(np.arange(len(pool)), labelled)
-        view = Pool(softmax(head.logits(pool[free])), pool[free], pool[labelled])
+        view = CandidatePool(softmax(head.logits(pool[free])), pool[free], pool[labelled])
         chosen = choose(strategy, view, batch, seed=derive_seed(seed, strategy, number))
         labelled = np.concatenate([labelled, free[chosen.places]])
     return said

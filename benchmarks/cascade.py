@@ -67,11 +67,11 @@ def _measured(options: Options, name: str) -> list[Cell]:
 
 
 def _figures(sample: Sample, shipped: RunResult, strangers: Sequence[str]) -> Cell:
-    finished = shipped.finished
-    models = {"int8": load(finished.tiers.main), "cascade": load(shipped.bundle)}
+    evidence = shipped.evidence
+    models = {"int8": load(evidence.tiers.main), "cascade": load(shipped.bundle)}
     # Where the student is TF-IDF or ships alone its figures are what they are, and the cell says so.
-    facts = {"shipped": str(finished.learned.decision.shipped), "tiers": finished.tiers.line()}
-    certificate = finished.tiers.certificate
+    facts = {"shipped": str(evidence.learned.decision.shipped), "tiers": evidence.tiers.line()}
+    certificate = evidence.tiers.certificate
     if certificate is None:
         return {**facts, "certificate": None, "calibrations": 0, "broken": 0}
     said = models["cascade"].answer(sample.texts, shallow=True)

@@ -17,7 +17,7 @@ from benchmarks.cells import Cell, Cells
 from benchmarks.figures import Check, at_least, figure, markdown
 from benchmarks.sets import Sample, read_sample
 from refsynth.bundle.model import load
-from refsynth.compress.contract import Contract, Form, excess
+from refsynth.compress.contract import Contract, ModelVariant, excess
 from refsynth.compress.shrink import latencies
 from refsynth.core.config import RunConfig
 from refsynth.core.run import size_of
@@ -70,7 +70,7 @@ def cells(options: Options) -> Iterator[Work]:
         return read_sample(options.data, SET, shots=shots, seed=0, test_rows=100)
 
     @cache
-    def full() -> Form:
+    def full() -> ModelVariant:
         return _full(_run(sample(), folder, Contract(size_mb=1e6), quick=options.quick))
 
     def measure(wish: Wish) -> list[Cell]:
@@ -98,19 +98,19 @@ def _run(sample: Sample, folder: Path, asked: Contract, *, quick: bool) -> RunRe
     return run(Task.of(RunConfig.parse(tree)), folder / "run")
 
 
-def _full(result: RunResult) -> Form:
-    outcome = result.finished.shrunk.outcome
+def _full(result: RunResult) -> ModelVariant:
+    outcome = result.evidence.shrunk.outcome
     assert outcome is not None
     return next((form for form in outcome.forms if form.name == "full"), outcome.forms[0])
 
 
 def _judged(wish: Wish, asked: Contract, result: RunResult) -> Cell:
     """Return what shipped, measured again, and whether the verdict was right."""
-    outcome = result.finished.shrunk.outcome
+    outcome = result.evidence.shrunk.outcome
     assert outcome is not None
-    texts = [row.text for row in result.finished.learned.final.real][:TEXTS]
+    texts = [row.text for row in result.evidence.learned.final.real][:TEXTS]
     p50 = latencies({"it": load(result.bundle)}, texts)["it"] / SLACK
-    again = Form(outcome.shipped.name, size_of(result.bundle), p50, outcome.shipped.kept)
+    again = ModelVariant(outcome.shipped.name, size_of(result.bundle), p50, outcome.shipped.kept)
     better = [form.name for form in outcome.forms if excess(asked, form) < excess(asked, outcome.shipped)]
     right = outcome.met == (excess(asked, again) <= 1) if outcome.met else not [n for n in better if _known(outcome.forms, n)]
     return {
@@ -124,7 +124,7 @@ def _judged(wish: Wish, asked: Contract, result: RunResult) -> Cell:
     }
 
 
-def _known(forms: tuple[Form, ...], name: str) -> bool:
+def _known(forms: tuple[ModelVariant, ...], name: str) -> bool:
     return next(form for form in forms if form.name == name).kept is not None
 
 

@@ -19,7 +19,7 @@ from benchmarks.suite import Group, Over, Suite, cell, over_each
 from refsynth.core.run import derive_seed
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.labels.consensus import Votes, dawid_skene, majority
-from refsynth.labels.weak import Marked, weigh_rules
+from refsynth.labels.weak import RuleVotes, weigh_rules
 
 SETS = ("financial_phrasebank", "ag_news_test", "snips", "banking77")
 BUDGET = 1
@@ -107,7 +107,7 @@ def _rules(truth: IntArray, k: int, rng: np.random.Generator) -> Recovered:
     votes = Votes(items, sources, labels[sources], len(truth), len(labels), k)
     names = tuple(f"{number:03d}" for number in range(k))
     weighed = weigh_rules(
-        Marked(votes, names), {name: float(max(share, 1e-6)) for name, share in zip(names, shares, strict=True)}
+        RuleVotes(votes, names), {name: float(max(share, 1e-6)) for name, share in zip(names, shares, strict=True)}
     )
     hits = np.bincount(sources, truth[items] == labels[sources], minlength=len(labels))
     said = np.bincount(sources, minlength=len(labels))

@@ -27,7 +27,7 @@ from refsynth.compress.static import distilled
 from refsynth.core.types import FloatArray
 from refsynth.kinds.metrics import lead_of, macro_f1, softmax
 from refsynth.learning.tuning.finetune import FinetuneLearner
-from refsynth.learning.tuning.trainer import Recipe
+from refsynth.learning.tuning.trainer import TrainingRecipe
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.onnx import OnnxEncoder
 from refsynth.models.predict import EncoderPredictor
@@ -109,7 +109,7 @@ def _forms(sample: Sample, pool: Sequence[str], epochs: int) -> Iterator[Cell]:
     labels = tuple(sample.labels)
     network = TransformerEncoder(ModelStore().path("minilm"), max_tokens=MAX_TOKENS)
     rows = sample.examples
-    predictor = FinetuneLearner(labels, network, recipe=Recipe(epochs=epochs, rate=RATE)).fit(rows, (), seed=0)
+    predictor = FinetuneLearner(labels, network, recipe=TrainingRecipe(epochs=epochs, learning_rate=RATE)).fit(rows, (), seed=0)
     assert isinstance(predictor, EncoderPredictor) and isinstance(predictor.encoder, TransformerEncoder)
     teacher = Teacher(predictor, predictor.encoder, rows)
     learnt, aside = pool[: len(pool) // 2], pool[len(pool) // 2 :]

@@ -135,7 +135,7 @@ def _examples(rows: Sequence[Mapping[str, Any]], task: KindName, labels: Sequenc
 
 def _shipped(sample: Sample, name: str, task: KindName, seed: int, settings: Mapping[str, Any]) -> Cell:
     ours = run_ours(sample, f"{name}-{len(sample.train)}", seed, task=task, **settings)
-    test, decision = ours.finished.test, ours.finished.learned.decision
+    test, decision = ours.evidence.test, ours.evidence.learned.decision
     assert test is not None
     measured = _cell(task, test.truth, test.predicted[SHIPPED], len(sample.labels), ours.seconds)
     gain = None if decision.gain is None else decision.gain.value

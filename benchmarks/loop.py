@@ -28,15 +28,15 @@ SWAPPED = 0.5
 def _loop(sample: Sample, name: str, seed: int) -> list[Cell]:
     draft_pool(sample, name, seed)  # which other benches judge, and the first round takes over
     ours = run_ours(sample, f"{name}-loop", seed, pool=name, synthesis={"rounds": ROUNDS})
-    used = {"rounds": sum(one.used for one in ours.finished.learned.rounds)}
-    return [one | used for one in arms(ours, {"real only": str(ours.finished.learned.decision.real), "loop": SHIPPED})]
+    used = {"rounds": sum(one.used for one in ours.evidence.learned.rounds)}
+    return [one | used for one in arms(ours, {"real only": str(ours.evidence.learned.decision.real), "loop": SHIPPED})]
 
 
 def _poisoned(sample: Sample, name: str, seed: int) -> list[Cell]:
     draft_pool(sample, name, seed)  # there is now a journal of honest answers
     poison(JOURNALS / f"{name}-{seed}.jsonl", JOURNALS / f"{name}-poisoned-{seed}.jsonl", seed=seed)
     ours = run_ours(sample, f"{name}-poisoned", seed)
-    decision = ours.finished.learned.decision
+    decision = ours.evidence.learned.decision
     return arms(ours, {"poisoned, ungated": str(decision.mixed or decision.real), "poisoned": SHIPPED})
 
 

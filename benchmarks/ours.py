@@ -22,7 +22,7 @@ from refsynth.core.types import Array
 from refsynth.evaluation.testfile import SHIPPED
 from refsynth.learning.candidates import Candidate
 from refsynth.learning.judge import fitter_of
-from refsynth.pipeline.finished import Finished
+from refsynth.pipeline.evidence import Evidence
 from refsynth.pipeline.flow import run
 from refsynth.pipeline.reopen import reopened
 
@@ -31,9 +31,9 @@ CODE = "code"
 
 
 class Ours(NamedTuple):
-    """A finished run, the seconds of its steps, whether these include the drafting, and what other learners answer [N]."""
+    """A evidence run, the seconds of its steps, whether these include the drafting, and what other learners answer [N]."""
 
-    finished: Finished
+    evidence: Evidence
     seconds: float
     drafted: bool
     beside: Mapping[str, Array]
@@ -65,13 +65,13 @@ def run_ours(
     if pool is not None and not first.exists():
         RunFolder(first.parent)
         restore(first, pool, seed)
-    finished = run(Task.of(RunConfig.parse(tree)), place.path).finished
+    evidence = run(Task.of(RunConfig.parse(tree)), place.path).evidence
     events = [event for file in place.path.rglob("events.jsonl") for event in read_jsonl(file)]
     seconds = sum(event["seconds"] for event in events if event["event"] == "step")
     keep(journal, name, seed)
     answers = _answers(place.path, sample, beside) if beside else {}
     shutil.rmtree(folder)
-    return Ours(finished, seconds, drafted, answers)
+    return Ours(evidence, seconds, drafted, answers)
 
 
 def _answers(run: Path, sample: Sample, names: Sequence[LearnerName]) -> dict[str, Array]:
@@ -90,9 +90,9 @@ def _code() -> str:
 
 def arms(ours: Ours, systems: dict[str, str]) -> list[Cell]:
     """Return the cells of some arms: `systems` maps their names in the bench to those in the run's test result."""
-    test, decision = ours.finished.test, ours.finished.learned.decision
+    test, decision = ours.evidence.test, ours.evidence.learned.decision
     assert test is not None
-    k, predicted = len(ours.finished.task.labels), {**ours.beside, **test.predicted}
+    k, predicted = len(ours.evidence.task.labels), {**ours.beside, **test.predicted}
     extra = {"gain": None if decision.gain is None else decision.gain.value, "shipped": str(decision.shipped)}
     return [
         cell(name, test.truth, predicted[key], ours.seconds, k) | {"drafted": ours.drafted} | (extra if key == SHIPPED else {})
@@ -103,7 +103,7 @@ def arms(ours: Ours, systems: dict[str, str]) -> list[Cell]:
 def four_arms(sample: Sample, name: str, seed: int) -> list[Cell]:
     """Measure the baselines, the best learner without and with drafts, and what ships."""
     ours = run_ours(sample, name, seed, beside=("tfidf", "frozen"))
-    decision = ours.finished.learned.decision
+    decision = ours.evidence.learned.decision
     systems = {"tfidf": "tfidf", "frozen": "frozen", "real only": str(decision.real), "shipped": SHIPPED}
     return arms(ours, systems | {"real + synthetic": str(decision.mixed or decision.real)})
 

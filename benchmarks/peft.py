@@ -34,7 +34,7 @@ FASTER, STEP_FLOOR, STEP_AIM = "a step of lora, times as fast as of finetune, me
 
 
 def _measure(method: MethodName, sample: Sample, name: str, seed: int) -> list[Cell]:
-    """Fit as a run does with `training.dev`: methods need more and fewer epochs, and each ends when it is done."""
+    """Fit as a run does with `training.validation`: methods need more and fewer epochs, and each ends when it is done."""
     del name
     context = workshop(sample)
     train, told = set_aside(sample.examples, ASIDE, seed=seed)

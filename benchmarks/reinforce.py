@@ -29,12 +29,12 @@ from refsynth.learning.job import Job
 from refsynth.learning.tuning.contrastive import ContrastiveLearner
 from refsynth.models.predict import logits_of
 from refsynth.models.store import ModelStore
-from refsynth.synthesis.author import Author, compose
-from refsynth.synthesis.build import Source
+from refsynth.synthesis.build import ReferenceSource
+from refsynth.synthesis.draft_writer import DraftWriter, compose
 from refsynth.synthesis.drafts import LONGEST_DRAFT
 from refsynth.synthesis.plan import ANYWHERE
-from refsynth.synthesis.reinforcement.lesson import Half, Lesson
-from refsynth.synthesis.reinforcement.policies import FURTHEST, Curve, teach
+from refsynth.synthesis.reinforcement.policies import FURTHEST, RewardCurve, teach
+from refsynth.synthesis.reinforcement.policy_task import Half, PolicyTask
 from refsynth.synthesis.reinforcement.reward import Scale, rewards
 from refsynth.synthesis.selection.choose import chooser_of
 from refsynth.synthesis.selection.filter import screen
@@ -92,13 +92,13 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     return [cell(system, truth, said[system].argmax(1), seconds, k) | facts.get(system, {}) for system in SYSTEMS]
 
 
-def _authors(job: Job, writers: Writers) -> dict[str, tuple[Sequence[Author], Curve]]:
+def _authors(job: Job, writers: Writers) -> dict[str, tuple[Sequence[DraftWriter], RewardCurve]]:
     """Return who writes in each arm, and the turns that taught them."""
     trained = teach(_lesson(job, "rloo"))
     minutes = sum(turn.seconds for turn in trained[1].turns) / 60
-    untrained = Author("", "", writers.generator, job.task.config.synthesis, job.rows.examples, job.rows.folds)
+    untrained = DraftWriter("", "", writers.generator, job.task.config.synthesis, job.rows.examples, job.rows.folds)
     return {
-        UNTRAINED: ([untrained], Curve("", ())),
+        UNTRAINED: ([untrained], RewardCurve("", ())),
         TRAINED: trained,
         SHUFFLED: teach(_lesson(job, "rloo", control=True)),
         IMITATED: teach(_lesson(job, "raft")),
@@ -107,16 +107,16 @@ def _authors(job: Job, writers: Writers) -> dict[str, tuple[Sequence[Author], Cu
     }
 
 
-def _lesson(job: Job, policy: str, *, turns: int = TURNS, minutes: float | None = None, control: bool = False) -> Lesson:
+def _lesson(job: Job, policy: str, *, turns: int = TURNS, minutes: float | None = None, control: bool = False) -> PolicyTask:
     config = job.task.config
     settings = config.reinforce.model_copy(update={"policy": policy, "turns": turns, "minutes": minutes})
     task = Task.of(config.model_copy(update={"reinforce": settings}))
     everyone = Half(f"{policy}-control" if control else policy, job.rows.examples, job.rows.folds)
-    source = Source(ModelStore())
-    return Lesson(task, everyone, job.context, source, job.folder, job.watch, LONGEST_DRAFT, control=control)
+    source = ReferenceSource(ModelStore())
+    return PolicyTask(task, everyone, job.context, source, job.folder, job.watch, LONGEST_DRAFT, control=control)
 
 
-def _write(job: Job, writers: Sequence[Author], arm: str, seed: int) -> Sequence[Example]:
+def _write(job: Job, writers: Sequence[DraftWriter], arm: str, seed: int) -> Sequence[Example]:
     return compose(
         writers,
         DRAFTS,

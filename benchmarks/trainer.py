@@ -30,7 +30,7 @@ from refsynth.core.types import IntArray
 from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.objective import SCALE
 from refsynth.learning.tuning.schedule import HEAD_RATE
-from refsynth.learning.tuning.trainer import Recipe
+from refsynth.learning.tuning.trainer import TrainingRecipe
 from refsynth.models.encoders import encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.seeding import seeded
@@ -92,7 +92,7 @@ def _timed(system: str, encoder: TransformerEncoder, sample: Sample, seed: int) 
 
 
 def _ours(encoder: TransformerEncoder, sample: Sample, seed: int) -> Callable[[], IntArray]:
-    learner = FinetuneLearner(tuple(sample.labels), encoder, recipe=Recipe(epochs=EPOCHS, rate=RATE))
+    learner = FinetuneLearner(tuple(sample.labels), encoder, recipe=TrainingRecipe(epochs=EPOCHS, learning_rate=RATE))
     predictor = learner.fit(sample.examples, (), seed=seed)
     return lambda: np.asarray(predictor.logits(sample.texts)).argmax(1)
 
@@ -160,7 +160,7 @@ SIDES: dict[str, Callable[[TransformerEncoder, Sample, int], Callable[[], IntArr
     OURS: _ours,
     THEIRS: partial(_theirs, pad="max_length"),
     PADDED: partial(_theirs, pad="longest"),
-    LARGER: partial(_theirs, pad="longest", batch=Recipe().batch),
+    LARGER: partial(_theirs, pad="longest", batch=TrainingRecipe().batch_size),
 }
 """Each trains on a sample and returns who classifies the test rows."""
 

@@ -22,7 +22,7 @@ from refsynth.learning.tuning.distill import Transfer, distill
 from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.methods import METHODS
 from refsynth.learning.tuning.objective import Robust
-from refsynth.learning.tuning.trainer import Recipe
+from refsynth.learning.tuning.trainer import TrainingRecipe
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.reference.folder import FolderGenerator
@@ -101,19 +101,19 @@ def test_an_encoder_computes_where_its_weights_are(fake):
 
 @pytest.mark.parametrize("method", sorted(set(METHODS) - {"adalora"}))  # of which peft asks for values
 def test_each_method_trains_there(fake, method):
-    recipe = Recipe(epochs=1, batch=2, rate=1e-3)
+    recipe = TrainingRecipe(epochs=1, batch_size=2, learning_rate=1e-3)
     model = FinetuneLearner(LABELS, fake, method=method, recipe=recipe).fit(ROWS, [], seed=0)
     assert model.encoder.device.type == GPU
 
 
 @pytest.mark.parametrize("robust", CHANGES, ids=str)
 def test_each_change_to_the_loss_works_there(fake, robust):
-    recipe = Recipe(epochs=1, batch=2, averaging="ema")
+    recipe = TrainingRecipe(epochs=1, batch_size=2, averaging="ema")
     FinetuneLearner(LABELS, fake, recipe=recipe, robust=robust).fit(ROWS, [], seed=0)
 
 
 def test_words_are_labelled_there(fake):
-    recipe = Recipe(epochs=1, batch=2)
+    recipe = TrainingRecipe(epochs=1, batch_size=2)
     assert FinetuneLearner(LABELS, fake, recipe=recipe, link="tags").fit(SPANS, [], seed=0).encoder.device.type == GPU
 
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import psycopg  # noqa: F401 - here, so that each writer need not and is killed while it writes
 
 from refsynth.core.errors import RecordError
-from refsynth.service.monitor.record import Feedback, Record
+from refsynth.service.monitor.record import Feedback, PredictionRecord
 
 
 def write(where: str, acknowledged: Path, writer: int, rows: int) -> None:
     done = [line.split()[0] for line in acknowledged.read_text().splitlines()]
     number = sum(name.startswith(f"w{writer}-") for name in done)
     stream = os.open(acknowledged, os.O_WRONLY | os.O_APPEND)
-    record = Record.open(where)
+    record = PredictionRecord.open(where)
     while True:
         name, label = f"w{writer}-{number}", f"label{number % 7}"
         record.add_feedback([Feedback(name, row, label, source=f"writer{writer}") for row in range(rows)])

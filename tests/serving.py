@@ -22,9 +22,9 @@ from refsynth.core.kinds import KindName
 from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
 from refsynth.service.http.app import build_app
-from refsynth.service.http.engine import Loaded
+from refsynth.service.http.engine import LoadedBundle
+from refsynth.service.http.interfaces import Guards
 from refsynth.service.http.protocol import KEEP_ALIVE, BoundedProtocol
-from refsynth.service.http.seams import Guards
 from refsynth.service.http.service import Service
 from refsynth.service.http.settings import Settings
 
@@ -155,7 +155,7 @@ def running(
     **limits: object,
 ) -> Iterator[Running]:
     """Serve a bundle until the block ends."""
-    loaded = Loaded.open(folder, threads=1)
+    loaded = LoadedBundle.open(folder, threads=1)
     if before is not None:
         loaded = replace(loaded, model=Meddled(loaded.model, before))
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)

@@ -114,13 +114,13 @@ def with_pool(tmp_path_factory, tiny_cache):
     with (where / "pool.jsonl").open("a") as stream:
         stream.writelines(texts)
     data = task.config.data.model_dump(mode="json") | {"pool": str(where / "pool.jsonl")}
-    task = make_task(where, data=data, learners=["tfidf"], selftrain={"least": 0.5})
+    task = make_task(where, data=data, learners=["tfidf"], selftrain={"confidence": 0.5})
     return where, task, run(task, where / "run", store=ModelStore(tiny_cache))
 
 
 def test_a_run_takes_texts_of_the_pool_and_says_so(with_pool):
     where, _, result = with_pool
-    final = result.finished.learned.selected
+    final = result.evidence.learned.selected
     taken = [draft.example for draft in final.from_pool]
     assert taken and all(len(example.provenance.shown) == 12 for example in taken)
     forbidden = {
@@ -145,8 +145,8 @@ def test_self_training_that_is_turned_off_leaves_the_pool_unread(with_pool, tiny
     _, task, _ = with_pool
     data = task.config.data.model_dump(mode="json")
     off = make_task(task.train.parent, data=data, learners=["tfidf"], selftrain={"per_class": 0}, synthesis={"drafts": 0})
-    finished = run(off, tmp_path / "off", store=ModelStore(tiny_cache)).finished
-    assert finished.learned.selected.from_pool == () and not (tmp_path / "off" / "steps" / "pool").exists()
+    evidence = run(off, tmp_path / "off", store=ModelStore(tiny_cache)).evidence
+    assert evidence.learned.selected.from_pool == () and not (tmp_path / "off" / "steps" / "pool").exists()
 
 
 def test_a_pool_that_cannot_be_read_is_told(with_pool, tiny_cache, tmp_path):
@@ -161,6 +161,6 @@ def test_a_pool_that_cannot_be_read_is_told(with_pool, tiny_cache, tmp_path):
 def test_a_pool_without_drafts_is_judged_by_the_gate_alone(with_pool, tiny_cache, tmp_path):
     _, task, _ = with_pool
     data = task.config.data.model_dump(mode="json")
-    alone = make_task(task.train.parent, data=data, learners=["tfidf"], synthesis={"drafts": 0}, selftrain={"least": 0.5})
-    learned = run(alone, tmp_path / "alone", store=ModelStore(tiny_cache)).finished.learned
+    alone = make_task(task.train.parent, data=data, learners=["tfidf"], synthesis={"drafts": 0}, selftrain={"confidence": 0.5})
+    learned = run(alone, tmp_path / "alone", store=ModelStore(tiny_cache)).evidence.learned
     assert learned.decision.gain is not None and learned.selected.from_pool

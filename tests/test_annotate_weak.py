@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from refsynth.core.errors import ConfigError, InputError
 from refsynth.core.run import read_json, read_jsonl
 from refsynth.labels.consensus import Votes, majority
-from refsynth.labels.rules import Rule, Rules, read_rules
-from refsynth.labels.weak import USUAL, Marked, describe_rules, mark, weigh_rules
+from refsynth.labels.rules import LabelRule, Rules, read_rules
+from refsynth.labels.weak import USUAL, RuleVotes, describe_rules, mark, weigh_rules
 from test_cli import call
 
 
@@ -34,7 +34,7 @@ GOOD_AND_BAD = {
 
 def test_reliable_rules_count_for_more_than_unreliable_ones():
     votes, truth = simulate(n=3000, prior=[1 / 3] * 3, **GOOD_AND_BAD)
-    weighed = weigh_rules(Marked(votes, ("a", "b", "c")), {})
+    weighed = weigh_rules(RuleVotes(votes, ("a", "b", "c")), {})
     covered = np.unique(votes.items)
     ours = (weighed.posterior[covered].argmax(1) == truth[covered]).mean()
     heads = (majority(votes)[covered].argmax(1) == truth[covered]).mean()
@@ -46,7 +46,7 @@ def test_reliable_rules_count_for_more_than_unreliable_ones():
 
 def test_a_known_balance_helps_with_a_rare_label():
     votes, truth = simulate(n=4000, prior=[0.8, 0.1, 0.1], seed=1, **GOOD_AND_BAD)
-    marked, covered = Marked(votes, ("a", "b", "c")), np.unique(votes.items)
+    marked, covered = RuleVotes(votes, ("a", "b", "c")), np.unique(votes.items)
     even, told = weigh_rules(marked, {}), weigh_rules(marked, {"a": 8, "b": 1, "c": 1})
     right = [(one.posterior[covered].argmax(1) == truth[covered]).mean() for one in (even, told)]
     assert right[1] > right[0]
@@ -54,7 +54,7 @@ def test_a_known_balance_helps_with_a_rare_label():
 
 def test_a_lonely_rule_is_neither_supported_nor_contradicted():
     votes = Votes(np.arange(50), np.repeat([0, 1], 25), np.repeat([0, 1], 25), 1000, 2, 2)
-    weighed = weigh_rules(Marked(votes, ("a", "b")), {})
+    weighed = weigh_rules(RuleVotes(votes, ("a", "b")), {})
     np.testing.assert_allclose(weighed.accuracy, USUAL)
     np.testing.assert_allclose(weighed.posterior[:25, 0], USUAL, atol=0.01)
     np.testing.assert_allclose(weighed.posterior[50:], 0.5, atol=1e-6)  # of which no rule says anything
@@ -65,7 +65,7 @@ def test_most_votes_for_one_label_do_not_swallow_the_others():
     common = [(i, 0, 0) for i in range(900)]
     rare = [(i, 1 + rng.integers(2), 1) for i in range(850, 1000)]
     votes = Votes(*np.array(common + rare).T, 1000, 3, 2)
-    weighed = weigh_rules(Marked(votes, ("a", "b")), {})
+    weighed = weigh_rules(RuleVotes(votes, ("a", "b")), {})
     assert (weighed.posterior[900:].argmax(1) == 1).all()
     assert (weighed.posterior[:850].argmax(1) == 0).all()
 
@@ -87,7 +87,7 @@ def test_renaming_rules_and_labels_only_renames_the_result(votes, seed):
     balance = {name: 1.0 + number for number, name in enumerate(names)}
     renamed = votes._replace(sources=who[votes.sources], classes=what[votes.classes])
     after_names = tuple(names[place] for place in np.argsort(what))
-    before, after = weigh_rules(Marked(votes, names), balance), weigh_rules(Marked(renamed, after_names), balance)
+    before, after = weigh_rules(RuleVotes(votes, names), balance), weigh_rules(RuleVotes(renamed, after_names), balance)
     np.testing.assert_allclose(after.posterior[:, what], before.posterior, atol=1e-4)
     np.testing.assert_allclose(after.accuracy[who], before.accuracy, atol=1e-4)
     np.testing.assert_allclose(before.posterior.sum(1), 1)
@@ -162,15 +162,17 @@ def test_functions_of_a_python_file_are_rules(tmp_path):
 
 def test_a_rule_that_fails_is_named_with_its_text():
     with pytest.raises(InputError, match="'bad' fails at text 1: KeyError"):
-        mark(Rules((Rule("bad", {}.__getitem__),), {}), ["x"])
+        mark(Rules((LabelRule("bad", {}.__getitem__),), {}), ["x"])
     with pytest.raises(InputError, match="says 3 of text 1"):
-        mark(Rules((Rule("bad", lambda text: 3),), {}), ["x"])
+        mark(Rules((LabelRule("bad", lambda text: 3),), {}), ["x"])
     with pytest.raises(InputError, match="1 different labels"):
-        mark(Rules((Rule("one", lambda text: "a"),), {}), ["x"])
+        mark(Rules((LabelRule("one", lambda text: "a"),), {}), ["x"])
 
 
 def test_coverage_overlap_conflict_and_measured_accuracy_are_counted():
-    rules = Rules(tuple(Rule(word, lambda text, word=word: word[0] if word in text else None) for word in ("a1", "a2", "b1")), {})
+    rules = Rules(
+        tuple(LabelRule(word, lambda text, word=word: word[0] if word in text else None) for word in ("a1", "a2", "b1")), {}
+    )
     marked = mark(rules, ["a1", "a1 a2", "a1 b1", "b1", ""])
     figures = describe_rules(rules, marked, weigh_rules(marked, {}), ["a", "b", None, "b", "a"])
     assert [tuple(round(value, 3) for value in one[2:5]) for one in figures] == [
@@ -224,4 +226,4 @@ def test_a_python_file_may_say_how_frequent_labels_are(tmp_path):
 def test_a_balance_without_a_label_that_rules_say_is_refused():
     votes = Votes(np.array([0, 1]), np.array([0, 0]), np.array([0, 1]), n=2, j=1, k=2)
     with pytest.raises(ConfigError, match="nothing for broken"):
-        weigh_rules(Marked(votes, ("broken", "late")), {"late": 0.7})
+        weigh_rules(RuleVotes(votes, ("broken", "late")), {"late": 0.7})

@@ -388,7 +388,7 @@ def make_task(folder, *augment):
 
 def test_augmented_rows_take_the_way_of_drafts(tmp_path, tiny_cache):
     result = run(make_task(tmp_path, "noise"), tmp_path / "out", store=ModelStore(tiny_cache))
-    learned = result.finished.learned
+    learned = result.evidence.learned
     assert learned.written.reference == NoiseAugmenter.name
     assert 0 < learned.written.asked == len(learned.written.drafts) <= 36
     assert max(Counter(draft.provenance.shown for draft in learned.written.drafts).values()) <= 3

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refsynth.core.errors import AccessError, InputError
-from refsynth.service.http.auth import SCOPES, KeyChecker, Keyring
+from refsynth.service.http.auth import SCOPES, FileKeyChecker, Keyring
 
 
 class Clock:
@@ -36,14 +36,14 @@ def refusal(checker, presented):
 
 def test_a_key_is_known_with_its_scopes_and_quota(path):
     presented, key = Keyring(path).add("context", scopes=["explain", "predict"], rate=5, burst=10)
-    checker = KeyChecker(path)
+    checker = FileKeyChecker(path)
     assert checker.identify(presented) == key
     assert (key.scopes, key.rate, key.burst) == (("predict", "explain"), 5, 10)
 
 
 def test_every_other_key_is_unknown(path):
     presented, key = Keyring(path).add("context", scopes=SCOPES)
-    checker = KeyChecker(path)
+    checker = FileKeyChecker(path)
     assert refusal(checker, None) == ("missing", 401)
     assert refusal(checker, "") == ("missing", 401)
     wrong_secret = presented[:-1] + ("0" if presented[-1] != "0" else "1")
@@ -68,14 +68,14 @@ def test_no_made_up_key_gets_in(tmp_path_factory, presented):
     if not path.exists():
         Keyring(path).add("context", scopes=SCOPES)
     with pytest.raises(AccessError) as caught:
-        KeyChecker(path).identify(presented)
+        FileKeyChecker(path).identify(presented)
     assert caught.value.status == 401
 
 
 def test_a_key_ends_at_its_expiry(path):
     clock = Clock()
     presented = Keyring(path, clock=clock).add("context", scopes=["predict"], seconds=60).presented
-    checker = KeyChecker(path, clock=clock)
+    checker = FileKeyChecker(path, clock=clock)
     clock.now += 59.9
     checker.identify(presented)
     clock.now += 0.1
@@ -85,7 +85,7 @@ def test_a_key_ends_at_its_expiry(path):
 def test_a_revocation_counts_at_once_and_for_good(path):
     ring = Keyring(path)
     first, second = ring.add("context", scopes=["predict"]), ring.add("app", scopes=["predict"])
-    checker = KeyChecker(path)
+    checker = FileKeyChecker(path)
     checker.identify(first.presented)
     assert ring.revoke("context").revoked
     assert refusal(checker, first.presented) == ("revoked", 401)
@@ -97,7 +97,7 @@ def test_a_revocation_counts_at_once_and_for_good(path):
 def test_a_change_that_the_file_system_does_not_show_is_seen_within_a_second(path):
     ring = Keyring(path)
     presented = ring.add("context", scopes=["predict"]).presented
-    checker = KeyChecker(path)
+    checker = FileKeyChecker(path)
     before = path.stat()
     text = path.read_text().replace('"revoked":null', '"revoked":1.00').replace('"revoked": null', '"revoked": 1.00')
     assert len(text) == before.st_size
@@ -148,27 +148,27 @@ def test_nothing_on_disk_is_a_key_and_nobody_else_can_read_it(path):
 def test_the_hash_depends_on_the_secret(path):
     presented = Keyring(path).add("context", scopes=["predict"]).presented
     path.with_suffix(".secret").write_bytes(bytes(32))
-    assert refusal(KeyChecker(path), presented) == ("unknown", 401)
+    assert refusal(FileKeyChecker(path), presented) == ("unknown", 401)
 
 
 def test_a_secret_that_others_can_read_is_refused(path):
     Keyring(path).add("context", scopes=["predict"])
     path.with_suffix(".secret").chmod(0o644)
     with pytest.raises(InputError, match="chmod 600"):
-        KeyChecker(path)
+        FileKeyChecker(path)
     path.with_suffix(".secret").chmod(0o440)  # as containers mount secrets
-    KeyChecker(path)
+    FileKeyChecker(path)
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"version": 2, "keys": []}', b'{"version": 1, "keys": [{}]}', b"\xff"])
 def test_nobody_gets_in_with_a_damaged_file(path, damage):
     presented = Keyring(path).add("context", scopes=["predict"]).presented
-    checker = KeyChecker(path)
+    checker = FileKeyChecker(path)
     good = path.read_bytes()
     path.write_bytes(damage)
     assert refusal(checker, presented) == ("unavailable", 503)
     with pytest.raises(InputError, match="not a file of keys"):
-        KeyChecker(path)
+        FileKeyChecker(path)
     path.write_bytes(good)
     checker.identify(presented)
     path.unlink()
@@ -183,7 +183,7 @@ def test_what_is_asked_for_must_make_sense(path):
         with pytest.raises(InputError, match="needs a name"):
             ring.add("context", **wrong)
     with pytest.raises(InputError, match="no such file of keys"):
-        KeyChecker(path)
+        FileKeyChecker(path)
     ring.add("context", scopes=["predict"])
     ring.add("context", scopes=["predict"])
     with pytest.raises(InputError, match="2 active keys"):

@@ -101,8 +101,8 @@ def test_card_manifest_and_report_have_one_figure_for_one_thing(done):
 
 
 def test_without_a_test_file_the_one_figure_is_cross_validated(done, tmp_path, tiny_cache):
-    data = {"train": str(done.finished.task.train)}
-    task = Task.of(done.finished.task.config.changed([f"data={json.dumps(data)}"]))
+    data = {"train": str(done.evidence.task.train)}
+    task = Task.of(done.evidence.task.config.changed([f"data={json.dumps(data)}"]))
     other = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
     (name,) = metrics = refsynth.load(other.bundle).manifest.metrics
     assert name == "cross-validated accuracy"
@@ -117,7 +117,7 @@ def test_without_a_test_file_the_one_figure_is_cross_validated(done, tmp_path, t
 
 def test_what_is_published_again_stays_as_it_is(done):
     before = {path.name: (file_digest(path), path.stat().st_ino) for path in done.bundle.iterdir()}
-    publish(done.finished.tiers.bundle, done.bundle, tested=[done.report.results.shipped.accuracy])
+    publish(done.evidence.tiers.bundle, done.bundle, tested=[done.report.results.shipped.accuracy])
     assert {path.name: (file_digest(path), path.stat().st_ino) for path in done.bundle.iterdir()} == before
     assert sorted(path.name for path in done.bundle.parent.glob(".bundle*")) == []
 

@@ -134,8 +134,8 @@ def test_parts_of_a_run_are_done_again_from_its_folder(monkeypatch, capsys, tmp_
     code, _, err = call(monkeypatch, capsys, "filter", run, "--set", "filter.agreement=0.9", "--out", nowhere)
     assert (code, "cannot be written (No such file" in err, folder_digest(run)) == (2, True, before)  # before anything is done
     code, _, err = call(monkeypatch, capsys, "reinforce", run)
-    assert (code, "--set reinforce.turns=8" in err) == (2, True)
-    changes = ("--set", "reinforce={turns: 2, policy: bandit, prompts: 2, siblings: 2}")
+    assert (code, "--set reinforce.iterations=8" in err) == (2, True)
+    changes = ("--set", "reinforce={iterations: 2, policy: bandit, prompts: 2, group_size: 2}")
     code, out, err = call(monkeypatch, capsys, "reinforce", run, *changes, "--json")
     assert code == 0, err
     assert {half: len(turns) for half, turns in json.loads(out).items()} == {"first": 2, "second": 2}

@@ -113,7 +113,7 @@ def second(where, task, tiny_cache):
 
 
 def test_the_file_has_each_row_as_the_report_counts_it(first, task):
-    rows = read_rows(first.finished.folder.path / "held_out.csv")
+    rows = read_rows(first.evidence.folder.path / "held_out.csv")
     given = {record["text"]: record["label"] for record in read_jsonl(task.train)}
     assert {each.text: each.label for each in rows} == given
     assert sum(each.right for each in rows) / len(rows) == pytest.approx(first.report.results.crossed.value)
@@ -123,7 +123,7 @@ def test_the_file_has_each_row_as_the_report_counts_it(first, task):
 
 def test_each_row_says_where_it_is(first, task):
     lines = task.train.read_text("utf-8").splitlines()
-    for each in read_rows(first.finished.folder.path / "held_out.csv"):
+    for each in read_rows(first.evidence.folder.path / "held_out.csv"):
         assert json.loads(lines[each.sheet_row - 1])["text"] == each.text
         assert (each.file, each.where) == (task.train.name, f"line {each.sheet_row}")
     wrong = replace(row(7, right=False), file="Mails.xlsx", sheet_row=8, own_id="T|1")
@@ -159,7 +159,7 @@ def test_what_a_run_before_left_does_not_pass_for_that_of_one_that_failed(task, 
 
 
 def test_runs_are_compared_on_the_rows_that_both_held_out(first, second):
-    paths = [done.finished.folder.path for done in (first, second)]
+    paths = [done.evidence.folder.path for done in (first, second)]
     found = compare_runs(*paths)
     assert (found.own[0].n, found.own[1].n, found.n) == (12, 11, 10)  # one is gone, one has another label
     held = [{each.text: each for each in read_rows(path / "held_out.csv")} for path in paths]
@@ -172,7 +172,7 @@ def test_runs_are_compared_on_the_rows_that_both_held_out(first, second):
 
 
 def test_the_command_says_the_same_to_people_and_programs(first, second):
-    paths = [str(done.finished.folder.path) for done in (first, second)]
+    paths = [str(done.evidence.folder.path) for done in (first, second)]
     told, plain = (CliRunner().invoke(app, ["compare", *paths, *more]) for more in (["--json"], []))
     tree = json.loads(told.stdout)
     assert tree["verdict"] in " ".join(plain.stdout.split())
@@ -184,7 +184,7 @@ def test_the_command_says_the_same_to_people_and_programs(first, second):
 )
 def test_the_verdict_follows_the_interval(tmp_path, first, right, said):
     for name, count in zip(("one", "two"), right, strict=True):
-        shutil.copytree(first.finished.folder.path, tmp_path / name)
+        shutil.copytree(first.evidence.folder.path, tmp_path / name)
         words = "alpha bravo cedar delta eagle fjord"
         rows = [row(n, right=n < count, text=f"{hash_words(n)} {words[n % 30 :]}") for n in range(30)]
         write_rows(tmp_path / name / "held_out.csv", rows)
@@ -210,7 +210,7 @@ def hash_words(number):
     ],
 )
 def test_what_cannot_be_compared_is_said(first, tmp_path, spoil, said):
-    whole, other = first.finished.folder.path, shutil.copytree(first.finished.folder.path, tmp_path / "other")
+    whole, other = first.evidence.folder.path, shutil.copytree(first.evidence.folder.path, tmp_path / "other")
     spoil(other)
     for pair in ((whole, other), (other, whole)):
         with pytest.raises(InputError, match=said):
@@ -218,12 +218,12 @@ def test_what_cannot_be_compared_is_said(first, tmp_path, spoil, said):
 
 
 def test_runs_of_different_kinds_are_not_compared(first, tmp_path):
-    other = shutil.copytree(first.finished.folder.path, tmp_path / "other")
+    other = shutil.copytree(first.evidence.folder.path, tmp_path / "other")
     record = read_json(other / "task.json")
     record["config"] |= {"task": "multilabel", "learners": ["tfidf"], "selftrain": {"per_class": 0}}
     (other / "task.json").write_text(json.dumps(record), "utf-8")
     with pytest.raises(InputError, match="task classify and task multilabel"):
-        compare_runs(first.finished.folder.path, other)
+        compare_runs(first.evidence.folder.path, other)
 
 
 def test_a_second_run_keeps_the_report_of_the_first(task, tmp_path, tiny_cache):

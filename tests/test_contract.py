@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refsynth.compress.contract import Contract, Form, excess, search
+from refsynth.compress.contract import Contract, ModelVariant, excess, search
 
-FORMS = (Form("full", 23.0, 3.0), Form("half", 18.0, 1.6), Form("words", 2.0, 0.2))
+FORMS = (ModelVariant("full", 23.0, 3.0), ModelVariant("half", 18.0, 1.6), ModelVariant("words", 2.0, 0.2))
 KEPT = {"full": 1.0, "half": 0.985, "words": 0.8}
 
 
@@ -56,7 +56,7 @@ bound = st.none() | positive
 def test_the_search_finds_what_measuring_everything_would(
     drawn: list[tuple[float, float, float]], p50: float | None, size: float | None, keep: float | None
 ) -> None:
-    forms = [Form(str(number), mb, ms) for number, (mb, ms, _) in enumerate(drawn)]
+    forms = [ModelVariant(str(number), mb, ms) for number, (mb, ms, _) in enumerate(drawn)]
     contract = Contract(p50, size, keep)
     all_known = [form._replace(kept=drawn[number][2]) for number, form in enumerate(forms)]
     outcome = search(contract, forms, lambda name: drawn[int(name)][2])

@@ -35,7 +35,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, tiny_cache: Path) -> RunResu
 
 
 def test_the_smallest_form_that_keeps_it_ships(small: RunResult) -> None:
-    outcome = small.finished.shrunk.outcome
+    outcome = small.evidence.shrunk.outcome
     assert outcome is not None
     assert outcome.met
     assert outcome.shipped.size_mb == min(form.size_mb for form in outcome.forms)
@@ -49,7 +49,7 @@ def test_the_report_has_all_forms_and_marks_the_one_that_ships(small: RunResult)
     compression = small.report.compression
     assert compression is not None
     assert compression.met
-    assert [variant.name for variant in compression.variants if variant.shipped] == [small.finished.shrunk.name]
+    assert [variant.name for variant in compression.variants if variant.shipped] == [small.evidence.shrunk.name]
     html, markdown = small.paths.html.read_text("utf-8"), small.paths.markdown.read_text("utf-8")
     assert "Asked for: keeps at least 1.0%" in html
     assert "frontier" in html
@@ -57,9 +57,9 @@ def test_the_report_has_all_forms_and_marks_the_one_that_ships(small: RunResult)
 
 
 def test_running_again_makes_no_form_again(small: RunResult, tiny_cache: Path) -> None:
-    steps = small.finished.folder.steps
+    steps = small.evidence.folder.steps
     before = {path.name: path.stat().st_mtime_ns for path in steps.glob("*/step.json")}
-    run(small.finished.task, small.finished.folder.path, store=ModelStore(tiny_cache))
+    run(small.evidence.task, small.evidence.folder.path, store=ModelStore(tiny_cache))
     assert {path.name: path.stat().st_mtime_ns for path in steps.glob("*/step.json")} == before
 
 
@@ -83,7 +83,7 @@ def test_what_nothing_keeps_ends_with_3_and_the_nearest_bundle(
 
 def test_tfidf_is_a_form_too(tmp_path: Path, tiny_cache: Path) -> None:
     result = run_under(tmp_path, tiny_cache, {"size_mb": 0.05}, learners=["tfidf", "frozen"])
-    outcome = result.finished.shrunk.outcome
+    outcome = result.evidence.shrunk.outcome
     assert outcome is not None
     assert outcome.shipped.name == "tfidf"
     assert refsynth.load(result.bundle).manifest.last.kind == "tfidf"
@@ -97,13 +97,13 @@ def test_a_contract_that_means_nothing_is_refused(contract: dict[str, float]) ->
 
 def test_a_model_is_calibrated_to_what_it_says_in_int8(tmp_path: Path, tiny_cache: Path) -> None:
     result = run_under(tmp_path, tiny_cache, {}, learners=["tfidf", "frozen"])
-    held = result.finished.learned.held
+    held = result.evidence.learned.held
     assert held is not None
     assert {candidate.learner for candidate in held.int8} == {"frozen"}
     for candidate, said in held.int8.items():
         assert (said != held.logits[candidate]).any()
         assert np.abs(said - held.logits[candidate]).max() < 0.3
-    shipped = held.as_shipped(result.finished.learned.decision.shipped)
+    shipped = held.as_shipped(result.evidence.learned.decision.shipped)
     temperature = fit_temperature(shipped.reshape(-1, 2), np.concatenate([held.truth] * len(shipped)))
     assert refsynth.load(result.bundle).manifest.calibration.temperature == pytest.approx(temperature)
 
@@ -134,11 +134,11 @@ def test_a_form_is_cut_from_the_very_model_that_the_gate_measured(
     )
     write_rows(tmp_path / "data" / "train.jsonl", 30, 1)
     result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
-    held, shipped = result.finished.learned.held, result.finished.learned.decision.shipped
+    held, shipped = result.evidence.learned.held, result.evidence.learned.decision.shipped
     assert held is not None
     assert held.folds.shape == (2, 60)
     assert len({tuple(folds) for folds in held.folds.tolist()}) == 2
     assert len(taught) == 6
-    for fold in folds_of(result.finished.task, result.finished.learned.rows):
+    for fold in folds_of(result.evidence.task, result.evidence.learned.rows):
         said = taught[fold.repeat, fold.number].logits(fold.texts)
         np.testing.assert_allclose(said, held.logits[shipped][fold.repeat, fold.places], atol=1e-4)

@@ -15,7 +15,7 @@ from refsynth.core.errors import DataError
 from refsynth.core.sections import Columns
 from refsynth.data import source
 from refsynth.data.account import SkippedRow, write_skipped
-from refsynth.data.io import Loaded, read_examples
+from refsynth.data.io import LoadedRows, read_examples
 from refsynth.data.text import clean, normalise
 
 LABELS = ("a", "b")
@@ -28,7 +28,7 @@ def put(folder: Path, content: str | bytes, name: str = "rows.csv") -> Path:
     return path
 
 
-def read(folder: Path, content: str | bytes, name: str = "rows.csv", **options) -> Loaded:
+def read(folder: Path, content: str | bytes, name: str = "rows.csv", **options) -> LoadedRows:
     return read_examples(put(folder, content, name), **{"labels": LABELS, **options})
 
 

@@ -13,7 +13,7 @@ import typer
 import yaml
 
 from refsynth.cli.app import app
-from refsynth.service.http.auth import KeyChecker
+from refsynth.service.http.auth import FileKeyChecker
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 DRAIN = 30  # seconds, the server's default
@@ -87,7 +87,9 @@ def test_the_key_of_prometheus_is_made_inside_once(tmp_path):
     for _ in range(2):
         subprocess.run(["/bin/sh", "-ec", script], env=environment, check=True)
         made.append((tmp_path / "run/refsynth-keys/prometheus.key").read_text())
-    assert made[0] == made[1] and KeyChecker(tmp_path / "etc/refsynth/keys.json").identify(made[0].strip()).scopes == ("admin",)
+    assert made[0] == made[1] and FileKeyChecker(tmp_path / "etc/refsynth/keys.json").identify(made[0].strip()).scopes == (
+        "admin",
+    )
     assert (tmp_path / "run/refsynth-keys/prometheus.key").stat().st_mode & 0o777 == 0o640
     where = yaml.safe_load(text_of("prometheus", "prometheus.yml"))["scrape_configs"][0]["authorization"]["credentials_file"]
     assert where == "/run/refsynth-keys/prometheus.key"

@@ -55,8 +55,8 @@ def test_a_chat_endpoint_writes_drafts_once_and_leaves_no_secret(go, tmp_path):
         result, told = go(server)
         asked = len(server.requests)
         assert told.lines["reference"].endswith("is asked as a chat, gives no log-probabilities")
-        assert result.finished.learned.written.asked == 24 and len(result.finished.learned.written.drafts) == 24
-        assert not any(re.search(r"Here are|^\d+\.|more!$", draft.text) for draft in result.finished.learned.written.drafts)
+        assert result.evidence.learned.written.asked == 24 and len(result.evidence.learned.written.drafts) == 24
+        assert not any(re.search(r"Here are|^\d+\.|more!$", draft.text) for draft in result.evidence.learned.written.drafts)
         go(server)
         assert len(server.requests) == asked
         (tmp_path / "out" / "steps" / "drafts" / "step.json").unlink()  # as after a change of code: answers are in the journal

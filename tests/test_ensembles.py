@@ -48,7 +48,7 @@ def context(tiny_folder):
     tree = {
         "labels": list(LABELS),
         "learners": ["tfidf", "frozen", *NAMES],
-        "training": {"epochs": 2, "batch": 4, "rate": 1e-3},
+        "training": {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3},
         "ensemble": {"folds": 2, "seeds": 2},
     }
     return make_context(Task.of(RunConfig.parse(tree)), "en", tiny_folder, max_tokens=MAX_TOKENS)
@@ -243,11 +243,11 @@ def test_a_run_compares_ensembles_and_ships_one_model(tmp_path, tiny_cache, monk
         ensemble={"folds": 2, "teacher": "stacking"},
     )
     done = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
-    candidates = done.finished.learned.held.logits
+    candidates = done.evidence.learned.held.logits
     assert {candidate.learner for candidate in candidates} == set(task.config.learners)
     assert Candidate("average", True) in candidates
-    assert done.finished.learned.final.candidates == (done.finished.learned.decision.shipped,)
-    assert LEARNERS[done.finished.learned.decision.shipped.learner].ships
+    assert done.evidence.learned.final.candidates == (done.evidence.learned.decision.shipped,)
+    assert LEARNERS[done.evidence.learned.decision.shipped.learner].ships
     assert {"average of all learners", "stack of all learners"} <= {system.name for system in done.report.results.systems}
     assert refsynth.load(done.bundle).predict(["my parcel is late"])
 

@@ -11,7 +11,7 @@ from refsynth.core.errors import InputError
 from refsynth.core.sections import Columns
 from refsynth.data.io import read_examples
 from refsynth.data.rows import open_rows
-from refsynth.labels.forms import SUFFIXES, Form, Scores, is_form, key_of, remember_skips, skips_of
+from refsynth.labels.forms import SUFFIXES, LabelForm, Scores, is_form, key_of, remember_skips, skips_of
 
 LABELS = ("billing", "=outage")
 COLUMNS = Columns(text="Message", label="Topic")
@@ -22,7 +22,7 @@ def filled(tmp_path, content, *, suffix=".csv", name="pool.csv", columns=COLUMNS
     (tmp_path / name).write_text(content, "utf-8")
     with open_rows(tmp_path / name, columns=columns, otherwise=otherwise) as reading:
         rows = list(reading.rows)
-    form = Form.of(reading, COLUMNS, LABELS, several=False)
+    form = LabelForm.of(reading, COLUMNS, LABELS, several=False)
     form.write(tmp_path / f"ask{suffix}", [form.fill(row, why="margin: doubt", score=0.51234) for row in rows])
     return tmp_path / f"ask{suffix}"
 
@@ -99,7 +99,7 @@ def test_a_text_column_of_another_name_keeps_it(tmp_path):
 def test_a_form_comes_back_as_it_went(tmp_path, suffix):
     path = filled(tmp_path, "Message\n=1+1\nnine\n", suffix=suffix)
     with pytest.raises(InputError, match="there already"):
-        Form.write(Form.of(open_pool(tmp_path), COLUMNS, LABELS, several=False), path, [])
+        LabelForm.write(LabelForm.of(open_pool(tmp_path), COLUMNS, LABELS, several=False), path, [])
     if suffix == ".xlsx":
         rows = CalamineWorkbook.from_path(path).get_sheet_by_name("choices").to_python()
         assert rows == [["billing"], ["=outage"]]

@@ -18,7 +18,7 @@ import pytest
 
 import hostile
 from refsynth.cli import app as application
-from refsynth.core.marks import Place, spans_in
+from refsynth.core.marks import MarkedPlace, spans_in
 from refsynth.core.run import digest, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.data.parquet import open_parquet
 
@@ -83,7 +83,7 @@ def check(end: Ended, *names: str) -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on good rows."""
+    """A evidence run on good rows."""
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "rows.csv").write_bytes(hostile.GOOD)
     (folder / "task.yaml").write_text(hostile.yaml())
@@ -209,7 +209,7 @@ def test_a_parquet_file_without_texts_keeps_its_rows(columns: dict[str, list[obj
 
 def test_many_marks_in_a_long_text_are_found_as_words() -> None:
     text = "Lee " * 30_000
-    found = spans_in(text, [Place(4 * at, 4 * at + 3, "person") for at in range(30_000)])
+    found = spans_in(text, [MarkedPlace(4 * at, 4 * at + 3, "person") for at in range(30_000)])
     assert [(one.start, one.end) for one in found.spans] == [(at, at + 1) for at in range(30_000)]
 
 

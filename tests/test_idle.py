@@ -3,7 +3,7 @@
 import pytest
 
 from refsynth.core.config import RunConfig
-from refsynth.learning.idle import without_effect
+from refsynth.learning.unused_settings import without_effect
 
 
 def task(**sections):
@@ -20,7 +20,7 @@ def task(**sections):
         ({"selftrain": {"per_class": 3}}, "selftrain"),
         ({"pretrain": {"encoder": 1}, "learners": ["tfidf"], "data": {"pool": "pool.txt"}}, "pretrain.encoder"),
         ({"pretrain": {"reference": 1}, "synthesis": {"drafts": 0}, "data": {"pool": "pool.txt"}}, "pretrain.reference"),
-        ({"reinforce": {"turns": 1}, "synthesis": {"drafts": 0}}, "reinforce.turns"),
+        ({"reinforce": {"iterations": 1}, "synthesis": {"drafts": 0}}, "reinforce.iterations"),
         ({"synthesis": {"drafts": 0, "rounds": 2}}, "synthesis.rounds"),
         ({"data": {"train": "a.csv", "sheet": "x"}}, "data.sheet"),
         ({"data": {"train": "a.xlsx", "delimiter": ";"}}, "data.delimiter"),
@@ -43,7 +43,7 @@ def test_what_has_no_effect_is_told(sections, told):
         {"search": {"trials": 3, "minutes": 1}, "learners": ["lora"]},
         {"selftrain": {"per_class": 3}, "data": {"pool": "pool.txt"}},
         {"pretrain": {"encoder": 1, "reference": 1}, "data": {"pool": "pool.txt"}},
-        {"reinforce": {"turns": 1}, "synthesis": {"rounds": 2}},
+        {"reinforce": {"iterations": 1}, "synthesis": {"rounds": 2}},
         {"data": {"train": "a.csv", "test": "b.xlsx", "sheet": "x", "delimiter": ";"}},
         {"data": {"train": "a.jsonl", "encoding": "cp1252"}},
         {"data": {"train": "rows", "delimiter": ";", "quoting": "none"}},

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refsynth.compress.contract import Contract, Form, search
+from refsynth.compress.contract import Contract, ModelVariant, search
 from refsynth.compress.keeping import DOUBT, Interval, Kept, kept_of
 from refsynth.core.labelset import NONE
 from refsynth.core.types import Array
@@ -152,7 +152,7 @@ def test_of_a_model_that_is_never_right_nothing_can_be_kept() -> None:
     assert kept_of(*([one] for one in two(nothing, nothing))) is None
 
 
-FORMS = (Form("full", 23.0, 3.0), Form("half", 18.0, 1.6), Form("static", 2.0, 0.2))
+FORMS = (ModelVariant("full", 23.0, 3.0), ModelVariant("half", 18.0, 1.6), ModelVariant("static", 2.0, 0.2))
 
 
 @pytest.mark.parametrize(

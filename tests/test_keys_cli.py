@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from refsynth.cli import keys
 from refsynth.core.errors import AccessError, InputError
-from refsynth.service.http.auth import KeyChecker
+from refsynth.service.http.auth import FileKeyChecker
 
 app = typer.Typer()
 app.add_typer(keys.keys, name="keys")
@@ -29,7 +29,7 @@ def run(tmp_path, monkeypatch):
 def test_a_key_is_shown_once_and_works_until_it_is_revoked(run, tmp_path):
     added = run("add", "context", "--days", "90")
     presented = added.stdout.strip()
-    checker = KeyChecker(tmp_path / "keys.json")
+    checker = FileKeyChecker(tmp_path / "keys.json")
     assert checker.identify(presented).name == "context"
     listed = run("list")
     assert "context" in listed.stdout
@@ -68,7 +68,7 @@ def test_a_number_that_cannot_be_meant_is_a_sentence(run, tmp_path, field, numbe
     for refused in (run("list").exception, run("list", "--json").exception, run("revoke", "shop").exception):
         assert isinstance(refused, InputError) and f"not a file of keys (keys.0.{field}: " in str(refused)
     with pytest.raises(InputError, match="not a file of keys"):
-        KeyChecker(tmp_path / "keys.json")
+        FileKeyChecker(tmp_path / "keys.json")
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def make_task(name, folder):
         write_rows(folder / "train.jsonl", 6, 1)
         more = {"labels": {"late": "it has not come", "broken": "it is broken"}}
     learners = {name, *(("frozen", "tfidf") if LEARNERS[name].joins else ("frozen",) if name == "prompt" else ())}
-    fast = {"training": {"epochs": 2, "batch": 4}, "ensemble": {"folds": 2, "seeds": 2}, "synthesis": {"drafts": 0}}
+    fast = {"training": {"epochs": 2, "batch_size": 4}, "ensemble": {"folds": 2, "seeds": 2}, "synthesis": {"drafts": 0}}
     data = {"train": str(folder / "train.jsonl")}
     return Task.of(RunConfig.parse({**more, **fast, "learners": sorted(learners), "data": data}))
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refsynth.core.errors import InputError
-from refsynth.service.http.limits import Limiter, Quota
+from refsynth.service.http.limits import Quota, SharedLimiter
 
 spawn = multiprocessing.get_context("spawn")
 
@@ -45,7 +45,7 @@ class Bucket:
 def test_it_is_a_token_bucket(tmp_path_factory, rate, burst, calls):
     clock, quota = Clock(), Quota(rate, float(burst))
     path = tmp_path_factory.mktemp("quota") / "quotas"
-    limiter, bucket = Limiter(path, clock=clock), Bucket(quota, clock.now)
+    limiter, bucket = SharedLimiter(path, clock=clock), Bucket(quota, clock.now)
     for pause, cost in calls:
         clock.now += pause / rate
         wait = limiter.take("a", quota, cost)
@@ -63,7 +63,7 @@ def test_it_is_a_token_bucket(tmp_path_factory, rate, burst, calls):
 
 def test_keys_do_not_share(tmp_path):
     clock = Clock()
-    limiter, quota = Limiter(tmp_path / "quotas", clock=clock), Quota(2, 3)
+    limiter, quota = SharedLimiter(tmp_path / "quotas", clock=clock), Quota(2, 3)
     assert [limiter.take("a", quota) for _ in range(4)] == [0, 0, 0, pytest.approx(0.5)]
     assert limiter.take("b", quota) == 0
     clock.now += 0.5
@@ -73,33 +73,33 @@ def test_keys_do_not_share(tmp_path):
 def test_what_was_taken_is_still_taken_after_a_restart(tmp_path):
     clock = Clock()
     for expected in (0, 0, pytest.approx(1)):
-        limiter = Limiter(tmp_path / "quotas", clock=clock)
+        limiter = SharedLimiter(tmp_path / "quotas", clock=clock)
         assert limiter.take("a", Quota(1, 2)) == expected
         limiter.close()
 
 
 def test_after_a_start_of_the_machine_all_buckets_are_full(tmp_path, monkeypatch):
     path, quota = tmp_path / "quotas", Quota(1, 1)
-    limiter = Limiter(path, clock=lambda: 10.0**9)
+    limiter = SharedLimiter(path, clock=lambda: 10.0**9)
     assert [limiter.take("a", quota), limiter.take("a", quota)] == [0, pytest.approx(1)]
     limiter.close()
     monkeypatch.setattr("refsynth.service.http.limits._boot", lambda: b"x" * 36)
-    assert Limiter(path, clock=lambda: 5.0).take("a", quota) == 0
+    assert SharedLimiter(path, clock=lambda: 5.0).take("a", quota) == 0
 
 
 def test_other_files_are_left_alone(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("my notes")
     with pytest.raises(InputError, match="not a file of quotas"):
-        Limiter(path)
+        SharedLimiter(path)
     assert path.read_text() == "my notes"
     with pytest.raises(InputError, match="cannot be opened"):
-        Limiter(tmp_path)
+        SharedLimiter(tmp_path)
 
 
 def test_a_full_file_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("refsynth.service.http.limits._SLOTS", 8)
-    limiter = Limiter(tmp_path / "quotas")
+    limiter = SharedLimiter(tmp_path / "quotas")
     for number in range(8):
         assert limiter.take(str(number), Quota(1, 1)) == 0
     with pytest.raises(InputError, match="full"):
@@ -107,7 +107,7 @@ def test_a_full_file_says_so(tmp_path, monkeypatch):
 
 
 def _work(path, quota, seconds, start, results):
-    limiter = Limiter(path)
+    limiter = SharedLimiter(path)
     start.wait()
     end, taken = time.monotonic() + seconds, 0
     while time.monotonic() < end:
@@ -135,7 +135,7 @@ def test_the_rate_holds_over_all_workers(tmp_path, workers):
 
 
 def _hold(path, held):
-    limiter = Limiter(path)
+    limiter = SharedLimiter(path)
     limiter.take("a", Quota(1, 1))
     with limiter._held(0, 1 << 20):
         held.set()
@@ -146,7 +146,7 @@ def _hold(path, held):
 def test_a_dead_or_stopped_holder_stops_nobody(tmp_path, number):
     held = spawn.Event()
     child = spawn.Process(target=_hold, args=(tmp_path / "quotas", held), daemon=True)
-    limiter = Limiter(tmp_path / "quotas")
+    limiter = SharedLimiter(tmp_path / "quotas")
     child.start()
     assert held.wait(60)
     os.kill(child.pid, number)

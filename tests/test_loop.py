@@ -12,7 +12,7 @@ from refsynth.core.run import read_jsonl
 from refsynth.core.sections import Columns
 from refsynth.data.rows import open_rows
 from refsynth.data.write import write_table
-from refsynth.service.monitor.record import Feedback, Predicted, Record
+from refsynth.service.monitor.record import Feedback, Predicted, PredictionRecord
 from test_cli import call
 from test_pipeline import make_task
 
@@ -37,7 +37,7 @@ def read_csv(path):
 
 
 def make_record(path):
-    record = Record.open(path, redact=str)
+    record = PredictionRecord.open(path, redact=str)
     texts = ["=the parcel came late", "my cup is in pieces", "no idea"]
     record.add_predictions([Predicted("q", n, "late", 0.5, n == 2, "1", "int8", text=text) for n, text in enumerate(texts)])
     record.add_feedback([Feedback("q", 0, "late"), Feedback("q", 1, "broken")])

@@ -23,7 +23,7 @@ from refsynth.learning.context import make_context
 from refsynth.learning.makers import make_learner
 from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.methods import METHODS, Size
-from refsynth.learning.tuning.trainer import Recipe
+from refsynth.learning.tuning.trainer import TrainingRecipe
 from refsynth.models.adapted import PARTS, Bottleneck, PromptedTransformer, insert_bottlenecks
 from refsynth.models.network import TransformerEncoder
 from tiny_encoder import MAX_TOKENS
@@ -53,10 +53,12 @@ CASES = [*METHODS, "causal_lora"]
 @pytest.fixture(scope="module")
 def fitted(encoder, causal):
     """Each method's learner and predictor, trained once."""
-    learner = FinetuneLearner(LABELS, causal, method="lora", recipe=Recipe(epochs=4, batch=4, rate=1e-3))
+    learner = FinetuneLearner(LABELS, causal, method="lora", recipe=TrainingRecipe(epochs=4, batch_size=4, learning_rate=1e-3))
     made = {"causal_lora": (learner, learner.fit(TRAIN, (), seed=0))}
     for name, method in METHODS.items():
-        learner = FinetuneLearner(LABELS, encoder, method=name, recipe=Recipe(epochs=4, batch=4, rate=method.rate))
+        learner = FinetuneLearner(
+            LABELS, encoder, method=name, recipe=TrainingRecipe(epochs=4, batch_size=4, learning_rate=method.rate)
+        )
         made[name] = (learner, learner.fit(TRAIN, (), seed=0))
     return made
 
@@ -147,7 +149,7 @@ def test_adalora_takes_its_ranks_away(encoder, monkeypatch):
         left.append(sum(int((p != 0).sum()) for name, p in model.named_parameters() if "lora_E" in name))
 
     monkeypatch.setattr(AdaLoraModel, "update_and_allocate", watched)
-    recipe = Recipe(epochs=10, batch=4, rate=1e-2)
+    recipe = TrainingRecipe(epochs=10, batch_size=4, learning_rate=1e-2)
     FinetuneLearner(LABELS, encoder, method="adalora", recipe=recipe, size=Size(rank=2)).fit(TRAIN, (), seed=0)
     steps, matrices = 20, 4
     assert told == list(range(steps))

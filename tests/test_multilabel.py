@@ -38,13 +38,13 @@ from refsynth.learning.candidates import Candidate
 from refsynth.learning.head import NEVER, fit_label_heads
 from refsynth.learning.rows import Rows
 from refsynth.learning.tuning.finetune import FinetuneLearner
-from refsynth.learning.tuning.trainer import Recipe
+from refsynth.learning.tuning.trainer import TrainingRecipe
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
 from refsynth.pipeline.reopen import reopened
+from refsynth.synthesis.demand import wanted
 from refsynth.synthesis.selection.scorers import agreement_of_sets
-from refsynth.synthesis.wanted import wanted
 
 LABELS = {"late": "something arrives late", "broken": "something is damaged", "money": "money is asked back"}
 names = st.text(min_size=1).filter(lambda name: not unfit_name(name))
@@ -82,7 +82,7 @@ def tree(**changes):
         ({"learners": ["frozen", "contrastive"]}, "contrastive pulls texts of one label"),
         ({"synthesis": {"ways": ["contrast"]}}, "synthesis.ways: contrast"),
         ({"synthesis": {"rounds": 3}}, "synthesis.rounds"),
-        ({"reinforce": {"turns": 2}}, "reinforce.turns"),
+        ({"reinforce": {"iterations": 2}}, "reinforce.iterations"),
         ({"training": {"rdrop": 1}}, "training.rdrop"),
         *(
             ({"filter": {key: value}}, f"filter.{key} is {what}")
@@ -226,7 +226,9 @@ def test_each_head_is_a_logistic_regression_of_its_own():
 def test_full_fine_tuning_learns_several_labels(tiny_folder):
     rows = examples_(24)
     encoder = TransformerEncoder(tiny_folder, max_tokens=16)
-    fitted = FinetuneLearner(tuple(LABELS), encoder, recipe=Recipe(epochs=40, rate=1e-3), link="sigmoid").fit(rows, (), seed=0)
+    fitted = FinetuneLearner(tuple(LABELS), encoder, recipe=TrainingRecipe(epochs=40, learning_rate=1e-3), link="sigmoid").fit(
+        rows, (), seed=0
+    )
     said = ANY_LABELS.decide(metrics.sigmoid(fitted.logits([row.text for row in rows])))
     truth = ANY_LABELS.truth([row.label for row in rows], tuple(LABELS))
     assert metrics.micro_f1(truth, said) > 0.7
@@ -304,7 +306,7 @@ def examples_(n):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny_cache):
+def evidence(tmp_path_factory, tiny_cache):
     folder = tmp_path_factory.mktemp("sets")
     for name, n, seed in (("train", 40, 0), ("test", 24, 1)):
         lines = (json.dumps(row) + "\n" for row in rows_(n, seed))
@@ -323,9 +325,9 @@ def finished(tmp_path_factory, tiny_cache):
     return run(Task.of(RunConfig.parse(config)), folder / "out", store=ModelStore(tiny_cache))
 
 
-def test_a_run_on_sets_ends_with_a_bundle_of_sets(finished):
-    model = refsynth.load(finished.bundle)
-    test = finished.finished.test
+def test_a_run_on_sets_ends_with_a_bundle_of_sets(evidence):
+    model = refsynth.load(evidence.bundle)
+    test = evidence.evidence.test
     assert model.manifest.task == "multilabel"
     assert len(model.manifest.calibration.thresholds) == 3
     texts = [row["text"] for row in rows_(24, 1)]
@@ -337,13 +339,13 @@ def test_a_run_on_sets_ends_with_a_bundle_of_sets(finished):
         assert one.abstain == (one.probability < model.manifest.calibration.threshold)
     assert metrics.row_f1(test.truth, test.predicted["shipped"]).mean() > 0.5
     assert "cross-validated F1 per row" in model.manifest.metrics
-    assert "said from a probability of" in (finished.bundle / "README.md").read_text("utf-8")
+    assert "said from a probability of" in (evidence.bundle / "README.md").read_text("utf-8")
 
 
-def test_what_to_label_next_and_the_answers_taken_in(finished, tmp_path, tiny_cache):
+def test_what_to_label_next_and_the_answers_taken_in(evidence, tmp_path, tiny_cache):
     pool = tmp_path / "pool.jsonl"
     pool.write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in rows_(60, 7)), "utf-8")
-    run_folder = finished.finished.folder.path
+    run_folder = evidence.evidence.folder.path
     with reopened(run_folder, (), Silent(), store=ModelStore(tiny_cache)) as begun:
         job = begun.job
         asked = ask_next(job, pool, n=5, strategy="margin", out=tmp_path / "next.jsonl")
@@ -355,8 +357,8 @@ def test_what_to_label_next_and_the_answers_taken_in(finished, tmp_path, tiny_ca
     assert add_labels(run_folder, tmp_path / "filled.jsonl").added.added == 5
 
 
-def test_a_bundle_with_too_few_thresholds_is_refused(finished):
-    manifest = refsynth.load(finished.bundle).manifest.model_dump(mode="json")
+def test_a_bundle_with_too_few_thresholds_is_refused(evidence):
+    manifest = refsynth.load(evidence.bundle).manifest.model_dump(mode="json")
     (tier,) = manifest["tiers"]
     few = [tier | {"calibration": tier["calibration"] | {"thresholds": [0.5, 0.5]}}]
     with pytest.raises(ValueError, match="2 thresholds for 3 labels"):
@@ -365,8 +367,8 @@ def test_a_bundle_with_too_few_thresholds_is_refused(finished):
         Manifest.model_validate_json(json.dumps(manifest | {"task": "classify"}))
 
 
-def test_the_report_says_what_is_measured(finished):
-    tree_ = json.loads(finished.paths.json.read_text("utf-8"))
+def test_the_report_says_what_is_measured(evidence):
+    tree_ = json.loads(evidence.paths.json.read_text("utf-8"))
     shipped = tree_["results"]["systems"][-1]
     assert shipped["accuracy"] is None
     for field in ("f1_per_row", "micro_f1", "macro_f1", "exact_match"):
@@ -377,29 +379,29 @@ def test_the_report_says_what_is_measured(finished):
     assert tree_["results"]["n"] == new
     assert tree_["calibration"]["decisions"] == 3 * new
     assert sum(cell["n"] for cell in tree_["calibration"]["bins"]) == 3 * new
-    for text in (finished.paths.html.read_text("utf-8"), finished.paths.markdown.read_text("utf-8")):
+    for text in (evidence.paths.html.read_text("utf-8"), evidence.paths.markdown.read_text("utf-8")):
         assert "F1 per row" in text
         assert "exact match" in text
         assert "ccuracy" not in text.replace("unsure: {accuracy:", "")  # which is a key
         assert "onfusion" not in text
 
 
-def test_predict_and_evaluate_speak_of_sets(finished, tmp_path):
-    test = finished.finished.task.test
-    out = CliRunner().invoke(app, ["predict", str(finished.bundle), str(test)])
+def test_predict_and_evaluate_speak_of_sets(evidence, tmp_path):
+    test = evidence.evidence.task.test
+    out = CliRunner().invoke(app, ["predict", str(evidence.bundle), str(test)])
     assert out.exit_code == 0, out.output
     records = [json.loads(line) for line in out.stdout.splitlines()]
     assert all("label" not in record and set(record["labels"]) <= set(LABELS) for record in records)
-    figures = CliRunner().invoke(app, ["evaluate", str(finished.bundle), str(test), "--json"])
+    figures = CliRunner().invoke(app, ["evaluate", str(evidence.bundle), str(test), "--json"])
     measured = json.loads(figures.stdout)
-    (whole,) = (one for one in finished.report.results.systems if one.name == "the bundle, all 24 rows")
+    (whole,) = (one for one in evidence.report.results.systems if one.name == "the bundle, all 24 rows")
     assert measured["f1_per_row"]["value"] == pytest.approx(whole.f1_per_row.value)
     assert measured["exact_match"]["value"] == pytest.approx(whole.exact_match.value)
     assert [row["threshold"] for row in measured["classes"]] == list(
-        refsynth.load(finished.bundle).manifest.calibration.thresholds
+        refsynth.load(evidence.bundle).manifest.calibration.thresholds
     )
     (tmp_path / "rows.csv").write_text("text,label\nlate parcel,late;money\nhello,(none)\nx,wrong;late\n", "utf-8")
-    said = CliRunner().invoke(app, ["evaluate", str(finished.bundle), str(tmp_path / "rows.csv"), "--separator", ";"])
+    said = CliRunner().invoke(app, ["evaluate", str(evidence.bundle), str(tmp_path / "rows.csv"), "--separator", ";"])
     assert "2 rows; left out: 1 unknown label" in said.output
     for line in ("F1 per row", "micro-F1", "macro-F1", "exact match", "threshold"):
         assert line in said.output
@@ -429,8 +431,8 @@ def test_init_notices_sets(tmp_path, name, options):
     assert isinstance(pairs.exception, ConfigError)
 
 
-def test_explain_speaks_of_one_label(finished):
-    model = refsynth.load(finished.bundle)
+def test_explain_speaks_of_one_label(evidence):
+    model = refsynth.load(evidence.bundle)
     (said,) = model.predict(["broken and late parcel"])
     why = explained(model, "broken and late parcel", None, top=50)
     assert why["label"] == said.likeliest

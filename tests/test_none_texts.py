@@ -24,7 +24,7 @@ from refsynth.bundle.manifest import Manifest
 from refsynth.bundle.none import ANOTHER_FORM, none_sentence
 from refsynth.bundle.rules import Learned, NoneFacts, NoneRule
 from refsynth.cli.app import app
-from refsynth.cli.guards import Recorder
+from refsynth.cli.guards import DatabaseRecorder
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, DataError
 from refsynth.core.observe import Silent
@@ -48,10 +48,10 @@ from refsynth.models.tfidf import TfidfVectors, Vocabulary
 from refsynth.pipeline.bundles import _strange
 from refsynth.pipeline.flow import run
 from refsynth.pipeline.reopen import reopened
-from refsynth.service.http.engine import Loaded
+from refsynth.service.http.engine import LoadedBundle
+from refsynth.service.http.interfaces import Guards
 from refsynth.service.http.metrics import Metrics
-from refsynth.service.http.seams import Guards
-from refsynth.service.monitor.record import Record
+from refsynth.service.monitor.record import PredictionRecord
 from refsynth.synthesis.selection.filter import NO_LABEL, screen
 from serving import eventually, running
 from test_pipeline import make_task, write_rows
@@ -376,7 +376,7 @@ def test_the_bundle_has_the_tensors_of_before_and_the_same_answers_as_without(ma
 def test_no_training_row_is_one_of_them(made):
     steps = made[0].bundle.parent / "steps"
     assert not {row["text"] for row in read_jsonl(steps / "rows" / "examples.jsonl")} & set(AWAY)
-    assert {row.text for row in made[0].finished.learned.final.real}.isdisjoint(AWAY)
+    assert {row.text for row in made[0].evidence.learned.final.real}.isdisjoint(AWAY)
 
 
 @WORDS_COUNT
@@ -476,24 +476,24 @@ def test_label_next_asks_last_for_what_is_none_of_the_labels(made, tmp_path, tin
 
 def test_the_expected_share_is_a_metric(made):
     metrics, model = Metrics(), refsynth.load(made[0].bundle)
-    metrics.model(Loaded(model, "v1"))
+    metrics.model(LoadedBundle(model, "v1"))
     flagged = model.manifest.none.rule.flagged
     assert f"refsynth_expected_none_ratio {flagged}" in metrics.text().decode()
     model._tiers[0] = replace(model._first, near=None)
-    metrics.model(Loaded(model, "v2"))
+    metrics.model(LoadedBundle(model, "v2"))
     assert "refsynth_expected_none_ratio NaN" in metrics.text().decode()
 
 
 @WORDS_COUNT
 def test_a_server_counts_and_records_them(made, tmp_path):
     where = tmp_path / "record.sqlite"
-    guards = Guards(recorder=Recorder(Record.open(where), texts=False, keyed=False))
+    guards = Guards(recorder=DatabaseRecorder(PredictionRecord.open(where), texts=False, keyed=False))
     with running(made[0].bundle, guards=guards) as server:
         said = httpx.post(server.url + "/v1/predict", json={"texts": [LATE, *AWAY]}, timeout=30).json()["predictions"]
         assert [one["none"] for one in said] == [False, *[True] * len(AWAY)]
         assert metrics_of(server)["refsynth_none_of_these_total"] == len(AWAY)
         assert eventually(lambda: metrics_of(server)['refsynth_record_rows_total{outcome="written"}'] == 1 + len(AWAY))
-    with closing(Record.open(where, tables="check")) as record:
+    with closing(PredictionRecord.open(where, tables="check")) as record:
         found = record.summary(since=datetime(2020, 1, 1, tzinfo=UTC))
     assert (sum(found.predictions.values()), found.none) == (1 + len(AWAY), len(AWAY))
 

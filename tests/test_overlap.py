@@ -93,7 +93,7 @@ def test_rows_in_train_and_test_are_named_and_left_out(tmp_path, tiny_cache):
     put_into(task.test, (3, 9), twins)
     put_into(task.test, (12,), [train[7] | {"text": train[7]["text"] + "!"}])
     result, watch = go(task, tmp_path / "out", tiny_cache)
-    report, test = result.report, result.finished.test
+    report, test = result.report, result.evidence.test
     assert [(row.row, row.train) for row in report.overlap.same] == [(3, "row-5"), (9, "row-2")]
     assert [(row.row, row.train) for row in report.overlap.near] == [(12, "row-8")]
     assert (report.results.n, report.overlap.n, len(test.truth)) == (21, 23, 23)

@@ -42,12 +42,12 @@ from refsynth.pipeline.encoder import language_notes
 from refsynth.pipeline.flow import run, synthesize, writers_of
 from refsynth.pipeline.reopen import reopened
 from refsynth.synthesis import build, rounds
-from refsynth.synthesis.author import Author
+from refsynth.synthesis.draft_writer import DraftWriter
 from refsynth.synthesis.drafts import write_drafts
 from refsynth.synthesis.rounds import _focus, screened
 from refsynth.synthesis.selection import influence
 from refsynth.synthesis.selection.choose import Chooser, choice_of
-from refsynth.synthesis.selection.judged import judge_drafts
+from refsynth.synthesis.selection.soft_labels import judge_drafts
 from test_static import make_run
 
 UNLIKELY, HARMFUL = SCORERS["likelihood"].reason, SCORERS["influence"].reason
@@ -92,22 +92,22 @@ def make_task(folder, **changes):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny_cache):
+def evidence(tmp_path_factory, tiny_cache):
     where = tmp_path_factory.mktemp("run")
-    return run(make_task(where / "data"), where / "out", store=ModelStore(tiny_cache)).finished
+    return run(make_task(where / "data"), where / "out", store=ModelStore(tiny_cache)).evidence
 
 
-def test_a_run_ends_with_a_bundle_that_predicts(finished):
-    model = refsynth.load(finished.bundle)
+def test_a_run_ends_with_a_bundle_that_predicts(evidence):
+    model = refsynth.load(evidence.bundle)
     predictions = model.predict(["my parcel is late", "it is broken"])
     assert {p.label for p in predictions} <= set(WORDS)
-    assert finished.test is not None
-    said = model.probabilities([row["text"] for row in read_jsonl(finished.task.test)])
-    np.testing.assert_allclose(said, finished.test.probabilities, atol=1e-5)
+    assert evidence.test is not None
+    said = model.probabilities([row["text"] for row in read_jsonl(evidence.task.test)])
+    np.testing.assert_allclose(said, evidence.test.probabilities, atol=1e-5)
 
 
-def test_its_report_has_every_section(finished, tiny_cache):
-    result = run(finished.task, finished.folder.path, store=ModelStore(tiny_cache))
+def test_its_report_has_every_section(evidence, tiny_cache):
+    result = run(evidence.task, evidence.folder.path, store=ModelStore(tiny_cache))
     report, paths = result.report, result.paths
     assert report.results is not None and report.gate is not None and report.drafts is not None
     assert [system.shipped for system in report.results.systems].count(True) == 1
@@ -116,61 +116,61 @@ def test_its_report_has_every_section(finished, tiny_cache):
         assert path.stat().st_size > 1000
 
 
-def test_running_again_makes_no_step_again(finished, tiny_cache):
-    events = (finished.folder.path / "events.jsonl").read_text()
-    before = folder_digest(finished.folder.steps)
-    run(finished.task, finished.folder.path, store=ModelStore(tiny_cache))
-    assert folder_digest(finished.folder.steps) == before
-    assert (finished.folder.path / "events.jsonl").read_text() == events
+def test_running_again_makes_no_step_again(evidence, tiny_cache):
+    events = (evidence.folder.path / "events.jsonl").read_text()
+    before = folder_digest(evidence.folder.steps)
+    run(evidence.task, evidence.folder.path, store=ModelStore(tiny_cache))
+    assert folder_digest(evidence.folder.steps) == before
+    assert (evidence.folder.path / "events.jsonl").read_text() == events
 
 
-def test_the_same_task_elsewhere_ends_with_the_same_hashes(finished, tmp_path, tiny_cache):
-    task = make_task(finished.task.train.parent)
-    other = run(task, tmp_path / "other", store=ModelStore(tiny_cache)).finished
-    assert folder_digest(other.bundle) == folder_digest(finished.bundle)
-    assert folder_digest(other.folder.steps) == folder_digest(finished.folder.steps)
+def test_the_same_task_elsewhere_ends_with_the_same_hashes(evidence, tmp_path, tiny_cache):
+    task = make_task(evidence.task.train.parent)
+    other = run(task, tmp_path / "other", store=ModelStore(tiny_cache)).evidence
+    assert folder_digest(other.bundle) == folder_digest(evidence.bundle)
+    assert folder_digest(other.folder.steps) == folder_digest(evidence.folder.steps)
 
 
-def test_labels_in_another_order_are_not_answered_in_the_old_one(finished, tmp_path, tiny_cache):
+def test_labels_in_another_order_are_not_answered_in_the_old_one(evidence, tmp_path, tiny_cache):
     """Logits are kept by place: what was measured in one order says the opposite in the other."""
-    shutil.copytree(finished.folder.path, tmp_path / "out")
-    turned = dict(reversed(finished.task.config.labels.items()))
-    task = Task.of(finished.task.config.model_copy(update={"labels": turned}))
-    again = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
+    shutil.copytree(evidence.folder.path, tmp_path / "out")
+    turned = dict(reversed(evidence.task.config.labels.items()))
+    task = Task.of(evidence.task.config.model_copy(update={"labels": turned}))
+    again = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).evidence
     model = refsynth.load(again.bundle)
     rows = list(read_jsonl(task.test))
     said = [prediction.label for prediction in model.predict([row["text"] for row in rows])]
     assert model.labels == tuple(turned)
     assert np.mean([one == row["label"] for one, row in zip(said, rows, strict=True)]) > 0.8  # 0.1 from old answers
     shares = ONE_LABEL.probabilities
-    for candidate, logits in finished.learned.held.logits.items():
+    for candidate, logits in evidence.learned.held.logits.items():
         np.testing.assert_allclose(shares(again.learned.held.logits[candidate]), shares(logits)[..., ::-1], atol=0.05)
 
 
-def test_every_draft_traces_to_its_prompt_and_seed_rows(finished):
-    drafts = list(read_jsonl(finished.folder.steps / "select" / "drafts.jsonl"))
-    story = trace_row(finished.folder.path, drafts[0]["id"])
+def test_every_draft_traces_to_its_prompt_and_seed_rows(evidence):
+    drafts = list(read_jsonl(evidence.folder.steps / "select" / "drafts.jsonl"))
+    story = trace_row(evidence.folder.path, drafts[0]["id"])
     assert story["kind"] == "draft"
     assert len(story["seed rows shown"]) == len(drafts[0]["provenance"]["shown"])
     seed = drafts[0]["provenance"]["shown"][0]
-    assert trace_row(finished.folder.path, seed)["drafts that saw it"] > 0
+    assert trace_row(evidence.folder.path, seed)["drafts that saw it"] > 0
 
 
-def test_a_seed_row_that_is_removed_takes_its_drafts_with_it(finished, tmp_path, tiny_cache):
+def test_a_seed_row_that_is_removed_takes_its_drafts_with_it(evidence, tmp_path, tiny_cache):
     task = make_task(tmp_path / "data")
     lines = task.train.read_text().splitlines()
     gone = json.loads(lines[3])["text"]
     task.train.write_text("\n".join(lines[:3] + lines[4:]) + "\n")
-    after = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
+    after = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).evidence
     assert gone not in "".join(path.read_text() for path in (tmp_path / "out" / "steps").rglob("*.jsonl"))
     assert len(after.learned.rows.examples) == 11
 
 
 def test_label_names_alone_give_a_bundle_and_no_claim(tmp_path, tiny_cache):
     task = make_task(tmp_path / "data", data={"test": str(tmp_path / "data" / "test.jsonl")})
-    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
-    assert finished.learned.held is None
-    assert finished.learned.decision.gain is None
+    evidence = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).evidence
+    assert evidence.learned.held is None
+    assert evidence.learned.decision.gain is None
     report = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).report
     assert report.gate is None and "cannot be judged" in report.absent["gate"]
 
@@ -196,10 +196,10 @@ def test_rows_that_copy_each_other_do_not_make_figures_surer(tested, tmp_path, t
     if not tested:
         task = replace(task, config=task.config.model_copy(update={"data": task.config.data.model_copy(update={"test": None})}))
     result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
-    test, rows = result.finished.test, result.finished.learned.rows
+    test, rows = result.evidence.test, result.evidence.learned.rows
     assert (test is not None) == tested
     groups = near_groups([row["text"] for row in read_jsonl(task.test)]) if tested else rows.groups
-    np.testing.assert_array_equal(groups, test.groups if tested else result.finished.learned.held.groups)
+    np.testing.assert_array_equal(groups, test.groups if tested else result.evidence.learned.held.groups)
     assert len(np.unique(groups)) <= len(groups) / 2
     system = result.report.results.shipped
     assert system.accuracy == mean_interval("accuracy", said_right(result, tested), groups)
@@ -209,32 +209,32 @@ def test_rows_that_copy_each_other_do_not_make_figures_surer(tested, tmp_path, t
 
 
 def said_right(result, tested):
-    finished = result.finished
+    evidence = result.evidence
     if tested:
-        return finished.test.truth == finished.test.predicted["shipped"]
-    held = finished.learned.held
-    return held.truth == held.answers_of(finished.shrunk.logits)[0]
+        return evidence.test.truth == evidence.test.predicted["shipped"]
+    held = evidence.learned.held
+    return held.truth == held.answers_of(evidence.shrunk.logits)[0]
 
 
 def test_synthesis_can_be_turned_off(tmp_path, tiny_cache):
     task = make_task(tmp_path / "data", synthesis={"drafts": 0})
     result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
-    assert not result.finished.learned.decision.shipped.drafts
+    assert not result.evidence.learned.decision.shipped.drafts
     assert result.report.drafts is None
 
 
 def test_drafts_can_be_scored_by_the_reference_itself(tmp_path, tiny_cache):
     task = make_task(tmp_path / "data", filter={"scores": {"likelihood": 0.0}, "agreement": 0.4})
-    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
-    scored = [draft for draft in finished.learned.screened if "likelihood" in draft.scores]
+    evidence = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).evidence
+    scored = [draft for draft in evidence.learned.screened if "likelihood" in draft.scores]
     assert scored
     assert all((draft.scores["likelihood"] < 0) == (draft.dropped == UNLIKELY) for draft in scored)
 
 
 def test_drafts_can_be_chosen_by_influence_and_taught_by_the_judge(tmp_path, tiny_cache):
     chosen = {"agreement": 0.0, "influence": 0.4, "targets": "judge"}
-    finished = run(make_task(tmp_path / "data", filter=chosen), tmp_path / "out", store=ModelStore(tiny_cache)).finished
-    drafts = finished.learned.final.drafts
+    evidence = run(make_task(tmp_path / "data", filter=chosen), tmp_path / "out", store=ModelStore(tiny_cache)).evidence
+    drafts = evidence.learned.final.drafts
     scored = [draft for draft in drafts if "influence" in draft.scores]
     harmful = [draft for draft in scored if draft.dropped == HARMFUL]
     assert 0.25 <= len(harmful) / len(scored) <= 0.55
@@ -252,7 +252,7 @@ def test_drafts_whose_influence_is_not_known_stay_and_are_counted(tmp_path, tiny
     monkeypatch.setattr(influence, "DIRECT", 0)
     watch = Told()
     task = make_task(tmp_path / "data", filter={"agreement": 0.0, "influence": 0.4})
-    drafts = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=watch).finished.learned.final.drafts
+    drafts = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=watch).evidence.learned.final.drafts
     assert not any("influence" in draft.scores or draft.dropped == HARMFUL for draft in drafts)
     chosen = sum(draft.dropped is None for draft in drafts)
     assert watch.notes == [f"influence: no held-out row can tell of {chosen} of {chosen} selected drafts; they stay"]
@@ -298,8 +298,8 @@ def test_drafts_can_be_taught_by_the_judge_and_the_reference(tmp_path, tiny_cach
             return super().score(prompts, texts)
 
     monkeypatch.setattr(build, "make_generator", lambda *_: Counted())
-    finished = run(make_task(tmp_path / "data", filter={"targets": "ensemble"}), tmp_path / "out", store=ModelStore(tiny_cache))
-    learned = finished.finished.learned
+    evidence = run(make_task(tmp_path / "data", filter={"targets": "ensemble"}), tmp_path / "out", store=ModelStore(tiny_cache))
+    learned = evidence.evidence.learned
     alive = [draft for draft in learned.screened if draft.dropped is None]
     assert len(calls) == 1 and len(calls[0]) == 3 * len(alive)  # once a run: under each of two labels and under none
     assert set(calls[0]) == {()}  # no prompt shows a row: any fold may use the answers
@@ -325,7 +325,7 @@ def test_other_weights_in_the_folder_of_a_reference_write_anew(tmp_path):
     task = make_task(tmp_path / "data", reference={"folder": str(folder)}, synthesis={"drafts": 8})
     out = RunFolder(tmp_path / "out")
     rows = read_rows(task, out, skip_bad=False)
-    author = Author("", "", Held, task.config.synthesis, rows.examples, rows.folds)
+    author = DraftWriter("", "", Held, task.config.synthesis, rows.examples, rows.folds)
     for weights in ("old", "old", "new"):
         (folder / "model.safetensors").write_text(weights)
         assert write_drafts(job_of(task, rows, out), [author], topics={}).reference == weights
@@ -402,7 +402,7 @@ def test_rounds_go_on_while_they_help_and_their_drafts_join(tmp_path, tiny_cache
     monkeypatch.setattr(flow, "hold_out", lambda job, drafts, choose: None)
     task = make_task(tmp_path / "data", synthesis={"drafts": 24, "per_prompt": 1, "rounds": 3, "shots": 1})
     result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
-    learned = result.finished.learned
+    learned = result.evidence.learned
     assert "| 3 | 72 |" in result.paths.markdown.read_text("utf-8")
     assert "Round by round" in result.paths.html.read_text("utf-8")
     assert all(one.coverage is not None and 0 <= one.coverage <= 1 for one in learned.rounds)
@@ -428,10 +428,10 @@ def test_minutes_of_rounds_are_those_before_an_interruption_too(tmp_path, tiny_c
     monkeypatch.setattr(flow, "hold_out", lambda job, drafts, choose: None)
     settings = {"drafts": 12, "per_prompt": 1, "rounds": 3, "shots": 1, "minutes": 5}
     task = make_task(tmp_path / "data", synthesis=settings)
-    assert len(run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished.learned.rounds) == 3
+    assert len(run(task, tmp_path / "out", store=ModelStore(tiny_cache)).evidence.learned.rounds) == 3
     file = tmp_path / "out" / "rounds" / "1" / "seconds.json"
     write_json(file, read_json(file) | {"seconds": 1000.0})  # as if the round had taken long
-    assert len(run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished.learned.rounds) == 1
+    assert len(run(task, tmp_path / "out", store=ModelStore(tiny_cache)).evidence.learned.rounds) == 1
 
 
 def test_a_focus_follows_the_errors():
@@ -449,8 +449,8 @@ def test_the_embedded_reference_is_not_asked_for_a_language_that_it_cannot_write
         begin_module, "prepare_encoder", lambda *_: ModelStore(tiny_cache).path("minilm")
     )  # the tiny e5 is no Unigram
     told = Told()
-    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=told).finished
-    assert finished.learned.written.asked == 0
+    evidence = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=told).evidence
+    assert evidence.learned.written.asked == 0
     assert any("writes English" in note for note in told.notes)
 
 
@@ -465,7 +465,7 @@ def test_each_file_is_read_in_its_own_encoding_and_with_its_own_delimiter(tmp_pa
     data = {"train": str(train), "test": str(test)}
     done = run(
         Task.of(task.config.changed([f"data={json.dumps(data)}"])), tmp_path / "out", store=ModelStore(tiny_cache)
-    ).finished
+    ).evidence
     assert len(done.test.truth) == 8
     assert "cp1252" in done.learned.rows.file["format"]
 
@@ -576,16 +576,16 @@ def test_planted_copies_of_test_rows_are_taken_out_and_the_run_made_again(tmp_pa
     task = make_task(tmp_path / "data")
     rows = list(read_jsonl(task.test))
     monkeypatch.setattr(build, "make_generator", lambda *_: Cheat(rows))
-    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
-    dropped = Counter(draft.dropped for draft in finished.learned.screened)
+    evidence = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).evidence
+    dropped = Counter(draft.dropped for draft in evidence.learned.screened)
     assert dropped[LEAKED] > 0
-    assert finished.test is not None and finished.test.leaked == ()
-    texts = [example.text for example in kept(finished.learned.screened)]
+    assert evidence.test is not None and evidence.test.leaked == ()
+    texts = [example.text for example in kept(evidence.learned.screened)]
     assert not leaked([Example(str(place), text, "") for place, text in enumerate(texts)], [row["text"] for row in rows])
     with reopened(tmp_path / "out", ["filter.agreement=0.1"], Silent(), store=ModelStore(tiny_cache)) as begun:
-        assert set(begun.job.forget) == {draft.example.id for draft in finished.learned.screened if draft.dropped == LEAKED}
+        assert set(begun.job.forget) == {draft.example.id for draft in evidence.learned.screened if draft.dropped == LEAKED}
     copies = {normalise(row["text"]) for row in rows}
-    assert copies.isdisjoint(normalise(draft.example.text) for draft in finished.learned.final.drafts if draft.dropped is None)
+    assert copies.isdisjoint(normalise(draft.example.text) for draft in evidence.learned.final.drafts if draft.dropped is None)
 
 
 def hashes(bundle):
@@ -607,7 +607,7 @@ def test_the_test_file_decides_nothing(tmp_path, tiny_cache, learner):
     for place, file in enumerate((None, wrong, train)):
         data = {"train": str(train)} | ({} if file is None else {"test": str(file)})
         asked = Task.of(task.config.changed([f"data={json.dumps(data)}"]))
-        done = run(asked, tmp_path / f"out-{place}", store=ModelStore(tiny_cache)).finished
+        done = run(asked, tmp_path / f"out-{place}", store=ModelStore(tiny_cache)).evidence
         assert (done.test is None) is (file is None)
         found.append(hashes(done.bundle))
     assert found[1:] == found[:1] * 2
@@ -620,15 +620,15 @@ def test_drafts_that_are_taken_out_are_counted_and_change_what_ships(tmp_path, t
     rows = list(read_jsonl(task.test))
     monkeypatch.setattr(build, "make_generator", lambda *_: Cheat(rows))
     told, again = Told(), Told()
-    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=told).finished
-    gone = sorted(draft.example.id for draft in finished.learned.screened if draft.dropped == LEAKED)
+    evidence = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=told).evidence
+    gone = sorted(draft.example.id for draft in evidence.learned.screened if draft.dropped == LEAKED)
     what = f"{len(gone)} drafts ({', '.join(gone[:3])}, ...) resemble test rows"
     assert told.notes == [f"{what}: they are taken out, and what they touched is made again"]
     run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=again)
     assert again.notes == [f"{what}: they are left out, as before"]
     data = {"train": str(task.train)}
     plain = run(Task.of(task.config.changed([f"data={json.dumps(data)}"])), tmp_path / "plain", store=ModelStore(tiny_cache))
-    assert hashes(plain.bundle) != hashes(finished.bundle)
+    assert hashes(plain.bundle) != hashes(evidence.bundle)
 
 
 def heldout(right):

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from refsynth.cli.app import app
 from refsynth.core.errors import DataError
 from refsynth.core.sections import Columns
-from refsynth.data.account import Place, describe_skipped
+from refsynth.data.account import RowPlace, describe_skipped
 from refsynth.data.columns import guess_id, own_id
 from refsynth.data.io import read_examples
 from refsynth.data.rows import open_rows
@@ -39,7 +39,7 @@ def test_a_row_is_where_the_spreadsheet_shows_it(tmp_path, name):
     content, places = FILES[name]
     (tmp_path / name).write_text(content, "utf-8")
     loaded = read_examples(tmp_path / name, labels="ab", skip_bad=True)
-    assert [loaded.places[row.id] for row in loaded.examples] == [Place(name, place, "") for place in places]
+    assert [loaded.places[row.id] for row in loaded.examples] == [RowPlace(name, place, "") for place in places]
     with open_rows(tmp_path / name, columns=Columns()) as reading:
         read = [row.place for row in reading.rows]
     assert [place for place in read if place in places] == places
@@ -49,7 +49,7 @@ def test_a_row_is_where_the_spreadsheet_shows_it(tmp_path, name):
 def test_a_row_of_a_workbook_is_that_of_the_sheet(tmp_path, above, places):
     write_workbook(tmp_path / "rows.xlsx", above)
     loaded = read_examples(tmp_path / "rows.xlsx", labels="ab", columns=Columns(id="Ticket"))
-    assert list(loaded.places.values()) == [Place("rows.xlsx", places[0], "T-1"), Place("rows.xlsx", places[1], "T-2")]
+    assert list(loaded.places.values()) == [RowPlace("rows.xlsx", places[0], "T-1"), RowPlace("rows.xlsx", places[1], "T-2")]
     few = read_examples(tmp_path / "rows.xlsx", labels="ac", skip_bad=True, least_labels=1).skipped
     assert describe_skipped(few) == (f"1 row dropped: unknown label (sheet row {places[1]})",)
 

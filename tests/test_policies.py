@@ -23,10 +23,10 @@ from refsynth.pipeline.flow import run
 from refsynth.pipeline.report import Paths
 from refsynth.pipeline.track import Story, points, track
 from refsynth.synthesis.reinforcement.bandit import Bandit, search
-from refsynth.synthesis.reinforcement.figures import Figures, Judged, Written
+from refsynth.synthesis.reinforcement.figures import Figures, Judged, PromptedCompletion
 from refsynth.synthesis.reinforcement.judge import RowJudge
-from refsynth.synthesis.reinforcement.lesson import Half, halves
-from refsynth.synthesis.reinforcement.policies import Curve
+from refsynth.synthesis.reinforcement.policies import RewardCurve
+from refsynth.synthesis.reinforcement.policy_task import Half, halves
 from refsynth.synthesis.selection.influence import Points, gains
 from test_pipeline import make_task
 
@@ -52,7 +52,7 @@ def judge_of(rows):
 
 
 def answer(text, label, shown=()):
-    return Written(Prompt("prompt", label, shown), Completion(text, finished=True))
+    return PromptedCompletion(Prompt("prompt", label, shown), Completion(text, evidence=True))
 
 
 def test_halves_share_the_folds_out():
@@ -167,11 +167,11 @@ def test_only_arms_that_were_tried_are_named():
 REINFORCE = {"gate": {"folds": 4}, "synthesis": {"drafts": 48, "per_prompt": 4}}
 
 
-def check_owners(finished):
+def check_owners(evidence):
     """No draft was shown rows that did not reward its author; for every fold there are drafts that owe it nothing."""
-    rows = finished.learned.rows
+    rows = evidence.learned.rows
     parts = [frozenset(row.id for row in part.rows) for part in halves(rows)]
-    drafts = finished.learned.screened
+    drafts = evidence.learned.screened
     origins = [draft.example.provenance for draft in drafts]
     assert {frozenset(origin.rewarded_by) for origin in origins} == set(parts)
     assert all(set(origin.shown) <= set(origin.rewarded_by) for origin in origins)
@@ -182,10 +182,12 @@ def check_owners(finished):
 
 
 def test_a_run_with_a_bandit(tmp_path, tiny_cache):
-    task = make_task(tmp_path / "data", reinforce={"turns": 3, "policy": "bandit", "prompts": 4, "siblings": 4}, **REINFORCE)
+    task = make_task(
+        tmp_path / "data", reinforce={"iterations": 3, "policy": "bandit", "prompts": 4, "group_size": 4}, **REINFORCE
+    )
     result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
-    check_owners(result.finished)
-    assert [len(curve.turns) for curve in result.finished.learned.curves] == [3, 3]
+    check_owners(result.evidence)
+    assert [len(curve.turns) for curve in result.evidence.learned.curves] == [3, 3]
     assert [policy.half for policy in result.report.drafts.reinforced] == ["first", "second"]
     assert "Reinforcement, turn by turn" in result.paths.html.read_text("utf-8")
     assert not list((tmp_path / "out" / "reinforce").glob("*"))
@@ -205,15 +207,15 @@ def test_a_run_with_an_adapter(tmp_path, tiny_cache, tiny_causal, monkeypatch):
     task = make_task(
         tmp_path / "data",
         reference={"folder": str(tiny_causal)},
-        reinforce={"turns": 2, "prompts": 2, "siblings": 2, "rate": 1e-2},
+        reinforce={"iterations": 2, "prompts": 2, "group_size": 2, "learning_rate": 1e-2},
         gate={"folds": 4},
         synthesis={"drafts": 16, "per_prompt": 4, "max_tokens": 16, "shots": 1},
     )
     result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
-    curves = result.finished.learned.curves
+    curves = result.evidence.learned.curves
     assert [len(curve.turns) for curve in curves] == [2, 2]
     assert all(turn.kl is not None and turn.kl >= 0 for curve in curves for turn in curve.turns)
-    reference = result.finished.learned.written.reference.split(" + ")
+    reference = result.evidence.learned.written.reference.split(" + ")
     plain = FolderGenerator(tiny_causal).name
     assert len({*reference, plain}) == 3  # two policies, neither of them the reference
     assert not list((tmp_path / "out" / "reinforce").glob("*"))
@@ -224,17 +226,17 @@ def test_a_run_with_an_adapter(tmp_path, tiny_cache, tiny_causal, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"reinforce": {"turns": 1, "policy": "bandit"}, "gate": {"folds": 3}}, "gate.folds of at least 4"),
-        ({"reinforce": {"turns": 1}, "reference": "echo"}, "use bandit"),
-        ({"reinforce": {"turns": 1}, "reference": {"endpoint": "http://127.0.0.1:1", "model": "m"}}, "use bandit"),
+        ({"reinforce": {"iterations": 1, "policy": "bandit"}, "gate": {"folds": 3}}, "gate.folds of at least 4"),
+        ({"reinforce": {"iterations": 1}, "reference": "echo"}, "use bandit"),
+        ({"reinforce": {"iterations": 1}, "reference": {"endpoint": "http://127.0.0.1:1", "model": "m"}}, "use bandit"),
         (
             {
-                "reinforce": {"turns": 1, "policy": "bandit"},
+                "reinforce": {"iterations": 1, "policy": "bandit"},
                 "reference": {"endpoint": "http://127.0.0.1:1", "model": "m", "max_requests": 9},
             },
             "max_requests",
         ),
-        ({"reinforce": {"turns": 1, "siblings": 1}}, "siblings"),
+        ({"reinforce": {"iterations": 1, "group_size": 1}}, "siblings"),
         ({"reinforce": {"turn": 1}}, "turns"),
     ],
 )
@@ -244,18 +246,18 @@ def test_what_cannot_be_is_refused(changes, said):
 
 
 def test_too_few_rows_leave_the_reference_as_it_is(tmp_path, tiny_cache):
-    task = make_task(tmp_path / "data", reinforce={"turns": 1, "policy": "bandit"}, **REINFORCE)
+    task = make_task(tmp_path / "data", reinforce={"iterations": 1, "policy": "bandit"}, **REINFORCE)
     lines = task.train.read_text("utf-8").splitlines(keepends=True)
     task.train.write_text("".join(lines[:4]), "utf-8")
-    finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
-    assert finished.learned.curves == ()
-    assert {draft.provenance.rewarded_by for draft in finished.learned.written.drafts} == {()}
+    evidence = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).evidence
+    assert evidence.learned.curves == ()
+    assert {draft.provenance.rewarded_by for draft in evidence.learned.written.drafts} == {()}
 
 
 @pytest.fixture
 def story(tmp_path):
     turns = tuple(Figures(turn, 0.5 * turn, 0.1, 0.0, 0.9, 8, 1.0, kl=0.25) for turn in range(3))
-    curves = list(points(SimpleNamespace(curves=(Curve("first", turns),), rounds=())))
+    curves = list(points(SimpleNamespace(curves=(RewardCurve("first", turns),), rounds=())))
     paths = Paths(*(tmp_path / "run" / f"report.{end}" for end in ("html", "md", "json")))
     (tmp_path / "run" / "bundle").mkdir(parents=True)
     for path in (*paths, tmp_path / "run" / "bundle" / "weights.bin"):

@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from refsynth import bundle
 from refsynth.cli.evaluate import evaluate
-from refsynth.cli.predict import CHUNK, Tally, predict, records
+from refsynth.cli.predict import CHUNK, PredictionTally, predict, records
 from refsynth.core.errors import DataError, ModelError
 from refsynth.core.intervals import INTERVALS, accuracy_interval
 from refsynth.core.sections import Columns
@@ -143,7 +143,7 @@ class Counting:
 @given(st.lists(st.sampled_from(["good", "unsure", "bad"]), max_size=3 * CHUNK))
 def test_every_row_gives_one_record_in_order(kinds: list[str]) -> None:
     rows = [BadRow(i, "broken") if kind == "bad" else Row(i, kind, None, None) for i, kind in enumerate(kinds)]
-    tally, model = Tally(), Counting()
+    tally, model = PredictionTally(), Counting()
     found = list(records(model, rows, tally))
     assert [record["row"] for record in found] == list(range(len(rows)))
     assert ["error" in record for record in found] == [kind == "bad" for kind in kinds]
@@ -160,7 +160,7 @@ def test_prediction_streams_without_reading_ahead() -> None:
             taken += 1
             yield Row(taken, "good", None, None)
 
-    stream = records(Counting(), endless(), Tally())
+    stream = records(Counting(), endless(), PredictionTally())
     for _ in range(2 * CHUNK):
         next(stream)
     assert taken == 2 * CHUNK

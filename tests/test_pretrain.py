@@ -15,7 +15,7 @@ from refsynth.core.observe import Silent
 from refsynth.core.run import RunFolder, read_json, read_jsonl
 from refsynth.data.text import NEAR, nearest_overlap
 from refsynth.learning.tuning import pretrain
-from refsynth.learning.tuning.pretrain import Budget, Held, WordModel, fit_head, fit_words, pseudo_perplexity
+from refsynth.learning.tuning.pretrain import Held, TimeBudget, WordModel, fit_head, fit_words, pseudo_perplexity
 from refsynth.models.catalog import CATALOG
 from refsynth.models.encoders import ENCODERS
 from refsynth.models.manifest import seal
@@ -24,9 +24,9 @@ from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
 from refsynth.synthesis import pretraining as stage
 from refsynth.synthesis.pretraining import LEAST_TEXTS, divide
-from refsynth.synthesis.reinforcement import imitate as imitating
-from refsynth.synthesis.reinforcement.imitate import imitate
+from refsynth.synthesis.reinforcement import supervised as imitating
 from refsynth.synthesis.reinforcement.policy import Policy
+from refsynth.synthesis.reinforcement.supervised import imitate
 from test_pipeline import make_task
 from tiny_encoder import MAX_TOKENS
 
@@ -94,11 +94,11 @@ def test_words_are_learnt_and_the_head_alone_leaves_the_encoder(encoder, masking
     rows, held = held_of(encoder)
     model = WordModel(encoder, seed=0)
     fresh = pseudo_perplexity(model, held.measured)
-    fit_head(model, rows, held, Budget(1, tmp_path / "head"), seed=0)
+    fit_head(model, rows, held, TimeBudget(1, tmp_path / "head"), seed=0)
     plain = TransformerEncoder(masking, max_tokens=MAX_TOKENS)
     np.testing.assert_array_equal(encoder.encode(TEXTS), plain.encode(TEXTS))
     before = pseudo_perplexity(model, held.measured)
-    fit_words(model, rows, held, Budget(1, tmp_path / "words"), seed=0)
+    fit_words(model, rows, held, TimeBudget(1, tmp_path / "words"), seed=0)
     after = pseudo_perplexity(model, held.measured)
     assert after < before < fresh
     assert not np.allclose(encoder.encode(TEXTS), plain.encode(TEXTS))
@@ -110,7 +110,7 @@ class Killed(Exception):
 
 def test_a_killed_training_goes_on_to_the_same_weights(masking, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrain, "EPOCHS", 4)
-    budget = Budget(1000, tmp_path / "words", every=0)
+    budget = TimeBudget(1000, tmp_path / "words", every=0)
 
     def train(kill=None):
         encoder = TransformerEncoder(masking, max_tokens=MAX_TOKENS)
@@ -149,7 +149,7 @@ def test_it_ends_when_time_is_up(encoder, tmp_path, monkeypatch):
     model, steps = WordModel(encoder, seed=0), []
     plain = pretrain.MaskedLoss._share
     monkeypatch.setattr(pretrain.MaskedLoss, "_share", lambda self, part, of: steps.append(1) or plain(self, part, of=of))
-    fit_words(model, rows, held, Budget(1 / (1 - pretrain.HEAD_SHARE), tmp_path / "words"), seed=0)
+    fit_words(model, rows, held, TimeBudget(1 / (1 - pretrain.HEAD_SHARE), tmp_path / "words"), seed=0)
     assert 1 <= len(steps) <= 60
 
 
@@ -158,8 +158,8 @@ def test_learning_words_leaves_the_callers_generators_alone(encoder, tmp_path, m
     rows, held = held_of(encoder)
     before = torch.get_rng_state()
     model = WordModel(encoder, seed=0)
-    fit_head(model, rows, held, Budget(1, tmp_path / "head"), seed=0)
-    fit_words(model, rows, held, Budget(1, tmp_path / "words"), seed=0)
+    fit_head(model, rows, held, TimeBudget(1, tmp_path / "head"), seed=0)
+    fit_words(model, rows, held, TimeBudget(1, tmp_path / "words"), seed=0)
     pseudo_perplexity(model, held.measured)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -268,7 +268,7 @@ def test_a_run_pretrains_the_encoder_and_says_what_came_of_it(use, tmp_path, cac
     monkeypatch.setattr(stage, "FALSE_ACCEPTS", 0.0)  # no gain is ever as sure
     task = pool_task(tmp_path / "data", pretrain={"encoder": 1, "use": use}, synthesis={"drafts": 0})
     done = run(task, tmp_path / "out", store=cache)
-    (brought,) = done.finished.learned.pretrained
+    (brought,) = done.evidence.learned.pretrained
     assert brought.model == "encoder" and brought.texts > 50 and brought.gain is not None
     assert brought.used == (use == "always")
     (told,) = done.report.data.pretraining
@@ -293,7 +293,7 @@ def test_texts_of_the_pool_that_resemble_test_rows_are_not_learnt_from(tmp_path,
     done = run(task, tmp_path / "out", store=cache)
     assert {*planted} <= learnt[0]  # nobody has looked at the test file yet
     assert not {*planted} & learnt[-1]
-    assert not done.finished.test.leaked
+    assert not done.evidence.test.leaked
 
 
 def test_a_run_pretrains_the_reference_and_drafts_with_it(tmp_path, tiny_cache, tiny_causal, monkeypatch):
@@ -306,7 +306,7 @@ def test_a_run_pretrains_the_reference_and_drafts_with_it(tmp_path, tiny_cache, 
     }
     task = pool_task(tmp_path / "data", pretrain={"reference": 1}, **usual)
     done = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
-    (brought,) = done.finished.learned.pretrained
+    (brought,) = done.evidence.learned.pretrained
     assert brought.model == "reference" and brought.used and brought.after < brought.before
     facts = read_json(RunFolder(tmp_path / "out").steps / "drafts" / "facts.json")
     plain = tiny_causal / "model.safetensors"
@@ -330,7 +330,7 @@ def test_too_few_texts_leave_the_encoder_as_it_is(tmp_path, cache):
             told.append(line)
 
     done = run(task, tmp_path / "out", store=cache, watch=Watch())
-    assert done.finished.learned.pretrained == ()
+    assert done.evidence.learned.pretrained == ()
     assert any("the encoder stays as it is" in line for line in told)
 
 

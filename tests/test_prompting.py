@@ -18,7 +18,7 @@ from refsynth.learning.prompting.calibrate import calibration_texts, taste
 from refsynth.learning.prompting.classify import Asking, score_labels
 from refsynth.learning.prompting.examples import NearestShown, NothingShown, SameShown
 from refsynth.learning.prompting.learner import SEARCH_ROWS, Manner, PromptLearner, _some
-from refsynth.learning.prompting.search import Rows, loss_of, propose_instructions, propose_verbalizers, search
+from refsynth.learning.prompting.search import SearchRows, loss_of, propose_instructions, propose_verbalizers, search
 from refsynth.learning.prompting.templates import read_templates, templates_for
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
@@ -190,7 +190,7 @@ def test_the_prompt_has_the_instruction_the_examples_and_the_text_in_order():
 
 
 def test_a_search_finds_words_that_fit_better_and_never_makes_the_rows_worse():
-    rows, generator = Rows(TEXTS, CLASSES), Overlap({"In short": -1.0})
+    rows, generator = SearchRows(TEXTS, CLASSES), Overlap({"In short": -1.0})
     start = Asking("direct", templates_for("en")[0], ("aaa", "bbb"))
     found = search(
         generator, start, rows, NothingShown(), templates=templates_for("en"), instructions=["Say it."],
@@ -208,13 +208,13 @@ def test_a_search_in_vain_changes_nothing():
 
     start = Asking("channel", templates_for("en")[0], ("one", "two"))
     same = {"templates": templates_for("en"), "instructions": ["Do."], "verbalizers": [["three"], []]}
-    assert search(Deaf(), start, Rows(TEXTS, CLASSES), NothingShown(), **same) == start
+    assert search(Deaf(), start, SearchRows(TEXTS, CLASSES), NothingShown(), **same) == start
 
 
 def test_proposals_are_short_clean_and_different():
     answers = [" late parcels. More\nnext", "late parcels", "", "...", " ".join(["word"] * 40), "<|im_end|> damage"]
     generator = Overlap(answers=answers)
-    rows = Rows(TEXTS, CLASSES)
+    rows = SearchRows(TEXTS, CLASSES)
     assert propose_verbalizers(generator, rows, 2, n=6, language="en", seed=0) == [["late parcels", "damage"]] * 2
     assert all(("late" in prompt.text) == (label == 0) for label, prompt in enumerate(generator.asked))
     told = propose_instructions(generator, rows, ("x", "y"), n=6, language="en", seed=0)
@@ -247,11 +247,11 @@ def test_a_predictor_comes_back_as_it_was(tmp_path):
 def test_a_run_compares_it_and_never_ships_it(tmp_path, tiny_cache):
     task = make_task(tmp_path, learners=["tfidf", "prompt"], prompting={"shots": 1}, synthesis={"drafts": 12, "per_prompt": 4})
     result = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
-    held = result.finished.learned.held
+    held = result.evidence.learned.held
     prompted = Candidate("prompt", False)
     assert prompted in held.logits
     assert Candidate("prompt", True) not in held.logits
-    assert result.finished.learned.decision.shipped.learner == "tfidf"
+    assert result.evidence.learned.decision.shipped.learner == "tfidf"
     assert "reference, prompted" in [system.name for system in result.report.results.systems]
     logits = np.where(np.eye(2)[held.truth] > 0, 5.0, -5.0)[None]
     perfect = replace(held, logits={**held.logits, prompted: logits})

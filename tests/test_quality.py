@@ -14,7 +14,7 @@ from refsynth.evaluation.leakage import leaked
 from refsynth.synthesis.selection import filter as quality
 from refsynth.synthesis.selection.diversity import coverage, diversity, self_bleu
 from refsynth.synthesis.selection.filter import screen
-from refsynth.synthesis.selection.judge import ReferenceJudge, Shortlist, calibrated
+from refsynth.synthesis.selection.reference_judge import ReferenceJudge, Shortlist, calibrated
 from refsynth.synthesis.selection.sanity import LONG, REPETITIVE, SHORT, UNMARKED, form_check
 from refsynth.synthesis.selection.scorers import LikelihoodRatioScorer, agreement_of
 

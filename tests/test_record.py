@@ -28,7 +28,7 @@ from refsynth.data.io import read_examples
 from refsynth.service.http.redact import Redactor
 from refsynth.service.monitor import migrate
 from refsynth.service.monitor.export import export
-from refsynth.service.monitor.record import Feedback, Outcome, Predicted, Record
+from refsynth.service.monitor.record import Feedback, FeedbackOutcome, Predicted, PredictionRecord
 from refsynth.service.monitor.schema import metadata
 from refsynth.service.monitor.writer import PredictionWriter
 
@@ -63,7 +63,7 @@ def clock():
 
 @pytest.fixture
 def record(where, clock):
-    opened = Record.open(where, redact=lambda text: Redactor().redact(text).text, clock=clock)
+    opened = PredictionRecord.open(where, redact=lambda text: Redactor().redact(text).text, clock=clock)
     yield opened
     opened.close()
 
@@ -74,9 +74,15 @@ def predicted(request_id, row=0, label="a", *, text="where is it?", abstained=Fa
 
 def test_feedback_is_there_once_however_often_it_is_sent(record):
     assert record.add_feedback([]) == []
-    assert record.add_feedback([Feedback("q", 0, "a"), Feedback("q", 1, "b")]) == [Outcome.stored, Outcome.stored]
-    assert record.add_feedback([Feedback("q", 1, "b"), Feedback("r", 0, "a")]) == [Outcome.repeated, Outcome.stored]
-    assert record.add_feedback([Feedback("q", 0, "b"), Feedback("q", 1, "b")]) == [Outcome.changed, Outcome.repeated]
+    assert record.add_feedback([Feedback("q", 0, "a"), Feedback("q", 1, "b")]) == [FeedbackOutcome.stored, FeedbackOutcome.stored]
+    assert record.add_feedback([Feedback("q", 1, "b"), Feedback("r", 0, "a")]) == [
+        FeedbackOutcome.repeated,
+        FeedbackOutcome.stored,
+    ]
+    assert record.add_feedback([Feedback("q", 0, "b"), Feedback("q", 1, "b")]) == [
+        FeedbackOutcome.changed,
+        FeedbackOutcome.repeated,
+    ]
     stored = sorted((each.request_id, each.row, each.label) for each in record.recent_feedback(10))
     assert stored == [("q", 0, "b"), ("q", 1, "b"), ("r", 0, "a")]
 
@@ -97,7 +103,9 @@ def test_it_holds_what_a_dictionary_would(record, batches):
         final = {(name, row): label for name, row, label in batch}
         for (name, row, _), outcome in zip(batch, outcomes, strict=True):
             old, new = model.get((name, row)), final[name, row]
-            assert outcome == (Outcome.stored if old is None else Outcome.repeated if old == new else Outcome.changed)
+            assert outcome == (
+                FeedbackOutcome.stored if old is None else FeedbackOutcome.repeated if old == new else FeedbackOutcome.changed
+            )
         model |= final
     assert {(each.request_id, each.row): each.label for each in record.recent_feedback(100)} == model
 
@@ -172,7 +180,7 @@ def test_any_text_can_be_stored(record, text):
 def test_texts_are_stored_redacted_or_not_at_all(where, tmp_path):
     secret = "mail joe.canary@example.com or call +49 30 1234567"
     for redact, expected in ((None, None), (lambda text: Redactor().redact(text).text, "mail [EMAIL] or call [PHONE]")):
-        record = Record.open(where, redact=redact)
+        record = PredictionRecord.open(where, redact=redact)
         record.add_predictions([predicted(f"q-{redact is None}", text=secret)])
         record.add_feedback([Feedback(f"q-{redact is None}", 0, "a")])
         assert record.recent_feedback(1)[0].text == expected
@@ -181,7 +189,7 @@ def test_texts_are_stored_redacted_or_not_at_all(where, tmp_path):
 
 
 def test_what_is_purged_is_gone_from_the_disk(tmp_path, clock):
-    record = Record.open(tmp_path / "record.sqlite", redact=str, clock=clock)
+    record = PredictionRecord.open(tmp_path / "record.sqlite", redact=str, clock=clock)
     record.add_predictions([predicted("old", n, text=f"canary {n}") for n in range(2500)])
     clock.now += timedelta(days=10)
     record.add_predictions([predicted("new", text="newer")])
@@ -229,7 +237,7 @@ def test_the_revisions_make_the_tables_of_the_code(record):
 
 
 def test_an_older_record_is_brought_up_to_date_with_its_rows(where):
-    opened = Record.open(where)
+    opened = PredictionRecord.open(where)
     opened.add_feedback([Feedback("q", 0, "a")])
     config = migrate._config()
     with opened._engine.begin() as connection:  # back to the first revision: none goes down by itself
@@ -247,8 +255,8 @@ def test_an_older_record_is_brought_up_to_date_with_its_rows(where):
         connection.execute(sa.text(f"INSERT INTO predictions VALUES ({old})"))
     opened.close()
     with pytest.raises(RecordError, match="revision 0001"):
-        Record.open(where, tables="check")
-    with closing(Record.open(where)) as record:
+        PredictionRecord.open(where, tables="check")
+    with closing(PredictionRecord.open(where)) as record:
         long = " + ".join(f"label number {n}" for n in range(100))
         record.add_feedback([Feedback("q", 1, long)])
         assert sorted(row.label for row in record.recent_feedback(9)) == ["a", long]
@@ -260,15 +268,15 @@ def test_an_older_record_is_brought_up_to_date_with_its_rows(where):
 
 def test_tables_of_another_version_are_not_touched(where):
     with pytest.raises(RecordError, match=r"no tables yet(.|\n)*refsynth record upgrade|No such file"):
-        Record.open(where, tables="check")
-    record = Record.open(where)
+        PredictionRecord.open(where, tables="check")
+    record = PredictionRecord.open(where)
     with record._engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     record.close()
     with pytest.raises(RecordError, match=r"revision 9999(.|\n)*newer refsynth"):
-        Record.open(where)
+        PredictionRecord.open(where)
     with pytest.raises(RecordError, match="revision 9999"):
-        Record.open(where, tables="check")
+        PredictionRecord.open(where, tables="check")
 
 
 def test_workers_may_all_open_a_new_record_at_once(where):
@@ -278,7 +286,7 @@ def test_workers_may_all_open_a_new_record_at_once(where):
     )
     workers = [subprocess.Popen([sys.executable, "-c", code, where, f"q{n}"], stderr=-1, text=True) for n in range(4)]
     assert [worker.communicate(timeout=60)[1] for worker in workers] == [""] * 4
-    record = Record.open(where, tables="check")
+    record = PredictionRecord.open(where, tables="check")
     assert len(record.recent_feedback(10)) == 4
     record.close()
 
@@ -289,7 +297,7 @@ def test_a_new_file_that_another_writes_to_is_waited_for(tmp_path):
     other.execute("BEGIN IMMEDIATE")
     end = threading.Timer(0.3, other.commit)
     end.start()
-    Record.open(path).close()
+    PredictionRecord.open(path).close()
     end.join()
     other.close()
 
@@ -302,7 +310,7 @@ def kill_writers(where, tmp_path, *, kills, writers, rows=3, seed=0):
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=1200, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     said = dict(line.split() for line in acknowledged.read_text().splitlines())
-    record = Record.open(where)
+    record = PredictionRecord.open(where)
     with record._engine.connect() as connection:
         found = connection.execute(sa.text("SELECT request_id, row, label, revision FROM feedback")).all()
     record.close()
@@ -327,7 +335,7 @@ def test_fifty_kills(where, tmp_path):
 
 
 def test_a_server_that_was_down_is_used_again(postgres):
-    record = Record.open(postgres.url())
+    record = PredictionRecord.open(postgres.url())
     record.add_feedback([Feedback("q", 0, "a")])
     postgres.stop()
     try:
@@ -335,26 +343,29 @@ def test_a_server_that_was_down_is_used_again(postgres):
             record.add_feedback([Feedback("r", 0, "a")])
     finally:
         postgres.start()
-    assert record.add_feedback([Feedback("r", 0, "a"), Feedback("q", 0, "a")]) == [Outcome.stored, Outcome.repeated]
+    assert record.add_feedback([Feedback("r", 0, "a"), Feedback("q", 0, "a")]) == [
+        FeedbackOutcome.stored,
+        FeedbackOutcome.repeated,
+    ]
     record.close()
 
 
 def test_a_worker_can_start_while_the_server_is_down(postgres):
     url = postgres.url()
-    Record.open(url).close()
+    PredictionRecord.open(url).close()
     postgres.stop()
     try:
-        record = Record.open(url, tables="trust")
+        record = PredictionRecord.open(url, tables="trust")
         with pytest.raises(RecordError):
             record.add_feedback([Feedback("q", 0, "a")])
     finally:
         postgres.start()
-    assert record.add_feedback([Feedback("q", 0, "a")]) == [Outcome.stored]
+    assert record.add_feedback([Feedback("q", 0, "a")]) == [FeedbackOutcome.stored]
     record.close()
 
 
 def test_errors_say_no_text_and_no_password(where, tmp_path):
-    record = Record.open(where, redact=str)
+    record = PredictionRecord.open(where, redact=str)
     with record._engine.begin() as connection:
         connection.execute(sa.text("DROP TABLE predictions"))
     with pytest.raises(RecordError) as caught:
@@ -365,7 +376,7 @@ def test_errors_say_no_text_and_no_password(where, tmp_path):
         assert "canary" not in str(chain)
     record.close()
     with pytest.raises(RecordError) as caught:
-        Record.open("postgresql://joe:hunter2@localhost:1/x")
+        PredictionRecord.open("postgresql://joe:hunter2@localhost:1/x")
     assert "hunter2" not in str(caught.value)
 
 
@@ -373,18 +384,18 @@ def test_other_files_and_urls_are_refused(tmp_path):
     notes = tmp_path / "notes.txt"
     notes.write_text("my notes, " * 1000)
     with pytest.raises(RecordError, match="NOTADB"):
-        Record.open(notes)
+        PredictionRecord.open(notes)
     assert notes.read_text() == "my notes, " * 1000
     for wrong in ("mysql://a@b/c", "sqlite://", "://", "postgresql://joe:hunter2@host"):
         with pytest.raises(InputError) as caught:
-            Record.open(wrong)
+            PredictionRecord.open(wrong)
         assert "hunter2" not in str(caught.value)
     with pytest.raises(RecordError, match="No such file"):
-        Record.open(tmp_path / "nowhere" / "record.sqlite")
+        PredictionRecord.open(tmp_path / "nowhere" / "record.sqlite")
 
 
 def test_only_the_owner_reads_the_file(tmp_path):
-    record = Record.open(tmp_path / "record.sqlite")
+    record = PredictionRecord.open(tmp_path / "record.sqlite")
     record.add_feedback([Feedback("q", 0, "a")])
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
     record.close()
@@ -414,7 +425,7 @@ def test_a_row_that_breaks_the_redactor_is_dropped_and_the_writer_lives(tmp_path
             raise raised
         return text
 
-    record = Record.open(tmp_path / "record.sqlite", redact=redact)
+    record = PredictionRecord.open(tmp_path / "record.sqlite", redact=redact)
     writer = PredictionWriter(record, interval=0.01)
     for n in range(5):
         writer.put([predicted("q", n, text="bad" if n == 2 else "good")])
@@ -427,7 +438,7 @@ def test_a_row_that_breaks_the_redactor_is_dropped_and_the_writer_lives(tmp_path
 @pytest.mark.parametrize("readers", [0, 1, 2])
 def test_a_purge_says_when_a_reader_keeps_the_rows(tmp_path, clock, readers, monkeypatch):
     monkeypatch.setattr("refsynth.service.monitor.database.BUSY", 0.2)
-    record = Record.open(tmp_path / "record.sqlite", redact=str, clock=clock)
+    record = PredictionRecord.open(tmp_path / "record.sqlite", redact=str, clock=clock)
     record.add_predictions([predicted("q", n, text=f"canary{n}x") for n in range(100)])
     clock.now += timedelta(days=1)
     held = [sqlite3.connect(tmp_path / "record.sqlite", isolation_level=None) for _ in range(readers)]
@@ -443,7 +454,7 @@ def test_a_purge_says_when_a_reader_keeps_the_rows(tmp_path, clock, readers, mon
 
 
 def test_the_writer_drops_and_counts_where_the_database_is_away(tmp_path):
-    record = Record.open(tmp_path / "record.sqlite")
+    record = PredictionRecord.open(tmp_path / "record.sqlite")
     with record._engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE predictions RENAME TO elsewhere"))
     writer = PredictionWriter(record, capacity=10, interval=0.01)

@@ -13,7 +13,7 @@ from refsynth.core.errors import InputError, RecordError
 from refsynth.core.sections import Columns
 from refsynth.data.rows import open_rows
 from refsynth.data.write import SUFFIXES
-from refsynth.service.monitor.record import Feedback, Predicted, Record
+from refsynth.service.monitor.record import Feedback, Predicted, PredictionRecord
 
 app = typer.Typer()
 app.add_typer(record.record, name="record")
@@ -32,7 +32,7 @@ def run(tmp_path, monkeypatch):
 @pytest.fixture
 def filled(tmp_path, run):
     assert run("upgrade").exit_code == 0
-    opened = Record.open(tmp_path / "record.sqlite", redact=str)
+    opened = PredictionRecord.open(tmp_path / "record.sqlite", redact=str)
     said = [Predicted("q", n, "ab"[n % 2], 0.5, n == 0, "1", "int8", text=f"text {n}", none=n == 2) for n in range(4)]
     opened.add_predictions(said)
     opened.add_feedback([Feedback("q", 0, "a"), Feedback("q", 1, "a"), Feedback("gone", 0, "a")])
@@ -76,7 +76,7 @@ def test_export_writes_what_the_suffix_says(run, filled, tmp_path, suffix):
 
 def test_export_of_what_the_model_was_unsure_of(run, tmp_path):
     assert run("upgrade").exit_code == 0
-    opened = Record.open(tmp_path / "record.sqlite", redact=str)
+    opened = PredictionRecord.open(tmp_path / "record.sqlite", redact=str)
     opened.add_predictions([Predicted("q", n, "a", 0.5, n < 3, "1", "int8", text=f"=text {n}") for n in range(4)])
     opened.add_feedback([Feedback("q", 0, "a")])
     opened.close()

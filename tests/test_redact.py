@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.serve.planted import _MAKERS, LANGUAGES, harmless, plant
-from refsynth.service.http.redact import Kind, Redactor
+from refsynth.service.http.redact import PersonalKind, Redactor
 
 redactors = {language: Redactor(language=language) for language in ("en", *LANGUAGES.values())}
 redactor = redactors["en"]
@@ -38,7 +38,9 @@ def test_planted_items_are_found_and_their_neighbours_stay(form, planted_texts):
         n += 1
         result = redactors[planted.language].redact(planted.text)
         gone = planted.item not in result.text
-        exact = planted.kind is Kind.credentials or result.text == planted.text.replace(planted.item, f"[{planted.kind.value}]")
+        exact = planted.kind is PersonalKind.credentials or result.text == planted.text.replace(
+            planted.item, f"[{planted.kind.value}]"
+        )
         if not (gone and exact and result.counts[planted.kind]):
             missed.append(planted.text)
     assert n > 600

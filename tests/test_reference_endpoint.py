@@ -401,7 +401,14 @@ def test_a_setting_that_the_model_does_not_take_is_left_out():
 def client_of(server, **options):
     return client.JsonClient(
         server.base,
-        **{"key": None, "timeout": 5.0, "retries": 0, "budget": client.Budget(None), "key_env": "REFSYNTH_KEY_X", **options},
+        **{
+            "key": None,
+            "timeout": 5.0,
+            "retries": 0,
+            "budget": client.RequestBudget(None),
+            "key_env": "REFSYNTH_KEY_X",
+            **options,
+        },
     )
 
 

@@ -164,7 +164,7 @@ def predicted_without_torch(bundle):
 
 def test_a_learner_from_outside_runs_ships_and_is_read_back_without_torch(toy, tmp_path, tiny_cache):
     task = make_task(tmp_path / "data", learners=["counting"])
-    done = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
+    done = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).evidence
     assert str(done.learned.decision.shipped).startswith("counting")
     assert learners_key(task.config, "en")["learners.outside"] == {"counting": code_of("toy_learner")}
     assert "counts of words" in (tmp_path / "out" / "report.md").read_text("utf-8")
@@ -173,7 +173,7 @@ def test_a_learner_from_outside_runs_ships_and_is_read_back_without_torch(toy, t
 
 def test_a_reference_from_outside_writes_the_drafts_of_a_run(toy_reference, tmp_path, tiny_cache):
     task = make_task(tmp_path / "data", reference="parrot", learners=["tfidf"])
-    done = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
+    done = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).evidence
     assert done.learned.written.reference == "parrot:1" and done.learned.written.drafts
     assert reference_key(task.config) == {"code": code_of("toy_reference")}
     assert "parrot:1" in (tmp_path / "out" / "report.md").read_text("utf-8")
@@ -183,7 +183,7 @@ def test_a_reference_from_outside_writes_the_drafts_of_a_run(toy_reference, tmp_
 def test_scorers_from_outside_judge_drafts_once_and_in_each_fold(toy_scorer, tmp_path, tiny_cache):
     asked = {"length": 45.0, "strange": 0.3}
     task = make_task(tmp_path / "data", filter={"scores": asked, "agreement": 0.0}, learners=["tfidf"])
-    done = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).finished
+    done = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).evidence
     screened, chosen = done.learned.screened, done.learned.selected.generated
     for draft in screened:
         if "length" in draft.scores:
@@ -241,7 +241,10 @@ def test_other_code_behind_what_is_brought_is_another_key(tmp_path, monkeypatch)
             {"reference": "parrot", "learners": ["tfidf", "causal_lora"]},
             r"must be here \(embedded or \{folder: \.\.\.\}\)",
         ),
-        ({"reference": "parrot", "reinforce": {"turns": 1}, "gate": {"folds": 4}}, r"rloo needs a reference with weights here"),
+        (
+            {"reference": "parrot", "reinforce": {"iterations": 1}, "gate": {"folds": 4}},
+            r"rloo needs a reference with weights here",
+        ),
         ({"filter": {"scores": {"lenght": 1}}}, r"found 'lenght', known are likelihood"),
         ({"filter": {"scores": {"agreement": 0.5}}}, r"write filter\.agreement"),
         ({"filter": {"scores": {"likelihood": float("nan")}}}, r"finite number"),

@@ -22,7 +22,7 @@ from refsynth.core.types import Draft, Example, Metric, Provenance
 from refsynth.evaluation import confidence, mistakes, origins, overlap, plots, sections, tree
 from refsynth.evaluation.advice import advise, top_confusions, verdict
 from refsynth.evaluation.calibration import fit_temperature, threshold_of
-from refsynth.evaluation.confidence import Calibration
+from refsynth.evaluation.confidence import CalibrationReport
 from refsynth.evaluation.origins import (
     Artifact,
     Coverage,
@@ -31,7 +31,7 @@ from refsynth.evaluation.origins import (
     Diversity,
     DraftCount,
     Drafts,
-    Fold,
+    FoldFigures,
     Lineage,
     ScoreHistogram,
     Skipped,
@@ -170,7 +170,7 @@ def example_data(labels, file, texts):
             ),
         ),
         per_label={label: 3 + 5 * (i % 4) for i, label in enumerate(labels)},
-        folds=tuple(Fold(rows=23 + i % 2, drafts_held_out=180 + 7 * i) for i in range(4)),
+        folds=tuple(FoldFigures(rows=23 + i % 2, drafts_held_out=180 + 7 * i) for i in range(4)),
     )
 
 
@@ -216,7 +216,7 @@ def example(labels=None, *, language="en", title="Support tickets", accepted=Tru
         results=example_results(k, n, file),
         gate=example_gate(accepted, 94),
         classes=Classes.of(list(labels), truth, logits.argmax(1), source=source),
-        calibration=Calibration.of(
+        calibration=CalibrationReport.of(
             truth,
             probabilities,
             threshold=threshold_of(probabilities.argmax(1) == truth, probabilities.max(1)),
@@ -462,12 +462,12 @@ def test_decisions_on_one_row_are_not_independent():
     threshold = threshold_of(right[:, 0], np.full(20, 0.65))
     common = {"right": right[:, 0], "confidence": np.full(20, 0.65), "threshold": threshold, "source": "test file"}
     said, by_row = np.full((20, 10), 0.65), np.full(20, 10)
-    section = Calibration.of_marks(right, said, by_row=by_row, **common)
+    section = CalibrationReport.of_marks(right, said, by_row=by_row, **common)
     (cell,), share = section.bins, float(right.mean())
     assert (cell.n, cell.accuracy, cell.low, cell.high) == pytest.approx((200, share, *wilson(share, 20)))
     right[1::2] = right[::2]
     common["right"], share = right[:, 0], float(right.mean())
-    section = Calibration.of_marks(right, said, by_row=by_row, groups=np.arange(20) // 2, **common)
+    section = CalibrationReport.of_marks(right, said, by_row=by_row, groups=np.arange(20) // 2, **common)
     assert (section.bins[0].low, section.bins[0].high) == pytest.approx(wilson(share, 10))
     assert (section.accuracy.low, section.accuracy.high) == pytest.approx(wilson(share, 10))
     assert (section.answered.low, section.answered.high) == pytest.approx(wilson(1.0, 10))
@@ -572,14 +572,14 @@ def test_sections_compute_what_the_metrics_say():
     truth, logits = simulate(4, 200, 0.7)
     given_ = metrics.softmax(logits)
     threshold = threshold_of(given_.argmax(1) == truth, given_.max(1))
-    section = Calibration.of(truth, given_, threshold=threshold, source="test file", uncalibrated=given_)
+    section = CalibrationReport.of(truth, given_, threshold=threshold, source="test file", uncalibrated=given_)
     assert section.error == section.error_before == metrics.calibration_error(truth, given_)
     assert section.brier == pytest.approx(brier_score_loss(truth, given_, labels=range(4), scale_by_half=False))
     assert section.log_loss == pytest.approx(log_loss(truth, given_, labels=range(4)))
     assert (section.answered.value, section.accuracy.value) == pytest.approx((threshold.coverage, 1 - threshold.risk))
     assert len(section.curve) <= 200
     assert section.curve[-1].coverage == 1
-    silent = Calibration.of(truth, given_, threshold=threshold._replace(threshold=1.1), source="test file")
+    silent = CalibrationReport.of(truth, given_, threshold=threshold._replace(threshold=1.1), source="test file")
     assert silent.accuracy is None
     assert "coverage" in plots.risk_coverage(silent)
     histogram = ScoreHistogram.of("s", [1.0, 2.0, np.inf], [0.0, np.nan])
@@ -612,7 +612,9 @@ def test_what_a_report_may_leave_out_some_run_fills():
     """A field that only tests would fill is no part of a report: it says nothing of any run."""
     source = Path(refsynth.__file__).parent
     given = {pair for path in source.rglob("*.py") for pair in passed_in(ast.parse(path.read_text("utf-8")))}
-    given |= {("Calibration", name) for name in confidence.Told.__annotations__} | {("System", name) for name in sections.FIGURES}
+    given |= {("Calibration", name) for name in confidence.CalibrationFields.__annotations__} | {
+        ("System", name) for name in sections.FIGURES
+    }
     parts = [
         part
         for module in (confidence, mistakes, origins, overlap, sections, tree)

@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy as torch_cross_entropy
 
 from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.objective import SCALE, Objective, Robust, cross_entropy, symmetric_divergence
-from refsynth.learning.tuning.schedule import Crew
-from refsynth.learning.tuning.trainer import Recipe
+from refsynth.learning.tuning.schedule import ProcessGroup
+from refsynth.learning.tuning.trainer import TrainingRecipe
 from refsynth.models.network import TransformerEncoder
 from test_methods import LABELS, TRAIN
 from tiny_encoder import MAX_TOKENS
@@ -124,7 +124,9 @@ def test_rdrop_adds_nothing_without_dropout_and_something_with_it(encoder, head)
 def test_every_robust_option_still_learns(encoder):
     options = [Robust(smoothing=0.1), Robust(mixup=0.2), Robust(adversarial=0.1), Robust(rdrop=1.0, adversarial=0.1)]
     for robust in options:
-        learner = FinetuneLearner(LABELS, encoder, method="lora", recipe=Recipe(epochs=6, batch=4, rate=1e-3), robust=robust)
+        learner = FinetuneLearner(
+            LABELS, encoder, method="lora", recipe=TrainingRecipe(epochs=6, batch_size=4, learning_rate=1e-3), robust=robust
+        )
         said = learner.fit(TRAIN, (), seed=0).logits([row.text for row in TRAIN]).argmax(1)
         assert (said == truth_of(TRAIN).numpy()).mean() >= 0.75, robust
 
@@ -136,7 +138,7 @@ def fit_in_crew(encoder, out, rank, size, port):
     }  # fmt: skip
     torch.set_num_threads(1)  # a fork has none of the threads that its parent's pool counts on
     rows = [replace(row, weight=1.0 + number) for number, row in enumerate(TRAIN)]
-    recipe = Recipe(epochs=3, batch=5, bfloat16=False)
+    recipe = TrainingRecipe(epochs=3, batch_size=5, bfloat16=False)
     encoder.requires_grad_(True)
     fitted = FinetuneLearner(LABELS, encoder, method="lora", recipe=recipe, dropout=0.0).fit(rows, (), seed=0)
     np.save(out / f"{size}-{rank}.npy", fitted.logits([row.text for row in TRAIN]))
@@ -154,7 +156,7 @@ def free_port():
 
 def test_a_crew_of_two_ends_with_the_weights_of_one(encoder, tmp_path):
     """As `accelerate launch --cpu --num_processes 2` starts them; batches of 5 and 3 do not divide evenly."""
-    assert Crew.here(torch.device("cpu")) == Crew(1, 0)
+    assert ProcessGroup.here(torch.device("cpu")) == ProcessGroup(1, 0)
     fork, port = get_context("fork"), free_port()
     pairs = [(rank, 2) for rank in range(2)] + [(0, 1)]
     children = [fork.Process(target=fit_in_crew, args=(encoder, tmp_path, rank, size, port)) for rank, size in pairs]

@@ -166,7 +166,7 @@ def test_a_run_searches_in_each_fold_and_tells_what_it_found(tmp_path, tiny_cach
     ]
     (tmp_path / "data" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     done = run(task, tmp_path / "out", store=ModelStore(tiny_cache))
-    (found,) = done.finished.learned.final.found
+    (found,) = done.evidence.learned.final.found
     assert found.learner == "bitfit" and 1 <= found.trials <= 2
     files = list((tmp_path / "out" / "search").glob("bitfit-*.json"))
     assert len(files) == 3 + 1  # each fold, and all rows

@@ -18,7 +18,7 @@ from refsynth.learning.ensemble import DistilledLearner, EnsembleLearner, Rememb
 from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.objective import Robust
 from refsynth.learning.tuning.soup import SoupLearner
-from refsynth.learning.tuning.trainer import Recipe
+from refsynth.learning.tuning.trainer import TrainingRecipe
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.reference import FolderGenerator
@@ -28,7 +28,7 @@ from test_training import LABELS, MAKERS, TRAIN
 from tiny_encoder import MAX_TOKENS
 
 TEXTS = [example.text for example in TRAIN]
-SHORT = Recipe(epochs=1, batch=4)
+SHORT = TrainingRecipe(epochs=1, batch_size=4)
 
 
 def states():

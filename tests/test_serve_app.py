@@ -21,7 +21,7 @@ import refsynth
 from refsynth import bundle
 from refsynth.core.errors import ConfigError, InputError
 from refsynth.core.pair import join_pair
-from refsynth.service.http import health, seams
+from refsynth.service.http import health, interfaces
 from refsynth.service.http.settings import Settings, check_exposure
 from serving import ASK, LABELS, Running, eventually, nonce, refuse_poison, running, save_bundle, slow
 
@@ -392,11 +392,11 @@ class TestHealth:
 class Keys:
     required = True
 
-    def check(self, presented: str | None) -> seams.Caller | None:
-        known = {"all": seams.SCOPES, "some": frozenset(("predict",))}
+    def check(self, presented: str | None) -> interfaces.Caller | None:
+        known = {"all": interfaces.SCOPES, "some": frozenset(("predict",))}
         if presented == "broken":
             raise InputError("the file of keys is gone")
-        return seams.Caller(f"id-{presented}", known[presented]) if presented in known else None
+        return interfaces.Caller(f"id-{presented}", known[presented]) if presented in known else None
 
 
 class Quota:
@@ -415,20 +415,20 @@ class Memory:
     texts = True
 
     def __init__(self, broken: bool = False) -> None:
-        self.served: list[seams.Served] = []
+        self.served: list[interfaces.ServedText] = []
         self.said: dict[tuple[str, int], str] = {}
         self.broken, self.closed = broken, False
 
-    def predictions(self, served: Sequence[seams.Served]) -> None:
+    def predictions(self, served: Sequence[interfaces.ServedText]) -> None:
         self.served += served
 
-    def recent(self, n: int) -> list[seams.Given]:
+    def recent(self, n: int) -> list[interfaces.StoredFeedback]:
         return []
 
-    def status(self) -> seams.RecordStatus:
-        return seams.RecordStatus()
+    def status(self) -> interfaces.RecordStatus:
+        return interfaces.RecordStatus()
 
-    def feedback(self, *, request_id: str, row: int, label: str, key: str) -> seams.Outcome:
+    def feedback(self, *, request_id: str, row: int, label: str, key: str) -> interfaces.Outcome:
         if self.broken:
             raise InputError("disk full")
         before = self.said.get((request_id, row))
@@ -441,7 +441,7 @@ class Memory:
 
 class TestGuards:
     def test_every_route_but_health_wants_a_key(self, folder: Path) -> None:
-        with running(folder, guards=seams.Guards(keys=Keys())) as server:
+        with running(folder, guards=interfaces.Guards(keys=Keys())) as server:
             described = httpx.get(server.url + "/openapi.json").json()
             guarded = [
                 (path, method) for path, methods in described["paths"].items() for method in methods if "/health/" not in path
@@ -466,7 +466,7 @@ class TestGuards:
             assert described["paths"]["/v1/predict"]["post"]["security"] == [{"key": []}]
 
     def test_a_quota_counts_texts_and_says_when_to_come_back(self, folder: Path) -> None:
-        with running(folder, guards=seams.Guards(limiter=Quota(5))) as server:
+        with running(folder, guards=interfaces.Guards(limiter=Quota(5))) as server:
             assert post(server, "/v1/predict", {"texts": ["a"] * 4}).status_code == 200
             answer = post(server, "/v1/predict", {"texts": ["a"] * 2})
             assert problem(answer) == (429, "over_quota")
@@ -475,7 +475,7 @@ class TestGuards:
 
     def test_answers_and_feedback_reach_the_recorder(self, folder: Path) -> None:
         memory = Memory()
-        with running(folder, guards=seams.Guards(keys=Keys(), recorder=memory)) as server:
+        with running(folder, guards=interfaces.Guards(keys=Keys(), recorder=memory)) as server:
             key = {"Authorization": "Bearer all", "X-Request-ID": "r1"}
             said = post(server, "/v1/predict", {"texts": ["w1", "w2"]}, headers=key).json()["predictions"]
             assert [(one.request_id, one.row, one.text, one.label, one.key) for one in memory.served] == [
@@ -496,7 +496,7 @@ class TestGuards:
         assert memory.closed
 
     def test_when_keys_cannot_be_checked_nobody_gets_in(self, folder: Path) -> None:
-        with running(folder, guards=seams.Guards(keys=Keys())) as server:
+        with running(folder, guards=interfaces.Guards(keys=Keys())) as server:
             answer = post(server, "/v1/predict", {"texts": "a"}, headers={"Authorization": "Bearer broken"})
             assert problem(answer) == (503, "keys_unavailable")
             assert answer.headers["retry-after"] == "1"
@@ -505,7 +505,7 @@ class TestGuards:
         assert problem(post(server, "/v1/feedback", {"request_id": "r", "label": "other"})) == (404, "no_record")
 
     def test_feedback_that_cannot_be_written_is_not_acknowledged(self, folder: Path) -> None:
-        with running(folder, guards=seams.Guards(recorder=Memory(broken=True))) as server:
+        with running(folder, guards=interfaces.Guards(recorder=Memory(broken=True))) as server:
             answer = post(server, "/v1/feedback", {"request_id": "r", "label": "other"})
             assert problem(answer) == (503, "record_unavailable")
             assert answer.headers["retry-after"] == "1"
@@ -600,7 +600,7 @@ class TestPairs:
 def sets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     recorder = Memory()
     with running(
-        save_bundle(tmp_path_factory.mktemp("sets") / "bundle", task="multilabel"), guards=seams.Guards(recorder=recorder)
+        save_bundle(tmp_path_factory.mktemp("sets") / "bundle", task="multilabel"), guards=interfaces.Guards(recorder=recorder)
     ) as started:
         yield started
 
@@ -651,13 +651,13 @@ class TestSets:
         manifest["merge"] = True
         (tmp_path / "merged" / "manifest.json").write_text(json.dumps(manifest))
         memory = Memory()
-        with running(tmp_path / "merged", guards=seams.Guards(recorder=memory)) as server:
+        with running(tmp_path / "merged", guards=interfaces.Guards(recorder=memory)) as server:
             for row, label in enumerate(("BILLING", "Billing ", "ｂilling")):
                 answer = post(server, "/v1/feedback", {"request_id": "r", "row": row, "label": label})
                 assert answer.json()["outcome"] == "stored" and memory.said["r", row] == "billing"
             assert post(server, "/v1/explain", {"text": nonce(4), "label": "BILLING"}).json()["label"] == "billing"
 
     def test_a_set_for_a_bundle_of_one_label_is_refused(self, folder: Path) -> None:
-        with running(folder, guards=seams.Guards(recorder=Memory())) as server:
+        with running(folder, guards=interfaces.Guards(recorder=Memory())) as server:
             answer = post(server, "/v1/feedback", {"request_id": "r", "labels": ["billing"]})
             assert problem(answer) == (422, "invalid")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refsynth.service.http.batching import Batch, Batcher, QueueFullError, RowError
+from refsynth.service.http.batching import Batcher, BatchFigures, QueueFullError, RowError
 
 
 def double(items: Sequence[int]) -> list[int]:
@@ -210,7 +210,7 @@ def test_an_error_names_what_was_raised_and_not_what_it_said() -> None:
 
 
 def test_batches_are_observed() -> None:
-    seen: list[Batch] = []
+    seen: list[BatchFigures] = []
 
     async def test(batcher: Batcher[int, int]) -> None:
         await ask(batcher, [1, 2, 3])

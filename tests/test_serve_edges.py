@@ -27,7 +27,7 @@ from refsynth.service.http import explain, protocol
 from refsynth.service.http.link import Link
 from refsynth.service.http.listening import accept_waiting, listen, refuse_new
 from refsynth.service.http.logs import JsonFormatter, event
-from refsynth.service.http.schema import Part
+from refsynth.service.http.schema import ExplainedPart
 from serving import ASK, Running, eventually, refuse_poison, running, save_bundle, save_encoder, slow
 
 
@@ -194,7 +194,7 @@ class TestExplain:
         assert [text[span.start : span.end] for span in explain.spans(text)] == ["退", "款", "ok", "吗"]
 
     def test_what_is_not_shown_is_in_the_rest(self) -> None:
-        shown, rest = explain.strongest([Part(text=str(value), value=value) for value in (0.5, -2.0, 1.0)], 2)
+        shown, rest = explain.strongest([ExplainedPart(text=str(value), value=value) for value in (0.5, -2.0, 1.0)], 2)
         assert [part.value for part in shown] == [-2.0, 1.0]
         assert rest == 0.5
 

@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks.serve.planted import plant
 from refsynth.service.http.auth import Keyring
-from refsynth.service.http.redact import Kind, Redactor
-from refsynth.service.monitor.record import Record
+from refsynth.service.http.redact import PersonalKind, Redactor
+from refsynth.service.monitor.record import PredictionRecord
 from serving import LABELS, save_bundle
 from test_serve_process import serving
 
@@ -68,7 +68,7 @@ def test_a_quota_holds_over_the_workers(bundle, tmp_path, ring):
 @pytest.mark.parametrize("texts", [False, True])
 def test_no_canary_is_found_anywhere(bundle, tmp_path, texts):
     where = tmp_path / "record.sqlite"
-    planted = [each for each in plant(300, seed=11) if each.kind is not Kind.ip or "." not in each.item]
+    planted = [each for each in plant(300, seed=11) if each.kind is not PersonalKind.ip or "." not in each.item]
     if texts:  # then only what the redactor of this bundle's language finds is gone; how much that is, test_redact says
         redactor = Redactor(language="en")
         planted = [each for each in planted if each.item not in redactor.redact(each.text).text]
@@ -89,7 +89,7 @@ def test_no_canary_is_found_anywhere(bundle, tmp_path, texts):
     assert b"q17" in kept
     haystack = kept + (logs + metrics + wrong).encode()
     assert [each.item for each in planted if each.item.encode() in haystack] == []
-    record = Record.open(where, tables="check")
+    record = PredictionRecord.open(where, tables="check")
     given = record.recent_feedback(1000)
     record.close()
     assert len(given) == len(planted)
@@ -112,7 +112,7 @@ def test_feedback_survives_the_workers(bundle, tmp_path):
                 assert reply.status_code == 200
                 told.append(f"q{number}")
                 break
-    record = Record.open(where, tables="check")
+    record = PredictionRecord.open(where, tables="check")
     assert sorted(each.request_id for each in record.recent_feedback(1000)) == sorted(told) == sorted({*told})
     assert len(told) == 60
     record.close()

@@ -26,7 +26,7 @@ from refsynth.models.tokenise import PanicError, TextTokenizer
 from refsynth.service.http import progress, trial
 from refsynth.service.http.settings import Settings
 from refsynth.service.http.slot import Slot
-from refsynth.service.http.state import State
+from refsynth.service.http.state import ServerState
 from refsynth.service.http.supervisor import Supervisor
 from refsynth.service.http.switch import Switcher
 from serving import eventually, gone, save_bundle, save_encoder
@@ -241,7 +241,7 @@ def test_workers_switch_one_after_another_and_go_back_together(
     monkeypatch.setattr("refsynth.service.http.switch.tried", passed)
     log: list = []
     seats = [Seat(0, log), Seat(1, log), Seat(number, log, refuses)]
-    state = State(tmp_path / "state")
+    state = ServerState(tmp_path / "state")
     switcher = Switcher(Settings.of(bundle=first), state, seats, Path("old"))
     said = asyncio.run(switcher.reload(first))
     asked = [step for step in log if step[1] in ("prepare", "commit")]
@@ -471,7 +471,7 @@ def test_a_state_folder_that_somebody_clears_is_made_again(first: Path, tmp_path
 
 
 def test_a_state_folder_that_cannot_be_made_again_is_said_and_lived_without(first: Path, tmp_path: Path) -> None:
-    state = State(tmp_path / "up" / "state")
+    state = ServerState(tmp_path / "up" / "state")
     copy = state.copy(first)
     shutil.rmtree(tmp_path / "up")
     (tmp_path / "up").write_text("in the way")

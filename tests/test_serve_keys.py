@@ -12,8 +12,8 @@ import pytest
 from refsynth.cli.guards import compose, prepare
 from refsynth.core.errors import InputError
 from refsynth.service.http import app as app_module
-from refsynth.service.http.auth import SCOPES, KeyChecker, Keyring
-from refsynth.service.monitor.record import Record
+from refsynth.service.http.auth import SCOPES, FileKeyChecker, Keyring
+from refsynth.service.monitor.record import PredictionRecord
 from serving import Running, running, save_bundle
 
 
@@ -70,7 +70,7 @@ class TestFeedback:
         assert two.say("theirs", chosen, "other").json()["outcome"] == "stored"
         assert two.say("ours", chosen, "billing").json()["outcome"] == "repeated"
         assert two.given() == [(chosen, 0, "billing"), (chosen, 0, "other")]
-        record = Record.open(two.where, tables="check")
+        record = PredictionRecord.open(two.where, tables="check")
         assert {one.source for one in record.recent_feedback(9)} == {
             headers["Authorization"].split("_")[1] for headers in two.headers.values()
         }
@@ -125,9 +125,9 @@ class TestFileOfKeys:
     def test_one_that_others_may_write_is_refused(self, tmp_path: Path, mode: int) -> None:
         ring = Keyring(tmp_path / "keys.json")
         presented = ring.add("context", scopes=["predict"]).presented
-        checker = KeyChecker(ring.path)
+        checker = FileKeyChecker(ring.path)
         ring.path.chmod(mode)
-        for refused in (lambda: KeyChecker(ring.path), ring.keys, lambda: ring.add("more", scopes=["predict"])):
+        for refused in (lambda: FileKeyChecker(ring.path), ring.keys, lambda: ring.add("more", scopes=["predict"])):
             with pytest.raises(InputError, match=f"{mode:03o}.*\n.*\n.*chmod go-w .*keys.json"):
                 refused()
         checker._due = 0.0
@@ -142,7 +142,7 @@ class TestFileOfKeys:
         Keyring(place / "keys.json").add("context", scopes=["predict"])
         place.chmod(mode)
         if good:
-            KeyChecker(place / "keys.json")
+            FileKeyChecker(place / "keys.json")
         else:
             with pytest.raises(InputError, match="folder of keys"):
-                KeyChecker(place / "keys.json")
+                FileKeyChecker(place / "keys.json")

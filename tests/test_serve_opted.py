@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 from refsynth.cli.app import app
 from refsynth.cli.guards import compose, prepare
 from refsynth.core.errors import ConfigError, InputError
+from refsynth.service.http.interfaces import Guards
 from refsynth.service.http.names import NameFinder
-from refsynth.service.http.redact import Kind, Redactor
-from refsynth.service.http.seams import Guards
+from refsynth.service.http.redact import PersonalKind, Redactor
 from refsynth.service.http.traces import Traces
-from refsynth.service.monitor.record import Record
+from refsynth.service.monitor.record import PredictionRecord
 from serving import eventually, refuse_poison, running, save_bundle
 
 TEXT = "I am Ann Lee, write to ann@example.org"
@@ -45,7 +45,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_names_are_redacted_beside_what_has_a_pattern(pipeline):
     redactor = Redactor(names=NameFinder(str(pipeline)))
-    assert redactor.redact(TEXT) == (REDACTED, {Kind.person: 1, Kind.email: 1})
+    assert redactor.redact(TEXT) == (REDACTED, {PersonalKind.person: 1, PersonalKind.email: 1})
     assert redactor.redact("Ann Lee of Acme").text == "[PERSON] of Acme"
     assert redactor.redact("nobody here").counts == {}
     assert Redactor().redact("Ann Lee").text == "Ann Lee"
@@ -59,7 +59,7 @@ def test_a_server_that_keeps_texts_keeps_no_name(bundle, pipeline, tmp_path):
         asked = httpx.post(server.url + "/v1/predict", json={"texts": [TEXT]}).json()["request_id"]
         body = {"request_id": asked, "label": "billing"}
         assert httpx.post(server.url + "/v1/feedback", json=body).status_code == 200
-    record = Record.open(where)
+    record = PredictionRecord.open(where)
     assert [one.text for one in record.recent_feedback(9)] == [REDACTED]
     record.close()
     assert b"Ann Lee" not in Path(where).read_bytes()

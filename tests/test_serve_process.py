@@ -26,8 +26,8 @@ from refsynth import bundle
 from refsynth.core.errors import ConfigError
 from refsynth.service.http.auth import Keyring
 from refsynth.service.http.client import RequestError
-from refsynth.service.http.state import State
-from refsynth.service.monitor.record import Record
+from refsynth.service.http.state import ServerState
+from refsynth.service.monitor.record import PredictionRecord
 from serving import eventually, gone, nonce, save_bundle
 
 SOURCE = str(Path(refsynth.__file__).parent.parent)
@@ -299,7 +299,7 @@ def test_keys_quotas_and_the_record_hold_over_all_workers(first: Path, tmp_path:
             assert eventually(lambda: httpx.post(server.url + "/predict", headers=bearer(caller)).status_code == 401, 5)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0
-    record = Record.open(where, tables="check")
+    record = PredictionRecord.open(where, tables="check")
     (given,) = record.recent_feedback(10)
     assert (given.request_id, given.label, given.text) == (reply.request_id, "billing", "w1, I am [EMAIL]")
     assert sum(record.summary(since=datetime(2000, 1, 1, tzinfo=UTC)).predictions.values()) == 12
@@ -349,14 +349,14 @@ class TestClient:
 
 class TestState:
     def test_one_server_holds_it(self, tmp_path: Path) -> None:
-        state = State(tmp_path / "state")
+        state = ServerState(tmp_path / "state")
         with pytest.raises(ConfigError, match="another server"):
-            State(tmp_path / "state")
+            ServerState(tmp_path / "state")
         state.close()
-        State(tmp_path / "state").close()
+        ServerState(tmp_path / "state").close()
 
     def test_a_folder_with_something_else_in_it_is_left_alone(self, tmp_path: Path) -> None:
         (tmp_path / "bundles").mkdir()
         with pytest.raises(ConfigError, match="not empty"):
-            State(tmp_path)
+            ServerState(tmp_path)
         assert (tmp_path / "bundles").is_dir()

@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from refsynth.cli.guards import Recorder
+from refsynth.cli.guards import DatabaseRecorder
 from refsynth.core.types import Entity, Prediction
-from refsynth.service.http import logs, outside
+from refsynth.service.http import dependencies, logs
 from refsynth.service.http.engine import Answer
+from refsynth.service.http.interfaces import Guards, RecordStatus
 from refsynth.service.http.metrics import MOST_LABELS, Metrics
-from refsynth.service.http.seams import Guards, RecordStatus
-from refsynth.service.monitor.record import Record
+from refsynth.service.monitor.record import PredictionRecord
 from serving import LABELS, Running, eventually, running, save_bundle
 
 KINDS = {
@@ -102,10 +102,10 @@ def breakages() -> dict:
 def test_a_record_that_fails_is_a_metric_a_line_and_a_degraded_readiness(
     folder: Path, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(outside, "PERIOD", 0.05)
+    monkeypatch.setattr(dependencies, "PERIOD", 0.05)
     caplog.set_level(logging.INFO)
     where = tmp_path / "record.sqlite"
-    recorder = Recorder(Record.open(where), texts=False, keyed=False)
+    recorder = DatabaseRecorder(PredictionRecord.open(where), texts=False, keyed=False)
     breaks, mends = breakages()[how]
     with running(folder, guards=Guards(recorder=recorder)) as server:
 
@@ -118,7 +118,7 @@ def test_a_record_that_fails_is_a_metric_a_line_and_a_degraded_readiness(
         for _ in range(3):
             assert httpx.post(server.url + "/v1/predict", json={"texts": ["w1", "w2"]}, timeout=10).status_code == 200
         assert eventually(lambda: ready()["degraded"])
-        assert (ready()["status"], ready()["lacks"]) == (200, [outside.LACK])
+        assert (ready()["status"], ready()["lacks"]) == (200, [dependencies.LACK])
         found = metrics_of(server)
         assert found["refsynth_record_failing"] == 1
         assert found['refsynth_record_errors_total{what="predictions"}'] >= 1
@@ -141,7 +141,7 @@ def test_feedback_that_cannot_be_written_is_counted_and_logged(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     where = tmp_path / "record.sqlite"
-    recorder = Recorder(Record.open(where), texts=False, keyed=False)
+    recorder = DatabaseRecorder(PredictionRecord.open(where), texts=False, keyed=False)
     with running(folder, guards=Guards(recorder=recorder)) as server:
         change(where, "DROP TABLE feedback")
         said = httpx.post(server.url + "/v1/feedback", json={"request_id": "r", "label": LABELS[0]}, timeout=20)
@@ -170,7 +170,7 @@ class Lossy:
 def test_dropped_answers_and_lost_lines_are_counted(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(outside, "PERIOD", 0.05)
+    monkeypatch.setattr(dependencies, "PERIOD", 0.05)
     lost = [0]
     monkeypatch.setattr(logs, "dropped", lambda: lost[0])
     with running(folder, guards=Guards(recorder=Lossy())) as server:

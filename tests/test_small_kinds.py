@@ -17,7 +17,7 @@ from refsynth.compress.drawn import shift_of
 from refsynth.compress.forms import RECIPES, Teacher, cut, shrink
 from refsynth.compress.shape import keep_layers
 from refsynth.compress.static import fit_static
-from refsynth.compress.student import School
+from refsynth.compress.student import StudentMaker
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import BundleError, InputError
 from refsynth.core.run import file_digest
@@ -34,7 +34,7 @@ from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.store import ModelStore
 from refsynth.models.tagger import TagPredictor
 from refsynth.pipeline.flow import run
-from refsynth.service.http.engine import Loaded
+from refsynth.service.http.engine import LoadedBundle
 from test_multilabel import LABELS as SETS
 from test_multilabel import examples_, rows_
 from test_tokens import example, texts
@@ -71,7 +71,7 @@ def config_of(task, folder, **changes):
     }
     if task == "multilabel":
         return settings | {"task": task, "labels": SETS, "learners": ["tfidf", "frozen"]} | changes
-    fitted = {"learners": ["crf", "finetune"], "training": {"epochs": 10, "rate": 3e-3}}
+    fitted = {"learners": ["crf", "finetune"], "training": {"epochs": 10, "learning_rate": 3e-3}}
     return words_tree(**(settings | fitted | changes))
 
 
@@ -102,7 +102,7 @@ def static(request, tmp_path_factory, tiny_cache):
 
 
 def test_the_smallest_form_that_keeps_it_ships(contracted):
-    outcome, kind = contracted.finished.shrunk.outcome, contracted.finished.learned.held.kind
+    outcome, kind = contracted.evidence.shrunk.outcome, contracted.evidence.learned.held.kind
     assert outcome.met
     assert outcome.shipped.kept is not None
     fit = [form for form in outcome.forms if form.size_mb <= 40]
@@ -119,13 +119,13 @@ def test_the_smallest_form_that_keeps_it_ships(contracted):
 def test_a_form_is_measured_on_rows_that_it_has_not_seen(task, tmp_path, tiny_cache):
     learners = ["frozen"] if task == "multilabel" else ["finetune"]
     done = finished_of(task, tmp_path, tiny_cache, contract={"keep": 0.001}, learners=learners)
-    shrunk, held = done.finished.shrunk, done.finished.learned.held
+    shrunk, held = done.evidence.shrunk, done.evidence.learned.held
     assert shrunk.name not in ("full", "crf", "tfidf")
     assert len(shrunk.logits) == 1
     assert len(shrunk.logits[0]) == len(held.truth) == 40
-    k = len(done.finished.task.labels)
+    k = len(done.evidence.task.labels)
     (answers,) = held.answers_of(shrunk.logits)
-    full = held.answers_of(held.logits[done.finished.learned.decision.shipped])
+    full = held.answers_of(held.logits[done.evidence.learned.decision.shipped])
     whole = np.mean([held.kind.macro_f1(held.truth, one, k) for one in full])
     assert shrunk.outcome.shipped.kept == pytest.approx(held.kind.macro_f1(held.truth, answers, k) / whole)
     figures = refsynth.load(done.bundle).manifest.metrics
@@ -133,8 +133,8 @@ def test_a_form_is_measured_on_rows_that_it_has_not_seen(task, tmp_path, tiny_ca
 
 
 def test_a_static_bundle_says_what_its_teacher_says(static):
-    model, main = refsynth.load(static.bundle), refsynth.load(static.finished.tiers.main)
-    kind, student = model.manifest.answers, static.finished.tiers.student
+    model, main = refsynth.load(static.bundle), refsynth.load(static.evidence.tiers.main)
+    kind, student = model.manifest.answers, static.evidence.tiers.student
     assert model.manifest.last.kind == ("crf" if kind.spans else "tfidf" if student.loses else "static")
     assert student.agreement > 0.5
     aside = plain("tokens" if kind.spans else "multilabel", 100, 9)
@@ -147,12 +147,12 @@ def test_a_static_bundle_says_what_its_teacher_says(static):
 def mixed(cascade, tmp_path_factory):
     """The cascade with a threshold at which each tier answers a good part of `ASKED`, and the model alone."""
     folder = shutil.copytree(cascade.bundle, tmp_path_factory.mktemp("mixed") / "bundle")
-    task = cascade.finished.task.config.task
+    task = cascade.evidence.task.config.task
     sure = refsynth.load(folder).answer(ASKED[task], shallow=True).certainty
     manifest = json.loads((folder / MANIFEST).read_bytes())
     manifest["tiers"][0]["early"]["threshold"] = float(np.median(sure))
     (folder / MANIFEST).write_text(json.dumps(manifest), "utf-8")
-    return refsynth.load(folder), refsynth.load(cascade.finished.tiers.main), ASKED[task]
+    return refsynth.load(folder), refsynth.load(cascade.evidence.tiers.main), ASKED[task]
 
 
 def test_each_tier_answers_what_is_its(mixed):
@@ -187,7 +187,7 @@ def test_each_tier_answers_what_is_its(mixed):
 
 def test_golden_texts_of_either_tier_are_answered_rightly(mixed, cascade):
     for model in (mixed[0], refsynth.load(cascade.bundle)):
-        loaded = Loaded(model, "v")
+        loaded = LoadedBundle(model, "v")
         model.check()
         texts = loaded.golden.texts
         assert all(loaded.agrees(i, one) for i, one in enumerate(model.predict(texts)))
@@ -195,9 +195,9 @@ def test_golden_texts_of_either_tier_are_answered_rightly(mixed, cascade):
 
 
 def test_a_cascade_keeps_its_certificate(cascade):
-    certificate = cascade.finished.tiers.certificate
-    assert certificate is not None, cascade.finished.tiers.reason
-    model, main = refsynth.load(cascade.bundle), refsynth.load(cascade.finished.tiers.main)
+    certificate = cascade.evidence.tiers.certificate
+    assert certificate is not None, cascade.evidence.tiers.reason
+    model, main = refsynth.load(cascade.bundle), refsynth.load(cascade.evidence.tiers.main)
     task = model.manifest.task
     kinds = [tier.kind for tier in model.manifest.tiers]
     assert kinds == (["crf", "tagger"] if task == "tokens" else ["static", "encoder"])
@@ -205,17 +205,17 @@ def test_a_cascade_keeps_its_certificate(cascade):
     otherwise = np.mean([one.label != other.label for one, other in zip(answers, alone, strict=True)])
     assert otherwise <= certificate.alpha + 0.05
     assert "the probability of its whole answer" in (cascade.bundle / "README.md").read_text("utf-8")
-    assert 0.5 < cascade.finished.tiers.kept.value <= 1
+    assert 0.5 < cascade.evidence.tiers.kept.value <= 1
     name = cascade.report.results.systems[-1].name
     assert name == "shipped bundle (cascade)"
 
 
 def test_what_a_report_says_of_silence_is_what_the_bundle_does(cascade, static):
     for done in (cascade, static):
-        test = done.finished.task.test
+        test = done.evidence.task.test
         rows = [json.loads(line)["text"] for line in test.read_text("utf-8").splitlines()]
-        spans = done.finished.task.config.task == "tokens"
-        new = [rows[number - 1] for number in done.finished.measured.numbers]  # what is in train too is no part of the report
+        spans = done.evidence.task.config.task == "tokens"
+        new = [rows[number - 1] for number in done.evidence.measured.numbers]  # what is in train too is no part of the report
         asked = [example(0, text).text for text in new] if spans else new
         answered = np.mean([not one.abstain for one in refsynth.load(done.bundle).predict(asked)])
         assert done.report.calibration is None or done.report.calibration.answered.value == pytest.approx(answered)
@@ -230,11 +230,11 @@ def test_logits_of_a_cascade_have_its_probabilities(cascade):
 
 
 def test_the_certificate_is_what_the_texts_set_aside_show(cascade):
-    finished = cascade.finished
-    model, main = refsynth.load(cascade.bundle), refsynth.load(finished.tiers.main)
-    first, certificate = model.manifest.tiers[0].early, finished.tiers.certificate
+    evidence = cascade.evidence
+    model, main = refsynth.load(cascade.bundle), refsynth.load(evidence.tiers.main)
+    first, certificate = model.manifest.tiers[0].early, evidence.tiers.certificate
     assert POOL // 2 - 5 <= certificate.n <= POOL // 2  # without those that are rows
-    job_pool = [json.loads(line)["text"] for line in finished.task.config.data.pool.read_text("utf-8").splitlines()]
+    job_pool = [json.loads(line)["text"] for line in evidence.task.config.data.pool.read_text("utf-8").splitlines()]
     said = model._first.probabilities(job_pool)
     sure = sureness("answer", said, model.answer(job_pool, shallow=True).certainty)
     share = np.mean(sure >= first.threshold)
@@ -298,16 +298,16 @@ def test_texts_of_the_pool_that_are_test_rows_teach_no_student(tmp_path, tiny_ca
     done = run(Task.of(RunConfig.parse(config)), tmp_path / "out", store=ModelStore(tiny_cache))
     assert planted & taught[0]  # nobody has looked at the test file yet
     assert not planted & taught[-1]
-    assert not done.finished.test.leaked
+    assert not done.evidence.test.leaked
 
 
 def test_a_student_is_not_taught_what_its_teacher_does_not_read(cascade):
-    finished = cascade.finished
-    model = refsynth.load(finished.tiers.main)
+    evidence = cascade.evidence
+    model = refsynth.load(evidence.tiers.main)
     if not model.manifest.answers.spans:
         return
-    job = SimpleNamespace(folder=finished.folder, task=finished.task)
-    school = School(job, finished.learned.final, finished.tiers.main, model)
+    job = SimpleNamespace(folder=evidence.folder, task=evidence.task)
+    school = StudentMaker(job, evidence.learned.final, evidence.tiers.main, model)
     head = "ann sat in rome"
     long = head + " . " * (model.manifest.last.max_tokens * REACH) + head
     assert school._as_read([head, "", long])[:2] == [head, ""]
@@ -407,7 +407,7 @@ def test_moved_logits_reach_a_threshold_where_they_reached_their_cut(seed, tempe
 
 
 def test_both_tiers_have_the_thresholds_of_the_second(cascade):
-    model, main = refsynth.load(cascade.bundle), refsynth.load(cascade.finished.tiers.main)
+    model, main = refsynth.load(cascade.bundle), refsynth.load(cascade.evidence.tiers.main)
     assert model.manifest.calibration.thresholds == main.manifest.calibration.thresholds
     assert model.manifest.tiers[0].calibration.thresholds == main.manifest.calibration.thresholds
     assert bool(model.manifest.calibration.thresholds) == model.manifest.answers.several

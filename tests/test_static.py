@@ -41,7 +41,7 @@ from refsynth.models.static import StaticPredictor
 from refsynth.models.store import ModelStore
 from refsynth.models.tokenise import TextTokenizer
 from refsynth.pipeline.flow import RunResult, run
-from refsynth.service.http.engine import FAILURES, Engine, Loaded, Question
+from refsynth.service.http.engine import FAILURES, Engine, LoadedBundle, Question
 from tiny_encoder import MAX_TOKENS, make_tokenizer
 
 WORDS = {
@@ -223,7 +223,7 @@ def static(tmp_path_factory: pytest.TempPathFactory, tiny_cache: Path) -> RunRes
 
 def test_a_static_bundle_predicts_and_explains_exactly(static: RunResult) -> None:
     model = bundle.load(static.bundle)
-    student = static.finished.tiers.student
+    student = static.evidence.tiers.student
     assert student is not None
     assert student.agreement > 0.7
     texts = ["my parcel is late", "", "it is  broken"]
@@ -246,19 +246,19 @@ def test_a_static_bundle_predicts_without_torch_and_onnx_runtime(static: RunResu
 
 
 def test_a_cascade_opens_its_second_tier_for_the_first_text_that_needs_it(cascade: RunResult) -> None:
-    certificate = cascade.finished.tiers.certificate
-    assert certificate is not None, cascade.finished.tiers.reason
+    certificate = cascade.evidence.tiers.certificate
+    assert certificate is not None, cascade.evidence.tiers.reason
     assert certificate.n == 300
     model = bundle.load(cascade.bundle)
     assert model.opened == ("static",)
-    file = cascade.finished.task.config.data.pool
+    file = cascade.evidence.task.config.data.pool
     assert file is not None
     pool = [json.loads(line)["text"] for line in file.read_text("utf-8").splitlines()]
     answers = model.predict(pool)
     assert model.opened == ("static", "int8")
     share = sum(answer.tier == "static" for answer in answers) / len(answers)
     assert share == pytest.approx(certificate.share, abs=0.1)
-    alone = bundle.load(cascade.finished.tiers.main).predict(pool)
+    alone = bundle.load(cascade.evidence.tiers.main).predict(pool)
     otherwise = sum(one.label != other.label for one, other in zip(answers, alone, strict=True))
     assert otherwise / len(pool) <= 0.03
     assert model.additive(pool[0]) == (answers[0].tier == "static")
@@ -294,20 +294,20 @@ def test_a_forged_cascade_is_refused(cascade: RunResult, tmp_path: Path) -> None
 def test_without_enough_texts_the_model_ships_alone_and_the_run_says_why(tmp_path: Path, tiny_cache: Path) -> None:
     result = make_run(tmp_path, tiny_cache, "cascade", pool=5)
     assert bundle.load(result.bundle).manifest.last.kind == "encoder"
-    assert "give a pool of 44 texts or more" in result.finished.tiers.reason
+    assert "give a pool of 44 texts or more" in result.evidence.tiers.reason
 
 
 def test_tf_idf_needs_no_student(tmp_path: Path, tiny_cache: Path) -> None:
     result = make_run(tmp_path, tiny_cache, "static", learners=["tfidf"])
     assert bundle.load(result.bundle).manifest.last.kind == "tfidf"
-    assert "TF-IDF" in result.finished.tiers.reason
+    assert "TF-IDF" in result.evidence.tiers.reason
 
 
 def test_running_again_makes_no_step_again(cascade: RunResult, tiny_cache: Path) -> None:
-    before = {path.name: path.stat().st_mtime_ns for path in cascade.finished.folder.steps.iterdir()}
-    again = run(cascade.finished.task, cascade.finished.folder.path, store=ModelStore(tiny_cache))
-    assert {path.name: path.stat().st_mtime_ns for path in cascade.finished.folder.steps.iterdir()} == before
-    assert again.finished.tiers.certificate == cascade.finished.tiers.certificate
+    before = {path.name: path.stat().st_mtime_ns for path in cascade.evidence.folder.steps.iterdir()}
+    again = run(cascade.evidence.task, cascade.evidence.folder.path, store=ModelStore(tiny_cache))
+    assert {path.name: path.stat().st_mtime_ns for path in cascade.evidence.folder.steps.iterdir()} == before
+    assert again.evidence.tiers.certificate == cascade.evidence.tiers.certificate
 
 
 def test_a_bad_value_is_told() -> None:
@@ -316,7 +316,7 @@ def test_a_bad_value_is_told() -> None:
 
 
 def test_the_card_and_the_report_carry_the_certificate(cascade: RunResult) -> None:
-    certificate = cascade.finished.tiers.certificate
+    certificate = cascade.evidence.tiers.certificate
     assert certificate is not None
     card = (cascade.bundle / "README.md").read_text("utf-8")
     assert f"None of these: nothing is marked, since {ANOTHER_FORM}" in card
@@ -331,8 +331,8 @@ def test_the_card_and_the_report_carry_the_certificate(cascade: RunResult) -> No
 
 
 def test_what_was_never_measured_is_not_claimed(static: RunResult, tmp_path: Path, tiny_cache: Path) -> None:
-    data = {"train": static.finished.task.train}
-    config = static.finished.task.config
+    data = {"train": static.evidence.task.train}
+    config = static.evidence.task.config
     task = Task.of(RunConfig.parse(config.model_dump(mode="json") | {"data": {k: str(v) for k, v in data.items()}}))
     report = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).report
     assert report.results is not None
@@ -361,12 +361,12 @@ def test_explanations_on_the_command_line_sum_up(static: RunResult) -> None:
 def test_the_report_says_whether_the_certificate_covers_the_test_rows(
     cascade: RunResult, tmp_path: Path, tiny_cache: Path
 ) -> None:
-    shutil.copytree(cascade.finished.folder.path, tmp_path / "out")
+    shutil.copytree(cascade.evidence.folder.path, tmp_path / "out")
     assert "The test rows are like those texts" in (tmp_path / "out" / "report.md").read_text("utf-8")
-    rows = [json.loads(line) for line in (cascade.finished.folder.path.parent / "test.jsonl").read_text("utf-8").splitlines()]
+    rows = [json.loads(line) for line in (cascade.evidence.folder.path.parent / "test.jsonl").read_text("utf-8").splitlines()]
     long = [row | {"text": " and then ".join([row["text"]] * 9)} for row in rows]
     (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long), "utf-8")
-    config = cascade.finished.task.config
+    config = cascade.evidence.task.config
     data = config.data.model_copy(update={"test": tmp_path / "long.jsonl"})
     run(Task.of(config.model_copy(update={"data": data})), tmp_path / "out", store=ModelStore(tiny_cache))
     for name in ("report.md", "report.html"):
@@ -391,7 +391,7 @@ def test_predict_says_the_tier_and_warns_of_a_shift(
 
 
 def test_the_server_answers_golden_texts_of_both_tiers_rightly(cascade: RunResult) -> None:
-    loaded = Loaded.open(cascade.bundle, threads=1)
+    loaded = LoadedBundle.open(cascade.bundle, threads=1)
     texts = loaded.golden.texts
     answers = Engine(loaded).run([Question(text) for text in texts])
     right = [loaded.agrees(place, answer.prediction) for place, answer in enumerate(answers)]
@@ -414,9 +414,9 @@ class Counted:
 
 
 @pytest.fixture
-def behind(cascade: RunResult, monkeypatch: pytest.MonkeyPatch) -> tuple[Loaded, Counted, list[str]]:
+def behind(cascade: RunResult, monkeypatch: pytest.MonkeyPatch) -> tuple[LoadedBundle, Counted, list[str]]:
     """A loaded cascade, its second tier, and texts that need it."""
-    loaded = Loaded.open(cascade.bundle, threads=1)
+    loaded = LoadedBundle.open(cascade.bundle, threads=1)
     second = loaded.model._opened(1)
     counted = Counted(second.predictor)
     monkeypatch.setitem(loaded.model._tiers, 1, replace(second, predictor=counted))
@@ -501,7 +501,7 @@ def test_tiers_stand_in_the_search_of_a_contract(
     tiers: str, contract: dict[str, float], shipped: str, tmp_path: Path, tiny_cache: Path
 ) -> None:
     result = make_run(tmp_path, tiny_cache, tiers, pool=300, contract=contract)
-    outcome = result.finished.shrunk.outcome
+    outcome = result.evidence.shrunk.outcome
     assert outcome is not None
     assert tiers in {form.name for form in outcome.forms}
     assert outcome.shipped.name == shipped

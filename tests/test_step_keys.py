@@ -25,10 +25,10 @@ from refsynth.learning.rows import read_rows
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
-from refsynth.synthesis.author import Author
 from refsynth.synthesis.build import make_generator
+from refsynth.synthesis.draft_writer import DraftWriter
 from refsynth.synthesis.drafts import screen_drafts, write_drafts
-from refsynth.synthesis.reinforcement import imitate as imitating
+from refsynth.synthesis.reinforcement import supervised as imitating
 from refsynth.synthesis.reinforcement.judge import RowJudge
 from test_pipeline import make_task
 from test_policies import REINFORCE, by_length
@@ -42,7 +42,7 @@ RICH = {
     "data": {"train": "t.csv", "more": "m.jsonl", "pool": "p.txt", "test": "e.csv"},
     "reference": SERVER,
     "learners": ["tfidf", "finetune", "lora", "soup", "average", "prompt"],
-    "training": {"dev": 0.2},
+    "training": {"validation": 0.2},
     "search": {"minutes": 10},
     "compress": {"tiers": "cascade"},
 }
@@ -110,7 +110,7 @@ LEAVES = {
     "synthesis.max_tokens": (32, WRITTEN),
     "synthesis.augment": (["noise"], {"drafts"}),
     "synthesis.copies": (2, {"drafts"}),
-    "reinforce.turns": (9, {"policy"}, WEIGHTS),
+    "reinforce.iterations": (9, {"policy"}, WEIGHTS),
     "reinforce.policy": ("raft", {"policy"}, WEIGHTS),
     **{f"reinforce.{name}": (value, {"policy"}) for name, value in
        {"prompts": 9, "siblings": 9, "rate": 0.1, "batch": 9, "kl": 0.1, "minutes": 9.0}.items()},
@@ -118,7 +118,7 @@ LEAVES = {
        {"agreement": 0.6, "influence": 0.1, "targets": "judge"}.items()},
     "filter.scores": ({"likelihood": 0.1}, {"screen"}),
     "selftrain.per_class": (9, SELECTED),
-    "selftrain.least": (0.9, SELECTED),
+    "selftrain.confidence": (0.9, SELECTED),
     "pretrain.encoder": (9.0, {"words"}),
     "pretrain.use": ("always", set()),  # what is made of the measurement; encoders go by their weights
     "pretrain.reference": (9.0, {"reference"}, FOLDER),
@@ -300,7 +300,7 @@ class Counting(EchoGenerator):
 def test_drafts_that_other_code_makes_again_are_not_asked_for_again(tmp_path, monkeypatch):
     task, folder = make_task(tmp_path / "data", synthesis={"drafts": 24, "per_prompt": 4}), RunFolder(tmp_path / "out")
     rows = read_rows(task, folder, skip_bad=False)
-    author = Author("", "", Counting, task.config.synthesis, rows.examples, rows.folds)
+    author = DraftWriter("", "", Counting, task.config.synthesis, rows.examples, rows.folds)
     Counting.asked.clear()
     first = write_drafts(job_of(task, rows, folder), [author], topics={})
     assert sum(Counting.asked) == 6
@@ -321,7 +321,7 @@ def test_scores_that_an_endpoint_gave_are_not_asked_for_again_either(tmp_path, m
         def make():
             return make_generator(task.config, ModelStore(tmp_path), folder.path)
 
-        author = Author("", "", make, task.config.synthesis, rows.examples, rows.folds)
+        author = DraftWriter("", "", make, task.config.synthesis, rows.examples, rows.folds)
         written = write_drafts(job_of(task, rows, folder), [author], topics={})
         drafted = len(server.requests)
         first = screen_drafts(job_of(task, rows, folder), written, make, reference="")
@@ -395,7 +395,7 @@ def test_no_step_that_teaches_the_reference_does(tmp_path, tiny_cache, tiny_caus
         tmp_path / "data",
         reference={"folder": str(tiny_causal)},
         pretrain={"reference": 0.01},
-        reinforce={"turns": 1, "prompts": 2, "siblings": 2, "rate": 1e-2},
+        reinforce={"iterations": 1, "prompts": 2, "group_size": 2, "learning_rate": 1e-2},
         gate={"folds": 4},
         synthesis={"drafts": 8, "per_prompt": 4, "max_tokens": 8, "shots": 1},
         learners=["tfidf"],

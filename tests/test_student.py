@@ -45,7 +45,7 @@ def poolless(tmp_path_factory: pytest.TempPathFactory, tiny_cache: Path) -> RunR
 
 
 def test_a_student_without_a_pool_is_not_measured(poolless: RunResult) -> None:
-    tiers, manifest = poolless.finished.tiers, refsynth.load(poolless.bundle).manifest
+    tiers, manifest = poolless.evidence.tiers, refsynth.load(poolless.bundle).manifest
     assert tiers.student is not None
     assert (tiers.student.agreement, tiers.student.rival, tiers.student.n, tiers.kept) == (None, None, 0, None)
     assert manifest.metrics.keys() == {"accuracy"}  # of the test file, which was asked of what ships
@@ -58,7 +58,7 @@ def test_a_student_without_a_pool_is_not_measured(poolless: RunResult) -> None:
 
 
 def test_it_is_said_that_its_confidence_is_of_texts_that_its_teacher_learnt_from(poolless: RunResult) -> None:
-    student, calibration = poolless.finished.tiers.student, poolless.report.calibration
+    student, calibration = poolless.evidence.tiers.student, poolless.report.calibration
     assert student is not None
     assert not student.fresh
     assert calibration is not None  # there is a test file
@@ -69,11 +69,11 @@ def test_it_is_said_that_its_confidence_is_of_texts_that_its_teacher_learnt_from
 
 
 def test_a_contract_does_not_take_it_for_one_that_keeps_all(poolless: RunResult, tmp_path: Path, tiny_cache: Path) -> None:
-    task = poolless.finished.task
+    task = poolless.evidence.task
     config = RunConfig.parse({**task.config.model_dump(mode="json"), "contract": {"keep": 0.01}})
-    folder = shutil.copytree(poolless.finished.folder.path, tmp_path / "out")
+    folder = shutil.copytree(poolless.evidence.folder.path, tmp_path / "out")
     done = run(Task.of(config), folder, store=ModelStore(tiny_cache))
-    outcome = done.finished.shrunk.outcome
+    outcome = done.evidence.shrunk.outcome
     assert outcome is not None
     smallest = min(outcome.forms, key=lambda form: form.size_mb)
     assert smallest.name == "static"  # it would have shipped
@@ -101,14 +101,14 @@ def lost(*args: object, **known: object) -> LinearHead:
 
 def aside_of(result: RunResult) -> list[str]:
     """Return the texts that were set aside."""
-    finished = result.finished
-    texts = [Unlabelled(**record) for record in read_jsonl(finished.folder.steps / "pool" / "texts.jsonl")]
-    return [row.text for row in part(texts, seed=derive_seed(finished.task.config.seed, "aside"))[1]]
+    evidence = result.evidence
+    texts = [Unlabelled(**record) for record in read_jsonl(evidence.folder.steps / "pool" / "texts.jsonl")]
+    return [row.text for row in part(texts, seed=derive_seed(evidence.task.config.seed, "aside"))[1]]
 
 
 def differs(result: RunResult, texts: list[str], *, shallow: bool) -> Array:
     """Return whether the bundle answers texts otherwise than the model alone."""
-    model, main = refsynth.load(result.bundle), refsynth.load(result.finished.tiers.main)
+    model, main = refsynth.load(result.bundle), refsynth.load(result.evidence.tiers.main)
     return model.manifest.answers.right(main.answer(texts).answers, model.answer(texts, shallow=shallow).answers) == 0
 
 
@@ -118,8 +118,8 @@ def test_the_certificate_counts_what_the_loaded_bundle_says(
 ) -> None:
     monkeypatch.setattr("refsynth.compress.student.fit_static", fit)
     result = make_run(tmp_path, tiny_cache, "cascade", pool=300, disagreement=0.2)
-    certificate, first = result.finished.tiers.certificate, refsynth.load(result.bundle).manifest.tiers[0].early
-    assert certificate is not None, result.finished.tiers.reason
+    certificate, first = result.evidence.tiers.certificate, refsynth.load(result.bundle).manifest.tiers[0].early
+    assert certificate is not None, result.evidence.tiers.reason
     assert first is not None
     assert first.certificate == certificate
     texts = aside_of(result)
@@ -127,10 +127,10 @@ def test_the_certificate_counts_what_the_loaded_bundle_says(
     assert certificate.n == len(texts)
     assert certificate.answered == answered.sum()
     assert certificate.disagreed == (answered & differs(result, texts, shallow=True)).sum()
-    assert result.finished.tiers.kept is not None
-    main = refsynth.load(result.finished.tiers.main).answer(texts).answers
+    assert result.evidence.tiers.kept is not None
+    main = refsynth.load(result.evidence.tiers.main).answer(texts).answers
     again = KINDS["classify"].macro_f1(main, refsynth.load(result.bundle).answer(texts).answers, 2)
-    assert result.finished.tiers.kept.value == pytest.approx(again)
+    assert result.evidence.tiers.kept.value == pytest.approx(again)
 
 
 @pytest.mark.parametrize("fit", [fit_static, lost])
@@ -140,7 +140,7 @@ def test_the_agreement_is_that_of_the_loaded_bundle(
     monkeypatch.setattr("refsynth.compress.student.fit_static", fit)
     monkeypatch.setattr("refsynth.compress.student.make_learner", lambda name, context: Ignorant())
     result = make_run(tmp_path, tiny_cache, "static", pool=100)
-    model, student = refsynth.load(result.bundle), result.finished.tiers.student
+    model, student = refsynth.load(result.bundle), result.evidence.tiers.student
     assert student is not None
     assert model.manifest.last.kind == "static"
     same = 1 - differs(result, aside_of(result), shallow=False).mean()
@@ -192,12 +192,12 @@ class Seen(NamedTuple):
 
     @classmethod
     def of(cls, result: RunResult) -> Seen:
-        model, finished = refsynth.load(result.bundle), result.finished
-        answers, data = None, finished.task.config.data
+        model, evidence = refsynth.load(result.bundle), result.evidence
+        answers, data = None, evidence.task.config.data
         if data.test is not None:
             texts, *_ = _read(data.test, data, model.manifest.answers, model.labels)
-            assert finished.test is not None
-            new = np.delete(np.arange(len(texts)), [one.place for one in finished.test.shared if one.same])
+            assert evidence.test is not None
+            new = np.delete(np.arange(len(texts)), [one.place for one in evidence.test.shared if one.same])
             answers = model.answer([texts[place] for place in new]).answers
         return cls(result, model.manifest, (result.bundle / "README.md").read_text("utf-8"), answers)
 
@@ -233,24 +233,24 @@ def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_every_way_to_ship_is_in_the_table(table: list[Seen]) -> None:
-    wanted = table[0].result.finished.task.config.compress.tiers
+    wanted = table[0].result.evidence.task.config.compress.tiers
     assert {seen.ships for seen in table} == ({"alone"} if wanted == "one" else {"alone", wanted})
 
 
 def test_figures_of_the_shipped_bundle_are_its_own_or_none(table: list[Seen]) -> None:
     for seen in table:
-        report, finished = seen.result.report, seen.result.finished
-        held, k, kind = finished.learned.held, len(seen.manifest.labels), seen.manifest.answers
+        report, evidence = seen.result.report, seen.result.evidence
+        held, k, kind = evidence.learned.held, len(seen.manifest.labels), seen.manifest.answers
         assert held is not None
         assert report.results is not None
         line = report.results.shipped
         assert line is not None
         shown = {FIGURES[field]: figure for field in FIGURES if (figure := getattr(line, field)) is not None}
         expected: tuple[Metric, ...] = ()
-        if (test := finished.measured) is not None:
+        if (test := evidence.measured) is not None:
             expected = kind.figures(test.truth, seen.answers, k, test.groups)  # type: ignore[arg-type]
         elif seen.ships == "alone":
-            logits = finished.shrunk.logits
+            logits = evidence.shrunk.logits
             assert logits is not None
             expected = kind.figures(held.truth, held.answers_of(logits)[0], k, held.groups, spread=held.spread)
         assert shown == {figure.name: figure for figure in expected}
@@ -263,14 +263,14 @@ def test_figures_of_the_shipped_bundle_are_its_own_or_none(table: list[Seen]) ->
 
 def test_a_manifest_and_a_card_have_no_figure_of_another_model(table: list[Seen]) -> None:
     for seen in table:
-        held, shrunk = seen.result.finished.learned.held, seen.result.finished.shrunk
+        held, shrunk = seen.result.evidence.learned.held, seen.result.evidence.shrunk
         assert held is not None
-        name, tested = f"cross-validated {held.kind.measure}", seen.result.finished.measured
+        name, tested = f"cross-validated {held.kind.measure}", seen.result.evidence.measured
         own = set() if tested is None else {held.kind.measure}
         if own:
             shipped = seen.result.report.results.shipped  # type: ignore[union-attr]
             assert seen.manifest.metrics[held.kind.measure].value == shipped.score.value  # type: ignore[union-attr]
-        student = seen.result.finished.tiers.student
+        student = seen.result.evidence.tiers.student
         if seen.ships == "alone":
             assert shrunk.logits is not None
             assert seen.manifest.metrics.keys() == {name, *own}
@@ -304,7 +304,7 @@ def test_a_threshold_that_no_labels_chose_is_not_shown_as_one_that_they_did(tabl
 
 def test_what_a_form_keeps_has_an_interval(table: list[Seen]) -> None:
     for seen in table:
-        outcome, section = seen.result.finished.shrunk.outcome, seen.result.report.compression
+        outcome, section = seen.result.evidence.shrunk.outcome, seen.result.report.compression
         if outcome is None:
             continue
         shipped = outcome.shipped

@@ -24,7 +24,7 @@ from refsynth.core.chain import Chain, best_path, occurrences
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import BundleError, ConfigError, DataError, InputError
 from refsynth.core.kinds import TASK_KINDS
-from refsynth.core.marks import MarkError, Place, places_in, read_marks, spans_in, write_marks
+from refsynth.core.marks import MarkedPlace, MarkError, places_in, read_marks, spans_in, write_marks
 from refsynth.core.sections import Columns
 from refsynth.core.spans import Span, join_spans, names_in, spans_of, split_spans, tag_names, tags_of, unfit_name
 from refsynth.core.task import Task
@@ -37,23 +37,23 @@ from refsynth.kinds import SPANS, as_json, from_json
 from refsynth.kinds.spans import path_of, read_of, span_confidences, spans_right
 from refsynth.learning.candidates import Candidate
 from refsynth.learning.crf import OPTIONS, CrfLearner
-from refsynth.learning.gate import _Part, _whole
+from refsynth.learning.gate import _FoldAnswers, _whole
 from refsynth.learning.rows import Rows
 from refsynth.learning.tuning.finetune import FinetuneLearner
-from refsynth.learning.tuning.trainer import Recipe
+from refsynth.learning.tuning.trainer import TrainingRecipe
 from refsynth.models.crf import CrfPredictor, features_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
 from refsynth.models.store import ModelStore
 from refsynth.models.tokenise import TextTokenizer, split_words
 from refsynth.pipeline.flow import run
-from refsynth.service.http import seams
-from refsynth.service.http.engine import Loaded
+from refsynth.service.http import interfaces
+from refsynth.service.http.engine import LoadedBundle
 from refsynth.service.monitor.export import export
-from refsynth.service.monitor.record import Feedback, Predicted, Record
-from refsynth.synthesis.marked import BROKEN, UNKNOWN, UNMARKED, shown_rows, with_marks, without_marks
+from refsynth.service.monitor.record import Feedback, Predicted, PredictionRecord
+from refsynth.synthesis.demand import wanted
+from refsynth.synthesis.markup import BROKEN, UNKNOWN, UNMARKED, shown_rows, with_marks, without_marks
 from refsynth.synthesis.selection.scorers import agreement_of_tags
-from refsynth.synthesis.wanted import wanted
 from serving import running
 from test_serve_app import Memory, post, problem
 
@@ -95,7 +95,7 @@ def test_what_a_word_is(text, words):
 @given(st.text(min_size=1, max_size=40), st.data())
 def test_marks_come_out_as_they_went_in(text, data):
     ends = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6, unique=True)))
-    places = tuple(Place(a, b, "place") for a, b in zip(ends[::2], ends[1::2], strict=False))
+    places = tuple(MarkedPlace(a, b, "place") for a, b in zip(ends[::2], ends[1::2], strict=False))
     assume(all(text[a:b].strip() for a, b, _ in places))
     assert read_marks(write_marks(text, places)) == (text, places, False)
 
@@ -128,18 +128,18 @@ def test_broken_marks_are_named(text, message):
 def test_brackets_that_are_no_marks_stay():
     assert read_marks(r"see [1], \[Ann\](person) and [Bo](person)") == (
         "see [1], [Ann](person) and Bo",
-        (Place(27, 29, "person"),),
+        (MarkedPlace(27, 29, "person"),),
         True,
     )
 
 
 def test_a_mark_inside_a_word_takes_the_word():
-    assert spans_in("in Oslos hills", [Place(3, 7, "place")]) == ((Span(1, 2, "place"),), 1)
-    assert places_in("in Oslos hills", [Span(1, 3, "place")]) == (Place(3, 14, "place"),)
+    assert spans_in("in Oslos hills", [MarkedPlace(3, 7, "place")]) == ((Span(1, 2, "place"),), 1)
+    assert places_in("in Oslos hills", [Span(1, 3, "place")]) == (MarkedPlace(3, 14, "place"),)
     for places, message in (
-        ([Place(0, 5, "a"), Place(4, 9, "b")], "overlaps with another"),
-        ([Place(3, 99, "a")], "no part of the text"),
-        ([Place(2, 3, "a")], "holds no word"),
+        ([MarkedPlace(0, 5, "a"), MarkedPlace(4, 9, "b")], "overlaps with another"),
+        ([MarkedPlace(3, 99, "a")], "no part of the text"),
+        ([MarkedPlace(2, 3, "a")], "holds no word"),
     ):
         with pytest.raises(MarkError, match=message):
             spans_in("in Oslos hills", places)
@@ -382,7 +382,7 @@ def tree(**changes):
         ({"synthesis": {"ways": ["contrast"]}}, "take examples or styles"),
         ({"synthesis": {"augment": ["noise"]}}, "synthesis.augment"),
         ({"synthesis": {"rounds": 2}}, "synthesis.rounds"),
-        ({"reinforce": {"turns": 1}}, "reinforce.turns"),
+        ({"reinforce": {"iterations": 1}}, "reinforce.iterations"),
         ({"filter": {"scores": {"likelihood": 0.0}}}, "filter.scores.likelihood"),
         ({"filter": {"targets": "judge"}}, "filter.targets"),
         ({"training": {"mixup": 0.2}}, "training.mixup"),
@@ -480,7 +480,7 @@ def test_words_are_aligned_in_both_tokenizers(tiny_folder):
 def test_full_fine_tuning_learns_words(tiny_folder):
     rows = list(itertools.starmap(example, enumerate(texts(24, long=True))))
     encoder = TransformerEncoder(tiny_folder, max_tokens=24)
-    learner = FinetuneLearner(LABELS, encoder, recipe=Recipe(epochs=25, rate=2e-3), link="tags")
+    learner = FinetuneLearner(LABELS, encoder, recipe=TrainingRecipe(epochs=25, learning_rate=2e-3), link="tags")
     fitted = learner.fit(rows, (), seed=0)
     said = SPANS.decide(SPANS.probabilities(fitted.logits([row.text for row in rows])))
     truth = SPANS.truth([row.label for row in rows], LABELS)
@@ -521,7 +521,7 @@ def test_in_a_fold_without_drafts_a_candidate_is_as_without_them():
     plain, mixed = Candidate("crf", False), Candidate("crf", True)
     one, two = np.array(["a", "b"], object), np.array(["c", "d"], object)
     first, second = np.array([0, 1]), np.array([2, 3])
-    whole = _whole([_Part(0, first, {plain: one}), _Part(0, second, {plain: two, mixed: one})], (1, 4))
+    whole = _whole([_FoldAnswers(0, first, {plain: one}), _FoldAnswers(0, second, {plain: two, mixed: one})], (1, 4))
     assert whole[plain].tolist() == [["a", "b", "c", "d"]]
     assert whole[mixed].tolist() == [["a", "b", "a", "b"]]
 
@@ -571,10 +571,10 @@ def config_of(folder, **changes):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny_cache):
+def evidence(tmp_path_factory, tiny_cache):
     folder = tmp_path_factory.mktemp("spans")
     config = config_of(
-        folder, synthesis={"drafts": 24, "per_prompt": 4}, learners=["finetune"], training={"epochs": 10, "rate": 3e-3}
+        folder, synthesis={"drafts": 24, "per_prompt": 4}, learners=["finetune"], training={"epochs": 10, "learning_rate": 3e-3}
     )
     return run(Task.of(RunConfig.parse(config)), folder / "out", store=ModelStore(tiny_cache))
 
@@ -588,13 +588,13 @@ def finished_crf(tmp_path_factory, tiny_cache):
 
 @pytest.fixture(params=["tagger", "crf"])
 def either(request):
-    done = request.getfixturevalue("finished" if request.param == "tagger" else "finished_crf")
+    done = request.getfixturevalue("evidence" if request.param == "tagger" else "finished_crf")
     assert refsynth.load(done.bundle).manifest.last.kind == request.param
     return done
 
 
 def test_a_run_ends_with_a_bundle_that_finds_entities(either):
-    model, test = refsynth.load(either.bundle), either.finished.test
+    model, test = refsynth.load(either.bundle), either.evidence.test
     rows = [example(i, text) for i, text in enumerate(texts(24, 1))]
     predicted = model.predict([row.text for row in rows])
     assert [SPANS.shown(answer, LABELS) for answer in test.predicted["shipped"]] == [one.label for one in predicted]
@@ -603,7 +603,7 @@ def test_a_run_ends_with_a_bundle_that_finds_entities(either):
         assert all(one.probabilities[entity.label] >= entity.confidence - 1e-9 for entity in one.entities)
         assert one.abstain == (one.probability < model.manifest.calibration.threshold)
         assert all(0 < entity.confidence <= 1 + 1e-9 for entity in one.entities)
-        found = [Place(entity.start, entity.end, entity.label) for entity in one.entities]
+        found = [MarkedPlace(entity.start, entity.end, entity.label) for entity in one.entities]
         assert join_spans(spans_in(row.text, found).spans) == one.label
     assert "cross-validated span F1" in model.manifest.metrics
     card = (either.bundle / "README.md").read_text("utf-8")
@@ -622,8 +622,8 @@ def test_places_are_those_of_the_text_as_it_was_given(either):
         model.predict([""])
 
 
-def test_words_beyond_one_window_are_read(finished):
-    model, text = refsynth.load(finished.bundle), "a " * 200 + "ann lee sat in oslo"
+def test_words_beyond_one_window_are_read(evidence):
+    model, text = refsynth.load(evidence.bundle), "a " * 200 + "ann lee sat in oslo"
     assert not model.predict([text])[0].truncated
     assert read_of(model.logits([text])[0]).all()
 
@@ -660,8 +660,8 @@ def test_an_altered_bundle_is_refused(finished_crf, tmp_path):
             Manifest.model_validate_json(json.dumps(manifest | changes))
 
 
-def test_drafts_are_screened_and_the_gate_says_what_they_bring(finished):
-    learned = finished.finished.learned
+def test_drafts_are_screened_and_the_gate_says_what_they_bring(evidence):
+    learned = evidence.evidence.learned
     assert learned.written.drafts
     assert sum(learned.written.rejected.values()) + len(learned.written.drafts) == learned.written.asked
     texts_ = {row.text for row in learned.rows.examples}
@@ -704,7 +704,7 @@ def test_predict_and_evaluate_speak_of_entities(either, tmp_path):
     assert set(records[0]) == {"row", "id", "entities", "abstain", "tier"}
     for entity in records[0]["entities"]:
         assert rows[0]["text"][entity["start"] : entity["end"]] == entity["text"]
-    test = either.finished.task.test
+    test = either.evidence.task.test
     figures = CliRunner().invoke(app, ["evaluate", str(either.bundle), str(test), "--json"])
     measured = json.loads(figures.stdout)
     shipped = either.report.results.systems[-1]
@@ -718,7 +718,7 @@ def test_predict_and_evaluate_speak_of_entities(either, tmp_path):
 
 
 def test_golden_texts_are_judged_by_what_is_found(either):
-    loaded = Loaded.open(either.bundle, threads=1)
+    loaded = LoadedBundle.open(either.bundle, threads=1)
     for index, (text, one) in enumerate(zip(loaded.golden.texts, loaded.model.predict(loaded.golden.texts), strict=True)):
         assert loaded.agrees(index, one), text
         wrong = replace(one, certainty=1 - one.certainty, label="0-1:place")
@@ -727,7 +727,7 @@ def test_golden_texts_are_judged_by_what_is_found(either):
 
 @pytest.fixture(scope="module")
 def server(finished_crf):
-    with running(finished_crf.bundle, guards=seams.Guards(recorder=Memory())) as started:
+    with running(finished_crf.bundle, guards=interfaces.Guards(recorder=Memory())) as started:
         yield started
 
 
@@ -785,7 +785,7 @@ def test_feedback_becomes_rows_to_train_on(server, tmp_path):
         for row, marked in enumerate(("[bo](person) sat in [rome](place) 5", "no one [5]", "ann@example.org met [bo](person)")):
             client.feedback(name, row=row, marked=marked)
     with closing(
-        Record.open(str(tmp_path / "r.sqlite"), redact=lambda text: text.replace("ann@example.org", "[EMAIL]"))
+        PredictionRecord.open(str(tmp_path / "r.sqlite"), redact=lambda text: text.replace("ann@example.org", "[EMAIL]"))
     ) as record:
         record.add_predictions(
             Predicted(name, one.row, one.label, one.probability, one.abstain, one.version, one.tier, text=texts_[one.row])
@@ -830,7 +830,7 @@ def test_the_console_takes_marks_as_feedback(finished_crf, tmp_path):
 
 def test_the_parts_that_are_refused_say_what_to_do(finished_crf, tmp_path, tiny_cache, monkeypatch):
     monkeypatch.setenv("REFSYNTH_CACHE", str(tiny_cache))
-    ended, pool = str(finished_crf.finished.folder.path), tmp_path / "rows.jsonl"
+    ended, pool = str(finished_crf.evidence.folder.path), tmp_path / "rows.jsonl"
     write(pool, [{"text": "ann sat"}])
     for asked, remedy in (
         (["add", str(pool), "--run", ended], 'data.more in task.yaml: {"text": "[Ann Lee](person)'),

@@ -39,7 +39,7 @@ def evaluated(bundle, rows, folder):
     ],
 )
 def test_rows_of_the_training_file_are_counted(done, tmp_path, old, new, said):
-    task = done.finished.task
+    task = done.evidence.task
     train, test = ([*read_jsonl(path)] for path in (task.train, task.test))
     loud = [row | {"text": f"  {row['text'].upper()}"} for row in train[:old]]  # the same text all the same
     figures, shown = evaluated(done.bundle, [*loud, *test[:new]], tmp_path)
@@ -52,15 +52,15 @@ def test_rows_of_the_training_file_are_counted(done, tmp_path, old, new, said):
 
 def test_where_the_run_is_not_known_that_is_said(done, tmp_path):
     """A bundle alone, in another run's folder, or in one whose rows were read anew: nobody knows what it learned from."""
-    rows = [*read_jsonl(done.finished.task.train)]
-    alone, other = shutil.copytree(done.bundle, tmp_path / "alone"), shutil.copytree(done.finished.folder.path, tmp_path / "run")
+    rows = [*read_jsonl(done.evidence.task.train)]
+    alone, other = shutil.copytree(done.bundle, tmp_path / "alone"), shutil.copytree(done.evidence.folder.path, tmp_path / "run")
     step = other / "steps" / "rows" / "step.json"
     step.write_text(step.read_text("utf-8").replace(json.loads(step.read_text("utf-8"))["hash"], "0" * 64), "utf-8")
-    broken = shutil.copytree(done.finished.folder.path, tmp_path / "broken")
+    broken = shutil.copytree(done.evidence.folder.path, tmp_path / "broken")
     (broken / "steps" / "rows" / "step.json").write_text("[", "utf-8")
     for bundle in (alone, other / "bundle", broken / "bundle"):
         figures, shown = evaluated(bundle, rows, tmp_path)
         assert (figures["in_training"]["rows"], figures["accuracy"]["n"]) == (None, 12)
         assert "could not be checked" in shown
-    figures, _ = evaluated(shutil.copytree(done.finished.folder.path, tmp_path / "moved") / "bundle", rows, tmp_path)
+    figures, _ = evaluated(shutil.copytree(done.evidence.folder.path, tmp_path / "moved") / "bundle", rows, tmp_path)
     assert figures["in_training"]["rows"] == 12

@@ -28,7 +28,7 @@ from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.methods import Size
 from refsynth.learning.tuning.objective import Objective, Robust
 from refsynth.learning.tuning.schedule import Tuner
-from refsynth.learning.tuning.trainer import Recipe, Trainer
+from refsynth.learning.tuning.trainer import Trainer, TrainingRecipe
 from refsynth.learning.tuning.validation import faults_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
@@ -101,7 +101,7 @@ def test_the_shares_of_a_crew_add_up_to_the_step(encoder):
 
 
 def test_activations_computed_again_give_the_same_model(encoder):
-    recipe = Recipe(epochs=2, batch=4, **EXACT)
+    recipe = TrainingRecipe(epochs=2, batch_size=4, **EXACT)
     kept, again = (
         FinetuneLearner(LABELS, encoder, recipe=recipe, dropout=0.1, checkpointing=checkpointing).fit(TRAIN, (), seed=1)
         for checkpointing in (False, True)
@@ -112,8 +112,8 @@ def test_activations_computed_again_give_the_same_model(encoder):
 
 @pytest.mark.parametrize(("rows", "epochs"), [(0, 20), (1500, 20), (3000, 10), (9000, 3), (10**6, 3)])
 def test_of_many_rows_each_is_read_less_often(rows, epochs):
-    assert Recipe().epochs_of(rows) == epochs
-    assert Recipe(epochs=7).epochs_of(rows) == 7
+    assert TrainingRecipe().epochs_of(rows) == epochs
+    assert TrainingRecipe(epochs=7).epochs_of(rows) == 7
 
 
 def test_the_rate_rises_and_falls():
@@ -148,7 +148,7 @@ def course(averaging):
         seen.append(module.weight.detach().clone())
         return (-float(len(seen)),)
 
-    recipe = Recipe(epochs=8, batch=2, rate=0.1, averaging=averaging, **EXACT)
+    recipe = TrainingRecipe(epochs=8, batch_size=2, learning_rate=0.1, averaging=averaging, **EXACT)
     Trainer(module, torch.nn.Identity(), recipe, seed=0).fit(Parabola(module), look)
     return seen, module.weight.detach()
 
@@ -177,7 +177,7 @@ def test_training_does_not_stop_before_there_is_an_average():
         calls.append(module.weight.detach().clone())
         return (float(len(calls)),)  # worse and worse
 
-    recipe = Recipe(epochs=8, batch=2, rate=0.1, patience=2, averaging="swa", **EXACT)
+    recipe = TrainingRecipe(epochs=8, batch_size=2, learning_rate=0.1, patience=2, averaging="swa", **EXACT)
     Trainer(module, torch.nn.Identity(), recipe, seed=0).fit(Parabola(module), told)
     torch.testing.assert_close(module.weight.detach(), plain[5])
     assert len(calls) == 8
@@ -192,9 +192,9 @@ def test_training_stops_early_and_keeps_the_best(encoder):
         seen.append(module.weight.detach().clone())
         return (next(losses),)
 
-    Trainer(module, torch.nn.Identity(), Recipe(epochs=9, batch=2, rate=0.1, patience=2, **EXACT), seed=0).fit(
-        Parabola(module), told
-    )
+    Trainer(
+        module, torch.nn.Identity(), TrainingRecipe(epochs=9, batch_size=2, learning_rate=0.1, patience=2, **EXACT), seed=0
+    ).fit(Parabola(module), told)
     assert len(seen) == 4
     torch.testing.assert_close(module.weight.detach(), seen[1])
 
@@ -234,9 +234,9 @@ def test_of_epochs_that_err_alike_the_one_with_the_lower_loss_is_kept():
         seen.append(module.weight.detach().clone())
         return next(faults)
 
-    Trainer(module, torch.nn.Identity(), Recipe(epochs=9, batch=2, rate=0.1, patience=2, **EXACT), seed=0).fit(
-        Parabola(module), told
-    )
+    Trainer(
+        module, torch.nn.Identity(), TrainingRecipe(epochs=9, batch_size=2, learning_rate=0.1, patience=2, **EXACT), seed=0
+    ).fit(Parabola(module), told)
     assert len(seen) == 5
     torch.testing.assert_close(module.weight.detach(), seen[2])
 
@@ -250,7 +250,7 @@ def fit_long(encoder, method, checkpoints):
         ("a", "b"),
         encoder,
         method=method,
-        recipe=Recipe(epochs=6, batch=4, rate=1e-3, averaging="ema", bfloat16=False),
+        recipe=TrainingRecipe(epochs=6, batch_size=4, learning_rate=1e-3, averaging="ema", bfloat16=False),
         size=Size(rank=2),
         robust=Robust(mixup=0.2, adversarial=0.1),
         checkpoints=checkpoints,
@@ -373,7 +373,9 @@ def test_wrong_settings_are_named(training, message):
 
 def test_layers_with_a_prefix_are_not_computed_again():
     with pytest.raises(ConfigError, match="prefix_tuning"):
-        RunConfig.parse({"labels": ["a", "b"], "training": {"checkpointing": True}, "learners": ["frozen", "prefix_tuning"]})
+        RunConfig.parse(
+            {"labels": ["a", "b"], "training": {"gradient_checkpointing": True}, "learners": ["frozen", "prefix_tuning"]}
+        )
 
 
 def test_bfloat16_is_refused_where_it_is_slow(tiny_folder, monkeypatch):
@@ -421,11 +423,11 @@ def test_a_run_ships_what_was_fine_tuned(tmp_path, tiny_cache):
         "data": {"train": str(tmp_path / "train.jsonl")},
         "synthesis": {"drafts": 0},
         "learners": ["lora", "houlsby"],
-        "training": {"epochs": 3, "dev": 0.35, "smoothing": 0.1, "averaging": "ema"},
+        "training": {"epochs": 3, "validation": 0.35, "label_smoothing": 0.1, "averaging": "ema"},
         "gate": {"folds": 2},
     }
     result = run(Task.of(RunConfig.parse(tree)), tmp_path / "out", store=ModelStore(tiny_cache))
-    assert result.finished.learned.decision.shipped.learner in ("lora", "houlsby")
+    assert result.evidence.learned.decision.shipped.learner in ("lora", "houlsby")
     assert "LoRA" in result.paths.markdown.read_text("utf-8")
     predictions = load(result.bundle).predict(["the order is late", "broken in pieces"])
     assert {prediction.label for prediction in predictions} <= words.keys()

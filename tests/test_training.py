@@ -17,7 +17,7 @@ from refsynth.learning.head import DRAFT_WEIGHT, fit_head, fit_head_to, fit_soft
 from refsynth.learning.tuning.contrastive import ContrastiveLearner, balanced_batches, contrastive_loss
 from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.methods import METHODS
-from refsynth.learning.tuning.trainer import Recipe
+from refsynth.learning.tuning.trainer import TrainingRecipe
 from refsynth.models.network import TransformerEncoder
 from tiny_encoder import MAX_TOKENS
 
@@ -35,7 +35,9 @@ def encoder(tiny_folder):
 
 
 def tuned(method, encoder):
-    return FinetuneLearner(LABELS, encoder, method=method, recipe=Recipe(epochs=5, batch=4, rate=METHODS[method].rate))
+    return FinetuneLearner(
+        LABELS, encoder, method=method, recipe=TrainingRecipe(epochs=5, batch_size=4, learning_rate=METHODS[method].rate)
+    )
 
 
 MAKERS = {
@@ -86,7 +88,7 @@ def test_every_learner_survives_one_row_per_class_and_one_class(name, encoder):
 
 def test_early_stopping_keeps_the_best_epoch(encoder):
     dev = [Example("row-9", "where is the order", "late"), Example("row-10", "the mug is broken", "broken")]
-    learner = FinetuneLearner(LABELS, encoder, recipe=Recipe(epochs=6, batch=4, rate=1e-3, patience=1))
+    learner = FinetuneLearner(LABELS, encoder, recipe=TrainingRecipe(epochs=6, batch_size=4, learning_rate=1e-3, patience=1))
     fitted = learner.fit(TRAIN, dev, seed=0)
     loss = -np.log(softmax(fitted.logits([d.text for d in dev]))[[0, 1], [0, 1]]).mean()
     assert loss < np.log(3)

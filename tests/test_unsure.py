@@ -20,10 +20,10 @@ from refsynth.evaluation.calibrate import calibrate
 from refsynth.evaluation.report import render_html, render_markdown
 from refsynth.kinds import ONE_LABEL
 from refsynth.learning.candidates import Candidate
-from refsynth.learning.idle import without_effect
+from refsynth.learning.unused_settings import without_effect
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
-from refsynth.service.http.engine import Loaded
+from refsynth.service.http.engine import LoadedBundle
 from refsynth.service.http.settings import Settings
 from test_pipeline import make_task
 
@@ -152,7 +152,7 @@ def test_a_threshold_that_is_none_is_refused_in_python(asked, value):
 
 def test_a_server_takes_another_threshold(asked):
     settings = Settings.of(bundle=asked.bundle, threshold=0.99)
-    loaded = Loaded.open(settings.bundle, threads=1, threshold=settings.threshold)
+    loaded = LoadedBundle.open(settings.bundle, threads=1, threshold=settings.threshold)
     assert loaded.model.threshold == 0.99
-    assert Loaded.open(settings.bundle, threads=1).model.threshold == loaded.model.manifest.calibration.threshold
+    assert LoadedBundle.open(settings.bundle, threads=1).model.threshold == loaded.model.manifest.calibration.threshold
     assert [each.abstain for each in loaded.model.predict(["hello", "my parcel"])] == [True, True]

@@ -13,7 +13,7 @@ from refsynth.core.errors import InputError
 from refsynth.core.observe import Silent
 from refsynth.core.types import Metric
 from refsynth.labels import curves as stage
-from refsynth.labels.worth import Curve, fit_powers, verdict, worth
+from refsynth.labels.worth import LearningCurve, fit_powers, verdict, worth
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run, synthesize, writers_of
 from refsynth.pipeline.reopen import reopened
@@ -46,7 +46,7 @@ def test_drafts_may_hurt():
 
 def drawn(law, rows, models, seed):
     rng = np.random.default_rng(seed)
-    return Curve(SIZES, (rng.random((len(SIZES), models, rows)) > law(SIZES)[:, None, None]).astype(float))
+    return LearningCurve(SIZES, (rng.random((len(SIZES), models, rows)) > law(SIZES)[:, None, None]).astype(float))
 
 
 def test_intervals_hold_the_true_gain():
@@ -62,18 +62,18 @@ def test_a_curve_on_which_no_row_differs_is_not_certain():
     """All right at every size, or all wrong: no draw differs, and still ten rows are few."""
     for score in (0.0, 1.0):
         scores = np.full((len(SIZES), 4, 10), score)
-        labels = worth("labels", Curve(SIZES, scores), now=320, more=320, falls=True, seed=0)
+        labels = worth("labels", LearningCurve(SIZES, scores), now=320, more=320, falls=True, seed=0)
         assert (labels.value, labels.low, labels.high) == pytest.approx((0, 0, 1.96 / 12), abs=1e-3)
-        drafts = worth("drafts", Curve(SIZES, scores), now=320, more=320, falls=False, seed=0)
+        drafts = worth("drafts", LearningCurve(SIZES, scores), now=320, more=320, falls=False, seed=0)
         assert (drafts.low, drafts.high) == pytest.approx((-1.96 / 12, 1.96 / 12), abs=1e-3)
-        twice = worth("labels", Curve(SIZES, scores), now=320, more=320, falls=True, seed=0, groups=np.arange(10) // 2)
+        twice = worth("labels", LearningCurve(SIZES, scores), now=320, more=320, falls=True, seed=0, groups=np.arange(10) // 2)
         assert twice.high == pytest.approx(1.96 / 7, abs=1e-3)
 
 
 def test_copies_of_rows_do_not_make_a_curve_surer():
     curve = drawn(lambda n: 2.0 * n**-0.5, 30, 4, 0)
     alone = worth("gain", curve, now=320, more=320, falls=True, seed=0)
-    copied = Curve(SIZES, np.repeat(curve.scores, 3, axis=2))
+    copied = LearningCurve(SIZES, np.repeat(curve.scores, 3, axis=2))
     grouped = worth("gain", copied, now=320, more=320, falls=True, seed=0, groups=np.repeat(np.arange(30), 3))
     assert (grouped.value, grouped.low, grouped.high) == pytest.approx((alone.value, alone.low, alone.high))
 
@@ -94,11 +94,11 @@ def test_overlapping_intervals_cannot_tell():
 
 def test_two_sizes_are_no_curve():
     with pytest.raises(InputError, match="a curve of 2 sizes"):
-        worth("gain", Curve(SIZES[:2], np.ones((2, 1, 5))), now=40, more=20, falls=True, seed=0)
+        worth("gain", LearningCurve(SIZES[:2], np.ones((2, 1, 5))), now=40, more=20, falls=True, seed=0)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny_cache):
+def evidence(tmp_path_factory, tiny_cache):
     where = tmp_path_factory.mktemp("worth")
     task = make_task(where / "data", synthesis={"drafts": 120, "per_prompt": 4}, learners=["tfidf"])
     write_rows(where / "data" / "train.jsonl", 14, 1)
@@ -106,7 +106,7 @@ def finished(tmp_path_factory, tiny_cache):
     return where / "out"
 
 
-def test_nothing_is_fitted_to_what_it_is_asked_about(finished, tiny_cache, monkeypatch):
+def test_nothing_is_fitted_to_what_it_is_asked_about(evidence, tiny_cache, monkeypatch):
     seen = []
 
     def watched(learner, train, dev, *, seed):
@@ -126,7 +126,7 @@ def test_nothing_is_fitted_to_what_it_is_asked_about(finished, tiny_cache, monke
 
     monkeypatch.setattr(stage.FrozenLearner, "fit", watched)
     monkeypatch.setattr(stage._Bench, "_folds", told)
-    with reopened(finished, (), Silent(), store=ModelStore(tiny_cache)) as begun:
+    with reopened(evidence, (), Silent(), store=ModelStore(tiny_cache)) as begun:
         job = begun.job
         writers = writers_of(begun)
         written, _ = synthesize(job, writers)
@@ -142,13 +142,13 @@ def test_nothing_is_fitted_to_what_it_is_asked_about(finished, tiny_cache, monke
     assert found.labels.value >= 0
 
 
-def test_the_command_says_it_in_words_and_as_json(finished, tiny_cache, monkeypatch):
+def test_the_command_says_it_in_words_and_as_json(evidence, tiny_cache, monkeypatch):
     monkeypatch.setenv("REFSYNTH_CACHE", str(tiny_cache))
-    told = CliRunner().invoke(app, ["label", "worth", str(finished), "--labels", "30", "--drafts", "500"])
+    told = CliRunner().invoke(app, ["label", "worth", str(evidence), "--labels", "30", "--drafts", "500"])
     assert told.exit_code == 0, told.output
     assert "500 drafts" in told.output or "cannot tell" in told.output
     assert "120 models to fit: less than a minute" in told.output and "learning curves: 120 of 120" in told.output
-    record = json.loads(CliRunner().invoke(app, ["label", "worth", str(finished), "--json"]).stdout)
+    record = json.loads(CliRunner().invoke(app, ["label", "worth", str(evidence), "--json"]).stdout)
     assert record["verdict"] in ("labels", "drafts", "cannot tell")
     assert record["labels"]["low"] <= record["labels"]["value"] <= record["labels"]["high"]
     assert record["now"]["labels"] == 28
@@ -162,13 +162,13 @@ def test_how_long_it_takes_is_said_in_minutes(seconds, said):
     assert stage.roughly(seconds) == said
 
 
-def test_a_run_without_drafts_or_with_few_rows_has_no_curves(finished, tiny_cache, tmp_path):
-    with reopened(finished, (), Silent(), store=ModelStore(tiny_cache)) as begun:
+def test_a_run_without_drafts_or_with_few_rows_has_no_curves(evidence, tiny_cache, tmp_path):
+    with reopened(evidence, (), Silent(), store=ModelStore(tiny_cache)) as begun:
         job = begun.job
         with pytest.raises(InputError, match="drafts"):
             stage.answer(job, [], asked=0, labels=20, more=100)
         few = make_task(tmp_path / "data")
-    result = run(few, tmp_path / "out", store=ModelStore(tiny_cache)).finished
+    result = run(few, tmp_path / "out", store=ModelStore(tiny_cache)).evidence
     with (
         reopened(tmp_path / "out", (), Silent(), store=ModelStore(tiny_cache)) as few_begun,
         pytest.raises(InputError, match="12 labelled"),

@@ -20,8 +20,8 @@ from refsynth.kinds.metrics import accuracy, log_loss, softmax
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.reference import EmbeddedGenerator
 from refsynth.models.store import ModelStore
-from refsynth.synthesis.selection.judge import calibrated
-from refsynth.synthesis.selection.judged import TEMPERATURE, reference_judge
+from refsynth.synthesis.selection.reference_judge import calibrated
+from refsynth.synthesis.selection.soft_labels import TEMPERATURE, reference_judge
 
 SETS = ("airline_sentiment", "multidogo_airline", "clinc20")
 TEXTS = 100

@@ -45,8 +45,8 @@ def _serve(bundle: str, *options: str) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from refsynth.service.http.interfaces import Guards
     from refsynth.service.http.logs import configure
-    from refsynth.service.http.seams import Guards
     from refsynth.service.http.worker import main
 
     configure()

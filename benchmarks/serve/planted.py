@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from faker import Faker
 
-from refsynth.service.http.redact import Kind
+from refsynth.service.http.redact import PersonalKind
 
 WESTERN = ("en_US", "en_GB", "de_DE", "fr_FR", "es_ES", "it_IT", "nl_NL", "pt_BR", "pl_PL", "sv_SE")
 ABROAD = {"en_GB": "+44", "de_DE": "+49", "fr_FR": "+33", "es_ES": "+34", "it_IT": "+39", "nl_NL": "+31", "pl_PL": "+48"}
@@ -41,7 +41,7 @@ class Planted(NamedTuple):
 
     text: str
     item: str
-    kind: Kind
+    kind: PersonalKind
     form: str
     language: str
 
@@ -202,20 +202,20 @@ AT_HOME = {"fr_FR": "fr", "pl_PL": "pl", "cs_CZ": "cs", "no_NO": "no"}
 LANGUAGES = {f"phone, national, {language}": language for language in AT_HOME.values()}
 PARTLY = frozenset({*LANGUAGES, "identity, other countries"})
 """Forms that are found in part only: Faker follows no numbering plan, and knows numbers that no rule tells from an order's."""
-_MAKERS: dict[str, tuple[Kind, Callable[[random.Random, Fakers], Made]]] = {
-    "e-mail": (Kind.email, _email),
-    "phone": (Kind.phone, _phone),
-    **{f"phone, national, {language}": (Kind.phone, partial(_at_home, locale)) for locale, language in AT_HOME.items()},
-    "IBAN": (Kind.iban, _iban),
-    "card": (Kind.card, _card),
-    "identity, Chinese": (Kind.identity, _identity),
-    "identity, other countries": (Kind.identity, _person),
-    "IP address": (Kind.ip, _ip),
-    "credentials in a URL": (Kind.credentials, _credentials),
-    "keys of services": (Kind.credentials, _key),
-    "signed tokens": (Kind.credentials, _signed),
-    "private keys": (Kind.credentials, _private),
-    "named passwords": (Kind.credentials, _password),
+_MAKERS: dict[str, tuple[PersonalKind, Callable[[random.Random, Fakers], Made]]] = {
+    "e-mail": (PersonalKind.email, _email),
+    "phone": (PersonalKind.phone, _phone),
+    **{f"phone, national, {language}": (PersonalKind.phone, partial(_at_home, locale)) for locale, language in AT_HOME.items()},
+    "IBAN": (PersonalKind.iban, _iban),
+    "card": (PersonalKind.card, _card),
+    "identity, Chinese": (PersonalKind.identity, _identity),
+    "identity, other countries": (PersonalKind.identity, _person),
+    "IP address": (PersonalKind.ip, _ip),
+    "credentials in a URL": (PersonalKind.credentials, _credentials),
+    "keys of services": (PersonalKind.credentials, _key),
+    "signed tokens": (PersonalKind.credentials, _signed),
+    "private keys": (PersonalKind.credentials, _private),
+    "named passwords": (PersonalKind.credentials, _password),
 }
 
 HARMLESS = (

@@ -80,14 +80,14 @@ def leave_out(trick: str) -> None:
 def stock() -> Any:
     """Return the application, for a process that uvicorn started; called in its event loop."""
     from refsynth.service.http.app import build_app
-    from refsynth.service.http.engine import Loaded
-    from refsynth.service.http.seams import Guards
+    from refsynth.service.http.engine import LoadedBundle
+    from refsynth.service.http.interfaces import Guards
     from refsynth.service.http.service import Service
     from refsynth.service.http.settings import Settings
 
     _meddle()
     settings = Settings.of(bundle=Path(os.environ[BUNDLE]), workers=2, deadline=DEADLINE, log_requests=False)
-    return build_app(Service(settings, Loaded.open(settings.bundle, threads=settings.threads_each), Guards()))
+    return build_app(Service(settings, LoadedBundle.open(settings.bundle, threads=settings.threads_each), Guards()))
 
 
 def _meddle() -> None:

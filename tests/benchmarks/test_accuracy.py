@@ -412,7 +412,7 @@ def test_a_stopped_run_of_a_bench_goes_on_unless_the_code_is_another(tmp_path, m
         (out / "events.jsonl").write_text('{"event": "step", "name": "fit", "seconds": 2.5}\n{"event": "note"}\n')
         if len(begun) < 4:
             raise KeyboardInterrupt
-        return SimpleNamespace(finished="done")
+        return SimpleNamespace(evidence="done")
 
     monkeypatch.setattr(ours, "run", stopped)
     for code in ("old", "old", "new"):

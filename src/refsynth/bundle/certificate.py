@@ -26,13 +26,13 @@ Confidence = Literal["probability", "odds", "answer"]
 """Of one label its probability, or the odds of it against the next as a share of both; of others that of the whole answer."""
 
 
-class Part(BaseModel):
+class ManifestPart(BaseModel):
     """A part of the manifest: immutable, and exactly what it says."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Calibration(Part):
+class Calibration(ManifestPart):
     """Probabilities are softmax(logits / temperature); below `threshold` the model abstains.
 
     Where a text may have any number of labels they are sigmoids, and a label is said from its own of the `thresholds` on. `risk`
@@ -52,7 +52,7 @@ class Calibration(Part):
         return np.array(self.thresholds) if self.thresholds else None
 
 
-class Certificate(Part):
+class Certificate(ManifestPart):
     """What was shown of the first tier of a cascade, by Learn-then-Test on unlabelled texts that neither tier was trained on.
 
     With probability 1 - `delta` over the draw of the `n` texts, at most the share `alpha` of texts drawn like them is answered
@@ -101,7 +101,7 @@ def profile_of(sure: FloatArray, texts: Sequence[str]) -> IntArray:
     return np.concatenate([(np.asarray(sure)[:, None] < KNOTS).sum(0), (lengths[:, None] < LENGTHS).sum(0)])
 
 
-class Early(Part):
+class Early(ManifestPart):
     """When a tier that is not the last answers: where its confidence is at least `threshold`. It passes the others on."""
 
     threshold: float = Field(ge=0, le=1)

@@ -115,7 +115,7 @@ def flat(probabilities: Array) -> FloatArray:
     return np.concatenate(list(probabilities)) if probabilities.dtype == object else probabilities
 
 
-class _File(BaseModel):
+class _GoldenFile(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
     texts: Annotated[tuple[str, ...], Field(min_length=1)]
     probabilities: tuple[tuple[float, ...], ...]
@@ -128,7 +128,7 @@ def parse_golden(data: bytes, k: int, *, words: bool = False) -> Golden:
         BundleError: it is malformed.
     """
     try:
-        content = _File.model_validate_json(data)
+        content = _GoldenFile.model_validate_json(data)
     except ValidationError as error:
         raise BundleError(f"the golden outputs: {error.errors()[0]['msg']}") from error
     rows = sum(len(words_of(text)) for text in content.texts) if words else len(content.texts)

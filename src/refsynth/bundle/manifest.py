@@ -21,7 +21,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
-from refsynth.bundle.certificate import Calibration, Early, Part
+from refsynth.bundle.certificate import Calibration, Early, ManifestPart
 from refsynth.bundle.rules import NoneFacts, Rule
 from refsynth.bundle.spec import TIERS, TierSpec
 from refsynth.core.errors import BundleError
@@ -43,21 +43,21 @@ NAMED, SHOWN = 5, 60
 """Unknown fields that a warning names, and characters of the name of each, at most."""
 
 
-class FileEntry(Part):
+class FileEntry(ManifestPart):
     """What a file must be."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(ge=0)
 
 
-class Label(Part):
+class Label(ManifestPart):
     """A label and what it means."""
 
     name: str = Field(min_length=1)
     description: str
 
 
-class Figure(Part):
+class Figure(ManifestPart):
     """A measured value with its 95% interval and number of rows."""
 
     value: float
@@ -66,7 +66,7 @@ class Figure(Part):
     n: int = Field(ge=0)
 
 
-class TierEntry(Part):
+class TierEntry(ManifestPart):
     """A tier of a bundle: its kind and files, how it reads texts, how its probabilities are calibrated.
 
     `max_tokens`, `windows` and `prefix` say what is read of a text. `early` says when a tier answers that is not the last.
@@ -100,7 +100,7 @@ class TierEntry(Part):
         return own if own in self.files else name
 
 
-class Facts(Part):
+class Facts(ManifestPart):
     """What a run says of a bundle that is no part of its tiers.
 
     Attributes:

@@ -13,7 +13,7 @@ from refsynth.core.value import missing
 from refsynth.data.nothing import EMPTY, nothing_in
 
 
-class Served:
+class MlflowModel:
     """A model that reads texts as MLflow hands them over."""
 
     def __init__(self, model: Model) -> None:
@@ -62,6 +62,6 @@ def _row(said: Prediction) -> dict[str, Any]:
     return {**found, "probabilities": dict(said.probabilities), "reason": None}
 
 
-def _load_pyfunc(data_path: str) -> Served:
+def _load_pyfunc(data_path: str) -> MlflowModel:
     """Return the model in a folder, as MLflow asks for it."""
-    return Served(load(data_path))
+    return MlflowModel(load(data_path))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from refsynth.bundle.certificate import Part
+from refsynth.bundle.certificate import ManifestPart
 
 
-class Rule(Part):
+class Rule(ManifestPart):
     """The accuracy that was asked for, the held-out rows it was looked for on, and whether a threshold reached it."""
 
     accuracy: float = Field(gt=0, le=1)
@@ -25,7 +25,7 @@ class Rule(Part):
         return f"Unsure below a confidence of {threshold:.3f}: the lowest at which {wanted} to {rows} were {right}, as measured."
 
 
-class NoneRule(Part):
+class NoneRule(ManifestPart):
     """The share of real rows that may be flagged, the held-out rows that set the bar, and what was flagged of them."""
 
     share: float = Field(gt=0, lt=1)
@@ -49,7 +49,7 @@ class NoneRule(Part):
         )
 
 
-class Learned(Part):
+class Learned(ManifestPart):
     """The texts of none of the labels that the rule has learned from, how many it finds of those, and distance alone of them."""
 
     texts: int = Field(ge=1)
@@ -69,7 +69,7 @@ class Learned(Part):
         )
 
 
-class NoneFacts(Part):
+class NoneFacts(ManifestPart):
     """When a text is about none of the labels, and what was learned of that from texts; or `why` nothing is marked."""
 
     rule: NoneRule | None = None

@@ -12,7 +12,7 @@ from refsynth.cli.opening import Bundle, bundle_of
 from refsynth.cli.screen import out
 
 
-class Form(StrEnum):
+class ExportForm(StrEnum):
     """The forms."""
 
     onnx = "onnx"
@@ -23,7 +23,7 @@ class Form(StrEnum):
 
 def export(
     bundle: Bundle,
-    to: Annotated[Form, typer.Option("--to", help="onnx: one graph; transformers: torch weights; mlflow; hub.")],
+    to: Annotated[ExportForm, typer.Option("--to", help="onnx: one graph; transformers: torch weights; mlflow; hub.")],
     folder: Annotated[Path, typer.Option("--out", help="A new folder.")],
 ) -> None:
     """Hand a bundle over to other tools: ONNX Runtime, transformers, MLflow, the Hugging Face hub. Nothing is uploaded.

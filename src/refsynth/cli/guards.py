@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import BaseModel, ConfigDict, HttpUrl, ValidationError, model_validator
 
 from refsynth.core.errors import AccessError
-from refsynth.service.http.auth import Amount, KeyChecker
-from refsynth.service.http.limits import Limiter, Quota
-from refsynth.service.http.names import NameFinder
-from refsynth.service.http.seams import (
+from refsynth.service.http.auth import Amount, FileKeyChecker
+from refsynth.service.http.interfaces import (
     Caller,
-    Given,
     Guards,
     NoRecord,
     OpenKeys,
     Outcome,
     RecordStatus,
-    Served,
+    ServedText,
+    StoredFeedback,
     UnknownRequestError,
 )
+from refsynth.service.http.limits import Quota, SharedLimiter
+from refsynth.service.http.names import NameFinder
 from refsynth.service.http.settings import refused_options
 from refsynth.service.http.traces import Traces
 
 if TYPE_CHECKING:
-    from refsynth.service.monitor.record import Record
+    from refsynth.service.monitor.record import PredictionRecord
 
 
 class Protection(BaseModel):
@@ -58,9 +58,9 @@ def compose(options: Mapping[str, Any], shared: Path) -> Guards:
         InputError: the file of keys or of quotas, or the record, cannot be opened.
     """
     chosen = Protection.model_validate(options)
-    quotas = Quotas(Limiter(shared / "quotas"), _quota(chosen.rate, chosen.burst))
+    quotas = Quotas(SharedLimiter(shared / "quotas"), _quota(chosen.rate, chosen.burst))
     return Guards(
-        keys=OpenKeys() if chosen.keys is None else Keys(KeyChecker(chosen.keys), quotas),
+        keys=OpenKeys() if chosen.keys is None else Keys(FileKeyChecker(chosen.keys), quotas),
         limiter=quotas,
         recorder=NoRecord() if chosen.record is None else _recorder(chosen.record, chosen),
         tracer=None if chosen.traces is None else Traces(str(chosen.traces)),
@@ -74,7 +74,7 @@ def _quota(rate: float | None, burst: float | None) -> Quota | None:
 class Quotas:
     """The quotas of all keys: a key's own, or the server's."""
 
-    def __init__(self, limiter: Limiter, common: Quota | None) -> None:
+    def __init__(self, limiter: SharedLimiter, common: Quota | None) -> None:
         self._limiter, self._common = limiter, common
         self._own: dict[str, Quota | None] = {}
 
@@ -93,7 +93,7 @@ class Keys:
 
     required = True
 
-    def __init__(self, checker: KeyChecker, quotas: Quotas) -> None:
+    def __init__(self, checker: FileKeyChecker, quotas: Quotas) -> None:
         self._checker, self._quotas = checker, quotas
 
     def check(self, presented: str | None) -> Caller | None:
@@ -112,17 +112,17 @@ class Keys:
         return Caller(key.id, frozenset(key.scopes))
 
 
-class Recorder:
+class DatabaseRecorder:
     """The record in a database. Predictions are written by a thread, feedback at once."""
 
     enabled = True
 
-    def __init__(self, record: Record, *, texts: bool, keyed: bool) -> None:
+    def __init__(self, record: PredictionRecord, *, texts: bool, keyed: bool) -> None:
         from refsynth.service.monitor.writer import PredictionWriter
 
         self.texts, self._keyed, self._record, self._writer = texts, keyed, record, PredictionWriter(record)
 
-    def predictions(self, served: Sequence[Served]) -> None:
+    def predictions(self, served: Sequence[ServedText]) -> None:
         """Leave answers to be written; where the database cannot keep up, they are dropped."""
         from refsynth.service.monitor.record import Predicted, owned
 
@@ -163,14 +163,14 @@ class Recorder:
         (outcome,) = self._record.add_feedback([Feedback(request_id, row, label, source=key)])
         return outcome.value
 
-    def recent(self, n: int) -> Sequence[Given]:
+    def recent(self, n: int) -> Sequence[StoredFeedback]:
         """Return the last feedback, the newest first.
 
         Raises:
             RecordError: the record does not answer.
         """
         found = self._record.recent_feedback(n)
-        return [Given(one.request_id, one.row, one.label, one.predicted, one.text, one.updated) for one in found]
+        return [StoredFeedback(one.request_id, one.row, one.label, one.predicted, one.text, one.updated) for one in found]
 
     def close(self) -> None:
         """Write what waits and close the database."""
@@ -178,14 +178,16 @@ class Recorder:
         self._record.close()
 
 
-def _recorder(where: str, chosen: Protection) -> Recorder:
+def _recorder(where: str, chosen: Protection) -> DatabaseRecorder:
     from refsynth.service.http.redact import Redactor
-    from refsynth.service.monitor.record import Record
+    from refsynth.service.monitor.record import PredictionRecord
 
     names = None if chosen.names is None else NameFinder(chosen.names)
     redactor = Redactor(language=chosen.language, names=names) if chosen.texts else None
     redact = None if redactor is None else lambda text: redactor.redact(text).text
-    return Recorder(Record.open(where, redact=redact, tables="trust"), texts=chosen.texts, keyed=chosen.keys is not None)
+    return DatabaseRecorder(
+        PredictionRecord.open(where, redact=redact, tables="trust"), texts=chosen.texts, keyed=chosen.keys is not None
+    )
 
 
 def prepare(options: Mapping[str, Any]) -> None:
@@ -196,14 +198,14 @@ def prepare(options: Mapping[str, Any]) -> None:
     Raises:
         RefsynthError: an option is wrong; the record is none, does not answer, or is of another version; an extra is missing.
     """
-    from refsynth.service.monitor.record import Record
+    from refsynth.service.monitor.record import PredictionRecord
 
     try:
         chosen = Protection.model_validate(options)
     except ValidationError as error:
         raise refused_options(error) from error
     if chosen.record is not None:
-        Record.open(chosen.record, tables="check" if "://" in chosen.record else "make").close()
+        PredictionRecord.open(chosen.record, tables="check" if "://" in chosen.record else "make").close()
     if chosen.names is not None:
         NameFinder(chosen.names)
     if chosen.traces is not None:

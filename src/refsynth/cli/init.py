@@ -15,9 +15,9 @@ from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, InputError, counted
 from refsynth.core.kinds import TASK_KINDS, KindName
 from refsynth.core.run import write_atomic
-from refsynth.core.sections import Columns, Quoting, Written
+from refsynth.core.sections import Columns, FileFormat, Quoting
 from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
-from refsynth.data.io import Loaded, read_examples
+from refsynth.data.io import LoadedRows, read_examples
 from refsynth.data.labels import check_separator, describe_variants, variants
 from refsynth.data.sniff import Sniffed, sniff, sniff_tagged
 from refsynth.data.table import refuse_idle
@@ -79,7 +79,7 @@ def init(
             "--words: labels of words are read from a file, and of single texts", remedy="refsynth init DIR --from FILE --words"
         )
     look, loaded, names = None, None, named or []
-    how: Written = {"delimiter": delimiter, "encoding": encoding, "quoting": quoting, "sheet": sheet}
+    how: FileFormat = {"delimiter": delimiter, "encoding": encoding, "quoting": quoting, "sheet": sheet}
     of_numbers = [name.strip() for name in (tags or "").split(",") if name.strip()]
     if from_file is not None:
         other = separator is not None or pair_column is not None
@@ -167,7 +167,7 @@ def _write(target: Path, document: str, conflicts: Sequence[SkippedRow]) -> None
         raise InputError(f"{target.parent}: cannot be written ({error.strerror})", remedy="name another folder") from error
 
 
-def _tell(path: Path, look: Sniffed, loaded: Loaded, listed: Path, kind: KindName) -> None:
+def _tell(path: Path, look: Sniffed, loaded: LoadedRows, listed: Path, kind: KindName) -> None:
     delimiter = f"{_DELIMITER_NAMES.get(loaded.delimiter, repr(loaded.delimiter))}, " if loaded.delimiter else ""
     form = "" if loaded.format == "csv" else f"{loaded.format}, "
     _say(

@@ -85,13 +85,13 @@ def reinforce(run: Run, overrides: Set = None, as_json: Json = False) -> None:
 
     The drafts are then those of what it became, if the next command has the same --set, or task.yaml the same settings.
 
-    Example: refsynth reinforce runs/tickets --set reinforce.turns=8
+    Example: refsynth reinforce runs/tickets --set reinforce.iterations=8
     """
     from refsynth.pipeline.flow import writers_of
 
     with reopened_run(run, overrides) as begun:
-        if not begun.job.task.config.reinforce.turns:
-            raise ConfigError("reinforce.turns is 0: reinforcement is turned off", remedy="--set reinforce.turns=8")
+        if not begun.job.task.config.reinforce.iterations:
+            raise ConfigError("reinforce.iterations is 0: reinforcement is turned off", remedy="--set reinforce.iterations=8")
         curves = writers_of(begun).curves
     if as_json:
         print_json({curve.half: [asdict(turn) for turn in curve.turns] for curve in curves})
@@ -102,14 +102,14 @@ def reinforce(run: Run, overrides: Set = None, as_json: Json = False) -> None:
 
 @contextmanager
 def reopened_run(run: Path, overrides: Sequence[str] | None) -> Iterator[Begun]:
-    """Open the run; an interruption keeps what is finished."""
+    """Open the run; an interruption keeps what is evidence."""
     from refsynth.pipeline.reopen import reopened
 
     try:
         with reopened(run, tuple(overrides or ()), Printer()) as begun:
             yield begun
     except KeyboardInterrupt:
-        err.print("stopped; what is finished is kept. Run the same command to go on.")
+        err.print("stopped; what is evidence is kept. Run the same command to go on.")
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -68,7 +68,7 @@ def predict(
         check_target(file, target)
     model = open_bundle(bundle, threads=threads, threshold=threshold)
     spans: Spans = "ignored" if model.manifest.answers.spans else "none"
-    tally = Tally()
+    tally = PredictionTally()
     with open_file(
         model, file, text=text_column, pair=pair_column, delimiter=delimiter, encoding=encoding, sheet=sheet, spans=spans
     ) as reading:
@@ -85,7 +85,7 @@ def predict(
     warn_shift(model, tally.profile, tally.predicted)
 
 
-def _stream(model: Model, reading: Reading, tally: Tally) -> None:
+def _stream(model: Model, reading: Reading, tally: PredictionTally) -> None:
     started = time.monotonic()
     try:
         for record in records(model, reading.rows, tally):
@@ -102,7 +102,7 @@ def _stream(model: Model, reading: Reading, tally: Tally) -> None:
     err.print(f"{counted(tally.rows, 'row')}: {tally.describe()}   {rate:,.0f} rows/s", markup=False)
 
 
-def _write(model: Model, reading: Reading, tally: Tally, file: str, target: Path) -> None:
+def _write(model: Model, reading: Reading, tally: PredictionTally, file: str, target: Path) -> None:
     """Write the table and the list of unreadable rows, and say what is in them."""
     from refsynth.cli.files import writing
     from refsynth.cli.scored import errors_file, keeping_errors, names_for, scored_row, style_of
@@ -149,7 +149,7 @@ def _taken(reading: Reading, model: Model) -> str:
 
 
 @dataclass
-class Tally:
+class PredictionTally:
     """What became of the rows."""
 
     predicted: int = 0
@@ -202,7 +202,9 @@ def chunks(rows: Iterable[Row | BadRow]) -> Iterator[list[Row | BadRow]]:
         yield chunk
 
 
-def answered(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterator[tuple[Row | BadRow, Prediction | None]]:
+def answered(
+    model: Model, rows: Iterable[Row | BadRow], tally: PredictionTally
+) -> Iterator[tuple[Row | BadRow, Prediction | None]]:
     """Yield each row in order with what is said of it, None of one that cannot be read, predicting a chunk at a time."""
     from refsynth.data.rows import Row
 
@@ -221,7 +223,7 @@ def answered(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterat
             yield row, answer
 
 
-def records(model: Model, rows: Iterable[Row | BadRow], tally: Tally) -> Iterator[dict[str, Any]]:
+def records(model: Model, rows: Iterable[Row | BadRow], tally: PredictionTally) -> Iterator[dict[str, Any]]:
     """Yield the JSON object of each row in order."""
     from refsynth.data.rows import Row
 

@@ -34,9 +34,9 @@ def upgrade(where: Where) -> None:
 
     Example: refsynth record upgrade postgresql://refsynth@db/refsynth
     """
-    from refsynth.service.monitor.record import Record
+    from refsynth.service.monitor.record import PredictionRecord
 
-    Record.open(where).close()
+    PredictionRecord.open(where).close()
     err.print("the tables are up to date")
 
 
@@ -50,9 +50,9 @@ def show(
 
     Example: refsynth record show record.sqlite --days 1
     """
-    from refsynth.service.monitor.record import Record
+    from refsynth.service.monitor.record import PredictionRecord
 
-    with closing(Record.open(where, tables="check")) as opened:
+    with closing(PredictionRecord.open(where, tables="check")) as opened:
         found = opened.summary(since=_ago(days))
     if as_json:
         print_json(found._asdict())
@@ -87,7 +87,7 @@ def export(
     """
     from refsynth.service.monitor.export import Cells, plain
     from refsynth.service.monitor.export import export as export_to
-    from refsynth.service.monitor.record import Record
+    from refsynth.service.monitor.record import PredictionRecord
 
     check_writable(file)
     cells: Cells = plain
@@ -95,7 +95,7 @@ def export(
         from refsynth.labels.more import cells_for
 
         cells = cells_for(run)
-    with closing(Record.open(where, tables="check")) as opened:
+    with closing(PredictionRecord.open(where, tables="check")) as opened:
         done = export_to(opened, file, since=None if days is None else _ago(days), unsure=unsure, cells=cells)
     if as_json:
         print_json({"file": str(file), **done._asdict()})
@@ -117,9 +117,9 @@ def purge(
 
     Example: refsynth record purge record.sqlite --days 90
     """
-    from refsynth.service.monitor.record import Record
+    from refsynth.service.monitor.record import PredictionRecord
 
-    with closing(Record.open(where, tables="check")) as opened:
+    with closing(PredictionRecord.open(where, tables="check")) as opened:
         done = opened.purge(before=_ago(days))
     if as_json:
         print_json(done._asdict())

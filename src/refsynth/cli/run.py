@@ -13,7 +13,7 @@ from refsynth.cli.watch import Printer
 from refsynth.core.errors import GateError, counted
 
 if TYPE_CHECKING:
-    from refsynth.compress.contract import Form, Outcome
+    from refsynth.compress.contract import ContractOutcome, ModelVariant
     from refsynth.core.task import Task
     from refsynth.pipeline.flow import RunResult
 
@@ -54,7 +54,7 @@ def execute(task: Task, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
     try:
         result = run_task(task, folder, watch=Printer(), skip_bad=skip_bad)
     except KeyboardInterrupt:
-        err.print("stopped; what is finished is kept. Run the same command to go on.")
+        err.print("stopped; what is evidence is kept. Run the same command to go on.")
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
         print_json(_summary(result))
@@ -75,7 +75,7 @@ def _hold_to_contract(result: RunResult) -> None:
     Raises:
         GateError: it is.
     """
-    outcome = result.finished.shrunk.outcome
+    outcome = result.evidence.shrunk.outcome
     if outcome is not None and not outcome.met and result.report.compression:
         raise GateError(
             f"no form of the model keeps the contract ({result.report.compression.asked})",
@@ -88,10 +88,10 @@ def _summary(result: RunResult) -> dict[str, Any]:
     """Return the run's outcome as JSON-ready values."""
     from refsynth.evaluation.advice import verdict
 
-    decision, results = result.finished.learned.decision, result.report.results
-    outcome = result.finished.shrunk.outcome
+    decision, results = result.evidence.learned.decision, result.report.results
+    outcome = result.evidence.shrunk.outcome
     return {
-        "run": str(result.finished.folder.path),
+        "run": str(result.evidence.folder.path),
         "bundle": str(result.bundle),
         "report": str(result.paths.html),
         "verdict": verdict(result.report),
@@ -103,11 +103,11 @@ def _summary(result: RunResult) -> dict[str, Any]:
     }
 
 
-def _contract(outcome: Outcome) -> dict[str, Any]:
+def _contract(outcome: ContractOutcome) -> dict[str, Any]:
     """Return what came of a contract as JSON-ready values."""
     told = {"met": outcome.met, "tried": outcome.tried, "untold": list(outcome.untold)}
     return {**told, "shipped": _form(outcome.shipped), "forms": [_form(form) for form in outcome.forms]}
 
 
-def _form(form: Form) -> dict[str, Any]:
+def _form(form: ModelVariant) -> dict[str, Any]:
     return {**form._asdict(), "interval": None if form.interval is None else form.interval._asdict()}

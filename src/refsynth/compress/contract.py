@@ -29,7 +29,7 @@ class Contract(NamedTuple):
         return ", ".join(units[name].format(value) for name, value in self._asdict().items() if value is not None)
 
 
-class Form(NamedTuple):
+class ModelVariant(NamedTuple):
     """A form of the model and what was measured of it; `kept` is None where it was not asked for, or cannot be told.
 
     The form that ships has the `interval` of what it keeps.
@@ -46,21 +46,21 @@ class Form(NamedTuple):
         return f"{self.name}: p50 {self.p50_ms:.2f} ms, {self.size_mb:.1f} MB{kept}"
 
 
-class Outcome(NamedTuple):
+class ContractOutcome(NamedTuple):
     """The form that ships, whether it does what was asked, and all forms with what is known of them.
 
     `tried` counts the forms that were measured for what they keep, to choose among them. `untold` are those of which that was
     asked and cannot be told: `met` says nothing of it.
     """
 
-    shipped: Form
+    shipped: ModelVariant
     met: bool
-    forms: tuple[Form, ...]
+    forms: tuple[ModelVariant, ...]
     tried: int = 0
     untold: tuple[str, ...] = ()
 
 
-def excess(contract: Contract, form: Form) -> float:
+def excess(contract: Contract, form: ModelVariant) -> float:
     """Return by what factor a form misses the worst-missed part of the contract; at most 1 if it misses none."""
     ratios = [
         form.p50_ms / contract.p50_ms if contract.p50_ms is not None else 0.0,
@@ -71,7 +71,7 @@ def excess(contract: Contract, form: Form) -> float:
     return max(ratios)
 
 
-def search(contract: Contract, forms: Sequence[Form], quality: Callable[[str], float | None] | None) -> Outcome:
+def search(contract: Contract, forms: Sequence[ModelVariant], quality: Callable[[str], float | None] | None) -> ContractOutcome:
     """Return the smallest form that meets the contract, or else the one that misses it by the smallest factor.
 
     Args:
@@ -87,8 +87,8 @@ def search(contract: Contract, forms: Sequence[Form], quality: Callable[[str], f
     if quality is None or contract.keep is None:
         nearest = (fitting[::-1] or others)[0]
         untold = () if contract.keep is None else tuple(known)
-        return Outcome(nearest, excess(contract, nearest) <= 1, tuple(forms), untold=untold)
-    best: Form | None = None
+        return ContractOutcome(nearest, excess(contract, nearest) <= 1, tuple(forms), untold=untold)
+    best: ModelVariant | None = None
     unknown: list[str] = []
     for form in [*fitting, *others]:
         if best is not None and excess(contract, best) <= max(1.0, excess(contract, form)):
@@ -102,7 +102,7 @@ def search(contract: Contract, forms: Sequence[Form], quality: Callable[[str], f
             best = known[form.name]
     nearest = best or (fitting[::-1] or others)[0]
     tried = sum(form.kept is not None for form in known.values())
-    return Outcome(nearest, excess(contract, nearest) <= 1, tuple(known.values()), tried, tuple(unknown))
+    return ContractOutcome(nearest, excess(contract, nearest) <= 1, tuple(known.values()), tried, tuple(unknown))
 
 
 def asked_of(config: RunConfig) -> Contract:

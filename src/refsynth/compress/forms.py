@@ -29,7 +29,7 @@ ROWS = 32
 """Rows in a batch of those."""
 
 
-class Recipe(NamedTuple):
+class VariantRecipe(NamedTuple):
     """Shares that a form keeps: of layers, units of their feed-forward parts, attention heads, words, dimensions of these."""
 
     layers: float = 1.0
@@ -39,18 +39,18 @@ class Recipe(NamedTuple):
     rank: float = 1.0
 
 
-RECIPES: Mapping[str, Recipe] = {
-    "full": Recipe(),
-    "half the heads": Recipe(heads=1 / 2),
-    "low rank": Recipe(rank=1 / 2),
-    "few words": Recipe(words=1 / 10),
-    "two thirds": Recipe(2 / 3),
-    "half": Recipe(1 / 2),
-    "half, narrow": Recipe(1 / 2, 1 / 2),
-    "half, few words": Recipe(1 / 2, words=1 / 10),
-    "half, narrow, few words": Recipe(1 / 2, 1 / 2, words=1 / 10),
-    "third": Recipe(1 / 3),
-    "third, few words": Recipe(1 / 3, words=1 / 10),
+RECIPES: Mapping[str, VariantRecipe] = {
+    "full": VariantRecipe(),
+    "half the heads": VariantRecipe(heads=1 / 2),
+    "low rank": VariantRecipe(rank=1 / 2),
+    "few words": VariantRecipe(words=1 / 10),
+    "two thirds": VariantRecipe(2 / 3),
+    "half": VariantRecipe(1 / 2),
+    "half, narrow": VariantRecipe(1 / 2, 1 / 2),
+    "half, few words": VariantRecipe(1 / 2, words=1 / 10),
+    "half, narrow, few words": VariantRecipe(1 / 2, 1 / 2, words=1 / 10),
+    "third": VariantRecipe(1 / 3),
+    "third, few words": VariantRecipe(1 / 3, words=1 / 10),
 }
 """Forms by what they keep; the heads that stay are half over all layers, not of each."""
 

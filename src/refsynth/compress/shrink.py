@@ -20,7 +20,7 @@ from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.model import Model, load
 from refsynth.bundle.packing import pack
 from refsynth.bundle.store import Contents, TierContents, save
-from refsynth.compress.contract import Contract, Form, Outcome, search
+from refsynth.compress.contract import Contract, ContractOutcome, ModelVariant, search
 from refsynth.compress.forms import FULL, RECIPES, Teacher, can_shrink, cut, shrink
 from refsynth.compress.keeping import Kept, kept_of
 from refsynth.core.learners import LEARNERS
@@ -57,10 +57,10 @@ class Shrunk(NamedTuple):
     predictor: Predictor
     name: str
     logits: Array | None
-    outcome: Outcome | None
+    outcome: ContractOutcome | None
 
 
-class Beside(NamedTuple):
+class Alternative(NamedTuple):
     """A bundle that stands in the search beside the forms, and what it keeps of the full form; None where that cannot be told."""
 
     bundle: Path
@@ -87,7 +87,7 @@ class Shrinker:
     final: Final
     shipped: Candidate
     held: HeldOut | None
-    beside: Mapping[str, Beside] = field(default_factory=dict)
+    beside: Mapping[str, Alternative] = field(default_factory=dict)
     _answers: dict[str, Array] = field(default_factory=dict)
 
     def run(self, contract: Contract) -> Shrunk:
@@ -106,7 +106,7 @@ class Shrinker:
         self.job.watch.stage("contract", self._line(contract, outcome))
         return Shrunk(self._finish(name, finished), name, self._answers.get(name), outcome)
 
-    def _line(self, contract: Contract, outcome: Outcome) -> str:
+    def _line(self, contract: Contract, outcome: ContractOutcome) -> str:
         verdict = "met by" if outcome.met else "NOT met; the nearest is"
         untold = f"; what is kept cannot be told of: {', '.join(outcome.untold)}" if outcome.untold else ""
         return f"{contract}: {verdict} {outcome.shipped}{untold}"
@@ -151,7 +151,7 @@ class Shrinker:
         """Return what a student learns from: the rows, and all of the pool, whose labels nobody needs to know."""
         return list(dict.fromkeys([row.text for row in rows] + [row.text for row in self.job.pool.texts]))
 
-    def _measure(self, finished: Mapping[Candidate, Predictor]) -> tuple[Form, ...]:
+    def _measure(self, finished: Mapping[Candidate, Predictor]) -> tuple[ModelVariant, ...]:
         """Return all forms with size and latency, measured once a run."""
         names = self._names()
         extra = {
@@ -171,7 +171,7 @@ class Shrinker:
             write_json(out / "forms.json", forms)
 
         done = self.job.folder.step(STEPS["forms"], make, config=settings_of(self.job.task.config), extra=extra)
-        return tuple(Form(*one) for one in read_json(done / "forms.json"))
+        return tuple(ModelVariant(*one) for one in read_json(done / "forms.json"))
 
     def _sketch(self, name: str, finished: Mapping[Candidate, Predictor], out: Path) -> tuple[float, Model]:
         """Return the size in MB and the model of a form that need not have learnt anything yet."""

@@ -70,7 +70,7 @@ class Student(NamedTuple):
         return self.rival if self.loses else self.agreement
 
 
-class Split(NamedTuple):
+class StudentTexts(NamedTuple):
     """The texts to teach, those to calibrate on, and whether the teacher has not learnt from the latter."""
 
     taught: list[str]
@@ -79,7 +79,7 @@ class Split(NamedTuple):
 
 
 @dataclass(frozen=True)
-class School:
+class StudentMaker:
     """Makes the student of a model.
 
     Attributes:
@@ -205,7 +205,7 @@ class School:
         said = [kind.shown(answer, labels) for answer in self._theirs(texts)]
         return [Example(f"taught-{i}", text, label) for i, (text, label) in enumerate(zip(texts, said, strict=True))]
 
-    def _split(self) -> Split:
+    def _split(self) -> StudentTexts:
         """Return the texts to teach and those to calibrate on, which the teacher has not learnt from where there are enough."""
         known = [example.text for example in (*self.final.real, *kept(self.final.drafts))]
         learnt = set(known)
@@ -217,7 +217,7 @@ class School:
         order = np.random.default_rng(derive_seed(self.job.task.config.seed, "dev")).permutation(len(source))
         dev = [source[place] for place in np.sort(order[:size])]
         held = set(dev)
-        return Split(self._as_read([text for text in texts if text not in held]), self._as_read(dev), fresh)
+        return StudentTexts(self._as_read([text for text in texts if text not in held]), self._as_read(dev), fresh)
 
     def _as_read(self, texts: list[str]) -> list[str]:
         """Return texts up to the last word that a tagger reads: of what comes after, it says nothing that could be learnt."""

@@ -24,7 +24,7 @@ from refsynth.bundle.store import Contents, TierContents, figures_of, restate, s
 from refsynth.compress.cascade import LEAST_SHARE, certify, least_texts
 from refsynth.compress.keeping import Kept
 from refsynth.compress.likeness import kept_in, write_answers
-from refsynth.compress.student import School, Student
+from refsynth.compress.student import Student, StudentMaker
 from refsynth.core.intervals import share_of
 from refsynth.core.run import digest
 from refsynth.core.sections import CompressConfig
@@ -112,7 +112,7 @@ def make_tiers(job: Job, final: Final, shipped: Candidate, main: Path, *, metric
         found = f"{len(job.pool.aside):,} texts are set aside of data.pool"
         reason = f"{found}, and no threshold can be certified on fewer than {need:,}: give a pool of {2 * need:,} texts or more"
         return Tiers(config.tiers, main, main, reason=reason)
-    made = _Maker(School(job, final, shipped, main, teacher))
+    made = _Maker(StudentMaker(job, final, shipped, main, teacher))
     student = made.school.student()
     if config.tiers == "static":
         return made.static(student, facts)
@@ -123,7 +123,7 @@ def make_tiers(job: Job, final: Final, shipped: Candidate, main: Path, *, metric
 class _Maker:
     """Makes the bundles that a student is in."""
 
-    school: School
+    school: StudentMaker
 
     def static(self, student: Student, facts: Facts) -> Tiers:
         """Return the student alone, or TF-IDF that was taught the same where that agrees more with the teacher."""

@@ -22,7 +22,7 @@ CHECKED = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 """What is true for type checkers alone."""
 
 
-class Source(NamedTuple):
+class ModuleSource(NamedTuple):
     """The hash of a module's code, and the modules of its package that it imports."""
 
     hash: str
@@ -53,18 +53,18 @@ def closure_of(*modules: str, apart: tuple[str, ...] = ()) -> frozenset[str]:
 
 
 @cache
-def source_of(module: str) -> Source:
+def source_of(module: str) -> ModuleSource:
     """Read a module's source; once in a process, which goes on running what it has loaded."""
     file = _file_of(module)
     if file is None:
-        return Source("", ())
+        return ModuleSource("", ())
     tree = ast.parse(file.read_bytes())
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     root, names = module.partition(".")[0], set[str]()
     for node in _statements(tree):
         names.update(_imported(node, package))
     known = {name for name in names - {module} if name.partition(".")[0] == root and _file_of(name)}
-    return Source(_sha256(ast.dump(tree, annotate_fields=False)), tuple(sorted(known)))
+    return ModuleSource(_sha256(ast.dump(tree, annotate_fields=False)), tuple(sorted(known)))
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.stmt]:

@@ -180,20 +180,22 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _check_reinforce(self) -> Self:
-        if self.reinforce.turns and self.gate.folds < LEAST_FOLDS:
+        if self.reinforce.iterations and self.gate.folds < LEAST_FOLDS:
             raise ValueError(f"reinforce needs gate.folds of at least {LEAST_FOLDS}: two folds reward, two measure")
         limit = next((key for key in self.writer.limits if getattr(self.reference, key) is not None), None)
-        if self.reinforce.turns and limit:
+        if self.reinforce.iterations and limit:
             raise ValueError(f"reinforce does not count towards reference.{limit}; leave that out and limit turns and prompts")
-        if self.reinforce.turns and self.reinforce.policy != "bandit" and not self.writer.training:
+        if self.reinforce.iterations and self.reinforce.policy != "bandit" and not self.writer.training:
             policy, able = self.reinforce.policy, _trainable()
             raise ValueError(f"reinforce.policy: {policy} needs a reference with weights here ({able}); use bandit")
         return self
 
     @model_validator(mode="after")
     def _check_checkpointing(self) -> Self:
-        if self.training.checkpointing and "prefix_tuning" in self.learners:
-            raise ValueError("training.checkpointing computes layers again, which prefix_tuning cannot; turn one of them off")
+        if self.training.gradient_checkpointing and "prefix_tuning" in self.learners:
+            raise ValueError(
+                "training.gradient_checkpointing computes layers again, which prefix_tuning cannot; turn one of them off"
+            )
         return self
 
     @model_validator(mode="after")

@@ -183,17 +183,17 @@ PolicyName = Literal["rloo", "raft", "bandit"]
 class ReinforceConfig(Section):
     """How the reference learns, before it writes, from what its drafts do to the loss on held-out rows."""
 
-    turns: int = Field(default=0, ge=0, le=1000)
+    iterations: int = Field(default=0, ge=0, le=1000)
     """Turns of writing, judging and learning, for each half of the folds; 0 turns reinforcement off."""
     policy: PolicyName = "rloo"
     """What learns: an adapter by policy gradient (`rloo`) or on the best drafts (`raft`), or the choice of prompts (`bandit`)."""
     prompts: int = Field(default=8, ge=1, le=1024)
     """Prompts in a turn."""
-    siblings: int = Field(default=16, ge=2, le=64)
+    group_size: int = Field(default=16, ge=2, le=64)
     """Drafts of one prompt in a turn; each is judged against the others."""
-    rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     """Learning rate of the adapter."""
-    batch: int = Field(default=16, ge=2)
+    batch_size: int = Field(default=16, ge=2)
     """Drafts written for one gradient step of the adapter, at least: a turn has as many steps as its drafts make."""
     kl: float = Field(default=0.15, ge=0)
     """What keeps the adapter near the reference: the weight of their divergence, in nats per token."""

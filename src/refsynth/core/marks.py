@@ -19,7 +19,7 @@ class MarkError(ValueError):
     """Marks that cannot be read; the message says where."""
 
 
-class Place(NamedTuple):
+class MarkedPlace(NamedTuple):
     """The characters from `start` up to but not including `end`, and what they are called."""
 
     start: int
@@ -27,11 +27,11 @@ class Place(NamedTuple):
     label: str
 
 
-class Marked(NamedTuple):
+class MarkedText(NamedTuple):
     """A text without its marks, and what was marked. `loose` says that it holds brackets that are no marks."""
 
     text: str
-    places: tuple[Place, ...]
+    places: tuple[MarkedPlace, ...]
     loose: bool = False
 
 
@@ -42,7 +42,7 @@ class Tagged(NamedTuple):
     widened: int
 
 
-def read_marks(text: str) -> Marked:
+def read_marks(text: str) -> MarkedText:
     """Return a text apart from its marks.
 
     Raises:
@@ -50,7 +50,7 @@ def read_marks(text: str) -> Marked:
     """
     out: list[str] = []
     opened: list[int] = []
-    places: list[Place] = []
+    places: list[MarkedPlace] = []
     at, loose = 0, False
     while at < len(text):
         character = text[at]
@@ -70,10 +70,10 @@ def read_marks(text: str) -> Marked:
         loose |= character == "]"
         out.append(character)
         at += 1
-    return Marked("".join(out), tuple(places), loose or bool(opened))
+    return MarkedText("".join(out), tuple(places), loose or bool(opened))
 
 
-def _closed(opened: list[int], out: list[str], places: list[Place], label: str, at: int) -> Place:
+def _closed(opened: list[int], out: list[str], places: list[MarkedPlace], label: str, at: int) -> MarkedPlace:
     """Return the mark that ends, and take its bracket out of the text."""
     if not label:
         raise MarkError(f"the mark that ends at character {at} has no closed label: expected [words](label)")
@@ -85,10 +85,10 @@ def _closed(opened: list[int], out: list[str], places: list[Place], label: str, 
     del out[start]
     if not "".join(out[start:]).strip():
         raise MarkError(f"the mark that ends at character {at} is empty")
-    return Place(start, len(out), label)
+    return MarkedPlace(start, len(out), label)
 
 
-def write_marks(text: str, places: Iterable[Place]) -> str:
+def write_marks(text: str, places: Iterable[MarkedPlace]) -> str:
     """Return the text with its marks, so that `read_marks` gives both again."""
     parts, at = [], 0
     for start, end, label in sorted(places):
@@ -102,7 +102,7 @@ def plain(text: str) -> str:
     return "".join("\\" + character if character in "[]\\" else character for character in text)
 
 
-def spans_in(text: str, places: Iterable[Place]) -> Tagged:
+def spans_in(text: str, places: Iterable[MarkedPlace]) -> Tagged:
     """Return what is marked as spans of the text's words; a mark that ends inside a word takes all of it.
 
     Raises:
@@ -126,7 +126,7 @@ def spans_in(text: str, places: Iterable[Place]) -> Tagged:
     return Tagged(tuple(spans), widened)
 
 
-def places_in(text: str, spans: Iterable[Span]) -> tuple[Place, ...]:
+def places_in(text: str, spans: Iterable[Span]) -> tuple[MarkedPlace, ...]:
     """Return spans of the text's words as places in the text."""
     words = words_of(text)
-    return tuple(Place(words[start].start, words[end - 1].end, label) for start, end, label in spans)
+    return tuple(MarkedPlace(words[start].start, words[end - 1].end, label) for start, end, label in spans)

@@ -13,7 +13,7 @@ SEPARATOR = "|"
 
 ONE_LABEL_ONLY: Mapping[str, str] = {
     "synthesis.rounds": "a round goes where one label is taken for another",
-    "reinforce.turns": "its reward is the loss of one label against the others",
+    "reinforce.iterations": "its reward is the loss of one label against the others",
     "filter.targets": "a judge gives shares of one label against the others",
     "training.rdrop": "it is the divergence of one label's probability against the others'",
 }

@@ -31,7 +31,7 @@ Quoting = Literal["standard", "none"]
 """Whether a quote at the start of a field encloses it, over lines too, or no field runs over the end of a line."""
 
 
-class Written(TypedDict, total=False):
+class FileFormat(TypedDict, total=False):
     """How a data file is written, as the user says it; None, or left out, where it is found out.
 
     `delimiter` and `quoting` are of CSV, `encoding` of text, `sheet` of a workbook: the first that is not hidden if left out.
@@ -123,7 +123,7 @@ class DataConfig(Section):
     """What stands between the labels in a cell, for `task: multilabel`; there `|` unless it is named. JSON lists need none."""
 
     @property
-    def written(self) -> Written:
+    def written(self) -> FileFormat:
         """How the files are written, as far as it is said."""
         return {"delimiter": self.delimiter, "encoding": self.encoding, "quoting": self.quoting, "sheet": self.sheet}
 
@@ -149,7 +149,7 @@ class SelftrainConfig(Section):
 
     per_class: int = Field(default=200, ge=0, le=100_000)
     """The most texts of one label; 0 turns self-training off."""
-    least: float = Field(default=0.75, ge=0.5, lt=1)
+    confidence: float = Field(default=0.75, ge=0.5, lt=1)
     """Least probability of the likeliest label against the runner-up alone."""
 
 
@@ -173,33 +173,33 @@ class TrainingConfig(Section):
     """What is read of longer texts: `cut` the beginning, `head_tail` beginning and end, `mean` all of it, in windows."""
     epochs: int | None = Field(default=None, ge=1, le=1000)
     """The most passes over the rows; if left out 20, of more than 1,500 rows as many as make 30,000 in all, and at least 3."""
-    batch: int = Field(default=16, ge=1, le=4096)
+    batch_size: int = Field(default=16, ge=1, le=4096)
     """Rows of a step."""
-    rate: float | None = Field(default=None, gt=0, le=1)
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
     """Learning rate at its highest; the method's own if left out."""
-    warmup: float = Field(default=0.1, ge=0, lt=1)
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps over which the rate rises; after it the rate falls to 0."""
-    passes: int = Field(default=1, ge=1, le=256)
+    gradient_accumulation_steps: int = Field(default=1, ge=1, le=256)
     """Passes in which the rows of a step are computed, their gradients added up: more take less memory."""
-    checkpointing: bool = False
+    gradient_checkpointing: bool = False
     """Compute activations again on the way back instead of keeping them: less memory, a third more time."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of passes; weights stay in float32. `auto` takes bfloat16 where the processor multiplies it in hardware."""
-    dev: float = Field(default=0.0, ge=0, le=0.5)
+    validation: float = Field(default=0.0, ge=0, le=0.5)
     """Share of the rows that tells when to stop, where that makes 12 rows, 2 of each label; with 0 all train, for all epochs."""
     patience: int = Field(default=3, ge=1, le=1000)
     """Epochs without fewer errors on those rows, or as many at a lower loss, after which training ends."""
     rank: int = Field(default=8, ge=1, le=512)
     """Rank of LoRA; AdaLoRA starts with twice that and ends with it in the mean."""
-    prompt: int = Field(default=16, ge=1, le=256)
+    virtual_tokens: int = Field(default=16, ge=1, le=256)
     """Vectors of a prompt or prefix."""
     bottleneck: int = Field(default=32, ge=1, le=4096)
     """Width of bottleneck adapters."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """In the encoder and before the head."""
-    l2: float = Field(default=0.01, ge=0, le=10)
+    weight_decay: float = Field(default=0.01, ge=0, le=10)
     """Weight decay."""
-    smoothing: float = Field(default=0.0, ge=0, le=0.5)
+    label_smoothing: float = Field(default=0.0, ge=0, le=0.5)
     """Share of what a row teaches that is spread evenly over all labels."""
     mixup: float = Field(default=0.0, ge=0, le=10)
     """`a` of Beta(a, a), by which embeddings and targets of two rows are mixed; 0 turns it off. Not beside `rdrop`."""

@@ -15,7 +15,7 @@ LABELS_OF_TEXTS_ONLY: Mapping[str, str] = {
     "search.minutes": "settings are judged by the loss on labels of whole texts",
     "synthesis.augment": "a changed text loses its marks",
     "synthesis.rounds": "a round goes where one label is taken for another",
-    "reinforce.turns": "its reward is the loss on labels of whole texts",
+    "reinforce.iterations": "its reward is the loss on labels of whole texts",
     "filter.targets": "a judge gives shares of the labels of a whole text",
     "training.mixup": "it mixes whole texts",
     "training.adversarial": "it is written for labels of whole texts",

@@ -34,7 +34,7 @@ class Frame(NamedTuple):
         return cls(own[0] + prefix, len(special) - 1 - own[-1]) if own else cls(prefix, 0)
 
 
-class Split(NamedTuple):
+class WindowedTexts(NamedTuple):
     """Texts as windows: the ids of each, whose text it is of [W], and how many tokens of its own it has [W]."""
 
     rows: list[Sequence[int]]
@@ -42,7 +42,7 @@ class Split(NamedTuple):
     sizes: IntArray
 
 
-class Part(NamedTuple):
+class TextWindow(NamedTuple):
     """A window of a text's words: its ids, and where the words stand in it whose states are taken from it."""
 
     ids: list[int]
@@ -62,7 +62,7 @@ def head_and_tail(ids: list[int], longest: int) -> list[int]:
     return ids if len(ids) <= longest else ids[: longest - longest // 2] + ids[len(ids) - longest // 2 :]
 
 
-def split_rows(rows: Sequence[Sequence[int]], longest: int, frame: Frame) -> Split:
+def split_rows(rows: Sequence[Sequence[int]], longest: int, frame: Frame) -> WindowedTexts:
     """Return texts as windows of at most `longest` ids, each in the frame of its text."""
     found: list[Sequence[int]] = []
     owners: list[int] = []
@@ -77,10 +77,10 @@ def split_rows(rows: Sequence[Sequence[int]], longest: int, frame: Frame) -> Spl
         found += windows
         owners += [owner] * len(windows)
     sizes = [max(len(row) - sum(frame), 1) for row in found]
-    return Split(found, np.array(owners, int), np.array(sizes, int))
+    return WindowedTexts(found, np.array(owners, int), np.array(sizes, int))
 
 
-def joined(vectors: FloatArray, split: Split, n: int) -> FloatArray:
+def joined(vectors: FloatArray, split: WindowedTexts, n: int) -> FloatArray:
     """Return the mean vector of the windows of each of `n` texts [N, D], as long as the windows' own [W, D] are."""
     if len(split.rows) == n:
         return vectors
@@ -94,7 +94,7 @@ def joined(vectors: FloatArray, split: Split, n: int) -> FloatArray:
     return np.asarray(means, vectors.dtype)
 
 
-def word_parts(ids: list[int], starts: list[int], ends: list[int], longest: int, frame: Frame) -> list[Part]:
+def word_parts(ids: list[int], starts: list[int], ends: list[int], longest: int, frame: Frame) -> list[TextWindow]:
     """Return a text of words as windows of at most `longest` ids that share a quarter of their words, or so.
 
     The state of each word is taken from one of them: of two that hold it the one in which it stands farther from the edge.
@@ -107,7 +107,7 @@ def word_parts(ids: list[int], starts: list[int], ends: list[int], longest: int,
         frame: of the text.
     """
     if len(ids) <= longest or not starts:
-        return [Part(ids[:longest], starts, ends)]
+        return [TextWindow(ids[:longest], starts, ends)]
     room = max(longest - sum(frame), 1)
     bounds = _bounds(starts, ends, room)
     middles = [0, *((after + last) // 2 for (_, last), (after, _) in pairwise(bounds)), len(starts)]
@@ -117,7 +117,9 @@ def word_parts(ids: list[int], starts: list[int], ends: list[int], longest: int,
         shift = frame.front - begin
         inner = ids[: frame.front] + ids[begin:end] + ids[len(ids) - frame.back :]
         parts.append(
-            Part(inner, [starts[n] + shift for n in range(low, high)], [min(ends[n], end) + shift for n in range(low, high)])
+            TextWindow(
+                inner, [starts[n] + shift for n in range(low, high)], [min(ends[n], end) + shift for n in range(low, high)]
+            )
         )
     return parts
 

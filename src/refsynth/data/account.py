@@ -21,7 +21,7 @@ have not looked yet at what a model suggested."""
 _SHOWN = 12  # labels in a note
 
 
-class Place(NamedTuple):
+class RowPlace(NamedTuple):
     """Where a person finds a row: in which file, at which row of a spreadsheet (or line), and what the file calls it."""
 
     file: str = ""
@@ -41,7 +41,7 @@ class SkippedRow:
     row: int
     reason: Reason
     detail: str
-    place: Place = field(default=Place(), compare=False)
+    place: RowPlace = field(default=RowPlace(), compare=False)
 
 
 def describe_skipped(skipped: Sequence[SkippedRow]) -> tuple[str, ...]:
@@ -71,4 +71,4 @@ def describe_thin(counts: Mapping[str, int]) -> tuple[str, ...]:
 def write_skipped(path: Path, skipped: Sequence[SkippedRow]) -> None:
     """Write rows that were left out as CSV: which, reason, detail, and where a person finds each."""
     rows = ({"row": row.row, "reason": row.reason, "detail": row.detail, **row.place._asdict()} for row in skipped)
-    write_table(path, ("row", "reason", "detail", *Place._fields), rows, style=PLAIN)
+    write_table(path, ("row", "reason", "detail", *RowPlace._fields), rows, style=PLAIN)

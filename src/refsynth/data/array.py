@@ -12,7 +12,7 @@ from refsynth.core.errors import DataError
 from refsynth.data.exports import as_object, as_row
 from refsynth.data.records import constant
 from refsynth.data.source import ROW_LIMIT, broken_byte
-from refsynth.data.table import Fault, Record, kind_of
+from refsynth.data.table import Fault, TableRecord, kind_of
 
 _CHUNK = 1 << 16
 _HEAD = 4096  # bytes in which the array must begin
@@ -32,7 +32,7 @@ def is_array(stream: IO[bytes], encoding: str) -> bool:
     return text.startswith("[") and not as_row(text)
 
 
-def array_records(path: Path, stream: IO[bytes], encoding: str) -> Iterator[Record | Fault]:
+def array_records(path: Path, stream: IO[bytes], encoding: str) -> Iterator[TableRecord | Fault]:
     """Yield the values of an array as rows.
 
     Raises:
@@ -45,7 +45,7 @@ def array_records(path: Path, stream: IO[bytes], encoding: str) -> Iterator[Reco
         if found.broken:
             yield Fault(row, found.line, f"byte {found.broken} does not fit the file's encoding")
         elif isinstance(values, dict):
-            yield Record(row, found.line, values)
+            yield TableRecord(row, found.line, values)
         else:
             yield Fault(row, found.line, f"found JSON {kind_of(values)}, expected an object")
 

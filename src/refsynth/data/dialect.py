@@ -188,7 +188,7 @@ def _split(line: Line, dialect: Dialect) -> list[str]:
     return line.text.rstrip("\r\n").split(dialect.delimiter)
 
 
-class Found(NamedTuple):
+class CsvRecord(NamedTuple):
     """A CSV record: the line where it starts, its row in a spreadsheet, and its fields or what is wrong with it."""
 
     line: int
@@ -196,13 +196,13 @@ class Found(NamedTuple):
     fields: list[str] | str
 
 
-def records_of(lines: Lines, dialect: Dialect) -> Iterator[Found]:
+def records_of(lines: Lines, dialect: Dialect) -> Iterator[CsvRecord]:
     """Yield the records; go on at the next line where one is wrong. A blank line is a row in a spreadsheet too."""
     for sheet, start in enumerate(lines, 1):
         if not start.text.strip():
             continue
         if dialect.lines:
-            yield Found(start.number, sheet, trouble_of(start) or _of_line(start, dialect))
+            yield CsvRecord(start.number, sheet, trouble_of(start) or _of_line(start, dialect))
             continue
         used = [start]
         try:
@@ -220,7 +220,7 @@ def records_of(lines: Lines, dialect: Dialect) -> Iterator[Found]:
                     f'a quote (") opens here and closes on line {used[-1].number}, but each line between looks like a row; '
                     "if quotes are characters like others, say so: data.quoting: none"
                 )
-        yield Found(start.number, sheet, fields)
+        yield CsvRecord(start.number, sheet, fields)
 
 
 def _of_line(line: Line, dialect: Dialect) -> list[str]:

@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 from refsynth.core.errors import DataError, nearest
 from refsynth.data.columns import named_label, named_text
 from refsynth.data.source import ROW_LIMIT
-from refsynth.data.table import Fault, Record, Table, distinct
+from refsynth.data.table import Fault, Table, TableRecord, distinct
 from refsynth.data.typed import Spelled
 
 _MEMORY = 4096  # megabytes of the process that reads a workbook
@@ -30,7 +30,7 @@ _REMEDY = "open it in the spreadsheet and save it again, or as CSV (UTF-8)"
 _Cells = list[str | None]
 
 
-class _Row(NamedTuple):
+class _SheetRow(NamedTuple):
     """A row that is not empty, with its number in the sheet."""
 
     number: int
@@ -61,7 +61,7 @@ def open_excel(path: Path, *, sheet: str | None) -> Iterator[Table]:
         try:
             lines = _lines(path, reader.stdout, sheet)
             opening = next(lines)
-            yield _table(path, opening, (_Row(number, [*map(_cell, cells)]) for number, cells in lines))
+            yield _table(path, opening, (_SheetRow(number, [*map(_cell, cells)]) for number, cells in lines))
         finally:
             reader.kill()
 
@@ -103,7 +103,7 @@ def _error(path: Path, said: Mapping[str, Any], wanted: str | None) -> DataError
     return DataError(f"{path}: damaged workbook ({said['why']})", remedy=_REMEDY)
 
 
-def _table(path: Path, opening: Mapping[str, Any], rows: Iterator[_Row]) -> Table:
+def _table(path: Path, opening: Mapping[str, Any], rows: Iterator[_SheetRow]) -> Table:
     first = [row for _, row in zip(range(_LOOKED_AT), rows, strict=False)]
     if not first:
         raise DataError(f"{path}: sheet '{opening['sheet']}' is empty", expected="rows under a header that names the columns")
@@ -123,12 +123,12 @@ def _table(path: Path, opening: Mapping[str, Any], rows: Iterator[_Row]) -> Tabl
     return Table("excel", "utf-8", "", tuple(name for name in names if name), _records(names, below, notes), notes)
 
 
-def _chained(first: Sequence[_Row], rest: Iterator[_Row]) -> Iterator[_Row]:
+def _chained(first: Sequence[_SheetRow], rest: Iterator[_SheetRow]) -> Iterator[_SheetRow]:
     yield from first
     yield from rest
 
 
-def _header(rows: Sequence[_Row]) -> int:
+def _header(rows: Sequence[_SheetRow]) -> int:
     """Return the place of the row that names columns.
 
     It fills more than half of as many cells as the fullest row, with names that differ, none of which comes again below it. Of
@@ -146,7 +146,7 @@ def _header(rows: Sequence[_Row]) -> int:
     return next(iter((*usual, *closed, *likely)), 0)
 
 
-def _records(names: Sequence[str], rows: Iterator[_Row], notes: list[str]) -> Iterator[Record | Fault]:
+def _records(names: Sequence[str], rows: Iterator[_SheetRow], notes: list[str]) -> Iterator[TableRecord | Fault]:
     """Yield the rows; at the end, a note says where in the sheet they stand, unless each stands one below its number."""
     keys = iter(distinct([name for name in names if name]))
     named = [next(keys) if name else "" for name in names]
@@ -158,7 +158,7 @@ def _records(names: Sequence[str], rows: Iterator[_Row], notes: list[str]) -> It
         if sum(len(cell) for cell in cells if cell) > ROW_LIMIT:
             yield Fault(row, number, f"longer than {ROW_LIMIT:,} characters")
         else:
-            yield Record(row, number, {name: cell or "" for name, cell in zip(named, cells, strict=True) if name})
+            yield TableRecord(row, number, {name: cell or "" for name, cell in zip(named, cells, strict=True) if name})
     if moved:
         shown = ", ".join(f"row {row} is row {number} of the sheet" for row, number in moved[:_SHOWN])
         more = ", and so on" if len(moved) > _SHOWN else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from refsynth.core.extras import require
-from refsynth.data.table import Fault, Record
+from refsynth.data.table import Fault, TableRecord
 
 Names = Mapping[str, tuple[str, ...]]
 
@@ -30,7 +30,7 @@ def _names(feature: Any) -> tuple[str, ...]:
     return tuple(map(str, names))
 
 
-def with_names(rows: Iterator[Record | Fault], names: Names) -> Iterator[Record | Fault]:
+def with_names(rows: Iterator[TableRecord | Fault], names: Names) -> Iterator[TableRecord | Fault]:
     """Yield rows with names in place of the numbers of classes. A number without a name stays: -1 says that nobody knows."""
     for record in rows:
         if isinstance(record, Fault):

@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import Unpack
 
 from refsynth.core.errors import DataError
-from refsynth.core.sections import Columns, Written
+from refsynth.core.sections import Columns, FileFormat
 from refsynth.core.types import Example
 from refsynth.core.value import spell
-from refsynth.data.account import Place, SkippedRow, describe_skipped, describe_thin
+from refsynth.data.account import RowPlace, SkippedRow, describe_skipped, describe_thin
 from refsynth.data.columns import own_id
 from refsynth.data.joined import join_columns
 from refsynth.data.judge import Bad, Judge, Spans, row_error
 from refsynth.data.labelled import open_table
 from refsynth.data.labels import describe_variants
 from refsynth.data.source import WORKBOOKS
-from refsynth.data.table import Format, Record, Table, sheet_row
+from refsynth.data.table import Format, Table, TableRecord, sheet_row
 from refsynth.data.text import normalise
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedRows:
     """What a labelled file gave: the examples in its order, and the account of the other rows.
 
     `rows` counts all data rows, `counts` the examples of each label of the task; `conflicts` has the row numbers of each text
@@ -43,7 +43,7 @@ class Loaded:
     counts: Mapping[str, int]
     conflicts: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
-    places: Mapping[str, Place]
+    places: Mapping[str, RowPlace]
 
 
 def read_examples(
@@ -56,8 +56,8 @@ def read_examples(
     spans: Spans = "none",
     skip_bad: bool = False,
     least_labels: int = 2,
-    **how: Unpack[Written],
-) -> Loaded:
+    **how: Unpack[FileFormat],
+) -> LoadedRows:
     """Read a labelled CSV, TSV, JSONL, Parquet or Excel file.
 
     Rows without text or label, or with a label that a person refused, are left out and counted. So are repetitions of a text with
@@ -92,24 +92,26 @@ def read_examples(
     notes = (*describe_skipped(skipped), *describe_thin(ordered), *judge.notes(), *table.notes)
     if not merge and (alike := describe_variants(labels)):
         notes = (*notes, alike)
-    return Loaded(
+    return LoadedRows(
         tuple(kept), tuple(skipped), table.format, table.encoding, table.delimiter, rows, ordered, tuple(conflicts), notes,
         {example.id: places[_number(example)] for example in kept},
     )  # fmt: skip
 
 
-def _scan(path: Path, table: Table, judge: Judge, *, skip_bad: bool) -> tuple[list[Example], list[SkippedRow], dict[int, Place]]:
+def _scan(
+    path: Path, table: Table, judge: Judge, *, skip_bad: bool
+) -> tuple[list[Example], list[SkippedRow], dict[int, RowPlace]]:
     """Return the usable rows of an open table, the others, and where all are, by their numbers."""
     if table.columns is not None:
         judge.check(path, table.columns, table.delimiter)
     found: list[Example] = []
     skipped: list[SkippedRow] = []
     keys: set[str] = set()
-    places: dict[int, Place] = {}
+    places: dict[int, RowPlace] = {}
     for record in table.records:
-        own = own_id(record.values, judge.columns) if isinstance(record, Record) else None
-        places[record.row] = Place(path.name, sheet_row(record), spell(own) or "")
-        if isinstance(record, Record) and table.columns is None:
+        own = own_id(record.values, judge.columns) if isinstance(record, TableRecord) else None
+        places[record.row] = RowPlace(path.name, sheet_row(record), spell(own) or "")
+        if isinstance(record, TableRecord) and table.columns is None:
             keys.update(record.values)
         verdict = judge(record)
         if isinstance(verdict, Example):
@@ -173,7 +175,7 @@ def check_header(
     *,
     columns: Columns,
     spans: Spans = "none",
-    **how: Unpack[Written],
+    **how: Unpack[FileFormat],
 ) -> None:
     """See that a labelled table has its columns, before anything depends on it; no row is read. JSONL has no header.
 

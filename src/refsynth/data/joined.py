@@ -11,7 +11,7 @@ from typing import Any
 
 from refsynth.core.sections import Columns, parts_of
 from refsynth.core.value import missing, spell
-from refsynth.data.table import Fault, Record, Table
+from refsynth.data.table import Fault, Table, TableRecord
 
 _NO = ("", "0", "false", "no", "n", "-")
 _YES = ("1", "true", "yes", "y", "x")
@@ -31,9 +31,9 @@ def join_columns(table: Table, columns: Columns) -> Table:
     return table._replace(columns=names, records=_joined(table.records, wanted))
 
 
-def _joined(records: Iterator[Record | Fault], wanted: Mapping[str, bool]) -> Iterator[Record | Fault]:
+def _joined(records: Iterator[TableRecord | Fault], wanted: Mapping[str, bool]) -> Iterator[TableRecord | Fault]:
     for record in records:
-        if isinstance(record, Record):
+        if isinstance(record, TableRecord):
             values = dict(record.values)
             for name, text in wanted.items():
                 parts = parts_of(name)

@@ -21,7 +21,7 @@ from refsynth.core.types import Example
 from refsynth.data.account import Reason, SkippedRow
 from refsynth.data.columns import check_columns
 from refsynth.data.labels import Known, as_label, as_labels, listed, one_label
-from refsynth.data.table import Fault, Record, kind_of
+from refsynth.data.table import Fault, TableRecord, kind_of
 from refsynth.data.tagged import TOKENS, read_tagged, text_key
 from refsynth.data.text import clean
 
@@ -82,7 +82,7 @@ class Judge:
             return widened
         return [*widened, f"no row has '{self.columns.weight}' (data.columns.weight): all count the same"]
 
-    def __call__(self, record: Record | Fault) -> Example | SkippedRow | Bad:
+    def __call__(self, record: TableRecord | Fault) -> Example | SkippedRow | Bad:
         """Return a row as an example, as one to leave out, or as an error."""
         if isinstance(record, Fault):
             return Bad("malformed", record.message)
@@ -98,7 +98,7 @@ class Judge:
             return Bad("malformed", f"'{self.columns.weight}' is {str(found)[:40]!r}, expected a number, 0 or more")
         return replace(judged, weight=weight) if weight else SkippedRow(record.row, "no weight", "")
 
-    def _judged(self, record: Record) -> Example | SkippedRow | Bad:
+    def _judged(self, record: TableRecord) -> Example | SkippedRow | Bad:
         if trouble := self._no_text(record):
             return trouble
         if self.spans != "none":
@@ -116,14 +116,14 @@ class Judge:
         found = [name for name in names.values() if name is not None]
         return Example(f"row-{record.row}", text, found[0] if self.separator is None else join_labels(found, list(self.labels)))
 
-    def _empty(self, record: Record) -> SkippedRow:
+    def _empty(self, record: TableRecord) -> SkippedRow:
         """Return a row without a text, or with one of two, as one to leave out."""
         missing = [name for name in self.columns.texts if not clean(record.values.get(name) or "")]
         if len(missing) == len(self.columns.texts):
             return SkippedRow(record.row, "empty text", "")
         return SkippedRow(record.row, "half a pair", f"no text in '{missing[0]}'")
 
-    def _no_text(self, record: Record) -> Bad | None:
+    def _no_text(self, record: TableRecord) -> Bad | None:
         for name in self.columns.texts:
             value = record.values.get(name)
             if value is not None and not isinstance(value, str) and not (self.spans != "none" and isinstance(value, list)):
@@ -135,7 +135,7 @@ class Judge:
                 return Bad("malformed", f"'{name}' holds NUL bytes", remedy=remedy)
         return None
 
-    def _tagged(self, record: Record) -> Example | SkippedRow | Bad:
+    def _tagged(self, record: TableRecord) -> Example | SkippedRow | Bad:
         if not record.values.get(text_key(record.values, self.columns)):
             return SkippedRow(record.row, "empty text", "")
         try:
@@ -152,12 +152,12 @@ class Judge:
         return Example(f"row-{record.row}", row.text, row.label)
 
 
-def left_out(record: Record, columns: Columns) -> Reason | None:
+def left_out(record: TableRecord, columns: Columns) -> Reason | None:
     """Return why people left a row out; None where they did not, or where their answer is itself a column that is read."""
     return None if "answer" in (*columns.texts, columns.label) else record.left
 
 
-def text_of(record: Record, columns: Columns) -> str:
+def text_of(record: TableRecord, columns: Columns) -> str:
     """Return the text, cleaned, or the pair as one; empty where one is missing."""
     halves = [clean(record.values.get(name) or "") for name in columns.texts]
     return "" if not all(halves) else halves[0] if len(halves) == 1 else join_pair(*halves)
@@ -181,7 +181,7 @@ def no_string(name: str, value: object) -> str:
     return f"'{name}' is a JSON {kind_of(value)}, expected a string"
 
 
-def label_of(record: Record, columns: Columns, separator: str | None) -> str | None:
+def label_of(record: TableRecord, columns: Columns, separator: str | None) -> str | None:
     """Return the label or the set of labels: empty where nothing stands, None where it cannot be one."""
     value = record.values.get(columns.label)
     return one_label(value) if separator is None else as_labels(value, separator)
@@ -216,7 +216,7 @@ def _unknown(label: str, labels: Collection[str], separator: str | None = None) 
     )
 
 
-def row_error(path: Path, record: Record | Fault, bad: Bad) -> DataError:
+def row_error(path: Path, record: TableRecord | Fault, bad: Bad) -> DataError:
     """Return the error of a row with its place."""
     where = f" (line {record.line} of the file)" if record.line not in (None, record.row) else ""
     remedy = bad.remedy or "fix the row, or run with --skip-bad-rows (rows are listed in skipped.csv)"

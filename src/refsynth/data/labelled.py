@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Unpack
 
 from refsynth.core.errors import DataError, counted
-from refsynth.core.sections import Written
+from refsynth.core.sections import FileFormat
 from refsynth.data.array import array_records, is_array
 from refsynth.data.conll import looks_conll, sentences
 from refsynth.data.exports import FormError, read_export
@@ -20,7 +20,7 @@ from refsynth.data.features import class_names, with_names
 from refsynth.data.records import encoding_notes, open_plain
 from refsynth.data.source import Lines, check_encoding, detect_encoding, lines_of, opened
 from refsynth.data.stream import open_stream
-from refsynth.data.table import Fault, Record, Table
+from refsynth.data.table import Fault, Table, TableRecord
 from refsynth.data.tokenrows import grouped
 
 _CONLL = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".ner")
@@ -32,7 +32,7 @@ _DOCBIN = (
 
 
 @contextmanager
-def open_table(path: Path, *, plain: bool = False, **how: Unpack[Written]) -> Iterator[Table]:
+def open_table(path: Path, *, plain: bool = False, **how: Unpack[FileFormat]) -> Iterator[Table]:
     """Open a data file or an export.
 
     Args:
@@ -69,7 +69,7 @@ def open_table(path: Path, *, plain: bool = False, **how: Unpack[Written]) -> It
 
 
 @contextmanager
-def standard_input(source: IO[bytes], *, wanted: Collection[str], named: bool, **how: Unpack[Written]) -> Iterator[Table]:
+def standard_input(source: IO[bytes], *, wanted: Collection[str], named: bool, **how: Unpack[FileFormat]) -> Iterator[Table]:
     """Read a stream that cannot be rewound; see `stream.open_stream`.
 
     Raises:
@@ -79,15 +79,15 @@ def standard_input(source: IO[bytes], *, wanted: Collection[str], named: bool, *
         yield _unfolded(table)
 
 
-def _sentences(lines: Lines) -> Iterator[Record | Fault]:
+def _sentences(lines: Lines) -> Iterator[TableRecord | Fault]:
     for row, (line, tokens, tags, trouble) in enumerate(sentences(lines), 1):
-        yield Fault(row, line, trouble) if trouble else Record(row, line, {"tokens": tokens, "tags": tags})
+        yield Fault(row, line, trouble) if trouble else TableRecord(row, line, {"tokens": tokens, "tags": tags})
 
 
 def _unfolded(table: Table) -> Table:
     unread = Counter[str]()
 
-    def rows() -> Iterator[Record | Fault]:
+    def rows() -> Iterator[TableRecord | Fault]:
         for record in table.records:
             if isinstance(record, Fault):
                 yield record

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Literal, NamedTuple, get_args
 
-from refsynth.core.marks import MarkError, Place
+from refsynth.core.marks import MarkedPlace, MarkError
 from refsynth.core.words import words_of
 from refsynth.data.text import clean
 
@@ -16,7 +16,7 @@ Unit = Literal["characters", "utf16", "bytes"]
 _SHOWN: dict[Unit, str] = {"characters": "in characters", "utf16": "in UTF-16 units", "bytes": "in bytes"}
 
 
-class Said(NamedTuple):
+class GivenSpan(NamedTuple):
     """A span as a file has it: from `start` up to but not including `end` in some unit, and its own text where that is there."""
 
     start: int
@@ -33,7 +33,7 @@ class UnitError(MarkError):
         self.unit = unit
 
 
-def places_of(text: str, said: Sequence[Said], unit: Unit | None) -> list[Place]:
+def places_of(text: str, said: Sequence[GivenSpan], unit: Unit | None) -> list[MarkedPlace]:
     """Return spans in characters, in the order of the text.
 
     Args:
@@ -69,7 +69,7 @@ def places_of(text: str, said: Sequence[Said], unit: Unit | None) -> list[Place]
     return sorted(usual)
 
 
-def _converted(text: str, said: Iterable[Said], unit: Unit) -> list[Place] | None:
+def _converted(text: str, said: Iterable[GivenSpan], unit: Unit) -> list[MarkedPlace] | None:
     """Return spans in characters; None where one begins or ends inside a character, or lies outside the text."""
     if unit == "characters" or text.isascii():
         at = {place: place for one in said for place in one[:2] if 0 <= place <= len(text)}
@@ -81,11 +81,11 @@ def _converted(text: str, said: Iterable[Said], unit: Unit) -> list[Place] | Non
     for start, end, label, _ in said:
         if start not in at or end not in at or start >= end:
             return None
-        places.append(Place(at[start], at[end], label))
+        places.append(MarkedPlace(at[start], at[end], label))
     return places
 
 
-def _own(text: str, said: Sequence[Said], places: Sequence[Place]) -> bool:
+def _own(text: str, said: Sequence[GivenSpan], places: Sequence[MarkedPlace]) -> bool:
     """Return whether each span's own text stands in its place. Some tools write a line's end as a backslash and an n."""
     return all(
         one.own is None or clean(one.own.replace("\\n", "\n")) == clean(text[place.start : place.end].replace("\\n", "\n"))
@@ -93,7 +93,7 @@ def _own(text: str, said: Sequence[Said], places: Sequence[Place]) -> bool:
     )
 
 
-def _neat(text: str, places: Iterable[Place]) -> bool:
+def _neat(text: str, places: Iterable[MarkedPlace]) -> bool:
     """Return whether each span, without its margin, begins where a word does and ends where one does."""
     words = words_of(text)
     starts, ends = {word.start for word in words}, {word.end for word in words}
@@ -105,15 +105,15 @@ def _neat(text: str, places: Iterable[Place]) -> bool:
     return True
 
 
-def _read(text: str, one: Said, unit: Unit) -> str:
+def _read(text: str, one: GivenSpan, unit: Unit) -> str:
     place = _converted(text, [one], unit)
     return f"{_SHOWN[unit]} {'nothing' if place is None else repr(text[place[0].start : place[0].end][:40])}"
 
 
-def _mismatch(text: str, said: Sequence[Said], units: Sequence[Unit]) -> str:
+def _mismatch(text: str, said: Sequence[GivenSpan], units: Sequence[Unit]) -> str:
     """Return what is wrong with the first span that fits in none of the units."""
 
-    def fits(one: Said) -> bool:
+    def fits(one: GivenSpan) -> bool:
         found = (_converted(text, [one], unit) for unit in units)
         return any(each is not None and _own(text, [one], each) for each in found)
 
@@ -124,8 +124,8 @@ def _mismatch(text: str, said: Sequence[Said], units: Sequence[Unit]) -> str:
     return f"the span {one.start}-{one.end}{says} is " + ", ".join(_read(text, one, unit) for unit in units)
 
 
-def _doubt(text: str, said: Sequence[Said], better: Unit) -> str:
-    def cut(one: Said) -> bool:
+def _doubt(text: str, said: Sequence[GivenSpan], better: Unit) -> str:
+    def cut(one: GivenSpan) -> bool:
         usual = _converted(text, [one], "characters")
         return usual is None or not _neat(text, usual)
 

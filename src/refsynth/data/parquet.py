@@ -10,7 +10,7 @@ from refsynth.core.errors import DataError
 from refsynth.core.extras import require
 from refsynth.data.footer import unpacked
 from refsynth.data.source import ROW_LIMIT
-from refsynth.data.table import Fault, Record, Table, plain
+from refsynth.data.table import Fault, Table, TableRecord, plain
 
 LARGEST = 4 << 30
 """The most bytes of a group of rows when unpacked, which is read whole."""
@@ -44,7 +44,7 @@ def open_parquet(path: Path, stream: IO[bytes]) -> Table:
     return Table("parquet", "utf-8", "", tuple(schema), _records(path, schema), [])
 
 
-def _records(path: Path, schema: Any) -> Iterator[Record | Fault]:
+def _records(path: Path, schema: Any) -> Iterator[TableRecord | Fault]:
     polars = require("polars", extra="train")
     frame = polars.scan_parquet(path)
     size = _size(schema)
@@ -61,7 +61,7 @@ def _records(path: Path, schema: Any) -> Iterator[Record | Fault]:
             for whole in here:
                 row += 1
                 if whole:
-                    yield Record(row, None, {name: plain(value) for name, value in next(kept).items()})
+                    yield TableRecord(row, None, {name: plain(value) for name, value in next(kept).items()})
                 else:
                     yield Fault(row, None, f"longer than {ROW_LIMIT:,} bytes")
         if len(part) < _SLICE:

@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from refsynth.core.errors import DataError
-from refsynth.core.sections import Quoting, Written
+from refsynth.core.sections import FileFormat, Quoting
 from refsynth.data.cells import restored
-from refsynth.data.dialect import Found, check_delimiter, detect_dialect, named_delimiter, records_of
+from refsynth.data.dialect import CsvRecord, check_delimiter, detect_dialect, named_delimiter, records_of
 from refsynth.data.excel import open_excel
 from refsynth.data.exports import as_object, as_row
 from refsynth.data.parquet import open_parquet
 from refsynth.data.source import WORKBOOKS, Line, Lines, check_encoding, detect_encoding, lines_of, opened, trouble_of
-from refsynth.data.table import Fault, Format, Record, Table, distinct, kind_of
+from refsynth.data.table import Fault, Format, Table, TableRecord, distinct, kind_of
 
 __all__ = [
     "Fault",
     "Format",
-    "Record",
     "Table",
+    "TableRecord",
     "constant",
     "distinct",
     "encoding_notes",
@@ -43,7 +43,7 @@ _SUFFIXES: Mapping[str, Format] = {
 
 
 @contextmanager
-def open_plain(path: Path, *, plain: bool = False, **how: Unpack[Written]) -> Iterator[Table]:
+def open_plain(path: Path, *, plain: bool = False, **how: Unpack[FileFormat]) -> Iterator[Table]:
     """Open a data file by its suffix, or by its content where the suffix says nothing; exports are for `labelled.open_table`.
 
     Raises:
@@ -136,7 +136,7 @@ def first_line(lines: Lines) -> str:
     return read[-1].text.strip() if read else ""
 
 
-def _csv_records(rows: Iterator[Found], columns: tuple[str, ...]) -> Iterator[Record | Fault]:
+def _csv_records(rows: Iterator[CsvRecord], columns: tuple[str, ...]) -> Iterator[TableRecord | Fault]:
     keys = distinct(columns)
     for row, (line, sheet, fields) in enumerate(rows, 1):
         if isinstance(fields, str):
@@ -145,10 +145,10 @@ def _csv_records(rows: Iterator[Found], columns: tuple[str, ...]) -> Iterator[Re
             count = f"{len(fields)} field{'s' * (len(fields) > 1)}, but the header has {len(columns)}"
             yield Fault(row, line, f"{count}; a text that holds the delimiter needs quotes", sheet)
         else:
-            yield Record(row, line, dict(zip(keys, map(restored, fields), strict=True)), sheet=sheet)
+            yield TableRecord(row, line, dict(zip(keys, map(restored, fields), strict=True)), sheet=sheet)
 
 
-def _jsonl_records(lines: Lines) -> Iterator[Record | Fault]:
+def _jsonl_records(lines: Lines) -> Iterator[TableRecord | Fault]:
     row = 0
     for line in lines:
         if not line.text.strip():
@@ -165,7 +165,7 @@ def _jsonl_records(lines: Lines) -> Iterator[Record | Fault]:
                 trouble = f"not valid JSON at column {error.colno}: {error.msg}"
             except (ValueError, RecursionError):
                 trouble = "not usable JSON: nested too deeply, or a number too long"
-        yield Record(row, line.number, values) if trouble is None else Fault(row, line.number, trouble)
+        yield TableRecord(row, line.number, values) if trouble is None else Fault(row, line.number, trouble)
 
 
 def constant(name: str) -> float | None:
@@ -173,13 +173,13 @@ def constant(name: str) -> float | None:
     return None if name == "NaN" else float(name)
 
 
-def _text_records(lines: Lines) -> Iterator[Record | Fault]:
+def _text_records(lines: Lines) -> Iterator[TableRecord | Fault]:
     for line in lines:
         trouble = trouble_of(line)
         yield (
             Fault(line.number, line.number, trouble)
             if trouble
-            else Record(line.number, line.number, {"text": line.text.rstrip("\r\n")})
+            else TableRecord(line.number, line.number, {"text": line.text.rstrip("\r\n")})
         )
 
 

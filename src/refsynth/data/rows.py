@@ -13,14 +13,14 @@ from typing import IO, Any, NamedTuple, Unpack
 
 from refsynth.core.errors import DataError, counted
 from refsynth.core.marks import MarkError
-from refsynth.core.sections import Columns, Written, parts_of
+from refsynth.core.sections import Columns, FileFormat, parts_of
 from refsynth.data.columns import check_columns, own_id
 from refsynth.data.joined import join_columns
 from refsynth.data.judge import SHOWN, Spans, label_of, left_out, no_string, text_of
 from refsynth.data.labelled import open_table, standard_input
 from refsynth.data.labels import Known
 from refsynth.data.stream import NAME as STREAM
-from refsynth.data.table import Fault, Format, Record, Table, distinct, sheet_row
+from refsynth.data.table import Fault, Format, Table, TableRecord, distinct, sheet_row
 from refsynth.data.tagged import TOKENS, read_plain, read_tagged, text_key
 from refsynth.data.text import clean
 
@@ -73,7 +73,7 @@ class Reading(NamedTuple):
     notes: Sequence[str]
 
 
-class How(Written, total=False):
+class How(FileFormat, total=False):
     """How rows are read.
 
     Attributes:
@@ -116,7 +116,7 @@ def open_rows(
     spans: Spans = "none",
     labels: Collection[str] = (),
     merge: bool = False,
-    **how: Unpack[Written],
+    **how: Unpack[FileFormat],
 ) -> Iterator[Reading]:
     """Open a file or stream of texts, for its rows and for what they were read with.
 
@@ -162,7 +162,7 @@ def _columns_of(table: Table) -> tuple[tuple[str, ...], Table]:
     first = next(table.records, None)
     if first is None:
         return (), table
-    keys = tuple(first.values) if isinstance(first, Record) else ()
+    keys = tuple(first.values) if isinstance(first, TableRecord) else ()
     return keys, table._replace(records=chain([first], table.records))
 
 
@@ -220,7 +220,7 @@ def _rows(
             yield Row(record.row, text, own, label, record.values, place)
 
 
-def _labelled(record: Record, columns: Columns, separator: str | None, known: Known | None) -> tuple[str, str | None]:
+def _labelled(record: TableRecord, columns: Columns, separator: str | None, known: Known | None) -> tuple[str, str | None]:
     refused = columns.label not in record.values or left_out(record, columns) is not None
     label = None if refused else label_of(record, columns, separator)
     if label and known is not None:
@@ -228,7 +228,7 @@ def _labelled(record: Record, columns: Columns, separator: str | None, known: Kn
     return text_of(record, columns), label or None
 
 
-def _spanned(record: Record, columns: Columns, spans: Spans) -> tuple[str, str | None]:
+def _spanned(record: TableRecord, columns: Columns, spans: Spans) -> tuple[str, str | None]:
     """Return text and label; raise `MarkError` where the marks are wrong."""
     if spans == "ignored" or left_out(record, columns) is not None:
         return read_plain(record.values, columns), None
@@ -236,7 +236,7 @@ def _spanned(record: Record, columns: Columns, spans: Spans) -> tuple[str, str |
     return row.text, row.label
 
 
-def _unreadable(record: Record, columns: Columns, *, tokens: bool) -> str | None:
+def _unreadable(record: TableRecord, columns: Columns, *, tokens: bool) -> str | None:
     """Return why a row gives no text; `tokens` says that it may be a list of them."""
     for name in (text_key(record.values, columns),) if tokens else columns.texts:
         value = record.values.get(name)

@@ -13,7 +13,7 @@ from typing import Unpack
 from refsynth.core.errors import DataError
 from refsynth.core.labelset import NONE
 from refsynth.core.marks import MarkError
-from refsynth.core.sections import JOINED, Columns, Written, parts_of
+from refsynth.core.sections import JOINED, Columns, FileFormat, parts_of
 from refsynth.core.spans import split_spans
 from refsynth.core.value import spell
 from refsynth.data.columns import guess_id, guess_label, guess_text, named_label, named_text, yes_no_columns
@@ -21,9 +21,9 @@ from refsynth.data.joined import join_columns
 from refsynth.data.judge import left_out
 from refsynth.data.labelled import open_table
 from refsynth.data.offsets import Unit, UnitError
-from refsynth.data.table import Format, Record, Table
+from refsynth.data.table import Format, Table, TableRecord
 from refsynth.data.tagged import TAGS, TOKENS, columns_of_words, read_tagged
-from refsynth.data.tally import Tally
+from refsynth.data.tally import LabelTally
 from refsynth.data.unclear import WORDS_REMEDY, no_labels, nothing, tags_for_labels, unclear
 
 _SAMPLE = 2000  # rows that columns are guessed from
@@ -74,7 +74,7 @@ def sniff_tagged(
     label_column: str | None = None,
     asked: bool = False,
     tags: Sequence[str] = (),
-    **how: Unpack[Written],
+    **how: Unpack[FileFormat],
 ) -> Sniffed | None:
     """Count the labels of words in a file; None where it is no CoNLL file and no row says them in lists, unless `asked`.
 
@@ -92,7 +92,7 @@ def sniff_tagged(
         return _tagged(path, columns, named, how, asked=asked)
 
 
-def _tagged(path: Path, columns: Columns, named: tuple[bool, bool], how: Written, *, asked: bool) -> Sniffed | None:
+def _tagged(path: Path, columns: Columns, named: tuple[bool, bool], how: FileFormat, *, asked: bool) -> Sniffed | None:
     wanted = {name for name, by_user in zip((columns.text, columns.label), named, strict=True) if by_user}
     with open_table(path, **how) as table:
         if asked and not named[0] and table.columns is not None:
@@ -134,7 +134,7 @@ def _of_words(table: Table, keys: tuple[str, ...], columns: Columns, rows: int, 
     )  # fmt: skip
 
 
-def _span_labels(record: Record, columns: Columns, troubles: list[str], *, sure: bool) -> list[str]:
+def _span_labels(record: TableRecord, columns: Columns, troubles: list[str], *, sure: bool) -> list[str]:
     """Return the labels of a row's spans, and note what is wrong with the first row that has none for it."""
     try:
         return [span.label for span in split_spans(read_tagged(record.values, columns).label or NONE)]
@@ -153,7 +153,7 @@ def sniff(
     label_column: str | None = None,
     pair_column: str | None = None,
     separator: str | None = None,
-    **how: Unpack[Written],
+    **how: Unpack[FileFormat],
 ) -> Sniffed:
     """Find out a labelled file's format, encoding, delimiter and columns, and count its labels.
 
@@ -178,7 +178,7 @@ def sniff(
         if not text or not label or {text, *([] if label in columns else parts_of(label))} - set(columns):
             raise unclear(path, table, columns, sample[0].values, text, label, marked=marked)
         own = guess_id(columns, words, taken={text, *parts_of(text), label, *parts_of(label), pair_column})
-        counter = Tally(
+        counter = LabelTally(
             Columns(text=text, label=label, pair=pair_column), separator, limit=None if label_column else _MOST_LABELS
         )
         rows = 0
@@ -207,16 +207,16 @@ def _guess(columns: Sequence[str], words: Sequence[Mapping[str, str]], asked: Co
     return asked.text or guess_text(columns, words, taken=others) or asked.pair, label
 
 
-def _readable(table: Table, troubles: list[str]) -> Iterator[Record]:
+def _readable(table: Table, troubles: list[str]) -> Iterator[TableRecord]:
     """Yield the rows that can be read, and note what is wrong with the first of the others."""
     for record in table.records:
-        if isinstance(record, Record):
+        if isinstance(record, TableRecord):
             yield record
         elif not troubles:
             troubles.append(f"row {record.row}: {record.message}")
 
 
-def _checked(path: Path, look: Sniffed, counter: Tally, *, named: bool) -> Sniffed:
+def _checked(path: Path, look: Sniffed, counter: LabelTally, *, named: bool) -> Sniffed:
     """Return what was found, with notes, unless it cannot be meant.
 
     Raises:

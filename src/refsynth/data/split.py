@@ -30,7 +30,7 @@ def spread(label: str, names: Names) -> Sequence[str]:
     return names(label) or ("",)
 
 
-class Split(NamedTuple):
+class FoldedRows(NamedTuple):
     """Labelled rows in folds.
 
     `folds` [N] has the fold of each row, `groups` [N] the number of its group of near-duplicates, which is never in two folds.
@@ -44,7 +44,7 @@ class Split(NamedTuple):
     honest: bool
 
 
-class Part(NamedTuple):
+class FoldSplit(NamedTuple):
     """A fold that is held out: its rows, their places among all rows, and the rows that are left to learn from."""
 
     fold: int
@@ -53,15 +53,15 @@ class Part(NamedTuple):
     train: tuple[Example, ...]
 
 
-def parts(rows: Sequence[Example], folds: IntArray) -> Iterator[Part]:
+def parts(rows: Sequence[Example], folds: IntArray) -> Iterator[FoldSplit]:
     """Yield each fold of the rows, held out; `folds` [N] says which fold a row is in."""
     for fold in np.unique(folds):
         out = folds == fold
         held, train = (tuple(rows[int(place)] for place in np.flatnonzero(which)) for which in (out, ~out))
-        yield Part(int(fold), np.flatnonzero(out), held, train)
+        yield FoldSplit(int(fold), np.flatnonzero(out), held, train)
 
 
-def split_rows(examples: Sequence[Example], *, folds: int, seed: int, names: Names = _one, least: int = 2) -> Split:
+def split_rows(examples: Sequence[Example], *, folds: int, seed: int, names: Names = _one, least: int = 2) -> FoldedRows:
     """Return the rows in folds that keep near-duplicates together.
 
     A group of near-duplicates is divided where it would leave nothing to measure: it holds more than half of the rows, or all
@@ -84,7 +84,7 @@ def split_rows(examples: Sequence[Example], *, folds: int, seed: int, names: Nam
         divided = sum(int((groups == group).sum()) for group in coarse if len(set(finer[groups == group])) > 1)
         groups = np.unique(np.where(mine, len(texts) + finer, groups), return_inverse=True)[1]
     dealt = fold_of(examples, folds=folds, seed=seed, groups=groups, names=names)
-    return Split(dealt, groups, divided, is_honest(examples, dealt, names=names, least=least))
+    return FoldedRows(dealt, groups, divided, is_honest(examples, dealt, names=names, least=least))
 
 
 def is_honest(examples: Sequence[Example], folds: IntArray, *, names: Names = _one, least: int = 2) -> bool:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import IO, Unpack
 
 from refsynth.core.errors import DataError
-from refsynth.core.sections import Written
+from refsynth.core.sections import FileFormat
 from refsynth.data.columns import named_text
 from refsynth.data.dialect import DELIMITERS
 from refsynth.data.records import Format, Table, first_line, text_table
@@ -21,7 +21,7 @@ _NAME = re.compile(r"[\w.-]+")
 
 
 @contextmanager
-def open_stream(stream: IO[bytes], *, wanted: Collection[str], named: bool, **how: Unpack[Written]) -> Iterator[Table]:
+def open_stream(stream: IO[bytes], *, wanted: Collection[str], named: bool, **how: Unpack[FileFormat]) -> Iterator[Table]:
     """Read a stream as JSON lines, CSV or plain text with one text a line.
 
     It is CSV where columns or a delimiter are named, or where its first line is a header: names a column that holds the text.

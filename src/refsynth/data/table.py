@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Unpack
 
 from refsynth.core.errors import DataError
-from refsynth.core.sections import Written
+from refsynth.core.sections import FileFormat
 from refsynth.core.value import missing, spell
 from refsynth.data.account import Reason
 
 Format = Literal["csv", "jsonl", "parquet", "excel", "text", "conll"]
 
 
-class Record(NamedTuple):
+class TableRecord(NamedTuple):
     """A row's values by column; `line` is the physical line it starts on, where there are lines.
 
     `left` says why the people who labelled it left it out, where their tool says so. `sheet` is the row at which a spreadsheet
@@ -37,7 +37,7 @@ class Fault(NamedTuple):
     sheet: int | None = None
 
 
-def sheet_row(record: Record | Fault) -> int | None:
+def sheet_row(record: TableRecord | Fault) -> int | None:
     """Return where a person finds a row: at which row of a spreadsheet, or line of a file; None where there are neither."""
     return record.line if record.sheet is None else record.sheet
 
@@ -53,11 +53,11 @@ class Table(NamedTuple):
     encoding: str
     delimiter: str
     columns: tuple[str, ...] | None
-    records: Iterator[Record | Fault]
+    records: Iterator[TableRecord | Fault]
     notes: list[str]
 
 
-def refuse_idle(name: object, form: Format, **how: Unpack[Written]) -> None:
+def refuse_idle(name: object, form: Format, **how: Unpack[FileFormat]) -> None:
     """Refuse an option on how a file is read that its format has no use for: the user means another file, or another option.
 
     Raises:

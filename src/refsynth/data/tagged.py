@@ -10,13 +10,13 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from refsynth.core.labelset import NONE
-from refsynth.core.marks import MarkError, Place, read_marks, spans_in, write_marks
+from refsynth.core.marks import MarkedPlace, MarkError, read_marks, spans_in, write_marks
 from refsynth.core.sections import Columns
 from refsynth.core.spans import Span, join_spans, names_in, split_spans, unfit_name
 from refsynth.core.words import unspaced, words_of
 from refsynth.data.columns import named_text
 from refsynth.data.labels import printed
-from refsynth.data.offsets import Said, places_of
+from refsynth.data.offsets import GivenSpan, places_of
 from refsynth.data.schemes import is_scheme, spans_of_tags
 from refsynth.data.source import ROW_LIMIT
 from refsynth.data.text import clean
@@ -37,7 +37,7 @@ class TaggedRow(NamedTuple):
     widened: int = 0
 
 
-class Joined(NamedTuple):
+class JoinedTokens(NamedTuple):
     """Tokens as a text, and where in it each of them begins."""
 
     text: str
@@ -164,12 +164,12 @@ def read_tokens(tokens: list[Any], tags: Any, columns: Columns) -> TaggedRow:
         found = f"{len(tags)} tags" if isinstance(tags, list) else "no list of tags"
         raise MarkError(f"{found} for {len(tokens)} tokens")
     ends = [start + len(clean(token)) for start, token in zip(starts, tokens, strict=True)]
-    places = [Place(starts[start], ends[end - 1], label) for start, end, label in spans_of_tags(tags, columns.tags)]
+    places = [MarkedPlace(starts[start], ends[end - 1], label) for start, end, label in spans_of_tags(tags, columns.tags)]
     spans, widened = spans_in(text, places)
     return _row(text, spans, widened)
 
 
-def join_tokens(tokens: Sequence[Any]) -> Joined:
+def join_tokens(tokens: Sequence[Any]) -> JoinedTokens:
     """Return tokens as a text, with spaces but between characters of a script without them, and where each begins.
 
     Raises:
@@ -183,7 +183,7 @@ def join_tokens(tokens: Sequence[Any]) -> Joined:
     for gap, word in zip(["", *gaps], words, strict=True):
         starts.append(len(text) + len(gap))
         text += gap + word
-    return Joined(text, starts)
+    return JoinedTokens(text, starts)
 
 
 def read_places(text: str, places: Sequence[Any], columns: Columns) -> TaggedRow:
@@ -206,7 +206,7 @@ _START, _END = ("start", "start_offset", "begin"), ("end", "end_offset")
 _LABEL, _OWN = ("label", "labels", "entity_group", "entity", "type"), ("text", "word")
 
 
-def _said(value: Any) -> Said:
+def _said(value: Any) -> GivenSpan:
     own = None
     if isinstance(value, dict):
         parts: list[Any] = [next((value[key] for key in keys if key in value), None) for keys in (_START, _END, _LABEL)]
@@ -220,4 +220,4 @@ def _said(value: Any) -> Said:
     if [type(part) for part in parts] != [int, int, str]:
         raise MarkError('a span is neither [start, end, "label"] nor {"start", "end", "label"} with whole numbers')
     start, end, label = parts
-    return Said(start, end, label, own)
+    return GivenSpan(start, end, label, own)

@@ -11,10 +11,10 @@ from refsynth.core.sections import Columns, parts_of
 from refsynth.data.joined import yes_of
 from refsynth.data.judge import left_out, no_label
 from refsynth.data.labels import as_label, listed
-from refsynth.data.table import Record
+from refsynth.data.table import TableRecord
 
 
-class Tally:
+class LabelTally:
     """Counts the labels of a column, and what tells whether a row has one of them or any number."""
 
     def __init__(self, columns: Columns, separator: str | None, *, limit: int | None) -> None:
@@ -25,7 +25,7 @@ class Tally:
         self.wrong: str | None = None
         self.strange: Any = None
 
-    def add(self, record: Record) -> None:
+    def add(self, record: TableRecord) -> None:
         """Count the labels of a row."""
         if left_out(record, self._columns) or (self._limit is not None and len(self._counts) > self._limit):
             return

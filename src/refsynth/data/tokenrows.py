@@ -8,7 +8,7 @@ from itertools import chain, islice, pairwise
 from typing import NamedTuple
 
 from refsynth.data.schemes import OUTSIDES, is_scheme
-from refsynth.data.table import Fault, Record, Table
+from refsynth.data.table import Fault, Table, TableRecord
 
 _SAMPLE = 500  # rows that the columns are found from
 _SENTENCE = re.compile(r"(sentence|sent|doc|document|text)[ _-]?(#|id|idx|index|no|number|num)?|s[ _-]?id", re.IGNORECASE)
@@ -29,7 +29,7 @@ def grouped(table: Table) -> Table:
     head = list(islice(table.records, _SAMPLE))
     whole = table._replace(records=chain(head, table.records))
     columns = table.columns or ()
-    rows = [record for record in head if isinstance(record, Record)]
+    rows = [record for record in head if isinstance(record, TableRecord)]
     token = next((column for column in columns if _TOKEN.fullmatch(column)), None)
     if token is None or not rows:
         return whole
@@ -55,19 +55,19 @@ def _sentence(columns: Sequence[str], taken: set[str], values: dict[str, list[st
     return next((column for column in fitting if runs(column)), None)
 
 
-def _sentences(rows: Iterator[Record | Fault], layout: _Layout, columns: Sequence[str]) -> Iterator[Record | Fault]:
+def _sentences(rows: Iterator[TableRecord | Fault], layout: _Layout, columns: Sequence[str]) -> Iterator[TableRecord | Fault]:
     """Yield sentences. An empty sentence column means that of the row before; a bad row spoils its sentence."""
     number, now, trouble = 0, None, ""
-    held: list[Record] = []
+    held: list[TableRecord] = []
     line: int | None = None
     sheet: int | None = None
     for row in chain(rows, [None]):
-        key = _cell(row, layout.sentence) if isinstance(row, Record) else ""
+        key = _cell(row, layout.sentence) if isinstance(row, TableRecord) else ""
         if row is None or (key and key != now):
             if held or trouble:
                 number += 1
                 values = {} if trouble else _joined(held, layout, columns)
-                yield Fault(number, line, trouble, sheet) if trouble else Record(number, line, values, sheet=sheet)
+                yield Fault(number, line, trouble, sheet) if trouble else TableRecord(number, line, values, sheet=sheet)
             held, trouble, now = [], "", key
             line, sheet = (None, None) if row is None else (row.line, row.sheet)
         if isinstance(row, Fault):
@@ -78,13 +78,13 @@ def _sentences(rows: Iterator[Record | Fault], layout: _Layout, columns: Sequenc
             held.append(row)
 
 
-def _joined(held: Sequence[Record], layout: _Layout, columns: Sequence[str]) -> dict[str, object]:
+def _joined(held: Sequence[TableRecord], layout: _Layout, columns: Sequence[str]) -> dict[str, object]:
     lists = {column: [_cell(row, column) for row in held] for column in columns if column != layout.sentence}
     lists[layout.tag] = [tag if tag not in OUTSIDES else OUTSIDES[0] for tag in lists[layout.tag]]
     return {layout.sentence: held[0].values[layout.sentence], **lists}
 
 
-def _cell(row: Record, column: str) -> str:
+def _cell(row: TableRecord, column: str) -> str:
     """Return a cell without its margin; empty where nothing stands, as in a workbook."""
     value = row.values[column]
     return "" if value is None else str(value).strip()

@@ -14,7 +14,7 @@ from typing import Any
 from refsynth.core.errors import DataError
 from refsynth.core.sections import parts_of
 from refsynth.data.table import Format, Table, kind_of
-from refsynth.data.tally import Tally
+from refsynth.data.tally import LabelTally
 
 _NO_JSON = re.compile(r"row \d+: (not valid|not usable|found) JSON")
 _SHOWN = 12  # columns in a message
@@ -36,7 +36,7 @@ def nothing(path: Path, table: Table, troubles: Sequence[str]) -> DataError:
     return DataError(f"{path}: {what}", expected="labelled rows", remedy=remedy)
 
 
-def no_labels(path: Path, form: Format, column: str, counter: Tally) -> DataError:
+def no_labels(path: Path, form: Format, column: str, counter: LabelTally) -> DataError:
     """Return the error of a file in whose column of the label nothing can be one."""
     remedy = "name another column with --label-column"
     if form == "jsonl":

@@ -29,7 +29,7 @@ from refsynth.core.types import Array
 from refsynth.data.frame import header_of
 from refsynth.data.given import names_of, weights_of
 from refsynth.data.nothing import refuse_empty
-from refsynth.estimators.rows import Given, RandomState, file_of, meanings_of, seed_of, tree_of, weighed
+from refsynth.estimators.rows import FitRows, RandomState, file_of, meanings_of, seed_of, tree_of, weighed
 from refsynth.evaluation.report import Report
 from refsynth.pipeline.flow import run
 
@@ -77,7 +77,7 @@ class TextEstimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn i
         self.verbose = verbose
 
     @abstractmethod
-    def _given(self, X: Any, y: Any) -> Given:
+    def _given(self, X: Any, y: Any) -> FitRows:
         """Return what a fit is given as rows."""
 
     @abstractmethod

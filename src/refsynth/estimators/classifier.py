@@ -14,10 +14,10 @@ from refsynth.bundle.model import Answered
 from refsynth.core.types import Array, FloatArray
 from refsynth.data.given import classes_of, filled, labels_of, names_of, same_length, texts_of
 from refsynth.estimators.base import TextEstimator
-from refsynth.estimators.rows import Given
+from refsynth.estimators.rows import FitRows
 
 
-class OneLabel(ClassifierMixin, TextEstimator):  # type: ignore[misc]  # scikit-learn is not typed
+class OneLabelEstimator(ClassifierMixin, TextEstimator):  # type: ignore[misc]  # scikit-learn is not typed
     """What estimators share that give one label to each row, whatever a row is."""
 
     score = TextEstimator.score  # of the mixin it reads only what numpy makes an array of
@@ -31,7 +31,7 @@ class OneLabel(ClassifierMixin, TextEstimator):  # type: ignore[misc]  # scikit-
         """
         return np.asarray(self._answered(X).probabilities)
 
-    def _rows(self, inputs: Sequence[Mapping[str, str]], y: Any) -> Given:
+    def _rows(self, inputs: Sequence[Mapping[str, str]], y: Any) -> FitRows:
         """Return texts, or pairs of them, with their labels [N]."""
         given = labels_of(y)
         if isinstance(y, np.ndarray) and y.ndim == 2:
@@ -39,7 +39,7 @@ class OneLabel(ClassifierMixin, TextEstimator):  # type: ignore[misc]  # scikit-
             warnings.warn(said, DataConversionWarning, stacklevel=4)
         same_length(len(inputs), given)
         records = [{**one, "label": [name]} for one, name in zip(inputs, names_of(given), strict=True)]
-        return Given(records, [[label] for label in given])
+        return FitRows(records, [[label] for label in given])
 
     def _classes(self, labels: list[Any]) -> Array:
         return classes_of(labels)
@@ -54,7 +54,7 @@ class OneLabel(ClassifierMixin, TextEstimator):  # type: ignore[misc]  # scikit-
         return float(np.average(right, weights=weights))
 
 
-class TextClassifier(OneLabel):
+class TextClassifier(OneLabelEstimator):
     """A classifier of texts that is trained by a run: drafts of the reference join the rows if held-out rows show that they help.
 
     Texts X [N] are a list, an array, a series or a column of any library that numpy reads, or a table of one column; labels y [N]
@@ -73,7 +73,7 @@ class TextClassifier(OneLabel):
 
     _task = "classify"
 
-    def _given(self, X: Any, y: Any) -> Given:
+    def _given(self, X: Any, y: Any) -> FitRows:
         return self._rows([{"text": text} for text in filled(texts_of(X))], y)
 
     def _texts(self, X: Any) -> list[str]:

@@ -15,7 +15,7 @@ from refsynth.core.types import Array, FloatArray, IntArray
 from refsynth.data.frame import cells_of, grid_of, header_of, names_in
 from refsynth.data.given import LEAST_LABELS, classes_of, filled, labels_of, names_of, same_length, texts_of
 from refsynth.estimators.base import TextEstimator
-from refsynth.estimators.rows import Given
+from refsynth.estimators.rows import FitRows
 
 MATRIX = "matrix"
 _SETS: dict[str, Callable[[list[Any]], Any]] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
@@ -59,12 +59,12 @@ class MultiLabelTextClassifier(ClassifierMixin, TextEstimator):  # type: ignore[
         tags.target_tags.single_output = False
         return tags
 
-    def _given(self, X: Any, y: Any) -> Given:
+    def _given(self, X: Any, y: Any) -> FitRows:
         texts = filled(texts_of(X))
         labels, classes, form = _read(y)
         same_length(len(texts), labels)
         records = [{"text": text, "label": names_of(row)} for text, row in zip(texts, labels, strict=True)]
-        return Given(records, labels, form, classes)
+        return FitRows(records, labels, form, classes)
 
     def _classes(self, labels: list[Any]) -> Array:
         return classes_of(labels)

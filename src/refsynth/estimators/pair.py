@@ -8,11 +8,11 @@ from typing import Any
 from refsynth.core.pair import join_pair
 from refsynth.data.frame import pairs_of
 from refsynth.data.given import filled, texts_of
-from refsynth.estimators.classifier import OneLabel
-from refsynth.estimators.rows import Given
+from refsynth.estimators.classifier import OneLabelEstimator
+from refsynth.estimators.rows import FitRows
 
 
-class TextPairClassifier(OneLabel):
+class TextPairClassifier(OneLabelEstimator):
     """A classifier of pairs of texts: does the second follow from the first, do both report the same fault?
 
     X [N, 2] is a table of two columns (of numpy, pandas, polars, Arrow or `datasets`), or a sequence of pairs; labels y [N] are
@@ -33,7 +33,7 @@ class TextPairClassifier(OneLabel):
     _columns = MappingProxyType({"pair": "text_pair"})
     _width = 2
 
-    def _given(self, X: Any, y: Any) -> Given:
+    def _given(self, X: Any, y: Any) -> FitRows:
         halves = [filled(half, f"X[:, {side}]") for side, half in enumerate(_halves(X))]
         return self._rows([{"text": first, "text_pair": second} for first, second in zip(*halves, strict=True)], y)
 

@@ -27,7 +27,7 @@ RandomState = int | np.random.Generator | np.random.RandomState | None
 """Where randomness begins, as scikit-learn has it."""
 
 
-class Given(NamedTuple):
+class FitRows(NamedTuple):
     """What a fit is given.
 
     `records` are rows as a data file has them [N], `labels` what is said of each, as the caller writes it [N]. `form` is how

@@ -17,10 +17,10 @@ from refsynth.core.spans import Span, split_spans, tags_of
 from refsynth.core.types import Array, Entity
 from refsynth.data.frame import cells_of
 from refsynth.data.given import filled, same_length
-from refsynth.data.tagged import Joined, TaggedRow, join_tokens, read_places, read_tokens
+from refsynth.data.tagged import JoinedTokens, TaggedRow, join_tokens, read_places, read_tokens
 from refsynth.data.text import clean
 from refsynth.estimators.base import TextEstimator
-from refsynth.estimators.rows import Given
+from refsynth.estimators.rows import FitRows
 from refsynth.kinds import SPANS
 from refsynth.kinds.kind import Counts
 from refsynth.kinds.spans import count
@@ -49,13 +49,13 @@ class TokenTagger(TextEstimator):
 
     _task = "tokens"
 
-    def _given(self, X: Any, y: Any) -> Given:
+    def _given(self, X: Any, y: Any) -> FitRows:
         cells, said = _cells_of(X), _listed(y)
         filled(_joined(cells))
         rows = _read(cells, said)
         labels = [[span.label for span in split_spans(row.label or NONE)] for row in rows]
         form = TAGS if any(isinstance(tag, str) for tags in said for tag in tags) else SPANS_GIVEN
-        return Given([{"text": row.text, "label": row.label} for row in rows], labels, form)
+        return FitRows([{"text": row.text, "label": row.label} for row in rows], labels, form)
 
     def _classes(self, labels: list[Any]) -> Array:
         if not labels:
@@ -180,7 +180,7 @@ def _span(mark: Any) -> Span:
     return Span(*parts)
 
 
-def _spans_of_tokens(joined: Joined, words: Sequence[str], spans: Sequence[Span]) -> list[Span]:
+def _spans_of_tokens(joined: JoinedTokens, words: Sequence[str], spans: Sequence[Span]) -> list[Span]:
     """Return spans of the words of a text as spans of the tokens that the text was joined of; each token is in one at most."""
     ends = [start + len(clean(word)) for start, word in zip(joined.starts, words, strict=True)]
     found: list[Span] = []

@@ -9,7 +9,7 @@ from refsynth.core.types import Metric
 from refsynth.evaluation.headline import points, stated, verdict
 from refsynth.evaluation.overlap import be
 from refsynth.evaluation.sections import ClassRow
-from refsynth.evaluation.state import State, state_of
+from refsynth.evaluation.state import ReportState, state_of
 from refsynth.evaluation.tree import Report
 
 __all__ = ["advise", "points", "top_confusions", "verdict"]
@@ -35,7 +35,7 @@ def advise(report: Report) -> tuple[str, ...]:
     )
 
 
-def _unmeasured(state: State) -> Iterator[str]:
+def _unmeasured(state: ReportState) -> Iterator[str]:
     if state.measured == "nothing":
         untested = f", and to test whether {state.noun} help" if state.use == "untested" else ""
         yield f"Label 8 rows of each class before you rely on it: enough to measure the model{untested}."
@@ -43,7 +43,7 @@ def _unmeasured(state: State) -> Iterator[str]:
         yield "Measure what ships on labeled rows before you rely on it: name a file of them under data.test."
 
 
-def _contract(report: Report, state: State) -> Iterator[str]:
+def _contract(report: Report, state: ReportState) -> Iterator[str]:
     if state.contract == "missed" and report.compression:
         yield f"Ask for less under contract, or take the bundle as it is: no form keeps to {report.compression.asked}."
 
@@ -108,7 +108,7 @@ def _confused_pairs(report: Report) -> Iterator[str]:
         )
 
 
-def _label_or_synthesise(report: Report, state: State) -> Iterator[str]:
+def _label_or_synthesise(report: Report, state: ReportState) -> Iterator[str]:
     gain = report.gate.gain if report.gate else None
     if report.gate is None or gain is None:
         return
@@ -131,7 +131,7 @@ def _rows_to_tell(gain: Metric) -> str:
     return f"about {math.ceil(rough / step) * step:,}"
 
 
-def _data_hygiene(report: Report, state: State) -> Iterator[str]:
+def _data_hygiene(report: Report, state: ReportState) -> Iterator[str]:
     if report.drafts:
         poor = [line.label for line in report.drafts.per_class if line.asked and line.kept < FEW_KEPT * line.asked]
         if poor:

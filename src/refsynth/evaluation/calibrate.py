@@ -16,7 +16,7 @@ from refsynth.bundle.rules import Rule
 from refsynth.core.intervals import mean_interval
 from refsynth.core.types import Array, BoolArray, FloatArray
 from refsynth.evaluation.calibration import TARGET, Threshold, fit_temperature, threshold_of
-from refsynth.evaluation.confidence import Choice
+from refsynth.evaluation.confidence import ThresholdChoice
 from refsynth.kinds.spans import ragged
 from refsynth.learning.held import HeldOut
 
@@ -62,7 +62,7 @@ class Calibrated:
     cuts: tuple[float, ...] = ()
     left_out: int = 0
     crossed: Crossed | None = None
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[ThresholdChoice, ...] = ()
 
     @property
     def rule(self) -> Rule | None:
@@ -185,13 +185,13 @@ class _Crossing(NamedTuple):
         return Crossed(rows, stacked, self.answers[rows], right, unsure[rows])
 
 
-def _choice(held: HeldOut, calm: _Crossing, found: Scaled, target: float) -> Choice:
+def _choice(held: HeldOut, calm: _Crossing, found: Scaled, target: float) -> ThresholdChoice:
     """Return what another target would give: its threshold, and what becomes of the rows with those for the other folds."""
     crossed, threshold = calm.crossed(target), found.threshold(target)
     assert threshold is not None
     sure, groups = ~crossed.unsure, held.groups[crossed.rows]
     right = crossed.right[sure].astype(float)
-    return Choice(
+    return ThresholdChoice(
         target=target,
         threshold=threshold.threshold,
         reached=threshold.basis == "measured",

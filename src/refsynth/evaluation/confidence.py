@@ -32,7 +32,7 @@ CURVE_POINTS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class ThresholdChoice:
     """What a threshold for another accuracy would give on held-out rows, each with what suits the other folds.
 
     `threshold` is the one that all held-out rows suggest; `reached` whether the `target` was reached there with half of them
@@ -46,8 +46,8 @@ class Choice:
     accuracy: Metric | None
 
 
-class Told(TypedDict, total=False):
-    """What a calibration is told beside probabilities and truth; the rest is as in `Calibration`.
+class CalibrationFields(TypedDict, total=False):
+    """What a calibration is told beside probabilities and truth; the rest is as in `CalibrationReport`.
 
     `uncalibrated` are the probabilities at temperature 1. `unsure` [N] are the rows not answered where several thresholds say so,
     as with two tiers; without a `threshold` it is needed. Rows of one of the `groups` [N] copy each other.
@@ -61,12 +61,12 @@ class Told(TypedDict, total=False):
     groups: IntArray | None
     left_out: int
     how: str
-    choices: tuple[Choice, ...]
+    choices: tuple[ThresholdChoice, ...]
     none: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
+class CalibrationReport:
     """How far the shipped model's confidence can be trusted, and what it loses or wins by saying "unsure".
 
     `error_before` and `error` are the expected calibration error without and with the temperature; `brier` (in [0, 2]) and
@@ -99,7 +99,7 @@ class Calibration:
     over: Over = "rows"
     left_out: int = 0
     how: str = ""
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[ThresholdChoice, ...] = ()
     none: str = ""
 
     @property
@@ -117,7 +117,7 @@ class Calibration:
         return WORDING[self.over]
 
     @classmethod
-    def of(cls, truth: IntArray, probabilities: FloatArray, **told: Unpack[Told]) -> Self:
+    def of(cls, truth: IntArray, probabilities: FloatArray, **told: Unpack[CalibrationFields]) -> Self:
         """Measure probabilities [N, K] against labels [N]."""
         loud = told.get("uncalibrated")
         return cls(
@@ -140,7 +140,7 @@ class Calibration:
         confidence: FloatArray,
         by_row: IntArray,
         over: Over = "labels",
-        **told: Unpack[Told],
+        **told: Unpack[CalibrationFields],
     ) -> Self:
         """Measure probabilities of decisions against what is so, 0 or 1; whole answers are `right` [N] with a `confidence` [N].
 
@@ -163,7 +163,7 @@ class Calibration:
         )
 
 
-def _answered(right: BoolArray | IntArray, confidence: FloatArray, told: Told) -> dict[str, Any]:
+def _answered(right: BoolArray | IntArray, confidence: FloatArray, told: CalibrationFields) -> dict[str, Any]:
     """Return what becomes of answers that are right or wrong [N] at each confidence, and of those that are given."""
     curve = risk_coverage_of(confidence, right)
     unsure, groups, threshold = told.get("unsure"), told.get("groups"), told["threshold"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from refsynth.core.types import Metric
 from refsynth.evaluation.overlap import Overlap, be
-from refsynth.evaluation.state import State, Use, state_of
+from refsynth.evaluation.state import ReportState, Use, state_of
 from refsynth.evaluation.tree import Report
 
 TAGS: Mapping[Use, str] = {
@@ -38,7 +38,7 @@ def verdict(report: Report) -> str:
     return " ".join(said)
 
 
-def quality(report: Report, state: State) -> str:
+def quality(report: Report, state: ReportState) -> str:
     """Return how good what ships is, and on which rows."""
     shared = _shared_clause(report.overlap) if report.overlap else ""
     score, results = state.score, report.results
@@ -51,7 +51,7 @@ def quality(report: Report, state: State) -> str:
     return f"The bundle's {score.name} is {stated(score)} on {score.n:,} {rows}{shared}.{_beside_usual(state)}"
 
 
-def _beside_usual(state: State) -> str:
+def _beside_usual(state: ReportState) -> str:
     """Return that the model cannot be told from one that reads nothing, where that is so."""
     score, usual = state.score, state.usual
     if score is None or usual is None or not usual.value or score.low > usual.value:
@@ -59,7 +59,7 @@ def _beside_usual(state: State) -> str:
     return f" That cannot be told from always giving the most frequent answer ({usual.value:.1%})."
 
 
-def drafts(report: Report, state: State) -> str:
+def drafts(report: Report, state: ReportState) -> str:
     """Return what drafts did, or why there are none, and what the bundle is trained on."""
     gate, noun = report.gate, state.noun
     learner = f" ({gate.learner})" if gate else ""
@@ -77,7 +77,7 @@ def drafts(report: Report, state: State) -> str:
     return f"{why_none(report, state)}. The bundle is trained on {state.learned_from}{learner}."
 
 
-def why_none(report: Report, state: State) -> str:
+def why_none(report: Report, state: ReportState) -> str:
     """Return why there are no drafts to use, as a sentence without full stop."""
     if not state.wanted:
         return "No drafts were asked for (synthesis.drafts: 0)"

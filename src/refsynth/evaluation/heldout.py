@@ -17,7 +17,7 @@ from refsynth.core.marks import places_in, write_marks
 from refsynth.core.run import opened
 from refsynth.core.spans import split_spans
 from refsynth.core.types import Array, BoolArray, Example, FloatArray
-from refsynth.data.account import Place
+from refsynth.data.account import RowPlace
 from refsynth.data.cells import restored
 from refsynth.data.write import PLAIN, write_table
 from refsynth.evaluation.calibrate import Calibrated
@@ -27,7 +27,7 @@ from refsynth.learning.rows import Rows
 
 FILE = "held_out.csv"
 NEEDED = ("id", "text", "label", "answer", "confidence", "unsure", "right", "score")
-COLUMNS = ("id", *Place._fields, *NEEDED[1:])
+COLUMNS = ("id", *RowPlace._fields, *NEEDED[1:])
 
 
 def held_rows(
@@ -59,7 +59,7 @@ def held_rows(
             unsure=bool(unsure[place]),
             right=bool(right[place]),
             score=float(scores[place]),
-            **rows.places.get(example.id, Place())._asdict(),
+            **rows.places.get(example.id, RowPlace())._asdict(),
         )
         for place, example in enumerate(rows.examples)
     ]

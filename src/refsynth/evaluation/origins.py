@@ -91,7 +91,7 @@ class DraftRound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class RewardTurn:
     """What the texts of a turn of reinforcement came to.
 
     Mean reward on the scale of the first turn, mean gain of the sound ones in nats of held-out loss, shares of faulty ones and of
@@ -110,7 +110,7 @@ class Reinforced:
     """The turns of the policy that one half of the folds rewarded."""
 
     half: str
-    turns: tuple[Turn, ...]
+    turns: tuple[RewardTurn, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +176,7 @@ class DataFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fold:
+class FoldFigures:
     """A fold of the real rows: how many it holds out, and how many drafts with them because they had seen one of them."""
 
     rows: int
@@ -205,7 +205,7 @@ class Data:
 
     files: tuple[DataFile, ...]
     per_label: Mapping[str, int] = field(default_factory=dict)
-    folds: tuple[Fold, ...] = ()
+    folds: tuple[FoldFigures, ...] = ()
     pretraining: tuple[Pretraining, ...] = ()
     notes: tuple[str, ...] = ()
 

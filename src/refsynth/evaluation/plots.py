@@ -12,7 +12,7 @@ from refsynth.core.extras import require
 from refsynth.evaluation import canvas
 from refsynth.evaluation.canvas import BLUE, GRID, INK, MUTED, ORANGE, PAD, PAGE, RED
 from refsynth.evaluation.caption import capital, short
-from refsynth.evaluation.confidence import Calibration
+from refsynth.evaluation.confidence import CalibrationReport
 from refsynth.evaluation.origins import Reinforced, ScoreHistogram
 from refsynth.evaluation.sections import Comparison, System, Variant
 from refsynth.evaluation.wording import WORDING, Wording
@@ -87,7 +87,7 @@ def reliability(bins: Sequence[ReliabilityBin], words: Wording = WORDING["rows"]
     return canvas.draw("reliability", about, 4.8, 4.3, paint)
 
 
-def risk_coverage(calibration: Calibration) -> str:
+def risk_coverage(calibration: CalibrationReport) -> str:
     """Draw the error among answered rows over the share of rows answered, with the threshold's place."""
     chosen = calibration.threshold
     allowed = 0.0 if chosen is None else 100 * (1 - chosen.target)

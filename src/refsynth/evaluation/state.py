@@ -25,7 +25,7 @@ none. helpful, harmful, unclear: measured, and used, or not.
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ReportState:
     """What is so. `score` is the figure of what ships, `usual` that of a system that reads nothing; counts are of drafts."""
 
     measured: Measured
@@ -53,7 +53,7 @@ class State:
         return "the descriptions of the labels alone" if self.rows == 0 else "real rows only"
 
 
-def state_of(report: Report) -> State:
+def state_of(report: Report) -> ReportState:
     """Return the state that a report shows."""
     results, drafts, compression = report.results, report.drafts, report.compression
     shipped = results.shipped if results else None
@@ -64,7 +64,7 @@ def state_of(report: Report) -> State:
     pool = wanting.pool if wanting else 0
     wanted = max(wanting.wanted if wanting else 0, drafts.asked if drafts else 0)
     calibration = report.calibration
-    return State(
+    return ReportState(
         measured=measured,
         score=score,
         usual=next((each.score for each in results.systems if each.usual), None) if results else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from refsynth.evaluation.confidence import Calibration
+from refsynth.evaluation.confidence import CalibrationReport
 from refsynth.evaluation.mistakes import Mistakes
 from refsynth.evaluation.origins import Data, Drafting, Drafts, Lineage
 from refsynth.evaluation.overlap import Overlap
@@ -29,7 +29,7 @@ class Report:
     results: Results | None = None
     gate: Gate | None = None
     classes: Classes | None = None
-    calibration: Calibration | None = None
+    calibration: CalibrationReport | None = None
     drafts: Drafts | None = None
     data: Data | None = None
     compression: Compression | None = None

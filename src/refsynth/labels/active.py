@@ -24,7 +24,7 @@ STABLE, WINDOW = 0.99, 3
 """Labels stop paying where kappa has averaged so much over so many rounds (Bloodgood and Vijay-Shanker, 2009, section 4)."""
 
 
-class Pool(NamedTuple):
+class CandidatePool(NamedTuple):
     """What a strategy may look at: probabilities [N, K], embeddings of the pool [N, D] and of labelled rows [M, D].
 
     The embeddings may have D = 0 for a strategy that does not look at them. With `several` a text may have any number of labels:
@@ -37,7 +37,7 @@ class Pool(NamedTuple):
     several: bool = False
 
 
-class Choice(NamedTuple):
+class Selection(NamedTuple):
     """The places of the chosen texts in the pool [n], the most wanted first, and why: a score each, higher is more wanted [n]."""
 
     places: IntArray
@@ -47,17 +47,17 @@ class Choice(NamedTuple):
 class Strategy(NamedTuple):
     """How to choose, whether it looks at embeddings, and what its score is, in words for a person; `of_set` of several labels."""
 
-    choose: Callable[[Pool, int, np.random.Generator], Choice]
+    choose: Callable[[CandidatePool, int, np.random.Generator], Selection]
     embeds: bool
     score: str
     of_set: str
 
 
-def choose(name: StrategyName, pool: Pool, n: int, *, seed: int) -> Choice:
+def choose(name: StrategyName, pool: CandidatePool, n: int, *, seed: int) -> Selection:
     """Return the `n` texts of the pool (all of a smaller one) that a strategy wants labelled; of 0, none."""
     wanted = min(n, len(pool.probabilities))
     if not wanted:
-        return Choice(np.zeros(0, int), np.zeros(0))
+        return Selection(np.zeros(0, int), np.zeros(0))
     return STRATEGIES[name].choose(pool, wanted, np.random.default_rng(seed))
 
 
@@ -68,13 +68,13 @@ def centred(probabilities: FloatArray, cuts: FloatArray) -> FloatArray:
     return np.asarray(np.divide(yes, total, out=np.full_like(total, 0.5), where=total > 0))
 
 
-def least_confidence(pool: Pool) -> FloatArray:
+def least_confidence(pool: CandidatePool) -> FloatArray:
     """Return 1 - p of the likeliest label, or of the answers to all questions together [N]."""
     p = pool.probabilities
     return np.asarray(1 - (np.maximum(p, 1 - p).prod(1) if pool.several else p.max(1)))
 
 
-def margin(pool: Pool) -> FloatArray:
+def margin(pool: CandidatePool) -> FloatArray:
     """Return 1 less the distance of the two likeliest labels, or of yes and no where that is least (Brinker, 2006) [N]."""
     if pool.several:
         return np.asarray(1 - np.abs(2 * pool.probabilities - 1).min(1))
@@ -82,7 +82,7 @@ def margin(pool: Pool) -> FloatArray:
     return np.asarray(1 - (best[:, -1] - best[:, -2]))
 
 
-def entropy(pool: Pool) -> FloatArray:
+def entropy(pool: CandidatePool) -> FloatArray:
     """Return the entropy as a share of that of an even guess [N]; the mean over questions where there are several."""
     p = pool.probabilities
     if pool.several:
@@ -95,17 +95,17 @@ def _surprise(p: FloatArray) -> FloatArray:
     return np.asarray(-p * np.log(p, where=p > 0, out=np.zeros_like(p)))
 
 
-def _highest(measure: Callable[[Pool], FloatArray]) -> Callable[[Pool, int, np.random.Generator], Choice]:
-    def pick(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
+def _highest(measure: Callable[[CandidatePool], FloatArray]) -> Callable[[CandidatePool, int, np.random.Generator], Selection]:
+    def pick(pool: CandidatePool, n: int, rng: np.random.Generator) -> Selection:
         del rng
         scores = measure(pool)
         places = np.argsort(-scores, kind="stable")[:n]
-        return Choice(places, scores[places])
+        return Selection(places, scores[places])
 
     return pick
 
 
-def _coreset(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
+def _coreset(pool: CandidatePool, n: int, rng: np.random.Generator) -> Selection:
     """k-centre greedy (Sener and Savarese, 2018, algorithm 1): the text that is farthest from all labelled and chosen ones.
 
     The largest distance of any text to the nearest centre is then at most twice the least possible. The score is the distance.
@@ -123,7 +123,7 @@ def _coreset(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
     return _one_by_one(n, middle, None, reach, lambda left: int(left.argmax()))
 
 
-def _badge(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
+def _badge(pool: CandidatePool, n: int, rng: np.random.Generator) -> Selection:
     """BADGE (Ash et al., 2020, algorithm 1): k-means++ on the gradients that a linear head would get from its own answers.
 
     The gradient of row i is the outer product of r_i = p_i - answer_i [K], 1 for what is said, and x_i [D]. A product of two
@@ -145,7 +145,7 @@ def _badge(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
 
 def _one_by_one(
     n: int, first: int, nearest: FloatArray | None, reach: Callable[[int], FloatArray], pick: Callable[[FloatArray], int]
-) -> Choice:
+) -> Selection:
     """Choose one after another by the squared distances to the nearest centre.
 
     Args:
@@ -162,12 +162,12 @@ def _one_by_one(
         nearest = apart if nearest is None else np.minimum(nearest, apart)
         free[places[-1]] = False
         if len(places) == n:
-            return Choice(np.array(places), np.array(scores))
+            return Selection(np.array(places), np.array(scores))
         left = np.where(free, nearest, 0.0)
         places.append(pick(left) if left.any() else int(np.flatnonzero(free)[0]))  # only copies of chosen texts are left
 
 
-def _hybrid(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
+def _hybrid(pool: CandidatePool, n: int, rng: np.random.Generator) -> Selection:
     """Clusters of the least certain texts, weighted by how uncertain they are; of each cluster the text nearest to its centre.
 
     Zhdanov, 2019, "Diverse mini-batch Active Learning". The score is the margin's.
@@ -182,11 +182,11 @@ def _hybrid(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
     for column in range(k):
         chosen[int(np.where(chosen, np.inf, apart[:, column]).argmin())] = True
     chosen[np.flatnonzero(~chosen)[: n - k]] = True  # copies: the least certain of them
-    return Choice(some[chosen], unsure[some[chosen]])
+    return Selection(some[chosen], unsure[some[chosen]])
 
 
-def _random(pool: Pool, n: int, rng: np.random.Generator) -> Choice:
-    return Choice(rng.permutation(len(pool.probabilities))[:n], np.zeros(n))
+def _random(pool: CandidatePool, n: int, rng: np.random.Generator) -> Selection:
+    return Selection(rng.permutation(len(pool.probabilities))[:n], np.zeros(n))
 
 
 FAR, TAUGHT = "distance to the nearest labelled or chosen text", "distance to the nearest chosen text, in what it would teach"

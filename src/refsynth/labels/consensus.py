@@ -46,7 +46,7 @@ class Consensus(NamedTuple):
         return np.asarray(np.einsum("k,jkk->j", self.prior, self.confusion))
 
 
-class Joined(NamedTuple):
+class CombinedLabel(NamedTuple):
     """One text with the label that its votes give, how probable that is, and how many votes there were."""
 
     text: str
@@ -55,11 +55,13 @@ class Joined(NamedTuple):
     votes: int
 
 
-def join(texts: Sequence[str], labels: Sequence[str], votes: Votes, posterior: FloatArray, *, least: float) -> list[Joined]:
+def join(
+    texts: Sequence[str], labels: Sequence[str], votes: Votes, posterior: FloatArray, *, least: float
+) -> list[CombinedLabel]:
     """Return the texts [N] that have votes and whose label is more probable than `least`."""
     count = np.bincount(votes.items, minlength=votes.n).tolist()
     rows = zip(texts, posterior, count, strict=True)
-    return [Joined(text, labels[p.argmax()], round(float(p.max()), 4), n) for text, p, n in rows if n and p.max() > least]
+    return [CombinedLabel(text, labels[p.argmax()], round(float(p.max()), 4), n) for text, p, n in rows if n and p.max() > least]
 
 
 def majority(votes: Votes) -> FloatArray:

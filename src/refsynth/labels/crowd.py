@@ -13,7 +13,7 @@ from refsynth.core.errors import DataError, counted
 from refsynth.core.types import FloatArray
 from refsynth.data.labelled import open_table
 from refsynth.data.labels import as_label, one_label
-from refsynth.data.table import Fault, Record
+from refsynth.data.table import Fault, TableRecord
 from refsynth.data.text import clean, normalise
 from refsynth.labels.consensus import Consensus, Votes, dawid_skene, majority, tally
 
@@ -53,7 +53,7 @@ def read_crowd(path: Path, *, fields: Fields = Fields(), delimiter: str | None =
         columns = list(table.columns or ())
         for record in table.records:
             vote = _vote(record, fields)
-            if isinstance(record, Record):
+            if isinstance(record, TableRecord):
                 columns += [name for name in record.values if name not in columns]
             if isinstance(vote, str):
                 skipped[vote] += 1
@@ -79,7 +79,7 @@ def read_crowd(path: Path, *, fields: Fields = Fields(), delimiter: str | None =
     return Crowd(votes, tuple(texts[key] for key in places), annotators, labels, dict(skipped))
 
 
-def _vote(record: Record | Fault, fields: Fields) -> tuple[str, str, str] | str:
+def _vote(record: TableRecord | Fault, fields: Fields) -> tuple[str, str, str] | str:
     """Return text, annotator and label of a row, or why it is no vote."""
     if isinstance(record, Fault):
         return "unreadable"

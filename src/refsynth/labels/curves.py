@@ -18,7 +18,7 @@ from refsynth.core.run import derive_seed
 from refsynth.core.types import Draft, Example, FloatArray, IntArray, Metric, kept
 from refsynth.data.split import parts
 from refsynth.kinds import KINDS
-from refsynth.labels.worth import Curve, Verdict, verdict, worth
+from refsynth.labels.worth import LearningCurve, Verdict, verdict, worth
 from refsynth.learning.baseline import FrozenLearner
 from refsynth.learning.candidates import safe_for
 from refsynth.learning.held import HeldOut
@@ -36,7 +36,7 @@ LEAST_ROWS, LEAST_DRAFTS = 24, 100
 MINUTE = 60.0
 
 
-class Answer(NamedTuple):
+class Projection(NamedTuple):
     """What so many labels and so many drafts would bring, and what was measured.
 
     `score` is the measure of the gains; `now` and `errors` have, for "labels" and "drafts", the size today and the errors by
@@ -63,7 +63,7 @@ class Remembering:
         return np.stack([self._known[text] for text in texts])
 
 
-def answer(job: Job, drafts: Sequence[Draft], *, asked: int, labels: int, more: int, seed: int | None = None) -> Answer:
+def answer(job: Job, drafts: Sequence[Draft], *, asked: int, labels: int, more: int, seed: int | None = None) -> Projection:
     """Return whether `labels` more labelled rows or `more` more drafts would bring more.
 
     Args:
@@ -102,7 +102,7 @@ def answer(job: Job, drafts: Sequence[Draft], *, asked: int, labels: int, more: 
     )
     errors = {name: _errors(curve) for name, curve in (("labels", by_rows), ("drafts", by_drafts))}
     now = {"labels": len(rows.examples), "drafts": asked}
-    return Answer(verdict(*gains), rows.kind.measure, *gains, now=now, errors=errors)
+    return Projection(verdict(*gains), rows.kind.measure, *gains, now=now, errors=errors)
 
 
 def roughly(seconds: float) -> str:
@@ -112,7 +112,7 @@ def roughly(seconds: float) -> str:
     return f"about {counted(round(seconds / MINUTE), 'minute')}"
 
 
-def _errors(curve: Curve) -> dict[int, float]:
+def _errors(curve: LearningCurve) -> dict[int, float]:
     means = 1 - curve.scores.mean((1, 2))
     return {round(float(size)): round(float(error), 4) for size, error in zip(curve.sizes, means, strict=True)}
 
@@ -139,7 +139,7 @@ class _Bench:
         self._of_drafts(train, held, 0, share)
         return (time.monotonic() - begin) * self.fits / 2
 
-    def by_rows(self, progress: Callable[[int], None]) -> Curve:
+    def by_rows(self, progress: Callable[[int], None]) -> LearningCurve:
         """Return the curve in labelled rows, without drafts: a draft would bring in rows that are taken away."""
         sizes, scores, done = [], [], 0
         for share in SHARES:
@@ -155,9 +155,9 @@ class _Bench:
 
             scores.append(self._answers(fit))
             sizes.append(float(np.mean(counts)))
-        return Curve(np.array(sizes), np.array(scores))
+        return LearningCurve(np.array(sizes), np.array(scores))
 
-    def by_drafts(self, progress: Callable[[int], None]) -> tuple[Curve, float]:
+    def by_drafts(self, progress: Callable[[int], None]) -> tuple[LearningCurve, float]:
         """Return the curve in shares of the drafts, with all rows; and the share of drafts that a held-out fold leaves."""
         scores, done = [], 0
         for share in SHARES:
@@ -169,7 +169,7 @@ class _Bench:
 
             scores.append(self._answers(fit))
         usable = [len(self._safe(held)) / len(self._drafts) for _, held, _ in self._folds()]
-        return Curve(np.array(SHARES), np.array(scores)), float(np.mean(usable))
+        return LearningCurve(np.array(SHARES), np.array(scores)), float(np.mean(usable))
 
     def _of_rows(self, train: Sequence[Example], draw: int, share: float) -> tuple[EncoderPredictor, int]:
         """Return a model of a share of the rows, and how many these are."""

@@ -64,7 +64,7 @@ class Scores(NamedTuple):
         return [row for row in rows if str(row.values.get(self.unsure)).strip().casefold() in _YES]
 
 
-class Form(NamedTuple):
+class LabelForm(NamedTuple):
     """How rows are laid out.
 
     Attributes:
@@ -88,14 +88,14 @@ class Form(NamedTuple):
     times: Mapping[str, int] = {}
 
     @classmethod
-    def of(cls, reading: Reading, columns: Columns, labels: Sequence[str], *, several: bool) -> Form:
+    def of(cls, reading: Reading, columns: Columns, labels: Sequence[str], *, several: bool) -> LabelForm:
         """Return the form for the rows of a file."""
         scores = Scores.of(reading.heads)
         style = Style(reading.heads, reading.delimiter or ",")
         hidden = scores.added if scores else frozenset[str]()
         return cls(columns, labels, reading.heads, hidden - {*columns.texts}, style, several, reading.format)
 
-    def counting(self, times: Mapping[str, int]) -> Form:
+    def counting(self, times: Mapping[str, int]) -> LabelForm:
         """Return the form for texts of which some come more than once."""
         return self._replace(times=times)
 

@@ -15,7 +15,7 @@ from refsynth.core.task import Task
 from refsynth.core.types import Example
 from refsynth.data.account import write_skipped
 from refsynth.data.columns import text_fields
-from refsynth.data.io import Loaded, read_examples
+from refsynth.data.io import LoadedRows, read_examples
 from refsynth.data.rows import Row, iter_rows, open_rows
 from refsynth.labels.added import Added, add_rows
 from refsynth.labels.forms import is_form, remember_skips
@@ -33,7 +33,7 @@ class Taken(NamedTuple):
     file: Path
     named: bool
     added: Added
-    loaded: Loaded
+    loaded: LoadedRows
     listed: Path | None
     skipped: int
 

@@ -20,8 +20,8 @@ from refsynth.data.rows import Row, open_rows, readable
 from refsynth.data.source import WORKBOOKS
 from refsynth.data.table import refuse_idle
 from refsynth.data.text import normalise
-from refsynth.labels.active import STRATEGIES, Pool, StrategyName, centred, choose, kappa, stable
-from refsynth.labels.forms import Form, Scores, check_forms, key_of, skips_of
+from refsynth.labels.active import STRATEGIES, CandidatePool, StrategyName, centred, choose, kappa, stable
+from refsynth.labels.forms import LabelForm, Scores, check_forms, key_of, skips_of
 from refsynth.labels.more import MARKED_ROW, texts_added
 from refsynth.learning.job import Job
 from refsynth.learning.pool import draw
@@ -130,7 +130,7 @@ def ask_next(
     with open_rows(pool, columns=columns, otherwise=_usual(columns, text), delimiter=delimiter, encoding=encoding) as reading:
         refuse_idle(pool, reading.format, delimiter=delimiter, encoding=encoding)
         read = list(reading.rows)
-    form = Form.of(reading, own, job.task.labels, several=job.rows.kind.several)
+    form = LabelForm.of(reading, own, job.task.labels, several=job.rows.kind.several)
     usable = readable(pool, read, remedy="correct the file, or name the column of the text with --text")
     rows = list({normalise(row.text): row for row in reversed(usable)}.values())[::-1]
     form = form.counting(Counter(key_of(row.text) for row in usable))
@@ -180,13 +180,13 @@ def _nothing(pool: Path, rows: int, counts: Mapping[str, int]) -> DataError:
 
 
 def _forms(
-    job: Job, model: Model, rows: Sequence[Row], found: Answered, strategy: StrategyName, n: int, seed: int, form: Form
+    job: Job, model: Model, rows: Sequence[Row], found: Answered, strategy: StrategyName, n: int, seed: int, form: LabelForm
 ) -> list[dict[str, Any]]:
     """Return the rows to be filled in, by what was found of them; those that are none of the labels last."""
     texts, nothing = [row.text for row in rows], np.zeros((len(rows), 0))
     several, cuts = job.rows.kind.several, model.manifest.calibration.cuts
     said = found.probabilities
-    pool = Pool(said if cuts is None else centred(said, cuts), nothing, nothing[:0], several)
+    pool = CandidatePool(said if cuts is None else centred(said, cuts), nothing, nothing[:0], several)
     if STRATEGIES[strategy].embeds:
         labelled = [example.text for example in job.rows.examples]
         features = np.asarray(job.context.encoder.encode([*texts, *labelled]))

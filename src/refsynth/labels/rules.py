@@ -62,7 +62,7 @@ class RulesConfig(Section):
     """How frequent each label is among all texts, if known; even if left out."""
 
 
-class Rule(NamedTuple):
+class LabelRule(NamedTuple):
     """A named function from a text to a label, or None where it says nothing."""
 
     name: str
@@ -72,7 +72,7 @@ class Rule(NamedTuple):
 class Rules(NamedTuple):
     """Rules and, where it is known, how frequent each label is."""
 
-    rules: tuple[Rule, ...]
+    rules: tuple[LabelRule, ...]
     balance: Mapping[str, float]
 
 
@@ -101,7 +101,7 @@ def read_rules(path: Path) -> Rules:
         missing = ", ".join(sorted(set(labels) - set(config.balance)))
         raise ConfigError(f"{path}: balance: nothing for {missing}", expected="all labels or none")
     names = [rule.name or f"{rule.label} {number}" for number, rule in enumerate(config.rules, 1)]
-    return Rules(tuple(Rule(name, _judge(rule)) for name, rule in zip(names, config.rules, strict=True)), config.balance)
+    return Rules(tuple(LabelRule(name, _judge(rule)) for name, rule in zip(names, config.rules, strict=True)), config.balance)
 
 
 def _problem(problem: Any) -> str:
@@ -141,7 +141,7 @@ def _run(path: Path) -> Rules:
     except Exception as error:
         raise ConfigError(f"{path}: does not run: {type(error).__name__}: {error}") from error
     mine = [
-        Rule(name, function)
+        LabelRule(name, function)
         for name, function in vars(module).items()
         if inspect.isfunction(function) and function.__module__ == spec.name and not name.startswith("_")
     ]

@@ -23,7 +23,7 @@ from refsynth.core.errors import ConfigError, InputError
 from refsynth.core.types import FloatArray
 from refsynth.kinds.metrics import softmax
 from refsynth.labels.consensus import Votes
-from refsynth.labels.rules import Rule, Rules
+from refsynth.labels.rules import LabelRule, Rules
 
 USUAL, IMAGINED = 0.7, 10.0
 """A rule is taken to be right so often until there is evidence, which is worth so many votes."""
@@ -35,7 +35,7 @@ TOLERANCE, ROUNDS = 1e-6, 1000
 """EM ends when no posterior moves by more, or after so many rounds."""
 
 
-class Marked(NamedTuple):
+class RuleVotes(NamedTuple):
     """What the rules said: votes on the texts, and the labels that occur."""
 
     votes: Votes
@@ -64,7 +64,7 @@ class RuleFigures(NamedTuple):
     measured: float
 
 
-def mark(rules: Rules, texts: Sequence[str]) -> Marked:
+def mark(rules: Rules, texts: Sequence[str]) -> RuleVotes:
     """Apply the rules to texts [N].
 
     Raises:
@@ -79,10 +79,10 @@ def mark(rules: Rules, texts: Sequence[str]) -> Marked:
     place = {label: number for number, label in enumerate(labels)}
     votes = [(i, j, place[label]) for i, row in enumerate(said) for j, label in enumerate(row) if label is not None]
     items, sources, classes = np.array(votes, int).reshape(-1, 3).T
-    return Marked(Votes(items, sources, classes, len(texts), len(rules.rules), len(labels)), labels)
+    return RuleVotes(Votes(items, sources, classes, len(texts), len(rules.rules), len(labels)), labels)
 
 
-def _said(rule: Rule, number: int, text: str) -> str | None:
+def _said(rule: LabelRule, number: int, text: str) -> str | None:
     try:
         label = rule.judge(text)
     except Exception as error:
@@ -92,7 +92,7 @@ def _said(rule: Rule, number: int, text: str) -> str | None:
     return label
 
 
-def weigh_rules(marked: Marked, balance: Mapping[str, float]) -> Weighed:
+def weigh_rules(marked: RuleVotes, balance: Mapping[str, float]) -> Weighed:
     """Return what the rules say together.
 
     Args:
@@ -139,7 +139,7 @@ def _count(votes: Votes, values: FloatArray) -> FloatArray:
     return out
 
 
-def describe_rules(rules: Rules, marked: Marked, weighed: Weighed, truth: Sequence[str | None]) -> list[RuleFigures]:
+def describe_rules(rules: Rules, marked: RuleVotes, weighed: Weighed, truth: Sequence[str | None]) -> list[RuleFigures]:
     """Return the figures of each rule; `truth` has the labels that are known [N]."""
     votes = marked.votes
     table = np.full((votes.n, votes.j), -1)

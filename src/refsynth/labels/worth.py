@@ -22,7 +22,7 @@ LEAST_SIZES = 3
 Verdict = Literal["labels", "drafts", "cannot tell"]
 
 
-class Curve(NamedTuple):
+class LearningCurve(NamedTuple):
     """How right held-out rows are answered, from 0 to 1, by models of growing sizes.
 
     Attributes:
@@ -73,7 +73,9 @@ def fit_powers(sizes: FloatArray, errors: FloatArray, *, falls: bool) -> Powers:
     return found
 
 
-def worth(name: str, curve: Curve, *, now: float, more: float, falls: bool, seed: int, groups: IntArray | None = None) -> Metric:
+def worth(
+    name: str, curve: LearningCurve, *, now: float, more: float, falls: bool, seed: int, groups: IntArray | None = None
+) -> Metric:
     """Return by how much the score would rise from size `now` to `now + more`, with a 95% bootstrap interval.
 
     Where all rows are answered alike at every size, no draw differs. The interval is then as wide as that of a paired gain of

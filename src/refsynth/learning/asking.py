@@ -29,7 +29,7 @@ OUTSIDE = ("rows", *OF_TEXTS)
 """What it has, in its order."""
 
 
-class Beside(NamedTuple):
+class OutsideTexts(NamedTuple):
     """Texts that none of the labels fits: those that are held out with a fold, and the others."""
 
     held: list[str]
@@ -42,7 +42,7 @@ class Beside(NamedTuple):
         return cls(*([text for place, text in enumerate(outside.texts) if (place in away) is out] for out in (True, False)))
 
 
-def ask(fit: Callable[[], Fitted], fold: Fold, beside: Beside, out: Path, *, one: bool) -> None:
+def ask(fit: Callable[[], Fitted], fold: Fold, beside: OutsideTexts, out: Path, *, one: bool) -> None:
     """Ask the models of a fold about its rows; where a text has `one` label also how like the others of the label it is.
 
     The same is asked about the texts that are held out with the fold, of which no label fits; and both with what the others of

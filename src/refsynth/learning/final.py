@@ -16,7 +16,7 @@ from refsynth.learning.context import LearnerContext
 from refsynth.learning.fits import Fits, read_fits, write_fits
 from refsynth.learning.job import Job, fitting_key
 from refsynth.learning.judge import Selected, fitter_of
-from refsynth.learning.search import Found
+from refsynth.learning.search import SearchResult
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Final:
         return self.fits.drafts
 
     @property
-    def found(self) -> tuple[Found, ...]:
+    def found(self) -> tuple[SearchResult, ...]:
         """The settings that were searched for, by learner."""
         return tuple({found.learner: found for found in (*self.judge.found, *self.fits.found)}.values())
 

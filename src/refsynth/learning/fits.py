@@ -15,7 +15,7 @@ from refsynth.learning.context import LearnerContext
 from refsynth.learning.ensemble import RememberedLearner
 from refsynth.learning.makers import make_learner, prompt
 from refsynth.learning.prompting.classify import PromptPredictor
-from refsynth.learning.search import Found, SearchedLearner
+from refsynth.learning.search import SearchedLearner, SearchResult
 
 FACTS, PROMPT = "facts.json", "prompt.json"
 
@@ -29,7 +29,7 @@ class Fits:
 
     folder: Path
     candidates: tuple[Candidate, ...]
-    found: tuple[Found, ...]
+    found: tuple[SearchResult, ...]
     real: tuple[Example, ...]
     drafts: tuple[Draft, ...] = ()
 
@@ -72,4 +72,4 @@ def read_fits(folder: Path, real: Sequence[Example], drafts: Sequence[Draft] = (
     """Return what `write_fits` wrote; the models are read when they are asked for."""
     facts = read_json(folder / FACTS)
     candidates = tuple(Candidate(*pair) for pair in facts["candidates"])
-    return Fits(folder, candidates, tuple(Found(**record) for record in facts["found"]), tuple(real), tuple(drafts))
+    return Fits(folder, candidates, tuple(SearchResult(**record) for record in facts["found"]), tuple(real), tuple(drafts))

@@ -87,5 +87,5 @@ def folds_of(task: Task, rows: Rows, drafts: Sequence[Draft] = ()) -> Iterator[F
 
 def fit_fold(fold: Fold, task: Task, rows: Rows, learners: Mapping[LearnerName, Learner], choose: Choose) -> Fitted:
     """Return every learner fitted to what a fold leaves, without drafts and with those that are chosen."""
-    fitter = Fitter.of(learners, fold.train, seed=fold.seed, share=task.config.training.dev, kind=rows.kind)
+    fitter = Fitter.of(learners, fold.train, seed=fold.seed, share=task.config.training.validation, kind=rows.kind)
     return fit_candidates(fitter, fold.drafts, choose)

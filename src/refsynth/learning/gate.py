@@ -21,7 +21,7 @@ from refsynth.core.signflip import sign_flip
 from refsynth.core.steps import STEPS
 from refsynth.core.types import Array, Draft, IntArray, Metric, kept
 from refsynth.kinds import from_json
-from refsynth.learning.asking import OF_TEXTS, OUTSIDE, ROWS, Beside, ask
+from refsynth.learning.asking import OF_TEXTS, OUTSIDE, ROWS, OutsideTexts, ask
 from refsynth.learning.candidates import Candidate, ranked
 from refsynth.learning.folds import deals_of, fit_fold, folds_of
 from refsynth.learning.held import HeldOut, HeldOutside
@@ -85,7 +85,7 @@ def hold_out(job: Job, drafts: Sequence[Draft], choose: Choose) -> HeldOut | Non
         return None
     dealt, outside = deals_of(task, rows), job.outside
     strangers = outside.dealt(dealt, seed=config.seed)
-    parts: dict[str, list[_Part]] = {name: [] for name in (*ROWS, *OUTSIDE)}
+    parts: dict[str, list[_FoldAnswers]] = {name: [] for name in (*ROWS, *OUTSIDE)}
     models = 2 if kept(drafts) else 1  # the judge's learner, and again with drafts
     if told := gate_forecast(job.folder, config.gate.repeats * config.gate.folds, models=models):
         job.watch.forecast(told)
@@ -93,7 +93,9 @@ def hold_out(job: Job, drafts: Sequence[Draft], choose: Choose) -> HeldOut | Non
         for done, fold in enumerate(folds_of(task, rows, drafts)):
             away = np.flatnonzero(strangers[fold.repeat] == fold.number)
             fit = partial(fit_fold, fold, task, rows, job.learners, choose)
-            make = partial(ask, fit, fold, Beside.of(outside, away), one=config.kind.labels == "one" and not config.kind.pair)
+            make = partial(
+                ask, fit, fold, OutsideTexts.of(outside, away), one=config.kind.labels == "one" and not config.kind.pair
+            )
             name, extra = (
                 f"gate-{fold.repeat}-{fold.number}",
                 {**fitting_key(job), **choosing_key(job), "drafts": drafts_key(fold.drafts), "none": outside.key},
@@ -102,7 +104,7 @@ def hold_out(job: Job, drafts: Sequence[Draft], choose: Choose) -> HeldOut | Non
             for arithmetic, found in parts.items():
                 values = read_json(step / f"{arithmetic}.json").items()
                 said = {Candidate.named(name): from_json(value) for name, value in values}
-                found.append(_Part(fold.repeat, away if arithmetic in OF_TEXTS else fold.places, said))
+                found.append(_FoldAnswers(fold.repeat, away if arithmetic in OF_TEXTS else fold.places, said))
             progress(done + 1)
     held = HeldOut.of(rows, task.labels, dealt)
     whole = {name: _whole(found, (strangers if name in OF_TEXTS else dealt).shape) for name, found in parts.items()}
@@ -111,7 +113,7 @@ def hold_out(job: Job, drafts: Sequence[Draft], choose: Choose) -> HeldOut | Non
     return replace(held, logits=logits, int8=int8, near=near, outside=apart if outside.texts else None)
 
 
-class _Part(NamedTuple):
+class _FoldAnswers(NamedTuple):
     """What candidates said of the rows, or texts, at some places."""
 
     repeat: int
@@ -119,7 +121,7 @@ class _Part(NamedTuple):
     said: Mapping[Candidate, Array]
 
 
-def _whole(parts: Sequence[_Part], shape: tuple[int, ...]) -> dict[Candidate, Array]:
+def _whole(parts: Sequence[_FoldAnswers], shape: tuple[int, ...]) -> dict[Candidate, Array]:
     """Return logits [R, N, ...] of each candidate; in a fold for which no draft was chosen, with drafts is as without."""
     logits: dict[Candidate, Array] = {}
     for name in dict.fromkeys(candidate for part in parts for candidate in part.said):

@@ -52,7 +52,7 @@ def fitter_of(job: Job) -> Fitter:
     config = job.task.config
     real = real_rows(job.task, job.rows)
     seed = derive_seed(config.seed, "final")
-    return Fitter.of(job.learners, real, seed=seed, share=config.training.dev, kind=job.context.kind)
+    return Fitter.of(job.learners, real, seed=seed, share=config.training.validation, kind=job.context.kind)
 
 
 def fit_judge(job: Job) -> Fits:

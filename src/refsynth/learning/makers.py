@@ -26,7 +26,7 @@ from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.methods import METHODS, Size
 from refsynth.learning.tuning.objective import Robust
 from refsynth.learning.tuning.soup import SoupLearner
-from refsynth.learning.tuning.trainer import Recipe
+from refsynth.learning.tuning.trainer import TrainingRecipe
 from refsynth.models.network import TransformerEncoder
 
 Members = Mapping[LearnerName, RememberedLearner]
@@ -113,14 +113,14 @@ def causal_lora(context: LearnerContext) -> Learner:
 def _tuned(context: LearnerContext, *, method: MethodName) -> Learner:
     """Return the learner that fine-tunes the encoder by a method."""
     training = context.training
-    recipe = Recipe(
+    recipe = TrainingRecipe(
         epochs=training.epochs,
-        batch=training.batch,
-        rate=training.rate or METHODS[method].rate,
-        warmup=training.warmup,
-        passes=training.passes,
+        batch_size=training.batch_size,
+        learning_rate=training.learning_rate or METHODS[method].rate,
+        warmup_ratio=training.warmup_ratio,
+        gradient_accumulation_steps=training.gradient_accumulation_steps,
         patience=training.patience,
-        l2=training.l2,
+        weight_decay=training.weight_decay,
         averaging=training.averaging,
         bfloat16=None if training.precision == "auto" else training.precision == "bfloat16",
     )
@@ -129,10 +129,10 @@ def _tuned(context: LearnerContext, *, method: MethodName) -> Learner:
         context.encoder,
         method=method,
         recipe=recipe,
-        size=Size(training.rank, training.prompt, training.bottleneck),
+        size=Size(training.rank, training.virtual_tokens, training.bottleneck),
         dropout=training.dropout,
-        robust=Robust(training.smoothing, training.mixup, training.adversarial, training.rdrop),
-        checkpointing=training.checkpointing,
+        robust=Robust(training.label_smoothing, training.mixup, training.adversarial, training.rdrop),
+        checkpointing=training.gradient_checkpointing,
         checkpoints=context.checkpoints,
         link="tags" if context.kind.spans else context.link,
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from refsynth.core.types import Example, IntArray
-from refsynth.data.split import Part, parts, split_rows
+from refsynth.data.split import FoldSplit, parts, split_rows
 from refsynth.kinds import ANY_LABELS, ONE_LABEL, Kind, given_labels
 from refsynth.learning.head import Link
 
@@ -17,7 +17,9 @@ def kind_of(link: Link) -> Kind:
     return ANY_LABELS if link == "sigmoid" else ONE_LABEL
 
 
-def fair_parts(rows: Sequence[Example], folds: IntArray, labels: Sequence[str], *, link: Link) -> Iterator[tuple[Part, IntArray]]:
+def fair_parts(
+    rows: Sequence[Example], folds: IntArray, labels: Sequence[str], *, link: Link
+) -> Iterator[tuple[FoldSplit, IntArray]]:
     """Yield each part with the places, among the rows that it holds out, of those whose labels the other rows have too.
 
     Of another label the models of these rows say the same whatever the text, which tells nothing about them; so they do if they

@@ -17,8 +17,8 @@ from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.task import Task
 from refsynth.core.types import Example, IntArray
-from refsynth.data.account import Place, SkippedRow, describe_skipped, write_skipped
-from refsynth.data.io import Loaded, read_examples
+from refsynth.data.account import RowPlace, SkippedRow, describe_skipped, write_skipped
+from refsynth.data.io import LoadedRows, read_examples
 from refsynth.data.judge import Spans
 from refsynth.data.language import detect_language
 from refsynth.data.split import split_rows
@@ -45,7 +45,7 @@ class Rows:
     groups: IntArray
     honest: bool = True
     divided: int = 0
-    places: Mapping[str, Place] = field(default_factory=dict)
+    places: Mapping[str, RowPlace] = field(default_factory=dict)
 
     @property
     def per_label(self) -> Counter[str]:
@@ -110,13 +110,13 @@ def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
     done = folder.step(STEPS["rows"], make, config=settings_of(config), extra={**files, "skip_bad": skip_bad})
     facts = read_json(done / "facts.json")
     if skipped := facts["file"].get("skipped"):
-        rows = [SkippedRow(**row | {"place": Place(*row["place"])}) for row in skipped]
+        rows = [SkippedRow(**row | {"place": RowPlace(*row["place"])}) for row in skipped]
         write_skipped(folder.path / "skipped.csv", rows)
     else:
         (folder.path / "skipped.csv").unlink(missing_ok=True)  # of a run before, with other rows
     examples = tuple(Example.from_json(record) for record in read_jsonl(done / "examples.jsonl"))
     folds, groups = (np.array(facts[name], int) for name in ("folds", "groups"))
-    places = {name: Place(*place) for name, place in facts["places"].items()}
+    places = {name: RowPlace(*place) for name, place in facts["places"].items()}
     dealt = {"honest": facts["honest"], "divided": facts["divided"]}
     return Rows(examples, folds, facts["language"], facts["file"], kind, groups, **dealt, places=places)
 
@@ -132,7 +132,7 @@ def _more(task: Task) -> Path | None:
     return more if more is not None and more.exists() else None
 
 
-def _load(task: Task, *, skip_bad: bool) -> tuple[tuple[Example, ...], dict[str, Any], dict[str, Place]]:
+def _load(task: Task, *, skip_bad: bool) -> tuple[tuple[Example, ...], dict[str, Any], dict[str, RowPlace]]:
     read = read_labelled(task, skip_bad=skip_bad)
     if not read:
         return (), {}, {}
@@ -151,7 +151,7 @@ def _load(task: Task, *, skip_bad: bool) -> tuple[tuple[Example, ...], dict[str,
     return examples, facts, {example.id: places[example.id] for example in examples}
 
 
-def read_labelled(task: Task, *, skip_bad: bool, least_labels: int | None = None) -> list[Loaded]:
+def read_labelled(task: Task, *, skip_bad: bool, least_labels: int | None = None) -> list[LoadedRows]:
     """Return what the task's files of labelled rows hold, those that are there, one after the other.
 
     `least_labels` is the fewest labels that must have rows; as many as a task of this kind has at least, if left out.

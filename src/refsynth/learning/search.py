@@ -16,7 +16,7 @@ from refsynth.core.extras import require
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed, digest, read_json, write_json
 from refsynth.core.types import Example, IntArray
-from refsynth.data.split import Part
+from refsynth.data.split import FoldSplit
 from refsynth.learning.head import Link
 from refsynth.learning.parts import fair_parts, parts_of
 from refsynth.learning.tuning.objective import LOSSES, targets_of
@@ -45,7 +45,7 @@ class Range(NamedTuple):
         return float(trial.suggest_float(name, self.low, self.high, log=self.log))
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """The settings with the least log loss on held-out rows, that loss and that of the usual ones, and how many were tried."""
 
     learner: str
@@ -96,7 +96,7 @@ class SearchedLearner:
         """
         self._name, self._make, self._space, self._usual, self._labels = name, make, space, usual, labels
         self._minutes, self._trials, self._folder, self._about, self._link = minutes, trials, folder, about, link
-        self.last: Found | None = None
+        self.last: SearchResult | None = None
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> Predictor:
         """Search, and fit to the examples with what was found; with the usual settings where too few rows can tell.
@@ -109,7 +109,7 @@ class SearchedLearner:
         settings = self._usual if self.last is None else self.last.settings
         return self._make(settings).fit(train, dev, seed=seed)
 
-    def found(self, real: Sequence[Example], dev: Sequence[Example], *, seed: int) -> Found:
+    def found(self, real: Sequence[Example], dev: Sequence[Example], *, seed: int) -> SearchResult:
         """Return the best settings for real rows; searched for once."""
         rows = [[row.to_json() for row in part] for part in (real, dev)]
         asked = [self._space, dict(self._usual), self._labels, self._minutes, self._trials]
@@ -119,9 +119,9 @@ class SearchedLearner:
             journal = path.with_suffix(".journal")
             write_json(path, self._search(real, dev, journal, seed=seed)._asdict())
             journal.unlink(missing_ok=True)
-        return Found(**read_json(path))
+        return SearchResult(**read_json(path))
 
-    def _search(self, real: Sequence[Example], dev: Sequence[Example], journal: Path, *, seed: int) -> Found:
+    def _search(self, real: Sequence[Example], dev: Sequence[Example], journal: Path, *, seed: int) -> SearchResult:
         optuna = require("optuna", extra="search")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
@@ -144,7 +144,7 @@ class SearchedLearner:
         if left > 0 and len(done) < self._trials:
             study.optimize(tried, n_trials=self._trials - len(done), timeout=left)
         done = finished()
-        return Found(self._name, dict(study.best_params), float(done[0].value), float(study.best_value), len(done))
+        return SearchResult(self._name, dict(study.best_params), float(done[0].value), float(study.best_value), len(done))
 
     def _loss(self, settings: Settings, real: Sequence[Example], dev: Sequence[Example], *, seed: int) -> float:
         """Return the mean log loss of the rows that can tell, in nats, each answered by a model of the other parts."""
@@ -156,6 +156,6 @@ class SearchedLearner:
             losses += LOSSES[self._link](torch.from_numpy(np.asarray(logits, float)), targets).tolist()
         return float(np.mean(losses))
 
-    def _parts(self, real: Sequence[Example], *, seed: int) -> Iterator[tuple[Part, IntArray]]:
+    def _parts(self, real: Sequence[Example], *, seed: int) -> Iterator[tuple[FoldSplit, IntArray]]:
         folds = parts_of(real, FOLDS, seed=derive_seed(seed, "search"), link=self._link)
         return fair_parts(real, folds, self._labels, link=self._link)

@@ -35,11 +35,11 @@ def searching_of(config: RunConfig, checkpoints: Path | None) -> Searching | Non
 def usual_settings(training: TrainingConfig, method: MethodName) -> dict[str, float]:
     """Return the settings of a method as the task has them, which are tried first."""
     return {
-        "rate": training.rate or METHODS[method].rate,
-        "batch": training.batch,
+        "learning_rate": training.learning_rate or METHODS[method].rate,
+        "batch_size": training.batch_size,
         "dropout": training.dropout,
-        "l2": training.l2,
-        "smoothing": training.smoothing,
+        "weight_decay": training.weight_decay,
+        "label_smoothing": training.label_smoothing,
     }
 
 
@@ -47,9 +47,9 @@ def space_of(training: TrainingConfig, usual: Mapping[str, float]) -> dict[str, 
     """Return what may be tried of each setting; the usual ones are among it."""
     least = min(0.05, usual["dropout"]) if training.rdrop else 0.0  # which needs some
     return {
-        "rate": Range(usual["rate"] / 5, min(1.0, usual["rate"] * 5), log=True),
-        "batch": Range(among=tuple(sorted({8, 16, 32, training.batch}))),
+        "learning_rate": Range(usual["learning_rate"] / 5, min(1.0, usual["learning_rate"] * 5), log=True),
+        "batch_size": Range(among=tuple(sorted({8, 16, 32, training.batch_size}))),
         "dropout": Range(least, max(0.3, usual["dropout"])),
-        "l2": Range(0.0, max(0.1, usual["l2"])),
-        "smoothing": Range(0.0, max(0.2, usual["smoothing"])),
+        "weight_decay": Range(0.0, max(0.1, usual["weight_decay"])),
+        "label_smoothing": Range(0.0, max(0.2, usual["label_smoothing"])),
     }

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from refsynth.core.pair import split_pair
 from refsynth.core.types import FloatArray
-from refsynth.core.windows import Frame, Part, Windows, head_and_tail, reach_of, split_rows, word_parts
+from refsynth.core.windows import Frame, TextWindow, Windows, head_and_tail, reach_of, split_rows, word_parts
 from refsynth.models.adapted import read_parts, write_transformer
 from refsynth.models.device import array_of
 from refsynth.models.pooling import is_causal, pooled
@@ -152,7 +152,7 @@ class TransformerEncoder(torch.nn.Module):
         ids, mask = self.padded([part.ids for part in parts])
         return self.pool_words(self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state, parts)
 
-    def pool_words(self, states: torch.Tensor, rows: Sequence[Pieces | Part]) -> torch.Tensor:
+    def pool_words(self, states: torch.Tensor, rows: Sequence[Pieces | TextWindow]) -> torch.Tensor:
         """Return for each word that is there, text after text, the mean over its tokens [M, D] of the states [N, T, D]."""
         width = max(len(row.ids) for row in rows)
         states = states[:, -width:]  # what peft puts before a text is no part of it

@@ -21,10 +21,10 @@ from refsynth.core.version import __version__
 from refsynth.evaluation import origins
 from refsynth.learning.candidates import safe_for
 from refsynth.learning.rows import Rows
-from refsynth.pipeline.finished import Finished
-from refsynth.synthesis.marked import with_marks
+from refsynth.pipeline.evidence import Evidence
+from refsynth.synthesis.markup import with_marks
 from refsynth.synthesis.prompts import can_write, known_only
-from refsynth.synthesis.reinforcement.policies import Curve
+from refsynth.synthesis.reinforcement.policies import RewardCurve
 from refsynth.synthesis.rounds import Round
 from refsynth.synthesis.selection.diversity import diversity
 
@@ -34,19 +34,19 @@ SHOWN = 6
 PACKAGES = ("numpy", "onnxruntime", "tokenizers", "torch", "transformers", "scikit-learn", "ctranslate2")
 
 
-def drafts_of(finished: Finished) -> origins.Drafts:
+def drafts_of(evidence: Evidence) -> origins.Drafts:
     """Return what became of the drafts."""
-    written, selected = finished.learned.written, finished.learned.selected
+    written, selected = evidence.learned.written, evidence.learned.selected
     chosen, dropped = _split(selected.generated)
-    names = finished.learned.rows.kind.names
+    names = evidence.learned.rows.kind.names
     kept = Counter(name for draft in chosen for name in names(draft.example.label))
     asked = Counter(name for draft in written.drafts for name in names(draft.label))
     ranked = sorted(chosen, key=lambda draft: -draft.scores.get("agreement", 0.0))
     best, worst, rejected = ranked[:SHOWN], ranked[SHOWN:][-SHOWN:], _two_of_each(dropped)
     judged = [draft for draft in selected.generated if "agreement" in draft.scores]
     agrees = np.array([draft.scores["agreement"] > 0.5 for draft in judged], float)
-    named = (("kept drafts", [d.example.text for d in chosen]), ("seed rows", [e.text for e in finished.learned.final.real]))
-    if finished.learned.rows.kind.spans:
+    named = (("kept drafts", [d.example.text for d in chosen]), ("seed rows", [e.text for e in evidence.learned.final.real]))
+    if evidence.learned.rows.kind.spans:
         best, worst, rejected = ([replace(d, example=with_marks(d.example)) for d in some] for some in (best, worst, rejected))
     shown = {row for d in (*best, *worst, *rejected) if d.example.provenance for row in d.example.provenance.shown}
     return origins.Drafts(
@@ -55,30 +55,30 @@ def drafts_of(finished: Finished) -> origins.Drafts:
         parsed=len(written.drafts),
         kept=len(chosen),
         dropped=dict(Counter(draft.dropped for draft in dropped if draft.dropped) + Counter(written.rejected)),
-        seconds=seconds_of(read_jsonl(finished.folder.path / "events.jsonl")).get("drafts"),
-        per_class=tuple(origins.DraftCount(label=name, asked=asked[name], kept=kept[name]) for name in finished.task.labels),
+        seconds=seconds_of(read_jsonl(evidence.folder.path / "events.jsonl")).get("drafts"),
+        per_class=tuple(origins.DraftCount(label=name, asked=asked[name], kept=kept[name]) for name in evidence.task.labels),
         diversity=tuple(origins.Diversity(name=name, **diversity(texts)._asdict()) for name, texts in named if len(texts) > 1),
-        rounds=tuple(_round(one) for one in finished.learned.rounds),
-        reinforced=tuple(_reinforced(curve) for curve in finished.learned.curves),
-        coverage=origins.Coverage(**finished.coverage._asdict()) if finished.coverage else None,
+        rounds=tuple(_round(one) for one in evidence.learned.rounds),
+        reinforced=tuple(_reinforced(curve) for curve in evidence.learned.curves),
+        coverage=origins.Coverage(**evidence.coverage._asdict()) if evidence.coverage else None,
         agreement=mean_interval("agreement", agrees) if len(agrees) else None,  # the screen left none that copies another
         scores=tuple(_histograms(selected.generated)),
         best=tuple(best),
         worst=tuple(worst),
         rejected=tuple(rejected),
-        seeds={example.id: example.text for example in finished.learned.final.real if example.id in shown},
+        seeds={example.id: example.text for example in evidence.learned.final.real if example.id in shown},
     )
 
 
-def drafting_of(finished: Finished) -> origins.Drafting:
+def drafting_of(evidence: Evidence) -> origins.Drafting:
     """Return what was wanted in the way of drafts, and what stood in the way where none was written."""
-    learned, config = finished.learned, finished.task.config
+    learned, config = evidence.learned, evidence.task.config
     wanted, written = config.synthesis.drafts, learned.written
     why = ""
     if wanted and not written.drafts:
         why = "none of the answers could be read as one" if written.asked else "nothing was asked for"
-        if not can_write(finished.task, learned.rows.language):
-            who = f"the reference '{config.writer.name}' writes {known_only(finished.task)}"
+        if not can_write(evidence.task, learned.rows.language):
+            who = f"the reference '{config.writer.name}' writes {known_only(evidence.task)}"
             why = f"{who}, and the texts are '{learned.rows.language}'; name another under reference in task.yaml"
         elif written.rejected:
             reason, count = max(written.rejected.items(), key=lambda pair: pair[1])
@@ -86,9 +86,9 @@ def drafting_of(finished: Finished) -> origins.Drafting:
     return origins.Drafting(wanted=wanted, rows=len(learned.rows.examples), hindrance=why, pool=len(learned.selected.from_pool))
 
 
-def _reinforced(curve: Curve) -> origins.Reinforced:
+def _reinforced(curve: RewardCurve) -> origins.Reinforced:
     turns = [
-        origins.Turn(reward=one.reward, gain=one.gain, faulty=one.faulty, distinct_2=one.distinct_2, kl=one.kl)
+        origins.RewardTurn(reward=one.reward, gain=one.gain, faulty=one.faulty, distinct_2=one.distinct_2, kl=one.kl)
         for one in curve.turns
     ]
     return origins.Reinforced(half=curve.half, turns=tuple(turns))
@@ -129,28 +129,28 @@ def _two_of_each(dropped: Sequence[Draft]) -> list[Draft]:
     return [draft for drafts in by_reason.values() for draft in drafts[:2]]
 
 
-def data_of(finished: Finished) -> origins.Data:
+def data_of(evidence: Evidence) -> origins.Data:
     """Return which rows were read, which were left out, and the folds."""
-    rows, test = finished.learned.rows, finished.test
+    rows, test = evidence.learned.rows, evidence.test
     files = [_train_file(rows)] if rows.file else []
-    if test is not None and finished.task.test is not None:
+    if test is not None and evidence.task.test is not None:
         skipped = tuple(origins.Skipped(reason=why, rows=tuple(numbers)) for why, numbers in test.unusable.items())
-        name, used = finished.task.test.name, len(test.truth)
-        if finished.overlap is not None and (same := finished.overlap.same):
+        name, used = evidence.task.test.name, len(test.truth)
+        if evidence.overlap is not None and (same := evidence.overlap.same):
             used -= len(same)
             skipped = (*skipped, origins.Skipped(reason="also in train", rows=tuple(row.row for row in same)))
         files.append(origins.DataFile(role="test", file=name, rows=test.rows, used=used, skipped=skipped))
-    pool = finished.task.config.data.pool
-    if pool is not None and (steps := finished.folder.steps / "pool" / "facts.json").is_file():
-        total, used = read_json(steps)["rows"], max(len(finished.learned.selected.from_pool), finished.studied)
+    pool = evidence.task.config.data.pool
+    if pool is not None and (steps := evidence.folder.steps / "pool" / "facts.json").is_file():
+        total, used = read_json(steps)["rows"], max(len(evidence.learned.selected.from_pool), evidence.studied)
         files.append(origins.DataFile(role="pool", file=pool.name, rows=total, used=used))
     folds = []
     for fold in np.unique(rows.folds):
         held = frozenset(rows.examples[index].id for index in np.flatnonzero(rows.folds == fold))
-        gone = len(finished.learned.screened) - len(safe_for(finished.learned.screened, held))
-        folds.append(origins.Fold(rows=len(held), drafts_held_out=gone))
-    learnt = finished.learned.pretrained
-    per_label, notes = dict(rows.per_label), finished.learned.notes
+        gone = len(evidence.learned.screened) - len(safe_for(evidence.learned.screened, held))
+        folds.append(origins.FoldFigures(rows=len(held), drafts_held_out=gone))
+    learnt = evidence.learned.pretrained
+    per_label, notes = dict(rows.per_label), evidence.learned.notes
     return origins.Data(files=tuple(files), per_label=per_label, folds=tuple(folds), pretraining=learnt, notes=notes)
 
 
@@ -168,22 +168,22 @@ def _train_file(rows: Rows) -> origins.DataFile:
     )
 
 
-def lineage_of(finished: Finished) -> origins.Lineage:
+def lineage_of(evidence: Evidence) -> origins.Lineage:
     """Return what the bundle was made from and how to make it again."""
-    folder = finished.folder
+    folder = evidence.folder
     called = Path(sys.argv[0]).name in ("refsynth", "__main__.py")
     artifacts = [
         origins.Artifact(name=path.name, sha256=file_digest(path), detail=f"{path.stat().st_size:,} bytes")
-        for path in sorted(finished.bundle.iterdir())
+        for path in sorted(evidence.bundle.iterdir())
     ]
     seconds = seconds_of(read_jsonl(folder.path / "events.jsonl"))
     return origins.Lineage(
         command=" ".join(["refsynth", *sys.argv[1:]]) if called else "refsynth.run(task, out=...)",
-        seeds={"seed": finished.task.config.seed},
+        seeds={"seed": evidence.task.config.seed},
         machine=describe_machine(),
         versions={"refsynth": __version__, "python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         artifacts=tuple(artifacts),
-        found=tuple(found.line() for found in finished.learned.final.found),
+        found=tuple(found.line() for found in evidence.learned.final.found),
         steps=tuple(
             origins.Step(name=name, seconds=taken, sha256=folder.hash_of(name))
             for name, taken in seconds.items()

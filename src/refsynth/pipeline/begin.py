@@ -21,7 +21,7 @@ from refsynth.learning.prompting.templates import templates_for
 from refsynth.learning.rows import read_rows
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.encoder import prepare_encoder
-from refsynth.synthesis.build import Source, make_generator, trainable
+from refsynth.synthesis.build import ReferenceSource, make_generator, trainable
 from refsynth.synthesis.pretraining import pretrain_encoder
 
 
@@ -35,7 +35,7 @@ class Begun(NamedTuple):
     """
 
     job: Job
-    source: Source
+    source: ReferenceSource
     pretrained: Pretraining | None
 
 
@@ -82,7 +82,7 @@ def begin(
     )
     learners = make_learners(context, config.learners)
     job = Job(task, rows, pool, context, learners, folder, watch, skip_bad=skip_bad, forget=tuple(forget), outside=outside)
-    return Begun(job, Source(store), brought)
+    return Begun(job, ReferenceSource(store), brought)
 
 
 def notes_of(job: Job) -> tuple[str, ...]:

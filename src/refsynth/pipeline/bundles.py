@@ -11,14 +11,14 @@ from refsynth.bundle.rules import NoneFacts
 from refsynth.compress.contract import Contract, asked_of
 from refsynth.compress.forms import FULL, RECIPES
 from refsynth.compress.ship import write_bundle
-from refsynth.compress.shrink import SIMPLE, Beside, Shrinker, Shrunk
+from refsynth.compress.shrink import SIMPLE, Alternative, Shrinker, Shrunk
 from refsynth.compress.tiers import Tiers, make_tiers
 from refsynth.core.types import Metric
 from refsynth.evaluation.calibrate import Calibrated, calibrate
 from refsynth.evaluation.strange import Strange, strange_of
 from refsynth.learning.candidates import Candidate
 from refsynth.learning.job import Job
-from refsynth.pipeline.finished import Learned
+from refsynth.pipeline.evidence import Learned
 from refsynth.synthesis.selection.choose import choice_of
 
 
@@ -49,9 +49,9 @@ def make_bundles(job: Job, learned: Learned) -> Bundles:
     job.watch.stage("compress", made.tiers.line())
     if contract == Contract():
         return made
-    beside: dict[str, Beside] = {}
+    beside: dict[str, Alternative] = {}
     if made.tiers.bundle != made.tiers.main:
-        beside[wanted] = Beside(made.tiers.bundle, made.tiers.kept)
+        beside[wanted] = Alternative(made.tiers.bundle, made.tiers.kept)
     shrunk = replace(shrinker, beside=beside).run(contract)
     if shrunk.name in beside:
         return made._replace(shrunk=shrunk)

@@ -10,7 +10,7 @@ from typing import Any
 
 from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.model import Model, load
-from refsynth.compress.contract import Form, Outcome, asked_of
+from refsynth.compress.contract import ContractOutcome, ModelVariant, asked_of
 from refsynth.compress.tiers import UNTOLD
 from refsynth.core.intervals import share_of
 from refsynth.core.run import size_of
@@ -18,7 +18,7 @@ from refsynth.core.types import Metric, kept
 from refsynth.evaluation import sections
 from refsynth.evaluation.testfile import SHIPPED
 from refsynth.kinds import KINDS
-from refsynth.pipeline.finished import Finished
+from refsynth.pipeline.evidence import Evidence
 
 TIMED = 128
 """Texts in the batch that speed is taken on."""
@@ -26,9 +26,9 @@ TIMED = 128
 TURNS = 3
 
 
-def speeds(models: Sequence[Model], finished: Finished) -> list[float]:
+def speeds(models: Sequence[Model], evidence: Evidence) -> list[float]:
     """Return texts per second of each model on a batch of the run's own texts, the models in turn, the median of a few."""
-    final = finished.learned.final
+    final = evidence.learned.final
     texts = [example.text for example in (*final.real, *kept(final.drafts))][:TIMED]
     rates: list[list[float]] = [[] for _ in models]
     for model in models:
@@ -41,11 +41,11 @@ def speeds(models: Sequence[Model], finished: Finished) -> list[float]:
     return [median(found) for found in rates]
 
 
-def chosen_of(finished: Finished) -> dict[str, Any]:
+def chosen_of(evidence: Evidence) -> dict[str, Any]:
     """Return the temperature and threshold of what ships where labeled rows chose them, else a sentence on those that it has."""
-    tiers, student = finished.tiers, finished.tiers.student
+    tiers, student = evidence.tiers, evidence.tiers.student
     if tiers.bundle == tiers.main or student is None:
-        found = finished.calibrated
+        found = evidence.calibrated
         return {"threshold": found.threshold, "temperature": found.temperature, "choices": found.choices}
     manifest = load(tiers.bundle).manifest
     seen = "has not learnt from" if student.fresh else "has learnt from, of which it is surer than of others"
@@ -62,10 +62,10 @@ def _bars(calibration: Calibration) -> str:
     return f"the temperature {calibration.temperature:.2f} and {silent}"
 
 
-def compression_of(finished: Finished) -> sections.Compression | None:
+def compression_of(evidence: Evidence) -> sections.Compression | None:
     """Return the section; None where the model ships as it was trained because nothing else was asked for."""
-    tiers, student = finished.tiers, finished.tiers.student
-    measure = KINDS[finished.task.config.task].measure
+    tiers, student = evidence.tiers, evidence.tiers.student
+    measure = KINDS[evidence.task.config.task].measure
     found = sections.Compression(
         variants=(),
         measure=measure,
@@ -73,16 +73,16 @@ def compression_of(finished: Finished) -> sections.Compression | None:
         rival=None if student is None else _share("TF-IDF and teacher", student.rival, student.n),
         reason=tiers.reason,
         notes=(f"{UNTOLD[0].upper()}{UNTOLD[1:]}.",) if student is not None and student.agreement is None else (),
-        cascade=_cascade(finished),
+        cascade=_cascade(evidence),
     )
-    if finished.shrunk.outcome is not None:
-        return _contracted(found, finished, finished.shrunk.outcome)
+    if evidence.shrunk.outcome is not None:
+        return _contracted(found, evidence, evidence.shrunk.outcome)
     if tiers.wanted == "one":
         return None
     folders = [tiers.main] if tiers.main == tiers.bundle else [tiers.main, tiers.bundle]
     models = [load(folder) for folder in folders]
-    test = finished.measured
-    k, kind = len(finished.task.labels), KINDS[finished.task.config.task]
+    test = evidence.measured
+    k, kind = len(evidence.task.labels), KINDS[evidence.task.config.task]
     score = None if test is None else kind.figures(test.truth, test.predicted[SHIPPED], k, test.groups)[0]
     variants = tuple(
         sections.Variant(
@@ -92,7 +92,7 @@ def compression_of(finished: Finished) -> sections.Compression | None:
             shipped=folder == tiers.bundle,
             score=score if folder == tiers.bundle else None,
         )
-        for folder, model, rate in zip(folders, models, speeds(models, finished), strict=True)
+        for folder, model, rate in zip(folders, models, speeds(models, evidence), strict=True)
     )
     return replace(found, variants=variants)
 
@@ -101,14 +101,14 @@ def _share(name: str, share: float | None, n: int) -> Metric | None:
     return None if share is None else share_of(name, share, n)
 
 
-def _contracted(found: sections.Compression, finished: Finished, outcome: Outcome) -> sections.Compression:
+def _contracted(found: sections.Compression, evidence: Evidence, outcome: ContractOutcome) -> sections.Compression:
     """Add the forms that the contract was searched among, and which of them ships."""
-    held = finished.learned.held
+    held = evidence.learned.held
 
-    def variant(form: Form) -> sections.Variant:
+    def variant(form: ModelVariant) -> sections.Variant:
         shipped = form.name == outcome.shipped.name
-        alone = finished.tiers.bundle == finished.tiers.main
-        said = finished.shrunk.logits if shipped and alone else None
+        alone = evidence.tiers.bundle == evidence.tiers.main
+        said = evidence.shrunk.logits if shipped and alone else None
         measured = None if held is None or said is None else held.score_of(said)
         return sections.Variant(
             name=form.name,
@@ -123,26 +123,26 @@ def _contracted(found: sections.Compression, finished: Finished, outcome: Outcom
     return replace(
         found,
         variants=tuple(variant(form) for form in outcome.forms),
-        asked=str(asked_of(finished.task.config)),
+        asked=str(asked_of(evidence.task.config)),
         met=outcome.met,
         choice=f"The {'smallest' if outcome.tried else 'largest'} form that keeps to it ships.",
-        notes=(*found.notes, *_notes(finished, outcome)),
+        notes=(*found.notes, *_notes(evidence, outcome)),
     )
 
 
-def _notes(finished: Finished, outcome: Outcome) -> Iterator[str]:
+def _notes(evidence: Evidence, outcome: ContractOutcome) -> Iterator[str]:
     """Yield what the interval of the form that ships is, and of which forms it cannot be told what they keep."""
     shipped, tried = outcome.shipped, outcome.tried
     if shipped.kept is not None and (found := shipped.interval) is not None:
         over = f"{found.n:,} held-out rows"
-        if shipped.name == finished.tiers.wanted:
+        if shipped.name == evidence.tiers.wanted:
             over = "texts: its answers against the model's on unlabeled texts, times what int8 keeps on held-out rows"
         yield f"What ships keeps {shipped.kept:.1%} [{found.low:.1%}, {found.high:.1%}], by a paired bootstrap over {over}."
         if tried > 1:
             level = f"the interval is at {found.level:.2%}, so that those of all {tried} hold together 95 times of 100"
             yield f"{tried} forms were measured to choose it: {level}."
     if outcome.untold:
-        why = "no rows could be held out" if finished.learned.held is None else "neither rows nor texts can show it"
+        why = "no rows could be held out" if evidence.learned.held is None else "neither rows nor texts can show it"
         yield f"What is kept cannot be told, because {why}, of: {', '.join(outcome.untold)}."
 
 
@@ -152,9 +152,9 @@ def _name(model: Model) -> str:
     return "static student" if model.variant == "static" else "cascade of both"
 
 
-def _cascade(finished: Finished) -> sections.Cascade | None:
-    found = finished.tiers.certificate
-    early = load(finished.tiers.bundle).manifest.tiers[0].early
+def _cascade(evidence: Evidence) -> sections.Cascade | None:
+    found = evidence.tiers.certificate
+    early = load(evidence.tiers.bundle).manifest.tiers[0].early
     if found is None or early is None:
         return None
     return sections.Cascade(
@@ -165,5 +165,5 @@ def _cascade(finished: Finished) -> sections.Cascade | None:
         answered=share_of("answered by the static tier", found.share, found.n),
         disagreed=share_of("answered otherwise", found.disagreed / found.n, found.n),
         assumptions=found.assumptions,
-        void=None if finished.test is None else finished.test.void,
+        void=None if evidence.test is None else evidence.test.void,
     )

@@ -32,22 +32,22 @@ from refsynth.learning.candidates import candidates_of, small_of
 from refsynth.learning.final import Final, fit_final
 from refsynth.learning.fits import Fits
 from refsynth.learning.gate import Decision, decide, hold_out
-from refsynth.learning.idle import without_effect
 from refsynth.learning.job import Job
 from refsynth.learning.judge import Selected, fit_judge, select
 from refsynth.learning.rows import Rows
 from refsynth.learning.selftrain import Choose, Unlabelled
+from refsynth.learning.unused_settings import without_effect
 from refsynth.models.quiet import quiet
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.begin import Begun, begin, notes_of
 from refsynth.pipeline.bundles import make_bundles
 from refsynth.pipeline.encoder import language_notes
-from refsynth.pipeline.finished import Finished, Learned
+from refsynth.pipeline.evidence import Evidence, Learned
 from refsynth.pipeline.report import FILES, Paths, write_report
 from refsynth.pipeline.track import check_trackers, story_of, track
 from refsynth.synthesis.build import check_reference
 from refsynth.synthesis.coverage import measure_coverage
-from refsynth.synthesis.drafts import Written, kept_drafts
+from refsynth.synthesis.drafts import WrittenDrafts, kept_drafts
 from refsynth.synthesis.pretraining import pretrain_reference
 from refsynth.synthesis.rounds import Round, screened, write_rounds
 from refsynth.synthesis.selection.choose import choice_of
@@ -62,7 +62,7 @@ class RunResult:
     bundle: Path
     report: Report
     paths: Paths
-    finished: Finished
+    evidence: Evidence
 
 
 def run(
@@ -83,7 +83,7 @@ def run(
         skip_bad: leave unusable rows out and list them, instead of stopping at the first.
 
     Raises:
-        RefsynthError: see `core.errors`; what was finished before is kept.
+        RefsynthError: see `core.errors`; what was evidence before is kept.
     """
     task = task if isinstance(task, Task) else Task.load(task)
     _check_files(task)
@@ -99,22 +99,22 @@ def run(
         if leaked:
             watch.note(f"{_resembling(leaked)}: they are left out, as before")
             begun = start(forget=leaked)
-        finished = make(begun)
-        while finished.test and (found := set(finished.test.leaked) - set(leaked)):
+        evidence = make(begun)
+        while evidence.test and (found := set(evidence.test.leaked) - set(leaked)):
             # Only now is it known that these copy the test file: a model that was trained on them must not be shipped.
             leaked = (*leaked, *sorted(found))
             watch.note(f"{_resembling(leaked)}: they are taken out, and what they touched is made again")
             remember_leaked(task, folder, leaked)
-            finished = make(start(forget=leaked))
-        written = write_report(finished)
+            evidence = make(start(forget=leaked))
+        written = write_report(evidence)
         if task.config.track:
-            track(story_of(finished, written.report, written.paths), task.config.track, folder.path / "track")
+            track(story_of(evidence, written.report, written.paths), task.config.track, folder.path / "track")
         if earlier or written.earlier:
             watch.note(f"the report of the run before is kept: {(*earlier, *written.earlier)[0]}")
-    return RunResult(finished.bundle, written.report, written.paths, finished)
+    return RunResult(evidence.bundle, written.report, written.paths, evidence)
 
 
-def make(begun: Begun) -> Finished:
+def make(begun: Begun) -> Evidence:
     """Run the stages in the order in which they happen."""
     job = begun.job
     reference = pretrain_reference(job, begun.source)
@@ -143,7 +143,7 @@ def writers_of(begun: Begun) -> Writers:
     return prepare_writers(begun.job, pretrain_reference(begun.job, begun.source).source)
 
 
-def synthesize(job: Job, writers: Writers) -> tuple[Written, tuple[Round, ...]]:
+def synthesize(job: Job, writers: Writers) -> tuple[WrittenDrafts, tuple[Round, ...]]:
     """Return the drafts of all rounds, and what each round brought."""
     written, rounds = write_rounds(job, writers)
     job.watch.stage("synthesize", f"{counted(written.asked, 'draft')}{_less(written.rejected)}")
@@ -227,7 +227,7 @@ def _unjudged(job: Job, selected: Selected) -> int:
     return sum(draft.dropped is None and "influence" not in draft.scores for draft in selected.generated)
 
 
-def _deliver(job: Job, learned: Learned) -> Finished:
+def _deliver(job: Job, learned: Learned) -> Evidence:
     task, folder, context, watch = job.task, job.folder, job.context, job.watch
     shrunk, calibrated, tiers = make_bundles(job, learned)
     if calibrated.left_out:
@@ -249,7 +249,7 @@ def _deliver(job: Job, learned: Learned) -> Finished:
     if test is not None:
         _tell_test(job, test, overlap)
     coverage = measure_coverage(learned.rows, learned.final.drafts, context, folder)
-    return Finished(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers, len(studied), overlap)
+    return Evidence(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers, len(studied), overlap)
 
 
 def _resembling(leaked: Sequence[str]) -> str:

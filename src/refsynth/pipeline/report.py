@@ -1,4 +1,4 @@
-"""What a run can show for itself: fills the report's tree from the finished run and writes it as HTML, Markdown and JSON."""
+"""What a run can show for itself: fills the report's tree from the evidence run and writes it as HTML, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from refsynth.core.spans import split_spans
 from refsynth.core.types import Array
 from refsynth.core.version import __version__
 from refsynth.evaluation import sections
-from refsynth.evaluation.confidence import Calibration
+from refsynth.evaluation.confidence import CalibrationReport
 from refsynth.evaluation.heldout import FILE as HELD_OUT
 from refsynth.evaluation.heldout import held_rows, write_rows
 from refsynth.evaluation.mistakes import HeldRow, Mistakes
@@ -31,11 +31,11 @@ from refsynth.learning.gate import FALSE_ACCEPTS, LEARNER_DOUBT, Decision
 from refsynth.learning.held import HeldOut
 from refsynth.pipeline.account import data_of, drafting_of, drafts_of, lineage_of
 from refsynth.pipeline.compression import chosen_of, compression_of
-from refsynth.pipeline.finished import Finished
+from refsynth.pipeline.evidence import Evidence
 from refsynth.pipeline.results import kind_of, results_of, said_of
 
 FILES = ("report.html", "report.md", "report.json", HELD_OUT)
-"""What a finished run says of its model, in its folder."""
+"""What a evidence run says of its model, in its folder."""
 
 
 class Paths(NamedTuple):
@@ -46,7 +46,7 @@ class Paths(NamedTuple):
     json: Path
 
 
-class Written(NamedTuple):
+class WrittenReport(NamedTuple):
     """A report as values and as files, and the files of an earlier one that it did not replace."""
 
     report: Report
@@ -54,66 +54,66 @@ class Written(NamedTuple):
     earlier: tuple[Path, ...] = ()
 
 
-def write_report(finished: Finished) -> Written:
+def write_report(evidence: Evidence) -> WrittenReport:
     """Write report.html, report.md, report.json and held_out.csv into the run folder; another run's report there is kept."""
-    learned = finished.learned
-    rows = held_rows(learned.rows, finished.task.labels, learned.held, finished.shrunk.logits, finished.calibrated)
-    report, folder = build_report(finished, rows), finished.folder.path
+    learned = evidence.learned
+    rows = held_rows(learned.rows, evidence.task.labels, learned.held, evidence.shrunk.logits, evidence.calibrated)
+    report, folder = build_report(evidence, rows), evidence.folder.path
     paths = Paths(*(folder / name for name in FILES[:3]))
     texts = (render_html(report), render_markdown(report), to_json(report))
     earlier = put_aside(folder, FILES, texts[-1])
     for path, text in zip(paths, texts, strict=True):
         write_atomic(path, text.encode())
     write_rows(folder / HELD_OUT, rows)
-    return Written(report, paths, earlier)
+    return WrittenReport(report, paths, earlier)
 
 
-def build_report(finished: Finished, rows: Sequence[HeldRow] | None) -> Report:
+def build_report(evidence: Evidence, rows: Sequence[HeldRow] | None) -> Report:
     """Fill the tree; `rows` are the held-out ones, the wrong ones first."""
-    task, learned = finished.task, finished.learned
+    task, learned = evidence.task, evidence.learned
     return Report(
-        title=finished.folder.path.name,
+        title=evidence.folder.path.name,
         task=task.config.task,
         language=learned.rows.language,
         date=time.strftime("%Y-%m-%d"),
         version=__version__,
         labels=dict(task.descriptions),
-        results=results_of(finished),
-        gate=_gate(finished),
-        classes=_classes(finished),
-        calibration=_calibration(finished),
-        drafts=drafts_of(finished) if learned.written.asked else None,
-        data=data_of(finished),
-        compression=compression_of(finished),
-        lineage=lineage_of(finished),
-        overlap=finished.overlap,
-        drafting=drafting_of(finished),
+        results=results_of(evidence),
+        gate=_gate(evidence),
+        classes=_classes(evidence),
+        calibration=_calibration(evidence),
+        drafts=drafts_of(evidence) if learned.written.asked else None,
+        data=data_of(evidence),
+        compression=compression_of(evidence),
+        lineage=lineage_of(evidence),
+        overlap=evidence.overlap,
+        drafting=drafting_of(evidence),
         mistakes=None if rows is None else Mistakes.of(rows),
-        absent=_absent(finished),
+        absent=_absent(evidence),
     )
 
 
-def _absent(finished: Finished) -> dict[str, str]:
+def _absent(evidence: Evidence) -> dict[str, str]:
     """Return why sections are left out, by their names."""
-    learned, said = finished.learned, said_of(finished)
+    learned, said = evidence.learned, said_of(evidence)
     absent = {} if said is None else {"compression": "the results table has the size and the speed of the bundle"}
     if learned.held is None:
         absent |= {"gate": learned.decision.reason, "calibration": learned.decision.reason}
-    tested = "no test file" if finished.test is None else "no new row in the test file"
+    tested = "no test file" if evidence.test is None else "no new row in the test file"
     if said is None:
         absent |= dict.fromkeys(("results", "classes"), f"{tested} and no held-out rows")
     elif SHIPPED not in said.answers:
         why = f"with {tested} only the trained model was measured, not what ships of it: see Compression"
         absent |= {"classes": why, "calibration": why}
-    elif learned.held is not None and finished.calibrated.crossed is None:
+    elif learned.held is not None and evidence.calibrated.crossed is None:
         absent["calibration"] = (
             "of every held-out row the label is one that no row of another fold has, or it was not read so far"
         )
     return absent
 
 
-def _gate(finished: Finished) -> sections.Gate | None:
-    held, decision, config = finished.learned.held, finished.learned.decision, finished.task.config.gate
+def _gate(evidence: Evidence) -> sections.Gate | None:
+    held, decision, config = evidence.learned.held, evidence.learned.decision, evidence.task.config.gate
     if held is None:
         return None
     plain = [each for each in held.logits if not each.drafts]
@@ -152,32 +152,32 @@ def _comparison(held: HeldOut, real: Candidate, mixed: Candidate, name: str) -> 
     return sections.Comparison(learner=name, real=held.score(real), augmented=held.score(mixed), gain=gain)
 
 
-def _classes(finished: Finished) -> sections.Classes | None:
-    said = said_of(finished)
+def _classes(evidence: Evidence) -> sections.Classes | None:
+    said = said_of(evidence)
     if said is None or SHIPPED not in said.answers:
         return None
     truth, shipped = said.truth, said.answers[SHIPPED][0]
-    source: sections.Source = "cross-validation" if finished.measured is None else "test file"
-    labels = finished.task.labels
-    if kind_of(finished).spans:
+    source: sections.Source = "cross-validation" if evidence.measured is None else "test file"
+    labels = evidence.task.labels
+    if kind_of(evidence).spans:
         return sections.Classes.of_table(
-            labels, kind_of(finished).table(truth, shipped, len(labels)), source=source, n=len(truth)
+            labels, kind_of(evidence).table(truth, shipped, len(labels)), source=source, n=len(truth)
         )
-    if kind_of(finished).several:
-        return sections.Classes.of_marks(labels, truth, shipped, thresholds=finished.calibrated.cuts, source=source)
+    if kind_of(evidence).several:
+        return sections.Classes.of_marks(labels, truth, shipped, thresholds=evidence.calibrated.cuts, source=source)
     return sections.Classes.of(labels, truth, shipped, source=source)
 
 
-def _calibration(finished: Finished) -> Calibration | None:
-    held, calibrated, test = finished.learned.held, finished.calibrated, finished.measured
-    none = none_sentence(read_manifest(finished.bundle))
+def _calibration(evidence: Evidence) -> CalibrationReport | None:
+    held, calibrated, test = evidence.learned.held, evidence.calibrated, evidence.measured
+    none = none_sentence(read_manifest(evidence.bundle))
     if held is None or calibrated.threshold is None:
         return None
-    chosen = chosen_of(finished) | {"left_out": calibrated.left_out, "none": none}
+    chosen = chosen_of(evidence) | {"left_out": calibrated.left_out, "none": none}
     if test is not None:
         chosen |= {"unsure": test.unsure, "source": "test file", "groups": test.groups}
         return _trust(held.kind, test.truth, test.probabilities, test.predicted[SHIPPED], **chosen)
-    shipped, crossed = finished.shrunk.logits, calibrated.crossed
+    shipped, crossed = evidence.shrunk.logits, calibrated.crossed
     if shipped is None or crossed is None:
         return None
     chosen |= {"source": "cross-validation", "uncalibrated": held.kind.probabilities(shipped[0][crossed.rows])}
@@ -185,9 +185,9 @@ def _calibration(finished: Finished) -> Calibration | None:
     return _trust(held.kind, held.truth[crossed.rows], crossed.probabilities, crossed.answers, **chosen)
 
 
-def _trust(kind: Kind, truth: Array, said: Array, answers: Array, **chosen: Any) -> Calibration | None:
+def _trust(kind: Kind, truth: Array, said: Array, answers: Array, **chosen: Any) -> CalibrationReport | None:
     if not (kind.several or kind.spans):
-        return Calibration.of(truth, said, **chosen)
+        return CalibrationReport.of(truth, said, **chosen)
     right, confidence = kind.right(truth, answers), kind.confidence(said, answers)
     by_row = np.full(len(truth), truth.shape[1]) if kind.several else np.array([len(split_spans(each)) for each in answers])
     if kind.spans:
@@ -196,4 +196,4 @@ def _trust(kind: Kind, truth: Array, said: Array, answers: Array, **chosen: Any)
         truth, said = spans_right(truth, answers), span_confidences(said, answers)
         if not len(said):
             return None
-    return Calibration.of_marks(truth, said, right=right, confidence=confidence, by_row=by_row, **chosen)
+    return CalibrationReport.of_marks(truth, said, right=right, confidence=confidence, by_row=by_row, **chosen)

@@ -18,7 +18,7 @@ from refsynth.core.extras import check_installed, require
 from refsynth.core.sections import TrackerName
 from refsynth.evaluation.report import Report
 from refsynth.evaluation.sections import FIGURES
-from refsynth.pipeline.finished import Finished, Learned
+from refsynth.pipeline.evidence import Evidence, Learned
 from refsynth.pipeline.report import Paths
 
 PROJECT = "refsynth"
@@ -75,10 +75,10 @@ class Story(NamedTuple):
     bundle: Path
 
 
-def story_of(finished: Finished, report: Report, paths: Paths) -> Story:
-    """Return what there is to tell of a finished run."""
-    config = dict(_leaves(finished.task.config.model_dump(mode="json")))
-    return Story(config, dict(_figures(report)), list(points(finished.learned)), paths, finished.bundle)
+def story_of(evidence: Evidence, report: Report, paths: Paths) -> Story:
+    """Return what there is to tell of a evidence run."""
+    config = dict(_leaves(evidence.task.config.model_dump(mode="json")))
+    return Story(config, dict(_figures(report)), list(points(evidence.learned)), paths, evidence.bundle)
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str | float]]:

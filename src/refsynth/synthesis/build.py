@@ -99,7 +99,7 @@ def make_trained(config: RunConfig, store: ModelStore, folder: Path, *, name: st
     return _training(config).make(context_of(config, store), folder, name)
 
 
-class Source(NamedTuple):
+class ReferenceSource(NamedTuple):
     """Where the reference comes from: the store, or a step in which it learnt, with its hash."""
 
     store: ModelStore

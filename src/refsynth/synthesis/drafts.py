@@ -17,22 +17,22 @@ from refsynth.core.types import Draft, Example, kept
 from refsynth.learning.job import Job
 from refsynth.models.reference.context import reference_key
 from refsynth.synthesis.augment import Augmented, augment_rows
-from refsynth.synthesis.author import Author, Composed, compose
 from refsynth.synthesis.build import make_augmenters, translators_of
-from refsynth.synthesis.marked import without_marks
+from refsynth.synthesis.demand import meanings_of, wanted
+from refsynth.synthesis.draft_writer import Composed, DraftWriter, compose
+from refsynth.synthesis.markup import without_marks
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.synthesis.prompts import can_write, known_only
 from refsynth.synthesis.sample import prompts_of
 from refsynth.synthesis.selection.context import ScorerContext, score_drafts
 from refsynth.synthesis.selection.filter import drop_by, screen
-from refsynth.synthesis.wanted import meanings_of, wanted
 
 LONGEST_DRAFT = 120
 """Words: a small reference wanders off in longer drafts."""
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenDrafts:
     """Drafts in plan order, then augmented rows; how many completions gave none, by reason; who wrote, joined by " + ".
 
     `folder` is the step that holds them.
@@ -47,13 +47,13 @@ class Written:
 
 def write_drafts(
     job: Job,
-    authors: Sequence[Author],
+    authors: Sequence[DraftWriter],
     *,
     topics: Mapping[str, Sequence[str]],
     step: str = "drafts",
     turn: int = 0,
     focus: Focus = ANYWHERE,
-) -> Written:
+) -> WrittenDrafts:
     """Return the drafts of the task, asking the reference only for what is not on disk yet.
 
     Args:
@@ -100,7 +100,7 @@ def write_drafts(
     return _read(folder.step(STEPS["drafts"], make, config=settings_of(task.config), name=step, extra=extra))
 
 
-def join_drafts(parts: Sequence[Path], folder: RunFolder) -> Written:
+def join_drafts(parts: Sequence[Path], folder: RunFolder) -> WrittenDrafts:
     """Return the drafts of several steps as one step of a run; a draft that two rounds wrote alike counts once."""
     hashes = [read_json(part / "step.json")["hash"] for part in parts]
 
@@ -117,7 +117,7 @@ def join_drafts(parts: Sequence[Path], folder: RunFolder) -> Written:
     return _read(folder.step(STEPS["union"], make, config={}, name="drafts", extra={"parts": hashes}))
 
 
-def kept_drafts(folder: RunFolder) -> Written:
+def kept_drafts(folder: RunFolder) -> WrittenDrafts:
     """Return the drafts that a run has, however they were asked for.
 
     Raises:
@@ -128,10 +128,10 @@ def kept_drafts(folder: RunFolder) -> Written:
     return _read(folder.steps / "drafts")
 
 
-def _read(done: Path) -> Written:
+def _read(done: Path) -> WrittenDrafts:
     facts = read_json(done / "facts.json")
     drafts = tuple(Example.from_json(record) for record in read_jsonl(done / "drafts.jsonl"))
-    return Written(done, drafts, facts["rejected"], facts["asked"], facts["reference"])
+    return WrittenDrafts(done, drafts, facts["rejected"], facts["asked"], facts["reference"])
 
 
 def _store(out: Path, composed: Composed, augmented: Augmented, augmenters: Sequence[str]) -> None:
@@ -142,7 +142,7 @@ def _store(out: Path, composed: Composed, augmented: Augmented, augmenters: Sequ
     write_json(out / "facts.json", {"rejected": dict(composed.rejected), "asked": asked, "reference": writers or "none"})
 
 
-def screen_drafts(job: Job, written: Written, make_generator: Callable[[], Generator], *, reference: str) -> list[Draft]:
+def screen_drafts(job: Job, written: WrittenDrafts, make_generator: Callable[[], Generator], *, reference: str) -> list[Draft]:
     """Return the drafts with what is wrong with them before any model is trained; see `selection.filter`.
 
     Args:

@@ -31,15 +31,15 @@ from refsynth.learning.held import HeldOut
 from refsynth.learning.job import Job
 from refsynth.learning.rows import Rows
 from refsynth.learning.selftrain import Unlabelled
-from refsynth.learning.tuning.pretrain import Budget, Held, WordModel, fit_head, fit_words, pseudo_perplexity
+from refsynth.learning.tuning.pretrain import Held, TimeBudget, WordModel, fit_head, fit_words, pseudo_perplexity
 from refsynth.models.device import device_named
 from refsynth.models.encoders import encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.reference.context import reference_key
-from refsynth.synthesis.build import MODEL, WEIGHTS, Source, ready_trained
+from refsynth.synthesis.build import MODEL, WEIGHTS, ReferenceSource, ready_trained
 from refsynth.synthesis.prompts import can_write, generic_prompt
-from refsynth.synthesis.reinforcement.imitate import imitate, nats_per_token
 from refsynth.synthesis.reinforcement.policy import Policy
+from refsynth.synthesis.reinforcement.supervised import imitate, nats_per_token
 
 LEAST_TEXTS = 50
 """Fewer teach nothing, and leave none to measure on."""
@@ -136,7 +136,7 @@ def pretrain_encoder(
     def make(out: Path) -> None:
         encoder = load(start)
         model = WordModel(encoder, seed=seed)
-        budget = Budget(asked.encoder, checkpoint)
+        budget = TimeBudget(asked.encoder, checkpoint)
         learnt, told, measured = (encoder.tokenize(part, limit=longest) for part in parts)
         held = Held(told, measured)
         with watch.progress("pretrain the encoder", 2) as progress:
@@ -178,14 +178,14 @@ def _held_out(task: Task, rows: Rows, encoder: TransformerEncoder) -> FloatArray
     return out
 
 
-class Adapted(NamedTuple):
+class AdaptedReference(NamedTuple):
     """Where the reference that writes comes from, and what pretraining brought; None if there was none."""
 
-    source: Source
+    source: ReferenceSource
     brought: Pretraining | None
 
 
-def pretrain_reference(job: Job, source: Source) -> Adapted:
+def pretrain_reference(job: Job, source: ReferenceSource) -> AdaptedReference:
     """Return the reference after it has learned to write like the pool, in the form in which it is asked for one more.
 
     It stays as it is where that is not asked for, or nothing is to be written. `source` is of the reference as it comes.
@@ -193,11 +193,11 @@ def pretrain_reference(job: Job, source: Source) -> Adapted:
     task, rows, texts, folder, watch = job.task, job.rows, job.pool.texts, job.folder, job.watch
     config, seed = task.config, derive_seed(task.config.seed, "pretrain")
     if not (config.pretrain.reference and config.synthesis.drafts and can_write(task, rows.language)):
-        return Adapted(source, None)
+        return AdaptedReference(source, None)
     parts = divide([row.text for row in texts], seed=seed)
     if parts is None:
         watch.note(too_few("reference", texts))
-        return Adapted(source, None)
+        return AdaptedReference(source, None)
     settings, step = settings_of(config), STEPS["reference"]
     extra = {"texts": digest(parts), "reference.content": reference_key(config), "language": rows.language}
     prompt = generic_prompt(language=rows.language).text
@@ -224,4 +224,4 @@ def pretrain_reference(job: Job, source: Source) -> Adapted:
     facts = read_json(done / FACTS)
     brought = Pretraining(model="reference", **facts, gain=None, used=facts["after"] < facts["before"])
     watch.stage("pretrain", line_of(brought))
-    return Adapted(source._replace(learnt=done, hash=folder.hash_of(done.name)) if brought.used else source, brought)
+    return AdaptedReference(source._replace(learnt=done, hash=folder.hash_of(done.name)) if brought.used else source, brought)

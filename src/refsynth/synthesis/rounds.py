@@ -27,11 +27,11 @@ from refsynth.learning.held import HeldOut
 from refsynth.learning.job import Job
 from refsynth.learning.rows import read_rows
 from refsynth.synthesis.coverage import measure_coverage
-from refsynth.synthesis.drafts import Written, join_drafts, screen_drafts, write_drafts
+from refsynth.synthesis.drafts import WrittenDrafts, join_drafts, screen_drafts, write_drafts
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.synthesis.selection.choose import choice_of
 from refsynth.synthesis.selection.diversity import CoverageFigures, DiversityFigures, diversity
-from refsynth.synthesis.selection.judged import judge_drafts
+from refsynth.synthesis.selection.soft_labels import judge_drafts
 from refsynth.synthesis.writers import Writers
 
 LEAST_NEED = 0.25
@@ -57,7 +57,7 @@ class Round(NamedTuple):
     used: bool
 
 
-def screened(job: Job, writers: Writers, written: Written) -> list[Draft]:
+def screened(job: Job, writers: Writers, written: WrittenDrafts) -> list[Draft]:
     """Return the drafts screened, and judged by the reference where that is what they teach."""
     found = screen_drafts(job, written, writers.generator, reference=writers.key)
     if job.task.config.filter.targets != "ensemble":
@@ -65,7 +65,7 @@ def screened(job: Job, writers: Writers, written: Written) -> list[Draft]:
     return judge_drafts(job, found, writers.generator, reference=writers.key)
 
 
-def write_rounds(job: Job, writers: Writers) -> tuple[Written, tuple[Round, ...]]:
+def write_rounds(job: Job, writers: Writers) -> tuple[WrittenDrafts, tuple[Round, ...]]:
     """Return the drafts of all rounds that helped, as the step "drafts" of the run, and what each round brought."""
     settings = job.task.config.synthesis
     if settings.rounds == 1 or not job.rows.judged:
@@ -157,7 +157,7 @@ def _taught(held: HeldOut, learner: LearnerName) -> Array:
 
 def _round(
     number: int,
-    union: Written,
+    union: WrittenDrafts,
     screened: Sequence[Draft],
     scores: FloatArray,
     gain: Metric | None,

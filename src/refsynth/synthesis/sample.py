@@ -33,7 +33,7 @@ class Synthesis(NamedTuple):
     stopped: bool
 
 
-class Batch(NamedTuple):
+class RequestBatch(NamedTuple):
     """What is sent at once: requests that want the same number of drafts, and the sampling seed of all of them."""
 
     requests: tuple[Request, ...]
@@ -110,7 +110,7 @@ def synthesize(
     return Synthesis(tuple(drafts), dict(rejected), stopped)
 
 
-def _ask(batch: Batch, generator: Generator, ledger: Ledger, key: str) -> list[list[Completion]]:
+def _ask(batch: RequestBatch, generator: Generator, ledger: Ledger, key: str) -> list[list[Completion]]:
     """Ask for what the ledger lacks of a batch, and enter the answers, also those of a call that fails midway."""
     answered = ledger.begun(key)
     open_places = [place for place in range(len(batch.requests)) if place not in answered]
@@ -125,17 +125,17 @@ def _ask(batch: Batch, generator: Generator, ledger: Ledger, key: str) -> list[l
     return [answered[place] for place in range(len(batch.requests))]
 
 
-def _batches(requests: Sequence[Request], seed: int) -> Iterator[Batch]:
+def _batches(requests: Sequence[Request], seed: int) -> Iterator[RequestBatch]:
     """Yield runs of at most `BATCH` requests that want the same number of drafts."""
     index = 0
     for _, same in itertools.groupby(requests, key=lambda request: request.n):
         while chunk := tuple(itertools.islice(same, BATCH)):
-            yield Batch(chunk, derive_seed(seed, "sample", index))
+            yield RequestBatch(chunk, derive_seed(seed, "sample", index))
             index += 1
 
 
 def _collect(
-    batch: Batch,
+    batch: RequestBatch,
     rows: Sequence[Sequence[Completion]],
     drafts: list[Example],
     rejected: Counter[str],

@@ -8,13 +8,13 @@ from functools import cache, partial
 
 from refsynth.core.protocols import Generator
 from refsynth.learning.job import Job
-from refsynth.synthesis.author import Author
-from refsynth.synthesis.build import Source, make_augmenters
+from refsynth.synthesis.build import ReferenceSource, make_augmenters
+from refsynth.synthesis.draft_writer import DraftWriter
 from refsynth.synthesis.drafts import LONGEST_DRAFT
-from refsynth.synthesis.marked import shown_rows
+from refsynth.synthesis.markup import shown_rows
 from refsynth.synthesis.prompts import can_write
-from refsynth.synthesis.reinforcement.lesson import Lesson, halves
-from refsynth.synthesis.reinforcement.policies import Curve, teach
+from refsynth.synthesis.reinforcement.policies import RewardCurve, teach
+from refsynth.synthesis.reinforcement.policy_task import PolicyTask, halves
 from refsynth.synthesis.topics import topics_of
 
 
@@ -30,14 +30,14 @@ class Writers:
         curves: of the authors that were reinforced.
     """
 
-    authors: Sequence[Author]
+    authors: Sequence[DraftWriter]
     generator: Callable[[], Generator]
     key: str
     topics: Mapping[str, Sequence[str]]
-    curves: tuple[Curve, ...] = ()
+    curves: tuple[RewardCurve, ...] = ()
 
 
-def prepare_writers(job: Job, source: Source) -> Writers:
+def prepare_writers(job: Job, source: ReferenceSource) -> Writers:
     """Return who writes; a policy is reinforced for each half of the rows where that is asked for."""
     topics = _topics(job)
     generator = _generator(job, source)
@@ -45,11 +45,11 @@ def prepare_writers(job: Job, source: Source) -> Writers:
     if not authors:
         config = job.task.config
         shown = shown_rows(job.rows.examples) if job.rows.kind.spans else job.rows.examples
-        authors = [Author("", source.hash, generator, config.synthesis, shown, job.rows.folds)]
+        authors = [DraftWriter("", source.hash, generator, config.synthesis, shown, job.rows.folds)]
     return Writers(authors, generator, source.hash, topics, curves)
 
 
-def _generator(job: Job, source: Source) -> Callable[[], Generator]:
+def _generator(job: Job, source: ReferenceSource) -> Callable[[], Generator]:
     make = partial(source.generator, job.task.config, job.folder.path)
     return cache(make) if job.task.config.writer.network else make
 
@@ -63,17 +63,19 @@ def _topics(job: Job) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _reinforced(job: Job, source: Source, topics: Mapping[str, Sequence[str]]) -> tuple[list[Author], tuple[Curve, ...]]:
+def _reinforced(
+    job: Job, source: ReferenceSource, topics: Mapping[str, Sequence[str]]
+) -> tuple[list[DraftWriter], tuple[RewardCurve, ...]]:
     """Return the reinforced authors with their curves; none where that is not asked for, or cannot be done."""
     config = job.task.config
-    if not (config.reinforce.turns and config.synthesis.drafts and can_write(job.task, job.rows.language)):
+    if not (config.reinforce.iterations and config.synthesis.drafts and can_write(job.task, job.rows.language)):
         return [], ()
     parts = halves(job.rows)
     if not all(part.judges for part in parts):
         job.watch.note("too few labelled rows to reward a policy: the reference writes as it is")
         return [], ()
     make_augmenters(config, job.rows.language)  # that they are here should be known before hours of reinforcement
-    lesson = partial(Lesson, longest=LONGEST_DRAFT, topics=topics)
+    lesson = partial(PolicyTask, longest=LONGEST_DRAFT, topics=topics)
     taught = [teach(lesson(job.task, part, job.context, source, job.folder, job.watch)) for part in parts]
     for _, curve in taught:
         job.watch.stage("reinforce", curve.line())

@@ -11,12 +11,12 @@ from typing import Any
 
 from refsynth.data.exports.argilla import ARGILLA, ARGILLA_FLAT, ARGILLA_OLD
 from refsynth.data.exports.doccano import DOCCANO, DOCCANO_OLD
-from refsynth.data.exports.form import Form, FormError, Read
+from refsynth.data.exports.form import ExportFormat, FormError, Read
 from refsynth.data.exports.labelstudio import LABEL_STUDIO, LABEL_STUDIO_MIN
 from refsynth.data.exports.prodigy import PRODIGY
 from refsynth.data.exports.spacy import SPACY, SPACY_CATS, as_object, as_row
 
-FORMS: tuple[Form, ...] = (
+FORMS: tuple[ExportFormat, ...] = (
     LABEL_STUDIO, LABEL_STUDIO_MIN, ARGILLA, ARGILLA_FLAT, ARGILLA_OLD, PRODIGY, SPACY_CATS, SPACY, DOCCANO, DOCCANO_OLD,
 )  # fmt: skip
 """The forms that are known, the most telling first."""

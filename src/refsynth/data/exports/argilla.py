@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refsynth.data.account import Reason
-from refsynth.data.exports.form import Form, Read, agreed
+from refsynth.data.exports.form import ExportFormat, Read, agreed
 
 _RESPONSES, _SUGGESTION = ".responses", ("-suggestion", ".suggestion")
 _LEFT = ("discarded", "draft")
@@ -80,6 +80,6 @@ def _place(value: Any) -> Any:
     return value
 
 
-ARGILLA = Form("a record of Argilla", _is_record, _read_record)
-ARGILLA_FLAT = Form("a flat record of Argilla", _is_flat, _read_flat)
-ARGILLA_OLD = Form("a record of Argilla 1", _is_old, _read_old)
+ARGILLA = ExportFormat("a record of Argilla", _is_record, _read_record)
+ARGILLA_FLAT = ExportFormat("a flat record of Argilla", _is_flat, _read_flat)
+ARGILLA_OLD = ExportFormat("a record of Argilla 1", _is_old, _read_old)

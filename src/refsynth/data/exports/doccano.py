@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from refsynth.data.exports.form import Form, FormError, Read
+from refsynth.data.exports.form import ExportFormat, FormError, Read
 
 
 def _has_entities(values: Mapping[str, Any]) -> bool:
@@ -34,5 +34,5 @@ def _read_annotations(values: Mapping[str, Any]) -> Read:
     return Read({**values, "label": given if places else [each["label"] for each in given]})
 
 
-DOCCANO = Form("an export of doccano", _has_entities, _read_entities)
-DOCCANO_OLD = Form("an export of doccano's first versions", _has_annotations, _read_annotations)
+DOCCANO = ExportFormat("an export of doccano", _has_entities, _read_entities)
+DOCCANO_OLD = ExportFormat("an export of doccano's first versions", _has_annotations, _read_annotations)

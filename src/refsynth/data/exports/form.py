@@ -21,7 +21,7 @@ class Read(NamedTuple):
     unread: tuple[str, ...] = ()
 
 
-class Form(NamedTuple):
+class ExportFormat(NamedTuple):
     """An export by the tool's name: which rows are of it, and how one is read."""
 
     name: str

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refsynth.data.account import Reason
-from refsynth.data.exports.form import Form, FormError, Read, agreed
+from refsynth.data.exports.form import ExportFormat, FormError, Read, agreed
 
 _IN_CELL = '{"choices"'  # how several choices begin in a cell of CSV
 
@@ -81,5 +81,5 @@ def _read_flat(values: Mapping[str, Any]) -> Read:
     return Read({key: value if (found := _choices(value)) is None else found for key, value in values.items()})
 
 
-LABEL_STUDIO = Form("a task of Label Studio", _is_task, _read_task)
-LABEL_STUDIO_MIN = Form("a row of Label Studio's JSON-MIN or CSV", _is_flat, _read_flat)
+LABEL_STUDIO = ExportFormat("a task of Label Studio", _is_task, _read_task)
+LABEL_STUDIO_MIN = ExportFormat("a row of Label Studio's JSON-MIN or CSV", _is_flat, _read_flat)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from refsynth.data.exports.form import Form, FormError, Read
+from refsynth.data.exports.form import ExportFormat, FormError, Read
 
 _REFUSED = ("reject", "ignore")
 _OTHERS = ("_task_hash", "_input_hash", "spans", "accept", "options", "label")
@@ -30,4 +30,4 @@ def _read_task(values: Mapping[str, Any]) -> Read:
     return Read({**values, "label": values["spans"]}, None, unread)
 
 
-PRODIGY = Form("a task of Prodigy", _is_task, _read_task)
+PRODIGY = ExportFormat("a task of Prodigy", _is_task, _read_task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from refsynth.data.exports.form import Form, FormError, Read
+from refsynth.data.exports.form import ExportFormat, FormError, Read
 
 
 def as_row(line: str) -> bool:
@@ -50,5 +50,5 @@ def _read_entities(values: Mapping[str, Any]) -> Read:
     return Read({**values, "label": values.get("entities", values.get("ents"))}, None, unread)
 
 
-SPACY = Form("training data of spaCy", _has_entities, _read_entities)
-SPACY_CATS = Form("categories of spaCy", _has_cats, _read_cats)
+SPACY = ExportFormat("training data of spaCy", _has_entities, _read_entities)
+SPACY_CATS = ExportFormat("categories of spaCy", _has_cats, _read_cats)

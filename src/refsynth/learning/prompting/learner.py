@@ -13,7 +13,7 @@ from refsynth.core.types import Example, FloatArray, IntArray
 from refsynth.learning.prompting.calibrate import Calibration, calibration_texts, taste
 from refsynth.learning.prompting.classify import Asking, PromptPredictor, score_labels
 from refsynth.learning.prompting.examples import NearestShown, NothingShown, SameShown, Shown
-from refsynth.learning.prompting.search import Rows, propose_instructions, propose_verbalizers, search
+from refsynth.learning.prompting.search import SearchRows, propose_instructions, propose_verbalizers, search
 from refsynth.learning.prompting.templates import Method, Template
 
 Choice = Literal["same", "nearest"]
@@ -105,14 +105,14 @@ class PromptLearner:
             return NearestShown(texts, classes, self._encoder, shots=shots)
         return SameShown(texts, classes, shots=shots, seed=seed)
 
-    def _searched(self, generator: Generator, asking: Asking, rows: Rows, shown: Shown, *, seed: int) -> Asking:
+    def _searched(self, generator: Generator, asking: Asking, rows: SearchRows, shown: Shown, *, seed: int) -> Asking:
         n, language = self._manner.proposals, self._language
         words = propose_verbalizers(generator, rows, len(asking.verbalizers), n=n, language=language, seed=seed)
         told = propose_instructions(generator, rows, asking.verbalizers, n=n, language=language, seed=seed)
         return search(generator, asking, rows, shown, templates=self._templates, instructions=told, verbalizers=words)
 
 
-def _some(texts: Sequence[str], classes: IntArray, *, seed: int) -> Rows:
+def _some(texts: Sequence[str], classes: IntArray, *, seed: int) -> SearchRows:
     """Return at most `SEARCH_ROWS` rows, of each class as many as there are of others, as far as it has them."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(texts))
@@ -121,4 +121,4 @@ def _some(texts: Sequence[str], classes: IntArray, *, seed: int) -> Rows:
         mine = order[classes[order] == k]
         rank[mine] = np.arange(len(mine))
     kept = np.sort(order[np.argsort(rank[order], kind="stable")][:SEARCH_ROWS])
-    return Rows([texts[place] for place in kept], classes[kept])
+    return SearchRows([texts[place] for place in kept], classes[kept])

@@ -34,14 +34,14 @@ _INSTRUCTION = {"en": "Read each text and say {rest}", "zh": "阅读每条文本
 
 
 @dataclass(frozen=True)
-class Rows:
+class SearchRows:
     """Real rows that decide: texts [N] and their classes [N]."""
 
     texts: Sequence[str]
     classes: IntArray
 
 
-def propose_verbalizers(generator: Generator, rows: Rows, k: int, *, n: int, language: str, seed: int) -> list[list[str]]:
+def propose_verbalizers(generator: Generator, rows: SearchRows, k: int, *, n: int, language: str, seed: int) -> list[list[str]]:
     """Return up to `n` different proposals of what stands for each of `k` labels."""
     prompts = [_list(rows, label, _COMMON.get(language, _COMMON["en"]), seed=seed) for label in range(k)]
     answers = generator.generate(prompts, n=n, seed=seed)
@@ -49,7 +49,7 @@ def propose_verbalizers(generator: Generator, rows: Rows, k: int, *, n: int, lan
 
 
 def propose_instructions(
-    generator: Generator, rows: Rows, verbalizers: Sequence[str], *, n: int, language: str, seed: int
+    generator: Generator, rows: SearchRows, verbalizers: Sequence[str], *, n: int, language: str, seed: int
 ) -> list[str]:
     """Return up to `n` different proposals of what was asked for, given texts and their labels."""
     places = np.random.default_rng(seed).permutation(len(rows.texts))[: 2 * SHOWN]
@@ -62,7 +62,7 @@ def propose_instructions(
 def search(
     generator: Generator,
     start: Asking,
-    rows: Rows,
+    rows: SearchRows,
     shown: Shown,
     *,
     templates: Sequence[Template],
@@ -94,7 +94,7 @@ def search(
 
 
 def _with_verbalizers(
-    generator: Generator, asking: Asking, rows: Rows, shown: Shown, verbalizers: Sequence[Sequence[str]]
+    generator: Generator, asking: Asking, rows: SearchRows, shown: Shown, verbalizers: Sequence[Sequence[str]]
 ) -> Asking:
     """Change the words of one label at a time, until no change lowers the loss. Each is scored once."""
     options = [
@@ -128,7 +128,7 @@ def loss_of(scores: FloatArray, classes: IntArray) -> float:
     return log_loss(classes, softmax(SHARPNESS * (scores - taste(scores))))
 
 
-def _list(rows: Rows, label: int, question: str, *, seed: int) -> Prompt:
+def _list(rows: SearchRows, label: int, question: str, *, seed: int) -> Prompt:
     mine = np.flatnonzero(rows.classes == label)
     places = np.random.default_rng([seed, label]).permutation(mine)[:SHOWN]
     return Prompt("".join(f"- {_line(rows.texts[i])}\n" for i in places) + "\n" + question, "")

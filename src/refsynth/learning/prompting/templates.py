@@ -19,7 +19,7 @@ TEXT, LABEL = "{text}", "{label}"
 FALLBACK = "en"
 
 
-class Form(NamedTuple):
+class TemplateForm(NamedTuple):
     """A template for one method: what stands above what is scored, with the place of what is given, and the gap between them."""
 
     head: str
@@ -55,12 +55,12 @@ class Template(Section):
     channel: Annotated[str, _check_order(LABEL, TEXT)]
     """The label, then the text."""
 
-    def form(self, method: Method) -> Form:
+    def form(self, method: Method) -> TemplateForm:
         """Return it for a method."""
         whole, wanted, given = (self.direct, LABEL, TEXT) if method == "direct" else (self.channel, TEXT, LABEL)
         before = whole.removesuffix(wanted)
         head = before.rstrip(" ")  # a space belongs to the token after it
-        return Form(head, given, before[len(head) :])
+        return TemplateForm(head, given, before[len(head) :])
 
     def example(self, method: Method, text: str, label: str) -> str:
         """Return it filled in, for a prompt that shows examples."""

@@ -20,7 +20,7 @@ from refsynth.learning.head import Link
 from refsynth.learning.tuning.methods import METHODS, USUAL, Adapted, Size
 from refsynth.learning.tuning.objective import PLAIN, SCALE, Objective, Robust
 from refsynth.learning.tuning.tagging import TagObjective, width_of
-from refsynth.learning.tuning.trainer import SAVE_SECONDS, Loss, Recipe, Trainer
+from refsynth.learning.tuning.trainer import SAVE_SECONDS, Loss, Trainer, TrainingRecipe
 from refsynth.learning.tuning.validation import TagLink, faults_of
 from refsynth.models.device import array_of
 from refsynth.models.network import TransformerEncoder
@@ -50,7 +50,7 @@ class FinetuneLearner:
         encoder: TransformerEncoder,
         *,
         method: MethodName = "finetune",
-        recipe: Recipe | None = None,
+        recipe: TrainingRecipe | None = None,
         size: Size = USUAL,
         dropout: float = 0.1,
         robust: Robust = PLAIN,
@@ -75,7 +75,7 @@ class FinetuneLearner:
             link: how logits become probabilities; `tags` to label words, of which the states are taken instead of their mean.
         """
         self._labels, self._encoder, self._method = labels, encoder, METHODS[method]
-        self._recipe = recipe or Recipe(rate=METHODS[method].rate)
+        self._recipe = recipe or TrainingRecipe(learning_rate=METHODS[method].rate)
         self._size, self._dropout, self._robust = size, dropout, robust
         self._checkpointing, self._checkpoints, self._every = checkpointing, checkpoints, every
         self._link = link
@@ -90,7 +90,7 @@ class FinetuneLearner:
         head = torch.nn.Linear(encoder.dimension, width, device=encoder.device)
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
-        adapted = self._adapt(encoder, steps=self._recipe.epochs_of(len(train)) * -(-len(train) // self._recipe.batch))
+        adapted = self._adapt(encoder, steps=self._recipe.epochs_of(len(train)) * -(-len(train) // self._recipe.batch_size))
         trainer = Trainer(
             encoder,
             head,

@@ -18,7 +18,7 @@ from transformers import DataCollatorForLanguageModeling
 from refsynth.core.errors import ModelError
 from refsynth.core.run import derive_seed
 from refsynth.core.types import IntArray
-from refsynth.learning.tuning.trainer import SAVE_SECONDS, Recipe, Trainer
+from refsynth.learning.tuning.trainer import SAVE_SECONDS, Trainer, TrainingRecipe
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.seeding import seeded
 from refsynth.models.tokenise import length_batches
@@ -122,7 +122,7 @@ class Held(NamedTuple):
     measured: Sequence[Sequence[int]]
 
 
-class Budget(NamedTuple):
+class TimeBudget(NamedTuple):
     """Minutes in all, and the file that a killed training goes on from, with the seconds between two writings."""
 
     minutes: float
@@ -130,14 +130,14 @@ class Budget(NamedTuple):
     every: float = SAVE_SECONDS
 
 
-def fit_head(model: WordModel, rows: Sequence[Sequence[int]], held: Held, budget: Budget, *, seed: int) -> None:
+def fit_head(model: WordModel, rows: Sequence[Sequence[int]], held: Held, budget: TimeBudget, *, seed: int) -> None:
     """Fit the head alone; the encoder stays as it is."""
     model.requires_grad_(False)
     model.head.requires_grad_(True)
     _train(model, rows, held, budget, rate=HEAD_RATE, share=HEAD_SHARE, seed=derive_seed(seed, "head"))
 
 
-def fit_words(model: WordModel, rows: Sequence[Sequence[int]], held: Held, budget: Budget, *, seed: int) -> None:
+def fit_words(model: WordModel, rows: Sequence[Sequence[int]], held: Held, budget: TimeBudget, *, seed: int) -> None:
     """Fit encoder and head."""
     model.requires_grad_(True)
     _train(model, rows, held, budget, rate=RATE, share=1 - HEAD_SHARE, seed=derive_seed(seed, "words"))
@@ -145,9 +145,9 @@ def fit_words(model: WordModel, rows: Sequence[Sequence[int]], held: Held, budge
 
 
 def _train(
-    model: WordModel, rows: Sequence[Sequence[int]], held: Held, budget: Budget, *, rate: float, share: float, seed: int
+    model: WordModel, rows: Sequence[Sequence[int]], held: Held, budget: TimeBudget, *, rate: float, share: float, seed: int
 ) -> None:
-    recipe = Recipe(epochs=EPOCHS, batch=32, rate=rate, patience=2)
+    recipe = TrainingRecipe(epochs=EPOCHS, batch_size=32, learning_rate=rate, patience=2)
     trainer = Trainer(
         model,
         torch.nn.Module(),  # nothing is fresh: the head has its own rate while it is

@@ -22,14 +22,14 @@ HEAD_RATE = 1e-2
 """A fresh head learns much faster than a pretrained encoder."""
 
 
-class Crew(NamedTuple):
+class ProcessGroup(NamedTuple):
     """The processes that train together: how many, and which of them this is."""
 
     size: int
     rank: int
 
     @classmethod
-    def here(cls, device: torch.device) -> Crew:
+    def here(cls, device: torch.device) -> ProcessGroup:
         """Return the crew that this process was launched in, on devices of one type; a crew of one if it was started alone."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls(1, 0)
@@ -83,7 +83,7 @@ class Tuner:
         self.steps, self._warmup = steps, warmup
         self._device = self.parameters[0].device
         self._bfloat16 = has_bfloat16(self._device) if bfloat16 is None else bfloat16
-        self.crew = Crew.here(self._device)
+        self.crew = ProcessGroup.here(self._device)
         self.taken = 0
 
     def step(self, *losses: Callable[[], torch.Tensor]) -> None:

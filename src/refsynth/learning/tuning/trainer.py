@@ -42,29 +42,29 @@ EPOCHS, LEAST_EPOCHS, ROWS_READ = 20, 3, 30_000
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """How to train.
 
     Attributes:
         epochs: the most passes over the rows; if left out `EPOCHS`, and fewer where that would be more than `ROWS_READ` rows.
-        batch: rows of a step.
-        rate: learning rate at its highest.
-        warmup: share of the steps over which it rises.
-        passes: in which the rows of a step are computed, one after the other: more take less memory.
+        batch_size: rows of a step.
+        learning_rate: learning rate at its highest.
+        warmup_ratio: share of the steps over which it rises.
+        gradient_accumulation_steps: in which the rows of a step are computed, one after the other: more take less memory.
         patience: epochs without fewer faults on the validation rows after which training ends.
-        l2: weight decay.
+        weight_decay: weight decay.
         averaging: what is kept: the last weights; their exponential moving average (Polyak and Juditsky, 1992; decay 0.99, less
             in the first steps); or their mean over the ends of the last epochs (Izmailov et al., 2018).
         bfloat16: see `Tuner`.
     """
 
     epochs: int | None = None
-    batch: int = 16
-    rate: float = 5e-5
-    warmup: float = WARMUP
-    passes: int = 1
+    batch_size: int = 16
+    learning_rate: float = 5e-5
+    warmup_ratio: float = WARMUP
+    gradient_accumulation_steps: int = 1
     patience: int = 3
-    l2: float = DECAY
+    weight_decay: float = DECAY
     averaging: Averaging = "none"
     bfloat16: bool | None = None
 
@@ -124,7 +124,7 @@ class Trainer:
         self,
         encoder: torch.nn.Module,
         head: torch.nn.Module,
-        recipe: Recipe,
+        recipe: TrainingRecipe,
         *,
         seed: int,
         companion: Companion | None = None,
@@ -167,13 +167,13 @@ class Trainer:
 
     def _fit(self, loss: Loss, told: Callable[[], tuple[float, ...]] | None) -> None:
         recipe, now = self._recipe, self._progress
-        per_epoch = -(-len(loss.lengths) // recipe.batch)
+        per_epoch = -(-len(loss.lengths) // recipe.batch_size)
         steps, saved = recipe.epochs_of(len(loss.lengths)) * per_epoch, time.monotonic()
         tuner = self._tuner(steps)
         self._resume(tuner)
         while now.step < tuner.steps and (now.waited < recipe.patience or self._to_average):
             epoch, first = divmod(now.step, per_epoch)
-            batches = bucketed(loss.lengths, size=recipe.batch, seed=derive_seed(self._seed, "epoch", epoch))
+            batches = bucketed(loss.lengths, size=recipe.batch_size, seed=derive_seed(self._seed, "epoch", epoch))
             for batch in batches[first:]:
                 started = time.monotonic()
                 self._step(tuner, loss, batch)
@@ -207,18 +207,18 @@ class Trainer:
         recipe = self._recipe
         return Tuner(
             self._modules,
-            rate=recipe.rate,
+            rate=recipe.learning_rate,
             steps=steps,
             head=self._modules[1],
-            warmup=recipe.warmup,
-            decay=recipe.l2,
+            warmup=recipe.warmup_ratio,
+            decay=recipe.weight_decay,
             bfloat16=recipe.bfloat16,
         )
 
     def _step(self, tuner: Tuner, loss: Loss, batch: IntArray) -> None:
         started, now, companion = time.perf_counter(), self._progress, self._companion
         mine = batch[tuner.crew.rank :: tuner.crew.size]
-        losses = loss.passes(mine, passes=self._recipe.passes, of=len(batch))
+        losses = loss.passes(mine, passes=self._recipe.gradient_accumulation_steps, of=len(batch))
         tuner.step(*losses, *(companion.losses(tuner.crew.size) if companion else ()))
         if companion:
             companion.after(now.step)

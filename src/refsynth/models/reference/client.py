@@ -36,7 +36,7 @@ _UNSAID = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version"
 """What the client would tell of this machine with each request."""
 
 
-class Refusal(EndpointError):
+class RequestRefused(EndpointError):
     """An answer with a status that no retry mends. `status` is the HTTP status, `about` what the server says of it."""
 
     def __init__(self, status: int, found: str, *, remedy: str, about: str = "") -> None:
@@ -48,7 +48,7 @@ class BudgetError(EndpointError):
     """The request budget is used up."""
 
 
-class Budget:
+class RequestBudget:
     """Counts requests. Work is reserved before it begins, so that a budget never ends a batch that was begun."""
 
     def __init__(self, limit: int | None) -> None:
@@ -77,7 +77,14 @@ class JsonClient:
     """Sends JSON to one server. No redirect is followed: key and prompts go only to the host that the user named."""
 
     def __init__(
-        self, base: str, *, key: str | None, timeout: float, retries: int, budget: Budget, key_env: str = "reference.key_env"
+        self,
+        base: str,
+        *,
+        key: str | None,
+        timeout: float,
+        retries: int,
+        budget: RequestBudget,
+        key_env: str = "reference.key_env",
     ) -> None:
         """Check the address and the key; nothing is sent yet.
 
@@ -165,20 +172,26 @@ class JsonClient:
                 f"{self.host}: the answer is not JSON", remedy="is this an OpenAI-compatible server, with /v1 in the address?"
             ) from error
 
-    def _refusal(self, answer: Any) -> Refusal:
+    def _refusal(self, answer: Any) -> RequestRefused:
         status = answer.status_code
         if 300 <= status < 400:
             target = urlsplit(answer.headers.get("location", "")).hostname or "another place"
-            return Refusal(status, f"{self.host}: redirects to {target}, which is not followed", remedy="name the final address")
+            return RequestRefused(
+                status, f"{self.host}: redirects to {target}, which is not followed", remedy="name the final address"
+            )
         if status in (401, 403) and not self._key:
             found = f"{self.host}: wants a key (HTTP {status}), and the variable {self._key_env} is not set"
-            return Refusal(status, found, remedy=f"export {self._key_env}=..., or name another variable as reference.key_env")
+            return RequestRefused(
+                status, found, remedy=f"export {self._key_env}=..., or name another variable as reference.key_env"
+            )
         if status in (401, 403):
             found = f"{self.host}: refuses the key in {self._key_env} (HTTP {status})"
-            return Refusal(status, found, remedy=f"correct the value of {self._key_env}, or name another as reference.key_env")
+            return RequestRefused(
+                status, found, remedy=f"correct the value of {self._key_env}, or name another as reference.key_env"
+            )
         about = self._reason(answer)
         found, remedy = f"{self.host}: HTTP {status}{about and ': '}{about}", "check reference.endpoint and reference.model"
-        return Refusal(status, found, remedy=remedy, about=about)
+        return RequestRefused(status, found, remedy=remedy, about=about)
 
     def _reason(self, answer: Any) -> str:
         """Return the server's own short message, if it sent one, without the key."""

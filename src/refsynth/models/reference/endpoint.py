@@ -16,7 +16,7 @@ import numpy as np
 from refsynth.core.errors import EndpointError
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Completion, FloatArray, Prompt
-from refsynth.models.reference.client import Budget, JsonClient, Post, Refusal
+from refsynth.models.reference.client import JsonClient, Post, RequestBudget, RequestRefused
 from refsynth.models.reference.probe import ROUTES, Api
 from refsynth.models.reference.reply import continued, spoken
 from refsynth.models.reference.scoring import score_of
@@ -87,7 +87,7 @@ class EndpointGenerator:
             ExtraError: the extra `train` is not installed.
         """
         self._model, self._api, self._concurrency, self._stop, self._longest = model, api, concurrency, stop, max_tokens
-        self._budget = Budget(max_requests)
+        self._budget = RequestBudget(max_requests)
         self._client = JsonClient(endpoint, key=key, timeout=timeout, retries=retries, budget=self._budget, key_env=key_env)
         self._decoding = {"model": model, "temperature": temperature, "top_p": top_p}
         self._untaken: set[str] = set()
@@ -174,7 +174,7 @@ class EndpointGenerator:
             untaken = frozenset(self._untaken)
             try:
                 return post(ROUTES[self._api], _without({**self._decoding, **body}, untaken) | said)
-            except Refusal as error:
+            except RequestRefused as error:
                 found = _named(error) if error.status in (400, 422) else None
                 if found is None or found in untaken:
                     raise
@@ -188,7 +188,7 @@ def _without(body: dict[str, Any], untaken: frozenset[str]) -> dict[str, Any]:
     return kept | instead
 
 
-def _named(error: Refusal) -> str | None:
+def _named(error: RequestRefused) -> str | None:
     """Return the setting that a server says it does not take."""
     quoted = re.findall(r"['\"`](\w+)['\"`]", error.about)
     return next((name for name in quoted if name in _OTHERWISE), None)

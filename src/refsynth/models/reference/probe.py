@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from refsynth.core.errors import EndpointError, nearest
 from refsynth.core.types import Prompt
-from refsynth.models.reference.client import Json, JsonClient, Post, Refusal
+from refsynth.models.reference.client import Json, JsonClient, Post, RequestRefused
 from refsynth.models.reference.reply import NO_SUCH_ROUTE, continued, spoken
 from refsynth.models.reference.scoring import score_of
 
@@ -19,7 +19,7 @@ SHOWN = 8
 _UNABLE = (400, 422, *NO_SUCH_ROUTE)
 
 
-class Found(NamedTuple):
+class ServerAbilities(NamedTuple):
     """How a server is asked, whether it gives log-probabilities, and whether it lists the model (None: it lists none)."""
 
     api: Api
@@ -34,7 +34,7 @@ class Found(NamedTuple):
         return f"{model} at {host} {how}, {scores}{unlisted}"
 
 
-def probe(client: JsonClient, model: str, apis: tuple[Api, ...]) -> Found:
+def probe(client: JsonClient, model: str, apis: tuple[Api, ...]) -> ServerAbilities:
     """Ask a server for a word by each of the routes until one answers.
 
     Raises:
@@ -45,13 +45,13 @@ def probe(client: JsonClient, model: str, apis: tuple[Api, ...]) -> Found:
         for api in apis:
             try:
                 _ask(post, client.host, model, api)
-            except Refusal as error:
+            except RequestRefused as error:
                 if error.status not in _UNABLE:
                     raise
                 refusals.append(error)
             else:
                 known = _models(post)
-                return Found(api, _scores(post, client.host, model), model in known if known else None)
+                return ServerAbilities(api, _scores(post, client.host, model), model in known if known else None)
         known = _models(post)
     if known and model not in known:
         more = f", ... ({len(known):,})" if len(known) > SHOWN else ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from refsynth.core.errors import EndpointError
 from refsynth.core.types import Prompt
-from refsynth.models.reference.client import Post, Refusal
+from refsynth.models.reference.client import Post, RequestRefused
 from refsynth.models.reference.reply import NO_SUCH_ROUTE, choices_of, nonsense
 from refsynth.models.reference.seam import continuation
 
@@ -24,7 +24,7 @@ def score_of(post: Post, host: str, model: str, prompt: Prompt, text: str) -> fl
     body = {"model": model, "prompt": whole, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
     try:
         answer = post("completions", body)
-    except Refusal as error:
+    except RequestRefused as error:
         if error.status in (400, 422, *NO_SUCH_ROUTE):
             raise cannot_score(host) from error
         raise

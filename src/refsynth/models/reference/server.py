@@ -9,9 +9,9 @@ from pathlib import Path
 from refsynth.core.drafting import EndpointReference
 from refsynth.core.observe import Observer
 from refsynth.core.run import read_json, write_json
-from refsynth.models.reference.client import Budget, JsonClient
+from refsynth.models.reference.client import JsonClient, RequestBudget
 from refsynth.models.reference.endpoint import EndpointGenerator
-from refsynth.models.reference.probe import Api, Found, probe
+from refsynth.models.reference.probe import Api, ServerAbilities, probe
 from refsynth.models.reference.scoring import cannot_score
 
 APIS: Mapping[str, tuple[Api, ...]] = {"auto": ("chat", "completions"), "chat": ("chat",), "completions": ("completions",)}
@@ -22,7 +22,7 @@ PROBED = "endpoint.json"
 
 
 def make_endpoint(
-    server: EndpointReference, found: Found, *, temperature: float, top_p: float, max_tokens: int
+    server: EndpointReference, found: ServerAbilities, *, temperature: float, top_p: float, max_tokens: int
 ) -> EndpointGenerator:
     """Return the reference behind a server.
 
@@ -45,7 +45,7 @@ def make_endpoint(
     )
 
 
-def probe_server(server: EndpointReference) -> Found:
+def probe_server(server: EndpointReference) -> ServerAbilities:
     """Return what a server can do; a few requests, which do not count as the run's.
 
     Raises:
@@ -60,12 +60,12 @@ def _client(server: EndpointReference) -> JsonClient:
         key=os.environ.get(server.key_env),
         timeout=server.timeout,
         retries=server.retries,
-        budget=Budget(None),
+        budget=RequestBudget(None),
         key_env=server.key_env,
     )
 
 
-def probed(server: EndpointReference, folder: Path) -> Found:
+def probed(server: EndpointReference, folder: Path) -> ServerAbilities:
     """Return what a server can do, as it was found out in this run's folder or is now.
 
     Raises:
@@ -75,7 +75,7 @@ def probed(server: EndpointReference, folder: Path) -> Found:
     try:
         record = read_json(folder / PROBED)
         if record["asked"] == asked:
-            return Found(**record["found"])
+            return ServerAbilities(**record["found"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not asked yet, or not by this version
     found = probe_server(server)

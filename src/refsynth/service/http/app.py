@@ -20,6 +20,7 @@ from refsynth.service.http.dialects import is_batch, scores, shown, tei_rows
 from refsynth.service.http.engine import Answer, Question
 from refsynth.service.http.errors import MEANINGS, ErrorBody, Failed, Invalid, NotFound, Unavailable
 from refsynth.service.http.front import Front
+from refsynth.service.http.interfaces import Caller, Outcome, UnknownRequestError
 from refsynth.service.http.manual import add_manual
 from refsynth.service.http.origin import Origins
 from refsynth.service.http.replies import Endpoint, Json, add_errors, dispatch
@@ -39,7 +40,6 @@ from refsynth.service.http.schema import (
     TeiRequest,
     TeiScore,
 )
-from refsynth.service.http.seams import Caller, Outcome, UnknownRequestError
 from refsynth.service.http.service import Service
 from refsynth.service.http.texts import EmptyText
 
@@ -159,7 +159,7 @@ def _add_explain(api: FastAPI, service: Service) -> None:
 
 
 def _explanation(
-    request: Request, body: ExplainRequest, answers: list[Answer | RowError], text: str, places: list[explain.Span]
+    request: Request, body: ExplainRequest, answers: list[Answer | RowError], text: str, places: list[explain.TextPart]
 ) -> ExplainReply:
     good = [answer for answer in answers if isinstance(answer, Answer)]
     if len(good) < len(answers):

@@ -70,7 +70,7 @@ class NewKey(NamedTuple):
     key: Key
 
 
-class _File(BaseModel):
+class _KeyFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
@@ -165,7 +165,7 @@ class Keyring:
         return _read_keys(self.path) if self.path.exists() else ()
 
     def _write(self, keys: tuple[Key, ...]) -> None:
-        write_atomic(self.path, _File(keys=keys).model_dump_json(indent=1).encode() + b"\n", mode=0o600)
+        write_atomic(self.path, _KeyFile(keys=keys).model_dump_json(indent=1).encode() + b"\n", mode=0o600)
         folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)  # a revocation must not be undone by a power cut
@@ -185,7 +185,7 @@ class Keyring:
             raise InputError(f"{self.path}: cannot be written ({error.strerror})", remedy="name another with --keys") from error
 
 
-class KeyChecker:
+class FileKeyChecker:
     """Checks presented keys in a worker process. `identify` takes microseconds: it may be called in an event loop."""
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
@@ -249,7 +249,7 @@ def _read_keys(path: Path) -> tuple[Key, ...]:
         with path.open("rb") as stream:
             _refuse_writable(path, os.fstat(stream.fileno()))
             _refuse_writable(path.parent, path.parent.stat())
-            return _File.model_validate_json(stream.read()).keys
+            return _KeyFile.model_validate_json(stream.read()).keys
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:

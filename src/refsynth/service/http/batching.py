@@ -50,7 +50,7 @@ class RowError(RefsynthError):
         super().__init__(f"the model failed on this text ({reason})")
 
 
-class Batch(NamedTuple):
+class BatchFigures(NamedTuple):
     """What was measured of a batch; seconds."""
 
     rows: int
@@ -66,11 +66,11 @@ class _Call(Generic[Item, Answer]):
     deadline: float
     answers: list[Answer | RowError | None]
     left: int
-    rows: list[_Row[Item, Answer]] = field(default_factory=list)
+    rows: list[_QueuedRow[Item, Answer]] = field(default_factory=list)
 
 
 @dataclass(eq=False, slots=True)
-class _Row(Generic[Item, Answer]):
+class _QueuedRow(Generic[Item, Answer]):
     call: _Call[Item, Answer]
     index: int
     item: Item
@@ -98,13 +98,13 @@ class Batcher(Generic[Item, Answer]):
         batch_cost: int,
         queue_rows: int,
         longest_wait: float,
-        observe: Callable[[Batch], None] = lambda batch: None,
+        observe: Callable[[BatchFigures], None] = lambda batch: None,
     ) -> None:
         self._run, self._observe = run, observe
         self._batch_rows, self._batch_cost = batch_rows, batch_cost
         self._queue_rows, self._longest_wait = queue_rows, longest_wait
-        self._urgent: dict[_Row[Item, Answer], None] = {}  # dicts are queues from whose middle a row can leave at once
-        self._waiting: dict[_Row[Item, Answer], None] = {}
+        self._urgent: dict[_QueuedRow[Item, Answer], None] = {}  # dicts are queues from whose middle a row can leave at once
+        self._waiting: dict[_QueuedRow[Item, Answer], None] = {}
         self._waiting_cost = 0
         self._running = 0
         self._arrived = asyncio.Event()
@@ -174,7 +174,7 @@ class Batcher(Generic[Item, Answer]):
         call: _Call[Item, Answer] = _Call(loop.create_future(), deadline, [None] * len(items), len(items))
         now, queue_ = time.monotonic(), self._urgent if urgent else self._waiting
         for index, (item, cost) in enumerate(zip(items, costs, strict=True)):
-            row = _Row(call, index, item, cost, now)
+            row = _QueuedRow(call, index, item, cost, now)
             call.rows.append(row)
             queue_[row] = None
         self._waiting_cost += 0 if urgent else sum(row.cost for row in call.rows)
@@ -197,7 +197,7 @@ class Batcher(Generic[Item, Answer]):
         await asyncio.wait([self._task])
         self._thread.close()
 
-    def _forget(self, row: _Row[Item, Answer]) -> None:
+    def _forget(self, row: _QueuedRow[Item, Answer]) -> None:
         if row in self._waiting:
             del self._waiting[row]
             self._waiting_cost -= row.cost
@@ -217,9 +217,9 @@ class Batcher(Generic[Item, Answer]):
             finally:
                 self._running = 0
 
-    def _take(self) -> list[_Row[Item, Answer]]:
+    def _take(self) -> list[_QueuedRow[Item, Answer]]:
         """Take the next batch out of the queue, oldest rows first."""
-        batch: list[_Row[Item, Answer]] = []
+        batch: list[_QueuedRow[Item, Answer]] = []
         cost = 0
         for row in (*self._urgent, *self._waiting) if self._urgent else self._waiting:
             if batch and (cost + row.cost > self._batch_cost or len(batch) == self._batch_rows):
@@ -230,7 +230,7 @@ class Batcher(Generic[Item, Answer]):
             self._forget(row)
         return batch
 
-    async def _answer(self, batch: list[_Row[Item, Answer]]) -> None:
+    async def _answer(self, batch: list[_QueuedRow[Item, Answer]]) -> None:
         started, full = time.monotonic(), bool(self._waiting)
         answers = await self._outcome([row.item for row in batch])
         took = time.monotonic() - started
@@ -238,7 +238,7 @@ class Batcher(Generic[Item, Answer]):
         if full and not isinstance(answers, RowError):
             self._speed_cost = MEMORY * self._speed_cost + sum(row.cost for row in batch)
             self._speed_seconds = MEMORY * self._speed_seconds + took
-        self._observe(Batch(len(batch), started - min(row.queued for row in batch), took))
+        self._observe(BatchFigures(len(batch), started - min(row.queued for row in batch), took))
         if isinstance(answers, RowError):
             await self._one_by_one(batch, answers)
         else:
@@ -254,7 +254,7 @@ class Batcher(Generic[Item, Answer]):
             return RowError(type(error).__name__)
         return future.result() if len(future.result()) == len(items) else RowError("another number of answers")
 
-    async def _one_by_one(self, batch: list[_Row[Item, Answer]], error: RowError) -> None:
+    async def _one_by_one(self, batch: list[_QueuedRow[Item, Answer]], error: RowError) -> None:
         """Answer the rows of a failed batch apart, so that only the bad one fails."""
         if len(batch) == 1:
             _deliver(batch[0], error)
@@ -267,7 +267,7 @@ class Batcher(Generic[Item, Answer]):
             _deliver(row, outcome if isinstance(outcome, RowError) else outcome[0])
 
 
-def _deliver(row: _Row[Item, Answer], answer: Answer | RowError) -> None:
+def _deliver(row: _QueuedRow[Item, Answer], answer: Answer | RowError) -> None:
     call = row.call
     call.answers[row.index] = answer
     call.left -= 1

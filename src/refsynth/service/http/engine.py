@@ -49,7 +49,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedBundle:
     """An open bundle that passed its self-test. `version` is the start of the hash of its manifest."""
 
     model: Model
@@ -111,11 +111,11 @@ class Engine:
         pressed: tells whether so much waits that only the first tier of a cascade should answer.
     """
 
-    def __init__(self, loaded: Loaded, *, pressed: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, loaded: LoadedBundle, *, pressed: Callable[[], bool] = lambda: False) -> None:
         self._pressed = pressed
         self.switch(loaded)
 
-    def switch(self, loaded: Loaded) -> None:
+    def switch(self, loaded: LoadedBundle) -> None:
         """Answer the next batch, and all after it, with another bundle."""
         self.current = loaded
         self._breaker = CircuitBreaker(

@@ -14,47 +14,47 @@ from typing import NamedTuple
 from refsynth.bundle import Contributions
 from refsynth.core.pair import DIVIDER
 from refsynth.core.words import UNSPACED_CLASS
-from refsynth.service.http.schema import Part
+from refsynth.service.http.schema import ExplainedPart
 
 PARTS = 48
 _UNIT = re.compile(rf"[{UNSPACED_CLASS}]|[^\s{UNSPACED_CLASS}{DIVIDER}]+")
 
 
-class Span(NamedTuple):
+class TextPart(NamedTuple):
     """A part of a text, in characters."""
 
     start: int
     end: int
 
 
-def spans(text: str) -> list[Span]:
+def spans(text: str) -> list[TextPart]:
     """Return the words of a text (characters, in scripts without spaces), joined to at most `PARTS` runs of like length."""
-    words = [Span(*match.span()) for match in _UNIT.finditer(text)]
+    words = [TextPart(*match.span()) for match in _UNIT.finditer(text)]
     count = min(len(words), PARTS)
     edges = [len(words) * index // count for index in range(count + 1)] if count else []
-    return [Span(words[first].start, words[last - 1].end) for first, last in pairwise(edges)]
+    return [TextPart(words[first].start, words[last - 1].end) for first, last in pairwise(edges)]
 
 
-def without(text: str, span: Span) -> str:
+def without(text: str, span: TextPart) -> str:
     """Return the text without a part; a pair stays a pair."""
     between = f" {DIVIDER} " if DIVIDER in text[span.start : span.end] else " "
     return text[: span.start] + between + text[span.end :]
 
 
-def strongest(parts: Sequence[Part], top: int) -> tuple[list[Part], float]:
+def strongest(parts: Sequence[ExplainedPart], top: int) -> tuple[list[ExplainedPart], float]:
     """Return the parts of largest absolute value, strongest first, and the sum of the others."""
     ranked = sorted(parts, key=lambda part: -abs(part.value))
     return ranked[:top], sum(part.value for part in ranked[top:])
 
 
-def of_terms(contributions: Contributions) -> list[Part]:
+def of_terms(contributions: Contributions) -> list[ExplainedPart]:
     """Return contributions as parts."""
-    return [Part(text=term, value=value) for term, value in contributions.terms]
+    return [ExplainedPart(text=term, value=value) for term, value in contributions.terms]
 
 
-def of_spans(text: str, places: Sequence[Span], whole: float, left: Sequence[float]) -> list[Part]:
+def of_spans(text: str, places: Sequence[TextPart], whole: float, left: Sequence[float]) -> list[ExplainedPart]:
     """Return how much the probability `whole` exceeds the one `left` without each part."""
     return [
-        Part(text=text[span.start : span.end], value=whole - rest, start=span.start, end=span.end)
+        ExplainedPart(text=text[span.start : span.end], value=whole - rest, start=span.start, end=span.end)
         for span, rest in zip(places, left, strict=True)
     ]

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 from refsynth.service.http.errors import body_of
 from refsynth.service.http.health import Health
+from refsynth.service.http.interfaces import Tracer
 from refsynth.service.http.logs import event
 from refsynth.service.http.metrics import Metrics
 from refsynth.service.http.origin import Origins
 from refsynth.service.http.schema import REQUEST_ID
-from refsynth.service.http.seams import Tracer
 from refsynth.service.http.shares import Shares
 
 Scope = MutableMapping[str, Any]
@@ -40,7 +40,7 @@ ASKING = ("/v1/predict", "/predict", "/v1/explain")
 Head = list[tuple[bytes, bytes]]
 
 
-class Refusal(NamedTuple):
+class NoRoom(NamedTuple):
     """Why there is no room: the metric's label, the code and message of the error, and the seconds after which to come back."""
 
     reason: str
@@ -131,14 +131,14 @@ class Front:
         head, body = _error(code, message, request_id, {**again, "Connection": "close"})
         return [*head, *_common(request_id, self._health, head)], body
 
-    def _refusal(self, path: str, *, others: int) -> Refusal | None:
+    def _refusal(self, path: str, *, others: int) -> NoRoom | None:
         if path in ASKING and (wait := self._full()):
-            return Refusal("queue", "queue_full", "the queue is full", wait)
+            return NoRoom("queue", "queue_full", "the queue is full", wait)
         if others >= self._limit and path not in ALWAYS:
-            return Refusal("busy", "busy", "too many requests are under way", 1)
+            return NoRoom("busy", "busy", "too many requests are under way", 1)
         return None
 
-    def _counted(self, refusal: Refusal) -> dict[str, str]:
+    def _counted(self, refusal: NoRoom) -> dict[str, str]:
         """Count a refusal and return its headers."""
         self._metrics.refused(refusal.reason)
         return {"Retry-After": str(math.ceil(refusal.retry_after))}

@@ -42,7 +42,7 @@ class Quota(NamedTuple):
     burst: float
 
 
-class Limiter:
+class SharedLimiter:
     """The buckets of all keys. Each worker process opens the same file once; its threads share the limiter."""
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from refsynth.core.types import Prediction
-from refsynth.service.http.batching import Batch
-from refsynth.service.http.engine import Answer, Loaded
+from refsynth.service.http.batching import BatchFigures
+from refsynth.service.http.engine import Answer, LoadedBundle
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -101,7 +101,7 @@ class Metrics:
         """Count a request that did not come to the model."""
         self._rejected.labels(reason).inc()
 
-    def batch(self, batch: Batch) -> None:
+    def batch(self, batch: BatchFigures) -> None:
         """Count a batch."""
         self._rows.observe(batch.rows)
         self._wait.observe(batch.waited)
@@ -140,7 +140,7 @@ class Metrics:
         """Count a text that the model failed on."""
         self._decisions.labels(tier, "failed").inc()
 
-    def model(self, loaded: Loaded) -> None:
+    def model(self, loaded: LoadedBundle) -> None:
         """Show which bundle is in use."""
         if self._shown is not None:
             self._model.labels(*self._shown).set(0)

@@ -31,7 +31,7 @@ _PRIVATE = 10  # 10.0.0.1 and so on
 _ANY = re.compile(r"[0-9@]|%40|://|-----BEGIN", re.ASCII)  # without one of these there is nothing to find
 
 
-class Kind(StrEnum):
+class PersonalKind(StrEnum):
     """What is found; `[EMAIL]` and so on stands in its place."""
 
     credentials = "CREDENTIALS"
@@ -44,10 +44,10 @@ class Kind(StrEnum):
     person = "PERSON"
 
 
-class Found(NamedTuple):
+class Finding(NamedTuple):
     """A place in a text: `text[start:end]`."""
 
-    kind: Kind
+    kind: PersonalKind
     start: int
     end: int
 
@@ -56,7 +56,7 @@ class Redacted(NamedTuple):
     """The text with placeholders, and how many of each kind."""
 
     text: str
-    counts: Mapping[Kind, int]
+    counts: Mapping[PersonalKind, int]
 
 
 class Redactor:
@@ -80,25 +80,25 @@ class Redactor:
         """
         self._names = names
         # Earlier ones win: the password of a URL looks like the start of an e-mail address, a card holds phone numbers.
-        self._finders: tuple[tuple[Kind, Callable[[str], Iterator[Span]]], ...] = (
-            (Kind.credentials, _credentials),
-            (Kind.email, _emails),
-            (Kind.iban, _Ibans().find),
-            (Kind.identity, _identities()),
-            (Kind.card, _checked_cards()),
-            (Kind.ip, _addresses),
-            (Kind.phone, PhoneFinder(REGIONS, home=HOMES.get(language.partition("-")[0].lower(), ()))),
+        self._finders: tuple[tuple[PersonalKind, Callable[[str], Iterator[Span]]], ...] = (
+            (PersonalKind.credentials, _credentials),
+            (PersonalKind.email, _emails),
+            (PersonalKind.iban, _Ibans().find),
+            (PersonalKind.identity, _identities()),
+            (PersonalKind.card, _checked_cards()),
+            (PersonalKind.ip, _addresses),
+            (PersonalKind.phone, PhoneFinder(REGIONS, home=HOMES.get(language.partition("-")[0].lower(), ()))),
         )
 
-    def find(self, text: str) -> list[Found]:
+    def find(self, text: str) -> list[Finding]:
         """Return what is found, in order, without overlaps."""
         plain = text.translate(patterns.PLAIN)
-        found: list[Found] = []
+        found: list[Finding] = []
         finders = self._finders if _ANY.search(plain) else ()
-        for kind, places in (*finders, *([(Kind.person, self._names)] if self._names else [])):
+        for kind, places in (*finders, *([(PersonalKind.person, self._names)] if self._names else [])):
             spans = list(places(plain))
             plain = "".join(_pieces(plain, ((start, end, "\0" * (end - start)) for start, end in spans)))
-            found += [Found(kind, start, end) for start, end in spans]
+            found += [Finding(kind, start, end) for start, end in spans]
         return sorted(found, key=lambda each: each.start)
 
     def redact(self, text: str) -> Redacted:

@@ -133,7 +133,7 @@ class ExplainRequest(_In):
     truncate: bool = Field(default=True, description=TRUNCATE)
 
 
-class Part(BaseModel):
+class ExplainedPart(BaseModel):
     """A part of the text and what it says for the label. Offsets count characters; terms of `contributions` have none."""
 
     text: str
@@ -170,7 +170,7 @@ class ExplainReply(BaseModel):
     probability: float
     method: str
     base: float
-    parts: list[Part]
+    parts: list[ExplainedPart]
     rest: float = Field(description="The sum of the values that are not shown.")
     version: str
 

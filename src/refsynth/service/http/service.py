@@ -14,15 +14,15 @@ from refsynth.core.marks import MarkError, read_marks, spans_in
 from refsynth.core.spans import Span, join_spans
 from refsynth.data.labels import as_label
 from refsynth.service.http.auth import Scope
-from refsynth.service.http.batching import AbandonedError, Batch, Batcher, QueueFullError, RowError
+from refsynth.service.http.batching import AbandonedError, Batcher, BatchFigures, QueueFullError, RowError
 from refsynth.service.http.bodies import SWALLOWED, Body, read_body
-from refsynth.service.http.engine import Answer, Engine, Loaded, Question
+from refsynth.service.http.dependencies import DependencyWatch
+from refsynth.service.http.engine import Answer, Engine, LoadedBundle, Question
 from refsynth.service.http.errors import Forbidden, Gone, Invalid, Late, OverQuota, TooLarge, Unauthorised, Unavailable
 from refsynth.service.http.health import Health
+from refsynth.service.http.interfaces import Caller, Guards, ServedText
 from refsynth.service.http.metrics import Metrics
-from refsynth.service.http.outside import Outside
 from refsynth.service.http.schema import FeedbackRequest
-from refsynth.service.http.seams import Caller, Guards, Served
 from refsynth.service.http.settings import Settings
 from refsynth.service.http.shares import Shares
 from refsynth.service.http.texts import EmptyText, read_text
@@ -52,7 +52,7 @@ class Service:
     def __init__(
         self,
         settings: Settings,
-        loaded: Loaded,
+        loaded: LoadedBundle,
         guards: Guards,
         *,
         beat: Callable[[], None] = lambda: None,
@@ -74,9 +74,9 @@ class Service:
         self.bodies = Shares(budget)
         self._open, self._sent = Shares(settings.requests, settings.key_requests), Shares(budget, budget // 4)
         self.health = Health(self.batcher, self.engine, patience=settings.hang, beat=beat, failing=failing)
-        self.outside = Outside(guards.recorder, self.metrics)
+        self.outside = DependencyWatch(guards.recorder, self.metrics)
 
-    def switch(self, loaded: Loaded) -> None:
+    def switch(self, loaded: LoadedBundle) -> None:
         """Serve another bundle from the next batch on."""
         self.engine.switch(loaded)
         self.metrics.model(loaded)
@@ -247,7 +247,7 @@ class Service:
             return
         recorder.predictions(
             [
-                Served(
+                ServedText(
                     request_id=request.scope["request_id"],
                     row=row,
                     key=key.id,
@@ -264,7 +264,7 @@ class Service:
             ]
         )
 
-    def _observe(self, batch: Batch) -> None:
+    def _observe(self, batch: BatchFigures) -> None:
         self.metrics.batch(batch)
         self.metrics.queued.set(self.batcher.queued)
 

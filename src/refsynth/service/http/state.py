@@ -50,7 +50,7 @@ def reachable(control: Path) -> Iterator[str]:
         os.close(folder)
 
 
-class State:
+class ServerState:
     """The folder, held by one server."""
 
     def __init__(self, folder: Path) -> None:

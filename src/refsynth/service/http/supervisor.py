@@ -29,7 +29,7 @@ from refsynth.service.http.progress import Silence
 from refsynth.service.http.restarts import Restarts
 from refsynth.service.http.settings import Settings
 from refsynth.service.http.slot import Slot
-from refsynth.service.http.state import State, default_folder
+from refsynth.service.http.state import ServerState, default_folder
 from refsynth.service.http.switch import Switcher
 from refsynth.service.http.trial import tried
 from refsynth.service.http.upkeep import Upkeep
@@ -85,7 +85,7 @@ class Supervisor:
         listener = listen(self._settings.host, self._settings.port)
         port = listener.getsockname()[1]
         self._listener = listener
-        self._state = state = State(self._settings.state or default_folder(port))
+        self._state = state = ServerState(self._settings.state or default_folder(port))
         try:
             os.environ[METRICS] = str(state.metrics)
             first = state.copy(self._settings.bundle)

@@ -16,7 +16,7 @@ from refsynth.core.errors import RefsynthError
 from refsynth.service.http.link import Link, Message
 from refsynth.service.http.logs import event
 from refsynth.service.http.settings import Settings
-from refsynth.service.http.state import State, reachable
+from refsynth.service.http.state import ServerState, reachable
 from refsynth.service.http.trial import tried
 
 SECONDS_TO_COMMIT = 10.0
@@ -50,7 +50,7 @@ class SwitchError(RefsynthError):
 class Switcher:
     """Knows which copy is in use and which one was before."""
 
-    def __init__(self, settings: Settings, state: State, seats: Sequence[Seat], first: Path) -> None:
+    def __init__(self, settings: Settings, state: ServerState, seats: Sequence[Seat], first: Path) -> None:
         self._settings, self._state, self._seats = settings, state, seats
         self._lock = asyncio.Lock()
         self.current = first

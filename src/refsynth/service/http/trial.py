@@ -107,10 +107,10 @@ def _limit(folder: Path) -> None:
 
 
 def _try(folder: Path, threads: int, characters: int) -> dict[str, Any]:
-    from refsynth.service.http.engine import Loaded
+    from refsynth.service.http.engine import LoadedBundle
 
     try:
-        loaded = Loaded.open(folder, threads=threads)
+        loaded = LoadedBundle.open(folder, threads=threads)
         pairs = loaded.model.manifest.pairs
         for text in hard_texts(characters):
             loaded.model.predict([join_pair(text, text) if pairs else text])

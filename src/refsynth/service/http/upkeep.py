@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from refsynth.service.http.logs import event
 from refsynth.service.http.slot import Slot
-from refsynth.service.http.state import State, reachable
+from refsynth.service.http.state import ServerState, reachable
 from refsynth.service.http.switch import Switcher
 
 PERIOD = 2.0
@@ -32,7 +32,7 @@ class Upkeep:
         renew: is called when the folder of the metrics was made again.
     """
 
-    def __init__(self, state: State, switcher: Switcher, slots: Sequence[Slot], *, renew: Callable[[], None]) -> None:
+    def __init__(self, state: ServerState, switcher: Switcher, slots: Sequence[Slot], *, renew: Callable[[], None]) -> None:
         self._state, self._switcher, self._slots, self._renew = state, switcher, slots, renew
         self._control: asyncio.Server | None = None
         self._failed = False

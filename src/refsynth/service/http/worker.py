@@ -25,13 +25,13 @@ import uvloop
 
 from refsynth.core.errors import BundleError, RefsynthError
 from refsynth.service.http.app import build_app
-from refsynth.service.http.engine import Loaded
+from refsynth.service.http.engine import LoadedBundle
 from refsynth.service.http.front import Front
+from refsynth.service.http.interfaces import Guards
 from refsynth.service.http.link import Link, Message
 from refsynth.service.http.listening import BACKLOG, accept_waiting, refuse_new
 from refsynth.service.http.logs import event
 from refsynth.service.http.protocol import KEEP_ALIVE, BoundedProtocol
-from refsynth.service.http.seams import Guards
 from refsynth.service.http.service import Service
 from refsynth.service.http.settings import Settings
 
@@ -113,8 +113,8 @@ class Worker:
                 timeout_graceful_shutdown=1,
             )
         )
-        self._prepared: Loaded | None = None
-        self._kept: Loaded | None = None
+        self._prepared: LoadedBundle | None = None
+        self._kept: LoadedBundle | None = None
 
     async def run(self) -> None:
         """Serve until the supervisor says `drain` (all workers end) or `retire` (this one does), or is gone."""
@@ -152,7 +152,7 @@ class Worker:
         else:
             self._link.send(reply="prepared", ticket=ticket)
 
-    async def _commit(self, bundle: Loaded, ticket: int) -> None:
+    async def _commit(self, bundle: LoadedBundle, ticket: int) -> None:
         """Serve the other bundle, and go back unless it answers through the queue as it should."""
         self._kept, self._prepared = self._service.engine.current, None
         self._service.switch(bundle)
@@ -196,9 +196,9 @@ class Worker:
         await asyncio.sleep(SETTLE)
 
 
-def _opened(folder: Path, settings: Settings) -> Loaded:
+def _opened(folder: Path, settings: Settings) -> LoadedBundle:
     try:
-        return Loaded.open(folder, threads=settings.threads_each, threshold=settings.threshold)
+        return LoadedBundle.open(folder, threads=settings.threads_each, threshold=settings.threshold)
     except RefsynthError:
         raise
     except BaseException as error:  # it passed its trial, and yet: whatever it is, the bundle in use stays

@@ -15,7 +15,7 @@ from refsynth.core.errors import InputError
 from refsynth.core.spans import names_in
 from refsynth.data.table import distinct
 from refsynth.data.write import write_table
-from refsynth.service.monitor.record import Given, Record
+from refsynth.service.monitor.record import FeedbackRow, PredictionRecord
 
 Cells = Callable[[str, str], Mapping[str, str]]
 """What a text and its label are in the columns of a task."""
@@ -36,7 +36,9 @@ def plain(text: str, label: str) -> Mapping[str, str]:
     return {"text": text, "label": label}
 
 
-def export(record: Record, path: Path, *, since: datetime | None = None, unsure: bool = False, cells: Cells = plain) -> Exported:
+def export(
+    record: PredictionRecord, path: Path, *, since: datetime | None = None, unsure: bool = False, cells: Cells = plain
+) -> Exported:
     """Write all feedback whose text is known; the file is there whole or not at all.
 
     Args:
@@ -63,7 +65,7 @@ def export(record: Record, path: Path, *, since: datetime | None = None, unsure:
 class _Source:
     """The rows of the file, counted as they go by."""
 
-    def __init__(self, chunks: Iterable[list[Given]], cells: Cells) -> None:
+    def __init__(self, chunks: Iterable[list[FeedbackRow]], cells: Cells) -> None:
         self._chunks, self._cells = chunks, cells
         self._origin = distinct(ORIGIN, {*map(str.casefold, cells("", ""))})
         self.written = self.without = 0

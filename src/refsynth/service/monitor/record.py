@@ -61,7 +61,7 @@ class Feedback:
     source: str = ""
 
 
-class Outcome(StrEnum):
+class FeedbackOutcome(StrEnum):
     """What became of a feedback: it is new, was there already, or replaces another label."""
 
     stored = "stored"
@@ -69,7 +69,7 @@ class Outcome(StrEnum):
     changed = "changed"
 
 
-class Given(NamedTuple):
+class FeedbackRow(NamedTuple):
     """A stored feedback beside its prediction, if that is still there."""
 
     request_id: str
@@ -102,7 +102,7 @@ class Purged(NamedTuple):
     erased: bool = False
 
 
-class Record:
+class PredictionRecord:
     """An open record; threads may share it, processes open their own."""
 
     def __init__(self, engine: sa.Engine, *, redact: Callable[[str], str] | None, clock: Callable[[], datetime]) -> None:
@@ -155,7 +155,7 @@ class Record:
             with self._writing() as connection:
                 connection.execute(self._insert(predictions).on_conflict_do_nothing(), [values[key] for key in sorted(values)])
 
-    def add_feedback(self, rows: Sequence[Feedback]) -> list[Outcome]:
+    def add_feedback(self, rows: Sequence[Feedback]) -> list[FeedbackOutcome]:
         """Store feedback and return what became of each, in the order given. When it returns, all is on disk.
 
         Of two for the same text the later counts.
@@ -189,9 +189,10 @@ class Record:
         with self._writing() as connection:  # in one order everywhere, so that two writers cannot wait for each other
             written = connection.execute(upsert, [values[key] for key in sorted(values)]).all()
         outcome = {
-            (request_id, row): Outcome.changed if revision > 1 else Outcome.stored for request_id, row, revision in written
+            (request_id, row): FeedbackOutcome.changed if revision > 1 else FeedbackOutcome.stored
+            for request_id, row, revision in written
         }
-        return [outcome.get(_key(row), Outcome.repeated) for row in rows]
+        return [outcome.get(_key(row), FeedbackOutcome.repeated) for row in rows]
 
     def holds(self, request_id: str, row: int) -> bool:
         """Return whether a prediction is on disk."""
@@ -199,23 +200,23 @@ class Record:
         with self._reading() as connection:
             return connection.execute(found).first() is not None
 
-    def recent_feedback(self, n: int) -> list[Given]:
+    def recent_feedback(self, n: int) -> list[FeedbackRow]:
         """Return the last feedback, the newest first."""
         with self._reading() as connection:
             found = connection.execute(_given().order_by(feedback.c.updated.desc()).limit(n))
             return [_shown(*row) for row in found]
 
-    def given(self, *, since: datetime | None = None) -> Iterator[list[Given]]:
+    def given(self, *, since: datetime | None = None) -> Iterator[list[FeedbackRow]]:
         """Yield all feedback since a time, oldest first, in chunks."""
         query = _given().order_by(feedback.c.updated, feedback.c.request_id, feedback.c.row)
         yield from self._chunks(query if since is None else query.where(feedback.c.updated >= since))
 
-    def unsure(self, *, since: datetime | None = None) -> Iterator[list[Given]]:
+    def unsure(self, *, since: datetime | None = None) -> Iterator[list[FeedbackRow]]:
         """Yield predictions since a time that abstained and have no feedback, oldest first, in chunks; their label is empty."""
         query = _unsure().order_by(predictions.c.created, predictions.c.request_id, predictions.c.row)
         yield from self._chunks(query if since is None else query.where(predictions.c.created >= since))
 
-    def _chunks(self, query: sa.Select[*tuple[Any, ...]]) -> Iterator[list[Given]]:
+    def _chunks(self, query: sa.Select[*tuple[Any, ...]]) -> Iterator[list[FeedbackRow]]:
         with self._reading() as connection:
             for part in connection.execution_options(yield_per=_READ).execute(query).partitions():
                 yield [_shown(*row) for row in part]
@@ -308,8 +309,8 @@ def owned(source: str, request_id: str) -> str:
     return f"{source}:{request_id}" if source else request_id
 
 
-def _shown(request_id: str, row: int, label: str, source: str, *rest: Any) -> Given:
-    return Given(request_id.removeprefix(owned(source, "")), row, label, source, *rest)
+def _shown(request_id: str, row: int, label: str, source: str, *rest: Any) -> FeedbackRow:
+    return FeedbackRow(request_id.removeprefix(owned(source, "")), row, label, source, *rest)
 
 
 def _key(row: Predicted | Feedback) -> tuple[str, int]:

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from refsynth.core.errors import RecordError
-from refsynth.service.monitor.record import Predicted, Record
+from refsynth.service.monitor.record import Predicted, PredictionRecord
 
 _BATCH = 2_000  # rows of one transaction
 
 
-class Written(NamedTuple):
+class WriterCounts(NamedTuple):
     """Counts since the start: rows that came, that are on disk and that were dropped; and why the database fails, if it does.
 
     A row that was taken and is in neither of the others waits, or was lost with a process that was killed.
@@ -33,7 +33,7 @@ class Written(NamedTuple):
 class PredictionWriter:
     """A queue and a thread. `close` writes what is left."""
 
-    def __init__(self, record: Record, *, capacity: int = 20_000, interval: float = 0.2) -> None:
+    def __init__(self, record: PredictionRecord, *, capacity: int = 20_000, interval: float = 0.2) -> None:
         """Start the thread.
 
         Args:
@@ -61,12 +61,12 @@ class PredictionWriter:
             return fits
 
     @property
-    def counts(self) -> Written:
+    def counts(self) -> WriterCounts:
         """What became of the rows so far."""
         with self._lock:
-            return Written(self._taken, self._written, self._dropped, self._errors, self._failing)
+            return WriterCounts(self._taken, self._written, self._dropped, self._errors, self._failing)
 
-    def close(self, *, timeout: float = 10.0) -> Written:
+    def close(self, *, timeout: float = 10.0) -> WriterCounts:
         """Write what is left, for at most some seconds, and stop; what could not be written by then is dropped."""
         self._closed.set()
         self._thread.join(timeout)

@@ -16,7 +16,7 @@ import numpy as np
 
 from refsynth.core.run import derive_seed, read_json, write_json
 from refsynth.core.types import FloatArray, IntArray
-from refsynth.synthesis.reinforcement.figures import Figures, Judge, Written
+from refsynth.synthesis.reinforcement.figures import Figures, Judge, PromptedCompletion
 from refsynth.synthesis.reinforcement.reward import Scale, rewards
 
 
@@ -60,7 +60,7 @@ class Bandit:
 
 def search(
     bandit: Bandit,
-    write: Callable[[IntArray, int], Sequence[Written]],
+    write: Callable[[IntArray, int], Sequence[PromptedCompletion]],
     judge: Judge,
     folder: Path,
     *,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from refsynth.core.types import Completion, FloatArray, Prompt
 
 
-class Written(NamedTuple):
+class PromptedCompletion(NamedTuple):
     """A completion with the prompt that it answers."""
 
     prompt: Prompt
@@ -33,7 +33,7 @@ class Judged(NamedTuple):
         return float(known.mean()) if len(known) else 0.0
 
 
-Judge = Callable[[Sequence[Written]], Judged]
+Judge = Callable[[Sequence[PromptedCompletion]], Judged]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from refsynth.core.types import Example, FloatArray, IntArray, Provenance
 from refsynth.learning.head import classes_of, softmax_strength
 from refsynth.models.predict import LinearHead
 from refsynth.synthesis.parse import parse_completion
-from refsynth.synthesis.reinforcement.figures import Judged, Written
+from refsynth.synthesis.reinforcement.figures import Judged, PromptedCompletion
 from refsynth.synthesis.selection.choose import head_fitter
 from refsynth.synthesis.selection.diversity import diversity
 from refsynth.synthesis.selection.filter import screen
@@ -47,7 +47,7 @@ class RowJudge:
     language: str
     longest: int
 
-    def __call__(self, written: Sequence[Written]) -> Judged:
+    def __call__(self, written: Sequence[PromptedCompletion]) -> Judged:
         """Judge what was written for prompts."""
         return self.judge(self._examples(written))
 
@@ -70,7 +70,7 @@ class RowJudge:
         texts = [example.text for example, wrong in zip(examples, faulty, strict=True) if not wrong]
         return Judged(gains, faulty, diversity(texts).distinct_2 if len(texts) > 1 else 0.0)
 
-    def _examples(self, written: Sequence[Written]) -> list[Example]:
+    def _examples(self, written: Sequence[PromptedCompletion]) -> list[Example]:
         """Return the texts as examples; one that cannot be read is empty, which the screen finds."""
         texts = {row.id: " ".join(row.text.split()) for row in self.rows}
         examples = []

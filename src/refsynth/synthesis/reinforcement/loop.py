@@ -18,7 +18,7 @@ import numpy as np
 from refsynth.core.protocols import Generator
 from refsynth.core.run import derive_seed, read_json, write_json
 from refsynth.core.types import FloatArray, IntArray, Prompt
-from refsynth.synthesis.reinforcement.figures import Figures, Judge, Written
+from refsynth.synthesis.reinforcement.figures import Figures, Judge, PromptedCompletion
 from refsynth.synthesis.reinforcement.policy import Policy, Rollout
 from refsynth.synthesis.reinforcement.reward import Learnt, Scale, rewards, rloo
 
@@ -95,11 +95,11 @@ def reinforce(
 
 def _write(
     policy: Policy, prompts: Sequence[Prompt], writer: Callable[[Path], Generator], export: Path, siblings: int, seed: int
-) -> list[Written]:
+) -> list[PromptedCompletion]:
     shutil.rmtree(export, ignore_errors=True)
     policy.export(export)
     answers = writer(export).generate(prompts, n=siblings, seed=seed)
-    return [Written(prompt, each) for prompt, answer in zip(prompts, answers, strict=True) for each in answer]
+    return [PromptedCompletion(prompt, each) for prompt, answer in zip(prompts, answers, strict=True) for each in answer]
 
 
 def _bounded(policy: Policy, fresh: Sequence[Rollout], furthest: float) -> float:
@@ -122,7 +122,7 @@ def _fresh(rows: IntArray, n: int) -> IntArray:
     return found[:: math.ceil(len(found) / FRESH)]
 
 
-def _rollout(policy: Policy, written: Written) -> Rollout:
+def _rollout(policy: Policy, written: PromptedCompletion) -> Rollout:
     """Return the token ids of what was written; the end of a finished text is one of its tokens, or it would never be learnt."""
     prompt, completion = written
     end = "\n" if completion.finished else ""

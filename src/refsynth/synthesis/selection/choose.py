@@ -22,7 +22,7 @@ from refsynth.models.predict import LinearHead
 from refsynth.synthesis.selection.context import Recalling, ScorerContext, SeenRows, score_drafts
 from refsynth.synthesis.selection.filter import drop_by, even_out
 from refsynth.synthesis.selection.influence import Points, cross_fitted
-from refsynth.synthesis.selection.judged import posteriors
+from refsynth.synthesis.selection.soft_labels import posteriors
 
 CLASS_MARGIN = 1.5
 """A class keeps at most this many times the drafts of the median class."""
@@ -40,7 +40,7 @@ def choice_of(job: Job, drafts: Sequence[Draft]) -> Choose:
     """Return how drafts are chosen among; the texts of the pool that the judge is sure of join them."""
     settings = job.task.config.selftrain
     texts = job.pool.texts if settings.per_class else ()
-    trainer = SelfTrainer(job.task.labels, texts, settings.per_class, settings.least)
+    trainer = SelfTrainer(job.task.labels, texts, settings.per_class, settings.confidence)
     return trainer.joined(chooser_of(job, drafts).choose)
 
 

@@ -52,7 +52,7 @@ class Limiter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedText:
     """One answered text. `text` is as it came, and set only where texts are kept; `version` names the bundle.
 
     `none` tells whether the text is unlike the training rows of all labels.
@@ -70,7 +70,7 @@ class Served:
     none: bool = False
 
 
-class Given(NamedTuple):
+class StoredFeedback(NamedTuple):
     """A stored feedback: the right label, what had been predicted, and the text where it was kept, redacted."""
 
     request_id: str
@@ -108,7 +108,7 @@ class Recorder(Protocol):
         """Whether texts are kept too."""
         ...
 
-    def predictions(self, served: Sequence[Served]) -> None:
+    def predictions(self, served: Sequence[ServedText]) -> None:
         """Take the answers of a request for writing soon; never waits, never raises."""
         ...
 
@@ -125,7 +125,7 @@ class Recorder(Protocol):
         """
         ...
 
-    def recent(self, n: int) -> Sequence[Given]:
+    def recent(self, n: int) -> Sequence[StoredFeedback]:
         """Return the last feedback, the newest first.
 
         Raises:
@@ -162,7 +162,7 @@ class NoRecord:
     enabled = False
     texts = False
 
-    def predictions(self, served: Sequence[Served]) -> None:
+    def predictions(self, served: Sequence[ServedText]) -> None:
         """Forget."""
 
     def status(self) -> RecordStatus:
@@ -173,7 +173,7 @@ class NoRecord:
         """Forget."""
         return "stored"
 
-    def recent(self, n: int) -> Sequence[Given]:
+    def recent(self, n: int) -> Sequence[StoredFeedback]:
         """Return nothing."""
         return ()
 

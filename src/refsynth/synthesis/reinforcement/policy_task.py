@@ -15,7 +15,7 @@ from refsynth.core.task import Task
 from refsynth.core.types import Example, IntArray, Prompt
 from refsynth.learning.context import LearnerContext
 from refsynth.learning.rows import Rows
-from refsynth.synthesis.build import Source
+from refsynth.synthesis.build import ReferenceSource
 from refsynth.synthesis.plan import Brief, Focus, plan_requests
 from refsynth.synthesis.reinforcement.judge import RowJudge
 
@@ -45,7 +45,7 @@ def halves(rows: Rows) -> list[Half]:
     return parts
 
 
-class Lesson(NamedTuple):
+class PolicyTask(NamedTuple):
     """What a policy is taught with: the task, the rows that judge it, and where things are.
 
     With `control` the adapter's rewards are dealt out anew among the texts of a turn, and the bandit's arms drawn at random: what
@@ -55,7 +55,7 @@ class Lesson(NamedTuple):
     task: Task
     half: Half
     context: LearnerContext
-    source: Source
+    source: ReferenceSource
     folder: RunFolder
     watch: Observer
     longest: int
@@ -77,7 +77,7 @@ class Lesson(NamedTuple):
     def prompts(self, settings: SynthesisConfig, turn: int, places: Iterable[int]) -> list[Prompt]:
         """Return prompts of a turn; place p asks for label p modulo K."""
         wanted = list(places)
-        k, siblings = len(self.task.labels), self.task.config.reinforce.siblings
+        k, siblings = len(self.task.labels), self.task.config.reinforce.group_size
         laps = max(wanted) // k + 1
         seed = derive_seed(self.seed, "prompts", turn)
         brief = Brief(

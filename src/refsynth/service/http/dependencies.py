@@ -7,15 +7,15 @@ import contextlib
 import logging
 
 from refsynth.service.http import logs
+from refsynth.service.http.interfaces import Recorder, RecordStatus
 from refsynth.service.http.metrics import Metrics
-from refsynth.service.http.seams import Recorder, RecordStatus
 
 PERIOD = 1.0
 """Seconds between two looks."""
 LACK = "the record: it cannot be written"
 
 
-class Outside:
+class DependencyWatch:
     """Looks at the record and at the log once a second.
 
     Args:

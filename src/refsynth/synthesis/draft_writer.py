@@ -17,7 +17,7 @@ from refsynth.synthesis.sample import Synthesis, as_read, synthesize
 
 
 @dataclass(frozen=True)
-class Author:
+class DraftWriter:
     """Who writes a share of the drafts.
 
     Attributes:
@@ -91,7 +91,7 @@ class Composed(NamedTuple):
 
 
 def compose(
-    authors: Sequence[Author],
+    authors: Sequence[DraftWriter],
     drafts: int,
     descriptions: Mapping[str, str],
     folder: Path,

@@ -24,7 +24,8 @@ def without_effect(config: RunConfig) -> list[str]:
     tuned = any(LEARNERS[name].stops for name in learners)
     idle = {
         "training: none of the learners is fine-tuned": config.training != TrainingConfig() and not tuned,
-        "training.patience: training.dev is 0": config.training.patience != TrainingConfig().patience and not config.training.dev,
+        "training.patience: training.validation is 0": config.training.patience != TrainingConfig().patience
+        and not config.training.validation,
         "ensemble: no ensemble is among the learners": config.ensemble != EnsembleConfig()
         and not any(LEARNERS[name].joins for name in learners),
         "prompting: prompt is not among the learners": config.prompting != PromptingConfig() and "prompt" not in learners,
@@ -35,7 +36,7 @@ def without_effect(config: RunConfig) -> list[str]:
         "pretrain.reference: synthesis.drafts is 0": config.pretrain.reference > 0 and not drafts,
         "unsure: there are no labeled rows to choose a threshold by": config.unsure != UnsureConfig() and unlabeled,
         "data.none: there are no labeled rows to set a bar by": config.data.none is not None and unlabeled,
-        "reinforce.turns: synthesis.drafts is 0": config.reinforce.turns > 0 and not drafts,
+        "reinforce.iterations: synthesis.drafts is 0": config.reinforce.iterations > 0 and not drafts,
         "synthesis.rounds: synthesis.drafts is 0": config.synthesis.rounds > 1 and not drafts,
     }
     idle |= _of_files(config.data)

@@ -23,7 +23,7 @@ from refsynth.learning.job import Job
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.reference.context import reference_key
 from refsynth.synthesis.prompts import can_write, class_prompts, generic_prompt, known_only
-from refsynth.synthesis.selection.judge import ReferenceJudge, Shortlist, calibrated
+from refsynth.synthesis.selection.reference_judge import ReferenceJudge, Shortlist, calibrated
 
 ASKED_LABELS = 8
 """Labels that the reference is asked about for one text: those whose descriptions its embedding is nearest to."""

@@ -18,14 +18,14 @@ _AND = {"zh": "，并且"}
 _OTHER = {"zh": "别的事情"}
 
 
-class Wanted(NamedTuple):
+class Demand(NamedTuple):
     """What a prompt says of the texts of each label, or set, that drafts are asked for; and where they are needed."""
 
     meanings: Mapping[str, str]
     focus: Focus
 
 
-def wanted(task: Task, rows: Rows, focus: Focus = ANYWHERE) -> Wanted:
+def wanted(task: Task, rows: Rows, focus: Focus = ANYWHERE) -> Demand:
     """Return what to ask for.
 
     Of a set in proportion to the rows that have just this set, and one more: heads of each label learn from how frequent it is.
@@ -33,22 +33,22 @@ def wanted(task: Task, rows: Rows, focus: Focus = ANYWHERE) -> Wanted:
     if rows.kind.spans:
         return _of_spans(task, rows)
     if not rows.kind.several:
-        return Wanted(task.meanings, focus)
+        return Demand(task.meanings, focus)
     found = Counter(example.label for example in rows.examples)
     room = max(0, task.config.synthesis.drafts // LEAST_DRAFTS - len(task.labels))
     sets = [label for label, _ in found.most_common() if label not in task.labels][:room]
     named = meanings_of(task, rows, (*task.labels, *sets))
-    return Wanted(named, Focus(need={label: 1.0 + found[label] for label in named}))
+    return Demand(named, Focus(need={label: 1.0 + found[label] for label in named}))
 
 
-def _of_spans(task: Task, rows: Rows) -> Wanted:
+def _of_spans(task: Task, rows: Rows) -> Demand:
     """Return the sets of labels that occur together, in proportion to their rows: only what is shown with marks is marked."""
     found = Counter(rows.kind.group(example.label) for example in rows.examples)
     del found[NONE]
     sets = found.most_common(max(1, task.config.synthesis.drafts // LEAST_DRAFTS))
     also = _AND.get(rows.language, ", and ")
     named = {each: also.join(task.meanings[name] for name in split_labels(each)) for each, _ in sets}
-    return Wanted(named, Focus(need={each: float(count) for each, count in sets}))
+    return Demand(named, Focus(need={each: float(count) for each, count in sets}))
 
 
 def meanings_of(task: Task, rows: Rows, labels: Iterable[str]) -> dict[str, str]:

@@ -20,8 +20,8 @@ from refsynth.learning.gate import Decision
 from refsynth.learning.held import HeldOut
 from refsynth.learning.judge import Selected
 from refsynth.learning.rows import Rows
-from refsynth.synthesis.drafts import Written
-from refsynth.synthesis.reinforcement.policies import Curve
+from refsynth.synthesis.drafts import WrittenDrafts
+from refsynth.synthesis.reinforcement.policies import RewardCurve
 from refsynth.synthesis.rounds import Round
 from refsynth.synthesis.selection.diversity import CoverageFigures
 
@@ -34,21 +34,21 @@ class Learned:
     """
 
     rows: Rows
-    written: Written
+    written: WrittenDrafts
     screened: Sequence[Draft]
     selected: Selected
     held: HeldOut | None
     decision: Decision
     final: Final
     rounds: tuple[Round, ...]
-    curves: tuple[Curve, ...]
+    curves: tuple[RewardCurve, ...]
     pretrained: tuple[Pretraining, ...] = ()
     notes: tuple[str, ...] = ()
     """What a user has to know about the rows."""
 
 
 @dataclass(frozen=True)
-class Finished:
+class Evidence:
     """What a run leaves behind.
 
     `studied` counts the texts of the pool that were learnt from without a label; `overlap` tells which test rows are in train

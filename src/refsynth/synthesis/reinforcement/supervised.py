@@ -29,7 +29,7 @@ LONGEST = 128
 FIGURES = "figures.json"
 
 
-class Turn(NamedTuple):
+class TrainingTurn(NamedTuple):
     """What a turn came to: nats per token of held-out texts after it, different texts learnt from so far, and its seconds."""
 
     loss: float
@@ -39,7 +39,7 @@ class Turn(NamedTuple):
 
 def imitate(
     policy: Policy, prompt: str, texts: Sequence[str], held: Sequence[str], folder: Path, *, minutes: float, seed: int
-) -> Iterator[Turn]:
+) -> Iterator[TrainingTurn]:
     """Train the policy and yield what each turn came to, the first before any text is learnt from.
 
     It ends when the minutes are used up, when the held-out loss rises, or with the last pass, and leaves the policy as its best
@@ -63,10 +63,10 @@ def imitate(
             if turn:
                 policy.update(_rollouts(policy, prompt, turn), np.ones(len(turn)))
             loss = nats_per_token(policy, prompt, held)
-            _keep(policy, Turn(loss, read, round(time.monotonic() - started, 3)), place)
+            _keep(policy, TrainingTurn(loss, read, round(time.monotonic() - started, 3)), place)
         else:
             policy.restore(place)
-        figures = Turn(*read_json(place / FIGURES))
+        figures = TrainingTurn(*read_json(place / FIGURES))
         yield figures
         spent += figures.seconds
         if figures.loss > best:
@@ -98,7 +98,7 @@ def _rollouts(policy: Policy, prompt: str, texts: Sequence[str]) -> list[Rollout
     return [one._replace(text=one.text[:LONGEST]) for one in written]
 
 
-def _keep(policy: Policy, turn: Turn, place: Path) -> None:
+def _keep(policy: Policy, turn: TrainingTurn, place: Path) -> None:
     """Write a turn; its figures are written last and make it finished."""
     partial = place.with_name(f".{place.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
