@@ -21,6 +21,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 import refsynth
+from refsynth.bundle.spec import TIERS
 from refsynth.cli.app import app
 from refsynth.core import config, drafting, sections
 from refsynth.core.kinds import TASK_KINDS
@@ -282,14 +283,14 @@ READS: Mapping[str, str] = {
 
 
 def components() -> str:
-    """Return the page of kinds of tasks, references, scorers and encoders."""
+    """Return the page of kinds of tasks, references, scorers, encoders and tiers."""
     kinds = [f"| `{name}` | {spec.doc} | {spec.gives} |" for name, spec in TASK_KINDS.items()]
     encoders = [
         f"| `{name}` | {', '.join(spec.languages) or 'any other'} | {spec.max_tokens} | {spec.doc} |"
         for name, spec in ENCODERS.items()
     ]
     parts = [
-        "# Kinds of tasks, references, scorers, encoders",
+        "# Kinds of tasks, references, scorers, encoders, tiers",
         NOTE,
         "## Kinds of tasks",
         "The key `task`. [Tasks](../how-to/tasks.md) has an example of each.",
@@ -310,15 +311,25 @@ def components() -> str:
         "## Encoders",
         "The language of the texts decides which encoder trained models start from.",
         "\n".join(["| encoder | language | tokens at once, at most | what it is |", "|---|---|---|---|", *encoders]),
+        "## Tiers",
+        "What a bundle can hold, one or several, in order of asking. [The bundle](../explanation/bundle.md) says how.",
+        "\n".join(["| tier | its own files | labels are of | what it is |", "|---|---|---|---|", *_tiers()]),
         "## Components of your own",
         "Another package can add a component by an entry point whose value is a spec: `refsynth.core.kinds.KindSpec` in the "
         "group `refsynth.kinds`, `refsynth.core.references.ReferenceSpec` in `refsynth.references`, "
         "`refsynth.core.scorers.ScorerSpec` in `refsynth.scorers`, `refsynth.core.learners.LearnerSpec` in `refsynth.learners`. "
         "Its name may then stand in task.yaml like those above. Its code counts among what the steps of a run depend on: other "
-        "code makes them again.",
+        "code makes them again. A model of its own ships when its predictor has a `kind`, and a `refsynth.bundle.TierSpec` of "
+        "that name is in the group `refsynth.tiers`: it says what opens and packs it.",
         '```toml\n[project.entry-points."refsynth.scorers"]\nlength = "my_package:SPEC"\n```',
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _tiers() -> Iterator[str]:
+    for name, spec in TIERS.items():
+        files = ", ".join(f"`{file}`" for file in spec.files)
+        yield f"| `{name}` | {files} | {'words' if spec.words else 'texts'} | {spec.doc} |"
 
 
 def _references() -> Iterator[str]:

@@ -15,9 +15,10 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.peers import sentence_encoder
 from benchmarks.sets import Sample
-from refsynth.bundle.certificate import Calibration, Certificate, FirstTier, profile_of
+from refsynth.bundle.certificate import Calibration, Certificate, EarlyExit, profile_of
 from refsynth.bundle.model import load
-from refsynth.bundle.store import Contents, EncoderFiles, StaticFiles, StaticTier, save
+from refsynth.bundle.packing import pack, pack_graphs
+from refsynth.bundle.store import Contents, TierContents, save
 from refsynth.compress.cascade import certify
 from refsynth.compress.export import INT8, TOKENIZER, export_encoder, fused_graph
 from refsynth.compress.static import fit_static, lessons, table_of
@@ -72,19 +73,16 @@ def make_sides(
     contents = Contents(
         labels=dict(sample.labels),
         language="en",
-        features=EncoderFiles(work / "onnx", max_tokens=longest),
-        head=frozen.head,
-        reference=frozen,
-        calibration=Calibration(),
+        tiers=[TierContents(pack_graphs(work / "onnx", frozen.head, longest), frozen, Calibration())],
     )
     static = fit_student(
         EncoderPredictor(labels, int8, frozen.head), network, made, source / TOKENIZER, [row.text for row in rows]
     )
-    first = _first(static, EncoderPredictor(labels, int8, frozen.head), sample.texts, alpha, delta)
+    early = _early(static, EncoderPredictor(labels, int8, frozen.head), sample.texts, alpha, delta)
     save(work / "int8", contents)
-    student = replace(contents, features=StaticFiles(source / TOKENIZER, longest), head=static.head, reference=static)
-    save(work / "static", student)
-    save(work / "cascade", replace(contents, first=StaticTier(static, first)))
+    student = TierContents(pack(static, source), static, Calibration())
+    save(work / "static", replace(contents, tiers=[student]))
+    save(work / "cascade", replace(contents, tiers=[replace(student, early=early), *contents.tiers]))
     bundles = {OURS: work / "int8", STATIC: work / "static", CASCADE: work / "cascade"}
     ours = {name: load(folder, threads=threads).probabilities for name, folder in bundles.items()}
     words = TfidfLearner(labels, language="en").fit(rows, (), seed=0)
@@ -115,8 +113,8 @@ def fit_student(
     return StaticPredictor(teacher.labels, own, LinearHead(votes.weights[: own.size], votes.bias))
 
 
-def _first(static: StaticPredictor, int8: EncoderPredictor, texts: Sequence[str], alpha: float, delta: float) -> FirstTier:
-    """Return the first tier of a cascade at the certified threshold; one that answers nothing where none is certified."""
+def _early(static: StaticPredictor, int8: EncoderPredictor, texts: Sequence[str], alpha: float, delta: float) -> EarlyExit:
+    """Return when the first tier of a cascade answers: at the certified threshold, or never where none is certified."""
     said = softmax(np.asarray(static.logits(texts), float))
     disagrees = said.argmax(1) != int8.logits(texts).argmax(1)
     sure = lead_of(said)
@@ -131,9 +129,7 @@ def _first(static: StaticPredictor, int8: EncoderPredictor, texts: Sequence[str]
         profile=tuple(profile_of(sure, texts).tolist()),
         assumptions=("those of a bench",),
     )
-    return FirstTier(
-        threshold=1.0 if found is None else found.threshold, confidence="odds", calibration=Calibration(), certificate=certificate
-    )
+    return EarlyExit(threshold=1.0 if found is None else found.threshold, confidence="odds", certificate=certificate)
 
 
 def _model2vec(made: Any, rows: Sequence[Example]) -> Ask:

@@ -49,15 +49,14 @@ def exact_bundle(folder: Path, *, seed: int = 0) -> Path:
     rng = np.random.default_rng(seed)
     vocabulary = Vocabulary("word", 1, 1, TERMS, rng.uniform(1, 3, len(TERMS)))
     head = LinearHead(rng.normal(size=(len(TERMS), len(LABELS))), rng.normal(size=len(LABELS)))
+    predictor = TfidfPredictor(LABELS, TfidfVectors([vocabulary]), head)
+    calibration = bundle.Calibration(temperature=0.7, threshold=0.4)
     bundle.save(
         folder,
         bundle.Contents(
             labels={label: f"about {label}" for label in LABELS},
             language="en",
-            features=[vocabulary],
-            head=head,
-            reference=TfidfPredictor(LABELS, TfidfVectors([vocabulary]), head),
-            calibration=bundle.Calibration(temperature=0.7, threshold=0.4),
+            tiers=[bundle.TierContents(bundle.pack(predictor, folder), predictor, calibration)],
         ),
     )
     return folder

@@ -26,7 +26,7 @@ from safetensors.numpy import save as save_tensors
 from refsynth import bundle
 from refsynth.bundle import files
 from refsynth.bundle.golden import GOLDEN_TEXTS, Golden
-from refsynth.bundle.manifest import LAYOUTS, MANIFEST
+from refsynth.bundle.manifest import CARD, MANIFEST
 from refsynth.core.errors import BundleError, InputError
 from refsynth.core.intervals import INTERVALS
 from refsynth.core.run import file_digest
@@ -34,6 +34,8 @@ from refsynth.data.text import clean
 from refsynth.kinds.metrics import softmax
 from refsynth.models.predict import LinearHead
 from tests.support.contents import LABELS, encoder_contents, tfidf_contents
+
+FILES = sorted({CARD, *bundle.TIERS["encoder"].names})
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def test_predictions_are_those_of_the_reference_calibrated(saved: Path, contents
     texts = ["where is it", "a nine letter listing", "no"]
     assert model.labels == tuple(LABELS)
     assert model.variant == "int8"
-    np.testing.assert_allclose(model.probabilities(texts), softmax(contents.reference.logits(texts) / 2.0), atol=0.05)
+    np.testing.assert_allclose(model.probabilities(texts), softmax(contents.tiers[0].reference.logits(texts) / 2.0), atol=0.05)
     for prediction, row in zip(model.predict(texts), model.probabilities(texts), strict=True):
         assert prediction.label == model.labels[row.argmax()]
         assert prediction.probability == pytest.approx(row.max())
@@ -79,7 +81,7 @@ def test_predictions_are_those_of_the_reference_calibrated(saved: Path, contents
 
 
 def test_it_abstains_exactly_below_the_threshold(contents: bundle.Contents, tmp_path: Path) -> None:
-    always = replace(contents, calibration=bundle.Calibration(threshold=1.0))
+    always = replace(contents, tiers=[replace(contents.tiers[0], calibration=bundle.Calibration(threshold=1.0))])
     bundle.save(tmp_path / "b", always)
     assert all(prediction.abstain for prediction in bundle.load(tmp_path / "b").predict(["a", "b c"]))
 
@@ -95,7 +97,7 @@ def test_a_tfidf_bundle_gives_the_same_logits(tmp_path: Path) -> None:
     model = bundle.load(tmp_path / "b")
     texts = ["please, my card is lost", "unknown words", ""]
     assert model.variant == "exact"
-    np.testing.assert_allclose(model.logits(texts), contents.reference.logits(texts), atol=1e-6)
+    np.testing.assert_allclose(model.logits(texts), contents.tiers[0].reference.logits(texts), atol=1e-6)
 
 
 def test_the_manifest_tells_what_went_in(saved: Path) -> None:
@@ -103,7 +105,7 @@ def test_the_manifest_tells_what_went_in(saved: Path) -> None:
     assert [(label.name, label.description) for label in manifest.labels] == list(LABELS.items())
     assert manifest.metrics["accuracy"].n == 100
     assert manifest.lineage["seed"] == 0
-    assert set(manifest.files) == set(LAYOUTS[0].files)
+    assert set(manifest.files) == set(FILES)
 
 
 def test_the_card_has_front_matter_and_no_markup_of_the_users(saved: Path) -> None:
@@ -122,7 +124,7 @@ def test_golden_texts_are_plain_and_survive_cleaning() -> None:
     assert [clean(text) for text in GOLDEN_TEXTS] == list(GOLDEN_TEXTS)
 
 
-@pytest.mark.parametrize("name", LAYOUTS[0].files)
+@pytest.mark.parametrize("name", FILES)
 def test_a_changed_byte_is_found_and_the_file_named(copy: Path, name: str) -> None:
     data = bytearray((copy / name).read_bytes())
     data[len(data) // 2] ^= 1
@@ -131,7 +133,7 @@ def test_a_changed_byte_is_found_and_the_file_named(copy: Path, name: str) -> No
         bundle.load(copy)
 
 
-@pytest.mark.parametrize("name", (*LAYOUTS[0].files, MANIFEST))
+@pytest.mark.parametrize("name", (*FILES, MANIFEST))
 def test_a_missing_file_is_named(copy: Path, name: str) -> None:
     (copy / name).unlink()
     with pytest.raises(BundleError, match=name.replace(".", r"\.") + ".* is missing"):
@@ -223,6 +225,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.filterwarnings("ignore:.*does not know")
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_malformed_manifest_is_a_bundle_error(saved: Path, tmp_path: Path, data: st.DataObject) -> None:
@@ -242,7 +245,7 @@ def test_a_malformed_manifest_is_a_bundle_error(saved: Path, tmp_path: Path, dat
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
-@pytest.mark.parametrize("prefix", [b"", b"[" * 5000, b'{"schema_version": 1, "kind": '])
+@pytest.mark.parametrize("prefix", [b"", b"[" * 5000, b'{"schema_version": 4, "tiers": '])
 def test_garbage_for_a_manifest_is_a_bundle_error(tmp_path: Path, prefix: bytes, data: bytes) -> None:
     (tmp_path / MANIFEST).write_bytes(prefix + data)
     with pytest.raises(BundleError):
@@ -266,7 +269,7 @@ def test_where_int8_goes_wrong_the_safe_variant_takes_over_and_says_so(copy: Pat
         model = bundle.load(copy)
     assert model.variant == "safe"
     texts = ["where is it", "no"]
-    np.testing.assert_allclose(model.probabilities(texts), softmax(contents.reference.logits(texts) / 2.0), atol=0.01)
+    np.testing.assert_allclose(model.probabilities(texts), softmax(contents.tiers[0].reference.logits(texts) / 2.0), atol=0.01)
 
 
 def test_where_both_variants_go_wrong_nothing_is_served(copy: Path) -> None:
@@ -288,7 +291,9 @@ def test_a_tie_may_turn_but_a_decision_may_not() -> None:
 
 class TestSave:
     def test_a_model_unlike_its_reference_is_not_written(self, contents: bundle.Contents, tmp_path: Path) -> None:
-        other = replace(contents, head=LinearHead(-contents.head.weights, contents.head.bias))
+        (tier,) = contents.tiers
+        packed = replace(tier.packed, tensors=tier.packed.tensors | {"weights": -tier.packed.tensors["weights"]})
+        other = replace(contents, tiers=[replace(tier, packed=packed)])
         with pytest.raises(BundleError, match="golden outputs"):
             bundle.save(tmp_path / "b", other)
         assert list(tmp_path.iterdir()) == []
@@ -296,7 +301,7 @@ class TestSave:
     def test_an_old_bundle_is_replaced_and_nothing_is_left_over(self, saved: Path, tmp_path: Path) -> None:
         shutil.copytree(saved, tmp_path / "b")
         bundle.save(tmp_path / "b", tfidf_contents())
-        assert bundle.load(tmp_path / "b").manifest.kind == "tfidf"
+        assert bundle.load(tmp_path / "b").manifest.last.kind == "tfidf"
         assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
     def test_a_folder_with_other_things_is_left_alone(self, tmp_path: Path) -> None:
@@ -361,6 +366,8 @@ def test_a_good_bundle_loads_without_a_warning(saved: Path) -> None:
 
 
 def test_a_head_that_lies_transposed_in_memory_is_saved_right(saved: Path, contents: bundle.Contents, tmp_path: Path) -> None:
-    turned = LinearHead(np.asfortranarray(contents.head.weights), contents.head.bias)
-    bundle.save(tmp_path / "turned", replace(contents, head=turned))
+    (tier,) = contents.tiers
+    head = tier.reference.head
+    turned = LinearHead(np.asfortranarray(head.weights), head.bias).tensors()
+    bundle.save(tmp_path / "turned", replace(contents, tiers=[replace(tier, packed=replace(tier.packed, tensors=turned))]))
     assert (tmp_path / "turned" / "head.safetensors").read_bytes() == (saved / "head.safetensors").read_bytes()

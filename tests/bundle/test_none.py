@@ -8,12 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from safetensors.numpy import load_file
 from sklearn.feature_extraction.text import TfidfVectorizer
 from typer.testing import CliRunner
 
 import refsynth
-from refsynth.bundle.none import NoneRule, none_rule_of
+from refsynth.bundle.manifest import Manifest
+from refsynth.bundle.rules import NoneRule
 from refsynth.cli.app import app
 from refsynth.cli.explain import explained
 from refsynth.cli.scored import names_for
@@ -127,7 +129,7 @@ def made(tmp_path_factory, tiny_cache):
 def test_a_run_ships_the_rule_and_says_it_everywhere(made, learner):
     done = made[learner]
     model = refsynth.load(done.bundle)
-    rule = none_rule_of(model.manifest)
+    rule = model.manifest.none.rule
     assert model.tells_none and rule.rows == 60
     for said in (render_html(done.report), render_markdown(done.report), (done.bundle / "README.md").read_text("utf-8")):
         assert "None of these: a text" in said and "would be flagged" in said
@@ -190,10 +192,11 @@ def test_an_explanation_asks_about_what_is_left_of_one_word(made):
     assert explained(refsynth.load(made["frozen"].bundle), "late", None, top=3)["parts"]
 
 
-@pytest.mark.parametrize("lineage", [{}, {"none": "x"}, {"none": {"share": 2, "rows": 1, "flagged": 0, "low": 0, "high": 0}}])
-def test_a_manifest_of_before_or_of_a_stranger_has_no_rule(made, lineage):
-    manifest = refsynth.load(made["tfidf"].bundle).manifest
-    assert none_rule_of(manifest.model_copy(update={"lineage": lineage})) is None
+@pytest.mark.parametrize("none", ["x", {"rule": "x"}, {"rule": {"share": 2, "rows": 1, "flagged": 0, "low": 0, "high": 0}}])
+def test_a_manifest_with_a_broken_rule_is_refused(made, none):
+    tree = refsynth.load(made["tfidf"].bundle).manifest.model_dump(mode="json")
+    with pytest.raises(ValidationError):
+        Manifest.model_validate_json(json.dumps({**tree, "none": none}))
 
 
 def test_the_sentence_has_the_figures():

@@ -5,10 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 import refsynth
-from refsynth.bundle.unsure import UnsureRule, rule_of, told
+from refsynth.bundle.manifest import Manifest
+from refsynth.bundle.rules import UnsureRule
+from refsynth.bundle.unsure import told
 from refsynth.cli.app import app
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, InputError
@@ -88,7 +91,7 @@ def asked(tmp_path_factory, tiny_cache):
 
 def test_report_and_card_say_the_same_sentence(asked):
     manifest = refsynth.load(asked.bundle).manifest
-    assert rule_of(manifest).accuracy == 0.97
+    assert manifest.unsure.accuracy == 0.97
     sentence = told(manifest)
     assert sentence
     for said in (render_html(asked.report), render_markdown(asked.report), (asked.bundle / "README.md").read_text("utf-8")):
@@ -96,10 +99,12 @@ def test_report_and_card_say_the_same_sentence(asked):
     assert json.loads(asked.paths.json.read_text("utf-8"))["calibration"]["choices"][0]["target"] == 0.8
 
 
-def test_a_manifest_of_before_or_of_a_stranger_has_no_rule(asked):
+def test_a_manifest_without_a_rule_says_nothing_and_one_with_a_broken_rule_is_refused(asked):
     manifest = refsynth.load(asked.bundle).manifest
-    for lineage in ({}, {"unsure": "x"}, {"unsure": {"accuracy": 7, "rows": 1, "reached": True}}, {"unsure": None}):
-        assert told(manifest.model_copy(update={"lineage": lineage})) == ""
+    assert told(manifest.model_copy(update={"unsure": None})) == ""
+    for broken in ("x", {"accuracy": 7, "rows": 1, "reached": True}, {"accuracy": 0.5}):
+        with pytest.raises(ValidationError):
+            Manifest.model_validate_json(json.dumps({**manifest.model_dump(mode="json"), "unsure": broken}))
 
 
 def test_another_threshold_takes_the_place_of_the_bundles(asked):

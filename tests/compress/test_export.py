@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -67,29 +68,35 @@ def encoder(tmp_path_factory):
     return folder
 
 
+def changed(contents, reference, *, task="classify", **packed):
+    """Return contents with another reference, and other facts of how its only tier reads."""
+    (tier,) = contents.tiers
+    return replace(contents, task=task, tiers=[replace(tier, packed=replace(tier.packed, **packed), reference=reference)])
+
+
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory, encoder, contents):
     """A bundle of each sort that can be one graph."""
     folder, rng = tmp_path_factory.mktemp("bundles"), np.random.default_rng(3)
     bundle.save(folder / "encoder", contents)
-    prefixed = Prefixed(encoder / "t.json", contents.head, "query: ")
-    features = replace(contents.features, prefix="query: ")
-    bundle.save(folder / "prefix", replace(contents, features=features, reference=prefixed))
+    (tier,) = contents.tiers
+    prefixed = Prefixed(encoder / "t.json", tier.reference.head, "query: ")
+    bundle.save(folder / "prefix", changed(contents, reference=prefixed, prefix="query: "))
     bundle.save(folder / "pairs", replace(contents, task="pairs"))
     several = bundle.Calibration(temperature=0.7, threshold=0.2, thresholds=(0.5, 0.4, 0.6))
-    bundle.save(folder / "multilabel", replace(contents, task="multilabel", calibration=several))
+    bundle.save(folder / "multilabel", replace(contents, task="multilabel", tiers=[replace(tier, calibration=several)]))
     tokenizer = TextTokenizer(encoder / "t.json", max_tokens=MAX_TOKENS, special=False)
     head = LinearHead(rng.normal(size=(tokenizer.size, 3)).astype(np.float32), rng.normal(size=3).astype(np.float32))
     static = StaticPredictor(tuple(LABELS), tokenizer, head)
-    read = bundle.StaticFiles(encoder / "t.json", MAX_TOKENS)
-    bundle.save(folder / "static", replace(contents, features=read, head=head, reference=static))
+    shutil.copy(encoder / "t.json", encoder / "tokenizer.json")
+    pack = partial(bundle.pack, folder=encoder)
+    bundle.save(folder / "static", replace(contents, tiers=[replace(tier, packed=pack(static), reference=static)]))
     for windows in ("mean", "head_tail"):
         longer = TextTokenizer(encoder / "t.json", max_tokens=MAX_TOKENS, special=False, windows=windows)
         other = StaticPredictor(tuple(LABELS), longer, head)
-        bundle.save(folder / windows, replace(contents, features=replace(read, windows=windows), head=head, reference=other))
-    wide = replace(contents.features, windows="mean")
-    long_reader = TorchReference(encoder / "t.json", contents.head)
-    bundle.save(folder / "windows", replace(contents, features=wide, reference=long_reader))
+        bundle.save(folder / windows, replace(contents, tiers=[replace(tier, packed=pack(other), reference=other)]))
+    long_reader = TorchReference(encoder / "t.json", tier.reference.head)
+    bundle.save(folder / "windows", changed(contents, reference=long_reader, windows="mean"))
     bundle.save(folder / "tfidf", tfidf_contents())
     return folder
 
@@ -149,7 +156,7 @@ def test_transformers_gives_what_the_safe_variant_gives(bundles, tmp_path, monke
     manifest = bundle.load(folder).manifest
     out = export_bundle(folder, "transformers", tmp_path / f"out_{name}")
     ours, theirs = pairs_of(name)
-    safe = _open(Files(folder), "safe", 1)[0].logits([clean(text) for text in ours])
+    safe = _open(Files(folder), manifest.last, "safe", 1)[0].logits([clean(text) for text in ours])
     expected = manifest.answers.probabilities(safe / manifest.calibration.temperature)
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(out, trust_remote_code=True).eval()
@@ -223,9 +230,9 @@ def test_the_lines_in_the_card_run(bundles, tmp_path, monkeypatch, capsys):
 
 
 REFUSED = [
-    ("tfidf", "onnx", "kind 'tfidf' cannot be one graph: it counts n-grams"),
-    ("tfidf", "transformers", "kind 'tfidf' has no weights for transformers: it counts n-grams"),
-    ("static", "transformers", "kind 'static' has no weights for transformers: it is a table of votes"),
+    ("tfidf", "onnx", "the tier 'tfidf' cannot be one graph: it counts n-grams"),
+    ("tfidf", "transformers", "the tier 'tfidf' has no weights for transformers: it counts n-grams"),
+    ("static", "transformers", "the tier 'static' has no weights for transformers: it is a table of votes"),
 ]
 
 
@@ -236,7 +243,9 @@ def test_what_has_no_such_form_says_why(bundles, tmp_path, name, to, message):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("to", "message"), [("onnx", "asks two models in turn"), ("transformers", "asks two models in turn")])
+@pytest.mark.parametrize(
+    ("to", "message"), [("onnx", "asks several models in turn"), ("transformers", "asks several models in turn")]
+)
 def test_a_cascade_is_no_single_model(tmp_path, tiny_cache, to, message):
     made = make_run(tmp_path / "run", tiny_cache, "cascade", pool=300, disagreement=0.01).bundle
     with pytest.raises(InputError, match=message):
@@ -245,9 +254,8 @@ def test_a_cascade_is_no_single_model(tmp_path, tiny_cache, to, message):
 
 
 def test_a_prefix_before_a_pair_is_refused(encoder, contents, tmp_path):
-    reference = Prefixed(encoder / "t.json", contents.head, "query: ")
-    features = replace(contents.features, prefix="query: ")
-    bundle.save(tmp_path / "b", replace(contents, task="pairs", features=features, reference=reference))
+    reference = Prefixed(encoder / "t.json", contents.tiers[0].reference.head, "query: ")
+    bundle.save(tmp_path / "b", changed(contents, reference, task="pairs", prefix="query: "))
     for to in ("onnx", "transformers"):
         with pytest.raises(InputError, match="a prefix before the first text of a pair"):
             export_bundle(tmp_path / "b", to, tmp_path / "out")
@@ -266,8 +274,9 @@ def test_an_encoder_without_some_of_its_heads_is_not_given_back(contents, tmp_pa
         def logits(self, texts):
             return self.head.logits(embed(model, self.tokenizer.encode(texts)))
 
-    features = replace(contents.features, folder=tmp_path / "e")
-    bundle.save(tmp_path / "b", replace(contents, features=features, reference=Cut(tmp_path / "t.json", contents.head)))
+    head = contents.tiers[0].reference.head
+    files = bundle.pack_graphs(tmp_path / "e", head, MAX_TOKENS).files
+    bundle.save(tmp_path / "b", changed(contents, Cut(tmp_path / "t.json", head), files=files))
     with pytest.raises(InputError, match="no whole BERT any more"):
         export_bundle(tmp_path / "b", "transformers", tmp_path / "out")
     out = export_bundle(tmp_path / "b", "onnx", tmp_path / "out")

@@ -105,7 +105,7 @@ def test_a_form_is_measured_on_rows_that_it_has_not_seen(task, tmp_path, tiny_ca
 def test_a_static_bundle_says_what_its_teacher_says(static):
     model, main = refsynth.load(static.bundle), refsynth.load(static.evidence.tiers.main)
     kind, student = model.manifest.answers, static.evidence.tiers.student
-    assert model.manifest.kind == ("crf" if kind.spans else "tfidf" if student.loses else "static")
+    assert model.manifest.last.kind == ("crf" if kind.spans else "tfidf" if student.loses else "static")
     assert student.agreement > 0.5
     aside = plain("tokens" if kind.spans else "multilabel", 100, 9)
     same = [one.label == other.label for one, other in zip(model.predict(aside), main.predict(aside), strict=True)]
@@ -120,20 +120,20 @@ def mixed(cascade, tmp_path_factory):
     task = cascade.evidence.task.config.task
     sure = refsynth.load(folder).answer(ASKED[task], shallow=True).certainty
     manifest = json.loads((folder / MANIFEST).read_bytes())
-    manifest["first"]["threshold"] = float(np.median(sure))
+    manifest["tiers"][0]["early"]["threshold"] = float(np.median(sure))
     (folder / MANIFEST).write_text(json.dumps(manifest), "utf-8")
     return refsynth.load(folder), refsynth.load(cascade.evidence.tiers.main), ASKED[task]
 
 
 def test_each_tier_answers_what_is_its(mixed):
     model, main, asked = mixed
-    kind, calibration = model.manifest.answers, model.manifest.first.calibration
+    kind, calibration = model.manifest.answers, model.manifest.tiers[0].calibration
     answers, alone = model.predict(asked), main.predict(asked)
     late = np.array([one.tier == "int8" for one in answers])
-    assert late.tolist() == (model.answer(asked).sure < model.manifest.first.threshold).tolist()
+    assert late.tolist() == (model.answer(asked).sure < model.manifest.tiers[0].early.threshold).tolist()
     assert late.any()
     assert not late.all()
-    assert model.opened == ("static", "int8")
+    assert model.opened == ("exact" if kind.spans else "static", "int8")
     for one, other, out in zip(answers, alone, late, strict=True):
         if out:
             assert (one.label, one.abstain) == (other.label, other.abstain)
@@ -169,7 +169,8 @@ def test_a_cascade_keeps_its_certificate(cascade):
     assert certificate is not None, cascade.evidence.tiers.reason
     model, main = refsynth.load(cascade.bundle), refsynth.load(cascade.evidence.tiers.main)
     task = model.manifest.task
-    assert model.manifest.kind == ("tagger_cascade" if task == "tokens" else "cascade")
+    kinds = [tier.kind for tier in model.manifest.tiers]
+    assert kinds == (["crf", "tagger"] if task == "tokens" else ["static", "encoder"])
     answers, alone = model.predict(ASKED[task]), main.predict(ASKED[task])
     otherwise = np.mean([one.label != other.label for one, other in zip(answers, alone, strict=True)])
     assert otherwise <= certificate.alpha + 0.05
@@ -202,7 +203,7 @@ def test_logits_of_a_cascade_have_its_probabilities(cascade):
 def test_the_certificate_is_what_the_texts_set_aside_show(cascade):
     finished = cascade.evidence
     model, main = refsynth.load(cascade.bundle), refsynth.load(finished.tiers.main)
-    first, certificate = model.manifest.first, finished.tiers.certificate
+    first, certificate = model.manifest.tiers[0].early, finished.tiers.certificate
     assert POOL // 2 - 5 <= certificate.n <= POOL // 2  # without those that are rows
     job_pool = [json.loads(line)["text"] for line in finished.task.config.data.pool.read_text("utf-8").splitlines()]
     said = model._first.probabilities(job_pool)
@@ -222,22 +223,23 @@ def test_a_forged_cascade_is_refused(cascade, tmp_path):
         (tmp_path / "bundle" / MANIFEST).write_text(json.dumps(manifest), "utf-8")
         return tmp_path / "bundle"
 
+    kind = refsynth.load(cascade.bundle).manifest.tiers[0].kind
     refsynth.load(forged("README.md", b"other"))
     with pytest.raises(BundleError):
-        refsynth.load(forged("static.safetensors", (cascade.bundle / "head.safetensors").read_bytes()))
+        refsynth.load(forged(f"{kind}-head.safetensors", (cascade.bundle / "head.safetensors").read_bytes()))
     if refsynth.load(cascade.bundle).manifest.answers.spans:
         for terms in (b'{"terms": ["bias"]}', b'{"terms": 5}', b"["):
             with pytest.raises(BundleError):
-                refsynth.load(forged("features.json", terms))
+                refsynth.load(forged("crf-features.json", terms))
 
 
 @pytest.mark.parametrize("confidence", ["odds", "probability"])
 def test_a_first_tier_that_is_sure_of_one_label_is_refused(cascade, tmp_path, confidence):
     folder = shutil.copytree(cascade.bundle, tmp_path / "bundle")
     manifest = json.loads((folder / MANIFEST).read_bytes())
-    manifest["first"]["confidence"] = confidence
+    manifest["tiers"][0]["early"]["confidence"] = confidence
     (folder / MANIFEST).write_text(json.dumps(manifest), "utf-8")
-    with pytest.raises(BundleError, match="first tier for task"):
+    with pytest.raises(BundleError, match="tier for task"):
         refsynth.load(folder)
 
 
@@ -280,7 +282,7 @@ def test_a_student_is_not_taught_what_its_teacher_does_not_read(cascade):
     job = SimpleNamespace(folder=finished.folder, task=finished.task)
     school = StudentMaker(job, finished.learned.final, finished.tiers.main, model)
     head = "ann sat in rome"
-    long = head + " . " * (model.manifest.max_tokens * REACH) + head
+    long = head + " . " * (model.manifest.last.max_tokens * REACH) + head
     assert school._as_read([head, "", long])[:2] == [head, ""]
     (cut_,) = school._as_read([long])
     assert long.startswith(cut_)
@@ -380,7 +382,7 @@ def test_moved_logits_reach_a_threshold_where_they_reached_their_cut(seed, tempe
 def test_both_tiers_have_the_thresholds_of_the_second(cascade):
     model, main = refsynth.load(cascade.bundle), refsynth.load(cascade.evidence.tiers.main)
     assert model.manifest.calibration.thresholds == main.manifest.calibration.thresholds
-    assert model.manifest.first.calibration.thresholds == main.manifest.calibration.thresholds
+    assert model.manifest.tiers[0].calibration.thresholds == main.manifest.calibration.thresholds
     assert bool(model.manifest.calibration.thresholds) == model.manifest.answers.several
 
 

@@ -192,8 +192,7 @@ def test_a_static_bundle_predicts_and_explains_exactly(static: RunResult) -> Non
     assert student is not None
     assert student.agreement > 0.7
     texts = ["my parcel is late", "", "it is  broken"]
-    assert model.manifest.kind == "static"
-    assert model.manifest.schema_version == 2
+    assert [tier.kind for tier in model.manifest.tiers] == ["static"]
     assert {answer.tier for answer in model.predict(["my parcel is late", "it is  broken"])} == {"static"}
     probabilities = np.log(model.probabilities(texts))
     why = model.contributions(texts[0], "late")
@@ -246,25 +245,26 @@ def test_a_forged_cascade_is_refused(cascade: RunResult, tmp_path: Path) -> None
     for path in cascade.bundle.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     tree = json.loads((tmp_path / MANIFEST).read_bytes())
-    (tmp_path / MANIFEST).write_text(json.dumps({**tree, "first": None}))
-    with pytest.raises(BundleError, match="first tier"):
+    name = "static-head.safetensors"
+    (tmp_path / MANIFEST).write_text(json.dumps({**tree, "tiers": [{**tree["tiers"][0], "early": None}, tree["tiers"][1]]}))
+    with pytest.raises(BundleError, match="each tier but the last"):
         bundle.load(tmp_path)
-    (tmp_path / "static.safetensors").write_bytes((tmp_path / "head.safetensors").read_bytes())
-    entry = {"sha256": file_digest(tmp_path / "static.safetensors"), "size": (tmp_path / "static.safetensors").stat().st_size}
-    (tmp_path / MANIFEST).write_text(json.dumps({**tree, "files": {**tree["files"], "static.safetensors": entry}}))
+    (tmp_path / name).write_bytes((tmp_path / "head.safetensors").read_bytes())
+    entry = {"sha256": file_digest(tmp_path / name), "size": (tmp_path / name).stat().st_size}
+    (tmp_path / MANIFEST).write_text(json.dumps({**tree, "files": {**tree["files"], name: entry}}))
     with pytest.raises(BundleError, match="votes of shape"):
         bundle.load(tmp_path)
 
 
 def test_without_enough_texts_the_model_ships_alone_and_the_run_says_why(tmp_path: Path, tiny_cache: Path) -> None:
     result = make_run(tmp_path, tiny_cache, "cascade", pool=5)
-    assert bundle.load(result.bundle).manifest.kind == "encoder"
+    assert bundle.load(result.bundle).manifest.last.kind == "encoder"
     assert "give a pool of 44 texts or more" in result.evidence.tiers.reason
 
 
 def test_tf_idf_needs_no_student(tmp_path: Path, tiny_cache: Path) -> None:
     result = make_run(tmp_path, tiny_cache, "static", learners=["tfidf"])
-    assert bundle.load(result.bundle).manifest.kind == "tfidf"
+    assert bundle.load(result.bundle).manifest.last.kind == "tfidf"
     assert "TF-IDF" in result.evidence.tiers.reason
 
 
@@ -343,7 +343,7 @@ def test_predict_says_the_tier_and_warns_of_a_shift(
     cascade: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = bundle.load(cascade.bundle)
-    first = model.manifest.first
+    first = model.manifest.tiers[0].early
     assert first is not None
     warn_shift(model, np.array(first.certificate.profile), first.certificate.n)
     assert capsys.readouterr().err == ""
@@ -382,9 +382,9 @@ class Counted:
 def behind(cascade: RunResult, monkeypatch: pytest.MonkeyPatch) -> tuple[LoadedBundle, Counted, list[str]]:
     """A loaded cascade, its second tier, and texts that need it."""
     loaded = LoadedBundle.open(cascade.bundle, threads=1)
-    second = loaded.model._opened()
+    second = loaded.model._opened(1)
     counted = Counted(second.predictor)
-    monkeypatch.setattr(loaded.model, "_second", replace(second, predictor=counted))
+    monkeypatch.setitem(loaded.model._tiers, 1, replace(second, predictor=counted))
     texts = [f"{text} {extra}".strip() for text in loaded.golden.texts for extra in ("", "and", "or what")]
     return loaded, counted, [one for one in texts if loaded.model.predict([one])[0].tier == "int8"]
 
@@ -442,9 +442,9 @@ def test_each_tier_reads_a_text_once(asked: str, behind, monkeypatch: pytest.Mon
     loaded, _, late = behind
     model = loaded.model
     texts = [text for text in loaded.golden.texts if text not in late] + late
-    first, second = (Reader(tier.predictor) for tier in (model._first, model._second))
-    monkeypatch.setattr(model, "_first", replace(model._first, predictor=first))
-    monkeypatch.setattr(model, "_second", replace(model._second, predictor=second))
+    first, second = (Reader(model._tiers[place].predictor) for place in (0, 1))
+    for place, reader in enumerate((first, second)):
+        monkeypatch.setitem(model._tiers, place, replace(model._tiers[place], predictor=reader))
     if asked == "engine":
         Engine(loaded).run([Question(text) for text in texts])
     else:
@@ -471,7 +471,7 @@ def test_tiers_stand_in_the_search_of_a_contract(
     assert outcome is not None
     assert tiers in {form.name for form in outcome.forms}
     assert outcome.shipped.name == shipped
-    assert bundle.load(result.bundle).manifest.kind == (tiers if shipped == tiers else "encoder")
+    assert bundle.load(result.bundle).manifest.tiers[0].kind == (("encoder") if shipped != tiers else "static")
     compression = result.report.compression
     assert compression is not None
     assert [variant.name for variant in compression.variants if variant.shipped] == [shipped]

@@ -119,7 +119,7 @@ def test_the_certificate_counts_what_the_loaded_bundle_says(
 ) -> None:
     monkeypatch.setattr("refsynth.compress.student.fit_static", fit)
     result = make_run(tmp_path, tiny_cache, "cascade", pool=300, disagreement=0.2)
-    certificate, first = result.evidence.tiers.certificate, refsynth.load(result.bundle).manifest.first
+    certificate, first = result.evidence.tiers.certificate, refsynth.load(result.bundle).manifest.tiers[0].early
     assert certificate is not None, result.evidence.tiers.reason
     assert first is not None
     assert first.certificate == certificate
@@ -143,7 +143,7 @@ def test_the_agreement_is_that_of_the_loaded_bundle(
     result = make_run(tmp_path, tiny_cache, "static", pool=100)
     model, student = refsynth.load(result.bundle), result.evidence.tiers.student
     assert student is not None
-    assert model.manifest.kind == "static"
+    assert model.manifest.last.kind == "static"
     same = 1 - differs(result, aside_of(result), shallow=False).mean()
     assert student.agreement == pytest.approx(same)
     assert model.manifest.metrics[AGREEMENT].value == pytest.approx(same)
@@ -300,8 +300,7 @@ def test_a_threshold_that_no_labels_chose_is_not_shown_as_one_that_they_did(tabl
             assert calibration.threshold.threshold == pytest.approx(seen.manifest.calibration.threshold)
             assert calibration.temperature == pytest.approx(seen.manifest.calibration.temperature)
         else:
-            first = seen.manifest.first
-            for one in (seen.manifest.calibration, *(() if first is None else (first.calibration,))):
+            for one in (tier.calibration for tier in seen.manifest.tiers):
                 assert f"the temperature {one.temperature:.2f}" in calibration.how
 
 

@@ -343,8 +343,10 @@ def test_what_to_label_next_and_the_answers_taken_in(finished, tmp_path, tiny_ca
 
 def test_a_bundle_with_too_few_thresholds_is_refused(finished):
     manifest = refsynth.load(finished.bundle).manifest.model_dump(mode="json")
+    (tier,) = manifest["tiers"]
+    few = [tier | {"calibration": tier["calibration"] | {"thresholds": [0.5, 0.5]}}]
     with pytest.raises(ValueError, match="2 thresholds for 3 labels"):
-        Manifest.model_validate_json(json.dumps(manifest | {"calibration": manifest["calibration"] | {"thresholds": [0.5, 0.5]}}))
+        Manifest.model_validate_json(json.dumps(manifest | {"tiers": few}))
     with pytest.raises(ValueError, match="3 thresholds for 3 labels of task classify"):
         Manifest.model_validate_json(json.dumps(manifest | {"task": "classify"}))
 

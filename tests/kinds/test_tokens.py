@@ -560,7 +560,7 @@ def finished_crf(tmp_path_factory, tiny_cache):
 @pytest.fixture(params=["tagger", "crf"])
 def either(request):
     done = request.getfixturevalue("finished" if request.param == "tagger" else "finished_crf")
-    assert refsynth.load(done.bundle).manifest.kind == request.param
+    assert refsynth.load(done.bundle).manifest.last.kind == request.param
     return done
 
 
@@ -625,8 +625,9 @@ def test_an_altered_bundle_is_refused(finished_crf, tmp_path):
         with pytest.raises(BundleError, match=message):
             refsynth.load(altered(name, data))
     manifest = refsynth.load(finished_crf.bundle).manifest.model_dump(mode="json")
-    for changes in ({"task": "multilabel"}, {"kind": "tfidf"}, {"labels": []}):
-        with pytest.raises(ValueError, match=r"for task|bundle of kind|at least 1"):
+    other = [{**manifest["tiers"][0], "kind": "tfidf", "files": sorted(refsynth.bundle.TIERS["tfidf"].names)}]
+    for changes in ({"task": "multilabel"}, {"tiers": other}, {"labels": []}, {"tiers": []}):
+        with pytest.raises(ValueError, match=r"for task|at least 1"):
             Manifest.model_validate_json(json.dumps(manifest | changes))
 
 

@@ -9,7 +9,8 @@ import torch
 
 from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.model import load
-from refsynth.bundle.store import Contents, EncoderFiles, save
+from refsynth.bundle.packing import pack_graphs
+from refsynth.bundle.store import Contents, TierContents, save
 from refsynth.compress.export import export_encoder
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, ModelError
@@ -74,18 +75,13 @@ def test_it_ends_in_an_int8_bundle(name, fitted, tmp_path):
     predictor = fitted[name][1]
     predictor.encoder.save(tmp_path / "source")
     export_encoder(predictor.encoder.transformer, tmp_path / "source" / "tokenizer.json", tmp_path / "onnx")
-    files = EncoderFiles(tmp_path / "onnx", max_tokens=MAX_TOKENS, prefix="")
+    packed = pack_graphs(tmp_path / "onnx", predictor.head, MAX_TOKENS)
     save(
         tmp_path / "bundle",
         Contents(
             labels=dict.fromkeys(LABELS, "what it means"),
             language="en",
-            features=files,
-            head=predictor.head,
-            reference=predictor,
-            calibration=Calibration(),
-            metrics=(),
-            lineage={},
+            tiers=[TierContents(packed, predictor, Calibration())],
         ),
     )
     model = load(tmp_path / "bundle")  # which tests itself on its golden texts

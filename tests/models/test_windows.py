@@ -197,7 +197,7 @@ def bundle(request, tmp_path_factory, tiny_cache):
 def test_a_bundle_reads_as_it_was_trained_and_says_what_it_did_not_read(bundle):
     windows, result, folder = bundle
     model = refsynth.load(result.bundle)
-    assert (model.manifest.windows, model.manifest.max_tokens) == (windows, MAX_TOKENS)
+    assert (model.manifest.last.windows, model.manifest.last.max_tokens) == (windows, MAX_TOKENS)
     assert {"cut": "reads the first", "head_tail": "the first and the last", "mean": "windows"}[windows] in (
         result.bundle / "README.md"
     ).read_text("utf-8")

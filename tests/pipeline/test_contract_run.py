@@ -87,7 +87,7 @@ def test_tfidf_is_a_form_too(tmp_path: Path, tiny_cache: Path) -> None:
     outcome = result.evidence.shrunk.outcome
     assert outcome is not None
     assert outcome.shipped.name == "tfidf"
-    assert refsynth.load(result.bundle).manifest.kind == "tfidf"
+    assert refsynth.load(result.bundle).manifest.last.kind == "tfidf"
 
 
 @pytest.mark.parametrize("contract", [{"keep": 1.5}, {"p50_ms": 0}, {"size_mb": -1}, {"latency": 3}])

@@ -40,12 +40,15 @@ def encoder_contents(folder: Path) -> bundle.Contents:
     return bundle.Contents(
         labels=LABELS,
         language="en",
-        features=bundle.EncoderFiles(folder / "out", MAX_TOKENS),
-        head=head,
-        reference=TorchReference(tokenizer, head),
-        calibration=bundle.Calibration(temperature=2.0, threshold=0.4, risk=0.1, coverage=0.8),
+        tiers=[
+            bundle.TierContents(
+                bundle.pack_graphs(folder / "out", head, MAX_TOKENS),
+                TorchReference(tokenizer, head),
+                bundle.Calibration(temperature=2.0, threshold=0.4, risk=0.1, coverage=0.8),
+            )
+        ],
         metrics=[Metric("accuracy", 0.75, 0.7, 0.8, 100)],
-        lineage={"seed": 0, "data": {"train": "0" * 64}},
+        facts=bundle.Facts(lineage={"seed": 0, "data": {"train": "0" * 64}}),
     )
 
 
@@ -57,4 +60,5 @@ def tfidf_contents() -> bundle.Contents:
     head = LinearHead(rng.normal(size=(len(part.terms), 3)), rng.normal(size=3))
     reference = TfidfPredictor(tuple(LABELS), TfidfVectors([part]), head)
     calibration = bundle.Calibration(temperature=0.5)
-    return bundle.Contents(labels=LABELS, language="en", features=[part], head=head, reference=reference, calibration=calibration)
+    tier = bundle.TierContents(bundle.pack(reference, Path()), reference, calibration)
+    return bundle.Contents(labels=LABELS, language="en", tiers=[tier])

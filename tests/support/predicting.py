@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from refsynth import bundle
 from refsynth.cli.evaluate import evaluate
 from refsynth.cli.predict import predict
+from refsynth.core.sections import Columns
 from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
 
@@ -32,11 +33,8 @@ def save_spotter(path: Path) -> Path:
     contents = bundle.Contents(
         labels=dict.fromkeys(LABELS, "words"),
         language="en",
-        features=[part],
-        head=head,
-        reference=reference,
-        calibration=bundle.Calibration(threshold=0.5),
-        lineage={"columns": {"text": "Message", "label": "Topic"}},
+        tiers=[bundle.TierContents(bundle.pack(reference, path), reference, bundle.Calibration(threshold=0.5))],
+        facts=bundle.Facts(columns=Columns(text="Message", label="Topic")),
     )
     bundle.save(path, contents)
     return path

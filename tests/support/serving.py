@@ -40,16 +40,15 @@ def save_bundle(folder: Path, *, seed: int = 0, labels: Sequence[str] = LABELS, 
     vocabulary = Vocabulary("word", 1, 1, WORDS, rng.uniform(1, 3, len(WORDS)))
     head = LinearHead(rng.normal(size=(len(WORDS), len(labels))), rng.normal(size=len(labels)))
     thresholds = (0.4,) * len(labels) if task == "multilabel" else ()
+    predictor = TfidfPredictor(tuple(labels), TfidfVectors([vocabulary]), head)
+    calibration = bundle.Calibration(temperature=0.7, threshold=0.4, thresholds=thresholds)
     bundle.save(
         folder,
         bundle.Contents(
             labels={label: f"about {label}" for label in labels},
             language="en",
             task=task,
-            features=[vocabulary],
-            head=head,
-            reference=TfidfPredictor(tuple(labels), TfidfVectors([vocabulary]), head),
-            calibration=bundle.Calibration(temperature=0.7, threshold=0.4, thresholds=thresholds),
+            tiers=[bundle.TierContents(bundle.pack(predictor, folder), predictor, calibration)],
         ),
     )
     return folder
@@ -78,10 +77,9 @@ def save_encoder(folder: Path) -> Path:
         bundle.Contents(
             labels={"a": "", "b": ""},
             language="en",
-            features=bundle.EncoderFiles(folder / "exported", MAX_TOKENS),
-            head=head,
-            reference=Reference(),
-            calibration=bundle.Calibration(),
+            tiers=[
+                bundle.TierContents(bundle.pack_graphs(folder / "exported", head, MAX_TOKENS), Reference(), bundle.Calibration())
+            ],
         ),
     )
     return folder / "bundle"

@@ -13,12 +13,15 @@ import numpy as np
 import polars
 import pytest
 import xlsxwriter
+from pydantic import ValidationError
 from safetensors.numpy import load_file
 from sklearn.feature_extraction.text import TfidfVectorizer
 from typer.testing import CliRunner
 
 import refsynth
-from refsynth.bundle.none import ANOTHER_FORM, NoneRule, OutsideFigures, learned_of, none_rule_of, none_sentence
+from refsynth.bundle.manifest import Manifest
+from refsynth.bundle.none import ANOTHER_FORM, none_sentence
+from refsynth.bundle.rules import NoneFacts, NoneRule, OutsideFigures
 from refsynth.cli.app import app
 from refsynth.cli.guards import DatabaseRecorder
 from refsynth.core.config import RunConfig
@@ -348,14 +351,14 @@ def made(request, tmp_path_factory, tiny_cache):
 def test_the_rule_is_told_wherever_it_ships(made):
     done = made[0]
     model = refsynth.load(done.bundle)
-    rule, learned = none_rule_of(model.manifest), learned_of(model.manifest)
+    rule, learned = model.manifest.none.rule, model.manifest.none.learned
     assert model.tells_none and rule.rows == 60 and learned.texts == 4
     said = none_sentence(model.manifest)
     assert "4 texts of data.none" in said and "rows alone" in said
     card, page, text = ((done.bundle / "README.md").read_text("utf-8"), render_html(done.report), render_markdown(done.report))
     assert said in card and said in text
     assert "each held out in its turn" in page
-    assert learned_of(refsynth.load(made[1].bundle).manifest) is None
+    assert refsynth.load(made[1].bundle).manifest.none.learned is None
 
 
 def test_the_bundle_has_the_tensors_of_before_and_the_same_answers_as_without(made):
@@ -384,29 +387,31 @@ def test_what_is_like_them_is_marked_and_rows_are_not(made):
     assert np.mean([one.none for one in model.predict(rows)]) <= 0.05
 
 
-def test_a_manifest_of_before_has_the_sentence_of_before(made):
+def test_a_rule_without_texts_has_its_own_sentence_and_broken_facts_are_refused(made):
     manifest = refsynth.load(made[0].bundle).manifest
-    lineage = {name: value for name, value in manifest.lineage.items() if name != "none_texts"}
-    assert none_sentence(manifest.model_copy(update={"lineage": lineage})) == none_rule_of(manifest).sentence
-    strange_lineages = [{"none_texts": "x"}, {"none_texts": {"texts": 0}}, {"none_texts": {"texts": 3, "found": 2.0}}]
-    for odd in strange_lineages:
-        assert learned_of(manifest.model_copy(update={"lineage": odd})) is None
+    alone = manifest.none.model_copy(update={"learned": None})
+    assert none_sentence(manifest.model_copy(update={"none": alone})) == manifest.none.rule.sentence
+    tree = manifest.model_dump(mode="json")
+    for odd in ("x", {"texts": 0}, {"texts": 3, "found": 2.0}):
+        with pytest.raises(ValidationError):
+            Manifest.model_validate_json(json.dumps({**tree, "none": {**tree["none"], "learned": odd}}))
+    with pytest.raises(ValidationError, match="a rule that is not there"):
+        Manifest.model_validate_json(json.dumps({**tree, "none": {**tree["none"], "rule": None}}))
 
 
 @pytest.mark.parametrize(
-    ("task", "lineage", "said"),
+    ("task", "why", "said"),
     [
-        ("classify", {}, "no bar was measured"),
-        ("classify", {"none_unknown": ANOTHER_FORM}, "held-out rows in this form"),
-        ("classify", {"none_unknown": 5}, "no bar was measured"),
-        ("pairs", {"none_unknown": "it is of pairs"}, "it is of pairs"),
-        ("multilabel", {}, "an answer here may be no label"),
-        ("tokens", {}, "may have no labeled words"),
+        ("classify", "", "no bar was measured"),
+        ("classify", ANOTHER_FORM, "held-out rows in this form"),
+        ("pairs", "it is of pairs", "it is of pairs"),
+        ("multilabel", "", "an answer here may be no label"),
+        ("tokens", "", "may have no labeled words"),
     ],
 )
-def test_what_marks_nothing_says_so(made, task, lineage, said):
+def test_what_marks_nothing_says_so(made, task, why, said):
     manifest = refsynth.load(made[1].bundle).manifest
-    told = none_sentence(manifest.model_copy(update={"task": task, "lineage": lineage}))
+    told = none_sentence(manifest.model_copy(update={"task": task, "none": NoneFacts(why=why)}))
     assert told.startswith("None of these: nothing is marked") and said in told
 
 
@@ -472,9 +477,9 @@ def test_label_next_asks_last_for_what_is_none_of_the_labels(made, tmp_path, tin
 def test_the_expected_share_is_a_metric(made):
     metrics, model = Metrics(), refsynth.load(made[0].bundle)
     metrics.model(LoadedBundle(model, "v1"))
-    flagged = none_rule_of(model.manifest).flagged
+    flagged = model.manifest.none.rule.flagged
     assert f"refsynth_expected_none_ratio {flagged}" in metrics.text().decode()
-    model._first = replace(model._first, near=None)
+    model._tiers[0] = replace(model._first, near=None)
     metrics.model(LoadedBundle(model, "v2"))
     assert "refsynth_expected_none_ratio NaN" in metrics.text().decode()
 

@@ -23,10 +23,11 @@ class Bare:
     def __init__(self, folder: Path) -> None:
         manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
         self._labels = [label["name"] for label in manifest["labels"]]
-        self._temperature = manifest["calibration"]["temperature"]
-        self._prefix = manifest.get("prefix") or ""
+        tier = manifest["tiers"][-1]
+        self._temperature = tier["calibration"]["temperature"]
+        self._prefix = tier["prefix"]
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(manifest["max_tokens"])
+        self._tokenizer.enable_truncation(tier["max_tokens"])
         self._tokenizer.enable_padding()
         head = load_file(folder / "head.safetensors")
         self._weights, self._bias = head["weights"], head["bias"]

@@ -9,29 +9,42 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from refsynth.bundle.certificate import Calibration, Certificate, FirstTier
+from refsynth.bundle.certificate import Calibration, Certificate, EarlyExit
 from refsynth.bundle.golden import GOLDEN_TEXTS
-from refsynth.bundle.manifest import Manifest
+from refsynth.bundle.manifest import Facts, Manifest
 from refsynth.bundle.model import Contributions, Model, load
+from refsynth.bundle.spec import TIERS, TierSpec
 
 if TYPE_CHECKING:
-    from refsynth.bundle.store import Contents, EncoderFiles, StaticFiles, StaticTier, save
+    from refsynth.bundle.packing import Packed, pack, pack_graphs
+    from refsynth.bundle.store import Contents, TierContents, save
 
-_WRITING = ("Contents", "EncoderFiles", "StaticFiles", "StaticTier", "save")
+_WRITING = {
+    "Contents": "store",
+    "Packed": "packing",
+    "TierContents": "store",
+    "pack": "packing",
+    "pack_graphs": "packing",
+    "save": "store",
+}
 
 __all__ = [
     "GOLDEN_TEXTS",
+    "TIERS",
     "Calibration",
     "Certificate",
     "Contents",
     "Contributions",
-    "EncoderFiles",
-    "FirstTier",
+    "EarlyExit",
+    "Facts",
     "Manifest",
     "Model",
-    "StaticFiles",
-    "StaticTier",
+    "Packed",
+    "TierContents",
+    "TierSpec",
     "load",
+    "pack",
+    "pack_graphs",
     "save",
 ]
 
@@ -39,4 +52,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _WRITING:
         raise AttributeError(f"module 'refsynth.bundle' has no attribute {name!r}")
-    return getattr(importlib.import_module("refsynth.bundle.store"), name)
+    return getattr(importlib.import_module(f"refsynth.bundle.{_WRITING[name]}"), name)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import yaml
 
-from refsynth.bundle.certificate import Confidence
-from refsynth.bundle.manifest import Figure, Manifest
+from refsynth.bundle.certificate import Confidence, EarlyExit
+from refsynth.bundle.manifest import Figure, Manifest, TierEntry
 from refsynth.bundle.none import none_sentence
 from refsynth.bundle.unsure import told
 from refsynth.core.kinds import TASK_KINDS
@@ -31,18 +31,6 @@ SURE: Mapping[Confidence, str] = {
 
 CROSSED = "cross-validated"
 """How the name of a figure on held-out rows of the training file begins."""
-
-
-TESTED = "tested"
-"""Where a manifest's lineage names the figures that are of a test file."""
-
-
-TERMS: Mapping[str, str] = {
-    "tfidf": "the words, pairs of words and pieces of words of the texts that it learned from (vocabulary.json)",
-    "crf": "forms of the words of the texts that it learned from (features.json)",
-    "tagger_cascade": "forms of the words of the texts that its first tier learned from (features.json)",
-}
-"""What of a user's texts is in a bundle, by its kind: all else is numbers, labels and what the labels mean."""
 
 
 def render_card(manifest: Manifest, *, limits: Sequence[str]) -> str:
@@ -97,7 +85,7 @@ def _front_matter(manifest: Manifest) -> str:
     fields = {
         "library_name": "refsynth",
         "pipeline_tag": (tag := "token-classification" if manifest.answers.spans else "text-classification"),
-        "tags": ["refsynth", tag, manifest.kind],
+        "tags": ["refsynth", tag, *(tier.kind for tier in manifest.tiers)],
         **({} if manifest.language == "auto" else {"language": manifest.language}),
     }
     return f"---\n{yaml.safe_dump(fields, allow_unicode=True, sort_keys=False)}---"
@@ -115,16 +103,14 @@ def _metrics(manifest: Manifest) -> str:
 
 
 def _measured_on(manifest: Manifest) -> list[str]:
-    """Return which rows the figures are of, as far as their names and the lineage tell."""
-    tested = manifest.lineage.get(TESTED)
+    """Return which rows the figures are of, as far as their names and the manifest tell."""
     said = [
         f"The {name} is of rows of the training file, each asked of models that had not learned from it."
         for name in sorted(manifest.metrics)
         if name.startswith(CROSSED)
     ]
-    if isinstance(tested, list):
-        said += [f"The {name} is of rows of a test file, which decided nothing." for name in tested if name in manifest.metrics]
-    return said
+    tested = [name for name in manifest.tested if name in manifest.metrics]
+    return said + [f"The {name} is of rows of a test file, which decided nothing." for name in tested]
 
 
 def _sorted(manifest: Manifest) -> Iterable[tuple[str, Figure]]:
@@ -132,29 +118,34 @@ def _sorted(manifest: Manifest) -> Iterable[tuple[str, Figure]]:
 
 
 def _tiers(manifest: Manifest) -> list[str]:
-    if manifest.first is None:
+    if len(manifest.tiers) == 1:
         return []
-    found = manifest.first.certificate
-    bar = manifest.first.threshold
-    whose = SURE[manifest.first.confidence]
-    certified = (
-        f"A static tier answers where {whose} is at least {bar:.3f}, about {found.share:.0%} of texts; the encoder "
+    parts = ["## Two tiers" if len(manifest.tiers) == 2 else f"## {len(manifest.tiers)} tiers"]
+    for tier in manifest.tiers:
+        if tier.early is not None:
+            parts += [_certified(tier.early), "\n".join(f"- {line}" for line in tier.early.certificate.assumptions)]
+    return parts
+
+
+def _certified(early: EarlyExit) -> str:
+    found, whose = early.certificate, SURE[early.confidence]
+    return (
+        f"A static tier answers where {whose} is at least {early.threshold:.3f}, about {found.share:.0%} of texts; the encoder "
         f"answers the others. With {1 - found.delta:.0%} confidence at most {found.alpha:.1%} of texts are answered otherwise "
         f"than by the encoder alone, tested on {found.n:,} unlabelled texts ({found.disagreed} answered otherwise). It assumes:"
     )
-    return ["## Two tiers", certified, "\n".join(f"- {line}" for line in found.assumptions)]
 
 
 def _abstention(manifest: Manifest) -> str:
-    calibration, first, rule = manifest.calibration, manifest.first, told(manifest)
-    if not rule and not calibration.threshold and not (first and first.calibration.threshold):
+    calibration, first, rule = manifest.calibration, manifest.tiers[0], told(manifest)
+    if not rule and not any(tier.calibration.threshold for tier in manifest.tiers):
         return "It always answers: no threshold was set."
     together = "spans" if manifest.answers.spans else "labels" if manifest.answers.several else ""
     whose, who = f"probability of all its {together} together" if together else "top probability", "it"
     text = rule or f"It abstains where its {whose} is below {calibration.threshold:.3f}."
     if rule and together:
         text += f" The confidence is the {whose}."
-    if first is not None:  # what was measured is the second tier
+    if first is not manifest.last:  # what was measured is the second tier
         bars, who = (first.calibration.threshold, calibration.threshold), "the encoder alone"
         text = f"A tier abstains where its {whose} is low: the static one below {bars[0]:.3f}, the encoder below {bars[1]:.3f}."
     if calibration.coverage is not None and calibration.risk is not None:
@@ -170,22 +161,29 @@ def _limits(manifest: Manifest) -> list[str]:
     limits = [f"It knows these labels only: a text about something else gets {instead}."]
     if manifest.answers.spans:
         limits = ["It knows these labels only, and finds whole words: spans do not overlap and do not end inside a word."]
-    if terms := TERMS.get(manifest.kind):
-        limits.append(f"It carries {terms}, readable by whoever has it. Names in these texts may be among them.")
-    if "few words" in str(manifest.lineage.get("form", "")):
+    for tier in manifest.tiers:
+        if tier.spec.carries:
+            terms = f"{tier.spec.carries} of the texts that {_whose(manifest, tier)} learned from"
+            where = tier.named(tier.spec.files[0])
+            limits.append(f"It carries {terms} ({where}), readable by whoever has it. Names in these texts may be among them.")
+    if manifest.few_words:
         limits.append("Which pieces of words it tells apart shows which occur in the texts that it learned from.")
-    if manifest.max_tokens is not None:
-        reader = "Its encoder" if manifest.kind == "tagger_cascade" else "It"
+    if manifest.last.max_tokens is not None:
+        reader = "It" if all(tier.spec.tokens for tier in manifest.tiers) else "Its encoder"
         limits.append(f"{reader} {_reading(manifest)}")
     return limits
 
 
+def _whose(manifest: Manifest, tier: TierEntry) -> str:
+    return "it" if len(manifest.tiers) == 1 else "its first tier" if tier is manifest.tiers[0] else "one of its tiers"
+
+
 def _reading(manifest: Manifest) -> str:
     """Return what is read of long texts."""
-    longest = manifest.max_tokens or 0
-    if manifest.windows == "head_tail":
+    longest, windows = manifest.last.max_tokens or 0, manifest.last.windows
+    if windows == "head_tail":
         return f"reads the first and the last {longest // 2} tokens of a longer text; what stands between has no effect."
-    if manifest.windows == "mean":
+    if windows == "mean":
         how = "that overlap" if manifest.answers.spans else "whose vectors are averaged"
         return f"reads long texts in up to {REACH} windows of {longest} tokens {how}; what comes after them has no effect."
     return f"reads the first {longest} tokens of a text; what comes after has no effect."

@@ -1,4 +1,4 @@
-"""What a bundle's manifest says of its probabilities: how they were calibrated, and when the first of two tiers may answer."""
+"""What a bundle's manifest says of its probabilities: how they were calibrated, and when a tier before the last may answer."""
 
 from __future__ import annotations
 
@@ -101,12 +101,11 @@ def profile_of(sure: FloatArray, texts: Sequence[str]) -> IntArray:
     return np.concatenate([(np.asarray(sure)[:, None] < KNOTS).sum(0), (lengths[:, None] < LENGTHS).sum(0)])
 
 
-class FirstTier(ManifestPart):
-    """The static tier of a cascade: it answers where its confidence is at least `threshold`, and passes the others on."""
+class EarlyExit(ManifestPart):
+    """When a tier that is not the last answers: where its confidence is at least `threshold`. It passes the others on."""
 
     threshold: float = Field(ge=0, le=1)
     confidence: Confidence = "probability"
-    calibration: Calibration
     certificate: Certificate
 
 

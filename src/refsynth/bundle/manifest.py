@@ -1,23 +1,29 @@
-"""The manifest of a bundle: which files there must be, with which sizes and hashes.
+"""The manifest of a bundle: its tiers in order of asking, and which files there must be, with which sizes and hashes.
 
 What is in the files is for `files` to read. Hashes are no signature: they say nothing of who the writer was.
+
+A field that an older reader may do without is added without a new version: it is ignored there, with a warning. One without which
+answers would be wrong comes with a new version, which an older reader refuses.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
-from refsynth.bundle.certificate import Calibration, FirstTier, ManifestPart
+from refsynth.bundle.certificate import Calibration, EarlyExit, ManifestPart
+from refsynth.bundle.rules import NoneFacts, UnsureRule
+from refsynth.bundle.spec import TIERS, TierSpec
 from refsynth.core.errors import BundleError
 from refsynth.core.kinds import TASK_KINDS, KindName
 from refsynth.core.sections import Columns
@@ -28,39 +34,13 @@ from refsynth.kinds import KINDS
 from refsynth.kinds import Kind as Answers
 
 MANIFEST = "manifest.json"
-MERGE = "merge"
-"""In the lineage: whether labels that differ only in case, spaces or Unicode form are one."""
-COLUMNS = "columns"
-"""In the lineage: which columns of the user's files hold what."""
+CARD = "README.md"
+SCHEMA_VERSION = 4
+"""Of the content of all bundles. One more for each field without which an older reader would answer wrongly."""
+
 MANIFEST_BYTES = 16 << 20
-Kind = Literal["encoder", "tfidf", "static", "cascade", "tagger", "crf", "tagger_cascade"]
-OF_WORDS: frozenset[Kind] = frozenset({"tagger", "crf", "tagger_cascade"})
-CASCADES: frozenset[Kind] = frozenset({"cascade", "tagger_cascade"})
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The files of one kind of bundle in one version of the format, beside the manifest."""
-
-    schema_version: int
-    kind: Kind
-    files: tuple[str, ...]
-
-
-ENCODER_LAYOUT = ("README.md", "golden.json", "head.safetensors", "int8.onnx", "safe.onnx", "tokenizer.json", "weights.bin")
-CASCADE_LAYOUT = (*ENCODER_LAYOUT, "golden-static.json", "static.safetensors")
-LAYOUTS = (
-    Layout(1, "encoder", ENCODER_LAYOUT),
-    Layout(1, "tfidf", ("README.md", "golden.json", "head.safetensors", "vocabulary.json")),
-    Layout(2, "static", ("README.md", "golden.json", "head.safetensors", "tokenizer.json")),
-    Layout(2, "cascade", CASCADE_LAYOUT),
-    Layout(3, "tagger", ENCODER_LAYOUT),
-    Layout(3, "crf", ("README.md", "features.json", "golden.json", "head.safetensors")),
-    Layout(3, "tagger_cascade", ("features.json", *CASCADE_LAYOUT)),
-)
-NEWEST: Mapping[Kind, int] = {layout.kind: layout.schema_version for layout in LAYOUTS}
-"""The version that a bundle of a kind is written in: what an older refsynth can read stays readable to it."""
-SCHEMA_VERSION = max(layout.schema_version for layout in LAYOUTS)
+NAMED, SHOWN = 5, 60
+"""Unknown fields that a warning names, and characters of the name of each, at most."""
 
 
 class FileEntry(ManifestPart):
@@ -86,37 +66,94 @@ class Figure(ManifestPart):
     n: int = Field(ge=0)
 
 
-class Manifest(ManifestPart):
-    """What a bundle says of itself.
+class TierEntry(ManifestPart):
+    """A tier of a bundle: its kind and files, how it reads texts, how its probabilities are calibrated.
 
-    Of a cascade `calibration` is that of the second tier. `intervals` says how those of `metrics` were made.
+    `max_tokens`, `windows` and `prefix` say what is read of a text. `early` says when a tier answers that is not the last.
     """
 
-    schema_version: int
-    kind: Kind
-    task: Annotated[KindName, AfterValidator(TASK_KINDS.known)] = "classify"
-    refsynth: str
-    labels: Annotated[tuple[Label, ...], Field(min_length=1)]
-    language: str
+    kind: Annotated[str, AfterValidator(TIERS.known)]
+    files: tuple[str, ...]
     max_tokens: int | None = Field(default=None, ge=2, le=1 << 20)
     windows: Windows = "cut"
     prefix: str = ""
     calibration: Calibration
+    early: EarlyExit | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if sorted(self.files) != sorted(map(self.named, self.spec.names)):
+            named = ", ".join(sorted(self.spec.names))
+            raise ValueError(f"the files of a tier of kind {self.kind}: expected {named}, or some of them after '{self.kind}-'")
+        if (self.max_tokens is not None) != self.spec.tokens:
+            raise ValueError(f"a tier of kind {self.kind} has {'a' if self.spec.tokens else 'no'} max_tokens")
+        return self
+
+    @property
+    def spec(self) -> TierSpec:
+        """What there is to know of its kind."""
+        return TIERS[self.kind]
+
+    def named(self, name: str) -> str:
+        """Return the name of one of its files: its own, or that which it shares with the last tier."""
+        own = f"{self.kind}-{name}"
+        return own if own in self.files else name
+
+
+class Facts(ManifestPart):
+    """What a run says of a bundle that is no part of its tiers.
+
+    Attributes:
+        columns: of the user's files, that it learned from.
+        merge: whether labels that differ only in case, spaces or Unicode form are one.
+        rows: the hash of the rows that its run read, as its run has it; empty where there was no run.
+        few_words: whether its tokens show which pieces of words occur in the texts that it learned from.
+        unsure: how its threshold was chosen; None where no labeled rows chose it.
+        none: when a text is about none of its labels.
+        tested: those of its figures that are of a test file.
+        lineage: how it came about, for people: nothing is decided by it.
+    """
+
+    columns: Columns = Columns()
+    merge: bool = False
+    rows: str = ""
+    few_words: bool = False
+    unsure: UnsureRule | None = None
+    none: NoneFacts = NoneFacts()
+    tested: tuple[str, ...] = ()
+    lineage: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Manifest(Facts):
+    """What a bundle says of itself.
+
+    `tiers` are asked in their order, each what the one before passes on; the last answers always. `intervals` says how those of
+    `metrics` were made.
+    """
+
+    schema_version: int
+    task: Annotated[KindName, AfterValidator(TASK_KINDS.known)] = "classify"
+    refsynth: str
+    labels: Annotated[tuple[Label, ...], Field(min_length=1)]
+    language: str
+    tiers: Annotated[tuple[TierEntry, ...], Field(min_length=1)]
     golden_limit: float = Field(gt=0, le=1)
     metrics: dict[str, Figure]
     intervals: str
-    lineage: dict[str, JsonValue]
     files: dict[str, FileEntry]
-    first: FirstTier | None = None
 
     @model_validator(mode="after")
-    def _tiers(self) -> Self:
-        if (self.first is not None) != (self.kind in CASCADES):
-            raise ValueError("a cascade, and nothing else, has a first tier")
-        if self.first is not None:
-            if (self.first.confidence == "answer") != (self.answers.several or self.answers.spans):
-                raise ValueError(f"confidence '{self.first.confidence}' of a first tier for task {self.task}")
-            if self.first.calibration.thresholds != self.calibration.thresholds:
+    def _order(self) -> Self:
+        if len({tier.kind for tier in self.tiers}) < len(self.tiers):
+            raise ValueError("a kind of tier occurs twice")
+        if set(self.last.files) != self.last.spec.names:
+            raise ValueError("the last tier shares its files with others and has no names of its own")
+        for tier in self.tiers:
+            if (tier.early is None) != (tier is self.last):
+                raise ValueError("each tier but the last, and not that one, has a threshold from which on it answers")
+            if tier.early and (tier.early.confidence == "answer") != (self.answers.several or self.answers.spans):
+                raise ValueError(f"confidence '{tier.early.confidence}' of a tier for task {self.task}")
+            if tier.calibration.thresholds != self.calibration.thresholds:
                 raise ValueError("the tiers have different thresholds for labels")
         return self
 
@@ -131,9 +168,25 @@ class Manifest(ManifestPart):
     def _of_task(self) -> Self:
         if len(self.labels) < self.answers.least:
             raise ValueError(f"{len(self.labels)} labels for task {self.task}")
-        if (self.kind in OF_WORDS) != self.answers.spans:
-            raise ValueError(f"a bundle of kind {self.kind} for task {self.task}")
+        for tier in self.tiers:
+            if tier.spec.words != self.answers.spans:
+                raise ValueError(f"a tier of kind {tier.kind} for task {self.task}")
         return self
+
+    @property
+    def last(self) -> TierEntry:
+        """The tier that answers always, and whose figures the bundle has."""
+        return self.tiers[-1]
+
+    @property
+    def calibration(self) -> Calibration:
+        """That of the last tier."""
+        return self.last.calibration
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The files of the folder beside the manifest."""
+        return frozenset({CARD, *(name for tier in self.tiers for name in tier.files)})
 
     @property
     def width(self) -> int:
@@ -151,19 +204,6 @@ class Manifest(ManifestPart):
         return KINDS[self.task]
 
     @property
-    def columns(self) -> Columns:
-        """The columns that it learnt from; the usual ones where a bundle does not say, as older ones do not."""
-        try:
-            return Columns.model_validate(self.lineage.get(COLUMNS, {}))
-        except ValidationError:
-            return Columns()
-
-    @property
-    def merge(self) -> bool:
-        """Whether its labels are found whatever their case, spaces and Unicode form."""
-        return self.lineage.get(MERGE) is True
-
-    @property
     def known(self) -> Known:
         """Its labels as they are found by what a file or a request has for them."""
         return Known((label.name for label in self.labels), merge=self.merge)
@@ -177,6 +217,7 @@ class Manifest(ManifestPart):
 
 
 class _Version(BaseModel):
+    model_config = ConfigDict(strict=True)
     schema_version: int
 
 
@@ -187,13 +228,8 @@ def read_manifest(folder: Path) -> Manifest:
         BundleError: the manifest is absent, unknown or malformed; a file is missing or not listed.
     """
     manifest = _parse(folder / MANIFEST, _read(folder))
-    layout = next(
-        (known for known in LAYOUTS if (known.schema_version, known.kind) == (manifest.schema_version, manifest.kind)), None
-    )
-    if layout is None:
-        raise BundleError(f"{folder / MANIFEST}: no '{manifest.kind}' bundle in format {manifest.schema_version}")
-    _same_names(set(manifest.files), set(layout.files), where=str(folder / MANIFEST))
-    _same_names({path.name for path in folder.iterdir()} - {MANIFEST}, set(layout.files), where=str(folder))
+    _same_names(set(manifest.files), manifest.names, where=str(folder / MANIFEST))
+    _same_names({path.name for path in folder.iterdir()} - {MANIFEST}, manifest.names, where=str(folder))
     return manifest
 
 
@@ -214,23 +250,68 @@ def _read(folder: Path) -> bytes:
 
 def _parse(path: Path, data: bytes) -> Manifest:
     try:
-        version = _Version.model_validate_json(data).schema_version
-        if version not in {layout.schema_version for layout in LAYOUTS}:
-            raise BundleError(
-                f"{path}: bundle format {version}",
-                expected=f"at most {SCHEMA_VERSION}",
-                remedy="a newer refsynth made it: upgrade refsynth, or export the bundle again",
-            )
-        return Manifest.model_validate_json(data)
+        _check_version(path, _Version.model_validate_json(data).schema_version)
+        try:
+            return Manifest.model_validate_json(data)
+        except ValidationError as error:
+            places = _unknown(error)
+            manifest = Manifest.model_validate_json(_without(data, places))
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, problem["loc"])) or "the file"
         raise BundleError(
-            f"{path}: {place}: {problem['msg']}", remedy="the bundle is damaged: export or copy it again"
+            f"{path}: {_dotted(problem['loc']) or 'the file'}: {problem['msg']}",
+            remedy="the bundle is damaged: export or copy it again",
         ) from error
+    more = f" and {len(places) - NAMED:,} more" if len(places) > NAMED else ""
+    warnings.warn(
+        f"{path}: ignored fields that this refsynth does not know: {', '.join(map(_dotted, places[:NAMED]))}{more}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return manifest
 
 
-def _same_names(found: set[str], expected: set[str], *, where: str) -> None:
+def _check_version(path: Path, version: int) -> None:
+    remedy = "a newer refsynth made it: upgrade refsynth, or make the bundle again with this one"
+    if version < SCHEMA_VERSION:
+        remedy = "an older refsynth made it: run its task again with this one"
+    if version != SCHEMA_VERSION:
+        raise BundleError(f"{path}: bundle format {version}", expected=f"{SCHEMA_VERSION}", remedy=remedy)
+
+
+Place = tuple[int | str, ...]
+
+
+def _unknown(error: ValidationError) -> Sequence[Place]:
+    """Return where a manifest has fields that nobody knows.
+
+    Raises:
+        ValidationError: there are none: something else is wrong with it.
+    """
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    places = [problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"]
+    if not places:
+        raise error
+    return places
+
+
+def _without(data: bytes, places: Sequence[Place]) -> bytes:
+    """Return a manifest without the fields in these places."""
+    tree = json.loads(data)
+    for place in places:
+        holder = tree
+        for step in place[:-1]:
+            holder = holder[step]
+        del holder[place[-1]]
+    return json.dumps(tree).encode()
+
+
+def _dotted(place: Place) -> str:
+    """Return a place in a manifest, of which any part may be of a stranger."""
+    return ".".join(repr(step)[1:-1][:SHOWN] if isinstance(step, str) else str(step) for step in place)
+
+
+def _same_names(found: Set[str], expected: Set[str], *, where: str) -> None:
     for name in sorted(expected - found):
         raise BundleError(f"{where}: {name!r} is missing", remedy="the bundle is incomplete: export or copy it again")
     for name in sorted(found - expected):

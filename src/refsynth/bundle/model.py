@@ -19,17 +19,16 @@ from refsynth.bundle.certificate import sureness
 from refsynth.bundle.files import Files
 from refsynth.bundle.golden import Golden
 from refsynth.bundle.manifest import Manifest
-from refsynth.bundle.tiers import Tier, open_first, open_main
+from refsynth.bundle.tiers import Tier, open_tier
 from refsynth.core.chain import Chain, occurrences
 from refsynth.core.errors import BundleError, InputError
 from refsynth.core.marks import places_in
+from refsynth.core.protocols import Additive
 from refsynth.core.spans import split_spans
-from refsynth.core.types import Array, Entity, FloatArray, Prediction
+from refsynth.core.types import Array, Entity, FloatArray, IntArray, Prediction
 from refsynth.data.nothing import refuse_empty
 from refsynth.data.text import clean
 from refsynth.kinds.metrics import LEAST
-from refsynth.models.predict import TfidfPredictor
-from refsynth.models.static import StaticPredictor
 
 
 class Contributions(NamedTuple):
@@ -46,37 +45,42 @@ class Answered(NamedTuple):
     """What a bundle makes of N texts.
 
     `probabilities` are calibrated, `certainty` [N] are those of the whole `answers`; `unsure` [N] are too improbable for the tier
-    that gave them, `passed` [N] those that the first tier passes on. `sure` [N] is how sure that was. `none` [N] are those
-    that are about none of the labels, as far as the bundle can tell.
+    that gave them, whose places are `tiers` [N]. `none` [N] are those that are about none of the labels, as far as that can tell.
+    `passed` [N] are those that the first tier passes on, `sure` [N] is how sure that was.
     """
 
     probabilities: Array
     answers: Array
     certainty: FloatArray
     unsure: NDArray[np.bool_]
+    none: NDArray[np.bool_]
+    tiers: IntArray
     passed: NDArray[np.bool_]
     sure: FloatArray
-    none: NDArray[np.bool_]
 
 
 class Model:
-    """A classifier that is ready to use. The second tier of a cascade is opened when the first text needs it."""
+    """A classifier that is ready to use. A tier after the first is opened when the first text needs it."""
 
     def __init__(self, folder: Path, manifest: Manifest, first: Tier, *, threads: int, threshold: float | None = None) -> None:
         self.manifest, self._threshold = manifest, threshold
         self._folder, self._threads = folder, threads
-        self._first = first
-        self._second: Tier | None = None
+        self._tiers = {0: first}
         self._opening = Lock()
 
     @property
     def variant(self) -> str:
-        """Which arithmetic runs: int8, its safe form, exact (TF-IDF), static, or a cascade of two."""
-        return "cascade" if self.manifest.first else self._first.variant
+        """Which arithmetic runs: int8, its safe form, exact (TF-IDF), static, or a cascade of several."""
+        return "cascade" if self.cascade else self._first.variant
+
+    @property
+    def cascade(self) -> bool:
+        """Whether it has more than one tier."""
+        return len(self.manifest.tiers) > 1
 
     @property
     def threshold(self) -> float:
-        """The confidence below which it is unsure, of a cascade that of the second tier."""
+        """The confidence below which it is unsure, of a cascade that of the last tier."""
         return self.manifest.calibration.threshold if self._threshold is None else self._threshold
 
     @property
@@ -92,17 +96,17 @@ class Model:
     @property
     def opened(self) -> tuple[str, ...]:
         """The tiers that have been opened so far."""
-        return tuple(tier.variant for tier in (self._first, self._second) if tier is not None)
+        return tuple(tier.variant for tier in self._tiers.values())
 
     def logits(self, texts: Sequence[str]) -> Array:
         """Return unnormalised log-probabilities before calibration: [N, K], or of the words of each text [N]."""
-        if self.manifest.first is None:
+        if not self.cascade:
             return self._first.predictor.logits([clean(text) for text in texts])  # as the training rows were
         return np.asarray(self.manifest.calibration.temperature * self.manifest.answers.logits(self.probabilities(texts)))
 
     def probabilities(self, texts: Sequence[str]) -> Array:
         """Return calibrated probabilities [N, K], or of the words of each text [N]."""
-        if self.manifest.first is None:
+        if not self.cascade:
             return self._first.probabilities([clean(text) for text in texts])
         return self.answer(texts).probabilities
 
@@ -110,51 +114,56 @@ class Model:
         """Return probabilities, and which texts the first tier passed on, or would have: `shallow` lets it answer all of them.
 
         Raises:
-            BundleError: the second tier was needed and is not what it was when the bundle was loaded.
+            BundleError: a later tier was needed and is not what it was when the bundle was loaded.
         """
-        found = self._answered(self._first, [clean(text) for text in texts])
+        found = self._answered(0, [clean(text) for text in texts])
         return found if shallow else self.deepened(texts, found)
 
     def deepened(self, texts: Sequence[str], found: Answered) -> Answered:
-        """Return what was found of the texts, with the second tier's answers to those that the first passed on.
+        """Return what was found of the texts, with the later tiers' answers to those that the first passed on.
 
         The first tier is not asked again.
 
         Raises:
-            BundleError: the second tier was needed and is not what it was when the bundle was loaded.
+            BundleError: a later tier was needed and is not what it was when the bundle was loaded.
         """
-        late = np.flatnonzero(found.passed).tolist()
-        if not late:
+        late = np.flatnonzero(found.passed)
+        if not len(late):
             return found
-        deep = self._answered(self._opened(), [clean(texts[place]) for place in late])
         whole = Answered(*(np.array(part) for part in found))
-        for part, said in zip(whole[:4], deep[:4], strict=True):
-            part[late] = said
+        for place in range(1, len(self.manifest.tiers)):
+            deep = self._answered(place, [clean(texts[each]) for each in late.tolist()])
+            for part, said in zip(whole[:6], deep[:6], strict=True):
+                part[late] = said
+            late = late[deep.passed]
+            if not len(late):
+                break
         return whole
 
     def cuts(self, text: str) -> bool:
         """Return whether a text is longer than what a tier that is open reads of it."""
-        return any(tier.cuts(clean(text)) for tier in (self._first, self._second) if tier is not None)
+        return any(tier.cuts(clean(text)) for tier in self._tiers.values())
 
-    def both(self, texts: Sequence[str]) -> tuple[Answered, Answered]:
-        """Return what each tier of a cascade makes of all texts, whatever the first would pass on.
+    def by_tier(self, texts: Sequence[str]) -> list[Answered]:
+        """Return what each tier makes of all texts, whatever those before would pass on.
 
         Raises:
-            BundleError: the second tier is not what it was when the bundle was loaded.
+            BundleError: a later tier is not what it was when the bundle was loaded.
         """
         ready = [clean(text) for text in texts]
-        return self._answered(self._first, ready), self._answered(self._opened(), ready)
+        return [self._answered(place, ready) for place in range(len(self.manifest.tiers))]
 
-    def _answered(self, tier: Tier, texts: Sequence[str]) -> Answered:
-        """Return what one tier makes of clean texts, and which of them the first would pass on."""
-        first, (probabilities, none) = self.manifest.first, tier.both(texts)
+    def _answered(self, place: int, texts: Sequence[str]) -> Answered:
+        """Return what the tier in a place makes of clean texts, and which of them it would pass on."""
+        tier = self._opened(place)
+        early, (probabilities, none) = tier.early, tier.both(texts)
         answers = self.decide(probabilities)
         certainty = self.manifest.answers.confidence(probabilities, answers)
-        # A copy: the certainty of texts that are passed on becomes that of the second tier, and this does not.
-        sure = np.array(certainty if first is None else sureness(first.confidence, probabilities, certainty))
-        passed = np.zeros(len(answers), bool) if first is None else sure < first.threshold
+        # A copy: the certainty of texts that are passed on becomes that of a later tier, and this does not.
+        sure = np.array(certainty if early is None else sureness(early.confidence, probabilities, certainty))
+        passed = np.zeros(len(answers), bool) if early is None else sure < early.threshold
         bar = tier.calibration.threshold if self._threshold is None else self._threshold
-        return Answered(probabilities, answers, certainty, certainty < bar, passed, sure, none)
+        return Answered(probabilities, answers, certainty, certainty < bar, none, np.full(len(answers), place), passed, sure)
 
     def predict(self, texts: Sequence[str], *, shallow: bool = False) -> list[Prediction]:
         """Return one prediction per text; it abstains where its probability is below the calibrated threshold.
@@ -172,7 +181,7 @@ class Model:
     def told(self, texts: Sequence[str], found: Answered, *, shallow: bool = False) -> list[Prediction]:
         """Return what was found of the texts as predictions."""
         labels, kind = self.labels, self.manifest.answers
-        tiers = [self._second if late and self._second and not shallow else self._first for late in found.passed]
+        tiers = [self._opened(place) for place in found.tiers.tolist()]
         named = [kind.shown(answer, labels) for answer in found.answers]
         rows = zip(texts, named, found.probabilities, found.certainty, found.unsure, tiers, found.passed, found.none, strict=True)
         if kind.spans:
@@ -216,47 +225,50 @@ class Model:
 
     def additive(self, text: str) -> bool:
         """Return whether the tier that answers a text can say what each part of it adds."""
-        if not isinstance(self._first.predictor, (TfidfPredictor, StaticPredictor)):
+        if not isinstance(self._first.predictor, Additive):
             return False
         return not self.answer([text], shallow=True).passed[0]
 
     def contributions(self, text: str, label: str) -> Contributions | None:
         """Return what each n-gram or token says for a label, exactly, or None where an encoder answers, which is not additive."""
         predictor = self._first.predictor
-        if not isinstance(predictor, (TfidfPredictor, StaticPredictor)) or not self.additive(text):
+        if not isinstance(predictor, Additive) or not self.additive(text):
             return None
         terms, parts = predictor.parts(clean(text))
         column, temperature = self.labels.index(label), self._first.calibration.temperature
-        bias = predictor.head.bias
+        bias = predictor.bias
         own, base = parts[:, column], bias[column]
         if not self.manifest.answers.several:
             own, base = own - parts.mean(1), base - bias.mean()
         return Contributions(float(base) / temperature, tuple(zip(terms, (own / temperature).tolist(), strict=True)))
 
     def check(self) -> None:
-        """Open the tier that has not been needed yet, which tests it.
+        """Open the tiers that have not been needed yet, which tests them.
 
         Raises:
-            BundleError: it does not give its golden outputs here.
+            BundleError: one does not give its golden outputs here.
         """
-        if self.manifest.first is not None:
-            self._opened()
+        for place in range(len(self.manifest.tiers)):
+            self._opened(place)
 
     def golden(self, tier: str) -> Golden:
         """Return the golden texts with the answers of a tier."""
-        second = self._second
-        return second.golden if second is not None and tier == second.variant else self._first.golden
+        return next((each.golden for each in self._tiers.values() if each.variant == tier), self._first.golden)
 
-    def _opened(self) -> Tier:
+    @property
+    def _first(self) -> Tier:
+        return self._tiers[0]
+
+    def _opened(self, place: int) -> Tier:
         with self._opening:
-            if self._second is None:
+            if place not in self._tiers:
                 files = Files(self._folder)
                 if files.manifest != self.manifest:
                     raise BundleError(f"{self._folder}: another bundle took its place", remedy="load it again")
-                second = open_main(files, self._threads)
+                tier = open_tier(files, place, self._threads)
                 files.check_unread()
-                self._second = second
-            return self._second
+                self._tiers[place] = tier
+            return self._tiers[place]
 
 
 def load(folder: str | Path, *, threads: int = 0, threshold: float | None = None) -> Model:
@@ -274,6 +286,6 @@ def load(folder: str | Path, *, threads: int = 0, threshold: float | None = None
     if threshold is not None and not 0 <= threshold <= 1:
         raise InputError(f"threshold {threshold:g}", expected="a confidence from 0 to 1")
     files = Files(Path(folder))
-    first = open_first(files, threads)
+    first = open_tier(files, 0, threads)
     files.check_unread()
     return Model(files.folder, files.manifest, first, threads=threads, threshold=threshold)

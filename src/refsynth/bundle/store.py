@@ -5,105 +5,59 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.numpy import save as save_tensors
 
 from refsynth.bundle.card import render_card
-from refsynth.bundle.certificate import Calibration, FirstTier
+from refsynth.bundle.certificate import Calibration, EarlyExit
 from refsynth.bundle.golden import GOLDEN_LIMIT, GOLDEN_TEXTS, flat
-from refsynth.bundle.manifest import MANIFEST, NEWEST, Figure, FileEntry, Kind, Label, Manifest
+from refsynth.bundle.manifest import CARD, MANIFEST, SCHEMA_VERSION, Facts, Figure, FileEntry, Label, Manifest, TierEntry
 from refsynth.bundle.model import load
 from refsynth.bundle.none import NEAR, NEAR_BIAS
-from refsynth.bundle.tensors import tensors_of, votes_of
+from refsynth.bundle.packing import Packed
+from refsynth.bundle.spec import GOLDEN, HEAD
 from refsynth.core.errors import InputError
 from refsynth.core.intervals import INTERVALS
 from refsynth.core.kinds import KindName
 from refsynth.core.protocols import Predictor
-from refsynth.core.run import file_digest, write_json
-from refsynth.core.types import FloatArray, Metric
-from refsynth.core.windows import Windows
+from refsynth.core.run import file_digest, indented, write_json
+from refsynth.core.types import Metric
 from refsynth.kinds import KINDS, as_floats
-from refsynth.models.crf import CrfPredictor
 from refsynth.models.predict import LinearHead
-from refsynth.models.static import StaticPredictor
-from refsynth.models.tfidf import Vocabulary
-
-ENCODER_FILES = ("int8.onnx", "safe.onnx", "tokenizer.json", "weights.bin")
 
 
 @dataclass(frozen=True)
-class EncoderFiles:
-    """A folder that `compress.export.export_encoder` wrote, and how its texts are prepared."""
+class TierContents:
+    """All that goes into a tier.
 
-    folder: Path
-    max_tokens: int
-    prefix: str = ""
-    windows: Windows = "cut"
+    `reference` is the same model in fp32, as it was evaluated: the golden outputs are its answers. `early` says when it answers
+    if it is not the last. `near` tells which texts are like no label's rows: see `models.nearness.below`.
+    """
 
-
-@dataclass(frozen=True)
-class StaticFiles:
-    """The tokenizer.json whose tokens a static head [V, K] has votes for, and how many of a text are read."""
-
-    tokenizer: Path
-    max_tokens: int
-    windows: Windows = "cut"
-
-
-@dataclass(frozen=True)
-class CrfFiles:
-    """The features of a CRF, in the order of the rows of its head's weights, and its transitions [C, C]."""
-
-    terms: Sequence[str]
-    transitions: FloatArray
-
-
-@dataclass(frozen=True)
-class StaticTier:
-    """The first tier of a cascade as it was certified: the votes of the encoder's own tokens, or a CRF before a tagger."""
-
-    predictor: StaticPredictor | CrfPredictor
-    facts: FirstTier
+    packed: Packed
+    reference: Predictor
+    calibration: Calibration
+    early: EarlyExit | None = None
+    near: LinearHead | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
     """All that goes into a bundle.
 
-    `labels` maps each of K labels, in their order, to its description. `features` is the exported encoder, the vocabularies of
-    TF-IDF, the features of a CRF, or the tokenizer of a static model. With `first`, which needs an encoder, the bundle is a
-    cascade.
-    `reference` is the same model in fp32, as it was evaluated: the golden outputs are its answers.
-    `near` tells which texts are like no label's rows: see `models.nearness.below`.
+    `labels` maps each of K labels, in their order, to its description. `tiers` are in the order in which they are asked.
     """
 
     labels: Mapping[str, str]
     language: str
     task: KindName = "classify"
-    features: EncoderFiles | StaticFiles | CrfFiles | Sequence[Vocabulary]
-    head: LinearHead
-    reference: Predictor
-    calibration: Calibration
+    tiers: Sequence[TierContents]
     metrics: Sequence[Metric] = ()
-    lineage: Mapping[str, Any] = field(default_factory=dict)
-    first: StaticTier | None = None
-    near: LinearHead | None = None
-
-    @property
-    def kind(self) -> Kind:
-        """The kind of bundle that this makes."""
-        if isinstance(self.features, CrfFiles):
-            return "crf"
-        if isinstance(self.features, EncoderFiles) and KINDS[self.task].spans:
-            return "tagger_cascade" if self.first else "tagger"
-        if isinstance(self.features, EncoderFiles):
-            return "cascade" if self.first else "encoder"
-        return "static" if isinstance(self.features, StaticFiles) else "tfidf"
+    facts: Facts = field(default_factory=Facts)
 
 
 def save(folder: Path, contents: Contents) -> None:
@@ -113,8 +67,9 @@ def save(folder: Path, contents: Contents) -> None:
         InputError: the folder holds something that is not a bundle, or the labels are not those of the reference.
         BundleError: the exported model does not agree with the reference; nothing was written.
     """
-    if tuple(contents.labels) != contents.reference.labels:
-        raise InputError(f"labels {', '.join(contents.labels)}", expected=f"those of the reference: {contents.reference.labels}")
+    for tier in contents.tiers:
+        if tuple(contents.labels) != tier.reference.labels:
+            raise InputError(f"labels {', '.join(contents.labels)}", expected=f"those of the reference: {tier.reference.labels}")
     check_place(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
@@ -138,31 +93,39 @@ def check_place(folder: Path) -> None:
 
 
 def _write(folder: Path, contents: Contents) -> None:
-    tensors = tensors_of(contents.head)
-    match contents.features:
-        case EncoderFiles(folder=source):
-            for name in ENCODER_FILES:
-                shutil.copyfile(source / name, folder / name)
-        case StaticFiles(tokenizer=source):
-            shutil.copyfile(source, folder / "tokenizer.json")
-            tensors = votes_of(contents.head)
-        case CrfFiles(terms=terms, transitions=transitions):
-            tensors = tensors_of(contents.head, transitions=transitions)
-            write_json(folder / "features.json", {"terms": list(terms)})
-        case vocabularies:
-            tensors["idf"] = np.concatenate([part.idf for part in vocabularies]).astype(np.float64)
-            names = [part.name for part in fields(Vocabulary) if part.name != "idf"]
-            parts = [{name: getattr(part, name) for name in names} for part in vocabularies]
-            write_json(folder / "vocabulary.json", {"parts": parts})
-    if contents.near is not None:
-        likeness = tensors_of(contents.near)
+    *before, last = contents.tiers
+    end = _write_tier(folder, contents.task, last, last=True)  # the others may share its files
+    entries = [*(_write_tier(folder, contents.task, tier, last=False) for tier in before), end]
+    _describe(folder, _manifest(contents, entries), limits=())
+
+
+def _write_tier(folder: Path, task: KindName, tier: TierContents, *, last: bool) -> TierEntry:
+    """Write the files of a tier. Those of the last have plain names; of another they are named after its kind, or shared."""
+    packed, tensors, names = tier.packed, dict(tier.packed.tensors), []
+    if tier.near is not None:
+        likeness = tier.near.tensors()
         tensors |= {NEAR: likeness["weights"], NEAR_BIAS: likeness["bias"]}
-    (folder / "head.safetensors").write_bytes(save_tensors(tensors))
-    _write_golden(folder / "golden.json", contents.reference, contents.calibration, contents.task)
-    if contents.first is not None:
-        _write_first(folder, contents.first.predictor)
-        _write_golden(folder / "golden-static.json", contents.first.predictor, contents.first.facts.calibration, contents.task)
-    _describe(folder, _manifest(contents), limits=())
+    golden = indented(_golden(tier.reference, tier.calibration, task))
+    for name, content in {**packed.files, HEAD: save_tensors(tensors), GOLDEN: golden}.items():
+        shared = not last and _same(folder / name, content)
+        names.append(name if last or shared else f"{packed.kind}-{name}")
+        if isinstance(content, bytes):
+            (folder / names[-1]).write_bytes(content)
+        elif not shared:
+            shutil.copyfile(content, folder / names[-1])
+    return TierEntry(
+        kind=packed.kind,
+        files=tuple(sorted(names)),
+        max_tokens=packed.max_tokens,
+        windows=packed.windows,
+        prefix=packed.prefix,
+        calibration=tier.calibration,
+        early=tier.early,
+    )
+
+
+def _same(path: Path, content: bytes | Path) -> bool:
+    return path.exists() and path.read_bytes() == (content if isinstance(content, bytes) else content.read_bytes())
 
 
 def restate(folder: Path, manifest: Manifest, *, limits: Sequence[str] = ()) -> None:
@@ -178,54 +141,30 @@ def restate(folder: Path, manifest: Manifest, *, limits: Sequence[str] = ()) -> 
 
 
 def _describe(folder: Path, manifest: Manifest, *, limits: Sequence[str]) -> None:
-    (folder / "README.md").write_text(render_card(manifest, limits=limits), encoding="utf-8")
+    (folder / CARD).write_text(render_card(manifest, limits=limits), encoding="utf-8")
     paths = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
     files = {path.name: FileEntry(sha256=file_digest(path), size=path.stat().st_size) for path in paths}
-    write_json(folder / MANIFEST, _plain(manifest.model_copy(update={"files": files})))
+    write_json(folder / MANIFEST, manifest.model_copy(update={"files": files}).model_dump(mode="json"))
 
 
-def _plain(manifest: Manifest) -> dict[str, Any]:
-    """Return the manifest without the fields that only some bundles have: older versions know no such fields."""
-    tree = manifest.model_dump(mode="json", exclude=None if manifest.first else {"first"})
-    for calibration in (tree["calibration"], tree.get("first", {}).get("calibration", {})):
-        if not calibration.get("thresholds"):
-            calibration.pop("thresholds", None)
-    return tree
-
-
-def _write_first(folder: Path, predictor: StaticPredictor | CrfPredictor) -> None:
-    if isinstance(predictor, CrfPredictor):
-        tensors = tensors_of(predictor.head, transitions=predictor.transitions)
-        write_json(folder / "features.json", {"terms": list(predictor.terms)})
-    else:
-        tensors = votes_of(predictor.head)
-    (folder / "static.safetensors").write_bytes(save_tensors(tensors))
-
-
-def _write_golden(path: Path, reference: Predictor, calibration: Calibration, task: KindName) -> None:
+def _golden(reference: Predictor, calibration: Calibration, task: KindName) -> dict[str, Any]:
     probabilities = flat(KINDS[task].probabilities(as_floats(reference.logits(GOLDEN_TEXTS)) / calibration.temperature))
-    write_json(path, {"texts": GOLDEN_TEXTS, "probabilities": probabilities.round(6).tolist()})
+    return {"texts": GOLDEN_TEXTS, "probabilities": probabilities.round(6).tolist()}
 
 
-def _manifest(contents: Contents) -> Manifest:
-    read = contents.features if isinstance(contents.features, (EncoderFiles, StaticFiles)) else None
+def _manifest(contents: Contents, tiers: Sequence[TierEntry]) -> Manifest:
     return Manifest(
-        schema_version=NEWEST[contents.kind],
-        kind=contents.kind,
+        schema_version=SCHEMA_VERSION,
         task=contents.task,
         refsynth=version("refsynth"),
         labels=tuple(Label(name=name, description=description) for name, description in contents.labels.items()),
         language=contents.language,
-        max_tokens=read.max_tokens if read else None,
-        windows=read.windows if read else "cut",
-        prefix=read.prefix if isinstance(read, EncoderFiles) else "",
-        calibration=contents.calibration,
+        tiers=tuple(tiers),
         golden_limit=GOLDEN_LIMIT,
         metrics=figures_of(contents.metrics),
         intervals=INTERVALS,
-        lineage=dict(contents.lineage),
         files={},
-        first=contents.first.facts if contents.first else None,
+        **dict(contents.facts),
     )
 
 

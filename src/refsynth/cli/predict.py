@@ -184,9 +184,9 @@ class PredictionTally:
 
 def warn_shift(model: Model, profile: IntArray | None, n: int) -> None:
     """Say so where texts are unlike those that the certificate of a cascade was made with."""
-    first = model.manifest.first
-    if first is not None and profile is not None and first.certificate.shifted(profile, n):
-        found = first.certificate
+    early = model.manifest.tiers[0].early
+    if early is not None and profile is not None and early.certificate.shifted(profile, n):
+        found = early.certificate
         err.print(
             "warning: these texts are longer or shorter than those that the static tier was certified on, or it is not as sure "
             f"of them: they are drawn otherwise, and the certificate (at most {found.alpha:.1%} answered otherwise than by the "

@@ -13,7 +13,6 @@ import numpy as np
 
 from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.manifest import Manifest
-from refsynth.bundle.unsure import rule_of
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Array, FloatArray, IntArray
 from refsynth.evaluation.calibration import TARGET, Threshold, fit_temperature, threshold_of
@@ -56,7 +55,7 @@ def calibrated(predictor: Fast, heard: Heard, teacher: Manifest, *, seed: int) -
     said = kind.decide(probabilities, teacher.calibration.cuts)
     rng = np.random.default_rng(derive_seed(seed, "right"))
     right = rng.random(len(heard.texts)) < kind.confidence(heard.probabilities, said)
-    rule = rule_of(teacher)
+    rule = teacher.unsure
     threshold = threshold_of(right, kind.confidence(probabilities, said), target=TARGET if rule is None else rule.accuracy)
     return predictor, found.model_copy(update={"threshold": threshold.threshold}), threshold
 

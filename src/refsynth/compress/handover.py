@@ -57,15 +57,14 @@ def _onnx(bundle: Path, model: Model, out: Path) -> None:
 def _transformers(bundle: Path, model: Model, out: Path) -> None:
     from refsynth.compress.huggingface import write_tokenizer
     from refsynth.compress.restore import write_torch
-    from refsynth.compress.single import WHY_NOT
+    from refsynth.compress.single import tiers_of, why_not
 
-    kind = model.manifest.kind
-    if kind != "encoder":
-        why = WHY_NOT.get(kind, "it is a table of votes of tokens, and no encoder")
+    no_graph = why_not(model.manifest)
+    if why := no_graph or model.manifest.last.spec.no_weights:
         raise InputError(
-            f"{bundle}: a bundle of kind '{kind}' has no weights for transformers: {why}",
-            expected="a bundle of kind 'encoder'",
-            remedy="export it --to mlflow or --to hub" + (", or --to onnx" if kind == "static" else ""),
+            f"{bundle}: a bundle {tiers_of(model.manifest)} has no weights for transformers: {why}",
+            expected="a bundle with the tier 'encoder' alone",
+            remedy="export it --to mlflow or --to hub" + ("" if no_graph else ", or --to onnx"),
         )
     write_tokenizer(bundle, model.manifest, out)
     write_torch(bundle, model.manifest, out)
@@ -85,7 +84,11 @@ def _mlflow(bundle: Path, model: Model, out: Path) -> None:
     described = {
         "flavors": {"python_function": function},
         "signature": {"inputs": '[{"type": "string", "required": true}]'},
-        "metadata": {"refsynth": model.manifest.refsynth, "task": model.manifest.task, "kind": model.manifest.kind},
+        "metadata": {
+            "refsynth": model.manifest.refsynth,
+            "task": model.manifest.task,
+            "tiers": [tier.kind for tier in model.manifest.tiers],
+        },
     }
     (out / "MLmodel").write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
     (out / "requirements.txt").write_text(f"refsynth=={model.manifest.refsynth}\n", encoding="utf-8")

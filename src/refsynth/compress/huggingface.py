@@ -30,19 +30,19 @@ def write_tokenizer(bundle: Path, manifest: Manifest, out: Path) -> None:
     Raises:
         InputError: the bundle reads pairs with a prefix before the first text alone.
     """
-    if manifest.prefix and manifest.pairs:
+    if manifest.last.prefix and manifest.pairs:
         raise InputError(
             f"{bundle}: its encoder wants a prefix before the first text of a pair, which no tokenizer file can say",
             remedy="export it --to mlflow or --to hub, which keep the bundle as it is",
         )
     tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
     steps = [normalizers.Replace(Regex(_UNSEEN), ""), normalizers.Replace(Regex("\\s+"), " "), normalizers.Strip()]
-    if manifest.prefix:
-        steps.append(normalizers.Prepend(manifest.prefix))
+    if manifest.last.prefix:
+        steps.append(normalizers.Prepend(manifest.last.prefix))
     tokenizer.normalizer = normalizers.Sequence([*steps, *([tokenizer.normalizer] if tokenizer.normalizer else [])])
     pad = int((tokenizer.padding or {}).get("pad_id", 0))
     padding = tokenizer.id_to_token(pad) or "[PAD]"
-    if manifest.kind == "static":
+    if manifest.last.kind == "static":
         tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
     tokenizer.enable_truncation(reach(manifest))
     tokenizer.enable_padding(pad_id=pad, pad_token=padding)
@@ -62,14 +62,16 @@ def write_tokenizer(bundle: Path, manifest: Manifest, out: Path) -> None:
 
 def reach(manifest: Manifest) -> int:
     """Return how many tokens of a text are read by a tokenizer that can cut it and nothing else."""
-    longest = manifest.max_tokens or 512
-    whole = manifest.kind == "static" and manifest.windows == "mean"  # of all tokens there is one mean, no window has its own
+    longest = manifest.last.max_tokens or 512
+    whole = (
+        manifest.last.kind == "static" and manifest.last.windows == "mean"
+    )  # of all tokens there is one mean, no window has its own
     return reach_of(longest, "mean", Frame(0, 0)) if whole else longest
 
 
 def reads_less(manifest: Manifest) -> bool:
     """Return whether the bundle reads more of a long text than a tokenizer that can only cut it."""
-    return manifest.windows != "cut" and (manifest.kind != "static" or manifest.windows != "mean")
+    return manifest.last.windows != "cut" and (manifest.last.kind != "static" or manifest.last.windows != "mean")
 
 
 def config_of(manifest: Manifest, **shape: Any) -> dict[str, Any]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from refsynth.bundle.card import TESTED
+from refsynth.bundle.manifest import Facts
 from refsynth.bundle.model import load
-from refsynth.bundle.none import UNKNOWN, WHY_NOT
-from refsynth.bundle.store import Contents, figures_of, restate, save
+from refsynth.bundle.none import UNKNOWN
+from refsynth.bundle.packing import pack
+from refsynth.bundle.rules import NoneFacts
+from refsynth.bundle.store import Contents, TierContents, figures_of, restate, save
 from refsynth.compress.forms import FULL, RECIPES
-from refsynth.compress.pack import features_of, head_of
 from refsynth.core.protocols import Predictor
 from refsynth.core.run import RunFolder, folder_digest
 from refsynth.core.settings import settings_of
@@ -38,7 +38,7 @@ def write_bundle(
     calibrated: Calibrated,
     metrics: tuple[Metric, ...],
     form: str,
-    lineage: Mapping[str, Any],
+    facts: Facts,
     real: Sequence[Example] = (),
     strange: Strange | str = UNKNOWN,
     outside: Outside = NOTHING,
@@ -54,25 +54,22 @@ def write_bundle(
         "form": form,
         "calibration": calibrated.manifest().model_dump(mode="json"),
         "metrics": [[metric.name, metric.value, metric.low, metric.high, metric.n] for metric in metrics],
-        "lineage": lineage,
-        "strange": strange if isinstance(strange, str) else [strange.threshold, strange.lineage],
+        "lineage": facts.model_dump(mode="json"),
+        "strange": strange if isinstance(strange, str) else [strange.threshold, strange.facts.model_dump(mode="json")],
         "none": outside.key,
     }
     using = ("student",) if form in RECIPES and form != FULL else ()
 
     def make(out: Path) -> None:
-        told = {WHY_NOT: strange} if isinstance(strange, str) else strange.lineage
+        none = NoneFacts(why=strange) if isinstance(strange, str) else strange.facts
+        near = None if isinstance(strange, str) else _near(predictor, real, outside, strange.threshold)
         contents = Contents(
             labels=task.descriptions,
             language=context.language,
             task=task.config.task,
-            features=features_of(predictor, out / "export"),
-            head=head_of(predictor),
-            reference=predictor,
-            calibration=calibrated.manifest(),
+            tiers=[TierContents(pack(predictor, out / "export"), predictor, calibrated.manifest(), near=near)],
             metrics=metrics,
-            lineage={**lineage, **told},
-            near=None if isinstance(strange, str) else _near(predictor, real, outside, strange.threshold),
+            facts=facts.model_copy(update={"none": none}),
         )
         save(out / "bundle", contents)
         shutil.rmtree(out / "export", ignore_errors=True)
@@ -103,8 +100,8 @@ def publish(made: Path, public: Path, *, tested: Sequence[Metric] = (), limits: 
     shutil.copytree(made, partial)
     if tested:
         manifest = load(partial).manifest
-        lineage = {**manifest.lineage, TESTED: [figure.name for figure in tested]}
-        told = {"metrics": {**manifest.metrics, **figures_of(tested)}, "lineage": lineage}
+        named = tuple(figure.name for figure in tested)
+        told = {"metrics": {**manifest.metrics, **figures_of(tested)}, "tested": named}
         restate(partial, manifest.model_copy(update=told), limits=limits)
     if public.exists():
         if folder_digest(public) == folder_digest(partial):

@@ -18,11 +18,11 @@ import numpy as np
 
 from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.model import Model, load
-from refsynth.bundle.store import Contents, save
+from refsynth.bundle.packing import pack
+from refsynth.bundle.store import Contents, TierContents, save
 from refsynth.compress.contract import Contract, ContractOutcome, ModelVariant, search
 from refsynth.compress.forms import FULL, RECIPES, Teacher, can_shrink, cut, shrink
 from refsynth.compress.keeping import Kept, kept_of
-from refsynth.compress.pack import features_of, head_of
 from refsynth.core.learners import LEARNERS
 from refsynth.core.machine import describe_machine
 from refsynth.core.protocols import Predictor
@@ -280,9 +280,6 @@ def _bundle(job: Job, predictor: Predictor, work: Path) -> None:
         labels=job.task.descriptions,
         language=job.context.language,
         task=job.task.config.task,
-        features=features_of(predictor, work / "export"),
-        head=head_of(predictor),
-        reference=predictor,
-        calibration=Calibration(),
+        tiers=[TierContents(pack(predictor, work / "export"), predictor, Calibration())],
     )
     save(work / "bundle", contents)

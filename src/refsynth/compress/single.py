@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
-from refsynth.bundle.manifest import Kind, Manifest
+from refsynth.bundle.manifest import Manifest
 from refsynth.core.errors import InputError
 from refsynth.core.types import FloatArray
 
@@ -22,14 +22,19 @@ OPSET = 17
 _LAST: dict[str, Any] = {"axis": -1}
 IDS, MASK, LOGITS, PROBABILITIES = "input_ids", "attention_mask", "logits", "probabilities"
 
-WHY_NOT: dict[Kind, str] = {
-    "tfidf": "it counts n-grams of characters and words, which no ONNX operator cuts as it does; there are no token ids",
-    "crf": "it reads features of words and chooses the best path of tags; there are no token ids",
-    "tagger": "it answers by words, each the mean of its tokens, and where words end is in no graph",
-    "tagger_cascade": "it answers by words, and asks two models in turn",
-    "cascade": "it asks two models in turn, the second only where the first is unsure",
-}
-"""Kinds of bundle that are no single graph from token ids, and why."""
+
+def why_not(manifest: Manifest) -> str:
+    """Return why a bundle is no single graph from token ids; nothing where it is one."""
+    if len(manifest.tiers) > 1:
+        asked = "it asks several models in turn, the next only where the one before is unsure"
+        return f"it answers by words, and {asked[3:]}" if manifest.answers.spans else asked
+    return manifest.last.spec.no_graph
+
+
+def tiers_of(manifest: Manifest) -> str:
+    """Return what a bundle has, as a message says it."""
+    kinds = [f"'{tier.kind}'" for tier in manifest.tiers]
+    return f"with the tier{'s' * (len(kinds) > 1)} {' and '.join(kinds)}"
 
 
 def one_graph(bundle: Path, manifest: Manifest, variant: str) -> onnx.ModelProto:
@@ -43,13 +48,13 @@ def one_graph(bundle: Path, manifest: Manifest, variant: str) -> onnx.ModelProto
     Raises:
         InputError: a bundle of this kind is no single graph.
     """
-    if manifest.kind in WHY_NOT:
+    if why := why_not(manifest):
         raise InputError(
-            f"{bundle}: a bundle of kind '{manifest.kind}' cannot be one graph: {WHY_NOT[manifest.kind]}",
+            f"{bundle}: a bundle {tiers_of(manifest)} cannot be one graph: {why}",
             remedy="export it --to mlflow or --to hub, which keep the bundle as it is; or train with other learners",
         )
     head = load_file(bundle / "head.safetensors")
-    if manifest.kind == "static":
+    if manifest.last.kind == "static":
         return _finished(_votes(head["weights"]), "votes", head["bias"], manifest)
     graph = onnx.load(bundle / f"{variant}.onnx")  # with its external data
     weights = head["weights"].astype(np.float32)

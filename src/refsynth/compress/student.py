@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.files import Files
 from refsynth.bundle.model import Model, load
-from refsynth.bundle.store import Contents, CrfFiles, StaticFiles, save
-from refsynth.bundle.tensors import as_stored
-from refsynth.bundle.tiers import open_main
+from refsynth.bundle.packing import pack
+from refsynth.bundle.store import Contents, TierContents, save
+from refsynth.bundle.tiers import open_tier
 from refsynth.compress.drawn import Heard, calibrated
 from refsynth.compress.keeping import Kept
 from refsynth.compress.likeness import kept_in, write_answers
@@ -36,7 +36,6 @@ from refsynth.learning.makers import make_learner
 from refsynth.models.crf import CrfPredictor
 from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor
 from refsynth.models.static import StaticPredictor
-from refsynth.models.tfidf import Vocabulary
 from refsynth.models.tokenise import TextTokenizer
 
 DEV, LEAST_DEV = 0.1, 40
@@ -45,7 +44,7 @@ DEV, LEAST_DEV = 0.1, 40
 STUDENT, RIVAL = "student", "rival"
 """The bundles in the step."""
 
-Fast = TypeVar("Fast", bound=StaticPredictor | TfidfPredictor | CrfPredictor)
+Fast = StaticPredictor | TfidfPredictor | CrfPredictor
 
 
 class Student(NamedTuple):
@@ -86,12 +85,14 @@ class StudentMaker:
     Attributes:
         job: the run.
         final: what the model was trained on.
+        shipped: the candidate that the model is.
         main: the model's bundle.
         teacher: the same, opened.
     """
 
     job: Job
     final: Final
+    shipped: Candidate
     main: Path
     teacher: Model
     _asked: dict[tuple[str, ...], Array] = field(default_factory=dict)
@@ -116,7 +117,7 @@ class StudentMaker:
     def predictor(self) -> tuple[StaticPredictor | CrfPredictor, Calibration]:
         """Return the student as its bundle has it, to go in front of its teacher."""
         files = Files(self.bundle())
-        predictor = open_main(files, 0).predictor
+        predictor = open_tier(files, 0, 0).predictor
         assert isinstance(predictor, (StaticPredictor, CrfPredictor))
         return predictor, files.manifest.calibration
 
@@ -151,23 +152,12 @@ class StudentMaker:
         """Calibrate a student and write its bundle."""
         teacher, seed = self.teacher.manifest, self.job.task.config.seed
         heard = Heard(dev, self._probabilities(dev), self._theirs(dev))
-        predictor, calibration, threshold = calibrated(as_stored(predictor), heard, teacher, seed=seed)
-        features: StaticFiles | CrfFiles | Sequence[Vocabulary]
-        match predictor:
-            case TfidfPredictor():
-                features = predictor.vectors.parts
-            case CrfPredictor():
-                features = CrfFiles(predictor.terms, predictor.transitions)
-            case _:
-                features = StaticFiles(self.main / "tokenizer.json", teacher.max_tokens or 0, teacher.windows)
+        predictor, calibration, threshold = calibrated(predictor.as_stored(), heard, teacher, seed=seed)
         contents = Contents(
             labels={label.name: label.description for label in teacher.labels},
             language=teacher.language,
             task=teacher.task,
-            features=features,
-            head=predictor.head,
-            reference=predictor,
-            calibration=calibration,
+            tiers=[TierContents(pack(predictor, self.main), predictor, calibration)],
         )
         save(folder, contents)
         return threshold
@@ -233,17 +223,16 @@ class StudentMaker:
         """Return texts up to the last word that a tagger reads: of what comes after, it says nothing that could be learnt."""
         if not self.teacher.manifest.answers.spans:
             return texts
-        longest, windows = self.teacher.manifest.max_tokens or 0, self.teacher.manifest.windows
+        longest, windows = self.teacher.manifest.last.max_tokens or 0, self.teacher.manifest.last.windows
         read = TextTokenizer(self.main / "tokenizer.json", max_tokens=longest, windows=windows).words(texts)
         ends = (words_of(text)[max(row.words)][1] if row.words else 0 for text, row in zip(texts, read, strict=True))
         return [text[:end] for text, end in zip(texts, ends, strict=True)]
 
     def _tokenizer(self) -> TextTokenizer:
-        longest, windows = self.teacher.manifest.max_tokens or 0, self.teacher.manifest.windows
+        longest, windows = self.teacher.manifest.last.max_tokens or 0, self.teacher.manifest.last.windows
         return TextTokenizer(self.main / "tokenizer.json", max_tokens=longest, special=False, windows=windows)
 
     def _final_teacher(self) -> Any:
-        name = str(self.teacher.manifest.lineage["candidate"])
-        predictor = self.final.predictors(self.job.context)[Candidate.named(name)]
+        predictor = self.final.predictors(self.job.context)[self.shipped]
         assert isinstance(predictor, EncoderPredictor)
         return predictor

@@ -10,14 +10,17 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from safetensors.numpy import load_file
 
-from refsynth.bundle.certificate import PROFILE, Certificate, Confidence, FirstTier, profile_of
+from refsynth.bundle.certificate import PROFILE, Certificate, Confidence, EarlyExit, profile_of
+from refsynth.bundle.manifest import Facts
 from refsynth.bundle.model import load
-from refsynth.bundle.store import Contents, EncoderFiles, StaticTier, figures_of, restate, save
+from refsynth.bundle.packing import pack, pack_graphs
+from refsynth.bundle.spec import HEAD
+from refsynth.bundle.store import Contents, TierContents, figures_of, restate, save
 from refsynth.compress.cascade import LEAST_SHARE, certify, least_texts
 from refsynth.compress.keeping import Kept
 from refsynth.compress.likeness import kept_in, write_answers
@@ -32,9 +35,6 @@ from refsynth.learning.candidates import Candidate
 from refsynth.learning.final import Final
 from refsynth.learning.job import Job
 from refsynth.models.predict import LinearHead
-
-SIMPLE = {"tfidf": "TF-IDF", "crf": "a CRF"}
-"""Kinds of bundles that have no transformer."""
 
 AGREEMENT = "agreement with the model it was taught by"
 
@@ -87,15 +87,16 @@ class Tiers:
         )
 
 
-def make_tiers(job: Job, final: Final, main: Path, *, metrics: Sequence[Metric], lineage: Mapping[str, Any]) -> Tiers:
+def make_tiers(job: Job, final: Final, shipped: Candidate, main: Path, *, metrics: Sequence[Metric], facts: Facts) -> Tiers:
     """Return what ships, given the bundle of the trained model alone.
 
     Args:
         job: the run.
         final: what the model was trained on.
+        shipped: the candidate that it is.
         main: its bundle, as the step `bundle` made it.
         metrics: of the model.
-        lineage: for the manifest.
+        facts: for the manifest.
 
     Raises:
         MissingError: model2vec is not installed.
@@ -104,18 +105,18 @@ def make_tiers(job: Job, final: Final, main: Path, *, metrics: Sequence[Metric],
     if config.tiers == "one":
         return Tiers("one", main, main)
     teacher = load(main)
-    if teacher.manifest.kind in SIMPLE:
-        return Tiers(config.tiers, main, main, reason=f"it is {SIMPLE[teacher.manifest.kind]}, as fast as a student would be")
+    if (spec := teacher.manifest.last.spec).small:
+        return Tiers(config.tiers, main, main, reason=f"{spec.title} is as fast as a student would be")
     need = least_texts(config.disagreement, config.delta)
     if config.tiers == "cascade" and len(job.pool.aside) < need:
         found = f"{len(job.pool.aside):,} texts are set aside of data.pool"
         reason = f"{found}, and no threshold can be certified on fewer than {need:,}: give a pool of {2 * need:,} texts or more"
         return Tiers(config.tiers, main, main, reason=reason)
-    made = _Maker(StudentMaker(job, final, main, teacher))
+    made = _Maker(StudentMaker(job, final, shipped, main, teacher))
     student = made.school.student()
     if config.tiers == "static":
-        return made.static(student, lineage)
-    return made.cascade(student, config, metrics, lineage)
+        return made.static(student, facts)
+    return made.cascade(student, config, metrics, facts)
 
 
 @dataclass(frozen=True)
@@ -124,28 +125,31 @@ class _Maker:
 
     school: StudentMaker
 
-    def static(self, student: Student, lineage: Mapping[str, Any]) -> Tiers:
+    def static(self, student: Student, facts: Facts) -> Tiers:
         """Return the student alone, or TF-IDF that was taught the same where that agrees more with the teacher."""
         folder = self.school.job.folder
         metrics = () if student.nearest is None else (share_of(AGREEMENT, student.nearest, student.n),)
-        extra = {"texts": digest([self.school.job.pool.texts, self.school.job.pool.aside]), "lineage": lineage}
+        extra = {
+            "texts": digest([self.school.job.pool.texts, self.school.job.pool.aside]),
+            "lineage": facts.model_dump(mode="json"),
+        }
 
         def make(out: Path) -> None:
             bundle = shutil.copytree(self.school.bundle(rival=student.loses), out / "bundle")
-            told = {"metrics": figures_of(metrics), "lineage": {**lineage, "form": "static"}}
+            told = {"metrics": figures_of(metrics), **dict(_formed(facts, "static"))}
             restate(bundle, load(bundle).manifest.model_copy(update=told), limits=() if student.fresh else (LEARNT,))
 
         step = folder.step(STEPS["tiers"], make, config=settings_of(self.school.job.task.config), extra=extra)
         return Tiers("static", step / "bundle", self.school.main, "tiers", student, kept=self.school.kept())
 
-    def cascade(self, student: Student, config: CompressConfig, metrics: Sequence[Metric], lineage: Mapping[str, Any]) -> Tiers:
+    def cascade(self, student: Student, config: CompressConfig, metrics: Sequence[Metric], facts: Facts) -> Tiers:
         """Return the student before its teacher where a threshold can be certified, else the teacher alone."""
         job, main = self.school.job, self.school.main
         bars = {"alpha": config.disagreement, "delta": config.delta}
-        extra = {"texts": digest([job.pool.texts, job.pool.aside]), "lineage": lineage}
+        extra = {"texts": digest([job.pool.texts, job.pool.aside]), "lineage": facts.model_dump(mode="json")}
 
         def make(out: Path) -> None:
-            save(out / "bundle", self._both(bars, metrics, lineage))
+            save(out / "bundle", self._both(bars, metrics, facts))
             if not self._certified(out, bars, () if student.fresh else (LEARNT,)):
                 shutil.rmtree(out / "bundle")
 
@@ -157,9 +161,9 @@ class _Maker:
             )
             return Tiers("cascade", main, main, student=student, reason=reason)
         bundle = step / "bundle"
-        first = load(bundle).manifest.first
-        assert first is not None
-        return Tiers("cascade", bundle, main, "tiers", student, first.certificate, kept=kept_in(step, self.school.teacher))
+        early = load(bundle).manifest.tiers[0].early
+        assert early is not None
+        return Tiers("cascade", bundle, main, "tiers", student, early.certificate, kept=kept_in(step, self.school.teacher))
 
     def _certified(self, out: Path, bars: Mapping[str, float], limits: Sequence[str]) -> bool:
         """Certify a cascade by what its two tiers, loaded, say of the texts set aside, and write that into its manifest.
@@ -168,9 +172,9 @@ class _Maker:
             whether a threshold passes.
         """
         model, texts = load(out / "bundle"), [row.text for row in self.school.job.pool.aside]
-        kind, first = model.manifest.answers, model.manifest.first
-        assert first is not None
-        fast, slow = model.both(texts)
+        kind, (first, last) = model.manifest.answers, model.manifest.tiers
+        assert first.early is not None
+        fast, slow = model.by_tier(texts)
         found = certify(fast.sure, np.asarray(kind.right(slow.answers, fast.answers) == 0), **bars)
         if found is None:
             return False
@@ -182,30 +186,45 @@ class _Maker:
             profile=tuple(profile_of(fast.sure, texts).tolist()),
             assumptions=ASSUMPTIONS,
         )
-        tier = first.model_copy(update={"threshold": found.threshold, "certificate": certificate})
-        restate(out / "bundle", model.manifest.model_copy(update={"first": tier}), limits=limits)
+        early = first.early.model_copy(update={"threshold": found.threshold, "certificate": certificate})
+        tiers = (first.model_copy(update={"early": early}), last)
+        restate(out / "bundle", model.manifest.model_copy(update={"tiers": tiers}), limits=limits)
         said, mine = np.array(slow.answers), fast.sure >= found.threshold
         said[mine] = fast.answers[mine]
         write_answers(out, theirs=slow.answers, said=said)
         return True
 
-    def _both(self, bars: Mapping[str, float], metrics: Sequence[Metric], lineage: Mapping[str, Any]) -> Contents:
+    def _both(self, bars: Mapping[str, float], metrics: Sequence[Metric], facts: Facts) -> Contents:
         """Return the bundle of the student in front of its teacher, which nothing certifies yet."""
-        school, head = self.school, load_file(self.school.main / "head.safetensors")
+        school, head = self.school, load_file(self.school.main / HEAD)
         manifest, (predictor, calibration) = school.teacher.manifest, school.predictor()
+        last = manifest.last
         several = manifest.answers.several or manifest.answers.spans
         confidence: Confidence = "answer" if several else "odds"
         nothing = Certificate(**bars, n=1, answered=0, disagreed=0, profile=(0,) * PROFILE, assumptions=("not certified yet",))
-        facts = FirstTier(threshold=1.0, confidence=confidence, calibration=calibration, certificate=nothing)
+        early = EarlyExit(threshold=1.0, confidence=confidence, certificate=nothing)
+        slow = pack_graphs(
+            school.main,
+            LinearHead(head["weights"], head["bias"]),
+            last.max_tokens or 0,
+            prefix=last.prefix,
+            windows=last.windows,
+            words=last.spec.words,
+        )
+        reference = school.final.predictors(school.job.context)[school.shipped]
         return Contents(
             labels={label.name: label.description for label in manifest.labels},
             language=manifest.language,
             task=manifest.task,
-            features=EncoderFiles(school.main, manifest.max_tokens or 0, manifest.prefix, manifest.windows),
-            head=LinearHead(head["weights"], head["bias"]),
-            reference=school.final.predictors(school.job.context)[Candidate.named(str(lineage["candidate"]))],
-            calibration=manifest.calibration,
+            tiers=[
+                TierContents(pack(predictor, school.main), predictor, calibration, early=early),
+                TierContents(slow, reference, manifest.calibration),
+            ],
             metrics=[replace(metric, name=f"{metric.name} of the second tier") for metric in metrics],
-            lineage={**lineage, "form": "cascade"},
-            first=StaticTier(predictor, facts),
+            facts=_formed(facts, "cascade"),
         )
+
+
+def _formed(facts: Facts, form: str) -> Facts:
+    """Return the facts of a bundle in another form."""
+    return facts.model_copy(update={"lineage": {**facts.lineage, "form": form}})

@@ -69,6 +69,29 @@ class Predictor(Protocol):
 
 
 @runtime_checkable
+class Cutting(Protocol):
+    """A predictor that reads long texts in part."""
+
+    def cuts(self, text: str) -> bool:
+        """Return whether a clean text is longer than what is read of it."""
+        ...
+
+
+@runtime_checkable
+class Additive(Protocol):
+    """A predictor whose logits are a sum over the parts of a text."""
+
+    @property
+    def bias(self) -> FloatArray:
+        """What the logits of a text without parts are [K]."""
+        ...
+
+    def parts(self, text: str) -> tuple[list[str], FloatArray]:
+        """Return the J parts of a text and what each adds to the logits, [J, K]: their sum and the bias are the logits."""
+        ...
+
+
+@runtime_checkable
 class Learner(Protocol):
     """Fits a predictor to examples. `dev` may be empty; where it is not, it decides when to stop."""
 

@@ -81,7 +81,12 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:
 
 def write_json(path: Path, value: Json, *, sort: bool = True) -> None:
     """Write a value as indented JSON, atomically; its keys are sorted unless their order says something."""
-    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=sort).encode("utf-8", HALVES) + b"\n")
+    write_atomic(path, indented(value, sort=sort))
+
+
+def indented(value: Json, *, sort: bool = True) -> bytes:
+    """Return a value as indented JSON; its keys are sorted unless their order says something."""
+    return json.dumps(value, indent=1, ensure_ascii=False, sort_keys=sort).encode("utf-8", HALVES) + b"\n"
 
 
 def read_json(path: Path) -> Json:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from refsynth.bundle.certificate import Calibration
-from refsynth.bundle.unsure import UnsureRule
+from refsynth.bundle.rules import UnsureRule
 from refsynth.core.intervals import mean_interval
 from refsynth.core.types import Array, BoolArray, FloatArray
 from refsynth.evaluation.calibration import TARGET, Threshold, fit_temperature, threshold_of

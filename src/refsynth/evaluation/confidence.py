@@ -10,7 +10,7 @@ from typing import Any, Required, Self, TypedDict, Unpack
 
 import numpy as np
 
-from refsynth.bundle.unsure import UnsureRule
+from refsynth.bundle.rules import UnsureRule
 from refsynth.core.intervals import clusters, mean_interval
 from refsynth.core.types import BoolArray, FloatArray, IntArray, Metric
 from refsynth.evaluation.calibration import Threshold

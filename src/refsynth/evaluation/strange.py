@@ -7,11 +7,11 @@ of them are found is told of each by a model and a bar that knew nothing of it.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from refsynth.bundle.none import KEY, LEARNED, NoneRule, OutsideFigures
+from refsynth.bundle.rules import NoneFacts, NoneRule, OutsideFigures
 from refsynth.core.errors import counted
 from refsynth.core.intervals import mean_interval
 from refsynth.core.types import BoolArray, FloatArray, IntArray
@@ -33,10 +33,9 @@ class Strange(NamedTuple):
     learned: OutsideFigures | None = None
 
     @property
-    def lineage(self) -> dict[str, Any]:
-        """What a manifest's lineage says of it."""
-        said = {KEY: self.rule, **({LEARNED: self.learned} if self.learned else {})}
-        return {key: part.model_dump(mode="json") for key, part in said.items()}
+    def facts(self) -> NoneFacts:
+        """What a manifest says of it."""
+        return NoneFacts(rule=self.rule, learned=self.learned)
 
 
 def strange_of(held: HeldOut | None, candidate: Candidate) -> Strange | str:

@@ -183,8 +183,8 @@ def _leaks(drafts: Sequence[Draft], studied: Sequence[Unlabelled], texts: Sequen
 
 
 def _void(model: Model, found: Answered, texts: Sequence[str]) -> bool | None:
-    first = model.manifest.first
-    return None if first is None else first.certificate.shifted(profile_of(found.sure, texts), len(texts))
+    early = model.manifest.tiers[0].early
+    return None if early is None else early.certificate.shifted(profile_of(found.sure, texts), len(texts))
 
 
 class _Measurable(NamedTuple):

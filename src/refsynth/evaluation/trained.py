@@ -34,16 +34,11 @@ def trained_on(folder: Path, manifest: Manifest) -> frozenset[bytes] | None:
     for run in (folder, folder.resolve().parent):
         rows = run / "steps" / "rows"
         try:
-            if read_json(rows / "step.json")["hash"] == _rows_of(manifest):
+            if read_json(rows / "step.json")["hash"] == manifest.rows:
                 return _keys(record["text"] for record in read_jsonl(rows / "examples.jsonl"))
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None
-
-
-def _rows_of(manifest: Manifest) -> object:
-    steps = manifest.lineage.get("steps")
-    return steps.get("rows", "") if isinstance(steps, dict) else ""
 
 
 def _keys(texts: Iterable[str]) -> frozenset[bytes]:

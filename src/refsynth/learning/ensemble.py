@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from scipy.optimize import minimize
@@ -79,6 +79,7 @@ class EnsemblePredictor:
             for the mean of probabilities.
     """
 
+    kind: ClassVar[str] = "ensemble"
     labels: tuple[str, ...]
     members: Mapping[LearnerName, Predictor]
     link: Link = "softmax"

@@ -7,8 +7,9 @@ is read like any other tagger. Knows nothing of how it is fitted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
@@ -53,6 +54,7 @@ def _shape(word: str) -> str:
 class CrfPredictor:
     """F features with weights for each of C tags, and what each tag adds to the score of the next [C, C]."""
 
+    kind: ClassVar[str] = "crf"
     labels: tuple[str, ...]
     terms: tuple[str, ...]
     head: LinearHead
@@ -75,6 +77,15 @@ class CrfPredictor:
         for place, text in enumerate(texts):
             out[place] = np.log(np.maximum(self._marginals(self._scores(split_words(text))), LEAST))
         return out
+
+    def tensors(self) -> dict[str, FloatArray]:
+        """Return what is stored of its numbers."""
+        return self.head.tensors(transitions=self.transitions)
+
+    def as_stored(self) -> CrfPredictor:
+        """Return it with the numbers that a bundle gives back: whatever is fitted to its answers is fitted to these."""
+        kept = self.tensors()
+        return replace(self, head=LinearHead.stored(kept), transitions=kept["transitions"])
 
     @cached_property
     def _columns(self) -> dict[str, int]:

@@ -52,6 +52,13 @@ def joined(head: LinearHead, other: LinearHead) -> LinearHead:
     return LinearHead(np.concatenate([head.weights, other.weights], 1), np.concatenate([head.bias, other.bias]))
 
 
+def with_near(predictor: Predictor, near: LinearHead) -> Predictor | None:
+    """Return what gives logits and then likeness, of features that are read once; None where it has no such features."""
+    if not isinstance(predictor, (EncoderPredictor, TfidfPredictor)):
+        return None
+    return replace(predictor, head=joined(predictor.head, near))
+
+
 def strange(values: FloatArray) -> BoolArray:
     """Return which texts are like no label, by the values [N, K] of `below`."""
     return np.asarray(values.max(1) < 0)

@@ -6,8 +6,8 @@ Knows nothing of folders with manifests (that is `bundle`), of calibration or of
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from refsynth.core.errors import ModelError
 from refsynth.core.protocols import Encoder, Predictor
 from refsynth.core.types import FloatArray
 from refsynth.models.tfidf import TfidfVectors
+from refsynth.models.tokenise import TextTokenizer
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -39,11 +40,23 @@ class LinearHead:
         """Return logits [N, K] of features [N, D]."""
         return np.asarray(features @ self.weights + self.bias)
 
+    def tensors(self, **further: FloatArray) -> dict[str, FloatArray]:
+        """Return what is stored of it, in fp32."""
+        # safetensors writes an array's bytes as they lie in memory: those of a transposed one would be read in another order.
+        parts = {"weights": self.weights, "bias": self.bias, **further}
+        return {name: np.ascontiguousarray(part, np.float32) for name, part in parts.items()}
+
+    @classmethod
+    def stored(cls, tensors: Mapping[str, FloatArray]) -> LinearHead:
+        """Return the head that such tensors give back."""
+        return cls(tensors["weights"].astype(np.float32), tensors["bias"])
+
 
 @dataclass(frozen=True)
 class EncoderPredictor:
     """A head on an encoder's embeddings."""
 
+    kind: ClassVar[str] = "encoder"
     labels: tuple[str, ...]
     encoder: Encoder
     head: LinearHead
@@ -52,11 +65,17 @@ class EncoderPredictor:
         """Return logits [N, K]."""
         return self.head.logits(self.encoder.encode(texts))
 
+    def cuts(self, text: str) -> bool:
+        """Return whether a clean text is longer than what is read of it, as far as the encoder can tell."""
+        tokenizer: TextTokenizer | None = getattr(self.encoder, "tokenizer", None)
+        return tokenizer is not None and tokenizer.cuts(text)
+
 
 @dataclass(frozen=True)
 class TfidfPredictor:
     """A head on TF-IDF features, which stay sparse: work is proportional to the n-grams of a text."""
 
+    kind: ClassVar[str] = "tfidf"
     labels: tuple[str, ...]
     vectors: TfidfVectors
     head: LinearHead
@@ -68,10 +87,23 @@ class TfidfPredictor:
             out[index] = row.values @ self.head.weights[row.indices] + self.head.bias
         return out
 
+    @property
+    def bias(self) -> FloatArray:
+        """What the logits of a text without parts are [K]."""
+        return self.head.bias
+
     def parts(self, text: str) -> tuple[list[str], FloatArray]:
         """Return the J n-grams of a text and what each adds to the logits, [J, K]: their sum and the bias are the logits."""
         row = self.vectors.rows([text])[0]
         return self.vectors.terms(row.indices), row.values[:, None] * self.head.weights[row.indices]
+
+    def tensors(self) -> dict[str, FloatArray]:
+        """Return what is stored of its numbers: the head, and the idf of all parts, one after the other."""
+        return self.head.tensors() | {"idf": np.concatenate([part.idf for part in self.vectors.parts]).astype(np.float64)}
+
+    def as_stored(self) -> TfidfPredictor:
+        """Return it with the numbers that a bundle gives back: whatever is fitted to its answers is fitted to these."""
+        return replace(self, head=LinearHead.stored(self.tensors()))
 
 
 def logits_of(predictors: Mapping[Name, Predictor], texts: Sequence[str]) -> dict[Name, FloatArray]:

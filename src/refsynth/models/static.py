@@ -6,8 +6,9 @@ logits = bias + mean over the tokens t of weights[t]: additive, so what each tok
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ TEXTS_PER_CHUNK = 256  # bounds the gathered votes, tokens x K, whatever the num
 class StaticPredictor:
     """The votes of V tokens for K labels: `head.weights` is [V, K]. The tokenizer adds no special tokens."""
 
+    kind: ClassVar[str] = "static"
     labels: tuple[str, ...]
     tokenizer: TextTokenizer
     head: LinearHead
@@ -50,7 +52,24 @@ class StaticPredictor:
             out[start : start + len(rows)] = sums / lengths[:, None] + self.head.bias
         return out
 
+    @property
+    def bias(self) -> FloatArray:
+        """What the logits of a text without parts are [K]."""
+        return self.head.bias
+
     def parts(self, text: str) -> tuple[list[str], FloatArray]:
         """Return the T tokens of a text and what each adds to the logits, [T, K]: their sum and the bias are the logits."""
         words, row = self.tokenizer.pieces(text)
         return words, self.head.weights[row] / max(len(row), 1)
+
+    def cuts(self, text: str) -> bool:
+        """Return whether a clean text is longer than what is read of it."""
+        return self.tokenizer.cuts(text)
+
+    def tensors(self) -> dict[str, FloatArray]:
+        """Return what is stored of its numbers: half precision is far below what a vote is known to."""
+        return {"weights": self.head.weights.astype(np.float16), "bias": self.head.bias.astype(np.float32)}
+
+    def as_stored(self) -> StaticPredictor:
+        """Return it with the numbers that a bundle gives back: whatever is fitted to its answers is fitted to these."""
+        return replace(self, head=LinearHead.stored(self.tensors()))

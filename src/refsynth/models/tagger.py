@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from refsynth.core.spans import UNREAD, tag_names
 from refsynth.core.types import Array, FloatArray
 from refsynth.models.predict import LinearHead
-from refsynth.models.tokenise import Pieces
+from refsynth.models.tokenise import Pieces, TextTokenizer
 
 
 class WordEncoder(Protocol):
@@ -33,6 +33,7 @@ class WordEncoder(Protocol):
 class TagPredictor:
     """A head on the states of words."""
 
+    kind: ClassVar[str] = "tagger"
     labels: tuple[str, ...]
     encoder: WordEncoder
     head: LinearHead
@@ -47,3 +48,8 @@ class TagPredictor:
             logits[row.words] = self.head.logits(states)
             out[place] = logits
         return out
+
+    def cuts(self, text: str) -> bool:
+        """Return whether a clean text has words that are not read, as far as the encoder can tell."""
+        tokenizer: TextTokenizer | None = getattr(self.encoder, "tokenizer", None)
+        return tokenizer is not None and tokenizer.cuts(text, words=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from refsynth.bundle.manifest import COLUMNS, MERGE
-from refsynth.bundle.none import ANOTHER_FORM, WHY_NOT
-from refsynth.bundle.unsure import KEY
+from refsynth.bundle.manifest import Facts
+from refsynth.bundle.none import ANOTHER_FORM
+from refsynth.bundle.rules import NoneFacts
 from refsynth.compress.contract import Contract, asked_of
-from refsynth.compress.forms import FULL
+from refsynth.compress.forms import FULL, RECIPES
 from refsynth.compress.ship import write_bundle
 from refsynth.compress.shrink import SIMPLE, Alternative, Shrinker, Shrunk
 from refsynth.compress.tiers import Tiers, make_tiers
@@ -75,7 +74,7 @@ def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
     metrics: tuple[Metric, ...] = ()
     if learned.held and shrunk.logits is not None:
         metrics = (learned.held.score_of(shrunk.logits),)
-    lineage = _lineage(job, learned, shrunk)
+    facts = _facts(job, learned, shrunk)
     strange = _strange(learned, shrunk.name)
     made = write_bundle(
         job.task,
@@ -86,7 +85,7 @@ def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
         calibrated=calibrated,
         metrics=metrics,
         form=shrunk.name,
-        lineage=lineage if calibrated.rule is None else {**lineage, KEY: calibrated.rule.model_dump(mode="json")},
+        facts=facts.model_copy(update={"unsure": calibrated.rule}),
         real=learned.final.real,
         strange=strange,
         outside=job.outside,
@@ -94,8 +93,9 @@ def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
     )
     if step != "bundle":
         return Bundles(shrunk, calibrated, Tiers("one", made, made, step))
-    lineage = {**lineage, WHY_NOT: ANOTHER_FORM}
-    return Bundles(shrunk, calibrated, make_tiers(job, learned.final, made, metrics=metrics, lineage=lineage))
+    facts = facts.model_copy(update={"none": NoneFacts(why=ANOTHER_FORM)})
+    tiers = make_tiers(job, learned.final, learned.decision.shipped, made, metrics=metrics, facts=facts)
+    return Bundles(shrunk, calibrated, tiers)
 
 
 def _strange(learned: Learned, form: str) -> Strange | str:
@@ -105,10 +105,8 @@ def _strange(learned: Learned, form: str) -> Strange | str:
     return strange_of(learned.held, simple or shipped) if simple or form == FULL else ANOTHER_FORM
 
 
-def _lineage(job: Job, learned: Learned, shrunk: Shrunk) -> Mapping[str, Any]:
-    return {
-        COLUMNS: job.task.config.data.columns.model_dump(mode="json", exclude_none=True),
-        **({MERGE: True} if job.task.config.data.merge else {}),
+def _facts(job: Job, learned: Learned, shrunk: Shrunk) -> Facts:
+    lineage: dict[str, Any] = {
         "candidate": str(learned.decision.shipped),
         "form": shrunk.name,
         "reason": learned.decision.reason,
@@ -116,3 +114,10 @@ def _lineage(job: Job, learned: Learned, shrunk: Shrunk) -> Mapping[str, Any]:
         "seed": job.task.config.seed,
         "steps": {name: job.folder.hash_of(name) for name in ("rows", "drafts", "screen", "select", "fit")},
     }
+    return Facts(
+        columns=job.task.config.data.columns,
+        merge=job.task.config.data.merge,
+        rows=job.folder.hash_of("rows"),
+        few_words=shrunk.name in RECIPES and RECIPES[shrunk.name].words < 1,
+        lineage=lineage,
+    )

@@ -50,9 +50,9 @@ def chosen_of(evidence: Evidence) -> dict[str, Any]:
     manifest = load(tiers.bundle).manifest
     seen = "has not learnt from" if student.fresh else "has learnt from, of which it is surer than of others"
     drawn = f"fitted to what the trained model holds likely of texts that it {seen}: no label was known there"
-    if manifest.first is None:
+    if len(manifest.tiers) == 1:
         return {"threshold": None, "temperature": None, "how": f"What ships has {_bars(manifest.calibration)}, {drawn}."}
-    fast, slow = _bars(manifest.first.calibration), _bars(manifest.calibration)
+    fast, slow = _bars(manifest.tiers[0].calibration), _bars(manifest.calibration)
     how = f"The static tier has {fast}, {drawn}. The encoder has {slow}, fitted to held-out real rows."
     return {"threshold": None, "temperature": None, "how": how}
 
@@ -154,14 +154,14 @@ def _name(model: Model) -> str:
 
 def _cascade(evidence: Evidence) -> sections.Cascade | None:
     found = evidence.tiers.certificate
-    first = load(evidence.tiers.bundle).manifest.first
-    if found is None or first is None:
+    early = load(evidence.tiers.bundle).manifest.tiers[0].early
+    if found is None or early is None:
         return None
     return sections.Cascade(
         alpha=found.alpha,
         delta=found.delta,
         n=found.n,
-        threshold=first.threshold,
+        threshold=early.threshold,
         answered=share_of("answered by the static tier", found.share, found.n),
         disagreed=share_of("answered otherwise", found.disagreed / found.n, found.n),
         assumptions=found.assumptions,

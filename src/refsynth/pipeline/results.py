@@ -21,15 +21,6 @@ from refsynth.learning.candidates import Candidate
 from refsynth.pipeline.compression import speeds
 from refsynth.pipeline.evidence import Evidence
 
-FORMS: Mapping[str, str] = {
-    "static": "static",
-    "cascade": "cascade",
-    "tagger_cascade": "cascade",
-    "crf": "CRF",
-    "tfidf": "TF-IDF",
-}
-"""What ships, by the kind of its bundle, where it is not an int8 encoder."""
-
 
 def results_of(evidence: Evidence) -> sections.Results | None:
     """Return the table, or None where nothing was measured."""
@@ -79,7 +70,13 @@ def _shipped(evidence: Evidence, said: SystemAnswers, same: Candidate | None) ->
     alone = "real rows only" if evidence.learned.rows.examples else "descriptions of the labels only"
     what = f"{LEARNERS[(same or decision.shipped).learner].title}, {'with drafts' if decision.shipped.drafts else alone}"
     cut = "" if evidence.shrunk.outcome is None else f", form: {evidence.shrunk.name}"
-    found = _system(evidence, f"shipped bundle ({FORMS.get(model.manifest.kind, 'int8')})", f"{what}{cut}", said, SHIPPED)
+    found = _system(
+        evidence,
+        f"shipped bundle ({'cascade' if model.cascade else model.manifest.last.spec.title})",
+        f"{what}{cut}",
+        said,
+        SHIPPED,
+    )
     trained = None if same is None else _system(evidence, "", "", said, str(same)).score
     if trained is not None and found.score is not None and trained.value != found.score.value:
         found = replace(found, detail=f"{found.detail}; before int8 {trained.percent()}")

@@ -242,7 +242,7 @@ def _add_reading(api: FastAPI, service: Service) -> None:
         manifest = loaded.model.manifest
         shown = ModelOut(
             id=loaded.version,
-            kind=manifest.kind,
+            kinds=[tier.kind for tier in manifest.tiers],
             task=manifest.task,
             tier=loaded.model.variant,
             labels=list(loaded.model.labels),

@@ -125,7 +125,7 @@ class Engine:
     @property
     def degraded(self) -> bool:
         """Whether the second tier of a cascade is left alone."""
-        return self._breaker.current_state == "open" or (self.current.model.manifest.first is not None and self._pressed())
+        return self._breaker.current_state == "open" or (self.current.model.cascade and self._pressed())
 
     def run(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer each question."""
@@ -153,10 +153,8 @@ class Engine:
     def cost(self, text: str) -> int:
         """Return about how many tokens of a text are read."""
         tokens = 1 + len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN
-        manifest = self.current.model.manifest
-        whole = manifest.max_tokens is None or manifest.kind == "tagger_cascade"  # a CRF reads all of a text
-        windows = REACH if manifest.windows == "mean" else 1
-        return tokens if whole else min(tokens, windows * (manifest.max_tokens or tokens))
+        tiers = self.current.model.manifest.tiers  # what has no `max_tokens` reads all of a text
+        return max(min(tokens, (REACH if tier.windows == "mean" else 1) * (tier.max_tokens or tokens)) for tier in tiers)
 
 
 def _why(model: Model, question: Question, prediction: Prediction) -> Contributions | None:

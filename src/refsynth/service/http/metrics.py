@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from refsynth.bundle.none import none_rule_of
 from refsynth.core.types import Prediction
 from refsynth.service.http.batching import BatchFigures
 from refsynth.service.http.engine import Answer, LoadedBundle
@@ -148,7 +147,7 @@ class Metrics:
         self._labels = frozenset(loaded.model.labels[:MOST_LABELS]) | {NONE}
         coverage = loaded.model.manifest.calibration.coverage
         self._unsure.set(float("nan") if coverage is None else 1 - coverage)
-        rule = none_rule_of(loaded.model.manifest) if loaded.model.tells_none else None
+        rule = loaded.model.manifest.none.rule if loaded.model.tells_none else None
         self._expected_none.set(float("nan") if rule is None else rule.flagged)
         self._shown = (loaded.task, loaded.version, loaded.model.variant)
         self._model.labels(*self._shown).set(1)

@@ -219,7 +219,7 @@ class ModelOut(BaseModel):
 
     id: str
     object: str = "model"
-    kind: str
+    kinds: list[str]
     task: str
     tier: str
     labels: list[str]

@@ -1,0 +1,184 @@
+"""What opens each kind of tier from the files of a bundle: numpy, `tokenizers` and ONNX Runtime, no torch. Trusts no file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from refsynth.bundle.manifest import TierEntry
+from refsynth.bundle.spec import FEATURES, TOKENIZER, VOCABULARY, WEIGHTS
+from refsynth.core.errors import BundleError
+from refsynth.core.types import FloatArray
+from refsynth.models.crf import CrfPredictor
+from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor
+from refsynth.models.static import StaticPredictor
+from refsynth.models.tagger import TagPredictor
+from refsynth.models.tfidf import Analyzer, TfidfVectors, Vocabulary
+from refsynth.models.tokenise import TextTokenizer
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a tier is opened from.
+
+    Attributes:
+        folder: of the bundle, for messages.
+        entry: what the manifest says of the tier.
+        labels: the K labels of the bundle.
+        width: columns of the logits: K, or the tags of words.
+        tensors: of its head, all of finite numbers.
+        read: returns the verified bytes of one of its files.
+        threads: for one batch of texts; 0 takes one per core.
+    """
+
+    folder: Path
+    entry: TierEntry
+    labels: tuple[str, ...]
+    width: int
+    tensors: Mapping[str, FloatArray]
+    read: Callable[[str], bytes]
+    threads: int
+
+    @property
+    def head(self) -> LinearHead:
+        """Its head."""
+        return LinearHead(self.tensors["weights"], self.tensors["bias"])
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a text that are read; every entry of a kind that reads tokens has it."""
+        assert self.entry.max_tokens is not None
+        return self.entry.max_tokens
+
+
+def fits(folder: Path, head: LinearHead, dimension: int, k: int) -> LinearHead:
+    """Return a head that has the shape of its features.
+
+    Raises:
+        BundleError: it has not.
+    """
+    if head.weights.shape != (dimension, k):
+        raise BundleError(f"{folder}: a head of shape {head.weights.shape}", expected=f"{dimension} features and {k} labels")
+    return head
+
+
+def tfidf(given: Opening, variant: str) -> TfidfPredictor:
+    """Open TF-IDF."""
+    del variant
+    vectors = TfidfVectors(_vocabularies(given))
+    return TfidfPredictor(given.labels, vectors, fits(given.folder, given.head, vectors.dimension, given.width))
+
+
+def crf(given: Opening, variant: str) -> CrfPredictor:
+    """Open a CRF."""
+    del variant
+    try:
+        terms = FeaturesFile.model_validate_json(given.read(FEATURES)).terms
+    except ValidationError as error:
+        raise BundleError(f"{given.folder}: {given.entry.named(FEATURES)}: {error.errors()[0]['msg']}") from error
+    return CrfPredictor(given.labels, terms, given.head, given.tensors.get("transitions", np.empty((0, 0))))
+
+
+def static(given: Opening, variant: str) -> StaticPredictor:
+    """Open the votes of tokens."""
+    del variant
+    reader = TextTokenizer(
+        given.read(TOKENIZER),
+        max_tokens=given.max_tokens,
+        parallel=given.threads != 1,
+        special=False,
+        windows=given.entry.windows,
+    )
+    wide = LinearHead(given.head.weights.astype(np.float32), given.head.bias.astype(np.float32))
+    return StaticPredictor(given.labels, reader, wide)
+
+
+def encoder(given: Opening, variant: str) -> EncoderPredictor:
+    """Open a graph that gives embeddings of texts."""
+    from refsynth.models.onnx import Graph, OnnxEncoder  # only what has a graph loads the runtime
+
+    opened = OnnxEncoder(
+        Graph(_own_graph(given, f"{variant}.onnx"), {WEIGHTS: given.read(WEIGHTS)}),
+        given.read(TOKENIZER),
+        max_tokens=given.max_tokens,
+        prefix=given.entry.prefix,
+        threads=given.threads,
+        windows=given.entry.windows,
+    )
+    return EncoderPredictor(given.labels, opened, fits(given.folder, given.head, opened.dimension, given.width))
+
+
+def tagger(given: Opening, variant: str) -> TagPredictor:
+    """Open a graph that gives the states of words."""
+    from refsynth.models.onnx import Graph, OnnxWords
+
+    opened = OnnxWords(
+        Graph(_own_graph(given, f"{variant}.onnx"), {WEIGHTS: given.read(WEIGHTS)}),
+        given.read(TOKENIZER),
+        max_tokens=given.max_tokens,
+        threads=given.threads,
+        windows=given.entry.windows,
+    )
+    return TagPredictor(given.labels, opened, fits(given.folder, given.head, opened.dimension, given.width))
+
+
+class FeaturesFile(BaseModel):
+    """What `features.json` holds: the features of a CRF, in the order of the rows of its weights."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    terms: tuple[str, ...]
+
+
+_LOCATION = re.compile(rb"(?:\x6a\x17\x0a\x08)?location(?:\x12\x0bweights\.bin)?")
+_EXPECTED = b"\x6a\x17\x0a\x08location\x12\x0bweights.bin"
+
+
+def _own_graph(given: Opening, name: str) -> bytes:
+    """Return the bytes of a graph that reads no file but `weights.bin`.
+
+    ONNX names the file of a tensor in an entry with the key `location`; each such key must stand in exactly the bytes that our
+    writer gives it. ONNX Runtime refuses paths out of the folder too, but only its newer versions do.
+    """
+    graph = given.read(name)
+    for found in _LOCATION.finditer(graph):
+        if found[0] != _EXPECTED:
+            raise BundleError(f"{given.folder / given.entry.named(name)}: refers to a file other than {WEIGHTS}")
+    return graph
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    analyzer: Analyzer
+    low: int
+    high: int
+    lowercase: bool
+    sublinear: bool
+    pattern: str
+    terms: tuple[str, ...]
+
+
+class VocabularyFile(BaseModel):
+    """What `vocabulary.json` holds; the idf of all parts, one after the other, is the tensor `idf`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    parts: tuple[_Part, ...]
+
+
+def _vocabularies(given: Opening) -> list[Vocabulary]:
+    path, idf = given.folder / given.entry.named(VOCABULARY), given.tensors.get("idf", np.empty(0))
+    try:
+        content = VocabularyFile.model_validate_json(given.read(VOCABULARY))
+    except ValidationError as error:
+        raise BundleError(f"{path}: {error.errors()[0]['msg']}") from error
+    if idf.shape != (sum(len(part.terms) for part in content.parts),):
+        raise BundleError(f"{path}: its terms and the tensor 'idf' of shape {idf.shape} do not fit")
+    parts, start = [], 0
+    for part in content.parts:
+        parts.append(Vocabulary(**dict(part), idf=idf[start : start + len(part.terms)]))
+        start += len(part.terms)
+    return parts
