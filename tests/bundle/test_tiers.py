@@ -19,7 +19,7 @@ from refsynth import bundle
 from refsynth.bundle.certificate import PROFILE, Certificate
 from refsynth.bundle.manifest import MANIFEST, SCHEMA_VERSION
 from refsynth.bundle.opening import Opening
-from refsynth.bundle.packing import Packed
+from refsynth.bundle.packing import PackedTier
 from refsynth.core.errors import BundleError
 from refsynth.core.types import FloatArray
 from refsynth.models.predict import LinearHead, TfidfPredictor
@@ -42,9 +42,9 @@ class Lengths:
         return self.head.logits(np.array([[len(text) / 100] for text in texts]))
 
 
-def pack_lengths(predictor: Lengths, folder: Path) -> Packed:
+def pack_lengths(predictor: Lengths, folder: Path) -> PackedTier:
     del folder
-    return Packed("lengths", predictor.head.tensors(), {"unit.txt": b"characters"})
+    return PackedTier("lengths", predictor.head.tensors(), {"unit.txt": b"characters"})
 
 
 def open_lengths(given: Opening, variant: str) -> Lengths:
@@ -221,7 +221,7 @@ def test_three_tiers_are_asked_in_their_order(outside, tmp_path, bars, places):
     try:
         middle = tier(lengths(), early=bars[1])
         middle = bundle.TierContents(
-            Packed("more", middle.packed.tensors, middle.packed.files), middle.reference, middle.calibration, middle.early
+            PackedTier("more", middle.packed.tensors, middle.packed.files), middle.reference, middle.calibration, middle.early
         )
         model = bundle.load(save(tmp_path / "b", tier(lengths(), early=bars[0]), middle, tier(words())))
         found = model.answer(["lost card", "a loan " * 40])

@@ -16,12 +16,12 @@ from refsynth.bundle.model import Contributions, Model, load
 from refsynth.bundle.spec import TIERS, TierSpec
 
 if TYPE_CHECKING:
-    from refsynth.bundle.packing import Packed, pack, pack_graphs
+    from refsynth.bundle.packing import PackedTier, pack, pack_graphs
     from refsynth.bundle.store import Contents, TierContents, save
 
 _WRITING = {
     "Contents": "store",
-    "Packed": "packing",
+    "PackedTier": "packing",
     "TierContents": "store",
     "pack": "packing",
     "pack_graphs": "packing",
@@ -39,7 +39,7 @@ __all__ = [
     "Facts",
     "Manifest",
     "Model",
-    "Packed",
+    "PackedTier",
     "TierContents",
     "TierSpec",
     "load",

@@ -22,7 +22,7 @@ GRAPHS = ("int8.onnx", "safe.onnx", TOKENIZER, "weights.bin")
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedTier:
     """A tier as a bundle holds it.
 
     Attributes:
@@ -42,7 +42,7 @@ class Packed:
     prefix: str = ""
 
 
-def pack(predictor: Predictor, folder: Path) -> Packed:
+def pack(predictor: Predictor, folder: Path) -> PackedTier:
     """Return what of a predictor goes into a bundle.
 
     Args:
@@ -55,33 +55,33 @@ def pack(predictor: Predictor, folder: Path) -> Packed:
     kind = getattr(predictor, "kind", "")
     if kind not in TIERS:
         raise TypeError(f"no bundle is known for a {type(predictor).__name__}")
-    packed: Packed = load(TIERS[kind].pack)(predictor, folder)
+    packed: PackedTier = load(TIERS[kind].pack)(predictor, folder)
     return packed
 
 
 def pack_graphs(
     folder: Path, head: LinearHead, max_tokens: int, *, prefix: str = "", windows: Windows = "cut", words: bool = False
-) -> Packed:
+) -> PackedTier:
     """Return an encoder, of `words` or of texts, that `compress.export.export_encoder` wrote into a folder."""
     files = {name: folder / name for name in GRAPHS}
-    return Packed("tagger" if words else "encoder", head.tensors(), files, max_tokens, windows, prefix)
+    return PackedTier("tagger" if words else "encoder", head.tensors(), files, max_tokens, windows, prefix)
 
 
-def pack_static(predictor: StaticPredictor, folder: Path) -> Packed:
+def pack_static(predictor: StaticPredictor, folder: Path) -> PackedTier:
     """Return votes of the tokens of the `tokenizer.json` in a folder."""
     reader = predictor.tokenizer
-    return Packed("static", predictor.tensors(), {TOKENIZER: folder / TOKENIZER}, reader.max_tokens, reader.windows)
+    return PackedTier("static", predictor.tensors(), {TOKENIZER: folder / TOKENIZER}, reader.max_tokens, reader.windows)
 
 
-def pack_crf(predictor: CrfPredictor, folder: Path) -> Packed:
+def pack_crf(predictor: CrfPredictor, folder: Path) -> PackedTier:
     """Return a CRF: the features in the order of the rows of its weights."""
     del folder
-    return Packed("crf", predictor.tensors(), {FEATURES: indented({"terms": list(predictor.terms)})})
+    return PackedTier("crf", predictor.tensors(), {FEATURES: indented({"terms": list(predictor.terms)})})
 
 
-def pack_tfidf(predictor: TfidfPredictor, folder: Path) -> Packed:
+def pack_tfidf(predictor: TfidfPredictor, folder: Path) -> PackedTier:
     """Return TF-IDF: its settings and terms; the idf of all parts, one after the other, is a tensor."""
     del folder
     names = [part.name for part in fields(Vocabulary) if part.name != "idf"]
     parts: list[dict[str, Any]] = [{name: getattr(part, name) for name in names} for part in predictor.vectors.parts]
-    return Packed("tfidf", predictor.tensors(), {VOCABULARY: indented({"parts": parts})})
+    return PackedTier("tfidf", predictor.tensors(), {VOCABULARY: indented({"parts": parts})})

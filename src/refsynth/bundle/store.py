@@ -18,7 +18,7 @@ from refsynth.bundle.golden import GOLDEN_LIMIT, GOLDEN_TEXTS, flat
 from refsynth.bundle.manifest import CARD, MANIFEST, SCHEMA_VERSION, Facts, Figure, FileEntry, Label, Manifest, TierEntry
 from refsynth.bundle.model import load
 from refsynth.bundle.none import NEAR, NEAR_BIAS
-from refsynth.bundle.packing import Packed
+from refsynth.bundle.packing import PackedTier
 from refsynth.bundle.spec import GOLDEN, HEAD
 from refsynth.core.errors import InputError
 from refsynth.core.intervals import INTERVALS
@@ -38,7 +38,7 @@ class TierContents:
     if it is not the last. `near` tells which texts are like no label's rows: see `models.nearness.below`.
     """
 
-    packed: Packed
+    packed: PackedTier
     reference: Predictor
     calibration: Calibration
     early: EarlyExit | None = None

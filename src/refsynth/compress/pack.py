@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from refsynth.bundle.packing import Packed, pack_graphs
+from refsynth.bundle.packing import PackedTier, pack_graphs
 from refsynth.compress.export import export_encoder
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor
 from refsynth.models.tagger import TagPredictor
 
 
-def of_texts(predictor: EncoderPredictor, folder: Path) -> Packed:
+def of_texts(predictor: EncoderPredictor, folder: Path) -> PackedTier:
     """Export what embeds texts.
 
     Raises:
@@ -21,7 +21,7 @@ def of_texts(predictor: EncoderPredictor, folder: Path) -> Packed:
     return pack_graphs(folder / "onnx", predictor.head, encoder.max_tokens, prefix=encoder.prefix, windows=encoder.windows)
 
 
-def of_words(predictor: TagPredictor, folder: Path) -> Packed:
+def of_words(predictor: TagPredictor, folder: Path) -> PackedTier:
     """Export what reads words.
 
     Raises:
