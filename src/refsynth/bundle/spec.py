@@ -25,7 +25,7 @@ class TierSpec:
         title: for people.
         doc: what it is.
         open: what opens it, as `module:name`: a predictor from an `opening.Opening` and one of the variants. Without torch.
-        pack: what packs a predictor, as `module:name`: a `packing.PackedTier` from the predictor and a folder; see `packing.pack`.
+        pack: what packs a predictor, as `module:name`: a `packing.PackedTier` from the predictor and a folder. See `pack`.
         files: those that it has beside `HEAD` and `GOLDEN`.
         variants: which arithmetic runs, in order of trying: the first that gives the golden outputs is taken.
         words: whether it answers by words, and not by texts.
