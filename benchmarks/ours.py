@@ -31,7 +31,7 @@ CODE = "code"
 
 
 class Ours(NamedTuple):
-    """A evidence run, the seconds of its steps, whether these include the drafting, and what other learners answer [N]."""
+    """A finished run, the seconds of its steps, whether these include the drafting, and what other learners answer [N]."""
 
     evidence: Evidence
     seconds: float

@@ -245,7 +245,7 @@ def test_evaluate_takes_both_columns_of_training(folder: Path, tmp_path: Path) -
 
 def test_a_run_is_as_good_as_its_bundle(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "r" / "steps").mkdir(parents=True)
-    with pytest.raises(InputError, match="the run is not evidence"):
+    with pytest.raises(InputError, match="the run is not finished"):
         bundle_of(tmp_path / "r")
     (tmp_path / "r" / "bundle").symlink_to(folder)
     assert bundle_of(tmp_path / "r") == tmp_path / "r" / "bundle" and bundle_of(folder) == folder

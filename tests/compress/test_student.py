@@ -102,9 +102,9 @@ def lost(*args: object, **known: object) -> LinearHead:
 
 def aside_of(result: RunResult) -> list[str]:
     """Return the texts that were set aside."""
-    evidence = result.evidence
-    texts = [Unlabelled(**record) for record in read_jsonl(evidence.folder.steps / "pool" / "texts.jsonl")]
-    return [row.text for row in part(texts, seed=derive_seed(evidence.task.config.seed, "aside"))[1]]
+    finished = result.evidence
+    texts = [Unlabelled(**record) for record in read_jsonl(finished.folder.steps / "pool" / "texts.jsonl")]
+    return [row.text for row in part(texts, seed=derive_seed(finished.task.config.seed, "aside"))[1]]
 
 
 def differs(result: RunResult, texts: list[str], *, shallow: bool) -> Array:
@@ -193,12 +193,12 @@ class Seen(NamedTuple):
 
     @classmethod
     def of(cls, result: RunResult) -> Seen:
-        model, evidence = refsynth.load(result.bundle), result.evidence
-        answers, data = None, evidence.task.config.data
+        model, finished = refsynth.load(result.bundle), result.evidence
+        answers, data = None, finished.task.config.data
         if data.test is not None:
             texts, *_ = _read(data.test, data, model.manifest.answers, model.labels)
-            assert evidence.test is not None
-            new = np.delete(np.arange(len(texts)), [one.place for one in evidence.test.shared if one.same])
+            assert finished.test is not None
+            new = np.delete(np.arange(len(texts)), [one.place for one in finished.test.shared if one.same])
             answers = model.answer([texts[place] for place in new]).answers
         return cls(result, model.manifest, (result.bundle / "README.md").read_text("utf-8"), answers)
 
@@ -241,18 +241,18 @@ def test_every_way_to_ship_is_in_the_table(table: list[Seen]) -> None:
 
 def test_figures_of_the_shipped_bundle_are_its_own_or_none(table: list[Seen]) -> None:
     for seen in table:
-        report, evidence = seen.result.report, seen.result.evidence
-        held, k, kind = evidence.learned.held, len(seen.manifest.labels), seen.manifest.answers
+        report, finished = seen.result.report, seen.result.evidence
+        held, k, kind = finished.learned.held, len(seen.manifest.labels), seen.manifest.answers
         assert held is not None
         assert report.results is not None
         line = report.results.shipped
         assert line is not None
         shown = {FIGURES[field]: figure for field in FIGURES if (figure := getattr(line, field)) is not None}
         expected: tuple[Metric, ...] = ()
-        if (test := evidence.measured) is not None:
+        if (test := finished.measured) is not None:
             expected = kind.figures(test.truth, seen.answers, k, test.groups)  # type: ignore[arg-type]
         elif seen.ships == "alone":
-            logits = evidence.shrunk.logits
+            logits = finished.shrunk.logits
             assert logits is not None
             expected = kind.figures(held.truth, held.answers_of(logits)[0], k, held.groups, spread=held.spread)
         assert shown == {figure.name: figure for figure in expected}

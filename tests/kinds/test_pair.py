@@ -155,7 +155,7 @@ def test_leaving_a_part_out_leaves_a_pair():
 
 
 @pytest.fixture(scope="module")
-def evidence(tmp_path_factory, tiny_cache):
+def finished(tmp_path_factory, tiny_cache):
     """A run in which a pair is the same where its halves share their words."""
     folder, rng = tmp_path_factory.mktemp("pairs"), random.Random(0)
     words = ["car", "tree", "house", "river", "stone", "cloud", "bread", "chair"]
@@ -180,21 +180,21 @@ def evidence(tmp_path_factory, tiny_cache):
     return run(Task.of(RunConfig.parse(tree)), folder / "out", store=ModelStore(tiny_cache)).evidence
 
 
-def test_a_run_on_pairs_ends_with_a_bundle_of_pairs(evidence):
-    model = refsynth.load(evidence.bundle)
+def test_a_run_on_pairs_ends_with_a_bundle_of_pairs(finished):
+    model = refsynth.load(finished.bundle)
     assert model.manifest.task == "pairs"
-    assert "join_pair" in (evidence.bundle / "README.md").read_text("utf-8")
-    rows = [json.loads(line) for line in evidence.task.test.read_text("utf-8").splitlines()]
+    assert "join_pair" in (finished.bundle / "README.md").read_text("utf-8")
+    rows = [json.loads(line) for line in finished.task.test.read_text("utf-8").splitlines()]
     said = model.probabilities([refsynth.join_pair(row["text"], row["text_pair"]) for row in rows])
-    np.testing.assert_allclose(said, evidence.test.probabilities, atol=1e-5)
-    assert len(evidence.test.truth) == len(rows)
+    np.testing.assert_allclose(said, finished.test.probabilities, atol=1e-5)
+    assert len(finished.test.truth) == len(rows)
 
 
-def test_predict_reads_the_second_column(evidence):
-    model = refsynth.load(evidence.bundle)
-    with opened(model, evidence.task.test) as reading:
+def test_predict_reads_the_second_column(finished):
+    model = refsynth.load(finished.bundle)
+    with opened(model, finished.task.test) as reading:
         assert [record["label"] in LABELS for record in records(model, reading.rows, PredictionTally())] == [True] * 12
-    with opened(model, evidence.task.test, pair="b") as reading:
+    with opened(model, finished.task.test, pair="b") as reading:
         assert "no key 'b'" in next(reading.rows).message
 
 
@@ -202,18 +202,18 @@ def opened(model, file, *, pair=None):
     return open_file(model, str(file), text=None, pair=pair, delimiter=None, encoding=None)
 
 
-def test_a_bundle_of_single_texts_takes_no_second_column(evidence):
-    model = refsynth.load(evidence.bundle)
+def test_a_bundle_of_single_texts_takes_no_second_column(finished):
+    model = refsynth.load(finished.bundle)
     model.manifest = model.manifest.model_copy(update={"task": "classify"})
-    with opened(model, evidence.task.test) as reading:
+    with opened(model, finished.task.test) as reading:
         assert reading.taken.pair is None
-    with pytest.raises(InputError, match="single texts"), opened(model, evidence.task.test, pair="b"):
+    with pytest.raises(InputError, match="single texts"), opened(model, finished.task.test, pair="b"):
         pass
 
 
-def test_pairs_labelled_later_go_into_their_own_columns(tmp_path, tiny_cache, evidence):
+def test_pairs_labelled_later_go_into_their_own_columns(tmp_path, tiny_cache, finished):
     pool = write(tmp_path, [{"text": f"a new {i}", "text_pair": f"the old {i}"} for i in range(9)])
-    with reopened(evidence.folder.path, (), Silent(), store=ModelStore(tiny_cache)) as begun:
+    with reopened(finished.folder.path, (), Silent(), store=ModelStore(tiny_cache)) as begun:
         job = begun.job
         asked = ask_next(job, pool, n=3, strategy="random", out=tmp_path / "next.jsonl")
     forms = [json.loads(line) for line in asked.file.read_text("utf-8").splitlines()]
@@ -224,8 +224,8 @@ def test_pairs_labelled_later_go_into_their_own_columns(tmp_path, tiny_cache, ev
     assert [row.text for row in again.examples] == [row.text for row in rows]
 
 
-def test_explain_takes_pairs_apart_and_refuses_a_single_text(evidence):
-    model = refsynth.load(evidence.bundle)
+def test_explain_takes_pairs_apart_and_refuses_a_single_text(finished):
+    model = refsynth.load(finished.bundle)
     why = explained(model, join_pair("a car", "the car there"), None, top=9)
     assert why["method"] == "occlusion"
     assert {part["text"] for part in why["parts"]} == {"a", "car", "the", "there"}

@@ -217,7 +217,7 @@ def write_pool(path, n, seed=7):
 
 
 @pytest.fixture(scope="module")
-def evidence(tmp_path_factory, tiny_cache):
+def finished(tmp_path_factory, tiny_cache):
     where = tmp_path_factory.mktemp("active")
     task = make_task(where, synthesis={"drafts": 0}, learners=["tfidf"])
     run(task, where / "run", store=ModelStore(tiny_cache))
@@ -280,16 +280,16 @@ def test_labels_go_round_from_the_pool_to_the_next_run(monkeypatch, capsys, tmp_
     assert "pool 1 " not in (tmp_path / "my run" / "label" / "rounds.jsonl").read_text()
 
 
-def test_only_what_an_embedding_is_needed_for_is_embedded(evidence, tiny_cache, monkeypatch, tmp_path):
+def test_only_what_an_embedding_is_needed_for_is_embedded(finished, tiny_cache, monkeypatch, tmp_path):
     write_pool(tmp_path / "pool.jsonl", 40)
-    asked = ask(evidence, tiny_cache, tmp_path / "pool.jsonl", strategy="badge", out=tmp_path / "one.jsonl")
+    asked = ask(finished, tiny_cache, tmp_path / "pool.jsonl", strategy="badge", out=tmp_path / "one.jsonl")
     assert (asked.rows, asked.pool, asked.labelled) == (5, 40, 0)
     assert asked.stability is None
     rows = list(read_jsonl(tmp_path / "one.jsonl"))
     assert len({row["id"] for row in rows}) == 5
     monkeypatch.setattr("refsynth.models.network.TransformerEncoder.encode", None)
-    assert ask(evidence, tiny_cache, tmp_path / "pool.jsonl", out=tmp_path / "two.jsonl").rows == 5
-    again = ask(evidence, tiny_cache, tmp_path / "pool.jsonl", out=tmp_path / "three.jsonl")
+    assert ask(finished, tiny_cache, tmp_path / "pool.jsonl", out=tmp_path / "two.jsonl").rows == 5
+    again = ask(finished, tiny_cache, tmp_path / "pool.jsonl", out=tmp_path / "three.jsonl")
     assert again.file.read_bytes() == (tmp_path / "two.jsonl").read_bytes()
 
 
@@ -306,32 +306,32 @@ def test_what_was_labelled_since_the_run_is_not_asked_again(tiny_cache, tmp_path
     assert {row["text"] for row in forms}.isdisjoint(row["text"] for row in read_jsonl(again.file))
 
 
-def test_a_pool_may_be_plain_text_with_copies_blank_lines_and_known_texts(evidence, tiny_cache, tmp_path):
-    known = next(iter(read_jsonl(evidence / "train.jsonl")))["text"]
+def test_a_pool_may_be_plain_text_with_copies_blank_lines_and_known_texts(finished, tiny_cache, tmp_path):
+    known = next(iter(read_jsonl(finished / "train.jsonl")))["text"]
     (tmp_path / "pool.txt").write_text(f"fresh one\n\nFRESH  one\nfresh two\n{known}\n", "utf-8")
-    asked = ask(evidence, tiny_cache, tmp_path / "pool.txt", n=20)
+    asked = ask(finished, tiny_cache, tmp_path / "pool.txt", n=20)
     assert (asked.rows, asked.pool, asked.labelled, asked.unreadable) == (2, 2, 1, 1)
-    assert asked.file.parent == evidence / "run" / "label"
+    assert asked.file.parent == finished / "run" / "label"
     (tmp_path / "old.txt").write_text(f"{known}\n", "utf-8")
     with pytest.raises(DataError, match="not labelled yet, of 1 row: 1 with a label\n"):
-        ask(evidence, tiny_cache, tmp_path / "old.txt")
+        ask(finished, tiny_cache, tmp_path / "old.txt")
     (tmp_path / "old.txt").write_text(f"{known}\n\n", "utf-8")
     with pytest.raises(DataError, match="not labelled yet, of 2 rows: 1 with a label, 1 unreadable"):
-        ask(evidence, tiny_cache, tmp_path / "old.txt")
+        ask(finished, tiny_cache, tmp_path / "old.txt")
     write_jsonl(tmp_path / "other.jsonl", [{"message": "one"}, {"message": "two"}])
     with pytest.raises(DataError, match=r"none of 2 rows can be read; row 1: no key 'text'; keys there: message\n.*--text"):
-        ask(evidence, tiny_cache, tmp_path / "other.jsonl")
+        ask(finished, tiny_cache, tmp_path / "other.jsonl")
 
 
-def test_a_text_is_asked_for_once_with_how_often_it_occurs(evidence, tiny_cache, tmp_path):
+def test_a_text_is_asked_for_once_with_how_often_it_occurs(finished, tiny_cache, tmp_path):
     texts = ["late again", "other one", "Late  again", "late again", "a third", "other one"]
     write_jsonl(tmp_path / "pool.jsonl", [{"text": text} for text in texts])
-    asked = ask(evidence, tiny_cache, tmp_path / "pool.jsonl", n=20, out=tmp_path / "ask.jsonl")
+    asked = ask(finished, tiny_cache, tmp_path / "pool.jsonl", n=20, out=tmp_path / "ask.jsonl")
     assert (asked.rows, asked.pool, asked.labelled, asked.repeated) == (3, 3, 0, 3)
     times = {row["text"]: row["times"] for row in read_jsonl(asked.file)}
     assert times == {"late again": 3, "other one": 2, "a third": 1}
     write_jsonl(tmp_path / "single.jsonl", [{"text": "a third"}])
-    asked = ask(evidence, tiny_cache, tmp_path / "single.jsonl", n=20, out=tmp_path / "two.jsonl")
+    asked = ask(finished, tiny_cache, tmp_path / "single.jsonl", n=20, out=tmp_path / "two.jsonl")
     assert asked.repeated == 0 and all("times" not in row for row in read_jsonl(asked.file))
 
 
@@ -344,24 +344,24 @@ def test_added_rows_keep_what_the_user_calls_them(tmp_path, named, first):
     assert list(written[1]) == ["text", "label"]
 
 
-def test_answers_that_cannot_be_taken_are_named(evidence, tmp_path):
-    known = next(iter(read_jsonl(evidence / "train.jsonl")))
+def test_answers_that_cannot_be_taken_are_named(finished, tmp_path):
+    known = next(iter(read_jsonl(finished / "train.jsonl")))
     other = next(label for label in WORDS if label != known["label"])
     file = tmp_path / "answers.jsonl"
     file.write_text(
         json.dumps({"text": known["text"], "label": other}) + "\n" + json.dumps({"text": "new", "label": "late"}) + "\n"
     )
-    taken = add_labels(evidence / "run", file)
-    assert taken.named is False and taken.file == evidence / "train.more.jsonl"
+    taken = add_labels(finished / "run", file)
+    assert taken.named is False and taken.file == finished / "train.more.jsonl"
     assert taken.listed is None
     assert (taken.added.added, taken.added.conflicts) == (1, (("row-1", other, known["label"]),))
     taken.file.unlink()
     file.write_text(json.dumps({"text": "new", "label": "latte"}) + "\n")
     with pytest.raises(DataError, match="did you mean 'late'"):
-        add_labels(evidence / "run", file)
+        add_labels(finished / "run", file)
     assert not taken.file.exists()
-    taken = add_labels(evidence / "run", file, skip_bad=True)
-    assert (taken.added.added, taken.listed) == (0, evidence / "run" / "label" / "skipped.csv")
+    taken = add_labels(finished / "run", file, skip_bad=True)
+    assert (taken.added.added, taken.listed) == (0, finished / "run" / "label" / "skipped.csv")
     assert taken.listed.read_text("utf-8") == (
         "row,reason,detail,file,sheet_row,own_id\n1,unknown label,label 'latte' is not in task.yaml,answers.jsonl,1,\n"
     )

@@ -98,7 +98,7 @@ def test_two_sizes_are_no_curve():
 
 
 @pytest.fixture(scope="module")
-def evidence(tmp_path_factory, tiny_cache):
+def finished(tmp_path_factory, tiny_cache):
     where = tmp_path_factory.mktemp("worth")
     task = make_task(where / "data", synthesis={"drafts": 120, "per_prompt": 4}, learners=["tfidf"])
     write_rows(where / "data" / "train.jsonl", 14, 1)
@@ -106,7 +106,7 @@ def evidence(tmp_path_factory, tiny_cache):
     return where / "out"
 
 
-def test_nothing_is_fitted_to_what_it_is_asked_about(evidence, tiny_cache, monkeypatch):
+def test_nothing_is_fitted_to_what_it_is_asked_about(finished, tiny_cache, monkeypatch):
     seen = []
 
     def watched(learner, train, dev, *, seed):
@@ -126,7 +126,7 @@ def test_nothing_is_fitted_to_what_it_is_asked_about(evidence, tiny_cache, monke
 
     monkeypatch.setattr(stage.FrozenLearner, "fit", watched)
     monkeypatch.setattr(stage._Bench, "_folds", told)
-    with reopened(evidence, (), Silent(), store=ModelStore(tiny_cache)) as begun:
+    with reopened(finished, (), Silent(), store=ModelStore(tiny_cache)) as begun:
         job = begun.job
         writers = writers_of(begun)
         written, _ = synthesize(job, writers)
@@ -142,13 +142,13 @@ def test_nothing_is_fitted_to_what_it_is_asked_about(evidence, tiny_cache, monke
     assert found.labels.value >= 0
 
 
-def test_the_command_says_it_in_words_and_as_json(evidence, tiny_cache, monkeypatch):
+def test_the_command_says_it_in_words_and_as_json(finished, tiny_cache, monkeypatch):
     monkeypatch.setenv("REFSYNTH_CACHE", str(tiny_cache))
-    told = CliRunner().invoke(app, ["label", "worth", str(evidence), "--labels", "30", "--drafts", "500"])
+    told = CliRunner().invoke(app, ["label", "worth", str(finished), "--labels", "30", "--drafts", "500"])
     assert told.exit_code == 0, told.output
     assert "500 drafts" in told.output or "cannot tell" in told.output
     assert "120 models to fit: less than a minute" in told.output and "learning curves: 120 of 120" in told.output
-    record = json.loads(CliRunner().invoke(app, ["label", "worth", str(evidence), "--json"]).stdout)
+    record = json.loads(CliRunner().invoke(app, ["label", "worth", str(finished), "--json"]).stdout)
     assert record["verdict"] in ("labels", "drafts", "cannot tell")
     assert record["labels"]["low"] <= record["labels"]["value"] <= record["labels"]["high"]
     assert record["now"]["labels"] == 28
@@ -162,8 +162,8 @@ def test_how_long_it_takes_is_said_in_minutes(seconds, said):
     assert stage.roughly(seconds) == said
 
 
-def test_a_run_without_drafts_or_with_few_rows_has_no_curves(evidence, tiny_cache, tmp_path):
-    with reopened(evidence, (), Silent(), store=ModelStore(tiny_cache)) as begun:
+def test_a_run_without_drafts_or_with_few_rows_has_no_curves(finished, tiny_cache, tmp_path):
+    with reopened(finished, (), Silent(), store=ModelStore(tiny_cache)) as begun:
         job = begun.job
         with pytest.raises(InputError, match="drafts"):
             stage.answer(job, [], asked=0, labels=20, more=100)

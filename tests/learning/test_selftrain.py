@@ -145,8 +145,8 @@ def test_self_training_that_is_turned_off_leaves_the_pool_unread(with_pool, tiny
     _, task, _ = with_pool
     data = task.config.data.model_dump(mode="json")
     off = make_task(task.train.parent, data=data, learners=["tfidf"], selftrain={"per_class": 0}, synthesis={"drafts": 0})
-    evidence = run(off, tmp_path / "off", store=ModelStore(tiny_cache)).evidence
-    assert evidence.learned.selected.from_pool == () and not (tmp_path / "off" / "steps" / "pool").exists()
+    finished = run(off, tmp_path / "off", store=ModelStore(tiny_cache)).evidence
+    assert finished.learned.selected.from_pool == () and not (tmp_path / "off" / "steps" / "pool").exists()
 
 
 def test_a_pool_that_cannot_be_read_is_told(with_pool, tiny_cache, tmp_path):

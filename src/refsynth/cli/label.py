@@ -27,7 +27,7 @@ label = Commands(no_args_is_help=True, help="Cheap labels: what to label next, a
 
 label.command("worth")(worth)
 
-Run = Annotated[Path, typer.Option("--run", help="The folder of a evidence run.")]
+Run = Annotated[Path, typer.Option("--run", help="The folder of a finished run.")]
 TaskText = Annotated[str | None, typer.Option("--text", "--text-column", help="Column of the text; the task's if left out.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over the file of --out.")]

@@ -38,7 +38,7 @@ def bundle_of(folder: Path) -> Path:
     """Return the bundle that a path means: the path, or of a run folder the bundle in it.
 
     Raises:
-        InputError: the run is not evidence.
+        InputError: the run is not finished.
     """
     from refsynth.bundle.manifest import MANIFEST
 
@@ -49,7 +49,7 @@ def bundle_of(folder: Path) -> Path:
     if (folder / "steps").is_dir():
         from refsynth.core.record import command_of
 
-        raise InputError(f"{folder}: the run is not evidence, it has no bundle", remedy=f"go on: {command_of(folder)}")
+        raise InputError(f"{folder}: the run is not finished, it has no bundle", remedy=f"go on: {command_of(folder)}")
     return folder
 
 

@@ -102,14 +102,14 @@ def reinforce(run: Run, overrides: Set = None, as_json: Json = False) -> None:
 
 @contextmanager
 def reopened_run(run: Path, overrides: Sequence[str] | None) -> Iterator[Begun]:
-    """Open the run; an interruption keeps what is evidence."""
+    """Open the run; an interruption keeps what is finished."""
     from refsynth.pipeline.reopen import reopened
 
     try:
         with reopened(run, tuple(overrides or ()), Printer()) as begun:
             yield begun
     except KeyboardInterrupt:
-        err.print("stopped; what is evidence is kept. Run the same command to go on.")
+        err.print("stopped; what is finished is kept. Run the same command to go on.")
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -54,7 +54,7 @@ def execute(task: Task, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
     try:
         result = run_task(task, folder, watch=Printer(), skip_bad=skip_bad)
     except KeyboardInterrupt:
-        err.print("stopped; what is evidence is kept. Run the same command to go on.")
+        err.print("stopped; what is finished is kept. Run the same command to go on.")
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
         print_json(_summary(result))

@@ -1,4 +1,4 @@
-"""What the commands share: two consoles, and one line per evidence stage."""
+"""What the commands share: two consoles, and one line per finished stage."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Ticker:
         self._shown, self._pace = 0, Pace(total)
 
     def update(self, done: int) -> None:
-        """Tell that `done` units of the total are evidence."""
+        """Tell that `done` units of the total are finished."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done)
         elif self._total and done * 10 // self._total > self._shown:

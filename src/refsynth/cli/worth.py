@@ -25,13 +25,13 @@ SAID: Mapping[str, str] = {
 
 
 def worth(
-    run: Annotated[Path, typer.Argument(help="The folder of a evidence run.")],
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
     labels: Annotated[int, typer.Option(min=1, help="Labels that a person would give.")] = 20,
     drafts: Annotated[int, typer.Option(min=1, help="Drafts that would be asked for.")] = 1000,
     seed: Annotated[int | None, typer.Option("--seed", help="Of what is drawn; the task's if left out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Tell whether the next labels or the next drafts would bring more, from the learning curves of a evidence run.
+    """Tell whether the next labels or the next drafts would bring more, from the learning curves of a finished run.
 
     Example: refsynth label worth runs/tickets --labels 20 --drafts 1000
     """
@@ -41,7 +41,7 @@ def worth(
     from refsynth.synthesis.rounds import screened
 
     if not (run / "bundle").is_dir():
-        raise InputError(f"{run}: no evidence run", remedy=command_of(run))
+        raise InputError(f"{run}: no finished run", remedy=command_of(run))
     with reopened_run(run, ()) as begun:
         writers = writers_of(begun)
         written, _ = synthesize(begun.job, writers)

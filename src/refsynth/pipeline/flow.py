@@ -83,7 +83,7 @@ def run(
         skip_bad: leave unusable rows out and list them, instead of stopping at the first.
 
     Raises:
-        RefsynthError: see `core.errors`; what was evidence before is kept.
+        RefsynthError: see `core.errors`; what was finished before is kept.
     """
     task = task if isinstance(task, Task) else Task.load(task)
     _check_files(task)

@@ -1,4 +1,4 @@
-"""What a run can show for itself: fills the report's tree from the evidence run and writes it as HTML, Markdown and JSON."""
+"""What a run can show for itself: fills the report's tree from the finished run and writes it as HTML, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from refsynth.pipeline.evidence import Evidence, Paths
 from refsynth.pipeline.results import kind_of, results_of, said_of
 
 FILES = ("report.html", "report.md", "report.json", HELD_OUT)
-"""What a evidence run says of its model, in its folder."""
+"""What a finished run says of its model, in its folder."""
 
 
 class WrittenReport(NamedTuple):
