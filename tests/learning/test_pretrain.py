@@ -1,6 +1,7 @@
 """Pretraining on unlabelled texts: against independent references, resumable, in time, gated, and never on test rows."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from transformers import BertForMaskedLM
 
 import refsynth
 from refsynth.core.config import RunConfig
-from refsynth.core.errors import ConfigError, ModelError
+from refsynth.core.errors import ConfigError, InputError, ModelError
 from refsynth.core.observe import Silent
 from refsynth.core.run import RunFolder, read_json, read_jsonl
 from refsynth.data.text import NEAR, nearest_overlap
@@ -17,7 +18,7 @@ from refsynth.learning.tuning import pretrain
 from refsynth.learning.tuning.pretrain import Held, TimeBudget, WordModel, fit_head, fit_words, pseudo_perplexity
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
-from refsynth.pipeline.flow import run
+from refsynth.pipeline.flow import run, select_again
 from refsynth.synthesis import pretraining as stage
 from refsynth.synthesis.pretraining import LEAST_TEXTS, divide
 from refsynth.synthesis.reinforcement import supervised as imitating
@@ -241,6 +242,17 @@ def test_a_run_pretrains_the_encoder_and_says_what_came_of_it(use, tmp_path, mas
     events = (tmp_path / "out" / "events.jsonl").read_text("utf-8")
     run(task, tmp_path / "out", store=masked_store)
     assert (tmp_path / "out" / "events.jsonl").read_text("utf-8") == events
+
+
+def test_an_encoder_is_not_pretrained_again_to_select_drafts(tmp_path, masked_store, monkeypatch):
+    monkeypatch.setattr(pretrain, "EPOCHS", 1)
+    task = pool_task(tmp_path / "data", pretrain={"encoder": 1, "use": "always"}, synthesis={"drafts": 0})
+    done = run(task, tmp_path / "out", store=masked_store)
+    made = done.evidence.folder.steps / "words"
+    shutil.rmtree(made)
+    with pytest.raises(InputError, match=r"has no step 'words' for these settings"):
+        select_again(tmp_path / "out", (), Silent(), store=masked_store)
+    assert not made.exists()
 
 
 def test_texts_of_the_pool_that_resemble_test_rows_are_not_learnt_from(tmp_path, masked_store, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +21,6 @@ from refsynth.core.run import write_jsonl
 
 if TYPE_CHECKING:
     from refsynth.core.types import Draft
-    from refsynth.pipeline.begin import Begun
     from refsynth.synthesis.reinforcement.figures import Figures
 
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
@@ -37,9 +36,10 @@ def synthesize(run: Run, overrides: Set = None, as_json: Json = False) -> None:
     """
     from refsynth.pipeline.flow import synthesize as write
     from refsynth.pipeline.flow import writers_of
+    from refsynth.pipeline.reopen import reopened
     from refsynth.synthesis.selection.diversity import diversity
 
-    with reopened_run(run, overrides) as begun:
+    with told_when_stopped(), reopened(run, tuple(overrides or ()), Printer()) as begun:
         written, _ = write(begun.job, writers_of(begun))
     texts = [draft.text for draft in written.drafts]
     counts = Counter(draft.label for draft in written.drafts)
@@ -66,8 +66,8 @@ def filter_drafts(run: Run, overrides: Set = None, kept: Out = None, as_json: Js
         raise ConfigError(f"--set {other}: refsynth filter changes filter.* only", remedy="change it in task.yaml, and run again")
     if kept is not None:
         check_writable(kept)
-    with reopened_run(run, overrides) as begun:
-        selected = select_again(begun)
+    with told_when_stopped():
+        selected = select_again(run, tuple(overrides or ()), Printer())
     reasons = Counter(draft.dropped or "kept" for draft in selected.drafts)
     if kept is not None:
         with writing(kept):
@@ -88,8 +88,9 @@ def reinforce(run: Run, overrides: Set = None, as_json: Json = False) -> None:
     Example: refsynth reinforce runs/tickets --set reinforce.iterations=8
     """
     from refsynth.pipeline.flow import writers_of
+    from refsynth.pipeline.reopen import reopened
 
-    with reopened_run(run, overrides) as begun:
+    with told_when_stopped(), reopened(run, tuple(overrides or ()), Printer()) as begun:
         if not begun.job.task.config.reinforce.iterations:
             raise ConfigError("reinforce.iterations is 0: reinforcement is turned off", remedy="--set reinforce.iterations=8")
         curves = writers_of(begun).curves
@@ -101,13 +102,10 @@ def reinforce(run: Run, overrides: Set = None, as_json: Json = False) -> None:
 
 
 @contextmanager
-def reopened_run(run: Path, overrides: Sequence[str] | None) -> Iterator[Begun]:
-    """Open the run; an interruption keeps what is finished."""
-    from refsynth.pipeline.reopen import reopened
-
+def told_when_stopped() -> Iterator[None]:
+    """Turn an interruption into a line that says how to go on."""
     try:
-        with reopened(run, tuple(overrides or ()), Printer()) as begun:
-            yield begun
+        yield
     except KeyboardInterrupt:
         err.print("stopped; what is finished is kept. Run the same command to go on.")
         raise typer.Exit(INTERRUPTED) from None

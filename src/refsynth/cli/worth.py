@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refsynth.cli.parts import reopened_run
+from refsynth.cli.parts import told_when_stopped
 from refsynth.cli.screen import out, print_json
 from refsynth.cli.table import show_rows
+from refsynth.cli.watch import Printer
 from refsynth.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,11 +39,12 @@ def worth(
     from refsynth.core.record import command_of
     from refsynth.labels.curves import answer
     from refsynth.pipeline.flow import synthesize, writers_of
+    from refsynth.pipeline.reopen import reopened
     from refsynth.synthesis.rounds import screened
 
     if not (run / "bundle").is_dir():
         raise InputError(f"{run}: no finished run", remedy=command_of(run))
-    with reopened_run(run, ()) as begun:
+    with told_when_stopped(), reopened(run, (), Printer()) as begun:
         writers = writers_of(begun)
         written, _ = synthesize(begun.job, writers)
         found = answer(

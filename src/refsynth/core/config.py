@@ -253,7 +253,7 @@ class RunConfig(Section):
         """The keys by which this run has the reference tell how likely texts are."""
         drafts = self.synthesis.drafts > 0
         keys = {
-            "learners: prompt": "prompt" in self.learners,
+            **{f"learners: {name}": LEARNERS[name].prompted for name in self.learners},
             "filter.targets": drafts and self.filter.targets == "ensemble",
             **{spec.setting: drafts and spec.reads == "reference" for spec, _ in scorers_of(self.filter)},
         }

@@ -37,6 +37,7 @@ class LearnerSpec:
         ships: what a bundle holds of it; empty where none does, so that it is compared only.
         unfit: what labels may be of that it cannot learn, and why, with what to do.
         reads: what its features are of: an encoder, the weights of the reference, or the text itself.
+        prompted: whether it asks the reference how likely each label is after a text, by the templates of `prompting.templates`.
         taught: whether drafts make a difference to it.
         tuned: whether it takes gradient steps, so that validation rows tell it when to stop.
         searched: whether its hyper-parameters can be searched for.
@@ -53,6 +54,7 @@ class LearnerSpec:
     ships: str = ""
     unfit: Mapping[LabelsOf, str] = field(default_factory=dict)
     reads: Reads = "encoder"
+    prompted: bool = False
     taught: bool = True
     tuned: bool = False
     searched: bool = False
@@ -198,6 +200,7 @@ LEARNERS: Registry[LearnerSpec] = Registry(
             "nothing: the reference is asked (docs/how-to/prompting.md)",
             unfit={**_WHOLE, "several": "asks which one label fits, and here a text has several; take it out"},
             reads="text",
+            prompted=True,
             taught=False,
             always_shown=True,
         ),

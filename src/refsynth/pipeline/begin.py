@@ -57,7 +57,7 @@ def begin(
     """
     config = task.config
     rows = read_rows(task, folder, skip_bad=skip_bad)
-    if "prompt" in config.learners:
+    if any(LEARNERS[name].prompted for name in config.learners):
         templates_for(rows.language, config.prompting.templates)  # that they fit should be known before hours of work
     if config.pretrain.reference:
         trainable(config, store)  # the same

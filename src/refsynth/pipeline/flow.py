@@ -43,6 +43,7 @@ from refsynth.pipeline.begin import Begun, begin, notes_of
 from refsynth.pipeline.bundles import make_bundles
 from refsynth.pipeline.encoder import language_notes
 from refsynth.pipeline.evidence import Evidence, Learned, Paths
+from refsynth.pipeline.reopen import reopened
 from refsynth.pipeline.report import FILES, write_report
 from refsynth.pipeline.track import check_trackers, story_of, track
 from refsynth.synthesis.build import check_reference
@@ -165,16 +166,20 @@ def select_drafts(job: Job, judge: Fits, drafts: Sequence[Draft], choice: Choose
     return selected
 
 
-def select_again(begun: Begun) -> Selected:
-    """Select among the drafts that a run has, with its settings of now; nothing is trained and nothing is written anew.
+SELECTION = ("rows", "none", "pool", "encoder", "topics", "screen", "judged", "select")
+"""The steps of which a selection is made again. None of them trains."""
+
+
+def select_again(run: Path, overrides: Sequence[str], watch: Observer, *, store: ModelStore | None = None) -> Selected:
+    """Select again among the drafts of a run folder, with overrides of its settings. Nothing is trained, and nothing is written.
 
     Raises:
         InputError: the run has not come so far, or was made by another version.
+        RefsynthError: the overrides are wrong, or the rows cannot be used any more.
     """
-    job = begun.job
-    with job.folder.making("rows", "none", "pool", "encoder", "topics", "screen", "judged", "select"):
-        writers, written = writers_of(begun), kept_drafts(job.folder)
-        drafts = screened(job, writers, written)
+    with reopened(run, overrides, watch, store=store, makes=SELECTION) as begun:
+        job = begun.job
+        drafts = screened(job, writers_of(begun), kept_drafts(job.folder))
         return select_drafts(job, fit_judge(job), drafts, choice_of(job, drafts))
 
 

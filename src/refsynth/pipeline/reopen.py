@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from refsynth.core.errors import InputError
@@ -18,22 +18,36 @@ from refsynth.pipeline.begin import Begun, begin
 
 @contextmanager
 def reopened(
-    run: Path, overrides: Sequence[str], watch: Observer, *, store: ModelStore | None = None, grown: bool = False
+    run: Path,
+    overrides: Sequence[str],
+    watch: Observer,
+    *,
+    store: ModelStore | None = None,
+    grown: bool = False,
+    makes: Sequence[str] = (),
 ) -> Iterator[Begun]:
     """Return the job of a run folder, with overrides such as `filter.agreement=0.6`; what they do not touch comes from the cache.
 
-    Drafts that were found to resemble test rows stay out. `grown` says that the rows may be others than those of the run. Without
-    it that is refused: drafts for other rows would take the place of those that the bundle was trained on.
+    Drafts that were found to resemble test rows stay out.
+
+    Args:
+        run: its folder.
+        overrides: of its task.
+        watch: is told what happens.
+        store: where model weights are; the usual one if None.
+        grown: the rows may have changed since the run. Otherwise that is refused: drafts for other rows would take the place of
+            those that the bundle was trained on.
+        makes: the only steps that may be made again; all may if empty.
 
     Raises:
-        InputError: the folder holds no run, or its rows have changed.
+        InputError: the folder holds no run, its rows have changed, or a step is not there and may not be made.
         RefsynthError: the overrides are wrong, or the rows cannot be used any more.
     """
     task, skip_bad = recall(run, overrides)
     if not grown:
         _check_rows(run, task)
     folder = RunFolder(run)
-    with folder.lock(), quiet():
+    with folder.lock(), quiet(), folder.making(*makes) if makes else nullcontext():
         yield begin(task, folder, store or ModelStore(), watch, skip_bad=skip_bad, forget=recall_leaked(task, folder))
 
 
