@@ -415,7 +415,7 @@ def test_what_a_report_may_leave_out_some_run_fills():
     """A field that only tests would fill is no part of a report: it says nothing of any run."""
     source = Path(refsynth.__file__).parent
     given = {pair for path in source.rglob("*.py") for pair in passed_in(ast.parse(path.read_text("utf-8")))}
-    given |= {("Calibration", name) for name in confidence.CalibrationFields.__annotations__} | {
+    given |= {("CalibrationReport", name) for name in confidence.CalibrationFields.__annotations__} | {
         ("System", name) for name in sections.FIGURES
     }
     parts = [

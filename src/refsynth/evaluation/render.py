@@ -11,6 +11,7 @@ from typing import Any
 
 from refsynth.core.extras import require
 from refsynth.core.intervals import INTERVALS
+from refsynth.core.kinds import TASK_KINDS
 from refsynth.core.markup import markdown, one_line
 from refsynth.core.types import Metric
 from refsynth.evaluation import plots
@@ -67,6 +68,7 @@ def _context(report: Report, markup: Callable[[str], Any] | None) -> dict[str, A
     measured, state = report.classes.rows if report.classes else (), state_of(report)
     return {
         "report": report,
+        "words": TASK_KINDS[report.task].words,
         "verdict": verdict(report),
         "intervals": INTERVALS,
         "advice": advise(report),

@@ -86,6 +86,7 @@ def test_a_text_is_labelled_and_explained(folder: Path, page) -> None:
         assert not page.locator("#correct").is_visible()
         sync_api.expect(page.locator("#rate")).not_to_have_text("–", timeout=PATIENCE)
         assert page.inner_text("#version") == server.service.engine.current.version
+        assert page.inner_text("#model") == "3 labels, en, tfidf, version"
         assert page.inner_text("#tier") == "exact"
         assert all(url.startswith((server.url, "data:")) for url in page.asked)
         assert [line for line in page.problems if "404" not in line] == []  # /v1/feedback of a server without a record

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
 from refsynth.core.errors import RefsynthError
+from refsynth.core.kinds import TASK_KINDS
 from refsynth.core.types import DIGITS
 from refsynth.service.http import explain
 from refsynth.service.http.batching import RowError
@@ -244,6 +245,7 @@ def _add_reading(api: FastAPI, service: Service) -> None:
             id=loaded.version,
             kinds=[tier.kind for tier in manifest.tiers],
             task=manifest.task,
+            labels_of=TASK_KINDS[manifest.task].labels,
             tier=loaded.model.variant,
             labels=list(loaded.model.labels),
             language=manifest.language,

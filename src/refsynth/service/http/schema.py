@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from refsynth.core.kinds import LabelsOf
+
 REQUEST_ID = r"^[A-Za-z0-9._:-]{1,64}$"
 
 TRUNCATE = "Whether a text that is longer than what the model reads is cut; if not, it is refused with 413."
@@ -221,6 +223,7 @@ class ModelOut(BaseModel):
     object: str = "model"
     kinds: list[str]
     task: str
+    labels_of: LabelsOf = Field(description="What labels are of: one of a text, several of a text, or of words in it.")
     tier: str
     labels: list[str]
     language: str
