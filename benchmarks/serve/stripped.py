@@ -46,11 +46,11 @@ def leave_out(trick: str) -> None:
     """
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-    from refsynth.service.http import app, batching, front, progress, protocol, worker
+    from refsynth.service.http import app, batching, front, protocol, worker
 
     bounded: Any = protocol.BoundedProtocol
     guards: Any = import_module("refsynth.cli.guards")
-    made, limiter = bounded.connection_made, guards.Limiter
+    made, limiter = bounded.connection_made, guards.SharedLimiter
 
     def with_addresses(self: Any, transport: Any) -> None:
         HttpToolsProtocol.connection_made(self, transport)
@@ -60,16 +60,15 @@ def leave_out(trick: str) -> None:
         "none": [],
         "scheduler": [(worker, "_be_patient", _nothing)],
         "collector": [(worker, "_settle_memory", _nothing)],
-        "early refusal": [(front.Front, "refuse_early", _nothing)],
         "no addresses": [(bounded, "connection_made", with_addresses)],
+        "early refusal": [(front.Front, "refuse_early", _nothing)],
         "bounded protocol": [(worker, "BoundedProtocol", HttpToolsProtocol)],
         "short way": [(app, "dispatch", lambda api, hot, *call: api(*call))],
         "own thread": [(batching, "ModelThread", _PoolThread)],
         "uvloop": [(worker, "uvloop", asyncio)],
         "packet filter": [(worker, "refuse_new", _nothing)],
         "last accept": [(worker, "refuse_new", _nothing), (worker, "accept_waiting", lambda listener: [])],
-        "shared quotas": [(guards, "Limiter", lambda path: limiter(path.with_name(f"quotas-{os.getpid()}")))],
-        "own clock": [(progress, "_waited", lambda process: {})],
+        "shared quotas": [(guards, "SharedLimiter", lambda path: limiter(path.with_name(f"quotas-{os.getpid()}")))],
         "supervisor": [],
     }
     for where, name, instead in changes[trick]:

@@ -26,7 +26,6 @@ from benchmarks.serve.hoard import harmed, unfinished, unread
 from benchmarks.serve.load import REFUSED, Reply, Tally, closed, connected, predict
 from benchmarks.serve.overload import capacity, flood
 from benchmarks.serve.plan import Bound, Job
-from benchmarks.serve.siege import asked, burning
 from benchmarks.serve.subject import exact_bundle, exact_text
 from benchmarks.serve.target import START, Target, apart, eventually, serving
 from refsynth.service.http.auth import Keyring
@@ -36,7 +35,7 @@ from refsynth.service.http.switch import order
 WHOLE = "none"
 """The server as it is: nothing is left out."""
 STRIPPED = str(Path(__file__).with_name("stripped.py"))
-FLOOD, HARM, CROWDED = 6.0, 3.0, 6.0
+FLOOD, HARM = 6.0, 3.0
 """Seconds."""
 RATE, ASKED = 100, 4.0
 """Texts a second that a key may send, and the seconds for which it tries to send more."""
@@ -188,14 +187,6 @@ async def _greedy(target: Target, key: str) -> tuple[Tally, float]:
     return tally, took
 
 
-def _crowded(job: Job, trick: str, folder: Path) -> Figures:
-    """A crowd, while other processes keep every core busy."""
-    options = ("--workers", 2, "--hang", 1)
-    with _served(job.bundle, folder, trick, *options) as target, burning():
-        seen = asyncio.run(asked(target, 600, CROWDED))
-        return {"workers lost": len(target.events("worker lost")), "requests lost": seen["lost"]}
-
-
 def _faulted(job: Job, trick: str, folder: Path) -> Figures:
     """A reload, then workers that die, freeze and hang."""
     bundle = exact_bundle(folder / "exact")
@@ -259,6 +250,5 @@ SCENARIOS: dict[str, Scenario] = {
     "end": Scenario(_drained, ("packet filter", "last accept")),
     "closing": Scenario(_closed, ("packet filter",)),
     "quota": Scenario(_charged, ("shared quotas",)),
-    "crowd": Scenario(_crowded, ("own clock",)),
     "faults": Scenario(_faulted, ("supervisor",)),
 }

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from refsynth import bundle
 from refsynth.core.errors import ModelError
 from refsynth.core.run import file_digest
 from refsynth.models.tokenise import PanicError, TextTokenizer
-from refsynth.service.http import progress, trial
+from refsynth.service.http import trial
 from refsynth.service.http.settings import Settings
 from refsynth.service.http.slot import Slot
 from refsynth.service.http.state import ServerState
@@ -367,27 +366,6 @@ def test_every_line_on_stderr_is_json_whatever_writes_it(tmp_path: Path) -> None
 
 
 # Workers
-
-
-def test_time_without_a_core_is_not_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, waited = [0.0], {"1": 0.0}
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(progress, "_waited", lambda process: dict(waited))
-    silence = progress.Silence(1)
-    for passed, without, over in ((3, 0, False), (4, 0, True), (5, 4, False), (8, 4, True), (30, 29, False), (41, 40.9, True)):
-        clock[0], waited["1"] = passed, without
-        assert silence.over(4) is over, passed
-    waited.clear()  # a thread that ended
-    clock[0] = 4.5
-    assert silence.over(4)
-
-
-def test_linux_tells_who_waits_for_a_core() -> None:
-    silence = progress.Silence(os.getpid())
-    time.sleep(0.05)
-    assert silence.over(0.01)
-    assert progress._waited(os.getpid())
-    assert progress._waited(2**22 + 1) == {}
 
 
 def test_a_silent_worker_is_spared_only_while_the_others_serve(first: Path) -> None:

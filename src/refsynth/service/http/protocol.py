@@ -60,8 +60,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock.
 
-        In place of uvicorn's own, which asks the kernel for both addresses: nothing here wants them, and they were a fifth of
-        what a new connection cost.
+        In place of uvicorn's own, which asks the kernel for both addresses. Nothing here wants them, and in a flood of new
+        connections the server then answered 0.86 of its peak, without them 0.94 (design note 007).
         """
         assert isinstance(self.app, Front)
         self._front = self.app

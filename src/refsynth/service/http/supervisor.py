@@ -1,8 +1,7 @@
 """The supervisor: holds the listening socket, keeps the workers alive, drains, reloads. It never opens a bundle or a request.
 
-A worker beats while its model answers the canary; one that is silent too long by its own clock (`progress`) is killed and another
-takes its place, one at a time: while a place is empty the others are left alone. Connections that no worker has taken wait in the
-socket meanwhile.
+A worker beats while its model answers the canary. One that is silent too long is killed and another takes its place, one at a
+time: while a place is empty the others are left alone. Connections that no worker has taken wait in the socket meanwhile.
 
 Why not uvicorn's own: it asks a thread of the worker, not its model. A worker whose model hangs answers that, is kept,
 and takes requests that it never answers. Eight seconds after a deadlock in one of two workers, uvicorn's gave 0.03 of the
@@ -25,7 +24,6 @@ from refsynth.core.errors import RefsynthError
 from refsynth.service.http.link import Link, Message
 from refsynth.service.http.listening import listen
 from refsynth.service.http.logs import event
-from refsynth.service.http.progress import Silence
 from refsynth.service.http.restarts import Restarts
 from refsynth.service.http.settings import Settings
 from refsynth.service.http.slot import Slot
@@ -232,11 +230,12 @@ class Supervisor:
         assert slot.link is not None
         assert slot.process is not None
         limit = self._settings.hang if slot.ready else self._settings.start
-        silence, seconds = Silence(slot.process.pid), limit
+        begun, seconds = monotonic(), limit
         while not self._ending.is_set():
             with contextlib.suppress(TimeoutError):
                 return await asyncio.wait_for(slot.link.receive(), seconds)
-            if seconds == GRACE and silence.over(limit) and (self._spared(slot) or silence.over(PATIENCE * limit)):
+            silent = monotonic() - begun
+            if seconds == GRACE and silent >= limit and (self._spared(slot) or silent >= PATIENCE * limit):
                 return {"event": "silent"}
             seconds = GRACE
         return await slot.link.receive()

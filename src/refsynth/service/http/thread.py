@@ -1,4 +1,7 @@
-"""The thread that the model works in."""
+"""The thread that the model works in.
+
+Why not a `ThreadPoolExecutor` of one thread: Python waits for its threads at the end. A model that hangs would keep the process.
+"""
 
 from __future__ import annotations
 
