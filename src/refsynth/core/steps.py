@@ -27,6 +27,9 @@ CHOICE = ("refsynth.synthesis.selection.choose", "refsynth.learning.selftrain", 
 REFERENCE = ("refsynth.models.reference.makers", "refsynth.synthesis.build")
 """Who makes references, by name."""
 
+PACKING = "refsynth.compress.pack"
+"""What packs tiers, by name."""
+
 LEARNERS = "refsynth.learning.makers"
 """Who makes learners, handed over to where they are asked."""
 
@@ -87,14 +90,14 @@ _ALL = (
     _step("student", ("task", "labels", "seed"), inputs=("fit",), extra=("shipped", "form", "texts"),
           apart=_apart(LEARNERS)),
     _step("forms", ("task", "labels", "seed"), inputs=("rows", "fit"), extra=("shipped", "texts", "beside", "machine"),
-          apart=_apart(LEARNERS)),
+          code=(PACKING,), apart=_apart(LEARNERS)),
     _step("cut", LEARNING, inputs=("rows",), extra=("drafts", "scorers.outside", *MODELS, "texts", "shipped", "form"),
           code=CHOICE),
     _step("bundle", ("task", "labels"), inputs=("rows", "fit"), optional=("student",),
-          extra=("candidate", "form", "calibration", "metrics", "lineage", "strange", "none")),
-    _step("static", ("task", "seed"), inputs=("rows", "fit", "bundle"), extra=("texts",), apart=_apart(JOB)),
+          extra=("candidate", "form", "calibration", "metrics", "lineage", "strange", "none"), code=(PACKING,)),
+    _step("static", ("task", "seed"), inputs=("rows", "fit", "bundle"), extra=("texts",), code=(PACKING,), apart=_apart(JOB)),
     _step("tiers", ("task", "compress", "seed"), inputs=("rows", "fit", "bundle", "static"), extra=("texts", "lineage"),
-          apart=_apart(LEARNERS)),
+          code=(PACKING,), apart=_apart(LEARNERS)),
     _step("test", (*READ, "data.separator", "data.merge", "task", "labels"), inputs=("fit", "compared"),
           optional=("bundle", "form", "tiers"), extra=("data.test", "studied", "cuts", "encoder")),
 )  # fmt: skip
