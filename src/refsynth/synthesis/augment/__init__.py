@@ -1,7 +1,7 @@
-"""Copies of real rows, changed so that the label stays: back-translation, synonyms, noise.
+"""Changed copies of real rows that keep the label: back-translation, synonyms, noise.
 
-Each method is an `Augmenter` (core.protocols). Nothing is downloaded: a translator or a dictionary is either installed, or the
-error names the line that installs it. What comes back joins the drafts and goes the same way: screened, selected, gated.
+Each method is an `Augmenter` (core.protocols). Nothing is downloaded: a translator or a dictionary is installed, or the error
+names the command that installs it. The copies join the drafts and are screened, selected and gated like them.
 """
 
 from refsynth.synthesis.augment.apertium import ApertiumTranslator
