@@ -23,7 +23,7 @@ from refsynth.pipeline.flow import run
 from refsynth.pipeline.report import Paths
 from refsynth.pipeline.track import Story, points, track
 from refsynth.synthesis.reinforcement.bandit import Bandit, search
-from refsynth.synthesis.reinforcement.figures import Figures, Judged, PromptedCompletion
+from refsynth.synthesis.reinforcement.figures import Figures, Judgment, PromptedCompletion
 from refsynth.synthesis.reinforcement.judge import RowJudge
 from refsynth.synthesis.reinforcement.policies import RewardCurve
 from refsynth.synthesis.reinforcement.policy_task import Half, halves
@@ -61,8 +61,8 @@ def test_halves_share_the_folds_out():
     parts = halves(rows)
     assert [set(part.folds) for part in parts] == [{0, 2}, {1, 3}]
     assert sorted(row.id for part in parts for row in part.rows) == sorted(row.id for row in rows.examples)
-    assert all(part.judges for part in parts)
-    assert not Half("first", rows.examples[:2], np.array([0, 1])).judges  # one label is left when a fold is out
+    assert all(part.can_judge for part in parts)
+    assert not Half("first", rows.examples[:2], np.array([0, 1])).can_judge  # one label is left when a fold is out
 
 
 def test_a_gain_is_that_on_the_folds_which_the_prompt_did_not_show():
@@ -121,7 +121,7 @@ def test_nothing_sound_is_no_error():
     assert said.faulty.all() and said.gain == 0.0 and said.distinct_2 == 0.0
 
 
-def pulls(best, *, blindly=False, turns=12, folder):
+def pulls(best, *, at_random=False, turns=12, folder):
     """Have a bandit of 6 arms write; arm `best` is worth more than the others."""
     bandit, drawn, now = Bandit(6), [], []
 
@@ -133,9 +133,9 @@ def pulls(best, *, blindly=False, turns=12, folder):
     def judge(written):
         rng = np.random.default_rng(now)
         value = np.array([1.5 * (one.completion.text == str(best)) for one in written])
-        return Judged(value + rng.normal(0, 0.5, len(written)), np.zeros(len(written), bool), 1.0)
+        return Judgment(value + rng.normal(0, 0.5, len(written)), np.zeros(len(written), bool), 1.0)
 
-    figures = list(search(bandit, write, judge, folder, turns=turns, prompts=4, seed=1, blindly=blindly))
+    figures = list(search(bandit, write, judge, folder, turns=turns, prompts=4, seed=1, at_random=at_random))
     return bandit, np.concatenate(drawn) if drawn else np.zeros(0), figures
 
 
@@ -145,7 +145,7 @@ def test_the_bandit_finds_the_arm_that_pays_and_pulls_it_more(best, tmp_path):
     assert bandit.best(1) == [best]
     assert np.mean(drawn[24:] == best) > 0.5
     assert figures[-1].reward > figures[0].reward
-    _, blind, _ = pulls(best, blindly=True, folder=tmp_path / "b")
+    _, blind, _ = pulls(best, at_random=True, folder=tmp_path / "b")
     assert np.mean(blind[24:] == best) < 0.5
     assert list(blind[:4]) != list(blind[4:8])  # each turn draws for itself
 

@@ -112,7 +112,7 @@ def _seconds(folder: RunFolder, seconds: float) -> float:
 
 
 def focus_of(held: HeldOut, job: Job) -> Focus:
-    """Return where drafts are needed, by the errors of each label on held-out rows, its confusions and the margins of its rows."""
+    """Return where drafts are needed, by each label's errors on held-out rows, its confusions and the margins of its rows."""
     decision = decide(held, tuple(held.logits))
     probabilities = softmax(held.logits[decision.shipped]).mean(0)
     return _focus(probabilities, held.truth, job.task, [row.id for row in job.rows.examples])

@@ -79,7 +79,7 @@ class WordNet:
         return tuple(other for other in self._members(*best[1:]) if other != word and _WORD.fullmatch(other))
 
     def _members(self, part: str, offset: int) -> Iterator[str]:
-        """Yield the words of a synonym set. Its line holds offset, file, kind, the number of words in hex, each word with an id."""
+        """Yield the words of a synonym set: its line has offset, file, kind, the number of words in hex, each word with an id."""
         with (self._folder / f"data.{part}").open("rb") as stream:
             stream.seek(offset)
             fields = stream.readline().decode("utf-8", "replace").split()

@@ -83,8 +83,8 @@ def diversity(texts: Sequence[str]) -> DiversityFigures:
 def self_bleu(rows: Sequence[Sequence[str]]) -> float:
     """Return the mean BLEU of each row of words against all others, in [0, 1]; 0 for a single row.
 
-    The two highest counts of each n-gram over all rows give the highest count over the *other* rows at once. This is linear in the
-    number of words; counting the references again for each row would be quadratic.
+    The two highest counts of each n-gram over all rows give the highest count over the *other* rows at once. This is linear in
+    the number of words; counting the references again for each row would be quadratic.
     """
     counts = [[Counter(_grams(row, order)) for row in rows] for order in range(1, BLEU_ORDER + 1)]
     highest = [_two_highest(of_order) for of_order in counts]

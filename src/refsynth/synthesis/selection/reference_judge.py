@@ -25,10 +25,10 @@ class Shortlist(NamedTuple):
 
 
 class ReferenceJudge:
-    """A predictor that asks the reference: one pass over a text for each label on its shortlist, and one under the generic prompt.
+    """A predictor that asks the reference: per text, a pass for each label on its shortlist and one under the generic prompt.
 
-    The generic pass does not help to rank the labels of one text. It makes texts comparable: without it, the mean of a label would
-    depend on how likely the texts on whose shortlist it is are in general.
+    The generic pass does not change the ranking of the labels of one text. It makes texts comparable: without it, a label's mean
+    would depend on how likely the texts that it is asked about are under any prompt.
     """
 
     def __init__(
