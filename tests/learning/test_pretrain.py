@@ -160,7 +160,7 @@ def test_what_is_measured_on_resembles_nothing_that_was_learnt():
     parts = divide([*texts, *(f"{text} x" for text in texts)], seed=0)
     assert parts is not None
     assert max(nearest_overlap([*parts.stopping, *parts.measured], parts.train)) < NEAR
-    assert not {*parts.told} & {*parts.measured}
+    assert not {*parts.stopping} & {*parts.measured}
     assert divide(texts[: LEAST_TEXTS - 1], seed=0) is None
 
 

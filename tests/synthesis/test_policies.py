@@ -228,8 +228,8 @@ def test_a_run_with_an_adapter(tmp_path, tiny_cache, tiny_causal, monkeypatch):
             },
             "max_requests",
         ),
-        ({"reinforce": {"iterations": 1, "group_size": 1}}, "siblings"),
-        ({"reinforce": {"turn": 1}}, "turns"),
+        ({"reinforce": {"iterations": 1, "group_size": 1}}, "group_size"),
+        ({"reinforce": {"turn": 1}}, "iterations"),
     ],
 )
 def test_what_cannot_be_is_refused(changes, said):

@@ -99,9 +99,9 @@ def test_a_wrong_model_ends_the_run_with_those_that_are_there(go):
 @pytest.mark.parametrize(
     ("say", "message"),
     [
-        (lambda texts: "I'm sorry, but I can't help with that.", r"none of 24 drafts is kept \(24 refused\); the model will not"),
+        (lambda texts: "I'm sorry, but I can't help with that.", r"none of 24 drafts is kept \(24 refused\); the model refuses"),
         (lambda texts: "", r"none of 24 drafts is kept \(24 not written\); the model answers without texts: name a larger"),
-        (lambda texts: numbered([text[:3] for text in texts]), r"\(24 too short\); what the model writes is no text"),
+        (lambda texts: numbered([text[:3] for text in texts]), r"\(24 too short\); the model does not write texts"),
     ],
     ids=["refused", "empty", "short"],
 )
