@@ -30,7 +30,7 @@ from refsynth.synthesis.coverage import measure_coverage
 from refsynth.synthesis.drafts import WrittenDrafts, join_drafts, screen_drafts, write_drafts
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.synthesis.selection.choose import choice_of
-from refsynth.synthesis.selection.diversity import CoverageFigures, DiversityFigures, diversity
+from refsynth.synthesis.selection.diversity import DiversityFigures, diversity
 from refsynth.synthesis.selection.soft_labels import judge_drafts
 from refsynth.synthesis.writers import Writers
 
@@ -85,12 +85,21 @@ def write_rounds(job: Job, writers: Writers) -> tuple[WrittenDrafts, tuple[Round
         assert held is not None  # `rows.judged` was checked above
         spent += _seconds(mine.folder, time.monotonic() - started)
         covered = measure_coverage(job.rows, drafts, job.context, mine.folder)
-        decision = decide(held, tuple(held.logits))
-        scores = held.scores(decision.mixed or decision.real)
+        decision, texts = decide(held, tuple(held.logits)), [example.text for example in kept(drafts)]
         used = before is None or adds(before, held, looks=settings.rounds - 1)
-        done.append(_round(turn + 1, union, drafts, scores, decision.gain, covered, used=used))
+        figures = Round(
+            number=turn + 1,
+            asked=union.asked,
+            kept=len(texts),
+            accuracy=float(held.scores(decision.mixed or decision.real).mean()),
+            gain=decision.gain,
+            diversity=diversity(texts) if len(texts) > 1 else None,
+            coverage=covered.value if covered else None,
+            used=used,
+        )
+        done.append(figures)
         before = held
-        job.watch.stage(f"round {turn + 1}", _line(done[-1]))
+        job.watch.stage(f"round {turn + 1}", _line(figures))
         if not used:
             break
         parts.append(part.folder)
@@ -153,22 +162,6 @@ def _logits(held: HeldOut, learner: LearnerName) -> Array:
     """Return a learner's logits with the drafts of a round, or without drafts if none was selected."""
     mixed = Candidate(learner, True)
     return held.logits[mixed if mixed in held.logits else Candidate(learner, False)]
-
-
-def _round(
-    number: int,
-    union: WrittenDrafts,
-    screened: Sequence[Draft],
-    scores: FloatArray,
-    gain: Metric | None,
-    covered: CoverageFigures | None,
-    *,
-    used: bool,
-) -> Round:
-    texts = [example.text for example in kept(screened)]
-    varied = diversity(texts) if len(texts) > 1 else None
-    share = covered.value if covered else None
-    return Round(number, union.asked, len(texts), float(scores.mean()), gain, varied, share, used)
 
 
 def _line(one: Round) -> str:

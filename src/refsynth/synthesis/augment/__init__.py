@@ -5,7 +5,7 @@ names the command that installs it. The copies join the drafts and are screened,
 """
 
 from refsynth.synthesis.augment.apertium import ApertiumTranslator
-from refsynth.synthesis.augment.backtranslate import BackTranslator, Translator
+from refsynth.synthesis.augment.backtranslate import BackTranslator
 from refsynth.synthesis.augment.copies import Augmented, augment_rows
 from refsynth.synthesis.augment.noise import NoiseAugmenter
 from refsynth.synthesis.augment.seq2seq import Seq2SeqTranslator
@@ -19,7 +19,6 @@ __all__ = [
     "NoiseAugmenter",
     "Seq2SeqTranslator",
     "SynonymAugmenter",
-    "Translator",
     "WordNet",
     "augment_rows",
     "find_wordnet",

@@ -12,7 +12,6 @@ from refsynth.core.drafting import FilterConfig
 from refsynth.core.protocols import Encoder, Predictor
 from refsynth.core.scorers import scorers_of
 from refsynth.core.types import Draft, Example, FloatArray, kept
-from refsynth.kinds import ONE_LABEL, Kind
 from refsynth.kinds.metrics import softmax
 from refsynth.learning.head import HEAD_STRENGTH, classes_of, fit_head, row_weights, softmax_strength
 from refsynth.learning.job import Job
@@ -46,7 +45,7 @@ def choice_of(job: Job, drafts: Sequence[Draft]) -> Choose:
 
 def chooser_of(job: Job, drafts: Sequence[Draft]) -> Chooser:
     """Return the chooser for the drafts of a job."""
-    return Chooser(job.task.labels, job.task.config.filter, job.context.encoder, job.rows, drafts, job.rows.kind)
+    return Chooser(job.task.labels, job.task.config.filter, job.context.encoder, job.rows, drafts)
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,6 @@ class Chooser:
         encoder: before any training; influence is measured on its embeddings.
         rows: all real rows with their folds.
         drafts: all screened drafts; each call chooses among a part of them.
-        kind: of the task.
     """
 
     labels: tuple[str, ...]
@@ -67,7 +65,6 @@ class Chooser:
     encoder: Encoder
     rows: Rows
     drafts: Sequence[Draft]
-    kind: Kind = ONE_LABEL
 
     def choose(self, judge: Predictor, real: Sequence[Example], drafts: Sequence[Draft]) -> list[Draft]:
         """Return the drafts, each kept or dropped with a reason.
@@ -84,12 +81,12 @@ class Chooser:
         if not examples:
             return list(drafts)
         seen = SeenRows(real, CachedPredictor(judge), partial(self.influence, real))
-        context = ScorerContext(self.labels, self.kind, self.rows.language if self.rows else "", rows=seen)
+        context = ScorerContext(self.labels, self.rows.kind, self.rows.language, rows=seen)
         chosen = list(drafts)
         for spec, number in scorers_of(self.settings):
             if spec.reads == "rows":
                 chosen = drop_by(spec, chosen, score_drafts(spec, context, kept(chosen)), number)
-        if self.kind.several or self.kind.spans:
+        if self.rows.kind.several or self.rows.kind.spans:
             return chosen
         chosen = even_out(chosen, self.labels, margin=CLASS_MARGIN)
         if self.settings.targets == "label":
