@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, ExtraError
-from refsynth.core.run import read_json, read_jsonl
+from refsynth.core.run import derive_seed, read_json, read_jsonl
 from refsynth.core.types import Completion, Example, Prompt
 from refsynth.data.split import fold_of
 from refsynth.kinds import ONE_LABEL
@@ -128,7 +128,7 @@ def pulls(best, *, at_random=False, turns=12, folder):
     def write(arms, turn):
         drawn.append(arms)
         now[:] = [turn]
-        return [answer(str(int(arm)), "late") for arm in arms for _ in range(4)]
+        return [[answer(str(int(arm)), "late") for _ in range(4)] for arm in arms]
 
     def judge(written):
         rng = np.random.default_rng(now)
@@ -148,6 +148,31 @@ def test_the_bandit_finds_the_arm_that_pays_and_pulls_it_more(best, tmp_path):
     _, blind, _ = pulls(best, at_random=True, folder=tmp_path / "b")
     assert np.mean(blind[24:] == best) < 0.5
     assert list(blind[:4]) != list(blind[4:8])  # each turn draws for itself
+
+
+@pytest.mark.parametrize("given", [{0: 4, 1: 3, 2: 1}, {0: 1, 1: 0, 2: 2}, {0: 0, 1: 0, 2: 0}])
+def test_each_text_counts_for_the_arm_that_wrote_it_although_a_chat_model_gives_fewer(given, tmp_path):
+    bandit = Bandit(3)
+    write = lambda arms, turn: [[answer(str(int(arm)), "late") for _ in range(given[int(arm)])] for arm in arms]  # noqa: E731
+
+    def judge(written):
+        value = np.array([float(one.completion.text) for one in written])
+        return Judgment(value, np.zeros(len(written), bool), 1.0)
+
+    (figures,) = search(bandit, write, judge, tmp_path, turns=1, prompts=12, seed=1, at_random=True)
+    arms = Bandit(3).draw(12, seed=derive_seed(1, "arms", 0), at_random=True)
+    sums, counts = bandit.state()
+    expected = [given[arm] * int((arms == arm).sum()) for arm in range(3)]
+    assert counts == expected and figures.texts == sum(expected)
+    assert {*arms} == {0, 1, 2}
+    assert np.isfinite(figures.reward)
+    means = [total / count for total, count in zip(sums, counts, strict=True) if count]
+    assert means == sorted(means)  # arm 2 writes the best, arm 0 the worst
+
+
+def test_a_turn_without_any_text_is_judged():
+    judgment = judge_of(rows_of(8, folds=2))([])
+    assert judgment.gain == 0.0 and judgment.faulty.dtype == bool and len(judgment.gains) == 0
 
 
 def test_a_search_that_was_stopped_goes_on_to_the_same_end(tmp_path):

@@ -17,7 +17,7 @@ import numpy as np
 from refsynth.core.run import derive_seed, read_json, write_json
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.synthesis.reinforcement.figures import Figures, Judge, PromptedCompletion
-from refsynth.synthesis.reinforcement.reward import Scale, rewards
+from refsynth.synthesis.reinforcement.reward import FAULT, Scale, rewards
 
 
 class Bandit:
@@ -60,7 +60,7 @@ class Bandit:
 
 def search(
     bandit: Bandit,
-    write: Callable[[IntArray, int], Sequence[PromptedCompletion]],
+    write: Callable[[IntArray, int], Sequence[Sequence[PromptedCompletion]]],
     judge: Judge,
     folder: Path,
     *,
@@ -73,7 +73,7 @@ def search(
 
     Args:
         bandit: learns from the rewards; ends in the state after the last turn.
-        write: writes with arms [P] in a turn: the same number of texts for each, in their order.
+        write: returns the texts of each of the arms [P] in a turn. A chat model may give an arm fewer texts than others, or none.
         judge: judges the texts.
         folder: of the finished turns.
         turns: how often to write, judge and learn.
@@ -94,17 +94,17 @@ def search(
         started = time.monotonic()
         arms = bandit.draw(prompts, seed=derive_seed(seed, "arms", turn), at_random=at_random)
         written = write(arms, turn)
-        judgment = judge(written)
+        judgment = judge([one for of_arm in written for one in of_arm])
         scale = scale or Scale.of(judgment.gains, judgment.faulty)
         reward = rewards(judgment.gains, judgment.faulty, scale)
-        bandit.learn(np.repeat(arms, len(written) // prompts), reward)
+        bandit.learn(np.repeat(arms, [len(of_arm) for of_arm in written]), reward)
         figures = Figures(
             turn=turn,
-            reward=float(reward.mean()),
+            reward=float(reward.mean()) if len(reward) else FAULT,
             gain=judgment.gain,
-            faulty=float(judgment.faulty.mean()),
+            faulty=float(judgment.faulty.mean()) if len(reward) else 1.0,
             distinct_2=judgment.distinct_2,
-            texts=len(written),
+            texts=len(reward),
             seconds=round(time.monotonic() - started, 3),
         )
         write_json(place, {"figures": asdict(figures), "scale": list(scale), "bandit": bandit.state()})

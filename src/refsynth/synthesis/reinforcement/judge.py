@@ -54,7 +54,7 @@ class RowJudge:
     def judge(self, examples: Sequence[Example]) -> Judgment:
         """Return the judgment of M texts."""
         screened = screen(examples, self.rows, longest=self.longest)
-        faulty = np.array([draft.dropped is not None for draft in screened])
+        faulty = np.array([draft.dropped is not None for draft in screened], bool)
         gains = np.full(len(examples), np.nan)
         sound = [index for index, draft in enumerate(screened) if draft.dropped is None]
         if sound:

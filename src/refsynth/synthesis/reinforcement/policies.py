@@ -161,18 +161,20 @@ def _arm(task: Task, way: Way, temperature: float) -> SynthesisConfig:
     return task.config.synthesis.model_copy(update={"ways": (way,), "temperature": temperature})
 
 
-def _write_with_arms(job: PolicyTask, arms: Sequence[SynthesisConfig], drawn: IntArray, turn: int) -> list[PromptedCompletion]:
-    """Return what the drawn arms [P] write in a turn, each for its place."""
+def _write_with_arms(
+    job: PolicyTask, arms: Sequence[SynthesisConfig], drawn: IntArray, turn: int
+) -> list[list[PromptedCompletion]]:
+    """Return the texts of each of the drawn arms [P] in a turn, each for its place."""
     places, group_size = job.places(turn), job.task.config.reinforce.group_size
-    written: dict[int, list[PromptedCompletion]] = {}
+    written: list[list[PromptedCompletion]] = [[] for _ in drawn]
     for arm in np.unique(drawn):
         mine = np.flatnonzero(drawn == arm)
         prompts = job.prompts(arms[arm], turn, [places[index] for index in mine])
         generator = _generator(job, arms[arm])
         answers = generator.generate(prompts, n=group_size, seed=derive_seed(job.seed, "try", turn, int(arm)))
         for index, prompt, answer in zip(mine, prompts, answers, strict=True):
-            written[int(index)] = [PromptedCompletion(prompt, completion) for completion in answer]
-    return [one for index in range(len(drawn)) for one in written[index]]
+            written[index] = [PromptedCompletion(prompt, completion) for completion in answer]
+    return written
 
 
 def _generator(job: PolicyTask, settings: SynthesisConfig) -> Generator:
