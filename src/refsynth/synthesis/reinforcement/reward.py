@@ -66,8 +66,8 @@ def most_varied(rewards: FloatArray, groups: IntArray) -> IntArray:
 
     Max-variance down-sampling (Xu et al., 2025, "Not All Rollouts are Useful", arXiv:2504.13818): writing is cheap compared with
     learning, and a text of medium reward contributes little. The half of largest variance always consists of some of the best and
-    some of the worst texts, so only (members + 1) candidates are compared. Take advantages within the half: advantages over the
-    whole group would not sum to zero and would push all likelihoods in one direction.
+    some of the worst texts, so for a half of n texts only n + 1 candidates are compared. Take advantages within the half:
+    advantages over the whole group would not sum to zero and would push all likelihoods in one direction.
 
     Args:
         rewards: of the texts [M].

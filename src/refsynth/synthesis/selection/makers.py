@@ -29,7 +29,7 @@ def likelihood(context: ScorerContext) -> LikelihoodRatioScorer:
 
 
 class AgreementScorer:
-    """Agreement of a model of the real rows with the labels that drafts were written for, in [0, 1]; NaN if unknown to it."""
+    """Agreement of a model of the real rows with the labels of drafts, in [0, 1]; NaN for labels that it does not know."""
 
     def __init__(self, context: ScorerContext, rows: SeenRows) -> None:
         self._labels, self._kind, self._rows = context.labels, context.kind, rows
