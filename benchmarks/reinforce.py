@@ -33,7 +33,7 @@ from refsynth.synthesis.build import ReferenceSource
 from refsynth.synthesis.draft_writer import DraftWriter, compose
 from refsynth.synthesis.drafts import LONGEST_DRAFT
 from refsynth.synthesis.plan import ANYWHERE
-from refsynth.synthesis.reinforcement.policies import FURTHEST, RewardCurve, teach
+from refsynth.synthesis.reinforcement.policies import MAX_KL, RewardCurve, train_policy
 from refsynth.synthesis.reinforcement.policy_task import Half, PolicyTask
 from refsynth.synthesis.reinforcement.reward import Scale, rewards
 from refsynth.synthesis.selection.choose import chooser_of
@@ -94,16 +94,16 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
 
 def _authors(job: Job, writers: Writers) -> dict[str, tuple[Sequence[DraftWriter], RewardCurve]]:
     """Return who writes in each arm, and the turns that taught them."""
-    trained = teach(_lesson(job, "rloo"))
+    trained = train_policy(_lesson(job, "rloo"))
     minutes = sum(turn.seconds for turn in trained[1].turns) / 60
     untrained = DraftWriter("", "", writers.generator, job.task.config.synthesis, job.rows.examples, job.rows.folds)
     return {
         UNTRAINED: ([untrained], RewardCurve("", ())),
         TRAINED: trained,
-        SHUFFLED: teach(_lesson(job, "rloo", control=True)),
-        IMITATED: teach(_lesson(job, "raft")),
-        CHOSEN: teach(_lesson(job, "bandit", turns=1000, minutes=minutes)),
-        RANDOM: teach(_lesson(job, "bandit", turns=1000, minutes=minutes, control=True)),
+        SHUFFLED: train_policy(_lesson(job, "rloo", control=True)),
+        IMITATED: train_policy(_lesson(job, "raft")),
+        CHOSEN: train_policy(_lesson(job, "bandit", turns=1000, minutes=minutes)),
+        RANDOM: train_policy(_lesson(job, "bandit", turns=1000, minutes=minutes, control=True)),
     }
 
 
@@ -135,7 +135,7 @@ def _learnt(cells: Cells) -> list[Check]:
     rises = means((one["set"], one["reward"] - untrained[one["set"], one["seed"]]) for one in cells.find(system=TRAINED))
     rise = at_least("mean reward over the untrained", figure(rises, "deviations", over="data sets"), 0.0, 0.3)
     apart = figure([one["kl"] for one in cells.rows if "kl" in one], "nats per token", over="policies", statistic=np.max)
-    return [rise | {"ok": rise["low"] > 0}, at_most("furthest policy from the reference", apart, FURTHEST)]
+    return [rise | {"ok": rise["low"] > 0}, at_most("furthest policy from the reference", apart, MAX_KL)]
 
 
 def _held(student: str) -> Iterator[Over]:

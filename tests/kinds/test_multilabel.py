@@ -41,7 +41,7 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
 from refsynth.pipeline.reopen import reopened
-from refsynth.synthesis.demand import wanted
+from refsynth.synthesis.demand import demand_of
 from refsynth.synthesis.selection.scorers import agreement_of_sets
 from tests.support.held import held_of
 from tests.support.sets import LABELS, examples_, rows_
@@ -264,7 +264,7 @@ def test_drafts_are_asked_of_each_label_and_of_the_sets_that_occur():
     sets = ["late + broken"] * 3 + [NONE] * 2 + ["late"] * 4 + ["broken + money"]
     examples = tuple(Example(f"row-{i}", f"t{i}", one) for i, one in enumerate(sets))
     rows = Rows(examples, np.zeros(10), "en", {}, ANY_LABELS, np.arange(10))
-    asked = wanted(task, rows)
+    asked = demand_of(task, rows)
     assert list(asked.meanings) == [*LABELS, "late + broken", NONE]  # 20 drafts for five of the six
     assert asked.meanings["late + broken"] == "something arrives late, and something is damaged"
     assert asked.meanings[NONE]

@@ -50,7 +50,7 @@ from refsynth.service.http import interfaces
 from refsynth.service.http.engine import LoadedBundle
 from refsynth.service.monitor.export import export
 from refsynth.service.monitor.record import Feedback, Predicted, PredictionRecord
-from refsynth.synthesis.demand import wanted
+from refsynth.synthesis.demand import demand_of
 from refsynth.synthesis.markup import BROKEN, UNKNOWN, UNMARKED, shown_rows, with_marks, without_marks
 from refsynth.synthesis.selection.scorers import agreement_of_tags
 from tests.support.asking import Memory, post, problem
@@ -520,7 +520,7 @@ def test_drafts_whose_marks_do_not_parse_are_counted():
 def test_drafts_are_asked_of_the_sets_that_occur():
     task = Task.of(RunConfig.parse(tree(synthesis={"drafts": 20})))
     rows = [example(i, text) for i, text in enumerate(["[a](place) [b](person)", "[b](person) [a](place)", "none", "[a](place)"])]
-    asked = wanted(task, Rows(tuple(rows), np.zeros(4), "en", {}, SPANS, np.arange(4)))
+    asked = demand_of(task, Rows(tuple(rows), np.zeros(4), "en", {}, SPANS, np.arange(4)))
     assert asked.focus.need == {"person + place": 2.0, "place": 1.0}
     assert asked.meanings["place"] == "[...](place) marks places"
     assert {row.label for row in shown_rows(rows)} == {"person + place", "place", "(none)"}

@@ -23,7 +23,7 @@ from refsynth.synthesis import pretraining as stage
 from refsynth.synthesis.pretraining import LEAST_TEXTS, divide
 from refsynth.synthesis.reinforcement import supervised as imitating
 from refsynth.synthesis.reinforcement.policy import Policy
-from refsynth.synthesis.reinforcement.supervised import imitate
+from refsynth.synthesis.reinforcement.supervised import train_on_texts
 from tests.support.pools import NUMBERS, STATES, THINGS, pool_task
 from tests.support.tiny_encoder import MAX_TOKENS
 
@@ -160,8 +160,8 @@ def test_what_is_measured_on_resembles_nothing_that_was_learnt():
     texts = [" ".join("".join(rng.choice(letters, 6)) for _ in range(6)) for _ in range(100)]
     parts = divide([*texts, *(f"{text} x" for text in texts)], seed=0)
     assert parts is not None
-    assert max(nearest_overlap([*parts.told, *parts.measured], parts.learnt)) < NEAR
-    assert not {*parts.told} & {*parts.measured}
+    assert max(nearest_overlap([*parts.stopping, *parts.measured], parts.train)) < NEAR
+    assert not {*parts.stopping} & {*parts.measured}
     assert divide(texts[: LEAST_TEXTS - 1], seed=0) is None
 
 
@@ -169,9 +169,9 @@ def test_a_policy_learns_to_write_like_the_texts(tiny_causal, tmp_path, monkeypa
     monkeypatch.setattr(imitating, "TURN", 9)
 
     def train(folder, keep=None):
-        policy = Policy(tiny_causal, rate=1e-2, kl=0.0, seed=0)
+        policy = Policy(tiny_causal, learning_rate=1e-2, kl=0.0, seed=0)
         turns = []
-        for turn in imitate(policy, "texts:\n-", TEXTS[:18], TEXTS[18:], folder, minutes=10, seed=0):
+        for turn in train_on_texts(policy, "texts:\n-", TEXTS[:18], TEXTS[18:], folder, minutes=10, seed=0):
             turns.append(turn)
             if len(turns) == keep:
                 return turns, policy
@@ -189,13 +189,13 @@ def test_a_policy_learns_to_write_like_the_texts(tiny_causal, tmp_path, monkeypa
 def test_a_policy_stays_as_its_best_turn_left_it(tiny_causal, tmp_path, monkeypatch):
     """Losses that rise after the second turn: the third turn's weights are not kept."""
     monkeypatch.setattr(imitating, "TURN", 9)
-    policy = Policy(tiny_causal, rate=1e-2, kl=0.0, seed=0)
+    policy = Policy(tiny_causal, learning_rate=1e-2, kl=0.0, seed=0)
     losses = iter([9.0, 8.0, 8.5])
     monkeypatch.setattr(
         Policy, "log_likelihoods", lambda self, rollouts: -next(losses) * np.array([len(one.text) for one in rollouts])
     )
     seen = []
-    for _ in imitate(policy, "-", TEXTS[:18], TEXTS[18:], tmp_path, minutes=10, seed=0):
+    for _ in train_on_texts(policy, "-", TEXTS[:18], TEXTS[18:], tmp_path, minutes=10, seed=0):
         seen.append({name: weight.detach().clone() for name, weight in policy._weights.items()})
     assert len(seen) == 3
     for name, weight in policy._weights.items():
@@ -207,7 +207,7 @@ def test_a_policy_stays_as_its_best_turn_left_it(tiny_causal, tmp_path, monkeypa
 def test_a_turn_tells_how_many_texts_were_learnt_from(tiny_causal, tmp_path, monkeypatch, size, expected):
     """Short turns count what they have, and a text that comes again in a later pass counts once. The last turn is the best."""
     monkeypatch.setattr(imitating, "TURN", size)
-    policy = Policy(tiny_causal, rate=1e-2, kl=0.0, seed=0)
+    policy = Policy(tiny_causal, learning_rate=1e-2, kl=0.0, seed=0)
     losses = iter(np.linspace(9, 8, len(expected)))
     monkeypatch.setattr(
         Policy, "log_likelihoods", lambda self, rollouts: -next(losses) * np.array([len(one.text) for one in rollouts])
@@ -215,14 +215,14 @@ def test_a_turn_tells_how_many_texts_were_learnt_from(tiny_causal, tmp_path, mon
     seen, restored = [], []
     plain = Policy.restore
     monkeypatch.setattr(Policy, "restore", lambda self, place: restored.append(place.name) or plain(self, place))
-    seen = [turn.texts for turn in imitate(policy, "-", TEXTS[:18], TEXTS[18:], tmp_path, minutes=10, seed=0)]
+    seen = [turn.texts for turn in train_on_texts(policy, "-", TEXTS[:18], TEXTS[18:], tmp_path, minutes=10, seed=0)]
     assert seen == expected
     assert restored == [f"turn-{len(expected) - 1}"]
 
 
 def test_a_turn_does_not_begin_when_time_is_up(tiny_causal, tmp_path):
     policy = Policy(tiny_causal, kl=0.0, seed=0)
-    turns = list(imitate(policy, "-", TEXTS[:18], TEXTS[18:], tmp_path, minutes=1e-9, seed=0))
+    turns = list(train_on_texts(policy, "-", TEXTS[:18], TEXTS[18:], tmp_path, minutes=1e-9, seed=0))
     assert len(turns) <= 2
 
 

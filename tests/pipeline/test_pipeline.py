@@ -28,7 +28,7 @@ from refsynth.evaluation.trace import trace_row
 from refsynth.kinds import ONE_LABEL
 from refsynth.learning.candidates import Candidate, safe_for
 from refsynth.learning.gate import decide
-from refsynth.learning.rows import read_rows
+from refsynth.learning.rows import Rows, read_rows
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.reference.context import reference_key
 from refsynth.models.store import ModelStore
@@ -302,6 +302,9 @@ def test_the_embedded_reference_judges_no_language_that_it_cannot_read(tmp_path)
     assert len(told.notes) == 1 and "reads English only" in told.notes[0]
 
 
+NO_ROWS = Rows((), np.zeros(0, int), "en", {}, ONE_LABEL, np.zeros(0, int))
+
+
 class Says:
     labels = ("late", "broken")
 
@@ -320,7 +323,7 @@ def test_the_ensemble_is_the_mean_of_two_views_of_the_drafts_at_hand():
     ]
     drafts.append(Draft(Example("d9", "late", "late", Provenance("p", (), 0, "echo")), dropped="too short"))
     settings = FilterConfig(agreement=0.0, targets="ensemble")
-    chosen = Chooser(("late", "broken"), settings, Says(), None, drafts).choose(Says(), (), drafts)
+    chosen = Chooser(("late", "broken"), settings, Says(), NO_ROWS, drafts).choose(Says(), (), drafts)
     high = np.exp(2) / (1 + np.exp(2))
     np.testing.assert_allclose(chosen[0].example.targets, [high, 1 - high])
     np.testing.assert_allclose(chosen[1].example.targets, [1 - high, high])
@@ -342,7 +345,7 @@ def test_of_a_label_that_no_row_has_no_draft_is_taken_for_another():
     written = [("late", "late"), ("mug", "broken"), ("late", "broken"), ("late and gone", "lost")]
     drafts = [Draft(Example(f"d{i}", text, label, Provenance("p", (), 0, "echo"))) for i, (text, label) in enumerate(written)]
     rows = [Example("r0", "late", "late"), Example("r1", "mug", "broken")]
-    chooser = Chooser(Never.labels, FilterConfig(), Never(), None, drafts)
+    chooser = Chooser(Never.labels, FilterConfig(), Never(), NO_ROWS, drafts)
     assert [draft.dropped is None for draft in chooser.choose(Never(), rows, drafts)] == [True, True, False, True]
     known = [*rows, Example("r2", "gone", "lost")]  # now it has met the label, and denies it
     assert [draft.dropped is None for draft in chooser.choose(Never(), known, drafts)] == [True, True, False, False]

@@ -30,7 +30,7 @@ from refsynth.synthesis.augment import (
     find_wordnet,
 )
 from refsynth.synthesis.augment.copies import distinct
-from refsynth.synthesis.augment.noise import NEIGHBOURS
+from refsynth.synthesis.augment.noise import NEIGHBORS
 from refsynth.synthesis.augment.wordnet import PLACES
 from refsynth.synthesis.build import AUGMENTERS, make_augmenters
 from tests.support.tiny_seq2seq import WORDS, make_marian
@@ -127,8 +127,8 @@ def test_noise_changes_with_the_seed_and_spares_what_decides():
 
 
 def test_neighbours_are_mutual_and_near():
-    assert set(NEIGHBOURS["s"]) == set("awedxz")
-    assert all(key in NEIGHBOURS[other] for key, around in NEIGHBOURS.items() for other in around)
+    assert set(NEIGHBORS["s"]) == set("awedxz")
+    assert all(key in NEIGHBORS[other] for key, around in NEIGHBORS.items() for other in around)
 
 
 def test_the_rate_of_slips_is_what_it_says():
@@ -360,9 +360,9 @@ def test_the_table_has_every_named_method(monkeypatch, wordnet, marian):
     assert [type(method) for method in made] == [NoiseAugmenter, SynonymAugmenter]
     models = {"translate": "ctranslate2", "forward": str(marian), "back": str(marian), "back_prefix": "x "}
     assert make_augmenters(config(models), "de")[0].name.count("ctranslate2") == 2
-    with pytest.raises(ConfigError, match="knows 'en' only, and the texts are 'de'"):
+    with pytest.raises(ConfigError, match="supports only 'en', and the texts are 'de'"):
         make_augmenters(config("synonyms"), "de")
-    with pytest.raises(ConfigError, match="could not be told"):
+    with pytest.raises(ConfigError, match="could not be detected"):
         make_augmenters(config({"translate": "apertium", "pivot": "es"}), "xx")
 
 

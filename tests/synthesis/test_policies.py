@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, ExtraError
-from refsynth.core.run import read_json, read_jsonl
+from refsynth.core.run import derive_seed, read_json, read_jsonl
 from refsynth.core.types import Completion, Example, Prompt
 from refsynth.data.split import fold_of
 from refsynth.kinds import ONE_LABEL
@@ -23,7 +23,7 @@ from refsynth.pipeline.flow import run
 from refsynth.pipeline.report import Paths
 from refsynth.pipeline.track import Story, points, track
 from refsynth.synthesis.reinforcement.bandit import Bandit, search
-from refsynth.synthesis.reinforcement.figures import Figures, Judged, PromptedCompletion
+from refsynth.synthesis.reinforcement.figures import Figures, Judgment, PromptedCompletion
 from refsynth.synthesis.reinforcement.judge import RowJudge
 from refsynth.synthesis.reinforcement.policies import RewardCurve
 from refsynth.synthesis.reinforcement.policy_task import Half, halves
@@ -61,8 +61,8 @@ def test_halves_share_the_folds_out():
     parts = halves(rows)
     assert [set(part.folds) for part in parts] == [{0, 2}, {1, 3}]
     assert sorted(row.id for part in parts for row in part.rows) == sorted(row.id for row in rows.examples)
-    assert all(part.judges for part in parts)
-    assert not Half("first", rows.examples[:2], np.array([0, 1])).judges  # one label is left when a fold is out
+    assert all(part.can_judge for part in parts)
+    assert not Half("first", rows.examples[:2], np.array([0, 1])).can_judge  # one label is left when a fold is out
 
 
 def test_a_gain_is_that_on_the_folds_which_the_prompt_did_not_show():
@@ -121,21 +121,21 @@ def test_nothing_sound_is_no_error():
     assert said.faulty.all() and said.gain == 0.0 and said.distinct_2 == 0.0
 
 
-def pulls(best, *, blindly=False, turns=12, folder):
+def pulls(best, *, at_random=False, turns=12, folder):
     """Have a bandit of 6 arms write; arm `best` is worth more than the others."""
     bandit, drawn, now = Bandit(6), [], []
 
     def write(arms, turn):
         drawn.append(arms)
         now[:] = [turn]
-        return [answer(str(int(arm)), "late") for arm in arms for _ in range(4)]
+        return [[answer(str(int(arm)), "late") for _ in range(4)] for arm in arms]
 
     def judge(written):
         rng = np.random.default_rng(now)
         value = np.array([1.5 * (one.completion.text == str(best)) for one in written])
-        return Judged(value + rng.normal(0, 0.5, len(written)), np.zeros(len(written), bool), 1.0)
+        return Judgment(value + rng.normal(0, 0.5, len(written)), np.zeros(len(written), bool), 1.0)
 
-    figures = list(search(bandit, write, judge, folder, turns=turns, prompts=4, seed=1, blindly=blindly))
+    figures = list(search(bandit, write, judge, folder, turns=turns, prompts=4, seed=1, at_random=at_random))
     return bandit, np.concatenate(drawn) if drawn else np.zeros(0), figures
 
 
@@ -145,9 +145,34 @@ def test_the_bandit_finds_the_arm_that_pays_and_pulls_it_more(best, tmp_path):
     assert bandit.best(1) == [best]
     assert np.mean(drawn[24:] == best) > 0.5
     assert figures[-1].reward > figures[0].reward
-    _, blind, _ = pulls(best, blindly=True, folder=tmp_path / "b")
+    _, blind, _ = pulls(best, at_random=True, folder=tmp_path / "b")
     assert np.mean(blind[24:] == best) < 0.5
     assert list(blind[:4]) != list(blind[4:8])  # each turn draws for itself
+
+
+@pytest.mark.parametrize("given", [{0: 4, 1: 3, 2: 1}, {0: 1, 1: 0, 2: 2}, {0: 0, 1: 0, 2: 0}])
+def test_each_text_counts_for_the_arm_that_wrote_it_although_a_chat_model_gives_fewer(given, tmp_path):
+    bandit = Bandit(3)
+    write = lambda arms, turn: [[answer(str(int(arm)), "late") for _ in range(given[int(arm)])] for arm in arms]  # noqa: E731
+
+    def judge(written):
+        value = np.array([float(one.completion.text) for one in written])
+        return Judgment(value, np.zeros(len(written), bool), 1.0)
+
+    (figures,) = search(bandit, write, judge, tmp_path, turns=1, prompts=12, seed=1, at_random=True)
+    arms = Bandit(3).draw(12, seed=derive_seed(1, "arms", 0), at_random=True)
+    sums, counts = bandit.state()
+    expected = [given[arm] * int((arms == arm).sum()) for arm in range(3)]
+    assert counts == expected and figures.texts == sum(expected)
+    assert {*arms} == {0, 1, 2}
+    assert np.isfinite(figures.reward)
+    means = [total / count for total, count in zip(sums, counts, strict=True) if count]
+    assert means == sorted(means)  # arm 2 writes the best, arm 0 the worst
+
+
+def test_a_turn_without_any_text_is_judged():
+    judgment = judge_of(rows_of(8, folds=2))([])
+    assert judgment.gain == 0.0 and judgment.faulty.dtype == bool and len(judgment.gains) == 0
 
 
 def test_a_search_that_was_stopped_goes_on_to_the_same_end(tmp_path):
@@ -228,8 +253,8 @@ def test_a_run_with_an_adapter(tmp_path, tiny_cache, tiny_causal, monkeypatch):
             },
             "max_requests",
         ),
-        ({"reinforce": {"iterations": 1, "group_size": 1}}, "siblings"),
-        ({"reinforce": {"turn": 1}}, "turns"),
+        ({"reinforce": {"iterations": 1, "group_size": 1}}, "group_size"),
+        ({"reinforce": {"turn": 1}}, "iterations"),
     ],
 )
 def test_what_cannot_be_is_refused(changes, said):

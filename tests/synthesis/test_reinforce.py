@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refsynth.core.types import Completion, Prompt
-from refsynth.synthesis.reinforcement.reward import CLIP, FAULT, Scale, advantages, raft, rewards, rloo, telling
+from refsynth.synthesis.reinforcement.reward import CLIP, FAULT, Scale, advantages, most_varied, raft, rewards, rloo
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from refsynth.synthesis.reinforcement.figures import Judged  # noqa: E402
+from refsynth.synthesis.reinforcement.figures import Judgment  # noqa: E402
 from refsynth.synthesis.reinforcement.loop import _fresh, reinforce  # noqa: E402
 from refsynth.synthesis.reinforcement.policy import Policy, Rollout, _steps  # noqa: E402
 
@@ -64,7 +64,7 @@ def test_what_is_rewarded_becomes_likelier_and_the_reference_holds_it_back(folde
     """One token of 16 is rewarded; with a strong tie to the reference the policy goes less far."""
     reached = {}
     for kl in (0.0, 5.0):
-        policy, rng = Policy(folder, rate=1e-2, kl=kl), np.random.default_rng(0)
+        policy, rng = Policy(folder, learning_rate=1e-2, kl=kl), np.random.default_rng(0)
         prompt = Rollout((1, 2, 3), (5,))
         before = policy.log_likelihoods([prompt])[0]
         for _ in range(30):
@@ -89,7 +89,7 @@ def test_smaller_steps_go_further(folder):
     values = np.array([1.0, -1.0, 1.0, -1.0])
     after = {}
     for batch in (2, 64):
-        policy = Policy(folder, rate=1e-2, kl=0.0, batch=batch)
+        policy = Policy(folder, learning_rate=1e-2, kl=0.0, batch_size=batch)
         before = policy.log_likelihoods(ROLLOUTS)
         policy.update(ROLLOUTS, values)
         after[batch] = float(values @ (policy.log_likelihoods(ROLLOUTS) - before))
@@ -107,7 +107,7 @@ def test_no_advantage_no_change(folder):
 
 def test_the_divergence_is_k3_of_the_policy_as_it_is(folder):
     """By Schulman (2020): the mean over tokens that the policy wrote of r - log r - 1, with r = reference / policy."""
-    policy = Policy(folder, rate=3e-2, kl=0.1)
+    policy = Policy(folder, learning_rate=3e-2, kl=0.1)
     rollouts = [Rollout((1, 2, 3), (token,)) for token in (4, 5, 6)]  # of one token each: a sum is that of a token
     reference = policy.log_likelihoods(rollouts)
     for _ in range(4):
@@ -121,10 +121,10 @@ def test_the_divergence_is_k3_of_the_policy_as_it_is(folder):
 
 def test_a_restored_policy_goes_on_as_the_one_that_was_saved(folder, tmp_path):
     values = np.array([1.0, -1.0, 0.5, -0.5])
-    first = Policy(folder, rate=1e-2)
+    first = Policy(folder, learning_rate=1e-2)
     first.update(ROLLOUTS, values)
     first.save(tmp_path)
-    second = Policy(folder, rate=1e-2, seed=7)
+    second = Policy(folder, learning_rate=1e-2, seed=7)
     second.restore(tmp_path)
     np.testing.assert_array_equal(second.log_likelihoods(ROLLOUTS), first.log_likelihoods(ROLLOUTS))
     for policy in (first, second):
@@ -133,7 +133,7 @@ def test_a_restored_policy_goes_on_as_the_one_that_was_saved(folder, tmp_path):
 
 
 def test_the_exported_model_says_what_the_policy_says_and_the_policy_stays(folder, tmp_path):
-    policy = Policy(folder, rate=1e-2)
+    policy = Policy(folder, learning_rate=1e-2)
     policy.update(ROLLOUTS, np.array([1.0, -1.0, 0.5, -0.5]))
     said = policy.log_likelihoods(ROLLOUTS)
     policy.export(tmp_path)
@@ -146,7 +146,7 @@ def test_the_exported_model_says_what_the_policy_says_and_the_policy_stays(folde
 @given(st.lists(st.tuples(st.floats(-100, 100), st.integers(0, 2)), min_size=1, max_size=14))
 def test_no_half_of_a_group_has_rewards_that_differ_more(pairs):
     rewards, groups = np.array([r for r, _ in pairs]), np.array([g for _, g in pairs])
-    kept = telling(rewards, groups)
+    kept = most_varied(rewards, groups)
     assert sorted(set(kept)) == kept.tolist()
     for group in set(groups):
         mine = np.flatnonzero(groups == group)
@@ -200,21 +200,21 @@ class Parrot:
 
 def likes_five(written):
     right = np.array([one.completion.text == "w5" for one in written], float)
-    return Judged(right, np.array([one.completion.text == "w9" for one in written]), 1.0)
+    return Judgment(right, np.array([one.completion.text == "w9" for one in written]), 1.0)
 
 
-def learn(folder, out, *, turns, shuffled=False, rule=rloo, furthest=5.0):
-    policy = Policy(folder, rate=1e-2, kl=0.0)
+def learn(folder, out, *, turns, shuffled=False, rule=rloo, max_kl=5.0):
+    policy = Policy(folder, learning_rate=1e-2, kl=0.0)
     ask = lambda turn: [Prompt("w1 w2 w3", "a")] * 4  # noqa: E731
-    how = {"learn": rule, "turns": turns, "furthest": furthest, "shuffled": shuffled}
-    return policy, list(reinforce(policy, ask, Parrot, likes_five, out, siblings=8, seed=0, **how))
+    how = {"select": rule, "turns": turns, "max_kl": max_kl, "shuffled": shuffled}
+    return policy, list(reinforce(policy, ask, Parrot, likes_five, out, group_size=8, seed=0, **how))
 
 
 def test_the_best_of_each_group_is_imitated_unless_all_are_alike():
     rewards_ = np.array([0.0, 2.0, 1.0, 5.0, 5.0, -1.0, 3.0])
     found = raft(rewards_, np.array([0, 0, 0, 1, 1, 2, 2]))
     assert found.rows.tolist() == [1, 6]
-    assert found.worth.tolist() == [1, 1]
+    assert found.weights.tolist() == [1, 1]
     assert len(raft(np.ones(3), np.zeros(3, int)).rows) == 0
 
 
@@ -244,7 +244,7 @@ def test_a_policy_is_drawn_back_to_its_bound_and_learns_within_it(folder, tmp_pa
     wanted = Rollout((1, 2, 3), (5,))
     before = Policy(folder).log_likelihoods([wanted])[0]
     _, free = learn(folder, tmp_path / "free", turns=25, rule=rule)
-    policy, held = learn(folder, tmp_path / "held", turns=25, rule=rule, furthest=0.02)
+    policy, held = learn(folder, tmp_path / "held", turns=25, rule=rule, max_kl=0.02)
     assert max(one.kl for one in free) > 0.02
     assert 0.01 < held[-1].kl <= 0.02
     assert max(one.kl for one in held) <= 0.02
@@ -254,7 +254,7 @@ def test_a_policy_is_drawn_back_to_its_bound_and_learns_within_it(folder, tmp_pa
 @given(share=st.floats(0, 1))
 @settings(max_examples=10, deadline=None)
 def test_what_is_kept_of_the_difference_is_its_share(folder, share):
-    policy = Policy(folder, rate=1e-2)
+    policy = Policy(folder, learning_rate=1e-2)
     policy.update(ROLLOUTS, np.array([1.0, -1.0, 0.5, -0.5]))
     weights = [module.get_delta_weight("default").detach().clone() for module in adapted(policy)]
     policy.draw_back(share)
@@ -283,14 +283,14 @@ def test_a_turn_tells_how_far_it_went_by_texts_that_it_did_not_learn_from(folder
             measured.append(rollouts)
             return super().divergence(rollouts)
 
-    policy, written = Watched(folder, rate=1e-2, kl=0.0), []
+    policy, written = Watched(folder, learning_rate=1e-2, kl=0.0), []
 
     def judge(texts):
         written.append([policy.rollout(one.prompt.text, one.completion.text) for one in texts])
         return likes_five(texts)
 
     ask = lambda turn: [Prompt("w1 w2 w3", "a")] * 4  # noqa: E731
-    figures = list(reinforce(policy, ask, Parrot, judge, tmp_path, turns=3, siblings=8, furthest=5.0, seed=0))
+    figures = list(reinforce(policy, ask, Parrot, judge, tmp_path, turns=3, group_size=8, max_kl=5.0, seed=0))
     for texts, some, others in zip(written, learnt, measured, strict=True):
         assert len(some) == len(others) == 16
         assert Counter(some) + Counter(others) == Counter(texts)

@@ -11,9 +11,9 @@ from refsynth.core.types import Draft, Example
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
+from refsynth.synthesis.no_drafts import explain_no_drafts
 from refsynth.synthesis.parse import REFUSED
 from refsynth.synthesis.selection.filter import COPY
-from refsynth.synthesis.unkept import none_kept
 from tests.support.openai_server import OpenAIServer, numbered
 from tests.support.runs import make_task
 
@@ -99,9 +99,9 @@ def test_a_wrong_model_ends_the_run_with_those_that_are_there(go):
 @pytest.mark.parametrize(
     ("say", "message"),
     [
-        (lambda texts: "I'm sorry, but I can't help with that.", r"none of 24 drafts is kept \(24 refused\); the model will not"),
+        (lambda texts: "I'm sorry, but I can't help with that.", r"none of 24 drafts is kept \(24 refused\); the model refuses"),
         (lambda texts: "", r"none of 24 drafts is kept \(24 not written\); the model answers without texts: name a larger"),
-        (lambda texts: numbered([text[:3] for text in texts]), r"\(24 too short\); what the model writes is no text"),
+        (lambda texts: numbered([text[:3] for text in texts]), r"\(24 too short\); the model does not write texts"),
     ],
     ids=["refused", "empty", "short"],
 )
@@ -123,5 +123,5 @@ def test_no_draft_kept_ends_with_why_and_what_to_do(go, say, message, cold):
 )
 def test_why_none_is_kept(rejected, dropped, told):
     drafts = [Draft(Example(str(place), "text", "late"), dropped=why) for place, why in enumerate(dropped)]
-    said = none_kept(4, rejected, drafts)
+    said = explain_no_drafts(4, rejected, drafts)
     assert said is None if told is None else f"({told})" in said

@@ -17,7 +17,6 @@ from refsynth.core.protocols import Encoder
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Draft, Example, FloatArray, IntArray, Metric, kept
 from refsynth.data.split import parts
-from refsynth.kinds import KINDS
 from refsynth.labels.worth import LearningCurve, Verdict, verdict, worth
 from refsynth.learning.baseline import FrozenLearner
 from refsynth.learning.candidates import safe_for
@@ -124,9 +123,9 @@ class _Bench:
         self._rows, self._drafts, self._seed = job.rows, drafts, seed
         examples = [*job.rows.examples, *(draft.example for draft in drafts)]
         encoder = Remembering(job.context.encoder, [example.text for example in examples])
-        labels, kind = job.task.labels, KINDS[job.task.config.task]
+        labels = job.task.labels
         self._learner = FrozenLearner(labels, encoder, link=job.context.link)
-        self._chooser = Chooser(labels, job.task.config.filter, encoder, job.rows, drafts, kind)
+        self._chooser = Chooser(labels, job.task.config.filter, encoder, job.rows, drafts)
         self._held = HeldOut.of(job.rows, labels, job.rows.folds[None])
         self.fits = 2 * len(SHARES) * DRAWS * len(list(self._folds()))
         self._shape = (1, len(job.rows.examples), len(labels))

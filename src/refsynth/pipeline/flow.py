@@ -49,10 +49,10 @@ from refsynth.pipeline.track import check_trackers, story_of, track
 from refsynth.synthesis.build import check_reference
 from refsynth.synthesis.coverage import measure_coverage
 from refsynth.synthesis.drafts import WrittenDrafts, kept_drafts
+from refsynth.synthesis.no_drafts import explain_no_drafts
 from refsynth.synthesis.pretraining import pretrain_reference
 from refsynth.synthesis.rounds import Round, screened, write_rounds
 from refsynth.synthesis.selection.choose import choice_of
-from refsynth.synthesis.unkept import none_kept
 from refsynth.synthesis.writers import Writers, prepare_writers
 
 
@@ -130,11 +130,11 @@ def make(begun: Begun) -> Evidence:
     decision = decide(held, candidates, why=job.rows.why_unjudged, looks=max(1, len(rounds)))
     job.watch.stage("gate", decision.line())
     final = train(job, judge, selected, decision)
-    pretrained = tuple(brought for brought in (begun.pretrained, reference.brought) if brought is not None)
+    pretrained = tuple(brought for brought in (begun.pretrained, reference.pretraining) if brought is not None)
     learned = Learned(
         job.rows, written, drafts, selected, held, decision, final, rounds, writers.curves, pretrained, notes_of(job)
     )
-    if why := none_kept(written.asked, written.rejected, selected.generated):
+    if why := explain_no_drafts(written.asked, written.rejected, selected.generated):
         job.watch.note(why)
     return _deliver(job, learned)
 

@@ -1,4 +1,4 @@
-"""From seed examples and label descriptions to drafts: what to ask, how to ask it, asking it, reading the answers, rounds.
+"""Writes drafts from seed examples and label descriptions: plans prompts, asks the reference, parses answers, repeats in rounds.
 
-Selection and reinforcement have folders of their own. What a model of the drafts is worth is for `learning` to say.
+Selection and reinforcement have their own folders. Measuring what drafts bring to a model belongs to `learning`.
 """

@@ -1,4 +1,4 @@
-"""From the configuration to components: the reference, as its spec says, and the ways to augment."""
+"""Builds the reference and the augmenters that the configuration names."""
 
 from __future__ import annotations
 
@@ -32,98 +32,93 @@ def make_generator(config: RunConfig, store: ModelStore, folder: Path | None = N
     """Return the reference that the configuration names, with its decoding settings.
 
     Args:
-        config: of the run.
-        store: where weights are.
-        folder: of the run, where a reference that is paid remembers what it was told.
+        config: the configuration of the run.
+        store: holds model weights.
+        folder: the run folder; a paid reference caches its answers there.
 
     Raises:
-        MissingError: its weights, its extra or its key are not there.
-        ConfigError: another package brings it, and it cannot be imported.
+        MissingError: The weights, the extra or the key of the reference are missing.
+        ConfigError: The reference comes from another package and cannot be imported.
     """
-    made: Generator = load(config.writer.make)(context_of(config, store, folder))
-    return made
+    generator: Generator = load(config.writer.make)(context_of(config, store, folder))
+    return generator
 
 
 def check_reference(config: RunConfig, folder: Path, watch: Observer) -> None:
-    """See that the reference can do what a run will ask of it, before anything is asked, where that has to be found out.
+    """Check before the run whether the reference can do what the run will ask of it, if its spec has such a check.
 
     Raises:
-        EndpointError: it cannot.
+        EndpointError: The reference cannot do it.
     """
-    check, asked = config.writer.check, config.synthesis.drafts or config.scoring
-    if check and asked:
+    check = config.writer.check
+    if check and (config.synthesis.drafts or config.scoring):
         load(check)(config.reference, folder, watch, scores=bool(config.scoring))
 
 
-def translators_of(config: RunConfig) -> list[str]:
-    """Return the hashes of what is in the folders of translators, for a step's key."""
+def translator_hashes(config: RunConfig) -> list[str]:
+    """Return the content hashes of the translators' folders, for a step's key."""
     pairs = [method for method in config.synthesis.augment if isinstance(method, Seq2SeqTranslation)]
     return [folder_digest(folder) for pair in pairs for folder in (pair.forward, pair.back)]
 
 
 MODEL, WEIGHTS = "model", "weights"
-"""In a step in which the reference learnt: what `make_trained` reads, and a Hugging Face folder to learn further with."""
+"""Folders in a step that trained the reference: what `make_trained` reads, and a Hugging Face folder for further training."""
 
 
 def _training(config: RunConfig) -> Training:
-    """Return how the reference is trained.
-
-    Raises:
-        ConfigError: its weights are not here.
-    """
     spec = config.writer
     if not spec.training:
         able = " or ".join(each.written for each in REFERENCES.values() if each.training)
         raise ConfigError(f"the reference '{spec.name}' has no weights here that could be trained", expected=able)
-    made: Training = load(spec.training)
-    return made
+    training: Training = load(spec.training)
+    return training
 
 
 def trainable(config: RunConfig, store: ModelStore) -> Trainable:
     """Return the weights of the reference that the configuration names.
 
     Raises:
-        MissingError: they are not in the store.
-        ConfigError: the reference is somewhere else.
+        MissingError: The weights are not in the store.
+        ConfigError: The reference has no weights on this machine.
     """
     return _training(config).weights(context_of(config, store))
 
 
-def ready_trained(config: RunConfig, weights: Path, out: Path) -> None:
-    """Turn trained weights of the reference, a Hugging Face folder, into what `make_trained` reads."""
+def convert_trained(config: RunConfig, weights: Path, out: Path) -> None:
+    """Convert trained weights of the reference, a Hugging Face folder, into what `make_trained` reads."""
     _training(config).ready(weights, out)
 
 
 def make_trained(config: RunConfig, store: ModelStore, folder: Path, *, name: str) -> Generator:
-    """Return the reference with trained weights, as `ready_trained` left them, under a name for provenance."""
+    """Return the reference with trained weights, as `convert_trained` left them, under a name for provenance."""
     return _training(config).make(context_of(config, store), folder, name)
 
 
 class ReferenceSource(NamedTuple):
-    """Where the reference comes from: the store, or a step in which it learnt, with its hash."""
+    """Where the reference comes from: the store, or a step that trained it (`trained`, with its `hash`)."""
 
     store: ModelStore
-    learnt: Path | None = None
+    trained: Path | None = None
     hash: str = ""
 
     def generator(self, config: RunConfig, folder: Path | None = None) -> Generator:
         """Return the reference; see `make_generator`.
 
         Raises:
-            MissingError: see there.
+            MissingError: See `make_generator`.
         """
-        if self.learnt is None:
+        if self.trained is None:
             return make_generator(config, self.store, folder)
-        return make_trained(config, self.store, self.learnt / MODEL, name=f"pretrained:{self.hash[:12]}")
+        return make_trained(config, self.store, self.trained / MODEL, name=f"pretrained:{self.hash[:12]}")
 
     def weights(self, config: RunConfig) -> Trainable:
-        """Return its weights.
+        """Return the weights of the reference.
 
         Raises:
-            RefsynthError: see `trainable`.
+            RefsynthError: See `trainable`.
         """
-        come = trainable(config, self.store)
-        return come if self.learnt is None else come._replace(folder=self.learnt / WEIGHTS)
+        weights = trainable(config, self.store)
+        return weights if self.trained is None else weights._replace(folder=self.trained / WEIGHTS)
 
 
 AUGMENTERS: Mapping[AugmenterName, Callable[[], Augmenter]] = {
@@ -132,19 +127,15 @@ AUGMENTERS: Mapping[AugmenterName, Callable[[], Augmenter]] = {
 }
 
 AUGMENTER_LANGUAGES: Mapping[AugmenterName, str] = {"synonyms": "en"}
-"""Methods that know one language only."""
+"""The language of the methods that support only one."""
 
 
 def make_augmenters(config: RunConfig, language: str) -> list[Augmenter]:
-    """Return the ways to augment that the configuration names.
-
-    Args:
-        config: of the run.
-        language: of the texts.
+    """Return the augmenters that the configuration names, for texts of a language.
 
     Raises:
-        ConfigError: one of them does not know the language.
-        MissingError: a translator, a dictionary or an extra is not there.
+        ConfigError: One of them does not support the language.
+        MissingError: A translator, a dictionary or an extra is missing.
     """
     return [_augmenter(method, language) for method in config.synthesis.augment]
 
@@ -154,7 +145,7 @@ def _augmenter(method: AugmenterName | ApertiumTranslation | Seq2SeqTranslation,
         case ApertiumTranslation(pivot=pivot):
             if language == UNKNOWN:
                 raise ConfigError(
-                    "synthesis.augment: back-translation needs the texts' language, which could not be told",
+                    "synthesis.augment: back-translation needs the texts' language, which could not be detected",
                     remedy="name it in task.yaml, for example language: de",
                 )
             return BackTranslator(ApertiumTranslator(language, pivot), ApertiumTranslator(pivot, language))
@@ -163,7 +154,7 @@ def _augmenter(method: AugmenterName | ApertiumTranslation | Seq2SeqTranslation,
             return BackTranslator(forward, Seq2SeqTranslator(pair.back, prefix=pair.back_prefix))
     if AUGMENTER_LANGUAGES.get(method, language) != language:
         raise ConfigError(
-            f"synthesis.augment: '{method}' knows '{AUGMENTER_LANGUAGES[method]}' only, and the texts are '{language}'",
-            remedy="take it out, or name the texts' language in task.yaml",
+            f"synthesis.augment: '{method}' supports only '{AUGMENTER_LANGUAGES[method]}', and the texts are '{language}'",
+            remedy="remove it, or name the texts' language in task.yaml",
         )
     return AUGMENTERS[method]()

@@ -1,4 +1,4 @@
-"""How much of the real rows the drafts cover, in the space of the encoder that training starts from."""
+"""Measures how much of the real rows the drafts cover, in the embedding space of the encoder that training starts from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from refsynth.synthesis.selection.diversity import NEAREST, CoverageFigures, cov
 
 
 def measure_coverage(rows: Rows, drafts: Sequence[Draft], context: LearnerContext, folder: RunFolder) -> CoverageFigures | None:
-    """Return the coverage of a sample of the real rows by a sample of the drafts that are in; None where there are too few."""
+    """Return the coverage of a sample of the real rows by a sample of the kept drafts; None if there are too few of either."""
     real = sample([example.text for example in rows.examples])
     texts = sample([example.text for example in kept(drafts)])
     if len(real) <= NEAREST or not texts:

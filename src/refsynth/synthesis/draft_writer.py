@@ -1,4 +1,4 @@
-"""Authors: who write the drafts, which rows each may show, and what each has learnt from."""
+"""Draft writers: each is a generator with the rows that its prompts may show, and writes a share of the drafts."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from refsynth.core.protocols import Generator
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Example, IntArray
 from refsynth.synthesis.plan import Brief, Focus, Request, plan_requests, quotas
-from refsynth.synthesis.sample import Synthesis, as_read, synthesize
+from refsynth.synthesis.sample import Synthesis, for_generator, synthesize
 
 
 @dataclass(frozen=True)
 class DraftWriter:
-    """Who writes a share of the drafts.
+    """Writes a share of the drafts.
 
     Attributes:
-        name: of its journal; empty for the reference as it comes.
-        key: what decides how it writes, beyond the configuration, for the cache.
+        name: names its journal; empty for the plain reference.
+        key: the hash of what decides how it writes, beyond the configuration.
         make: makes the generator, when it is needed.
-        settings: how it is asked.
+        settings: how the generator is prompted.
         rows: the examples that its prompts may show [N].
         folds: of these rows [N].
         rewarded: whether it was trained to lower the loss of these rows.
@@ -39,13 +39,13 @@ class DraftWriter:
     rewarded: bool = False
 
     def requests(self, drafts: int, descriptions: Mapping[str, str], language: str, *, seed: int, focus: Focus) -> list[Request]:
-        """Return the plan for its share of the drafts."""
-        ask = self.settings
+        """Return the requests for its share of the drafts."""
+        settings = self.settings
         brief = Brief(
             drafts,
-            ask.shots,
-            ask.per_prompt,
-            ask.ways,
+            settings.shots,
+            settings.per_prompt,
+            settings.ways,
             language=language,
             seed=self._seed(seed),
             focus=focus,
@@ -62,7 +62,7 @@ class DraftWriter:
         seed: int,
         progress: Callable[[int], None],
     ) -> Synthesis:
-        """Return what it writes; what it was asked before is in its journal in the folder."""
+        """Return its drafts. Earlier answers come from its journal in the folder."""
         return synthesize(
             requests,
             generator,
@@ -76,22 +76,22 @@ class DraftWriter:
         )
 
     def _seed(self, seed: int) -> int:
-        """Return a seed of its own: two authors that are asked the same must not write the same."""
+        """Return a seed of its own, so that two writers with the same prompts do not write the same drafts."""
         return derive_seed(seed, "author", self.name) if self.name else seed
 
 
 class Composed(NamedTuple):
-    """What all authors wrote, as in `Synthesis`, with what they were asked and the names of their generators."""
+    """What all writers wrote together, as in `Synthesis`, with their requests and the names of their generators."""
 
     requests: Sequence[Request]
     drafts: Sequence[Example]
     rejected: Mapping[str, int]
     stopped: bool
-    writers: Sequence[str]
+    generators: Sequence[str]
 
 
 def compose(
-    authors: Sequence[DraftWriter],
+    writers: Sequence[DraftWriter],
     drafts: int,
     descriptions: Mapping[str, str],
     folder: Path,
@@ -101,26 +101,26 @@ def compose(
     focus: Focus,
     progress: Callable[[int], None],
 ) -> Composed:
-    """Have the authors write equal shares of so many drafts."""
+    """Let each writer write an equal share of the drafts, and return all that they wrote."""
     requests: list[Request] = []
     examples: list[Example] = []
     rejected: Counter[str] = Counter()
-    writers: list[str] = []
+    generators: list[str] = []
     stopped = False
-    for author, share in zip(authors, quotas(drafts, [1.0] * len(authors)), strict=True):
-        asked = author.requests(share, descriptions, language, seed=seed, focus=focus)
-        if not asked:  # a reference that is not asked need not be there
+    for writer, share in zip(writers, quotas(drafts, [1.0] * len(writers)), strict=True):
+        planned = writer.requests(share, descriptions, language, seed=seed, focus=focus)
+        if not planned:  # a reference that is not needed need not be installed
             continue
-        generator, before = author.make(), sum(request.n for request in requests)
-        asked = as_read(asked, generator)
+        generator, before = writer.make(), sum(request.n for request in requests)
+        planned = for_generator(planned, generator)
 
-        def tell(done: int, before: int = before) -> None:
+        def report(done: int, before: int = before) -> None:
             progress(before + done)
 
-        written = author.write(asked, generator, folder, language=language, seed=seed, progress=tell)
-        requests += asked
+        written = writer.write(planned, generator, folder, language=language, seed=seed, progress=report)
+        requests += planned
         examples += written.drafts
         rejected.update(written.rejected)
         stopped |= written.stopped
-        writers.append(generator.name)
-    return Composed(requests, examples, rejected, stopped, writers)
+        generators.append(generator.name)
+    return Composed(requests, examples, rejected, stopped, generators)

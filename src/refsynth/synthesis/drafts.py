@@ -1,4 +1,4 @@
-"""Synthesis as steps: plan, ask the reference, change copies of real rows, screen what comes of both."""
+"""The steps of synthesis: plan the requests, ask the reference, augment real rows, and screen the drafts of both."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from refsynth.core.types import Draft, Example, kept
 from refsynth.learning.job import Job
 from refsynth.models.reference.context import reference_key
 from refsynth.synthesis.augment import Augmented, augment_rows
-from refsynth.synthesis.build import make_augmenters, translators_of
-from refsynth.synthesis.demand import meanings_of, wanted
+from refsynth.synthesis.build import make_augmenters, translator_hashes
+from refsynth.synthesis.demand import demand_of, meanings_of
 from refsynth.synthesis.draft_writer import Composed, DraftWriter, compose
 from refsynth.synthesis.markup import without_marks
 from refsynth.synthesis.plan import ANYWHERE, Focus
@@ -28,14 +28,19 @@ from refsynth.synthesis.selection.context import ScorerContext, score_drafts
 from refsynth.synthesis.selection.filter import drop_by, screen
 
 LONGEST_DRAFT = 120
-"""Words: a small reference wanders off in longer drafts."""
+"""In words. A small reference loses the thread in longer drafts."""
 
 
 @dataclass(frozen=True)
 class WrittenDrafts:
-    """Drafts in plan order, then augmented rows; how many completions gave none, by reason; who wrote, joined by " + ".
+    """The drafts that a step wrote.
 
-    `folder` is the step that holds them.
+    Attributes:
+        folder: of the step.
+        drafts: in plan order; augmented rows last.
+        rejected: how many completions gave no draft, by reason.
+        asked: how many drafts were asked for.
+        reference: the names of the generators and augmenters, joined by " + ".
     """
 
     folder: Path
@@ -47,45 +52,45 @@ class WrittenDrafts:
 
 def write_drafts(
     job: Job,
-    authors: Sequence[DraftWriter],
+    writers: Sequence[DraftWriter],
     *,
     topics: Mapping[str, Sequence[str]],
     step: str = "drafts",
     turn: int = 0,
     focus: Focus = ANYWHERE,
 ) -> WrittenDrafts:
-    """Return the drafts of the task, asking the reference only for what is not on disk yet.
+    """Return the drafts of the task. The reference is asked only for answers that are not on disk yet.
 
     Args:
-        job: the task and its rows; the step is kept in its folder.
-        authors: who write, in equal shares.
-        topics: what prompts may ask for, by label.
-        step: the name that the result is kept under.
-        turn: the round; each samples anew. Real rows are augmented in the first only.
+        job: the task and its rows; the step is stored in its folder.
+        writers: each writes an equal share.
+        topics: of each label, for prompts.
+        step: the name of the step.
+        turn: the round, from 0. Each samples with its own seed; only the first augments real rows.
         focus: where drafts are needed.
     """
     task, rows, folder, watch = job.task, job.rows, job.folder, job.watch
     number = task.config.synthesis.drafts if can_write(task, rows.language) else 0
     if number < task.config.synthesis.drafts:
-        who = f"the reference '{task.config.writer.name}' writes {known_only(task)}"
-        watch.note(f"{who}: no drafts. Another is a line in task.yaml: reference")
+        writes = f"the reference '{task.config.writer.name}' writes {known_only(task)}"
+        watch.note(f"{writes}: no drafts. Name another under reference in task.yaml")
     focus = replace(focus, topics=topics)
     seed = task.config.seed if turn == 0 else derive_seed(task.config.seed, "round", turn)
-    meanings, focus = wanted(task, rows, focus)
-    wants = [sorted(each.items()) for each in (focus.need, focus.confused, focus.topics)]
+    meanings, focus = demand_of(task, rows, focus)
+    by_label = [sorted(each.items()) for each in (focus.need, focus.confused, focus.topics)]
     extra = {
-        "authors": [[author.name, author.key] for author in authors],
+        "authors": [[writer.name, writer.key] for writer in writers],
         "reference.content": reference_key(task.config),
-        "translators": translators_of(task.config),
+        "translators": translator_hashes(task.config),
         "turn": turn,
-        "focus": [*wants, sorted(focus.hard)],
+        "focus": [*by_label, sorted(focus.hard)],
     }
 
     def make(out: Path) -> None:
         augmenters = make_augmenters(task.config, rows.language) if turn == 0 else []
         with watch.progress("drafts", number) as progress:
             composed = compose(
-                authors, number, meanings, folder.path, language=rows.language, seed=seed, focus=focus, progress=progress
+                writers, number, meanings, folder.path, language=rows.language, seed=seed, focus=focus, progress=progress
             )
         if rows.kind.spans:
             unmarked, broken = without_marks(composed.drafts, task.labels)
@@ -96,12 +101,12 @@ def write_drafts(
             count = len(composed.drafts)
             watch.note(f"the request budget is used up: {count:,} drafts; raise reference.max_requests for more")
 
-    # The journal lies beside the steps: what was answered is not asked again when the plan changes.
+    # The journal lies beside the steps, so that a changed plan reuses the answers that are there.
     return _read(folder.step(STEPS["drafts"], make, config=settings_of(task.config), name=step, extra=extra))
 
 
 def join_drafts(parts: Sequence[Path], folder: RunFolder) -> WrittenDrafts:
-    """Return the drafts of several steps as one step of a run; a draft that two rounds wrote alike counts once."""
+    """Return the drafts of several steps as one step of a run. A draft with the same id in two rounds counts once."""
     hashes = [read_json(part / "step.json")["hash"] for part in parts]
 
     def make(out: Path) -> None:
@@ -118,10 +123,10 @@ def join_drafts(parts: Sequence[Path], folder: RunFolder) -> WrittenDrafts:
 
 
 def kept_drafts(folder: RunFolder) -> WrittenDrafts:
-    """Return the drafts that a run has, however they were asked for.
+    """Return the drafts that a run folder holds.
 
     Raises:
-        InputError: it has none.
+        InputError: It holds none.
     """
     if not folder.done("drafts"):
         raise InputError(f"{folder.path}: no drafts yet", remedy=f"write them first: refsynth synthesize {folder.path}")
@@ -138,22 +143,22 @@ def _store(out: Path, composed: Composed, augmented: Augmented, augmenters: Sequ
     write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in (*composed.drafts, *augmented.drafts)])
     write_jsonl(out / "prompts.jsonl", [*prompts_of(composed.requests), *augmented.prompts])
     asked = sum(request.n for request in composed.requests) + len(augmented.drafts)
-    writers = " + ".join(dict.fromkeys([*composed.writers, *augmenters]))
-    write_json(out / "facts.json", {"rejected": dict(composed.rejected), "asked": asked, "reference": writers or "none"})
+    names = " + ".join(dict.fromkeys([*composed.generators, *augmenters]))
+    write_json(out / "facts.json", {"rejected": dict(composed.rejected), "asked": asked, "reference": names or "none"})
 
 
 def screen_drafts(job: Job, written: WrittenDrafts, make_generator: Callable[[], Generator], *, reference: str) -> list[Draft]:
-    """Return the drafts with what is wrong with them before any model is trained; see `selection.filter`.
+    """Return all drafts, each kept or dropped for a reason that needs no trained model; see `selection.filter`.
 
     Args:
         job: the task and its rows.
-        written: what to screen.
-        make_generator: makes the reference, which judges them.
-        reference: the hash of what it has learned before it is asked.
+        written: the drafts to screen.
+        make_generator: makes the reference, which scores them.
+        reference: the hash of the weights that the reference was trained to, if it was.
     """
     task, rows = job.task, job.rows
-    able = can_write(task, rows.language)  # what it cannot write it cannot judge
-    reads = ("text", "reference") if able else ("text",)
+    # A reference that does not write the language cannot score its texts either.
+    reads = ("text", "reference") if can_write(task, rows.language) else ("text",)
     scorers = [(spec, number) for spec, number in scorers_of(task.config.filter) if spec.reads in reads]
     asks = any(spec.reads == "reference" for spec, _ in scorers)
     extra = {

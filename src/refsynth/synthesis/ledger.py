@@ -1,7 +1,7 @@
-"""The ledger of answers: one line per batch under a key of everything that decides its content. Nothing paid for is lost.
+"""A ledger of answers: one line per batch, under a key of everything that decides its content. No paid answer is lost.
 
-A line is written whole and flushed before the next batch is begun; a torn last line, the mark of a killed process, is cut off
-when the ledger is opened. A batch that an endpoint answered in part is entered as begun.
+A line is written whole and flushed before the next batch starts. If a killed process left a torn last line, opening the ledger
+cuts it off. A batch that an endpoint answered only in part is stored as partial.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ Answers = dict[int, list[Completion]]
 
 
 class Ledger:
-    """The answers in one file, by batch key: those of whole batches, and those of batches that were begun."""
+    """The answers in one file by batch key: those of whole batches and those of partial ones."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._whole: dict[str, Answers] = {}
-        self._begun: dict[str, Answers] = {}
+        self._partial: dict[str, Answers] = {}
         if path.exists():
             self._read()
 
     def answers(self, key: str) -> list[list[Completion]] | None:
-        """Return the completions of a finished batch, prompt by prompt, or None."""
-        found = self._whole.get(key)
-        return None if found is None else [found[place] for place in sorted(found)]
+        """Return the completions of a whole batch, prompt by prompt, or None."""
+        answers = self._whole.get(key)
+        return None if answers is None else [answers[place] for place in sorted(answers)]
 
-    def begun(self, key: str) -> Answers:
-        """Return the completions of a batch that was answered in part, by the prompt's place."""
-        return dict(self._begun.get(key, {}))
+    def partial(self, key: str) -> Answers:
+        """Return the completions of a partial batch, by the prompt's place in the batch."""
+        return dict(self._partial.get(key, {}))
 
     def enter(self, key: str, answers: Answers, *, whole: bool) -> None:
         """Write the answers of a batch to disk."""
-        (self._whole if whole else self._begun)[key] = answers
+        (self._whole if whole else self._partial)[key] = answers
         with self._path.open("ab") as stream:
             stream.write(_line(key, answers, whole=whole))
             stream.flush()
             os.fsync(stream.fileno())
 
     def keep(self, keys: Iterable[str]) -> None:
-        """Rewrite the file with these finished batches only, in this order."""
+        """Rewrite the file so that it holds only these whole batches, in this order."""
         write_atomic(self._path, b"".join(_line(key, self._whole[key], whole=True) for key in keys))
 
     def _read(self) -> None:
@@ -57,7 +57,7 @@ class Ledger:
                 if record is None:
                     break
                 answers = {int(place): [Completion(*pair) for pair in row] for place, row in record["answers"].items()}
-                (self._whole if record["whole"] else self._begun)[record["key"]] = answers
+                (self._whole if record["whole"] else self._partial)[record["key"]] = answers
                 good += len(line)
         os.truncate(self._path, good)
 

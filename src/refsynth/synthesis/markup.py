@@ -1,4 +1,4 @@
-"""Rows of a task of spans as the reference sees them, with their marks in the text; and its drafts as rows again."""
+"""Converts rows of token classification to the marked text that prompts show, and marked drafts back to rows."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ UNMARKED = "marks nothing"
 
 
 def with_marks(example: Example) -> Example:
-    """Return a row with its marks in the text, and the set of its labels instead of their places."""
+    """Return a row with the spans marked in its text, and with the set of their labels as its label."""
     text = write_marks(example.text, places_in(example.text, split_spans(example.label)))
     return replace(example, text=text, label=SPANS.group(example.label))
 
 
 def shown_rows(examples: Iterable[Example]) -> list[Example]:
-    """Return rows as prompts show them: long ones are cut where no mark is open."""
+    """Return rows as prompts show them. Long rows are cut where no mark is open."""
     return [with_marks(_shortened(example)) for example in examples]
 
 
 def _shortened(example: Example) -> Example:
-    """Return a row without the words at its end for which a prompt has no room."""
+    """Return a row without the words at its end that do not fit into a prompt."""
     words, spans = words_of(example.text), split_spans(example.label)
     while len(words) > 1 and shorten(marked := with_marks(_cut(example, words[-1].end, spans)).text) != marked:
         words.pop()
@@ -45,30 +45,33 @@ def _cut(example: Example, end: int, spans: Iterable[Span]) -> Example:
 
 
 def without_marks(drafts: Iterable[Example], labels: Sequence[str]) -> tuple[list[Example], Mapping[str, int]]:
-    """Return drafts as rows, and how many are none, by reason: where nothing is marked, that nothing is there would be learnt."""
+    """Return drafts as rows, and how many were rejected, by reason.
+
+    A draft without marks is rejected: a model would learn from it that the text has no spans.
+    """
     rows: list[Example] = []
     rejected: Counter[str] = Counter()
-    named = {label.casefold(): label for label in labels}
+    known = {label.casefold(): label for label in labels}
     for draft in drafts:
-        read = _read(draft.text, named)
-        if isinstance(read, str):
-            rejected[read] += 1
+        parsed = _parse(draft.text, known)
+        if isinstance(parsed, str):
+            rejected[parsed] += 1
         else:
-            rows.append(replace(draft, text=read[0], label=join_spans(read[1])))
+            rows.append(replace(draft, text=parsed[0], label=join_spans(parsed[1])))
     return rows, rejected
 
 
-def _read(text: str, named: Mapping[str, str]) -> tuple[str, tuple[Span, ...]] | str:
-    """Return a draft's text and its spans, or why it has none."""
+def _parse(text: str, known: Mapping[str, str]) -> tuple[str, tuple[Span, ...]] | str:
+    """Return a draft's text and its spans, or the reason why it is rejected."""
     try:
         marked = read_marks(text)
         if marked.loose:
             return BROKEN
         if not marked.places:
             return UNMARKED
-        if any(place.label.casefold() not in named for place in marked.places):
+        if any(place.label.casefold() not in known for place in marked.places):
             return UNKNOWN
-        spans = spans_in(marked.text, [place._replace(label=named[place.label.casefold()]) for place in marked.places]).spans
+        spans = spans_in(marked.text, [place._replace(label=known[place.label.casefold()]) for place in marked.places]).spans
     except MarkError:
         return BROKEN
     return clean(marked.text), spans

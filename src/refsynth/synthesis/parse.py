@@ -1,4 +1,4 @@
-"""From a completion to a draft's text, or to the reason why there is none."""
+"""Parses a completion into the text of a draft, or into the reason why it gives none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "「": "」", "《": 
 
 
 class Parsed(NamedTuple):
-    """The text of a draft, or the reason why the completion gives none."""
+    """The text of a draft, or an empty text and the reason why there is none."""
 
     text: str
     reason: str | None
@@ -32,13 +32,13 @@ class Parsed(NamedTuple):
 def parse_completion(completion: Completion, *, shown: Collection[str], language: str) -> Parsed:
     """Return the first item of a completion, without list markers and enclosing quotes.
 
-    A completion that met the token limit is cut back to its last whole sentence, and rejected if it has none. A line that
-    introduces texts, such as `Sure! Here are some:`, is passed over; what says that the model will not write is rejected.
+    A completion that reached the token limit is cut back to its last whole sentence, and rejected if it has none. An
+    introduction such as `Sure! Here are some:` is skipped. A refusal to write is rejected.
 
     Args:
         completion: what the reference wrote after the prompt's last list marker.
-        shown: the texts that the prompt displayed.
-        language: of the task, ISO 639-1: for `zh` a text without Chinese characters is rejected.
+        shown: the example texts in the prompt.
+        language: ISO 639-1 code. For `zh` a text without Chinese characters is rejected.
     """
     if completion.refused:
         return Parsed("", REFUSED)

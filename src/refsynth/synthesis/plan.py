@@ -1,7 +1,7 @@
-"""The plan: which prompts are sent, and how many drafts each is to give.
+"""Plans which prompts are sent and how many drafts each asks for.
 
-Prompts are planned around the folds of the gate. Each shows seed examples from half of the folds only, so that, whichever fold is
-held out, the drafts of about half of the prompts have not seen it and may be trained on.
+Each prompt shows seed examples from only half of the gate's folds. So whichever fold is held out, the drafts of about half of the
+prompts owe nothing to it and may be trained on.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from refsynth.core.types import Example, IntArray, Prompt
 from refsynth.synthesis.prompts import STYLES, class_prompt, paraphrase_prompt
 
 LEAST_PROMPTS = 2
-"""Of a label, if it gets as many drafts: whichever fold is held out, one of them has not shown it."""
+"""Per label, if the label gets that many drafts: then one of its prompts has not shown the fold that is held out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt and the number of drafts wanted from it."""
+    """A prompt and the number of drafts that it asks for."""
 
     prompt: Prompt
     n: int
@@ -31,13 +31,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Focus:
-    """Where drafts are needed, as an earlier round has found out; nothing is known where it is empty.
+    """Where drafts are needed, as measured in earlier rounds; empty in the first.
 
     Attributes:
-        need: how much of the drafts each label is to get, in relation to the others.
-        confused: for a label, the one that it is taken for most.
-        hard: ids of seed rows near the decision boundary; a prompt that can show one does.
-        topics: for a label, what unlabelled texts like its own are about; each topic as words.
+        need: the relative share of the drafts that each label gets.
+        confused: for a label, the label that it is most often mistaken for.
+        hard: ids of seed rows near the decision boundary. Prompts show these first.
+        topics: for a label, the topics of unlabeled texts like its own, each as words.
     """
 
     need: Mapping[str, float] = field(default_factory=dict)
@@ -47,22 +47,22 @@ class Focus:
 
 
 ANYWHERE = Focus()
-"""Nothing is known yet."""
+"""Nothing has been measured yet."""
 
 
 @dataclass(frozen=True)
 class Brief:
-    """What a plan is made for: how many drafts, and how prompts are written.
+    """What to plan: how many drafts, and how prompts are written.
 
     Attributes:
-        drafts: how many drafts to ask for over all labels.
-        shots: seed examples shown by one prompt.
-        per_prompt: the most drafts asked of one prompt; fewer where a label would have fewer prompts than there are ways.
-        ways: how prompts ask, taken in turn.
+        drafts: over all labels.
+        shots: seed examples in one prompt.
+        per_prompt: most drafts from one prompt; fewer if a label would otherwise have fewer prompts than there are ways.
+        ways: the ways to prompt, which alternate.
         language: of the texts.
-        seed: of the choice and order of what is shown.
+        seed: decides which examples are shown and in which order.
         focus: where drafts are needed.
-        before: prompts of each label that were planned before these: the ways go on from there.
+        before: how many prompts of each label were planned before; the ways continue from there.
     """
 
     drafts: int
@@ -76,7 +76,7 @@ class Brief:
 
 
 def quotas(total: int, needs: Sequence[float]) -> list[int]:
-    """Return K counts that add up to `total`, in proportion to the needs [K] as nearly as whole numbers can be."""
+    """Return K whole numbers that add up to `total` and are as near as possible to the proportions of the needs [K]."""
     if not any(needs):
         needs = [1.0] * len(needs)
     exact = np.asarray(needs, float) / sum(needs) * total
@@ -86,13 +86,13 @@ def quotas(total: int, needs: Sequence[float]) -> list[int]:
 
 
 def plan_requests(examples: Sequence[Example], folds: IntArray, descriptions: Mapping[str, str], brief: Brief) -> list[Request]:
-    """Return the requests for all labels, label by label in turn so that an early stop leaves no class without drafts.
+    """Return the requests for all labels. Labels alternate, so that an early stop leaves no label without drafts.
 
     Args:
-        examples: the seed examples, N.
+        examples: the N seed examples.
         folds: the fold of each example [N].
-        descriptions: each label with what it means.
-        brief: what the plan is made for.
+        descriptions: of each label.
+        brief: what to plan.
     """
     by_label = []
     needs = [brief.focus.need.get(label, 1.0) for label in descriptions]
@@ -109,7 +109,7 @@ def plan_requests(examples: Sequence[Example], folds: IntArray, descriptions: Ma
 
 
 def _prompt(label: str, descriptions: Mapping[str, str], shown: Sequence[Example], turn: int, brief: Brief) -> Prompt:
-    """Return the prompt of a class's turn, in the way that is due."""
+    """Return the prompt of a label whose way is next in turn."""
     language, way = brief.language, brief.ways[turn % len(brief.ways)]
     lap = turn // len(brief.ways)
     if way == "paraphrase" and shown:
@@ -127,14 +127,14 @@ def _prompt(label: str, descriptions: Mapping[str, str], shown: Sequence[Example
 
 
 def _shown_sets(rows: Sequence[tuple[Example, int]], n: int, *, brief: Brief, rng: np.random.Generator) -> list[list[Example]]:
-    """Return what each of `n` prompts of a class shows: up to `shots` rows, from half of the folds, in random order."""
+    """Return the rows that each of a label's `n` prompts shows: up to `shots`, from half of the folds, in random order."""
     folds = sorted({fold for _, fold in rows})
     halves = list(itertools.combinations(folds, max(1, len(folds) // 2))) if folds else [()]
     chosen: list[list[Example]] = []
     turn: list[tuple[int, ...]] = []
     for _ in range(n):
         if not turn:
-            turn = _apart([halves[index] for index in rng.permutation(len(halves))])
+            turn = _alternate([halves[index] for index in rng.permutation(len(halves))])
         half = turn.pop()
         pool = [example for example, fold in rows if fold in half]
         order = [pool[index] for index in rng.permutation(len(pool))]
@@ -144,8 +144,8 @@ def _shown_sets(rows: Sequence[tuple[Example, int]], n: int, *, brief: Brief, rn
     return chosen
 
 
-def _apart(halves: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Return the halves with each followed by the one that has least in common with it, where that is left."""
+def _alternate(halves: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Return the halves in pairs: each followed by the remaining one that shares the fewest folds with it."""
     left, order = list(halves), []
     while left:
         first = left.pop(0)

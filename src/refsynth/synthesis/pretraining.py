@@ -1,7 +1,7 @@
-"""Pretraining as steps: the encoder and the reference learn from the texts of the pool, before any label is used.
+"""The steps of pretraining: the encoder and the reference learn from the texts of the pool, before any label is used.
 
-An encoder that guesses words better need not be better for the task. What is known of that is its frozen embeddings under a
-logistic head, on held-out real rows, with and without: unless it wins there, the encoder stays as it came.
+An encoder that predicts words better need not be better for the task. So its frozen embeddings are compared with those of the
+original encoder: a logistic head on each is measured on held-out real rows, and the original stays unless pretraining wins.
 """
 
 from __future__ import annotations
@@ -36,62 +36,60 @@ from refsynth.models.device import device_named
 from refsynth.models.encoders import encoder_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.reference.context import reference_key
-from refsynth.synthesis.build import MODEL, WEIGHTS, ReferenceSource, ready_trained
+from refsynth.synthesis.build import MODEL, WEIGHTS, ReferenceSource, convert_trained
 from refsynth.synthesis.prompts import can_write, generic_prompt
 from refsynth.synthesis.reinforcement.policy import Policy
-from refsynth.synthesis.reinforcement.supervised import imitate, nats_per_token
+from refsynth.synthesis.reinforcement.supervised import nats_per_token, train_on_texts
 
 LEAST_TEXTS = 50
-"""Fewer teach nothing, and leave none to measure on."""
+"""Fewer texts teach nothing and leave none to measure on."""
 
 HELD_SHARE, MOST_HELD = 0.2, 200
-"""Of the texts, what is not learnt from: half tells when to stop, half is measured on."""
+"""Share of the texts that is held out: half for early stopping and half for measuring, each at most `MOST_HELD`."""
 
 FACTS = "facts.json"
 
 
-def line_of(brought: Pretraining) -> str:
-    """Return what pretraining brought, as one line for the screen."""
-    kind = "pseudo-perplexity" if brought.model == "encoder" else "perplexity"
-    values = f"{kind} {brought.before:.1f} -> {brought.after:.1f} on {brought.held:,} others"
-    words = f"{brought.model}, {brought.texts:,} texts: {values}"
-    if brought.gain is None:
-        return words if brought.used else f"{words}; not used"
-    return f"{words}; frozen on held-out rows {points(brought.gain)} -> {'used' if brought.used else 'not used'}"
+def summary_line(result: Pretraining) -> str:
+    """Return the result of pretraining as one line for the screen."""
+    kind = "pseudo-perplexity" if result.model == "encoder" else "perplexity"
+    values = f"{kind} {result.before:.1f} -> {result.after:.1f} on {result.held:,} others"
+    words = f"{result.model}, {result.texts:,} texts: {values}"
+    if result.gain is None:
+        return words if result.used else f"{words}; not used"
+    return f"{words}; frozen on held-out rows {points(result.gain)} -> {'used' if result.used else 'not used'}"
 
 
-class Parts(NamedTuple):
-    """Texts to learn from, to stop by and to measure on; none of the latter two resembles one of the first."""
+class TextSplit(NamedTuple):
+    """Texts to train on, for early stopping and to measure on. None of the latter two resembles a training text."""
 
-    learnt: tuple[str, ...]
-    told: tuple[str, ...]
+    train: tuple[str, ...]
+    stopping: tuple[str, ...]
     measured: tuple[str, ...]
 
 
-def divide(texts: Sequence[str], *, seed: int) -> Parts | None:
-    """Divide texts at random; None where there are too few."""
+def divide(texts: Sequence[str], *, seed: int) -> TextSplit | None:
+    """Split texts at random; None if there are too few."""
     if len(texts) < LEAST_TEXTS:
         return None
     order = np.random.default_rng(seed).permutation(len(texts))
     count = min(int(HELD_SHARE * len(texts)), 2 * MOST_HELD)
-    held, learnt = ([texts[place] for place in places] for places in (order[:count], order[count:]))
-    fresh = [text for text, share in zip(held, nearest_overlap(held, learnt), strict=True) if share < NEAR]
+    held, train = ([texts[place] for place in places] for places in (order[:count], order[count:]))
+    fresh = [text for text, share in zip(held, nearest_overlap(held, train), strict=True) if share < NEAR]
     half = len(fresh) // 2
-    return Parts(tuple(learnt), tuple(fresh[:half]), tuple(fresh[half:])) if half else None
+    return TextSplit(tuple(train), tuple(fresh[:half]), tuple(fresh[half:])) if half else None
 
 
 def too_few(what: str, texts: Sequence[object]) -> str:
-    """Return what is said where there is nothing to learn from."""
-    return (
-        f"pretrain.{what}: {len(texts)} texts of the pool can be learnt from, expected {LEAST_TEXTS}; the {what} stays as it is"
-    )
+    """Return the note for a pool with too few texts."""
+    return f"pretrain.{what}: found {len(texts)} usable texts in the pool, expected {LEAST_TEXTS}; the {what} stays as it is"
 
 
-class Chosen(NamedTuple):
-    """The folder of the encoder to start from, and what pretraining brought; None if there was none."""
+class StartEncoder(NamedTuple):
+    """The folder of the encoder to start from, and the result of pretraining; None without pretraining."""
 
     folder: Path
-    brought: Pretraining | None
+    pretraining: Pretraining | None
 
 
 def pretrain_encoder(
@@ -103,73 +101,78 @@ def pretrain_encoder(
     watch: Observer,
     *,
     again: bool,
-) -> Chosen:
-    """Return the encoder that a run begins with: the one in `start`, or what it became by guessing words of the texts.
+) -> StartEncoder:
+    """Return the encoder that a run starts from: the one in `start`, or the same pretrained on masked words of the texts.
 
     Args:
-        task: what is asked.
-        rows: the real rows; they are not learnt from.
-        start: the folder of the encoder as it comes.
-        texts: of the pool, those that may be learnt from.
-        folder: of the run.
-        watch: is told what happens.
-        again: without texts that were found to resemble test rows; the first step stays, or the same run would make both again.
+        task: the task of the run.
+        rows: the real rows, for measuring; nothing learns from them here.
+        start: the folder of the original encoder.
+        texts: the texts of the pool that may be learned from.
+        folder: the run folder.
+        watch: receives notes and progress.
+        again: whether texts that resemble test rows were removed. The result is then a step of another name: if it replaced the
+            first, a repeated run would make both again.
     """
-    asked = task.config.pretrain
-    if not asked.encoder:
-        return Chosen(start, None)
+    settings = task.config.pretrain
+    if not settings.encoder:
+        return StartEncoder(start, None)
     seed = derive_seed(task.config.seed, "pretrain")
-    parts = divide([row.text for row in texts], seed=seed)
-    if parts is None:
+    split = divide([row.text for row in texts], seed=seed)
+    if split is None:
         watch.note(too_few("encoder", texts))
-        return Chosen(start, None)
+        return StartEncoder(start, None)
     spec, longest, windows = encoder_for(rows.language), task.config.training.max_tokens, task.config.windows
 
     def load(path: Path) -> TransformerEncoder:
         device = device_named(task.config.device)
         return TransformerEncoder(path, prefix=spec.prefix, max_tokens=longest, windows=windows, device=device)
 
-    settings, step = settings_of(task.config), STEPS["words"]
-    begun = file_digest(start / "model.safetensors")
-    extra = {"texts": digest(parts), "encoder": begun, "language": rows.language, "longest": [longest, windows]}
+    config, step = settings_of(task.config), STEPS["words"]
+    extra = {
+        "texts": digest(split),
+        "encoder": file_digest(start / "model.safetensors"),
+        "language": rows.language,
+        "longest": [longest, windows],
+    }
 
     def make(out: Path) -> None:
         encoder = load(start)
         model = WordModel(encoder, seed=seed)
-        budget = TimeBudget(asked.encoder, checkpoint)
-        learnt, told, measured = (encoder.tokenize(part, limit=longest) for part in parts)
-        held = Held(told, measured)
+        budget = TimeBudget(settings.encoder, checkpoint)
+        train, stopping, measured = (encoder.tokenize(part, limit=longest) for part in split)
+        held = Held(stopping, measured)
         with watch.progress("pretrain the encoder", 2) as progress:
-            fit_head(model, learnt, held, budget._replace(checkpoint=checkpoint.with_suffix(".head")), seed=seed)
+            fit_head(model, train, held, budget._replace(checkpoint=checkpoint.with_suffix(".head")), seed=seed)
             before = pseudo_perplexity(model, measured)
             progress(1)
-            fit_words(model, learnt, held, budget, seed=seed)
+            fit_words(model, train, held, budget, seed=seed)
             progress(2)
         encoder.save(out / MODEL)
-        facts = {"texts": len(learnt), "held": len(measured), "before": before, "after": pseudo_perplexity(model, measured)}
+        facts = {"texts": len(train), "held": len(measured), "before": before, "after": pseudo_perplexity(model, measured)}
         write_json(out / FACTS, facts)
 
-    key = folder.key_of(step, make, config=settings, extra=extra)
+    key = folder.key_of(step, make, config=config, extra=extra)
     checkpoint = folder.path / "checkpoints" / f"words-{digest(key)[:16]}.safetensors"
-    done = folder.step(step, make, config=settings, name="words-again" if again else None, extra=extra)
+    done = folder.step(step, make, config=config, name="words-again" if again else None, extra=extra)
     facts, gain, better = read_json(done / FACTS), None, False
     if rows.judged:
-        gain, better = _judge(task, rows, load(start), load(done / MODEL))
-    brought = Pretraining(model="encoder", **facts, gain=gain, used=better or asked.use == "always")
-    watch.stage("pretrain", line_of(brought))
-    return Chosen(done / MODEL if brought.used else start, brought)
+        gain, better = _compare(task, rows, load(start), load(done / MODEL))
+    result = Pretraining(model="encoder", **facts, gain=gain, used=better or settings.use == "always")
+    watch.stage("pretrain", summary_line(result))
+    return StartEncoder(done / MODEL if result.used else start, result)
 
 
-def _judge(task: Task, rows: Rows, plain: TransformerEncoder, learnt: TransformerEncoder) -> tuple[Metric, bool]:
-    """Return the gain of frozen embeddings on held-out real rows, paired by row, and whether chance is a poor reason for it."""
+def _compare(task: Task, rows: Rows, plain: TransformerEncoder, pretrained: TransformerEncoder) -> tuple[Metric, bool]:
+    """Return the gain of frozen embeddings on held-out real rows, paired by row, and whether it is significant."""
     held = HeldOut.of(rows, task.labels, deals_of(task, rows))
-    before, after = (_held_out(task, rows, encoder) for encoder in (plain, learnt))
+    before, after = (_held_out(task, rows, encoder) for encoder in (plain, pretrained))
     chance = sign_flip(held.differences(before, after)[None], held.groups)[0]
     return held.gain(held.scores_of(before), held.scores_of(after)), bool(chance <= FALSE_ACCEPTS)
 
 
 def _held_out(task: Task, rows: Rows, encoder: TransformerEncoder) -> FloatArray:
-    """Return the logits [R, N, K] of a logistic head on an encoder's embeddings for each row, when its fold is held out."""
+    """Return the logits [R, N, K] that a logistic head on an encoder's embeddings gives each row while its fold is held out."""
     link: Link = "sigmoid" if rows.kind.several else "softmax"
     learner = FrozenLearner(task.labels, encoder, link=link)
     out: FloatArray = np.zeros((task.config.gate.repeats, len(rows.examples), len(task.labels)))
@@ -179,49 +182,49 @@ def _held_out(task: Task, rows: Rows, encoder: TransformerEncoder) -> FloatArray
 
 
 class AdaptedReference(NamedTuple):
-    """Where the reference that writes comes from, and what pretraining brought; None if there was none."""
+    """The source of the reference that writes, and the result of pretraining; None without pretraining."""
 
     source: ReferenceSource
-    brought: Pretraining | None
+    pretraining: Pretraining | None
 
 
 def pretrain_reference(job: Job, source: ReferenceSource) -> AdaptedReference:
-    """Return the reference after it has learned to write like the pool, in the form in which it is asked for one more.
+    """Return the reference, pretrained on the texts of the pool under the prompt that names no label.
 
-    It stays as it is where that is not asked for, or nothing is to be written. `source` is of the reference as it comes.
+    It stays as it is if pretraining is off or the run asks for no drafts. `source` is the original reference.
     """
     task, rows, texts, folder, watch = job.task, job.rows, job.pool.texts, job.folder, job.watch
     config, seed = task.config, derive_seed(task.config.seed, "pretrain")
     if not (config.pretrain.reference and config.synthesis.drafts and can_write(task, rows.language)):
         return AdaptedReference(source, None)
-    parts = divide([row.text for row in texts], seed=seed)
-    if parts is None:
+    split = divide([row.text for row in texts], seed=seed)
+    if split is None:
         watch.note(too_few("reference", texts))
         return AdaptedReference(source, None)
     settings, step = settings_of(config), STEPS["reference"]
-    extra = {"texts": digest(parts), "reference.content": reference_key(config), "language": rows.language}
+    extra = {"texts": digest(split), "reference.content": reference_key(config), "language": rows.language}
     prompt = generic_prompt(language=rows.language).text
 
     def make(out: Path) -> None:
         weights = source.weights(config)
         policy = Policy(weights.folder, start=weights.start, kl=0.0, seed=seed, device=task.config.device)
-        minutes, before = config.pretrain.reference, nats_per_token(policy, prompt, parts.measured)
+        minutes, before = config.pretrain.reference, nats_per_token(policy, prompt, split.measured)
         turns = []
         with watch.progress("pretrain the reference", round(60 * minutes)) as progress:
-            for turn in imitate(policy, prompt, parts.learnt, parts.told, scratch, minutes=minutes, seed=seed):
+            for turn in train_on_texts(policy, prompt, split.train, split.stopping, scratch, minutes=minutes, seed=seed):
                 turns.append(turn)
                 progress(min(round(60 * minutes), round(sum(each.seconds for each in turns))))
         policy.export(out / WEIGHTS)
-        ready_trained(config, out / WEIGHTS, out / MODEL)
+        convert_trained(config, out / WEIGHTS, out / MODEL)
         best = min(turns, key=lambda turn: turn.loss)
-        after = nats_per_token(policy, prompt, parts.measured)
+        after = nats_per_token(policy, prompt, split.measured)
         losses = {"before": float(np.exp(before)), "after": float(np.exp(after))}
-        write_json(out / FACTS, {"texts": best.texts, "held": len(parts.measured), **losses})
+        write_json(out / FACTS, {"texts": best.texts, "held": len(split.measured), **losses})
 
     scratch = folder.path / "reinforce" / f"texts-{digest(folder.key_of(step, make, config=settings, extra=extra))[:12]}"
     done = folder.step(step, make, config=settings, name="reference-again" if job.forget else None, extra=extra)
     shutil.rmtree(scratch, ignore_errors=True)
     facts = read_json(done / FACTS)
-    brought = Pretraining(model="reference", **facts, gain=None, used=facts["after"] < facts["before"])
-    watch.stage("pretrain", line_of(brought))
-    return AdaptedReference(source._replace(learnt=done, hash=folder.hash_of(done.name)) if brought.used else source, brought)
+    result = Pretraining(model="reference", **facts, gain=None, used=facts["after"] < facts["before"])
+    watch.stage("pretrain", summary_line(result))
+    return AdaptedReference(source._replace(trained=done, hash=folder.hash_of(done.name)) if result.used else source, result)

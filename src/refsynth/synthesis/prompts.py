@@ -1,9 +1,9 @@
-"""Class-conditional prompts: a list of items of one class, left open where the next one goes, for a model that continues it.
+"""Prompts for one label: a list of texts that ends where a completion model writes the next item.
 
-For a model that is spoken to the same request is a message, which asks for several texts at once.
+A chat model gets the same request as a message that asks for several texts at once.
 
-User text is data: what could be read as markup by a chat template or as the list's own structure is neutralised before it is
-shown. Knows nothing of quotas or of models.
+User text is data: anything that a chat template could read as markup, or that looks like the structure of the list, is
+neutralized before it is shown. This module knows neither quotas nor models.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from refsynth.data.language import UNKNOWN
 from refsynth.data.quote import neutralise, shorten
 
 MARKER = "- "
-"""What starts an item; the prompt ends with it (less the space, which belongs to the next token)."""
+"""Starts an item. The prompt ends with it, without the space, which belongs to the next token."""
 
 _HEADINGS = {
     "zh": "以下是一组不同的{style}文本{topic}，每条的内容都是：{description}{unlike}\n\n",
@@ -52,7 +52,7 @@ STYLES: Mapping[str, tuple[str, ...]] = {
     "en": ("short", "long and detailed", "informal", "polite and formal", "impatient", "hesitant", "plain", "unusual"),
     "zh": ("简短的", "详细的", "口语化的", "正式的", "急切的", "犹豫的", "平实的", "少见的"),
 }
-"""Length and register, as a heading names them (AttrPrompt, Yu et al., 2023: attributes vary what one prompt repeats)."""
+"""Lengths and registers for headings. Attributes vary drafts that one prompt would repeat (AttrPrompt, Yu et al., 2023)."""
 
 
 def class_prompt(
@@ -68,13 +68,13 @@ def class_prompt(
     """Return a prompt that asks for one more text of the class.
 
     Args:
-        label: whose text is wanted.
+        label: of the text to write.
         description: what the label means, in plain words.
-        shown: seed examples of that label, in the order they are to appear; may be empty.
+        shown: seed examples of the label, in the order in which they appear; may be empty.
         language: of the texts, ISO 639-1; decides the language of the heading.
-        style: one of `STYLES`, or any.
-        topic: what the text is about, as words.
-        unlike: what a label means that the text is not to have.
+        style: one of `STYLES`, or any other.
+        topic: of the text, as words.
+        unlike: the description of a label that the text must not have.
     """
     code = language if language in _HEADINGS else "en"
     parts = {
@@ -88,7 +88,7 @@ def class_prompt(
 
 
 def paraphrase_prompt(label: str, row: Example, *, language: str = "en") -> Prompt:
-    """Return a prompt that asks for the text of a row in other words."""
+    """Return a prompt that asks for a paraphrase of a row's text."""
     code = language if language in _HEADINGS else "en"
     message = _message(_REWORDED[code].format(count=COUNT), [row], language)
     return replace(_list_prompt(_PARAPHRASES[code], label, [row]), rewords=True, chat=message)
@@ -103,35 +103,34 @@ def _items(shown: Sequence[Example]) -> str:
 
 
 def _message(request: str, shown: Sequence[Example], language: str, *, lead: str = "") -> str:
-    """Return the request as a message: what is wanted, the examples, the form of the answer and its language."""
+    """Return a message of the request, the examples, the form of the answer and its language."""
     code = language if language in _HEADINGS else "en"
     examples = "\n\n" + (f"{lead}\n" if lead else "") + _items(shown).rstrip() if shown else ""
-    named = language in ("en", "zh", UNKNOWN)
-    tongue = "" if named else " " + (_IN if shown else _OF).format(code=language)
-    return f"{request}{examples}\n\n{_FORM[code]}{tongue}"
+    clear = language in ("en", "zh", UNKNOWN)
+    in_language = "" if clear else " " + (_IN if shown else _OF).format(code=language)
+    return f"{request}{examples}\n\n{_FORM[code]}{in_language}"
 
 
 def generic_prompt(*, language: str = "en") -> Prompt:
-    """Return the prompt that names no class: the denominator of the likelihood ratio."""
+    """Return the prompt that names no label: the denominator of the likelihood ratio."""
     heading = "以下是一组不同的文本：\n\n" if language == "zh" else "The following is a list of different texts:\n\n"
     return Prompt(heading + MARKER.rstrip(), "")
 
 
 def can_write(task: Task, language: str) -> bool:
-    """Tell whether the reference writes the language, and so can tell how likely a text of it is."""
+    """Return whether the reference writes the language, and so can also score texts in it."""
     return task.config.writer.writes(language)
 
 
 def known_only(task: Task) -> str:
-    """Return which languages the reference knows, as a message has it: one that knows any never needs it."""
-    spec = task.config.writer
-    return f"{' and '.join(NAMES.get(code, code) for code in spec.languages)} only"
+    """Return the languages of the reference for a message, such as "English only"."""
+    return f"{' and '.join(NAMES.get(code, code) for code in task.config.writer.languages)} only"
 
 
 NAMES: Mapping[str, str] = {"en": "English", "zh": "Chinese"}
-"""Of languages in messages; of others the code is shown."""
+"""Names of languages in messages. Other languages appear by their code."""
 
 
 def class_prompts(meanings: Mapping[str, str], language: str) -> dict[str, Prompt]:
-    """Return each label's prompt, with its description and no seed example."""
+    """Return each label's prompt with its description and without seed examples."""
     return {label: class_prompt(label, text, (), language=language) for label, text in meanings.items()}

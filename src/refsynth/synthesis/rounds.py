@@ -1,8 +1,8 @@
-"""The loop: rounds of drafts, each for the labels and rows that the model of the rounds before gets wrong on held-out rows.
+"""Rounds of drafts: each asks for the labels and rows that the model of the earlier rounds gets wrong on held-out rows.
 
-A round is judged by the gate like a whole run. The first is kept, and the gate decides about it in the end. A later one is kept
-if its drafts bring any learner that could ship more than those before brought the same learner, by the test of the gate, with all
-looks paid for. The loop ends with one that does not.
+The gate measures each round like a whole run. The first round is always kept; the gate of the run decides about it. A later round
+is kept if its drafts improve any learner that may ship over the same learner in the round before, by the gate's test with a
+correction for the number of rounds. The loop ends with the first round that does not.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from refsynth.synthesis.coverage import measure_coverage
 from refsynth.synthesis.drafts import WrittenDrafts, join_drafts, screen_drafts, write_drafts
 from refsynth.synthesis.plan import ANYWHERE, Focus
 from refsynth.synthesis.selection.choose import choice_of
-from refsynth.synthesis.selection.diversity import CoverageFigures, DiversityFigures, diversity
+from refsynth.synthesis.selection.diversity import DiversityFigures, diversity
 from refsynth.synthesis.selection.soft_labels import judge_drafts
 from refsynth.synthesis.writers import Writers
 
 LEAST_NEED = 0.25
-"""Of a label without errors against one that is always wrong: its neighbours need its drafts too."""
+"""Need of a label without errors; that of a label that is always wrong is 1. Its drafts also help the labels next to it."""
 
 HARD_SHARE = 1 / 3
-"""Of each label's rows that count as hard: those with the least margin."""
+"""Share of each label's rows that count as hard: those with the smallest margin."""
 
 
 class Round(NamedTuple):
-    """What a round brought, all rounds up to it together: `accuracy` and `gain` on held-out real rows, with the drafts.
+    """The figures of a round, for the drafts of all rounds up to it.
 
-    `coverage` is the share of the real rows that the drafts cover.
+    `accuracy` and `gain` are those of held-out real rows. `coverage` is the share of the real rows that the drafts cover.
     """
 
     number: int
@@ -58,18 +58,18 @@ class Round(NamedTuple):
 
 
 def screened(job: Job, writers: Writers, written: WrittenDrafts) -> list[Draft]:
-    """Return the drafts screened, and judged by the reference where that is what they teach."""
-    found = screen_drafts(job, written, writers.generator, reference=writers.key)
+    """Return the screened drafts; if targets come from the ensemble, with the reference's likelihoods of their labels."""
+    drafts = screen_drafts(job, written, writers.generator, reference=writers.key)
     if job.task.config.filter.targets != "ensemble":
-        return found
-    return judge_drafts(job, found, writers.generator, reference=writers.key)
+        return drafts
+    return judge_drafts(job, drafts, writers.generator, reference=writers.key)
 
 
 def write_rounds(job: Job, writers: Writers) -> tuple[WrittenDrafts, tuple[Round, ...]]:
-    """Return the drafts of all rounds that helped, as the step "drafts" of the run, and what each round brought."""
+    """Return the drafts of all kept rounds, as the step "drafts" of the run, and the figures of each round."""
     settings = job.task.config.synthesis
     if settings.rounds == 1 or not job.rows.judged:
-        return write_drafts(job, writers.authors, topics=writers.topics), ()
+        return write_drafts(job, writers.writers, topics=writers.topics), ()
     spent = 0.0
     parts: list[Path] = []
     done: list[Round] = []
@@ -77,33 +77,42 @@ def write_rounds(job: Job, writers: Writers) -> tuple[WrittenDrafts, tuple[Round
     focus = ANYWHERE
     for turn in range(settings.rounds):
         started, mine = time.monotonic(), job.at(RunFolder(job.folder.path / "rounds" / str(turn + 1)))
-        read_rows(job.task, mine.folder, skip_bad=job.skip_bad)  # the same rows: the round's steps depend on them
-        part = write_drafts(mine, writers.authors, topics=writers.topics, step="part", turn=turn, focus=focus)
+        read_rows(job.task, mine.folder, skip_bad=job.skip_bad)  # the same rows, as a step that the round's steps depend on
+        part = write_drafts(mine, writers.writers, topics=writers.topics, step="part", turn=turn, focus=focus)
         union = join_drafts([*parts, part.folder], mine.folder)
         drafts = screened(mine, writers, union)
         held = hold_out(mine, drafts, choice_of(mine, drafts))
-        assert held is not None  # rows are judged
+        assert held is not None  # `rows.judged` was checked above
         spent += _seconds(mine.folder, time.monotonic() - started)
         covered = measure_coverage(job.rows, drafts, job.context, mine.folder)
-        decision = decide(held, tuple(held.logits))
-        scores = held.scores(decision.mixed or decision.real)
+        decision, texts = decide(held, tuple(held.logits)), [example.text for example in kept(drafts)]
         used = before is None or adds(before, held, looks=settings.rounds - 1)
-        done.append(_round(turn + 1, union, drafts, scores, decision.gain, covered, used=used))
+        figures = Round(
+            number=turn + 1,
+            asked=union.asked,
+            kept=len(texts),
+            accuracy=float(held.scores(decision.mixed or decision.real).mean()),
+            gain=decision.gain,
+            diversity=diversity(texts) if len(texts) > 1 else None,
+            coverage=covered.value if covered else None,
+            used=used,
+        )
+        done.append(figures)
         before = held
-        job.watch.stage(f"round {turn + 1}", _line(done[-1]))
-        if not done[-1].used:
+        job.watch.stage(f"round {turn + 1}", _line(figures))
+        if not used:
             break
         parts.append(part.folder)
         if settings.minutes is not None and spent > 60 * settings.minutes:
             break
         focus = focus_of(held, job)
-    # What the last round that helped found out about the same drafts is not found out again.
+    # The last kept round has the same drafts, so the run reuses its steps.
     job.folder.adopt(RunFolder(job.folder.path / "rounds" / str(len(parts))))
     return join_drafts(parts, job.folder), tuple(done)
 
 
 def _seconds(folder: RunFolder, seconds: float) -> float:
-    """Return what a round took when its drafts were made, so that a run that goes on ends where it would have ended."""
+    """Return how long a round took when its drafts were made, so that a resumed run stops where it would have stopped."""
     file, drafts = folder.path / "seconds.json", folder.hash_of("drafts")
     if file.is_file() and (record := read_json(file))["drafts"] == drafts:
         return float(record["seconds"])
@@ -112,7 +121,7 @@ def _seconds(folder: RunFolder, seconds: float) -> float:
 
 
 def focus_of(held: HeldOut, job: Job) -> Focus:
-    """Return where drafts are needed: by each label's errors on held-out rows, what it is taken for, and rows of small margin."""
+    """Return where drafts are needed, by each label's errors on held-out rows, its confusions and the margins of its rows."""
     decision = decide(held, tuple(held.logits))
     probabilities = softmax(held.logits[decision.shipped]).mean(0)
     return _focus(probabilities, held.truth, job.task, [row.id for row in job.rows.examples])
@@ -140,35 +149,19 @@ def _focus(probabilities: FloatArray, truth: IntArray, task: Task, ids: Sequence
 
 
 def adds(before: HeldOut, after: HeldOut, *, looks: int) -> bool:
-    """Return whether a round adds more than chance gives to any learner that could ship, in any of so many later rounds.
+    """Return whether a round improves any learner that may ship by more than chance, with a correction for `looks` rounds.
 
-    Each learner's answers to the same rows are compared with its own of the round before: like with like.
+    Each learner is compared with itself in the round before, on the same rows.
     """
-    able = dict.fromkeys(candidate.learner for candidate in after.logits if LEARNERS[candidate.learner].ships)
-    gains = np.stack([after.differences(_taught(before, learner), _taught(after, learner)) for learner in able])
+    learners = dict.fromkeys(candidate.learner for candidate in after.logits if LEARNERS[candidate.learner].ships)
+    gains = np.stack([after.differences(_logits(before, learner), _logits(after, learner)) for learner in learners])
     return bool(looks * sign_flip(gains, after.groups).min() <= FALSE_ACCEPTS)
 
 
-def _taught(held: HeldOut, learner: LearnerName) -> Array:
-    """Return a learner's logits with the drafts of a round; where none was chosen they are those without."""
+def _logits(held: HeldOut, learner: LearnerName) -> Array:
+    """Return a learner's logits with the drafts of a round, or without drafts if none was selected."""
     mixed = Candidate(learner, True)
     return held.logits[mixed if mixed in held.logits else Candidate(learner, False)]
-
-
-def _round(
-    number: int,
-    union: WrittenDrafts,
-    screened: Sequence[Draft],
-    scores: FloatArray,
-    gain: Metric | None,
-    covered: CoverageFigures | None,
-    *,
-    used: bool,
-) -> Round:
-    texts = [example.text for example in kept(screened)]
-    varied = diversity(texts) if len(texts) > 1 else None
-    share = covered.value if covered else None
-    return Round(number, union.asked, len(texts), float(scores.mean()), gain, varied, share, used)
 
 
 def _line(one: Round) -> str:

@@ -1,7 +1,6 @@
-"""Asking the reference: batch by batch, each on disk before the next is begun, nothing asked twice.
+"""Asks the reference batch by batch. Each batch is on disk before the next starts, and nothing is asked twice.
 
-A run that was killed finds its finished batches in the ledger and goes on; the drafts that it ends with are those of a run that
-was never killed.
+A killed run finds its finished batches in the ledger and continues; it ends with the same drafts as a run that was never killed.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from refsynth.synthesis.parse import REFUSED, UNWRITTEN, parse_completion
 from refsynth.synthesis.plan import Request
 
 BATCH = 8
-"""Prompts sent at once: enough to keep two workers busy, few enough that little is lost when a run is killed."""
+"""Prompts per batch: enough to keep two workers busy, and few enough that a killed run loses little."""
 
 
 class Synthesis(NamedTuple):
-    """The drafts in plan order, how many completions gave none, by reason, and whether the request budget ended it early."""
+    """The drafts in plan order, the number of rejected completions by reason, and whether the request budget ran out."""
 
     drafts: tuple[Example, ...]
     rejected: Mapping[str, int]
@@ -34,24 +33,21 @@ class Synthesis(NamedTuple):
 
 
 class RequestBatch(NamedTuple):
-    """What is sent at once: requests that want the same number of drafts, and the sampling seed of all of them."""
+    """Requests that are sent together: they ask for the same number of drafts and share a sampling seed."""
 
     requests: tuple[Request, ...]
     seed: int
 
     def key(self, reference: str) -> str:
         """Return the hash of everything that decides the answer; `reference` names the model and its decoding."""
-        return digest([reference, self.seed, [_identity(request) for request in self.requests]])
+        requests = [
+            [request.prompt.text, request.n, *([request.prompt.chat] if request.prompt.chat else [])] for request in self.requests
+        ]
+        return digest([reference, self.seed, requests])
 
 
-def _identity(request: Request) -> list[Json]:
-    """Return what decides the answer to a request."""
-    prompt = request.prompt
-    return [prompt.text, request.n, prompt.chat] if prompt.chat else [prompt.text, request.n]
-
-
-def as_read(requests: Sequence[Request], generator: Generator) -> list[Request]:
-    """Return the requests with the chat form of prompts only where the generator reads it."""
+def for_generator(requests: Sequence[Request], generator: Generator) -> list[Request]:
+    """Return the requests; their prompts keep the chat form only if the generator reads it."""
     if isinstance(generator, Chatting) and generator.chats:
         return list(requests)
     return [replace(request, prompt=replace(request.prompt, chat="")) for request in requests]
@@ -69,26 +65,26 @@ def synthesize(
     rewarded_by: tuple[str, ...] = (),
     progress: Callable[[int], None] = lambda done: None,
 ) -> Synthesis:
-    """Return the drafts for the requests, taking from the journal what is there already.
+    """Return the drafts for the requests. Answers that the journal holds are not asked for again.
 
     Args:
-        requests: the plan, as `as_read` gives it.
-        generator: who writes.
-        decoding: its settings, as JSON: drafts made with others are not taken from the journal.
-        journal: file of finished batches; made if absent, and left with the batches of this plan only, so that a seed example
-            which was taken out leaves no trace.
+        requests: the plan, as `for_generator` returns it.
+        generator: writes the drafts.
+        decoding: the generator's settings as JSON. Answers made with other settings are not reused.
+        journal: the file of finished batches, created if absent. In the end it holds only the batches of this plan, so that a
+            removed seed example leaves no trace.
         texts: the text of each seed example, by id.
         language: of the texts.
         seed: of the sampling.
         rewarded_by: ids of the rows whose loss the generator was trained to lower.
-        progress: called with the number of completions there are so far.
+        progress: called with the number of completions so far.
 
     Raises:
-        EndpointError: an endpoint fails; what it answered before is in the journal.
+        EndpointError: An endpoint fails. The journal keeps what it answered before.
     """
     ledger = Ledger(journal)
     reference = digest([generator.name, decoding])
-    wanted: list[str] = []
+    keys: list[str] = []
     drafts: list[Example] = []
     rejected: Counter[str] = Counter()
     done, stopped = 0, False
@@ -101,18 +97,18 @@ def synthesize(
                 raise
             stopped = True
             break
-        wanted.append(key)
+        keys.append(key)
         origin = Provenance("", (), batch.seed, generator.name, rewarded_by)
         _collect(batch, rows, drafts, rejected, origin=origin, texts=texts, language=language)
         done += sum(map(len, rows))
         progress(done)
-    ledger.keep(wanted)
+    ledger.keep(keys)
     return Synthesis(tuple(drafts), dict(rejected), stopped)
 
 
 def _ask(batch: RequestBatch, generator: Generator, ledger: Ledger, key: str) -> list[list[Completion]]:
-    """Ask for what the ledger lacks of a batch, and enter the answers, also those of a call that fails midway."""
-    answered = ledger.begun(key)
+    """Ask for the answers of a batch that the ledger lacks, and store them; if a call fails midway, store what it gave."""
+    answered = ledger.partial(key)
     open_places = [place for place in range(len(batch.requests)) if place not in answered]
     prompts = [batch.requests[place].prompt for place in open_places]
     try:
@@ -126,7 +122,7 @@ def _ask(batch: RequestBatch, generator: Generator, ledger: Ledger, key: str) ->
 
 
 def _batches(requests: Sequence[Request], seed: int) -> Iterator[RequestBatch]:
-    """Yield runs of at most `BATCH` requests that want the same number of drafts."""
+    """Yield consecutive requests, at most `BATCH` at a time, that ask for the same number of drafts."""
     index = 0
     for _, same in itertools.groupby(requests, key=lambda request: request.n):
         while chunk := tuple(itertools.islice(same, BATCH)):
@@ -144,7 +140,7 @@ def _collect(
     texts: Mapping[str, str],
     language: str,
 ) -> None:
-    """Add the drafts of a batch to `drafts`, their origin with the prompt in it, and the reasons for the rest to `rejected`."""
+    """Add the drafts of a batch to `drafts`, and count the completions that gave none in `rejected`, by reason."""
     for place, (request, completions) in enumerate(zip(batch.requests, rows, strict=True)):
         prompt = request.prompt
         shown = {" ".join(texts[row].split()) for row in prompt.shown}
@@ -161,7 +157,7 @@ def _collect(
 
 
 def prompts_of(requests: Sequence[Request]) -> list[dict[str, Any]]:
-    """Return each prompt once, as JSON-ready values, under the name that provenance gives it."""
+    """Return each distinct prompt as JSON-ready values, under the name by which provenance refers to it."""
     unique = {digest(request.prompt.text)[:16]: request.prompt for request in requests}
     return [
         {"prompt": name, "label": prompt.label, "shown": list(prompt.shown), "text": prompt.text}

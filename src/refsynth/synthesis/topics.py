@@ -1,8 +1,8 @@
-"""What the unlabelled texts of a label are about: sub-topics, as words, that prompts may ask for.
+"""Finds the topics of the unlabeled texts of each label, as words that prompts can ask for.
 
-A text of the pool counts for the label whose description it is nearest to: no labelled row is asked, so topics tell nothing of
-held-out rows. Its clusters are the topics, each named by the words that set it off from all others (c-TF-IDF; Grootendorst, 2022,
-"BERTopic: Neural topic modeling with a class-based TF-IDF procedure", section 3.3).
+A text of the pool belongs to the label whose description it is nearest to. No labeled row is used, so topics reveal nothing about
+held-out rows. The topics of a label are the clusters of its texts, each named by its most distinctive words (c-TF-IDF;
+Grootendorst, 2022, "BERTopic: Neural topic modeling with a class-based TF-IDF procedure", section 3.3).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from refsynth.learning.context import LearnerContext
 from refsynth.learning.pool import Pool
 
 MOST = 8
-"""Topics of a label."""
+"""Most topics of a label."""
 LEAST_TEXTS = 5
-"""Of a topic, on average."""
+"""Smallest mean number of texts per topic."""
 WORDS = 3
-"""That name a topic."""
+"""Words in the name of a topic."""
 WORD = r"(?u)\b[^\W\d_]{3,}\b"
 
 
 def topics_of(task: Task, pool: Pool, language: str, context: LearnerContext, folder: RunFolder) -> dict[str, tuple[str, ...]]:
-    """Return the topics of each label that has some, found once a run."""
+    """Return the topics of each label that has any, computed once per run."""
     texts = [row.text for row in pool.texts]
 
     def make(out: Path) -> None:
@@ -42,20 +42,20 @@ def topics_of(task: Task, pool: Pool, language: str, context: LearnerContext, fo
         )
 
     extra = {"texts": digest(texts), "encoder": context.encoder_hash, "language": language}
-    found = read_json(folder.step(STEPS["topics"], make, config=settings_of(task.config), extra=extra) / "topics.json")
-    return {label: tuple(topics) for label, topics in found.items()}
+    by_label = read_json(folder.step(STEPS["topics"], make, config=settings_of(task.config), extra=extra) / "topics.json")
+    return {label: tuple(topics) for label, topics in by_label.items()}
 
 
 def find_topics(
     texts: Sequence[str], meanings: Mapping[str, str], encoder: Encoder, *, language: str, seed: int
 ) -> dict[str, tuple[str, ...]]:
-    """Return up to `MOST` topics for each label that enough texts are near to, each as words with commas between.
+    """Return up to `MOST` topics for each label with enough near texts. A topic is a string of words separated by commas.
 
     Args:
-        texts: of the pool, N.
-        meanings: each of K labels with what it means.
-        encoder: for texts and meanings.
-        language: of the texts; where words are not spaced, pairs of characters stand for them.
+        texts: the N texts of the pool.
+        meanings: the description of each of K labels.
+        encoder: embeds texts and descriptions.
+        language: of the texts. In languages without spaces between words, pairs of characters take the place of words.
         seed: of the clustering.
     """
     if len(texts) < 2 * LEAST_TEXTS:
@@ -81,7 +81,7 @@ def _clusters(x: FloatArray, k: int, seed: int) -> IntArray:
 
 
 def _names(texts: Sequence[str], topic_of: IntArray, language: str) -> list[str]:
-    """Return the words of each topic; none where its texts have no word."""
+    """Return the words of each topic; an empty string if its texts have no word."""
     joined = [""] * (int(topic_of.max()) + 1)
     for text, topic in zip(texts, topic_of, strict=True):
         if topic >= 0:
@@ -92,7 +92,7 @@ def _names(texts: Sequence[str], topic_of: IntArray, language: str) -> list[str]
     vectors = features.TfidfVectorizer(stop_words=stop, sublinear_tf=True, **shape)
     try:
         weights = vectors.fit_transform(joined).toarray()
-    except ValueError:  # not one word in all of them
+    except ValueError:  # none of the texts has a word
         return [""] * len(joined)
     terms = vectors.get_feature_names_out()
     between = "、" if language in ("zh", "ja") else ", "

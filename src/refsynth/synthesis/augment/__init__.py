@@ -1,11 +1,11 @@
-"""Copies of real rows, changed so that the label stays: back-translation, synonyms, noise.
+"""Changed copies of real rows that keep the label: back-translation, synonyms, noise.
 
-Each method is an `Augmenter` (core.protocols). Nothing is downloaded: a translator or a dictionary is either installed, or the
-error names the line that installs it. What comes back joins the drafts and goes the same way: screened, selected, gated.
+Each method is an `Augmenter` (core.protocols). Nothing is downloaded: a translator or a dictionary is installed, or the error
+names the command that installs it. The copies join the drafts and are screened, selected and gated like them.
 """
 
 from refsynth.synthesis.augment.apertium import ApertiumTranslator
-from refsynth.synthesis.augment.backtranslate import BackTranslator, Translator
+from refsynth.synthesis.augment.backtranslate import BackTranslator
 from refsynth.synthesis.augment.copies import Augmented, augment_rows
 from refsynth.synthesis.augment.noise import NoiseAugmenter
 from refsynth.synthesis.augment.seq2seq import Seq2SeqTranslator
@@ -19,7 +19,6 @@ __all__ = [
     "NoiseAugmenter",
     "Seq2SeqTranslator",
     "SynonymAugmenter",
-    "Translator",
     "WordNet",
     "augment_rows",
     "find_wordnet",

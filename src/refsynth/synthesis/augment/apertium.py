@@ -1,7 +1,7 @@
-"""Apertium, the rule-based translation engine that distributions carry, as a subprocess.
+"""Runs Apertium, the rule-based translation engine of Linux distributions, as a subprocess.
 
-Texts go in blank-line separated: measured on version 3.8.3, Apertium moves words over a single line break and over the null
-characters of its flush mode, and over a blank line never (it closes a sentence there).
+Texts are separated by blank lines. Measured on version 3.8.3: Apertium moves words across a single line break and across the null
+characters of its flush mode, but never across a blank line, where it ends a sentence.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from refsynth.core.errors import ExtraError, MissingError
 from refsynth.data.text import clean
 
 BATCH = 200
-"""Texts in one process: starting one takes 0.2 s, a text some milliseconds."""
+"""Texts per process: a process takes 0.2 s to start, a text some milliseconds."""
 
 SECONDS = 300
-"""The longest that one process may take."""
+"""Timeout of a process."""
 
 # fmt: off
 CODES = {
@@ -28,7 +28,7 @@ CODES = {
     "ru": "rus", "sc": "srd", "sh": "hbs", "sl": "slv", "sv": "swe", "uk": "ukr", "ur": "urd",
 }
 # fmt: on
-"""ISO 639-1 to 639-3: older pairs are named by the one, newer pairs by the other."""
+"""ISO 639-1 to 639-3. Older language pairs are named by the former, newer ones by the latter."""
 
 
 class ApertiumTranslator:
@@ -39,7 +39,7 @@ class ApertiumTranslator:
 
         Args:
             source: ISO 639-1 or 639-3 code.
-            target: likewise.
+            target: ISO 639-1 or 639-3 code.
 
         Raises:
             ExtraError: Apertium or the language pair is not installed.
@@ -51,8 +51,8 @@ class ApertiumTranslator:
             raise ExtraError("back-translation needs the program 'apertium', which is not installed", remedy=remedy)
         self._engine = engine
         installed = self._run(["-l"]).split()
-        wanted = [f"{a}-{b}" for a in _codes(source) for b in _codes(target)]
-        mode = next((mode for mode in wanted if mode in installed), None)
+        names = [f"{a}-{b}" for a in _codes(source) for b in _codes(target)]
+        mode = next((name for name in names if name in installed), None)
         if mode is None:
             raise ExtraError(
                 f"Apertium has no pair {source}-{target} here",
@@ -68,29 +68,30 @@ class ApertiumTranslator:
         return f"apertium {self._version} {self._mode}"
 
     def translate(self, texts: Sequence[str], *, n: int) -> list[list[str]]:
-        """Return the one translation that there is of each text.
+        """Return the translation of each text. Apertium gives only one, whatever `n` is.
 
         Raises:
             MissingError: Apertium fails.
         """
         cleaned = [clean(text) for text in texts]
-        spoken = [index for index, text in enumerate(cleaned) if text]
+        filled = [index for index, text in enumerate(cleaned) if text]
         answers: list[list[str]] = [[] for _ in texts]
-        for start in range(0, len(spoken), BATCH):
-            batch = spoken[start : start + BATCH]
+        for start in range(0, len(filled), BATCH):
+            batch = filled[start : start + BATCH]
             for index, answer in zip(batch, self._batch([cleaned[index] for index in batch]), strict=True):
                 answers[index] = [answer] if answer else []
         return answers
 
     def _batch(self, texts: Sequence[str]) -> list[str]:
-        said = self._run(["-u", self._mode], "\n\n".join(texts) + "\n")
-        parts = [clean(part) for part in said.removesuffix("\n").split("\n\n")]
+        output = self._run(["-u", self._mode], "\n\n".join(texts) + "\n")
+        parts = [clean(part) for part in output.removesuffix("\n").split("\n\n")]
         if len(parts) == len(texts):
             return parts
-        return [clean(self._run(["-u", self._mode], text + "\n")) for text in texts]  # no way to tell which is which
+        # The parts cannot be assigned to the texts: translate them one by one.
+        return [clean(self._run(["-u", self._mode], text + "\n")) for text in texts]
 
     def _run(self, arguments: Sequence[str], text: str = "") -> str:
-        environment = {**os.environ, "LC_ALL": "C.UTF-8"}  # it reads and writes in the encoding of the locale
+        environment = {**os.environ, "LC_ALL": "C.UTF-8"}  # Apertium uses the encoding of the locale
         try:
             done = subprocess.run(
                 [self._engine, *arguments],

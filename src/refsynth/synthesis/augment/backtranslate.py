@@ -1,7 +1,7 @@
-"""Back-translation: into a pivot language and back, so that the words change and the meaning stays.
+"""Back-translation into a pivot language and back: the words change, the meaning stays.
 
 Sennrich et al., 2016, "Improving Neural Machine Translation Models with Monolingual Data"; as augmentation Xie et al., 2020, UDA,
-section 2.2. Knows translators by one verb; which one it is does not matter here.
+section 2.2.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class Translator(Protocol):
         ...
 
     def translate(self, texts: Sequence[str], *, n: int) -> list[list[str]]:
-        """Return at most `n` translations of each text, the best first; none where it fails on a text."""
+        """Return at most `n` translations of each text, the best first; none for a text that cannot be translated."""
         ...
 
 
 class BackTranslator:
-    """Two translators as an augmenter. Deterministic: the best translation there, the `n` best back."""
+    """An augmenter of two translators. Deterministic: the best translation forward, the `n` best back."""
 
     def __init__(self, forward: Translator, back: Translator) -> None:
         self._forward, self._back = forward, back
@@ -38,8 +38,8 @@ class BackTranslator:
         return f"{self._forward.name}, {self._back.name}"
 
     def augment(self, texts: Sequence[str], *, n: int, seed: int) -> list[list[str]]:
-        """Return at most `n` back-translations of each text; the seed has no part in it."""
+        """Return at most `n` back-translations of each text. The seed has no effect."""
         pivots = {index: row[0] for index, row in enumerate(self._forward.translate(texts, n=1)) if row}
-        # One more than wanted: the text itself is often among the best.
+        # One more than needed: the text itself is often among the best.
         returned = dict(zip(pivots, self._back.translate(list(pivots.values()), n=n + 1), strict=True))
         return [distinct(text, returned.get(index, ()), n=n) for index, text in enumerate(texts)]

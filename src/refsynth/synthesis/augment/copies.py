@@ -1,4 +1,4 @@
-"""From real rows to augmented drafts: asks each method, shares the quota out, and writes down where each copy comes from."""
+"""Turns real rows into augmented drafts: asks each augmenter, shares the quota among them and records provenance."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from refsynth.data.text import clean
 
 
 class Augmented(NamedTuple):
-    """The drafts in the order of the rows, and what stands for their prompts: the row's own text, under its provenance name."""
+    """The drafts in the order of the rows, and the records that stand for their prompts: the text of each row."""
 
     drafts: tuple[Example, ...]
     prompts: tuple[dict[str, Any], ...]
 
 
 def augment_rows(rows: Sequence[Example], augmenters: Sequence[Augmenter], *, copies: int, seed: int) -> Augmented:
-    """Return drafts that are changed copies of rows; `shown` of each is the row, so that they are held out together.
+    """Return drafts that are changed copies of rows. Provenance names the row as shown, so that both are held out together.
 
     Args:
         rows: real rows [N].
-        augmenters: the methods; they take turns, so that each has its part of a row's quota.
-        copies: the most drafts of one row, over all methods.
+        augmenters: alternate, so that each gets its part of a row's quota.
+        copies: most drafts of one row, over all augmenters.
         seed: of the run.
     """
     texts = [row.text for row in rows]

@@ -1,7 +1,7 @@
-"""Noise as people type it: slips on the keyboard, case, punctuation. Pure: the same seed gives the same copies.
+"""Typing noise: keyboard slips, case and punctuation. The same seed gives the same copies.
 
-Words with digits or signs in them (amounts, order numbers, addresses) stay as they are, since they can decide the label. Keyboard
-slips know the Latin letters of a QWERTY keyboard; in other scripts only case and punctuation change.
+Words with digits or signs (amounts, order numbers, addresses) do not change, since they can decide the label. Keyboard slips
+cover the Latin letters of a QWERTY keyboard; in other scripts only case and punctuation change.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ RATE = 0.08
 """Slips per letter. One slip breaks four character 4-grams, so a copy at this rate overlaps its row by about 0.56 in them."""
 
 TRIES = 4
-"""Attempts for each copy that is wanted: a short text may come out as it went in."""
+"""Attempts per requested copy: a short text may come out unchanged."""
 
 DROPPED = 0.3
-"""Chance that a punctuation mark is left out; half of that, that it is doubled."""
+"""Probability that a punctuation mark is dropped; it is doubled with half of this probability."""
 
 _ROWS = (("qwertyuiop", 0.0), ("asdfghjkl", 0.25), ("zxcvbnm", 0.75))
 _PLACES = {key: (index + shift, row) for row, (keys, shift) in enumerate(_ROWS) for index, key in enumerate(keys)}
-NEIGHBOURS = {
+NEIGHBORS = {
     key: "".join(other for other, (a, b) in _PLACES.items() if other != key and abs(a - x) <= 1 and abs(b - y) <= 1)
     for key, (x, y) in _PLACES.items()
 }
@@ -36,7 +36,7 @@ _MARKS = frozenset(",.;:!?'-…，。；：！？、")
 
 
 class NoiseAugmenter:
-    """Copies with typing noise. A copy of a text depends on the text and the seed, not on the texts beside it."""
+    """Copies with typing noise. A copy depends on its text and the seed, not on the other texts."""
 
     name = f"noise {RATE}"
 
@@ -56,14 +56,14 @@ def _slips(word: str, rng: np.random.Generator) -> str:
     """Return the word with each letter typed wrong with probability `RATE`."""
     letters = list(word)
     for index in np.flatnonzero(rng.random(len(letters)) < RATE):
-        if letters[index].lower() in NEIGHBOURS:
+        if letters[index].lower() in NEIGHBORS:
             slip = _SLIPS[rng.integers(len(_SLIPS))]
             slip(letters, int(index), rng)
     return "".join(letters) or word
 
 
-def _neighbour(letters: list[str], index: int, rng: np.random.Generator) -> None:
-    around = NEIGHBOURS[letters[index].lower()]
+def _neighbor(letters: list[str], index: int, rng: np.random.Generator) -> None:
+    around = NEIGHBORS[letters[index].lower()]
     key = around[rng.integers(len(around))]
     letters[index] = key.upper() if letters[index].isupper() else key
 
@@ -81,7 +81,7 @@ def _double(letters: list[str], index: int, rng: np.random.Generator) -> None:
     letters[index] *= 2
 
 
-_SLIPS: tuple[Callable[[list[str], int, np.random.Generator], None], ...] = (_neighbour, _swap, _drop, _double)
+_SLIPS: tuple[Callable[[list[str], int, np.random.Generator], None], ...] = (_neighbor, _swap, _drop, _double)
 
 
 def _marks(word: str, rng: np.random.Generator) -> str:
@@ -95,7 +95,7 @@ def _marks(word: str, rng: np.random.Generator) -> str:
 
 
 def _case(words: list[str], rng: np.random.Generator) -> str:
-    """Return the words joined: as they are, all in small letters, or one of them in capitals."""
+    """Return the words joined: unchanged, all in lower case, or with one word in capitals."""
     chance = rng.random()
     if chance < 0.3:
         words = [word.lower() for word in words]

@@ -1,11 +1,11 @@
-"""Any one-directional translation model in a CTranslate2 folder, with its tokenizer beside it.
+"""Runs a one-directional translation model from a CTranslate2 folder that also holds its tokenizer.
 
-Such a folder is made once, for instance from a Marian model or a T5:
+Such a folder is made once, for example from a Marian or T5 model:
 
     ct2-transformers-converter --model DIR --output_dir OUT --copy_files tokenizer_config.json source.spm target.spm vocab.json
 
-Models that are told the direction by words before the text (T5, Marian with several targets) get them as `prefix`. Beam search
-without sampling, so that the same texts give the same translations.
+Models that take the direction as words before the text (T5, Marian with several targets) get these words as `prefix`. Beam search
+without sampling gives the same translations for the same texts.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from refsynth.data.text import clean
 
 BEAM = 4
 LONGEST = 256
-"""Tokens. A longer text is not translated, and what has not ended by then is not a translation."""
+"""In tokens. Longer texts are not translated, and a translation that does not end within this length is discarded."""
 
 BATCH_TOKENS = 2048
 """Padded tokens in one batch."""
 
 
 class Seq2SeqTranslator:
-    """A folder's model in one direction."""
+    """A translation model in one direction."""
 
     def __init__(self, folder: Path, *, prefix: str = "") -> None:
         """Load the model.
 
         Args:
-            folder: model.bin, config.json, vocabulary and tokenizer.
-            prefix: words put before each text.
+            folder: holds model.bin, config.json, vocabulary and tokenizer.
+            prefix: words before each text.
 
         Raises:
             ExtraError: a package that the model or its tokenizer needs is not installed.
@@ -45,7 +45,7 @@ class Seq2SeqTranslator:
         remedy = "convert one with ct2-transformers-converter --model DIR --output_dir OUT --copy_files <tokenizer files>"
         if not (folder / "model.bin").is_file():
             raise ModelError(f"{folder}: not a CTranslate2 model folder", expected="model.bin there", remedy=remedy)
-        if any(folder.glob("*.spm")):  # transformers says nothing of the package that it lacks
+        if any(folder.glob("*.spm")):  # the error of transformers does not name the missing package
             require("sentencepiece", extra="augment")
         try:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -61,7 +61,7 @@ class Seq2SeqTranslator:
         return f"ctranslate2:{self._hash[:12]}"
 
     def translate(self, texts: Sequence[str], *, n: int) -> list[list[str]]:
-        """Return the `n` best translations of each text, fewer where some do not come to an end."""
+        """Return at most `n` translations of each text, the best first. Unfinished translations are left out."""
         rows = [self._tokenizer.encode(self._prefix + clean(text)) for text in texts]
         short = [index for index, (text, row) in enumerate(zip(texts, rows, strict=True)) if clean(text) and len(row) <= LONGEST]
         answers: list[list[str]] = [[] for _ in texts]
@@ -79,7 +79,7 @@ class Seq2SeqTranslator:
         return answers
 
     def _text(self, tokens: Sequence[Any]) -> str:
-        """Return the text of a finished translation, and none of one that was cut off."""
+        """Return the text of a finished translation; an empty string for one that was cut off."""
         if not tokens or tokens[-1] != self._tokenizer.eos_token:
             return ""
         return clean(self._tokenizer.decode(self._tokenizer.convert_tokens_to_ids(list(tokens)), skip_special_tokens=True))

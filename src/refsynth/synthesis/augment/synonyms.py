@@ -1,7 +1,7 @@
-"""Synonyms: words of a text replaced by others of the same meaning (after EDA, Wei and Zou, 2019, section 2).
+"""Replaces words by synonyms (after EDA, Wei and Zou, 2019, section 2).
 
-Every word that has synonyms is drawn again among them and itself. About one word in ten has some (9 to 12% on three public sets),
-which is the share that EDA replaces.
+Each word that has synonyms is drawn at random from these and itself. About one word in ten has some (9 to 12% on three public
+sets), which is the share that EDA replaces.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from refsynth.synthesis.augment.copies import distinct
 from refsynth.synthesis.augment.wordnet import WordNet
 
 TRIES = 4
-"""Attempts for each copy that is wanted: chance may choose what it chose before."""
+"""Attempts per requested copy: the same words may be drawn twice."""
 
 _WORDS = re.compile(r"[A-Za-z][a-z]{2,}(?![\w'])")
 
 
 class SynonymAugmenter:
-    """Copies with synonyms out of an English dictionary.
+    """Copies with synonyms from an English dictionary.
 
-    Only base forms of content words change: an inflected synonym would need grammar. Words with a capital inside the text are
-    names and stay. A copy of a text depends on the text and the seed, not on the texts beside it.
+    Only base forms of content words change, since an inflected synonym would need grammar. Capitalized words inside a text count
+    as names and do not change. A copy depends on its text and the seed, not on the other texts.
     """
 
     def __init__(self, dictionary: WordNet) -> None:
@@ -39,7 +39,7 @@ class SynonymAugmenter:
         return f"wordnet {self._dictionary.version}"
 
     def augment(self, texts: Sequence[str], *, n: int, seed: int) -> list[list[str]]:
-        """Return at most `n` copies of each text with some words replaced; none where no word has a synonym."""
+        """Return at most `n` copies of each text with some words replaced; none if no word has a synonym."""
         return [distinct(text, self._copies(text, n * TRIES, seed), n=n) for text in texts]
 
     def _copies(self, text: str, tries: int, seed: int) -> Iterator[str]:
@@ -49,7 +49,7 @@ class SynonymAugmenter:
         rng = np.random.default_rng(derive_seed(seed, text))
         for _ in range(tries):
             copy = text
-            for match, others in reversed(places):  # from the end, so that the other places stay where they are
+            for match, others in reversed(places):  # from the end, so that earlier positions stay valid
                 chosen = (match.group(), *others)[rng.integers(len(others) + 1)]
                 chosen = chosen.capitalize() if match.group()[0].isupper() else chosen
                 copy = copy[: match.start()] + chosen + copy[match.end() :]

@@ -1,8 +1,8 @@
-"""A policy without a gradient: which way of asking pays, found by trying. It needs nothing of the reference but its texts.
+"""A policy without gradients: it finds by trial which prompts and temperatures pay. It needs only texts from the reference.
 
 Thompson sampling (Thompson, 1933; Chapelle and Li, 2011, "An Empirical Evaluation of Thompson Sampling") over arms with Gaussian
-rewards: prior N(0, 1) and unit noise, which is the scale of the rewards, so an arm whose n texts had rewards of sum S is believed
-to be worth N(S / (n + 1), 1 / (n + 1)).
+rewards. Prior N(0, 1) and unit noise match the scale of the rewards: after n texts with rewards of sum S, the posterior of an
+arm's mean is N(S / (n + 1), 1 / (n + 1)).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 from refsynth.core.run import derive_seed, read_json, write_json
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.synthesis.reinforcement.figures import Figures, Judge, PromptedCompletion
-from refsynth.synthesis.reinforcement.reward import Scale, rewards
+from refsynth.synthesis.reinforcement.reward import FAULT, Scale, rewards
 
 
 class Bandit:
-    """What is believed of A arms."""
+    """The posterior of A arms."""
 
     def __init__(self, arms: int) -> None:
         self._sums, self._counts = np.zeros(arms), np.zeros(arms)
@@ -31,55 +31,55 @@ class Bandit:
         """Expected reward of each arm [A]."""
         return np.asarray(self._sums / (self._counts + 1))
 
-    def draw(self, n: int, *, seed: int, blindly: bool = False) -> IntArray:
-        """Return `n` arms to try [n]: each is drawn as often as it is believed to be the best, or `blindly` at random."""
+    def draw(self, n: int, *, seed: int, at_random: bool = False) -> IntArray:
+        """Return `n` arms to try [n], each with the posterior probability that it is the best; or `at_random`, all alike."""
         rng = np.random.default_rng(seed)
-        if blindly:
+        if at_random:
             return rng.integers(0, len(self._sums), n)
-        believed = rng.normal(self.means, 1 / np.sqrt(self._counts + 1), size=(n, len(self._sums)))
-        return np.asarray(believed.argmax(1))
+        samples = rng.normal(self.means, 1 / np.sqrt(self._counts + 1), size=(n, len(self._sums)))
+        return np.asarray(samples.argmax(1))
 
     def learn(self, arms: IntArray, rewards: FloatArray) -> None:
-        """Take in the rewards [M] of texts that some arms gave [M]."""
+        """Update the posterior with the rewards [M] of texts and the arms [M] that wrote them."""
         np.add.at(self._sums, arms, rewards)
         np.add.at(self._counts, arms, 1)
 
     def best(self, n: int) -> list[int]:
-        """Return at most `n` arms, the best first, of those that have been tried."""
+        """Return at most `n` of the arms that have been tried, the best first."""
         order = np.argsort(-self.means, kind="stable")
         return [int(arm) for arm in order if self._counts[arm]][:n]
 
     def state(self) -> list[list[float]]:
-        """Return what `restore` takes, as JSON-ready values."""
+        """Return the state for `restore` as JSON-ready values."""
         return [self._sums.tolist(), self._counts.tolist()]
 
     def restore(self, state: Sequence[Sequence[float]]) -> None:
-        """Take over a state."""
+        """Set the state."""
         self._sums, self._counts = (np.array(part, float) for part in state)
 
 
 def search(
     bandit: Bandit,
-    write: Callable[[IntArray, int], Sequence[PromptedCompletion]],
+    write: Callable[[IntArray, int], Sequence[Sequence[PromptedCompletion]]],
     judge: Judge,
     folder: Path,
     *,
     turns: int,
     prompts: int,
     seed: int,
-    blindly: bool = False,
+    at_random: bool = False,
 ) -> Iterator[Figures]:
-    """Try arms and yield the figures of each turn, those of finished turns first; the bandit is left as the last turn leaves it.
+    """Try arms and yield the figures of each turn; those of finished turns come from disk.
 
     Args:
-        bandit: to be taught.
-        write: has arms [P] write in a turn, the same number of texts for each, in their order.
-        judge: judges what was written.
+        bandit: learns from the rewards; ends in the state after the last turn.
+        write: returns the texts of each of the arms [P] in a turn. A chat model may give an arm fewer texts than others, or none.
+        judge: judges the texts.
         folder: of the finished turns.
-        turns: of trying, judging and learning.
-        prompts: arms tried in a turn, P.
+        turns: how often to write, judge and learn.
+        prompts: arms per turn, P.
         seed: of the draws.
-        blindly: draw the arms at random: the search that a policy has to beat.
+        at_random: draw the arms at random, as the control that a policy has to beat.
     """
     folder.mkdir(parents=True, exist_ok=True)
     scale: Scale | None = None
@@ -92,19 +92,19 @@ def search(
             yield Figures(**record["figures"])
             continue
         started = time.monotonic()
-        arms = bandit.draw(prompts, seed=derive_seed(seed, "arms", turn), blindly=blindly)
+        arms = bandit.draw(prompts, seed=derive_seed(seed, "arms", turn), at_random=at_random)
         written = write(arms, turn)
-        judged = judge(written)
-        scale = scale or Scale.of(judged.gains, judged.faulty)
-        reward = rewards(judged.gains, judged.faulty, scale)
-        bandit.learn(np.repeat(arms, len(written) // prompts), reward)
+        judgment = judge([one for of_arm in written for one in of_arm])
+        scale = scale or Scale.of(judgment.gains, judgment.faulty)
+        reward = rewards(judgment.gains, judgment.faulty, scale)
+        bandit.learn(np.repeat(arms, [len(of_arm) for of_arm in written]), reward)
         figures = Figures(
             turn=turn,
-            reward=float(reward.mean()),
-            gain=judged.gain,
-            faulty=float(judged.faulty.mean()),
-            distinct_2=judged.distinct_2,
-            texts=len(written),
+            reward=float(reward.mean()) if len(reward) else FAULT,
+            gain=judgment.gain,
+            faulty=float(judgment.faulty.mean()) if len(reward) else 1.0,
+            distinct_2=judgment.distinct_2,
+            texts=len(reward),
             seconds=round(time.monotonic() - started, 3),
         )
         write_json(place, {"figures": asdict(figures), "scale": list(scale), "bandit": bandit.state()})

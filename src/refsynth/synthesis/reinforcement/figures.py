@@ -1,4 +1,4 @@
-"""What a turn of reinforcement came to, whichever policy takes it, and who judges what it wrote."""
+"""The figures of a turn of reinforcement, for any policy, and the judgment of what it wrote."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from refsynth.core.types import Completion, FloatArray, Prompt
 
 
 class PromptedCompletion(NamedTuple):
-    """A completion with the prompt that it answers."""
+    """A completion and its prompt."""
 
     prompt: Prompt
     completion: Completion
 
 
-class Judged(NamedTuple):
-    """What a judge says of texts: gains on held-out loss [M], NaN where unknown; and which are worth nothing [M]."""
+class Judgment(NamedTuple):
+    """The judgment of M texts.
+
+    Attributes:
+        gains: on held-out loss, in nats per unit of weight [M]; NaN if unknown.
+        faulty: which texts are unusable [M].
+        distinct_2: share of distinct word pairs in the others.
+    """
 
     gains: FloatArray
     faulty: NDArray[np.bool_]
@@ -28,29 +34,29 @@ class Judged(NamedTuple):
 
     @property
     def gain(self) -> float:
-        """The mean gain of the sound texts that could be judged; 0 where there is none."""
+        """The mean of the known gains of texts without fault; 0 if there is none."""
         known = self.gains[~self.faulty & np.isfinite(self.gains)]
         return float(known.mean()) if len(known) else 0.0
 
 
-Judge = Callable[[Sequence[PromptedCompletion]], Judged]
+Judge = Callable[[Sequence[PromptedCompletion]], Judgment]
 
 
 @dataclass(frozen=True)
 class Figures:
-    """A turn in numbers.
+    """The figures of a turn.
 
     Attributes:
         turn: from 0.
         reward: mean, on the scale of the first turn.
-        gain: mean over sound texts, in nats of held-out loss per unit of weight.
-        faulty: share of texts that are worth nothing.
+        gain: mean over texts without fault, in nats of held-out loss per unit of weight.
+        faulty: share of unusable texts.
         distinct_2: share of distinct word pairs.
-        texts: how many were written.
+        texts: number of texts written.
         seconds: wall time.
-        kl: divergence from the reference per token after the turn, in nats, of a policy that is a model; of texts of the turn
-            that it has not learnt from, if there are any.
-        log_likelihood: mean log P per token, in nats, of a policy that is a model.
+        kl: divergence from the reference after the turn, in nats per token, if the policy is a model. It is measured on texts of
+            the turn that the policy has not learned from, if there are any.
+        log_likelihood: mean log P per token, in nats, if the policy is a model.
     """
 
     turn: int

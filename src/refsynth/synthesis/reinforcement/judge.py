@@ -1,4 +1,4 @@
-"""Who judges what a policy writes: held-out real rows, through heads on the encoder's embeddings."""
+"""Judges what a policy writes by held-out real rows, with heads on the encoder's embeddings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from refsynth.core.types import Example, FloatArray, IntArray, Provenance
 from refsynth.learning.head import classes_of, softmax_strength
 from refsynth.models.predict import LinearHead
 from refsynth.synthesis.parse import parse_completion
-from refsynth.synthesis.reinforcement.figures import Judged, PromptedCompletion
+from refsynth.synthesis.reinforcement.figures import Judgment, PromptedCompletion
 from refsynth.synthesis.selection.choose import head_fitter
 from refsynth.synthesis.selection.diversity import diversity
 from refsynth.synthesis.selection.filter import screen
@@ -21,23 +21,23 @@ from refsynth.synthesis.selection.influence import Points, cross_fitted
 from refsynth.synthesis.selection.scorers import agreement_of
 
 AGREEMENT = 0.5
-"""A text that a model of the real rows takes for another class is worth nothing: labels must not drift."""
+"""Least agreement of a text with its label by a model of the real rows. A text below is faulty, so that labels do not drift."""
 
 
 @dataclass(frozen=True)
 class RowJudge:
-    """Judges texts by what they would do to the loss of some real rows, each fold of these by heads that were fitted without it.
+    """Judges texts by their effect on the loss of real rows; for each fold with a head fitted without it.
 
-    The heads are fitted to real rows alone, so that a text's gain does not depend on its company and gains of different turns can
+    The heads are fitted only to real rows. So a text's gain does not depend on the other texts, and gains of different turns can
     be compared.
 
     Attributes:
         labels: of the task.
-        encoder: turns texts into features.
+        encoder: makes the features of texts.
         rows: the real rows [N].
         folds: of the rows [N].
         language: of the texts.
-        longest: the most words that a text may have.
+        longest: most words of a text.
     """
 
     labels: tuple[str, ...]
@@ -47,31 +47,31 @@ class RowJudge:
     language: str
     longest: int
 
-    def __call__(self, written: Sequence[PromptedCompletion]) -> Judged:
-        """Judge what was written for prompts."""
+    def __call__(self, written: Sequence[PromptedCompletion]) -> Judgment:
+        """Return the judgment of completions."""
         return self.judge(self._examples(written))
 
-    def judge(self, examples: Sequence[Example]) -> Judged:
-        """Return the gains [M] of the texts, in nats of held-out loss per unit of weight, and which are faulty."""
+    def judge(self, examples: Sequence[Example]) -> Judgment:
+        """Return the judgment of M texts."""
         screened = screen(examples, self.rows, longest=self.longest)
-        faulty = np.array([draft.dropped is not None for draft in screened])
+        faulty = np.array([draft.dropped is not None for draft in screened], bool)
         gains = np.full(len(examples), np.nan)
         sound = [index for index, draft in enumerate(screened) if draft.dropped is None]
         if sound:
             drafts = self._points([examples[index] for index in sound])
             agreement = agreement_of(np.asarray(self._head.logits(drafts.features), float), drafts.classes)
-            known = {row.label for row in self.rows}  # of a label that no row has nobody here can say what belongs to it
+            known = {row.label for row in self.rows}  # agreement means nothing for a label that no row has
             faulty[sound] = (agreement < AGREEMENT) & [examples[index].label in known for index in sound]
             seen = [self._seen(examples[index]) for index in sound]
-            k = len(self.labels)
+            fit = head_fitter(len(self.labels))
             gains[sound] = cross_fitted(
-                head_fitter(k), self._real, self.folds, drafts, seen, strength=softmax_strength, train_on_drafts=False
+                fit, self._real, self.folds, drafts, seen, strength=softmax_strength, train_on_drafts=False
             )
         texts = [example.text for example, wrong in zip(examples, faulty, strict=True) if not wrong]
-        return Judged(gains, faulty, diversity(texts).distinct_2 if len(texts) > 1 else 0.0)
+        return Judgment(gains, faulty, diversity(texts).distinct_2 if len(texts) > 1 else 0.0)
 
     def _examples(self, written: Sequence[PromptedCompletion]) -> list[Example]:
-        """Return the texts as examples; one that cannot be read is empty, which the screen finds."""
+        """Return the texts as examples. A completion that gives no text becomes an empty one, which the screen rejects."""
         texts = {row.id: " ".join(row.text.split()) for row in self.rows}
         examples = []
         for index, (prompt, completion) in enumerate(written):

@@ -1,7 +1,7 @@
-"""Reinforcement of a generator: write, judge, step, again. Each round is on disk before the next, so a killed one goes on.
+"""Reinforcement of a generator in turns: write, judge, update. Each turn is on disk before the next, so a killed run continues.
 
-A round writes drafts with the policy as it is (on-policy, through a fast engine that reads an export of it), has them judged, and
-learns from some of them. What is kept of a round is small: adapter, optimiser, figures. The exports are scratch.
+A turn writes drafts with the current policy (on-policy, with a fast engine that reads an export of it), has them judged, and
+learns from some of them. What stays of a turn is small: adapter, optimizer state, figures. The exports are scratch.
 """
 
 from __future__ import annotations
@@ -16,16 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from refsynth.core.protocols import Generator
-from refsynth.core.run import derive_seed, read_json, write_json
+from refsynth.core.run import derive_seed, read_json
 from refsynth.core.types import FloatArray, IntArray, Prompt
 from refsynth.synthesis.reinforcement.figures import Figures, Judge, PromptedCompletion
-from refsynth.synthesis.reinforcement.policy import Policy, Rollout
-from refsynth.synthesis.reinforcement.reward import Learnt, Scale, rewards, rloo
-
-FIGURES = "figures.json"
+from refsynth.synthesis.reinforcement.policy import FIGURES, Policy, Rollout, save_turn
+from refsynth.synthesis.reinforcement.reward import Scale, UpdateRows, rewards, rloo
 
 FRESH = 32
-"""Texts, at most, on which a turn's divergence is measured: each costs two passes, and a thousand tokens tell it well enough."""
+"""Most texts on which a turn's divergence is measured. Each costs two passes, and a thousand tokens are precise enough."""
 
 
 def reinforce(
@@ -35,27 +33,27 @@ def reinforce(
     judge: Judge,
     folder: Path,
     *,
-    learn: Callable[[FloatArray, IntArray], Learnt] = rloo,
+    select: Callable[[FloatArray, IntArray], UpdateRows] = rloo,
     turns: int,
-    siblings: int,
-    furthest: float,
+    group_size: int,
+    max_kl: float,
     seed: int,
     shuffled: bool = False,
 ) -> Iterator[Figures]:
-    """Train the policy and yield the figures of each round, those of finished rounds first.
+    """Train the policy and yield the figures of each turn; those of finished turns come from disk.
 
     Args:
-        policy: to be trained; left as the last round leaves it.
-        prompts: what is asked in a round.
+        policy: trained in place; ends in the state after the last turn.
+        prompts: returns the prompts of a turn.
         writer: makes a generator from an exported policy.
         judge: judges what was written.
-        folder: of the finished rounds.
-        learn: what is learnt from, of rewards and the prompts that they belong to.
-        turns: rounds.
-        siblings: texts per prompt, each the baseline of the others; at least 2.
-        furthest: nats per token from the reference; a turn that ends further away is drawn back.
+        folder: of the finished turns.
+        select: returns what to learn from, given rewards and the prompt of each text.
+        turns: how often to write, judge and learn.
+        group_size: texts per prompt, at least 2: each is the baseline of the others.
+        max_kl: nats per token from the reference. A policy further away after a turn is scaled back.
         seed: of the sampling.
-        shuffled: deal the rewards out anew among all texts of a round: the control in which nothing can be learnt.
+        shuffled: permute the rewards of a turn among its texts: the control, which cannot learn.
     """
     scale: Scale | None = None
     for turn in range(turns):
@@ -67,73 +65,62 @@ def reinforce(
             yield Figures(**record)
             continue
         started = time.monotonic()
-        written = _write(policy, prompts(turn), writer, folder / "export", siblings, derive_seed(seed, "rollout", turn))
-        judged = judge(written)
-        scale = scale or Scale.of(judged.gains, judged.faulty)
-        reward = rewards(judged.gains, judged.faulty, scale)
+        written = _write(policy, prompts(turn), writer, folder / "export", group_size, derive_seed(seed, "rollout", turn))
+        judgment = judge(written)
+        scale = scale or Scale.of(judgment.gains, judgment.faulty)
+        reward = rewards(judgment.gains, judgment.faulty, scale)
         dealt = np.random.default_rng(derive_seed(seed, "deal", turn)).permutation(reward) if shuffled else reward
-        groups = np.repeat(np.arange(len(written) // siblings), siblings)
-        learnt = learn(dealt, groups)
+        update = select(dealt, np.repeat(np.arange(len(written) // group_size), group_size))
         rollouts = [_rollout(policy, one) for one in written]
-        likelihood = policy.update([rollouts[row] for row in learnt.rows], learnt.worth)
-        kl = _bounded(policy, [rollouts[row] for row in _fresh(learnt.rows, len(rollouts))], furthest)
+        likelihood = policy.update([rollouts[row] for row in update.rows], update.weights)
+        kl = _bounded(policy, [rollouts[row] for row in _fresh(update.rows, len(rollouts))], max_kl)
         figures = Figures(
             turn=turn,
             reward=float(reward.mean()),
-            gain=judged.gain,
-            faulty=float(judged.faulty.mean()),
+            gain=judgment.gain,
+            faulty=float(judgment.faulty.mean()),
             kl=kl,
             log_likelihood=likelihood,
-            distinct_2=judged.distinct_2,
+            distinct_2=judgment.distinct_2,
             texts=len(written),
             seconds=round(time.monotonic() - started, 3),
         )
-        _keep(policy, figures, scale, place)
+        save_turn(policy, {**asdict(figures), "scale": list(scale)}, place)
         yield figures
     shutil.rmtree(folder / "export", ignore_errors=True)
 
 
 def _write(
-    policy: Policy, prompts: Sequence[Prompt], writer: Callable[[Path], Generator], export: Path, siblings: int, seed: int
+    policy: Policy, prompts: Sequence[Prompt], writer: Callable[[Path], Generator], export: Path, group_size: int, seed: int
 ) -> list[PromptedCompletion]:
     shutil.rmtree(export, ignore_errors=True)
     policy.export(export)
-    answers = writer(export).generate(prompts, n=siblings, seed=seed)
+    answers = writer(export).generate(prompts, n=group_size, seed=seed)
     return [PromptedCompletion(prompt, each) for prompt, answer in zip(prompts, answers, strict=True) for each in answer]
 
 
-def _bounded(policy: Policy, fresh: Sequence[Rollout], furthest: float) -> float:
-    """Draw the policy back until it is within its bound by these texts, and return how far from the reference it is.
+def _bounded(policy: Policy, fresh: Sequence[Rollout], max_kl: float) -> float:
+    """Scale the policy back until its divergence on these texts is within the bound, and return that divergence.
 
-    Near the reference the divergence grows with the square of the adapter's share, as TRPO's trust region has it (Schulman et
-    al., 2015, appendix C): the root is a first guess at the share to keep, a little less of it makes an end certain.
+    Near the reference, the divergence grows with the square of the adapter's scale, as in TRPO's trust region (Schulman et al.,
+    2015, appendix C). So the square root is a first guess at the factor; a factor slightly below it makes the loop end.
     """
     kl = policy.divergence(fresh)
-    while kl > furthest:
-        policy.draw_back(0.95 * math.sqrt(furthest / kl))
+    while kl > max_kl:
+        policy.draw_back(0.95 * math.sqrt(max_kl / kl))
         kl = policy.divergence(fresh)
     return kl
 
 
 def _fresh(rows: IntArray, n: int) -> IntArray:
-    """Return up to `FRESH` of `n` texts not learnt from, evenly over the prompts; of those learnt from if there are no others."""
-    rest = np.setdiff1d(np.arange(n), rows)
-    found = rest if len(rest) else rows
-    return found[:: math.ceil(len(found) / FRESH)]
+    """Return up to `FRESH` of the `n` texts that are not among `rows`, evenly over the prompts; from `rows` if there are none."""
+    others = np.setdiff1d(np.arange(n), rows)
+    candidates = others if len(others) else rows
+    return candidates[:: math.ceil(len(candidates) / FRESH)]
 
 
 def _rollout(policy: Policy, written: PromptedCompletion) -> Rollout:
-    """Return the token ids of what was written; the end of a finished text is one of its tokens, or it would never be learnt."""
+    """Return the token ids of a completion. A finished text ends with a line break, or the policy would never learn to stop."""
     prompt, completion = written
     end = "\n" if completion.finished else ""
     return policy.rollout(prompt.text, completion.text + end)
-
-
-def _keep(policy: Policy, figures: Figures, scale: Scale, place: Path) -> None:
-    """Write a round; its figures are written last and make it finished."""
-    partial = place.with_name(f".{place.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    policy.save(partial)
-    write_json(partial / FIGURES, {**asdict(figures), "scale": list(scale)})
-    shutil.rmtree(place, ignore_errors=True)
-    partial.replace(place)

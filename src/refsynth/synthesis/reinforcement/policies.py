@@ -1,7 +1,7 @@
-"""Reinforced authors: each half of the folds rewards a policy of its own, which alone is shown that half's rows.
+"""Trains the policies of a run: each half of the folds rewards its own policy, and only that policy is shown the half's rows.
 
-A policy that was rewarded for lowering the loss of some rows has seen these rows. With two of them, whichever fold the gate holds
-out, the drafts of one have not seen it and may be trained on.
+A policy that was rewarded for lowering the loss of some rows has seen these rows. There are two policies, so whichever fold the
+gate holds out, one of them has not seen it, and its drafts may be trained on.
 """
 
 from __future__ import annotations
@@ -25,25 +25,23 @@ from refsynth.core.steps import STEPS
 from refsynth.core.task import Task
 from refsynth.core.types import FloatArray, IntArray, Prompt
 from refsynth.models.reference.context import reference_key
-from refsynth.synthesis.build import MODEL, make_trained, ready_trained
+from refsynth.synthesis.build import MODEL, convert_trained, make_trained
 from refsynth.synthesis.draft_writer import DraftWriter
 from refsynth.synthesis.reinforcement.bandit import Bandit, search
 from refsynth.synthesis.reinforcement.figures import Figures, PromptedCompletion
 from refsynth.synthesis.reinforcement.loop import reinforce
-from refsynth.synthesis.reinforcement.policy import Policy
+from refsynth.synthesis.reinforcement.policy import FIGURES, Policy
 from refsynth.synthesis.reinforcement.policy_task import PolicyTask
-from refsynth.synthesis.reinforcement.reward import Learnt, half_of, raft, rloo
+from refsynth.synthesis.reinforcement.reward import UpdateRows, half_of, raft, rloo
 
 TEMPERATURES = (0.7, 1.0, 1.3)
 WAYS: tuple[Way, ...] = get_args(Way)
 
 ARMS = 3
-"""Of the bandit's arms, the best that write: one would write much the same again and again."""
+"""How many of the bandit's best arms write drafts: a single arm would repeat itself."""
 
-FURTHEST = 0.1
-"""Nats per token from the reference that an adapter may be: imitation has no other tie to it, and has gone ten times as far."""
-
-FIGURES = "figures.json"
+MAX_KL = 0.1
+"""Nats per token by which an adapter may differ from the reference. Without this bound, `raft` went ten times as far."""
 
 
 class RewardCurve(NamedTuple):
@@ -53,110 +51,108 @@ class RewardCurve(NamedTuple):
     turns: tuple[Figures, ...]
 
     def line(self) -> str:
-        """Return what the turns came to, for the screen."""
+        """Return the curve as one line for the screen."""
         first, last = self.turns[0], self.turns[-1]
-        away = "" if last.kl is None else f", {last.kl:.3f} nats from the reference"
-        return f"{self.half} half, {len(self.turns)} turns: reward {first.reward:+.2f} -> {last.reward:+.2f}{away}"
+        distance = "" if last.kl is None else f", {last.kl:.3f} nats from the reference"
+        return f"{self.half} half, {len(self.turns)} turns: reward {first.reward:+.2f} -> {last.reward:+.2f}{distance}"
 
 
-def teach(lesson: PolicyTask) -> tuple[list[DraftWriter], RewardCurve]:
-    """Return the authors that come of a lesson, and the figures of its turns."""
-    config = lesson.task.config
+def train_policy(job: PolicyTask) -> tuple[list[DraftWriter], RewardCurve]:
+    """Train a policy as a step; return the writers that use it, and the figures of its turns."""
+    config = job.task.config
     settings, spec = settings_of(config), STEPS["policy"]
     extra: dict[str, Any] = {
-        "encoder": lesson.context.encoder_hash,
-        "control": lesson.control,
-        "reference": lesson.source.hash,
+        "encoder": job.context.encoder_hash,
+        "control": job.control,
+        "reference": job.source.hash,
         "reference.content": reference_key(config),
-        "topics": sorted(lesson.topics.items()),
-        "longest": lesson.longest,
+        "topics": sorted(job.topics.items()),
+        "longest": job.longest,
     }
-    way = WAYS_TO_LEARN[config.reinforce.policy]
-    # More turns or minutes go on from the turns that there are.
+    method = METHODS[config.reinforce.policy]
+    # With more iterations or minutes, training continues from the turns on disk.
     lasting = spec.without("reinforce.iterations", "reinforce.minutes")
-    begun = digest(lesson.folder.key_of(lasting, way.train, config=settings, extra=extra))
-    scratch = lesson.folder.path / "reinforce" / f"{lesson.half.name}-{begun[:12]}"
-    step = f"policy-{lesson.half.name}"
-    done = lesson.folder.step(spec, partial(way.train, lesson, scratch), config=settings, name=step, extra=extra)
-    for place in scratch.parent.glob(f"{lesson.half.name}-*"):  # this lesson's, and those of killed ones with other settings
+    key = digest(job.folder.key_of(lasting, method.train, config=settings, extra=extra))
+    scratch = job.folder.path / "reinforce" / f"{job.half.name}-{key[:12]}"
+    step = f"policy-{job.half.name}"
+    done = job.folder.step(spec, partial(method.train, job, scratch), config=settings, name=step, extra=extra)
+    for place in scratch.parent.glob(f"{job.half.name}-*"):  # also those of killed runs with other settings
         shutil.rmtree(place)
-    curve = RewardCurve(lesson.half.name, tuple(Figures(**record) for record in read_json(done / FIGURES)))
-    learnt = lesson.folder.hash_of(step)
-    return way.authors(lesson, done, learnt), curve
+    curve = RewardCurve(job.half.name, tuple(Figures(**record) for record in read_json(done / FIGURES)))
+    return method.writers(job, done, job.folder.hash_of(step)), curve
 
 
 class UpdateRule(NamedTuple):
-    """What of a turn an adapter learns from, and which share of so many siblings that is."""
+    """Selects what an adapter learns from in a turn; `share` is the share of a group of a given size."""
 
-    learn: Callable[[FloatArray, IntArray], Learnt]
+    select: Callable[[FloatArray, IntArray], UpdateRows]
     share: Callable[[int], float]
 
 
-def _train_adapter(lesson: PolicyTask, scratch: Path, out: Path, *, rule: UpdateRule) -> None:
-    config = lesson.task.config
-    weights = lesson.source.weights(config)
+def _train_adapter(job: PolicyTask, scratch: Path, out: Path, *, rule: UpdateRule) -> None:
+    config = job.task.config
+    weights = job.source.weights(config)
     settings = config.reinforce
-    learnt = max(1, round(settings.batch_size * rule.share(settings.group_size)))
     policy = Policy(
         weights.folder,
         start=weights.start,
-        rate=settings.learning_rate,
+        learning_rate=settings.learning_rate,
         kl=settings.kl,
-        batch=learnt,
-        seed=lesson.seed,
+        batch_size=max(1, round(settings.batch_size * rule.share(settings.group_size))),
+        seed=job.seed,
         device=config.device,
     )
 
     def prompts(turn: int) -> list[Prompt]:
-        return lesson.prompts(config.synthesis, turn, lesson.places(turn))
+        return job.prompts(config.synthesis, turn, job.places(turn))
 
     def writer(exported: Path) -> Generator:
-        ready = exported.with_name(MODEL)
-        ready_trained(config, exported, ready)
-        return make_trained(config, lesson.source.store, ready, name="rollout")
+        model = exported.with_name(MODEL)
+        convert_trained(config, exported, model)
+        return make_trained(config, job.source.store, model, name="rollout")
 
     turns = reinforce(
         policy,
         prompts,
         writer,
-        lesson.judge,
+        job.judge,
         scratch,
-        learn=rule.learn,
+        select=rule.select,
         turns=settings.iterations,
-        siblings=settings.group_size,
-        furthest=FURTHEST,
-        seed=lesson.seed,
-        shuffled=lesson.control,
+        group_size=settings.group_size,
+        max_kl=MAX_KL,
+        seed=job.seed,
+        shuffled=job.control,
     )
-    figures = _watched(lesson, turns)
+    figures = _run_turns(job, turns)
     policy.export(scratch / "final")
-    ready_trained(config, scratch / "final", out / MODEL)
+    convert_trained(config, scratch / "final", out / MODEL)
     write_json(out / FIGURES, [asdict(one) for one in figures])
 
 
-def _adapted(lesson: PolicyTask, done: Path, learnt: str) -> list[DraftWriter]:
-    config, half = lesson.task.config, lesson.half
-    make = partial(make_trained, config, lesson.source.store, done / MODEL, name=f"reinforced:{learnt[:12]}")
-    return [DraftWriter(half.name, learnt, make, config.synthesis, half.rows, half.folds, rewarded=True)]
+def _adapter_writers(job: PolicyTask, done: Path, step_hash: str) -> list[DraftWriter]:
+    config, half = job.task.config, job.half
+    make = partial(make_trained, config, job.source.store, done / MODEL, name=f"reinforced:{step_hash[:12]}")
+    return [DraftWriter(half.name, step_hash, make, config.synthesis, half.rows, half.folds, rewarded=True)]
 
 
-def _train_bandit(lesson: PolicyTask, scratch: Path, out: Path) -> None:
-    settings = lesson.task.config.reinforce
-    ways = [way for way in WAYS if way != "topics" or lesson.topics]
+def _train_bandit(job: PolicyTask, scratch: Path, out: Path) -> None:
+    settings = job.task.config.reinforce
+    ways = [way for way in WAYS if way != "topics" or job.topics]
     pairs = list(product(ways, TEMPERATURES))
-    arms = [_arm(lesson.task, *pair) for pair in pairs]
+    arms = [_arm(job.task, *pair) for pair in pairs]
     bandit = Bandit(len(arms))
     turns = search(
         bandit,
-        partial(_try, lesson, arms),
-        lesson.judge,
+        partial(_write_with_arms, job, arms),
+        job.judge,
         scratch,
         turns=settings.iterations,
         prompts=settings.prompts,
-        seed=lesson.seed,
-        blindly=lesson.control,
+        seed=job.seed,
+        at_random=job.control,
     )
-    figures = _watched(lesson, turns)
+    figures = _run_turns(job, turns)
     write_json(out / "arms.json", [pairs[index] for index in bandit.best(ARMS)])
     write_json(out / FIGURES, [asdict(one) for one in figures])
 
@@ -165,60 +161,61 @@ def _arm(task: Task, way: Way, temperature: float) -> SynthesisConfig:
     return task.config.synthesis.model_copy(update={"ways": (way,), "temperature": temperature})
 
 
-def _try(lesson: PolicyTask, arms: Sequence[SynthesisConfig], drawn: IntArray, turn: int) -> list[PromptedCompletion]:
-    """Have arms [P] write, each for its place in the turn."""
-    places, siblings = lesson.places(turn), lesson.task.config.reinforce.group_size
-    written: dict[int, list[PromptedCompletion]] = {}
+def _write_with_arms(
+    job: PolicyTask, arms: Sequence[SynthesisConfig], drawn: IntArray, turn: int
+) -> list[list[PromptedCompletion]]:
+    """Return the texts of each of the drawn arms [P] in a turn, each for its place."""
+    places, group_size = job.places(turn), job.task.config.reinforce.group_size
+    written: list[list[PromptedCompletion]] = [[] for _ in drawn]
     for arm in np.unique(drawn):
         mine = np.flatnonzero(drawn == arm)
-        prompts = lesson.prompts(arms[arm], turn, [places[index] for index in mine])
-        generator = _asked(lesson, arms[arm])
-        answers = generator.generate(prompts, n=siblings, seed=derive_seed(lesson.seed, "try", turn, int(arm)))
+        prompts = job.prompts(arms[arm], turn, [places[index] for index in mine])
+        generator = _generator(job, arms[arm])
+        answers = generator.generate(prompts, n=group_size, seed=derive_seed(job.seed, "try", turn, int(arm)))
         for index, prompt, answer in zip(mine, prompts, answers, strict=True):
-            written[int(index)] = [PromptedCompletion(prompt, completion) for completion in answer]
-    return [one for index in range(len(drawn)) for one in written[index]]
+            written[index] = [PromptedCompletion(prompt, completion) for completion in answer]
+    return written
 
 
-def _asked(lesson: PolicyTask, settings: SynthesisConfig) -> Generator:
-    return lesson.source.generator(lesson.task.config.model_copy(update={"synthesis": settings}))
+def _generator(job: PolicyTask, settings: SynthesisConfig) -> Generator:
+    return job.source.generator(job.task.config.model_copy(update={"synthesis": settings}))
 
 
-def _chosen(lesson: PolicyTask, done: Path, learnt: str) -> list[DraftWriter]:
-    half = lesson.half
-    chosen = [_arm(lesson.task, way, temperature) for way, temperature in read_json(done / "arms.json")]
-    key = digest([learnt, code_of(__name__, apart=STEPS["policy"].apart)])  # the drafts run code from here, which knows the arms
+def _bandit_writers(job: PolicyTask, done: Path, step_hash: str) -> list[DraftWriter]:
+    half = job.half
+    arms = [_arm(job.task, way, temperature) for way, temperature in read_json(done / "arms.json")]
+    # The drafts depend on this module too, which knows the arms.
+    key = digest([step_hash, code_of(__name__, apart=STEPS["policy"].apart)])
     return [
-        DraftWriter(
-            f"{half.name}-{number}", key, partial(_asked, lesson, settings), settings, half.rows, half.folds, rewarded=True
-        )
-        for number, settings in enumerate(chosen, start=1)
+        DraftWriter(f"{half.name}-{number}", key, partial(_generator, job, arm), arm, half.rows, half.folds, rewarded=True)
+        for number, arm in enumerate(arms, start=1)
     ]
 
 
-def _watched(lesson: PolicyTask, turns: Iterator[Figures]) -> list[Figures]:
-    """Take the turns, as many as there are minutes for, and show how far they are."""
-    settings = lesson.task.config.reinforce
+def _run_turns(job: PolicyTask, turns: Iterator[Figures]) -> list[Figures]:
+    """Return the figures of the turns that fit into the minutes, and show progress."""
+    settings = job.task.config.reinforce
     figures: list[Figures] = []
-    with lesson.watch.progress(f"reinforce, {lesson.half.name} half", settings.iterations) as progress:
+    with job.watch.progress(f"reinforce, {job.half.name} half", settings.iterations) as progress:
         for one in turns:
             figures.append(one)
             progress(len(figures))
-            # Of finished turns the time counts too: a run that was killed ends where it would have ended.
+            # The time of turns from disk counts too, so that a resumed run stops where it would have stopped.
             if settings.minutes is not None and sum(each.seconds for each in figures) > 60 * settings.minutes:
                 break
     return figures
 
 
-class WayToLearn(NamedTuple):
-    """What learns: how it is trained, in a scratch folder and then in a step's, and the authors that come of the step."""
+class PolicyMethod(NamedTuple):
+    """How a policy is trained, with a scratch folder and a step's folder, and the writers that use the finished step."""
 
     train: Callable[[PolicyTask, Path, Path], None]
-    authors: Callable[[PolicyTask, Path, str], list[DraftWriter]]
+    writers: Callable[[PolicyTask, Path, str], list[DraftWriter]]
 
 
-WAYS_TO_LEARN: Mapping[PolicyName, WayToLearn] = {
-    "rloo": WayToLearn(partial(_train_adapter, rule=UpdateRule(rloo, lambda siblings: half_of(siblings) / siblings)), _adapted),
-    "raft": WayToLearn(partial(_train_adapter, rule=UpdateRule(raft, lambda siblings: 1 / siblings)), _adapted),
-    "bandit": WayToLearn(_train_bandit, _chosen),
+METHODS: Mapping[PolicyName, PolicyMethod] = {
+    "rloo": PolicyMethod(partial(_train_adapter, rule=UpdateRule(rloo, lambda size: half_of(size) / size)), _adapter_writers),
+    "raft": PolicyMethod(partial(_train_adapter, rule=UpdateRule(raft, lambda size: 1 / size)), _adapter_writers),
+    "bandit": PolicyMethod(_train_bandit, _bandit_writers),
 }
-"""Each policy by the name that `reinforce.policy` has for it."""
+"""The methods by their names in `reinforce.policy`."""

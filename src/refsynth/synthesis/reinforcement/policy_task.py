@@ -1,4 +1,4 @@
-"""What a policy is taught with: half of the folds, the rows of which judge its texts and are shown in its prompts."""
+"""The task of training a policy on half of the folds: their rows judge its texts and appear in its prompts."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Half(NamedTuple):
     folds: IntArray
 
     @property
-    def judges(self) -> bool:
-        """Whether every fold can be judged by heads of the others, which need two labels."""
+    def can_judge(self) -> bool:
+        """Whether heads fitted to the other folds can measure each fold: they need rows of two labels."""
         folds = np.unique(self.folds)
         labels = np.array([row.label for row in self.rows])
         return len(folds) > 1 and all(len(set(labels[self.folds != fold])) > 1 for fold in folds)
 
 
 def halves(rows: Rows) -> list[Half]:
-    """Return the rows of every other fold, and those of the others: labels of few rows have these in neighbouring folds."""
+    """Return the rows of the even folds and those of the odd ones: rows of a small label lie in consecutive folds."""
     numbers = np.unique(rows.folds)
     parts = []
     for name, chosen in zip(("first", "second"), (numbers[::2], numbers[1::2]), strict=True):
@@ -46,10 +46,18 @@ def halves(rows: Rows) -> list[Half]:
 
 
 class PolicyTask(NamedTuple):
-    """What a policy is taught with: the task, the rows that judge it, and where things are.
+    """Everything that training a policy needs.
 
-    With `control` the adapter's rewards are dealt out anew among the texts of a turn, and the bandit's arms drawn at random: what
-    learning has to beat. `topics` are those of each label, where prompts ask by topics.
+    Attributes:
+        task: of the run.
+        half: the rows that judge the texts and appear in prompts.
+        context: labels, language and encoder.
+        source: of the reference.
+        folder: of the run.
+        watch: receives progress.
+        longest: most words of a text.
+        control: train the control that a policy has to beat: an adapter on shuffled rewards, or random arms of the bandit.
+        topics: of each label, if prompts use topics.
     """
 
     task: Task
@@ -64,37 +72,36 @@ class PolicyTask(NamedTuple):
 
     @property
     def judge(self) -> RowJudge:
-        """The half's rows as judges."""
+        """The judge by the rows of the half."""
         return RowJudge(
             self.context.labels, self.context.encoder, self.half.rows, self.half.folds, self.context.language, self.longest
         )
 
     @property
     def seed(self) -> int:
-        """A seed of the half's own."""
+        """The seed of the half."""
         return derive_seed(self.task.config.seed, "policy", self.half.name)
 
     def prompts(self, settings: SynthesisConfig, turn: int, places: Iterable[int]) -> list[Prompt]:
-        """Return prompts of a turn; place p asks for label p modulo K."""
-        wanted = list(places)
-        k, siblings = len(self.task.labels), self.task.config.reinforce.group_size
-        laps = max(wanted) // k + 1
-        seed = derive_seed(self.seed, "prompts", turn)
+        """Return the prompts of a turn at these places; place p asks for label p modulo K."""
+        places = list(places)
+        k, group_size = len(self.task.labels), self.task.config.reinforce.group_size
+        laps = max(places) // k + 1
         brief = Brief(
-            laps * k * siblings,
+            laps * k * group_size,
             settings.shots,
-            siblings,
+            group_size,
             settings.ways,
             language=self.context.language,
-            seed=seed,
+            seed=derive_seed(self.seed, "prompts", turn),
             focus=Focus(topics=self.topics),
             before=turn * laps,
         )
         planned = plan_requests(self.half.rows, self.half.folds, self.task.meanings, brief)
-        return [planned[place].prompt for place in wanted]
+        return [planned[place].prompt for place in places]
 
     def places(self, turn: int) -> range:
-        """Return the places of a turn's prompts: labels take turns."""
+        """Return the places of a turn's prompts, so that labels alternate over all turns."""
         count = self.task.config.reinforce.prompts
         first = turn * count % len(self.task.labels)
         return range(first, first + count)

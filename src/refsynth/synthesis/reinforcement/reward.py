@@ -1,4 +1,4 @@
-"""The reward of a draft: what it does to the loss on held-out real rows, and the advantage over its siblings."""
+"""The reward of a draft, from its effect on the loss of held-out real rows, and its advantage within the group of its prompt."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from numpy.typing import NDArray
 from refsynth.core.types import FloatArray, IntArray
 
 CLIP = 2.0
-"""Standard deviations: one draft in a batch must not decide its direction."""
+"""In standard deviations: a single draft must not decide the direction of a step."""
 
 FAULT = -2.0
-"""Reward of a text that copies a seed row, is malformed, or belongs to another class, whatever its influence."""
+"""Reward of a text that copies a seed row, is malformed or belongs to another class, whatever its influence."""
 
 
 class Scale(NamedTuple):
-    """Mean and deviation of the gains of a first batch: rewards on one scale can be compared from batch to batch."""
+    """Mean and standard deviation of the gains of the first batch. One scale makes the rewards of batches comparable."""
 
     mean: float
     spread: float
 
     @classmethod
     def of(cls, gains: FloatArray, faulty: NDArray[np.bool_]) -> Scale:
-        """Measure the sound drafts of a batch [M]; the gains of drafts that nobody could judge are NaN."""
+        """Return the scale of the known gains of a batch [M], without faulty drafts."""
         known = gains[np.isfinite(gains) & ~faulty]
         return cls(float(known.mean()), float(known.std()) or 1.0) if len(known) else cls(0.0, 1.0)
 
 
 def rewards(gains: FloatArray, faulty: NDArray[np.bool_], scale: Scale) -> FloatArray:
-    """Return rewards [M]: the gains of sound drafts on a scale, clipped; `FAULT` for the others.
+    """Return rewards [M]: the gains on the scale, clipped; `FAULT` for faulty drafts.
 
     Args:
-        gains: influence of each draft on held-out loss [M]; where it is unknown (NaN) the reward is 0.
-        faulty: drafts that are worth nothing [M].
+        gains: influence of each draft on held-out loss [M]; an unknown gain (NaN) has the reward 0.
+        faulty: unusable drafts [M].
         scale: of the gains.
     """
     standard = np.nan_to_num((gains - scale.mean) / scale.spread, nan=0.0)
@@ -42,10 +42,10 @@ def rewards(gains: FloatArray, faulty: NDArray[np.bool_], scale: Scale) -> Float
 
 
 def advantages(rewards: FloatArray, groups: IntArray) -> FloatArray:
-    """Return each reward less the mean of the others of its group [M]: the leave-one-out baseline.
+    """Return each reward minus the mean of the others in its group [M]: the leave-one-out baseline.
 
-    RLOO, Ahmadian et al. (2024), "Back to Basics", eq. 6: unbiased, because a text's own reward is no part of its baseline. A
-    text that is alone in its group has no baseline and no advantage.
+    RLOO, Ahmadian et al. (2024), "Back to Basics", eq. 6: unbiased, because a text's own reward is not part of its baseline. A
+    text that is alone in its group has advantage 0.
 
     Args:
         rewards: of the texts [M].
@@ -59,15 +59,15 @@ def advantages(rewards: FloatArray, groups: IntArray) -> FloatArray:
     return result
 
 
-def telling(rewards: FloatArray, groups: IntArray) -> IntArray:
-    """Return the rows of half of each group, rounded up, whose rewards differ most: those of largest variance, in order.
+def most_varied(rewards: FloatArray, groups: IntArray) -> IntArray:
+    """Return, in order, the rows of the half of each group whose rewards have the largest variance.
 
-    Of two and three texts it is two, since one alone says nothing.
+    Halves are rounded up; of two or three texts two are taken, since one alone has no advantage.
 
-    Max-variance down-sampling (Xu et al., 2025, "Not All Rollouts are Useful", arXiv:2504.13818): writing is cheap beside
-    learning, and what is neither good nor bad for its prompt says little. Such a half is always some of the best and some of the
-    worst, so that as many halves are compared as it has members, and one more. Advantages are to be taken within it: those over
-    all siblings would not add up to nothing, and push up or down whatever was written.
+    Max-variance down-sampling (Xu et al., 2025, "Not All Rollouts are Useful", arXiv:2504.13818): writing is cheap compared with
+    learning, and a text of medium reward contributes little. The half of largest variance always consists of some of the best and
+    some of the worst texts, so for a half of n texts only n + 1 candidates are compared. Take advantages within the half:
+    advantages over the whole group would not sum to zero and would push all likelihoods in one direction.
 
     Args:
         rewards: of the texts [M].
@@ -83,39 +83,30 @@ def telling(rewards: FloatArray, groups: IntArray) -> IntArray:
 
 
 def half_of(size: int) -> int:
-    """Return how many of a group of this size are learnt from by `rloo`."""
+    """Return how many texts of a group of this size `rloo` learns from."""
     return min(size, max(2, -(-size // 2)))
 
 
-class Learnt(NamedTuple):
-    """The rows of a turn that are learnt from [m], and what each is worth: the factor of its log-likelihood [m]."""
+class UpdateRows(NamedTuple):
+    """The rows of a turn that a policy learns from [m], and the factor of each row's log-likelihood [m]."""
 
     rows: IntArray
-    worth: FloatArray
+    weights: FloatArray
 
 
-def rloo(rewards: FloatArray, groups: IntArray) -> Learnt:
-    """Return the half of each group that tells most, with its advantages: policy gradient.
-
-    Args:
-        rewards: of the texts [M].
-        groups: the prompt of each text [M].
-    """
-    rows = telling(rewards, groups)
-    return Learnt(rows, advantages(rewards[rows], groups[rows]))
+def rloo(rewards: FloatArray, groups: IntArray) -> UpdateRows:
+    """Return the most varied half of each group with its advantages, for policy gradient; arguments as in `advantages`."""
+    rows = most_varied(rewards, groups)
+    return UpdateRows(rows, advantages(rewards[rows], groups[rows]))
 
 
-def raft(rewards: FloatArray, groups: IntArray) -> Learnt:
-    """Return the best text of each group, unless all are alike: it is imitated.
+def raft(rewards: FloatArray, groups: IntArray) -> UpdateRows:
+    """Return the best text of each group with weight 1; none from a group of equal rewards. Arguments as in `advantages`.
 
     Reward-ranked fine-tuning (Dong et al., 2023, "RAFT", arXiv:2304.06767, algorithm 1), with the best of each prompt.
-
-    Args:
-        rewards: of the texts [M].
-        groups: the prompt of each text [M].
     """
     best = [mine[rewards[mine].argmax()] for mine in _groups(groups) if np.ptp(rewards[mine])]
-    return Learnt(np.array(best, int), np.ones(len(best)))
+    return UpdateRows(np.array(best, int), np.ones(len(best)))
 
 
 def _groups(groups: IntArray) -> list[IntArray]:

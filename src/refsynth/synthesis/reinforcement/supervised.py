@@ -1,12 +1,11 @@
-"""Continued language modelling of a policy: it learns to write as given texts are written, before any reward.
+"""Continued language modeling of a policy: it learns to write like given texts, before any reward.
 
-The gradient of a text's likelihood is that of a policy whose every text is worth the same (advantage 1, no divergence): the steps
-are the policy's own. Texts come in turns, each on disk before the next, so that a killed training goes on.
+The gradient of a text's likelihood is that of a policy with advantage 1 for every text and no divergence term, so the steps are
+the policy's own. Texts come in turns, and each turn is on disk before the next, so a killed training continues.
 """
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,56 +13,54 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refsynth.core.run import derive_seed, read_json, write_json
-from refsynth.synthesis.reinforcement.policy import Policy, Rollout
+from refsynth.core.run import derive_seed, read_json
+from refsynth.synthesis.reinforcement.policy import FIGURES, Policy, Rollout, save_turn
 
 TURN = 256
-"""Texts of a turn."""
+"""Texts per turn."""
 
 EPOCHS = 3
-"""Passes over the texts, at most."""
+"""Most passes over the texts."""
 
 LONGEST = 128
-"""Tokens of a text; the rest is not read."""
-
-FIGURES = "figures.json"
+"""Tokens read of a text."""
 
 
 class TrainingTurn(NamedTuple):
-    """What a turn came to: nats per token of held-out texts after it, different texts learnt from so far, and its seconds."""
+    """The result of a turn: nats per token of held-out texts after it, distinct texts learned from so far, and its seconds."""
 
     loss: float
     texts: int
     seconds: float
 
 
-def imitate(
+def train_on_texts(
     policy: Policy, prompt: str, texts: Sequence[str], held: Sequence[str], folder: Path, *, minutes: float, seed: int
 ) -> Iterator[TrainingTurn]:
-    """Train the policy and yield what each turn came to, the first before any text is learnt from.
+    """Train the policy and yield the result of each turn; the first is measured before any training.
 
-    It ends when the minutes are used up, when the held-out loss rises, or with the last pass, and leaves the policy as its best
-    turn left it.
+    Training ends when the minutes are used up, when the held-out loss rises, or after the last pass. The policy ends in the state
+    after its best turn.
 
     Args:
-        policy: with a divergence of no weight.
-        prompt: what the texts follow upon.
+        policy: with a divergence weight of 0.
+        prompt: the prompt that the texts follow.
         texts: to learn from.
-        held: that tell when to stop.
+        held: for early stopping.
         folder: of the finished turns.
-        minutes: in which no further turn begins; those of a killed training count.
+        minutes: no turn starts later; minutes of a killed training count.
         seed: of the order.
     """
     best, best_place, spent, read = float("inf"), folder, 0.0, 0
     for number, turn in enumerate(_turns(texts, seed=seed)):
         place = folder / f"turn-{number}"
-        read = min(read + len(turn), len(texts))  # a later pass brings none that is new
+        read = min(read + len(turn), len(texts))  # later passes bring no new texts
         if not (place / FIGURES).is_file():
             started = time.monotonic()
             if turn:
                 policy.update(_rollouts(policy, prompt, turn), np.ones(len(turn)))
             loss = nats_per_token(policy, prompt, held)
-            _keep(policy, TrainingTurn(loss, read, round(time.monotonic() - started, 3)), place)
+            save_turn(policy, [loss, read, round(time.monotonic() - started, 3)], place)
         else:
             policy.restore(place)
         figures = TrainingTurn(*read_json(place / FIGURES))
@@ -78,13 +75,13 @@ def imitate(
 
 
 def nats_per_token(policy: Policy, prompt: str, texts: Sequence[str]) -> float:
-    """Return the mean of -log P over the tokens of texts that follow upon a prompt, in nats."""
+    """Return the mean of -log P over the tokens of texts after a prompt, in nats."""
     rollouts = _rollouts(policy, prompt, texts)
     return -float(policy.log_likelihoods(rollouts).sum()) / sum(len(one.text) for one in rollouts)
 
 
 def _turns(texts: Sequence[str], *, seed: int) -> Iterator[list[str]]:
-    """Yield nothing, for what is known before, and then the texts of each turn, dealt anew in each pass."""
+    """Yield an empty turn, for the loss before training, then the texts of each turn, in a new order in each pass."""
     yield []
     for epoch in range(EPOCHS):
         order = np.random.default_rng(derive_seed(seed, "epoch", epoch)).permutation(len(texts))
@@ -93,16 +90,6 @@ def _turns(texts: Sequence[str], *, seed: int) -> Iterator[list[str]]:
 
 
 def _rollouts(policy: Policy, prompt: str, texts: Sequence[str]) -> list[Rollout]:
-    """Return texts as what a policy would have written, the end of the line being one of their tokens."""
+    """Return texts as a policy would write them, with the line break at the end."""
     written = [policy.rollout(prompt, f" {' '.join(text.split())}\n") for text in texts]
     return [one._replace(text=one.text[:LONGEST]) for one in written]
-
-
-def _keep(policy: Policy, turn: TrainingTurn, place: Path) -> None:
-    """Write a turn; its figures are written last and make it finished."""
-    partial = place.with_name(f".{place.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    policy.save(partial)
-    write_json(partial / FIGURES, list(turn))
-    shutil.rmtree(place, ignore_errors=True)
-    partial.replace(place)

@@ -1,4 +1,1 @@
-"""What a draft is worth, and which are taken: the screen, scorers, the filter with its reasons, influence, diversity.
-
-Every draft is kept, or dropped for one named reason.
-"""
+"""Selects drafts: the screen, scorers, the filter, influence, diversity. Each draft is kept or dropped for one named reason."""

@@ -1,4 +1,4 @@
-"""What scorers are made of, how they are made, and what their scores are keyed by."""
+"""The context that scorers are made from, and the call that makes and asks one."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class SeenRows:
 
     Attributes:
         real: the rows.
-        judge: a model that is fitted to them; it is asked about the same texts once.
-        influence: returns what drafts do to the loss on rows that are held out among these: see `selection.influence`.
+        judge: a model fitted to them; predicts the same texts only once.
+        influence: returns the effect of drafts on the loss of held-out rows among these; see `selection.influence`.
     """
 
     real: Sequence[Example]
@@ -32,16 +32,15 @@ class SeenRows:
 
 @dataclass(frozen=True)
 class ScorerContext:
-    """What scorers are made of.
+    """What a scorer is made from.
 
     Attributes:
-        labels: of the task, K.
+        labels: the K labels of the task.
         kind: of the task.
         language: of the texts.
-        meanings: each label that drafts are written for, or set of labels, with what it means in plain words; empty where rows
-            are seen.
+        meanings: the description of each label, or set of labels, that drafts are written for; None if `rows` is given.
         reference: makes the reference, for a scorer that asks it.
-        rows: what is seen of real rows; None where a scorer is asked once for all folds.
+        rows: the real rows that may be seen; None for a scorer that is asked once for all folds.
     """
 
     labels: tuple[str, ...]
@@ -53,26 +52,26 @@ class ScorerContext:
 
 
 def score_drafts(spec: ScorerSpec, context: ScorerContext, drafts: Sequence[Example]) -> FloatArray:
-    """Return what a scorer says of drafts [N].
+    """Return the scores of drafts [N].
 
     Raises:
-        ConfigError: it gives anything but a number for each draft, or cannot be imported.
+        ConfigError: The scorer does not return one number for each draft, or cannot be imported.
     """
     scorer: Scorer = load(spec.make)(context)
     values = np.asarray(scorer.score(drafts), float)
     if values.shape != (len(drafts),):
         raise ConfigError(
-            f"the scorer '{spec.name}' gave scores of shape {values.shape}", expected=f"({len(drafts)},), one a draft"
+            f"the scorer '{spec.name}' gave scores of shape {values.shape}", expected=f"({len(drafts)},), one per draft"
         )
     return values
 
 
-class Recalling:
-    """A predictor that reads the same texts once."""
+class CachedPredictor:
+    """A predictor that remembers its logits."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
-        self._said: dict[tuple[str, ...], Array] = {}
+        self._cache: dict[tuple[str, ...], Array] = {}
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -80,8 +79,8 @@ class Recalling:
         return self._predictor.labels
 
     def logits(self, texts: Sequence[str]) -> Array:
-        """Return what the predictor says of the texts, or has said; each caller may change what it is given."""
+        """Return the predictor's logits of the texts, as a copy that the caller may change."""
         key = tuple(texts)
-        if key not in self._said:
-            self._said[key] = self._predictor.logits(texts)
-        return self._said[key].copy()
+        if key not in self._cache:
+            self._cache[key] = self._predictor.logits(texts)
+        return self._cache[key].copy()

@@ -1,4 +1,4 @@
-"""How varied a set of texts is, and how much of the real rows it covers."""
+"""Measures how varied a set of texts is, and how much of the real rows it covers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLEU_ORDER = 4
 """The longest n-gram of self-BLEU."""
 
 SMOOTHING = 0.1
-"""Count that stands for none of an order, as in method 1 of Chen and Cherry (2014), which self-BLEU is computed with."""
+"""Replaces a count of zero in self-BLEU (method 1 of Chen and Cherry, 2014)."""
 
 NEAREST = 1
 """k of the coverage."""
@@ -33,7 +33,7 @@ class DiversityFigures(NamedTuple):
     """Figures of `n` texts: lower overlap and self-BLEU, and higher distinct-n, mean more variety.
 
     Distinct-1 and distinct-2 (Li et al., 2016, section 5), self-BLEU-4 (Zhu et al., 2018, "Texygen"), and the mean overlap of a
-    text with its nearest neighbour.
+    text with its nearest neighbor.
     """
 
     distinct_1: float
@@ -44,7 +44,7 @@ class DiversityFigures(NamedTuple):
 
 
 class CoverageFigures(NamedTuple):
-    """Coverage of `n` real rows by `drafts` drafts, and what as many from the distribution of the real rows would come to."""
+    """Coverage of `n` real rows by `drafts` drafts, and its expected value for as many texts drawn like the real rows."""
 
     value: float
     expected: float
@@ -54,12 +54,12 @@ class CoverageFigures(NamedTuple):
 
 
 def sample(items: Sequence[Item]) -> list[Item]:
-    """Return at most `SAMPLE` items, evenly taken."""
+    """Return at most `SAMPLE` items, evenly spaced."""
     return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(len(items), SAMPLE)).astype(int))]
 
 
 def diversity(texts: Sequence[str]) -> DiversityFigures:
-    """Return the figures for a `sample` of the texts: distinct-n falls, and self-BLEU rises, with the amount of text.
+    """Return the figures of a `sample` of the texts. The size is fixed because distinct-n and self-BLEU depend on it.
 
     Args:
         texts: N texts, N > 0.
@@ -83,8 +83,8 @@ def diversity(texts: Sequence[str]) -> DiversityFigures:
 def self_bleu(rows: Sequence[Sequence[str]]) -> float:
     """Return the mean BLEU of each row of words against all others, in [0, 1]; 0 for a single row.
 
-    For each n-gram the two highest counts over rows are kept, so that the highest of all *other* rows is known at once: linear in
-    the number of words, where counting the references anew for each row is quadratic.
+    The two highest counts of each n-gram over all rows give the highest count over the *other* rows at once. This is linear in
+    the number of words; counting the references again for each row would be quadratic.
     """
     counts = [[Counter(_grams(row, order)) for row in rows] for order in range(1, BLEU_ORDER + 1)]
     highest = [_two_highest(of_order) for of_order in counts]
@@ -101,7 +101,7 @@ def self_bleu(rows: Sequence[Sequence[str]]) -> float:
 
 
 def _bleu(matched: Sequence[int], length: int, references: Sequence[int]) -> float:
-    """Return BLEU from the matched n-grams of each order, the text's length and those of the references."""
+    """Return BLEU from the number of matched n-grams of each order, the length of the text and those of the references."""
     if not matched[0]:
         return 0.0
     shares = [(count or SMOOTHING) / max(1, length - start) for start, count in enumerate(matched)]
@@ -114,7 +114,7 @@ def _grams(row: Sequence[str], order: int) -> list[tuple[str, ...]]:
 
 
 def _two_highest(counts: Sequence[Counter[tuple[str, ...]]]) -> dict[tuple[str, ...], tuple[int, int]]:
-    """Return the highest and the second highest count of each n-gram over the rows (0 where one row has it)."""
+    """Return the highest and the second highest count of each n-gram over the rows (0 if only one row has it)."""
     top: dict[tuple[str, ...], tuple[int, int]] = {}
     for row in counts:
         for gram, count in row.items():
@@ -124,7 +124,7 @@ def _two_highest(counts: Sequence[Counter[tuple[str, ...]]]) -> dict[tuple[str, 
 
 
 def _elsewhere(top: tuple[int, int], count: int) -> int:
-    """Return the highest count in the rows other than one that has `count`, from the two highest of all."""
+    """Return the highest count in the other rows, for a row with `count`, from the two highest of all rows."""
     return top[1] if top[0] == count else top[0]
 
 
@@ -137,7 +137,7 @@ def coverage(real: FloatArray, drafts: FloatArray, *, k: int = NEAREST) -> Cover
     Args:
         real: embeddings [N, D], N > k.
         drafts: embeddings [M, D].
-        k: which neighbour.
+        k: which neighbor.
     """
     n, m = len(real), len(drafts)
     among = squared_distances(real, real)

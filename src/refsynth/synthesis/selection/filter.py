@@ -1,7 +1,7 @@
 """The filter: each draft is kept, or dropped for one named reason. No draft disappears.
 
-`screen` needs no model: form, copies of seed rows, duplicates. `drop_by` holds scores against the number that task.yaml has for
-their scorer, and `even_out` evens the classes out. All return every draft that they were given, in the same order.
+`screen` checks form, copies of seed rows and duplicates without a model. `drop_by` compares scores with the scorer's number in
+task.yaml. `even_out` limits large classes. Each returns all the drafts that it gets, in the same order.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def screen(
     none: Collection[str] = (),
     paired: bool = False,
 ) -> list[Draft]:
-    """Return the drafts with what is wrong with them apart from their meaning.
+    """Return the drafts, each kept or dropped for a reason that does not depend on its meaning.
 
     Args:
-        drafts: in the order of the plan; of duplicates the first stays.
+        drafts: in the order of the plan; of duplicates the first is kept.
         seeds: the user's rows.
-        longest: the most words that a draft may have.
-        forget: ids of drafts that are to go because they resemble a test row.
-        none: texts that no label fits, as they are compared.
-        paired: whether each has to be a pair of texts.
+        longest: most words in a draft.
+        forget: ids of drafts to drop because they resemble a test row.
+        none: normalized texts that no label fits.
+        paired: whether each draft must be a pair of texts.
     """
     seed_texts = [example.text for example in seeds]
     check = form_check(seed_texts, longest=longest)
@@ -54,7 +54,7 @@ def screen(
         nearest_overlap(texts, seed_texts, except_for=_sources(drafts, seeds)) if seeds and drafts else np.zeros(len(drafts))
     )
     exact = {normalise(text) for text in seed_texts}
-    twofold = _written_twice(drafts)
+    ambiguous = _with_two_labels(drafts)
     seen: set[str] = set()
     results = []
     for draft, nearness in zip(drafts, overlap, strict=True):
@@ -66,31 +66,30 @@ def screen(
             reason = COPY
         if reason is None and key in none:
             reason = NO_LABEL
-        if reason is None and key in twofold:
+        if reason is None and key in ambiguous:
             reason = TWO_LABELS
         if reason is None and key in seen:
             reason = DUPLICATE
         seen.add(key)
         results.append(Draft(draft, {"nearest seed": float(nearness)}, reason))
-    return _thin(results)
+    return _drop_near_duplicates(results)
 
 
 def _sources(drafts: Sequence[Example], seeds: Sequence[Example]) -> IntArray:
-    """Return for each draft the seed row that it is another form of, or -1 [N]: it may resemble that one, but not be it."""
+    """Return the place of the seed row that each draft rewords, or -1 [N]. A draft may resemble that row, but not equal it."""
     place = {seed.id: index for index, seed in enumerate(seeds)}
     origins = [draft.provenance for draft in drafts]
     return np.array([place.get(origin.shown[0], -1) if origin and origin.reworded else -1 for origin in origins])
 
 
-def _written_twice(drafts: Iterable[Example]) -> set[str]:
+def _with_two_labels(drafts: Iterable[Example]) -> set[str]:
     labels: defaultdict[str, set[str]] = defaultdict(set)
     for draft in drafts:
         labels[normalise(draft.text)].add(draft.label)
     return {text for text, names in labels.items() if len(names) > 1}
 
 
-def _thin(drafts: Sequence[Draft]) -> list[Draft]:
-    """Drop all but the first of each group of near-duplicates."""
+def _drop_near_duplicates(drafts: Sequence[Draft]) -> list[Draft]:
     alive = [index for index, draft in enumerate(drafts) if draft.dropped is None]
     results = list(drafts)
     groups: set[int] = set()
@@ -102,13 +101,13 @@ def _thin(drafts: Sequence[Draft]) -> list[Draft]:
 
 
 def drop_by(spec: ScorerSpec, drafts: Sequence[Draft], values: FloatArray, number: float) -> list[Draft]:
-    """Record a score and drop the drafts that it is too bad for; one that could not be scored (NaN, infinity) stays.
+    """Record the score of each draft and drop those with bad scores. A draft without a finite score stays.
 
     Args:
         spec: of the scorer.
-        drafts: some of which may have been dropped before.
-        values: of the drafts that are still in, in their order.
-        number: as task.yaml has it: the bound that values are held against, or the share of each label's drafts to drop.
+        drafts: kept and dropped ones.
+        values: the scores of the kept drafts, in their order.
+        number: from task.yaml: the bound on the scores, or the share of each label's drafts to drop.
     """
     alive = [index for index, draft in enumerate(drafts) if draft.dropped is None]
     sign = 1.0 if spec.better == "higher" else -1.0
@@ -123,7 +122,7 @@ def drop_by(spec: ScorerSpec, drafts: Sequence[Draft], values: FloatArray, numbe
 
 
 def _least(values: FloatArray, labels: Sequence[str], share: float) -> FloatArray:
-    """Return for each value [N], of a draft of that label, the least that is not among the worst share of its label's."""
+    """Return for each value [N] the smallest value of its label that is not in the label's worst share."""
     out = np.full(len(labels), -np.inf)
     for label in set(labels):
         mine = np.array([each == label for each in labels]) & np.isfinite(values)
@@ -133,10 +132,10 @@ def _least(values: FloatArray, labels: Sequence[str], share: float) -> FloatArra
 
 
 def even_out(drafts: Sequence[Draft], labels: Sequence[str], *, margin: float) -> list[Draft]:
-    """Leave each label at most `margin` times the median number of drafts, those with most agreement.
+    """Keep for each label at most `margin` times the median number of drafts: those with the highest agreement.
 
-    The median is that of the labels that kept any draft: were it over all, one label with drafts among many without would lose
-    all but one. A draft that nobody could judge counts as agreed with.
+    The median covers only labels that kept a draft. Over all labels, one label with drafts among many without would lose all but
+    one. A draft without an agreement score counts as full agreement.
     """
     counts = Counter(draft.example.label for draft in drafts if draft.dropped is None)
     most = max(1, int(margin * float(np.median([counts[label] for label in labels if counts[label]] or [0]))))

@@ -1,4 +1,4 @@
-"""How each scorer is made of a `ScorerContext`: the functions that `core.scorers` names."""
+"""Makes each scorer from a `ScorerContext`: the functions that `core.scorers` names."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from refsynth.synthesis.selection.scorers import (
 
 
 def likelihood(context: ScorerContext) -> LikelihoodRatioScorer:
-    """Return the reference as a judge of drafts: each under its label's description against a prompt without a class."""
-    assert context.reference is not None and context.meanings is not None  # it reads the reference
+    """Return the scorer that compares each draft's likelihood under its label's prompt with that under the generic prompt."""
+    assert context.reference is not None and context.meanings is not None  # as its spec reads the reference
     language = context.language
     return LikelihoodRatioScorer(
         context.reference(), class_prompts(context.meanings, language), generic_prompt(language=language)
@@ -29,7 +29,7 @@ def likelihood(context: ScorerContext) -> LikelihoodRatioScorer:
 
 
 class AgreementScorer:
-    """What a model of the real rows says of the labels that drafts were written for, in [0, 1]; NaN where it cannot know them."""
+    """Agreement of a model of the real rows with the labels of drafts, in [0, 1]; NaN for labels that it does not know."""
 
     def __init__(self, context: ScorerContext, rows: SeenRows) -> None:
         self._labels, self._kind, self._rows = context.labels, context.kind, rows
@@ -39,46 +39,47 @@ class AgreementScorer:
         read = self._rows.judge.logits([draft.text for draft in drafts])
         kind, labels = self._kind, self._labels
         if kind.spans:
-            found = kind.probabilities(read)
-            return agreement_of_tags(found, kind.truth(given_labels(drafts), labels), kind.decide(found))
-        said = np.array(read, float).reshape(-1, len(labels))
+            probabilities = kind.probabilities(read)
+            return agreement_of_tags(probabilities, kind.truth(given_labels(drafts), labels), kind.decide(probabilities))
+        logits = np.array(read, float).reshape(-1, len(labels))
         if kind.several:
             marks = marks_of(drafts, labels)
-            agreement = agreement_of_sets(said, marks)
+            agreement = agreement_of_sets(logits, marks)
         else:
             classes = classes_of(drafts, labels)
-            marks, agreement = np.eye(len(labels), dtype=int)[classes], agreement_of(said, classes)
-        agreement[marks[:, self._unknown(said)].any(1)] = np.nan
+            marks, agreement = np.eye(len(labels), dtype=int)[classes], agreement_of(logits, classes)
+        agreement[marks[:, self._unknown(logits)].any(1)] = np.nan
         return agreement
 
-    def _unknown(self, said: FloatArray) -> list[int]:
-        """Return the labels that no real row has and that the judge, which never met them, says of no text, by logits [M, K].
+    def _unknown(self, logits: FloatArray) -> list[int]:
+        """Return the labels that no real row has and that the judge predicts for no text, by its logits [M, K].
 
-        Of drafts for these it knows nothing. A judge that learns from what labels mean may say them, and is asked.
+        Its agreement with drafts for these means nothing. A judge that learns from descriptions may predict such labels; then its
+        agreement counts.
         """
         known = {name for row in self._rows.real for name in self._kind.names(row.label)}
-        yes = said > 0 if self._kind.several else said == said.max(1, keepdims=True)
-        return [k for k, label in enumerate(self._labels) if label not in known and not yes[:, k].any()]
+        predicted = logits > 0 if self._kind.several else logits == logits.max(1, keepdims=True)
+        return [k for k, label in enumerate(self._labels) if label not in known and not predicted[:, k].any()]
 
 
 def agreement(context: ScorerContext) -> AgreementScorer:
-    """Return the judge that is fitted to the real rows, as a judge of drafts."""
-    assert context.rows is not None  # it reads rows
+    """Return the scorer that asks the judge fitted to the real rows."""
+    assert context.rows is not None  # as its spec reads rows
     return AgreementScorer(context, context.rows)
 
 
 class InfluenceScorer:
-    """What drafts do to the loss on held-out rows."""
+    """The effect of drafts on the loss of held-out rows."""
 
     def __init__(self, rows: SeenRows) -> None:
         self._rows = rows
 
     def score(self, drafts: Sequence[Example]) -> FloatArray:
-        """Return the cross-fitted gain of each draft [N]; NaN where no row can tell."""
+        """Return the cross-fitted gain of each draft [N]; NaN if no row can measure it."""
         return self._rows.influence(drafts)
 
 
 def influence(context: ScorerContext) -> InfluenceScorer:
-    """Return the rows that are held out among the real ones, as judges of drafts."""
-    assert context.rows is not None  # it reads rows
+    """Return the scorer that measures influence on held-out real rows."""
+    assert context.rows is not None  # as its spec reads rows
     return InfluenceScorer(context.rows)

@@ -1,4 +1,4 @@
-"""Checks of a draft's form that need no model: length like the seed examples', no stuttering, no leftovers of a list."""
+"""Checks the form of a draft without a model: its length, repetition, and marks that all seed examples have."""
 
 from __future__ import annotations
 
@@ -14,38 +14,35 @@ REPETITIVE = "repeats itself"
 UNMARKED = "lacks marks that all rows have"
 
 LENGTH_SLACK = 2.5
-"""Drafts may be this many times shorter or longer than the extremes of the seed examples."""
+"""A draft may be this many times shorter than the shortest seed example, or longer than the longest."""
 
 _MARK = re.compile(r"</?[^\W\d]\w*>|\[/?[^\W\d]\w*\]")
-"""A mark around what a relation is about, for example `<a>`, `</a>` or `[E1]`."""
+"""A mark around an argument of a relation, for example `<a>`, `</a>` or `[E1]`."""
 
 DISTINCT_FLOOR = 0.4
-"""Smallest share of distinct words: English text of up to 60 words stays above 0.5."""
+"""Smallest share of distinct words. English text of up to 60 words stays above 0.5."""
 
 
 def units(text: str) -> list[str]:
-    """Return the words of a text; where words are not spaced, its characters."""
+    """Return the words of a text, or its characters if its script has no spaces between words."""
     words = text.lower().split()
-    return (
-        words
-        if any(character.isascii() and character.isalpha() for character in text) or len(words) > 3
-        else list("".join(words))
-    )
+    spaced = any(character.isascii() and character.isalpha() for character in text) or len(words) > 3
+    return words if spaced else list("".join(words))
 
 
 def _once(text: str) -> frozenset[str]:
-    """Return the marks that a text has once."""
+    """Return the marks that occur exactly once in a text."""
     return frozenset(mark for mark, count in Counter(_MARK.findall(text)).items() if count == 1)
 
 
 def form_check(seed_texts: Sequence[str], *, longest: int) -> Callable[[str], str | None]:
-    """Return a function that names what is wrong with the form of a text, or gives None.
+    """Return a function that returns what is wrong with the form of a text, or None.
+
+    If each of four or more seed texts has a mark such as `<a>` or `</a>` exactly once, a draft must have it exactly once too.
 
     Args:
-        seed_texts: the user's texts; with fewer than 4 any length of 2 units up to `longest` is accepted.
-        longest: no draft can have more units than this, however long the seed texts are.
-
-    Marks that each of four or more seed texts has once, such as `<a>` and `</a>`, a draft has to have once too.
+        seed_texts: the user's texts. With fewer than 4, any length from 2 units to `longest` is accepted.
+        longest: most units of a draft, however long the seed texts are.
     """
     lengths = [len(units(text)) for text in seed_texts]
     low, high = 2.0, float(longest)

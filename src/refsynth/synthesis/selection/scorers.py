@@ -1,4 +1,4 @@
-"""Scorers: what a model says of a draft, higher is better. Each is a component of its own; the filter combines them."""
+"""The computations of scorers: how far a model agrees with the label of a draft. Higher is better."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from refsynth.kinds.spans import path_of
 def agreement_of(logits: FloatArray, classes: IntArray) -> FloatArray:
     """Return the agreement [N] of logits [N, K] with the classes [N] that the texts were written for.
 
-    P(label) / (P(label) + P(strongest other)), in [0, 1]: above 1/2 exactly where the predictor says the same label, whatever
-    the number of labels.
+    P(label) / (P(label) + P(strongest other)), in [0, 1]: above 1/2 exactly if the predictor predicts the same label, for any
+    number of labels.
     """
     rows, others = np.arange(len(classes)), np.array(logits, float)
     own = others[rows, classes]
@@ -24,35 +24,34 @@ def agreement_of(logits: FloatArray, classes: IntArray) -> FloatArray:
 
 
 def agreement_of_sets(logits: FloatArray, marks: IntArray) -> FloatArray:
-    """Return the agreement [N] of logits [N, K], of each label by itself, with the labels that the texts were written for [N, K].
+    """Return the agreement [N] of independent logits [N, K] with the labels that the texts were written for, as marks [N, K].
 
-    That of the least likely of them against the likeliest other one; where there are none, or no others, against even odds.
+    The least likely of these labels is compared with the likeliest other label. If either does not exist, its logit is 0.
     """
     least = np.where(marks == 1, logits, np.inf).min(1)
     strongest = np.where(marks == 1, -np.inf, logits).max(1)
-    bar, own = np.where(np.isinf(strongest), 0.0, strongest), np.where(np.isinf(least), 0.0, least)
-    return np.asarray(1 / (1 + np.exp(np.clip(bar - own, -50, 50))))
+    other, own = np.where(np.isinf(strongest), 0.0, strongest), np.where(np.isinf(least), 0.0, least)
+    return np.asarray(1 / (1 + np.exp(np.clip(other - own, -50, 50))))
 
 
-def agreement_of_tags(probabilities: Array, truth: Array, said: Array) -> FloatArray:
-    """Return the agreement [N] of probabilities of words [T, C] with the spans that texts were written with, in [0, 1].
+def agreement_of_tags(probabilities: Array, truth: Array, predicted: Array) -> FloatArray:
+    """Return the agreement [N] of tag probabilities of words [T, C] with the spans that texts were written with, in [0, 1].
 
-    The mean probability of the right tag over the words that belong to a span, be it one that was written or one that is said;
-    1 where there is none.
+    It is the mean probability of the right tag over the words in any written or predicted span; 1 if there is no span.
     """
     out = np.ones(len(truth))
-    for row, (each, *spans) in enumerate(zip(probabilities, truth, said, strict=True)):
-        there, found = (path_of(one, len(each), (each.shape[1] - 1) // 2) for one in spans)
-        words = np.flatnonzero((there > 0) | (found > 0))
+    for row, (of_words, *spans) in enumerate(zip(probabilities, truth, predicted, strict=True)):
+        right, answer = (path_of(one, len(of_words), (of_words.shape[1] - 1) // 2) for one in spans)
+        words = np.flatnonzero((right > 0) | (answer > 0))
         if len(words):
-            out[row] = each[words, there[words]].mean()
+            out[row] = of_words[words, right[words]].mean()
     return out
 
 
 class LikelihoodRatioScorer:
-    """Mean over tokens of log P(token | label's prompt) - log P(token | prompt without a class), in nats.
+    """Mean over tokens of log P(token | label's prompt) - log P(token | generic prompt), in nats.
 
-    The noisy-channel score (Min et al., 2022, "Noisy Channel Language Model Prompting", section 3) against a generic prompt:
+    The noisy-channel score (Min et al., 2022, "Noisy Channel Language Model Prompting", section 3) relative to a generic prompt:
     how much more likely the reference finds the text once it knows the label. It needs two passes over each text.
     """
 

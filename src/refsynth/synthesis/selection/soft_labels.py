@@ -1,7 +1,7 @@
-"""What the reference says of each draft's class: asked once a run, kept as a step, and used in every fold.
+"""The reference's likelihoods of each draft's labels: asked once per run, stored as a step, and used in every fold.
 
-It may be, because its prompts show descriptions only, and so does the encoder that makes its shortlist. Calibration is left to
-whoever uses the answers: it then rests on no draft that a fold must not see.
+Every fold may use them: the prompts and the encoder that makes the shortlist see only descriptions, no rows. Calibration happens
+in each fold, so that it uses no draft that the fold must not see.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from refsynth.synthesis.prompts import can_write, class_prompts, generic_prompt,
 from refsynth.synthesis.selection.reference_judge import ReferenceJudge, Shortlist, calibrated
 
 ASKED_LABELS = 8
-"""Labels that the reference is asked about for one text: those whose descriptions its embedding is nearest to."""
+"""Labels per text that the reference is asked about: those with the descriptions nearest to its embedding."""
 
 TEMPERATURE = 0.2
-"""Of the posterior, in nats per token: of least log loss on three sets that no table is about (design/022-constants.md)."""
+"""Of the posterior, in nats per token: the smallest log loss on three sets outside of the README's tables (design/022)."""
 
 
 def reference_judge(task: Task, language: str, generator: Generator, encoder: Encoder) -> ReferenceJudge:
-    """Return the reference as a judge of class that has seen descriptions only."""
+    """Return the reference as a classifier that has seen only descriptions."""
     nearest = LinearHead(np.asarray(encoder.encode(list(task.descriptions.values())), float).T, np.zeros(len(task.labels)))
     shortlist = Shortlist(EncoderPredictor(task.labels, encoder, nearest), ASKED_LABELS)
     return ReferenceJudge(
@@ -46,22 +46,22 @@ def reference_judge(task: Task, language: str, generator: Generator, encoder: En
 
 
 def judge_drafts(job: Job, drafts: Sequence[Draft], make_generator: Callable[[], Generator], *, reference: str) -> list[Draft]:
-    """Return the screened drafts; those that are still in say how likely the reference finds them under each label.
+    """Return the screened drafts; the kept ones carry the reference's likelihood of each label.
 
-    `reference` is the hash of what it has learned before it is asked.
+    `reference` is the hash of the weights that the reference was trained to, if it was.
     """
     task, language, encoder = job.task, job.rows.language, job.context.encoder
     if not can_write(task, language):
-        who = f"the reference '{task.config.writer.name}' reads {known_only(task)}"
-        job.watch.note(f"{who}: a model of the real rows alone says what drafts teach")
+        reads = f"the reference '{task.config.writer.name}' reads {known_only(task)}"
+        job.watch.note(f"{reads}: the targets of drafts come only from a model of the real rows")
         return list(drafts)
 
     def make(out: Path) -> None:
         texts = [example.text for example in kept(drafts)]
         ratios = reference_judge(task, language, make_generator(), encoder).ratios(texts) if texts else np.zeros((0, 0))
-        said = iter(ratios)
-        judged = [draft if draft.dropped else _with_likelihoods(draft, task.labels, next(said)) for draft in drafts]
-        write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in judged])
+        rows = iter(ratios)
+        scored = [draft if draft.dropped else _with_likelihoods(draft, task.labels, next(rows)) for draft in drafts]
+        write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in scored])
         write_json(out / "facts.json", {"texts": len(texts), "pairs": int(np.isfinite(ratios).sum()) + len(texts)})
 
     extra = {"encoder": job.context.encoder_hash, "reference": reference, "reference.content": reference_key(task.config)}
