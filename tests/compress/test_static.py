@@ -38,7 +38,7 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
 from refsynth.models.static import StaticPredictor
 from refsynth.models.store import ModelStore
-from refsynth.models.tokenise import TextTokenizer
+from refsynth.models.tokenizer import TextTokenizer
 from refsynth.pipeline.flow import RunResult, run
 from refsynth.service.http.engine import FAILURES, Engine, LoadedBundle, Question
 from tests.support.tiers import make_run, write_rows

@@ -44,7 +44,7 @@ from refsynth.models.crf import CrfPredictor, features_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
 from refsynth.models.store import ModelStore
-from refsynth.models.tokenise import TextTokenizer, split_words
+from refsynth.models.tokenizer import TextTokenizer, split_words
 from refsynth.pipeline.flow import run
 from refsynth.service.http import interfaces
 from refsynth.service.http.engine import LoadedBundle

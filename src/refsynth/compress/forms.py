@@ -19,7 +19,7 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor
 from refsynth.models.seeding import from_seed
 from refsynth.models.tagger import TagPredictor
-from refsynth.models.tokenise import split_words
+from refsynth.models.tokenizer import split_words
 
 FULL = "full"
 JUDGED = 256

@@ -36,7 +36,7 @@ from refsynth.learning.makers import make_learner
 from refsynth.models.crf import CrfPredictor
 from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor
 from refsynth.models.static import StaticPredictor
-from refsynth.models.tokenise import TextTokenizer
+from refsynth.models.tokenizer import TextTokenizer
 
 DEV, LEAST_DEV = 0.1, 40
 """Share of the student's texts that it is calibrated on, and the fewest that it takes."""

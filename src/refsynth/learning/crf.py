@@ -14,7 +14,7 @@ from refsynth.core.types import Example
 from refsynth.learning.head import NEVER, row_weights
 from refsynth.models.crf import CrfPredictor, features_of
 from refsynth.models.predict import LinearHead
-from refsynth.models.tokenise import split_words
+from refsynth.models.tokenizer import split_words
 
 OPTIONS = {"c1": 0.1, "c2": 0.1, "max_iterations": 100, "feature.possible_transitions": True}
 """Elastic net and iterations as usual for named entities; transitions that no row has are learnt to be unlikely."""

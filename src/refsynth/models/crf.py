@@ -17,7 +17,7 @@ from refsynth.core.errors import ModelError
 from refsynth.core.spans import tag_names
 from refsynth.core.types import Array, FloatArray
 from refsynth.models.predict import LinearHead
-from refsynth.models.tokenise import split_words
+from refsynth.models.tokenizer import split_words
 
 LEAST = 1e-30
 """A marginal below it counts as this: logits must be numbers."""

@@ -19,7 +19,7 @@ from refsynth.core.windows import Frame, TextWindow, Windows, head_and_tail, rea
 from refsynth.models.adapted import read_parts, write_transformer
 from refsynth.models.device import array_of
 from refsynth.models.pooling import is_causal, pooled
-from refsynth.models.tokenise import CHARS_PER_TOKEN, WORDS_PER_TOKEN, Pieces, length_batches, pieces_of, split_words
+from refsynth.models.tokenizer import CHARS_PER_TOKEN, WORDS_PER_TOKEN, Pieces, length_batches, pieces_of, split_words
 
 TOKENS_PER_BATCH = 1024
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from refsynth.core.errors import ModelError
 from refsynth.core.types import FloatArray
 from refsynth.core.windows import Windows, joined, split_rows, word_parts
-from refsynth.models.tokenise import Pieces, TextTokenizer, length_batches
+from refsynth.models.tokenizer import Pieces, TextTokenizer, length_batches
 
 TOKENS_PER_BATCH = 256  # short batches stay in the cache: 1.6 times the texts/s of 2048 on 15-token texts, 2 cores
 # ONNX Runtime's errors share no base class of their own.

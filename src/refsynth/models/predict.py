@@ -15,7 +15,7 @@ from refsynth.core.errors import ModelError
 from refsynth.core.protocols import Encoder, Predictor
 from refsynth.core.types import FloatArray
 from refsynth.models.tfidf import TfidfVectors
-from refsynth.models.tokenise import TextTokenizer
+from refsynth.models.tokenizer import TextTokenizer
 
 Name = TypeVar("Name", bound=Hashable)
 

@@ -15,7 +15,7 @@ import numpy as np
 from refsynth.core.errors import ModelError
 from refsynth.core.types import FloatArray
 from refsynth.models.predict import LinearHead
-from refsynth.models.tokenise import TextTokenizer
+from refsynth.models.tokenizer import TextTokenizer
 
 TEXTS_PER_CHUNK = 256  # bounds the gathered votes, tokens x K, whatever the number of texts
 

@@ -14,7 +14,7 @@ import numpy as np
 from refsynth.core.spans import UNREAD, tag_names
 from refsynth.core.types import Array, FloatArray
 from refsynth.models.predict import LinearHead
-from refsynth.models.tokenise import Pieces, TextTokenizer
+from refsynth.models.tokenizer import Pieces, TextTokenizer
 
 
 class WordEncoder(Protocol):

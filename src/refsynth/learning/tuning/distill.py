@@ -24,7 +24,7 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.seeding import from_seed
 from refsynth.models.tagger import TagPredictor
-from refsynth.models.tokenise import length_batches
+from refsynth.models.tokenizer import length_batches
 
 Taught = TypeVar("Taught", bound=EncoderPredictor | TagPredictor)
 

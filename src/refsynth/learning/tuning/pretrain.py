@@ -21,7 +21,7 @@ from refsynth.core.types import IntArray
 from refsynth.learning.tuning.trainer import SAVE_SECONDS, Trainer, TrainingRecipe
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.seeding import seeded
-from refsynth.models.tokenise import length_batches
+from refsynth.models.tokenizer import length_batches
 
 MASKED = 0.15
 """Share of the tokens that are guessed."""

@@ -16,7 +16,7 @@ from refsynth.core.spans import split_spans, tag_names, tags_of
 from refsynth.core.types import Example, IntArray
 from refsynth.learning.head import row_weights
 from refsynth.models.network import TransformerEncoder
-from refsynth.models.tokenise import Pieces
+from refsynth.models.tokenizer import Pieces
 
 
 def width_of(labels: Sequence[str]) -> int:
