@@ -81,7 +81,7 @@ def hold_out(job: Job, drafts: Sequence[Draft], choose: Choose) -> HeldOut | Non
         choose: chooses the drafts to train on, given a judge and the real rows that it was fitted to.
     """
     task, rows, config = job.task, job.rows, job.task.config
-    if not rows.judged:
+    if not rows.measurable:
         return None
     dealt, outside = deals_of(task, rows), job.outside
     strangers = outside.dealt(dealt, seed=config.seed)

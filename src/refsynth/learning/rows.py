@@ -59,7 +59,7 @@ class Rows:
         return {row.id: int(fold) for row, fold in zip(self.examples, self.folds, strict=True)}
 
     @property
-    def judged(self) -> bool:
+    def measurable(self) -> bool:
         """Whether some rows can be held out: of as many labels as a task has at least, two rows each, in honest folds."""
         return self.honest and self._paired >= self.kind.least
 
@@ -69,19 +69,19 @@ class Rows:
         return sum(count >= 2 for count in self.per_label.values())
 
     @property
-    def why_unjudged(self) -> str:
+    def why_unmeasurable(self) -> str:
         """Why no rows can be held out."""
         found, least = self._paired, self.kind.least
         if found < least:
             have = "no label has" if not found else "1 label has" if found == 1 else f"{found} labels have"
-            return f"cannot be judged: {have} two rows or more, {least} {'is' if least == 1 else 'are'} needed to hold any out"
-        return "cannot be judged: too few groups of different texts to hold any out, all others are near-copies"
+            return f"cannot be measured: {have} two rows or more, {least} {'is' if least == 1 else 'are'} needed to hold any out"
+        return "cannot be measured: too few groups of different texts to hold any out, all others are near-copies"
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user has to know about the rows."""
         read = tuple(self.file.get("notes", ()))
-        if not self.divided or not self.judged:
+        if not self.divided or not self.measurable:
             return read
         near = f"{counted(self.divided, 'row')} of templates, or with much text in common, may have near-copies in another fold"
         return (*read, f"{near}: figures on held-out rows may flatter")

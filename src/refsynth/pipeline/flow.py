@@ -126,7 +126,7 @@ def make(begun: Begun) -> Evidence:
     selected = select_drafts(job, judge, drafts, choice)
     held = hold_out(job, drafts, choice)
     candidates = candidates_of(job.learners, selected.drafts)
-    decision = decide(held, candidates, why=job.rows.why_unjudged, looks=max(1, len(rounds)))
+    decision = decide(held, candidates, why=job.rows.why_unmeasurable, looks=max(1, len(rounds)))
     job.watch.stage("gate", decision.line())
     final = train(job, judge, selected, decision)
     pretrained = tuple(brought for brought in (begun.pretrained, reference.brought) if brought is not None)

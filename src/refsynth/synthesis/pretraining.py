@@ -153,7 +153,7 @@ def pretrain_encoder(
     checkpoint = folder.path / "checkpoints" / f"words-{digest(key)[:16]}.safetensors"
     done = folder.step(step, make, config=settings, name="words-again" if again else None, extra=extra)
     facts, gain, better = read_json(done / FACTS), None, False
-    if rows.judged:
+    if rows.measurable:
         gain, better = _judge(task, rows, load(start), load(done / MODEL))
     brought = Pretraining(model="encoder", **facts, gain=gain, used=better or asked.use == "always")
     watch.stage("pretrain", line_of(brought))

@@ -68,7 +68,7 @@ def screened(job: Job, writers: Writers, written: WrittenDrafts) -> list[Draft]:
 def write_rounds(job: Job, writers: Writers) -> tuple[WrittenDrafts, tuple[Round, ...]]:
     """Return the drafts of all rounds that helped, as the step "drafts" of the run, and what each round brought."""
     settings = job.task.config.synthesis
-    if settings.rounds == 1 or not job.rows.judged:
+    if settings.rounds == 1 or not job.rows.measurable:
         return write_drafts(job, writers.authors, topics=writers.topics), ()
     spent = 0.0
     parts: list[Path] = []
