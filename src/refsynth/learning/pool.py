@@ -33,13 +33,13 @@ class Pool:
 
     Attributes:
         texts: what may be learned from.
-        aside: what nothing learns from: tiers are compared on it. Empty unless there are tiers.
+        reserved: what nothing learns from: tiers are compared on it. Empty unless there are tiers.
         rows: of the file.
         unreadable: how many of these cannot be read.
     """
 
     texts: tuple[Unlabelled, ...] = ()
-    aside: tuple[Unlabelled, ...] = ()
+    reserved: tuple[Unlabelled, ...] = ()
     rows: int = 0
     unreadable: int = 0
 
@@ -48,8 +48,8 @@ class Pool:
 
         What is left out changes nothing for the others: a text that was set aside would otherwise be learned from unseen.
         """
-        texts, aside = (tuple(row for row in some if row.id not in ids) for some in (self.texts, self.aside))
-        return replace(self, texts=texts, aside=aside)
+        texts, reserved = (tuple(row for row in some if row.id not in ids) for some in (self.texts, self.reserved))
+        return replace(self, texts=texts, reserved=reserved)
 
 
 def part(texts: Sequence[Unlabelled], *, seed: int) -> tuple[tuple[Unlabelled, ...], tuple[Unlabelled, ...]]:
