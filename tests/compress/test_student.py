@@ -27,7 +27,7 @@ from refsynth.evaluation.sections import FIGURES
 from refsynth.evaluation.testfile import _read
 from refsynth.kinds import KINDS
 from refsynth.learning.pool import part
-from refsynth.learning.selftrain import Unlabelled
+from refsynth.learning.selftrain import UnlabeledText
 from refsynth.models.predict import LinearHead
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import RunResult, run
@@ -103,7 +103,7 @@ def lost(*args: object, **known: object) -> LinearHead:
 def aside_of(result: RunResult) -> list[str]:
     """Return the texts that were set aside."""
     evidence = result.evidence
-    texts = [Unlabelled(**record) for record in read_jsonl(evidence.folder.steps / "pool" / "texts.jsonl")]
+    texts = [UnlabeledText(**record) for record in read_jsonl(evidence.folder.steps / "pool" / "texts.jsonl")]
     return [row.text for row in part(texts, seed=derive_seed(evidence.task.config.seed, "aside"))[1]]
 
 

@@ -33,7 +33,7 @@ USUAL = EnsembleConfig()
 class LearnerContext:
     """What learners are made with: the labels, the language, and the encoder they start from, loaded once.
 
-    `members` are the learners that ensembles join; `unlabelled` are texts that a student may learn from.
+    `members` are the learners that ensembles join; `unlabeled` are texts that a student may learn from.
     """
 
     labels: tuple[str, ...]
@@ -50,7 +50,7 @@ class LearnerContext:
     members: tuple[LearnerName, ...] = ()
     ensemble: EnsembleConfig = USUAL
     search: Searching | None = None
-    unlabelled: tuple[str, ...] = ()
+    unlabeled: tuple[str, ...] = ()
 
     @property
     def link(self) -> Link:
@@ -68,7 +68,7 @@ def make_context(
     causal: Path | None = None,
     reference: Callable[[], Generator] | None = None,
     windows: Windows = "cut",
-    unlabelled: tuple[str, ...] = (),
+    unlabeled: tuple[str, ...] = (),
 ) -> LearnerContext:
     """Return what learners are made with, the encoder being that in a folder.
 
@@ -81,7 +81,7 @@ def make_context(
         causal: folder of the reference's weights, if a learner trains them.
         reference: makes the reference, for a learner that asks it.
         windows: what is read of longer ones.
-        unlabelled: texts that a student may learn from.
+        unlabeled: texts that a student may learn from.
 
     Raises:
         ConfigError: this processor has not what the configuration asks for.
@@ -111,7 +111,7 @@ def make_context(
         members=tuple(ranked(task.config.members)),
         ensemble=task.config.ensemble,
         search=searching_of(task.config, checkpoints),
-        unlabelled=unlabelled,
+        unlabeled=unlabeled,
     )
 
 

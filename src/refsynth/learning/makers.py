@@ -191,7 +191,7 @@ def _joined(context: LearnerContext, members: Members, *, rule: Rule) -> Ensembl
 
 def distilled(context: LearnerContext, members: Members) -> DistilledLearner:
     """Return the learner that learns what the others say together."""
-    return DistilledLearner(_joined(context, members, rule=context.ensemble.teacher), context.unlabelled)
+    return DistilledLearner(_joined(context, members, rule=context.ensemble.teacher), context.unlabeled)
 
 
 average, stacking = (partial(_joined, rule=rule) for rule in ("average", "stacking"))

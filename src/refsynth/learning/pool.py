@@ -18,7 +18,7 @@ from refsynth.data.rows import Row, iter_rows, readable
 from refsynth.data.text import normalise
 from refsynth.learning.outside import NOTHING, Outside
 from refsynth.learning.rows import Rows, file_key
-from refsynth.learning.selftrain import Unlabelled
+from refsynth.learning.selftrain import UnlabeledText
 
 ASIDE = 4_000
 """Texts that are set aside, at most: more certify little that these do not."""
@@ -38,8 +38,8 @@ class Pool:
         unreadable: how many of these cannot be read.
     """
 
-    texts: tuple[Unlabelled, ...] = ()
-    reserved: tuple[Unlabelled, ...] = ()
+    texts: tuple[UnlabeledText, ...] = ()
+    reserved: tuple[UnlabeledText, ...] = ()
     rows: int = 0
     unreadable: int = 0
 
@@ -52,7 +52,7 @@ class Pool:
         return replace(self, texts=texts, reserved=reserved)
 
 
-def part(texts: Sequence[Unlabelled], *, seed: int) -> tuple[tuple[Unlabelled, ...], tuple[Unlabelled, ...]]:
+def part(texts: Sequence[UnlabeledText], *, seed: int) -> tuple[tuple[UnlabeledText, ...], tuple[UnlabeledText, ...]]:
     """Set half of the texts aside, drawn at random, and return what is left and that half.
 
     What was not learned from is then drawn like all that is to come.
@@ -101,9 +101,9 @@ def read_pool(task: Task, rows: Rows, folder: RunFolder, outside: Outside = NOTH
 
     extra = {"data.pool": file_key(path), "none": outside.key}
     done = folder.step(STEPS["pool"], make, config=settings_of(config), extra=extra)
-    texts = tuple(Unlabelled(**record) for record in read_jsonl(done / "texts.jsonl"))
+    texts = tuple(UnlabeledText(**record) for record in read_jsonl(done / "texts.jsonl"))
     facts = read_json(done / "facts.json")
-    aside: tuple[Unlabelled, ...] = ()
+    aside: tuple[UnlabeledText, ...] = ()
     if config.compress.tiers != "one":
         texts, aside = part(texts, seed=derive_seed(config.seed, "aside"))
     return Pool(texts, aside, facts["rows"], facts["unreadable"])

@@ -27,7 +27,7 @@ Choose = Callable[[Predictor, Sequence[Example], Sequence[Draft]], list[Draft]]
 """Chooses the drafts to train on, given a judge and the real rows that it was fitted to; what the gate and the fit ask for."""
 
 
-class Unlabelled(NamedTuple):
+class UnlabeledText(NamedTuple):
     """A text of the pool, with an id that no other row has."""
 
     id: str
@@ -47,7 +47,7 @@ class SelfTrainer:
     """
 
     labels: tuple[str, ...]
-    pool: Sequence[Unlabelled]
+    pool: Sequence[UnlabeledText]
     per_class: int = 200
     least: float = 0.75
 

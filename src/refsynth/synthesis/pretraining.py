@@ -30,7 +30,7 @@ from refsynth.learning.head import Link
 from refsynth.learning.held import HeldOut
 from refsynth.learning.job import Job
 from refsynth.learning.rows import Rows
-from refsynth.learning.selftrain import Unlabelled
+from refsynth.learning.selftrain import UnlabeledText
 from refsynth.learning.tuning.pretrain import Held, TimeBudget, WordModel, fit_head, fit_words, pseudo_perplexity
 from refsynth.models.device import device_named
 from refsynth.models.encoders import encoder_for
@@ -98,7 +98,7 @@ def pretrain_encoder(
     task: Task,
     rows: Rows,
     start: Path,
-    texts: Sequence[Unlabelled],
+    texts: Sequence[UnlabeledText],
     folder: RunFolder,
     watch: Observer,
     *,
