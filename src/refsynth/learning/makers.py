@@ -17,7 +17,7 @@ from refsynth.learning.candidates import ranked
 from refsynth.learning.context import LearnerContext
 from refsynth.learning.crf import CrfLearner
 from refsynth.learning.ensemble import DistilledLearner, EnsembleLearner, RememberedLearner, Rule
-from refsynth.learning.prompting.learner import Manner, PromptLearner
+from refsynth.learning.prompting.learner import PromptLearner, PromptOptions
 from refsynth.learning.prompting.templates import templates_for
 from refsynth.learning.search import SearchedLearner, Settings
 from refsynth.learning.searching import space_of, usual_settings
@@ -89,7 +89,7 @@ def prompt(context: LearnerContext) -> PromptLearner:
         context.descriptions,
         context.reference,
         context.encoder,
-        manner=Manner(asked.method, asked.shots, asked.examples, asked.calibration, asked.proposals),
+        options=PromptOptions(asked.method, asked.shots, asked.examples, asked.calibration, asked.proposals),
         templates=templates_for(context.language, asked.templates),
         language=context.language,
     )

@@ -23,7 +23,7 @@ SEARCH_ROWS = 48
 
 
 @dataclass(frozen=True)
-class Manner:
+class PromptOptions:
     """How a prompt is made.
 
     Attributes:
@@ -50,7 +50,7 @@ class PromptLearner:
         make_generator: Callable[[], Generator],
         encoder: Encoder,
         *,
-        manner: Manner,
+        options: PromptOptions,
         templates: Sequence[Template],
         language: str,
     ) -> None:
@@ -60,12 +60,12 @@ class PromptLearner:
             descriptions: what each of K labels means, in words: these stand for the labels.
             make_generator: makes the reference.
             encoder: finds the nearest examples.
-            manner: how a prompt is made.
+            options: how a prompt is made.
             templates: the first is used, a search tries all.
             language: of the texts, ISO 639-1.
         """
         self._descriptions, self._make, self._encoder = descriptions, make_generator, encoder
-        self._manner, self._templates, self._language = manner, templates, language
+        self._options, self._templates, self._language = options, templates, language
         self._made: Generator | None = None
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> PromptPredictor:
@@ -73,11 +73,11 @@ class PromptLearner:
         labels = tuple(self._descriptions)
         texts, classes = self._rows(train)
         shown = self._shown(texts, classes, seed=seed)
-        asking = Asking(self._manner.method, self._templates[0], tuple(self._descriptions.values()))
+        asking = Asking(self._options.method, self._templates[0], tuple(self._descriptions.values()))
         generator = self._generator()
-        if self._manner.proposals and texts:
+        if self._options.proposals and texts:
             asking = self._searched(generator, asking, _some(texts, classes, seed=seed), shown, seed=seed)
-        free = calibration_texts(self._manner.calibration, texts, seed=seed)
+        free = calibration_texts(self._options.calibration, texts, seed=seed)
         scores: FloatArray = score_labels(generator, asking, free, shown) if free else np.zeros((0, len(labels)))
         return PromptPredictor(labels, generator, asking, shown, taste(scores))
 
@@ -98,15 +98,15 @@ class PromptLearner:
         return self._made
 
     def _shown(self, texts: Sequence[str], classes: IntArray, *, seed: int) -> Shown:
-        shots = min(self._manner.shots, len(texts))
+        shots = min(self._options.shots, len(texts))
         if not shots:
             return NothingShown()
-        if self._manner.examples == "nearest":
+        if self._options.examples == "nearest":
             return NearestShown(texts, classes, self._encoder, shots=shots)
         return SameShown(texts, classes, shots=shots, seed=seed)
 
     def _searched(self, generator: Generator, asking: Asking, rows: SearchRows, shown: Shown, *, seed: int) -> Asking:
-        n, language = self._manner.proposals, self._language
+        n, language = self._options.proposals, self._language
         words = propose_verbalizers(generator, rows, len(asking.verbalizers), n=n, language=language, seed=seed)
         told = propose_instructions(generator, rows, asking.verbalizers, n=n, language=language, seed=seed)
         return search(generator, asking, rows, shown, templates=self._templates, instructions=told, verbalizers=words)
