@@ -1,4 +1,4 @@
-"""A search of hyper-parameters as a task asks for it: its time, what it tries first, and what it may try. Knows no learners."""
+"""The hyper-parameter search that a task configures: its budget, the settings that it tries first, and the search space."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from refsynth.learning.search import Range
 from refsynth.learning.tuning.methods import METHODS
 
 SEARCH = "search"
-"""The folder in a run of what searches found."""
+"""The folder for search results in a run's folder."""
 
 
 class Searching(NamedTuple):
-    """Minutes and trials for one search of one learner, and the folder of what is found."""
+    """Minutes and trials for one search of one learner, and the folder for results."""
 
     minutes: float
     trials: int
@@ -26,14 +26,14 @@ class Searching(NamedTuple):
 
 
 def searching_of(config: RunConfig, checkpoints: Path | None) -> Searching | None:
-    """Return what one search may take; None where nothing is searched for."""
+    """Return the budget of one search; None if the task configures no search."""
     if not config.search.minutes or checkpoints is None:
         return None
     return Searching(minutes_each(config), config.search.trials, checkpoints.with_name(SEARCH))
 
 
 def usual_settings(training: TrainingConfig, method: MethodName) -> dict[str, float]:
-    """Return the settings of a method as the task has them, which are tried first."""
+    """Return the settings of a method in the task, which the first trial uses."""
     return {
         "learning_rate": training.learning_rate or METHODS[method].rate,
         "batch_size": training.batch_size,
@@ -44,8 +44,8 @@ def usual_settings(training: TrainingConfig, method: MethodName) -> dict[str, fl
 
 
 def space_of(training: TrainingConfig, usual: Mapping[str, float]) -> dict[str, Range]:
-    """Return what may be tried of each setting; the usual ones are among it."""
-    least = min(0.05, usual["dropout"]) if training.rdrop else 0.0  # which needs some
+    """Return the search space of each setting; it contains the usual settings."""
+    least = min(0.05, usual["dropout"]) if training.rdrop else 0.0  # R-Drop needs two different passes
     return {
         "learning_rate": Range(usual["learning_rate"] / 5, min(1.0, usual["learning_rate"] * 5), log=True),
         "batch_size": Range(among=tuple(sorted({8, 16, 32, training.batch_size}))),
