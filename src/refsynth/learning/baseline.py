@@ -20,7 +20,7 @@ _WORD = re.compile(PATTERNS[0])
 class TfidfLearner:
     """Logistic regression on TF-IDF of word 1- and 2-grams.
 
-    Of character 1- to 3-grams where words are not spaced, and where no row has a word of two letters.
+    Without spaces between words, or if no row has a word of two letters, it uses character 1- to 3-grams.
     """
 
     def __init__(self, labels: tuple[str, ...], *, language: str, link: Link = "softmax") -> None:
@@ -40,7 +40,7 @@ class TfidfLearner:
 
 
 class FrozenLearner:
-    """Logistic regression on the embeddings of an encoder that is left as it is."""
+    """Logistic regression on the embeddings of a frozen encoder."""
 
     def __init__(self, labels: tuple[str, ...], encoder: Encoder, *, link: Link = "softmax") -> None:
         self._labels, self._link = labels, link

@@ -102,8 +102,8 @@ def joined(logits: FloatArray, link: Link, weights: FloatArray | None) -> FloatA
 def stack_weights(held_out: FloatArray, targets: FloatArray, link: Link) -> FloatArray:
     """Return the exponents [M] >= 0 that minimize the log loss of the product of the members' probabilities.
 
-    Each member has one exponent (not negative, as in Breiman, 1996): with a few dozen rows, one for each member and pair of labels
-    would overfit. The loss is convex in the exponents.
+    Each member has one exponent (not negative, as in Breiman, 1996): with a few dozen rows, one for each member and pair of
+    labels would overfit. The loss is convex in the exponents.
 
     Args:
         held_out: logits of each member for rows that it was not fitted to [M, N, K].

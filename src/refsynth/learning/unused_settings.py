@@ -21,10 +21,9 @@ def without_effect(config: RunConfig) -> list[str]:
     """Return a line for each setting or section that nothing reads, with the reason."""
     learners, drafts = config.learners, config.synthesis.drafts
     unlabeled = config.data.train is None and config.data.more is None
-    tuned, joined, encoder = (
-        any(test(LEARNERS[name]) for name in learners)
-        for test in (lambda spec: spec.stops, lambda spec: spec.joins, lambda spec: spec.reads == "encoder")
-    )
+    specs = [LEARNERS[name] for name in learners]
+    tuned, joined = any(spec.stops for spec in specs), any(spec.joins for spec in specs)
+    encoder = any(spec.reads == "encoder" for spec in specs)
     patience_changed = config.training.patience != TrainingConfig().patience
     unused = {
         "training: none of the learners is fine-tuned": config.training != TrainingConfig() and not tuned,
