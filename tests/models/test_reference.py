@@ -20,7 +20,7 @@ from refsynth.models import gguf
 from refsynth.models.catalog import CATALOG
 from refsynth.models.manifest import LAYOUT, MANIFEST, model_hash
 from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator
-from refsynth.models.reference.seam import completion_of, continuation
+from refsynth.models.reference.continuation import completion_of, continuation
 from refsynth.models.store import ModelStore
 from tests.support.openai_server import OpenAIServer
 from tests.support.processor import EXACT_SUMS

@@ -137,8 +137,8 @@ def decide(held: HeldOut | None, candidates: Sequence[Candidate], *, why: str = 
     """Decide what ships: first for each learner whether it takes drafts, then which learner.
 
     A learner takes drafts if drafts without any effect would give a gain as large, to any of the learners, in at most
-    `FALSE_ACCEPTS` of all runs. A less preferred learner must then beat a more preferred one by `LEARNER_DOUBT` standard errors of
-    the difference. Without held-out rows, the most preferred learner ships, with drafts if there are any.
+    `FALSE_ACCEPTS` of all runs. A less preferred learner must then beat a more preferred one by `LEARNER_DOUBT` standard errors
+    of the difference. Without held-out rows, the most preferred learner ships, with drafts if there are any.
 
     Args:
         held: predictions for held-out rows; None if there are none.

@@ -28,7 +28,7 @@ Link = Literal["softmax", "sigmoid"]
 """How logits become probabilities: one label for each row, or any number of independent labels."""
 
 TOLERANCE = 1e-5
-"""The fit to probabilities ends if no element of the gradient is larger."""
+"""The fit to probabilities ends when no element of the gradient of the mean loss is larger."""
 
 
 def classes_of(examples: Sequence[Example], labels: Sequence[str]) -> IntArray:

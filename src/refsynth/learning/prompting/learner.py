@@ -1,4 +1,4 @@
-"""The learner: it fits nothing but which prompt is used, which rows it shows, and the reference's taste for labels."""
+"""The learner `prompt`: it fits only the prompt, the examples in it, and the reference's bias for labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from refsynth.learning.prompting.templates import Method, Template
 Choice = Literal["same", "nearest"]
 
 SEARCH_ROWS = 48
-"""The most real rows that a search reads: each candidate asks for all labels of all of them."""
+"""The most real rows of a prompt search: each candidate prompt scores every label for each of them."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class PromptOptions:
 
     Attributes:
         method: what is scored: labels after a text (`direct`), or the text after labels (`channel`).
-        shots: examples that it shows.
-        examples: which: the same for all texts, or the nearest to each.
-        calibration: how the taste for labels is measured.
-        proposals: of each part of the prompt, made by the reference and chosen on real rows; 0 for no search.
+        shots: number of examples.
+        examples: the same examples for all texts, or the nearest to each.
+        calibration: how the bias for labels is measured.
+        proposals: how many alternatives for each part of the prompt the reference proposes to the search; 0 for no search.
     """
 
     method: Method = "channel"
@@ -42,7 +42,7 @@ class PromptOptions:
 
 
 class PromptLearner:
-    """Classifies by prompts. The reference is made when it is first needed."""
+    """Classifies by prompts. The reference is loaded when it is first needed."""
 
     def __init__(
         self,
@@ -54,22 +54,22 @@ class PromptLearner:
         templates: Sequence[Template],
         language: str,
     ) -> None:
-        """Prepare.
+        """Take the parts of the prompt.
 
         Args:
-            descriptions: what each of K labels means, in words: these stand for the labels.
+            descriptions: the meaning of each of K labels, in words that stand for the label.
             make_generator: makes the reference.
             encoder: finds the nearest examples.
             options: how a prompt is made.
-            templates: the first is used, a search tries all.
-            language: of the texts, ISO 639-1.
+            templates: templates to try in a search; without one the first is used.
+            language: ISO 639-1 code of the texts.
         """
         self._descriptions, self._make, self._encoder = descriptions, make_generator, encoder
         self._options, self._templates, self._language = options, templates, language
         self._made: Generator | None = None
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> PromptPredictor:
-        """Return a predictor for which `train` decides whatever there is to decide."""
+        """Fit the prompt and the bias to `train`; `dev` has no effect."""
         labels = tuple(self._descriptions)
         texts, classes = self._rows(train)
         shown = self._shown(texts, classes, seed=seed)
@@ -82,7 +82,7 @@ class PromptLearner:
         return PromptPredictor(labels, generator, asking, shown, taste(scores))
 
     def recalled(self, record: Mapping[str, Any], train: Sequence[Example], *, seed: int) -> PromptPredictor:
-        """Return the predictor that `fit` gave for the same rows and seed, from what its `to_json` said."""
+        """Return the predictor that `fit` returned for the same rows and seed, from its `to_json`."""
         labels = tuple(self._descriptions)
         asking = Asking(record["method"], Template(**record["template"]), tuple(record["verbalizers"]), record["instruction"])
         shown = self._shown(*self._rows(train), seed=seed)
@@ -108,12 +108,12 @@ class PromptLearner:
     def _searched(self, generator: Generator, asking: Asking, rows: SearchRows, shown: Shown, *, seed: int) -> Asking:
         n, language = self._options.proposals, self._language
         words = propose_verbalizers(generator, rows, len(asking.verbalizers), n=n, language=language, seed=seed)
-        told = propose_instructions(generator, rows, asking.verbalizers, n=n, language=language, seed=seed)
-        return search(generator, asking, rows, shown, templates=self._templates, instructions=told, verbalizers=words)
+        lines = propose_instructions(generator, rows, asking.verbalizers, n=n, language=language, seed=seed)
+        return search(generator, asking, rows, shown, templates=self._templates, instructions=lines, verbalizers=words)
 
 
 def _some(texts: Sequence[str], classes: IntArray, *, seed: int) -> SearchRows:
-    """Return at most `SEARCH_ROWS` rows, of each class as many as there are of others, as far as it has them."""
+    """Return at most `SEARCH_ROWS` rows, balanced over the classes as far as possible."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(texts))
     rank = np.zeros(len(texts), int)

@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible server replies: its choices, checked, as completions."""
+"""The replies of an OpenAI-compatible server: its choices, checked, as completions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 from refsynth.core.errors import EndpointError
 from refsynth.core.types import Completion
 from refsynth.models.reference.answer import refuses, texts_of
-from refsynth.models.reference.seam import completion_of
+from refsynth.models.reference.client import COMPATIBLE
+from refsynth.models.reference.continuation import completion_of
 
 NO_SUCH_ROUTE = (404, 405, 501)
 
@@ -16,20 +17,20 @@ def choices_of(answer: Any, host: str) -> list[dict[str, Any]]:
     """Return the choices of a reply, at least one.
 
     Raises:
-        EndpointError: there are none.
+        EndpointError: the reply has none.
     """
     choices = answer.get("choices") if isinstance(answer, dict) else None
-    if not choices and isinstance(answer, dict) and answer.get("error"):  # some say so with status 200
+    if not choices and isinstance(answer, dict) and answer.get("error"):  # some servers report errors with status 200
         error = answer["error"]
-        said = error.get("message", "") if isinstance(error, dict) else error
-        raise nonsense(host, f"an error: {' '.join(str(said).split())[:200]}")
+        message = error.get("message", "") if isinstance(error, dict) else error
+        raise nonsense(host, f"an error: {' '.join(str(message).split())[:200]}")
     if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
         raise nonsense(host, "no choices")
     return choices
 
 
 def continued(answer: Any, host: str, *, stop: str) -> list[Completion]:
-    """Return the completions in a reply to a prompt that was to be continued.
+    """Return the completions in a reply to a prompt for the completions route.
 
     Raises:
         EndpointError: a choice has no text.
@@ -44,7 +45,12 @@ def continued(answer: Any, host: str, *, stop: str) -> list[Completion]:
 
 
 def spoken(answer: Any, host: str, *, wanted: int = 1) -> list[list[Completion]]:
-    """Return, by choice, the texts in a reply to a message; of a refusal one that says so.
+    """Return the texts of each choice in a reply to a chat message; a refusal is one completion that is marked as refused.
+
+    Args:
+        answer: the reply.
+        host: the server's address for messages.
+        wanted: the number of texts that the message asked for.
 
     Raises:
         EndpointError: a choice has no message.
@@ -54,9 +60,9 @@ def spoken(answer: Any, host: str, *, wanted: int = 1) -> list[list[Completion]]
         message = choice.get("message")
         if not isinstance(message, dict) or (content := _content(message.get("content"))) is None:
             raise nonsense(host, "a choice without a message")
-        said = str(message.get("refusal") or "")
-        if said or choice.get("finish_reason") == "content_filter" or refuses(content, wanted):
-            rows.append([Completion(said or content, finished=True, refused=True)])
+        refusal = str(message.get("refusal") or "")
+        if refusal or choice.get("finish_reason") == "content_filter" or refuses(content, wanted):
+            rows.append([Completion(refusal or content, finished=True, refused=True)])
             continue
         texts = [Completion(text, finished=True) for text in texts_of(content)]
         if texts and choice.get("finish_reason") == "length" and content.rstrip().endswith(texts[-1].text):
@@ -66,7 +72,7 @@ def spoken(answer: Any, host: str, *, wanted: int = 1) -> list[list[Completion]]
 
 
 def _content(content: Any) -> str | None:
-    """Return the text of a message, which may be in parts; None where it is no text."""
+    """Return the text of a message, which may be in parts; None if it is not text."""
     if isinstance(content, list):
         content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
     content = content or ""
@@ -74,5 +80,5 @@ def _content(content: Any) -> str | None:
 
 
 def nonsense(host: str, what: str) -> EndpointError:
-    """Return the error of a server that answers with something else."""
-    return EndpointError(f"{host}: answered with {what}", remedy="is this an OpenAI-compatible server, with /v1 in the address?")
+    """Return the error for a server that answers in another form."""
+    return EndpointError(f"{host}: answered with {what}", remedy=COMPATIBLE)

@@ -1,4 +1,4 @@
-"""How likely a server finds a text: log-probabilities of an echoed prompt, by the completions route."""
+"""Scores of texts from a server: log-probabilities of an echoed prompt, by the completions route."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from refsynth.core.errors import EndpointError
 from refsynth.core.types import Prompt
 from refsynth.models.reference.client import Post, RequestRefused
+from refsynth.models.reference.continuation import continuation
 from refsynth.models.reference.reply import NO_SUCH_ROUTE, choices_of, nonsense
-from refsynth.models.reference.seam import continuation
 
 
 def score_of(post: Post, host: str, model: str, prompt: Prompt, text: str) -> float:
@@ -36,7 +36,7 @@ def score_of(post: Post, host: str, model: str, prompt: Prompt, text: str) -> fl
 
 
 def cannot_score(host: str) -> EndpointError:
-    """Return the error of a server that gives no log-probabilities."""
+    """Return the error for a server that returns no log-probabilities."""
     return EndpointError(
         f"{host}: this server cannot score texts (no log-probabilities of an echoed prompt)",
         remedy="use a server that can, such as vLLM, or a filter that needs no scores from the reference",
@@ -44,19 +44,18 @@ def cannot_score(host: str) -> EndpointError:
 
 
 def _mean(logprobs: Mapping[str, Any], start: int, end: int, host: str) -> float:
-    """Return the mean over the tokens that reach into characters [start, end)."""
+    """Return the mean over the tokens that overlap the characters [start, end)."""
     values, offsets = logprobs.get("token_logprobs"), logprobs.get("text_offset")
     if not isinstance(values, list) or not isinstance(offsets, list) or len(values) != len(offsets):
         raise cannot_score(host)
-    bounds = [*offsets[1:], end]
     try:
-        held = [
+        logs = [
             float(value)
-            for value, begin, stop in zip(values, offsets, bounds, strict=True)
+            for value, begin, stop in zip(values, offsets, [*offsets[1:], end], strict=True)
             if value is not None and begin < end and stop > start
         ]
     except (TypeError, ValueError) as error:
         raise nonsense(host, "log-probabilities that are not numbers") from error
-    if not held:
+    if not logs:
         raise cannot_score(host)
-    return sum(held) / len(held)
+    return sum(logs) / len(logs)
