@@ -38,7 +38,7 @@ _OTHERWISE: Mapping[str, str | None] = {
 
 
 class PartialAnswerError(EndpointError):
-    """A prompt of a batch could not be answered. `answered` has the completions of the others by place, for the caller to keep."""
+    """A prompt of a batch was not answered. `answered` has the completions of the others by place, for the caller to keep."""
 
     def __init__(self, error: EndpointError, answered: Mapping[int, list[Completion]]) -> None:
         super().__init__(error.found, expected=error.expected, known=error.known, remedy=error.remedy)
