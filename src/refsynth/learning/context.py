@@ -20,7 +20,7 @@ from refsynth.kinds import KINDS, ONE_LABEL, Kind
 from refsynth.learning.candidates import ranked
 from refsynth.learning.head import Link
 from refsynth.learning.prompting.templates import templates_for
-from refsynth.learning.searching import Searching, searching_of
+from refsynth.learning.search import SearchBudget, search_budget
 from refsynth.models.device import device_named, has_bfloat16
 from refsynth.models.encoders import encoder_for
 from refsynth.models.network import TransformerEncoder
@@ -49,7 +49,7 @@ class LearnerContext:
     kind: Kind = ONE_LABEL
     members: tuple[LearnerName, ...] = ()
     ensemble: EnsembleConfig = USUAL
-    search: Searching | None = None
+    search: SearchBudget | None = None
     unlabeled: tuple[str, ...] = ()
 
     @property
@@ -110,7 +110,7 @@ def make_context(
         kind,
         members=tuple(ranked(task.config.members)),
         ensemble=task.config.ensemble,
-        search=searching_of(task.config, checkpoints),
+        search=search_budget(task.config, checkpoints),
         unlabeled=unlabeled,
     )
 

@@ -19,8 +19,7 @@ from refsynth.learning.crf import CrfLearner
 from refsynth.learning.ensemble import DistilledLearner, EnsembleLearner, RememberedLearner, Rule
 from refsynth.learning.prompting.learner import PromptLearner, PromptOptions
 from refsynth.learning.prompting.templates import templates_for
-from refsynth.learning.search import SearchedLearner, Settings
-from refsynth.learning.searching import space_of, usual_settings
+from refsynth.learning.search import SearchedLearner, Settings, space_of, usual_settings
 from refsynth.learning.tuning.contrastive import ContrastiveLearner
 from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.methods import METHODS, Size

@@ -12,13 +12,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from refsynth.core.config import RunConfig
 from refsynth.core.extras import require
+from refsynth.core.learners import MethodName
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed, digest, read_json, write_json
+from refsynth.core.sections import TrainingConfig
+from refsynth.core.settings import minutes_each
 from refsynth.core.types import Example, IntArray
 from refsynth.data.split import FoldSplit
 from refsynth.learning.head import Link
 from refsynth.learning.parts import fair_parts, parts_of
+from refsynth.learning.tuning.methods import METHODS
 from refsynth.learning.tuning.objective import LOSSES, targets_of
 
 FOLDS = 3
@@ -26,6 +31,9 @@ FOLDS = 3
 
 LEAST_ROWS = 12
 """The fewest held-out rows with known labels that can tell settings apart."""
+
+SEARCH = "search"
+"""The folder for search results in a run's folder."""
 
 Settings = Mapping[str, float | int]
 
@@ -43,6 +51,44 @@ class Range(NamedTuple):
         if self.among:
             return int(trial.suggest_categorical(name, self.among))
         return float(trial.suggest_float(name, self.low, self.high, log=self.log))
+
+
+class SearchBudget(NamedTuple):
+    """Minutes and trials for one search of one learner, and the folder for results."""
+
+    minutes: float
+    trials: int
+    folder: Path
+
+
+def search_budget(config: RunConfig, checkpoints: Path | None) -> SearchBudget | None:
+    """Return the budget of one search; None if the task configures no search."""
+    if not config.search.minutes or checkpoints is None:
+        return None
+    return SearchBudget(minutes_each(config), config.search.trials, checkpoints.with_name(SEARCH))
+
+
+def usual_settings(training: TrainingConfig, method: MethodName) -> dict[str, float]:
+    """Return the settings of a method in the task, which the first trial uses."""
+    return {
+        "learning_rate": training.learning_rate or METHODS[method].rate,
+        "batch_size": training.batch_size,
+        "dropout": training.dropout,
+        "weight_decay": training.weight_decay,
+        "label_smoothing": training.label_smoothing,
+    }
+
+
+def space_of(training: TrainingConfig, usual: Mapping[str, float]) -> dict[str, Range]:
+    """Return the search space of each setting; it contains the usual settings."""
+    least = min(0.05, usual["dropout"]) if training.rdrop else 0.0  # R-Drop needs two different passes
+    return {
+        "learning_rate": Range(usual["learning_rate"] / 5, min(1.0, usual["learning_rate"] * 5), log=True),
+        "batch_size": Range(among=tuple(sorted({8, 16, 32, training.batch_size}))),
+        "dropout": Range(least, max(0.3, usual["dropout"])),
+        "weight_decay": Range(0.0, max(0.1, usual["weight_decay"])),
+        "label_smoothing": Range(0.0, max(0.2, usual["label_smoothing"])),
+    }
 
 
 class SearchResult(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -90,7 +90,7 @@ def distill(
         raise InputError(f"{len(texts)} texts, {len(matched)} matched layers", expected=f"texts, and {layers} layers")
     first, head = _encoder_of(teachers[0]).eval(), _torch_head(teachers[0].head).to(student.device)
     sources: Sequence[Predictor] = teachers if answered_by is None else [answered_by]
-    targets: _Targets = (
+    targets = (
         _WordTargets(student, texts, sources, temperature=transfer.temperature)
         if isinstance(teachers[0], TagPredictor)
         else _TextTargets(student, texts, sources, temperature=transfer.temperature, link=link)
@@ -121,29 +121,12 @@ def distill(
     return type(teachers[0])(teachers[0].labels, student, LinearHead(weights, bias))
 
 
-class _Targets(Protocol):
-    """Texts as token ids, and the teachers' probabilities at the temperature."""
-
-    @property
-    def rows(self) -> Sequence[Sequence[int]]:
-        """Token ids of each text."""
-        ...
-
-    def features(self, encoder: TransformerEncoder, states: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
-        """Return the features for the head [M, D] from the states [N, T, D] of some rows."""
-        ...
-
-    def shaped(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return the head's logits in the shape of the probabilities."""
-        ...
-
-    def probabilities(self, batch: Sequence[int]) -> torch.Tensor:
-        """Return the teachers' probabilities for some rows."""
-        ...
-
-
 class _TextTargets:
-    """Whole texts: probabilities of the labels [N, K], or of no and yes for each label [N, K, 2]."""
+    """Texts as token ids `rows`, and the teachers' probabilities of the labels at the temperature.
+
+    Their shape is [N, K], or [N, K, 2] for the no and yes of independent labels; `shaped` gives logits this shape. `features` are
+    the head's input [M, D] from the states [N, T, D] of a batch.
+    """
 
     def __init__(
         self, student: TransformerEncoder, texts: Sequence[str], teachers: Sequence[Predictor], *, temperature: float, link: Link
@@ -166,7 +149,7 @@ class _TextTargets:
 
 
 class _WordTargets:
-    """The words of texts that have any: probabilities of the tags, word after word [M, C]."""
+    """The same for the words of texts that have any: probabilities of the tags, word after word [M, C]."""
 
     def __init__(
         self, student: TransformerEncoder, texts: Sequence[str], teachers: Sequence[Predictor], *, temperature: float
@@ -204,7 +187,7 @@ class _Outputs(NamedTuple):
     mask: torch.Tensor
 
 
-def _forward(encoder: TransformerEncoder, targets: _Targets, batch: Sequence[int], *, deep: bool) -> _Outputs:
+def _forward(encoder: TransformerEncoder, targets: _TextTargets | _WordTargets, batch: Sequence[int], *, deep: bool) -> _Outputs:
     ids, mask = encoder.padded([targets.rows[index] for index in batch])
     out = encoder.transformer(input_ids=ids, attention_mask=mask, output_hidden_states=deep, output_attentions=deep)
     features = targets.features(encoder, out.last_hidden_state, batch)

@@ -15,11 +15,12 @@ import torch
 from refsynth.core.code import code_of
 from refsynth.core.learners import MethodName
 from refsynth.core.run import digest
+from refsynth.core.spans import tag_names
 from refsynth.core.types import Example
 from refsynth.learning.head import Link
 from refsynth.learning.tuning.methods import METHODS, USUAL, Adapted, Size
 from refsynth.learning.tuning.objective import PLAIN, SCALE, Objective, Robust
-from refsynth.learning.tuning.tagging import TagObjective, width_of
+from refsynth.learning.tuning.tagging import TagObjective
 from refsynth.learning.tuning.trainer import SAVE_SECONDS, Loss, Trainer, TrainingRecipe
 from refsynth.learning.tuning.validation import TagLink, faults_of
 from refsynth.models.device import array_of
@@ -87,7 +88,7 @@ class FinetuneLearner:
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor | TagPredictor:
         """Fit to the examples."""
         encoder = copy.deepcopy(self._encoder)
-        width = width_of(self._labels) if self._link == "tags" else len(self._labels)
+        width = len(tag_names(self._labels)) if self._link == "tags" else len(self._labels)
         head = torch.nn.Linear(encoder.dimension, width, device=encoder.device)
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)

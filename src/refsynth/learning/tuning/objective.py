@@ -110,7 +110,7 @@ class Objective:
         return [len(row) for row in self._rows]
 
     def passes(self, rows: IntArray, *, passes: int, of: int) -> Iterator[Callable[[], torch.Tensor]]:
-        """Yield losses whose sum is the loss of these of the `of` rows of a step, each for a part of them: more save memory.
+        """Yield losses that sum to the share of `rows` in the loss of a step of `of` rows; more `passes` take less memory.
 
         With an adversary, each must be differentiated before the next one, which is that of the same rows, perturbed.
         """

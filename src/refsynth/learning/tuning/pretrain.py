@@ -87,7 +87,7 @@ class MaskedLoss:
         return [len(row) for row in self._rows]
 
     def passes(self, rows: IntArray, *, passes: int, of: int) -> Iterator[Callable[[], torch.Tensor]]:
-        """Yield losses whose sum is the loss of these of the `of` rows of a step."""
+        """Yield losses that sum to the share of `rows` in the loss of a step of `of` rows."""
         for part in in_passes(rows, passes):
             yield partial(self._share, part, of=of)
 

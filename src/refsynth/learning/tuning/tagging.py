@@ -20,11 +20,6 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.tokenizer import Pieces
 
 
-def width_of(labels: Sequence[str]) -> int:
-    """Return the number of tags."""
-    return len(tag_names(labels))
-
-
 def tags_read(examples: Sequence[Example], rows: Sequence[Pieces], labels: Sequence[str]) -> list[IntArray]:
     """Return for each example the tag numbers of its words that have tokens."""
     number = {tag: index for index, tag in enumerate(tag_names(labels))}
@@ -58,7 +53,7 @@ class TagObjective:
         return [len(row.ids) for row in self._rows]
 
     def passes(self, rows: IntArray, *, passes: int, of: int) -> Iterator[Callable[[], torch.Tensor]]:
-        """Yield losses whose sum is the loss of these of the `of` rows of a step, each for a part of them."""
+        """Yield losses that sum to the share of `rows` in the loss of a step of `of` rows."""
         for part in in_passes(rows, passes):
             yield partial(self._loss, part, of)
 

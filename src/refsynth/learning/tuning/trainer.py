@@ -81,7 +81,7 @@ class Loss(Protocol):
         ...
 
     def passes(self, rows: IntArray, *, passes: int, of: int) -> Iterator[Callable[[], torch.Tensor]]:
-        """Yield losses whose sum is the loss of these of the `of` rows of a step."""
+        """Yield losses that sum to the share of `rows` in the loss of a step of `of` rows."""
         ...
 
 

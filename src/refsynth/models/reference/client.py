@@ -70,7 +70,7 @@ class RequestBudget:
             if count > self._left:
                 raise BudgetError(
                     f"the budget of {self.limit} requests has {self._left} left, and the next batch needs {count}",
-                    remedy="what was answered is kept; raise reference.max_requests and run again",
+                    remedy="all answers are kept; raise reference.max_requests and run again",
                 )
             self._left -= count
 

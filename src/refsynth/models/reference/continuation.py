@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from refsynth.core.types import Completion
 
+STOP = "\n"
+"""The string that ends a completion and is not part of it."""
+
 _OPENERS = "\"'([{“‘「『《（【"
 
 
@@ -16,12 +19,12 @@ def continuation(prompt: str, text: str) -> str:
     return " " + text
 
 
-def completion_of(text: str, *, stop: str, finished: bool) -> Completion:
-    """Return the completion up to `stop`, which finishes it; if `stop` is empty, return the whole text."""
-    head, separator, _ = text.partition(stop) if stop else (text, "", "")
-    return Completion(head, finished or bool(separator))
+def completion_of(text: str, *, finished: bool) -> Completion:
+    """Return the completion up to `STOP`, which finishes it."""
+    head, stop, _ = text.partition(STOP)
+    return Completion(head, finished or bool(stop))
 
 
-def ids_holding(stop: str, decode: Callable[[list[int]], str], size: int) -> frozenset[int]:
-    """Return the token ids below `size` whose text contains `stop`: sampling one of them ends a completion."""
-    return frozenset(index for index in range(size) if stop in decode([index])) if stop else frozenset()
+def stop_ids(decode: Callable[[list[int]], str], size: int) -> frozenset[int]:
+    """Return the token ids below `size` whose text contains `STOP`: sampling one of them ends a completion."""
+    return frozenset(index for index in range(size) if STOP in decode([index]))

@@ -24,7 +24,7 @@ from refsynth.core.extras import require
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Completion, FloatArray, Prompt
 from refsynth.models.manifest import model_hash
-from refsynth.models.reference.continuation import completion_of, continuation, ids_holding
+from refsynth.models.reference.continuation import completion_of, continuation, stop_ids
 
 START = "<|endoftext|>"
 """Starts a document in the pretraining of SmolLM2. With it, mean log P of three plain texts rose from -3.5 to -3.0."""
@@ -55,7 +55,6 @@ class EmbeddedGenerator:
         temperature: float = 1.0,
         top_p: float = 0.95,
         max_tokens: int = 64,
-        stop: str = "\n",
         workers: int = 2,
         name: str | None = None,
     ) -> None:
@@ -66,7 +65,6 @@ class EmbeddedGenerator:
             temperature: temperature of the sampling.
             top_p: the nucleus.
             max_tokens: the most tokens of a completion.
-            stop: the string that ends a completion and is not part of it; if empty, only the model ends it.
             workers: number of threads, each with a model.
             name: the name of weights that are not the store's.
 
@@ -77,12 +75,12 @@ class EmbeddedGenerator:
         from tokenizers import Tokenizer
 
         self._ctranslate2 = require("ctranslate2", extra="train")
-        self._folder, self._workers, self._stop = folder, workers, stop
+        self._folder, self._workers = folder, workers
         self._name = name or f"embedded:smollm2:{model_hash(folder)[:12]}"
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._special = sorted(self._tokenizer.get_added_tokens_decoder())
         self._tokenizer.encode_special_tokens = True  # control tokens in a prompt are text
-        self._ends = frozenset(self._special) | ids_holding(stop, self._tokenizer.decode, self._tokenizer.get_vocab_size())
+        self._ends = frozenset(self._special) | stop_ids(self._tokenizer.decode, self._tokenizer.get_vocab_size())
         self._decoding = {
             "beam_size": 1,
             "max_length": max_tokens,
@@ -152,7 +150,7 @@ class EmbeddedGenerator:
 
     def _completion(self, ids: list[int]) -> Completion:
         finished = bool(ids) and ids[-1] in self._ends
-        return completion_of(self._tokenizer.decode(ids, skip_special_tokens=True), stop=self._stop, finished=finished)
+        return completion_of(self._tokenizer.decode(ids, skip_special_tokens=True), finished=finished)
 
 
 def to_ctranslate2(weights: Path, out: Path) -> None:

@@ -17,6 +17,7 @@ from refsynth.core.errors import EndpointError
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Completion, FloatArray, Prompt
 from refsynth.models.reference.client import JsonClient, Post, RequestBudget, RequestRefused
+from refsynth.models.reference.continuation import STOP
 from refsynth.models.reference.probe import ROUTES, Api
 from refsynth.models.reference.reply import continued, spoken
 from refsynth.models.reference.scoring import score_of
@@ -63,7 +64,6 @@ class EndpointGenerator:
         temperature: float = 1.0,
         top_p: float = 0.95,
         max_tokens: int = 64,
-        stop: str = "\n",
     ) -> None:
         """Check the address and the key. Nothing is sent.
 
@@ -80,13 +80,12 @@ class EndpointGenerator:
             temperature: temperature of the sampling.
             top_p: the nucleus.
             max_tokens: the most tokens of a text.
-            stop: the string that ends a completion and is not part of it.
 
         Raises:
             EndpointError: the address or the key cannot be used.
             ExtraError: the extra `train` is not installed.
         """
-        self._model, self._api, self._concurrency, self._stop, self._longest = model, api, concurrency, stop, max_tokens
+        self._model, self._api, self._concurrency, self._longest = model, api, concurrency, max_tokens
         self._budget = RequestBudget(max_requests)
         self._client = JsonClient(endpoint, key=key, timeout=timeout, retries=retries, budget=self._budget, key_env=key_env)
         self._decoding = {"model": model, "temperature": temperature, "top_p": top_p}
@@ -161,8 +160,7 @@ class EndpointGenerator:
                 rows += [choice[0] for choice in choices if choice]
                 received += len(choices)
             else:
-                stop = {"stop": [self._stop]} if self._stop else {}
-                completions = continued(self._send(post, text, body | stop), self._client.host, stop=self._stop)
+                completions = continued(self._send(post, text, {**body, "stop": [STOP]}), self._client.host)
                 rows += completions
                 received += len(completions)
         return rows[:n]

@@ -20,7 +20,7 @@ from refsynth.core.run import derive_seed, digest, file_digest
 from refsynth.core.sections import DeviceName
 from refsynth.core.types import Completion, FloatArray, Prompt
 from refsynth.models.device import array_of, device_named
-from refsynth.models.reference.continuation import completion_of, continuation, ids_holding
+from refsynth.models.reference.continuation import completion_of, continuation, stop_ids
 from refsynth.models.seeding import seeded
 
 SCORE_BATCH = 16
@@ -43,7 +43,6 @@ class FolderGenerator:
         temperature: float = 1.0,
         top_p: float = 0.95,
         max_tokens: int = 64,
-        stop: str = "\n",
         device: DeviceName = "cpu",
     ) -> None:
         """Load the model.
@@ -53,7 +52,6 @@ class FolderGenerator:
             temperature: temperature of the sampling.
             top_p: the nucleus.
             max_tokens: the most tokens of a completion.
-            stop: the string that ends a completion and is not part of it; if empty, only the model ends it.
             device: the device of the model.
 
         Raises:
@@ -82,10 +80,8 @@ class FolderGenerator:
         self._hash = weights_digest(folder)
         self._start = [index for index in [self._tokenizer.bos_token_id] if index is not None]
         ends = self._model.generation_config.eos_token_id
-        self._ends = frozenset([ends] if isinstance(ends, int) else ends or ()) | ids_holding(
-            stop, self._tokenizer.decode, len(self._tokenizer)
-        )
-        self._stop = stop
+        model_ends = [ends] if isinstance(ends, int) else ends or ()
+        self._ends = frozenset(model_ends) | stop_ids(self._tokenizer.decode, len(self._tokenizer))
         self._decoding: dict[str, Any] = {
             "do_sample": True,
             "temperature": temperature,
@@ -164,7 +160,7 @@ class FolderGenerator:
     def _completion(self, ids: list[int]) -> Completion:
         end = next((place for place, token in enumerate(ids, start=1) if token in self._ends), None)  # what follows is padding
         text = self._tokenizer.decode(ids[:end], skip_special_tokens=True)
-        return completion_of(text, stop=self._stop, finished=end is not None)
+        return completion_of(text, finished=end is not None)
 
 
 def _shared(heads: list[list[int]]) -> list[int]:

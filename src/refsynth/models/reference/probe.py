@@ -28,9 +28,9 @@ class ServerAbilities(NamedTuple):
 
     def line(self, host: str, model: str) -> str:
         """Return the abilities as a sentence."""
-        how = "is asked as a chat" if self.api == "chat" else "continues prompts"
+        how = "takes chat messages" if self.api == "chat" else "continues prompts"
         scores = "gives log-probabilities" if self.scores else "gives no log-probabilities"
-        unlisted = "; the server does not list it, and answers all the same" if self.listed is False else ""
+        unlisted = "; the server does not list it, but answers" if self.listed is False else ""
         return f"{model} at {host} {how}, {scores}{unlisted}"
 
 
@@ -80,7 +80,7 @@ def _ask(post: Post, host: str, model: str, api: Api) -> None:
         reply = post(ROUTES[api], {**body, "messages": [{"role": "user", "content": "Say: hello"}]})
         spoken(reply, host)
     else:
-        continued(post(ROUTES[api], {**body, "prompt": "Hello", "max_tokens": 1}), host, stop="")
+        continued(post(ROUTES[api], {**body, "prompt": "Hello", "max_tokens": 1}), host)
 
 
 def _scores(post: Post, host: str, model: str) -> bool:

@@ -29,7 +29,7 @@ def choices_of(answer: Any, host: str) -> list[dict[str, Any]]:
     return choices
 
 
-def continued(answer: Any, host: str, *, stop: str) -> list[Completion]:
+def continued(answer: Any, host: str) -> list[Completion]:
     """Return the completions in a reply to a prompt for the completions route.
 
     Raises:
@@ -40,7 +40,7 @@ def continued(answer: Any, host: str, *, stop: str) -> list[Completion]:
         text = choice.get("text")
         if not isinstance(text, str):
             raise nonsense(host, "a choice without text")
-        rows.append(completion_of(text, stop=stop, finished=choice.get("finish_reason") != "length"))
+        rows.append(completion_of(text, finished=choice.get("finish_reason") != "length"))
     return rows
 
 
