@@ -58,15 +58,9 @@ class EmbeddedGenerator:
         workers: int = 2,
         name: str | None = None,
     ) -> None:
-        """Read the tokenizer; the model loads with the first call.
+        """Read the tokenizer of a ready folder; the model loads with the first call.
 
-        Args:
-            folder: the ready folder.
-            temperature: temperature of the sampling.
-            top_p: the nucleus.
-            max_tokens: the most tokens of a completion.
-            workers: number of threads, each with a model.
-            name: the name of weights that are not the store's.
+        `workers` is the number of threads, each with a model. `name` is the name of weights that are not the store's.
 
         Raises:
             ExtraError: the extra `train` is not installed.

@@ -19,8 +19,7 @@ from refsynth.core.types import Completion, FloatArray, Prompt
 from refsynth.models.reference.client import JsonClient, Post, RequestBudget, RequestRefused
 from refsynth.models.reference.continuation import STOP
 from refsynth.models.reference.probe import ROUTES, Api
-from refsynth.models.reference.reply import continued, spoken
-from refsynth.models.reference.scoring import score_of
+from refsynth.models.reference.reply import continued, score_of, spoken
 
 TRIES = 3
 """The most messages for one prompt: a chat model that returns too few texts is asked for the others."""
@@ -65,21 +64,7 @@ class EndpointGenerator:
         top_p: float = 0.95,
         max_tokens: int = 64,
     ) -> None:
-        """Check the address and the key. Nothing is sent.
-
-        Args:
-            endpoint: base address, with `/v1`.
-            model: the model's name on the server.
-            api: whether the model takes chat messages or continues prompts; `probe.probe` finds out.
-            key: the key, sent as a bearer token; it appears in no message, log or name.
-            key_env: the environment variable of the key, for messages.
-            concurrency: the most requests at the same time.
-            timeout: seconds to wait for one answer.
-            retries: retries after a timeout, a dropped connection, 429 or 5xx.
-            max_requests: the most requests, including retries.
-            temperature: temperature of the sampling.
-            top_p: the nucleus.
-            max_tokens: the most tokens of a text.
+        """Check the address and the key. Nothing is sent. `EndpointReference` and `Decoding` describe the settings.
 
         Raises:
             EndpointError: the address or the key cannot be used.

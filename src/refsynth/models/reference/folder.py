@@ -45,14 +45,7 @@ class FolderGenerator:
         max_tokens: int = 64,
         device: DeviceName = "cpu",
     ) -> None:
-        """Load the model.
-
-        Args:
-            folder: the folder, with config.json, *.safetensors and a tokenizer.
-            temperature: temperature of the sampling.
-            top_p: the nucleus.
-            max_tokens: the most tokens of a completion.
-            device: the device of the model.
+        """Load the model from a folder with config.json, *.safetensors and a tokenizer.
 
         Raises:
             ExtraError: the extra `train` is not installed.

@@ -6,9 +6,8 @@ from typing import Literal, NamedTuple
 
 from refsynth.core.errors import EndpointError, nearest
 from refsynth.core.types import Prompt
-from refsynth.models.reference.client import Json, JsonClient, Post, RequestRefused
-from refsynth.models.reference.reply import NO_SUCH_ROUTE, continued, spoken
-from refsynth.models.reference.scoring import score_of
+from refsynth.models.reference.client import JsonClient, Post, RequestRefused
+from refsynth.models.reference.reply import NO_SUCH_ROUTE, continued, score_of, spoken
 
 Api = Literal["chat", "completions"]
 ROUTES: dict[Api, str] = {"chat": "chat/completions", "completions": "completions"}
@@ -75,12 +74,10 @@ def _models(post: Post) -> list[str]:
 
 
 def _ask(post: Post, host: str, model: str, api: Api) -> None:
-    body: Json = {"model": model}
     if api == "chat":
-        reply = post(ROUTES[api], {**body, "messages": [{"role": "user", "content": "Say: hello"}]})
-        spoken(reply, host)
+        spoken(post(ROUTES[api], {"model": model, "messages": [{"role": "user", "content": "Say: hello"}]}), host)
     else:
-        continued(post(ROUTES[api], {**body, "prompt": "Hello", "max_tokens": 1}), host)
+        continued(post(ROUTES[api], {"model": model, "prompt": "Hello", "max_tokens": 1}), host)
 
 
 def _scores(post: Post, host: str, model: str) -> bool:

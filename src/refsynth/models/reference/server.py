@@ -12,7 +12,7 @@ from refsynth.core.run import read_json, write_json
 from refsynth.models.reference.client import JsonClient, RequestBudget
 from refsynth.models.reference.endpoint import EndpointGenerator
 from refsynth.models.reference.probe import Api, ServerAbilities, probe
-from refsynth.models.reference.scoring import cannot_score
+from refsynth.models.reference.reply import cannot_score
 
 APIS: Mapping[str, tuple[Api, ...]] = {"auto": ("chat", "completions"), "chat": ("chat",), "completions": ("completions",)}
 """The APIs to try, in order."""
