@@ -29,7 +29,6 @@ class TfidfLearner:
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> TfidfPredictor:
         """Fit to the examples; `dev` and `seed` have no effect."""
-        del dev, seed
         texts = [example.text for example in train]
         words = self._spaced and any(map(_WORD.search, texts))
         options = {"ngram_range": (1, 2)} if words else {"analyzer": "char", "ngram_range": (1, 3)}
@@ -48,6 +47,5 @@ class FrozenLearner:
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor:
         """Fit to the examples; `dev` and `seed` have no effect."""
-        del dev, seed
         features = self._encoder.encode([example.text for example in train])
         return EncoderPredictor(self._labels, self._encoder, fit_head_to(features, train, self._labels, link=self._link))

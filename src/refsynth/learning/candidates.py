@@ -121,10 +121,7 @@ def small_of(learners: Iterable[LearnerName], *, drafts: bool) -> list[Candidate
 def fit_candidates(fitter: Fitter, drafts: Sequence[Draft], choose: Choose) -> Fitted:
     """Fit every learner to the real rows, and again with the drafts that the judge, the most preferred of them, selects.
 
-    Args:
-        fitter: fits the learners.
-        drafts: screened drafts that do not depend on the rows to predict.
-        choose: selects drafts, given a judge and the real rows that it was fitted to.
+    The drafts are screened, and must not depend on the rows to predict.
     """
     fitted = {candidate: fitter.fit(candidate) for candidate in candidates_of(fitter.learners, ())}
     chosen = choose(fitted[fitter.judge], fitter.real, drafts)

@@ -30,7 +30,6 @@ class CrfLearner:
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> CrfPredictor:
         """Fit to the examples; `dev` and `seed` have no effect. A row of a higher weight is repeated."""
-        del dev, seed
         suite = require("pycrfsuite", extra="train")
         trainer = suite.Trainer(algorithm="lbfgs", params=OPTIONS, verbose=False)
         weights = row_weights(train)

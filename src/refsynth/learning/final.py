@@ -55,12 +55,7 @@ def fit_final(
 ) -> Final:
     """Fit candidates to all real rows, and those that take drafts to the selected drafts too. The judge is not fitted again.
 
-    Args:
-        job: the task and its learners.
-        judge: the result of `fit_judge`.
-        selected: the drafts.
-        candidates: the candidates to fit.
-        step: "fit" for candidates that may ship; "compared" for those that are only reported, which must not affect what ships.
+    The step is "fit" for candidates that may ship, and "compared" for those that are only reported and must not affect what ships.
     """
     fitter = fitter_of(job)
     unfitted = [candidate for candidate in candidates if candidate not in judge.candidates]

@@ -46,15 +46,7 @@ class Fits:
 def write_fits(
     predictors: Mapping[Candidate, Predictor], out: Path, context: LearnerContext, *, seed: int, learners: Iterable[Learner]
 ) -> None:
-    """Write fitted candidates into the folder of a step.
-
-    Args:
-        predictors: the predictors by candidate.
-        out: the folder.
-        context: the context of the learners.
-        seed: seed of the fit.
-        learners: the learners, which have the results of their searches.
-    """
+    """Write fitted candidates into the folder of a step, with the seed of the fit and the search results of their learners."""
     models = {str(candidate): model for candidate, model in predictors.items() if can_save(model)}
     save_predictors(models, out, base=context.encoder)
     for model in predictors.values():

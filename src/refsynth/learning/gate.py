@@ -79,10 +79,7 @@ class Decision:
 def hold_out(job: Job, drafts: Sequence[Draft], choose: Choose) -> HeldOut | None:
     """Return the predictions of every candidate for every real row when its fold is held out; None if too few rows can be.
 
-    Args:
-        job: the task, its rows and the learners. Each fold becomes a step in its folder.
-        drafts: screened drafts.
-        choose: selects the drafts to train on, given a judge and the real rows that it was fitted to.
+    The drafts are screened. Each fold becomes a step in the job's folder.
     """
     task, rows, config = job.task, job.rows, job.task.config
     if not rows.measurable:

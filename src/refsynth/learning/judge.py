@@ -68,14 +68,7 @@ def fit_judge(job: Job) -> Fits:
 
 
 def select(job: Job, judge: Fits, drafts: Sequence[Draft], choose: Choose) -> Selected:
-    """Select drafts for the final fit.
-
-    Args:
-        job: the task, its rows and the pool.
-        judge: the result of `fit_judge`.
-        drafts: screened drafts.
-        choose: selects drafts, given a judge and the real rows that it was fitted to.
-    """
+    """Select among screened drafts for the final fit, with the judge of `fit_judge`."""
 
     def make(out: Path) -> None:
         (predictor,) = judge.predictors(job.context).values()

@@ -23,13 +23,7 @@ def fair_parts(
     """Yield each part with the places of its fair rows among those that it holds out: rows whose labels the other rows have.
 
     A model cannot predict a label that it was not trained on, so its answer to such a row measures nothing. Parts without fair
-    rows are skipped, and so are parts whose training rows have too few labels.
-
-    Args:
-        rows: N labeled rows.
-        folds: the part of each row [N].
-        labels: the labels of the task.
-        link: how logits become probabilities.
+    rows are skipped, and so are parts whose training rows have too few labels. `folds` [N] is the part of each row.
     """
     kind = kind_of(link)
     for part in parts(rows, folds):

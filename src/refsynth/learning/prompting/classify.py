@@ -42,14 +42,7 @@ class Asking:
 
 
 def score_labels(generator: Generator, asking: Asking, texts: Sequence[str], shown: Shown) -> FloatArray:
-    """Return mean log P per token of each label after each text, or of each text after each label: [N, K], in nats.
-
-    Args:
-        generator: the reference.
-        asking: how it is prompted.
-        texts: N texts.
-        shown: chooses the examples above each text.
-    """
+    """Return mean log P per token of each label after each text, or of each text after each label: [N, K], in nats."""
     form = asking.template.form(asking.method)
     prompts: list[Prompt] = []
     scored: list[str] = []

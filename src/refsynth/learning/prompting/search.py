@@ -71,14 +71,7 @@ def search(
 ) -> Asking:
     """Return the prompt with the least log loss on the rows that a search over one part at a time finds.
 
-    Args:
-        generator: the reference.
-        start: the prompt to start from, which is returned if no other is better.
-        rows: real rows; the examples that `shown` chooses for a row are others.
-        shown: chooses the examples above a text.
-        templates: templates to try.
-        instructions: instructions to try.
-        verbalizers: words to try for each label.
+    The search tries the templates, the instructions, and the verbalizers of each label. It returns `start` if nothing is better.
     """
 
     def loss(asking: Asking) -> float:

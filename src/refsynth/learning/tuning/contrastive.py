@@ -113,7 +113,6 @@ class ContrastiveLearner:
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor:
         """Fit to the examples; `dev` has no effect."""
-        del dev
         rows = [*(example for example in train if not example.id.startswith("label-")), *self._anchors]
         real = [example for example in rows if example.provenance is None]
         enough = len(real) > len(self._anchors) and len({example.label for example in real}) > 1

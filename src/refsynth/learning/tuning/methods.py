@@ -60,36 +60,28 @@ class Method(NamedTuple):
     merges: bool
 
 
-def _same(transformer: Any) -> Adapted:
+def _full(transformer: Any, size: Size, steps: int) -> Adapted:
     return Adapted(transformer, lambda: transformer)
 
 
-def _full(transformer: Any, size: Size, steps: int) -> Adapted:
-    del size, steps
-    return _same(transformer)
-
-
 def _head(transformer: Any, size: Size, steps: int) -> Adapted:
-    del size, steps
-    return _same(transformer.requires_grad_(False))
+    return _full(transformer.requires_grad_(False), size, steps)
 
 
 def _bitfit(transformer: Any, size: Size, steps: int) -> Adapted:
     """Train only the bias vectors (Ben Zaken et al., 2022)."""
-    del size, steps
     for name, parameter in transformer.named_parameters():
         parameter.requires_grad_(name.endswith("bias"))
-    return _same(transformer)
+    return _full(transformer, size, steps)
 
 
 def _houlsby(transformer: Any, size: Size, steps: int) -> Adapted:
     """Train adapters and the layer norms (Houlsby et al., 2019)."""
-    del steps
     transformer.requires_grad_(False)
     insert_bottlenecks(transformer, size.bottleneck)
     for name, parameter in transformer.encoder.named_parameters():
         parameter.requires_grad_(".dropout.1." in name or "LayerNorm" in name)
-    return _same(transformer)
+    return _full(transformer, size, steps)
 
 
 def _peft(transformer: Any, config: Any) -> Any:
@@ -99,7 +91,6 @@ def _peft(transformer: Any, config: Any) -> Any:
 
 
 def _lora(transformer: Any, size: Size, steps: int) -> Adapted:
-    del steps
     peft = require("peft", extra="train")
     model = _peft(transformer, peft.LoraConfig(r=size.rank, lora_alpha=2 * size.rank, target_modules=list(targets(transformer))))
     return Adapted(model, model.merge_and_unload)
@@ -122,7 +113,6 @@ def _adalora(transformer: Any, size: Size, steps: int) -> Adapted:
 
 def _ia3(transformer: Any, size: Size, steps: int) -> Adapted:
     """Scale keys, values and the input of the second feed-forward matrix (Liu et al., 2022, section 3.3)."""
-    del size, steps
     peft = require("peft", extra="train")
     forward = [f"layer.{number}.output.dense" for number in range(transformer.config.num_hidden_layers)]
     model = _peft(transformer, peft.IA3Config(target_modules=["key", "value", *forward], feedforward_modules=forward))
@@ -130,7 +120,6 @@ def _ia3(transformer: Any, size: Size, steps: int) -> Adapted:
 
 
 def _prompts(kind: str, transformer: Any, size: Size, steps: int) -> Adapted:
-    del steps
     peft = require("peft", extra="train")
     inner = {} if kind == "PromptTuningConfig" else {"encoder_hidden_size": int(transformer.config.hidden_size)}
     config = getattr(peft, kind)(task_type=peft.TaskType.FEATURE_EXTRACTION, num_virtual_tokens=size.prompt, **inner)

@@ -178,12 +178,10 @@ class _Adversary:
             handle.remove()
 
     def _observe(self, module: Any, inputs: Any, out: torch.Tensor) -> torch.Tensor:
-        del module, inputs
         self._added = torch.zeros_like(out, requires_grad=True)
         return out + self._added
 
     def _add(self, module: Any, inputs: Any, out: torch.Tensor) -> torch.Tensor:
-        del module, inputs
         gradient = self._added.grad if self._added is not None else None
         if gradient is None:
             raise RuntimeError("an adversarial pass must follow the differentiated pass over the same rows")

@@ -46,12 +46,7 @@ def continued(answer: Any, host: str) -> list[Completion]:
 
 
 def spoken(answer: Any, host: str, *, wanted: int = 1) -> list[list[Completion]]:
-    """Return the texts of each choice in a reply to a chat message; a refusal is one completion that is marked as refused.
-
-    Args:
-        answer: the reply.
-        host: the server's address for messages.
-        wanted: the number of texts that the message asked for.
+    """Return the texts of each choice in a reply to a chat message that asked for `wanted` texts; a refusal is one completion.
 
     Raises:
         EndpointError: a choice has no message.

@@ -86,11 +86,7 @@ def probed(server: EndpointReference, folder: Path) -> ServerAbilities:
 def check_server(server: EndpointReference, folder: Path, watch: Observer, *, scores: bool) -> None:
     """Check before the first paid request that a server can do what the run needs, and report its API.
 
-    Args:
-        server: the server.
-        folder: the folder of the run, which keeps the result.
-        watch: takes the report.
-        scores: whether the run needs scores of texts.
+    `scores` is whether the run needs scores of texts. The run's folder keeps the result.
 
     Raises:
         EndpointError: the server cannot score texts, or see `probe_server`.
