@@ -23,7 +23,7 @@ MOST_COPIES = 20
 
 
 class CrfLearner:
-    """A CRF over the form of words and of their neighbours."""
+    """A CRF over the form of words and of their neighbors."""
 
     def __init__(self, labels: tuple[str, ...]) -> None:
         self._labels = labels

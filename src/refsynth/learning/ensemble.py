@@ -19,10 +19,9 @@ from refsynth.core.learners import LEARNERS, LearnerName
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Example, FloatArray
-from refsynth.learning.head import Link
+from refsynth.learning.head import Link, targets_of
 from refsynth.learning.parts import fair_parts, parts_of
 from refsynth.learning.tuning.distill import Transfer, distill
-from refsynth.learning.tuning.objective import targets_of
 from refsynth.models.adapted import has_parts
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.pooling import is_causal

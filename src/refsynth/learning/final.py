@@ -55,7 +55,7 @@ def fit_final(
 ) -> Final:
     """Fit candidates to all real rows, and those that take drafts to the selected drafts too. The judge is not fitted again.
 
-    The step is "fit" for candidates that may ship, and "compared" for those that are only reported and must not affect what ships.
+    The step is "fit" for candidates that may ship, "compared" for those that are only reported and must not affect what ships.
     """
     fitter = fitter_of(job)
     unfitted = [candidate for candidate in candidates if candidate not in judge.candidates]

@@ -42,17 +42,27 @@ def marks_of(examples: Sequence[Example], labels: Sequence[str]) -> IntArray:
     return ANY_LABELS.truth(given_labels(examples), labels)
 
 
+def targets_of(
+    examples: Sequence[Example], labels: Sequence[str], *, smoothing: float = 0.0, link: Link = "softmax"
+) -> FloatArray:
+    """Return the target probabilities of each example [N, K]: its `targets`, or 1 for its label or labels, then smoothed."""
+    if link == "sigmoid":
+        return (1 - smoothing) * marks_of(examples, labels) + smoothing / 2
+    targets = np.eye(len(labels))[classes_of(examples, labels)]
+    for index, example in enumerate(examples):
+        if example.targets is not None:
+            targets[index] = example.targets
+    return (1 - smoothing) * targets + smoothing / len(labels)
+
+
 def fit_head_to(features: Any, examples: Sequence[Example], labels: Sequence[str], *, link: Link = "softmax") -> LinearHead:
     """Fit a head to examples with their features [N, D]. An example with `targets` counts for each class by its probability."""
+    weights = row_weights(examples)
     if link == "sigmoid":
-        return fit_label_heads(features, marks_of(examples, labels), strength=HEAD_STRENGTH, weights=row_weights(examples))
-    classes, weights = classes_of(examples, labels), row_weights(examples)
-    soft = {index: example.targets for index, example in enumerate(examples) if example.targets is not None}
-    if not soft:
-        return fit_head(features, classes, len(labels), strength=HEAD_STRENGTH, weights=weights)
-    targets = np.eye(len(labels))[classes]
-    targets[list(soft)] = list(soft.values())
-    return fit_soft_head(features, targets, strength=HEAD_STRENGTH, weights=weights)
+        return fit_label_heads(features, marks_of(examples, labels), strength=HEAD_STRENGTH, weights=weights)
+    if all(example.targets is None for example in examples):
+        return fit_head(features, classes_of(examples, labels), len(labels), strength=HEAD_STRENGTH, weights=weights)
+    return fit_soft_head(features, targets_of(examples, labels), strength=HEAD_STRENGTH, weights=weights)
 
 
 def row_weights(examples: Sequence[Example]) -> FloatArray:

@@ -21,10 +21,10 @@ from refsynth.core.sections import TrainingConfig
 from refsynth.core.settings import minutes_each
 from refsynth.core.types import Example, IntArray
 from refsynth.data.split import FoldSplit
-from refsynth.learning.head import Link
+from refsynth.learning.head import Link, targets_of
 from refsynth.learning.parts import fair_parts, parts_of
 from refsynth.learning.tuning.methods import METHODS
-from refsynth.learning.tuning.objective import LOSSES, targets_of
+from refsynth.learning.tuning.objective import LOSSES
 
 FOLDS = 3
 """Folds of the cross-validation in every trial."""

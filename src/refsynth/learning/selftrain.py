@@ -60,7 +60,7 @@ class SelfTrainer:
         return choose_with_pool
 
     def label(self, judge: Predictor, real: Sequence[Example]) -> list[Draft]:
-        """Return the texts with confident predictions of a judge fitted to `real`, as drafts whose provenance names these rows."""
+        """Return the texts with confident predictions of a judge, as drafts with the judge's rows `real` in their provenance."""
         if not self.pool:
             return []
         logits = np.asarray(judge.logits([row.text for row in self.pool]), float)

@@ -29,7 +29,7 @@ PASSES = 3
 """The most passes over the verbalizers of all labels."""
 
 _COMMON = {"en": "What these texts have in common is that they are about", "zh": "这些文本的共同点是，它们都关于"}
-_TOLD = {"en": "The instruction was to read each text and to say", "zh": "当时的要求是：阅读每条文本，并说出"}
+_REQUEST = {"en": "The instruction was to read each text and to say", "zh": "当时的要求是：阅读每条文本，并说出"}
 _INSTRUCTION = {"en": "Read each text and say {rest}", "zh": "阅读每条文本，并说出{rest}"}
 
 
@@ -54,7 +54,7 @@ def propose_instructions(
     """Return up to `n` different instructions that fit texts with their labels."""
     places = np.random.default_rng(seed).permutation(len(rows.texts))[: 2 * SHOWN]
     shown = "".join(f"{_line(rows.texts[i])}\n-> {verbalizers[rows.classes[i]]}\n\n" for i in places)
-    (row,) = generator.generate([Prompt(shown + _TOLD.get(language, _TOLD["en"]), "")], n=n, seed=seed)
+    (row,) = generator.generate([Prompt(shown + _REQUEST.get(language, _REQUEST["en"]), "")], n=n, seed=seed)
     form = _INSTRUCTION.get(language, _INSTRUCTION["en"])
     return list(dict.fromkeys(form.format(rest=words) for one in row if (words := _phrase(one.text))))
 

@@ -22,7 +22,7 @@ def bucketed(lengths: Sequence[int], *, size: int, seed: int) -> list[IntArray]:
 
     Args:
         lengths: tokens of each row [N].
-        size: rows of a batch; the last one of the last window may have fewer.
+        size: rows of a batch; the last batch of the last window may have fewer.
         seed: seed of the order.
     """
     rng = np.random.default_rng(seed)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from refsynth.core.types import Example, FloatArray, IntArray
-from refsynth.learning.head import Link, classes_of, marks_of, row_weights
+from refsynth.core.types import Example, IntArray
+from refsynth.learning.head import Link, row_weights, targets_of
 from refsynth.learning.tuning.batches import in_passes
 from refsynth.models.network import TransformerEncoder
 
@@ -45,19 +45,6 @@ class Robust:
 
 
 PLAIN = Robust()
-
-
-def targets_of(
-    examples: Sequence[Example], labels: Sequence[str], *, smoothing: float = 0.0, link: Link = "softmax"
-) -> FloatArray:
-    """Return the target probabilities of each example [N, K]: its `targets`, or 1 for its label or labels, then smoothed."""
-    if link == "sigmoid":
-        return (1 - smoothing) * marks_of(examples, labels) + smoothing / 2
-    targets = np.eye(len(labels))[classes_of(examples, labels)]
-    for index, example in enumerate(examples):
-        if example.targets is not None:
-            targets[index] = example.targets
-    return (1 - smoothing) * targets + smoothing / len(labels)
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
