@@ -77,11 +77,9 @@ class TransformerEncoder(torch.nn.Module):
         return [ids or [int(self.tokenizer.pad_token_id)] for ids in rows]
 
     def longer(self, texts: Sequence[str], *, words: bool = False) -> tuple[int, int]:
-        """Return how many texts have more than `max_tokens` tokens, and how many are truncated.
+        """Return how many clean texts have more than `max_tokens` tokens, and how many are truncated.
 
-        Args:
-            texts: clean texts.
-            words: whether the words of a text are tokenized one by one.
+        `words` is whether the words of a text are tokenized one by one.
         """
         windows: Windows = self.windows if not words or self.windows == "cut" else "mean"
         limit = self.max_tokens if windows == "head_tail" else reach_of(self.max_tokens, windows, self.frame)

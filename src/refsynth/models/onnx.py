@@ -89,12 +89,7 @@ class OnnxEncoder:
 class OnnxWords:
     """An exported encoder of words: token ids and mask in, states of tokens [N, T, D] out.
 
-    Args:
-        graph: the ONNX file, with its external data beside it; or the bytes of both.
-        tokenizer: the `tokenizer.json`, or its bytes.
-        max_tokens: the most tokens of a text, including special tokens.
-        threads: threads for one batch; 0 is one per core.
-        windows: `cut`, or any other value to read longer texts in overlapping windows.
+    The arguments are those of `OnnxEncoder`; all `windows` but `cut` read longer texts in overlapping windows.
 
     Raises:
         ModelError: a file is missing or invalid.

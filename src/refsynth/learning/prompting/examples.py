@@ -31,14 +31,22 @@ class NothingShown:
         return [[] for _ in texts]
 
 
+def class_by_class(classes: IntArray, *, seed: int) -> IntArray:
+    """Return the places of N rows in random order: first one row of each class, then a second of each, and so on."""
+    order = np.random.default_rng(seed).permutation(len(classes))
+    rank = np.zeros(len(classes), int)
+    for k in np.unique(classes):
+        mine = order[classes[order] == k]
+        rank[mine] = np.arange(len(mine))
+    return np.asarray(order[np.argsort(rank[order], kind="stable")])
+
+
 class SameShown:
     """The same examples for every text: of each class in turn, in an order drawn once."""
 
     def __init__(self, texts: Sequence[str], classes: IntArray, *, shots: int, seed: int) -> None:
-        order = np.random.default_rng(seed).permutation(len(texts))
-        rank = {int(place): sum(classes[other] == classes[place] for other in order[:at]) for at, place in enumerate(order)}
-        ranked = sorted(order.tolist(), key=lambda place: rank[place])  # the sort is stable, so classes stay in random order
-        self._pairs = [(texts[place], int(classes[place])) for place in ranked[: shots + 1]]
+        places = class_by_class(classes, seed=seed)[: shots + 1]
+        self._pairs = [(texts[place], int(classes[place])) for place in places]
         self._shots = shots
 
     def before(self, texts: Sequence[str]) -> list[list[Pair]]:

@@ -12,7 +12,7 @@ from refsynth.core.protocols import Encoder, Generator
 from refsynth.core.types import Example, FloatArray, IntArray
 from refsynth.learning.prompting.calibrate import Calibration, calibration_texts, taste
 from refsynth.learning.prompting.classify import Asking, PromptPredictor, score_labels
-from refsynth.learning.prompting.examples import NearestShown, NothingShown, SameShown, Shown
+from refsynth.learning.prompting.examples import NearestShown, NothingShown, SameShown, Shown, class_by_class
 from refsynth.learning.prompting.search import SearchRows, propose_instructions, propose_verbalizers, search
 from refsynth.learning.prompting.templates import Method, Template
 
@@ -114,11 +114,5 @@ class PromptLearner:
 
 def _some(texts: Sequence[str], classes: IntArray, *, seed: int) -> SearchRows:
     """Return at most `SEARCH_ROWS` rows, balanced over the classes as far as possible."""
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(texts))
-    rank = np.zeros(len(texts), int)
-    for k in np.unique(classes):
-        mine = order[classes[order] == k]
-        rank[mine] = np.arange(len(mine))
-    kept = np.sort(order[np.argsort(rank[order], kind="stable")][:SEARCH_ROWS])
-    return SearchRows([texts[place] for place in kept], classes[kept])
+    places = np.sort(class_by_class(classes, seed=seed)[:SEARCH_ROWS])
+    return SearchRows([texts[place] for place in places], classes[places])

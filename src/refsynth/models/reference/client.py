@@ -88,15 +88,7 @@ class JsonClient:
         budget: RequestBudget,
         key_env: str = "reference.key_env",
     ) -> None:
-        """Check the address and the key. Nothing is sent.
-
-        Args:
-            base: the address of the server.
-            key: the key, sent as a bearer token; None sends no token.
-            timeout: seconds to wait for one answer.
-            retries: retries after a timeout, a dropped connection, 429 or 5xx.
-            budget: the budget that retries are taken from.
-            key_env: the environment variable of the key, for messages.
+        """Check the address `base` and the key. Nothing is sent. `EndpointReference` describes the settings.
 
         Raises:
             EndpointError: the address is not an http address or has a secret in it, or the key cannot be sent.

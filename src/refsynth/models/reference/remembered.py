@@ -26,13 +26,7 @@ class RememberedScores:
     """A generator whose scores are in a file."""
 
     def __init__(self, generator: Generator, file: Path, *, identity: str) -> None:
-        """Read the file.
-
-        Args:
-            generator: computes scores that the file lacks.
-            file: the file, which is made with the first scores.
-            identity: names the generator and its address, so that scores of another generator are not used.
-        """
+        """Read the scores of the file. `identity` names the generator and its address: scores of others are not used."""
         self._generator, self._file, self._identity = generator, file, identity
         self._known = dict(_read(file))
 
