@@ -1,6 +1,6 @@
 """JSON requests to a server that may be slow, busy or wrong: retries, a budget, and errors that never show the key.
 
-The `openai` client sends them. Retries are made here, because they count towards the budget. Knows no completions.
+The `openai` client sends them. Retries are made here, because they count towards the budget. It does not know the routes.
 """
 
 from __future__ import annotations

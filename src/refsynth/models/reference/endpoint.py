@@ -66,6 +66,8 @@ class EndpointGenerator:
     ) -> None:
         """Check the address and the key. Nothing is sent. `EndpointReference` and `Decoding` describe the settings.
 
+        The key is sent as a bearer token; it appears in no message, log or name.
+
         Raises:
             EndpointError: the address or the key cannot be used.
             ExtraError: the extra `train` is not installed.
