@@ -112,7 +112,7 @@ def hold_out(job: Job, drafts: Sequence[Draft], choose: Choose) -> HeldOut | Non
 
 
 class _FoldValues(NamedTuple):
-    """Values by candidate for the rows, or texts, at some places."""
+    """The values of candidates for the rows, or texts, at some places."""
 
     repeat: int
     places: IntArray

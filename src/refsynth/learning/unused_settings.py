@@ -44,7 +44,7 @@ def without_effect(config: RunConfig) -> list[str]:
 
 
 def _of_files(data: DataConfig) -> dict[str, bool]:
-    """Return for each setting of how files are read whether no file uses it. data.more does not: its form is always the same."""
+    """Return for each setting of how files are read whether no file uses it. data.more is left out, since its form is fixed."""
     forms = {form_of(path) for path in (data.train, data.pool, data.test) if path is not None}
     reasons = {
         "delimiter": "no file is CSV",

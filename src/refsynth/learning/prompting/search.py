@@ -129,7 +129,7 @@ def _line(text: str) -> str:
 
 
 def _phrase(text: str) -> str:
-    """Return the first clause of a completion; empty if it has more than `WORDS` words or no letter or digit."""
+    """Return the first clause of a completion; empty if it is longer than `WORDS` words, or has no letter or digit."""
     head = neutralise(text.strip().split("\n", 1)[0]).split(". ")[0].rstrip(" .。:;,，")
     words = head.split()
     fits = len(words) <= WORDS and len(head) <= 8 * WORDS

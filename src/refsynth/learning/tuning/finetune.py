@@ -123,7 +123,6 @@ class FinetuneLearner:
         return Objective(encoder, head, train, self._labels, dropout=self._dropout, robust=self._robust, link=self._link)
 
     def _adapt(self, encoder: TransformerEncoder, *, steps: int) -> Adapted:
-        """Prepare a copy of the encoder for training."""
         encoder.requires_grad_(True)
         adapted = self._method.adapt(encoder.transformer, self._size, steps)
         encoder.transformer = adapted.transformer
