@@ -17,7 +17,7 @@ from refsynth.core.protocols import Encoder, Generator
 from refsynth.core.types import FloatArray
 from refsynth.learning.prompting.calibrate import Calibration, calibration_texts, taste
 from refsynth.learning.prompting.classify import score_labels
-from refsynth.learning.prompting.learner import Manner, PromptLearner
+from refsynth.learning.prompting.learner import PromptLearner, PromptOptions
 from refsynth.learning.prompting.templates import templates_for
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.reference import FolderGenerator
@@ -31,13 +31,13 @@ TEST_ROWS = 100
 SHOTS, PROPOSALS = 4, 4
 
 MANNERS = {
-    "direct": Manner("direct", calibration="none"),
-    "channel": Manner("channel", calibration="none"),
-    f"direct, {SHOTS} shots": Manner("direct", SHOTS, calibration="none"),
-    f"direct, {SHOTS} nearest": Manner("direct", SHOTS, "nearest", calibration="none"),
-    f"channel, {SHOTS} shots": Manner("channel", SHOTS, calibration="none"),
-    "direct, searched": Manner("direct", proposals=PROPOSALS, calibration="none"),
-    "channel, searched": Manner("channel", proposals=PROPOSALS, calibration="none"),
+    "direct": PromptOptions("direct", calibration="none"),
+    "channel": PromptOptions("channel", calibration="none"),
+    f"direct, {SHOTS} shots": PromptOptions("direct", SHOTS, calibration="none"),
+    f"direct, {SHOTS} nearest": PromptOptions("direct", SHOTS, "nearest", calibration="none"),
+    f"channel, {SHOTS} shots": PromptOptions("channel", SHOTS, calibration="none"),
+    "direct, searched": PromptOptions("direct", proposals=PROPOSALS, calibration="none"),
+    "channel, searched": PromptOptions("channel", proposals=PROPOSALS, calibration="none"),
 }
 CALIBRATIONS: tuple[Calibration, ...] = get_args(Calibration)
 
@@ -60,7 +60,7 @@ def measured(sample: Sample, manner: str, generator: Generator, encoder: Encoder
     started = time.monotonic()
     rows = sample.examples
     learner = PromptLearner(
-        sample.labels, lambda: generator, encoder, manner=MANNERS[manner], templates=templates_for("en"), language="en"
+        sample.labels, lambda: generator, encoder, options=MANNERS[manner], templates=templates_for("en"), language="en"
     )
     fitted = learner.fit(rows, (), seed=seed)
     truth, k = sample.truth, len(sample.labels)

@@ -29,7 +29,7 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.onnx import OnnxEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.static import StaticPredictor
-from refsynth.models.tokenise import TextTokenizer
+from refsynth.models.tokenizer import TextTokenizer
 
 TORCH, FUSED, OURS = "torch fp32", "ONNX Runtime, fp32 fused", "refsynth int8"
 STATIC, CASCADE = "refsynth static", "refsynth cascade"

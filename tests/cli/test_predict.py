@@ -24,7 +24,7 @@ from refsynth.core.types import Prediction
 from refsynth.data.rows import BadRow, Row
 from refsynth.models.onnx import OnnxEncoder
 from refsynth.models.predict import LinearHead
-from refsynth.models.tokenise import TextTokenizer, length_batches
+from refsynth.models.tokenizer import TextTokenizer, length_batches
 from tests.support.predicting import LABELS, lines, run, save_spotter
 from tests.support.tiny_encoder import make_tokenizer
 

@@ -30,7 +30,7 @@ from refsynth.core.errors import BundleError, InputError
 from refsynth.data.text import clean
 from refsynth.models.predict import LinearHead
 from refsynth.models.static import StaticPredictor
-from refsynth.models.tokenise import TextTokenizer
+from refsynth.models.tokenizer import TextTokenizer
 from tests.support.contents import LABELS, TorchReference, encoder_contents, tfidf_contents
 from tests.support.tiers import make_run
 from tests.support.tiny_encoder import MAX_TOKENS, embed, make_encoder, make_tokenizer

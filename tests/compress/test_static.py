@@ -33,12 +33,12 @@ from refsynth.core.run import file_digest
 from refsynth.core.task import Task
 from refsynth.core.types import FloatArray
 from refsynth.kinds.metrics import lead_of
-from refsynth.learning.pool import part
+from refsynth.learning.pool import reserve_half
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
 from refsynth.models.static import StaticPredictor
 from refsynth.models.store import ModelStore
-from refsynth.models.tokenise import TextTokenizer
+from refsynth.models.tokenizer import TextTokenizer
 from refsynth.pipeline.flow import RunResult, run
 from refsynth.service.http.engine import FAILURES, Engine, LoadedBundle, Question
 from tests.support.tiers import make_run, write_rows
@@ -170,10 +170,10 @@ def test_a_shift_in_how_sure_the_tier_is_or_in_length_voids_the_certificate() ->
 
 def test_a_part_of_the_pool_is_set_aside_by_chance() -> None:
     texts = [(f"pool-{i}", str(i)) for i in range(101)]
-    learnt, aside = part(texts, seed=0)  # type: ignore[arg-type]
+    learnt, aside = reserve_half(texts, seed=0)  # type: ignore[arg-type]
     assert len(aside) == 50
     assert sorted([*learnt, *aside]) == sorted(texts)
-    assert part(texts, seed=1)[1] != aside  # type: ignore[arg-type]
+    assert reserve_half(texts, seed=1)[1] != aside  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,8 @@ from refsynth.evaluation.advice import verdict
 from refsynth.evaluation.sections import FIGURES
 from refsynth.evaluation.testfile import _read
 from refsynth.kinds import KINDS
-from refsynth.learning.pool import part
-from refsynth.learning.selftrain import Unlabelled
+from refsynth.learning.pool import reserve_half
+from refsynth.learning.selftrain import UnlabeledText
 from refsynth.models.predict import LinearHead
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import RunResult, run
@@ -102,9 +102,9 @@ def lost(*args: object, **known: object) -> LinearHead:
 
 def aside_of(result: RunResult) -> list[str]:
     """Return the texts that were set aside."""
-    finished = result.evidence
-    texts = [Unlabelled(**record) for record in read_jsonl(finished.folder.steps / "pool" / "texts.jsonl")]
-    return [row.text for row in part(texts, seed=derive_seed(finished.task.config.seed, "aside"))[1]]
+    evidence = result.evidence
+    texts = [UnlabeledText(**record) for record in read_jsonl(evidence.folder.steps / "pool" / "texts.jsonl")]
+    return [row.text for row in reserve_half(texts, seed=derive_seed(evidence.task.config.seed, "aside"))[1]]
 
 
 def differs(result: RunResult, texts: list[str], *, shallow: bool) -> Array:

@@ -29,7 +29,7 @@ from refsynth.labels.added import add_rows
 from refsynth.labels.next import ask_next
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
-from refsynth.models.tokenise import TextTokenizer
+from refsynth.models.tokenizer import TextTokenizer
 from refsynth.pipeline.flow import run
 from refsynth.pipeline.reopen import reopened
 from refsynth.service.http.explain import spans, without

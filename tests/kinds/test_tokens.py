@@ -36,7 +36,7 @@ from refsynth.kinds import SPANS, as_json, from_json
 from refsynth.kinds.spans import path_of, read_of, span_confidences, spans_right
 from refsynth.learning.candidates import Candidate
 from refsynth.learning.crf import OPTIONS, CrfLearner
-from refsynth.learning.gate import _FoldAnswers, _whole
+from refsynth.learning.gate import _FoldValues, _whole
 from refsynth.learning.rows import Rows
 from refsynth.learning.tuning.finetune import FinetuneLearner
 from refsynth.learning.tuning.trainer import TrainingRecipe
@@ -44,7 +44,7 @@ from refsynth.models.crf import CrfPredictor, features_of
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
 from refsynth.models.store import ModelStore
-from refsynth.models.tokenise import TextTokenizer, split_words
+from refsynth.models.tokenizer import TextTokenizer, split_words
 from refsynth.pipeline.flow import run
 from refsynth.service.http import interfaces
 from refsynth.service.http.engine import LoadedBundle
@@ -492,7 +492,7 @@ def test_in_a_fold_without_drafts_a_candidate_is_as_without_them():
     plain, mixed = Candidate("crf", False), Candidate("crf", True)
     one, two = np.array(["a", "b"], object), np.array(["c", "d"], object)
     first, second = np.array([0, 1]), np.array([2, 3])
-    whole = _whole([_FoldAnswers(0, first, {plain: one}), _FoldAnswers(0, second, {plain: two, mixed: one})], (1, 4))
+    whole = _whole([_FoldValues(0, first, {plain: one}), _FoldValues(0, second, {plain: two, mixed: one})], (1, 4))
     assert whole[plain].tolist() == [["a", "b", "c", "d"]]
     assert whole[mixed].tolist() == [["a", "b", "a", "b"]]
 

@@ -170,8 +170,8 @@ def test_where_no_deal_is_honest_a_repeat_has_the_first_one():
 )
 def test_why_rows_cannot_be_judged(labels, kind, said):
     rows = replace(rows_of(labels, kind), honest=False)
-    assert not rows.judged
-    assert said in rows.why_unjudged
+    assert not rows.measurable
+    assert said in rows.why_unmeasurable
 
 
 def test_figures_are_not_of_the_rows_that_temperature_and_threshold_were_fitted_to():

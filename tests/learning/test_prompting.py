@@ -17,7 +17,7 @@ from refsynth.learning.gate import decide
 from refsynth.learning.prompting.calibrate import calibration_texts, taste
 from refsynth.learning.prompting.classify import Asking, score_labels
 from refsynth.learning.prompting.examples import NearestShown, NothingShown, SameShown
-from refsynth.learning.prompting.learner import SEARCH_ROWS, Manner, PromptLearner, _some
+from refsynth.learning.prompting.learner import SEARCH_ROWS, PromptLearner, PromptOptions, _some
 from refsynth.learning.prompting.search import SearchRows, loss_of, propose_instructions, propose_verbalizers, search
 from refsynth.learning.prompting.templates import read_templates, templates_for
 from refsynth.models.store import ModelStore
@@ -59,7 +59,7 @@ def examples():
 
 def learner(generator, encoder=None, **manner):
     return PromptLearner(
-        LABELS, lambda: generator, encoder, manner=Manner(**manner), templates=templates_for("en"), language="en"
+        LABELS, lambda: generator, encoder, options=PromptOptions(**manner), templates=templates_for("en"), language="en"
     )
 
 

@@ -15,7 +15,7 @@ from refsynth.kinds.metrics import softmax
 from refsynth.learning.candidates import safe_for
 from refsynth.learning.gate import hold_out
 from refsynth.learning.rows import read_rows
-from refsynth.learning.selftrain import MARGIN, SelfTrainer, Unlabelled, balanced, confidence, from_pool
+from refsynth.learning.selftrain import MARGIN, SelfTrainer, UnlabeledText, balanced, confidence, from_pool
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
 from tests.support.jobs import job_of
@@ -53,7 +53,7 @@ def test_the_surest_of_each_class_are_taken_in_balance(rows, per_class):
 
 
 def test_what_it_takes_says_where_it_comes_from():
-    pool = [Unlabelled(f"pool-{i}", text) for i, text in enumerate(("sure", "unsure", "other"))]
+    pool = [UnlabeledText(f"pool-{i}", text) for i, text in enumerate(("sure", "unsure", "other"))]
     judge = Fixed({"sure": [3, 0], "unsure": [0.1, 0], "other": [0, 2]})
     real = [Example("row-1", "x", "late"), Example("row-2", "y", "broken")]
     taken = SelfTrainer(LABELS, pool).label(judge, real)
@@ -93,7 +93,7 @@ def test_no_label_of_the_pool_owes_anything_to_a_held_out_row(tmp_path):
     write_rows(tmp_path / "pool.jsonl", 8, 3)
     folder = RunFolder(tmp_path / "run")
     rows = read_rows(task, folder, skip_bad=False)
-    pool = [Unlabelled(f"pool-{i}", row["text"]) for i, row in enumerate(read_jsonl(tmp_path / "pool.jsonl"))]
+    pool = [UnlabeledText(f"pool-{i}", row["text"]) for i, row in enumerate(read_jsonl(tmp_path / "pool.jsonl"))]
     spy = Spy()
     choose = SelfTrainer(LABELS, pool, least=0.6).joined(lambda judge, real, drafts: list(drafts))
     hold_out(job_of(task, rows, folder, learners={"frozen": spy}), [], choose)

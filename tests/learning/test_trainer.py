@@ -122,7 +122,7 @@ def test_the_rate_rises_and_falls():
     rates = []
     for _ in range(10):
         tuner.step(lambda: module(torch.ones(1, 2)).sum())
-        rates.append(tuner._optimiser.param_groups[0]["lr"])
+        rates.append(tuner._optimizer.param_groups[0]["lr"])
     np.testing.assert_allclose(rates, [0.5, 1.0, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125])
 
 

@@ -20,7 +20,7 @@ from refsynth.models import gguf
 from refsynth.models.catalog import CATALOG
 from refsynth.models.manifest import LAYOUT, MANIFEST, model_hash
 from refsynth.models.reference import EchoGenerator, EmbeddedGenerator, EndpointGenerator, FolderGenerator
-from refsynth.models.reference.seam import completion_of, continuation
+from refsynth.models.reference.continuation import completion_of, continuation
 from refsynth.models.store import ModelStore
 from tests.support.openai_server import OpenAIServer
 from tests.support.processor import EXACT_SUMS
@@ -39,12 +39,9 @@ class TestSeam:
 
     @given(st.text(), st.booleans())
     def test_completion_never_holds_the_stop(self, text, finished):
-        completion = completion_of(text, stop="\n", finished=finished)
+        completion = completion_of(text, finished=finished)
         assert "\n" not in completion.text and text.startswith(completion.text)
         assert completion.finished == (finished or "\n" in text)
-
-    def test_no_stop(self):
-        assert completion_of("a\nb", stop="", finished=False) == Completion("a\nb", finished=False)
 
 
 class TestEcho:
@@ -101,7 +98,7 @@ class TestFolder:
     def test_stop_and_limit(self, folder):
         rows = FolderGenerator(folder, max_tokens=200).generate([CARD], n=8, seed=0)[0]
         assert all("\n" not in completion.text for completion in rows) and any(completion.finished for completion in rows)
-        short = FolderGenerator(folder, max_tokens=2, stop="").generate([CARD], n=8, seed=0)[0]
+        short = FolderGenerator(folder, max_tokens=2).generate([CARD], n=8, seed=0)[0]
         assert not all(completion.finished for completion in short)
 
     def test_score_equals_a_plain_forward_pass(self, folder):

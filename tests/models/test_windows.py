@@ -18,7 +18,7 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import LinearHead
 from refsynth.models.static import StaticPredictor
 from refsynth.models.store import ModelStore
-from refsynth.models.tokenise import TextTokenizer
+from refsynth.models.tokenizer import TextTokenizer
 from refsynth.pipeline.begin import long_notes
 from refsynth.pipeline.flow import run
 from tests.support.tiny_encoder import MAX_TOKENS

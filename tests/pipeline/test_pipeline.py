@@ -131,7 +131,7 @@ def test_label_names_alone_give_a_bundle_and_no_claim(tmp_path, tiny_cache):
     assert finished.learned.held is None
     assert finished.learned.decision.gain is None
     report = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).report
-    assert report.gate is None and "cannot be judged" in report.absent["gate"]
+    assert report.gate is None and "cannot be measured" in report.absent["gate"]
 
 
 def test_without_a_test_file_the_figures_are_cross_validated(tmp_path, tiny_cache):

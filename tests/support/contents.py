@@ -13,7 +13,7 @@ from refsynth.compress.export import export_encoder
 from refsynth.core.types import FloatArray, Metric
 from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
-from refsynth.models.tokenise import TextTokenizer
+from refsynth.models.tokenizer import TextTokenizer
 from tests.support.tiny_encoder import MAX_TOKENS, embed, make_encoder, make_tokenizer
 
 LABELS = {"card | lost": "the customer lost\n<b>a card</b>", "loan": "anything on loans", "other": ""}

@@ -57,7 +57,7 @@ def save_bundle(folder: Path, *, seed: int = 0, labels: Sequence[str] = LABELS, 
 def save_encoder(folder: Path) -> Path:
     """Write a bundle of a tiny encoder with two labels, `a` and `b`."""
     from refsynth.compress.export import export_encoder
-    from refsynth.models.tokenise import TextTokenizer
+    from refsynth.models.tokenizer import TextTokenizer
     from tests.support.tiny_encoder import MAX_TOKENS, embed, make_encoder, make_tokenizer
 
     folder.mkdir(parents=True, exist_ok=True)

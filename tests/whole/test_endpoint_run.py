@@ -54,7 +54,7 @@ def test_a_chat_endpoint_writes_drafts_once_and_leaves_no_secret(go, tmp_path):
     with OpenAIServer(EchoGenerator(), chat_only=True, key=KEY) as server:
         result, told = go(server)
         asked = len(server.requests)
-        assert told.lines["reference"].endswith("is asked as a chat, gives no log-probabilities")
+        assert told.lines["reference"].endswith("takes chat messages, gives no log-probabilities")
         assert result.evidence.learned.written.asked == 24 and len(result.evidence.learned.written.drafts) == 24
         assert not any(re.search(r"Here are|^\d+\.|more!$", draft.text) for draft in result.evidence.learned.written.drafts)
         go(server)

@@ -39,7 +39,7 @@ from refsynth.learning.held import HeldOutside
 from refsynth.learning.outside import NOTHING, Outside, read_outside
 from refsynth.learning.pool import read_pool
 from refsynth.learning.rows import read_rows
-from refsynth.learning.selftrain import Unlabelled
+from refsynth.learning.selftrain import UnlabeledText
 from refsynth.models.nearness import AGAINST, against, near_of
 from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.store import ModelStore
@@ -240,7 +240,7 @@ def test_neither_a_text_of_the_pool_nor_a_draft_becomes_a_row_of_a_label(tmp_pat
     task, outside = Task.of(task.config.model_copy(update={"data": data})), Outside(("away",), (0,))
     folder = RunFolder(tmp_path / "run")
     rows = read_rows(task, folder, skip_bad=False)
-    assert read_pool(task, rows, folder, outside).texts == (Unlabelled("pool-2", "something new"),)
+    assert read_pool(task, rows, folder, outside).texts == (UnlabeledText("pool-2", "something new"),)
     assert len(read_pool(task, rows, folder).texts) == 2
     drafts = [Example("d1", "I am away, dear people", "late"), Example("d2", "my parcel is very late again", "late")]
     known = Outside(("i am AWAY, dear people",), (0,)).known

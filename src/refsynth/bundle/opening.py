@@ -19,7 +19,7 @@ from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor
 from refsynth.models.static import StaticPredictor
 from refsynth.models.tagger import TagPredictor
 from refsynth.models.tfidf import Analyzer, TfidfVectors, Vocabulary
-from refsynth.models.tokenise import TextTokenizer
+from refsynth.models.tokenizer import TextTokenizer
 
 
 @dataclass(frozen=True)

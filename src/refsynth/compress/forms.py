@@ -11,15 +11,15 @@ import torch
 from refsynth.compress.shape import drop_heads, keep_layers, narrow, spread
 from refsynth.compress.vocabulary import common_tokens, lower_rank, merge_words, used_tokens
 from refsynth.core.types import Example
-from refsynth.learning.head import Link
+from refsynth.learning.head import Link, targets_of
 from refsynth.learning.tuning.distill import Transfer, distill
-from refsynth.learning.tuning.objective import LOSSES, targets_of
+from refsynth.learning.tuning.objective import LOSSES
 from refsynth.learning.tuning.tagging import tags_read
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor
 from refsynth.models.seeding import from_seed
 from refsynth.models.tagger import TagPredictor
-from refsynth.models.tokenise import split_words
+from refsynth.models.tokenizer import split_words
 
 FULL = "full"
 JUDGED = 256

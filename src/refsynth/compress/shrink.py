@@ -156,7 +156,7 @@ class Shrinker:
         names = self._names()
         extra = {
             "shipped": str(self.shipped),
-            "texts": digest([self.job.pool.texts, self.job.pool.aside]),
+            "texts": digest([self.job.pool.texts, self.job.pool.reserved]),
             "beside": {name: folder_digest(one.bundle) for name, one in self.beside.items()},
             "machine": describe_machine(),
         }
@@ -165,7 +165,7 @@ class Shrinker:
             with tempfile.TemporaryDirectory(dir=out, prefix="trial-") as work:
                 sketches = {name: self._sketch(name, finished, Path(work) / str(n)) for n, name in enumerate(names)}
                 # What a first tier has learnt from it is surer of than of later texts.
-                texts = [row.text for row in ((self.beside and self.job.pool.aside) or self._rows())][:TIMED]
+                texts = [row.text for row in ((self.beside and self.job.pool.reserved) or self._rows())][:TIMED]
                 latency = latencies({name: model for name, (_, model) in sketches.items()}, texts)
                 forms = [[name, size, latency[name]] for name, (size, _) in sketches.items()]
             write_json(out / "forms.json", forms)

@@ -36,7 +36,7 @@ from refsynth.learning.makers import make_learner
 from refsynth.models.crf import CrfPredictor
 from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor
 from refsynth.models.static import StaticPredictor
-from refsynth.models.tokenise import TextTokenizer
+from refsynth.models.tokenizer import TextTokenizer
 
 DEV, LEAST_DEV = 0.1, 40
 """Share of the student's texts that it is calibrated on, and the fewest that it takes."""
@@ -103,7 +103,7 @@ class StudentMaker:
         Raises:
             MissingError: model2vec is not installed.
         """
-        extra = {"texts": digest([self.job.pool.texts, self.job.pool.aside])}
+        extra = {"texts": digest([self.job.pool.texts, self.job.pool.reserved])}
         done = self.job.folder.step(STEPS["static"], self._fit, config=settings_of(self.job.task.config), extra=extra)
         facts = read_json(done / "facts.json")
         calibration = Calibration.model_validate(facts["calibration"], strict=False)
@@ -124,7 +124,7 @@ class StudentMaker:
     def _fit(self, out: Path) -> None:
         split = self._split()
         threshold = self._written(out / STUDENT, self._fitted(split.taught), split.dev)
-        asked = [row.text for row in self.job.pool.aside]
+        asked = [row.text for row in self.job.pool.reserved]
         theirs = self._theirs(asked or split.dev)
         said = load(out / STUDENT).answer(asked or split.dev).answers
         same, other, loses = self._agreement(theirs, said), None, False

@@ -108,8 +108,8 @@ def make_tiers(job: Job, final: Final, shipped: Candidate, main: Path, *, metric
     if (spec := teacher.manifest.last.spec).small:
         return Tiers(config.tiers, main, main, reason=f"{spec.title} is as fast as a student would be")
     need = least_texts(config.disagreement, config.delta)
-    if config.tiers == "cascade" and len(job.pool.aside) < need:
-        found = f"{len(job.pool.aside):,} texts are set aside of data.pool"
+    if config.tiers == "cascade" and len(job.pool.reserved) < need:
+        found = f"{len(job.pool.reserved):,} texts are set aside of data.pool"
         reason = f"{found}, and no threshold can be certified on fewer than {need:,}: give a pool of {2 * need:,} texts or more"
         return Tiers(config.tiers, main, main, reason=reason)
     made = _Maker(StudentMaker(job, final, shipped, main, teacher))
@@ -130,7 +130,7 @@ class _Maker:
         folder = self.school.job.folder
         metrics = () if student.nearest is None else (share_of(AGREEMENT, student.nearest, student.n),)
         extra = {
-            "texts": digest([self.school.job.pool.texts, self.school.job.pool.aside]),
+            "texts": digest([self.school.job.pool.texts, self.school.job.pool.reserved]),
             "lineage": facts.model_dump(mode="json"),
         }
 
@@ -146,7 +146,7 @@ class _Maker:
         """Return the student before its teacher where a threshold can be certified, else the teacher alone."""
         job, main = self.school.job, self.school.main
         bars = {"alpha": config.disagreement, "delta": config.delta}
-        extra = {"texts": digest([job.pool.texts, job.pool.aside]), "lineage": facts.model_dump(mode="json")}
+        extra = {"texts": digest([job.pool.texts, job.pool.reserved]), "lineage": facts.model_dump(mode="json")}
 
         def make(out: Path) -> None:
             save(out / "bundle", self._both(bars, metrics, facts))
@@ -156,7 +156,7 @@ class _Maker:
         step = job.folder.step(STEPS["tiers"], make, config=settings_of(job.task.config), extra=extra)
         if not (step / "bundle").exists():
             reason = (
-                f"no threshold keeps the disagreement at {config.disagreement:.1%} on {len(job.pool.aside):,} texts and "
+                f"no threshold keeps the disagreement at {config.disagreement:.1%} on {len(job.pool.reserved):,} texts and "
                 f"lets the static tier answer {LEAST_SHARE:.0%} of them"
             )
             return Tiers("cascade", main, main, student=student, reason=reason)
@@ -171,7 +171,7 @@ class _Maker:
         Returns:
             whether a threshold passes.
         """
-        model, texts = load(out / "bundle"), [row.text for row in self.school.job.pool.aside]
+        model, texts = load(out / "bundle"), [row.text for row in self.school.job.pool.reserved]
         kind, (first, last) = model.manifest.answers, model.manifest.tiers
         assert first.early is not None
         fast, slow = model.by_tier(texts)

@@ -32,7 +32,7 @@ from refsynth.learning.final import Final
 from refsynth.learning.held import HeldOut
 from refsynth.learning.job import Job
 from refsynth.learning.rows import file_key
-from refsynth.learning.selftrain import Unlabelled
+from refsynth.learning.selftrain import UnlabeledText
 from refsynth.models.predict import logits_of
 
 MAJORITY = "majority"
@@ -103,7 +103,7 @@ def evaluate_test(
     bundle: Path,
     *,
     made: str,
-    studied: Sequence[Unlabelled] = (),
+    studied: Sequence[UnlabeledText] = (),
 ) -> TestResult:
     """Read the test file and measure the bundle and what it is compared with.
 
@@ -172,7 +172,7 @@ def evaluate_test(
     )
 
 
-def _leaks(drafts: Sequence[Draft], studied: Sequence[Unlabelled], texts: Sequence[str]) -> list[str]:
+def _leaks(drafts: Sequence[Draft], studied: Sequence[UnlabeledText], texts: Sequence[str]) -> list[str]:
     """Return the ids of what resembles test rows: nothing unless some of it was learnt from, and else all of it.
 
     With what is taken out, its near-duplicates among the dropped drafts would otherwise take its place.

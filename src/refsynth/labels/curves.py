@@ -82,7 +82,7 @@ def answer(job: Job, drafts: Sequence[Draft], *, asked: int, labels: int, more: 
             "task: tokens: learning curves are known for labels of whole texts only",
             remedy="compare runs, one with half of the rows, and one without drafts (synthesis: {drafts: 0})",
         )
-    if not rows.judged or len(rows.examples) < LEAST_ROWS:
+    if not rows.measurable or len(rows.examples) < LEAST_ROWS:
         raise InputError(f"{len(rows.examples)} labelled rows", expected=f"at least {LEAST_ROWS}, two of each of two labels")
     if asked < LEAST_DRAFTS or not kept(drafts):
         raise InputError(f"{asked} drafts, {len(kept(drafts))} of them sound", expected=f"at least {LEAST_DRAFTS} to go by")

@@ -1,4 +1,4 @@
-"""Learners, and what is known of them on held-out rows: candidates, folds, the gate, ensembles, search, self-training.
+"""Learners and their held-out evaluation: candidates, folds, the gate, ensembles, hyper-parameter search, self-training.
 
-A `Job` is what every stage of a run is given. Drafts come in as values: who wrote them is not known here.
+A `Job` is what every stage of a run takes. Drafts are arguments: this package does not generate them.
 """

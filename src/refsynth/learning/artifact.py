@@ -1,6 +1,6 @@
 """Fitted predictors on disk: Hugging Face folders, safetensors and JSON files, so that a step can be resumed.
 
-How a predictor is kept is in one table, by its kind.
+The table `KEEPERS` has a writer and a reader for each kind of predictor.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ INDEX = "predictors.json"
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes predictors into a folder. Each encoder is written once, and the first, left as it was, not."""
+    """Writes predictors into a folder. Each encoder is written once; the first is the base encoder, which is not written."""
 
     folder: Path
     encoders: list[object]
     index: dict[str, Json] = field(default_factory=dict)
 
     def write(self, name: str, predictor: Predictor) -> None:
-        """Write a predictor and what it is made of.
+        """Write a predictor and its parts.
 
         Raises:
-            TypeError: it is of a kind that cannot be written.
+            TypeError: predictors of its kind cannot be written.
         """
         kind = _kind(predictor)
         if kind not in KEEPERS:
@@ -44,8 +44,8 @@ class Writer:
         self.index[name] = {"kind": kind, **KEEPERS[kind].keep(self, name, predictor)}
 
     def number(self, encoder: object) -> int:
-        """Return the number of an encoder, written when it is first met."""
-        number = next((i for i, each in enumerate(self.encoders) if each is encoder), len(self.encoders))
+        """Return the number of an encoder, which is written the first time."""
+        number = next((i for i, known in enumerate(self.encoders) if known is encoder), len(self.encoders))
         if number == len(self.encoders):
             if not isinstance(encoder, TransformerEncoder):
                 raise TypeError(f"a {type(encoder).__name__} cannot be written")
@@ -54,7 +54,7 @@ class Writer:
         return number
 
     def head(self, name: str, head: LinearHead) -> None:
-        """Write a head as it is, in the precision that it has."""
+        """Write a head in its own precision."""
         tensors = {"weights": np.ascontiguousarray(head.weights), "bias": np.ascontiguousarray(head.bias)}
         save_file(tensors, self.folder / f"{name}.safetensors")
 
@@ -73,7 +73,7 @@ class Reader:
         return KEEPERS[self.index[name]["kind"]].recall(self, name, self.index[name])
 
     def encoder(self, number: int) -> TransformerEncoder:
-        """Return an encoder by its number; those that were trained read texts as the first does."""
+        """Return an encoder by its number, with the prefix and limits of the base encoder."""
         if number not in self.encoders:
             base = self.encoders[0]
             self.encoders[number] = TransformerEncoder(
@@ -93,46 +93,46 @@ class Reader:
 
 @dataclass(frozen=True)
 class Keeper:
-    """How predictors of a kind are kept: `keep` writes one and returns its entry in the index, from which `recall` reads it."""
+    """How predictors of a kind are stored: `keep` writes one and returns its entry in the index; `recall` reads it back."""
 
     keep: Callable[[Writer, str, Any], dict[str, Json]]
     recall: Callable[[Reader, str, Json], Predictor]
 
 
-def _keep_encoder(out: Writer, name: str, predictor: EncoderPredictor | TagPredictor) -> dict[str, Json]:
-    out.head(name, predictor.head)
-    return {"encoder": out.number(predictor.encoder)}
+def _keep_encoder(writer: Writer, name: str, predictor: EncoderPredictor | TagPredictor) -> dict[str, Json]:
+    writer.head(name, predictor.head)
+    return {"encoder": writer.number(predictor.encoder)}
 
 
-def _keep_tfidf(out: Writer, name: str, predictor: TfidfPredictor) -> dict[str, Json]:
-    out.head(name, predictor.head)
+def _keep_tfidf(writer: Writer, name: str, predictor: TfidfPredictor) -> dict[str, Json]:
+    writer.head(name, predictor.head)
     return {"parts": [asdict(part) | {"idf": part.idf.tolist()} for part in predictor.vectors.parts]}
 
 
-def _tfidf(given: Reader, name: str, entry: Json) -> TfidfPredictor:
+def _tfidf(reader: Reader, name: str, entry: Json) -> TfidfPredictor:
     parts = [Vocabulary(**part | {"terms": tuple(part["terms"]), "idf": np.array(part["idf"])}) for part in entry["parts"]]
-    return TfidfPredictor(given.labels, TfidfVectors(parts), given.head(name))
+    return TfidfPredictor(reader.labels, TfidfVectors(parts), reader.head(name))
 
 
-def _keep_ensemble(out: Writer, name: str, predictor: EnsemblePredictor) -> dict[str, Json]:
-    for member, each in predictor.members.items():
-        out.write(f"{name}.{member}", each)
-    told = None if predictor.weights is None else predictor.weights.tolist()
-    return {"members": list(predictor.members), "link": predictor.link, "weights": told}
+def _keep_ensemble(writer: Writer, name: str, ensemble: EnsemblePredictor) -> dict[str, Json]:
+    for member, predictor in ensemble.members.items():
+        writer.write(f"{name}.{member}", predictor)
+    weights = None if ensemble.weights is None else ensemble.weights.tolist()
+    return {"members": list(ensemble.members), "link": ensemble.link, "weights": weights}
 
 
-def _ensemble(given: Reader, name: str, entry: Json) -> EnsemblePredictor:
+def _ensemble(reader: Reader, name: str, entry: Json) -> EnsemblePredictor:
     weights = None if entry["weights"] is None else np.array(entry["weights"])
-    members = {member: given.read(f"{name}.{member}") for member in entry["members"]}
-    return EnsemblePredictor(given.labels, members, entry["link"], weights)
+    members = {member: reader.read(f"{name}.{member}") for member in entry["members"]}
+    return EnsemblePredictor(reader.labels, members, entry["link"], weights)
 
 
-def _encoder(given: Reader, name: str, entry: Json) -> EncoderPredictor:
-    return EncoderPredictor(given.labels, given.encoder(entry["encoder"]), given.head(name))
+def _encoder(reader: Reader, name: str, entry: Json) -> EncoderPredictor:
+    return EncoderPredictor(reader.labels, reader.encoder(entry["encoder"]), reader.head(name))
 
 
-def _tagger(given: Reader, name: str, entry: Json) -> TagPredictor:
-    return TagPredictor(given.labels, given.encoder(entry["encoder"]), given.head(name))
+def _tagger(reader: Reader, name: str, entry: Json) -> TagPredictor:
+    return TagPredictor(reader.labels, reader.encoder(entry["encoder"]), reader.head(name))
 
 
 KEEPERS: Mapping[str, Keeper] = {
@@ -141,7 +141,7 @@ KEEPERS: Mapping[str, Keeper] = {
     TfidfPredictor.kind: Keeper(_keep_tfidf, _tfidf),
     EnsemblePredictor.kind: Keeper(_keep_ensemble, _ensemble),
 }
-"""By the kind of a predictor; what is of another kind is fitted again."""
+"""Keepers by the kind of predictor. Predictors of other kinds are fitted again."""
 
 
 def can_save(predictor: Predictor) -> bool:
@@ -150,18 +150,18 @@ def can_save(predictor: Predictor) -> bool:
 
 
 def save_predictors(predictors: Mapping[str, Predictor], folder: Path, *, base: TransformerEncoder) -> None:
-    """Write predictors of the kinds in `KEEPERS`; `base` is the encoder that they began with."""
-    out = Writer(folder, [base])
+    """Write predictors of the kinds in `KEEPERS`; `base` is the encoder that they started from."""
+    writer = Writer(folder, [base])
     for name, predictor in predictors.items():
-        out.write(name, predictor)
-    write_json(folder / INDEX, out.index)
+        writer.write(name, predictor)
+    write_json(folder / INDEX, writer.index)
 
 
 def load_predictors(folder: Path, labels: tuple[str, ...], *, base: TransformerEncoder) -> dict[str, Predictor]:
     """Read what `save_predictors` wrote."""
-    given = Reader(folder, labels, {0: base}, read_json(folder / INDEX))
-    owned = {f"{name}.{member}" for name, entry in given.index.items() for member in entry.get("members", ())}
-    return {name: given.read(name) for name in given.index if name not in owned}
+    reader = Reader(folder, labels, {0: base}, read_json(folder / INDEX))
+    members = {f"{name}.{member}" for name, entry in reader.index.items() for member in entry.get("members", ())}
+    return {name: reader.read(name) for name in reader.index if name not in members}
 
 
 def _kind(predictor: Predictor) -> str:

@@ -1,8 +1,8 @@
-"""What the models of a fold are asked: its rows, how like the others these are, and the texts that no label fits."""
+"""Predictions of the models of a fold: logits of its rows, how similar the rows are to the others, and the texts of no label."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -20,13 +20,13 @@ from refsynth.models.nearness import against, near_of
 from refsynth.models.predict import logits_of
 
 ROWS = ("logits", "int8", "near")
-"""What `HeldOut` has of rows."""
+"""Fields of `HeldOut` with values for rows."""
 
 OF_TEXTS = ("texts", "alone")
-"""What `HeldOutside` has of texts."""
+"""Fields of `HeldOutside` with values for texts."""
 
 OUTSIDE = ("rows", *OF_TEXTS)
-"""What it has, in its order."""
+"""Fields of `HeldOutside` with predictions, in their order."""
 
 
 class OutsideTexts(NamedTuple):
@@ -37,41 +37,44 @@ class OutsideTexts(NamedTuple):
 
     @classmethod
     def of(cls, outside: Outside, places: IntArray) -> Self:
-        """Return the texts at some places as held out."""
-        away = set(places.tolist())
-        return cls(*([text for place, text in enumerate(outside.texts) if (place in away) is out] for out in (True, False)))
+        """Return the texts with those at `places` held out."""
+        held = set(places.tolist())
+        texts = list(enumerate(outside.texts))
+        return cls([text for place, text in texts if place in held], [text for place, text in texts if place not in held])
 
 
 def ask(fit: Callable[[], Fitted], fold: Fold, beside: OutsideTexts, out: Path, *, one: bool) -> None:
-    """Ask the models of a fold about its rows; where a text has `one` label also how like the others of the label it is.
+    """Write the predictions of a fold's models for its rows, and for the texts of no label that are held out with it.
 
-    The same is asked about the texts that are held out with the fold, of which no label fits; and both with what the others of
-    these say against it.
+    Args:
+        fit: fits the candidates to the fold's training rows.
+        fold: the fold.
+        beside: the texts of no label.
+        out: the folder for the files: one for each of `ROWS` and `OUTSIDE`.
+        one: whether a row has one label; then a file has the similarity of each text to the rows of its nearest label, without
+            ("near") and with ("rows") the part that counts against it, its similarity to the known texts of no label.
     """
     predictors = fit().predictors
-    near = {name: like for name, each in predictors.items() if one and (like := near_of(each, fold.train))}
-    wary = {name: against(each, beside.known) for name, each in near.items()} if beside.held or beside.known else {}
-    heads: list[tuple[str, Mapping[Candidate, Predictor]]] = [("logits", predictors), ("near", near), ("rows", wary)]
-    asked = {(name, head): each for head, some in heads for name, each in some.items()}
-    exact, rounded = logits_of(asked, fold.texts), int8_logits_of(asked, fold.texts)  # what they share reads the texts once
-    _keep(out / "logits.json", {name: said for (name, head), said in exact.items() if head == "logits"})
-    _keep(out / "int8.json", {name: said for (name, head), said in rounded.items() if head == "logits"})
-    _keep_best(out, exact | rounded, {"near": "near", "rows": "rows"})
-    strange = {key: each for key, each in asked.items() if key[1] != "logits" and wary}
-    said = logits_of(strange, beside.held) | int8_logits_of(strange, beside.held) if beside.held else _nothing(strange)
-    _keep_best(out, said, {"texts": "rows", "alone": "near"})
+    near = {name: head for name, predictor in predictors.items() if one and (head := near_of(predictor, fold.train))}
+    reduced = {name: against(head, beside.known) for name, head in near.items()} if beside.held or beside.known else {}
+    heads: list[tuple[str, Mapping[Candidate, Predictor]]] = [("logits", predictors), ("near", near), ("rows", reduced)]
+    models = {(name, head): model for head, by_name in heads for name, model in by_name.items()}
+    exact, rounded = logits_of(models, fold.texts), int8_logits_of(models, fold.texts)  # a shared encoder reads the texts once
+    _write(out / "logits.json", {name: logits for (name, head), logits in exact.items() if head == "logits"})
+    _write(out / "int8.json", {name: logits for (name, head), logits in rounded.items() if head == "logits"})
+    _write_highest(out, exact | rounded, {"near": "near", "rows": "rows"})
+    similar = {key: model for key, model in models.items() if key[1] != "logits" and reduced}
+    values: dict[tuple[Candidate, str], FloatArray] = {key: np.zeros((0, 1)) for key in similar}
+    if beside.held:
+        values = logits_of(similar, beside.held) | int8_logits_of(similar, beside.held)
+    _write_highest(out, values, {"texts": "rows", "alone": "near"})
 
 
-def _nothing(predictors: Iterable[tuple[Candidate, str]]) -> dict[tuple[Candidate, str], FloatArray]:
-    """Return what is said where there is nothing to ask about."""
-    return {key: np.zeros((0, 1)) for key in predictors}
-
-
-def _keep_best(out: Path, said: Mapping[tuple[Candidate, str], Array], files: Mapping[str, str]) -> None:
+def _write_highest(out: Path, values: Mapping[tuple[Candidate, str], Array], files: Mapping[str, str]) -> None:
     """Write the highest value for each text [N], in a file for each head that is named."""
-    for file, wanted in files.items():
-        _keep(out / f"{file}.json", {name: values.max(1) for (name, head), values in said.items() if head == wanted})
+    for file, of_head in files.items():
+        _write(out / f"{file}.json", {name: array.max(1) for (name, head), array in values.items() if head == of_head})
 
 
-def _keep(path: Path, said: Mapping[Candidate, Array]) -> None:
-    write_json(path, {str(candidate): as_json(logits) for candidate, logits in said.items()})
+def _write(path: Path, values: Mapping[Candidate, Array]) -> None:
+    write_json(path, {str(candidate): as_json(array) for candidate, array in values.items()})

@@ -20,7 +20,7 @@ _WORD = re.compile(PATTERNS[0])
 class TfidfLearner:
     """Logistic regression on TF-IDF of word 1- and 2-grams.
 
-    Of character 1- to 3-grams where words are not spaced, and where no row has a word of two letters.
+    Without spaces between words, or if no row has a word of two letters, it uses character 1- to 3-grams.
     """
 
     def __init__(self, labels: tuple[str, ...], *, language: str, link: Link = "softmax") -> None:
@@ -29,7 +29,6 @@ class TfidfLearner:
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> TfidfPredictor:
         """Fit to the examples; `dev` and `seed` have no effect."""
-        del dev, seed
         texts = [example.text for example in train]
         words = self._spaced and any(map(_WORD.search, texts))
         options = {"ngram_range": (1, 2)} if words else {"analyzer": "char", "ngram_range": (1, 3)}
@@ -40,7 +39,7 @@ class TfidfLearner:
 
 
 class FrozenLearner:
-    """Logistic regression on the embeddings of an encoder that is left as it is."""
+    """Logistic regression on the embeddings of a frozen encoder."""
 
     def __init__(self, labels: tuple[str, ...], encoder: Encoder, *, link: Link = "softmax") -> None:
         self._labels, self._link = labels, link
@@ -48,6 +47,5 @@ class FrozenLearner:
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor:
         """Fit to the examples; `dev` and `seed` have no effect."""
-        del dev, seed
         features = self._encoder.encode([example.text for example in train])
         return EncoderPredictor(self._labels, self._encoder, fit_head_to(features, train, self._labels, link=self._link))

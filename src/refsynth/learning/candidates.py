@@ -1,6 +1,6 @@
-"""What the gate compares: each learner, without drafts and with the drafts that were chosen by a model of the same real rows.
+"""The candidates that the gate compares: each learner without drafts, and with the drafts that a judge selected.
 
-The judge that selects drafts is fitted to the very rows that the candidate trains on, never to the rows it is measured on.
+The judge is fitted to the rows that the candidate trains on, never to the rows that the candidate is measured on.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from refsynth.data.text import near_groups
 from refsynth.kinds import ONE_LABEL, Kind
 from refsynth.learning.selftrain import Choose, from_pool
 
-LEAST_DEV = 12
-"""Rows by which it can be told when to stop."""
-LEAST_TAUGHT = 2
-"""Rows of a label that are trained on, if it has so many."""
+LEAST_VALIDATION = 12
+"""The fewest validation rows."""
+LEAST_TRAIN = 2
+"""Rows of a label that stay in the training set, if it has as many."""
 
 
 class Candidate(NamedTuple):
@@ -43,7 +43,7 @@ class Candidate(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """The predictors of all candidates on one set of real rows, and what became of the drafts."""
+    """The predictors of all candidates on one set of real rows, and the drafts with the reasons for dropped ones."""
 
     predictors: Mapping[Candidate, Predictor]
     drafts: Sequence[Draft]
@@ -59,15 +59,14 @@ def ranked(learners: Iterable[LearnerName]) -> list[LearnerName]:
 class Fitter:
     """Fits learners to one set of real rows.
 
-    A learner that is fine-tuned does not train on the validation rows; they tell it when to stop. Drafts that were shown one of
-    these do not train it either.
+    A learner with early stopping trains neither on the validation rows nor on drafts whose prompts showed one of them.
 
     Attributes:
-        learners: by name.
+        learners: the learners by name.
         real: all rows.
-        train: the rows without those of validation.
-        validation: rows that tell when to stop; may be empty.
-        seed: of the training.
+        train: the rows without the validation rows.
+        validation: rows for early stopping; may be empty.
+        seed: seed of the training.
     """
 
     learners: Mapping[LearnerName, Learner]
@@ -86,7 +85,7 @@ class Fitter:
         share: float = 0.0,
         kind: Kind = ONE_LABEL,
     ) -> Fitter:
-        """Return who fits learners to real rows, a share of which is the validation set."""
+        """Return a fitter of learners to real rows, a share of which is the validation set."""
         stops = any(LEARNERS[name].stops for name in learners)
         train, validation = set_aside(real, share, seed=seed, kind=kind) if stops else (list(real), [])
         return cls(learners, real, train, validation, seed)
@@ -97,73 +96,70 @@ class Fitter:
         return Candidate(ranked(self.learners)[0], False)
 
     def fit(self, candidate: Candidate, drafts: Sequence[Draft] = ()) -> Predictor:
-        """Return a candidate fitted to the real rows, and, if it takes drafts, to those that are not dropped."""
+        """Return a candidate fitted to the real rows, and to the drafts that are not dropped if it takes drafts."""
         name = candidate.learner
         stops = LEARNERS[name].stops and self.validation
-        taught = kept(drafts) if candidate.drafts else []
+        added = kept(drafts) if candidate.drafts else []
         if stops:
-            taught = _untold(taught, frozenset(row.id for row in self.validation))
-        rows = [*(self.train if stops else self.real), *taught]
+            added = _not_shown(added, frozenset(row.id for row in self.validation))
+        rows = [*(self.train if stops else self.real), *added]
         return self.learners[name].fit(rows, self.validation if stops else (), seed=self.seed)
 
 
 def candidates_of(learners: Iterable[LearnerName], drafts: Sequence[Draft]) -> tuple[Candidate, ...]:
-    """Return what can be compared: each learner, and again with drafts where any is selected and it learns from them."""
+    """Return each learner without drafts, and with drafts if it can use them and any draft is selected."""
     names = list(learners)
-    taught = [name for name in names if LEARNERS[name].taught] if any(draft.dropped is None for draft in drafts) else []
-    return (*(Candidate(name, False) for name in names), *(Candidate(name, True) for name in taught))
+    with_drafts = [name for name in names if LEARNERS[name].taught] if any(draft.dropped is None for draft in drafts) else []
+    return (*(Candidate(name, False) for name in names), *(Candidate(name, True) for name in with_drafts))
 
 
 def small_of(learners: Iterable[LearnerName], *, drafts: bool) -> list[Candidate]:
-    """Return the candidates that are small as they are, and may be asked for beside the forms of another."""
+    """Return the candidates that are small already, so that they can be a tier beside the forms of another."""
     return [Candidate(name, drafts) for name in learners if LEARNERS[name].small]
 
 
 def fit_candidates(fitter: Fitter, drafts: Sequence[Draft], choose: Choose) -> Fitted:
-    """Fit every learner to the real rows, and again to the real rows with the drafts that the best of them chooses.
+    """Fit every learner to the real rows, and again with the drafts that the judge, the most preferred of them, selects.
 
-    Args:
-        fitter: who fits.
-        drafts: screened drafts, none of which has seen a row outside the fitter's rows that is to be predicted.
-        choose: chooses among the drafts, given a judge that was fitted to the real rows.
+    The drafts are screened, and must not depend on the rows to predict.
     """
     fitted = {candidate: fitter.fit(candidate) for candidate in candidates_of(fitter.learners, ())}
     chosen = choose(fitted[fitter.judge], fitter.real, drafts)
-    helped = [candidate for candidate in candidates_of(fitter.learners, chosen) if candidate.drafts]
-    return Fitted(fitted | {candidate: fitter.fit(candidate, chosen) for candidate in helped}, chosen)
+    with_drafts = [candidate for candidate in candidates_of(fitter.learners, chosen) if candidate.drafts]
+    return Fitted(fitted | {candidate: fitter.fit(candidate, chosen) for candidate in with_drafts}, chosen)
 
 
-def _untold(drafts: Sequence[Example], told: frozenset[str]) -> list[Example]:
-    """Return the drafts whose prompts showed none of the rows that tell when to stop.
+def _not_shown(drafts: Sequence[Example], validation: frozenset[str]) -> list[Example]:
+    """Return the drafts whose prompts showed no validation row.
 
-    Policies are rewarded by so many rows, and texts of the pool labelled by a model of so many, that none of these would be left.
-    The rows choose an epoch and measure nothing: what knows them from afar may be trained on.
+    A policy's rewards, and the labels of texts of the pool, depend on so many rows that no such draft would remain; these stay.
+    That is safe: the validation rows only choose an epoch, and nothing is measured on them.
     """
-    return [row for row in drafts if row.provenance is None or from_pool(row) or told.isdisjoint(row.provenance.shown)]
+    return [row for row in drafts if row.provenance is None or from_pool(row) or validation.isdisjoint(row.provenance.shown)]
 
 
 def safe_for(drafts: Sequence[Draft], held_out: frozenset[str]) -> list[Draft]:
-    """Return the drafts that owe nothing to the held-out rows: no prompt showed them, no reward came from them."""
+    """Return the drafts that do not depend on the held-out rows: no prompt showed them, no reward came from them."""
     return [draft for draft in drafts if draft.example.owes_nothing(held_out)]
 
 
 def set_aside(real: Sequence[Example], share: float, *, seed: int, kind: Kind = ONE_LABEL) -> tuple[list[Example], list[Example]]:
-    """Divide real rows into those to train on and those that tell when to stop; near-duplicates stay together.
+    """Divide real rows into a training and a validation set; near-duplicates stay together.
 
-    Rows of a label, or of none, that would keep fewer than `LEAST_TAUGHT` to train on are not set aside. None are where that
-    would be too few to tell: fewer than `LEAST_DEV`, or than 2 of each label in the mean.
+    The training set keeps `LEAST_TRAIN` rows of each label, and of rows without labels. The validation set is empty if it would
+    have fewer than `LEAST_VALIDATION` rows, or if the share is below 2 rows for each label.
     """
-    least = max(LEAST_DEV, 2 * len({name for row in real for name in kind.names(row.label)}))
+    least = max(LEAST_VALIDATION, 2 * len({name for row in real for name in kind.names(row.label)}))
     if round(share * len(real)) < least:
         return list(real), []
     groups = near_groups([row.text for row in real])
     folds = fold_of(real, folds=round(1 / share), seed=derive_seed(seed, "dev"), groups=groups, names=kind.names)
-    told = folds == 0
+    validation = folds == 0
     classes = [spread(row.label, kind.names) for row in real]
-    taught = Counter(name for found, aside in zip(classes, told, strict=True) if not aside for name in found)
-    scarce = [any(taught[name] < LEAST_TAUGHT for name in found) for found in classes]
-    told &= ~np.isin(groups, groups[told & scarce])
-    if told.sum() < LEAST_DEV:
+    in_train = Counter(name for names, out in zip(classes, validation, strict=True) if not out for name in names)
+    scarce = [any(in_train[name] < LEAST_TRAIN for name in names) for names in classes]
+    validation &= ~np.isin(groups, groups[validation & scarce])
+    if validation.sum() < LEAST_VALIDATION:
         return list(real), []
-    pairs = list(zip(real, told, strict=True))
-    return [row for row, aside in pairs if not aside], [row for row, aside in pairs if aside]
+    pairs = list(zip(real, validation, strict=True))
+    return [row for row, out in pairs if not out], [row for row, out in pairs if out]

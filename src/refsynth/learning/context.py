@@ -1,4 +1,4 @@
-"""What learners are made with: labels, language, the encoder, and how the task has them trained."""
+"""The context of learners: labels, language, the encoder, and the training configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from refsynth.kinds import KINDS, ONE_LABEL, Kind
 from refsynth.learning.candidates import ranked
 from refsynth.learning.head import Link
 from refsynth.learning.prompting.templates import templates_for
-from refsynth.learning.searching import Searching, searching_of
+from refsynth.learning.search import SearchBudget, search_budget
 from refsynth.models.device import device_named, has_bfloat16
 from refsynth.models.encoders import encoder_for
 from refsynth.models.network import TransformerEncoder
@@ -31,9 +31,9 @@ USUAL = EnsembleConfig()
 
 @dataclass(frozen=True)
 class LearnerContext:
-    """What learners are made with: the labels, the language, and the encoder they start from, loaded once.
+    """The labels, the language, the encoder that learners start from, loaded once, and their configuration.
 
-    `members` are the learners that ensembles join; `unlabelled` are texts that a student may learn from.
+    `members` are the learners that ensembles join. `unlabeled` are texts for a student.
     """
 
     labels: tuple[str, ...]
@@ -49,8 +49,8 @@ class LearnerContext:
     kind: Kind = ONE_LABEL
     members: tuple[LearnerName, ...] = ()
     ensemble: EnsembleConfig = USUAL
-    search: Searching | None = None
-    unlabelled: tuple[str, ...] = ()
+    search: SearchBudget | None = None
+    unlabeled: tuple[str, ...] = ()
 
     @property
     def link(self) -> Link:
@@ -68,23 +68,23 @@ def make_context(
     causal: Path | None = None,
     reference: Callable[[], Generator] | None = None,
     windows: Windows = "cut",
-    unlabelled: tuple[str, ...] = (),
+    unlabeled: tuple[str, ...] = (),
 ) -> LearnerContext:
-    """Return what learners are made with, the encoder being that in a folder.
+    """Load the encoder and return the context of the learners.
 
     Args:
-        task: what is asked.
-        language: of the texts.
-        encoder: the folder.
-        max_tokens: the longest text.
-        checkpoints: folder of what a training that was killed goes on from.
-        causal: folder of the reference's weights, if a learner trains them.
-        reference: makes the reference, for a learner that asks it.
-        windows: what is read of longer ones.
-        unlabelled: texts that a student may learn from.
+        task: the task.
+        language: ISO 639-1 code of the texts.
+        encoder: the folder of the encoder.
+        max_tokens: the most tokens of a text.
+        checkpoints: the folder for checkpoints of a killed training.
+        causal: the folder of the reference's weights, if a learner trains them.
+        reference: makes the reference, if a learner prompts it.
+        windows: how longer texts are read.
+        unlabeled: texts for a student.
 
     Raises:
-        ConfigError: this processor has not what the configuration asks for.
+        ConfigError: this machine lacks the device or precision of the configuration.
     """
     spec, training, device = encoder_for(language), task.config.training, device_named(task.config.device)
     if training.precision == "bfloat16" and not has_bfloat16(device):
@@ -94,14 +94,14 @@ def make_context(
         )
     loaded = TransformerEncoder(encoder, prefix=spec.prefix, max_tokens=max_tokens, windows=windows, device=device)
     weights = [encoder / "model.safetensors", *(sorted(causal.glob("*.safetensors")) if causal is not None else ())]
-    begun = digest([*map(file_digest, weights), loaded.prefix, loaded.max_tokens, loaded.windows])
+    encoder_hash = digest([*map(file_digest, weights), loaded.prefix, loaded.max_tokens, loaded.windows])
     kind = KINDS[task.config.task]
     return LearnerContext(
         task.labels,
         task.descriptions,
         language,
         loaded,
-        begun,
+        encoder_hash,
         training,
         checkpoints,
         causal,
@@ -110,20 +110,20 @@ def make_context(
         kind,
         members=tuple(ranked(task.config.members)),
         ensemble=task.config.ensemble,
-        search=searching_of(task.config, checkpoints),
-        unlabelled=unlabelled,
+        search=search_budget(task.config, checkpoints),
+        unlabeled=unlabeled,
     )
 
 
 def learners_key(config: RunConfig, language: str) -> dict[str, Any]:
-    """Return what else decides what learners make, for a step's key: files that `prompt` reads, code of other packages.
+    """Return what a step's key needs about the learners: the files that `prompt` reads, and the code of other packages.
 
     Raises:
         ConfigError: the templates cannot be used.
     """
-    outside = {name: code_outside(LEARNERS[name].make) for name in config.learners}
-    brought = {"learners.outside": {name: code for name, code in outside.items() if code} or None}
+    code = {name: code_outside(LEARNERS[name].make) for name in config.learners}
+    key: dict[str, Any] = {"learners.outside": {name: value for name, value in code.items() if value} or None}
     if "prompt" not in config.learners:
-        return {**brought, "reference.content": None, "prompting.templates": None}
+        return {**key, "reference.content": None, "prompting.templates": None}
     templates = [template.model_dump() for template in templates_for(language, config.prompting.templates)]
-    return {**brought, "reference.content": reference_key(config), "prompting.templates": templates}
+    return {**key, "reference.content": reference_key(config), "prompting.templates": templates}

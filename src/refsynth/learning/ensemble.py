@@ -1,6 +1,6 @@
-"""Ensembles: the answers of several learners averaged or stacked, and a student that learns to give the same.
+"""Ensembles: the predictions of several learners, averaged or stacked, and a student that learns to predict the same.
 
-An average or a stack needs all of its members at each prediction; a student is one model, and can be shipped.
+An average or a stack needs all of its members for each prediction. A student is one model, so it can be shipped.
 """
 
 from __future__ import annotations
@@ -19,52 +19,49 @@ from refsynth.core.learners import LEARNERS, LearnerName
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed
 from refsynth.core.types import Example, FloatArray
-from refsynth.learning.head import Link
+from refsynth.learning.head import Link, targets_of
 from refsynth.learning.parts import fair_parts, parts_of
 from refsynth.learning.tuning.distill import Transfer, distill
-from refsynth.learning.tuning.objective import targets_of
 from refsynth.models.adapted import has_parts
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.pooling import is_causal
 from refsynth.models.predict import EncoderPredictor, logits_of
 
 Rule = Literal["average", "stacking"]
-"""How the members' answers become one: the mean of their probabilities, or a product of them with learnt exponents."""
-
-"""Learners that want rows which tell when to stop."""
+"""How an ensemble combines its members: the mean of their probabilities, or a product of them with learned exponents."""
 
 TRANSFER = Transfer(hidden=0.0, attention=0.0, steps=200, rate=5e-5)
-"""Of the student: it begins as one of its teachers, so that only answers are to be learnt, in small steps."""
+"""For the student. It starts as a copy of a member, so it only has to learn the answers of the others, in small steps."""
 
-TAUGHT = 2000
-"""Unlabelled texts that a student learns from, at most: all members answer each of them."""
+STUDENT_TEXTS = 2000
+"""The most unlabeled texts that a student learns from: all members predict each of them."""
 
 MOST_WEIGHT = 10.0
-"""Of a stack: where all members are right on all rows, nothing else bounds the exponents."""
+"""The largest exponent of a stack: if all members are right on all rows, nothing else bounds it."""
 
 REMEMBERED = 2
-"""Fits that a member is remembered for: without drafts and with."""
+"""Fits that are kept for each member: without drafts and with them."""
 
 
 class RememberedLearner:
-    """A learner that gives back its last predictors when it is asked for the same again.
+    """A learner that returns an earlier predictor for the same examples and seed.
 
-    An ensemble asks its members for what the run asks of them by themselves. `learner` forgets.
+    A run fits the members of an ensemble by themselves too. `learner` is the learner without this memory.
     """
 
     def __init__(self, learner: Learner) -> None:
         self.learner = learner
-        self._made: dict[object, Predictor] = {}
+        self._fitted: dict[object, Predictor] = {}
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> Predictor:
-        """Fit to the examples, or return what came of the same fit before."""
+        """Fit to the examples, or return the predictor of an earlier fit to them."""
         key = (seed, tuple(train), tuple(dev))
-        if key not in self._made:
-            made = self.learner.fit(train, dev, seed=seed)
-            while len(self._made) >= REMEMBERED:
-                del self._made[next(iter(self._made))]
-            self._made[key] = made
-        return self._made[key]
+        if key not in self._fitted:
+            fitted = self.learner.fit(train, dev, seed=seed)
+            while len(self._fitted) >= REMEMBERED:
+                del self._fitted[next(iter(self._fitted))]
+            self._fitted[key] = fitted
+        return self._fitted[key]
 
 
 @dataclass(frozen=True)
@@ -72,10 +69,10 @@ class EnsemblePredictor:
     """Several predictors as one.
 
     Attributes:
-        labels: of all of them.
-        members: by the name of their learner.
+        labels: the labels of every member.
+        members: the predictors by the name of their learner.
         link: how their logits become probabilities.
-        weights: of a stack, [M] in the order of the members: log p = sum_m w_m log p_m, up to what makes shares add up to 1; None
+        weights: the exponents of a stack [M], in the order of the members: log p = sum_m w_m log p_m, up to normalization. None
             for the mean of probabilities.
     """
 
@@ -87,32 +84,32 @@ class EnsemblePredictor:
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
         """Return logits [N, K]."""
-        said = np.stack(list(logits_of(self.members, texts).values())).astype(float)
-        return joined(said, self.link, self.weights)
+        logits = np.stack(list(logits_of(self.members, texts).values())).astype(float)
+        return joined(logits, self.link, self.weights)
 
 
-def joined(said: FloatArray, link: Link, weights: FloatArray | None) -> FloatArray:
-    """Return the logits [N, K] of an ensemble whose members say [M, N, K]."""
+def joined(logits: FloatArray, link: Link, weights: FloatArray | None) -> FloatArray:
+    """Return the logits [N, K] of an ensemble from those of its members [M, N, K]."""
     if weights is not None:
-        return np.asarray(np.tensordot(weights, _comparable(said, link), 1))
+        return np.asarray(np.tensordot(weights, _comparable(logits, link), 1))
     if link == "softmax":
-        return np.asarray(logsumexp(log_softmax(said, axis=-1), axis=0) - np.log(len(said)))
-    yes, no = (logsumexp(log_expit(sign * said), axis=0) for sign in (1, -1))
+        return np.asarray(logsumexp(log_softmax(logits, axis=-1), axis=0) - np.log(len(logits)))
+    yes, no = (logsumexp(log_expit(sign * logits), axis=0) for sign in (1, -1))
     return np.asarray(yes - no)
 
 
-def stack_weights(said: FloatArray, targets: FloatArray, link: Link) -> FloatArray:
-    """Return exponents [M], none negative, with the least log loss of the product of the members' probabilities.
+def stack_weights(held_out: FloatArray, targets: FloatArray, link: Link) -> FloatArray:
+    """Return the exponents [M] >= 0 that minimize the log loss of the product of the members' probabilities.
 
-    A stacking of one number for each member (none negative, as in Breiman, 1996): with a few dozen rows a number for each member
-    and pair of labels would learn the rows by heart. The loss is convex in the exponents.
+    Each member has one exponent (not negative, as in Breiman, 1996): with a few dozen rows, one for each member and pair of
+    labels would overfit. The loss is convex in the exponents.
 
     Args:
-        said: what each member says of rows that it was not fitted to, logits [M, N, K].
-        targets: what the rows are, probabilities [N, K].
+        held_out: logits of each member for rows that it was not fitted to [M, N, K].
+        targets: probabilities of the labels of the rows [N, K].
         link: how logits become probabilities.
     """
-    logs = _comparable(said, link)
+    logs = _comparable(held_out, link)
 
     def objective(weights: FloatArray) -> tuple[float, FloatArray]:
         logits = np.tensordot(weights, logs, 1)
@@ -123,17 +120,18 @@ def stack_weights(said: FloatArray, targets: FloatArray, link: Link) -> FloatArr
             shares = expit(logits)
         return float(loss) / len(targets), np.tensordot(logs, shares - targets, 2) / len(targets)
 
-    start = np.full(len(said), 1 / len(said))
-    return np.asarray(minimize(objective, start, jac=True, method="L-BFGS-B", bounds=[(0, MOST_WEIGHT)] * len(said)).x)
+    members = len(held_out)
+    start = np.full(members, 1 / members)
+    return np.asarray(minimize(objective, start, jac=True, method="L-BFGS-B", bounds=[(0, MOST_WEIGHT)] * members).x)
 
 
-def _comparable(said: FloatArray, link: Link) -> FloatArray:
-    """Return log-probabilities, or log-odds as they are: logits without what they do not say."""
-    return np.asarray(log_softmax(said, axis=-1)) if link == "softmax" else said
+def _comparable(logits: FloatArray, link: Link) -> FloatArray:
+    """Return log-probabilities of softmax logits, and log-odds as they are: values that mean the same for every member."""
+    return np.asarray(log_softmax(logits, axis=-1)) if link == "softmax" else logits
 
 
 class EnsembleLearner:
-    """Fits several learners and joins what they say."""
+    """Fits several learners and combines their predictions."""
 
     def __init__(
         self,
@@ -147,55 +145,54 @@ class EnsembleLearner:
         """Take the members.
 
         Args:
-            labels: of the task.
-            members: by name, at least two.
-            rule: how their answers become one.
-            folds: of the rows, for a stack: each is answered by members that were fitted without it.
+            labels: the labels of the task.
+            members: at least two learners by name.
+            rule: how their predictions are combined.
+            folds: number of folds of the rows for a stack: members that were fitted without a fold predict it.
             link: how logits become probabilities.
 
         Raises:
             InputError: there are fewer than two members.
         """
         if len(members) < 2:
-            raise InputError(f"an ensemble of {', '.join(members) or 'nobody'}", expected="at least two learners")
+            raise InputError(f"an ensemble of {', '.join(members) or 'no learners'}", expected="at least two learners")
         self._labels, self._members, self._rule = labels, members, rule
         self._folds, self._link = folds, link
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EnsemblePredictor:
-        """Fit every member to the examples, and the weights of a stack to what members say of rows that they have not seen."""
+        """Fit every member to the examples, and the weights of a stack to the members' predictions for held-out rows."""
         fitted = _fit_all(self._members, train, dev, seed=seed)
         weights = self._stack(train, dev, seed=seed) if self._rule == "stacking" else None
         return EnsemblePredictor(self._labels, fitted, self._link, weights)
 
     def _stack(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> FloatArray:
-        """Return the weights that suit what members say of real rows when these, and drafts that saw them, are held out.
+        """Return the weights that fit the members' predictions for real rows when these, and drafts that saw them, are held out.
 
-        Where no row can tell members apart, since all are alike or no two have a label in common, all weigh the same.
+        All weights are equal if no row can be held out: if all rows are near-duplicates, or no two have a label in common.
         """
         real = [row for row in train if row.provenance is None]
+        drafts = [row for row in train if row.provenance is not None]
         folds = parts_of(real, self._folds, seed=derive_seed(seed, "stack"), link=self._link)
         members = {name: member.learner for name, member in self._members.items()}
-        said: FloatArray = np.zeros((len(self._members), len(real), len(self._labels)))
+        logits: FloatArray = np.zeros((len(members), len(real), len(self._labels)))
         fair: list[int] = []
-        drafts = [row for row in train if row.provenance is not None]
         for part, places in fair_parts(real, folds, self._labels, link=self._link):
             held = frozenset(row.id for row in part.held)
-            rest = [*part.train, *(row for row in drafts if row.owes_nothing(held))]
-            fitted = _fit_all(members, rest, dev, seed=derive_seed(seed, "stack", part.fold))
-            said[:, part.places] = np.stack(list(logits_of(fitted, [row.text for row in part.held]).values()))
+            rows = [*part.train, *(row for row in drafts if row.owes_nothing(held))]
+            fitted = _fit_all(members, rows, dev, seed=derive_seed(seed, "stack", part.fold))
+            logits[:, part.places] = np.stack(list(logits_of(fitted, [row.text for row in part.held]).values()))
             fair += part.places[places].tolist()
         if not fair:
-            return np.full(len(self._members), 1 / len(self._members))
-        known = sorted(fair)
-        return stack_weights(
-            said[:, known], targets_of([real[place] for place in known], self._labels, link=self._link), self._link
-        )
+            return np.full(len(members), 1 / len(members))
+        fair = sorted(fair)
+        targets = targets_of([real[place] for place in fair], self._labels, link=self._link)
+        return stack_weights(logits[:, fair], targets, self._link)
 
 
 def _fit_all(
     members: Mapping[LearnerName, Learner], train: Sequence[Example], dev: Sequence[Example], *, seed: int
 ) -> dict[LearnerName, Predictor]:
-    """Fit the members; the rows that tell some of them when to stop are rows to train on for the others."""
+    """Fit the members. Those without early stopping train on the validation rows too."""
     return {
         name: learner.fit(train, dev, seed=seed)
         if LEARNERS[name].tuned or not dev
@@ -205,21 +202,21 @@ def _fit_all(
 
 
 class DistilledLearner:
-    """Fits an ensemble, and one model of an encoder's shape that answers as the ensemble does (Hinton et al., 2015)."""
+    """Fits an ensemble, and distills it into one encoder with a head (Hinton et al., 2015)."""
 
     def __init__(self, teacher: EnsembleLearner, texts: Sequence[str] = ()) -> None:
-        """Take the ensemble, and unlabelled texts that the student learns from beside the rows."""
+        """Take the ensemble, and unlabeled texts that the student learns from in addition to the rows."""
         self._teacher, self._texts = teacher, texts
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor:
         """Fit the ensemble to the examples and the student to the ensemble.
 
         Raises:
-            InputError: no member has an encoder that a student can begin as.
+            InputError: no member has an encoder that a student can start from.
         """
         ensemble = self._teacher.fit(train, dev, seed=seed)
         first = _plain_member(ensemble)
-        order = np.random.default_rng(derive_seed(seed, "texts")).permutation(len(self._texts))[:TAUGHT]
+        order = np.random.default_rng(derive_seed(seed, "texts")).permutation(len(self._texts))[:STUDENT_TEXTS]
         texts = list(dict.fromkeys([*(row.text for row in (*train, *dev)), *(self._texts[place] for place in order)]))
         student = copy.deepcopy(first.encoder)
         assert isinstance(student, TransformerEncoder)
@@ -228,7 +225,7 @@ class DistilledLearner:
 
 
 def _plain_member(ensemble: EnsemblePredictor) -> EncoderPredictor:
-    """Return the first member that is an encoder without added parts and a head."""
+    """Return the first member that is a head on an encoder without added parts, such as adapters."""
     for member in ensemble.members.values():
         if isinstance(member, EncoderPredictor) and isinstance(member.encoder, TransformerEncoder):
             transformer = member.encoder.transformer

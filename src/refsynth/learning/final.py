@@ -1,4 +1,4 @@
-"""The final fit, on all real rows and the selected drafts: what the gate lets ship, and what that is compared with."""
+"""The final fit to all real rows and the selected drafts: the candidates that may ship, and those that the report compares."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from refsynth.learning.search import SearchResult
 
 @dataclass(frozen=True)
 class Final:
-    """The candidates that were fitted to all real rows; the judge is one of them where it was asked for."""
+    """The candidates that were fitted to all real rows; the judge may be one of them."""
 
     candidates: tuple[Candidate, ...]
     judge: Fits
@@ -29,47 +29,42 @@ class Final:
 
     @property
     def real(self) -> tuple[Example, ...]:
-        """The real rows that they learned from."""
+        """The real rows that the candidates were fitted to."""
         return self.judge.real
 
     @property
     def drafts(self) -> tuple[Draft, ...]:
-        """The drafts, of which those with drafts learned from the ones that are not dropped."""
+        """The drafts. Candidates with drafts were fitted to those that are not dropped."""
         return self.fits.drafts
 
     @property
     def found(self) -> tuple[SearchResult, ...]:
-        """The settings that were searched for, by learner."""
-        return tuple({found.learner: found for found in (*self.judge.found, *self.fits.found)}.values())
+        """The result of the hyper-parameter search of each learner."""
+        return tuple({result.learner: result for result in (*self.judge.found, *self.fits.found)}.values())
 
     def predictors(self, context: LearnerContext) -> dict[Candidate, Predictor]:
-        """Read the fitted candidates."""
-        read = self.fits.predictors(context)
+        """Read the fitted candidates from their folders."""
+        predictors = self.fits.predictors(context)
         if any(candidate in self.judge.candidates for candidate in self.candidates):
-            read |= self.judge.predictors(context)
-        return {candidate: read[candidate] for candidate in self.candidates}
+            predictors |= self.judge.predictors(context)
+        return {candidate: predictors[candidate] for candidate in self.candidates}
 
 
 def fit_final(
     job: Job, judge: Fits, selected: Selected, candidates: Sequence[Candidate], *, step: Literal["fit", "compared"] = "fit"
 ) -> Final:
-    """Fit candidates to all real rows, and those that take drafts to the selected ones too. The judge is fitted already.
+    """Fit candidates to all real rows, and those that take drafts to the selected drafts too. The judge is not fitted again.
 
-    Args:
-        job: the task and its learners.
-        judge: what `fit_judge` gave.
-        selected: the drafts.
-        candidates: what is fitted.
-        step: "fit" for what can ship, "compared" for what is measured beside it: nothing of it may decide what ships.
+    The step is "fit" for candidates that may ship, "compared" for those that are only reported and must not affect what ships.
     """
     fitter = fitter_of(job)
-    left = [candidate for candidate in candidates if candidate not in judge.candidates]
+    unfitted = [candidate for candidate in candidates if candidate not in judge.candidates]
 
     def make(out: Path) -> None:
-        predictors = {candidate: fitter.fit(candidate, selected.drafts) for candidate in left}
-        learners = [job.learners[name] for name in dict.fromkeys(candidate.learner for candidate in left)]
+        predictors = {candidate: fitter.fit(candidate, selected.drafts) for candidate in unfitted}
+        learners = [job.learners[name] for name in dict.fromkeys(candidate.learner for candidate in unfitted)]
         write_fits(predictors, out, job.context, seed=fitter.seed, learners=learners)
 
-    extra = {"candidates": [str(candidate) for candidate in left], **fitting_key(job)}
+    extra = {"candidates": [str(candidate) for candidate in unfitted], **fitting_key(job)}
     done = job.folder.step(STEPS[step], make, config=settings_of(job.task.config), extra=extra)
     return Final(tuple(candidates), judge, read_fits(done, fitter.real, selected.drafts))

@@ -22,10 +22,7 @@ FACTS, PROMPT = "facts.json", "prompt.json"
 
 @dataclass(frozen=True)
 class Fits:
-    """Fitted candidates in the folder of a step, and the settings that were searched for them.
-
-    `real` and `drafts` are what they were fitted to.
-    """
+    """Fitted candidates in the folder of a step, the real rows and drafts that they were fitted to, and their search results."""
 
     folder: Path
     candidates: tuple[Candidate, ...]
@@ -34,14 +31,14 @@ class Fits:
     drafts: tuple[Draft, ...] = ()
 
     def predictors(self, context: LearnerContext) -> dict[Candidate, Predictor]:
-        """Read the fitted candidates; what cannot be saved, such as a CRF, is fitted in no time and is fitted again."""
+        """Read the fitted candidates. Those that cannot be saved, such as a CRF, are fitted again, which takes little time."""
         loaded = load_predictors(self.folder, context.labels, base=context.encoder)
         if (kept_prompt := self.folder / PROMPT).exists():
             record = read_json(kept_prompt)
             loaded["prompt"] = prompt(context).recalled(record["predictor"], self.real, seed=record["seed"])
-        return {candidate: loaded.get(str(candidate)) or self._again(candidate, context) for candidate in self.candidates}
+        return {candidate: loaded.get(str(candidate)) or self._refit(candidate, context) for candidate in self.candidates}
 
-    def _again(self, candidate: Candidate, context: LearnerContext) -> Predictor:
+    def _refit(self, candidate: Candidate, context: LearnerContext) -> Predictor:
         rows = [*self.real, *(kept(self.drafts) if candidate.drafts else ())]
         return make_learner(candidate.learner, context).fit(rows, (), seed=0)
 
@@ -49,27 +46,19 @@ class Fits:
 def write_fits(
     predictors: Mapping[Candidate, Predictor], out: Path, context: LearnerContext, *, seed: int, learners: Iterable[Learner]
 ) -> None:
-    """Write fitted candidates into the folder of a step.
-
-    Args:
-        predictors: by candidate.
-        out: the folder.
-        context: what the learners were made with.
-        seed: of the fit.
-        learners: those that fitted; they know what they searched.
-    """
+    """Write fitted candidates into the folder of a step, with the seed of the fit and the search results of their learners."""
     models = {str(candidate): model for candidate, model in predictors.items() if can_save(model)}
     save_predictors(models, out, base=context.encoder)
     for model in predictors.values():
         if isinstance(model, PromptPredictor):
             write_json(out / PROMPT, {"predictor": model.to_json(), "seed": seed})
-    alone = [learner.learner if isinstance(learner, RememberedLearner) else learner for learner in learners]
-    found = [learner.last._asdict() for learner in alone if isinstance(learner, SearchedLearner) and learner.last]
+    plain = [learner.learner if isinstance(learner, RememberedLearner) else learner for learner in learners]
+    found = [learner.last._asdict() for learner in plain if isinstance(learner, SearchedLearner) and learner.last]
     write_json(out / FACTS, {"candidates": list(predictors), "found": found})
 
 
 def read_fits(folder: Path, real: Sequence[Example], drafts: Sequence[Draft] = ()) -> Fits:
-    """Return what `write_fits` wrote; the models are read when they are asked for."""
+    """Return what `write_fits` wrote; `Fits.predictors` reads the models."""
     facts = read_json(folder / FACTS)
     candidates = tuple(Candidate(*pair) for pair in facts["candidates"])
     return Fits(folder, candidates, tuple(SearchResult(**record) for record in facts["found"]), tuple(real), tuple(drafts))

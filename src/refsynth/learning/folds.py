@@ -1,6 +1,6 @@
-"""The folds of the gate: what each holds out, what is left to learn from, and the models that are made of that.
+"""The folds of the gate: the rows that each holds out, the rows and drafts that remain, and the models fitted to those.
 
-Whoever measures on rows that were held out gets his models here, so that all of them learn from the same rows and drafts.
+Everything that measures on held-out rows takes its models from here, so all of them are fitted to the same rows and drafts.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from refsynth.learning.rows import Rows
 from refsynth.learning.selftrain import Choose
 
 TRIES = 20
-"""Deals of a repeat, at most: where half are of no use, none of 20 is any in one of a million repeats."""
+"""The most attempts to deal the folds of a repeat: if half of all deals are unusable, all 20 are in one of a million repeats."""
 
 
 class Fold(NamedTuple):
-    """A fold of a repeat: its rows, their places among all rows, and the rows and drafts that are left to learn from.
+    """A fold of a repeat: its held-out rows, their places among all rows, and the rows and drafts to train on.
 
-    `drafts` owe nothing to the rows that are held out, neither their texts nor their labels.
+    Neither the texts nor the labels of `drafts` depend on the held-out rows.
     """
 
     repeat: int
@@ -41,44 +41,43 @@ class Fold(NamedTuple):
 
     @property
     def texts(self) -> list[str]:
-        """The texts that are held out."""
+        """The texts of the held-out rows."""
         return [row.text for row in self.held]
 
 
 def deals(rows: Rows, *, folds: int, repeats: int, seed: int) -> IntArray:
-    """Return the fold of each row in each repeat [R, N]: the first are those of the rows, each further repeat deals anew.
+    """Return the fold of each row in each repeat [R, N]: the first repeat has the folds of `rows`, each further one deals anew.
 
-    Prompts show rows of one fold of the first repeat. Later folds cut across these, and leave fewer drafts that have not seen
-    any of their rows.
+    Prompts show rows of one fold of the first repeat. Later folds cut across these, so fewer drafts have seen none of their rows.
 
-    A deal on which models cannot be measured (`data.split.is_honest`) is dealt again, `TRIES` times at most. Where none is found
-    the repeat has the folds of the first deal: its models are trained with other seeds.
+    Folds on which models cannot be measured (`data.split.is_honest`) are dealt again, at most `TRIES` times. If that does not
+    help, the repeat has the folds of the first one, and its models differ by their seeds.
     """
 
     def dealt(repeat: int) -> IntArray:
         kind = rows.kind
         for attempt in range(TRIES):
-            drawn = derive_seed(seed, "folds", repeat, *([attempt] if attempt else []))
-            found = fold_of(rows.examples, folds=folds, seed=drawn, groups=rows.groups, names=kind.names)
-            if is_honest(rows.examples, found, names=kind.names, least=kind.least):
-                return found
+            fold_seed = derive_seed(seed, "folds", repeat, *([attempt] if attempt else []))
+            fold = fold_of(rows.examples, folds=folds, seed=fold_seed, groups=rows.groups, names=kind.names)
+            if is_honest(rows.examples, fold, names=kind.names, least=kind.least):
+                return fold
         return rows.folds
 
     return np.stack([rows.folds, *map(dealt, range(1, repeats))])
 
 
 def deals_of(task: Task, rows: Rows) -> IntArray:
-    """Return the folds that a task asks for [R, N]."""
+    """Return the fold of each row in each repeat [R, N], as the task configures them."""
     gate = task.config.gate
     return deals(rows, folds=gate.folds, repeats=gate.repeats, seed=task.config.seed)
 
 
 def folds_of(task: Task, rows: Rows, drafts: Sequence[Draft] = ()) -> Iterator[Fold]:
-    """Yield all folds of all repeats, with what they leave of the drafts."""
+    """Yield all folds of all repeats, each with the drafts that do not depend on its held-out rows."""
     for repeat, dealt in enumerate(deals_of(task, rows)):
         for part in parts(rows.examples, dealt):
             safe = safe_for(drafts, frozenset(row.id for row in part.held))
-            # That some labels go together may be known from held-out rows alone.
+            # A combination of labels that only held-out rows have would tell the model about them.
             known = {*task.labels, *map(rows.kind.group, given_labels(part.train))}
             safe = [draft for draft in safe if rows.kind.group(draft.example.label) in known]
             seed = derive_seed(task.config.seed, "gate", repeat, part.fold)
@@ -86,6 +85,6 @@ def folds_of(task: Task, rows: Rows, drafts: Sequence[Draft] = ()) -> Iterator[F
 
 
 def fit_fold(fold: Fold, task: Task, rows: Rows, learners: Mapping[LearnerName, Learner], choose: Choose) -> Fitted:
-    """Return every learner fitted to what a fold leaves, without drafts and with those that are chosen."""
+    """Fit every learner to the training rows of a fold, without drafts and with the drafts that `choose` selects."""
     fitter = Fitter.of(learners, fold.train, seed=fold.seed, share=task.config.training.validation, kind=rows.kind)
     return fit_candidates(fitter, fold.drafts, choose)

@@ -1,7 +1,7 @@
 """The gate: is the model better with drafts, on real rows that neither it nor its drafts have seen?
 
-Repeated cross-validation over the real rows. When a fold is held out, so is every draft whose prompt showed one of its rows, and
-the judge that selects drafts is fitted without it. Each fold is a step of its own, so that a killed run loses one at most.
+It is a repeated cross-validation over the real rows. A held-out fold also holds out every draft whose prompt showed one of its
+rows, and the judge that selects drafts is fitted without it. Each fold is a step of its own, so a killed run loses at most one.
 """
 
 from __future__ import annotations
@@ -31,24 +31,28 @@ from refsynth.learning.selftrain import Choose
 LEARNER_DOUBT = 2.0
 """Standard errors by which a less preferred learner must win.
 
-That one learner is better than another on most tasks is known from many data sets; a few dozen rows of this one must speak
-clearly to overrule it.
+The order of preference comes from many data sets; a few dozen rows need clear evidence to overrule it.
 """
 
 FALSE_ACCEPTS = 0.05
-"""The share of runs in which drafts without any effect may be taken to help, at most; see design/021-gate.md.
+"""The largest share of runs in which drafts without any effect may be accepted; see design/021-gate.md.
 
-Of drafts nothing is known beforehand: it depends on the reference and the task.
+Whether drafts help depends on the reference and the task, so there is no preference as for learners.
 """
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Which candidate ships, and what drafts do to its learner.
+    """Which candidate ships, and the effect of drafts on its learner.
 
-    `real` is the best candidate without drafts, `mixed` the learner that ships with drafts. `gain` is the latter over the same
-    learner without, in what the gate measures, paired by row; `chance` the probability of such a gain, for any of the learners,
-    if drafts had no effect. `competed` has each learner as it would ship: with drafts if the test took them, else without.
+    Attributes:
+        shipped: the candidate that ships.
+        real: the best candidate without drafts.
+        mixed: the learner that ships, with drafts; None if it was not fitted with any.
+        gain: the score of `mixed` minus that of the same learner without drafts, paired by row.
+        reason: why, as a sentence.
+        competed: each learner as it would ship: with drafts if the test accepted them, else without.
+        chance: the probability that any of the learners has such a gain if drafts have no effect.
     """
 
     shipped: Candidate
@@ -60,7 +64,7 @@ class Decision:
     chance: float | None = None
 
     def compared(self, learners: Iterable[LearnerName]) -> list[Candidate]:
-        """Return what the report sets beside what ships: the best without drafts, the shipped learner with, and baselines."""
+        """Return the candidates that the report compares: the best without drafts, the shipped learner with, and baselines."""
         baselines = [Candidate(name, False) for name in learners if LEARNERS[name].always_shown]
         return [self.real, *([self.mixed] if self.mixed else []), *baselines]
 
@@ -73,92 +77,88 @@ class Decision:
 
 
 def hold_out(job: Job, drafts: Sequence[Draft], choose: Choose) -> HeldOut | None:
-    """Return what every candidate says of every real row when its fold is held out; None where too few rows can be.
+    """Return the predictions of every candidate for every real row when its fold is held out; None if too few rows can be.
 
-    Args:
-        job: the task, its rows and the learners. Each fold becomes a step in its folder.
-        drafts: screened drafts.
-        choose: chooses the drafts to train on, given a judge and the real rows that it was fitted to.
+    The drafts are screened. Each fold becomes a step in the job's folder.
     """
     task, rows, config = job.task, job.rows, job.task.config
-    if not rows.judged:
+    if not rows.measurable:
         return None
     dealt, outside = deals_of(task, rows), job.outside
-    strangers = outside.dealt(dealt, seed=config.seed)
-    parts: dict[str, list[_FoldAnswers]] = {name: [] for name in (*ROWS, *OUTSIDE)}
+    text_folds = outside.dealt(dealt, seed=config.seed)
+    one = config.kind.labels == "one" and not config.kind.pair
+    parts: dict[str, list[_FoldValues]] = {name: [] for name in (*ROWS, *OUTSIDE)}
+    folds = config.gate.repeats * config.gate.folds
     models = 2 if kept(drafts) else 1  # the judge's learner, and again with drafts
-    if told := gate_forecast(job.folder, config.gate.repeats * config.gate.folds, models=models):
-        job.watch.forecast(told)
-    with job.watch.progress("gate", config.gate.repeats * config.gate.folds) as progress:
+    if forecast := gate_forecast(job.folder, folds, models=models):
+        job.watch.forecast(forecast)
+    with job.watch.progress("gate", folds) as progress:
         for done, fold in enumerate(folds_of(task, rows, drafts)):
-            away = np.flatnonzero(strangers[fold.repeat] == fold.number)
+            texts = np.flatnonzero(text_folds[fold.repeat] == fold.number)
             fit = partial(fit_fold, fold, task, rows, job.learners, choose)
-            make = partial(
-                ask, fit, fold, OutsideTexts.of(outside, away), one=config.kind.labels == "one" and not config.kind.pair
-            )
-            name, extra = (
-                f"gate-{fold.repeat}-{fold.number}",
-                {**fitting_key(job), **choosing_key(job), "drafts": drafts_key(fold.drafts), "none": outside.key},
-            )
+            make = partial(ask, fit, fold, OutsideTexts.of(outside, texts), one=one)
+            extra = {**fitting_key(job), **choosing_key(job), "drafts": drafts_key(fold.drafts), "none": outside.key}
+            name = f"gate-{fold.repeat}-{fold.number}"
             step = job.folder.step(STEPS["gate"], make, config=settings_of(config), name=name, extra=extra)
-            for arithmetic, found in parts.items():
-                values = read_json(step / f"{arithmetic}.json").items()
-                said = {Candidate.named(name): from_json(value) for name, value in values}
-                found.append(_FoldAnswers(fold.repeat, away if arithmetic in OF_TEXTS else fold.places, said))
+            for field, by_fold in parts.items():
+                values = {Candidate.named(name): from_json(value) for name, value in read_json(step / f"{field}.json").items()}
+                by_fold.append(_FoldValues(fold.repeat, texts if field in OF_TEXTS else fold.places, values))
             progress(done + 1)
     held = HeldOut.of(rows, task.labels, dealt)
-    whole = {name: _whole(found, (strangers if name in OF_TEXTS else dealt).shape) for name, found in parts.items()}
-    apart = HeldOutside(strangers, np.array(outside.groups, int), *(whole[name] for name in OUTSIDE))
-    logits, int8, near = (whole[name] for name in ROWS)
-    return replace(held, logits=logits, int8=int8, near=near, outside=apart if outside.texts else None)
+    whole = {field: _whole(by_fold, (text_folds if field in OF_TEXTS else dealt).shape) for field, by_fold in parts.items()}
+    held_outside = HeldOutside(text_folds, np.array(outside.groups, int), *(whole[field] for field in OUTSIDE))
+    logits, int8, near = (whole[field] for field in ROWS)
+    return replace(held, logits=logits, int8=int8, near=near, outside=held_outside if outside.texts else None)
 
 
-class _FoldAnswers(NamedTuple):
-    """What candidates said of the rows, or texts, at some places."""
+class _FoldValues(NamedTuple):
+    """The values of candidates for the rows, or texts, at some places."""
 
     repeat: int
     places: IntArray
-    said: Mapping[Candidate, Array]
+    values: Mapping[Candidate, Array]
 
 
-def _whole(parts: Sequence[_FoldAnswers], shape: tuple[int, ...]) -> dict[Candidate, Array]:
-    """Return logits [R, N, ...] of each candidate; in a fold for which no draft was chosen, with drafts is as without."""
-    logits: dict[Candidate, Array] = {}
-    for name in dict.fromkeys(candidate for part in parts for candidate in part.said):
+def _whole(parts: Sequence[_FoldValues], shape: tuple[int, ...]) -> dict[Candidate, Array]:
+    """Return values [R, N, ...] of each candidate. In a fold without selected drafts a candidate with drafts is one without."""
+    whole: dict[Candidate, Array] = {}
+    for candidate in dict.fromkeys(name for part in parts for name in part.values):
         for part in parts:
-            said = part.said[name if name in part.said else name._replace(drafts=False)]
-            empty = np.zeros((*shape, *said.shape[1:]), said.dtype)
-            logits.setdefault(name, empty)[part.repeat, part.places] = said
-    return logits
+            values = part.values[candidate if candidate in part.values else candidate._replace(drafts=False)]
+            empty = np.zeros((*shape, *values.shape[1:]), values.dtype)
+            whole.setdefault(candidate, empty)[part.repeat, part.places] = values
+    return whole
 
 
 def decide(held: HeldOut | None, candidates: Sequence[Candidate], *, why: str = "not measured", looks: int = 1) -> Decision:
-    """Choose what ships: first for each learner whether it takes drafts, then the learner.
+    """Decide what ships: first for each learner whether it takes drafts, then which learner.
 
-    A learner takes drafts if its gain by them is one that drafts without effect would bring in at most `FALSE_ACCEPTS` of all
-    runs, to any of the learners. A less preferred learner must then win over a more preferred one by `LEARNER_DOUBT` standard
-    errors of the difference. Without rows to hold out, the most preferred learner ships, with drafts if there are any.
+    A learner takes drafts if drafts without any effect would give a gain as large, to any of the learners, in at most
+    `FALSE_ACCEPTS` of all runs. A less preferred learner must then beat a more preferred one by `LEARNER_DOUBT` standard errors
+    of the difference. Without held-out rows, the most preferred learner ships, with drafts if there are any.
 
     Args:
-        held: what was said of held-out rows; None if nothing was.
-        candidates: those that were fitted.
-        why: there are no held-out rows.
-        looks: how many sets of drafts have been looked at on these rows, which is paid for (Bonferroni).
+        held: predictions for held-out rows; None if there are none.
+        candidates: the fitted candidates.
+        why: the reason for which no rows were held out.
+        looks: how many sets of drafts were tested on these rows; the test corrects for them (Bonferroni).
     """
-    able = [candidate for candidate in candidates if LEARNERS[candidate.learner].ships]
-    names = ranked({candidate.learner for candidate in able})
-    order = sorted(able, key=lambda candidate: names.index(candidate.learner))
-    plain, helped = ([c for c in order if c.drafts is wanted and (held is None or c in held.logits)] for wanted in (False, True))
+    shippable = [candidate for candidate in candidates if LEARNERS[candidate.learner].ships]
+    names = ranked({candidate.learner for candidate in shippable})
+    order = sorted(shippable, key=lambda candidate: names.index(candidate.learner))
+    order = [candidate for candidate in order if held is None or candidate in held.logits]
+    plain = [candidate for candidate in order if not candidate.drafts]
+    with_drafts = [candidate for candidate in order if candidate.drafts]
     if held is None:
-        first, *_ = competed = tuple(helped or plain)
+        first, *_ = competed = tuple(with_drafts or plain)
         reason = f"{why}; the most preferred learner ships"
-        return Decision(first, plain[0], first if helped else None, None, reason, competed)
+        return Decision(first, plain[0], first if with_drafts else None, None, reason, competed)
     real = _best(held, plain)
-    if not helped:
+    if not with_drafts:
         return Decision(real, real, None, None, "there are no drafts to compare with", tuple(plain))
-    chances = dict(zip(helped, gain_chances(held, helped), strict=True))
-    taken = {candidate for candidate, chance in chances.items() if looks * chance <= FALSE_ACCEPTS}
-    competed = tuple(mixed if (mixed := each._replace(drafts=True)) in taken else each for each in plain)
+    chances = dict(zip(with_drafts, gain_chances(held, with_drafts), strict=True))
+    accepted = {candidate for candidate, chance in chances.items() if looks * chance <= FALSE_ACCEPTS}
+    competed = tuple(mixed if (mixed := one._replace(drafts=True)) in accepted else one for one in plain)
     shipped = _best(held, competed)
     mixed = shipped._replace(drafts=True)
     if mixed not in chances:
@@ -169,8 +169,8 @@ def decide(held: HeldOut | None, candidates: Sequence[Candidate], *, why: str = 
 
 
 def gain_chances(held: HeldOut, candidates: Sequence[Candidate]) -> list[float]:
-    """Return how likely the gain of each candidate with drafts over the same without is, if drafts had no effect on any."""
-    gains = np.stack([held.differences(held.logits[each._replace(drafts=False)], held.logits[each]) for each in candidates])
+    """Return for each candidate with drafts the probability of its gain if drafts had no effect on any of them."""
+    gains = np.stack([held.differences(held.logits[one._replace(drafts=False)], held.logits[one]) for one in candidates])
     return [float(chance) for chance in sign_flip(gains, held.groups)]
 
 
@@ -183,9 +183,9 @@ def _reason(gain: Metric, *, helps: bool) -> str:
 
 
 def _best(held: HeldOut, candidates: Sequence[Candidate]) -> Candidate:
-    """Return the most preferred candidate, unless a later one beats it; one row more is never enough."""
-    best, nothing = candidates[0], np.zeros(len(held.groups))
+    """Return the most preferred candidate, unless a later one beats it; a difference of one row is never enough."""
+    best, zero = candidates[0], np.zeros(len(held.groups))
     for candidate in candidates[1:]:
-        if held.exceeds(nothing, held.differences(held.logits[best], held.logits[candidate]), doubt=LEARNER_DOUBT):
+        if held.exceeds(zero, held.differences(held.logits[best], held.logits[candidate]), doubt=LEARNER_DOUBT):
             best = candidate
     return best

@@ -1,4 +1,4 @@
-"""Fitting a logistic head to features: to classes, to the probabilities that a teacher gave, or to each label by itself."""
+"""Fitting a logistic head to features: to classes, to a teacher's probabilities, or one head for each label."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ from refsynth.kinds import ANY_LABELS, given_labels
 from refsynth.models.predict import LinearHead
 
 DRAFT_WEIGHT = 4.0
-"""Drafts count together at most this many times what the real rows count, however many there are."""
-
+"""The total weight of drafts is at most this many times the total weight of the real rows."""
 
 HEAD_STRENGTH = 10.0
 """scikit-learn's C for unit-length features, where its default of 1 leaves few-shot heads underfitted."""
 
 NEVER = -30.0
-"""The logit, whatever the text, of a label that no row has."""
+"""The logit, for every text, of a label that no row has."""
 
 Link = Literal["softmax", "sigmoid"]
-"""How logits become probabilities: labels compete for each row, or each is a question of its own."""
+"""How logits become probabilities: one label for each row, or any number of independent labels."""
 
 TOLERANCE = 1e-5
-"""Largest slope, of the loss per unit of weight, at which the fit to probabilities ends."""
+"""The fit to probabilities ends when no element of the gradient of the mean loss is larger."""
 
 
 def classes_of(examples: Sequence[Example], labels: Sequence[str]) -> IntArray:
@@ -39,25 +38,35 @@ def classes_of(examples: Sequence[Example], labels: Sequence[str]) -> IntArray:
 
 
 def marks_of(examples: Sequence[Example], labels: Sequence[str]) -> IntArray:
-    """Return 1 for each label that an example has [N, K]; see `core.labelset`."""
+    """Return the indicator matrix of the labels of each example [N, K]."""
     return ANY_LABELS.truth(given_labels(examples), labels)
 
 
-def fit_head_to(features: Any, examples: Sequence[Example], labels: Sequence[str], *, link: Link = "softmax") -> LinearHead:
-    """Fit a head to examples with their features [N, D]; one with `targets` counts towards each class by its probability."""
+def targets_of(
+    examples: Sequence[Example], labels: Sequence[str], *, smoothing: float = 0.0, link: Link = "softmax"
+) -> FloatArray:
+    """Return the target probabilities of each example [N, K]: its `targets`, or 1 for its label or labels, then smoothed."""
     if link == "sigmoid":
-        return fit_label_heads(features, marks_of(examples, labels), strength=HEAD_STRENGTH, weights=row_weights(examples))
-    classes, weights = classes_of(examples, labels), row_weights(examples)
-    soft = {index: example.targets for index, example in enumerate(examples) if example.targets is not None}
-    if not soft:
-        return fit_head(features, classes, len(labels), strength=HEAD_STRENGTH, weights=weights)
-    targets = np.eye(len(labels))[classes]
-    targets[list(soft)] = list(soft.values())
-    return fit_soft_head(features, targets, strength=HEAD_STRENGTH, weights=weights)
+        return (1 - smoothing) * marks_of(examples, labels) + smoothing / 2
+    targets = np.eye(len(labels))[classes_of(examples, labels)]
+    for index, example in enumerate(examples):
+        if example.targets is not None:
+            targets[index] = example.targets
+    return (1 - smoothing) * targets + smoothing / len(labels)
+
+
+def fit_head_to(features: Any, examples: Sequence[Example], labels: Sequence[str], *, link: Link = "softmax") -> LinearHead:
+    """Fit a head to examples with their features [N, D]. An example with `targets` counts for each class by its probability."""
+    weights = row_weights(examples)
+    if link == "sigmoid":
+        return fit_label_heads(features, marks_of(examples, labels), strength=HEAD_STRENGTH, weights=weights)
+    if all(example.targets is None for example in examples):
+        return fit_head(features, classes_of(examples, labels), len(labels), strength=HEAD_STRENGTH, weights=weights)
+    return fit_soft_head(features, targets_of(examples, labels), strength=HEAD_STRENGTH, weights=weights)
 
 
 def row_weights(examples: Sequence[Example]) -> FloatArray:
-    """Return what each row counts [N]: its own weight, with those of drafts scaled down where `DRAFT_WEIGHT` limits them."""
+    """Return the weight of each row [N]: its own, scaled down for drafts if `DRAFT_WEIGHT` limits them."""
     drafted = np.array([example.provenance is not None for example in examples], bool)
     own = np.array([example.weight for example in examples], float)
     most = DRAFT_WEIGHT * own[~drafted].sum()
@@ -66,9 +75,9 @@ def row_weights(examples: Sequence[Example]) -> FloatArray:
 
 
 def softmax_strength(k: int) -> float:
-    """Return C of the softmax regression that has the optimum of a head that was fitted to rows of `k` classes.
+    """Return the C with which a softmax regression has the same optimum as a head fitted to rows of `k` classes.
 
-    For two classes scikit-learn fits one vector w of log-odds, and softmax two of w / 2 and -w / 2, of which the penalty is half.
+    For two classes scikit-learn fits one vector w of log-odds. Softmax has two, w / 2 and -w / 2, with half the penalty.
     """
     return HEAD_STRENGTH / 2 if k == 2 else HEAD_STRENGTH
 
@@ -79,11 +88,11 @@ def fit_head(features: Any, truth: IntArray, k: int, *, strength: float, weights
     A class without rows gets weights of zero and a bias below all others, so that it is never predicted.
 
     Args:
-        features: of the rows [N, D], dense or sparse.
-        truth: their classes [N], in [0, K).
+        features: features of the rows [N, D], dense or sparse.
+        truth: class of each row [N], in [0, K).
         k: the number of classes, K.
         strength: scikit-learn's C, the inverse of the penalty.
-        weights: of the rows [N]; all 1 if left out.
+        weights: weight of each row [N]; 1 by default.
     """
     present = np.unique(truth)
     coefficients, bias = np.zeros((features.shape[1], k)), np.full(k, NEVER)
@@ -91,7 +100,7 @@ def fit_head(features: Any, truth: IntArray, k: int, *, strength: float, weights
         bias[present] = 0.0
         return LinearHead(coefficients, bias)
     model = LogisticRegression(C=strength, max_iter=1000).fit(features, truth, sample_weight=weights)
-    if len(present) == 2:  # scikit-learn keeps one row for two classes: log-odds of the second
+    if len(present) == 2:  # for two classes scikit-learn has one row: log-odds of the second
         coefficients[:, present[1]], bias[present] = model.coef_[0], (0.0, float(model.intercept_[0]))
     else:
         coefficients[:, present], bias[present] = model.coef_.T, model.intercept_
@@ -99,15 +108,15 @@ def fit_head(features: Any, truth: IntArray, k: int, *, strength: float, weights
 
 
 def fit_label_heads(features: Any, marks: IntArray, *, strength: float, weights: FloatArray) -> LinearHead:
-    """Fit a logistic regression with an L2 penalty for each label by itself.
+    """Fit a logistic regression with an L2 penalty for each label.
 
-    A label that no row has gets weights of zero and a logit that is never said; one that all rows have, always.
+    A label that no row has gets weights of zero and is never predicted; one that all rows have is always predicted.
 
     Args:
-        features: of the rows [N, D], dense or sparse.
-        marks: 1 for each label that a row has [N, K].
+        features: features of the rows [N, D], dense or sparse.
+        marks: indicator matrix of the labels [N, K].
         strength: scikit-learn's C, the inverse of the penalty.
-        weights: of the rows [N].
+        weights: weight of each row [N].
     """
     coefficients, bias = np.zeros((features.shape[1], marks.shape[1])), np.full(marks.shape[1], NEVER)
     bias[marks.all(0)] = -NEVER
@@ -118,16 +127,16 @@ def fit_label_heads(features: Any, marks: IntArray, *, strength: float, weights:
 
 
 def fit_soft_head(features: Any, targets: FloatArray, *, strength: float, weights: FloatArray) -> LinearHead:
-    """Fit the same model to probabilities of the classes, by cross-entropy.
+    """Fit the model of `fit_head` to probabilities of the classes, by cross-entropy.
 
-    scikit-learn takes classes only. A row for each class that a row may be, weighted by its probability, comes to the same, but
-    costs K times the memory and time where all K are possible, as they are with label smoothing.
+    scikit-learn only fits to classes. Repeating each row for every class, weighted by the probability, is equivalent, but takes K
+    times the memory and time if no probability is 0, as with label smoothing.
 
     Args:
-        features: of the rows [N, D], dense or sparse.
-        targets: probabilities [N, K].
+        features: features of the rows [N, D], dense or sparse.
+        targets: probabilities of the classes [N, K].
         strength: scikit-learn's C, the inverse of the penalty.
-        weights: of the rows [N].
+        weights: weight of each row [N].
     """
     features = features if issparse(features) else np.asarray(features, float)
     shape, free = (features.shape[1] + 1, targets.shape[1]), slice(int(targets.shape[1] == 2), None)  # as scikit-learn for K = 2

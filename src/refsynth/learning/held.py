@@ -1,6 +1,6 @@
-"""What models said of rows that were held out, and what that says of the models.
+"""Predictions for held-out rows, and the scores of the models that made them.
 
-One row is one observation, however often it is asked about.
+A row is one observation, however many repeats predict it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,14 @@ from refsynth.learning.rows import Rows
 
 
 class HeldOutside(NamedTuple):
-    """What models that learned from some of M texts that none of the labels fits said of the others, and of held-out rows.
+    """Similarities of M texts that none of the labels fits, and of N rows, to models that were fitted without them.
 
-    `folds` [R, M] and `groups` [M] are those of the texts. By candidate: `rows` [R, N], how like a label's rows each row was,
-    less how like such texts; `texts` [R, M] the same of each text; and `alone` [R, M] how like a label's rows it was.
+    Attributes:
+        folds: the fold of each text in each repeat [R, M].
+        groups: the group of near-duplicates of each text [M].
+        rows: for each candidate [R, N], how similar a row is to its nearest label's rows, less its similarity to such texts.
+        texts: for each candidate [R, M], the same for each text.
+        alone: for each candidate [R, M], how similar a text is to its nearest label's rows, with nothing taken off.
     """
 
     folds: IntArray
@@ -35,18 +39,18 @@ class HeldOutside(NamedTuple):
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What each candidate said of each real row when it was held out: logits [R, N, C] over R repeats, of spans [R, N].
+    """The predictions of each candidate for each held-out row: logits [R, N, C] over R repeats, for spans [R, N].
 
     Attributes:
-        truth: of the rows, as their kind has it.
-        folds: [R, N] those that were held out together: what is tuned on answers is tuned on those to the other folds.
-        groups: [N] of near-duplicates, which are no independent rows.
-        met: [R, N, C] of which logits the model that answered a row had learned anything.
-        kind: of the task.
-        logits: by candidate.
-        int8: what those with an encoder say as they would ship, which is what they are calibrated on.
-        near: how like the other rows of a label each row was to those that can tell, [R, N], in the arithmetic that ships.
-        outside: what is known of texts that none of the labels fits; None without any.
+        truth: the true answer of each row, in the form of the task kind.
+        folds: the fold of each row [R, N]; thresholds for a fold are tuned on predictions for the other folds.
+        groups: the group of near-duplicates of each row [N]; rows of one group are not independent.
+        met: which classes C the model that predicted a row had seen in training [R, N, C].
+        kind: the task kind.
+        logits: the logits by candidate.
+        int8: the logits of candidates with an encoder in int8, as they would ship; calibration uses these.
+        near: how similar each row is to the other rows of its nearest label [R, N], by candidate, in the arithmetic that ships.
+        outside: the same for texts that none of the labels fits; None without any.
     """
 
     truth: Array
@@ -61,7 +65,7 @@ class HeldOut:
 
     @classmethod
     def of(cls, rows: Rows, labels: tuple[str, ...], dealt: IntArray) -> Self:
-        """Return what is known of rows in folds [R, N] before anybody has answered."""
+        """Return rows in folds [R, N] without predictions."""
         given = given_labels(rows.examples)
         met = []
         for folds in dealt:
@@ -74,63 +78,63 @@ class HeldOut:
         return self.int8.get(candidate, self.logits[candidate])
 
     def scores(self, candidate: Candidate) -> FloatArray:
-        """Return how far the answer for each row was right, the mean over repeats [N]: 0 or 1 where a row has one label."""
+        """Return the score of each row [N], the mean over repeats: the share of right answers if a row has one label."""
         return self.scores_of(self.logits[candidate])
 
     def score(self, candidate: Candidate) -> Metric:
-        """Return the cross-validated mean of `scores`."""
+        """Return the cross-validated score with its interval."""
         return self.score_of(self.logits[candidate])
 
     def score_of(self, logits: Array) -> Metric:
-        """Return the same of a form of a candidate, by its logits [R, N, C]."""
+        """Return the cross-validated score of a form of a candidate with its interval, by logits [R, N, C]."""
         return mean_interval(f"cross-validated {self.kind.measure}", self.scores_of(logits), self.groups, spread=self.spread)
 
     @property
     def spread(self) -> float:
-        """By what factor a score over these rows varies more than the rows do: see `core.intervals`."""
+        """The factor by which a score over these rows varies more than the rows do: see `core.intervals`."""
         return cross_validated(len(np.unique(self.folds[0])))
 
     def scores_of(self, logits: Array) -> FloatArray:
-        """Return the scores of answers by their logits [R, N, C], the mean over repeats [N]."""
+        """Return the score of each row [N], the mean over repeats, by logits [R, N, C]."""
         return np.asarray(np.mean([self.kind.scores(self.truth, answers) for answers in self.answers_of(logits)], axis=0))
 
     def gain(self, base: FloatArray, other: FloatArray) -> Metric:
-        """Return the mean of what one scored above another, paired by row [N]."""
+        """Return the mean difference of the scores [N] `other` and `base`, paired by row, with its interval."""
         return paired_gain(base, other, self.groups)
 
     def exceeds(self, base: FloatArray, other: FloatArray, *, doubt: float) -> bool:
-        """Return whether that gain is more than so many of its standard errors, over groups of near-duplicates."""
+        """Return whether that gain is more than `doubt` standard errors, over groups of near-duplicates."""
         of_group = np.unique(self.groups, return_inverse=True)[1]
         return exceeds_doubt(np.asarray(np.bincount(of_group, weights=other - base), float), doubt=doubt)
 
     def answers_of(self, logits: Array, *, apart: BoolArray | None = None) -> list[Array]:
-        """Return the answers of each repeat; those to a fold with cuts that suit the other folds of the repeat.
+        """Return the answers in each repeat; the thresholds for a fold are tuned on the other folds of the repeat.
 
-        Rows that are `apart` [R, N] have no part in cuts.
+        Thresholds are not tuned on the rows `apart` [R, N].
         """
         if not self.kind.several:
-            return [self.kind.decide(self.kind.probabilities(each)) for each in logits]
+            return [self.kind.decide(self.kind.probabilities(repeat)) for repeat in logits]
         out = np.zeros(logits.shape, int)
-        for repeat, dealt in enumerate(self.folds):
-            for fold in np.unique(dealt):
-                mine = dealt == fold
+        for repeat, folds in enumerate(self.folds):
+            for fold in np.unique(folds):
+                mine = folds == fold
                 others = ~mine if apart is None else ~(mine | apart[repeat])
-                cuts = self.kind.cuts(logits[repeat, others], self.truth[others], self.met[repeat, others])
-                out[repeat, mine] = self.kind.decide(logits[repeat, mine], cuts)
+                thresholds = self.kind.cuts(logits[repeat, others], self.truth[others], self.met[repeat, others])
+                out[repeat, mine] = self.kind.decide(logits[repeat, mine], thresholds)
         return list(out)
 
     def cuts_of(self, logits: Array) -> FloatArray | None:
-        """Return the cuts on logits [K] that suit all rows, where they are needed: the mean of those of each repeat."""
-        cuts = [self.kind.cuts(said, self.truth, met) for said, met in zip(logits, self.met, strict=True)]
-        found = [each for each in cuts if each is not None]
-        return np.asarray(np.mean(found, axis=0)) if found else None
+        """Return the thresholds on logits [K] tuned on all rows, the mean over repeats; None if the task kind needs none."""
+        by_repeat = [self.kind.cuts(values, self.truth, met) for values, met in zip(logits, self.met, strict=True)]
+        thresholds = [one for one in by_repeat if one is not None]
+        return np.asarray(np.mean(thresholds, axis=0)) if thresholds else None
 
     def fair(self, logits: Array) -> BoolArray:
-        """Return whether the model that answered a row could have been right [R, N]: see `Kind.fair`."""
-        return np.array([self.kind.fair(*each) for each in zip(logits, [self.truth] * len(logits), self.met, strict=True)])
+        """Return whether the model that predicted a row could have been right [R, N]: see `Kind.fair`."""
+        return np.array([self.kind.fair(values, self.truth, met) for values, met in zip(logits, self.met, strict=True)])
 
     def counts(self, rows: BoolArray) -> float:
-        """Return what each of some rows [N] counts as an observation, at most 1: near-duplicates count together as one row.
+        """Return the weight of each of the rows [N] as an observation, at most 1: near-duplicates count together as one row.
 
         N rows in groups of m rows each are as many observations as N^2 / sum(m^2) rows (Kish, 1965, section 5.4).
         """
@@ -138,6 +142,6 @@ class HeldOut:
         return float(sizes.sum() / (sizes**2).sum())
 
     def differences(self, base: Array, other: Array) -> FloatArray:
-        """Return what rows say for other logits than base ones [R, N, C], the mean over repeats [N]: see `Kind.differences`."""
+        """Return each row's gain [N] from `base` to `other` logits [R, N, C], the mean over repeats: see `Kind.differences`."""
         pairs = zip(self.answers_of(base), self.answers_of(other), strict=True)
         return np.asarray(np.mean([self.kind.differences(self.truth, *pair) for pair in pairs], axis=0))

@@ -1,4 +1,4 @@
-"""A task under way: what every stage of a run is given. It holds values; nothing in it trains, asks or fetches."""
+"""The values that every stage of a run takes. Nothing in a `Job` trains, generates or downloads."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from refsynth.learning.rows import Rows
 
 @dataclass(frozen=True)
 class Job:
-    """What the stages of a run share.
+    """The values that the stages of a run share.
 
     Attributes:
-        task: what is asked.
+        task: the task.
         rows: the labeled rows with their folds.
-        pool: the unlabelled texts.
-        context: what learners are made with.
-        learners: the most preferred first; they remember what they tuned.
-        folder: where steps are kept: of the run, or of a round.
-        watch: is told what happens.
+        pool: the unlabeled texts.
+        context: the context of the learners.
+        learners: the learners, the most preferred first; they keep the encoders that they tuned.
+        folder: the folder for steps, of the run or of a round.
+        watch: takes messages and progress.
         skip_bad: whether unusable rows are left out instead of ending the run.
         outside: texts that none of the labels fits.
-        forget: ids of drafts and texts of the pool that resemble test rows: nothing learns from them.
+        forget: ids of drafts and pool texts that resemble test rows; no model is fitted to them.
     """
 
     task: Task
@@ -53,27 +53,27 @@ class Job:
 
     @property
     def pool_key(self) -> str:
-        """The hash of the texts that self-training and students learn from, for the cache; empty without them."""
+        """The hash of the texts for self-training and students, for step keys; empty without them."""
         config = self.task.config
         texts = self.pool.texts if config.selftrain.per_class or "distilled" in config.learners else ()
         return digest(texts) if texts else ""
 
 
 def drafts_key(drafts: Sequence[Draft]) -> str:
-    """Return the hash of drafts, with what is known of them, for a step's key."""
+    """Return the hash of drafts with their scores, for a step's key."""
     return digest([draft.to_json() for draft in drafts])
 
 
 def choosing_key(job: Job) -> dict[str, Any]:
-    """Return what else decides which drafts are chosen, given real rows: the code of scorers that other packages bring."""
+    """Return what a step's key needs about the selection of drafts: the code of scorers from other packages."""
     return {"scorers.outside": scorers_key(job.task.config.filter, rows=True)}
 
 
 def fitting_key(job: Job) -> dict[str, Any]:
-    """Return what else decides what learners make of rows, for a step's key.
+    """Return what a step's key needs about the learners, beyond the configuration and our own code.
 
     Raises:
         ConfigError: the templates of the learner `prompt` cannot be used.
     """
-    given = {"encoder": job.context.encoder_hash, "pool": job.pool_key}
-    return given | learners_key(job.task.config, job.rows.language)
+    key = {"encoder": job.context.encoder_hash, "pool": job.pool_key}
+    return key | learners_key(job.task.config, job.rows.language)

@@ -1,4 +1,4 @@
-"""The judge, which is the most preferred learner on all real rows, and the drafts that are selected by what it says of them."""
+"""The judge, which is the most preferred learner fitted to all real rows, and the drafts that are selected with it."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from refsynth.learning.selftrain import Choose, from_pool
 
 @dataclass(frozen=True)
 class Selected:
-    """Drafts with the reasons for which some were left out, and texts of the pool that joined them."""
+    """Drafts and texts of the pool; a dropped draft has the reason."""
 
     drafts: tuple[Draft, ...]
 
     @property
     def kept(self) -> list[Example]:
-        """Those that models learn from."""
+        """The examples that are not dropped."""
         return kept(self.drafts)
 
     @property
     def from_pool(self) -> tuple[Draft, ...]:
-        """Those that are texts of the pool."""
+        """The texts of the pool."""
         return tuple(draft for draft in self.drafts if from_pool(draft.example))
 
     @property
     def generated(self) -> tuple[Draft, ...]:
-        """Those that are not."""
+        """The drafts that are not from the pool."""
         return tuple(draft for draft in self.drafts if not from_pool(draft.example))
 
 
 def real_rows(task: Task, rows: Rows) -> tuple[Example, ...]:
-    """Return what stands for real rows in training: the user's, or without any the labels' descriptions."""
+    """Return the real rows to train on: the labeled rows, or the descriptions of the labels if there are none."""
     if rows.examples:
         return rows.examples
     return tuple(Example(f"label-{label}", text, label) for label, text in task.descriptions.items())
 
 
 def fitter_of(job: Job) -> Fitter:
-    """Return who fits the job's learners to all real rows."""
+    """Return the fitter of the job's learners to all real rows."""
     config = job.task.config
     real = real_rows(job.task, job.rows)
     seed = derive_seed(config.seed, "final")
@@ -56,7 +56,7 @@ def fitter_of(job: Job) -> Fitter:
 
 
 def fit_judge(job: Job) -> Fits:
-    """Return the judge, fitted to all real rows. It depends on neither drafts nor how they are selected."""
+    """Fit the judge to all real rows. It does not depend on drafts or on their selection."""
     fitter = fitter_of(job)
 
     def make(out: Path) -> None:
@@ -68,18 +68,11 @@ def fit_judge(job: Job) -> Fits:
 
 
 def select(job: Job, judge: Fits, drafts: Sequence[Draft], choose: Choose) -> Selected:
-    """Return the drafts that models of all real rows are to learn from, and why the others are left out.
-
-    Args:
-        job: the task, its rows and the pool.
-        judge: what `fit_judge` gave.
-        drafts: screened drafts.
-        choose: chooses among them, given a judge and the real rows that it was fitted to.
-    """
+    """Select among screened drafts for the final fit, with the judge of `fit_judge`."""
 
     def make(out: Path) -> None:
-        (says,) = judge.predictors(job.context).values()
-        write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in choose(says, judge.real, drafts)])
+        (predictor,) = judge.predictors(job.context).values()
+        write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in choose(predictor, judge.real, drafts)])
 
     key = {"drafts": drafts_key(drafts), "pool": job.pool_key, "encoder": job.context.encoder_hash}
     done = job.folder.step(STEPS["select"], make, config=settings_of(job.task.config), extra=key | choosing_key(job))

@@ -1,4 +1,4 @@
-"""The texts of `data.none`, which none of the labels fits: read, each once, in folds like the rows. They are rows of no label."""
+"""The texts of `data.none`, which none of the labels fits: reading them, and dealing them into folds like the labeled rows."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from refsynth.data.text import clean, near_groups, normalise
 from refsynth.learning.rows import Rows, file_key
 
 LARGEST = 1_000
-"""Texts that are learned from, at most, drawn at random: the model of every fold reads each, and more move a mean little."""
+"""The most texts that are used; more are sampled. The model of every fold reads each, and more would move their mean little."""
 
 
 @dataclass(frozen=True)
 class Outside:
-    """Texts that belong to none of the labels.
+    """M different texts that belong to none of the labels.
 
-    `texts` are M different ones, `groups` [M] those of near-duplicates, and `notes` what a user has to know about the others.
+    `groups` [M] numbers their groups of near-duplicates. `notes` are lines for the user about rows that were left out.
     """
 
     texts: tuple[str, ...] = ()
@@ -39,22 +39,22 @@ class Outside:
 
     @property
     def key(self) -> str:
-        """Their hash, for the cache; empty without any."""
+        """The hash of the texts, for step keys; empty without texts."""
         return digest(self.texts) if self.texts else ""
 
     @property
     def known(self) -> frozenset[str]:
-        """The texts as they are compared: whatever else is read, they are rows of no label."""
+        """The texts in the form in which texts are compared. No other file may use them as something else."""
         return frozenset(map(normalise, self.texts))
 
     def dealt(self, folds: IntArray, *, seed: int) -> IntArray:
-        """Return the fold of each text in each repeat [R, M], among those of the rows [R, N]; near-duplicates share one."""
+        """Return the fold of each text in each repeat [R, M], given those of the rows [R, N]; near-duplicates share one."""
         texts = [Example(f"none-{place}", text, "") for place, text in enumerate(self.texts)]
         groups, out = np.array(self.groups, int), []
-        for repeat, dealt in enumerate(folds):
-            there = np.unique(dealt)
-            found = fold_of(texts, folds=len(there), seed=derive_seed(seed, "none", repeat), groups=groups)
-            out.append(there[found])
+        for repeat, row_folds in enumerate(folds):
+            numbers = np.unique(row_folds)
+            fold = fold_of(texts, folds=len(numbers), seed=derive_seed(seed, "none", repeat), groups=groups)
+            out.append(numbers[fold])
         return np.array(out, int).reshape(len(folds), len(texts))
 
 
@@ -62,26 +62,26 @@ NOTHING = Outside()
 
 
 def read_outside(task: Task, rows: Rows, folder: RunFolder, *, skip_bad: bool) -> Outside:
-    """Return the texts of `data.none`, from the step cache where they are there already.
+    """Return the texts of `data.none`, from the step cache if they are there.
 
     Raises:
-        DataError: the file cannot be used, holds no text, or one of a labeled row.
+        DataError: the file cannot be used, holds no text, or holds the text of a labeled row.
     """
-    given = task.config.data.none
-    if given is None:
+    source = task.config.data.none
+    if source is None:
         return NOTHING
-    key: Any = file_key(given) if isinstance(given, Path) else list(given)
+    key: Any = file_key(source) if isinstance(source, Path) else list(source)
 
     def make(out: Path) -> None:
-        where = str(given) if isinstance(given, Path) else "data.none"
-        found, skipped = _read(task, given, skip_bad=skip_bad)
+        where, name = (str(source), source.name) if isinstance(source, Path) else ("data.none", "data.none")
+        found, skipped = _read(task, source, skip_bad=skip_bad)
         if not found:
             account = "; ".join(describe_skipped(skipped)) or "no rows"
             raise DataError(f"{where}: no text to learn from: {account}", remedy="correct the file, or take data.none out")
-        _refuse_labelled(task, where, found, rows.examples)
-        notes = [f"{_name(given)}: {note}" for note in describe_skipped(skipped)]
+        _refuse_labeled(task, where, found, rows.examples)
+        notes = [f"{name}: {note}" for note in describe_skipped(skipped)]
         if len(found) > LARGEST:
-            notes.append(f"{_name(given)}: {LARGEST:,} of {len(found):,} texts are drawn")
+            notes.append(f"{name}: {LARGEST:,} of {len(found):,} texts are drawn")
             drawn = np.random.default_rng(derive_seed(task.config.seed, "none")).permutation(len(found))[:LARGEST]
             found = [found[place] for place in np.sort(drawn)]
         texts = [row.text for row in found]
@@ -93,19 +93,15 @@ def read_outside(task: Task, rows: Rows, folder: RunFolder, *, skip_bad: bool) -
     return Outside(tuple(facts["texts"]), tuple(facts["groups"]), tuple(facts["notes"]))
 
 
-def _name(given: Path | Sequence[str]) -> str:
-    return given.name if isinstance(given, Path) else "data.none"
-
-
-def _read(task: Task, given: Path | Sequence[str], *, skip_bad: bool) -> tuple[list[Row], list[SkippedRow]]:
-    """Return the first row of each text, and the rows that were left out with the reason."""
+def _read(task: Task, source: Path | Sequence[str], *, skip_bad: bool) -> tuple[list[Row], list[SkippedRow]]:
+    """Return the first row of each text, and the rows that are left out with the reason."""
     found: dict[str, Row] = {}
     skipped: list[SkippedRow] = []
-    for row in _rows(task, given):
+    for row in _rows(task, source):
         if isinstance(row, BadRow) and row.message != "empty text":
             if not skip_bad:
                 remedy = "fix the row, or leave it out with --skip-bad-rows"
-                raise DataError(f"{given}: row {row.number}: {row.message}", remedy=remedy)
+                raise DataError(f"{source}: row {row.number}: {row.message}", remedy=remedy)
             skipped.append(SkippedRow(row.number, "malformed", row.message))
         elif isinstance(row, BadRow) or not row.text:
             skipped.append(SkippedRow(row.number, "empty text", ""))
@@ -114,30 +110,27 @@ def _read(task: Task, given: Path | Sequence[str], *, skip_bad: bool) -> tuple[l
     return list(found.values()), skipped
 
 
-def _rows(task: Task, given: Path | Sequence[str]) -> list[Row | BadRow]:
-    if not isinstance(given, Path):
-        return [Row(place, clean(text), None, None) for place, text in enumerate(given, 1)]
+def _rows(task: Task, source: Path | Sequence[str]) -> list[Row | BadRow]:
+    if not isinstance(source, Path):
+        return [Row(place, clean(text), None, None) for place, text in enumerate(source, 1)]
     data = task.config.data
     usual = data.columns.model_copy(update={"text": Columns().text})
-    with open_rows(given, columns=data.columns, otherwise=usual, **data.written) as reading:
+    with open_rows(source, columns=data.columns, otherwise=usual, **data.written) as reading:
         return list(reading.rows)
 
 
-def _refuse_labelled(task: Task, where: str, found: Sequence[Row], examples: Sequence[Example]) -> None:
-    """Refuse texts that a labeled row has too: it would be what it is not.
-
-    Raises:
-        DataError: there is such a text.
-    """
-    labelled = {normalise(example.text): example for example in examples}
-    both = [(row, labelled[same]) for row in found if (same := normalise(row.text)) in labelled]
+def _refuse_labeled(task: Task, where: str, found: Sequence[Row], examples: Sequence[Example]) -> None:
+    """Raise DataError if a labeled row has one of the texts: the text would have a label and none."""
+    labeled = {normalise(example.text): example for example in examples}
+    both = [(row, labeled[text]) for row in found if (text := normalise(row.text)) in labeled]
     if not both:
         return
     row, example = both[0]
-    file, data = task.config.data.more if example.id.startswith("more-") else task.train, example.id.rpartition("-")[2]
+    file = task.config.data.more if example.id.startswith("more-") else task.train
+    number = example.id.rpartition("-")[2]
     more = f" (and {counted(len(both) - 1, 'more text')})" if len(both) > 1 else ""
     raise DataError(
-        f"{where}: row {row.number} has the text of row {data} of {file}, which is labeled '{example.label}'{more}",
+        f"{where}: row {row.number} has the text of row {number} of {file}, which is labeled '{example.label}'{more}",
         expected="texts that none of the labels fits",
         remedy="take the text out of one of the two",
     )

@@ -1,4 +1,4 @@
-"""Parts of training rows that are held out in turn, for learners that tune something on rows they have not learnt from."""
+"""Parts of the training rows that are held out in turn, for learners that tune something on rows they were not fitted to."""
 
 from __future__ import annotations
 
@@ -13,44 +13,32 @@ from refsynth.learning.head import Link
 
 
 def kind_of(link: Link) -> Kind:
-    """Return what a text is given where logits become probabilities that way: one label, or any number of them."""
+    """Return the task kind of a link: one label for each text, or any number of them."""
     return ANY_LABELS if link == "sigmoid" else ONE_LABEL
 
 
 def fair_parts(
     rows: Sequence[Example], folds: IntArray, labels: Sequence[str], *, link: Link
 ) -> Iterator[tuple[FoldSplit, IntArray]]:
-    """Yield each part with the places, among the rows that it holds out, of those whose labels the other rows have too.
+    """Yield each part with the places of its fair rows among those that it holds out: rows whose labels the other rows have.
 
-    Of another label the models of these rows say the same whatever the text, which tells nothing about them; so they do if they
-    have rows of too few labels. Parts of which no row tells anything are left out.
-
-    Args:
-        rows: N labelled ones.
-        folds: the part of each row [N].
-        labels: of the task.
-        link: how logits become probabilities.
+    A model cannot predict a label that it was not trained on, so its answer to such a row measures nothing. Parts without fair
+    rows are skipped, and so are parts whose training rows have too few labels. `folds` [N] is the part of each row.
     """
     kind = kind_of(link)
     for part in parts(rows, folds):
         if len({name for row in part.train for name in kind.names(row.label)}) < kind.least:
             continue
-        given = given_labels(part.train)
-        always = kind.truth(given, labels).all(0) if kind.several else np.zeros(len(labels), bool)
-        said, met = (np.tile(each, (len(part.held), 1)) for each in (np.where(always, 1.0, -1.0), kind.met(given, labels)))
-        fair = np.flatnonzero(kind.fair(said, kind.truth(given_labels(part.held), labels), met))
+        train = given_labels(part.train)
+        always = kind.truth(train, labels).all(0) if kind.several else np.zeros(len(labels), bool)
+        logits = np.tile(np.where(always, 1.0, -1.0), (len(part.held), 1))
+        met = np.tile(kind.met(train, labels), (len(part.held), 1))
+        fair = np.flatnonzero(kind.fair(logits, kind.truth(given_labels(part.held), labels), met))
         if len(fair):
             yield part, fair
 
 
 def parts_of(rows: Sequence[Example], number: int, *, seed: int, link: Link) -> IntArray:
-    """Return the part of each row [N]; near-duplicates share one, so that there may be fewer parts than asked for.
-
-    Args:
-        rows: labelled ones.
-        number: how many parts.
-        seed: of the division.
-        link: how logits become probabilities, which tells whether a row may have any number of labels.
-    """
+    """Return the part of each labeled row [N]; near-duplicates share one, so there may be fewer than `number` parts."""
     kind = kind_of(link)
     return split_rows(rows, folds=number, seed=seed, names=kind.names, least=kind.least).folds

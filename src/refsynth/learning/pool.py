@@ -1,4 +1,4 @@
-"""The unlabelled texts of a task: cleaned, each one once, none that is a real row."""
+"""The unlabeled texts of a task: clean, without duplicates, and without the texts of labeled rows."""
 
 from __future__ import annotations
 
@@ -18,53 +18,49 @@ from refsynth.data.rows import Row, iter_rows, readable
 from refsynth.data.text import normalise
 from refsynth.learning.outside import NOTHING, Outside
 from refsynth.learning.rows import Rows, file_key
-from refsynth.learning.selftrain import Unlabelled
+from refsynth.learning.selftrain import UnlabeledText
 
-ASIDE = 4_000
-"""Texts that are set aside, at most: more certify little that these do not."""
+MOST_RESERVED = 4_000
+"""The most texts that are reserved: more would tighten a certificate only a little."""
 
 LARGEST = 20_000
-"""Texts of a pool that are looked at; of a larger one so many are drawn at random."""
+"""The most texts of a pool that are used; a larger pool is sampled at random."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The unlabelled texts of a task that are no real rows.
+    """The unlabeled texts of a task.
 
     Attributes:
-        texts: what may be learned from.
-        aside: what nothing learns from: tiers are compared on it. Empty unless there are tiers.
-        rows: of the file.
-        unreadable: how many of these cannot be read.
+        texts: texts to learn from.
+        reserved: texts that no model learns from; tiers are compared on them. Empty unless the task has tiers.
+        rows: number of rows in the file.
+        unreadable: number of rows that cannot be read.
     """
 
-    texts: tuple[Unlabelled, ...] = ()
-    aside: tuple[Unlabelled, ...] = ()
+    texts: tuple[UnlabeledText, ...] = ()
+    reserved: tuple[UnlabeledText, ...] = ()
     rows: int = 0
     unreadable: int = 0
 
     def without(self, ids: Collection[str]) -> Pool:
-        """Return it without some texts.
-
-        What is left out changes nothing for the others: a text that was set aside would otherwise be learned from unseen.
-        """
-        texts, aside = (tuple(row for row in some if row.id not in ids) for some in (self.texts, self.aside))
-        return replace(self, texts=texts, aside=aside)
+        """Return the pool without some texts. The others keep their place: no reserved text moves to the texts to learn from."""
+        texts, reserved = (tuple(row for row in part if row.id not in ids) for part in (self.texts, self.reserved))
+        return replace(self, texts=texts, reserved=reserved)
 
 
-def part(texts: Sequence[Unlabelled], *, seed: int) -> tuple[tuple[Unlabelled, ...], tuple[Unlabelled, ...]]:
-    """Set half of the texts aside, drawn at random, and return what is left and that half.
-
-    What was not learned from is then drawn like all that is to come.
-    """
+def reserve_half(texts: Sequence[UnlabeledText], *, seed: int) -> tuple[tuple[UnlabeledText, ...], tuple[UnlabeledText, ...]]:
+    """Reserve half of the texts, drawn at random, and return the texts to learn from and the reserved ones."""
     order = np.random.default_rng(seed).permutation(len(texts))
-    aside = set(order[: min(len(texts) // 2, ASIDE)].tolist())
-    left, out = (tuple(text for place, text in enumerate(texts) if (place in aside) is wanted) for wanted in (False, True))
-    return left, out
+    reserved = set(order[: min(len(texts) // 2, MOST_RESERVED)].tolist())
+    return (
+        tuple(text for place, text in enumerate(texts) if place not in reserved),
+        tuple(text for place, text in enumerate(texts) if place in reserved),
+    )
 
 
 def draw(rows: list[Row], *, seed: int) -> list[Row]:
-    """Return the rows, of too many as many as are looked at."""
+    """Return the rows, or `LARGEST` of them drawn at random and in their order."""
     if len(rows) <= LARGEST:
         return rows
     drawn = np.random.default_rng(seed).permutation(len(rows))[:LARGEST]
@@ -72,17 +68,17 @@ def draw(rows: list[Row], *, seed: int) -> list[Row]:
 
 
 def read_pool(task: Task, rows: Rows, folder: RunFolder, outside: Outside = NOTHING) -> Pool:
-    """Return the texts of `data.pool` that are no real row and not `outside` all labels; nothing without a use for them.
+    """Return the texts of `data.pool` that are neither labeled rows nor texts of `outside`; an empty pool if nothing uses it.
 
     Raises:
-        DataError: the file cannot be read, or has rows and not one that can.
+        DataError: the file cannot be read, or none of its rows can.
     """
-    path, data = task.config.data.pool, task.config.data
     config = task.config
-    smaller = config.compress.tiers != "one" or config.contract != ContractConfig()
-    labelled = rows.examples and (config.selftrain.per_class or smaller or "distilled" in config.learners)
-    plainly = config.pretrain.encoder or config.pretrain.reference or "topics" in config.synthesis.ways
-    if path is None or not (labelled or plainly):
+    path, data = config.data.pool, config.data
+    has_small_forms = config.compress.tiers != "one" or config.contract != ContractConfig()
+    for_models = rows.examples and (config.selftrain.per_class or has_small_forms or "distilled" in config.learners)
+    for_texts = config.pretrain.encoder or config.pretrain.reference or "topics" in config.synthesis.ways
+    if path is None or not (for_models or for_texts):
         return Pool()
     file = path
 
@@ -93,17 +89,17 @@ def read_pool(task: Task, rows: Rows, folder: RunFolder, outside: Outside = NOTH
         usable = readable(file, found, remedy="correct data.pool or data.columns in task.yaml")
         fresh: dict[str, Row] = {}
         for row in usable:
-            if (same := normalise(row.text)) not in known:
-                fresh.setdefault(same, row)
-        some = draw(list(fresh.values()), seed=derive_seed(task.config.seed, "pool"))
-        write_jsonl(out / "texts.jsonl", [{"id": f"pool-{row.number}", "text": row.text} for row in some])
+            if (text := normalise(row.text)) not in known:
+                fresh.setdefault(text, row)
+        drawn = draw(list(fresh.values()), seed=derive_seed(config.seed, "pool"))
+        write_jsonl(out / "texts.jsonl", [{"id": f"pool-{row.number}", "text": row.text} for row in drawn])
         write_json(out / "facts.json", {"rows": len(found), "unreadable": len(found) - len(usable)})
 
     extra = {"data.pool": file_key(path), "none": outside.key}
     done = folder.step(STEPS["pool"], make, config=settings_of(config), extra=extra)
-    texts = tuple(Unlabelled(**record) for record in read_jsonl(done / "texts.jsonl"))
+    texts = tuple(UnlabeledText(**record) for record in read_jsonl(done / "texts.jsonl"))
     facts = read_json(done / "facts.json")
-    aside: tuple[Unlabelled, ...] = ()
+    reserved: tuple[UnlabeledText, ...] = ()
     if config.compress.tiers != "one":
-        texts, aside = part(texts, seed=derive_seed(config.seed, "aside"))
-    return Pool(texts, aside, facts["rows"], facts["unreadable"])
+        texts, reserved = reserve_half(texts, seed=derive_seed(config.seed, "aside"))
+    return Pool(texts, reserved, facts["rows"], facts["unreadable"])

@@ -1,4 +1,4 @@
-"""The first step: the user's rows, read, cleaned of what cannot be used, and put into folds."""
+"""The first step: reading the labeled rows, leaving out those that cannot be used, and dealing them into folds."""
 
 from __future__ import annotations
 
@@ -27,15 +27,23 @@ from refsynth.data.text import normalise
 from refsynth.kinds import KINDS, Kind
 
 READ = 1_000
-"""Characters of a text that its language is told from."""
+"""Characters of a text that language detection reads."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The seed examples with their folds [N], the language, and what was left out of the file.
+    """The N seed examples with their folds, the language, and facts about the files.
 
-    `groups` [N] are those of near-duplicates; `honest` tells whether models can be measured on the folds, `divided` how many rows
-    may have near-duplicates in another fold, see `data.split`. `places` say by id where rows of files are.
+    Attributes:
+        examples: the rows.
+        folds: the fold of each row [N].
+        language: ISO 639-1 code of the texts.
+        file: facts about the files for the report, such as the rows that were left out.
+        kind: the task kind.
+        groups: the group of near-duplicates of each row [N].
+        honest: whether models can be measured on the folds, see `data.split`.
+        divided: how many rows may have near-duplicates in another fold.
+        places: the place of each row in its file, by id.
     """
 
     examples: tuple[Example, ...]
@@ -50,7 +58,7 @@ class Rows:
 
     @property
     def per_label(self) -> Counter[str]:
-        """How many rows each label has."""
+        """The number of rows of each label."""
         return Counter(name for example in self.examples for name in self.kind.names(example.label))
 
     @property
@@ -59,36 +67,36 @@ class Rows:
         return {row.id: int(fold) for row, fold in zip(self.examples, self.folds, strict=True)}
 
     @property
-    def judged(self) -> bool:
-        """Whether some rows can be held out: of as many labels as a task has at least, two rows each, in honest folds."""
+    def measurable(self) -> bool:
+        """Whether models can be measured on held-out rows: enough labels have two rows, and the folds are honest."""
         return self.honest and self._paired >= self.kind.least
 
     @property
     def _paired(self) -> int:
-        """How many labels have a row to hold out and one to learn from."""
+        """The number of labels that have a row to hold out and one to train on."""
         return sum(count >= 2 for count in self.per_label.values())
 
     @property
-    def why_unjudged(self) -> str:
+    def why_unmeasurable(self) -> str:
         """Why no rows can be held out."""
-        found, least = self._paired, self.kind.least
-        if found < least:
-            have = "no label has" if not found else "1 label has" if found == 1 else f"{found} labels have"
-            return f"cannot be judged: {have} two rows or more, {least} {'is' if least == 1 else 'are'} needed to hold any out"
-        return "cannot be judged: too few groups of different texts to hold any out, all others are near-copies"
+        paired, least = self._paired, self.kind.least
+        if paired < least:
+            have = "no label has" if not paired else "1 label has" if paired == 1 else f"{paired} labels have"
+            return f"cannot be measured: {have} two rows or more, {least} {'is' if least == 1 else 'are'} needed to hold any out"
+        return "cannot be measured: too few groups of different texts to hold any out, all others are near-copies"
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user has to know about the rows."""
-        read = tuple(self.file.get("notes", ()))
-        if not self.divided or not self.judged:
-            return read
+        """Lines for the user about the rows."""
+        notes = tuple(self.file.get("notes", ()))
+        if not self.divided or not self.measurable:
+            return notes
         near = f"{counted(self.divided, 'row')} of templates, or with much text in common, may have near-copies in another fold"
-        return (*read, f"{near}: figures on held-out rows may flatter")
+        return (*notes, f"{near}: figures on held-out rows may flatter")
 
 
 def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
-    """Return the rows of the task's training file, from the step cache where they are there already.
+    """Return the rows of the task's training files, from the step cache if they are there.
 
     Raises:
         DataError: the file cannot be used.
@@ -114,7 +122,7 @@ def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
         rows = [SkippedRow(**row | {"place": RowPlace(*row["place"])}) for row in skipped]
         write_skipped(folder.path / "skipped.csv", rows)
     else:
-        (folder.path / "skipped.csv").unlink(missing_ok=True)  # of a run before, with other rows
+        (folder.path / "skipped.csv").unlink(missing_ok=True)  # an earlier run with other rows may have left it
     examples = tuple(Example.from_json(record) for record in read_jsonl(done / "examples.jsonl"))
     folds, groups = (np.array(facts[name], int) for name in ("folds", "groups"))
     places = {name: RowPlace(*place) for name, place in facts["places"].items()}
@@ -123,44 +131,44 @@ def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
 
 
 def file_key(path: Path | None) -> list[str | None] | None:
-    """Return what is read of a file, for a step's key: its name, which tells how it is read, and its content."""
+    """Return the key of a file in a step's key: its name, which decides how it is read, and the hash of its content."""
     return None if path is None else [path.name, file_digest_or_none(path)]
 
 
 def _more(task: Task) -> Path | None:
-    """Return the file of rows that were labelled later, if it is there."""
+    """Return the file of rows that were labeled later, if it is there."""
     more = task.config.data.more
     return more if more is not None and more.exists() else None
 
 
 def _load(task: Task, *, skip_bad: bool) -> tuple[tuple[Example, ...], dict[str, Any], dict[str, RowPlace]]:
-    read = read_labelled(task, skip_bad=skip_bad)
-    if not read:
+    files = read_labelled(task, skip_bad=skip_bad)
+    if not files:
         return (), {}, {}
-    examples, disputed = join_rows([each.examples for each in read])
-    notes = [note for each in read for note in each.notes]
+    examples, disputed = join_rows([file.examples for file in files])
+    notes = [note for file in files for note in file.notes]
     if disputed:
         notes.append(f"{disputed} texts carry one label in data.train and another in data.more: kept out")
     facts = {
         "name": " + ".join(path.name for path in (task.train, _more(task)) if path is not None),
-        "format": " + ".join(", ".join(part for part in (each.format, each.encoding, each.delimiter) if part) for each in read),
-        "rows": sum(each.rows for each in read),
-        "skipped": [asdict(row) for each in read for row in each.skipped],
+        "format": " + ".join(", ".join(filter(None, (file.format, file.encoding, file.delimiter))) for file in files),
+        "rows": sum(file.rows for file in files),
+        "skipped": [asdict(row) for file in files for row in file.skipped],
         "notes": notes,
     }
-    places = {name: place for each in read for name, place in each.places.items()}
+    places = {name: place for file in files for name, place in file.places.items()}
     return examples, facts, {example.id: places[example.id] for example in examples}
 
 
 def read_labelled(task: Task, *, skip_bad: bool, least_labels: int | None = None) -> list[LoadedRows]:
-    """Return what the task's files of labelled rows hold, those that are there, one after the other.
+    """Return the content of each file of labeled rows that is there: data.train, then data.more.
 
-    `least_labels` is the fewest labels that must have rows; as many as a task of this kind has at least, if left out.
+    `least_labels` is the fewest labels that must have rows; by default the fewest that a task of this kind can have.
 
     Raises:
         DataError: a file cannot be used, or the first has rows of too few labels.
     """
-    data, read = task.config.data, []
+    data, files = task.config.data, []
     kind = KINDS[task.config.task]
     least_labels = kind.least if least_labels is None else least_labels
     spans: Spans = "marked" if kind.spans else "none"
@@ -174,27 +182,27 @@ def read_labelled(task: Task, *, skip_bad: bool, least_labels: int | None = None
         skip_bad=skip_bad,
     )
     if task.train is not None:
-        read.append(examples_of(task.train, **data.written, least_labels=least_labels))
+        files.append(examples_of(task.train, **data.written, least_labels=least_labels))
     if (more := _more(task)) is not None:
-        loaded = examples_of(more, least_labels=0 if read else least_labels)
-        named = tuple(replace(example, id=_added(example.id)) for example in loaded.examples)
-        places = {_added(name): place for name, place in loaded.places.items()}
+        loaded = examples_of(more, least_labels=0 if files else least_labels)
+        named = tuple(replace(example, id=_more_id(example.id)) for example in loaded.examples)
+        places = {_more_id(name): place for name, place in loaded.places.items()}
         notes = tuple(f"{more.name}: {note}" for note in describe_skipped(loaded.skipped))
-        read.append(replace(loaded, examples=named, notes=notes, places=places))
-    return read
+        files.append(replace(loaded, examples=named, notes=notes, places=places))
+    return files
 
 
-def _added(name: str) -> str:
-    """Return what a row of data.more is called, by its name in its file."""
+def _more_id(name: str) -> str:
+    """Return the id of a row of data.more, so that it differs from the ids of data.train."""
     return name.replace("row-", "more-", 1)
 
 
 def join_rows(files: Sequence[Sequence[Example]]) -> tuple[tuple[Example, ...], int]:
-    """Return the rows of all files, each text once, without those that carry two labels; and how many texts do."""
+    """Return the rows of all files without duplicates and without texts that carry two labels, and the number of such texts."""
     labels: dict[str, set[str]] = {}
     joined: dict[str, Example] = {}
     for example in (example for file in files for example in file):
         labels.setdefault(normalise(example.text), set()).add(example.label)
         joined.setdefault(example.text, example)
     kept = tuple(example for text, example in joined.items() if len(labels[normalise(text)]) == 1)
-    return kept, sum(len(found) > 1 for found in labels.values())
+    return kept, sum(len(names) > 1 for names in labels.values())

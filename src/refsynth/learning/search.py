@@ -1,6 +1,6 @@
-"""Search of hyper-parameters by Optuna, under a time budget: a learner that tries settings on the rows it is given, then fits.
+"""Hyper-parameter search by Optuna under a time budget: a learner that tries settings on its training rows, then fits.
 
-What it is not given it cannot have tuned on: where the gate holds a fold out, the settings are found anew without that fold.
+The search sees only the rows that the learner is fitted to. So the gate searches again for each fold, without the held-out rows.
 """
 
 from __future__ import annotations
@@ -12,26 +12,34 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from refsynth.core.config import RunConfig
 from refsynth.core.extras import require
+from refsynth.core.learners import MethodName
 from refsynth.core.protocols import Learner, Predictor
 from refsynth.core.run import derive_seed, digest, read_json, write_json
+from refsynth.core.sections import TrainingConfig
+from refsynth.core.settings import minutes_each
 from refsynth.core.types import Example, IntArray
 from refsynth.data.split import FoldSplit
-from refsynth.learning.head import Link
+from refsynth.learning.head import Link, targets_of
 from refsynth.learning.parts import fair_parts, parts_of
-from refsynth.learning.tuning.objective import LOSSES, targets_of
+from refsynth.learning.tuning.methods import METHODS
+from refsynth.learning.tuning.objective import LOSSES
 
 FOLDS = 3
-"""Parts of the rows, each answered by a model of the others, in every trial."""
+"""Folds of the cross-validation in every trial."""
 
 LEAST_ROWS = 12
-"""Fewer rows, of labels that rows of other parts have too, cannot tell settings apart."""
+"""The fewest held-out rows with known labels that can tell settings apart."""
+
+SEARCH = "search"
+"""The folder for search results in a run's folder."""
 
 Settings = Mapping[str, float | int]
 
 
 class Range(NamedTuple):
-    """The values of a setting: from low to high, on a logarithmic scale or not; or one of a few."""
+    """The values of a setting: from `low` to `high`, with `log` on a logarithmic scale; or one of those in `among`."""
 
     low: float = 0.0
     high: float = 0.0
@@ -39,14 +47,52 @@ class Range(NamedTuple):
     among: tuple[int, ...] = ()
 
     def suggest(self, trial: Any, name: str) -> float | int:
-        """Return the value that a trial is to try."""
+        """Return the value for a trial."""
         if self.among:
             return int(trial.suggest_categorical(name, self.among))
         return float(trial.suggest_float(name, self.low, self.high, log=self.log))
 
 
+class SearchBudget(NamedTuple):
+    """Minutes and trials for one search of one learner, and the folder for results."""
+
+    minutes: float
+    trials: int
+    folder: Path
+
+
+def search_budget(config: RunConfig, checkpoints: Path | None) -> SearchBudget | None:
+    """Return the budget of one search; None if the task configures no search."""
+    if not config.search.minutes or checkpoints is None:
+        return None
+    return SearchBudget(minutes_each(config), config.search.trials, checkpoints.with_name(SEARCH))
+
+
+def usual_settings(training: TrainingConfig, method: MethodName) -> dict[str, float]:
+    """Return the settings of a method in the task, which the first trial uses."""
+    return {
+        "learning_rate": training.learning_rate or METHODS[method].rate,
+        "batch_size": training.batch_size,
+        "dropout": training.dropout,
+        "weight_decay": training.weight_decay,
+        "label_smoothing": training.label_smoothing,
+    }
+
+
+def space_of(training: TrainingConfig, usual: Mapping[str, float]) -> dict[str, Range]:
+    """Return the search space of each setting; it contains the usual settings."""
+    least = min(0.05, usual["dropout"]) if training.rdrop else 0.0  # R-Drop needs two different passes
+    return {
+        "learning_rate": Range(usual["learning_rate"] / 5, min(1.0, usual["learning_rate"] * 5), log=True),
+        "batch_size": Range(among=tuple(sorted({8, 16, 32, training.batch_size}))),
+        "dropout": Range(least, max(0.3, usual["dropout"])),
+        "weight_decay": Range(0.0, max(0.1, usual["weight_decay"])),
+        "label_smoothing": Range(0.0, max(0.2, usual["label_smoothing"])),
+    }
+
+
 class SearchResult(NamedTuple):
-    """The settings with the least log loss on held-out rows, that loss and that of the usual ones, and how many were tried."""
+    """The settings with the least held-out log loss `best`, the loss `usual` of the usual settings, and the number of trials."""
 
     learner: str
     settings: dict[str, float | int]
@@ -55,15 +101,15 @@ class SearchResult(NamedTuple):
     trials: int
 
     def line(self) -> str:
-        """Return it as one line."""
+        """Return the result as one line."""
         values = ", ".join(f"{name} {value:.3g}" for name, value in self.settings.items())
         return f"{self.learner}, {self.trials} trials: held-out loss {self.usual:.3f} -> {self.best:.3f} with {values}"
 
 
 class SearchedLearner:
-    """Finds settings on the real rows that it is given, then fits with them. Asked about the same rows again, it knows them.
+    """Searches for settings on its real training rows, then fits with them. Results are kept in a folder by rows and seed.
 
-    `last` is what it found for its last fit; None if it did not search.
+    `last` is the result of the search for the last fit; None if there was no search.
     """
 
     def __init__(
@@ -80,18 +126,18 @@ class SearchedLearner:
         about: str,
         link: Link = "softmax",
     ) -> None:
-        """Take what is searched.
+        """Take the learner and the search space.
 
         Args:
-            name: of the learner.
-            make: makes it with settings.
-            space: what may be tried of each setting.
-            usual: settings that are tried first.
-            labels: of the task.
-            minutes: in which no further trial of one search begins; those before a kill count.
-            trials: of one search, at most.
-            folder: of what was found, and of searches under way.
-            about: hash of what the learner is made with beside the settings.
+            name: the name of the learner.
+            make: makes the learner with settings.
+            space: the range of each setting.
+            usual: the settings of the first trial.
+            labels: the labels of the task.
+            minutes: the time of one search, after which no trial begins; the time before a kill counts.
+            trials: the most trials of one search.
+            folder: the folder for results and for unfinished searches.
+            about: hash of everything but the settings that the learner is made with.
             link: how logits become probabilities.
         """
         self._name, self._make, self._space, self._usual, self._labels = name, make, space, usual, labels
@@ -99,21 +145,21 @@ class SearchedLearner:
         self.last: SearchResult | None = None
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> Predictor:
-        """Search, and fit to the examples with what was found; with the usual settings where too few rows can tell.
+        """Search for settings and fit to the examples with them; with the usual settings if too few rows can be held out.
 
-        None can where all rows are alike, nor can a row whose label no row of another part has.
+        Near-duplicates cannot be held out, nor can a row with a label that no row of another fold has.
         """
         real = [row for row in train if row.provenance is None]
-        telling = sum(len(places) for _, places in self._parts(real, seed=seed))
-        self.last = self.found(real, dev, seed=seed) if telling >= LEAST_ROWS else None
+        held_out = sum(len(places) for _, places in self._parts(real, seed=seed))
+        self.last = self.found(real, dev, seed=seed) if held_out >= LEAST_ROWS else None
         settings = self._usual if self.last is None else self.last.settings
         return self._make(settings).fit(train, dev, seed=seed)
 
     def found(self, real: Sequence[Example], dev: Sequence[Example], *, seed: int) -> SearchResult:
-        """Return the best settings for real rows; searched for once."""
+        """Return the best settings for real rows, from the folder if an earlier search found them."""
         rows = [[row.to_json() for row in part] for part in (real, dev)]
-        asked = [self._space, dict(self._usual), self._labels, self._minutes, self._trials]
-        path = self._folder / f"{self._name}-{digest([self._name, rows, seed, self._about, asked])[:16]}.json"
+        options = [self._space, dict(self._usual), self._labels, self._minutes, self._trials]
+        path = self._folder / f"{self._name}-{digest([self._name, rows, seed, self._about, options])[:16]}.json"
         if not path.is_file():
             self._folder.mkdir(parents=True, exist_ok=True)
             journal = path.with_suffix(".journal")
@@ -127,27 +173,27 @@ class SearchedLearner:
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
         study = optuna.create_study(study_name=self._name, storage=storage, load_if_exists=True)
 
-        def finished() -> list[Any]:
+        def complete() -> list[Any]:
             return list(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
 
-        def tried(trial: Any) -> float:
+        def objective(trial: Any) -> float:
             settings = {name: values.suggest(trial, name) for name, values in self._space.items()}
             return self._loss(settings, real, dev, seed=seed)
 
-        # A search that goes on must not draw again what it has drawn.
-        study.sampler = optuna.samplers.TPESampler(seed=derive_seed(seed, "search", len(finished())))
-        if not finished():
+        # A resumed search must not repeat the draws of its earlier trials.
+        study.sampler = optuna.samplers.TPESampler(seed=derive_seed(seed, "search", len(complete())))
+        if not complete():
             study.enqueue_trial(dict(self._usual))
-            study.optimize(tried, n_trials=1)
-        done = finished()
-        left = 60 * self._minutes - sum(trial.duration.total_seconds() for trial in done)
-        if left > 0 and len(done) < self._trials:
-            study.optimize(tried, n_trials=self._trials - len(done), timeout=left)
-        done = finished()
+            study.optimize(objective, n_trials=1)
+        done = complete()
+        seconds_left = 60 * self._minutes - sum(trial.duration.total_seconds() for trial in done)
+        if seconds_left > 0 and len(done) < self._trials:
+            study.optimize(objective, n_trials=self._trials - len(done), timeout=seconds_left)
+        done = complete()
         return SearchResult(self._name, dict(study.best_params), float(done[0].value), float(study.best_value), len(done))
 
     def _loss(self, settings: Settings, real: Sequence[Example], dev: Sequence[Example], *, seed: int) -> float:
-        """Return the mean log loss of the rows that can tell, in nats, each answered by a model of the other parts."""
+        """Return the mean log loss of held-out rows in nats, by cross-validation."""
         losses: list[float] = []
         for part, places in self._parts(real, seed=seed):
             held = [part.held[place] for place in places]

@@ -1,1 +1,1 @@
-"""Weights and what runs them: the store of fetched models, the references that write, the encoders, inference without torch."""
+"""Models: the store of fetched weights, the references, the encoders, and inference without torch."""

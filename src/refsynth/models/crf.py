@@ -1,7 +1,7 @@
-"""A linear-chain CRF over features of words, as data: no more than the base install has is needed to use one.
+"""A linear-chain CRF over features of words, as data: inference needs only the base install.
 
-What it says of a word are the logarithms of its marginal probabilities over all allowed paths (Lafferty et al., 2001), so that it
-is read like any other tagger. Knows nothing of how it is fitted.
+Its logits for a word are the logarithms of the marginal probabilities over all allowed paths (Lafferty et al., 2001), so it is
+used like any other tagger. `learning.crf` fits it.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from refsynth.core.errors import ModelError
 from refsynth.core.spans import tag_names
 from refsynth.core.types import Array, FloatArray
 from refsynth.models.predict import LinearHead
-from refsynth.models.tokenise import split_words
+from refsynth.models.tokenizer import split_words
 
 LEAST = 1e-30
-"""A marginal below it counts as this: logits must be numbers."""
+"""The smallest marginal probability, so that logits are finite."""
 
 LONGEST_WORD = 40
-"""Characters of a word that its features are made of."""
+"""Characters of a word that its features use."""
 
 
 def features_of(words: Sequence[str]) -> list[list[str]]:
-    """Return the features of each word of a text: its form, and what stands up to two words away."""
+    """Return the features of each word of a text: its form, and the words up to two places away."""
     words = [word[:LONGEST_WORD] for word in words]
     lower, shapes = ["^^", "^", *(word.lower() for word in words), "$", "$$"], ["", *map(_shape, words), ""]
     features = []
@@ -42,7 +42,7 @@ def features_of(words: Sequence[str]) -> list[list[str]]:
 
 
 def _shape(word: str) -> str:
-    """Return e.g. `Xx`, `d`, `xX` for `London`, `2017`, `iPhone`: runs of one class are one sign."""
+    """Return e.g. `Xx`, `d`, `xX` for `London`, `2017`, `iPhone`: a run of one class is one character."""
     out = ""
     for character in word:
         sign = "X" if character.isupper() else "d" if character.isdigit() else "x" if character.isalpha() else character
@@ -52,7 +52,7 @@ def _shape(word: str) -> str:
 
 @dataclass(frozen=True)
 class CrfPredictor:
-    """F features with weights for each of C tags, and what each tag adds to the score of the next [C, C]."""
+    """F features with weights for each of C tags, and the scores of transitions between tags [C, C]."""
 
     kind: ClassVar[str] = "crf"
     labels: tuple[str, ...]
@@ -79,13 +79,13 @@ class CrfPredictor:
         return out
 
     def tensors(self) -> dict[str, FloatArray]:
-        """Return what is stored of its numbers."""
+        """Return the tensors of a bundle."""
         return self.head.tensors(transitions=self.transitions)
 
     def as_stored(self) -> CrfPredictor:
-        """Return it with the numbers that a bundle gives back: whatever is fitted to its answers is fitted to these."""
-        kept = self.tensors()
-        return replace(self, head=LinearHead.stored(kept), transitions=kept["transitions"])
+        """Return the predictor with the tensors that a bundle gives back, so that calibration is fitted to those."""
+        tensors = self.tensors()
+        return replace(self, head=LinearHead.stored(tensors), transitions=tensors["transitions"])
 
     @cached_property
     def _columns(self) -> dict[str, int]:
@@ -99,7 +99,7 @@ class CrfPredictor:
 
     @cached_property
     def _passes(self) -> FloatArray:
-        """Return exp(transitions), 0 where a tag may not follow [C, C]."""
+        """Return exp(transitions), 0 for tags that may not follow [C, C]."""
         names = tag_names(self.labels)
         allowed = [[not after.startswith("I-") or before[1:] == after[1:] for after in names] for before in names]
         return np.where(allowed, np.exp(np.asarray(self.transitions, float)), 0.0)

@@ -1,4 +1,4 @@
-"""Where torch computes: the processor, or a GPU that CUDA finds."""
+"""The device on which torch computes: the CPU, or a GPU that CUDA finds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def device_named(name: DeviceName) -> torch.device:
-    """Return a device; `auto` is a GPU if there is one. Processes that train together have one GPU each, by `LOCAL_RANK`.
+    """Return a device; `auto` is a GPU if there is one. Processes that train together use one GPU each, by `LOCAL_RANK`.
 
     Raises:
-        ConfigError: CUDA finds no GPU, and one was named.
+        ConfigError: `name` is cuda, and CUDA finds no GPU.
         ExtraError: torch is not installed.
     """
     library = require("torch", extra="train")
@@ -33,7 +33,7 @@ def device_named(name: DeviceName) -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Return whether a device multiplies bfloat16 in hardware; emulated it is slower than float32."""
+    """Return whether a device multiplies bfloat16 in hardware; emulation is slower than float32."""
     torch = require("torch", extra="train")
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -42,11 +42,11 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def in_bfloat16(device: torch.device, *, wanted: bool) -> AbstractContextManager[object]:
-    """Return what has matrices multiplied in bfloat16 on a device, or as they are."""
+    """Return a context in which matrices are multiplied in bfloat16 on a device; a null context if it is not wanted."""
     torch = require("torch", extra="train")
     return cast("AbstractContextManager[object]", torch.autocast(device.type, dtype=torch.bfloat16)) if wanted else nullcontext()
 
 
 def array_of(values: torch.Tensor) -> npt.NDArray[np.float32]:
-    """Return a tensor of float32 as an array in main memory, wherever it is."""
+    """Return a float32 tensor on any device as an array in main memory."""
     return np.asarray(values.detach().cpu().numpy())

@@ -1,8 +1,8 @@
-"""The packed form of multilingual-e5-small (`E5S1`) to a BERT folder that transformers loads.
+"""Converting the packed form of multilingual-e5-small (`E5S1`) to a BERT folder that transformers loads.
 
 Little-endian: magic, u32 version; i32 hidden, layers, heads, ff, vocabulary, positions, token types; f32 epsilon, i32 block;
 i32 pieces, bos, eos, pad, unk; u64 blob length; u32 offsets [pieces + 1], f32 scores [pieces], the blob; i32 count and u32 length
-of a normalisation map, the map; i32 tensor count and per tensor: u16 name length, name, u8 dtype, u32 n, u64 offset, u64 bytes.
+of a normalization map, the map; i32 tensor count and per tensor: u16 name length, name, u8 dtype, u32 n, u64 offset, u64 bytes.
 A matrix is Q4_0 (blocks of an fp16 scale and 16 bytes, low nibbles first), all else f32. Needs numpy and safetensors only.
 """
 
@@ -22,7 +22,7 @@ from refsynth.core.errors import ModelError
 Floats = NDArray[np.float32]
 
 MAGIC, VERSION, BLOCK, BLOCK_BYTES = b"E5S1", 1, 32, 18
-_LIMIT = 1 << 24  # no count in such a file comes near it; a larger one is garbage and must not become an allocation
+_LIMIT = 1 << 24  # far above every count in such a file; a larger one is garbage that must not allocate memory
 
 
 class Header(NamedTuple):
@@ -48,7 +48,7 @@ class Packed(NamedTuple):
 
 
 class _Cursor:
-    """Reads forward through the bytes; refuses to step outside."""
+    """Reads forward through the bytes, and never past their end."""
 
     def __init__(self, data: memoryview) -> None:
         self._data, self._at = data, 0
@@ -73,7 +73,7 @@ def parse(data: bytes) -> Packed:
     """Return the parts of a packed file.
 
     Raises:
-        ModelError: it is not of this format, or is cut short or inconsistent.
+        ModelError: the data are not of this format, or are truncated or inconsistent.
     """
     try:
         return _parse(memoryview(data))
@@ -116,7 +116,7 @@ def dequantize(blocks: bytes | memoryview, shape: tuple[int, int]) -> Floats:
     """Return the matrix of Q4_0 blocks: value = (nibble - 8) x scale.
 
     Raises:
-        ModelError: the number of bytes does not fit the shape, or a scale is no number.
+        ModelError: the number of bytes does not fit the shape, or a scale is not finite.
     """
     count = shape[0] * shape[1] // BLOCK
     if len(blocks) != count * BLOCK_BYTES or shape[1] % BLOCK:

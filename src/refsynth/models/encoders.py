@@ -1,6 +1,6 @@
-"""The embedded encoders by name: which languages each reads, and how it wants to be used. What all else derives from.
+"""The embedded encoders by name, with their languages and options, in the order of preference.
 
-Order is preference: a language takes the first that reads it. Where an encoder's files come from is in `catalog`.
+A language uses the first encoder that supports it. The `catalog` has the sources of their files.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ class EncoderSpec:
     """An encoder.
 
     Attributes:
-        name: of its model in the catalog.
-        doc: what it is, for the documents.
-        max_tokens: of a text that it can read, at most.
-        prefix: what precedes each text.
-        languages: that it reads, as ISO 639-1 codes; empty for any.
+        name: the name of its model in the catalog.
+        doc: its title in the documents.
+        max_tokens: the most tokens of a text.
+        prefix: the prefix of each text.
+        languages: ISO 639-1 codes of its languages; empty for all.
     """
 
     name: str
@@ -30,11 +30,11 @@ class EncoderSpec:
 
     @property
     def multilingual(self) -> bool:
-        """Whether it reads any language: most of its vocabulary is then of no use to one task, and is pruned."""
+        """Whether it supports all languages. One task then uses little of its vocabulary, which is pruned."""
         return not self.languages
 
     def reads(self, language: str) -> bool:
-        """Tell whether it reads a language."""
+        """Return whether it supports a language."""
         return self.multilingual or language in self.languages
 
 
@@ -49,5 +49,5 @@ ENCODERS: Registry[EncoderSpec] = Registry(
 
 
 def encoder_for(language: str) -> EncoderSpec:
-    """Return the encoder for an ISO 639-1 language, or for one that could not be told."""
+    """Return the encoder for a language by its ISO 639-1 code, or for an unknown language."""
     return next(spec for spec in ENCODERS.values() if spec.reads(language))

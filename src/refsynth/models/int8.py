@@ -1,7 +1,7 @@
-"""What an encoder says once it is exported to int8, without exporting it: the same roundings, in torch.
+"""The predictions of an encoder in int8 without exporting it, by the same rounding in torch.
 
-Matrices are rounded by output channel, tables of embeddings by row, activations by token, as `compress.quantize` does. So what
-int8 does to a model can be measured wherever there is one, in a fold of cross-validation too.
+Matrices are rounded by output channel, embedding tables by row, activations by token, as in `compress.quantize`. So the effect of
+int8 can be measured for every model, also in a fold of cross-validation.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from refsynth.models.predict import EncoderPredictor, logits_of
 from refsynth.models.tagger import TagPredictor
 
 LEAST_ROWS = 128
-"""Of a matrix that counts as a table."""
+"""The fewest rows of an embedding table that is rounded."""
 
 Name = TypeVar("Name", bound=Hashable)
 
 
 def in_int8(encoder: TransformerEncoder) -> TransformerEncoder:
-    """Return a copy that computes with rounded weights, and rounds what each of its matrices reads."""
+    """Return a copy that rounds its weights and the input of each matrix."""
     rounded = copy.deepcopy(encoder)
     for module in rounded.transformer.modules():
         if isinstance(module, torch.nn.Linear):
@@ -37,8 +37,8 @@ def in_int8(encoder: TransformerEncoder) -> TransformerEncoder:
 
 
 def int8_logits_of(predictors: Mapping[Name, Predictor], texts: Sequence[str]) -> dict[Name, FloatArray]:
-    """Return what each predictor would say of the texts in int8, as logits, as far as it has an encoder to export."""
-    said: dict[Name, FloatArray] = {}
+    """Return the logits in int8 of each predictor that has a transformer encoder."""
+    logits: dict[Name, FloatArray] = {}
     for encoder in {id(one): one for one in map(_encoder_of, predictors.values()) if one is not None}.values():
         rounded = in_int8(encoder)
         sharing = {
@@ -46,8 +46,8 @@ def int8_logits_of(predictors: Mapping[Name, Predictor], texts: Sequence[str]) -
             for name, one in predictors.items()
             if isinstance(one, (EncoderPredictor, TagPredictor)) and one.encoder is encoder
         }
-        said |= logits_of(sharing, texts)
-    return said
+        logits |= logits_of(sharing, texts)
+    return logits
 
 
 def _encoder_of(predictor: Predictor) -> TransformerEncoder | None:

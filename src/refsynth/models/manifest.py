@@ -1,6 +1,6 @@
-"""The manifest of a ready folder: where a model came from, and the size and hash of each file. A folder without one is not ready.
+"""The manifest of a ready folder: the source of the model, and the size and hash of each file. Without it a folder is not ready.
 
-Knows nothing of where ready folders are, nor how they are filled.
+The `store` knows where ready folders are, and `sources` fills them.
 """
 
 from __future__ import annotations
@@ -14,33 +14,31 @@ from refsynth.core.run import digest, file_digest, read_json, write_json
 from refsynth.models.catalog import CatalogEntry
 
 LAYOUT = 2
-"""Version of the ready folders; raise it when a converter starts to write something else."""
+"""Version of ready folders; raise it when a converter writes other files."""
 
 MANIFEST = "manifest.json"
 
 
 def read_manifest(folder: Path) -> Mapping[str, Any] | None:
-    """Return the manifest of a ready folder: of this layout, every file there with its size. None if it is not ready."""
+    """Return the manifest of a ready folder, which has this layout and every file in its size; None if it is not ready."""
     try:
         manifest = read_json(folder / MANIFEST)
-        whole = manifest["layout"] == LAYOUT and all(
-            (folder / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items()
-        )
+        complete = all((folder / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items())
+        return manifest if manifest["layout"] == LAYOUT and complete else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return manifest if whole else None
 
 
 def content_hash(manifest: Mapping[str, Any]) -> str:
-    """Return one hash over the stored files; where they came from does not count."""
+    """Return one hash over the stored files, regardless of their source."""
     return digest({name: file["sha256"] for name, file in manifest["files"].items()})
 
 
 def model_hash(folder: Path) -> str:
-    """Return the content hash of a ready folder, as its manifest states it.
+    """Return the content hash of a ready folder from its manifest.
 
     Raises:
-        ModelError: it is no ready folder.
+        ModelError: the folder is not ready.
     """
     manifest = read_manifest(folder)
     if manifest is None:
@@ -49,16 +47,16 @@ def model_hash(folder: Path) -> str:
 
 
 def check_files(entry: CatalogEntry, folder: Path, *, ours: bool) -> None:
-    """Hash the files of a ready folder: they are those of its manifest and, unless they came from the hub, the catalog's.
+    """Compare the hashes of the files of a ready folder with its manifest and, unless they are from the hub, with the catalog.
 
     Args:
-        entry: of the model.
+        entry: the catalog's entry of the model.
         folder: the ready folder.
-        ours: whether this machine's own store made it: only there a manifest is believed that says it is from the hub, which
-            the user asked for and which the catalog has no hashes of.
+        ours: whether this machine's own store made the folder. Only then its manifest may say that it is from the hub: the user
+            asked for that, and the catalog has no hashes for it.
 
     Raises:
-        ModelError: they are not.
+        ModelError: a file differs.
     """
     manifest = read_manifest(folder)
     if manifest is None:
@@ -68,12 +66,12 @@ def check_files(entry: CatalogEntry, folder: Path, *, ours: bool) -> None:
         raise ModelError(f"{folder}: its manifest does not fit the model: {', '.join(foreign)}", remedy=_again(entry))
     pinned = not (ours and str(manifest["source"]).startswith("hub"))
     for name, stored in manifest["files"].items():
-        found = file_digest(folder / name)
-        if found != stored["sha256"]:
+        sha256 = file_digest(folder / name)
+        if sha256 != stored["sha256"]:
             raise ModelError(f"{folder / name}: changed since it was stored", remedy=_again(entry))
-        if pinned and found != entry.ready[name]:
+        if pinned and sha256 != entry.ready[name]:
             raise ModelError(
-                f"{folder / name}: is not the file of {entry.name} that the catalog knows (sha256 {found[:12]}…)",
+                f"{folder / name}: is not the file of {entry.name} that the catalog knows (sha256 {sha256[:12]}…)",
                 expected=f"sha256 {entry.ready[name][:12]}…",
                 remedy=f"{_again(entry)}, with the libraries of requirements.lock; "
                 "a model of your own is named in task.yaml, as encoder: {folder: PATH}",
@@ -85,10 +83,10 @@ def _again(entry: CatalogEntry) -> str:
 
 
 def seal(entry: CatalogEntry, ready: Path, origin: str) -> None:
-    """Make a folder ready: write the manifest of the model's files, and remove others.
+    """Make a folder ready: write the manifest of the model's files, and remove other files.
 
     Raises:
-        ModelError: one of its files is not there.
+        ModelError: a file of the model is missing.
     """
     missing = [name for name in entry.files if not (ready / name).is_file()]
     if missing:

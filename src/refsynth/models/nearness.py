@@ -1,8 +1,8 @@
-"""How like its training rows a text is to a model: the cosine of its features to the mean of each label's rows.
+"""Detecting texts of no label: the cosine of a text's features to the mean of each label's training rows.
 
-Probabilities of labels cannot tell that a text is about none of them: they sum to 1, and with two labels a stranger is as sure as
-a row. What is measured is the distance in the features that the model's own head reads (Snell et al., arXiv:1703.05175). Where
-some texts about none of the labels are known, half of how like their mean a text is counts against it.
+Probabilities of labels cannot show that a text is about none of them: they sum to 1, and with two labels they are as high for
+such a text as for any other. So similarity is measured in the features of the model's own head (Snell et al., arXiv:1703.05175).
+If texts about none of the labels are known, half of the similarity to their mean is subtracted.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from refsynth.core.types import BoolArray, Example, FloatArray
 from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor
 
 MOST = 64
-"""Rows of a label that its mean is made of, at most: the first ones. More move it little, and each is read once more."""
+"""The most rows of a label in its mean: the first ones. More would move it little, and each is encoded once more."""
 
 AGAINST = 0.5
-"""Of the cosine to the mean of texts about none of the labels, what is taken off; see design/025-none.md."""
+"""The share of the cosine to the mean of texts about none of the labels that is subtracted; see design/025-none.md."""
 
 Near = EncoderPredictor | TfidfPredictor
 
 
 def near_of(predictor: Predictor, rows: Sequence[Example]) -> Near | None:
-    """Return a predictor that reads the same features and says how like each label's rows they are, [N, K].
+    """Return a predictor with the same features whose values are the similarities to each label's rows [N, K].
 
-    A label without rows is like nothing. None of a predictor whose features have no such head.
+    They are 0 for a label without rows. None for predictors of other kinds.
     """
     if not isinstance(predictor, (EncoderPredictor, TfidfPredictor)):
         return None
@@ -38,34 +38,34 @@ def near_of(predictor: Predictor, rows: Sequence[Example]) -> Near | None:
 
 
 def against(near: Near, none: Sequence[str]) -> Near:
-    """Return what also knows texts about none of the labels: how like their mean a text is counts against it, by `AGAINST`."""
+    """Return the predictor that subtracts `AGAINST` times the similarity to the mean of the texts about none of the labels."""
     return replace(near, head=LinearHead(near.head.weights - AGAINST * _mean(near, none)[:, None], near.head.bias))
 
 
 def below(head: LinearHead, threshold: float) -> LinearHead:
-    """Return the head of which all values are negative where the highest one was below a threshold."""
+    """Return the head whose values are all negative if the highest one is below a threshold."""
     return LinearHead(head.weights, head.bias - threshold)
 
 
 def joined(head: LinearHead, other: LinearHead) -> LinearHead:
-    """Return one head of two: features, which are dear, are then read once."""
+    """Return one head with the values of two, so that the features are computed once."""
     return LinearHead(np.concatenate([head.weights, other.weights], 1), np.concatenate([head.bias, other.bias]))
 
 
 def with_near(predictor: Predictor, near: LinearHead) -> Predictor | None:
-    """Return what gives logits and then likeness, of features that are read once; None where it has no such features."""
+    """Return a predictor of the logits followed by the similarities; None for predictors of other kinds."""
     if not isinstance(predictor, (EncoderPredictor, TfidfPredictor)):
         return None
     return replace(predictor, head=joined(predictor.head, near))
 
 
 def strange(values: FloatArray) -> BoolArray:
-    """Return which texts are like no label, by the values [N, K] of `below`."""
+    """Return which texts are similar to no label, by the values [N, K] of `below`."""
     return np.asarray(values.max(1) < 0)
 
 
 def _mean(predictor: Near, texts: Sequence[str]) -> FloatArray:
-    """Return the mean of the features of some texts at unit length [D]."""
+    """Return the mean of the features of texts, scaled to unit length [D]."""
     if isinstance(predictor, EncoderPredictor):
         total = predictor.encoder.encode(texts).sum(0) if texts else np.zeros(len(predictor.head.weights))
     else:

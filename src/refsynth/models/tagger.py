@@ -1,6 +1,6 @@
-"""Taggers of words with what the base install has: texts in, for each text logits of its words [T, C] out, C = 1 + 2 K.
+"""Taggers of words in the base install: texts in, logits of the words of each text [T, C] out, C = 1 + 2 K.
 
-Words are those of `core.words`, tags those of `core.spans`. Which paths of tags are allowed is not known here.
+Words are those of `core.words`, tags those of `core.spans`. Decoding decides which sequences of tags are allowed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from refsynth.core.spans import UNREAD, tag_names
 from refsynth.core.types import Array, FloatArray
 from refsynth.models.predict import LinearHead
-from refsynth.models.tokenise import Pieces, TextTokenizer
+from refsynth.models.tokenizer import Pieces, TextTokenizer
 
 
 class WordEncoder(Protocol):
@@ -25,7 +25,7 @@ class WordEncoder(Protocol):
         ...
 
     def states(self, rows: Sequence[Pieces]) -> list[FloatArray]:
-        """Return a vector for each word that is among the tokens: [M, D] for each text."""
+        """Return a vector for each word that has tokens: [M, D] for each text."""
         ...
 
 
@@ -50,6 +50,6 @@ class TagPredictor:
         return out
 
     def cuts(self, text: str) -> bool:
-        """Return whether a clean text has words that are not read, as far as the encoder can tell."""
+        """Return whether words of a clean text are truncated; False if the encoder cannot tell."""
         tokenizer: TextTokenizer | None = getattr(self.encoder, "tokenizer", None)
         return tokenizer is not None and tokenizer.cuts(text, words=True)

@@ -1,7 +1,7 @@
-"""TF-IDF features without scikit-learn: the same numbers as its TfidfVectorizer, computed from a stored vocabulary.
+"""TF-IDF features without scikit-learn: the same values as its TfidfVectorizer, computed from a stored vocabulary.
 
-Counts word n-grams (`word`) or character n-grams inside word bounds (`char_wb`) or across them (`char`), weighs them with idf and
-scales each text to unit length, one part after the other.
+Word n-grams (`word`), or character n-grams within words (`char_wb`) or across them (`char`), are counted and weighted with idf.
+Each vocabulary's features of a text have unit length.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from refsynth.core.errors import ModelError
 from refsynth.core.types import FloatArray, IntArray
 
 Analyzer = Literal["word", "char", "char_wb"]
-PATTERNS = (r"(?u)\b\w\w+\b", r"(?u)\b\w+\b")  # a closed list: a pattern in a file could be made to run for ever
+PATTERNS = (r"(?u)\b\w\w+\b", r"(?u)\b\w+\b")  # a closed list, since a pattern from a file could run forever
 _SPACES = re.compile(r"\s\s+")
 
 
@@ -32,7 +32,7 @@ class SparseRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """One vectoriser: which n-grams it counts, its V terms in column order, and their idf [V]."""
+    """A vectorizer: the n-grams that it counts, its V terms in column order, and their idf [V]."""
 
     analyzer: Analyzer
     low: int
@@ -44,10 +44,10 @@ class Vocabulary:
     pattern: str = PATTERNS[0]
 
     def __post_init__(self) -> None:
-        """Check what the arithmetic relies on.
+        """Check the fields.
 
         Raises:
-            ModelError: the parts do not fit together.
+            ModelError: they do not fit.
         """
         if self.pattern not in PATTERNS:
             raise ModelError(f"token pattern {self.pattern!r}", expected=f"one of {', '.join(PATTERNS)}")
@@ -87,32 +87,26 @@ class Vocabulary:
         for word in text.split():
             padded = f" {word} "
             for n in range(self.low, self.high + 1):
-                if n >= len(padded):  # a word that n covers counts once, whatever longer n would be asked for
+                if n >= len(padded):  # a word no longer than n counts once, not again for larger n
                     yield padded
                     break
                 yield from (padded[i : i + n] for i in range(len(padded) - n + 1))
 
     @classmethod
     def of_sklearn(cls, vectorizer: Any) -> Vocabulary:
-        """Take over a fitted scikit-learn TfidfVectorizer.
+        """Return the vocabulary of a fitted scikit-learn TfidfVectorizer.
 
         Raises:
-            ModelError: it uses an option that inference here does not know.
+            ModelError: it uses an option that is not supported.
         """
         options = vectorizer.get_params()
-        known = {
-            "norm": "l2",
-            "strip_accents": None,
-            "preprocessor": None,
-            "tokenizer": None,
-            "stop_words": None,
-            "binary": False,
-        }
-        foreign = [name for name, value in known.items() if options[name] != value]
-        if foreign or options["analyzer"] not in ("word", "char", "char_wb"):
+        required = {"norm": "l2", "binary": False}
+        required |= dict.fromkeys(("strip_accents", "preprocessor", "tokenizer", "stop_words"))
+        unsupported = [name for name, value in required.items() if options[name] != value]
+        if unsupported or options["analyzer"] not in ("word", "char", "char_wb"):
             raise ModelError(
-                f"a TfidfVectorizer with {', '.join(foreign) or 'an analyzer of its own'}",
-                expected=", ".join(f"{name}={value!r}" for name, value in known.items()),
+                f"a TfidfVectorizer with {', '.join(unsupported) or 'an analyzer of its own'}",
+                expected=", ".join(f"{name}={value!r}" for name, value in required.items()),
             )
         terms = sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.__getitem__)
         idf = np.asarray(vectorizer.idf_ if options["use_idf"] else np.ones(len(terms)), float)

@@ -78,7 +78,7 @@ def begin(
         checkpoints=folder.path / "checkpoints",
         causal=trainable(config, store).folder if any(LEARNERS[name].reads == "reference" for name in config.learners) else None,
         reference=partial(make_generator, config, store, folder.path),
-        unlabelled=tuple(row.text for row in pool.texts) if "distilled" in config.learners else (),
+        unlabeled=tuple(row.text for row in pool.texts) if "distilled" in config.learners else (),
     )
     learners = make_learners(context, config.learners)
     job = Job(task, rows, pool, context, learners, folder, watch, skip_bad=skip_bad, forget=tuple(forget), outside=outside)

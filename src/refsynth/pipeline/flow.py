@@ -35,7 +35,7 @@ from refsynth.learning.gate import Decision, decide, hold_out
 from refsynth.learning.job import Job
 from refsynth.learning.judge import Selected, fit_judge, select
 from refsynth.learning.rows import Rows
-from refsynth.learning.selftrain import Choose, Unlabelled
+from refsynth.learning.selftrain import Choose, UnlabeledText
 from refsynth.learning.unused_settings import without_effect
 from refsynth.models.quiet import quiet
 from refsynth.models.store import ModelStore
@@ -127,7 +127,7 @@ def make(begun: Begun) -> Evidence:
     selected = select_drafts(job, judge, drafts, choice)
     held = hold_out(job, drafts, choice)
     candidates = candidates_of(job.learners, selected.drafts)
-    decision = decide(held, candidates, why=job.rows.why_unjudged, looks=max(1, len(rounds)))
+    decision = decide(held, candidates, why=job.rows.why_unmeasurable, looks=max(1, len(rounds)))
     job.watch.stage("gate", decision.line())
     final = train(job, judge, selected, decision)
     pretrained = tuple(brought for brought in (begun.pretrained, reference.pretraining) if brought is not None)
@@ -218,7 +218,7 @@ def _tell_begin(job: Job) -> None:
         watch.note(f"{more.name} is not there yet; refsynth label add writes it")
 
 
-def studied_of(job: Job, pretrained: Sequence[Pretraining]) -> tuple[Unlabelled, ...]:
+def studied_of(job: Job, pretrained: Sequence[Pretraining]) -> tuple[UnlabeledText, ...]:
     """Return the texts of the pool that models, or students of what ships, have learned from without a label."""
     config = job.task.config
     taught = "distilled" in config.learners or config.compress.tiers != "one" or config.contract != ContractConfig()

@@ -30,7 +30,7 @@ from refsynth.learning.head import Link
 from refsynth.learning.held import HeldOut
 from refsynth.learning.job import Job
 from refsynth.learning.rows import Rows
-from refsynth.learning.selftrain import Unlabelled
+from refsynth.learning.selftrain import UnlabeledText
 from refsynth.learning.tuning.pretrain import Held, TimeBudget, WordModel, fit_head, fit_words, pseudo_perplexity
 from refsynth.models.device import device_named
 from refsynth.models.encoders import encoder_for
@@ -96,7 +96,7 @@ def pretrain_encoder(
     task: Task,
     rows: Rows,
     start: Path,
-    texts: Sequence[Unlabelled],
+    texts: Sequence[UnlabeledText],
     folder: RunFolder,
     watch: Observer,
     *,
@@ -156,7 +156,7 @@ def pretrain_encoder(
     checkpoint = folder.path / "checkpoints" / f"words-{digest(key)[:16]}.safetensors"
     done = folder.step(step, make, config=config, name="words-again" if again else None, extra=extra)
     facts, gain, better = read_json(done / FACTS), None, False
-    if rows.judged:
+    if rows.measurable:
         gain, better = _compare(task, rows, load(start), load(done / MODEL))
     result = Pretraining(model="encoder", **facts, gain=gain, used=better or settings.use == "always")
     watch.stage("pretrain", summary_line(result))

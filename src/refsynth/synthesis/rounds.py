@@ -68,7 +68,7 @@ def screened(job: Job, writers: Writers, written: WrittenDrafts) -> list[Draft]:
 def write_rounds(job: Job, writers: Writers) -> tuple[WrittenDrafts, tuple[Round, ...]]:
     """Return the drafts of all kept rounds, as the step "drafts" of the run, and the figures of each round."""
     settings = job.task.config.synthesis
-    if settings.rounds == 1 or not job.rows.judged:
+    if settings.rounds == 1 or not job.rows.measurable:
         return write_drafts(job, writers.writers, topics=writers.topics), ()
     spent = 0.0
     parts: list[Path] = []
@@ -82,7 +82,7 @@ def write_rounds(job: Job, writers: Writers) -> tuple[WrittenDrafts, tuple[Round
         union = join_drafts([*parts, part.folder], mine.folder)
         drafts = screened(mine, writers, union)
         held = hold_out(mine, drafts, choice_of(mine, drafts))
-        assert held is not None  # `rows.judged` was checked above
+        assert held is not None  # `rows.measurable` was checked above
         spent += _seconds(mine.folder, time.monotonic() - started)
         covered = measure_coverage(job.rows, drafts, job.context, mine.folder)
         decision, texts = decide(held, tuple(held.logits)), [example.text for example in kept(drafts)]

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from refsynth.cli.app import app
 from refsynth.cli.guards import compose, prepare
 from refsynth.core.pair import DIVIDER
-from refsynth.models.tokenise import TextTokenizer
+from refsynth.models.tokenizer import TextTokenizer
 from tests.support.serving import Running, running, save_bundle, save_encoder
 from tests.support.tiny_encoder import MAX_TOKENS, make_tokenizer
 

@@ -1,1 +1,1 @@
-"""The reference as a classifier, by prompts alone: templates, verbalizers, examples, calibration, search. Nothing is trained."""
+"""Classification by prompting the reference: templates, verbalizers, examples, calibration, prompt search. Nothing is trained."""

@@ -1,4 +1,4 @@
-"""Which examples a few-shot prompt shows: the same for every text, or those nearest to it."""
+"""The choice of examples in a few-shot prompt: the same for every text, or the nearest to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Shown(Protocol):
     """Chooses the examples of prompts."""
 
     def before(self, texts: Sequence[str]) -> list[list[Pair]]:
-        """Return the examples that stand before each text [N], the last nearest to it; never the text itself."""
+        """Return the examples before each text [N], the nearest last; the text itself is never among them."""
         ...
 
 
@@ -31,18 +31,26 @@ class NothingShown:
         return [[] for _ in texts]
 
 
+def class_by_class(classes: IntArray, *, seed: int) -> IntArray:
+    """Return the places of N rows in random order: first one row of each class, then a second of each, and so on."""
+    order = np.random.default_rng(seed).permutation(len(classes))
+    rank = np.zeros(len(classes), int)
+    for k in np.unique(classes):
+        mine = order[classes[order] == k]
+        rank[mine] = np.arange(len(mine))
+    return np.asarray(order[np.argsort(rank[order], kind="stable")])
+
+
 class SameShown:
     """The same examples for every text: of each class in turn, in an order drawn once."""
 
     def __init__(self, texts: Sequence[str], classes: IntArray, *, shots: int, seed: int) -> None:
-        order = np.random.default_rng(seed).permutation(len(texts))
-        turn = {int(place): sum(classes[other] == classes[place] for other in order[:at]) for at, place in enumerate(order)}
-        ranked = sorted(order.tolist(), key=lambda place: turn[place])  # stable: classes as they were drawn
-        self._pairs = [(texts[place], int(classes[place])) for place in ranked[: shots + 1]]
+        places = class_by_class(classes, seed=seed)[: shots + 1]
+        self._pairs = [(texts[place], int(classes[place])) for place in places]
         self._shots = shots
 
     def before(self, texts: Sequence[str]) -> list[list[Pair]]:
-        """Return the examples; one that is the text itself gives way to the next."""
+        """Return the examples; if one is the text itself, the next takes its place."""
         return [_without(self._pairs, text)[: self._shots] for text in texts]
 
 

@@ -1,8 +1,8 @@
-"""Search for a prompt: the reference proposes, real rows decide.
+"""Prompt search: the reference proposes parts of the prompt, and real rows decide among them.
 
-What stands for a label is proposed by showing texts of it, an instruction by showing texts with their labels (Zhou et al., 2023,
-"Large Language Models Are Human-Level Prompt Engineers", section 3). Among all proposals, one part at a time is changed for what
-lowers the log loss on real rows most, with the taste for labels taken out.
+The reference proposes words for a label after texts of that label, and an instruction after texts with their labels (Zhou et al.,
+2023, "Large Language Models Are Human-Level Prompt Engineers", section 3). The search changes one part at a time to lower the
+calibrated log loss on real rows.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ from refsynth.learning.prompting.examples import Shown
 from refsynth.learning.prompting.templates import Template
 
 SHOWN = 4
-"""Texts that a request for a proposal shows."""
+"""Texts in a prompt for a proposal."""
 WORDS = 12
-"""The longest verbalizer."""
+"""The most words of a verbalizer."""
 PASSES = 3
-"""The most times that the verbalizers of all labels are gone through."""
+"""The most passes over the verbalizers of all labels."""
 
 _COMMON = {"en": "What these texts have in common is that they are about", "zh": "这些文本的共同点是，它们都关于"}
-_TOLD = {"en": "The instruction was to read each text and to say", "zh": "当时的要求是：阅读每条文本，并说出"}
+_REQUEST = {"en": "The instruction was to read each text and to say", "zh": "当时的要求是：阅读每条文本，并说出"}
 _INSTRUCTION = {"en": "Read each text and say {rest}", "zh": "阅读每条文本，并说出{rest}"}
 
 
 @dataclass(frozen=True)
 class SearchRows:
-    """Real rows that decide: texts [N] and their classes [N]."""
+    """The real rows of a search: texts [N] and their classes [N]."""
 
     texts: Sequence[str]
     classes: IntArray
 
 
 def propose_verbalizers(generator: Generator, rows: SearchRows, k: int, *, n: int, language: str, seed: int) -> list[list[str]]:
-    """Return up to `n` different proposals of what stands for each of `k` labels."""
+    """Return up to `n` different verbalizers for each of `k` labels."""
     prompts = [_list(rows, label, _COMMON.get(language, _COMMON["en"]), seed=seed) for label in range(k)]
-    answers = generator.generate(prompts, n=n, seed=seed)
-    return [list(dict.fromkeys(words for one in row if (words := _phrase(one.text)))) for row in answers]
+    completions = generator.generate(prompts, n=n, seed=seed)
+    return [list(dict.fromkeys(words for one in row if (words := _phrase(one.text)))) for row in completions]
 
 
 def propose_instructions(
     generator: Generator, rows: SearchRows, verbalizers: Sequence[str], *, n: int, language: str, seed: int
 ) -> list[str]:
-    """Return up to `n` different proposals of what was asked for, given texts and their labels."""
+    """Return up to `n` different instructions that fit texts with their labels."""
     places = np.random.default_rng(seed).permutation(len(rows.texts))[: 2 * SHOWN]
     shown = "".join(f"{_line(rows.texts[i])}\n-> {verbalizers[rows.classes[i]]}\n\n" for i in places)
-    (row,) = generator.generate([Prompt(shown + _TOLD.get(language, _TOLD["en"]), "")], n=n, seed=seed)
+    (row,) = generator.generate([Prompt(shown + _REQUEST.get(language, _REQUEST["en"]), "")], n=n, seed=seed)
     form = _INSTRUCTION.get(language, _INSTRUCTION["en"])
     return list(dict.fromkeys(form.format(rest=words) for one in row if (words := _phrase(one.text))))
 
@@ -69,16 +69,9 @@ def search(
     instructions: Sequence[str],
     verbalizers: Sequence[Sequence[str]],
 ) -> Asking:
-    """Return the asking with the least log loss on the rows that is found by changing one part at a time.
+    """Return the prompt with the least log loss on the rows that a search over one part at a time finds.
 
-    Args:
-        generator: the reference.
-        start: what is changed; returned as it is where nothing is better.
-        rows: real rows; where `shown` shows some of them, it leaves out the text itself.
-        shown: chooses the examples that stand above a text.
-        templates: to choose among.
-        instructions: to choose among.
-        verbalizers: to choose among, for each label.
+    The search tries the templates, the instructions, and the verbalizers of each label. It returns `start` if nothing is better.
     """
 
     def loss(asking: Asking) -> float:
@@ -88,43 +81,40 @@ def search(
     values: list[Template | str] = [*templates, *instructions]
     for value in values:
         asking = replace(best, instruction=value) if isinstance(value, str) else replace(best, template=value)
-        if asking != best and (found := loss(asking)) < least:
-            best, least = asking, found
+        if asking != best and (value_loss := loss(asking)) < least:
+            best, least = asking, value_loss
     return _with_verbalizers(generator, best, rows, shown, verbalizers)
 
 
 def _with_verbalizers(
     generator: Generator, asking: Asking, rows: SearchRows, shown: Shown, verbalizers: Sequence[Sequence[str]]
 ) -> Asking:
-    """Change the words of one label at a time, until no change lowers the loss. Each is scored once."""
+    """Change the words of one label at a time until no change lowers the loss. Each option is scored once."""
     options = [
         [own, *(word for word in others if word != own)] for own, others in zip(asking.verbalizers, verbalizers, strict=True)
     ]
-    widest = max(map(len, options))
-    scored = [
-        score_labels(
-            generator, replace(asking, verbalizers=tuple(row[min(at, len(row) - 1)] for row in options)), rows.texts, shown
-        )
-        for at in range(widest)
-    ]
+    scored = []
+    for at in range(max(map(len, options))):
+        words = tuple(row[min(at, len(row) - 1)] for row in options)
+        scored.append(score_labels(generator, replace(asking, verbalizers=words), rows.texts, shown))
     chosen = [0] * len(options)
     table = scored[0].copy()
     least = loss_of(table, rows.classes)
     for _ in range(PASSES):
         before = list(chosen)
-        for label, words in enumerate(options):
-            for at in range(len(words)):
+        for label, label_options in enumerate(options):
+            for at in range(len(label_options)):
                 trial = table.copy()
                 trial[:, label] = scored[at][:, label]
-                if (found := loss_of(trial, rows.classes)) < least:
-                    table, least, chosen[label] = trial, found, at
+                if (loss := loss_of(trial, rows.classes)) < least:
+                    table, least, chosen[label] = trial, loss, at
         if chosen == before:
             break
     return replace(asking, verbalizers=tuple(row[at] for row, at in zip(options, chosen, strict=True)))
 
 
 def loss_of(scores: FloatArray, classes: IntArray) -> float:
-    """Return the log loss of scores [N, K], less the taste for labels that the rows themselves show, in nats."""
+    """Return the log loss in nats of scores [N, K], calibrated on the same rows."""
     return log_loss(classes, softmax(SHARPNESS * (scores - taste(scores))))
 
 
@@ -139,7 +129,7 @@ def _line(text: str) -> str:
 
 
 def _phrase(text: str) -> str:
-    """Return the first clause of a completion, in at most `WORDS` words; empty where it says nothing."""
+    """Return the first clause of a completion; empty if it is longer than `WORDS` words, or has no letter or digit."""
     head = neutralise(text.strip().split("\n", 1)[0]).split(". ")[0].rstrip(" .。:;,，")
     words = head.split()
     fits = len(words) <= WORDS and len(head) <= 8 * WORDS

@@ -1,4 +1,4 @@
-"""Fine-tuning: the trainer, what it minimizes, the ways to move weights, distillation, and pretraining of an encoder.
+"""Fine-tuning: the trainer, its losses, the fine-tuning methods, distillation, and continued pretraining of an encoder.
 
-The only place where gradients are taken, beside reinforcement and the static student. Knows nothing of folds or of drafts.
+Only this package, reinforcement and the static student compute gradients. It does not know folds or drafts.
 """

@@ -1,8 +1,8 @@
-"""Distillation: a smaller encoder learns to say what teachers say, and to see what the first of them sees on the way there.
+"""Distillation: a smaller encoder learns the predictions of its teachers, and the states and attention of the first one.
 
-Needs no labels: any text of the task's kind teaches. Three losses are added, as in TinyBERT (Jiao et al., 2020) and MiniLM (Wang
-et al., 2020): soft answers at a temperature (Hinton et al., 2015), hidden states of matched layers (mean squared error) and
-attention of matched layers (divergence). A student as deep as its teacher is self-distillation.
+It needs no labels, only texts like those of the task. The loss is a sum of three, as in TinyBERT (Jiao et al., 2020) and MiniLM
+(Wang et al., 2020): soft predictions at a temperature (Hinton et al., 2015), hidden states of matched layers (mean squared error)
+and attention of matched layers (KL divergence). A student as deep as its teacher is self-distillation.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,17 +24,20 @@ from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.seeding import from_seed
 from refsynth.models.tagger import TagPredictor
-from refsynth.models.tokenise import length_batches
+from refsynth.models.tokenizer import length_batches
 
 Taught = TypeVar("Taught", bound=EncoderPredictor | TagPredictor)
 
 TOKENS_PER_STEP = 768
 TUNING_TOKENS = 64
-"""The longest text that is learnt from; the student reads texts at full length."""
+"""Tokens of a text that the student is trained on; it predicts texts at full length."""
 
 
 class Transfer(NamedTuple):
-    """How a student learns: softmax temperature, what the losses of states and attention weigh beside that of answers, steps."""
+    """How a student learns: softmax temperature, weights of the losses of states and attention, steps, learning rate.
+
+    The loss of predictions has weight 1.
+    """
 
     temperature: float = 2.0
     hidden: float = 1.0
@@ -43,16 +46,16 @@ class Transfer(NamedTuple):
     rate: float = 3e-4
 
 
-def soft_loss(said: torch.Tensor, taught: torch.Tensor, *, temperature: float) -> torch.Tensor:
+def soft_loss(logits: torch.Tensor, targets: torch.Tensor, *, temperature: float) -> torch.Tensor:
     """Return T^2 KL(teacher || student) in nats, the mean over the first dimension (Hinton et al., 2015, section 2).
 
     Args:
-        said: the student's logits [N, K]; of labels that are each a question of its own [N, K, 2], whose divergences are added.
-        taught: the teacher's probabilities at the temperature, in the same shape.
+        logits: the student's logits [N, K]; for independent labels [N, K, 2], and the divergences of the labels are added.
+        targets: the teacher's probabilities at the temperature, in the same shape.
         temperature: T.
     """
-    log_shares = torch.log_softmax(said / temperature, dim=-1)
-    return temperature**2 * torch.nn.functional.kl_div(log_shares, taught, reduction="batchmean")
+    log_shares = torch.log_softmax(logits / temperature, dim=-1)
+    return temperature**2 * torch.nn.functional.kl_div(log_shares, targets, reduction="batchmean")
 
 
 @from_seed
@@ -67,17 +70,17 @@ def distill(
     answered_by: Predictor | None = None,
     link: Link = "softmax",
 ) -> Taught:
-    """Train the student in place and return it with a head, which starts as that of the first teacher.
+    """Train the student in place and return it with a head, which starts as a copy of the first teacher's head.
 
     Args:
         teachers: predictors with a transformer; their probabilities are averaged.
-        student: a smaller encoder of the first teacher's width and tokenizer.
-        texts: to learn from.
-        matched: for each layer of the student, the layer of the first teacher, counted from 0, that it is to resemble.
-        seed: of the order of texts.
+        student: a smaller encoder with the first teacher's width and tokenizer.
+        texts: the texts to learn from.
+        matched: for each layer of the student, the number of the first teacher's layer that it should resemble, from 0.
+        seed: seed of the order of texts.
         transfer: temperature, weights, steps.
-        answered_by: whose answers are learnt, if not those of the teachers.
-        link: how the teachers' logits of texts become probabilities; tags of words compete.
+        answered_by: the predictor to learn from in place of the teachers' averaged predictions.
+        link: how the teachers' logits for texts become probabilities; for tags it is always softmax.
 
     Raises:
         InputError: there is no text, or `matched` does not fit the layers.
@@ -86,97 +89,81 @@ def distill(
     if not texts or len(matched) != layers:
         raise InputError(f"{len(texts)} texts, {len(matched)} matched layers", expected=f"texts, and {layers} layers")
     first, head = _encoder_of(teachers[0]).eval(), _torch_head(teachers[0].head).to(student.device)
-    answering: Sequence[Predictor] = teachers if answered_by is None else [answered_by]
-    lessons: _Lessons = (
-        _Words(student, texts, answering, temperature=transfer.temperature)
+    sources: Sequence[Predictor] = teachers if answered_by is None else [answered_by]
+    targets = (
+        _WordTargets(student, texts, sources, temperature=transfer.temperature)
         if isinstance(teachers[0], TagPredictor)
-        else _Texts(student, texts, answering, temperature=transfer.temperature, link=link)
+        else _TextTargets(student, texts, sources, temperature=transfer.temperature, link=link)
     )
-    student.eval().requires_grad_(True)  # no dropout: a student of few steps has nothing to forget
-    student.transformer.embeddings.requires_grad_(False)  # the teacher's own, already
+    student.eval().requires_grad_(True)  # no dropout: few steps do not overfit
+    student.transformer.embeddings.requires_grad_(False)  # they are the teacher's own
     tuner = Tuner([student, head], rate=transfer.rate, steps=transfer.steps)
     deep = bool(transfer.hidden or transfer.attention)
 
     def loss(batch: Sequence[int]) -> torch.Tensor:
-        mine = _look(student, lessons, batch, deep=deep)
-        value = soft_loss(lessons.said(head(mine.features).float()), lessons.taught(batch), temperature=transfer.temperature)
+        own = _forward(student, targets, batch, deep=deep)
+        logits = targets.shaped(head(own.features).float())
+        value = soft_loss(logits, targets.probabilities(batch), temperature=transfer.temperature)
         if not deep:
             return value
         with torch.inference_mode():
-            seen = _look(first, lessons, batch, deep=True)
+            teacher = _forward(first, targets, batch, deep=True)
         if transfer.hidden:
-            value = value + transfer.hidden * _state_loss(mine, seen, matched)
+            value = value + transfer.hidden * _state_loss(own, teacher, matched)
         if transfer.attention:
-            value = value + transfer.attention * _attention_loss(mine, seen, matched)
+            value = value + transfer.attention * _attention_loss(own, teacher, matched)
         return value
 
-    for batch in _batches(lessons.rows, steps=transfer.steps, seed=seed):
+    for batch in _batches(targets.rows, steps=transfer.steps, seed=seed):
         tuner.step(partial(loss, batch))
     student.requires_grad_(False)
     weights, bias = array_of(head.weight).T.astype(float), array_of(head.bias).astype(float)
     return type(teachers[0])(teachers[0].labels, student, LinearHead(weights, bias))
 
 
-class _Lessons(Protocol):
-    """Texts as token ids, and what the teachers say of each: shares at the temperature."""
+class _TextTargets:
+    """Texts as token ids `rows`, and the teachers' probabilities of the labels at the temperature.
 
-    @property
-    def rows(self) -> Sequence[Sequence[int]]:
-        """Token ids of each text."""
-        ...
-
-    def features(self, encoder: TransformerEncoder, states: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
-        """Return what the head reads [M, D] of the states [N, T, D] of some rows."""
-        ...
-
-    def said(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return logits as the shares are laid out."""
-        ...
-
-    def taught(self, batch: Sequence[int]) -> torch.Tensor:
-        """Return the shares of some rows."""
-        ...
-
-
-class _Texts:
-    """Whole texts: shares of the labels [N, K], or of no and yes for each label [N, K, 2]."""
+    Their shape is [N, K], or [N, K, 2] for the no and yes of independent labels; `shaped` gives logits this shape. `features` are
+    the head's input [M, D] from the states [N, T, D] of a batch.
+    """
 
     def __init__(
         self, student: TransformerEncoder, texts: Sequence[str], teachers: Sequence[Predictor], *, temperature: float, link: Link
     ) -> None:
         self.rows: Sequence[Sequence[int]] = student.tokenize(texts, limit=TUNING_TOKENS)
         self._link = link
-        answers = [self.said(torch.from_numpy(np.asarray(one.logits(texts), np.float32))) for one in teachers]
-        shares = torch.stack([torch.softmax(logits / temperature, dim=-1) for logits in answers]).mean(0)
+        logits = [self.shaped(torch.from_numpy(np.asarray(teacher.logits(texts), np.float32))) for teacher in teachers]
+        shares = torch.stack([torch.softmax(one / temperature, dim=-1) for one in logits]).mean(0)
         self._shares = shares.to(student.device)
 
     def features(self, encoder: TransformerEncoder, states: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
         _, mask = encoder.padded([self.rows[index] for index in batch])
         return encoder.pool(states, mask)
 
-    def said(self, logits: torch.Tensor) -> torch.Tensor:
+    def shaped(self, logits: torch.Tensor) -> torch.Tensor:
         return logits if self._link == "softmax" else torch.stack([torch.zeros_like(logits), logits], dim=-1)
 
-    def taught(self, batch: Sequence[int]) -> torch.Tensor:
+    def probabilities(self, batch: Sequence[int]) -> torch.Tensor:
         return self._shares[torch.tensor(batch)]
 
 
-class _Words:
-    """The words of texts that have any: shares of the tags, word after word [M, C]."""
+class _WordTargets:
+    """The same for the words of texts that have any: probabilities of the tags, word after word [M, C]."""
 
     def __init__(
         self, student: TransformerEncoder, texts: Sequence[str], teachers: Sequence[Predictor], *, temperature: float
     ) -> None:
-        read = student.words(texts, limit=TUNING_TOKENS)
-        texts = [text for text, row in zip(texts, read, strict=True) if row.words]
+        pieces = student.words(texts, limit=TUNING_TOKENS)
+        texts = [text for text, row in zip(texts, pieces, strict=True) if row.words]
         if not texts:
             raise InputError("texts without words", expected="texts to learn from")
-        self._pieces = [row for row in read if row.words]
+        self._pieces = [row for row in pieces if row.words]
         self.rows: Sequence[Sequence[int]] = [row.ids for row in self._pieces]
-        answers = [teacher.logits(texts) for teacher in teachers]
+        by_teacher = [teacher.logits(texts) for teacher in teachers]
 
         def shares(text: int, words: Sequence[int]) -> torch.Tensor:
-            logits = torch.from_numpy(np.stack([said[text][words] for said in answers]).astype(np.float32))
+            logits = torch.from_numpy(np.stack([logits[text][words] for logits in by_teacher]).astype(np.float32))
             return torch.softmax(logits / temperature, dim=-1).mean(0).to(student.device)
 
         self._shares = [shares(text, row.words) for text, row in enumerate(self._pieces)]
@@ -184,15 +171,15 @@ class _Words:
     def features(self, encoder: TransformerEncoder, states: torch.Tensor, batch: Sequence[int]) -> torch.Tensor:
         return encoder.pool_words(states, [self._pieces[index] for index in batch])
 
-    def said(self, logits: torch.Tensor) -> torch.Tensor:
+    def shaped(self, logits: torch.Tensor) -> torch.Tensor:
         return logits
 
-    def taught(self, batch: Sequence[int]) -> torch.Tensor:
+    def probabilities(self, batch: Sequence[int]) -> torch.Tensor:
         return torch.cat([self._shares[index] for index in batch])
 
 
-class _View(NamedTuple):
-    """What an encoder makes of a batch: what the head reads [M, D], states after each layer [N, T, D], attention [N, H, T, T]."""
+class _Outputs(NamedTuple):
+    """An encoder's outputs for a batch: features for the head [M, D], states of each layer [N, T, D], attention [N, H, T, T]."""
 
     features: torch.Tensor
     states: Sequence[torch.Tensor]
@@ -200,36 +187,36 @@ class _View(NamedTuple):
     mask: torch.Tensor
 
 
-def _look(encoder: TransformerEncoder, lessons: _Lessons, batch: Sequence[int], *, deep: bool) -> _View:
-    ids, mask = encoder.padded([lessons.rows[index] for index in batch])
+def _forward(encoder: TransformerEncoder, targets: _TextTargets | _WordTargets, batch: Sequence[int], *, deep: bool) -> _Outputs:
+    ids, mask = encoder.padded([targets.rows[index] for index in batch])
     out = encoder.transformer(input_ids=ids, attention_mask=mask, output_hidden_states=deep, output_attentions=deep)
-    features = lessons.features(encoder, out.last_hidden_state, batch)
-    return _View(features, (out.hidden_states or ())[1:], out.attentions or (), mask)
+    features = targets.features(encoder, out.last_hidden_state, batch)
+    return _Outputs(features, (out.hidden_states or ())[1:], out.attentions or (), mask)
 
 
-def _state_loss(mine: _View, seen: _View, matched: Sequence[int]) -> torch.Tensor:
+def _state_loss(student: _Outputs, teacher: _Outputs, matched: Sequence[int]) -> torch.Tensor:
     """Return the mean squared error of hidden states, over matched layers, tokens and dimensions."""
-    token = mine.mask.unsqueeze(-1).float()
-    each = [
-        (token * (own.float() - seen.states[layer].float()) ** 2).sum() / (token.sum() * own.shape[-1])
-        for own, layer in zip(mine.states, matched, strict=True)
+    token = student.mask.unsqueeze(-1).float()
+    losses = [
+        (token * (own.float() - teacher.states[layer].float()) ** 2).sum() / (token.sum() * own.shape[-1])
+        for own, layer in zip(student.states, matched, strict=True)
     ]
-    return torch.stack(each).mean()
+    return torch.stack(losses).mean()
 
 
-def _attention_loss(mine: _View, seen: _View, matched: Sequence[int]) -> torch.Tensor:
-    """Return KL(teacher || student) of where tokens attend, in nats: the mean over matched layers, heads and tokens."""
-    token = mine.mask[:, None, :].float()
-    each = []
-    for own, layer in zip(mine.attention, matched, strict=True):
-        taught = seen.attention[layer].float().clamp(min=1e-9)
-        apart = (taught * (taught.log() - own.float().clamp(min=1e-9).log())).sum(-1)
-        each.append((token * apart).sum() / (token.sum() * own.shape[1]))
-    return torch.stack(each).mean()
+def _attention_loss(student: _Outputs, teacher: _Outputs, matched: Sequence[int]) -> torch.Tensor:
+    """Return KL(teacher || student) of the attention in nats, the mean over matched layers, heads and tokens."""
+    token = student.mask[:, None, :].float()
+    losses = []
+    for own, layer in zip(student.attention, matched, strict=True):
+        target = teacher.attention[layer].float().clamp(min=1e-9)
+        divergence = (target * (target.log() - own.float().clamp(min=1e-9).log())).sum(-1)
+        losses.append((token * divergence).sum() / (token.sum() * own.shape[1]))
+    return torch.stack(losses).mean()
 
 
 def _batches(rows: Sequence[Sequence[int]], *, steps: int, seed: int) -> Iterator[list[int]]:
-    """Yield so many batches of texts of like length; each round through all texts deals and orders them anew."""
+    """Yield `steps` batches of texts of similar length; each pass over all texts batches and orders them again."""
     rng = np.random.default_rng(seed)
     while steps > 0:
         order = [int(place) for place in rng.permutation(len(rows))]

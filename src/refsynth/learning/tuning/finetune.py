@@ -1,4 +1,4 @@
-"""Fine-tuning: cross-entropy through a linear head and an encoder, of which a method moves all or some of the weights."""
+"""Fine-tuning an encoder with a linear head by cross-entropy; the method decides which weights are trained."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import torch
 from refsynth.core.code import code_of
 from refsynth.core.learners import MethodName
 from refsynth.core.run import digest
+from refsynth.core.spans import tag_names
 from refsynth.core.types import Example
 from refsynth.learning.head import Link
 from refsynth.learning.tuning.methods import METHODS, USUAL, Adapted, Size
 from refsynth.learning.tuning.objective import PLAIN, SCALE, Objective, Robust
-from refsynth.learning.tuning.tagging import TagObjective, width_of
+from refsynth.learning.tuning.tagging import TagObjective
 from refsynth.learning.tuning.trainer import SAVE_SECONDS, Loss, Trainer, TrainingRecipe
 from refsynth.learning.tuning.validation import TagLink, faults_of
 from refsynth.models.device import array_of
@@ -30,7 +31,7 @@ from refsynth.models.tagger import TagPredictor
 
 
 class Effort(NamedTuple):
-    """What a fit took: parameters that moved, the head's among them; parameters in all; and the seconds of each step."""
+    """The cost of a fit: trainable parameters, including the head's; all parameters; and the seconds of each step."""
 
     trainable: int
     parameters: int
@@ -38,10 +39,11 @@ class Effort(NamedTuple):
 
 
 class FinetuneLearner:
-    """Fine-tunes a copy of the encoder with a head; the given encoder is left as it is.
+    """Fine-tunes a copy of the encoder with a head.
 
-    With a validation set the epoch with the fewest errors there is kept, of equals the one with the lowest loss; training ends
-    after `patience` epochs without a better one. Without, it runs for all epochs. Weights and targets of the examples count.
+    With a validation set, the final model is that of the epoch with the fewest errors on it, among equals with the lowest loss,
+    and training ends after `patience` epochs without a better one. Without it, training runs for all epochs. Weights and targets
+    of the examples count.
     """
 
     def __init__(
@@ -62,17 +64,17 @@ class FinetuneLearner:
         """Take the encoder to start from.
 
         Args:
-            labels: of the task.
-            encoder: stays as it is.
-            method: which weights move.
-            recipe: how they are trained; the usual one at the method's own rate if left out.
-            size: of what the method adds.
-            dropout: in the encoder and before the head.
-            robust: changes to the loss.
-            checkpointing: compute activations again on the way back instead of keeping them: less memory, more time.
-            checkpoints: folder of what a killed fit goes on from.
+            labels: the labels of the task.
+            encoder: the encoder, which is not changed.
+            method: the method, which decides the weights that are trained.
+            recipe: how they are trained; by default the usual recipe at the method's own rate.
+            size: size of the parts that the method adds.
+            dropout: dropout in the encoder and before the head.
+            robust: options of the loss.
+            checkpointing: recompute activations in the backward pass instead of storing them, which takes less memory, more time.
+            checkpoints: the folder for checkpoints of a killed fit.
             every: seconds between two checkpoints.
-            link: how logits become probabilities; `tags` to label words, of which the states are taken instead of their mean.
+            link: how logits become probabilities; `tags` labels words, by their states instead of the mean of all states.
         """
         self._labels, self._encoder, self._method = labels, encoder, METHODS[method]
         self._recipe = recipe or TrainingRecipe(learning_rate=METHODS[method].rate)
@@ -86,7 +88,7 @@ class FinetuneLearner:
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> EncoderPredictor | TagPredictor:
         """Fit to the examples."""
         encoder = copy.deepcopy(self._encoder)
-        width = width_of(self._labels) if self._link == "tags" else len(self._labels)
+        width = len(tag_names(self._labels)) if self._link == "tags" else len(self._labels)
         head = torch.nn.Linear(encoder.dimension, width, device=encoder.device)
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
@@ -101,8 +103,8 @@ class FinetuneLearner:
             every=self._every,
         )
         encoder.train()
-        told = (lambda: faults_of(self._predictor(encoder, head), dev, link=self._link)) if dev else None
-        trainer.fit(self._objective(encoder, head, train), told)
+        validate = (lambda: faults_of(self._predictor(encoder, head), dev, link=self._link)) if dev else None
+        trainer.fit(self._objective(encoder, head, train), validate)
         self.effort = _effort(encoder, head, trainer.seconds)
         encoder.eval()
         encoder.transformer = adapted.finish()
@@ -121,7 +123,6 @@ class FinetuneLearner:
         return Objective(encoder, head, train, self._labels, dropout=self._dropout, robust=self._robust, link=self._link)
 
     def _adapt(self, encoder: TransformerEncoder, *, steps: int) -> Adapted:
-        """Prepare a copy of the encoder for training."""
         encoder.requires_grad_(True)
         adapted = self._method.adapt(encoder.transformer, self._size, steps)
         encoder.transformer = adapted.transformer
@@ -130,7 +131,7 @@ class FinetuneLearner:
                 module.p = self._dropout
         if self._checkpointing:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # its new name is not in every transformers that we take
+                warnings.simplefilter("ignore", FutureWarning)  # not every supported transformers has the new name
                 encoder.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         return adapted
 
@@ -138,10 +139,10 @@ class FinetuneLearner:
         if self._checkpoints is None:
             return None
         rows = [[example.to_json() for example in examples] for examples in (train, dev)]
-        begun = {name: float(weight.detach().sum()) for name, weight in self._encoder.named_parameters()}
-        return self._checkpoints / f"{digest([self._key, self._labels, begun, rows, seed])[:24]}.safetensors"
+        sums = {name: float(weight.detach().sum()) for name, weight in self._encoder.named_parameters()}
+        return self._checkpoints / f"{digest([self._key, self._labels, sums, rows, seed])[:24]}.safetensors"
 
 
 def _effort(encoder: torch.nn.Module, head: torch.nn.Module, seconds: Sequence[float]) -> Effort:
     counts = [(p.numel(), p.requires_grad) for module in (encoder, head) for p in module.parameters()]
-    return Effort(sum(n for n, moves in counts if moves), sum(n for n, _ in counts), tuple(seconds))
+    return Effort(sum(n for n, trainable in counts if trainable), sum(n for n, _ in counts), tuple(seconds))

@@ -1,7 +1,7 @@
-"""The ways to fine-tune an encoder: which weights move, which are added, and what is left of them in the model that predicts.
+"""The fine-tuning methods: which weights of an encoder they train, which they add, and which remain in the final model.
 
-`METHODS` is the table. LoRA, AdaLoRA, IA3, prefix tuning, P-tuning and prompt tuning are peft's; bottleneck adapters are ours, as
-the library that has them wants an older transformers.
+`METHODS` is the table. LoRA, AdaLoRA, IA3, prefix tuning, P-tuning and prompt tuning are peft's. Bottleneck adapters are our own,
+because the library that has them requires an older transformers.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from refsynth.learning.tuning.trainer import Companion, Tensors
 from refsynth.models.adapted import PromptedTransformer, insert_bottlenecks
 
 WARM, FINAL = 0.2, 0.5
-"""Shares of the steps of AdaLoRA before it begins to take ranks away and after it has ended."""
+"""AdaLoRA removes ranks between these shares of the steps: after the first `WARM` and before the last `FINAL`."""
 
 ATTENTION = ("query", "value")
 """The matrices of a BERT-like layer that LoRA changes (Hu et al., 2022, section 7.1)."""
 
 
 class Size(NamedTuple):
-    """How large added parts are: the rank of LoRA, the vectors of a prompt or prefix, the width of a bottleneck adapter."""
+    """The size of added parts: the rank of LoRA, the vectors of a prompt or prefix, the width of a bottleneck adapter."""
 
     rank: int = 8
     prompt: int = 16
@@ -38,7 +38,7 @@ USUAL = Size()
 
 
 class Adapted(NamedTuple):
-    """An encoder ready to train, how to turn it into the one that predicts, and what must happen at each step."""
+    """An encoder ready to train, the function that returns the final one, and the companion that acts after each step."""
 
     transformer: Any
     finish: Callable[[], Any]
@@ -46,13 +46,13 @@ class Adapted(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A way to fine-tune.
+    """A fine-tuning method.
 
     Attributes:
-        adapt: prepares an encoder, which it may change, for a training of so many steps.
-        rate: learning rate that suits it.
-        merges: whether the model that predicts has the encoder's own shape; otherwise it keeps added parts, which its bundle
-            holds as well and which cost time at each prediction.
+        adapt: prepares an encoder, which it may change, for a training with the given number of steps.
+        rate: default learning rate.
+        merges: whether the final model has the encoder's own shape. If not, its bundle holds added parts too, which cost time
+            in each prediction.
     """
 
     adapt: Callable[[Any, Size, int], Adapted]
@@ -60,53 +60,40 @@ class Method(NamedTuple):
     merges: bool
 
 
-def _same(transformer: Any) -> Adapted:
+def _full(transformer: Any, size: Size, steps: int) -> Adapted:
     return Adapted(transformer, lambda: transformer)
 
 
-def _full(transformer: Any, size: Size, steps: int) -> Adapted:
-    del size, steps
-    return _same(transformer)
-
-
 def _head(transformer: Any, size: Size, steps: int) -> Adapted:
-    del size, steps
-    return _same(transformer.requires_grad_(False))
+    return _full(transformer.requires_grad_(False), size, steps)
 
 
 def _bitfit(transformer: Any, size: Size, steps: int) -> Adapted:
-    """Move the bias vectors alone (Ben Zaken et al., 2022)."""
-    del size, steps
+    """Train only the bias vectors (Ben Zaken et al., 2022)."""
     for name, parameter in transformer.named_parameters():
         parameter.requires_grad_(name.endswith("bias"))
-    return _same(transformer)
+    return _full(transformer, size, steps)
 
 
 def _houlsby(transformer: Any, size: Size, steps: int) -> Adapted:
-    """Move adapters and the layer norms (Houlsby et al., 2019)."""
-    del steps
+    """Train adapters and the layer norms (Houlsby et al., 2019)."""
     transformer.requires_grad_(False)
     insert_bottlenecks(transformer, size.bottleneck)
     for name, parameter in transformer.encoder.named_parameters():
         parameter.requires_grad_(".dropout.1." in name or "LayerNorm" in name)
-    return _same(transformer)
+    return _full(transformer, size, steps)
 
 
 def _peft(transformer: Any, config: Any) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers in an older way
+        warnings.simplefilter("ignore", FutureWarning)  # peft calls an older interface of transformers
         return require("peft", extra="train").get_peft_model(transformer, config)
 
 
-def _merged(model: Any) -> Any:
-    return model.merge_and_unload()
-
-
 def _lora(transformer: Any, size: Size, steps: int) -> Adapted:
-    del steps
     peft = require("peft", extra="train")
     model = _peft(transformer, peft.LoraConfig(r=size.rank, lora_alpha=2 * size.rank, target_modules=list(targets(transformer))))
-    return Adapted(model, partial(_merged, model))
+    return Adapted(model, model.merge_and_unload)
 
 
 def _adalora(transformer: Any, size: Size, steps: int) -> Adapted:
@@ -121,20 +108,18 @@ def _adalora(transformer: Any, size: Size, steps: int) -> Adapted:
         tfinal=int(FINAL * steps),
     )
     model = _peft(transformer, config)
-    return Adapted(model, partial(_merged, model), RankBudget(model))
+    return Adapted(model, model.merge_and_unload, RankBudget(model))
 
 
 def _ia3(transformer: Any, size: Size, steps: int) -> Adapted:
-    """Scale keys, values and what the second feed-forward matrix reads (Liu et al., 2022, section 3.3)."""
-    del size, steps
+    """Scale keys, values and the input of the second feed-forward matrix (Liu et al., 2022, section 3.3)."""
     peft = require("peft", extra="train")
     forward = [f"layer.{number}.output.dense" for number in range(transformer.config.num_hidden_layers)]
     model = _peft(transformer, peft.IA3Config(target_modules=["key", "value", *forward], feedforward_modules=forward))
-    return Adapted(model, partial(_merged, model))
+    return Adapted(model, model.merge_and_unload)
 
 
 def _prompts(kind: str, transformer: Any, size: Size, steps: int) -> Adapted:
-    del steps
     peft = require("peft", extra="train")
     inner = {} if kind == "PromptTuningConfig" else {"encoder_hidden_size": int(transformer.config.hidden_size)}
     config = getattr(peft, kind)(task_type=peft.TaskType.FEATURE_EXTRACTION, num_virtual_tokens=size.prompt, **inner)
@@ -154,30 +139,30 @@ METHODS: Mapping[MethodName, Method] = {
     "prompt_tuning": Method(partial(_prompts, "PromptTuningConfig"), 1e-2, merges=False),
     "houlsby": Method(_houlsby, 1e-3, merges=False),
 }
-"""Each way by its usual name. The head's rate is its own: see `schedule.HEAD_RATE`."""
+"""Each method by its usual name. The head has its own learning rate: see `schedule.HEAD_RATE`."""
 
 
 def targets(transformer: Any) -> Sequence[str]:
-    """Return the names of the projections that LoRA changes: of queries and values."""
+    """Return the names of the projections that LoRA changes: those of queries and values."""
     return ATTENTION if hasattr(transformer, "encoder") else ("q_proj", "v_proj")
 
 
 USEFULNESS = ("ipt", "exp_avg_ipt", "exp_avg_unc")
-"""What peft keeps of each rank: its sensitivity, that smoothed, and its uncertainty."""
+"""peft's tables for each rank: its sensitivity, the smoothed sensitivity, and its uncertainty."""
 
 
 @dataclass(frozen=True)
 class RankBudget:
-    """Takes ranks from AdaLoRA's matrices after each step, and keeps them near orthogonal (Zhang et al., 2023, eqs. 4 and 9)."""
+    """Removes ranks from AdaLoRA's matrices after each step, and keeps them near orthogonal (Zhang et al., 2023, eqs. 4, 9)."""
 
     model: Any
 
-    def losses(self, crew: int) -> list[Callable[[], torch.Tensor]]:
-        """Return the distance of P^T P and Q Q^T from the identity, in the mean over matrices."""
-        return [lambda: self.distance() * float(self._config.orth_reg_weight) / crew]
+    def losses(self, processes: int) -> list[Callable[[], torch.Tensor]]:
+        """Return the loss that keeps the matrices near orthogonal."""
+        return [lambda: self.distance() * float(self._config.orth_reg_weight) / processes]
 
     def distance(self) -> torch.Tensor:
-        """Return the mean over matrices of |P^T P - I|, P having one column per rank (the Frobenius norm, as peft has it)."""
+        """Return the mean over matrices of |P^T P - I|, where P has one column per rank (the Frobenius norm, as in peft)."""
         parts = []
         for name, matrix in self.model.named_parameters():
             if "lora_A" in name or "lora_B" in name:
@@ -186,17 +171,17 @@ class RankBudget:
         return torch.stack(parts).mean()
 
     def after(self, step: int) -> None:
-        """Tell peft that a step was taken: it weighs the ranks and sets the least useful to zero."""
+        """Let peft update the importance of the ranks and set the least important to zero."""
         self.model.base_model.update_and_allocate(step)
 
     def state(self) -> Tensors:
-        """Return how useful each rank was found, and which are left once that is settled."""
+        """Return peft's tables, and the remaining ranks once they are final."""
         tables = {table: getattr(self.model.base_model.rankallocator, table) for table in USEFULNESS}
         tables["left"] = {name: torch.tensor(ranks) for name, ranks in (self._config.rank_pattern or {}).items()}
         return {f"{table}/{name}": value for table, named in tables.items() for name, value in named.items()}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         left: dict[str, list[bool]] = {}
         for key, value in state.items():
             table, _, name = key.partition("/")

@@ -1,7 +1,7 @@
-"""Continued pretraining of an encoder: masked-language modelling of unlabelled texts (Devlin et al., 2019, section 3.1).
+"""Continued pretraining of an encoder: masked language modeling of unlabeled texts (Devlin et al., 2019, section 3.1).
 
-The embedded encoders come without the head that guesses words. One is fitted first, with the encoder as it is: what is measured
-before and after differs by the encoder alone.
+The embedded encoders come without the head that predicts words. One is fitted first to the unchanged encoder, so that the
+measurements before and after differ by the encoder alone.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from transformers import DataCollatorForLanguageModeling
 from refsynth.core.errors import ModelError
 from refsynth.core.run import derive_seed
 from refsynth.core.types import IntArray
+from refsynth.learning.tuning.batches import in_passes
 from refsynth.learning.tuning.trainer import SAVE_SECONDS, Trainer, TrainingRecipe
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.seeding import seeded
-from refsynth.models.tokenise import length_batches
+from refsynth.models.tokenizer import length_batches
 
 MASKED = 0.15
-"""Share of the tokens that are guessed."""
+"""Share of the tokens that are masked."""
 
 EPOCHS = 40
-"""Passes over the texts, at most; the minutes and the held-out texts end it sooner."""
+"""The most passes over the texts; the time budget or early stopping ends training sooner."""
 
 HEAD_SHARE = 0.25
-"""Of the minutes, for the head alone."""
+"""Share of the time budget for the head alone."""
 
 HEAD_RATE, RATE = 2e-3, 1e-4
 
@@ -38,7 +39,7 @@ TOKENS_PER_PASS = 2048
 
 
 class WordHead(torch.nn.Module):
-    """Guesses words from states [M, D], as BERT's does: log-odds over the encoder's own word embeddings, [M, V]."""
+    """Predicts words from states [M, D], as BERT's head does: logits [M, V] over the encoder's own word embeddings."""
 
     def __init__(self, encoder: TransformerEncoder) -> None:
         super().__init__()
@@ -49,12 +50,12 @@ class WordHead(torch.nn.Module):
 
     def forward(self, states: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
         """Return the logits of states [M, D] over words [V, D]."""
-        guess: torch.Tensor = self.norm(torch.nn.functional.gelu(self.dense(states))) @ words.T + self.bias
-        return guess
+        logits: torch.Tensor = self.norm(torch.nn.functional.gelu(self.dense(states))) @ words.T + self.bias
+        return logits
 
 
 class WordModel(torch.nn.Module):
-    """An encoder with a head that guesses words."""
+    """An encoder with a head that predicts words."""
 
     def __init__(self, encoder: TransformerEncoder, *, seed: int) -> None:
         super().__init__()
@@ -64,17 +65,17 @@ class WordModel(torch.nn.Module):
             self.encoder, self.head = encoder, WordHead(encoder).to(encoder.device)
 
     def loss(self, ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the mean of -log P in nats over the tokens that have a label [N, T], -100 being none; 0 where none has."""
+        """Return the mean of -log P in nats over the masked tokens, those with a label [N, T] other than -100; 0 if none has."""
         ids, mask, labels = (part.to(self.encoder.device) for part in (ids, mask, labels))
         states = self.encoder.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
-        asked = labels != -100
+        masked = labels != -100
         words = self.encoder.transformer.get_input_embeddings().weight
-        losses = torch.nn.functional.cross_entropy(self.head(states[asked], words).float(), labels[asked], reduction="sum")
-        return losses / max(1, int(asked.sum()))
+        losses = torch.nn.functional.cross_entropy(self.head(states[masked], words).float(), labels[masked], reduction="sum")
+        return losses / max(1, int(masked.sum()))
 
 
 class MaskedLoss:
-    """The loss of a model over texts of which other tokens are masked in each step. See `trainer.Loss`."""
+    """The loss of a model over texts; each step masks other tokens. See `trainer.Loss`."""
 
     def __init__(self, model: WordModel, rows: Sequence[Sequence[int]]) -> None:
         self._model, self._rows = model, rows
@@ -86,8 +87,8 @@ class MaskedLoss:
         return [len(row) for row in self._rows]
 
     def passes(self, rows: IntArray, *, passes: int, of: int) -> Iterator[Callable[[], torch.Tensor]]:
-        """Yield losses whose sum is that of some of the `of` rows of a step."""
-        for part in np.array_split(rows, min(passes, len(rows))) if len(rows) else ():
+        """Yield losses that sum to the share of `rows` in the loss of a step of `of` rows."""
+        for part in in_passes(rows, passes):
             yield partial(self._share, part, of=of)
 
     def _share(self, part: IntArray, *, of: int) -> torch.Tensor:
@@ -96,7 +97,7 @@ class MaskedLoss:
 
 
 def pseudo_perplexity(model: WordModel, rows: Sequence[Sequence[int]]) -> float:
-    """Return exp of the mean of -log P(token | all others of its text), each masked in turn (Salazar et al., 2020)."""
+    """Return exp of the mean of -log P(token | the other tokens of its text), each masked in turn (Salazar et al., 2020)."""
     tokenizer: Any = model.encoder.tokenizer
     special = set(tokenizer.all_special_ids)
     cells = [(row, place) for row, ids in enumerate(rows) for place, token in enumerate(ids) if token not in special]
@@ -116,14 +117,14 @@ def pseudo_perplexity(model: WordModel, rows: Sequence[Sequence[int]]) -> float:
 
 
 class Held(NamedTuple):
-    """Token ids of texts that are not learnt from: some that tell when to stop, and others that are measured on."""
+    """Token ids of held-out texts: some for early stopping, and others to measure perplexity on."""
 
-    told: Sequence[Sequence[int]]
+    validation: Sequence[Sequence[int]]
     measured: Sequence[Sequence[int]]
 
 
 class TimeBudget(NamedTuple):
-    """Minutes in all, and the file that a killed training goes on from, with the seconds between two writings."""
+    """Minutes in all, the checkpoint file of a killed training, and the seconds between two checkpoints."""
 
     minutes: float
     checkpoint: Path
@@ -131,7 +132,7 @@ class TimeBudget(NamedTuple):
 
 
 def fit_head(model: WordModel, rows: Sequence[Sequence[int]], held: Held, budget: TimeBudget, *, seed: int) -> None:
-    """Fit the head alone; the encoder stays as it is."""
+    """Fit the head alone."""
     model.requires_grad_(False)
     model.head.requires_grad_(True)
     _train(model, rows, held, budget, rate=HEAD_RATE, share=HEAD_SHARE, seed=derive_seed(seed, "head"))
@@ -150,26 +151,22 @@ def _train(
     recipe = TrainingRecipe(epochs=EPOCHS, batch_size=32, learning_rate=rate, patience=2)
     trainer = Trainer(
         model,
-        torch.nn.Module(),  # nothing is fresh: the head has its own rate while it is
+        torch.nn.Module(),  # no module learns at the head's rate: this recipe already has the rate of what it trains
         recipe,
         seed=seed,
         checkpoint=budget.checkpoint,
         every=budget.every,
         limit=60 * share * budget.minutes,
     )
-    told = _masked_once(model, held.told)
+    mask = DataCollatorForLanguageModeling(model.encoder.tokenizer, mlm_probability=MASKED, seed=0)
+    batches = length_batches(held.validation, tokens=TOKENS_PER_PASS)
+    masked = [mask([{"input_ids": list(held.validation[row])} for row in batch]) for batch in batches]
     model.train()
-    trainer.fit(MaskedLoss(model, rows), lambda: (_told_loss(model, told),))
+    trainer.fit(MaskedLoss(model, rows), lambda: (_validation_loss(model, masked),))
     model.eval()
 
 
-def _masked_once(model: WordModel, rows: Sequence[Sequence[int]]) -> list[Any]:
-    """Return batches of texts with tokens masked, the same ones each time."""
-    mask = DataCollatorForLanguageModeling(model.encoder.tokenizer, mlm_probability=MASKED, seed=0)
-    return [mask([{"input_ids": list(rows[row])} for row in batch]) for batch in length_batches(rows, tokens=TOKENS_PER_PASS)]
-
-
-def _told_loss(model: WordModel, batches: Sequence[Any]) -> float:
+def _validation_loss(model: WordModel, batches: Sequence[Any]) -> float:
     model.eval()
     with torch.inference_mode():
         losses = [float(model.loss(b["input_ids"], b["attention_mask"], b["labels"])) for b in batches]

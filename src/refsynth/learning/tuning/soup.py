@@ -1,4 +1,4 @@
-"""Model soup: one model whose weights are the mean of those of models that were fine-tuned with other seeds."""
+"""Model soup: one model with the mean weights of several that were fine-tuned with different seeds."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from refsynth.models.predict import EncoderPredictor, LinearHead
 
 
 class SoupLearner:
-    """Fine-tunes several times with other seeds and averages the weights (model soup; Wortsman et al., 2022)."""
+    """Fine-tunes several times with different seeds and averages the weights (model soup; Wortsman et al., 2022)."""
 
     def __init__(self, member: Learner, *, seeds: int = 3, greedy: bool = True, link: Link = "softmax") -> None:
         """Take the learner.
 
         Args:
-            member: fine-tunes the same encoder, with a head that always begins the same.
-            seeds: how many models are made.
-            greedy: take the best on `dev`, and of the others, best first, those with which the average's loss there is no
-                higher; without `dev`, or if false, all are averaged.
+            member: fine-tunes the same encoder, with a head that always starts from the same weights.
+            seeds: the number of models.
+            greedy: start from the best model on `dev` and add the others, best first, if the loss of the average there does not
+                rise. If false, or without `dev`, all are averaged.
             link: how logits become probabilities.
         """
         self._member, self._seeds, self._greedy, self._link = member, seeds, greedy, link
@@ -38,12 +38,12 @@ class SoupLearner:
         """Fit to the examples.
 
         Raises:
-            InputError: the member does not make models whose weights can be averaged.
+            InputError: the weights of the member's models cannot be averaged.
         """
-        made = [self._member.fit(train, dev, seed=derive_seed(seed, "soup", number)) for number in range(self._seeds)]
-        models = [model for model in made if isinstance(model, EncoderPredictor)]
-        if len(models) < len(made):
-            raise InputError(f"a soup of {type(made[0]).__name__}", expected="models of an encoder and a head")
+        fitted = [self._member.fit(train, dev, seed=derive_seed(seed, "soup", number)) for number in range(self._seeds)]
+        models = [model for model in fitted if isinstance(model, EncoderPredictor)]
+        if len(models) < len(fitted):
+            raise InputError(f"a soup of {type(fitted[0]).__name__}", expected="models of an encoder and a head")
         if not (self._greedy and dev):
             return mixed(models)
         losses = [faults_of(model, dev, link=self._link).loss for model in models]
@@ -57,7 +57,7 @@ class SoupLearner:
 
 
 def mixed(models: Sequence[EncoderPredictor]) -> EncoderPredictor:
-    """Return one model whose weights are the mean of those of the models, which have one shape."""
+    """Return one model with the mean weights of the models, which have the same shape."""
     encoder: Any = copy.deepcopy(models[0].encoder)
     states = [model.encoder.state_dict() for model in models if isinstance(model.encoder, TransformerEncoder)]
     means = {

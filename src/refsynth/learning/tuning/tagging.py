@@ -1,7 +1,7 @@
-"""What fine-tuning minimises where words are labelled: weighted cross-entropy over all words that the encoder reads.
+"""The loss of fine-tuning for token classification: weighted cross-entropy over all words that the encoder reads.
 
-A step of n rows minimises sum_i w_i sum_t l_it / (n W T), T being the mean number of words of all rows and W their mean weight:
-words, not rows, count alike.
+A step of n rows minimizes sum_i w_i sum_t l_it / (n W T), where T is the mean number of words of all rows and W their mean
+weight. So all words count the same, not all rows.
 """
 
 from __future__ import annotations
@@ -15,20 +15,16 @@ import torch
 from refsynth.core.spans import split_spans, tag_names, tags_of
 from refsynth.core.types import Example, IntArray
 from refsynth.learning.head import row_weights
+from refsynth.learning.tuning.batches import in_passes
 from refsynth.models.network import TransformerEncoder
-from refsynth.models.tokenise import Pieces
-
-
-def width_of(labels: Sequence[str]) -> int:
-    """Return how many tags there are."""
-    return len(tag_names(labels))
+from refsynth.models.tokenizer import Pieces
 
 
 def tags_read(examples: Sequence[Example], rows: Sequence[Pieces], labels: Sequence[str]) -> list[IntArray]:
-    """Return the tags of the words of each example that are among its tokens, by number."""
+    """Return for each example the tag numbers of its words that have tokens."""
     number = {tag: index for index, tag in enumerate(tag_names(labels))}
     tags = [tags_of(split_spans(example.label), row.n) for example, row in zip(examples, rows, strict=True)]
-    return [np.array([number[all_[word]] for word in row.words], int) for all_, row in zip(tags, rows, strict=True)]
+    return [np.array([number[of_row[word]] for word in row.words], int) for of_row, row in zip(tags, rows, strict=True)]
 
 
 class TagObjective:
@@ -57,8 +53,8 @@ class TagObjective:
         return [len(row.ids) for row in self._rows]
 
     def passes(self, rows: IntArray, *, passes: int, of: int) -> Iterator[Callable[[], torch.Tensor]]:
-        """Yield losses whose sum is that of some of the `of` rows of a step, each of a share of them."""
-        for part in np.array_split(rows, min(passes, len(rows))) if len(rows) else ():
+        """Yield losses that sum to the share of `rows` in the loss of a step of `of` rows."""
+        for part in in_passes(rows, passes):
             yield partial(self._loss, part, of)
 
     def _loss(self, part: IntArray, of: int) -> torch.Tensor:

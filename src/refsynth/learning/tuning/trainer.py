@@ -1,7 +1,7 @@
 """The trainer: epochs of length-bucketed batches, early stopping, averaged weights, checkpoints.
 
-Knows nothing of what the loss is or which parameters move. A run that was killed goes on from its last checkpoint and ends with
-the same weights: order, dropout and schedule follow from the seed and the number of steps taken.
+It does not know the loss or the method. A killed training resumes from its last checkpoint and ends with the same weights,
+because order, dropout and schedule depend only on the seed and the number of steps.
 """
 
 from __future__ import annotations
@@ -34,11 +34,10 @@ SWA_START = 0.75
 """Share of the steps after which stochastic weight averaging begins."""
 
 SAVE_SECONDS = 60.0
-"""Between two checkpoints."""
-
+"""Seconds between two checkpoints."""
 
 EPOCHS, LEAST_EPOCHS, ROWS_READ = 20, 3, 30_000
-"""Passes over few rows and over many, and how many rows are read in all between these: of many rows each is needed less often."""
+"""The most and the fewest epochs by default, and the rows read in all between these limits: large sets need fewer epochs."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +45,15 @@ class TrainingRecipe:
     """How to train.
 
     Attributes:
-        epochs: the most passes over the rows; if left out `EPOCHS`, and fewer where that would be more than `ROWS_READ` rows.
+        epochs: the most passes over the rows; by default `EPOCHS`, or fewer if these would be more than `ROWS_READ` rows.
         batch_size: rows of a step.
-        learning_rate: learning rate at its highest.
+        learning_rate: the highest learning rate.
         warmup_ratio: share of the steps over which it rises.
-        gradient_accumulation_steps: in which the rows of a step are computed, one after the other: more take less memory.
-        patience: epochs without fewer faults on the validation rows after which training ends.
+        gradient_accumulation_steps: passes in which the rows of a step are computed, one after the other: more take less memory.
+        patience: epochs without an improvement on the validation rows after which training ends.
         weight_decay: weight decay.
-        averaging: what is kept: the last weights; their exponential moving average (Polyak and Juditsky, 1992; decay 0.99, less
-            in the first steps); or their mean over the ends of the last epochs (Izmailov et al., 2018).
+        averaging: which weights are final: the last; their exponential moving average (Polyak and Juditsky, 1992; decay 0.99,
+            less in the first steps); or their mean over the ends of the last epochs (Izmailov et al., 2018).
         bfloat16: see `Tuner`.
     """
 
@@ -74,7 +73,7 @@ class TrainingRecipe:
 
 
 class Loss(Protocol):
-    """What is minimised: see `Objective`."""
+    """The loss over a set of rows: see `Objective`."""
 
     @property
     def lengths(self) -> list[int]:
@@ -82,33 +81,33 @@ class Loss(Protocol):
         ...
 
     def passes(self, rows: IntArray, *, passes: int, of: int) -> Iterator[Callable[[], torch.Tensor]]:
-        """Yield losses whose sum is that of some of the `of` rows of a step."""
+        """Yield losses that sum to the share of `rows` in the loss of a step of `of` rows."""
         ...
 
 
 class Companion(Protocol):
-    """What must happen after each step, with a state of its own."""
+    """Acts after each step, and has a state of its own."""
 
-    def losses(self, crew: int) -> Sequence[Callable[[], torch.Tensor]]:
-        """Return what is added to the loss of a step, each divided by the number of processes that add it."""
+    def losses(self, processes: int) -> Sequence[Callable[[], torch.Tensor]]:
+        """Return further losses of a step, each divided by the number of processes, which all add it."""
         ...
 
     def after(self, step: int) -> None:
-        """Act on the parameters after a step, while their gradients are there."""
+        """Act on the parameters after a step, before their gradients are cleared."""
         ...
 
     def state(self) -> Tensors:
-        """Return what `restore` needs."""
+        """Return the state for `restore`."""
         ...
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         ...
 
 
 @dataclass
 class _Progress:
-    """How far training is, beside the weights."""
+    """The progress of training without the weights."""
 
     step: int = 0
     best: tuple[float, ...] = (float("inf"),)
@@ -118,7 +117,7 @@ class _Progress:
 
 
 class Trainer:
-    """Trains modules; those parameters move that require a gradient."""
+    """Trains the parameters of two modules that require a gradient."""
 
     def __init__(
         self,
@@ -132,17 +131,17 @@ class Trainer:
         every: float = SAVE_SECONDS,
         limit: float | None = None,
     ) -> None:
-        """Take what is trained.
+        """Take the modules.
 
         Args:
-            encoder: in the mode that it is to train in.
-            head: the part that is fresh.
-            recipe: how.
-            seed: of order and dropout.
+            encoder: the encoder, already in the mode for training.
+            head: the newly initialized head.
+            recipe: how to train.
+            seed: seed of order and dropout.
             companion: acts after each step.
-            checkpoint: the file that training goes on from, if it is there; it is removed at the end.
+            checkpoint: the checkpoint file, from which training resumes if it exists; it is removed at the end.
             every: seconds between two checkpoints.
-            limit: seconds, before and after a kill, in which it has to end: as many steps are planned as there is time for.
+            limit: time limit in seconds, including the time before a kill; the number of steps is planned to fit it.
         """
         self._modules, self._recipe, self._seed, self._companion = (encoder, head), recipe, seed, companion
         self._checkpoint, self._every, self._limit = checkpoint, every, limit
@@ -154,18 +153,18 @@ class Trainer:
         self._progress = _Progress()
         self.seconds: list[float] = []
 
-    def fit(self, loss: Loss, told: Callable[[], tuple[float, ...]] | None) -> None:
+    def fit(self, loss: Loss, validate: Callable[[], tuple[float, ...]] | None) -> None:
         """Train, and leave the best weights in the modules.
 
         Args:
-            loss: what is minimised.
-            told: returns the faults on validation rows as the modules are, the most telling first; without it training runs for
-                all epochs.
+            loss: the loss.
+            validate: returns the faults of the current weights on validation rows, the most important first; without it training
+                runs for all epochs.
         """
         with seeded(derive_seed(self._seed, "steps")):
-            self._fit(loss, told)
+            self._fit(loss, validate)
 
-    def _fit(self, loss: Loss, told: Callable[[], tuple[float, ...]] | None) -> None:
+    def _fit(self, loss: Loss, validate: Callable[[], tuple[float, ...]] | None) -> None:
         recipe, now = self._recipe, self._progress
         per_epoch = -(-len(loss.lengths) // recipe.batch_size)
         steps, saved = recipe.epochs_of(len(loss.lengths)) * per_epoch, time.monotonic()
@@ -178,7 +177,7 @@ class Trainer:
                 started = time.monotonic()
                 self._step(tuner, loss, batch)
                 if now.step % per_epoch == 0:
-                    self._end_epoch(steps, told)
+                    self._end_epoch(steps, validate)
                 now.seconds += time.monotonic() - started
                 self._plan(tuner, steps)
                 if self._checkpoint and time.monotonic() - saved >= self._every:
@@ -187,18 +186,18 @@ class Trainer:
                 if now.step == tuner.steps:
                     break
         if now.step % per_epoch and now.step == tuner.steps:
-            self._end_epoch(steps, told)
+            self._end_epoch(steps, validate)
         self._put(self._best or self._average)
         if self._checkpoint:
             self._checkpoint.unlink(missing_ok=True)
 
     @property
     def _to_average(self) -> bool:
-        """Whether weights are to be averaged, and none has been yet: to end before would be to ship no average."""
+        """Whether stochastic weight averaging has not begun yet: if training ended now, there would be no average."""
         return self._recipe.averaging == "swa" and not self._progress.averaged
 
     def _plan(self, tuner: Tuner, steps: int) -> None:
-        """Plan as many of the steps as there is time for, so that the rate has fallen when time is up."""
+        """Plan as many of the steps as there is time for, so that the learning rate has decayed at the time limit."""
         now = self._progress
         if self._limit is not None:
             tuner.steps = min(steps, max(now.step, int(now.step * self._limit / max(now.seconds, 1e-9))))
@@ -217,9 +216,9 @@ class Trainer:
 
     def _step(self, tuner: Tuner, loss: Loss, batch: IntArray) -> None:
         started, now, companion = time.perf_counter(), self._progress, self._companion
-        mine = batch[tuner.crew.rank :: tuner.crew.size]
-        losses = loss.passes(mine, passes=self._recipe.gradient_accumulation_steps, of=len(batch))
-        tuner.step(*losses, *(companion.losses(tuner.crew.size) if companion else ()))
+        rows = batch[tuner.processes.rank :: tuner.processes.size]
+        losses = loss.passes(rows, passes=self._recipe.gradient_accumulation_steps, of=len(batch))
+        tuner.step(*losses, *(companion.losses(tuner.processes.size) if companion else ()))
         if companion:
             companion.after(now.step)
         now.step += 1
@@ -227,23 +226,23 @@ class Trainer:
             self._average_in(min(EMA_DECAY, (1 + now.averaged) / (10 + now.averaged)))
         self.seconds.append(time.perf_counter() - started)
 
-    def _end_epoch(self, steps: int, told: Callable[[], tuple[float, ...]] | None) -> None:
+    def _end_epoch(self, steps: int, validate: Callable[[], tuple[float, ...]] | None) -> None:
         now = self._progress
         if self._recipe.averaging == "swa" and now.step >= SWA_START * steps:
-            if not now.averaged:  # from here on averages compete: what single epochs came to counts no more
+            if not now.averaged:  # from now on only averages compete
                 now.best, now.waited = _Progress.best, 0
             self._average_in(now.averaged / (now.averaged + 1))
-        if told is None:
+        if validate is None:
             return
         with self._averaged():
-            faults = told()
+            faults = validate()
             if faults < now.best:
                 now.best, now.waited, self._best = faults, 0, self._copy()
             else:
                 now.waited += 1
 
     def _average_in(self, keep: float) -> None:
-        """Make the average `keep` of what it was and the rest of the weights as they are."""
+        """Make the average `keep` times the old average plus 1 - `keep` times the current weights."""
         now = self._progress
         for name, weight in self._copy().items():
             self._average[name] = torch.lerp(weight, self._average[name], keep) if now.averaged else weight
@@ -251,7 +250,7 @@ class Trainer:
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """Have the averaged weights in the modules, if there are any."""
+        """Use the averaged weights, if there are any, in the block."""
         last = self._copy() if self._average else {}
         self._put(self._average)
         try:
@@ -272,7 +271,7 @@ class Trainer:
             "weights": self._copy(),
             "best": self._best,
             "average": self._average,
-            "optimiser": tuner.state(),
+            "optimizer": tuner.state(),
             "companion": self._companion.state() if self._companion else {},
             "random": random_states(self._device),
         }
@@ -287,14 +286,14 @@ class Trainer:
             return
         parts: dict[str, Tensors] = defaultdict(dict)
         with safe_open(self._checkpoint, framework="pt", device=str(self._device)) as stored:
-            for key in stored.keys():  # noqa: SIM118  (it is no mapping)
+            for key in stored.keys():  # noqa: SIM118  (not a mapping)
                 part, _, name = key.partition("/")
                 parts[part][name] = stored.get_tensor(key)
             self._progress.__dict__.update(json.loads(stored.metadata()["progress"]))
             self._progress.best = tuple(self._progress.best)
         self._put(parts["weights"])
         self._best, self._average = parts["best"], parts["average"]
-        tuner.restore(parts["optimiser"], taken=self._progress.step)
+        tuner.restore(parts["optimizer"], taken=self._progress.step)
         if self._companion:
             self._companion.restore(parts["companion"])
         restore_random(parts["random"], self._device)

@@ -1,7 +1,7 @@
-"""How a model does on rows that it is not fitted to: its errors, and its log loss between models that err alike.
+"""Early stopping: the errors of a model on validation rows, and its log loss to choose among models with as many errors.
 
-The log loss of a fine-tuned model rises with its confidence long before its answers become worse: it would stop training too
-early (Guo et al., 2017, section 3; design/019-stopping.md).
+The log loss alone would stop training too early: in fine-tuning it rises with the model's confidence long before the predictions
+become worse (Guo et al., 2017, section 3; design/019-stopping.md).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ KIND_OF: Mapping[Link | TagLink, Kind] = {"softmax": ONE_LABEL, "sigmoid": ANY_L
 
 
 class Faults(NamedTuple):
-    """1 minus what the kind of task measures, and the log loss of a decision, in nats; compared in this order."""
+    """1 minus the score of the task kind, and the log loss of a decision in nats; compared in this order."""
 
     errors: float
     loss: float
 
 
 def faults_of(predictor: Predictor, rows: Sequence[Example], *, link: Link | TagLink) -> Faults:
-    """Return the faults of a model on some rows."""
+    """Return the faults of a model on validation rows."""
     kind = KIND_OF[link]
     truth = kind.truth(given_labels(rows), predictor.labels)
     logits = predictor.logits([row.text for row in rows])

@@ -1,4 +1,4 @@
-"""The references: each writes drafts and says how likely a text is (`core.protocols.Generator`). Heavy libraries load late."""
+"""The references, which generate and score texts (`core.protocols.Generator`). Heavy libraries are imported late."""
 
 from refsynth.models.reference.client import BudgetError
 from refsynth.models.reference.echo import EchoGenerator

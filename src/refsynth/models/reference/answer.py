@@ -1,7 +1,4 @@
-"""What a model that is spoken to answers, taken apart: the texts in a list of any form, without what is said around them.
-
-Knows nothing of servers or of labels.
-"""
+"""Parsing the answers of chat models: the texts in a list of any form, without the sentences around it. Knows no servers."""
 
 from __future__ import annotations
 
@@ -55,23 +52,23 @@ _SORRY = re.compile(
     re.IGNORECASE,
 )
 FEW = 3
-"""Lines of a refusal that does not say outright that it is one."""
+"""The most lines of an apology that counts as a refusal."""
 
 _PAIRS = {'"': '"', "“": "”", "「": "」", "«": "»", "„": "“", "‘": "’", "'": "'", "`": "`", "**": "**", "*": "*"}
 
 
 def is_preamble(line: str) -> bool:
-    """Return whether a line introduces texts and is none, as in `Sure! Here are 5 messages:`."""
+    """Return whether a line introduces the texts, as in `Sure! Here are 5 messages:`."""
     return bool(_PREAMBLE.match(line.strip()))
 
 
 def is_refusal(text: str) -> bool:
-    """Return whether a text, wherever it stands, says that the model will not write; a customer who cannot log in does not."""
+    """Return whether a text says that the model will not write. A customer who cannot log in does not say so."""
     return bool(_REFUSAL.match(text.strip()))
 
 
 def refuses(answer: str, wanted: int) -> bool:
-    """Return whether a whole answer is a refusal: it says so, or far fewer texts than wanted begin with being sorry."""
+    """Return whether a whole answer is a refusal: it says so, or it begins with an apology and has too few texts."""
     plain = _THOUGHT.sub("", answer).strip()
     if _listed(plain):
         return False
@@ -80,7 +77,7 @@ def refuses(answer: str, wanted: int) -> bool:
 
 
 def _listed(answer: str) -> bool:
-    """Return whether lines have the marks of a list, not only one of many that happens to begin like that."""
+    """Return whether at least a third of the lines have the marks of a list."""
     lines = [line for line in answer.splitlines() if line.strip()]
     return 3 * sum(bool(_MARK.match(line)) for line in lines) >= max(1, len(lines))
 
@@ -88,19 +85,19 @@ def _listed(answer: str) -> bool:
 def texts_of(answer: str) -> list[str]:
     """Return the texts in an answer: a JSON array, a list with numbers or bullets, or one text a line, fenced or not.
 
-    What introduces or ends the list is left out.
+    Sentences that introduce or close the list are left out.
     """
     plain = _THOUGHT.sub("", answer).strip()
     blocks = [block.strip() for block in _FENCED.findall(plain)]
     plain = "\n".join(block for block in blocks if block) or plain.strip("`")
-    found = _from_json(plain)
-    if found is None:
-        found = list(_from_lines(plain))
-    return [text for text in (_bare(text) for text in found) if any(map(str.isalnum, text))]
+    texts = _from_json(plain)
+    if texts is None:
+        texts = list(_from_lines(plain))
+    return [text for text in map(_bare, texts) if any(map(str.isalnum, text))]
 
 
 def _from_json(answer: str) -> list[str] | None:
-    """Return the strings of a JSON value that the answer holds; of one that was cut off, those that are whole."""
+    """Return the strings of a JSON value in the answer; if it is cut off, its complete strings; None if there is no JSON."""
     starts = [place for place in (answer.find("["), answer.find("{")) if place >= 0]
     before = answer[: min(starts)].strip() if starts else ""
     if not starts or (before and not before.endswith((":", "：")) and not is_preamble(before)):
@@ -125,20 +122,15 @@ def _cut_off(body: str) -> list[str] | None:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Yield the texts of a JSON value: strings in arrays, and of an object its `text`, or its only text."""
+    """Yield the texts of a JSON value: every string, but of an object with `text`, `message` or `content` only that one."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
-        for each in value:
-            yield from _strings(each)
+        for item in value:
+            yield from _strings(item)
     elif isinstance(value, dict):
         named = next((value[key] for key in ("text", "message", "content") if isinstance(value.get(key), str)), None)
-        if named is not None:
-            yield named
-            return
-        for each in value.values():
-            if isinstance(each, (str, list, dict)):
-                yield from _strings(each)
+        yield from _strings(list(value.values()) if named is None else named)
 
 
 def _from_lines(answer: str) -> Iterator[str]:
@@ -152,17 +144,17 @@ def _from_lines(answer: str) -> Iterator[str]:
 
 
 def _inline(line: str) -> list[str]:
-    """Return the items of a list that stands on one line, `1. ... 2. ...`; nothing where the numbers do not count."""
-    found = list(_NUMBER.finditer(line))
-    numbers = [int(each[1]) for each in found]
-    if len(found) < 2 or numbers != list(range(1, len(found) + 1)):
+    """Return the items of a list on one line, `1. ... 2. ...`; empty if the numbers are not consecutive from 1."""
+    marks = list(_NUMBER.finditer(line))
+    numbers = [int(mark[1]) for mark in marks]
+    if len(marks) < 2 or numbers != list(range(1, len(marks) + 1)):
         return []
-    ends = [each.start() for each in found[1:]] + [len(line)]
-    return [line[each.end() : end] for each, end in zip(found, ends, strict=True)]
+    ends = [mark.start() for mark in marks[1:]] + [len(line)]
+    return [line[mark.end() : end] for mark, end in zip(marks, ends, strict=True)]
 
 
 def _marked(lines: list[str]) -> Iterator[str]:
-    """Yield the items of a list with marks, each with the lines that go on with it; what stands apart is no item."""
+    """Yield the items of a list with marks, each with its further lines; lines after an empty one or a heading are no items."""
     item: list[str] = []
     for line in [*lines, ""]:
         if (mark := _MARK.match(line)) or not line.strip() or _HEADING.match(line):
@@ -182,7 +174,7 @@ def _unmarked(lines: list[str]) -> Iterator[str]:
     while len(texts) > 1 and _CLOSING.match(texts[-1]):
         texts = texts[:-1]
     for text in texts:
-        if text.startswith(("{", '"')):  # JSON lines, or what is left of an array
+        if text.startswith(("{", '"')):  # JSON lines, or a part of an array
             try:
                 yield from _strings(json.loads(text.rstrip(",")))
                 continue
@@ -192,7 +184,7 @@ def _unmarked(lines: list[str]) -> Iterator[str]:
 
 
 def _bare(text: str) -> str:
-    """Return a text on one line, without the quotes or stars around it."""
+    """Return a text on one line, without quotes or asterisks around it."""
     text, previous = " ".join(text.split()).strip(), None
     while previous != text:
         previous = text

@@ -1,4 +1,4 @@
-"""How much of a server's answer is read: whatever it sends, memory holds no more. Knows nothing of what answers mean."""
+"""The limit on the size of a server's answer, so that no answer fills the memory."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from collections.abc import Iterator
 from typing import Any
 
 MOST = 64 << 20
-"""Bytes of one answer. The largest that are meant, many texts or a score for each token of a long prompt, are a tenth of it."""
+"""The most bytes of one answer. The largest valid ones (many texts, or scores of a long prompt's tokens) have a tenth of it."""
 
 PLAIN = {"Accept-Encoding": "identity"}
-"""The header that asks for bytes as they are: a small compressed answer may unfold to any size."""
+"""The header that asks for uncompressed answers: a small compressed one may expand to any size."""
 
-UNFOLDING = ("", "identity", "gzip", "deflate")
-"""How an answer may come all the same: what is read at a time unfolds to a thousand times its size at most."""
+ENCODINGS = ("", "identity", "gzip", "deflate")
+"""The encodings that are read all the same: one chunk expands to at most a thousand times its size."""
 
 ENDLESS = "is this an OpenAI-compatible server? Ask for fewer texts at once (synthesis.per_prompt), or name another endpoint"
 
 
 class EndlessError(Exception):
-    """An answer is longer than any that is meant."""
+    """An answer is larger than any valid one."""
 
 
 def bound(response: Any) -> None:
-    """Bound what will be read of an answer of the client, of which nothing but the head was read.
+    """Limit the bytes that will be read of a response; so far only its headers were read.
 
     Raises:
-        EndlessError: it is compressed in a way that unfolds to any size; or, when it is read, longer than `MOST`.
+        EndlessError: the response has a compression that can expand to any size; or it is longer than `MOST`, when it is read.
     """
-    packed = response.headers.get("content-encoding", "").strip().lower()
-    if packed not in UNFOLDING:
-        raise EndlessError(f"the answer is compressed ({packed[:20]}), which was not asked for")
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ENCODINGS:
+        raise EndlessError(f"the answer is compressed ({encoding[:20]}), which was not asked for")
     parts = response.iter_bytes
 
     def bounded(chunk_size: int | None = None) -> Iterator[bytes]:

@@ -1,6 +1,6 @@
-"""One JSON request to a server that may be slow, busy or wrong: retries, a budget, and errors that never show the key.
+"""JSON requests to a server that may be slow, busy or wrong: retries, a budget, and errors that never show the key.
 
-The `openai` client sends it. Retries are ours, since they count towards the budget. Knows nothing of completions.
+The `openai` client sends them. Retries are made here, because they count towards the budget. It does not know the routes.
 """
 
 from __future__ import annotations
@@ -22,22 +22,24 @@ from refsynth.models.reference.bound import ENDLESS, PLAIN, EndlessError, bound
 
 Json = dict[str, Any]
 Post = Callable[[str, Json | None], Any]
-"""A request's path and body to its JSON answer; without a body it is a GET."""
+"""Takes a request's path and body, and returns the JSON answer; without a body it is a GET."""
+
+COMPATIBLE = "is this an OpenAI-compatible server, with /v1 in the address?"
 
 LONGEST_WAIT = 60.0
-"""Seconds to wait before a further try at most, whatever `Retry-After` says."""
+"""The most seconds to wait before a retry, whatever `Retry-After` says."""
 
 SECRET = 8
-"""Characters of a key from which on it is one: local servers take any word, which may stand in an answer by chance."""
+"""The fewest characters of a key that is removed from answers. Local servers take any word, which answers may hold by chance."""
 
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 
-_UNSAID = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async", "Retry-Count", "Read-Timeout")
-"""What the client would tell of this machine with each request."""
+_OMITTED = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async", "Retry-Count", "Read-Timeout")
+"""Headers of the client that would describe this machine."""
 
 
 class RequestRefused(EndpointError):
-    """An answer with a status that no retry mends. `status` is the HTTP status, `about` what the server says of it."""
+    """An answer with a status that no retry changes. `status` is the HTTP status, `about` the server's message."""
 
     def __init__(self, status: int, found: str, *, remedy: str, about: str = "") -> None:
         super().__init__(found, remedy=remedy)
@@ -49,7 +51,7 @@ class BudgetError(EndpointError):
 
 
 class RequestBudget:
-    """Counts requests. Work is reserved before it begins, so that a budget never ends a batch that was begun."""
+    """Counts requests. A batch reserves its requests before it begins, so the budget never runs out within it."""
 
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
@@ -68,7 +70,7 @@ class RequestBudget:
             if count > self._left:
                 raise BudgetError(
                     f"the budget of {self.limit} requests has {self._left} left, and the next batch needs {count}",
-                    remedy="what was answered is kept; raise reference.max_requests and run again",
+                    remedy="all answers are kept; raise reference.max_requests and run again",
                 )
             self._left -= count
 
@@ -86,18 +88,10 @@ class JsonClient:
         budget: RequestBudget,
         key_env: str = "reference.key_env",
     ) -> None:
-        """Check the address and the key; nothing is sent yet.
-
-        Args:
-            base: the address.
-            key: sent as a bearer token; without one none is sent.
-            timeout: seconds to wait for one answer.
-            retries: further tries after a timeout, a dropped connection, 429 or 5xx.
-            budget: what further tries are taken from.
-            key_env: the variable that the key is from, for messages.
+        """Check the address `base` and the key. Nothing is sent. `EndpointReference` describes the settings.
 
         Raises:
-            EndpointError: the address is no http address or has a secret in it, or the key cannot be sent.
+            EndpointError: the address is not an http address or has a secret in it, or the key cannot be sent.
             ExtraError: the extra `train` is not installed.
         """
         self._openai = require("openai", extra="train")
@@ -109,10 +103,9 @@ class JsonClient:
 
     @contextmanager
     def connect(self) -> Iterator[Post]:
-        """Give `post(path, body)`, which threads may share, and close the connections after the block."""
-        omit = self._openai.Omit()
-        unsaid = [f"X-Stainless-{name}" for name in _UNSAID] + ["OpenAI-Organization", "OpenAI-Project"]
-        headers = dict.fromkeys(unsaid if self._key else [*unsaid, "Authorization"], omit) | PLAIN
+        """Yield `post(path, body)`, which threads may share, and close the connections after the block."""
+        omitted = [f"X-Stainless-{name}" for name in _OMITTED] + ["OpenAI-Organization", "OpenAI-Project"]
+        headers = dict.fromkeys(omitted if self._key else [*omitted, "Authorization"], self._openai.Omit()) | PLAIN
         options = {"follow_redirects": False, "headers": {**headers, "X-Stainless-Raw-Response": "true"}}
         connection = self._openai.OpenAI(
             base_url=self._base,
@@ -131,10 +124,10 @@ class JsonClient:
             log.removeFilter(quiet)
 
     def _post(self, connection: Any, path: str, body: Json | None, options: Json) -> Any:
-        """Return the JSON answer. The caller has taken this request from the budget; further tries are taken here.
+        """Return the JSON answer. The caller took this request from the budget; retries are taken here.
 
         Raises:
-            Refusal: a status that no retry mends.
+            RequestRefused: a status that no retry changes.
             EndpointError: no answer after all tries, or one that is not JSON.
         """
         for attempt in range(self._retries + 1):
@@ -151,7 +144,7 @@ class JsonClient:
             except self._openai.APIStatusError as error:
                 status, answered = error.status_code, error.response
                 if status not in _RETRIED:
-                    raise self._refusal(answered) from None  # the library's own error holds request and key
+                    raise self._refusal(answered) from None  # the library's error contains the request and the key
                 failure, wait = f"HTTP {status}", _retry_after(answered.headers.get("retry-after"))
             except (self._openai.OpenAIError, ValueError) as error:
                 raise EndpointError(f"{self.host}: the answer cannot be read ({type(error).__name__})") from None
@@ -163,38 +156,31 @@ class JsonClient:
         )
 
     def _read(self, answer: Any) -> Any:
-        """Return the answer as JSON, with the key blotted out: what is answered is written to disk."""
+        """Return the answer as JSON, without the key, since answers are written to disk."""
         try:
             content = answer.http_response.content.decode("utf-8")
             return json.loads(content.replace(self._key, "***") if len(self._key) >= SECRET else content)
         except (ValueError, RecursionError) as error:
-            raise EndpointError(
-                f"{self.host}: the answer is not JSON", remedy="is this an OpenAI-compatible server, with /v1 in the address?"
-            ) from error
+            raise EndpointError(f"{self.host}: the answer is not JSON", remedy=COMPATIBLE) from error
 
     def _refusal(self, answer: Any) -> RequestRefused:
-        status = answer.status_code
+        status, variable, about = answer.status_code, self._key_env, ""
         if 300 <= status < 400:
             target = urlsplit(answer.headers.get("location", "")).hostname or "another place"
-            return RequestRefused(
-                status, f"{self.host}: redirects to {target}, which is not followed", remedy="name the final address"
-            )
-        if status in (401, 403) and not self._key:
-            found = f"{self.host}: wants a key (HTTP {status}), and the variable {self._key_env} is not set"
-            return RequestRefused(
-                status, found, remedy=f"export {self._key_env}=..., or name another variable as reference.key_env"
-            )
-        if status in (401, 403):
-            found = f"{self.host}: refuses the key in {self._key_env} (HTTP {status})"
-            return RequestRefused(
-                status, found, remedy=f"correct the value of {self._key_env}, or name another as reference.key_env"
-            )
-        about = self._reason(answer)
-        found, remedy = f"{self.host}: HTTP {status}{about and ': '}{about}", "check reference.endpoint and reference.model"
-        return RequestRefused(status, found, remedy=remedy, about=about)
+            found, remedy = f"redirects to {target}, which is not followed", "name the final address"
+        elif status in (401, 403) and not self._key:
+            found = f"wants a key (HTTP {status}), and the variable {variable} is not set"
+            remedy = f"export {variable}=..., or name another variable as reference.key_env"
+        elif status in (401, 403):
+            found = f"refuses the key in {variable} (HTTP {status})"
+            remedy = f"correct the value of {variable}, or name another as reference.key_env"
+        else:
+            about = self._reason(answer)
+            found, remedy = f"HTTP {status}{about and ': '}{about}", "check reference.endpoint and reference.model"
+        return RequestRefused(status, f"{self.host}: {found}", remedy=remedy, about=about)
 
     def _reason(self, answer: Any) -> str:
-        """Return the server's own short message, if it sent one, without the key."""
+        """Return the server's own message, shortened and without the key; empty if it sent none."""
         try:
             message = answer.json()
             message = message.get("error", message.get("detail", message.get("message", "")))
@@ -206,7 +192,7 @@ class JsonClient:
 
 
 class _Quiet(logging.Filter):
-    """Lets no line pass that holds a request: prompts show the user's texts."""
+    """Drops log lines with requests: prompts contain the user's texts."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a line may be logged."""
@@ -214,18 +200,19 @@ class _Quiet(logging.Filter):
 
 
 def check_address(base: str) -> str:
-    """Return the address of a server as messages may show it.
+    """Return the address of a server for messages.
 
     Raises:
-        EndpointError: it is no http address, or it holds a password, a query or a fragment, where secrets are.
+        EndpointError: it is not an http address, or it has a password, a query or a fragment, which may be secrets.
     """
+    no_address = EndpointError("the endpoint is not an http address", expected="e.g. http://127.0.0.1:8080/v1")
     try:
         place = urlsplit(base)
         port = place.port
     except ValueError as error:
-        raise EndpointError("the endpoint is not an http address", expected="e.g. http://127.0.0.1:8080/v1") from error
+        raise no_address from error
     if place.scheme not in ("http", "https") or not place.hostname:
-        raise EndpointError("the endpoint is not an http address", expected="e.g. http://127.0.0.1:8080/v1")
+        raise no_address
     host = f"{place.scheme}://{place.hostname}" + (f":{port}" if port else "") + place.path.rstrip("/")
     if "@" in place.netloc or place.query or place.fragment:
         raise EndpointError(
@@ -237,7 +224,7 @@ def check_address(base: str) -> str:
 
 
 def _pause(attempt: int) -> float:
-    """Return the seconds before the next try: doubling, with jitter so that parallel requests spread out."""
+    """Return the seconds before the next try: they double, with jitter so that parallel requests spread out."""
     return min(LONGEST_WAIT, 0.5 * 2.0**attempt) * random.uniform(0.5, 1.0)
 
 

@@ -1,4 +1,4 @@
-"""What references are made of, what training one takes, and what steps are keyed by: all that a spec's functions are given."""
+"""The arguments of a reference's functions: how it is made, how its weights are trained, and its part of step keys."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from refsynth.core.protocols import Generator
 from refsynth.core.registry import code_outside, load
 from refsynth.core.sections import DeviceName
 
-if TYPE_CHECKING:  # how weights come onto a machine is no code of the steps that are keyed by this
+if TYPE_CHECKING:  # importing it would add the code of downloads to step keys
     from refsynth.models.store import ModelStore
 
 
 class Decoding(TypedDict):
-    """How a reference samples: `temperature` in (0, 5], nucleus `top_p` in (0, 1], at most `max_tokens` of a draft."""
+    """How a reference samples: `temperature` in (0, 5], nucleus `top_p` in (0, 1], at most `max_tokens` for a draft."""
 
     temperature: float
     top_p: float
@@ -26,14 +26,14 @@ class Decoding(TypedDict):
 
 @dataclass(frozen=True)
 class ReferenceContext:
-    """What a reference is made of.
+    """The arguments of a reference.
 
     Attributes:
-        section: of task.yaml that configures it; None of one that is known by its name alone.
-        store: where weights are.
+        section: its section of task.yaml; None if task.yaml only names it.
+        store: the store of weights.
         decoding: how it samples.
-        device: where it computes, if it does so on torch.
-        folder: of the run, to remember there what it was told; None outside of a run.
+        device: the device for references on torch.
+        folder: the folder of the run, to keep answers in; None outside of a run.
     """
 
     section: Any
@@ -44,7 +44,7 @@ class ReferenceContext:
 
 
 class Trainable(NamedTuple):
-    """Weights of the reference that can be trained: a Hugging Face folder, and the token that opens a document, if known."""
+    """Trainable weights of a reference: a Hugging Face folder, and the token that starts a document, if known."""
 
     folder: Path
     start: str | None
@@ -54,9 +54,9 @@ class Training(NamedTuple):
     """How the weights of a reference are trained.
 
     Attributes:
-        weights: returns them, of a context.
-        ready: turns trained ones, a Hugging Face folder, into the folder that `make` reads.
-        make: returns the reference with these, under a name for provenance.
+        weights: returns the weights for a context.
+        ready: converts a Hugging Face folder of trained weights into the folder that `make` reads.
+        make: returns the reference with trained weights, with a name for provenance.
     """
 
     weights: Callable[[ReferenceContext], Trainable]
@@ -65,17 +65,17 @@ class Training(NamedTuple):
 
 
 def context_of(config: RunConfig, store: ModelStore, folder: Path | None = None) -> ReferenceContext:
-    """Return what the reference that a configuration names is made of."""
-    asked = config.synthesis
-    decoding = Decoding(temperature=asked.temperature, top_p=asked.top_p, max_tokens=asked.max_tokens)
+    """Return the context of the reference that a configuration names."""
+    synthesis = config.synthesis
+    decoding = Decoding(temperature=synthesis.temperature, top_p=synthesis.top_p, max_tokens=synthesis.max_tokens)
     section = None if isinstance(config.reference, str) else config.reference
     return ReferenceContext(section, store, decoding, config.device, folder)
 
 
 def reference_key(config: RunConfig) -> dict[str, str] | None:
-    """Return what decides what the reference answers beyond the configuration and our own code, for a step's key.
+    """Return what a step's key needs about the reference, beyond the configuration and our own code.
 
-    That is what is in its folder, and the code of one that another package brings; None where there is neither.
+    That is the content of its folder, and its code if another package provides it; None if there is neither.
     """
     spec = config.writer
     content = load(spec.content)(config.reference) if spec.content else None

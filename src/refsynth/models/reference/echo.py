@@ -1,6 +1,7 @@
-"""EchoGenerator: a reference without a model, for trying out a pipeline in seconds and for tests.
+"""EchoGenerator: a reference without a model, to try a pipeline in seconds and for tests.
 
-It shuffles the words that its prompts show, so its texts carry their class's words and no sense. Same arguments, same texts.
+It shuffles the words of its prompts, so its texts have the words of their class but make no sense. They depend only on the
+arguments.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ _FILLERS = ("again", "today", "please", "now", "here", "still", "maybe", "soon")
 
 
 class EchoGenerator:
-    """Writes rearranged words of the prompt's last paragraph (its shown examples), or of all of it where that holds few."""
+    """Generates rearranged words of the prompt's last paragraph, its examples, or of the whole prompt if that has few words."""
 
     @property
     def name(self) -> str:
-        """The identity that provenance records."""
+        """The name in the provenance of drafts."""
         return "echo"
 
     def generate(self, prompts: Sequence[Prompt], *, n: int, seed: int) -> list[list[Completion]]:
-        """Return `n` texts for each prompt, all of one prompt distinct."""
+        """Return `n` distinct texts for each prompt."""
         rows = []
         for index, prompt in enumerate(prompts):
             rng = random.Random(digest([seed, index, prompt.text, prompt.label]))
@@ -35,7 +36,7 @@ class EchoGenerator:
         return rows
 
     def score(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> FloatArray:
-        """Return log((shared + 1) / (words + 1)) of each text's words that its prompt shares: [N], at most 0."""
+        """Return log((shared + 1) / (words + 1)) for each text [N], from its words and those that its prompt has too."""
         values = []
         for prompt, text in zip(prompts, texts, strict=True):
             known, words = set(_pieces(prompt.text.lower())), _pieces(text.lower())
@@ -44,7 +45,7 @@ class EchoGenerator:
 
 
 def _texts(prompt: Prompt, rng: random.Random) -> Iterator[str]:
-    """Yield distinct texts without end."""
+    """Yield distinct texts endlessly."""
     shown = [line.lstrip("-* ") for line in prompt.text.rpartition("\n\n")[2].splitlines()]
     words = [word for line in shown for word in _pieces(line)]
     if len(words) < 3:
@@ -60,7 +61,7 @@ def _texts(prompt: Prompt, rng: random.Random) -> Iterator[str]:
 
 
 def _pieces(text: str) -> list[str]:
-    """Return the words; of a text that writes no spaces, the characters."""
+    """Return the words, or the characters if the text has no spaces between words."""
     words = text.split()
     if text.isascii() or len(words) * 6 > len(text):
         return words

@@ -1,7 +1,7 @@
 """FolderGenerator: any causal language model in a local Hugging Face folder, on torch.
 
-Only safetensors weights are read, no code from the folder is run, nothing is downloaded. Slower than the embedded reference by a
-factor of three to four for the same size of model; meant for a larger or fine-tuned one.
+It reads only safetensors weights, runs no code from the folder, and downloads nothing. It takes three to four times as long as
+the embedded reference for a model of the same size; it is meant for larger or fine-tuned models.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from refsynth.core.run import derive_seed, digest, file_digest
 from refsynth.core.sections import DeviceName
 from refsynth.core.types import Completion, FloatArray, Prompt
 from refsynth.models.device import array_of, device_named
-from refsynth.models.reference.seam import completion_of, continuation, ids_holding
+from refsynth.models.reference.continuation import completion_of, continuation, stop_ids
 from refsynth.models.seeding import seeded
 
 SCORE_BATCH = 16
-"""Texts scored at once under one prompt."""
+"""Texts that are scored at once after one prompt."""
 
 
 def weights_digest(folder: Path) -> str:
-    """Return one sha256 over a model's configuration and weights, in hex; of what is there."""
+    """Return one sha256 in hex over a model's configuration and weights; missing files do not count."""
     files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
     return digest([[path.name, file_digest(path)] for path in files if path.is_file()])
 
 
 class FolderGenerator:
-    """A folder's model with its decoding settings. Texts are a pure function of the arguments and the settings."""
+    """A folder's model with its decoding settings. Texts depend only on the arguments and the settings."""
 
     def __init__(
         self,
@@ -43,18 +43,9 @@ class FolderGenerator:
         temperature: float = 1.0,
         top_p: float = 0.95,
         max_tokens: int = 64,
-        stop: str = "\n",
         device: DeviceName = "cpu",
     ) -> None:
-        """Load the model.
-
-        Args:
-            folder: with config.json, *.safetensors and a tokenizer.
-            temperature: of the sampling.
-            top_p: the nucleus.
-            max_tokens: the longest completion.
-            stop: where a completion ends; it is not part of it. Empty: only the model ends it.
-            device: where the model computes.
+        """Load the model from a folder with config.json, *.safetensors and a tokenizer.
 
         Raises:
             ExtraError: the extra `train` is not installed.
@@ -82,10 +73,8 @@ class FolderGenerator:
         self._hash = weights_digest(folder)
         self._start = [index for index in [self._tokenizer.bos_token_id] if index is not None]
         ends = self._model.generation_config.eos_token_id
-        self._ends = frozenset([ends] if isinstance(ends, int) else ends or ()) | ids_holding(
-            stop, self._tokenizer.decode, len(self._tokenizer)
-        )
-        self._stop = stop
+        model_ends = [ends] if isinstance(ends, int) else ends or ()
+        self._ends = frozenset(model_ends) | stop_ids(self._tokenizer.decode, len(self._tokenizer))
         self._decoding: dict[str, Any] = {
             "do_sample": True,
             "temperature": temperature,
@@ -98,7 +87,7 @@ class FolderGenerator:
 
     @property
     def name(self) -> str:
-        """The identity that provenance records."""
+        """The name in the provenance of drafts."""
         return f"folder:{self._hash[:12]}"
 
     def generate(self, prompts: Sequence[Prompt], *, n: int, seed: int) -> list[list[Completion]]:
@@ -115,7 +104,7 @@ class FolderGenerator:
     def score(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> FloatArray:
         """Return the mean log P per token of each text after its prompt, in nats: [N]; NaN for a text without tokens.
 
-        A prompt is read once for all texts under it, and what all prompts begin with once for all of them.
+        Each prompt is computed once for all of its texts, and the common prefix of all prompts once.
         """
         pairs = list(zip(prompts, texts, strict=True))
         values = np.full(len(pairs), np.nan)
@@ -134,25 +123,24 @@ class FolderGenerator:
         return values
 
     def _read(self, ids: list[int], *, after: Any = None) -> Any:
-        """Return the logits of the last of some tokens, with their cache. The cache that they come after stays as it is."""
-        cache = copy.deepcopy(after)
-        read = self._torch.tensor([ids]).to(self._device)
-        return self._model(read, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        """Return the model's output for tokens after a cache: the logits of the last token, and a new cache."""
+        tokens = self._torch.tensor([ids]).to(self._device)
+        return self._model(tokens, past_key_values=copy.deepcopy(after), use_cache=True, logits_to_keep=1)
 
     def _score(self, prefix: Any, length: int, tails: list[list[int]]) -> FloatArray:
         """Return the mean log P of token lists after a computed prefix of `length` tokens."""
         torch = self._torch
         longest = max(map(len, tails))
         ids = torch.tensor([tail + [0] * (longest - len(tail)) for tail in tails]).to(self._device)
-        held = torch.tensor([[1] * len(tail) + [0] * (longest - len(tail)) for tail in tails]).to(self._device)
+        present = torch.tensor([[1] * len(tail) + [0] * (longest - len(tail)) for tail in tails]).to(self._device)
         logits = prefix.logits.expand(len(tails), -1, -1)
-        if longest > 1:  # nothing is asked of what follows the last token
+        if longest > 1:  # the last token of a text predicts nothing that is scored
             cache = copy.deepcopy(prefix.past_key_values)
             cache.batch_repeat_interleave(len(tails))
-            mask = torch.cat([held.new_ones(len(tails), length), held[:, :-1]], dim=1)
+            mask = torch.cat([present.new_ones(len(tails), length), present[:, :-1]], dim=1)
             logits = torch.cat([logits, self._model(ids[:, :-1], attention_mask=mask, past_key_values=cache).logits], dim=1)
         logs = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
-        return np.asarray(array_of((logs * held).sum(1) / held.sum(1)), float)
+        return np.asarray(array_of((logs * present).sum(1) / present.sum(1)), float)
 
     def _padding(self) -> int:
         candidates = (self._tokenizer.pad_token_id, self._tokenizer.eos_token_id, 0)
@@ -165,11 +153,11 @@ class FolderGenerator:
     def _completion(self, ids: list[int]) -> Completion:
         end = next((place for place, token in enumerate(ids, start=1) if token in self._ends), None)  # what follows is padding
         text = self._tokenizer.decode(ids[:end], skip_special_tokens=True)
-        return completion_of(text, stop=self._stop, finished=end is not None)
+        return completion_of(text, finished=end is not None)
 
 
 def _shared(heads: list[list[int]]) -> list[int]:
-    """Return the tokens that several prompts all begin with; each keeps one of its own."""
+    """Return the common prefix of several prompts, without the last token of the shortest; empty for one prompt."""
     first, last = min(heads, default=[]), max(heads, default=[])
     same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
     return first[: min(same, min(map(len, heads)) - 1)] if len(heads) > 1 else []

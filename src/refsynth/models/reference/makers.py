@@ -1,4 +1,4 @@
-"""How each reference is made of a `ReferenceContext`: the functions that `core.references` names."""
+"""The functions that make each reference from a `ReferenceContext`; `core.references` names them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from refsynth.models.reference.remembered import RememberedScores
 from refsynth.models.reference.server import make_endpoint, probe_server, probed
 
 SCORES = "scores.jsonl"
-"""The file in a run's folder of what an endpoint has said of texts."""
+"""The file with an endpoint's scores in a run's folder."""
 
 
 def echo(context: ReferenceContext) -> EchoGenerator:
-    """Return the reference without a model."""
+    """Return the reference `echo`."""
     return EchoGenerator()
 
 
 def embedded(context: ReferenceContext) -> EmbeddedGenerator:
-    """Return the reference of the store.
+    """Return the reference `embedded`.
 
     Raises:
-        MissingError: its weights or the extra `train` are not there.
+        MissingError: its weights or the extra `train` are missing.
     """
     return EmbeddedGenerator(context.store.path("smollm2"), **context.decoding)
 
@@ -36,53 +36,33 @@ def folder(context: ReferenceContext) -> FolderGenerator:
     """Return the model in a folder.
 
     Raises:
-        MissingError: there is none, or the extra `train` is not there.
+        MissingError: the model or the extra `train` is missing.
     """
     section: FolderReference = context.section
     return FolderGenerator(section.folder, device=context.device, **context.decoding)
 
 
 def endpoint(context: ReferenceContext) -> Generator:
-    """Return the model behind a server. It may be paid, so in a run no score is asked for that is in the run's folder.
+    """Return the model behind a server. In a run, scores are kept in the run's folder, since requests may cost money.
 
     Raises:
-        MissingError: it does not answer, does not have the model, or its key is not there.
+        MissingError: the server does not answer or does not have the model, or its key is missing.
     """
     server: EndpointReference = context.section
     if context.folder is None:
         return make_endpoint(server, probe_server(server), **context.decoding)
-    made = make_endpoint(server, probed(server, context.folder), **context.decoding)
-    return RememberedScores(made, context.folder / SCORES, identity=f"{server.endpoint} {made.name}")
+    generator = make_endpoint(server, probed(server, context.folder), **context.decoding)
+    return RememberedScores(generator, context.folder / SCORES, identity=f"{server.endpoint} {generator.name}")
 
 
 def weights_in(section: FolderReference) -> str:
-    """Return the hash of what is in the folder of a reference."""
+    """Return the hash of the weights in the folder of a reference."""
     return weights_digest(section.folder)
 
 
-def _embedded_weights(context: ReferenceContext) -> Trainable:
-    return Trainable(context.store.path("smollm2-torch"), START)
-
-
-def _embedded_trained(context: ReferenceContext, ready: Path, name: str) -> EmbeddedGenerator:
-    return EmbeddedGenerator(ready, name=name, **context.decoding)
-
-
-def _to_ready(weights: Path, out: Path) -> None:
+def _convert(weights: Path, out: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     to_ctranslate2(weights, out)
-
-
-EMBEDDED = Training(_embedded_weights, _to_ready, _embedded_trained)
-
-
-def _folder_weights(context: ReferenceContext) -> Trainable:
-    section: FolderReference = context.section
-    return Trainable(section.folder, None)
-
-
-def _folder_trained(context: ReferenceContext, ready: Path, name: str) -> FolderGenerator:
-    return FolderGenerator(ready, device=context.device, **context.decoding)
 
 
 def _copy(weights: Path, out: Path) -> None:
@@ -90,4 +70,14 @@ def _copy(weights: Path, out: Path) -> None:
     shutil.copytree(weights, out)
 
 
-FOLDER = Training(_folder_weights, _copy, _folder_trained)
+EMBEDDED = Training(
+    weights=lambda context: Trainable(context.store.path("smollm2-torch"), START),
+    ready=_convert,
+    make=lambda context, ready, name: EmbeddedGenerator(ready, name=name, **context.decoding),
+)
+
+FOLDER = Training(
+    weights=lambda context: Trainable(context.section.folder, None),
+    ready=_copy,
+    make=lambda context, ready, name: FolderGenerator(ready, device=context.device, **context.decoding),
+)

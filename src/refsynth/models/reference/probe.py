@@ -1,4 +1,4 @@
-"""What a server can do, found out by a few requests: which route answers, whether it scores, whether the model is there."""
+"""Probing a server with a few requests: which route answers, whether it can score texts, whether it has the model."""
 
 from __future__ import annotations
 
@@ -6,39 +6,38 @@ from typing import Literal, NamedTuple
 
 from refsynth.core.errors import EndpointError, nearest
 from refsynth.core.types import Prompt
-from refsynth.models.reference.client import Json, JsonClient, Post, RequestRefused
-from refsynth.models.reference.reply import NO_SUCH_ROUTE, continued, spoken
-from refsynth.models.reference.scoring import score_of
+from refsynth.models.reference.client import JsonClient, Post, RequestRefused
+from refsynth.models.reference.reply import NO_SUCH_ROUTE, continued, score_of, spoken
 
 Api = Literal["chat", "completions"]
 ROUTES: dict[Api, str] = {"chat": "chat/completions", "completions": "completions"}
 
 SHOWN = 8
-"""Models that a message lists."""
+"""The most models that a message lists."""
 
 _UNABLE = (400, 422, *NO_SUCH_ROUTE)
 
 
 class ServerAbilities(NamedTuple):
-    """How a server is asked, whether it gives log-probabilities, and whether it lists the model (None: it lists none)."""
+    """The API of a server, whether it returns log-probabilities, and whether it lists the model (None: it lists no models)."""
 
     api: Api
     scores: bool
     listed: bool | None
 
     def line(self, host: str, model: str) -> str:
-        """Return it as a sentence for people."""
-        how = "is asked as a chat" if self.api == "chat" else "continues prompts"
+        """Return the abilities as a sentence."""
+        how = "takes chat messages" if self.api == "chat" else "continues prompts"
         scores = "gives log-probabilities" if self.scores else "gives no log-probabilities"
-        unlisted = "; the server does not list it, and answers all the same" if self.listed is False else ""
+        unlisted = "; the server does not list it, but answers" if self.listed is False else ""
         return f"{model} at {host} {how}, {scores}{unlisted}"
 
 
 def probe(client: JsonClient, model: str, apis: tuple[Api, ...]) -> ServerAbilities:
-    """Ask a server for a word by each of the routes until one answers.
+    """Send a short request by each of the routes until one answers.
 
     Raises:
-        EndpointError: none does; the model is not there; the key is missing or wrong.
+        EndpointError: no route answers; the server does not have the model; the key is missing or wrong.
     """
     with client.connect() as post:
         refusals: list[EndpointError] = []
@@ -64,10 +63,10 @@ def probe(client: JsonClient, model: str, apis: tuple[Api, ...]) -> ServerAbilit
 
 
 def _models(post: Post) -> list[str]:
-    """Return the names of the models that the server lists; none where it does not say."""
+    """Return the names of the models that the server lists; empty if it does not list models."""
     try:
         answer = post("models", None)
-    except EndpointError:  # what is no list of models says nothing
+    except EndpointError:  # not every server has this route
         return []
     rows = answer.get("data") if isinstance(answer, dict) else None
     names = [row.get("id") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
@@ -75,12 +74,10 @@ def _models(post: Post) -> list[str]:
 
 
 def _ask(post: Post, host: str, model: str, api: Api) -> None:
-    body: Json = {"model": model}
     if api == "chat":
-        reply = post(ROUTES[api], {**body, "messages": [{"role": "user", "content": "Say: hello"}]})
-        spoken(reply, host)
+        spoken(post(ROUTES[api], {"model": model, "messages": [{"role": "user", "content": "Say: hello"}]}), host)
     else:
-        continued(post(ROUTES[api], {**body, "prompt": "Hello", "max_tokens": 1}), host, stop="")
+        continued(post(ROUTES[api], {"model": model, "prompt": "Hello", "max_tokens": 1}), host)
 
 
 def _scores(post: Post, host: str, model: str) -> bool:

@@ -1,4 +1,4 @@
-"""The server that writes the drafts, where the reference is one: how it is reached, and what it can do before it is paid."""
+"""The server behind an endpoint reference: its generator, and a check of its abilities before a run sends paid requests."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from refsynth.core.run import read_json, write_json
 from refsynth.models.reference.client import JsonClient, RequestBudget
 from refsynth.models.reference.endpoint import EndpointGenerator
 from refsynth.models.reference.probe import Api, ServerAbilities, probe
-from refsynth.models.reference.scoring import cannot_score
+from refsynth.models.reference.reply import cannot_score
 
 APIS: Mapping[str, tuple[Api, ...]] = {"auto": ("chat", "completions"), "chat": ("chat",), "completions": ("completions",)}
-"""The ways to ask a server that are tried, in turn."""
+"""The APIs to try, in order."""
 
 PROBED = "endpoint.json"
-"""The file in a run's folder of what its server can do: a run that goes on does not ask again."""
+"""The file with a server's abilities in a run's folder, so that a resumed run does not probe again."""
 
 
 def make_endpoint(
-    server: EndpointReference, found: ServerAbilities, *, temperature: float, top_p: float, max_tokens: int
+    server: EndpointReference, abilities: ServerAbilities, *, temperature: float, top_p: float, max_tokens: int
 ) -> EndpointGenerator:
-    """Return the reference behind a server.
+    """Return the generator behind a server.
 
     Raises:
         EndpointError: the key cannot be sent.
@@ -32,7 +32,7 @@ def make_endpoint(
     return EndpointGenerator(
         server.endpoint,
         model=server.model,
-        api=found.api,
+        api=abilities.api,
         key=os.environ.get(server.key_env),
         key_env=server.key_env,
         concurrency=server.concurrency,
@@ -46,10 +46,10 @@ def make_endpoint(
 
 
 def probe_server(server: EndpointReference) -> ServerAbilities:
-    """Return what a server can do; a few requests, which do not count as the run's.
+    """Return the abilities of a server, by a few requests that do not count towards the run's budget.
 
     Raises:
-        EndpointError: it does not answer, refuses the key, or does not have the model.
+        EndpointError: the server does not answer, refuses the key, or does not have the model.
     """
     return probe(_client(server), server.model, APIS[server.api])
 
@@ -66,39 +66,35 @@ def _client(server: EndpointReference) -> JsonClient:
 
 
 def probed(server: EndpointReference, folder: Path) -> ServerAbilities:
-    """Return what a server can do, as it was found out in this run's folder or is now.
+    """Return the abilities of a server from the run's folder, or by probing it.
 
     Raises:
         EndpointError: see `probe_server`.
     """
-    asked = {"endpoint": server.endpoint, "model": server.model, "api": server.api}
+    identity = {"endpoint": server.endpoint, "model": server.model, "api": server.api}
     try:
         record = read_json(folder / PROBED)
-        if record["asked"] == asked:
+        if record["asked"] == identity:
             return ServerAbilities(**record["found"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # not asked yet, or not by this version
-    found = probe_server(server)
-    write_json(folder / PROBED, {"asked": asked, "found": found._asdict()})
-    return found
+        pass  # no file yet, or one of another version
+    abilities = probe_server(server)
+    write_json(folder / PROBED, {"asked": identity, "found": abilities._asdict()})
+    return abilities
 
 
 def check_server(server: EndpointReference, folder: Path, watch: Observer, *, scores: bool) -> None:
-    """See that the server can do what a run will ask of it, before the first request that is paid for, and say how it is asked.
+    """Check before the first paid request that a server can do what the run needs, and report its API.
 
-    Args:
-        server: which it is.
-        folder: of the run, which remembers what was found out.
-        watch: is told.
-        scores: whether it will be asked how likely texts are.
+    `scores` is whether the run needs scores of texts. The run's folder keeps the result.
 
     Raises:
-        EndpointError: it cannot, or see `probe_server`.
+        EndpointError: the server cannot score texts, or see `probe_server`.
     """
     new = not (folder / PROBED).exists()
-    found = probed(server, folder)
+    abilities = probed(server, folder)
     host = _client(server).host
-    if scores and not found.scores:
+    if scores and not abilities.scores:
         raise cannot_score(host)
     if new:
-        watch.stage("reference", found.line(host, server.model))
+        watch.stage("reference", abilities.line(host, server.model))

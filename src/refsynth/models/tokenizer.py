@@ -1,4 +1,4 @@
-"""Texts to token ids with the `tokenizers` library, and batches of like length. No torch, no transformers."""
+"""Tokenizing texts with the `tokenizers` library, and batches of similar length. No torch, no transformers."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from refsynth.core.windows import Frame, Windows, head_and_tail, reach_of
 from refsynth.core.words import words_of
 from refsynth.data.text import clean
 
-CHARS_PER_TOKEN = 256  # beyond max_tokens times this nothing of a text is read: a megabyte on one line costs no more than a page
-
+CHARS_PER_TOKEN = 256
+"""At most `max_tokens` times so many characters of a text are read, so a megabyte on one line costs no more than a page."""
 
 WORDS_PER_TOKEN = 4
-"""Beyond `max_tokens` times this no word of a text is read: some words have no token, but not three of four."""
+"""At most `max_tokens` times so many words of a text are read: some words have no token, but not three of four."""
 
 
 class PanicError(RuntimeError):
-    """The library of tokenizers gave up on a text or a file."""
+    """The tokenizers library panicked on a text or a file."""
 
 
 @contextmanager
 def panics_raised() -> Iterator[None]:
-    """Raise a panic of the library as an error like any other: as it comes it passes every `except Exception`.
+    """Raise a panic of the library as an Exception; the library's own is a BaseException, which `except Exception` misses.
 
     Raises:
         PanicError: the block panicked.
@@ -42,7 +42,7 @@ def panics_raised() -> Iterator[None]:
 
 
 class Pieces(NamedTuple):
-    """A text of `n` words as token ids [T]; word `words[i]` is what stands from `starts[i]` on, up to `ends[i]`."""
+    """A text of `n` words as token ids [T]; word `words[i]` has the tokens from `starts[i]` up to `ends[i]`."""
 
     ids: list[int]
     n: int
@@ -52,12 +52,12 @@ class Pieces(NamedTuple):
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words of a text as a tokenizer gets them; see `core.words`."""
+    """Return the words of a text for a tokenizer; see `core.words`."""
     return [_encodable(clean(text[start:end])) for start, end in words_of(text)]
 
 
 def pieces_of(ids: Sequence[int], word_ids: Sequence[int | None], n: int, *, pad: int) -> Pieces:
-    """Return where words are among tokens, `word_ids` [T] being the word of each; one that was cut off is not there."""
+    """Return the places of words among token ids [T], given the word of each token [T]. Truncated words are left out."""
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     for place, word in enumerate(word_ids):
@@ -68,20 +68,20 @@ def pieces_of(ids: Sequence[int], word_ids: Sequence[int | None], n: int, *, pad
 
 
 class TextTokenizer:
-    """A `tokenizer.json` that returns at most `max_tokens` ids a text, special tokens included; more where it is read in windows.
+    """A `tokenizer.json` that returns at most `max_tokens` ids for a text, including special tokens; more for texts in windows.
 
-    Between the halves of a pair (`core.pair`) stands what the tokenizer puts there; of a long pair the longer half is cut first.
+    A text pair (`core.pair`) gets the tokenizer's own separator; if it is too long, its longer half is truncated first.
 
     Args:
         source: the file, or its bytes.
-        max_tokens: the longest text.
-        prefix: goes before each text.
-        parallel: whether a batch may take more than one thread.
-        special: whether to add the tokens that a transformer wants around a text.
-        windows: what is read of longer ones, see `core.windows`; a pair is cut.
+        max_tokens: the most tokens of a text.
+        prefix: the prefix of each text.
+        parallel: whether a batch may use several threads.
+        special: whether to add a transformer's special tokens.
+        windows: how longer texts are read, see `core.windows`; a pair is truncated.
 
     Raises:
-        ModelError: it is no tokenizer.
+        ModelError: the source is not a tokenizer.
     """
 
     def __init__(
@@ -122,14 +122,14 @@ class TextTokenizer:
         return [head_and_tail(ids, self.max_tokens) for ids in rows] if self.windows == "head_tail" else rows
 
     def cuts(self, text: str, *, words: bool = False) -> bool:
-        """Return whether a part of a text is not read; `words` says that its words are read one by one."""
+        """Return whether a text is truncated; `words` is whether its words are tokenized one by one."""
         if words:
             split = split_words(text)
             with panics_raised():
-                read = self._tokenizer.encode(split[: self._words], is_pretokenized=True, add_special_tokens=self._special)
-            return len(split) > self._words or bool(read.overflowing)
+                encoding = self._tokenizer.encode(split[: self._words], is_pretokenized=True, add_special_tokens=self._special)
+            return len(split) > self._words or bool(encoding.overflowing)
         limit = self.max_tokens if self.windows == "head_tail" else self._reach
-        if len(text.encode("utf-8", "replace")) <= limit - sum(self.frame):  # no token is of less than a byte
+        if len(text.encode("utf-8", "replace")) <= limit - sum(self.frame):  # a token has at least one byte
             return False
         encoding = self._encoded([text])[0]
         return len(text) > self._chars or bool(encoding.overflowing) or len(encoding.ids) > limit
@@ -145,31 +145,31 @@ class TextTokenizer:
             return [self._tokenizer.encode(one, two, add_special_tokens=special) for one, two in pairs]
 
     def words(self, texts: Sequence[str]) -> list[Pieces]:
-        """Return the words of each text as tokens; each word is read by itself, so that no token is of two."""
+        """Return the words of each text as tokens; each word is tokenized by itself, so no token spans two words."""
         split = [split_words(text) for text in texts]
-        read, options = [words[: self._words] for words in split], {"is_pretokenized": True, "add_special_tokens": self._special}
-        encode = self._tokenizer.encode
+        rows, options = [words[: self._words] for words in split], {"is_pretokenized": True, "add_special_tokens": self._special}
         with panics_raised():
-            encodings = (
-                self._tokenizer.encode_batch(read, **options) if self.parallel else [encode(words, **options) for words in read]
-            )
+            if self.parallel:
+                encodings = self._tokenizer.encode_batch(rows, **options)
+            else:
+                encodings = [self._tokenizer.encode(words, **options) for words in rows]
         return [
             pieces_of(encoding.ids, encoding.word_ids, len(words), pad=self.pad)
             for encoding, words in zip(encodings, split, strict=True)
         ]
 
     def pieces(self, text: str) -> tuple[list[str], list[int]]:
-        """Return the tokens of a text, as they stand in it, and their ids; none where it has none."""
+        """Return the tokens of a text in its own spelling, and their ids; empty for a text without tokens."""
         clean = self._prepared(text)
         parts = split_pair(clean) or (clean, "")
         with panics_raised():
             encoding = self._tokenizer.encode(parts[0], parts[1] or None, add_special_tokens=self._special)
-        places = zip(encoding.sequence_ids, encoding.offsets, encoding.tokens, strict=True)
-        shown = [parts[part or 0][start:end] or token for part, (start, end), token in places]
-        read = list(range(len(shown)))
+        tokens = zip(encoding.sequence_ids, encoding.offsets, encoding.tokens, strict=True)
+        pieces = [parts[part or 0][start:end] or token for part, (start, end), token in tokens]
+        places = list(range(len(pieces)))
         if self.windows == "head_tail":
-            read = head_and_tail(read, self.max_tokens)
-        return [shown[place] for place in read], [encoding.ids[place] for place in read]
+            places = head_and_tail(places, self.max_tokens)
+        return [pieces[place] for place in places], [encoding.ids[place] for place in places]
 
     def _prepared(self, text: str) -> str:
         if self.windows == "head_tail" and len(text) > self._chars:
@@ -178,12 +178,12 @@ class TextTokenizer:
 
 
 def _encodable(text: str) -> str:
-    """Replace lone surrogates, which JSON can carry and UTF-8 cannot."""
+    """Replace lone surrogates, which JSON can contain and UTF-8 cannot."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def length_batches(rows: Sequence[Sequence[int]], *, tokens: int) -> Iterator[list[int]]:
-    """Yield lists of row indices, shortest rows first, each list with at most `tokens` tokens after padding, or of one row."""
+    """Yield lists of row numbers, shortest rows first; a list has at most `tokens` tokens after padding, or one row."""
     batch: list[int] = []
     for index in sorted(range(len(rows)), key=lambda index: len(rows[index])):
         if batch and len(rows[index]) * (len(batch) + 1) > tokens:
