@@ -74,7 +74,7 @@ def test_a_pipeline_that_is_not_there_is_named_and_not_fetched(name):
 def test_a_pipeline_without_entities_is_refused(tmp_path):
     spacy = pytest.importorskip("spacy")
     spacy.blank("en").to_disk(tmp_path / "blank")
-    with pytest.raises(InputError, match="recognises no names"):
+    with pytest.raises(InputError, match="recognizes no names"):
         NameFinder(str(tmp_path / "blank"))
 
 
