@@ -162,14 +162,14 @@ def test_a_hostile_bundle_is_refused_by_its_trial(
     folder = altered(sound, tmp_path / "b", **change)
     settings = Settings.of(bundle=folder, start=10)
     with pytest.raises(trial.TrialError, match=reason) as caught:
-        asyncio.run(trial.tried(folder, settings))
+        asyncio.run(trial.try_bundle(folder, settings))
     assert "Traceback" not in str(caught.value)
     assert not [process for process in psutil.process_iter(["cmdline"]) if str(folder) in (process.info["cmdline"] or ())]
 
 
 def test_a_sound_bundle_passes_its_trial(sound: Path, first: Path) -> None:
     for folder in (sound, first):
-        version = asyncio.run(trial.tried(folder, Settings.of(bundle=folder)))
+        version = asyncio.run(trial.try_bundle(folder, Settings.of(bundle=folder)))
         assert version == file_digest(folder / "manifest.json")[:12]
 
 
@@ -239,7 +239,7 @@ def test_workers_switch_one_after_another_and_go_back_together(
     async def passed(folder: Path, settings: Settings) -> str:
         return "v2"
 
-    monkeypatch.setattr("refsynth.service.http.switch.tried", passed)
+    monkeypatch.setattr("refsynth.service.http.switch.try_bundle", passed)
     log: list = []
     workers = [FakeWorker(0, log), FakeWorker(1, log), FakeWorker(number, log, refuses)]
     state = ServerState(tmp_path / "state")

@@ -46,10 +46,10 @@ from refsynth.service.http.texts import EmptyText
 PAUSES = (0.1, 0.2, 0.4, 0.8)
 """Seconds between attempts to find the prediction that feedback refers to."""
 RECENT = 20
-OPEN = (403,)
+OPEN_STATUSES = (403,)
 NO_RECORD = "this server keeps no record of its requests"
-READING = (401, 403, 405, 429, 500, 503)
-ASKING = (400, 401, 403, 405, 408, 413, 415, 422, 429, 500, 503, 504)
+READ_STATUSES = (401, 403, 405, 429, 500, 503)
+MODEL_STATUSES = (400, 401, 403, 405, 408, 413, 415, 422, 429, 500, 503, 504)
 
 
 def build_app(service: Service) -> Front:
@@ -111,7 +111,7 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
         service.record(request, key, texts, answers)
         return answers
 
-    @api.post("/v1/predict", **_documented(PredictReply, ASKING, PredictRequest))
+    @api.post("/v1/predict", **_documented(PredictReply, MODEL_STATUSES, PredictRequest))
     async def predict(request: Request) -> Response:
         """Label one text or many. A text that the model fails on gets an error in its place; the others are still answered."""
         key = service.authorize(request, "predict")
@@ -122,7 +122,7 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
         predictions = [prediction_json(one, body) for one in answers]
         return Json({"request_id": request.scope["request_id"], "predictions": predictions})
 
-    @api.post("/predict", **_documented(list[TeiScore] | list[list[TeiScore]], ASKING, TeiRequest))
+    @api.post("/predict", **_documented(list[TeiScore] | list[list[TeiScore]], MODEL_STATUSES, TeiRequest))
     async def tei(request: Request) -> Response:
         """Label texts in the format of text-embeddings-inference, for its clients."""
         key = service.authorize(request, "predict")
@@ -140,7 +140,7 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
 
 
 def _add_explain(api: FastAPI, service: Service) -> None:
-    @api.post("/v1/explain", **_documented(ExplainReply, ASKING, ExplainRequest))
+    @api.post("/v1/explain", **_documented(ExplainReply, MODEL_STATUSES, ExplainRequest))
     async def explain_(request: Request) -> Response:
         """Show how much each part of a text speaks for a label.
 
@@ -160,7 +160,7 @@ def _add_explain(api: FastAPI, service: Service) -> None:
         questions += [Question(explain.without(text, span)) for span in spans]
         service.charge(key, len(questions))
         answers = await service.ask(request, questions)
-        service.metrics.explained()
+        service.metrics.explanations.inc()
         return Json(_explanation(request, body, answers, text, spans))
 
 
@@ -194,7 +194,7 @@ def _explanation(
 
 
 def _add_feedback(api: FastAPI, service: Service) -> None:
-    @api.post("/v1/feedback", **_documented(FeedbackReply, (404, *ASKING), FeedbackRequest))
+    @api.post("/v1/feedback", **_documented(FeedbackReply, (404, *MODEL_STATUSES), FeedbackRequest))
     async def feedback(request: Request) -> Response:
         """Give the correct label, or labels, of a text of an earlier request. The reply comes when the feedback is on disk."""
         key = service.authorize(request, "feedback")
@@ -210,11 +210,11 @@ def _add_feedback(api: FastAPI, service: Service) -> None:
         except UnknownRequestError as error:
             raise NotFound(str(error), code="unknown_request") from error
         except RefsynthError as error:
-            service.outside.failed("feedback", error)
+            service.dependencies.failed("feedback", error)
             raise Unavailable("the feedback could not be written", code="record_unavailable", retry_after=1) from error
         return Json(FeedbackReply(request_id=body.request_id, row=body.row, outcome=outcome))
 
-    @api.get("/v1/feedback", **_documented(RecentFeedbackReply, (404, *READING)))
+    @api.get("/v1/feedback", **_documented(RecentFeedbackReply, (404, *READ_STATUSES)))
     async def recent(request: Request) -> Response:
         """Show the latest feedback, newest first."""
         service.authorize(request, "admin")
@@ -224,7 +224,7 @@ def _add_feedback(api: FastAPI, service: Service) -> None:
         try:
             rows = await asyncio.to_thread(recorder.recent, RECENT)
         except RefsynthError as error:
-            service.outside.failed("reading", error)
+            service.dependencies.failed("reading", error)
             raise Unavailable("the record does not answer", code="record_unavailable", retry_after=1) from error
         return Json(RecentFeedbackReply(data=[StoredFeedbackOut(**row._asdict()) for row in rows]))
 
@@ -240,7 +240,7 @@ async def _written(write: Callable[[], Outcome]) -> Outcome:
 
 
 def _add_reading(api: FastAPI, service: Service) -> None:
-    @api.get("/v1/models", **_documented(ModelsReply, READING))
+    @api.get("/v1/models", **_documented(ModelsReply, READ_STATUSES))
     async def models(request: Request) -> Response:
         """Show the bundle in use."""
         service.authorize(request, "predict")
@@ -258,16 +258,16 @@ def _add_reading(api: FastAPI, service: Service) -> None:
         )
         return Json(ModelsReply(data=[model]))
 
-    @api.get("/health/live", **_documented(LiveReply, OPEN))
+    @api.get("/health/live", **_documented(LiveReply, OPEN_STATUSES))
     async def live() -> Response:
         """Say that the process answers. Does not ask the model."""
         return Json(LiveReply())
 
-    @api.get("/health/ready", **_documented(ReadyReply, OPEN, unready=ReadyReply))
+    @api.get("/health/ready", **_documented(ReadyReply, OPEN_STATUSES, unready=ReadyReply))
     async def ready() -> Response:
         """Say whether to send requests here: the last canary was answered correctly, and the worker is not full or draining."""
         problems = service.health.problems()
-        lacks = [*(["the second tier"] if service.engine.degraded else []), *service.outside.problems()]
+        lacks = [*(["the second tier"] if service.engine.degraded else []), *service.dependencies.problems()]
         version = service.engine.current.version
         reply = ReadyReply(ready=not problems, problems=problems, degraded=bool(lacks), lacks=lacks, version=version)
         return Json(reply, status_code=503 if problems else 200, headers={"Retry-After": "1"} if problems else None)

@@ -105,7 +105,8 @@ class Batcher(Generic[Item, Answer]):
         self._urgent: dict[_QueuedRow[Item, Answer], None] = {}  # a dict is a queue that a row can leave from the middle
         self._waiting: dict[_QueuedRow[Item, Answer], None] = {}
         self._waiting_cost = 0
-        self._running = 0
+        self.running = 0
+        """Rows that the model works on now."""
         self._arrived = asyncio.Event()
         self._thread = ModelThread("refsynth-model")
         self._speed_cost = self._speed_seconds = 0.0
@@ -117,11 +118,6 @@ class Batcher(Generic[Item, Answer]):
     def queued(self) -> int:
         """Rows that wait."""
         return len(self._waiting) + len(self._urgent)
-
-    @property
-    def running(self) -> int:
-        """Rows that the model works on."""
-        return self._running
 
     @property
     def wait(self) -> float:
@@ -210,11 +206,11 @@ class Batcher(Generic[Item, Answer]):
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
-            self._running = len(batch)
+            self.running = len(batch)
             try:
                 await self._answer(batch)
             finally:
-                self._running = 0
+                self.running = 0
 
     def _take(self) -> list[_QueuedRow[Item, Answer]]:
         """Take the next batch out of the queue, oldest rows first."""

@@ -14,7 +14,7 @@ from refsynth.service.http.errors import Compressed, Gone, Invalid, OverQuota, T
 
 Body = TypeVar("Body", bound=BaseModel)
 
-SWALLOWED = 4
+DISCARD_FACTOR = 4
 """Read a body that is too large up to this many times the limit: a client that is still sending does not read the reply."""
 
 
@@ -49,7 +49,7 @@ async def _content(request: Request, limit: int, take: Callable[[int], bool]) ->
     declared = request.headers.get("content-length", "")
     size = int(declared) if declared.isdecimal() else 0
     chunks: list[bytes] = []
-    if size > SWALLOWED * limit:
+    if size > DISCARD_FACTOR * limit:
         raise TooLarge(f"a body of {size:,} bytes; the limit is {limit:,}", hang_up=True)
     size = 0
     async for chunk in request.stream():
@@ -58,7 +58,7 @@ async def _content(request: Request, limit: int, take: Callable[[int], bool]) ->
             if not take(len(chunk)):
                 raise OverQuota("too many bodies of this key are under way", code="key_busy", retry_after=1, hang_up=True)
             chunks.append(chunk)
-        elif size > SWALLOWED * limit:
+        elif size > DISCARD_FACTOR * limit:
             break
     if size > limit:
         raise TooLarge(f"the body is larger than {limit:,} bytes", hang_up=True)

@@ -34,7 +34,7 @@ class DependencyWatch:
 
     def failed(self, what: str, error: Exception) -> None:
         """Count and log that the record failed while a caller waited for it."""
-        self._metrics.record_failed(what)
+        self._metrics.record_errors.labels(what).inc()
         logs.event("record failed", level=logging.ERROR, what=what, reason=str(error))
 
     async def close(self) -> None:
@@ -57,13 +57,13 @@ class DependencyWatch:
         now = self._seen
         changes = {name: getattr(now, name) - getattr(before, name) for name in ("taken", "written", "dropped")}
         self._metrics.recorded(changes, failing=bool(now.failing))
-        for _ in range(now.errors - before.errors):
-            self._metrics.record_failed("predictions")
+        if errors := now.errors - before.errors:
+            self._metrics.record_errors.labels("predictions").inc(errors)
         if bool(now.failing) != bool(before.failing):
             level = logging.ERROR if now.failing else logging.INFO
             logs.event("record failing" if now.failing else "record written again", level=level, reason=now.failing)
         if changes["dropped"]:
             logs.event("answers not recorded", level=logging.ERROR, rows=changes["dropped"])
         lines = logs.dropped()
-        self._metrics.log_dropped(lines - self._dropped)
+        self._metrics.log_lines_dropped.inc(lines - self._dropped)
         self._dropped = lines

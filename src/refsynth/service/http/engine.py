@@ -98,7 +98,7 @@ class LoadedBundle:
         return close and (same or confidence <= 0.5 + manifest.golden_limit)
 
 
-class _Logged(CircuitBreakerListener):
+class _BreakerLog(CircuitBreakerListener):
     def state_change(self, cb: CircuitBreaker, old_state: CircuitBreakerState | None, new_state: CircuitBreakerState) -> None:
         event("second tier", breaker=new_state.name)
 
@@ -119,7 +119,7 @@ class Engine:
         """Use another bundle from the next batch on."""
         self.current = loaded
         self._breaker = CircuitBreaker(
-            fail_max=FAILURES, reset_timeout=REST, listeners=[_Logged()], throw_new_error_on_trip=False
+            fail_max=FAILURES, reset_timeout=REST, listeners=[_BreakerLog()], throw_new_error_on_trip=False
         )
 
     @property

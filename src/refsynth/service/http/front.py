@@ -31,9 +31,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _REQUEST_ID = re.compile(REQUEST_ID)
 UNFORESEEN = "the server failed on this request; its log shows where"
-ALWAYS = ("/health/live", "/health/ready", "/metrics")
+MONITORING_ROUTES = ("/health/live", "/health/ready", "/metrics")
 """Routes that are answered no matter how many requests are under way."""
-ASKING = ("/v1/predict", "/predict", "/v1/explain")
+MODEL_ROUTES = ("/v1/predict", "/predict", "/v1/explain")
 """Routes that ask the model. While the queue is full they are refused before their body is read, so that refusals cost little."""
 
 
@@ -115,7 +115,7 @@ class Front:
 
     def refuse_early(self, method: str, path: str, headers: Head) -> tuple[Head, bytes] | None:
         """Return the head and body of a 503 if there is no room for a request of which only the head was read; else None."""
-        refusal = self._refusal(path, others=self.inflight) if path in ASKING and method == "POST" else None
+        refusal = self._refusal(path, others=self.inflight) if path in MODEL_ROUTES and method == "POST" else None
         if refusal is None:
             return None
         request_id = _request_id(headers)
@@ -132,9 +132,9 @@ class Front:
         return [*head, *_common(request_id, self._health, head)], body
 
     def _refusal(self, path: str, *, others: int) -> NoRoom | None:
-        if path in ASKING and (wait := self._full()):
+        if path in MODEL_ROUTES and (wait := self._full()):
             return NoRoom("queue", "queue_full", "the queue is full", wait)
-        if others >= self._limit and path not in ALWAYS:
+        if others >= self._limit and path not in MONITORING_ROUTES:
             return NoRoom("busy", "busy", "too many requests are under way", 1)
         return None
 
@@ -146,7 +146,7 @@ class Front:
     def _finish(self, scope: Scope, request_id: str, status: int, seconds: float | None) -> None:
         route = scope["path"] if scope["path"] in self._routes else "other"
         self._metrics.request(route, status, seconds)
-        if self._log and route not in ALWAYS:
+        if self._log and route not in MONITORING_ROUTES:
             event(
                 "request",
                 request_id=request_id,
@@ -156,7 +156,7 @@ class Front:
                 texts=scope.get("texts", 0),
                 key=scope.get("key"),
             )
-        if self._tracer and route not in ALWAYS:
+        if self._tracer and route not in MONITORING_ROUTES:
             end = time.time_ns()
             attributes = {
                 "http.request.method": scope["method"],

@@ -18,7 +18,7 @@ PERIOD = 1.0
 """Seconds between canaries."""
 REMEMBERED = 32
 """Number of latest canaries that are counted."""
-MOST_OFF = 8
+MOST_WRONG = 8
 """How many of them may be wrong. A sound int8 bundle answers up to a tenth of the golden texts differently from fp32, and which
 ones depends slightly on the rest of the batch; a wrong model answers most of them differently."""
 
@@ -113,7 +113,7 @@ class Health:
             self._right.clear()
         if answer.version == loaded.version:  # otherwise the bundle was switched after the text was chosen
             self._right.append(loaded.agrees(self._turn, answer.prediction))
-        self._conclude("golden texts are answered wrongly" if self._right.count(False) > MOST_OFF else None)
+        self._conclude("golden texts are answered wrongly" if self._right.count(False) > MOST_WRONG else None)
 
     def _conclude(self, failed: str | None) -> None:
         if failed != self._failed:

@@ -11,7 +11,7 @@ FRAMING = 8
 """Maximum bytes of chunk framing per byte of a body: a body of single bytes needs five."""
 
 
-class Overstep(NamedTuple):
+class ExceededLimit(NamedTuple):
     """A limit that a message exceeds: status, code and message of the error."""
 
     status: int
@@ -19,9 +19,9 @@ class Overstep(NamedTuple):
     message: str
 
 
-LARGE = Overstep(400, "head_too_large", f"the head of the request is larger than {HEAD_BYTES:,} bytes")
-MANY = Overstep(400, "head_too_large", f"the head of the request has more than {HEADERS} fields")
-HOLLOW = Overstep(400, "bad_request", "the chunk framing of the body is far larger than the body")
+HEAD_TOO_LARGE = ExceededLimit(400, "head_too_large", f"the head of the request is larger than {HEAD_BYTES:,} bytes")
+TOO_MANY_FIELDS = ExceededLimit(400, "head_too_large", f"the head of the request has more than {HEADERS} fields")
+TOO_MUCH_FRAMING = ExceededLimit(400, "bad_request", "the chunk framing of the body is far larger than the body")
 
 
 class Intake:
@@ -38,15 +38,15 @@ class Intake:
         self.in_head, self.whole = True, False
         self._head = self._fields = self._body = self._arrived = self._framing = 0
 
-    def target(self, size: int) -> Overstep | None:
+    def target(self, size: int) -> ExceededLimit | None:
         """Count a part of the request target."""
         self._head += size
-        return LARGE if self._head > HEAD_BYTES else None
+        return HEAD_TOO_LARGE if self._head > HEAD_BYTES else None
 
-    def field(self, name: bytes, value: bytes) -> Overstep | None:
+    def field(self, name: bytes, value: bytes) -> ExceededLimit | None:
         """Count a header field."""
         self._fields += 1
-        return MANY if self._fields > HEADERS else self.target(len(name) + len(value) + len(b": \r\n"))
+        return TOO_MANY_FIELDS if self._fields > HEADERS else self.target(len(name) + len(value) + len(b": \r\n"))
 
     def part(self, size: int) -> None:
         """Count a part of the body."""
@@ -57,7 +57,7 @@ class Intake:
         """The state of the counts, for `arrived`."""
         return self._messages, self.in_head, self._body
 
-    def arrived(self, size: int, before: tuple[int, bool, int]) -> Overstep | None:
+    def arrived(self, size: int, before: tuple[int, bool, int]) -> ExceededLimit | None:
         """Count `size` bytes that were parsed since `mark` was `before`."""
         message, in_head, body = before
         if message != self._messages:  # the bytes span two messages; `field` and `part` have counted the second
@@ -67,5 +67,5 @@ class Intake:
         elif not in_head:  # includes trailers
             self._framing += size - (self._body - body)
         if self._arrived > HEAD_BYTES:
-            return LARGE
-        return HOLLOW if self._framing > HEAD_BYTES + FRAMING * self._body else None
+            return HEAD_TOO_LARGE
+        return TOO_MUCH_FRAMING if self._framing > HEAD_BYTES + FRAMING * self._body else None

@@ -56,10 +56,10 @@ class Metrics:
         self._decisions = counter("tier_decisions_total", "Texts by the tier that answered", "tier", "outcome")
         self._predictions = counter("predictions_total", "Answered texts by label; several labels count once each", "label")
         self._confidence = histogram("confidence", "Probability of the answers by label", "label", buckets=SHARES)
-        self._explained = counter("explanations_total", "Explanations, each of which asks the model more than once")
+        self.explanations = counter("explanations_total", "Explanations, each of which asks the model more than once")
         self._recorded = counter("record_rows_total", "Answers for the record by outcome", "outcome")
-        self._record_errors = counter("record_errors_total", "Failures to write or read the record", "what")
-        self._log_dropped = counter("log_lines_dropped_total", "Log lines that could not be written")
+        self.record_errors = counter("record_errors_total", "Failures to write or read the record", "what")
+        self.log_lines_dropped = counter("log_lines_dropped_total", "Log lines that could not be written")
         self._failing = gauge("record_failing", "1 while the record cannot be written")
         self._unsure = gauge("expected_unsure_ratio", "Share of texts that the bundle was unsure of when it was measured")
         self._none = counter("none_of_these_total", "Texts that are unlike the training rows of every label")
@@ -105,23 +105,11 @@ class Metrics:
             self._predictions.labels(shown).inc()
             self._confidence.labels(shown).observe(probability)
 
-    def explained(self) -> None:
-        """Count an explanation."""
-        self._explained.inc()
-
     def recorded(self, changes: Mapping[str, int], *, failing: bool) -> None:
         """Count rows of the record by outcome since the last call, and show whether the record fails now."""
         for outcome, rows in changes.items():
             self._recorded.labels(outcome).inc(rows)
         self._failing.set(failing)
-
-    def record_failed(self, what: str) -> None:
-        """Count a failure of the record."""
-        self._record_errors.labels(what).inc()
-
-    def log_dropped(self, lines: int) -> None:
-        """Count lost log lines."""
-        self._log_dropped.inc(lines)
 
     def failed(self, tier: str) -> None:
         """Count a text that the model failed on."""

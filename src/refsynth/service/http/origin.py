@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?", re.IGNORECASE)
-READING = frozenset(("GET", "HEAD", "OPTIONS"))
+SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
 class RefusedOrigin(NamedTuple):
@@ -47,7 +47,7 @@ class Origins:
             return RefusedOrigin(403, "foreign_host", "this server does not know that Host; --allow-host NAME allows it")
         if origins and (len(origins) > 1 or origins[0].partition("://")[2] != hosts[0]):
             return RefusedOrigin(403, "foreign_origin", "a page from another site may not use this server")
-        if method not in READING and (len(types) != 1 or types[0].partition(";")[0].strip() != "application/json"):
+        if method not in SAFE_METHODS and (len(types) != 1 or types[0].partition(";")[0].strip() != "application/json"):
             return RefusedOrigin(415, "not_json", "without keys, a body must have Content-Type: application/json")
         return None
 

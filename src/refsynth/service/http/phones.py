@@ -51,10 +51,10 @@ class PhoneFinder:
 
     def __call__(self, text: str) -> Iterator[Span]:
         """Yield the spans of phone numbers in a text."""
-        found = [*self._planned(text), *self._grouped(text), *_cued(text)]
+        spans = [*self._planned(text), *self._grouped(text), *_cued(text)]
         for pattern in (patterns.SHAPED, patterns.MOBILE):
-            found += [match.span() for match in pattern.finditer(text)]
-        for start, end in _merged(found):
+            spans += [match.span() for match in pattern.finditer(text)]
+        for start, end in _merged(spans):
             extension = patterns.EXTENSION.match(text, end)
             yield start, extension.end() if extension else end
 

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from refsynth.service.http.front import Front, Head
-from refsynth.service.http.intake import Intake, Overstep
+from refsynth.service.http.intake import ExceededLimit, Intake
 
 HEAD_SECONDS = 20.0
 """Time for a head, and for the rest of a body whose request is already answered."""
@@ -77,7 +77,7 @@ class BoundedProtocol(HttpToolsProtocol):
         for cycle in self._under_way():
             cycle.disconnected = True
             cycle.message_event.set()
-            cycle.on_response = _nothing
+            cycle.on_response = lambda: None
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self.resume_writing()
@@ -102,8 +102,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._end(400, "bad_request", "this is not an HTTP/1.1 request")
         if self._last is not None or self.transport.is_closing():
             return
-        if overstep := self._intake.arrived(len(data), before):
-            self._end(*overstep)
+        if exceeded := self._intake.arrived(len(data), before):
+            self._end(*exceeded)
         elif self._intake.in_head and self._timer is None:  # most heads arrive whole and need no timer
             self._start(HEAD_SECONDS)
 
@@ -201,9 +201,9 @@ class BoundedProtocol(HttpToolsProtocol):
         for cycle, _ in self.pipeline:
             yield cycle
 
-    def _check(self, overstep: Overstep | None) -> None:
-        if overstep is not None:
-            self._end(*overstep)
+    def _check(self, exceeded: ExceededLimit | None) -> None:
+        if exceeded is not None:
+            self._end(*exceeded)
             raise _Stop
 
     def _refuse(self, head: Head, body: bytes) -> None:
@@ -264,7 +264,3 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _nothing() -> None:
-    """Replaces `on_response` of a lost connection."""

@@ -15,7 +15,7 @@ from refsynth.core.spans import Span, join_spans
 from refsynth.data.labels import as_label
 from refsynth.service.http.auth import Scope
 from refsynth.service.http.batching import AbandonedError, Batcher, BatchFigures, QueueFullError, RowError
-from refsynth.service.http.bodies import SWALLOWED, Body, read_body
+from refsynth.service.http.bodies import DISCARD_FACTOR, Body, read_body
 from refsynth.service.http.dependencies import DependencyWatch
 from refsynth.service.http.engine import Answer, Engine, LoadedBundle, Question
 from refsynth.service.http.errors import Forbidden, Gone, Invalid, Late, OverQuota, TooLarge, Unauthorized, Unavailable
@@ -70,11 +70,11 @@ class Service:
             longest_wait=settings.deadline / 2,  # the other half absorbs bursts and noise
             observe=self._observe,
         )
-        budget = max(BODY_BUDGET, 2 * SWALLOWED * settings.body_bytes)
+        budget = max(BODY_BUDGET, 2 * DISCARD_FACTOR * settings.body_bytes)
         self.bodies = Shares(budget)
         self._open, self._sent = Shares(settings.requests, settings.key_requests), Shares(budget, budget // 4)
         self.health = Health(self.batcher, self.engine, patience=settings.hang, beat=beat, failing=failing)
-        self.outside = DependencyWatch(guards.recorder, self.metrics)
+        self.dependencies = DependencyWatch(guards.recorder, self.metrics)
 
     def switch(self, loaded: LoadedBundle) -> None:
         """Serve another bundle from the next batch on."""
@@ -86,7 +86,7 @@ class Service:
         await self.health.close()
         await self.batcher.close()
         await asyncio.to_thread(self.guards.recorder.close)
-        await self.outside.close()
+        await self.dependencies.close()
         if self.guards.tracer is not None:
             await asyncio.to_thread(self.guards.tracer.close)
 

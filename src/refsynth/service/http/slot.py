@@ -16,7 +16,7 @@ class Slot:
     """The place of one worker.
 
     `bundle` is the one that its process was told to open, `ready` whether it serves, `retiring` whether it was told to end.
-    `sound` is the time of its last message that did not report a failing model.
+    `last_healthy` is the time of its last message that did not report a failing model.
     """
 
     number: int
@@ -27,7 +27,7 @@ class Slot:
     retiring: bool = False
     answer: asyncio.Future[Message | None] | None = None
     ticket: int = 0
-    sound: float = 0.0
+    last_healthy: float = 0.0
 
     async def ask(self, seconds: float, **order: Any) -> Message | None:
         """Return the worker's reply to an order; None if there is none in time."""

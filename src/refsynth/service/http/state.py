@@ -35,7 +35,7 @@ def default_folder(port: int) -> Path:
 
 
 @contextlib.contextmanager
-def reachable(control: Path) -> Iterator[str]:
+def control_address(control: Path) -> Iterator[str]:
     """Yield an address to bind or connect a control socket to, even if its path is long.
 
     The address of a Unix socket has at most 107 bytes. A longer path goes through its open folder (Linux only).

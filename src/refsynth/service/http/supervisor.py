@@ -31,7 +31,7 @@ from refsynth.service.http.settings import Settings
 from refsynth.service.http.slot import Slot
 from refsynth.service.http.state import ServerState, default_folder
 from refsynth.service.http.switch import Switcher
-from refsynth.service.http.trial import tried
+from refsynth.service.http.trial import try_bundle
 from refsynth.service.http.upkeep import Upkeep
 
 GRACE = 0.5
@@ -123,7 +123,7 @@ class Supervisor:
 
     async def _fit(self) -> bool:
         """Try the bundle in its own process before any worker opens it; return False if the server was told to end meanwhile."""
-        trial = asyncio.create_task(tried(self._switcher.current, self._settings))
+        trial = asyncio.create_task(try_bundle(self._switcher.current, self._settings))
         ended = asyncio.create_task(self._ending.wait())
         await asyncio.wait({trial, ended}, return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
@@ -222,8 +222,8 @@ class Supervisor:
     def _fails(self, slot: Slot, message: Message) -> bool:
         """Tell whether a serving worker has reported a failing model for too long, and can be replaced now."""
         if message.get("event") != "failing":
-            slot.sound = monotonic()
-        return slot.ready and monotonic() - slot.sound > self._settings.hang and self._dispensable(slot)
+            slot.last_healthy = monotonic()
+        return slot.ready and monotonic() - slot.last_healthy > self._settings.hang and self._dispensable(slot)
 
     async def _next(self, slot: Slot) -> Message | None:
         """Return the worker's next message; `silent` if it sends none in time, None at its end."""

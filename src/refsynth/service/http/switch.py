@@ -11,35 +11,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 from refsynth.core.errors import RefsynthError
 from refsynth.service.http.link import Link, Message
 from refsynth.service.http.logs import event
 from refsynth.service.http.settings import Settings
-from refsynth.service.http.state import ServerState, reachable
-from refsynth.service.http.trial import tried
+from refsynth.service.http.slot import Slot
+from refsynth.service.http.state import ServerState, control_address
+from refsynth.service.http.trial import try_bundle
 
 SECONDS_TO_COMMIT = 10.0
-
-
-class SwitchableWorker(Protocol):
-    """What switching needs of a worker's place."""
-
-    bundle: Path
-    ready: bool
-
-    async def ask(self, seconds: float, **order: Any) -> Message | None:
-        """Return the worker's reply to an order; None if there is none in time."""
-        ...
-
-    def tell(self, **order: Any) -> None:
-        """Send an order that has no reply."""
-        ...
-
-    def replace(self) -> None:
-        """Have a new process take over, which opens the current bundle."""
-        ...
 
 
 class SwitchError(RefsynthError):
@@ -51,7 +32,7 @@ class SwitchError(RefsynthError):
 class Switcher:
     """Switches bundles, and knows the copy in use and the one before."""
 
-    def __init__(self, settings: Settings, state: ServerState, workers: Sequence[SwitchableWorker], first: Path) -> None:
+    def __init__(self, settings: Settings, state: ServerState, workers: Sequence[Slot], first: Path) -> None:
         self._settings, self._state, self._workers = settings, state, workers
         self._lock = asyncio.Lock()
         self.current = first
@@ -98,8 +79,8 @@ class Switcher:
             return {"ok": True, "version": version}
 
     async def _switch(self, target: Path) -> str:
-        version = await tried(target, self._settings)
-        workers, switched = [worker for worker in self._workers if worker.ready], list[SwitchableWorker]()
+        version = await try_bundle(target, self._settings)
+        workers, switched = [worker for worker in self._workers if worker.ready], list[Slot]()
         if not workers:
             raise SwitchError("no worker serves now", remedy="try again")
         try:
@@ -122,7 +103,7 @@ class Switcher:
                 worker.replace()
         return version
 
-    async def _go_back(self, workers: Sequence[SwitchableWorker]) -> None:
+    async def _go_back(self, workers: Sequence[Slot]) -> None:
         """Make workers that have switched, or may have, serve the old bundle again."""
         for worker in workers:
             reply = await worker.ask(SECONDS_TO_COMMIT, do="revert")
@@ -143,7 +124,7 @@ async def order(control: Path, message: Message) -> Message:
     Raises:
         OSError: no server listens there.
     """
-    with reachable(control) as address:
+    with control_address(control) as address:
         link = Link(*await asyncio.open_unix_connection(address))
     link.send(**message)
     reply = await link.receive()

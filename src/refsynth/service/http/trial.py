@@ -44,7 +44,7 @@ class TrialError(BundleError):
         self.exit_code = exit_code
 
 
-async def tried(folder: Path, settings: Settings) -> str:
+async def try_bundle(folder: Path, settings: Settings) -> str:
     """Try a bundle and return its version.
 
     Raises:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from refsynth.service.http.logs import event
 from refsynth.service.http.slot import Slot
-from refsynth.service.http.state import ServerState, reachable
+from refsynth.service.http.state import ServerState, control_address
 from refsynth.service.http.switch import Switcher
 
 PERIOD = 2.0
@@ -45,7 +45,7 @@ class Upkeep:
         """
         self.close()
         self._state.control.unlink(missing_ok=True)
-        with reachable(self._state.control) as address:
+        with control_address(self._state.control) as address:
             self._control = await asyncio.start_unix_server(self._switcher.attend, address)
 
     def close(self) -> None:
