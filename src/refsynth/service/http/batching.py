@@ -62,7 +62,6 @@ class _Call(Generic[Item, Answer]):
     """One caller's rows. `done` is set when no row is left to answer."""
 
     done: asyncio.Future[None]
-    deadline: float
     answers: list[Answer | RowError | None]
     left: int
     rows: list[_QueuedRow[Item, Answer]] = field(default_factory=list)
@@ -111,7 +110,7 @@ class Batcher(Generic[Item, Answer]):
         self._thread = ModelThread("refsynth-model")
         self._speed_cost = self._speed_seconds = 0.0
         self._task = asyncio.get_running_loop().create_task(self._work())
-        self.finished = 0
+        self.batches = 0
         """Batches that the model has answered. While this grows, the model is alive."""
 
     @property
@@ -163,10 +162,9 @@ class Batcher(Generic[Item, Answer]):
         """
         if not items:
             return []
-        loop = asyncio.get_running_loop()
         if not urgent and (self.full or len(self._waiting) + len(items) > self._queue_rows):
             raise QueueFullError(max(self.wait, 1.0))
-        call: _Call[Item, Answer] = _Call(loop.create_future(), deadline, [None] * len(items), len(items))
+        call: _Call[Item, Answer] = _Call(asyncio.get_running_loop().create_future(), [None] * len(items), len(items))
         now, waiting = time.monotonic(), self._urgent if urgent else self._waiting
         for index, (item, cost) in enumerate(zip(items, costs, strict=True)):
             row = _QueuedRow(call, index, item, cost, now)
@@ -229,7 +227,7 @@ class Batcher(Generic[Item, Answer]):
         started, full = time.monotonic(), bool(self._waiting)
         answers = await self._outcome([row.item for row in batch])
         took = time.monotonic() - started
-        self.finished += 1
+        self.batches += 1
         if full and not isinstance(answers, RowError):
             self._speed_cost = MEMORY * self._speed_cost + sum(row.cost for row in batch)
             self._speed_seconds = MEMORY * self._speed_seconds + took
@@ -258,7 +256,7 @@ class Batcher(Generic[Item, Answer]):
             if row.call.done.done():  # nobody waits for it any more
                 continue
             outcome = await self._outcome([row.item])
-            self.finished += 1
+            self.batches += 1
             _deliver(row, outcome if isinstance(outcome, RowError) else outcome[0])
 
 

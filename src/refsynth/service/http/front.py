@@ -28,6 +28,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Head = list[tuple[bytes, bytes]]
 
 _REQUEST_ID = re.compile(REQUEST_ID)
 UNFORESEEN = "the server failed on this request; its log shows where"
@@ -35,9 +36,6 @@ MONITORING_ROUTES = ("/health/live", "/health/ready", "/metrics")
 """Routes that are answered no matter how many requests are under way."""
 MODEL_ROUTES = ("/v1/predict", "/predict", "/v1/explain")
 """Routes that ask the model. While the queue is full they are refused before their body is read, so that refusals cost little."""
-
-
-Head = list[tuple[bytes, bytes]]
 
 
 class NoRoom(NamedTuple):
@@ -98,8 +96,8 @@ class Front:
         self.inflight += 1
         self._metrics.inflight.set(self.inflight)
         try:
-            if refusal := self._refusal(scope["path"], others=self.inflight - 1):
-                await reply.refuse(503, refusal.code, refusal.message, self._counted(refusal))
+            if refusal := self._no_room(scope["path"], others=self.inflight - 1):
+                await reply.refuse(503, refusal.code, refusal.message, self._count(refusal))
             elif self._origins and (refused_origin := self._origins.refusal(scope["method"], scope["headers"])):
                 await reply.refuse(*refused_origin, {})
             else:
@@ -115,12 +113,12 @@ class Front:
 
     def refuse_early(self, method: str, path: str, headers: Head) -> tuple[Head, bytes] | None:
         """Return the head and body of a 503 if there is no room for a request of which only the head was read; else None."""
-        refusal = self._refusal(path, others=self.inflight) if path in MODEL_ROUTES and method == "POST" else None
+        refusal = self._no_room(path, others=self.inflight) if path in MODEL_ROUTES and method == "POST" else None
         if refusal is None:
             return None
         request_id = _request_id(headers)
         self._finish({"path": path, "method": method, "headers": headers}, request_id, 503, None)
-        head, body = _error(refusal.code, refusal.message, request_id, self._counted(refusal))
+        head, body = _error(refusal.code, refusal.message, request_id, self._count(refusal))
         return [*head, *_common(request_id, self._health, head)], body
 
     def reject(self, status: int, code: str, message: str, retry_after: float | None) -> tuple[Head, bytes]:
@@ -131,14 +129,14 @@ class Front:
         head, body = _error(code, message, request_id, {**retry, "Connection": "close"})
         return [*head, *_common(request_id, self._health, head)], body
 
-    def _refusal(self, path: str, *, others: int) -> NoRoom | None:
+    def _no_room(self, path: str, *, others: int) -> NoRoom | None:
         if path in MODEL_ROUTES and (wait := self._full()):
             return NoRoom("queue", "queue_full", "the queue is full", wait)
         if others >= self._limit and path not in MONITORING_ROUTES:
             return NoRoom("busy", "busy", "too many requests are under way", 1)
         return None
 
-    def _counted(self, refusal: NoRoom) -> dict[str, str]:
+    def _count(self, refusal: NoRoom) -> dict[str, str]:
         """Count a refusal, and return its headers."""
         self._metrics.refused(refusal.reason)
         return {"Retry-After": str(math.ceil(refusal.retry_after))}

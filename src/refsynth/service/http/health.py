@@ -49,7 +49,7 @@ class Health:
         self._answered: float | None = None
         self._failed: str | None = None
         self._right: deque[bool] = deque(maxlen=REMEMBERED)
-        self._turn = 0
+        self._index = 0
         self._version = engine.current.version
         self.draining = False
         self._tasks = [self._loop.create_task(self._watch()), self._loop.create_task(self._report())]
@@ -69,9 +69,9 @@ class Health:
 
     async def confirm(self) -> str | None:
         """Send a canary now, and return what is wrong with the model; None if nothing is."""
-        asked = self._loop.time()
+        start = self._loop.time()
         await self._ask()
-        if self._answered is None or self._answered < asked:
+        if self._answered is None or self._answered < start:
             return self._failed or "the model does not answer"
         return self._failed
 
@@ -84,8 +84,8 @@ class Health:
     async def _report(self) -> None:
         seen = 0
         while True:
-            if self._batcher.finished != seen and self._failed is None and self._answered is not None:
-                seen = self._batcher.finished
+            if self._batcher.batches != seen and self._failed is None and self._answered is not None:
+                seen = self._batcher.batches
                 self._beat()
             await asyncio.sleep(PERIOD / 2)
 
@@ -96,8 +96,8 @@ class Health:
 
     async def _ask(self) -> None:
         loaded = self._engine.current
-        self._turn = (self._turn + 1) % len(loaded.golden.texts)
-        text = loaded.golden.texts[self._turn]
+        self._index = (self._index + 1) % len(loaded.golden.texts)
+        text = loaded.golden.texts[self._index]
         try:
             (answer,) = await self._batcher.submit(
                 [Question(text)], [self._engine.cost(text)], deadline=self._loop.time() + self._patience, urgent=True
@@ -112,7 +112,7 @@ class Health:
             self._version = answer.version
             self._right.clear()
         if answer.version == loaded.version:  # otherwise the bundle was switched after the text was chosen
-            self._right.append(loaded.agrees(self._turn, answer.prediction))
+            self._right.append(loaded.agrees(self._index, answer.prediction))
         self._conclude("golden texts are answered wrongly" if self._right.count(False) > MOST_WRONG else None)
 
     def _conclude(self, failed: str | None) -> None:

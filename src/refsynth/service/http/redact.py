@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from functools import cache
 from typing import NamedTuple
@@ -52,13 +51,6 @@ class Finding(NamedTuple):
     end: int
 
 
-class Redacted(NamedTuple):
-    """The text with placeholders, and the number of placeholders of each kind."""
-
-    text: str
-    counts: Mapping[PersonalKind, int]
-
-
 class Redactor:
     """Finds and replaces personal data."""
 
@@ -96,11 +88,9 @@ class Redactor:
             findings += [Finding(kind, start, end) for start, end in spans]
         return sorted(findings, key=lambda finding: finding.start)
 
-    def redact(self, text: str) -> Redacted:
+    def redact(self, text: str) -> str:
         """Return the text with a placeholder for each finding."""
-        findings = self.find(text)
-        redacted = _replace(text, ((start, end, f"[{kind.value}]") for kind, start, end in findings))
-        return Redacted(redacted, Counter(finding.kind for finding in findings))
+        return _replace(text, ((start, end, f"[{kind.value}]") for kind, start, end in self.find(text)))
 
 
 def _replace(text: str, replacements: Iterable[tuple[int, int, str]]) -> str:

@@ -74,7 +74,7 @@ class Supervisor:
         self._ending = asyncio.Event()
         self._failure: RefsynthError | None = None
         self._serving = False
-        self._stillborn = 0
+        self._failed_starts = 0
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -91,7 +91,7 @@ class Supervisor:
             first = state.copy(self._settings.bundle)
             self._slots = [Slot(number, first) for number in range(self._settings.workers)]
             self._switcher = Switcher(self._settings, state, self._slots, first)
-            self._count = Restarts()
+            self._restarts = Restarts()
             await self._serve(port)
         finally:
             listener.close()
@@ -101,12 +101,12 @@ class Supervisor:
 
     async def _serve(self, port: int) -> None:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._background(self._switcher.reload(self._settings.bundle)))
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
         if not await self._fit():
             return
-        upkeep = Upkeep(self._state, self._switcher, self._slots, renew=self._count.renew)
+        upkeep = Upkeep(self._state, self._switcher, self._slots, renew=self._restarts.renew)
         await upkeep.open()
         keepers = [asyncio.create_task(self._keep(slot)) for slot in self._slots]
         background = [asyncio.create_task(self._announce(port)), asyncio.create_task(upkeep.run())]
@@ -140,8 +140,8 @@ class Supervisor:
                 slot.kill()
         self._ending.set()
 
-    def _background(self, work: Any) -> None:
-        self._reloading = asyncio.ensure_future(work)
+    def _reload(self) -> None:
+        self._reloading = asyncio.ensure_future(self._switcher.reload(self._settings.bundle))  # a task needs a reference
 
     async def _announce(self, port: int) -> None:
         while not all(slot.ready for slot in self._slots):
@@ -172,11 +172,11 @@ class Supervisor:
                 return
             if reason != "retired":
                 event("worker lost", level=logging.WARNING, worker=slot.number, reason=reason)
-                self._count.restart(reason.partition(":")[0])
+                self._restarts.restart(reason.partition(":")[0])
             if not (served or self._serving):
-                self._stillborn += 1
+                self._failed_starts += 1
                 self._failure = self._failure or (
-                    StartError(f"no worker starts: {reason}", 1) if self._stillborn >= TRIES else None
+                    StartError(f"no worker starts: {reason}", 1) if self._failed_starts >= TRIES else None
                 )
             if self._failure is not None:
                 self._ending.set()
@@ -216,7 +216,7 @@ class Supervisor:
         await slot.process.wait()
         await slot.link.close()
         slot.link = None
-        self._count.gone(slot.process.pid)
+        self._restarts.gone(slot.process.pid)
         return reason, served
 
     def _fails(self, slot: Slot, message: Message) -> bool:

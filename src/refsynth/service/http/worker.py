@@ -65,7 +65,7 @@ async def run_worker(listener: socket.socket, channel: socket.socket, compose: C
         return
     try:
         settings = Settings.of(**start["settings"])
-        loaded = await asyncio.to_thread(_opened, Path(start["bundle"]), settings)
+        loaded = await asyncio.to_thread(_open, Path(start["bundle"]), settings)
         options = {**start["guards"], "language": loaded.model.manifest.language}
         guards = compose(options, Path(start["shared"]))
         service = Service(
@@ -146,7 +146,7 @@ class Worker:
     async def _prepare(self, folder: Path, ticket: int) -> None:
         """Open another bundle beside the current one. Opening it includes its self-test."""
         try:
-            self._prepared = await asyncio.to_thread(_opened, folder, self._service.settings)
+            self._prepared = await asyncio.to_thread(_open, folder, self._service.settings)
         except RefsynthError as error:
             self._link.send(reply="refused", ticket=ticket, message=str(error))
         else:
@@ -187,8 +187,8 @@ class Worker:
             refuse_new(self._listener)
             await asyncio.sleep(SETTLE)
             last = accept_waiting(self._listener)
-        for listening in server.servers:
-            listening.close()
+        for listener in server.servers:
+            listener.close()
         make = partial(BoundedProtocol, config=server.config, server_state=server.server_state, app_state={})
         for connection in last:
             with contextlib.suppress(OSError):  # the client is gone already
@@ -196,7 +196,7 @@ class Worker:
         await asyncio.sleep(SETTLE)
 
 
-def _opened(folder: Path, settings: Settings) -> LoadedBundle:
+def _open(folder: Path, settings: Settings) -> LoadedBundle:
     try:
         return LoadedBundle.open(folder, threads=settings.threads_each, threshold=settings.threshold)
     except RefsynthError:
