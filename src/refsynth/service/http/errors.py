@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -27,6 +27,14 @@ class ErrorBody(BaseModel):
         }
     )
     error: Problem
+
+
+class Refusal(NamedTuple):
+    """The status, code and message of an error that is sent before the application gets the request."""
+
+    status: int
+    code: str
+    message: str
 
 
 MEANINGS = {

@@ -98,8 +98,8 @@ class Front:
         try:
             if refusal := self._no_room(scope["path"], others=self.inflight - 1):
                 await reply.refuse(503, refusal.code, refusal.message, self._count(refusal))
-            elif self._origins and (refused_origin := self._origins.refusal(scope["method"], scope["headers"])):
-                await reply.refuse(*refused_origin, {})
+            elif self._origins and (foreign := self._origins.refusal(scope["method"], scope["headers"])):
+                await reply.refuse(*foreign, {})
             else:
                 await self._app(scope, receive, reply.send)
         except Exception as error:  # noqa: BLE001 - uvicorn would log its message, which may quote a text

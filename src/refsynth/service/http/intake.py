@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from refsynth.service.http.errors import Refusal
 
 HEAD_BYTES = 64 << 10
 HEADERS = 128
@@ -11,17 +11,9 @@ FRAMING = 8
 """Maximum bytes of chunk framing per byte of a body: a body of single bytes needs five."""
 
 
-class ExceededLimit(NamedTuple):
-    """A limit that a message exceeds: status, code and message of the error."""
-
-    status: int
-    code: str
-    message: str
-
-
-HEAD_TOO_LARGE = ExceededLimit(400, "head_too_large", f"the head of the request is larger than {HEAD_BYTES:,} bytes")
-TOO_MANY_FIELDS = ExceededLimit(400, "head_too_large", f"the head of the request has more than {HEADERS} fields")
-TOO_MUCH_FRAMING = ExceededLimit(400, "bad_request", "the chunk framing of the body is far larger than the body")
+HEAD_TOO_LARGE = Refusal(400, "head_too_large", f"the head of the request is larger than {HEAD_BYTES:,} bytes")
+TOO_MANY_FIELDS = Refusal(400, "head_too_large", f"the head of the request has more than {HEADERS} fields")
+TOO_MUCH_FRAMING = Refusal(400, "bad_request", "the chunk framing of the body is far larger than the body")
 
 
 class Intake:
@@ -38,12 +30,12 @@ class Intake:
         self.in_head, self.whole = True, False
         self._head = self._fields = self._body = self._arrived = self._framing = 0
 
-    def target(self, size: int) -> ExceededLimit | None:
+    def target(self, size: int) -> Refusal | None:
         """Count a part of the request target."""
         self._head += size
         return HEAD_TOO_LARGE if self._head > HEAD_BYTES else None
 
-    def field(self, name: bytes, value: bytes) -> ExceededLimit | None:
+    def field(self, name: bytes, value: bytes) -> Refusal | None:
         """Count a header field."""
         self._fields += 1
         return TOO_MANY_FIELDS if self._fields > HEADERS else self.target(len(name) + len(value) + len(b": \r\n"))
@@ -57,7 +49,7 @@ class Intake:
         """The state of the counts, for `arrived`."""
         return self._messages, self.in_head, self._body
 
-    def arrived(self, size: int, before: tuple[int, bool, int]) -> ExceededLimit | None:
+    def arrived(self, size: int, before: tuple[int, bool, int]) -> Refusal | None:
         """Count `size` bytes that were parsed since `mark` was `before`."""
         message, in_head, body = before
         if message != self._messages:  # the bytes span two messages; `field` and `part` have counted the second

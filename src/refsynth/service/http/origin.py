@@ -10,18 +10,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+
+from refsynth.service.http.errors import Refusal
 
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?", re.IGNORECASE)
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
-
-
-class RefusedOrigin(NamedTuple):
-    """Why a request is refused: status, code and message of the error."""
-
-    status: int
-    code: str
-    message: str
 
 
 class Origins:
@@ -36,7 +29,7 @@ class Origins:
         self._names = {_bare(name) for name in ("localhost", host, *allowed)}
         self._anywhere = not is_loopback(host)
 
-    def refusal(self, method: str, headers: Iterable[tuple[bytes, bytes]]) -> RefusedOrigin | None:
+    def refusal(self, method: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
         """Return why a request is refused because a foreign page may have sent it; None if it is accepted."""
         values: dict[bytes, list[str]] = {b"host": [], b"origin": [], b"content-type": []}
         for name, value in headers:
@@ -44,11 +37,11 @@ class Origins:
                 values[name].append(value.decode("latin-1").strip().lower())
         hosts, origins, types = values.values()
         if len(hosts) != 1 or not self._is_known(hosts[0]):
-            return RefusedOrigin(403, "foreign_host", "this server does not know that Host; --allow-host NAME allows it")
+            return Refusal(403, "foreign_host", "this server does not know that Host; --allow-host NAME allows it")
         if origins and (len(origins) > 1 or origins[0].partition("://")[2] != hosts[0]):
-            return RefusedOrigin(403, "foreign_origin", "a page from another site may not use this server")
+            return Refusal(403, "foreign_origin", "a page from another site may not use this server")
         if method not in SAFE_METHODS and (len(types) != 1 or types[0].partition(";")[0].strip() != "application/json"):
-            return RefusedOrigin(415, "not_json", "without keys, a body must have Content-Type: application/json")
+            return Refusal(415, "not_json", "without keys, a body must have Content-Type: application/json")
         return None
 
     def _is_known(self, authority: str) -> bool:

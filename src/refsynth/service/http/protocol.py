@@ -20,8 +20,9 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from refsynth.service.http.errors import Refusal
 from refsynth.service.http.front import Front, Head
-from refsynth.service.http.intake import ExceededLimit, Intake
+from refsynth.service.http.intake import Intake
 
 HEAD_SECONDS = 20.0
 """Time for a head, and for the rest of a body whose request is already answered."""
@@ -201,7 +202,7 @@ class BoundedProtocol(HttpToolsProtocol):
         for cycle, _ in self.pipeline:
             yield cycle
 
-    def _check(self, exceeded: ExceededLimit | None) -> None:
+    def _check(self, exceeded: Refusal | None) -> None:
         if exceeded is not None:
             self._end(*exceeded)
             raise _Stop
