@@ -50,7 +50,7 @@ def leave_out(trick: str) -> None:
 
     bounded: Any = protocol.BoundedProtocol
     guards: Any = import_module("refsynth.cli.guards")
-    made, limiter = bounded.connection_made, guards.Limiter
+    made, limiter = bounded.connection_made, guards.SharedLimiter
 
     def with_addresses(self: Any, transport: Any) -> None:
         HttpToolsProtocol.connection_made(self, transport)
@@ -68,7 +68,7 @@ def leave_out(trick: str) -> None:
         "uvloop": [(worker, "uvloop", asyncio)],
         "packet filter": [(worker, "refuse_new", _nothing)],
         "last accept": [(worker, "refuse_new", _nothing), (worker, "accept_waiting", lambda listener: [])],
-        "shared quotas": [(guards, "Limiter", lambda path: limiter(path.with_name(f"quotas-{os.getpid()}")))],
+        "shared quotas": [(guards, "SharedLimiter", lambda path: limiter(path.with_name(f"quotas-{os.getpid()}")))],
         "own clock": [(progress, "_waited", lambda process: {})],
         "supervisor": [],
     }
