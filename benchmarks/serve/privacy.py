@@ -66,9 +66,9 @@ def _redactor(count: int) -> dict[str, Any]:
     seen: Counter[str] = Counter()
     for planted in plant(count, seed=SEED):
         seen[planted.form] += 1
-        gone[planted.form] += planted.item not in redactors[planted.language].redact(planted.text).text
+        gone[planted.form] += planted.item not in redactors[planted.language].redact(planted.text)
     clean = list(harmless(count, seed=SEED))
-    changed = max(sum(each.redact(text).text != text for text in clean) for each in redactors.values())
+    changed = max(sum(each.redact(text) != text for text in clean) for each in redactors.values())
     whole = [form for form in seen if form not in PARTLY]
     return {
         "items": count,

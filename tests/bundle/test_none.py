@@ -33,7 +33,7 @@ from refsynth.models.store import ModelStore
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
 from refsynth.pipeline.flow import run
 from refsynth.service.http.client import _prediction
-from refsynth.service.http.dialects import shown
+from refsynth.service.http.dialects import prediction_json
 from refsynth.service.http.engine import Answer
 from refsynth.service.http.schema import PredictRequest
 from tests.support.held import held_of
@@ -173,7 +173,7 @@ def test_a_column_of_that_name_stays_the_users():
 @pytest.mark.parametrize("none", [False, True])
 def test_a_reply_says_it_and_the_client_reads_it(none):
     said = Prediction("a", {"a": 0.9, "b": 0.1}, tier="exact", none=none)
-    reply = shown(Answer(said, "v", "exact", None), PredictRequest(texts="x"))
+    reply = prediction_json(Answer(said, "v", "exact", None), PredictRequest(texts="x"))
     assert reply["none"] is none and _prediction(reply).none is none
     del reply["none"]  # an older server
     assert _prediction(reply).none is False

@@ -184,7 +184,7 @@ def _recorder(where: str, chosen: Protection) -> DatabaseRecorder:
 
     names = None if chosen.names is None else NameFinder(chosen.names)
     redactor = Redactor(language=chosen.language, names=names) if chosen.texts else None
-    redact = None if redactor is None else lambda text: redactor.redact(text).text
+    redact = None if redactor is None else redactor.redact
     return DatabaseRecorder(
         PredictionRecord.open(where, redact=redact, tables="trust"), texts=chosen.texts, keyed=chosen.keys is not None
     )

@@ -1,1 +1,1 @@
-"""A bundle as a service: HTTP, and what is remembered of its work. Never imports torch, and nothing that trains."""
+"""Serve a bundle over HTTP, and record what it answered. Never imports torch or anything that trains."""

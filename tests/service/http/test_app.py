@@ -607,7 +607,7 @@ class TestSets:
     def test_labels_that_were_merged_are_known_in_any_case(self, folder: Path, tmp_path: Path) -> None:
         shutil.copytree(folder, tmp_path / "merged")
         manifest = json.loads((tmp_path / "merged" / "manifest.json").read_text())
-        manifest["lineage"]["merge"] = True
+        manifest["merge"] = True
         (tmp_path / "merged" / "manifest.json").write_text(json.dumps(manifest))
         memory = Memory()
         with running(tmp_path / "merged", guards=interfaces.Guards(recorder=memory)) as server:

@@ -216,6 +216,6 @@ def test_batches_are_observed() -> None:
         await ask(batcher, [1, 2, 3])
         assert [batch.rows for batch in seen] == [3]
         assert seen[0].took >= 0 <= seen[0].waited
-        assert batcher.finished == 1
+        assert batcher.batches == 1
 
     with_batcher(test, observe=seen.append)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
 from refsynth.cli.guards import compose, prepare
 from refsynth.service.http.auth import Keyring
+from refsynth.service.http.schema import ModelOut, StoredFeedbackOut
 from tests.support.serving import Running, running, save_bundle
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -65,6 +68,14 @@ def test_its_policy_allows_only_what_is_in_it(folder: Path) -> None:
         assert "default-src 'none'" in policy and "unsafe" not in policy and policy.count("'sha256-") == 2
         assert not re.search(r"""(?:src|href)=["'](?!data:,)|https?://|@import|style=|innerHTML|\bon[a-z]+=""", reply.text)
         assert "/" not in httpx.get(server.url + "/openapi.json").json()["paths"]
+
+
+@pytest.mark.parametrize(("function", "reply"), [("model", ModelOut), ("feedback", StoredFeedbackOut)])
+def test_it_reads_only_fields_that_a_reply_has(function: str, reply: type[BaseModel]) -> None:
+    page = (files("refsynth.service.http") / "console.html").read_text()
+    source = page.partition(f"async function {function}() {{")[2].partition("\n}")[0]
+    fields = set(re.findall(r"\bone\.(\w+)", source))
+    assert fields and fields <= set(reply.model_fields)
 
 
 @needs_browser

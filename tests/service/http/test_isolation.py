@@ -148,7 +148,7 @@ HOSTILE = {
     "one that goes back over marks": ({"tokenizer": split_by(r"(-|-)+x")}, "PanicError"),
     "one that goes back over words": ({"tokenizer": split_by(r"((a ?)+)+$")}, "PanicError"),
     "a normalizer that does": ({"tokenizer": replace_by("(a+)+$")}, "PanicError"),
-    "a graph that never ends": ({"graph": loop}, "without an end|not ready after"),
+    "a graph that never ends": ({"graph": loop}, "did not end|not ready after"),
     "a graph that eats memory": ({"graph": devour}, "bundle"),
 }
 
@@ -161,14 +161,14 @@ def test_a_hostile_bundle_is_refused_by_its_trial(
     folder = altered(sound, tmp_path / "b", **change)
     settings = Settings.of(bundle=folder, start=10)
     with pytest.raises(trial.TrialError, match=reason) as caught:
-        asyncio.run(trial.tried(folder, settings))
+        asyncio.run(trial.try_bundle(folder, settings))
     assert "Traceback" not in str(caught.value)
     assert not [process for process in psutil.process_iter(["cmdline"]) if str(folder) in (process.info["cmdline"] or ())]
 
 
 def test_a_sound_bundle_passes_its_trial(sound: Path, first: Path) -> None:
     for folder in (sound, first):
-        version = asyncio.run(trial.tried(folder, Settings.of(bundle=folder)))
+        version = asyncio.run(trial.try_bundle(folder, Settings.of(bundle=folder)))
         assert version == file_digest(folder / "manifest.json")[:12]
 
 
@@ -207,7 +207,7 @@ def test_hostile_bundles_take_nothing_from_a_running_server(sound: Path, first: 
     assert "Traceback" not in done.stderr
 
 
-class Seat:
+class FakeWorker:
     """A worker's place, and a record of the orders that all of them got."""
 
     def __init__(self, number: int, log: list, refuses: str = "") -> None:
@@ -238,18 +238,18 @@ def test_workers_switch_one_after_another_and_go_back_together(
     async def passed(folder: Path, settings: Settings) -> str:
         return "v2"
 
-    monkeypatch.setattr("refsynth.service.http.switch.tried", passed)
+    monkeypatch.setattr("refsynth.service.http.switch.try_bundle", passed)
     log: list = []
-    seats = [Seat(0, log), Seat(1, log), Seat(number, log, refuses)]
+    workers = [FakeWorker(0, log), FakeWorker(1, log), FakeWorker(number, log, refuses)]
     state = ServerState(tmp_path / "state")
-    switcher = Switcher(Settings.of(bundle=first), state, seats, Path("old"))
+    switcher = Switcher(Settings.of(bundle=first), state, workers, Path("old"))
     said = asyncio.run(switcher.reload(first))
     asked = [step for step in log if step[1] in ("prepare", "commit")]
     assert asked == sorted(asked, key=lambda step: ("prepare", "commit").index(step[1]))
     assert said["ok"] is not bool(refuses)
-    assert {seat.serves for seat in seats} == {"old" if refuses else "new"}
+    assert {worker.serves for worker in workers} == {"old" if refuses else "new"}
     assert (switcher.current == Path("old")) is bool(refuses)
-    assert [step for step in log if step[1] == "forget"] == [(seat.number, "forget") for seat in seats]
+    assert [step for step in log if step[1] == "forget"] == [(worker.number, "forget") for worker in workers]
     state.close()
 
 
@@ -372,12 +372,12 @@ def test_a_silent_worker_is_spared_only_while_the_others_serve(first: Path) -> N
     supervisor = Supervisor(Settings.of(bundle=first, workers=2), command=(), guards={})
     one, two = Slot(0, first, ready=True), Slot(1, first, ready=True)
     supervisor._slots = [one, two]
-    assert supervisor._spared(one)
+    assert supervisor._dispensable(one)
     two.ready = False
-    assert not supervisor._spared(one)
-    assert supervisor._spared(two)
+    assert not supervisor._dispensable(one)
+    assert supervisor._dispensable(two)
     supervisor._slots = [one]
-    assert supervisor._spared(one)
+    assert supervisor._dispensable(one)
 
 
 def test_workers_that_all_freeze_are_replaced_one_after_another(first: Path, tmp_path: Path) -> None:
@@ -459,7 +459,7 @@ def test_a_state_folder_that_cannot_be_made_again_is_said_and_lived_without(firs
     (tmp_path / "up").unlink()
     state.restore()
     assert file_digest(copy / "manifest.json") == file_digest(first / "manifest.json")
-    assert not state.whole()  # the control socket is the supervisor's
+    assert not state.complete()  # the control socket is the supervisor's
     state.control.touch()
-    assert state.whole()
+    assert state.complete()
     state.close()

@@ -37,11 +37,9 @@ def test_planted_items_are_found_and_their_neighbours_stay(form, planted_texts):
             continue
         n += 1
         result = redactors[planted.language].redact(planted.text)
-        gone = planted.item not in result.text
-        exact = planted.kind is PersonalKind.credentials or result.text == planted.text.replace(
-            planted.item, f"[{planted.kind.value}]"
-        )
-        if not (gone and exact and result.counts[planted.kind]):
+        placeholder = f"[{planted.kind.value}]"
+        exact = planted.kind is PersonalKind.credentials or result == planted.text.replace(planted.item, placeholder)
+        if planted.item in result or not exact or placeholder not in result:
             missed.append(planted.text)
     assert n > 600
     assert len(missed) <= (1 - FOUND.get(form, 0.99)) * n, missed[:5]
@@ -50,12 +48,12 @@ def test_planted_items_are_found_and_their_neighbours_stay(form, planted_texts):
 def test_harmless_texts_stay():
     texts = list(harmless(4000, seed=7))
     for each in redactors.values():
-        changed = [text for text in texts if each.redact(text).text != text]
+        changed = [text for text in texts if each.redact(text) != text]
         assert len(changed) <= 0.01 * len(texts), changed[:5]
     for name in ("tickets", "tickets_zh"):
         for part in ("train.csv", "test.csv"):
             rows = csv.DictReader((files("refsynth") / "examples" / name / part).read_text("utf-8").splitlines())
-            assert [text for row in rows if redactor.redact(text := row["message"]).counts] == []
+            assert [row["message"] for row in rows if redactor.find(row["message"])] == []
 
 
 @pytest.mark.parametrize(
@@ -107,14 +105,14 @@ def test_harmless_texts_stay():
 )
 def test_cases(text, expected):
     if expected is None:  # the second has the form of a signed token, and names no algorithm
-        assert redactor.redact(text).text == "[CREDENTIALS] and eyJmb28iOiJiYXIifQ.eyJzdWIiOiIxIn0.c2ln"
+        assert redactor.redact(text) == "[CREDENTIALS] and eyJmb28iOiJiYXIifQ.eyJzdWIiOiIxIn0.c2ln"
         return
-    assert redactor.redact(text).text == expected
+    assert redactor.redact(text) == expected
 
 
 def test_a_second_time_finds_no_placeholder():
-    text = redactor.redact("joe@example.com https://a:b@host/?token=x 4111111111111111").text
-    assert redactor.redact(text).text == text
+    text = redactor.redact("joe@example.com https://a:b@host/?token=x 4111111111111111")
+    assert redactor.redact(text) == text
 
 
 @given(st.text() | st.text("0123456789 .-+()@:/aE", max_size=200))
@@ -126,7 +124,7 @@ def test_any_text_is_cut_where_it_says(text):
     for each in found:
         kept += text[last : each.start] + f"[{each.kind.value}]"
         last = each.end
-    assert redactor.redact(text).text == kept + text[last:]
+    assert redactor.redact(text) == kept + text[last:]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +140,7 @@ def test_any_text_is_cut_where_it_says(text):
     ],
 )
 def test_the_numbers_of_a_languages_countries_need_no_sign(language, text, expected):
-    assert Redactor(language=language).redact(text).text == expected
+    assert Redactor(language=language).redact(text) == expected
 
 
 HOSTILE = (

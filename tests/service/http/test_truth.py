@@ -77,8 +77,9 @@ def test_the_share_that_is_expected_to_be_unsure_is_the_bundles(folder: Path) ->
     with running(folder) as server:
         assert math.isnan(metrics_of(server)["refsynth_expected_unsure_ratio"])
         model = server.service.engine.current.model
-        measured = model.manifest.calibration.model_copy(update={"coverage": 0.75})
-        model.manifest = model.manifest.model_copy(update={"calibration": measured})
+        manifest = model.manifest
+        last = manifest.last.model_copy(update={"calibration": manifest.calibration.model_copy(update={"coverage": 0.75})})
+        model.manifest = manifest.model_copy(update={"tiers": (*manifest.tiers[:-1], last)})
         server.service.metrics.model(server.service.engine.current)
         assert metrics_of(server)["refsynth_expected_unsure_ratio"] == 0.25
 

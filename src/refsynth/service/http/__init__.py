@@ -1,1 +1,1 @@
-"""A bundle over HTTP: bounded queue, micro-batches, honest health, replaced workers, drain, reload. Never imports torch."""
+"""Serve a bundle over HTTP: bounded queue, micro-batches, health checks, worker restarts, drain, reload. Never imports torch."""

@@ -1,4 +1,4 @@
-"""The HTTP interface: routes, their documentation, and every error in one form. The work is in `service`."""
+"""The HTTP interface: routes and their OpenAPI documentation. `service` does the work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from refsynth.core.types import DIGITS
 from refsynth.service.http import explain
 from refsynth.service.http.batching import RowError
 from refsynth.service.http.console import add_console
-from refsynth.service.http.dialects import is_batch, scores, shown, tei_rows
+from refsynth.service.http.dialects import is_batch, prediction_json, tei_rows, tei_scores
 from refsynth.service.http.engine import Answer, Question
 from refsynth.service.http.errors import MEANINGS, ErrorBody, Failed, Invalid, NotFound, Unavailable
 from refsynth.service.http.front import Front
@@ -30,14 +30,14 @@ from refsynth.service.http.schema import (
     ExplainRequest,
     FeedbackReply,
     FeedbackRequest,
-    GivenOut,
-    GivenReply,
     LiveReply,
     ModelOut,
     ModelsReply,
     PredictReply,
     PredictRequest,
     ReadyReply,
+    RecentFeedbackReply,
+    StoredFeedbackOut,
     TeiRequest,
     TeiScore,
 )
@@ -45,21 +45,21 @@ from refsynth.service.http.service import Service
 from refsynth.service.http.texts import EmptyText
 
 PAUSES = (0.1, 0.2, 0.4, 0.8)
-"""Seconds between looks for the answer that feedback is for."""
+"""Seconds between attempts to find the prediction that feedback refers to."""
 RECENT = 20
-OPEN = (403,)
+OPEN_STATUSES = (403,)
 NO_RECORD = "this server keeps no record of its requests"
-READING = (401, 403, 405, 429, 500, 503)
-ASKING = (400, 401, 403, 405, 408, 413, 415, 422, 429, 500, 503, 504)
+READ_STATUSES = (401, 403, 405, 429, 500, 503)
+MODEL_STATUSES = (400, 401, 403, 405, 408, 413, 415, 422, 429, 500, 503, 504)
 
 
 def build_app(service: Service) -> Front:
-    """Return the whole application of one worker."""
+    """Return the application of one worker."""
     api = FastAPI(
         title="refsynth",
         version=version("refsynth"),
         description="Labels for texts, with calibrated probabilities.",
-        docs_url=None,  # its page loads scripts from elsewhere
+        docs_url=None,  # FastAPI's page loads scripts from another host
         redoc_url=None,
         redirect_slashes=False,
         default_response_class=Json,
@@ -89,41 +89,44 @@ def build_app(service: Service) -> Front:
 
 
 def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
-    """Add the routes, and return them by path."""
+    """Add the prediction routes and return their endpoints by path."""
 
     async def answer(
         request: Request, key: Caller, texts: list[str | EmptyText], *, truncate: bool, whole: str = ""
     ) -> list[Answer | RowError]:
-        """Answer what is not empty. An empty text has its error in its place, or refuses a request to be answered as a whole."""
-        await service.admit(texts, truncate=truncate)
-        asked = [text for text in texts if isinstance(text, str)]
+        """Return an answer per text; an empty text has its error as the answer.
+
+        `whole` is the field to name when the request fails as a whole because one of its texts is empty.
+        """
+        await service.check_lengths(texts, truncate=truncate)
+        filled = [text for text in texts if isinstance(text, str)]
         empty = next((row for row, text in enumerate(texts) if isinstance(text, EmptyText)), None)
-        if empty is not None and (whole or not asked):
+        if empty is not None and (whole or not filled):
             raise Invalid(f"{whole or 'texts'}[{empty}]: {texts[empty]}")
-        service.charge(key, len(asked))
-        found = await service.ask(request, [Question(text) for text in asked])
-        if all(isinstance(answer, RowError) for answer in found):
-            raise Failed("the model failed on " + ("this text" if len(asked) == 1 else "every text"))
-        said = iter(found)
-        answers = [text if isinstance(text, EmptyText) else next(said) for text in texts]
-        service.keep(request, key, texts, answers)
+        service.charge(key, len(filled))
+        results = await service.ask(request, [Question(text) for text in filled])
+        if all(isinstance(result, RowError) for result in results):
+            raise Failed("the model failed on " + ("this text" if len(filled) == 1 else "every text"))
+        remaining = iter(results)
+        answers = [text if isinstance(text, EmptyText) else next(remaining) for text in texts]
+        service.record(request, key, texts, answers)
         return answers
 
-    @api.post("/v1/predict", **_documented(PredictReply, ASKING, PredictRequest))
+    @api.post("/v1/predict", **_documented(PredictReply, MODEL_STATUSES, PredictRequest))
     async def predict(request: Request) -> Response:
-        """Label one text or many. A text that the model fails on gets an error in its place and does not harm the others."""
-        key = service.authorise(request, "predict")
+        """Label one text or many. A text that the model fails on gets an error in its place; the others are still answered."""
+        key = service.authorize(request, "predict")
         body = await service.read(request, PredictRequest)
-        given = [body.texts] if isinstance(body.texts, str) else body.texts
-        texts = service.texts(request, given, "texts[{}]")
+        rows = [body.texts] if isinstance(body.texts, str) else body.texts
+        texts = service.texts(request, rows, "texts[{}]")
         answers = await answer(request, key, texts, truncate=body.truncate)
-        said = [shown(one, body) for one in answers]
-        return Json({"request_id": request.scope["request_id"], "predictions": said})
+        predictions = [prediction_json(one, body) for one in answers]
+        return Json({"request_id": request.scope["request_id"], "predictions": predictions})
 
-    @api.post("/predict", **_documented(list[TeiScore] | list[list[TeiScore]], ASKING, TeiRequest))
+    @api.post("/predict", **_documented(list[TeiScore] | list[list[TeiScore]], MODEL_STATUSES, TeiRequest))
     async def tei(request: Request) -> Response:
-        """Label texts in the form of text-embeddings-inference, for clients that speak it."""
-        key = service.authorise(request, "predict")
+        """Label texts in the format of text-embeddings-inference, for its clients."""
+        key = service.authorize(request, "predict")
         body = await service.read(request, TeiRequest)
         if body.raw_scores:
             raise Invalid("raw_scores: scores here are calibrated probabilities; leave it out")
@@ -131,73 +134,76 @@ def _add_predict(api: FastAPI, service: Service) -> dict[str, Endpoint]:
         answers = await answer(request, key, texts, truncate=body.truncate, whole="inputs")
         if any(isinstance(one, RowError) for one in answers):
             raise Failed("the model failed on a text")
-        said = [scores(one.prediction) for one in answers if isinstance(one, Answer)]
-        return Json(said if is_batch(body) else said[0])
+        scores = [tei_scores(one.prediction) for one in answers if isinstance(one, Answer)]
+        return Json(scores if is_batch(body) else scores[0])
 
     return {"/v1/predict": predict, "/predict": tei}
 
 
 def _add_explain(api: FastAPI, service: Service) -> None:
-    @api.post("/v1/explain", **_documented(ExplainReply, ASKING, ExplainRequest))
+    @api.post("/v1/explain", **_documented(ExplainReply, MODEL_STATUSES, ExplainRequest))
     async def explain_(request: Request) -> Response:
-        """Say which parts of a text speak for a label: exactly for TF-IDF and static tiers, by leaving parts out for encoders."""
-        key = service.authorise(request, "explain")
+        """Show how much each part of a text speaks for a label.
+
+        Exact for TF-IDF and static tiers; for encoders, measured by leaving each part out.
+        """
+        key = service.authorize(request, "explain")
         body = await service.read(request, ExplainRequest)
         (text,) = service.texts(request, [body.text], "text")
-        await service.admit([text], truncate=body.truncate)
+        await service.check_lengths([text], truncate=body.truncate)
         if isinstance(text, EmptyText):
             raise Invalid(f"text: {text}")
         model = service.engine.current.model
         if body.label is not None:
-            body = body.model_copy(update={"label": service.known(body.label)})
-        places = [] if model.additive(text) else explain.spans(text)
+            body = body.model_copy(update={"label": service.known_label(body.label)})
+        spans = [] if model.additive(text) else explain.spans(text)
         questions = [Question(text, True, body.label)]
-        questions += [Question(explain.without(text, place)) for place in places]
+        questions += [Question(explain.without(text, span)) for span in spans]
         service.charge(key, len(questions))
         answers = await service.ask(request, questions)
-        service.metrics.explained()
-        return Json(_explanation(request, body, answers, text, places))
+        service.metrics.explanations.inc()
+        return Json(_explanation(request, body, answers, text, spans))
 
 
 def _explanation(
-    request: Request, body: ExplainRequest, answers: list[Answer | RowError], text: str, places: list[explain.TextPart]
+    request: Request, body: ExplainRequest, results: list[Answer | RowError], text: str, spans: list[explain.TextPart]
 ) -> ExplainReply:
-    good = [answer for answer in answers if isinstance(answer, Answer)]
-    if len(good) < len(answers):
-        raise Failed("the model failed on this text, or on it without a part")
-    whole = good[0]
-    if any(answer.version != whole.version for answer in good):
+    answers = [result for result in results if isinstance(result, Answer)]
+    if len(answers) < len(results):
+        raise Failed("the model failed on this text, or on the text without one of its parts")
+    whole = answers[0]
+    if any(answer.version != whole.version for answer in answers):
         raise Unavailable("the bundle was switched during the explanation", code="switched", retry_after=1)
     label = body.label or whole.prediction.likeliest
     probability = whole.prediction.probabilities[label]
     if whole.contributions is not None:
         method, base, parts = "contributions", whole.contributions.base, explain.of_terms(whole.contributions)
     else:
-        left = [answer.prediction.probabilities[label] for answer in good[1:]]
-        method, base, parts = "occlusion", 0.0, explain.of_spans(text, places, probability, left)
-    shown, rest = explain.strongest(parts, body.top)
+        occluded = [answer.prediction.probabilities[label] for answer in answers[1:]]
+        method, base, parts = "occlusion", 0.0, explain.of_spans(text, spans, probability, occluded)
+    strongest, rest = explain.strongest(parts, body.top)
     return ExplainReply(
         request_id=request.scope["request_id"],
         label=label,
         probability=round(probability, DIGITS),
         method=method,
         base=base,
-        parts=shown,
+        parts=strongest,
         rest=rest,
         version=whole.version,
     )
 
 
 def _add_feedback(api: FastAPI, service: Service) -> None:
-    @api.post("/v1/feedback", **_documented(FeedbackReply, (404, *ASKING), FeedbackRequest))
+    @api.post("/v1/feedback", **_documented(FeedbackReply, (404, *MODEL_STATUSES), FeedbackRequest))
     async def feedback(request: Request) -> Response:
-        """Say what the right label, or labels, of an earlier text are. When the reply is there, the feedback is on disk."""
-        key = service.authorise(request, "feedback")
+        """Give the correct label, or labels, of a text of an earlier request. The reply comes when the feedback is on disk."""
+        key = service.authorize(request, "feedback")
         body = await service.read(request, FeedbackRequest)
         recorder = service.guards.recorder
         if not recorder.enabled:
             raise NotFound(NO_RECORD, code="no_record")
-        label = service.right(body)
+        label = service.feedback_label(body)
         service.charge(key, 1)
         write = partial(recorder.feedback, request_id=body.request_id, row=body.row, label=label, key=key.id)
         try:
@@ -205,27 +211,27 @@ def _add_feedback(api: FastAPI, service: Service) -> None:
         except UnknownRequestError as error:
             raise NotFound(str(error), code="unknown_request") from error
         except RefsynthError as error:
-            service.outside.failed("feedback", error)
+            service.dependencies.failed("feedback", error)
             raise Unavailable("the feedback could not be written", code="record_unavailable", retry_after=1) from error
         return Json(FeedbackReply(request_id=body.request_id, row=body.row, outcome=outcome))
 
-    @api.get("/v1/feedback", **_documented(GivenReply, (404, *READING)))
+    @api.get("/v1/feedback", **_documented(RecentFeedbackReply, (404, *READ_STATUSES)))
     async def recent(request: Request) -> Response:
-        """Show the last feedback, the newest first."""
-        service.authorise(request, "admin")
+        """Show the latest feedback, newest first."""
+        service.authorize(request, "admin")
         recorder = service.guards.recorder
         if not recorder.enabled:
             raise NotFound(NO_RECORD, code="no_record")
         try:
-            found = await asyncio.to_thread(recorder.recent, RECENT)
+            rows = await asyncio.to_thread(recorder.recent, RECENT)
         except RefsynthError as error:
-            service.outside.failed("reading", error)
+            service.dependencies.failed("reading", error)
             raise Unavailable("the record does not answer", code="record_unavailable", retry_after=1) from error
-        return Json(GivenReply(data=[GivenOut(**one._asdict()) for one in found]))
+        return Json(RecentFeedbackReply(data=[StoredFeedbackOut(**row._asdict()) for row in rows]))
 
 
 async def _written(write: Callable[[], Outcome]) -> Outcome:
-    """Write feedback. What it is for may be on its way to the record: another worker gave it, and writes in batches."""
+    """Write feedback; retry while its prediction is unknown: workers write those in batches, so it may not be there yet."""
     for pause in PAUSES:
         try:
             return await asyncio.to_thread(write)
@@ -235,13 +241,13 @@ async def _written(write: Callable[[], Outcome]) -> Outcome:
 
 
 def _add_reading(api: FastAPI, service: Service) -> None:
-    @api.get("/v1/models", **_documented(ModelsReply, READING))
+    @api.get("/v1/models", **_documented(ModelsReply, READ_STATUSES))
     async def models(request: Request) -> Response:
-        """Say which bundle is in use."""
-        service.authorise(request, "predict")
+        """Show the bundle in use."""
+        service.authorize(request, "predict")
         loaded = service.engine.current
         manifest = loaded.model.manifest
-        shown = ModelOut(
+        model = ModelOut(
             id=loaded.version,
             kinds=[tier.kind for tier in manifest.tiers],
             task=manifest.task,
@@ -252,18 +258,18 @@ def _add_reading(api: FastAPI, service: Service) -> None:
             threshold=loaded.model.threshold,
             metrics={name: figure.value for name, figure in manifest.metrics.items()},
         )
-        return Json(ModelsReply(data=[shown]))
+        return Json(ModelsReply(data=[model]))
 
-    @api.get("/health/live", **_documented(LiveReply, OPEN))
+    @api.get("/health/live", **_documented(LiveReply, OPEN_STATUSES))
     async def live() -> Response:
-        """Say that the process answers. Asks nothing of the model."""
+        """Say that the process answers. Does not ask the model."""
         return Json(LiveReply())
 
-    @api.get("/health/ready", **_documented(ReadyReply, OPEN, unready=ReadyReply))
+    @api.get("/health/ready", **_documented(ReadyReply, OPEN_STATUSES, unready=ReadyReply))
     async def ready() -> Response:
-        """Say whether to send requests here: the last canary through the queue was right, and nothing is full or ending."""
+        """Say whether to send requests here: the last canary was answered correctly, and the worker is not full or draining."""
         problems = service.health.problems()
-        lacks = [*(["the second tier"] if service.engine.degraded else []), *service.outside.problems()]
+        lacks = [*(["the second tier"] if service.engine.degraded else []), *service.dependencies.problems()]
         version = service.engine.current.version
         reply = ReadyReply(ready=not problems, problems=problems, degraded=bool(lacks), lacks=lacks, version=version)
         return Json(reply, status_code=503 if problems else 200, headers={"Retry-After": "1"} if problems else None)
@@ -272,14 +278,14 @@ def _add_reading(api: FastAPI, service: Service) -> None:
     async def metrics(request: Request) -> Response:
         """Return the Prometheus metrics of all workers."""
         if service.guards.keys.required:
-            service.authorise(request, "admin")
+            service.authorize(request, "admin")
         return Response(await asyncio.to_thread(service.metrics.text), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _documented(
     reply: Any, statuses: tuple[int, ...], body: type[BaseModel] | None = None, *, unready: type[BaseModel] | None = None
 ) -> dict[str, Any]:
-    """Return what a route tells the OpenAPI description; the handlers read the bodies themselves, after the key."""
+    """Return the OpenAPI options of a route. FastAPI cannot derive them: handlers read the body themselves, after the key."""
     documented: dict[str, Any] = {"response_model": reply}
     documented["responses"] = {status: {"model": ErrorBody, "description": MEANINGS[status]} for status in statuses}
     if unready is not None:

@@ -1,8 +1,8 @@
-"""API keys: made, listed, revoked and checked. A key is shown once; its file holds a keyed hash of it.
+"""Create, list, revoke and check API keys. A key is shown once; the key file stores only a keyed hash.
 
-The file of keys is small and written whole, atomically, under a lock. Every worker process reads it again when it changes and at
-the latest after half a second, so a revocation is seen at once. The secret beside it keys the hashes: a stolen file of keys alone
-does not even allow guessing. Knows nothing of HTTP but the status that belongs to a refusal.
+The key file is small and rewritten atomically under a lock. Every worker rereads it when it changes and at least every half
+second, so a revocation takes effect at once. The hashes are keyed with a secret in a file beside it: somebody who steals only the
+key file cannot even guess keys. The only trace of HTTP here is the status of a refusal.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ Scope = Literal["predict", "explain", "feedback", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 _KEY = re.compile(r"rsk_([0-9a-f]{12})_[0-9a-f]{48}")
-_REREAD = 0.5  # seconds; for file systems on which a replaced file looks like the one before
+_REREAD = 0.5  # seconds; for file systems where a replaced file looks like the old one
 _SECRET_BYTES = 32
-_LEAST, _MOST = 1e-6, 1e10  # of any number of a key: as seconds three hundred years
+_LEAST, _MOST = 1e-6, 1e10  # limits of every number of a key; as seconds, the upper one is three hundred years
 
 Moment = Annotated[float, Field(ge=0, le=10 * _MOST, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=_LEAST, le=_MOST, allow_inf_nan=False)]
 
 _WRITABLE = 0o022
-_EXPOSED = 0o037  # a group may read (that is how a container gets a secret), nobody may do more
+_EXPOSED = 0o037  # a group may read (containers get secrets that way), but nothing more
 
 
 class Key(BaseModel):
-    """What is known of a key, all but itself. Times are seconds since 1970; `rate` is in units a second, None is the server's."""
+    """What is stored about a key. Times are seconds since 1970; `rate` is in texts per second, None is the server's rate."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,14 +57,14 @@ class Key(BaseModel):
     hash: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
 
     def state(self, now: float) -> Literal["active", "expired", "revoked"]:
-        """Return whether the key is good at a time."""
+        """Return the state of the key at the time `now`."""
         if self.revoked is not None:
             return "revoked"
         return "expired" if self.expires is not None and now >= self.expires else "active"
 
 
 class NewKey(NamedTuple):
-    """A key that was just made: `presented` is what its owner sends, and is stored nowhere."""
+    """A new key. `presented` is what its owner sends; it is stored nowhere."""
 
     presented: str
     key: Key
@@ -79,14 +79,14 @@ class _KeyFile(BaseModel):
 
 def default_keys() -> Path:
     """Return $REFSYNTH_KEYS, else refsynth/keys.json below $XDG_CONFIG_HOME or ~/.config."""
-    if own := os.environ.get("REFSYNTH_KEYS"):
-        return Path(own)
-    shared = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(shared) if shared else Path.home() / ".config") / "refsynth" / "keys.json"
+    if path := os.environ.get("REFSYNTH_KEYS"):
+        return Path(path)
+    config = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(config) if config else Path.home() / ".config") / "refsynth" / "keys.json"
 
 
 class Keyring:
-    """The file of keys, for who administers it. The secret is `keys.secret` beside `keys.json`."""
+    """The key file, for its administrator. The secret of `keys.json` is `keys.secret` beside it."""
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.path, self._clock = path, clock
@@ -100,14 +100,14 @@ class Keyring:
         rate: float | None = None,
         burst: float | None = None,
     ) -> NewKey:
-        """Make a key.
+        """Create a key and store it.
 
         Args:
-            name: whose it is, for people.
+            name: its owner, as shown in lists.
             scopes: what it may do.
-            seconds: how long it is good for; None is until it is revoked.
-            rate: its own quota in units a second; None is the server's.
-            burst: how much of it may come at once; None is the server's.
+            seconds: how long it is valid; None is until it is revoked.
+            rate: its quota in texts per second; None is the server's.
+            burst: how many texts it may send at once; None is the server's.
 
         Raises:
             InputError: a scope is unknown, a number is not positive, or the file cannot be read or written.
@@ -124,10 +124,10 @@ class Keyring:
             raise InputError("a key needs a name, a scope, and positive numbers", remedy="see: refsynth keys add --help")
         with self._lock():
             secret = _make_secret(_secret_path(self.path))
-            now, number = self._clock(), secrets.token_hex(6)
-            presented = f"rsk_{number}_{secrets.token_hex(24)}"
+            now, id_ = self._clock(), secrets.token_hex(6)
+            presented = f"rsk_{id_}_{secrets.token_hex(24)}"
             key = Key(
-                id=number,
+                id=id_,
                 name=name.strip(),
                 scopes=tuple(scope for scope in SCOPES if scope in scopes),
                 created=now,
@@ -140,24 +140,24 @@ class Keyring:
         return NewKey(presented, key)
 
     def revoke(self, which: str) -> Key:
-        """End a key, for good, by its id or its name.
+        """Revoke a key for good, by its id or its name.
 
         Raises:
-            InputError: there is none, it is ambiguous, or the file cannot be read or written.
+            InputError: no key or several match, or the file cannot be read or written.
         """
         with self._lock():
             keys = self.keys()
-            found = [key for key in keys if which in (key.id, key.name) and key.revoked is None]
-            if len(found) != 1:
-                what = "no active key" if not found else f"{len(found)} active keys"
-                remedy = "the ids are in: refsynth keys list" if found else nearest(which, [key.name for key in keys])
+            matches = [key for key in keys if which in (key.id, key.name) and key.revoked is None]
+            if len(matches) != 1:
+                what = "no active key" if not matches else f"{len(matches)} active keys"
+                remedy = "the ids are in: refsynth keys list" if matches else nearest(which, [key.name for key in keys])
                 raise InputError(f"{self.path}: {what} with the id or name '{which}'", remedy=remedy)
-            revoked = found[0].model_copy(update={"revoked": self._clock()})
+            revoked = matches[0].model_copy(update={"revoked": self._clock()})
             self._write(tuple(revoked if key.id == revoked.id else key for key in keys))
         return revoked
 
     def keys(self) -> tuple[Key, ...]:
-        """Return all keys in the order in which they were made; none where there is no file.
+        """Return all keys in the order of their creation; none if there is no file.
 
         Raises:
             InputError: the file is damaged or cannot be read.
@@ -186,13 +186,14 @@ class Keyring:
 
 
 class FileKeyChecker:
-    """Checks presented keys in a worker process. `identify` takes microseconds: it may be called in an event loop."""
+    """Checks keys in a worker process. `identify` takes microseconds, so it may be called in an event loop."""
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
-        """Open the file of keys.
+        """Open the key file.
 
         Raises:
-            InputError: it or its secret is absent, damaged, or open to others; others may write it or its folder.
+            InputError: the file or its secret is missing or damaged, others can read the secret, or others can write the file or
+                its folder.
         """
         self._path, self._clock = path, clock
         if not path.exists():
@@ -203,11 +204,11 @@ class FileKeyChecker:
         self._refresh()
 
     def identify(self, presented: str | None) -> Key:
-        """Return the key that was presented.
+        """Return the key that the caller presented.
 
         Raises:
-            AccessError: with status 401 (no key, unknown, expired, revoked) or 503 (the file of keys went away or is damaged:
-                nobody gets in).
+            AccessError: with status 401 (no key, unknown, expired, revoked), or 503 (the key file is gone or damaged, so nobody
+                gets in).
         """
         if not presented:
             raise AccessError("an API key is needed", reason="missing", status=401)
@@ -215,11 +216,11 @@ class FileKeyChecker:
             self._refresh()
         except InputError as error:
             raise AccessError("API keys cannot be checked now", reason="unavailable", status=503) from error
-        shape = _KEY.fullmatch(presented)
-        key = self._keys.get(shape[1]) if shape else None
-        # A key of an unknown id is hashed and compared like any other, so that the time does not tell which ids exist.
+        match = _KEY.fullmatch(presented)
+        key = self._keys.get(match[1]) if match else None
+        # A key with an unknown id is hashed and compared too, so that the response time does not reveal which ids exist.
         expected = key.hash if key else "0" * 64
-        same = hmac.compare_digest(_hash(self._secret, presented if shape else ""), expected)
+        same = hmac.compare_digest(_hash(self._secret, presented if match else ""), expected)
         if key is None or not same:
             raise AccessError("the API key is unknown", reason="unknown", status=401)
         state = key.state(self._clock())
@@ -240,7 +241,7 @@ class FileKeyChecker:
 
 
 def _hash(secret: bytes, presented: str) -> str:
-    """Return the keyed BLAKE2b of a key, in hex. A key has 192 random bits, so a fast hash is enough."""
+    """Return the keyed BLAKE2b hash in hex. A key has 192 random bits, so a fast hash is enough."""
     return hashlib.blake2b(presented.encode(), key=secret, digest_size=32).hexdigest()
 
 
@@ -257,14 +258,14 @@ def _read_keys(path: Path) -> tuple[Key, ...]:
         where = ".".join(str(part) for part in problem["loc"])
         raise InputError(
             f"{path}: not a file of keys ({where and where + ': '}{problem['msg']})",
-            remedy="restore it, or make new keys in another",
+            remedy="restore it, or make new keys in another file",
         ) from None
 
 
 def _refuse_writable(path: Path, status: os.stat_result) -> None:
-    """Refuse what others could put keys of their own into: the file, or a folder in which they could replace it."""
+    """Refuse a file to which others could add keys, or a folder in which they could replace the file."""
     mode = stat.S_IMODE(status.st_mode)
-    sticky = stat.S_ISDIR(status.st_mode) and mode & stat.S_ISVTX  # there each may replace only what is theirs
+    sticky = stat.S_ISDIR(status.st_mode) and mode & stat.S_ISVTX  # users can only replace their own files there
     if mode & _WRITABLE and not sticky:
         what = "folder of keys" if stat.S_ISDIR(status.st_mode) else "file of keys"
         raise InputError(
@@ -277,7 +278,7 @@ def _secret_path(path: Path) -> Path:
 
 
 def _make_secret(path: Path) -> bytes:
-    """Return the secret, made now if it is not there. The caller holds the lock."""
+    """Return the secret; create it if it does not exist. The caller holds the lock."""
     if not path.exists():
         write_atomic(path, secrets.token_bytes(_SECRET_BYTES), mode=0o600)
     return _read_secret(path)
@@ -287,7 +288,7 @@ def _read_secret(path: Path) -> bytes:
     try:
         mode, secret = stat.S_IMODE(path.stat().st_mode), path.read_bytes()
     except OSError as error:
-        remedy = "it belongs beside the file of keys; without it all keys must be made again"
+        remedy = "it belongs beside the file of keys; without it, all keys must be made anew"
         raise InputError(f"{path}: cannot be read ({error.strerror})", remedy=remedy) from error
     if mode & _EXPOSED:
         raise InputError(f"{path}: mode {mode:03o}", expected="a secret that others cannot read", remedy=f"chmod 600 {path}")

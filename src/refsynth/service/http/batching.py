@@ -1,11 +1,10 @@
-"""A bounded queue before a model that answers batches: asyncio in front, one thread behind.
+"""A bounded queue in front of a model that answers batches: asyncio on one side, one thread on the other.
 
-All state belongs to the event loop; the thread sees a list of items and gives back a list of answers: there is nothing to lock.
-Every row carries the call that it belongs to, and its answer is put there: what else is queued, cancelled or expired meanwhile
-cannot shift it.
+All state belongs to the event loop. The thread gets a list of items and returns a list of answers, so nothing needs a lock.
+Each row knows its call and puts its answer there, so other rows that are queued, canceled or expired cannot shift answers.
 
-The queue never waits to fill a batch: an idle model takes what is there, and what arrives while it works is its next batch.
-Knows nothing of texts, HTTP or bundles.
+The queue never waits to fill a batch: an idle model takes the rows that are there, and those that arrive while it works form its
+next batch. This module knows nothing of texts, HTTP or bundles.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 MEMORY = 0.8
-"""How much of the measured speed is kept at each full batch."""
+"""Weight of the earlier measurements of speed when a full batch adds one."""
 
 
 class QueueFullError(RefsynthError):
-    """The queue takes no more now. `wait` is the seconds after which it probably does."""
+    """The queue is full. `wait` is the seconds after which it probably has room."""
 
     def __init__(self, wait: float) -> None:
         self.wait = wait
@@ -37,11 +36,11 @@ class QueueFullError(RefsynthError):
 
 
 class AbandonedError(Exception):
-    """The caller went before the answer came."""
+    """The caller hung up before the answer came."""
 
 
 class RowError(RefsynthError):
-    """The model failed on this row, alone. `reason` is the class of what it raised; its message may hold the text."""
+    """The model failed on this row alone. `reason` is the class of its exception, whose message may quote the text."""
 
     code = "prediction_failed"
 
@@ -51,7 +50,7 @@ class RowError(RefsynthError):
 
 
 class BatchFigures(NamedTuple):
-    """What was measured of a batch; seconds."""
+    """Measurements of a batch: its rows, the longest wait of a row, and the model's time; in seconds."""
 
     rows: int
     waited: float
@@ -60,10 +59,9 @@ class BatchFigures(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class _Call(Generic[Item, Answer]):
-    """One caller's rows. `done` is set when none is left."""
+    """One caller's rows. `done` is set when no row is left to answer."""
 
     done: asyncio.Future[None]
-    deadline: float
     answers: list[Answer | RowError | None]
     left: int
     rows: list[_QueuedRow[Item, Answer]] = field(default_factory=list)
@@ -82,12 +80,12 @@ class Batcher(Generic[Item, Answer]):
     """The queue.
 
     Args:
-        run: N items to N answers; called in a thread of its own, one batch at a time.
-        batch_rows: the most rows of a batch.
-        batch_cost: the most summed cost of a batch; a row that costs more goes alone.
-        queue_rows: the most rows that wait.
+        run: maps N items to N answers; called in its own thread, one batch at a time.
+        batch_rows: maximum rows of a batch.
+        batch_cost: maximum total cost of a batch; a row that costs more goes alone.
+        queue_rows: maximum rows that wait.
         longest_wait: seconds; a call that would probably wait longer is refused at once.
-        observe: is told of each batch.
+        observe: called with the measurements of each batch.
     """
 
     def __init__(
@@ -103,16 +101,17 @@ class Batcher(Generic[Item, Answer]):
         self._run, self._observe = run, observe
         self._batch_rows, self._batch_cost = batch_rows, batch_cost
         self._queue_rows, self._longest_wait = queue_rows, longest_wait
-        self._urgent: dict[_QueuedRow[Item, Answer], None] = {}  # dicts are queues from whose middle a row can leave at once
+        self._urgent: dict[_QueuedRow[Item, Answer], None] = {}  # a dict is a queue that a row can leave from the middle
         self._waiting: dict[_QueuedRow[Item, Answer], None] = {}
         self._waiting_cost = 0
-        self._running = 0
+        self.running = 0
+        """Rows that the model works on now."""
         self._arrived = asyncio.Event()
         self._thread = ModelThread("refsynth-model")
         self._speed_cost = self._speed_seconds = 0.0
         self._task = asyncio.get_running_loop().create_task(self._work())
-        self.finished = 0
-        """Batches that came back from the model: while this grows, the model is alive."""
+        self.batches = 0
+        """Batches that the model has answered. While this grows, the model is alive."""
 
     @property
     def queued(self) -> int:
@@ -120,23 +119,18 @@ class Batcher(Generic[Item, Answer]):
         return len(self._waiting) + len(self._urgent)
 
     @property
-    def running(self) -> int:
-        """Rows that the model works on."""
-        return self._running
-
-    @property
     def wait(self) -> float:
-        """The seconds that a row would wait now, by the speed of the last full batches; 0 while none is known."""
+        """Seconds that a new row would wait, by the speed of the last full batches; 0 before the first one."""
         return self._waiting_cost * self._speed_seconds / self._speed_cost if self._speed_cost else 0.0
 
     @property
     def pressed(self) -> bool:
-        """Whether a row would wait more than half of what is allowed."""
+        """Whether a new row would wait more than half of the longest wait."""
         return self.wait > self._longest_wait / 2
 
     @property
     def full(self) -> float:
-        """The seconds after which a further row would probably be taken, at least 1; 0 where it would be now."""
+        """Seconds until the queue probably takes a new row, at least 1; 0 if it takes one now."""
         if len(self._waiting) < self._queue_rows and self.wait <= self._longest_wait:
             return 0.0
         return max(self.wait, 1.0)
@@ -150,33 +144,32 @@ class Batcher(Generic[Item, Answer]):
         urgent: bool = False,
         gone: asyncio.Future[None] | None = None,
     ) -> list[Answer | RowError]:
-        """Return an answer for each item, in their order; a row that the model failed on has a RowError in its place.
+        """Return an answer for each item, in order; a RowError for a row that the model failed on.
 
-        All items are queued, or none. Whoever stops waiting (by cancellation or at the deadline) leaves the queue.
+        Either all items are queued or none. They leave the queue when the call is canceled or its deadline passes.
 
         Args:
-            items: what to answer.
-            costs: of each item, in the unit of `batch_cost`.
-            deadline: on the clock of the event loop.
-            urgent: go before all that waits and past the bounds; for the canary.
-            gone: is done when the caller has gone.
+            items: N items to answer.
+            costs: N costs, in the unit of `batch_cost`.
+            deadline: a time on the event loop's clock.
+            urgent: skip the queue and its limits; for the canary.
+            gone: done when the caller has hung up.
 
         Raises:
             QueueFullError: the queue is full.
             TimeoutError: the deadline passed.
-            AbandonedError: the caller has gone.
+            AbandonedError: the caller hung up.
         """
         if not items:
             return []
-        loop = asyncio.get_running_loop()
         if not urgent and (self.full or len(self._waiting) + len(items) > self._queue_rows):
             raise QueueFullError(max(self.wait, 1.0))
-        call: _Call[Item, Answer] = _Call(loop.create_future(), deadline, [None] * len(items), len(items))
-        now, queue_ = time.monotonic(), self._urgent if urgent else self._waiting
+        call: _Call[Item, Answer] = _Call(asyncio.get_running_loop().create_future(), [None] * len(items), len(items))
+        now, waiting = time.monotonic(), self._urgent if urgent else self._waiting
         for index, (item, cost) in enumerate(zip(items, costs, strict=True)):
             row = _QueuedRow(call, index, item, cost, now)
             call.rows.append(row)
-            queue_[row] = None
+            waiting[row] = None
         self._waiting_cost += 0 if urgent else sum(row.cost for row in call.rows)
         self._arrived.set()
         try:
@@ -188,11 +181,11 @@ class Batcher(Generic[Item, Answer]):
         finally:
             for row in call.rows:
                 self._forget(row)
-            call.rows.clear()  # a row knows its call: what points in a circle stays until the garbage collector comes by
+            call.rows.clear()  # rows and their call form a cycle, which would live until the garbage collector runs
         return [answer for answer in call.answers if answer is not None]
 
     async def close(self) -> None:
-        """Stop. Whoever still waits gets no answer: let them finish first."""
+        """Stop. Calls that still wait get no answer, so let them finish first."""
         self._task.cancel()
         await asyncio.wait([self._task])
         self._thread.close()
@@ -211,11 +204,11 @@ class Batcher(Generic[Item, Answer]):
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
-            self._running = len(batch)
+            self.running = len(batch)
             try:
                 await self._answer(batch)
             finally:
-                self._running = 0
+                self.running = 0
 
     def _take(self) -> list[_QueuedRow[Item, Answer]]:
         """Take the next batch out of the queue, oldest rows first."""
@@ -234,7 +227,7 @@ class Batcher(Generic[Item, Answer]):
         started, full = time.monotonic(), bool(self._waiting)
         answers = await self._outcome([row.item for row in batch])
         took = time.monotonic() - started
-        self.finished += 1
+        self.batches += 1
         if full and not isinstance(answers, RowError):
             self._speed_cost = MEMORY * self._speed_cost + sum(row.cost for row in batch)
             self._speed_seconds = MEMORY * self._speed_seconds + took
@@ -246,7 +239,7 @@ class Batcher(Generic[Item, Answer]):
                 _deliver(row, answer)
 
     async def _outcome(self, items: list[Item]) -> Sequence[Answer] | RowError:
-        """Return the answers, or why there are none."""
+        """Return the answers, or a RowError if the model failed."""
         future: asyncio.Future[Sequence[Answer]] = self._thread.call(partial(self._run, items))
         await asyncio.wait([future])
         error = future.exception()
@@ -255,7 +248,7 @@ class Batcher(Generic[Item, Answer]):
         return future.result() if len(future.result()) == len(items) else RowError("another number of answers")
 
     async def _one_by_one(self, batch: list[_QueuedRow[Item, Answer]], error: RowError) -> None:
-        """Answer the rows of a failed batch apart, so that only the bad one fails."""
+        """Answer the rows of a failed batch one by one, so that only the bad ones fail."""
         if len(batch) == 1:
             _deliver(batch[0], error)
             return
@@ -263,7 +256,7 @@ class Batcher(Generic[Item, Answer]):
             if row.call.done.done():  # nobody waits for it any more
                 continue
             outcome = await self._outcome([row.item])
-            self.finished += 1
+            self.batches += 1
             _deliver(row, outcome if isinstance(outcome, RowError) else outcome[0])
 
 

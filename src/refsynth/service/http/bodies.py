@@ -1,4 +1,4 @@
-"""How a body is read: within its limits, and checked against its schema without repeating what was sent."""
+"""Read a request body within its limits and validate it. Error messages never repeat what was sent."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from refsynth.service.http.errors import Compressed, Gone, Invalid, OverQuota, T
 
 Body = TypeVar("Body", bound=BaseModel)
 
-SWALLOWED = 4
-"""A body that is too large is read on for this many times the limit: a client that is still sending cannot read a reply."""
+DISCARD_FACTOR = 4
+"""Read a body that is too large up to this many times the limit: a client that is still sending does not read the reply."""
 
 
 async def read_body(request: Request, schema: type[Body], *, limit: int, take: Callable[[int], bool]) -> Body:
-    """Return the body.
+    """Return the validated body.
 
     Args:
-        request: whose.
-        schema: what it should be.
-        limit: its most bytes.
-        take: is asked for the room of each part that is kept.
+        request: the request.
+        schema: the model of the body.
+        limit: maximum number of bytes.
+        take: reserves the bytes of each chunk; returns whether there was room.
 
     Raises:
-        ServeError: it is too large, too slow, compressed or not what the schema says; or there is no room.
+        ServeError: the body is too large, too slow, compressed or invalid, or there is no room.
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Compressed("compressed bodies are not read; send plain JSON")
@@ -48,8 +48,8 @@ async def read_body(request: Request, schema: type[Body], *, limit: int, take: C
 async def _content(request: Request, limit: int, take: Callable[[int], bool]) -> bytes:
     declared = request.headers.get("content-length", "")
     size = int(declared) if declared.isdecimal() else 0
-    found: list[bytes] = []
-    if size > SWALLOWED * limit:
+    chunks: list[bytes] = []
+    if size > DISCARD_FACTOR * limit:
         raise TooLarge(f"a body of {size:,} bytes; the limit is {limit:,}", hang_up=True)
     size = 0
     async for chunk in request.stream():
@@ -57,18 +57,18 @@ async def _content(request: Request, limit: int, take: Callable[[int], bool]) ->
         if size <= limit:
             if not take(len(chunk)):
                 raise OverQuota("too many bodies of this key are under way", code="key_busy", retry_after=1, hang_up=True)
-            found.append(chunk)
-        elif size > SWALLOWED * limit:
+            chunks.append(chunk)
+        elif size > DISCARD_FACTOR * limit:
             break
     if size > limit:
         raise TooLarge(f"the body is larger than {limit:,} bytes", hang_up=True)
-    return b"".join(found)
+    return b"".join(chunks)
 
 
 def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
-    """Return the first problem without what was sent, not even the name of a field that is none."""
+    """Return the first problem without quoting what was sent, not even the name of an unknown field."""
     problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
     if problem["type"] == "extra_forbidden":
-        return f"a field that is not known; there are {', '.join(schema.model_fields)}"
+        return f"unknown field; the fields are {', '.join(schema.model_fields)}"
     place = ".".join(str(part) for part in problem["loc"])
     return f"{place}: {problem['msg']}" if place else str(problem["msg"])

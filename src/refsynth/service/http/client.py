@@ -1,10 +1,10 @@
-"""A client for `refsynth serve`: tries again where that is right, waits as long as it is told, and never longer than it may.
+"""A client for `refsynth serve`. It retries failed calls, honors `Retry-After` and never exceeds its timeout.
 
     with refsynth.Client("http://127.0.0.1:8080") as client:
         reply = client.predict(["where is my card?"])
         client.feedback(reply.request_id, "card_arrival")
 
-Everything it sends may be sent twice without harm: feedback for a text is stored once.
+Every call is safe to retry: the server stores feedback for a text only once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ LONGEST_PAUSE = 10.0
 
 
 class RequestError(EndpointError):
-    """A request that was refused or got no answer. `status` is 0 where there was none; `code` is the server's."""
+    """A request that was refused or got no answer.
+
+    `status` is the HTTP status, or 0 if there was no answer; `code` is the server's error code.
+    """
 
     def __init__(self, found: str, *, status: int = 0, code: str = "", remedy: str = "") -> None:
         super().__init__(found, remedy=remedy)
@@ -32,7 +35,7 @@ class RequestError(EndpointError):
 
 
 class Reply(NamedTuple):
-    """The predictions for the texts of a request, in order; None for one that is empty or that the model failed on."""
+    """The predictions for the texts of a request, in order. None stands for an empty text or one that the model failed on."""
 
     request_id: str
     predictions: tuple[Prediction | None, ...]
@@ -42,16 +45,16 @@ class Client:
     """A connection pool to one server; threads may share it.
 
     Args:
-        url: where the server is.
-        key: the API key, if it wants one.
-        timeout: seconds for a call, all tries and pauses together.
-        retries: further tries after no answer, 408, 429, 502, 503 or 504.
+        url: base URL of the server.
+        key: the API key, if the server requires one.
+        timeout: seconds for a call, including all retries and pauses.
+        retries: how often to retry after no answer, 408, 429, 502, 503 or 504.
     """
 
     def __init__(
         self, url: str = "http://127.0.0.1:8080", *, key: str | None = None, timeout: float = 30.0, retries: int = 5
     ) -> None:
-        """Prepare the pool.
+        """Open the pool.
 
         Raises:
             ExtraError: the extra `client` is not installed.
@@ -62,18 +65,18 @@ class Client:
         self._url, self._timeout, self._retries = url, timeout, retries
 
     def predict(self, texts: str | Sequence[str], *, top_k: int | None = None) -> Reply:
-        """Label one text or many.
+        """Return the predictions for one text or many.
 
         Raises:
             RequestError: the server refuses, or does not answer in time.
         """
         body: dict[str, Any] = {"texts": texts if isinstance(texts, str) else list(texts), "top_k": top_k}
-        answer = self._call("POST", "/v1/predict", body)
-        shown = (None if "error" in one else _prediction(one) for one in answer["predictions"])
-        return Reply(answer["request_id"], tuple(shown))
+        reply = self._call("POST", "/v1/predict", body)
+        predictions = (None if "error" in row else _prediction(row) for row in reply["predictions"])
+        return Reply(reply["request_id"], tuple(predictions))
 
     def explain(self, text: str, *, label: str | None = None, top: int = 20) -> dict[str, Any]:
-        """Return which parts of a text speak for a label, as the server says it.
+        """Return how much each part of a text speaks for a label: the JSON of `/v1/explain`.
 
         Raises:
             RequestError: the server refuses, or does not answer in time.
@@ -88,19 +91,23 @@ class Client:
         marked: str | None = None,
         row: int = 0,
     ) -> None:
-        """Say what the right label of a text of an earlier request is; when this returns, the server has it on disk.
+        """Send the correct label of a text from an earlier request. When this returns, the server has stored it on disk.
 
-        Of a bundle that gives a text any number of labels it is a list of them all. Of one that labels words `marked` takes its
-        place: the text with all that is in it marked, `[Ann Lee](person) called`. Where the marks are is stored.
+        Args:
+            request_id: the id of the reply that labeled the text.
+            label: the correct label; for a multi-label bundle, a list of all correct labels.
+            marked: for a token classification bundle, instead of a label: the text with every entity marked, as in
+                `[Ann Lee](person) called`. The server stores where the entities are.
+            row: which text of the request, from 0.
 
         Raises:
             RequestError: the server refuses, or does not answer in time.
         """
-        right = {"label": label} if isinstance(label, str) else {"labels": label and list(label), "marked": marked}
-        self._call("POST", "/v1/feedback", {"request_id": request_id, "row": row, **right})
+        correct = {"label": label} if isinstance(label, str) else {"labels": label and list(label), "marked": marked}
+        self._call("POST", "/v1/feedback", {"request_id": request_id, "row": row, **correct})
 
     def models(self) -> list[dict[str, Any]]:
-        """Return what is served.
+        """Return the bundles that the server serves.
 
         Raises:
             RequestError: the server refuses, or does not answer in time.
@@ -122,71 +129,70 @@ class Client:
         attempt = 0
         while True:
             try:
-                answer = self._pool.request(method, path, json=body, timeout=max(0.001, end - time.monotonic()))
+                response = self._pool.request(method, path, json=body, timeout=max(0.001, end - time.monotonic()))
             except self._httpx.TransportError as error:
                 failure, pause = RequestError(f"{self._url}: no answer ({type(error).__name__})"), _pause(attempt)
             else:
-                if answer.is_success:
-                    return self._read(answer)
-                failure = self._refusal(answer)
-                if answer.status_code not in RETRIED:
+                if response.is_success:
+                    return self._read(response)
+                failure = self._refusal(response)
+                if response.status_code not in RETRIED:
                     raise failure
-                pause = _retry_after(answer) or _pause(attempt)
+                pause = _retry_after(response) or _pause(attempt)
             if attempt == self._retries or time.monotonic() + pause >= end:
                 raise failure
             time.sleep(pause)
             attempt += 1
 
-    def _read(self, answer: Any) -> dict[str, Any]:
+    def _read(self, response: Any) -> dict[str, Any]:
         try:
-            content = answer.json()
+            content = response.json()
         except ValueError as error:
-            raise RequestError(f"{self._url}: the answer is not JSON", status=answer.status_code) from error
+            raise RequestError(f"{self._url}: the answer is not JSON", status=response.status_code) from error
         if not isinstance(content, dict):
-            raise RequestError(f"{self._url}: the answer is not what this server gives", status=answer.status_code)
+            raise RequestError(f"{self._url}: the answer is not a JSON object", status=response.status_code)
         return content
 
-    def _refusal(self, answer: Any) -> RequestError:
+    def _refusal(self, response: Any) -> RequestError:
         try:
-            problem = answer.json()["error"]
+            problem = response.json()["error"]
             code, message = str(problem["code"]), str(problem["message"])
         except (ValueError, KeyError, TypeError):
-            code, message = "", answer.reason_phrase
-        return RequestError(f"{self._url}: {message} (HTTP {answer.status_code})", status=answer.status_code, code=code)
+            code, message = "", response.reason_phrase
+        return RequestError(f"{self._url}: {message} (HTTP {response.status_code})", status=response.status_code, code=code)
 
 
-def _prediction(one: Mapping[str, Any]) -> Prediction:
-    if (found := one.get("entities")) is not None:
-        entities = tuple(Entity(**entity) for entity in found)
+def _prediction(row: Mapping[str, Any]) -> Prediction:
+    if row.get("entities") is not None:
         return Prediction(
             "",
-            one["probabilities"] or {},
-            one["abstain"],
-            one["tier"],
-            degraded=one["degraded"],
-            truncated=one.get("truncated", False),
-            entities=entities,
-            certainty=one["probability"],
+            row["probabilities"] or {},
+            row["abstain"],
+            row["tier"],
+            degraded=row["degraded"],
+            truncated=row.get("truncated", False),
+            entities=tuple(Entity(**entity) for entity in row["entities"]),
+            certainty=row["probability"],
         )
-    labels = one.get("labels")
+    labels = row.get("labels")
     return Prediction(
-        one["label"] if labels is None else join_labels(labels, labels),
-        one["probabilities"],
-        one["abstain"],
-        one["tier"],
+        row["label"] if labels is None else join_labels(labels, labels),
+        row["probabilities"],
+        row["abstain"],
+        row["tier"],
         None if labels is None else tuple(labels),
-        one["degraded"],
-        one.get("truncated", False),
-        none=one.get("none", False),
+        row["degraded"],
+        row.get("truncated", False),
+        none=row.get("none", False),
     )
 
 
 def _pause(attempt: int) -> float:
-    """Return the seconds before the next try: doubling, with jitter so that clients spread out."""
+    """Return the seconds before the next try. They double each time, with jitter so that clients do not retry together."""
     return min(LONGEST_PAUSE, 0.1 * 2.0**attempt) * random.uniform(0.5, 1.0)
 
 
-def _retry_after(answer: Any) -> float | None:
-    """Return the seconds that this server asks for; it never sends a date."""
-    value = answer.headers.get("retry-after", "")
+def _retry_after(response: Any) -> float | None:
+    """Return the seconds that the server asks for; `refsynth serve` never sends a date."""
+    value = response.headers.get("retry-after", "")
     return float(value) if value.isdecimal() else None

@@ -1,7 +1,7 @@
-"""The page at `/`: try a text, see the figures and the recent feedback. One file, nothing from elsewhere.
+"""The console page at `/`: try a text, see live metrics and recent feedback. It is one file and loads nothing from other sites.
 
-The page holds no data: what it shows it asks of the other routes, with the key that is typed into it. Its policy lets only its
-own script and style run, named by their hashes, and lets them talk to this server alone.
+The page itself holds no data. It calls the other routes, with the key that the user types into it. Its Content-Security-Policy
+allows only its own script and style, by their hashes, and lets them connect only to this server.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def add_console(api: FastAPI) -> None:
 
 
 def policy(page: bytes) -> dict[str, str]:
-    """Return the headers of a page that runs and shows only what is in it, and talks to this server alone."""
+    """Return the headers of a page that runs only its own script and style, and connects only to this server."""
     return {
         "Content-Security-Policy": "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"frame-ancestors 'none'; script-src {_hashes(_SCRIPT, page)}; style-src {_hashes(_STYLE, page)}",
@@ -39,6 +39,6 @@ def policy(page: bytes) -> dict[str, str]:
 
 
 def _hashes(tag: re.Pattern[bytes], page: bytes) -> str:
-    """Return the sources of a policy that allow the inline contents of a tag."""
-    digests = (hashlib.sha256(found).digest() for found in tag.findall(page))
+    """Return the policy's sources that allow the inline contents of a tag."""
+    digests = (hashlib.sha256(content).digest() for content in tag.findall(page))
     return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests) or "'none'"

@@ -1,4 +1,4 @@
-"""What a worker's answers do not depend on, watched all the same: the record and the log. Shown in metrics, log and `ready`."""
+"""Watch the record and the log, which answers do not depend on. Problems show in metrics, log and `/health/ready`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from refsynth.service.http.interfaces import Recorder, RecordStatus
 from refsynth.service.http.metrics import Metrics
 
 PERIOD = 1.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 LACK = "the record: it cannot be written"
 
 
 class DependencyWatch:
-    """Looks at the record and at the log once a second.
+    """Checks the record and the log once a second.
 
     Args:
-        recorder: of the server.
-        metrics: where what was found is counted.
+        recorder: the server's recorder.
+        metrics: counts the problems.
     """
 
     def __init__(self, recorder: Recorder, metrics: Metrics) -> None:
@@ -29,41 +29,41 @@ class DependencyWatch:
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     def problems(self) -> list[str]:
-        """Return what does not work now; answers are given without it."""
+        """Return what does not work now. Texts are still answered."""
         return [LACK] if self._seen.failing else []
 
     def failed(self, what: str, error: Exception) -> None:
-        """Count and log that the record could not be used for something that a caller waits for."""
-        self._metrics.record_failed(what)
+        """Count and log that the record failed while a caller waited for it."""
+        self._metrics.record_errors.labels(what).inc()
         logs.event("record failed", level=logging.ERROR, what=what, reason=str(error))
 
     async def close(self) -> None:
-        """Look for the last time, when the record is closed."""
+        """Check a last time, after the record was closed."""
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
-        self._look()
+        self._check()
         lost = self._seen.taken - self._seen.written
         if lost:
             logs.event("record closed", level=logging.ERROR, written=self._seen.written, lost=lost)
 
     async def _watch(self) -> None:
         while True:
-            self._look()
+            self._check()
             await asyncio.sleep(PERIOD)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         before, self._seen = self._seen, self._recorder.status()
         now = self._seen
         changes = {name: getattr(now, name) - getattr(before, name) for name in ("taken", "written", "dropped")}
         self._metrics.recorded(changes, failing=bool(now.failing))
-        for _ in range(now.errors - before.errors):
-            self._metrics.record_failed("predictions")
+        if errors := now.errors - before.errors:
+            self._metrics.record_errors.labels("predictions").inc(errors)
         if bool(now.failing) != bool(before.failing):
             level = logging.ERROR if now.failing else logging.INFO
             logs.event("record failing" if now.failing else "record written again", level=level, reason=now.failing)
         if changes["dropped"]:
             logs.event("answers not recorded", level=logging.ERROR, rows=changes["dropped"])
         lines = logs.dropped()
-        self._metrics.log_dropped(lines - self._dropped)
+        self._metrics.log_lines_dropped.inc(lines - self._dropped)
         self._dropped = lines

@@ -1,4 +1,4 @@
-"""How texts are asked for and answers are given: in our own form, and in that of text-embeddings-inference."""
+"""Request and reply formats: our own, and that of text-embeddings-inference (TEI)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from refsynth.service.http.schema import PredictRequest, TeiRequest
 
 
 def tei_rows(body: TeiRequest) -> list[str | list[str]]:
-    """Return the rows of a request; a list of one text is that text."""
+    """Return the rows of a TEI request. A list of one text becomes that text."""
     if isinstance(body.inputs, str):
         return [body.inputs]
     rows = [row for row in body.inputs if isinstance(row, list)] or [[text for text in body.inputs if isinstance(text, str)]]
@@ -19,7 +19,7 @@ def tei_rows(body: TeiRequest) -> list[str | list[str]]:
 
 
 def is_batch(body: TeiRequest) -> bool:
-    """Return whether a request wants a list of answers."""
+    """Tell whether a TEI request expects a list of answers."""
     return isinstance(body.inputs, list) and bool(body.inputs) and isinstance(body.inputs[0], list)
 
 
@@ -28,13 +28,13 @@ def _ranked(prediction: Prediction) -> list[tuple[str, float]]:
     return [(label, round(value, DIGITS)) for label, value in pairs]
 
 
-def scores(prediction: Prediction) -> list[dict[str, Any]]:
-    """Return an answer as TEI has it."""
+def tei_scores(prediction: Prediction) -> list[dict[str, Any]]:
+    """Return an answer in TEI's format."""
     return [{"score": value, "label": label} for label, value in _ranked(prediction)]
 
 
-def shown(answer: Answer | RowError, body: PredictRequest) -> dict[str, Any]:
-    """Return an answer in our own form, or why there is none."""
+def prediction_json(answer: Answer | RowError, body: PredictRequest) -> dict[str, Any]:
+    """Return an answer, or the reason why there is none, in our own format."""
     if isinstance(answer, RowError):
         return {"error": {"code": answer.code, "message": answer.found}}
     prediction = answer.prediction

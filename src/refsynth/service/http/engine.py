@@ -1,7 +1,7 @@
-"""The bundle behind the queue: opened with its version and golden texts, switched between two batches.
+"""The bundle behind the queue. It is opened with its version and golden texts, and switched between two batches.
 
-The second tier of a cascade is behind a breaker: where it fails again and again, or where the queue is long, the first tier
-answers alone and says `degraded` of what it would have passed on.
+A circuit breaker guards the second tier of a cascade. If that tier keeps failing, or if the queue is long, the first tier answers
+alone and marks as `degraded` the answers that it would have passed on.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from refsynth.service.http.logs import event
 BYTES_PER_TOKEN = 4
 VERSION_DIGITS = 12
 FAILURES = 5
-"""Failures in a row after which the second tier of a cascade is left alone: one bad text is one failure, or two."""
+"""Consecutive failures after which the second tier of a cascade is no longer asked. One bad text causes one or two failures."""
 REST = 10.0
 """Seconds until it is tried again."""
 
 
 class Question(NamedTuple):
-    """A text, and whether to say why. `label` is the one to explain; the predicted one where it is None."""
+    """A text, and whether to explain its label. `label` is the label to explain; None explains the predicted one."""
 
     text: str
     explain: bool = False
@@ -40,7 +40,7 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What one bundle said of one text."""
+    """A bundle's answer to one question."""
 
     prediction: Prediction
     version: str
@@ -57,12 +57,12 @@ class LoadedBundle:
 
     @property
     def task(self) -> str:
-        """What two bundles share that answer the same question: the start of a hash over the kind of task and the labels."""
+        """An id shared by bundles with the same task kind and labels: the start of a hash over both."""
         return digest([self.model.manifest.task, self.model.labels])[:VERSION_DIGITS]
 
     @property
     def golden(self) -> Golden:
-        """The golden texts."""
+        """The golden texts with the first tier's answers."""
         return self.model.golden("")
 
     @classmethod
@@ -70,45 +70,45 @@ class LoadedBundle:
         """Open a bundle.
 
         Raises:
-            BundleError: it is damaged, or does not give its golden outputs here.
+            BundleError: the bundle is damaged, or does not reproduce its golden outputs on this machine.
         """
         model = load(folder, threads=threads, threshold=threshold)
-        model.check()  # a server finds out now, not at the first text that needs the second tier
+        model.check()  # loads every tier now, not at the first text that needs the second one
         return cls(model, file_digest(folder / MANIFEST)[:VERSION_DIGITS])
 
     def agrees(self, index: int, prediction: Prediction) -> bool:
-        """Tell whether a prediction for golden text `index` is what it should be, up to rounding."""
-        if self.model.manifest.answers.spans:
-            return self._finds(index, prediction)
+        """Tell whether a prediction for golden text `index` equals the golden output, up to rounding."""
+        manifest, golden = self.model.manifest, self.model.golden(prediction.tier)
+        if manifest.answers.spans:
+            return self._agrees_on_spans(index, prediction, golden)
         row = np.array([[prediction.probabilities[label] for label in self.model.labels]])
-        golden = self.model.golden(prediction.tier)
         one = Golden(golden.texts[index : index + 1], golden.probabilities[index : index + 1])
-        manifest = self.model.manifest
         return one.share_off(row, limit=manifest.golden_limit, several=manifest.answers.several) <= TOLERATED
 
-    def _finds(self, index: int, prediction: Prediction) -> bool:
-        """Tell whether what was found in golden text `index` is what should be; what is hardly probable may be found or not."""
-        golden, manifest = self.model.golden(prediction.tier), self.model.manifest
+    def _agrees_on_spans(self, index: int, prediction: Prediction, golden: Golden) -> bool:
+        """Do the same for a token classification bundle; entities of a confidence around one half may differ."""
+        manifest = self.model.manifest
         starts = np.cumsum([0, *(len(words_of(text)) for text in golden.texts)])
-        said = np.empty(1, object)
-        said[0] = golden.probabilities[starts[index] : starts[index + 1]]
-        answer = manifest.answers.decide(said)
-        sure = float(manifest.answers.confidence(said, answer)[0])
+        probabilities = np.empty(1, object)
+        probabilities[0] = golden.probabilities[starts[index] : starts[index + 1]]
+        answer = manifest.answers.decide(probabilities)
+        confidence = float(manifest.answers.confidence(probabilities, answer)[0])
         same = prediction.label == manifest.answers.shown(answer[0], self.model.labels)
-        return abs(prediction.probability - sure) <= 2 * manifest.golden_limit and (same or sure <= 0.5 + manifest.golden_limit)
+        close = abs(prediction.probability - confidence) <= 2 * manifest.golden_limit
+        return close and (same or confidence <= 0.5 + manifest.golden_limit)
 
 
-class _Logged(CircuitBreakerListener):
+class _BreakerLog(CircuitBreakerListener):
     def state_change(self, cb: CircuitBreaker, old_state: CircuitBreakerState | None, new_state: CircuitBreakerState) -> None:
         event("second tier", breaker=new_state.name)
 
 
 class Engine:
-    """Answers batches of questions with the bundle that is current when the batch begins.
+    """Answers batches of questions with the bundle that is current when the batch starts.
 
     Args:
         loaded: the bundle.
-        pressed: tells whether so much waits that only the first tier of a cascade should answer.
+        pressed: returns whether the queue is so long that only the first tier of a cascade should answer.
     """
 
     def __init__(self, loaded: LoadedBundle, *, pressed: Callable[[], bool] = lambda: False) -> None:
@@ -116,46 +116,46 @@ class Engine:
         self.switch(loaded)
 
     def switch(self, loaded: LoadedBundle) -> None:
-        """Answer the next batch, and all after it, with another bundle."""
+        """Use another bundle from the next batch on."""
         self.current = loaded
         self._breaker = CircuitBreaker(
-            fail_max=FAILURES, reset_timeout=REST, listeners=[_Logged()], throw_new_error_on_trip=False
+            fail_max=FAILURES, reset_timeout=REST, listeners=[_BreakerLog()], throw_new_error_on_trip=False
         )
 
     @property
     def degraded(self) -> bool:
-        """Whether the second tier of a cascade is left alone."""
+        """Whether the first tier of a cascade answers alone now."""
         return self._breaker.current_state == "open" or (self.current.model.cascade and self._pressed())
 
     def run(self, questions: Sequence[Question]) -> list[Answer]:
-        """Answer each question."""
-        loaded = self.current  # read once: a switch falls between batches
+        """Return an answer for each question, in order."""
+        loaded = self.current  # read once: a switch takes effect between batches
         predictions = self._predict(loaded.model, [question.text for question in questions])
         return [
-            Answer(prediction, loaded.version, prediction.tier, _why(loaded.model, question, prediction))
+            Answer(prediction, loaded.version, prediction.tier, _contributions(loaded.model, question, prediction))
             for question, prediction in zip(questions, predictions, strict=True)
         ]
 
     def _predict(self, model: Model, texts: Sequence[str]) -> list[Prediction]:
-        found = model.answer(texts, shallow=True)
-        if not found.passed.any() or self._pressed():
-            return model.told(texts, found, shallow=True)
+        answers = model.answer(texts, shallow=True)
+        if not answers.passed.any() or self._pressed():
+            return model.told(texts, answers, shallow=True)
         try:
-            found = self._breaker.call(model.deepened, texts, found)
+            answers = self._breaker.call(model.deepened, texts, answers)
         except CircuitBreakerError:
-            return model.told(texts, found, shallow=True)
+            return model.told(texts, answers, shallow=True)
         except Exception:
-            if len(texts) > 1:  # asked again one by one, so that a bad text costs its neighbours nothing
+            if len(texts) > 1:  # the batcher asks again text by text, so that one bad text does not affect the others
                 raise
-            return model.told(texts, found, shallow=True)
-        return model.told(texts, found)
+            return model.told(texts, answers, shallow=True)
+        return model.told(texts, answers)
 
     def cost(self, text: str) -> int:
-        """Return about how many tokens of a text are read."""
+        """Return about how many tokens of a text the model reads."""
         tokens = 1 + len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN
-        tiers = self.current.model.manifest.tiers  # what has no `max_tokens` reads all of a text
+        tiers = self.current.model.manifest.tiers  # a tier without `max_tokens` reads all of a text
         return max(min(tokens, (REACH if tier.windows == "mean" else 1) * (tier.max_tokens or tokens)) for tier in tiers)
 
 
-def _why(model: Model, question: Question, prediction: Prediction) -> Contributions | None:
+def _contributions(model: Model, question: Question, prediction: Prediction) -> Contributions | None:
     return model.contributions(question.text, question.label or prediction.likeliest) if question.explain else None

@@ -1,9 +1,9 @@
-"""What the server refuses, and how it says so: one JSON body for every status that is no success."""
+"""The server's errors. Each has a status and a code, and all share one JSON body."""
 
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,7 +19,7 @@ class Problem(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The body of every reply that is no success."""
+    """The body of every error reply."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -29,25 +29,33 @@ class ErrorBody(BaseModel):
     error: Problem
 
 
+class Refusal(NamedTuple):
+    """The status, code and message of an error that is sent before the application gets the request."""
+
+    status: int
+    code: str
+    message: str
+
+
 MEANINGS = {
-    400: "Not a request in HTTP/1.1, or its head is too large",
+    400: "Not an HTTP/1.1 request, or its head is too large",
     401: "No key, or one that is unknown, expired or revoked",
-    403: "The key may not do this; without keys: the Host is not known, or a page from elsewhere asks",
-    404: "Nothing is there",
-    405: "Another method is expected",
+    403: "The key may not do this; without keys: the Host is unknown, or a page from another site sent the request",
+    404: "Not found",
+    405: "This route expects another method",
     408: "The body did not arrive in time",
-    413: "The body, a text or the number of texts is too large; or a text is longer than what is read, and not to be cut",
-    415: "The body is compressed; without keys: it is not called JSON",
-    422: "The body is not what the schema says, or a text is empty",
-    429: "The key is over its quota, or holds too much at once; Retry-After says when to come back",
+    413: "The body, a text or the number of texts is too large; or a text is longer than the model reads, and truncate is false",
+    415: "The body is compressed; without keys: its Content-Type is not JSON",
+    422: "The body does not match the schema, or a text is empty",
+    429: "The key is over its quota, or has too much under way; Retry-After says when to retry",
     500: "The model failed on the text",
-    503: "The server is full or ending; Retry-After says when to come back",
+    503: "The server is full or shutting down; Retry-After says when to retry",
     504: "The deadline passed",
 }
 
 
 class ServeError(RefsynthError):
-    """A refusal. `retry_after` is in seconds; `hang_up` ends the connection after the reply."""
+    """A refused request. `retry_after` is in seconds; `hang_up` closes the connection after the reply."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
@@ -58,7 +66,7 @@ class ServeError(RefsynthError):
         self.retry_after, self.hang_up = retry_after, hang_up
 
     def headers(self) -> dict[str, str]:
-        """Return the headers that belong to it."""
+        """Return the headers that the reply needs."""
         headers = {} if self.retry_after is None else {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
         if self.hang_up:
             headers["Connection"] = "close"
@@ -67,7 +75,7 @@ class ServeError(RefsynthError):
         return headers
 
 
-class Unauthorised(ServeError):
+class Unauthorized(ServeError):
     """No valid key."""
 
     status, code = 401, "unauthorised"
@@ -80,43 +88,43 @@ class Forbidden(ServeError):
 
 
 class NotFound(ServeError):
-    """Nothing is there."""
+    """There is no such thing."""
 
     status, code = 404, "not_found"
 
 
 class TooSlow(ServeError):
-    """The client does not send its body."""
+    """The client sends its body too slowly."""
 
     status, code = 408, "body_timeout"
 
 
 class TooLarge(ServeError):
-    """Over a limit of size."""
+    """The request exceeds a size limit."""
 
     status, code = 413, "too_large"
 
 
 class Compressed(ServeError):
-    """A body that would have to be unpacked first."""
+    """The body is compressed."""
 
     status, code = 415, "compressed"
 
 
 class Invalid(ServeError):
-    """Not what the schema says."""
+    """The body does not match the schema."""
 
     status, code = 422, "invalid"
 
 
 class OverQuota(ServeError):
-    """The key asked for too much."""
+    """The key is over its quota or its share."""
 
     status, code = 429, "over_quota"
 
 
 class Gone(ServeError):
-    """The client hung up; nobody reads this."""
+    """The client hung up; nobody reads this reply."""
 
     status, code = 499, "client_gone"
 
@@ -128,7 +136,7 @@ class Failed(ServeError):
 
 
 class Unavailable(ServeError):
-    """Full, ending or without its store."""
+    """The server is full, shutting down or lacks a dependency."""
 
     status, code = 503, "queue_full"
 
@@ -139,6 +147,6 @@ class Late(ServeError):
     status, code = 504, "deadline"
 
 
-def body_of(code: str, message: str, request_id: str) -> bytes:
-    """Return the JSON body."""
+def error_body(code: str, message: str, request_id: str) -> bytes:
+    """Return the JSON body of an error reply."""
     return ErrorBody(error=Problem(code=code, message=message, request_id=request_id)).model_dump_json().encode()

@@ -1,7 +1,7 @@
-"""Health that cannot lie: a golden text goes through the real queue every second, and its answer is compared.
+"""Health checks: every second a golden text, the canary, goes through the real queue, and its answer is compared.
 
-Live: the event loop turns; the model is not asked. Ready: the last canary came back right, and new requests are taken. The probes
-read what the canary found, so that a probe costs nothing and cannot hurt a busy server.
+Live means that the event loop runs; the model is not asked. Ready means that the last canaries were answered correctly and that
+the worker takes new requests. Probes only read the canary's results, so they cost nothing even on a busy server.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from refsynth.service.http.logs import event
 PERIOD = 1.0
 """Seconds between canaries."""
 REMEMBERED = 32
-"""Canaries by which the golden texts are judged."""
-MOST_OFF = 8
-"""How many of them may be off. A sound int8 bundle gives up to a tenth of the golden texts otherwise than fp32, and which ones
-depends a little on what shares their batch; a wrong model gives most of them otherwise."""
+"""Number of latest canaries that are counted."""
+MOST_WRONG = 8
+"""How many of them may be wrong. A sound int8 bundle answers up to a tenth of the golden texts differently from fp32, and which
+ones depends slightly on the rest of the batch; a wrong model answers most of them differently."""
 
 
 class Health:
-    """The canary and what it found.
+    """Sends the canary and keeps its results.
 
     Args:
         batcher: the queue.
         engine: its model.
         patience: seconds after which an unanswered canary means that the model hangs.
-        beat: is called while batches come back from the model and canaries are right; the supervisor replaces a worker that is
-            silent. In a flood a canary may take seconds to come round the loop; a finished batch is seen at once.
-        failing: is called at each canary that is wrong: that is no silence, which on a busy machine may mean no core.
+        beat: called while the model answers batches and canaries are right; the supervisor replaces a worker that is silent.
+            Under heavy load a canary may take seconds to pass the event loop, but a finished batch is seen at once.
+        failing: called for each wrong canary. This differs from silence, which may only mean that the worker got no core.
     """
 
     def __init__(
@@ -49,34 +49,34 @@ class Health:
         self._answered: float | None = None
         self._failed: str | None = None
         self._right: deque[bool] = deque(maxlen=REMEMBERED)
-        self._turn = 0
+        self._index = 0
         self._version = engine.current.version
         self.draining = False
         self._tasks = [self._loop.create_task(self._watch()), self._loop.create_task(self._report())]
 
     def problems(self) -> list[str]:
-        """Return why this worker is not ready; nothing where it is."""
-        found = []
+        """Return why this worker is not ready; an empty list if it is."""
+        problems = []
         if self.draining:
-            found.append("draining")
+            problems.append("draining")
         if self._answered is None or self._loop.time() - self._answered > self._patience:
-            found.append("the model does not answer")
+            problems.append("the model does not answer")
         if self._failed:
-            found.append(self._failed)
+            problems.append(self._failed)
         if self._batcher.full:
-            found.append("overloaded")
-        return found
+            problems.append("overloaded")
+        return problems
 
     async def confirm(self) -> str | None:
-        """Ask the model now, and return what is wrong with it."""
-        asked = self._loop.time()
+        """Send a canary now, and return what is wrong with the model; None if nothing is."""
+        start = self._loop.time()
         await self._ask()
-        if self._answered is None or self._answered < asked:
+        if self._answered is None or self._answered < start:
             return self._failed or "the model does not answer"
         return self._failed
 
     async def close(self) -> None:
-        """Stop asking."""
+        """Stop sending canaries."""
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
@@ -84,8 +84,8 @@ class Health:
     async def _report(self) -> None:
         seen = 0
         while True:
-            if self._batcher.finished != seen and self._failed is None and self._answered is not None:
-                seen = self._batcher.finished
+            if self._batcher.batches != seen and self._failed is None and self._answered is not None:
+                seen = self._batcher.batches
                 self._beat()
             await asyncio.sleep(PERIOD / 2)
 
@@ -96,8 +96,8 @@ class Health:
 
     async def _ask(self) -> None:
         loaded = self._engine.current
-        self._turn = (self._turn + 1) % len(loaded.golden.texts)
-        text = loaded.golden.texts[self._turn]
+        self._index = (self._index + 1) % len(loaded.golden.texts)
+        text = loaded.golden.texts[self._index]
         try:
             (answer,) = await self._batcher.submit(
                 [Question(text)], [self._engine.cost(text)], deadline=self._loop.time() + self._patience, urgent=True
@@ -105,17 +105,17 @@ class Health:
         except TimeoutError:
             return
         if isinstance(answer, RowError):
-            self._judge(f"the model fails ({answer.reason})")
+            self._conclude(f"the model fails ({answer.reason})")
             return
         self._answered = self._loop.time()
         if answer.version != self._version:  # the bundle was switched
             self._version = answer.version
             self._right.clear()
-        if answer.version == loaded.version:  # else it was switched in between
-            self._right.append(loaded.agrees(self._turn, answer.prediction))
-        self._judge("golden texts are answered wrongly" if self._right.count(False) > MOST_OFF else None)
+        if answer.version == loaded.version:  # otherwise the bundle was switched after the text was chosen
+            self._right.append(loaded.agrees(self._index, answer.prediction))
+        self._conclude("golden texts are answered wrongly" if self._right.count(False) > MOST_WRONG else None)
 
-    def _judge(self, failed: str | None) -> None:
+    def _conclude(self, failed: str | None) -> None:
         if failed != self._failed:
             event("canary", problem=failed)
         self._failed = failed

@@ -1,7 +1,7 @@
-"""Identity numbers of persons, by country: what has a check digit must satisfy it (`python-stdnum`).
+"""Find identity numbers of persons, by country. Check digits are verified with `python-stdnum`.
 
-One that is written in a form of its own is found wherever it stands. Bare digits with one check digit, which one in ten order
-numbers satisfies too, are found behind a word that says what they are.
+A number in a distinctive form is found anywhere. Bare digits with one check digit, which one in ten order numbers satisfies too,
+are found only after a word that names them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from refsynth.service.http import patterns
 from refsynth.service.http.patterns import Span
 
 _BEFORE = r"(?<![A-Za-z0-9])(?<![0-9][.,/ -])"
-_AFTER = r"(?![A-Za-z0-9]|[.,/ -][0-9])"  # a group of digits beside it belongs to it: then it is another number
+_AFTER = r"(?![A-Za-z0-9]|[.,/ -][0-9])"  # an adjacent group of digits makes it part of a longer number
 
 
 class Scheme(NamedTuple):
-    """A country's number: its module in stdnum, its form, and the forms in which a word must say what it is."""
+    """A country's identity number: its stdnum module, its distinctive form, and the forms that need a word before them."""
 
     module: str
     form: str = ""
@@ -96,29 +96,26 @@ class IdentityFinder:
 
     def __init__(self) -> None:
         self._schemes = [
-            (re.compile(_BEFORE + f"(?:{form})" + _AFTER), _check(each.module), named)
-            for each in SCHEMES
-            for form, named in ((each.form, False), (each.named, True))
+            (re.compile(_BEFORE + f"(?:{form})" + _AFTER), _check(scheme.module), named)
+            for scheme in SCHEMES
+            for form, named in ((scheme.form, False), (scheme.named, True))
             if form
         ]
 
     def __call__(self, text: str) -> Iterator[Span]:
-        """Yield the places of identity numbers in a text; they may overlap."""
+        """Yield the spans of identity numbers in a text; they may overlap."""
         if not _DIGIT.search(text):
             return
         for form, is_valid, named in self._schemes:
             for match in form.finditer(text):
-                clear = not named and not patterns.MOBILE.fullmatch(match[0])
-                if is_valid(match[0]) and (clear or _is_named(text, match.start())):
+                distinctive = not named and not patterns.MOBILE.fullmatch(match[0])
+                start = match.start()
+                if is_valid(match[0]) and (distinctive or CUE.search(text, max(0, start - patterns.CONTEXT), start)):
                     yield match.span()
 
 
 def _check(module: str) -> Callable[[str], bool]:
     if not module:
-        return lambda shown: True
+        return lambda number: True
     checker: Any = require(f"stdnum.{module}", extra="serve")
-    return lambda shown: bool(checker.is_valid(shown))
-
-
-def _is_named(text: str, start: int) -> bool:
-    return CUE.search(text, max(0, start - patterns.CONTEXT), start) is not None
+    return lambda number: bool(checker.is_valid(number))

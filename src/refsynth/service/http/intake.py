@@ -1,31 +1,23 @@
-"""What has come of the message that a connection sends now, in bytes, and whether it is within bounds."""
+"""Count the bytes of the message that a connection is sending, and check them against limits."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from refsynth.service.http.errors import Refusal
 
 HEAD_BYTES = 64 << 10
 HEADERS = 128
-"""Fields of a head: each costs far more memory than its bytes."""
+"""Maximum number of header fields: each costs far more memory than its bytes."""
 FRAMING = 8
-"""Bytes around the chunks of a body, for each byte in them: a body of single bytes needs five."""
+"""Maximum bytes of chunk framing per byte of a body: a body of single bytes needs five."""
 
 
-class Overstep(NamedTuple):
-    """A bound that a message does not keep: status, code and message of the error."""
-
-    status: int
-    code: str
-    message: str
-
-
-LARGE = Overstep(400, "head_too_large", f"the head of the request is larger than {HEAD_BYTES:,} bytes")
-MANY = Overstep(400, "head_too_large", f"the head of the request has more than {HEADERS} fields")
-HOLLOW = Overstep(400, "bad_request", "there is far more around the parts of the body than in them")
+HEAD_TOO_LARGE = Refusal(400, "head_too_large", f"the head of the request is larger than {HEAD_BYTES:,} bytes")
+TOO_MANY_FIELDS = Refusal(400, "head_too_large", f"the head of the request has more than {HEADERS} fields")
+TOO_MUCH_FRAMING = Refusal(400, "bad_request", "the chunk framing of the body is far larger than the body")
 
 
 class Intake:
-    """Counts. The parser tells of a field when all of it is there; until then what arrived is counted as a whole."""
+    """Counts one message at a time. The parser reports a field once it is complete; until then only arrived bytes count."""
 
     def __init__(self) -> None:
         self._messages = 0
@@ -33,39 +25,39 @@ class Intake:
         self.whole = True
 
     def begin(self) -> None:
-        """A message begins with its head."""
+        """Start to count a message; its head comes first."""
         self._messages += 1
         self.in_head, self.whole = True, False
         self._head = self._fields = self._body = self._arrived = self._framing = 0
 
-    def target(self, size: int) -> Overstep | None:
-        """Count a part of the target of a request."""
+    def target(self, size: int) -> Refusal | None:
+        """Count a part of the request target."""
         self._head += size
-        return LARGE if self._head > HEAD_BYTES else None
+        return HEAD_TOO_LARGE if self._head > HEAD_BYTES else None
 
-    def field(self, name: bytes, value: bytes) -> Overstep | None:
-        """Count a field of a head."""
+    def field(self, name: bytes, value: bytes) -> Refusal | None:
+        """Count a header field."""
         self._fields += 1
-        return MANY if self._fields > HEADERS else self.target(len(name) + len(value) + len(b": \r\n"))
+        return TOO_MANY_FIELDS if self._fields > HEADERS else self.target(len(name) + len(value) + len(b": \r\n"))
 
     def part(self, size: int) -> None:
-        """Count a part of a body."""
+        """Count a part of the body."""
         self._body += size
 
     @property
     def mark(self) -> tuple[int, bool, int]:
-        """Where the counts stand, for `arrived`."""
+        """The state of the counts, for `arrived`."""
         return self._messages, self.in_head, self._body
 
-    def arrived(self, size: int, before: tuple[int, bool, int]) -> Overstep | None:
-        """Count what arrived and was parsed since the counts stood at `before`."""
+    def arrived(self, size: int, before: tuple[int, bool, int]) -> Refusal | None:
+        """Count `size` bytes that were parsed since `mark` was `before`."""
         message, in_head, body = before
-        if message != self._messages:  # of two messages: what counts of the second, its fields tell
+        if message != self._messages:  # the bytes span two messages; `field` and `part` have counted the second
             return None
         if in_head and self.in_head:
             self._arrived += size
-        elif not in_head:  # trailers belong to it too
+        elif not in_head:  # includes trailers
             self._framing += size - (self._body - body)
         if self._arrived > HEAD_BYTES:
-            return LARGE
-        return HOLLOW if self._framing > HEAD_BYTES + FRAMING * self._body else None
+            return HEAD_TOO_LARGE
+        return TOO_MUCH_FRAMING if self._framing > HEAD_BYTES + FRAMING * self._body else None

@@ -1,7 +1,7 @@
-"""What the server is given from outside: who may call, how often, what is kept. And the open versions of these.
+"""The server's guards as protocols: API keys, quotas, record and tracer; and the versions of an open server, which do nothing.
 
-The app calls `KeyChecker.check`, `Limiter.take` and `Recorder.predictions` on the event loop: they answer at once (well under a
-millisecond) and never wait for a disk or a network. `Recorder.feedback` runs in a thread and returns when the feedback is safe.
+The app calls `KeyChecker.check`, `Limiter.take` and `Recorder.predictions` on the event loop: they return well within a
+millisecond and never wait for a disk or a network. `Recorder.feedback` runs in a thread and returns when the feedback is safe.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from refsynth.service.http.auth import SCOPES, Scope
 
 
 class UnknownRequestError(RefsynthError):
-    """Feedback for what its key was never answered, or what is no longer kept."""
+    """Feedback for a prediction that this key never got, or that is no longer stored."""
 
 
 class Caller(NamedTuple):
-    """Who calls. `id` names the key in logs, quotas and the record; it is not the secret."""
+    """The caller's key. `id` names it in logs, quotas and the record; it is not the secret."""
 
     id: str
     scopes: frozenset[Scope]
 
 
 class KeyChecker(Protocol):
-    """Knows the API keys."""
+    """Checks API keys."""
 
     @property
     def required(self) -> bool:
@@ -35,7 +35,7 @@ class KeyChecker(Protocol):
         ...
 
     def check(self, presented: str | None) -> Caller | None:
-        """Return whose key was presented, or None where it is absent, unknown, expired or revoked.
+        """Return the caller, or None if the key is absent, unknown, expired or revoked.
 
         Raises:
             RefsynthError: keys cannot be checked now.
@@ -44,18 +44,18 @@ class KeyChecker(Protocol):
 
 
 class Limiter(Protocol):
-    """Holds the quota of each key, over all workers."""
+    """Holds the quota of each key, across all workers."""
 
     def take(self, key: str, n: int) -> float:
-        """Take `n` texts from the quota of the key with this id; return 0, or the seconds to wait where nothing was taken."""
+        """Take `n` texts from the quota of a key id; return 0, or the seconds to wait if nothing was taken."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ServedText:
-    """One answered text. `text` is as it came, and set only where texts are kept; `version` names the bundle.
+    """One answered text. `text` is as sent, and only set if texts are kept; `version` names the bundle.
 
-    `none` tells whether the text is unlike the training rows of all labels.
+    `none` tells whether the text is unlike the training rows of every label.
     """
 
     request_id: str
@@ -71,7 +71,7 @@ class ServedText:
 
 
 class StoredFeedback(NamedTuple):
-    """A stored feedback: the right label, what had been predicted, and the text where it was kept, redacted."""
+    """A stored feedback: the correct label, the predicted one, and the redacted text if it was kept."""
 
     request_id: str
     row: int
@@ -82,11 +82,11 @@ class StoredFeedback(NamedTuple):
 
 
 Outcome = Literal["stored", "repeated", "changed"]
-"""What became of feedback: it is new, was there already, or replaces another label for the same text."""
+"""What feedback did: it is new, was already there, or replaced another label for the same text."""
 
 
 class RecordStatus(NamedTuple):
-    """How the record does: answers `taken`, `written` and `dropped` so far, `errors` of the database, and why it fails now."""
+    """State of the record: answers `taken`, `written` and `dropped` so far, database `errors`, and why it fails now, if so."""
 
     taken: int = 0
     written: int = 0
@@ -96,37 +96,37 @@ class RecordStatus(NamedTuple):
 
 
 class Recorder(Protocol):
-    """Keeps what was answered, and what the right answer would have been. Redacts texts before it stores them."""
+    """Stores answers and feedback. Redacts texts before it stores them."""
 
     @property
     def enabled(self) -> bool:
-        """Whether anything is kept."""
+        """Whether anything is stored."""
         ...
 
     @property
     def texts(self) -> bool:
-        """Whether texts are kept too."""
+        """Whether texts are stored too."""
         ...
 
     def predictions(self, served: Sequence[ServedText]) -> None:
-        """Take the answers of a request for writing soon; never waits, never raises."""
+        """Take the answers of a request, to be written soon; never waits, never raises."""
         ...
 
     def status(self) -> RecordStatus:
-        """Say how the record does; answers at once."""
+        """Return the state of the record at once."""
         ...
 
     def feedback(self, *, request_id: str, row: int, label: str, key: str) -> Outcome:
-        """Write the right label of a row of an earlier request, and return when it cannot be lost any more.
+        """Write the correct label of a row of an earlier request, and return when it is on disk.
 
         Raises:
             UnknownRequestError: this key got no such answer.
-            RefsynthError: it could not be written.
+            RefsynthError: the feedback could not be written.
         """
         ...
 
     def recent(self, n: int) -> Sequence[StoredFeedback]:
-        """Return the last feedback, the newest first.
+        """Return the latest feedback, newest first.
 
         Raises:
             RefsynthError: the record does not answer.
@@ -134,17 +134,17 @@ class Recorder(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what was taken and end."""
+        """Write the answers that are still queued, and close."""
         ...
 
 
 class OpenKeys:
-    """No keys: everybody may do everything."""
+    """No keys: every caller may do everything."""
 
     required = False
 
     def check(self, presented: str | None) -> Caller | None:
-        """Return the one caller there is."""
+        """Return the same caller, with all scopes, for every request."""
         return Caller("open", frozenset(SCOPES))
 
 
@@ -152,25 +152,25 @@ class NoLimit:
     """No quota."""
 
     def take(self, key: str, n: int) -> float:
-        """Let everything pass."""
+        """Return 0."""
         return 0.0
 
 
 class NoRecord:
-    """Keeps nothing; the app takes no feedback then."""
+    """Stores nothing; the app then refuses feedback."""
 
     enabled = False
     texts = False
 
     def predictions(self, served: Sequence[ServedText]) -> None:
-        """Forget."""
+        """Do nothing."""
 
     def status(self) -> RecordStatus:
-        """Say that nothing happened."""
+        """Return zeros."""
         return RecordStatus()
 
     def feedback(self, *, request_id: str, row: int, label: str, key: str) -> Outcome:
-        """Forget."""
+        """Do nothing."""
         return "stored"
 
     def recent(self, n: int) -> Sequence[StoredFeedback]:
@@ -185,17 +185,17 @@ class Tracer(Protocol):
     """Takes a span for each request, without its texts."""
 
     def request(self, name: str, attributes: Mapping[str, Any], *, parent: str, start: int, end: int) -> None:
-        """Take the span of a request that is over, from `start` to `end` (nanoseconds since 1970); never waits."""
+        """Take the span of a finished request, from `start` to `end` (nanoseconds since 1970); never waits."""
         ...
 
     def close(self) -> None:
-        """Send what was taken and end."""
+        """Send the spans that are still queued, and close."""
         ...
 
 
 @dataclass(frozen=True)
 class Guards:
-    """All of them together; the default is an open server that keeps and sends nothing."""
+    """All guards. The default is an open server that stores and sends nothing."""
 
     keys: KeyChecker = field(default_factory=OpenKeys)
     limiter: Limiter = field(default_factory=NoLimit)

@@ -1,12 +1,12 @@
-"""Quotas per key, held across the worker processes of one machine. Knows nothing of HTTP or of what a unit is.
+"""Quotas per key, shared by the worker processes of one machine. Knows nothing of HTTP or of what a unit is.
 
-A quota is a token bucket. What is kept of one is a single number, the moment at which the bucket will be full again (the generic
-cell rate algorithm, ITU-T I.371), in a memory-mapped file that the workers share: microseconds a call, where a transaction of a
-database takes hundreds. A bucket is locked by a range of bytes; the system lets go of it when its holder dies.
+A quota is a token bucket. Its state is one number, the time at which the bucket will be full again (the generic cell rate
+algorithm, ITU-T I.371), in a memory-mapped file that the workers share. A call takes microseconds, where a database transaction
+takes hundreds. A bucket is locked by its range of bytes in the file; the system releases the lock when its holder dies.
 
-Why it is shared: with buckets of their own two workers let a key have 1.99 times its quota, with these 1.00 (five pairs, design
-note 027). Why not a library: pyrate-limiter, which needs no server of its own, shares through SQLite, and a call took 0.27 to
-0.52 ms on the event loop, where all else that a request costs beside the model is 0.32 ms. This takes 0.01.
+Why it is shared: with separate buckets, two workers gave a key 1.99 times its quota, with these 1.00 times (five pairs, design
+note 027). Why not a library: pyrate-limiter needs no server of its own and shares through SQLite, but a call took 0.27 to 0.52 ms
+on the event loop, where a request costs 0.32 ms beside the model. This limiter takes 0.01 ms.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from refsynth.core.errors import InputError
 
 _HEADER = struct.Struct("<8s36s")
 _MAGIC = b"rsquota1"
-_SLOT = struct.Struct("<16sd")  # digest of the key, when its bucket is full again: seconds of the system's monotonic clock
+_SLOT = struct.Struct("<16sd")  # digest of the key; when its bucket is full again, in seconds of the monotonic clock
 _FIRST = 64  # bytes before the slots
 _SLOTS = 1 << 14
-_PATIENCE = 0.005  # seconds to wait for a bucket that another worker holds for some microseconds
+_PATIENCE = 0.005  # seconds to wait for a locked bucket; other workers hold one for microseconds
 _PAUSE = 0.0002
 
 
 class Quota(NamedTuple):
-    """`rate` units a second in the long run, at most `burst` at once."""
+    """`rate` units per second on average, at most `burst` at once."""
 
     rate: float
     burst: float
@@ -46,13 +46,13 @@ class SharedLimiter:
     """The buckets of all keys. Each worker process opens the same file once; its threads share the limiter."""
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Open the file, made if it is not there. What it holds is forgotten when the machine starts again.
+        """Open the file, or create it. Its content is discarded when the machine reboots.
 
         Raises:
-            InputError: it cannot be opened, or is another kind of file.
+            InputError: the file cannot be opened, or is another kind of file.
         """
         self._path, self._clock = path, clock
-        self._thread = threading.Lock()  # the system's locks hold between processes only
+        self._thread = threading.Lock()  # the file's locks only work between processes
         self._slot: dict[str, int] = {}
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -65,12 +65,12 @@ class SharedLimiter:
             raise
 
     def _prepare(self) -> mmap.mmap:
-        """Map the file, zeroed if it is new or from before the machine's start."""
+        """Map the file; zero it if it is new or from before the last reboot."""
         size, header = _FIRST + _SLOTS * _SLOT.size, _HEADER.pack(_MAGIC, _boot())
         fcntl.lockf(self._file, fcntl.LOCK_EX, _FIRST, 0)
         try:
-            found = os.pread(self._file, len(_MAGIC), 0)
-            if found not in (b"", bytes(len(_MAGIC)), _MAGIC):
+            magic = os.pread(self._file, len(_MAGIC), 0)
+            if magic not in (b"", bytes(len(_MAGIC)), _MAGIC):
                 raise InputError(f"{self._path}: not a file of quotas", remedy="name another file, or delete it")
             os.ftruncate(self._file, size)
             mapped = mmap.mmap(self._file, size)
@@ -83,18 +83,18 @@ class SharedLimiter:
     def take(self, key: str, quota: Quota, cost: float = 1.0) -> float:
         """Take units from the bucket of a key.
 
-        A cost above the burst is let through when the bucket is full, and is paid off before the next: the rate holds.
+        A cost above the burst is allowed when the bucket is full, and must be paid off before the next call: the rate holds.
 
         Args:
-            key: whose bucket, such as the id of an API key.
-            quota: its rate and burst; a changed quota holds from the next call.
-            cost: units to take, for instance texts.
+            key: the bucket's name, such as the id of an API key.
+            quota: the key's rate and burst; a change takes effect with the next call.
+            cost: units to take, such as texts.
 
         Returns:
-            0 if they were taken; else the seconds to wait until they can be, and nothing was taken.
+            0 if the units were taken; otherwise nothing was taken, and it is the seconds to wait.
 
         Raises:
-            InputError: the file has no room for one more key.
+            InputError: the file has no room for another key.
         """
         allowed = max(0.0, quota.burst - cost) / quota.rate
         with self._thread:
@@ -113,32 +113,34 @@ class SharedLimiter:
                 return 0.0
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._map.close()
         os.close(self._file)
 
     def _find(self, key: str) -> int:
-        """Return the slot of a key, taken now if it has none."""
-        mine = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        start = int.from_bytes(mine[:8], "little")
-        with self._held(0, _FIRST):  # a slot never changes hands, so only the search for a free one needs the lock
+        """Return the slot of a key; take a free one if it has none."""
+        digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        start = int.from_bytes(digest[:8], "little")
+        with self._held(0, _FIRST):  # a slot never changes its key, so only the search for a free one needs the lock
             for step in range(_SLOTS):
                 slot = (start + step) % _SLOTS
                 place = _FIRST + slot * _SLOT.size
-                found, _ = _SLOT.unpack_from(self._map, place)
-                if found == mine:
+                stored, _ = _SLOT.unpack_from(self._map, place)
+                if stored == digest:
                     return slot
-                if not any(found):
-                    _SLOT.pack_into(self._map, place, mine, 0.0)
+                if not any(stored):
+                    _SLOT.pack_into(self._map, place, digest, 0.0)
                     return slot
-        raise InputError(f"{self._path}: quotas of {_SLOTS:,} keys are full", remedy="delete the file and start the server again")
+        raise InputError(
+            f"{self._path}: full, it holds the quotas of {_SLOTS:,} keys", remedy="delete the file and restart the server"
+        )
 
     @contextmanager
     def _held(self, start: int, size: int) -> Iterator[None]:
-        """Hold a range of the file.
+        """Lock a range of the file.
 
-        A holder that was stopped, not killed, keeps its lock. Nobody waits for it: after `_PATIENCE` the block runs without the
-        lock, which can cost at most the units of one call that runs at the same moment.
+        A holder that was stopped, not killed, keeps its lock. After `_PATIENCE` the block runs without the lock, which can lose
+        at most the units of one simultaneous call.
         """
         deadline = 0.0
         while True:
@@ -157,5 +159,5 @@ class SharedLimiter:
 
 
 def _boot() -> bytes:
-    """Return an id of the machine's run since it started: its monotonic clock counts from there."""
+    """Return the id of the current boot: the monotonic clock counts from there."""
     return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()[:36]

@@ -1,4 +1,4 @@
-"""JSON lines between supervisor, workers and the reload command, over sockets that are on this machine."""
+"""JSON lines between supervisor, workers and the reload command, over local sockets."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any, Self
 
 Message = dict[str, Any]
 LONGEST = 1 << 20
-"""Bytes of a line."""
+"""Maximum bytes of a line."""
 
 
 class Link:
-    """One end. Both ends are ours, so a line that is no JSON object ends the link like a closed socket."""
+    """One end of a connection. Both ends are ours, so a line that is not a JSON object ends the link like a closed socket."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
 
     @classmethod
     async def over(cls, connection: socket.socket) -> Self:
-        """Return the link over a connected socket."""
+        """Return a link over a connected socket."""
         return cls(*await asyncio.open_connection(sock=connection, limit=LONGEST))
 
     def send(self, **message: Any) -> None:
-        """Send a message; to an end that is gone, nothing happens."""
+        """Send a message. Does nothing if the other end is gone."""
         if not self._writer.is_closing():
             self._writer.write(json.dumps(message).encode() + b"\n")
 
@@ -39,7 +39,7 @@ class Link:
         return message if isinstance(message, dict) else None
 
     async def close(self) -> None:
-        """Send what is left and close."""
+        """Send what is buffered, and close."""
         self._writer.close()
         with contextlib.suppress(OSError):  # the other end may be gone already
             await self._writer.wait_closed()

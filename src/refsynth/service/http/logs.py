@@ -1,7 +1,7 @@
-"""JSON lines on stderr, never with a text of a user: not in a field, not in the message of an exception.
+"""Log JSON lines to stderr. They never hold a user's text, neither in a field nor in an exception's message.
 
-An exception is logged as its class and the places that it passed; what it says may quote the input. Of what libraries log, the
-first line is kept before anything is filled into it. Nobody waits for whoever reads the lines: see `outlet`.
+An exception is logged as its class and its stack frames, because its message may quote the input. Of a library's message only
+the first line is kept, without its arguments. The process never waits for the reader of the lines: see `outlet`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from refsynth.service.http.outlet import Outlet
 
 LOGGER = "refsynth.service.http"
 FRAMES = 16
-"""The innermost places of an exception that are logged: with them a line is short enough to be written in one piece."""
+"""Innermost stack frames of an exception that are logged. With this many, a line is short enough to be written in one piece."""
 LONGEST = 300
-"""Characters of what a library says."""
+"""Characters of a library's message that are logged."""
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record. `extra={"fields": {...}}` adds fields."""
+    """Formats each record as one JSON object. `extra={"fields": {...}}` adds fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the record as one line of JSON."""
         seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line = {
             "time": f"{seconds}.{int(record.msecs):03d}Z",
@@ -46,19 +46,19 @@ class JsonFormatter(logging.Formatter):
 
 
 def _first_line(record: logging.LogRecord) -> str:
-    """Return what a library says; a warning of Python is filled in by `logging` itself, and names a place in the code."""
-    said = record.getMessage() if record.name == "py.warnings" else str(record.msg)
-    return said.strip().partition("\n")[0][:LONGEST]
+    """Return the first line of a library's message. Python's warnings keep their argument: it only names a place in the code."""
+    message = record.getMessage() if record.name == "py.warnings" else str(record.msg)
+    return message.strip().partition("\n")[0][:LONGEST]
 
 
 def configure(level: int = logging.INFO, *, whole: bool = False) -> None:
-    """Send the logs of this process, those of the libraries too, to stderr as JSON.
+    """Send the logs of this process, including those of libraries, to stderr as JSON.
 
     Args:
-        level: of the least important events; of what libraries say, warnings at least.
-        whole: whether this process has stderr for itself, and what native code writes there becomes a line too.
+        level: lowest level of our events; libraries log at least warnings.
+        whole: whether this process owns stderr, so that output of native code becomes a log line too.
     """
-    handler = Outlet(_alone() if whole else 2)
+    handler = Outlet(_own_stderr() if whole else 2)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
     logging.getLogger(LOGGER).setLevel(level)
@@ -69,12 +69,12 @@ def configure(level: int = logging.INFO, *, whole: bool = False) -> None:
 
 
 def dropped() -> int:
-    """Return how many lines of this process were dropped so far: the reader of stderr was too slow, or is gone."""
+    """Return how many log lines this process has dropped because the reader of stderr was too slow or gone."""
     return sum(handler.dropped for handler in logging.getLogger().handlers if isinstance(handler, Outlet))
 
 
 def event(name: str, /, *, level: int = logging.INFO, error: BaseException | None = None, **fields: object) -> None:
-    """Log an event with fields, none of which holds a text."""
+    """Log an event with fields. No field may hold a user's text."""
     logging.getLogger(LOGGER).log(level, name, extra={"fields": fields}, exc_info=error)
 
 
@@ -82,8 +82,8 @@ def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackTy
     event("crashed", level=logging.CRITICAL, error=error.with_traceback(trace))
 
 
-def _alone() -> int:
-    """Return a descriptor of stderr for the log alone. What else is written there is counted, not shown: it may quote a text."""
+def _own_stderr() -> int:
+    """Return a descriptor of stderr for the log alone. Other output to stderr is counted, not shown: it may quote a text."""
     ours = os.dup(2)
     reading, writing = os.pipe()
     os.dup2(writing, 2)

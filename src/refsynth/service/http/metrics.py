@@ -1,12 +1,13 @@
-"""Prometheus metrics: base units, `_total` for counters, and label values from closed sets only.
+"""Prometheus metrics. They use base units, `_total` for counters, and label values from closed sets only.
 
-With PROMETHEUS_MULTIPROC_DIR set (the supervisor does) every worker writes to files there, and any of them can answer for all.
+If PROMETHEUS_MULTIPROC_DIR is set, as the supervisor does, every worker writes to files there and each can report for all.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -20,17 +21,18 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 REASONS = ("queue", "busy", "quota", "deadline")
 SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 MOST_LABELS = 100
-"""Labels of a bundle with series of their own; the texts of all others are counted under `OTHER`."""
+"""Labels of a bundle that get series of their own; all others are counted as `OTHER`."""
 OTHER, NONE = "(other)", "(none)"
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
-def _shares(said: Prediction) -> dict[str, float]:
-    """Return the labels of an answer with the probability of each; `NONE` where it has none."""
-    named = [entity.label for entity in said.entities] if said.entities is not None else said.labels
-    if named is None:
-        named = (said.label,)
-    return {label: said.probabilities[label] for label in named} or {NONE: said.probability}
+def _label_probabilities(prediction: Prediction) -> dict[str, float]:
+    """Return the labels of an answer with the probability of each; `NONE` if it has no label."""
+    if prediction.entities is not None:
+        labels = [entity.label for entity in prediction.entities]
+    else:
+        labels = [prediction.label] if prediction.labels is None else list(prediction.labels)
+    return {label: prediction.probabilities[label] for label in labels} or {NONE: prediction.probability}
 
 
 class Metrics:
@@ -42,63 +44,47 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"refsynth_{name}", text, labels, registry=registry)
 
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"refsynth_{name}", text, registry=registry, multiprocess_mode="livesum")
+        def gauge(name: str, text: str, *labels: str, mode: Literal["livesum", "livemax"] = "livemax") -> Gauge:
+            return Gauge(f"refsynth_{name}", text, labels, registry=registry, multiprocess_mode=mode)
 
         def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...] = SECONDS) -> Histogram:
             return Histogram(f"refsynth_{name}", text, labels, registry=registry, buckets=buckets)
 
         self._requests = counter("requests_total", "Requests by route and status", "route", "code")
-        self._duration = histogram("request_duration_seconds", "First byte to reply; not of what a full queue refused", "route")
-        self._rejected = counter("rejected_total", "Requests refused before the model", "reason")
+        self._duration = histogram("request_duration_seconds", "First byte to reply, without refusals of a full queue", "route")
+        self._rejected = counter("rejected_total", "Requests refused before they reached the model", "reason")
         self._decisions = counter("tier_decisions_total", "Texts by the tier that answered", "tier", "outcome")
-        self._predictions = counter("predictions_total", "Answered texts by label; one with several counts for each", "label")
+        self._predictions = counter("predictions_total", "Answered texts by label; several labels count once each", "label")
         self._confidence = histogram("confidence", "Probability of the answers by label", "label", buckets=SHARES)
-        self._explained = counter("explanations_total", "Explanations, each of which asks the model more than once")
-        self._recorded = counter("record_rows_total", "Answers for the record by what became of them", "outcome")
-        self._record_errors = counter("record_errors_total", "Times that the record could not be written or read", "what")
-        self._log_dropped = counter("log_lines_dropped_total", "Lines of the log that nobody could be given")
-        self._failing = Gauge(
-            "refsynth_record_failing", "1 while the record cannot be written", registry=registry, multiprocess_mode="livemax"
-        )
-        self._unsure = Gauge(
-            "refsynth_expected_unsure_ratio",
-            "Share of texts that the bundle in use was unsure of when it was measured",
-            registry=registry,
-            multiprocess_mode="livemax",
-        )
-        self._none = counter("none_of_these_total", "Texts that are unlike the training rows of all labels")
-        self._expected_none = Gauge(
-            "refsynth_expected_none_ratio",
-            "Share of held-out rows that the bundle in use marks as none of these, wrongly",
-            registry=registry,
-            multiprocess_mode="livemax",
+        self.explanations = counter("explanations_total", "Explanations, each of which asks the model more than once")
+        self._recorded = counter("record_rows_total", "Answers for the record by outcome", "outcome")
+        self.record_errors = counter("record_errors_total", "Failures to write or read the record", "what")
+        self.log_lines_dropped = counter("log_lines_dropped_total", "Log lines that could not be written")
+        self._failing = gauge("record_failing", "1 while the record cannot be written")
+        self._unsure = gauge("expected_unsure_ratio", "Share of texts that the bundle was unsure of when it was measured")
+        self._none = counter("none_of_these_total", "Texts that are unlike the training rows of every label")
+        self._expected_none = gauge(
+            "expected_none_ratio", "Share of held-out rows that the bundle wrongly marks as none of these"
         )
         self._wait = histogram("queue_wait_seconds", "The longest wait of a row of each batch")
         self._rows = histogram("batch_rows", "Rows of each batch", buckets=ROWS)
         self._took = histogram("batch_duration_seconds", "The model's time for each batch")
-        self.inflight = gauge("inflight_requests", "Requests under way")
-        self.queued = gauge("queue_rows", "Rows that wait")
-        self._model = Gauge(
-            "refsynth_model_info",
-            "1 for the bundle in use",
-            ("task", "version", "tier"),
-            registry=registry,
-            multiprocess_mode="livemax",
-        )
+        self.inflight = gauge("inflight_requests", "Requests under way", mode="livesum")
+        self.queued = gauge("queue_rows", "Rows that wait", mode="livesum")
+        self._model = gauge("model_info", "1 for the bundle in use", "task", "version", "tier")
         self._shown: tuple[str, str, str] | None = None
         self._labels: frozenset[str] = frozenset()
-        for reason in REASONS:  # seen from the start, and every file is there: a request must not be the first to make one
+        for reason in REASONS:  # so that the series exist from the start, and no request has to create their file
             self._rejected.labels(reason)
 
     def request(self, route: str, code: int, seconds: float | None) -> None:
-        """Count a reply, and its time unless it was refused at once: in a flood those would hide how long answers take."""
+        """Count a reply, and its time unless it was refused at once: many refusals would hide how long answers take."""
         self._requests.labels(route, str(code)).inc()
         if seconds is not None:
             self._duration.labels(route).observe(seconds)
 
     def refused(self, reason: str) -> None:
-        """Count a request that did not come to the model."""
+        """Count a request that did not reach the model."""
         self._rejected.labels(reason).inc()
 
     def batch(self, batch: BatchFigures) -> None:
@@ -109,39 +95,28 @@ class Metrics:
 
     def answer(self, answer: Answer) -> None:
         """Count an answered text."""
-        said = answer.prediction
-        self._decisions.labels(answer.tier, "degraded" if said.degraded else "abstained" if said.abstain else "answered").inc()
-        if said.none:
+        prediction = answer.prediction
+        outcome = "degraded" if prediction.degraded else "abstained" if prediction.abstain else "answered"
+        self._decisions.labels(answer.tier, outcome).inc()
+        if prediction.none:
             self._none.inc()
-        for label, probability in _shares(said).items():
+        for label, probability in _label_probabilities(prediction).items():
             shown = label if label in self._labels else OTHER
             self._predictions.labels(shown).inc()
             self._confidence.labels(shown).observe(probability)
 
-    def explained(self) -> None:
-        """Count an explanation."""
-        self._explained.inc()
-
     def recorded(self, changes: Mapping[str, int], *, failing: bool) -> None:
-        """Count rows of the record by what became of them since the last call, and show whether it fails now."""
+        """Count rows of the record by outcome since the last call, and show whether the record fails now."""
         for outcome, rows in changes.items():
             self._recorded.labels(outcome).inc(rows)
         self._failing.set(failing)
-
-    def record_failed(self, what: str) -> None:
-        """Count that the record could not be used."""
-        self._record_errors.labels(what).inc()
-
-    def log_dropped(self, lines: int) -> None:
-        """Count lines of the log that were lost."""
-        self._log_dropped.inc(lines)
 
     def failed(self, tier: str) -> None:
         """Count a text that the model failed on."""
         self._decisions.labels(tier, "failed").inc()
 
     def model(self, loaded: LoadedBundle) -> None:
-        """Show which bundle is in use."""
+        """Show the bundle in use."""
         if self._shown is not None:
             self._model.labels(*self._shown).set(0)
         self._labels = frozenset(loaded.model.labels[:MOST_LABELS]) | {NONE}
@@ -153,9 +128,9 @@ class Metrics:
         self._model.labels(*self._shown).set(1)
 
     def text(self) -> bytes:
-        """Return the exposition of all workers, or of this process where it is the only one."""
+        """Return the metrics of all workers, or of this process if it runs alone, in Prometheus's text format."""
         if DIRECTORY not in os.environ:
             return generate_latest(self._registry)
-        everyone = CollectorRegistry()
-        MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
-        return generate_latest(everyone)
+        all_workers = CollectorRegistry()
+        MultiProcessCollector(all_workers)  # type: ignore[no-untyped-call]
+        return generate_latest(all_workers)

@@ -1,6 +1,6 @@
-"""Names of persons in texts, by Presidio over a spaCy pipeline that is on this machine. Nothing is fetched.
+"""Find names of persons with Presidio and an installed spaCy pipeline. Nothing is downloaded.
 
-What is found is as good as the pipeline: names are a matter of reading, and no pattern or checksum settles them.
+Results are as good as the pipeline: no pattern or checksum can verify a name.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ class NameFinder:
     """Finds names of persons.
 
     Args:
-        pipeline: name of an installed spaCy pipeline with an entity recogniser, or its folder.
+        pipeline: name or folder of an installed spaCy pipeline with an entity recognizer.
 
     Raises:
         ExtraError: the extra `names` is not installed.
-        InputError: there is no such pipeline, or it recognises no entities.
+        InputError: there is no such pipeline, or it recognizes no entities.
     """
 
     def __init__(self, pipeline: str) -> None:
@@ -31,17 +31,17 @@ class NameFinder:
         except OSError as error:
             raise InputError(
                 f"no spaCy pipeline '{pipeline}' on this machine",
-                expected="the name of an installed one, or its folder",
+                expected="the name or folder of an installed pipeline",
                 remedy="python -m spacy download en_core_web_sm",
             ) from error
         if not {"ner", "entity_ruler"} & set(nlp.pipe_names):
             raise InputError(
-                f"the spaCy pipeline '{pipeline}' recognises no names: it has {', '.join(nlp.pipe_names) or 'no parts'}",
-                expected="one with the part 'ner'",
+                f"the spaCy pipeline '{pipeline}' recognizes no names: its parts are {', '.join(nlp.pipe_names) or 'none'}",
+                expected="a pipeline with the part 'ner'",
             )
         self._language = nlp.lang
         engine = require("presidio_analyzer.nlp_engine", extra="names").SpacyNlpEngine()
-        engine.nlp = {nlp.lang: nlp}  # as loaded: by name Presidio would download what is missing
+        engine.nlp = {nlp.lang: nlp}  # given only a name, Presidio would download a missing pipeline
         recognizer = require("presidio_analyzer.predefined_recognizers", extra="names").SpacyRecognizer(
             supported_language=nlp.lang, supported_entities=[ENTITY]
         )
@@ -49,6 +49,6 @@ class NameFinder:
         self._analyzer = presidio.AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=[nlp.lang])
 
     def __call__(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield the places of names in a text."""
-        for found in self._analyzer.analyze(text, language=self._language, entities=[ENTITY]):
-            yield found.start, found.end
+        """Yield the spans of names in a text."""
+        for result in self._analyzer.analyze(text, language=self._language, entities=[ENTITY]):
+            yield result.start, result.end

@@ -1,6 +1,6 @@
-"""The shapes of structured personal data. Data only: what a match must satisfy besides is told by those who use it.
+"""Patterns of structured personal data. The modules that use them make further checks.
 
-Every pattern starts where a run starts and is bounded or possessive, so none goes back over a text.
+Every pattern starts where a run of characters starts and is bounded or possessive, so that none backtracks over a text.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 import re
 
 Span = tuple[int, int]
-"""The place of a match in a text, from and to."""
+"""Start and end of a match in a text."""
 
-CONTEXT = 40  # characters before a number in which words are looked for
+CONTEXT = 40  # characters before a number that are searched for words
 
-# Full-width forms, unusual spaces and dashes, one character for one, so that a place in the plain text is the place in the text.
+# Full-width forms, unusual spaces and dashes. Each maps to one character, so that spans in the plain text hold in the text too.
 PLAIN = {0xFF01 + i: 0x21 + i for i in range(94)}
 PLAIN |= dict.fromkeys(map(ord, "\u00a0\u2002\u2003\u2007\u2009\u202f\u3000"), ord(" "))
 PLAIN |= dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212"), ord("-"))
 
-_EDGE = r"(?<![A-Za-z0-9_])(?<![0-9][.,])"  # neither inside a word nor behind a decimal point
+_EDGE = r"(?<![A-Za-z0-9_])(?<![0-9][.,])"  # neither inside a word nor after a decimal point
 _END = r"(?![A-Za-z0-9_])"
 _LATIN = "A-Za-z0-9\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f"
 
@@ -32,7 +32,7 @@ SECRET = re.compile(
 EMAIL = re.compile(rf"(?<![{_LATIN}._+'-])[{_LATIN}._+'-]++(?:@|%40)([{_LATIN}-]++(?:\.[{_LATIN}-]++)++)")
 TOP_LEVEL = re.compile("[A-Za-z]{2,24}|xn--[A-Za-z0-9-]{2,59}")
 
-IBAN = re.compile(_EDGE + r"(?=([A-Za-z]{2}[0-9]{2}(?:[ .-]?[A-Za-z0-9]){11,30}))")  # looks ahead, as it may start in another
+IBAN = re.compile(_EDGE + r"(?=([A-Za-z]{2}[0-9]{2}(?:[ .-]?[A-Za-z0-9]){11,30}))")  # a lookahead: candidates may overlap
 
 IDENTITY = re.compile(
     r"(?<![A-Za-z0-9])([1-9][0-9]{5}) ?"
@@ -55,7 +55,7 @@ BRAND = re.compile(
 
 IPV4 = re.compile(r"(?<![A-Za-z0-9.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![A-Za-z0-9]|\.[0-9])")
 IPV6 = re.compile(r"(?<![A-Za-z0-9:.])(?=[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:.]{2,46}+(?![A-Za-z0-9])")
-# A number of four parts behind these is a version or a section.
+# A number of four parts after these words is a version or a section.
 NUMBERED = re.compile(
     r"(?:\bv|\bver|version|release[ds]?|build|firmware|driver|upgraded?|updated?|section|chapter|article|clause|§"
     r"|版本|版|固件|驱动|升级|更新|章|节|条|第)号?(?:\s(?:number|no|to|from|is))?[\s.:：为是至到]*$",
@@ -68,7 +68,7 @@ _DIGITS = r"[0-9](?:[ .()/-]{0,3}[0-9])"
 GROUP = re.compile(r"[0-9]+")
 PREFIX = re.compile(r"^(?:00|011)[ -]?")
 ABROAD = re.compile(r"(?<![0-9A-Za-z+])(?:\+\(?|(?:00|011)[ -]?)(?=[1-9])" + _DIGITS + r"{6,17}+")
-# Shapes that mean a phone number wherever they stand: (212) 555-0123, 212-555-0123.
+# Forms that are always a phone number: (212) 555-0123, 212-555-0123.
 SHAPED = re.compile(
     r"(?<![A-Za-z0-9_#])(?<![0-9][.,/-])(?:1[ .-]?)?(?:\([0-9]{3}\)[ .-]?|[0-9]{3}[.-])[0-9]{3}[ .-][0-9]{4}"
     r"(?![A-WYZa-wyz0-9]|[.,/-][0-9])"
@@ -77,17 +77,17 @@ SHAPED = re.compile(
 MOBILE = re.compile(
     r"(?<![A-Za-z0-9_#])(?<![0-9][.,/-])1[3-9][0-9](?:[0-9]{8}|([ -])[0-9]{4}\1[0-9]{4})(?![A-WYZa-wyz0-9_]|[.,/-][0-9])"
 )
-# With a trunk zero or an area code in brackets, as most countries write them; a country's plan decides.
+# With a trunk zero or an area code in brackets, as most countries write them; a country's numbering plan decides.
 NATIONAL = re.compile(
     r"(?<![A-Za-z0-9_#])(?<![0-9][.,:/-])(?:0(?=[0-9 ])|\([0-9]{2,5}\)|\(0[0-9]{1,5}\)|[2-9][0-9]{2}(?= [0-9]{3} [0-9]{4}))"
     r"(?:[ .()/-]{0,2}[0-9]){6,12}+"
 )
-# Two groups of digits and more: the plans of home regions decide.
+# Two or more groups of digits: the numbering plans of home regions decide.
 GROUPED = re.compile(
     r"(?<![A-Za-z0-9_#])(?<![0-9][.,:/ -])[0-9]{1,5}+(?:[ .-][0-9]{2,5}+){1,5}+(?![A-WYZa-wyz0-9]|[.,/:-][0-9]| [0-9])"
 )
 AFTER = re.compile(r"(?![A-WYZa-wyz0-9]|[.,][0-9])")
-# Any number behind such a word.
+# Any number after one of the words in CUE.
 CUED = re.compile(r"(?<![A-Za-z0-9])(?<![0-9][.,-])(?:\(|\+)?" + _DIGITS + r"{6,14}+(?![A-WYZa-wyz0-9]|[.,][0-9])")
 CUE = re.compile(
     r"(?:\b(?:tel|telephone|phone|call(?:ed)?|ring|dial|mobile|mob|cell|fax|hotline|whatsapp|sms)|电话|手机|座机|热线|致电|拨打|联系方式|传真)"

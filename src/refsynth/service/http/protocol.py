@@ -1,12 +1,12 @@
-"""Uvicorn's HTTP protocol with bounds on what one connection may hold, and for how long.
+"""Uvicorn's HTTP protocol with limits on what one connection may hold, and for how long.
 
-What a full queue refuses is answered here, when the head is there: a quarter of the processor time of a reply through the
-application, and under overload most requests are refused.
+Requests that a full queue refuses are answered here, as soon as their head is complete. That takes a quarter of the processor
+time of a reply through the application, and under overload most requests are refused.
 
-A connection that oversteps a bound gets the answers that are under way, then the refusal, and is closed: nothing more of it is
-read. All that it held is let go of by name. With replies that nobody reads uvicorn's own protocol let a worker grow to 714 MB in
-three seconds, this one to 79 (medians of five pairs, design note 027). The garbage collector looks at
-what lives long so rarely that a cycle would stay.
+A connection that exceeds a limit gets the replies that are under way, then an error, and is closed; nothing more is read from it.
+Everything that it held is released explicitly, because the garbage collector visits old objects so rarely that a cycle would
+stay. When nobody reads the replies, a worker with uvicorn's own protocol grew to 714 MB in three seconds, with this one to 79 MB
+(medians of five pairs, design note 027).
 """
 
 from __future__ import annotations
@@ -20,24 +20,25 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from refsynth.service.http.errors import Refusal
 from refsynth.service.http.front import Front, Head
-from refsynth.service.http.intake import Intake, Overstep
+from refsynth.service.http.intake import Intake
 
 HEAD_SECONDS = 20.0
-"""For a head, and for what still comes of a body whose request is answered."""
+"""Time for a head, and for the rest of a body whose request is already answered."""
 PIPELINED = 16
 """Requests of one connection that may be under way."""
 STALL_SECONDS = 60.0
-"""For a client that does not read to begin again."""
+"""Time for a client that has stopped reading to read again."""
 LINGER = 5.0
-"""Seconds for which a refused client may go on sending: closed at once, it would lose the reply that says why."""
+"""Seconds for which a refused client may keep sending. If its connection were closed at once, it would lose the error reply."""
 KEEP_ALIVE = 75
-"""Seconds for which an idle connection stays open: longer than load balancers and proxies keep theirs, 60 mostly. The client must
-be the first to close: a request that meets a closing connection is lost."""
+"""Seconds for which an idle connection stays open: longer than in load balancers and proxies, mostly 60. The client must close
+first, because a request that meets a closing connection is lost."""
 
 
 class _Refused:
-    """Stands where a cycle of request and reply would: what still comes of the body is read over."""
+    """Takes the place of a request-response cycle. The rest of the body is discarded."""
 
     response_complete = True
     keep_alive = True
@@ -45,39 +46,39 @@ class _Refused:
 
 
 class _Stop(Exception):
-    """Nothing more of this connection is to be read."""
+    """Stops the parser: nothing more is read from this connection."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """A connection that is closed when it oversteps a bound. The time before a first request counts too."""
+    """A connection that is closed when it exceeds a limit. The time before the first request counts too."""
 
     _timer: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
     _running: RequestResponseCycle | None = None
     _last: bytes | None = None
-    """The reply that ends the connection, once nothing more is read."""
+    """The reply before the connection closes; once set, nothing more is read."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock.
 
-        In place of uvicorn's own, which asks the kernel for both addresses. Nothing here wants them, and in a flood of new
-        connections the server then answered 0.86 of its peak, without them 0.94 (design note 007).
+        Replaces uvicorn's version, which asks the kernel for both addresses. Nothing here needs them. In a flood of new
+        connections the server answered 0.86 of its peak with them, 0.94 without (design note 007).
         """
         assert isinstance(self.app, Front)
         self._front = self.app
         self._intake = Intake()
-        self._held: deque[int] = deque()  # bytes of the body of each request under way
+        self._held: deque[int] = deque()  # body bytes of each request under way
         self.connections.add(self)
         self.transport, self.flow, self.scheme = transport, FlowControl(transport), "http"
         self._start(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the requests under way, and let go of all that belongs to the connection."""
+        """Tell the requests under way, and release everything that belongs to the connection."""
         self._stop()
         for cycle in self._under_way():
             cycle.disconnected = True
             cycle.message_event.set()
-            cycle.on_response = _nothing
+            cycle.on_response = lambda: None
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self.resume_writing()
@@ -94,16 +95,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:  # nothing else is spoken here: answered as if it had not been asked, and the end
+        except httptools.HttpParserUpgrade:  # not supported: the request is answered without it, then the connection closes
             self.cycle.keep_alive = False
             self._end_after(b"")
         except httptools.HttpParserError:
             if self._last is None:
-                self._end(400, "bad_request", "this is not a request in HTTP/1.1")
+                self._end(400, "bad_request", "this is not an HTTP/1.1 request")
         if self._last is not None or self.transport.is_closing():
             return
-        if overstep := self._intake.arrived(len(data), before):
-            self._end(*overstep)
+        if exceeded := self._intake.arrived(len(data), before):
+            self._end(*exceeded)
         elif self._intake.in_head and self._timer is None:  # most heads arrive whole and need no timer
             self._start(HEAD_SECONDS)
 
@@ -113,30 +114,30 @@ class BoundedProtocol(HttpToolsProtocol):
         self._intake.begin()
 
     def on_url(self, url: bytes) -> None:
-        """Count the target."""
+        """Count the request target."""
         self._check(self._intake.target(len(url)))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a field. One behind the body is left out: the application has the head by then."""
+        """Count a header field. Trailers are ignored, because the application already has the head."""
         if self._intake.in_head:
             self._check(self._intake.field(name, value))
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is there."""
+        """Refuse the request if there is no room; otherwise hand it to the application."""
         self._stop()
         if self._running is not None and len(self.pipeline) + 1 >= PIPELINED:
             self._end(503, "busy", f"{PIPELINED} requests of this connection are under way", retry_after=1)
             raise _Stop
         self._held.append(0)
         refusal = None
-        if self._running is None:  # one that waits behind another is left to the application, which keeps their order
+        if self._running is None:  # pipelined requests go to the application, which keeps their order
             path, method = self.url.partition(b"?")[0].decode("latin-1"), self.parser.get_method().decode("ascii")
             refusal = self._front.refuse_early(method, path, self.headers)
         if refusal is None:
             super().on_headers_complete()
-        elif self.flow.write_paused:  # refusals pile up for a client that does not read them
+        elif self.flow.write_paused:  # the client does not read, and refusals would pile up
             self._end_after(b"")
             raise _Stop
         else:
@@ -144,7 +145,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._intake.in_head = False
 
     def on_body(self, body: bytes) -> None:
-        """Keep a part of a body, while there is room for all that the worker holds of bodies."""
+        """Keep a part of a body, if the worker's budget for bodies allows it."""
         self._intake.part(len(body))
         if self.cycle.response_complete:
             return
@@ -156,17 +157,17 @@ class BoundedProtocol(HttpToolsProtocol):
         raise _Stop
 
     def on_message_complete(self) -> None:
-        """All of a request is there."""
+        """The request is complete."""
         self._intake.whole = True
         self._stop()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """A reply was written: go on with the next request, or with the end."""
+        """A reply was written: continue with the next request, or close."""
         self._release()
         self._running = None
-        super().on_response_complete()  # which begins with the next
-        if self.transport.is_closing():  # once what was written is read
+        super().on_response_complete()  # starts the next request
+        if self.transport.is_closing():  # it closes once the client has read what was written
             self._start(STALL_SECONDS)
         elif any(self._under_way()):
             return
@@ -176,7 +177,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._start(HEAD_SECONDS)
 
     def pause_writing(self) -> None:
-        """The client does not read: it has some time to begin."""
+        """The client has stopped reading; it has `STALL_SECONDS` to start again."""
         super().pause_writing()
         self._stalled = self.loop.call_later(STALL_SECONDS, self.transport.abort)
 
@@ -188,7 +189,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._stalled = None
 
     def timeout_keep_alive_handler(self) -> None:
-        """End an idle connection, also one whose client has not read the last reply."""
+        """Close an idle connection, even if its client has not read the last reply."""
         self.transport.abort()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -201,9 +202,9 @@ class BoundedProtocol(HttpToolsProtocol):
         for cycle, _ in self.pipeline:
             yield cycle
 
-    def _check(self, overstep: Overstep | None) -> None:
-        if overstep is not None:
-            self._end(*overstep)
+    def _check(self, exceeded: Refusal | None) -> None:
+        if exceeded is not None:
+            self._end(*exceeded)
             raise _Stop
 
     def _refuse(self, head: Head, body: bytes) -> None:
@@ -221,18 +222,18 @@ class BoundedProtocol(HttpToolsProtocol):
         return b"".join((STATUS_LINE[status], *lines, b"\r\n", body))
 
     def _end(self, status: int, code: str, message: str, *, retry_after: float | None = None) -> None:
-        """Read nothing more; refuse when what is under way is answered."""
+        """Read nothing more, and send an error after the replies under way."""
         if not (self._intake.whole or self._intake.in_head or self.cycle.response_complete):
             self._abandon()
         self._end_after(self._reply(status, *self._front.reject(status, code, message, retry_after)))
 
     def _abandon(self) -> None:
-        """Leave the newest request, whose body will not come to its end."""
+        """Drop the newest request, whose body will stay incomplete."""
         if self._running is not self.cycle:
             self.pipeline.popleft()
         elif self.cycle.response_started:
             self.transport.abort()
-        else:  # told that its client went
+        else:  # tell the application that its client hung up
             self.cycle.disconnected = True
             self.cycle.message_event.set()
             self._running = None
@@ -243,7 +244,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._finish()
 
     def _finish(self) -> None:
-        """Write the last reply; whatever still comes is read over for a moment."""
+        """Write the last reply, and discard what still arrives for a moment."""
         if self._last:
             self.transport.write(self._last)
         self.flow.resume_reading()
@@ -252,7 +253,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._start(STALL_SECONDS if self.transport.get_write_buffer_size() else LINGER)
 
     def _release(self) -> None:
-        """Give back what the oldest request held."""
+        """Give back the body bytes of the oldest request."""
         if self._held:
             self._front.bodies.give("", self._held.popleft())
 
@@ -264,7 +265,3 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _nothing() -> None:
-    """Stands where a lost connection would be told of a reply."""

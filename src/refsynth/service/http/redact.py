@@ -1,18 +1,17 @@
-"""Structured personal data in texts, found and replaced.
+"""Find and replace structured personal data in texts.
 
 E-mail addresses, phone numbers, IBANs, payment cards, identity numbers, IP addresses, keys, tokens and passwords.
 
-What has a checksum must satisfy it. What has none needs its usual shape, and a word before it where the shape says too little: an
-order number is to survive. Postal addresses are not found, and names only where a finder of names is given: no pattern can.
-The time is linear in the text, whatever it holds: patterns are bounded or possessive, and the checks per text are counted.
+Checksums are verified. Data without a checksum needs its usual form, and a word before it if that form is ambiguous: order
+numbers must survive. Postal addresses are not found, and names only with a name finder, because no pattern can find them.
+The time is linear in any text: patterns are bounded or possessive, and the number of checks per text is limited.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from functools import cache
 from typing import NamedTuple
@@ -26,13 +25,13 @@ from refsynth.service.http.tokens import find_tokens
 
 REGIONS = ("US", "GB", "CN", "DE", "FR", "ES", "IT", "NL", "IN", "JP", "BR", "AU")
 
-_SMALL = 50  # of random addresses one in 700 has only parts below it
-_PRIVATE = 10  # 10.0.0.1 and so on
-_ANY = re.compile(r"[0-9@]|%40|://|-----BEGIN", re.ASCII)  # without one of these there is nothing to find
+_SMALL = 50  # one in 700 random addresses has only parts below this
+_PRIVATE = 10  # first part of private addresses such as 10.0.0.1
+_ANY = re.compile(r"[0-9@]|%40|://|-----BEGIN", re.ASCII)  # a text without these has nothing to find
 
 
 class PersonalKind(StrEnum):
-    """What is found; `[EMAIL]` and so on stands in its place."""
+    """A kind of personal data. Its placeholder is the value in brackets, such as `[EMAIL]`."""
 
     credentials = "CREDENTIALS"
     email = "EMAIL"
@@ -45,41 +44,29 @@ class PersonalKind(StrEnum):
 
 
 class Finding(NamedTuple):
-    """A place in a text: `text[start:end]`."""
+    """Personal data at `text[start:end]`."""
 
     kind: PersonalKind
     start: int
     end: int
 
 
-class Redacted(NamedTuple):
-    """The text with placeholders, and how many of each kind."""
-
-    text: str
-    counts: Mapping[PersonalKind, int]
-
-
 class Redactor:
-    """Finds and replaces."""
+    """Finds and replaces personal data."""
 
-    def __init__(
-        self,
-        *,
-        language: str = "",
-        names: Callable[[str], Iterator[Span]] | None = None,
-    ) -> None:
-        """Prepare to redact.
+    def __init__(self, *, language: str = "", names: Callable[[str], Iterator[Span]] | None = None) -> None:
+        """Build the finders.
 
         Args:
-            language: ISO 639 code of what the texts are mostly in; the phone numbers of its countries are found in their own
-                grouping too, without a sign that they are numbers of phones.
-            names: yields the places of names of persons in a text, as `names.NameFinder` does.
+            language: ISO 639 code of the main language of the texts. Phone numbers of its countries are also found by their
+                grouping alone.
+            names: yields the spans of names of persons in a text, as `names.NameFinder` does.
 
         Raises:
             ExtraError: the extra `serve` is not installed.
         """
         self._names = names
-        # Earlier ones win: the password of a URL looks like the start of an e-mail address, a card holds phone numbers.
+        # Earlier finders win: a password in a URL looks like the start of an e-mail address, a card number holds phone numbers.
         self._finders: tuple[tuple[PersonalKind, Callable[[str], Iterator[Span]]], ...] = (
             (PersonalKind.credentials, _credentials),
             (PersonalKind.email, _emails),
@@ -91,43 +78,41 @@ class Redactor:
         )
 
     def find(self, text: str) -> list[Finding]:
-        """Return what is found, in order, without overlaps."""
+        """Return all findings, in order of their start, without overlaps."""
         plain = text.translate(patterns.PLAIN)
-        found: list[Finding] = []
+        findings: list[Finding] = []
         finders = self._finders if _ANY.search(plain) else ()
-        for kind, places in (*finders, *([(PersonalKind.person, self._names)] if self._names else [])):
-            spans = list(places(plain))
-            plain = "".join(_pieces(plain, ((start, end, "\0" * (end - start)) for start, end in spans)))
-            found += [Finding(kind, start, end) for start, end in spans]
-        return sorted(found, key=lambda each: each.start)
+        for kind, find in (*finders, *([(PersonalKind.person, self._names)] if self._names else [])):
+            spans = list(find(plain))
+            plain = _replace(plain, ((start, end, "\0" * (end - start)) for start, end in spans))
+            findings += [Finding(kind, start, end) for start, end in spans]
+        return sorted(findings, key=lambda finding: finding.start)
 
-    def redact(self, text: str) -> Redacted:
-        """Return the text with a placeholder for each find."""
-        found = self.find(text)
-        parts = _pieces(text, ((start, end, f"[{kind.value}]") for kind, start, end in found))
-        return Redacted("".join(parts), Counter(each.kind for each in found))
+    def redact(self, text: str) -> str:
+        """Return the text with a placeholder for each finding."""
+        return _replace(text, ((start, end, f"[{kind.value}]") for kind, start, end in self.find(text)))
 
 
-def _pieces(text: str, replaced: Iterable[tuple[int, int, str]]) -> Iterator[str]:
-    last = 0
-    for start, end, instead in replaced:
-        yield text[last:start]
-        yield instead
+def _replace(text: str, replacements: Iterable[tuple[int, int, str]]) -> str:
+    """Return the text with each `text[start:end]` replaced; the spans are sorted."""
+    pieces, last = [], 0
+    for start, end, replacement in replacements:
+        pieces += [text[last:start], replacement]
         last = end
-    yield text[last:]
+    return "".join([*pieces, text[last:]])
 
 
 def _credentials(text: str) -> Iterator[Span]:
-    found = [match.span(1) for match in patterns.SECRET.finditer(text)]
-    parts = {start for start, _ in found}  # what stands in an address ends with its part of it
-    found += [span for span in find_tokens(text) if span[0] not in parts]
+    spans = [match.span(1) for match in patterns.SECRET.finditer(text)]
+    parameters = {start for start, _ in spans}  # a secret in a URL ends with its parameter, where a token may go on
+    spans += [span for span in find_tokens(text) if span[0] not in parameters]
     for match in patterns.USER_INFO.finditer(text):
         start, end = match.span(1)
-        rest = patterns.HOST.match(text, match.end())
-        if rest and "@" in rest[0]:  # the password itself holds an @
-            end = rest.start() + rest[0].rindex("@")
-        found.append((start, end))
-    return _without_overlaps(found)
+        host = patterns.HOST.match(text, match.end())
+        if host and "@" in host[0]:  # the password itself holds an @
+            end = host.start() + host[0].rindex("@")
+        spans.append((start, end))
+    return _without_overlaps(spans)
 
 
 def _without_overlaps(spans: Iterable[Span]) -> Iterator[Span]:
@@ -169,7 +154,7 @@ class _Ibans:
                 yield match.start(), last
 
     def _look_up(self, country: str) -> int:
-        """Return the length of a country's IBANs, 0 where it has none."""
+        """Return the length of a country's IBANs; 0 if it has none."""
         structure = self._table.info(country)[0][1].get("bban", "")
         return 4 + sum(map(int, re.findall(r"([0-9]+)!", structure))) if structure else 0
 
@@ -180,8 +165,8 @@ def _identities() -> Callable[[str], Iterator[Span]]:
 
     def find(text: str) -> Iterator[Span]:
         chinese = patterns.IDENTITY.finditer(text)
-        found = [match.span() for match in chinese if checksum.is_valid("".join(match.groups()).upper())]
-        return _without_overlaps([*found, *foreign(text)])
+        spans = [match.span() for match in chinese if checksum.is_valid("".join(match.groups()).upper())]
+        return _without_overlaps([*spans, *foreign(text)])
 
     return find
 
@@ -189,47 +174,47 @@ def _identities() -> Callable[[str], Iterator[Span]]:
 def _checked_cards() -> Callable[[str], Iterator[Span]]:
     luhn = require("stdnum.luhn", extra="serve")
 
-    def is_card(shown: str) -> bool:
-        digits = re.sub("[^0-9]", "", shown)
+    def is_card(number: str) -> bool:
+        digits = re.sub("[^0-9]", "", number)
         return bool(patterns.BRAND.fullmatch(digits)) and bool(luhn.is_valid(digits))
 
     def find(text: str) -> Iterator[Span]:
         for match in patterns.CARD.finditer(text):
-            without_last = re.sub("[ .-][0-9]+$", "", match[0])  # a group that follows may be its date or code
-            for shown in dict.fromkeys((match[0], without_last)):
-                if is_card(shown):
-                    yield match.start(), match.start() + len(shown)
+            without_last = re.sub("[ .-][0-9]+$", "", match[0])  # the last group may be the card's date or code
+            for number in (match[0], without_last):
+                if is_card(number):
+                    yield match.start(), match.start() + len(number)
                     break
 
     return find
 
 
 def _addresses(text: str) -> Iterator[Span]:
-    found = []
+    spans = []
     for match in patterns.IPV4.finditer(text):
         parts = [int(part) for part in match[0].split(".")]
         if max(parts) < 256 and not _is_version(text, match.start(), parts):
-            found.append(match.span())
+            spans.append(match.span())
     for match in patterns.IPV6.finditer(text):
-        for shown in (match[0], match[0].rstrip(".:")):
-            if _is_ipv6(shown):
-                found.append((match.start(), match.start() + len(shown)))
+        for address in (match[0], match[0].rstrip(".:")):
+            if _is_ipv6(address):
+                spans.append((match.start(), match.start() + len(address)))
                 break
-    return _without_overlaps(found)
+    return _without_overlaps(spans)
 
 
 def _is_version(text: str, start: int, parts: list[int]) -> bool:
-    """Tell a version or a section of four parts from an address: by the word before it, else by its small numbers."""
+    """Tell a version or section of four parts from an address: by the word before it, or else by its small numbers."""
     before = (text, max(0, start - patterns.CONTEXT), start)
     if patterns.NUMBERED.search(*before):
         return True
     return max(parts) < _SMALL and parts[0] != _PRIVATE and not patterns.MACHINE.search(*before)
 
 
-def _is_ipv6(shown: str) -> bool:
-    """Tell an address from a time of day or from code such as `a::b`."""
+def _is_ipv6(address: str) -> bool:
+    """Tell an address from a time of day, or from code such as `a::b`."""
     try:
-        ipaddress.IPv6Address(shown)
+        ipaddress.IPv6Address(address)
     except ValueError:
         return False
-    return any(char.isdigit() for char in shown)
+    return any(char.isdigit() for char in address)

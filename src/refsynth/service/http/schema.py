@@ -1,4 +1,4 @@
-"""What goes in and out, as pydantic models with examples: the OpenAPI description is made of these."""
+"""Request and reply bodies as pydantic models with examples. The OpenAPI description is built from these."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from refsynth.core.kinds import LabelsOf
 
 REQUEST_ID = r"^[A-Za-z0-9._:-]{1,64}$"
 
-TRUNCATE = "Whether a text that is longer than what the model reads is cut; if not, it is refused with 413."
+TRUNCATE = "Whether to cut a text that is longer than the model reads; if false, such a text is refused with 413."
 
 
 class _In(BaseModel):
@@ -26,8 +26,8 @@ class PredictRequest(_In):
     """Texts to label."""
 
     model_config = _example(texts=["where is my parcel?"], top_k=3)
-    texts: str | list[str | list[str]] = Field(description="One text, or a list of texts; of a bundle for pairs [first, second].")
-    top_k: int | None = Field(default=None, ge=1, le=1_000_000, description="How many labels to show; all of them if left out.")
+    texts: str | list[str | list[str]] = Field(description="One text, or a list of texts; for text pairs, [first, second] each.")
+    top_k: int | None = Field(default=None, ge=1, le=1_000_000, description="How many labels to show; all if left out.")
     probabilities: bool = Field(default=True, description="Whether to show probabilities by label.")
     truncate: bool = Field(default=True, description=TRUNCATE)
 
@@ -35,16 +35,16 @@ class PredictRequest(_In):
 class _Answer(BaseModel):
     probability: float = Field(ge=0, le=1)
     probabilities: dict[str, float] | None = Field(default=None, description="By label, highest first.")
-    abstain: bool = Field(description="The model would rather not answer: its probability is below the calibrated threshold.")
+    abstain: bool = Field(description="The model abstains: its probability is below the decision threshold.")
     none: bool = Field(
-        default=False, description="The text is unlike the training rows of all labels: its label is only the nearest."
+        default=False, description="The text is unlike the training rows of every label: the label is only the nearest one."
     )
-    tier: str = Field(description="What answered: int8, its slower safe form, static, or exact (TF-IDF).")
+    tier: str = Field(description="The tier that answered: int8, its slower safe form, static, or exact (TF-IDF).")
     degraded: bool = Field(
-        default=False, description="The first tier of a cascade was unsure, and answered since the second could not be asked."
+        default=False, description="The first tier of a cascade was unsure, but answered because the second was unavailable."
     )
-    truncated: bool = Field(default=False, description="A part of the text was not read: it is longer than the model reads.")
-    version: str = Field(description="Which bundle answered.")
+    truncated: bool = Field(default=False, description="Part of the text was not read: it is longer than the model reads.")
+    version: str = Field(description="The version of the bundle that answered.")
 
 
 class PredictionOut(_Answer):
@@ -54,7 +54,10 @@ class PredictionOut(_Answer):
 
 
 class LabelsOut(_Answer):
-    """The answer for one text that may have any number of labels. `probability` is that of just these, were they independent."""
+    """The answer for one text of a multi-label task.
+
+    `probability` is that of exactly these labels, if labels were independent.
+    """
 
     labels: list[str]
 
@@ -62,20 +65,20 @@ class LabelsOut(_Answer):
 class EntityOut(BaseModel):
     """A part of the text with a label."""
 
-    start: int = Field(description="Where it begins, in characters.")
-    end: int = Field(description="Where it ends, in characters.")
+    start: int = Field(description="Offset of its first character.")
+    end: int = Field(description="Offset after its last character.")
     label: str
-    confidence: float = Field(ge=0, le=1, description="How probable it is that just this part has this label.")
+    confidence: float = Field(ge=0, le=1, description="The probability that exactly this part has this label.")
 
 
 class EntitiesOut(_Answer):
-    """What was found in one text, of a bundle that labels words. `probability` is that just these are there."""
+    """The answer for one text of a token classification task. `probability` is that of exactly these entities."""
 
     entities: list[EntityOut]
 
 
 class RowFailure(BaseModel):
-    """There is no answer for this text: it is empty, or the model failed on it. The others are not affected."""
+    """No answer for this text: it is empty, or the model failed on it. The other texts are not affected."""
 
     error: dict[str, str]
 
@@ -108,35 +111,35 @@ class PredictReply(BaseModel):
 
 
 class TeiRequest(_In):
-    """A request in the form of Hugging Face's text-embeddings-inference."""
+    """A request in the format of Hugging Face's text-embeddings-inference."""
 
     model_config = _example(inputs="where is my parcel?")
     inputs: str | list[str] | list[list[str]] = Field(
-        description="One text, or a batch as a list of lists of one text each; of a bundle for pairs two texts each."
+        description="One text, or a batch: a list of lists with one text each, or two each for text pairs."
     )
     truncate: bool = Field(default=True, description=TRUNCATE)
-    raw_scores: bool = Field(default=False, description="Only false: scores are calibrated probabilities.")
+    raw_scores: bool = Field(default=False, description="Must be false: scores are calibrated probabilities.")
 
 
 class TeiScore(BaseModel):
-    """A label with its probability."""
+    """A label and its probability."""
 
     score: float
     label: str
 
 
 class ExplainRequest(_In):
-    """A text whose label is to be explained."""
+    """A text, and the label to explain."""
 
     model_config = _example(text="where is my parcel?", top=10)
-    text: str | list[str] = Field(description="A text; of a bundle for pairs [first, second].")
-    label: str | None = Field(default=None, description="The label to explain; the likeliest if left out.")
+    text: str | list[str] = Field(description="A text; for text pairs, [first, second].")
+    label: str | None = Field(default=None, description="The label to explain; the likeliest one if left out.")
     top: int = Field(default=20, ge=1, le=1000, description="How many parts to show, strongest first.")
     truncate: bool = Field(default=True, description=TRUNCATE)
 
 
 class ExplainedPart(BaseModel):
-    """A part of the text and what it says for the label. Offsets count characters; terms of `contributions` have none."""
+    """A part of the text and how much it speaks for the label. Offsets count characters; terms of `contributions` have none."""
 
     text: str
     value: float
@@ -145,12 +148,11 @@ class ExplainedPart(BaseModel):
 
 
 class ExplainReply(BaseModel):
-    """Why a label.
+    """An explanation of a label.
 
-    `contributions` (TF-IDF, static) is exact: `base`, all values and `rest` sum to log p(label) less the mean of log p over
-    all labels.
-    Where a text may have any number of labels they sum to log p(label) - log(1 - p(label)).
-    `occlusion` (encoders) is measured: a value is how much p(label) falls when that part is left out.
+    `contributions` (TF-IDF, static) is exact: `base`, all values and `rest` sum to log p(label) minus the mean of log p over
+    all labels; for a multi-label task they sum to log p(label) - log(1 - p(label)).
+    `occlusion` (encoders) is measured: a value is how much p(label) falls without that part.
     """
 
     model_config = ConfigDict(
@@ -178,16 +180,16 @@ class ExplainReply(BaseModel):
 
 
 class FeedbackRequest(_In):
-    """The correct label of a row of an earlier request, its labels where it may have any number, or all that is in it, marked."""
+    """The correct answer for a text of an earlier request: its label, its labels, or the text with every entity marked."""
 
     model_config = _example(request_id="5f0c2f9be4ec4ce9", row=0, label="billing")
     request_id: str = Field(pattern=REQUEST_ID)
     row: int = Field(default=0, ge=0, le=1_000_000, description="Which text of that request, from 0.")
-    label: str | None = Field(default=None, description="Of a bundle that gives each text one label.")
-    labels: list[str] | None = Field(default=None, description="Of a bundle that gives any number of labels; may be empty.")
+    label: str | None = Field(default=None, description="The correct label; for a bundle that gives each text one label.")
+    labels: list[str] | None = Field(default=None, description="All correct labels, possibly none; for a multi-label bundle.")
     marked: str | None = Field(
         default=None,
-        description="Of a bundle that labels words: the text with all that is in it marked, [Ann Lee](person) called.",
+        description="The text with every entity marked, as in [Ann Lee](person) called; for a token classification bundle.",
     )
 
 
@@ -196,24 +198,24 @@ class FeedbackReply(BaseModel):
 
     request_id: str
     row: int
-    outcome: str = Field(description="stored; repeated, if it was there already; changed, if there was another label.")
+    outcome: str = Field(description="stored; repeated if it was already there; changed if it replaced another label.")
 
 
-class GivenOut(BaseModel):
-    """A stored feedback. `text` is there where the server keeps texts, redacted; several labels have ` + ` between them."""
+class StoredFeedbackOut(BaseModel):
+    """One stored feedback. `text` is redacted, and null unless the server keeps texts; several labels are joined by ` + `."""
 
     request_id: str
     row: int
     label: str
-    predicted: str | None = Field(description="What the model had said, while the record still has it.")
+    predicted: str | None = Field(description="The predicted label, while the record still has it.")
     text: str | None
     time: datetime
 
 
-class GivenReply(BaseModel):
-    """The last feedback, the newest first."""
+class RecentFeedbackReply(BaseModel):
+    """The latest feedback, newest first."""
 
-    data: list[GivenOut]
+    data: list[StoredFeedbackOut]
 
 
 class ModelOut(BaseModel):
@@ -232,7 +234,7 @@ class ModelOut(BaseModel):
 
 
 class ModelsReply(BaseModel):
-    """What is served."""
+    """The bundles in use."""
 
     object: str = "list"
     data: list[ModelOut]
@@ -245,10 +247,10 @@ class LiveReply(BaseModel):
 
 
 class ReadyReply(BaseModel):
-    """Whether requests should be sent here."""
+    """Whether to send requests here."""
 
     ready: bool
     problems: list[str]
-    degraded: bool = Field(default=False, description="It answers, but not all of it works: see `lacks`.")
-    lacks: list[str] = Field(default_factory=list, description="The second tier of a cascade, or the record, where it fails.")
+    degraded: bool = Field(default=False, description="It answers, but part of it does not work: see `lacks`.")
+    lacks: list[str] = Field(default_factory=list, description="What does not work: a cascade's second tier, or the record.")
     version: str

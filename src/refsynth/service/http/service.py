@@ -1,4 +1,4 @@
-"""What the routes share: who calls, what they sent, and the way through the queue. HTTP in, refusals out."""
+"""What all routes share: authorize the caller, read and check the body, and ask the model through the queue."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from refsynth.core.spans import Span, join_spans
 from refsynth.data.labels import as_label
 from refsynth.service.http.auth import Scope
 from refsynth.service.http.batching import AbandonedError, Batcher, BatchFigures, QueueFullError, RowError
-from refsynth.service.http.bodies import SWALLOWED, Body, read_body
+from refsynth.service.http.bodies import DISCARD_FACTOR, Body, read_body
 from refsynth.service.http.dependencies import DependencyWatch
 from refsynth.service.http.engine import Answer, Engine, LoadedBundle, Question
-from refsynth.service.http.errors import Forbidden, Gone, Invalid, Late, OverQuota, TooLarge, Unauthorised, Unavailable
+from refsynth.service.http.errors import Forbidden, Gone, Invalid, Late, OverQuota, TooLarge, Unauthorized, Unavailable
 from refsynth.service.http.health import Health
 from refsynth.service.http.interfaces import Caller, Guards, ServedText
 from refsynth.service.http.metrics import Metrics
@@ -29,24 +29,24 @@ from refsynth.service.http.texts import EmptyText, read_text
 
 EXPECTED = {
     "label": "one label",
-    "labels": "a list of all labels that the text has",
-    "marked": "the text with all that is in it marked, [Ann Lee](person) called",
+    "labels": "a list of all labels of the text",
+    "marked": "the text with every entity marked, as in [Ann Lee](person) called",
 }
-"""What feedback gives, by the form of the bundle's answers."""
+"""What each field of feedback must hold. Which field is expected depends on the bundle's task."""
 NO_LABEL = "{}: the model has no such label; /v1/models lists them"
 BODY_BUDGET = 64 << 20
-"""Bytes that all bodies under way of a worker may hold; a key may hold a quarter."""
+"""Bytes that the request bodies of a worker may hold at once; those of one key may hold a quarter."""
 
 
 class Service:
-    """One worker's engine, queue, health, metrics and guards. Made inside the event loop.
+    """One worker's engine, queue, health, metrics and guards. Create it inside the event loop.
 
     Args:
         settings: limits and times.
         loaded: the bundle.
-        guards: who may call, and what is kept.
-        beat: is called while the model answers its canary.
-        failing: is called while it fails on it.
+        guards: keys, quotas, record and tracer.
+        beat: called while the model answers its canary.
+        failing: called while the model fails on its canary.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class Service:
             batch_rows=settings.batch_rows,
             batch_cost=settings.batch_tokens,
             queue_rows=settings.queue_rows,
-            longest_wait=settings.deadline / 2,  # the other half is for what arrives together and for noise
+            longest_wait=settings.deadline / 2,  # the other half absorbs bursts and noise
             observe=self._observe,
         )
-        budget = max(BODY_BUDGET, 2 * SWALLOWED * settings.body_bytes)
+        budget = max(BODY_BUDGET, 2 * DISCARD_FACTOR * settings.body_bytes)
         self.bodies = Shares(budget)
         self._open, self._sent = Shares(settings.requests, settings.key_requests), Shares(budget, budget // 4)
         self.health = Health(self.batcher, self.engine, patience=settings.hang, beat=beat, failing=failing)
-        self.outside = DependencyWatch(guards.recorder, self.metrics)
+        self.dependencies = DependencyWatch(guards.recorder, self.metrics)
 
     def switch(self, loaded: LoadedBundle) -> None:
         """Serve another bundle from the next batch on."""
@@ -82,31 +82,31 @@ class Service:
         self.metrics.model(loaded)
 
     async def close(self) -> None:
-        """End the queue and what is kept. Whoever still waits gets no answer."""
+        """Close the queue, the recorder and the tracer. Requests that still wait get no answer."""
         await self.health.close()
         await self.batcher.close()
         await asyncio.to_thread(self.guards.recorder.close)
-        await self.outside.close()
+        await self.dependencies.close()
         if self.guards.tracer is not None:
             await asyncio.to_thread(self.guards.tracer.close)
 
-    def authorise(self, request: Request, scope: Scope) -> Caller:
-        """Return the caller's key.
+    def authorize(self, request: Request, scope: Scope) -> Caller:
+        """Return the caller's key, and count the request as under way for it.
 
         Raises:
-            Unauthorised: there is none, or it is not valid.
-            Forbidden: it lacks the scope.
+            Unauthorized: there is no key, or it is not valid.
+            Forbidden: the key lacks the scope.
             Unavailable: keys cannot be checked now.
-            OverQuota: it has too many requests under way.
+            OverQuota: the key has too many requests under way.
         """
-        scheme, _, presented = request.headers.get("authorization", "").partition(" ")
-        given = presented.strip() if scheme.lower() == "bearer" else ""
+        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+        presented = credentials.strip() if scheme.lower() == "bearer" else ""
         try:
-            key = self.guards.keys.check(given or None)
+            key = self.guards.keys.check(presented or None)
         except RefsynthError as error:
             raise Unavailable("keys cannot be checked now", code="keys_unavailable", retry_after=1) from error
         if key is None:
-            raise Unauthorised("a valid API key is needed: Authorization: Bearer KEY")
+            raise Unauthorized("a valid API key is needed: Authorization: Bearer KEY")
         request.scope["key"] = key.id
         if scope not in key.scopes:
             raise Forbidden(f"this key lacks the scope '{scope}'")
@@ -118,16 +118,16 @@ class Service:
         return key
 
     def release(self, scope: MutableMapping[str, Any]) -> None:
-        """Give back what a request that is over held of its key's share."""
+        """Give back what a finished request held of its key's shares."""
         if (holder := scope.get("holder")) is not None:
             self._open.give(holder)
             self._sent.give(holder, scope.get("sent", 0))
 
     async def read(self, request: Request, schema: type[Body]) -> Body:
-        """Return the body.
+        """Return the validated body.
 
         Raises:
-            ServeError: it is too large, too slow, compressed or not what the schema says; or the key holds too much.
+            ServeError: the body is too large, too slow, compressed or invalid, or bodies of this key hold too much.
         """
         scope = request.scope
 
@@ -138,74 +138,76 @@ class Service:
 
         return await read_body(request, schema, limit=self.settings.body_bytes, take=take)
 
-    def right(self, body: FeedbackRequest) -> str:
-        """Return the label that feedback gives; several, or entities, as one, as they are recorded.
+    def feedback_label(self, body: FeedbackRequest) -> str:
+        """Return the correct answer that feedback gives, as one string in the form in which it is recorded.
 
         Raises:
-            ServeError: it gives none that the bundle knows, or another form of answer than the bundle does.
+            ServeError: a label is unknown, or the field is not the one that the bundle's task needs.
         """
         model = self.engine.current.model
         answers = model.manifest.answers
-        wanted = "marked" if answers.spans else "labels" if answers.several else "label"
-        given = {name for name in ("label", "labels", "marked") if getattr(body, name) is not None}
-        if given != {wanted}:
-            raise Invalid(f"{wanted}: expected {EXPECTED[wanted]}, and neither of the other two")
+        expected = "marked" if answers.spans else "labels" if answers.several else "label"
+        fields = {name for name in EXPECTED if getattr(body, name) is not None}
+        if fields != {expected}:
+            raise Invalid(f"{expected}: expected {EXPECTED[expected]}, and neither of the other two fields")
         if body.marked is not None:
             spans = _spans(body.marked)
             if not {span.label for span in spans} <= {*model.labels}:
-                raise Invalid(NO_LABEL.format(wanted))
+                raise Invalid(NO_LABEL.format(expected))
             return join_spans(spans)
         if body.label is not None:
-            return self.known(body.label)
-        return join_labels([self.known(name, "labels") for name in body.labels or ()], model.labels)
+            return self.known_label(body.label)
+        return join_labels([self.known_label(name, "labels") for name in body.labels or ()], model.labels)
 
-    def known(self, name: str, field: str = "label") -> str:
-        """Return the bundle's label that a request names, by the rule for files.
+    def known_label(self, name: str, field: str = "label") -> str:
+        """Return the bundle's label that a request names. Spelling is matched as in files.
 
         Raises:
-            Invalid: it has none.
+            Invalid: the bundle has no such label.
         """
-        found = self.engine.current.model.manifest.known.find(as_label(name) or "")
-        if found is None:
+        label = self.engine.current.model.manifest.known.find(as_label(name) or "")
+        if label is None:
             raise Invalid(NO_LABEL.format(field))
-        return found
+        return label
 
-    def texts(self, request: Request, given: Sequence[str | list[str]], field: str) -> list[str | EmptyText]:
-        """Return what a field of a request gave as texts, as the bundle takes them; or why one is none.
+    def texts(self, request: Request, rows: Sequence[str | list[str]], field: str) -> list[str | EmptyText]:
+        """Return the rows of a request in the form that the bundle reads; an EmptyText stands for an empty row.
 
         Raises:
-            ServeError: there are none or too many; one is a pair for a bundle of single texts, or the other way round.
+            ServeError: there are no rows or too many, or a row is a pair and the bundle takes single texts, or vice versa.
         """
-        request.scope["texts"] = len(given)
-        if not given:
+        request.scope["texts"] = len(rows)
+        if not rows:
             raise Invalid("texts: found none, expected at least one")
-        if len(given) > self.settings.texts:
-            raise TooLarge(f"{len(given)} texts; the limit is {self.settings.texts} a request")
+        if len(rows) > self.settings.texts:
+            raise TooLarge(f"{len(rows)} texts; the limit is {self.settings.texts} per request")
         pairs = self.engine.current.model.manifest.pairs
-        return [read_text(one, field.format(row), pairs=pairs) for row, one in enumerate(given)]
+        return [read_text(text, field.format(row), pairs=pairs) for row, text in enumerate(rows)]
 
-    async def admit(self, texts: Sequence[str | EmptyText], *, truncate: bool) -> None:
-        """Check the lengths of texts to be answered.
+    async def check_lengths(self, texts: Sequence[str | EmptyText], *, truncate: bool) -> None:
+        """Refuse texts that are too long.
 
         Raises:
-            ServeError: one is too long.
+            ServeError: a text exceeds the limit, or the model would cut it and `truncate` is false.
         """
         for row, text in enumerate(texts):
             if isinstance(text, str) and len(text) > self.settings.characters:
                 raise TooLarge(f"text {row} has {len(text):,} characters; the limit is {self.settings.characters:,}")
-        if not truncate and (row := await asyncio.to_thread(self._cut, texts)) >= 0:
-            raise TooLarge(f"text {row} is longer than what the model reads, and is not to be cut (truncate)", code="too_long")
+        if not truncate:
+            cut = await asyncio.to_thread(self._first_cut, texts)
+            if cut is not None:
+                raise TooLarge(f"text {cut} is longer than the model reads, and truncate is false", code="too_long")
 
-    def _cut(self, texts: Sequence[str | EmptyText]) -> int:
-        """Return the first text that the model would not read to its end; -1 where there is none."""
+    def _first_cut(self, texts: Sequence[str | EmptyText]) -> int | None:
+        """Return the row of the first text that the model would not read to its end; None if it reads all."""
         model = self.engine.current.model
-        return next((row for row, text in enumerate(texts) if isinstance(text, str) and model.cuts(text)), -1)
+        return next((row for row, text in enumerate(texts) if isinstance(text, str) and model.cuts(text)), None)
 
     def charge(self, key: Caller, n: int) -> None:
-        """Take predictions, or what costs as much, from the quota of a key.
+        """Take `n` texts from the quota of a key.
 
         Raises:
-            OverQuota: it does not reach.
+            OverQuota: the quota does not allow that many now.
         """
         wait = self.guards.limiter.take(key.id, n)
         if wait > 0:
@@ -213,7 +215,7 @@ class Service:
             raise OverQuota("this key is over its quota", retry_after=wait)
 
     async def ask(self, request: Request, questions: Sequence[Question]) -> list[Answer | RowError]:
-        """Return an answer for each question; a caller that hangs up leaves the queue at once.
+        """Return an answer for each question. If the client hangs up, its questions leave the queue at once.
 
         Raises:
             ServeError: the queue is full, the deadline passed or the client is gone.
@@ -237,8 +239,10 @@ class Service:
                 self.metrics.failed(self.engine.current.model.variant)
         return answers
 
-    def keep(self, request: Request, key: Caller, texts: Sequence[str | EmptyText], answers: Sequence[Answer | RowError]) -> None:
-        """Count what was answered, and give it to the recorder."""
+    def record(
+        self, request: Request, key: Caller, texts: Sequence[str | EmptyText], answers: Sequence[Answer | RowError]
+    ) -> None:
+        """Count the answers, and pass them to the recorder."""
         for answer in answers:
             if not isinstance(answer, RowError):
                 self.metrics.answer(answer)
@@ -271,13 +275,13 @@ class Service:
 
 def _spans(marked: str) -> Sequence[Span]:
     try:
-        read = read_marks(marked)
-        return spans_in(read.text, read.places).spans
+        parsed = read_marks(marked)
+        return spans_in(parsed.text, parsed.places).spans
     except MarkError as error:
         raise Invalid(f"marked: {error}") from error
 
 
 async def _hang_up(request: Request) -> None:
-    """Return when the client has gone."""
+    """Return when the client has hung up."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""What callers hold at once of something that all share: none more than a part of it, all together no more than there is."""
+"""Limit what callers hold at once of a shared resource, each and all together."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 
 
 class Shares:
-    """A stock of `whole` units, of which one holder may have `part` at most. Belongs to one event loop."""
+    """`whole` units, of which one holder may have at most `part`. Belongs to one event loop."""
 
     def __init__(self, whole: int, part: int | None = None) -> None:
         self.whole, self.part = whole, whole if part is None else part
@@ -15,7 +15,7 @@ class Shares:
         """Units that are held now."""
 
     def take(self, holder: str, n: int = 1) -> bool:
-        """Take units; return False, and take nothing, where the stock or the holder's part of it does not reach."""
+        """Take `n` units; return False and take nothing if that exceeds the holder's part or the whole."""
         if self.taken + n > self.whole or self._held[holder] + n > self.part:
             return False
         self.taken += n

@@ -1,4 +1,4 @@
-"""A worker's place: its process, the line to it, and what was last heard over that. Starts nothing and decides nothing."""
+"""The place of one worker: its process, the channel to it, and its state. Starts nothing and decides nothing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from refsynth.service.http.link import Link, Message
 
 @dataclass(eq=False)
 class Slot:
-    """`bundle` is what its process was told to open, `ready` whether it serves, `retiring` whether it was told to make room.
+    """The place of one worker.
 
-    `sound` is when it last said anything but that its model fails.
+    `bundle` is the one that its process was told to open, `ready` whether it serves, `retiring` whether it was told to end.
+    `last_healthy` is the time of its last message that did not report a failing model.
     """
 
     number: int
@@ -26,10 +27,10 @@ class Slot:
     retiring: bool = False
     answer: asyncio.Future[Message | None] | None = None
     ticket: int = 0
-    sound: float = 0.0
+    last_healthy: float = 0.0
 
     async def ask(self, seconds: float, **order: Any) -> Message | None:
-        """Return the worker's reply to an order; None where there is none in time."""
+        """Return the worker's reply to an order; None if there is none in time."""
         if self.link is None:
             return None
         self.answer = asyncio.get_running_loop().create_future()
@@ -41,18 +42,18 @@ class Slot:
             return None
 
     def tell(self, **order: Any) -> None:
-        """Give an order that has no reply."""
+        """Send an order that has no reply."""
         if self.link is not None:
             self.link.send(**order)
 
     def settle(self, answer: Message | None) -> None:
-        """Pass on a reply, or that there will be none. A late reply to an earlier order is dropped."""
+        """Pass on a reply, or None if there will be none. A late reply to an earlier order is dropped."""
         current = answer is None or answer.get("ticket") == self.ticket
         if current and self.answer is not None and not self.answer.done():
             self.answer.set_result(answer)
 
     def replace(self) -> None:
-        """Have another process take this one's place: it answers what it has first, where it serves."""
+        """Have a new process take over. A serving worker first answers its requests."""
         if self.ready:
             self.ready, self.retiring = False, True
             self.tell(do="retire")
@@ -60,7 +61,7 @@ class Slot:
             self.kill()
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process."""
         if self.process is not None and self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()

@@ -1,8 +1,8 @@
-"""The folder of a running server: copies of the bundles that it serves, the control socket, metrics and quotas.
+"""The folder of a running server: copies of its bundles, the control socket, metrics and quotas.
 
-A bundle is copied before it is opened: what happens to the original afterwards touches neither a worker that starts again nor a
-rollback. The copy carries the manifest, so one that was torn by a writer is refused like any damaged bundle. Its files are held
-open: where somebody clears the folder (a cleaner of temporary files, say), it is made again from them.
+A bundle is copied before it is opened, so later changes to the original affect neither a restarted worker nor a rollback. The
+copy includes the manifest with its hashes, so a copy made during a write is refused like any damaged bundle. The copy's files are
+held open: if somebody clears the folder, such as a cleaner of temporary files, it is restored from them.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ MOST_BYTES = 8 << 30
 
 
 def default_folder(port: int) -> Path:
-    """Return where a server on a port keeps its state: in the user's runtime folder, or in one of his own for temporary files."""
+    """Return the default state folder of a server on `port`: below the user's runtime folder, or else in a temporary one."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     base = Path(runtime) / "refsynth" if runtime else Path(tempfile.gettempdir()) / f"refsynth-{os.getuid()}"
     return base / str(port)
 
 
 @contextlib.contextmanager
-def reachable(control: Path) -> Iterator[str]:
-    """Give the address of a control socket, to bind or to connect to, however long its path is.
+def control_address(control: Path) -> Iterator[str]:
+    """Yield an address to bind or connect a control socket to, even if its path is long.
 
-    The address of a Unix socket has 107 bytes: a longer path goes through its open folder (Linux only).
+    The address of a Unix socket has at most 107 bytes. A longer path goes through its open folder (Linux only).
     """
     if len(os.fsencode(control)) <= MOST_ADDRESS:
         yield str(control)
@@ -51,13 +51,13 @@ def reachable(control: Path) -> Iterator[str]:
 
 
 class ServerState:
-    """The folder, held by one server."""
+    """The folder, locked by one server."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder and take it.
+        """Create and lock the folder.
 
         Raises:
-            ConfigError: it is another user's, or another server's.
+            ConfigError: the folder belongs to another user or server, or cannot be used.
         """
         self.folder = folder
         try:
@@ -83,29 +83,29 @@ class ServerState:
 
     @property
     def metrics(self) -> Path:
-        """Where workers write their metrics."""
+        """The folder to which workers write their metrics."""
         return self.folder / "metrics"
 
     @property
     def bundles(self) -> Path:
-        """Where the copies are."""
+        """The folder of the copies."""
         return self.folder / "bundles"
 
     @property
     def shared(self) -> Path:
-        """What the guards of all workers share."""
+        """The folder that the guards of all workers share."""
         return self.folder / "shared"
 
     @property
     def control(self) -> Path:
-        """The socket that `refsynth reload` speaks to."""
+        """The socket that `refsynth reload` connects to."""
         return self.folder / CONTROL
 
     def copy(self, bundle: Path) -> Path:
         """Copy a bundle and return the copy.
 
         Raises:
-            BundleError: it is no bundle or cannot be read.
+            BundleError: it is not a bundle, or cannot be read.
         """
         self._copies += 1
         copy = self.bundles / str(self._copies)
@@ -123,18 +123,18 @@ class ServerState:
         """Remove all copies but these."""
         for path in [path for path in self._held if path not in copies]:
             shutil.rmtree(path, ignore_errors=True)
-            self._let_go(path)
+            self._close_files(path)
 
-    def whole(self) -> bool:
-        """Tell whether everything is still there."""
+    def complete(self) -> bool:
+        """Tell whether every file and folder still exists."""
         files = (copy / name for copy, names in self._held.items() for name in names)
         return all(path.exists() for path in (self.folder / LOCK, self.control, *self._folders, *files))
 
     def restore(self) -> None:
-        """Make again what is gone, all but the control socket.
+        """Restore what is gone, except for the control socket.
 
         Raises:
-            OSError: the folder cannot be made or written.
+            OSError: the folder cannot be created or written.
         """
         for path in (self.folder, *self._folders, *self._held):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -148,23 +148,23 @@ class ServerState:
                     _write(copy / name, held)
 
     def close(self) -> None:
-        """Remove everything and let go."""
+        """Remove everything, and unlock the folder."""
         for copy in list(self._held):
-            self._let_go(copy)
+            self._close_files(copy)
         self._clear()
         (self.folder / LOCK).unlink(missing_ok=True)
         os.close(self._lock)
-        with contextlib.suppress(OSError):  # the folder itself may be somewhere that is not ours to change
+        with contextlib.suppress(OSError):  # we may not be allowed to change the parent folder
             self.folder.rmdir()
 
     def _check(self) -> None:
-        """Refuse a folder that others can change, or that holds what is not ours: what is in it will be removed."""
+        """Refuse a folder that others can change, or that holds foreign files: its content will be removed."""
         if self.folder.lstat().st_uid != os.getuid() or self.folder.parent.stat().st_uid not in (0, os.getuid()):
             raise ConfigError(f"{self.folder}: belongs to another user", remedy=ANOTHER)
         if not (self.folder / LOCK).exists() and any(self.folder.iterdir()):
-            raise ConfigError(f"{self.folder}: not empty, and no state of a server", remedy=ANOTHER)
+            raise ConfigError(f"{self.folder}: not empty, and not the state folder of a server", remedy=ANOTHER)
 
-    def _let_go(self, copy: Path) -> None:
+    def _close_files(self, copy: Path) -> None:
         for held in self._held.pop(copy).values():
             os.close(held)
 
@@ -175,7 +175,7 @@ class ServerState:
 
 
 def _write(path: Path, held: int) -> None:
-    """Write what an open file holds; it is there whole or not at all."""
+    """Write the content of an open file, atomically."""
     temporary = path.with_name(f".{path.name}.tmp")
     with open(held, "rb", closefd=False) as source, temporary.open("wb") as target:
         source.seek(0)
@@ -184,10 +184,10 @@ def _write(path: Path, held: int) -> None:
 
 
 def _check_plain(bundle: Path) -> None:
-    """Refuse what is surely no bundle before gigabytes of it are copied."""
+    """Refuse a folder that cannot be a bundle, before gigabytes of it are copied."""
     if not (bundle / MANIFEST).is_file():
         raise BundleError(f"{bundle}: not a bundle, {MANIFEST} is missing", remedy="name the folder `bundle` of a run")
-    found = [path.lstat() for path in bundle.iterdir()]
-    plain = all(stat.S_ISREG(each.st_mode) for each in found)
-    if not plain or len(found) > MOST_FILES or sum(each.st_size for each in found) > MOST_BYTES:
+    files = [path.lstat() for path in bundle.iterdir()]
+    plain = all(stat.S_ISREG(file.st_mode) for file in files)
+    if not plain or len(files) > MOST_FILES or sum(file.st_size for file in files) > MOST_BYTES:
         raise BundleError(f"{bundle}: holds what no bundle holds", expected="a few plain files")

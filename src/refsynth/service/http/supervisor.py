@@ -1,11 +1,11 @@
 """The supervisor: holds the listening socket, keeps the workers alive, drains, reloads. It never opens a bundle or a request.
 
-A worker beats while its model answers the canary. One that is silent too long is killed and another takes its place, one at a
-time: while a place is empty the others are left alone. Connections that no worker has taken wait in the socket meanwhile.
+A worker sends a beat while its model answers the canary. A worker that is silent too long is killed and replaced, one at a time:
+while one is missing, the others are spared. Meanwhile, connections that no worker has accepted wait in the socket.
 
-Why not uvicorn's own: it asks a thread of the worker, not its model. A worker whose model hangs answers that, is kept,
-and takes requests that it never answers. Eight seconds after a deadlock in one of two workers, uvicorn's gave 0.03 of the
-answers/s of before, this one 0.87; after SIGSTOP 0.35 and 0.96 (medians of two pairs, design note 027).
+Why not uvicorn's supervisor: it asks a thread of the worker, not its model. A worker whose model hangs still answers that check,
+is kept, and accepts requests that it never answers. Eight seconds after a deadlock in one of two workers, uvicorn's supervisor
+gave 0.03 of the earlier answers/s, this one 0.87; after SIGSTOP 0.35 and 0.96 (medians of two pairs, design note 027).
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from refsynth.service.http.settings import Settings
 from refsynth.service.http.slot import Slot
 from refsynth.service.http.state import ServerState, default_folder
 from refsynth.service.http.switch import Switcher
-from refsynth.service.http.trial import tried
+from refsynth.service.http.trial import try_bundle
 from refsynth.service.http.upkeep import Upkeep
 
 GRACE = 0.5
-"""A silent worker's last chance, in seconds: perhaps it was this process that slept."""
+"""Seconds of grace for a silent worker: perhaps it was the supervisor that slept."""
 PATIENCE = 10.0
-"""Times its limit that a silent worker is left alone while another place is empty: perhaps nothing can fill that."""
+"""A silent worker is spared for this many times the limit while another is missing: perhaps no worker can start."""
 LONGEST_PAUSE = 10.0
 TRIES = 3
-"""Times that a worker may end without a reason before the server has ever served."""
+"""How often workers may end without a reason before the server has ever served."""
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class StartError(RefsynthError):
-    """A worker cannot start. Carries the exit code of what it met."""
+    """A worker cannot start. Carries the exit code of the worker's error."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -54,10 +54,10 @@ class Supervisor:
     """Runs the workers.
 
     Args:
-        settings: the server's.
-        command: starts a worker; the descriptors of the listening socket and of the line to us are appended.
-        guards: options for the worker's guards, JSON-ready; may hold secrets, so it goes through the line.
-        started: is called once with the port, when all workers serve.
+        settings: the server's settings.
+        command: starts a worker; the descriptors of the listening socket and of the channel to us are appended.
+        guards: JSON-ready options of the worker's guards; they may hold secrets, so they go through the channel.
+        started: called once with the port, when all workers serve.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Supervisor:
         self._ending = asyncio.Event()
         self._failure: RefsynthError | None = None
         self._serving = False
-        self._stillborn = 0
+        self._failed_starts = 0
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -89,7 +89,7 @@ class Supervisor:
             first = state.copy(self._settings.bundle)
             self._slots = [Slot(number, first) for number in range(self._settings.workers)]
             self._switcher = Switcher(self._settings, state, self._slots, first)
-            self._count = Restarts()
+            self._restarts = Restarts()
             await self._serve(port)
         finally:
             listener.close()
@@ -99,32 +99,30 @@ class Supervisor:
 
     async def _serve(self, port: int) -> None:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._background(self._switcher.reload(self._settings.bundle)))
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
         if not await self._fit():
             return
-        upkeep = Upkeep(self._state, self._switcher, self._slots, renew=self._count.renew)
+        upkeep = Upkeep(self._state, self._switcher, self._slots, renew=self._restarts.renew)
         await upkeep.open()
         keepers = [asyncio.create_task(self._keep(slot)) for slot in self._slots]
-        beside = [asyncio.create_task(self._announce(port)), asyncio.create_task(upkeep.run())]
+        background = [asyncio.create_task(self._announce(port)), asyncio.create_task(upkeep.run())]
         try:
             await self._ending.wait()
             upkeep.close()
             await self._drain(keepers)
         finally:
-            for task in beside:
+            for task in background:
                 task.cancel()
             for slot in self._slots:
                 slot.kill()
             await asyncio.gather(*keepers, return_exceptions=True)
 
     async def _fit(self) -> bool:
-        """Try the bundle apart, before any worker opens it; return whether there is something to serve."""
-        trial, ended = (
-            asyncio.create_task(tried(self._switcher.current, self._settings)),
-            asyncio.create_task(self._ending.wait()),
-        )
+        """Try the bundle in its own process before any worker opens it; return False if the server was told to end meanwhile."""
+        trial = asyncio.create_task(try_bundle(self._switcher.current, self._settings))
+        ended = asyncio.create_task(self._ending.wait())
         await asyncio.wait({trial, ended}, return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
         if not trial.done():
@@ -135,13 +133,13 @@ class Supervisor:
         return True
 
     def _end(self) -> None:
-        if self._ending.is_set():  # asked twice: now
+        if self._ending.is_set():  # the second signal ends the workers at once
             for slot in self._slots:
                 slot.kill()
         self._ending.set()
 
-    def _background(self, work: Any) -> None:
-        self._reloading = asyncio.ensure_future(work)
+    def _reload(self) -> None:
+        self._reloading = asyncio.ensure_future(self._switcher.reload(self._settings.bundle))  # a task needs a reference
 
     async def _announce(self, port: int) -> None:
         while not all(slot.ready for slot in self._slots):
@@ -161,22 +159,22 @@ class Supervisor:
         event("ended", killed=len(late))
 
     async def _keep(self, slot: Slot) -> None:
-        """Start a worker again whenever it ends, until the server ends."""
+        """Restart a worker whenever it ends, until the server ends."""
         pause = 0.0
         while not self._ending.is_set():
             try:
                 reason, served = await self._live(slot)
-            except OSError as error:  # no process can be had now, or no file
+            except OSError as error:  # the system has no process or file to give now
                 reason, served = f"not started: {error.strerror}", False
             if self._ending.is_set():
                 return
             if reason != "retired":
                 event("worker lost", level=logging.WARNING, worker=slot.number, reason=reason)
-                self._count.restart(reason.partition(":")[0])
+                self._restarts.restart(reason.partition(":")[0])
             if not (served or self._serving):
-                self._stillborn += 1
+                self._failed_starts += 1
                 self._failure = self._failure or (
-                    StartError(f"no worker starts: {reason}", 1) if self._stillborn >= TRIES else None
+                    StartError(f"no worker starts: {reason}", 1) if self._failed_starts >= TRIES else None
                 )
             if self._failure is not None:
                 self._ending.set()
@@ -186,7 +184,7 @@ class Supervisor:
                 await asyncio.wait_for(self._ending.wait(), pause or 1e-3)
 
     async def _live(self, slot: Slot) -> tuple[str, bool]:
-        """Run one process to its end; return why it ended and whether it ever served."""
+        """Run one worker process to its end; return why it ended and whether it ever served."""
         await self._spawn(slot)
         assert slot.link is not None
         assert slot.process is not None
@@ -216,17 +214,17 @@ class Supervisor:
         await slot.process.wait()
         await slot.link.close()
         slot.link = None
-        self._count.gone(slot.process.pid)
+        self._restarts.gone(slot.process.pid)
         return reason, served
 
     def _fails(self, slot: Slot, message: Message) -> bool:
-        """Tell whether a worker that serves has said for too long that its model fails, and can be spared."""
+        """Tell whether a serving worker has reported a failing model for too long, and can be replaced now."""
         if message.get("event") != "failing":
-            slot.sound = monotonic()
-        return slot.ready and monotonic() - slot.sound > self._settings.hang and self._spared(slot)
+            slot.last_healthy = monotonic()
+        return slot.ready and monotonic() - slot.last_healthy > self._settings.hang and self._dispensable(slot)
 
     async def _next(self, slot: Slot) -> Message | None:
-        """Return the worker's next message; None at its end."""
+        """Return the worker's next message; `silent` if it sends none in time, None at its end."""
         assert slot.link is not None
         assert slot.process is not None
         limit = self._settings.hang if slot.ready else self._settings.start
@@ -235,13 +233,13 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 return await asyncio.wait_for(slot.link.receive(), seconds)
             silent = monotonic() - begun
-            if seconds == GRACE and silent >= limit and (self._spared(slot) or silent >= PATIENCE * limit):
+            if seconds == GRACE and silent >= limit and (self._dispensable(slot) or silent >= PATIENCE * limit):
                 return {"event": "silent"}
             seconds = GRACE
         return await slot.link.receive()
 
-    def _spared(self, slot: Slot) -> bool:
-        """Tell whether a worker can be spared: one that serves is only replaced while all other places are filled."""
+    def _dispensable(self, slot: Slot) -> bool:
+        """Tell whether a worker may be replaced now: a serving one only while all others serve."""
         return not slot.ready or all(other.ready for other in self._slots if other is not slot)
 
     async def _spawn(self, slot: Slot) -> None:

@@ -1,68 +1,50 @@
-"""Another bundle for running workers: copied, tried apart, opened and tested by each of them, then used by all, or by none.
+"""Switch running workers to another bundle. All of them switch, or none.
 
-Workers open it one after another and switch one after another. If one refuses after all, those that had switched go back.
+The bundle is copied and tried in its own process. Then the workers open it one after another, and switch one after another. If
+one refuses, those that had switched go back.
 
-Asked for by SIGHUP or over the control socket, which only the user who runs the server can open.
+SIGHUP or an order on the control socket starts it; only the user who runs the server can open that socket.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 from refsynth.core.errors import RefsynthError
 from refsynth.service.http.link import Link, Message
 from refsynth.service.http.logs import event
 from refsynth.service.http.settings import Settings
-from refsynth.service.http.state import ServerState, reachable
-from refsynth.service.http.trial import tried
+from refsynth.service.http.slot import Slot
+from refsynth.service.http.state import ServerState, control_address
+from refsynth.service.http.trial import try_bundle
 
 SECONDS_TO_COMMIT = 10.0
 
 
-class Seat(Protocol):
-    """What switching needs of a worker's place."""
-
-    bundle: Path
-    ready: bool
-
-    async def ask(self, seconds: float, **order: Any) -> Message | None:
-        """Return the worker's reply to an order; None where there is none in time."""
-        ...
-
-    def tell(self, **order: Any) -> None:
-        """Give an order that has no reply."""
-        ...
-
-    def replace(self) -> None:
-        """Have another process, which opens the current bundle, take the place."""
-        ...
-
-
 class SwitchError(RefsynthError):
-    """The bundle was not switched; the old one is in use."""
+    """The bundle was not switched; the old one stays in use."""
 
     exit_code = 3
 
 
 class Switcher:
-    """Knows which copy is in use and which one was before."""
+    """Switches bundles, and knows the copy in use and the one before."""
 
-    def __init__(self, settings: Settings, state: ServerState, seats: Sequence[Seat], first: Path) -> None:
-        self._settings, self._state, self._seats = settings, state, seats
+    def __init__(self, settings: Settings, state: ServerState, workers: Sequence[Slot], first: Path) -> None:
+        self._settings, self._state, self._workers = settings, state, workers
         self._lock = asyncio.Lock()
         self.current = first
         self.previous: Path | None = None
 
     async def reload(self, bundle: Path) -> Message:
-        """Switch to a bundle and say how it went; on any failure the old one stays."""
-        return await self._said("reload", lambda: self._state.copy(bundle))
+        """Switch to a bundle and return the outcome. On any failure the old bundle stays."""
+        return await self._report("reload", lambda: self._state.copy(bundle))
 
     async def rollback(self) -> Message:
-        """Switch back to the bundle before. Done twice, it is where it was."""
-        return await self._said("rollback", self._before)
+        """Switch back to the previous bundle and return the outcome. Two rollbacks cancel out."""
+        return await self._report("rollback", self._before)
 
     async def attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one order on the control socket."""
@@ -84,10 +66,10 @@ class Switcher:
             raise SwitchError("there is no bundle to go back to", expected="an earlier reload")
         return self.previous
 
-    async def _said(self, what: str, target: Any) -> Message:
+    async def _report(self, what: str, find_target: Callable[[], Path]) -> Message:
         async with self._lock:
             try:
-                version = await self._switch(await asyncio.to_thread(target))
+                version = await self._switch(await asyncio.to_thread(find_target))
             except RefsynthError as error:
                 event(f"{what} refused", reason=str(error))
                 return {"ok": False, "message": str(error)}
@@ -97,39 +79,39 @@ class Switcher:
             return {"ok": True, "version": version}
 
     async def _switch(self, target: Path) -> str:
-        version = await tried(target, self._settings)
-        seats, done = [seat for seat in self._seats if seat.ready], list[Seat]()
-        if not seats:
+        version = await try_bundle(target, self._settings)
+        workers, switched = [worker for worker in self._workers if worker.ready], list[Slot]()
+        if not workers:
             raise SwitchError("no worker serves now", remedy="try again")
         try:
-            for seat in seats:  # one after another: the others have the cores meanwhile
-                _agreed(await seat.ask(self._settings.start, do="prepare", bundle=str(target)))
-            for seat in seats:
-                done.append(seat)
-                _agreed(await seat.ask(self._settings.hang + SECONDS_TO_COMMIT, do="commit"))
+            for worker in workers:  # one after another, so that the others have the cores meanwhile
+                _check_reply(await worker.ask(self._settings.start, do="prepare", bundle=str(target)))
+            for worker in workers:
+                switched.append(worker)
+                _check_reply(await worker.ask(self._settings.hang + SECONDS_TO_COMMIT, do="commit"))
         except SwitchError:
-            await self._go_back(done)
+            await self._go_back(switched)
             raise
         finally:
-            for seat in seats:
-                seat.tell(do="forget")
+            for worker in workers:
+                worker.tell(do="forget")
         self.previous, self.current = self.current, target
-        for seat in self._seats:
-            if seat in seats and seat.ready:
-                seat.bundle = target
-            else:  # it began with the old one while the others switched
-                seat.replace()
+        for worker in self._workers:
+            if worker in workers and worker.ready:
+                worker.bundle = target
+            else:  # it started with the old bundle while the others switched
+                worker.replace()
         return version
 
-    async def _go_back(self, seats: Sequence[Seat]) -> None:
-        """Have those that have switched, or may have, serve the old bundle again."""
-        for seat in seats:
-            reply = await seat.ask(SECONDS_TO_COMMIT, do="revert")
-            if reply is None and seat.ready:
-                seat.replace()
+    async def _go_back(self, workers: Sequence[Slot]) -> None:
+        """Make workers that have switched, or may have, serve the old bundle again."""
+        for worker in workers:
+            reply = await worker.ask(SECONDS_TO_COMMIT, do="revert")
+            if reply is None and worker.ready:
+                worker.replace()
 
 
-def _agreed(reply: Message | None) -> None:
+def _check_reply(reply: Message | None) -> None:
     if reply is None:
         raise SwitchError("a worker ended, or did not answer in time, with the new bundle")
     if reply["reply"] == "refused":
@@ -142,7 +124,7 @@ async def order(control: Path, message: Message) -> Message:
     Raises:
         OSError: no server listens there.
     """
-    with reachable(control) as address:
+    with control_address(control) as address:
         link = Link(*await asyncio.open_unix_connection(address))
     link.send(**message)
     reply = await link.receive()

@@ -1,6 +1,6 @@
-"""What a request gives as a text, as the bundle takes it.
+"""Turn a row of a request into the text that the bundle reads.
 
-An empty one is never answered: it says nothing, and its label would be the model's habit.
+Empty texts are never answered: their label would only be the model's bias.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from refsynth.service.http.errors import Invalid
 
 
 class EmptyText(RowError):
-    """There is nothing to answer, in the words of `refsynth predict`."""
+    """A text without content. The message is the one that `refsynth predict` gives."""
 
     code = "empty_text"
 
@@ -23,22 +23,27 @@ class EmptyText(RowError):
         RefsynthError.__init__(self, found)
 
 
-def read_text(given: str | list[str], place: str, *, pairs: bool) -> str | EmptyText:
-    """Return a text, a pair as one; or why there is none.
+def read_text(row: str | list[str], place: str, *, pairs: bool) -> str | EmptyText:
+    """Return a row as one text; an EmptyText if it has no content.
 
     Args:
-        given: the text, or the two of a pair.
-        place: where it stands in the request, for messages.
+        row: the text, or the two texts of a pair.
+        place: the field of the request, for messages.
         pairs: whether the bundle labels pairs.
 
     Raises:
-        Invalid: it is a pair for a bundle of single texts, or the other way round.
+        Invalid: the row is a pair but the bundle labels single texts, or vice versa.
     """
-    if isinstance(given, str) and not clean(given):
+    if isinstance(row, str) and not clean(row):
         return EmptyText(EMPTY)
-    halves = [given] if not pairs and isinstance(given, str) else given.split(DIVIDER) if isinstance(given, str) else given
-    if len(halves) != (2 if pairs else 1) or (not pairs and isinstance(given, list)):
-        expected = f"[first, second], or one text with {DIVIDER} between them" if pairs else "a text: the bundle labels no pairs"
-        raise Invalid(f"{place}: expected {expected}")
-    whole = join_pair(*halves) if pairs else halves[0]
-    return whole if (why := nothing_in(whole, pairs=pairs)) is None else EmptyText(why)
+    if pairs:
+        halves = row.split(DIVIDER) if isinstance(row, str) else row
+        if len(halves) != 2:
+            raise Invalid(f"{place}: expected [first, second], or one text with {DIVIDER} between them")
+        text = join_pair(*halves)
+    elif isinstance(row, str):
+        text = row
+    else:
+        raise Invalid(f"{place}: expected a text: the bundle does not label pairs")
+    problem = nothing_in(text, pairs=pairs)
+    return text if problem is None else EmptyText(problem)

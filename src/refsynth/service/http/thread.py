@@ -1,6 +1,6 @@
-"""The thread that the model works in.
+"""The thread in which the model runs.
 
-Why not a `ThreadPoolExecutor` of one thread: Python waits for its threads at the end. A model that hangs would keep the process.
+Why not a `ThreadPoolExecutor`: Python waits for its threads at the end, so a model that hangs would keep the process alive.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class ModelThread:
-    """One daemon thread that runs functions in turn. A function that never returns does not keep the process from ending."""
+    """A daemon thread that runs functions one after another. A function that never returns cannot keep the process alive."""
 
     def __init__(self, name: str) -> None:
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
@@ -27,7 +27,7 @@ class ModelThread:
         return future
 
     def close(self) -> None:
-        """Let the thread end after what it was given."""
+        """Let the thread end after the functions that it already has."""
         self._work.put(None)
 
     def _run(self) -> None:
@@ -35,7 +35,7 @@ class ModelThread:
             function, future = work
             try:
                 result, error = function(), None
-            except BaseException as raised:  # noqa: BLE001 - whatever a model raises belongs to who asked, not to this thread
+            except BaseException as raised:  # noqa: BLE001 - whatever a model raises goes to the caller, not to this thread
                 result, error = None, raised if isinstance(raised, Exception) else RuntimeError(type(raised).__name__)
             if not future.get_loop().is_closed():
                 future.get_loop().call_soon_threadsafe(_settle, future, result, error)

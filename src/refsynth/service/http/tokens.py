@@ -1,7 +1,7 @@
-"""Secrets that are told by their form: keys of services, signed tokens, private keys, what stands behind a word like `password`.
+"""Find secrets by their form: keys of services, signed tokens, private keys, and values after a word like `password`.
 
-The forms are those that their makers document, with a prefix of their own; lengths have room for what may come. Every pattern
-begins at the edge of a word and is bounded or possessive, so that none goes back over a text.
+The forms are those that each service documents, with its own prefix; lengths leave room for future keys. Every pattern starts at
+a word boundary and is bounded or possessive, so that none backtracks over a text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _WORD = "A-Za-z0-9_-"
 _START = rf"(?<![{_WORD}])"
 _LONGEST_PEM = 20_000
 
-# Service, and the form of its keys behind the edge of a word. Sources: each service's own documentation of its token formats,
+# Service, and the form of its keys after a word boundary. Sources: each service's own documentation of its token formats,
 # GitHub's list of secret scanning patterns, the rules of gitleaks.
 FORMS: dict[str, str] = {
     "refsynth": r"rsk_[0-9a-f]{12}_[0-9a-f]{48}",
@@ -48,7 +48,7 @@ FORMS: dict[str, str] = {
 KEY = re.compile(_START + "(?:" + "|".join(FORMS.values()) + rf")(?![{_WORD}])", re.ASCII)
 HOOK = re.compile(r"(?<=hooks\.slack\.com/)[a-z]{3,20}/[A-Za-z0-9/_-]{20,200}+")
 BASE64 = re.compile(r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/]{86}==(?!=)")
-"""A key of 64 bytes, as storage accounts have."""
+"""A key of 64 bytes, as storage accounts use."""
 SIGNED = re.compile(
     _START + r"(eyJ[\w-]{6,4000}+)\.(?:[\w-]{2,8000}+)?\.[\w-]{0,4000}+(?:\.[\w-]{0,8000}+\.[\w-]{0,4000}+)?", re.ASCII
 )
@@ -70,7 +70,7 @@ NAMED = re.compile(
 
 
 def find_tokens(text: str) -> Iterator[Span]:
-    """Yield the places of secrets; they may overlap."""
+    """Yield the spans of secrets; they may overlap."""
     for pattern in (KEY, HOOK, BASE64):
         yield from (match.span() for match in pattern.finditer(text))
     yield from (match.span() for match in SIGNED.finditer(text) if _is_head(match[1]))
@@ -80,7 +80,7 @@ def find_tokens(text: str) -> Iterator[Span]:
 
 
 def _is_head(part: str) -> bool:
-    """Tell whether a part is the head of a signed token: JSON that names its algorithm."""
+    """Tell whether a part is the header of a signed token: JSON that names its algorithm."""
     try:
         head = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     except (binascii.Error, ValueError, RecursionError):
@@ -89,18 +89,18 @@ def _is_head(part: str) -> bool:
 
 
 def _is_made_up(value: str) -> bool:
-    """Tell a password from a word that happens to follow: letters and digits, or at least a mark within."""
+    """Tell a password from an ordinary word: it has digits, and also letters or inner punctuation."""
     letters, digits = any(map(str.isalpha, value)), any(map(str.isdigit, value))
     return digits and (letters or any(not char.isalnum() for char in value.rstrip(".!?)")))
 
 
 def _private_keys(text: str) -> Iterator[Span]:
-    last = 0
+    end = 0
     for match in PEM.finditer(text):
-        if match.start() < last:
+        if match.start() < end:
             continue
         tail = text.find(PEM_END, match.end(), match.end() + _LONGEST_PEM)
         closing = PEM_TAIL.match(text, tail) if tail >= 0 else None
         body = PEM_BODY.match(text, match.end())
-        last = closing.end() if closing else body.end() if body else match.end()
-        yield match.start(), last
+        end = closing.end() if closing else body.end() if body else match.end()
+        yield match.start(), end

@@ -1,6 +1,6 @@
-"""A span of OpenTelemetry for each request, sent by OTLP over HTTP to where the operator says. No span holds a text.
+"""Send an OpenTelemetry span for each request, by OTLP over HTTP, to the operator's endpoint. No span holds a text.
 
-Names and attributes are those of OpenTelemetry's semantic conventions for HTTP servers. A client's `traceparent` is taken up.
+Names and attributes follow OpenTelemetry's semantic conventions for HTTP servers. Spans continue a client's `traceparent`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ SERVICE = "refsynth"
 
 
 class Traces:
-    """Spans that are sent in batches by a thread; where the collector is away they are dropped.
+    """Sends spans in batches from a thread. Spans are dropped while the collector is unreachable.
 
     Args:
-        endpoint: address that spans are posted to, such as `http://127.0.0.1:4318/v1/traces`.
+        endpoint: URL to post spans to, such as `http://127.0.0.1:4318/v1/traces`.
 
     Raises:
         ExtraError: the extra `traces` is not installed.
@@ -36,12 +36,12 @@ class Traces:
         self._propagator: Any = propagation.TraceContextTextMapPropagator()
 
     def request(self, name: str, attributes: Mapping[str, Any], *, parent: str, start: int, end: int) -> None:
-        """Take the span of a request that is over; never waits.
+        """Take the span of a finished request; never waits.
 
         Args:
             name: method and route.
-            attributes: of the span.
-            parent: header `traceparent` of the request, or nothing.
+            attributes: the span's attributes.
+            parent: the request's `traceparent` header, or an empty string.
             start: nanoseconds since 1970.
             end: nanoseconds since 1970.
         """
@@ -53,5 +53,5 @@ class Traces:
         span.end(end)
 
     def close(self) -> None:
-        """Send what waits."""
+        """Send the spans that wait, and close."""
         self._provider.shutdown()

@@ -1,8 +1,8 @@
-"""A bundle tried in a process of its own, before any worker opens it. Whatever happens there is a refusal with a reason.
+"""Try a bundle in its own process before any worker opens it. Whatever goes wrong there refuses the bundle, with a reason.
 
-A bundle may come from anywhere: its tokenizer may end a process or never return, its graph may loop or eat all memory. The trial
-opens the copy that workers will open, has it give its golden answers and read texts that are hard to read, within limits of
-memory, of computing and of time. Its environment and its libraries are those of a worker.
+A bundle may come from anywhere: its tokenizer may crash the process or never return, its graph may loop or use all memory. The
+trial opens the copy that workers will open, checks its golden answers and makes it read hard texts, within limits of memory,
+processor time and wall-clock time. It has the environment and the libraries of a worker.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from refsynth.core.pair import join_pair
 from refsynth.service.http.settings import Settings
 
 COMPUTING = 30
-"""Seconds of computing for the smallest bundle."""
+"""Seconds of processor time for every bundle."""
 BYTES_A_SECOND = 50 << 20
-"""A larger bundle gets a second more for this much."""
+"""A bundle gets one more second for this many of its bytes."""
 MEMORY = 2 << 30
-"""Bytes for the smallest bundle; a larger one gets `TIMES` its size more."""
+"""Bytes of memory for every bundle; it gets `TIMES` its size more."""
 TIMES = 8
 RUNS = ("a", "A", "0", "-", ".", "_", "é", "中", "a ", "a-", "0 ", "0.")
-"""What the hard texts are runs of: a pattern that goes back over a text shows it on one of them."""
+"""The hard texts repeat one of these: a pattern that backtracks over a text shows it on one of them."""
 END = "!"
 SHORT = (32, 512)
-"""Characters of the runs before the longest: what is beyond the greatest number of tokens is never read."""
+"""Characters of the shorter runs, which come before the longest: tokens beyond the maximum are never read."""
 
 
 class TrialError(BundleError):
@@ -44,52 +44,52 @@ class TrialError(BundleError):
         self.exit_code = exit_code
 
 
-async def tried(folder: Path, settings: Settings) -> str:
-    """Return the version of a bundle that is fit to serve.
+async def try_bundle(folder: Path, settings: Settings) -> str:
+    """Try a bundle and return its version.
 
     Raises:
-        TrialError: it is not; the message says why.
+        TrialError: the bundle is not fit to serve; the message says why.
     """
     limits = (settings.threads_each, settings.characters)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "refsynth.service.http.trial", str(folder), *map(str, limits)),
         stdin=DEVNULL,
         stdout=PIPE,
-        stderr=DEVNULL,  # a library's last words may quote a text
+        stderr=DEVNULL,  # a library's error output may quote a text
         start_new_session=True,
     )
     try:
-        said, _ = await asyncio.wait_for(process.communicate(), settings.start)
+        output, _ = await asyncio.wait_for(process.communicate(), settings.start)
     except TimeoutError:
         raise TrialError(f"the bundle was not ready after {settings.start:g} s", 3) from None
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-    found = _read(said)
-    if "version" not in found:
-        raise TrialError(found.get("refused") or _end(process.returncode), found.get("exit_code", 3))
-    return str(found["version"])
+    result = _parse(output)
+    if "version" not in result:
+        raise TrialError(result.get("refused") or _reason(process.returncode), result.get("exit_code", 3))
+    return str(result["version"])
 
 
-def _read(said: bytes) -> dict[str, Any]:
+def _parse(output: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(said)
+        result = json.loads(output)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return result if isinstance(result, dict) else {}
 
 
-def _end(code: int | None) -> str:
-    """Say how a trial ended that has said nothing itself."""
+def _reason(code: int | None) -> str:
+    """Return why a trial without output ended, by its exit code."""
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
-        return "the bundle was tried in a process of its own and computed without an end"
+        return "the bundle's trial did not end and was killed"
     how = f"signal {-code} ({signal.Signals(-code).name})" if code is not None and code < 0 else f"exit code {code}"
-    return f"the bundle was tried in a process of its own and ended it ({how})"
+    return f"the bundle crashed its trial process ({how})"
 
 
 def hard_texts(characters: int) -> Iterator[str]:
-    """Yield texts of the greatest length that a server takes."""
+    """Yield hard texts of the maximum length that a server takes."""
     for run in RUNS:
         yield "".join((run * length)[:length] + END for length in (*SHORT, characters))[:characters]
 
@@ -97,13 +97,10 @@ def hard_texts(characters: int) -> Iterator[str]:
 def _limit(folder: Path) -> None:
     size = sum(path.stat().st_size for path in folder.iterdir())
     seconds = COMPUTING + size // BYTES_A_SECOND
-    for what, limit in (
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_DATA, MEMORY + TIMES * size),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        _, most = resource.getrlimit(what)
-        resource.setrlimit(what, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+    limits = {resource.RLIMIT_CPU: seconds, resource.RLIMIT_DATA: MEMORY + TIMES * size, resource.RLIMIT_CORE: 0}
+    for kind, limit in limits.items():
+        _, hard = resource.getrlimit(kind)
+        resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def _try(folder: Path, threads: int, characters: int) -> dict[str, Any]:
@@ -118,7 +115,7 @@ def _try(folder: Path, threads: int, characters: int) -> dict[str, Any]:
         return {"refused": str(error), "exit_code": error.exit_code}
     except MemoryError:
         return {"refused": "the bundle needs more memory than its size explains", "exit_code": 3}
-    except BaseException as error:  # noqa: BLE001 - a panic of a library is no Exception; its message may quote a text
+    except BaseException as error:  # noqa: BLE001 - a library's panic is not an Exception; its message may quote a text
         return {"refused": f"the bundle fails when it is tried ({type(error).__name__})", "exit_code": 3}
     return {"version": loaded.version}
 

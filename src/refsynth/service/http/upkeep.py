@@ -1,7 +1,7 @@
-"""Keeps a running server's folder whole: what somebody removed is made again, and the workers are replaced, one after another.
+"""Keep a running server's folder complete: restore what somebody removed, and replace the workers one after another.
 
-A worker goes on writing metrics and quotas to files that are gone, so it has to make room for one that opens the new ones.
-Where the folder cannot be made again the server goes on without it and says so.
+A worker keeps writing metrics and quotas to the deleted files, so a new worker has to open the new ones.
+If the folder cannot be restored, the server logs that and goes on without it.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from collections.abc import Callable, Sequence
 
 from refsynth.service.http.logs import event
 from refsynth.service.http.slot import Slot
-from refsynth.service.http.state import ServerState, reachable
+from refsynth.service.http.state import ServerState, control_address
 from refsynth.service.http.switch import Switcher
 
 PERIOD = 2.0
-"""Seconds between two looks at the folder."""
+"""Seconds between two checks of the folder."""
 PATIENCE = 120.0
-"""Seconds that a worker may take to make room for another."""
+"""Seconds to wait until a worker is replaced."""
 
 
 class Upkeep:
-    """Looks after the folder, and holds the control socket in it.
+    """Checks the folder, and owns the control socket in it.
 
     Args:
         state: the folder.
-        switcher: answers the control socket.
+        switcher: answers orders on the control socket.
         slots: the workers.
-        renew: is called when the folder of the metrics was made again.
+        renew: called when the metrics folder was restored.
     """
 
     def __init__(self, state: ServerState, switcher: Switcher, slots: Sequence[Slot], *, renew: Callable[[], None]) -> None:
@@ -41,11 +41,11 @@ class Upkeep:
         """Listen on the control socket.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: the socket cannot be created.
         """
         self.close()
         self._state.control.unlink(missing_ok=True)
-        with reachable(self._state.control) as address:
+        with control_address(self._state.control) as address:
             self._control = await asyncio.start_unix_server(self._switcher.attend, address)
 
     def close(self) -> None:
@@ -55,13 +55,13 @@ class Upkeep:
             self._control = None
 
     async def run(self) -> None:
-        """Look again and again."""
+        """Check the folder again and again."""
         while True:
             await asyncio.sleep(PERIOD)
-            if not self._state.whole():
-                await self._mend()
+            if not self._state.complete():
+                await self._restore()
 
-    async def _mend(self) -> None:
+    async def _restore(self) -> None:
         try:
             await asyncio.to_thread(self._state.restore)
             await self.open()
@@ -75,7 +75,7 @@ class Upkeep:
         event("state folder made again", level=logging.WARNING, folder=str(self._state.folder))
         for slot in self._slots:
             slot.replace()
-            with contextlib.suppress(TimeoutError):  # it is started again and again; the next one need not wait for that
+            with contextlib.suppress(TimeoutError):  # the supervisor keeps restarting it; the next worker need not wait
                 await asyncio.wait_for(_ready(slot), PATIENCE)
 
 

@@ -1,7 +1,6 @@
-"""A worker process: opens the bundle, serves on the socket that all workers share, and does what the supervisor says.
+"""A worker process: opens the bundle, serves on the socket that all workers share, and follows the supervisor's orders.
 
-Signals are the supervisor's business; a worker ends when it is told to, or when the supervisor is gone. Accepted requests are
-answered first:
+The supervisor handles signals. A worker ends when the supervisor tells it to or is gone. It first answers accepted requests:
 
     not ready -> (notice) -> no new connections -> every reply closes its connection -> nothing under way -> end
 """
@@ -36,14 +35,15 @@ from refsynth.service.http.service import Service
 from refsynth.service.http.settings import Settings
 
 THRESHOLDS = (20_000, 20, 100)
-"""Of the garbage collector's generations: new objects until it looks at the youngest, and looks at each until the next is due."""
+"""The garbage collector's thresholds: new objects per collection of the youngest generation, then collections of each generation
+per collection of the next."""
 LINGER = 1.0
-"""Seconds for which an idle connection stays open in a drain: a request may be on its way."""
+"""Seconds for which an idle connection stays open during a drain, because a request may be on its way."""
 SETTLE = 0.2
-"""Seconds for a handshake to end, and again for a connection that was just taken to be known to the server."""
+"""Seconds for TCP handshakes to end, and again for the server to register the connections that were just accepted."""
 
 Compose = Callable[[Mapping[str, Any], Path], Guards]
-"""Options, as the supervisor passed them on, and a folder that all workers share, to guards."""
+"""Builds the guards from options, which come from the supervisor, and a folder that all workers share."""
 
 
 class _Server(uvicorn.Server):
@@ -51,21 +51,21 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
+        """Do nothing."""
         yield
 
 
 async def run_worker(listener: socket.socket, channel: socket.socket, compose: Compose) -> None:
     """Serve until told to end."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a terminal or a service manager sends them to the whole group
+        signal.signal(number, signal.SIG_IGN)  # a terminal or service manager sends them to the whole process group
     link = await Link.over(channel)
     start = await link.receive()
     if start is None:
         return
     try:
         settings = Settings.of(**start["settings"])
-        loaded = await asyncio.to_thread(_opened, Path(start["bundle"]), settings)
+        loaded = await asyncio.to_thread(_open, Path(start["bundle"]), settings)
         options = {**start["guards"], "language": loaded.model.manifest.language}
         guards = compose(options, Path(start["shared"]))
         service = Service(
@@ -82,9 +82,9 @@ async def run_worker(listener: socket.socket, channel: socket.socket, compose: C
 
 
 def _settle_memory() -> None:
-    """Take what is there to stay out of the garbage collector's sight, and have it look at the rest less often.
+    """Exempt existing objects from garbage collection, and make it run less often on new ones.
 
-    Among half a million objects of libraries a full collection stops the server for 70 to 150 ms, in a flood every few seconds.
+    With half a million objects of libraries, a full collection stops the server for 70 to 150 ms, every few seconds under load.
     """
     gc.collect()
     gc.freeze()
@@ -92,7 +92,7 @@ def _settle_memory() -> None:
 
 
 class Worker:
-    """Serves, and obeys."""
+    """Serves requests and follows the supervisor's orders."""
 
     def __init__(self, service: Service, link: Link, listener: socket.socket) -> None:
         self._service, self._link, self._listener = service, link, listener
@@ -106,7 +106,7 @@ class Worker:
                 lifespan="off",
                 log_config=None,
                 access_log=False,
-                proxy_headers=False,  # nothing here asks for a client's address
+                proxy_headers=False,  # nothing here needs a client's address
                 server_header=False,
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE,
@@ -117,7 +117,7 @@ class Worker:
         self._kept: LoadedBundle | None = None
 
     async def run(self) -> None:
-        """Serve until the supervisor says `drain` (all workers end) or `retire` (this one does), or is gone."""
+        """Serve until the supervisor orders `drain` (all workers end) or `retire` (only this one ends), or is gone."""
         while self._service.health.problems():  # the first canary
             await asyncio.sleep(0.01)
         serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
@@ -144,16 +144,16 @@ class Worker:
                 self._prepared = self._kept = None
 
     async def _prepare(self, folder: Path, ticket: int) -> None:
-        """Open another bundle beside the one in use; opening it tests it."""
+        """Open another bundle beside the current one. Opening it includes its self-test."""
         try:
-            self._prepared = await asyncio.to_thread(_opened, folder, self._service.settings)
+            self._prepared = await asyncio.to_thread(_open, folder, self._service.settings)
         except RefsynthError as error:
             self._link.send(reply="refused", ticket=ticket, message=str(error))
         else:
             self._link.send(reply="prepared", ticket=ticket)
 
     async def _commit(self, bundle: LoadedBundle, ticket: int) -> None:
-        """Serve the other bundle, and go back unless it answers through the queue as it should."""
+        """Serve the other bundle; go back if its canary through the queue fails."""
         self._kept, self._prepared = self._service.engine.current, None
         self._service.switch(bundle)
         problem = await self._service.health.confirm()
@@ -161,7 +161,7 @@ class Worker:
             self._link.send(reply="switched", ticket=ticket)
         else:
             self._service.switch(self._kept)
-            self._link.send(reply="refused", ticket=ticket, message=f"a worker that served the bundle went back: {problem}")
+            self._link.send(reply="refused", ticket=ticket, message=f"a worker rejected the bundle after the switch: {problem}")
 
     async def _drain(self, *, alone: bool) -> None:
         loop, settings = asyncio.get_running_loop(), self._service.settings
@@ -177,9 +177,9 @@ class Worker:
         self._server.should_exit = True
 
     async def _stop_accepting(self, *, alone: bool) -> None:
-        """Take the connections that are made or in the making, and none after them: each may bring a request.
+        """Accept the connections that are open or being opened, each of which may bring a request, and no later ones.
 
-        Where this worker is `alone` in ending they wait in the socket, which others share.
+        If this worker is `alone` in ending, they stay in the socket for the other workers.
         """
         loop, server = asyncio.get_running_loop(), self._server
         last: list[socket.socket] = []
@@ -187,39 +187,39 @@ class Worker:
             refuse_new(self._listener)
             await asyncio.sleep(SETTLE)
             last = accept_waiting(self._listener)
-        for each in server.servers:
-            each.close()
+        for listener in server.servers:
+            listener.close()
         make = partial(BoundedProtocol, config=server.config, server_state=server.server_state, app_state={})
         for connection in last:
-            with contextlib.suppress(OSError):  # it is gone already
+            with contextlib.suppress(OSError):  # the client is gone already
                 await loop.connect_accepted_socket(make, connection)
         await asyncio.sleep(SETTLE)
 
 
-def _opened(folder: Path, settings: Settings) -> LoadedBundle:
+def _open(folder: Path, settings: Settings) -> LoadedBundle:
     try:
         return LoadedBundle.open(folder, threads=settings.threads_each, threshold=settings.threshold)
     except RefsynthError:
         raise
-    except BaseException as error:  # it passed its trial, and yet: whatever it is, the bundle in use stays
+    except BaseException as error:  # the bundle passed its trial, but whatever fails here, the current bundle must stay
         raise BundleError(f"the bundle cannot be opened ({type(error).__name__})") from error
 
 
 def _be_patient() -> None:
-    """Let the threads of this process, all still to come, wait for the end of each other's time slices where they share a core.
+    """Make the threads that this process will start wait for the end of each other's time slices on a shared core.
 
-    Otherwise each request that arrives takes the core from the middle of a matrix product and leaves it with cold caches, in a
-    flood a thousand times a second (sched(7): a thread under SCHED_BATCH does not preempt when it wakes).
+    Otherwise each arriving request interrupts a matrix product and leaves it with cold caches, a thousand times a second under
+    load (sched(7): a thread under SCHED_BATCH does not preempt when it wakes).
     """
     if hasattr(os, "SCHED_BATCH"):
-        with contextlib.suppress(OSError):  # a sandbox may forbid it, and nothing depends on it
+        with contextlib.suppress(OSError):  # a sandbox may forbid it, and the server works without
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def main(listener: int, channel: int, compose: Compose) -> None:
-    """Run a worker on two inherited descriptors: the listening socket and the line to the supervisor."""
+    """Run a worker on two inherited descriptors: the listening socket and the channel to the supervisor."""
     _be_patient()
-    # Not asyncio's own loop: it takes many connections in a turn, or leaves them to the kernel, and each costs more.
+    # Not asyncio's own loop: it accepts many connections per iteration, or leaves them to the kernel, and each costs more.
     uvloop.run(run_worker(socket.socket(fileno=listener), socket.socket(fileno=channel), compose))
     logging.shutdown()
-    os._exit(0)  # a model that never returns must not keep the process
+    os._exit(0)  # a model that never returns must not keep the process alive

@@ -1,4 +1,4 @@
-"""What a service remembers of its work. Knows nothing of HTTP; importing it needs the extra `serve`."""
+"""Record predictions and feedback in a database. Knows nothing of HTTP. Importing it needs the extra `serve`."""
 
 from refsynth.core.extras import require
 

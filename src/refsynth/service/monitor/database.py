@@ -1,4 +1,4 @@
-"""The database behind the record: SQLite in one file, or PostgreSQL. Opens it and maps its errors; knows no tables."""
+"""The record's database: a SQLite file, or PostgreSQL. Opens it and maps its errors; knows no tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 
 from refsynth.core.errors import InputError, RecordError
 
-BUSY = 5  # seconds to wait for a database that others write to, or that does not answer
+BUSY = 5  # seconds to wait for a database that is locked or does not answer
 
 
 def open_engine(where: str | Path, *, create: bool) -> sa.Engine:
@@ -22,11 +22,11 @@ def open_engine(where: str | Path, *, create: bool) -> sa.Engine:
 
     Args:
         where: the file or the URL.
-        create: whether a SQLite file may be made. Only its owner can read it: it may hold texts.
+        create: whether to create a missing SQLite file. Only its owner can read it, because it may hold texts.
 
     Raises:
-        InputError: the URL is none, or of another kind of database.
-        RecordError: the file is not there.
+        InputError: the URL is invalid, or of another kind of database.
+        RecordError: the file does not exist.
     """
     url = _url(where)
     if url.get_backend_name() == "postgresql":
@@ -48,7 +48,7 @@ def _url(where: str | Path) -> URL:
     try:
         url = sa.make_url(str(where))
     except (sa.exc.ArgumentError, ValueError) as error:
-        raise InputError("the record's URL is not one", expected="a file, or postgresql://user@host/name") from error
+        raise InputError("the record's URL is not a URL", expected="a file, or postgresql://user@host/name") from error
     if url.drivername in ("postgres", "postgresql"):
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "postgresql+psycopg") or not url.database or url.database == ":memory:":
@@ -58,15 +58,15 @@ def _url(where: str | Path) -> URL:
 
 
 def _prepare(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # transactions are begun by `_begin`, not by the driver's guess
+    connection.isolation_level = None  # `_begin` starts transactions, not the driver
     _write_ahead(connection)
-    connection.execute("PRAGMA synchronous = FULL")  # what is committed survives a power cut too
-    connection.execute("PRAGMA secure_delete = ON")  # what retention deletes is gone from the file
+    connection.execute("PRAGMA synchronous = FULL")  # commits survive a power cut
+    connection.execute("PRAGMA secure_delete = ON")  # deleted rows are overwritten in the file
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    # A new file changes its journal once, and of all statements SQLite lets this one fail at once where another has the lock.
-    # The low byte of a code is its kind; the others tell of what it was busy with.
+    # The journal mode changes once, in a new file. For this statement SQLite ignores the timeout: it fails at once if another
+    # process has the lock. The low byte of an error code is its kind; the other bytes give details.
     until = time.monotonic() + BUSY
     while True:
         try:
@@ -79,15 +79,15 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    # A transaction that reads first and writes later cannot wait for the lock, so writers take it at once.
+    # A transaction that reads first cannot wait for the write lock later, so writers take it at the start.
     reads = connection.get_execution_options().get("reads")
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def erase(engine: sa.Engine) -> bool:
-    """Overwrite what was deleted; return whether that is done.
+    """Overwrite deleted rows in SQLite's write-ahead log; return whether that succeeded.
 
-    SQLite's write-ahead log still holds it, and while somebody reads, what he may need stays there. PostgreSQL does it later.
+    The log keeps rows that an open reader may still need. PostgreSQL removes deleted rows by itself, later.
     """
     if engine.dialect.name != "sqlite":
         return False
@@ -95,7 +95,7 @@ def erase(engine: sa.Engine) -> bool:
     with engine.connect() as connection:
         raw = connection.connection.driver_connection
         assert raw is not None
-        while True:  # outside a transaction
+        while True:
             try:
                 (busy, *_) = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             except sqlite3.OperationalError as error:
@@ -109,10 +109,10 @@ def erase(engine: sa.Engine) -> bool:
 
 @contextmanager
 def translated(url: URL) -> Iterator[None]:
-    """Turn errors of the database into RecordError. Those of a value keep the value out: it may be someone's text.
+    """Turn database errors into RecordError. Messages about a value leave it out, because it may be a user's text.
 
     Raises:
-        RecordError: the block failed in the database.
+        RecordError: the database failed.
     """
     shown = url.render_as_string()
     remedy = "is it there, running, and are you allowed in?"
@@ -126,4 +126,4 @@ def translated(url: URL) -> Iterator[None]:
         code = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", "")
         raise RecordError(f"{shown}: {type(error.orig).__name__} {code}".strip()) from None
     except sa.exc.TimeoutError as error:
-        raise RecordError(f"{shown}: no connection was free in time", remedy="it is too slow for what is asked of it") from error
+        raise RecordError(f"{shown}: no connection was free in time", remedy="the database is too slow for its load") from error

@@ -1,13 +1,14 @@
-"""Feedback as a file to train on, and texts to ask people about: a table in any format, with each row's origin.
+"""Export feedback as a table to train on, or unsure texts as a table to label, with the origin of each row.
 
-Its columns of text and label are those of a task where one is named, so that `refsynth label` takes the file.
+The text and label columns can be those of a task, so that `refsynth label` reads the file.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,17 +16,17 @@ from refsynth.core.errors import InputError
 from refsynth.core.spans import names_in
 from refsynth.data.table import distinct
 from refsynth.data.write import write_table
-from refsynth.service.monitor.record import FeedbackRow, PredictionRecord
+from refsynth.service.monitor.record import PredictionRecord
 
 Cells = Callable[[str, str], Mapping[str, str]]
-"""What a text and its label are in the columns of a task."""
+"""Maps a text and its label to the columns of a task."""
 
 ORIGIN = ("predicted", "probability", "model", "request_id", "row", "source", "updated")
 _REDACTED = re.compile(r"\[[A-Z_]+\]")
 
 
 class Exported(NamedTuple):
-    """Rows in the file, and those that are not: the text is not stored any more, or was redacted where words are labelled."""
+    """Rows in the file, and rows left out: their text is no longer stored, or redaction changed words that spans count."""
 
     rows: int
     without_text: int
@@ -39,45 +40,36 @@ def plain(text: str, label: str) -> Mapping[str, str]:
 def export(
     record: PredictionRecord, path: Path, *, since: datetime | None = None, unsure: bool = False, cells: Cells = plain
 ) -> Exported:
-    """Write all feedback whose text is known; the file is there whole or not at all.
+    """Write all feedback whose text is stored, atomically.
 
     Args:
-        record: what was predicted and said.
-        path: the file; its suffix says the format.
-        since: only of this time and later.
-        unsure: write, without a label, what the model was unsure of and nobody has said anything of.
-        cells: the columns of text and label.
+        record: predictions and feedback.
+        path: the file; its suffix decides the format.
+        since: skip older rows.
+        unsure: instead write, without labels, the texts that the model was unsure of and that have no feedback.
+        cells: maps a text and its label to columns.
 
     Raises:
         InputError: the file cannot be written.
         RecordError: the database fails.
     """
-    source = _Source(record.unsure(since=since) if unsure else record.given(since=since), cells)
     heads = tuple(cells("", ""))
-    columns = (*heads, *distinct(ORIGIN, {*map(str.casefold, heads)}))
+    origin = distinct(ORIGIN, {*map(str.casefold, heads)})
+    written = without_text = 0
+
+    def rows() -> Iterator[dict[str, object]]:
+        nonlocal written, without_text
+        for row in chain.from_iterable(record.unsure(since=since) if unsure else record.all_feedback(since=since)):
+            spans = bool(row.label) and names_in(row.label) != (row.label,)
+            if row.text is None or (spans and _REDACTED.search(row.text)):
+                without_text += 1
+                continue
+            written += 1
+            values = (getattr(row, name) for name in ORIGIN)
+            yield {**cells(row.text, row.label), **dict(zip(origin, values, strict=True))}
+
     try:
-        write_table(path, columns, source.rows())
+        write_table(path, (*heads, *origin), rows())
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})", remedy="name another file") from error
-    return Exported(source.written, source.without)
-
-
-class _Source:
-    """The rows of the file, counted as they go by."""
-
-    def __init__(self, chunks: Iterable[list[FeedbackRow]], cells: Cells) -> None:
-        self._chunks, self._cells = chunks, cells
-        self._origin = distinct(ORIGIN, {*map(str.casefold, cells("", ""))})
-        self.written = self.without = 0
-
-    def rows(self) -> Iterator[dict[str, object]]:
-        """Yield them, but for those whose text is not there, or where redaction changed the words that spans count."""
-        for given in (given for chunk in self._chunks for given in chunk):
-            spans = bool(given.label) and names_in(given.label) != (given.label,)
-            if given.text is None or (spans and _REDACTED.search(given.text)):
-                self.without += 1
-                continue
-            self.written += 1
-            said = self._cells(given.text, given.label)
-            origin = [getattr(given, name) for name in ORIGIN]
-            yield {**said, **dict(zip(self._origin, origin, strict=True))}
+    return Exported(written, without_text)

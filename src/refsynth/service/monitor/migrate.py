@@ -1,4 +1,4 @@
-"""Brings a database to the tables of this version, in one transaction and under a lock: workers may all try at once."""
+"""Migrate a database to this version's tables, in one transaction and under a lock: all workers may try at once."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from alembic.util import CommandError
 
 from refsynth.core.errors import RecordError
 
-_LOCK = 0x72656673796E7468  # "refsynth": of PostgreSQL's advisory locks
+_LOCK = 0x72656673796E7468  # "refsynth" in ASCII: the key of PostgreSQL's advisory lock
 
 
 def check(engine: sa.Engine) -> None:
-    """Change nothing.
+    """Check that the tables are those of this version. Changes nothing.
 
     Raises:
-        RecordError: the tables are not those of this version.
+        RecordError: they are not.
     """
-    found, head = _revision(engine), _head(_config())
-    if found != head:
-        what = "has no tables yet" if found is None else f"has the tables of revision {found}, not {head}"
+    revision, head = _revision(engine), _head(_config())
+    if revision != head:
+        what = "has no tables yet" if revision is None else f"has the tables of revision {revision}, not {head}"
         raise RecordError(f"{engine.url.render_as_string()}: {what}", remedy="bring it up to date: refsynth record upgrade")
 
 
 def upgrade(engine: sa.Engine) -> None:
-    """Make or change the tables; nothing happens where they are as they should be.
+    """Create or migrate the tables. Does nothing if they are up to date.
 
     Raises:
-        RecordError: a newer refsynth made them.
+        RecordError: a newer refsynth created them.
     """
     config = _config()
     if _revision(engine) == _head(config):
@@ -44,9 +44,9 @@ def upgrade(engine: sa.Engine) -> None:
         try:
             command.upgrade(config, "head")
         except CommandError as error:
-            found = MigrationContext.configure(connection).get_current_revision()
+            revision = MigrationContext.configure(connection).get_current_revision()
             raise RecordError(
-                f"{engine.url.render_as_string()}: its tables have the revision {found}",
+                f"{engine.url.render_as_string()}: its tables have the revision {revision}",
                 expected=f"at most {_head(config)}",
                 remedy="a newer refsynth wrote it: install that one, or name another database",
             ) from error

@@ -1,7 +1,7 @@
-"""The record: what was predicted and what people said of it, in SQLite or PostgreSQL.
+"""The record: predictions, and people's feedback on them, in SQLite or PostgreSQL.
 
-`add_feedback` returns when the feedback is on disk; it may be sent again and is there once. A server's predictions come from
-`writer`, in batches. Texts are stored only if the record is opened with a function that redacts them: none is stored as it came.
+`add_feedback` returns when the feedback is on disk; feedback that is sent twice is stored once. A server's predictions come in
+batches from `writer`. Texts are stored only if the record is opened with a function that redacts them.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ Tables = Literal["make", "check", "trust"]
 
 _ID = re.compile(r"[A-Za-z0-9._:-]*")
 _READ = 5_000  # rows read at once
-_CHUNK = 2_000  # rows deleted in one transaction, so that no writer waits long
+_CHUNK = 2_000  # rows deleted in one transaction, so that writers do not wait long
+
+_SAME_ROW = sa.and_(predictions.c.request_id == feedback.c.request_id, predictions.c.row == feedback.c.row)
 
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """One text of a request and what the model said of it.
+    """The prediction for one text of a request.
 
-    `model` is the version of the bundle, `tier` what answered, `source` who asked, such as the id of an API key; `none` tells
-    whether the text is unlike the training rows of all labels.
+    `model` is the version of the bundle, `tier` the tier that answered, `source` the caller, such as the id of an API key; `none`
+    tells whether the text is unlike the training rows of every label.
     """
 
     request_id: str
@@ -53,7 +55,7 @@ class Predicted:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """The right label for one text of an earlier request. `source` says who gave it, such as the id of an API key."""
+    """The correct label for one text of an earlier request. `source` is the caller, such as the id of an API key."""
 
     request_id: str
     row: int
@@ -62,7 +64,7 @@ class Feedback:
 
 
 class FeedbackOutcome(StrEnum):
-    """What became of a feedback: it is new, was there already, or replaces another label."""
+    """What feedback did: it is new, was already there, or replaced another label."""
 
     stored = "stored"
     repeated = "repeated"
@@ -70,7 +72,7 @@ class FeedbackOutcome(StrEnum):
 
 
 class FeedbackRow(NamedTuple):
-    """A stored feedback beside its prediction, if that is still there."""
+    """A stored feedback with its prediction, if that is still stored."""
 
     request_id: str
     row: int
@@ -84,7 +86,7 @@ class FeedbackRow(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """Counts since a time. `agreed` of the `compared` feedbacks have the label that was predicted."""
+    """Counts since a time. `compared` feedbacks still have a prediction; `agreed` of them have the predicted label."""
 
     predictions: dict[str, int]
     abstained: int
@@ -95,7 +97,7 @@ class Summary(NamedTuple):
 
 
 class Purged(NamedTuple):
-    """How many rows were deleted, and whether their bytes are overwritten."""
+    """Numbers of deleted rows, and whether their bytes were overwritten."""
 
     predictions: int
     feedback: int
@@ -123,13 +125,13 @@ class PredictionRecord:
 
         Args:
             where: a SQLite file, or a URL such as `postgresql://user@host/name`.
-            redact: makes of a text what may be stored; None stores no texts.
-            tables: `make` makes the file and the tables, or brings them up to date; `check` changes nothing and refuses those of
-                another version; `trust` does not even connect, so a worker can start while the database is away.
-            clock: the time.
+            redact: turns a text into what may be stored; None stores no texts.
+            tables: `make` creates or migrates the file and the tables; `check` changes nothing and refuses tables of another
+                version; `trust` does not even connect, so that a worker can start while the database is unreachable.
+            clock: returns the current time.
 
         Raises:
-            InputError: `where` is no such thing.
+            InputError: `where` is neither a file nor a valid URL.
             RecordError: the database does not answer, or its tables are of another version.
         """
         engine = open_engine(where, create=tables == "make")
@@ -143,11 +145,11 @@ class PredictionRecord:
         return cls(engine, redact=redact, clock=clock)
 
     def add_predictions(self, rows: Sequence[Predicted]) -> None:
-        """Store predictions; one that is there already, by request id and row, stays as it is.
+        """Store predictions. One with the same request id and row as a stored one is ignored.
 
         Raises:
             InputError: an id, row or label cannot be stored.
-            RecordError: the database refuses; nothing was stored.
+            RecordError: the database failed; nothing was stored.
         """
         created = self._clock()
         values = {_key(row): self._prediction(row) | {"created": created} for row in rows}
@@ -156,24 +158,22 @@ class PredictionRecord:
                 connection.execute(self._insert(predictions).on_conflict_do_nothing(), [values[key] for key in sorted(values)])
 
     def add_feedback(self, rows: Sequence[Feedback]) -> list[FeedbackOutcome]:
-        """Store feedback and return what became of each, in the order given. When it returns, all is on disk.
-
-        Of two for the same text the later counts.
+        """Store feedback on disk, and return the outcome of each row, in order. The last row for a text counts.
 
         Raises:
             InputError: an id, row or label cannot be stored; nothing was stored.
-            RecordError: the database refuses; send it again, it is stored once.
+            RecordError: the database failed; retrying is safe.
         """
         now = self._clock()
         values = {
             _key(row): {
-                **{
-                    "request_id": row.request_id,
-                    "row": row.row,
-                    "label": _printable(row.label, "label", LABEL_LENGTH),
-                    "source": _id(row.source, "source", NAME_LENGTH),
-                },
-                **{"created": now, "updated": now, "revision": 1},
+                "request_id": row.request_id,
+                "row": row.row,
+                "label": _printable(row.label, "label", LABEL_LENGTH),
+                "source": _id(row.source, "source", NAME_LENGTH),
+                "created": now,
+                "updated": now,
+                "revision": 1,
             }
             for row in rows
         }
@@ -186,7 +186,7 @@ class PredictionRecord:
             set_={"label": new.label, "source": new.source, "updated": new.updated, "revision": feedback.c.revision + 1},
             where=feedback.c.label != new.label,
         ).returning(feedback.c.request_id, feedback.c.row, feedback.c.revision)
-        with self._writing() as connection:  # in one order everywhere, so that two writers cannot wait for each other
+        with self._writing() as connection:  # sorted, so that two writers cannot deadlock
             written = connection.execute(upsert, [values[key] for key in sorted(values)]).all()
         outcome = {
             (request_id, row): FeedbackOutcome.changed if revision > 1 else FeedbackOutcome.stored
@@ -195,50 +195,57 @@ class PredictionRecord:
         return [outcome.get(_key(row), FeedbackOutcome.repeated) for row in rows]
 
     def holds(self, request_id: str, row: int) -> bool:
-        """Return whether a prediction is on disk."""
-        found = sa.select(predictions.c.row).where(predictions.c.request_id == request_id, predictions.c.row == row)
+        """Return whether a prediction is stored."""
+        query = sa.select(predictions.c.row).where(predictions.c.request_id == request_id, predictions.c.row == row)
         with self._reading() as connection:
-            return connection.execute(found).first() is not None
+            return connection.execute(query).first() is not None
 
     def recent_feedback(self, n: int) -> list[FeedbackRow]:
-        """Return the last feedback, the newest first."""
+        """Return the latest feedback, newest first."""
         with self._reading() as connection:
-            found = connection.execute(_given().order_by(feedback.c.updated.desc()).limit(n))
-            return [_shown(*row) for row in found]
+            rows = connection.execute(_with_feedback().order_by(feedback.c.updated.desc()).limit(n))
+            return [_feedback_row(*row) for row in rows]
 
-    def given(self, *, since: datetime | None = None) -> Iterator[list[FeedbackRow]]:
-        """Yield all feedback since a time, oldest first, in chunks."""
-        query = _given().order_by(feedback.c.updated, feedback.c.request_id, feedback.c.row)
+    def all_feedback(self, *, since: datetime | None = None) -> Iterator[list[FeedbackRow]]:
+        """Yield all feedback since a time in chunks, oldest first."""
+        query = _with_feedback().order_by(feedback.c.updated, feedback.c.request_id, feedback.c.row)
         yield from self._chunks(query if since is None else query.where(feedback.c.updated >= since))
 
     def unsure(self, *, since: datetime | None = None) -> Iterator[list[FeedbackRow]]:
-        """Yield predictions since a time that abstained and have no feedback, oldest first, in chunks; their label is empty."""
-        query = _unsure().order_by(predictions.c.created, predictions.c.request_id, predictions.c.row)
+        """Yield abstained predictions without feedback since a time in chunks, oldest first; their label is empty."""
+        query = _without_feedback().order_by(predictions.c.created, predictions.c.request_id, predictions.c.row)
         yield from self._chunks(query if since is None else query.where(predictions.c.created >= since))
 
     def _chunks(self, query: sa.Select[*tuple[Any, ...]]) -> Iterator[list[FeedbackRow]]:
         with self._reading() as connection:
             for part in connection.execution_options(yield_per=_READ).execute(query).partitions():
-                yield [_shown(*row) for row in part]
+                yield [_feedback_row(*row) for row in part]
 
     def summary(self, *, since: datetime) -> Summary:
         """Return counts since a time."""
         count = sa.func.count()
-        marks = (count.filter(predictions.c.abstained), count.filter(predictions.c.none))
-        made = sa.select(predictions.c.label, count, *marks).where(predictions.c.created >= since)
-        pair = sa.and_(predictions.c.request_id == feedback.c.request_id, predictions.c.row == feedback.c.row)
+        label_counts = (
+            sa.select(predictions.c.label, count, count.filter(predictions.c.abstained), count.filter(predictions.c.none))
+            .where(predictions.c.created >= since)
+            .group_by(predictions.c.label)
+            .order_by(predictions.c.label)
+        )
         same = count.filter(predictions.c.label == feedback.c.label)
-        said = sa.select(count, sa.func.count(predictions.c.label), same).select_from(feedback.outerjoin(predictions, pair))
+        feedback_counts = (
+            sa.select(count, sa.func.count(predictions.c.label), same)
+            .select_from(feedback.outerjoin(predictions, _SAME_ROW))
+            .where(feedback.c.updated >= since)
+        )
         with self._reading() as connection:
-            by_label = connection.execute(made.group_by(predictions.c.label).order_by(predictions.c.label)).all()
-            n, compared, agreed = connection.execute(said.where(feedback.c.updated >= since)).one()
-        abstained, none = (sum(row[place] for row in by_label) for place in (2, 3))
+            by_label = connection.execute(label_counts).all()
+            n, compared, agreed = connection.execute(feedback_counts).one()
+        abstained, none = (sum(row[column] for row in by_label) for column in (2, 3))
         return Summary({row[0]: row[1] for row in by_label}, abstained, none, n, compared, agreed)
 
     def purge(self, *, before: datetime) -> Purged:
-        """Delete what was made, and feedback that was last changed, before a time, and overwrite it where that can be done.
+        """Delete predictions created, and feedback last changed, before a time; in SQLite also overwrite them.
 
-        In SQLite that waits for readers, for some seconds.
+        Overwriting waits some seconds for readers.
         """
         purged = Purged(
             self._delete(predictions, predictions.c.created < before), self._delete(feedback, feedback.c.updated < before)
@@ -247,12 +254,12 @@ class PredictionRecord:
             return purged._replace(erased=erase(self._engine))
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self._engine.dispose()
 
-    def _delete(self, table: sa.Table, old: sa.ColumnElement[bool]) -> int:
+    def _delete(self, table: sa.Table, condition: sa.ColumnElement[bool]) -> int:
         keys = sa.tuple_(table.c.request_id, table.c.row)
-        chosen = sa.select(table.c.request_id, table.c.row).where(old).limit(_CHUNK)
+        chosen = sa.select(table.c.request_id, table.c.row).where(condition).limit(_CHUNK)
         total = 0
         while True:
             with self._writing() as connection:
@@ -288,34 +295,33 @@ class PredictionRecord:
             yield connection
 
 
-def _given() -> sa.Select[*tuple[Any, ...]]:
-    pair = sa.and_(predictions.c.request_id == feedback.c.request_id, predictions.c.row == feedback.c.row)
-    columns: list[sa.Column[Any]] = [feedback.c[name] for name in ("request_id", "row", "label", "source", "updated")]
+def _with_feedback() -> sa.Select[*tuple[Any, ...]]:
+    """Select feedback and its predictions, as the columns of a FeedbackRow."""
+    columns = [feedback.c[name] for name in ("request_id", "row", "label", "source", "updated")]
     columns += [predictions.c[name] for name in ("label", "probability", "model", "text")]
-    return sa.select(*columns).select_from(feedback.outerjoin(predictions, pair))
+    return sa.select(*columns).select_from(feedback.outerjoin(predictions, _SAME_ROW))
 
 
-def _unsure() -> sa.Select[*tuple[Any, ...]]:
-    pair = sa.and_(predictions.c.request_id == feedback.c.request_id, predictions.c.row == feedback.c.row)
-    columns: list[sa.ColumnElement[Any]] = [predictions.c[name] for name in ("request_id", "row")]
-    columns += [sa.literal("").label("label"), predictions.c.source, predictions.c.created]
-    columns += [predictions.c[name] for name in ("label", "probability", "model", "text")]
-    query = sa.select(*columns).select_from(predictions.outerjoin(feedback, pair))
+def _without_feedback() -> sa.Select[*tuple[Any, ...]]:
+    """Select abstained predictions without feedback, as the columns of a FeedbackRow with an empty label."""
+    columns: list[sa.ColumnElement[Any]] = [predictions.c.request_id, predictions.c.row, sa.literal("").label("label")]
+    columns += [predictions.c[name] for name in ("source", "created", "label", "probability", "model", "text")]
+    query = sa.select(*columns).select_from(predictions.outerjoin(feedback, _SAME_ROW))
     return query.where(predictions.c.abstained, feedback.c.request_id.is_(None))
 
 
 def owned(source: str, request_id: str) -> str:
-    """Return the id under which a caller's request is kept: two callers may choose the same."""
+    """Return the id under which a caller's request is stored. It holds the caller, because two may choose the same id."""
     return f"{source}:{request_id}" if source else request_id
 
 
-def _shown(request_id: str, row: int, label: str, source: str, *rest: Any) -> FeedbackRow:
-    return FeedbackRow(request_id.removeprefix(owned(source, "")), row, label, source, *rest)
+def _feedback_row(request_id: str, row: int, label: str, source: str, *columns: Any) -> FeedbackRow:
+    return FeedbackRow(request_id.removeprefix(owned(source, "")), row, label, source, *columns)
 
 
 def _key(row: Predicted | Feedback) -> tuple[str, int]:
     if not 0 <= row.row < 2**31 or not row.request_id:
-        raise InputError("a row needs a request id and a number from 0", remedy="send those of the answer that it belongs to")
+        raise InputError("a row needs a request id and a number from 0", remedy="send those of the prediction")
     return _id(row.request_id, "request id", ID_LENGTH), row.row
 
 

@@ -1,4 +1,4 @@
-"""The tables of the record. A change here needs a revision in `migrations/versions`; a test compares the two."""
+"""The record's tables. A change here needs a revision in `migrations/versions`; a test compares the two."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ metadata = sa.MetaData(naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A time with its zone; SQLite, which has none, keeps it in UTC."""
+    """A time with its zone. SQLite has no zones, so it stores the time in UTC."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """Return what the database gets."""
+        """Return the value for the database."""
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """Return what the caller gets."""
+        """Return the value for the caller."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -46,7 +46,7 @@ predictions = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# Without a foreign key: what a person said is kept even where the prediction was lost with a worker, or is out of retention.
+# No foreign key: feedback is kept even if its prediction was lost with a worker or has been purged.
 feedback = sa.Table(
     "feedback",
     metadata,

@@ -1,7 +1,7 @@
-"""Writes predictions to the record from a thread, in batches, so that no request waits for the database.
+"""Write predictions to the record in batches from a thread, so that no request waits for the database.
 
-The queue is bounded: where the database cannot keep up or is away, predictions are dropped and counted. What waits is lost if the
-process is killed; feedback does not go through here.
+The queue is bounded: if the database is too slow or unreachable, predictions are dropped and counted. If the process is killed,
+the queue is lost. Feedback does not go through this queue.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from refsynth.core.errors import RecordError
@@ -18,9 +19,9 @@ _BATCH = 2_000  # rows of one transaction
 
 
 class WriterCounts(NamedTuple):
-    """Counts since the start: rows that came, that are on disk and that were dropped; and why the database fails, if it does.
+    """Counts since the start: rows taken, written and dropped, and database errors; and why the database fails now, if it does.
 
-    A row that was taken and is in neither of the others waits, or was lost with a process that was killed.
+    A row that was taken but neither written nor dropped is waiting.
     """
 
     taken: int
@@ -37,9 +38,9 @@ class PredictionWriter:
         """Start the thread.
 
         Args:
-            record: where to.
-            capacity: rows that may wait.
-            interval: seconds between two transactions; also how long it waits before it tries a failing database again.
+            record: where to write.
+            capacity: maximum number of waiting rows.
+            interval: seconds between two transactions, and before a failing database is tried again.
         """
         self._record, self._capacity, self._interval = record, capacity, interval
         self._waiting: deque[Predicted] = deque()
@@ -50,7 +51,7 @@ class PredictionWriter:
         self._thread.start()
 
     def put(self, rows: Sequence[Predicted]) -> bool:
-        """Leave rows to be written; takes microseconds. False: there was no room, all of them are dropped."""
+        """Queue rows, in microseconds; return False if there was no room and all of them were dropped."""
         with self._lock:
             self._taken += len(rows)
             fits = not self._closed.is_set() and len(self._waiting) + len(rows) <= self._capacity
@@ -62,12 +63,12 @@ class PredictionWriter:
 
     @property
     def counts(self) -> WriterCounts:
-        """What became of the rows so far."""
+        """The counts so far."""
         with self._lock:
             return WriterCounts(self._taken, self._written, self._dropped, self._errors, self._failing)
 
     def close(self, *, timeout: float = 10.0) -> WriterCounts:
-        """Write what is left, for at most some seconds, and stop; what could not be written by then is dropped."""
+        """Write the waiting rows for at most `timeout` seconds, drop the others, and stop."""
         self._closed.set()
         self._thread.join(timeout)
         with self._lock:
@@ -81,10 +82,10 @@ class PredictionWriter:
         self._drain()
 
     def _drain(self) -> None:
-        """Write what waits. A row leaves the queue when it is on disk."""
+        """Write the waiting rows. A row leaves the queue once it is on disk."""
         while True:
             with self._lock:
-                batch = [self._waiting[at] for at in range(min(_BATCH, len(self._waiting)))]
+                batch = list(islice(self._waiting, _BATCH))
             if not batch:
                 return
             try:
@@ -93,7 +94,7 @@ class PredictionWriter:
                 with self._lock:
                     self._errors += 1
                     self._failing = str(error)
-                return  # it is tried again; meanwhile the queue fills up
+                return  # `_run` tries again; meanwhile the queue fills up
             with self._lock:
                 self._failing = ""
                 for _ in range(min(len(batch), len(self._waiting))):
@@ -102,11 +103,11 @@ class PredictionWriter:
                 self._dropped += len(batch) - stored
 
     def _store(self, batch: Sequence[Predicted]) -> int:
-        """Return how many rows are on disk: one that cannot be stored does not hold up the others."""
+        """Store rows, and return how many are on disk. One that cannot be stored does not hold up the others."""
         try:
             self._record.add_predictions(batch)
         except RecordError:
             raise
-        except Exception:  # noqa: BLE001 - whatever a row does to the database or to what redacts it, the thread lives on
+        except Exception:  # noqa: BLE001 - whatever the database or the redactor raises for a row, the thread must go on
             return sum(self._store([row]) for row in batch) if len(batch) > 1 else 0
         return len(batch)

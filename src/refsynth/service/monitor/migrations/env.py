@@ -1,4 +1,4 @@
-"""Alembic runs this: the connection comes from `migrate.upgrade`, which holds the transaction."""
+"""Alembic runs this module. The connection, with an open transaction, comes from `migrate.upgrade`."""
 
 from alembic import context
 

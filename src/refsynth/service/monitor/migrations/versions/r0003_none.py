@@ -1,4 +1,4 @@
-"""Whether a text was marked as none of the labels; nobody knows it of those of before."""
+"""Add whether a text is none of the labels; false for older rows, for which it is unknown."""
 
 import sqlalchemy as sa
 from alembic import op
