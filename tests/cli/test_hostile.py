@@ -83,7 +83,7 @@ def check(end: Ended, *names: str) -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A evidence run on good rows."""
+    """A finished run on good rows."""
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "rows.csv").write_bytes(hostile.GOOD)
     (folder / "task.yaml").write_text(hostile.yaml())

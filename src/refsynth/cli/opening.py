@@ -1,4 +1,4 @@
-"""What the commands that use a bundle open: the bundle, found in a run too, and rows, in the columns that it learnt from."""
+"""What the commands that use a bundle share: their options, and how a bundle and a file of rows are opened."""
 
 from __future__ import annotations
 
@@ -21,24 +21,30 @@ if TYPE_CHECKING:
     from refsynth.data.judge import Spans
     from refsynth.data.rows import Reading
 
-Bundle = Annotated[Path, typer.Argument(help="A run folder, or a bundle: the folder `bundle` in it.")]
+Bundle = Annotated[Path, typer.Argument(help="A run folder, or the folder `bundle` in it.")]
 TextColumn = Annotated[
-    str | None, typer.Option("--text", "--text-column", help="Column of the text; that of the training rows if left out.")
+    str | None, typer.Option("--text", "--text-column", help="Column of the text; default: the one used in training.")
 ]
 PairColumn = Annotated[
     str | None,
-    typer.Option("--pair", "--pair-column", help="Column of the second text, for a bundle of pairs; that of the training rows."),
+    typer.Option(
+        "--pair", "--pair-column", help="Column of the second text, for a bundle of pairs; default: the one used in training."
+    ),
 ]
-Delimiter = Annotated[str | None, typer.Option(help="Field delimiter of a CSV file; detected if left out.")]
-Sheet = Annotated[str | None, typer.Option(help="Sheet of a workbook; the first that is not hidden if left out.")]
-Encoding = Annotated[str | None, typer.Option(help="Text encoding; detected if left out.")]
+Delimiter = Annotated[str | None, typer.Option(help="Field delimiter of a CSV file; default: detected.")]
+Sheet = Annotated[str | None, typer.Option(help="Sheet of a workbook; default: the first that is not hidden.")]
+Encoding = Annotated[str | None, typer.Option(help="Text encoding of the file; default: detected.")]
+Threads = Annotated[int, typer.Option(min=0, help="Threads to compute with; 0: one per core.")]
+Threshold = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Confidence below which the model is unsure; default: the bundle's own.")
+]
 
 
 def bundle_of(folder: Path) -> Path:
-    """Return the bundle that a path means: the path, or of a run folder the bundle in it.
+    """Return the bundle that a path means: the path itself, or the bundle in a run folder.
 
     Raises:
-        InputError: the run is not evidence.
+        InputError: the run is not finished.
     """
     from refsynth.bundle.manifest import MANIFEST
 
@@ -49,18 +55,18 @@ def bundle_of(folder: Path) -> Path:
     if (folder / "steps").is_dir():
         from refsynth.core.record import command_of
 
-        raise InputError(f"{folder}: the run is not evidence, it has no bundle", remedy=f"go on: {command_of(folder)}")
+        raise InputError(f"{folder}: the run is not finished, it has no bundle", remedy=f"go on: {command_of(folder)}")
     return folder
 
 
 def run_of(folder: Path) -> Path | None:
-    """Return the run that a path means: a run folder, or the one that a bundle lies in; None where there is none."""
-    found = folder.parent if folder.resolve().name == "bundle" and (folder.parent / "steps").is_dir() else folder
-    return found if (found / "steps").is_dir() else None
+    """Return the run that a path means: the run folder itself, or the one that holds the bundle; None if there is none."""
+    run = folder.parent if folder.resolve().name == "bundle" and (folder.parent / "steps").is_dir() else folder
+    return run if (run / "steps").is_dir() else None
 
 
 def open_bundle(folder: Path, *, threads: int, threshold: float | None = None) -> Model:
-    """Load a bundle, with its warnings as lines for a person."""
+    """Load a bundle, and print its warnings on stderr."""
     from refsynth.bundle import load
 
     with warnings.catch_warnings(record=True) as caught:
@@ -85,9 +91,9 @@ def open_file(
     separator: str | None = None,
     spans: Spans = "none",
 ) -> Iterator[Reading]:
-    """Open the rows of a file, or of standard input where its name is `-`.
+    """Open the rows of a file, or of standard input if `file` is `-`.
 
-    Columns that are not named are those of the training rows; where the file has not these, `text` and `label`.
+    Columns that are not named are those of the training rows; if the file lacks these, `text` and `label`.
 
     Raises:
         InputError: a second column is named for a bundle that takes single texts.
@@ -100,13 +106,12 @@ def open_file(
     if pair is not None and not pairs:
         raise InputError(f"--pair {pair}: the bundle labels single texts", remedy="leave --pair out")
     second = (pair or known.pair or PAIR_COLUMN) if pairs else None
-    given = {"text": text or known.text, "pair": second, "label": label or known.label}
-    wanted = Columns.model_validate(known.model_dump() | given)
+    columns = {"text": text or known.text, "pair": second, "label": label or known.label}
     usual = Columns(text=text or "text", pair=(pair or PAIR_COLUMN) if pairs else None, label=label or "label")
     source = sys.stdin.buffer if file == "-" else Path(file)
     with open_rows(
         source,
-        columns=wanted,
+        columns=Columns.model_validate(known.model_dump() | columns),
         otherwise=usual,
         delimiter=delimiter,
         encoding=encoding,

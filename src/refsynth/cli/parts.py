@@ -1,4 +1,4 @@
-"""`refsynth synthesize | filter | reinforce`: one part of a run, from its folder."""
+"""`refsynth synthesize | filter | reinforce`: one part of a run again, from its folder."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refsynth.cli.files import check_writable, writing
-from refsynth.cli.run import INTERRUPTED
-from refsynth.cli.screen import err, out, print_json
+from refsynth.cli.run import interruptible
+from refsynth.cli.screen import Json, out, print_json
 from refsynth.cli.table import show_rows
 from refsynth.cli.watch import Printer
 from refsynth.core.errors import ConfigError
@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change one value of the run's task: filter.agreement=0.6")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Write the drafts that are kept there, as JSON lines.")]
+Out = Annotated[Path | None, typer.Option("--out", help="File for the drafts that are kept, as JSON lines.")]
 
 
 def synthesize(run: Run, overrides: Set = None, as_json: Json = False) -> None:
-    """Write the drafts of a run again, with some values changed; nothing is trained but what rounds and reinforcement need.
+    """Write the drafts of a run again, with some values changed.
 
-    Example: refsynth synthesize runs/tickets --set synthesis.ways=[examples,styles]
+    Nothing is trained except what rounds and reinforcement need.
+
+    Example: refsynth synthesize runs/tickets --set synthesis.temperature=0.8
     """
     from refsynth.pipeline.flow import synthesize as write
     from refsynth.pipeline.flow import writers_of
@@ -54,15 +55,15 @@ def synthesize(run: Run, overrides: Set = None, as_json: Json = False) -> None:
 
 
 def filter_drafts(run: Run, overrides: Set = None, kept: Out = None, as_json: Json = False) -> None:
-    """Select among the drafts of a run again, with other values of filter.*, and tell what is dropped for which reason.
+    """Select among the drafts of a run again, with other values of filter.*.
 
-    Nothing is trained: what the run's judge says of the drafts is in the run.
+    The command counts the drafts that are dropped for each reason. It trains nothing: the run has kept the scores of its drafts.
 
     Example: refsynth filter runs/tickets --set filter.agreement=0.6 --out drafts.jsonl
     """
     from refsynth.pipeline.flow import select_again
 
-    if other := next((each for each in overrides or () if not each.strip().startswith("filter.")), None):
+    if other := next((item for item in overrides or () if not item.strip().startswith("filter.")), None):
         raise ConfigError(f"--set {other}: refsynth filter changes filter.* only", remedy="change it in task.yaml, and run again")
     if kept is not None:
         check_writable(kept)
@@ -81,9 +82,9 @@ def filter_drafts(run: Run, overrides: Set = None, kept: Out = None, as_json: Js
 
 
 def reinforce(run: Run, overrides: Set = None, as_json: Json = False) -> None:
-    """Teach the reference by what its drafts do to the loss on held-out rows.
+    """Train the reference by how its drafts change the loss on held-out rows.
 
-    The drafts are then those of what it became, if the next command has the same --set, or task.yaml the same settings.
+    Later commands use the trained reference if they have the same --set, or task.yaml the same settings.
 
     Example: refsynth reinforce runs/tickets --set reinforce.iterations=8
     """
@@ -102,20 +103,16 @@ def reinforce(run: Run, overrides: Set = None, as_json: Json = False) -> None:
 
 @contextmanager
 def reopened_run(run: Path, overrides: Sequence[str] | None) -> Iterator[Begun]:
-    """Open the run; an interruption keeps what is evidence."""
+    """Open a run for commands that make one part of it again."""
     from refsynth.pipeline.reopen import reopened
 
-    try:
-        with reopened(run, tuple(overrides or ()), Printer()) as begun:
-            yield begun
-    except KeyboardInterrupt:
-        err.print("stopped; what is evidence is kept. Run the same command to go on.")
-        raise typer.Exit(INTERRUPTED) from None
+    with interruptible(), reopened(run, tuple(overrides or ()), Printer()) as begun:
+        yield begun
 
 
 def _figures(turn: Figures) -> tuple[str, ...]:
-    apart = "" if turn.kl is None else f"{turn.kl:.4f}"
-    return f"{turn.turn + 1}", f"{turn.reward:+.2f}", f"{100 * turn.faulty:.0f}%", f"{100 * turn.distinct_2:.0f}%", apart
+    kl = "" if turn.kl is None else f"{turn.kl:.4f}"
+    return f"{turn.turn + 1}", f"{turn.reward:+.2f}", f"{100 * turn.faulty:.0f}%", f"{100 * turn.distinct_2:.0f}%", kl
 
 
 def _row(draft: Draft) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The observer of a run that prints: a numbered line per stage, a bar or plain lines for what takes long."""
+"""The observer that prints a run: a numbered line per stage, and the progress of long work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from refsynth.cli.screen import err, ticker
 
 
 class Printer:
-    """Prints stages to stderr as they finish, each with the time since the one before."""
+    """Prints each stage on stderr as it ends, with the time it took."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -32,6 +32,6 @@ class Printer:
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show a bar."""
-        with ticker(title, total) as shown:
-            yield shown.update
+        """Show progress towards `total`."""
+        with ticker(title, total) as show:
+            yield show
