@@ -92,9 +92,10 @@ def evaluate(
 ) -> None:
     """Measure a bundle on labeled rows.
 
-    The figures are accuracy, macro-F1, calibration, abstention, and precision, recall and F1 of each label. A multi-label bundle gets F1 per row, micro-F1, macro-F1, exact match and the figures of each label. A token-classification
-    bundle gets F1, precision and recall of whole spans, macro-F1 and exact match; its calibration is that of the spans it finds.
-    Rows that cannot be read and rows whose label the model does not know are left out and counted.
+    The figures are accuracy, macro-F1, calibration, abstention, and precision, recall and F1 of each label. A multi-label
+    bundle gets F1 per row, micro-F1, macro-F1, exact match and the figures of each label. A token-classification bundle gets
+    F1, precision and recall of whole spans, macro-F1 and exact match; its calibration is that of the spans it finds. Rows
+    that cannot be read and rows whose label the model does not know are left out and counted.
 
     Example: refsynth evaluate runs/tickets test.csv --text message --label intent
     """

@@ -63,7 +63,8 @@ def serve(
 ) -> None:
     """Serve a bundle over HTTP.
 
-    The server runs until SIGTERM or Ctrl-C. Its logs are JSON lines on stderr and never hold a text. SIGHUP, or `refsynth reload`, loads the bundle again without disturbing requests. A bundle that fails its test is not used.
+    The server runs until SIGTERM or Ctrl-C. Its logs are JSON lines on stderr and never hold a text. SIGHUP, or `refsynth
+    reload`, loads the bundle again without disturbing requests. A bundle that fails its test is not used.
 
     Example: refsynth serve runs/tickets --workers 2
     """
