@@ -1,7 +1,7 @@
-"""Learners by name: what each is, what it can learn, and what becomes of it. The table that all else derives from.
+"""Learners by name: what each is, what it can learn, and what a bundle holds of it. Everything else derives from this table.
 
-Order is preference: from the learner that is best on most tasks to the one that is worst. It says who judges drafts and who wins
-a draw. The causal reference makes a bundle many times as large and slow, so it has to win clearly.
+Order is preference: from the learner that is best on most tasks to the one that is worst. It decides which model judges drafts
+and which learner wins a draw. The causal reference makes a bundle many times as large and slow, so it has to win clearly.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from refsynth.core.kinds import LabelsOf
 from refsynth.core.registry import Registry
 
 LearnerName = str
-"""Of a learner in `LEARNERS`, which another package may have added."""
+"""The name of a learner in `LEARNERS`. Another package may have added the learner."""
 
 MethodName = Literal[
     "finetune", "head", "bitfit", "lora", "adalora", "ia3", "prefix_tuning", "p_tuning", "prompt_tuning", "houlsby"
@@ -31,19 +31,19 @@ class LearnerSpec:
     Attributes:
         name: in task.yaml.
         title: in the report.
-        make: of what makes it, as `module:function`: from a `learning.context.LearnerContext`, and of a learner that `joins`
-            others also from these by name. It is imported when it is first used.
+        make: the function that makes it, as `module:function`. It takes a `learning.context.LearnerContext`; if the learner
+            `joins` others, also these by name. It is imported when it is first used.
         doc: what is fitted, for the documents.
-        ships: what a bundle holds of it; empty where none does, so that it is compared only.
-        unfit: what labels may be of that it cannot learn, and why, with what to do.
-        reads: what its features are of: an encoder, the weights of the reference, or the text itself.
-        taught: whether drafts make a difference to it.
-        tuned: whether it takes gradient steps, so that validation rows tell it when to stop.
+        ships: what a bundle holds of it; empty if no bundle does, so that it is only compared.
+        unfit: kinds of labels that it cannot learn, each with the reason and what to do.
+        reads: what its features come from: an encoder, the weights of the reference, or the text itself.
+        uses_drafts: whether drafts make a difference to it.
+        tuned: whether it takes gradient steps, so that validation rows decide when it stops.
         searched: whether its hyper-parameters can be searched for.
         joins: whether it joins the other learners of the task.
-        usual_shape: whether it ends in an encoder of the usual shape, as which a student can begin.
-        small: whether what it fits is small and fast as it is, so that it stands beside the forms of another.
-        always_shown: whether the report has it whatever ships.
+        usual_shape: whether its result is an encoder of the usual shape, from which a student can start.
+        small: whether what it fits is small and fast as it is, so that it is a variant beside those of another.
+        always_shown: whether the report shows it whatever ships.
     """
 
     name: LearnerName
@@ -53,7 +53,7 @@ class LearnerSpec:
     ships: str = ""
     unfit: Mapping[LabelsOf, str] = field(default_factory=dict)
     reads: Reads = "encoder"
-    taught: bool = True
+    uses_drafts: bool = True
     tuned: bool = False
     searched: bool = False
     joins: bool = False
@@ -63,11 +63,11 @@ class LearnerSpec:
 
     @property
     def stops(self) -> bool:
-        """Whether it is told when to stop, or tells it to others."""
+        """Whether validation rows decide when it, or one of the learners that it joins, stops."""
         return self.tuned or self.joins
 
 
-_WHOLE: Mapping[LabelsOf, str] = {"words": "labels whole texts, and here words are labelled; take crf or finetune"}
+_WHOLE: Mapping[LabelsOf, str] = {"words": "labels whole texts, and here words are labeled; take crf or finetune"}
 _ONE: Mapping[LabelsOf, str] = {
     **_WHOLE,
     "several": "learns one label against the others, and here a text has several; take soup, which ships as well",
@@ -78,7 +78,7 @@ _MAKERS = "refsynth.learning.makers"
 
 
 def _method(name: MethodName, title: str, doc: str, ships: str, *, usual: bool = True, whole: bool = False) -> LearnerSpec:
-    """Return a way to fine-tune an encoder; one for `whole` texts alone labels no words."""
+    """Return the spec of a way to fine-tune an encoder; with `whole`, one that labels only whole texts."""
     return LearnerSpec(
         name, title, f"{_MAKERS}:{name}", doc, ships, _WHOLE if whole else {}, tuned=True, searched=True, usual_shape=usual
     )
@@ -198,7 +198,7 @@ LEARNERS: Registry[LearnerSpec] = Registry(
             "nothing: the reference is asked (docs/how-to/prompting.md)",
             unfit={**_WHOLE, "several": "asks which one label fits, and here a text has several; take it out"},
             reads="text",
-            taught=False,
+            uses_drafts=False,
             always_shown=True,
         ),
     ),

@@ -110,7 +110,7 @@ class Fitter:
 def candidates_of(learners: Iterable[LearnerName], drafts: Sequence[Draft]) -> tuple[Candidate, ...]:
     """Return what can be compared: each learner, and again with drafts where any is selected and it learns from them."""
     names = list(learners)
-    taught = [name for name in names if LEARNERS[name].taught] if any(draft.dropped is None for draft in drafts) else []
+    taught = [name for name in names if LEARNERS[name].uses_drafts] if any(draft.dropped is None for draft in drafts) else []
     return (*(Candidate(name, False) for name in names), *(Candidate(name, True) for name in taught))
 
 
@@ -144,7 +144,7 @@ def _untold(drafts: Sequence[Example], told: frozenset[str]) -> list[Example]:
 
 def safe_for(drafts: Sequence[Draft], held_out: frozenset[str]) -> list[Draft]:
     """Return the drafts that owe nothing to the held-out rows: no prompt showed them, no reward came from them."""
-    return [draft for draft in drafts if draft.example.owes_nothing(held_out)]
+    return [draft for draft in drafts if draft.example.independent_of(held_out)]
 
 
 def set_aside(real: Sequence[Example], share: float, *, seed: int, kind: Kind = ONE_LABEL) -> tuple[list[Example], list[Example]]:

@@ -180,7 +180,7 @@ class EnsembleLearner:
         drafts = [row for row in train if row.provenance is not None]
         for part, places in fair_parts(real, folds, self._labels, link=self._link):
             held = frozenset(row.id for row in part.held)
-            rest = [*part.train, *(row for row in drafts if row.owes_nothing(held))]
+            rest = [*part.train, *(row for row in drafts if row.independent_of(held))]
             fitted = _fit_all(members, rest, dev, seed=derive_seed(seed, "stack", part.fold))
             said[:, part.places] = np.stack(list(logits_of(fitted, [row.text for row in part.held]).values()))
             fair += part.places[places].tolist()

@@ -186,7 +186,8 @@ def _asked(lesson: PolicyTask, settings: SynthesisConfig) -> Generator:
 def _chosen(lesson: PolicyTask, done: Path, learnt: str) -> list[DraftWriter]:
     half = lesson.half
     chosen = [_arm(lesson.task, way, temperature) for way, temperature in read_json(done / "arms.json")]
-    key = digest([learnt, code_of(__name__, apart=STEPS["policy"].apart)])  # the drafts run code from here, which knows the arms
+    # The drafts run code from here, which knows the arms.
+    key = digest([learnt, code_of(__name__, excluded=STEPS["policy"].excluded)])
     return [
         DraftWriter(
             f"{half.name}-{number}", key, partial(_asked, lesson, settings), settings, half.rows, half.folds, rewarded=True
