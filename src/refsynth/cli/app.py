@@ -9,6 +9,7 @@ import os
 import sys
 
 import typer
+from typer import Option
 
 import refsynth
 from refsynth.cli import (
@@ -72,8 +73,8 @@ def _print_version(requested: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+    debug: bool = Option(False, "--debug", help="Show the traceback of an error."),
 ) -> None:
     if debug:
         os.environ["REFSYNTH_DEBUG"] = "1"

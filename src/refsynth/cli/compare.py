@@ -6,15 +6,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument
 
 from refsynth.cli.screen import Json, out, print_json
 from refsynth.core.errors import counted
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="A run folder.")],
-    second: Annotated[Path, typer.Argument(help="The run folder to compare it with.")],
+    first: Annotated[Path, Argument(help="A run folder.")],
+    second: Annotated[Path, Argument(help="The run folder to compare it with.")],
     as_json: Json = False,
 ) -> None:
     """Tell which of two runs is better on the rows that both held out, or that the rows cannot tell.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from refsynth.cli.screen import Json
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/demo"),
-    seed: Annotated[int, typer.Option("--seed", help="The seed of all random choices.")] = 0,
+    folder: Annotated[Path, Option("--out", help="The run folder.")] = Path("runs/demo"),
+    seed: Annotated[int, Option("--seed", help="The seed of all random choices.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Run the whole pipeline on a built-in example: support tickets of an online shop.

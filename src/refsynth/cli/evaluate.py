@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import typer
 from rich.markup import escape
 from rich.table import Table
+from typer import Argument, Option
 
 from refsynth.cli.opening import (
     Bundle,
@@ -77,13 +77,13 @@ class Scored(NamedTuple):
 
 def evaluate(
     bundle: Bundle,
-    file: Annotated[str, typer.Argument(help="Labeled rows: CSV, TSV, JSONL, Parquet or Excel; - is standard input.")],
+    file: Annotated[str, Argument(help="Labeled rows: CSV, TSV, JSONL, Parquet or Excel; - is standard input.")],
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: Annotated[
-        str | None, typer.Option("--label", "--label-column", help="Column of the label; default: the one used in training.")
+        str | None, Option("--label", "--label-column", help="Column of the label; default: the one used in training.")
     ] = None,
-    separator: Annotated[str, typer.Option(help="Separator of labels in a cell, for a multi-label bundle.")] = SEPARATOR,
+    separator: Annotated[str, Option(help="Separator of labels in a cell, for a multi-label bundle.")] = SEPARATOR,
     delimiter: Delimiter = None,
     encoding: Encoding = None,
     sheet: Sheet = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from refsynth.cli.opening import Bundle, open_bundle
 from refsynth.cli.screen import Json, out, print_json
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def explain(
     bundle: Bundle,
-    text: Annotated[str, typer.Argument(help="The text to explain.")],
-    label: Annotated[str | None, typer.Option(help="The label to explain; default: the most probable label.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many parts to show, strongest first.")] = 20,
+    text: Annotated[str, Argument(help="The text to explain.")],
+    label: Annotated[str | None, Option(help="The label to explain; default: the most probable label.")] = None,
+    top: Annotated[int, Option(min=1, help="How many parts to show, strongest first.")] = 20,
     as_json: Json = False,
 ) -> None:
     """Show which parts of a text speak for a label.

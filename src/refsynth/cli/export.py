@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from refsynth.cli.opening import Bundle, bundle_of
 from refsynth.cli.screen import out
@@ -23,8 +23,8 @@ class ExportForm(StrEnum):
 
 def export(
     bundle: Bundle,
-    to: Annotated[ExportForm, typer.Option("--to", help="onnx: one graph; transformers: torch weights; mlflow; hub.")],
-    folder: Annotated[Path, typer.Option("--out", help="A new folder to write.")],
+    to: Annotated[ExportForm, Option("--to", help="onnx: one graph; transformers: torch weights; mlflow; hub.")],
+    folder: Annotated[Path, Option("--out", help="A new folder to write.")],
 ) -> None:
     """Export a bundle for other tools: ONNX Runtime, transformers, MLflow, the Hugging Face hub. Nothing is uploaded.
 

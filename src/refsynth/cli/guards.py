@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Protection(BaseModel):
-    """The options. `rate` is in texts per second, for keys without a quota of their own."""
+    """The options. `rate` is in texts per second, for keys without their own quota; workers set `language` from the bundle."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

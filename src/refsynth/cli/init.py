@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
 import yaml
+from typer import Argument, Option
 
 from refsynth.cli.screen import out
 from refsynth.cli.taskfile import document_of, kind_of, run_command
@@ -27,41 +27,37 @@ _DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(help="Folder for task.yaml; created if it does not exist.", metavar="DIR")],
-    from_file: Annotated[Path | None, typer.Option("--from", help="Labeled rows: CSV, TSV, JSONL, Parquet or Excel.")] = None,
-    labels: Annotated[str | None, typer.Option("--labels", help="The labels, separated by commas: a,b,c.")] = None,
+    directory: Annotated[Path, Argument(help="Folder for task.yaml; created if it does not exist.", metavar="DIR")],
+    from_file: Annotated[Path | None, Option("--from", help="Labeled rows: CSV, TSV, JSONL, Parquet or Excel.")] = None,
+    labels: Annotated[str | None, Option("--labels", help="The labels, separated by commas: a,b,c.")] = None,
     text_column: Annotated[
-        str | None, typer.Option(help='Column of the text, or several: "Subject + Message"; default: guessed.')
+        str | None, Option(help='Column of the text, or several: "Subject + Message"; default: guessed.')
     ] = None,
     label_column: Annotated[
-        str | None, typer.Option(help='Column of the label, or several yes/no columns: "a + b"; default: guessed.')
+        str | None, Option(help='Column of the label, or several yes/no columns: "a + b"; default: guessed.')
     ] = None,
-    pair_column: Annotated[str | None, typer.Option(help="Column of a second text, for a task about pairs of texts.")] = None,
-    separator: Annotated[str | None, typer.Option(help="Separator of labels in a cell, for a multi-label task.")] = None,
+    pair_column: Annotated[str | None, Option(help="Column of a second text, for a task about pairs of texts.")] = None,
+    separator: Annotated[str | None, Option(help="Separator of labels in a cell, for a multi-label task.")] = None,
     words: Annotated[
         bool,
-        typer.Option(
-            "--words", help="Labels are marked in the text, as in [Ann Lee](person). CoNLL files and lists need no option."
-        ),
+        Option("--words", help="Labels are marked in the text, as in [Ann Lee](person). CoNLL files and lists need no option."),
     ] = False,
-    tags: Annotated[
-        str | None, typer.Option(help="Names of tags that the file has as numbers, in order: O,B-person,I-person.")
-    ] = None,
-    delimiter: Annotated[str | None, typer.Option(help="Field delimiter of a CSV file; default: detected.")] = None,
-    encoding: Annotated[str | None, typer.Option(help="Text encoding of the file; default: detected.")] = None,
+    tags: Annotated[str | None, Option(help="Names of tags that the file has as numbers, in order: O,B-person,I-person.")] = None,
+    delimiter: Annotated[str | None, Option(help="Field delimiter of a CSV file; default: detected.")] = None,
+    encoding: Annotated[str | None, Option(help="Text encoding of the file; default: detected.")] = None,
     quoting: Annotated[
         Quoting | None,
-        typer.Option(help="Quoting of a CSV file; none: quotes are plain characters, and each line is a row. Default: detected."),
+        Option(help="Quoting of a CSV file; none: quotes are plain characters, and each line is a row. Default: detected."),
     ] = None,
-    sheet: Annotated[str | None, typer.Option(help="Sheet of a workbook; default: the first that is not hidden.")] = None,
+    sheet: Annotated[str | None, Option(help="Sheet of a workbook; default: the first that is not hidden.")] = None,
     merge: Annotated[
-        bool, typer.Option("--merge", help="Treat labels that differ only in case, spaces or Unicode form as one.")
+        bool, Option("--merge", help="Treat labels that differ only in case, spaces or Unicode form as one.")
     ] = False,
     language: Annotated[
-        str | None, typer.Option(help="Language of the texts: en, de, zh, ...; default: found from the texts, en without texts.")
+        str | None, Option(help="Language of the texts: en, de, zh, ...; default: found from the texts, en without texts.")
     ] = None,
-    test: Annotated[Path | None, typer.Option(help="Labeled rows that only the final evaluation reads.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing task.yaml.")] = False,
+    test: Annotated[Path | None, Option(help="Labeled rows that only the final evaluation reads.")] = None,
+    force: Annotated[bool, Option("--force", help="Overwrite an existing task.yaml.")] = False,
 ) -> None:
     """Write a task.yaml to edit, from a labeled file or from label names.
 

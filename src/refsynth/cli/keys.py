@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.markup import escape
 from rich.table import Table
+from typer import Argument, Option
 
 from refsynth.cli.once import Commands
 from refsynth.cli.screen import Json, err, out, print_json
@@ -20,17 +20,17 @@ _DAY = 86_400.0
 
 File = Annotated[
     Path | None,
-    typer.Option("--keys", help="The key file; default: $REFSYNTH_KEYS, or keys.json in ~/.config/refsynth.", show_default=False),
+    Option("--keys", help="The key file; default: $REFSYNTH_KEYS, or keys.json in ~/.config/refsynth.", show_default=False),
 ]
 
 
 @keys.command("add")
 def add(
-    name: Annotated[str, typer.Argument(help="Name of the key, such as that of its owner.")],
-    scope: Annotated[list[str] | None, typer.Option(help=f"What it may do: {', '.join(SCOPES)}; may be repeated.")] = None,
-    days: Annotated[float | None, typer.Option(help="Days until it expires; default: it does not expire.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Its quota, in texts per second; default: the server's.")] = None,
-    burst: Annotated[float | None, typer.Option(help="How many texts may come at once within its quota.")] = None,
+    name: Annotated[str, Argument(help="Name of the key, such as that of its owner.")],
+    scope: Annotated[list[str] | None, Option(help=f"What it may do: {', '.join(SCOPES)}; may be repeated.")] = None,
+    days: Annotated[float | None, Option(help="Days until it expires; default: it does not expire.")] = None,
+    rate: Annotated[float | None, Option(help="Its quota, in texts per second; default: the server's.")] = None,
+    burst: Annotated[float | None, Option(help="How many texts may come at once within its quota.")] = None,
     file: File = None,
     as_json: Json = False,
 ) -> None:
@@ -75,7 +75,7 @@ def list_(file: File = None, as_json: Json = False) -> None:
 
 @keys.command("revoke")
 def revoke(
-    which: Annotated[str, typer.Argument(help="The id of a key, or its name if no other key has that name.")],
+    which: Annotated[str, Argument(help="The id of a key, or its name if no other key has that name.")],
     file: File = None,
     as_json: Json = False,
 ) -> None:

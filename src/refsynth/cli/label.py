@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from refsynth.cli.files import short_path, writing
 from refsynth.cli.once import Commands
@@ -21,6 +21,7 @@ from refsynth.labels.active import StrategyName
 from refsynth.labels.crowd import Method
 
 if TYPE_CHECKING:
+    from refsynth.labels.consensus import CombinedLabel
     from refsynth.labels.next import Stability
 
 label = Commands(
@@ -30,33 +31,30 @@ label = Commands(
 
 label.command("worth")(worth)
 
-Run = Annotated[Path, typer.Option("--run", help="The folder of a finished run.")]
-TaskText = Annotated[str | None, typer.Option("--text", "--text-column", help="Column of the text; default: the task's.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite the file that --out names.")]
+Run = Annotated[Path, Option("--run", help="The folder of a finished run.")]
+TaskText = Annotated[str | None, Option("--text", "--text-column", help="Column of the text; default: the task's.")]
+Force = Annotated[bool, Option("--force", help="Overwrite the file that --out names.")]
 
-SHOWN = 10
-"""The most conflicts that are printed."""
-
-LINES = 40
-"""The most annotators that are printed."""
+SHOWN = 10  # conflicts that are printed, at most
+LINES = 40  # annotators that are printed, at most
 
 
 @label.command("next")
 def next_(
     pool: Annotated[
-        Path, typer.Argument(help="Unlabeled texts: CSV, TSV, JSONL, Parquet, Excel or .txt; or a file that predict --out wrote.")
+        Path, Argument(help="Unlabeled texts: CSV, TSV, JSONL, Parquet, Excel or .txt; or a file that predict --out wrote.")
     ],
     run: Run,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many texts to label.")] = 20,
-    strategy: Annotated[StrategyName, typer.Option(help="How texts are chosen.")] = "hybrid",
+    n: Annotated[int, Option("-n", min=1, help="How many texts to label.")] = 20,
+    strategy: Annotated[StrategyName, Option(help="How texts are chosen.")] = "hybrid",
     file: Annotated[
-        Path | None, typer.Option("--out", help="A new file: .csv, .tsv, .xlsx or .jsonl; default: one in RUN/label.")
+        Path | None, Option("--out", help="A new file: .csv, .tsv, .xlsx or .jsonl; default: one in RUN/label.")
     ] = None,
     text_column: TaskText = None,
     delimiter: Delimiter = None,
     encoding: Encoding = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the choice; default: the task's.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Also ask for texts that came back without a label before.")] = False,
+    seed: Annotated[int | None, Option("--seed", help="Seed of the choice; default: the task's.")] = None,
+    again: Annotated[bool, Option("--again", help="Also ask for texts that came back without a label before.")] = False,
     as_json: Json = False,
 ) -> None:
     """Choose the texts whose labels would improve a run's model most, and write them to a file to fill in.
@@ -111,13 +109,13 @@ def next_(
 
 @label.command("add")
 def add(
-    file: Annotated[Path, typer.Argument(help="A filled-in file of `label next`, or any file with the task's columns.")],
+    file: Annotated[Path, Argument(help="A filled-in file of `label next`, or any file with the task's columns.")],
     run: Run,
     text_column: TaskText = None,
     label_column: Annotated[
-        str | None, typer.Option("--label", "--label-column", help="Column of the label; default: the task's.")
+        str | None, Option("--label", "--label-column", help="Column of the label; default: the task's.")
     ] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave unusable rows out and list them.")] = False,
+    skip_bad: Annotated[bool, Option("--skip-bad-rows", help="Leave unusable rows out and list them.")] = False,
     as_json: Json = False,
 ) -> None:
     """Add labeled rows to those that the next run learns from. Adding the same rows again changes nothing.
@@ -162,22 +160,20 @@ def add(
     out.print(f"next: {command_of(run)}", markup=False)
 
 
-Least = Annotated[float, typer.Option(min=0, max=1, help="Leave out texts whose label has at most this probability.")]
+Least = Annotated[float, Option(min=0, max=1, help="Leave out texts whose label has at most this probability.")]
 
 
 @label.command("crowd")
 def crowd(
-    file: Annotated[Path, typer.Argument(help="One row per text and annotator: CSV, TSV, JSONL or Parquet.")],
-    target: Annotated[
-        Path, typer.Option("--out", help="JSON lines to train on; NAME.annotators.json gets figures of annotators.")
-    ],
+    file: Annotated[Path, Argument(help="One row per text and annotator: CSV, TSV, JSONL or Parquet.")],
+    target: Annotated[Path, Option("--out", help="JSON lines to train on; NAME.annotators.json gets figures of annotators.")],
     method: Annotated[
-        Method, typer.Option(help="dawid-skene weighs annotators by their errors; majority counts votes.")
+        Method, Option(help="dawid-skene weighs annotators by their errors; majority counts votes.")
     ] = "dawid-skene",
     least: Least = 0.5,
-    text_column: Annotated[str, typer.Option("--text", "--text-column", help="Column of the text.")] = "text",
-    annotator_column: Annotated[str, typer.Option("--annotator", help="Column of the annotator.")] = "annotator",
-    label_column: Annotated[str, typer.Option("--label", help="Column of the label.")] = "label",
+    text_column: Annotated[str, Option("--text", "--text-column", help="Column of the text.")] = "text",
+    annotator_column: Annotated[str, Option("--annotator", help="Column of the annotator.")] = "annotator",
+    label_column: Annotated[str, Option("--label", help="Column of the label.")] = "label",
     delimiter: Delimiter = None,
     encoding: Encoding = None,
     force: Force = False,
@@ -196,8 +192,7 @@ def crowd(
     consensus = agree(read, method=method)
     joined = join(read.texts, read.labels, read.votes, consensus.posterior, least=least)
     people = describe(read, consensus)
-    _write(target, [row._asdict() for row in joined])
-    _write_report(target.with_suffix(".annotators.json"), people)
+    _write(target, joined, target.with_suffix(".annotators.json"), people)
     if as_json:
         print_json({"texts": len(joined), "unclear": read.votes.n - len(joined), "skipped": read.skipped, "annotators": people})
         return
@@ -212,14 +207,14 @@ def crowd(
 
 @label.command("weak")
 def weak(
-    pool: Annotated[Path, typer.Argument(help="Unlabeled texts: CSV, TSV, JSONL, Parquet, or .txt with one per line.")],
+    pool: Annotated[Path, Argument(help="Unlabeled texts: CSV, TSV, JSONL, Parquet, or .txt with one per line.")],
     rules: Annotated[
-        Path, typer.Option("--rules", help="A YAML file of rules; or a Python file, which is executed: use only your own.")
+        Path, Option("--rules", help="A YAML file of rules; or a Python file, which is executed: use only your own.")
     ],
-    target: Annotated[Path, typer.Option("--out", help="JSON lines to train on; NAME.rules.json gets figures of the rules.")],
+    target: Annotated[Path, Option("--out", help="JSON lines to train on; NAME.rules.json gets figures of the rules.")],
     least: Least = 0.5,
-    text_column: Annotated[str, typer.Option("--text", "--text-column", help="Column of the text.")] = "text",
-    label_column: Annotated[str, typer.Option("--label", help="Column of true labels, if some are known.")] = "label",
+    text_column: Annotated[str, Option("--text", "--text-column", help="Column of the text.")] = "text",
+    label_column: Annotated[str, Option("--label", help="Column of true labels, if some are known.")] = "label",
     delimiter: Delimiter = None,
     encoding: Encoding = None,
     force: Force = False,
@@ -248,9 +243,8 @@ def weak(
     weighed = weigh_rules(marked, read.balance)
     joined = join([row.text for row in rows], marked.labels, marked.votes, weighed.posterior, least=least)
     figures = describe_rules(read, marked, weighed, [row.label for row in rows])
-    _write(target, [row._asdict() for row in joined])
     records = [{name: _plain(value) for name, value in one._asdict().items()} for one in figures]
-    _write_report(target.with_suffix(".rules.json"), records)
+    _write(target, joined, target.with_suffix(".rules.json"), records)
     if not read.balance:
         err.print(f"the labels are assumed to be equally frequent; if they are not, set `balance` in {rules.name}", markup=False)
     skipped = {"unreadable": len(read_rows) - len(rows)} if len(read_rows) > len(rows) else {}
@@ -287,15 +281,12 @@ def _check_target(target: Path, *, force: bool) -> None:
         raise InputError(f"{target}: exists already", remedy="name another with --out, or overwrite it with --force")
 
 
-def _write(target: Path, records: Sequence[Mapping[str, object]]) -> None:
+def _write(target: Path, rows: Sequence[CombinedLabel], details: Path, figures: object) -> None:
     with writing(target):
-        write_jsonl(target, records)
-
-
-def _write_report(target: Path, value: object) -> None:
-    with writing(target):
-        write_json(target, value)
-    err.print(f"details: {target}", markup=False)
+        write_jsonl(target, [row._asdict() for row in rows])
+    with writing(details):
+        write_json(details, figures)
+    err.print(f"details: {details}", markup=False)
 
 
 def _tell_written(target: Path, rows: int, texts: int, skipped: Mapping[str, int], least: float) -> None:

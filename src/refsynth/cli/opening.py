@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from refsynth.cli.screen import err
 from refsynth.core.config import PAIR_COLUMN
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from refsynth.data.judge import Spans
     from refsynth.data.rows import Reading
 
-Bundle = Annotated[Path, typer.Argument(help="A run folder, or the folder `bundle` in it.")]
+Bundle = Annotated[Path, Argument(help="A run folder, or the folder `bundle` in it.")]
 TextColumn = Annotated[
-    str | None, typer.Option("--text", "--text-column", help="Column of the text; default: the one used in training.")
+    str | None, Option("--text", "--text-column", help="Column of the text; default: the one used in training.")
 ]
 PairColumn = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--pair", "--pair-column", help="Column of the second text, for a bundle of pairs; default: the one used in training."
     ),
 ]
-Delimiter = Annotated[str | None, typer.Option(help="Field delimiter of a CSV file; default: detected.")]
-Sheet = Annotated[str | None, typer.Option(help="Sheet of a workbook; default: the first that is not hidden.")]
-Encoding = Annotated[str | None, typer.Option(help="Text encoding of the file; default: detected.")]
-Threads = Annotated[int, typer.Option(min=0, help="Threads to compute with; 0: one per core.")]
+Delimiter = Annotated[str | None, Option(help="Field delimiter of a CSV file; default: detected.")]
+Sheet = Annotated[str | None, Option(help="Sheet of a workbook; default: the first that is not hidden.")]
+Encoding = Annotated[str | None, Option(help="Text encoding of the file; default: detected.")]
+Threads = Annotated[int, Option(min=0, help="Threads to compute with; 0: one per core.")]
 Threshold = Annotated[
-    float | None, typer.Option(min=0, max=1, help="Confidence below which the model is unsure; default: the bundle's own.")
+    float | None, Option(min=0, max=1, help="Confidence below which the model is unsure; default: the bundle's own.")
 ]
 
 

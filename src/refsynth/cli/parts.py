@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from refsynth.cli.files import check_writable, writing
 from refsynth.cli.run import interruptible
@@ -20,13 +20,12 @@ from refsynth.core.errors import ConfigError
 from refsynth.core.run import write_jsonl
 
 if TYPE_CHECKING:
-    from refsynth.core.types import Draft
     from refsynth.pipeline.begin import Begun
     from refsynth.synthesis.reinforcement.figures import Figures
 
-Run = Annotated[Path, typer.Argument(help="A run folder.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Change one value of the run's task: filter.agreement=0.6")]
-Out = Annotated[Path | None, typer.Option("--out", help="File for the drafts that are kept, as JSON lines.")]
+Run = Annotated[Path, Argument(help="A run folder.")]
+Set = Annotated[list[str] | None, Option("--set", help="Change one value of the run's task: filter.agreement=0.6")]
+Out = Annotated[Path | None, Option("--out", help="File for the drafts that are kept, as JSON lines.")]
 
 
 def synthesize(run: Run, overrides: Set = None, as_json: Json = False) -> None:
@@ -61,6 +60,7 @@ def filter_drafts(run: Run, overrides: Set = None, kept: Out = None, as_json: Js
 
     Example: refsynth filter runs/tickets --set filter.agreement=0.6 --out drafts.jsonl
     """
+    from refsynth.core.types import kept as kept_examples
     from refsynth.pipeline.flow import select_again
 
     if other := next((item for item in overrides or () if not item.strip().startswith("filter.")), None):
@@ -72,7 +72,7 @@ def filter_drafts(run: Run, overrides: Set = None, kept: Out = None, as_json: Js
     reasons = Counter(draft.dropped or "kept" for draft in selected.drafts)
     if kept is not None:
         with writing(kept):
-            write_jsonl(kept, [_row(draft) for draft in selected.drafts if draft.dropped is None])
+            write_jsonl(kept, [{"id": one.id, "text": one.text, "label": one.label} for one in kept_examples(selected.drafts)])
     if as_json:
         print_json({"drafts": len(selected.drafts), "by_reason": dict(reasons)})
         return
@@ -113,7 +113,3 @@ def reopened_run(run: Path, overrides: Sequence[str] | None) -> Iterator[Begun]:
 def _figures(turn: Figures) -> tuple[str, ...]:
     kl = "" if turn.kl is None else f"{turn.kl:.4f}"
     return f"{turn.turn + 1}", f"{turn.reward:+.2f}", f"{100 * turn.faulty:.0f}%", f"{100 * turn.distinct_2:.0f}%", kl
-
-
-def _row(draft: Draft) -> dict[str, Any]:
-    return {"id": draft.example.id, "text": draft.example.text, "label": draft.example.label}

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from refsynth.cli.opening import (
     Bundle,
@@ -42,11 +42,9 @@ CHUNK = 256  # rows: enough to batch texts of similar length, few enough to answ
 def predict(
     bundle: Bundle,
     file: Annotated[
-        str, typer.Argument(help="CSV, TSV, JSONL, Parquet, Excel, or plain text with one text per line; - is standard input.")
+        str, Argument(help="CSV, TSV, JSONL, Parquet, Excel, or plain text with one text per line; - is standard input.")
     ] = "-",
-    target: Annotated[
-        Path | None, typer.Option("--out", help="The table to write: .csv, .tsv, .xlsx, .parquet or .jsonl.")
-    ] = None,
+    target: Annotated[Path | None, Option("--out", help="The table to write: .csv, .tsv, .xlsx, .parquet or .jsonl.")] = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     delimiter: Delimiter = None,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from refsynth.cli.files import check_writable
 from refsynth.cli.once import Commands
@@ -21,7 +21,7 @@ record = Commands(help="The record of predictions and feedback: upgrade, show, e
 
 Where = Annotated[
     str,
-    typer.Argument(
+    Argument(
         envvar="REFSYNTH_RECORD", help="A SQLite file, or postgresql://user@host/name; pass a password in $REFSYNTH_RECORD."
     ),
 ]
@@ -42,7 +42,7 @@ def upgrade(where: Where) -> None:
 @record.command("show")
 def show(
     where: Where,
-    days: Annotated[float, typer.Option(min=0, help="How far back to count.")] = 7,
+    days: Annotated[float, Option(min=0, help="How far back to count.")] = 7,
     as_json: Json = False,
 ) -> None:
     """Count predictions by label, abstentions, feedback, and how often feedback agrees with the prediction.
@@ -71,13 +71,13 @@ def show(
 @record.command("export")
 def export(
     where: Where,
-    file: Annotated[Path, typer.Option("--out", help="The table to write: .csv, .tsv, .jsonl, .xlsx or .parquet.")],
-    days: Annotated[float | None, typer.Option(min=0, help="Only the last days.")] = None,
+    file: Annotated[Path, Option("--out", help="The table to write: .csv, .tsv, .jsonl, .xlsx or .parquet.")],
+    days: Annotated[float | None, Option(min=0, help="Only the last days.")] = None,
     run: Annotated[
-        Path | None, typer.Option("--for", help="A run folder: write columns and labels as `refsynth label` reads them for it.")
+        Path | None, Option("--for", help="A run folder: write columns and labels as `refsynth label` reads them for it.")
     ] = None,
     unsure: Annotated[
-        bool, typer.Option("--unsure", help="Export texts that the model was unsure of and nobody labeled, instead.")
+        bool, Option("--unsure", help="Export texts that the model was unsure of and nobody labeled, instead.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -110,7 +110,7 @@ def export(
 @record.command("purge")
 def purge(
     where: Where,
-    days: Annotated[float, typer.Option(min=0, help="Delete what is older than this many days.")],
+    days: Annotated[float, Option(min=0, help="Delete what is older than this many days.")],
     as_json: Json = False,
 ) -> None:
     """Delete old predictions and feedback, texts included.

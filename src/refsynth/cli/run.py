@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from refsynth.cli.screen import Json, command, err, out, print_json
 from refsynth.cli.watch import Printer
@@ -23,14 +24,14 @@ INTERRUPTED = 130
 
 
 def run(
-    task: Annotated[Path, typer.Argument(help="A task.yaml, as `refsynth init` writes it.")],
-    folder: Annotated[Path, typer.Option("--out", help="The run folder. A run that was interrupted there is continued.")],
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="Override one value: synthesis.drafts=4000")] = None,
+    task: Annotated[Path, Argument(help="A task.yaml, as `refsynth init` writes it.")],
+    folder: Annotated[Path, Option("--out", help="The run folder. A run that was interrupted there is continued.")],
+    overrides: Annotated[list[str] | None, Option("--set", help="Override one value: synthesis.drafts=4000")] = None,
     search: Annotated[
-        float | None, typer.Option(help="Minutes of hyper-parameter search for fine-tuned learners; 0: no search.")
+        float | None, Option(help="Minutes of hyper-parameter search for fine-tuned learners; 0: no search.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Override the seed of task.yaml.")] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave unusable rows out and list them.")] = False,
+    seed: Annotated[int | None, Option("--seed", help="Override the seed of task.yaml.")] = None,
+    skip_bad: Annotated[bool, Option("--skip-bad-rows", help="Leave unusable rows out and list them.")] = False,
     as_json: Json = False,
 ) -> None:
     """Make a bundle and a report from labeled rows, or from label names alone.

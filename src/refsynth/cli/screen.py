@@ -12,13 +12,13 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typer import Option
 
 from refsynth.core.duration import Pace
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON object on stdout.")]
 
 
 class _Results(Console):
@@ -80,8 +80,7 @@ def command(*arguments: str | Path) -> str:
     return shlex.join(["refsynth", *map(str, arguments)])
 
 
-EVERY = 10_000
-"""Rows between two lines of progress without a terminal."""
+EVERY = 10_000  # rows between two lines of progress, without a terminal
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from refsynth.cli.opening import Bundle, Threshold, bundle_of
 from refsynth.cli.screen import out
@@ -19,47 +19,43 @@ NO_SERVER = "check that it is running, and that --port or --state is the one it 
 
 def serve(
     bundle: Bundle,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; other than loopback only with --keys or --open.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
-    workers: Annotated[int, typer.Option(help="Processes; each has the bundle in memory.")] = 1,
-    threads: Annotated[int, typer.Option(help="Threads that compute in each process; 0 shares the cores.")] = 0,
-    deadline: Annotated[float, typer.Option(help="Seconds to answer a request in, else 504.")] = 10.0,
-    queue_rows: Annotated[int, typer.Option(help="Texts that may wait in a process, else 503.")] = 2048,
-    batch_rows: Annotated[int, typer.Option(help="The most texts in a batch; 1 turns batching off.")] = 64,
-    batch_tokens: Annotated[int, typer.Option(help="The most tokens in a batch, by estimate.")] = 1024,
-    requests: Annotated[int, typer.Option(help="Concurrent requests in a process, else 503.")] = 1024,
-    key_requests: Annotated[int, typer.Option(help="Concurrent requests of one key in a process, else 429.")] = 256,
-    body_bytes: Annotated[int, typer.Option(help="The largest body, else 413.")] = 1 << 20,
-    texts: Annotated[int, typer.Option(help="The most texts in a request, else 413.")] = 256,
-    characters: Annotated[int, typer.Option(help="The longest text, else 413.")] = 20_000,
-    drain: Annotated[float, typer.Option(help="Seconds to finish accepted requests after the signal to stop.")] = 30.0,
-    notice: Annotated[float, typer.Option(help="Seconds to report `not ready` before connections are refused.")] = 0.0,
-    hang: Annotated[float, typer.Option(help="Seconds after which a process that does not respond is replaced.")] = 4.0,
-    state: Annotated[Path | None, typer.Option(help="Folder for the server's files while it runs.")] = None,
+    host: Annotated[str, Option(help="Address to listen on; other than loopback only with --keys or --open.")] = "127.0.0.1",
+    port: Annotated[int, Option(help="Port; 0 takes a free one.")] = 8080,
+    workers: Annotated[int, Option(help="Processes; each has the bundle in memory.")] = 1,
+    threads: Annotated[int, Option(help="Threads that compute in each process; 0 shares the cores.")] = 0,
+    deadline: Annotated[float, Option(help="Seconds to answer a request in, else 504.")] = 10.0,
+    queue_rows: Annotated[int, Option(help="Texts that may wait in a process, else 503.")] = 2048,
+    batch_rows: Annotated[int, Option(help="The most texts in a batch; 1 turns batching off.")] = 64,
+    batch_tokens: Annotated[int, Option(help="The most tokens in a batch, by estimate.")] = 1024,
+    requests: Annotated[int, Option(help="Concurrent requests in a process, else 503.")] = 1024,
+    key_requests: Annotated[int, Option(help="Concurrent requests of one key in a process, else 429.")] = 256,
+    body_bytes: Annotated[int, Option(help="The largest body, else 413.")] = 1 << 20,
+    texts: Annotated[int, Option(help="The most texts in a request, else 413.")] = 256,
+    characters: Annotated[int, Option(help="The longest text, else 413.")] = 20_000,
+    drain: Annotated[float, Option(help="Seconds to finish accepted requests after the signal to stop.")] = 30.0,
+    notice: Annotated[float, Option(help="Seconds to report `not ready` before connections are refused.")] = 0.0,
+    hang: Annotated[float, Option(help="Seconds after which a process that does not respond is replaced.")] = 4.0,
+    state: Annotated[Path | None, Option(help="Folder for the server's files while it runs.")] = None,
     keys: Annotated[
         Path | None,
-        typer.Option(envvar="REFSYNTH_KEYS", help="The key file of `refsynth keys`; without it only this machine may call."),
+        Option(envvar="REFSYNTH_KEYS", help="The key file of `refsynth keys`; without it only this machine may call."),
     ] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Without keys, answer everybody who reaches the port.")] = False,
+    open_: Annotated[bool, Option("--open", help="Without keys, answer everybody who reaches the port.")] = False,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="Without keys, another host name of this machine that requests may use.")
+        list[str] | None, Option(help="Without keys, another host name of this machine that requests may use.")
     ] = None,
-    rate: Annotated[
-        float | None, typer.Option(min=0.001, help="Quota of keys without their own: texts per second, else 429.")
-    ] = None,
-    burst: Annotated[float | None, typer.Option(min=1, help="How many texts may come at once within this quota.")] = None,
+    rate: Annotated[float | None, Option(min=0.001, help="Quota of keys without their own: texts per second, else 429.")] = None,
+    burst: Annotated[float | None, Option(min=1, help="How many texts may come at once within this quota.")] = None,
     record: Annotated[
-        str | None, typer.Option(envvar="REFSYNTH_RECORD", help="Record predictions and feedback in a SQLite file or at a URL.")
+        str | None, Option(envvar="REFSYNTH_RECORD", help="Record predictions and feedback in a SQLite file or at a URL.")
     ] = None,
-    keep_texts: Annotated[bool, typer.Option("--keep-texts", help="Record texts too, redacted.")] = False,
+    keep_texts: Annotated[bool, Option("--keep-texts", help="Record texts too, redacted.")] = False,
     redact_names: Annotated[
-        str | None, typer.Option(help="Redact names of persons too, with this spaCy pipeline (name or folder).")
+        str | None, Option(help="Redact names of persons too, with this spaCy pipeline (name or folder).")
     ] = None,
-    traces: Annotated[str | None, typer.Option(help="Address that gets a span for each request, by OTLP over HTTP.")] = None,
+    traces: Annotated[str | None, Option(help="Address that gets a span for each request, by OTLP over HTTP.")] = None,
     threshold: Threshold = None,
-    log_requests: Annotated[bool, typer.Option(help="Log a line for each request, without texts.")] = True,
+    log_requests: Annotated[bool, Option(help="Log a line for each request, without texts.")] = True,
 ) -> None:
     """Serve a bundle over HTTP.
 
@@ -93,11 +89,11 @@ def serve(
 
 def reload(
     bundle: Annotated[
-        Path | None, typer.Argument(help="Another bundle or run folder; default: the one that the server was started with.")
+        Path | None, Argument(help="Another bundle or run folder; default: the one that the server was started with.")
     ] = None,
-    port: Annotated[int, typer.Option(help="Port of the server.")] = 8080,
-    state: Annotated[Path | None, typer.Option(help="The server's --state, if it has one.")] = None,
-    rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the bundle before the last reload.")] = False,
+    port: Annotated[int, Option(help="Port of the server.")] = 8080,
+    state: Annotated[Path | None, Option(help="The server's --state, if it has one.")] = None,
+    rollback: Annotated[bool, Option("--rollback", help="Go back to the bundle before the last reload.")] = False,
 ) -> None:
     """Give a running server another bundle.
 

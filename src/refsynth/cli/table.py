@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from refsynth.evaluation.report import Report
     from refsynth.evaluation.sections import Results
 
-GAP = 2
-"""Characters between two columns."""
+GAP = 2  # characters between two columns
 
 
 def show_rows(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument
 
 from refsynth.cli.screen import Json, out, print_json
 
 
 def trace(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    row: Annotated[str, typer.Argument(help="A row id, e.g. draft-3f2a9c01de-7 or row-12.")],
+    run: Annotated[Path, Argument(help="A run folder.")],
+    row: Annotated[str, Argument(help="A row id, e.g. draft-3f2a9c01de-7 or row-12.")],
     as_json: Json = False,
 ) -> None:
     """Show where a training row comes from.

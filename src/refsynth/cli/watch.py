@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from refsynth.cli.screen import err, ticker
+from refsynth.core.observe import Printed
 
 
-class Printer:
+class Printer(Printed):
     """Prints each stage on stderr as it ends, with the time it took."""
 
     def __init__(self) -> None:
+        super().__init__(err)
         self._number = 0
         self._since = time.monotonic()
 
@@ -21,14 +23,6 @@ class Printer:
         self._number += 1
         seconds, self._since = time.monotonic() - self._since, time.monotonic()
         err.print(f"{self._number:2} {name:<11} {line}   {int(seconds) // 60}:{int(seconds) % 60:02}", markup=False)
-
-    def note(self, line: str) -> None:
-        """Print a remark."""
-        err.print(f"   note: {line}", markup=False)
-
-    def forecast(self, line: str) -> None:
-        """Print how long the next stage will take."""
-        err.print(f"   {line}", markup=False)
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from refsynth.cli.parts import reopened_run
 from refsynth.cli.screen import Json, out, print_json
@@ -25,10 +25,10 @@ VERDICTS: Mapping[str, str] = {
 
 
 def worth(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
-    labels: Annotated[int, typer.Option(min=1, help="How many more labels a person would give.")] = 20,
-    drafts: Annotated[int, typer.Option(min=1, help="How many more drafts would be asked for.")] = 1000,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of random choices; default: the task's.")] = None,
+    run: Annotated[Path, Argument(help="The folder of a finished run.")],
+    labels: Annotated[int, Option(min=1, help="How many more labels a person would give.")] = 20,
+    drafts: Annotated[int, Option(min=1, help="How many more drafts would be asked for.")] = 1000,
+    seed: Annotated[int | None, Option("--seed", help="Seed of random choices; default: the task's.")] = None,
     as_json: Json = False,
 ) -> None:
     """Estimate from learning curves whether more labels or more drafts would improve a finished run more.

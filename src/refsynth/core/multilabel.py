@@ -23,10 +23,9 @@ ONE_LABEL_ONLY: Mapping[str, str] = {
 def problem_of(parts: Mapping[str, Any]) -> str | None:
     """Return what is wrong with a configuration for a multi-label task, by its fields, and what to do; None if nothing is."""
     task, labels, data = parts["task"], parts["labels"], parts["data"]
-    several = TASK_KINDS[task].several
-    if not several and data.separator is not None:
-        return f"data.separator divides the labels of one text, but task is {task}; write task: multilabel"
-    if not several:
+    if not TASK_KINDS[task].several:
+        if data.separator is not None:
+            return f"data.separator divides the labels of one text, but task is {task}; write task: multilabel"
         return None
     between = data.separator or SEPARATOR
     for name in labels:

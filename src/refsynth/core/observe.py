@@ -16,19 +16,15 @@ class Observer(Protocol):
 
     def stage(self, name: str, line: str) -> None:
         """A stage has ended; `line` is its result in one line."""
-        ...
 
     def note(self, line: str) -> None:
         """Something that the user should know."""
-        ...
 
     def forecast(self, line: str) -> None:
         """How long the next stage will take, estimated from what was measured."""
-        ...
 
     def progress(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
         """Long work towards `total` begins; the value is a function to call with how much is done."""
-        ...
 
 
 class Silent:
@@ -67,8 +63,8 @@ class Logged(Silent):
 class Printed(Logged):
     """Prints the same on stderr, with a bar for long work if stderr is a terminal."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
 
     def stage(self, name: str, line: str) -> None:
         """Print the stage's result."""

@@ -15,15 +15,12 @@ class Generator(Protocol):
     @property
     def name(self) -> str:
         """The identity for provenance: kind, and content hash or model name."""
-        ...
 
     def generate(self, prompts: Sequence[Prompt], *, n: int, seed: int) -> list[list[Completion]]:
         """Return `n` completions for each prompt, the same for the same arguments."""
-        ...
 
     def score(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> FloatArray:
         """Return mean log P(token | prompt, tokens before) in nats of `texts[i]` under `prompts[i]`: [N]."""
-        ...
 
 
 @runtime_checkable
@@ -33,7 +30,6 @@ class Chatting(Protocol):
     @property
     def chats(self) -> bool:
         """Whether it reads the chat form of a prompt."""
-        ...
 
 
 @runtime_checkable
@@ -42,7 +38,6 @@ class Encoder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return one unit-length row per text: [N, D]."""
-        ...
 
 
 @runtime_checkable
@@ -51,7 +46,6 @@ class Scorer(Protocol):
 
     def score(self, drafts: Sequence[Example]) -> FloatArray:
         """Return one score per draft, higher is better: [N]."""
-        ...
 
 
 @runtime_checkable
@@ -61,11 +55,9 @@ class Predictor(Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
         """The K labels, in the order of the columns of `logits`."""
-        ...
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
         """Return unnormalized log-probabilities: [N, K]."""
-        ...
 
 
 @runtime_checkable
@@ -74,7 +66,6 @@ class Cutting(Protocol):
 
     def cuts(self, text: str) -> bool:
         """Return whether a clean text is longer than the part that is read."""
-        ...
 
 
 @runtime_checkable
@@ -84,11 +75,9 @@ class Additive(Protocol):
     @property
     def bias(self) -> FloatArray:
         """The logits of a text without parts [K]."""
-        ...
 
     def parts(self, text: str) -> tuple[list[str], FloatArray]:
         """Return the J parts of a text and what each adds to the logits [J, K]; their sum plus the bias is the logits."""
-        ...
 
 
 @runtime_checkable
@@ -97,7 +86,6 @@ class Learner(Protocol):
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> Predictor:
         """Return the fitted predictor; the same for the same arguments."""
-        ...
 
 
 @runtime_checkable
@@ -107,8 +95,6 @@ class Augmenter(Protocol):
     @property
     def name(self) -> str:
         """The identity for provenance: kind, and version or content hash."""
-        ...
 
     def augment(self, texts: Sequence[str], *, n: int, seed: int) -> list[list[str]]:
         """Return at most `n` changed copies of each text, all different; the same for the same arguments."""
-        ...

@@ -18,7 +18,6 @@ class Named(Protocol):
     @property
     def name(self) -> str:
         """The name by which it is requested."""
-        ...
 
 
 Spec = TypeVar("Spec", bound=Named)

@@ -132,7 +132,6 @@ class Filter(Protocol):
     @property
     def scores(self) -> Mapping[str, float]:
         """The number of each scorer that has no key of its own."""
-        ...
 
 
 def scorers_of(settings: Filter) -> list[tuple[ScorerSpec, float]]:

@@ -8,11 +8,8 @@ import numpy as np
 
 from refsynth.core.types import FloatArray, IntArray
 
-FLIPS = 9_999
-"""The number of random flips, if there are too many to enumerate."""
-
-MOST_EXACT = 12
-"""The most groups for which all flips, 2^12 of them, are enumerated."""
+FLIPS = 9_999  # random flips, if there are too many to enumerate
+MOST_EXACT = 12  # groups for which all flips, 2^12 of them, are enumerated, at most
 
 
 def sign_flip(differences: FloatArray, groups: IntArray, *, seed: int = 0) -> FloatArray:

@@ -12,41 +12,32 @@ from functools import partial
 
 from refsynth.core.step import StepSpec
 
-APART = ("refsynth.core.steps", "refsynth.core.settings", "refsynth.core.observe", "refsynth.evaluation.origins")
-"""For all steps: modules that declare what steps depend on, which their keys hold anyway, and modules that only report."""
+# Excluded everywhere: modules that declare what steps depend on, which their keys hold anyway, and modules that only report.
+EXCLUDED = ("refsynth.core.steps", "refsynth.core.settings", "refsynth.core.observe", "refsynth.evaluation.origins")
 
+# Modules that do work but are not imported where it is done, since their functions and objects are passed in.
 ENCODER = "refsynth.models.network"
-"""Makes embeddings: encoders are made elsewhere and passed in."""
-
-SCORERS = ("refsynth.synthesis.selection.makers",)
-"""Makes scorers of drafts, by name."""
-
-CHOICE = ("refsynth.synthesis.selection.choose", "refsynth.learning.selftrain", *SCORERS)
-"""Selects drafts, passed in to where models are fitted."""
-
-REFERENCE = ("refsynth.models.reference.makers", "refsynth.synthesis.build")
-"""Makes references, by name."""
-
 LEARNERS = "refsynth.learning.makers"
-"""Makes learners, passed in to where they are used."""
+REFERENCE = ("refsynth.models.reference.makers", "refsynth.synthesis.build")
+SCORERS = ("refsynth.synthesis.selection.makers",)
+CHOICE = ("refsynth.synthesis.selection.choose", "refsynth.learning.selftrain", *SCORERS)
 
 READ = ("data.columns", "data.delimiter", "data.encoding", "data.quoting", "data.sheet")
 TEACHING = ("task", "labels", "learners", "training", "search", "ensemble", "prompting", "seed")
 LEARNING = (*TEACHING, "filter", "selftrain")
 MODELS = ("pool", "encoder", "reference.content", "prompting.templates", "learners.outside")
 ASKING = tuple(f"synthesis.{name}" for name in ("ways", "shots", "temperature", "top_p", "max_tokens"))
-NOT_LEARNT = (
+NOT_LEARNING = (
     *(f"refsynth.learning.{name}" for name in ("gate", "held", "folds", "baseline", "job")),
     "refsynth.evaluation",
 )
-JOB = "refsynth.learning.job"
-"""Holds the learners."""
+JOB = "refsynth.learning.job"  # holds the learners
 
-_step = partial(StepSpec, excluded=APART)
+_step = partial(StepSpec, excluded=EXCLUDED)
 
 
 def _excluded(*modules: str) -> tuple[str, ...]:
-    return (*APART, *modules)
+    return (*EXCLUDED, *modules)
 
 
 _ALL = (
@@ -57,9 +48,10 @@ _ALL = (
     _step("encoder", ("labels",), inputs=("rows",), extra=("model", "texts")),
     # These take minutes or hours, and do not depend on rows and learners.
     _step("words", ("pretrain.encoder", "seed"), extra=("texts", "encoder", "language", "longest"), code=(ENCODER,),
-          excluded=_excluded(*NOT_LEARNT, *(f"refsynth.synthesis.{name}" for name in ("build", "prompts", "reinforcement")))),
+          excluded=_excluded(*NOT_LEARNING, *(f"refsynth.synthesis.{name}" for name in ("build", "prompts", "reinforcement")))),
     _step("reference", ("pretrain.reference", "reference", "seed"), ignored=("reference.max_requests",),
-          extra=("texts", "reference.content", "language"), code=REFERENCE, excluded=_excluded(*NOT_LEARNT, "refsynth.learning")),
+          extra=("texts", "reference.content", "language"), code=REFERENCE,
+          excluded=_excluded(*NOT_LEARNING, "refsynth.learning")),
     _step("topics", ("task", "labels", "seed"), extra=("texts", "encoder", "language"), code=(ENCODER,),
           excluded=_excluded("refsynth.learning.context")),
     _step("policy", ("task", "labels", "reinforce", *ASKING, "reference", "seed"), ignored=("reference.max_requests",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from refsynth.core.kinds import TASK_KINDS
@@ -36,21 +36,12 @@ def problem_of(parts: Mapping[str, Any]) -> str | None:
     if parts["data"].train is None:
         where = "where a label's words begin and end is not said by its name"
         return f"task: {parts['task']} needs labeled rows (data.train): {where}"
-    wrong = _unfit(parts["labels"]) or _unable(parts) or out_of_place(parts, LABELS_OF_TEXTS_ONLY, "labels of whole texts")
-    if wrong is None and parts["data"].pool is not None and parts["selftrain"].per_class:
+    if (name := next(filter(unfit_name, parts["labels"]), None)) is not None:
+        return f"the label '{name}' cannot stand in [words](label): found a space, a bracket, a colon or a backslash; rename it"
+    if way := next((way for way in parts["synthesis"].ways if way not in WAYS), None):
+        return f"synthesis.ways: {way} is for labels of whole texts, and here words are labeled; take examples or styles"
+    if problem := out_of_place(parts, LABELS_OF_TEXTS_ONLY, "labels of whole texts"):
+        return problem
+    if parts["data"].pool is not None and parts["selftrain"].per_class:
         return "data.pool: self-training labels whole texts; write selftrain: {per_class: 0}"
-    return wrong
-
-
-def _unfit(labels: Iterable[str]) -> str | None:
-    wrong = next((name for name in labels if unfit_name(name)), None)
-    if wrong is None:
-        return None
-    return f"the label '{wrong}' cannot stand in [words](label): found a space, a bracket, a colon or a backslash; rename it"
-
-
-def _unable(parts: Mapping[str, Any]) -> str | None:
-    for way in parts["synthesis"].ways:
-        if way not in WAYS:
-            return f"synthesis.ways: {way} is for labels of whole texts, and here words are labeled; take examples or styles"
     return None

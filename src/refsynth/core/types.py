@@ -86,21 +86,12 @@ class Example:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Example:
         """Build an example from what `to_json` returned."""
-        origin = record.get("provenance")
-        provenance = (
-            None
-            if origin is None
-            else Provenance(**{**origin, "shown": tuple(origin["shown"]), "rewarded_by": tuple(origin.get("rewarded_by", ()))})
-        )
-        targets = record.get("targets")
-        return cls(
-            record["id"],
-            record["text"],
-            record["label"],
-            provenance,
-            None if targets is None else tuple(targets),
-            record.get("weight", 1.0),
-        )
+        origin, targets = record.get("provenance"), record.get("targets")
+        if origin is not None:
+            rewarded_by = tuple(origin.get("rewarded_by", ()))
+            origin = Provenance(**{**origin, "shown": tuple(origin["shown"]), "rewarded_by": rewarded_by})
+        targets = None if targets is None else tuple(targets)
+        return cls(record["id"], record["text"], record["label"], origin, targets, record.get("weight", 1.0))
 
 
 COUNT = "{n}"
