@@ -1,1 +1,1 @@
-"""The command line: one module per command group. The commands print; other packages return values or tell an observer."""
+"""The command line: one module per command group. The commands print; other packages return values or report to an observer."""

@@ -34,6 +34,7 @@ from refsynth.data.labels import check_separator
 
 FIGURES = ("accuracy", "f1_per_row", "span_f1", "precision", "recall", "micro_f1", "macro_f1", "exact_match")
 CALIBRATION = ("calibration_error", "brier", "log_loss")
+LEFT_OUT = {"unreadable": "unreadable", "unlabelled": "unlabeled", "unknown_label": "unknown label"}
 
 if TYPE_CHECKING:
     import numpy as np
@@ -150,7 +151,7 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[byte
     from refsynth.evaluation.trained import text_key
 
     kind, labels = model.manifest.answers, model.labels
-    left_out, unknown = Counter[str](unreadable=0, unlabelled=0, unknown_label=0), Counter[str]()
+    left_out, unknown = Counter[str](dict.fromkeys(LEFT_OUT, 0)), Counter[str]()
     row_labels: list[str] = []
     group_of: dict[bytes, int] = {}
     groups: list[int] = []
@@ -265,7 +266,7 @@ def _classes(scored: Scored, manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def _nothing_to_evaluate(file: str, reading: Reading, scored: Scored, labels: tuple[str, ...]) -> DataError:
-    left_out = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in scored.left_out.items() if count)
+    left_out = ", ".join(f"{count} {LEFT_OUT[reason]}" for reason, count in scored.left_out.items() if count)
     columns = ", ".join(reading.heads.values())
     remedy = f"name the column of the label with --label (now '{reading.taken.label}'; columns there: {columns})"
     if scored.unknown:
@@ -280,9 +281,7 @@ def _nothing_to_evaluate(file: str, reading: Reading, scored: Scored, labels: tu
 def _show(figures: Mapping[str, Any]) -> None:
     from refsynth.core.types import Metric
 
-    left_out = ", ".join(
-        f"{figures[key]:,} {key.replace('_', ' ')}" for key in ("unreadable", "unlabelled", "unknown_label") if figures[key]
-    )
+    left_out = ", ".join(f"{figures[key]:,} {reason}" for key, reason in LEFT_OUT.items() if figures[key])
     out.print(f"{counted(figures['evaluated'], 'row')}{f'; left out: {left_out}' if left_out else ''}")
     out.print(figures["in_training"]["said"], markup=False)
     for figure in (Metric(**figures[key]) for key in FIGURES if key in figures):

@@ -52,11 +52,7 @@ class Protection(BaseModel):
 
 
 def compose(options: Mapping[str, Any], shared: Path) -> Guards:
-    """Open the files and databases that the options name.
-
-    Args:
-        options: the fields of `Protection`.
-        shared: the folder that all workers share.
+    """Open the files and databases that the options, fields of `Protection`, name; workers share the folder `shared`.
 
     Raises:
         InputError: the file of keys, the file of quotas or the record cannot be opened.

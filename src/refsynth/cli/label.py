@@ -68,7 +68,7 @@ def next_(
     from refsynth.pipeline.reopen import reopened
 
     with reopened(run, (), Printer(), grown=True) as begun:
-        asked = ask_next(
+        chosen = ask_next(
             begun.job,
             pool,
             n=n,
@@ -82,29 +82,29 @@ def next_(
         )
         labels, task_text = begun.job.task.labels, begun.job.task.config.data.columns.text
     if as_json:
-        stable = asked.stability._asdict() if asked.stability else None
-        print_json(asked._asdict() | {"stability": stable, "labels": labels})
+        stable = chosen.stability._asdict() if chosen.stability else None
+        print_json(chosen._asdict() | {"stability": stable, "labels": labels})
         return
-    left = f"{asked.labelled:,} are labeled already"
-    for count, why in ((asked.sure, "that the model is sure of"), (asked.skipped, "left without a label before")):
+    left = f"{chosen.labelled:,} are labeled already"
+    for count, why in ((chosen.sure, "that the model is sure of"), (chosen.skipped, "left without a label before")):
         left += f", {count:,} {why}" if count else ""
-    left += f"; {counted(asked.repeated, 'repeated text')} left out" if asked.repeated else ""
-    unread = f"; {counted(asked.unreadable, 'row')} cannot be read" if asked.unreadable else ""
-    err.print(f"{asked.rows:,} of {asked.pool:,} texts ({left}{unread})", markup=False)
-    if asked.strange:
+    left += f"; {counted(chosen.repeated, 'repeated text')} left out" if chosen.repeated else ""
+    unread = f"; {counted(chosen.unreadable, 'row')} cannot be read" if chosen.unreadable else ""
+    err.print(f"{chosen.rows:,} of {chosen.pool:,} texts ({left}{unread})", markup=False)
+    if chosen.strange:
         err.print(
-            f"{asked.strange:,} of them are marked as none of these and come last. "
+            f"{chosen.strange:,} of them are marked as none of these and come last. "
             "Texts that no label fits can go into the file that task.yaml names under data.none",
             markup=False,
         )
-    if asked.certain:
+    if chosen.certain:
         err.print("the model is unsure of none of them, so these are chosen from all", markup=False)
-    if asked.stability:
-        err.print(_advice(asked.stability), markup=False)
+    if chosen.stability:
+        err.print(_advice(chosen.stability), markup=False)
     out.print(f"labels: {', '.join(labels)}", markup=False)
-    out.print(f"fill in the labels: {asked.file}   (rows that you leave empty are not asked for again)", markup=False)
-    column = () if asked.text == task_text else ("--text", asked.text)
-    out.print(f"next: {command('label', 'add', asked.file, '--run', run, *column)}", markup=False)
+    out.print(f"fill in the labels: {chosen.file}   (rows that you leave empty are not asked for again)", markup=False)
+    column = () if chosen.text == task_text else ("--text", chosen.text)
+    out.print(f"next: {command('label', 'add', chosen.file, '--run', run, *column)}", markup=False)
 
 
 @label.command("add")

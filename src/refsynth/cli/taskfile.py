@@ -39,7 +39,7 @@ learners: [LEARNERS]  # the gate chooses among these, with and without drafts
 gate:                     # how it is decided whether drafts help
   folds: 4                # parts of your rows, each held out once
 # compress:
-#   tiers: static         # a student without a transformer, much faster; or cascade: the model answers where it is unsure
+#   tiers: static         # a much faster student without a transformer; or cascade: the model answers if the student is unsure
 seed: 0                   # the same seed gives the same result
 """
 

@@ -160,7 +160,7 @@ class RunConfig(Section):
             raise ValueError(f"data.columns.pair names a second text, but task is {self.task}; write task: pairs")
         if self.kind.pair and self.data.train is None:
             raise ValueError(
-                f"task: {self.task} needs labeled rows (data.train): what a label means for two texts is not said by its name"
+                f"task: {self.task} needs labeled rows (data.train): a label's name does not say what it means for two texts"
             )
         if self.kind.pair and self.synthesis.augment:
             raise ValueError(f"synthesis.augment changes single texts, and task is {self.task}; take it out")
@@ -190,7 +190,7 @@ class RunConfig(Section):
         if self.gate.folds < LEAST_FOLDS:
             raise ValueError(f"reinforce needs gate.folds of at least {LEAST_FOLDS}: two folds reward, two measure")
         if limit := next((key for key in self.writer.limits if getattr(self.reference, key) is not None), None):
-            raise ValueError(f"reinforce does not count towards reference.{limit}; leave that out and limit turns and prompts")
+            raise ValueError(f"reinforce does not count towards reference.{limit}; take that out and limit reinforce.iterations")
         if self.reinforce.policy != "bandit" and not self.writer.training:
             policy, able = self.reinforce.policy, _trainable()
             raise ValueError(f"reinforce.policy: {policy} needs a reference with weights here ({able}); use bandit")
@@ -218,7 +218,7 @@ class RunConfig(Section):
             raise ValueError(f"learners: {named[0]} joins the other learners, and needs two of them; add e.g. tfidf, frozen")
         if "distilled" in named and not any(LEARNERS[name].usual_shape for name in joined):
             able = ", ".join(sorted(name for name, spec in LEARNERS.items() if spec.usual_shape))
-            raise ValueError(f"learners: distilled begins as one of the others; add one of {able}")
+            raise ValueError(f"learners: distilled starts from the encoder of another learner; add one of {able}")
 
     def _check_search(self) -> None:
         if not self.search.minutes:
@@ -227,7 +227,7 @@ class RunConfig(Section):
             known = ", ".join(sorted(name for name, spec in LEARNERS.items() if spec.searched))
             raise ValueError(f"search tunes learners that are fine-tuned, and none is among learners; add one of {known}")
         if "stacking" in self.learners or self.ensemble.teacher == "stacking":
-            raise ValueError("search: each fold of a stack would have to be searched for anew; take stacking out")
+            raise ValueError("search: stacking would need a search in each of its folds; take stacking out")
 
     def _check_scoring(self) -> None:
         if self.scoring and not self.writer.scores:

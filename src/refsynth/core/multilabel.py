@@ -38,7 +38,7 @@ def problem_of(parts: Mapping[str, Any]) -> str | None:
 
 def _unable(parts: Mapping[str, Any]) -> str | None:
     if parts["data"].train is None:
-        return f"task: {parts['task']} needs labeled rows (data.train): which labels go together is not said by their names"
+        return f"task: {parts['task']} needs labeled rows (data.train): their names do not say which labels go together"
     if "contrast" in parts["synthesis"].ways:
         return "synthesis.ways: contrast asks for one label against another, and here a text has several; take it out"
     if parts["data"].pool is not None and parts["selftrain"].per_class:

@@ -34,8 +34,8 @@ def problem_of(parts: Mapping[str, Any]) -> str | None:
             return f"labels: task {parts['task']} needs at least 2 labels; to find one kind of words in texts write task: tokens"
         return None
     if parts["data"].train is None:
-        where = "where a label's words begin and end is not said by its name"
-        return f"task: {parts['task']} needs labeled rows (data.train): {where}"
+        why = "a label's name does not say where its words begin and end"
+        return f"task: {parts['task']} needs labeled rows (data.train): {why}"
     if (name := next(filter(unfit_name, parts["labels"]), None)) is not None:
         return f"the label '{name}' cannot stand in [words](label): found a space, a bracket, a colon or a backslash; rename it"
     if way := next((way for way in parts["synthesis"].ways if way not in WAYS), None):
