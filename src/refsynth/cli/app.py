@@ -89,7 +89,6 @@ def main() -> None:
 
 
 def _exit_code() -> int:
-    """Run the command and return its exit code."""
     try:
         with needs("train"):  # commands that need another extra say so themselves
             app()

@@ -80,11 +80,7 @@ def interruptible() -> Iterator[None]:
 
 
 def _check_contract(result: RunResult) -> None:
-    """Check that the bundle keeps the contract.
-
-    Raises:
-        GateError: it does not; it is the variant that comes nearest to the contract.
-    """
+    """Refuse a bundle that is only the variant nearest to the contract."""
     outcome = result.evidence.shrunk.outcome
     if outcome is not None and not outcome.met and result.report.compression:
         raise GateError(
@@ -95,7 +91,6 @@ def _check_contract(result: RunResult) -> None:
 
 
 def _summary(result: RunResult) -> dict[str, Any]:
-    """Return the run's outcome as JSON-ready values."""
     from refsynth.evaluation.advice import verdict
 
     decision, results = result.evidence.learned.decision, result.report.results
@@ -114,7 +109,6 @@ def _summary(result: RunResult) -> dict[str, Any]:
 
 
 def _contract(outcome: ContractOutcome) -> dict[str, Any]:
-    """Return the outcome of a contract as JSON-ready values."""
     checked = {"met": outcome.met, "tried": outcome.tried, "untold": list(outcome.untold)}
     return {**checked, "shipped": _variant(outcome.shipped), "forms": [_variant(variant) for variant in outcome.forms]}
 
