@@ -59,8 +59,8 @@ class Scored(NamedTuple):
         unknown: how many rows carry each label that the model does not know.
         trained: whether the model learned from each row [N]; None if the training rows are not known.
         truncated: how many texts are longer than what the model reads.
-        none: whether the model takes each row [N] for none of its labels, which is always wrong; None if it cannot tell.
-        unknown_none: how many rows with unknown labels the model takes for none of its labels; None if it cannot tell.
+        none: whether the model says that each row [N] fits none of its labels, which is always wrong; None if it cannot tell.
+        unknown_none: for how many rows with unknown labels the model says so; None if it cannot tell.
     """
 
     truth: Array

@@ -60,7 +60,7 @@ def next_(
     """Choose the texts whose labels would improve a run's model most, and write them to a file to fill in.
 
     The file keeps all columns except those that hold a model's answers. Of a file that predict --out wrote, only rows on which
-    the model is unsure are chosen, if there are any. Texts that the model takes for none of its labels come last.
+    the model is unsure are chosen, if there are any. Texts that fit none of the model's labels come last.
 
     Example: refsynth label next inbox.csv --run runs/tickets -n 20 --out to-label.csv
     """

@@ -5,6 +5,7 @@ Nothing here opens the files that a configuration names.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -108,7 +109,7 @@ class RunConfig(Section):
         labels = tree.get("labels") if isinstance(tree, Mapping) else None
         if isinstance(labels, Sequence) and not isinstance(labels, str):
             names = [name if isinstance(name, bool) else str(spell(name) or name) for name in labels]
-            if twice := next((name for name in names if names.count(name) > 1), None):
+            if twice := next((name for name, count in Counter(names).items() if count > 1), None):
                 raise ValueError(f"labels: '{twice}' is there twice")
             labels = dict.fromkeys(names)
         if not isinstance(labels, Mapping):
