@@ -82,7 +82,7 @@ def evaluate(
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: Annotated[
-        str | None, Option("--label", "--label-column", help="Column of the label; default: the one used in training.")
+        str | None, Option("--label", "--label-column", help="Column of the label; default: as in training.")
     ] = None,
     separator: Annotated[str, Option(help="Separator of labels in a cell, for a multi-label bundle.")] = SEPARATOR,
     delimiter: Delimiter = None,

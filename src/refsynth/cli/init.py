@@ -30,32 +30,22 @@ def init(
     directory: Annotated[Path, Argument(help="Folder for task.yaml; created if it does not exist.", metavar="DIR")],
     from_file: Annotated[Path | None, Option("--from", help="Labeled rows: CSV, TSV, JSONL, Parquet or Excel.")] = None,
     labels: Annotated[str | None, Option("--labels", help="The labels, separated by commas: a,b,c.")] = None,
-    text_column: Annotated[
-        str | None, Option(help='Column of the text, or several: "Subject + Message"; default: guessed.')
-    ] = None,
+    text_column: Annotated[str | None, Option(help='Text column, or several: "Subject + Message"; default: guessed.')] = None,
     label_column: Annotated[
-        str | None, Option(help='Column of the label, or several yes/no columns: "a + b"; default: guessed.')
+        str | None, Option(help='Label column, or several yes/no columns: "a + b"; default: guessed.')
     ] = None,
     pair_column: Annotated[str | None, Option(help="Column of a second text, for a task about pairs of texts.")] = None,
     separator: Annotated[str | None, Option(help="Separator of labels in a cell, for a multi-label task.")] = None,
-    words: Annotated[
-        bool,
-        Option("--words", help="Labels are marked in the text, as in [Ann Lee](person). CoNLL files and lists need no option."),
-    ] = False,
+    words: Annotated[bool, Option("--words", help="Labels are marked in the text: [Ann Lee](person).")] = False,
     tags: Annotated[str | None, Option(help="Names of tags that the file has as numbers, in order: O,B-person,I-person.")] = None,
     delimiter: Annotated[str | None, Option(help="Field delimiter of a CSV file; default: detected.")] = None,
     encoding: Annotated[str | None, Option(help="Text encoding of the file; default: detected.")] = None,
     quoting: Annotated[
-        Quoting | None,
-        Option(help="Quoting of a CSV file; none: quotes are plain characters, and each line is a row. Default: detected."),
+        Quoting | None, Option(help="Quoting of a CSV file; none: quotes are plain characters. Default: detected.")
     ] = None,
     sheet: Annotated[str | None, Option(help="Sheet of a workbook; default: the first that is not hidden.")] = None,
-    merge: Annotated[
-        bool, Option("--merge", help="Treat labels that differ only in case, spaces or Unicode form as one.")
-    ] = False,
-    language: Annotated[
-        str | None, Option(help="Language of the texts: en, de, zh, ...; default: found from the texts, en without texts.")
-    ] = None,
+    merge: Annotated[bool, Option("--merge", help="Join labels that differ only in case, spaces or Unicode form.")] = False,
+    language: Annotated[str | None, Option(help="Language of the texts: en, de, zh, ...; default: found from them.")] = None,
     test: Annotated[Path | None, Option(help="Labeled rows that only the final evaluation reads.")] = None,
     force: Annotated[bool, Option("--force", help="Overwrite an existing task.yaml.")] = False,
 ) -> None:

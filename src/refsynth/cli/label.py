@@ -41,15 +41,11 @@ LINES = 40  # annotators that are printed, at most
 
 @label.command("next")
 def next_(
-    pool: Annotated[
-        Path, Argument(help="Unlabeled texts: CSV, TSV, JSONL, Parquet, Excel or .txt; or a file that predict --out wrote.")
-    ],
+    pool: Annotated[Path, Argument(help="Unlabeled texts: CSV, TSV, JSONL, Parquet, Excel, .txt; or a table of predict --out.")],
     run: Run,
     n: Annotated[int, Option("-n", min=1, help="How many texts to label.")] = 20,
     strategy: Annotated[StrategyName, Option(help="How texts are chosen.")] = "hybrid",
-    file: Annotated[
-        Path | None, Option("--out", help="A new file: .csv, .tsv, .xlsx or .jsonl; default: one in RUN/label.")
-    ] = None,
+    file: Annotated[Path | None, Option("--out", help="A new .csv, .tsv, .xlsx or .jsonl file; default: in RUN/label.")] = None,
     text_column: TaskText = None,
     delimiter: Delimiter = None,
     encoding: Encoding = None,
@@ -167,9 +163,7 @@ Least = Annotated[float, Option(min=0, max=1, help="Leave out texts whose label 
 def crowd(
     file: Annotated[Path, Argument(help="One row per text and annotator: CSV, TSV, JSONL or Parquet.")],
     target: Annotated[Path, Option("--out", help="JSON lines to train on; NAME.annotators.json gets figures of annotators.")],
-    method: Annotated[
-        Method, Option(help="dawid-skene weighs annotators by their errors; majority counts votes.")
-    ] = "dawid-skene",
+    method: Annotated[Method, Option(help="dawid-skene weighs annotators by errors; majority counts votes.")] = "dawid-skene",
     least: Least = 0.5,
     text_column: Annotated[str, Option("--text", "--text-column", help="Column of the text.")] = "text",
     annotator_column: Annotated[str, Option("--annotator", help="Column of the annotator.")] = "annotator",
@@ -208,9 +202,7 @@ def crowd(
 @label.command("weak")
 def weak(
     pool: Annotated[Path, Argument(help="Unlabeled texts: CSV, TSV, JSONL, Parquet, or .txt with one per line.")],
-    rules: Annotated[
-        Path, Option("--rules", help="A YAML file of rules; or a Python file, which is executed: use only your own.")
-    ],
+    rules: Annotated[Path, Option("--rules", help="A YAML file of rules, or a Python file of your own, which is run.")],
     target: Annotated[Path, Option("--out", help="JSON lines to train on; NAME.rules.json gets figures of the rules.")],
     least: Least = 0.5,
     text_column: Annotated[str, Option("--text", "--text-column", help="Column of the text.")] = "text",

@@ -20,7 +20,7 @@ from refsynth.models.store import ModelStatus, ModelStore
 models = Commands(help="The embedded models: list, fetch, verify.", no_args_is_help=True)
 
 Names = Annotated[
-    list[str] | None, Argument(help=f"Models: {', '.join(CATALOG)}. Default: all that a run needs.", show_default=False)
+    list[str] | None, Argument(help=f"Models: {', '.join(CATALOG)}. Default: what a run needs.", show_default=False)
 ]
 
 

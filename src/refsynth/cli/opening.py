@@ -22,21 +22,17 @@ if TYPE_CHECKING:
     from refsynth.data.rows import Reading
 
 Bundle = Annotated[Path, Argument(help="A run folder, or the folder `bundle` in it.")]
-TextColumn = Annotated[
-    str | None, Option("--text", "--text-column", help="Column of the text; default: the one used in training.")
-]
+TextColumn = Annotated[str | None, Option("--text", "--text-column", help="Column of the text; default: as in training.")]
 PairColumn = Annotated[
     str | None,
-    Option(
-        "--pair", "--pair-column", help="Column of the second text, for a bundle of pairs; default: the one used in training."
-    ),
+    Option("--pair", "--pair-column", help="Column of the second text of pairs; default: as in training."),
 ]
 Delimiter = Annotated[str | None, Option(help="Field delimiter of a CSV file; default: detected.")]
 Sheet = Annotated[str | None, Option(help="Sheet of a workbook; default: the first that is not hidden.")]
 Encoding = Annotated[str | None, Option(help="Text encoding of the file; default: detected.")]
 Threads = Annotated[int, Option(min=0, help="Threads to compute with; 0: one per core.")]
 Threshold = Annotated[
-    float | None, Option(min=0, max=1, help="Confidence below which the model is unsure; default: the bundle's own.")
+    float | None, Option(min=0, max=1, help="The model is unsure below this confidence; default: the bundle's.")
 ]
 
 

@@ -41,9 +41,7 @@ CHUNK = 256  # rows: enough to batch texts of similar length, few enough to answ
 
 def predict(
     bundle: Bundle,
-    file: Annotated[
-        str, Argument(help="CSV, TSV, JSONL, Parquet, Excel, or plain text with one text per line; - is standard input.")
-    ] = "-",
+    file: Annotated[str, Argument(help="CSV, TSV, JSONL, Parquet, Excel, or one text per line; - is standard input.")] = "-",
     target: Annotated[Path | None, Option("--out", help="The table to write: .csv, .tsv, .xlsx, .parquet or .jsonl.")] = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,

@@ -21,9 +21,7 @@ record = Commands(help="The record of predictions and feedback: upgrade, show, e
 
 Where = Annotated[
     str,
-    Argument(
-        envvar="REFSYNTH_RECORD", help="A SQLite file, or postgresql://user@host/name; pass a password in $REFSYNTH_RECORD."
-    ),
+    Argument(envvar="REFSYNTH_RECORD", help="A SQLite file or postgresql://user@host/name; pass a password in $REFSYNTH_RECORD."),
 ]
 
 
@@ -74,11 +72,9 @@ def export(
     file: Annotated[Path, Option("--out", help="The table to write: .csv, .tsv, .jsonl, .xlsx or .parquet.")],
     days: Annotated[float | None, Option(min=0, help="Only the last days.")] = None,
     run: Annotated[
-        Path | None, Option("--for", help="A run folder: write columns and labels as `refsynth label` reads them for it.")
+        Path | None, Option("--for", help="Write columns and labels as `refsynth label` reads them for this run.")
     ] = None,
-    unsure: Annotated[
-        bool, Option("--unsure", help="Export texts that the model was unsure of and nobody labeled, instead.")
-    ] = False,
+    unsure: Annotated[bool, Option("--unsure", help="Instead: texts that the model was unsure of and nobody labeled.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write the texts that people labeled, as rows to train on.

@@ -27,9 +27,7 @@ def run(
     task: Annotated[Path, Argument(help="A task.yaml, as `refsynth init` writes it.")],
     folder: Annotated[Path, Option("--out", help="The run folder. A run that was interrupted there is continued.")],
     overrides: Annotated[list[str] | None, Option("--set", help="Override one value: synthesis.drafts=4000")] = None,
-    search: Annotated[
-        float | None, Option(help="Minutes of hyper-parameter search for fine-tuned learners; 0: no search.")
-    ] = None,
+    search: Annotated[float | None, Option(help="Minutes of hyper-parameter search for fine-tuned learners; 0: none.")] = None,
     seed: Annotated[int | None, Option("--seed", help="Override the seed of task.yaml.")] = None,
     skip_bad: Annotated[bool, Option("--skip-bad-rows", help="Leave unusable rows out and list them.")] = False,
     as_json: Json = False,

@@ -37,22 +37,17 @@ def serve(
     hang: Annotated[float, Option(help="Seconds after which a process that does not respond is replaced.")] = 4.0,
     state: Annotated[Path | None, Option(help="Folder for the server's files while it runs.")] = None,
     keys: Annotated[
-        Path | None,
-        Option(envvar="REFSYNTH_KEYS", help="The key file of `refsynth keys`; without it only this machine may call."),
+        Path | None, Option(envvar="REFSYNTH_KEYS", help="Key file of `refsynth keys`; without it only this machine may call.")
     ] = None,
     open_: Annotated[bool, Option("--open", help="Without keys, answer everybody who reaches the port.")] = False,
-    allow_host: Annotated[
-        list[str] | None, Option(help="Without keys, another host name of this machine that requests may use.")
-    ] = None,
+    allow_host: Annotated[list[str] | None, Option(help="Without keys: another host name that requests may use.")] = None,
     rate: Annotated[float | None, Option(min=0.001, help="Quota of keys without their own: texts per second, else 429.")] = None,
     burst: Annotated[float | None, Option(min=1, help="How many texts may come at once within this quota.")] = None,
     record: Annotated[
         str | None, Option(envvar="REFSYNTH_RECORD", help="Record predictions and feedback in a SQLite file or at a URL.")
     ] = None,
     keep_texts: Annotated[bool, Option("--keep-texts", help="Record texts too, redacted.")] = False,
-    redact_names: Annotated[
-        str | None, Option(help="Redact names of persons too, with this spaCy pipeline (name or folder).")
-    ] = None,
+    redact_names: Annotated[str | None, Option(help="Redact names of persons too, by this spaCy pipeline or folder.")] = None,
     traces: Annotated[str | None, Option(help="Address that gets a span for each request, by OTLP over HTTP.")] = None,
     threshold: Threshold = None,
     log_requests: Annotated[bool, Option(help="Log a line for each request, without texts.")] = True,
@@ -88,9 +83,7 @@ def serve(
 
 
 def reload(
-    bundle: Annotated[
-        Path | None, Argument(help="Another bundle or run folder; default: the one that the server was started with.")
-    ] = None,
+    bundle: Annotated[Path | None, Argument(help="A bundle or run folder; default: that of the server's start.")] = None,
     port: Annotated[int, Option(help="Port of the server.")] = 8080,
     state: Annotated[Path | None, Option(help="The server's --state, if it has one.")] = None,
     rollback: Annotated[bool, Option("--rollback", help="Go back to the bundle before the last reload.")] = False,
