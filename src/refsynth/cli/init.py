@@ -31,9 +31,7 @@ def init(
     from_file: Annotated[Path | None, Option("--from", help="Labeled rows: CSV, TSV, JSONL, Parquet or Excel.")] = None,
     labels: Annotated[str | None, Option("--labels", help="The labels, separated by commas: a,b,c.")] = None,
     text_column: Annotated[str | None, Option(help='Text column, or several: "Subject + Message"; default: guessed.')] = None,
-    label_column: Annotated[
-        str | None, Option(help='Label column, or several yes/no columns: "a + b"; default: guessed.')
-    ] = None,
+    label_column: Annotated[str | None, Option(help='Label column, or yes/no columns: "a + b"; default: guessed.')] = None,
     pair_column: Annotated[str | None, Option(help="Column of a second text, for a task about pairs of texts.")] = None,
     separator: Annotated[str | None, Option(help="Separator of labels in a cell, for a multi-label task.")] = None,
     words: Annotated[bool, Option("--words", help="Labels are marked in the text: [Ann Lee](person).")] = False,
