@@ -246,7 +246,7 @@ def test_a_spec_names_what_there_is():
     tree = settings_of(config_of(RICH))
     for spec in STEPS.values():
         spec.settings(tree)  # or it names no section
-        assert not set(spec.but) - set(leaves(RunConfig)), spec.name
+        assert not set(spec.ignored) - set(leaves(RunConfig)), spec.name
         assert not {*spec.inputs, *spec.optional} - {*STEPS, "form"}, spec.name
     with pytest.raises(KeyError):
         StepSpec("x", ("gait",)).settings(tree)
