@@ -57,7 +57,7 @@ def worth(
     ]
     show_rows(("", "now", "more", f"{result.score}, points", "measured errors by size"), lines)
     out.print(VERDICTS[result.verdict].format(labels=labels, drafts=drafts))
-    out.print("by a logistic head on frozen embeddings; labels are measured without drafts, drafts with all labels")
+    out.print("measured by a logistic head on frozen embeddings: labels without drafts, drafts with all labels")
 
 
 def _points(gain: Metric) -> str:
