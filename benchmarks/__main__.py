@@ -15,7 +15,7 @@ import typer
 
 from benchmarks.bench import BENCHES, Options, run
 from benchmarks.figures import told
-from refsynth.cli.endings import of_the_system
+from refsynth.cli.endings import system_error_message
 from refsynth.cli.screen import err, out, print_anything, print_json
 from refsynth.core.errors import RefsynthError
 from refsynth.models.quiet import quiet
@@ -98,7 +98,7 @@ def main() -> None:
         err.print(f"error: {error}", markup=False)
         sys.exit(error.exit_code)
     except OSError as error:
-        err.print(f"error: {of_the_system(error)}", markup=False)
+        err.print(f"error: {system_error_message(error)}", markup=False)
         sys.exit(2)
     except ModuleNotFoundError as error:
         err.print(f"error: the package '{error.name}' is not installed\n  {REQUIREMENTS}", markup=False)

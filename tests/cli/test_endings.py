@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import refsynth
-from refsynth.cli.endings import of_the_system
+from refsynth.cli.endings import system_error_message
 from tests.support.runs import write_rows
 from tests.support.serving import save_bundle
 
@@ -163,5 +163,5 @@ def test_a_folder_that_may_not_be_written(work: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_the_system_says(error: Exception, part: str | None) -> None:
-    said = of_the_system(error)
+    said = system_error_message(error)
     assert said is None if part is None else said is not None and part in said and "SQL" not in said

@@ -59,7 +59,7 @@ def test_from_a_file(tmp_path):
         "tickets.csv: 7 rows, utf-8, comma, columns message (text), intent (label)",
         "  task: classify, one label for each text: one value in 'intent' a row",
         "  2 labels, 2 rows each; 1 row dropped: empty text (row 5)",
-        "  1 text carries two labels (rows 3, 4): kept out, listed in tickets/conflicts.csv",
+        "  1 text carries two labels (rows 3, 4): left out, listed in tickets/conflicts.csv",
         "wrote tickets/task.yaml - describe the labels there, it pays",
         "next: refsynth run tickets/task.yaml --out runs/tickets",
     ]
@@ -267,7 +267,7 @@ LINES = {
         [],
         "nr,message,late,dear\n1,where is it,1,0\n2,too much,0,1\n3,late and dear,1,1\n4,slow,1,0\n",
         [
-            "  not taken: nr",
+            "  columns not used: nr",
             "  task: multilabel, any number of labels for each text: columns of yes and no are labels, not always one in a row",
         ],
         {"task": "multilabel", "columns": {"text": "message", "label": "late + dear", "id": "nr"}},
@@ -275,7 +275,7 @@ LINES = {
     "two columns for a text": (
         ["--text-column", "Subject + Message"],
         "Subject,Message,Topic,who\na,b c,x,1\nd,e f,y,2\ng,h,x,3\ni,j,y,4\n",
-        ["  not taken: who"],
+        ["  columns not used: who"],
         {"columns": {"text": "Subject + Message", "label": "Topic"}},
     ),
     "labels in two spellings": (

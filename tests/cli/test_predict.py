@@ -215,7 +215,7 @@ class TestEvaluateCommand:
 
     def test_a_person_gets_the_same_in_words(self, folder: Path, file: Path) -> None:
         text = run("evaluate", folder, file).stdout
-        assert "5 rows; left out: 2 unreadable, 1 unlabelled, 1 unknown label" in text
+        assert "5 rows; left out: 2 unreadable, 1 unlabeled, 1 unknown label" in text
         assert "accuracy           80.0 [" in text
         assert re.search(r"\nBrier score        \d\.\d{3}\nlog loss           \d\.\d{3} nats\n", text)
         assert "unsure on          20.0% (accuracy on the rest 75.0 [" in text

@@ -193,7 +193,7 @@ def test_what_is_read_is_not_written_over(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("Message\ncard\n", "utf-8")
     (tmp_path / "in.errors.csv").write_text("Message\ncard\n", "utf-8")
     for source, out in (("in.csv", "in.csv"), ("in.errors.csv", "in.xlsx")):
-        with pytest.raises(InputError, match="is the file that is read"):
+        with pytest.raises(InputError, match="is the input file"):
             run("predict", folder, tmp_path / source, "--out", tmp_path / out)
     for out, why in (("s.doc", r"\.csv, .*"), ("none/s.csv", "No such file"), (".", "not known how")):
         with pytest.raises(InputError, match=why):
@@ -239,7 +239,7 @@ def test_evaluate_takes_both_columns_of_training(folder: Path, tmp_path: Path) -
         (tmp_path / "in.csv").write_text(f"{head}\nmy card,card\na loan,loan\n", "utf-8")
         assert json.loads(run("evaluate", folder, tmp_path / "in.csv", "--json").stdout)["evaluated"] == 2
     (tmp_path / "in.csv").write_text("text,kind\nmy card,card\n", "utf-8")
-    with pytest.raises(DataError, match=r"now 'Topic'; there are text, kind"):
+    with pytest.raises(DataError, match=r"now 'Topic'; columns there: text, kind"):
         run("evaluate", folder, tmp_path / "in.csv")
 
 

@@ -68,7 +68,7 @@ def told(out):
     make(out)
 
 told.__module__ = make.__module__
-spec = StepSpec("one", code=("mine.given",), apart=("mine.apart",))
+spec = StepSpec("one", code=("mine.given",), excluded=("mine.apart",))
 RunFolder(Path(sys.argv[1])).step(spec, told, config={})
 """
 
@@ -135,9 +135,9 @@ def test_words_and_code_that_it_does_not_run_leave_it(package: Path, file: str, 
 
 def test_a_closure_ends_where_it_is_told_to() -> None:
     assert "refsynth.core.step" in closure_of("refsynth.core.run")
-    assert closure_of("refsynth.core.run", apart=("refsynth.core.step",)).isdisjoint({"refsynth.core.step"})
-    assert closure_of("refsynth.core.run", apart=("refsynth",)) == frozenset()
-    assert code_of("refsynth.core.run") != code_of("refsynth.core.run", apart=("refsynth.core.step",))
+    assert closure_of("refsynth.core.run", excluded=("refsynth.core.step",)).isdisjoint({"refsynth.core.step"})
+    assert closure_of("refsynth.core.run", excluded=("refsynth",)) == frozenset()
+    assert code_of("refsynth.core.run") != code_of("refsynth.core.run", excluded=("refsynth.core.step",))
 
 
 def test_a_module_without_a_source_counts_by_its_name() -> None:

@@ -50,10 +50,10 @@ def test_the_rest_is_told_from_the_last_units(calls, said):
 def test_lines_of_progress_say_it(monkeypatch, capsys):
     now = [0.0]
     monkeypatch.setattr(screen, "Pace", lambda total: Pace(total, clock=lambda: now[0]))
-    with screen.ticker("gate", 4) as shown:
+    with screen.ticker("gate", 4) as show:
         for done in (1, 2):
             now[0] += 60
-            shown.update(done)
+            show(done)
     assert capsys.readouterr().err == "   gate: 1 of 4, about 3 minutes left\n   gate: 2 of 4, about 2 minutes left\n"
 
 

@@ -464,7 +464,7 @@ def test_init_finds_what_places_count(tmp_path):
     rows = [{"text": EMOJI, "label": WIDE}, {"text": "Mia sat", "label": [[0, 3, "person"]]}]
     path = write(tmp_path / "rows.jsonl", rows)
     done = CliRunner().invoke(app, ["init", str(tmp_path / "task"), "--from", str(path)])
-    assert "places of spans count utf16 here" in done.output
+    assert "offsets of spans count utf16" in done.output
     columns = RunConfig.load(tmp_path / "task" / "task.yaml").data.columns
     loaded = read_examples(path, labels=LABELS, columns=columns, spans="marked", least_labels=1)
     assert [row.label for row in loaded.examples] == ["2-4:person 6-7:place", "0-1:person"]

@@ -91,7 +91,7 @@ def test_init_writes_it_and_runs_list_rows_by_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_workbook(tmp_path / "rows.xlsx")
     said = CliRunner().invoke(app, ["init", "t", "--from", "rows.xlsx"])
-    assert said.exit_code == 0 and "to find rows again: Ticket" in said.output
+    assert said.exit_code == 0 and "row ids: Ticket" in said.output
     assert "id: Ticket" in (tmp_path / "t" / "task.yaml").read_text("utf-8")
 
 

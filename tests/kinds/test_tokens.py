@@ -113,8 +113,8 @@ def test_whatever_is_written_is_read_or_refused(text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[Ann](person", "no closed label"),
-        ("[Ann]()", "no closed label"),
+        ("[Ann](person", "no label, or no closing"),
+        ("[Ann]()", "no label, or no closing"),
         ("Ann](person)", "none begins before it"),
         ("[ ](person)", "is empty"),
         ("[[Ann](person) Lee](person)", "holds another mark"),
@@ -295,7 +295,7 @@ def test_all_forms_say_the_same(tmp_path, name):
     ("row", "message"),
     [
         ({"text": "[Ann](persn) sat"}, r"row 2: label 'persn' is not in task.yaml[\s\S]*did you mean 'person'"),
-        ({"text": "[Ann(person) and ](b"}, r"row 2: the mark that ends at character 18 has no closed label[\s\S]*written \\\["),
+        ({"text": "[Ann(person) and ](b"}, r"row 2: the mark that ends at character 18 has no label[\s\S]*written \\\["),
         ({"text": "Ann sat", "label": [[0, 3, "person"], [2, 6, "place"]]}, "row 2: the spans 0-3 and 2-6 overlap"),
         (
             {"text": "Ann sat", "label": [[0, 1, "person"], [1, 3, "place"]]},
@@ -739,7 +739,7 @@ def test_the_server_says_why_a_label_is_in_a_text(server):
         ({"label": "person"}, "marked: expected the text"),
         ({"marked": "bo", "labels": []}, "neither of the other two"),
         ({"marked": "[bo](beast)"}, "no such label"),
-        ({"marked": "[bo](person"}, "no closed label"),
+        ({"marked": "[bo](person"}, "no label, or no closing"),
     ],
 )
 def test_wrong_feedback_is_refused(server, given, message):

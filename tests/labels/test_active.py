@@ -274,7 +274,7 @@ def test_labels_go_round_from_the_pool_to_the_next_run(monkeypatch, capsys, tmp_
     rows = list(read_jsonl(tmp_path / "my run" / "steps" / "rows" / "examples.jsonl"))
     assert [row["id"] for row in rows[-5:]] == [f"more-{number}" for number in range(1, 6)]
     code, _, err = call(monkeypatch, capsys, *asking, tmp_path / "second.csv", cache=tiny_cache)
-    assert "6 of 54 texts (5 more have a label already, 1 left without a label before)" in err and "kappa" in err
+    assert "6 of 54 texts (5 are labeled already, 1 left without a label before)" in err and "kappa" in err
     code, _, err = call(monkeypatch, capsys, *asking, tmp_path / "third.csv", "--again", cache=tiny_cache)
     assert "6 of 55 texts" in err
     assert "pool 1 " not in (tmp_path / "my run" / "label" / "rounds.jsonl").read_text()

@@ -164,7 +164,7 @@ def test_a_file_of_votes_becomes_rows_to_train_on(monkeypatch, capsys, tmp_path)
     assert people["person 1"]["confusion"]["late"]["late"] > 0.8
     before = (tmp_path / "train.jsonl").read_bytes()
     code, _, err = call(monkeypatch, capsys, *arguments)
-    assert code == 2 and "is there already" in err and (tmp_path / "train.jsonl").read_bytes() == before
+    assert code == 2 and "exists already" in err and (tmp_path / "train.jsonl").read_bytes() == before
     code, _, err = call(monkeypatch, capsys, *arguments[:4], file.with_suffix(".csv"), *arguments[5:], "--force")
     assert code == 2 and "ends in .jsonl" in err
     (tmp_path / "busy.annotators.json").mkdir()

@@ -221,7 +221,7 @@ def test_one_learner_is_no_ensemble():
     [
         ({"learners": ["average", "frozen"]}, "average joins the other learners, and needs two"),
         ({"learners": ["stacking", "prompt", "tfidf"]}, "stacking joins"),
-        ({"learners": ["distilled", "tfidf", "houlsby"]}, "distilled begins as one of the others"),
+        ({"learners": ["distilled", "tfidf", "houlsby"]}, "distilled starts from the encoder of another"),
         ({"learners": ["average", "tfidf", "frozen"], "ensemble": {"soups": "greedy"}}, "did you mean 'soup'"),
         ({"learners": ["soup"], "ensemble": {"seeds": 1}}, "ensemble.seeds"),
         (

@@ -246,7 +246,7 @@ def test_a_spec_names_what_there_is():
     tree = settings_of(config_of(RICH))
     for spec in STEPS.values():
         spec.settings(tree)  # or it names no section
-        assert not set(spec.but) - set(leaves(RunConfig)), spec.name
+        assert not set(spec.ignored) - set(leaves(RunConfig)), spec.name
         assert not {*spec.inputs, *spec.optional} - {*STEPS, "form"}, spec.name
     with pytest.raises(KeyError):
         StepSpec("x", ("gait",)).settings(tree)
@@ -286,7 +286,7 @@ def test_home_of_a_partial_call_and_a_method_is_where_they_were_written():
 
 
 def test_the_steps_that_write_drafts_run_no_training_code():
-    closure = closure_of("refsynth.synthesis.drafts", *STEPS["drafts"].code, apart=STEPS["drafts"].apart)
+    closure = closure_of("refsynth.synthesis.drafts", *STEPS["drafts"].code, excluded=STEPS["drafts"].excluded)
     assert [name for name in closure if name.startswith("refsynth.learning")] == ["refsynth.learning.rows"]  # which reads them
     assert "refsynth.synthesis.prompts" in closure and "refsynth.models.reference.endpoint" in closure
 
@@ -306,7 +306,7 @@ def test_drafts_that_other_code_makes_again_are_not_asked_for_again(tmp_path, mo
     Counting.asked.clear()
     first = write_drafts(job_of(task, rows, folder), [author], topics={})
     assert sum(Counting.asked) == 6
-    monkeypatch.setattr(steps, "code_of", lambda *modules, apart: "other code")
+    monkeypatch.setattr(steps, "code_of", lambda *modules, excluded: "other code")
     second = write_drafts(job_of(task, rows, folder), [author], topics={})
     assert second.drafts == first.drafts and sum(Counting.asked) == 6
     made = [event["name"] for event in read_jsonl(folder.path / "events.jsonl")]
@@ -329,7 +329,7 @@ def test_scores_that_an_endpoint_gave_are_not_asked_for_again_either(tmp_path, m
         first = screen_drafts(job_of(task, rows, folder), written, make, reference="")
         scored = len(server.requests)
         assert scored > drafted
-        monkeypatch.setattr(steps, "code_of", lambda *modules, apart: "other code")
+        monkeypatch.setattr(steps, "code_of", lambda *modules, excluded: "other code")
         assert screen_drafts(job_of(task, rows, folder), written, make, reference="") == first
         assert len(server.requests) == scored
     made = [event["name"] for event in read_jsonl(folder.path / "events.jsonl")]
@@ -344,7 +344,7 @@ def ran(monkeypatch):
 
     def watched(self, spec, make, **given):
         seen, keyed = found.setdefault(spec.name, (set(), set()))
-        keyed.update(closure_of(home_of(make), *spec.code, apart=spec.apart))
+        keyed.update(closure_of(home_of(make), *spec.code, excluded=spec.excluded))
 
         def note(frame, event, argument):
             seen.add(frame.f_globals.get("__name__", ""))  # no tracer for what happens in the call: quick

@@ -84,7 +84,7 @@ def test_the_loop_in_the_docs_closes(monkeypatch, capsys, tmp_path, tiny_cache):
             write_csv(tmp_path / "scored.csv", [row | {"unsure": str(place < 25).upper()} for place, row in enumerate(scored)])
         if "to-label.csv" in line and line[1] == "next":
             assert "labels: late, broken" in out
-            assert "20 of 25 texts (0 more have a label already, 5 that the model is sure of)" in err
+            assert "20 of 25 texts (0 are labeled already, 5 that the model is sure of)" in err
             forms = read_csv(tmp_path / "to-label.csv")
             write_csv(tmp_path / "to-label.csv", [row | {"label": "late"} for row in forms[:19]] + forms[19:])
         if "asked.csv" in line and line[1] == "next":

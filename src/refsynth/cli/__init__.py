@@ -1,1 +1,1 @@
-"""The command line: one module per command group, and the only place that prints."""
+"""The command line: one module per command group. The commands print; other packages return values or report to an observer."""

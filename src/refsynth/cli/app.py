@@ -1,7 +1,6 @@
-"""The command `refsynth`: puts the groups together and turns errors into exit codes.
+"""The command `refsynth`: registers the commands and turns errors into exit codes.
 
-Commands live in one module per group and are imported when their module is cheap; heavy work is imported inside the commands, so
-that `refsynth --help` answers at once.
+Command modules are cheap to import. They import heavy libraries inside the commands, so that `refsynth --help` answers at once.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import os
 import sys
 
 import typer
+from typer import Option
 
 import refsynth
 from refsynth.cli import (
@@ -30,7 +30,7 @@ from refsynth.cli import (
     serve,
     trace,
 )
-from refsynth.cli.endings import WRONG, flushed, of_the_system, say
+from refsynth.cli.endings import EXIT_INPUT, flush_output, print_error, system_error_message
 from refsynth.cli.once import Commands
 from refsynth.cli.screen import print_anything
 from refsynth.core.errors import RefsynthError
@@ -38,7 +38,7 @@ from refsynth.core.extras import needs
 
 app = Commands(
     name="refsynth",
-    help="From a handful of labelled texts to a small, fast, audited text model.",
+    help="From a handful of labeled texts to a small, fast, audited text model.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -65,31 +65,30 @@ app.add_typer(models.models, name="models")
 app.command("doctor")(doctor.doctor)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"refsynth {refsynth.__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+    debug: bool = Option(False, "--debug", help="Show the traceback of an error."),
 ) -> None:
     if debug:
         os.environ["REFSYNTH_DEBUG"] = "1"
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 2 wrong input, 3 a gate said no, 4 something is missing, 130 interrupted."""
+    """Run the command line and exit: 0 done, 2 wrong input, 3 refused by a gate, 4 something is missing, 130 interrupted."""
     print_anything()
-    # Threads that spin while they wait for each other double the time of a fit on a machine that does anything else.
+    # OpenMP threads that spin while they wait double the time of a fit when the machine is busy with anything else.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    sys.exit(flushed(_ended()))
+    sys.exit(flush_output(_exit_code()))
 
 
-def _ended() -> int:
-    """Run the command and return its exit code."""
+def _exit_code() -> int:
     try:
         with needs("train"):  # commands that need another extra say so themselves
             app()
@@ -98,14 +97,14 @@ def _ended() -> int:
     except RefsynthError as error:
         if os.environ.get("REFSYNTH_DEBUG"):
             raise
-        say(str(error))
+        print_error(str(error))
         return error.exit_code
     except BrokenPipeError:
-        return 0  # the reader has what it wants
+        return 0  # the reader has closed the pipe and needs no more
     except Exception as error:
-        said = of_the_system(error)
-        if said is None or os.environ.get("REFSYNTH_DEBUG"):
+        message = system_error_message(error)
+        if message is None or os.environ.get("REFSYNTH_DEBUG"):
             raise
-        say(said)
-        return WRONG
+        print_error(message)
+        return EXIT_INPUT
     return 0

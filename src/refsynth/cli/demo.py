@@ -1,19 +1,23 @@
-"""`refsynth demo`: the main job on the built-in example."""
+"""`refsynth demo`: the whole pipeline on the built-in example."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
+
+from refsynth.cli.screen import Json
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/demo"),
-    seed: Annotated[int, typer.Option("--seed", help="The root of all randomness.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    folder: Annotated[Path, Option("--out", help="The run folder.")] = Path("runs/demo"),
+    seed: Annotated[int, Option("--seed", help="The seed of all random choices.")] = 0,
+    as_json: Json = False,
 ) -> None:
-    """Support tickets of an online context: 8 intents, 8 labelled rows each, 36 test rows each, written for this project.
+    """Run the whole pipeline on a built-in example: support tickets of an online shop.
+
+    The tickets were written for this project. They have 8 intents, with 8 labeled rows and 36 test rows each.
 
     Example: refsynth demo --out runs/demo
     """

@@ -1,4 +1,4 @@
-"""`refsynth doctor`: what is installed, what is missing, what this machine can do. It uses no network."""
+"""`refsynth doctor`: what is installed, what is missing, what this machine can do. It needs no network."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ import shutil
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from refsynth.cli.screen import out, print_json
+from refsynth.cli.screen import Json, out, print_json
 from refsynth.core.machine import cores, instructions
 from refsynth.core.references import REFERENCES, ReferenceSpec
 from refsynth.models.catalog import CATALOG
 from refsynth.models.store import ModelStore
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+def doctor(as_json: Json = False) -> None:
     """Tell what is installed, what is missing and what this machine can do.
 
     Example: refsynth doctor --json
@@ -44,11 +42,11 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
         )
         out.print(f"extra     {extra}: {state}", markup=False)
     for name, ready in report["models"].items():
-        lack = "optional, not here" if CATALOG[name].optional else "missing"
-        out.print(f"model     {name}: {'ready' if ready else f'{lack}: refsynth models fetch {name}'}", markup=False)
-    for name, lacking in report["references"].items():
-        over = ", asked over the network" if REFERENCES[name].network else ""
-        out.print(f"reference {REFERENCES[name].written}: {f'needs {lacking}' if lacking else f'can write{over}'}", markup=False)
+        absent = "optional, not fetched" if CATALOG[name].optional else "missing"
+        out.print(f"model     {name}: {'ready' if ready else f'{absent}: refsynth models fetch {name}'}", markup=False)
+    for name, needs in report["references"].items():
+        status = "ready, over the network" if REFERENCES[name].network else "ready"
+        out.print(f"reference {REFERENCES[name].written}: {f'needs {needs}' if needs else status}", markup=False)
     out.print("network   not used, here or by any command but `models fetch` and a reference endpoint")
 
 
@@ -66,15 +64,15 @@ def examine() -> dict[str, Any]:
         },
         "extras": extras,
         "models": {name: store.status(name).ready for name in CATALOG},
-        "references": {name: _lacking(spec, extras, store) for name, spec in REFERENCES.items()},
+        "references": {name: _missing_for(spec, extras, store) for name, spec in REFERENCES.items()},
         "cache": str(store.root),
         "free_gb": round(_free(store.root) / 2**30, 1),
         "network": "not used",
     }
 
 
-def _lacking(spec: ReferenceSpec, extras: Mapping[str, Mapping[str, str | None]], store: ModelStore) -> str:
-    """Return what a reference needs to write and does not find here; empty if it can."""
+def _missing_for(spec: ReferenceSpec, extras: Mapping[str, Mapping[str, str | None]], store: ModelStore) -> str:
+    """Return the extras and models that a reference needs and this machine lacks; empty if there are none."""
     missing = [f"the extra {name}" for name in spec.extras if None in extras.get(name, {}).values()]
     return ", ".join([*missing, *(f"the model {name}" for name in spec.models if not store.status(name).ready)])
 

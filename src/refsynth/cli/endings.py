@@ -1,4 +1,4 @@
-"""How a command ends where the system, not the user's input, said no: one line, and an exit code."""
+"""How a command ends when the operating system refuses something: one line and an exit code."""
 
 from __future__ import annotations
 
@@ -7,50 +7,50 @@ import errno
 import os
 import sys
 
-from refsynth.cli.screen import err, to_nowhere
+from refsynth.cli.screen import discard_output, err
 
-WRONG = 2
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-SAYS_FULL = ("no space left on device", "disk quota exceeded", "file too large", "database or disk is full")
-"""What libraries that are not written in Python make of these."""
+EXIT_INPUT = 2
+FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_PHRASES = ("no space left on device", "disk quota exceeded", "file too large", "database or disk is full")
+"""What libraries that do not raise an OSError say when the disk is full."""
 
 
-def of_the_system(error: BaseException) -> str | None:
-    """Return what to say of an error that the operating system gave, or None where it is another, which is a fault of ours."""
-    said = str(error)
-    full = isinstance(error, OSError) and error.errno in FULL
-    if full or any(word in said.lower() for word in SAYS_FULL):
+def system_error_message(error: BaseException) -> str | None:
+    """Return the message for an error of the operating system; None for any other error, which is a bug of ours."""
+    text = str(error)
+    full = isinstance(error, OSError) and error.errno in FULL_ERRNOS
+    if full or any(phrase in text.lower() for phrase in FULL_PHRASES):
         where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else said.splitlines()[0]
-        return f"{where}cannot be written ({reason})\n  free some space, then give the same command again"
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else text.splitlines()[0]
+        return f"{where}cannot be written ({reason})\n  free some space, then run the same command again"
     if isinstance(error, OSError):
         where = ": ".join(str(name) for name in (error.filename, error.filename2) if name)
-        return f"{where or 'the system'}: {error.strerror or said or type(error).__name__}"
+        return f"{where or 'the system'}: {error.strerror or text or type(error).__name__}"
     if isinstance(error, MemoryError):
-        return "the memory of this machine does not suffice\n  give it less at a time, or a machine with more"
+        return "this machine has not enough memory\n  process less at a time, or use a machine with more memory"
     return None
 
 
-def say(message: str) -> None:
-    """Print an error, if anybody can read it."""
+def print_error(message: str) -> None:
+    """Print an error message on stderr; do nothing if stderr is closed."""
     with contextlib.suppress(OSError):
         err.print(f"error: {message}", markup=False)
 
 
-def flushed(code: int) -> int:
-    """Write out what stdout still holds; return the code to exit with, which is another where that fails."""
+def flush_output(code: int) -> int:
+    """Flush stderr and stdout; return `code`, or the code for wrong input if stdout cannot be written."""
     try:
         sys.stderr.flush()
     except OSError:
-        to_nowhere(sys.stderr)
+        discard_output(sys.stderr)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        pass  # the reader has what it wants
+        pass  # the reader has closed the pipe and needs no more
     except OSError as error:
-        say(f"the output: {of_the_system(error)}")
-        code = WRONG
+        print_error(f"standard output: {system_error_message(error)}")
+        code = EXIT_INPUT
     else:
         return code
-    to_nowhere(sys.stdout)
+    discard_output(sys.stdout)
     return code

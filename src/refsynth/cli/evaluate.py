@@ -1,4 +1,4 @@
-"""`refsynth evaluate`: a bundle's figures on labelled rows, with intervals."""
+"""`refsynth evaluate`: a bundle's figures on labeled rows, with intervals."""
 
 from __future__ import annotations
 
@@ -8,13 +8,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import typer
 from rich.markup import escape
 from rich.table import Table
+from typer import Argument, Option
 
-from refsynth.cli.opening import Bundle, Delimiter, Encoding, PairColumn, Sheet, TextColumn, bundle_of, open_bundle, open_file
+from refsynth.cli.opening import (
+    Bundle,
+    Delimiter,
+    Encoding,
+    PairColumn,
+    Sheet,
+    TextColumn,
+    Threads,
+    bundle_of,
+    open_bundle,
+    open_file,
+)
 from refsynth.cli.predict import chunks
-from refsynth.cli.screen import err, out, print_json
+from refsynth.cli.screen import Json, err, out, print_json
 from refsynth.core.errors import DataError, counted, nearest
 from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.types import Array, IntArray
@@ -22,7 +33,8 @@ from refsynth.data.columns import refuse_shared
 from refsynth.data.labels import check_separator
 
 FIGURES = ("accuracy", "f1_per_row", "span_f1", "precision", "recall", "micro_f1", "macro_f1", "exact_match")
-TRUST = ("calibration_error", "brier", "log_loss")
+CALIBRATION = ("calibration_error", "brier", "log_loss")
+LEFT_OUT = {"unreadable": "unreadable", "unlabelled": "unlabeled", "unknown_label": "unknown label"}
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,12 +47,20 @@ if TYPE_CHECKING:
 
 
 class Scored(NamedTuple):
-    """The rows that could be scored: truth and answers of the model's kind, probabilities [N, K]; how many could not, why.
+    """Truth, probabilities [N, K] and answers for the N rows that could be scored, and counts of the others.
 
-    `unsure` [N] are those on which the model abstains; rows of one of the `groups` [N] have the same text. `taught` [N] are those
-    that the model learned from; None where its run is not known. Of `truncated` rows a part of the text was not read. `none` [N]
-    are those that it marks as none of these, all wrongly; `others` counts those with labels that it does not know. Both are None
-    where it cannot tell.
+    Attributes:
+        truth: in the form of the model's task kind.
+        probabilities: of the model.
+        answers: of the model, in the form of its task kind.
+        unsure: whether the model abstains on each row [N].
+        groups: one number for each row [N]; rows with the same text share it.
+        left_out: how many rows were left out, by reason.
+        unknown: how many rows carry each label that the model does not know.
+        trained: whether the model learned from each row [N]; None if the training rows are not known.
+        truncated: how many texts are longer than what the model reads.
+        none: whether the model says that each row [N] fits none of its labels, which is always wrong; None if it cannot tell.
+        unknown_none: for how many rows with unknown labels the model says so; None if it cannot tell.
     """
 
     truth: Array
@@ -50,34 +70,33 @@ class Scored(NamedTuple):
     groups: IntArray
     left_out: Mapping[str, int]
     unknown: Mapping[str, int]
-    taught: NDArray[np.bool_] | None = None
+    trained: NDArray[np.bool_] | None = None
     truncated: int = 0
     none: NDArray[np.bool_] | None = None
-    others: int | None = None
+    unknown_none: int | None = None
 
 
 def evaluate(
     bundle: Bundle,
-    file: Annotated[str, typer.Argument(help="Labelled rows: CSV, TSV, JSONL, Parquet or Excel; - is standard input.")],
+    file: Annotated[str, Argument(help="Labeled rows: CSV, TSV, JSONL, Parquet or Excel; - is standard input.")],
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: Annotated[
-        str | None, typer.Option("--label", "--label-column", help="Column of the label; that of the training rows if left out.")
+        str | None, Option("--label", "--label-column", help="Column of the label; default: as in training.")
     ] = None,
-    separator: Annotated[
-        str, typer.Option(help="What stands between the labels in a cell, where a row has several.")
-    ] = SEPARATOR,
+    separator: Annotated[str, Option(help="Separator of labels in a cell, for a multi-label bundle.")] = SEPARATOR,
     delimiter: Delimiter = None,
     encoding: Encoding = None,
     sheet: Sheet = None,
-    threads: Annotated[int, typer.Option(min=0, help="Threads to compute with; 0: one per core.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    threads: Threads = 0,
+    as_json: Json = False,
 ) -> None:
-    """Measure a bundle on labelled rows: accuracy, macro-F1, calibration, abstention, each class.
+    """Measure a bundle on labeled rows.
 
-    Of a bundle that gives a text any number of labels: F1 per row, micro- and macro-F1, exact match, each label. Of one that
-    labels words: F1, precision and recall of whole spans, macro-F1, exact match; calibration is of the spans found. Rows that
-    cannot be read or whose label the model does not know are left out and counted.
+    The figures are accuracy, macro-F1, calibration, abstention, and precision, recall and F1 of each label. A multi-label
+    bundle gets F1 per row, micro-F1, macro-F1, exact match and the figures of each label. A token-classification bundle gets
+    F1, precision and recall of whole spans, macro-F1 and exact match; its calibration is that of the spans it finds. Rows
+    that cannot be read and rows whose label the model does not know are left out and counted.
 
     Example: refsynth evaluate runs/tickets test.csv --text message --label intent
     """
@@ -87,7 +106,6 @@ def evaluate(
     model = open_bundle(bundle, threads=threads)
     kind = model.manifest.answers
     spans: Spans = "marked" if kind.spans else "none"
-    cells = separator if kind.several else None
     with open_file(
         model,
         file,
@@ -97,30 +115,35 @@ def evaluate(
         delimiter=delimiter,
         encoding=encoding,
         sheet=sheet,
-        separator=cells,
+        separator=separator if kind.several else None,
         spans=spans,
     ) as reading:
         refuse_shared(Path(file), tuple(reading.heads), reading.taken, labelled=not kind.spans)
         scored = score_rows(model, reading.rows, trained_on(bundle_of(bundle), model.manifest))
     if not len(scored.truth):
-        raise _nothing(file, reading, scored, model.labels)
+        raise _nothing_to_evaluate(file, reading, scored, model.labels)
     figures = measure(scored, model.manifest)
     if as_json:
         print_json(figures)
     else:
         _show(figures)
     if scored.truncated:
-        long = counted(scored.truncated, "text")
-        err.print(f"{long} longer than the model reads: a part of each was not read", markup=False)
+        texts = counted(scored.truncated, "text")
+        err.print(f"{texts} longer than the model reads: a part of each was not read", markup=False)
     if scored.unknown:
         _warn_unknown(scored.unknown, model.labels)
 
 
 def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[bytes] | None = None) -> Scored:
-    """Return the model's probabilities for the rows that carry one of its labels; `known` are keys of those it learned from.
+    """Return the model's answers for the rows that carry one of its labels.
 
-    Texts are not kept, and near-copies of each other cannot be looked for without SciPy, which a bundle does not need to predict:
-    rows are grouped by texts that are equal when made comparable.
+    Rows are grouped by texts that are equal once they are normalized. Near-copies are not looked for: that would need all texts
+    in memory, and SciPy, which a bundle does not need to predict.
+
+    Args:
+        model: the loaded bundle.
+        rows: as they were read.
+        known: keys of the texts that the model learned from; None if they are not known.
     """
     import numpy as np
 
@@ -128,13 +151,13 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[byte
     from refsynth.evaluation.trained import text_key
 
     kind, labels = model.manifest.answers, model.labels
-    left_out, unknown = Counter[str](unreadable=0, unlabelled=0, unknown_label=0), Counter[str]()
-    given: list[str] = []
+    left_out, unknown = Counter[str](dict.fromkeys(LEFT_OUT, 0)), Counter[str]()
+    row_labels: list[str] = []
     group_of: dict[bytes, int] = {}
     groups: list[int] = []
     unsure: list[Array] = [np.zeros(0, bool)]
     none: list[Array] = [np.zeros(0, bool)]
-    truncated = marked = 0
+    truncated = unknown_none = 0
     parts: list[Array] = [np.empty(0, object) if kind.spans else np.empty((0, len(labels)))]
     for chunk in chunks(rows):
         texts, others = [], []
@@ -143,31 +166,37 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[byte
                 left_out["unreadable"] += 1
             elif row.label is None:
                 left_out["unlabelled"] += 1
-            elif strange := [name for name in kind.names(row.label) if name not in labels]:
+            elif unknown_names := [name for name in kind.names(row.label) if name not in labels]:
                 left_out["unknown_label"] += 1
-                unknown.update(strange)
+                unknown.update(unknown_names)
                 others.append(row.text)
             else:
-                given.append(row.label)
+                row_labels.append(row.label)
                 texts.append(row.text)
                 groups.append(group_of.setdefault(text_key(row.text), len(group_of)))
         if texts:
             truncated += sum(map(model.cuts, texts))
-            found = model.answer(texts)
-            parts.append(found.probabilities)
-            unsure.append(found.unsure)
-            none.append(found.none)
+            answered = model.answer(texts)
+            parts.append(answered.probabilities)
+            unsure.append(answered.unsure)
+            none.append(answered.none)
         if others and model.tells_none:
-            marked += int(model.answer(others).none.sum())
-    probabilities = np.concatenate(parts)
-    answers, abstained = model.decide(probabilities), np.concatenate(unsure)
-    of_group = [known is not None and key in known for key in group_of]
-    taught = None if known is None else np.array([of_group[group] for group in groups], bool)
-    truth, rows_of = kind.truth(given, labels), np.array(groups, int)
-    scored = Scored(truth, probabilities, answers, abstained, rows_of, left_out, unknown, taught, truncated)
-    if not model.tells_none:
-        return scored
-    return scored._replace(none=np.concatenate(none), others=marked)
+            unknown_none += int(model.answer(others).none.sum())
+    probabilities, row_groups = np.concatenate(parts), np.array(groups, int)
+    trained = None if known is None else np.array([key in known for key in group_of], bool)[row_groups]
+    return Scored(
+        kind.truth(row_labels, labels),
+        probabilities,
+        model.decide(probabilities),
+        np.concatenate(unsure),
+        row_groups,
+        left_out,
+        unknown,
+        trained,
+        truncated,
+        np.concatenate(none) if model.tells_none else None,
+        unknown_none if model.tells_none else None,
+    )
 
 
 def measure(scored: Scored, manifest: Manifest) -> dict[str, Any]:
@@ -185,20 +214,20 @@ def measure(scored: Scored, manifest: Manifest) -> dict[str, Any]:
         "truncated": scored.truncated,
         **scored.left_out,
         **{figure.name.lower().replace("-", "_").replace(" ", "_"): asdict(figure) for figure in figures},
-        "in_training": in_training(scored.taught, lambda new: kind.figures(truth[new], answers[new], k, groups[new])[0]),
-        **_trust(scored, kind),
+        "in_training": in_training(scored.trained, lambda new: kind.figures(truth[new], answers[new], k, groups[new])[0]),
+        **_calibration(scored, kind),
         "threshold": threshold,
         "coverage": float(answered.mean()),
         "accuracy_answered": asdict(mean_interval("accuracy", right[answered], groups[answered])) if answered.any() else None,
         "none": None if scored.none is None else asdict(mean_interval("none of these", scored.none, groups)),
-        "unknown_none": scored.others,
+        "unknown_none": scored.unknown_none,
         "intervals": INTERVALS,
         "classes": _classes(scored, manifest),
     }
 
 
-def _trust(scored: Scored, kind: Kind) -> dict[str, float | None]:
-    """Return the calibration of the rows, of all decisions on a row and a label, or of all spans that were found."""
+def _calibration(scored: Scored, kind: Kind) -> dict[str, float | None]:
+    """Return calibration error, Brier score and log loss: of rows, of pairs of row and label, or of the spans that were found."""
     import numpy as np
 
     from refsynth.kinds import metrics
@@ -207,12 +236,12 @@ def _trust(scored: Scored, kind: Kind) -> dict[str, float | None]:
     truth, probabilities = scored.truth, scored.probabilities
     bins = None if kind.several or kind.spans else metrics.reliability(truth, probabilities)
     if bins is None:
-        truth, said = truth.ravel(), probabilities.ravel()
+        truth, confidences = truth.ravel(), probabilities.ravel()
         if kind.spans:
-            truth, said = spans_right(truth, scored.answers), span_confidences(probabilities, scored.answers)
-        if not len(said):
-            return dict.fromkeys(TRUST)
-        probabilities, bins = np.stack([1 - said, said], 1), metrics.reliability_of(said, truth)
+            truth, confidences = spans_right(truth, scored.answers), span_confidences(probabilities, scored.answers)
+        if not len(confidences):
+            return dict.fromkeys(CALIBRATION)
+        probabilities, bins = np.stack([1 - confidences, confidences], 1), metrics.reliability_of(confidences, truth)
     return {
         "calibration_error": metrics.distance(bins),
         "brier": metrics.brier(truth, probabilities),
@@ -221,30 +250,29 @@ def _trust(scored: Scored, kind: Kind) -> dict[str, float | None]:
 
 
 def _classes(scored: Scored, manifest: Manifest) -> list[dict[str, Any]]:
-    truth, answers, least = scored.truth, scored.answers, manifest.calibration.thresholds
+    truth, answers, thresholds = scored.truth, scored.answers, manifest.calibration.thresholds
     table = manifest.answers.table(truth, answers, len(manifest.labels))
     return [
         {
             "label": label.name,
-            "precision": float(table.precision[place]),
-            "recall": float(table.recall[place]),
-            "f1": float(table.f1[place]),
-            "rows": int(table.support[place]),
-            **({"threshold": least[place]} if least else {}),
+            "precision": float(table.precision[k]),
+            "recall": float(table.recall[k]),
+            "f1": float(table.f1[k]),
+            "rows": int(table.support[k]),
+            **({"threshold": thresholds[k]} if thresholds else {}),
         }
-        for place, label in enumerate(manifest.labels)
+        for k, label in enumerate(manifest.labels)
     ]
 
 
-def _nothing(file: str, reading: Reading, scored: Scored, labels: tuple[str, ...]) -> DataError:
-    left_out = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in scored.left_out.items() if count)
-    remedy = (
-        f"name the column of the label with --label (now '{reading.taken.label}'; there are {', '.join(reading.heads.values())})"
-    )
+def _nothing_to_evaluate(file: str, reading: Reading, scored: Scored, labels: tuple[str, ...]) -> DataError:
+    left_out = ", ".join(f"{count} {LEFT_OUT[reason]}" for reason, count in scored.left_out.items() if count)
+    columns = ", ".join(reading.heads.values())
+    remedy = f"name the column of the label with --label (now '{reading.taken.label}'; columns there: {columns})"
     if scored.unknown:
-        remedy = nearest(next(iter(scored.unknown)), labels) or "take a file with the labels of this model"
+        remedy = nearest(next(iter(scored.unknown)), labels) or "use a file with the labels of this model"
     return DataError(
-        f"{file}: no row to evaluate on ({left_out or 'the file is empty'})",
+        f"{file}: no row to evaluate ({left_out or 'the file is empty'})",
         expected=f"rows with one of the labels {', '.join(labels[:12])}{', ...' if len(labels) > 12 else ''}",
         remedy=remedy,
     )
@@ -253,9 +281,7 @@ def _nothing(file: str, reading: Reading, scored: Scored, labels: tuple[str, ...
 def _show(figures: Mapping[str, Any]) -> None:
     from refsynth.core.types import Metric
 
-    left_out = ", ".join(
-        f"{figures[key]:,} {key.replace('_', ' ')}" for key in ("unreadable", "unlabelled", "unknown_label") if figures[key]
-    )
+    left_out = ", ".join(f"{figures[key]:,} {reason}" for key, reason in LEFT_OUT.items() if figures[key])
     out.print(f"{counted(figures['evaluated'], 'row')}{f'; left out: {left_out}' if left_out else ''}")
     out.print(figures["in_training"]["said"], markup=False)
     for figure in (Metric(**figures[key]) for key in FIGURES if key in figures):
@@ -266,20 +292,20 @@ def _show(figures: Mapping[str, Any]) -> None:
         out.print(f"log loss           {figures['log_loss']:.3f} nats")
     if figures["threshold"] and figures["accuracy_answered"]:
         right = Metric(**figures["accuracy_answered"]).percent()
-        rest = "exact match" if "exact_match" in figures else "accuracy"
-        out.print(f"unsure on          {1 - figures['coverage']:.1%} ({rest} on the rest {right})")
+        measure = "exact match" if "exact_match" in figures else "accuracy"
+        out.print(f"unsure on          {1 - figures['coverage']:.1%} ({measure} on the rest {right})")
     elif figures["threshold"]:
         out.print("unsure on          all rows")
     if figures["none"]:
-        rest = f"; of those with unknown labels {figures['unknown_none']:,} of {figures['unknown_label']:,}"
+        others = f"; of those with unknown labels {figures['unknown_none']:,} of {figures['unknown_label']:,}"
         wrong = f"{Metric(**figures['none']).percent()} of the rows, all wrongly"
-        out.print(f"none of these      {wrong}{rest if figures['unknown_label'] else ''}")
+        out.print(f"none of these      {wrong}{others if figures['unknown_label'] else ''}")
     table = Table("class", box=None)
-    least = ("threshold",) if "threshold" in figures["classes"][0] else ()
-    for column in ("precision", "recall", "F1", *least, "spans" if "span_f1" in figures else "rows"):
+    threshold = ("threshold",) if "threshold" in figures["classes"][0] else ()
+    for column in ("precision", "recall", "F1", *threshold, "spans" if "span_f1" in figures else "rows"):
         table.add_column(column, justify="right")
     for row in figures["classes"]:
-        shares = (f"{100 * row[key]:.1f}" for key in ("precision", "recall", "f1", *least))
+        shares = (f"{100 * row[key]:.1f}" for key in ("precision", "recall", "f1", *threshold))
         table.add_row(escape(row["label"]), *shares, f"{row['rows']:,}")
     out.print(table)
     out.print(figures["intervals"], style="italic", markup=False)
@@ -289,6 +315,6 @@ def _warn_unknown(unknown: Mapping[str, int], labels: tuple[str, ...]) -> None:
     label, count = max(unknown.items(), key=lambda item: item[1])
     more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
     err.print(
-        f"warning: not labels of this model: '{label}' ({counted(count, 'row')}){more}. {nearest(label, labels)}".strip(),
+        f"warning: the model has no label '{label}' ({counted(count, 'row')}){more}. {nearest(label, labels)}".strip(),
         markup=False,
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from refsynth.cli.opening import Bundle, open_bundle
-from refsynth.cli.screen import out, print_json
+from refsynth.cli.screen import Json, out, print_json
 from refsynth.core.errors import InputError, nearest
 from refsynth.core.pair import DIVIDER, split_pair
 
@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
 def explain(
     bundle: Bundle,
-    text: Annotated[str, typer.Argument(help="The text.")],
-    label: Annotated[str | None, typer.Option(help="The label to explain; the likeliest if left out.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many parts to show, strongest first.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    text: Annotated[str, Argument(help="The text to explain.")],
+    label: Annotated[str | None, Option(help="The label to explain; default: the most probable label.")] = None,
+    top: Annotated[int, Option(min=1, help="How many parts to show, strongest first.")] = 20,
+    as_json: Json = False,
 ) -> None:
-    """Say which parts of a text speak for a label.
+    """Show which parts of a text speak for a label.
 
-    A static tier and TF-IDF are additive: the values sum, with `base` and `rest`, to log p(label) less the mean of log p over all
-    labels; where a text may have any number of labels, to log p(label) - log(1 - p(label)). Of an encoder
-    each value is how much p(label) falls without that part; where words are labelled p(label) is that the label is anywhere.
+    For a static tier and for TF-IDF the values are additive. With `base` and `rest` they sum to log p(label) minus the mean of
+    log p over all labels; for a multi-label bundle, to log p(label) - log(1 - p(label)).
+
+    For an encoder each value is how much p(label) falls without that part. For token classification p(label) is the probability
+    that the label occurs anywhere in the text.
 
     Example: refsynth explain runs/tickets "where is my parcel?"
     """
@@ -44,14 +46,14 @@ def explained(model: Model, text: str, label: str | None, *, top: int) -> dict[s
     """Return the explanation as JSON-ready values.
 
     Raises:
-        InputError: the model has no such label, or is for pairs and the text is none.
+        InputError: the model has no such label, the text has no words, or the model takes pairs and the text is not a pair.
     """
     from refsynth.data.labels import as_label
     from refsynth.data.nothing import nothing_in
     from refsynth.service.http.explain import of_spans, of_terms, spans, strongest, without
 
     if model.manifest.pairs and split_pair(text) is None:
-        raise InputError("the text is one text, and the bundle labels pairs", expected=f"two texts with {DIVIDER} between them")
+        raise InputError("found one text, and the bundle labels pairs", expected=f"two texts with {DIVIDER} between them")
     if label is not None:
         if (known := model.manifest.known.find(as_label(label) or "")) is None:
             raise InputError(f"--label {label}: the model has no such label", remedy=nearest(label, model.labels) or "")
@@ -63,11 +65,11 @@ def explained(model: Model, text: str, label: str | None, *, top: int) -> dict[s
     whole, contributions = answer.probabilities[label], model.contributions(text, label)
     if contributions is None:
         places = spans(text)
-        rest = [without(text, place) for place in places]  # some of it is empty: asked all the same
-        left = [one.probabilities[label] for one in model.told(rest, model.answer(rest))]
+        variants = [without(text, place) for place in places]  # an empty one is predicted like any other
+        left = [one.probabilities[label] for one in model.told(variants, model.answer(variants))]
         method, base, parts = "occlusion", 0.0, of_spans(text, places, whole, left)
     else:
         method, base, parts = "contributions", contributions.base, of_terms(contributions)
     shown, other = strongest(parts, top)
-    said = {"label": label, "probability": whole, "tier": answer.tier, "method": method, "base": base}
-    return {**said, "parts": [part.model_dump(exclude_none=True) for part in shown], "rest": other}
+    head = {"label": label, "probability": whole, "tier": answer.tier, "method": method, "base": base}
+    return {**head, "parts": [part.model_dump(exclude_none=True) for part in shown], "rest": other}

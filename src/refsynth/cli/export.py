@@ -1,4 +1,4 @@
-"""`refsynth export`: a bundle in a form that other tools read."""
+"""`refsynth export`: a bundle in a format that other tools read."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from refsynth.cli.opening import Bundle, bundle_of
 from refsynth.cli.screen import out
 
 
 class ExportForm(StrEnum):
-    """The forms."""
+    """The formats that a bundle can be exported to."""
 
     onnx = "onnx"
     transformers = "transformers"
@@ -23,15 +23,15 @@ class ExportForm(StrEnum):
 
 def export(
     bundle: Bundle,
-    to: Annotated[ExportForm, typer.Option("--to", help="onnx: one graph; transformers: torch weights; mlflow; hub.")],
-    folder: Annotated[Path, typer.Option("--out", help="A new folder.")],
+    to: Annotated[ExportForm, Option("--to", help="onnx: one graph; transformers: torch weights; mlflow; hub.")],
+    folder: Annotated[Path, Option("--out", help="A new folder to write.")],
 ) -> None:
-    """Hand a bundle over to other tools: ONNX Runtime, transformers, MLflow, the Hugging Face hub. Nothing is uploaded.
+    """Export a bundle for other tools: ONNX Runtime, transformers, MLflow, the Hugging Face hub. Nothing is uploaded.
 
     Example: refsynth export runs/tickets --to onnx --out exported
     """
     from refsynth.compress.handover import export_bundle
     from refsynth.core.run import size_of
 
-    made = export_bundle(bundle_of(bundle), to.value, folder)
-    out.print(f"{made} ({size_of(made):.1f} MB); how to use it: {made / 'README.md'}", markup=False)
+    path = export_bundle(bundle_of(bundle), to.value, folder)
+    out.print(f"{path} ({size_of(path):.1f} MB); how to use it: {path / 'README.md'}", markup=False)

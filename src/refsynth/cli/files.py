@@ -1,4 +1,4 @@
-"""Files that commands write where `--out` says."""
+"""Files that commands write where `--out` names them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from refsynth.core.errors import InputError
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the system says against writing a file in the block into an error for a person.
+    """Turn an OSError in the block, which writes a file, into an InputError.
 
     Raises:
         InputError: the file cannot be written.
@@ -26,10 +26,10 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def check_writable(path: Path) -> None:
-    """See that a file can be written there, before the work that it is for.
+    """Check that a file can be written at `path`, before the work that fills it begins.
 
     Raises:
-        InputError: it cannot.
+        InputError: it cannot be written.
     """
     with writing(path):
         if path.is_dir():
@@ -37,7 +37,7 @@ def check_writable(path: Path) -> None:
         tempfile.TemporaryFile(dir=path.parent).close()
 
 
-def shortest(path: Path) -> Path:
-    """Return the shortest name of a file, for a person: from here where it lies below, else the whole, without `..`."""
-    whole = path.resolve()
-    return whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole
+def short_path(path: Path) -> Path:
+    """Return a path for messages: relative if the file is below the current folder, otherwise absolute and without `..`."""
+    absolute = path.resolve()
+    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute

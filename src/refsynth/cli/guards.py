@@ -1,4 +1,4 @@
-"""What protects a server, put together from the options of `refsynth serve`: keys, quotas, the record."""
+"""The protection of a server, made from the options of `refsynth serve`: keys, quotas, the record, traces."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Protection(BaseModel):
-    """The options. `rate` is in texts a second, for keys that have no quota of their own."""
+    """The options. `rate` is in texts per second, for keys without their own quota; workers set `language` from the bundle."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,15 +47,15 @@ class Protection(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.names is not None and not (self.texts and self.record):
-            raise ValueError("--redact-names is for texts that are kept: with --record and --keep-texts")
+            raise ValueError("--redact-names works on stored texts: it needs --record and --keep-texts")
         return self
 
 
 def compose(options: Mapping[str, Any], shared: Path) -> Guards:
-    """Open what the options name.
+    """Open the files and databases that the options, fields of `Protection`, name; workers share the folder `shared`.
 
     Raises:
-        InputError: the file of keys or of quotas, or the record, cannot be opened.
+        InputError: the file of keys, the file of quotas or the record cannot be opened.
     """
     chosen = Protection.model_validate(options)
     quotas = Quotas(SharedLimiter(shared / "quotas"), _quota(chosen.rate, chosen.burst))
@@ -79,17 +79,17 @@ class Quotas:
         self._own: dict[str, Quota | None] = {}
 
     def know(self, key: str, own: Quota | None) -> None:
-        """Remember the quota of a key, or that it has none of its own."""
+        """Remember a key's own quota; None if it has none."""
         self._own[key] = own
 
     def take(self, key: str, n: int) -> float:
-        """Take `n` texts; return 0, or the seconds to wait where nothing was taken."""
+        """Take `n` texts from the key's quota; return 0, or the seconds to wait if nothing was taken."""
         quota = self._own.get(key) or self._common
         return 0.0 if quota is None else self._limiter.take(key, quota, n)
 
 
 class Keys:
-    """The file of keys, and what it says of quotas."""
+    """Checks keys against the key file, and remembers the quotas in it."""
 
     required = True
 
@@ -97,10 +97,10 @@ class Keys:
         self._checker, self._quotas = checker, quotas
 
     def check(self, presented: str | None) -> Caller | None:
-        """Return whose key was presented, or None where it is not good.
+        """Return the caller that a key belongs to; None if the key is not valid.
 
         Raises:
-            AccessError: keys cannot be checked now.
+            AccessError: keys cannot be checked at the moment.
         """
         try:
             key = self._checker.identify(presented)
@@ -113,7 +113,7 @@ class Keys:
 
 
 class DatabaseRecorder:
-    """The record in a database. Predictions are written by a thread, feedback at once."""
+    """Records in a database: predictions by a thread, feedback at once."""
 
     enabled = True
 
@@ -123,7 +123,7 @@ class DatabaseRecorder:
         self.texts, self._keyed, self._record, self._writer = texts, keyed, record, PredictionWriter(record)
 
     def predictions(self, served: Sequence[ServedText]) -> None:
-        """Leave answers to be written; where the database cannot keep up, they are dropped."""
+        """Queue answers to be written. They are dropped while the database cannot keep up."""
         from refsynth.service.monitor.record import Predicted, owned
 
         self._writer.put(
@@ -145,14 +145,14 @@ class DatabaseRecorder:
         )
 
     def status(self) -> RecordStatus:
-        """Say what became of the answers so far."""
+        """Return how many answers were written, dropped and so on."""
         return RecordStatus(*self._writer.counts)
 
     def feedback(self, *, request_id: str, row: int, label: str, key: str) -> Outcome:
-        """Write feedback and return when it is on disk.
+        """Write feedback; return once it is on disk.
 
         Raises:
-            UnknownRequestError: this key got no such answer; without keys there is one caller, whom all belongs to.
+            UnknownRequestError: this key got no such answer. Without keys every answer belongs to the one caller.
             RecordError: it could not be written.
         """
         from refsynth.service.monitor.record import Feedback, owned
@@ -164,16 +164,16 @@ class DatabaseRecorder:
         return outcome.value
 
     def recent(self, n: int) -> Sequence[StoredFeedback]:
-        """Return the last feedback, the newest first.
+        """Return the last `n` feedback entries, newest first.
 
         Raises:
             RecordError: the record does not answer.
         """
-        found = self._record.recent_feedback(n)
-        return [StoredFeedback(one.request_id, one.row, one.label, one.predicted, one.text, one.updated) for one in found]
+        entries = self._record.recent_feedback(n)
+        return [StoredFeedback(one.request_id, one.row, one.label, one.predicted, one.text, one.updated) for one in entries]
 
     def close(self) -> None:
-        """Write what waits and close the database."""
+        """Write the queued answers and close the database."""
         self._writer.close()
         self._record.close()
 
@@ -191,12 +191,12 @@ def _recorder(where: str, chosen: Protection) -> DatabaseRecorder:
 
 
 def prepare(options: Mapping[str, Any]) -> None:
-    """Check what the options name, before the first worker needs it; make the tables of a SQLite record.
+    """Check what the options name, before the first worker needs it, and create the tables of a SQLite record.
 
-    The tables of a database are made by its owner, with `refsynth record upgrade`.
+    The owner of any other database creates its tables with `refsynth record upgrade`.
 
     Raises:
-        RefsynthError: an option is wrong; the record is none, does not answer, or is of another version; an extra is missing.
+        RefsynthError: an option is wrong, an extra is missing, or the record cannot be used: not a record, busy, another version.
     """
     from refsynth.service.monitor.record import PredictionRecord
 

@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.markup import escape
 from rich.table import Table
+from typer import Argument, Option
 
 from refsynth.cli.once import Commands
-from refsynth.cli.screen import err, out, print_json
+from refsynth.cli.screen import Json, err, out, print_json
 from refsynth.service.http.auth import SCOPES, Key, Keyring, default_keys
 
 keys = Commands(help="API keys of the server: add, list, revoke.", no_args_is_help=True)
@@ -20,22 +20,21 @@ _DAY = 86_400.0
 
 File = Annotated[
     Path | None,
-    typer.Option("--keys", help="The file of keys; $REFSYNTH_KEYS, or keys.json in ~/.config/refsynth.", show_default=False),
+    Option("--keys", help="The key file; default: $REFSYNTH_KEYS, or keys.json in ~/.config/refsynth.", show_default=False),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @keys.command("add")
 def add(
-    name: Annotated[str, typer.Argument(help="Whose key it is.")],
-    scope: Annotated[list[str] | None, typer.Option(help=f"What it may do: {', '.join(SCOPES)}; may be repeated.")] = None,
-    days: Annotated[float | None, typer.Option(help="How long it is good for; until it is revoked, if left out.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Its quota, texts a second; the server's, if left out.")] = None,
-    burst: Annotated[float | None, typer.Option(help="How many texts of it may come at once.")] = None,
+    name: Annotated[str, Argument(help="Name of the key, such as that of its owner.")],
+    scope: Annotated[list[str] | None, Option(help=f"What it may do: {', '.join(SCOPES)}; may be repeated.")] = None,
+    days: Annotated[float | None, Option(help="Days until it expires; default: it does not expire.")] = None,
+    rate: Annotated[float | None, Option(help="Its quota, in texts per second; default: the server's.")] = None,
+    burst: Annotated[float | None, Option(help="How many texts may come at once within its quota.")] = None,
     file: File = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key and show it, this once. Without --scope it may predict, explain and give feedback.
+    """Make a key and show it once. Without --scope it may predict, explain and give feedback.
 
     Example: refsynth keys add webshop --scope predict --days 90
     """
@@ -50,12 +49,12 @@ def add(
         print_json({"presented": made.presented, **_record(made.key)})
         return
     out.print(made.presented, markup=False)
-    err.print("This is the only time that the key is shown. Clients send it as: Authorization: Bearer KEY", markup=False)
+    err.print("The key is shown only this once. Clients send it as: Authorization: Bearer KEY", markup=False)
 
 
 @keys.command("list")
 def list_(file: File = None, as_json: Json = False) -> None:
-    """List the keys: whose, what they may do, until when.
+    """List the keys: names, scopes, dates and whether they are valid.
 
     Example: refsynth keys list
     """
@@ -76,11 +75,11 @@ def list_(file: File = None, as_json: Json = False) -> None:
 
 @keys.command("revoke")
 def revoke(
-    which: Annotated[str, typer.Argument(help="The id of a key, or its name if no other has it.")],
+    which: Annotated[str, Argument(help="The id of a key, or its name if no other key has that name.")],
     file: File = None,
     as_json: Json = False,
 ) -> None:
-    """End a key, for good. Running servers refuse it within a second.
+    """Revoke a key for good. Running servers refuse it within a second.
 
     Example: refsynth keys revoke webshop
     """

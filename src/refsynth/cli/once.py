@@ -1,7 +1,8 @@
-"""Commands that refuse an option given twice, unless it takes any number: of two values one would be lost without a word."""
+"""Commands that refuse an option given twice unless it may be repeated: otherwise one of the values would be lost silently."""
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ _TEXTS = ("text", "text_column")
 
 
 class _Once(TyperCommand):
-    """A command whose options are given once."""
+    """A command that refuses an option given twice."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
@@ -26,8 +27,15 @@ class _Once(TyperCommand):
 
 
 class Commands(typer.Typer):
-    """A group of such commands."""
+    """A group of commands that refuse an option given twice. A line break in a docstring is not one in the help."""
 
-    def command(self, name: str | None = None, **named: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
+    def command(self, name: str | None = None, **options: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
         """Add a command, as `typer.Typer.command` does."""
-        return super().command(name, **{"cls": _Once} | named)
+
+        def add(function: CommandFunctionType) -> CommandFunctionType:
+            paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+            text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+            settings: dict[str, Any] = {"cls": _Once, "help": text} | options
+            return typer.Typer.command(self, name, **settings)(function)
+
+        return add

@@ -1,4 +1,4 @@
-"""What the commands that use a bundle open: the bundle, found in a run too, and rows, in the columns that it learnt from."""
+"""What the commands that use a bundle share: their options, and how a bundle and a file of rows are opened."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from refsynth.cli.screen import err
 from refsynth.core.config import PAIR_COLUMN
@@ -21,21 +21,23 @@ if TYPE_CHECKING:
     from refsynth.data.judge import Spans
     from refsynth.data.rows import Reading
 
-Bundle = Annotated[Path, typer.Argument(help="A run folder, or a bundle: the folder `bundle` in it.")]
-TextColumn = Annotated[
-    str | None, typer.Option("--text", "--text-column", help="Column of the text; that of the training rows if left out.")
-]
+Bundle = Annotated[Path, Argument(help="A run folder, or the folder `bundle` in it.")]
+TextColumn = Annotated[str | None, Option("--text", "--text-column", help="Column of the text; default: as in training.")]
 PairColumn = Annotated[
     str | None,
-    typer.Option("--pair", "--pair-column", help="Column of the second text, for a bundle of pairs; that of the training rows."),
+    Option("--pair", "--pair-column", help="Column of the second text of pairs; default: as in training."),
 ]
-Delimiter = Annotated[str | None, typer.Option(help="Field delimiter of a CSV file; detected if left out.")]
-Sheet = Annotated[str | None, typer.Option(help="Sheet of a workbook; the first that is not hidden if left out.")]
-Encoding = Annotated[str | None, typer.Option(help="Text encoding; detected if left out.")]
+Delimiter = Annotated[str | None, Option(help="Field delimiter of a CSV file; default: detected.")]
+Sheet = Annotated[str | None, Option(help="Sheet of a workbook; default: the first that is not hidden.")]
+Encoding = Annotated[str | None, Option(help="Text encoding of the file; default: detected.")]
+Threads = Annotated[int, Option(min=0, help="Threads to compute with; 0: one per core.")]
+Threshold = Annotated[
+    float | None, Option(min=0, max=1, help="The model is unsure below this confidence; default: the bundle's.")
+]
 
 
 def bundle_of(folder: Path) -> Path:
-    """Return the bundle that a path means: the path, or of a run folder the bundle in it.
+    """Return the bundle that a path means: the path itself, or the bundle in a run folder.
 
     Raises:
         InputError: the run is not finished.
@@ -54,13 +56,13 @@ def bundle_of(folder: Path) -> Path:
 
 
 def run_of(folder: Path) -> Path | None:
-    """Return the run that a path means: a run folder, or the one that a bundle lies in; None where there is none."""
-    found = folder.parent if folder.resolve().name == "bundle" and (folder.parent / "steps").is_dir() else folder
-    return found if (found / "steps").is_dir() else None
+    """Return the run that a path means: the run folder itself, or the one that holds the bundle; None if there is none."""
+    run = folder.parent if folder.resolve().name == "bundle" and (folder.parent / "steps").is_dir() else folder
+    return run if (run / "steps").is_dir() else None
 
 
 def open_bundle(folder: Path, *, threads: int, threshold: float | None = None) -> Model:
-    """Load a bundle, with its warnings as lines for a person."""
+    """Load a bundle, and print its warnings on stderr."""
     from refsynth.bundle import load
 
     with warnings.catch_warnings(record=True) as caught:
@@ -85,9 +87,9 @@ def open_file(
     separator: str | None = None,
     spans: Spans = "none",
 ) -> Iterator[Reading]:
-    """Open the rows of a file, or of standard input where its name is `-`.
+    """Open the rows of a file, or of standard input if `file` is `-`.
 
-    Columns that are not named are those of the training rows; where the file has not these, `text` and `label`.
+    Columns that are not named are those of the training rows; if the file lacks these, `text` and `label`.
 
     Raises:
         InputError: a second column is named for a bundle that takes single texts.
@@ -100,13 +102,12 @@ def open_file(
     if pair is not None and not pairs:
         raise InputError(f"--pair {pair}: the bundle labels single texts", remedy="leave --pair out")
     second = (pair or known.pair or PAIR_COLUMN) if pairs else None
-    given = {"text": text or known.text, "pair": second, "label": label or known.label}
-    wanted = Columns.model_validate(known.model_dump() | given)
+    columns = {"text": text or known.text, "pair": second, "label": label or known.label}
     usual = Columns(text=text or "text", pair=(pair or PAIR_COLUMN) if pairs else None, label=label or "label")
     source = sys.stdin.buffer if file == "-" else Path(file)
     with open_rows(
         source,
-        columns=wanted,
+        columns=Columns.model_validate(known.model_dump() | columns),
         otherwise=usual,
         delimiter=delimiter,
         encoding=encoding,

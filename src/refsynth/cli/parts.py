@@ -1,45 +1,43 @@
-"""`refsynth synthesize | filter | reinforce`: one part of a run, from its folder."""
+"""`refsynth synthesize | filter | reinforce`: one part of a run again, from its folder."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from refsynth.cli.files import check_writable, writing
-from refsynth.cli.run import INTERRUPTED
-from refsynth.cli.screen import err, out, print_json
+from refsynth.cli.run import interruptible
+from refsynth.cli.screen import Json, out, print_json
 from refsynth.cli.table import show_rows
 from refsynth.cli.watch import Printer
 from refsynth.core.errors import ConfigError
 from refsynth.core.run import write_jsonl
 
 if TYPE_CHECKING:
-    from refsynth.core.types import Draft
     from refsynth.synthesis.reinforcement.figures import Figures
 
-Run = Annotated[Path, typer.Argument(help="A run folder.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Change one value of the run's task: filter.agreement=0.6")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Write the drafts that are kept there, as JSON lines.")]
+Run = Annotated[Path, Argument(help="A run folder.")]
+Set = Annotated[list[str] | None, Option("--set", help="Change one value of the run's task: filter.agreement=0.6")]
+Out = Annotated[Path | None, Option("--out", help="File for the drafts that are kept, as JSON lines.")]
 
 
 def synthesize(run: Run, overrides: Set = None, as_json: Json = False) -> None:
-    """Write the drafts of a run again, with some values changed; nothing is trained but what rounds and reinforcement need.
+    """Write the drafts of a run again, with some values changed.
 
-    Example: refsynth synthesize runs/tickets --set synthesis.ways=[examples,styles]
+    Nothing is trained except what rounds and reinforcement need.
+
+    Example: refsynth synthesize runs/tickets --set synthesis.temperature=0.8
     """
     from refsynth.pipeline.flow import synthesize as write
     from refsynth.pipeline.flow import writers_of
     from refsynth.pipeline.reopen import reopened
     from refsynth.synthesis.selection.diversity import diversity
 
-    with told_when_stopped(), reopened(run, tuple(overrides or ()), Printer()) as begun:
+    with interruptible(), reopened(run, tuple(overrides or ()), Printer()) as begun:
         written, _ = write(begun.job, writers_of(begun))
     texts = [draft.text for draft in written.drafts]
     counts = Counter(draft.label for draft in written.drafts)
@@ -54,24 +52,25 @@ def synthesize(run: Run, overrides: Set = None, as_json: Json = False) -> None:
 
 
 def filter_drafts(run: Run, overrides: Set = None, kept: Out = None, as_json: Json = False) -> None:
-    """Select among the drafts of a run again, with other values of filter.*, and tell what is dropped for which reason.
+    """Select among the drafts of a run again, with other values of filter.*.
 
-    Nothing is trained: what the run's judge says of the drafts is in the run.
+    The command counts the drafts that are dropped for each reason. It trains nothing: the run has kept the scores of its drafts.
 
     Example: refsynth filter runs/tickets --set filter.agreement=0.6 --out drafts.jsonl
     """
+    from refsynth.core.types import kept as kept_examples
     from refsynth.pipeline.flow import select_again
 
-    if other := next((each for each in overrides or () if not each.strip().startswith("filter.")), None):
+    if other := next((item for item in overrides or () if not item.strip().startswith("filter.")), None):
         raise ConfigError(f"--set {other}: refsynth filter changes filter.* only", remedy="change it in task.yaml, and run again")
     if kept is not None:
         check_writable(kept)
-    with told_when_stopped():
+    with interruptible():
         selected = select_again(run, tuple(overrides or ()), Printer())
     reasons = Counter(draft.dropped or "kept" for draft in selected.drafts)
     if kept is not None:
         with writing(kept):
-            write_jsonl(kept, [_row(draft) for draft in selected.drafts if draft.dropped is None])
+            write_jsonl(kept, [{"id": one.id, "text": one.text, "label": one.label} for one in kept_examples(selected.drafts)])
     if as_json:
         print_json({"drafts": len(selected.drafts), "by_reason": dict(reasons)})
         return
@@ -81,16 +80,16 @@ def filter_drafts(run: Run, overrides: Set = None, kept: Out = None, as_json: Js
 
 
 def reinforce(run: Run, overrides: Set = None, as_json: Json = False) -> None:
-    """Teach the reference by what its drafts do to the loss on held-out rows.
+    """Train the reference by how its drafts change the loss on held-out rows.
 
-    The drafts are then those of what it became, if the next command has the same --set, or task.yaml the same settings.
+    Later commands use the trained reference if they have the same --set, or task.yaml the same settings.
 
     Example: refsynth reinforce runs/tickets --set reinforce.iterations=8
     """
     from refsynth.pipeline.flow import writers_of
     from refsynth.pipeline.reopen import reopened
 
-    with told_when_stopped(), reopened(run, tuple(overrides or ()), Printer()) as begun:
+    with interruptible(), reopened(run, tuple(overrides or ()), Printer()) as begun:
         if not begun.job.task.config.reinforce.iterations:
             raise ConfigError("reinforce.iterations is 0: reinforcement is turned off", remedy="--set reinforce.iterations=8")
         curves = writers_of(begun).curves
@@ -101,20 +100,6 @@ def reinforce(run: Run, overrides: Set = None, as_json: Json = False) -> None:
     show_rows(("half", "turn", "reward", "faulty", "distinct word pairs", "KL, nats per token"), lines)
 
 
-@contextmanager
-def told_when_stopped() -> Iterator[None]:
-    """Turn an interruption into a line that says how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        err.print("stopped; what is finished is kept. Run the same command to go on.")
-        raise typer.Exit(INTERRUPTED) from None
-
-
 def _figures(turn: Figures) -> tuple[str, ...]:
-    apart = "" if turn.kl is None else f"{turn.kl:.4f}"
-    return f"{turn.turn + 1}", f"{turn.reward:+.2f}", f"{100 * turn.faulty:.0f}%", f"{100 * turn.distinct_2:.0f}%", apart
-
-
-def _row(draft: Draft) -> dict[str, Any]:
-    return {"id": draft.example.id, "text": draft.example.text, "label": draft.example.label}
+    kl = "" if turn.kl is None else f"{turn.kl:.4f}"
+    return f"{turn.turn + 1}", f"{turn.reward:+.2f}", f"{100 * turn.faulty:.0f}%", f"{100 * turn.distinct_2:.0f}%", kl

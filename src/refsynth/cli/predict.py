@@ -1,4 +1,4 @@
-"""`refsynth predict`: rows in, and out with what the model says of them: as a table, or one JSON object a row as they come."""
+"""`refsynth predict`: label the rows of a file, as a table or as one JSON object per row."""
 
 from __future__ import annotations
 
@@ -11,10 +11,22 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
-from refsynth.cli.opening import Bundle, Delimiter, Encoding, PairColumn, Sheet, TextColumn, open_bundle, open_file, run_of
-from refsynth.cli.screen import command, counter, err, out, to_nowhere
+from refsynth.cli.opening import (
+    Bundle,
+    Delimiter,
+    Encoding,
+    PairColumn,
+    Sheet,
+    TextColumn,
+    Threads,
+    Threshold,
+    open_bundle,
+    open_file,
+    run_of,
+)
+from refsynth.cli.screen import command, counter, discard_output, err, out
 from refsynth.core.errors import DataError, InputError, counted
 
 if TYPE_CHECKING:
@@ -24,39 +36,34 @@ if TYPE_CHECKING:
     from refsynth.data.judge import Spans
     from refsynth.data.rows import BadRow, Reading, Row
 
-CHUNK = 256  # rows: enough for batches of like length, few enough to answer soon
+CHUNK = 256  # rows: enough to batch texts of similar length, few enough to answer soon
 
 
 def predict(
     bundle: Bundle,
-    file: Annotated[
-        str, typer.Argument(help="CSV, TSV, JSONL, Parquet, Excel or plain text, one text a line; - is standard input.")
-    ] = "-",
-    target: Annotated[
-        Path | None, typer.Option("--out", help="The table to write: .csv, .tsv, .xlsx, .parquet or .jsonl.")
-    ] = None,
+    file: Annotated[str, Argument(help="CSV, TSV, JSONL, Parquet, Excel, or one text per line; - is standard input.")] = "-",
+    target: Annotated[Path | None, Option("--out", help="The table to write: .csv, .tsv, .xlsx, .parquet or .jsonl.")] = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     delimiter: Delimiter = None,
     encoding: Encoding = None,
     sheet: Sheet = None,
-    threads: Annotated[int, typer.Option(min=0, help="Threads to compute with; 0: one per core.")] = 0,
-    threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Confidence below which it is unsure; the bundle's own if left out.")
-    ] = None,
+    threads: Threads = 0,
+    threshold: Threshold = None,
 ) -> None:
-    """Label texts: a table with all its columns and the label, its confidence and whether the model is unsure beside them.
+    """Label the rows of a file.
 
-    Rows stay in their order, unreadable ones too; these are listed in NAME.errors.csv. Where a column of such a name is there
-    already, that of the model is called predicted_label and so on. Where the bundle can tell, `none_of_these` marks texts
-    that are unlike the training rows of all labels. Of a bundle that gives a text any number of labels they are
-    joined by |; of one that labels words, `entities` has what was found.
+    With --out, write a table: all columns of the file, plus the label, its confidence and whether the model is unsure. All rows
+    keep their order, unreadable ones too, which NAME.errors.csv lists. A new column is called predicted_label and so on if the
+    file has a column of that name already. The column `none_of_these` marks texts that are unlike the training rows of all
+    labels, if the bundle can tell. A multi-label bundle joins labels by |. A token-classification bundle writes `entities`.
 
-    Without --out: one JSON object a row on stdout, as they come, in constant memory.
-    A row that cannot be read gives {"row", "error"}; the others {"row", "label", "probabilities", "abstain", "tier"} and
-    their own "id"; "tier" is what answered: int8, safe, static or exact. "truncated" says that a part of the text was not read.
-    Of a bundle that gives a text any number of labels it is "labels", a list; of one that labels words it is {"row", "entities",
-    "abstain", "tier"}, each entity with "start", "end" (characters of the text), "label", "confidence" and its "text".
+    Without --out, print one JSON object per row on stdout, row by row and in constant memory: {"row", "label", "probabilities",
+    "abstain", "tier"} and the row's own "id", or {"row", "error"} for a row that cannot be read. "tier" is the part of the bundle
+    that answered: int8, safe, static or exact. "truncated" says that a part of the text was not read.
+
+    A multi-label bundle gives "labels", a list, instead of "label". A token-classification bundle gives {"row", "entities",
+    "abstain", "tier"}. Each entity has "start" and "end" (in characters of the text), "label", "confidence" and "text".
 
     Example: refsynth predict runs/tickets inbox.csv --out scored.csv
     """
@@ -92,8 +99,8 @@ def _stream(model: Model, reading: Reading, tally: PredictionTally) -> None:
             sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
         sys.stdout.flush()
     except OSError as error:
-        to_nowhere(sys.stdout)
-        if isinstance(error, BrokenPipeError):  # the reader has what it wants
+        discard_output(sys.stdout)
+        if isinstance(error, BrokenPipeError):  # the reader needs no more
             return
         raise InputError(
             f"standard output: cannot be written ({error.strerror})", remedy="free some space, or name a file with --out"
@@ -103,7 +110,7 @@ def _stream(model: Model, reading: Reading, tally: PredictionTally) -> None:
 
 
 def _write(model: Model, reading: Reading, tally: PredictionTally, file: str, target: Path) -> None:
-    """Write the table and the list of unreadable rows, and say what is in them."""
+    """Write the table and the list of unreadable rows, and print a summary of both."""
     from refsynth.cli.files import writing
     from refsynth.cli.scored import errors_file, keeping_errors, names_for, scored_row, style_of
     from refsynth.data.rows import BadRow
@@ -131,26 +138,27 @@ def _write(model: Model, reading: Reading, tally: PredictionTally, file: str, ta
         write_table(target, columns, rows(), style=style_of(reading, file, target, model.labels))
         errors.write(listed)
     out.print(
-        f"{'standard input' if file == '-' else file}: {counted(tally.rows, 'row')}, {_taken(reading, model)}", markup=False
+        f"{'standard input' if file == '-' else file}: {counted(tally.rows, 'row')}, {_text_columns(reading, model)}",
+        markup=False,
     )
     width = f"your {counted(len(reading.heads), 'column')}" if reading.fixed else "your columns"
     none = f", {tally.none:,} none of these" if tally.none else ""
     bad = f", {counted(errors.count, 'row')} could not be read (listed in {listed})" if errors.count else ""
-    out.print(f"{target}: {width} + {', '.join(names)}      {tally.unsure:,} unsure{none}{tally.cut()}{bad}", markup=False)
+    out.print(f"{target}: {width} + {', '.join(names)}      {tally.unsure:,} unsure{none}{tally.truncation()}{bad}", markup=False)
 
 
-def _taken(reading: Reading, model: Model) -> str:
-    """Return which columns the text was taken from."""
+def _text_columns(reading: Reading, model: Model) -> str:
+    """Return which columns the text was taken from, and whether they are those of training."""
     if reading.format == "text":
-        return "one text a line"
+        return "one text per line"
     names, known = reading.taken.texts, model.manifest.columns.texts
-    as_before = " (as in training)" if names == known else f" (in training: {', '.join(known)})"
-    return f"column{'s' * (len(names) > 1)} {', '.join(names)}{as_before}"
+    training = " (as in training)" if names == known else f" (in training: {', '.join(known)})"
+    return f"column{'s' * (len(names) > 1)} {', '.join(names)}{training}"
 
 
 @dataclass
 class PredictionTally:
-    """What became of the rows."""
+    """Counts of the rows, by what became of them."""
 
     predicted: int = 0
     unsure: int = 0
@@ -160,37 +168,37 @@ class PredictionTally:
     profile: IntArray | None = None
 
     def count(self, texts: Sequence[str], found: Answered) -> None:
-        """Add how sure the first tier was of some texts, and how long they are."""
+        """Add to the profile: how confident the first tier was about some texts, and how long they are."""
         from refsynth.bundle.certificate import profile_of
 
         self.profile = profile_of(found.sure, texts) + (0 if self.profile is None else self.profile)
 
     @property
     def rows(self) -> int:
-        """All rows."""
+        """The number of all rows."""
         return self.predicted + self.unreadable
 
     def describe(self) -> str:
         """Return e.g. `98 predicted (3 unsure), 2 unreadable`."""
-        marked = ((self.unsure, "unsure"), (self.none, "none of these"))
-        told = ", ".join(f"{n:,} {what}" for n, what in marked if n)
+        groups = ((self.unsure, "unsure"), (self.none, "none of these"))
+        listed = ", ".join(f"{n:,} {name}" for n, name in groups if n)
         unreadable = f", {self.unreadable:,} unreadable" if self.unreadable else ""
-        return f"{self.predicted:,} predicted{f' ({told})' if told else ''}{self.cut()}{unreadable}"
+        return f"{self.predicted:,} predicted{f' ({listed})' if listed else ''}{self.truncation()}{unreadable}"
 
-    def cut(self) -> str:
-        """Return e.g. `, 3 not read to the end`; nothing where all were."""
+    def truncation(self) -> str:
+        """Return e.g. `, 3 not read to the end`; empty if all texts were read whole."""
         return f", {self.truncated:,} not read to the end" if self.truncated else ""
 
 
 def warn_shift(model: Model, profile: IntArray | None, n: int) -> None:
-    """Say so where texts are unlike those that the certificate of a cascade was made with."""
+    """Warn if the texts are unlike those that the certificate of a cascade was made with."""
     early = model.manifest.tiers[0].early
     if early is not None and profile is not None and early.certificate.shifted(profile, n):
-        found = early.certificate
         err.print(
-            "warning: these texts are longer or shorter than those that the static tier was certified on, or it is not as sure "
-            f"of them: they are drawn otherwise, and the certificate (at most {found.alpha:.1%} answered otherwise than by the "
-            "model alone) does not hold for them. Run the task again with such texts in data.pool.",
+            "warning: these texts are longer or shorter than those that the static tier was certified on, or its confidence in "
+            "them differs. They come from another distribution, so the certificate (at most "
+            f"{early.certificate.alpha:.1%} answered otherwise than by the model alone) does not hold for them. "
+            "Run the task again with such texts in data.pool.",
             markup=False,
         )
 
@@ -205,7 +213,7 @@ def chunks(rows: Iterable[Row | BadRow]) -> Iterator[list[Row | BadRow]]:
 def answered(
     model: Model, rows: Iterable[Row | BadRow], tally: PredictionTally
 ) -> Iterator[tuple[Row | BadRow, Prediction | None]]:
-    """Yield each row in order with what is said of it, None of one that cannot be read, predicting a chunk at a time."""
+    """Yield each row in order with its prediction, None if the row cannot be read; predict a chunk at a time."""
     from refsynth.data.rows import Row
 
     for chunk in chunks(rows):
@@ -234,7 +242,7 @@ def records(model: Model, rows: Iterable[Row | BadRow], tally: PredictionTally) 
         yield {
             "row": row.number,
             **({} if row.id is None else {"id": row.id}),
-            **_said(answer, row.text),
+            **_answer(answer, row.text),
             "abstain": answer.abstain,
             **({"none": answer.none} if model.tells_none else {}),
             "tier": answer.tier,
@@ -242,8 +250,8 @@ def records(model: Model, rows: Iterable[Row | BadRow], tally: PredictionTally) 
         }
 
 
-def _said(answer: Prediction, text: str) -> dict[str, Any]:
-    """Return what was said of a text: its label, its labels, or what was found in it."""
+def _answer(answer: Prediction, text: str) -> dict[str, Any]:
+    """Return the answer for a text as JSON-ready values: its label, its labels, or its entities with their texts."""
     from refsynth.core.types import DIGITS
 
     if answer.entities is not None:

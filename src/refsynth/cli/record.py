@@ -1,4 +1,4 @@
-"""`refsynth record`: what a server remembers: tables, counts, retention, export."""
+"""`refsynth record`: the predictions and feedback that a server records: tables, counts, export, retention."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from refsynth.cli.files import check_writable
 from refsynth.cli.once import Commands
-from refsynth.cli.screen import command, err, out, print_json
+from refsynth.cli.screen import Json, command, err, out, print_json
 from refsynth.core.errors import InputError, counted
 from refsynth.core.labelset import JOINER, NONE
 from refsynth.core.spans import names_in
@@ -21,16 +21,13 @@ record = Commands(help="The record of predictions and feedback: upgrade, show, e
 
 Where = Annotated[
     str,
-    typer.Argument(
-        envvar="REFSYNTH_RECORD", help="A SQLite file, or postgresql://user@host/name; a password is better in $REFSYNTH_RECORD."
-    ),
+    Argument(envvar="REFSYNTH_RECORD", help="A SQLite file or postgresql://user@host/name; pass a password in $REFSYNTH_RECORD."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @record.command("upgrade")
 def upgrade(where: Where) -> None:
-    """Make the tables, or bring those of an older version up to date.
+    """Create the tables, or bring those of an older version up to date.
 
     Example: refsynth record upgrade postgresql://refsynth@db/refsynth
     """
@@ -43,45 +40,44 @@ def upgrade(where: Where) -> None:
 @record.command("show")
 def show(
     where: Where,
-    days: Annotated[float, typer.Option(min=0, help="How far back to count.")] = 7,
+    days: Annotated[float, Option(min=0, help="How far back to count.")] = 7,
     as_json: Json = False,
 ) -> None:
-    """Count predictions by label, abstentions, feedback, and how often people agreed.
+    """Count predictions by label, abstentions, feedback, and how often feedback agrees with the prediction.
 
     Example: refsynth record show record.sqlite --days 1
     """
     from refsynth.service.monitor.record import PredictionRecord
 
     with closing(PredictionRecord.open(where, tables="check")) as opened:
-        found = opened.summary(since=_ago(days))
+        summary = opened.summary(since=_ago(days))
     if as_json:
-        print_json(found._asdict())
+        print_json(summary._asdict())
         return
-    total = sum(found.predictions.values())
-    none = f", {found.none:,} none of these" if found.none else ""
-    out.print(f"last {days:g} days: {total:,} predictions, {found.abstained:,} unsure{none}", markup=False)
-    together: Counter[str] = Counter()
-    for label, n in found.predictions.items():
-        together[JOINER.join(names_in(label)) or NONE] += n
-    for label, n in together.most_common():
+    total = sum(summary.predictions.values())
+    none = f", {summary.none:,} none of these" if summary.none else ""
+    out.print(f"last {days:g} days: {total:,} predictions, {summary.abstained:,} unsure{none}", markup=False)
+    by_names: Counter[str] = Counter()
+    for label, n in summary.predictions.items():
+        by_names[JOINER.join(names_in(label)) or NONE] += n
+    for label, n in by_names.most_common():
         out.print(f"  {label}: {n:,} ({n / total:.0%})", markup=False)
-    out.print(f"{found.feedback:,} feedback, {found.agreed:,} of {found.compared:,} agree with the prediction", markup=False)
+    agreed = f"{summary.agreed:,} of {summary.compared:,} agree with the prediction"
+    out.print(f"{summary.feedback:,} feedback, {agreed}", markup=False)
 
 
 @record.command("export")
 def export(
     where: Where,
-    file: Annotated[Path, typer.Option("--out", help="The table to write: .csv, .tsv, .jsonl, .xlsx or .parquet.")],
-    days: Annotated[float | None, typer.Option(min=0, help="Only of the last days.")] = None,
+    file: Annotated[Path, Option("--out", help="The table to write: .csv, .tsv, .jsonl, .xlsx or .parquet.")],
+    days: Annotated[float | None, Option(min=0, help="Only the last days.")] = None,
     run: Annotated[
-        Path | None, typer.Option("--for", help="A run: columns and labels as `refsynth label` takes them for it.")
+        Path | None, Option("--for", help="Write columns and labels as `refsynth label` reads them for this run.")
     ] = None,
-    unsure: Annotated[
-        bool, typer.Option("--unsure", help="Instead: texts that the model was unsure of, and nobody labelled.")
-    ] = False,
+    unsure: Annotated[bool, Option("--unsure", help="Instead: texts that the model was unsure of and nobody labeled.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the texts that people labelled, as rows to train on.
+    """Write the texts that people labeled, as rows to train on.
 
     Example: refsynth record export record.sqlite --out feedback.csv --for runs/tickets
     """
@@ -102,7 +98,7 @@ def export(
         return
     err.print(f"{counted(done.rows, 'row')} in {file}", markup=False)
     if done.without_text:
-        err.print(f"{done.without_text:,} more have no text: a server stores texts only if it is told to", markup=False)
+        err.print(f"{done.without_text:,} more have no text: a server stores texts only with --keep-texts", markup=False)
     if run is not None and done.rows:
         err.print(f"next: {command('label', 'next' if unsure else 'add', file, '--run', run)}", markup=False)
 
@@ -110,7 +106,7 @@ def export(
 @record.command("purge")
 def purge(
     where: Where,
-    days: Annotated[float, typer.Option(min=0, help="What is older than this many days is deleted.")],
+    days: Annotated[float, Option(min=0, help="Delete what is older than this many days.")],
     as_json: Json = False,
 ) -> None:
     """Delete old predictions and feedback, texts included.
@@ -126,16 +122,16 @@ def purge(
         return
     err.print(f"deleted {done.predictions:,} predictions and {done.feedback:,} feedback", markup=False)
     if not done.erased:
-        later = (
+        remedy = (
             "PostgreSQL overwrites their bytes some time after a vacuum"
             if "://" in where
-            else "somebody reads the record: run it again"
+            else "another process reads the record: run the same command again later"
         )
-        err.print(f"their bytes are still in its files; {later}", markup=False)
+        err.print(f"their bytes are still in its files; {remedy}", markup=False)
 
 
 def _ago(days: float) -> datetime:
     try:
         return datetime.now(UTC) - timedelta(days=days)
-    except (OverflowError, ValueError):  # before there were calendars, or no number
+    except (OverflowError, ValueError):  # before the first date, or NaN
         raise InputError(f"--days {days}: too long ago", expected="a number of days") from None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from refsynth.cli.screen import command, err, out, print_json
+from refsynth.cli.screen import Json, command, err, out, print_json
 from refsynth.cli.watch import Printer
 from refsynth.core.errors import GateError, counted
 
@@ -21,17 +24,15 @@ INTERRUPTED = 130
 
 
 def run(
-    task: Annotated[Path, typer.Argument(help="A task.yaml, as `refsynth init` writes it.")],
-    folder: Annotated[Path, typer.Option("--out", help="The run folder; an interrupted run there is continued.")],
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="Override one value: synthesis.drafts=4000")] = None,
-    search: Annotated[
-        float | None, typer.Option(help="Minutes for hyper-parameters of fine-tuned learners; 0 for as task.yaml has them.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Override the seed of task.yaml.")] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave unusable rows out and list them.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    task: Annotated[Path, Argument(help="A task.yaml, as `refsynth init` writes it.")],
+    folder: Annotated[Path, Option("--out", help="The run folder. A run that was interrupted there is continued.")],
+    overrides: Annotated[list[str] | None, Option("--set", help="Override one value: synthesis.drafts=4000")] = None,
+    search: Annotated[float | None, Option(help="Minutes of hyper-parameter search for fine-tuned learners; 0: none.")] = None,
+    seed: Annotated[int | None, Option("--seed", help="Override the seed of task.yaml.")] = None,
+    skip_bad: Annotated[bool, Option("--skip-bad-rows", help="Leave unusable rows out and list them.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """From labelled rows (or label names alone) to a bundle and a report.
+    """Make a bundle and a report from labeled rows, or from label names alone.
 
     Example: refsynth run tickets/task.yaml --out runs/tickets --set synthesis.drafts=2000
     """
@@ -43,7 +44,7 @@ def run(
 
 
 def execute(task: Task, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
-    """Run a task and print what came of it."""
+    """Run a task and print its results."""
     from refsynth.cli.table import show_systems
     from refsynth.data.source import WORKBOOKS
     from refsynth.evaluation.heldout import FILE as HELD_OUT
@@ -51,41 +52,43 @@ def execute(task: Task, folder: Path, *, skip_bad: bool, as_json: bool) -> None:
 
     labels = counted(len(task.labels), "label")
     err.print(f"refsynth run: {labels} -> {folder}   (offline but for a reference endpoint, if task.yaml names one)")
-    try:
+    with interruptible():
         result = run_task(task, folder, watch=Printer(), skip_bad=skip_bad)
-    except KeyboardInterrupt:
-        err.print("stopped; what is finished is kept. Run the same command to go on.")
-        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         print_json(_summary(result))
     else:
         show_systems(out, result.report)
         out.print(f"report: {result.paths.html}", markup=False)
         if mistakes := result.report.mistakes:
-            found = f"{mistakes.wrong:,} of {counted(mistakes.n, 'held-out row')}"
-            out.print(f"wrong rows: {result.paths.html.with_name(HELD_OUT)} ({found})", markup=False)
+            count = f"{mistakes.wrong:,} of {counted(mistakes.n, 'held-out row')}"
+            out.print(f"wrong rows: {result.paths.html.with_name(HELD_OUT)} ({count})", markup=False)
         suffix = ".xlsx" if task.train is not None and task.train.suffix.lower() in WORKBOOKS else ".csv"
         out.print(f"next: {command('predict', folder, f'new{suffix}', '--out', f'scored{suffix}')}", markup=False)
-    _hold_to_contract(result)
+    _check_contract(result)
 
 
-def _hold_to_contract(result: RunResult) -> None:
-    """End with 3 where the bundle is only the nearest to what was asked for.
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Exit with 130 if the user interrupts the block. Its finished steps are kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print("stopped; finished steps are kept. Run the same command to go on.")
+        raise typer.Exit(INTERRUPTED) from None
 
-    Raises:
-        GateError: it is.
-    """
+
+def _check_contract(result: RunResult) -> None:
+    """Refuse a bundle that is only the variant nearest to the contract."""
     outcome = result.evidence.shrunk.outcome
     if outcome is not None and not outcome.met and result.report.compression:
         raise GateError(
-            f"no form of the model keeps the contract ({result.report.compression.asked})",
+            f"no variant of the model keeps the contract ({result.report.compression.asked})",
             known=f"the bundle holds the nearest, {outcome.shipped}",
-            remedy="take it as it is, or ask for less under contract in task.yaml; the report has all forms",
+            remedy="use it as it is, or ask for less under contract in task.yaml; the report lists all variants",
         )
 
 
 def _summary(result: RunResult) -> dict[str, Any]:
-    """Return the run's outcome as JSON-ready values."""
     from refsynth.evaluation.advice import verdict
 
     decision, results = result.evidence.learned.decision, result.report.results
@@ -104,10 +107,9 @@ def _summary(result: RunResult) -> dict[str, Any]:
 
 
 def _contract(outcome: ContractOutcome) -> dict[str, Any]:
-    """Return what came of a contract as JSON-ready values."""
-    told = {"met": outcome.met, "tried": outcome.tried, "untold": list(outcome.untold)}
-    return {**told, "shipped": _form(outcome.shipped), "forms": [_form(form) for form in outcome.forms]}
+    checked = {"met": outcome.met, "tried": outcome.tried, "untold": list(outcome.untold)}
+    return {**checked, "shipped": _variant(outcome.shipped), "forms": [_variant(variant) for variant in outcome.forms]}
 
 
-def _form(form: ModelVariant) -> dict[str, Any]:
-    return {**form._asdict(), "interval": None if form.interval is None else form.interval._asdict()}
+def _variant(variant: ModelVariant) -> dict[str, Any]:
+    return {**variant._asdict(), "interval": None if variant.interval is None else variant.interval._asdict()}

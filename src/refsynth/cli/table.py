@@ -1,4 +1,4 @@
-"""Tables: of any rows, and of the results that end a run."""
+"""Tables: of any rows, and of the results of a run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ if TYPE_CHECKING:
     from refsynth.evaluation.report import Report
     from refsynth.evaluation.sections import Results
 
-GAP = 2
-"""Characters between two columns."""
+GAP = 2  # characters between two columns
 
 
 def show_rows(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """Print rows under their heads; all but the first column are numbers."""
+    """Print rows under their heads. All columns but the first are numbers."""
     table = Table(box=None, pad_edge=False)
     for number, head in enumerate(heads):
         table.add_column(head, justify="left" if number == 0 else "right", overflow="fold")
@@ -32,7 +31,7 @@ def show_rows(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
 
 
 def show_systems(console: Console, report: Report) -> None:
-    """Print the systems side by side, with their intervals, speed and size, in as many tables as the console's width asks for."""
+    """Print the systems with their figures, intervals, speed and size, in as many tables as the console's width needs."""
     from refsynth.evaluation.advice import verdict
 
     if report.results is not None:
@@ -67,7 +66,7 @@ def _columns(results: Results) -> Iterator[Column]:
 
 
 def _beside(columns: Iterable[Column], room: int) -> Iterator[list[Column]]:
-    """Yield the columns in groups that fit beside each other in so many characters, in any case one."""
+    """Yield the columns in groups that fit side by side in `room` characters; a group has at least one."""
     group: list[Column] = []
     left = room
     for column in columns:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument
 
-from refsynth.cli.screen import out, print_json
+from refsynth.cli.screen import Json, out, print_json
 
 
 def trace(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    row: Annotated[str, typer.Argument(help="A row id, e.g. draft-3f2a9c01de-7 or row-12.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    run: Annotated[Path, Argument(help="A run folder.")],
+    row: Annotated[str, Argument(help="A row id, e.g. draft-3f2a9c01de-7 or row-12.")],
+    as_json: Json = False,
 ) -> None:
-    """Show where a training row comes from: its prompt, the seed rows the prompt showed, seed, reference, scores.
+    """Show where a training row comes from.
 
-    For a seed row, show the drafts whose prompts displayed it.
+    For a draft: its prompt, the seed examples that the prompt showed, seed, reference and scores. For a seed example: the drafts
+    whose prompts showed it.
 
     Example: refsynth trace runs/tickets draft-3f2a9c01de-7
     """

@@ -1,4 +1,4 @@
-"""The observer of a run that prints: a numbered line per stage, a bar or plain lines for what takes long."""
+"""The observer that prints a run: a numbered line per stage, and the progress of long work."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from refsynth.cli.screen import err, ticker
+from refsynth.core.observe import Printed
 
 
-class Printer:
-    """Prints stages to stderr as they finish, each with the time since the one before."""
+class Printer(Printed):
+    """Prints each stage on stderr as it ends, with the time it took."""
 
     def __init__(self) -> None:
+        super().__init__(err)
         self._number = 0
         self._since = time.monotonic()
 
@@ -22,16 +24,8 @@ class Printer:
         seconds, self._since = time.monotonic() - self._since, time.monotonic()
         err.print(f"{self._number:2} {name:<11} {line}   {int(seconds) // 60}:{int(seconds) % 60:02}", markup=False)
 
-    def note(self, line: str) -> None:
-        """Print a remark."""
-        err.print(f"   note: {line}", markup=False)
-
-    def forecast(self, line: str) -> None:
-        """Print how long the next stage will take."""
-        err.print(f"   {line}", markup=False)
-
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show a bar."""
-        with ticker(title, total) as shown:
-            yield shown.update
+        """Show progress towards `total`."""
+        with ticker(title, total) as show:
+            yield show

@@ -1,4 +1,4 @@
-"""The process that `refsynth serve` starts for each worker: `python -m refsynth.cli.worker LISTENER CHANNEL`. Not for people."""
+"""The process that `refsynth serve` starts for each worker: `python -m refsynth.cli.worker LISTENER CHANNEL`. Not for users."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if __name__ == "__main__":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from refsynth.service.http.logs import configure
 
-    configure(whole=True)  # first: what follows may fail, and a line of the log says how
+    configure(whole=True)  # first: what follows may fail, and the log should say how
     from refsynth.cli.guards import compose
     from refsynth.service.http.worker import main
 

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
-from refsynth.cli.parts import told_when_stopped
-from refsynth.cli.screen import out, print_json
+from refsynth.cli.run import interruptible
+from refsynth.cli.screen import Json, out, print_json
 from refsynth.cli.table import show_rows
 from refsynth.cli.watch import Printer
 from refsynth.core.errors import InputError
@@ -18,21 +18,21 @@ from refsynth.core.errors import InputError
 if TYPE_CHECKING:
     from refsynth.core.types import Metric
 
-SAID: Mapping[str, str] = {
+VERDICTS: Mapping[str, str] = {
     "labels": "label: {labels:,} labels would bring more than {drafts:,} drafts",
-    "drafts": "synthesise: {drafts:,} drafts would bring more than {labels:,} labels",
-    "cannot tell": "cannot tell: the intervals overlap; more labelled rows would make them narrower",
+    "drafts": "synthesize: {drafts:,} drafts would bring more than {labels:,} labels",
+    "cannot tell": "cannot tell: the intervals overlap; more labeled rows would make them narrower",
 }
 
 
 def worth(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
-    labels: Annotated[int, typer.Option(min=1, help="Labels that a person would give.")] = 20,
-    drafts: Annotated[int, typer.Option(min=1, help="Drafts that would be asked for.")] = 1000,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of what is drawn; the task's if left out.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    run: Annotated[Path, Argument(help="The folder of a finished run.")],
+    labels: Annotated[int, Option(min=1, help="How many more labels a person would give.")] = 20,
+    drafts: Annotated[int, Option(min=1, help="How many more drafts would be asked for.")] = 1000,
+    seed: Annotated[int | None, Option("--seed", help="Seed of random choices; default: the task's.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Tell whether the next labels or the next drafts would bring more, from the learning curves of a finished run.
+    """Estimate from learning curves whether more labels or more drafts would improve a finished run more.
 
     Example: refsynth label worth runs/tickets --labels 20 --drafts 1000
     """
@@ -43,23 +43,23 @@ def worth(
     from refsynth.synthesis.rounds import screened
 
     if not (run / "bundle").is_dir():
-        raise InputError(f"{run}: no finished run", remedy=command_of(run))
-    with told_when_stopped(), reopened(run, (), Printer()) as begun:
+        raise InputError(f"{run}: not a finished run", remedy=command_of(run))
+    with interruptible(), reopened(run, (), Printer()) as begun:
         writers = writers_of(begun)
         written, _ = synthesize(begun.job, writers)
-        found = answer(
+        result = answer(
             begun.job, screened(begun.job, writers, written), asked=written.asked, labels=labels, more=drafts, seed=seed
         )
     if as_json:
-        print_json(found._asdict() | {"labels": asdict(found.labels), "drafts": asdict(found.drafts)})
+        print_json(result._asdict() | {"labels": asdict(result.labels), "drafts": asdict(result.drafts)})
         return
     lines = [
-        (what, f"{found.now[what]:,}", f"{more:,}", _points(gain), _curve(found.errors[what]))
-        for what, more, gain in (("labels", labels, found.labels), ("drafts", drafts, found.drafts))
+        (what, f"{result.now[what]:,}", f"{more:,}", _points(gain), _curve(result.errors[what]))
+        for what, more, gain in (("labels", labels, result.labels), ("drafts", drafts, result.drafts))
     ]
-    show_rows(("", "now", "more", f"{found.score}, points", "measured errors by size"), lines)
-    out.print(SAID[found.verdict].format(labels=labels, drafts=drafts))
-    out.print("by a logistic head on frozen embeddings; labels are measured without drafts, drafts with all labels")
+    show_rows(("", "now", "more", f"{result.score}, points", "measured errors by size"), lines)
+    out.print(VERDICTS[result.verdict].format(labels=labels, drafts=drafts))
+    out.print("measured by a logistic head on frozen embeddings: labels without drafts, drafts with all labels")
 
 
 def _points(gain: Metric) -> str:

@@ -1,4 +1,4 @@
-"""What every other package shares: values, protocols, the configuration, errors, the run folder and its steps, intervals.
+"""What every other package shares: values, protocols, configuration, errors, the run folder and its steps, intervals.
 
-Knows nothing of models, and of files only how a run keeps its own. Nothing here prints.
+It knows nothing about models, and of files only the run folder's own. Nothing here prints, except the observer `Printed`.
 """

@@ -1,7 +1,8 @@
-"""Tags of the words of one text as a chain: `I-` follows only `B-` or `I-` of its label. Scores [T, C] in, C = 1 + 2 K.
+"""Tags of the words of one text as a chain: `I-` follows only `B-` or `I-` of the same label. Scores [T, C], C = 1 + 2 K.
 
-Columns are outside, K first words, K further words (`core.spans.tag_names`). The score of a path is the sum of its tags' scores;
-what is not allowed has none. All probabilities are exact, by forward and backward recursions (Rabiner, 1989, section III).
+The columns are outside, K first words, K further words (`core.spans.tag_names`). The score of a path is the sum of its tags'
+scores; a path that is not allowed has probability 0. All probabilities are exact, by forward and backward recursions (Rabiner,
+1989, section III).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from refsynth.core.types import FloatArray, IntArray
 
 
 def best_path(scores: FloatArray) -> IntArray:
-    """Return the allowed path with the highest score [T] (Viterbi)."""
+    """Return the allowed path with the highest score, as tag numbers [T] (Viterbi)."""
     t, c = scores.shape
     k = (c - 1) // 2
     best, back = np.array(scores, float), np.zeros((t, c), int)
@@ -34,10 +35,10 @@ def best_path(scores: FloatArray) -> IntArray:
 
 
 def occurrences(scores: FloatArray) -> FloatArray:
-    """Return the probability that a span of each label is anywhere [K]: 1 less that of all paths that avoid its first words."""
+    """Return the probability that a span of each label occurs anywhere [K]: 1 minus that of all paths without its first word."""
     t, c = scores.shape
     k = (c - 1) // 2
-    avoided = np.repeat(np.asarray(scores, float)[None], k + 1, axis=0)  # the last avoids nothing
+    avoided = np.repeat(np.asarray(scores, float)[None], k + 1, axis=0)  # the last row avoids no label
     avoided[np.arange(k), :, 1 + np.arange(k)] = -np.inf
     to, ahead = np.zeros(k + 1), np.full((k + 1, 2 * k), -np.inf)
     for place in range(t):
@@ -48,9 +49,13 @@ def occurrences(scores: FloatArray) -> FloatArray:
 
 
 class Chain(NamedTuple):
-    """The recursions over scores [T, C]: log-sums over the ways to and from each place.
+    """The recursions over scores [T, C]: log-sums over the paths to and from each word.
 
-    `to` [T + 1] ends before a word, `out` [T + 1] goes on from a word that continues nothing, `total` is over all paths.
+    Attributes:
+        scores: of the tags.
+        to: over the paths that end before each word [T + 1].
+        out: over the paths from each word on, if it does not continue a span [T + 1].
+        total: over all paths.
     """
 
     scores: FloatArray
@@ -60,17 +65,17 @@ class Chain(NamedTuple):
 
     @classmethod
     def of(cls, scores: FloatArray) -> Chain:
-        """Return the chain of scores, which may be log-probabilities or anything that differs from them by word only."""
+        """Return the chain of scores: log-probabilities, or anything that differs from them by a constant per word."""
         scores = np.asarray(scores, float)
         t, c = scores.shape
         k = (c - 1) // 2
         to, out = np.zeros(t + 1), np.zeros(t + 1)
-        ahead = np.full(2 * k, -np.inf)  # of first and of further words, ending at the word before
+        ahead = np.full(2 * k, -np.inf)  # paths that end in a first or further word, at the word before
         for place in range(t):
             further = scores[place, 1 + k :] + np.logaddexp(ahead[:k], ahead[k:])
             ahead = np.concatenate([scores[place, 1 : 1 + k] + to[place], further])
             to[place + 1] = np.logaddexp(scores[place, 0] + to[place], np.logaddexp.reduce(ahead))
-        rest = np.zeros(k)  # of going on from a word that a span of each label has reached
+        rest = np.zeros(k)  # paths that go on from a word inside a span of each label
         for place in range(t - 1, -1, -1):
             out[place] = np.logaddexp(scores[place, 0] + out[place + 1], np.logaddexp.reduce(scores[place, 1 : 1 + k] + rest))
             rest = np.logaddexp(out[place], scores[place, 1 + k :] + rest)
@@ -81,7 +86,7 @@ class Chain(NamedTuple):
         return float(np.exp(self.scores[np.arange(len(path)), path].sum() - self.total))
 
     def span(self, start: int, end: int, label: int) -> float:
-        """Return the probability that just these words are a span of the label."""
+        """Return the probability that exactly the words from `start` up to but not including `end` are a span of the label."""
         k = (self.scores.shape[1] - 1) // 2
         inside = self.scores[start, 1 + label] + self.scores[start + 1 : end, 1 + k + label].sum()
         return float(np.exp(self.to[start] + inside + self.out[end] - self.total))

@@ -1,7 +1,7 @@
-"""The code that a step runs, as one hash: of a module and of all modules of its package that it imports, wherever it does so.
+"""The code that a step runs, as one hash: of a module and of all modules of its own package that it imports, at any depth.
 
-Sources are read, not run. Comments, docstrings and layout are no part of the hash, so that words about code throw nothing away.
-What is imported for type checkers alone, and what other packages do, is none either.
+Sources are read, not run. Comments, docstrings and layout are left out of the hash, so that editing them invalidates no step.
+Imports for type checkers and other packages are left out too.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
-"""Where a node of a syntax tree has statements, or nodes that have some."""
+"""Fields of a syntax tree's node that hold statements, or nodes with statements in them."""
 
 CHECKED = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-"""What is true for type checkers alone."""
+"""Conditions that only type checkers take for true."""
 
 
 class ModuleSource(NamedTuple):
@@ -30,31 +30,31 @@ class ModuleSource(NamedTuple):
 
 
 @cache
-def code_of(*modules: str, apart: tuple[str, ...] = ()) -> str:
-    """Return one sha256, in hex, over the code of the modules and of what they import of their own package.
+def code_of(*modules: str, excluded: tuple[str, ...] = ()) -> str:
+    """Return one sha256, in hex, over the code of the modules and of what they import from their own package.
 
     Args:
-        modules: full names; one whose source is nowhere, like that of a session, counts by its name alone.
-        apart: modules, and packages with all that is in them, that are not entered.
+        modules: full names. A module without a source, such as that of an interactive session, counts by its name alone.
+        excluded: modules, and packages with all their modules, that are left out with what they import.
     """
-    return _sha256("\n".join(f"{name} {source_of(name).hash}" for name in sorted(closure_of(*modules, apart=apart))))
+    return _sha256("\n".join(f"{name} {source_of(name).hash}" for name in sorted(closure_of(*modules, excluded=excluded))))
 
 
 @cache
-def closure_of(*modules: str, apart: tuple[str, ...] = ()) -> frozenset[str]:
+def closure_of(*modules: str, excluded: tuple[str, ...] = ()) -> frozenset[str]:
     """Return the names of the modules that `code_of` reads."""
-    found: set[str] = set()
-    left = [name for name in modules if not _below(name, apart)]
+    closure: set[str] = set()
+    left = [name for name in modules if not _below(name, excluded)]
     while left:
-        if (name := left.pop()) not in found:
-            found.add(name)
-            left += [each for each in source_of(name).imports if not _below(each, apart)]
-    return frozenset(found)
+        if (name := left.pop()) not in closure:
+            closure.add(name)
+            left += [imported for imported in source_of(name).imports if not _below(imported, excluded)]
+    return frozenset(closure)
 
 
 @cache
 def source_of(module: str) -> ModuleSource:
-    """Read a module's source; once in a process, which goes on running what it has loaded."""
+    """Read a module's source. It is read once: a process goes on running the code that it has loaded."""
     file = _file_of(module)
     if file is None:
         return ModuleSource("", ())
@@ -68,7 +68,7 @@ def source_of(module: str) -> ModuleSource:
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.stmt]:
-    """Yield the statements of a tree that run, and take docstrings, of whatever stands before them, out of it."""
+    """Yield the statements of a tree that run, and remove all docstrings from it, also those of fields and constants."""
     for name in BLOCKS:
         block = getattr(tree, name, None)
         if not isinstance(block, list):
@@ -87,7 +87,7 @@ def _is_docstring(node: ast.AST) -> bool:
 
 
 def _imported(node: ast.stmt, package: str) -> list[str]:
-    """Return what may be the names of imported modules: of `from a import b`, both `a` and `a.b`."""
+    """Return names that may be imported modules: for `from a import b`, both `a` and `a.b`."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if not isinstance(node, ast.ImportFrom):
@@ -103,7 +103,7 @@ def _sha256(text: str) -> str:
 
 
 def _below(module: str, packages: Collection[str]) -> bool:
-    return any(module == each or module.startswith(f"{each}.") for each in packages)
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
 @cache

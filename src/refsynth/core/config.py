@@ -1,10 +1,11 @@
-"""RunConfig: the one frozen tree behind task.yaml, a section per stage. Unknown keys are refused with the nearest known one.
+"""RunConfig: the frozen tree behind task.yaml, with a section per stage. An unknown key is refused with the nearest known one.
 
-Nothing here opens the files that it names.
+Nothing here opens the files that a configuration names.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -44,13 +45,13 @@ KnownKind = Annotated[KindName, AfterValidator(TASK_KINDS.known)]
 KnownLearner = Annotated[LearnerName, AfterValidator(LEARNERS.known)]
 
 PAIR_COLUMN = "text_pair"
-"""Column of the second text where nothing is said."""
+"""The default column of the second text."""
 
 MOST_COMPLAINTS = 20
-"""How many problems of a file are told at once."""
+"""The most problems of a file that are reported at once."""
 
 LEAST_FOLDS = 4
-"""For reinforcement: each half of the folds holds one out while the other is learnt from."""
+"""The fewest folds for reinforcement: each half of the folds needs one to hold out and one to learn from."""
 
 
 class RunConfig(Section):
@@ -59,13 +60,13 @@ class RunConfig(Section):
     task: KnownKind = "classify"
     """The kind of task: one label for each text or pair of texts, any number for each text, or labels of words in it."""
     language: str = "auto"
-    """`auto`, or an ISO 639-1 code such as `en` or `zh`: chooses the encoder and the text rules."""
+    """`auto`, or an ISO 639-1 code such as `en` or `zh`. It chooses the encoder and the text rules."""
     labels: Annotated[dict[Name, str], Field(min_length=1)]
     """Each label with what it means, in plain words."""
     data: DataConfig = DataConfig()
     """The user's files."""
     reference: Reference = "embedded"
-    """Who writes the drafts."""
+    """The language model that writes the drafts."""
     synthesis: SynthesisConfig = SynthesisConfig()
     """How drafts are written."""
     reinforce: ReinforceConfig = ReinforceConfig()
@@ -73,42 +74,42 @@ class RunConfig(Section):
     filter: FilterConfig = FilterConfig()
     """Which drafts are trained on."""
     selftrain: SelftrainConfig = SelftrainConfig()
-    """Which texts of an unlabelled file join the drafts."""
+    """Which texts of an unlabeled file join the drafts."""
     pretrain: PretrainConfig = PretrainConfig()
-    """How models learn from unlabelled texts beforehand."""
+    """How models learn from unlabeled texts before they learn from rows."""
     learners: tuple[KnownLearner, ...] = Field(default=TASK_KINDS["classify"].learners, min_length=1)
-    """What the gate chooses among, with and without drafts; other kinds of task have others, see docs/how-to/tasks.md."""
+    """What the gate chooses among, with and without drafts. The default depends on the task kind, see docs/how-to/tasks.md."""
     training: TrainingConfig = TrainingConfig()
     """How learners that are fine-tuned are trained."""
     search: SearchConfig = SearchConfig()
-    """How their hyper-parameters are searched for."""
+    """How the hyper-parameters of such learners are searched for."""
     ensemble: EnsembleConfig = EnsembleConfig()
-    """How learners are joined where an ensemble is among them."""
+    """How an ensemble joins the other learners."""
     prompting: PromptingConfig = PromptingConfig()
-    """How the reference is asked where `prompt` is among the learners."""
+    """How the learner `prompt` asks the reference."""
     gate: GateConfig = GateConfig()
-    """How the decision is made."""
+    """How it is decided whether drafts help."""
     unsure: UnsureConfig = UnsureConfig()
     """When the model says that it is unsure."""
     compress: CompressConfig = CompressConfig()
     """What ships: the trained model, a faster student of it, or both."""
     contract: ContractConfig = ContractConfig()
-    """What the bundle must keep to."""
+    """How fast, small and good the bundle must be."""
     track: tuple[TrackerName, ...] = ()
-    """Trackers that get configuration, results, curves, report and bundle, as files in RUN/track; nothing is sent."""
+    """Trackers that get configuration, results, curves, report and bundle as files in RUN/track. Nothing is sent."""
     device: DeviceName = "auto"
-    """Where models are trained: a GPU that CUDA finds if there is one, `cpu` or `cuda`. What ships runs on a CPU."""
+    """Where models are trained: `cpu`, `cuda`, or `auto` for a GPU if CUDA finds one. The bundle runs on a CPU."""
     seed: int = Field(default=0, ge=0, lt=2**31)
-    """The root of all randomness."""
+    """The seed of all random choices."""
 
     @model_validator(mode="before")
     @classmethod
     def _describe_labels(cls, tree: Any) -> Any:
-        """Let labels be a plain list of names, or have no description: that is then the name, in words."""
+        """Accept labels as a plain list of names, and labels without a description: it is then the name, in words."""
         labels = tree.get("labels") if isinstance(tree, Mapping) else None
         if isinstance(labels, Sequence) and not isinstance(labels, str):
             names = [name if isinstance(name, bool) else str(spell(name) or name) for name in labels]
-            if twice := next((name for name in names if names.count(name) > 1), None):
+            if twice := next((name for name, count in Counter(names).items() if count > 1), None):
                 raise ValueError(f"labels: '{twice}' is there twice")
             labels = dict.fromkeys(names)
         if not isinstance(labels, Mapping):
@@ -117,13 +118,13 @@ class RunConfig(Section):
         for name in labels:
             if (other := spelled.setdefault(spell(name), name)) is not name and not isinstance(name, bool):
                 raise ValueError(f"labels: {other!r} and {name!r} are one value, read as '{spell(name)}'; keep one of them")
-        about = {name: str(name).replace("_", " ") if said is None else said for name, said in labels.items()}
+        about = {name: str(name).replace("_", " ") if meaning is None else meaning for name, meaning in labels.items()}
         return {**tree, "labels": about}
 
     @model_validator(mode="before")
     @classmethod
     def _fill_kind(cls, tree: Any) -> Any:
-        """Fill in what is usual for the kind of task."""
+        """Fill in the defaults that depend on the kind of task."""
         name = tree.get("task") if isinstance(tree, Mapping) else None
         if not isinstance(name, str) or name not in TASK_KINDS:
             return tree
@@ -137,106 +138,115 @@ class RunConfig(Section):
         return {"learners": kind.learners, **tree, "data": data}
 
     @model_validator(mode="after")
-    def _check_pairs(self) -> Self:
+    def _check(self) -> Self:
+        """Refuse values that do not fit together; the first problem is reported."""
+        for check in (
+            self._check_pairs,
+            self._check_none,
+            self._check_kind,
+            self._check_synthesis,
+            self._check_reinforce,
+            self._check_training,
+            self._check_pretrain,
+            self._check_learners,
+            self._check_search,
+            self._check_scoring,
+            self._check_windows,
+        ):
+            check()
+        return self
+
+    def _check_pairs(self) -> None:
         if not self.kind.pair and self.data.columns.pair is not None:
             raise ValueError(f"data.columns.pair names a second text, but task is {self.task}; write task: pairs")
         if self.kind.pair and self.data.train is None:
             raise ValueError(
-                f"task: {self.task} needs labelled rows (data.train): what a label means for two texts is not said by its name"
+                f"task: {self.task} needs labeled rows (data.train): a label's name does not say what it means for two texts"
             )
         if self.kind.pair and self.synthesis.augment:
             raise ValueError(f"synthesis.augment changes single texts, and task is {self.task}; take it out")
-        return self
 
-    @model_validator(mode="after")
-    def _check_none(self) -> Self:
+    def _check_none(self) -> None:
         if (self.kind.pair or self.kind.labels != "one") and self.data.none is not None:
-            why = "of pairs it is not measured" if self.kind.pair else "such texts can be rows without a label"
+            why = "it has not been measured for pairs" if self.kind.pair else "such texts can be rows without a label"
             raise ValueError(f"data.none is for task: classify; take it out: {why}")
-        return self
 
-    @model_validator(mode="after")
-    def _check_kind(self) -> Self:
+    def _check_kind(self) -> None:
         problem = multilabel.problem_of(dict(self)) or tokens.problem_of(dict(self))
         if problem := problem or scorers.problem_of(self.filter, self.kind):
             raise ValueError(problem)
         for name in self.learners:
             if why := LEARNERS[name].unfit.get(self.kind.labels):
                 raise ValueError(f"learners: {name} {why}")
-        return self
 
-    @model_validator(mode="after")
-    def _check_topics(self) -> Self:
+    def _check_synthesis(self) -> None:
         if "topics" in self.synthesis.ways and self.data.pool is None:
-            raise ValueError("synthesis.ways: topics are found in unlabelled texts; name a file of them under data.pool")
-        return self
-
-    @model_validator(mode="after")
-    def _check_labels(self) -> Self:
-        blank = [name for name in self.labels if not name.strip()]
-        if blank:
+            raise ValueError("synthesis.ways: topics are found in unlabeled texts; name a file of them under data.pool")
+        if not all(name.strip() for name in self.labels):
             raise ValueError("a label name is empty")
-        return self
 
-    @model_validator(mode="after")
-    def _check_reinforce(self) -> Self:
-        if self.reinforce.iterations and self.gate.folds < LEAST_FOLDS:
+    def _check_reinforce(self) -> None:
+        if not self.reinforce.iterations:
+            return
+        if self.gate.folds < LEAST_FOLDS:
             raise ValueError(f"reinforce needs gate.folds of at least {LEAST_FOLDS}: two folds reward, two measure")
-        limit = next((key for key in self.writer.limits if getattr(self.reference, key) is not None), None)
-        if self.reinforce.iterations and limit:
-            raise ValueError(f"reinforce does not count towards reference.{limit}; leave that out and limit turns and prompts")
-        if self.reinforce.iterations and self.reinforce.policy != "bandit" and not self.writer.training:
+        if limit := next((key for key in self.writer.limits if getattr(self.reference, key) is not None), None):
+            raise ValueError(f"reinforce does not count towards reference.{limit}; take that out and limit reinforce.iterations")
+        if self.reinforce.policy != "bandit" and not self.writer.training:
             policy, able = self.reinforce.policy, _trainable()
             raise ValueError(f"reinforce.policy: {policy} needs a reference with weights here ({able}); use bandit")
-        return self
 
-    @model_validator(mode="after")
-    def _check_checkpointing(self) -> Self:
+    def _check_training(self) -> None:
         if self.training.gradient_checkpointing and "prefix_tuning" in self.learners:
             raise ValueError(
                 "training.gradient_checkpointing computes layers again, which prefix_tuning cannot; turn one of them off"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_prompt(self) -> Self:
         if set(self.learners) == {"prompt"}:
             raise ValueError("learners: prompt needs the reference to answer, and no bundle has it; add another, e.g. frozen")
-        return self
 
-    @model_validator(mode="after")
-    def _check_pretrain(self) -> Self:
+    def _check_pretrain(self) -> None:
         asked = [f"pretrain.{name}" for name in ("encoder", "reference") if getattr(self.pretrain, name)]
         if asked and self.data.pool is None:
-            raise ValueError(f"{asked[0]} is about unlabelled texts, and there are none; name a file under data: pool")
+            raise ValueError(f"{asked[0]} learns from unlabeled texts, and there are none; name a file under data: pool")
         if self.pretrain.reference and not self.writer.training:
             raise ValueError(f"pretrain.reference trains the reference, whose weights must be here ({_trainable()})")
-        return self
 
-    @model_validator(mode="after")
-    def _check_learners(self) -> Self:
+    def _check_learners(self) -> None:
         if twice := [name for place, name in enumerate(self.learners) if name in self.learners[:place]]:
             raise ValueError(f"learners: found {twice[0]} twice; name each once")
-        return self
-
-    @model_validator(mode="after")
-    def _check_ensembles(self) -> Self:
         named, joined = [name for name in self.learners if LEARNERS[name].joins], self.members
         if named and len(joined) < 2:
             raise ValueError(f"learners: {named[0]} joins the other learners, and needs two of them; add e.g. tfidf, frozen")
         if "distilled" in named and not any(LEARNERS[name].usual_shape for name in joined):
             able = ", ".join(sorted(name for name, spec in LEARNERS.items() if spec.usual_shape))
-            raise ValueError(f"learners: distilled begins as one of the others; add one of {able}")
-        return self
+            raise ValueError(f"learners: distilled starts from the encoder of another learner; add one of {able}")
 
-    @model_validator(mode="after")
-    def _check_search(self) -> Self:
-        if self.search.minutes and not any(LEARNERS[name].searched for name in self.learners):
+    def _check_search(self) -> None:
+        if not self.search.minutes:
+            return
+        if not any(LEARNERS[name].searched for name in self.learners):
             known = ", ".join(sorted(name for name, spec in LEARNERS.items() if spec.searched))
             raise ValueError(f"search tunes learners that are fine-tuned, and none is among learners; add one of {known}")
-        if self.search.minutes and ("stacking" in self.learners or self.ensemble.teacher == "stacking"):
-            raise ValueError("search: each fold of a stack would have to be searched for anew; take stacking out")
-        return self
+        if "stacking" in self.learners or self.ensemble.teacher == "stacking":
+            raise ValueError("search: stacking would need a search in each of its folds; take stacking out")
+
+    def _check_scoring(self) -> None:
+        if self.scoring and not self.writer.scores:
+            able = ", ".join(spec.written for spec in REFERENCES.values() if spec.scores)
+            raise ValueError(
+                f"{self.scoring[0]} asks the reference how likely texts are, which '{self.writer.name}' cannot tell; "
+                f"take it out, or name another reference: {able}"
+            )
+
+    def _check_windows(self) -> None:
+        asked = self.training.windows
+        if self.kind.pair and asked not in (None, "cut"):
+            raise ValueError(f"training.windows: {asked} is for single texts; the longer half of a pair is cut: write cut")
+        if self.kind.words and asked == "head_tail":
+            raise ValueError("training.windows: head_tail leaves out words, and here words are labeled: write mean or cut")
+        causal = next((name for name in self.learners if LEARNERS[name].reads == "reference"), None)
+        if causal and not self.writer.training:
+            raise ValueError(f"learners: {causal} trains the reference, whose weights must be here ({_trainable()})")
 
     @property
     def kind(self) -> KindSpec:
@@ -250,7 +260,7 @@ class RunConfig(Section):
 
     @property
     def scoring(self) -> tuple[str, ...]:
-        """The keys by which this run has the reference tell how likely texts are."""
+        """The keys that make this run ask the reference how likely texts are."""
         drafts = self.synthesis.drafts > 0
         keys = {
             **{f"learners: {name}": LEARNERS[name].prompted for name in self.learners},
@@ -259,48 +269,22 @@ class RunConfig(Section):
         }
         return tuple(key for key, asked in keys.items() if asked)
 
-    @model_validator(mode="after")
-    def _check_scoring(self) -> Self:
-        if self.scoring and not self.writer.scores:
-            able = ", ".join(spec.written for spec in REFERENCES.values() if spec.scores)
-            raise ValueError(
-                f"{self.scoring[0]} asks the reference how likely texts are, which '{self.writer.name}' cannot tell; "
-                f"take it out, or name another reference: {able}"
-            )
-        return self
-
     @property
     def windows(self) -> Windows:
         """What is read of texts that are longer than `training.max_tokens`."""
         return self.training.windows or ("cut" if self.kind.pair else "mean")
-
-    @model_validator(mode="after")
-    def _check_windows(self) -> Self:
-        asked = self.training.windows
-        if self.kind.pair and asked not in (None, "cut"):
-            raise ValueError(f"training.windows: {asked} is for single texts; the longer half of a pair is cut: write cut")
-        if self.kind.words and asked == "head_tail":
-            raise ValueError("training.windows: head_tail leaves out words, and here words are labelled: write mean or cut")
-        return self
 
     @property
     def members(self) -> tuple[LearnerName, ...]:
         """The learners that ensembles join."""
         return tuple(name for name in self.learners if LEARNERS[name].ships and not LEARNERS[name].joins)
 
-    @model_validator(mode="after")
-    def _check_causal(self) -> Self:
-        asked = next((name for name in self.learners if LEARNERS[name].reads == "reference"), None)
-        if asked and not self.writer.training:
-            raise ValueError(f"learners: {asked} trains the reference, whose weights must be here ({_trainable()})")
-        return self
-
     @classmethod
     def load(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
         """Read task.yaml and apply overrides such as `synthesis.drafts=4000`.
 
         Raises:
-            ConfigError: the file is absent or is no such tree; each problem is a line.
+            ConfigError: the file is absent or wrong; each problem is on a line of its own.
         """
         tree = read_tree(path)
         for override in overrides:
@@ -313,7 +297,7 @@ class RunConfig(Section):
         """Validate a tree of plain values.
 
         Raises:
-            ConfigError: it has unknown keys or values of the wrong kind; each problem is a line.
+            ConfigError: it has unknown keys or wrong values; each problem is on a line of its own.
         """
         try:
             return cls.model_validate(tree)
@@ -325,16 +309,16 @@ class RunConfig(Section):
             raise ConfigError(f"{where}: " + "\n  ".join(lines), remedy=remedy) from error
 
     def placed(self, place: Callable[[Path], Path]) -> Self:
-        """Return it with the paths of the user's data and templates changed."""
+        """Return a copy in which `place` has changed the paths of the user's data and templates."""
         templates = self.prompting.templates
         prompting = self.prompting.model_copy(update={"templates": None if templates is None else place(templates)})
         return self.model_copy(update={"data": self.data.placed(place), "prompting": prompting})
 
     def changed(self, overrides: Sequence[str]) -> Self:
-        """Return the tree with overrides such as `filter.agreement=0.6`.
+        """Return a copy changed by overrides such as `filter.agreement=0.6`.
 
         Raises:
-            ConfigError: a key is unknown or a value of the wrong kind.
+            ConfigError: a key is unknown or a value is wrong.
         """
         tree = self.model_dump(mode="json")
         for override in overrides:
@@ -343,5 +327,5 @@ class RunConfig(Section):
 
 
 def _trainable() -> str:
-    """Return the references whose weights can be trained, as they stand in task.yaml."""
+    """Return the references whose weights can be trained, as task.yaml writes them."""
     return " or ".join(spec.written for spec in REFERENCES.values() if spec.training)

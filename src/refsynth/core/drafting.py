@@ -1,4 +1,4 @@
-"""The sections of the configuration that say how drafts are written, chosen and learnt from: who writes, how, and what stays."""
+"""The sections of the configuration about drafts: which language model writes them, how, and which are kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEY_NAMES = (
     "TOGETHER_API_KEY",
     "VLLM_API_KEY",
 )
-"""Variables that hold keys of language models. A task.yaml may come from a stranger, and no other secret is to leave by it."""
+"""Variables that hold keys of language models. A task.yaml may come from a stranger: it must not send any other secret away."""
 
 _NO_KEYS = ("REFSYNTH_DB_PASSWORD", "REFSYNTH_KEYS", "REFSYNTH_RECORD")
 """Variables with the prefix that hold other secrets."""
@@ -40,11 +40,11 @@ class EndpointReference(Section):
     model: str
     """The model's name there."""
     api: Literal["auto", "chat", "completions"] = "auto"
-    """Whether the model is spoken to or continues prompts; `auto` asks the server before the run, and prefers to speak."""
+    """Whether the model takes chat messages or continues prompts. `auto` asks the server before the run, and prefers chat."""
     key_env: str = "REFSYNTH_API_KEY"
-    """Environment variable that holds the key, if the server wants one: `REFSYNTH_...`, or a usual one, `OPENAI_API_KEY`."""
+    """Environment variable with the key, if the server needs one: `REFSYNTH_...`, or a usual name such as `OPENAI_API_KEY`."""
     concurrency: int = Field(default=4, ge=1, le=256)
-    """Requests under way at once."""
+    """Concurrent requests."""
     timeout: float = Field(default=60.0, gt=0)
     """Seconds to wait for one answer."""
     retries: int = Field(default=4, ge=0, le=20)
@@ -55,17 +55,17 @@ class EndpointReference(Section):
     @field_validator("endpoint")
     @classmethod
     def _check_endpoint(cls, address: str) -> str:
-        """Refuse a secret in the address, which would be written to the run's folder; no message repeats it."""
+        """Refuse an address with a secret, since it would be written into the run folder. No message repeats the address."""
         try:
             place = urlsplit(address)
-            usable = place.scheme in ("http", "https") and place.hostname and (place.port is None or place.port > 0)
+            valid = place.scheme in ("http", "https") and place.hostname and (place.port is None or place.port > 0)
         except ValueError:
-            usable = None
-        if not usable:
+            valid = False
+        if not valid:
             raise ValueError("not an http address; write one such as http://127.0.0.1:8080/v1")
         if "@" in place.netloc or place.query or place.fragment:
             raise ValueError(
-                "the address has a password or a key in it; write the address alone, and put the key into an environment "
+                "the address holds a password or a key; write the address alone, and put the key into an environment "
                 "variable: REFSYNTH_API_KEY, or one that key_env names"
             )
         return address
@@ -92,7 +92,7 @@ Way = Literal["examples", "styles", "contrast", "paraphrase", "topics"]
 
 
 class ApertiumTranslation(Section):
-    """Back-translation by Apertium, where it is installed."""
+    """Back-translation by Apertium, if it is installed."""
 
     translate: Literal["apertium"]
     """The engine."""
@@ -110,7 +110,7 @@ class Seq2SeqTranslation(Section):
     back: Path
     """Folder of the model into the texts' language; may be the same."""
     forward_prefix: str = ""
-    """Words before each text that tell the model the direction, e.g. `translate English to German: ` for a T5."""
+    """Words before each text that tell the model the direction, such as `translate English to German: ` for a T5."""
     back_prefix: str = ""
     """The same for the way back."""
 
@@ -119,7 +119,7 @@ AugmenterName = Literal["noise", "synonyms"]
 
 
 def _kind_of(method: Any) -> Any:
-    """Return the tag of a way to augment, so that a wrong one is told of one kind, not of all."""
+    """Return the tag of a way to augment, so that pydantic reports a wrong value for one branch of the union, not for all."""
     if isinstance(method, str):
         return "named"
     return method.get("translate") if isinstance(method, Mapping) else getattr(method, "translate", None)
@@ -145,60 +145,60 @@ class SynthesisConfig(Section):
     shots: int = Field(default=4, ge=0, le=32)
     """Seed examples of the class that one prompt shows."""
     per_prompt: int = Field(default=16, ge=1, le=256)
-    """Drafts sampled from one prompt; its prefix is computed once for them."""
+    """Drafts sampled from one prompt. Its prefix is computed once for all of them."""
     rounds: int = Field(default=1, ge=1, le=20)
-    """Rounds of `drafts` drafts each: later ones are for the labels and rows that the model before them gets wrong."""
+    """Rounds of `drafts` drafts each. Later rounds write for the labels and rows that the model so far gets wrong."""
     minutes: float | None = Field(default=None, gt=0)
-    """No further round begins after so many minutes of drafting and judging; without it all do that still help."""
+    """No further round begins after this many minutes of writing and scoring drafts. Default: rounds go on while they help."""
     ways: tuple[Way, ...] = Field(default=("examples",), min_length=1)
-    """How prompts ask, in turn: by examples, for a length or register, against another label, a row in other words, a topic."""
+    """How prompts ask, in turn: by examples, for a length or style, against another label, for a paraphrase, about a topic."""
     temperature: float = Field(default=1.0, gt=0, le=5)
     """Sampling temperature."""
     top_p: float = Field(default=0.95, gt=0, le=1)
-    """Nucleus: the share of probability that is sampled from."""
+    """Nucleus sampling: the share of probability that tokens are sampled from."""
     max_tokens: int = Field(default=64, ge=4, le=2048)
     """The longest draft, in tokens of the reference."""
     augment: tuple[Augmentation, ...] = ()
     """Ways to change copies of real rows: `noise`, `synonyms` (English, WordNet), `{translate: apertium, pivot: es}`."""
     copies: int = Field(default=4, ge=1, le=64)
-    """Augmented copies of one real row, at most, over all ways; they join the drafts."""
+    """The most augmented copies of one real row, over all ways. They join the drafts."""
 
 
 class FilterConfig(Section):
     """Which drafts are trained on."""
 
     agreement: float = Field(default=0.5, ge=0, lt=1)
-    """Least agreement of a model of the real rows with a draft's label; above 0.5 the model says the same label."""
+    """Least agreement of a model of the real rows with a draft's label. Above 0.5 the model predicts the same label."""
     scores: dict[ScorerName, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
-    """Further scorers of drafts, each with the least score of a draft that stays; the most where a lower one is better."""
+    """Further scorers, each with the least score that a draft needs to be kept; the highest if lower scores are better."""
     influence: float = Field(default=0.0, ge=0, lt=1)
     """Share of each label's drafts to leave out: those that raise the loss on held-out real rows most, or lower it least."""
     targets: Literal["label", "judge", "ensemble"] = "label"
-    """What a draft teaches: its label, what a model of the real rows makes of it, or the mean of that and of the reference."""
+    """What a draft teaches: its label, the prediction of a model of the real rows, or the mean of that and the reference's."""
 
 
 PolicyName = Literal["rloo", "raft", "bandit"]
 
 
 class ReinforceConfig(Section):
-    """How the reference learns, before it writes, from what its drafts do to the loss on held-out rows."""
+    """How the reference learns, before it writes, from the effect of its drafts on the loss on held-out rows."""
 
     iterations: int = Field(default=0, ge=0, le=1000)
-    """Turns of writing, judging and learning, for each half of the folds; 0 turns reinforcement off."""
+    """Turns of writing, scoring and learning, for each half of the folds; 0 turns reinforcement off."""
     policy: PolicyName = "rloo"
     """What learns: an adapter by policy gradient (`rloo`) or on the best drafts (`raft`), or the choice of prompts (`bandit`)."""
     prompts: int = Field(default=8, ge=1, le=1024)
-    """Prompts in a turn."""
+    """Prompts per turn."""
     group_size: int = Field(default=16, ge=2, le=64)
-    """Drafts of one prompt in a turn; each is judged against the others."""
+    """Drafts per prompt and turn; each is compared with the others of its prompt."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Learning rate of the adapter."""
     batch_size: int = Field(default=16, ge=2)
-    """Drafts written for one gradient step of the adapter, at least: a turn has as many steps as its drafts make."""
+    """The fewest drafts for one gradient step of the adapter: a turn has as many steps as its drafts allow."""
     kl: float = Field(default=0.15, ge=0)
-    """What keeps the adapter near the reference: the weight of their divergence, in nats per token."""
+    """Weight of the divergence between adapter and reference, in nats per token; it keeps the adapter near the reference."""
     minutes: float | None = Field(default=None, gt=0)
-    """No further turn begins after so many minutes, for each half; without it all turns are taken."""
+    """No further turn begins after this many minutes, for each half of the folds. Default: all turns run."""
 
 
 BRANCHES: Mapping[str, type[Section]] = {
@@ -207,4 +207,4 @@ BRANCHES: Mapping[str, type[Section]] = {
     "apertium": ApertiumTranslation,
     "ctranslate2": Seq2SeqTranslation,
 }
-"""How pydantic names the branches of a union in the place of an error."""
+"""The names of a union's branches in the location of a pydantic error."""

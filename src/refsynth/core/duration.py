@@ -1,4 +1,4 @@
-"""How long something takes, in words for a person: rough, as it is only ever foretold from what was measured so far."""
+"""Durations in words, for messages. They are rough, since they are estimated from what was measured so far."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 SHORT = 10.0
-"""Seconds below which nobody wants to be told."""
+"""Shorter durations, in seconds, are not worth a message."""
 
 
 def about(seconds: float) -> str:
@@ -21,15 +21,15 @@ def about(seconds: float) -> str:
 
 
 class Pace:
-    """Foretells the rest of work from how long its last units took: those before may have been done by an earlier run."""
+    """Estimates the time left from the last units of work alone: an earlier run may have done the ones before."""
 
     def __init__(self, total: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._total, self._clock = total, clock
         self._done, self._at = 0, clock()
 
     def left(self, done: int) -> str:
-        """Return e.g. `about 3 minutes left`; nothing where it is short, or where nothing was done since it was last asked."""
+        """Return e.g. `about 3 minutes left`; empty if it is short, or if nothing was done since the last call."""
         units, seconds = done - self._done, self._clock() - self._at
         self._done, self._at = done, self._at + seconds
-        rest = seconds / units * (self._total - done) if units > 0 else 0.0
-        return f"{about(rest)} left" if rest >= SHORT else ""
+        left = seconds / units * (self._total - done) if units > 0 else 0.0
+        return f"{about(left)} left" if left >= SHORT else ""

@@ -1,4 +1,4 @@
-"""The reports of earlier runs in one folder: a second run there, with other rows or values, throws none of them away."""
+"""The reports of earlier runs in one folder: a second run there, with other rows or values, overwrites none of them."""
 
 from __future__ import annotations
 
@@ -10,49 +10,41 @@ from typing import Any
 FOLDER = "reports"
 
 VOLATILE = {"date", "version", "command", "machine", "seconds", "steps", "texts_per_second", "p50_ms"}
-"""What differs between two reports of one run: when, how and how fast it was made."""
+"""What differs between two reports of the same run: when, how and how fast it was made."""
 
 
-def put_aside(folder: Path, names: Sequence[str], report: str) -> tuple[Path, ...]:
-    """Move the files of an earlier report into `FOLDER` under the next number, where it says something else than `report`.
+def archive_report(folder: Path, names: Sequence[str], *, unless: str | None = None) -> tuple[Path, ...]:
+    """Move the files of an earlier report into `FOLDER`, under the next number.
 
     Args:
-        folder: of the run.
-        names: of the files, among them report.json.
-        report: the JSON that is about to be written.
+        folder: the run folder.
+        names: the names of the report's files; report.json is one of them.
+        unless: the JSON of the next report; if the earlier one says the same, nothing is moved.
 
     Returns:
-        where the files are now; nothing where none was moved.
+        the new paths of the files; empty if none was moved.
     """
-    told = folder / "report.json"
-    if not told.is_file() or _lasting(told.read_text("utf-8")) == _lasting(report):
+    current = folder / "report.json"
+    if unless is not None and (not current.is_file() or _lasting(current.read_text("utf-8")) == _lasting(unless)):
         return ()
-    return move_aside(folder, names)
-
-
-def move_aside(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
-    """Move the files of an earlier report into `FOLDER` under the next number; return where they are now."""
-    if not any((folder / name).is_file() for name in names):
+    present = [name for name in names if (folder / name).is_file()]
+    if not present:
         return ()
-    aside = folder / FOLDER
-    aside.mkdir(exist_ok=True)
-    number = 1 + max((int(path.name[:4]) for path in aside.iterdir() if path.name[:4].isdigit()), default=0)
-    moved = []
-    for name in names:
-        if (folder / name).is_file():
-            moved.append((folder / name).rename(aside / f"{number:04}-{name}"))
-    return tuple(moved)
+    archive = folder / FOLDER
+    archive.mkdir(exist_ok=True)
+    number = 1 + max((int(path.name[:4]) for path in archive.iterdir() if path.name[:4].isdigit()), default=0)
+    return tuple((folder / name).rename(archive / f"{number:04}-{name}") for name in present)
 
 
 def _lasting(report: str) -> Any:
-    """Return what a report says of the model; None where the file is no report."""
+    """Return the content of a report without what is volatile; None if it is not JSON."""
     try:
-        return _without(json.loads(report))
+        return _without_volatile(json.loads(report))
     except ValueError:
         return None
 
 
-def _without(value: Any) -> Any:
+def _without_volatile(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _without(item) for name, item in value.items() if name not in VOLATILE}
-    return [_without(item) for item in value] if isinstance(value, list) else value
+        return {name: _without_volatile(item) for name, item in value.items() if name not in VOLATILE}
+    return [_without_volatile(item) for item in value] if isinstance(value, list) else value

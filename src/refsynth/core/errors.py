@@ -1,22 +1,22 @@
-"""The errors that refsynth raises about what it is given and what is missing; for a wrong Python type it is TypeError.
+"""The errors that refsynth raises about its input and about what is missing. A wrong Python type raises TypeError.
 
 RefsynthError                 one base to catch
-├── InputError       exit 2   the user's file, row or argument is wrong; a ValueError too, as are all of these
+├── InputError       exit 2   the user's file, row or argument is wrong; also a ValueError, like its subclasses
 │   ├── ArgumentError         an argument of a call in Python
-│   ├── DamagedError          a file that refsynth wrote is not as it was written
+│   ├── DamagedError          a file that refsynth wrote was changed or damaged
 │   ├── ConfigError           task.yaml or an override
 │   ├── DataError             a data file: place, found, expected, remedy
-│   └── BundleError           a bundle that is damaged, altered or not one
+│   └── BundleError           a bundle is damaged, changed or not a bundle
 ├── GateError        exit 3   a gate said no
-├── AccessError      exit 1   a caller of the server is refused: `reason`, and the HTTP status that says so
+├── AccessError      exit 1   a caller of the server is refused, with a `reason` and an HTTP status
 └── MissingError     exit 4   a model, an extra or an endpoint is not there
     ├── ExtraError            an optional dependency is not installed
     ├── ModelError            model weights are absent or do not match their hash
     ├── EndpointError         a reference endpoint refuses, fails or answers nonsense
     └── RecordError           the record's database is not there, busy, or of another version
 
-A message says what was found, what was expected and what to do. Errors of other libraries are mapped to these where they
-enter, with `from`.
+A message says what was found, what was expected and what to do. Errors of other libraries are mapped to these where they occur,
+with `from`.
 
     try:
         refsynth.run("task.yaml", out="runs/one")
@@ -40,17 +40,17 @@ class RefsynthError(Exception):
 
         Args:
             found: what is wrong, and where.
-            expected: what should be there, without the word.
+            expected: what should be there, without the word "expected".
             known: what there is, such as `columns there: a, b`.
             remedy: what to do.
         """
         self.found, self.expected, self.known, self.remedy = found, expected, known, remedy
-        wanted = f"expected {expected}" if expected else ""
-        super().__init__("\n  ".join(part for part in (found, wanted, known, remedy) if part))
+        parts = (found, f"expected {expected}" if expected else "", known, remedy)
+        super().__init__("\n  ".join(part for part in parts if part))
 
 
 class InputError(RefsynthError, ValueError):
-    """The user's input is wrong: a ValueError too, as who calls from Python expects."""
+    """The user's input is wrong. It is also a ValueError, which Python callers expect."""
 
     exit_code = 2
 
@@ -60,7 +60,7 @@ class ArgumentError(InputError):
 
 
 class DamagedError(InputError):
-    """A file that refsynth wrote is not as it was written: whoever can make it again does."""
+    """A file that refsynth wrote was changed or damaged; the code that can make it again does so."""
 
 
 class ConfigError(InputError):
@@ -72,7 +72,7 @@ class DataError(InputError):
 
 
 class BundleError(InputError):
-    """A bundle is damaged, altered or not a bundle."""
+    """A bundle is damaged, changed or not a bundle."""
 
 
 class GateError(RefsynthError):
@@ -82,7 +82,7 @@ class GateError(RefsynthError):
 
 
 class AccessError(RefsynthError):
-    """A caller of the server is refused. `reason` is one word, fit for a metric's label; `status` an HTTP status."""
+    """A caller of the server is refused. `reason` is one word, fit for a metric's label; `status` is an HTTP status."""
 
     def __init__(self, found: str, *, reason: str, status: int) -> None:
         super().__init__(found)
@@ -117,6 +117,6 @@ def counted(number: int, noun: str) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return `did you mean 'x'?` for the known word closest to `word`, or nothing."""
+    """Return `did you mean 'x'?` for the known word closest to `word`; empty if none is close."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else ""

@@ -1,4 +1,4 @@
-"""Late import of optional dependencies, with an error that names the install line."""
+"""Late import of optional dependencies. The error for a missing one has the line that installs it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def require(module: str, *, extra: str) -> ModuleType:
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Let the block import and do what the extra `extra` is for.
+    """Turn a missing package in the block into an error that names the extra which installs it.
 
     Raises:
-        ExtraError: a package of it is not installed.
+        ExtraError: a package that the block imports is not installed.
     """
     try:
         yield
@@ -37,7 +37,7 @@ def needs(extra: str) -> Iterator[None]:
 
 
 def check_installed(*modules: str, extra: str) -> None:
-    """Check that top-level modules, which the extra `extra` installs, are there, without importing them.
+    """Check that top-level modules of the extra `extra` are installed, without importing them.
 
     Raises:
         ExtraError: one is not.

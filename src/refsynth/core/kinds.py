@@ -1,4 +1,4 @@
-"""Kinds of tasks by name: what labels are of, and what is usual for the kind. Validation and documents derive from it.
+"""Kinds of tasks by name: what labels belong to, and the defaults of the kind. Validation and documents derive from it.
 
 What answers of a kind mean, and how they are counted, is in `refsynth.kinds`. A spec names it, and its first use imports it.
 """
@@ -11,10 +11,10 @@ from typing import Literal
 from refsynth.core.registry import Registry
 
 KindName = str
-"""Of a kind of task in `TASK_KINDS`, which another package may have added."""
+"""The name of a kind of task in `TASK_KINDS`. Another package may have added the kind."""
 
 LabelsOf = Literal["one", "several", "words"]
-"""What labels are of: one of a text, any number of a text, or of words in it."""
+"""What labels belong to: one label to a text, any number of labels to a text, or labels to words in it."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class KindSpec:
     Attributes:
         name: in task.yaml.
         answers: the `kinds.Kind` that says what answers mean, as `module:name`.
-        labels: what they are of.
-        learners: what the gate chooses among where nothing is said.
+        labels: what they belong to.
+        learners: what the gate chooses among by default.
         doc: what a row has, for people.
         title: of a model card, with `{k}` for the number of labels.
-        gives: what a model says of a text.
+        gives: what a model returns for a text.
         pair: whether a row is two texts.
     """
 
@@ -53,7 +53,7 @@ class KindSpec:
 
     @property
     def example(self) -> str:
-        """An input, as Python writes it."""
+        """An example of an input, as Python code."""
         return 'refsynth.join_pair("a text", "another")' if self.pair else '"a text"'
 
 
@@ -73,7 +73,7 @@ TASK_KINDS: Registry[KindSpec] = Registry(
             "pairs",
             "refsynth.kinds.labels:ONE_LABEL",
             "one",
-            ("tfidf", "finetune"),  # of two texts that are read together an encoder knows nothing before it is tuned
+            ("tfidf", "finetune"),  # an encoder that is not tuned knows nothing about how two texts relate
             "one label for each pair of texts",
             "Classifier of pairs of texts with {k} labels",
             pair=True,

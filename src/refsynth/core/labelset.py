@@ -1,6 +1,6 @@
-"""A set of labels as one label: the names in the task's order with a sign between them that stands in no name.
+"""A set of labels as one label: the names in the task's order, joined by a sign that no name contains.
 
-Every stage passes it on like any label. Only who fits, decides or counts takes it apart.
+Every stage passes it on like any label. Only the code that fits, decides or counts takes it apart.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from collections.abc import Collection, Sequence
 
 JOINER = " + "
 NONE = "(none)"
-"""The set without a label."""
+"""The empty set."""
 
 
 def join_labels(names: Collection[str], labels: Sequence[str]) -> str:
-    """Return the set of some of the K labels as one string, each name once and in the order of `labels`."""
+    """Return a set of some of the K labels as one string, each name once and in the order of `labels`."""
     return JOINER.join(label for label in labels if label in names) or NONE
 
 
@@ -23,5 +23,5 @@ def split_labels(label: str) -> tuple[str, ...]:
 
 
 def unfit_name(name: str) -> bool:
-    """Return whether a label of that name could not be told from a set, or would not come out of one as it went in."""
+    """Return whether a label with that name would be ambiguous in a set, or would not come out of it unchanged."""
     return JOINER in f" {name} " or name == NONE or name != name.strip()

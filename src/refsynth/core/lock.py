@@ -1,4 +1,4 @@
-"""Files that processes lock, or that one appends to, opened so that a link in their place is not followed."""
+"""Files that processes lock, or that one appends to, opened so that a symbolic link in their place is not followed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def no_link(path: str, flags: int) -> int:
-    """Open a file of this user's own; for `open(..., opener=no_link)`.
+    """Open a file that is not a symbolic link, and create it for this user alone; for `open(..., opener=no_link)`.
 
     Raises:
         OSError: there is a link in its place (ELOOP), or it cannot be opened.
@@ -19,16 +19,16 @@ def no_link(path: str, flags: int) -> int:
 
 
 def not_waiting(path: str, flags: int) -> int:
-    """Open a file, and whatever stands in its place, at once: for `open(..., opener=not_waiting)`."""
+    """Open a file without waiting, even if a pipe stands in its place; for `open(..., opener=not_waiting)`."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock that a file stands for; the system lets go when the process ends, however it ends.
+    """Hold the lock that a file stands for. The system releases it when the process ends, however it ends.
 
     Raises:
-        BlockingIOError: another process holds it, and it is not waited for.
+        BlockingIOError: another process holds it, and `wait` is false.
         OSError: there is a link in its place (ELOOP), or it cannot be opened.
     """
     with open(path, "a", opener=no_link) as stream:

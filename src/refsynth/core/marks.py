@@ -1,6 +1,6 @@
 """Entities marked in a text: `[Ann Lee](person) lives in [Oslo](place)`. A backslash before a bracket makes it a plain one.
 
-The same in rows of a file, in prompts and in drafts. Brackets that no `(` follows are plain ones too.
+Rows of files, prompts and drafts use the same marks. A bracket without `(` after it is plain too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class MarkError(ValueError):
 
 
 class MarkedPlace(NamedTuple):
-    """The characters from `start` up to but not including `end`, and what they are called."""
+    """The characters from `start` up to but not including `end`, and their label."""
 
     start: int
     end: int
@@ -28,7 +28,7 @@ class MarkedPlace(NamedTuple):
 
 
 class MarkedText(NamedTuple):
-    """A text without its marks, and what was marked. `loose` says that it holds brackets that are no marks."""
+    """A text without its marks, and the marked places. `loose` says that the text holds brackets that are not marks."""
 
     text: str
     places: tuple[MarkedPlace, ...]
@@ -36,14 +36,14 @@ class MarkedText(NamedTuple):
 
 
 class Tagged(NamedTuple):
-    """Spans of the words of a text, and how many of them were marked to end inside a word, which they now hold whole."""
+    """Spans of the words of a text, and how many of them were marked to end inside a word and now hold all of it."""
 
     spans: tuple[Span, ...]
     widened: int
 
 
 def read_marks(text: str) -> MarkedText:
-    """Return a text apart from its marks.
+    """Return a text and its marks, separated.
 
     Raises:
         MarkError: a mark is not closed, empty, or inside another.
@@ -74,9 +74,9 @@ def read_marks(text: str) -> MarkedText:
 
 
 def _closed(opened: list[int], out: list[str], places: list[MarkedPlace], label: str, at: int) -> MarkedPlace:
-    """Return the mark that ends, and take its bracket out of the text."""
+    """Return the mark that ends here, and remove its bracket from the text."""
     if not label:
-        raise MarkError(f"the mark that ends at character {at} has no closed label: expected [words](label)")
+        raise MarkError(f"the mark that ends at character {at} has no label, or no closing ')': expected [words](label)")
     if not opened:
         raise MarkError(f"a mark ends at character {at}, and none begins before it: expected [words](label)")
     start = opened.pop()
@@ -89,7 +89,7 @@ def _closed(opened: list[int], out: list[str], places: list[MarkedPlace], label:
 
 
 def write_marks(text: str, places: Iterable[MarkedPlace]) -> str:
-    """Return the text with its marks, so that `read_marks` gives both again."""
+    """Return the text with its marks; `read_marks` turns it back into both."""
     parts, at = [], 0
     for start, end, label in sorted(places):
         parts += [plain(text[at:start]), "[", plain(text[start:end]), f"]({label})"]
@@ -98,12 +98,12 @@ def write_marks(text: str, places: Iterable[MarkedPlace]) -> str:
 
 
 def plain(text: str) -> str:
-    """Return text in which no bracket can be taken for a mark."""
+    """Return the text with its brackets escaped, so that none can be taken for a mark."""
     return "".join("\\" + character if character in "[]\\" else character for character in text)
 
 
 def spans_in(text: str, places: Iterable[MarkedPlace]) -> Tagged:
-    """Return what is marked as spans of the text's words; a mark that ends inside a word takes all of it.
+    """Return the marked places as spans of the text's words; a mark that ends inside a word takes all of it.
 
     Raises:
         MarkError: a mark has no word, lies outside the text, or overlaps with another.

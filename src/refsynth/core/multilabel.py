@@ -1,4 +1,4 @@
-"""What a task of any number of labels for each text cannot have: options that set one label against the others."""
+"""What a multi-label task cannot have: options that set one label against the others."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from refsynth.core.kinds import TASK_KINDS
 from refsynth.core.labelset import JOINER, NONE, unfit_name
 
 SEPARATOR = "|"
-"""What stands between the labels in a cell where nothing is said."""
+"""The default separator of labels in a cell."""
 
 ONE_LABEL_ONLY: Mapping[str, str] = {
-    "synthesis.rounds": "a round goes where one label is taken for another",
+    "synthesis.rounds": "a round writes where one label is taken for another",
     "reinforce.iterations": "its reward is the loss of one label against the others",
     "filter.targets": "a judge gives shares of one label against the others",
     "training.rdrop": "it is the divergence of one label's probability against the others'",
@@ -21,12 +21,11 @@ ONE_LABEL_ONLY: Mapping[str, str] = {
 
 
 def problem_of(parts: Mapping[str, Any]) -> str | None:
-    """Return what is wrong in this respect with a configuration, by its fields, and what to do."""
+    """Return what is wrong with a configuration for a multi-label task, by its fields, and what to do; None if nothing is."""
     task, labels, data = parts["task"], parts["labels"], parts["data"]
-    several = TASK_KINDS[task].several
-    if not several and data.separator is not None:
-        return f"data.separator divides the labels of one text, but task is {task}; write task: multilabel"
-    if not several:
+    if not TASK_KINDS[task].several:
+        if data.separator is not None:
+            return f"data.separator divides the labels of one text, but task is {task}; write task: multilabel"
         return None
     between = data.separator or SEPARATOR
     for name in labels:
@@ -39,16 +38,16 @@ def problem_of(parts: Mapping[str, Any]) -> str | None:
 
 def _unable(parts: Mapping[str, Any]) -> str | None:
     if parts["data"].train is None:
-        return f"task: {parts['task']} needs labelled rows (data.train): which labels go together is not said by their names"
+        return f"task: {parts['task']} needs labeled rows (data.train): their names do not say which labels go together"
     if "contrast" in parts["synthesis"].ways:
         return "synthesis.ways: contrast asks for one label against another, and here a text has several; take it out"
     if parts["data"].pool is not None and parts["selftrain"].per_class:
-        return "data.pool: self-training is sure of one label against the others; write selftrain: {per_class: 0}"
+        return "data.pool: self-training compares one label with the others; write selftrain: {per_class: 0}"
     return None
 
 
 def out_of_place(parts: Mapping[str, Any], reasons: Mapping[str, str], meant: str) -> str | None:
-    """Return what is wrong where an option is set that a kind of task cannot have; `meant` is what it is for."""
+    """Return what is wrong if an option is set that a kind of task cannot have; `meant` is what the option is for."""
     for key, why in reasons.items():
         section, _, name = key.partition(".")
         if getattr(parts[section], name) != type(parts[section]).model_fields[name].default:

@@ -1,4 +1,4 @@
-"""How the pipeline tells what it does: to an observer that prints, one that logs, or a silent one. It never prints by itself."""
+"""How the pipeline reports what it does: to an observer that prints, one that logs, or a silent one."""
 
 from __future__ import annotations
 
@@ -12,27 +12,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Observer(Protocol):
-    """Who watches a run."""
+    """Watches a run."""
 
     def stage(self, name: str, line: str) -> None:
-        """A stage is finished; `line` is its result in one line."""
-        ...
+        """A stage has ended; `line` is its result in one line."""
 
     def note(self, line: str) -> None:
         """Something that the user should know."""
-        ...
 
     def forecast(self, line: str) -> None:
-        """How long the next stage will take, told from what was measured."""
-        ...
+        """How long the next stage will take, estimated from what was measured."""
 
     def progress(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Long work towards `total` begins; the value is called with how much is done."""
-        ...
+        """Long work towards `total` begins; the value is a function to call with how much is done."""
 
 
 class Silent:
-    """Watches and says nothing."""
+    """Ignores everything."""
 
     def stage(self, name: str, line: str) -> None:
         """Ignore it."""
@@ -51,7 +47,7 @@ class Silent:
 
 
 class Logged(Silent):
-    """Tells the logger `refsynth` what each stage came to; no line holds a text of the user."""
+    """Logs the result of each stage with the logger `refsynth`. No line holds a text of the user."""
 
     _log = logging.getLogger("refsynth")
 
@@ -65,10 +61,10 @@ class Logged(Silent):
 
 
 class Printed(Logged):
-    """Prints the same on stderr, with a bar for what takes long where that is a terminal."""
+    """Prints the same on stderr, with a bar for long work if stderr is a terminal."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
 
     def stage(self, name: str, line: str) -> None:
         """Print the stage's result."""
@@ -84,7 +80,7 @@ class Printed(Logged):
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show a bar; a line at the beginning where there is no terminal to draw on."""
+        """Show a bar; without a terminal, one line at the beginning."""
         if not self._console.is_terminal:
             self._console.print(f"{title}: 0 of {total:,}", markup=False)
             yield lambda done: None

@@ -1,6 +1,6 @@
-"""A pair of texts as one: two halves with a sign between them that stands in neither. Every stage passes it on like any text.
+"""A pair of texts as one text: two halves with a sign between them that neither contains.
 
-Only who tokenises takes it apart, so that an encoder sees its own separator there.
+Every stage passes it on like any text. Only tokenizers take it apart, so that an encoder sees its own separator.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ DIVIDER = "‖"
 
 
 def join_pair(first: str, second: str) -> str:
-    """Return the pair as one text; the divider, where a half holds it, becomes a bar."""
+    """Return the pair as one text. A divider inside a half becomes a bar."""
     return f" {DIVIDER} ".join(half.replace(DIVIDER, "|").strip() for half in (first, second))
 
 
 def split_pair(text: str) -> tuple[str, str] | None:
-    """Return the halves of a pair, or None where the text is not two texts with one divider between them."""
+    """Return the halves of a pair, or None if the text is not two texts with one divider between them."""
     if DIVIDER not in text:
         return None
     halves = [half.strip() for half in text.split(DIVIDER)]

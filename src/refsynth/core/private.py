@@ -1,6 +1,6 @@
-"""Libraries that report home are told not to, before they are loaded. Knows nothing of what they are used for.
+"""Turns off the telemetry of libraries before they are loaded.
 
-A switch that the user has set stays as it is: who wants to report may.
+A switch that the user has set stays as it is.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ import sys
 import warnings
 
 SWITCHES = {
-    "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime looks up a host 13 seconds after it loaded a model, and keeps a device id
+    "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime looks up a host 13 seconds after loading a model, and keeps a device id
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, transformers, datasets
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "WANDB_ERROR_REPORTING": "false",
     "BENTOML_DO_NOT_TRACK": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "DO_NOT_TRACK": "1",  # what many others look for
+    "DO_NOT_TRACK": "1",  # many other libraries look for this one
 }
-"""Environment variables and the value that turns reporting off."""
+"""Environment variables, each with the value that turns reporting off."""
 
 READ_AT_IMPORT = {"onnxruntime": "ORT_DISABLE_TELEMETRY"}
-"""Libraries that read their switch once, when they are imported."""
+"""Libraries that read their switch once, at import."""
 
 
 def keep_private() -> None:
-    """Turn reporting off in this process and in those that it starts.
+    """Turn reporting off in this process and in the processes that it starts.
 
-    Warns (RuntimeWarning) where a library was imported before and cannot be stopped any more.
+    It warns (RuntimeWarning) if a library was imported before, since its reporting cannot be turned off any more.
     """
     late = [name for name, switch in READ_AT_IMPORT.items() if name in sys.modules and switch not in os.environ]
     for switch, off in SWITCHES.items():

@@ -1,4 +1,4 @@
-"""One verb each. A component is anything with the method; nothing needs to inherit from these."""
+"""Protocols with one verb each. A component is anything with the method; nothing needs to inherit from these."""
 
 from __future__ import annotations
 
@@ -10,30 +10,26 @@ from refsynth.core.types import Completion, Example, FloatArray, Prompt
 
 @runtime_checkable
 class Generator(Protocol):
-    """The reference with its decoding settings: writes text for prompts, and tells how likely a text is under one."""
+    """The reference with its decoding settings: writes texts for prompts, and scores how likely a text is under a prompt."""
 
     @property
     def name(self) -> str:
-        """The identity that provenance records: kind and content hash or model name."""
-        ...
+        """The identity for provenance: kind, and content hash or model name."""
 
     def generate(self, prompts: Sequence[Prompt], *, n: int, seed: int) -> list[list[Completion]]:
         """Return `n` completions for each prompt, the same for the same arguments."""
-        ...
 
     def score(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> FloatArray:
         """Return mean log P(token | prompt, tokens before) in nats of `texts[i]` under `prompts[i]`: [N]."""
-        ...
 
 
 @runtime_checkable
 class Chatting(Protocol):
-    """A generator that may be spoken to."""
+    """A generator that may take chat messages."""
 
     @property
     def chats(self) -> bool:
         """Whether it reads the chat form of a prompt."""
-        ...
 
 
 @runtime_checkable
@@ -42,16 +38,14 @@ class Encoder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return one unit-length row per text: [N, D]."""
-        ...
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Judges drafts."""
+    """Scores drafts."""
 
     def score(self, drafts: Sequence[Example]) -> FloatArray:
-        """Return one value per draft, higher is better: [N]."""
-        ...
+        """Return one score per draft, higher is better: [N]."""
 
 
 @runtime_checkable
@@ -61,20 +55,17 @@ class Predictor(Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
         """The K labels, in the order of the columns of `logits`."""
-        ...
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
-        """Return unnormalised log-probabilities: [N, K]."""
-        ...
+        """Return unnormalized log-probabilities: [N, K]."""
 
 
 @runtime_checkable
 class Cutting(Protocol):
-    """A predictor that reads long texts in part."""
+    """A predictor that may read only a part of a long text."""
 
     def cuts(self, text: str) -> bool:
-        """Return whether a clean text is longer than what is read of it."""
-        ...
+        """Return whether a clean text is longer than the part that is read."""
 
 
 @runtime_checkable
@@ -83,32 +74,27 @@ class Additive(Protocol):
 
     @property
     def bias(self) -> FloatArray:
-        """What the logits of a text without parts are [K]."""
-        ...
+        """The logits of a text without parts [K]."""
 
     def parts(self, text: str) -> tuple[list[str], FloatArray]:
-        """Return the J parts of a text and what each adds to the logits, [J, K]: their sum and the bias are the logits."""
-        ...
+        """Return the J parts of a text and what each adds to the logits [J, K]; their sum plus the bias is the logits."""
 
 
 @runtime_checkable
 class Learner(Protocol):
-    """Fits a predictor to examples. `dev` may be empty; where it is not, it decides when to stop."""
+    """Fits a predictor to examples. `dev` may be empty; otherwise it decides when to stop."""
 
     def fit(self, train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> Predictor:
         """Return the fitted predictor; the same for the same arguments."""
-        ...
 
 
 @runtime_checkable
 class Augmenter(Protocol):
-    """Changes texts so that their label stays."""
+    """Changes texts without changing their label."""
 
     @property
     def name(self) -> str:
-        """The identity that provenance records: kind and version or content hash."""
-        ...
+        """The identity for provenance: kind, and version or content hash."""
 
     def augment(self, texts: Sequence[str], *, n: int, seed: int) -> list[list[str]]:
-        """Return at most `n` changed copies of each text, no two alike; the same for the same arguments."""
-        ...
+        """Return at most `n` changed copies of each text, all different; the same for the same arguments."""

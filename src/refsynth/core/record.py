@@ -1,4 +1,4 @@
-"""What a run folder says of its run: the task as it was asked for, and which drafts were found to resemble test rows."""
+"""What a run folder records about its run: the task as it was requested, and which drafts resemble test rows."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from refsynth.core.task import Task
 RECORD, LEAKED = "task.json", "leaked.json"
 
 LATER = {"filter", "learners", "training", "search", "ensemble", "prompting", "compress", "contract", "track", "unsure"}
-"""Sections about what is done with drafts: those that resemble test rows do so whatever these say."""
+"""Sections about what is done with drafts. They do not change which drafts resemble test rows."""
 
 
 def remember(task: Task, folder: RunFolder, *, skip_bad: bool) -> bool:
-    """Write what the run was asked for into its folder; paths are made absolute.
+    """Write the run's request into its folder, with absolute paths.
 
     Returns:
-        whether an earlier run there was asked for something else, or of other rows: what it left is not of this one.
+        whether an earlier run in the folder had another request or other rows, so that its results are not those of this run.
     """
     config = task.config.placed(Path.absolute)
     record = {"config": config.model_dump(mode="json"), "skip_bad": skip_bad, "files": files_of(task)}
-    other = (folder.path / RECORD).is_file() and not _says(folder.path / RECORD, record)
+    other = (folder.path / RECORD).is_file() and not _holds(folder.path / RECORD, record)
     if task.file is not None:
         record |= {"task": str(task.file.absolute()), "overrides": list(task.overrides)}
-    write_json(folder.path / RECORD, record, sort=False)  # the order of the labels is that of a model's answers
+    write_json(folder.path / RECORD, record, sort=False)  # labels keep their order, which is that of a model's answers
     return other
 
 
-def _says(path: Path, record: Mapping[str, Any]) -> bool:
-    """Return whether a file says what a record does, and perhaps more."""
+def _holds(path: Path, record: Mapping[str, Any]) -> bool:
+    """Return whether a file holds all values of a record, and perhaps more."""
     try:
-        found = read_json(path)
+        stored = read_json(path)
     except DamagedError:
         return False
-    return isinstance(found, Mapping) and all(found.get(key) == value for key, value in record.items())
+    return isinstance(stored, Mapping) and all(stored.get(key) == value for key, value in record.items())
 
 
 def command_of(run: Path) -> str:
-    """Return the command that does a run again, as a shell takes it: with its task.yaml and what was said otherwise.
+    """Return the shell command that repeats a run: with its task.yaml and its overrides.
 
-    Of a run that was not begun with one, or whose task.yaml is gone, it has `TASK.yaml`.
+    It has `TASK.yaml` if the run did not start from a file, or if the file is gone.
     """
     try:
         record = recorded(run)[0]
@@ -62,12 +62,12 @@ def command_of(run: Path) -> str:
 
 
 def remember_leaked(task: Task, folder: RunFolder, leaked: Sequence[str]) -> None:
-    """Write down which drafts and texts of the pool were taken out because they resemble test rows."""
+    """Record the ids of the drafts and pool texts that were taken out because they resemble test rows."""
     write_json(folder.path / LEAKED, {"of": _asked(task), "ids": list(leaked)})
 
 
 def recall_leaked(task: Task, folder: RunFolder) -> tuple[str, ...]:
-    """Return what `remember_leaked` wrote, if the same drafts were asked for of the same files."""
+    """Return the ids that `remember_leaked` recorded, if the run asks for the same drafts and has the same files."""
     if not (folder.path / LEAKED).is_file():
         return ()
     record = read_json(folder.path / LEAKED)
@@ -81,21 +81,20 @@ def _asked(task: Task) -> str:
 
 
 def files_of(task: Task) -> dict[str, str | None]:
-    """Return the hash of each file of the task; None where it is not named or not there."""
-    data = task.config.data
-    files = {name: getattr(data, name) for name in FILES}
+    """Return the hash of each file of the task; None if it is not named or cannot be read."""
+    files = {role: getattr(task.config.data, role) for role in FILES}
     return {role: file_digest_or_none(path) if isinstance(path, Path) else None for role, path in files.items()}
 
 
 class Remembered(NamedTuple):
-    """What a run was asked for."""
+    """The request of a run."""
 
     task: Task
     skip_bad: bool
 
 
 def recall(run: Path, overrides: Sequence[str] = ()) -> Remembered:
-    """Return what a run was asked for, with overrides such as `filter.agreement=0.6`.
+    """Return the request of a run, changed by overrides such as `filter.agreement=0.6`.
 
     Raises:
         InputError: the folder holds no run, or the overrides are wrong.
@@ -105,10 +104,10 @@ def recall(run: Path, overrides: Sequence[str] = ()) -> Remembered:
 
 
 def recorded(run: Path) -> tuple[Mapping[str, Any], RunConfig]:
-    """Return what a run wrote down of itself, and the configuration in it.
+    """Return the record of a run, and the configuration in it.
 
     Raises:
-        InputError: the folder holds no run, or what it wrote down was changed.
+        InputError: the folder is not a run folder, or the record was changed.
     """
     if not (run / RECORD).is_file():
         raise InputError(f"{run}: not a run folder", remedy="refsynth run TASK.yaml --out RUN")
@@ -119,7 +118,7 @@ def recorded(run: Path) -> tuple[Mapping[str, Any], RunConfig]:
 
 
 def file_digest_or_none(path: Path) -> str | None:
-    """Return the sha256 of a file, or None where it cannot be read: reading it then gives the proper error."""
+    """Return the sha256 of a file, or None if it cannot be read; the code that reads it then raises the proper error."""
     try:
         return file_digest(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""References by name: who may write drafts, what each needs and what it can do. The table that all else derives from."""
+"""References by name: the language models that may write drafts, what each needs and can do. All else derives from this table."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ class ReferenceSpec:
     """A reference.
 
     Attributes:
-        name: in task.yaml, under `reference`; of one with a section, the key that the section is known by.
-        make: of what makes its generator, as `module:function`, from a `models.reference.context.ReferenceContext`. It is
-            imported when it is first used.
+        name: in task.yaml, under `reference`; if it has a section, the key that identifies the section.
+        make: the function that makes its generator, as `module:function`, from a `models.reference.context.ReferenceContext`.
+            It is imported when it is first used.
         doc: what it is, for the documents.
-        section: what configures it, where a name is not enough.
+        section: the class that configures it, if a name is not enough.
         languages: that it writes and reads, as ISO 639-1 codes; empty for any.
-        scores: whether it can tell how likely a text is. Of a server that is found out before the run.
-        training: of how its weights are trained, as `module:NAME` of a `models.reference.context.Training`; empty where they
-            are not here.
-        check: of what sees, before anything is asked, that it can do what a run wants, as `module:function`.
-        content: of what decides its answers beyond the configuration, as `module:function` from the section to a hash.
+        scores: whether it can score how likely a text is. For a server the run finds this out at its start.
+        training: how its weights are trained, as `module:NAME` of a `models.reference.context.Training`; empty if they are not
+            here.
+        check: the function that checks, before the first request, that it can do what a run needs, as `module:function`.
+        content: the function from its section to a hash of what decides its answers beyond the configuration, as
+            `module:function`.
         reached: keys of its section that say how it is reached, and change none of its answers.
-        limits: keys of its section at which drafting stops with what there is, and all else fails.
+        limits: keys of its section at which drafting stops with the drafts so far, and anything else fails.
         extras: of this package that it needs.
         models: of the store that it needs to write.
         weights: models of the store that it needs to be trained.
-        network: whether it is asked over the network. One generator then serves a whole run, since it counts its requests.
+        network: whether it is reached over the network. One generator then serves a whole run, since it counts its requests.
     """
 
     name: str
@@ -55,11 +56,11 @@ class ReferenceSpec:
 
     @property
     def written(self) -> str:
-        """How it stands in task.yaml."""
+        """Its form in task.yaml."""
         return f"{{{self.name}: ...}}" if self.section else self.name
 
     def writes(self, language: str) -> bool:
-        """Tell whether it writes a language, and so can tell how likely a text of it is."""
+        """Return whether it writes a language, and so can score how likely a text in it is."""
         return not self.languages or language in self.languages
 
 
@@ -106,7 +107,7 @@ REFERENCES: Registry[ReferenceSpec] = Registry(
 
 
 def _named(name: Any) -> str:
-    """Return the name of a reference that needs nothing but its name; of another the message has no word, it may be a key."""
+    """Return the name of a reference without a section. The message for any other does not repeat it, since it may be a key."""
     if not isinstance(name, str) or name not in REFERENCES:
         raise ValueError(REFERENCES.unknown(str(name), "something else"))
     if REFERENCES[name].section:
@@ -118,13 +119,13 @@ Reference = Annotated[str, BeforeValidator(_named)] | EndpointReference | Folder
 
 
 def spec_of(reference: str | Section) -> ReferenceSpec:
-    """Return the spec of what stands under `reference` in a configuration."""
+    """Return the spec of the value under `reference` in a configuration."""
     if isinstance(reference, str):
         return REFERENCES[reference]
     return next(spec for spec in REFERENCES.values() if spec.section is type(reference))
 
 
 def settings_of_reference(reference: str | Section, tree: Any) -> Any:
-    """Return what decides its answers of the tree under `reference`, as JSON values."""
+    """Return the part of the tree under `reference` that decides its answers, as JSON values."""
     reached = spec_of(reference).reached
     return {key: value for key, value in tree.items() if key not in reached} if isinstance(tree, Mapping) else tree

@@ -1,4 +1,4 @@
-"""Registries: the specs of one sort of component by name, those of this package and those that others bring."""
+"""Registries: the specs of one sort of component by name, those of this package and those of other packages."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from refsynth.core.errors import ConfigError, nearest
 
 
 class Named(Protocol):
-    """What has a name."""
+    """Has a name."""
 
     @property
     def name(self) -> str:
-        """By which it is asked for."""
-        ...
+        """The name by which it is requested."""
 
 
 Spec = TypeVar("Spec", bound=Named)
 
 
 class Registry(Mapping[str, Spec], Generic[Spec]):
-    """Specs by name, in their order. Another package adds one by an entry point of the group, whose value is a spec.
+    """Specs by name, in order. Another package adds one by an entry point in the group, whose value is a spec.
 
-    Entry points are read when a name is not known, or when all are listed: nobody waits for what he does not use.
+    Entry points are read only when a name is unknown or all are listed, so that other packages cost nothing until then.
     """
 
     def __init__(self, group: str | None, kind: type[Spec], specs: Iterable[Spec]) -> None:
@@ -67,30 +66,30 @@ class Registry(Mapping[str, Spec], Generic[Spec]):
         return len({**self._own, **self._others})
 
     def known(self, name: str) -> str:
-        """Return a name that is known.
+        """Return a name if it is known.
 
         Raises:
-            ValueError: it is not; the nearest is named.
+            ValueError: it is not; the message has the nearest known name.
         """
         if name in self:
             return name
         raise ValueError(self.unknown(name, repr(name)))
 
     def unknown(self, name: str, shown: str) -> str:
-        """Return what is said of a name that is not known; `shown` is what is shown of it, since it may be a secret."""
+        """Return the message for an unknown name; `shown` is what it shows of the name, since that may be a secret."""
         remedy = nearest(name, self)
         return f"found {shown}, known are {', '.join(self)}{f'; {remedy}' if remedy else ''}"
 
     @property
     def _others(self) -> dict[str, Spec]:
         if self._found is None:
-            found: dict[str, Spec] = {}
+            others: dict[str, Spec] = {}
             for point in entry_points(group=self.group) if self.group else ():
                 spec = self._loaded(point)
-                if spec.name in self._own or spec.name in found:
+                if spec.name in self._own or spec.name in others:
                     raise ConfigError(f"{_origin(point)}: its '{spec.name}' of {self.group} is there already", remedy=_REMOVE)
-                found[spec.name] = spec
-            self._found = found
+                others[spec.name] = spec
+            self._found = others
         return self._found
 
     def _loaded(self, point: EntryPoint) -> Spec:
@@ -107,7 +106,7 @@ class Registry(Mapping[str, Spec], Generic[Spec]):
         return spec
 
 
-_REMOVE = "have the package mended, or uninstall it"
+_REMOVE = "have the package fixed, or uninstall it"
 
 
 def _origin(point: EntryPoint) -> str:
@@ -115,7 +114,7 @@ def _origin(point: EntryPoint) -> str:
 
 
 def load(make: str) -> Any:
-    """Return what a spec names as `module:name`; it is imported now.
+    """Import and return what a spec names as `module:name`.
 
     Raises:
         ConfigError: there is no such module, or nothing of that name in it.
@@ -126,15 +125,15 @@ def load(make: str) -> Any:
         raise ConfigError(f"'{make}' cannot be imported ({error})", expected="module:name", remedy=_REMOVE) from error
     except ModuleNotFoundError as error:
         if error.name is None or not f"{make.partition(':')[0]}.".startswith(f"{error.name}."):
-            raise  # of a library: whoever needs that one says so
+            raise  # a library is missing; the code that needs it reports that
         raise ConfigError(f"'{make}' cannot be imported ({error})", expected="module:name", remedy=_REMOVE) from error
 
 
 @cache
 def code_outside(make: str) -> str | None:
-    """Return the hash of the code that another package brings with `module:name`; None of ours, which steps know by themselves.
+    """Return the hash of another package's code behind `module:name`; None for our own code, which steps hash themselves.
 
-    It is of the module and of all of its package that it imports, as for steps.
+    As for steps, the hash covers the module and all that it imports from its package.
     """
     module = make.partition(":")[0]
     return None if module.partition(".")[0] == "refsynth" else code_of(module)

@@ -1,8 +1,8 @@
 """The run folder: a cache of steps, crash-safe writing, content hashes, derived seeds, an event log.
 
 A step is a pure function of what its `StepSpec` names: inputs, parts of the configuration, code. It writes into a temporary
-folder that is renamed when it is complete, so a step is there whole or not at all, whenever the process dies. Knows nothing of
-what steps do.
+folder that is renamed when it is complete, so a step is there whole or not at all, even if the process is killed. Nothing here
+knows what steps do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from refsynth.core.step import StepSpec
 Json = Any
 
 HALVES = "backslashreplace"
-"""Half a character (a lone surrogate) in JSON is written as JSON escapes it, and read again as it was."""
+"""A lone surrogate in JSON is written as JSON escapes it, and read back unchanged."""
 
 
 def canonical(value: Json) -> bytes:
@@ -51,7 +51,7 @@ def size_of(folder: Path) -> float:
 
 
 def folder_digest(folder: Path, *, without: str = "") -> str:
-    """Return one sha256 over the names and contents of all files below a folder, but the one in it that is called `without`."""
+    """Return one sha256 over the names and contents of all files below a folder, except the file `without` directly in it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / without)
     return digest([[path.relative_to(folder).as_posix(), file_digest(path)] for path in files])
 
@@ -62,12 +62,12 @@ def derive_seed(seed: int, *names: object) -> int:
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:
-    """Write a file so that, at any moment, either the old or the new content is there and on disk.
+    """Write a file so that, at any moment, either the old or the new content is complete and on disk.
 
-    `mode` is what the process's umask leaves of it.
+    `mode` is reduced by the process's umask.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)  # one that a killed process of the same number left would keep its mode
+    temporary.unlink(missing_ok=True)  # a leftover of a killed process with the same number would keep its mode
     try:
         with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as stream:
             stream.write(data)
@@ -80,12 +80,12 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:
 
 
 def write_json(path: Path, value: Json, *, sort: bool = True) -> None:
-    """Write a value as indented JSON, atomically; its keys are sorted unless their order says something."""
+    """Write a value as indented JSON, atomically; its keys are sorted unless their order matters."""
     write_atomic(path, indented(value, sort=sort))
 
 
 def indented(value: Json, *, sort: bool = True) -> bytes:
-    """Return a value as indented JSON; its keys are sorted unless their order says something."""
+    """Return a value as indented JSON; its keys are sorted unless their order matters."""
     return json.dumps(value, indent=1, ensure_ascii=False, sort_keys=sort).encode("utf-8", HALVES) + b"\n"
 
 
@@ -93,7 +93,7 @@ def read_json(path: Path) -> Json:
     """Read a JSON file that refsynth wrote.
 
     Raises:
-        DamagedError: it is no JSON, or no file.
+        DamagedError: it is not JSON, or not a file.
         OSError: it cannot be read.
     """
     with opened(path) as stream:
@@ -109,7 +109,7 @@ def read_jsonl(path: Path) -> Iterator[Json]:
     """Yield the values of a JSON-lines file that refsynth wrote.
 
     Raises:
-        DamagedError: a line is no JSON, or it is no file.
+        DamagedError: a line is not JSON, or it is not a file.
         OSError: it cannot be read.
     """
     with opened(path) as stream:
@@ -119,10 +119,10 @@ def read_jsonl(path: Path) -> Iterator[Json]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that refsynth wrote: a pipe in its place is not waited for, and a device is not read.
+    """Open a file that refsynth wrote. A pipe in its place does not block, and a device is not read.
 
     Raises:
-        DamagedError: it is no file.
+        DamagedError: it is not a file.
         OSError: it cannot be read.
     """
     with open(path, "rb", opener=not_waiting) as stream:
@@ -132,9 +132,9 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def damaged(path: Path, why: str) -> DamagedError:
-    """Return the error for a file of a run that somebody or something changed."""
+    """Return the error for a file of a run that was changed."""
     return DamagedError(
-        f"{path}: is not as refsynth wrote it ({why})", remedy="remove it, and give the command that made it again"
+        f"{path}: is not as refsynth wrote it ({why})", remedy="remove it, and run the command that made it again"
     )
 
 
@@ -152,7 +152,7 @@ class RunFolder:
         self.path = path
         self.steps = path / "steps"
         self._seen: set[str] = set()
-        self._makes: tuple[str, ...] | None = None  # steps that may be made; None for all
+        self._makes: tuple[str, ...] | None = None  # the steps that may be made; None: all
         try:
             if path.exists() and any(path.iterdir()) and not self.steps.is_dir():
                 raise InputError(f"{path}: not empty and not a run folder", remedy="name a new folder with --out")
@@ -164,9 +164,9 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for this process; the system lets go when the process ends, however it ends.
+        """Hold the folder for this process. The system releases it when the process ends, however it ends.
 
-        At the end all of it but the bundle, which is made to be given away, is for this user alone.
+        At the end all of it is made private to this user, except the bundle, which is made to be given away.
 
         Raises:
             InputError: another process holds it.
@@ -192,7 +192,7 @@ class RunFolder:
 
     @contextmanager
     def making(self, *names: str) -> Iterator[None]:
-        """Let no other steps be made: what they would give must be there, or an `InputError` says that it is not."""
+        """Allow only these steps to be made. Another step must be there already, or `step` raises an `InputError`."""
         self._makes = names
         try:
             yield
@@ -214,21 +214,22 @@ class RunFolder:
         Args:
             spec: what the result depends on.
             make: writes the step's files into the folder that it is given.
-            config: the configuration as a tree, of which the step depends on its sections.
-            name: of the folder; the step's own if None.
-            extra: the values that the spec names beside these, all of them, as JSON.
-            using: which of the optional inputs are read.
+            config: the configuration as a tree; the step depends on the sections that the spec names.
+            name: of the folder; default: the step's own.
+            extra: the values of all further names in the spec, as JSON.
+            using: the optional inputs that are read.
 
         Returns:
             the finished folder; its content hash is `self.hash_of(name)`.
 
         Raises:
-            ValueError: what is given is not what the spec names.
+            InputError: the step is not there, and `making` does not allow it to be made.
+            ValueError: `extra` or `using` is not what the spec names.
         """
         name = spec.name if name is None else name
-        wanted = digest({"name": name, **self.key_of(spec, make, config=config, extra=extra, using=using)})
+        key = digest({"name": name, **self.key_of(spec, make, config=config, extra=extra, using=using)})
         final, partial = self.steps / name, self.steps / f".{name}.partial"
-        if self._key_of(final) == wanted and self._intact(name):
+        if self._key_of(final) == key and self._intact(name):
             return final
         if self._makes is not None and name not in self._makes:
             raise InputError(
@@ -239,7 +240,7 @@ class RunFolder:
         partial.mkdir()
         started = time.monotonic()
         make(partial)
-        write_json(partial / "step.json", {"key": wanted, "hash": folder_digest(partial)})
+        write_json(partial / "step.json", {"key": key, "hash": folder_digest(partial)})
         _remove(final)
         partial.replace(final)
         self._seen.add(name)
@@ -255,10 +256,10 @@ class RunFolder:
         extra: Mapping[str, Json] = MappingProxyType({}),
         using: Collection[str] = (),
     ) -> dict[str, Json]:
-        """Return all that decides the result of a step but its name; see `step`.
+        """Return all that decides the result of a step except its name; the arguments are those of `step`.
 
         Raises:
-            ValueError: what is given is not what the spec names.
+            ValueError: `extra` or `using` is not what the spec names.
         """
         if set(extra) != set(spec.extra) or not set(using) <= set(spec.optional):
             raise ValueError(f"step {spec.name}: found {sorted(extra)} using {sorted(using)}, expected {spec.extra}")
@@ -266,7 +267,7 @@ class RunFolder:
         return {"config": spec.settings(config), "inputs": inputs, "extra": dict(extra), "code": spec.code_hash(make)}
 
     def adopt(self, other: RunFolder) -> None:
-        """Take over the finished steps of another run that are not here; `step` checks that they are what is asked for."""
+        """Copy the finished steps of another run that are not here; `step` checks that they are the requested ones."""
         for made in sorted(path.parent for path in other.steps.glob("*/step.json")):
             final, partial = self.steps / made.name, self.steps / f".{made.name}.partial"
             if not final.exists():
@@ -275,7 +276,7 @@ class RunFolder:
                 partial.replace(final)
 
     def _intact(self, name: str) -> bool:
-        """Tell whether a finished step holds what was written; asked once by each process."""
+        """Return whether a finished step is as it was written. Each process checks it once."""
         folder = self.steps / name
         if name not in self._seen:
             if folder.is_symlink() or folder_digest(folder, without="step.json") != self.hash_of(name):
@@ -285,7 +286,7 @@ class RunFolder:
         return True
 
     def done(self, name: str) -> bool:
-        """Tell whether a step is finished (for whatever key)."""
+        """Return whether a step is finished, with any key."""
         return (self.steps / name / "step.json").is_file()
 
     def hash_of(self, name: str) -> str:
@@ -293,7 +294,7 @@ class RunFolder:
         return str(read_json(self.steps / name / "step.json")["hash"])
 
     def log(self, event: str, **fields: Json) -> None:
-        """Append an event to `events.jsonl`. Never give it user text."""
+        """Append an event to `events.jsonl`. Its fields must not hold texts of the user."""
         record = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **fields}
         with open(self.path / "events.jsonl", "a", encoding="utf-8", opener=no_link) as stream:
             stream.write(json.dumps(record) + "\n")
@@ -307,7 +308,7 @@ class RunFolder:
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder or a link, if there is one; what a link leads to stays."""
+    """Remove a folder or a link, if there is one. The target of a link stays."""
     if path.is_symlink():
         path.unlink()
     elif path.exists():

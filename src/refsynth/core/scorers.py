@@ -1,7 +1,7 @@
-"""Scorers by name: what judges drafts, what each reads, and which drafts are dropped by it. The table that all else derives from.
+"""Scorers by name: what scores drafts, what each reads, and which drafts it drops. All else derives from this table.
 
-Order is that in which they are asked, after all checks of form: first those that read texts alone, then those that ask the
-reference, and in each fold of the gate those that read its real rows. What one has dropped the next is not asked about.
+Scorers run in this order, after all checks of form: first those that read texts alone, then those that ask the reference, and in
+each fold of the gate those that read its real rows. A scorer does not see what one before it has dropped.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from refsynth.core.registry import Registry, code_outside
 Reads = Literal["text", "reference", "rows"]
 
 READING: tuple[Reads, ...] = get_args(Reads)
-"""In their order."""
+"""What scorers read, in the order in which they run."""
 
 
 @dataclass(frozen=True)
 class ScorerSpec:
-    """What scores drafts.
+    """A scorer of drafts.
 
     Attributes:
         name: in task.yaml, and of the score that a draft gets.
-        make: of what makes it, as `module:function`, from a `synthesis.selection.context.ScorerContext`: a
+        make: the function that makes it, as `module:function`: from a `synthesis.selection.context.ScorerContext` to a
             `core.protocols.Scorer`. It is imported when it is first used.
-        doc: what it says of a draft, for the documents.
-        reason: why a draft is left out, for the report.
-        remedy: what to do where no draft is kept for that reason.
-        milder: from which score on another reason is given, and that; none if left out.
-        reads: the drafts' texts and labels alone; also the reference, which has to tell how likely texts are; or also the real
-            rows that a model may see, so that it is asked in each fold anew.
+        doc: what its score means, for the documents.
+        reason: why a draft is dropped, for the report.
+        remedy: what to do if no draft is kept for that reason.
+        milder: a score and a reason: drafts with at least that score are dropped for this reason instead.
+        reads: the drafts' texts and labels alone; also the reference, which must be able to score texts; or also the real rows
+            that a model may see, so that the scorer runs in each fold.
         better: whether a higher or a lower score is better.
-        holds: what the number in task.yaml is: a bound (the least score of a draft that stays, the most where lower is better),
-            or the share of each label's drafts to leave out, the worst.
-        key: of that number, where it has one of its own outside of `filter.scores`.
-        unfit: what labels may be of where it cannot score drafts, and why.
+        holds: what the number in task.yaml is: a bound (the least score of a kept draft, or the highest if lower is better), or
+            the share of each label's drafts to drop, the worst ones.
+        key: of that number, if it is not in `filter.scores`.
+        unfit: kinds of labels whose drafts it cannot score, each with the reason.
     """
 
     name: str
@@ -61,11 +61,11 @@ class ScorerSpec:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """All reasons that it gives."""
+        """All reasons that it may give."""
         return (self.reason, *(() if self.milder is None else self.milder[1:]))
 
     def why(self, score: float) -> str:
-        """Return the reason why a draft of that score is left out."""
+        """Return the reason why a draft with that score is dropped."""
         return self.milder[1] if self.milder is not None and score >= self.milder[0] else self.reason
 
 
@@ -91,7 +91,7 @@ SCORERS: Registry[ScorerSpec] = Registry(
         ScorerSpec(
             "agreement",
             f"{_MAKERS}:agreement",
-            "of a model of the real rows with a draft's label, in [0, 1]; above 0.5 the model says the same label",
+            "agreement of a model of the real rows with a draft's label, in [0, 1]; above 0.5 the model predicts the same label",
             "other class",
             _MEANING,
             milder=(0.5, "class unclear"),
@@ -123,7 +123,7 @@ def _asked(name: str) -> str:
 
 
 ScorerName = Annotated[str, AfterValidator(_asked)]
-"""Of a scorer under `filter.scores`."""
+"""The name of a scorer under `filter.scores`."""
 
 
 class Filter(Protocol):
@@ -132,28 +132,27 @@ class Filter(Protocol):
     @property
     def scores(self) -> Mapping[str, float]:
         """The number of each scorer that has no key of its own."""
-        ...
 
 
 def scorers_of(settings: Filter) -> list[tuple[ScorerSpec, float]]:
-    """Return the scorers that a filter asks, with their numbers, in the order in which they are asked."""
-    found = {name: getattr(settings, name) if spec.key else settings.scores.get(name) for name, spec in SCORERS.items()}
-    asked = [(SCORERS[name], number) for name, number in found.items() if number is not None]
+    """Return the scorers of a filter, with their numbers, in the order in which they run."""
+    numbers = {name: getattr(settings, name) if spec.key else settings.scores.get(name) for name, spec in SCORERS.items()}
+    asked = [(SCORERS[name], number) for name, number in numbers.items() if number is not None]
     active = [(spec, number) for spec, number in asked if spec.holds == "bound" or number > 0]
     return sorted(active, key=lambda pair: READING.index(pair[0].reads))
 
 
 def scorers_key(settings: Filter, *, rows: bool) -> dict[str, str] | None:
-    """Return the code of the scorers of other packages that a filter asks, by name, for a step's key; None without any.
+    """Return the code of a filter's scorers from other packages, by name, for a step's key; None if there are none.
 
-    `rows` tells whether those that read real rows are meant, or the others.
+    `rows` selects the scorers that read real rows; otherwise the others are meant.
     """
     made = {spec.name: code_outside(spec.make) for spec, _ in scorers_of(settings) if (spec.reads == "rows") is rows}
     return {name: code for name, code in made.items() if code is not None} or None
 
 
 def problem_of(settings: Filter, kind: KindSpec) -> str | None:
-    """Return what is wrong with the scorers that a filter asks, and what to do."""
+    """Return what is wrong with the scorers of a filter, and what to do; None if nothing is."""
     for spec, number in scorers_of(settings):
         if spec.holds == "share" and not 0 <= number < 1:
             return f"{spec.setting}: found {number}, expected a share of each label's drafts, from 0 to below 1"

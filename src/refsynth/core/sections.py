@@ -1,6 +1,6 @@
-"""The sections of the configuration, one per stage: every key with its default, its bounds and what it means.
+"""The sections of the configuration, one per stage: every key with its default, bounds and meaning.
 
-Those of drafts are in `core.drafting`.
+Those about drafts are in `core.drafting`.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
 def _spelled(value: Any) -> Any:
-    """Return a label as data files have it; YAML's own yes and no stay what they are, and are refused."""
+    """Return a label as data files spell it. YAML's own yes and no stay truth values, and are refused."""
     return value if isinstance(value, bool) else spell(value) or value
 
 
 Name = Annotated[str, Field(min_length=1), BeforeValidator(_spelled)]
-"""What YAML may take for a number, and what is read as text in a data file too: the label `1`."""
+"""A name that YAML may read as a number and data files read as text, such as the label `1`."""
 
 Quoting = Literal["standard", "none"]
-"""Whether a quote at the start of a field encloses it, over lines too, or no field runs over the end of a line."""
+"""Whether a quote at the start of a field encloses it, even over several lines; or each line is a row."""
 
 
 class FileFormat(TypedDict, total=False):
-    """How a data file is written, as the user says it; None, or left out, where it is found out.
+    """The format of a data file as the user sets it; None, or left out, if it is to be detected.
 
-    `delimiter` and `quoting` are of CSV, `encoding` of text, `sheet` of a workbook: the first that is not hidden if left out.
+    `delimiter` and `quoting` are for CSV, `encoding` for text files, `sheet` for a workbook, by default the first visible one.
     """
 
     delimiter: str | None
@@ -44,11 +44,11 @@ class FileFormat(TypedDict, total=False):
 
 
 JOINED = " + "
-"""Between the names of columns that are read as one."""
+"""Joins the names of columns that are read as one."""
 
 
 def parts_of(column: str) -> tuple[str, ...]:
-    """Return the columns that one of that name is made of: itself, where it is one."""
+    """Return the columns that a column name joins; the name itself if it joins none."""
     return tuple(part.strip() for part in column.split(JOINED))
 
 
@@ -57,11 +57,11 @@ def _one_name(value: Any) -> Any:
 
 
 Column = Annotated[str, BeforeValidator(_one_name)]
-"""A column's name; a list of names is one column that is made of them, in `a + b`."""
+"""A column's name. A list of names is one column made of them, written `a + b`."""
 
 
 class Section(BaseModel):
-    """A part of the tree: immutable, and it refuses keys that it does not know."""
+    """A part of the tree: immutable, and without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -72,21 +72,21 @@ class Columns(Section):
     text: Column = "text"
     """Column of the text; a list of columns makes one text of them, with a blank line between."""
     label: Column = "label"
-    """Column of the label; a list of columns of yes and no (0 and 1) names the labels that a text has."""
+    """Column of the label; a list of yes/no (0 and 1) columns names the labels that a text has."""
     pair: Column | None = None
-    """Column of the second text, for `task: pairs`; there `text_pair` unless it is named."""
+    """Column of the second text, for `task: pairs`; its default there is `text_pair`."""
     id: str | None = None
-    """Column of what you call a row, to find it again; `id` if left out. Need not be there."""
+    """Column of your own id of a row, to find it again. Default: `id`, if the file has it."""
     weight: str | None = None
-    """Column of how many rows a row counts as in training; all count as one where it is left out."""
+    """Column of the number of rows that a row counts for in training. Default: each row counts for one."""
     tags: tuple[Name, ...] = ()
-    """For `task: tokens`: what tags that are numbers stand for, in their order, such as `[O, B-person, I-person]`."""
+    """For `task: tokens`: the names of tags that the file has as numbers, in order, such as `[O, B-person, I-person]`."""
     offsets: Literal["characters", "utf16", "bytes"] | None = None
-    """For `task: tokens`: what places of spans count. If left out, the spans' own texts decide; without them, characters."""
+    """For `task: tokens`: the unit of span offsets. Default: the spans' own texts decide; without them, characters."""
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The columns that make up the text: one, or two of a pair."""
+        """The columns of the text: one, or two for a pair."""
         return (self.text,) if self.pair is None else (self.text, self.pair)
 
 
@@ -98,43 +98,43 @@ class DataConfig(Section):
     """The user's files. Relative paths are read from the folder of task.yaml."""
 
     train: Path | None = None
-    """Labelled rows (CSV, TSV, JSONL, Parquet or Excel). Without it the labels' descriptions are all there is."""
+    """Labeled rows (CSV, TSV, JSONL, Parquet or Excel). Without them only the labels' descriptions are used."""
     more: Path | None = None
-    """Further labelled rows (JSONL), which `refsynth label add` appends to; need not be there yet."""
+    """Further labeled rows (JSONL), to which `refsynth label add` appends. The file need not exist yet."""
     pool: Path | None = None
-    """Unlabelled texts for self-training and pretraining; a `.txt` has one per line."""
+    """Unlabeled texts for self-training and pretraining; a `.txt` has one per line."""
     test: Path | None = None
-    """Labelled rows to measure on, at the end. They decide nothing but which drafts are taken out: those that resemble one."""
+    """Labeled rows to measure on, at the end. They only decide which drafts are taken out: those that resemble a test row."""
     none: Path | tuple[str, ...] | None = None
-    """Texts that none of the labels fits, a file or a list: what is like them is marked. Of a file no label is read."""
+    """Texts that none of the labels fits, a file or a list. Similar texts are marked. Labels in the file are not read."""
     columns: Columns = Columns()
     """Column names, the same in all files."""
     delimiter: str | None = None
-    """Field delimiter of the CSV files; if left out, each file's own is detected."""
+    """Field delimiter of the CSV files. Default: detected for each file."""
     encoding: str | None = None
-    """Text encoding of the files (but `data.more`, which is UTF-8); if left out, each file's own is detected."""
+    """Text encoding of the files, except `data.more`, which is UTF-8. Default: detected for each file."""
     quoting: Quoting | None = None
-    """Of CSV: `standard`, or `none` where quotes are characters and each line is a row; if left out, found from the rows."""
+    """Quoting of CSV: `standard`, or `none` if quotes are plain characters and each line is a row. Default: detected."""
     sheet: str | None = None
-    """Sheet of a workbook; the first that is not hidden if left out."""
+    """Sheet of a workbook. Default: the first that is not hidden."""
     merge: bool = False
-    """Whether labels that differ only in case, spaces or Unicode form are the one that `labels` names."""
+    """Whether labels that differ from one under `labels` only in case, spaces or Unicode form count as that label."""
     separator: str | None = Field(default=None, min_length=1)
-    """What stands between the labels in a cell, for `task: multilabel`; there `|` unless it is named. JSON lists need none."""
+    """Separator of labels in a cell, for `task: multilabel`; its default there is `|`. JSON lists need none."""
 
     @property
     def written(self) -> FileFormat:
-        """How the files are written, as far as it is said."""
+        """The format of the files, as far as the user sets it."""
         return {"delimiter": self.delimiter, "encoding": self.encoding, "quoting": self.quoting, "sheet": self.sheet}
 
     def placed(self, place: Callable[[Path], Path]) -> Self:
-        """Return it with the path of each file changed."""
+        """Return a copy in which `place` has changed the path of each file."""
         return self.model_copy(update={name: place(path) for name in FILES if isinstance(path := getattr(self, name), Path)})
 
     @field_validator("none", mode="before")
     @classmethod
     def _check_none(cls, value: Any) -> Any:
-        """Tell a file from texts."""
+        """Accept a file or a list of texts."""
         if isinstance(value, list | tuple):
             if odd := next((place for place, text in enumerate(value, 1) if not isinstance(text, str)), None):
                 raise ValueError(f"entry {odd} is {value[odd - 1]!r}, expected a text; one that looks like a number needs quotes")
@@ -145,70 +145,70 @@ class DataConfig(Section):
 
 
 class SelftrainConfig(Section):
-    """Which texts of `data.pool` join the drafts, labelled by a model of the real rows."""
+    """Which texts of `data.pool` join the drafts, labeled by a model of the real rows."""
 
     per_class: int = Field(default=200, ge=0, le=100_000)
     """The most texts of one label; 0 turns self-training off."""
     confidence: float = Field(default=0.75, ge=0.5, lt=1)
-    """Least probability of the likeliest label against the runner-up alone."""
+    """Least probability of the most probable label against the runner-up alone."""
 
 
 class PretrainConfig(Section):
-    """How models learn from the texts of `data.pool` before they learn from rows. No label is needed for it."""
+    """How models learn from the texts of `data.pool` before they learn from rows. It needs no labels."""
 
     encoder: float = Field(default=0.0, ge=0, le=100_000)
-    """Minutes in which the encoder learns to guess masked words; 0 turns it off."""
+    """Minutes of masked language modeling for the encoder; 0 turns it off."""
     use: Literal["gated", "always"] = "gated"
-    """Whether the encoder that has learnt must be better on held-out real rows, or is used in any case."""
+    """Whether the pretrained encoder is used only if it is better on held-out real rows, or always."""
     reference: float = Field(default=0.0, ge=0, le=100_000)
-    """Minutes in which the reference learns to write such texts, by a LoRA adapter; 0 turns it off."""
+    """Minutes in which the reference learns to write such texts, with a LoRA adapter; 0 turns it off."""
 
 
 class TrainingConfig(Section):
     """How learners that are fine-tuned are trained: `finetune`, `lora` and the other methods of docs/how-to/training.md."""
 
     max_tokens: int = Field(default=LONGEST, ge=16, le=512)
-    """Tokens that the encoder reads at once, at most as many as it has positions for; of all learners that have one."""
+    """Tokens that an encoder reads at once, at most the number of its positions. It holds for all learners with an encoder."""
     windows: Windows | None = None
     """What is read of longer texts: `cut` the beginning, `head_tail` beginning and end, `mean` all of it, in windows."""
     epochs: int | None = Field(default=None, ge=1, le=1000)
-    """The most passes over the rows; if left out 20, of more than 1,500 rows as many as make 30,000 in all, and at least 3."""
+    """The most passes over the rows. Default: 20; with more than 1,500 rows as many as make 30,000 row passes, at least 3."""
     batch_size: int = Field(default=16, ge=1, le=4096)
-    """Rows of a step."""
+    """Rows per step."""
     learning_rate: float | None = Field(default=None, gt=0, le=1)
-    """Learning rate at its highest; the method's own if left out."""
+    """The highest learning rate. Default: the method's own."""
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the steps over which the rate rises; after it the rate falls to 0."""
+    """Share of the steps over which the learning rate rises; after it the rate falls to 0."""
     gradient_accumulation_steps: int = Field(default=1, ge=1, le=256)
-    """Passes in which the rows of a step are computed, their gradients added up: more take less memory."""
+    """Passes into which the rows of a step are divided; their gradients are added up. More passes take less memory."""
     gradient_checkpointing: bool = False
-    """Compute activations again on the way back instead of keeping them: less memory, a third more time."""
+    """Compute activations again in the backward pass instead of keeping them: less memory, a third more time."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of passes; weights stay in float32. `auto` takes bfloat16 where the processor multiplies it in hardware."""
+    """Precision of passes; weights stay in float32. `auto` takes bfloat16 if the processor multiplies it in hardware."""
     validation: float = Field(default=0.0, ge=0, le=0.5)
-    """Share of the rows that tells when to stop, where that makes 12 rows, 2 of each label; with 0 all train, for all epochs."""
+    """Share of rows for early stopping, used if it gives at least 12 rows, 2 per label. 0: all rows train, for all epochs."""
     patience: int = Field(default=3, ge=1, le=1000)
-    """Epochs without fewer errors on those rows, or as many at a lower loss, after which training ends."""
+    """Training stops after this many epochs without fewer errors on those rows, or as many errors at a lower loss."""
     rank: int = Field(default=8, ge=1, le=512)
-    """Rank of LoRA; AdaLoRA starts with twice that and ends with it in the mean."""
+    """Rank of LoRA. AdaLoRA starts with twice this rank and ends with it on average."""
     virtual_tokens: int = Field(default=16, ge=1, le=256)
     """Vectors of a prompt or prefix."""
     bottleneck: int = Field(default=32, ge=1, le=4096)
     """Width of bottleneck adapters."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    """In the encoder and before the head."""
+    """Dropout in the encoder and before the head."""
     weight_decay: float = Field(default=0.01, ge=0, le=10)
     """Weight decay."""
     label_smoothing: float = Field(default=0.0, ge=0, le=0.5)
-    """Share of what a row teaches that is spread evenly over all labels."""
+    """Share of a row's target that is spread evenly over all labels."""
     mixup: float = Field(default=0.0, ge=0, le=10)
-    """`a` of Beta(a, a), by which embeddings and targets of two rows are mixed; 0 turns it off. Not beside `rdrop`."""
+    """`a` of Beta(a, a), by which embeddings and targets of two rows are mixed; 0 turns it off. Not together with `rdrop`."""
     adversarial: float = Field(default=0.0, ge=0, le=100)
-    """Length of the step up the gradient from a text's token embeddings, learnt from as well; 0 turns it off."""
+    """Length of a step from a text's token embeddings up the gradient; the result is trained on too. 0 turns it off."""
     rdrop: float = Field(default=0.0, ge=0, le=100)
-    """Weight of the divergence between two passes over a row with other dropout; 0 turns it off. Needs `dropout`, not `mixup`."""
+    """Weight of the divergence between two passes with different dropout; 0 turns it off. Needs `dropout`, excludes `mixup`."""
     averaging: Literal["none", "ema", "swa"] = "none"
-    """Weights that are kept: the last, their exponential moving average, or their mean over the last quarter of the epochs."""
+    """Weights that are kept: the last ones, their exponential moving average, or their mean over the last quarter of epochs."""
 
     @model_validator(mode="after")
     def _check_passes(self) -> Self:
@@ -223,74 +223,74 @@ class SearchConfig(Section):
     """How hyper-parameters of fine-tuned learners are searched for, by Optuna: see docs/how-to/training.md."""
 
     minutes: float = Field(default=0.0, ge=0, le=100_000)
-    """For all searches of a run together; 0 turns them off."""
+    """Minutes for all searches of a run together; 0 turns them off."""
     trials: int = Field(default=20, ge=1, le=10_000)
-    """Settings that one search tries, at most."""
+    """The most settings that one search tries."""
 
 
 class EnsembleConfig(Section):
     """How models are joined by `average`, `stacking`, `distilled` and `soup` of docs/how-to/training.md."""
 
     folds: int = Field(default=4, ge=2, le=20)
-    """Parts of the training rows for `stacking`: its weights suit what the others say of each part when it is held out."""
+    """Folds of the training rows for `stacking`: its weights are fitted to the learners' predictions for held-out folds."""
     teacher: Literal["average", "stacking"] = "average"
-    """Which of the two `distilled` learns from."""
+    """The ensemble that `distilled` learns from."""
     soup: Literal["greedy", "uniform"] = "greedy"
-    """Models whose weights are averaged: those with which the loss on the rows set aside does not rise, or all."""
+    """Models whose weights are averaged: those that do not raise the loss on validation rows, or all."""
     seeds: int = Field(default=3, ge=2, le=20)
     """Models that are fine-tuned for a soup."""
 
 
 class PromptingConfig(Section):
-    """How the reference is asked by the learner `prompt`, which is compared only: see docs/how-to/prompting.md."""
+    """How the learner `prompt`, which is only compared, asks the reference: see docs/how-to/prompting.md."""
 
     method: Literal["direct", "channel"] = "channel"
     """What is scored: each label after a text, or the text after each label."""
     shots: int = Field(default=0, ge=0, le=32)
-    """Labelled rows that a prompt shows."""
+    """Labeled rows that a prompt shows."""
     examples: Literal["same", "nearest"] = "same"
-    """Which: the same for all texts, or those whose embeddings are nearest to each."""
+    """Which rows: the same for all texts, or for each text those with the nearest embeddings."""
     calibration: Literal["none", "contextual", "domain", "batch"] = "batch"
-    """Where the reference's taste for labels is measured: on empty texts, on random words of the rows, or on the rows."""
+    """How the reference's bias towards labels is measured: on empty texts, on random words of the rows, or on the rows."""
     proposals: int = Field(default=0, ge=0, le=16)
-    """Instructions and words for each label that the reference proposes and real rows choose among; 0: no search."""
+    """Instructions and label words that the reference proposes for each label; real rows choose among them. 0: no search."""
     templates: Path | None = None
-    """A file of templates, its path from the folder of task.yaml; those that come with the package if left out."""
+    """A file of templates, relative to the folder of task.yaml. Default: those of the package."""
 
 
 class GateConfig(Section):
-    """How the decision for or against drafts is made."""
+    """How it is decided whether drafts help."""
 
     folds: int = Field(default=4, ge=2, le=20)
-    """Folds of the real rows; drafts that saw a held-out row are held out with it."""
+    """Folds of the real rows. Drafts that saw a held-out row are held out with it."""
     repeats: int = Field(default=1, ge=1, le=20)
-    """How often the rows are dealt into folds, each time anew, with other training seeds; a row counts once in all figures."""
+    """How often the rows are split into folds, each time with other training seeds. A row counts once in all figures."""
 
 
 class UnsureConfig(Section):
-    """When a model says that it is unsure instead of standing by its answer."""
+    """When a model says that it is unsure."""
 
     accuracy: float = Field(default=0.9, gt=0, le=1)
-    """Share of right answers among those it stands by, on held-out rows; at least half of these are answered in any case."""
+    """Share of right answers among held-out rows on which the model is not unsure; it answers at least half of the rows."""
 
 
 class CompressConfig(Section):
     """What ships: the trained model, a faster student of it, or both."""
 
     tiers: Literal["one", "static", "cascade"] = "one"
-    """`one`: as trained. `static`: a student without a transformer. `cascade`: the student, then the model where it is unsure."""
+    """`one`: as trained. `static`: a student without a transformer. `cascade`: the student, then the model if it is unsure."""
     disagreement: float = Field(default=0.02, gt=0, le=0.5)
-    """Of a cascade: the largest share of all texts that may be answered otherwise than the model alone would."""
+    """Largest share of all texts that a cascade may answer differently from the model alone."""
     delta: float = Field(default=0.1, gt=0, le=0.5)
-    """The chance that this is broken; half of `data.pool` is set aside to see to it."""
+    """Probability that this bound fails. Half of `data.pool` is set apart to certify it."""
 
 
 class ContractConfig(Section):
-    """How fast, small and good the bundle must be; the smallest form of the model that is so ships. Nothing asked: as trained."""
+    """How fast, small and good the bundle must be. The smallest variant of the model that is ships. Default: as trained."""
 
     p50_ms: float | None = Field(default=None, gt=0)
-    """Most milliseconds for one text, as the median on the machine of the run."""
+    """The most milliseconds for one text, as the median on the machine of the run."""
     size_mb: float | None = Field(default=None, gt=0)
-    """Most megabytes (10^6 bytes) of the bundle."""
+    """The most megabytes (10^6 bytes) of the bundle."""
     keep: float | None = Field(default=None, gt=0, le=1)
-    """Least share of the macro-F1 on held-out real rows that the model has before it is made smaller."""
+    """Least share of the trained model's macro-F1 on held-out real rows that the smaller variant must keep."""

@@ -1,4 +1,4 @@
-"""The configuration as steps depend on it: without what nothing reads, so that a change of that throws nothing away."""
+"""The configuration as steps depend on it: without the sections that nothing reads, so that changing those repeats no step."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from refsynth.core.scorers import scorers_of
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
-    """Return the tree of a configuration as JSON values; a section is None where nothing reads it.
+    """Return the tree of a configuration as JSON values; a section that nothing reads is None.
 
-    A kind of task from another package stands with the hash of its code. Labels are in a list, since their order is that of a
-    model's answers. `search` has the minutes of one search, which also depend on how many there are; `prompting` has the
-    reference that is asked. `screen` has those of `filter.scores` that are asked once, `filter` those asked in each fold.
+    It differs from the configuration in these keys:
+    - `task`: if the kind is from another package, it has the hash of its code too.
+    - `labels`: a list, since their order is that of a model's answers.
+    - `search`: the minutes of one search, which also depend on how many searches there are.
+    - `prompting`: has the reference too.
+    - `screen`: the `filter.scores` that are computed once; `filter` has those that are computed in each fold.
     """
     tree, learners = config.model_dump(mode="json"), set(config.learners)
     tree["labels"] = list(tree["labels"].items())
     if brought := code_outside(config.kind.answers):
         tree["task"] = [config.task, brought]
     tree["reference"] = settings_of_reference(config.reference, tree["reference"])
-    asked = {key: value for key, value in tree["prompting"].items() if key != "templates"}
-    tree["prompting"] = {**asked, "reference": _without_limits(config, tree["reference"])}
-    once = [spec.name for spec, _ in scorers_of(config.filter) if spec.reads != "rows"]  # the others are asked in each fold
+    prompting = {key: value for key, value in tree["prompting"].items() if key != "templates"}
+    tree["prompting"] = {**prompting, "reference": _without_limits(config, tree["reference"])}
+    once = [spec.name for spec, _ in scorers_of(config.filter) if spec.reads != "rows"]
     scores = tree["filter"]["scores"]
     tree["screen"] = {name: scores[name] for name in sorted(once)}
     tree["filter"]["scores"] = {name: scores[name] for name in sorted(set(scores) - set(once))}
@@ -47,12 +50,12 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
 
 
 def _without_limits(config: RunConfig, reference: Any) -> Any:
-    """Return the settings of the reference for one that is asked for answers alone: at a limit these fail, and do not change."""
+    """Return the settings of the reference without its limits: answers fail at a limit, but do not change with it."""
     limits = config.writer.limits
-    return {key: each for key, each in reference.items() if key not in limits} if isinstance(reference, dict) else reference
+    return {key: value for key, value in reference.items() if key not in limits} if isinstance(reference, dict) else reference
 
 
 def minutes_each(config: RunConfig) -> float:
-    """Return the minutes of one search: there is one for each learner in each fold of the gate, and in the final fit."""
+    """Return the minutes of one search. Each learner is searched in each fold of the gate, and in the final fit."""
     searches = sum(LEARNERS[name].searched for name in config.learners) * (config.gate.folds * config.gate.repeats + 1)
     return config.search.minutes / searches if searches else 0.0

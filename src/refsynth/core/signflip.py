@@ -1,4 +1,4 @@
-"""Is one way better than another on the same rows? The sign-flip test of paired differences, for several pairs at once."""
+"""The sign-flip test of paired differences: is one way better than another on the same rows? For several ways at once."""
 
 from __future__ import annotations
 
@@ -8,34 +8,31 @@ import numpy as np
 
 from refsynth.core.types import FloatArray, IntArray
 
-FLIPS = 9_999
-"""Random flips, where there are too many to go through."""
-
-MOST_EXACT = 12
-"""Groups up to which all flips are gone through: 2^12 of them."""
+FLIPS = 9_999  # random flips, if there are too many to enumerate
+MOST_EXACT = 12  # groups for which all flips, 2^12 of them, are enumerated, at most
 
 
 def sign_flip(differences: FloatArray, groups: IntArray, *, seed: int = 0) -> FloatArray:
-    """Return for each of L ways the probability of a gain like its own, or a larger one, where none of them brings any [L].
+    """Return for each of L ways the probability of a gain at least as large as its own if no way has an effect [L].
 
     If a way has no effect, the difference of each row might as well have the other sign. So all differences are flipped at
-    random, those of a group of near-duplicates together, and the same way for all L. A way's probability is the share of flips
-    in which the best of the L comes out at least as high as the way did (Westfall and Young, 1993, single-step maxT): that the
-    best of several is looked at is paid for. Ways are compared by sum(d) / sqrt(sum(d^2)) over groups; flips leave the
-    denominator as it is.
+    random, those of a group of near-duplicates together, and in the same way for all L. A way's probability is the share of
+    flips in which the best of the L does at least as well as the way did (Westfall and Young, 1993, single-step maxT), which
+    corrects for looking at the best of several. Ways are compared by sum(d) / sqrt(sum(d^2)) over groups; flips do not change
+    the denominator.
 
     Args:
-        differences: of each way and row [L, N], positive where the way is better than what it is compared with.
+        differences: of each way and row [L, N], positive if the way is better than what it is compared with.
         groups: the group of each row [N].
-        seed: of random flips; all flips are gone through where there are few groups with a difference.
+        seed: of random flips; with few groups that differ, all flips are enumerated.
 
     Raises:
-        ValueError: a difference is not finite: no sum over flips would be a number.
+        ValueError: a difference is not finite, so no sum over flips would be a number.
     """
     if not np.isfinite(differences).all():
         raise ValueError("some differences are not finite numbers")
     of_group = np.unique(groups, return_inverse=True)[1]
-    sums = np.stack([np.bincount(of_group, weights=each) for each in np.asarray(differences, float)])
+    sums = np.stack([np.bincount(of_group, weights=row) for row in np.asarray(differences, float)])
     sums = sums[:, (np.abs(sums) > 1e-12).any(0)]
     if not sums.size:
         return np.ones(len(differences))

@@ -1,6 +1,6 @@
 """Entities of a text as spans of its words, as BIO tags, and as one label: `0-2:person 5-6:place`, or `(none)`.
 
-Every stage passes the label on like any other; only who fits, decides or counts takes it apart. Places count words.
+Every stage passes the label on like any other. Only the code that fits, decides or counts takes it apart. Places count words.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from refsynth.core.labelset import NONE
 
 OUTSIDE = "O"
 UNREAD = -30.0
-"""The logit of all tags but "outside" for a word that a model does not read: it stands behind the longest text."""
+"""The logit of all tags except "outside" for a word beyond the part of a text that a model reads."""
 
 _SPANS = re.compile(r"\d+-\d+:\S+(?: \d+-\d+:\S+)*")
 _MARKS = "[]()\\:"
 
 
 class Span(NamedTuple):
-    """The words from `start` up to but not including `end`, and what they are called."""
+    """The words from `start` up to but not including `end`, and their label."""
 
     start: int
     end: int
@@ -44,17 +44,17 @@ def _span(part: str) -> Span:
 
 
 def names_in(label: str) -> tuple[str, ...]:
-    """Return the labels of the spans of what may be such a label, each once and sorted; the label itself where it is another."""
+    """Return the labels of the spans in a label, each once and sorted; the label itself if it is not one of spans."""
     return tuple(sorted({span.label for span in split_spans(label)})) if _SPANS.fullmatch(label) else (label,)
 
 
 def unfit_name(name: str) -> bool:
-    """Return whether a label of that name could not stand in a tag or in a mark."""
+    """Return whether a label with that name could not be part of a tag or a mark."""
     return not name or any(character.isspace() or character in _MARKS for character in name)
 
 
 def tag_names(labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the C = 1 + 2 K tags of K labels: outside, the first words of each, its further words."""
+    """Return the C = 1 + 2 K tags of K labels: outside, the first words of each label, its further words."""
     return (OUTSIDE, *(f"B-{label}" for label in labels), *(f"I-{label}" for label in labels))
 
 
@@ -67,7 +67,7 @@ def tags_of(spans: Iterable[Span], n: int) -> list[str]:
 
 
 def spans_of(tags: Sequence[str]) -> list[Span]:
-    """Return the spans of BIO tags, as conlleval and seqeval see them: an `I-` that continues nothing begins a span."""
+    """Return the spans of BIO tags as conlleval and seqeval read them: an `I-` that continues nothing begins a span."""
     spans: list[Span] = []
     for place, tag in enumerate(tags):
         kind, _, label = tag.partition("-")

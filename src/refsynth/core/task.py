@@ -1,4 +1,4 @@
-"""Task: what is asked, checked: the kind, the labels with their descriptions, the language, where the rows are."""
+"""Task: a checked request: the kind, the labels with their descriptions, the language, and where the rows are."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from refsynth.core.pair import DIVIDER
 
 @dataclass(frozen=True)
 class Task:
-    """A task of one label for each text or pair of texts, of any number, or of its words. `config` is the tree it came from.
+    """A task: one label for each text or pair of texts, any number for each text, or labels of its words.
 
-    `file` is the task.yaml that it was read from, and `overrides` what was said otherwise; a task of Python has none.
+    `config` is the tree that it came from. `file` is the task.yaml that it was read from, and `overrides` are the changes to it;
+    a task that Python code made has neither.
     """
 
     labels: tuple[str, ...]
@@ -51,7 +52,7 @@ class Task:
 
     @property
     def meanings(self) -> Mapping[str, str]:
-        """Each label with what a prompt says of its texts: what it means, and of pairs and of marks also how they are written."""
+        """Each label with what prompts say about its texts: its meaning, and for pairs and marks also how they are written."""
         if self.config.kind.words:
             return {label: f"[...]({label}) marks {meaning}" for label, meaning in self.descriptions.items()}
         if not self.config.kind.pair:

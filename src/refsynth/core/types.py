@@ -1,4 +1,4 @@
-"""The values that flow between stages: frozen dataclasses without behaviour beyond (de)serialisation.
+"""The values that flow between stages: frozen dataclasses without behavior beyond (de)serialization.
 
 Shapes are written with N texts, K labels, D dimensions, T tokens, V vocabulary.
 """
@@ -17,19 +17,23 @@ FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
 Array = NDArray[Any]
-"""Numbers; or, where rows differ in length, an object array of arrays or of strings."""
+"""Numbers; or, if rows differ in length, an object array of arrays or of strings."""
 
 DIGITS = 6
-"""Decimal places of the probabilities that are shown."""
+"""Decimal places of probabilities in results."""
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a draft comes from, enough to make it again or to forget it.
+    """Where a draft comes from: enough to make it again, or to remove all that depends on a row.
 
-    `shown` holds the ids of the seed examples that the prompt displayed; `seed` is the sampling seed of the batch. `rewarded_by`
-    holds the ids of those whose loss the generator was trained to lower. `reworded` says that the draft is another form of the
-    one row that is shown: it may resemble that one.
+    Attributes:
+        prompt: the text of the prompt.
+        shown: ids of the seed examples that the prompt showed.
+        seed: the sampling seed of the batch.
+        reference: the identity of the generator.
+        rewarded_by: ids of the seed examples whose loss the generator was trained to lower.
+        reworded: whether the draft is a paraphrase of the one row that was shown; it may then resemble that row.
     """
 
     prompt: str
@@ -41,16 +45,21 @@ class Provenance:
 
     @property
     def seen(self) -> frozenset[str]:
-        """All seed examples that the draft owes anything to: no judge of it, and no row to measure it on."""
+        """All seed examples that the draft depends on: they can neither score it nor measure its effect."""
         return frozenset(self.shown) | frozenset(self.rewarded_by)
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A text with its label. `id` is stable: `row-12` for row 12 of the user's file, `draft-…` for a generated row.
+    """A text with its label.
 
-    `targets` are the probabilities of the task's labels, in their order, where a teacher gave them instead of `label` alone.
-    `weight` is what the example counts in training against others of its kind.
+    Attributes:
+        id: stable: `row-12` for row 12 of the user's file, `draft-…` for a generated row.
+        text: the text.
+        label: the label.
+        provenance: where a draft comes from; None for a real row.
+        targets: probabilities of the task's labels, in their order, if a teacher gave them instead of `label` alone.
+        weight: what the example counts in training, compared with others of its kind.
     """
 
     id: str
@@ -60,8 +69,8 @@ class Example:
     targets: tuple[float, ...] | None = None
     weight: float = 1.0
 
-    def owes_nothing(self, held_out: frozenset[str]) -> bool:
-        """Return whether it has seen none of the rows with these ids: no prompt showed them, no reward came from them."""
+    def independent_of(self, held_out: frozenset[str]) -> bool:
+        """Return whether it depends on none of the rows with these ids: no prompt showed them, no reward came from them."""
         return self.provenance is None or held_out.isdisjoint(self.provenance.seen)
 
     def to_json(self) -> dict[str, Any]:
@@ -77,33 +86,28 @@ class Example:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Example:
         """Build an example from what `to_json` returned."""
-        origin = record.get("provenance")
-        provenance = (
-            None
-            if origin is None
-            else Provenance(**{**origin, "shown": tuple(origin["shown"]), "rewarded_by": tuple(origin.get("rewarded_by", ()))})
-        )
-        targets = record.get("targets")
-        return cls(
-            record["id"],
-            record["text"],
-            record["label"],
-            provenance,
-            None if targets is None else tuple(targets),
-            record.get("weight", 1.0),
-        )
+        origin, targets = record.get("provenance"), record.get("targets")
+        if origin is not None:
+            rewarded_by = tuple(origin.get("rewarded_by", ()))
+            origin = Provenance(**{**origin, "shown": tuple(origin["shown"]), "rewarded_by": rewarded_by})
+        targets = None if targets is None else tuple(targets)
+        return cls(record["id"], record["text"], record["label"], origin, targets, record.get("weight", 1.0))
 
 
 COUNT = "{n}"
-"""Stands in a message for the number of texts that it asks for."""
+"""A placeholder in a message for the number of texts that it asks for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One request to the reference: the finished text, the label it asks for and the seed examples that it shows.
+    """One request to the reference.
 
-    `rewords` says that it asks for the one row that it shows in other words. `chat` is the same request as a message to a model
-    that is spoken to, with `COUNT` where the number of texts goes; empty where the text itself is the message.
+    Attributes:
+        text: the complete prompt.
+        label: the label that it asks for.
+        shown: ids of the seed examples that it shows.
+        rewords: whether it asks for a paraphrase of the one row that it shows.
+        chat: the same request as a message to a chat model, with `COUNT` for the number of texts; empty if `text` is the message.
     """
 
     text: str
@@ -114,13 +118,13 @@ class Prompt:
 
     def message(self, n: int) -> str:
         """Return the message that asks for `n` texts."""
-        return self.chat.replace(COUNT, str(n), 1)  # once: what comes later is the user's
+        return self.chat.replace(COUNT, str(n), 1)  # once: what follows is the user's text
 
 
 class Completion(NamedTuple):
     """What the reference wrote for a prompt.
 
-    `finished` is false where the token limit cut it off; `refused` is true where it said that it will not write.
+    `finished` is false if the token limit cut it off; `refused` is true if the model said that it will not write.
     """
 
     text: str
@@ -130,7 +134,7 @@ class Completion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A generated row with the scores it was given and, where it was dropped, the reason.
+    """A generated row with its scores and, if it was dropped, the reason.
 
     `likelihoods` holds the log-likelihood ratio per token, in nats, under each label that the reference was asked about.
     """
@@ -142,8 +146,8 @@ class Draft:
 
     def to_json(self) -> dict[str, Any]:
         """Return the draft as JSON-ready values."""
-        asked = {"likelihoods": dict(self.likelihoods)} if self.likelihoods else {}
-        return {**self.example.to_json(), "scores": dict(self.scores), "dropped": self.dropped, **asked}
+        likelihoods = {"likelihoods": dict(self.likelihoods)} if self.likelihoods else {}
+        return {**self.example.to_json(), "scores": dict(self.scores), "dropped": self.dropped, **likelihoods}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Draft:
@@ -152,12 +156,12 @@ class Draft:
 
 
 def kept(drafts: Iterable[Draft]) -> list[Example]:
-    """Return the examples of the drafts that are still in."""
+    """Return the examples of the drafts that were not dropped."""
     return [draft.example for draft in drafts if draft.dropped is None]
 
 
 class Entity(NamedTuple):
-    """A part of a text with a label: characters from `start` up to but not including `end`, and how probable just this is."""
+    """A part of a text with a label: characters from `start` up to but not including `end`, and the probability of just this."""
 
     start: int
     end: int
@@ -167,15 +171,21 @@ class Entity(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says of one text: calibrated probabilities by label, and whether it would rather not answer.
+    """The answer of a model for one text.
 
-    `tier` is what answered: `int8` or its slower `safe` form, `static`, or `exact` (TF-IDF). `labels` are all labels that the
-    text has, where it may have any number, and `label` is then the set of them as `core.labelset` writes it; elsewhere None.
-    `entities` are what was found where words are labelled, `label` is then their spans as `core.spans` writes them, a label's
-    probability is that it is anywhere in the text, and `certainty` is the probability that just these are there; elsewhere None.
-    `degraded` says that a first tier answered what it would pass on, since the next one was not asked; `truncated` that a part of
-    the text was not read. `none` says that the text is unlike the rows of all labels, so that `label` is only the nearest; of a
-    bundle that cannot tell it is False.
+    Attributes:
+        label: the label; for multi-label the set of labels as `core.labelset` writes it, for token classification the spans as
+            `core.spans` writes them.
+        probabilities: calibrated, by label; for token classification the probability that the label occurs in the text.
+        abstain: whether the model is unsure.
+        tier: the part that answered: `int8` or its slower `safe` form, `static`, or `exact` (TF-IDF).
+        labels: all labels of the text, for multi-label; otherwise None.
+        degraded: whether a first tier answered what it would pass on, since the next tier was not asked.
+        truncated: whether a part of the text was not read.
+        entities: the entities of the text, for token classification; otherwise None.
+        certainty: the probability that just these entities are there, for token classification; otherwise None.
+        none: whether the text is unlike the rows of all labels, so that `label` is only the nearest. False if the bundle cannot
+            tell.
     """
 
     label: str
@@ -191,21 +201,21 @@ class Prediction:
 
     @property
     def said(self) -> dict[str, Any]:
-        """What it says, as JSON-ready values: the label, the labels, or what was found."""
+        """The answer as JSON-ready values: the label, the labels, or the entities."""
         if self.entities is not None:
             return {"entities": [{**one._asdict(), "confidence": round(one.confidence, DIGITS)} for one in self.entities]}
         return {"label": self.label} if self.labels is None else {"labels": list(self.labels)}
 
     @property
     def likeliest(self) -> str:
-        """The label with the highest probability, said or not."""
+        """The label with the highest probability, whether or not it is the answer."""
         if self.labels is None and self.entities is None:
             return self.label
         return max(self.probabilities, key=lambda label: self.probabilities[label])
 
     @property
     def probability(self) -> float:
-        """The probability of `label`; of a set that it is just the right one, were its labels independent."""
+        """The probability of `label`; for a set, that it is exactly right, if its labels were independent."""
         if self.certainty is not None:
             return self.certainty
         if self.labels is None:

@@ -1,7 +1,7 @@
 """One spelling of a value, whichever format it came from: a spreadsheet's 1.0 is JSON's 1, Python's True is JSON's true.
 
-Labels are compared by it in every file, in the configuration and in the estimator. What looks like a number, a truth value or a
-moment is written one way; any other text stays as it is, "nan", "NA" and "null" among it: people write these.
+Labels are compared by it in every file, in the configuration and in the estimator. A number, a truth value or a date is written
+in one way. Any other text stays as it is, even "nan", "NA" and "null", since people use these as labels.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import re
 from decimal import Decimal
 from typing import Any
 
-_LONGEST = 40  # characters that a number, a truth value or a moment may have
+_LONGEST = 40  # characters of a number, a truth value or a date
 _DECIMAL = re.compile(r"(-?)(0|[1-9]\d*)\.(\d+)")  # 007 and 1e5 may be codes and stay
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d(?:\.\d+)?)?)")
-_EXACT = 1e22  # whole floats up to here are the integers that they say
+_EXACT = 1e22  # whole floats up to here equal the integers that they print as
 
 
 def missing(value: Any) -> bool:
-    """Return whether a value says that there is none: None, NaN, and what data frames have for it."""
+    """Return whether a value is missing: None, NaN, or a data frame's own missing value."""
     value = _unwrapped(value)
     return (
         value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float | Decimal) and value != value)
@@ -26,9 +26,9 @@ def missing(value: Any) -> bool:
 
 
 def spell(value: Any) -> str | None:
-    """Return a value as a text, the same in every format; None where it is missing or no single value.
+    """Return a value as a text, the same for every format; None if it is missing or not a single value.
 
-    >>> [spell(each) for each in (2.0, "2.0", True, "TRUE", 0.50, "0.50", "007", "2024-05-01T00:00:00")]
+    >>> [spell(value) for value in (2.0, "2.0", True, "TRUE", 0.50, "0.50", "007", "2024-05-01T00:00:00")]
     ['2', '2', 'true', 'true', '0.5', '0.5', '007', '2024-05-01']
     """
     value = _unwrapped(value)
@@ -46,12 +46,12 @@ def spell(value: Any) -> str | None:
 
 
 def _unwrapped(value: Any) -> Any:
-    """Return Python's own value for one of NumPy's."""
+    """Return the Python value of a NumPy scalar; any other value as it is."""
     return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
 
 
 def _respelled(text: str) -> str:
-    """Return a text that says a number, a truth value or a moment in the one way to write it."""
+    """Return a text that is a number, a truth value or a date in its one spelling; any other text as it is."""
     bare = text.strip()
     if len(bare) > _LONGEST or not bare:
         return text
@@ -69,7 +69,7 @@ def _respelled(text: str) -> str:
 
 
 def _decoded(value: bytes) -> str | None:
-    """Return bytes as the UTF-8 text that they are; some writers of Parquet do not mark texts as such."""
+    """Return bytes as UTF-8 text, None if they are not; some writers of Parquet do not mark texts as such."""
     try:
         return value.decode()
     except UnicodeDecodeError:

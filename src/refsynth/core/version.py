@@ -1,3 +1,3 @@
-"""The version, where every layer may read it: importing `refsynth` itself would lead back up."""
+"""The version, in a module that every layer may import: `refsynth` itself is a layer above."""
 
 __version__ = "0.1.0"

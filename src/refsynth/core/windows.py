@@ -1,7 +1,8 @@
-"""Texts that are longer than an encoder reads at once, as token ids: what is read of them. Knows no tokenizer and no encoder.
+"""What is read of texts that are longer than an encoder reads at once, as token ids. It knows no tokenizer and no encoder.
 
-`cut` reads the beginning; `head_tail` the beginning and the end, as many tokens of each; `mean` reads windows, one after the
-other, and takes the mean of their vectors, weighted by their tokens. Words are read in windows that overlap, unless they are cut.
+`cut` reads the beginning; `head_tail` the beginning and the end, the same number of tokens of each; `mean` reads windows, one
+after the other, and takes the mean of their vectors, weighted by their tokens. For labels of words, windows overlap (unless
+`cut`).
 """
 
 from __future__ import annotations
@@ -16,26 +17,26 @@ from refsynth.core.types import FloatArray, IntArray
 
 Windows = Literal["cut", "head_tail", "mean"]
 LONGEST = 128
-"""Tokens that are read at once unless a task says otherwise."""
+"""The default number of tokens that are read at once."""
 REACH = 16
-"""Windows of a text that are read at most: what one text costs is bounded."""
+"""The most windows that are read of one text, so that its cost is bounded."""
 
 
 class Frame(NamedTuple):
-    """How many tokens stand before and behind each text: special ones, and those of a prefix."""
+    """How many tokens stand before and after each text: special tokens, and those of a prefix."""
 
     front: int
     back: int
 
     @classmethod
     def of(cls, special: Sequence[int], prefix: int) -> Frame:
-        """Return the frame of a text by the mask of its special tokens, and the number of tokens of a prefix."""
+        """Return the frame of a text, from the mask of its special tokens and the number of tokens of a prefix."""
         own = [place for place, mark in enumerate(special) if not mark]
         return cls(own[0] + prefix, len(special) - 1 - own[-1]) if own else cls(prefix, 0)
 
 
 class WindowedTexts(NamedTuple):
-    """Texts as windows: the ids of each, whose text it is of [W], and how many tokens of its own it has [W]."""
+    """Texts as W windows: the ids of each, the index of its text [W], and the number of its own tokens [W]."""
 
     rows: list[Sequence[int]]
     owners: IntArray
@@ -43,7 +44,7 @@ class WindowedTexts(NamedTuple):
 
 
 class TextWindow(NamedTuple):
-    """A window of a text's words: its ids, and where the words stand in it whose states are taken from it."""
+    """A window of a text's words: its ids, and where the words begin and end in it whose states are taken from it."""
 
     ids: list[int]
     starts: list[int]
@@ -51,14 +52,14 @@ class TextWindow(NamedTuple):
 
 
 def reach_of(longest: int, windows: Windows, frame: Frame) -> int:
-    """Return how many ids of a text are read at most, the frame included; of `head_tail` it is how far the end is looked for."""
+    """Return the most ids of a text that are read, with the frame; for `head_tail`, how far the end is looked for."""
     if windows == "cut":
         return longest
     return max(longest - sum(frame), 1) * REACH + sum(frame) if windows == "mean" else longest << 8
 
 
 def head_and_tail(ids: list[int], longest: int) -> list[int]:
-    """Return the beginning and the end of a text that is longer than `longest`, as many ids of each."""
+    """Return the beginning and the end of a text that is longer than `longest`, the same number of ids of each."""
     return ids if len(ids) <= longest else ids[: longest - longest // 2] + ids[len(ids) - longest // 2 :]
 
 
@@ -81,7 +82,7 @@ def split_rows(rows: Sequence[Sequence[int]], longest: int, frame: Frame) -> Win
 
 
 def joined(vectors: FloatArray, split: WindowedTexts, n: int) -> FloatArray:
-    """Return the mean vector of the windows of each of `n` texts [N, D], as long as the windows' own [W, D] are."""
+    """Return the mean vector of each of `n` texts [N, D], scaled to the mean length of its windows' vectors [W, D]."""
     if len(split.rows) == n:
         return vectors
     weights = split.sizes / np.bincount(split.owners, split.sizes, n)[split.owners]
@@ -89,21 +90,21 @@ def joined(vectors: FloatArray, split: WindowedTexts, n: int) -> FloatArray:
     np.add.at(means, split.owners, weights[:, None] * vectors)
     np.add.at(lengths, split.owners, weights * np.linalg.norm(vectors, axis=1))
     means *= (lengths / np.maximum(np.linalg.norm(means, axis=1), 1e-12))[:, None]
-    whole = np.bincount(split.owners, minlength=n)[split.owners] == 1  # a text of one window is what it was, to the last digit
+    whole = np.bincount(split.owners, minlength=n)[split.owners] == 1  # texts of one window keep their vector to the last digit
     means[split.owners[whole]] = vectors[whole]
     return np.asarray(means, vectors.dtype)
 
 
 def word_parts(ids: list[int], starts: list[int], ends: list[int], longest: int, frame: Frame) -> list[TextWindow]:
-    """Return a text of words as windows of at most `longest` ids that share a quarter of their words, or so.
+    """Return a text of words as windows of at most `longest` ids. Neighbors share about a quarter of their words.
 
-    The state of each word is taken from one of them: of two that hold it the one in which it stands farther from the edge.
+    The state of a word in two windows is taken from the one in which it stands farther from the edge.
 
     Args:
         ids: of the text, in its frame.
-        starts: where each word begins among them.
-        ends: where it ends.
-        longest: ids of a window.
+        starts: the place of each word's first id.
+        ends: the place after each word's last id.
+        longest: the most ids of a window.
         frame: of the text.
     """
     if len(ids) <= longest or not starts:

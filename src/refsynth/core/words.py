@@ -1,7 +1,7 @@
-"""A text as words: what is tagged, whatever model reads the text. Characters where a script does not space its words.
+"""The words of a text, which are tagged whatever model reads the text. In scripts without spaces each character is a word.
 
-Punctuation and symbols are words of their own. Words do not depend on white space or on characters that are not seen: a text and
-its cleaned form have the same words.
+Punctuation and symbols are words of their own. White space and invisible characters do not matter: a text and its cleaned form
+have the same words.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _UNSPACED: tuple[tuple[tuple[str, ...], int, int], ...] = (
     (("zh", "ja"), 0xF900, 0xFAFF),
     (("zh", "ja"), 0x20000, 0x3FFFF),
 )
-"""Languages that do not space their words, and the characters that they are written with, from and to.
+"""Languages that do not space their words, and the ranges of the characters that they are written with.
 
-Korean is not among them: it is written with spaces. What stands between two of them is a word with its particles.
+Korean is written with spaces, so it is not among them. What stands between two spaces there is a word with its particles.
 """
 
 UNSPACED_LANGUAGES = frozenset(language for languages, _, _ in _UNSPACED for language in languages)
 """Languages written without spaces between words, by ISO 639-1 code."""
 
 UNSPACED_CLASS = "".join(f"\\U{first:08x}-\\U{last:08x}" for _, first, last in _UNSPACED)
-"""The characters of such languages, for use within the brackets of a regular expression."""
+"""The characters of such languages, for use inside the brackets of a regular expression."""
 
 _ONE_UNSPACED = re.compile(f"[{UNSPACED_CLASS}]")
 
@@ -64,7 +64,7 @@ def words_of(text: str) -> list[Word]:
 
 
 def unspaced(character: str) -> bool:
-    """Return whether a character is of a script that does not space its words."""
+    """Return whether a character belongs to a script that does not space its words."""
     return _ONE_UNSPACED.fullmatch(character) is not None
 
 

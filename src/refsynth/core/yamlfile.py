@@ -1,7 +1,6 @@
-"""YAML as people write it, read with care: no key twice, no aliases, no depth, no size that a configuration has not.
+"""YAML read with care: a key twice, an alias, and more depth or size than a configuration has are refused.
 
-Words are taken as they stand where YAML 1.1 would make something else of them: 007 and 12:30 stay text, so do dates. As a key
-every number is text.
+Words that YAML 1.1 would read as numbers or dates stay text: 007, 12:30, 2024-05-01. As a key every number is text.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _NUMBERS = {
 
 
 class _Loader(_Base):  # type: ignore[misc]
-    """The safe loader, which knows only plain numbers and refuses a key that is there twice."""
+    """The safe loader, limited to plain numbers, which refuses a key that is there twice."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         first: [(tag, pattern) for tag, pattern in known if tag not in (*_NUMBERS, "tag:yaml.org,2002:timestamp")]
@@ -52,7 +51,7 @@ def parse_yaml(text: str) -> Any:
     """Return the value of a YAML document.
 
     Raises:
-        yaml.YAMLError: it is not valid, or it has a key twice, an alias, or more depth or size than a person writes.
+        yaml.YAMLError: it is not valid, has a key twice or an alias, or has more depth or size than a person writes.
     """
     if len(text) > MOST_BYTES:
         raise yaml.YAMLError(f"{len(text):,} characters, expected at most {MOST_BYTES:,}")
@@ -83,7 +82,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def place_of(error: Exception, path: Path) -> str:
-    """Return `FILE line N: what is wrong` for an error of these."""
+    """Return `FILE line N: what is wrong` for an error that reading YAML raised."""
     mark = getattr(error, "problem_mark", None)
     where = f"{path} line {mark.line + 1}" if mark else str(path)
     return f"{where}: not valid YAML ({getattr(error, 'problem', None) or error})"

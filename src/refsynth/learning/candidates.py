@@ -109,7 +109,7 @@ class Fitter:
 def candidates_of(learners: Iterable[LearnerName], drafts: Sequence[Draft]) -> tuple[Candidate, ...]:
     """Return each learner without drafts, and with drafts if it can use them and any draft is selected."""
     names = list(learners)
-    with_drafts = [name for name in names if LEARNERS[name].taught] if any(draft.dropped is None for draft in drafts) else []
+    with_drafts = [name for name in names if LEARNERS[name].uses_drafts] if any(draft.dropped is None for draft in drafts) else []
     return (*(Candidate(name, False) for name in names), *(Candidate(name, True) for name in with_drafts))
 
 
@@ -140,7 +140,7 @@ def _not_shown(drafts: Sequence[Example], validation: frozenset[str]) -> list[Ex
 
 def safe_for(drafts: Sequence[Draft], held_out: frozenset[str]) -> list[Draft]:
     """Return the drafts that do not depend on the held-out rows: no prompt showed them, no reward came from them."""
-    return [draft for draft in drafts if draft.example.owes_nothing(held_out)]
+    return [draft for draft in drafts if draft.example.independent_of(held_out)]
 
 
 def set_aside(real: Sequence[Example], share: float, *, seed: int, kind: Kind = ONE_LABEL) -> tuple[list[Example], list[Example]]:

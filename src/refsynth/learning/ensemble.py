@@ -178,7 +178,7 @@ class EnsembleLearner:
         fair: list[int] = []
         for part, places in fair_parts(real, folds, self._labels, link=self._link):
             held = frozenset(row.id for row in part.held)
-            rows = [*part.train, *(row for row in drafts if row.owes_nothing(held))]
+            rows = [*part.train, *(row for row in drafts if row.independent_of(held))]
             fitted = _fit_all(members, rows, dev, seed=derive_seed(seed, "stack", part.fold))
             logits[:, part.places] = np.stack(list(logits_of(fitted, [row.text for row in part.held]).values()))
             fair += part.places[places].tolist()

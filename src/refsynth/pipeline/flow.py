@@ -11,7 +11,7 @@ from pathlib import Path
 from refsynth.bundle.manifest import read_manifest
 from refsynth.bundle.none import none_sentence
 from refsynth.compress.ship import publish
-from refsynth.core.earlier import move_aside
+from refsynth.core.earlier import archive_report
 from refsynth.core.errors import DataError, counted
 from refsynth.core.forecast import run_forecast
 from refsynth.core.observe import Observer, Silent
@@ -94,7 +94,7 @@ def run(
         start = partial(begin, task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
         begun = start()
         other = remember(task, folder, skip_bad=skip_bad)
-        earlier = move_aside(folder.path, FILES) if other else ()  # should this run fail, nothing there passes for its own
+        earlier = archive_report(folder.path, FILES) if other else ()  # should this run fail, nothing there passes for its own
         _tell_begin(begun.job)
         leaked = recall_leaked(task, folder)
         if leaked:

@@ -11,7 +11,7 @@ import numpy as np
 
 from refsynth.bundle.manifest import read_manifest
 from refsynth.bundle.none import none_sentence
-from refsynth.core.earlier import put_aside
+from refsynth.core.earlier import archive_report
 from refsynth.core.learners import LEARNERS
 from refsynth.core.run import write_atomic
 from refsynth.core.spans import split_spans
@@ -53,7 +53,7 @@ def write_report(evidence: Evidence) -> WrittenReport:
     report, folder = build_report(evidence, rows), evidence.folder.path
     paths = Paths(*(folder / name for name in FILES[:3]))
     texts = (render_html(report), render_markdown(report), to_json(report))
-    earlier = put_aside(folder, FILES, texts[-1])
+    earlier = archive_report(folder, FILES, unless=texts[-1])
     for path, text in zip(paths, texts, strict=True):
         write_atomic(path, text.encode())
     write_rows(folder / HELD_OUT, rows)

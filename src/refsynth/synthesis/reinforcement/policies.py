@@ -185,7 +185,7 @@ def _bandit_writers(job: PolicyTask, done: Path, step_hash: str) -> list[DraftWr
     half = job.half
     arms = [_arm(job.task, way, temperature) for way, temperature in read_json(done / "arms.json")]
     # The drafts depend on this module too, which knows the arms.
-    key = digest([step_hash, code_of(__name__, apart=STEPS["policy"].apart)])
+    key = digest([step_hash, code_of(__name__, excluded=STEPS["policy"].excluded)])
     return [
         DraftWriter(f"{half.name}-{number}", key, partial(_generator, job, arm), arm, half.rows, half.folds, rewarded=True)
         for number, arm in enumerate(arms, start=1)
