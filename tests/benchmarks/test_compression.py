@@ -146,6 +146,7 @@ def test_ten_contracts_from_easy_to_impossible() -> None:
     assert {wish.can for wish in contract.WISHES} == {True, False, None}
 
 
+@pytest.mark.slow
 def test_all_sides_in_this_process_answer(tiny_folder: Path, tmp_path: Path) -> None:
     network = TransformerEncoder(tiny_folder, max_tokens=24).eval()
     sample = Sample(ROWS[:8], ROWS, {"late": "it is late", "lost": "it is lost"})
@@ -217,6 +218,7 @@ def small_data(tmp_path: Path, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_every_form_is_measured(small_data: Path, tmp_path: Path) -> None:
     found = measured(distill, "distill", Options(small_data, tmp_path / "results", quick=True))
     assert tuple(cell["system"] for cell in found["rows"]) == distill.ORDER

@@ -96,6 +96,7 @@ def test_a_run_says_what_is_so_where_all_is_plain(data):
     assert not any(one["taken"] for one in cell["drafts"].values())
 
 
+@pytest.mark.slow
 def test_useful_drafts_are_taken_and_shuffled_ones_are_not(data):
     drafts = run_cell(material(data, noise=0.5, drafts=150), shots=8, seed=0)["drafts"]
     assert set(drafts) == {"right, chosen", "right, all", "shuffled, chosen", "shuffled, all"}
@@ -103,6 +104,7 @@ def test_useful_drafts_are_taken_and_shuffled_ones_are_not(data):
     assert not drafts["shuffled, all"]["taken"] and drafts["shuffled, all"]["test_gain"] < -0.05
 
 
+@pytest.mark.slow
 def test_confidence_is_measured_at_the_temperature_that_the_run_found(data, monkeypatch):
     found = {}
     for temperature in (1.0, 5.0):
@@ -114,6 +116,7 @@ def test_confidence_is_measured_at_the_temperature_that_the_run_found(data, monk
     assert found[5.0]["risk"] == pytest.approx(1 - found[5.0]["accuracy"])
 
 
+@pytest.mark.slow
 def test_only_what_is_missing_is_measured(data, monkeypatch):
     monkeypatch.setattr(evidence, "load_encoder", lambda: Telling(0.5))
     said = []

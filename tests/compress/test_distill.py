@@ -84,12 +84,14 @@ def test_a_frozen_teacher_has_a_student_that_learns(teacher: Teacher) -> None:
     assert not any(weight.requires_grad for weight in frozen.parameters())
 
 
+@pytest.mark.slow
 def test_a_student_is_the_same_for_the_same_seed(teacher: Teacher) -> None:
     one, same, other = (shrink(teacher, "half", TEXTS, seed=seed).logits(TEXTS) for seed in (1, 1, 2))
     assert (one == same).all()
     assert not (one == other).all()
 
 
+@pytest.mark.slow
 def test_several_teachers_teach_their_mean(teacher: Teacher) -> None:
     turned = LinearHead(teacher.predictor.head.weights[:, ::-1].copy(), np.zeros(3))
     second = EncoderPredictor(LABELS, teacher.encoder, turned)

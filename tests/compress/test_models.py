@@ -25,6 +25,7 @@ def folder_of(language: str) -> Path:
         pytest.skip(f"the encoder is not in the model cache ({error.found})")
 
 
+@pytest.mark.slow
 def test_minilm_keeps_its_embeddings_in_a_quarter_of_the_size(tmp_path: Path) -> None:
     folder = folder_of("en")
     network = TransformerEncoder(folder, max_tokens=128)
@@ -38,6 +39,7 @@ def test_minilm_keeps_its_embeddings_in_a_quarter_of_the_size(tmp_path: Path) ->
         assert (embeddings * reference).sum(1).mean() > floor, name
 
 
+@pytest.mark.slow
 def test_the_multilingual_encoder_pruned_for_chinese_reads_unseen_chinese_as_before(tmp_path: Path) -> None:
     folder = folder_of("zh")
     chinese = [text for text in GOLDEN_TEXTS if not text.isascii()]

@@ -280,7 +280,7 @@ def test_a_student_is_not_taught_what_its_teacher_does_not_read(cascade):
     if not model.manifest.answers.spans:
         return
     job = SimpleNamespace(folder=finished.folder, task=finished.task)
-    school = StudentMaker(job, finished.learned.final, finished.tiers.main, model)
+    school = StudentMaker(job, finished.learned.final, finished.learned.decision.shipped, finished.tiers.main, model)
     head = "ann sat in rome"
     long = head + " . " * (model.manifest.last.max_tokens * REACH) + head
     assert school._as_read([head, "", long])[:2] == [head, ""]

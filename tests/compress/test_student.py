@@ -239,6 +239,7 @@ def test_every_way_to_ship_is_in_the_table(table: list[Seen]) -> None:
     assert {seen.ships for seen in table} == ({"alone"} if wanted == "one" else {"alone", wanted})
 
 
+@pytest.mark.slow
 def test_figures_of_the_shipped_bundle_are_its_own_or_none(table: list[Seen]) -> None:
     for seen in table:
         report, finished = seen.result.report, seen.result.evidence

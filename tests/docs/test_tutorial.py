@@ -6,6 +6,8 @@ import shlex
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.support.commands import call
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +42,7 @@ def fill_in(path):
         table.writerows(form | {"intent": "order_status"} for form in forms)
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs(monkeypatch, capsys, tmp_path, tiny_cache):
     monkeypatch.chdir(tmp_path)
     for source, target in shown("cp"):

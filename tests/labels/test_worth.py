@@ -106,6 +106,7 @@ def finished(tmp_path_factory, tiny_cache):
     return where / "out"
 
 
+@pytest.mark.slow
 def test_nothing_is_fitted_to_what_it_is_asked_about(finished, tiny_cache, monkeypatch):
     seen = []
 
@@ -162,6 +163,7 @@ def test_how_long_it_takes_is_said_in_minutes(seconds, said):
     assert stage.roughly(seconds) == said
 
 
+@pytest.mark.slow
 def test_a_run_without_drafts_or_with_few_rows_has_no_curves(finished, tiny_cache, tmp_path):
     with reopened(finished, (), Silent(), store=ModelStore(tiny_cache)) as begun:
         job = begun.job

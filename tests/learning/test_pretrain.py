@@ -74,6 +74,7 @@ def test_pseudo_perplexity_masks_each_token_in_turn(encoder):
     assert pseudo_perplexity(model, rows) == pytest.approx(np.exp(np.mean(losses)), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_words_are_learnt_and_the_head_alone_leaves_the_encoder(encoder, masking, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrain, "EPOCHS", 30)
     rows, held = held_of(encoder)
@@ -125,6 +126,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(masking, tmp_path, monkey
     np.testing.assert_array_equal(again, whole)
 
 
+@pytest.mark.slow
 def test_it_ends_when_time_is_up(encoder, tmp_path, monkeypatch):
     """A clock on which every look takes 1 s: 60 s are used up long before the epochs are."""
     now = iter(range(10**9))
@@ -226,6 +228,7 @@ def test_a_turn_does_not_begin_when_time_is_up(tiny_causal, tmp_path):
     assert len(turns) <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", ["always", "gated"])
 def test_a_run_pretrains_the_encoder_and_says_what_came_of_it(use, tmp_path, masked_store, monkeypatch):
     monkeypatch.setattr(pretrain, "EPOCHS", 2)
@@ -255,6 +258,7 @@ def test_an_encoder_is_not_pretrained_again_to_select_drafts(tmp_path, masked_st
     assert not made.exists()
 
 
+@pytest.mark.slow
 def test_texts_of_the_pool_that_resemble_test_rows_are_not_learnt_from(tmp_path, masked_store, monkeypatch):
     monkeypatch.setattr(pretrain, "EPOCHS", 1)
     folder = tmp_path / "data"

@@ -121,6 +121,7 @@ def test_rdrop_adds_nothing_without_dropout_and_something_with_it(encoder, head)
     assert values[2] - values[0] == pytest.approx(3 * (values[1] - values[0]), rel=1e-3)  # linear in its weight
 
 
+@pytest.mark.slow
 def test_every_robust_option_still_learns(encoder):
     options = [Robust(smoothing=0.1), Robust(mixup=0.2), Robust(adversarial=0.1), Robust(rdrop=1.0, adversarial=0.1)]
     for robust in options:

@@ -153,6 +153,7 @@ def test_rows_of_labels_that_no_other_row_has_are_not_searched_on(tmp_path, know
     assert learner.last is None and not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_searches_in_each_fold_and_tells_what_it_found(tmp_path, tiny_cache):
     task = make_task(
         tmp_path / "data",

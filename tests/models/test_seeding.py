@@ -83,6 +83,7 @@ TRAINERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINERS)
 def test_who_trains_leaves_the_callers_generators_alone(name, encoder, tiny_folder):
     before = states()

@@ -34,6 +34,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, tiny_cache: Path) -> RunResu
     return run_under(tmp_path_factory.mktemp("small"), tiny_cache, {"keep": 0.01}, learners=["frozen"])
 
 
+@pytest.mark.slow
 def test_the_smallest_form_that_keeps_it_ships(small: RunResult) -> None:
     outcome = small.evidence.shrunk.outcome
     assert outcome is not None
@@ -45,6 +46,7 @@ def test_the_smallest_form_that_keeps_it_ships(small: RunResult) -> None:
     assert sum(path.stat().st_size for path in small.bundle.iterdir()) / 1e6 == pytest.approx(outcome.shipped.size_mb, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_report_has_all_forms_and_marks_the_one_that_ships(small: RunResult) -> None:
     compression = small.report.compression
     assert compression is not None
@@ -56,6 +58,7 @@ def test_the_report_has_all_forms_and_marks_the_one_that_ships(small: RunResult)
     assert "half, narrow" in markdown
 
 
+@pytest.mark.slow
 def test_running_again_makes_no_form_again(small: RunResult, tiny_cache: Path) -> None:
     steps = small.evidence.folder.steps
     before = {path.name: path.stat().st_mtime_ns for path in steps.glob("*/step.json")}

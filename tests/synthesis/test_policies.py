@@ -219,6 +219,7 @@ def test_a_run_with_a_bandit(tmp_path, tiny_cache):
     assert len(steps) == len(set(steps))  # nothing was made twice
 
 
+@pytest.mark.slow
 def test_a_run_with_an_adapter(tmp_path, tiny_cache, tiny_causal, monkeypatch):
     monkeypatch.setattr(RowJudge, "__call__", by_length)
     task = make_task(
@@ -262,6 +263,7 @@ def test_what_cannot_be_is_refused(changes, said):
         RunConfig.parse({"labels": ["a", "b"], **changes})
 
 
+@pytest.mark.slow
 def test_too_few_rows_leave_the_reference_as_it_is(tmp_path, tiny_cache):
     task = make_task(tmp_path / "data", reinforce={"iterations": 1, "policy": "bandit"}, **REINFORCE)
     lines = task.train.read_text("utf-8").splitlines(keepends=True)
@@ -283,6 +285,7 @@ def story(tmp_path):
     return Story(config, {"results/shipped/accuracy": 0.75}, curves, paths, tmp_path / "run" / "bundle")
 
 
+@pytest.mark.slow
 def test_trackers_get_configuration_results_curves_report_and_bundle(story, tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.chdir(tmp_path)

@@ -225,6 +225,7 @@ def test_a_turn_that_teaches_nothing_changes_nothing(folder):
     np.testing.assert_array_equal(policy.log_likelihoods(ROLLOUTS), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [rloo, raft])
 def test_the_loop_learns_what_is_rewarded_and_nothing_from_shuffled_rewards(folder, tmp_path, rule):
     wanted = Rollout((1, 2, 3), (5,))
@@ -239,6 +240,7 @@ def test_the_loop_learns_what_is_rewarded_and_nothing_from_shuffled_rewards(fold
     assert not (tmp_path / "False" / "export").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [rloo, raft])
 def test_a_policy_is_drawn_back_to_its_bound_and_learns_within_it(folder, tmp_path, rule):
     wanted = Rollout((1, 2, 3), (5,))

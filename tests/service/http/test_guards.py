@@ -65,6 +65,7 @@ def test_a_quota_holds_over_the_workers(bundle, tmp_path, ring):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("texts", [False, True])
 def test_no_canary_is_found_anywhere(bundle, tmp_path, texts):
     where = tmp_path / "record.sqlite"

@@ -101,6 +101,7 @@ def test_a_notice_says_not_ready_while_requests_are_still_taken(first: Path, tmp
         assert server.process.wait(30) == 0
 
 
+@pytest.mark.slow
 def test_reloads_under_load_switch_all_workers_or_none(first: Path, second: Path, tmp_path: Path) -> None:
     original = tmp_path / "original"
     save_bundle(original)
