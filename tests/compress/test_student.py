@@ -82,7 +82,7 @@ def test_a_contract_does_not_take_it_for_one_that_keeps_all(poolless: RunResult,
     assert outcome.shipped.name not in ("static", "full")
     assert outcome.untold == ("static",)
     assert done.report.compression is not None
-    assert any("cannot be told" in note and note.endswith("of: static.") for note in done.report.compression.notes)
+    assert any("is unknown" in note and note.endswith(": static.") for note in done.report.compression.notes)
 
 
 # The bits that ship

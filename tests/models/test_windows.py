@@ -126,19 +126,22 @@ def test_words_of_long_texts_are_read_in_both_tokenizers(tiny_folder):
     ("longer", "cut", "windows", "told"),
     [
         (0, 0, "mean", []),
-        (1, 1, "cut", ["1 row has more than 128 tokens: of each the first 128 are read (training.windows: cut)"]),
+        (1, 1, "cut", ["1 row has more than 128 tokens: only the first 128 of each are read (training.windows: cut)"]),
         (
             2,
             2,
             "head_tail",
-            ["2 rows have more than 128 tokens: of each the first and the last 64 are read (training.windows: head_tail)"],
+            ["2 rows have more than 128 tokens: only the first and the last 64 of each are read (training.windows: head_tail)"],
         ),
         (3, 0, "mean", ["3 rows have more than 128 tokens: they are read in windows (training.windows: mean)"]),
         (
             3,
             1,
             "mean",
-            ["3 rows have more than 128 tokens: they are read in windows, of 1 the first 16 of them (training.windows: mean)"],
+            [
+                "3 rows have more than 128 tokens: they are read in windows, 1 of them only up to window 16 "
+                "(training.windows: mean)"
+            ],
         ),
     ],
 )

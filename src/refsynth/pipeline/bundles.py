@@ -1,4 +1,4 @@
-"""From what was learnt to what ships: the form that the contract asks for, or the tiers, or the one of them that meets it."""
+"""From the final fit to what ships: a form that meets the contract, or the tiers, or whichever of them meets it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from refsynth.synthesis.selection.choose import choice_of
 
 
 class Bundles(NamedTuple):
-    """The form that ships, how the model alone was calibrated, and what is in the bundle."""
+    """The form that ships, the calibration of the model alone, and the tiers of the bundle."""
 
     shrunk: Shrunk
     calibrated: Calibrated
@@ -33,11 +33,11 @@ class Bundles(NamedTuple):
 def make_bundles(job: Job, learned: Learned) -> Bundles:
     """Make what ships.
 
-    Tiers are made of the model as it was trained. Under a contract they stand in the search beside its smaller forms: what they
-    keep is their macro-F1 against its answers, on the texts that `Student` was measured on.
+    Tiers are made from the model as it was trained. Under a contract the search compares them with its smaller forms: what they
+    keep is their macro-F1 against the model's answers, on the texts that `Student` was measured on.
 
     Raises:
-        MissingError: tiers are wanted, and model2vec is not installed.
+        MissingError: the task asks for tiers, and model2vec is not installed.
     """
     contract, wanted = asked_of(job.task.config), job.task.config.compress.tiers
     shrinker = Shrinker(
@@ -62,14 +62,14 @@ def make_bundles(job: Job, learned: Learned) -> Bundles:
 
 
 def _unmeasured(made: Bundles) -> Bundles:
-    """Leave out what the model alone said of held-out rows where something else ships: nothing may pass for its figures."""
+    """Drop the held-out logits of the model alone if something else ships, so that nobody takes them for its figures."""
     if made.tiers.bundle == made.tiers.main:
         return made
     return made._replace(shrunk=made.shrunk._replace(logits=None))
 
 
 def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
-    """Write the bundle of a form, and of the tiers in front of it where it is what they are made of."""
+    """Write the bundle of a form, and for the step `bundle` the tiers made from it."""
     calibrated = calibrate(learned.held, shrunk.logits, target=job.task.config.unsure.accuracy)
     metrics: tuple[Metric, ...] = ()
     if learned.held and shrunk.logits is not None:
@@ -99,7 +99,7 @@ def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
 
 
 def _strange(learned: Learned, form: str) -> Strange | str:
-    """Return the bar of a form for strange texts, or why it has none."""
+    """Return the threshold of a form for texts about none of the labels, or why it has none."""
     shipped = learned.decision.shipped
     simple = next((Candidate(name, shipped.drafts) for name in SIMPLE if name == form), None)
     return strange_of(learned.held, simple or shipped) if simple or form == FULL else ANOTHER_FORM

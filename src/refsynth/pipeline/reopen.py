@@ -1,4 +1,4 @@
-"""A run folder knows its task, so that a part of the run can be done again from the folder alone, with some values changed."""
+"""Opens a run folder again: it records its task, so one stage can be repeated from the folder alone, with changed settings."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from refsynth.pipeline.begin import Begun, begin
 def reopened(
     run: Path, overrides: Sequence[str], watch: Observer, *, store: ModelStore | None = None, grown: bool = False
 ) -> Iterator[Begun]:
-    """Return the job of a run folder, with overrides such as `filter.agreement=0.6`; what they do not touch comes from the cache.
+    """Open a run folder with overrides such as `filter.agreement=0.6`; steps that they do not affect come from the cache.
 
-    Drafts that were found to resemble test rows stay out. `grown` says that the rows may be others than those of the run. Without
-    it that is refused: drafts for other rows would take the place of those that the bundle was trained on.
+    Drafts that resemble test rows stay out. `grown` allows the rows to differ from those of the run. Without it different rows
+    are refused: drafts for them would replace those that the bundle was trained on.
 
     Raises:
         InputError: the folder holds no run, or its rows have changed.
-        RefsynthError: the overrides are wrong, or the rows cannot be used any more.
+        RefsynthError: the overrides are wrong, or the rows can no longer be used.
     """
     task, skip_bad = recall(run, overrides)
     if not grown:
@@ -42,6 +42,6 @@ def _check_rows(run: Path, task: Task) -> None:
     changed = [f"data.{role}" for role in ("train", "more") if then is not None and then[role] != now[role]]
     if changed:
         raise InputError(
-            f"{run}: {' and '.join(changed)} changed since this run, and its drafts were written for the rows of then",
+            f"{run}: {' and '.join(changed)} changed since this run, and its drafts were written for the old rows",
             remedy=f"run again with the new rows: {command_of(run)}",
         )
