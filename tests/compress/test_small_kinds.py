@@ -96,8 +96,8 @@ def test_a_form_is_measured_on_rows_that_it_has_not_seen(task, tmp_path, tiny_ca
     k = len(done.evidence.task.labels)
     (answers,) = held.answers_of(shrunk.logits)
     full = held.answers_of(held.logits[done.evidence.learned.decision.shipped])
-    whole = np.mean([held.kind.macro_f1(held.truth, one, k) for one in full])
-    assert shrunk.outcome.shipped.kept == pytest.approx(held.kind.macro_f1(held.truth, answers, k) / whole)
+    whole = np.mean([held.kind.counts(held.truth, one, k).macro_f1() for one in full])
+    assert shrunk.outcome.shipped.kept == pytest.approx(held.kind.counts(held.truth, answers, k).macro_f1() / whole)
     figures = refsynth.load(done.bundle).manifest.metrics
     assert figures[f"cross-validated {held.kind.measure}"].value == pytest.approx(held.score_of(shrunk.logits).value)
 

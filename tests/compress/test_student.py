@@ -130,7 +130,7 @@ def test_the_certificate_counts_what_the_loaded_bundle_says(
     assert certificate.disagreed == (answered & differs(result, texts, shallow=True)).sum()
     assert result.evidence.tiers.kept is not None
     main = refsynth.load(result.evidence.tiers.main).answer(texts).answers
-    again = KINDS["classify"].macro_f1(main, refsynth.load(result.bundle).answer(texts).answers, 2)
+    again = KINDS["classify"].counts(main, refsynth.load(result.bundle).answer(texts).answers, 2).macro_f1()
     assert result.evidence.tiers.kept.value == pytest.approx(again)
 
 

@@ -47,7 +47,7 @@ class Calibration(ManifestPart):
     thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
 
     @property
-    def cuts(self) -> FloatArray | None:
+    def label_thresholds(self) -> FloatArray | None:
         """The thresholds [K]."""
         return np.array(self.thresholds) if self.thresholds else None
 

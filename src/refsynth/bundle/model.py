@@ -221,7 +221,7 @@ class Model:
 
     def decide(self, probabilities: Array) -> Array:
         """Return the answers for calibrated probabilities, as the task's `Kind` has them."""
-        return self.manifest.answers.decide(probabilities, self.manifest.calibration.cuts)
+        return self.manifest.answers.decide(probabilities, self.manifest.calibration.label_thresholds)
 
     def additive(self, text: str) -> bool:
         """Return whether the tier that answers a text can say what each part of it adds."""

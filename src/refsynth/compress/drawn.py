@@ -44,7 +44,7 @@ def calibrated(predictor: Fast, heard: Heard, teacher: Manifest, *, seed: int) -
     kind, bars = teacher.answers, teacher.calibration.thresholds
     logits = as_floats(predictor.logits(heard.texts))
     found = Calibration(temperature=_temperature(logits, heard, teacher, seed=seed), thresholds=bars)
-    own = kind.cuts(logits, heard.answers)
+    own = kind.thresholds(logits, heard.answers)
     if own is not None:
         shift = shift_of(own, np.array(bars or [0.5] * len(own)), temperature=found.temperature)
         head = predictor.head
@@ -52,7 +52,7 @@ def calibrated(predictor: Fast, heard: Heard, teacher: Manifest, *, seed: int) -
     if not teacher.calibration.threshold:
         return predictor, found, None
     probabilities = kind.probabilities(as_floats(predictor.logits(heard.texts)) / found.temperature)
-    said = kind.decide(probabilities, teacher.calibration.cuts)
+    said = kind.decide(probabilities, teacher.calibration.label_thresholds)
     rng = np.random.default_rng(derive_seed(seed, "right"))
     right = rng.random(len(heard.texts)) < kind.confidence(heard.probabilities, said)
     rule = teacher.unsure

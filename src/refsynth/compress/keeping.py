@@ -108,7 +108,7 @@ def _macro_f1(repeats: Sequence[Counts], weights: FloatArray) -> FloatArray:
     """Return the mean over repeats of the macro-F1 of rows with these weights [B, G]: over the labels that occur, [B]."""
     found = []
     for counts in repeats:
-        hits, both = weights @ counts.hits, weights @ (counts.there + counts.said)
+        hits, both = weights @ counts.hits, weights @ (counts.true + counts.predicted)
         f1 = 2 * hits / np.maximum(both, 1)
         found.append(f1.sum(1) / np.maximum((both > 0).sum(1), 1))
     return np.asarray(np.mean(found, axis=0), float)

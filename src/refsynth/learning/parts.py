@@ -37,8 +37,8 @@ def fair_parts(
             continue
         given = given_labels(part.train)
         always = kind.truth(given, labels).all(0) if kind.several else np.zeros(len(labels), bool)
-        said, met = (np.tile(each, (len(part.held), 1)) for each in (np.where(always, 1.0, -1.0), kind.met(given, labels)))
-        fair = np.flatnonzero(kind.fair(said, kind.truth(given_labels(part.held), labels), met))
+        said, met = (np.tile(each, (len(part.held), 1)) for each in (np.where(always, 1.0, -1.0), kind.learnable(given, labels)))
+        fair = np.flatnonzero(kind.answerable(said, kind.truth(given_labels(part.held), labels), met))
         if len(fair):
             yield part, fair
 
