@@ -77,7 +77,7 @@ def test_training_and_serving_read_the_same(tiny_folder, windows, prefix):
     texts = [SHORT, LONG, ENDLESS, ""]
     assert encoder.tokenize(texts) == tokenizer.encode(texts)
     assert encoder.frame == tokenizer.frame
-    cut = [text for text in texts if tokenizer.cuts(text)]
+    cut = [text for text in texts if tokenizer.truncates(text)]
     assert cut == ([ENDLESS] if windows == "mean" else [LONG, ENDLESS])
     assert encoder.longer(texts) == (2, len(cut))
     together, alone = encoder.encode(texts), np.concatenate([encoder.encode([text]) for text in texts])
@@ -112,8 +112,8 @@ def test_words_of_long_texts_are_read_in_both_tokenizers(tiny_folder):
     rows = encoder.words([SHORT, LONG])
     assert rows == tokenizer.words([SHORT, LONG])
     assert len(rows[1].words) == rows[1].n == 56
-    assert not tokenizer.cuts(LONG, words=True)
-    assert tokenizer.cuts(ENDLESS * 5, words=True)
+    assert not tokenizer.truncates(LONG, words=True)
+    assert tokenizer.truncates(ENDLESS * 5, words=True)
     states = encoder.states(rows)
     assert [len(each) for each in states] == [4, 56]
     np.testing.assert_allclose(states[1], encoder.states(rows[1:])[0], atol=1e-5)

@@ -140,9 +140,9 @@ class Model:
                 break
         return whole
 
-    def cuts(self, text: str) -> bool:
+    def truncates(self, text: str) -> bool:
         """Return whether a text is longer than what a tier that is open reads of it."""
-        return any(tier.cuts(clean(text)) for tier in self._tiers.values())
+        return any(tier.truncates(clean(text)) for tier in self._tiers.values())
 
     def by_tier(self, texts: Sequence[str]) -> list[Answered]:
         """Return what each tier makes of all texts, whatever those before would pass on.
@@ -187,7 +187,7 @@ class Model:
         if kind.spans:
             found_in = (self._found(*row[:6], degraded=shallow and bool(row[6])) for row in rows)
             return [
-                replace(one, truncated=tier.cuts(clean(text))) for one, text, tier in zip(found_in, texts, tiers, strict=True)
+                replace(one, truncated=tier.truncates(clean(text))) for one, text, tier in zip(found_in, texts, tiers, strict=True)
             ]
         return [
             Prediction(
@@ -197,7 +197,7 @@ class Model:
                 tier.variant,
                 kind.names(label) if kind.several else None,
                 degraded=shallow and bool(late),
-                truncated=tier.cuts(clean(text)),
+                truncated=tier.truncates(clean(text)),
                 none=bool(none),
             )
             for text, label, probabilities, _, unsure, tier, late, none in rows

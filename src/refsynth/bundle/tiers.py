@@ -20,7 +20,7 @@ from refsynth.bundle.none import NEAR, NEAR_BIAS
 from refsynth.bundle.opening import Opening, fits
 from refsynth.bundle.spec import GOLDEN, HEAD
 from refsynth.core.errors import BundleError, ModelError
-from refsynth.core.protocols import Cutting, Predictor
+from refsynth.core.protocols import Predictor, Truncating
 from refsynth.core.registry import load
 from refsynth.core.types import Array, BoolArray, FloatArray
 from refsynth.kinds import Kind, as_floats
@@ -52,9 +52,9 @@ class Tier:
         """When it answers; None for the last, which answers always."""
         return self.entry.early
 
-    def cuts(self, text: str) -> bool:
+    def truncates(self, text: str) -> bool:
         """Return whether a clean text is longer than what is read of it; what counts words and terms reads all."""
-        return isinstance(self.predictor, Cutting) and self.predictor.cuts(text)
+        return isinstance(self.predictor, Truncating) and self.predictor.truncates(text)
 
     def probabilities(self, texts: Sequence[str]) -> Array:
         """Return calibrated probabilities [N, K] of clean texts; of spans, of the words of each [N]."""

@@ -152,7 +152,7 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[byte
                 texts.append(row.text)
                 groups.append(group_of.setdefault(text_key(row.text), len(group_of)))
         if texts:
-            truncated += sum(map(model.cuts, texts))
+            truncated += sum(map(model.truncates, texts))
             found = model.answer(texts)
             parts.append(found.probabilities)
             unsure.append(found.unsure)

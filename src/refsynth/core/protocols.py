@@ -69,10 +69,10 @@ class Predictor(Protocol):
 
 
 @runtime_checkable
-class Cutting(Protocol):
+class Truncating(Protocol):
     """A predictor that reads long texts in part."""
 
-    def cuts(self, text: str) -> bool:
+    def truncates(self, text: str) -> bool:
         """Return whether a clean text is longer than what is read of it."""
         ...
 

@@ -62,9 +62,9 @@ class StaticPredictor:
         words, row = self.tokenizer.pieces(text)
         return words, self.head.weights[row] / max(len(row), 1)
 
-    def cuts(self, text: str) -> bool:
+    def truncates(self, text: str) -> bool:
         """Return whether a clean text is longer than what is read of it."""
-        return self.tokenizer.cuts(text)
+        return self.tokenizer.truncates(text)
 
     def tensors(self) -> dict[str, FloatArray]:
         """Return what is stored of its numbers: half precision is far below what a vote is known to."""

@@ -199,7 +199,7 @@ class Service:
     def _cut(self, texts: Sequence[str | EmptyText]) -> int:
         """Return the first text that the model would not read to its end; -1 where there is none."""
         model = self.engine.current.model
-        return next((row for row, text in enumerate(texts) if isinstance(text, str) and model.cuts(text)), -1)
+        return next((row for row, text in enumerate(texts) if isinstance(text, str) and model.truncates(text)), -1)
 
     def charge(self, key: Caller, n: int) -> None:
         """Take predictions, or what costs as much, from the quota of a key.
