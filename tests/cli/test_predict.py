@@ -103,7 +103,7 @@ class Counting:
         self.largest = max(self.largest, len(texts))
         return SimpleNamespace(sure=np.ones(len(texts)))
 
-    def told(self, texts: Sequence[str], found: SimpleNamespace) -> list[Prediction]:
+    def predictions(self, texts: Sequence[str], found: SimpleNamespace) -> list[Prediction]:
         assert len(found.sure) == len(texts)
         return [Prediction("a", {"a": 1.0}, abstain=text == "unsure") for text in texts]
 

@@ -9,7 +9,7 @@ import yaml
 from refsynth.bundle.certificate import Confidence, EarlyExit
 from refsynth.bundle.manifest import Figure, Manifest, TierEntry
 from refsynth.bundle.none import none_sentence
-from refsynth.bundle.unsure import told
+from refsynth.bundle.unsure import unsure_sentence
 from refsynth.core.kinds import TASK_KINDS
 from refsynth.core.markup import markdown, one_line
 from refsynth.core.windows import REACH
@@ -137,7 +137,7 @@ def _certified(early: EarlyExit) -> str:
 
 
 def _abstention(manifest: Manifest) -> str:
-    calibration, first, rule = manifest.calibration, manifest.tiers[0], told(manifest)
+    calibration, first, rule = manifest.calibration, manifest.tiers[0], unsure_sentence(manifest)
     if not rule and not any(tier.calibration.threshold for tier in manifest.tiers):
         return "It always answers: no threshold was set."
     together = "spans" if manifest.answers.spans else "labels" if manifest.answers.several else ""

@@ -176,9 +176,9 @@ class Model:
         if isinstance(texts, str):
             raise TypeError("predict takes a sequence of texts: model.predict([text])")
         refuse_empty(texts, pairs=self.manifest.pairs)
-        return self.told(texts, self.answer(texts, shallow=shallow), shallow=shallow)
+        return self.predictions(texts, self.answer(texts, shallow=shallow), shallow=shallow)
 
-    def told(self, texts: Sequence[str], found: Answered, *, shallow: bool = False) -> list[Prediction]:
+    def predictions(self, texts: Sequence[str], found: Answered, *, shallow: bool = False) -> list[Prediction]:
         """Return what was found of the texts as predictions."""
         labels, kind = self.labels, self.manifest.answers
         tiers = [self._opened(place) for place in found.tiers.tolist()]

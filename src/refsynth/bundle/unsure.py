@@ -5,7 +5,7 @@ from __future__ import annotations
 from refsynth.bundle.manifest import Manifest
 
 
-def told(manifest: Manifest, threshold: float | None = None) -> str:
+def unsure_sentence(manifest: Manifest, threshold: float | None = None) -> str:
     """Return the sentence on a bundle's threshold, or on the one that takes its place; empty where nothing is known of it."""
     own, alone = manifest.calibration.threshold, len(manifest.tiers) == 1
     if threshold is not None:

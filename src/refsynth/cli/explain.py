@@ -64,7 +64,7 @@ def explained(model: Model, text: str, label: str | None, *, top: int) -> dict[s
     if contributions is None:
         places = spans(text)
         rest = [without(text, place) for place in places]  # some of it is empty: asked all the same
-        left = [one.probabilities[label] for one in model.told(rest, model.answer(rest))]
+        left = [one.probabilities[label] for one in model.predictions(rest, model.answer(rest))]
         method, base, parts = "occlusion", 0.0, of_spans(text, places, whole, left)
     else:
         method, base, parts = "contributions", contributions.base, of_terms(contributions)

@@ -61,7 +61,7 @@ def predict(
     Example: refsynth predict runs/tickets inbox.csv --out scored.csv
     """
     from refsynth.bundle.none import none_sentence
-    from refsynth.bundle.unsure import told
+    from refsynth.bundle.unsure import unsure_sentence
     from refsynth.cli.scored import check_target
 
     if target is not None:
@@ -78,7 +78,7 @@ def predict(
             _write(model, reading, tally, file, target)
             if tally.unsure and not model.manifest.answers.spans and (run := run_of(bundle)) is not None:
                 out.print(f"label the unsure ones: {command('label', 'next', target, '--run', run)}", markup=False)
-    if rule := told(model.manifest, threshold):
+    if rule := unsure_sentence(model.manifest, threshold):
         err.print(rule, markup=False)
     if model.tells_none:
         err.print(none_sentence(model.manifest), markup=False)
@@ -212,7 +212,7 @@ def answered(
         texts = [row.text for row in chunk if isinstance(row, Row)]
         found = model.answer(texts)
         tally.count(texts, found)
-        answers = iter(model.told(texts, found))
+        answers = iter(model.predictions(texts, found))
         for row in chunk:
             answer = next(answers) if isinstance(row, Row) else None
             tally.unreadable += answer is None

@@ -139,16 +139,16 @@ class Engine:
     def _predict(self, model: Model, texts: Sequence[str]) -> list[Prediction]:
         found = model.answer(texts, shallow=True)
         if not found.passed.any() or self._pressed():
-            return model.told(texts, found, shallow=True)
+            return model.predictions(texts, found, shallow=True)
         try:
             found = self._breaker.call(model.deepened, texts, found)
         except CircuitBreakerError:
-            return model.told(texts, found, shallow=True)
+            return model.predictions(texts, found, shallow=True)
         except Exception:
             if len(texts) > 1:  # asked again one by one, so that a bad text costs its neighbours nothing
                 raise
-            return model.told(texts, found, shallow=True)
-        return model.told(texts, found)
+            return model.predictions(texts, found, shallow=True)
+        return model.predictions(texts, found)
 
     def cost(self, text: str) -> int:
         """Return about how many tokens of a text are read."""
