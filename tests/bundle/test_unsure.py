@@ -35,8 +35,8 @@ FAST = {"synthesis": {"drafts": 0}, "learners": ["tfidf"]}
     [
         ((0.9, 96, True), 0.61, "Unsure below a confidence of 0.610: the lowest at which 90% of the answers to 96 held-out rows"),
         ((0.975, 9, True), 0.0, "Never unsure: with all of 9 held-out rows answered, 97.5% of the answers or more were right."),
-        ((0.9, 40, False), 0.8, "Unsure below a confidence of 0.800: at least half of 40 held-out rows is answered, and no"),
-        ((1.0, 40, False), 0.0, "Never unsure: at least half of 40 held-out rows is answered, and no threshold"),
+        ((0.9, 40, False), 0.8, "Unsure below a confidence of 0.800: at least half of 40 held-out rows must be answered, and no"),
+        ((1.0, 40, False), 0.0, "Never unsure: at least half of 40 held-out rows must be answered, and no threshold"),
     ],
 )
 def test_the_sentence_says_which_rule_it_was(rule, threshold, said):
@@ -113,7 +113,8 @@ def test_another_threshold_takes_the_place_of_the_bundles(asked):
     for threshold in (0.0, sorted(sure)[1], 1.0):
         model = refsynth.load(asked.bundle, threshold=threshold)
         assert [prediction.abstain for prediction in model.predict(texts)] == [each < threshold for each in sure]
-        assert unsure_sentence(model.manifest, threshold).startswith(f"Unsure below a confidence of {threshold:.3f}, as asked for")
+        sentence = unsure_sentence(model.manifest, threshold)
+        assert sentence.startswith(f"Unsure below a confidence of {threshold:.3f}, as asked for")
 
 
 def test_the_reader_of_a_report_sees_the_choices(asked):

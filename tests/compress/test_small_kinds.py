@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import refsynth
-from refsynth.bundle.certificate import sureness
+from refsynth.bundle.certificate import exit_confidence
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.compress.drawn import shift_of
 from refsynth.compress.forms import RECIPES, Teacher, cut, shrink
@@ -130,7 +130,7 @@ def test_each_tier_answers_what_is_its(mixed):
     kind, calibration = model.manifest.answers, model.manifest.tiers[0].calibration
     answers, alone = model.predict(asked), main.predict(asked)
     late = np.array([one.tier == "int8" for one in answers])
-    assert late.tolist() == (model.answer(asked).sure < model.manifest.tiers[0].early.threshold).tolist()
+    assert late.tolist() == (model.answer(asked).exit_confidence < model.manifest.tiers[0].early.threshold).tolist()
     assert late.any()
     assert not late.all()
     assert model.opened == ("exact" if kind.spans else "static", "int8")
@@ -207,7 +207,7 @@ def test_the_certificate_is_what_the_texts_set_aside_show(cascade):
     assert POOL // 2 - 5 <= certificate.n <= POOL // 2  # without those that are rows
     job_pool = [json.loads(line)["text"] for line in finished.task.config.data.pool.read_text("utf-8").splitlines()]
     said = model._first.probabilities(job_pool)
-    sure = sureness("answer", said, model.answer(job_pool, shallow=True).certainty)
+    sure = exit_confidence("answer", said, model.answer(job_pool, shallow=True).certainty)
     share = np.mean(sure >= first.threshold)
     assert share == pytest.approx(certificate.share, abs=0.12)
     right = model.manifest.answers.right(main.decide(main.probabilities(job_pool)), model.decide(said))

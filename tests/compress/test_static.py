@@ -19,7 +19,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from refsynth import bundle
-from refsynth.bundle.certificate import Certificate, profile_of, sureness
+from refsynth.bundle.certificate import Certificate, profile_of, exit_confidence
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.bundle.none import ANOTHER_FORM
 from refsynth.cli.app import app
@@ -484,9 +484,9 @@ def test_tiers_stand_in_the_search_of_a_contract(
 def test_how_sure_a_first_tier_is() -> None:
     said = np.array([[0.5, 0.4, 0.1], [0.5, 0.25, 0.25], [0.9, 0.1, 0.0]])
     np.testing.assert_allclose(lead_of(said), [5 / 9, 2 / 3, 0.9])
-    np.testing.assert_array_equal(sureness("odds", said, said.max(1)), lead_of(said))
-    np.testing.assert_array_equal(sureness("probability", said, said.max(1)), said.max(1))
-    np.testing.assert_array_equal(sureness("answer", said, np.array([0.1, 0.2, 0.3])), [0.1, 0.2, 0.3])
+    np.testing.assert_array_equal(exit_confidence("odds", said, said.max(1)), lead_of(said))
+    np.testing.assert_array_equal(exit_confidence("probability", said, said.max(1)), said.max(1))
+    np.testing.assert_array_equal(exit_confidence("answer", said, np.array([0.1, 0.2, 0.3])), [0.1, 0.2, 0.3])
 
 
 def test_few_texts_are_mixed_with_one_another() -> None:

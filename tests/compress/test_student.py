@@ -124,7 +124,7 @@ def test_the_certificate_counts_what_the_loaded_bundle_says(
     assert first is not None
     assert first.certificate == certificate
     texts = aside_of(result)
-    answered = refsynth.load(result.bundle).answer(texts, shallow=True).sure >= first.threshold
+    answered = refsynth.load(result.bundle).answer(texts, shallow=True).exit_confidence >= first.threshold
     assert certificate.n == len(texts)
     assert certificate.answered == answered.sum()
     assert certificate.disagreed == (answered & differs(result, texts, shallow=True)).sum()

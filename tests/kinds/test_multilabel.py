@@ -323,7 +323,7 @@ def test_a_run_on_sets_ends_with_a_bundle_of_sets(finished):
         assert one.abstain == (one.probability < model.manifest.calibration.threshold)
     assert metrics.row_f1(test.truth, test.predicted["shipped"]).mean() > 0.5
     assert "cross-validated F1 per row" in model.manifest.metrics
-    assert "said from a probability of" in (finished.bundle / "README.md").read_text("utf-8")
+    assert "| decision threshold |" in (finished.bundle / "README.md").read_text("utf-8")
 
 
 def test_what_to_label_next_and_the_answers_taken_in(finished, tmp_path, tiny_cache):

@@ -1,4 +1,7 @@
-"""What opens each kind of tier from the files of a bundle: numpy, `tokenizers` and ONNX Runtime, no torch. Trusts no file."""
+"""Opens each kind of tier from the files of a bundle, with numpy, `tokenizers` and ONNX Runtime, without torch.
+
+Trusts no file.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +30,13 @@ class Opening:
     """What a tier is opened from.
 
     Attributes:
-        folder: of the bundle, for messages.
-        entry: what the manifest says of the tier.
+        folder: the bundle's folder, for messages.
+        entry: the tier's part of the manifest.
         labels: the K labels of the bundle.
-        width: columns of the logits: K, or the tags of words.
-        tensors: of its head, all of finite numbers.
-        read: returns the verified bytes of one of its files.
-        threads: for one batch of texts; 0 takes one per core.
+        width: the number of columns of the logits: K, or the number of tags of words.
+        tensors: the tensors of the head, all finite.
+        read: returns the verified bytes of one of the tier's files.
+        threads: threads for one batch of texts; 0 for one per core.
     """
 
     folder: Path
@@ -46,21 +49,21 @@ class Opening:
 
     @property
     def head(self) -> LinearHead:
-        """Its head."""
+        """The tier's head."""
         return LinearHead(self.tensors["weights"], self.tensors["bias"])
 
     @property
     def max_tokens(self) -> int:
-        """Tokens of a text that are read; every entry of a kind that reads tokens has it."""
+        """The number of tokens of a text that are read; every entry of a kind that reads tokens has it."""
         assert self.entry.max_tokens is not None
         return self.entry.max_tokens
 
 
 def fits(folder: Path, head: LinearHead, dimension: int, k: int) -> LinearHead:
-    """Return a head that has the shape of its features.
+    """Return the head after checking its shape.
 
     Raises:
-        BundleError: it has not.
+        BundleError: the shape is not [dimension, k].
     """
     if head.weights.shape != (dimension, k):
         raise BundleError(f"{folder}: a head of shape {head.weights.shape}", expected=f"{dimension} features and {k} labels")
@@ -85,7 +88,7 @@ def crf(given: Opening, variant: str) -> CrfPredictor:
 
 
 def static(given: Opening, variant: str) -> StaticPredictor:
-    """Open the votes of tokens."""
+    """Open a static model, the votes of tokens."""
     del variant
     reader = TextTokenizer(
         given.read(TOKENIZER),
@@ -100,10 +103,10 @@ def static(given: Opening, variant: str) -> StaticPredictor:
 
 def encoder(given: Opening, variant: str) -> EncoderPredictor:
     """Open a graph that gives embeddings of texts."""
-    from refsynth.models.onnx import Graph, OnnxEncoder  # only what has a graph loads the runtime
+    from refsynth.models.onnx import Graph, OnnxEncoder  # only tiers with a graph load the runtime
 
     opened = OnnxEncoder(
-        Graph(_own_graph(given, f"{variant}.onnx"), {WEIGHTS: given.read(WEIGHTS)}),
+        Graph(_checked_graph(given, f"{variant}.onnx"), {WEIGHTS: given.read(WEIGHTS)}),
         given.read(TOKENIZER),
         max_tokens=given.max_tokens,
         prefix=given.entry.prefix,
@@ -118,7 +121,7 @@ def tagger(given: Opening, variant: str) -> TagPredictor:
     from refsynth.models.onnx import Graph, OnnxWords
 
     opened = OnnxWords(
-        Graph(_own_graph(given, f"{variant}.onnx"), {WEIGHTS: given.read(WEIGHTS)}),
+        Graph(_checked_graph(given, f"{variant}.onnx"), {WEIGHTS: given.read(WEIGHTS)}),
         given.read(TOKENIZER),
         max_tokens=given.max_tokens,
         threads=given.threads,
@@ -128,7 +131,7 @@ def tagger(given: Opening, variant: str) -> TagPredictor:
 
 
 class FeaturesFile(BaseModel):
-    """What `features.json` holds: the features of a CRF, in the order of the rows of its weights."""
+    """The contents of `features.json`: the features of a CRF, in the order of the rows of its weights."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     terms: tuple[str, ...]
@@ -138,15 +141,15 @@ _LOCATION = re.compile(rb"(?:\x6a\x17\x0a\x08)?location(?:\x12\x0bweights\.bin)?
 _EXPECTED = b"\x6a\x17\x0a\x08location\x12\x0bweights.bin"
 
 
-def _own_graph(given: Opening, name: str) -> bytes:
-    """Return the bytes of a graph that reads no file but `weights.bin`.
+def _checked_graph(given: Opening, name: str) -> bytes:
+    """Return the bytes of a graph after checking that it reads no file except `weights.bin`.
 
-    ONNX names the file of a tensor in an entry with the key `location`; each such key must stand in exactly the bytes that our
-    writer gives it. ONNX Runtime refuses paths out of the folder too, but only its newer versions do.
+    ONNX names the file of a tensor in an entry with the key `location`; each such key must have exactly the bytes that our
+    writer gives it. Only newer versions of ONNX Runtime refuse paths outside the folder themselves.
     """
     graph = given.read(name)
-    for found in _LOCATION.finditer(graph):
-        if found[0] != _EXPECTED:
+    for match in _LOCATION.finditer(graph):
+        if match[0] != _EXPECTED:
             raise BundleError(f"{given.folder / given.entry.named(name)}: refers to a file other than {WEIGHTS}")
     return graph
 
@@ -163,7 +166,7 @@ class _Part(BaseModel):
 
 
 class VocabularyFile(BaseModel):
-    """What `vocabulary.json` holds; the idf of all parts, one after the other, is the tensor `idf`."""
+    """The contents of `vocabulary.json`; the tensor `idf` has the idf of all parts, concatenated."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     parts: tuple[_Part, ...]

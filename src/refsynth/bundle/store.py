@@ -1,4 +1,4 @@
-"""Writing a bundle: all that is in it is a part of `Contents`; the folder appears whole and tested, or not at all."""
+"""Writes a bundle from `Contents`; the folder appears complete and tested, or not at all."""
 
 from __future__ import annotations
 
@@ -32,10 +32,14 @@ from refsynth.models.predict import LinearHead
 
 @dataclass(frozen=True)
 class TierContents:
-    """All that goes into a tier.
+    """Everything that goes into a tier.
 
-    `reference` is the same model in fp32, as it was evaluated: the golden outputs are its answers. `early` says when it answers
-    if it is not the last. `near` tells which texts are like no label's rows: see `models.nearness.below`.
+    Attributes:
+        packed: its files and tensors.
+        reference: the same model in fp32, as it was evaluated; its probabilities are the golden outputs.
+        calibration: temperature and thresholds.
+        early: when the tier answers, if it is not the last.
+        near: tells which texts are unlike all labels' rows, see `models.nearness.below`.
     """
 
     packed: PackedTier
@@ -47,9 +51,9 @@ class TierContents:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """All that goes into a bundle.
+    """Everything that goes into a bundle.
 
-    `labels` maps each of K labels, in their order, to its description. `tiers` are in the order in which they are asked.
+    `labels` maps each of K labels, in order, to its description. `tiers` are in the order in which they are used.
     """
 
     labels: Mapping[str, str]
@@ -61,7 +65,7 @@ class Contents:
 
 
 def save(folder: Path, contents: Contents) -> None:
-    """Write a bundle, replacing one that is there, and open it once to see that it gives its golden outputs.
+    """Write a bundle, replace an existing one, and open it once to check that it gives its golden outputs.
 
     Raises:
         InputError: the folder holds something that is not a bundle, or the labels are not those of the reference.
@@ -83,7 +87,7 @@ def save(folder: Path, contents: Contents) -> None:
 
 
 def check_place(folder: Path) -> None:
-    """See that a bundle may be written there.
+    """Check that a bundle may be written to a folder.
 
     Raises:
         InputError: the folder holds something that is not a bundle.
@@ -100,7 +104,7 @@ def _write(folder: Path, contents: Contents) -> None:
 
 
 def _write_tier(folder: Path, task: KindName, tier: TierContents, *, last: bool) -> TierEntry:
-    """Write the files of a tier. Those of the last have plain names; of another they are named after its kind, or shared."""
+    """Write the files of a tier: those of the last under plain names, others with the prefix of the tier's kind, or shared."""
     packed, tensors, names = tier.packed, dict(tier.packed.tensors), []
     if tier.near is not None:
         likeness = tier.near.tensors()
@@ -129,12 +133,12 @@ def _same(path: Path, content: bytes | Path) -> bool:
 
 
 def restate(folder: Path, manifest: Manifest, *, limits: Sequence[str] = ()) -> None:
-    """Say something else of a bundle: its card and its manifest are written again, the files of the model stay as they are.
+    """Write the card and the manifest of a bundle again; the files of the model stay unchanged.
 
-    A process that dies in between leaves a bundle that does not open: for folders that nobody reads yet.
+    Only for folders that nobody reads yet: a process that dies in between leaves a bundle that does not open.
 
     Raises:
-        BundleError: it does not open with this manifest.
+        BundleError: the bundle does not open with this manifest.
     """
     _describe(folder, manifest, limits=limits)
     load(folder).check()
@@ -169,12 +173,12 @@ def _manifest(contents: Contents, tiers: Sequence[TierEntry]) -> Manifest:
 
 
 def figures_of(metrics: Sequence[Metric]) -> dict[str, Figure]:
-    """Return figures as a manifest has them."""
+    """Return figures in the form of a manifest."""
     return {each.name: Figure(**{name: value for name, value in asdict(each).items() if name != "name"}) for each in metrics}
 
 
 def _replace(partial: Path, folder: Path) -> None:
-    """Rename the new folder into place. An old bundle is moved aside first: two folders cannot change places at once."""
+    """Rename the new folder into place; an old bundle is moved away first, since folders cannot be swapped atomically."""
     for path in (*partial.iterdir(), partial):
         _flush(path)
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")

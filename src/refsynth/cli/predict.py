@@ -163,7 +163,7 @@ class PredictionTally:
         """Add how sure the first tier was of some texts, and how long they are."""
         from refsynth.bundle.certificate import profile_of
 
-        self.profile = profile_of(found.sure, texts) + (0 if self.profile is None else self.profile)
+        self.profile = profile_of(found.exit_confidence, texts) + (0 if self.profile is None else self.profile)
 
     @property
     def rows(self) -> int:

@@ -175,7 +175,7 @@ class _Maker:
         kind, (first, last) = model.manifest.answers, model.manifest.tiers
         assert first.early is not None
         fast, slow = model.by_tier(texts)
-        found = certify(fast.sure, np.asarray(kind.right(slow.answers, fast.answers) == 0), **bars)
+        found = certify(fast.exit_confidence, np.asarray(kind.right(slow.answers, fast.answers) == 0), **bars)
         if found is None:
             return False
         certificate = Certificate(
@@ -183,13 +183,13 @@ class _Maker:
             n=len(texts),
             answered=found.answered,
             disagreed=found.disagreed,
-            profile=tuple(profile_of(fast.sure, texts).tolist()),
+            profile=tuple(profile_of(fast.exit_confidence, texts).tolist()),
             assumptions=ASSUMPTIONS,
         )
         early = first.early.model_copy(update={"threshold": found.threshold, "certificate": certificate})
         tiers = (first.model_copy(update={"early": early}), last)
         restate(out / "bundle", model.manifest.model_copy(update={"tiers": tiers}), limits=limits)
-        said, mine = np.array(slow.answers), fast.sure >= found.threshold
+        said, mine = np.array(slow.answers), fast.exit_confidence >= found.threshold
         said[mine] = fast.answers[mine]
         write_answers(out, theirs=slow.answers, said=said)
         return True
