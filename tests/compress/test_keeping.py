@@ -127,7 +127,7 @@ def test_a_choice_among_forms_is_paid_for() -> None:
     assert many.low == pytest.approx(np.quantile(draws, DOUBT / 26))
     assert many.low < one.low < one.high < many.high
     assert str(one) == f"[{one.low:.1%}, {one.high:.1%}]"
-    assert "95% for all 13 forms that were measured" in str(many)
+    assert "95% for all 13 measured forms" in str(many)
 
 
 def test_two_losses_one_after_the_other_multiply() -> None:
@@ -184,4 +184,4 @@ def test_where_nothing_can_be_measured_it_is_said_of_all_forms() -> None:
 
 def test_a_form_in_words_has_its_interval() -> None:
     form = FORMS[1]._replace(kept=0.95, interval=Interval(0.9, 1.01, 80, 2))
-    assert str(form) == "half: p50 1.60 ms, 18.0 MB, keeps 95.00% [90.0%, 101.0%, 95% for all 2 forms that were measured]"
+    assert str(form) == "half: p50 1.60 ms, 18.0 MB, keeps 95.00% [90.0%, 101.0%, 95% for all 2 measured forms]"

@@ -19,13 +19,13 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from refsynth import bundle
-from refsynth.bundle.certificate import Certificate, profile_of, exit_confidence
+from refsynth.bundle.certificate import Certificate, exit_confidence, profile_of
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.bundle.none import ANOTHER_FORM
 from refsynth.cli.app import app
 from refsynth.cli.predict import warn_shift
 from refsynth.compress.cascade import LEAST_SHARE, THRESHOLDS, certify, least_texts
-from refsynth.compress.static import BATCH, ENOUGH, MIXTURES, _batches, fit_static, lessons, token_table
+from refsynth.compress.static import BATCH, ENOUGH, MIXTURES, _batches, fit_static, token_table, with_mixtures
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import BundleError, ConfigError, InputError, ModelError
 from refsynth.core.protocols import Predictor
@@ -491,10 +491,10 @@ def test_how_sure_a_first_tier_is() -> None:
 
 def test_few_texts_are_mixed_with_one_another() -> None:
     texts = ["one two three four", "五六七八九十", "", "ten"]
-    made = lessons(texts, seed=3)
+    made = with_mixtures(texts, seed=3)
     assert made[: len(texts)] == texts
     assert len(made) == len(texts) + MIXTURES * 3  # of a text without words there is no piece
-    assert made == lessons(texts, seed=3) != lessons(texts, seed=4)
+    assert made == with_mixtures(texts, seed=3) != with_mixtures(texts, seed=4)
     for mixture in made[len(texts) :]:
         halves = [(mixture[:place], mixture[place + 1 :]) for place, character in enumerate(mixture) if character == " "]
         assert any(a and b and a in one and b in other for a, b in halves for one in texts for other in texts), mixture
@@ -502,8 +502,8 @@ def test_few_texts_are_mixed_with_one_another() -> None:
 
 def test_many_texts_are_lessons_enough() -> None:
     texts = [f"text number {n}" for n in range(ENOUGH - 2)]
-    assert len(lessons(texts, seed=0)) == ENOUGH
-    assert lessons([*texts, "a", "b", "c"], seed=0) == [*texts, "a", "b", "c"]
+    assert len(with_mixtures(texts, seed=0)) == ENOUGH
+    assert with_mixtures([*texts, "a", "b", "c"], seed=0) == [*texts, "a", "b", "c"]
 
 
 def test_the_last_steps_are_without_mixtures() -> None:
@@ -511,7 +511,7 @@ def test_the_last_steps_are_without_mixtures() -> None:
     read = [set(batch.tolist()) for batch in _batches(5 * BATCH, 2 * BATCH, steps, 0)]
     assert len(read) == steps
     mixed = [bool(batch - set(range(2 * BATCH))) for batch in read]
-    assert all(mixed[:5])  # a pass over all lessons begins in the first steps alone, and ends where it ends
+    assert all(mixed[:5])  # an epoch with mixtures begins only in the first steps, and ends where it ends
     assert not any(mixed[10:])
     assert set.union(*read[:5]) == set(range(5 * BATCH))
     assert set.union(*read[10:12]) == set(range(2 * BATCH))

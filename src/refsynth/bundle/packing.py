@@ -18,8 +18,6 @@ from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.static import StaticPredictor
 from refsynth.models.tfidf import Vocabulary
 
-GRAPHS = ("int8.onnx", "safe.onnx", TOKENIZER, "weights.bin")
-
 
 @dataclass(frozen=True)
 class PackedTier:
@@ -63,8 +61,9 @@ def pack_graphs(
     folder: Path, head: LinearHead, max_tokens: int, *, prefix: str = "", windows: Windows = "cut", words: bool = False
 ) -> PackedTier:
     """Return the tier of an encoder of texts or `words` that `compress.export.export_encoder` wrote into a folder."""
-    files = {name: folder / name for name in GRAPHS}
-    return PackedTier("tagger" if words else "encoder", head.tensors(), files, max_tokens, windows, prefix)
+    kind = "tagger" if words else "encoder"
+    files = {name: folder / name for name in TIERS[kind].files}
+    return PackedTier(kind, head.tensors(), files, max_tokens, windows, prefix)
 
 
 def pack_static(predictor: StaticPredictor, folder: Path) -> PackedTier:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from refsynth.bundle.manifest import Facts
 from refsynth.bundle.none import ANOTHER_FORM
 from refsynth.bundle.rules import NoneFacts
-from refsynth.compress.contract import Contract, asked_of
+from refsynth.compress.contract import Contract, contract_of
 from refsynth.compress.forms import FULL, RECIPES
 from refsynth.compress.ship import write_bundle
 from refsynth.compress.shrink import SIMPLE, Alternative, Shrinker, Shrunk
@@ -39,7 +39,7 @@ def make_bundles(job: Job, learned: Learned) -> Bundles:
     Raises:
         MissingError: the task asks for tiers, and model2vec is not installed.
     """
-    contract, wanted = asked_of(job.task.config), job.task.config.compress.tiers
+    contract, wanted = contract_of(job.task.config), job.task.config.compress.tiers
     shrinker = Shrinker(
         job, learned.screened, choice_of(job, learned.screened), learned.final, learned.decision.shipped, learned.held
     )

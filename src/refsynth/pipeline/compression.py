@@ -10,7 +10,7 @@ from typing import Any
 
 from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.model import Model, load
-from refsynth.compress.contract import ContractOutcome, ModelVariant, asked_of
+from refsynth.compress.contract import ContractOutcome, ModelVariant, contract_of
 from refsynth.compress.tiers import UNTOLD
 from refsynth.core.intervals import share_of
 from refsynth.core.run import size_of
@@ -121,7 +121,7 @@ def _contracted(section: sections.Compression, evidence: Evidence, outcome: Cont
     return replace(
         section,
         variants=tuple(variant(form) for form in outcome.forms),
-        asked=str(asked_of(evidence.task.config)),
+        asked=str(contract_of(evidence.task.config)),
         met=outcome.met,
         choice=f"The {'smallest' if outcome.tried else 'largest'} form that meets it ships.",
         notes=(*section.notes, *_notes(evidence, outcome)),
