@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from safetensors.numpy import save as save_tensors
 
@@ -63,6 +63,12 @@ class Contents:
     metrics: Sequence[Metric] = ()
     facts: Facts = field(default_factory=Facts)
 
+    @classmethod
+    def like(cls, manifest: Manifest, tiers: Sequence[TierContents], **others: Any) -> Self:
+        """Return the contents of another bundle for the same task."""
+        labels = {label.name: label.description for label in manifest.labels}
+        return cls(labels=labels, language=manifest.language, task=manifest.task, tiers=tiers, **others)
+
 
 def save(folder: Path, contents: Contents) -> None:
     """Write a bundle, replace an existing one, and open it once to check that it gives its golden outputs.
@@ -109,7 +115,9 @@ def _write_tier(folder: Path, task: KindName, tier: TierContents, *, last: bool)
     if tier.near is not None:
         likeness = tier.near.tensors()
         tensors |= {NEAR: likeness["weights"], NEAR_BIAS: likeness["bias"]}
-    golden = indented(_golden(tier.reference, tier.calibration, task))
+    logits = as_floats(tier.reference.logits(GOLDEN_TEXTS))
+    probabilities = flat(KINDS[task].probabilities(logits / tier.calibration.temperature))
+    golden = indented({"texts": GOLDEN_TEXTS, "probabilities": probabilities.round(6).tolist()})
     for name, content in {**packed.files, HEAD: save_tensors(tensors), GOLDEN: golden}.items():
         shared = not last and _same(folder / name, content)
         names.append(name if last or shared else f"{packed.kind}-{name}")
@@ -149,11 +157,6 @@ def _describe(folder: Path, manifest: Manifest, *, limits: Sequence[str]) -> Non
     paths = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
     files = {path.name: FileEntry(sha256=file_digest(path), size=path.stat().st_size) for path in paths}
     write_json(folder / MANIFEST, manifest.model_copy(update={"files": files}).model_dump(mode="json"))
-
-
-def _golden(reference: Predictor, calibration: Calibration, task: KindName) -> dict[str, Any]:
-    probabilities = flat(KINDS[task].probabilities(as_floats(reference.logits(GOLDEN_TEXTS)) / calibration.temperature))
-    return {"texts": GOLDEN_TEXTS, "probabilities": probabilities.round(6).tolist()}
 
 
 def _manifest(contents: Contents, tiers: Sequence[TierEntry]) -> Manifest:

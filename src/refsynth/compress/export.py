@@ -11,7 +11,6 @@ import copy
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,31 +85,19 @@ def fused_graph(model: Any, *, pool: bool = True) -> onnx.ModelProto:
         return _fuse(_trace(model, Path(work), pool=pool), model.config, altered=has_parts(model))
 
 
-class _States(torch.nn.Module):
-    """The encoder's states of tokens, 0 for padding: [N, T] -> [N, T, D]."""
+class _Traced(torch.nn.Module):
+    """The encoder's output in an export: pooled vectors of unit length [N, D], or states of tokens [N, T, D], 0 for padding."""
 
-    def __init__(self, encoder: torch.nn.Module) -> None:
+    def __init__(self, encoder: torch.nn.Module, *, pool: bool) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.pool = encoder, pool
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Return the states [N, T, D] of token ids [N, T]."""
+        """Return the output for token ids [N, T]."""
         states: torch.Tensor = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return states[:, -input_ids.shape[1] :] * attention_mask.unsqueeze(-1).to(states.dtype)
-
-
-class _Pooled(torch.nn.Module):
-    """The encoder with pooling and normalization to unit length: [N, T] -> [N, D]."""
-
-    def __init__(self, encoder: torch.nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Return the embeddings [N, D] of token ids [N, T]."""
-        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        vectors = pooled(states, attention_mask, self.encoder.config)
-        return torch.nn.functional.normalize(vectors, dim=-1)
+        if not self.pool:
+            return states[:, -input_ids.shape[1] :] * attention_mask.unsqueeze(-1).to(states.dtype)
+        return torch.nn.functional.normalize(pooled(states, attention_mask, self.encoder.config), dim=-1)
 
 
 def _trace(model: Any, work: Path, *, pool: bool) -> Path:
@@ -124,7 +111,7 @@ def _trace(model: Any, work: Path, *, pool: bool) -> Path:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns of shapes that the pooling makes constant
             torch.onnx.export(
-                (_Pooled(model) if pool else _States(model)).eval(),
+                _Traced(model, pool=pool).eval(),
                 (ids, mask),
                 str(work / "traced.onnx"),
                 input_names=["input_ids", "attention_mask"],
@@ -168,8 +155,10 @@ def _fuse(path: Path, config: Any, *, altered: bool) -> onnx.ModelProto:
 def _externalize(models: list[onnx.ModelProto], stream: Any) -> None:
     """Move the large tensors of all models to one file; equal tensors are stored once."""
     places: dict[bytes, int] = {}
-    for tensor in (tensor for model in models for tensor in _large(model.graph)):
+    for tensor in (tensor for model in models for tensor in model.graph.initializer):
         data = numpy_helper.to_array(tensor).tobytes()
+        if len(data) < INLINE_BYTES:
+            continue
         key = sha256(data).digest()
         if key not in places:
             stream.write(b"\0" * (-stream.tell() % ALIGNMENT))
@@ -180,9 +169,3 @@ def _externalize(models: list[onnx.ModelProto], stream: Any) -> None:
         tensor.data_location = TensorProto.EXTERNAL
         for part, value in (("location", WEIGHTS), ("offset", places[key]), ("length", len(data))):
             tensor.external_data.add(key=part, value=str(value))
-
-
-def _large(graph: Any) -> Iterator[Any]:
-    for tensor in graph.initializer:
-        if numpy_helper.to_array(tensor).nbytes >= INLINE_BYTES:
-            yield tensor

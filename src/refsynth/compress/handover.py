@@ -68,8 +68,8 @@ def _transformers(bundle: Path, model: Model, out: Path) -> None:
         )
     write_tokenizer(bundle, model.manifest, out)
     write_torch(bundle, model.manifest, out)
-    use = _TORCH_USE.format(text=_text(model.manifest), link=_link(model.manifest))
-    _write_card(bundle, out, use + _unlike(model.manifest))
+    link = "sigmoid()" if model.manifest.answers.several else "softmax(-1)"
+    _write_card(bundle, out, _TORCH_USE.format(text=_text(model.manifest), link=link) + _unlike(model.manifest))
 
 
 def _mlflow(bundle: Path, model: Model, out: Path) -> None:
@@ -143,10 +143,6 @@ def _unlike(manifest: Manifest) -> str:
     )
 
 
-def _link(manifest: Manifest) -> str:
-    return "sigmoid()" if manifest.answers.several else "softmax(-1)"
-
-
 _ONNX_USE = """With `onnxruntime`, `tokenizers` and `numpy`, in the folder of this file:
 
 ```python
@@ -181,7 +177,7 @@ print(logits.{link}, model.config.id2label)
 The weights are those of the bundle's safe variant: int8, converted to fp32. `refsynth predict` also runs int8 activations if
 the processor supports them, so its probabilities differ in the second or third digit."""
 
-_MLFLOW_USE = """A `python_function` model of MLflow: the unchanged bundle, loaded by `refsynth.bundle.pyfunc`. Nothing is pickled.
+_MLFLOW_USE = """A `python_function` model of MLflow: the unchanged bundle, read by `refsynth.bundle.pyfunc`. Nothing is pickled.
 
 ```python
 import mlflow

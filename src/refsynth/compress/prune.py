@@ -54,7 +54,8 @@ def prune_vocabulary(source: Path, target: Path, texts: Sequence[str], *, prefix
     tokenizer = Tokenizer.from_file(str(source / TOKENIZER))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    scripts = main_scripts((_normalise(tokenizer, text) for text in texts), share)
+    normalizer = tokenizer.normalizer
+    scripts = main_scripts(map(normalizer.normalize_str, texts) if normalizer else texts, share)
     used = {index for encoding in tokenizer.encode_batch([prefix + text for text in texts]) for index in encoding.ids}
     kept = _kept(tree, scripts, used)
     renumbered = {old: new for new, old in enumerate(kept)}
@@ -82,10 +83,6 @@ def main_scripts(texts: Iterable[str], share: float) -> frozenset[str]:
     """Return the scripts with at least this share of the letters of the texts."""
     counts = Counter(script for text in texts for character in text if (script := script_of(character)))
     return frozenset(script for script, count in counts.items() if count >= share * counts.total())
-
-
-def _normalise(tokenizer: Tokenizer, text: str) -> str:
-    return str(tokenizer.normalizer.normalize_str(text)) if tokenizer.normalizer else text
 
 
 def _kept(tree: Mapping[str, Any], scripts: frozenset[str], used: Collection[int]) -> list[int]:

@@ -19,7 +19,6 @@ from refsynth.core.errors import InputError
 from refsynth.core.types import FloatArray
 
 OPSET = 17
-_LAST: dict[str, Any] = {"axis": -1}
 IDS, MASK, LOGITS, PROBABILITIES = "input_ids", "attention_mask", "logits", "probabilities"
 
 
@@ -93,8 +92,8 @@ def _finished(model: onnx.ModelProto, scores: str, bias: FloatArray, manifest: M
     graph.initializer.extend(
         [numpy_helper.from_array(bias.astype(np.float32), "head_bias"), numpy_helper.from_array(inverse, "inverse_temperature")]
     )
-    several = manifest.answers.several
-    link = helper.make_node("Sigmoid" if several else "Softmax", [LOGITS], [PROBABILITIES], **({} if several else _LAST))
+    axis: dict[str, Any] = {} if manifest.answers.several else {"axis": -1}
+    link = helper.make_node("Softmax" if axis else "Sigmoid", [LOGITS], [PROBABILITIES], **axis)
     graph.node.extend(
         [
             helper.make_node("Add", [scores, "head_bias"], ["uncalibrated"]),

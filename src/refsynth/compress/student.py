@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from refsynth.compress.drawn import Answers, calibrated
 from refsynth.compress.keeping import Kept
 from refsynth.compress.likeness import kept_in, write_answers
 from refsynth.compress.static import fit_static, token_table, with_mixtures
+from refsynth.core.learners import LearnerName
 from refsynth.core.run import derive_seed, digest, read_json, write_json
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
@@ -136,7 +137,7 @@ class StudentMaker:
         student = load(out / STUDENT).answer(held or split.dev).answers
         agreement, rival, loses = self._agreement(teacher, student), None, False
         if not self.teacher.manifest.answers.spans:
-            rivals = self._write(out / RIVAL, self._rival(split.taught), split.dev)
+            rivals = self._write(out / RIVAL, self._learner("tfidf", split.taught), split.dev)
             others = load(out / RIVAL).answer(held or split.dev).answers
             rival = self._agreement(teacher, others)
             if loses := rival > agreement:
@@ -160,13 +161,7 @@ class StudentMaker:
         teacher, seed = self.teacher.manifest, self.job.task.config.seed
         answers = Answers(dev, self._probabilities(dev), self._answers(dev))
         predictor, calibration, threshold = calibrated(predictor.as_stored(), answers, teacher, seed=seed)
-        contents = Contents(
-            labels={label.name: label.description for label in teacher.labels},
-            language=teacher.language,
-            task=teacher.task,
-            tiers=[TierContents(pack(predictor, self.main), predictor, calibration)],
-        )
-        save(folder, contents)
+        save(folder, Contents.like(teacher, [TierContents(pack(predictor, self.main), predictor, calibration)]))
         return threshold
 
     def kept(self) -> Kept | None:
@@ -176,18 +171,15 @@ class StudentMaker:
     def _agreement(self, teacher: Array, student: Array) -> float:
         return float(self.teacher.manifest.answers.right(teacher, student).mean())
 
-    def _rival(self, taught: Sequence[str]) -> TfidfPredictor:
-        """Fit TF-IDF to the teacher's answers to the same texts."""
-        fitted = make_learner("tfidf", self.job.context).fit(self._labeled(taught), (), seed=0)
-        assert isinstance(fitted, TfidfPredictor)
-        return fitted
+    def _learner(self, name: LearnerName, taught: Sequence[str]) -> Any:
+        """Fit a learner to the teacher's answers."""
+        return make_learner(name, self.job.context).fit(self._labeled(taught), (), seed=0)
 
-    def _fitted(self, taught: Sequence[str]) -> StaticPredictor | CrfPredictor:
+    def _fitted(self, taught: Sequence[str]) -> Fast:
         kind = self.teacher.manifest.answers
         if kind.spans:
-            fitted = make_learner("crf", self.job.context).fit(self._labeled(taught), (), seed=0)
-            assert isinstance(fitted, CrfPredictor)
-            return fitted
+            crf: CrfPredictor = self._learner("crf", taught)
+            return crf
         seed = derive_seed(self.job.task.config.seed, "static")
         # Parts of two pairs do not make a pair, so pairs are not mixed.
         texts = taught if self.teacher.manifest.pairs else with_mixtures(taught, seed=seed)

@@ -219,17 +219,12 @@ class _TierMaker:
             words=last.spec.words,
         )
         reference = students.final.predictors(students.job.context)[students.shipped]
-        return Contents(
-            labels={label.name: label.description for label in manifest.labels},
-            language=manifest.language,
-            task=manifest.task,
-            tiers=[
-                TierContents(pack(predictor, students.main), predictor, calibration, early=early),
-                TierContents(slow, reference, manifest.calibration),
-            ],
-            metrics=[replace(metric, name=f"{metric.name} of the second tier") for metric in metrics],
-            facts=_formed(facts, "cascade"),
-        )
+        tiers = [
+            TierContents(pack(predictor, students.main), predictor, calibration, early=early),
+            TierContents(slow, reference, manifest.calibration),
+        ]
+        metrics = [replace(metric, name=f"{metric.name} of the second tier") for metric in metrics]
+        return Contents.like(manifest, tiers, metrics=metrics, facts=_formed(facts, "cascade"))
 
 
 def _formed(facts: Facts, form: str) -> Facts:

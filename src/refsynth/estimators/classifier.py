@@ -17,19 +17,26 @@ from refsynth.estimators.base import TextEstimator
 from refsynth.estimators.rows import FitRows
 
 
-class OneLabelEstimator(ClassifierMixin, TextEstimator):  # type: ignore[misc]  # scikit-learn is not typed
-    """The base of estimators that give each row, a text or a pair of texts, one label."""
+class LabelEstimator(ClassifierMixin, TextEstimator):  # type: ignore[misc]  # scikit-learn is not typed
+    """The base of estimators that label whole rows."""
 
     score = TextEstimator.score  # the mixin's takes only what numpy can turn into an array
 
     def predict_proba(self, X: Any) -> FloatArray:
-        """Return calibrated probabilities [N, K] in the order of `classes_`.
+        """Return calibrated probabilities [N, K] in the order of `classes_`; with several labels, of each label by itself.
 
         Raises:
             NotFittedError: the estimator has not been fitted.
             ArgumentError: an item is not a text, or is empty.
         """
         return np.asarray(self._answered(X).probabilities)
+
+    def _classes(self, labels: list[Any]) -> Array:
+        return classes_of(labels)
+
+
+class OneLabelEstimator(LabelEstimator):
+    """The base of estimators that give each row, a text or a pair of texts, one label."""
 
     def _rows(self, inputs: Sequence[Mapping[str, str]], y: Any) -> FitRows:
         """Return the columns of N inputs together with their labels."""
@@ -40,9 +47,6 @@ class OneLabelEstimator(ClassifierMixin, TextEstimator):  # type: ignore[misc]  
         same_length(len(inputs), labels)
         records = [{**one, "label": [name]} for one, name in zip(inputs, names_of(labels), strict=True)]
         return FitRows(records, [[label] for label in labels])
-
-    def _classes(self, labels: list[Any]) -> Array:
-        return classes_of(labels)
 
     def _as_given(self, X: Any, predicted: Answered) -> Array:
         return np.asarray(self.classes_[predicted.answers])

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.base import ClassifierMixin
 
 from refsynth.bundle.model import Answered
 from refsynth.core.errors import ArgumentError
-from refsynth.core.types import Array, FloatArray, IntArray
+from refsynth.core.types import Array, IntArray
 from refsynth.data.frame import cells_of, grid_of, header_of, names_in
-from refsynth.data.given import LEAST_LABELS, classes_of, filled, labels_of, names_of, same_length, texts_of
-from refsynth.estimators.base import TextEstimator
+from refsynth.data.given import LEAST_LABELS, filled, labels_of, names_of, same_length, texts_of
+from refsynth.estimators.classifier import LabelEstimator
 from refsynth.estimators.rows import FitRows
 
 MATRIX = "matrix"
@@ -22,7 +21,7 @@ _SETS: dict[str, Callable[[list[Any]], Any]] = {"list": list, "tuple": tuple, "s
 """The collections that may hold the labels of a row, by the name that a fitted estimator stores as the form of y."""
 
 
-class MultiLabelTextClassifier(ClassifierMixin, TextEstimator):  # type: ignore[misc]  # scikit-learn is not typed
+class MultiLabelTextClassifier(LabelEstimator):
     """A classifier that gives each text any number of labels, including none.
 
     y is an indicator matrix [N, K] of 0 and 1, whose columns may have names, or N collections of labels (lists, tuples, sets).
@@ -41,17 +40,6 @@ class MultiLabelTextClassifier(ClassifierMixin, TextEstimator):  # type: ignore[
 
     _task = "multilabel"
 
-    score = TextEstimator.score  # the mixin's takes only what numpy can turn into an array
-
-    def predict_proba(self, X: Any) -> FloatArray:
-        """Return the calibrated probability of each label by itself [N, K], in the order of `classes_`.
-
-        Raises:
-            NotFittedError: the estimator has not been fitted.
-            ArgumentError: an item is not a text, or is empty.
-        """
-        return np.asarray(self._answered(X).probabilities)
-
     def __sklearn_tags__(self) -> Any:
         """Tell scikit-learn that y may be an indicator matrix."""
         tags = super().__sklearn_tags__()
@@ -65,9 +53,6 @@ class MultiLabelTextClassifier(ClassifierMixin, TextEstimator):  # type: ignore[
         same_length(len(texts), labels)
         records = [{"text": text, "label": names_of(row)} for text, row in zip(texts, labels, strict=True)]
         return FitRows(records, labels, form, classes)
-
-    def _classes(self, labels: list[Any]) -> Array:
-        return classes_of(labels)
 
     def _texts(self, X: Any) -> list[str]:
         return texts_of(X)

@@ -27,12 +27,9 @@ def from_json(values: Sequence[Any]) -> Array:
         return np.array(values)
     if isinstance(values[0], str):
         return np.array(values, object)
-    return ragged([np.array(each, float) for each in values]) if _deep(values) else np.array(values)
-
-
-def _deep(values: Sequence[Any]) -> bool:
-    """Return whether these are numbers of words [N][T][C]; a text without words has an empty list."""
-    return any(len(each) and isinstance(each[0], list) for each in values) or not any(map(len, values))
+    # Numbers of words are [N][T][C]; a text without words has an empty list.
+    words = any(len(each) and isinstance(each[0], list) for each in values) or not any(map(len, values))
+    return ragged([np.array(each, float) for each in values]) if words else np.array(values)
 
 
 def as_floats(values: Array) -> Array:

@@ -17,7 +17,6 @@ from refsynth.core.run import size_of
 from refsynth.core.types import Metric, kept
 from refsynth.evaluation import sections
 from refsynth.evaluation.testfile import SHIPPED
-from refsynth.kinds import KINDS
 from refsynth.pipeline.evidence import Evidence
 
 TIMED = 128
@@ -64,7 +63,7 @@ def _described(calibration: Calibration) -> str:
 
 def compression_of(evidence: Evidence) -> sections.Compression | None:
     """Return the section, or None if the task asked for no other form than the model as trained."""
-    tiers, student, kind = evidence.tiers, evidence.tiers.student, KINDS[evidence.task.config.task]
+    tiers, student, kind = evidence.tiers, evidence.tiers.student, evidence.learned.rows.kind
     section = sections.Compression(
         variants=(),
         measure=kind.measure,

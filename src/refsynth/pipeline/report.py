@@ -32,7 +32,7 @@ from refsynth.learning.held import HeldOut
 from refsynth.pipeline.account import data_of, drafting_of, drafts_of, lineage_of
 from refsynth.pipeline.compression import chosen_of, compression_of
 from refsynth.pipeline.evidence import Evidence, Paths
-from refsynth.pipeline.results import answers_of, kind_of, results_of
+from refsynth.pipeline.results import answers_of, results_of
 
 FILES = ("report.html", "report.md", "report.json", HELD_OUT)
 """The files in a run folder that describe its model."""
@@ -147,7 +147,7 @@ def _classes(evidence: Evidence) -> sections.Classes | None:
         return None
     truth, shipped = answers.truth, answers.systems[SHIPPED][0]
     source: sections.Source = "cross-validation" if evidence.measured is None else "test file"
-    labels, kind = evidence.task.labels, kind_of(evidence)
+    labels, kind = evidence.task.labels, evidence.learned.rows.kind
     if kind.spans:
         return sections.Classes.of_table(labels, kind.table(truth, shipped, len(labels)), source=source, n=len(truth))
     if kind.several:

@@ -16,7 +16,6 @@ from refsynth.core.run import size_of
 from refsynth.core.types import Array, IntArray, Metric
 from refsynth.evaluation import sections
 from refsynth.evaluation.testfile import MAJORITY, SHIPPED, TestResult
-from refsynth.kinds import KINDS, Kind
 from refsynth.learning.candidates import Candidate
 from refsynth.pipeline.compression import speeds
 from refsynth.pipeline.evidence import Evidence
@@ -27,7 +26,7 @@ def results_of(evidence: Evidence) -> sections.Results | None:
     answers = answers_of(evidence)
     if answers is None:
         return None
-    decision, kind, n = evidence.learned.decision, kind_of(evidence), len(answers.truth)
+    decision, kind, n = evidence.learned.decision, evidence.learned.rows.kind, len(answers.truth)
 
     def system(name: str, key: str, detail: str) -> sections.System:
         return _system(evidence, name, detail, answers, key)
@@ -82,7 +81,7 @@ def _shipped(evidence: Evidence, answers: SystemAnswers, same: Candidate | None)
 def _system(evidence: Evidence, name: str, detail: str, answers: SystemAnswers, key: str) -> sections.System:
     """Return a row of the table without speed and size, and without figures if the system gave no answers."""
     fields = {shown: field for field, shown in sections.FIGURES.items()}
-    kind, k = kind_of(evidence), len(evidence.task.labels)
+    kind, k = evidence.learned.rows.kind, len(evidence.task.labels)
     repeats = [kind.figures(answers.truth, own, k, answers.groups, spread=answers.spread) for own in answers.systems.get(key, ())]
     figures: dict[str, Any] = {fields[same[0].name]: _mean(same) for same in zip(*repeats, strict=True)}
     return sections.System(name=name, detail=detail, **figures)
@@ -127,11 +126,6 @@ def answers_of(evidence: Evidence) -> SystemAnswers | None:
     if evidence.shrunk.logits is not None:
         systems[SHIPPED] = held.answers_of(evidence.shrunk.logits)
     return SystemAnswers(held.truth, systems, held.groups, held.spread)
-
-
-def kind_of(evidence: Evidence) -> Kind:
-    """Return the `Kind` of the task."""
-    return KINDS[evidence.task.config.task]
 
 
 def _always_shown() -> list[LearnerName]:
