@@ -114,7 +114,7 @@ def _first_good(files: Files, entry: TierEntry, golden: Golden, threads: int) ->
 def _open(files: Files, entry: TierEntry, variant: str, threads: int) -> tuple[Predictor, LinearHead | None]:
     manifest = files.manifest
     tensors = _tensors(files.read(entry.named(HEAD)), files.folder)
-    given = Opening(
+    opening = Opening(
         folder=files.folder,
         entry=entry,
         labels=tuple(label.name for label in manifest.labels),
@@ -123,10 +123,10 @@ def _open(files: Files, entry: TierEntry, variant: str, threads: int) -> tuple[P
         read=lambda name: files.read(entry.named(name)),
         threads=threads,
     )
-    predictor: Predictor = load(entry.spec.open)(given, variant)
+    predictor: Predictor = load(entry.spec.open)(opening, variant)
     if NEAR not in tensors or NEAR_BIAS not in tensors or not entry.spec.near:
         return predictor, None
-    return predictor, fits(files.folder, LinearHead(tensors[NEAR], tensors[NEAR_BIAS]), *given.head.weights.shape)
+    return predictor, fits(files.folder, LinearHead(tensors[NEAR], tensors[NEAR_BIAS]), *opening.head.weights.shape)
 
 
 def _tensors(data: bytes, folder: Path) -> dict[str, FloatArray]:

@@ -79,7 +79,7 @@ class Shrinker:
         final: the candidates fitted to all rows.
         shipped: the candidate that won.
         held: the logits of all candidates for held-out rows.
-        beside: finished bundles that may ship instead of a form, by name.
+        alternatives: finished bundles that may ship instead of a form, by name.
     """
 
     job: Job
@@ -88,7 +88,7 @@ class Shrinker:
     final: Final
     shipped: Candidate
     held: HeldOut | None
-    beside: Mapping[str, Alternative] = field(default_factory=dict)
+    alternatives: Mapping[str, Alternative] = field(default_factory=dict)
     _logits: dict[str, Array] = field(default_factory=dict)
 
     def run(self, contract: Contract) -> Shrunk:
@@ -117,7 +117,7 @@ class Shrinker:
         if self.shipped.learner in SIMPLE:
             return simple
         teacher = self._teacher(self.final.predictors(self.job.context)[self.shipped], ())
-        return (*(tuple(RECIPES) if can_shrink(teacher) else (FULL,)), *simple, *self.beside)
+        return (*(tuple(RECIPES) if can_shrink(teacher) else (FULL,)), *simple, *self.alternatives)
 
     def _simple(self, name: str) -> Candidate | None:
         """Return the candidate of a form without an encoder; None for the other forms."""
@@ -131,7 +131,7 @@ class Shrinker:
     def _finish(self, name: str, finished: Mapping[Candidate, Predictor]) -> Predictor:
         if simple := self._simple(name):
             return finished[simple]
-        if name == FULL or name in self.beside:
+        if name == FULL or name in self.alternatives:
             return finished[self.shipped]
         context, folder = self.job.context, self.job.folder
         extra = {"shipped": str(self.shipped), "form": name, "texts": digest(self.job.pool.texts)}
@@ -158,7 +158,7 @@ class Shrinker:
         extra = {
             "shipped": str(self.shipped),
             "texts": digest([self.job.pool.texts, self.job.pool.aside]),
-            "beside": {name: folder_digest(one.bundle) for name, one in self.beside.items()},
+            "beside": {name: folder_digest(one.bundle) for name, one in self.alternatives.items()},
             "machine": describe_machine(),
         }
 
@@ -166,7 +166,7 @@ class Shrinker:
             with tempfile.TemporaryDirectory(dir=out, prefix="trial-") as work:
                 sketches = {name: self._sketch(name, finished, Path(work) / str(n)) for n, name in enumerate(names)}
                 # A first tier is more confident on its training texts, so it would pass on too few of them.
-                texts = [row.text for row in ((self.beside and self.job.pool.aside) or self._rows())][:TIMED]
+                texts = [row.text for row in ((self.alternatives and self.job.pool.aside) or self._rows())][:TIMED]
                 latency = latencies({name: model for name, (_, model) in sketches.items()}, texts)
                 forms = [[name, size, latency[name]] for name, (size, _) in sketches.items()]
             write_json(out / "forms.json", forms)
@@ -176,8 +176,8 @@ class Shrinker:
 
     def _sketch(self, name: str, finished: Mapping[Candidate, Predictor], out: Path) -> tuple[float, Model]:
         """Return the size in MB and the model of a form, which need not be trained."""
-        if name in self.beside:
-            bundle = self.beside[name].bundle
+        if name in self.alternatives:
+            bundle = self.alternatives[name].bundle
             return size_of(bundle), load(bundle)
         if self._simple(name):
             predictor = self._finish(name, finished)
@@ -193,8 +193,8 @@ class Shrinker:
 
     def _kept(self, name: str) -> Kept | None:
         assert self.held is not None
-        if name in self.beside:
-            less, full = self.beside[name].kept, self._kept(FULL)
+        if name in self.alternatives:
+            less, full = self.alternatives[name].kept, self._kept(FULL)
             return None if less is None or full is None else less.times(full)
         if name not in self._logits:
             self._logits[name] = self._logits_of(name)

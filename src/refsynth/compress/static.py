@@ -64,9 +64,9 @@ def distilled(encoder: TransformerEncoder) -> Any:
         )
 
 
-def table_of(made: Any, encoder: TransformerEncoder) -> FloatArray:
+def table_of(model: Any, encoder: TransformerEncoder) -> FloatArray:
     """Return the table of a static model, ordered by the token ids of the encoder [V, D]."""
-    places, table = made.tokenizer.get_vocab(), np.asarray(made.embedding, np.float32)
+    places, table = model.tokenizer.get_vocab(), np.asarray(model.embedding, np.float32)
     tokens = encoder.tokenizer.get_vocab()
     out = np.zeros((max(tokens.values()) + 1, table.shape[1]), np.float32)
     for token, place in tokens.items():

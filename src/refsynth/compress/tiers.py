@@ -54,7 +54,7 @@ class Tiers:
     """What ships.
 
     Attributes:
-        wanted: what the task asks for.
+        requested: what the task asks for.
         bundle: what ships.
         main: the bundle of the trained model alone.
         step: the step that made `bundle`.
@@ -65,7 +65,7 @@ class Tiers:
             there are none, or if the model ships alone.
     """
 
-    wanted: Literal["one", "static", "cascade"]
+    requested: Literal["one", "static", "cascade"]
     bundle: Path
     main: Path
     step: str = "bundle"
@@ -182,21 +182,21 @@ class _TierMaker:
         kind, (first, last) = model.manifest.answers, model.manifest.tiers
         assert first.early is not None
         fast, slow = model.by_tier(texts)
-        found = certify(fast.exit_confidence, np.asarray(kind.right(slow.answers, fast.answers) == 0), **risk)
-        if found is None:
+        certified = certify(fast.exit_confidence, np.asarray(kind.right(slow.answers, fast.answers) == 0), **risk)
+        if certified is None:
             return False
         certificate = Certificate(
             **risk,
             n=len(texts),
-            answered=found.answered,
-            disagreed=found.disagreed,
+            answered=certified.answered,
+            disagreed=certified.disagreed,
             profile=tuple(profile_of(fast.exit_confidence, texts).tolist()),
             assumptions=ASSUMPTIONS,
         )
-        early = first.early.model_copy(update={"threshold": found.threshold, "certificate": certificate})
+        early = first.early.model_copy(update={"threshold": certified.threshold, "certificate": certificate})
         tiers = (first.model_copy(update={"early": early}), last)
         restate(out / "bundle", model.manifest.model_copy(update={"tiers": tiers}), limits=limits)
-        answers, exits = np.array(slow.answers), fast.exit_confidence >= found.threshold
+        answers, exits = np.array(slow.answers), fast.exit_confidence >= certified.threshold
         answers[exits] = fast.answers[exits]
         write_answers(out, teacher=slow.answers, student=answers)
         return True

@@ -111,11 +111,11 @@ class TextEstimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn i
         if y is None:
             name = type(self).__name__
             raise ArgumentError(f"y: this {name} requires y to be passed, but the target y is None", expected="labels")
-        given = self._fit_rows(X, y)
-        weights = None if sample_weight is None else weights_of(sample_weight, len(given.records))
-        counted = [row for place, row in enumerate(given.labels) if weights is None or weights[place]]
-        classes = self._classes([label for row in counted for label in row]) if given.classes is None else given.classes
-        rows, names = weighed(given.records, weights), names_of(classes)
+        inputs = self._fit_rows(X, y)
+        weights = None if sample_weight is None else weights_of(sample_weight, len(inputs.records))
+        counted = [row for place, row in enumerate(inputs.labels) if weights is None or weights[place]]
+        classes = self._classes([label for row in counted for label in row]) if inputs.classes is None else inputs.classes
+        rows, names = weighed(inputs.records, weights), names_of(classes)
         with tempfile.TemporaryDirectory(prefix="refsynth-") as scratch:
             folder = RunFolder(Path(self.out or scratch).resolve())
             write_jsonl(file_of(folder.path), rows)
@@ -123,7 +123,7 @@ class TextEstimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn i
             task = Task.of(RunConfig.parse(tree, where=type(self).__name__))
             result = run(task, folder.path, watch=Printed() if self.verbose else Logged())
             self._keep(result.bundle)
-        self.classes_, self._form, self.report_ = classes, given.form, result.report
+        self.classes_, self._form, self.report_ = classes, inputs.form, result.report
         self.n_features_in_ = self._width
         self._set_feature_names(header_of(X))
         return self

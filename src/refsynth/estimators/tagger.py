@@ -182,9 +182,9 @@ def _span(mark: Any) -> Span:
 def _spans_of_tokens(joined: JoinedTokens, words: Sequence[str], spans: Sequence[Span]) -> list[Span]:
     """Return spans of words of the joined text as spans of the tokens it was joined from; no token is in two spans."""
     ends = [start + len(clean(word)) for start, word in zip(joined.starts, words, strict=True)]
-    found: list[Span] = []
+    result: list[Span] = []
     for place in places_in(joined.text, spans):
         inside = [at for at, start in enumerate(joined.starts) if start < place.end and ends[at] > place.start]
-        if inside and (not found or found[-1].end <= inside[0]):
-            found.append(Span(inside[0], inside[-1] + 1, place.label))
-    return found
+        if inside and (not result or result[-1].end <= inside[0]):
+            result.append(Span(inside[0], inside[-1] + 1, place.label))
+    return result

@@ -169,8 +169,8 @@ class Spans:
         if not matters.any():
             return Metric(self.measure, 0.0, 0.0, 1.0, len(truth))
         scores = self.scores(truth[matters], answers[matters])
-        found = mean_interval(self.measure, scores, clusters(groups, len(truth))[matters], spread=spread)
-        return replace(found, n=len(truth))
+        metric = mean_interval(self.measure, scores, clusters(groups, len(truth))[matters], spread=spread)
+        return replace(metric, n=len(truth))
 
 
 def span_confidences(probabilities: Array, answers: Array) -> FloatArray:

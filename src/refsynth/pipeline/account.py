@@ -73,17 +73,19 @@ def drafts_of(evidence: Evidence) -> origins.Drafts:
 def drafting_of(evidence: Evidence) -> origins.Drafting:
     """Return how many drafts the task asks for, and why there are none if none was written."""
     learned, config = evidence.learned, evidence.task.config
-    wanted, written = config.synthesis.drafts, learned.written
+    requested, written, rows = config.synthesis.drafts, learned.written, len(learned.rows.examples)
     why = ""
-    if wanted and not written.drafts:
-        why = "none of the answers could be read as one" if written.asked else "nothing was asked for"
+    if requested and not written.drafts:
+        why = "no answer of the reference could be read as a draft" if written.asked else "no drafts were requested"
         if not can_write(evidence.task, learned.rows.language):
-            who = f"the reference '{config.writer.name}' writes {known_only(evidence.task)}"
-            why = f"{who}, and the texts are '{learned.rows.language}'; name another under reference in task.yaml"
+            writer = f"the reference '{config.writer.name}' writes {known_only(evidence.task)}"
+            why = f"{writer}, and the texts are '{learned.rows.language}'; name another under reference in task.yaml"
         elif written.rejected:
             reason, count = max(written.rejected.items(), key=lambda pair: pair[1])
             why = f"{count:,} of {written.asked:,} answers could not be read ({reason})"
-    return origins.Drafting(wanted=wanted, rows=len(learned.rows.examples), hindrance=why, pool=len(learned.selected.from_pool))
+    return origins.Drafting(
+        wanted=requested, rows=len(learned.rows.examples), hindrance=why, pool=len(learned.selected.from_pool)
+    )
 
 
 def _reinforced(curve: RewardCurve) -> origins.Reinforced:

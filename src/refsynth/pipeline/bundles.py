@@ -39,33 +39,33 @@ def make_bundles(job: Job, learned: Learned) -> Bundles:
     Raises:
         MissingError: the task asks for tiers, and model2vec is not installed.
     """
-    contract, wanted = contract_of(job.task.config), job.task.config.compress.tiers
+    contract, requested = contract_of(job.task.config), job.task.config.compress.tiers
     shrinker = Shrinker(
         job, learned.screened, choice_of(job, learned.screened), learned.final, learned.decision.shipped, learned.held
     )
-    if wanted == "one":
+    if requested == "one":
         return _alone(job, learned, shrinker.run(contract), "bundle")
-    made = _unmeasured(_alone(job, learned, shrinker.run(Contract()), "bundle"))
-    job.watch.stage("compress", made.tiers.line())
+    bundles = _unmeasured(_alone(job, learned, shrinker.run(Contract()), "bundle"))
+    job.watch.stage("compress", bundles.tiers.line())
     if contract == Contract():
-        return made
-    beside: dict[str, Alternative] = {}
-    if made.tiers.bundle != made.tiers.main:
-        beside[wanted] = Alternative(made.tiers.bundle, made.tiers.kept)
-    shrunk = replace(shrinker, beside=beside).run(contract)
-    if shrunk.name in beside:
-        return made._replace(shrunk=shrunk)
+        return bundles
+    alternatives: dict[str, Alternative] = {}
+    if bundles.tiers.bundle != bundles.tiers.main:
+        alternatives[requested] = Alternative(bundles.tiers.bundle, bundles.tiers.kept)
+    shrunk = replace(shrinker, alternatives=alternatives).run(contract)
+    if shrunk.name in alternatives:
+        return bundles._replace(shrunk=shrunk)
     alone = _alone(job, learned, shrunk, "form")
     return alone._replace(
-        tiers=replace(made.tiers, bundle=alone.tiers.bundle, main=alone.tiers.main, step="form", certificate=None)
+        tiers=replace(bundles.tiers, bundle=alone.tiers.bundle, main=alone.tiers.main, step="form", certificate=None)
     )
 
 
-def _unmeasured(made: Bundles) -> Bundles:
+def _unmeasured(bundles: Bundles) -> Bundles:
     """Drop the held-out logits of the model alone if something else ships, so that nobody takes them for its figures."""
-    if made.tiers.bundle == made.tiers.main:
-        return made
-    return made._replace(shrunk=made.shrunk._replace(logits=None))
+    if bundles.tiers.bundle == bundles.tiers.main:
+        return bundles
+    return bundles._replace(shrunk=bundles.shrunk._replace(logits=None))
 
 
 def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
@@ -76,7 +76,7 @@ def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
         metrics = (learned.held.score_of(shrunk.logits),)
     facts = _facts(job, learned, shrunk)
     strange = _strange(learned, shrunk.name)
-    made = write_bundle(
+    path = write_bundle(
         job.task,
         learned.decision.shipped,
         shrunk.predictor,
@@ -92,9 +92,9 @@ def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
         step=step,
     )
     if step != "bundle":
-        return Bundles(shrunk, calibrated, Tiers("one", made, made, step))
+        return Bundles(shrunk, calibrated, Tiers("one", path, path, step))
     facts = facts.model_copy(update={"none": NoneFacts(why=ANOTHER_FORM)})
-    tiers = make_tiers(job, learned.final, learned.decision.shipped, made, metrics=metrics, facts=facts)
+    tiers = make_tiers(job, learned.final, learned.decision.shipped, path, metrics=metrics, facts=facts)
     return Bundles(shrunk, calibrated, tiers)
 
 

@@ -75,7 +75,7 @@ def compression_of(evidence: Evidence) -> sections.Compression | None:
     )
     if evidence.shrunk.outcome is not None:
         return _contracted(section, evidence, evidence.shrunk.outcome)
-    if tiers.wanted == "one":
+    if tiers.requested == "one":
         return None
     folders = [tiers.main] if tiers.main == tiers.bundle else [tiers.main, tiers.bundle]
     models = [load(folder) for folder in folders]
@@ -132,7 +132,7 @@ def _notes(evidence: Evidence, outcome: ContractOutcome) -> Iterator[str]:
     shipped, tried = outcome.shipped, outcome.tried
     if shipped.kept is not None and (interval := shipped.interval) is not None:
         over = f"{interval.n:,} held-out rows"
-        if shipped.name == evidence.tiers.wanted:
+        if shipped.name == evidence.tiers.requested:
             over = "texts: its agreement with the model on unlabeled texts, times what int8 keeps on held-out rows"
         span = f"[{interval.low:.1%}, {interval.high:.1%}]"
         yield f"What ships keeps {shipped.kept:.1%} {span}, by a paired bootstrap over {over}."

@@ -101,9 +101,9 @@ def run(
             watch.note(f"{_resembling(leaked)}: they are left out, as before")
             begun = start(forget=leaked)
         evidence = make(begun)
-        while evidence.test and (found := set(evidence.test.leaked) - set(leaked)):
+        while evidence.test and (new := set(evidence.test.leaked) - set(leaked)):
             # A model that was trained on copies of test rows must not ship, and only the test stage finds them.
-            leaked = (*leaked, *sorted(found))
+            leaked = (*leaked, *sorted(new))
             watch.note(f"{_resembling(leaked)}: they are taken out, and every step that used them is repeated")
             remember_leaked(task, folder, leaked)
             evidence = make(start(forget=leaked))
@@ -189,8 +189,8 @@ def train(job: Job, judge: Fits, selected: Selected, decision: Decision) -> Fina
     what = "real row" if job.rows.examples else "description"  # without rows it learns from the labels' descriptions alone
     used = f" and {counted(len(selected.kept), 'draft')}" if shipped.drafts else ""
     job.watch.stage("train", f"{shipped.learner} on {counted(len(final.real), what)}{used}")
-    for found in final.found:
-        job.watch.stage("search", found.line())
+    for search in final.found:
+        job.watch.stage("search", search.line())
     return final
 
 
