@@ -121,7 +121,7 @@ class Shrinker:
 
     def _simple(self, name: str) -> Candidate | None:
         """Return the candidate of a form without an encoder; None for the other forms."""
-        return next((Candidate(each, self.shipped.drafts) for each in SIMPLE if each == name), None)
+        return None if name == FULL else as_trained(name, self.shipped)
 
     def _teacher(self, predictor: Predictor, rows: Sequence[Example]) -> Teacher:
         if not isinstance(predictor, (EncoderPredictor, TagPredictor)) or not isinstance(predictor.encoder, TransformerEncoder):
@@ -257,6 +257,13 @@ class Shrinker:
         step = f"form-{slug}-{fold.repeat}-{fold.number}"
         done = job.folder.step(STEPS["cut"], make, config=settings_of(job.task.config), name=step, extra=extra)
         return from_json(read_json(done / "logits.json"))
+
+
+def as_trained(name: str, shipped: Candidate) -> Candidate | None:
+    """Return the candidate that ships unchanged as the form of that name; None for smaller forms of a model."""
+    if name == FULL:
+        return shipped
+    return next((Candidate(each, shipped.drafts) for each in SIMPLE if each == name), None)
 
 
 def latencies(models: Mapping[str, Model], texts: Sequence[str]) -> dict[str, float]:

@@ -83,9 +83,7 @@ def drafting_of(evidence: Evidence) -> origins.Drafting:
         elif written.rejected:
             reason, count = max(written.rejected.items(), key=lambda pair: pair[1])
             why = f"{count:,} of {written.asked:,} answers could not be read ({reason})"
-    return origins.Drafting(
-        wanted=requested, rows=len(learned.rows.examples), hindrance=why, pool=len(learned.selected.from_pool)
-    )
+    return origins.Drafting(wanted=requested, rows=rows, hindrance=why, pool=len(learned.selected.from_pool))
 
 
 def _reinforced(curve: RewardCurve) -> origins.Reinforced:

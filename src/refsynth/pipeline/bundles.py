@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from refsynth.bundle.manifest import Facts
 from refsynth.bundle.none import ANOTHER_FORM
 from refsynth.bundle.rules import NoneFacts
 from refsynth.compress.contract import Contract, contract_of
-from refsynth.compress.forms import FULL, RECIPES
+from refsynth.compress.forms import RECIPES
 from refsynth.compress.ship import write_bundle
-from refsynth.compress.shrink import SIMPLE, Alternative, Shrinker, Shrunk
+from refsynth.compress.shrink import Alternative, Shrinker, Shrunk, as_trained
 from refsynth.compress.tiers import Tiers, make_tiers
-from refsynth.core.types import Metric
 from refsynth.evaluation.calibrate import Calibrated, calibrate
 from refsynth.evaluation.strange import Strange, strange_of
-from refsynth.learning.candidates import Candidate
 from refsynth.learning.job import Job
 from refsynth.pipeline.evidence import Learned
 from refsynth.synthesis.selection.choose import choice_of
@@ -70,12 +68,10 @@ def _unmeasured(bundles: Bundles) -> Bundles:
 
 def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
     """Write the bundle of a form, and for the step `bundle` the tiers made from it."""
-    calibrated = calibrate(learned.held, shrunk.logits, target=job.task.config.unsure.accuracy)
-    metrics: tuple[Metric, ...] = ()
-    if learned.held and shrunk.logits is not None:
-        metrics = (learned.held.score_of(shrunk.logits),)
+    held, logits = learned.held, shrunk.logits
+    calibrated = calibrate(held, logits, target=job.task.config.unsure.accuracy)
+    metrics = (held.score_of(logits),) if held and logits is not None else ()
     facts = _facts(job, learned, shrunk)
-    strange = _strange(learned, shrunk.name)
     path = write_bundle(
         job.task,
         learned.decision.shipped,
@@ -87,7 +83,7 @@ def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
         form=shrunk.name,
         facts=facts.model_copy(update={"unsure": calibrated.rule}),
         real=learned.final.real,
-        strange=strange,
+        strange=_strange(learned, shrunk.name),
         outside=job.outside,
         step=step,
     )
@@ -100,24 +96,22 @@ def _alone(job: Job, learned: Learned, shrunk: Shrunk, step: str) -> Bundles:
 
 def _strange(learned: Learned, form: str) -> Strange | str:
     """Return the threshold of a form for texts about none of the labels, or why it has none."""
-    shipped = learned.decision.shipped
-    simple = next((Candidate(name, shipped.drafts) for name in SIMPLE if name == form), None)
-    return strange_of(learned.held, simple or shipped) if simple or form == FULL else ANOTHER_FORM
+    candidate = as_trained(form, learned.decision.shipped)
+    return ANOTHER_FORM if candidate is None else strange_of(learned.held, candidate)
 
 
 def _facts(job: Job, learned: Learned, shrunk: Shrunk) -> Facts:
-    lineage: dict[str, Any] = {
-        "candidate": str(learned.decision.shipped),
-        "form": shrunk.name,
-        "reason": learned.decision.reason,
-        "reference": learned.written.reference,
-        "seed": job.task.config.seed,
-        "steps": {name: job.folder.hash_of(name) for name in ("rows", "drafts", "screen", "select", "fit")},
-    }
     return Facts(
         columns=job.task.config.data.columns,
         merge=job.task.config.data.merge,
         rows=job.folder.hash_of("rows"),
         few_words=shrunk.name in RECIPES and RECIPES[shrunk.name].words < 1,
-        lineage=lineage,
+        lineage={
+            "candidate": str(learned.decision.shipped),
+            "form": shrunk.name,
+            "reason": learned.decision.reason,
+            "reference": learned.written.reference,
+            "seed": job.task.config.seed,
+            "steps": {name: job.folder.hash_of(name) for name in ("rows", "drafts", "screen", "select", "fit")},
+        },
     )

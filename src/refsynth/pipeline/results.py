@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refsynth.bundle.model import load
-from refsynth.compress.forms import FULL
-from refsynth.compress.shrink import SIMPLE
+from refsynth.compress.shrink import as_trained
 from refsynth.core.learners import LEARNERS, LearnerName
 from refsynth.core.run import size_of
 from refsynth.core.types import Array, IntArray, Metric
@@ -54,12 +53,9 @@ def results_of(evidence: Evidence) -> sections.Results | None:
 
 def _shipped_as(evidence: Evidence) -> Candidate | None:
     """Return the candidate that ships as it was trained, which gets no row of its own; None if a smaller form ships."""
-    shipped, form = evidence.learned.decision.shipped, evidence.shrunk.name
     if evidence.tiers.bundle != evidence.tiers.main:
         return None
-    if form == FULL:
-        return shipped
-    return next((Candidate(name, shipped.drafts) for name in SIMPLE if name == form), None)
+    return as_trained(evidence.shrunk.name, evidence.learned.decision.shipped)
 
 
 def _shipped(evidence: Evidence, answers: SystemAnswers, same: Candidate | None) -> sections.System:
