@@ -207,7 +207,7 @@ def test_a_row_without_a_text_spoils_no_other(bundles, name, given, reasons):
 @pytest.mark.parametrize(("to", "name"), [("onnx", "encoder"), ("onnx", "static"), ("transformers", "encoder")])
 def test_the_card_says_what_becomes_of_no_text(bundles, tmp_path, to, name):
     card = (export_bundle(bundles / name, to, tmp_path / "out") / "README.md").read_text("utf-8")
-    assert "An empty text" in card and "leave such texts out" in card
+    assert "answers an empty text" in card and "leave such texts out" in card
 
 
 @pytest.mark.parametrize("name", ["encoder", "static", "tfidf"])
@@ -244,7 +244,7 @@ def test_what_has_no_such_form_says_why(bundles, tmp_path, name, to, message):
 
 
 @pytest.mark.parametrize(
-    ("to", "message"), [("onnx", "asks several models in turn"), ("transformers", "asks several models in turn")]
+    ("to", "message"), [("onnx", "uses several models in turn"), ("transformers", "asks several models in turn")]
 )
 def test_a_cascade_is_no_single_model(tmp_path, tiny_cache, to, message):
     made = make_run(tmp_path / "run", tiny_cache, "cascade", pool=300, disagreement=0.01).bundle

@@ -247,7 +247,7 @@ def test_a_forged_cascade_is_refused(cascade: RunResult, tmp_path: Path) -> None
     tree = json.loads((tmp_path / MANIFEST).read_bytes())
     name = "static-head.safetensors"
     (tmp_path / MANIFEST).write_text(json.dumps({**tree, "tiers": [{**tree["tiers"][0], "early": None}, tree["tiers"][1]]}))
-    with pytest.raises(BundleError, match="each tier but the last"):
+    with pytest.raises(BundleError, match="each tier except the last"):
         bundle.load(tmp_path)
     (tmp_path / name).write_bytes((tmp_path / "head.safetensors").read_bytes())
     entry = {"sha256": file_digest(tmp_path / name), "size": (tmp_path / name).stat().st_size}

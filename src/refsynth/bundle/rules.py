@@ -63,7 +63,7 @@ class OutsideFigures(ManifestPart):
         return (
             f"None of these: a text whose likeness to the labels' rows, minus half of its likeness to {self.texts:,}"
             f" text{'s' * (self.texts != 1)} of data.none, is lower than that of {1 - rule.share:.0%} of {rule.rows:,} held-out"
-            f" rows. {rule.cost}. Of the texts of data.none, each held out in turn, {self.found:.1%}"
+            f" rows. {rule.cost}. Of the texts of data.none, each held out in its turn, {self.found:.1%}"
             f" [{100 * self.low:.1f}-{100 * self.high:.1f}] are found; likeness to the labels' rows alone finds {self.alone:.1%}."
         )
 

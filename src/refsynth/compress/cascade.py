@@ -20,7 +20,7 @@ THRESHOLDS = 1 / (1 + np.exp(-np.linspace(9.0, -4.0, 261)))
 """Thresholds in the order of testing, evenly spaced in log-odds; fixed before any text is seen."""
 
 LEAST_SHARE = 0.1
-"""The smallest share that is worth a first tier: below it, within measurement error, it costs more than it saves."""
+"""A first tier that answers a smaller share costs more than it saves, if measurement errors are taken into account."""
 
 
 class Certified(NamedTuple):

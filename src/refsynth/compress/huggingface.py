@@ -32,7 +32,7 @@ def write_tokenizer(bundle: Path, manifest: Manifest, out: Path) -> None:
     """
     if manifest.last.prefix and manifest.pairs:
         raise InputError(
-            f"{bundle}: its encoder needs a prefix before only the first text of a pair, which a tokenizer file cannot express",
+            f"{bundle}: its encoder needs a prefix before the first text of a pair only, which a tokenizer file cannot express",
             remedy="export it --to mlflow or --to hub, which keep the bundle as it is",
         )
     tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))

@@ -1,4 +1,4 @@
-"""The static student: fits, calibrates and measures a fast model that imitates the trained one, its teacher.
+"""Fits, calibrates and measures the student: a fast model that learns from the trained one, its teacher.
 
 The student for texts is a bag of voting tokens, with TF-IDF as its rival; for token classification it is a CRF. It learns the
 answers of the teacher's bundle to all available texts, and is calibrated on that bundle's probabilities instead of true labels.
@@ -172,7 +172,6 @@ class StudentMaker:
         return float(self.teacher.manifest.answers.right(teacher, student).mean())
 
     def _learner(self, name: LearnerName, taught: Sequence[str]) -> Any:
-        """Fit a learner to the teacher's answers."""
         return make_learner(name, self.job.context).fit(self._labeled(taught), (), seed=0)
 
     def _fitted(self, taught: Sequence[str]) -> Fast:
@@ -192,7 +191,6 @@ class StudentMaker:
         return StaticPredictor(self.teacher.labels, tokenizer, LinearHead(head.weights[: tokenizer.size], head.bias))
 
     def _answers(self, texts: Sequence[str]) -> Array:
-        """Return the teacher's answers."""
         return self.teacher.decide(self._probabilities(texts))
 
     def _probabilities(self, texts: Sequence[str]) -> Array:

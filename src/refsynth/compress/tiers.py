@@ -228,5 +228,4 @@ class _TierMaker:
 
 
 def _formed(facts: Facts, form: str) -> Facts:
-    """Return the facts with another form in their lineage."""
     return facts.model_copy(update={"lineage": {**facts.lineage, "form": form}})
