@@ -127,7 +127,7 @@ def _text(manifest: Manifest) -> str:
 _NO_TEXT = """
 
 This form answers an empty text, or one of invisible characters, like any other, with the label that the model prefers. The bundle
-refuses such texts, and so do `refsynth predict`, the server and the form `mlflow`: leave them out."""
+refuses them, and so do `refsynth predict`, the server and the form `mlflow`: leave such texts out."""
 
 
 def _unlike(manifest: Manifest) -> str:
