@@ -59,8 +59,9 @@ def narrow(encoder: TransformerEncoder, width: int, losses: Losses) -> Transform
     readers = [layer.output.dense for layer in layers]
     for layer, importance in zip(layers, _importance(smaller, readers, config.intermediate_size, losses), strict=True):
         kept = importance.topk(width).indices.sort().values
-        layer.intermediate.dense = _rows(layer.intermediate.dense, kept)
-        layer.output.dense = _columns(layer.output.dense, kept)
+        inner, outer = layer.intermediate.dense, layer.output.dense
+        layer.intermediate.dense = _linear(inner.weight[kept], inner.bias[kept])
+        layer.output.dense = _linear(outer.weight[:, kept], outer.bias)
     smaller.transformer.config.intermediate_size = width
     return smaller
 
@@ -119,15 +120,8 @@ def _importance(encoder: TransformerEncoder, readers: Sequence[Any], parts: int,
     return [total.detach() for total in totals]
 
 
-def _rows(linear: Any, kept: torch.Tensor) -> torch.nn.Linear:
-    smaller = torch.nn.Linear(linear.in_features, len(kept), device=kept.device)
-    smaller.weight.data.copy_(linear.weight[kept])
-    smaller.bias.data.copy_(linear.bias[kept])
-    return smaller
-
-
-def _columns(linear: Any, kept: torch.Tensor) -> torch.nn.Linear:
-    smaller = torch.nn.Linear(len(kept), linear.out_features, device=kept.device)
-    smaller.weight.data.copy_(linear.weight[:, kept])
-    smaller.bias.data.copy_(linear.bias)
-    return smaller
+def _linear(weight: torch.Tensor, bias: torch.Tensor) -> torch.nn.Linear:
+    linear = torch.nn.Linear(weight.shape[1], weight.shape[0], device=weight.device)
+    linear.weight.data.copy_(weight)
+    linear.bias.data.copy_(bias)
+    return linear

@@ -29,7 +29,7 @@ from refsynth.core.types import Array
 from refsynth.data.frame import header_of
 from refsynth.data.given import names_of, weights_of
 from refsynth.data.nothing import refuse_empty
-from refsynth.estimators.rows import FitRows, RandomState, file_of, meanings_of, seed_of, tree_of, weighed
+from refsynth.estimators.rows import FitRows, RandomState, meanings_of, seed_of, tree_of, weighed
 from refsynth.evaluation.report import Report
 from refsynth.pipeline.flow import run
 
@@ -118,8 +118,9 @@ class TextEstimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn i
         rows, names = weighed(inputs.records, weights), names_of(classes)
         with tempfile.TemporaryDirectory(prefix="refsynth-") as scratch:
             folder = RunFolder(Path(self.out or scratch).resolve())
-            write_jsonl(file_of(folder.path), rows)
-            tree = self._tree(file_of(folder.path), names, weighed="weight" in rows[0])
+            file = folder.path / "rows.jsonl"
+            write_jsonl(file, rows)
+            tree = self._tree(file, names, weighed="weight" in rows[0])
             task = Task.of(RunConfig.parse(tree, where=type(self).__name__))
             result = run(task, folder.path, watch=Printed() if self.verbose else Logged())
             self._keep(result.bundle)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,8 +124,3 @@ def seed_of(random_state: RandomState) -> int:
     found = repr(random_state)[:40] if isinstance(random_state, (int, float, str)) else type(random_state).__name__
     expected = f"a whole number from 0 to {SEEDS - 1:,}, a Generator or RandomState of numpy, or None"
     raise ArgumentError(f"random_state: found {found}", expected=expected)
-
-
-def file_of(folder: Path) -> Path:
-    """Return the path of the rows of a fit in a run folder."""
-    return folder / "rows.jsonl"

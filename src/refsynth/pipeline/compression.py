@@ -128,7 +128,7 @@ def _contracted(section: sections.Compression, evidence: Evidence, outcome: Cont
 
 
 def _notes(evidence: Evidence, outcome: ContractOutcome) -> Iterator[str]:
-    """Yield notes on the interval of the shipped form, and on the forms of which the quality could not be measured."""
+    """Yield notes on the interval of the shipped form, and on the forms whose quality could not be measured."""
     shipped, tried = outcome.shipped, outcome.tried
     if shipped.kept is not None and (interval := shipped.interval) is not None:
         over = f"{interval.n:,} held-out rows"

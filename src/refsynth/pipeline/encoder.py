@@ -1,4 +1,4 @@
-"""The encoder that a run starts from: the embedded English one, or a pruned multilingual one."""
+"""The encoder that a run starts from: the one embedded for its language, or a pruned multilingual one."""
 
 from __future__ import annotations
 

@@ -275,7 +275,7 @@ def _tell_test(job: Job, test: TestResult, overlap: Overlap | None) -> None:
 
 
 def _check_files(task: Task) -> None:
-    """Check that the files exist and the test file has its columns: a run of many minutes must not end on a misspelt name."""
+    """Check that the files exist and the test file has its columns: a run of many minutes must not end on a misspelled name."""
     data = task.config.data
     for role, path in (("train", task.train), ("pool", data.pool), ("test", task.test), ("none", data.none)):
         if isinstance(path, Path) and not path.is_file():
