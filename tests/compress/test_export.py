@@ -287,7 +287,7 @@ def test_an_encoder_without_some_of_its_heads_is_not_given_back(contents, tmp_pa
 def test_a_place_that_is_taken_and_a_bundle_that_is_damaged(bundles, tmp_path, to):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         export_bundle(bundles / "encoder", to, tmp_path / "out")
     assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
     with pytest.raises(BundleError):

@@ -104,9 +104,9 @@ class Model:
         return tuple(tier.variant for tier in self._tiers.values())
 
     def logits(self, texts: Sequence[str]) -> Array:
-        """Return unnormalised log-probabilities before calibration: [N, K], or of the words of each text [N]."""
+        """Return unnormalized log-probabilities before calibration: [N, K], or of the words of each text [N]."""
         if not self.cascade:
-            return self._first.predictor.logits([clean(text) for text in texts])  # as the training rows were
+            return self._first.predictor.logits([clean(text) for text in texts])  # training rows were cleaned in the same way
         return np.asarray(self.manifest.calibration.temperature * self.manifest.answers.logits(self.probabilities(texts)))
 
     def probabilities(self, texts: Sequence[str]) -> Array:

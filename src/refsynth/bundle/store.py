@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -81,13 +82,20 @@ def save(folder: Path, contents: Contents) -> None:
         if tuple(contents.labels) != tier.reference.labels:
             raise InputError(f"labels {', '.join(contents.labels)}", expected=f"those of the reference: {tier.reference.labels}")
     check_place(folder)
+    with partial_folder(folder) as partial:
+        _write(partial, contents)
+        load(partial).check()
+        _replace(partial, folder)
+
+
+@contextmanager
+def partial_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside `folder`, to be renamed to it when it is complete; otherwise it is deleted in the end."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     partial.mkdir()
     try:
-        _write(partial, contents)
-        load(partial).check()
-        _replace(partial, folder)
+        yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

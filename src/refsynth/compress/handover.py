@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ import yaml
 
 from refsynth.bundle.manifest import CARD, Manifest
 from refsynth.bundle.model import Model, load
+from refsynth.bundle.store import partial_folder
 from refsynth.core.errors import InputError
 from refsynth.core.run import write_json
 
@@ -28,18 +28,13 @@ def export_bundle(bundle: Path, to: Target, out: Path) -> Path:
         ExtraError: the form is `onnx` or `transformers`, which need the extra `train`, and that is not installed.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: is there already", remedy="name a new folder with --out")
+        raise InputError(f"{out}: already exists", remedy="name a new folder with --out")
     model = load(bundle)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.mkdir()
-    try:
+    with partial_folder(out) as partial:
         TARGETS[to](bundle, model, partial)
         if out.exists():
             out.rmdir()
         partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return out
 
 

@@ -78,7 +78,7 @@ class OneLabel(_RowLabels):
         return np.asarray(learned[np.arange(len(truth)), truth], bool)
 
     def thresholds(self, logits: FloatArray, truth: IntArray, learned: BoolArray | None = None) -> FloatArray | None:
-        """Return none: labels compete."""
+        """Return None, since labels compete."""
         return None
 
     def decide(self, probabilities: FloatArray, thresholds: FloatArray | None = None) -> IntArray:

@@ -74,7 +74,7 @@ class Spans:
         return np.array(answerable, bool)
 
     def thresholds(self, logits: Array, truth: Array, learned: BoolArray | None = None) -> FloatArray | None:
-        """Return none: tags compete."""
+        """Return None, since tags compete."""
         return None
 
     def decide(self, probabilities: Array, thresholds: FloatArray | None = None) -> Array:
