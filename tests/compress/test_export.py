@@ -244,7 +244,7 @@ def test_what_has_no_such_form_says_why(bundles, tmp_path, name, to, message):
 
 
 @pytest.mark.parametrize(
-    ("to", "message"), [("onnx", "uses several models in turn"), ("transformers", "asks several models in turn")]
+    ("to", "message"), [("onnx", "uses several models in turn"), ("transformers", "uses several models in turn")]
 )
 def test_a_cascade_is_no_single_model(tmp_path, tiny_cache, to, message):
     made = make_run(tmp_path / "run", tiny_cache, "cascade", pool=300, disagreement=0.01).bundle

@@ -239,7 +239,7 @@ def test_a_first_tier_that_is_sure_of_one_label_is_refused(cascade, tmp_path, co
     manifest = json.loads((folder / MANIFEST).read_bytes())
     manifest["tiers"][0]["early"]["confidence"] = confidence
     (folder / MANIFEST).write_text(json.dumps(manifest), "utf-8")
-    with pytest.raises(BundleError, match="tier for task"):
+    with pytest.raises(BundleError, match="tier does not fit task"):
         refsynth.load(folder)
 
 
@@ -280,11 +280,12 @@ def test_a_student_is_not_taught_what_its_teacher_does_not_read(cascade):
     if not model.manifest.answers.spans:
         return
     job = SimpleNamespace(folder=finished.folder, task=finished.task)
-    school = StudentMaker(job, finished.learned.final, finished.tiers.main, model)
+    learned = finished.learned
+    maker = StudentMaker(job, learned.final, learned.decision.shipped, finished.tiers.main, model)
     head = "ann sat in rome"
     long = head + " . " * (model.manifest.last.max_tokens * REACH) + head
-    assert school._as_read([head, "", long])[:2] == [head, ""]
-    (cut_,) = school._as_read([long])
+    assert maker._as_read([head, "", long])[:2] == [head, ""]
+    (cut_,) = maker._as_read([long])
     assert long.startswith(cut_)
     assert len(head) < len(cut_) < len(long) - len(head)
 

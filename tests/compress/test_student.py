@@ -63,7 +63,7 @@ def test_it_is_said_that_its_confidence_is_of_texts_that_its_teacher_learnt_from
     assert not student.fresh
     assert calibration is not None  # there is a test file
     assert calibration.threshold is calibration.temperature is None
-    assert "has learnt from" in calibration.how
+    assert "its own training texts" in calibration.how
     assert calibration.how in poolless.paths.markdown.read_text("utf-8")
     assert LEARNED in (poolless.bundle / "README.md").read_text("utf-8")
 
