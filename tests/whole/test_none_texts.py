@@ -395,14 +395,14 @@ def test_a_rule_without_texts_has_its_own_sentence_and_broken_facts_are_refused(
     for odd in ("x", {"texts": 0}, {"texts": 3, "found": 2.0}):
         with pytest.raises(ValidationError):
             Manifest.model_validate_json(json.dumps({**tree, "none": {**tree["none"], "learned": odd}}))
-    with pytest.raises(ValidationError, match="a rule that is not there"):
+    with pytest.raises(ValidationError, match="needs the field 'rule'"):
         Manifest.model_validate_json(json.dumps({**tree, "none": {**tree["none"], "rule": None}}))
 
 
 @pytest.mark.parametrize(
     ("task", "why", "said"),
     [
-        ("classify", "", "no bar was measured"),
+        ("classify", "", "no threshold was measured"),
         ("classify", ANOTHER_FORM, "held-out rows in this form"),
         ("pairs", "it is of pairs", "it is of pairs"),
         ("multilabel", "", "an answer here may be no label"),
