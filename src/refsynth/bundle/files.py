@@ -45,10 +45,10 @@ class Files:
         path, entry, data = self.folder / name, self.manifest.files[name], b""
         try:
             with opened(path) as (stream, size):
-                if keep and size == entry.size:
-                    data = stream.read(size)
-                digest = hashlib.sha256(data) if keep else hashlib.file_digest(stream, "sha256")
-                intact = size == entry.size and digest.hexdigest() == entry.sha256
+                if intact := size == entry.size:  # a file of another size is not read at all
+                    data = stream.read(size) if keep else b""
+                    digest = hashlib.sha256(data) if keep else hashlib.file_digest(stream, "sha256")
+                    intact = digest.hexdigest() == entry.sha256
         except OSError as error:
             raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
         if not intact:
