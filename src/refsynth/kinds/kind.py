@@ -63,31 +63,24 @@ class Kind(Protocol):
 
     def names(self, label: str) -> tuple[str, ...]:
         """Return the labels that an example's label stands for."""
-        ...
 
     def group(self, label: str) -> str:
         """Return what to request of a draft that should be like an example with this label: a label, or a set of labels."""
-        ...
 
     def truth(self, given: Sequence[str], labels: Sequence[str]) -> Array:
         """Return the examples' labels as an array."""
-        ...
 
     def shown(self, answer: Array, labels: Sequence[str]) -> str:
         """Return the answer for one row as an example's label."""
-        ...
 
     def probabilities(self, logits: Array) -> Array:
         """Return probabilities, in the shape of the logits."""
-        ...
 
     def logits(self, probabilities: Array) -> Array:
         """Return logits that have these probabilities."""
-        ...
 
     def learnable(self, given: Sequence[str], labels: Sequence[str]) -> BoolArray:
         """Return which classes a model can learn from rows with these labels [C]."""
-        ...
 
     def answerable(self, logits: Array, truth: Array, learned: BoolArray) -> BoolArray:
         """Return whether the model could have been right about each row [N].
@@ -95,27 +88,21 @@ class Kind(Protocol):
         That needs the row's labels to be learned, or the constant prediction for the others to be true; and all words of labels
         to be read.
         """
-        ...
 
     def thresholds(self, logits: Array, truth: Array, learned: BoolArray | None = None) -> FloatArray | None:
         """Return the best thresholds [K] for the logits of held-out rows."""
-        ...
 
     def decide(self, probabilities: Array, thresholds: FloatArray | None = None) -> Array:
         """Return the answers for rows of probabilities, or for logits with thresholds on logits."""
-        ...
 
     def usual(self, truth: Array, n: int) -> Array:
         """Return the answers of the majority baseline for `n` rows, given the truth of some rows."""
-        ...
 
     def right(self, truth: Array, answers: Array) -> IntArray:
         """Return whether each row's whole answer is correct [N]."""
-        ...
 
     def scores(self, truth: Array, answers: Array) -> FloatArray:
         """Return each row's part in the measure [N]: the mean over rows is the measure."""
-        ...
 
     def differences(self, truth: Array, before: Array, after: Array) -> FloatArray:
         """Return by how much each row favors `after` over `before` [N]; swapping a row's two answers flips its sign.
@@ -123,23 +110,18 @@ class Kind(Protocol):
         Swapping changes no other row's difference. So if neither is better, both signs are equally likely: `core.signflip` relies
         on that.
         """
-        ...
 
     def confidence(self, probabilities: Array, answers: Array) -> FloatArray:
         """Return the probability of each row's whole answer [N]."""
-        ...
 
     def choices(self, logits: Array, truth: Array, learned: BoolArray | None = None) -> Choices:
         """Return the decisions on learned classes as choices, to which a temperature is fitted."""
-        ...
 
     def table(self, truth: Array, answers: Array, k: int) -> PerClass:
         """Return the figures of each of K labels."""
-        ...
 
     def counts(self, truth: Array, answers: Array, k: int) -> Counts:
         """Return what is correct, true and predicted of each row and label [N, K]."""
-        ...
 
     def figures(
         self, truth: Array, answers: Array, k: int, groups: IntArray | None = None, *, spread: float = 1.0
@@ -149,4 +131,3 @@ class Kind(Protocol):
         Rows of the same of the `groups` [N] copy each other; by default all rows are independent. `spread` is the factor by which
         figures vary more than independent rows would.
         """
-        ...
