@@ -87,8 +87,10 @@ def drafting_of(evidence: Evidence) -> origins.Drafting:
 
 
 def _reinforced(curve: RewardCurve) -> origins.Reinforced:
-    fields = ("reward", "gain", "faulty", "distinct_2", "kl")
-    turns = (origins.RewardTurn(**{name: getattr(turn, name) for name in fields}) for turn in curve.turns)
+    turns = (
+        origins.RewardTurn(reward=one.reward, gain=one.gain, faulty=one.faulty, distinct_2=one.distinct_2, kl=one.kl)
+        for one in curve.turns
+    )
     return origins.Reinforced(half=curve.half, turns=tuple(turns))
 
 
