@@ -76,7 +76,7 @@ def _figures(sample: Sample, shipped: RunResult, strangers: Sequence[str]) -> Ce
         return {**facts, "certificate": None, "calibrations": 0, "broken": 0}
     said = models["cascade"].answer(sample.texts, shallow=True)
     disagrees = said.probabilities.argmax(1) != models["int8"].probabilities(sample.texts).argmax(1)
-    return {**facts, **_simulated(said.sure, disagrees), **_certified(certificate, models, sample.texts, strangers)}
+    return {**facts, **_simulated(said.exit_confidence, disagrees), **_certified(certificate, models, sample.texts, strangers)}
 
 
 def _simulated(confidence: FloatArray, disagrees: NDArray[np.bool_]) -> Cell:
@@ -103,7 +103,7 @@ def _certified(certificate: Certificate, models: Mapping[str, Model], texts: Seq
         found[name] = {
             "share": answered / len(some),
             "otherwise": float((answer.probabilities.argmax(1) != alone)[~answer.passed].sum() / len(some)),
-            "void": certificate.shifted(profile_of(answer.sure, some), len(some)),
+            "void": certificate.shifted(profile_of(answer.exit_confidence, some), len(some)),
         }
     return found
 

@@ -21,7 +21,7 @@ from refsynth.bundle.packing import pack, pack_graphs
 from refsynth.bundle.store import Contents, TierContents, save
 from refsynth.compress.cascade import certify
 from refsynth.compress.export import INT8, TOKENIZER, export_encoder, fused_graph
-from refsynth.compress.static import fit_static, lessons, table_of
+from refsynth.compress.static import fit_static, table_of, with_mixtures
 from refsynth.core.types import Example
 from refsynth.kinds.metrics import lead_of, softmax
 from refsynth.learning.baseline import FrozenLearner, TfidfLearner
@@ -108,7 +108,7 @@ def fit_student(
         tokenizer: its `tokenizer.json`.
         texts: to learn from.
     """
-    own, taught = TextTokenizer(tokenizer, max_tokens=network.max_tokens, special=False), lessons(texts, seed=0)
+    own, taught = TextTokenizer(tokenizer, max_tokens=network.max_tokens, special=False), with_mixtures(texts, seed=0)
     votes = fit_static(table_of(made, network), own.encode(taught), softmax(teacher.logits(taught)), texts=len(texts), seed=0)
     return StaticPredictor(teacher.labels, own, LinearHead(votes.weights[: own.size], votes.bias))
 

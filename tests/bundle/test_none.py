@@ -151,7 +151,7 @@ def test_the_probabilities_are_what_they_are_without_the_rule(made, learner):
     model = refsynth.load(made[learner].bundle)
     texts = ["the parcel is late", "broken", "zzz"]
     tier = model._first
-    np.testing.assert_allclose(tier.both(texts)[0], tier.probabilities(texts), atol=1e-6)
+    np.testing.assert_allclose(tier.answer(texts)[0], tier.probabilities(texts), atol=1e-6)
 
 
 def test_predict_marks_and_counts_them(made, tmp_path):

@@ -147,10 +147,10 @@ REFUSED = [
     (["tiers", 0, "kind"], "encoder", "the files of a tier of kind encoder"),
     (["tiers", 0, "files"], ["../x", "golden.json", "head.safetensors"], "the files of a tier"),
     (["tiers", 0, "files"], ["golden.json", "golden.json", "head.safetensors", "vocabulary.json"], "the files of a tier"),
-    (["tiers", 0, "files"], ["golden.json", "head.safetensors", "tfidf-vocabulary.json"], "no names of its own"),
+    (["tiers", 0, "files"], ["golden.json", "head.safetensors", "tfidf-vocabulary.json"], "expected plain names"),
     (["tiers", 0, "max_tokens"], 8, "has no max_tokens"),
-    (["tiers", 0, "early"], {"threshold": 0.5, "certificate": CERTIFICATE.model_dump(mode="json")}, "each tier but the last"),
-    (["none", "learned"], {"texts": 1, "found": 1.0, "low": 0.0, "high": 1.0, "alone": 0.0}, "a rule that is not there"),
+    (["tiers", 0, "early"], {"threshold": 0.5, "certificate": CERTIFICATE.model_dump(mode="json")}, "each tier except the last"),
+    (["none", "learned"], {"texts": 1, "found": 1.0, "low": 0.0, "high": 1.0, "alone": 0.0}, "needs the field 'rule'"),
     (["merge"], "yes", "merge"),
     (["columns"], {"text": 5}, "columns"),
 ]

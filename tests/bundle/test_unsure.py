@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import refsynth
 from refsynth.bundle.manifest import Manifest
 from refsynth.bundle.rules import UnsureRule
-from refsynth.bundle.unsure import told
+from refsynth.bundle.unsure import unsure_sentence
 from refsynth.cli.app import app
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, InputError
@@ -35,8 +35,8 @@ FAST = {"synthesis": {"drafts": 0}, "learners": ["tfidf"]}
     [
         ((0.9, 96, True), 0.61, "Unsure below a confidence of 0.610: the lowest at which 90% of the answers to 96 held-out rows"),
         ((0.975, 9, True), 0.0, "Never unsure: with all of 9 held-out rows answered, 97.5% of the answers or more were right."),
-        ((0.9, 40, False), 0.8, "Unsure below a confidence of 0.800: at least half of 40 held-out rows is answered, and no"),
-        ((1.0, 40, False), 0.0, "Never unsure: at least half of 40 held-out rows is answered, and no threshold"),
+        ((0.9, 40, False), 0.8, "Unsure below a confidence of 0.800: at least half of 40 held-out rows must be answered, and no"),
+        ((1.0, 40, False), 0.0, "Never unsure: at least half of 40 held-out rows must be answered, and no threshold"),
     ],
 )
 def test_the_sentence_says_which_rule_it_was(rule, threshold, said):
@@ -92,7 +92,7 @@ def asked(tmp_path_factory, tiny_cache):
 def test_report_and_card_say_the_same_sentence(asked):
     manifest = refsynth.load(asked.bundle).manifest
     assert manifest.unsure.accuracy == 0.97
-    sentence = told(manifest)
+    sentence = unsure_sentence(manifest)
     assert sentence
     for said in (render_html(asked.report), render_markdown(asked.report), (asked.bundle / "README.md").read_text("utf-8")):
         assert sentence in said
@@ -101,7 +101,7 @@ def test_report_and_card_say_the_same_sentence(asked):
 
 def test_a_manifest_without_a_rule_says_nothing_and_one_with_a_broken_rule_is_refused(asked):
     manifest = refsynth.load(asked.bundle).manifest
-    assert told(manifest.model_copy(update={"unsure": None})) == ""
+    assert unsure_sentence(manifest.model_copy(update={"unsure": None})) == ""
     for broken in ("x", {"accuracy": 7, "rows": 1, "reached": True}, {"accuracy": 0.5}):
         with pytest.raises(ValidationError):
             Manifest.model_validate_json(json.dumps({**manifest.model_dump(mode="json"), "unsure": broken}))
@@ -113,7 +113,8 @@ def test_another_threshold_takes_the_place_of_the_bundles(asked):
     for threshold in (0.0, sorted(sure)[1], 1.0):
         model = refsynth.load(asked.bundle, threshold=threshold)
         assert [prediction.abstain for prediction in model.predict(texts)] == [each < threshold for each in sure]
-        assert told(model.manifest, threshold).startswith(f"Unsure below a confidence of {threshold:.3f}, as asked for")
+        sentence = unsure_sentence(model.manifest, threshold)
+        assert sentence.startswith(f"Unsure below a confidence of {threshold:.3f}, as asked for")
 
 
 def test_the_reader_of_a_report_sees_the_choices(asked):
@@ -131,7 +132,7 @@ def test_predict_says_the_same_sentence_as_the_card(asked, tmp_path, threshold):
     result = CliRunner().invoke(app, ["predict", str(asked.bundle), str(rows), *options])
     assert result.exit_code == 0, result.output
     manifest = refsynth.load(asked.bundle).manifest
-    assert told(manifest, threshold) in " ".join(result.stderr.split())
+    assert unsure_sentence(manifest, threshold) in " ".join(result.stderr.split())
     bar = manifest.calibration.threshold if threshold is None else threshold
     for record in map(json.loads, result.stdout.splitlines()):
         assert record["abstain"] == (max(record["probabilities"].values()) < bar)

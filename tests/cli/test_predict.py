@@ -101,10 +101,10 @@ class Counting:
 
     def answer(self, texts: Sequence[str]) -> SimpleNamespace:
         self.largest = max(self.largest, len(texts))
-        return SimpleNamespace(sure=np.ones(len(texts)))
+        return SimpleNamespace(exit_confidence=np.ones(len(texts)))
 
-    def told(self, texts: Sequence[str], found: SimpleNamespace) -> list[Prediction]:
-        assert len(found.sure) == len(texts)
+    def predictions(self, texts: Sequence[str], found: SimpleNamespace) -> list[Prediction]:
+        assert len(found.exit_confidence) == len(texts)
         return [Prediction("a", {"a": 1.0}, abstain=text == "unsure") for text in texts]
 
 

@@ -11,7 +11,7 @@ from refsynth.compress.contract import Contract, ModelVariant, search
 from refsynth.compress.keeping import DOUBT, Interval, Kept, kept_of
 from refsynth.core.labelset import NONE
 from refsynth.core.types import Array
-from refsynth.kinds import KINDS, Counts, Kind
+from refsynth.kinds import KINDS, Counts, Kind, metrics
 
 WORDS, K = 6, 3
 
@@ -37,10 +37,13 @@ kinds = st.sampled_from(["classify", "multilabel", "tokens"])
 def test_counts_give_the_macro_f1_of_every_kind(task: str, n: int, seed: int) -> None:
     kind, rng = KINDS[task], np.random.default_rng(seed)  # type: ignore[index]
     truth, said = answers_of(kind, n, rng), answers_of(kind, n, rng)
-    hits, there, claimed = (part.sum(0) for part in kind.counts(truth, said, K))
-    both = there + claimed
-    expected = (2 * hits[both > 0] / both[both > 0]).mean() if both.any() else 0.0
-    assert kind.macro_f1(truth, said, K) == pytest.approx(expected)
+    if kind.spans:
+        table = kind.table(truth, said, K)
+        occurs = [any(f":{label}" in answer for answer in (*truth, *said)) for label in range(K)]
+        expected = table.f1[occurs].mean() if any(occurs) else 0.0
+    else:
+        expected = metrics.mean_f1(truth, said) if kind.several else metrics.macro_f1(truth, said, K)
+    assert kind.counts(truth, said, K).macro_f1() == pytest.approx(expected)
 
 
 @settings(max_examples=25)
@@ -49,7 +52,7 @@ def test_the_value_is_the_ratio_of_means_over_repeats(task: str, n: int, seed: i
     kind, rng = KINDS[task], np.random.default_rng(seed)  # type: ignore[index]
     truth = answers_of(kind, n, rng)
     whole, form = ([mixed(truth, answers_of(kind, n, rng), 0.4, rng) for _ in range(r)] for r in (2, 1))
-    means = [np.mean([kind.macro_f1(truth, each, K) for each in some]) for some in (whole, form)]
+    means = [np.mean([kind.counts(truth, each, K).macro_f1() for each in some]) for some in (whole, form)]
     kept = kept_of(*([kind.counts(truth, each, K) for each in some] for some in (whole, form)))
     if not means[0]:
         assert kept is None
@@ -124,7 +127,7 @@ def test_a_choice_among_forms_is_paid_for() -> None:
     assert many.low == pytest.approx(np.quantile(draws, DOUBT / 26))
     assert many.low < one.low < one.high < many.high
     assert str(one) == f"[{one.low:.1%}, {one.high:.1%}]"
-    assert "95% for all 13 forms that were measured" in str(many)
+    assert "95% for all 13 measured forms" in str(many)
 
 
 def test_two_losses_one_after_the_other_multiply() -> None:
@@ -181,4 +184,4 @@ def test_where_nothing_can_be_measured_it_is_said_of_all_forms() -> None:
 
 def test_a_form_in_words_has_its_interval() -> None:
     form = FORMS[1]._replace(kept=0.95, interval=Interval(0.9, 1.01, 80, 2))
-    assert str(form) == "half: p50 1.60 ms, 18.0 MB, keeps 95.00% [90.0%, 101.0%, 95% for all 2 forms that were measured]"
+    assert str(form) == "half: p50 1.60 ms, 18.0 MB, keeps 95.00% [90.0%, 101.0%, 95% for all 2 measured forms]"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import refsynth
-from refsynth.bundle.certificate import sureness
+from refsynth.bundle.certificate import exit_confidence
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.compress.drawn import shift_of
 from refsynth.compress.forms import RECIPES, Teacher, cut, shrink
@@ -96,8 +96,8 @@ def test_a_form_is_measured_on_rows_that_it_has_not_seen(task, tmp_path, tiny_ca
     k = len(done.evidence.task.labels)
     (answers,) = held.answers_of(shrunk.logits)
     full = held.answers_of(held.logits[done.evidence.learned.decision.shipped])
-    whole = np.mean([held.kind.macro_f1(held.truth, one, k) for one in full])
-    assert shrunk.outcome.shipped.kept == pytest.approx(held.kind.macro_f1(held.truth, answers, k) / whole)
+    whole = np.mean([held.kind.counts(held.truth, one, k).macro_f1() for one in full])
+    assert shrunk.outcome.shipped.kept == pytest.approx(held.kind.counts(held.truth, answers, k).macro_f1() / whole)
     figures = refsynth.load(done.bundle).manifest.metrics
     assert figures[f"cross-validated {held.kind.measure}"].value == pytest.approx(held.score_of(shrunk.logits).value)
 
@@ -130,7 +130,7 @@ def test_each_tier_answers_what_is_its(mixed):
     kind, calibration = model.manifest.answers, model.manifest.tiers[0].calibration
     answers, alone = model.predict(asked), main.predict(asked)
     late = np.array([one.tier == "int8" for one in answers])
-    assert late.tolist() == (model.answer(asked).sure < model.manifest.tiers[0].early.threshold).tolist()
+    assert late.tolist() == (model.answer(asked).exit_confidence < model.manifest.tiers[0].early.threshold).tolist()
     assert late.any()
     assert not late.all()
     assert model.opened == ("exact" if kind.spans else "static", "int8")
@@ -207,7 +207,7 @@ def test_the_certificate_is_what_the_texts_set_aside_show(cascade):
     assert POOL // 2 - 5 <= certificate.n <= POOL // 2  # without those that are rows
     job_pool = [json.loads(line)["text"] for line in finished.task.config.data.pool.read_text("utf-8").splitlines()]
     said = model._first.probabilities(job_pool)
-    sure = sureness("answer", said, model.answer(job_pool, shallow=True).certainty)
+    sure = exit_confidence("answer", said, model.answer(job_pool, shallow=True).certainty)
     share = np.mean(sure >= first.threshold)
     assert share == pytest.approx(certificate.share, abs=0.12)
     right = model.manifest.answers.right(main.decide(main.probabilities(job_pool)), model.decide(said))
@@ -239,7 +239,7 @@ def test_a_first_tier_that_is_sure_of_one_label_is_refused(cascade, tmp_path, co
     manifest = json.loads((folder / MANIFEST).read_bytes())
     manifest["tiers"][0]["early"]["confidence"] = confidence
     (folder / MANIFEST).write_text(json.dumps(manifest), "utf-8")
-    with pytest.raises(BundleError, match="tier for task"):
+    with pytest.raises(BundleError, match="tier does not fit task"):
         refsynth.load(folder)
 
 
@@ -280,11 +280,12 @@ def test_a_student_is_not_taught_what_its_teacher_does_not_read(cascade):
     if not model.manifest.answers.spans:
         return
     job = SimpleNamespace(folder=finished.folder, task=finished.task)
-    school = StudentMaker(job, finished.learned.final, finished.learned.decision.shipped, finished.tiers.main, model)
+    learned = finished.learned
+    maker = StudentMaker(job, learned.final, learned.decision.shipped, finished.tiers.main, model)
     head = "ann sat in rome"
     long = head + " . " * (model.manifest.last.max_tokens * REACH) + head
-    assert school._as_read([head, "", long])[:2] == [head, ""]
-    (cut_,) = school._as_read([long])
+    assert maker._as_read([head, "", long])[:2] == [head, ""]
+    (cut_,) = maker._as_read([long])
     assert long.startswith(cut_)
     assert len(head) < len(cut_) < len(long) - len(head)
 

@@ -19,13 +19,13 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from refsynth import bundle
-from refsynth.bundle.certificate import Certificate, profile_of, sureness
+from refsynth.bundle.certificate import Certificate, exit_confidence, profile_of
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.bundle.none import ANOTHER_FORM
 from refsynth.cli.app import app
 from refsynth.cli.predict import warn_shift
 from refsynth.compress.cascade import LEAST_SHARE, THRESHOLDS, certify, least_texts
-from refsynth.compress.static import BATCH, ENOUGH, MIXTURES, _batches, fit_static, lessons, token_table
+from refsynth.compress.static import BATCH, ENOUGH, MIXTURES, _batches, fit_static, token_table, with_mixtures
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import BundleError, ConfigError, InputError, ModelError
 from refsynth.core.protocols import Predictor
@@ -247,7 +247,7 @@ def test_a_forged_cascade_is_refused(cascade: RunResult, tmp_path: Path) -> None
     tree = json.loads((tmp_path / MANIFEST).read_bytes())
     name = "static-head.safetensors"
     (tmp_path / MANIFEST).write_text(json.dumps({**tree, "tiers": [{**tree["tiers"][0], "early": None}, tree["tiers"][1]]}))
-    with pytest.raises(BundleError, match="each tier but the last"):
+    with pytest.raises(BundleError, match="each tier except the last"):
         bundle.load(tmp_path)
     (tmp_path / name).write_bytes((tmp_path / "head.safetensors").read_bytes())
     entry = {"sha256": file_digest(tmp_path / name), "size": (tmp_path / name).stat().st_size}
@@ -484,17 +484,17 @@ def test_tiers_stand_in_the_search_of_a_contract(
 def test_how_sure_a_first_tier_is() -> None:
     said = np.array([[0.5, 0.4, 0.1], [0.5, 0.25, 0.25], [0.9, 0.1, 0.0]])
     np.testing.assert_allclose(lead_of(said), [5 / 9, 2 / 3, 0.9])
-    np.testing.assert_array_equal(sureness("odds", said, said.max(1)), lead_of(said))
-    np.testing.assert_array_equal(sureness("probability", said, said.max(1)), said.max(1))
-    np.testing.assert_array_equal(sureness("answer", said, np.array([0.1, 0.2, 0.3])), [0.1, 0.2, 0.3])
+    np.testing.assert_array_equal(exit_confidence("odds", said, said.max(1)), lead_of(said))
+    np.testing.assert_array_equal(exit_confidence("probability", said, said.max(1)), said.max(1))
+    np.testing.assert_array_equal(exit_confidence("answer", said, np.array([0.1, 0.2, 0.3])), [0.1, 0.2, 0.3])
 
 
 def test_few_texts_are_mixed_with_one_another() -> None:
     texts = ["one two three four", "五六七八九十", "", "ten"]
-    made = lessons(texts, seed=3)
+    made = with_mixtures(texts, seed=3)
     assert made[: len(texts)] == texts
     assert len(made) == len(texts) + MIXTURES * 3  # of a text without words there is no piece
-    assert made == lessons(texts, seed=3) != lessons(texts, seed=4)
+    assert made == with_mixtures(texts, seed=3) != with_mixtures(texts, seed=4)
     for mixture in made[len(texts) :]:
         halves = [(mixture[:place], mixture[place + 1 :]) for place, character in enumerate(mixture) if character == " "]
         assert any(a and b and a in one and b in other for a, b in halves for one in texts for other in texts), mixture
@@ -502,8 +502,8 @@ def test_few_texts_are_mixed_with_one_another() -> None:
 
 def test_many_texts_are_lessons_enough() -> None:
     texts = [f"text number {n}" for n in range(ENOUGH - 2)]
-    assert len(lessons(texts, seed=0)) == ENOUGH
-    assert lessons([*texts, "a", "b", "c"], seed=0) == [*texts, "a", "b", "c"]
+    assert len(with_mixtures(texts, seed=0)) == ENOUGH
+    assert with_mixtures([*texts, "a", "b", "c"], seed=0) == [*texts, "a", "b", "c"]
 
 
 def test_the_last_steps_are_without_mixtures() -> None:
@@ -511,7 +511,7 @@ def test_the_last_steps_are_without_mixtures() -> None:
     read = [set(batch.tolist()) for batch in _batches(5 * BATCH, 2 * BATCH, steps, 0)]
     assert len(read) == steps
     mixed = [bool(batch - set(range(2 * BATCH))) for batch in read]
-    assert all(mixed[:5])  # a pass over all lessons begins in the first steps alone, and ends where it ends
+    assert all(mixed[:5])  # an epoch with mixtures begins only in the first steps, and ends where it ends
     assert not any(mixed[10:])
     assert set.union(*read[:5]) == set(range(5 * BATCH))
     assert set.union(*read[10:12]) == set(range(2 * BATCH))

@@ -17,7 +17,7 @@ from refsynth.bundle.manifest import Manifest
 from refsynth.bundle.store import restate
 from refsynth.compress.forms import RECIPES
 from refsynth.compress.static import fit_static
-from refsynth.compress.tiers import AGREEMENT, LEARNT
+from refsynth.compress.tiers import AGREEMENT, LEARNED
 from refsynth.core.config import RunConfig
 from refsynth.core.run import derive_seed, file_digest, read_jsonl
 from refsynth.core.task import Task
@@ -49,12 +49,12 @@ def test_a_student_without_a_pool_is_not_measured(poolless: RunResult) -> None:
     assert tiers.student is not None
     assert (tiers.student.agreement, tiers.student.rival, tiers.student.n, tiers.kept) == (None, None, 0, None)
     assert manifest.metrics.keys() == {"accuracy"}  # of the test file, which was asked of what ships
-    assert "cannot be told" in tiers.line()
+    assert "quality of the student is unknown" in tiers.line()
     section = poolless.report.compression
     assert section is not None
     assert section.student is section.rival is None
     for text in (poolless.paths.markdown.read_text("utf-8"), poolless.paths.html.read_text("utf-8")):
-        assert "What the student keeps cannot be told: there is no text in data.pool" in text
+        assert "The quality of the student is unknown: data.pool has no text" in text
 
 
 def test_it_is_said_that_its_confidence_is_of_texts_that_its_teacher_learnt_from(poolless: RunResult) -> None:
@@ -63,9 +63,9 @@ def test_it_is_said_that_its_confidence_is_of_texts_that_its_teacher_learnt_from
     assert not student.fresh
     assert calibration is not None  # there is a test file
     assert calibration.threshold is calibration.temperature is None
-    assert "has learnt from" in calibration.how
+    assert "its own training texts" in calibration.how
     assert calibration.how in poolless.paths.markdown.read_text("utf-8")
-    assert LEARNT in (poolless.bundle / "README.md").read_text("utf-8")
+    assert LEARNED in (poolless.bundle / "README.md").read_text("utf-8")
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ def test_a_contract_does_not_take_it_for_one_that_keeps_all(poolless: RunResult,
     assert outcome.shipped.name not in ("static", "full")
     assert outcome.untold == ("static",)
     assert done.report.compression is not None
-    assert any("cannot be told" in note and note.endswith("of: static.") for note in done.report.compression.notes)
+    assert any("is unknown" in note and note.endswith(": static.") for note in done.report.compression.notes)
 
 
 # The bits that ship
@@ -124,13 +124,13 @@ def test_the_certificate_counts_what_the_loaded_bundle_says(
     assert first is not None
     assert first.certificate == certificate
     texts = aside_of(result)
-    answered = refsynth.load(result.bundle).answer(texts, shallow=True).sure >= first.threshold
+    answered = refsynth.load(result.bundle).answer(texts, shallow=True).exit_confidence >= first.threshold
     assert certificate.n == len(texts)
     assert certificate.answered == answered.sum()
     assert certificate.disagreed == (answered & differs(result, texts, shallow=True)).sum()
     assert result.evidence.tiers.kept is not None
     main = refsynth.load(result.evidence.tiers.main).answer(texts).answers
-    again = KINDS["classify"].macro_f1(main, refsynth.load(result.bundle).answer(texts).answers, 2)
+    again = KINDS["classify"].counts(main, refsynth.load(result.bundle).answer(texts).answers, 2).macro_f1()
     assert result.evidence.tiers.kept.value == pytest.approx(again)
 
 

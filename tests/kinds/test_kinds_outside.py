@@ -24,7 +24,7 @@ from refsynth.kinds.labels import OneLabel
 class Rating(OneLabel):
     \"\"\"Labels are in an order, and the answer is the median of their probabilities.\"\"\"
 
-    def decide(self, probabilities, cuts=None):
+    def decide(self, probabilities, thresholds=None):
         shares = np.asarray(probabilities, float)
         return (shares.cumsum(1) >= 0.5 * shares.sum(1, keepdims=True)).argmax(1)
 

@@ -28,7 +28,7 @@ from refsynth.data.labels import as_labels
 from refsynth.data.rows import iter_rows
 from refsynth.data.split import fold_of
 from refsynth.data.text import clean
-from refsynth.kinds import ANY_LABELS, FEW_POSITIVES, KINDS, ONE_LABEL, best_cut, metrics
+from refsynth.kinds import ANY_LABELS, FEW_POSITIVES, KINDS, ONE_LABEL, best_threshold, metrics
 from refsynth.labels.more import add_labels
 from refsynth.labels.next import ask_next
 from refsynth.learning.baseline import TfidfLearner
@@ -175,7 +175,7 @@ def test_figures_are_those_of_scikit_learn(truth, rng):
 @given(st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=1, max_size=12))
 def test_no_cut_has_a_higher_f1_than_the_best(rows):
     values, truth = np.array([value for value, _ in rows], float), np.array([mark for _, mark in rows], int)
-    found = best_cut(values, truth)
+    found = best_threshold(values, truth)
     f1 = [metrics.micro_f1(truth[:, None], (values >= cut).astype(int)[:, None]) for cut in (found, *values, 9)]
     assert not truth.any() or f1[0] == max(f1)
 
@@ -185,10 +185,10 @@ def test_a_rare_label_has_the_cut_of_all_labels():
     logits, truth = rng.normal(size=(60, 2)), np.zeros((60, 2), int)
     truth[:, 0] = logits[:, 0] > 1
     truth[: FEW_POSITIVES - 1, 1] = 1
-    own, rare = ANY_LABELS.cuts(logits, truth)
-    common = best_cut(logits.ravel(), truth.ravel())
+    own, rare = ANY_LABELS.thresholds(logits, truth)
+    common = best_threshold(logits.ravel(), truth.ravel())
     assert rare == common
-    assert own == pytest.approx((common + best_cut(logits[:, 0], truth[:, 0])) / 2)
+    assert own == pytest.approx((common + best_threshold(logits[:, 0], truth[:, 0])) / 2)
 
 
 def test_confidence_is_the_probability_of_the_whole_set():
@@ -323,7 +323,7 @@ def test_a_run_on_sets_ends_with_a_bundle_of_sets(finished):
         assert one.abstain == (one.probability < model.manifest.calibration.threshold)
     assert metrics.row_f1(test.truth, test.predicted["shipped"]).mean() > 0.5
     assert "cross-validated F1 per row" in model.manifest.metrics
-    assert "said from a probability of" in (finished.bundle / "README.md").read_text("utf-8")
+    assert "| decision threshold |" in (finished.bundle / "README.md").read_text("utf-8")
 
 
 def test_what_to_label_next_and_the_answers_taken_in(finished, tmp_path, tiny_cache):

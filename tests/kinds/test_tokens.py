@@ -627,7 +627,7 @@ def test_an_altered_bundle_is_refused(finished_crf, tmp_path):
     manifest = refsynth.load(finished_crf.bundle).manifest.model_dump(mode="json")
     other = [{**manifest["tiers"][0], "kind": "tfidf", "files": sorted(refsynth.bundle.TIERS["tfidf"].names)}]
     for changes in ({"task": "multilabel"}, {"tiers": other}, {"labels": []}, {"tiers": []}):
-        with pytest.raises(ValueError, match=r"for task|at least 1"):
+        with pytest.raises(ValueError, match=r"fit task|at least 1"):
             Manifest.model_validate_json(json.dumps(manifest | changes))
 
 

@@ -38,7 +38,7 @@ def test_the_mean_difference_of_spans_is_that_of_f1_up_to_the_sizes(rows):
     """By algebra it is (F' - F) 4 A B / (A + B)^2, with A and B the spans there and said before and after: at most F' - F."""
     truth, before, after = columns(rows)
     old, new = count(truth, before), count(truth, after)
-    a, b = old.there.sum() + old.said.sum(), new.there.sum() + new.said.sum()
+    a, b = old.true.sum() + old.predicted.sum(), new.true.sum() + new.predicted.sum()
     closed = (new.f1() - old.f1()) * 4 * a * b / (a + b) ** 2 if a + b else 0.0
     assert SPANS.differences(truth, before, after).mean() == pytest.approx(closed, abs=1e-12)
 

@@ -77,7 +77,7 @@ def test_training_and_serving_read_the_same(tiny_folder, windows, prefix):
     texts = [SHORT, LONG, ENDLESS, ""]
     assert encoder.tokenize(texts) == tokenizer.encode(texts)
     assert encoder.frame == tokenizer.frame
-    cut = [text for text in texts if tokenizer.cuts(text)]
+    cut = [text for text in texts if tokenizer.truncates(text)]
     assert cut == ([ENDLESS] if windows == "mean" else [LONG, ENDLESS])
     assert encoder.longer(texts) == (2, len(cut))
     together, alone = encoder.encode(texts), np.concatenate([encoder.encode([text]) for text in texts])
@@ -112,8 +112,8 @@ def test_words_of_long_texts_are_read_in_both_tokenizers(tiny_folder):
     rows = encoder.words([SHORT, LONG])
     assert rows == tokenizer.words([SHORT, LONG])
     assert len(rows[1].words) == rows[1].n == 56
-    assert not tokenizer.cuts(LONG, words=True)
-    assert tokenizer.cuts(ENDLESS * 5, words=True)
+    assert not tokenizer.truncates(LONG, words=True)
+    assert tokenizer.truncates(ENDLESS * 5, words=True)
     states = encoder.states(rows)
     assert [len(each) for each in states] == [4, 56]
     np.testing.assert_allclose(states[1], encoder.states(rows[1:])[0], atol=1e-5)
@@ -126,19 +126,22 @@ def test_words_of_long_texts_are_read_in_both_tokenizers(tiny_folder):
     ("longer", "cut", "windows", "told"),
     [
         (0, 0, "mean", []),
-        (1, 1, "cut", ["1 row has more than 128 tokens: of each the first 128 are read (training.windows: cut)"]),
+        (1, 1, "cut", ["1 row has more than 128 tokens: only the first 128 of each are read (training.windows: cut)"]),
         (
             2,
             2,
             "head_tail",
-            ["2 rows have more than 128 tokens: of each the first and the last 64 are read (training.windows: head_tail)"],
+            ["2 rows have more than 128 tokens: only the first and the last 64 of each are read (training.windows: head_tail)"],
         ),
         (3, 0, "mean", ["3 rows have more than 128 tokens: they are read in windows (training.windows: mean)"]),
         (
             3,
             1,
             "mean",
-            ["3 rows have more than 128 tokens: they are read in windows, of 1 the first 16 of them (training.windows: mean)"],
+            [
+                "3 rows have more than 128 tokens: they are read in windows, 1 of them only up to window 16 "
+                "(training.windows: mean)"
+            ],
         ),
     ],
 )

@@ -214,7 +214,8 @@ def test_drafts_whose_influence_is_not_known_stay_and_are_counted(tmp_path, tiny
     drafts = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=watch).evidence.learned.final.drafts
     assert not any("influence" in draft.scores or draft.dropped == HARMFUL for draft in drafts)
     chosen = sum(draft.dropped is None for draft in drafts)
-    assert watch.notes == [f"influence: no held-out row can tell of {chosen} of {chosen} selected drafts; they stay"]
+    why = f"held-out rows cannot measure that of {chosen} of {chosen} selected drafts; these drafts are kept"
+    assert watch.notes == [f"influence: {why}"]
 
 
 def test_what_is_chosen_and_taught_depends_on_the_given_rows_alone(tmp_path, tiny_cache):
@@ -585,7 +586,7 @@ def test_drafts_that_are_taken_out_are_counted_and_change_what_ships(tmp_path, t
     finished = run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=told).evidence
     gone = sorted(draft.example.id for draft in finished.learned.screened if draft.dropped == LEAKED)
     what = f"{len(gone)} drafts ({', '.join(gone[:3])}, ...) resemble test rows"
-    assert told.notes == [f"{what}: they are taken out, and what they touched is made again"]
+    assert told.notes == [f"{what}: they are taken out, and every step that used them is repeated"]
     run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=again)
     assert again.notes == [f"{what}: they are left out, as before"]
     data = {"train": str(task.train)}

@@ -21,7 +21,7 @@ from refsynth.models.reference import FolderGenerator
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
 from refsynth.pipeline.report import Paths
-from refsynth.pipeline.track import Story, points, track
+from refsynth.pipeline.track import Tracked, points, track
 from refsynth.synthesis.reinforcement.bandit import Bandit, search
 from refsynth.synthesis.reinforcement.figures import Figures, Judgment, PromptedCompletion
 from refsynth.synthesis.reinforcement.judge import RowJudge
@@ -282,7 +282,7 @@ def story(tmp_path):
     for path in (*paths, tmp_path / "run" / "bundle" / "weights.bin"):
         path.write_text(f"this is {path.name}")
     config = {"labels.a b: c": "one | two", "seed": 3, "learners": '["tfidf"]'}
-    return Story(config, {"results/shipped/accuracy": 0.75}, curves, paths, tmp_path / "run" / "bundle")
+    return Tracked(config, {"results/shipped/accuracy": 0.75}, curves, paths, tmp_path / "run" / "bundle")
 
 
 @pytest.mark.slow

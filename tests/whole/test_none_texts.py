@@ -395,14 +395,14 @@ def test_a_rule_without_texts_has_its_own_sentence_and_broken_facts_are_refused(
     for odd in ("x", {"texts": 0}, {"texts": 3, "found": 2.0}):
         with pytest.raises(ValidationError):
             Manifest.model_validate_json(json.dumps({**tree, "none": {**tree["none"], "learned": odd}}))
-    with pytest.raises(ValidationError, match="a rule that is not there"):
+    with pytest.raises(ValidationError, match="needs the field 'rule'"):
         Manifest.model_validate_json(json.dumps({**tree, "none": {**tree["none"], "rule": None}}))
 
 
 @pytest.mark.parametrize(
     ("task", "why", "said"),
     [
-        ("classify", "", "no bar was measured"),
+        ("classify", "", "no threshold was measured"),
         ("classify", ANOTHER_FORM, "held-out rows in this form"),
         ("pairs", "it is of pairs", "it is of pairs"),
         ("multilabel", "", "an answer here may be no label"),
@@ -419,7 +419,7 @@ def test_the_sentence_has_the_figures():
     rule = NoneRule(share=0.05, rows=96, flagged=0.0417, low=0.016, high=0.102)
     said = OutsideFigures(texts=1, found=0.875, low=0.529, high=0.978, alone=0.5).sentence(rule)
     assert "1 text of data.none" in said and "4.2% [1.6-10.2]" in said and "87.5% [52.9-97.8]" in said
-    assert "by likeness to the labels' rows alone 50.0%" in said
+    assert "likeness to the labels' rows alone finds 50.0%" in said
 
 
 # Who counts them

@@ -1,7 +1,7 @@
-"""The one on-disk form of a finished model: a folder of data files under a manifest of hashes. Never pickle.
+"""The on-disk format of a finished model: a folder of data files with a manifest of hashes. Never pickle.
 
-`save(folder, Contents(...))` writes one, `load(folder)` checks and opens it. Knows nothing of training. What writes is found when
-it is first used: a program that only loads does not wait for it.
+`save(folder, Contents(...))` writes a bundle, `load(folder)` checks and opens it. Knows nothing of training. The modules that
+write are imported on first use, so that a program that only loads does not wait for them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a bundle's manifest says of its probabilities: how they were calibrated, and when a tier before the last may answer."""
+"""The parts of a manifest on probabilities: their calibration, and when a tier before the last may answer."""
 
 from __future__ import annotations
 
@@ -14,30 +14,34 @@ from refsynth.kinds.metrics import lead_of
 
 VOID_LEVEL = 0.01
 KNOTS = 1 / (1 + np.exp(-np.linspace(-4.0, 9.0, 27)))
-"""Where the distribution of how sure a first tier is, is looked at: evenly spaced in log-odds."""
+"""The points at which a profile has the distribution of the first tier's confidence, evenly spaced in log-odds."""
 
 LENGTHS = 2.0 ** np.arange(3, 17)
-"""Where the distribution of the length of texts is looked at, in characters."""
+"""The points at which a profile has the distribution of text lengths, in characters."""
 
 PROFILE = len(KNOTS) + len(LENGTHS)
-"""Points at which the texts of a certificate are known, Q."""
+"""The number Q of points of a profile."""
 
 Confidence = Literal["probability", "odds", "answer"]
-"""Of one label its probability, or the odds of it against the next as a share of both; of others that of the whole answer."""
+"""The probability p1 of the top label; or p1 / (p1 + p2) of the two top labels; or the probability of the whole answer."""
 
 
 class ManifestPart(BaseModel):
-    """A part of the manifest: immutable, and exactly what it says."""
+    """A part of the manifest: immutable, without conversions and unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Calibration(ManifestPart):
-    """Probabilities are softmax(logits / temperature); below `threshold` the model abstains.
+    """Temperature and thresholds. Probabilities are softmax(logits / temperature).
 
-    Where a text may have any number of labels they are sigmoids, and a label is said from its own of the `thresholds` on. `risk`
-    and `coverage` are the error among the answered and the share answered of held-out rows, each with a temperature and threshold
-    that were chosen the same way on the other folds.
+    Attributes:
+        temperature: divides the logits.
+        threshold: the confidence below which the model abstains.
+        risk: the error among answered held-out rows, with a temperature and threshold chosen in the same way on the other folds.
+        coverage: the share of held-out rows that were answered, measured like `risk`.
+        thresholds: the decision threshold of each label [K] where a text may have any number of labels; probabilities are then
+            sigmoids. Otherwise empty.
     """
 
     temperature: float = Field(default=1.0, gt=0)
@@ -47,17 +51,17 @@ class Calibration(ManifestPart):
     thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
 
     @property
-    def cuts(self) -> FloatArray | None:
-        """The thresholds [K]."""
+    def label_thresholds(self) -> FloatArray | None:
+        """The decision thresholds [K], or None."""
         return np.array(self.thresholds) if self.thresholds else None
 
 
 class Certificate(ManifestPart):
-    """What was shown of the first tier of a cascade, by Learn-then-Test on unlabelled texts that neither tier was trained on.
+    """A guarantee for the first tier of a cascade, by Learn-then-Test on unlabeled texts that neither tier was trained on.
 
     With probability 1 - `delta` over the draw of the `n` texts, at most the share `alpha` of texts drawn like them is answered
-    otherwise than the second tier would. Of the `n` the first tier answered `answered`, `disagreed` of them otherwise;
-    `profile` is that of the texts, see `profile_of`.
+    differently than the second tier would. The first tier answered `answered` of the `n` texts, and `disagreed` of these
+    differently. `profile` describes the texts, see `profile_of`.
     """
 
     alpha: float = Field(gt=0, lt=1)
@@ -81,10 +85,10 @@ class Certificate(ManifestPart):
         return self.answered / self.n
 
     def shifted(self, profile: IntArray, n: int) -> bool:
-        """Return whether `n` later texts of such a profile are drawn otherwise: the certificate is void.
+        """Return whether `n` later texts with this profile [Q] have another distribution, which voids the certificate.
 
-        How sure the first tier was, or how long the texts are, is then distributed otherwise than chance gives 99 times of 100:
-        by Hoeffding's bound on the difference of two shares, for all Q together. What leaves both as they were is not seen.
+        The test compares the first tier's confidence and the text lengths, at level 0.01 for all Q points together, by
+        Hoeffding's bound on the difference of two shares. It misses shifts that leave both distributions unchanged.
         """
         if not n:
             return False
@@ -92,23 +96,20 @@ class Certificate(ManifestPart):
         return bool(apart > math.sqrt(math.log(2 * len(profile) / VOID_LEVEL) / 2 * (1 / self.n + 1 / n)))
 
 
-def profile_of(sure: FloatArray, texts: Sequence[str]) -> IntArray:
-    """Return how many of N texts are below each of Q points [Q].
-
-    These are the `KNOTS` of how sure the first tier was of each text [N], and the `LENGTHS`.
-    """
+def profile_of(confidence: FloatArray, texts: Sequence[str]) -> IntArray:
+    """Return how many of N texts are below each point [Q]: the `KNOTS` of the first tier's confidence [N], then `LENGTHS`."""
     lengths = np.fromiter(map(len, texts), int, len(texts))
-    return np.concatenate([(np.asarray(sure)[:, None] < KNOTS).sum(0), (lengths[:, None] < LENGTHS).sum(0)])
+    return np.concatenate([(np.asarray(confidence)[:, None] < KNOTS).sum(0), (lengths[:, None] < LENGTHS).sum(0)])
 
 
 class EarlyExit(ManifestPart):
-    """When a tier that is not the last answers: where its confidence is at least `threshold`. It passes the others on."""
+    """The rule of a tier before the last: it answers if its confidence is at least `threshold`, else passes the text on."""
 
     threshold: float = Field(ge=0, le=1)
     confidence: Confidence = "probability"
     certificate: Certificate
 
 
-def sureness(confidence: Confidence, probabilities: Array, certainty: FloatArray) -> FloatArray:
-    """Return how sure the first tier is of each answer [N], by calibrated probabilities and those of its answers [N]."""
+def exit_confidence(confidence: Confidence, probabilities: Array, certainty: FloatArray) -> FloatArray:
+    """Return the first tier's confidence in each answer [N], from calibrated probabilities and those of its whole answers [N]."""
     return lead_of(probabilities) if confidence == "odds" else certainty

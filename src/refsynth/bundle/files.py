@@ -1,12 +1,11 @@
-"""The files of a bundle, read so that what is used is what was verified: hash and bytes come from one read.
+"""Reads the files of a bundle; hash and bytes come from the same read.
 
-A file that is swapped between a check and its use would be used unchecked. Here nothing is read a second time.
+Nothing is read twice, since a file that is swapped between its check and its use would be used unchecked.
 """
 
 from __future__ import annotations
 
 import hashlib
-from io import BufferedReader
 from pathlib import Path
 
 from refsynth.bundle.manifest import opened, read_manifest
@@ -17,7 +16,7 @@ class Files:
     """The files of a bundle's folder.
 
     Raises:
-        BundleError: it has no good manifest, or other files than that names.
+        BundleError: the manifest is missing or malformed, or names other files than the folder has.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -28,27 +27,28 @@ class Files:
         """Return the bytes of a file.
 
         Raises:
-            BundleError: they are not those that the manifest names, or it is no plain file.
+            BundleError: the bytes differ from the manifest, or it is not a plain file.
         """
         return self._checked(name, keep=True)
 
     def check_unread(self) -> None:
-        """Compare the files that nobody has read with the manifest.
+        """Compare the files that were not read yet with the manifest.
 
         Raises:
-            BundleError: one is not what the manifest names.
+            BundleError: a file differs from the manifest.
         """
         for name in sorted(self._unread):
             self._checked(name, keep=False)
 
     def _checked(self, name: str, *, keep: bool) -> bytes:
-        """Return the bytes of a file, or none where they need not be kept in memory."""
+        """Return the bytes of a file; none without `keep`, which saves the memory."""
         path, entry, data = self.folder / name, self.manifest.files[name], b""
         try:
             with opened(path) as (stream, size):
-                if size == entry.size and keep:
-                    data = stream.read(size)
-                intact = size == entry.size and (_of(data) if keep else _of_stream(stream)) == entry.sha256
+                if intact := size == entry.size:  # a file of another size is not read at all
+                    data = stream.read(size) if keep else b""
+                    digest = hashlib.sha256(data) if keep else hashlib.file_digest(stream, "sha256")
+                    intact = digest.hexdigest() == entry.sha256
         except OSError as error:
             raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
         if not intact:
@@ -59,11 +59,3 @@ class Files:
             )
         self._unread.discard(name)
         return data
-
-
-def _of(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _of_stream(stream: BufferedReader) -> str:
-    return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""Golden texts: built-in sentences whose fp32 probabilities a bundle carries, so that it can test itself wherever it is opened.
+"""Golden texts: built-in sentences with fp32 probabilities that a bundle carries, so that it can test itself on each machine.
 
-Integer arithmetic differs between processors: without VNNI the sum of two 8-bit products can saturate, silently. The test
-notices. The sentences are ours and neutral; no user's row is among them.
+Integer arithmetic differs between processors: without VNNI the sum of two 8-bit products can saturate silently. The test detects
+that. The sentences are ours and neutral; none is a user's row.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from refsynth.core.types import Array, FloatArray
 from refsynth.core.words import words_of
 
 GOLDEN_LIMIT = 0.15
-"""The largest difference of a probability to fp32 that counts as rounding (design/003-bundle.md has the measurements)."""
+"""The largest difference from fp32 probabilities that counts as rounding (design/003-bundle.md has the measurements)."""
 
 TOLERATED = 0.1
-"""The share of golden texts that may be off: a sharp head turns the rounding of a text near a boundary into a large step."""
+"""The share of golden texts that may be off: near a decision boundary a sharp head turns rounding into a large step."""
 
 GOLDEN_TEXTS = (
     "Hello, I have a question about my account.",
@@ -90,19 +90,18 @@ GOLDEN_TEXTS = (
 
 
 class Golden(NamedTuple):
-    """Texts and the probabilities that the fp32 model gave them [N, K], or, where words are labelled, all their words [M, C]."""
+    """Texts and the fp32 model's probabilities of them [N, K], or in token classification of all their words [M, C]."""
 
     texts: tuple[str, ...]
     probabilities: FloatArray
 
     def share_off(self, probabilities: FloatArray, *, limit: float, several: bool = False) -> float:
-        """Return the share of texts, or of words, that are answered otherwise than in fp32 by more than rounding explains.
+        """Return the share of texts, or of words, whose answer differs from fp32 by more than rounding explains.
 
-        Such a text has a probability that is off by more than the limit (or is not a number), or another label although the lead
-        of the fp32 label was larger than the limit; a smaller lead is a tie that rounding may turn. Where a text may have
-        `several` labels none leads.
+        Such a text has a probability that is off by more than the limit or NaN, or another top label although the fp32 label led
+        by more than the limit; rounding may flip a smaller lead. With `several` labels per text only probabilities count.
         """
-        near = np.abs(probabilities - self.probabilities).max(1) <= limit  # false for what is not a number
+        near = np.abs(probabilities - self.probabilities).max(1) <= limit  # false for NaN
         if several:
             return float(1 - near.mean())
         rows, best = np.arange(len(self.probabilities)), probabilities.argmax(1)
@@ -111,7 +110,7 @@ class Golden(NamedTuple):
 
 
 def flat(probabilities: Array) -> FloatArray:
-    """Return probabilities as golden outputs have them: those of texts as they are, those of words text after text."""
+    """Return probabilities in the form of golden outputs: of texts unchanged, of words concatenated over the texts."""
     return np.concatenate(list(probabilities)) if probabilities.dtype == object else probabilities
 
 
@@ -122,10 +121,10 @@ class _GoldenFile(BaseModel):
 
 
 def parse_golden(data: bytes, k: int, *, words: bool = False) -> Golden:
-    """Return what `golden.json` of a bundle with K labels, or tags, holds; `words` says that words have them.
+    """Return the contents of `golden.json` of a bundle with K labels of texts, or K tags of `words`.
 
     Raises:
-        BundleError: it is malformed.
+        BundleError: the file is malformed.
     """
     try:
         content = _GoldenFile.model_validate_json(data)

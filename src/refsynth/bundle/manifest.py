@@ -1,9 +1,9 @@
-"""The manifest of a bundle: its tiers in order of asking, and which files there must be, with which sizes and hashes.
+"""The manifest of a bundle: its tiers in the order in which they are used, and its files with sizes and hashes.
 
-What is in the files is for `files` to read. Hashes are no signature: they say nothing of who the writer was.
+`files` reads the contents of the files. Hashes are not signatures: they do not tell who wrote the bundle.
 
-A field that an older reader may do without is added without a new version: it is ignored there, with a warning. One without which
-answers would be wrong comes with a new version, which an older reader refuses.
+A new field that older readers can ignore needs no new version: they skip it with a warning. A field without which answers would
+be wrong needs a new version, which older readers refuse.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from refsynth.kinds import Kind as Answers
 MANIFEST = "manifest.json"
 CARD = "README.md"
 SCHEMA_VERSION = 4
-"""Of the content of all bundles. One more for each field without which an older reader would answer wrongly."""
+"""The version of the format; each field without which an older reader would answer wrongly adds one."""
 
 MANIFEST_BYTES = 16 << 20
 NAMED, SHOWN = 5, 60
-"""Unknown fields that a warning names, and characters of the name of each, at most."""
+"""The most unknown fields that a warning names, and the most characters of each name."""
 
 
 class FileEntry(ManifestPart):
-    """What a file must be."""
+    """The hash and size of a file."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(ge=0)
 
 
 class Label(ManifestPart):
-    """A label and what it means."""
+    """A label and its meaning."""
 
     name: str = Field(min_length=1)
     description: str
@@ -69,7 +69,7 @@ class Figure(ManifestPart):
 class TierEntry(ManifestPart):
     """A tier of a bundle: its kind and files, how it reads texts, how its probabilities are calibrated.
 
-    `max_tokens`, `windows` and `prefix` say what is read of a text. `early` says when a tier answers that is not the last.
+    `max_tokens`, `windows` and `prefix` tell how a text is read, `early` when a tier before the last answers.
     """
 
     kind: Annotated[str, AfterValidator(TIERS.known)]
@@ -91,27 +91,27 @@ class TierEntry(ManifestPart):
 
     @property
     def spec(self) -> TierSpec:
-        """What there is to know of its kind."""
+        """The spec of its kind."""
         return TIERS[self.kind]
 
     def named(self, name: str) -> str:
-        """Return the name of one of its files: its own, or that which it shares with the last tier."""
+        """Return the name of one of its files in the folder: its own file, or the one that it shares with the last tier."""
         own = f"{self.kind}-{name}"
         return own if own in self.files else name
 
 
 class Facts(ManifestPart):
-    """What a run says of a bundle that is no part of its tiers.
+    """What a run records of a bundle in addition to its tiers.
 
     Attributes:
-        columns: of the user's files, that it learned from.
-        merge: whether labels that differ only in case, spaces or Unicode form are one.
-        rows: the hash of the rows that its run read, as its run has it; empty where there was no run.
-        few_words: whether its tokens show which pieces of words occur in the texts that it learned from.
-        unsure: how its threshold was chosen; None where no labeled rows chose it.
-        none: when a text is about none of its labels.
-        tested: those of its figures that are of a test file.
-        lineage: how it came about, for people: nothing is decided by it.
+        columns: the columns of the user's files.
+        merge: whether labels that differ only in case, spaces or Unicode form are the same.
+        rows: the run's hash of the rows; empty without a run.
+        few_words: whether the vocabulary shows which pieces of words occur in the training texts.
+        unsure: how the threshold was chosen; None if no labeled rows chose it.
+        none: when a text is about none of the labels.
+        tested: names of the figures that were measured on a test file.
+        lineage: where the model comes from, for people; no code reads it to decide anything.
     """
 
     columns: Columns = Columns()
@@ -125,10 +125,10 @@ class Facts(ManifestPart):
 
 
 class Manifest(Facts):
-    """What a bundle says of itself.
+    """The manifest of a bundle.
 
-    `tiers` are asked in their order, each what the one before passes on; the last answers always. `intervals` says how those of
-    `metrics` were made.
+    Each of the `tiers` answers what the one before passes on; the last always answers. `intervals` describes how the intervals
+    of `metrics` were computed.
     """
 
     schema_version: int
@@ -147,50 +147,50 @@ class Manifest(Facts):
         if len({tier.kind for tier in self.tiers}) < len(self.tiers):
             raise ValueError("a kind of tier occurs twice")
         if set(self.last.files) != self.last.spec.names:
-            raise ValueError("the last tier shares its files with others and has no names of its own")
+            raise ValueError("the files of the last tier have the prefix of its kind, expected plain names")
         for tier in self.tiers:
             if (tier.early is None) != (tier is self.last):
-                raise ValueError("each tier but the last, and not that one, has a threshold from which on it answers")
+                raise ValueError("each tier except the last needs the field 'early', and the last must not have it")
             if tier.early and (tier.early.confidence == "answer") != (self.answers.several or self.answers.spans):
-                raise ValueError(f"confidence '{tier.early.confidence}' of a tier for task {self.task}")
+                raise ValueError(f"confidence '{tier.early.confidence}' of a tier does not fit task {self.task}")
             if tier.calibration.thresholds != self.calibration.thresholds:
                 raise ValueError("the tiers have different thresholds for labels")
         return self
 
     @model_validator(mode="after")
     def _thresholds(self) -> Self:
-        wanted = len(self.labels) if self.answers.several and self.calibration.thresholds else 0
-        if len(self.calibration.thresholds) != wanted:
+        expected = len(self.labels) if self.answers.several and self.calibration.thresholds else 0
+        if len(self.calibration.thresholds) != expected:
             raise ValueError(f"{len(self.calibration.thresholds)} thresholds for {len(self.labels)} labels of task {self.task}")
         return self
 
     @model_validator(mode="after")
-    def _of_task(self) -> Self:
+    def _fits_task(self) -> Self:
         if len(self.labels) < self.answers.least:
-            raise ValueError(f"{len(self.labels)} labels for task {self.task}")
+            raise ValueError(f"{len(self.labels)} labels, expected at least {self.answers.least} for task {self.task}")
         for tier in self.tiers:
             if tier.spec.words != self.answers.spans:
-                raise ValueError(f"a tier of kind {tier.kind} for task {self.task}")
+                raise ValueError(f"a tier of kind {tier.kind} does not fit task {self.task}")
         return self
 
     @property
     def last(self) -> TierEntry:
-        """The tier that answers always, and whose figures the bundle has."""
+        """The last tier, which always answers."""
         return self.tiers[-1]
 
     @property
     def calibration(self) -> Calibration:
-        """That of the last tier."""
+        """The calibration of the last tier."""
         return self.last.calibration
 
     @property
     def names(self) -> frozenset[str]:
-        """The files of the folder beside the manifest."""
+        """The names of all files except the manifest."""
         return frozenset({CARD, *(name for tier in self.tiers for name in tier.files)})
 
     @property
     def width(self) -> int:
-        """The number of columns of its logits: labels, or tags of words."""
+        """The number of columns of the logits: labels, or tags of words."""
         return len(tag_names([label.name for label in self.labels])) if self.answers.spans else len(self.labels)
 
     @property
@@ -200,12 +200,12 @@ class Manifest(Facts):
 
     @property
     def answers(self) -> Answers:
-        """How its answers are made."""
+        """The `Kind` of its task."""
         return KINDS[self.task]
 
     @property
     def known(self) -> Known:
-        """Its labels as they are found by what a file or a request has for them."""
+        """A lookup of its labels by their spelling in files and requests."""
         return Known((label.name for label in self.labels), merge=self.merge)
 
     @field_validator("labels")
@@ -222,10 +222,10 @@ class _Version(BaseModel):
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return the manifest of a bundle's folder that holds the files that it names, no more and no less.
+    """Return the manifest of a bundle, whose folder must have exactly the files that it lists.
 
     Raises:
-        BundleError: the manifest is absent, unknown or malformed; a file is missing or not listed.
+        BundleError: the manifest is missing, malformed or of another version; or a file is missing or not listed.
     """
     manifest = _parse(folder / MANIFEST, _read(folder))
     _same_names(set(manifest.files), manifest.names, where=str(folder / MANIFEST))
@@ -283,10 +283,10 @@ Place = tuple[int | str, ...]
 
 
 def _unknown(error: ValidationError) -> Sequence[Place]:
-    """Return where a manifest has fields that nobody knows.
+    """Return the places of unknown fields in a manifest.
 
     Raises:
-        ValidationError: there are none: something else is wrong with it.
+        ValidationError: there are none, so that something else is wrong.
     """
     problems = error.errors(include_url=False, include_input=False, include_context=False)
     places = [problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"]
@@ -307,7 +307,7 @@ def _without(data: bytes, places: Sequence[Place]) -> bytes:
 
 
 def _dotted(place: Place) -> str:
-    """Return a place in a manifest, of which any part may be of a stranger."""
+    """Return a place in a manifest as a dotted name; untrusted parts are escaped and shortened."""
     return ".".join(repr(step)[1:-1][:SHOWN] if isinstance(step, str) else str(step) for step in place)
 
 
@@ -320,14 +320,14 @@ def _same_names(found: Set[str], expected: Set[str], *, where: str) -> None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[BufferedReader, int]]:
-    """Open a plain file, and give its size with it; what is opened is what was looked at.
+    """Open a plain file and yield it with its size; the checks are on the open file, so that it cannot be swapped after them.
 
     Raises:
-        BundleError: it is a link or another thing.
+        BundleError: it is not a plain file, for example a link.
         OSError: it cannot be read.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe must not be waited for
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # do not wait for a pipe
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _no_plain_file(path, "a symbolic link") from error

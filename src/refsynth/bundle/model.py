@@ -1,13 +1,12 @@
 """A loaded bundle. `load` checks every file, parses only what it checked, opens the model and lets it test itself.
 
-A bundle may come from anywhere: whatever is in it, the worst outcome is a BundleError. Nothing in it is ever executed but the
+A bundle may come from anywhere: whatever it holds, the worst outcome is a BundleError. Nothing in it is executed except the
 operators of ONNX Runtime.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refsynth.bundle.certificate import sureness
+from refsynth.bundle.certificate import exit_confidence
 from refsynth.bundle.files import Files
 from refsynth.bundle.golden import Golden
 from refsynth.bundle.manifest import Manifest
@@ -32,7 +31,7 @@ from refsynth.kinds.metrics import LEAST
 
 
 class Contributions(NamedTuple):
-    """Why a label: `base` and the values of all terms sum to log p(label) less the mean of log p over the labels.
+    """Why a label: `base` and the values of all terms sum to log p(label) minus the mean of log p over the labels.
 
     Where a text may have any number of labels they sum to log p - log(1 - p) of the label.
     """
@@ -42,11 +41,17 @@ class Contributions(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """What a bundle makes of N texts.
+    """What a bundle answers for N texts.
 
-    `probabilities` are calibrated, `certainty` [N] are those of the whole `answers`; `unsure` [N] are too improbable for the tier
-    that gave them, whose places are `tiers` [N]. `none` [N] are those that are about none of the labels, as far as that can tell.
-    `passed` [N] are those that the first tier passes on, `sure` [N] is how sure that was.
+    Attributes:
+        probabilities: calibrated probabilities [N, K], or of the words of each text [N].
+        answers: the answers, as the task's `Kind` has them [N].
+        certainty: the probability of each whole answer [N].
+        unsure: whether that is below the threshold of the tier that answered [N].
+        none: whether the answering tier marks the text as about none of the labels [N].
+        tiers: the place of the tier that answered [N].
+        passed: whether the first tier passes the text on [N].
+        exit_confidence: the first tier's confidence, which decides that [N].
     """
 
     probabilities: Array
@@ -56,11 +61,11 @@ class Answered(NamedTuple):
     none: NDArray[np.bool_]
     tiers: IntArray
     passed: NDArray[np.bool_]
-    sure: FloatArray
+    exit_confidence: FloatArray
 
 
 class Model:
-    """A classifier that is ready to use. A tier after the first is opened when the first text needs it."""
+    """A loaded bundle, ready to predict. A tier after the first is opened when the first text needs it."""
 
     def __init__(self, folder: Path, manifest: Manifest, first: Tier, *, threads: int, threshold: float | None = None) -> None:
         self.manifest, self._threshold = manifest, threshold
@@ -70,7 +75,7 @@ class Model:
 
     @property
     def variant(self) -> str:
-        """Which arithmetic runs: int8, its safe form, exact (TF-IDF), static, or a cascade of several."""
+        """Which arithmetic runs: int8, safe, exact (TF-IDF and CRF), static, or a cascade of several tiers."""
         return "cascade" if self.cascade else self._first.variant
 
     @property
@@ -80,7 +85,7 @@ class Model:
 
     @property
     def threshold(self) -> float:
-        """The confidence below which it is unsure, of a cascade that of the last tier."""
+        """The confidence below which the model is unsure; for a cascade, that of the last tier."""
         return self.manifest.calibration.threshold if self._threshold is None else self._threshold
 
     @property
@@ -99,9 +104,9 @@ class Model:
         return tuple(tier.variant for tier in self._tiers.values())
 
     def logits(self, texts: Sequence[str]) -> Array:
-        """Return unnormalised log-probabilities before calibration: [N, K], or of the words of each text [N]."""
+        """Return unnormalized log-probabilities before calibration: [N, K], or of the words of each text [N]."""
         if not self.cascade:
-            return self._first.predictor.logits([clean(text) for text in texts])  # as the training rows were
+            return self._first.predictor.logits([clean(text) for text in texts])  # training rows were cleaned in the same way
         return np.asarray(self.manifest.calibration.temperature * self.manifest.answers.logits(self.probabilities(texts)))
 
     def probabilities(self, texts: Sequence[str]) -> Array:
@@ -111,84 +116,80 @@ class Model:
         return self.answer(texts).probabilities
 
     def answer(self, texts: Sequence[str], *, shallow: bool = False) -> Answered:
-        """Return probabilities, and which texts the first tier passed on, or would have: `shallow` lets it answer all of them.
+        """Return the answers to N texts; with `shallow` the first tier answers all of them.
 
         Raises:
-            BundleError: a later tier was needed and is not what it was when the bundle was loaded.
+            BundleError: a later tier was needed and has changed since the bundle was loaded.
         """
-        found = self._answered(0, [clean(text) for text in texts])
-        return found if shallow else self.deepened(texts, found)
+        first = self._answered(0, [clean(text) for text in texts])
+        return first if shallow else self.deepened(texts, first)
 
-    def deepened(self, texts: Sequence[str], found: Answered) -> Answered:
-        """Return what was found of the texts, with the later tiers' answers to those that the first passed on.
-
-        The first tier is not asked again.
+    def deepened(self, texts: Sequence[str], first: Answered) -> Answered:
+        """Return the first tier's answers with those of later tiers in place of the ones that it passed on.
 
         Raises:
-            BundleError: a later tier was needed and is not what it was when the bundle was loaded.
+            BundleError: a later tier was needed and has changed since the bundle was loaded.
         """
-        late = np.flatnonzero(found.passed)
+        late = np.flatnonzero(first.passed)
         if not len(late):
-            return found
-        whole = Answered(*(np.array(part) for part in found))
+            return first
+        whole = Answered(*(np.array(part) for part in first))
         for place in range(1, len(self.manifest.tiers)):
             deep = self._answered(place, [clean(texts[each]) for each in late.tolist()])
-            for part, said in zip(whole[:6], deep[:6], strict=True):
-                part[late] = said
+            for part, own in zip(whole[:6], deep[:6], strict=True):
+                part[late] = own
             late = late[deep.passed]
             if not len(late):
                 break
         return whole
 
-    def cuts(self, text: str) -> bool:
-        """Return whether a text is longer than what a tier that is open reads of it."""
-        return any(tier.cuts(clean(text)) for tier in self._tiers.values())
+    def truncates(self, text: str) -> bool:
+        """Return whether an open tier reads only part of a text."""
+        return any(tier.truncates(clean(text)) for tier in self._tiers.values())
 
     def by_tier(self, texts: Sequence[str]) -> list[Answered]:
-        """Return what each tier makes of all texts, whatever those before would pass on.
+        """Return the answers of each tier to all texts, whether or not the tier before would pass them on.
 
         Raises:
-            BundleError: a later tier is not what it was when the bundle was loaded.
+            BundleError: a later tier has changed since the bundle was loaded.
         """
         ready = [clean(text) for text in texts]
         return [self._answered(place, ready) for place in range(len(self.manifest.tiers))]
 
     def _answered(self, place: int, texts: Sequence[str]) -> Answered:
-        """Return what the tier in a place makes of clean texts, and which of them it would pass on."""
+        """Return the answers of the tier in a place to clean texts."""
         tier = self._opened(place)
-        early, (probabilities, none) = tier.early, tier.both(texts)
+        early, (probabilities, none) = tier.early, tier.answer(texts)
         answers = self.decide(probabilities)
         certainty = self.manifest.answers.confidence(probabilities, answers)
-        # A copy: the certainty of texts that are passed on becomes that of a later tier, and this does not.
-        sure = np.array(certainty if early is None else sureness(early.confidence, probabilities, certainty))
-        passed = np.zeros(len(answers), bool) if early is None else sure < early.threshold
-        bar = tier.calibration.threshold if self._threshold is None else self._threshold
-        return Answered(probabilities, answers, certainty, certainty < bar, none, np.full(len(answers), place), passed, sure)
+        # A copy, since `deepened` overwrites the certainty of texts that are passed on.
+        confidence = np.array(certainty if early is None else exit_confidence(early.confidence, probabilities, certainty))
+        passed = np.zeros(len(answers), bool) if early is None else confidence < early.threshold
+        unsure = certainty < (tier.calibration.threshold if self._threshold is None else self._threshold)
+        return Answered(probabilities, answers, certainty, unsure, none, np.full(len(answers), place), passed, confidence)
 
     def predict(self, texts: Sequence[str], *, shallow: bool = False) -> list[Prediction]:
-        """Return one prediction per text; it abstains where its probability is below the calibrated threshold.
+        """Return one prediction per text; it abstains if its probability is below the threshold.
 
-        Of a cascade that is asked for `shallow` answers the first tier gives all of them; those it would pass on are `degraded`.
+        With `shallow` the first tier of a cascade answers all texts; predictions that it would pass on are marked `degraded`.
 
         Raises:
-            ArgumentError: a text is empty: whatever the model said would be its habit.
+            ArgumentError: a text is empty, so that the model could only give its prior.
         """
         if isinstance(texts, str):
             raise TypeError("predict takes a sequence of texts: model.predict([text])")
         refuse_empty(texts, pairs=self.manifest.pairs)
-        return self.told(texts, self.answer(texts, shallow=shallow), shallow=shallow)
+        return self.predictions(texts, self.answer(texts, shallow=shallow), shallow=shallow)
 
-    def told(self, texts: Sequence[str], found: Answered, *, shallow: bool = False) -> list[Prediction]:
-        """Return what was found of the texts as predictions."""
+    def predictions(self, texts: Sequence[str], answered: Answered, *, shallow: bool = False) -> list[Prediction]:
+        """Return the answers to N texts as predictions."""
         labels, kind = self.labels, self.manifest.answers
-        tiers = [self._opened(place) for place in found.tiers.tolist()]
-        named = [kind.shown(answer, labels) for answer in found.answers]
-        rows = zip(texts, named, found.probabilities, found.certainty, found.unsure, tiers, found.passed, found.none, strict=True)
+        tiers = [self._opened(place) for place in answered.tiers.tolist()]
+        named = [kind.shown(answer, labels) for answer in answered.answers]
+        parts = (answered.probabilities, answered.certainty, answered.unsure, tiers, answered.passed, answered.none)
+        rows = zip(texts, named, *parts, strict=True)
         if kind.spans:
-            found_in = (self._found(*row[:6], degraded=shallow and bool(row[6])) for row in rows)
-            return [
-                replace(one, truncated=tier.cuts(clean(text))) for one, text, tier in zip(found_in, texts, tiers, strict=True)
-            ]
+            return [self._span_prediction(*row[:6], degraded=shallow and bool(row[6])) for row in rows]
         return [
             Prediction(
                 label,
@@ -197,16 +198,16 @@ class Model:
                 tier.variant,
                 kind.names(label) if kind.several else None,
                 degraded=shallow and bool(late),
-                truncated=tier.cuts(clean(text)),
+                truncated=tier.truncates(clean(text)),
                 none=bool(none),
             )
             for text, label, probabilities, _, unsure, tier, late, none in rows
         ]
 
-    def _found(
+    def _span_prediction(
         self, text: str, label: str, probabilities: FloatArray, certainty: float, unsure: bool, tier: Tier, *, degraded: bool
     ) -> Prediction:
-        """Return what was found in a text as it was given, by the spans of its words, whose probabilities are [T, C]."""
+        """Return the spans of words as entities with places in the original text; `probabilities` are of words [T, C]."""
         spans = split_spans(label)
         scores = np.log(np.maximum(probabilities, LEAST)).reshape(-1, self.manifest.width)
         chain = Chain.of(scores) if spans else None
@@ -216,21 +217,28 @@ class Model:
             for place, span in zip(places_in(text, spans), spans, strict=True)
         )
         return Prediction(
-            label, anywhere, bool(unsure), tier.variant, entities=entities, certainty=float(certainty), degraded=degraded
+            label,
+            anywhere,
+            bool(unsure),
+            tier.variant,
+            entities=entities,
+            certainty=float(certainty),
+            degraded=degraded,
+            truncated=tier.truncates(clean(text)),
         )
 
     def decide(self, probabilities: Array) -> Array:
-        """Return the answers for calibrated probabilities, as the task's `Kind` has them."""
-        return self.manifest.answers.decide(probabilities, self.manifest.calibration.cuts)
+        """Return the answers for calibrated probabilities, as the task's `Kind` decides them."""
+        return self.manifest.answers.decide(probabilities, self.manifest.calibration.label_thresholds)
 
     def additive(self, text: str) -> bool:
-        """Return whether the tier that answers a text can say what each part of it adds."""
+        """Return whether the tier that answers a text can tell what each part of it contributes."""
         if not isinstance(self._first.predictor, Additive):
             return False
         return not self.answer([text], shallow=True).passed[0]
 
     def contributions(self, text: str, label: str) -> Contributions | None:
-        """Return what each n-gram or token says for a label, exactly, or None where an encoder answers, which is not additive."""
+        """Return the exact contribution of each n-gram or token to a label; None if an encoder answers, which is not additive."""
         predictor = self._first.predictor
         if not isinstance(predictor, Additive) or not self.additive(text):
             return None
@@ -243,10 +251,10 @@ class Model:
         return Contributions(float(base) / temperature, tuple(zip(terms, (own / temperature).tolist(), strict=True)))
 
     def check(self) -> None:
-        """Open the tiers that have not been needed yet, which tests them.
+        """Open all tiers, which tests them.
 
         Raises:
-            BundleError: one does not give its golden outputs here.
+            BundleError: a tier does not give its golden outputs on this machine.
         """
         for place in range(len(self.manifest.tiers)):
             self._opened(place)
@@ -276,12 +284,13 @@ def load(folder: str | Path, *, threads: int = 0, threshold: float | None = None
 
     Args:
         folder: the bundle.
-        threads: for one batch of texts; 0 takes one per core.
-        threshold: the confidence below which it is unsure, in [0, 1]; the bundle's own if left out.
+        threads: threads for one batch of texts; 0 for one per core.
+        threshold: the confidence below which the model is unsure, in [0, 1]; by default the bundle's own.
 
     Raises:
-        InputError: the threshold is no share.
-        BundleError: it is damaged, altered, of a newer format or no bundle; or it does not give its golden outputs here.
+        InputError: the threshold is not in [0, 1].
+        BundleError: the folder is not a bundle, or the bundle is damaged, altered or of another format, or does not give its
+            golden outputs on this machine.
     """
     if threshold is not None and not 0 <= threshold <= 1:
         raise InputError(f"threshold {threshold:g}", expected="a confidence from 0 to 1")

@@ -1,4 +1,4 @@
-"""The one sentence that report, card and screen share on when a text is about none of a bundle's labels."""
+"""The sentence on when a text counts as about none of a bundle's labels, for report, card and screen."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from refsynth.bundle.manifest import Manifest
 NEAR, NEAR_BIAS = "near", "near_bias"
 """The tensors of `models.nearness.below`."""
 
-ANOTHER_FORM = "its bar would have to be measured on held-out rows in this form, and was not"
-UNKNOWN = "no bar was measured"
+ANOTHER_FORM = "the threshold was not measured on held-out rows in this form"
+UNKNOWN = "no threshold was measured"
 
 
 def none_sentence(manifest: Manifest) -> str:
-    """Return when a text is marked, or that none is and why."""
+    """Return when a text is marked as none of the labels, or why none is."""
     if rule := manifest.none.rule:
         learned = manifest.none.learned
         return learned.sentence(rule) if learned else rule.sentence

@@ -1,4 +1,7 @@
-"""What opens each kind of tier from the files of a bundle: numpy, `tokenizers` and ONNX Runtime, no torch. Trusts no file."""
+"""Opens each kind of tier from the files of a bundle, with numpy, `tokenizers` and ONNX Runtime, without torch.
+
+Trusts no file.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +30,13 @@ class Opening:
     """What a tier is opened from.
 
     Attributes:
-        folder: of the bundle, for messages.
-        entry: what the manifest says of the tier.
+        folder: the bundle's folder, for messages.
+        entry: the tier's part of the manifest.
         labels: the K labels of the bundle.
-        width: columns of the logits: K, or the tags of words.
-        tensors: of its head, all of finite numbers.
-        read: returns the verified bytes of one of its files.
-        threads: for one batch of texts; 0 takes one per core.
+        width: the number of columns of the logits: K, or the number of tags of words.
+        tensors: the tensors of the head, all finite.
+        read: returns the verified bytes of one of the tier's files.
+        threads: threads for one batch of texts; 0 for one per core.
     """
 
     folder: Path
@@ -46,89 +49,89 @@ class Opening:
 
     @property
     def head(self) -> LinearHead:
-        """Its head."""
+        """The tier's head."""
         return LinearHead(self.tensors["weights"], self.tensors["bias"])
 
     @property
     def max_tokens(self) -> int:
-        """Tokens of a text that are read; every entry of a kind that reads tokens has it."""
+        """The number of tokens of a text that are read; every entry of a kind that reads tokens has it."""
         assert self.entry.max_tokens is not None
         return self.entry.max_tokens
 
 
 def fits(folder: Path, head: LinearHead, dimension: int, k: int) -> LinearHead:
-    """Return a head that has the shape of its features.
+    """Return the head after checking its shape.
 
     Raises:
-        BundleError: it has not.
+        BundleError: the shape is not [dimension, k].
     """
     if head.weights.shape != (dimension, k):
         raise BundleError(f"{folder}: a head of shape {head.weights.shape}", expected=f"{dimension} features and {k} labels")
     return head
 
 
-def tfidf(given: Opening, variant: str) -> TfidfPredictor:
+def tfidf(opening: Opening, variant: str) -> TfidfPredictor:
     """Open TF-IDF."""
     del variant
-    vectors = TfidfVectors(_vocabularies(given))
-    return TfidfPredictor(given.labels, vectors, fits(given.folder, given.head, vectors.dimension, given.width))
+    vectors = TfidfVectors(_vocabularies(opening))
+    return TfidfPredictor(opening.labels, vectors, fits(opening.folder, opening.head, vectors.dimension, opening.width))
 
 
-def crf(given: Opening, variant: str) -> CrfPredictor:
+def crf(opening: Opening, variant: str) -> CrfPredictor:
     """Open a CRF."""
     del variant
     try:
-        terms = FeaturesFile.model_validate_json(given.read(FEATURES)).terms
+        terms = FeaturesFile.model_validate_json(opening.read(FEATURES)).terms
     except ValidationError as error:
-        raise BundleError(f"{given.folder}: {given.entry.named(FEATURES)}: {error.errors()[0]['msg']}") from error
-    return CrfPredictor(given.labels, terms, given.head, given.tensors.get("transitions", np.empty((0, 0))))
+        raise BundleError(f"{opening.folder}: {opening.entry.named(FEATURES)}: {error.errors()[0]['msg']}") from error
+    return CrfPredictor(opening.labels, terms, opening.head, opening.tensors.get("transitions", np.empty((0, 0))))
 
 
-def static(given: Opening, variant: str) -> StaticPredictor:
-    """Open the votes of tokens."""
+def static(opening: Opening, variant: str) -> StaticPredictor:
+    """Open a static model, the votes of tokens."""
     del variant
     reader = TextTokenizer(
-        given.read(TOKENIZER),
-        max_tokens=given.max_tokens,
-        parallel=given.threads != 1,
+        opening.read(TOKENIZER),
+        max_tokens=opening.max_tokens,
+        parallel=opening.threads != 1,
         special=False,
-        windows=given.entry.windows,
+        windows=opening.entry.windows,
     )
-    wide = LinearHead(given.head.weights.astype(np.float32), given.head.bias.astype(np.float32))
-    return StaticPredictor(given.labels, reader, wide)
+    wide = LinearHead(opening.head.weights.astype(np.float32), opening.head.bias.astype(np.float32))
+    return StaticPredictor(opening.labels, reader, wide)
 
 
-def encoder(given: Opening, variant: str) -> EncoderPredictor:
+def encoder(opening: Opening, variant: str) -> EncoderPredictor:
     """Open a graph that gives embeddings of texts."""
-    from refsynth.models.onnx import Graph, OnnxEncoder  # only what has a graph loads the runtime
+    from refsynth.models.onnx import Graph, OnnxEncoder  # only tiers with a graph load the runtime
 
     opened = OnnxEncoder(
-        Graph(_own_graph(given, f"{variant}.onnx"), {WEIGHTS: given.read(WEIGHTS)}),
-        given.read(TOKENIZER),
-        max_tokens=given.max_tokens,
-        prefix=given.entry.prefix,
-        threads=given.threads,
-        windows=given.entry.windows,
+        Graph(_checked_graph(opening, f"{variant}.onnx"), {WEIGHTS: opening.read(WEIGHTS)}),
+        opening.read(TOKENIZER),
+        max_tokens=opening.max_tokens,
+        prefix=opening.entry.prefix,
+        threads=opening.threads,
+        windows=opening.entry.windows,
     )
-    return EncoderPredictor(given.labels, opened, fits(given.folder, given.head, opened.dimension, given.width))
+    return EncoderPredictor(opening.labels, opened, fits(opening.folder, opening.head, opened.dimension, opening.width))
 
 
-def tagger(given: Opening, variant: str) -> TagPredictor:
+def tagger(opening: Opening, variant: str) -> TagPredictor:
     """Open a graph that gives the states of words."""
     from refsynth.models.onnx import Graph, OnnxWords
 
     opened = OnnxWords(
-        Graph(_own_graph(given, f"{variant}.onnx"), {WEIGHTS: given.read(WEIGHTS)}),
-        given.read(TOKENIZER),
-        max_tokens=given.max_tokens,
-        threads=given.threads,
-        windows=given.entry.windows,
+        Graph(_checked_graph(opening, f"{variant}.onnx"), {WEIGHTS: opening.read(WEIGHTS)}),
+        opening.read(TOKENIZER),
+        max_tokens=opening.max_tokens,
+        threads=opening.threads,
+        windows=opening.entry.windows,
     )
-    return TagPredictor(given.labels, opened, fits(given.folder, given.head, opened.dimension, given.width))
+    return TagPredictor(opening.labels, opened, fits(opening.folder, opening.head, opened.dimension, opening.width))
 
 
 class FeaturesFile(BaseModel):
-    """What `features.json` holds: the features of a CRF, in the order of the rows of its weights."""
+    """The contents of `features.json`: the features of a CRF, in the order of the rows of its weights."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     terms: tuple[str, ...]
@@ -138,16 +141,16 @@ _LOCATION = re.compile(rb"(?:\x6a\x17\x0a\x08)?location(?:\x12\x0bweights\.bin)?
 _EXPECTED = b"\x6a\x17\x0a\x08location\x12\x0bweights.bin"
 
 
-def _own_graph(given: Opening, name: str) -> bytes:
-    """Return the bytes of a graph that reads no file but `weights.bin`.
+def _checked_graph(opening: Opening, name: str) -> bytes:
+    """Return the bytes of a graph after checking that it reads no file except `weights.bin`.
 
-    ONNX names the file of a tensor in an entry with the key `location`; each such key must stand in exactly the bytes that our
-    writer gives it. ONNX Runtime refuses paths out of the folder too, but only its newer versions do.
+    ONNX names the file of a tensor in an entry with the key `location`; each such key must have exactly the bytes that our
+    writer gives it. Only newer versions of ONNX Runtime refuse paths outside the folder themselves.
     """
-    graph = given.read(name)
-    for found in _LOCATION.finditer(graph):
-        if found[0] != _EXPECTED:
-            raise BundleError(f"{given.folder / given.entry.named(name)}: refers to a file other than {WEIGHTS}")
+    graph = opening.read(name)
+    for match in _LOCATION.finditer(graph):
+        if match[0] != _EXPECTED:
+            raise BundleError(f"{opening.folder / opening.entry.named(name)}: refers to a file other than {WEIGHTS}")
     return graph
 
 
@@ -163,16 +166,16 @@ class _Part(BaseModel):
 
 
 class VocabularyFile(BaseModel):
-    """What `vocabulary.json` holds; the idf of all parts, one after the other, is the tensor `idf`."""
+    """The contents of `vocabulary.json`; the tensor `idf` has the idf of all parts, concatenated."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     parts: tuple[_Part, ...]
 
 
-def _vocabularies(given: Opening) -> list[Vocabulary]:
-    path, idf = given.folder / given.entry.named(VOCABULARY), given.tensors.get("idf", np.empty(0))
+def _vocabularies(opening: Opening) -> list[Vocabulary]:
+    path, idf = opening.folder / opening.entry.named(VOCABULARY), opening.tensors.get("idf", np.empty(0))
     try:
-        content = VocabularyFile.model_validate_json(given.read(VOCABULARY))
+        content = VocabularyFile.model_validate_json(opening.read(VOCABULARY))
     except ValidationError as error:
         raise BundleError(f"{path}: {error.errors()[0]['msg']}") from error
     if idf.shape != (sum(len(part.terms) for part in content.parts),):

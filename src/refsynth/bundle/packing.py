@@ -1,4 +1,4 @@
-"""What of a tier goes into a bundle: its files by the names that its spec has, and its tensors. Exports are in `compress`."""
+"""Packs predictors as tiers of a bundle: the files that the tier's spec names, and tensors. Exports are in `compress`."""
 
 from __future__ import annotations
 
@@ -18,20 +18,18 @@ from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.static import StaticPredictor
 from refsynth.models.tfidf import Vocabulary
 
-GRAPHS = ("int8.onnx", "safe.onnx", TOKENIZER, "weights.bin")
-
 
 @dataclass(frozen=True)
 class PackedTier:
-    """A tier as a bundle holds it.
+    """A tier as a bundle stores it.
 
     Attributes:
-        kind: in `TIERS`.
-        tensors: `weights` and `bias` of its head, and what else it has of numbers, as they are stored.
-        files: what is in its other files, or where they are.
-        max_tokens: of a text that are read; None for what reads no tokens.
+        kind: the tier's name in `TIERS`.
+        tensors: `weights` and `bias` of the head, and further tensors, as they are stored.
+        files: the bytes of the other files, or their paths.
+        max_tokens: the number of tokens of a text that are read; None for a tier that reads no tokens.
         windows: how a longer text is read.
-        prefix: goes before each text.
+        prefix: the prefix of each text.
     """
 
     kind: str
@@ -43,11 +41,11 @@ class PackedTier:
 
 
 def pack(predictor: Predictor, folder: Path) -> PackedTier:
-    """Return what of a predictor goes into a bundle.
+    """Return a predictor as a tier.
 
     Args:
-        predictor: whose `kind` is one of `TIERS`.
-        folder: an encoder is exported into it; of a student it has the `tokenizer.json`.
+        predictor: its `kind` is a name in `TIERS`.
+        folder: where an encoder is exported to, or where the `tokenizer.json` of a static student is.
 
     Raises:
         TypeError: there is no such tier.
@@ -62,25 +60,26 @@ def pack(predictor: Predictor, folder: Path) -> PackedTier:
 def pack_graphs(
     folder: Path, head: LinearHead, max_tokens: int, *, prefix: str = "", windows: Windows = "cut", words: bool = False
 ) -> PackedTier:
-    """Return an encoder, of `words` or of texts, that `compress.export.export_encoder` wrote into a folder."""
-    files = {name: folder / name for name in GRAPHS}
-    return PackedTier("tagger" if words else "encoder", head.tensors(), files, max_tokens, windows, prefix)
+    """Return the tier of an encoder of texts or `words` that `compress.export.export_encoder` wrote into a folder."""
+    kind = "tagger" if words else "encoder"
+    files = {name: folder / name for name in TIERS[kind].files}
+    return PackedTier(kind, head.tensors(), files, max_tokens, windows, prefix)
 
 
 def pack_static(predictor: StaticPredictor, folder: Path) -> PackedTier:
-    """Return votes of the tokens of the `tokenizer.json` in a folder."""
+    """Return a static model, whose `tokenizer.json` is in a folder."""
     reader = predictor.tokenizer
     return PackedTier("static", predictor.tensors(), {TOKENIZER: folder / TOKENIZER}, reader.max_tokens, reader.windows)
 
 
 def pack_crf(predictor: CrfPredictor, folder: Path) -> PackedTier:
-    """Return a CRF: the features in the order of the rows of its weights."""
+    """Return a CRF: its features, in the order of the rows of its weights, and its tensors."""
     del folder
     return PackedTier("crf", predictor.tensors(), {FEATURES: indented({"terms": list(predictor.terms)})})
 
 
 def pack_tfidf(predictor: TfidfPredictor, folder: Path) -> PackedTier:
-    """Return TF-IDF: its settings and terms; the idf of all parts, one after the other, is a tensor."""
+    """Return TF-IDF: its settings and terms, and a tensor with the idf of all parts, concatenated."""
     del folder
     names = [part.name for part in fields(Vocabulary) if part.name != "idf"]
     parts: list[dict[str, Any]] = [{name: getattr(part, name) for name in names} for part in predictor.vectors.parts]

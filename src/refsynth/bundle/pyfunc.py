@@ -14,22 +14,22 @@ from refsynth.data.nothing import EMPTY, nothing_in
 
 
 class MlflowModel:
-    """A model that reads texts as MLflow hands them over."""
+    """A model with the interface that MLflow calls."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
 
     def predict(self, model_input: Any, params: Any = None) -> list[dict[str, Any]]:
-        """Return label, probability, abstain and all probabilities of each text, and why there are none for one that is none.
+        """Return label, probability, abstain and all probabilities of each text.
 
-        A row without a text spoils no other: its values are None, and `reason` says why.
+        A row without a usable text does not affect the others: its values are None, and `reason` tells why.
 
         Args:
-            model_input: texts, or a table whose column `text`, or only column, holds them.
-            params: not read.
+            model_input: texts, or a table with the texts in its column `text` or its only column.
+            params: ignored.
 
         Raises:
-            InputError: it is neither.
+            InputError: the input is neither.
         """
         del params
         columns = getattr(model_input, "columns", None)
@@ -43,7 +43,7 @@ class MlflowModel:
         return [_row(next(answers)) if reason is None else {**_NOTHING, "reason": reason} for reason in reasons]
 
     def _reason(self, text: Any) -> str | None:
-        """Return why a row is no text for the model; None where it is one."""
+        """Return why a row is not a text for the model; None if it is one."""
         pairs = self.model.manifest.pairs
         if missing(text):
             return EMPTY
@@ -57,11 +57,11 @@ class MlflowModel:
 _NOTHING: Mapping[str, Any] = dict.fromkeys(("label", "probability", "abstain", "probabilities"))
 
 
-def _row(said: Prediction) -> dict[str, Any]:
-    found = {"label": said.label, "probability": said.probability, "abstain": said.abstain}
-    return {**found, "probabilities": dict(said.probabilities), "reason": None}
+def _row(prediction: Prediction) -> dict[str, Any]:
+    row = {"label": prediction.label, "probability": prediction.probability, "abstain": prediction.abstain}
+    return {**row, "probabilities": dict(prediction.probabilities), "reason": None}
 
 
 def _load_pyfunc(data_path: str) -> MlflowModel:
-    """Return the model in a folder, as MLflow asks for it."""
+    """Return the model in a folder; MLflow calls this function by its name."""
     return MlflowModel(load(data_path))

@@ -1,4 +1,4 @@
-"""What a manifest says of when a bundle does not answer: its "unsure" threshold, and texts about none of its labels."""
+"""The parts of a manifest on when a bundle does not answer: its "unsure" threshold, and texts about none of its labels."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from refsynth.bundle.certificate import ManifestPart
 
 
 class UnsureRule(ManifestPart):
-    """The accuracy that was asked for, the held-out rows it was looked for on, and whether a threshold reached it."""
+    """The accuracy that the task asks for, the number of held-out rows, and whether a threshold reached the accuracy."""
 
     accuracy: float = Field(gt=0, le=1)
     rows: int = Field(ge=0)
     reached: bool
 
     def sentence(self, threshold: float, *, right: str = "right") -> str:
-        """Return how the threshold was chosen; `right` is what answers had to be."""
-        wanted, rows = f"{100 * self.accuracy:g}% of the answers", f"{self.rows:,} held-out rows"
+        """Return how the threshold was chosen; `right` is the word for a correct answer."""
+        share, rows = f"{100 * self.accuracy:g}% of the answers", f"{self.rows:,} held-out rows"
+        rule = f"Unsure below a confidence of {threshold:.3f}" if threshold else "Never unsure"
         if not self.reached:
-            silent = f"Unsure below a confidence of {threshold:.3f}" if threshold else "Never unsure"
-            return f"{silent}: at least half of {rows} is answered, and no threshold that does so had {wanted} {right}."
+            return f"{rule}: at least half of {rows} must be answered, and no threshold that allows this had {share} {right}."
         if not threshold:
-            return f"Never unsure: with all of {rows} answered, {wanted} or more were {right}."
-        return f"Unsure below a confidence of {threshold:.3f}: the lowest at which {wanted} to {rows} were {right}, as measured."
+            return f"{rule}: with all of {rows} answered, {share} or more were {right}."
+        return f"{rule}: the lowest at which {share} to {rows} were {right}, as measured."
 
 
 class NoneRule(ManifestPart):
-    """The share of real rows that may be flagged, the held-out rows that set the bar, and what was flagged of them."""
+    """The share of real rows that may be flagged, the held-out rows that set the threshold, and their flagged share."""
 
     share: float = Field(gt=0, lt=1)
     rows: int = Field(ge=1)
@@ -36,21 +36,21 @@ class NoneRule(ManifestPart):
 
     @property
     def cost(self) -> str:
-        """What is flagged wrongly."""
-        return f"{self.flagged:.1%} [{100 * self.low:.1f}-{100 * self.high:.1f}] would be flagged, all wrongly"
+        """How many rows are flagged wrongly."""
+        share = f"{self.flagged:.1%} [{100 * self.low:.1f}-{100 * self.high:.1f}]"
+        return f"With a threshold from the other folds, {share} of those rows would be flagged, all wrongly"
 
     @property
     def sentence(self) -> str:
-        """What is flagged, and how often wrongly."""
+        """Which texts are flagged, and how often wrongly."""
         return (
-            f"None of these: a text that is less like the labels' rows than {1 - self.share:.0%} of {self.rows:,} held-out rows"
-            f" were. Of those, each by a bar from the other folds, {self.cost}. How many strange texts it finds is not measured"
-            " here."
+            f"None of these: a text that is less like the labels' rows than {1 - self.share:.0%} of {self.rows:,} held-out rows."
+            f" {self.cost}. How many unrelated texts it finds is not measured here."
         )
 
 
 class OutsideFigures(ManifestPart):
-    """The texts of none of the labels that the rule has learned from, how many it finds of those, and distance alone of them."""
+    """The number of texts of `data.none`, the share that the rule finds when held out, and that of likeness to rows alone."""
 
     texts: int = Field(ge=1)
     found: float = Field(ge=0, le=1)
@@ -59,25 +59,24 @@ class OutsideFigures(ManifestPart):
     alone: float = Field(ge=0, le=1)
 
     def sentence(self, rule: NoneRule) -> str:
-        """What is flagged, how often wrongly, and how often rightly."""
+        """Return which texts are flagged, how often wrongly, and how often rightly."""
         return (
-            f"None of these: a text whose likeness to the labels' rows, less half of that to {self.texts:,}"
-            f" text{'s' * (self.texts != 1)} of data.none, is lower than {1 - rule.share:.0%} of {rule.rows:,} held-out rows had."
-            f" Of those, each by a bar from the other folds, {rule.cost}. Of the texts, each held out in its turn,"
-            f" {self.found:.1%} [{100 * self.low:.1f}-{100 * self.high:.1f}] are found, by likeness to the"
-            f" labels' rows alone {self.alone:.1%}."
+            f"None of these: a text whose likeness to the labels' rows, minus half of its likeness to {self.texts:,}"
+            f" text{'s' * (self.texts != 1)} of data.none, is lower than that of {1 - rule.share:.0%} of {rule.rows:,} held-out"
+            f" rows. {rule.cost}. Of the texts of data.none, each held out in its turn, {self.found:.1%}"
+            f" [{100 * self.low:.1f}-{100 * self.high:.1f}] are found; likeness to the labels' rows alone finds {self.alone:.1%}."
         )
 
 
 class NoneFacts(ManifestPart):
-    """When a text is about none of the labels, and what was learned of that from texts; or `why` nothing is marked."""
+    """The rule for texts about none of the labels, and what it learned from such texts; or `why` there is no rule."""
 
     rule: NoneRule | None = None
     learned: OutsideFigures | None = None
     why: str = ""
 
     @model_validator(mode="after")
-    def _of_a_rule(self) -> NoneFacts:
+    def _has_rule(self) -> NoneFacts:
         if self.learned is not None and self.rule is None:
-            raise ValueError("something was learned for a rule that is not there")
+            raise ValueError("the field 'learned' needs the field 'rule'")
         return self

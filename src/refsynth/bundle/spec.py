@@ -1,7 +1,7 @@
-"""Tiers of a bundle by name: what each reads, its files, and what opens and packs it. Reading and writing derive from the table.
+"""The table of tiers: what each reads, its files, and the functions that open and pack it.
 
-A tier is one model of a bundle: bundles ask theirs in order. Nothing here imports a model: `open` and `pack` are found when they
-are first used, so that what reads a manifest loads no more than it needs.
+A tier is one model of a bundle; a bundle uses its tiers in order. Nothing here imports a model: `open` and `pack` are imported on
+first use, so that reading a manifest loads only what it needs.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ from dataclasses import dataclass
 from refsynth.core.registry import Registry
 
 HEAD, GOLDEN = "head.safetensors", "golden.json"
-"""The files of every tier: its numbers, and the golden texts with what its fp32 model said of them."""
+"""The files of every tier: its tensors, and the golden texts with the probabilities of the fp32 model."""
 
 TOKENIZER, WEIGHTS, VOCABULARY, FEATURES = "tokenizer.json", "weights.bin", "vocabulary.json", "features.json"
 
 
 @dataclass(frozen=True)
 class TierSpec:
-    """What a tier can be.
+    """A kind of tier.
 
     Attributes:
-        name: in a manifest; also the `kind` of the predictors that it holds.
-        title: for people.
-        doc: what it is.
-        open: what opens it, as `module:name`: a predictor from an `opening.Opening` and one of the variants. Without torch.
-        pack: what packs a predictor, as `module:name`: a `packing.PackedTier` from the predictor and a folder. See `pack`.
-        files: those that it has beside `HEAD` and `GOLDEN`.
-        variants: which arithmetic runs, in order of trying: the first that gives the golden outputs is taken.
-        words: whether it answers by words, and not by texts.
-        tokens: whether it reads tokens, and so needs `max_tokens`; what reads none reads all of a text.
-        near: whether its features tell how like the labels' rows a text is.
-        small: whether it has no transformer, and is as fast as a student would be.
-        carries: what of the texts that it learned from can be read in its first file; empty where nothing can.
-        no_graph: why it is no single graph from token ids; empty where it is one.
-        no_weights: why it has no weights for transformers; empty where it has.
+        name: its name in a manifest, and the `kind` of the predictors that it holds.
+        title: its name for people.
+        doc: a description.
+        open: `module:name` of the function that returns a predictor for an `opening.Opening` and a variant, without torch.
+        pack: `module:name` of the function that returns a `packing.PackedTier` for a predictor and a folder, see `pack`.
+        files: its files in addition to `HEAD` and `GOLDEN`.
+        variants: its kinds of arithmetic in order of preference; the first that gives the golden outputs is used.
+        words: whether it labels words instead of texts.
+        tokens: whether it reads tokens and so needs `max_tokens`; other tiers read the whole text.
+        near: whether its features tell how similar a text is to the labels' rows.
+        small: whether it has no transformer, and so is as fast as a student would be.
+        carries: which parts of the training texts its first file shows; empty if none.
+        no_graph: why it cannot be a single graph from token ids; empty if it can.
+        no_weights: why it has no weights for transformers; empty if it has.
     """
 
     name: str
@@ -87,7 +87,7 @@ TIERS: Registry[TierSpec] = Registry(
             ("int8", "safe"),
             words=True,
             tokens=True,
-            no_graph=(why := "it answers by words, each the mean of its tokens, and where words end is in no graph"),
+            no_graph=(why := "it labels words, each the mean of its tokens, and a graph does not know where words end"),
             no_weights=why,
         ),
         TierSpec(
@@ -99,7 +99,7 @@ TIERS: Registry[TierSpec] = Registry(
             (TOKENIZER,),
             ("static",),
             tokens=True,
-            no_weights="it is a table of votes of tokens, and no encoder",
+            no_weights="it is a table of votes of tokens, not an encoder",
         ),
         TierSpec(
             "tfidf",
@@ -111,7 +111,7 @@ TIERS: Registry[TierSpec] = Registry(
             near=True,
             small=True,
             carries="the words, pairs of words and pieces of words",
-            no_graph=(why := f"it counts n-grams of characters and words, which no ONNX operator cuts as it does; {_NO_IDS}"),
+            no_graph=(why := f"no ONNX operator splits texts into its n-grams of characters and words; {_NO_IDS}"),
             no_weights=why,
         ),
         TierSpec(

@@ -1,14 +1,15 @@
-"""Writing a bundle: all that is in it is a part of `Contents`; the folder appears whole and tested, or not at all."""
+"""Writes a bundle from `Contents`; the folder appears complete and tested, or not at all."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from safetensors.numpy import save as save_tensors
 
@@ -32,10 +33,14 @@ from refsynth.models.predict import LinearHead
 
 @dataclass(frozen=True)
 class TierContents:
-    """All that goes into a tier.
+    """Everything that goes into a tier.
 
-    `reference` is the same model in fp32, as it was evaluated: the golden outputs are its answers. `early` says when it answers
-    if it is not the last. `near` tells which texts are like no label's rows: see `models.nearness.below`.
+    Attributes:
+        packed: its files and tensors.
+        reference: the same model in fp32, as it was evaluated; its probabilities are the golden outputs.
+        calibration: temperature and thresholds.
+        early: when the tier answers, if it is not the last.
+        near: tells which texts are unlike all labels' rows, see `models.nearness.below`.
     """
 
     packed: PackedTier
@@ -47,9 +52,9 @@ class TierContents:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """All that goes into a bundle.
+    """Everything that goes into a bundle.
 
-    `labels` maps each of K labels, in their order, to its description. `tiers` are in the order in which they are asked.
+    `labels` maps each of K labels, in order, to its description. `tiers` are in the order in which they are used.
     """
 
     labels: Mapping[str, str]
@@ -59,9 +64,15 @@ class Contents:
     metrics: Sequence[Metric] = ()
     facts: Facts = field(default_factory=Facts)
 
+    @classmethod
+    def like(cls, manifest: Manifest, tiers: Sequence[TierContents], **others: Any) -> Self:
+        """Return the contents of another bundle for the same task."""
+        labels = {label.name: label.description for label in manifest.labels}
+        return cls(labels=labels, language=manifest.language, task=manifest.task, tiers=tiers, **others)
+
 
 def save(folder: Path, contents: Contents) -> None:
-    """Write a bundle, replacing one that is there, and open it once to see that it gives its golden outputs.
+    """Write a bundle, replace an existing one, and open it once to check that it gives its golden outputs.
 
     Raises:
         InputError: the folder holds something that is not a bundle, or the labels are not those of the reference.
@@ -71,19 +82,26 @@ def save(folder: Path, contents: Contents) -> None:
         if tuple(contents.labels) != tier.reference.labels:
             raise InputError(f"labels {', '.join(contents.labels)}", expected=f"those of the reference: {tier.reference.labels}")
     check_place(folder)
+    with partial_folder(folder) as partial:
+        _write(partial, contents)
+        load(partial).check()
+        _replace(partial, folder)
+
+
+@contextmanager
+def partial_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside `folder`, to be renamed to it when it is complete; otherwise it is deleted in the end."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     partial.mkdir()
     try:
-        _write(partial, contents)
-        load(partial).check()
-        _replace(partial, folder)
+        yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_place(folder: Path) -> None:
-    """See that a bundle may be written there.
+    """Check that a bundle may be written to a folder.
 
     Raises:
         InputError: the folder holds something that is not a bundle.
@@ -100,12 +118,14 @@ def _write(folder: Path, contents: Contents) -> None:
 
 
 def _write_tier(folder: Path, task: KindName, tier: TierContents, *, last: bool) -> TierEntry:
-    """Write the files of a tier. Those of the last have plain names; of another they are named after its kind, or shared."""
+    """Write the files of a tier: those of the last under plain names, others with the prefix of the tier's kind, or shared."""
     packed, tensors, names = tier.packed, dict(tier.packed.tensors), []
     if tier.near is not None:
         likeness = tier.near.tensors()
         tensors |= {NEAR: likeness["weights"], NEAR_BIAS: likeness["bias"]}
-    golden = indented(_golden(tier.reference, tier.calibration, task))
+    logits = as_floats(tier.reference.logits(GOLDEN_TEXTS))
+    probabilities = flat(KINDS[task].probabilities(logits / tier.calibration.temperature))
+    golden = indented({"texts": GOLDEN_TEXTS, "probabilities": probabilities.round(6).tolist()})
     for name, content in {**packed.files, HEAD: save_tensors(tensors), GOLDEN: golden}.items():
         shared = not last and _same(folder / name, content)
         names.append(name if last or shared else f"{packed.kind}-{name}")
@@ -129,12 +149,12 @@ def _same(path: Path, content: bytes | Path) -> bool:
 
 
 def restate(folder: Path, manifest: Manifest, *, limits: Sequence[str] = ()) -> None:
-    """Say something else of a bundle: its card and its manifest are written again, the files of the model stay as they are.
+    """Write the card and the manifest of a bundle again; the files of the model stay unchanged.
 
-    A process that dies in between leaves a bundle that does not open: for folders that nobody reads yet.
+    Only for folders that nobody reads yet: a process that dies in between leaves a bundle that does not open.
 
     Raises:
-        BundleError: it does not open with this manifest.
+        BundleError: the bundle does not open with this manifest.
     """
     _describe(folder, manifest, limits=limits)
     load(folder).check()
@@ -145,11 +165,6 @@ def _describe(folder: Path, manifest: Manifest, *, limits: Sequence[str]) -> Non
     paths = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
     files = {path.name: FileEntry(sha256=file_digest(path), size=path.stat().st_size) for path in paths}
     write_json(folder / MANIFEST, manifest.model_copy(update={"files": files}).model_dump(mode="json"))
-
-
-def _golden(reference: Predictor, calibration: Calibration, task: KindName) -> dict[str, Any]:
-    probabilities = flat(KINDS[task].probabilities(as_floats(reference.logits(GOLDEN_TEXTS)) / calibration.temperature))
-    return {"texts": GOLDEN_TEXTS, "probabilities": probabilities.round(6).tolist()}
 
 
 def _manifest(contents: Contents, tiers: Sequence[TierEntry]) -> Manifest:
@@ -169,12 +184,12 @@ def _manifest(contents: Contents, tiers: Sequence[TierEntry]) -> Manifest:
 
 
 def figures_of(metrics: Sequence[Metric]) -> dict[str, Figure]:
-    """Return figures as a manifest has them."""
+    """Return figures in the form of a manifest."""
     return {each.name: Figure(**{name: value for name, value in asdict(each).items() if name != "name"}) for each in metrics}
 
 
 def _replace(partial: Path, folder: Path) -> None:
-    """Rename the new folder into place. An old bundle is moved aside first: two folders cannot change places at once."""
+    """Rename the new folder into place; an old bundle is moved away first, since folders cannot be swapped atomically."""
     for path in (*partial.iterdir(), partial):
         _flush(path)
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")

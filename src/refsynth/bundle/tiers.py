@@ -1,4 +1,4 @@
-"""The tiers of a bundle: each a predictor that is opened from the bundle's files and tests itself on the golden texts."""
+"""Opens the tiers of a bundle as predictors, each of which tests itself on the golden texts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from refsynth.bundle.none import NEAR, NEAR_BIAS
 from refsynth.bundle.opening import Opening, fits
 from refsynth.bundle.spec import GOLDEN, HEAD
 from refsynth.core.errors import BundleError, ModelError
-from refsynth.core.protocols import Cutting, Predictor
+from refsynth.core.protocols import Predictor, Truncating
 from refsynth.core.registry import load
 from refsynth.core.types import Array, BoolArray, FloatArray
 from refsynth.kinds import Kind, as_floats
@@ -30,9 +30,10 @@ from refsynth.models.predict import LinearHead
 
 @dataclass(frozen=True)
 class Tier:
-    """A predictor that gave its golden outputs here, and what the manifest says of it. `variant` says which arithmetic runs.
+    """A predictor that gave its golden outputs on this machine, and its part of the manifest.
 
-    `near` reads the same features, and tells which texts are like no label's rows; None where the bundle cannot.
+    `variant` is the arithmetic that runs. `near` reads the same features and tells which texts are unlike all labels' rows; None
+    if the bundle cannot tell.
     """
 
     variant: str
@@ -44,40 +45,40 @@ class Tier:
 
     @property
     def calibration(self) -> Calibration:
-        """How its probabilities are calibrated."""
+        """The calibration of its probabilities."""
         return self.entry.calibration
 
     @property
     def early(self) -> EarlyExit | None:
-        """When it answers; None for the last, which answers always."""
+        """When it answers; None for the last tier, which always answers."""
         return self.entry.early
 
-    def cuts(self, text: str) -> bool:
-        """Return whether a clean text is longer than what is read of it; what counts words and terms reads all."""
-        return isinstance(self.predictor, Cutting) and self.predictor.cuts(text)
+    def truncates(self, text: str) -> bool:
+        """Return whether only part of a clean text is read; tiers that read no tokens read all of it."""
+        return isinstance(self.predictor, Truncating) and self.predictor.truncates(text)
 
     def probabilities(self, texts: Sequence[str]) -> Array:
-        """Return calibrated probabilities [N, K] of clean texts; of spans, of the words of each [N]."""
+        """Return calibrated probabilities of clean texts [N, K], or of the words of each text [N]."""
         return self.kind.probabilities(as_floats(self.predictor.logits(texts)) / self.calibration.temperature)
 
-    def both(self, texts: Sequence[str]) -> tuple[Array, BoolArray]:
-        """Return the same, and which texts are about none of the labels [N]."""
-        if self._whole is None:
+    def answer(self, texts: Sequence[str]) -> tuple[Array, BoolArray]:
+        """Return the probabilities, and which texts are about none of the labels [N]."""
+        if self._with_near is None:
             return self.probabilities(texts), np.zeros(len(texts), bool)
-        said, k = as_floats(self._whole.logits(texts)), len(self.predictor.labels)
-        return self.kind.probabilities(said[:, :k] / self.calibration.temperature), strange(said[:, k:])
+        outputs, k = as_floats(self._with_near.logits(texts)), len(self.predictor.labels)
+        return self.kind.probabilities(outputs[:, :k] / self.calibration.temperature), strange(outputs[:, k:])
 
     @cached_property
-    def _whole(self) -> Predictor | None:
-        """What gives logits and likeness at once; None where there is no likeness."""
+    def _with_near(self) -> Predictor | None:
+        """Gives logits and likeness in one pass; None without likeness."""
         return None if self.near is None else with_near(self.predictor, self.near)
 
 
 def open_tier(files: Files, place: int, threads: int) -> Tier:
-    """Open a tier of a bundle by its place in the order of asking.
+    """Open the tier in a place of a bundle.
 
     Raises:
-        BundleError: it is damaged, or does not give its golden outputs here.
+        BundleError: it is damaged, or does not give its golden outputs on this machine.
     """
     manifest, entry = files.manifest, files.manifest.tiers[place]
     try:
@@ -88,24 +89,23 @@ def open_tier(files: Files, place: int, threads: int) -> Tier:
 
 
 def _first_good(files: Files, entry: TierEntry, golden: Golden, threads: int) -> Tier:
-    folder, manifest, failed = files.folder, files.manifest, 0.0
+    folder, manifest, kind, failed = files.folder, files.manifest, files.manifest.answers, 0.0
     for variant in entry.spec.variants:
-        kind = manifest.answers
         predictor, near = _open(files, entry, variant, threads)
         tier = Tier(variant, predictor, entry, golden, kind, near)
         off = golden.share_off(flat(tier.probabilities(golden.texts)), limit=manifest.golden_limit, several=kind.several)
         if off <= TOLERATED:
             if variant == "safe":
                 warnings.warn(
-                    f"{folder}: int8 arithmetic goes wrong on this machine ({failed:.0%} of the golden texts), "
-                    "using the safe variant: right, but slower (CPUs with VNNI run int8)",
+                    f"{folder}: int8 arithmetic is wrong on this machine ({failed:.0%} of the golden texts), "
+                    "using the safe variant, which is correct but slower (CPUs with VNNI run int8)",
                     RuntimeWarning,
                     stacklevel=5,
                 )
             return tier
         failed = off
     raise BundleError(
-        f"{folder}: the model does not give its golden outputs here: {failed:.0%} of them differ",
+        f"{folder}: the model does not give its golden outputs on this machine: {failed:.0%} of them differ",
         expected=f"at most {TOLERATED:.0%} with a probability off by more than {manifest.golden_limit:.2f}",
         remedy="export the bundle again; if it fails there too, the exported model is not the one that was trained",
     )
@@ -114,7 +114,7 @@ def _first_good(files: Files, entry: TierEntry, golden: Golden, threads: int) ->
 def _open(files: Files, entry: TierEntry, variant: str, threads: int) -> tuple[Predictor, LinearHead | None]:
     manifest = files.manifest
     tensors = _tensors(files.read(entry.named(HEAD)), files.folder)
-    given = Opening(
+    opening = Opening(
         folder=files.folder,
         entry=entry,
         labels=tuple(label.name for label in manifest.labels),
@@ -123,10 +123,10 @@ def _open(files: Files, entry: TierEntry, variant: str, threads: int) -> tuple[P
         read=lambda name: files.read(entry.named(name)),
         threads=threads,
     )
-    predictor: Predictor = load(entry.spec.open)(given, variant)
+    predictor: Predictor = load(entry.spec.open)(opening, variant)
     if NEAR not in tensors or NEAR_BIAS not in tensors or not entry.spec.near:
         return predictor, None
-    return predictor, fits(files.folder, LinearHead(tensors[NEAR], tensors[NEAR_BIAS]), *given.head.weights.shape)
+    return predictor, fits(files.folder, LinearHead(tensors[NEAR], tensors[NEAR_BIAS]), *opening.head.weights.shape)
 
 
 def _tensors(data: bytes, folder: Path) -> dict[str, FloatArray]:

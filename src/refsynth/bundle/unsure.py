@@ -1,12 +1,12 @@
-"""The one sentence that report, card and screen share on how the "unsure" threshold of a bundle was chosen."""
+"""The sentence on how the "unsure" threshold of a bundle was chosen, for report, card and screen."""
 
 from __future__ import annotations
 
 from refsynth.bundle.manifest import Manifest
 
 
-def told(manifest: Manifest, threshold: float | None = None) -> str:
-    """Return the sentence on a bundle's threshold, or on the one that takes its place; empty where nothing is known of it."""
+def unsure_sentence(manifest: Manifest, threshold: float | None = None) -> str:
+    """Return the sentence on a bundle's threshold, or on the one given in its place; empty if its origin is unknown."""
     own, alone = manifest.calibration.threshold, len(manifest.tiers) == 1
     if threshold is not None:
         instead = f"; the bundle's own is {own:.3f}" if alone else ""

@@ -175,7 +175,7 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[byte
                 texts.append(row.text)
                 groups.append(group_of.setdefault(text_key(row.text), len(group_of)))
         if texts:
-            truncated += sum(map(model.cuts, texts))
+            truncated += sum(map(model.truncates, texts))
             answered = model.answer(texts)
             parts.append(answered.probabilities)
             unsure.append(answered.unsure)

@@ -66,7 +66,7 @@ def explained(model: Model, text: str, label: str | None, *, top: int) -> dict[s
     if contributions is None:
         places = spans(text)
         variants = [without(text, place) for place in places]  # an empty one is predicted like any other
-        left = [one.probabilities[label] for one in model.told(variants, model.answer(variants))]
+        left = [one.probabilities[label] for one in model.predictions(variants, model.answer(variants))]
         method, base, parts = "occlusion", 0.0, of_spans(text, places, whole, left)
     else:
         method, base, parts = "contributions", contributions.base, of_terms(contributions)

@@ -68,7 +68,7 @@ def predict(
     Example: refsynth predict runs/tickets inbox.csv --out scored.csv
     """
     from refsynth.bundle.none import none_sentence
-    from refsynth.bundle.unsure import told
+    from refsynth.bundle.unsure import unsure_sentence
     from refsynth.cli.scored import check_target
 
     if target is not None:
@@ -85,7 +85,7 @@ def predict(
             _write(model, reading, tally, file, target)
             if tally.unsure and not model.manifest.answers.spans and (run := run_of(bundle)) is not None:
                 out.print(f"label the unsure ones: {command('label', 'next', target, '--run', run)}", markup=False)
-    if rule := told(model.manifest, threshold):
+    if rule := unsure_sentence(model.manifest, threshold):
         err.print(rule, markup=False)
     if model.tells_none:
         err.print(none_sentence(model.manifest), markup=False)
@@ -171,7 +171,7 @@ class PredictionTally:
         """Add to the profile: how confident the first tier was about some texts, and how long they are."""
         from refsynth.bundle.certificate import profile_of
 
-        self.profile = profile_of(found.sure, texts) + (0 if self.profile is None else self.profile)
+        self.profile = profile_of(found.exit_confidence, texts) + (0 if self.profile is None else self.profile)
 
     @property
     def rows(self) -> int:
@@ -220,7 +220,7 @@ def answered(
         texts = [row.text for row in chunk if isinstance(row, Row)]
         found = model.answer(texts)
         tally.count(texts, found)
-        answers = iter(model.told(texts, found))
+        answers = iter(model.predictions(texts, found))
         for row in chunk:
             answer = next(answers) if isinstance(row, Row) else None
             tally.unreadable += answer is None

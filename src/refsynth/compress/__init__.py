@@ -1,4 +1,4 @@
-"""Making a trained model small, and shipping it: int8, smaller forms, static students, cascades, the contract, exports.
+"""Makes a trained model small and ships it: int8, smaller forms, static students, cascades, the contract, exports.
 
-Needs the extra `train`. What a bundle is on disk is said in `bundle`.
+Needs the extra `train`. The on-disk format is in `bundle`.
 """

@@ -1,7 +1,7 @@
 """The contract of a run: how fast, how small, how good. Chooses among forms of a model; knows nothing of how they are made.
 
-Size and latency of a form are known before it is trained, its quality only after. So the search asks for the quality of as few
-forms as it can: of those that are small and fast enough from the smallest on, and only where none keeps enough, of the others.
+Size and latency of a form are known before it is trained, its quality only afterwards. So the search measures the quality of as
+few forms as possible: first those that are small and fast enough, from the smallest up, and the others only if none keeps enough.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from refsynth.core.config import RunConfig
 
 
 class Contract(NamedTuple):
-    """What is asked for, as far as it is not None.
+    """The demands on a bundle; None for no demand.
 
-    `p50_ms` is the median latency of one text at a time on this machine, in ms; `size_mb` the size of the bundle in MB (10^6
-    bytes); `keep` the least share of the macro-F1 of the model as it was trained.
+    Attributes:
+        p50_ms: the largest median latency of one text at a time on this machine, in ms.
+        size_mb: the largest size of the bundle, in MB (10^6 bytes).
+        keep: the smallest share of the macro-F1 of the model as it was trained.
     """
 
     p50_ms: float | None = None
@@ -30,9 +32,10 @@ class Contract(NamedTuple):
 
 
 class ModelVariant(NamedTuple):
-    """A form of the model and what was measured of it; `kept` is None where it was not asked for, or cannot be told.
+    """A form of the model and its measurements.
 
-    The form that ships has the `interval` of what it keeps.
+    `kept` is the share of macro-F1 that it keeps; None if that was not needed or could not be measured. The form that ships has
+    its `interval`.
     """
 
     name: str
@@ -47,10 +50,14 @@ class ModelVariant(NamedTuple):
 
 
 class ContractOutcome(NamedTuple):
-    """The form that ships, whether it does what was asked, and all forms with what is known of them.
+    """The result of the search.
 
-    `tried` counts the forms that were measured for what they keep, to choose among them. `untold` are those of which that was
-    asked and cannot be told: `met` says nothing of it.
+    Attributes:
+        shipped: the form that ships.
+        met: whether it meets the contract; this ignores the demand `keep` for forms in `untold`.
+        forms: all forms with their measurements.
+        tried: the number of forms whose kept share was measured to choose among them.
+        untold: names of the forms whose kept share was needed but could not be measured.
     """
 
     shipped: ModelVariant
@@ -61,7 +68,7 @@ class ContractOutcome(NamedTuple):
 
 
 def excess(contract: Contract, form: ModelVariant) -> float:
-    """Return by what factor a form misses the worst-missed part of the contract; at most 1 if it misses none."""
+    """Return the largest factor by which a form misses a demand of the contract; at most 1 if it misses none."""
     ratios = [
         form.p50_ms / contract.p50_ms if contract.p50_ms is not None else 0.0,
         form.size_mb / contract.size_mb if contract.size_mb is not None else 0.0,
@@ -75,11 +82,11 @@ def search(contract: Contract, forms: Sequence[ModelVariant], quality: Callable[
     """Return the smallest form that meets the contract, or else the one that misses it by the smallest factor.
 
     Args:
-        contract: what is asked for.
-        forms: at least one, with size and latency; where two are equally near, the earlier wins.
-        quality: measures the share kept by the form of that name, which may take long, or returns None if it cannot be told: such
-            a form ships only where it can be told of none. None if nothing can be measured. Then the largest form that is small
-            and fast enough ships: the less was cut, the less can be lost.
+        contract: the demands.
+        forms: at least one, with size and latency; of two equally near forms the earlier wins.
+        quality: measures the share kept by the form of that name, which may take long. It returns None if the share cannot be
+            measured; such a form ships only if no form can be measured. Pass None if there is nothing to measure on: then the
+            largest form that is small and fast enough ships, since it has lost least.
     """
     known = {form.name: form for form in forms}
     fitting = sorted((form for form in forms if excess(contract, form) <= 1), key=lambda form: form.size_mb)
@@ -105,6 +112,6 @@ def search(contract: Contract, forms: Sequence[ModelVariant], quality: Callable[
     return ContractOutcome(nearest, excess(contract, nearest) <= 1, tuple(known.values()), tried, tuple(unknown))
 
 
-def asked_of(config: RunConfig) -> Contract:
-    """Return what the bundle must keep to."""
+def contract_of(config: RunConfig) -> Contract:
+    """Return the contract of a run."""
     return Contract(**config.contract.model_dump())

@@ -1,6 +1,6 @@
-"""The calibration of a student: its teacher's probabilities stand for the truth, which is drawn from them.
+"""The calibration of a student on unlabeled texts: its true labels are drawn from its teacher's probabilities.
 
-What it gives is as right as those probabilities are. Nobody knows a label here, so nothing is measured.
+The result is as good as those probabilities. Nothing is measured here, since no true label is known.
 """
 
 from __future__ import annotations
@@ -22,62 +22,63 @@ from refsynth.models.crf import CrfPredictor
 from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.static import StaticPredictor
 
-SURE = 1e-15
-"""A threshold on a label's probability is at least this far from 0 and 1 where a student's logits are moved to it."""
+MARGIN = 1e-15
+"""The smallest distance of decision thresholds from 0 and 1 when a student's logits are shifted to them."""
 
 Fast = TypeVar("Fast", bound=StaticPredictor | TfidfPredictor | CrfPredictor)
 
 
-class Heard(NamedTuple):
-    """N texts, what the teacher says of them (probabilities [N, ...]), and its answers by these."""
+class Answers(NamedTuple):
+    """N texts with the teacher's probabilities [N, ...] and answers [N]."""
 
     texts: Sequence[str]
     probabilities: Array
     answers: Array
 
 
-def calibrated(predictor: Fast, heard: Heard, teacher: Manifest, *, seed: int) -> tuple[Fast, Calibration, Threshold | None]:
-    """Calibrate by what the teacher holds likely: classes, and whether an answer is right, are drawn from it.
+def calibrated(predictor: Fast, taught: Answers, teacher: Manifest, *, seed: int) -> tuple[Fast, Calibration, Threshold | None]:
+    """Return the calibrated student, its calibration and its threshold for being unsure.
 
-    One bundle has one threshold for each label, by which texts of both tiers are told: logits are moved to the teacher's.
+    Classes, and whether an answer is right, are drawn from the teacher's probabilities. A bundle has one decision threshold for
+    each label, so the student's logits are shifted to those of the teacher.
     """
-    kind, bars = teacher.answers, teacher.calibration.thresholds
-    logits = as_floats(predictor.logits(heard.texts))
-    found = Calibration(temperature=_temperature(logits, heard, teacher, seed=seed), thresholds=bars)
-    own = kind.cuts(logits, heard.answers)
+    kind, thresholds = teacher.answers, teacher.calibration.thresholds
+    logits = as_floats(predictor.logits(taught.texts))
+    calibration = Calibration(temperature=_temperature(logits, taught, teacher, seed=seed), thresholds=thresholds)
+    own = kind.thresholds(logits, taught.answers)
     if own is not None:
-        shift = shift_of(own, np.array(bars or [0.5] * len(own)), temperature=found.temperature)
+        shift = shift_of(own, np.array(thresholds or [0.5] * len(own)), temperature=calibration.temperature)
         head = predictor.head
         predictor = replace(predictor, head=LinearHead(head.weights, (head.bias + shift).astype(head.bias.dtype)))
     if not teacher.calibration.threshold:
-        return predictor, found, None
-    probabilities = kind.probabilities(as_floats(predictor.logits(heard.texts)) / found.temperature)
-    said = kind.decide(probabilities, teacher.calibration.cuts)
+        return predictor, calibration, None
+    probabilities = kind.probabilities(as_floats(predictor.logits(taught.texts)) / calibration.temperature)
+    answers = kind.decide(probabilities, teacher.calibration.label_thresholds)
     rng = np.random.default_rng(derive_seed(seed, "right"))
-    right = rng.random(len(heard.texts)) < kind.confidence(heard.probabilities, said)
-    rule = teacher.unsure
-    threshold = threshold_of(right, kind.confidence(probabilities, said), target=TARGET if rule is None else rule.accuracy)
-    return predictor, found.model_copy(update={"threshold": threshold.threshold}), threshold
+    right = rng.random(len(taught.texts)) < kind.confidence(taught.probabilities, answers)
+    target = TARGET if teacher.unsure is None else teacher.unsure.accuracy
+    threshold = threshold_of(right, kind.confidence(probabilities, answers), target=target)
+    return predictor, calibration.model_copy(update={"threshold": threshold.threshold}), threshold
 
 
-def _temperature(logits: Array, heard: Heard, teacher: Manifest, *, seed: int) -> float:
+def _temperature(logits: Array, taught: Answers, teacher: Manifest, *, seed: int) -> float:
     kind = teacher.answers
-    shares = softmax(kind.choices(kind.logits(heard.probabilities), heard.answers).values)
+    shares = softmax(kind.choices(kind.logits(taught.probabilities), taught.answers).values)
     drawn = _drawn(shares, seed=derive_seed(seed, "drawn"))
-    return fit_temperature(kind.choices(logits, heard.answers).values, drawn)
+    return fit_temperature(kind.choices(logits, taught.answers).values, drawn)
 
 
-def shift_of(cuts: FloatArray, thresholds: FloatArray, *, temperature: float) -> FloatArray:
-    """Return what to add to logits [K], so that what reaches a cut reaches a threshold.
+def shift_of(own: FloatArray, thresholds: FloatArray, *, temperature: float) -> FloatArray:
+    """Return the shift of logits [K] that maps the thresholds on logits to thresholds on probabilities.
 
-    sigmoid((cut + shift) / temperature) = threshold.
+    sigmoid((own + shift) / temperature) = threshold.
     """
-    bars = np.clip(thresholds, SURE, 1 - SURE)
-    return np.asarray(temperature * np.log(bars / (1 - bars)) - cuts)
+    shares = np.clip(thresholds, MARGIN, 1 - MARGIN)
+    return np.asarray(temperature * np.log(shares / (1 - shares)) - own)
 
 
 def _drawn(probabilities: FloatArray, *, seed: int) -> IntArray:
-    """Return a class for each row [N], drawn by its probabilities [N, K]."""
+    """Return a class for each row [N], drawn from its probabilities [N, K]."""
     rng = np.random.default_rng(seed)
     reached = probabilities.cumsum(1) > rng.random(len(probabilities))[:, None] * probabilities.sum(1, keepdims=True)
     return np.asarray(reached.argmax(1))

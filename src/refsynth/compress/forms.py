@@ -1,4 +1,4 @@
-"""Smaller forms of a trained model: a table of what there is, how each is cut from the model, how it learns to be like it."""
+"""Smaller forms of a trained model: a table of recipes, how each form is cut from the model, and how it is distilled."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from refsynth.models.tagger import TagPredictor
 from refsynth.models.tokenizer import split_words
 
 FULL = "full"
-JUDGED = 256
-"""Rows that tell which units of a feed-forward part matter."""
+RANKING_ROWS = 256
+"""Rows on which the importance of heads and feed-forward units is measured."""
 
-ROWS = 32
+BATCH = 32
 """Rows in a batch of those."""
 
 
 class VariantRecipe(NamedTuple):
-    """Shares that a form keeps: of layers, units of their feed-forward parts, attention heads, words, dimensions of these."""
+    """The shares that a form keeps of layers, feed-forward units, attention heads, vocabulary, and embedding dimensions."""
 
     layers: float = 1.0
     width: float = 1.0
@@ -52,22 +52,22 @@ RECIPES: Mapping[str, VariantRecipe] = {
     "third": VariantRecipe(1 / 3),
     "third, few words": VariantRecipe(1 / 3, words=1 / 10),
 }
-"""Forms by what they keep; the heads that stay are half over all layers, not of each."""
+"""The forms by name; "half the heads" keeps half over all layers together, not half of each."""
 
 TRANSFER = Transfer(steps=100)
-"""Beyond 100 steps of a few dozen texts little is won; every fold pays for them."""
+"""More than 100 steps on a few dozen texts gain little, and every fold pays for them."""
 
 GENTLE = Transfer(steps=40, rate=1e-4)
-"""For a form that keeps all layers: there is less to learn, and at the usual rate more is forgotten than won."""
+"""For a form that keeps all layers: it has less to learn, and forgets more than it gains at the usual learning rate."""
 
 
 Shrinkable = EncoderPredictor | TagPredictor
 
 
 class Teacher(NamedTuple):
-    """A trained predictor on a transformer, and the rows that it learnt from, which its smaller forms learn from too.
+    """A trained predictor on a transformer, and its training rows, from which its smaller forms learn too.
 
-    `link` tells how its logits of texts become probabilities.
+    `link` maps its logits of texts to probabilities.
     """
 
     predictor: Shrinkable
@@ -77,17 +77,17 @@ class Teacher(NamedTuple):
 
 
 def can_shrink(teacher: Teacher) -> bool:
-    """Tell whether the forms are known for this kind of encoder: BERT's family, without learnt prompts."""
+    """Return whether the recipes apply to this encoder: the BERT family, without learned prompts."""
     return hasattr(teacher.encoder.transformer, "encoder") and hasattr(teacher.encoder.transformer, "embeddings")
 
 
 def cut(teacher: Teacher, name: str, texts: Sequence[str]) -> tuple[Shrinkable, tuple[int, ...]]:
-    """Return a form as it is before training, with the layers of the teacher that it keeps.
+    """Return an untrained form, and the layers of the teacher that it keeps.
 
     Args:
-        teacher: what it is cut from.
-        name: of the form.
-        texts: whose words it keeps, whatever share of the others.
+        teacher: the model that it is cut from.
+        name: the name of the form.
+        texts: texts whose words it keeps in any case.
     """
     if name == FULL:
         return teacher.predictor, ()
@@ -109,9 +109,9 @@ def cut(teacher: Teacher, name: str, texts: Sequence[str]) -> tuple[Shrinkable, 
 
 @from_seed
 def shrink(teacher: Teacher, name: str, texts: Sequence[str], *, seed: int) -> Shrinkable:
-    """Return a form of the teacher that has learnt from it on the texts; the full one is the teacher itself.
+    """Return a form distilled from the teacher on the texts; the full form is the teacher itself.
 
-    One that lacks nothing but words that no text has is the teacher on all texts at hand: there is nothing to learn from them.
+    A form that lacks only words that no text has is not trained, since it equals the teacher on all texts.
     """
     recipe = RECIPES[name]
     student, kept = cut(teacher, name, texts)
@@ -123,20 +123,21 @@ def shrink(teacher: Teacher, name: str, texts: Sequence[str], *, seed: int) -> S
 
 
 def _losses(teacher: Teacher) -> Callable[[TransformerEncoder], Iterable[torch.Tensor]]:
-    """Return what yields the cross-entropy of an encoder under the teacher's head, batch by batch of some of its rows."""
-    rows = teacher.rows[:: max(1, len(teacher.rows) // JUDGED)]
+    """Return a function that yields the cross-entropy of an encoder under the teacher's head, batch by batch of some rows."""
+    rows = teacher.rows[:: max(1, len(teacher.rows) // RANKING_ROWS)]
+    of_batch = _loss_of_texts
     if isinstance(teacher.predictor, TagPredictor):
-        rows = [row for row in rows if split_words(row.text)]  # of the others there is nothing to be wrong about
+        rows = [row for row in rows if split_words(row.text)]  # the others have no labels to predict
+        of_batch = _loss_of_words
     head = teacher.predictor.head
     weights, bias = (torch.tensor(part, dtype=torch.float32) for part in (head.weights, head.bias))
-    of_batch = _loss_of_words if isinstance(teacher.predictor, TagPredictor) else _loss_of_texts
 
     def read(features: torch.Tensor) -> torch.Tensor:
         return features @ weights.to(features) + bias.to(features)
 
     def losses(encoder: TransformerEncoder) -> Iterator[torch.Tensor]:
-        for start in range(0, len(rows), ROWS):
-            yield of_batch(teacher, encoder, rows[start : start + ROWS], read)
+        for start in range(0, len(rows), BATCH):
+            yield of_batch(teacher, encoder, rows[start : start + BATCH], read)
 
     return losses
 

@@ -1,7 +1,7 @@
-"""What is redundant in a fused graph is stored once, or not at all: empty attention heads, equal rows, missing directions.
+"""Removes redundancy from a fused graph: empty attention heads, equal rows of embedding tables, tables of low rank.
 
-Each change leaves what the graph computes as it was, but for the last digits of a float. So a smaller model is an ordinary one
-whose weights happen to be zero or equal, and nothing has to be written down beside them.
+The graph still computes the same values, up to rounding. So a smaller model is an ordinary one whose weights happen to be zero or
+equal, and no further description of it is needed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from refsynth.core.types import FloatArray, IntArray
 from refsynth.models.int8 import LEAST_ROWS
 
 WORTH = 0.9
-"""What a change must bring a table down to, as a share of its values."""
+"""A change must bring the number of a table's values down to less than this share."""
 
 EMPTY = 1e-5
-"""Of the largest singular value: below it a direction holds nothing but rounding."""
+"""Directions with less than this share of the largest singular value hold only rounding errors."""
 
 
 def slim(graph: Any) -> None:
@@ -34,7 +34,7 @@ def slim(graph: Any) -> None:
 
 
 def drop_empty_heads(graph: Any) -> int:
-    """Take out of each Attention the heads whose output nothing reads, one at least staying; return how many they were."""
+    """Remove from each Attention node the heads whose output nothing reads, except one; return the number of removed heads."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     dropped = 0
     for node in graph.node:
@@ -60,7 +60,7 @@ def drop_empty_heads(graph: Any) -> int:
 
 
 def _looked_up(graph: Any, node: Any, tensor: Any) -> list[Any]:
-    """Return the nodes that look a row up in a smaller table; the node itself where there is none."""
+    """Return the nodes that look a row up in a smaller table, or the node itself if the table cannot be made smaller."""
     table = numpy_helper.to_array(tensor)
     ids, out, name = node.input[1], node.output[0], tensor.name
     rows, places = _distinct(table)
@@ -84,7 +84,7 @@ def _looked_up(graph: Any, node: Any, tensor: Any) -> list[Any]:
 
 
 def _distinct(table: FloatArray) -> tuple[FloatArray, IntArray]:
-    """Return the distinct rows of a table [V, D] and for each row of the table its place among them [V]."""
+    """Return the distinct rows of a table [V, D], and the place among them of each row of the table [V]."""
     keys = np.ascontiguousarray(table).view(np.dtype((np.void, table.shape[1] * table.itemsize))).ravel()
     _, first, places = np.unique(keys, return_index=True, return_inverse=True)
     return table[first], np.asarray(places)

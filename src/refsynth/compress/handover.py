@@ -1,8 +1,7 @@
-"""A bundle handed over to other tools: a folder that they read without refsynth, or with it and nothing else."""
+"""Exports a bundle for other tools: a folder that they read without refsynth, or with refsynth alone."""
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from collections.abc import Callable, Mapping
@@ -11,8 +10,9 @@ from typing import Literal
 
 import yaml
 
-from refsynth.bundle.manifest import Manifest
+from refsynth.bundle.manifest import CARD, Manifest
 from refsynth.bundle.model import Model, load
+from refsynth.bundle.store import partial_folder
 from refsynth.core.errors import InputError
 from refsynth.core.run import write_json
 
@@ -20,26 +20,21 @@ Target = Literal["onnx", "transformers", "mlflow", "hub"]
 
 
 def export_bundle(bundle: Path, to: Target, out: Path) -> Path:
-    """Write a bundle in another form into a new folder; it appears whole or not at all.
+    """Write a bundle in another form into a new folder; the folder appears complete or not at all.
 
     Raises:
-        InputError: the folder is there already, or a bundle of this kind has no such form.
-        BundleError: it is no bundle, or damaged.
-        ExtraError: the extra `train` is not installed, which `onnx` and `transformers` need.
+        InputError: the folder already exists, or bundles of this kind cannot have that form.
+        BundleError: the folder is not a bundle, or the bundle is damaged.
+        ExtraError: the form is `onnx` or `transformers`, which need the extra `train`, and that is not installed.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: is there already", remedy="name a new folder with --out")
+        raise InputError(f"{out}: already exists", remedy="name a new folder with --out")
     model = load(bundle)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.mkdir()
-    try:
+    with partial_folder(out) as partial:
         TARGETS[to](bundle, model, partial)
         if out.exists():
             out.rmdir()
         partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return out
 
 
@@ -63,13 +58,13 @@ def _transformers(bundle: Path, model: Model, out: Path) -> None:
     if why := no_graph or model.manifest.last.spec.no_weights:
         raise InputError(
             f"{bundle}: a bundle {tiers_of(model.manifest)} has no weights for transformers: {why}",
-            expected="a bundle with the tier 'encoder' alone",
+            expected="a bundle with only the tier 'encoder'",
             remedy="export it --to mlflow or --to hub" + ("" if no_graph else ", or --to onnx"),
         )
     write_tokenizer(bundle, model.manifest, out)
     write_torch(bundle, model.manifest, out)
-    use = _TORCH_USE.format(text=_text(model.manifest), link=_link(model.manifest))
-    _write_card(bundle, out, use + _unlike(model.manifest))
+    link = "sigmoid()" if model.manifest.answers.several else "softmax(-1)"
+    _write_card(bundle, out, _TORCH_USE.format(text=_text(model.manifest), link=link) + _unlike(model.manifest))
 
 
 def _mlflow(bundle: Path, model: Model, out: Path) -> None:
@@ -111,13 +106,13 @@ TARGETS: Mapping[Target, Callable[[Path, Model, Path], None]] = {
     "mlflow": _mlflow,
     "hub": _hub,
 }
-"""The forms that a bundle can be handed over in."""
+"""The forms that a bundle can be exported to."""
 
 
 def _write_card(bundle: Path, out: Path, use: str) -> None:
     """Write the card of the bundle with another section on use."""
-    told = (bundle / "README.md").read_text(encoding="utf-8").partition("\n## Use\n")[0]
-    (out / "README.md").write_text(f"{told}\n## Use\n\n{use}\n", encoding="utf-8")
+    card = (bundle / CARD).read_text(encoding="utf-8").partition("\n## Use\n")[0]
+    (out / CARD).write_text(f"{card}\n## Use\n\n{use}\n", encoding="utf-8")
 
 
 def _text(manifest: Manifest) -> str:
@@ -126,25 +121,21 @@ def _text(manifest: Manifest) -> str:
 
 _NO_TEXT = """
 
-An empty text, or one of signs that nobody sees, is answered in this form like any other, with the model's habit for a
-label. The bundle refuses it, as `refsynth predict`, the server and the form `mlflow` do: leave such texts out before you ask."""
+This form answers an empty text, or one of invisible characters, like any other, with the label that the model prefers. The bundle
+refuses them, and so do `refsynth predict`, the server and the form `mlflow`: leave such texts out."""
 
 
 def _unlike(manifest: Manifest) -> str:
-    """Return where this form answers otherwise than the bundle: to no text, and to a long one where the bundle reads more."""
+    """Return how this form differs from the bundle: on empty texts, and on long texts if the bundle reads more of them."""
     from refsynth.compress.huggingface import reach, reads_less
 
     if not reads_less(manifest):
         return _NO_TEXT
     longest = reach(manifest)
     return _NO_TEXT + (
-        f"\n\nOf a text with more than {longest} tokens this form reads the first {longest}, and answers otherwise "
-        "than the bundle, which reads more of it. The forms `mlflow` and `hub` read as the bundle does."
+        f"\n\nOf a text with more than {longest} tokens this form reads the first {longest}, so its answer can differ from "
+        "the bundle's, which reads more. The forms `mlflow` and `hub` read as the bundle does."
     )
-
-
-def _link(manifest: Manifest) -> str:
-    return "sigmoid()" if manifest.answers.several else "softmax(-1)"
 
 
 _ONNX_USE = """With `onnxruntime`, `tokenizers` and `numpy`, in the folder of this file:
@@ -160,13 +151,13 @@ probabilities = session.run(["probabilities"], {{"input_ids": ids, "attention_ma
 print([{{labels[str(index)]: float(value) for index, value in enumerate(row)}} for row in probabilities])
 ```
 
-`probabilities` are calibrated; `logits` are what they are the softmax of (the sigmoid, where a text may have several labels), so
-that `optimum.onnxruntime.ORTModelForSequenceClassification` and its pipelines give the same. `refsynth.unsure_below` in
+`probabilities` are calibrated: they are the softmax of `logits` (the sigmoid, where a text may have several labels). So
+`optimum.onnxruntime.ORTModelForSequenceClassification` and its pipelines give the same. `refsynth.unsure_below` in
 `config.json` is the probability below which the bundle abstains. The operators of `com.microsoft` are those of ONNX Runtime."""
 
 _TORCH_USE = """With `transformers` and `torch`, in the folder of this file. The class is in `modeling_refsynth.py` (20 lines:
-BERT, the mean of its states, a linear layer), since transformers has none such;
-so it asks for `trust_remote_code`: read the file first.
+BERT, the mean of its states, a linear layer), since transformers has no such class. So it needs `trust_remote_code`: read the
+file first.
 
 ```python
 import torch
@@ -178,20 +169,20 @@ with torch.inference_mode():
 print(logits.{link}, model.config.id2label)
 ```
 
-The weights are those of the bundle's safe variant: int8, turned to fp32. `refsynth predict` runs int8 activations too where the
-processor can, so that its probabilities differ in the second or third digit."""
+The weights are those of the bundle's safe variant: int8, converted to fp32. `refsynth predict` also runs int8 activations if
+the processor supports them, so its probabilities differ in the second or third digit."""
 
-_MLFLOW_USE = """A `python_function` model of MLflow: the bundle as it is, loaded by `refsynth.bundle.pyfunc`. Nothing is pickled.
+_MLFLOW_USE = """A `python_function` model of MLflow: the unchanged bundle, read by `refsynth.bundle.pyfunc`. Nothing is pickled.
 
 ```python
 import mlflow
 mlflow.pyfunc.load_model("path/to/this/folder").predict(["a text"])   # label, probability, abstain, probabilities, reason
 ```
 
-Of a row that is no text, such as an empty one, all are None but `reason`, which says why; the other rows are answered."""
+For a row without a text, all of these are None except `reason`, which tells why; the other rows are answered."""
 
-_HUB_USE = """The folder `bundle` is the model. Upload this folder with `hf upload USER/NAME path/to/this/folder`; to make it has
-uploaded nothing. Before, say in the front matter above which license it has (`license:`).
+_HUB_USE = """The folder `bundle` is the model. Nothing has been uploaded yet. First name the license of the model in the front
+matter above (`license:`), then upload this folder with `hf upload USER/NAME path/to/this/folder`.
 
 ```python
 import refsynth

@@ -1,4 +1,4 @@
-"""The files beside an exported model by which transformers and tokenizers read texts as the bundle does."""
+"""The files of an exported model with which transformers and tokenizers read texts as the bundle does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from refsynth.core.run import write_json
 from refsynth.core.windows import Frame, reach_of
 
 _UNSEEN = "[\\x00-\\x08\\x0e-\\x1b\\x7f-\\x84\\x86-\\x9f\\x{200b}\\x{2060}\\x{feff}]+"
-"""As `data.text.clean` has it, in the tokenizer's syntax."""
+"""The characters that `data.text.clean` removes, in the syntax of `tokenizers`."""
 
 _SPECIAL = {
     "unk_token": ("[UNK]", "<unk>"),
@@ -25,14 +25,14 @@ _SPECIAL = {
 
 
 def write_tokenizer(bundle: Path, manifest: Manifest, out: Path) -> None:
-    """Write `tokenizer.json` and `tokenizer_config.json`: cleaning, prefix and cutting are in them.
+    """Write `tokenizer.json` and `tokenizer_config.json`, which include cleaning, prefix and truncation.
 
     Raises:
-        InputError: the bundle reads pairs with a prefix before the first text alone.
+        InputError: the bundle reads pairs with a prefix before only the first text.
     """
     if manifest.last.prefix and manifest.pairs:
         raise InputError(
-            f"{bundle}: its encoder wants a prefix before the first text of a pair, which no tokenizer file can say",
+            f"{bundle}: its encoder needs a prefix before the first text of a pair only, which a tokenizer file cannot express",
             remedy="export it --to mlflow or --to hub, which keep the bundle as it is",
         )
     tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
@@ -61,21 +61,23 @@ def write_tokenizer(bundle: Path, manifest: Manifest, out: Path) -> None:
 
 
 def reach(manifest: Manifest) -> int:
-    """Return how many tokens of a text are read by a tokenizer that can cut it and nothing else."""
+    """Return how many tokens of a text are read by a tokenizer that can only truncate it."""
     longest = manifest.last.max_tokens or 512
-    whole = (
-        manifest.last.kind == "static" and manifest.last.windows == "mean"
-    )  # of all tokens there is one mean, no window has its own
-    return reach_of(longest, "mean", Frame(0, 0)) if whole else longest
+    return reach_of(longest, "mean", Frame(0, 0)) if _averages_all(manifest) else longest
 
 
 def reads_less(manifest: Manifest) -> bool:
-    """Return whether the bundle reads more of a long text than a tokenizer that can only cut it."""
-    return manifest.last.windows != "cut" and (manifest.last.kind != "static" or manifest.last.windows != "mean")
+    """Return whether a tokenizer that can only truncate reads less of a long text than the bundle."""
+    return manifest.last.windows != "cut" and not _averages_all(manifest)
+
+
+def _averages_all(manifest: Manifest) -> bool:
+    """Return whether windows make no difference: a static model takes one mean over all tokens."""
+    return manifest.last.kind == "static" and manifest.last.windows == "mean"
 
 
 def config_of(manifest: Manifest, **shape: Any) -> dict[str, Any]:
-    """Return what `config.json` says of the labels; `shape` is what it says of the encoder."""
+    """Return the contents of `config.json`; `shape` holds the keys on the encoder."""
     names = [label.name for label in manifest.labels]
     return {
         "model_type": "bert",

@@ -1,8 +1,8 @@
-"""What a form keeps of the whole model: its macro-F1 over the model's on the same rows, with an interval. Arrays alone.
+"""What a form keeps of the full model: its macro-F1 over the model's on the same rows, with an interval. Arrays only.
 
 The interval is a percentile bootstrap (Efron, 1979) of the ratio: rows, or groups of rows that belong together, are drawn for
-both at once, so that what makes a row hard for both cancels. A form that was chosen among several that were measured has its
-interval at the level 1 - 0.05 / M of M forms (Bonferroni): all M hold together 95 times of 100.
+both at once, so that what makes a row hard for both cancels. A form that was chosen among M measured forms has its interval at
+the level 1 - 0.05 / M (Bonferroni), so that all M hold together 95 times in 100.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from refsynth.kinds import Counts
 
 RESAMPLES = 5000
 CHUNK = 500
-"""Resamples at a time: bounds the weights, resamples by rows."""
+"""Resamples at a time, which bounds the memory of their weights [CHUNK, N]."""
 
 DOUBT = 0.05
 
 
 class Interval(NamedTuple):
-    """Where a share kept lies, by `n` rows or texts, when it was chosen by measuring `tried` forms."""
+    """The interval of a kept share, from `n` rows or texts, for a form that was chosen among `tried` measured ones."""
 
     low: float
     high: float
@@ -36,39 +36,39 @@ class Interval(NamedTuple):
         return 1 - DOUBT / self.tried
 
     def __str__(self) -> str:
-        chosen = f", 95% for all {self.tried} forms that were measured" if self.tried > 1 else ""
-        return f"[{self.low:.1%}, {self.high:.1%}{chosen}]"
+        together = f", 95% for all {self.tried} measured forms" if self.tried > 1 else ""
+        return f"[{self.low:.1%}, {self.high:.1%}{together}]"
 
 
 class Kept(NamedTuple):
-    """A share kept, by `n` rows or texts, and what it was in each resample [B]; NaN where the model is never right."""
+    """A kept share, from `n` rows or texts, and its value in each resample [B]; NaN where the full model is never right."""
 
     value: float
     draws: FloatArray
     n: int
 
     def times(self, other: Kept) -> Kept:
-        """Return the share that is left when two are lost one after the other, each measured on rows of its own."""
+        """Return the share kept after two losses in sequence, each measured on rows of its own."""
         return Kept(self.value * other.value, self.draws * other.draws, min(self.n, other.n))
 
     def interval(self, *, tried: int = 1) -> Interval:
-        """Return the interval for a form that was chosen by measuring so many, from the resamples in which the share is known."""
+        """Return the interval of a form that was chosen among `tried` measured ones; resamples with NaN are left out."""
         tail = DOUBT / tried / 2
         low, high = np.nanquantile(self.draws, [tail, 1 - tail])
         return Interval(float(low), float(high), self.n, tried)
 
 
 def kept_of(whole: Sequence[Counts], form: Sequence[Counts], *, groups: IntArray | None = None, seed: int = 0) -> Kept | None:
-    """Return macro-F1 of a form over that of the whole model.
+    """Return the macro-F1 of a form over that of the full model.
 
     Args:
-        whole: what the model said of N rows, counted by row and label [N, K], in one repeat or several.
-        form: the same of the form.
-        groups: which rows are drawn together [N], by number from 0; each by itself if left out.
-        seed: of the resampling.
+        whole: the counts of the full model by row and label [N, K], in one repeat or several.
+        form: the same for the form.
+        groups: numbers from 0 of the groups of rows that are drawn together [N]; by default each row alone.
+        seed: the seed of the resampling.
 
     Returns:
-        the share; None where the model has a macro-F1 of 0, of which nothing can be kept.
+        the kept share; None if the full model has a macro-F1 of 0.
     """
     n = len(whole[0].hits)
     member = np.arange(n) if groups is None else np.asarray(groups)
@@ -81,7 +81,7 @@ def kept_of(whole: Sequence[Counts], form: Sequence[Counts], *, groups: IntArray
 
 
 def _summed(counts: Counts, member: IntArray) -> Counts:
-    """Return the counts of groups [G, K]."""
+    """Return the counts summed over groups [G, K]."""
     out = [np.zeros((member.max(initial=-1) + 1, part.shape[1]), np.float32) for part in counts]
     for total, part in zip(out, counts, strict=True):
         np.add.at(total, member, part)
@@ -89,26 +89,23 @@ def _summed(counts: Counts, member: IntArray) -> Counts:
 
 
 def _weights(g: int, *, seed: int) -> Iterator[FloatArray]:
-    """Yield how often each of G groups is drawn, in pieces of all resamples."""
+    """Yield how often each of G groups is drawn in each resample [b, G], in chunks of resamples."""
     rng = np.random.default_rng(seed)
     for start in range(0, RESAMPLES, CHUNK):
         yield rng.multinomial(g, np.full(g, 1 / g), min(CHUNK, RESAMPLES - start)).astype(np.float32)
 
 
 def _ratio(whole: Sequence[Counts], form: Sequence[Counts], weights: FloatArray) -> FloatArray:
-    """Return the ratio in each resample [B]; NaN where the model is never right.
-
-    Each resample keeps its place, so that shares of other rows can be multiplied with it.
-    """
+    """Return the ratio in each resample [B]; NaN where the full model is never right, so that each resample keeps its place."""
     base, other = _macro_f1(whole, weights), _macro_f1(form, weights)
     return np.asarray(np.divide(other, base, out=np.full(len(base), np.nan), where=base > 0))
 
 
 def _macro_f1(repeats: Sequence[Counts], weights: FloatArray) -> FloatArray:
-    """Return the mean over repeats of the macro-F1 of rows with these weights [B, G]: over the labels that occur, [B]."""
-    found = []
+    """Return the macro-F1 with these weights of groups [B, G], over the labels that occur, as the mean over repeats [B]."""
+    means = []
     for counts in repeats:
-        hits, both = weights @ counts.hits, weights @ (counts.there + counts.said)
+        hits, both = weights @ counts.hits, weights @ (counts.true + counts.predicted)
         f1 = 2 * hits / np.maximum(both, 1)
-        found.append(f1.sum(1) / np.maximum((both > 0).sum(1), 1))
-    return np.asarray(np.mean(found, axis=0), float)
+        means.append(f1.sum(1) / np.maximum((both > 0).sum(1), 1))
+    return np.asarray(np.mean(means, axis=0), float)

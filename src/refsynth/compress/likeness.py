@@ -1,4 +1,4 @@
-"""How like its teacher something answers that ships in its place: the answers of both to texts that neither has learnt from."""
+"""Answers of a teacher and of what ships in its place, on texts that neither has learned from."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from refsynth.kinds import as_json, from_json
 ANSWERS = "answers.json"
 
 
-def write_answers(folder: Path, *, theirs: Array, said: Array) -> None:
-    """Write what a teacher and what ships in its place answer texts that neither has learnt from."""
-    write_json(folder / ANSWERS, {"theirs": as_json(theirs), "said": as_json(said)})
+def write_answers(folder: Path, *, teacher: Array, student: Array) -> None:
+    """Write the answers of both."""
+    write_json(folder / ANSWERS, {"teacher": as_json(teacher), "student": as_json(student)})
 
 
-def kept_in(folder: Path, teacher: Model) -> Kept | None:
-    """Return the macro-F1 of such answers against the teacher's; None without any, or where it never says a label."""
+def kept_in(folder: Path, model: Model) -> Kept | None:
+    """Return the macro-F1 against the teacher's answers; None without answers, or if the teacher predicts no label at all.
+
+    Args:
+        folder: where `write_answers` wrote.
+        model: the teacher.
+    """
     if not (folder / ANSWERS).exists():
         return None
-    theirs, said = (from_json(read_json(folder / ANSWERS)[name]) for name in ("theirs", "said"))
-    kind, k = teacher.manifest.answers, len(teacher.labels)
-    return kept_of([kind.counts(theirs, theirs, k)], [kind.counts(theirs, said, k)])
+    teacher, student = (from_json(read_json(folder / ANSWERS)[name]) for name in ("teacher", "student"))
+    kind, k = model.manifest.answers, len(model.labels)
+    return kept_of([kind.counts(teacher, teacher, k)], [kind.counts(teacher, student, k)])

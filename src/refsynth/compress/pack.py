@@ -1,4 +1,4 @@
-"""Encoders packed for a bundle: exported to int8 into a folder."""
+"""Packs encoders as tiers of a bundle: exports them to int8 into a folder."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from refsynth.models.tagger import TagPredictor
 
 
 def of_texts(predictor: EncoderPredictor, folder: Path) -> PackedTier:
-    """Export what embeds texts.
+    """Export an encoder of texts.
 
     Raises:
-        TypeError: its encoder is none that can be exported.
+        TypeError: the encoder cannot be exported.
     """
     encoder = _exported(predictor.encoder, folder, pool=True)
     return pack_graphs(folder / "onnx", predictor.head, encoder.max_tokens, prefix=encoder.prefix, windows=encoder.windows)
 
 
 def of_words(predictor: TagPredictor, folder: Path) -> PackedTier:
-    """Export what reads words.
+    """Export an encoder of words.
 
     Raises:
-        TypeError: its encoder is none that can be exported.
+        TypeError: the encoder cannot be exported.
     """
     encoder = _exported(predictor.encoder, folder, pool=False)
     return pack_graphs(folder / "onnx", predictor.head, encoder.max_tokens, windows=encoder.windows, words=True)

@@ -1,7 +1,7 @@
-"""A multilingual encoder without the pieces of scripts that a task does not use.
+"""Removes the pieces of scripts that a task does not use from a multilingual encoder.
 
-Most of such an encoder is its vocabulary: 96 of the 118 million parameters of multilingual-e5-small. The pieces that stay
-tokenise every text in the kept scripts exactly as before: pieces with letters of another script never matched it.
+Most of such an encoder is its vocabulary: 96 of the 118 million parameters of multilingual-e5-small. The remaining pieces
+tokenize every text in the kept scripts exactly as before, since pieces with letters of another script never matched it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 
 
 class Pruned(NamedTuple):
-    """How many pieces there were and are, and the scripts kept whole."""
+    """The numbers of pieces before and after, and the scripts that were kept in full."""
 
     before: int
     after: int
@@ -32,21 +32,21 @@ class Pruned(NamedTuple):
 
 
 def prune_vocabulary(source: Path, target: Path, texts: Sequence[str], *, prefix: str, share: float = 0.1) -> Pruned:
-    """Write the encoder of the Hugging Face folder `source` to the folder `target`, with a smaller vocabulary.
+    """Write the encoder in the Hugging Face folder `source` to the folder `target`, with a smaller vocabulary.
 
-    Kept are the special pieces, every piece that the texts use, ASCII characters, and all pieces without letters of a script that
-    is not kept. So nothing changes for these texts, nor for any text in the kept scripts; words in another script fall into
-    smaller or unknown pieces.
+    It keeps the special pieces, every piece that the texts use, ASCII characters, and all pieces without letters of other
+    scripts. So nothing changes for these texts, nor for any text in the kept scripts; words in other scripts fall into smaller
+    or unknown pieces.
 
     Args:
         source: a BERT-like model with a Unigram tokenizer in `tokenizer.json`.
-        target: the folder to write to, made if it is absent.
-        texts: examples of what will be encoded.
-        prefix: what the encoder wants before each text.
-        share: of the letters in `texts` from which on a script is kept.
+        target: the folder to write to, created if necessary.
+        texts: examples of texts to encode.
+        prefix: the prefix that the encoder needs before each text.
+        share: the smallest share of the letters in `texts` for which a script is kept.
 
     Raises:
-        ModelError: the tokenizer is not of that kind, or the model has fewer embeddings than the tokenizer has pieces.
+        ModelError: the tokenizer is not Unigram, or the model has fewer embeddings than the tokenizer has pieces.
     """
     tree = read_json(source / TOKENIZER)
     if tree["model"].get("type") != "Unigram":
@@ -54,7 +54,8 @@ def prune_vocabulary(source: Path, target: Path, texts: Sequence[str], *, prefix
     tokenizer = Tokenizer.from_file(str(source / TOKENIZER))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    scripts = main_scripts((_normalise(tokenizer, text) for text in texts), share)
+    normalizer = tokenizer.normalizer
+    scripts = main_scripts(map(normalizer.normalize_str, texts) if normalizer else texts, share)
     used = {index for encoding in tokenizer.encode_batch([prefix + text for text in texts]) for index in encoding.ids}
     kept = _kept(tree, scripts, used)
     renumbered = {old: new for new, old in enumerate(kept)}
@@ -69,7 +70,7 @@ def prune_vocabulary(source: Path, target: Path, texts: Sequence[str], *, prefix
 
 @cache
 def script_of(character: str) -> str | None:
-    """Return the script of a letter or mark, as Unicode's names begin (`LATIN`, `CJK`, `HIRAGANA`); None for all else."""
+    """Return the script of a letter or mark, the first word of its Unicode name (`LATIN`, `CJK`, `HIRAGANA`); else None."""
     if character.isascii():
         return "LATIN" if character.isalpha() else None
     if unicodedata.category(character)[0] not in "LM":
@@ -79,19 +80,15 @@ def script_of(character: str) -> str | None:
 
 
 def main_scripts(texts: Iterable[str], share: float) -> frozenset[str]:
-    """Return the scripts that have at least this share of the letters of the texts."""
+    """Return the scripts with at least this share of the letters of the texts."""
     counts = Counter(script for text in texts for character in text if (script := script_of(character)))
     return frozenset(script for script, count in counts.items() if count >= share * counts.total())
 
 
-def _normalise(tokenizer: Tokenizer, text: str) -> str:
-    return str(tokenizer.normalizer.normalize_str(text)) if tokenizer.normalizer else text
-
-
 def _kept(tree: Mapping[str, Any], scripts: frozenset[str], used: Collection[int]) -> list[int]:
-    """Return the old ids that stay, in order; ids beyond the vocabulary are those of added tokens."""
+    """Return the ids that stay, in order; ids beyond the vocabulary are those of added tokens."""
     vocabulary = tree["model"]["vocab"]
-    # The score of an unknown character is derived from the lowest score of all pieces, so a piece with that score stays.
+    # The lowest score of all pieces determines the score of an unknown character, so a piece with that score stays.
     lowest = min(range(len(vocabulary)), key=lambda index: vocabulary[index][1])
     always = {token["id"] for token in tree["added_tokens"]} | {tree["model"]["unk_id"], lowest, *used}
     keep = (index for index, (piece, _) in enumerate(vocabulary) if index in always or _stays(piece, scripts))
@@ -118,7 +115,7 @@ def _renumber(tree: dict[str, Any], renumbered: Mapping[int, int]) -> None:
 
 
 def _renumber_specials(processor: Any, renumbered: Mapping[int, int]) -> None:
-    """Renumber the special tokens of a post-processor: a template's `ids`, the pairs of BERT's and RoBERTa's, or a sequence."""
+    """Renumber the special tokens of a post-processor: `ids` of a template, pairs of BERT's and RoBERTa's, or a sequence."""
     if not processor:
         return
     for special in processor.get("special_tokens", {}).values():
@@ -133,7 +130,7 @@ def _renumber_specials(processor: Any, renumbered: Mapping[int, int]) -> None:
 def _save_model(source: Path, target: Path, kept: Sequence[int], renumbered: Mapping[int, int]) -> None:
     model = AutoModel.from_pretrained(
         source, local_files_only=True, dtype=torch.float32, use_safetensors=True, add_pooling_layer=False
-    )  # a pooler that the weights lack would be random, and the folder different each time
+    )  # a pooler, which the weights lack, would be random, and the folder different each time
     table = model.get_input_embeddings().weight.detach()
     if kept[-1] >= len(table):
         raise ModelError(f"{source}: {len(table):,} embeddings for a piece with the id {kept[-1]:,}", expected="a row per piece")

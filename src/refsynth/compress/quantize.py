@@ -1,7 +1,7 @@
-"""A fused encoder graph in int8: matrices by output channel, embedding tables by row, activations by token as the graph runs.
+"""Quantizes a fused encoder graph to int8: matrices by output channel, embedding tables by row, activations by token at run time.
 
-Every token has a scale of its own, from the largest of its activations. So what a text is told does not depend on the texts that
-share its batch, and one outlier does not round the others away: see design/003-bundle.md for what other scales cost.
+Every token has its own scale, from its largest activation. So the answer to a text does not depend on the other texts of its
+batch, and one outlier does not round the others away; design/003-bundle.md has the cost of other scales.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from refsynth.core.types import FloatArray, IntArray
 
 MICROSOFT = "com.microsoft"
 FLAT = {"SkipLayerNormalization": 2, "BiasGelu": 1}
-"""Operators that work on tokens [M, D] as well as on texts [N, T, D]: how many of their inputs are such; the next is [D]."""
+"""Operators that work on tokens [M, D] as well as on texts [N, T, D], with the number of such inputs; the next input is [D]."""
 
 ZERO = 128
-"""What stands for 0 in unsigned activations: fixed, so that it is the same for all tokens."""
+"""The zero point of unsigned activations, the same for all tokens."""
 
 TABLE_ROWS = 128
-"""Rows from which on a table that is looked up counts as one of embeddings."""
+"""The smallest number of rows of a lookup table that counts as embeddings."""
 
 PREFIX = "int8_"
-"""Of the names of what is added once a graph."""
+"""The prefix of names that are added once per graph."""
 
 
 class Quantized(NamedTuple):
@@ -42,9 +42,9 @@ def quantize_rows(table: FloatArray) -> tuple[IntArray, FloatArray]:
 
 
 def quantize_tables(graph: Any) -> int:
-    """Replace embedding tables [V, D] by int8 rows and a scale per row, looked up together; return how many there were.
+    """Replace embedding tables [V, D] by int8 rows with a scale per row; return the number of tables.
 
-    A scale per row keeps rare tokens exact where one scale for the whole table would round them away.
+    One scale for the whole table would round rare tokens away.
     """
     tables = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) == 2 and tensor.dims[0] >= TABLE_ROWS}
     nodes, used = [], dict[str, None]()  # in the graph's order: the same graph gives the same bytes
@@ -81,7 +81,7 @@ def quantize_matrices(fused: onnx.ModelProto) -> Quantized:
 
 
 def dequantize_matrices(fused: onnx.ModelProto, quantized: Quantized) -> onnx.ModelProto:
-    """Return the fp32 graph with each matrix that was quantised computed from its int8 form."""
+    """Return the fp32 graph in which each quantized matrix is computed from its int8 form."""
     safe = onnx.ModelProto()
     safe.CopyFrom(fused)
     int8 = {tensor.name: tensor for tensor in quantized.model.graph.initializer}
@@ -96,10 +96,10 @@ def dequantize_matrices(fused: onnx.ModelProto, quantized: Quantized) -> onnx.Mo
 
 
 class _Rewriting:
-    """Takes the nodes of a graph in order and leaves those of its int8 form.
+    """Takes the nodes of a graph in order and collects the nodes of its int8 form.
 
-    Between products, activations stay as tokens [M, D]: `flat` maps a tensor of texts [N, T, D], or of any other rank, to that
-    form, `lead` to the name of its shape without D.
+    Between products, activations stay in the form of tokens [M, D]. `_flat` maps the name of a tensor of texts [N, T, D], or of
+    any other rank, to the name of that form, `_lead` to the name of its shape without D.
     """
 
     def __init__(self, graph: Any) -> None:
@@ -121,7 +121,7 @@ class _Rewriting:
             self._constant(PREFIX + name, value)
 
     def take(self, node: Any) -> None:
-        """Add what does the work of a node."""
+        """Add the nodes that replace a node."""
         out = node.output[0]
         if node.op_type == "MatMul" and node.input[1] in self._tensors:
             self._flat[out], self._only_flat[out] = self._product(node.input[0], node.input[1], out)
@@ -153,7 +153,7 @@ class _Rewriting:
         self._add("MultiHeadAttention", [*parts, bias, mask], out, domain=MICROSOFT, num_heads=heads)
 
     def _product(self, texts: str, matrix: str, out: str) -> tuple[str, int]:
-        """Add the product of activations and a matrix [D, E], instead of `out`; return its name, tokens [M, E], and E."""
+        """Add the product of activations and a matrix [D, E] in place of `out`; return the name of the product [M, E], and E."""
         self._lead[out] = self._lead_of(texts)
         values, scales = quantize_rows(numpy_helper.to_array(self._tensors[matrix]).T)
         self._graph.initializer.remove(self._tensors[matrix])
@@ -166,7 +166,7 @@ class _Rewriting:
         return self._add("Mul", [product, steps], f"{out}_product"), len(scales)
 
     def _tokens_int8(self, texts: str, width: int) -> tuple[str, str]:
-        """Return the names of activations as int8 [M, D] and of the scale of each token [M, 1]."""
+        """Return the names of the int8 activations [M, D] and of the scale of each token [M, 1]."""
         if texts not in self._quantized:
             tokens = self._flattened(texts, width)
             largest = self._add("ReduceMax", [self._add("Abs", [tokens], f"{texts}_abs")], f"{texts}_max", axes=[1], keepdims=0)
@@ -189,7 +189,7 @@ class _Rewriting:
         return self._lead[texts]
 
     def _texts(self, tokens: str, lead: str, width: int, out: str) -> str:
-        """Add the reshaping of tokens [M, D] to texts [N, T, D]."""
+        """Add a node that reshapes tokens [M, D] to texts [N, T, D]."""
         shape = f"{lead}_{width}"
         if shape not in self._shapes:
             self._shapes.add(shape)

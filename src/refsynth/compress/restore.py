@@ -1,7 +1,7 @@
-"""The encoder of a bundle given back as a transformers folder: weights out of `safe.onnx`, in fp32, with the head on them.
+"""Restores the encoder of a bundle as a transformers folder: the weights of `safe.onnx` in fp32, and the head.
 
-What is given back computes what the safe variant computes: the int8 weights turned to fp32. A graph in which heads, rows or
-directions were dropped, or which has adapters, is not the encoder that it was, and is refused.
+The result computes the same as the safe variant, whose int8 weights are converted to fp32. A graph from which heads, rows or
+directions were removed, or which has adapters, is refused.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def write_torch(bundle: Path, manifest: Manifest, out: Path) -> None:
     """Write config.json, model.safetensors and the class that reads them.
 
     Raises:
-        InputError: the graph is not that of a whole BERT.
+        InputError: the graph is not that of a complete BERT.
     """
     graph = onnx.load(bundle / "safe.onnx").graph
     state, config = _restored(graph, str(bundle))
@@ -69,25 +69,25 @@ def write_torch(bundle: Path, manifest: Manifest, out: Path) -> None:
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
     (out / CODE).write_text(_MODELING, encoding="utf-8")
     place = f"{CODE.removesuffix('.py')}.{CLASS}"
-    written = {"architectures": [CLASS], "auto_map": {"AutoModelForSequenceClassification": place}}
-    write_json(out / "config.json", config_of(manifest, **config, **written, dtype="float32"))
+    classes = {"architectures": [CLASS], "auto_map": {"AutoModelForSequenceClassification": place}}
+    write_json(out / "config.json", config_of(manifest, **config, **classes, dtype="float32"))
 
 
 def _restored(graph: Any, where: str) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Return the weights of a BERT by their names in transformers, and its shape."""
+    """Return the weights of a BERT by their names in transformers, and the shape for its configuration."""
     values = _values(graph)
     state = {name.removeprefix("encoder."): value for name, value in values.items() if name.startswith("encoder.")}
     heads, epsilon = set(), set()
     for node in graph.node:
         facts = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
         epsilon |= {facts["epsilon"]} if "epsilon" in facts else set()
-        if node.op_type == "MatMul" and (found := _DENSE.search(node.output[0])) and node.input[1] in values:
-            state[f"encoder.layer.{found[1]}.{found[2].replace('/', '.')}.weight"] = values[node.input[1]].T
-        elif node.op_type == "Attention" and (found := _ATTENTION.search(node.output[0])):
+        if node.op_type == "MatMul" and (match := _DENSE.search(node.output[0])) and node.input[1] in values:
+            state[f"encoder.layer.{match[1]}.{match[2].replace('/', '.')}.weight"] = values[node.input[1]].T
+        elif node.op_type == "Attention" and (match := _ATTENTION.search(node.output[0])):
             heads.add(facts["num_heads"])
             parts = [np.split(values[name], 3, axis=-1) for name in node.input[1:3]]
             for name, weight, bias in zip(("query", "key", "value"), *parts, strict=True):
-                place = f"encoder.layer.{found[1]}.attention.self.{name}"
+                place = f"encoder.layer.{match[1]}.attention.self.{name}"
                 state |= {f"{place}.weight": weight.T, f"{place}.bias": bias}
     try:
         words, width = state["embeddings.word_embeddings.weight"].shape
@@ -106,7 +106,7 @@ def _restored(graph: Any, where: str) -> tuple[dict[str, Array], dict[str, Any]]
         model.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
     except (KeyError, RuntimeError, ValueError, IndexError) as error:
         raise InputError(
-            f"{where}: its encoder is no whole BERT any more: heads, words or directions were taken out, or it has adapters",
+            f"{where}: its encoder is not a complete BERT: heads, words or directions were removed, or it has adapters",
             expected="the form 'full', of the learners frozen, contrastive or finetune",
             remedy="export it --to onnx, which takes every encoder",
         ) from error
@@ -114,7 +114,7 @@ def _restored(graph: Any, where: str) -> tuple[dict[str, Array], dict[str, Any]]
 
 
 def _values(graph: Any) -> dict[str, Array]:
-    """Return the tensors of a graph in fp32, those in int8 by the name of what they stand for."""
+    """Return the tensors of a graph in fp32; int8 tensors have the names of the tensors that they replace."""
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     values = {name: value for name, value in stored.items() if value.dtype == np.float32}
     for name, rows in stored.items():

@@ -1,6 +1,6 @@
-"""Smaller encoders made of parts of a larger one: fewer layers, fewer heads, narrower feed-forward parts. It stays as it is.
+"""Makes smaller encoders from parts of a larger one: fewer layers, fewer heads, narrower feed-forward parts.
 
-What is cut out leaves a gap that training has to close (`training.distill`). Knows nothing of heads and labels.
+The larger encoder stays unchanged. The smaller one needs training (`learning.tuning.distill`). Knows nothing of heads and labels.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ Losses = Callable[[TransformerEncoder], Iterable[torch.Tensor]]
 
 
 def spread(count: int, of: int) -> tuple[int, ...]:
-    """Return which `count` of `of` layers to keep: evenly spread, the last among them, as every other one of six is 1, 3, 5."""
+    """Return which `count` of `of` layers to keep: evenly spread and including the last, such as 1, 3, 5 of six."""
     return tuple((number + 1) * of // count - 1 for number in range(count))
 
 
 def keep_layers(encoder: TransformerEncoder, kept: Sequence[int]) -> TransformerEncoder:
-    """Return a copy with these of the encoder's layers, counted from 0, in this order.
+    """Return a copy with these layers of the encoder, counted from 0, in this order.
 
     Raises:
-        InputError: one of them is not there, or there is none.
+        InputError: a layer does not exist, or no layer is given.
     """
     layers = encoder.transformer.encoder.layer
     if not kept or not set(kept) <= set(range(len(layers))):
@@ -38,18 +38,18 @@ def keep_layers(encoder: TransformerEncoder, kept: Sequence[int]) -> Transformer
 
 
 def narrow(encoder: TransformerEncoder, width: int, losses: Losses) -> TransformerEncoder:
-    """Return a copy whose feed-forward parts have `width` units, those whose loss would change the loss of the model most.
+    """Return a copy whose feed-forward parts keep the `width` most important units.
 
     The importance of a unit is the mean of |gradient of the loss with respect to a mask on the unit, at 1|, as Michel et al.
-    (2019, eq. 5) take it for attention heads.
+    (2019, eq. 5) define it for attention heads.
 
     Args:
-        encoder: the larger one.
-        width: units that stay in each layer.
-        losses: yields the loss of one batch after another of the encoder that it is given.
+        encoder: the larger encoder.
+        width: number of units that stay in each layer.
+        losses: yields the loss of the given encoder, batch by batch.
 
     Raises:
-        InputError: there are not so many units.
+        InputError: there are fewer units.
     """
     config = encoder.transformer.config
     if not 0 < width <= config.intermediate_size:
@@ -59,8 +59,9 @@ def narrow(encoder: TransformerEncoder, width: int, losses: Losses) -> Transform
     readers = [layer.output.dense for layer in layers]
     for layer, importance in zip(layers, _importance(smaller, readers, config.intermediate_size, losses), strict=True):
         kept = importance.topk(width).indices.sort().values
-        layer.intermediate.dense = _rows(layer.intermediate.dense, kept)
-        layer.output.dense = _columns(layer.output.dense, kept)
+        inner, outer = layer.intermediate.dense, layer.output.dense
+        layer.intermediate.dense = _linear(inner.weight[kept], inner.bias[kept])
+        layer.output.dense = _linear(outer.weight[:, kept], outer.bias)
     smaller.transformer.config.intermediate_size = width
     return smaller
 
@@ -69,16 +70,15 @@ def drop_heads(encoder: TransformerEncoder, count: int, losses: Losses) -> Trans
     """Return a copy with `count` attention heads over all layers, at least one in each; the others compute nothing.
 
     Heads are ranked by the importance of `narrow`, scaled to unit length in each layer (Michel et al., 2019, section 2.3). All
-    weights of a head that goes are zero, from which no gradient leads away, so that training keeps them so; an export leaves
-    them out.
+    weights of a dropped head are zero. Their gradients are zero too, so training does not revive it; an export leaves it out.
 
     Args:
-        encoder: the larger one.
-        count: heads that stay.
-        losses: yields the loss of one batch after another of the encoder that it is given.
+        encoder: the larger encoder.
+        count: number of heads that stay.
+        losses: yields the loss of the given encoder, batch by batch.
 
     Raises:
-        InputError: there are not so many heads, or fewer than layers are to stay.
+        InputError: there are fewer heads, or fewer heads than layers would stay.
     """
     config = encoder.transformer.config
     heads, depth = config.num_attention_heads, config.num_hidden_layers
@@ -102,7 +102,7 @@ def drop_heads(encoder: TransformerEncoder, count: int, losses: Losses) -> Trans
 
 
 def _importance(encoder: TransformerEncoder, readers: Sequence[Any], parts: int, losses: Losses) -> list[torch.Tensor]:
-    """Return the importance [parts] of the equal parts of what each of the linear maps reads."""
+    """Return for each linear map the importance of the equal parts of its input [parts]."""
     masks = [torch.ones(parts, device=encoder.device, requires_grad=True) for _ in readers]
 
     def masked(mask: torch.Tensor) -> Callable[..., tuple[torch.Tensor]]:
@@ -120,15 +120,8 @@ def _importance(encoder: TransformerEncoder, readers: Sequence[Any], parts: int,
     return [total.detach() for total in totals]
 
 
-def _rows(linear: Any, kept: torch.Tensor) -> torch.nn.Linear:
-    smaller = torch.nn.Linear(linear.in_features, len(kept), device=kept.device)
-    smaller.weight.data.copy_(linear.weight[kept])
-    smaller.bias.data.copy_(linear.bias[kept])
-    return smaller
-
-
-def _columns(linear: Any, kept: torch.Tensor) -> torch.nn.Linear:
-    smaller = torch.nn.Linear(len(kept), linear.out_features, device=kept.device)
-    smaller.weight.data.copy_(linear.weight[:, kept])
-    smaller.bias.data.copy_(linear.bias)
-    return smaller
+def _linear(weight: torch.Tensor, bias: torch.Tensor) -> torch.nn.Linear:
+    linear = torch.nn.Linear(weight.shape[1], weight.shape[0], device=weight.device)
+    linear.weight.data.copy_(weight)
+    linear.bias.data.copy_(bias)
+    return linear

@@ -1,4 +1,4 @@
-"""From the chosen candidate to the bundle: export to int8, write, compare with fp32."""
+"""Writes the bundle of the chosen candidate: exports it to int8 and compares it with fp32."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def write_bundle(
     outside: Outside = NOTHING,
     step: str = "bundle",
 ) -> Path:
-    """Write the bundle of a candidate as a step, and return its folder there.
+    """Write the bundle of a candidate as a step, and return its folder.
 
-    With a bar for texts that are `strange` it holds what the `real` rows are like, and the texts `outside` all labels; else it
-    says why there is none.
+    If `strange` is a threshold, the bundle also tells which texts are about none of the labels, from the `real` rows and the
+    texts `outside` all labels. If it is a reason, the bundle records why it cannot tell.
     """
     extra = {
         "candidate": candidate,
@@ -78,7 +78,7 @@ def write_bundle(
 
 
 def _near(predictor: Predictor, real: Sequence[Example], outside: Outside, threshold: float) -> LinearHead | None:
-    """Return what is negative for texts that are strange."""
+    """Return the linear map that is negative for texts about none of the labels."""
     near = near_of(predictor, real)
     if near is not None and outside.texts:
         near = against(near, outside.texts)
@@ -86,23 +86,22 @@ def _near(predictor: Predictor, real: Sequence[Example], outside: Outside, thres
 
 
 def publish(made: Path, public: Path, *, tested: Sequence[Metric] = (), limits: Sequence[str] = ()) -> Path:
-    """Put a copy of the bundle where the user looks for it, unless the same is there.
+    """Copy a bundle to where the user looks for it, unless the same bundle is already there.
 
     Args:
-        made: the bundle, as a step made it.
-        public: where the copy goes.
-        tested: figures on rows that had no part in it. Card and manifest of the copy hold them before its own; its model is the
-            same with them, without them and with others.
-        limits: sentences of the card that the manifest does not hold.
+        made: the bundle in the folder of its step.
+        public: the folder of the copy.
+        tested: figures on rows that had no influence on the model, added to the card and the manifest of the copy.
+        limits: further sentences for the card.
     """
     partial = public.with_name(".bundle.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(made, partial)
     if tested:
         manifest = load(partial).manifest
-        named = tuple(figure.name for figure in tested)
-        told = {"metrics": {**manifest.metrics, **figures_of(tested)}, "tested": named}
-        restate(partial, manifest.model_copy(update=told), limits=limits)
+        names = tuple(figure.name for figure in tested)
+        added = {"metrics": {**manifest.metrics, **figures_of(tested)}, "tested": names}
+        restate(partial, manifest.model_copy(update=added), limits=limits)
     if public.exists():
         if folder_digest(public) == folder_digest(partial):
             shutil.rmtree(partial)

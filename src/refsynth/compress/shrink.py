@@ -1,8 +1,8 @@
-"""From the candidate that won to the form of it that keeps the contract: measured on this machine, and on rows held out.
+"""Finds the form of the winning candidate that meets the contract, measured on this machine and on held-out rows.
 
-Size and latency are measured on bundles of untrained forms, which weigh and take what trained ones do. Quality is measured as the
-gate measures: in each fold the teacher and its form see neither the held-out rows nor drafts that owe anything to them, and the
-form answers in int8, as it would ship. The test file has no part in it.
+Size and latency are measured on bundles of untrained forms, which are as large and as fast as trained ones. Quality is measured
+like in the gate: in each fold the teacher and its form see neither the held-out rows nor drafts that depend on them, and the form
+answers in int8, as it would ship. The test file has no influence.
 """
 
 from __future__ import annotations
@@ -43,16 +43,17 @@ from refsynth.models.predict import EncoderPredictor
 from refsynth.models.tagger import TagPredictor
 
 TIMED = 60
-"""Texts that a form is timed on, one at a time, forms in turn."""
+"""Texts on which the latency of a form is measured, one at a time, with the forms interleaved."""
 
 WARM = 5
+"""Texts that warm a form up before it is timed."""
 
 SIMPLE = tuple(name for name, spec in LEARNERS.items() if spec.small)
-"""Learners without an encoder: what they have fitted is small as it is, and may be asked for beside the forms of another."""
+"""Learners without an encoder: their models are small without change and compete with the forms of another."""
 
 
 class Shrunk(NamedTuple):
-    """The form that ships, what it said of held-out rows, logits [R, N, ...] (None if nothing was measured), and the search."""
+    """The form that ships, its logits of held-out rows [R, N, ...] (None if nothing was measured), and the search's outcome."""
 
     predictor: Predictor
     name: str
@@ -61,7 +62,7 @@ class Shrunk(NamedTuple):
 
 
 class Alternative(NamedTuple):
-    """A bundle that stands in the search beside the forms, and what it keeps of the full form; None where that cannot be told."""
+    """A bundle that competes with the forms, and what it keeps of the full form; None if that could not be measured."""
 
     bundle: Path
     kept: Kept | None
@@ -77,8 +78,8 @@ class Shrinker:
         choose: chooses among them.
         final: the candidates fitted to all rows.
         shipped: the candidate that won.
-        held: what all candidates said of held-out rows.
-        beside: finished bundles that may ship instead of a form, by name.
+        held: the logits of all candidates for held-out rows.
+        alternatives: finished bundles that may ship instead of a form, by name.
     """
 
     job: Job
@@ -87,11 +88,11 @@ class Shrinker:
     final: Final
     shipped: Candidate
     held: HeldOut | None
-    beside: Mapping[str, Alternative] = field(default_factory=dict)
-    _answers: dict[str, Array] = field(default_factory=dict)
+    alternatives: Mapping[str, Alternative] = field(default_factory=dict)
+    _logits: dict[str, Array] = field(default_factory=dict)
 
     def run(self, contract: Contract) -> Shrunk:
-        """Return the form to ship; without a contract the candidate itself."""
+        """Return the form that ships; without a contract the candidate itself."""
         own = None if self.held is None else self.held.as_shipped(self.shipped)
         finished = self.final.predictors(self.job.context)
         if contract == Contract():
@@ -99,28 +100,28 @@ class Shrinker:
         forms = self._measure(finished)
         outcome = search(contract, forms, None if self.held is None else self._quality)
         name = outcome.shipped.name
-        if self.held is not None and (kept := self._kept(name)):  # where nobody asked, the report tells
+        if self.held is not None and (kept := self._kept(name)):  # the report has it even if the contract does not demand it
             shipped = outcome.shipped._replace(kept=kept.value, interval=kept.interval(tried=max(1, outcome.tried)))
             forms = tuple(shipped if form.name == name else form for form in outcome.forms)
             outcome = outcome._replace(shipped=shipped, forms=forms)
         self.job.watch.stage("contract", self._line(contract, outcome))
-        return Shrunk(self._finish(name, finished), name, self._answers.get(name), outcome)
+        return Shrunk(self._finish(name, finished), name, self._logits.get(name), outcome)
 
     def _line(self, contract: Contract, outcome: ContractOutcome) -> str:
         verdict = "met by" if outcome.met else "NOT met; the nearest is"
-        untold = f"; what is kept cannot be told of: {', '.join(outcome.untold)}" if outcome.untold else ""
-        return f"{contract}: {verdict} {outcome.shipped}{untold}"
+        unknown = f"; the kept share is unknown for: {', '.join(outcome.untold)}" if outcome.untold else ""
+        return f"{contract}: {verdict} {outcome.shipped}{unknown}"
 
     def _names(self) -> tuple[str, ...]:
         simple = tuple(name for name in SIMPLE if Candidate(name, self.shipped.drafts) in self.final.candidates)
         if self.shipped.learner in SIMPLE:
             return simple
         teacher = self._teacher(self.final.predictors(self.job.context)[self.shipped], ())
-        return (*(tuple(RECIPES) if can_shrink(teacher) else (FULL,)), *simple, *self.beside)
+        return (*(tuple(RECIPES) if can_shrink(teacher) else (FULL,)), *simple, *self.alternatives)
 
     def _simple(self, name: str) -> Candidate | None:
-        """Return the candidate that a form without an encoder is; None for the other forms."""
-        return next((Candidate(each, self.shipped.drafts) for each in SIMPLE if each == name), None)
+        """Return the candidate of a form without an encoder; None for the other forms."""
+        return None if name == FULL else as_trained(name, self.shipped)
 
     def _teacher(self, predictor: Predictor, rows: Sequence[Example]) -> Teacher:
         if not isinstance(predictor, (EncoderPredictor, TagPredictor)) or not isinstance(predictor.encoder, TransformerEncoder):
@@ -130,7 +131,7 @@ class Shrinker:
     def _finish(self, name: str, finished: Mapping[Candidate, Predictor]) -> Predictor:
         if simple := self._simple(name):
             return finished[simple]
-        if name == FULL or name in self.beside:
+        if name == FULL or name in self.alternatives:
             return finished[self.shipped]
         context, folder = self.job.context, self.job.folder
         extra = {"shipped": str(self.shipped), "form": name, "texts": digest(self.job.pool.texts)}
@@ -148,24 +149,24 @@ class Shrinker:
         return [*self.final.real, *(kept(self.final.drafts) if self.shipped.drafts else ())]
 
     def _texts(self, rows: Sequence[Example]) -> list[str]:
-        """Return what a student learns from: the rows, and all of the pool, whose labels nobody needs to know."""
+        """Return the texts that a form is distilled on: the rows and the whole pool, since no labels are needed."""
         return list(dict.fromkeys([row.text for row in rows] + [row.text for row in self.job.pool.texts]))
 
     def _measure(self, finished: Mapping[Candidate, Predictor]) -> tuple[ModelVariant, ...]:
-        """Return all forms with size and latency, measured once a run."""
+        """Return all forms with size and latency, measured once per run."""
         names = self._names()
         extra = {
             "shipped": str(self.shipped),
             "texts": digest([self.job.pool.texts, self.job.pool.reserved]),
-            "beside": {name: folder_digest(one.bundle) for name, one in self.beside.items()},
+            "beside": {name: folder_digest(one.bundle) for name, one in self.alternatives.items()},
             "machine": describe_machine(),
         }
 
         def make(out: Path) -> None:
             with tempfile.TemporaryDirectory(dir=out, prefix="trial-") as work:
                 sketches = {name: self._sketch(name, finished, Path(work) / str(n)) for n, name in enumerate(names)}
-                # What a first tier has learnt from it is surer of than of later texts.
-                texts = [row.text for row in ((self.beside and self.job.pool.reserved) or self._rows())][:TIMED]
+                # A first tier is more confident on its training texts, so it would pass on too few of them.
+                texts = [row.text for row in ((self.alternatives and self.job.pool.reserved) or self._rows())][:TIMED]
                 latency = latencies({name: model for name, (_, model) in sketches.items()}, texts)
                 forms = [[name, size, latency[name]] for name, (size, _) in sketches.items()]
             write_json(out / "forms.json", forms)
@@ -174,9 +175,9 @@ class Shrinker:
         return tuple(ModelVariant(*one) for one in read_json(done / "forms.json"))
 
     def _sketch(self, name: str, finished: Mapping[Candidate, Predictor], out: Path) -> tuple[float, Model]:
-        """Return the size in MB and the model of a form that need not have learnt anything yet."""
-        if name in self.beside:
-            bundle = self.beside[name].bundle
+        """Return the size in MB and the model of a form, which need not be trained."""
+        if name in self.alternatives:
+            bundle = self.alternatives[name].bundle
             return size_of(bundle), load(bundle)
         if self._simple(name):
             predictor = self._finish(name, finished)
@@ -187,36 +188,34 @@ class Shrinker:
         return size_of(out / "bundle"), load(out / "bundle")
 
     def _quality(self, name: str) -> float | None:
-        """Return the macro-F1 of a form on held-out rows as a share of the teacher's."""
+        """Return the macro-F1 of a form on held-out rows as a share of the teacher's; None if it cannot be measured."""
         return None if (kept := self._kept(name)) is None else kept.value
 
     def _kept(self, name: str) -> Kept | None:
         assert self.held is not None
-        if name in self.beside:
-            less, full = self.beside[name].kept, self._kept(FULL)
+        if name in self.alternatives:
+            less, full = self.alternatives[name].kept, self._kept(FULL)
             return None if less is None or full is None else less.times(full)
-        if name not in self._answers:
-            self._ask(name)
-        whole, form = (self._counts(each) for each in (self.held.logits[self.shipped], self._answers[name]))
+        if name not in self._logits:
+            self._logits[name] = self._logits_of(name)
+        whole, form = (self._counts(each) for each in (self.held.logits[self.shipped], self._logits[name]))
         return kept_of(whole, form, groups=self.held.groups)
 
-    def _ask(self, name: str) -> None:
+    def _logits_of(self, name: str) -> Array:
+        """Return the logits of a form for held-out rows [R, N, ...]."""
         assert self.held is not None
         if simple := self._simple(name):
-            self._answers[name] = self.held.logits[simple]
-        elif name == FULL:
-            self._answers[name] = self.held.as_shipped(self.shipped)
-        else:
-            self._answers[name] = self._hold_out(name)
+            return self.held.logits[simple]
+        return self.held.as_shipped(self.shipped) if name == FULL else self._hold_out(name)
 
     def _counts(self, logits: Array) -> list[Counts]:
-        """Return what answers to the held-out rows by their logits [R, N, ...] come to, for each repeat."""
+        """Return the counts of the answers that follow from logits of held-out rows [R, N, ...], for each repeat."""
         assert self.held is not None
         kind, truth, k = self.held.kind, self.held.truth, len(self.job.task.labels)
         return [kind.counts(truth, answers, k) for answers in self.held.answers_of(logits)]
 
     def _hold_out(self, name: str) -> Array:
-        """Return what a form says in int8 of each row when its fold is held out, logits [R, N, ...]."""
+        """Return the int8 logits of a form for each row, by models that did not learn from its fold [R, N, ...]."""
         job = self.job
         assert self.held is not None
         folds = list(folds_of(job.task, job.rows, self.drafts))
@@ -230,7 +229,7 @@ class Shrinker:
         return out
 
     def _fold(self, name: str, fold: Fold) -> Array:
-        """Return what a form says of a fold: made of the very model that the gate measured there, as it ships."""
+        """Return the logits of a form for a fold; it is made from the same model that the gate measured there."""
         job, rows = self.job, self.job.rows
         extra = {
             "texts": digest(job.pool.texts),
@@ -242,8 +241,8 @@ class Shrinker:
         }
 
         def make(path: Path) -> None:
-            wanted = {next(iter(job.learners)), self.shipped.learner}  # a student asks its teachers by itself
-            learners = {each: learner for each, learner in job.learners.items() if each in wanted}
+            names = {next(iter(job.learners)), self.shipped.learner}  # a distilled learner fits its teachers itself
+            learners = {each: learner for each, learner in job.learners.items() if each in names}
             fitted = fit_fold(fold, job.task, rows, learners, self.choose)
             candidate = self.shipped if self.shipped in fitted.predictors else self.shipped._replace(drafts=False)
             learned = [*fold.train, *(kept(fitted.drafts) if candidate.drafts else ())]
@@ -260,8 +259,15 @@ class Shrinker:
         return from_json(read_json(done / "logits.json"))
 
 
+def as_trained(name: str, shipped: Candidate) -> Candidate | None:
+    """Return the candidate that ships unchanged as the form of that name; None for smaller forms of a model."""
+    if name == FULL:
+        return shipped
+    return next((Candidate(each, shipped.drafts) for each in SIMPLE if each == name), None)
+
+
 def latencies(models: Mapping[str, Model], texts: Sequence[str]) -> dict[str, float]:
-    """Return the median milliseconds that each model takes for one text; in turns, so that all meet the same neighbours."""
+    """Return the median milliseconds per text of each model; models are interleaved, so that other load affects all alike."""
     for model in models.values():
         for text in texts[:WARM]:
             model.predict([text])
@@ -275,7 +281,7 @@ def latencies(models: Mapping[str, Model], texts: Sequence[str]) -> dict[str, fl
 
 
 def _bundle(job: Job, predictor: Predictor, work: Path) -> None:
-    """Write a bundle to try, `work`/bundle."""
+    """Write a trial bundle to `work`/bundle."""
     contents = Contents(
         labels=job.task.descriptions,
         language=job.context.language,

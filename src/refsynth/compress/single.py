@@ -1,7 +1,7 @@
-"""A bundle as one ONNX graph: token ids and their mask in, calibrated logits and probabilities out.
+"""Exports a bundle as one ONNX graph: token ids and their mask in, calibrated logits and probabilities out.
 
-Both outputs are the bundle's own: `probabilities` are the softmax, or the sigmoid, of `logits`. Nothing is outside the graph but
-the tokenizer, so that any runtime that knows ONNX Runtime's operators gives what `refsynth predict` gives.
+`probabilities` are the softmax, or the sigmoid, of `logits`. Only the tokenizer is outside the graph, so every runtime with ONNX
+Runtime's operators gives the same as `refsynth predict`.
 """
 
 from __future__ import annotations
@@ -19,34 +19,33 @@ from refsynth.core.errors import InputError
 from refsynth.core.types import FloatArray
 
 OPSET = 17
-_LAST: dict[str, Any] = {"axis": -1}
 IDS, MASK, LOGITS, PROBABILITIES = "input_ids", "attention_mask", "logits", "probabilities"
 
 
 def why_not(manifest: Manifest) -> str:
-    """Return why a bundle is no single graph from token ids; nothing where it is one."""
+    """Return why a bundle cannot be a single graph from token ids; empty if it can."""
     if len(manifest.tiers) > 1:
-        asked = "it asks several models in turn, the next only where the one before is unsure"
-        return f"it answers by words, and {asked[3:]}" if manifest.answers.spans else asked
+        cascade = "uses several models in turn, the next only where the one before is unsure"
+        return f"it labels words, and {cascade}" if manifest.answers.spans else f"it {cascade}"
     return manifest.last.spec.no_graph
 
 
 def tiers_of(manifest: Manifest) -> str:
-    """Return what a bundle has, as a message says it."""
+    """Return the tiers of a bundle as part of a message."""
     kinds = [f"'{tier.kind}'" for tier in manifest.tiers]
     return f"with the tier{'s' * (len(kinds) > 1)} {' and '.join(kinds)}"
 
 
 def one_graph(bundle: Path, manifest: Manifest, variant: str) -> onnx.ModelProto:
-    """Return the graph of a bundle, all weights in it.
+    """Return the graph of a bundle, with all weights.
 
     Args:
-        bundle: the folder, verified.
-        manifest: of it.
-        variant: which arithmetic: `int8` or `safe` of an encoder, `static`.
+        bundle: the verified folder.
+        manifest: its manifest.
+        variant: the arithmetic: `int8` or `safe` for an encoder, or `static`.
 
     Raises:
-        InputError: a bundle of this kind is no single graph.
+        InputError: bundles of this kind cannot be a single graph.
     """
     if why := why_not(manifest):
         raise InputError(
@@ -74,7 +73,7 @@ def _votes(votes: FloatArray) -> onnx.ModelProto:
         helper.make_node("Mul", ["each", "column"], ["kept"]),
         helper.make_node("ReduceSum", ["kept", "axis"], ["sum"], keepdims=0),
         helper.make_node("ReduceSum", ["mask", "axis"], ["tokens"], keepdims=1),
-        helper.make_node("Max", ["tokens", "one"], ["count"]),  # of a text without tokens the bias alone is left
+        helper.make_node("Max", ["tokens", "one"], ["count"]),  # a text without tokens gets the bias alone
         helper.make_node("Div", ["sum", "count"], ["votes"]),
     ]
     tensors += [
@@ -93,8 +92,8 @@ def _finished(model: onnx.ModelProto, scores: str, bias: FloatArray, manifest: M
     graph.initializer.extend(
         [numpy_helper.from_array(bias.astype(np.float32), "head_bias"), numpy_helper.from_array(inverse, "inverse_temperature")]
     )
-    several = manifest.answers.several
-    link = helper.make_node("Sigmoid" if several else "Softmax", [LOGITS], [PROBABILITIES], **({} if several else _LAST))
+    axis: dict[str, Any] = {} if manifest.answers.several else {"axis": -1}
+    link = helper.make_node("Softmax" if axis else "Sigmoid", [LOGITS], [PROBABILITIES], **axis)
     graph.node.extend(
         [
             helper.make_node("Add", [scores, "head_bias"], ["uncalibrated"]),

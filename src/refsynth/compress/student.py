@@ -1,7 +1,7 @@
-"""The student that answers where speed counts most: what it is, what it is taught, how near it comes to its teacher.
+"""Fits, calibrates and measures the student: a fast model that learns from the trained one, its teacher.
 
-A text's student is a bag of voting tokens, with TF-IDF as its rival; that of words is a CRF. It learns what the finished bundle
-says of all texts at hand, and is calibrated by that bundle's probabilities, which stand for the truth.
+The student for texts is a bag of voting tokens, with TF-IDF as its rival; for token classification it is a CRF. It learns the
+answers of the teacher's bundle to all available texts, and is calibrated on that bundle's probabilities instead of true labels.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -19,10 +19,11 @@ from refsynth.bundle.model import Model, load
 from refsynth.bundle.packing import pack
 from refsynth.bundle.store import Contents, TierContents, save
 from refsynth.bundle.tiers import open_tier
-from refsynth.compress.drawn import Heard, calibrated
+from refsynth.compress.drawn import Answers, calibrated
 from refsynth.compress.keeping import Kept
 from refsynth.compress.likeness import kept_in, write_answers
-from refsynth.compress.static import fit_static, lessons, token_table
+from refsynth.compress.static import fit_static, token_table, with_mixtures
+from refsynth.core.learners import LearnerName
 from refsynth.core.run import derive_seed, digest, read_json, write_json
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
@@ -34,25 +35,32 @@ from refsynth.learning.final import Final
 from refsynth.learning.job import Job
 from refsynth.learning.makers import make_learner
 from refsynth.models.crf import CrfPredictor
+from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor
 from refsynth.models.static import StaticPredictor
 from refsynth.models.tokenizer import TextTokenizer
 
 DEV, LEAST_DEV = 0.1, 40
-"""Share of the student's texts that it is calibrated on, and the fewest that it takes."""
+"""The share of the student's texts that calibrate it, and the smallest number of them."""
 
 STUDENT, RIVAL = "student", "rival"
-"""The bundles in the step."""
+"""The folders of the bundles in the step."""
 
 Fast = StaticPredictor | TfidfPredictor | CrfPredictor
 
 
 class Student(NamedTuple):
-    """A calibrated student, how often it and its rival, if it has one, answer `n` texts as the teacher does.
+    """A calibrated student and its measurements.
 
-    The texts are those that neither has learnt from; without any nothing is measured, and `agreement` and `rival` are None.
-    `loses` tells whether the rival comes nearer; `calibration` and `threshold` are those of the nearer one. `fresh` tells whether
-    the texts that it was calibrated on are new to the teacher.
+    Attributes:
+        calibration: that of the student or, if it loses, of the rival.
+        threshold: the threshold for being unsure of the same one.
+        agreement: how often the student answers as the teacher does on texts that neither has learned from; None without any.
+        rival: the same for the rival; None also without a rival.
+        n: the number of those texts.
+        taught: the number of texts that the student learned from.
+        loses: whether the rival agrees more often.
+        fresh: whether the teacher has not learned from the texts that calibrated the student.
     """
 
     calibration: Calibration
@@ -66,12 +74,12 @@ class Student(NamedTuple):
 
     @property
     def nearest(self) -> float | None:
-        """How often the one that comes nearer answers as the teacher does."""
+        """The agreement of the student or the rival, whichever is higher."""
         return self.rival if self.loses else self.agreement
 
 
 class StudentTexts(NamedTuple):
-    """The texts to teach, those to calibrate on, and whether the teacher has not learnt from the latter."""
+    """The texts to learn from, those to calibrate on, and whether the teacher has not learned from the latter."""
 
     taught: list[str]
     dev: list[str]
@@ -84,10 +92,10 @@ class StudentMaker:
 
     Attributes:
         job: the run.
-        final: what the model was trained on.
+        final: the final fit.
         shipped: the candidate that the model is.
         main: the model's bundle.
-        teacher: the same, opened.
+        teacher: the same bundle, opened.
     """
 
     job: Job
@@ -95,10 +103,10 @@ class StudentMaker:
     shipped: Candidate
     main: Path
     teacher: Model
-    _asked: dict[tuple[str, ...], Array] = field(default_factory=dict)
+    _cache: dict[tuple[str, ...], Array] = field(default_factory=dict)
 
     def student(self) -> Student:
-        """Fit the student, or find it in the step cache.
+        """Return the student, fitted or from the step cache.
 
         Raises:
             MissingError: model2vec is not installed.
@@ -111,11 +119,11 @@ class StudentMaker:
         return Student(**{**facts, "calibration": calibration, "threshold": threshold})
 
     def bundle(self, *, rival: bool = False) -> Path:
-        """Return the bundle of the fitted student, or of its rival: what is measured and what ships is this."""
+        """Return the bundle of the fitted student, or of its rival."""
         return self.job.folder.steps / "static" / (RIVAL if rival else STUDENT)
 
     def predictor(self) -> tuple[StaticPredictor | CrfPredictor, Calibration]:
-        """Return the student as its bundle has it, to go in front of its teacher."""
+        """Return the student and its calibration from its bundle, for a cascade."""
         files = Files(self.bundle())
         predictor = open_tier(files, 0, 0).predictor
         assert isinstance(predictor, (StaticPredictor, CrfPredictor))
@@ -123,93 +131,85 @@ class StudentMaker:
 
     def _fit(self, out: Path) -> None:
         split = self._split()
-        threshold = self._written(out / STUDENT, self._fitted(split.taught), split.dev)
-        asked = [row.text for row in self.job.pool.reserved]
-        theirs = self._theirs(asked or split.dev)
-        said = load(out / STUDENT).answer(asked or split.dev).answers
-        same, other, loses = self._agreement(theirs, said), None, False
+        threshold = self._write(out / STUDENT, self._fitted(split.taught), split.dev)
+        held = [row.text for row in self.job.pool.reserved]
+        teacher = self._answers(held or split.dev)
+        student = load(out / STUDENT).answer(held or split.dev).answers
+        agreement, rival, loses = self._agreement(teacher, student), None, False
         if not self.teacher.manifest.answers.spans:
-            chosen = self._written(out / RIVAL, self._rival(split.taught), split.dev)
-            others = load(out / RIVAL).answer(asked or split.dev).answers
-            other = self._agreement(theirs, others)
-            if loses := other > same:
-                threshold, said = chosen, others
-        if asked:  # what it was fitted to, or its teacher, measures nothing
-            write_answers(out, theirs=theirs, said=said)
+            rivals = self._write(out / RIVAL, self._learner("tfidf", split.taught), split.dev)
+            others = load(out / RIVAL).answer(held or split.dev).answers
+            rival = self._agreement(teacher, others)
+            if loses := rival > agreement:
+                threshold, student = rivals, others
+        if held:  # agreement on texts that either has learned from measures nothing
+            write_answers(out, teacher=teacher, student=student)
         facts = {
-            "agreement": same if asked else None,
-            "rival": other if asked else None,
+            "agreement": agreement if held else None,
+            "rival": rival if held else None,
             "calibration": load(out / (RIVAL if loses else STUDENT)).manifest.calibration.model_dump(mode="json"),
             "threshold": threshold,
-            "n": len(asked),
+            "n": len(held),
             "taught": len(split.taught),
             "loses": loses,
             "fresh": split.fresh,
         }
         write_json(out / "facts.json", facts)
 
-    def _written(self, folder: Path, predictor: Fast, dev: Sequence[str]) -> Threshold | None:
-        """Calibrate a student and write its bundle."""
+    def _write(self, folder: Path, predictor: Fast, dev: Sequence[str]) -> Threshold | None:
+        """Calibrate a student, write its bundle and return its threshold for being unsure."""
         teacher, seed = self.teacher.manifest, self.job.task.config.seed
-        heard = Heard(dev, self._probabilities(dev), self._theirs(dev))
-        predictor, calibration, threshold = calibrated(predictor.as_stored(), heard, teacher, seed=seed)
-        contents = Contents(
-            labels={label.name: label.description for label in teacher.labels},
-            language=teacher.language,
-            task=teacher.task,
-            tiers=[TierContents(pack(predictor, self.main), predictor, calibration)],
-        )
-        save(folder, contents)
+        answers = Answers(dev, self._probabilities(dev), self._answers(dev))
+        predictor, calibration, threshold = calibrated(predictor.as_stored(), answers, teacher, seed=seed)
+        save(folder, Contents.like(teacher, [TierContents(pack(predictor, self.main), predictor, calibration)]))
         return threshold
 
     def kept(self) -> Kept | None:
-        """Return the macro-F1 of the nearer one against the teacher's answers; None where that cannot be told."""
+        """Return the macro-F1 of the student or its rival against the teacher's answers; None if it could not be measured."""
         return kept_in(self.job.folder.steps / "static", self.teacher)
 
-    def _agreement(self, theirs: Array, said: Array) -> float:
-        return float(self.teacher.manifest.answers.right(theirs, said).mean())
+    def _agreement(self, teacher: Array, student: Array) -> float:
+        return float(self.teacher.manifest.answers.right(teacher, student).mean())
 
-    def _rival(self, taught: Sequence[str]) -> TfidfPredictor:
-        """Fit TF-IDF to the teacher's answers of the same texts."""
-        fitted = make_learner("tfidf", self.job.context).fit(self._answered(taught), (), seed=0)
-        assert isinstance(fitted, TfidfPredictor)
-        return fitted
+    def _learner(self, name: LearnerName, taught: Sequence[str]) -> Any:
+        return make_learner(name, self.job.context).fit(self._labeled(taught), (), seed=0)
 
-    def _fitted(self, taught: Sequence[str]) -> StaticPredictor | CrfPredictor:
+    def _fitted(self, taught: Sequence[str]) -> Fast:
         kind = self.teacher.manifest.answers
         if kind.spans:
-            fitted = make_learner("crf", self.job.context).fit(self._answered(taught), (), seed=0)
-            assert isinstance(fitted, CrfPredictor)
-            return fitted
+            crf: CrfPredictor = self._learner("crf", taught)
+            return crf
         seed = derive_seed(self.job.task.config.seed, "static")
-        pairs = self.teacher.manifest.pairs
-        given = taught if pairs else lessons(taught, seed=seed)  # pieces of two pairs are no pair
-        rows, targets = self._tokenizer().encode(given), self._probabilities(given)
-        table = token_table(self._final_teacher().encoder)
+        # Parts of two pairs do not make a pair, so pairs are not mixed.
+        texts = taught if self.teacher.manifest.pairs else with_mixtures(taught, seed=seed)
+        tokenizer = self._tokenizer(special=False)
+        rows, targets = tokenizer.encode(texts), self._probabilities(texts)
+        teacher = self.final.predictors(self.job.context)[self.shipped]
+        assert isinstance(teacher, EncoderPredictor)
+        table = token_table(cast(TransformerEncoder, teacher.encoder))
         head = fit_static(table, rows, targets, texts=len(taught), seed=seed, several=kind.several)
-        head = LinearHead(head.weights[: self._tokenizer().size], head.bias)
-        return StaticPredictor(self.teacher.labels, self._tokenizer(), head)
+        return StaticPredictor(self.teacher.labels, tokenizer, LinearHead(head.weights[: tokenizer.size], head.bias))
 
-    def _theirs(self, texts: Sequence[str]) -> Array:
+    def _answers(self, texts: Sequence[str]) -> Array:
         return self.teacher.decide(self._probabilities(texts))
 
     def _probabilities(self, texts: Sequence[str]) -> Array:
-        """Return what the teacher says of texts, which it reads once."""
-        if (key := tuple(texts)) not in self._asked:
-            self._asked[key] = self.teacher.probabilities(texts)
-        return self._asked[key]
+        """Return the teacher's probabilities; it reads the same texts only once."""
+        if (key := tuple(texts)) not in self._cache:
+            self._cache[key] = self.teacher.probabilities(texts)
+        return self._cache[key]
 
-    def _answered(self, texts: Sequence[str]) -> list[Example]:
+    def _labeled(self, texts: Sequence[str]) -> list[Example]:
         """Return texts with the teacher's answers as their labels."""
         kind, labels = self.teacher.manifest.answers, self.teacher.labels
-        said = [kind.shown(answer, labels) for answer in self._theirs(texts)]
-        return [Example(f"taught-{i}", text, label) for i, (text, label) in enumerate(zip(texts, said, strict=True))]
+        rows = zip(texts, self._answers(texts), strict=True)
+        return [Example(f"taught-{i}", text, kind.shown(answer, labels)) for i, (text, answer) in enumerate(rows)]
 
     def _split(self) -> StudentTexts:
-        """Return the texts to teach and those to calibrate on, which the teacher has not learnt from where there are enough."""
+        """Return the texts to learn from and those to calibrate on; the latter are new to the teacher if there are enough."""
         known = [example.text for example in (*self.final.real, *kept(self.final.drafts))]
-        learnt = set(known)
-        new = [row.text for row in self.job.pool.texts if row.text not in learnt]
+        learned = set(known)
+        new = [row.text for row in self.job.pool.texts if row.text not in learned]
         texts = list(dict.fromkeys([*known, *new]))
         fresh = len(new) >= 2 * LEAST_DEV
         source = new if fresh else texts
@@ -220,19 +220,14 @@ class StudentMaker:
         return StudentTexts(self._as_read([text for text in texts if text not in held]), self._as_read(dev), fresh)
 
     def _as_read(self, texts: list[str]) -> list[str]:
-        """Return texts up to the last word that a tagger reads: of what comes after, it says nothing that could be learnt."""
+        """Return texts up to the last word that the teacher reads, since it labels no word after that."""
         if not self.teacher.manifest.answers.spans:
             return texts
-        longest, windows = self.teacher.manifest.last.max_tokens or 0, self.teacher.manifest.last.windows
-        read = TextTokenizer(self.main / "tokenizer.json", max_tokens=longest, windows=windows).words(texts)
+        read = self._tokenizer().words(texts)
         ends = (words_of(text)[max(row.words)][1] if row.words else 0 for text, row in zip(texts, read, strict=True))
         return [text[:end] for text, end in zip(texts, ends, strict=True)]
 
-    def _tokenizer(self) -> TextTokenizer:
-        longest, windows = self.teacher.manifest.last.max_tokens or 0, self.teacher.manifest.last.windows
-        return TextTokenizer(self.main / "tokenizer.json", max_tokens=longest, special=False, windows=windows)
-
-    def _final_teacher(self) -> Any:
-        predictor = self.final.predictors(self.job.context)[self.shipped]
-        assert isinstance(predictor, EncoderPredictor)
-        return predictor
+    def _tokenizer(self, *, special: bool = True) -> TextTokenizer:
+        last = self.teacher.manifest.last
+        path = self.main / "tokenizer.json"
+        return TextTokenizer(path, max_tokens=last.max_tokens or 0, special=special, windows=last.windows)

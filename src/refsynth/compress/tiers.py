@@ -1,13 +1,13 @@
-"""What ships of a trained model: itself, a static student of it, or the student in front of it, with a certificate.
+"""Makes the tiers that ship: the trained model, a static student of it, or the student in front of it, with a certificate.
 
-A cascade is certified on half of the pool, which neither tier was trained on, and a student is measured on that. Without a pool
-it is measured on the texts that it is calibrated on: it was not trained on these, but the model may have been.
+A cascade is certified, and a student is measured, on half of the pool, which neither tier was trained on. Without a pool nothing
+is measured, and the texts that calibrate the student also choose between it and its rival.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -38,9 +38,9 @@ from refsynth.models.predict import LinearHead
 
 AGREEMENT = "agreement with the model it was taught by"
 
-UNTOLD = "what the student keeps cannot be told: there is no text in data.pool that neither it nor the model has learnt from"
+UNTOLD = "the quality of the student is unknown: data.pool has no text that neither it nor the model has learned from"
 
-LEARNT = "Its student was calibrated on texts that the model which taught it had learnt from: its confidence may be too high."
+LEARNED = "Its student was calibrated on training texts of its teacher, so its confidence may be too high."
 """A limit on the card of a student without a pool, or with a very small one."""
 
 ASSUMPTIONS = (
@@ -51,13 +51,21 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True)
 class Tiers:
-    """What ships. `main` is the bundle of the trained model alone; `reason` says why it is not what was wanted, if it is not.
+    """What ships.
 
-    `kept` is the macro-F1 of what ships against the answers of the model alone, on texts that neither has learnt from; None where
-    that cannot be told, or where the model ships alone.
+    Attributes:
+        requested: what the task asks for.
+        bundle: what ships.
+        main: the bundle of the trained model alone.
+        step: the step that made `bundle`.
+        student: the student; None if none was made.
+        certificate: that of a cascade.
+        reason: why the model ships alone although the task asks for more.
+        kept: the macro-F1 of what ships against the answers of the model alone, on texts that neither has learned from; None if
+            there are none, or if the model ships alone.
     """
 
-    wanted: Literal["one", "static", "cascade"]
+    requested: Literal["one", "static", "cascade"]
     bundle: Path
     main: Path
     step: str = "bundle"
@@ -68,8 +76,8 @@ class Tiers:
 
     @property
     def limits(self) -> tuple[str, ...]:
-        """What the card of what ships says beside what its manifest holds."""
-        return (LEARNT,) if self.bundle != self.main and self.student is not None and not self.student.fresh else ()
+        """Sentences for the card of what ships that do not follow from its manifest."""
+        return (LEARNED,) if self.bundle != self.main and self.student is not None and not self.student.fresh else ()
 
     def line(self) -> str:
         """Return the outcome as one line for the screen."""
@@ -79,11 +87,11 @@ class Tiers:
         if self.certificate is None:
             if self.student.nearest is None:
                 return UNTOLD
-            return f"{self.student.nearest:.1%} of {self.student.n:,} texts labeled as by the trained model"
-        found = self.certificate
+            return f"the student agrees with the trained model on {self.student.nearest:.1%} of {self.student.n:,} texts"
+        certificate = self.certificate
         return (
-            f"static tier answers {found.share:.0%}; at most {found.alpha:.1%} of texts otherwise than the model alone "
-            f"(certified on {found.n:,} texts, {1 - found.delta:.0%} confidence)"
+            f"the static tier answers {certificate.share:.0%}; at most {certificate.alpha:.1%} of texts are answered otherwise "
+            f"than by the model alone (certified on {certificate.n:,} texts, {1 - certificate.delta:.0%} confidence)"
         )
 
 
@@ -92,11 +100,11 @@ def make_tiers(job: Job, final: Final, shipped: Candidate, main: Path, *, metric
 
     Args:
         job: the run.
-        final: what the model was trained on.
-        shipped: the candidate that it is.
+        final: the final fit.
+        shipped: the candidate that the model is.
         main: its bundle, as the step `bundle` made it.
-        metrics: of the model.
-        facts: for the manifest.
+        metrics: figures of the model.
+        facts: further fields of the manifest.
 
     Raises:
         MissingError: model2vec is not installed.
@@ -109,122 +117,115 @@ def make_tiers(job: Job, final: Final, shipped: Candidate, main: Path, *, metric
         return Tiers(config.tiers, main, main, reason=f"{spec.title} is as fast as a student would be")
     need = least_texts(config.disagreement, config.delta)
     if config.tiers == "cascade" and len(job.pool.reserved) < need:
-        found = f"{len(job.pool.reserved):,} texts are set aside of data.pool"
-        reason = f"{found}, and no threshold can be certified on fewer than {need:,}: give a pool of {2 * need:,} texts or more"
+        held = f"{len(job.pool.reserved):,} texts of data.pool are held out"
+        reason = f"{held}, and no threshold can be certified on fewer than {need:,}: give a pool of {2 * need:,} texts or more"
         return Tiers(config.tiers, main, main, reason=reason)
-    made = _Maker(StudentMaker(job, final, shipped, main, teacher))
-    student = made.school.student()
+    maker = _TierMaker(StudentMaker(job, final, shipped, main, teacher))
+    student = maker.students.student()
     if config.tiers == "static":
-        return made.static(student, facts)
-    return made.cascade(student, config, metrics, facts)
+        return maker.static(student, facts)
+    return maker.cascade(student, config, metrics, facts)
 
 
 @dataclass(frozen=True)
-class _Maker:
-    """Makes the bundles that a student is in."""
+class _TierMaker:
+    """Makes the bundles that contain a student."""
 
-    school: StudentMaker
+    students: StudentMaker
 
     def static(self, student: Student, facts: Facts) -> Tiers:
-        """Return the student alone, or TF-IDF that was taught the same where that agrees more with the teacher."""
-        folder = self.school.job.folder
+        """Return the student alone, or its rival TF-IDF if that agrees more often with the teacher."""
         metrics = () if student.nearest is None else (share_of(AGREEMENT, student.nearest, student.n),)
-        extra = {
-            "texts": digest([self.school.job.pool.texts, self.school.job.pool.reserved]),
-            "lineage": facts.model_dump(mode="json"),
-        }
 
         def make(out: Path) -> None:
-            bundle = shutil.copytree(self.school.bundle(rival=student.loses), out / "bundle")
-            told = {"metrics": figures_of(metrics), **dict(_formed(facts, "static"))}
-            restate(bundle, load(bundle).manifest.model_copy(update=told), limits=() if student.fresh else (LEARNT,))
+            bundle = shutil.copytree(self.students.bundle(rival=student.loses), out / "bundle")
+            changed = {"metrics": figures_of(metrics), **dict(_formed(facts, "static"))}
+            restate(bundle, load(bundle).manifest.model_copy(update=changed), limits=() if student.fresh else (LEARNED,))
 
-        step = folder.step(STEPS["tiers"], make, config=settings_of(self.school.job.task.config), extra=extra)
-        return Tiers("static", step / "bundle", self.school.main, "tiers", student, kept=self.school.kept())
+        step = self._step(make, facts)
+        return Tiers("static", step / "bundle", self.students.main, "tiers", student, kept=self.students.kept())
 
     def cascade(self, student: Student, config: CompressConfig, metrics: Sequence[Metric], facts: Facts) -> Tiers:
-        """Return the student before its teacher where a threshold can be certified, else the teacher alone."""
-        job, main = self.school.job, self.school.main
-        bars = {"alpha": config.disagreement, "delta": config.delta}
-        extra = {"texts": digest([job.pool.texts, job.pool.reserved]), "lineage": facts.model_dump(mode="json")}
+        """Return the student in front of its teacher if a threshold can be certified, else the teacher alone."""
+        main, held = self.students.main, len(self.students.job.pool.reserved)
+        risk = {"alpha": config.disagreement, "delta": config.delta}
 
         def make(out: Path) -> None:
-            save(out / "bundle", self._both(bars, metrics, facts))
-            if not self._certified(out, bars, () if student.fresh else (LEARNT,)):
+            save(out / "bundle", self._both(risk, metrics, facts))
+            if not self._certified(out, risk, () if student.fresh else (LEARNED,)):
                 shutil.rmtree(out / "bundle")
 
-        step = job.folder.step(STEPS["tiers"], make, config=settings_of(job.task.config), extra=extra)
+        step = self._step(make, facts)
         if not (step / "bundle").exists():
             reason = (
-                f"no threshold keeps the disagreement at {config.disagreement:.1%} on {len(job.pool.reserved):,} texts and "
+                f"no threshold keeps the disagreement at {config.disagreement:.1%} on {held:,} texts and "
                 f"lets the static tier answer {LEAST_SHARE:.0%} of them"
             )
             return Tiers("cascade", main, main, student=student, reason=reason)
         bundle = step / "bundle"
         early = load(bundle).manifest.tiers[0].early
         assert early is not None
-        return Tiers("cascade", bundle, main, "tiers", student, early.certificate, kept=kept_in(step, self.school.teacher))
+        return Tiers("cascade", bundle, main, "tiers", student, early.certificate, kept=kept_in(step, self.students.teacher))
 
-    def _certified(self, out: Path, bars: Mapping[str, float], limits: Sequence[str]) -> bool:
-        """Certify a cascade by what its two tiers, loaded, say of the texts set aside, and write that into its manifest.
+    def _step(self, make: Callable[[Path], None], facts: Facts) -> Path:
+        job = self.students.job
+        extra = {"texts": digest([job.pool.texts, job.pool.reserved]), "lineage": facts.model_dump(mode="json")}
+        return job.folder.step(STEPS["tiers"], make, config=settings_of(job.task.config), extra=extra)
+
+    def _certified(self, out: Path, risk: Mapping[str, float], limits: Sequence[str]) -> bool:
+        """Certify a cascade on the held-out texts of the pool and write the certificate into its manifest.
 
         Returns:
             whether a threshold passes.
         """
-        model, texts = load(out / "bundle"), [row.text for row in self.school.job.pool.reserved]
+        model, texts = load(out / "bundle"), [row.text for row in self.students.job.pool.reserved]
         kind, (first, last) = model.manifest.answers, model.manifest.tiers
         assert first.early is not None
         fast, slow = model.by_tier(texts)
-        found = certify(fast.sure, np.asarray(kind.right(slow.answers, fast.answers) == 0), **bars)
-        if found is None:
+        certified = certify(fast.exit_confidence, np.asarray(kind.right(slow.answers, fast.answers) == 0), **risk)
+        if certified is None:
             return False
         certificate = Certificate(
-            **bars,
+            **risk,
             n=len(texts),
-            answered=found.answered,
-            disagreed=found.disagreed,
-            profile=tuple(profile_of(fast.sure, texts).tolist()),
+            answered=certified.answered,
+            disagreed=certified.disagreed,
+            profile=tuple(profile_of(fast.exit_confidence, texts).tolist()),
             assumptions=ASSUMPTIONS,
         )
-        early = first.early.model_copy(update={"threshold": found.threshold, "certificate": certificate})
+        early = first.early.model_copy(update={"threshold": certified.threshold, "certificate": certificate})
         tiers = (first.model_copy(update={"early": early}), last)
         restate(out / "bundle", model.manifest.model_copy(update={"tiers": tiers}), limits=limits)
-        said, mine = np.array(slow.answers), fast.sure >= found.threshold
-        said[mine] = fast.answers[mine]
-        write_answers(out, theirs=slow.answers, said=said)
+        answers, exits = np.array(slow.answers), fast.exit_confidence >= certified.threshold
+        answers[exits] = fast.answers[exits]
+        write_answers(out, teacher=slow.answers, student=answers)
         return True
 
-    def _both(self, bars: Mapping[str, float], metrics: Sequence[Metric], facts: Facts) -> Contents:
-        """Return the bundle of the student in front of its teacher, which nothing certifies yet."""
-        school, head = self.school, load_file(self.school.main / HEAD)
-        manifest, (predictor, calibration) = school.teacher.manifest, school.predictor()
+    def _both(self, risk: Mapping[str, float], metrics: Sequence[Metric], facts: Facts) -> Contents:
+        """Return the bundle of the student in front of its teacher, not certified yet."""
+        students, head = self.students, load_file(self.students.main / HEAD)
+        manifest, (predictor, calibration) = students.teacher.manifest, students.predictor()
         last = manifest.last
         several = manifest.answers.several or manifest.answers.spans
         confidence: Confidence = "answer" if several else "odds"
-        nothing = Certificate(**bars, n=1, answered=0, disagreed=0, profile=(0,) * PROFILE, assumptions=("not certified yet",))
+        nothing = Certificate(**risk, n=1, answered=0, disagreed=0, profile=(0,) * PROFILE, assumptions=("not certified yet",))
         early = EarlyExit(threshold=1.0, confidence=confidence, certificate=nothing)
         slow = pack_graphs(
-            school.main,
+            students.main,
             LinearHead(head["weights"], head["bias"]),
             last.max_tokens or 0,
             prefix=last.prefix,
             windows=last.windows,
             words=last.spec.words,
         )
-        reference = school.final.predictors(school.job.context)[school.shipped]
-        return Contents(
-            labels={label.name: label.description for label in manifest.labels},
-            language=manifest.language,
-            task=manifest.task,
-            tiers=[
-                TierContents(pack(predictor, school.main), predictor, calibration, early=early),
-                TierContents(slow, reference, manifest.calibration),
-            ],
-            metrics=[replace(metric, name=f"{metric.name} of the second tier") for metric in metrics],
-            facts=_formed(facts, "cascade"),
-        )
+        reference = students.final.predictors(students.job.context)[students.shipped]
+        tiers = [
+            TierContents(pack(predictor, students.main), predictor, calibration, early=early),
+            TierContents(slow, reference, manifest.calibration),
+        ]
+        metrics = [replace(metric, name=f"{metric.name} of the second tier") for metric in metrics]
+        return Contents.like(manifest, tiers, metrics=metrics, facts=_formed(facts, "cascade"))
 
 
 def _formed(facts: Facts, form: str) -> Facts:
-    """Return the facts of a bundle in another form."""
     return facts.model_copy(update={"lineage": {**facts.lineage, "form": form}})

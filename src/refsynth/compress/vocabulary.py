@@ -1,7 +1,7 @@
-"""Smaller embedding tables: words that a task does without share the row of their nearest neighbour; or rows of a lower rank.
+"""Makes embedding tables redundant: unneeded words share the row of their nearest neighbor, or the table gets a lower rank.
 
-Both leave an ordinary table [V, D] and the tokenizer as it is. `compress.graph` finds what has become redundant in the table when
-the encoder is exported, and stores each row, or each direction, once. Knows nothing of heads and labels.
+The result is still an ordinary table [V, D], and the tokenizer stays unchanged. When the encoder is exported, `compress.graph`
+stores each distinct row, or each direction, once. Knows nothing of heads and labels.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from refsynth.core.types import IntArray
 from refsynth.models.network import TransformerEncoder
 
 SCRIPT_SHARE = 0.1
-"""Share of the letters of the texts from which on a script is theirs."""
+"""The smallest share of the letters of the texts for which a script counts as theirs."""
 
 KNOWN_WEIGHT = 10.0
-"""What the error of a row of the texts' own counts in a factorisation, against 1 of any other."""
+"""The weight of the texts' own tokens in a factorization; the others have 1."""
 
 CHUNK = 2048
 MARKS = "#▁Ġ"
-"""What tokenizers put before a piece to tell whether a word begins there."""
+"""The characters with which tokenizers mark whether a piece begins a word."""
 
 
 def used_tokens(encoder: TransformerEncoder, texts: Sequence[str]) -> frozenset[int]:
-    """Return the tokens of the texts, and the special ones."""
+    """Return the tokens of the texts, and the special tokens."""
     return frozenset(chain(encoder.tokenizer.all_special_ids, *encoder.tokenize(texts)))
 
 
 def common_tokens(encoder: TransformerEncoder, texts: Sequence[str], share: float) -> frozenset[int]:
     """Return a share of the vocabulary: the most frequent pieces in the scripts of the texts.
 
-    WordPiece, Unigram and BPE all number their pieces from the most frequent on.
+    WordPiece, Unigram and BPE all number their pieces in descending order of frequency.
     """
     scripts = main_scripts(texts, SCRIPT_SHARE)
     pieces = sorted(encoder.tokenizer.get_vocab().items(), key=lambda item: item[1])
@@ -48,7 +48,7 @@ def common_tokens(encoder: TransformerEncoder, texts: Sequence[str], share: floa
 
 
 def merge_words(encoder: TransformerEncoder, kept: Collection[int]) -> TransformerEncoder:
-    """Return a copy in which every token that is not kept has the embedding of the kept token that is nearest by cosine.
+    """Return a copy in which every token that is not kept has the embedding of the kept token with the highest cosine.
 
     Raises:
         InputError: no token is kept.
@@ -68,15 +68,15 @@ def merge_words(encoder: TransformerEncoder, kept: Collection[int]) -> Transform
 
 
 def lower_rank(encoder: TransformerEncoder, rank: int, known: Collection[int]) -> TransformerEncoder:
-    """Return a copy whose token embeddings span only `rank` dimensions: those that lose least of the squares of the table.
+    """Return a copy whose token embeddings span only `rank` dimensions, the best least-squares fit to the table.
 
     Args:
-        encoder: the larger one.
-        rank: of the new table [V, D].
-        known: tokens that count `KNOWN_WEIGHT` times as much as others.
+        encoder: the larger encoder.
+        rank: the rank of the new table [V, D].
+        known: tokens whose rows weigh `KNOWN_WEIGHT` times as much as others.
 
     Raises:
-        InputError: there are not so many dimensions.
+        InputError: there are fewer dimensions.
     """
     if not 0 < rank <= encoder.dimension:
         raise InputError(f"rank {rank} of {encoder.dimension} dimensions", expected=f"1 to {encoder.dimension}")

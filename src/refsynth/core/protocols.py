@@ -61,11 +61,12 @@ class Predictor(Protocol):
 
 
 @runtime_checkable
-class Cutting(Protocol):
-    """A predictor that may read only a part of a long text."""
+class Truncating(Protocol):
+    """A predictor that reads long texts in part."""
 
-    def cuts(self, text: str) -> bool:
-        """Return whether a clean text is longer than the part that is read."""
+    def truncates(self, text: str) -> bool:
+        """Return whether a clean text is longer than what is read of it."""
+        ...
 
 
 @runtime_checkable

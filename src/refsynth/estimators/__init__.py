@@ -1,4 +1,4 @@
-"""Runs as scikit-learn estimators: texts and labels in memory go in, and a fitted estimator holds the bundle.
+"""scikit-learn estimators: `fit` runs the pipeline on texts and labels in memory; the fitted estimator holds the bundle.
 
-`base` is what all share. A module for each kind of task says how its X and y are read and how an answer is given back.
+`base` has what all of them share. One module per task kind reads its X and y and converts the predictions.
 """

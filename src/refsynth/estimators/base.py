@@ -1,4 +1,4 @@
-"""TextEstimator: what the estimators of all kinds of task share: settings, fit, what a fitted one keeps, dump and load."""
+"""TextEstimator, the base of the estimators of all task kinds: settings, fit, score, save, pickling."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from refsynth.core.types import Array
 from refsynth.data.frame import header_of
 from refsynth.data.given import names_of, weights_of
 from refsynth.data.nothing import refuse_empty
-from refsynth.estimators.rows import FitRows, RandomState, file_of, meanings_of, seed_of, tree_of, weighed
+from refsynth.estimators.rows import FitRows, RandomState, meanings_of, seed_of, tree_of, weighed
 from refsynth.evaluation.report import Report
 from refsynth.pipeline.flow import run
 
 
 class TextEstimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn is not typed
-    """A model of texts that is trained by a run; each kind of task says how X and y are read and how an answer goes back."""
+    """A text model that a run trains. A subclass per task kind reads X and y and converts predictions to the form of y."""
 
     _task: ClassVar[KindName]
     _columns: ClassVar[Mapping[str, str]] = {}
-    """Columns of the rows that have not their usual names."""
+    """Names of columns that differ from the defaults, as `data.columns` of a task.yaml takes them."""
     _width: ClassVar[int] = 1
-    """How many columns X has."""
+    """Number of columns of X."""
 
     classes_: Array
     model_: Model
@@ -58,16 +58,16 @@ class TextEstimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn i
         random_state: RandomState = 0,
         verbose: bool = False,
     ) -> None:
-        """Take the settings; they are checked when it is fitted.
+        """Store the settings; `fit` checks them.
 
         Args:
-            labels: what each label means, in plain words, for the reference and the encoder to read; its name if left out.
-            drafts: how many are asked for; 0 for none, as many as `task.yaml` takes if left out.
+            labels: the meaning of each label in plain words, for the reference and the encoder to read; by default its name.
+            drafts: number of drafts to request; 0 for none; by default that of `task.yaml`.
             settings: further keys of `task.yaml`, as in `{"learners": ["tfidf", "frozen"], "contract": {"p50_ms": 2}}`.
-            out: the run folder, with the report; a fit that was stopped goes on there. Left out: one that is deleted in the end.
-            random_state: the root of all randomness: a number; or a generator of numpy, or None for numpy's own, of which each
-                fit takes another number.
-            verbose: whether `fit` prints how far it is, on stderr.
+            out: the run folder, which keeps the report; an interrupted fit resumes there. By default a temporary folder.
+            random_state: the seed, or a numpy generator, or None for numpy's global one. Each fit draws a new seed from a
+                generator.
+            verbose: whether `fit` prints its progress to stderr.
         """
         self.labels = labels
         self.drafts = drafts
@@ -77,88 +77,89 @@ class TextEstimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn i
         self.verbose = verbose
 
     @abstractmethod
-    def _given(self, X: Any, y: Any) -> FitRows:
-        """Return what a fit is given as rows."""
+    def _fit_rows(self, X: Any, y: Any) -> FitRows:
+        """Return X and y as rows."""
 
     @abstractmethod
     def _classes(self, labels: list[Any]) -> Array:
-        """Return the K labels, sorted, from all that are said of rows that count."""
+        """Return the K distinct labels, sorted, of all labels of rows with a weight above 0."""
 
     @abstractmethod
     def _texts(self, X: Any) -> list[str]:
-        """Return texts as the bundle takes them [N]."""
+        """Return the texts in the form that the bundle reads [N]."""
 
     @abstractmethod
-    def _shown(self, X: Any, found: Answered) -> Any:
-        """Return answers in the form in which y was given [N]."""
+    def _as_given(self, X: Any, predicted: Answered) -> Any:
+        """Return predictions in the form in which y was given [N]."""
 
     @abstractmethod
-    def _score(self, X: Any, y: Any, found: Answered, weights: Array) -> float:
-        """Return how good answers are; each row counts by its weight [N]."""
+    def _score(self, X: Any, y: Any, predicted: Answered, weights: Array) -> float:
+        """Return the score of predictions; each row counts by its weight [N]."""
 
     def fit(self, X: Any, y: Any, sample_weight: Sequence[float] | None = None) -> Self:
         """Train on N rows.
 
         Args:
             X: the texts.
-            y: what each of them is given.
-            sample_weight: how many rows each counts as in training [N]; what is held out is measured without.
+            y: their labels.
+            sample_weight: how many rows each row counts as in training [N]; held-out figures ignore it.
 
         Raises:
-            ArgumentError: something is no text or no label, or there is not one for each text.
+            ArgumentError: an item is not a text or not a label, or X and y differ in length.
             RefsynthError: see `refsynth.run`.
         """
         if y is None:
             name = type(self).__name__
             raise ArgumentError(f"y: this {name} requires y to be passed, but the target y is None", expected="labels")
-        given = self._given(X, y)
-        weights = None if sample_weight is None else weights_of(sample_weight, len(given.records))
-        counted = [row for place, row in enumerate(given.labels) if weights is None or weights[place]]
-        classes = self._classes([label for row in counted for label in row]) if given.classes is None else given.classes
-        rows, names = weighed(given.records, weights), names_of(classes)
+        inputs = self._fit_rows(X, y)
+        weights = None if sample_weight is None else weights_of(sample_weight, len(inputs.records))
+        counted = [row for place, row in enumerate(inputs.labels) if weights is None or weights[place]]
+        classes = self._classes([label for row in counted for label in row]) if inputs.classes is None else inputs.classes
+        rows, names = weighed(inputs.records, weights), names_of(classes)
         with tempfile.TemporaryDirectory(prefix="refsynth-") as scratch:
             folder = RunFolder(Path(self.out or scratch).resolve())
-            write_jsonl(file_of(folder.path), rows)
-            tree = self._tree(file_of(folder.path), names, weighed="weight" in rows[0])
+            file = folder.path / "rows.jsonl"
+            write_jsonl(file, rows)
+            tree = self._tree(file, names, weighed="weight" in rows[0])
             task = Task.of(RunConfig.parse(tree, where=type(self).__name__))
-            done = run(task, folder.path, watch=Printed() if self.verbose else Logged())
-            self._keep(done.bundle)
-        self.classes_, self._form, self.report_ = classes, given.form, done.report
+            result = run(task, folder.path, watch=Printed() if self.verbose else Logged())
+            self._keep(result.bundle)
+        self.classes_, self._form, self.report_ = classes, inputs.form, result.report
         self.n_features_in_ = self._width
-        self._note(header_of(X))
+        self._set_feature_names(header_of(X))
         return self
 
     def predict(self, X: Any) -> Any:
-        """Return the answer for each of N rows, in the form in which y was given, also where the model would abstain.
+        """Return the prediction for each of N rows in the form in which y was given, even where the model would abstain.
 
         Raises:
-            NotFittedError: it has not been fitted.
-            ArgumentError: something is no text, or an empty one.
+            NotFittedError: the estimator has not been fitted.
+            ArgumentError: an item is not a text, or is empty.
         """
-        return self._shown(X, self._answered(X))
+        return self._as_given(X, self._answered(X))
 
     def score(self, X: Any, y: Any, sample_weight: Sequence[float] | None = None) -> float:
-        """Return how good the answers to N rows are: the share that is right, of words F1 over all spans.
+        """Return the share of N rows that are predicted correctly; for token classification the F1 over all spans.
 
         Args:
             X: the texts.
-            y: what is right, as for `fit`.
-            sample_weight: how much each row counts [N]; all the same if left out.
+            y: the true labels, in the form that `fit` takes.
+            sample_weight: the weight of each row [N]; equal by default.
 
         Raises:
-            NotFittedError: it has not been fitted.
-            ArgumentError: something is no text or no label, or there is not one for each text.
+            NotFittedError: the estimator has not been fitted.
+            ArgumentError: an item is not a text or not a label, or X and y differ in length.
         """
-        found = self._answered(X)
-        if not (n := len(found.answers)):
+        predicted = self._answered(X)
+        if not (n := len(predicted.answers)):
             raise ArgumentError("X: found no rows", expected="some to measure on")
-        return self._score(X, y, found, weights_of(1.0 if sample_weight is None else sample_weight, n))
+        return self._score(X, y, predicted, weights_of(1.0 if sample_weight is None else sample_weight, n))
 
     def save(self, folder: str | Path) -> Path:
-        """Write the bundle to a folder, replacing one that is there.
+        """Write the bundle to a folder; a bundle that is already there is replaced.
 
         Raises:
-            NotFittedError: it has not been fitted.
+            NotFittedError: the estimator has not been fitted.
             InputError: the folder holds something that is not a bundle.
         """
         check_is_fitted(self, "model_")
@@ -166,7 +167,7 @@ class TextEstimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn i
         return publish(self._bundle, Path(folder))
 
     def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn that X is texts, and that y is needed."""
+        """Tell scikit-learn that X holds texts and that y is required."""
         tags = super().__sklearn_tags__()
         tags.input_tags.string = tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
@@ -174,7 +175,7 @@ class TextEstimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn i
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a pickle or a copy is made of, plain values: of a fitted model the bytes of its bundle and its report."""
+        """Return the state for pickling and copying as plain values; a fitted model adds its bundle's bytes and its report."""
         state = dict(super().__getstate__())
         if state.pop("model_", None) is not None:
             state["_bundle"] = {path.name: path.read_bytes() for path in sorted(self._bundle.iterdir())}
@@ -182,10 +183,10 @@ class TextEstimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn i
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take it back; the bundle is checked as any that is loaded.
+        """Restore the state; the bundle is checked like any other.
 
         Raises:
-            BundleError: its bytes are not those that were dumped.
+            BundleError: the bytes differ from those that were dumped.
         """
         state = dict(state)
         files = state.pop("_bundle", None)
@@ -207,22 +208,20 @@ class TextEstimator(ABC, BaseEstimator):  # type: ignore[misc]  # scikit-learn i
         refuse_empty(texts, pairs=self._task == "pairs", name="X")
         return self.model_.answer(texts)
 
-    def _note(self, header: list[str] | None) -> None:
-        """Remember what the columns of X are called, where they have names."""
+    def _set_feature_names(self, header: list[str] | None) -> None:
         if header is not None:
             self.feature_names_in_ = np.array(header, object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
 
     def _keep(self, bundle: Path) -> None:
-        """Load a copy of the bundle: the second tier of a cascade is read when it is needed, whatever has become of the run."""
+        """Load a copy of the bundle, since a cascade reads its second tier later, when the run folder may be gone."""
         home = Path(tempfile.mkdtemp(prefix="refsynth-"))
         weakref.finalize(self, _remove, home, os.getpid())
         self._bundle = publish(bundle, home / "bundle")
         self.model_ = load(self._bundle)
 
     def _tree(self, rows: Path, names: Sequence[str], *, weighed: bool) -> dict[str, Any]:
-        """Return the tree of a task.yaml."""
         columns = {**self._columns, **({"weight": "weight"} if weighed else {})}
         tree = tree_of(self._task, self.settings, self.drafts, {"train": str(rows), "columns": columns})
         return {**tree, "labels": meanings_of(self.labels, names), "seed": seed_of(self.random_state)}
@@ -232,6 +231,6 @@ _REPORT = TypeAdapter(Report)
 
 
 def _remove(home: Path, owner: int) -> None:
-    """Delete the folder of a model, but for a forked process, whose parent still reads it."""
+    """Delete the folder of a model, except in a forked process, whose parent still reads it."""
     if os.getpid() == owner:
         shutil.rmtree(home, ignore_errors=True)

@@ -15,8 +15,8 @@ from refsynth.estimators.rows import FitRows
 class TextPairClassifier(OneLabelEstimator):
     """A classifier of pairs of texts: does the second follow from the first, do both report the same fault?
 
-    X [N, 2] is a table of two columns (of numpy, pandas, polars, Arrow or `datasets`), or a sequence of pairs; labels y [N] are
-    words, whole numbers or truth values. A fit takes minutes, and tells the logger `refsynth` how far it is.
+    X [N, 2] is a table of two columns (of numpy, pandas, polars, Arrow or `datasets`), or a sequence of pairs. Labels y [N] are
+    strings, integers or booleans. A fit takes minutes and logs its progress to the logger `refsynth`.
 
         classifier = refsynth.TextPairClassifier(labels={"same": "both report one fault", "other": "they report two"})
         classifier.fit([("no light", "it stays dark"), ...], ["same", ...])
@@ -33,7 +33,7 @@ class TextPairClassifier(OneLabelEstimator):
     _columns = MappingProxyType({"pair": "text_pair"})
     _width = 2
 
-    def _given(self, X: Any, y: Any) -> FitRows:
+    def _fit_rows(self, X: Any, y: Any) -> FitRows:
         halves = [filled(half, f"X[:, {side}]") for side, half in enumerate(_halves(X))]
         return self._rows([{"text": first, "text_pair": second} for first, second in zip(*halves, strict=True)], y)
 
@@ -45,7 +45,7 @@ def _halves(X: Any) -> tuple[list[str], list[str]]:
     """Return the first and the second texts [N].
 
     Raises:
-        ArgumentError: there are no pairs, or something in one is no text.
+        ArgumentError: X does not hold pairs, or part of a pair is not a text.
     """
     pairs = pairs_of(X, "X")
     first, second = (texts_of([pair[side] for pair in pairs], f"X[:, {side}]") for side in (0, 1))

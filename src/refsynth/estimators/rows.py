@@ -1,11 +1,10 @@
-"""What `fit` is given as the rows of a data file, and its settings as the tree of a task.yaml."""
+"""Converts the arguments of `fit` to the rows of a data file, and the settings to the tree of a task.yaml."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,20 +17,23 @@ from refsynth.data.given import names_of
 from refsynth.data.source import ROW_LIMIT
 
 OWN = {"pool", "test", "none"}
-"""What `settings` may name under `data`; the rows are those that `fit` is given."""
+"""The keys that `settings` may have under `data`; the rows themselves are arguments of `fit`."""
 
 SEEDS = 2**31
-"""A seed is a whole number below this."""
+"""Seeds are integers below this."""
 
 RandomState = int | np.random.Generator | np.random.RandomState | None
-"""Where randomness begins, as scikit-learn has it."""
+"""What `random_state` takes, as in scikit-learn."""
 
 
 class FitRows(NamedTuple):
-    """What a fit is given.
+    """The arguments of a fit as rows.
 
-    `records` are rows as a data file has them [N], `labels` what is said of each, as the caller writes it [N]. `form` is how
-    answers go back, and `classes` are the K labels where the columns of y name them.
+    Attributes:
+        records: rows as a data file has them [N].
+        labels: the labels of each row, as the caller wrote them [N].
+        form: the form of y, which predictions get too.
+        classes: the K labels if y is a matrix, else None.
     """
 
     records: list[dict[str, Any]]
@@ -41,17 +43,18 @@ class FitRows(NamedTuple):
 
 
 def weighed(records: Sequence[Mapping[str, Any]], weights: FloatArray | None) -> list[dict[str, Any]]:
-    """Return each row once, with what all copies of it weigh together, and its place in X as its id.
+    """Return each distinct row once, with the total weight of its copies and its first place in X as its id.
 
-    A run reads a text once however often it is there; so a row that is there twice is one of weight 2, and a row of weight 0
-    is none. Rows are sorted: the same rows in another order, or repeated in place of weighed, give the same model.
+    A run reads each text once, so a row that occurs twice becomes one row of weight 2, and a row of weight 0 is left out. Rows
+    are sorted: the same rows in another order, or repeated instead of weighted, give the same model.
 
     Raises:
         ArgumentError: a row is longer than a data file may have it.
     """
     total: defaultdict[str, float] = defaultdict(float)
     first: dict[str, int] = {}
-    for place, (record, weight) in enumerate(zip(records, _ones(records, weights), strict=True)):
+    numbers: list[float] = [1] * len(records) if weights is None else weights.tolist()
+    for place, (record, weight) in enumerate(zip(records, numbers, strict=True)):
         line = json.dumps(record, ensure_ascii=False)
         if len(line) > ROW_LIMIT:
             raise ArgumentError(f"X[{place}]: found {len(line):,} characters", expected=f"at most {ROW_LIMIT:,} in a row")
@@ -64,22 +67,18 @@ def weighed(records: Sequence[Mapping[str, Any]], weights: FloatArray | None) ->
     return [{**record, "weight": weight} for record, weight in rows]
 
 
-def _ones(records: Sequence[Any], weights: FloatArray | None) -> list[float]:
-    return [1] * len(records) if weights is None else weights.tolist()
-
-
 def tree_of(task: KindName, settings: Mapping[str, Any] | None, drafts: int | None, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tree of a task.yaml but for its labels and its seed.
+    """Return the tree of a task.yaml without its labels and seed.
 
     Args:
-        task: the kind of task.
-        settings: what the caller sets beside.
-        drafts: how many are asked for, where that is said.
+        task: the task kind.
+        settings: further keys from the caller.
+        drafts: number of drafts to request; None for the default.
         data: the file of the rows, and its columns.
 
     Raises:
-        ArgumentError: the settings are no mapping.
-        ConfigError: they name what is not theirs.
+        ArgumentError: the settings are not a mapping.
+        ConfigError: the settings have a key that another argument sets.
     """
     if not isinstance(settings or {}, Mapping):
         raise ArgumentError(f"settings: found {type(settings).__name__}", expected="keys of task.yaml, a dict")
@@ -94,27 +93,27 @@ def tree_of(task: KindName, settings: Mapping[str, Any] | None, drafts: int | No
     return {**tree, "task": task, "data": {**own, **data}}
 
 
-def meanings_of(told: Mapping[Any, str] | None, names: Sequence[str]) -> dict[str, str]:
-    """Return each label with what it means; its name in words where that is not told.
+def meanings_of(labels: Mapping[Any, str] | None, names: Sequence[str]) -> dict[str, str]:
+    """Return the meaning of each label; by default its name, with spaces for underscores.
 
     Raises:
-        ArgumentError: what is told is no mapping, or is about a label that is not in y.
+        ArgumentError: the meanings are not a mapping, or have a label that is not in y.
     """
-    if not isinstance(told or {}, Mapping):
-        raise ArgumentError(f"labels: found {type(told).__name__}", expected="each label with what it means, a dict")
-    meant = dict(zip(names_of(list(told or ())), (told or {}).values(), strict=True))
-    for name in meant:
+    if not isinstance(labels or {}, Mapping):
+        raise ArgumentError(f"labels: found {type(labels).__name__}", expected="each label with what it means, a dict")
+    meanings = dict(zip(names_of(list(labels or ())), (labels or {}).values(), strict=True))
+    for name in meanings:
         if name not in names:
             known = f"labels there: {', '.join(names)}"
             raise ArgumentError(f"labels: '{name}' is not in y", known=known, remedy=nearest(name, names))
-    return {name: meant.get(name, name.replace("_", " ")) for name in names}
+    return {name: meanings.get(name, name.replace("_", " ")) for name in names}
 
 
 def seed_of(random_state: RandomState) -> int:
-    """Return the seed of a run: a number is one, and a generator is asked for one, so that two fits differ.
+    """Return the seed of a run: the integer itself, or one drawn from the generator, so that two fits differ.
 
     Raises:
-        ArgumentError: it is neither, or the number is out of bounds.
+        ArgumentError: the value is neither, or the integer is out of bounds.
     """
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(SEEDS))
@@ -125,8 +124,3 @@ def seed_of(random_state: RandomState) -> int:
     found = repr(random_state)[:40] if isinstance(random_state, (int, float, str)) else type(random_state).__name__
     expected = f"a whole number from 0 to {SEEDS - 1:,}, a Generator or RandomState of numpy, or None"
     raise ArgumentError(f"random_state: found {found}", expected=expected)
-
-
-def file_of(folder: Path) -> Path:
-    """Return where a run folder holds the rows of a fit."""
-    return folder / "rows.jsonl"

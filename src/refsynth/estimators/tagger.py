@@ -1,4 +1,4 @@
-"""TokenTagger: labels of words in a text."""
+"""TokenTagger: labeled spans of words in a text."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _CHARACTERS = Columns(offsets="characters")
 
 
 class TokenTagger(TextEstimator):
-    """A model that finds spans of words and gives each a label: names, places, part numbers.
+    """A model that finds spans of words and labels them: names, places, part numbers.
 
-    X [N] are texts, or lists of words. y [N] says of each list of words a tag for each word (BIO, BIOES, BILOU, names alone), or
-    spans `(first word, word after the last, label)`; of each text spans `(start, end, label)` in characters. Answers go back in
-    that form, tags as BIO. A fit takes minutes, and tells the logger `refsynth` how far it is.
+    X [N] are texts, or lists of words. For a list of words y has one tag per word (BIO, BIOES, BILOU, names alone), or spans
+    `(first word, word after the last, label)`; for a text it has spans `(start, end, label)` in characters. Predictions have the
+    form of y, with tags in BIO. A fit takes minutes and logs its progress to the logger `refsynth`.
 
         tagger = refsynth.TokenTagger().fit([["Ann", "Lee", "sat"], ...], [["B-person", "I-person", "O"], ...])
         tagger.predict([["Bo", "Li", "stood"]])
@@ -43,18 +43,18 @@ class TokenTagger(TextEstimator):
 
     Attributes:
         classes_: the K labels of spans, sorted.
-        model_: the bundle that ships, a `refsynth.Model`; what it predicts has a confidence for each span.
+        model_: the bundle that ships, a `refsynth.Model`; its predictions have a confidence for each span.
         report_: the evidence, a `refsynth.Report`.
     """
 
     _task = "tokens"
 
-    def _given(self, X: Any, y: Any) -> FitRows:
-        cells, said = _cells_of(X), _listed(y)
+    def _fit_rows(self, X: Any, y: Any) -> FitRows:
+        cells, marks = _cells_of(X), _listed(y)
         filled(_joined(cells))
-        rows = _read(cells, said)
+        rows = _read(cells, marks)
         labels = [[span.label for span in split_spans(row.label or NONE)] for row in rows]
-        form = TAGS if any(isinstance(tag, str) for tags in said for tag in tags) else SPANS_GIVEN
+        form = TAGS if any(isinstance(mark, str) for row in marks for mark in row) else SPANS_GIVEN
         return FitRows([{"text": row.text, "label": row.label} for row in rows], labels, form)
 
     def _classes(self, labels: list[Any]) -> Array:
@@ -65,34 +65,33 @@ class TokenTagger(TextEstimator):
     def _texts(self, X: Any) -> list[str]:
         return _joined(_cells_of(X))
 
-    def _shown(self, X: Any, found: Answered) -> list[list[Any]]:
-        cells = _cells_of(X)
-        spans = [split_spans(label) for label in self._named(found)]
+    def _as_given(self, X: Any, predicted: Answered) -> list[list[Any]]:
+        spans = [split_spans(label) for label in self._named(predicted)]
         return [
             [tuple(place) for place in places_in(cell, one)] if isinstance(cell, str) else self._of_words(cell, one)
-            for cell, one in zip(cells, spans, strict=True)
+            for cell, one in zip(_cells_of(X), spans, strict=True)
         ]
 
     def _of_words(self, words: list[str], spans: Sequence[Span]) -> list[Any]:
-        """Return spans of the words of a text as the caller's words have them: as tags, or as spans."""
+        """Return the spans of a text as tags or spans of the caller's own words."""
         own = _spans_of_tokens(join_tokens(words), words, spans)
         return tags_of(own, len(words)) if self._form == TAGS else [tuple(span) for span in own]
 
-    def _score(self, X: Any, y: Any, found: Answered, weights: Array) -> float:
-        """Return the F1 over all spans: one is right where its first word, its last word and its label are."""
+    def _score(self, X: Any, y: Any, predicted: Answered, weights: Array) -> float:
+        """Return the F1 over all spans: a span is correct if its first word, its last word and its label are."""
         truth = [row.label or NONE for row in _read(_cells_of(X), _listed(y))]
-        counts = count(np.array(truth, object), np.array(self._named(found), object))
+        counts = count(np.array(truth, object), np.array(self._named(predicted), object))
         return Counts(*(part * weights for part in counts)).f1()
 
-    def _named(self, found: Answered) -> list[str]:
-        return [SPANS.shown(answer, self.model_.labels) for answer in found.answers]
+    def _named(self, predicted: Answered) -> list[str]:
+        return [SPANS.shown(answer, self.model_.labels) for answer in predicted.answers]
 
 
 def _cells_of(X: Any) -> list[str | list[str]]:
     """Return texts, or lists of words [N].
 
     Raises:
-        ArgumentError: something is neither, or both are there.
+        ArgumentError: an item is neither, or X mixes both.
     """
     cells = [list(cell) if isinstance(cell, tuple) else cell for cell in cells_of(X, "X")]
     expected = "a text, or a list of words"
@@ -114,10 +113,10 @@ def _joined(cells: Sequence[str | list[str]]) -> list[str]:
 
 
 def _listed(y: Any) -> list[list[Any]]:
-    """Return what is said of each row [N].
+    """Return the tags or spans of each row [N].
 
     Raises:
-        ArgumentError: something is no list.
+        ArgumentError: an item is not a list.
     """
     cells = cells_of(y, "y")
     for place, cell in enumerate(cells):
@@ -126,17 +125,17 @@ def _listed(y: Any) -> list[list[Any]]:
     return [list(cell) for cell in cells]
 
 
-def _read(cells: Sequence[str | list[str]], said: Sequence[list[Any]]) -> list[TaggedRow]:
+def _read(cells: Sequence[str | list[str]], marks: Sequence[list[Any]]) -> list[TaggedRow]:
     """Return texts with their spans [N].
 
     Raises:
-        ArgumentError: there is not one list for each text; or tags, or places of spans, do not fit the words.
+        ArgumentError: X and y differ in length; or tags, or places of spans, do not fit the words.
     """
-    same_length(len(cells), said)
+    same_length(len(cells), marks)
     rows = []
-    for place, (cell, marks) in enumerate(zip(cells, said, strict=True)):
+    for place, (cell, own) in enumerate(zip(cells, marks, strict=True)):
         try:
-            rows.append(_of_text(cell, marks) if isinstance(cell, str) else _of_tokens(cell, marks))
+            rows.append(_of_text(cell, own) if isinstance(cell, str) else _of_tokens(cell, own))
         except MarkError as error:
             raise ArgumentError(f"y[{place}]: {error}", expected="a tag for each word, or spans (start, end, label)") from error
     return rows
@@ -160,7 +159,7 @@ def _spans(marks: Sequence[Any], n: int, unit: str) -> list[Span]:
     """Return spans in order.
 
     Raises:
-        MarkError: one is none or lies outside of the `n` words or characters, or two overlap.
+        MarkError: an item is not a span or lies outside the `n` words or characters, or two overlap.
     """
     spans = sorted(_span(mark) for mark in marks)
     if (wrong := next((span for span in spans if not 0 <= span.start < span.end <= n), None)) is not None:
@@ -172,7 +171,7 @@ def _spans(marks: Sequence[Any], n: int, unit: str) -> list[Span]:
 
 
 def _span(mark: Any) -> Span:
-    """Return a span; of one that a model found its confidence is left out, so that it can be learned from."""
+    """Return a span; the confidence of a predicted one is dropped, so that predictions can be training labels."""
     parts = [mark.get(key) for key in ("start", "end", "label")] if isinstance(mark, dict) else mark
     parts = parts[:3] if isinstance(parts, Entity) else parts
     if not isinstance(parts, (list, tuple)) or [type(part) for part in parts] != [int, int, str]:
@@ -181,11 +180,11 @@ def _span(mark: Any) -> Span:
 
 
 def _spans_of_tokens(joined: JoinedTokens, words: Sequence[str], spans: Sequence[Span]) -> list[Span]:
-    """Return spans of the words of a text as spans of the tokens that the text was joined of; each token is in one at most."""
+    """Return spans of words of the joined text as spans of the tokens it was joined from; no token is in two spans."""
     ends = [start + len(clean(word)) for start, word in zip(joined.starts, words, strict=True)]
-    found: list[Span] = []
+    result: list[Span] = []
     for place in places_in(joined.text, spans):
         inside = [at for at, start in enumerate(joined.starts) if start < place.end and ends[at] > place.start]
-        if inside and (not found or found[-1].end <= inside[0]):
-            found.append(Span(inside[0], inside[-1] + 1, place.label))
-    return found
+        if inside and (not result or result[-1].end <= inside[0]):
+            result.append(Span(inside[0], inside[-1] + 1, place.label))
+    return result

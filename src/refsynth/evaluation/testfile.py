@@ -184,7 +184,7 @@ def _leaks(drafts: Sequence[Draft], studied: Sequence[UnlabeledText], texts: Seq
 
 def _void(model: Model, found: Answered, texts: Sequence[str]) -> bool | None:
     early = model.manifest.tiers[0].early
-    return None if early is None else early.certificate.shifted(profile_of(found.sure, texts), len(texts))
+    return None if early is None else early.certificate.shifted(profile_of(found.exit_confidence, texts), len(texts))
 
 
 class _Measurable(NamedTuple):

@@ -1,6 +1,6 @@
-"""What a kind of task answers, and how its answers are counted: one label for each row, any number, or spans of its words.
+"""What each task kind predicts, and how predictions are counted: one label for each row, any number, or spans of its words.
 
-Whoever gates, ships, evaluates or reports asks the task's `Kind` what answers mean. Knows nothing of models or of files.
+Everything that depends on the form of predictions asks the task's `Kind`. Knows nothing of models or of files.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from functools import cache
 from refsynth.core.kinds import TASK_KINDS, KindName
 from refsynth.core.registry import load
 from refsynth.core.types import Example
-from refsynth.kinds.arrays import as_floats, as_json, from_json, joined
+from refsynth.kinds.arrays import as_floats, as_json, from_json
 from refsynth.kinds.kind import Choices, Counts, Kind
-from refsynth.kinds.labels import ANY_LABELS, FEW_POSITIVES, ONE_LABEL, best_cut
+from refsynth.kinds.labels import ANY_LABELS, FEW_POSITIVES, ONE_LABEL, best_threshold
 from refsynth.kinds.spans import SPANS
 
 __all__ = [
@@ -27,10 +27,9 @@ __all__ = [
     "Kind",
     "as_floats",
     "as_json",
-    "best_cut",
+    "best_threshold",
     "from_json",
     "given_labels",
-    "joined",
 ]
 
 
@@ -41,7 +40,7 @@ def _imported(place: str) -> Kind:
 
 
 class _Kinds(Mapping[KindName, Kind]):
-    """What each kind of task answers; imported when it is asked for."""
+    """The `Kind` of each task kind, imported on first use."""
 
     def __getitem__(self, name: KindName) -> Kind:
         return _imported(TASK_KINDS[name].answers)
@@ -54,9 +53,9 @@ class _Kinds(Mapping[KindName, Kind]):
 
 
 KINDS: Mapping[KindName, Kind] = _Kinds()
-"""What each kind of task answers."""
+"""The `Kind` of each task kind."""
 
 
 def given_labels(examples: Iterable[Example]) -> list[str]:
-    """Return the examples' labels, as `truth` takes them."""
+    """Return the examples' labels, as `Kind.truth` takes them."""
     return [example.label for example in examples]

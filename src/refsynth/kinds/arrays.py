@@ -1,4 +1,4 @@
-"""Answers, logits and probabilities of any kind as JSON, and back; those of several texts or repeats as one array."""
+"""Answers, logits and probabilities of any kind as JSON, and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from refsynth.core.types import Array
 from refsynth.kinds.spans import ragged
 
 DIGITS = 6
-"""Of logits and probabilities of words, in JSON: there are many."""
+"""Decimal places of the logits and probabilities of words in JSON, of which there are many."""
 
 
 def as_json(values: Array) -> list[Any]:
@@ -27,19 +27,11 @@ def from_json(values: Sequence[Any]) -> Array:
         return np.array(values)
     if isinstance(values[0], str):
         return np.array(values, object)
-    return ragged([np.array(each, float) for each in values]) if _deep(values) else np.array(values)
-
-
-def _deep(values: Sequence[Any]) -> bool:
-    """Tell whether these are numbers of words: of a text without words there are none at all."""
-    return any(len(each) and isinstance(each[0], list) for each in values) or not any(map(len, values))
+    # Numbers of words are [N][T][C]; a text without words has an empty list.
+    words = any(len(each) and isinstance(each[0], list) for each in values) or not any(map(len, values))
+    return ragged([np.array(each, float) for each in values]) if words else np.array(values)
 
 
 def as_floats(values: Array) -> Array:
-    """Return numbers in double precision; an array of arrays as it is."""
+    """Return numbers in double precision; an array of arrays is returned unchanged."""
     return values if values.dtype == object else np.asarray(values, float)
-
-
-def joined(parts: Sequence[Array] | Array) -> Array:
-    """Return the rows of several arrays as one: of [R, N, K] it is [R N, K], of R arrays [N] of arrays it is [R N]."""
-    return np.concatenate([np.asarray(part) for part in parts])

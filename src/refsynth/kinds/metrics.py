@@ -1,6 +1,6 @@
 """Figures of merit as pure numpy functions on labels [N] and probabilities [N, K]; their intervals are in `core.intervals`.
 
-Labels are integers in [0, K), or, where a row has any number of them, marks of 0 and 1 [N, K].
+Labels are integers in [0, K), or an indicator matrix [N, K] where a row may have any number of labels.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def per_class(truth: IntArray, predicted: IntArray, k: int) -> PerClass:
 
 
 def per_class_of(hits: IntArray, support: IntArray, claimed: IntArray) -> PerClass:
-    """Return the figures of classes by how often each was said rightly, was there, and was said: each [K]."""
+    """Return the figures of classes from how often each was predicted correctly, was true, and was predicted: each [K]."""
     f1 = 2 * hits / np.maximum(support + claimed, 1)
     return PerClass(hits / np.maximum(claimed, 1), hits / np.maximum(support, 1), f1, support)
 
@@ -54,31 +54,31 @@ def macro_f1(truth: IntArray, predicted: IntArray, k: int) -> float:
     return float(figures.f1[occurs].mean())
 
 
-def per_label(truth: IntArray, said: IntArray) -> PerClass:
-    """Return precision, recall, F1 and support of each label, of marks [N, K]."""
-    return per_class_of((truth * said).sum(0), truth.sum(0), said.sum(0))
+def per_label(truth: IntArray, predicted: IntArray) -> PerClass:
+    """Return precision, recall, F1 and support of each label, from indicators [N, K]."""
+    return per_class_of((truth * predicted).sum(0), truth.sum(0), predicted.sum(0))
 
 
-def row_f1(truth: IntArray, said: IntArray) -> FloatArray:
-    """Return the F1 of each row's labels [N], of marks [N, K]; 1 where there are none and none are said."""
-    both = truth.sum(1) + said.sum(1)
-    return np.where(both == 0, 1.0, 2 * (truth * said).sum(1) / np.maximum(both, 1))
+def row_f1(truth: IntArray, predicted: IntArray) -> FloatArray:
+    """Return the F1 of each row's labels [N], from indicators [N, K]; 1 for a row without true or predicted labels."""
+    both = truth.sum(1) + predicted.sum(1)
+    return np.where(both == 0, 1.0, 2 * (truth * predicted).sum(1) / np.maximum(both, 1))
 
 
-def micro_f1(truth: IntArray, said: IntArray) -> float:
-    """Return the F1 over all marks [N, K] together; 0 where there are none."""
-    return float(2 * (truth * said).sum() / max(truth.sum() + said.sum(), 1))
+def micro_f1(truth: IntArray, predicted: IntArray) -> float:
+    """Return the F1 over all indicators [N, K] together; 0 if all are 0."""
+    return float(2 * (truth * predicted).sum() / max(truth.sum() + predicted.sum(), 1))
 
 
-def mean_f1(truth: IntArray, said: IntArray) -> float:
-    """Return the mean F1 over the labels that occur in either of the marks [N, K]: their macro-F1."""
-    occurs = truth.any(0) | said.any(0)
-    return float(per_label(truth, said).f1[occurs].mean()) if occurs.any() else 0.0
+def mean_f1(truth: IntArray, predicted: IntArray) -> float:
+    """Return the macro-F1 of indicators [N, K]: the mean F1 over the labels that occur in either."""
+    occurs = truth.any(0) | predicted.any(0)
+    return float(per_label(truth, predicted).f1[occurs].mean()) if occurs.any() else 0.0
 
 
-def exact_match(truth: IntArray, said: IntArray) -> IntArray:
-    """Return whether each row has just the labels that are said [N], of marks [N, K]."""
-    return np.asarray((truth == said).all(1), int)
+def exact_match(truth: IntArray, predicted: IntArray) -> IntArray:
+    """Return whether each row's labels are all correct [N], from indicators [N, K]."""
+    return np.asarray((truth == predicted).all(1), int)
 
 
 def sigmoid(logits: FloatArray) -> FloatArray:
@@ -87,11 +87,11 @@ def sigmoid(logits: FloatArray) -> FloatArray:
 
 
 LEAST = 1e-300
-"""A probability below it counts as this where its logarithm is taken."""
+"""The floor of probabilities before their logarithm is taken."""
 
 
 def lead_of(probabilities: FloatArray) -> FloatArray:
-    """Return the probability of the likeliest class against the next alone, in [0.5, 1]: [N] of [N, K]."""
+    """Return p1 / (p1 + p2) of the two most probable classes of each row, in [0.5, 1]: [N] of [N, K]."""
     best = np.partition(probabilities, -2, axis=1)[:, -2:]
     return np.asarray(best[:, 1] / best.sum(1))
 
@@ -125,7 +125,7 @@ class ReliabilityBin(NamedTuple):
 
 
 BINS = 10
-"""Of equal width, in [0, 1]."""
+"""Bins of equal width in [0, 1]."""
 
 
 def reliability(truth: IntArray, probabilities: FloatArray, groups: IntArray | None = None) -> list[ReliabilityBin]:
@@ -136,12 +136,12 @@ def reliability(truth: IntArray, probabilities: FloatArray, groups: IntArray | N
 def reliability_of(
     confidence: FloatArray, right: NDArray[np.bool_] | IntArray, groups: IntArray | None = None
 ) -> list[ReliabilityBin]:
-    """Return the same for confidences [N] of anything that is right or wrong [N]."""
-    index, found = np.minimum((confidence * BINS).astype(int), BINS - 1), []
+    """Return the non-empty bins for confidences [N] of answers that are right or wrong [N]."""
+    index, bins = np.minimum((confidence * BINS).astype(int), BINS - 1), []
     for here in (index == b for b in np.unique(index)):
         accuracy = mean_interval("accuracy", right[here], None if groups is None else groups[here])
-        found.append(ReliabilityBin(float(confidence[here].mean()), accuracy.value, accuracy.n, accuracy.low, accuracy.high))
-    return found
+        bins.append(ReliabilityBin(float(confidence[here].mean()), accuracy.value, accuracy.n, accuracy.low, accuracy.high))
+    return bins
 
 
 def calibration_error(truth: IntArray, probabilities: FloatArray) -> float:
@@ -167,7 +167,10 @@ def risk_coverage_of(
 ) -> list[RiskCoverage]:
     """Return one point per distinct confidence, from the most confident rows to all rows.
 
-    Of confidences [N] of answers that are right or wrong [N]; each counts as much as its weight [N].
+    Args:
+        confidence: of each answer [N].
+        right: whether each answer is right [N].
+        weights: how much each row counts [N]; equal by default.
     """
     counts = np.ones(len(confidence)) if weights is None else np.asarray(weights, float)
     order = np.argsort(-confidence, kind="stable")

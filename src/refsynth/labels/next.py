@@ -184,7 +184,7 @@ def _forms(
 ) -> list[dict[str, Any]]:
     """Return the rows to be filled in, by what was found of them; those that are none of the labels last."""
     texts, nothing = [row.text for row in rows], np.zeros((len(rows), 0))
-    several, cuts = job.rows.kind.several, model.manifest.calibration.cuts
+    several, cuts = job.rows.kind.several, model.manifest.calibration.label_thresholds
     said = found.probabilities
     pool = CandidatePool(said if cuts is None else centred(said, cuts), nothing, nothing[:0], several)
     if STRATEGIES[strategy].embeds:

@@ -69,7 +69,7 @@ class HeldOut:
         given = given_labels(rows.examples)
         met = []
         for folds in dealt:
-            by_fold = {part.fold: rows.kind.met(given_labels(part.train), labels) for part in parts(rows.examples, folds)}
+            by_fold = {part.fold: rows.kind.learnable(given_labels(part.train), labels) for part in parts(rows.examples, folds)}
             met.append(np.array([by_fold[int(fold)] for fold in folds], bool))
         return cls(rows.kind.truth(given, labels), dealt, rows.groups, np.array(met), rows.kind)
 
@@ -119,19 +119,19 @@ class HeldOut:
             for fold in np.unique(folds):
                 mine = folds == fold
                 others = ~mine if apart is None else ~(mine | apart[repeat])
-                thresholds = self.kind.cuts(logits[repeat, others], self.truth[others], self.met[repeat, others])
-                out[repeat, mine] = self.kind.decide(logits[repeat, mine], thresholds)
+                cuts = self.kind.thresholds(logits[repeat, others], self.truth[others], self.met[repeat, others])
+                out[repeat, mine] = self.kind.decide(logits[repeat, mine], cuts)
         return list(out)
 
     def cuts_of(self, logits: Array) -> FloatArray | None:
-        """Return the thresholds on logits [K] tuned on all rows, the mean over repeats; None if the task kind needs none."""
-        by_repeat = [self.kind.cuts(values, self.truth, met) for values, met in zip(logits, self.met, strict=True)]
-        thresholds = [one for one in by_repeat if one is not None]
-        return np.asarray(np.mean(thresholds, axis=0)) if thresholds else None
+        """Return the cuts on logits [K] that suit all rows, where they are needed: the mean of those of each repeat."""
+        cuts = [self.kind.thresholds(said, self.truth, met) for said, met in zip(logits, self.met, strict=True)]
+        found = [each for each in cuts if each is not None]
+        return np.asarray(np.mean(found, axis=0)) if found else None
 
     def fair(self, logits: Array) -> BoolArray:
-        """Return whether the model that predicted a row could have been right [R, N]: see `Kind.fair`."""
-        return np.array([self.kind.fair(values, self.truth, met) for values, met in zip(logits, self.met, strict=True)])
+        """Return whether the model that answered a row could have been right [R, N]: see `Kind.fair`."""
+        return np.array([self.kind.answerable(*each) for each in zip(logits, [self.truth] * len(logits), self.met, strict=True)])
 
     def counts(self, rows: BoolArray) -> float:
         """Return the weight of each of the rows [N] as an observation, at most 1: near-duplicates count together as one row.

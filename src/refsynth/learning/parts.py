@@ -29,11 +29,10 @@ def fair_parts(
     for part in parts(rows, folds):
         if len({name for row in part.train for name in kind.names(row.label)}) < kind.least:
             continue
-        train = given_labels(part.train)
-        always = kind.truth(train, labels).all(0) if kind.several else np.zeros(len(labels), bool)
-        logits = np.tile(np.where(always, 1.0, -1.0), (len(part.held), 1))
-        met = np.tile(kind.met(train, labels), (len(part.held), 1))
-        fair = np.flatnonzero(kind.fair(logits, kind.truth(given_labels(part.held), labels), met))
+        given = given_labels(part.train)
+        always = kind.truth(given, labels).all(0) if kind.several else np.zeros(len(labels), bool)
+        said, met = (np.tile(each, (len(part.held), 1)) for each in (np.where(always, 1.0, -1.0), kind.learnable(given, labels)))
+        fair = np.flatnonzero(kind.answerable(said, kind.truth(given_labels(part.held), labels), met))
         if len(fair):
             yield part, fair
 

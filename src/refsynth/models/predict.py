@@ -65,10 +65,10 @@ class EncoderPredictor:
         """Return logits [N, K]."""
         return self.head.logits(self.encoder.encode(texts))
 
-    def cuts(self, text: str) -> bool:
-        """Return whether a clean text is truncated; False if the encoder cannot tell."""
+    def truncates(self, text: str) -> bool:
+        """Return whether a clean text is longer than what is read of it, as far as the encoder can tell."""
         tokenizer: TextTokenizer | None = getattr(self.encoder, "tokenizer", None)
-        return tokenizer is not None and tokenizer.cuts(text)
+        return tokenizer is not None and tokenizer.truncates(text)
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,9 @@ class StaticPredictor:
         words, row = self.tokenizer.pieces(text)
         return words, self.head.weights[row] / max(len(row), 1)
 
-    def cuts(self, text: str) -> bool:
-        """Return whether a clean text is truncated."""
-        return self.tokenizer.cuts(text)
+    def truncates(self, text: str) -> bool:
+        """Return whether a clean text is longer than what is read of it."""
+        return self.tokenizer.truncates(text)
 
     def tensors(self) -> dict[str, FloatArray]:
         """Return the tensors of a bundle. Votes are in half precision, whose rounding is far below their uncertainty."""

@@ -49,7 +49,7 @@ class TagPredictor:
             out[place] = logits
         return out
 
-    def cuts(self, text: str) -> bool:
-        """Return whether words of a clean text are truncated; False if the encoder cannot tell."""
+    def truncates(self, text: str) -> bool:
+        """Return whether a clean text has words that are not read, as far as the encoder can tell."""
         tokenizer: TextTokenizer | None = getattr(self.encoder, "tokenizer", None)
-        return tokenizer is not None and tokenizer.cuts(text, words=True)
+        return tokenizer is not None and tokenizer.truncates(text, words=True)

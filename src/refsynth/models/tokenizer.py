@@ -121,8 +121,8 @@ class TextTokenizer:
         rows = [encoding.ids or [self.pad] for encoding in self._encoded(texts)]
         return [head_and_tail(ids, self.max_tokens) for ids in rows] if self.windows == "head_tail" else rows
 
-    def cuts(self, text: str, *, words: bool = False) -> bool:
-        """Return whether a text is truncated; `words` is whether its words are tokenized one by one."""
+    def truncates(self, text: str, *, words: bool = False) -> bool:
+        """Return whether a part of a text is not read; `words` says that its words are read one by one."""
         if words:
             split = split_words(text)
             with panics_raised():

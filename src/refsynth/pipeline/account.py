@@ -1,4 +1,4 @@
-"""The account of a run for its report: what became of the drafts, which rows were read, what it was made from."""
+"""The report's sections on origins: what became of the drafts, which rows were read, what the bundle was made from."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def drafts_of(evidence: Evidence) -> origins.Drafts:
     asked = Counter(name for draft in written.drafts for name in names(draft.label))
     ranked = sorted(chosen, key=lambda draft: -draft.scores.get("agreement", 0.0))
     best, worst, rejected = ranked[:SHOWN], ranked[SHOWN:][-SHOWN:], _two_of_each(dropped)
-    judged = [draft for draft in selected.generated if "agreement" in draft.scores]
-    agrees = np.array([draft.scores["agreement"] > 0.5 for draft in judged], float)
+    scores = [draft.scores["agreement"] for draft in selected.generated if "agreement" in draft.scores]
+    agrees = np.array([score > 0.5 for score in scores], float)
     named = (("kept drafts", [d.example.text for d in chosen]), ("seed rows", [e.text for e in evidence.learned.final.real]))
     if evidence.learned.rows.kind.spans:
         best, worst, rejected = ([replace(d, example=with_marks(d.example)) for d in some] for some in (best, worst, rejected))
@@ -61,7 +61,7 @@ def drafts_of(evidence: Evidence) -> origins.Drafts:
         rounds=tuple(_round(one) for one in evidence.learned.rounds),
         reinforced=tuple(_reinforced(curve) for curve in evidence.learned.curves),
         coverage=origins.Coverage(**evidence.coverage._asdict()) if evidence.coverage else None,
-        agreement=mean_interval("agreement", agrees) if len(agrees) else None,  # the screen left none that copies another
+        agreement=mean_interval("agreement", agrees) if len(agrees) else None,  # needs no groups: the screen dropped copies
         scores=tuple(_histograms(selected.generated)),
         best=tuple(best),
         worst=tuple(worst),
@@ -71,26 +71,26 @@ def drafts_of(evidence: Evidence) -> origins.Drafts:
 
 
 def drafting_of(evidence: Evidence) -> origins.Drafting:
-    """Return what was wanted in the way of drafts, and what stood in the way where none was written."""
+    """Return how many drafts the task asks for, and why there are none if none was written."""
     learned, config = evidence.learned, evidence.task.config
-    wanted, written = config.synthesis.drafts, learned.written
+    requested, written, rows = config.synthesis.drafts, learned.written, len(learned.rows.examples)
     why = ""
-    if wanted and not written.drafts:
-        why = "none of the answers could be read as one" if written.asked else "nothing was asked for"
+    if requested and not written.drafts:
+        why = "no answer of the reference could be read as a draft" if written.asked else "no drafts were requested"
         if not can_write(evidence.task, learned.rows.language):
-            who = f"the reference '{config.writer.name}' writes {known_only(evidence.task)}"
-            why = f"{who}, and the texts are '{learned.rows.language}'; name another under reference in task.yaml"
+            writer = f"the reference '{config.writer.name}' writes {known_only(evidence.task)}"
+            why = f"{writer}, and the texts are '{learned.rows.language}'; name another under reference in task.yaml"
         elif written.rejected:
             reason, count = max(written.rejected.items(), key=lambda pair: pair[1])
             why = f"{count:,} of {written.asked:,} answers could not be read ({reason})"
-    return origins.Drafting(wanted=wanted, rows=len(learned.rows.examples), hindrance=why, pool=len(learned.selected.from_pool))
+    return origins.Drafting(wanted=requested, rows=rows, hindrance=why, pool=len(learned.selected.from_pool))
 
 
 def _reinforced(curve: RewardCurve) -> origins.Reinforced:
-    turns = [
+    turns = (
         origins.RewardTurn(reward=one.reward, gain=one.gain, faulty=one.faulty, distinct_2=one.distinct_2, kl=one.kl)
         for one in curve.turns
-    ]
+    )
     return origins.Reinforced(half=curve.half, turns=tuple(turns))
 
 
@@ -114,7 +114,7 @@ def _split(drafts: Sequence[Draft]) -> tuple[list[Draft], list[Draft]]:
 
 
 def _histograms(drafts: Sequence[Draft]) -> Iterator[origins.ScoreHistogram]:
-    """Yield the scores of kept and dropped drafts of each scorer that was asked."""
+    """Yield the scores of kept and dropped drafts by each scorer that was used."""
     for name, spec in SCORERS.items():
         kept, dropped = ([draft.scores[name] for draft in some if name in draft.scores] for some in _split(drafts))
         if kept or dropped:
@@ -149,9 +149,13 @@ def data_of(evidence: Evidence) -> origins.Data:
         held = frozenset(rows.examples[index].id for index in np.flatnonzero(rows.folds == fold))
         gone = len(evidence.learned.screened) - len(safe_for(evidence.learned.screened, held))
         folds.append(origins.FoldFigures(rows=len(held), drafts_held_out=gone))
-    learnt = evidence.learned.pretrained
-    per_label, notes = dict(rows.per_label), evidence.learned.notes
-    return origins.Data(files=tuple(files), per_label=per_label, folds=tuple(folds), pretraining=learnt, notes=notes)
+    return origins.Data(
+        files=tuple(files),
+        per_label=dict(rows.per_label),
+        folds=tuple(folds),
+        pretraining=evidence.learned.pretrained,
+        notes=evidence.learned.notes,
+    )
 
 
 def _train_file(rows: Rows) -> origins.DataFile:

@@ -1,4 +1,4 @@
-"""How a run begins: the rows are read, the encoder of their language is made ready, and nothing is trained but that encoder."""
+"""The start of a run: reads the rows and prepares the encoder of their language. It trains nothing but that encoder."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Begun(NamedTuple):
     """A run that has begun.
 
     Attributes:
-        job: what its stages are given.
+        job: the input of the stages.
         source: where the reference comes from.
-        pretrained: what pretraining brought to the encoder; None if there was none.
+        pretrained: what pretraining gained for the encoder; None if there was no pretraining.
     """
 
     job: Job
@@ -42,25 +42,26 @@ class Begun(NamedTuple):
 def begin(
     task: Task, folder: RunFolder, store: ModelStore, watch: Observer, *, skip_bad: bool, forget: Sequence[str] = ()
 ) -> Begun:
-    """Read the rows and the pool, and load the encoder, pretrained on the pool where that is asked for.
+    """Read the rows and the pool, and load the encoder; pretrain it on the pool if the task asks for that.
 
     Args:
-        task: what is asked.
-        folder: of the run.
-        store: where model weights are.
-        watch: is told what happens.
+        task: the task.
+        folder: the run folder.
+        store: the store of model weights.
+        watch: receives progress and notes.
         skip_bad: leave unusable rows out.
         forget: ids of drafts and texts of the pool that nothing may learn from.
 
     Raises:
-        RefsynthError: the rows cannot be used, or the encoder is not here.
+        RefsynthError: the rows cannot be used, or the encoder is not installed.
     """
     config = task.config
     rows = read_rows(task, folder, skip_bad=skip_bad)
+    # Both only check: a mistake should be known before hours of work.
     if any(LEARNERS[name].prompted for name in config.learners):
-        templates_for(rows.language, config.prompting.templates)  # that they fit should be known before hours of work
+        templates_for(rows.language, config.prompting.templates)
     if config.pretrain.reference:
-        trainable(config, store)  # the same
+        trainable(config, store)
     outside = read_outside(task, rows, folder, skip_bad=skip_bad)
     pool = read_pool(task, rows, folder, outside)
     if pool.unreadable:
@@ -68,7 +69,7 @@ def begin(
     pool = pool.without(frozenset(forget))
     texts = pool.texts if config.pretrain.encoder else ()
     plain = prepare_encoder(task, rows, store, folder, [row.text for row in texts])
-    encoder, brought = pretrain_encoder(task, rows, plain, texts, folder, watch, again=bool(forget))
+    encoder, pretrained = pretrain_encoder(task, rows, plain, texts, folder, watch, again=bool(forget))
     context = make_context(
         task,
         rows.language,
@@ -82,11 +83,11 @@ def begin(
     )
     learners = make_learners(context, config.learners)
     job = Job(task, rows, pool, context, learners, folder, watch, skip_bad=skip_bad, forget=tuple(forget), outside=outside)
-    return Begun(job, ReferenceSource(store), brought)
+    return Begun(job, ReferenceSource(store), pretrained)
 
 
 def notes_of(job: Job) -> tuple[str, ...]:
-    """Return what a user has to know about the rows."""
+    """Return the notes on the rows that a user should read."""
     notes = (*job.rows.notes, *job.outside.notes)
     if all(LEARNERS[name].reads == "text" for name in job.task.config.learners):
         return notes
@@ -96,13 +97,13 @@ def notes_of(job: Job) -> tuple[str, ...]:
 
 
 def long_notes(longer: int, cut: int, longest: int, windows: Windows) -> list[str]:
-    """Return what is read of rows that are longer than an encoder reads at once, and of how many a part is not."""
+    """Return a note on `longer` rows that exceed what the encoder reads at once, `cut` of which are not read to the end."""
     if not longer:
         return []
     have = "row has" if longer == 1 else "rows have"
     how = {
-        "cut": f"of each the first {longest} are read",
-        "head_tail": f"of each the first and the last {longest // 2} are read",
-        "mean": "they are read in windows" + (f", of {cut} the first {REACH} of them" if cut else ""),
+        "cut": f"only the first {longest} of each are read",
+        "head_tail": f"only the first and the last {longest // 2} of each are read",
+        "mean": "they are read in windows" + (f", {cut} of them only up to window {REACH}" if cut else ""),
     }
     return [f"{longer:,} {have} more than {longest} tokens: {how[windows]} (training.windows: {windows})"]

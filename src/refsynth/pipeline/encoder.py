@@ -1,4 +1,4 @@
-"""The encoder that a run starts from: the embedded one of the language, a multilingual one pruned."""
+"""The encoder that a run starts from: the one embedded for its language, or a pruned multilingual one."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from refsynth.synthesis.prompts import can_write, known_only
 
 
 def language_notes(task: Task, language: str) -> Iterator[str]:
-    """Yield what a language that was found, not named, brings with it that nobody asked for."""
+    """Yield a note on what a detected language changes: the encoder, and whether drafts are written."""
     if task.config.language != "auto" or not encoder_for(language).multilingual:
         return
     if language == UNKNOWN:
-        yield "no language stands out: it takes the multilingual encoder, which is slower. If it is English, say language: en"
+        yield "no language stands out, so the slower multilingual encoder is used. If the texts are English, set language: en"
         return
-    who = f"the reference '{task.config.writer.name}' writes {known_only(task)}"
-    drafts = "" if can_write(task, language) else f", and writes no drafts, since {who}"
-    yield f"the language seems to be '{language}': it takes the multilingual encoder, which is slower{drafts}. If not, name it"
+    writer = f"the reference '{task.config.writer.name}' writes {known_only(task)}"
+    drafts = "" if can_write(task, language) else f", and no drafts are written, since {writer}"
+    yield f"the language seems to be '{language}', so the slower multilingual encoder is used{drafts}. If not, set language"
 
 
 def prepare_encoder(task: Task, rows: Rows, store: ModelStore, folder: RunFolder, texts: Sequence[str] = ()) -> Path:
-    """Return the folder of the encoder; `texts` are what it will read beside the rows.
+    """Return the folder of the encoder; `texts` are what it will read in addition to the rows.
 
-    The vocabulary is pruned before training, not after: training is faster with fewer embeddings, and what is shipped has
-    been trained and measured with the very tokenizer that it ships with.
+    The vocabulary is pruned before training, not after: training is faster with fewer embeddings, and the shipped model has been
+    trained and measured with the very tokenizer that it ships with.
     """
     spec = encoder_for(rows.language)
     ready = store.path(spec.name)

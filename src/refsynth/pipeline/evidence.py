@@ -1,4 +1,4 @@
-"""What a run has found out, stage by stage: the values that evaluation, shipping and the report read."""
+"""The results of a run's stages: the values that evaluation, shipping and the report read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from refsynth.synthesis.selection.diversity import CoverageFigures
 
 
 class Paths(NamedTuple):
-    """The three forms of a report."""
+    """The three files of a report."""
 
     html: Path
     markdown: Path
@@ -37,9 +37,9 @@ class Paths(NamedTuple):
 
 @dataclass(frozen=True)
 class Learned:
-    """What was learnt from the real rows, the drafts and the pool.
+    """The results of the stages from rows to final fit.
 
-    Of the test file nothing is in it but which drafts and texts were left out because they resemble one of its rows.
+    The test file has no influence on them, except that drafts and texts that resemble its rows were left out.
     """
 
     rows: Rows
@@ -53,15 +53,15 @@ class Learned:
     curves: tuple[RewardCurve, ...]
     pretrained: tuple[Pretraining, ...] = ()
     notes: tuple[str, ...] = ()
-    """What a user has to know about the rows."""
+    """Notes on the rows that a user should read."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a run leaves behind.
+    """Everything that a run found out.
 
-    `studied` counts the texts of the pool that were learnt from without a label; `overlap` tells which test rows are in train
-    too.
+    `studied` counts the texts of the pool that models learned from without a label; `overlap` tells which test rows are also in
+    train.
     """
 
     task: Task
@@ -78,5 +78,5 @@ class Evidence:
 
     @property
     def measured(self) -> TestResult | None:
-        """What was measured on new test rows, those whose text no training row has; None without any."""
+        """The result on new test rows, those whose text is not in train; None if there are none."""
         return None if self.test is None else self.test.new

@@ -45,7 +45,7 @@ from refsynth.pipeline.encoder import language_notes
 from refsynth.pipeline.evidence import Evidence, Learned, Paths
 from refsynth.pipeline.reopen import reopened
 from refsynth.pipeline.report import FILES, write_report
-from refsynth.pipeline.track import check_trackers, story_of, track
+from refsynth.pipeline.track import check_trackers, track, tracked_of
 from refsynth.synthesis.build import check_reference
 from refsynth.synthesis.coverage import measure_coverage
 from refsynth.synthesis.drafts import WrittenDrafts, kept_drafts
@@ -58,7 +58,7 @@ from refsynth.synthesis.writers import Writers, prepare_writers
 
 @dataclass(frozen=True)
 class RunResult:
-    """What `run` gives back: the bundle, the report as values and as files, and everything that led to them."""
+    """The result of `run`: the bundle, the report as values and as files, and the evidence behind them."""
 
     bundle: Path
     report: Report
@@ -74,17 +74,17 @@ def run(
     watch: Observer | None = None,
     skip_bad: bool = False,
 ) -> RunResult:
-    """Run a task from its rows to a bundle and a report in the folder `out`; go on where an earlier run stopped.
+    """Run a task from its rows to a bundle and a report in the folder `out`; resume an interrupted run.
 
     Args:
-        task: what is asked, or the path of a task.yaml.
+        task: the task, or the path of a task.yaml.
         out: the run folder, new or of the same task.
-        store: where model weights are.
-        watch: is told what happens.
+        store: the store of model weights.
+        watch: receives progress and notes.
         skip_bad: leave unusable rows out and list them, instead of stopping at the first.
 
     Raises:
-        RefsynthError: see `core.errors`; what was finished before is kept.
+        RefsynthError: see `core.errors`; finished steps are kept.
     """
     task = task if isinstance(task, Task) else Task.load(task)
     _check_files(task)
@@ -94,22 +94,23 @@ def run(
         start = partial(begin, task, folder, store or ModelStore(), watch, skip_bad=skip_bad)
         begun = start()
         other = remember(task, folder, skip_bad=skip_bad)
-        earlier = archive_report(folder.path, FILES) if other else ()  # should this run fail, nothing there passes for its own
+        # Should this run fail, no file of another run may pass for its own.
+        earlier = archive_report(folder.path, FILES) if other else ()
         _tell_begin(begun.job)
         leaked = recall_leaked(task, folder)
         if leaked:
             watch.note(f"{_resembling(leaked)}: they are left out, as before")
             begun = start(forget=leaked)
         evidence = make(begun)
-        while evidence.test and (found := set(evidence.test.leaked) - set(leaked)):
-            # Only now is it known that these copy the test file: a model that was trained on them must not be shipped.
-            leaked = (*leaked, *sorted(found))
-            watch.note(f"{_resembling(leaked)}: they are taken out, and what they touched is made again")
+        while evidence.test and (new := set(evidence.test.leaked) - set(leaked)):
+            # A model that was trained on copies of test rows must not ship, and only the test stage finds them.
+            leaked = (*leaked, *sorted(new))
+            watch.note(f"{_resembling(leaked)}: they are taken out, and every step that used them is repeated")
             remember_leaked(task, folder, leaked)
             evidence = make(start(forget=leaked))
         written = write_report(evidence)
         if task.config.track:
-            track(story_of(evidence, written.report, written.paths), task.config.track, folder.path / "track")
+            track(tracked_of(evidence, written.report, written.paths), task.config.track, folder.path / "track")
         if earlier or written.earlier:
             watch.note(f"the report of the run before is kept: {(*earlier, *written.earlier)[0]}")
     return RunResult(evidence.bundle, written.report, written.paths, evidence)
@@ -140,19 +141,19 @@ def make(begun: Begun) -> Evidence:
 
 
 def writers_of(begun: Begun) -> Writers:
-    """Return who writes the drafts of a run: pretrained and reinforced where that is asked for."""
+    """Return the generators of a run's drafts, pretrained and reinforced if the task asks for that."""
     return prepare_writers(begun.job, pretrain_reference(begun.job, begun.source).source)
 
 
 def synthesize(job: Job, writers: Writers) -> tuple[WrittenDrafts, tuple[Round, ...]]:
-    """Return the drafts of all rounds, and what each round brought."""
+    """Return the drafts of all rounds, and the result of each round."""
     written, rounds = write_rounds(job, writers)
     job.watch.stage("synthesize", f"{counted(written.asked, 'draft')}{_less(written.rejected)}")
     return written, rounds
 
 
 def select_drafts(job: Job, judge: Fits, drafts: Sequence[Draft], choice: Choose) -> Selected:
-    """Return the drafts that models of all real rows are to learn from, and say what was left out."""
+    """Return the drafts that the final models learn from, and report what was left out."""
     selected = select(job, judge, drafts, choice)
     screen = Counter(draft.dropped for draft in drafts)
     job.watch.stage("filter", f"{screen.pop(None, 0):,} kept{_less(screen)}")
@@ -162,20 +163,21 @@ def select_drafts(job: Job, judge: Fits, drafts: Sequence[Draft], choice: Choose
     chosen = reasons.pop(None, 0) - taken
     job.watch.stage("select", f"{counted(chosen, 'draft')}{_less(reasons)}{pool}")
     if unknown := _unjudged(job, selected):
-        job.watch.note(f"influence: no held-out row can tell of {unknown:,} of {counted(chosen, 'selected draft')}; they stay")
+        of = counted(chosen, "selected draft")
+        job.watch.note(f"influence: held-out rows cannot measure that of {unknown:,} of {of}; these drafts are kept")
     return selected
 
 
 SELECTION = ("rows", "none", "pool", "encoder", "topics", "screen", "judged", "select")
-"""The steps of which a selection is made again. None of them trains."""
+"""The steps that a new selection may make again. None of them trains."""
 
 
 def select_again(run: Path, overrides: Sequence[str], watch: Observer, *, store: ModelStore | None = None) -> Selected:
-    """Select again among the drafts of a run folder, with overrides of its settings. Nothing is trained, and nothing is written.
+    """Select again among the drafts of a run folder, with overrides of its settings; no model is trained and no draft is written.
 
     Raises:
-        InputError: the run has not come so far, or was made by another version.
-        RefsynthError: the overrides are wrong, or the rows cannot be used any more.
+        InputError: the run stopped before its drafts were selected, or another version made it.
+        RefsynthError: the overrides are wrong, or the rows can no longer be used.
     """
     with reopened(run, overrides, watch, store=store, makes=SELECTION) as begun:
         job = begun.job
@@ -184,41 +186,41 @@ def select_again(run: Path, overrides: Sequence[str], watch: Observer, *, store:
 
 
 def train(job: Job, judge: Fits, selected: Selected, decision: Decision) -> Final:
-    """Fit what ships to all rows; under a contract also what is small as it is, and may ship in place of it."""
+    """Fit what ships to all rows; under a contract also the small learners, which may ship in its place."""
     shipped = decision.shipped
     small = small_of(job.learners, drafts=shipped.drafts) if job.task.config.contract != ContractConfig() else []
-    wanted = {shipped, *small}
-    final = fit_final(job, judge, selected, [each for each in candidates_of(job.learners, selected.drafts) if each in wanted])
-    what = "real row" if job.rows.examples else "description"  # of labels: from these alone it learns where there is no row
+    fitted = {shipped, *small}
+    final = fit_final(job, judge, selected, [each for each in candidates_of(job.learners, selected.drafts) if each in fitted])
+    what = "real row" if job.rows.examples else "description"  # without rows it learns from the labels' descriptions alone
     used = f" and {counted(len(selected.kept), 'draft')}" if shipped.drafts else ""
     job.watch.stage("train", f"{shipped.learner} on {counted(len(final.real), what)}{used}")
-    for found in final.found:
-        job.watch.stage("search", found.line())
+    for search in final.found:
+        job.watch.stage("search", search.line())
     return final
 
 
 def compare(job: Job, learned: Learned) -> Final:
-    """Fit what the report sets beside what ships, to measure it on the test file."""
+    """Fit the candidates that the report compares with what ships, to measure them on the test file."""
     final, selected = learned.final, learned.selected
-    wanted = set(learned.decision.compared(job.learners)) - set(final.candidates)
-    others = [each for each in candidates_of(job.learners, selected.drafts) if each in wanted]
+    missing = set(learned.decision.compared(job.learners)) - set(final.candidates)
+    others = [each for each in candidates_of(job.learners, selected.drafts) if each in missing]
     return fit_final(job, final.judge, selected, others, step="compared")
 
 
 def _tell_begin(job: Job) -> None:
-    """Say what was read, and what of the task will make no difference."""
+    """Report what was read, and which settings have no effect."""
     task, watch = job.task, job.watch
     watch.stage("rows", _rows_line(job.rows, task))
     for note in (*notes_of(job), *language_notes(task, job.rows.language), *without_effect(task.config)):
         watch.note(note)
     check_reference(task.config, job.folder.path, watch)
-    if told := run_forecast(job.folder):
-        watch.forecast(told)
+    if forecast := run_forecast(job.folder):
+        watch.forecast(forecast)
     if (more := task.config.data.more) is not None and not more.exists():
         watch.note(f"{more.name} is not there yet; refsynth label add writes it")
 
 
-def studied_of(job: Job, pretrained: Sequence[Pretraining]) -> tuple[UnlabeledText, ...]:
+def _studied(job: Job, pretrained: Sequence[Pretraining]) -> tuple[UnlabeledText, ...]:
     """Return the texts of the pool that models, or students of what ships, have learned from without a label."""
     config = job.task.config
     taught = "distilled" in config.learners or config.compress.tiers != "one" or config.contract != ContractConfig()
@@ -226,7 +228,7 @@ def studied_of(job: Job, pretrained: Sequence[Pretraining]) -> tuple[UnlabeledTe
 
 
 def _unjudged(job: Job, selected: Selected) -> int:
-    """Return how many of the chosen drafts have no influence although it was asked for."""
+    """Return how many of the chosen drafts have no influence score although the task asks for it."""
     if not job.task.config.filter.influence or job.context.kind.several or job.context.kind.spans:
         return 0
     return sum(draft.dropped is None and "influence" not in draft.scores for draft in selected.generated)
@@ -236,14 +238,12 @@ def _deliver(job: Job, learned: Learned) -> Evidence:
     task, folder, context, watch = job.task, job.folder, job.context, job.watch
     shrunk, calibrated, tiers = make_bundles(job, learned)
     if calibrated.left_out:
-        alone = counted(calibrated.left_out, "held-out row")
-        watch.note(
-            f"{alone} took no part in calibration: no row of another fold has their label, or they are too long to be read"
-        )
-    studied, test, overlap = studied_of(job, learned.pretrained), None, None
+        rows = counted(calibrated.left_out, "held-out row")
+        watch.note(f"{rows} left out of calibration: no row of another fold has the label, or the text was not read to the end")
+    studied, test, overlap = _studied(job, learned.pretrained), None, None
     if task.config.data.test is not None:
-        beside = compare(job, learned)
-        test = evaluate_test(job, learned.final, beside, learned.held, tiers.bundle, made=tiers.step, studied=studied)
+        compared = compare(job, learned)
+        test = evaluate_test(job, learned.final, compared, learned.held, tiers.bundle, made=tiers.step, studied=studied)
         overlap = overlap_of(test, task)
     tested = [figure_of(test.new, task)] if test is not None and test.new is not None else []
     bundle = publish(tiers.bundle, folder.path / "bundle", tested=tested, limits=tiers.limits)
@@ -258,16 +258,16 @@ def _deliver(job: Job, learned: Learned) -> Evidence:
 
 
 def _resembling(leaked: Sequence[str]) -> str:
-    """Return how many drafts and texts of the pool resemble test rows, by their ids, and which the first are."""
+    """Return how many drafts and texts of the pool resemble test rows, with the first ids."""
     pool = sorted(name for name in leaked if name.startswith("pool-"))
     drafts = sorted(set(leaked) - set(pool))
     parts = [(counted(len(drafts), "draft"), drafts), (f"{counted(len(pool), 'text')} of the pool", pool)]
-    said = [f"{what} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})" for what, ids in parts if ids]
-    return f"{' and '.join(said)} {'resembles a test row' if len(leaked) == 1 else 'resemble test rows'}"
+    named = [f"{what} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})" for what, ids in parts if ids]
+    return f"{' and '.join(named)} {'resembles a test row' if len(leaked) == 1 else 'resemble test rows'}"
 
 
 def _tell_test(job: Job, test: TestResult, overlap: Overlap | None) -> None:
-    """Say which test rows were left out, which are in train too, and the figure with and without these."""
+    """Report which test rows were left out, which are also in train, and the figure with and without these."""
     for why, rows in test.unusable.items():
         more = ", ..." if len(rows) > 1 else ""
         job.watch.note(f"data.test: {len(rows):,} of {test.rows:,} rows left out: {why} (row {rows[0]:,}{more})")
@@ -276,17 +276,16 @@ def _tell_test(job: Job, test: TestResult, overlap: Overlap | None) -> None:
         job.watch.stage("test", f"{first.name} {first.percent()}")
         return
     job.watch.stage("test", f"{overlap.file}: {overlap.line}")
-    job.watch.note(f"the test rows that are, or nearly are, in train: {job.folder.path / OVERLAP}")
+    job.watch.note(f"test rows that are also in train, or nearly: {job.folder.path / OVERLAP}")
 
 
 def _check_files(task: Task) -> None:
-    """See that the files are there and the test file has its columns: a run of many minutes must not end on a misspelt name."""
-    given = task.config.data
-    for role, path in (("train", task.train), ("pool", given.pool), ("test", task.test), ("none", given.none)):
+    """Check that the files exist and the test file has its columns: a run of many minutes must not end on a misspelled name."""
+    data = task.config.data
+    for role, path in (("train", task.train), ("pool", data.pool), ("test", task.test), ("none", data.none)):
         if isinstance(path, Path) and not path.is_file():
             raise DataError(f"{path}: no such file", remedy=f"correct data.{role} in task.yaml")
     if task.test is not None:
-        data = task.config.data
         spans: Spans = "marked" if task.config.kind.words else "none"
         check_header(task.test, columns=data.columns, **data.written, spans=spans)
 

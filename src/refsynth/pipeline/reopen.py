@@ -1,4 +1,4 @@
-"""A run folder knows its task, so that a part of the run can be done again from the folder alone, with some values changed."""
+"""Opens a run folder again: it records its task, so one stage can be repeated from the folder alone, with changed settings."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def reopened(
     grown: bool = False,
     makes: Sequence[str] = (),
 ) -> Iterator[Begun]:
-    """Return the job of a run folder, with overrides such as `filter.agreement=0.6`; what they do not touch comes from the cache.
+    """Open a run folder with overrides such as `filter.agreement=0.6`; steps that they do not affect come from the cache.
 
-    Drafts that were found to resemble test rows stay out.
+    Drafts that resemble test rows stay out.
 
     Args:
         run: its folder.
-        overrides: of its task.
-        watch: is told what happens.
-        store: where model weights are; the usual one if None.
-        grown: the rows may have changed since the run. Otherwise that is refused: drafts for other rows would take the place of
-            those that the bundle was trained on.
+        overrides: changes of its task.
+        watch: receives the progress.
+        store: the model store; the usual one if None.
+        grown: whether the rows may differ from those of the run. Otherwise different rows are refused: drafts for them would
+            replace those that the bundle was trained on.
         makes: the only steps that may be made again; all may if empty.
 
     Raises:
         InputError: the folder holds no run, its rows have changed, or a step is not there and may not be made.
-        RefsynthError: the overrides are wrong, or the rows cannot be used any more.
+        RefsynthError: the overrides are wrong, or the rows can no longer be used.
     """
     task, skip_bad = recall(run, overrides)
     if not grown:
@@ -56,6 +56,6 @@ def _check_rows(run: Path, task: Task) -> None:
     changed = [f"data.{role}" for role in ("train", "more") if then is not None and then[role] != now[role]]
     if changed:
         raise InputError(
-            f"{run}: {' and '.join(changed)} changed since this run, and its drafts were written for the rows of then",
+            f"{run}: {' and '.join(changed)} changed since this run, and its drafts were written for the old rows",
             remedy=f"run again with the new rows: {command_of(run)}",
         )

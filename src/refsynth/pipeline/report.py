@@ -1,4 +1,4 @@
-"""What a run can show for itself: fills the report's tree from the finished run and writes it as HTML, Markdown and JSON."""
+"""Builds the report from the evidence of a run and writes it as HTML, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from refsynth.learning.held import HeldOut
 from refsynth.pipeline.account import data_of, drafting_of, drafts_of, lineage_of
 from refsynth.pipeline.compression import chosen_of, compression_of
 from refsynth.pipeline.evidence import Evidence, Paths
-from refsynth.pipeline.results import kind_of, results_of, said_of
+from refsynth.pipeline.results import answers_of, results_of
 
 FILES = ("report.html", "report.md", "report.json", HELD_OUT)
-"""What a finished run says of its model, in its folder."""
+"""The files in a run folder that describe its model."""
 
 
 class WrittenReport(NamedTuple):
-    """A report as values and as files, and the files of an earlier one that it did not replace."""
+    """A report as values and as files, and the kept files of an earlier report."""
 
     report: Report
     paths: Paths
@@ -47,7 +47,7 @@ class WrittenReport(NamedTuple):
 
 
 def write_report(evidence: Evidence) -> WrittenReport:
-    """Write report.html, report.md, report.json and held_out.csv into the run folder; another run's report there is kept."""
+    """Write report.html, report.md, report.json and held_out.csv into the run folder; keep another run's report there."""
     learned = evidence.learned
     rows = held_rows(learned.rows, evidence.task.labels, learned.held, evidence.shrunk.logits, evidence.calibrated)
     report, folder = build_report(evidence, rows), evidence.folder.path
@@ -61,7 +61,7 @@ def write_report(evidence: Evidence) -> WrittenReport:
 
 
 def build_report(evidence: Evidence, rows: Sequence[HeldRow] | None) -> Report:
-    """Fill the tree; `rows` are the held-out ones, the wrong ones first."""
+    """Return the report; `rows` are the held-out rows, wrong predictions first."""
     task, learned = evidence.task, evidence.learned
     return Report(
         title=evidence.folder.path.name,
@@ -86,21 +86,19 @@ def build_report(evidence: Evidence, rows: Sequence[HeldRow] | None) -> Report:
 
 
 def _absent(evidence: Evidence) -> dict[str, str]:
-    """Return why sections are left out, by their names."""
-    learned, said = evidence.learned, said_of(evidence)
-    absent = {} if said is None else {"compression": "the results table has the size and the speed of the bundle"}
+    """Return by name why sections are left out."""
+    learned, answers = evidence.learned, answers_of(evidence)
+    absent = {} if answers is None else {"compression": "the results table has the size and the speed of the bundle"}
     if learned.held is None:
         absent |= {"gate": learned.decision.reason, "calibration": learned.decision.reason}
     tested = "no test file" if evidence.test is None else "no new row in the test file"
-    if said is None:
+    if answers is None:
         absent |= dict.fromkeys(("results", "classes"), f"{tested} and no held-out rows")
-    elif SHIPPED not in said.answers:
-        why = f"with {tested} only the trained model was measured, not what ships of it: see Compression"
+    elif SHIPPED not in answers.systems:
+        why = f"with {tested} only the trained model was measured, not the form that ships: see Compression"
         absent |= {"classes": why, "calibration": why}
     elif learned.held is not None and evidence.calibrated.crossed is None:
-        absent["calibration"] = (
-            "of every held-out row the label is one that no row of another fold has, or it was not read so far"
-        )
+        absent["calibration"] = "each held-out row has a label that no row of another fold has, or was not read to the end"
     return absent
 
 
@@ -108,10 +106,8 @@ def _gate(evidence: Evidence) -> sections.Gate | None:
     held, decision, config = evidence.learned.held, evidence.learned.decision, evidence.task.config.gate
     if held is None:
         return None
-    plain = [each for each in held.logits if not each.drafts]
-    lines = [_comparison(held, each, Candidate(each.learner, True), LEARNERS[each.learner].title) for each in plain]
     return sections.Gate(
-        comparisons=tuple(lines),
+        comparisons=tuple(_comparison(held, candidate) for candidate in held.logits if not candidate.drafts),
         accepted=decision.shipped.drafts,
         learner=LEARNERS[decision.shipped.learner].title,
         reason=decision.reason,
@@ -125,19 +121,20 @@ def _gate(evidence: Evidence) -> sections.Gate | None:
 
 
 def _passed_over(held: HeldOut, decision: Decision) -> str:
-    """Return why the learner that measured best, each with drafts or without as it would ship, is not the one that ships."""
-    beside = [each for each in held.logits if not LEARNERS[each.learner].ships and not each.drafts]
-    best = max([*decision.competed, *beside], key=lambda each: held.score(each).value)
-    name, measured, chosen = LEARNERS[best.learner].title, held.score(best).value, held.score(decision.shipped).value
-    if measured <= chosen:
+    """Return why the learner with the best score, with or without drafts as it would ship, is not the one that ships."""
+    unshippable = [each for each in held.logits if not LEARNERS[each.learner].ships and not each.drafts]
+    best = max([*decision.competed, *unshippable], key=lambda each: held.score(each).value)
+    spec, score, shipped = LEARNERS[best.learner], held.score(best).value, held.score(decision.shipped).value
+    if score <= shipped:
         return ""
-    if not LEARNERS[best.learner].ships:
-        return f"{name} measured better ({measured:.1%} against {chosen:.1%}), but no bundle can hold it"
-    better = f"{name} measured better ({measured:.1%} against {chosen:.1%})"
+    better = f"{spec.title} measured better ({score:.1%} against {shipped:.1%})"
+    if not spec.ships:
+        return f"{better}, but no bundle can hold it"
     return f"{better}, but not by the {LEARNER_DOUBT:g} standard errors by which a less preferred learner has to win"
 
 
-def _comparison(held: HeldOut, real: Candidate, mixed: Candidate, name: str) -> sections.Comparison:
+def _comparison(held: HeldOut, real: Candidate) -> sections.Comparison:
+    name, mixed = LEARNERS[real.learner].title, Candidate(real.learner, True)
     if mixed not in held.logits:
         return sections.Comparison(learner=name, real=held.score(real))
     gain = held.gain(held.scores(real), held.scores(mixed))
@@ -145,47 +142,46 @@ def _comparison(held: HeldOut, real: Candidate, mixed: Candidate, name: str) -> 
 
 
 def _classes(evidence: Evidence) -> sections.Classes | None:
-    said = said_of(evidence)
-    if said is None or SHIPPED not in said.answers:
+    answers = answers_of(evidence)
+    if answers is None or SHIPPED not in answers.systems:
         return None
-    truth, shipped = said.truth, said.answers[SHIPPED][0]
+    truth, shipped = answers.truth, answers.systems[SHIPPED][0]
     source: sections.Source = "cross-validation" if evidence.measured is None else "test file"
-    labels = evidence.task.labels
-    if kind_of(evidence).spans:
-        return sections.Classes.of_table(
-            labels, kind_of(evidence).table(truth, shipped, len(labels)), source=source, n=len(truth)
-        )
-    if kind_of(evidence).several:
+    labels, kind = evidence.task.labels, evidence.learned.rows.kind
+    if kind.spans:
+        return sections.Classes.of_table(labels, kind.table(truth, shipped, len(labels)), source=source, n=len(truth))
+    if kind.several:
         return sections.Classes.of_marks(labels, truth, shipped, thresholds=evidence.calibrated.cuts, source=source)
     return sections.Classes.of(labels, truth, shipped, source=source)
 
 
 def _calibration(evidence: Evidence) -> CalibrationReport | None:
     held, calibrated, test = evidence.learned.held, evidence.calibrated, evidence.measured
-    none = none_sentence(read_manifest(evidence.bundle))
     if held is None or calibrated.threshold is None:
         return None
+    none = none_sentence(read_manifest(evidence.bundle))
     chosen = chosen_of(evidence) | {"left_out": calibrated.left_out, "none": none}
     if test is not None:
         chosen |= {"unsure": test.unsure, "source": "test file", "groups": test.groups}
-        return _trust(held.kind, test.truth, test.probabilities, test.predicted[SHIPPED], **chosen)
+        return _calibration_of(held.kind, test.truth, test.probabilities, test.predicted[SHIPPED], **chosen)
     shipped, crossed = evidence.shrunk.logits, calibrated.crossed
     if shipped is None or crossed is None:
         return None
     chosen |= {"source": "cross-validation", "uncalibrated": held.kind.probabilities(shipped[0][crossed.rows])}
     chosen |= {"unsure": crossed.unsure, "groups": held.groups[crossed.rows]}
-    return _trust(held.kind, held.truth[crossed.rows], crossed.probabilities, crossed.answers, **chosen)
+    return _calibration_of(held.kind, held.truth[crossed.rows], crossed.probabilities, crossed.answers, **chosen)
 
 
-def _trust(kind: Kind, truth: Array, said: Array, answers: Array, **chosen: Any) -> CalibrationReport | None:
+def _calibration_of(kind: Kind, truth: Array, probabilities: Array, answers: Array, **chosen: Any) -> CalibrationReport | None:
     if not (kind.several or kind.spans):
-        return CalibrationReport.of(truth, said, **chosen)
-    right, confidence = kind.right(truth, answers), kind.confidence(said, answers)
+        return CalibrationReport.of(truth, probabilities, **chosen)
+    right, confidence = kind.right(truth, answers), kind.confidence(probabilities, answers)
     by_row = np.full(len(truth), truth.shape[1]) if kind.several else np.array([len(split_spans(each)) for each in answers])
     if kind.spans:
-        loud = chosen.pop("uncalibrated", None)
-        chosen |= {"over": "spans", "uncalibrated": None if loud is None else span_confidences(loud, answers)}
-        truth, said = spans_right(truth, answers), span_confidences(said, answers)
-        if not len(said):
+        uncalibrated = chosen.pop("uncalibrated", None)
+        chosen["over"] = "spans"
+        chosen["uncalibrated"] = None if uncalibrated is None else span_confidences(uncalibrated, answers)
+        truth, probabilities = spans_right(truth, answers), span_confidences(probabilities, answers)
+        if not len(probabilities):
             return None
-    return CalibrationReport.of_marks(truth, said, right=right, confidence=confidence, by_row=by_row, **chosen)
+    return CalibrationReport.of_marks(truth, probabilities, right=right, confidence=confidence, by_row=by_row, **chosen)

@@ -1,6 +1,6 @@
-"""A run for trackers that the user names: configuration, results, curves, report and bundle, as files below the run folder.
+"""Hands a run to the trackers that the user names: configuration, results, curves, report and bundle.
 
-Nothing is sent anywhere, but by wandb to where the user has told it to with `WANDB_MODE=online`.
+Everything is written below the run folder. Only wandb sends anything, and only with `WANDB_MODE=online`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from refsynth.pipeline.evidence import Evidence, Learned, Paths
 PROJECT = "refsynth"
 
 LONGEST_VALUE = 6000
-"""Characters of a value that mlflow takes."""
+"""The most characters that mlflow takes as a value."""
 
 
 class Point(NamedTuple):
@@ -56,16 +56,16 @@ def points(learned: Learned) -> Iterator[Point]:
 
 
 def check_trackers(trackers: Sequence[TrackerName]) -> None:
-    """See that the trackers are installed, before a run of many minutes.
+    """Check that the trackers are installed, before a run of many minutes.
 
     Raises:
-        ExtraError: one is not.
+        ExtraError: a tracker is not installed.
     """
     check_installed(*trackers, extra="track")
 
 
-class Story(NamedTuple):
-    """What a tracker is told of a run: the configuration by key, figures by name, curves, and the files that the run left."""
+class Tracked(NamedTuple):
+    """What a tracker gets of a run: the configuration by key, figures by name, curves, and the files of the run."""
 
     config: Mapping[str, str | float]
     figures: Mapping[str, float]
@@ -74,10 +74,10 @@ class Story(NamedTuple):
     bundle: Path
 
 
-def story_of(evidence: Evidence, report: Report, paths: Paths) -> Story:
-    """Return what there is to tell of a finished run."""
+def tracked_of(evidence: Evidence, report: Report, paths: Paths) -> Tracked:
+    """Return what trackers get of a finished run."""
     config = dict(_leaves(evidence.task.config.model_dump(mode="json")))
-    return Story(config, dict(_figures(report)), list(points(evidence.learned)), paths, evidence.bundle)
+    return Tracked(config, dict(_figures(report)), list(points(evidence.learned)), paths, evidence.bundle)
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str | float]]:
@@ -89,7 +89,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
 
 
 def _figures(report: Report) -> Iterator[tuple[str, float]]:
-    """Yield the figures of all systems, each with the ends of its interval, under names that every tracker takes."""
+    """Yield the figures of all systems with the ends of their intervals, under names that every tracker accepts."""
     for system in report.results.systems if report.results else ():
         place = "results/" + re.sub(r"[^\w .-]+", "_", "shipped" if system.shipped else system.name)
         for name, value in (("texts per second", system.texts_per_second), ("size in MB", system.size_mb)):
@@ -103,61 +103,61 @@ def _figures(report: Report) -> Iterator[tuple[str, float]]:
 _ENDS = (("", "value"), (" low", "low"), (" high", "high"))
 
 
-def track(story: Story, trackers: Sequence[TrackerName], folder: Path) -> None:
-    """Write the run for each tracker into a folder of its own."""
+def track(tracked: Tracked, trackers: Sequence[TrackerName], folder: Path) -> None:
+    """Write the run for each tracker into its own folder."""
     for name in trackers:
-        TRACKERS[name](story, folder / name)
+        TRACKERS[name](tracked, folder / name)
 
 
-def _tensorboard(story: Story, folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)  # curves of two files in a folder are drawn as one
+def _tensorboard(tracked: Tracked, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)  # tensorboard draws the curves of two files in one folder as one
     writer = require("torch.utils.tensorboard", extra="track").SummaryWriter(str(folder))
-    lines = "\n".join(f"| {key} | {str(value).replace('|', '/')} |" for key, value in story.config.items())
+    lines = "\n".join(f"| {key} | {str(value).replace('|', '/')} |" for key, value in tracked.config.items())
     writer.add_text("configuration", f"| key | value |\n|---|---|\n{lines}")
-    writer.add_text("report", story.report.markdown.read_text(encoding="utf-8"))
-    writer.add_text("bundle", str(story.bundle))
-    for name, value in story.figures.items():
+    writer.add_text("report", tracked.report.markdown.read_text(encoding="utf-8"))
+    writer.add_text("bundle", str(tracked.bundle))
+    for name, value in tracked.figures.items():
         writer.add_scalar(name, value, 0)
-    for name, value, step in story.curves:
+    for name, value, step in tracked.curves:
         writer.add_scalar(name, value, step)
     writer.close()
 
 
-def _wandb(story: Story, folder: Path) -> None:
+def _wandb(tracked: Tracked, folder: Path) -> None:
     wandb = require("wandb", extra="track")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     settings = wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True)
     mode = os.environ.get("WANDB_MODE", "offline")
-    with wandb.init(project=PROJECT, dir=str(folder), mode=mode, settings=settings, config=dict(story.config)) as run:
-        for step in sorted({point.step for point in story.curves}):
-            run.log({point.name: point.value for point in story.curves if point.step == step}, step=step)
-        run.summary.update(dict(story.figures))
-        for file in (*story.report, *sorted(story.bundle.iterdir())):
-            run.save(str(file), base_path=str(story.bundle.parent), policy="now")
+    with wandb.init(project=PROJECT, dir=str(folder), mode=mode, settings=settings, config=dict(tracked.config)) as run:
+        for step in sorted({point.step for point in tracked.curves}):
+            run.log({point.name: point.value for point in tracked.curves if point.step == step}, step=step)
+        run.summary.update(dict(tracked.figures))
+        for file in (*tracked.report, *sorted(tracked.bundle.iterdir())):
+            run.save(str(file), base_path=str(tracked.bundle.parent), policy="now")
 
 
-def _mlflow(story: Story, folder: Path) -> None:
+def _mlflow(tracked: Tracked, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # mlflow asks SQLAlchemy in an older way
+        warnings.simplefilter("ignore", DeprecationWarning)  # mlflow uses an older API of SQLAlchemy
         client = require("mlflow", extra="track").MlflowClient(tracking_uri=f"sqlite:///{folder.absolute()}/mlflow.db")
-        known = client.get_experiment_by_name(PROJECT)  # mlflow keeps the runs of a folder beside each other
-        files = (folder.absolute() / "artifacts").as_uri()  # or they would land where the process happens to be
+        known = client.get_experiment_by_name(PROJECT)  # an earlier run in this folder made it
+        files = (folder.absolute() / "artifacts").as_uri()  # by default they would go to the working directory
         run = client.create_run(known.experiment_id if known else client.create_experiment(PROJECT, files)).info.run_id
-        for key, value in story.config.items():
+        for key, value in tracked.config.items():
             client.log_param(run, re.sub(r"[^\w ./-]+", "_", key), str(value)[:LONGEST_VALUE])
-        for name, value in story.figures.items():
+        for name, value in tracked.figures.items():
             client.log_metric(run, name, value)
-        for name, value, step in story.curves:
+        for name, value, step in tracked.curves:
             client.log_metric(run, name, value, step=step)
-        for file in story.report:
+        for file in tracked.report:
             client.log_artifact(run, str(file))
-        client.log_artifacts(run, str(story.bundle), "bundle")
+        client.log_artifacts(run, str(tracked.bundle), "bundle")
         client.set_terminated(run)
 
 
-TRACKERS: Mapping[TrackerName, Callable[[Story, Path], None]] = {
+TRACKERS: Mapping[TrackerName, Callable[[Tracked, Path], None]] = {
     "tensorboard": _tensorboard,
     "wandb": _wandb,
     "mlflow": _mlflow,

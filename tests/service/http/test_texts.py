@@ -145,4 +145,4 @@ class TestLong:
         texts = [" ".join(["where", "is", "a", "parcel"][: 1 + n % 4] * n) for n in range(1, 16)]
         lengths = [len(row.ids) for row in counts.words(texts)] if words else [len(row) for row in counts.encode(texts)]
         assert min(lengths) < MAX_TOKENS < max(lengths)
-        assert [reads.cuts(text, words=words) for text in texts] == [length > MAX_TOKENS for length in lengths]
+        assert [reads.truncates(text, words=words) for text in texts] == [length > MAX_TOKENS for length in lengths]

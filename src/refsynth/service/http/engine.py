@@ -139,16 +139,16 @@ class Engine:
     def _predict(self, model: Model, texts: Sequence[str]) -> list[Prediction]:
         answers = model.answer(texts, shallow=True)
         if not answers.passed.any() or self._pressed():
-            return model.told(texts, answers, shallow=True)
+            return model.predictions(texts, answers, shallow=True)
         try:
             answers = self._breaker.call(model.deepened, texts, answers)
         except CircuitBreakerError:
-            return model.told(texts, answers, shallow=True)
+            return model.predictions(texts, answers, shallow=True)
         except Exception:
             if len(texts) > 1:  # the batcher asks again text by text, so that one bad text does not affect the others
                 raise
-            return model.told(texts, answers, shallow=True)
-        return model.told(texts, answers)
+            return model.predictions(texts, answers, shallow=True)
+        return model.predictions(texts, answers)
 
     def cost(self, text: str) -> int:
         """Return about how many tokens of a text the model reads."""

@@ -201,7 +201,7 @@ class Service:
     def _first_cut(self, texts: Sequence[str | EmptyText]) -> int | None:
         """Return the row of the first text that the model would not read to its end; None if it reads all."""
         model = self.engine.current.model
-        return next((row for row, text in enumerate(texts) if isinstance(text, str) and model.cuts(text)), None)
+        return next((row for row, text in enumerate(texts) if isinstance(text, str) and model.truncates(text)), None)
 
     def charge(self, key: Caller, n: int) -> None:
         """Take `n` texts from the quota of a key.
