@@ -194,6 +194,6 @@ def test_a_sentence_without_end_is_an_error_of_its_row(tmp_path, monkeypatch):
         found = list(table.records)
     assert [getattr(record, "message", None) for record in found] == [
         None,
-        "line 145: longer than 1,000 characters; does a blank line stand between sentences?",
+        "line 145: longer than 1,000 characters; is there a blank line between sentences?",
         None,
     ]

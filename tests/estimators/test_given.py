@@ -119,7 +119,7 @@ def test_of_a_table_with_more_columns_the_one_meant_is_asked_for(table):
     assert header_of(both) == ["said", "id"]
     assert pairs_of(both, "X") == [("a", "1"), ("b", "2")]
     with pytest.raises(
-        ArgumentError, match=r"of shape \(2, 2\)\n.*\n  take what is meant, such as X\['said'\]; columns there: said, id"
+        ArgumentError, match=r"of shape \(2, 2\)\n.*\n  select the column, such as X\['said'\]; columns there: said, id"
     ):
         column_of(both, "X")
 
@@ -151,7 +151,7 @@ def test_what_is_no_pairs_is_named(values, message):
 
 
 def test_a_sparse_matrix_holds_no_texts():
-    with pytest.raises(ArgumentError, match="a sparse matrix holds numbers alone"):
+    with pytest.raises(ArgumentError, match="a sparse matrix holds numbers only"):
         column_of(scipy.sparse.eye(3, format="csr"), "X")
 
 

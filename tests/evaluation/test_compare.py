@@ -166,7 +166,7 @@ def test_runs_are_compared_on_the_rows_that_both_held_out(first, second):
     both = [text for text, each in held[0].items() if text in held[1] and held[1][text].label == each.label]
     assert found.gain.value == pytest.approx(sum(held[1][text].score - held[0][text].score for text in both) / 10)
     assert found.won == sum(held[1][text].right and not held[0][text].right for text in both)
-    assert "cannot be told from chance" in found.verdict
+    assert "is not distinguishable from chance" in found.verdict
     back = compare_runs(*reversed(paths))
     assert (back.gain.value, back.won, back.lost) == (pytest.approx(-found.gain.value), found.lost, found.won)
 

@@ -15,7 +15,8 @@ from refsynth.core.run import read_json, read_jsonl
 from refsynth.core.task import Task
 from refsynth.core.types import Example, Metric
 from refsynth.data.text import NEAR, normalise
-from refsynth.evaluation.advice import advise, verdict
+from refsynth.evaluation.advice import advise
+from refsynth.evaluation.headline import verdict
 from refsynth.evaluation.leakage import shared_rows
 from refsynth.evaluation.overlap import Overlap, SharedRow
 from refsynth.evaluation.report import render_html, render_markdown
@@ -149,7 +150,7 @@ def test_where_all_test_rows_are_in_train_nothing_new_was_measured(tmp_path, tin
     assert report.results.source == report.classes.source == report.calibration.source == "cross-validation"
     assert "nothing was measured on new rows of train.jsonl: all 12 rows are also in train" in verdict(report)
     advice = advise(report)
-    assert advice[0].startswith("Set aside a test file of other rows than those of train: of train.jsonl all 12 rows are")
+    assert advice[0].startswith("Set aside a test file with rows that are not in train: in train.jsonl, all 12 rows are")
     assert sum("Set aside" in line for line in advice) == 1
     for document in (render_html(report), render_markdown(report)):
         assert SETTLED not in document

@@ -663,7 +663,7 @@ def test_the_report_says_what_is_measured(either):
     assert tree_["classes"]["confusion"] == []
     for text in (either.paths.html.read_text("utf-8"), either.paths.markdown.read_text("utf-8")):
         assert "span F1" in text
-        assert "spans found" in text
+        assert "predicted spans" in text
 
 
 def test_predict_and_evaluate_speak_of_entities(either, tmp_path):

@@ -303,7 +303,8 @@ def test_why_there_is_no_bar():
     assert "no labeled rows" in strange_of(None, FROZEN)
     assert "not measured of pairs" in strange_of(few, FROZEN)
     assert (
-        strange_of(replace(few, near={FROZEN: np.zeros((1, 18))}), FROZEN) == "18 held-out rows cannot set a bar, which takes 19"
+        strange_of(replace(few, near={FROZEN: np.zeros((1, 18))}), FROZEN)
+        == "18 held-out rows cannot set a threshold, which takes 19"
     )
     many = np.linspace(0, 1, 60)
     assert "it takes texts under data.none" in strange_of(
@@ -442,7 +443,7 @@ def test_evaluate_counts_rows_marked_wrongly_and_others_marked_rightly(made, tmp
 
 def test_evaluate_says_nothing_of_it_where_a_bundle_cannot_tell(tmp_path, tiny_cache):
     bundle = run(none_task(tmp_path / "data", AWAY), tmp_path / "run", store=ModelStore(tiny_cache)).bundle
-    assert not refsynth.load(bundle).tells_none and "12 held-out rows cannot set a bar" in (bundle / "README.md").read_text(
+    assert not refsynth.load(bundle).tells_none and "12 held-out rows cannot set a threshold" in (bundle / "README.md").read_text(
         "utf-8"
     )
     asked = ["evaluate", str(bundle), str(tmp_path / "data" / "test.jsonl")]

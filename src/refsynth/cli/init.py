@@ -84,7 +84,7 @@ def init(
     if from_file is not None:
         other = separator is not None or pair_column is not None
         columns: _Named = {"text_column": text_column, "label_column": label_column}
-        look = None if other else sniff_tagged(from_file, **columns, **how, asked=words, tags=of_numbers)
+        look = None if other else sniff_tagged(from_file, **columns, **how, tagged=words, tags=of_numbers)
         look = look or sniff(from_file, **columns, pair_column=pair_column, **how, separator=separator)
         refuse_idle(from_file, look.format, **how)
         _check(look, pair_column, of_numbers)
@@ -175,8 +175,8 @@ def _tell(path: Path, look: Sniffed, loaded: LoadedRows, listed: Path, kind: Kin
         f"columns {look.text_column} (text), {look.label_column or look.text_column} (label)"
     )
     _say(f"  task: {kind}, {TASK_KINDS[kind].doc}: {look.why}")
-    if look.untaken:
-        _say(f"  not taken: {', '.join(look.untaken[:12])}{', ...' if len(look.untaken) > 12 else ''}")
+    if look.unused:
+        _say(f"  not taken: {', '.join(look.unused[:12])}{', ...' if len(look.unused) > 12 else ''}")
     if look.id_column:
         _say(f"  to find rows again: {look.id_column}")
     sizes = loaded.counts.values()

@@ -86,7 +86,7 @@ def _hold_to_contract(result: RunResult) -> None:
 
 def _summary(result: RunResult) -> dict[str, Any]:
     """Return the run's outcome as JSON-ready values."""
-    from refsynth.evaluation.advice import verdict
+    from refsynth.evaluation.headline import verdict
 
     decision, results = result.evidence.learned.decision, result.report.results
     outcome = result.evidence.shrunk.outcome

@@ -104,7 +104,7 @@ def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look
         lines.append("  # none: FILE            # optional: texts that none of the labels fits, or a list of some")
     if look is not None:
         lines.append("  columns:                # which column holds what")
-        others = [name for name in look.untaken if name != look.id_column]
+        others = [name for name in look.unused if name != look.id_column]
         several = _yaml({"text": [*others[:1], look.text_column]}, flow=True).removeprefix("text: ")
         hint = "" if pair or look.spans or not others else f"# or several, which make one text: {several}"
         lines.append(f"    {_column('text', look.text_column, look):<21} {hint}".rstrip())

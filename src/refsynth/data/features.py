@@ -1,4 +1,4 @@
-"""Names of numbers in a Parquet file of Hugging Face `datasets`: its metadata say what a column of classes stands for."""
+"""Replaces class numbers by names in a Parquet file of Hugging Face `datasets`, whose metadata name the classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Names = Mapping[str, tuple[str, ...]]
 
 
 def class_names(path: Path) -> Names:
-    """Return the names of each column of classes, or of lists of classes; empty where the file says nothing of them."""
+    """Return the class names of each column of classes or of lists of classes; empty if the file has no metadata."""
     polars = require("polars", extra="train")
     try:
         features = json.loads(polars.read_parquet_metadata(path)["huggingface"])["info"]["features"]
@@ -31,18 +31,18 @@ def _names(feature: Any) -> tuple[str, ...]:
 
 
 def with_names(rows: Iterator[TableRecord | Fault], names: Names) -> Iterator[TableRecord | Fault]:
-    """Yield rows with names in place of the numbers of classes. A number without a name stays: -1 says that nobody knows."""
+    """Yield rows with names in place of class numbers. -1 means no label; other numbers without a name stay."""
     for record in rows:
-        if isinstance(record, Fault):
-            yield record
-        else:
-            told = {column: _told(record.values.get(column), known) for column, known in names.items() if column in record.values}
-            yield record._replace(values={**record.values, **told})
+        if isinstance(record, TableRecord):
+            cells = record.values
+            named = {column: _named(cells[column], known) for column, known in names.items() if column in cells}
+            record = record._replace(values={**cells, **named})
+        yield record
 
 
-def _told(value: Any, names: Sequence[str]) -> Any:
+def _named(value: Any, names: Sequence[str]) -> Any:
     if isinstance(value, list):
-        return [_told(each, names) for each in value]
+        return [_named(item, names) for item in value]
     if isinstance(value, int) and not isinstance(value, bool):
         return names[value] if 0 <= value < len(names) else None if value == -1 else value
     return value

@@ -1,4 +1,4 @@
-"""Parquet files as records. All columns are read, lists and structures as such; bytes that are UTF-8 are texts."""
+"""Reads Parquet files as records. All columns are read, lists and structures included; UTF-8 bytes become texts."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from refsynth.data.source import ROW_LIMIT
 from refsynth.data.table import Fault, Table, TableRecord, plain
 
 LARGEST = 4 << 30
-"""The most bytes of a group of rows when unpacked, which is read whole."""
+"""Most bytes of a row group when unpacked: it is read whole."""
 
-_SLICE = 10_000  # rows of a file in memory at once
-_BUFFER = 16  # rows as Python values at once: each may have ROW_LIMIT characters
+_SLICE = 10_000  # rows of the file in memory at a time
+_BUFFER = 16  # rows as Python values at a time: each may have ROW_LIMIT characters
 
 
 def open_parquet(path: Path, stream: IO[bytes]) -> Table:
     """Return a Parquet file as a table.
 
     Raises:
-        DataError: it is damaged, something else, or larger than memory allows.
+        DataError: the file is damaged, not Parquet, or too large for the memory.
     """
     magic = stream.read(4)
     if magic != b"PAR1":
         raise DataError(
-            f"{path}: is empty" if not magic else f"{path}: is not Parquet, whatever its name says",
-            remedy="give it the suffix of what it is: .csv, .tsv or .jsonl",
+            f"{path}: is empty" if not magic else f"{path}: is not Parquet, despite its name",
+            remedy="give it the suffix of its format: .csv, .tsv or .jsonl",
         )
     if (size := unpacked(stream) or 0) > LARGEST:
         raise DataError(
-            f"{path}: a group of rows unpacks to {size / (1 << 30):,.1f} GB, more than {LARGEST >> 30}",
+            f"{path}: a row group unpacks to {size / (1 << 30):,.1f} GB, more than {LARGEST >> 30}",
             remedy="write it with smaller row groups",
         )
     polars = require("polars", extra="train")
@@ -69,9 +69,9 @@ def _records(path: Path, schema: Any) -> Iterator[TableRecord | Fault]:
 
 
 def _size(schema: Any) -> Any:
-    """Return the expression for the bytes of a row's texts, and the items of its lists."""
+    """Return the expression for the size of a row: the bytes of its texts plus the items of its lists."""
     polars = require("polars", extra="train")
-    parts = [polars.repeat(0, polars.len(), dtype=polars.Int64)]  # of each row, also where no column has a size
+    parts = [polars.repeat(0, polars.len(), dtype=polars.Int64)]  # a size per row even if no column has one
     for name, kind in schema.items():
         column = polars.col(name)
         if kind == polars.String:
