@@ -83,7 +83,7 @@ def test_wrong_rows_are_shown_and_are_no_markup():
     assert all("<" not in line for line in table)
     right = replace(report, mistakes=Mistakes(n=40, wrong=0, rows=()))
     for page in (render_html(right), render_markdown(right)):
-        assert "all 40 held-out rows of the training file are answered rightly" in page
+        assert "all 40 held-out rows of the training file are answered correctly" in page
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_the_command_says_the_same_to_people_and_programs(first, second):
 
 
 @pytest.mark.parametrize(
-    ("right", "said"), [((0, 30), "two is better"), ((30, 0), "one is better"), ((14, 16), "Which is better cannot be told")]
+    ("right", "said"), [((0, 30), "two is better"), ((30, 0), "one is better"), ((14, 16), "not distinguishable from chance")]
 )
 def test_the_verdict_follows_the_interval(tmp_path, first, right, said):
     for name, count in zip(("one", "two"), right, strict=True):

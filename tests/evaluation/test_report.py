@@ -357,7 +357,7 @@ def gated(english, accepted, low, value, high):
 
 
 def test_advice_follows_the_figures(english):
-    assert any(line.startswith("Drafts pay") for line in advise(gated(english, True, 0.02, 0.06, 0.11)))
+    assert any(line.startswith("Drafts help") for line in advise(gated(english, True, 0.02, 0.06, 0.11)))
     unclear = advise(gated(english, False, -0.03, 0.01, 0.05))
     assert any("not distinguishable from chance" in line and "about 380 rows" in line for line in unclear)
     assert any("lower the accuracy" in line for line in advise(gated(english, False, -0.08, -0.05, -0.01)))
@@ -369,7 +369,7 @@ def test_advice_follows_the_figures(english):
     lines = advise(report)
     assert any("left is taken for right in 6 rows (60% of its rows)" in line for line in lines)
     assert any("left (F1 57" in line for line in lines)
-    assert any("1 of 3 labels have no row" in line for line in lines)
+    assert any("1 of 3 labels have no rows" in line for line in lines)
 
 
 def test_sections_compute_what_the_metrics_say():
@@ -416,7 +416,7 @@ def test_what_a_report_may_leave_out_some_run_fills():
     """A field that only tests would fill is no part of a report: it says nothing of any run."""
     source = Path(refsynth.__file__).parent
     given = {pair for path in source.rglob("*.py") for pair in passed_in(ast.parse(path.read_text("utf-8")))}
-    given |= {("Calibration", name) for name in confidence.CalibrationFields.__annotations__} | {
+    given |= {("CalibrationReport", name) for name in confidence.CalibrationFields.__annotations__} | {
         ("System", name) for name in sections.FIGURES
     }
     parts = [

@@ -106,13 +106,13 @@ def test_no_state_is_told_as_another(measured, use, contract):
     assert "Set aside a test file" not in advice or measured == "cross-validation"
     for page in pages[:2]:
         assert ("Drafts are used, untested" in page) == (use == "untested" and page.startswith("<"))
-        assert ("No form keeps to it; the nearest ships." in page) == (contract == "missed")
+        assert ("No form keeps it; the nearest ships." in page) == (contract == "missed")
 
 
 @pytest.mark.parametrize(
     ("drafting", "use", "told"),
     [
-        (Drafting(wanted=0, rows=0), "untested", "trained with texts of the pool that no real row"),
+        (Drafting(wanted=0, rows=0), "untested", "trained with texts of the pool, whose effect"),
         (Drafting(wanted=64, rows=0, hindrance="no answer"), "unwritten", "trained on the descriptions of the labels alone"),
         (
             Drafting(wanted=64, rows=9, pool=5),

@@ -18,7 +18,7 @@ from refsynth.core.run import read_jsonl, write_jsonl
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
 from refsynth.data.text import normalise
-from refsynth.labels.active import STRATEGIES, CandidatePool, centred, choose, entropy, kappa, least_confidence, margin, stable
+from refsynth.labels.active import STRATEGIES, CandidatePool, centered, choose, entropy, kappa, least_confidence, margin, stable
 from refsynth.labels.added import add_rows
 from refsynth.labels.more import add_labels
 from refsynth.labels.next import ask_next, stability
@@ -69,7 +69,7 @@ def test_doubt_about_sets_is_the_closed_form(rows):
 def test_a_label_is_in_doubt_near_its_own_threshold():
     """0.2 is nearer to a threshold of 0.25 than 0.5 is; the place of 0.5 is where a label begins to be said."""
     cuts = np.array([0.25, 0.5])
-    moved = centred(np.array([[0.25, 0.5], [0.2, 0.9], [0.5, 0.9], [0.0, 1.0]]), cuts)
+    moved = centered(np.array([[0.25, 0.5], [0.2, 0.9], [0.5, 0.9], [0.0, 1.0]]), cuts)
     np.testing.assert_allclose(moved[0], [0.5, 0.5])
     np.testing.assert_allclose(moved[3], [0.0, 1.0])
     assert ((moved >= 0.5) == (np.array([[0.25, 0.5], [0.2, 0.9], [0.5, 0.9], [0.0, 1.0]]) >= cuts)).all()
@@ -313,10 +313,10 @@ def test_a_pool_may_be_plain_text_with_copies_blank_lines_and_known_texts(eviden
     assert (asked.rows, asked.pool, asked.labelled, asked.unreadable) == (2, 2, 1, 1)
     assert asked.file.parent == evidence / "run" / "label"
     (tmp_path / "old.txt").write_text(f"{known}\n", "utf-8")
-    with pytest.raises(DataError, match="not labelled yet, of 1 row: 1 with a label\n"):
+    with pytest.raises(DataError, match="no text without a label, of 1 row: 1 with a label\n"):
         ask(evidence, tiny_cache, tmp_path / "old.txt")
     (tmp_path / "old.txt").write_text(f"{known}\n\n", "utf-8")
-    with pytest.raises(DataError, match="not labelled yet, of 2 rows: 1 with a label, 1 unreadable"):
+    with pytest.raises(DataError, match="no text without a label, of 2 rows: 1 with a label, 1 unreadable"):
         ask(evidence, tiny_cache, tmp_path / "old.txt")
     write_jsonl(tmp_path / "other.jsonl", [{"message": "one"}, {"message": "two"}])
     with pytest.raises(DataError, match=r"none of 2 rows can be read; row 1: no key 'text'; keys there: message\n.*--text"):

@@ -138,7 +138,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassRow:
-    """The figures of one label. `support` counts its measured rows; `threshold` is its decision threshold in multi-label tasks."""
+    """The figures of one label. `support` counts its rows; `threshold` is its decision threshold in multi-label tasks."""
 
     label: str
     precision: float

@@ -1,7 +1,7 @@
-"""Learning curves of a finished run, in labelled rows and in drafts, and what more of either would bring.
+"""Learning curves of a finished run over labeled rows and over drafts, and the expected gain from more of either.
 
-Measured with a logistic head on the encoder's frozen embeddings, computed once. Fold-safe: a row is answered by models that saw
-neither it nor a draft that owes anything to it, and drafts are chosen by a judge that has not.
+Measured with a logistic head on the encoder's frozen embeddings, which are computed once. Fold-safe: a row is predicted by models
+that saw neither the row nor a draft derived from it, and the model that selects drafts has not seen it either.
 """
 
 from __future__ import annotations
@@ -27,20 +27,25 @@ from refsynth.models.predict import EncoderPredictor
 from refsynth.synthesis.selection.choose import Chooser
 
 SHARES = (0.3, 0.45, 0.6, 0.8, 1.0)
-"""Of the rows, and of the drafts, that models learn from."""
+"""Shares of the rows, and of the drafts, on which models are trained."""
 
 DRAWS = 4
-"""Models of each share."""
+"""Models for each share."""
 
 LEAST_ROWS, LEAST_DRAFTS = 24, 100
 MINUTE = 60.0
 
 
 class Projection(NamedTuple):
-    """What so many labels and so many drafts would bring, and what was measured.
+    """The expected gains from more labels and from more drafts.
 
-    `score` is the measure of the gains; `now` and `errors` have, for "labels" and "drafts", the size today and the errors by
-    size.
+    Attributes:
+        verdict: which of the two gains is larger.
+        score: the name of the score.
+        labels: gain from more labels.
+        drafts: gain from more drafts.
+        now: current number of "labels" and "drafts".
+        errors: measured errors by number of "labels" and "drafts".
     """
 
     verdict: Verdict
@@ -51,31 +56,31 @@ class Projection(NamedTuple):
     errors: dict[str, dict[int, float]]
 
 
-class Remembering:
-    """An encoder that looks embeddings up."""
+class CachedEncoder:
+    """An encoder with precomputed embeddings."""
 
     def __init__(self, encoder: Encoder, texts: Sequence[str]) -> None:
         unique = list(dict.fromkeys(texts))
-        self._known = dict(zip(unique, np.asarray(encoder.encode(unique)), strict=True))
+        self._embeddings = dict(zip(unique, np.asarray(encoder.encode(unique)), strict=True))
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
-        """Return the embeddings of texts that are known [N, D]."""
-        return np.stack([self._known[text] for text in texts])
+        """Return the embeddings of texts [N, D]."""
+        return np.stack([self._embeddings[text] for text in texts])
 
 
 def answer(job: Job, drafts: Sequence[Draft], *, asked: int, labels: int, more: int, seed: int | None = None) -> Projection:
-    """Return whether `labels` more labelled rows or `more` more drafts would bring more.
+    """Return whether `labels` more labeled rows or `more` more drafts would improve the model more.
 
     Args:
         job: of a finished run.
         drafts: its screened drafts.
-        asked: how many drafts were asked for.
-        labels: that a person would give.
-        more: drafts that would be asked for.
-        seed: of what is drawn; the task's if None.
+        asked: number of drafts the run requested.
+        labels: number of new labels.
+        more: number of new drafts to request.
+        seed: of the random draws; the task's if None.
 
     Raises:
-        InputError: there are too few rows or drafts for a curve, or it is words that have labels.
+        InputError: there are too few rows or drafts for a curve, or words have labels.
     """
     rows = job.rows
     if rows.kind.spans:
@@ -84,9 +89,9 @@ def answer(job: Job, drafts: Sequence[Draft], *, asked: int, labels: int, more: 
             remedy="compare runs, one with half of the rows, and one without drafts (synthesis: {drafts: 0})",
         )
     if not rows.judged or len(rows.examples) < LEAST_ROWS:
-        raise InputError(f"{len(rows.examples)} labelled rows", expected=f"at least {LEAST_ROWS}, two of each of two labels")
+        raise InputError(f"{len(rows.examples)} labeled rows", expected=f"at least {LEAST_ROWS}, two of each of two labels")
     if asked < LEAST_DRAFTS or not kept(drafts):
-        raise InputError(f"{asked} drafts, {len(kept(drafts))} of them sound", expected=f"at least {LEAST_DRAFTS} to go by")
+        raise InputError(f"{asked} drafts, {len(kept(drafts))} of them usable", expected=f"at least {LEAST_DRAFTS}")
     root = derive_seed(job.task.config.seed if seed is None else seed, "worth")
     bench = _Bench(job, drafts, root)
     job.watch.note(f"{bench.fits:,} models to fit: {roughly(bench.seconds())}")
@@ -94,19 +99,17 @@ def answer(job: Job, drafts: Sequence[Draft], *, asked: int, labels: int, more: 
         by_rows = bench.by_rows(progress)
         by_drafts, share = bench.by_drafts(lambda done: progress(bench.fits // 2 + done))
     by_drafts = by_drafts._replace(sizes=asked * share * by_drafts.sizes)
+    now = {"labels": len(rows.examples), "drafts": asked}
     gains = (
-        worth(
-            f"gain by {labels:,} labels", by_rows, now=len(rows.examples), more=labels, falls=True, seed=root, groups=rows.groups
-        ),
+        worth(f"gain by {labels:,} labels", by_rows, now=now["labels"], more=labels, falls=True, seed=root, groups=rows.groups),
         worth(f"gain by {more:,} drafts", by_drafts, now=asked, more=more, falls=False, seed=root, groups=rows.groups),
     )
     errors = {name: _errors(curve) for name, curve in (("labels", by_rows), ("drafts", by_drafts))}
-    now = {"labels": len(rows.examples), "drafts": asked}
     return Projection(verdict(*gains), rows.kind.measure, *gains, now=now, errors=errors)
 
 
 def roughly(seconds: float) -> str:
-    """Return how long something takes, for a person who decides whether to wait."""
+    """Return a duration in rounded minutes, for a person who decides whether to wait."""
     if seconds <= MINUTE:
         return "less than a minute"
     return f"about {counted(round(seconds / MINUTE), 'minute')}"
@@ -118,12 +121,12 @@ def _errors(curve: LearningCurve) -> dict[int, float]:
 
 
 class _Bench:
-    """Fits models to parts of the rows and drafts of a run; `fits` is how many both curves take."""
+    """Fits models to parts of the rows and drafts of a run; `fits` is the number of models for both curves."""
 
     def __init__(self, job: Job, drafts: Sequence[Draft], seed: int) -> None:
         self._rows, self._drafts, self._seed = job.rows, drafts, seed
         examples = [*job.rows.examples, *(draft.example for draft in drafts)]
-        encoder = Remembering(job.context.encoder, [example.text for example in examples])
+        encoder = CachedEncoder(job.context.encoder, [example.text for example in examples])
         labels, kind = job.task.labels, KINDS[job.task.config.task]
         self._learner = FrozenLearner(labels, encoder, link=job.context.link)
         self._chooser = Chooser(labels, job.task.config.filter, encoder, job.rows, drafts, kind)
@@ -132,7 +135,7 @@ class _Bench:
         self._shape = (1, len(job.rows.examples), len(labels))
 
     def seconds(self) -> float:
-        """Return about how long they take, from one model of each kind, of a share in the middle."""
+        """Return the estimated time of all fits, measured with one model for each curve at the middle share."""
         train, held, _ = next(self._folds())
         begin, share = time.monotonic(), SHARES[len(SHARES) // 2]
         self._of_rows(train, 0, share)
@@ -140,7 +143,7 @@ class _Bench:
         return (time.monotonic() - begin) * self.fits / 2
 
     def by_rows(self, progress: Callable[[int], None]) -> LearningCurve:
-        """Return the curve in labelled rows, without drafts: a draft would bring in rows that are taken away."""
+        """Return the curve over labeled rows, without drafts: drafts may derive from the rows that are left out."""
         sizes, scores, done = [], [], 0
         for share in SHARES:
             counts: list[int] = []
@@ -149,7 +152,7 @@ class _Bench:
                 nonlocal done
                 del held
                 model, size = self._of_rows(train, draw, share)
-                counts.append(size)  # noqa: B023  (it is called before the next share)
+                counts.append(size)  # noqa: B023  (called before the next share)
                 progress(done := done + 1)
                 return model
 
@@ -158,7 +161,7 @@ class _Bench:
         return LearningCurve(np.array(sizes), np.array(scores))
 
     def by_drafts(self, progress: Callable[[int], None]) -> tuple[LearningCurve, float]:
-        """Return the curve in shares of the drafts, with all rows; and the share of drafts that a held-out fold leaves."""
+        """Return the curve over shares of the drafts, with all rows, and the mean share of drafts that a fold can use."""
         scores, done = [], 0
         for share in SHARES:
 
@@ -172,20 +175,20 @@ class _Bench:
         return LearningCurve(np.array(SHARES), np.array(scores)), float(np.mean(usable))
 
     def _of_rows(self, train: Sequence[Example], draw: int, share: float) -> tuple[EncoderPredictor, int]:
-        """Return a model of a share of the rows, and how many these are."""
+        """Return a model of a share of the rows, and the number of these rows."""
         part = self._part(train, share, draw)
         return self._fit(part), len(part)
 
     def _of_drafts(self, train: Sequence[Example], held: Sequence[Example], draw: int, share: float) -> EncoderPredictor:
-        """Return a model of the rows and of what is chosen among a share of the drafts that `held` has no part in."""
+        """Return a model of the rows and of the drafts selected from a share of those that do not derive from `held`."""
         safe = self._safe(held)
         order = np.random.default_rng(derive_seed(self._seed, "drafts", draw)).permutation(len(safe))
-        some = [safe[place] for place in sorted(order[: round(share * len(safe))])]
-        chosen = self._chooser.choose(self._fit(train), train, some)
+        sample = [safe[place] for place in sorted(order[: round(share * len(safe))])]
+        chosen = self._chooser.choose(self._fit(train), train, sample)
         return self._fit([*train, *kept(chosen)])
 
     def _answers(self, fit: Callable[[Sequence[Example], Sequence[Example], int], EncoderPredictor]) -> FloatArray:
-        """Return the scores of all rows when held out, by models of each draw [R, N]."""
+        """Return the scores of all rows when held out, for each draw [R, N]."""
         scores = []
         for draw in range(DRAWS):
             logits = np.zeros(self._shape)
@@ -201,12 +204,12 @@ class _Bench:
         return safe_for(self._drafts, frozenset(row.id for row in held))
 
     def _folds(self) -> Iterator[tuple[list[Example], list[Example], IntArray]]:
-        """Yield the rows to learn from and those held out, with the places of the latter."""
+        """Yield for each fold the training rows, the held-out rows, and the positions of the latter."""
         for part in parts(self._rows.examples, self._rows.folds):
             yield list(part.train), list(part.held), part.places
 
     def _part(self, train: Sequence[Example], share: float, draw: int) -> list[Example]:
-        """Return a share of the rows of each label, at least one; a larger share of the same draw holds the smaller."""
+        """Return a share of the rows of each label, at least one. Larger shares of the same draw contain smaller ones."""
         order = np.random.default_rng(derive_seed(self._seed, "rows", draw)).permutation(len(train))
         by_label: dict[str, list[Example]] = {}
         for place in order:
