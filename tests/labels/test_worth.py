@@ -120,9 +120,9 @@ def test_nothing_is_fitted_to_what_it_is_asked_about(evidence, tiny_cache, monke
     plain, folds = stage.FrozenLearner.fit, stage._Bench._folds
 
     def told(bench):
-        for train, held, places in folds(bench):
-            held_now[0] = frozenset(row.id for row in held)
-            yield train, held, places
+        for fold in folds(bench):
+            held_now[0] = frozenset(row.id for row in fold.held)
+            yield fold
 
     monkeypatch.setattr(stage.FrozenLearner, "fit", watched)
     monkeypatch.setattr(stage._Bench, "_folds", told)

@@ -32,8 +32,6 @@ class Dialect:
     """How a CSV file is written.
 
     Attributes:
-        delimiter: the character between fields.
-        quote: the character around fields.
         escape: the character before a quote inside a field.
         padded: whether spaces follow a delimiter.
         lines: whether each line is a record, so that quotes are ordinary characters.
@@ -72,11 +70,7 @@ def check_delimiter(delimiter: str) -> str:
 
 def named_delimiter(lines: Lines) -> str | None:
     """Return the delimiter of a first line such as `sep=;`, as spreadsheets write it, and skip that line; else None."""
-    read: list[Line] = []
-    for line in lines:
-        read.append(line)
-        if line.text.strip():
-            break
+    read = lines.through_first()
     match = _SEP.fullmatch(read[-1].text.strip("\r\n ")) if read else None
     if match is None:
         lines.give_back(read)

@@ -50,11 +50,8 @@ class Judge:
     """Reads the rows of a labeled file.
 
     Attributes:
-        columns: the columns of the file.
-        labels: the task's labels.
         separator: the string between labels in a cell; None if each row has one label.
         spans: whether words have labels.
-        merge: treat labels that differ only in case, spaces or Unicode form as one.
         widened: number of rows whose marks were widened to whole words.
         weighed: number of rows with a weight.
     """

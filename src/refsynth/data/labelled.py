@@ -17,7 +17,6 @@ from refsynth.core.sections import FileFormat
 from refsynth.data.array import array_records, is_array
 from refsynth.data.conll import looks_conll, sentences
 from refsynth.data.exports import FormError, read_export
-from refsynth.data.features import class_names, with_names
 from refsynth.data.records import encoding_notes, open_plain
 from refsynth.data.source import Lines, check_encoding, detect_encoding, lines_of, opened
 from refsynth.data.stream import open_stream
@@ -64,8 +63,6 @@ def open_table(path: Path, *, plain: bool = False, **how: Unpack[FileFormat]) ->
     with open_plain(path, plain=plain, **how) as table:
         if table.format in ("csv", "excel"):
             table = grouped(table)
-        elif table.format == "parquet" and (names := class_names(path)):
-            table = table._replace(records=with_names(table.records, names))
         yield _unfolded(table)
 
 

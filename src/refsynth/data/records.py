@@ -19,7 +19,7 @@ from refsynth.data.dialect import CsvRecord, check_delimiter, detect_dialect, na
 from refsynth.data.excel import open_excel
 from refsynth.data.exports import as_object, as_row
 from refsynth.data.parquet import open_parquet
-from refsynth.data.source import WORKBOOKS, Line, Lines, check_encoding, detect_encoding, lines_of, opened, trouble_of
+from refsynth.data.source import WORKBOOKS, Lines, check_encoding, detect_encoding, lines_of, opened, trouble_of
 from refsynth.data.table import Fault, Format, Table, TableRecord, distinct, kind_of
 
 _SUFFIXES: Mapping[str, Format] = {
@@ -105,11 +105,7 @@ def text_table(
 
 def first_line(lines: Lines) -> str:
     """Return the first line that is not blank, stripped. All lines read are given back."""
-    read: list[Line] = []
-    for line in lines:
-        read.append(line)
-        if line.text.strip():
-            break
+    read = lines.through_first()
     lines.give_back(read)
     return read[-1].text.strip() if read else ""
 

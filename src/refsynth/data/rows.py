@@ -29,10 +29,7 @@ class Row(NamedTuple):
     """A text to predict, with the other cells of its row.
 
     Attributes:
-        number: of the data row, from 1.
-        text: cleaned.
         id: the user's id as JSON holds it, or None.
-        label: its label, or None.
         values: all cells by column; `open_rows` fills them.
         place: the row in the spreadsheet, or the line; `open_rows` fills it.
     """
@@ -59,13 +56,9 @@ class Reading(NamedTuple):
     """An open file of texts.
 
     Attributes:
-        format: the file's format.
-        encoding: its text encoding.
-        delimiter: the delimiter of CSV, else empty.
         heads: the names of its columns by their key in a row's `values`; in JSONL, the keys of the first row.
         fixed: whether all rows have these columns.
         taken: the columns from which text and label are read.
-        rows: the rows, in file order.
         notes: sentences for the user about how the file is read; reading may add more.
     """
 

@@ -37,13 +37,7 @@ class Sniffed:
     """What a file seems to hold.
 
     Attributes:
-        format: its format.
-        encoding: its text encoding.
-        delimiter: the delimiter of CSV, else empty.
-        columns: its columns.
-        text_column: the column of the text.
         label_column: the column of the label; empty if words have labels that stand in the text.
-        rows: number of rows.
         labels: number of rows (with `spans`, of spans) of each label, in the order of first appearance.
         separator: the string between labels in a cell; None if each row has one label.
         spans: whether words have labels.

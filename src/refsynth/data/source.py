@@ -235,6 +235,15 @@ class Lines:
                 remedy="name another (data.encoding in task.yaml, or --encoding), or none",
             ) from error
 
+    def through_first(self) -> list[Line]:
+        """Read the lines up to the first that is not blank."""
+        read: list[Line] = []
+        for line in self:
+            read.append(line)
+            if line.text.strip():
+                break
+        return read
+
     def give_back(self, lines: list[Line]) -> None:
         """Yield these lines again, in this order, before the lines not yet read."""
         self._back.extendleft(reversed(lines))

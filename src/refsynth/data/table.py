@@ -20,7 +20,6 @@ class TableRecord(NamedTuple):
     Attributes:
         row: its number among the data rows, from 1.
         line: the physical line on which it starts, if the format has lines.
-        values: its cells by column.
         left: why the annotators left it out, if their tool says so.
         sheet: the row at which a spreadsheet shows it, if that is not `line` (a record of several lines is one row there).
     """
@@ -50,11 +49,8 @@ class Table(NamedTuple):
     """An open file. If two columns have one name, the second has the key `name_2` in records, see `distinct`.
 
     Attributes:
-        format: its format.
-        encoding: its text encoding.
         delimiter: the delimiter of CSV, else empty.
         columns: the names of the columns; None if each row names its own (JSONL).
-        records: its rows.
         notes: sentences for the user about how the file is read; reading may add more.
     """
 

@@ -34,7 +34,6 @@ class Style(NamedTuple):
     Attributes:
         heads: names of columns in CSV and Excel, by key, if they differ from the keys.
         delimiter: the delimiter of `.csv`; `.tsv` always has tabs.
-        encoding: the encoding of CSV.
         choices: a column and its allowed values, which Excel offers as a drop-down list.
     """
 
@@ -73,8 +72,9 @@ def write_table(path: Path, columns: Sequence[str] | None, rows: Iterable[Row], 
         OSError: the file cannot be written; no part of it is left.
     """
     check_suffix(path)
+    suffix = path.suffix.lower()
     with replacing(path) as temporary:
-        _WRITERS[path.suffix.lower()](temporary, columns, rows, style)
+        _WRITERS[suffix](temporary, columns, rows, style._replace(delimiter="\t") if suffix == ".tsv" else style)
 
 
 @contextmanager
@@ -115,10 +115,6 @@ class _LineEnds:
 def _cell(value: Any) -> str | int | float | None:
     cell = written(value)
     return harmless(cell) if isinstance(cell, str) else cell
-
-
-def _tsv(path: Path, columns: Sequence[str] | None, rows: Iterable[Row], style: Style) -> None:
-    _csv(path, columns, rows, style._replace(delimiter="\t"))
 
 
 @contextmanager
@@ -182,5 +178,5 @@ def _excel(path: Path, columns: Sequence[str] | None, rows: Iterable[Row], style
 
 
 _WRITERS: Mapping[str, Callable[[Path, Sequence[str] | None, Iterable[Row], Style], None]] = {
-    ".csv": _csv, ".tsv": _tsv, ".jsonl": _jsonl, ".xlsx": _excel, ".parquet": _parquet,
+    ".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".xlsx": _excel, ".parquet": _parquet,
 }  # fmt: skip

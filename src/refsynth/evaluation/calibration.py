@@ -59,11 +59,9 @@ class Threshold(NamedTuple):
     """The model answers if its confidence is at least `threshold`, and abstains otherwise.
 
     Attributes:
-        threshold: the least confidence of an answer.
         coverage: share of the rows that are answered.
         risk: share of wrong answers among the answered rows.
         risk_high: upper bound of the risk (one-sided, 90%).
-        n: number of rows.
         target: the accuracy asked for on the answered rows.
         basis: `measured` if the target was reached on these rows, `floor` if not.
     """

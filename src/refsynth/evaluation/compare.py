@@ -27,9 +27,8 @@ from refsynth.kinds import KINDS
 
 @dataclass(frozen=True)
 class Side:
-    """One run: its name, its held-out rows and its configuration."""
+    """The held-out rows of a run, and its configuration."""
 
-    name: str
     rows: Sequence[HeldRow]
     config: RunConfig
 
@@ -50,7 +49,6 @@ class Compared:
     """The comparison of two runs on the rows, with the same text and label, that both held out.
 
     Attributes:
-        names: of the two runs.
         own: each run's score on all its held-out rows.
         both: each run's score on the common rows.
         gain: score of the second minus score of the first on the common rows, paired by row.
@@ -126,7 +124,7 @@ def _side(run: Path) -> Side:
         raise damaged(run / FILE, type(error).__name__) from error
     if not rows:
         raise InputError(f"{run / FILE}: no rows", remedy="run the same command again")
-    return Side(str(run), rows, config)
+    return Side(rows, config)
 
 
 def _common(rows: Sequence[HeldRow], others: Sequence[HeldRow]) -> list[tuple[HeldRow, HeldRow]]:

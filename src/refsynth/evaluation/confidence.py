@@ -84,13 +84,9 @@ class CalibrationReport:
         error: expected calibration error with it.
         brier: Brier score, in [0, 2].
         log_loss: in nats.
-        bins: accuracy by confidence.
-        curve: risk by coverage.
         threshold: None where `temperature` is; else how it was chosen, on rows of its own.
         answered: share of the `n` rows at or above the threshold.
         accuracy: accuracy on these rows; None if there are none.
-        source: the rows that were measured.
-        n: number of rows.
         decisions: number of decisions, if these are not rows.
         over: what the decisions are: rows, labels or spans.
         left_out: number of held-out rows that chose neither temperature nor threshold: the model had not seen their label, or

@@ -21,9 +21,7 @@ class HeldRow:
         answer: the model's answer, as shown to people.
         confidence: of the whole answer.
         unsure: whether the model abstains.
-        right: whether the answer is right.
         score: the row's contribution to the main figure, in [0, 1].
-        file: the file with the row, or empty.
         sheet_row: the row of the spreadsheet, or the line.
         own_id: the user's id of the row, or empty.
     """

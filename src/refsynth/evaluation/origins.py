@@ -80,14 +80,11 @@ class DraftRound:
     """The drafts of all rounds up to this one.
 
     Attributes:
-        number: of the round.
         asked: number of drafts requested.
         kept: number of drafts that passed the filter.
         accuracy: on held-out rows, with drafts.
         gain: over real rows only.
         distinct_2: share of distinct word pairs.
-        self_bleu: see `Diversity`.
-        coverage: see `Coverage`.
         used: whether the run uses them.
     """
 
@@ -134,7 +131,6 @@ class Drafts:
     """The drafts that the reference wrote.
 
     Attributes:
-        reference: its name.
         asked: number of drafts requested.
         parsed: number of drafts parsed.
         kept: number of drafts that passed the filter.
@@ -142,7 +138,6 @@ class Drafts:
         agreement: share of parsed drafts whose label a model trained on real rows confirms.
         best: kept drafts with the highest ranks.
         worst: kept drafts with the lowest ranks.
-        rejected: examples of dropped drafts.
         seeds: the texts of the ids in the drafts' provenance.
     """
 
@@ -215,11 +210,7 @@ class Pretraining:
     """The pretraining of a model on unlabeled texts.
 
     Attributes:
-        model: its name.
-        texts: number of texts.
         held: number of other texts, on which perplexity is measured (of masked words for an encoder).
-        before: perplexity before.
-        after: perplexity after.
         gain: of frozen embeddings, on held-out real rows.
         used: whether the run uses the pretrained model.
     """

@@ -12,7 +12,6 @@ from typing import Any
 from refsynth.core.extras import require
 from refsynth.core.intervals import INTERVALS
 from refsynth.core.markup import markdown, one_line
-from refsynth.core.types import Metric
 from refsynth.evaluation import plots
 from refsynth.evaluation.advice import advise, top_confusions
 from refsynth.evaluation.caption import capital
@@ -112,14 +111,6 @@ def cut(value: str, limit: int = LONGEST_TEXT) -> str:
     return line if len(line) <= limit else f"{line[:limit].rstrip()}… (+{len(line) - limit:,} characters)"
 
 
-def _percent(value: float, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f}"
-
-
-def _range(metric: Metric) -> str:
-    return f"[{100 * metric.low:.1f}–{100 * metric.high:.1f}]"
-
-
 def _significant(value: float) -> str:
     """Return a number with three significant digits and thousands separators."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -134,8 +125,8 @@ FORMATS: Mapping[str, Callable[..., str]] = {
     "text": cut,
     "capital": capital,
     "label": lambda value: cut(value, LONGEST_LABEL),
-    "percent": _percent,
-    "range": _range,
+    "percent": lambda value, digits=1: f"{100 * value:.{digits}f}",
+    "range": lambda metric: f"[{100 * metric.low:.1f}–{100 * metric.high:.1f}]",
     "points": points,
     "significant": _significant,
     "row_list": _row_list,

@@ -22,8 +22,6 @@ class System:
     """A line of the results table.
 
     Attributes:
-        name: of the system.
-        detail: what it is, in a few words.
         texts_per_second: in batches on this machine's CPU.
         shipped: whether it is the one in the bundle.
         usual: whether it is the baseline that always gives the most frequent answer.
@@ -102,11 +100,8 @@ class Gate:
     """Whether drafts are used, which learner ships, and why.
 
     Attributes:
-        comparisons: all learners that were measured.
         accepted: whether drafts are used.
-        learner: the one that ships.
         reason: a sentence without full stop.
-        folds: number of folds.
         repeats: number of times that the rows were split into folds.
         passed_over: why a learner that measured better does not ship; empty if none did.
         measure: the name of the score that is compared.
@@ -202,14 +197,11 @@ class Variant:
     """One form of the shipped model.
 
     Attributes:
-        name: of the form.
-        size_mb: of its files.
         p50_ms: median latency of single texts.
         texts_per_second: in batches.
         score: the gate's measure, such as accuracy.
         kept: its macro-F1 as a share of the whole model's.
         range: interval of `kept`, for the form that ships; a note states its confidence.
-        shipped: whether this form ships.
     """
 
     name: str
@@ -245,12 +237,9 @@ class Compression:
     """The forms of the shipped model.
 
     Attributes:
-        variants: the forms.
-        measure: the name of their score.
         student: how often the static student agrees with the model on texts that neither was trained on.
         rival: the same for TF-IDF distilled from the same texts.
         reason: why the model ships alone although tiers were asked for.
-        cascade: the certificate.
         asked: the contract in words; empty without one.
         met: whether the shipped form keeps the contract.
         choice: how it was chosen.

@@ -29,10 +29,7 @@ class ReportState:
     """The state of a run.
 
     Attributes:
-        measured: on which rows.
-        score: the shipped model's figure.
         usual: the figure of the most-frequent baseline.
-        use: of drafts.
         wanted: number of drafts requested.
         written: number of drafts parsed.
         kept: number of drafts that passed the filter.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsynth.bundle.certificate import profile_of
-from refsynth.bundle.model import Answered, Model, load
+from refsynth.bundle.model import load
 from refsynth.core.errors import DataError
 from refsynth.core.run import digest, read_json, write_json
 from refsynth.core.sections import DataConfig
@@ -46,7 +46,6 @@ class TestResult:
     Attributes:
         truth: the labels, as the task's `Kind` encodes them.
         predicted: answers by system: `majority`, a candidate's name, or `shipped`.
-        probabilities: the bundle's probabilities.
         unsure: whether the bundle abstains [N].
         leaked: ids of drafts and pool texts that resemble a test row.
         unusable: numbers of the rows that could not be measured, by reason.
@@ -129,7 +128,7 @@ def evaluate_test(
     def make(out: Path) -> None:
         texts, truth, numbers, unusable = _read(path, config.data, kind, labels)
         model = load(bundle)
-        answered = model.answer(texts)
+        answered, early = model.answer(texts), model.manifest.tiers[0].early
         predicted = {
             MAJORITY: as_json(kind.usual(kind.truth(given_labels(final.real), labels), len(texts))),
             SHIPPED: as_json(answered.answers),
@@ -145,7 +144,7 @@ def evaluate_test(
             "unsure": answered.unsure.tolist(),
             "leaked": _leaks(final.drafts, studied, texts),
             "unusable": unusable,
-            "void": _void(model, answered, texts),
+            "void": None if early is None else early.certificate.shifted(profile_of(answered.sure, texts), len(texts)),
             "groups": near_groups(texts).tolist(),
             "numbers": numbers,
             "shared": shared_rows(texts, job.rows.examples, language=context.language),
@@ -176,11 +175,6 @@ def _leaks(drafts: Sequence[Draft], studied: Sequence[Unlabelled], texts: Sequen
     learned = leaked([*kept(drafts), *(Example(row.id, row.text, "") for row in studied)], texts)
     dropped = [draft.example for draft in drafts if draft.dropped not in (None, LEAKED)]
     return [*learned, *leaked(dropped, texts)] if learned else []
-
-
-def _void(model: Model, answered: Answered, texts: Sequence[str]) -> bool | None:
-    early = model.manifest.tiers[0].early
-    return None if early is None else early.certificate.shifted(profile_of(answered.sure, texts), len(texts))
 
 
 class _Measurable(NamedTuple):

@@ -52,7 +52,6 @@ class Strategy(NamedTuple):
     """A strategy.
 
     Attributes:
-        choose: selects texts.
         embeds: whether it needs embeddings.
         score: what its score means, in words.
         of_set: the same if a text may have any number of labels.

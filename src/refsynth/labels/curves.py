@@ -6,6 +6,7 @@ that saw neither the row nor a draft derived from it, and the model that selects
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -15,8 +16,8 @@ import numpy as np
 from refsynth.core.errors import InputError, counted
 from refsynth.core.protocols import Encoder
 from refsynth.core.run import derive_seed
-from refsynth.core.types import Draft, Example, FloatArray, IntArray, Metric, kept
-from refsynth.data.split import parts
+from refsynth.core.types import Draft, Example, FloatArray, Metric, kept
+from refsynth.data.split import FoldSplit, parts
 from refsynth.kinds import KINDS
 from refsynth.labels.worth import LearningCurve, Verdict, verdict, worth
 from refsynth.learning.baseline import FrozenLearner
@@ -42,8 +43,6 @@ class Projection(NamedTuple):
     Attributes:
         verdict: which of the two gains is larger.
         score: the name of the score.
-        labels: gain from more labels.
-        drafts: gain from more drafts.
         now: current number of "labels" and "drafts".
         errors: measured errors by number of "labels" and "drafts".
     """
@@ -136,79 +135,58 @@ class _Bench:
 
     def seconds(self) -> float:
         """Return the estimated time of all fits, measured with one model for each curve at the middle share."""
-        train, held, _ = next(self._folds())
+        fold = next(self._folds())
         begin, share = time.monotonic(), SHARES[len(SHARES) // 2]
-        self._of_rows(train, 0, share)
-        self._of_drafts(train, held, 0, share)
+        self._of_rows(fold, 0, share)
+        self._of_drafts(fold, 0, share)
         return (time.monotonic() - begin) * self.fits / 2
 
     def by_rows(self, progress: Callable[[int], None]) -> LearningCurve:
         """Return the curve over labeled rows, without drafts: drafts may derive from the rows that are left out."""
-        sizes, scores, done = [], [], 0
-        for share in SHARES:
-            counts: list[int] = []
-
-            def fit(train: Sequence[Example], held: Sequence[Example], draw: int, share: float = share) -> EncoderPredictor:
-                nonlocal done
-                del held
-                model, size = self._of_rows(train, draw, share)
-                counts.append(size)  # noqa: B023  (called before the next share)
-                progress(done := done + 1)
-                return model
-
-            scores.append(self._answers(fit))
-            sizes.append(float(np.mean(counts)))
-        return LearningCurve(np.array(sizes), np.array(scores))
+        sizes = [
+            float(np.mean([len(self._part(fold.train, draw, share)) for draw in range(DRAWS) for fold in self._folds()]))
+            for share in SHARES
+        ]
+        return LearningCurve(np.array(sizes), self._scores(self._of_rows, progress))
 
     def by_drafts(self, progress: Callable[[int], None]) -> tuple[LearningCurve, float]:
         """Return the curve over shares of the drafts, with all rows, and the mean share of drafts that a fold can use."""
-        scores, done = [], 0
-        for share in SHARES:
+        usable = [len(self._safe(fold)) / len(self._drafts) for fold in self._folds()]
+        return LearningCurve(np.array(SHARES), self._scores(self._of_drafts, progress)), float(np.mean(usable))
 
-            def fit(train: Sequence[Example], held: Sequence[Example], draw: int, share: float = share) -> EncoderPredictor:
-                nonlocal done
-                progress(done := done + 1)
-                return self._of_drafts(train, held, draw, share)
+    def _of_rows(self, fold: FoldSplit, draw: int, share: float) -> EncoderPredictor:
+        """Return a model of a share of the training rows of a fold."""
+        return self._fit(self._part(fold.train, draw, share))
 
-            scores.append(self._answers(fit))
-        usable = [len(self._safe(held)) / len(self._drafts) for _, held, _ in self._folds()]
-        return LearningCurve(np.array(SHARES), np.array(scores)), float(np.mean(usable))
-
-    def _of_rows(self, train: Sequence[Example], draw: int, share: float) -> tuple[EncoderPredictor, int]:
-        """Return a model of a share of the rows, and the number of these rows."""
-        part = self._part(train, share, draw)
-        return self._fit(part), len(part)
-
-    def _of_drafts(self, train: Sequence[Example], held: Sequence[Example], draw: int, share: float) -> EncoderPredictor:
-        """Return a model of the rows and of the drafts selected from a share of those that do not derive from `held`."""
-        safe = self._safe(held)
+    def _of_drafts(self, fold: FoldSplit, draw: int, share: float) -> EncoderPredictor:
+        """Return a model of the training rows of a fold and of drafts selected from a share of those that it can use."""
+        safe = self._safe(fold)
         order = np.random.default_rng(derive_seed(self._seed, "drafts", draw)).permutation(len(safe))
         sample = [safe[place] for place in sorted(order[: round(share * len(safe))])]
-        chosen = self._chooser.choose(self._fit(train), train, sample)
-        return self._fit([*train, *kept(chosen)])
+        chosen = self._chooser.choose(self._fit(fold.train), fold.train, sample)
+        return self._fit([*fold.train, *kept(chosen)])
 
-    def _answers(self, fit: Callable[[Sequence[Example], Sequence[Example], int], EncoderPredictor]) -> FloatArray:
-        """Return the scores of all rows when held out, for each draw [R, N]."""
-        scores = []
-        for draw in range(DRAWS):
+    def _scores(self, fit: Callable[[FoldSplit, int, float], EncoderPredictor], progress: Callable[[int], None]) -> FloatArray:
+        """Return the scores of all rows when held out, by share and draw [S, R, N]."""
+        scores, done = [], itertools.count(1)
+        for share, draw in itertools.product(SHARES, range(DRAWS)):
             logits = np.zeros(self._shape)
-            for train, held, places in self._folds():
-                logits[0, places] = fit(train, held, draw).logits([row.text for row in held])
+            for fold in self._folds():
+                logits[0, fold.places] = fit(fold, draw, share).logits([row.text for row in fold.held])
+                progress(next(done))
             scores.append(self._held.scores_of(logits))
-        return np.array(scores)
+        return np.array(scores).reshape(len(SHARES), DRAWS, -1)
 
     def _fit(self, rows: Sequence[Example]) -> EncoderPredictor:
         return self._learner.fit(rows, (), seed=0)
 
-    def _safe(self, held: Sequence[Example]) -> list[Draft]:
-        return safe_for(self._drafts, frozenset(row.id for row in held))
+    def _safe(self, fold: FoldSplit) -> list[Draft]:
+        return safe_for(self._drafts, frozenset(row.id for row in fold.held))
 
-    def _folds(self) -> Iterator[tuple[list[Example], list[Example], IntArray]]:
-        """Yield for each fold the training rows, the held-out rows, and the positions of the latter."""
-        for part in parts(self._rows.examples, self._rows.folds):
-            yield list(part.train), list(part.held), part.places
+    def _folds(self) -> Iterator[FoldSplit]:
+        return parts(self._rows.examples, self._rows.folds)
 
-    def _part(self, train: Sequence[Example], share: float, draw: int) -> list[Example]:
+    def _part(self, train: Sequence[Example], draw: int, share: float) -> list[Example]:
         """Return a share of the rows of each label, at least one. Larger shares of the same draw contain smaller ones."""
         order = np.random.default_rng(derive_seed(self._seed, "rows", draw)).permutation(len(train))
         by_label: dict[str, list[Example]] = {}

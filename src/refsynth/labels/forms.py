@@ -68,11 +68,9 @@ class LabelForm(NamedTuple):
     """The layout of a form.
 
     Attributes:
-        columns: the task's columns.
         labels: the labels that may be filled in.
         heads: the column names of the user's file.
         hidden: its columns that are left out.
-        style: the appearance of the user's file.
         several: whether a text may have any number of labels.
         form: the format of the user's file: `text` has no column name, and cells of `excel` have types.
         times: how often a text stands in the user's file, by `key_of`; once if it is missing here.
@@ -94,10 +92,6 @@ class LabelForm(NamedTuple):
         style = Style(reading.heads, reading.delimiter or ",")
         hidden = scores.added if scores else frozenset[str]()
         return cls(columns, labels, reading.heads, hidden - {*columns.texts}, style, several, reading.format)
-
-    def counting(self, times: Mapping[str, int]) -> LabelForm:
-        """Return the form with the number of times that each text stands in the user's file."""
-        return self._replace(times=times)
 
     def fill(self, row: Row, *, why: str, score: float) -> dict[str, Any]:
         """Return a row of the form: the user's cells in their order, an empty label, the possible labels, and the reason."""

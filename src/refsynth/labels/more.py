@@ -31,7 +31,6 @@ class Taken(NamedTuple):
         file: the file to which rows were added.
         named: whether the task names that file.
         added: the number of new and known rows, and the conflicts.
-        loaded: the rows that were read.
         listed: the file that lists the rows that were left out.
         skipped: number of texts of a form that were left without a label; they are not asked for again.
     """

@@ -41,7 +41,6 @@ class Stability(NamedTuple):
     Attributes:
         kappas: kappa of each round with the one before.
         changed: share of the watched texts whose predicted label changed in the last round.
-        n: number of watched texts.
         stop: whether more labels of this pool would hardly change the model.
     """
 
@@ -55,9 +54,7 @@ class Asked(NamedTuple):
     """A form of texts to label.
 
     Attributes:
-        file: the form.
         text: the name of its text column.
-        rows: number of rows of the form.
         pool: number of texts without a label that could be asked for.
         labelled: number of texts of the pool that have a label.
         skipped: number of texts that a person left without a label before.
@@ -66,7 +63,6 @@ class Asked(NamedTuple):
         repeated: number of rows that repeat an earlier text.
         strange: number of rows of the form that are marked as none of the labels; they come last.
         certain: whether the model is unsure on no text of a scored pool; then all its texts may be asked for.
-        stability: how much the last labels changed the model.
     """
 
     file: Path
@@ -137,7 +133,7 @@ def ask_next(
     form = LabelForm.of(reading, own, job.task.labels, several=job.rows.kind.several)
     usable = readable(pool, read, remedy="correct the file, or name the column of the text with --text")
     rows = list({normalise(row.text): row for row in reversed(usable)}.values())[::-1]
-    form = form.counting(Counter(key_of(row.text) for row in usable))
+    form = form._replace(times=Counter(key_of(row.text) for row in usable))
     known = {normalise(text) for text in (*(example.text for example in job.rows.examples), *texts_added(job.task))}
     known |= job.outside.known
     new = [row for row in rows if normalise(row.text) not in known]

@@ -53,7 +53,6 @@ class RuleFigures(NamedTuple):
     """The figures of one rule.
 
     Attributes:
-        name: of the rule.
         labels: that it votes for.
         coverage: share of all texts with its vote.
         overlap: share of all texts with its vote and another rule's.
