@@ -171,7 +171,7 @@ def test_a_run_without_drafts_or_with_few_rows_has_no_curves(evidence, tiny_cach
     result = run(few, tmp_path / "out", store=ModelStore(tiny_cache)).evidence
     with (
         reopened(tmp_path / "out", (), Silent(), store=ModelStore(tiny_cache)) as few_begun,
-        pytest.raises(InputError, match="12 labelled"),
+        pytest.raises(InputError, match="12 labeled"),
     ):
         stage.answer(few_begun.job, result.learned.screened, asked=200, labels=20, more=100)
 

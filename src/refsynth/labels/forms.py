@@ -38,7 +38,7 @@ def check_forms(path: Path) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: cannot be written", expected=f"a name that ends in {', '.join(SUFFIXES)}")
     if path.exists():
-        raise InputError(f"{path}: exists, perhaps half filled in", remedy="name another with --out")
+        raise InputError(f"{path}: is there already, perhaps half filled in", remedy="name another with --out")
 
 
 class Scores(NamedTuple):
