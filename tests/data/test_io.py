@@ -16,7 +16,7 @@ from refsynth.core.sections import Columns
 from refsynth.data import source
 from refsynth.data.account import SkippedRow, write_skipped
 from refsynth.data.io import LoadedRows, read_examples
-from refsynth.data.text import clean, normalise
+from refsynth.data.text import clean, normalize
 
 LABELS = ("a", "b")
 ROWS = "text,label\nfirst one,a\nsecond one,b\n"
@@ -341,7 +341,7 @@ def test_every_row_is_accounted_for(tmp_path_factory, rows, kind):
         assert (example.text, example.label) == (clean(text), label)
     by_text: dict[str, set[str]] = {}
     for example in loaded.examples:
-        by_text.setdefault(normalise(example.text), set()).add(example.label)
+        by_text.setdefault(normalize(example.text), set()).add(example.label)
     assert all(len(labels) == 1 for labels in by_text.values())
 
 

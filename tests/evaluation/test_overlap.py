@@ -14,7 +14,7 @@ from refsynth.core.pair import join_pair
 from refsynth.core.run import read_json, read_jsonl
 from refsynth.core.task import Task
 from refsynth.core.types import Example, Metric
-from refsynth.data.text import NEAR, normalise
+from refsynth.data.text import NEAR, normalize
 from refsynth.evaluation.advice import advise
 from refsynth.evaluation.headline import verdict
 from refsynth.evaluation.leakage import shared_rows
@@ -82,8 +82,8 @@ def test_pairs_with_one_half_in_common_are_different():
 @given(st.lists(st.text(max_size=12), max_size=6), st.lists(st.text(max_size=12), max_size=6))
 def test_what_is_the_same_is_what_normalises_to_the_same(texts, train):
     found = shared_rows(texts, train_rows(train), language="en")
-    known = {normalise(text) for text in train}
-    assert [one.place for one in found if one.same] == [place for place, text in enumerate(texts) if normalise(text) in known]
+    known = {normalize(text) for text in train}
+    assert [one.place for one in found if one.same] == [place for place, text in enumerate(texts) if normalize(text) in known]
     assert all(NEAR <= one.alike <= 1 for one in found)
 
 

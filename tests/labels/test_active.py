@@ -17,7 +17,7 @@ from refsynth.core.observe import Silent
 from refsynth.core.run import read_jsonl, write_jsonl
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
-from refsynth.data.text import normalise
+from refsynth.data.text import normalize
 from refsynth.labels.active import STRATEGIES, CandidatePool, centered, choose, entropy, kappa, least_confidence, margin, stable
 from refsynth.labels.added import add_rows
 from refsynth.labels.more import add_labels
@@ -177,8 +177,8 @@ def test_rows_are_added_once_and_never_against_what_is_known(tmp_path_factory, f
     for rows in (first, second):
         done = add_rows(file, examples(*rows), known)
         assert done.added + done.known + len(done.conflicts) == len(rows)
-    there = [normalise(row.text) for row in known()]
-    assert set(there) == {normalise(text) for text, _ in first + second} and len(set(there)) == len(there)
+    there = [normalize(row.text) for row in known()]
+    assert set(there) == {normalize(text) for text, _ in first + second} and len(set(there)) == len(there)
     before = file.read_bytes() if file.exists() else b""
     assert add_rows(file, examples(*first, *second), known).added == 0
     assert (file.read_bytes() if file.exists() else b"") == before

@@ -23,7 +23,7 @@ from refsynth.data.labelled import open_table
 from refsynth.data.labels import describe_variants
 from refsynth.data.source import WORKBOOKS
 from refsynth.data.table import Format, Table, TableRecord, sheet_row
-from refsynth.data.text import normalise
+from refsynth.data.text import normalize
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _resolve(examples: Sequence[Example]) -> tuple[list[Example], list[SkippedRo
     """Return one example of each repeated text, the rows left out, and the row numbers of each text with two labels."""
     by_text: dict[str, list[Example]] = {}
     for example in examples:
-        by_text.setdefault(normalise(example.text), []).append(example)
+        by_text.setdefault(normalize(example.text), []).append(example)
     kept: list[Example] = []
     skipped: list[SkippedRow] = []
     conflicts: list[tuple[int, ...]] = []

@@ -13,7 +13,7 @@ from typing import Any
 from refsynth.core.errors import InputError
 from refsynth.core.labelset import JOINER, NONE, split_labels
 from refsynth.core.value import missing, spell
-from refsynth.data.text import clean, normalise
+from refsynth.data.text import clean, normalize
 
 _LISTS = {"[": "]", "(": ")", "{": "}"}  # brackets of a list or mapping that was printed into a cell
 _LONGEST = 10_000  # characters of such a cell
@@ -104,13 +104,13 @@ class Known:
         self.labels = tuple(labels)
         self._merge = merge
         backwards = self.labels[::-1]  # the first of equal labels wins
-        alike = {normalise(label): label for label in backwards} if merge else {}
+        alike = {normalize(label): label for label in backwards} if merge else {}
         self._by_name = alike | {as_label(label): label for label in backwards} | {label: label for label in backwards}
 
     def find(self, name: str) -> str | None:
         """Return the task's label of that name, or None."""
         label = self._by_name.get(name)
-        return self._by_name.get(normalise(name)) if label is None and self._merge else label
+        return self._by_name.get(normalize(name)) if label is None and self._merge else label
 
     def respell(self, label: str, *, several: bool) -> str:
         """Return a row's label or set of labels in the task's spelling; unknown names stay as they are."""
@@ -122,7 +122,7 @@ def variants(labels: Collection[str]) -> list[tuple[str, ...]]:
     """Return the groups of labels that differ only in case, spaces or Unicode form."""
     alike: dict[str, list[str]] = defaultdict(list)
     for label in labels:
-        alike[normalise(label)].append(label)
+        alike[normalize(label)].append(label)
     return [tuple(group) for group in alike.values() if len(group) > 1]
 
 

@@ -14,7 +14,7 @@ _CONTROL_TOKEN = re.compile(r"<\|[^<>|]{0,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:
 _LIST_MARKER = re.compile(r"^(?:[-*•>#]+|\d{1,3}[.)])\s+")
 
 
-def neutralise(text: str) -> str:
+def neutralize(text: str) -> str:
     """Return the text on one line, without chat-template tokens and without a list marker at its start."""
     previous = None
     while previous != text:  # removing a token may join the halves of another

@@ -29,14 +29,14 @@ def clean(text: str) -> str:
     return " ".join(_LONE.sub("\ufffd", _UNSEEN.sub("", text)).split())
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """Return the text in the form that is compared: NFKC, casefolded, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", clean(text)).casefold()).split())
 
 
 def shingles(text: str, language: str) -> frozenset[str]:
     """Return the character n-grams of the normalized text; n is 2 in Korean and in scripts without spaces, else 4."""
-    text, n = normalise(text), 2 if language in _DENSE else 4
+    text, n = normalize(text), 2 if language in _DENSE else 4
     return frozenset(text[i : i + n] for i in range(max(1, len(text) - n + 1))) if text else frozenset()
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from refsynth.core.pair import split_pair
 from refsynth.core.types import Example
-from refsynth.data.text import NEAR, Nearest, nearest_of, nearest_overlap, normalise
+from refsynth.data.text import NEAR, Nearest, nearest_of, nearest_overlap, normalize
 
 LEAKED = "resembles a test row"
 """The reason for which such a draft is dropped."""
@@ -26,7 +26,7 @@ class Shared(NamedTuple):
         place: its position among the test texts.
         train: the id of the most similar training row.
         alike: their similarity, in [0, 1].
-        same: whether they differ only in case and white space (see `normalise`).
+        same: whether they differ only in case and white space (see `normalize`).
     """
 
     place: int
@@ -42,11 +42,11 @@ def shared_rows(texts: Sequence[str], train: Sequence[Example], *, language: str
     """
     known: dict[str, Example] = {}
     for example in train:
-        known.setdefault(normalise(example.text), example)
+        known.setdefault(normalize(example.text), example)
     near = _nearest(texts, [example.text for example in train], language)
     shared = []
     for place, text in enumerate(texts):
-        if (twin := known.get(normalise(text))) is not None:
+        if (twin := known.get(normalize(text))) is not None:
             shared.append(Shared(place, twin.id, 1.0, True))
         elif near.overlap[place] >= NEAR:
             shared.append(Shared(place, train[near.place[place]].id, float(near.overlap[place]), False))

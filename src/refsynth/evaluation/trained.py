@@ -15,12 +15,12 @@ from refsynth.bundle.manifest import Manifest
 from refsynth.core.errors import counted
 from refsynth.core.run import read_json, read_jsonl
 from refsynth.core.types import BoolArray, Metric
-from refsynth.data.text import normalise
+from refsynth.data.text import normalize
 
 
 def text_key(text: str) -> bytes:
     """Return a key that is equal for texts that differ only in case and white space."""
-    return blake2b(normalise(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return blake2b(normalize(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def trained_on(folder: Path, manifest: Manifest) -> frozenset[bytes] | None:

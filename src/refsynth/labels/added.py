@@ -20,7 +20,7 @@ from refsynth.core.run import HALVES, write_atomic
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
 from refsynth.data.columns import text_fields
-from refsynth.data.text import normalise
+from refsynth.data.text import normalize
 
 
 class Conflict(NamedTuple):
@@ -83,10 +83,10 @@ def _cells(row: Example, columns: Columns, name: str | None) -> dict[str, str]:
 
 def _new(rows: Sequence[Example], known: Sequence[Example]) -> tuple[list[Example], list[Conflict]]:
     """Return the rows with new texts, and those whose text is known with another label."""
-    labels = {normalise(example.text): example.label for example in known}
+    labels = {normalize(example.text): example.label for example in known}
     new, conflicts = [], []
     for row in rows:
-        key = normalise(row.text)
+        key = normalize(row.text)
         if key not in labels:
             new.append(row)
         elif labels[key] != row.label:

@@ -13,7 +13,7 @@ from refsynth.core.errors import DataError, counted
 from refsynth.data.labelled import open_table
 from refsynth.data.labels import as_label, one_label
 from refsynth.data.table import Fault, TableRecord
-from refsynth.data.text import clean, normalise
+from refsynth.data.text import clean, normalize
 from refsynth.labels.consensus import Consensus, Votes, dawid_skene, majority, tally
 
 Method = Literal["dawid-skene", "majority"]
@@ -69,10 +69,10 @@ def read_crowd(path: Path, *, fields: Fields = Fields(), delimiter: str | None =
         raise DataError(
             f"{path}: votes for {counted(len(labels), 'label')} ({why or 'no more rows'})", expected="votes for at least two"
         )
-    texts = {normalise(text): text for text, *_ in reversed(rows)}
-    places = {key: place for place, key in enumerate(dict.fromkeys(normalise(text) for text, *_ in rows))}
+    texts = {normalize(text): text for text, *_ in reversed(rows)}
+    places = {key: place for place, key in enumerate(dict.fromkeys(normalize(text) for text, *_ in rows))}
     annotators = tuple(sorted({annotator for _, annotator, _ in rows}))
-    numbers = [(places[normalise(text)], annotators.index(who), labels.index(label)) for text, who, label in rows]
+    numbers = [(places[normalize(text)], annotators.index(who), labels.index(label)) for text, who, label in rows]
     items, sources, classes = np.array(numbers, int).T
     votes = Votes(items, sources, classes, len(places), len(annotators), len(labels))
     return Crowd(votes, tuple(texts[key] for key in places), annotators, labels, dict(skipped))
@@ -96,7 +96,7 @@ def _once(votes: Sequence[tuple[str, str, str]], skipped: Counter[str]) -> list[
 
     If one annotator's votes for a text contradict each other, none counts: their order does not tell which one was meant.
     """
-    keys = [(normalise(text), who) for text, who, _ in votes]
+    keys = [(normalize(text), who) for text, who, _ in votes]
     labels: dict[tuple[str, str], set[str]] = {}
     for key, (*_, label) in zip(keys, votes, strict=True):
         labels.setdefault(key, set()).add(label)

@@ -17,7 +17,7 @@ from refsynth.core.sections import Columns
 from refsynth.data.columns import own_id, text_fields
 from refsynth.data.rows import Reading, Row
 from refsynth.data.table import distinct
-from refsynth.data.text import normalise
+from refsynth.data.text import normalize
 from refsynth.data.typed import typed
 from refsynth.data.write import Style, write_table
 
@@ -129,7 +129,7 @@ def is_form(names: Iterable[str]) -> bool:
 
 def key_of(text: str) -> str:
     """Return a hash by which a text can be recognized."""
-    return digest(normalise(text))[:16]
+    return digest(normalize(text))[:16]
 
 
 def skips_of(folder: Path) -> set[str]:

@@ -19,7 +19,7 @@ from refsynth.core.sections import Columns
 from refsynth.data.rows import Row, open_rows, readable
 from refsynth.data.source import WORKBOOKS
 from refsynth.data.table import refuse_idle
-from refsynth.data.text import normalise
+from refsynth.data.text import normalize
 from refsynth.labels.active import STRATEGIES, CandidatePool, StrategyName, centered, choose, kappa, stable
 from refsynth.labels.forms import LabelForm, Scores, check_forms, key_of, skips_of
 from refsynth.labels.more import MARKED_ROW, texts_added
@@ -132,11 +132,11 @@ def ask_next(
         read = list(reading.rows)
     form = LabelForm.of(reading, own, job.task.labels, several=job.rows.kind.several)
     usable = readable(pool, read, remedy="correct the file, or name the column of the text with --text")
-    rows = list({normalise(row.text): row for row in reversed(usable)}.values())[::-1]
+    rows = list({normalize(row.text): row for row in reversed(usable)}.values())[::-1]
     form = form._replace(times=Counter(key_of(row.text) for row in usable))
-    known = {normalise(text) for text in (*(example.text for example in job.rows.examples), *texts_added(job.task))}
+    known = {normalize(text) for text in (*(example.text for example in job.rows.examples), *texts_added(job.task))}
     known |= job.outside.known
-    new = [row for row in rows if normalise(row.text) not in known]
+    new = [row for row in rows if normalize(row.text) not in known]
     unsure = new if (scores := Scores.of(reading.heads)) is None else scores.chosen(new)
     certain = bool(new) and not unsure
     candidates = new if certain else unsure

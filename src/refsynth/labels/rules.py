@@ -20,7 +20,7 @@ from refsynth.core.sections import Name, Section
 from refsynth.core.tree import QUOTES, complaints
 from refsynth.core.words import UNSPACED_CLASS, unspaced
 from refsynth.core.yamlfile import place_of, read_yaml
-from refsynth.data.text import normalise
+from refsynth.data.text import normalize
 
 _SPACED = rf"[^\W{UNSPACED_CLASS}]"  # a letter of a script with spaces between words
 _HANGUL = re.compile("[\uac00-\ud7af]")
@@ -115,8 +115,8 @@ def _judge(rule: RuleConfig) -> Callable[[str], str | None]:
     if rule.pattern is not None:
         pattern = re.compile(rule.pattern, re.IGNORECASE)
         return lambda text: rule.label if pattern.search(text) else None
-    words = re.compile("|".join(_whole(normalise(word)) for word in rule.words))
-    return lambda text: rule.label if words.search(normalise(text)) else None
+    words = re.compile("|".join(_whole(normalize(word)) for word in rule.words))
+    return lambda text: rule.label if words.search(normalize(text)) else None
 
 
 def _whole(word: str) -> str:

@@ -19,7 +19,7 @@ from refsynth.core.types import Example, IntArray
 from refsynth.data.account import SkippedRow, describe_skipped
 from refsynth.data.rows import BadRow, Row, open_rows
 from refsynth.data.split import fold_of
-from refsynth.data.text import clean, near_groups, normalise
+from refsynth.data.text import clean, near_groups, normalize
 from refsynth.learning.rows import Rows, file_key
 
 LARGEST = 1_000
@@ -45,7 +45,7 @@ class Outside:
     @property
     def known(self) -> frozenset[str]:
         """The texts as they are compared: whatever else is read, they are rows of no label."""
-        return frozenset(map(normalise, self.texts))
+        return frozenset(map(normalize, self.texts))
 
     def dealt(self, folds: IntArray, *, seed: int) -> IntArray:
         """Return the fold of each text in each repeat [R, M], among those of the rows [R, N]; near-duplicates share one."""
@@ -109,7 +109,7 @@ def _read(task: Task, given: Path | Sequence[str], *, skip_bad: bool) -> tuple[l
             skipped.append(SkippedRow(row.number, "malformed", row.message))
         elif isinstance(row, BadRow) or not row.text:
             skipped.append(SkippedRow(row.number, "empty text", ""))
-        elif (first := found.setdefault(normalise(row.text), row)) is not row:
+        elif (first := found.setdefault(normalize(row.text), row)) is not row:
             skipped.append(SkippedRow(row.number, "duplicate", f"the same as row {first.number}"))
     return list(found.values()), skipped
 
@@ -129,8 +129,8 @@ def _refuse_labelled(task: Task, where: str, found: Sequence[Row], examples: Seq
     Raises:
         DataError: there is such a text.
     """
-    labelled = {normalise(example.text): example for example in examples}
-    both = [(row, labelled[same]) for row in found if (same := normalise(row.text)) in labelled]
+    labelled = {normalize(example.text): example for example in examples}
+    both = [(row, labelled[same]) for row in found if (same := normalize(row.text)) in labelled]
     if not both:
         return
     row, example = both[0]
