@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from refsynth.core.errors import DataError
+from refsynth.data.formats import open_table
 from refsynth.data.io import read_examples
-from refsynth.data.labelled import open_table
 from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.sniff import sniff
 

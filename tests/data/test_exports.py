@@ -13,8 +13,8 @@ from refsynth.cli.app import app
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import DataError
 from refsynth.core.sections import Columns
+from refsynth.data.formats import open_table
 from refsynth.data.io import read_examples
-from refsynth.data.labelled import open_table
 from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.schemes import spans_of_tags
 from refsynth.data.sniff import sniff, sniff_tagged

@@ -17,9 +17,9 @@ from refsynth.core.types import Example
 from refsynth.core.value import spell
 from refsynth.data.account import RowPlace, SkippedRow, describe_skipped, describe_thin
 from refsynth.data.columns import own_id
+from refsynth.data.formats import open_table
 from refsynth.data.joined import join_columns
 from refsynth.data.judge import Bad, Judge, Spans, row_error
-from refsynth.data.labelled import open_table
 from refsynth.data.labels import describe_variants
 from refsynth.data.source import WORKBOOKS
 from refsynth.data.table import Format, Table, TableRecord, sheet_row

@@ -30,7 +30,7 @@ _SUFFIXES: Mapping[str, Format] = {
 
 @contextmanager
 def open_plain(path: Path, *, plain: bool = False, **how: Unpack[FileFormat]) -> Iterator[Table]:
-    """Open a data file by its suffix, or by its content if the suffix is unknown. `labelled.open_table` reads exports too.
+    """Open a data file by its suffix, or by its content if the suffix is unknown. `formats.open_table` reads exports too.
 
     Raises:
         DataError: the file cannot be read, or has none of the formats.

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from refsynth.core.errors import DataError, counted
-from refsynth.data.labelled import open_table
+from refsynth.data.formats import open_table
 from refsynth.data.labels import as_label, one_label
 from refsynth.data.table import Fault, TableRecord
 from refsynth.data.text import clean, normalize
