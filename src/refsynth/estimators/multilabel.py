@@ -12,8 +12,8 @@ from sklearn.base import ClassifierMixin
 from refsynth.bundle.model import Answered
 from refsynth.core.errors import ArgumentError
 from refsynth.core.types import Array, FloatArray, IntArray
+from refsynth.data.arguments import LEAST_LABELS, classes_of, filled, labels_of, names_of, same_length, texts_of
 from refsynth.data.frame import cells_of, grid_of, header_of, names_in
-from refsynth.data.given import LEAST_LABELS, classes_of, filled, labels_of, names_of, same_length, texts_of
 from refsynth.estimators.base import TextEstimator
 from refsynth.estimators.rows import FitRows
 

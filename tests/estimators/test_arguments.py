@@ -9,8 +9,8 @@ from sklearn.base import clone
 
 import refsynth
 from refsynth.core.errors import ArgumentError
+from refsynth.data.arguments import labels_of, texts_of
 from refsynth.data.frame import cells_of, column_of, header_of, pairs_of
-from refsynth.data.given import labels_of, texts_of
 from refsynth.estimators.rows import seed_of, weighed
 
 QUICK = {"language": "en", "reference": "echo", "learners": ["tfidf"]}
